@@ -1,0 +1,48 @@
+# make demo | test | check | slow | gpu: each does all set-up first (a virtual environment in .venv).
+# `make check PY=/path/to/python` uses an environment of yours and sets nothing up.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+PY ?= $(VENV)/bin/python
+STAMP := $(if $(filter command line,$(origin PY)),,$(VENV)/.stamp)
+
+# Spinning OpenMP threads cost a factor of 20 on shared processors.
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: demo test check format slow gpu setup clean
+
+demo: setup
+	$(PY) -m twofold demo
+
+test: check
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile
+
+check: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) scripts/check_lengths.py
+	$(PY) -c 'from importlinter.cli import lint_imports_command as run; run()'
+	$(PY) -m pyright --pythonpath "$$($(PY) -c 'import sys; print(sys.executable)')"
+
+format: setup
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+slow: setup
+	$(PY) -m pytest -m slow
+
+gpu: setup
+	$(PY) -m pytest -m gpu
+	$(PY) -m benchmarks.dpo_vs_trl
+
+setup: $(STAMP)
+
+$(VENV)/.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,124 @@
+"""The way in: fast help, short answers to mistakes, and the exit codes that scripts rely on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from twofold.cli import main as way_in
+from twofold.errors import NonFiniteError, RecipeError
+
+VERBS = ("demo", "train", "evaluate", "sample", "data", "export", "doctor")
+HEAVY = ("torch", "transformers", "datasets", "peft", "pydantic", "numpy", "matplotlib", "yaml")
+
+Run = Callable[..., Any]
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_help_takes_less_than_half_a_second() -> None:
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = python("-m", "twofold", "--help")
+        seconds.append(time.perf_counter() - began)
+        assert done.returncode == 0
+        assert all(verb in done.stdout for verb in VERBS)
+    assert min(seconds) < 0.5
+
+
+def test_nothing_heavy_is_imported_before_a_verb_runs() -> None:
+    done = python("-c", f"import sys, twofold.cli.main; print(sorted(set({HEAVY}) & set(sys.modules)))")
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_wait_passively_unless_told_otherwise(given: dict[str, str], expected: str) -> None:
+    surroundings = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | given
+    code = "import os, twofold.cli.main; print(os.environ['OMP_WAIT_POLICY'])"
+    done = subprocess.run([sys.executable, "-c", code], env=surroundings, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if v != "data"])
+def test_every_verb_explains_itself_in_few_lines(twofold: Run, verb: str) -> None:
+    answer = twofold(verb, "--help")
+    assert answer.code == 0
+    assert len(answer.out.splitlines()) <= 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["trian"], "train"),
+        (["doctor", "--jsn"], "--json"),
+        (["sample", "somewhere", "--promt", "x"], "--prompt"),
+        (["data", "chek"], "check"),
+    ],
+)
+def test_a_wrong_word_is_met_with_the_right_one(twofold: Run, arguments: list[str], meant: str) -> None:
+    answer = twofold(*arguments)
+    assert answer.code == 2
+    assert meant in answer.err
+    assert "Traceback" not in answer.err
+    assert len(answer.err.splitlines()) <= 10
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (
+            RecipeError("unknown key", where="r.yaml:3", remedy="did you mean `beta`?"),
+            2,
+            "error: r.yaml:3: unknown key",
+        ),
+        (NonFiniteError("loss is nan", where="step 4"), 3, "error: step 4: loss is nan"),
+        (RecipeError("[bold]\n" * 30), 2, "error: [bold]\n[bold]"),
+    ],
+)
+def test_an_error_of_ours_is_told_in_ten_lines(
+    twofold: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, said: str
+) -> None:
+    answer = _with_broken_verb(twofold, monkeypatch, error)
+    assert answer.code == code
+    assert answer.err.startswith(said)
+    assert len(answer.err.splitlines()) <= 10
+
+
+def test_an_interruption_is_one_line(twofold: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = _with_broken_verb(twofold, monkeypatch, KeyboardInterrupt())
+    assert (answer.code, answer.err.strip()) == (130, "interrupted")
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    _break(monkeypatch, RecipeError("unknown key"))
+    with pytest.raises(RecipeError):
+        way_in.main(["broken", "--debug"])
+
+
+def _with_broken_verb(twofold: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Any:
+    _break(monkeypatch, error)
+    return twofold("broken")
+
+
+def _break(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """A further verb, for this test only, that ends in `error`."""
+    monkeypatch.setattr(way_in.app, "registered_commands", [*way_in.app.registered_commands])
+
+    @way_in.app.command()
+    def broken() -> None:
+        raise error
+
+
+def test_python_m_twofold_is_the_command() -> None:
+    done = python("-m", "twofold", "train", os.devnull + "/none.yaml")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

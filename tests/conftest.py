@@ -1,0 +1,32 @@
+"""What every test relies on: one thread per process, no network, and the reference data beside the repository."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Read when the libraries load: spinning or many threads make small tensors slower, and the hub must stay out of it.
+os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", TOKENIZERS_PARALLELISM="false")
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", MPLBACKEND="Agg")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The reference data (GSM8K text and the golden vectors): TWOFOLD_SHARED, or `shared` beside the repository."""
+    folder = Path(os.environ.get("TWOFOLD_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no reference data at {folder}: set TWOFOLD_SHARED to the folder that holds it")
+    return folder

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twofold.data.split import overlaps, prompt_key, refuse_overlap, split_by_prompt
+from twofold.errors import DataError
+from twofold.records import Message, Source, Task
+
+
+def task(prompt: str, row: int = 1, file: str = "train.jsonl") -> Task:
+    return Task(prompt, "1", Source(file, row))
+
+
+def tasks(prompts: list[int]) -> list[Task]:
+    return [task(f"problem {p}", row) for row, p in enumerate(prompts, 1)]
+
+
+@given(
+    prompts=st.lists(st.integers(0, 9), min_size=12, max_size=40), fraction=st.floats(0.3, 0.9), seed=st.integers(0, 99)
+)
+def test_no_prompt_is_on_both_sides_and_no_row_is_lost(prompts: list[int], fraction: float, seed: int) -> None:
+    records = tasks(prompts)
+    try:
+        first, second = split_by_prompt(records, fraction=fraction, seed=seed)
+    except DataError:
+        assert min(prompts.count(p) for p in prompts) > round(fraction * len(prompts))
+        return
+    assert not {r.prompt for r in first} & {r.prompt for r in second}
+    assert sorted([*first, *second], key=lambda r: r.source.row) == records
+    assert 0 < len(first) <= round(fraction * len(records))
+    assert [r.source.row for r in first] == sorted(r.source.row for r in first)
+    assert split_by_prompt(records, fraction=fraction, seed=seed) == (first, second)
+
+
+def test_a_count_is_met_exactly_where_every_prompt_is_its_own() -> None:
+    first, second = split_by_prompt(tasks(list(range(7473))), count=6000, seed=3)
+    assert (len(first), len(second)) == (6000, 1473)
+    assert split_by_prompt(tasks(list(range(7473))), count=6000, seed=4)[0] != first
+
+
+@pytest.mark.parametrize("count", [0, 3, 4])
+def test_an_empty_side_is_refused(count: int) -> None:
+    with pytest.raises(DataError, match=f"cannot put {count} of 3 rows"):
+        split_by_prompt(tasks([1, 2, 3]), count=count, seed=0)
+
+
+def test_a_prompt_with_more_rows_than_asked_for_is_refused() -> None:
+    with pytest.raises(DataError, match="never put on two sides"):
+        split_by_prompt(tasks([1, 1, 2, 2]), count=1, seed=0)
+
+
+def test_count_or_fraction_must_be_given_and_not_both() -> None:
+    with pytest.raises(ValueError, match="either a count or a fraction"):
+        split_by_prompt(tasks([1, 2]), seed=0)
+    with pytest.raises(ValueError, match="either a count or a fraction"):
+        split_by_prompt(tasks([1, 2]), count=1, fraction=0.5, seed=0)
+
+
+def test_spacing_system_message_and_wrapping_do_not_make_another_problem() -> None:
+    chat = (Message("system", "Be brief."), Message("user", "What is\n1 + 1?"))
+    assert prompt_key(chat) == prompt_key(" What is 1  + 1?\n") == "What is 1 + 1?"
+
+
+def test_overlap_is_refused_by_the_first_rows() -> None:
+    train = tasks([1, 2, 3, 2])
+    evaluation = [task(f"problem  {p}", row, "test.jsonl") for row, p in enumerate([9, 2, 3], 1)]
+    assert [(t.source.row, e.source.row) for t, e in overlaps(train, evaluation)] == [(2, 2), (3, 3)]
+    with pytest.raises(DataError) as error:
+        refuse_overlap(train, evaluation)
+    assert "2 of 3 evaluation rows" in str(error.value)
+    assert "test.jsonl:2 = train.jsonl:2, test.jsonl:3 = train.jsonl:3" in str(error.value)
+
+
+def test_disjoint_data_passes() -> None:
+    refuse_overlap(tasks([1, 2]), tasks([3]))

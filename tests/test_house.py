@@ -1,0 +1,98 @@
+"""House rules that are tests: what a reader may rely on without opening every file."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import twofold
+from scripts.check_lengths import faults
+
+
+def modules(root: Path) -> list[Path]:
+    return sorted((root / "twofold").rglob("*.py"))
+
+
+def calls(path: Path) -> Iterator[str]:
+    """The names of what a file calls, as written: `print`, `torch.load`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def test_nothing_below_the_command_line_prints(root: Path) -> None:
+    printing = [str(p) for p in modules(root) if "cli" not in p.relative_to(root).parts and "print" in calls(p)]
+    assert printing == []
+
+
+def test_nothing_reads_or_writes_pickle(root: Path) -> None:
+    unsafe = {"torch.load", "torch.save", "eval", "exec", "yaml.load", "yaml.unsafe_load"}
+    found = [f"{p}: {name}" for p in modules(root) for name in calls(p) if name in unsafe]
+    found += [f"{p}: {name}" for p in modules(root) for name in imports(p) if name.partition(".")[0] == "pickle"]
+    assert found == []
+
+
+def test_no_remote_code_is_ever_trusted(root: Path) -> None:
+    trusting = [
+        str(path)
+        for path in modules(root)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.keyword) and node.arg == "trust_remote_code" and ast.unparse(node.value) != "False"
+    ]
+    assert trusting == []
+
+
+def test_every_module_says_what_it_is(root: Path) -> None:
+    silent = [
+        str(path)
+        for path in modules(root)
+        if (text := path.read_text(encoding="utf-8")).strip() and ast.get_docstring(ast.parse(text)) is None
+    ]
+    assert silent == []
+
+
+def test_test_files_have_names_of_their_own(root: Path) -> None:
+    names = Counter(path.name for path in (root / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_version_is_the_same_everywhere(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    released = re.search(r"^## (\S+)", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert released is not None
+    assert twofold.__version__ == project["version"] == released[1]
+
+
+def test_every_public_name_resolves_and_is_documented() -> None:
+    assert twofold.__all__ == sorted(twofold.__all__)
+    undocumented = [n for n in twofold.__all__ if n != "__version__" and not getattr(twofold, n).__doc__]
+    assert undocumented == []
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("x = 1\n" * 401, ["401 lines, at most 400"]),
+        ("def f():\n" + "    x = 1\n" * 50, ["f: 51 lines, at most 50"]),
+        ("def f(a, b, c, *, d, e, f, g): ...\n", ["f: 7 parameters, at most 6"]),
+        ("class C:\n    def f(self, a, b, c, d, e, f): ...\n", []),
+    ],
+)
+def test_limits_are_enforced(tmp_path: Path, source: str, expected: list[str]) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(source, encoding="utf-8")
+    assert [fault.partition(": ")[2] for fault in faults(path)] == expected

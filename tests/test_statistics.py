@@ -1,0 +1,120 @@
+"""Every figure of `twofold.statistics` against scipy on random inputs, and against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from twofold.statistics import Estimate, mcnemar, mean_interval, paired_bootstrap, wilson
+
+LEVELS = st.sampled_from([0.8, 0.9, 0.95, 0.99])
+
+
+@given(n=st.integers(1, 5000), share=st.floats(0, 1), level=LEVELS)
+@settings(max_examples=100, deadline=None)
+def test_wilson_is_scipys(n: int, share: float, level: float) -> None:
+    count = round(share * n)
+    ours, theirs = wilson(count, n, level), stats.binomtest(count, n).proportion_ci(level, method="wilson")
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert 0 <= ours.low <= ours.value <= ours.high <= 1
+
+
+def test_wilson_by_hand() -> None:
+    assert wilson(0, 10).low == 0.0
+    assert wilson(10, 10).high == 1.0
+    assert wilson(0, 10).high == pytest.approx(1.959964**2 / (10 + 1.959964**2), rel=1e-6)
+    assert wilson(3, 4).as_dict() == {
+        "value": 0.75, "low": pytest.approx(0.30064, abs=1e-5), "high": pytest.approx(0.95442, abs=1e-5),
+        "n": 4, "count": 3, "method": "Wilson 95%",
+    }  # fmt: skip
+
+
+def test_wilson_of_nothing_knows_nothing() -> None:
+    empty = wilson(0, 0)
+    assert math.isnan(empty.value)
+    assert (empty.low, empty.high) == (0.0, 1.0)
+
+
+def test_wilson_refuses_impossible_counts() -> None:
+    with pytest.raises(ValueError, match="count 5"):
+        wilson(5, 4)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=300))
+@settings(max_examples=100, deadline=None)
+def test_mcnemar_is_scipys_binomial_test(verdicts: list[tuple[bool, bool]]) -> None:
+    test = mcnemar([a for a, _ in verdicts], [b for _, b in verdicts])
+    only_a, only_b = verdicts.count((True, False)), verdicts.count((False, True))
+    expected = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    assert (test.only_a, test.only_b, test.n) == (only_a, only_b, len(verdicts))
+    assert test.p_value == pytest.approx(expected, rel=1e-9)
+
+
+def test_mcnemar_by_hand() -> None:
+    a, b = [True] + [False] * 9, [False] + [True] * 9
+    assert mcnemar(a, b).p_value == pytest.approx(2 * (1 + 10) / 2**10)
+    assert mcnemar(a, a).p_value == 1.0
+    assert mcnemar([True] * 4000, [False] * 4000).p_value == 0.0
+
+
+def test_mcnemar_refuses_lists_of_different_lengths() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        mcnemar([True, False], [True])
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=60), LEVELS)
+@settings(max_examples=100, deadline=None)
+def test_mean_interval_is_scipys_t(values: list[float], level: float) -> None:
+    ours, scale = mean_interval(values, level), stats.sem(values)
+    if scale > 1e-6:
+        low, high = stats.t.interval(level, len(values) - 1, np.mean(values), scale)
+        assert (ours.low, ours.high) == pytest.approx((low, high), rel=1e-7, abs=1e-7)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 30, 1000, 1001, 1002, 5000])
+def test_mean_interval_width_at_every_size(n: int) -> None:
+    values = np.random.default_rng(n).normal(size=n).tolist()
+    low, high = stats.t.interval(0.95, n - 1, np.mean(values), stats.sem(values))
+    assert mean_interval(values).high - mean_interval(values).low == pytest.approx(high - low, rel=1e-9)
+
+
+def test_mean_interval_of_one_value_is_unbounded() -> None:
+    assert mean_interval([2.0]) == Estimate(2.0, -math.inf, math.inf, 1, None, "Student t 95%")
+
+
+def test_paired_bootstrap_over_items_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(1)
+    a = rng.random(400) < 0.4
+    b = rng.random(400) < 0.6
+    ours = paired_bootstrap(a, b, seed=3, resamples=4000)
+    difference = (b.astype(float) - a,)
+    theirs = stats.bootstrap(difference, np.mean, n_resamples=4000, method="percentile", rng=2).confidence_interval
+    assert ours.value == pytest.approx(b.mean() - a.mean())
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
+    assert ours == paired_bootstrap(a, b, seed=3, resamples=4000)
+
+
+def test_paired_bootstrap_over_seeds_is_wider_when_seeds_differ() -> None:
+    b = np.repeat([[0.0], [0.2], [0.4], [0.6]], 50, axis=1)
+    both = paired_bootstrap(np.zeros_like(b), b, seed=0)
+    assert both.value == pytest.approx(0.3)
+    assert both.low < 0.15
+    assert both.high > 0.45
+    items = paired_bootstrap(np.zeros(50), b.mean(0), seed=0)
+    assert (items.low, items.high) == pytest.approx((0.3, 0.3))
+
+
+@pytest.mark.parametrize(("a", "b"), [([1.0], [1.0, 2.0]), ([], []), ([[[1.0]]], [[[1.0]]])])
+def test_paired_bootstrap_refuses_other_shapes(a: list[float], b: list[float]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        paired_bootstrap(a, b)
+
+
+def test_paired_bootstrap_refuses_nan() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        paired_bootstrap([1.0], [math.nan])

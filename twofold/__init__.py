@@ -1,0 +1,96 @@
+"""twofold: preference optimization in which one model is both the discriminator and the generator.
+
+Public names are loaded when first used, so that `import twofold` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Conduct": "twofold.config.train",
+    "DPO": "twofold.objectives",
+    "Batch": "twofold.batch",
+    "Demonstration": "twofold.records",
+    "Encoder": "twofold.data.tokenize",
+    "Group": "twofold.batch",
+    "LocalSampler": "twofold.sampling.local",
+    "Loss": "twofold.objectives.base",
+    "Message": "twofold.records",
+    "ModelSettings": "twofold.models.load",
+    "Objective": "twofold.objectives.base",
+    "Outputs": "twofold.batch",
+    "PDPO": "twofold.algorithms",
+    "PDPOGenerator": "twofold.objectives",
+    "Pair": "twofold.records",
+    "Policy": "twofold.models.policy",
+    "Recipe": "twofold.config.schema",
+    "SFT": "twofold.objectives",
+    "Sampling": "twofold.sampling.base",
+    "Source": "twofold.records",
+    "Task": "twofold.records",
+    "Term": "twofold.objectives.base",
+    "Trained": "twofold.config.train",
+    "TwofoldError": "twofold.errors",
+    "exact_match": "twofold.evaluation.exact_match",
+    "load_model": "twofold.models.load",
+    "load_policy": "twofold.models.load",
+    "mcnemar": "twofold.statistics",
+    "paired_bootstrap": "twofold.statistics",
+    "read": "twofold.data.formats",
+    "train": "twofold.config.train",
+    "train_recipe": "twofold.config.train",
+    "wilson": "twofold.statistics",
+    "write_report": "twofold.reports.html",
+}
+
+__all__ = sorted([*_HOMES, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]  # loaded on first use
+
+if TYPE_CHECKING:
+    from twofold.algorithms import PDPO as PDPO
+    from twofold.batch import Batch as Batch
+    from twofold.batch import Group as Group
+    from twofold.batch import Outputs as Outputs
+    from twofold.config.schema import Recipe as Recipe
+    from twofold.config.train import Conduct as Conduct
+    from twofold.config.train import Trained as Trained
+    from twofold.config.train import train as train
+    from twofold.config.train import train_recipe as train_recipe
+    from twofold.data.formats import read as read
+    from twofold.data.tokenize import Encoder as Encoder
+    from twofold.errors import TwofoldError as TwofoldError
+    from twofold.evaluation.exact_match import exact_match as exact_match
+    from twofold.models.load import ModelSettings as ModelSettings
+    from twofold.models.load import load_model as load_model
+    from twofold.models.load import load_policy as load_policy
+    from twofold.models.policy import Policy as Policy
+    from twofold.objectives import DPO as DPO
+    from twofold.objectives import SFT as SFT
+    from twofold.objectives import PDPOGenerator as PDPOGenerator
+    from twofold.objectives.base import Loss as Loss
+    from twofold.objectives.base import Objective as Objective
+    from twofold.objectives.base import Term as Term
+    from twofold.records import Demonstration as Demonstration
+    from twofold.records import Message as Message
+    from twofold.records import Pair as Pair
+    from twofold.records import Source as Source
+    from twofold.records import Task as Task
+    from twofold.reports.html import write_report as write_report
+    from twofold.sampling.base import Sampling as Sampling
+    from twofold.sampling.local import LocalSampler as LocalSampler
+    from twofold.statistics import mcnemar as mcnemar
+    from twofold.statistics import paired_bootstrap as paired_bootstrap
+    from twofold.statistics import wilson as wilson
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'twofold' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

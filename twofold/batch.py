@@ -1,0 +1,133 @@
+"""What flows between the layers: groups of token sequences, and what a model says of them.
+
+Shape suffixes, here and everywhere: T tokens in a pack, S scored tokens, B branches, G groups, H hidden, V vocabulary.
+A *group* is a prompt with its *branches* (completions): a demonstration has one, a pair two, PDPO's generator its drafts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+
+class Role(IntEnum):
+    """What a branch is to its group."""
+
+    DEMONSTRATION = 0
+    CHOSEN = 1
+    REJECTED = 2
+    DRAFT = 3
+    TRUTH = 4
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A completion: `tokens` [n] int64 with the stop token, all of them scored, and its frozen columns.
+
+    `token_columns` hold [n] tensors (reference log-probs …), `columns` numbers (the ground truth's log-ratio …).
+    """
+
+    tokens: Tensor
+    role: Role
+    token_columns: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    columns: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def with_columns(self, columns: Mapping[str, Tensor | float]) -> Branch:
+        """The same branch with further columns; a tensor is a token column."""
+        tokens = {k: v for k, v in columns.items() if isinstance(v, Tensor)}
+        numbers = {k: float(v) for k, v in columns.items() if not isinstance(v, Tensor)}
+        return replace(self, token_columns={**self.token_columns, **tokens}, columns={**self.columns, **numbers})
+
+
+@dataclass(frozen=True)
+class Group:
+    """A prompt [P] (P ≥ 1) and its branches. `name` is what errors call it; `truth` [n] is the ground truth's tokens."""
+
+    name: str
+    prompt: Tensor
+    branches: tuple[Branch, ...]
+    truth: Tensor | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that a pack holds for this group: the prompt once, each branch without its last token."""
+        return len(self.prompt) + sum(len(b.tokens) - 1 for b in self.branches)
+
+    def with_columns(self, columns: Sequence[Mapping[str, Tensor | float]]) -> Group:
+        """The same group with further columns, one mapping per branch."""
+        branches = (b.with_columns(c) for b, c in zip(self.branches, columns, strict=True))
+        return replace(self, branches=tuple(branches))
+
+    def has(self, column: str) -> bool:
+        """Whether every branch carries `column`."""
+        return all(column in b.token_columns or column in b.columns for b in self.branches)
+
+
+UNITS = ("group", "pair", "branch", "token")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What an objective sees: which branches, in which groups, as what, and the frozen columns; never token ids."""
+
+    names: tuple[str, ...]
+    group_B: Tensor
+    role_B: Tensor
+    length_B: Tensor
+    branch_S: Tensor
+    token_columns: Mapping[str, Tensor]
+    branch_columns: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, groups: Sequence[Group], device: torch.device | str = "cpu") -> Batch:
+        """Collate `groups` in order; a column is kept where every branch of the batch has it."""
+        branches = [b for g in groups for b in g.branches]
+        group = [i for i, g in enumerate(groups) for _ in g.branches]
+        length_B = torch.tensor([len(b.tokens) for b in branches], dtype=torch.int64)
+        shared = [k for k in (branches[0].token_columns if branches else ()) if all(k in b.token_columns for b in branches)]
+        numbers = [k for k in (branches[0].columns if branches else ()) if all(k in b.columns for b in branches)]
+        return cls(
+            names=tuple(g.name for g in groups),
+            group_B=torch.tensor(group, dtype=torch.int64, device=device),
+            role_B=torch.tensor([int(b.role) for b in branches], dtype=torch.int64, device=device),
+            length_B=length_B.to(device),
+            branch_S=torch.repeat_interleave(torch.arange(len(branches)), length_B).to(device),
+            token_columns={k: torch.cat([b.token_columns[k] for b in branches]).to(device) for k in shared},
+            branch_columns={k: torch.tensor([b.columns[k] for b in branches], dtype=torch.float64, device=device) for k in numbers},
+        )
+
+    @property
+    def num_branches(self) -> int:
+        return len(self.length_B)
+
+    def of_role(self, role: Role) -> Tensor:
+        """Indices [n] of the branches that play `role`, in order."""
+        return (self.role_B == int(role)).nonzero().squeeze(1)
+
+    def count(self, unit: str) -> int:
+        """How many of `unit` the batch holds; `token:chosen` or `branch:draft` restrict a unit to a role."""
+        base, _, role = unit.partition(":")
+        if base not in UNITS:
+            raise ValueError(f"unit {unit!r}: expected one of {UNITS}, with an optional ':role'")
+        if base == "group":
+            return len(self.names)
+        if base == "pair":
+            return len(self.of_role(Role.CHOSEN))
+        mask = self.role_B == int(Role[role.upper()]) if role else torch.ones_like(self.role_B, dtype=torch.bool)
+        return int(mask.sum()) if base == "branch" else int(self.length_B[mask].sum())
+
+    def sum(self, value_S: Tensor) -> Tensor:
+        """Sums [B] of a per-token value over each branch, in token order."""
+        return value_S.new_zeros(self.num_branches).index_add(0, self.branch_S, value_S)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model says of a batch: `logp_S`, the log-probability of each scored token (nats; float32, or float64 for
+    float64 models)."""
+
+    logp_S: Tensor

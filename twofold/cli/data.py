@@ -1,0 +1,98 @@
+"""`twofold data check`: everything that is wrong with files of rows, before any of them is trained on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from twofold.cli.terminal import results, table
+
+if TYPE_CHECKING:
+    from twofold.data.tokenize import Encoder
+    from twofold.data.validate import Report
+
+MOST_FAULTS = 20
+
+app = typer.Typer(help="Look at data before it is trained on.", no_args_is_help=True)
+
+
+@app.callback()
+def about() -> None:
+    """Look at data before it is trained on."""
+
+
+@app.command()
+def check(
+    sources: Annotated[list[str], typer.Argument(help="JSON, JSON lines or parquet files, saved folders, hub names.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "--tokenizer", help="Also check what this model's tokenizer makes of the rows."),
+    ] = None,
+    max_length: Annotated[int, typer.Option(help="Tokens of prompt and completion together; with --model.")] = 1024,
+    split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train",
+    against: Annotated[str | None, typer.Option(help="A source that must not share a prompt with these.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+) -> None:
+    """Name every faulty row with file, field and remedy. Exit code 2 if there is an error, 0 with mere warnings."""
+    from twofold.data.validate import check as look
+
+    encoder = _encoder(model, max_length) if model else None
+    reports = [look(source, split=split, encoder=encoder, against=against) for source in sources]
+    if as_json:
+        typer.echo(json.dumps({"ok": all(r.ok for r in reports), "sources": [_object(r) for r in reports]}, indent=2))
+    else:
+        for report in reports:
+            _show(report)
+    if not all(report.ok for report in reports):
+        raise typer.Exit(2)
+
+
+def _encoder(model: str, max_length: int) -> Encoder:
+    from twofold.data.tokenize import Encoder, TokenizeSettings
+    from twofold.models.load import load_tokenizer
+
+    tokenizer = load_tokenizer(model)
+    stop_tokens = frozenset(int(token) for token in (tokenizer.eos_token_id, *_named_stops(model)) if token is not None)
+    return Encoder(tokenizer, stop_tokens, TokenizeSettings(max_length=max_length))
+
+
+def _named_stops(model: str) -> list[Any]:
+    """What the generation config says ends a completion, where the model has one."""
+    from transformers import GenerationConfig
+
+    try:
+        named = GenerationConfig.from_pretrained(model).eos_token_id
+    except OSError:
+        return []
+    return named if isinstance(named, list) else [named]
+
+
+def _object(report: Report) -> dict[str, Any]:
+    faults = [asdict(fault) for fault in report.faults]
+    return {"source": report.source, "format": report.format, "rows": report.rows, "usable": report.records,
+            "ok": report.ok, "counts": report.counts, "faults": faults}  # fmt: skip
+
+
+def _show(report: Report) -> None:
+    out = results()
+    errors, warnings = len(report.errors), len(report.warnings)
+    verdict = "no faults" if not report.faults else f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    told = f"{report.source}: {_count(report.rows, 'row')}, {report.records} usable, {report.format}: {verdict}"
+    out.print(told, style="red" if errors else "yellow" if warnings else "green", markup=False)
+    if not report.faults:
+        return
+    rows = table("#row", "field", "severity", "what", "what to do")
+    ordered = [*report.errors, *report.warnings]
+    for fault in ordered[:MOST_FAULTS]:
+        rows.add_row(str(fault.row or "–"), fault.field or "–", fault.severity, fault.reason, fault.remedy)
+    out.print(rows, markup=False)
+    if len(ordered) > MOST_FAULTS:
+        kinds = ", ".join(f"{count} × {kind}" for kind, count in report.counts.items())
+        out.print(f"… {len(ordered) - MOST_FAULTS} more; in all {kinds} (--json lists them)", markup=False)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

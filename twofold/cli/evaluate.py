@@ -1,0 +1,104 @@
+"""`twofold evaluate`: exact match of models on the same problems, with intervals and a paired test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from twofold.cli.sample import open_model
+from twofold.cli.terminal import results, table
+from twofold.errors import DataError
+
+if TYPE_CHECKING:
+    from twofold.evaluation.exact_match import ExactMatch
+    from twofold.progress import Progress
+    from twofold.records import Task
+    from twofold.statistics import Estimate
+
+
+def evaluate(
+    models: Annotated[
+        list[str], typer.Argument(help="Model or adapter folders, or hub names; the first is the baseline.")
+    ],
+    tasks: Annotated[str, typer.Option(help="Problems with answers: prompt + answer, or question + answer.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many problems.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longer completions are cut and counted.")] = 256,
+    split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "test",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+) -> None:
+    """Greedy exact match, strict (`#### N`) and flexible (last number), with 95% intervals and McNemar's exact test."""
+    from twofold.cli.progress import RichProgress
+    from twofold.data.formats import read
+
+    source = read(tasks, split=split, limit=limit)
+    problems = _problems(source.records, tasks)
+    judged: dict[str, ExactMatch] = {}
+    with RichProgress() as progress:
+        for model in dict.fromkeys(models):
+            progress.note(f"{model}: {len(problems)} problems")
+            judged[model] = _judge(model, problems, max_new_tokens, progress)
+    comparisons = _comparisons(judged)
+    _show(judged, comparisons)
+    if json_file is not None:
+        figures = {"tasks": {"source": source.source, "sha256": source.sha256, "n": len(problems)},
+                   "max_new_tokens": max_new_tokens, "models": [_object(n, m) for n, m in judged.items()],
+                   "comparisons": comparisons}  # fmt: skip
+        json_file.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _problems(records: Sequence[object], source: str) -> list[Task]:
+    from twofold.records import Task
+
+    problems = [record for record in records if isinstance(record, Task)]
+    if len(problems) != len(records):
+        raise DataError("holds no problems with answers", where=source, remedy="rows need a prompt and an answer")
+    return problems
+
+
+def _judge(model: str, problems: Sequence[Task], max_new_tokens: int, progress: Progress) -> ExactMatch:
+    from twofold.evaluation.exact_match import exact_match
+    from twofold.sampling.base import Sampling
+    from twofold.sampling.local import LocalSampler
+
+    loaded, encoder = open_model(model)
+    sampling = Sampling(temperature=0, max_new_tokens=max_new_tokens)
+    sampler = LocalSampler(loaded.model, loaded.tokenizer, loaded.stop_tokens, sampling)
+    return exact_match(sampler, problems, encoder, progress=progress)
+
+
+def _comparisons(judged: Mapping[str, ExactMatch]) -> list[dict[str, Any]]:
+    from twofold.evaluation.exact_match import compare
+
+    return [
+        {"a": a, "b": b, "metric": metric, **compare(judged[a], judged[b], metric).as_dict()}
+        for a, b in combinations(judged, 2)
+        for metric in ("strict", "flexible")
+    ]
+
+
+def _object(name: str, result: ExactMatch) -> dict[str, Any]:
+    return {"name": name, "strict": result.strict.as_dict(), "flexible": result.flexible.as_dict(),
+            "truncated": result.truncated}  # fmt: skip
+
+
+def _show(judged: Mapping[str, ExactMatch], comparisons: Sequence[Mapping[str, Any]]) -> None:
+    out = results()
+    rows = table("model", "#n", "#strict", "95% interval", "#flexible", "95% interval", "#truncated")
+    for name, result in judged.items():
+        strict, flexible = _told(result.strict), _told(result.flexible)
+        rows.add_row(name, str(result.strict.n), *strict, *flexible, str(result.truncated))
+    out.print(rows, markup=False)
+    if comparisons:
+        pairs = table("a", "b", "metric", "#only a", "#only b", "#p (McNemar, exact)")
+        for c in comparisons:
+            pairs.add_row(c["a"], c["b"], c["metric"], str(c["only_a"]), str(c["only_b"]), f"{c['p_value']:.3g}")
+        out.print(pairs, markup=False)
+
+
+def _told(estimate: Estimate) -> tuple[str, str]:
+    return f"{estimate.value:.3f}", f"{estimate.low:.3f} – {estimate.high:.3f}"

@@ -1,0 +1,228 @@
+"""From a recipe to everything a run is made of: policy, data, reference, algorithm, evaluators, loop."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from twofold.algorithms import PDPO, OfflineAlgorithm, PDPOAlgorithm
+from twofold.batch import Group
+from twofold.config.load import dump
+from twofold.config.schema import Recipe, Share
+from twofold.data.formats import Table, read
+from twofold.data.split import refuse_overlap, split_by_prompt
+from twofold.data.tokenize import Encoded, Encoder, encode
+from twofold.errors import DataError
+from twofold.evaluation.exact_match import exact_match
+from twofold.models.load import Loaded
+from twofold.models.policy import Policy
+from twofold.models.reference import COLUMN, cached_reference, live_reference
+from twofold.objectives import SFT
+from twofold.objectives.base import Objective
+from twofold.progress import Progress
+from twofold.records import Demonstration, Pair, Record, Task
+from twofold.sampling.local import LocalSampler
+from twofold.training.columns import providers
+from twofold.training.loop import Algorithm, Evaluation, Evaluator, Loop
+from twofold.training.optim import make_optimizer
+from twofold.training.step import Part, Provider, Step
+
+
+@dataclass(frozen=True)
+class Records:
+    """The rows of a run by their use; no prompt is trained on and measured on."""
+
+    train: list[Record]
+    generator: list[Task]
+    heldout: list[Record]
+    tasks: list[Task]
+    tables: Mapping[str, Table] = field(default_factory=dict[str, Table])
+
+
+def read_records(recipe: Recipe, objective: Objective, rows: Sequence[Record] | None = None) -> Records:
+    """Read, split and check against overlap. `rows` stand in for `data.train`'s file. Raises DataError."""
+    data = recipe.data
+    tables: dict[str, Table] = {}
+    if rows is None:
+        tables["train"] = read(data.train, columns=data.columns, split=data.split, limit=data.limit)
+        rows = tables["train"].records
+    train = list(rows)
+    heldout, train = _share(data.heldout, train, recipe.seed, "heldout", tables)
+    generator, train = _share(data.generator, train, recipe.seed, "generator", tables)
+    tasks, _ = _share(recipe.evaluation.tasks, train, recipe.seed, "tasks", tables)
+    problems = [_as_task(r) for r in generator]
+    for measured in (heldout, tasks):
+        refuse_overlap([*train, *problems], measured)
+    refuse_overlap(train, problems)
+    wrong = next((r for r in tasks if not isinstance(r, Task)), None)
+    if wrong is not None:
+        raise DataError("evaluation.tasks need a prompt and an answer", where=str(wrong.source))
+    train, heldout = ([_as_trained(r, objective) for r in rs] for rs in (train, heldout))
+    return Records(train, problems, heldout, [t for t in tasks if isinstance(t, Task)], tables)
+
+
+def _share(
+    share: Share | None, rows: list[Record], seed: int, name: str, tables: dict[str, Table]
+) -> tuple[list[Record], list[Record]]:
+    """The share's rows and what is left of `rows`."""
+    if share is None:
+        return [], rows
+    if share.file is not None:
+        tables[name] = read(share.file, columns=share.columns, limit=share.limit)
+        return tables[name].records, rows
+    return split_by_prompt(rows, count=share.count, fraction=share.fraction, seed=seed)
+
+
+def _as_task(record: Record) -> Task:
+    """A generator problem: a task, or a pair whose chosen completion is the ground truth."""
+    if isinstance(record, Task):
+        return record
+    return Task(record.prompt, record.chosen if isinstance(record, Pair) else record.completion, record.source)
+
+
+def _as_trained(record: Record, objective: Objective) -> Record:
+    """What the objective learns from: pairs, or for SFT demonstrations (of a pair the chosen, of a task the answer)."""
+    if isinstance(objective, SFT):
+        if isinstance(record, Demonstration):
+            return record
+        return Demonstration(record.prompt, record.chosen if isinstance(record, Pair) else record.answer, record.source)
+    if not isinstance(record, Pair):
+        raise DataError(
+            f"objective {getattr(objective, 'kind', type(objective).__name__)} learns from pairs, this row has no rejected",
+            where=str(record.source),
+            remedy="bring prompt, chosen and rejected, or set objective.kind=sft",
+        )
+    return record
+
+
+@dataclass
+class Assembly:
+    """A recipe with its model and its rows, ready to become a loop."""
+
+    recipe: Recipe
+    objective: Objective
+    policy: Policy
+    loaded: Loaded
+    records: Records
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self.encoder = Encoder(self.loaded.tokenizer, self.loaded.stop_tokens, self.recipe.data.tokenize)
+        self.encoded: dict[str, Encoded] = {}
+        self.groups = {name: self._encode(name) for name in ("train", "generator", "heldout")}
+        self.steps = self.recipe.training.total_steps(len(self.groups["train"]))
+
+    def _encode(self, name: str) -> list[Group]:
+        rows: Sequence[Record] = getattr(self.records, name)
+        if not rows:
+            return []
+        self.encoded[name] = encode(rows, self.encoder, self.progress)
+        return self.encoded[name].groups
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same when the run is resumed."""
+        settings = _flat(yaml.safe_load(dump(self.recipe)))
+        for free in ("run", "training.keep", "training.checkpoint_every", "reference.cache"):
+            settings.pop(free, None)
+        rows = {f"data ({name})": _digest(groups) for name, groups in self.groups.items() if groups}
+        tasks = {"data (tasks)": hashlib.sha256(repr(self.records.tasks).encode()).hexdigest()[:16]}
+        return {**settings, "objective (code)": repr(self.objective), "steps": self.steps, **rows, **tasks}
+
+    def sampler(self, *, training: bool) -> LocalSampler:
+        """The sampler of drafts (`training`) or of evaluation completions."""
+        how = self.recipe.sampling if training else self.recipe.evaluation.sampling
+        return LocalSampler(self.policy.model, self.loaded.tokenizer, self.loaded.stop_tokens, how)
+
+    def loop(self, run: Path) -> Loop:
+        """References are made from the policy as it is now, so call this before any checkpoint is loaded."""
+        groups, known = self._with_references(run)
+        step = Step(
+            self.policy,
+            make_optimizer(self.recipe.optimizer, self.policy.trainable()),
+            providers=known,
+            packing=self.recipe.training.packing,
+            clip=self.recipe.optimizer.clip,
+        )
+        return Loop(
+            run=run,
+            policy=self.policy,
+            algorithm=self._algorithm(groups),
+            step=step,
+            evaluators=self._evaluators(groups["heldout"], step),
+            optimizer=self.recipe.optimizer,
+            settings=self.recipe.training,
+            steps=self.steps,
+            identity=self.identity(),
+            progress=self.progress,
+        )
+
+    def _with_references(self, run: Path) -> tuple[dict[str, list[Group]], dict[str, Provider]]:
+        """Fixed data with its cached reference column, and providers for what is asked live."""
+        packing, settings = self.recipe.training.packing, self.recipe.reference
+        groups = dict(self.groups)
+        needed = COLUMN in self.objective.requires
+        cached = needed and settings.kind == "cached"
+        if cached:
+            folder = Path(settings.cache) if settings.cache else run / "reference-cache"
+            for name in ("train", "heldout"):
+                if groups[name]:
+                    groups[name] = cached_reference(self.policy, groups[name], packing, folder, self.progress)
+        if (not needed or cached) and not isinstance(self.recipe.algorithm, PDPO):
+            return groups, {}
+        return groups, providers(self.policy, live_reference(self.policy), packing)
+
+    def _algorithm(self, groups: Mapping[str, list[Group]]) -> Algorithm:
+        settings = self.recipe.algorithm
+        pairs = OfflineAlgorithm(
+            groups["train"], self.objective, batch_size=self.recipe.training.batch_size, seed=self.recipe.seed
+        )
+        if not isinstance(settings, PDPO):
+            return pairs
+        return PDPOAlgorithm(
+            settings=settings,
+            pairs=pairs,
+            tasks=groups["generator"],
+            generator=settings.objective(self.recipe.objective.beta),  # type: ignore[union-attr]  # the recipe has checked it
+            sampler=self.sampler(training=True),
+            seed=self.recipe.seed,
+            steps=self.steps,
+        )
+
+    def _evaluators(self, heldout: list[Group], step: Step) -> list[Evaluator]:
+        found: list[Evaluator] = []
+        if heldout:
+            found.append(lambda: _heldout(step, heldout, self.objective))
+        if self.records.tasks:
+            found.append(self._solve)
+        return found
+
+    def _solve(self) -> Evaluation:
+        sampler = self.sampler(training=False)
+        result = exact_match(sampler, self.records.tasks, self.encoder, progress=self.progress, seed=self.recipe.seed)
+        figures = {"strict": result.strict.value, "flexible": result.flexible.value, "n": float(len(result.rows))}
+        figures["truncated"] = result.truncated / len(result.rows)
+        return Evaluation({f"exact_match/{k}": v for k, v in figures.items()}, [row.as_dict() for row in result.rows])
+
+
+def _heldout(step: Step, groups: list[Group], objective: Objective) -> Evaluation:
+    figures = step.measure([Part(groups, objective)])
+    return Evaluation({**{f"heldout/{k}": v for k, v in figures.items()}, "heldout/n": float(len(groups))})
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, Mapping):
+        return {prefix: tree}
+    return {k: v for name, sub in tree.items() for k, v in _flat(sub, f"{prefix}.{name}" if prefix else name).items()}
+
+
+def _digest(groups: Sequence[Group]) -> str:
+    digest = hashlib.sha256()
+    for group in groups:
+        for tokens in (group.prompt, *(b.tokens for b in group.branches), *([] if group.truth is None else [group.truth])):
+            digest.update(len(tokens).to_bytes(8, "little") + tokens.numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,247 @@
+"""Recipes: YAML with line numbers, `extends`, overrides from the command line, strict validation, and back to YAML.
+
+Knows no schema. A value is YAML 1.2's core: `1e-3` is a number, only `true` and `false` are truths, dates are texts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path, PurePath
+from typing import Any, TypeAlias, TypeVar, cast
+
+import pydantic
+import yaml
+
+from twofold.config.explain import explain
+from twofold.config.shape import completed
+from twofold.errors import RecipeError
+
+T = TypeVar("T")
+Key: TypeAlias = tuple[str | int, ...]
+
+_NUMBER_STARTS = "-+.0123456789"
+_FLOAT = (
+    r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$",
+    _NUMBER_STARTS,
+)
+_PLAIN_WORDS = {
+    "null": (r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    "bool": (r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    "int": (r"^[-+]?(?:0|[1-9][0-9_]*)$", _NUMBER_STARTS),
+    "float": _FLOAT,
+}
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML keeps them on the class)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what any reader, of YAML 1.1 or 1.2, could take for something else than text."""
+
+
+def _resolve(reader: Any, name: str, pattern: str, starts: Sequence[str]) -> None:
+    reader.add_implicit_resolver(f"tag:yaml.org,2002:{name}", re.compile(pattern), list(starts))
+
+
+for _name, (_pattern, _starts) in _PLAIN_WORDS.items():
+    _resolve(_Loader, _name, _pattern, _starts)
+_resolve(_Dumper, "float", *_FLOAT)
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a recipe says, before anyone asks whether it makes sense: `data`, and for each key the place of it."""
+
+    name: str
+    data: dict[str, Any]
+    places: Mapping[Key, str]
+
+    def place(self, key: Key) -> str:
+        """Where `key`, or else the nearest section around it, was said."""
+        return next((self.places[key[:n]] for n in range(len(key), 0, -1) if key[:n] in self.places), self.name)
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Document:
+    """Read a recipe, put it over the one it `extends` (one level), and apply `overrides` of the form `a.b.c=value`."""
+    document = _read(Path(path))
+    base = document.data.pop("extends", None)
+    if base is not None:
+        where = document.place(("extends",))
+        if not isinstance(base, str):
+            raise RecipeError("extends: expected the path of one recipe", where=where)
+        below = _read(Path(path).parent / base, said_at=where)
+        if "extends" in below.data:
+            raise RecipeError(
+                f"extends: {base} itself extends another recipe",
+                where=where,
+                remedy="one level only: copy the keys you need",
+            )
+        places = {**below.places, **document.places}
+        document = Document(document.name, _merged(below.data, document.data), places)
+    return _overridden(document, overrides)
+
+
+def from_overrides(overrides: Sequence[str], name: str = "settings") -> Document:
+    """A document made of `key=value` alone."""
+    return _overridden(Document(name, {}, {}), overrides)
+
+
+def validate(type_: type[T], document: Document) -> T:
+    """Make `type_` of the document; all its faults become one `RecipeError` that names their places.
+
+    A section's missing keys come from the default that the section has where it stands, if it has one.
+    """
+    data = completed(type_, document.data)
+    try:
+        return pydantic.TypeAdapter(type_).validate_python(data)
+    except pydantic.ValidationError as error:
+        raise explain(error, type_, data, document.place) from None
+
+
+def dump(settings: object) -> str:
+    """The settings as YAML that `load_recipe` and `validate` turn into equal settings."""
+    return yaml.dump(plain(settings), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def plain(value: object) -> Any:
+    """Settings as mappings, lists and scalars, ready for YAML or JSON."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in cast("Mapping[object, object]", value).items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(v) for v in cast("Sequence[object]", value)]
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, PurePath) else value
+
+
+def _read(path: Path, said_at: str = "") -> Document:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1)
+        remedy = f"did you mean `{path.parent / near[0]}`?" if near else ""
+        raise RecipeError(f"{path}: no such recipe", where=said_at, remedy=remedy) from None
+    except UnicodeDecodeError:
+        raise RecipeError("not a text file in UTF-8", where=str(path)) from None
+    except OSError as error:
+        raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    places: dict[Key, str] = {}
+    data = _parse(text, str(path), places)
+    if not isinstance(data, dict):
+        fault = "is empty" if data is None else "holds no keys"
+        raise RecipeError(fault, where=str(path), remedy="a recipe is a mapping: `key: value` lines")
+    return Document(str(path), cast("dict[str, Any]", data), places)
+
+
+def _parse(text: str, name: str, places: dict[Key, str]) -> Any:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        return None if node is None else _value(loader, node, name, places, ())
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{name}:{mark.line + 1}" if mark else name
+        if "'\\t'" in str(error.problem):
+            raise RecipeError("a tab where YAML wants spaces", where=where, remedy="indent with spaces") from None
+        raise RecipeError(f"not valid YAML: {error.problem or error.context}", where=where) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        fault = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        raise RecipeError(f"not valid YAML: {fault}", where=name) from None
+    finally:
+        cast("Any", loader).dispose()
+
+
+def _value(loader: _Loader, node: yaml.Node, name: str, places: dict[Key, str], key: Key) -> Any:
+    """The plain value of a node; notes the place of every key on the way."""
+    where = f"{name}:{node.start_mark.line + 1}"
+    places.setdefault(key, where)
+    if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
+        data: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            word, line = key_node.value, f"{name}:{key_node.start_mark.line + 1}"
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise RecipeError("a key must be one word", where=line)
+            if word in data:
+                raise RecipeError(f"{dotted((*key, word))}: given twice", where=line, remedy="keep one of them")
+            places[(*key, word)] = line
+            data[word] = _value(loader, value_node, name, places, (*key, word))
+        return data
+    if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
+        return [_value(loader, child, name, places, (*key, i)) for i, child in enumerate(node.value)]
+    if not isinstance(node, yaml.ScalarNode):
+        raise RecipeError(f"the tag {node.tag} has no meaning here", where=where)
+    return cast("Any", loader).construct_object(node)
+
+
+def dotted(key: Key) -> str:
+    """The key as an override writes it: `objective.beta`."""
+    return ".".join(str(part) for part in key)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, section by section; a section of another `kind` replaces the old one whole."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            section, over = cast("dict[str, Any]", old), cast("dict[str, Any]", value)
+            same_kind = over.get("kind", section.get("kind")) == section.get("kind")
+            merged[key] = _merged(section, over) if same_kind else over
+        else:
+            merged[key] = value
+    return merged
+
+
+def _overridden(document: Document, overrides: Sequence[str]) -> Document:
+    data, places = _merged({}, document.data), dict(document.places)
+    for override in overrides:
+        where = f"override `{override}`"
+        name, equals, text = override.partition("=")
+        key = tuple(name.strip().split("."))
+        if not equals or not all(key):
+            raise RecipeError("expected key=value", where=where, remedy="for example objective.beta=0.1")
+        said: dict[Key, str] = {}
+        value = _parse(text, where, said)
+        _put(data, key, value, where)
+        places = {old: place for old, place in places.items() if old[: len(key)] != key}
+        places.update({key + inner: where for inner in said or {(): where}})
+    return Document(document.name, data, places)
+
+
+def _put(data: dict[str, Any], key: tuple[str, ...], value: Any, where: str) -> None:
+    """Set one value in a tree of mappings and lists; copies what it changes, so that no other holder sees it."""
+    here: Any = data
+    for depth, word in enumerate(key):
+        slot = _slot(here, word, dotted(key[:depth]), where)
+        if depth == len(key) - 1:
+            here[slot] = value
+            return
+        here[slot] = _copied(here[slot])
+        here = here[slot]
+
+
+def _slot(here: Any, word: str, name: str, where: str) -> str | int:
+    """The index under which `word` is found in a mapping (there from now on) or a list."""
+    if isinstance(here, list):
+        count = len(cast("list[Any]", here))
+        if not word.isdecimal() or int(word) >= count:
+            raise RecipeError(f"{name} is a list of {count}", where=where, remedy=f"count from 0: {name}.0")
+        return int(word)
+    if not isinstance(here, dict):
+        raise RecipeError(f"{name} is a value, not a section", where=where)
+    cast("dict[str, Any]", here).setdefault(word, None)
+    return word
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, list):
+        return list(cast("list[Any]", value))
+    return dict(cast("dict[str, Any]", value or {})) if isinstance(value, dict | None) else value

@@ -1,0 +1,60 @@
+"""results.json: the final figures of a run, each with its interval, read off its own logs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from twofold.evaluation.exact_match import ExactMatch, Metric, Row, compare, summary
+from twofold.statistics import Estimate, mean_interval, wilson
+
+METRICS: tuple[Metric, ...] = ("strict", "flexible")
+_ROW = ("name", "prompt", "completion", "answer", "strict", "flexible", "truncated")
+
+
+def results(run: Path, *, name: str, command: str, final_step: int, warnings: Sequence[str]) -> dict[str, Any]:
+    """What `run` achieved at `final_step` against where it began, with McNemar's test on the same problems."""
+    lines = _lines(run / "metrics.jsonl")
+    base, policy = (_exact_match(run / "samples.jsonl", step) for step in (0, final_step))
+    found: dict[str, Any] = {"name": name, "command": command, "step": final_step, "models": [], "comparisons": []}
+    if base and policy:
+        found["models"] = [
+            {"name": label, **{m: getattr(result, m).as_dict() for m in METRICS}}
+            for label, result in (("base", base), ("policy", policy))
+        ]
+        found["comparisons"] = [
+            {"a": "base", "b": "policy", "metric": m, **compare(base, policy, m).as_dict()} for m in METRICS
+        ]
+    evaluation = next((e for e in reversed(lines) if e["kind"] == "evaluation" and e["step"] == final_step), {})
+    found["heldout"] = {k: v.as_dict() for k, v in _heldout(evaluation).items()}
+    found["training"] = _training([line for line in lines if line["kind"] == "train"])
+    found["warnings"] = list(warnings)
+    return found
+
+
+def _heldout(evaluation: Mapping[str, Any]) -> dict[str, Estimate]:
+    n = int(evaluation.get("heldout/n", 0))
+    if not n or "heldout/accuracy" not in evaluation:
+        return {}
+    return {"accuracy": wilson(round(evaluation["heldout/accuracy"] * n), n)}
+
+
+def _training(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over the last tenth of the steps (at least ten where there are) of what one watches; intervals over steps."""
+    last = lines[-max(10, len(lines) // 10) :]
+    names = [k for k in (last[-1] if last else {}) if k not in ("kind", "step", "learning_rate", "drafts", "kept")]
+    columns = {k: [line[k] for line in last if k in line] for k in names}
+    return {k: mean_interval(v).as_dict() for k, v in columns.items() if len(v) > 1}
+
+
+def _exact_match(path: Path, step: int) -> ExactMatch | None:
+    rows = [Row(**{k: line[k] for k in _ROW}) for line in _lines(path) if line["step"] == step]
+    return summary(rows) if rows else None
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,91 @@
+"""A recipe: the settings of every room under one roof. It assembles; each room owns its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+
+from twofold.algorithms import PDPO, AnyAlgorithm, Offline
+from twofold.data.tokenize import TokenizeSettings
+from twofold.models.load import ModelSettings
+from twofold.models.reference import ReferenceSettings
+from twofold.objectives import DPO, SFT, AnyObjective
+from twofold.sampling.base import Sampling
+from twofold.settings import require, settings
+from twofold.training.loop import TrainingSettings
+from twofold.training.optim import AdamW
+
+
+@settings
+class Share:
+    """Rows from a file of their own, or a count or fraction of the training rows (a prompt never on two sides)."""
+
+    file: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Our field names → the file's."""
+    count: int | None = None
+    fraction: float | None = None
+    limit: int | None = None
+    """Rows of `file` at most."""
+
+    def __post_init__(self) -> None:
+        given = [x is not None for x in (self.file, self.count, self.fraction)]
+        require(sum(given) == 1, "give one of file, count and fraction")
+        require(self.fraction is None or 0 < self.fraction < 1, "fraction must be in (0, 1)")
+        require(self.count is None or self.count > 0, "count must be ≥ 1")
+
+
+@settings
+class Data:
+    """What to train on. Errors name file, row and field; `twofold data check FILE` looks without training."""
+
+    train: str
+    """JSONL or parquet file, a folder saved by `datasets`, or a hub name."""
+    split: str = "train"
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Our field names → the file's, where they differ."""
+    limit: int | None = None
+    """Rows at most."""
+    generator: Share | None = None
+    """Problems for PDPO's generator; from a share of pairs, the chosen completion is the ground truth."""
+    heldout: Share | None = None
+    """Pairs to measure accuracy and margin on, never trained on."""
+    tokenize: TokenizeSettings = field(default_factory=TokenizeSettings)
+
+
+@settings
+class Evaluate:
+    """Problems with checkable answers, solved before, during and after training."""
+
+    tasks: Share | None = None
+    """GSM8K-style prompts and answers (a file: a share of the training rows is refused)."""
+    sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
+
+    def __post_init__(self) -> None:
+        require(self.tasks is None or self.tasks.file is not None, "tasks must come from a file of their own")
+
+
+@settings
+class Recipe:
+    """Everything one run needs; `twofold train` reads it from YAML."""
+
+    model: ModelSettings
+    data: Data
+    run: str = "runs/latest"
+    """Folder of the run; an interrupted run there is resumed."""
+    seed: int = 0
+    objective: AnyObjective = field(default_factory=DPO)
+    algorithm: AnyAlgorithm = field(default_factory=Offline)
+    reference: ReferenceSettings = field(default_factory=ReferenceSettings)
+    sampling: Sampling = field(default_factory=Sampling)
+    """How drafts for training are drawn."""
+    optimizer: AdamW = field(default_factory=AdamW)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    evaluation: Evaluate = field(default_factory=Evaluate)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.algorithm, PDPO):
+            require(isinstance(self.objective, DPO), "algorithm pdpo needs objective dpo as its discriminator")
+            require(self.data.generator is not None, "algorithm pdpo needs data.generator: its problems")
+        if isinstance(self.objective, SFT):
+            require(self.data.heldout is None or self.data.heldout.file is not None, "sft takes heldout from a file")

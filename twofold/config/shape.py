@@ -1,0 +1,102 @@
+"""What settings classes look like from outside: their fields, sections, choices by `kind`, and defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+
+def bare(type_: Any) -> Any:
+    """The type without `Annotated` and without `| None`."""
+    while get_origin(type_) is Annotated:
+        type_ = get_args(type_)[0]
+    members = [m for m in members(type_) if m is not type(None)]
+    return bare(members[0]) if len(members) == 1 and members[0] is not type_ else type_
+
+
+def members(type_: Any) -> list[Any]:
+    while get_origin(type_) is Annotated:
+        type_ = get_args(type_)[0]
+    if get_origin(type_) not in (Union, types.UnionType):
+        return [type_]
+    return [m for member in get_args(type_) for m in members(member)]
+
+
+def is_choice(type_: Any) -> bool:
+    """Whether `type_` is a union whose members a `kind` tells apart."""
+    members = members(type_)
+    return len(members) > 1 and any(kinds(member) for member in members)
+
+
+def kinds(type_: Any) -> tuple[str, ...]:
+    """The values by which a union tells this member from the others."""
+    hints = get_type_hints(type_, include_extras=True) if dataclasses.is_dataclass(type_) else {}
+    kind = hints.get("kind")
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def label(type_: Any) -> str:
+    """What pydantic calls a member of an undiscriminated union."""
+    return type_.__name__ if dataclasses.is_dataclass(type_) and isinstance(type_, type) else str(type_)
+
+
+def fields(type_: Any) -> list[str]:
+    return [f.name for f in dataclasses.fields(type_) if f.init] if dataclasses.is_dataclass(type_) else []
+
+
+def inner(type_: Any, part: str | int) -> Any:
+    """The type of a field, item or value of `type_`; None where there is no such field."""
+    if dataclasses.is_dataclass(type_):
+        return get_type_hints(type_, include_extras=True).get(str(part))
+    arguments = [a for a in get_args(type_) if a is not Ellipsis]
+    return arguments[-1] if arguments else Any
+
+
+def paths(type_: Any, key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Every key that a settings class knows, sections and their fields."""
+    for member in members(bare(type_)):
+        for name in fields(member):
+            yield (*key, name)
+            yield from paths(get_type_hints(member, include_extras=True)[name], (*key, name))
+
+
+def completed(type_: Any, data: Any, default: Any = None) -> Any:
+    """`data` with what it leaves unsaid in a section taken from that section's default, not from its class's.
+
+    So `evaluation.sampling.max_new_tokens=64` leaves the temperature that the recipe's own default has, and
+    `objective.beta=0.2` speaks of the default objective. A choice that nothing decides gets the `kind` None.
+    """
+    type_ = bare(type_)
+    if isinstance(data, list):
+        return [completed(inner(type_, i), value) for i, value in enumerate(cast("list[Any]", data))]
+    if not isinstance(data, dict):
+        return data
+    given = cast("dict[str, Any]", data)
+    base = _values(default) if given.get("kind", _kind(default)) == _kind(default) else {}
+    kind = given.get("kind", base.get("kind"))
+    if is_choice(type_):
+        type_ = next((m for m in members(type_) if kind in kinds(m)), None)
+        if type_ is None:
+            return {**given, "kind": kind}
+    defaults = {**_defaults(type_), **base}
+    return {**base, **{k: completed(inner(type_, k), value, defaults.get(k)) for k, value in given.items()}}
+
+
+def _kind(default: Any) -> Any:
+    return _values(default).get("kind")
+
+
+def _values(default: Any) -> dict[str, Any]:
+    return {name: getattr(default, name) for name in fields(type(default))}
+
+
+def _defaults(type_: Any) -> dict[str, Any]:
+    """What the fields of a settings class are where nothing is said; only sections matter here."""
+    if not dataclasses.is_dataclass(type_):
+        return {}
+    made = {
+        f.name: f.default_factory() for f in dataclasses.fields(type_) if f.default_factory is not dataclasses.MISSING
+    }
+    return {**{f.name: f.default for f in dataclasses.fields(type_)}, **made}

@@ -1,0 +1,172 @@
+"""A run from recipe to report; and the same from Python in five lines."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+import twofold
+from twofold.config.assemble import Assembly, Records, read_records
+from twofold.config.load import Document, dump, validate
+from twofold.config.results import results
+from twofold.config.schema import Recipe
+from twofold.models.load import Loaded, hold, load_policy, resolve_device, resolve_precision
+from twofold.models.policy import Policy
+from twofold.objectives import AnyObjective
+from twofold.objectives.base import Objective
+from twofold.progress import Progress, Silent
+from twofold.records import Record
+from twofold.reports.card import write_card
+from twofold.reports.html import write_report
+from twofold.training.loop import Outcome
+
+IN_MEMORY = "in memory"
+PACKAGES = ("torch", "transformers", "peft", "datasets", "safetensors", "numpy")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run, or one stopped by a signal (then without `results`)."""
+
+    folder: Path
+    policy: Policy
+    tokenizer: PreTrainedTokenizerBase
+    outcome: Outcome
+    results: Mapping[str, Any]
+
+    @property
+    def model(self) -> PreTrainedModel:
+        return self.policy.model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conduct:
+    """How a run is carried out, as opposed to what it computes."""
+
+    progress: Progress = field(default_factory=Silent)
+    resume: bool = True
+    stop: Callable[[], bool] = lambda: False
+    command: str = "twofold train"
+    given: str | None = None
+    """The recipe as the user wrote it."""
+
+
+def train_recipe(recipe: Recipe, conduct: Conduct | None = None) -> Trained:
+    """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for what users can mend."""
+    records = read_records(recipe, recipe.objective)
+    return _train(recipe, recipe.objective, records, load_policy(recipe.model), conduct or Conduct())
+
+
+def train(
+    model: str | tuple[PreTrainedModel, PreTrainedTokenizerBase],
+    data: str | Sequence[Record],
+    /,
+    *,
+    objective: Objective | None = None,
+    run: str = "runs/latest",
+    conduct: Conduct | None = None,
+    **sections: Any,
+) -> Trained:
+    """Align `model` (folder, hub name, or model with its tokenizer) with `data` (file, hub name, or records).
+
+    `objective` is one of twofold's or any object that fits `twofold.Objective`; it defaults to DPO. `sections` are the other
+    sections of a recipe as mappings or settings: `optimizer={"learning_rate": 5e-6}`. Returns the trained policy.
+    """
+    given: dict[str, Any] = {**sections, "run": run}
+    path = model if isinstance(model, str) else model[0].config.name_or_path or IN_MEMORY
+    given["model"] = {"path": path, **_mapping(sections.get("model"))}
+    given["data"] = {"train": data if isinstance(data, str) else IN_MEMORY, **_mapping(sections.get("data"))}
+    if isinstance(objective, get_args(AnyObjective)):
+        given["objective"] = objective
+    recipe = validate(Recipe, Document("train()", given, {}))
+    objective = objective or recipe.objective
+    held = load_policy(recipe.model) if isinstance(model, str) else hold(recipe.model, *model)
+    records = read_records(recipe, objective, None if isinstance(data, str) else data)
+    return _train(recipe, objective, records, held, conduct or Conduct())
+
+
+def _mapping(section: Any) -> dict[str, Any]:
+    if is_dataclass(section):
+        return {f.name: getattr(section, f.name) for f in fields(section)}
+    return dict(section or {})
+
+
+def _train(
+    recipe: Recipe, objective: Objective, records: Records, held: tuple[Policy, Loaded], conduct: Conduct
+) -> Trained:
+    policy, loaded = held
+    if policy.sharing_note:
+        conduct.progress.note(f"prompts are not shared: {policy.sharing_note}")
+    assembly = Assembly(recipe, objective, policy, loaded, records, conduct.progress)
+    run = Path(recipe.run)
+    run.mkdir(parents=True, exist_ok=True)
+    loop = assembly.loop(run)
+    _describe(run, recipe, conduct, assembly)
+    outcome = loop.train(resume=conduct.resume, stop=conduct.stop)
+    found: dict[str, Any] = {}
+    if not outcome.stopped:
+        save_model(assembly, run / "model")
+        final = outcome.step if outcome.best_step is None else outcome.best_step
+        found = results(run, name=run.name, command=conduct.command, final_step=final, warnings=outcome.warnings)
+        _write(run / "results.json", found)
+        write_card(run)
+        write_report([run], run / "report.html")
+    return Trained(run, policy, loaded.tokenizer, outcome, found)
+
+
+def save_model(assembly: Assembly, folder: Path) -> None:
+    """The policy as a Hugging Face folder (or PEFT adapter) with its tokenizer, written whole or not at all."""
+    temporary = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    policy = assembly.policy
+    if policy.adapter is not None:
+        policy.adapter.save_pretrained(str(temporary), selected_adapters=["default"])
+    else:
+        policy.model.save_pretrained(temporary)
+    assembly.loaded.tokenizer.save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def _describe(run: Path, recipe: Recipe, conduct: Conduct, assembly: Assembly) -> None:
+    """recipe.yaml, resolved.yaml and environment.json."""
+    resolved = dump(recipe)
+    (run / "recipe.yaml").write_text(conduct.given or resolved, encoding="utf-8")
+    (run / "resolved.yaml").write_text(resolved, encoding="utf-8")
+    device = resolve_device(recipe.model.device)
+    _write(
+        run / "environment.json",
+        {
+            "command": conduct.command,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+            "precision": resolve_precision(recipe.model.precision, device),
+            "prompts_shared": assembly.policy.shared,
+            "parameters": sum(p.numel() for p in assembly.policy.model.parameters()),
+            "trainable_parameters": sum(p.numel() for p in assembly.policy.trainable().values()),
+            "packages": {"twofold": twofold.__version__, **{name: version(name) for name in PACKAGES}},
+            "data": {
+                name: {"source": t.source, "format": t.format, "sha256": t.sha256, "rows": len(t.records)}
+                for name, t in assembly.records.tables.items()
+            },
+            "tokens": {name: encoded.counts() for name, encoded in assembly.encoded.items()},
+            "steps": assembly.steps,
+        },
+    )
+
+
+def _write(path: Path, data: Mapping[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)

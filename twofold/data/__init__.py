@@ -1,0 +1,1 @@
+"""From files to records to token groups: formats, checks, splits, order."""

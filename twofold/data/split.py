@@ -1,0 +1,80 @@
+"""Two sides of the data that share no prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from twofold.data.order import permutation
+from twofold.errors import DataError
+from twofold.records import Prompt, Record
+
+R = TypeVar("R", bound=Record)
+
+
+def prompt_key(prompt: Prompt) -> str:
+    """What makes two prompts the same problem: their words, whatever the spacing, the system message or the wrapping
+    of a text into a chat."""
+    if isinstance(prompt, str):
+        turns = [prompt]
+    else:
+        turns = [m.content for m in prompt if m.role not in ("system", "developer")]
+    return "\n".join(" ".join(turn.split()) for turn in turns)
+
+
+def split_by_prompt(
+    records: Sequence[R], *, count: int | None = None, fraction: float | None = None, seed: int
+) -> tuple[list[R], list[R]]:
+    """`count` rows, or a `fraction` of them, and the others, each in the order of `records`.
+
+    All rows of a prompt stay on one side, so where prompts repeat the first side may come out smaller than asked for.
+    Raises DataError where a side would be empty.
+    """
+    if (count is None) == (fraction is None):
+        raise ValueError("give either a count or a fraction")
+    wanted = count if count is not None else round((fraction or 0.0) * len(records))
+    if not 0 < wanted < len(records):
+        raise DataError(
+            f"cannot put {wanted} of {len(records)} rows on one side and keep some for the other",
+            remedy=f"ask for 1 to {len(records) - 1} rows" if len(records) > 1 else "bring more rows",
+        )
+    first = _first_side(records, wanted, seed)
+    if not first:
+        raise DataError(
+            f"every prompt has more rows than the {wanted} asked for, and a prompt is never put on two sides",
+            remedy="ask for more rows",
+        )
+    return [r for i, r in enumerate(records) if i in first], [r for i, r in enumerate(records) if i not in first]
+
+
+def _first_side(records: Sequence[Record], wanted: int, seed: int) -> set[int]:
+    rows_of: dict[str, list[int]] = {}
+    for row, record in enumerate(records):
+        rows_of.setdefault(prompt_key(record.prompt), []).append(row)
+    groups = list(rows_of.values())
+    first: set[int] = set()
+    for index in permutation(len(groups), seed, 0):
+        if len(first) + len(groups[index]) <= wanted:
+            first.update(groups[index])
+    return first
+
+
+def overlaps(train: Sequence[Record], evaluation: Sequence[Record]) -> list[tuple[Record, Record]]:
+    """Each evaluation record whose prompt is trained on, after the first training record that has it."""
+    trained: dict[str, Record] = {}
+    for record in train:
+        trained.setdefault(prompt_key(record.prompt), record)
+    return [(trained[k], e) for e in evaluation if (k := prompt_key(e.prompt)) in trained]
+
+
+def refuse_overlap(train: Sequence[Record], evaluation: Sequence[Record]) -> None:
+    """Raise DataError, naming the first rows, where anything would be evaluated on a prompt that is trained on."""
+    found = overlaps(train, evaluation)
+    if not found:
+        return
+    named = ", ".join(f"{e.source} = {t.source}" for t, e in found[:3]) + (" …" if len(found) > 3 else "")
+    raise DataError(
+        f"{len(found)} of {len(evaluation)} evaluation rows have a prompt that is trained on: {named}",
+        where=found[0][1].source.file,
+        remedy="remove these rows from the training data, or evaluate on others",
+    )

@@ -1,0 +1,307 @@
+"""Records as token groups: where the prompt ends, which token stops a completion, and what did not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from twofold.batch import Branch, Group, Role
+from twofold.data.chat import Chat, rendering, token_ids
+from twofold.data.faults import Fault, FaultError
+from twofold.errors import DataError, ModelError
+from twofold.progress import Progress, Silent
+from twofold.records import Demonstration, Message, Pair, Prompt, Record, Source, Task
+from twofold.settings import require, settings
+
+NOWHERE = Source("prompt", 0)
+
+
+@settings
+class TokenizeSettings:
+    """How records become tokens."""
+
+    max_length: int = 1024
+    """Tokens of a prompt and one completion together."""
+    truncation: Literal["refuse", "drop", "cut_prompt", "cut_completion"] = "drop"
+    """What becomes of a longer row: an error, left out, or cut (the prompt from the left, keeping a leading bos; or
+    completions from the right, which costs them their stop token). All of it is counted."""
+
+    def __post_init__(self) -> None:
+        require(self.max_length >= 2, "max_length must be ≥ 2: a prompt token and a completion token")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A record as a group, None where it cannot be made to fit, and what was done to it."""
+
+    group: Group | None
+    tokens: int
+    merged: int = 0
+    cut_prompt: bool = False
+    stop_cut: int = 0
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and maximum of a length, in tokens."""
+
+    mean: float
+    max: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Groups, and what it took to make them: counts of rows, except `merged` and `stop_cut`, which count completions.
+
+    `dropped` names rows that do not fit; `merged` completions were tokenized on their own, because the tokenizer would
+    have merged their beginning into the prompt's end; `stop_cut` ones have lost their stop token.
+    """
+
+    groups: list[Group]
+    rows: int
+    dropped: tuple[str, ...]
+    cut_prompt: int
+    cut_completion: int
+    stop_cut: int
+    merged: int
+    prompt_tokens: Spread
+    completion_tokens: Spread
+
+    @property
+    def kept(self) -> int:
+        return len(self.groups)
+
+    def counts(self) -> dict[str, Any]:
+        """Everything but the groups, ready for JSON."""
+        figures = asdict(replace(self, groups=[]))
+        return {"rows": figures.pop("rows"), "kept": self.kept, **{k: v for k, v in figures.items() if k != "groups"}}
+
+
+class Encoder:
+    """Makes groups with one tokenizer; `stop_tokens` are the ids that end a completion.
+
+    Raises ModelError for a tokenizer without a stop token and DataError, naming the row, for a record without a clean
+    boundary between prompt and completion or without a token to learn from.
+    """
+
+    def __init__(self, tokenizer: Any, stop_tokens: frozenset[int], settings: TokenizeSettings | None = None) -> None:
+        if not stop_tokens:
+            raise ModelError("the tokenizer has no stop token", remedy="set its eos_token")
+        self.tokenizer, self.stop_tokens = tokenizer, stop_tokens
+        self.settings = settings or TokenizeSettings()
+        eos = tokenizer.eos_token_id
+        self._stop: int = eos if eos in stop_tokens else min(stop_tokens)
+        self._bos: int | None = tokenizer.bos_token_id
+        led = self._bos is not None and list(tokenizer("a")["input_ids"])[:1] == [self._bos]
+        self._lead: list[int] = [tokenizer.bos_token_id] if led else []
+
+    def prompt(self, prompt: Prompt) -> Tensor:
+        """The prompt's tokens [P], up to where a completion begins."""
+        return torch.tensor(self._prompt(prompt, NOWHERE), dtype=torch.int64)
+
+    def group(self, record: Record) -> Group:
+        """The record's group, cut where the settings say so; raises DataError where it does not fit."""
+        fitted = self.fit(record)
+        if fitted.group is None:
+            raise FaultError(self.overlong(record, fitted))
+        return fitted.group
+
+    def fit(self, record: Record) -> Fitted:
+        """The record's group and what was cut of it."""
+        head = self._prompt(record.prompt, record.source)
+        completions = {role: self._completion(record, field, head) for role, field in _FIELDS[type(record)]}
+        group = Group(
+            name=str(record.source),
+            prompt=torch.tensor(head, dtype=torch.int64),
+            branches=tuple(Branch(_ids(c), role) for role, (c, _) in completions.items() if role is not Role.TRUTH),
+            truth=_ids(completions[Role.TRUTH][0]) if Role.TRUTH in completions else None,
+        )
+        return self._fit(group, sum(merged for _, merged in completions.values()))
+
+    def text(self, tokens: Tensor | Sequence[int]) -> str:
+        """A completion as text, without its stop token and any special ones."""
+        ids = tokens.tolist() if isinstance(tokens, Tensor) else list(tokens)
+        while ids and ids[-1] in self.stop_tokens:
+            ids.pop()
+        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def overlong(self, record: Record, fitted: Fitted) -> Fault:
+        """The fault of a record that does not fit."""
+        reason = f"has {fitted.tokens} tokens, max_length is {self.settings.max_length}"
+        remedy = f"raise max_length, or change truncation (now {self.settings.truncation})"
+        severity = "error" if self.settings.truncation == "refuse" else "warning"
+        return Fault(record.source.file, record.source.row, "", reason, remedy, severity, "over-long")
+
+    def _prompt(self, prompt: Prompt, source: Source) -> list[int]:
+        if isinstance(prompt, str):
+            ids = self._bare(prompt)
+            return self._led(ids) or [self._bos_for_empty(source)]
+        if not getattr(self.tokenizer, "chat_template", None):
+            remedy = "choose a model with a chat template, or write prompts as text"
+            raise _fault(source, "prompt", "is a chat, but the tokenizer has no chat template", remedy)
+        return self._rendered(prompt, source, "prompt", generation_prompt=True)
+
+    def _bos_for_empty(self, source: Source) -> int:
+        if self._bos is None:
+            raise _fault(source, "prompt", "is empty, and the tokenizer has no bos token to stand for it", "fill it")
+        return self._bos
+
+    def _completion(self, record: Record, field: str, head: list[int]) -> tuple[list[int], bool]:
+        prompt, text = record.prompt, getattr(record, field)
+        if not text.strip():
+            raise _fault(record.source, field, "is empty or white space: nothing to learn from", "remove the row")
+        if isinstance(prompt, str):
+            ids, merged = self._after_text(prompt, text, head)
+        else:
+            ids, merged = self._after_chat((*prompt, Message("assistant", text)), head, record.source, field)
+        return self._stopped(ids, record.source, field), merged
+
+    def _after_text(self, prompt: str, text: str, head: list[int]) -> tuple[list[int], bool]:
+        whole = self._led(self._bare(prompt + text))
+        if prompt and whole[: len(head)] == head:
+            return whole[len(head) :], False
+        return (self._inner(text), True) if prompt else (self._bare(text), False)
+
+    def _after_chat(self, chat: Chat, head: list[int], source: Source, field: str) -> tuple[list[int], bool]:
+        whole = self._rendered(chat, source, field)
+        if whole[: len(head)] == head:
+            return whole[len(head) :], False
+        before = rendering(self.tokenizer, chat[:-1], generation_prompt=True)
+        after = rendering(self.tokenizer, chat)
+        if not after.startswith(before):
+            reason = "cannot be told from the prompt, which the chat template renders otherwise once it is answered"
+            remedy = "use a chat template whose generation prompt begins the assistant turn, or write prompts as text"
+            raise _fault(source, field, reason, remedy)
+        return self._inner(after[len(before) :]), True
+
+    def _rendered(self, chat: Chat, source: Source, field: str, *, generation_prompt: bool = False) -> list[int]:
+        try:
+            return token_ids(self.tokenizer, chat, generation_prompt=generation_prompt)
+        except Exception as error:  # templates refuse what they dislike with errors of their own
+            reason = f"is refused by the chat template: {next(iter(str(error).splitlines()), type(error).__name__)}"
+            raise _fault(source, field, reason, "write the turns as the model's template wants them") from None
+
+    def _stopped(self, ids: list[int], source: Source, field: str) -> list[int]:
+        """Ends a completion with one stop token: what a template puts behind it is cut, a missing one is added."""
+        stop = next((i for i, token in enumerate(ids) if token in self.stop_tokens), None)
+        content = ids if stop is None else ids[:stop]
+        if stop is not None and self.text([t for t in ids[stop:] if t not in self.stop_tokens]).strip():
+            token = self.tokenizer.decode([ids[stop]])
+            raise _fault(source, field, f"holds the stop token {token} inside its text", "remove it from the text")
+        if not content:
+            raise _fault(source, field, "leaves no token to learn from", "remove the row")
+        return [*content, self._stop if stop is None else ids[stop]]
+
+    def _bare(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def _inner(self, text: str) -> list[int]:
+        """Text that begins no document: without the space that SentencePiece tokenizers put before a first word."""
+        anchor, whole = self._bare("\n"), self._bare("\n" + text)
+        return whole[len(anchor) :] if whole[: len(anchor)] == anchor else self._bare(text)
+
+    def _led(self, ids: list[int]) -> list[int]:
+        return ids if ids[: len(self._lead)] == self._lead else [*self._lead, *ids]
+
+    def _fit(self, group: Group, merged: int) -> Fitted:
+        longest = max(len(c) for c in _completions(group))
+        tokens = len(group.prompt) + longest
+        limit = self.settings.max_length
+        if tokens <= limit:
+            return Fitted(group, tokens, merged)
+        if self.settings.truncation == "cut_prompt":
+            return Fitted(self._cut_prompt(group, limit - longest), tokens, merged, cut_prompt=True)
+        if self.settings.truncation == "cut_completion" and len(group.prompt) < limit:
+            room = limit - len(group.prompt)
+            cut = sum(len(c) > room for c in _completions(group))
+            return Fitted(_cut_completions(group, room), tokens, merged, stop_cut=cut)
+        return Fitted(None, tokens, merged)
+
+    def _cut_prompt(self, group: Group, room: int) -> Group | None:
+        lead = group.prompt[:1] if self._bos is not None and int(group.prompt[0]) == self._bos else group.prompt[:0]
+        tail = room - len(lead)
+        return replace(group, prompt=torch.cat([lead, group.prompt[-tail:]])) if tail > 0 else None
+
+
+_FIELDS: dict[type, tuple[tuple[Role, str], ...]] = {
+    Pair: ((Role.CHOSEN, "chosen"), (Role.REJECTED, "rejected")),
+    Demonstration: ((Role.DEMONSTRATION, "completion"),),
+    Task: ((Role.TRUTH, "answer"),),
+}
+
+
+def encode(records: Iterable[Record], encoder: Encoder, progress: Progress | None = None) -> Encoded:
+    """The groups of `records`, with counts of what was left out, cut or merged; `progress` is told of each kind.
+
+    Raises DataError for the first row that cannot be used, for one that is too long where truncation is refused, and
+    where no row is left.
+    """
+    records, progress = list(records), progress or Silent()
+    progress.begin("tokenize", len(records))
+    fitted = []
+    for record in records:
+        fitted.append(_admitted(encoder, record))
+        progress.advance("tokenize")
+    progress.end("tokenize")
+    kept = [f for f in fitted if f.group is not None]
+    groups = [f.group for f in kept if f.group is not None]
+    encoded = Encoded(
+        groups=groups,
+        rows=len(records),
+        dropped=tuple(str(r.source) for r, f in zip(records, fitted, strict=True) if f.group is None),
+        cut_prompt=sum(f.cut_prompt for f in kept),
+        cut_completion=sum(f.stop_cut > 0 for f in kept),
+        stop_cut=sum(f.stop_cut for f in kept),
+        merged=sum(f.merged for f in kept),
+        prompt_tokens=_spread([len(g.prompt) for g in groups]),
+        completion_tokens=_spread([len(c) for g in groups for c in _completions(g)]),
+    )
+    _show(encoded, encoder.settings.max_length, progress)
+    if not groups:
+        remedy = f"raise max_length (now {encoder.settings.max_length})" if records else "bring rows"
+        raise DataError(f"no row is left of {len(records)}", remedy=remedy)
+    return encoded
+
+
+def _admitted(encoder: Encoder, record: Record) -> Fitted:
+    fitted = encoder.fit(record)
+    if fitted.group is None and encoder.settings.truncation == "refuse":
+        raise FaultError(encoder.overlong(record, fitted))
+    return fitted
+
+
+def _show(encoded: Encoded, limit: int, progress: Progress) -> None:
+    if encoded.dropped:
+        names = ", ".join(encoded.dropped[:3]) + (" …" if len(encoded.dropped) > 3 else "")
+        progress.warn(f"{len(encoded.dropped)} of {encoded.rows} rows dropped: longer than {limit} tokens ({names})")
+    if encoded.cut_prompt:
+        progress.warn(f"{encoded.cut_prompt} of {encoded.rows} prompts cut from the left to fit {limit} tokens")
+    if encoded.stop_cut:
+        progress.warn(f"{encoded.stop_cut} completions cut to fit {limit} tokens: they have no stop token")
+    if encoded.merged:
+        progress.note(f"{encoded.merged} completions tokenized on their own: the tokenizer merges them into the prompt")
+
+
+def _fault(source: Source, field: str, reason: str, remedy: str) -> FaultError:
+    return FaultError(Fault(source.file, source.row, field, reason, remedy, check="not encodable"))
+
+
+def _ids(tokens: list[int]) -> Tensor:
+    return torch.tensor(tokens, dtype=torch.int64)
+
+
+def _completions(group: Group) -> list[Tensor]:
+    return [b.tokens for b in group.branches] + ([] if group.truth is None else [group.truth])
+
+
+def _cut_completions(group: Group, room: int) -> Group:
+    truth = None if group.truth is None else group.truth[:room]
+    return replace(group, branches=tuple(replace(b, tokens=b.tokens[:room]) for b in group.branches), truth=truth)
+
+
+def _spread(lengths: Sequence[int]) -> Spread:
+    return Spread(sum(lengths) / len(lengths), max(lengths)) if lengths else Spread(0.0, 0)

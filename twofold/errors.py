@@ -1,0 +1,42 @@
+"""Errors that a user can act on: where it happened, what is wrong, what to do."""
+
+from __future__ import annotations
+
+
+class TwofoldError(Exception):
+    """A message for the user in at most three parts; the command line prints it without a traceback.
+
+    `where` names a place (file, row, field, step), `what` the fault, `remedy` the way out.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        self.what, self.where, self.remedy = what, where, remedy
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.what}" if self.where else self.what]
+        return "\n".join([*lines, f"  → {self.remedy}"] if self.remedy else lines)
+
+
+class RecipeError(TwofoldError):
+    """A recipe, an override or a flag says something that cannot be meant."""
+
+
+class DataError(TwofoldError):
+    """A file or a row of it cannot be used."""
+
+
+class ModelError(TwofoldError):
+    """A model, tokenizer or adapter cannot be loaded or does not fit the request."""
+
+
+class CheckpointError(TwofoldError):
+    """No checkpoint can be resumed, or it belongs to another run."""
+
+
+class NonFiniteError(TwofoldError):
+    """A loss, gradient or log-probability is not finite; nothing was updated."""
+
+    exit_code = 3

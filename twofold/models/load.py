@@ -1,0 +1,197 @@
+"""A model, its tokenizer and its stop tokens from a folder or a hub name; adapters and precision as asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from twofold.errors import ModelError
+from twofold.models.policy import Policy, Sharing
+from twofold.settings import require, settings
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+REFERENCE_ADAPTER = "reference"
+
+
+@settings
+class LoRA:
+    """Low-rank adapters on every linear layer but the head (Hu et al. 2021, arXiv:2106.09685), through PEFT."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    """The update is scaled by alpha / rank."""
+    targets: str | tuple[str, ...] = "all-linear"
+    """Names of the layers to adapt."""
+
+    def __post_init__(self) -> None:
+        require(self.rank > 0, "rank must be ≥ 1")
+        require(self.alpha > 0, "alpha must be > 0")
+
+
+@settings
+class ModelSettings:
+    """Which model, and how it is held."""
+
+    path: str
+    """Folder or hub name."""
+    revision: str | None = None
+    precision: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
+    """bfloat16 computes under autocast over float32 weights; auto takes it where the hardware is fast at it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    lora: LoRA | None = None
+    adapter: str | None = None
+    """Folder of a PEFT adapter to go on training."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    sharing: Sharing = "auto"
+    """Whether completions share their prompt; auto checks that the model computes the same either way."""
+
+    def __post_init__(self) -> None:
+        require(not (self.lora and self.adapter), "give lora (a new adapter) or adapter (an existing one), not both")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A causal language model with its tokenizer; `stop_tokens` end a completion."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    stop_tokens: frozenset[int]
+
+
+def resolve_device(device: str) -> str:
+    """`auto` becomes cuda where there is one."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("no CUDA device is visible", where="model.device", remedy="set model.device to auto or cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """`auto` becomes bfloat16 on GPUs that compute in it, float32 elsewhere (on a CPU packs of small models gain nothing)."""
+    if precision != "auto":
+        return precision
+    fast = device == "cuda" and torch.cuda.get_device_capability()[0] >= 8
+    return "bfloat16" if fast else "float32"
+
+
+def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer that belongs to `path` (an adapter folder's, or its base model's)."""
+    try:
+        return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(_first_line(error), where=path, remedy=_local_remedy(path)) from error
+
+
+def load_model(settings: ModelSettings) -> Loaded:
+    """Weights in float32 (float64 if asked; a frozen base under LoRA in bfloat16 where that is the precision).
+
+    An adapter folder as `path` loads its base model with the adapter merged in.
+    """
+    device = resolve_device(settings.device)
+    precision = resolve_precision(settings.precision, device)
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    if precision == "bfloat16" and (settings.lora or settings.adapter):
+        dtype = torch.bfloat16
+    base, adapter = settings.path, None
+    if (Path(settings.path) / "adapter_config.json").is_file():
+        base, adapter = _adapter_base(settings.path), settings.path
+    tokenizer = load_tokenizer(settings.path if adapter is None or _has_tokenizer(adapter) else base, settings.revision)
+    model = _weights(base, settings.revision, dtype).to(device)  # type: ignore[arg-type]  # a device name
+    if adapter is not None:
+        model = _merged(model, adapter)
+    return Loaded(model, tokenizer, stop_tokens(model, tokenizer))
+
+
+def load_policy(settings: ModelSettings) -> tuple[Policy, Loaded]:
+    """The policy that training moves, with an adapter if asked, and what it was made from."""
+    loaded = load_model(settings)
+    return hold(settings, loaded.model, loaded.tokenizer)
+
+
+def hold(
+    settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Policy, Loaded]:
+    """As `load_policy`, of a model that is in memory already; it is trained in place."""
+    loaded = Loaded(model, tokenizer, stop_tokens(model, tokenizer))
+    adapter = _attach_adapter(model, settings)
+    precision = resolve_precision(settings.precision, resolve_device(settings.device))
+    policy = Policy(
+        loaded.model,
+        adapter=adapter,
+        autocast=torch.bfloat16 if precision == "bfloat16" else None,
+        sharing=settings.sharing,
+        activation_checkpointing=settings.activation_checkpointing,
+    )
+    return policy, loaded
+
+
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The tokenizer's end-of-sequence token and those the model's generation config names."""
+    named = model.generation_config.eos_token_id if model.generation_config is not None else None
+    listed = named if isinstance(named, list) else [named]
+    found = frozenset(int(t) for t in [tokenizer.eos_token_id, *listed] if t is not None)
+    if not found:
+        raise ModelError("neither tokenizer nor generation config names an end-of-sequence token",
+                         where=str(model.config.name_or_path), remedy="set eos_token in tokenizer_config.json")
+    return found
+
+
+def _weights(path: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            path, revision=revision, dtype=dtype, trust_remote_code=False, use_safetensors=True, attn_implementation=None
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(_first_line(error), where=path, remedy=_local_remedy(path)) from error
+
+
+def _attach_adapter(model: PreTrainedModel, settings: ModelSettings) -> PeftModel | None:
+    if settings.lora is None and settings.adapter is None:
+        return None
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    if settings.lora is not None:
+        targets = settings.lora.targets if isinstance(settings.lora.targets, str) else list(settings.lora.targets)
+        config = LoraConfig(
+            r=settings.lora.rank, lora_alpha=settings.lora.alpha, target_modules=targets, lora_dropout=0.0,  # type: ignore[arg-type]  # PEFT takes a float
+            task_type="CAUSAL_LM", base_model_name_or_path=settings.path,
+        )
+        return get_peft_model(model, config)  # type: ignore[return-value]  # no mixed adapters here
+    adapter = PeftModel.from_pretrained(model, settings.adapter, is_trainable=True)  # type: ignore[arg-type]  # checked above
+    adapter.load_adapter(settings.adapter, REFERENCE_ADAPTER, is_trainable=False)  # type: ignore[arg-type]  # likewise
+    return adapter
+
+
+def _merged(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, adapter).merge_and_unload()  # type: ignore[no-any-return, operator]  # PEFT forwards by attribute
+
+
+def _adapter_base(path: str) -> str:
+    from peft import PeftConfig
+
+    base = PeftConfig.from_pretrained(path).base_model_name_or_path
+    if not base:
+        raise ModelError("the adapter does not name its base model", where=path)
+    return base
+
+
+def _has_tokenizer(path: str) -> bool:
+    return (Path(path) / "tokenizer_config.json").is_file()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _local_remedy(path: str) -> str:
+    if Path(path).is_dir():
+        return "the folder must hold config.json, *.safetensors and the tokenizer's files"
+    return f"no folder {path!r} here: check the path, or the hub name and your connection"

@@ -1,0 +1,199 @@
+"""How groups lie on the device: one stream without padding per pack, the prompt once for all its branches.
+
+A pack is `prompt, branch, branch, …, next prompt, …`; every branch restarts at position len(prompt) and leaves out its last
+token, which is only ever a target. Private to `models/`: objectives never see a pack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from twofold.batch import Group
+from twofold.settings import require, settings
+
+_FAR = 2**62  # a position that no query reaches: padding of keys
+_LONG = 320  # keys; from here on a segment is worth a call of its own
+_WASTE = 1.25  # padded length over true length within a bucket
+
+
+@dataclass
+class Segment:
+    """One causal stretch: stream indices of its queries and of its keys (the last keys are the queries)."""
+
+    query: Tensor
+    key: Tensor
+    num_prompt: int
+
+
+@dataclass
+class Bucket:
+    """Segments of similar length that share one attention call; indices and positions are padded to the longest."""
+
+    query_NQ: Tensor
+    key_NK: Tensor
+    query_position_NQ: Tensor
+    key_position_NK: Tensor
+    valid_NQ: Tensor
+    square: bool
+    masks: dict[int | None, Tensor | None] = field(default_factory=dict[int | None, Tensor | None])
+
+    def pick(self, stream: Tensor, index: Tensor) -> Tensor:
+        """Rows of a [T, heads, d] stream as [N, L, heads, d]."""
+        return stream.index_select(0, index.flatten()).view(*index.shape, *stream.shape[1:])
+
+    def mask(self, window: int | None) -> Tensor | None:
+        """Boolean [N, 1, Q, K], True where a query sees a key; None where plain causality says it all."""
+        if window not in self.masks:
+            self.masks[window] = self._make_mask(window)
+        return self.masks[window]
+
+    def _make_mask(self, window: int | None) -> Tensor | None:
+        q, k = self.query_position_NQ[:, None, :, None], self.key_position_NK[:, None, None, :]
+        if self.square and (window is None or q.shape[2] <= window):
+            return None
+        seen = k <= q
+        return seen if window is None else seen & (q - k < window)
+
+
+@dataclass
+class Layout:
+    """What branch attention needs to know of a pack. `calls` counts the attention layers that used it."""
+
+    segments: list[Segment]
+    position_T: Tensor
+    device: torch.device
+    calls: int = 0
+
+    @cached_property
+    def buckets(self) -> list[Bucket]:
+        """The segments in as few calls as little padding allows."""
+        return [self._bucket(chunk) for chunk in _by_length(self.segments)]
+
+    @cached_property
+    def inverse_T(self) -> Tensor:
+        """Where each position of the stream stands in the concatenated outputs of the buckets."""
+        order = torch.cat([b.query_NQ[b.valid_NQ] for b in self.buckets])
+        return torch.argsort(order)
+
+    def _bucket(self, chunk: list[Segment]) -> Bucket:
+        num_q, num_k = max(len(s.query) for s in chunk), max(len(s.key) for s in chunk)
+        query, key = torch.zeros(len(chunk), num_q, dtype=torch.int64), torch.zeros(len(chunk), num_k, dtype=torch.int64)
+        valid, real = torch.zeros_like(query, dtype=torch.bool), torch.zeros_like(key, dtype=torch.bool)
+        for i, s in enumerate(chunk):
+            query[i, : len(s.query)], valid[i, : len(s.query)] = s.query, True
+            key[i, : len(s.key)], real[i, : len(s.key)] = s.key, True
+        return Bucket(
+            query_NQ=query.to(self.device),
+            key_NK=key.to(self.device),
+            query_position_NQ=self.position_T[query].masked_fill(~valid, 0).to(self.device),
+            key_position_NK=self.position_T[key].masked_fill(~real, _FAR).to(self.device),
+            valid_NQ=valid.to(self.device),
+            square=len(chunk) == 1 and chunk[0].num_prompt == 0,
+        )
+
+    @cached_property
+    def key_K(self) -> Tensor:
+        """Stream indices [K] of every segment's keys, for one variable-length call."""
+        return torch.cat([s.key for s in self.segments]).to(self.device)
+
+    @cached_property
+    def lengths(self) -> tuple[Tensor, Tensor, int, int]:
+        """Cumulative query and key lengths (int32) and the longest of each."""
+        num_q, num_k = ([len(x) for x in xs] for xs in ([s.query for s in self.segments], [s.key for s in self.segments]))
+        cu_q, cu_k = (
+            torch.tensor([0, *n]).cumsum(0).to(device=self.device, dtype=torch.int32) for n in (num_q, num_k)
+        )
+        return cu_q, cu_k, max(num_q), max(num_k)
+
+
+def _by_length(segments: list[Segment]) -> list[list[Segment]]:
+    """Buckets of similar length; long segments stand alone, where padding would cost more than a call saves."""
+    chunks: list[list[Segment]] = []
+    for s in sorted(segments, key=lambda s: (len(s.key), len(s.query))):
+        shortest = len(chunks[-1][0].key) if chunks else 0
+        if chunks and len(s.key) < _LONG and len(s.key) <= max(_WASTE * shortest, shortest + 16):
+            chunks[-1].append(s)
+        else:
+            chunks.append([s])
+    return chunks
+
+
+@dataclass
+class Pack:
+    """One stream: tokens and positions [1, T], the hidden rows to score [S] and the tokens they must predict [S]."""
+
+    token_T: Tensor
+    position_T: Tensor
+    score_S: Tensor
+    target_S: Tensor
+    layout: Layout
+
+
+def pack(groups: Sequence[Group], device: torch.device | str = "cpu") -> Pack:
+    """Lay `groups` out in order. The first branch continues its prompt's segment; each further one is its own."""
+    tokens: list[Tensor] = []
+    positions: list[Tensor] = []
+    score: list[Tensor] = []
+    segments: list[Segment] = []
+    start = 0
+    for group in groups:
+        num_prompt = len(group.prompt)
+        prompt = torch.arange(start, start + num_prompt)
+        tokens.append(group.prompt)
+        positions.append(torch.arange(num_prompt))
+        start += num_prompt
+        for i, branch in enumerate(group.branches):
+            own = torch.arange(start, start + len(branch.tokens) - 1)
+            tokens.append(branch.tokens[:-1])
+            positions.append(torch.arange(num_prompt, num_prompt + len(own)))
+            score.append(torch.cat([prompt[-1:], own]))
+            key = torch.cat([prompt, own])
+            if i == 0:
+                segments.append(Segment(key, key, 0))
+            elif len(own):
+                segments.append(Segment(own, key, num_prompt))
+            start += len(own)
+    device = torch.device(device)
+    position = torch.cat(positions)
+    return Pack(
+        token_T=torch.cat(tokens).unsqueeze(0).to(device),
+        position_T=position.unsqueeze(0).to(device),
+        score_S=torch.cat(score).to(device),
+        target_S=torch.cat([b.tokens for g in groups for b in g.branches]).to(device),
+        layout=Layout(segments, position, device),
+    )
+
+
+@settings
+class Packing:
+    """How much of a step goes through the model at once. It changes memory and speed, never a gradient."""
+
+    tokens: int = 8192
+    """Tokens per pack; a group larger than that stands alone."""
+    groups: int | None = None
+    """Groups per pack at most."""
+
+    def __post_init__(self) -> None:
+        require(self.tokens > 0, "tokens must be ≥ 1")
+        require(self.groups is None or self.groups > 0, "groups must be ≥ 1")
+
+
+def bins(groups: Sequence[Group], packing: Packing) -> list[list[int]]:
+    """First-fit-decreasing: indices of the groups that share a pack; depends on the groups' sizes and order only."""
+    budget, most = packing.tokens, packing.groups
+    filled: list[tuple[int, list[int]]] = []
+    for i in sorted(range(len(groups)), key=lambda i: (-groups[i].num_tokens, i)):
+        size = groups[i].num_tokens
+        for at, (used, members) in enumerate(filled):
+            if used + size <= budget and (most is None or len(members) < most):
+                members.append(i)
+                filled[at] = (used + size, members)
+                break
+        else:
+            filled.append((size, [i]))
+    return sorted(sorted(members) for _, members in filled)

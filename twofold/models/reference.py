@@ -1,0 +1,137 @@
+"""The reference policy: what it says of a completion, from a frozen copy, the policy without its adapter, or a cache on disk.
+
+It is made from the policy's own first weights, never loaded again by name, and computes through the same forward in the same
+packs: another order of summation costs 1e-4 nats a sequence, enough to open a strict hinge that should be shut.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from twofold.batch import Group
+from twofold.models.load import REFERENCE_ADAPTER
+from twofold.models.packing import Packing
+from twofold.models.policy import Policy
+from twofold.progress import Progress
+from twofold.settings import settings
+
+COLUMN = "ref_logp"
+CACHE_VERSION = 1  # raise it when the numbers of a forward change
+_PART = 512  # groups per file, so that a broken run continues
+
+
+@settings
+class ReferenceSettings:
+    """Where the reference's log-probabilities of fixed data come from. Drafts always ask the live reference."""
+
+    kind: Literal["cached", "live"] = "cached"
+    """cached computes them once and keeps them on disk; live computes them anew in every step."""
+    cache: str | None = None
+    """Folder of the cache; by default `reference-cache` beside the run."""
+
+
+class Reference(Protocol):
+    """Answers log-probabilities [n] per group and branch, without gradient, on the CPU."""
+
+    def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]: ...
+
+
+class FrozenReference:
+    """A copy of the policy's weights as they are now."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = copy.deepcopy(policy).requires_grad_(False)
+
+    def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]:
+        return self.policy.logps(groups, packing)
+
+
+class AdapterReference:
+    """The policy with its adapter off, or with the frozen copy of the adapter that the user brought."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        known = policy.adapter.peft_config if policy.adapter is not None else {}
+        self.adapter = REFERENCE_ADAPTER if REFERENCE_ADAPTER in known else None
+
+    def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]:
+        with self.policy.as_reference(self.adapter):
+            return self.policy.logps(groups, packing)
+
+
+def live_reference(policy: Policy) -> FrozenReference | AdapterReference:
+    """The reference of `policy` as it stands before the first step."""
+    return FrozenReference(policy) if policy.adapter is None else AdapterReference(policy)
+
+
+def with_reference(groups: Sequence[Group], logps: Sequence[Sequence[Tensor]]) -> list[Group]:
+    """The groups with `ref_logp` on every branch."""
+    return [g.with_columns([{COLUMN: value} for value in row]) for g, row in zip(groups, logps, strict=True)]
+
+
+def cached_reference(
+    policy: Policy, groups: Sequence[Group], packing: Packing, folder: Path, progress: Progress
+) -> list[Group]:
+    """`groups` with the reference column of `policy` as it stands now, from `folder` where it has been computed before.
+
+    A file is keyed by the weights, the tokens, the precision, the layout and `CACHE_VERSION`; a damaged one is made again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = fingerprint(policy)
+    progress.begin("reference", len(groups))
+    result: list[Group] = []
+    for at in range(0, len(groups), _PART):
+        part = groups[at : at + _PART]
+        path = folder / f"{_key(weights, part)}.safetensors"
+        flat = _load(path, sum(len(b.tokens) for g in part for b in g.branches))
+        if flat is None:
+            rows = policy.logps(part, packing)
+            flat = torch.cat([value for row in rows for value in row])
+            _save(flat, path)
+        pieces = iter(flat.split([len(b.tokens) for g in part for b in g.branches]))
+        result += with_reference(part, [[next(pieces) for _ in g.branches] for g in part])
+        progress.advance("reference", len(part))
+    progress.end("reference")
+    return result
+
+
+def fingerprint(policy: Policy) -> str:
+    """sha256 over the weights, names, precision and layout that the log-probabilities depend on."""
+    digest = hashlib.sha256(f"{CACHE_VERSION} {policy.autocast} {policy.shared}".encode())
+    for name, value in policy.model.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _key(weights: str, groups: Sequence[Group]) -> str:
+    digest = hashlib.sha256(weights.encode())
+    for group in groups:
+        for tokens in (group.prompt, *(b.tokens for b in group.branches)):
+            digest.update(len(tokens).to_bytes(8, "little"))
+            digest.update(tokens.numpy())
+    return digest.hexdigest()
+
+
+def _load(path: Path, length: int) -> Tensor | None:
+    try:
+        flat = load_file(path)[COLUMN]
+    except (OSError, SafetensorError, KeyError):
+        return None
+    return flat if len(flat) == length else None
+
+
+def _save(flat: Tensor, path: Path) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    save_file({COLUMN: flat}, temporary)
+    os.replace(temporary, path)

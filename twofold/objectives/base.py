@@ -1,0 +1,39 @@
+"""What an objective is: a pure function of a model's outputs on completions that returns unreduced values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from twofold.batch import Batch, Outputs
+
+
+@dataclass(frozen=True)
+class Term:
+    """An unreduced `value` [n], one entry per `unit` (see `Batch.count`); the step sums it, divides by the count of
+    that unit over the whole round and multiplies by `weight`."""
+
+    value: Tensor
+    unit: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Terms to minimise, and metrics: values without gradient, averaged by the same counts."""
+
+    terms: Mapping[str, Term]
+    metrics: Mapping[str, Term] = field(default_factory=dict[str, Term])
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """Frozen settings with a call. `requires` names the columns and stats that must be there before step 0."""
+
+    @property
+    def requires(self) -> tuple[str, ...]: ...
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss: ...

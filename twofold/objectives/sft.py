@@ -1,0 +1,29 @@
+"""Supervised fine-tuning: maximum likelihood of demonstrations (Ouyang et al. 2022, arXiv:2203.02155, step 1)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term
+from twofold.settings import settings
+
+
+@settings
+class SFT:
+    """−log π(y|x), averaged over tokens (as Hugging Face trainers do) or over completions (as the DPO authors did)."""
+
+    kind: Literal["sft"] = "sft"
+    average: Literal["token", "completion"] = "token"
+    """token: every token counts alike; completion: the sum over each completion, averaged over completions."""
+
+    requires: ClassVar[tuple[str, ...]] = ()
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        nll_S, nll_B = -outputs.logp_S, -batch.sum(outputs.logp_S)
+        term = Term(nll_S, "token") if self.average == "token" else Term(nll_B, "branch")
+        metrics = {
+            "demonstration_logp": Term(-nll_B.detach(), "branch"),
+            "demonstration_length": Term(batch.length_B.to(nll_B.dtype), "branch"),
+        }
+        return Loss({"sft": term}, metrics)

@@ -1,0 +1,83 @@
+"""The model card: README.md of a run, with the measured figures and their intervals, and where they come from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from twofold.reports import provenance, tables
+from twofold.reports.findings import all_tests, findings, worries
+from twofold.reports.html import clip
+from twofold.reports.run import RunData, read_run
+
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!$])")
+
+
+def write_card(run: Path) -> Path:
+    """Write README.md into the run directory `run` and return its path."""
+    out = run / "README.md"
+    out.write_text(render_card(read_run(run)), encoding="utf-8", errors="replace", newline="\n")
+    return out
+
+
+def render_card(run: RunData) -> str:
+    """The card as Markdown with Hugging Face's YAML front matter; every text of the run is escaped."""
+    environment = Environment(
+        loader=PackageLoader("twofold.reports", "templates"),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"text": plain, "code": fenced, "interval": tables.interval, "percent": tables.percent}
+    environment.filters |= {"number": tables.number, "p": tables.p_value}
+    return environment.get_template("card.md.jinja").render(
+        front=yaml.safe_dump(front_matter(run), sort_keys=False, allow_unicode=True).strip(),
+        run=run,
+        findings=findings([run]),
+        entries=tables.entries([run.results]),
+        tests=all_tests([run]),
+        heldout=run.results.heldout or {},
+        worries=worries([run], [run.name]),
+        adapter=_is_adapter(run),
+        facts=provenance.facts(run),
+        data=provenance.data_hashes(run),
+        command=provenance.command(run),
+        repeat=provenance.repeat(run),
+        is_share=tables.is_share,
+    )
+
+
+def front_matter(run: RunData) -> dict[str, Any]:
+    """What the hub reads. `base_model` is told only where it is a name of the hub, not a folder of this machine."""
+    base, adapter = provenance.base_model(run), _is_adapter(run)
+    kinds = dict.fromkeys(k for k in (provenance.kind(run, "objective"), provenance.kind(run, "algorithm")) if k)
+    front: dict[str, Any] = {"library_name": "peft" if adapter else "transformers", "pipeline_tag": "text-generation"}
+    if HUB_NAME.fullmatch(base) and not Path(base).exists():
+        front |= {"base_model": base, "base_model_relation": "adapter" if adapter else "finetune"}
+    front["tags"] = ["twofold", "alignment", *(clip(kind, 60) for kind in kinds)]
+    if any(m in e.estimates for e in run.results.models for m in tables.METRICS):
+        front["metrics"] = ["exact_match"]
+    return front
+
+
+def plain(text: str, limit: int = 400) -> str:
+    """`text` on one line, with nothing that Markdown or HTML would act on; a URL stays words."""
+    line = " ".join(clip(text, limit).split()).replace("://", ":\u200b//")
+    return SPECIAL.sub(r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+
+
+def fenced(text: str, limit: int = 20_000) -> str:
+    """`text` as a code block whose fence is longer than any run of backticks in it."""
+    kept = clip(text, limit).rstrip()
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", kept)), default=0))
+    return f"{fence}\n{kept}\n{fence}"
+
+
+def _is_adapter(run: RunData) -> bool:
+    return (run.path / "model" / "adapter_config.json").is_file()

@@ -1,0 +1,181 @@
+"""Which curves a report shows of one run or several: a chart is there where its metrics are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from twofold.reports.drawing import Frame, Line, binned, svg
+from twofold.reports.run import RunData
+from twofold.statistics import wilson
+
+PANELS = 6
+SPAN = 0.1
+Kind = Literal["train", "evaluation", "timing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A metric and how it is drawn; `look` names a colour, None takes the run's own."""
+
+    key: str
+    label: str = ""
+    look: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A chart: one for all runs with a line per run, or (several curves) one per run on a common scale.
+
+    `level` draws a dotted line; `share` fixes the scale to percent, with a Wilson band where `count` names n.
+    """
+
+    title: str
+    note: str
+    curves: tuple[Curve, ...]
+    kind: Kind = "train"
+    level: float | None = None
+    share: bool = False
+    count: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawing and what the page says beside it; `legend` holds (label, colour name)."""
+
+    title: str
+    note: str
+    svg: str
+    legend: tuple[tuple[str, str], ...]
+    keys: tuple[str, ...]
+
+
+def _parts(suffix: str) -> tuple[Curve, ...]:
+    known = (("chosen", "chosen"), ("rejected", "rejected"), ("draft", "drafts"), ("truth", "ground truth"))
+    demonstrations = Curve(f"demonstration_{suffix}", "demonstrations", "truth")
+    return (*(Curve(f"{role}_{suffix}", label, role) for role, label in known), demonstrations)
+
+
+ALONG = (
+    Spec(
+        "Problems solved, strict", "Share of evaluation problems answered in the form asked for. Band: 95% Wilson.",
+        (Curve("exact_match/strict"),), "evaluation", share=True, count="exact_match/n",
+    ),
+    Spec(
+        "Problems solved, flexible", "The last number in the answer is right, whatever the form. Band: 95% Wilson.",
+        (Curve("exact_match/flexible"),), "evaluation", share=True, count="exact_match/n",
+    ),
+    Spec(
+        "Held-out preference accuracy", "Share of unseen pairs where the chosen answer gains more. Dotted: guessing.",
+        (Curve("heldout/accuracy"),), "evaluation", level=0.5, share=True, count="heldout/n",
+    ),
+    Spec("Held-out margin", "Chosen minus rejected implicit reward on unseen pairs.",
+         (Curve("heldout/margin"),), "evaluation", level=0.0),
+    Spec("Held-out loss", "The training objective on unseen pairs.", (Curve("heldout/loss"),), "evaluation"),
+)  # fmt: skip
+TRAINING = (
+    Spec("Loss", "What the optimizer minimises. A DPO loss starts at ln 2 = 0.693.", (Curve("loss"),)),
+    Spec("Implicit rewards", "β times the log-ratio of policy to reference. All start at 0.",
+         _parts("reward"), level=0.0),
+    Spec("Log-probabilities", "Of whole completions, in nats. Chosen should not sink far.", _parts("logp")),
+    Spec("Margin", "Chosen minus rejected implicit reward, per batch.", (Curve("margin"),), level=0.0),
+    Spec("Preference accuracy in training", "Share of the batch's pairs with a positive margin.",
+         (Curve("accuracy"),), share=True),
+    Spec("KL of drafts from the reference", "In nats per draft; how far the policy has moved where it speaks itself.",
+         (Curve("draft_kl"),), level=0.0),
+    Spec("Lengths", "Tokens per completion. Drafts that keep growing are a warning.", _parts("length")),
+    Spec("Generator gap", "Ground truth's implicit reward minus the draft's; the generator closes it from above.",
+         (Curve("gap"),), level=0.0),
+)  # fmt: skip
+FURTHER = (
+    Spec("Loss of the discriminator (DPO)", "Dotted: ln 2, no preference.", (Curve("loss/dpo"),), level=math.log(2)),
+    Spec("Loss of the generator (PDPO)", "Mean over drafts of the gap where it is positive.", (Curve("loss/pdpo"),)),
+    Spec("Loss of the demonstrations (SFT)", "Negative log-likelihood.", (Curve("loss/sft"),)),
+    Spec("Active drafts", "Share of drafts with a positive gap: only they are pushed.", (Curve("active"),), share=True),
+    Spec("Truncated drafts", "Share of drafts that hit the length limit; they are not learnt from.",
+         (Curve("truncated"),), share=True),
+    Spec("Gradient weight", "How strongly DPO still pushes a pair, σ(−margin).", (Curve("gradient_weight"),)),
+    Spec("Gradient norm", "Before clipping.", (Curve("grad_norm"),)),
+    Spec("Learning rate", "", (Curve("learning_rate"),)),
+    Spec("Tokens per second", "", (Curve("tokens_per_second"),), "timing"),
+    Spec("Drafts per second", "", (Curve("drafts_per_second"),), "timing"),
+)  # fmt: skip
+
+
+def draw(specs: Sequence[Spec], runs: Sequence[RunData], names: Sequence[str]) -> list[Chart]:
+    """The charts of `specs` whose metrics are there; `names` label the runs."""
+    charts: list[Chart] = []
+    for spec in specs:
+        if len(spec.curves) > 1:
+            charts += _panels(spec, runs[:PANELS], names)
+        elif chart := _overlay(spec, runs, names):
+            charts.append(chart)
+    return charts
+
+
+def look_of_run(index: int) -> str:
+    """The colour name of a run."""
+    return f"run-{index % 6}"
+
+
+def _overlay(spec: Spec, runs: Sequence[RunData], names: Sequence[str]) -> Chart | None:
+    """One chart, a line per run."""
+    curve, lines, legend = spec.curves[0], list[Line](), list[tuple[str, str]]()
+    for i, run in enumerate(runs):
+        if line := _line(run, curve, spec, curve.look or look_of_run(i)):
+            lines.append(line)
+            legend.append((names[i], line.look))
+    if not lines:
+        return None
+    drawing = svg(lines, _frame(lines, spec))
+    return Chart(spec.title, spec.note, drawing, tuple(legend) if len(runs) > 1 else (), (curve.key,))
+
+
+def _panels(spec: Spec, runs: Sequence[RunData], names: Sequence[str]) -> list[Chart]:
+    """A chart per run, its curves together; one scale for all runs."""
+    drawn = [[(c, line) for c in spec.curves if (line := _line(run, c, spec, c.look or "ink"))] for run in runs]
+    frame = _frame([line for panel in drawn for _, line in panel], spec)
+    charts = []
+    for panel, name in zip(drawn, names, strict=False):
+        if panel:
+            title = f"{spec.title}: {name}" if len(runs) > 1 else spec.title
+            legend = tuple((c.label, line.look) for c, line in panel)
+            drawing = svg([line for _, line in panel], frame)
+            charts.append(Chart(title, spec.note, drawing, legend, tuple(c.key for c, _ in panel)))
+    return charts
+
+
+def _line(run: RunData, curve: Curve, spec: Spec, look: str) -> Line | None:
+    x, y = run.series(curve.key, spec.kind)
+    if not x:
+        return None
+    if spec.kind == "evaluation":
+        low, high = _band(run, curve.key, spec.count)
+        return Line(x, y, look, low, high, markers=True)
+    return Line(*binned(x, y), look)
+
+
+def _band(run: RunData, key: str, count: str) -> tuple[list[float], list[float]]:
+    """Wilson's interval at each step, where every line says of how many."""
+    x, y = run.series(key, "evaluation")
+    steps, sizes = run.series(count, "evaluation")
+    if not count or steps != x or not all(0 <= v <= 1 for v in y) or min(sizes, default=0) < 1:
+        return [], []
+    bands = [wilson(round(v * n), round(n)) for v, n in zip(y, sizes, strict=True)]
+    return [b.low for b in bands], [b.high for b in bands]
+
+
+def _frame(lines: Sequence[Line], spec: Spec) -> Frame:
+    """The common scale: what is drawn plus a margin, shares within 0 and 1 and at least SPAN of that."""
+    values = [v for line in lines for v in (*line.y, *line.low, *line.high)]
+    values += [spec.level] if spec.level is not None else []
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    end = max((x for line in lines for x in line.x), default=0) or 1
+    pad = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+    if spec.share:
+        pad = max(pad, (SPAN - (high - low)) / 2)
+        low, high = max(low - pad, min(low, 0.0)), min(high + pad, max(high, 1.0))
+        return Frame(spec.title, end, low, high, spec.level, percent=True)
+    return Frame(spec.title, end, low - pad, high + pad, spec.level)

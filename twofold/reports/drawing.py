@@ -1,0 +1,140 @@
+"""Lines as a small inline SVG: no script, no font, no text but numbers; colours come from the page.
+
+matplotlib draws with stand-in colours, which then become CSS variables: one drawing serves light, dark and print.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+LOOKS = {
+    "chosen": "#0a0001", "rejected": "#0a0002", "draft": "#0a0003", "truth": "#0a0004", "ink": "#0a0005",
+    **{f"run-{i}": f"#0b000{i}" for i in range(6)},
+}  # fmt: skip
+WIDTH, HEIGHT = 4.4, 2.5
+POINTS = 240
+LEAN = (
+    (re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL), ""),
+    (re.compile(r"<style[^>]*>\*\{[^<]*</style>\s*"), ""),
+    (re.compile(r'<g id="[^"]*"'), "<g"),
+    (re.compile(r"font-family: [^;\"]*; ?"), ""),
+    (re.compile(r' transform="rotate\(-0 [^"]*"'), ""),
+    (re.compile("xlink:href"), "href"),
+    (re.compile(r"(\d\.\d\d)\d+"), r"\1"),
+    (re.compile(r"\s*\n\s*"), " "),
+    (re.compile(r"<g ?/>|<defs> ?</defs>|> (?=<)"), lambda found: ">" if found.group() == "> " else ""),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is drawn: points, colour name, band."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    look: str
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    markers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The scale, steps from 0 to `end` and y from `low` to `high`, and its name; `level` draws a dotted line."""
+
+    title: str
+    end: float
+    low: float
+    high: float
+    level: float | None = None
+    percent: bool = False
+
+
+def binned(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
+    """At most POINTS points: means over consecutive stretches of steps."""
+    size = -(-len(x) // POINTS)
+    stretches = [slice(i, i + size) for i in range(0, len(x), size)]
+    return [_mean(x[s]) for s in stretches], [_mean(y[s]) for s in stretches]
+
+
+def _smooth(y: Sequence[float]) -> list[float]:
+    """Centred running mean over a tenth of the points, of what there is of it at both ends."""
+    reach = len(y) // 20
+    return [_mean(y[max(0, i - reach) : i + reach + 1]) for i in range(len(y))]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def svg(lines: Sequence[Line], frame: Frame) -> str:
+    """The drawing as an `<svg>` element, by matplotlib's object interface: no global figure, no display."""
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "twofold", "path.simplify": True}):
+        figure = Figure(figsize=(WIDTH, HEIGHT))
+        axes = figure.add_axes((0.115, 0.125, 0.865, 0.85))
+        _furnish(axes, frame)
+        for line in lines:
+            _draw_line(axes, line)
+        buffer = io.StringIO()
+        silent = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=silent)
+    return _inline(buffer.getvalue(), frame.title)
+
+
+def _furnish(axes: Axes, frame: Frame) -> None:
+    ink = LOOKS["ink"]
+    axes.set_xlim(-0.02 * frame.end, 1.02 * frame.end)
+    axes.set_ylim(frame.low, frame.high)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.3g}%" if frame.percent else _short(v)))
+    axes.grid(axis="y", color=ink, alpha=0.15, linewidth=0.7)
+    axes.tick_params(colors=ink, labelsize=8.5, length=0, pad=4)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_edgecolor(ink)
+        spine.set_alpha(0.4)
+    if frame.level is not None:
+        axes.axhline(frame.level, color=ink, alpha=0.55, linewidth=1, linestyle=(0, (1, 2)))
+
+
+def _draw_line(axes: Axes, line: Line) -> None:
+    colour: dict[str, Any] = {"color": LOOKS[line.look], "solid_joinstyle": "round"}
+    if line.low:
+        axes.fill_between(line.x, line.low, line.high, color=LOOKS[line.look], alpha=0.16, linewidth=0)
+    if line.markers:
+        axes.plot(line.x, line.y, linewidth=1.8, marker="o", markersize=3.6, **colour)
+        return
+    smooth = _smooth(line.y)
+    if smooth != list(line.y):
+        axes.plot(line.x, line.y, linewidth=0.8, alpha=0.3, **colour)
+    axes.plot(line.x, smooth, linewidth=1.9, marker="o" if len(line.x) == 1 else None, markersize=4, **colour)
+
+
+def _short(value: float) -> str:
+    if value and abs(value) < 1e-3:
+        return f"{value:.1e}".replace("e-0", "e-").replace("-", "\u2212")
+    return f"{value:,.6g}".replace("-", "\u2212")
+
+
+def _inline(drawing: str, title: str) -> str:
+    """An SVG file as an element of a page: no prolog, names of schemas, fonts or idle ids; the page's own colours."""
+    drawing = drawing[drawing.index("<svg") :]
+    body = drawing[drawing.index(">") + 1 :]
+    for pattern, new in LEAN:
+        body = pattern.sub(new, body)
+    for name, stand_in in LOOKS.items():
+        body = body.replace(stand_in, "currentColor" if name == "ink" else f"var(--{name})")
+    return f'<svg viewBox="0 0 {72 * WIDTH:g} {72 * HEIGHT:g}" role="img" aria-label="{escape(title)}">{body}'

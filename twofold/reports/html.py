@@ -1,0 +1,169 @@
+"""One page for one run or several: self-contained, without script or outside request, every text escaped."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from twofold.errors import DataError
+from twofold.reports import charts, provenance, tables
+from twofold.reports.findings import Finding, Worry, all_tests, between, findings, headline_metric, worries
+from twofold.reports.run import RunData, read_run
+from twofold.reports.samples import SideBySide, side_by_side
+from twofold.statistics import Estimate
+
+TEXT, RECIPE, WORRIES = 1200, 12_000, 24
+VERDICTS = {
+    "better": "better, beyond chance",
+    "worse": "worse, beyond chance",
+    "unclear": "within chance",
+    "untested": "not tested",
+}
+
+
+@dataclass(frozen=True)
+class About:
+    """What the page says of a run besides its figures."""
+
+    name: str
+    look: str
+    facts: str
+    data: list[tuple[str, str]]
+    machine: list[tuple[str, str]]
+    command: str
+    repeat: str
+    recipe: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the template is given."""
+
+    title: str
+    runs: list[About]
+    metric: str | None
+    findings: list[Finding]
+    between: list[str]
+    worries: list[Worry]
+    entries: list[tables.Entry]
+    tests: list[tables.Comparison]
+    heldout: list[tuple[str, str, Estimate]]
+    along: list[charts.Chart]
+    training: list[charts.Chart]
+    further: list[charts.Chart]
+    samples: SideBySide | None
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics of the results table, in the order of the page."""
+        known = dict.fromkeys(m for e in self.entries for m in e.estimates)
+        return [m for m in tables.METRICS if m in known] + [m for m in known if m not in tables.METRICS]
+
+    @property
+    def top(self) -> float:
+        """Where the ruler of accuracies ends: the least round share above all intervals; 0 without accuracies."""
+        told = [e.estimates[self.metric] for e in self.entries if self.metric in e.estimates] if self.metric else []
+        if not told or not all(tables.is_share(self.metric or "", e) for e in told):
+            return 0.0
+        return next((top for top in (0.02, 0.1, 0.2, 0.5) if all(e.high <= top for e in told)), 1.0)
+
+
+def write_report(runs: Sequence[Path], out: Path, title: str = "") -> Path:
+    """Read `runs` and write one page of all of them to `out`; at most 2 MB whatever the runs hold."""
+    if not runs:
+        raise DataError("no runs to report", remedy="name at least one run directory")
+    read = [read_run(path) for path in runs]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(render(read, title or read[0].name), encoding="utf-8", errors="replace", newline="\n")
+    return out
+
+
+def render(runs: Sequence[RunData], title: str) -> str:
+    """The page as text."""
+    template = _environment().get_template("report.html.jinja")
+    return template.render(page=_page(runs, title), verdicts=VERDICTS, limit=TEXT)
+
+
+def _page(runs: Sequence[RunData], title: str) -> Page:
+    names = tables.unique([run.name for run in runs])
+    models = tables.entries([run.results for run in runs])
+    metric = headline_metric(models)
+    return Page(
+        title=title,
+        runs=[_about(run, name, i) for i, (run, name) in enumerate(zip(runs, names, strict=True))],
+        metric=metric,
+        findings=findings(runs),
+        between=between(runs),
+        worries=worries(runs, names)[:WORRIES],
+        entries=models,
+        tests=all_tests(runs),
+        heldout=[(n, k, e) for run, n in zip(runs, names, strict=True) for k, e in _heldout(run).items()],
+        along=charts.draw(charts.ALONG, runs, names),
+        training=charts.draw(charts.TRAINING, runs, names),
+        further=charts.draw(charts.FURTHER, runs, names),
+        samples=side_by_side(runs, names, metric or "strict"),
+    )
+
+
+def _about(run: RunData, name: str, index: int) -> About:
+    return About(
+        name=name,
+        look=charts.look_of_run(index),
+        facts=" · ".join(provenance.facts(run)),
+        data=provenance.data_hashes(run),
+        machine=provenance.machine(run),
+        command=provenance.command(run),
+        repeat=provenance.repeat(run),
+        recipe=run.recipe,
+    )
+
+
+def _heldout(run: RunData) -> Mapping[str, Estimate]:
+    return run.results.heldout or {}
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("twofold.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "clip": clip,
+        "drawing": _drawing,
+        "interval": tables.interval,
+        "number": tables.number,
+        "p": tables.p_value,
+        "percent": tables.percent,
+        "place": _place,
+    }
+    environment.tests["share"] = _is_share
+    return environment
+
+
+def clip(text: str, limit: int = TEXT) -> str:
+    """`text` without control characters, and without what is beyond `limit`, which is counted instead."""
+    kept = "".join(c for c in text[:limit] if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cs"})
+    return kept if len(text) <= limit else f"{kept} … ({len(text) - limit:,} more characters)"
+
+
+def _drawing(chart: charts.Chart) -> Markup:
+    """A drawing holds numbers and the package's own titles only, so it may stand unescaped."""
+    return Markup(chart.svg)
+
+
+def _place(share: float) -> str:
+    """A share as a CSS length within its row."""
+    return f"{100 * min(1.0, max(0.0, share)):.2f}%"
+
+
+def _is_share(estimate: Any, name: str) -> bool:
+    return tables.is_share(name, estimate)

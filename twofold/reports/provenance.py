@@ -1,0 +1,72 @@
+"""Where a run came from: base model, data with their hashes, command, settings, machine."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from twofold.reports.run import RunData
+from twofold.reports.tables import duration
+
+
+def base_model(run: RunData) -> str:
+    """The folder or hub name of the model that training started from; empty if the recipe does not tell."""
+    model = run.settings.get("model")
+    if isinstance(model, Mapping):
+        model = next((model[k] for k in ("path", "name") if isinstance(model.get(k), str)), "")
+    return model if isinstance(model, str) else ""
+
+
+def kind(run: RunData, key: str) -> str:
+    """The `kind` of a section of the recipe, or the value itself where the section is one word."""
+    value = run.settings.get(key)
+    value = value.get("kind") if isinstance(value, Mapping) else value
+    return value if isinstance(value, str) else ""
+
+
+def data_hashes(run: RunData) -> list[tuple[str, str]]:
+    """(source, sha256) of each data set that environment.json records, wherever it stands there."""
+    return list(dict.fromkeys(_hashes(run.environment, "")))
+
+
+def command(run: RunData) -> str:
+    """The command that made the run, else the one that repeats it from its resolved recipe."""
+    return run.results.command or repeat(run)
+
+
+def repeat(run: RunData) -> str:
+    """The command that repeats the run from its resolved recipe."""
+    return f"twofold train {shlex.quote(str(run.path / 'resolved.yaml'))}"
+
+
+def facts(run: RunData) -> list[str]:
+    """What the head of the page says of a run: method, base model, steps, time; only what is known."""
+    method = " with ".join(dict.fromkeys(k for k in (kind(run, "algorithm"), kind(run, "objective")) if k))
+    told = (
+        method,
+        f"from {base_model(run)}" if base_model(run) else "",
+        f"{run.last_step:,} steps" if run.last_step else "",
+        duration(run),
+    )
+    return [fact for fact in told if fact]
+
+
+def machine(run: RunData) -> list[tuple[str, str]]:
+    """Versions and machine as environment.json has them, one line each."""
+    told = run.environment.items()
+    return [(str(k), v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)) for k, v in told]
+
+
+def _hashes(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        digest = value.get("sha256")
+        if isinstance(digest, str):
+            source = next((value[k] for k in ("source", "file", "path") if isinstance(value.get(k), str)), name)
+            yield str(source), digest
+        for key, inner in value.items():
+            yield from _hashes(inner, str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _hashes(inner, name)

@@ -1,0 +1,243 @@
+"""A run directory as typed data: what is missing is empty, what is broken is skipped and said in `faults`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from twofold.errors import DataError
+from twofold.statistics import Estimate
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A judged completion: a line of samples.jsonl."""
+
+    step: int
+    name: str
+    prompt: str
+    completion: str
+    answer: str
+    strict: bool
+    flexible: bool
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResult:
+    """A model's final figures by metric (`strict`, `flexible` …)."""
+
+    name: str
+    estimates: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A paired test between models `a` and `b`."""
+
+    a: str
+    b: str
+    metric: str
+    only_a: int
+    only_b: int
+    p_value: float
+    test: str
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """results.json."""
+
+    name: str = ""
+    command: str = ""
+    models: tuple[ModelResult, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    heldout: Mapping[str, Estimate] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Results:
+        """Read the figures of results.json; entries without the fields of the schema are left out."""
+        models = [m for m in _dicts(data.get("models")) if "name" in m]
+        return cls(
+            name=_text(data.get("name")),
+            command=_text(data.get("command")),
+            models=tuple(ModelResult(_text(m["name"]), _estimates(m)) for m in models),
+            comparisons=tuple(c for d in _dicts(data.get("comparisons")) if (c := _comparison(d))),
+            heldout=_estimates(data.get("heldout") or {}),
+            warnings=tuple(_text(w) for w in data.get("warnings") or ()),
+        )
+
+    def model(self, name: str) -> ModelResult | None:
+        """The model called `name`."""
+        return next((m for m in self.models if m.name == name), None)
+
+
+@dataclass(frozen=True)
+class RunData:
+    """All that a report says of a run; `recipe` is resolved.yaml (else recipe.yaml) as text, `settings` its values."""
+
+    path: Path
+    name: str
+    train: tuple[Metrics, ...]
+    evaluations: tuple[Metrics, ...]
+    timings: tuple[Metrics, ...]
+    samples: tuple[Sample, ...]
+    results: Results
+    recipe: str
+    settings: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    faults: tuple[str, ...]
+
+    def series(self, key: str, kind: str = "train") -> tuple[list[float], list[float]]:
+        """Steps and finite values of `key` in lines of `kind` (train, evaluation or timing), by step."""
+        lines = {"train": self.train, "evaluation": self.evaluations, "timing": self.timings}[kind]
+        found = {line["step"]: line[key] for line in lines if key in line and "step" in line}
+        points = sorted((step, value) for step, value in found.items() if math.isfinite(value))
+        return [step for step, _ in points], [value for _, value in points]
+
+    @property
+    def last_step(self) -> int:
+        """The last step that any line of metrics.jsonl tells of; 0 without one."""
+        return int(max((line.get("step", 0) for line in (*self.train, *self.evaluations)), default=0))
+
+
+def read_run(path: Path) -> RunData:
+    """Read a run directory; only a folder that does not exist is an error."""
+    if not path.is_dir():
+        raise DataError("no such run directory", where=str(path), remedy="name the folder that `twofold train` wrote")
+    faults: list[str] = []
+    lines = _lines(path / "metrics.jsonl", faults)
+    results = Results.of(_object(path / "results.json", faults))
+    name = results.name or path.resolve().name
+    recipe = next((text for f in ("resolved.yaml", "recipe.yaml") if (text := _read(path / f, faults))), "")
+    return RunData(
+        path=path,
+        name=name,
+        train=tuple(_numbers(line) for line in lines if line.get("kind") == "train"),
+        evaluations=tuple(_numbers(line) for line in lines if line.get("kind") == "evaluation"),
+        timings=tuple(_numbers(line) for line in _lines(path / "timings.jsonl", faults)),
+        samples=tuple(_sample(line) for line in _lines(path / "samples.jsonl", faults)),
+        results=replace(results, name=name),
+        recipe=recipe,
+        settings=_parsed(recipe, faults),
+        environment=_object(path / "environment.json", faults),
+        faults=tuple(faults),
+    )
+
+
+def _read(path: Path, faults: list[str]) -> str:
+    if not path.is_file():
+        return ""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        faults.append(f"{path.name} cannot be read: {error.strerror}")
+        return ""
+
+
+def _object(path: Path, faults: list[str]) -> dict[str, Any]:
+    text = _read(path, faults)
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        faults.append(f"{path.name} is not a JSON object and was left out")
+        return {}
+    return value
+
+
+def _lines(path: Path, faults: list[str]) -> list[dict[str, Any]]:
+    """The objects of a JSONL file; a run that was killed may leave half a line behind."""
+    objects, bad = [], 0
+    for line in _read(path, faults).split("\n"):
+        try:
+            value = json.loads(line) if line.strip() else {}
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            objects += [value] if value else []
+        else:
+            bad += 1
+    if bad:
+        faults.append(f"{path.name}: {bad} unreadable line{'s' if bad > 1 else ''} left out")
+    return objects
+
+
+def _parsed(text: str, faults: list[str]) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        faults.append("the recipe is not valid YAML and is shown as it stands")
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _numbers(line: Mapping[str, Any]) -> Metrics:
+    return {k: float(v) for k, v in line.items() if isinstance(v, int | float)}
+
+
+def _sample(line: Mapping[str, Any]) -> Sample:
+    step = line.get("step")
+    return Sample(
+        step=int(step) if isinstance(step, int | float) and math.isfinite(step) else 0,
+        name=_text(line.get("name")),
+        prompt=_text(line.get("prompt")),
+        completion=_text(line.get("completion")),
+        answer=_text(line.get("answer")),
+        strict=bool(line.get("strict")),
+        flexible=bool(line.get("flexible")),
+        truncated=bool(line.get("truncated")),
+    )
+
+
+def _estimates(data: Any) -> dict[str, Estimate]:
+    pairs = data.items() if isinstance(data, Mapping) else ()
+    return {str(k): e for k, v in pairs if isinstance(v, Mapping) and (e := _estimate(v))}
+
+
+def _estimate(data: Mapping[str, Any]) -> Estimate | None:
+    try:
+        count = data.get("count")
+        return Estimate(
+            value=float(data["value"]),
+            low=float(data["low"]),
+            high=float(data["high"]),
+            n=int(data["n"]),
+            count=None if count is None else int(count),
+            method=_text(data.get("method")),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _comparison(data: Mapping[str, Any]) -> Comparison | None:
+    try:
+        return Comparison(
+            a=_text(data["a"]),
+            b=_text(data["b"]),
+            metric=_text(data["metric"]),
+            only_a=int(data["only_a"]),
+            only_b=int(data["only_b"]),
+            p_value=float(data["p_value"]),
+            test=_text(data.get("test")),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _dicts(value: Any) -> Iterator[Mapping[str, Any]]:
+    return (v for v in (value if isinstance(value, Sequence) else ()) if isinstance(v, Mapping))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

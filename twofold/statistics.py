@@ -1,0 +1,158 @@
+"""How sure a figure is: intervals for proportions, means and differences, and McNemar's test for paired answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist, fmean, stdev
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its interval [low, high] from `n` observations; `count` is how many succeeded, for proportions."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    count: int | None
+    method: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as they stand in results.json; `count` only where there is one."""
+        return {k: v for k, v in asdict(self).items() if v is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTest:
+    """Two models on the same `n` problems: how many only `a` solved, how many only `b`, and the p-value of chance."""
+
+    only_a: int
+    only_b: int
+    p_value: float
+    n: int
+    test: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as they stand in results.json."""
+        return asdict(self)
+
+
+def wilson(count: int, n: int, level: float = 0.95) -> Estimate:
+    """Wilson's score interval of a proportion, without continuity correction; [0, 1] and NaN for n = 0.
+
+    Source: Wilson (1927), JASA 22.
+    """
+    if not 0 <= count <= n:
+        raise ValueError(f"count {count} is not in 0 … {n}")
+    method = f"Wilson {level:.0%}"
+    if n == 0:
+        return Estimate(math.nan, 0.0, 1.0, 0, 0, method)
+    z = _normal_quantile(level)
+    p, shrink = count / n, 1 + z * z / n
+    middle = (p + z * z / (2 * n)) / shrink
+    half = z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low = 0.0 if count == 0 else middle - half
+    high = 1.0 if count == n else middle + half
+    return Estimate(p, low, high, n, count, method)
+
+
+def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> PairedTest:
+    """McNemar's exact two-sided test: are the problems that only one model solved split like fair coins?
+
+    `a[i]` and `b[i]` are the verdicts on the same problem. p = 1 where the models never differ.
+    Source: McNemar (1947), Psychometrika 12; exact binomial form.
+    """
+    only_a = sum(bool(x) and not y for x, y in zip(a, b, strict=True))
+    only_b = sum(bool(y) and not x for x, y in zip(a, b, strict=True))
+    return PairedTest(only_a, only_b, _two_sided_coin(only_a, only_b), len(a), "McNemar exact")
+
+
+def paired_bootstrap(
+    a: ArrayLike, b: ArrayLike, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
+) -> Estimate:
+    """Percentile interval of mean(b) - mean(a), where both are [items], or [seeds, items] with the same items per seed.
+
+    Seeds and items are both drawn with replacement, since both were drawn once to get the figures. With fewer than
+    about ten seeds it is too narrow: prefer `mean_interval` of the differences per seed. `n` is the number of entries.
+    Source: Efron and Tibshirani (1993), chapter 13.
+    """
+    difference = np.atleast_2d(_finite(b) - _finite(a)) if np.shape(a) == np.shape(b) else np.empty((0, 0))
+    if difference.ndim != 2 or difference.size == 0:
+        raise ValueError(f"a {np.shape(a)} and b {np.shape(b)} must be alike, [items] or [seeds, items], and not empty")
+    rng = np.random.default_rng(seed)
+    seeds, items = difference.shape
+    means = np.empty(resamples)
+    for r in range(resamples):
+        per_item = difference[rng.integers(seeds, size=seeds)].mean(0) if seeds > 1 else difference[0]
+        means[r] = per_item[rng.integers(items, size=items)].mean()
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    over = "seeds and items" if seeds > 1 else "items"
+    method = f"paired bootstrap over {over} {level:.0%}"
+    return Estimate(float(difference.mean()), float(low), float(high), difference.size, None, method)
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
+    """Student's t interval of a mean; unbounded for one value, NaN for none.
+
+    Source: Student (1908), Biometrika 6.
+    """
+    n, method = len(values), f"Student t {level:.0%}"
+    if n == 0:
+        return Estimate(math.nan, -math.inf, math.inf, 0, None, method)
+    mean = fmean(values)
+    half = math.inf if n == 1 else _t_quantile(level, n - 1) * stdev(values) / math.sqrt(n)
+    return Estimate(mean, mean - half, mean + half, n, None, method)
+
+
+def _finite(values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError("values must be finite")
+    return array
+
+
+def _two_sided_coin(heads: int, tails: int) -> float:
+    """Chance that a fair coin is at least as uneven as this, in exact integers."""
+    n, tail, ways = heads + tails, 0, 1
+    for k in range(min(heads, tails) + 1):
+        tail += ways
+        ways = ways * (n - k) // (k + 1)
+    return min(1.0, 2 * tail / 2**n)
+
+
+def _normal_quantile(level: float) -> float:
+    if not 0 < level < 1:
+        raise ValueError(f"level {level} is not between 0 and 1")
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _t_quantile(level: float, df: int) -> float:
+    """The t with P(|T| < t) = level; for df > 1000 by three terms of Abramowitz and Stegun 26.7.5, good to 1e-10."""
+    z = _normal_quantile(level)
+    if df > 1000:
+        first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+        return z + first / df + second / df**2 + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / df**3
+    low, high = z, 2 * z
+    while _t_within(high, df) < level:
+        low, high = high, 2 * high
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _t_within(middle, df) < level else (low, middle)
+    return (low + high) / 2
+
+
+def _t_within(t: float, df: int) -> float:
+    """P(|T| < t) with whole degrees of freedom: Abramowitz and Stegun 26.7.3 and 26.7.4."""
+    theta = math.atan(t / math.sqrt(df))
+    cos, odd = math.cos(theta), df % 2
+    term, total = (cos, cos if df > 1 else 0.0) if odd else (1.0, 1.0)
+    for k in range(2 + odd, df - 1, 2):
+        term *= cos * cos * (k - 1) / k
+        total += term
+    return 2 / math.pi * (theta + math.sin(theta) * total) if odd else math.sin(theta) * total

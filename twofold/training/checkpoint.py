@@ -1,0 +1,243 @@
+"""Checkpoints that are whole or not there: tensors and state of one step, written aside, verified by hashes when found.
+
+A checkpoint is a folder `step-N` with one safetensors file per set of tensors, `state.json`, and `manifest.json`, which
+holds size and sha256 of the others. It is written in a sibling folder, synced to disk and renamed into place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from twofold.errors import CheckpointError
+
+FORMAT = 1
+MANIFEST, STATE = "manifest.json", "state.json"
+SLACK = 1 << 16  # bytes for the manifest and what a file system takes for itself
+HEADER = 512  # bytes that safetensors takes to describe a tensor, at most
+
+_STEP = re.compile(r"step-(\d+)(\.replaced)?")
+_NAME = re.compile(r"\w[\w.-]*")
+_ASIDE = ".unfinished-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint. `skipped` tells why newer ones were passed over: folder name → reason."""
+
+    path: Path
+    step: int
+    skipped: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @classmethod
+    def open(cls, path: Path | str) -> Checkpoint:
+        """The checkpoint in `path`, every file verified; raises CheckpointError where one is damaged or missing."""
+        path = Path(path)
+        if fault := _fault(path):
+            raise CheckpointError(fault, where=str(path), remedy="resume from another checkpoint")
+        return cls(path, _step(path))
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """The tensors saved under `name`, on the CPU."""
+        file = self.path / f"{name}.safetensors"
+        if not file.is_file():
+            known = ", ".join(sorted(f.stem for f in self.path.glob("*.safetensors"))) or "none"
+            raise CheckpointError(f"no tensors called {name!r}; there are: {known}", where=str(self.path))
+        try:
+            return load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"cannot be read: {error}", where=str(file)) from error
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What was saved as `state`, as JSON gives it back: tuples are lists, keys are strings."""
+        return json.loads((self.path / STATE).read_text(encoding="utf-8"))
+
+
+def save(
+    folder: Path | str,
+    step: int,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    state: Mapping[str, Any],
+    *,
+    keep: int | None,
+    protect: Collection[int] = (),
+) -> Path:
+    """Write `step-<step>` into `folder`, then prune to the `keep` newest (None: all) and those that `protect` names.
+
+    A checkpoint of the same step is replaced. Tensors of one set must not share memory. Raises CheckpointError where
+    the disk is full or fails; earlier checkpoints then stand as they did.
+    """
+    if keep is not None and keep < 1:
+        raise ValueError("keep must be ≥ 1, or None to keep all")
+    if bad := [name for name in tensors if not _NAME.fullmatch(name)]:
+        raise ValueError(f"not a file name: {bad[0]!r}")
+    folder = Path(folder)
+    text = json.dumps(state, ensure_ascii=False, indent=1)
+    path = folder / f"step-{step}"
+    aside = _aside(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _tidy(folder)
+        _refuse_full_disk(folder, tensors, text)
+        aside.mkdir()
+        _write(aside, step, tensors, text)
+        _put(aside, path)
+        _prune(folder, step, keep, protect)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise CheckpointError(
+            f"step {step} cannot be saved: {error}",
+            where=str(folder),
+            remedy="earlier checkpoints are intact; free or mend the disk, then resume",
+        ) from error
+    return path
+
+
+def newest(folder: Path | str) -> Checkpoint | None:
+    """The newest checkpoint in `folder` whose every file is as it was written; None where there is none at all.
+
+    Raises CheckpointError where there are checkpoints and all are damaged.
+    """
+    skipped: dict[str, str] = {}
+    for path in _found(Path(folder)):
+        try:
+            return replace(Checkpoint.open(path), skipped=skipped)
+        except CheckpointError as error:
+            skipped[path.name] = error.what
+    if not skipped:
+        return None
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+    raise CheckpointError(
+        f"no checkpoint is whole ({reasons})", where=str(folder), remedy="remove the folder to start again from step 0"
+    )
+
+
+def _found(folder: Path) -> list[Path]:
+    """Checkpoint folders, newest first; one that was being replaced comes after what replaced it."""
+    paths = [p for p in folder.iterdir() if p.is_dir() and _STEP.fullmatch(p.name)] if folder.is_dir() else []
+    return sorted(paths, key=lambda p: (-_step(p), len(p.name)))
+
+
+def _step(path: Path) -> int:
+    match = _STEP.fullmatch(path.name)
+    return int(match[1]) if match else -1
+
+
+def _fault(path: Path) -> str:
+    """What is wrong with the checkpoint in `path`; nothing is an empty string."""
+    try:
+        text = (path / MANIFEST).read_bytes()
+        manifest = json.loads(text)
+        if text != _encoded(manifest):
+            return f"{MANIFEST} is damaged"
+        if manifest["format"] != FORMAT:
+            return f"format {manifest['format']}; this version reads format {FORMAT}"
+        if manifest["step"] != _step(path):
+            return f"{MANIFEST} belongs to step {manifest['step']}"
+        if STATE not in manifest["files"]:
+            return f"{MANIFEST} is damaged"
+        for name, expected in manifest["files"].items():
+            if not (path / name).is_file():
+                return f"{name} is missing"
+            if (path / name).stat().st_size != expected["size"]:
+                return f"{name} has {(path / name).stat().st_size} bytes instead of {expected['size']}"
+            if _sha256(path / name) != expected["sha256"]:
+                return f"{name} does not match its sha256"
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except OSError as error:
+        return f"cannot be read: {error}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{MANIFEST} is damaged"
+    return ""
+
+
+def _write(aside: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: str) -> None:
+    for name, some in tensors.items():
+        save_file({k: t.detach().cpu().contiguous() for k, t in some.items()}, aside / f"{name}.safetensors")
+    (aside / STATE).write_text(state, encoding="utf-8")
+    files = {p.name: {"size": p.stat().st_size, "sha256": _sha256(p)} for p in sorted(aside.iterdir())}
+    (aside / MANIFEST).write_bytes(_encoded({"format": FORMAT, "step": step, "files": files}))
+    for path in (*aside.iterdir(), aside):
+        _sync(path)
+
+
+def _encoded(manifest: Any) -> bytes:
+    return (json.dumps(manifest, indent=1) + "\n").encode()
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(_ASIDE + path.name)
+
+
+def _put(aside: Path, path: Path) -> None:
+    """Rename `aside` to `path`; a folder cannot replace a full one, so that steps back until the new one stands."""
+    replaced = path.with_name(f"{path.name}.replaced")
+    if path.exists():
+        path.rename(replaced)
+    aside.rename(path)
+    _sync(path.parent)
+    _discard([replaced] if replaced.exists() else [])
+
+
+def _prune(folder: Path, step: int, keep: int | None, protect: Collection[int]) -> None:
+    """Discard all but the `keep` newest up to `step`; what lies beyond it is of an abandoned run and goes first."""
+    if keep is None:
+        return
+    order = sorted(_found(folder), key=lambda p: (_step(p) > step, -_step(p)))
+    _discard([p for p in order[keep:] if _step(p) not in protect])
+
+
+def _tidy(folder: Path) -> None:
+    """Finish what a killed save left: its own folder goes, a checkpoint that stepped back returns."""
+    _discard([p for p in folder.iterdir() if p.name.startswith(_ASIDE)])
+    for replaced in folder.glob("step-*.replaced"):
+        path = replaced.with_name(replaced.name.removesuffix(".replaced"))
+        if path.exists():
+            _discard([replaced])
+        else:
+            replaced.rename(path)
+
+
+def _discard(paths: Sequence[Path]) -> None:
+    """Remove folders; they lose their names first, so that a half removed one is never taken for a checkpoint."""
+    for path in paths:
+        if not path.name.startswith(_ASIDE):
+            path = path.rename(_aside(path))
+        shutil.rmtree(path)
+
+
+def _refuse_full_disk(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: str) -> None:
+    held = [t.numel() * t.element_size() + HEADER for some in tensors.values() for t in some.values()]
+    needed, free = sum(held) + len(state.encode()) + SLACK, shutil.disk_usage(folder).free
+    if needed > free:
+        raise CheckpointError(
+            f"a checkpoint needs {needed:,} bytes and {free:,} are free",
+            where=str(folder),
+            remedy="free disk space, keep fewer checkpoints, or choose another folder",
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,40 @@
+"""Providers of the columns that objectives require, for groups that do not carry them yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twofold.batch import Branch, Group, Role
+from twofold.errors import DataError
+from twofold.models.packing import Packing
+from twofold.models.policy import Policy
+from twofold.models.reference import COLUMN, Reference, with_reference
+from twofold.training.step import Provider
+
+
+def providers(policy: Policy, reference: Reference, packing: Packing) -> dict[str, Provider]:
+    """Column name → provider. All of them compute without gradient, in the packs that the step will use."""
+
+    def ref_logp(groups: Sequence[Group]) -> list[Group]:
+        return with_reference(groups, reference.logps(groups, packing))
+
+    def truth(groups: Sequence[Group]) -> list[Group]:
+        return with_truth(groups, policy, reference, packing)
+
+    return {COLUMN: ref_logp, "truth_logratio": truth, "truth_length": truth}
+
+
+def with_truth(groups: Sequence[Group], policy: Policy, reference: Reference, packing: Packing) -> list[Group]:
+    """Each branch with its group's ground truth: `truth_logratio`, Σ log π/π_ref under the policy as it is now (nats),
+    and `truth_length` (tokens). The ground truth is no branch of the group, so no gradient can reach it."""
+    truths: list[Group] = []
+    for group in groups:
+        if group.truth is None:
+            raise DataError("this problem has no ground truth", where=group.name)
+        truths.append(Group(group.name, group.prompt, (Branch(group.truth, Role.TRUTH),)))
+    mine, theirs = policy.logps(truths, packing), reference.logps(truths, packing)
+    result: list[Group] = []
+    for group, truth, (a,), (b,) in zip(groups, truths, mine, theirs, strict=True):
+        columns = {"truth_logratio": (a - b).double().sum().item(), "truth_length": float(len(truth.branches[0].tokens))}
+        result.append(group.with_columns([columns] * len(group.branches)))
+    return result

@@ -1,0 +1,161 @@
+"""One optimizer step: counts first, then forward, objective and backward per pack, then one update.
+
+Objectives return unreduced values; here alone they are averaged, by counts of units over the whole round. So neither packing nor
+accumulation can change a gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from twofold.batch import Batch, Group
+from twofold.errors import NonFiniteError, RecipeError
+from twofold.models.packing import Packing, bins
+from twofold.models.policy import Policy
+from twofold.objectives.base import Loss, Objective
+
+Provider = Callable[[Sequence[Group]], list[Group]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one player does in a round: groups under an objective, whose loss counts `weight` times."""
+
+    groups: Sequence[Group]
+    objective: Objective
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Round:
+    """The parts of one optimizer step, and figures of how they came about (drafts, truncated …)."""
+
+    step: int
+    parts: Sequence[Part]
+    figures: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+class Averages:
+    """Sums of unreduced values over packs, each divided by the count of its unit in its part."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+
+    def add(self, name: str, value: Tensor, count: int, weight: float = 1.0) -> None:
+        share = value.detach().sum(dtype=torch.float64).item() * weight / count
+        self.values[name] = self.values.get(name, 0.0) + share
+
+
+class Step:
+    """`step(round)` moves the policy once and returns the round's metrics; `measure(parts)` only looks."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        optimizer: torch.optim.Optimizer,
+        *,
+        providers: Mapping[str, Provider],
+        packing: Packing,
+        clip: float | None = 1.0,
+    ) -> None:
+        self.policy, self.optimizer, self.providers = policy, optimizer, providers
+        self.packing, self.clip = packing, clip
+
+    def __call__(self, round: Round) -> dict[str, float]:
+        self.optimizer.zero_grad(set_to_none=True)
+        averages, skipped = Averages(), 0
+        for part in round.parts:
+            for loss in self._losses(part, averages):
+                if loss is None:
+                    skipped += 1
+                elif loss.requires_grad:
+                    loss.backward()
+        metrics = {**averages.values, "grad_norm": self._clipped(round), **round.figures}
+        if skipped:
+            metrics["skipped"] = float(skipped)
+        self.optimizer.step()
+        return metrics
+
+    @torch.no_grad()
+    def measure(self, parts: Sequence[Part]) -> dict[str, float]:
+        """Metrics of `parts` without gradient or update."""
+        averages = Averages()
+        for part in parts:
+            for _ in self._losses(part, averages):
+                pass
+        return averages.values
+
+    def _losses(self, part: Part, averages: Averages) -> Iterator[Tensor | None]:
+        """The loss of each pack, scaled so that their sum is the part's; None for a part that has nothing to average."""
+        if not part.groups:
+            yield None
+            return
+        groups = self._with_columns(part)
+        whole = Batch.of(groups)
+        for members in bins(groups, self.packing):
+            chosen = [groups[i] for i in members]
+            outputs, batch = self.policy(chosen)
+            _refuse_non_finite(outputs.logp_S, batch)
+            loss = part.objective(outputs, batch)
+            yield self._total(part, loss, whole, averages)
+
+    def _with_columns(self, part: Part) -> list[Group]:
+        groups = list(part.groups)
+        for column in part.objective.requires:
+            if all(g.has(column) for g in groups):
+                continue
+            if column not in self.providers:
+                raise RecipeError(
+                    f"{type(part.objective).__name__} requires the column {column!r}, which neither the data nor a provider has",
+                    where=groups[0].name,
+                    remedy=f"known providers: {', '.join(sorted(self.providers)) or 'none'}",
+                )
+            groups = self.providers[column](groups)
+        return groups
+
+    def _total(self, part: Part, loss: Loss, whole: Batch, averages: Averages) -> Tensor | None:
+        total: Tensor | None = None
+        for name, term in loss.terms.items():
+            count = whole.count(term.unit)
+            if count == 0:
+                continue
+            averages.add(f"loss/{name}", term.value, count)
+            averages.add("loss", term.value, count, part.weight * term.weight)
+            share = term.value.sum() * (part.weight * term.weight / count)
+            if not torch.isfinite(share):
+                raise NonFiniteError(f"the loss {name!r} is {share.item()}", where=_few(whole.names))
+            total = share if total is None else total + share
+        for name, term in loss.metrics.items():
+            if count := whole.count(term.unit):
+                averages.add(name, term.value, count)
+        return total
+
+    def _clipped(self, round: Round) -> float:
+        """The gradient's norm before clipping; raises before the update where it is not finite."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip or float("inf")).item() if parameters else 0.0
+        if not torch.isfinite(torch.tensor(norm)):
+            self.optimizer.zero_grad(set_to_none=True)
+            names = [g.name for part in round.parts for g in part.groups]
+            raise NonFiniteError(f"the gradient's norm is {norm}; nothing was updated", where=_few(names))
+        return norm
+
+
+def _refuse_non_finite(logp_S: Tensor, batch: Batch) -> None:
+    bad_S = ~torch.isfinite(logp_S.detach())
+    if bad_S.any():
+        groups = batch.group_B[batch.branch_S[bad_S]].unique().tolist()
+        raise NonFiniteError(
+            "a log-probability is not finite; nothing was updated",
+            where=_few([batch.names[i] for i in groups]),
+            remedy="lower the learning rate, or look at these rows; the last checkpoint is good",
+        )
+
+
+def _few(names: Sequence[str], most: int = 4) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
