@@ -54,6 +54,8 @@ class Recipe:
     steps: int
     extra: Dpo | Sft = Sft()
     optimizer: Optimizer = Optimizer()
+    choice: Dpo | Sft | None = None
+    slow: Optimizer = Optimizer(learning_rate=1e-9)
     data: tuple[Files, ...] = ()
     precision: Literal["auto", "bf16"] | float = "auto"
     note: str | None = None
@@ -109,6 +111,18 @@ def test_overrides_alone_make_settings() -> None:
     assert validate(Optimizer, from_overrides(["learning_rate=1e-3"])) == Optimizer(learning_rate=1e-3)
 
 
+def test_a_section_keeps_its_own_defaults(tmp_path: Path) -> None:
+    overrides = ["slow.betas=[0.5, 0.5]", "extra.average=sequence", "extra={average: sequence}"]
+    recipe = validate(Recipe, load_recipe(write(tmp_path, GOOD), overrides))
+    assert recipe.slow == Optimizer(learning_rate=1e-9, betas=(0.5, 0.5))
+    assert recipe.extra == Sft(average="sequence")
+
+
+def test_another_kind_brings_its_own_defaults(tmp_path: Path) -> None:
+    recipe = validate(Recipe, load_recipe(write(tmp_path, GOOD), ["extra.kind=dpo", "choice.kind=sft"]))
+    assert (recipe.extra, recipe.choice) == (Dpo(), Sft())
+
+
 def test_extends_puts_one_recipe_over_another(tmp_path: Path) -> None:
     write(tmp_path, GOOD, "base.yaml")
     document = load_recipe(write(tmp_path, "extends: base.yaml\nobjective:\n  beta: 0.3\n"))
@@ -145,7 +159,8 @@ def test_extends_goes_one_level_only(tmp_path: Path) -> None:
         ("steps: 20", "steps: 20\nsteps: 21", "recipe.yaml:5: steps: given twice"),
         ("steps: 20", "steps: 20\nextra: {kind: dpo, btea: 1}", "5: extra.btea: unknown key\n  → did you mean `beta`"),
         ("steps: 20", "steps: 20\nextra: {kind: ipo}", "recipe.yaml:5: extra.kind: unknown kind 'ipo'"),
-        ("steps: 20", "steps: 20\nextra: {beta: x}", "recipe.yaml:5: extra.kind: missing\n  → one of dpo, sft"),
+        ("steps: 20", "steps: 20\nextra: {beta: x}", "recipe.yaml:5: extra.beta: unknown key\n  → did you mean `obj"),
+        ("steps: 20", "steps: 20\nchoice: {beta: 1}", "recipe.yaml:5: choice.kind: missing\n  → one of dpo, sft"),
         ("steps: 20", "steps: 20\nextra: sft", "recipe.yaml:5: extra: expected a section of keys, not 'sft'"),
         ("steps: 20", "steps: 20\nprecision: fp8", "recipe.yaml:5: precision: should be 'auto' or 'bf16', not 'fp8'"),
         ("  beta", "\tbeta", "recipe.yaml:3: a tab where YAML wants spaces\n  → indent with spaces"),

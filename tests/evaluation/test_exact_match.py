@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,10 +24,6 @@ from twofold.evaluation.exact_match import (
 )
 from twofold.records import Message, Prompt, Source, Task
 from twofold.sampling.base import Draft
-
-SHARED = Path(os.environ.get("TWOFOLD_SHARED", Path(__file__).parents[3] / "shared"))
-SOLUTIONS = SHARED / "data" / "gsm8k" / "example_model_solutions.jsonl"
-PROBLEMS = SHARED / "data" / "gsm8k" / "test.jsonl"
 
 
 @pytest.mark.parametrize(
@@ -231,20 +227,20 @@ def test_compare_refuses_a_problem_judged_twice() -> None:
         compare(twice, twice)
 
 
-def lines(path: Path) -> list[dict[str, object]]:
-    if not path.exists():
-        pytest.skip(f"real GSM8K data is not at {path}: set TWOFOLD_SHARED to the folder that holds data/gsm8k")
+def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_verdicts_agree_with_openais_labels() -> None:
+def test_verdicts_agree_with_openais_labels(shared: Path) -> None:
+    rows = lines(shared / "data" / "gsm8k" / "example_model_solutions.jsonl")
     models = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
-    pairs = [(row[m], str(row["ground_truth"])) for row in lines(SOLUTIONS) for m in models]
-    agree = [judge(s["solution"], gt).flexible == s["is_correct"] for s, gt in pairs if isinstance(s, dict)]
+    pairs = [(row[m], row["ground_truth"]) for row in rows for m in models]
+    agree = [judge(said["solution"], answer).flexible == said["is_correct"] for said, answer in pairs]
     assert len(agree) == 4 * 1319
     assert sum(agree) / len(agree) >= 0.98
 
 
-def test_truths_of_both_files_are_the_same() -> None:
-    answers = [truth(str(row["answer"])) for row in lines(PROBLEMS)]
-    assert answers == [truth(str(row["ground_truth"])) for row in lines(SOLUTIONS)]
+def test_truths_of_both_files_are_the_same(shared: Path) -> None:
+    problems = lines(shared / "data" / "gsm8k" / "test.jsonl")
+    solved = lines(shared / "data" / "gsm8k" / "example_model_solutions.jsonl")
+    assert [truth(row["answer"]) for row in problems] == [truth(row["ground_truth"]) for row in solved]

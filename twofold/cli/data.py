@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twofold.cli.terminal import results, table
+from twofold.cli.terminal import counted, results, table
 
 if TYPE_CHECKING:
     from twofold.data.tokenize import Encoder
@@ -55,7 +55,8 @@ def _encoder(model: str, max_length: int) -> Encoder:
     from twofold.models.load import load_tokenizer
 
     tokenizer = load_tokenizer(model)
-    stop_tokens = frozenset(int(token) for token in (tokenizer.eos_token_id, *_named_stops(model)) if token is not None)
+    own: Any = tokenizer.eos_token_id
+    stop_tokens = frozenset(int(token) for token in (own, *_named_stops(model)) if token is not None)
     return Encoder(tokenizer, stop_tokens, TokenizeSettings(max_length=max_length))
 
 
@@ -79,8 +80,8 @@ def _object(report: Report) -> dict[str, Any]:
 def _show(report: Report) -> None:
     out = results()
     errors, warnings = len(report.errors), len(report.warnings)
-    verdict = "no faults" if not report.faults else f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
-    told = f"{report.source}: {_count(report.rows, 'row')}, {report.records} usable, {report.format}: {verdict}"
+    verdict = "no faults" if not report.faults else f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
+    told = f"{report.source}: {counted(report.rows, 'row')}, {report.records} usable, {report.format}: {verdict}"
     out.print(told, style="red" if errors else "yellow" if warnings else "green", markup=False)
     if not report.faults:
         return
@@ -92,7 +93,3 @@ def _show(report: Report) -> None:
     if len(ordered) > MOST_FAULTS:
         kinds = ", ".join(f"{count} × {kind}" for kind, count in report.counts.items())
         out.print(f"… {len(ordered) - MOST_FAULTS} more; in all {kinds} (--json lists them)", markup=False)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twofold.cli.sample import open_model
+from twofold.cli.model import open_model
 from twofold.cli.terminal import results, table
 from twofold.errors import DataError
 
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from twofold.evaluation.exact_match import ExactMatch
     from twofold.progress import Progress
     from twofold.records import Task
-    from twofold.statistics import Estimate
 
 
 def evaluate(
     models: Annotated[
-        list[str], typer.Argument(help="Model or adapter folders, or hub names; the first is the baseline.")
+        list[str], typer.Argument(help="Model, adapter or run folders, or hub names; the first is the baseline.")
     ],
     tasks: Annotated[str, typer.Option(help="Problems with answers: prompt + answer, or question + answer.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many problems.")] = None,
@@ -87,18 +86,16 @@ def _object(name: str, result: ExactMatch) -> dict[str, Any]:
 
 
 def _show(judged: Mapping[str, ExactMatch], comparisons: Sequence[Mapping[str, Any]]) -> None:
+    from twofold.reports.tables import interval, p_value, percent
+
     out = results()
     rows = table("model", "#n", "#strict", "95% interval", "#flexible", "95% interval", "#truncated")
     for name, result in judged.items():
-        strict, flexible = _told(result.strict), _told(result.flexible)
-        rows.add_row(name, str(result.strict.n), *strict, *flexible, str(result.truncated))
+        told = [part for e in (result.strict, result.flexible) for part in (percent(e.value), interval(e))]
+        rows.add_row(name, str(result.strict.n), *told, str(result.truncated))
     out.print(rows, markup=False)
     if comparisons:
-        pairs = table("a", "b", "metric", "#only a", "#only b", "#p (McNemar, exact)")
+        pairs = table("a", "b", "metric", "#only a", "#only b", "#McNemar p")
         for c in comparisons:
-            pairs.add_row(c["a"], c["b"], c["metric"], str(c["only_a"]), str(c["only_b"]), f"{c['p_value']:.3g}")
+            pairs.add_row(c["a"], c["b"], c["metric"], str(c["only_a"]), str(c["only_b"]), p_value(c["p_value"]))
         out.print(pairs, markup=False)
-
-
-def _told(estimate: Estimate) -> tuple[str, str]:
-    return f"{estimate.value:.3f}", f"{estimate.low:.3f} – {estimate.high:.3f}"

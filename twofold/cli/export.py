@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from twofold.cli.model import is_adapter, model_folder
 from twofold.cli.terminal import results
 from twofold.errors import ModelError
 
@@ -27,17 +28,6 @@ def export(
         raise ModelError("already exists", where=str(out), remedy="name a folder that does not exist")
     merge(model, out, dtype)
     results().print(f"{out}: written from {model}", markup=False)
-
-
-def model_folder(source: Path) -> Path:
-    """The model of a run directory, or the folder itself if it holds a model or an adapter."""
-    for folder in (source / "model", source):
-        if is_adapter(folder) or (folder / "config.json").is_file():
-            return folder
-    what = "holds neither a model nor an adapter" if source.is_dir() else "no such folder"
-    raise ModelError(
-        what, where=str(source), remedy="name a run directory with model/, or a folder with adapter_config.json"
-    )
 
 
 def merge(model: Path, out: Path, dtype: Stored = "auto") -> None:
@@ -66,10 +56,5 @@ def _dtype(model: Path, dtype: Stored) -> object:
 
     if dtype != "auto":
         return getattr(torch, dtype)
-    base = PeftConfig.from_pretrained(model).base_model_name_or_path if is_adapter(model) else model
+    base = PeftConfig.from_pretrained(str(model)).base_model_name_or_path if is_adapter(model) else model
     return AutoConfig.from_pretrained(base or model, trust_remote_code=False).dtype or torch.float32
-
-
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds a PEFT adapter."""
-    return (folder / "adapter_config.json").is_file()

@@ -97,7 +97,7 @@ class _Plain:
     def _line(self, now: float) -> str:
         count = f"{self.done}/{self.total}" if self.total else str(self.done)
         left = ""
-        if self.total and 0 < self.done < self.total:
+        if self.total and 0 < self.done < self.total and now > self.began + 1:
             seconds = round((now - self.began) / self.done * (self.total - self.done))
             left = f"{seconds // 60}:{seconds % 60:02d} left"
         return "  ".join(part for part in (count, told(self.figures), left) if part)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twofold.cli.terminal import results
+from twofold.cli.model import open_model
+from twofold.cli.terminal import counted, results
 from twofold.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def sample(
-    model: Annotated[str, typer.Argument(help="A model or adapter folder, or a hub name.")],
+    model: Annotated[str, typer.Argument(help="A model, adapter or run folder, or a hub name.")],
     settings: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="How to draw: temperature=0.7 top_p=0.9 seed=1 …"),
@@ -41,7 +42,7 @@ def sample(
     loaded, encoder = open_model(model)
     prompts = [_turn(prompt, encoder)] if prompt is not None else _prompts(file)
     with RichProgress() as progress:
-        progress.note(f"{len(prompts)} prompts, {samples} drafts each: {_told(sampling)}")
+        progress.note(f"{counted(len(prompts), 'prompt')}, {counted(samples, 'draft')} each: {_told(sampling)}")
         drafts = _draw(loaded, encoder, prompts, sampling, (samples, seed))
     rows = [_row(p, d, i, encoder) for p, several in zip(prompts, drafts, strict=True) for i, d in enumerate(several)]
     if out is not None:
@@ -50,15 +51,6 @@ def sample(
         return
     for row in rows:
         _show(row)
-
-
-def open_model(path: str) -> tuple[Loaded, Encoder]:
-    """The model at `path` with the encoder that makes its prompts."""
-    from twofold.data.tokenize import Encoder
-    from twofold.models.load import ModelSettings, load_model
-
-    loaded = load_model(ModelSettings(path=path))
-    return loaded, Encoder(loaded.tokenizer, loaded.stop_tokens)
 
 
 def _settings(assignments: Sequence[str]) -> tuple[int, Sampling]:

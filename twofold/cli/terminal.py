@@ -27,3 +27,8 @@ def table(*columns: str, title: str | None = None) -> Table:
             column.removeprefix("#"), justify="right" if column.startswith("#") else "left", overflow="fold"
         )
     return plain
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

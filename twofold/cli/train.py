@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from twofold.cli.terminal import results
+from twofold.cli.terminal import errors, results
 
 
 def train(
@@ -24,11 +25,54 @@ def train(
 ) -> None:
     """Align a model as a recipe says, and leave a run directory with model, metrics and report."""
     from twofold.cli.progress import RichProgress
-    from twofold.config.assemble import dry_run, train_recipe
+    from twofold.cli.signals import Stop
+    from twofold.config.load import load_recipe, validate
+    from twofold.config.schema import Recipe
 
+    resolved = validate(Recipe, load_recipe(recipe, settings or []))
     if dry:
-        results().print(dry_run(recipe, settings or []), markup=False)
+        _dry(resolved)
         return
-    with RichProgress() as progress:
-        folder = train_recipe(recipe, settings or [], progress=progress, resume=resume)
-    results().print(f"{folder}: model, metrics, report.html", markup=False)
+    from twofold.config.train import Conduct, train_recipe
+
+    command = shlex.join(["twofold", "train", str(recipe), *(settings or [])])
+    given = recipe.read_text(encoding="utf-8")
+    with RichProgress() as progress, Stop() as stop:
+        trained = train_recipe(
+            resolved, Conduct(progress=progress, resume=resume, stop=stop, command=command, given=given)
+        )
+    if trained.outcome.stopped:
+        errors().print(f"stopped after step {trained.outcome.step} and saved; the same command goes on from there")
+        raise typer.Exit(stop.exit_code)
+    _tell(trained.folder, trained.results)
+
+
+def _dry(recipe: object) -> None:
+    from twofold.config.dry_run import dry_run
+
+    run = dry_run(recipe)  # type: ignore[arg-type]  # a Recipe, whose module is heavy
+    console = results()
+    console.print(run.resolved, markup=False)
+    for line in run.lines():
+        console.print(line, markup=False)
+
+
+def _tell(folder: Path, found: object) -> None:
+    """The figures that matter, and where the rest lies."""
+    from twofold.reports.run import Results
+    from twofold.reports.tables import RESULT_COLUMNS, results_rows
+
+    console = results()
+    told = Results.of(found)  # type: ignore[arg-type]  # results.json as a mapping
+    if told.models:
+        from twofold.cli.terminal import table
+
+        grid = table(*RESULT_COLUMNS)
+        for row in results_rows([told]):
+            grid.add_row(*row)
+        console.print(grid)
+    for name, estimate in (told.heldout or {}).items():
+        console.print(
+            f"held-out {name} {estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}], n {estimate.n}", markup=False
+        )
+    console.print(f"{folder}: model, metrics, results.json, report.html", markup=False)

@@ -69,12 +69,12 @@ def _say(fault: Mapping[str, Any], spot: _Spot, type_: Any) -> tuple[Key, str, s
 
 
 def _say_kind(spot: _Spot) -> tuple[Key, str, str]:
-    kinds, key = [kind for member in members(spot.type_) for kind in kinds(member)], (*spot.key, "kind")
+    known, key = [kind for member in members(spot.type_) for kind in kinds(member)], (*spot.key, "kind")
     given = spot.value.get("kind")
     if given is None:
-        return key, "missing", f"one of {_listed(kinds)}"
-    near = difflib.get_close_matches(str(given), kinds, n=1)
-    return key, f"unknown kind {given!r}", f"did you mean `{near[0]}`?" if near else f"one of {_listed(kinds)}"
+        return key, "missing", f"one of {_listed(known)}"
+    near = difflib.get_close_matches(str(given), known, n=1)
+    return key, f"unknown kind {given!r}", f"did you mean `{near[0]}`?" if near else f"one of {_listed(known)}"
 
 
 def _meant(word: str, siblings: Sequence[str], type_: Any) -> str:
@@ -96,16 +96,16 @@ def _locate(loc: tuple[str | int, ...], type_: Any, value: Any) -> _Spot | None:
     key: Key = ()
     for part in loc:
         type_ = bare(type_)
-        members = members(type_)
+        choices = members(type_)
         if is_choice(type_):
-            meant = next((m for m in members if isinstance(value, Mapping) and _kind(value) in kinds(m)), None)
+            meant = next((m for m in choices if isinstance(value, Mapping) and _kind(value) in kinds(m)), None)
             if meant is None:
                 break
             if part not in (*kinds(meant), label(meant)):
                 return None
             type_ = meant
-        elif len(members) > 1:
-            type_ = next((m for m in members if label(m) == part), Any)
+        elif len(choices) > 1:
+            type_ = next((m for m in choices if label(m) == part), Any)
         else:
             owner, type_ = type_, inner(type_, part)
             key, value = (*key, part), _item(value, part)

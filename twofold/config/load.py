@@ -54,6 +54,16 @@ for _name, (_pattern, _starts) in _PLAIN_WORDS.items():
 _resolve(_Dumper, "float", *_FLOAT)
 
 
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Text in one line is left plain; the other line ends that Unicode knows survive only as escapes."""
+    return cast("Any", dumper).represent_scalar(
+        "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
+    )
+
+
+_Dumper.add_representer(str, _text)
+
+
 @dataclass(frozen=True)
 class Document:
     """What a recipe says, before anyone asks whether it makes sense: `data`, and for each key the place of it."""

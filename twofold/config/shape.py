@@ -12,8 +12,8 @@ def bare(type_: Any) -> Any:
     """The type without `Annotated` and without `| None`."""
     while get_origin(type_) is Annotated:
         type_ = get_args(type_)[0]
-    members = [m for m in members(type_) if m is not type(None)]
-    return bare(members[0]) if len(members) == 1 and members[0] is not type_ else type_
+    real = [m for m in members(type_) if m is not type(None)]
+    return bare(real[0]) if len(real) == 1 and real[0] is not type_ else type_
 
 
 def members(type_: Any) -> list[Any]:
@@ -26,8 +26,8 @@ def members(type_: Any) -> list[Any]:
 
 def is_choice(type_: Any) -> bool:
     """Whether `type_` is a union whose members a `kind` tells apart."""
-    members = members(type_)
-    return len(members) > 1 and any(kinds(member) for member in members)
+    choices = members(type_)
+    return len(choices) > 1 and any(kinds(choice) for choice in choices)
 
 
 def kinds(type_: Any) -> tuple[str, ...]:

@@ -160,9 +160,11 @@ def _attach_adapter(model: PreTrainedModel, settings: ModelSettings) -> PeftMode
         targets = settings.lora.targets if isinstance(settings.lora.targets, str) else list(settings.lora.targets)
         config = LoraConfig(
             r=settings.lora.rank, lora_alpha=settings.lora.alpha, target_modules=targets, lora_dropout=0.0,  # type: ignore[arg-type]  # PEFT takes a float
-            task_type="CAUSAL_LM", base_model_name_or_path=settings.path,
+            task_type="CAUSAL_LM",
         )
-        return get_peft_model(model, config)  # type: ignore[return-value]  # no mixed adapters here
+        adapter = get_peft_model(model, config)
+        config.base_model_name_or_path = settings.path
+        return adapter  # type: ignore[return-value]  # no mixed adapters here
     adapter = PeftModel.from_pretrained(model, settings.adapter, is_trainable=True)  # type: ignore[arg-type]  # checked above
     adapter.load_adapter(settings.adapter, REFERENCE_ADAPTER, is_trainable=False)  # type: ignore[arg-type]  # likewise
     return adapter

@@ -6,12 +6,14 @@ and otherwise every branch is a padded row of its own through the model's stock 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -117,12 +119,14 @@ class Policy(nn.Module):
         return logits.log_softmax(-1).gather(1, target_S[:, None]).squeeze(1)
 
     def _rows(self, groups: Sequence[Group]) -> Tensor:
-        """Every branch as a row of its own, right-padded, through the model's stock attention and its own logits."""
+        """Every branch as a row of its own, right-padded, through the model's stock attention and its own logits.
+
+        No mask: what is causal never sees padding at its right, and a padded query with no key in its window is NaN in float64.
+        """
         pairs = [(g.prompt, b.tokens) for g in groups for b in g.branches]
         rows = [torch.cat([prompt, tokens[:-1]]) for prompt, tokens in pairs]
         token = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.device)
-        mask = nn.utils.rnn.pad_sequence([torch.ones_like(r) for r in rows], batch_first=True).to(self.device)
-        logits = self.model(input_ids=token, attention_mask=mask, use_cache=False).logits
+        logits = self.model(input_ids=token, use_cache=False).logits
         scored: list[Tensor] = []
         for i, (prompt, tokens) in enumerate(pairs):
             z = logits[i, len(prompt) - 1 : len(prompt) - 1 + len(tokens)]
@@ -182,12 +186,26 @@ class Policy(nn.Module):
 
 
 def _checkpoint_activations(model: PreTrainedModel) -> None:
-    """Recompute each layer in the backward pass; the layers alone are in training mode, so dropout inside stays off."""
+    """Recompute each layer in the backward pass. Layers do so in training mode only, and alone are put into it."""
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})  # the second name is the older one
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.training = True
+            module._gradient_checkpointing_func = partial(_recomputed, module)  # type: ignore[assignment]  # no submodule
+
+
+def _recomputed(layer: nn.Module, call: Callable[..., object], *args: object) -> object:
+    """`call(*args)`, again in the backward pass, both times in evaluation mode: some layers drop out by their own mode."""
+
+    def still(*args: object) -> object:
+        layer.training = False
+        try:
+            return call(*args)
+        finally:
+            layer.training = True
+
+    return checkpoint(still, *args, use_reentrant=False)
 
 
 def _trial(model: PreTrainedModel) -> list[Group]:

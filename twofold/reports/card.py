@@ -15,6 +15,7 @@ from twofold.reports.html import clip
 from twofold.reports.run import RunData, read_run
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+TAGLESS = re.compile(r"[^\w.:/-]+")
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!$])")
 
 
@@ -42,7 +43,8 @@ def render_card(run: RunData) -> str:
         findings=findings([run]),
         entries=tables.entries([run.results]),
         tests=all_tests([run]),
-        heldout=run.results.heldout or {},
+        heldout=run.results.heldout,
+        training=tables.watched(run.results),
         worries=worries([run], [run.name]),
         adapter=_is_adapter(run),
         facts=provenance.facts(run),
@@ -60,7 +62,7 @@ def front_matter(run: RunData) -> dict[str, Any]:
     front: dict[str, Any] = {"library_name": "peft" if adapter else "transformers", "pipeline_tag": "text-generation"}
     if HUB_NAME.fullmatch(base) and not Path(base).exists():
         front |= {"base_model": base, "base_model_relation": "adapter" if adapter else "finetune"}
-    front["tags"] = ["twofold", "alignment", *(clip(kind, 60) for kind in kinds)]
+    front["tags"] = ["twofold", "alignment", *(TAGLESS.sub("-", kind)[:60] for kind in kinds)]
     if any(m in e.estimates for e in run.results.models for m in tables.METRICS):
         front["metrics"] = ["exact_match"]
     return front

@@ -12,6 +12,7 @@ from twofold.reports.run import RunData
 from twofold.statistics import wilson
 
 PANELS = 6
+POINTS = 480
 SPAN = 0.1
 Kind = Literal["train", "evaluation", "timing"]
 
@@ -124,7 +125,7 @@ def _overlay(spec: Spec, runs: Sequence[RunData], names: Sequence[str]) -> Chart
     """One chart, a line per run."""
     curve, lines, legend = spec.curves[0], list[Line](), list[tuple[str, str]]()
     for i, run in enumerate(runs):
-        if line := _line(run, curve, spec, curve.look or look_of_run(i)):
+        if line := _line(run, curve, spec, curve.look or look_of_run(i), _points(len(runs))):
             lines.append(line)
             legend.append((names[i], line.look))
     if not lines:
@@ -135,7 +136,8 @@ def _overlay(spec: Spec, runs: Sequence[RunData], names: Sequence[str]) -> Chart
 
 def _panels(spec: Spec, runs: Sequence[RunData], names: Sequence[str]) -> list[Chart]:
     """A chart per run, its curves together; one scale for all runs."""
-    drawn = [[(c, line) for c in spec.curves if (line := _line(run, c, spec, c.look or "ink"))] for run in runs]
+    points = _points(len(runs))
+    drawn = [[(c, ln) for c in spec.curves if (ln := _line(run, c, spec, c.look or "ink", points))] for run in runs]
     frame = _frame([line for panel in drawn for _, line in panel], spec)
     charts = []
     for panel, name in zip(drawn, names, strict=False):
@@ -147,14 +149,19 @@ def _panels(spec: Spec, runs: Sequence[RunData], names: Sequence[str]) -> list[C
     return charts
 
 
-def _line(run: RunData, curve: Curve, spec: Spec, look: str) -> Line | None:
+def _points(runs: int) -> int:
+    """How many points a line may have, so that a page of many runs stays small."""
+    return max(30, POINTS // max(2, runs))
+
+
+def _line(run: RunData, curve: Curve, spec: Spec, look: str, points: int) -> Line | None:
     x, y = run.series(curve.key, spec.kind)
     if not x:
         return None
     if spec.kind == "evaluation":
         low, high = _band(run, curve.key, spec.count)
         return Line(x, y, look, low, high, markers=True)
-    return Line(*binned(x, y), look)
+    return Line(*binned(x, y, points), look)
 
 
 def _band(run: RunData, key: str, count: str) -> tuple[list[float], list[float]]:

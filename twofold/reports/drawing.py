@@ -23,7 +23,6 @@ LOOKS = {
     **{f"run-{i}": f"#0b000{i}" for i in range(6)},
 }  # fmt: skip
 WIDTH, HEIGHT = 4.4, 2.5
-POINTS = 240
 LEAN = (
     (re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL), ""),
     (re.compile(r"<style[^>]*>\*\{[^<]*</style>\s*"), ""),
@@ -61,9 +60,9 @@ class Frame:
     percent: bool = False
 
 
-def binned(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
-    """At most POINTS points: means over consecutive stretches of steps."""
-    size = -(-len(x) // POINTS)
+def binned(x: Sequence[float], y: Sequence[float], points: int) -> tuple[list[float], list[float]]:
+    """At most `points` points: means over consecutive stretches of steps."""
+    size = -(-len(x) // points)
     stretches = [slice(i, i + size) for i in range(0, len(x), size)]
     return [_mean(x[s]) for s in stretches], [_mean(y[s]) for s in stretches]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from twofold.reports.run import Comparison, RunData, Sample
+from twofold.reports.run import Comparison, RunData
 from twofold.reports.tables import (
     BASE,
     METRICS,
@@ -27,6 +27,7 @@ SIGNIFICANT = 0.05
 WIDE = 0.05
 HELDOUT = "heldout/accuracy"
 NEGLIGIBLE_NATS = 2.0
+FEW = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,11 @@ def findings(runs: Sequence[RunData]) -> list[Finding]:
 
 
 def between(runs: Sequence[RunData]) -> list[str]:
-    """Sentences on the paired tests between trained models, on the metric that leads the page."""
+    """Sentences on the paired tests between at most four trained models, on the metric that leads the page."""
     models = entries([r.results for r in runs])
     trained, metric = {e.label for e in models if e.run is not None}, headline_metric(models)
+    if len(trained) > FEW:
+        return []
     return [_sentence(c) for c in all_tests(runs) if c.metric == metric and {c.a, c.b} <= trained]
 
 
@@ -117,16 +120,10 @@ def worries(runs: Sequence[RunData], names: Sequence[str]) -> list[Worry]:
     return list(dict.fromkeys(found))
 
 
-def last_samples(run: RunData) -> dict[str, Sample]:
-    """The judged completions of the last step that has any, by problem."""
-    last = max((s.step for s in run.samples), default=0)
-    return {s.name: s for s in run.samples if s.step == last}
-
-
 def _heldout(run: RunData) -> tuple[Estimate | None, float | None]:
     """Held-out preference accuracy at the end, and before the first step."""
     steps, values = run.series(HELDOUT, "evaluation")
-    return (run.results.heldout or {}).get("accuracy"), values[0] if steps[:1] == [0] else None
+    return run.results.heldout.get("accuracy"), values[0] if steps[:1] == [0] else None
 
 
 def _verdict(test: Comparison | None) -> Verdict:
@@ -146,7 +143,7 @@ def _sentence(c: Comparison) -> str:
 
 def _from_samples(a: tuple[Entry, RunData], b: tuple[Entry, RunData], metric: str) -> list[Comparison]:
     """McNemar's test between two runs, if both kept a verdict on every problem that their figures count."""
-    verdicts = [last_samples(run) for _, run in (a, b)]
+    verdicts = [run.final_samples for _, run in (a, b)]
     sizes = {e.estimates[metric].n if metric in e.estimates else -1 for e, _ in (a, b)}
     if sizes != {len(verdicts[0])} or verdicts[0].keys() != verdicts[1].keys() or not verdicts[0]:
         return []
@@ -158,7 +155,8 @@ def _from_samples(a: tuple[Entry, RunData], b: tuple[Entry, RunData], metric: st
 def _unfinished(run: RunData) -> list[str]:
     if not run.train and not run.results.models:
         return ["there is nothing to report yet: no metrics and no results"]
-    return [] if run.results.models else ["no final results: the run has not finished, or was not evaluated"]
+    measured = run.results.models or run.results.heldout
+    return [] if measured else ["no final results: the run has not finished, or was not evaluated"]
 
 
 def _few(run: RunData) -> list[str]:
@@ -212,7 +210,7 @@ def _drafts(run: RunData) -> list[str]:
     cut = _ends(run, "truncated")[1]
     if cut > 0.1:
         found.append(f"{percent(cut)} of the last drafts hit the length limit and taught nothing")
-    said = last_samples(run).values()
+    said = run.final_samples.values()
     late = sum(s.truncated for s in said)
     if said and late > 0.05 * len(said):
         found.append(f"{late:,} of {len(said):,} evaluated completions were cut at the length limit")

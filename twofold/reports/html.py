@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from twofold.reports.run import RunData, read_run
 from twofold.reports.samples import SideBySide, side_by_side
 from twofold.statistics import Estimate
 
-TEXT, RECIPE, WORRIES = 1200, 12_000, 24
+TEXT, RECIPE, WORRIES, COLUMNS = 1200, 24_000, 24, 6
 VERDICTS = {
     "better": "better, beyond chance",
     "worse": "worse, beyond chance",
@@ -54,6 +54,7 @@ class Page:
     entries: list[tables.Entry]
     tests: list[tables.Comparison]
     heldout: list[tuple[str, str, Estimate]]
+    training_end: list[tuple[str, dict[str, Estimate]]]
     along: list[charts.Chart]
     training: list[charts.Chart]
     further: list[charts.Chart]
@@ -64,6 +65,11 @@ class Page:
         """The metrics of the results table, in the order of the page."""
         known = dict.fromkeys(m for e in self.entries for m in e.estimates)
         return [m for m in tables.METRICS if m in known] + [m for m in known if m not in tables.METRICS]
+
+    @property
+    def watched(self) -> list[str]:
+        """The metrics that any run tells of its last steps."""
+        return list(dict.fromkeys(name for _, told in self.training_end for name in told))
 
     @property
     def top(self) -> float:
@@ -87,7 +93,7 @@ def write_report(runs: Sequence[Path], out: Path, title: str = "") -> Path:
 def render(runs: Sequence[RunData], title: str) -> str:
     """The page as text."""
     template = _environment().get_template("report.html.jinja")
-    return template.render(page=_page(runs, title), verdicts=VERDICTS, limit=TEXT)
+    return template.render(page=_page(runs, title), verdicts=VERDICTS, limit=TEXT, recipe=RECIPE // max(2, len(runs)))
 
 
 def _page(runs: Sequence[RunData], title: str) -> Page:
@@ -103,7 +109,8 @@ def _page(runs: Sequence[RunData], title: str) -> Page:
         worries=worries(runs, names)[:WORRIES],
         entries=models,
         tests=all_tests(runs),
-        heldout=[(n, k, e) for run, n in zip(runs, names, strict=True) for k, e in _heldout(run).items()],
+        heldout=[(n, k, e) for run, n in zip(runs, names, strict=True) for k, e in run.results.heldout.items()],
+        training_end=[(n, tables.watched(run.results)) for run, n in zip(runs, names, strict=True)][:COLUMNS],
         along=charts.draw(charts.ALONG, runs, names),
         training=charts.draw(charts.TRAINING, runs, names),
         further=charts.draw(charts.FURTHER, runs, names),
@@ -122,10 +129,6 @@ def _about(run: RunData, name: str, index: int) -> About:
         repeat=provenance.repeat(run),
         recipe=run.recipe,
     )
-
-
-def _heldout(run: RunData) -> Mapping[str, Estimate]:
-    return run.results.heldout or {}
 
 
 def _environment() -> Environment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,16 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """results.json."""
+    """results.json: final figures at `step`; `training` holds means over the last steps of what one watches."""
 
     name: str = ""
     command: str = ""
     models: tuple[ModelResult, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
-    heldout: Mapping[str, Estimate] | None = None
+    heldout: Mapping[str, Estimate] = field(default_factory=dict[str, Estimate])
+    training: Mapping[str, Estimate] = field(default_factory=dict[str, Estimate])
     warnings: tuple[str, ...] = ()
+    step: int | None = None
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Results:
@@ -72,8 +74,10 @@ class Results:
             command=_text(data.get("command")),
             models=tuple(ModelResult(_text(m["name"]), _estimates(m)) for m in models),
             comparisons=tuple(c for d in _dicts(data.get("comparisons")) if (c := _comparison(d))),
-            heldout=_estimates(data.get("heldout") or {}),
+            heldout=_estimates(data.get("heldout")),
+            training=_estimates(data.get("training")),
             warnings=tuple(_text(w) for w in data.get("warnings") or ()),
+            step=data["step"] if isinstance(data.get("step"), int) else None,
         )
 
     def model(self, name: str) -> ModelResult | None:
@@ -103,6 +107,13 @@ class RunData:
         found = {line["step"]: line[key] for line in lines if key in line and "step" in line}
         points = sorted((step, value) for step, value in found.items() if math.isfinite(value))
         return [step for step, _ in points], [value for _, value in points]
+
+    @property
+    def final_samples(self) -> dict[str, Sample]:
+        """The judged completions by problem of the step that the results tell of, else of the last that has any."""
+        steps = {s.step for s in self.samples}
+        step = self.results.step if self.results.step in steps else max(steps, default=0)
+        return {s.name: s for s in self.samples if s.step == step}
 
     @property
     def last_step(self) -> int:

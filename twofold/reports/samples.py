@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from twofold.reports.findings import last_samples
 from twofold.reports.run import RunData, Sample
 
 Outcome = Literal["gained", "lost", "right", "wrong"]
@@ -45,7 +44,7 @@ def side_by_side(runs: Sequence[RunData], names: Sequence[str], metric: str = "s
         return None
     first = min(s.step for s in runs[0].samples)
     before = {s.name: s for s in runs[0].samples if s.step == first}
-    afters = [last_samples(run) for run in runs]
+    afters = [run.final_samples for run in runs]
     common = [n for n in before if n in afters[-1] and afters[-1][n].step > first]
     if not common:
         return None

@@ -13,6 +13,21 @@ from twofold.statistics import Estimate, mean_interval
 BASE, POLICY = "base", "policy"
 METRICS = ("strict", "flexible")
 RESULT_COLUMNS = ("model", "n", "accuracy", "95% interval", "McNemar p against base")
+WATCHED = {
+    "loss": "loss",
+    "margin": "margin",
+    "accuracy": "preference accuracy",
+    "chosen_reward": "implicit reward, chosen",
+    "rejected_reward": "implicit reward, rejected",
+    "draft_reward": "implicit reward, drafts",
+    "truth_reward": "implicit reward, ground truth",
+    "chosen_logp": "log-probability, chosen",
+    "rejected_logp": "log-probability, rejected",
+    "draft_logp": "log-probability, drafts",
+    "demonstration_logp": "log-probability, demonstrations",
+    "draft_kl": "KL of drafts from the reference",
+    "draft_length": "length of drafts",
+}
 SEED_COLUMNS = ("model", "seeds", "mean accuracy", "95% interval", "against base", "95% interval")
 
 
@@ -114,6 +129,11 @@ def seed_rows(methods: Mapping[str, Sequence[Results]], metric: str = "strict") 
         if policies:
             rows.append((name, *_mean([e.value for e in policies]), *difference))
     return rows
+
+
+def watched(results: Results) -> dict[str, Estimate]:
+    """The means over the last steps that are worth a table, by name in words, in a fixed order."""
+    return {words: results.training[name] for name, words in WATCHED.items() if name in results.training}
 
 
 def percent(share: float) -> str:

@@ -29,6 +29,7 @@ from twofold.training.step import Round, Step
 from twofold.training.watch import Watch
 
 SHOWN = ("loss", "margin", "accuracy", "gap")
+TOLD = ("accuracy", "margin", "strict", "flexible")
 
 
 @settings
@@ -162,7 +163,7 @@ class Loop:
         self.algorithm.observe(metrics, self.memory.algorithm)
         self.logs["metrics"].write({"kind": "train", "step": step, **ordered(metrics), "learning_rate": rate})
         seconds = time.perf_counter() - began
-        pace = {"drafts/s": metrics["drafts"] / max(drawn - began, 1e-9)} if "drafts" in metrics else {}
+        pace = {"drafts_per_second": metrics["drafts"] / max(drawn - began, 1e-9)} if "drafts" in metrics else {}
         self.timings.write({"step": step, "seconds": round_to(seconds), **{k: round_to(v) for k, v in pace.items()}})
         self.memory.step = step + 1
         for warning in Watch(self.memory.watch).look(step, metrics):
@@ -188,7 +189,7 @@ class Loop:
             for row in result.samples:
                 self.logs["samples"].write({"step": step, **row})
         self.logs["metrics"].write({"kind": "evaluation", "step": step, **figures})
-        shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if not name.endswith("/n"))
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if name.rpartition("/")[2] in TOLD)
         self.progress.note(f"step {step}: {shown}")
         self._remember_best(step, figures)
 

@@ -1,0 +1,89 @@
+"""The pairs that benchmarks train on, as token ids: real GSM8K solutions, and a synthetic mix of lengths."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.turns import ROOT
+
+PAD, STOP, FIRST = 0, 1, 2
+VOCABULARY = 16_000
+Pair = dict[str, list[int]]
+
+
+def gsm8k_folder() -> Path | None:
+    """Where GSM8K's text lies: under TWOFOLD_SHARED, or in ../shared beside the repository."""
+    shared = Path(os.environ.get("TWOFOLD_SHARED") or ROOT.parent / "shared")
+    folder = shared / "data" / "gsm8k"
+    return folder if (folder / "example_model_solutions.jsonl").exists() else None
+
+
+def gsm8k(folder: Path, num: int) -> list[Pair]:
+    """Pairs of a correct and a wrong solution to one problem, in tokens of a vocabulary trained on the training problems."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<pad>", "<stop>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((f"{row['question']}\n{row['answer']}" for row in _rows(folder / "train.jsonl")), trainer)
+    found = (pair for row in _rows(folder / "example_model_solutions.jsonl") if (pair := _right_and_wrong(row)))
+    chosen = list(found)
+    random.Random(0).shuffle(chosen)
+    return [
+        {
+            "prompt": tokenizer.encode(question + "\n").ids,
+            "chosen": [*tokenizer.encode(right).ids, STOP],
+            "rejected": [*tokenizer.encode(wrong).ids, STOP],
+        }
+        for question, right, wrong in chosen[:num]
+    ]
+
+
+def mixed(num: int) -> list[Pair]:
+    """Random tokens: prompts of 16 to 320 tokens, completions of 16 to 160, drawn apart, so that every ratio occurs."""
+    draw = random.Random(0)
+
+    def tokens(low: int, high: int) -> list[int]:
+        return [draw.randrange(FIRST, VOCABULARY) for _ in range(draw.randint(low, high))]
+
+    return [
+        {"prompt": tokens(16, 320), "chosen": [*tokens(15, 159), STOP], "rejected": [*tokens(15, 159), STOP]}
+        for _ in range(num)
+    ]
+
+
+def mean_lengths(pairs: Sequence[Pair]) -> dict[str, float]:
+    """Mean tokens of prompt, chosen and rejected."""
+    return {k: round(sum(len(p[k]) for p in pairs) / len(pairs), 1) for k in ("prompt", "chosen", "rejected")}
+
+
+def save(pairs: Sequence[Pair], path: Path) -> None:
+    """One JSON list; `load` reads it."""
+    path.write_text(json.dumps(pairs), encoding="utf-8")
+
+
+def load(path: str) -> list[Pair]:
+    """What `save` wrote."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def _right_and_wrong(row: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    solutions = [v for v in row.values() if isinstance(v, dict)]
+    right = next((s["solution"] for s in solutions if s["is_correct"]), None)
+    wrong = next((s["solution"] for s in solutions if not s["is_correct"]), None)
+    return None if right is None or wrong is None else (row["question"], right, wrong)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)

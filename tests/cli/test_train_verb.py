@@ -1,0 +1,108 @@
+"""`twofold train` from a recipe to a run directory, stopped and gone on with, and what it says to mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twofold.cli.signals import stopping
+from twofold.progress import Silent
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, model_folder: Path) -> Path:
+    pairs = [{"prompt": f"{n} + 1 = ", "chosen": str(n + 1), "rejected": str(n + 2)} for n in range(12)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pairs), encoding="utf-8")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"# as given\nmodel: {{path: {model_folder}}}\ndata: {{train: {tmp_path}/pairs.jsonl}}\nrun: {tmp_path}/run\n"
+        "training: {steps: 3, batch_size: 4}\noptimizer: {learning_rate: 1e-3}\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_train_leaves_a_run_directory_that_repeats(twofold: Run, recipe: Path) -> None:
+    run = recipe.parent / "run"
+    answer = twofold("train", recipe, "objective.beta=0.2")
+    assert answer.code == 0, answer.err
+    assert f"{run}: 3 steps" in answer.out
+    assert (run / "recipe.yaml").read_text(encoding="utf-8").startswith("# as given")
+    first = (run / "metrics.jsonl").read_bytes()
+    assert json.loads(first.splitlines()[0])["step"] == 0
+    assert {p.name for p in run.iterdir()} >= {"model", "report.html", "README.md", "results.json", "environment.json"}
+    again = twofold("train", run / "resolved.yaml", f"run={run}-again")
+    assert again.code == 0, again.err
+    assert (recipe.parent / "run-again" / "metrics.jsonl").read_bytes() == first
+
+
+def test_dry_run_counts_and_trains_nothing(twofold: Run, recipe: Path) -> None:
+    answer = twofold("train", recipe, "--dry-run")
+    assert answer.code == 0, answer.err
+    assert "steps       3" in answer.out
+    assert "learning_rate: 0.001" in answer.out
+    assert not (recipe.parent / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("optimizer.learning_rte=1", "did you mean `learning_rate`?"),
+        ("objective.kind=dpoo", "did you mean `dpo`?"),
+        ("data.train=none.jsonl", "none.jsonl: no such file"),
+        ("training.batch_size=0", "must be ≥ 1"),
+    ],
+)
+def test_a_mistake_ends_in_two_with_a_remedy(twofold: Run, recipe: Path, override: str, said: str) -> None:
+    answer = twofold("train", recipe, override)
+    assert answer.code == 2
+    assert said in answer.err
+    assert "Traceback" not in answer.err
+    assert len(answer.err.splitlines()) <= 10
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(tmp_path: Path, recipe: Path, twofold: Run) -> None:
+    whole, cut = f"run={tmp_path}/whole", f"run={tmp_path}/cut"
+    long = ["training.steps=120", "optimizer.schedule=constant"]
+    metrics = tmp_path / "cut" / "metrics.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "twofold", "train", str(recipe), *long, cut], stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not (metrics.is_file() and metrics.read_bytes().count(b"\n") > 3):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, told
+    done = metrics.read_bytes().count(b"\n")
+    assert 3 < done < 120
+    assert twofold("train", recipe, *long, cut).code == 0
+    assert twofold("train", recipe, *long, whole).code == 0
+    assert metrics.read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+
+
+def test_the_first_signal_is_a_wish_and_the_second_an_end() -> None:
+    with stopping(Silent()) as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        assert stop.exit_code == 130
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stopping(Silent()):
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before

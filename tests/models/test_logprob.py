@@ -1,0 +1,108 @@
+"""Chunked log-probabilities against log_softmax, values and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from golden import expected, given
+from torch import Tensor
+
+from twofold.models import logprob
+from twofold.models.logprob import token_logps
+
+CASES = {
+    "plain": (False, None),
+    "bias": (True, None),
+    "softcap": (False, 3.0),
+    "bias and softcap": (True, 3.0),
+}
+
+
+def inputs(rows: int = 200, *, bias: bool = False, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+    """Hidden states, weight, targets, bias (or None), and a weight per row for the gradient."""
+    noise = torch.Generator().manual_seed(rows)
+    hidden, weight, offset, grad = (
+        torch.randn(*shape, generator=noise, dtype=torch.float64).to(dtype) for shape in ((rows, 8), (29, 8), (29,), (rows,))
+    )
+    target = torch.randint(29, (rows,), generator=noise)
+    leaves = [x.requires_grad_() for x in (hidden, weight, offset)]
+    return leaves[0], leaves[1], target, leaves[2] if bias else None, grad  # type: ignore[return-value]  # a bias or none
+
+
+def plain(hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, softcap: float | None) -> Tensor:
+    logits = torch.nn.functional.linear(hidden, weight, bias)
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    return logits.log_softmax(-1).gather(1, target[:, None]).squeeze(1)
+
+
+def test_sequence_logp_is_the_golden_one() -> None:
+    """The prompt's last position predicts the first completion token, so it is used; the shift drops the last position."""
+    case, want = given("prim.sequence_logp"), expected("prim.sequence_logp")
+    logits = torch.tensor(case["logits_for_positions_0_to_3"], dtype=torch.float64)
+    target = torch.tensor(case["input_ids"][1:])
+    logp = token_logps(logits, torch.eye(4, dtype=torch.float64), target)
+    assert logp.tolist() == pytest.approx(want["per_token_logps_unmasked"], abs=1e-12)
+    scored = logp[torch.tensor(case["completion_mask"][1:], dtype=torch.bool)]
+    assert scored.sum().item() == pytest.approx(want["logp_sum"], abs=1e-12)
+    assert scored.mean().item() == pytest.approx(want["logp_avg"], abs=1e-12)
+
+
+@pytest.mark.parametrize("many_chunks", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_equals_log_softmax_in_float64(case: str, many_chunks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if many_chunks:
+        monkeypatch.setattr(logprob, "_CHUNK_ENTRIES", {"cpu": 1, "cuda": 1})
+    with_bias, softcap = CASES[case]
+    hidden, weight, target, bias, grad = inputs(bias=with_bias)
+    leaves = [x for x in (hidden, weight, bias) if x is not None]
+    a, b = token_logps(hidden, weight, target, bias, softcap), plain(hidden, weight, target, bias, softcap)
+    torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    for ours, theirs in zip(torch.autograd.grad(a, leaves, grad), torch.autograd.grad(b, leaves, grad), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+        assert theirs.norm() > 1
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradcheck(case: str) -> None:
+    with_bias, softcap = CASES[case]
+    hidden, weight, target, bias, _ = inputs(5, bias=with_bias)
+    if bias is None:
+        assert torch.autograd.gradcheck(lambda h, w: token_logps(h, w, target, None, softcap), (hidden, weight))
+    else:
+        assert torch.autograd.gradcheck(lambda h, w, b: token_logps(h, w, target, b, softcap), (hidden, weight, bias))
+
+
+def test_a_frozen_weight_gets_no_gradient_and_changes_no_other() -> None:
+    hidden, weight, target, _, grad = inputs()
+    (free,) = torch.autograd.grad(token_logps(hidden, weight, target), [hidden], grad)
+    weight.requires_grad_(False)
+    token_logps(hidden, weight, target).backward(grad)
+    assert weight.grad is None
+    assert torch.equal(hidden.grad, free)
+
+
+def test_bfloat16_gives_float32() -> None:
+    """Logits are wide: the error is that of rounding inputs, which both sides share, not of rounding logits (2⁻⁸ of each)."""
+    hidden, weight, target, _, grad = inputs(dtype=torch.bfloat16)
+    logp = token_logps(hidden, weight, target)
+    wide = plain(hidden.double(), weight.double(), target, None, None)
+    assert logp.dtype == torch.float32
+    torch.testing.assert_close(logp.double(), wide, rtol=1e-5, atol=1e-5)
+    d_hidden, d_weight = torch.autograd.grad(logp, [hidden, weight], grad.float())
+    assert (d_hidden.dtype, d_weight.dtype) == (torch.bfloat16, torch.bfloat16)
+    exact_hidden, exact_weight = torch.autograd.grad(wide, [hidden, weight], grad.double())
+    torch.testing.assert_close(d_hidden, exact_hidden, rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(d_weight, exact_weight, rtol=2e-2, atol=2e-2)
+
+
+def test_the_gradient_of_a_near_certain_token_is_not_lost() -> None:
+    """log p = −log(1 + e⁻⁴⁰), whose derivative by its logit is e⁻⁴⁰ ≈ 4.2e-18: 1 − softmax would give 0."""
+    hidden = torch.tensor([[40.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    token_logps(hidden, torch.eye(2, dtype=torch.float64), torch.tensor([0])).sum().backward()
+    assert hidden.grad[0, 1].item() == pytest.approx(-4.248354255291589e-18, rel=1e-9)
+
+
+def test_no_rows_give_no_values() -> None:
+    hidden, weight, target, _, _ = inputs()
+    assert token_logps(hidden[:0], weight, target[:0]).shape == (0,)

@@ -1,0 +1,153 @@
+"""The reference: a cache that can be trusted, copies that stay as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from twofold.batch import Group
+from twofold.models.load import REFERENCE_ADAPTER
+from twofold.models.packing import Packing
+from twofold.models.policy import Policy
+from twofold.models.reference import (
+    COLUMN,
+    AdapterReference,
+    FrozenReference,
+    cached_reference,
+    fingerprint,
+    live_reference,
+)
+from twofold.progress import Silent
+
+PACKING = Packing(tokens=30)
+
+
+def cached(policy: Policy, groups: list[Group], folder: Path) -> Tensor:
+    groups = cached_reference(policy, groups, PACKING, folder, Silent())
+    return torch.cat([b.token_columns[COLUMN] for g in groups for b in g.branches])
+
+
+def direct(reference: Policy | FrozenReference | AdapterReference, groups: list[Group]) -> Tensor:
+    return torch.cat([x for row in reference.logps(groups, PACKING) for x in row])
+
+
+def nudge(policy: Policy) -> None:
+    with torch.no_grad():
+        for parameter in policy.trainable().values():
+            parameter.add_(0.1)
+
+
+def test_a_cached_reference_is_the_policys_own_words(tmp_path: Path) -> None:
+    policy, groups = tiny.policy(dtype=torch.float32), tiny.pairs(8)
+    assert torch.equal(cached(policy, groups, tmp_path), direct(policy, groups))
+
+
+def test_the_cache_is_read_and_not_computed_again(tmp_path: Path) -> None:
+    """What the file says is believed: poison it and the poison comes out."""
+    policy, groups = tiny.policy(dtype=torch.float32), tiny.pairs(8)
+    first = cached(policy, groups, tmp_path)
+    (file,) = tmp_path.iterdir()
+    before = file.stat().st_mtime_ns
+    assert torch.equal(cached(policy, groups, tmp_path), first)
+    assert file.stat().st_mtime_ns == before
+    save_file({COLUMN: first + 1}, file)
+    assert torch.equal(cached(policy, groups, tmp_path), first + 1)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not safetensors", None], ids=["empty", "garbage", "wrong length"])
+def test_a_damaged_file_is_made_again(tmp_path: Path, damage: bytes | None) -> None:
+    policy, groups = tiny.policy(dtype=torch.float32), tiny.pairs(8)
+    first = cached(policy, groups, tmp_path)
+    (file,) = tmp_path.iterdir()
+    if damage is None:
+        save_file({COLUMN: first[:-1]}, file)
+    else:
+        file.write_bytes(damage)
+    assert torch.equal(cached(policy, groups, tmp_path), first)
+    assert torch.equal(load_file(file)[COLUMN], first)
+
+
+def test_other_weights_precision_or_tokens_are_another_file(tmp_path: Path) -> None:
+    policy, groups = tiny.policy(dtype=torch.float32), tiny.pairs(4)
+    cached(policy, groups, tmp_path)
+    cached(policy, tiny.pairs(4, seed=1), tmp_path)
+    cached(tiny.policy(dtype=torch.float32, sharing="rows"), groups, tmp_path)
+    cached(tiny.policy(dtype=torch.float32, autocast=torch.bfloat16), groups, tmp_path)
+    cached(tiny.policy(), groups, tmp_path)
+    nudge(policy)
+    moved = cached(policy, groups, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 6
+    assert torch.equal(moved, direct(policy, groups))
+
+
+def test_the_boundary_between_prompt_and_branch_is_part_of_the_key(tmp_path: Path) -> None:
+    """The same tokens, cut elsewhere."""
+    policy = tiny.policy(dtype=torch.float32)
+    a, b = tiny.groups((5, 3, 4)), tiny.groups((4, 4, 4))
+    assert cached(policy, a, tmp_path).shape != cached(policy, b, tmp_path).shape
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_fingerprint_is_a_function_of_the_weights() -> None:
+    policy = tiny.policy(dtype=torch.float32)
+    assert fingerprint(policy) == fingerprint(tiny.policy(dtype=torch.float32))
+    with torch.no_grad():
+        policy.model.lm_head.weight[3, 4] += 1e-3
+    assert fingerprint(policy) != fingerprint(tiny.policy(dtype=torch.float32))
+
+
+def test_a_frozen_copy_stays_behind() -> None:
+    policy, groups = tiny.policy(dtype=torch.float32), tiny.pairs(4)
+    reference = live_reference(policy)
+    assert isinstance(reference, FrozenReference)
+    first = direct(reference, groups)
+    assert torch.equal(first, direct(policy, groups))
+    nudge(policy)
+    assert torch.equal(direct(reference, groups), first)
+    assert (direct(policy, groups) - first).abs().max() > 0.1
+    assert reference.policy.trainable() == {}
+    assert all(p.requires_grad for p in policy.model.parameters())
+
+
+def test_adapter_off_is_the_base() -> None:
+    policy, groups = tiny.lora_policy(dtype=torch.float32, moved=True), tiny.pairs(4)
+    reference = live_reference(policy)
+    assert isinstance(reference, AdapterReference)
+    base = direct(tiny.policy(dtype=torch.float32), groups)
+    assert torch.equal(direct(reference, groups), base)
+    nudge(policy)
+    assert torch.equal(direct(reference, groups), base)
+    assert (direct(policy, groups) - base).abs().max() > 0.1
+
+
+def brought(folder: Path) -> Policy:
+    """A policy that goes on with the adapter in `folder`, as `load_policy` makes it."""
+    from peft import PeftModel
+
+    model = tiny.llama()
+    adapter = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+    adapter.load_adapter(str(folder), REFERENCE_ADAPTER, is_trainable=False)
+    return Policy(model, adapter=adapter)
+
+
+def test_an_adapter_that_the_user_brought_is_its_own_reference(tmp_path: Path) -> None:
+    saved = tiny.lora_policy(dtype=torch.float32, moved=True)
+    saved.adapter.save_pretrained(tmp_path)
+    groups = tiny.pairs(4)
+    policy = brought(tmp_path)
+    first, base = direct(policy, groups), direct(tiny.policy(dtype=torch.float32), groups)
+    reference = live_reference(policy)
+    assert torch.equal(direct(reference, groups), first)
+    assert (first - base).abs().max() > 0.1
+    trained = set(policy.trainable())
+    assert trained
+    assert not any(REFERENCE_ADAPTER in n for n in trained)
+    nudge(policy)
+    assert torch.equal(direct(reference, groups), first)
+    assert (direct(policy, groups) - first).abs().max() > 0.1
+    assert set(policy.trainable()) == trained

@@ -1,0 +1,82 @@
+"""Run directories as training leaves them, with made-up figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twofold.statistics import mcnemar, mean_interval, wilson
+
+Make = Callable[..., Path]
+PROBLEMS = 40
+NOTHING: Mapping[str, float] = {}
+RECIPE = "algorithm: {algorithm}\nmodel:\n  path: acme/base-1\nobjective:\n  kind: dpo\n  beta: 0.1\nseed: 0\n"
+DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Make:
+    """Write a run: `solved` problems of PROBLEMS before and after, `extra` metrics on every line of training."""
+
+    def make(
+        name: str, *, solved: tuple[int, int] = (10, 30), steps: int = 40, extra: Mapping[str, float] = NOTHING
+    ) -> Path:
+        folder = tmp_path / name.replace("/", "_")
+        folder.mkdir()
+        before, after = [i < solved[0] for i in range(PROBLEMS)], [i >= PROBLEMS - solved[1] for i in range(PROBLEMS)]
+        lines(folder / "metrics.jsonl", [*train_lines(steps, extra), *evaluations(steps, solved)])
+        lines(folder / "timings.jsonl", [{"step": s, "seconds": 0.5} for s in range(1, steps + 1)])
+        said = [sample(0, i, right) for i, right in enumerate(before)]
+        lines(folder / "samples.jsonl", said + [sample(steps, i, right) for i, right in enumerate(after)])
+        (folder / "results.json").write_text(json.dumps(results(name, before, after)))
+        (folder / "resolved.yaml").write_text(RECIPE.format(algorithm="pdpo" if extra else "offline"))
+        data = {"pairs": {"source": "pairs.jsonl", "sha256": DIGEST}}
+        (folder / "environment.json").write_text(json.dumps({"python": "3.11.9", "data": data}))
+        return folder
+
+    return make
+
+
+def lines(path: Path, objects: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(o) + "\n" for o in objects))
+
+
+def train_lines(steps: int, extra: Mapping[str, float]) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": "train", "step": s, "loss": 0.69 / s, "margin": 0.1 * s, "accuracy": 0.9, "grad_norm": 1.0,
+            "chosen_reward": 0.01 * s, "rejected_reward": -0.1 * s, "chosen_logp": -20.0, "rejected_logp": -30.0 - s,
+            **extra,
+        }
+        for s in range(1, steps + 1)
+    ]  # fmt: skip
+
+
+def evaluations(steps: int, solved: tuple[int, int]) -> list[dict[str, Any]]:
+    return [
+        {"kind": "evaluation", "step": s, "exact_match/strict": k / PROBLEMS, "exact_match/n": PROBLEMS,
+         "heldout/accuracy": 0.5 + 0.3 * (s > 0)}
+        for s, k in ((0, solved[0]), (steps // 2, solved[1]), (steps, solved[1]))
+    ]  # fmt: skip
+
+
+def sample(step: int, index: int, right: bool) -> dict[str, Any]:
+    answer = f"#### {index}"
+    return {
+        "step": step, "name": f"test.jsonl:{index + 1}", "prompt": f"What is {index}?", "answer": answer,
+        "completion": answer if right else "none", "strict": right, "flexible": right, "truncated": False,
+    }  # fmt: skip
+
+
+def results(name: str, before: list[bool], after: list[bool]) -> dict[str, Any]:
+    test = {"a": "base", "b": "policy", "metric": "strict", **mcnemar(before, after).as_dict()}
+    verdicts = {"base": before, "policy": after}
+    models = [{"name": model, "strict": wilson(sum(v), len(v)).as_dict()} for model, v in verdicts.items()]
+    return {
+        "name": name, "command": f"twofold train {name}.yaml", "models": models, "comparisons": [test],
+        "training": {"margin": mean_interval([3.0, 4.0, 5.0]).as_dict()}, "heldout": {"accuracy": wilson(80, 100).as_dict()}, "warnings": [],
+    }  # fmt: skip

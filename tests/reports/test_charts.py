@@ -1,0 +1,81 @@
+"""A chart is there where its metrics are, small, and without fonts, links or fixed colours."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+from made_up_runs import Make
+
+from twofold.reports.charts import ALONG, FURTHER, TRAINING, draw
+from twofold.reports.drawing import LOOKS, Frame, Line, binned, svg
+from twofold.reports.run import read_run
+
+SPECS = (*ALONG, *TRAINING, *FURTHER)
+PLAIN = {
+    "Problems solved, strict", "Held-out preference accuracy", "Loss", "Implicit rewards", "Log-probabilities",
+    "Margin", "Preference accuracy in training", "Gradient norm",
+}  # fmt: skip
+EXTRA = [
+    ("draft_kl", "KL of drafts from the reference"), ("draft_length", "Lengths"), ("gap", "Generator gap"),
+    ("active", "Active drafts"), ("truncated", "Truncated drafts"), ("learning_rate", "Learning rate"),
+    ("gradient_weight", "Gradient weight"), ("loss/dpo", "Loss of the discriminator (DPO)"),
+    ("loss/pdpo", "Loss of the generator (PDPO)"), ("loss/sft", "Loss of the demonstrations (SFT)"),
+]  # fmt: skip
+
+
+def test_no_chart_without_its_metrics(make_run: Make) -> None:
+    assert {c.title for c in draw(SPECS, [read_run(make_run("a"))], ["a"])} == PLAIN
+
+
+@pytest.mark.parametrize(("key", "title"), EXTRA)
+def test_a_metric_brings_its_chart(make_run: Make, key: str, title: str) -> None:
+    specs = [s for s in SPECS if key in {c.key for c in s.curves}]
+    [chart] = draw(specs, [read_run(make_run("a", extra={key: 0.5}))], ["a"])
+    assert (chart.title, key in chart.keys) == (title, True)
+    assert not any(key in c.keys for c in draw(specs, [read_run(make_run("b"))], ["b"]))
+
+
+def test_draft_and_truth_join_the_rewards(make_run: Make) -> None:
+    run = read_run(make_run("a", extra={"draft_reward": 0.1, "truth_reward": 0.2}))
+    [chart] = [c for c in draw(TRAINING, [run], ["a"]) if c.title == "Implicit rewards"]
+    assert [label for label, _ in chart.legend] == ["chosen", "rejected", "drafts", "ground truth"]
+
+
+def test_runs_share_a_chart_or_stand_beside_each_other(make_run: Make) -> None:
+    charts = {c.title: c for c in draw(TRAINING, [read_run(make_run(n)) for n in "ab"], ["a", "b"])}
+    assert charts["Loss"].legend == (("a", "run-0"), ("b", "run-1"))
+    assert {"Implicit rewards: a", "Implicit rewards: b"} <= charts.keys()
+
+
+def test_drawings_are_small_plain_elements(make_run: Make) -> None:
+    run = read_run(make_run("a", steps=3000, extra={"draft_reward": 0.1, "draft_logp": -3.0}))
+    for chart in draw(SPECS, [run], ["a"]):
+        assert len(chart.svg) < 40_000
+        assert ElementTree.fromstring(chart.svg).tag == "svg"
+        assert not re.search(r"https?:|xmlns|font-family|@font-face|<script|<style|#0[ab]000", chart.svg)
+        assert set(re.findall(r"var\(--([\w-]+)\)", chart.svg)) <= LOOKS.keys()
+
+
+def test_the_wilson_band_is_drawn_where_n_is_told(make_run: Make) -> None:
+    charts = {c.title: c for c in draw(ALONG, [read_run(make_run("a"))], ["a"])}
+    assert "fill-opacity: 0.16" in charts["Problems solved, strict"].svg
+    assert "fill-opacity" not in charts["Held-out preference accuracy"].svg
+
+
+def test_drawings_repeat() -> None:
+    line = Line([0, 1, 2], [0.0, 0.5, 0.25], "run-0", [0.0, 0.4, 0.2], [0.1, 0.6, 0.3], markers=True)
+    frame = Frame("a < b", end=2, low=0, high=1, level=0.5, percent=True)
+    drawing = svg([line], frame)
+    assert drawing == svg([line], frame)
+    assert 'aria-label="a &lt; b"' in drawing
+    assert re.findall(r">([\d.%−]+)</text>", drawing) == ["0", "1", "2", "0%", "20%", "40%", "60%", "80%", "100%"]
+
+
+def test_long_series_are_binned_by_their_means() -> None:
+    x, y = binned(list(range(1000)), [float(i % 2) for i in range(1000)], 240)
+    assert len(x) == 200
+    assert x[0] == 2.0
+    assert y[1] == pytest.approx(0.6)
+    assert binned([1, 2], [3.0, 4.0], 240) == ([1, 2], [3.0, 4.0])

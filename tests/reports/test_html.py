@@ -1,0 +1,135 @@
+"""The page is one safe, small, self-contained file, whatever a run holds."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from made_up_runs import Make, lines, sample
+
+from twofold.errors import DataError
+from twofold.reports.html import clip, write_report
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</script><script>alert(2)</script>",
+    "</style><img src=x onerror=alert(3)>",
+    "\"><svg onload=alert(4)>",
+    "' onmouseover='alert(5)",
+    "{{ 7 * 191 }}{% raw %}",
+    "<iframe src=http://evil.example/x></iframe>",
+    "$\\frac{1}{0}$ & \x00\x1b[31m \ud800 \u202e",
+)  # fmt: skip
+ALLOWED = {
+    "html", "head", "meta", "title", "style", "body", "header", "main", "section", "article", "h1", "h2", "h3", "ul",
+    "li", "p", "b", "i", "u", "div", "span", "small", "code", "pre", "details", "summary", "table", "thead", "tbody",
+    "tr", "th", "td", "figure", "figcaption", "svg", "g", "path", "defs", "use", "text", "clippath", "rect",
+}  # fmt: skip
+ATTRIBUTES = {"href", "src", "srcset", "action", "data", "poster", "formaction", "background"}
+
+
+class Elements(HTMLParser):
+    """Collects tags, attributes and visible text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str]] = []
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def page(runs: list[Path], tmp_path: Path, title: str = "") -> str:
+    return write_report(runs, tmp_path / "out" / "report.html", title).read_text(encoding="utf-8")
+
+
+def check_safe(text: str) -> Elements:
+    """No element, handler or link that the template did not write, and nothing to load."""
+    elements = Elements(text)
+    assert elements.tags <= ALLOWED
+    assert not [a for a in elements.attributes if a[0].startswith("on")]
+    assert all(value.startswith("#") for name, value in elements.attributes if name in ATTRIBUTES)
+    assert not re.search(r"url\((?!#)|@import", text)
+    assert "default-src 'none'" in text
+    return elements
+
+
+def test_the_page_of_two_runs_says_what_happened(make_run: Make, tmp_path: Path) -> None:
+    runs = [make_run("DPO", solved=(10, 20)), make_run("PDPO", solved=(10, 30), extra={"draft_kl": 0.5})]
+    text = check_safe(page(runs, tmp_path, "DPO and PDPO")).text
+    for said in (
+        "DPO and PDPO", "75.0%", "+50.0 points", "better, beyond chance", "base 25.0%", "What to worry about",
+        "PDPO alone solves 10 problems, DPO alone 0 (McNemar p = 0.002): PDPO is better.",
+        "held-out preference accuracy 80.0% (71.1 – 86.7%), 50.0% before training",
+        "KL of drafts from the reference", "wrong before, right after", "pairs.jsonl", "beta: 0.1",
+        "twofold train PDPO.yaml", "last tenth of training DPO PDPO margin 4 1.516 – 6.484",
+    ):  # fmt: skip
+        assert said in text
+
+
+def test_the_page_repeats(make_run: Make, tmp_path: Path) -> None:
+    run = make_run("a")
+    assert page([run], tmp_path) == page([run], tmp_path)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_texts_stay_texts(make_run: Make, tmp_path: Path, hostile: str) -> None:
+    run = make_run("run")
+    results = json.loads((run / "results.json").read_text())
+    results |= {"name": hostile, "command": hostile, "warnings": [hostile]}
+    results["models"].append({**results["models"][1], "name": hostile, hostile: results["models"][1]["strict"]})
+    results["comparisons"].append({**results["comparisons"][0], "a": hostile, "metric": hostile, "test": hostile})
+    results["heldout"][hostile] = results["heldout"]["accuracy"]
+    (run / "results.json").write_text(json.dumps(results))
+    lines(run / "metrics.jsonl", [{"kind": "train", "step": 1, "loss": 0.5, hostile: 1.0}])
+    texts = dict.fromkeys(("name", "prompt", "completion", "answer"), hostile)
+    lines(run / "samples.jsonl", [{**sample(step, 1, step > 0), **texts} for step in (0, 40)])
+    (run / "environment.json").write_text(json.dumps({hostile: hostile, "sha256": hostile, "source": hostile}))
+    (run / "resolved.yaml").write_text(f"# {hostile}\nalgorithm: pdpo\n", errors="replace")
+    elements = check_safe(page([run, run], tmp_path, hostile))
+    assert " ".join(clip(hostile).encode(errors="replace").decode().split()) in elements.text
+    assert "1337" not in elements.text
+
+
+def test_a_page_never_exceeds_two_megabytes(make_run: Make, tmp_path: Path) -> None:
+    names = ("draft_reward", "truth_reward", "draft_logp", "draft_kl", "draft_length", "chosen_length", "gap", "active")
+    runs = [make_run(f"run {i}", steps=300, extra=dict.fromkeys(names, 0.123456789)) for i in range(3)]
+    for run in runs:
+        texts = dict.fromkeys(("prompt", "completion", "answer"), "<&" * 50_000)
+        lines(run / "samples.jsonl", [{**sample(s, i, i < 20 + s), **texts} for s in (0, 9) for i in range(40)])
+        (run / "resolved.yaml").write_text("# " + "<&\n# " * 100_000)
+        (run / "environment.json").write_text(json.dumps({f"k{i}": "<" * 9000 for i in range(500)}))
+        results = json.loads((run / "results.json").read_text())
+        (run / "results.json").write_text(json.dumps(results | {"warnings": [f"{i}" + "<" * 9000 for i in range(500)]}))
+    assert len(page(runs, tmp_path).encode()) <= 2_000_000
+
+
+def test_an_empty_run_is_a_page_without_figures(tmp_path: Path) -> None:
+    elements = check_safe(page([tmp_path], tmp_path))
+    assert "No final results yet." in elements.text
+    assert "svg" not in elements.tags
+
+
+def test_a_page_needs_a_run(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no runs"):
+        write_report([], tmp_path / "report.html", "")
+
+
+def test_clip_counts_what_it_leaves_out() -> None:
+    assert clip("abc", 3) == "abc"
+    assert clip("abcdef", 3) == "abc … (3 more characters)"
+    assert clip("a\x00b\x1b\n\tc\ud800") == "ab\n\tc"

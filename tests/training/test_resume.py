@@ -1,0 +1,245 @@
+"""A run stopped anywhere and resumed ends with the same bytes as one that was not (design 8)."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from twofold.config.assemble import Assembly, read_records
+from twofold.config.load import Document, validate
+from twofold.config.schema import Recipe
+from twofold.demo.build import character_tokenizer
+from twofold.errors import CheckpointError, NonFiniteError
+from twofold.models.load import hold
+from twofold.progress import Silent
+from twofold.records import Pair, Source
+from twofold.training.loop import Loop, Outcome
+
+STEPS = 6
+KINDS: dict[str, dict[str, Any]] = {
+    "offline": {},
+    "pdpo": {"algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
+    "offline-lora": {"lora": True},
+    "pdpo-lora": {"lora": True, "algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
+}
+
+
+def pairs() -> list[Pair]:
+    return [
+        Pair(f"{a} + {b}?", f"{a}+{b}={a + b}\n#### {a + b}", f"#### {a * b}", Source("made", a * 5 + b))
+        for a in range(1, 5)
+        for b in range(1, 5)
+    ]
+
+
+def assembly(run: Path, kind: str, **training: Any) -> Assembly:
+    """A run that takes milliseconds a step; made anew it is the same to the bit."""
+    spec = dict(KINDS[kind])
+    lora = {"lora": {"rank": 2}} if spec.pop("lora", False) else {}
+    data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}}
+    if "algorithm" in spec:
+        data["generator"] = {"count": 4}
+    settings = {"steps": STEPS, "batch_size": 3, "checkpoint_every": 1, "evaluate_every": 2, "keep": 2, **training}
+    given = {
+        "run": str(run),
+        "model": {"path": "made", "precision": "float32", **lora},
+        "data": data,
+        "training": settings,
+        "optimizer": {"learning_rate": 1e-3},
+        "sampling": {"max_new_tokens": 6},
+        "reference": {"cache": str(run.parent / "reference-cache")},
+        **spec,
+    }
+    recipe = validate(Recipe, Document("test", given, {}))
+    torch.manual_seed(0)
+    tokenizer = character_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id, bos_token_id=None, pad_token_id=None,
+    )  # fmt: skip
+    policy, loaded = hold(recipe.model, LlamaForCausalLM(config), tokenizer)
+    records = read_records(recipe, recipe.objective, pairs())
+    run.mkdir(parents=True, exist_ok=True)
+    return Assembly(recipe, recipe.objective, policy, loaded, records, Silent())
+
+
+def loop(run: Path, kind: str, **training: Any) -> Loop:
+    return assembly(run, kind, **training).loop(run)
+
+
+def stop_after(steps: int) -> Callable[[], bool]:
+    left = iter([False] * (steps - 1) + [True] * 1000)
+    return lambda: next(left)
+
+
+def left_behind(run: Path) -> dict[str, bytes]:
+    """What must not differ: the logs, and weights, optimizer and memory of the last checkpoint."""
+    last = run / "checkpoints" / f"step-{STEPS}"
+    files = [run / "metrics.jsonl", run / "samples.jsonl", *sorted(last.iterdir())]
+    return {f.name: f.read_bytes() for f in files}
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def whole(kind: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    run = tmp_path_factory.mktemp("whole") / "run"
+    loop(run, kind).train()
+    return left_behind(run)
+
+
+def test_two_runs_are_the_same_to_the_byte(kind: str, whole: dict[str, bytes], tmp_path: Path) -> None:
+    loop(tmp_path, kind).train()
+    assert left_behind(tmp_path) == whole
+    lines = [json.loads(line) for line in whole["metrics.jsonl"].splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(STEPS))
+    assert [line["step"] for line in lines if line["kind"] == "evaluation"] == [0, 2, 4, 6]
+
+
+@pytest.mark.parametrize("at", range(1, STEPS))
+def test_stopped_at_any_step_and_resumed(kind: str, whole: dict[str, bytes], tmp_path: Path, at: int) -> None:
+    first = loop(tmp_path, kind).train(stop=stop_after(at))
+    assert first == Outcome(at, True, None, first.warnings)
+    second = loop(tmp_path, kind).train()
+    assert not second.stopped
+    assert left_behind(tmp_path) == whole
+
+
+def test_stopped_between_checkpoints_and_killed(kind: str, whole: dict[str, bytes], tmp_path: Path) -> None:
+    """The log is longer than the checkpoint: what came after it is cut and made again."""
+    sparse = loop(tmp_path, kind, checkpoint_every=4)
+    with pytest.raises(KeyboardInterrupt):
+        sparse.train(stop=raise_at(5))
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) > 5
+    loop(tmp_path, kind, checkpoint_every=4).train()
+    assert left_behind(tmp_path)["metrics.jsonl"] == whole["metrics.jsonl"]
+    assert left_behind(tmp_path)["weights.safetensors"] == whole["weights.safetensors"]
+
+
+def raise_at(step: int) -> Callable[[], bool]:
+    asked = iter(range(1, 1000))
+
+    def stop() -> bool:
+        if next(asked) == step:
+            raise KeyboardInterrupt
+        return False
+
+    return stop
+
+
+def child(work: Callable[[], object]) -> int:
+    """Fork, do `work` and leave; the parent gets the process id."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return pid
+
+
+@pytest.fixture
+def durations(kind: str, tmp_path: Path) -> Iterator[float]:
+    began = time.perf_counter()
+    made = assembly(tmp_path / "timed", kind).loop(tmp_path / "timed")
+    _, status = os.waitpid(child(made.train), 0)
+    assert status == 0
+    yield time.perf_counter() - began
+    shutil.rmtree(tmp_path / "timed")
+
+
+@pytest.mark.parametrize("trials", [8, pytest.param(50, marks=pytest.mark.slow)])  # of four kinds of run: 200 in all
+def test_killed_at_random_moments_and_resumed(
+    kind: str, whole: dict[str, bytes], durations: float, tmp_path: Path, trials: int
+) -> None:
+    """kill -9 in a child that forked from a parent with everything loaded, then a resume in another child."""
+    chance = random.Random(kind)
+    preloaded = assembly(tmp_path / "preloaded", kind)
+    killed = 0
+    for trial in range(trials):
+        run = tmp_path / str(trial)
+        run.mkdir()
+        made = preloaded.loop(run)
+        pid = child(made.train)
+        time.sleep(chance.uniform(0, durations))
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        killed += status != 0
+        _, status = os.waitpid(child(made.train), 0)
+        assert status == 0
+        assert left_behind(run) == whole, f"trial {trial}"
+        shutil.rmtree(run)
+    assert killed >= trials // 3
+
+
+def test_best_step_is_protected_and_becomes_the_model(tmp_path: Path) -> None:
+    made = loop(tmp_path, "offline", best="heldout/loss", keep=1)
+    outcome = made.train()  # the loss falls, so the first, highest value stays the best
+    assert outcome.best_step == 0
+    assert (tmp_path / "checkpoints" / "step-0").is_dir()
+    fresh = assembly(tmp_path / "fresh", "offline").policy.trainable()
+    assert all(torch.equal(p, fresh[n]) for n, p in made.policy.trainable().items())
+
+
+def test_patience_stops_early_and_stays_stopped(tmp_path: Path) -> None:
+    early = loop(tmp_path, "offline", best="heldout/loss", patience=2).train()
+    assert (early.step, early.best_step) == (4, 0)
+    again = loop(tmp_path, "offline", best="heldout/loss", patience=2).train()
+    assert (again.step, again.best_step) == (4, 0)
+
+
+def test_an_unknown_best_figure_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="heldout/acuracy"):
+        loop(tmp_path, "offline", best="heldout/acuracy").train()
+
+
+def test_changed_settings_or_data_are_refused_with_a_diff(tmp_path: Path) -> None:
+    loop(tmp_path, "offline").train(stop=stop_after(2))
+    with pytest.raises(CheckpointError, match=r"training.batch_size: 3 → 4"):
+        loop(tmp_path, "offline", batch_size=4).train()
+    changed = loop(tmp_path, "offline")
+    changed.identity = {**changed.identity, "data (train)": "other"}
+    with pytest.raises(CheckpointError, match=r"data \(train\)"):
+        changed.train()
+
+
+def test_starting_over_forgets_the_old_run(tmp_path: Path) -> None:
+    loop(tmp_path, "offline").train(stop=stop_after(4))
+    loop(tmp_path, "offline", batch_size=4).train(resume=False, stop=stop_after(1))
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-1"]
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [0, 0]
+
+
+def test_not_finite_stops_before_the_update_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    made = loop(tmp_path, "offline")
+    made.train(stop=stop_after(2))
+    again = loop(tmp_path, "offline")
+    parameter = next(iter(again.policy.trainable().values()))
+    take = again._take_weights
+
+    def poison(found: Any) -> None:
+        take(found)
+        with torch.no_grad():
+            parameter.fill_(float("nan"))
+
+    again._take_weights = poison  # type: ignore[method-assign]  # the only way in
+    with pytest.raises(NonFiniteError, match="made:"):
+        again.train()
+    assert loop(tmp_path, "offline").train().step == STEPS

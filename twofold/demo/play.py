@@ -1,0 +1,161 @@
+"""`twofold demo`: base, DPO and PDPO on the embedded task, judged on the same problems, with intervals. No network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from twofold.config.load import load_recipe, validate
+from twofold.config.schema import Recipe
+from twofold.config.train import Conduct, train_recipe
+from twofold.data.tokenize import Encoder
+from twofold.demo.task import pairs, tasks, write_files
+from twofold.evaluation.exact_match import Row
+from twofold.models.load import ModelSettings, load_model
+from twofold.progress import Progress
+from twofold.reports.html import write_report
+from twofold.sampling.base import Sampling
+from twofold.sampling.local import LocalSampler
+from twofold.statistics import PairedTest, mcnemar, paired_bootstrap, wilson
+
+METHODS = ("dpo", "pdpo")
+NAMES = {"base": "base", "dpo": "DPO", "pdpo": "PDPO"}
+
+
+@dataclass(frozen=True)
+class Size:
+    """Problems for pairs, drafts and examination; optimizer steps (None: as the recipes say)."""
+
+    pairs: int = 2048
+    generator: int = 512
+    test: int = 500
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Played:
+    """A finished demo: a table for the terminal, and where the report lies."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    note: str
+    report: Path
+
+
+def play(out: Path, *, seeds: int, progress: Progress, size: Size | None = None) -> Played:
+    """Train every method with every seed into `out`, or take up what is already there, and compare."""
+    size = size or Size()
+    out.mkdir(parents=True, exist_ok=True)
+    with as_file(files("twofold.demo") / "base") as base, as_file(files("twofold.demo") / "recipes") as recipes:
+        _make_data(out / "data", base, size, progress)
+        runs = {
+            method: [_run(out, recipes, base, (method, seed), size, progress) for seed in range(seeds)]
+            for method in METHODS
+        }
+    report = write_report([run for method in METHODS for run in runs[method]], out / "report.html", "twofold demo")
+    rows = {method: [_final_rows(run) for run in found] for method, found in runs.items()}
+    base_rows = _rows_at(runs["dpo"][0], 0)
+    if seeds == 1:
+        return _table_of_one(base_rows, {m: r[0] for m, r in rows.items()}, report)
+    return _table_of_seeds(base_rows, rows, report)
+
+
+def _make_data(folder: Path, base: Path, size: Size, progress: Progress) -> None:
+    """Problems for training, drafting and the examination, and pairs: the worked answer over the base's own answer."""
+    wanted = json.dumps(vars(size), sort_keys=True)
+    stamp = folder / "made.json"
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    write_files(folder, {"generator": size.generator, "test": size.test})
+    problems = tasks("train", size.pairs)
+    loaded = load_model(ModelSettings(path=str(base), precision="float32"))
+    encoder = Encoder(loaded.tokenizer, loaded.stop_tokens)
+    sampler = LocalSampler(
+        loaded.model, loaded.tokenizer, loaded.stop_tokens, Sampling(max_new_tokens=64, batch_size=256)
+    )
+    progress.begin("base's own answers", len(problems))
+    answers: list[str] = []
+    for at in range(0, len(problems), 256):
+        part = [encoder.prompt(task.prompt) for task in problems[at : at + 256]]
+        answers += [encoder.text(drafts[0].tokens) for drafts in sampler.sample(part)]
+        progress.advance("base's own answers", len(part))
+    progress.end("base's own answers")
+    rows = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in pairs(problems, answers)]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    stamp.write_text(wanted, encoding="utf-8")
+
+
+def _run(out: Path, recipes: Path, base: Path, which: tuple[str, int], size: Size, progress: Progress) -> Path:
+    method, seed = which
+    run = out / (NAMES[method] if seed == 0 else f"{NAMES[method]}-seed-{seed}")
+    overrides = [
+        f"model.path={json.dumps(str(base))}",
+        f"data.train={json.dumps(str(out / 'data' / 'pairs.jsonl'))}",
+        f"evaluation.tasks.file={json.dumps(str(out / 'data' / 'test.jsonl'))}",
+        f"reference.cache={json.dumps(str(out / 'reference-cache'))}",
+        f"run={json.dumps(str(run))}",
+        f"seed={seed}",
+    ]
+    if method == "pdpo":
+        overrides.append(f"data.generator.file={json.dumps(str(out / 'data' / 'generator.jsonl'))}")
+    if size.steps is not None:
+        overrides += [f"training.steps={size.steps}", f"training.evaluate_every={max(1, size.steps // 4)}"]
+    document = load_recipe(recipes / f"{method}.yaml", overrides)
+    progress.note(f"{NAMES[method]}, seed {seed}")
+    train_recipe(validate(Recipe, document), Conduct(progress=progress, command="twofold demo"))
+    return run
+
+
+def _rows_at(run: Path, step: int) -> list[Row]:
+    lines = (json.loads(line) for line in (run / "samples.jsonl").read_text(encoding="utf-8").splitlines())
+    return [Row(**{k: v for k, v in line.items() if k != "step"}) for line in lines if line["step"] == step]
+
+
+def _final_rows(run: Path) -> list[Row]:
+    results: Mapping[str, Any] = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    return _rows_at(run, results["step"])
+
+
+def _right(rows: Sequence[Row]) -> list[bool]:
+    return [row.strict for row in rows]
+
+
+def _table_of_one(base: list[Row], methods: Mapping[str, list[Row]], report: Path) -> Played:
+    """The mission's table: n, accuracy, Wilson interval, McNemar's test on the same problems."""
+    models = {"base": base, **methods}
+    rows: list[tuple[str, ...]] = []
+    for name, found in models.items():
+        estimate = wilson(sum(_right(found)), len(found))
+        tests = [
+            "–" if name in (other, "base") else _told(mcnemar(_right(models[other]), _right(found)))
+            for other in ("base", "dpo")
+        ]
+        rows.append((NAMES[name], str(estimate.n), f"{estimate.value:.1%}", f"{estimate.low:.1%} – {estimate.high:.1%}", *tests))
+    note = "Exact match in the form `#### N`, greedy; one seed. `twofold demo --seeds 5` tells how much a seed matters."
+    return Played(("model", "n", "accuracy", "95% interval", "p against base", "p against DPO"), rows, note, report)
+
+
+def _told(test: PairedTest) -> str:
+    return f"{test.p_value:.2g} (+{test.only_b} −{test.only_a})"
+
+
+def _table_of_seeds(base: list[Row], methods: Mapping[str, list[list[Row]]], report: Path) -> Played:
+    """Means over seeds, with a paired bootstrap over seeds and problems for the differences."""
+    start = wilson(sum(_right(base)), len(base))
+    rows: list[tuple[str, ...]] = [("base", "1", f"{start.value:.1%}", f"{start.low:.1%} – {start.high:.1%}", "–", "–")]
+    right = {method: [_right(r) for r in found] for method, found in methods.items()}
+    for method, found in right.items():
+        shares = [sum(r) / len(r) for r in found]
+        against = [paired_bootstrap([_right(base)] * len(found), found, seed=0)]
+        against += [paired_bootstrap(right["dpo"], found, seed=0)] if method != "dpo" else []
+        told = [f"{e.value * 100:+.1f} [{e.low * 100:+.1f}, {e.high * 100:+.1f}]" for e in against]
+        mean = sum(shares) / len(shares)
+        spread = f"{min(shares):.1%} – {max(shares):.1%}"
+        rows.append((NAMES[method], str(len(found)), f"{mean:.1%}", spread, *told, *["–"] * (2 - len(told))))
+    note = f"Exact match on {len(base)} problems, greedy. Differences in points, with a bootstrap over seeds and problems."
+    columns = ("model", "seeds", "accuracy", "lowest – highest seed", "against base", "against DPO")
+    return Played(columns, rows, note, report)
