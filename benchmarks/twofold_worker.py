@@ -97,8 +97,10 @@ def main(job: Job) -> None:
         "activation_checkpointing": False,
     }
     steps = job.turns * job.steps
+    run = Path(job.scratch) / "twofold"
+    run.mkdir(parents=True, exist_ok=True)
     loop = Loop(
-        run=Path(job.scratch) / "twofold",
+        run=run,
         policy=policy,
         algorithm=InOrder(groups, job),
         step=step,
@@ -109,7 +111,6 @@ def main(job: Job) -> None:
         identity={},
         progress=TakeTurns(job, settings),
     )
-    loop.run.mkdir(parents=True, exist_ok=True)
     loop.train(resume=False)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import transformers as tr
+from hypothesis import settings
 from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -14,6 +15,7 @@ from torch import Tensor
 from twofold.batch import Branch, Group, Role
 from twofold.models.policy import Policy
 
+PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
 VOCABULARY = 61
 SPECIAL: dict[str, Any] = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 DECODER: dict[str, Any] = {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,14 +25,13 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_takes_less_than_half_a_second() -> None:
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        done = python("-m", "twofold", "--help")
-        seconds.append(time.perf_counter() - began)
-        assert done.returncode == 0
-        assert all(verb in done.stdout for verb in VERBS)
-    assert min(seconds) < 0.5
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = python("-m", "twofold", "--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0
+    assert all(verb in done.stdout for verb in VERBS)
+    # Processor time: the clock on the wall would also measure who else is at work here.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 def test_nothing_heavy_is_imported_before_a_verb_runs() -> None:

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from twofold.cli.signals import stopping
-from twofold.progress import Silent
+from twofold.cli.signals import Stop
 
 Run = Callable[..., Any]
 
@@ -37,7 +36,7 @@ def test_train_leaves_a_run_directory_that_repeats(twofold: Run, recipe: Path) -
     run = recipe.parent / "run"
     answer = twofold("train", recipe, "objective.beta=0.2")
     assert answer.code == 0, answer.err
-    assert f"{run}: 3 steps" in answer.out
+    assert f"{run}: model, metrics" in answer.out
     assert (run / "recipe.yaml").read_text(encoding="utf-8").startswith("# as given")
     first = (run / "metrics.jsonl").read_bytes()
     assert json.loads(first.splitlines()[0])["step"] == 0
@@ -72,27 +71,24 @@ def test_a_mistake_ends_in_two_with_a_remedy(twofold: Run, recipe: Path, overrid
     assert len(answer.err.splitlines()) <= 10
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(tmp_path: Path, recipe: Path, twofold: Run) -> None:
-    whole, cut = f"run={tmp_path}/whole", f"run={tmp_path}/cut"
-    long = ["training.steps=120", "optimizer.schedule=constant"]
-    metrics = tmp_path / "cut" / "metrics.jsonl"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "twofold", "train", str(recipe), *long, cut], stderr=subprocess.PIPE, text=True
-    )
+def test_sigterm_saves_and_the_same_command_goes_on(recipe: Path, twofold: Run) -> None:
+    metrics = recipe.parent / "run" / "metrics.jsonl"
+    arguments = ["train", str(recipe), "training.steps=100"]
+    process = subprocess.Popen([sys.executable, "-m", "twofold", *arguments], stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not (metrics.is_file() and metrics.read_bytes().count(b"\n") > 3):
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, told
-    done = metrics.read_bytes().count(b"\n")
-    assert 3 < done < 120
-    assert twofold("train", recipe, *long, cut).code == 0
-    assert twofold("train", recipe, *long, whole).code == 0
-    assert metrics.read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+    before = metrics.read_bytes()
+    assert before.count(b"\n") < 100
+    assert twofold(*arguments).code == 0
+    assert metrics.read_bytes().startswith(before)
+    assert [json.loads(line)["step"] for line in metrics.read_bytes().splitlines()][-1] == 100
 
 
 def test_the_first_signal_is_a_wish_and_the_second_an_end() -> None:
-    with stopping(Silent()) as stop:
+    with Stop() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGINT)
         assert stop()
@@ -103,6 +99,6 @@ def test_the_first_signal_is_a_wish_and_the_second_an_end() -> None:
 
 def test_handlers_are_put_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with stopping(Silent()):
+    with Stop():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before

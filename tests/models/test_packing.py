@@ -18,6 +18,7 @@ from twofold.models.packing import Packing, bins, pack
 SHAPES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple), max_size=12)
 
 
+@tiny.PROPERTY
 @given(SHAPES, st.integers(1, 40), st.none() | st.integers(1, 3))
 def test_bins_hold_every_group_once_and_keep_to_their_budgets(
     shapes: list[tuple[int, ...]], tokens: int, most: int | None
@@ -39,6 +40,7 @@ def test_bins_fill_up_before_they_open_another() -> None:
     assert bins([], Packing()) == []
 
 
+@tiny.PROPERTY
 @given(SHAPES.filter(lambda shapes: any(len(s) > 1 for s in shapes)))
 def test_a_pack_holds_each_prompt_once_and_as_many_tokens_as_promised(shapes: list[tuple[int, ...]]) -> None:
     groups = tiny.groups(*shapes)
@@ -48,6 +50,7 @@ def test_a_pack_holds_each_prompt_once_and_as_many_tokens_as_promised(shapes: li
     assert stream.token_T.shape == stream.position_T.shape == (1, sum(g.num_tokens for g in groups))
 
 
+@tiny.PROPERTY
 @given(SHAPES.filter(lambda shapes: any(len(s) > 1 for s in shapes)))
 def test_every_target_is_scored_from_the_token_before_it(shapes: list[tuple[int, ...]]) -> None:
     groups = tiny.groups(*shapes)

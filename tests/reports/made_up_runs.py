@@ -14,7 +14,15 @@ from twofold.statistics import mcnemar, mean_interval, wilson
 Make = Callable[..., Path]
 PROBLEMS = 40
 NOTHING: Mapping[str, float] = {}
-RECIPE = "algorithm: {algorithm}\nmodel:\n  path: acme/base-1\nobjective:\n  kind: dpo\n  beta: 0.1\nseed: 0\n"
+RECIPE = """algorithm: {{kind: {kind}}}
+model:
+  path: acme/base-1
+objective:
+  kind: dpo
+  beta: 0.1
+run: {run}
+seed: {seed}
+"""
 DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 
@@ -23,7 +31,12 @@ def make_run(tmp_path: Path) -> Make:
     """Write a run: `solved` problems of PROBLEMS before and after, `extra` metrics on every line of training."""
 
     def make(
-        name: str, *, solved: tuple[int, int] = (10, 30), steps: int = 40, extra: Mapping[str, float] = NOTHING
+        name: str,
+        *,
+        solved: tuple[int, int] = (10, 30),
+        steps: int = 40,
+        extra: Mapping[str, float] = NOTHING,
+        seed: int = 0,
     ) -> Path:
         folder = tmp_path / name.replace("/", "_")
         folder.mkdir()
@@ -33,12 +46,16 @@ def make_run(tmp_path: Path) -> Make:
         said = [sample(0, i, right) for i, right in enumerate(before)]
         lines(folder / "samples.jsonl", said + [sample(steps, i, right) for i, right in enumerate(after)])
         (folder / "results.json").write_text(json.dumps(results(name, before, after)))
-        (folder / "resolved.yaml").write_text(RECIPE.format(algorithm="pdpo" if extra else "offline"))
+        (folder / "resolved.yaml").write_text(recipe(folder, extra, seed))
         data = {"pairs": {"source": "pairs.jsonl", "sha256": DIGEST}}
         (folder / "environment.json").write_text(json.dumps({"python": "3.11.9", "data": data}))
         return folder
 
     return make
+
+
+def recipe(folder: Path, extra: Mapping[str, float], seed: int) -> str:
+    return RECIPE.format(kind="pdpo" if extra else "offline", run=folder, seed=seed)
 
 
 def lines(path: Path, objects: list[dict[str, Any]]) -> None:
@@ -78,5 +95,6 @@ def results(name: str, before: list[bool], after: list[bool]) -> dict[str, Any]:
     models = [{"name": model, "strict": wilson(sum(v), len(v)).as_dict()} for model, v in verdicts.items()]
     return {
         "name": name, "command": f"twofold train {name}.yaml", "models": models, "comparisons": [test],
-        "training": {"margin": mean_interval([3.0, 4.0, 5.0]).as_dict()}, "heldout": {"accuracy": wilson(80, 100).as_dict()}, "warnings": [],
+        "training": {"margin": mean_interval([3.0, 4.0, 5.0]).as_dict()},
+        "heldout": {"accuracy": wilson(80, 100).as_dict()}, "warnings": [],
     }  # fmt: skip

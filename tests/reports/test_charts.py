@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from made_up_runs import Make
 
-from twofold.reports.charts import ALONG, FURTHER, TRAINING, draw
+from twofold.reports.charts import ALONG, FURTHER, TRAINING, draw, looks
 from twofold.reports.drawing import LOOKS, Frame, Line, binned, svg
 from twofold.reports.run import read_run
 
@@ -26,32 +26,42 @@ EXTRA = [
 
 
 def test_no_chart_without_its_metrics(make_run: Make) -> None:
-    assert {c.title for c in draw(SPECS, [read_run(make_run("a"))], ["a"])} == PLAIN
+    assert {c.title for c in draw(SPECS, [read_run(make_run("a"))], [("a", "run-0")])} == PLAIN
 
 
 @pytest.mark.parametrize(("key", "title"), EXTRA)
 def test_a_metric_brings_its_chart(make_run: Make, key: str, title: str) -> None:
     specs = [s for s in SPECS if key in {c.key for c in s.curves}]
-    [chart] = draw(specs, [read_run(make_run("a", extra={key: 0.5}))], ["a"])
+    [chart] = draw(specs, [read_run(make_run("a", extra={key: 0.5}))], [("a", "run-0")])
     assert (chart.title, key in chart.keys) == (title, True)
-    assert not any(key in c.keys for c in draw(specs, [read_run(make_run("b"))], ["b"]))
+    assert not any(key in c.keys for c in draw(specs, [read_run(make_run("b"))], [("b", "run-0")]))
 
 
 def test_draft_and_truth_join_the_rewards(make_run: Make) -> None:
     run = read_run(make_run("a", extra={"draft_reward": 0.1, "truth_reward": 0.2}))
-    [chart] = [c for c in draw(TRAINING, [run], ["a"]) if c.title == "Implicit rewards"]
+    [chart] = [c for c in draw(TRAINING, [run], [("a", "run-0")]) if c.title == "Implicit rewards"]
     assert [label for label, _ in chart.legend] == ["chosen", "rejected", "drafts", "ground truth"]
 
 
 def test_runs_share_a_chart_or_stand_beside_each_other(make_run: Make) -> None:
-    charts = {c.title: c for c in draw(TRAINING, [read_run(make_run(n)) for n in "ab"], ["a", "b"])}
+    charts = {
+        c.title: c for c in draw(TRAINING, [read_run(make_run(n)) for n in "ab"], [("a", "run-0"), ("b", "run-1")])
+    }
     assert charts["Loss"].legend == (("a", "run-0"), ("b", "run-1"))
     assert {"Implicit rewards: a", "Implicit rewards: b"} <= charts.keys()
 
 
+def test_seeds_of_one_method_share_a_colour_and_one_panel(make_run: Make) -> None:
+    labels = list(zip("abc", looks([0, 0, 2]), strict=True))
+    assert [look for _, look in labels] == ["run-0", "run-0", "run-1"]
+    charts = {c.title: c for c in draw(TRAINING, [read_run(make_run(n)) for n in "abc"], labels)}
+    assert charts["Loss"].legend == (("a", "run-0"), ("c", "run-1"))
+    assert [title for title in charts if title.startswith("Implicit")] == ["Implicit rewards: a", "Implicit rewards: c"]
+
+
 def test_drawings_are_small_plain_elements(make_run: Make) -> None:
     run = read_run(make_run("a", steps=3000, extra={"draft_reward": 0.1, "draft_logp": -3.0}))
-    for chart in draw(SPECS, [run], ["a"]):
+    for chart in draw(SPECS, [run], [("a", "run-0")]):
         assert len(chart.svg) < 40_000
         assert ElementTree.fromstring(chart.svg).tag == "svg"
         assert not re.search(r"https?:|xmlns|font-family|@font-face|<script|<style|#0[ab]000", chart.svg)
@@ -59,7 +69,7 @@ def test_drawings_are_small_plain_elements(make_run: Make) -> None:
 
 
 def test_the_wilson_band_is_drawn_where_n_is_told(make_run: Make) -> None:
-    charts = {c.title: c for c in draw(ALONG, [read_run(make_run("a"))], ["a"])}
+    charts = {c.title: c for c in draw(ALONG, [read_run(make_run("a"))], [("a", "run-0")])}
     assert "fill-opacity: 0.16" in charts["Problems solved, strict"].svg
     assert "fill-opacity" not in charts["Held-out preference accuracy"].svg
 

@@ -46,6 +46,11 @@ def test_runs_are_compared_by_their_samples(make_run: Make) -> None:
     assert "pdpo alone solves 10" in between(runs[::-1])[0]
 
 
+def test_runs_that_solve_the_same_problems(make_run: Make) -> None:
+    runs = [read_run(make_run(name)) for name in ("dpo", "pdpo")]
+    assert between(runs) == ["pdpo and dpo solve exactly the same problems."]
+
+
 def test_runs_are_not_compared_on_part_of_the_problems(make_run: Make) -> None:
     runs = [read_run(make_run(name)) for name in ("dpo", "pdpo")]
     runs[1] = replace(runs[1], samples=runs[1].samples[:-1])

@@ -76,9 +76,17 @@ def test_the_page_of_two_runs_says_what_happened(make_run: Make, tmp_path: Path)
         "PDPO alone solves 10 problems, DPO alone 0 (McNemar p = 0.002): PDPO is better.",
         "held-out preference accuracy 80.0% (71.1 – 86.7%), 50.0% before training",
         "KL of drafts from the reference", "wrong before, right after", "pairs.jsonl", "beta: 0.1",
-        "twofold train PDPO.yaml", "last tenth of training DPO PDPO margin 4 1.516 – 6.484",
+        "twofold train PDPO.yaml", "last tenth of training DPO PDPO margin 4 1.516 … 6.484",
     ):  # fmt: skip
         assert said in text
+
+
+def test_runs_that_differ_in_their_seed_are_one_method(make_run: Make, tmp_path: Path) -> None:
+    solved = ((10, 28), (10, 30), (10, 32))
+    runs = [make_run(f"PDPO {i}", solved=s, extra={"gap": 0.1}, seed=i) for i, s in enumerate(solved)]
+    text = check_safe(page([*runs, make_run("DPO")], tmp_path)).text
+    assert "base 1 25.0% 14.2 – 40.2% – – PDPO 0 3 75.0% 62.6 – 87.4% +50.0 +37.6 … +62.4 DPO 1 75.0% unbounded" in text
+    assert "Over seeds" not in check_safe(page(runs[:1], tmp_path)).text
 
 
 def test_the_page_repeats(make_run: Make, tmp_path: Path) -> None:

@@ -49,6 +49,15 @@ def test_final_samples_are_those_that_the_results_tell_of(make_run: Make) -> Non
     assert {s.step for s in best.final_samples.values()} == {0}
 
 
+def test_an_accuracy_of_tied_pairs_is_none(make_run: Make) -> None:
+    folder = make_run("pdpo", steps=2)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"kind":"evaluation","step":0,"heldout/margin":0.0,"heldout/accuracy":0.0}\n')
+        file.write('{"kind":"evaluation","step":3,"heldout/margin":0.1,"heldout/accuracy":0.0}\n')
+    lines = read_run(folder).evaluations[-2:]
+    assert [line.get("heldout/accuracy") for line in lines] == [None, 0.0]
+
+
 def test_an_empty_folder_is_an_empty_run(tmp_path: Path) -> None:
     run = read_run(tmp_path)
     assert (run.name, run.last_step, run.faults) == (tmp_path.name, 0, ())

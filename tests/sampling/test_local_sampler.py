@@ -147,9 +147,10 @@ def test_noise_differs_between_samples_steps_seeds_and_prompts_only(tiny: PreTra
         ((2, 1), asked[0], 3),
         ((1, 2), asked[0], 4),
         ((1, 2), prompts(4, seed=1)[0], 3),
-        ((12, 3), asked[0], 3),
+        ((11, 2), asked[0], 3),
+        ((1, 12), asked[0], 3),
     ]
-    assert len({uniforms(*key, 2).tobytes() for key in keys}) == 5
+    assert len({uniforms(*key, 2).tobytes() for key in keys}) == 6
     np.testing.assert_array_equal(uniforms((1, 2), asked[0], 3, 8)[:5], uniforms((1, 2), asked[0], 3, 5))
 
 
@@ -251,7 +252,7 @@ def test_generation_config_counts_only_when_asked_for(tiny: PreTrainedModel) -> 
 
 
 def test_repetition_penalty_is_that_of_transformers(model: PreTrainedModel) -> None:
-    asked = prompts(5, 2, 8)
+    asked = prompts(*range(1, 13))
     plain = ids(draw(model, asked, temperature=0.0, max_new_tokens=20))
     model.generation_config.update(repetition_penalty=1.8)
     drafts = draw(model, asked, (9,), temperature=0.0, use_generation_config=True, max_new_tokens=20)
@@ -292,6 +293,17 @@ def test_drafts_end_with_the_models_positions(model: PreTrainedModel) -> None:
         draw(model, [asked[0], *prompts(64)])
     with pytest.raises(DataError, match="at least one token"):
         draw(model, prompts(0))
+
+
+def test_a_row_that_met_its_limit_may_stay_in_the_cache(model: PreTrainedModel) -> None:
+    asked = prompts(63, *[3] * 29)
+    stop_tokens = (1, 2)
+    for step in range(8):
+        drafts = draw(model, asked, stop_tokens, seed=(0, step), max_new_tokens=10)
+        for (draft,) in drafts:
+            assert draft.truncated == (draft.tokens[-1].item() not in stop_tokens)
+        assert len(drafts[0][0].tokens) == 1
+    draw(model, asked, max_new_tokens=10)
 
 
 def test_stop_texts_cut_after_the_token_that_completes_them(

@@ -1,4 +1,4 @@
-"""Leaving long work in order: the first signal asks it to stop after the step it is in, a second one ends it at once."""
+"""Leaving long work in order: the first signal asks it to stop after its step, the second ends it at once."""
 
 from __future__ import annotations
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twofold.cli.terminal import errors, results
+from twofold.cli.terminal import errors, results, table
+
+if TYPE_CHECKING:
+    from twofold.config.schema import Recipe
 
 
 def train(
@@ -27,9 +31,11 @@ def train(
     from twofold.cli.progress import RichProgress
     from twofold.cli.signals import Stop
     from twofold.config.load import load_recipe, validate
-    from twofold.config.schema import Recipe
 
-    resolved = validate(Recipe, load_recipe(recipe, settings or []))
+    document = load_recipe(recipe, settings or [])
+    from twofold.config.schema import Recipe  # slow: not before the recipe is known to be readable
+
+    resolved = validate(Recipe, document)
     if dry:
         _dry(resolved)
         return
@@ -47,32 +53,28 @@ def train(
     _tell(trained.folder, trained.results)
 
 
-def _dry(recipe: object) -> None:
+def _dry(recipe: Recipe) -> None:
     from twofold.config.dry_run import dry_run
 
-    run = dry_run(recipe)  # type: ignore[arg-type]  # a Recipe, whose module is heavy
+    run = dry_run(recipe)
     console = results()
     console.print(run.resolved, markup=False)
     for line in run.lines():
         console.print(line, markup=False)
 
 
-def _tell(folder: Path, found: object) -> None:
+def _tell(folder: Path, found: Mapping[str, Any]) -> None:
     """The figures that matter, and where the rest lies."""
     from twofold.reports.run import Results
-    from twofold.reports.tables import RESULT_COLUMNS, results_rows
+    from twofold.reports.tables import METRICS, RESULT_COLUMNS, interval, percent, results_rows
 
-    console = results()
-    told = Results.of(found)  # type: ignore[arg-type]  # results.json as a mapping
-    if told.models:
-        from twofold.cli.terminal import table
-
-        grid = table(*RESULT_COLUMNS)
-        for row in results_rows([told]):
+    console, told = results(), Results.of(found)
+    for metric in METRICS if told.models else ():
+        grid = table(*RESULT_COLUMNS, title=f"exact match, {metric}")
+        for row in results_rows([told], metric):
             grid.add_row(*row)
         console.print(grid)
     for name, estimate in (told.heldout or {}).items():
-        console.print(
-            f"held-out {name} {estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}], n {estimate.n}", markup=False
-        )
+        figure = f"{percent(estimate.value)}, 95% interval {interval(estimate)}, n {estimate.n}"
+        console.print(f"held-out {name} {figure}", markup=False)
     console.print(f"{folder}: model, metrics, results.json, report.html", markup=False)

@@ -73,7 +73,7 @@ def _share(
     if share is None:
         return [], rows
     if share.file is not None:
-        tables[name] = read(share.file, columns=share.columns, limit=share.limit)
+        tables[name] = read(share.file, columns=share.columns, split=share.split, limit=share.limit)
         return tables[name].records, rows
     return split_by_prompt(rows, count=share.count, fraction=share.fraction, seed=seed)
 

@@ -21,6 +21,8 @@ class Share:
     """Rows from a file of their own, or a count or fraction of the training rows (a prompt never on two sides)."""
 
     file: str | None = None
+    split: str = "train"
+    """Of a hub name or a `datasets` folder."""
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
     """Our field names → the file's."""
     count: int | None = None

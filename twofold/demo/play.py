@@ -111,7 +111,8 @@ def _run(out: Path, recipes: Path, base: Path, which: tuple[str, int], size: Siz
 
 
 def _rows_at(run: Path, step: int) -> list[Row]:
-    lines = (json.loads(line) for line in (run / "samples.jsonl").read_text(encoding="utf-8").splitlines())
+    with (run / "samples.jsonl").open(encoding="utf-8", newline="\n") as file:
+        lines = [json.loads(line) for line in file]
     return [Row(**{k: v for k, v in line.items() if k != "step"}) for line in lines if line["step"] == step]
 
 

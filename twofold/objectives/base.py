@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from twofold.batch import Batch, Outputs
@@ -37,3 +38,14 @@ class Objective(Protocol):
     def requires(self) -> tuple[str, ...]: ...
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss: ...
+
+
+def logps(outputs: Outputs) -> Tensor:
+    """log π [S] per token in float32 at least: summed over a completion, bfloat16 would cost nats."""
+    return outputs.logp_S.to(torch.promote_types(outputs.logp_S.dtype, torch.float32))
+
+
+def logratios(outputs: Outputs, batch: Batch) -> Tensor:
+    """log π − log π_ref [S] per token, before any sum: sums of equal parts cancel exactly."""
+    logp_S = logps(outputs)
+    return logp_S - batch.token_columns["ref_logp"].to(logp_S.dtype)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Batch, Outputs, Role
-from twofold.objectives.base import Term
+from twofold.objectives.base import Term, logps, logratios
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Pairs:
 
     @classmethod
     def of(cls, outputs: Outputs, batch: Batch) -> Pairs:
-        """Differences are taken per token, then summed: sums of equal parts cancel exactly."""
+        """From the chosen and the rejected branch of every group; a group without both raises ValueError."""
         chosen, rejected = batch.of_role(Role.CHOSEN), batch.of_role(Role.REJECTED)
         if not torch.equal(batch.group_B[chosen], batch.group_B[rejected]):
             raise ValueError("every group needs one chosen and one rejected branch")
-        logp_B = batch.sum(outputs.logp_S)
-        logratio_B = batch.sum(outputs.logp_S - batch.token_columns["ref_logp"].to(outputs.logp_S.dtype))
+        logp_B = batch.sum(logps(outputs))
+        logratio_B = batch.sum(logratios(outputs, batch))
         length_B = batch.length_B.to(logp_B.dtype)
         return cls(
             logp_B[chosen], logp_B[rejected], logratio_B[chosen], logratio_B[rejected], length_B[chosen], length_B[rejected]

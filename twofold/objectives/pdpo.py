@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Term, logps, logratios
 from twofold.settings import require, settings
 
 Form = Literal["hinge", "unhinged", "softplus", "squared_hinge"]
@@ -47,7 +47,7 @@ class PDPOGenerator:
         require(self.beta > 0, "beta must be > 0")
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        logratio_B = batch.sum(outputs.logp_S - batch.token_columns["ref_logp"].to(outputs.logp_S.dtype))
+        logratio_B = batch.sum(logratios(outputs, batch))
         truth_B = batch.branch_columns["truth_logratio"].to(logratio_B.dtype)
         length_B = batch.length_B.to(logratio_B.dtype)
         if self.per_token:
@@ -61,7 +61,7 @@ class PDPOGenerator:
             "active": (gap_B > 0).to(gap_B.dtype),
             "draft_reward": draft_reward_B,
             "truth_reward": truth_reward_B,
-            "draft_logp": batch.sum(outputs.logp_S),
+            "draft_logp": batch.sum(logps(outputs)),
             "draft_kl": logratio_B,
             "draft_length": length_B,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Term, logps
 from twofold.settings import settings
 
 
@@ -20,7 +20,8 @@ class SFT:
     requires: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        nll_S, nll_B = -outputs.logp_S, -batch.sum(outputs.logp_S)
+        nll_S = -logps(outputs)
+        nll_B = batch.sum(nll_S)
         term = Term(nll_S, "token") if self.average == "token" else Term(nll_B, "branch")
         metrics = {
             "demonstration_logp": Term(-nll_B.detach(), "branch"),

@@ -105,33 +105,40 @@ FURTHER = (
 )  # fmt: skip
 
 
-def draw(specs: Sequence[Spec], runs: Sequence[RunData], names: Sequence[str]) -> list[Chart]:
-    """The charts of `specs` whose metrics are there; `names` label the runs."""
+def draw(specs: Sequence[Spec], runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) -> list[Chart]:
+    """The charts of `specs` whose metrics are there.
+
+    `labels` hold each run's name and colour name; runs of one colour are seeds of one method, and where a chart has
+    room for one run only, the first of them stands for all.
+    """
+    first = [i for i, (_, look) in enumerate(labels) if look not in [known for _, known in labels[:i]]][:PANELS]
     charts: list[Chart] = []
     for spec in specs:
         if len(spec.curves) > 1:
-            charts += _panels(spec, runs[:PANELS], names)
-        elif chart := _overlay(spec, runs, names):
+            charts += _panels(spec, [runs[i] for i in first], [labels[i][0] for i in first])
+        elif chart := _overlay(spec, runs, labels):
             charts.append(chart)
     return charts
 
 
-def look_of_run(index: int) -> str:
-    """The colour name of a run."""
-    return f"run-{index % 6}"
+def looks(methods: Sequence[int]) -> list[str]:
+    """The colour name of each run, by the method that it belongs to."""
+    order = list(dict.fromkeys(methods))
+    return [f"run-{order.index(method) % 6}" for method in methods]
 
 
-def _overlay(spec: Spec, runs: Sequence[RunData], names: Sequence[str]) -> Chart | None:
+def _overlay(spec: Spec, runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) -> Chart | None:
     """One chart, a line per run."""
-    curve, lines, legend = spec.curves[0], list[Line](), list[tuple[str, str]]()
-    for i, run in enumerate(runs):
-        if line := _line(run, curve, spec, curve.look or look_of_run(i), _points(len(runs))):
+    curve, lines, legend = spec.curves[0], list[Line](), dict[str, str]()
+    for run, (name, look) in zip(runs, labels, strict=True):
+        if line := _line(run, curve, spec, look, _points(len(runs))):
             lines.append(line)
-            legend.append((names[i], line.look))
+            legend.setdefault(look, name)
     if not lines:
         return None
     drawing = svg(lines, _frame(lines, spec))
-    return Chart(spec.title, spec.note, drawing, tuple(legend) if len(runs) > 1 else (), (curve.key,))
+    told = tuple((name, look) for look, name in legend.items())
+    return Chart(spec.title, spec.note, drawing, told if len(runs) > 1 else (), (curve.key,))
 
 
 def _panels(spec: Spec, runs: Sequence[RunData], names: Sequence[str]) -> list[Chart]:

@@ -90,7 +90,7 @@ def findings(runs: Sequence[RunData]) -> list[Finding]:
 
 
 def between(runs: Sequence[RunData]) -> list[str]:
-    """Sentences on the paired tests between at most four trained models, on the metric that leads the page."""
+    """Sentences on the paired tests between up to four trained models, on the metric that leads the page."""
     models = entries([r.results for r in runs])
     trained, metric = {e.label for e in models if e.run is not None}, headline_metric(models)
     if len(trained) > FEW:
@@ -99,9 +99,11 @@ def between(runs: Sequence[RunData]) -> list[str]:
 
 
 def all_tests(runs: Sequence[RunData]) -> list[Comparison]:
-    """The paired tests that the runs hold, and those between runs that their judged samples allow."""
+    """The paired tests that the runs hold, and those between up to four runs that their judged samples allow."""
     tests = comparisons([r.results for r in runs])
     policies = [(e, runs[e.run]) for e in entries([r.results for r in runs]) if e.run is not None]
+    if len(policies) > FEW:
+        return tests
     for i, (a, run_a) in enumerate(policies):
         for b, run_b in policies[i + 1 :]:
             for metric in METRICS:
@@ -137,6 +139,8 @@ def _verdict(test: Comparison | None) -> Verdict:
 def _sentence(c: Comparison) -> str:
     if c.only_b < c.only_a:
         c = Comparison(c.b, c.a, c.metric, c.only_b, c.only_a, c.p_value, c.test)
+    if c.only_b == 0:
+        return f"{c.b} and {c.a} solve exactly the same problems."
     told = f"{c.b} alone solves {c.only_b:,} problems, {c.a} alone {c.only_a:,} (McNemar p = {p_value(c.p_value)}): "
     return told + (f"{c.b} is better." if c.p_value < SIGNIFICANT else "chance alone explains a difference like this.")
 

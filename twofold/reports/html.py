@@ -47,6 +47,7 @@ class Page:
 
     title: str
     runs: list[About]
+    seeds: list[tuple[str, ...]]
     metric: str | None
     findings: list[Finding]
     between: list[str]
@@ -93,16 +94,24 @@ def write_report(runs: Sequence[Path], out: Path, title: str = "") -> Path:
 def render(runs: Sequence[RunData], title: str) -> str:
     """The page as text."""
     template = _environment().get_template("report.html.jinja")
-    return template.render(page=_page(runs, title), verdicts=VERDICTS, limit=TEXT, recipe=RECIPE // max(2, len(runs)))
+    return template.render(
+        page=_page(runs, title),
+        verdicts=VERDICTS,
+        seed_columns=tables.SEED_COLUMNS,
+        limit=TEXT,
+        recipe=RECIPE // max(2, len(runs)),
+    )
 
 
 def _page(runs: Sequence[RunData], title: str) -> Page:
-    names = tables.unique([run.name for run in runs])
+    names, methods = tables.unique([run.name for run in runs]), provenance.methods(runs)
+    labels = list(zip(names, charts.looks(methods), strict=True))
     models = tables.entries([run.results for run in runs])
     metric = headline_metric(models)
     return Page(
         title=title,
-        runs=[_about(run, name, i) for i, (run, name) in enumerate(zip(runs, names, strict=True))],
+        runs=[_about(run, *label) for run, label in zip(runs, labels, strict=True)],
+        seeds=_seeds(runs, methods, metric),
         metric=metric,
         findings=findings(runs),
         between=between(runs),
@@ -111,17 +120,25 @@ def _page(runs: Sequence[RunData], title: str) -> Page:
         tests=all_tests(runs),
         heldout=[(n, k, e) for run, n in zip(runs, names, strict=True) for k, e in run.results.heldout.items()],
         training_end=[(n, tables.watched(run.results)) for run, n in zip(runs, names, strict=True)][:COLUMNS],
-        along=charts.draw(charts.ALONG, runs, names),
-        training=charts.draw(charts.TRAINING, runs, names),
-        further=charts.draw(charts.FURTHER, runs, names),
+        along=charts.draw(charts.ALONG, runs, labels),
+        training=charts.draw(charts.TRAINING, runs, labels),
+        further=charts.draw(charts.FURTHER, runs, labels),
         samples=side_by_side(runs, names, metric or "strict"),
     )
 
 
-def _about(run: RunData, name: str, index: int) -> About:
+def _seeds(runs: Sequence[RunData], methods: Sequence[int], metric: str | None) -> list[tuple[str, ...]]:
+    """Rows of the table over seeds; none where every method ran once."""
+    if len(set(methods)) == len(methods) or metric is None:
+        return []
+    grouped = {m: [run.results for run, own in zip(runs, methods, strict=True) if own == m] for m in methods}
+    return tables.seed_rows({runs[m].name: results for m, results in grouped.items()}, metric)
+
+
+def _about(run: RunData, name: str, look: str) -> About:
     return About(
         name=name,
-        look=charts.look_of_run(index),
+        look=look,
         facts=" · ".join(provenance.facts(run)),
         data=provenance.data_hashes(run),
         machine=provenance.machine(run),
@@ -147,6 +164,7 @@ def _environment() -> Environment:
         "p": tables.p_value,
         "percent": tables.percent,
         "place": _place,
+        "short": provenance.short,
     }
     environment.tests["share"] = _is_share
     return environment

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from twofold.reports.run import RunData
@@ -24,6 +25,18 @@ def kind(run: RunData, key: str) -> str:
     value = run.settings.get(key)
     value = value.get("kind") if isinstance(value, Mapping) else value
     return value if isinstance(value, str) else ""
+
+
+def short(path: str) -> str:
+    """The last two parts of an absolute path; anything else (a hub name, a relative path) as it is."""
+    parts = PurePath(path).parts
+    return "/".join(parts[-2:]) if PurePath(path).is_absolute() and len(parts) > 2 else path
+
+
+def methods(runs: Sequence[RunData]) -> list[int]:
+    """For each run the index of the first run of its method: recipes that differ in nothing but seed and folder."""
+    keys = [_without_seed(run.settings) or repr(i) for i, run in enumerate(runs)]
+    return [keys.index(key) for key in keys]
 
 
 def data_hashes(run: RunData) -> list[tuple[str, str]]:
@@ -46,7 +59,7 @@ def facts(run: RunData) -> list[str]:
     method = " with ".join(dict.fromkeys(k for k in (kind(run, "algorithm"), kind(run, "objective")) if k))
     told = (
         method,
-        f"from {base_model(run)}" if base_model(run) else "",
+        f"from {short(base_model(run))}" if base_model(run) else "",
         f"{run.last_step:,} steps" if run.last_step else "",
         duration(run),
     )
@@ -59,12 +72,17 @@ def machine(run: RunData) -> list[tuple[str, str]]:
     return [(str(k), v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)) for k, v in told]
 
 
+def _without_seed(settings: Mapping[str, Any]) -> str:
+    kept = {k: v for k, v in settings.items() if k not in ("seed", "run")}
+    return json.dumps(kept, sort_keys=True, default=str) if kept else ""
+
+
 def _hashes(value: Any, name: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         digest = value.get("sha256")
         if isinstance(digest, str):
             source = next((value[k] for k in ("source", "file", "path") if isinstance(value.get(k), str)), name)
-            yield str(source), digest
+            yield short(str(source)), digest
         for key, inner in value.items():
             yield from _hashes(inner, str(key))
     elif isinstance(value, list):

@@ -194,7 +194,12 @@ def _parsed(text: str, faults: list[str]) -> dict[str, Any]:
 
 
 def _numbers(line: Mapping[str, Any]) -> Metrics:
-    return {k: float(v) for k, v in line.items() if isinstance(v, int | float)}
+    """The numbers of a line; where all margins are still 0 every pair is tied, and an accuracy would say nothing."""
+    numbers = {k: float(v) for k, v in line.items() if isinstance(v, int | float)}
+    for of in ("", "heldout/"):
+        if numbers.get(f"{of}margin") == 0:
+            numbers.pop(f"{of}accuracy", None)
+    return numbers
 
 
 def _sample(line: Mapping[str, Any]) -> Sample:

@@ -168,7 +168,8 @@ def p_value(p: float) -> str:
 
 def number(value: float) -> str:
     """A figure with about four digits."""
-    return f"{value:,.0f}" if abs(value) >= 10_000 and math.isfinite(value) else f"{value:.4g}"
+    told = f"{value:,.0f}" if abs(value) >= 10_000 and math.isfinite(value) else f"{value:.4g}"
+    return told.replace("-", "−")
 
 
 def is_share(name: str, estimate: Estimate) -> bool:

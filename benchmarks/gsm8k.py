@@ -1,0 +1,85 @@
+"""GSM8K files for the recipes: `python -m benchmarks.gsm8k --better FILE --own FILE --out FILE` makes preference pairs.
+
+A pair is a better answer over the policy's own to the same prompt, whatever its correctness, as PDPO's source made them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from twofold.errors import DataError
+from twofold.evaluation.exact_match import truth
+
+SOLVERS = ("175b_verification", "175b_finetuning", "6b_verification", "6b_finetuning")
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSONL file."""
+    if not path.is_file():
+        raise DataError("no such file", where=str(path))
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+
+
+def write(path: Path, found: Iterable[Mapping[str, Any]]) -> int:
+    """Write JSON lines; how many."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in found]
+    path.write_text("".join(lines), encoding="utf-8")
+    return len(lines)
+
+
+def key(prompt: Any) -> str:
+    return prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True)
+
+
+def pairs(better: Iterable[Mapping[str, Any]], own: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of `better` (prompt and completion or answer) over the first own completion for the prompt that differs."""
+    by_prompt: dict[str, str] = {}
+    for row in own:
+        by_prompt.setdefault(key(row["prompt"]), row["completion"])
+    found: list[dict[str, Any]] = []
+    for row in better:
+        chosen = row.get("completion", row.get("answer"))
+        rejected = by_prompt.get(key(row["prompt"]))
+        if rejected and rejected.strip() and rejected != chosen:
+            found.append({"prompt": row["prompt"], "chosen": chosen, "rejected": rejected})
+    return found
+
+
+def problems(source: Path) -> list[dict[str, str]]:
+    """GSM8K's own rows as prompt (the question and a line break) and answer."""
+    return [{"prompt": f"{row['question']}\n", "answer": row["answer"]} for row in rows(source)]
+
+
+def heldout(source: Path) -> list[dict[str, str]]:
+    """Real correct and wrong solutions of test problems: the ground truth over the strongest solver's wrong one."""
+    found: list[dict[str, str]] = []
+    for row in rows(source):
+        wrong = next((row[s]["solution"] for s in SOLVERS if not row[s]["is_correct"]), None)
+        if wrong is not None:
+            chosen, rejected = (_gsm8k_form(text) for text in (row["ground_truth"], wrong))
+            found.append({"prompt": f"{row['question']}\n", "chosen": chosen, "rejected": rejected})
+    return found
+
+
+def _gsm8k_form(solution: str) -> str:
+    """The solution with its last line as `#### N` where it has one that says `A: N`."""
+    body, _, last = solution.strip().rpartition("\n")
+    return f"{body}\n#### {truth(last)}" if last.startswith("A:") and any(c.isdigit() for c in last) else solution.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--better", type=Path, required=True)
+    parser.add_argument("--own", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    print(f"{given.out}: {write(given.out, pairs(rows(given.better), rows(given.own)))} pairs")
+
+
+if __name__ == "__main__":
+    main()

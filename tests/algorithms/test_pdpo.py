@@ -1,0 +1,285 @@
+"""PDPO as an algorithm: who gets which gradient, what is drawn, kept and weighed; and that it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+from twofold.algorithms.offline import OfflineAlgorithm
+from twofold.algorithms.pdpo import PDPO, PDPOAlgorithm
+from twofold.batch import Branch, Group, Role
+from twofold.data.order import Order
+from twofold.models.packing import Packing
+from twofold.models.policy import Policy
+from twofold.models.reference import live_reference
+from twofold.objectives import DPO
+from twofold.sampling.base import Draft, Sampler, Sampling
+from twofold.sampling.local import LocalSampler
+from twofold.training.columns import providers, with_truth
+from twofold.training.optim import AdamW, make_optimizer
+from twofold.training.step import Part, Round, Step
+
+PACKING = Packing(tokens=60)
+STOP = frozenset({0})
+
+
+@dataclass
+class Scripted:
+    """A sampler that says what it is told to, and remembers what it was asked."""
+
+    drafts: list[list[Draft]]
+    asked: list[tuple[list[Tensor], int, tuple[int, int]]] = field(default_factory=list)
+
+    def sample(self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)) -> list[list[Draft]]:
+        self.asked.append((list(prompts), samples, seed))
+        return [self.drafts[i % len(self.drafts)] for i in range(len(prompts))]
+
+
+def draft(*tokens: int, truncated: bool = False) -> Draft:
+    return Draft(torch.tensor(tokens), torch.zeros(len(tokens)), truncated)
+
+
+def tasks(count: int, seed: int = 7) -> list[Group]:
+    """Problems with a ground truth of three tokens and no branches."""
+    made = tiny.groups(*[(3 + i % 3, 3) for i in range(count)], seed=seed)
+    return [Group(f"task {i}", g.prompt, (), truth=g.branches[0].tokens) for i, g in enumerate(made)]
+
+
+def local(policy: Policy, **sampling: Any) -> LocalSampler:
+    settings = Sampling(**{"max_new_tokens": 12, **sampling})
+    return LocalSampler(policy.model, tiny.tokenizer(), STOP, settings)
+
+
+def algorithm(settings: PDPO, sampler: Sampler, *, steps: int = 20, count: int = 12) -> PDPOAlgorithm:
+    pairs = OfflineAlgorithm(tiny.pairs(10), DPO(beta=0.5), batch_size=4, seed=3)
+    return PDPOAlgorithm(
+        settings, pairs=pairs, tasks=tasks(count), generator=settings.objective(0.5), sampler=sampler, seed=3, steps=steps
+    )
+
+
+def stepper(policy: Policy, rate: float = 1e-3) -> Step:
+    columns = providers(policy, live_reference(policy), PACKING)
+    return Step(policy, make_optimizer(AdamW(learning_rate=rate), policy.trainable()), providers=columns, packing=PACKING)
+
+
+@pytest.mark.parametrize("form", ["hinge", "squared_hinge"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("make", [tiny.policy, tiny.lora_policy], ids=["full", "lora"])
+def test_without_warm_up_the_first_gaps_are_exactly_0_and_so_is_the_gradient(
+    make: Callable[..., Policy], dtype: torch.dtype, form: str
+) -> None:
+    policy = make(dtype=dtype)
+    settings = PDPO(warmup=0, prompts=6, samples=3, form=form, gamma=1.0, drop_truncated=False)
+    made = algorithm(settings, local(policy)).round(0, {})
+    _, generator = made.parts
+    assert sum(len(g.branches) for g in generator.groups) == 18
+    step, before = stepper(policy), tiny.weights(policy)
+    metrics = step(Round(0, [generator], made.figures))
+    assert metrics["gap"] == metrics["active"] == metrics["loss/pdpo"] == metrics["loss"] == 0.0
+    assert metrics["truth_reward"] == metrics["draft_reward"] == metrics["draft_kl"] == metrics["grad_norm"] == 0.0
+    assert metrics["draft_logp"] < -1
+    found = tiny.gradients(policy)
+    assert found.keys() == policy.trainable().keys()
+    assert all(torch.count_nonzero(g) == 0 for g in found.values())
+    assert all(torch.equal(before[n], w) for n, w in tiny.weights(policy).items())
+
+
+def moved(dtype: torch.dtype = torch.float64) -> tuple[Policy, Step]:
+    """A policy that has left its reference, so that gaps are open."""
+    policy = tiny.policy(dtype=dtype)
+    step = stepper(policy)
+    noise = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for p in policy.trainable().values():
+            p.add_(torch.empty_like(p).normal_(0, 0.05, generator=noise))
+    return policy, step
+
+
+def test_no_gradient_reaches_the_ground_truth() -> None:
+    """The gradient is that of the drafts alone: −β/n Σ ∇log π(y) over those whose gap is open, the truth a constant."""
+    policy, step = moved()
+    settings = PDPO(warmup=0, prompts=4, samples=2, drop_truncated=False)
+    _, part = algorithm(settings, local(policy)).round(0, {}).parts
+    groups = step.providers["truth_logratio"](step.providers["ref_logp"](part.groups))
+    assert not any(b.role == Role.TRUTH for g in groups for b in g.branches)
+    truth = [Group(g.name, g.prompt, (Branch(g.truth, Role.TRUTH),)) for g in groups]
+    mine, theirs = policy.logps(truth), step.providers["ref_logp"](truth)
+    step.optimizer = torch.optim.SGD(policy.trainable().values(), lr=0.0)
+    step.clip = None
+    metrics = step(Round(0, [replace(part, weight=1.0)]))
+    found = tiny.gradients(policy)
+    policy.zero_grad()
+    total, open_drafts = torch.zeros((), dtype=torch.float64), 0
+    for group, (logp,), reference in zip(groups, mine, theirs, strict=True):
+        truth_ratio = (logp - reference.branches[0].token_columns["ref_logp"]).sum().item()
+        assert group.branches[0].columns["truth_logratio"] == pytest.approx(truth_ratio, abs=1e-12)
+        logp_B = [x.sum() for x in policy([group])[0].logp_S.split([len(b.tokens) for b in group.branches])]
+        for b, logp in zip(group.branches, logp_B, strict=True):
+            if truth_ratio > (logp.item() - b.token_columns["ref_logp"].sum().item()):
+                total, open_drafts = total - 0.5 * logp / 8, open_drafts + 1
+    total.backward()
+    assert 0 < open_drafts < 8
+    assert metrics["active"] == open_drafts / 8
+    for name, gradient in tiny.gradients(policy).items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-10, atol=1e-12)
+    assert metrics["grad_norm"] > 0.01
+
+
+def test_a_step_of_the_generator_alone_lifts_its_open_drafts() -> None:
+    policy, step = moved()
+    _, part = algorithm(PDPO(warmup=0, prompts=6, drop_truncated=False), local(policy)).round(0, {}).parts
+    before = step.measure([part])
+    step(Round(0, [part]))
+    after = step.measure([part])
+    assert before["active"] > 0
+    assert after["draft_logp"] > before["draft_logp"]
+    assert after["loss/pdpo"] < before["loss/pdpo"]
+
+
+def test_the_truths_columns_by_value() -> None:
+    policy, step = moved()
+    reference = live_reference(tiny.policy())
+    (task, other), branch = tasks(2), Branch(torch.tensor([4, 5]), Role.DRAFT)
+    groups = [replace(task, branches=(branch, branch)), replace(other, branches=(branch,))]
+    found = with_truth(groups, policy, reference, PACKING)
+    for group in found:
+        pair = [Group("t", group.prompt, (Branch(group.truth, Role.TRUTH),))]
+        (((a,),), ((b,),)) = policy.logps(pair), reference.logps(pair, PACKING)
+        for branch in group.branches:
+            assert branch.columns["truth_logratio"] == pytest.approx((a - b).sum().item(), abs=1e-12)
+            assert branch.columns["truth_length"] == 3.0
+    assert found[0].branches[0].columns == found[0].branches[1].columns != found[1].branches[0].columns
+
+
+def names(part: Part) -> list[str]:
+    return [g.name for g in part.groups]
+
+
+@pytest.mark.parametrize("settings", [PDPO(warmup=3, prompts=2), PDPO(warmup=2, schedule="alternate", turns=(2, 1), prompts=2)])
+def test_neither_pairs_nor_tasks_are_skipped_while_the_other_plays(settings: PDPO) -> None:
+    play = algorithm(settings, Scripted([[draft(1, 0)]]))
+    rounds = [play.round(step, {}) for step in range(12)]
+    pairs = [n for r in rounds for p in r.parts if isinstance(p.objective, DPO) for n in names(p)]
+    drafts = [n for r in rounds for p in r.parts if not isinstance(p.objective, DPO) for n in names(p)]
+    order = Order(10, 3)
+    assert pairs == [f"row {i}" for step in range(len(pairs) // 4) for i in order.at(step, 4)]
+    problems = Order(12, 4)
+    assert drafts == [f"task {i}" for step in range(len(drafts) // 2) for i in problems.at(step, 2)]
+    joint = settings.schedule == "joint"
+    assert [len(r.parts) for r in rounds] == ([1] * 3 + [2] * 9 if joint else [1] * 12)
+    assert len(drafts) == (18 if joint else 6)
+
+
+def test_a_round_is_a_pure_function_of_its_step() -> None:
+    policy = tiny.policy(dtype=torch.float32)
+    play = algorithm(PDPO(warmup=0, prompts=3, samples=2), local(policy))
+    once = {step: play.round(step, {}) for step in (0, 1, 2)}
+    for step in (2, 0, 1):
+        again = play.round(step, {})
+        assert again.figures == once[step].figures
+        for a, b in zip(again.parts, once[step].parts, strict=True):
+            assert names(a) == names(b)
+            drawn = [[x.tokens.tolist() for p in (a, b) for g in p.groups for x in g.branches]]
+            half = len(drawn[0]) // 2
+            assert drawn[0][:half] == drawn[0][half:]
+    tokens = [[b.tokens.tolist() for g in once[s].parts[1].groups for b in g.branches] for s in (0, 1)]
+    assert tokens[0] != tokens[1]
+
+
+def test_the_sampler_is_asked_for_the_tasks_prompts_with_seed_and_step() -> None:
+    sampler = Scripted([[draft(1, 0)]])
+    play = algorithm(PDPO(warmup=0, prompts=2, samples=5), sampler)
+    play.round(4, {})
+    ((prompts, samples, seed),) = sampler.asked
+    expected = [play.tasks[i].prompt for i in Order(12, 4).at(4, 2)]
+    assert all(torch.equal(a, b) for a, b in zip(prompts, expected, strict=True))
+    assert (samples, seed) == (5, (3, 4))
+
+
+def test_truncated_drafts_are_dropped_or_kept_as_set() -> None:
+    script = [[draft(1, 0), draft(2, 3, truncated=True)], [draft(4, truncated=True), draft(5, truncated=True)]]
+    parts = {}
+    for drop in (True, False):
+        made = algorithm(PDPO(warmup=0, prompts=2, samples=2, drop_truncated=drop), Scripted(script)).round(0, {})
+        parts[drop] = [[b.tokens.tolist() for b in g.branches] for g in made.parts[1].groups]
+        assert made.figures == {"drafts": 4.0, "kept": 1.0 if drop else 4.0, "truncated": 0.75}
+        assert all(b.role == Role.DRAFT for g in made.parts[1].groups for b in g.branches)
+        assert all(g.truth is not None for g in made.parts[1].groups)
+    assert parts == {True: [[[1, 0]]], False: [[[1, 0], [2, 3]], [[4], [5]]]}
+
+
+def test_a_round_whose_drafts_are_all_truncated_still_discriminates() -> None:
+    script = [[draft(4, 5, truncated=True)]]
+    policy = tiny.policy()
+    made = algorithm(PDPO(warmup=0, prompts=2), Scripted(script)).round(0, {})
+    metrics = stepper(policy)(made)
+    assert metrics["skipped"] == 1.0
+    assert (metrics["kept"], metrics["truncated"]) == (0.0, 1.0)
+    assert metrics["grad_norm"] > 0
+    assert "loss/pdpo" not in metrics
+
+
+def test_gamma_scales_the_generator_and_nothing_else() -> None:
+    found = {}
+    for gamma in (0.0, 0.5, 1.0):
+        policy, step = moved()
+        step.optimizer, step.clip = torch.optim.SGD(policy.trainable().values(), lr=0.0), None
+        settings = PDPO(warmup=0, prompts=4, gamma=gamma, drop_truncated=False)
+        metrics = step(algorithm(settings, local(policy)).round(0, {}))
+        found[gamma] = (metrics, tiny.gradients(policy))
+    for name, d in found[0.0][1].items():
+        whole = found[1.0][1][name]
+        torch.testing.assert_close(found[0.5][1][name], (d + whole) / 2, rtol=1e-9, atol=1e-12)
+    d, g = found[1.0][0]["loss/dpo"], found[1.0][0]["loss/pdpo"]
+    assert g > 0
+    for gamma, (metrics, _) in found.items():
+        assert metrics["loss"] == pytest.approx(d + gamma * g, rel=1e-12)
+        assert (metrics["loss/dpo"], metrics["loss/pdpo"]) == (d, g)
+
+
+def answer(question: int) -> int:
+    return 1 + question % 5
+
+
+def world() -> tuple[list[Group], list[Group]]:
+    """Questions 10 … 39, each answered by one of five tokens and a stop; pairs for two thirds, tasks for the others.
+
+    What is right depends on the question modulo 5, which a table of embeddings can only learn question by question."""
+    pairs, problems = [], []
+    for q in range(10, 40):
+        prompt, right = torch.tensor([50, q]), torch.tensor([answer(q), 0])
+        wrong = torch.tensor([answer(q + 1 + q % 3), 0])
+        if q % 3:
+            pairs.append(Group(f"q{q}", prompt, (Branch(right, Role.CHOSEN), Branch(wrong, Role.REJECTED))))
+        else:
+            problems.append(Group(f"q{q}", prompt, (), truth=right))
+    return pairs, problems
+
+
+def certainty(policy: Policy, groups: list[Group]) -> float:
+    """Mean probability of the first branch, the right answer."""
+    return sum(row[0].sum().exp().item() for row in policy.logps(groups)) / len(groups)
+
+
+def test_pdpo_teaches_a_tiny_transformer() -> None:
+    policy = tiny.policy(dtype=torch.float32)
+    pairs, problems = world()
+    settings = PDPO(warmup=0.1, prompts=4, samples=2, gamma=0.1)
+    play = PDPOAlgorithm(
+        settings, pairs=OfflineAlgorithm(pairs, DPO(beta=0.1), batch_size=10, seed=0), tasks=problems,
+        generator=settings.objective(0.1), sampler=local(policy, max_new_tokens=4), seed=0, steps=60,
+    )  # fmt: skip
+    step, before = stepper(policy, rate=3e-3), certainty(policy, pairs)
+    seen = [step(play.round(s, {})) for s in range(60)]
+    after = step.measure([Part(pairs, DPO(beta=0.1))])
+    assert before < 0.1
+    assert after["accuracy"] == 1.0
+    assert after["loss/dpo"] < 0.3
+    assert sum(m.get("drafts", 0.0) for m in seen) == 54 * 8
+    assert any(m.get("active", 0.0) > 0 for m in seen)

@@ -1,0 +1,56 @@
+"""Who plays in which step."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import PROPERTY
+
+from twofold.algorithms.pdpo import PDPO, Turns
+
+D, G, BOTH = (True, False), (False, True), (True, True)
+
+
+def test_joint_plays_both_after_the_warm_up() -> None:
+    assert [Turns(2).at(s) for s in range(5)] == [D, D, BOTH, BOTH, BOTH]
+    assert [Turns(2).before(s) for s in range(6)] == [(0, 0), (1, 0), (2, 0), (3, 1), (4, 2), (5, 3)]
+
+
+def test_alternate_plays_one_after_the_other() -> None:
+    turns = Turns(1, (2, 1))
+    assert [turns.at(s) for s in range(8)] == [D, D, D, G, D, D, G, D]
+    assert [turns.before(s) for s in range(8)] == [(0, 0), (1, 0), (2, 0), (3, 0), (3, 1), (4, 1), (5, 1), (5, 2)]
+
+
+def test_without_warm_up_both_play_at_once() -> None:
+    assert Turns(0).at(0) == BOTH
+    assert Turns(0, (1, 1)).at(0) == D
+    assert Turns(0, (1, 1)).at(1) == G
+
+
+@PROPERTY
+@given(st.integers(0, 7), st.none() | st.tuples(st.integers(1, 4), st.integers(1, 4)), st.integers(0, 60))
+def test_before_counts_what_at_says(warm: int, cycle: tuple[int, int] | None, step: int) -> None:
+    """Nobody's data is skipped while the other plays, and somebody plays in every step."""
+    turns = Turns(warm, cycle)
+    played = [turns.at(s) for s in range(step)]
+    assert turns.before(step) == (sum(d for d, _ in played), sum(g for _, g in played))
+    assert any(turns.at(step))
+
+
+def test_warm_up_is_a_fraction_below_1_and_steps_from_1_on() -> None:
+    assert [PDPO(warmup=w).warm_steps(60) for w in (0, 0.1, 0.5, 1, 7)] == [0, 6, 30, 1, 7]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("gamma", -0.1), ("prompts", 0), ("samples", 0), ("warmup", -1.0), ("turns", (0, 1)), ("turns", (4, 0))]
+)
+def test_settings_that_cannot_be_meant_are_refused(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=field):
+        PDPO(**{field: value})
+
+
+def test_the_generators_objective_has_the_settings_of_the_algorithm() -> None:
+    objective = PDPO(form="softplus", per_token=True).objective(0.7)
+    assert (objective.beta, objective.form, objective.per_token) == (0.7, "softplus", True)

@@ -1,0 +1,44 @@
+"""A run tells where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from made_up_runs import DIGEST, Make
+
+from twofold.reports.provenance import base_model, command, data_hashes, facts, kind, methods, repeat, short
+from twofold.reports.run import read_run
+
+
+def test_facts_of_a_run(make_run: Make) -> None:
+    run = read_run(make_run("a b", extra={"gap": 0.1}))
+    assert facts(run) == ["pdpo with dpo", "from acme/base-1", "40 steps", "20 s"]
+    assert (kind(run, "algorithm"), kind(run, "objective"), base_model(run)) == ("pdpo", "dpo", "acme/base-1")
+    assert data_hashes(run) == [("pairs.jsonl", DIGEST)]
+    assert command(run) == "twofold train a b.yaml"
+    assert repeat(run) == f"twofold train '{run.path}/resolved.yaml'"
+
+
+def test_a_run_that_tells_nothing_has_no_facts(make_run: Make) -> None:
+    run = replace(read_run(make_run("a")), settings={}, train=(), evaluations=(), timings=())
+    assert facts(run) == []
+    assert kind(replace(run, settings={"algorithm": "pdpo", "model": ["x"]}), "algorithm") == "pdpo"
+    assert base_model(replace(run, settings={"model": ["x"]})) == ""
+
+
+def test_runs_of_one_method_differ_in_seed_and_folder_only(make_run: Make) -> None:
+    gap = {"gap": 0.1}
+    runs = [
+        read_run(path) for path in (make_run("a", extra=gap), make_run("b", seed=1), make_run("c", extra=gap, seed=2))
+    ]
+    assert methods(runs) == [0, 1, 0]
+    assert methods([replace(run, settings={}) for run in runs]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [("/home/me/runs/base", "runs/base"), ("/base", "/base"), ("acme/base-1", "acme/base-1"), ("../a/b/c", "../a/b/c")],
+)
+def test_paths_of_this_machine_are_cut_short(path: str, told: str) -> None:
+    assert short(path) == told
