@@ -86,10 +86,12 @@ def groups(*shapes: tuple[int, ...], seed: int = 0, vocabulary: int = VOCABULARY
     def tokens(n: int) -> Tensor:
         return torch.randint(vocabulary, (n,), generator=noise)
 
-    return [
-        Group(f"row {i}", tokens(prompt), tuple(Branch(tokens(n), r) for n, r in zip(lengths, roles(len(lengths)), strict=True)))
-        for i, (prompt, *lengths) in enumerate(shapes)
-    ]  # fmt: skip
+    made: list[Group] = []
+    for i, (length, *lengths) in enumerate(shapes):
+        prompt = tokens(length)
+        branches = (Branch(tokens(n), role) for n, role in zip(lengths, roles(len(lengths)), strict=True))
+        made.append(Group(f"row {i}", prompt, tuple(branches)))
+    return made
 
 
 def pairs(count: int, seed: int = 0) -> list[Group]:

@@ -44,7 +44,8 @@ def test_warm_up_is_a_fraction_below_1_and_steps_from_1_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("gamma", -0.1), ("prompts", 0), ("samples", 0), ("warmup", -1.0), ("turns", (0, 1)), ("turns", (4, 0))]
+    ("field", "value"),
+    [("gamma", -0.1), ("prompts", 0), ("samples", 0), ("warmup", -1.0), ("turns", (0, 1)), ("turns", (4, 0))],
 )
 def test_settings_that_cannot_be_meant_are_refused(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):

@@ -40,7 +40,9 @@ FAMILIES: dict[str, Callable[[], tr.PreTrainedModel]] = {
     "neox": lambda: build(tr.GPTNeoXForCausalLM, tr.GPTNeoXConfig, num_key_value_heads=4),
 }
 UNSHARED: dict[str, Callable[[], tr.PreTrainedModel]] = {
-    "bloom": lambda: tiny.sharp(tr.BloomForCausalLM(tr.BloomConfig(**tiny.SPECIAL, hidden_size=32, n_layer=2, n_head=4))),
+    "bloom": lambda: tiny.sharp(
+        tr.BloomForCausalLM(tr.BloomConfig(**tiny.SPECIAL, hidden_size=32, n_layer=2, n_head=4))
+    ),
     "mamba": lambda: tiny.sharp(
         tr.MambaForCausalLM(tr.MambaConfig(**tiny.SPECIAL, hidden_size=32, num_hidden_layers=2, state_size=4))
     ),
@@ -50,20 +52,22 @@ UNSHARED: dict[str, Callable[[], tr.PreTrainedModel]] = {
 }
 NORM_CLASSES = ("LlamaRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "MistralRMSNorm", "Gemma2RMSNorm", "Gemma3RMSNorm")
 
-# Three branches and one, one-token branches first, later and everywhere, a prompt of one token, segments beyond the window.
+# Three branches and one; one-token branches first, later, everywhere; a prompt of one token; more than the window.
 GROUPS = tiny.groups((5, 4, 6), (12, 7, 1, 9), (1, 1, 3), (3, 1, 1, 1), (10, 11), (2, 1))
 
 
 def norm(self: Any, hidden: Tensor) -> Tensor:
     """Root-mean-square norm in the input's own precision; Gemma's weight is an offset from 1."""
     gemma = type(self).__name__.startswith("Gemma")
-    scaled = hidden * torch.rsqrt(hidden.square().mean(-1, keepdim=True) + (self.eps if gemma else self.variance_epsilon))
+    scaled = hidden * torch.rsqrt(
+        hidden.square().mean(-1, keepdim=True) + (self.eps if gemma else self.variance_epsilon)
+    )
     return scaled * (1 + self.weight) if gemma else scaled * self.weight
 
 
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> Callable[[nn.Module], None]:
-    """Replaces what transformers computes in float32 whatever the model's precision: norms, and eager attention's softmax."""
+    """Replaces what transformers computes in float32 at any precision: norms, and the softmax of eager attention."""
     softmax = nn.functional.softmax
 
     def wide(x: Tensor, dim: int = -1, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
@@ -89,7 +93,9 @@ def relative(a: Tensor, b: Tensor, floor: float = 0.0) -> float:
     return ((a - b).norm() / b.norm().clamp(min=max(floor, 1e-300))).item()
 
 
-def disagreement(model: tr.PreTrainedModel, *, checkpointing: bool = False, groups: list[Group] = GROUPS) -> tuple[float, float]:
+def disagreement(
+    model: tr.PreTrainedModel, *, checkpointing: bool = False, groups: list[Group] = GROUPS
+) -> tuple[float, float]:
     """Largest relative differences of log-probabilities and, parameter by parameter, of gradients; shared against rows.
 
     A gradient below a thousandth of the whole is measured against that: keys' biases have none but rounding.
@@ -139,13 +145,16 @@ def test_any_window_is_exact(window: int, exact: Callable[[nn.Module], None]) ->
 def test_a_window_is_felt() -> None:
     """Were windows ignored by both ways, the tests above would pass as well."""
     narrow, wide = (
-        Policy(build(tr.MistralForCausalLM, tr.MistralConfig, sliding_window=w).double())(GROUPS)[0].logp_S for w in (4, 64)
+        Policy(build(tr.MistralForCausalLM, tr.MistralConfig, sliding_window=w).double())(GROUPS)[0].logp_S
+        for w in (4, 64)
     )
     assert (narrow - wide).abs().max() > 0.1
 
 
 def test_soft_caps_are_felt() -> None:
-    caps = ({"attn_logit_softcapping": a, "final_logit_softcapping": f} for a, f in ((0.5, 3.0), (50.0, 3.0), (0.5, 30.0)))
+    caps = (
+        {"attn_logit_softcapping": a, "final_logit_softcapping": f} for a, f in ((0.5, 3.0), (50.0, 3.0), (0.5, 30.0))
+    )
     capped, plain, loose = (
         Policy(build(tr.Gemma2ForCausalLM, tr.Gemma2Config, **GEMMA, **c).double())(GROUPS)[0].logp_S for c in caps
     )

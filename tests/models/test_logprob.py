@@ -22,7 +22,8 @@ def inputs(rows: int = 200, *, bias: bool = False, dtype: torch.dtype = torch.fl
     """Hidden states, weight, targets, bias (or None), and a weight per row for the gradient."""
     noise = torch.Generator().manual_seed(rows)
     hidden, weight, offset, grad = (
-        torch.randn(*shape, generator=noise, dtype=torch.float64).to(dtype) for shape in ((rows, 8), (29, 8), (29,), (rows,))
+        torch.randn(*shape, generator=noise, dtype=torch.float64).to(dtype)
+        for shape in ((rows, 8), (29, 8), (29,), (rows,))
     )
     target = torch.randint(29, (rows,), generator=noise)
     leaves = [x.requires_grad_() for x in (hidden, weight, offset)]
@@ -37,7 +38,7 @@ def plain(hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, s
 
 
 def test_sequence_logp_is_the_golden_one() -> None:
-    """The prompt's last position predicts the first completion token, so it is used; the shift drops the last position."""
+    """The prompt's last position predicts the first completion token, so it is used."""
     case, want = given("prim.sequence_logp"), expected("prim.sequence_logp")
     logits = torch.tensor(case["logits_for_positions_0_to_3"], dtype=torch.float64)
     target = torch.tensor(case["input_ids"][1:])
@@ -83,7 +84,7 @@ def test_a_frozen_weight_gets_no_gradient_and_changes_no_other() -> None:
 
 
 def test_bfloat16_gives_float32() -> None:
-    """Logits are wide: the error is that of rounding inputs, which both sides share, not of rounding logits (2⁻⁸ of each)."""
+    """Logits are wide: both sides share the rounding of inputs, and there is no rounding of logits (2⁻⁸ of each)."""
     hidden, weight, target, _, grad = inputs(dtype=torch.bfloat16)
     logp = token_logps(hidden, weight, target)
     wide = plain(hidden.double(), weight.double(), target, None, None)

@@ -70,11 +70,12 @@ def test_every_target_is_scored_from_the_token_before_it(shapes: list[tuple[int,
 
 
 def test_positions_and_rows_by_value() -> None:
-    """Prompt 10 11 12, branches 20 21 22 and 30 (its stop token alone), then a prompt of one token with a branch 50 51."""
+    """Prompt 10 11 12, branches 20 21 22 and 30 (a stop token alone); then a prompt of one token, branch 50 51."""
+    chosen, rejected = Branch(torch.tensor([20, 21, 22]), Role.CHOSEN), Branch(torch.tensor([30]), Role.REJECTED)
     groups = [
-        Group("a", torch.tensor([10, 11, 12]), (Branch(torch.tensor([20, 21, 22]), Role.CHOSEN), Branch(torch.tensor([30]), Role.REJECTED))),
+        Group("a", torch.tensor([10, 11, 12]), (chosen, rejected)),
         Group("b", torch.tensor([40]), (Branch(torch.tensor([50, 51]), Role.DRAFT),)),
-    ]  # fmt: skip
+    ]
     stream = pack(groups)
     assert stream.token_T.tolist() == [[10, 11, 12, 20, 21, 40, 50]]
     assert stream.position_T.tolist() == [[0, 1, 2, 3, 4, 0, 1]]

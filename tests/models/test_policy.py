@@ -23,7 +23,13 @@ DROPOUT = {"attn_pdrop": 0.5, "resid_pdrop": 0.5, "embd_pdrop": 0.5}
 
 def opt() -> tr.PreTrainedModel:
     """Its layers drop out by their own mode, not by a module's."""
-    sizes = {"hidden_size": 32, "ffn_dim": 40, "num_hidden_layers": 2, "num_attention_heads": 4, "word_embed_proj_dim": 32}
+    sizes = {
+        "hidden_size": 32,
+        "ffn_dim": 40,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "word_embed_proj_dim": 32,
+    }
     config = tr.OPTConfig(**tiny.SPECIAL, **sizes, max_position_embeddings=64, dropout=0.5, attention_dropout=0.5)
     return tiny.sharp(tr.OPTForCausalLM(config))
 

@@ -1,4 +1,4 @@
-"""Batches and outputs for objectives, built directly: branches of given sums, or at random for any member of the union."""
+"""Batches and outputs for objectives, built directly: of given sums, or at random for any member of the union."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def total(loss: Loss, whole: Batch) -> Tensor:
     return torch.stack([t.value.sum() * (t.weight / whole.count(t.unit)) for t in loss.terms.values()]).sum()
 
 
-def gradient(objective: Objective, scene: Scene, whole: Batch | None = None, dtype: torch.dtype = torch.float64) -> Tensor:
+def gradient(
+    objective: Objective, scene: Scene, whole: Batch | None = None, dtype: torch.dtype = torch.float64
+) -> Tensor:
     """d total / d log π [S]."""
     said, batch = outputs(scene[1], dtype), Batch.of(scene[0])
     total(objective(said, batch), whole or batch).backward()
@@ -82,7 +84,11 @@ def _scene(made: list[list[tuple[Branch, Tensor]]]) -> Scene:
     return groups, [[logp for _, logp in row] for row in made]
 
 
-SCENES: dict[type, Callable[[int, torch.Generator], Scene]] = {SFT: demonstrations, DPO: preferences, PDPOGenerator: drafts}
+SCENES: dict[type, Callable[[int, torch.Generator], Scene]] = {
+    SFT: demonstrations,
+    DPO: preferences,
+    PDPOGenerator: drafts,
+}
 
 VARIANTS: dict[type, list[Objective]] = {
     SFT: [SFT(), SFT(average="completion")],

@@ -27,7 +27,9 @@ def drafts(logp_Y: Tensor, ref_Y: Tensor, truth: int) -> Batch:
     return Batch.of([group("0", *(branch(Role.DRAFT, r[None], columns) for r in ref_Y))])
 
 
-def expectation(objective: Objective, theta: Tensor, ref_Y: Tensor, truth: int, weight_Y: Tensor | None = None) -> Tensor:
+def expectation(
+    objective: Objective, theta: Tensor, ref_Y: Tensor, truth: int, weight_Y: Tensor | None = None
+) -> Tensor:
     """The loss over drafts drawn from the policy itself (or from `weight_Y`), whose probabilities are held fixed."""
     logp_Y = theta.log_softmax(0)
     loss = objective(Outputs(logp_Y), drafts(logp_Y.detach(), ref_Y, truth))
@@ -36,7 +38,7 @@ def expectation(objective: Objective, theta: Tensor, ref_Y: Tensor, truth: int, 
 
 
 def test_expectation_identities() -> None:
-    """On-policy: the un-hinged form pulls nowhere, the hinge along −β∇P(A), the un-hinged square along β²∇KL(π‖π_ref)."""
+    """On-policy: the un-hinged form pulls nowhere, the hinge along −β∇P(A), its square without hinge along β²∇KL."""
     case, want = given("pdpo.expectation_identities"), expected("pdpo.expectation_identities")
     theta, ref_Y, beta = vector(case["theta"]).requires_grad_(), vector(case["theta_ref"]).log_softmax(0), case["beta"]
     truth = case["gt_index"]
@@ -70,7 +72,7 @@ def test_naive_temperature_bias() -> None:
 
 
 def forces(h: float, q: float, beta: float) -> tuple[float, float]:
-    """Derivatives by h of L_D and of E[L_G] where two answers, the truth with reference probability q, are h nats apart."""
+    """Derivatives by h of L_D and of E[L_G]: two answers h nats apart, the truth with reference probability q."""
     x = torch.tensor(h, dtype=torch.float64, requires_grad=True)
     ref_Y = vector([q, 1 - q]).log()
     logits = torch.stack([ref_Y[0] + x, ref_Y[1]])
@@ -81,7 +83,7 @@ def forces(h: float, q: float, beta: float) -> tuple[float, float]:
 
 
 def test_two_arm_threshold() -> None:
-    """Where the generator's pull stops the discriminator's: γ_pin at the reference, γ_stop anywhere, and a stable point."""
+    """Where the generator stops the discriminator: γ_pin at the reference, γ_stop anywhere, and a stable point."""
     case, want = given("pdpo.two_arm_threshold"), expected("pdpo.two_arm_threshold")
     beta = case["beta"]
 
@@ -95,7 +97,9 @@ def test_two_arm_threshold() -> None:
     assert stops == pytest.approx(want["gamma_stop"], abs=1e-6)
     d, g = forces(1.0, 0.5, beta)
     assert d + g == pytest.approx(want["dLdh_h1_gamma1_q05"], abs=1e-12)
-    stable = brentq(lambda h: sum(f * w for f, w in zip(forces(h, 0.1, beta), (1, 2), strict=True)), 1.0, 2.0, xtol=1e-12)
+    stable = brentq(
+        lambda h: sum(f * w for f, w in zip(forces(h, 0.1, beta), (1, 2), strict=True)), 1.0, 2.0, xtol=1e-12
+    )
     assert stable == pytest.approx(want["stable_h_q01_gamma2"], abs=1e-9)
     assert 1 / (1 + math.exp(-stable) * 9) == pytest.approx(want["stable_p_q01_gamma2"], abs=1e-9)
 

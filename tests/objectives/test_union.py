@@ -61,7 +61,9 @@ def test_splitting_into_micro_batches_changes_no_gradient(
 @EVERY
 @tiny.PROPERTY
 @given(seed=SEEDS, count=st.integers(2, 6), data=st.data())
-def test_permuting_groups_permutes_the_gradient(objective: Objective, seed: int, count: int, data: st.DataObject) -> None:
+def test_permuting_groups_permutes_the_gradient(
+    objective: Objective, seed: int, count: int, data: st.DataObject
+) -> None:
     made = scene(objective, count, seed)
     order = data.draw(st.permutations(range(count)))
     whole, at = gradient(objective, made), offsets(made)
@@ -151,7 +153,7 @@ def test_finite_at_extremes(objective: Objective, size: float, dtype: torch.dtyp
 
 @EVERY
 def test_a_required_column_is_used(objective: Objective) -> None:
-    """Moving what an objective requires moves its loss: nothing is asked for in vain (save lengths under plain sums)."""
+    """Moving what an objective requires moves its loss: nothing is asked for in vain (but lengths under sums)."""
     groups, logps = scene(objective, 6, 4)
     before = total(objective(outputs(logps), Batch.of(groups)), Batch.of(groups)).item()
     for column in objective.requires:

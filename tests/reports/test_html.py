@@ -76,7 +76,7 @@ def test_the_page_of_two_runs_says_what_happened(make_run: Make, tmp_path: Path)
         "PDPO alone solves 10 problems, DPO alone 0 (McNemar p = 0.002): PDPO is better.",
         "held-out preference accuracy 80.0% (71.1 – 86.7%), 50.0% before training",
         "KL of drafts from the reference", "wrong before, right after", "pairs.jsonl", "beta: 0.1",
-        "twofold train PDPO.yaml", "last tenth of training DPO PDPO margin 4 1.516 … 6.484",
+        "twofold train PDPO.yaml", "last steps of training DPO PDPO margin 4 1.52 … 6.48",
     ):  # fmt: skip
         assert said in text
 

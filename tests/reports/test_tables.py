@@ -14,6 +14,7 @@ from twofold.reports.tables import (
     entries,
     interval,
     labels,
+    number,
     p_value,
     percent,
     points,
@@ -44,6 +45,17 @@ def test_shares_and_differences() -> None:
     assert points(-0.021) == "−2.1"
     assert interval(wilson(50, 100)) == "40.4 – 59.6%"
     assert interval(mean_interval([0.1])) == "unbounded"
+    assert interval(mean_interval([0.97, 1.0, 1.0])) == "94.7 – 100.0%"
+
+
+def test_numbers() -> None:
+    assert [number(v) for v in (0.030234, -22.46, 123.4, -12345.6, 1e-7)] == [
+        "0.0302",
+        "−22.5",
+        "123",
+        "−12,346",
+        "1e−07",
+    ]
 
 
 def test_rows_of_one_run() -> None:

@@ -74,7 +74,8 @@ def test_a_schedule_taken_up_anywhere_is_the_same(start: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("learning_rate", 0.0), ("warmup", -1.0), ("weight_decay", -0.1), ("final", 1.5), ("clip", 0.0)]
+    ("field", "value"),
+    [("learning_rate", 0.0), ("warmup", -1.0), ("weight_decay", -0.1), ("final", 1.5), ("clip", 0.0)],
 )
 def test_settings_that_cannot_be_meant_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):

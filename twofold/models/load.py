@@ -161,6 +161,7 @@ def _attach_adapter(model: PreTrainedModel, settings: ModelSettings) -> PeftMode
         config = LoraConfig(
             r=settings.lora.rank, lora_alpha=settings.lora.alpha, target_modules=targets, lora_dropout=0.0,  # type: ignore[arg-type]  # PEFT takes a float
             task_type="CAUSAL_LM",
+            fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in model.modules()),
         )
         adapter = get_peft_model(model, config)
         config.base_model_name_or_path = settings.path

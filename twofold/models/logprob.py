@@ -1,18 +1,22 @@
 """Log-probabilities of chosen tokens from hidden states, without ever holding [S, V] logits.
 
-Rows are scored in chunks; only each row's log-normalizer is kept and the logits are made again in the backward pass. Logits and
-results are float32 (float64 for float64 models), whatever the input: summed over a completion, bfloat16 logits cost half a nat.
+The vocabulary is walked in tiles: small enough for a processor's cache, and each tile's weight gradient is finished before the
+next. Only each row's log-normalizer is kept; the backward pass makes the logits again. Logits and results are float32 (float64
+for float64 models), whatever the input: summed over a completion, bfloat16 logits cost half a nat.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
-_CHUNK_ENTRIES = {"cpu": 2**22, "cuda": 2**28}  # logits held at once
+_TILE = {"cpu": (2048, 1024), "cuda": (8192, 32768)}  # rows, and columns of the vocabulary, whose logits are held at once
 
 
 def token_logps(
@@ -28,20 +32,52 @@ def token_logps(
     return _TokenLogps.apply(hidden_SH, weight_VH, target_S, bias_V, softcap)  # type: ignore[no-any-return]  # torch's apply is untyped
 
 
-def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, softcap: float | None) -> Tensor:
-    wide = torch.promote_types(hidden.dtype, torch.float32)
-    if hidden.is_cuda and hidden.dtype != wide:
-        z = torch.mm(hidden, weight.to(hidden.dtype).t(), out_dtype=wide)
-    else:
-        z = hidden.to(wide) @ weight.to(wide).t()
-    if bias is not None:
-        z += bias.to(wide)
-    return z if softcap is None else (z / softcap).tanh_().mul_(softcap)
+@dataclass(frozen=True)
+class _Tile:
+    """Logits [rows, columns] of one tile, and where the rows' targets stand in it (`inside` tells which do)."""
+
+    rows: slice
+    z: Tensor
+    place: Tensor
+    inside: Tensor
 
 
-def _chunk_rows(hidden: Tensor, vocabulary: int) -> int:
-    entries = _CHUNK_ENTRIES.get(hidden.device.type, _CHUNK_ENTRIES["cuda"])
-    return max(64, entries // vocabulary)
+class _Head:
+    """The head's operands in the dtype of their products, and its logits tile by tile."""
+
+    def __init__(self, hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, softcap: float | None) -> None:
+        self.wide = torch.promote_types(hidden.dtype, torch.float32)
+        self.hidden = hidden if hidden.is_cuda else hidden.to(self.wide)
+        self.weight, self.bias, self.target, self.softcap = weight, bias, target, softcap
+        rows, columns = _TILE.get(hidden.device.type, _TILE["cuda"])
+        self.num_rows = max(1, min(rows, len(hidden)))
+        self.num_columns = max(columns, rows * columns // (2 * self.num_rows))
+        self.scratch = hidden.new_empty(self.num_rows * min(self.num_columns, len(weight)), dtype=self.wide)
+
+    def columns(self) -> Iterator[tuple[slice, Tensor]]:
+        """Stretches of the vocabulary with their weights [columns, H]."""
+        for at in range(0, len(self.weight), self.num_columns):
+            cut = slice(at, min(at + self.num_columns, len(self.weight)))
+            yield cut, self.weight[cut].to(self.hidden.dtype)
+
+    def tiles(self, cut: slice, weight: Tensor) -> Iterator[_Tile]:
+        """Every row's logits over one stretch; a tile is gone when the next is drawn."""
+        for at in range(0, len(self.hidden), self.num_rows):
+            rows = slice(at, min(at + self.num_rows, len(self.hidden)))
+            z = self._product(self.hidden[rows], weight)
+            if self.bias is not None:
+                z += self.bias[cut].to(self.wide)
+            if self.softcap is not None:
+                z.div_(self.softcap).tanh_().mul_(self.softcap)
+            place = self.target[rows, None] - cut.start
+            inside = (place >= 0) & (place < z.shape[1])
+            yield _Tile(rows, z, place.clamp_(0, z.shape[1] - 1), inside)
+
+    def _product(self, hidden: Tensor, weight: Tensor) -> Tensor:
+        if hidden.dtype != self.wide:
+            return torch.mm(hidden, weight.t(), out_dtype=self.wide)
+        size = len(hidden), len(weight)
+        return torch.mm(hidden, weight.t(), out=self.scratch[: size[0] * size[1]].view(size))
 
 
 class _TokenLogps(Function):
@@ -49,62 +85,67 @@ class _TokenLogps(Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, softcap: float | None
     ) -> Tensor:
-        wide = torch.promote_types(hidden.dtype, torch.float32)
-        logp = torch.empty(len(target), dtype=wide, device=hidden.device)
-        normalizer = torch.empty_like(logp)
-        rows = _chunk_rows(hidden, len(weight))
         with torch.autocast(hidden.device.type, enabled=False):
-            for at in range(0, len(target), rows):
-                cut = slice(at, at + rows)
-                z = _logits(hidden[cut], weight, bias, softcap)
-                normalizer[cut] = torch.logsumexp(z, -1)
-                logp[cut] = z.gather(1, target[cut, None]).squeeze(1) - normalizer[cut]
+            head = _Head(hidden, weight, target, bias, softcap)
+            chosen = hidden.new_zeros(len(target), 1, dtype=head.wide)
+            largest, total = torch.full_like(chosen, torch.finfo(head.wide).min), torch.zeros_like(chosen)
+            for cut, stretch in head.columns():
+                for tile in head.tiles(cut, stretch):
+                    before = largest[tile.rows]
+                    chosen[tile.rows] = torch.where(tile.inside, tile.z.gather(1, tile.place), chosen[tile.rows])
+                    now = torch.maximum(before, tile.z.amax(-1, keepdim=True))
+                    total[tile.rows] *= (before - now).exp_()
+                    total[tile.rows] += tile.z.sub_(now).exp_().sum(-1, keepdim=True)
+                    largest[tile.rows] = now
+            normalizer = total.log_().add_(largest)
+            logp = chosen.sub_(normalizer).squeeze(1)
         ctx.save_for_backward(hidden, weight, target, bias, normalizer, logp)
         ctx.softcap = softcap
         return logp
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, Tensor | None, None]:
         hidden, weight, target, bias, normalizer, logp = ctx.saved_tensors
         needs_hidden, needs_weight, _, needs_bias, _ = ctx.needs_input_grad
-        wide = normalizer.dtype
-        d_hidden = torch.empty_like(hidden) if needs_hidden else None
-        d_weight = torch.zeros_like(weight, dtype=wide) if needs_weight else None
-        d_bias = torch.zeros_like(bias, dtype=wide) if needs_bias else None
-        rows = _chunk_rows(hidden, len(weight))
         with torch.autocast(hidden.device.type, enabled=False):
-            for at in range(0, len(target), rows):
-                cut = slice(at, at + rows)
-                dz = _d_logits(ctx, cut, grads[0][cut, None].to(wide))
-                if hidden.is_cuda and hidden.dtype != wide:
-                    dz = dz.to(hidden.dtype)
-                if d_hidden is not None:
-                    d_hidden[cut] = (dz @ weight.to(dz.dtype)).to(hidden.dtype)
+            head = _Head(hidden, weight, target, bias, ctx.softcap)
+            grad = grads[0].to(head.wide).unsqueeze(1)
+            at_target = -torch.expm1(logp).unsqueeze(1) * grad  # 1 − p, which does not cancel
+            d_hidden = torch.zeros_like(hidden, dtype=head.wide) if needs_hidden else None
+            d_weight = torch.empty_like(weight) if needs_weight else None
+            d_bias = torch.empty_like(bias) if needs_bias else None
+            for cut, stretch in head.columns():
+                d_stretch = torch.zeros_like(stretch, dtype=head.wide) if needs_weight else None
+                d_shift = torch.zeros(len(stretch), dtype=head.wide, device=hidden.device) if needs_bias else None
+                for tile in head.tiles(cut, stretch):
+                    rows = tile.rows
+                    dz = _d_logits(tile, normalizer[rows], grad[rows], at_target[rows], ctx.softcap)
+                    dz = dz.to(head.hidden.dtype)
+                    if d_hidden is not None:
+                        _accumulate(d_hidden[rows], dz, stretch)
+                    if d_stretch is not None:
+                        _accumulate(d_stretch, dz.t(), head.hidden[rows])
+                    if d_shift is not None:
+                        d_shift += dz.sum(0, dtype=head.wide)
                 if d_weight is not None:
-                    _accumulate(d_weight, dz, hidden[cut])
+                    d_weight[cut] = d_stretch
                 if d_bias is not None:
-                    d_bias += dz.sum(0, dtype=wide)
-        return (
-            d_hidden,
-            None if d_weight is None else d_weight.to(weight.dtype),
-            None,
-            None if d_bias is None or bias is None else d_bias.to(bias.dtype),
-            None,
-        )
+                    d_bias[cut] = d_shift
+        return None if d_hidden is None else d_hidden.to(hidden.dtype), d_weight, None, d_bias, None
 
 
-def _d_logits(ctx: Any, cut: slice, grad: Tensor) -> Tensor:
-    """grad · (onehot − softmax) for one chunk; the target's entry is −expm1(logp), which does not cancel."""
-    hidden, weight, target, bias, normalizer, logp = ctx.saved_tensors  # in forward's order
-    z = _logits(hidden[cut], weight, bias, ctx.softcap)
-    slope = None if ctx.softcap is None else 1 - (z / ctx.softcap).square()
-    dz = z.sub_(normalizer[cut, None]).exp_().mul_(-grad)
-    dz.scatter_(1, target[cut, None], -torch.expm1(logp[cut, None]) * grad)
+def _d_logits(tile: _Tile, normalizer: Tensor, grad: Tensor, at_target: Tensor, softcap: float | None) -> Tensor:
+    """grad · (onehot − softmax) for one tile, in the place of its logits."""
+    slope = None if softcap is None else 1 - (tile.z / softcap).square()
+    dz = tile.z.sub_(normalizer).exp_().mul_(-grad)
+    dz.scatter_(1, tile.place, torch.where(tile.inside, at_target, dz.gather(1, tile.place)))
     return dz if slope is None else dz.mul_(slope)
 
 
-def _accumulate(total_VH: Tensor, dz: Tensor, hidden: Tensor) -> None:
-    if dz.dtype == total_VH.dtype:
-        total_VH.addmm_(dz.t(), hidden.to(dz.dtype))
+def _accumulate(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a @ b, in the total's precision."""
+    if a.dtype == total.dtype:
+        total.addmm_(a, b)
     else:
-        total_VH += torch.mm(dz.t(), hidden, out_dtype=total_VH.dtype)
+        total += torch.mm(a, b, out_dtype=total.dtype)

@@ -1,7 +1,7 @@
 """The policy: groups in, log-probabilities out, in one `nn.Module.forward` (backbone, gather, head).
 
-Packs share each prompt among its branches where `branch_attention` is exact for the model; a check at construction decides,
-and otherwise every branch is a padded row of its own through the model's stock attention and head.
+Packs share each prompt among its branches where `branch_attention` is exact for the model; a check at construction
+decides, and otherwise every branch is a padded row of its own through the model's stock attention and head.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Policy(nn.Module):
     def _rows(self, groups: Sequence[Group]) -> Tensor:
         """Every branch as a row of its own, right-padded, through the model's stock attention and its own logits.
 
-        No mask: what is causal never sees padding at its right, and a padded query with no key in its window is NaN in float64.
+        No mask: what is causal never sees padding to its right, and a masked query without a key is NaN in float64.
         """
         pairs = [(g.prompt, b.tokens) for g in groups for b in g.branches]
         rows = [torch.cat([prompt, tokens[:-1]]) for prompt, tokens in pairs]
@@ -166,7 +166,7 @@ class Policy(nn.Module):
 
     @contextmanager
     def as_reference(self, adapter: str | None = None) -> Iterator[None]:
-        """The policy without its adapter, or with the frozen one named `adapter`. Gradient flags come back as they were."""
+        """The policy without its adapter, or with the frozen one named `adapter`; gradient flags come back as they were."""
         if self.adapter is None:
             raise ModelError("a policy without an adapter cannot step aside for its reference")
         flags = {n: p.requires_grad for n, p in self.model.named_parameters()}
@@ -196,7 +196,7 @@ def _checkpoint_activations(model: PreTrainedModel) -> None:
 
 
 def _recomputed(layer: nn.Module, call: Callable[..., object], *args: object) -> object:
-    """`call(*args)`, again in the backward pass, both times in evaluation mode: some layers drop out by their own mode."""
+    """`call(*args)`, again in the backward pass, both times in evaluation mode: some layers drop out by their own."""
 
     def still(*args: object) -> object:
         layer.training = False

@@ -13,7 +13,7 @@ from twofold.objectives.base import Term, logps, logratios
 
 @dataclass(frozen=True)
 class Pairs:
-    """Per pair [P] (suffix omitted): sums over the completion of log π and of log π − log π_ref, and lengths in tokens."""
+    """Per pair [P] (suffix omitted): sums over the completion of log π and log π − log π_ref, and lengths in tokens."""
 
     chosen_logp: Tensor
     rejected_logp: Tensor
@@ -32,11 +32,16 @@ class Pairs:
         logratio_B = batch.sum(logratios(outputs, batch))
         length_B = batch.length_B.to(logp_B.dtype)
         return cls(
-            logp_B[chosen], logp_B[rejected], logratio_B[chosen], logratio_B[rejected], length_B[chosen], length_B[rejected]
+            chosen_logp=logp_B[chosen],
+            rejected_logp=logp_B[rejected],
+            chosen_logratio=logratio_B[chosen],
+            rejected_logratio=logratio_B[rejected],
+            chosen_length=length_B[chosen],
+            rejected_length=length_B[rejected],
         )
 
     def metrics(self, beta: float) -> dict[str, Term]:
-        """Implicit rewards β·log-ratio, margin, strict accuracy, DPO's gradient weight σ(−margin), log-probs, lengths."""
+        """Implicit rewards β·log-ratio, margin, strict accuracy, DPO's gradient weight σ(−margin), logps, lengths."""
         margin = (beta * (self.chosen_logratio - self.rejected_logratio)).detach()
         values = {
             "margin": margin,

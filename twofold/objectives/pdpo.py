@@ -1,6 +1,6 @@
-"""The generator of Proximal DPO (Hepan 2024, github.com/newtonysls/PDPO): drafts are pulled up to the ground truth's reward.
+"""The generator of Proximal DPO (Hepan 2024, github.com/newtonysls/PDPO): drafts are pulled up to the truth's reward.
 
-gap = sg[β·log π/π_ref(y_GT)] − β·log π/π_ref(y), y ~ π; only log π(y) carries gradient, and the hinge stops at equality.
+gap = sg[β·log π/π_ref(y_GT)] − β·log π/π_ref(y), y ~ π; only log π(y) carries gradient; the hinge stops at equality.
 No arXiv id exists. Discriminator and schedule are `algorithms/pdpo.py`.
 """
 

@@ -152,7 +152,7 @@ def interval(estimate: Estimate, signed: bool = False) -> str:
         return "unbounded"
     if signed:
         return f"{points(estimate.low)} … {points(estimate.high)}"
-    return f"{100 * estimate.low:.1f} – {100 * estimate.high:.1f}%"
+    return f"{100 * max(0.0, estimate.low):.1f} – {100 * min(1.0, estimate.high):.1f}%"
 
 
 def p_value(p: float) -> str:
@@ -167,8 +167,8 @@ def p_value(p: float) -> str:
 
 
 def number(value: float) -> str:
-    """A figure with about four digits."""
-    told = f"{value:,.0f}" if abs(value) >= 10_000 and math.isfinite(value) else f"{value:.4g}"
+    """A figure with at least three digits."""
+    told = f"{value:,.0f}" if 100 <= abs(value) < math.inf else f"{value:.3g}"
     return told.replace("-", "−")
 
 
