@@ -1,7 +1,7 @@
 """DPO side by side with TRL's DPOTrainer: pairs per processor second, peak memory, and what a larger vocabulary costs.
 
-Same model (Qwen2, 6 layers of 256, random weights), same pairs in the same order, same batches, same AdamW, float32, one
-thread each, no activation checkpointing. Both must compute the same losses, or the comparison is refused.
+Same model (Qwen2, 6 layers of 256, random weights), same pairs in the same order, same batches, same AdamW, float32,
+one thread each, no activation checkpointing. Both must compute the same losses, or the comparison is refused.
 """
 
 from __future__ import annotations
@@ -40,20 +40,16 @@ class Setting:
     data: str
     vocabulary: int
     reference: str
-    steps: int
 
     @property
     def name(self) -> str:
         return f"{self.data}, {self.vocabulary // 1000}k, {self.reference}"
 
 
-SETTINGS = (
-    Setting("GSM8K", 16_000, "live", 2),
-    Setting("GSM8K", 16_000, "cached", 2),
-    Setting("GSM8K", 64_000, "live", 1),
-    Setting("GSM8K", 64_000, "cached", 1),
-    Setting("mixed", 16_000, "live", 2),
-    Setting("mixed", 16_000, "cached", 2),
+SETTINGS = tuple(
+    Setting(data, vocabulary, reference)
+    for data, vocabulary in (("GSM8K", 16_000), ("mixed", 16_000), ("GSM8K", 64_000))
+    for reference in ("live", "cached")
 )
 
 
@@ -94,20 +90,33 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write everything that was measured")
     parser.add_argument("--runs", type=int, default=6, help="paired runs that count (6 give a 96.9%% interval)")
     parser.add_argument("--trl-python", type=Path, help="a Python with TRL 1.16; by default .venv-trl is made")
-    parser.add_argument("--only", default="", help="settings whose name contains this")
+    parser.add_argument("--steps", type=int, default=1, help="optimizer steps per run")
+    parser.add_argument(
+        "--only", default="", help="measure what has this in its name, as in `GSM8K, 16k, live` or `vocabulary`"
+    )
     asked = parser.parse_args()
     peer = asked.trl_python or peer_environment(ROOT / ".venv-trl")
     facts = {"machine": machine(), "versions": versions(sys.executable), "versions_trl": versions(peer)}
     for title, values in facts.items():
         print_facts(title, values)
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), peer, asked.runs)
-        known = [s for s in SETTINGS if asked.only in s.name and bench.has(s.data)]
-        compared = [bench.compare(s) for s in known]
-        print_table(f"DPO, {asked.runs} paired runs, one thread each", [c.row() for c in compared])
+        bench = Bench(Path(folder), peer, asked)
         headline = "GSM8K" if bench.has("GSM8K") else "mixed"
-        margins = {r: bench.vocabulary(headline, r) for r in ("live", "cached")} if not asked.only else {}
-    result = {**summary(compared, margins, headline), **facts, "data": bench.lengths, "model": MODEL, "compared": compared}
+        margins = {r: bench.vocabulary(headline, r) for r in ("live", "cached") if asked.only in f"vocabulary, {r}"}
+        compared: list[Comparison] = []
+        for setting in SETTINGS:
+            if asked.only in setting.name and bench.has(setting.data):
+                compared.append(bench.compare(setting))
+                print_facts("\nmeasured", compared[-1].row())
+    result = {
+        **summary(compared, margins, headline),
+        **facts,
+        "data": bench.lengths,
+        "model": MODEL,
+        "compared": compared,
+    }
+    if compared:
+        print_table(f"DPO, {asked.runs} paired runs, one thread each", [c.row() for c in compared])
     report(result, margins)
     if asked.json:
         write_json(asked.json, result)
@@ -119,7 +128,7 @@ def summary(compared: Sequence[Comparison], margins: dict[str, Median], headline
     return {
         "pairs_per_cpu_second_ratio": {k: c.ratio.value for k, c in first.items()},
         "pairs_per_cpu_second_interval": {k: [c.ratio.low, c.ratio.high] for k, c in first.items()},
-        "peak_memory_ratio": max(c.peak_memory_ratio for c in compared),
+        "peak_memory_ratio": max((c.peak_memory_ratio for c in compared), default=None),
         "vocab_marginal": max((m.value for m in margins.values()), default=None),
         "vocab_marginal_by_reference": margins,
         "headline_data": headline,
@@ -131,12 +140,23 @@ def report(result: dict[str, Any], margins: dict[str, Median]) -> None:
     """The figures beside their targets."""
     intervals = result["pairs_per_cpu_second_interval"]
     rows = [
-        {"figure": f"pairs per CPU second, {k}", "value": f"{v:.2f}", "from": f"{intervals[k][0]:.2f}", "target": f"≥ {TARGETS[k]}"}
+        {
+            "figure": f"pairs per CPU second, {k}",
+            "value": f"{v:.2f}",
+            "from": f"{intervals[k][0]:.2f}",
+            "target": f"≥ {TARGETS[k]}",
+        }
         for k, v in result["pairs_per_cpu_second_ratio"].items()
     ]
-    rows.append({"figure": "peak memory, worst", "value": f"{result['peak_memory_ratio']:.2f}", "from": "", "target": "≤ 0.4"})
+    if (peak := result["peak_memory_ratio"]) is not None:
+        rows.append({"figure": "peak memory, worst", "value": f"{peak:.2f}", "from": "", "target": "≤ 0.4"})
     rows += [
-        {"figure": f"time per further vocabulary, {k}", "value": f"{m.value:.2f}", "from": f"{m.low:.2f}", "target": "≤ 1.3"}
+        {
+            "figure": f"time per further vocabulary, {k}",
+            "value": f"{m.value:.2f}",
+            "from": f"{m.low:.2f}",
+            "target": "≤ 1.3",
+        }
         for k, m in margins.items()
     ]
     print_table("Ratios to TRL, and to the bare matrix products ('from': lower end of the interval)", rows)
@@ -145,13 +165,15 @@ def report(result: dict[str, Any], margins: dict[str, Median]) -> None:
 class Bench:
     """Models and pairs in a scratch folder, made once, and the comparisons on them."""
 
-    def __init__(self, folder: Path, peer: Path, runs: int) -> None:
-        self.folder, self.peer, self.runs = folder, peer, runs
-        num = 8 * max(s.steps for s in SETTINGS) * (runs + WARM_UP)
+    def __init__(self, folder: Path, peer: Path, asked: argparse.Namespace) -> None:
+        self.folder, self.peer, self.steps, self.turns = folder, peer, asked.steps, asked.runs + WARM_UP
+        num = Job.batch_size * self.steps * self.turns
         made = {"mixed": pairs.mixed(num)}
         source = pairs.gsm8k_folder()
         if source is None:
-            print("\n!!! GSM8K IS NOT HERE (set TWOFOLD_SHARED, or put it in ../shared): the synthetic mix alone is measured\n")
+            print(
+                "\n!!! NO GSM8K HERE (set TWOFOLD_SHARED, or put it in ../shared): only the synthetic mix is measured\n"
+            )
         else:
             made["GSM8K"] = pairs.gsm8k(source, num)
         self.lengths = {name: pairs.mean_lengths(found) for name, found in made.items()}
@@ -169,8 +191,8 @@ class Bench:
             pairs=str(self.folder / f"{setting.data}.json"),
             scratch=str(self.folder / setting.name.replace(", ", "-")),
             reference=setting.reference,
-            turns=self.runs + WARM_UP,
-            steps=setting.steps,
+            turns=self.turns,
+            steps=self.steps,
         )
 
     def compare(self, setting: Setting) -> Comparison:
@@ -206,16 +228,14 @@ class Bench:
 
     def vocabulary(self, data: str, reference: str) -> Median:
         """Our further seconds from 16k to 64k tokens, over those of the bare matrix products."""
-        job = self.job(Setting(data, 16_000, reference, 1))
+        job = self.job(Setting(data, 16_000, reference))
         job = replace(job, model=f"{self._model(16_000)}\n{self._model(64_000)}", scratch=f"{job.scratch}-vocabulary")
         with Worker(sys.executable, "vocabulary_worker", job) as worker:
             found = [worker.turn() for _ in range(job.turns)][WARM_UP:]
-        return median_interval(
-            [(t["seconds"][1] - t["seconds"][0]) / (t["bare"][1] - t["bare"][0]) for t in found]
-        )
+        return median_interval([(t["seconds"][1] - t["seconds"][0]) / (t["bare"][1] - t["bare"][0]) for t in found])
 
     def _model(self, vocabulary: int) -> Path:
-        """A folder with random weights and a tokenizer of two tokens: both sides get ids, TRL asks for a padding token."""
+        """A folder with random weights; its tokenizer of two tokens is for TRL, which wants to know the padding."""
         folder = self.folder / f"qwen2-{vocabulary}"
         if not folder.exists():
             import torch
@@ -228,7 +248,9 @@ class Bench:
             special = {"pad_token_id": pairs.PAD, "eos_token_id": pairs.STOP, "bos_token_id": None}
             Qwen2ForCausalLM(Qwen2Config(vocab_size=vocabulary, **MODEL, **special)).save_pretrained(folder)
             words = Tokenizer(models.WordLevel({"<pad>": pairs.PAD, "<stop>": pairs.STOP}, unk_token="<stop>"))
-            PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<stop>").save_pretrained(folder)
+            PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<stop>").save_pretrained(
+                folder
+            )
         return folder
 
 

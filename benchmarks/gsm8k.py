@@ -69,7 +69,9 @@ def heldout(source: Path) -> list[dict[str, str]]:
 def _gsm8k_form(solution: str) -> str:
     """The solution with its last line as `#### N` where it has one that says `A: N`."""
     body, _, last = solution.strip().rpartition("\n")
-    return f"{body}\n#### {truth(last)}" if last.startswith("A:") and any(c.isdigit() for c in last) else solution.strip()
+    return (
+        f"{body}\n#### {truth(last)}" if last.startswith("A:") and any(c.isdigit() for c in last) else solution.strip()
+    )
 
 
 def main() -> None:

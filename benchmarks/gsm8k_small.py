@@ -47,7 +47,8 @@ def make_scratch(folder: Path) -> None:
     bpe.decoder = decoders.ByteLevel()  # type: ignore[assignment]  # likewise
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
-        text, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=["<|end|>", "<|pad|>"], initial_alphabet=alphabet)
+        text,
+        trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=["<|end|>", "<|pad|>"], initial_alphabet=alphabet),
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|end|>", pad_token="<|pad|>")
     torch.manual_seed(0)
@@ -72,7 +73,9 @@ def sample_rejected(model: Path, progress: RichProgress) -> None:
     for at in range(0, len(found), 256):
         part = found[at : at + 256]
         drafts = sampler.sample([encoder.prompt(row["prompt"]) for row in part])
-        own += [{"prompt": r["prompt"], "completion": encoder.text(d.tokens)} for r, (d,) in zip(part, drafts, strict=True)]
+        own += [
+            {"prompt": r["prompt"], "completion": encoder.text(d.tokens)} for r, (d,) in zip(part, drafts, strict=True)
+        ]
         progress.advance("the policy's own answers", len(part))
     progress.end("the policy's own answers")
     number = gsm8k.write(OUT / "data" / "pairs.jsonl", gsm8k.pairs(found, own))
@@ -91,7 +94,9 @@ def run(recipe: str, overrides: list[str], progress: RichProgress) -> dict[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     default = Path(os.environ.get("TWOFOLD_SHARED", "../shared")) / "data" / "gsm8k"
-    parser.add_argument("--data", type=Path, default=default, help="folder with train.jsonl, test.jsonl, example_model_solutions.jsonl")
+    parser.add_argument(
+        "--data", type=Path, default=default, help="folder with train.jsonl, test.jsonl, example_model_solutions.jsonl"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here")
     given = parser.parse_args()
     if not (OUT / "data" / "heldout.jsonl").is_file():

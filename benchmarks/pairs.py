@@ -24,7 +24,7 @@ def gsm8k_folder() -> Path | None:
 
 
 def gsm8k(folder: Path, num: int) -> list[Pair]:
-    """Pairs of a correct and a wrong solution to one problem, in tokens of a vocabulary trained on the training problems."""
+    """Pairs of a correct and a wrong solution to one problem, in a vocabulary trained on the training problems."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -35,7 +35,9 @@ def gsm8k(folder: Path, num: int) -> list[Pair]:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator((f"{row['question']}\n{row['answer']}" for row in _rows(folder / "train.jsonl")), trainer)
+    tokenizer.train_from_iterator(
+        (f"{row['question']}\n{row['answer']}" for row in _rows(folder / "train.jsonl")), trainer
+    )
     found = (pair for row in _rows(folder / "example_model_solutions.jsonl") if (pair := _right_and_wrong(row)))
     chosen = list(found)
     random.Random(0).shuffle(chosen)

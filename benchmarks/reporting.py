@@ -23,7 +23,7 @@ print(json.dumps({"python": platform.python_version()} | {k: have[k] for k in sy
 
 @dataclass(frozen=True)
 class Median:
-    """A median with the interval [low, high] that holds the true one with probability `level`, and what it was taken of."""
+    """A median, the interval [low, high] that holds the true one with probability `level`, and its runs."""
 
     value: float
     low: float
@@ -38,7 +38,7 @@ class Median:
 def median_interval(runs: Sequence[float], level: float = 0.95) -> Median:
     """Median of `runs` with its order-statistic interval: the narrowest symmetric one that reaches `level`.
 
-    It assumes nothing but independence. Below 6 runs even the whole range falls short of 95%; `level` says what it reaches.
+    It assumes independence only. Below 6 runs the whole range falls short of 95%; its `level` says by how much.
     """
     ordered, n = sorted(runs), len(runs)
     for cut in range((n - 1) // 2, -1, -1):
@@ -72,13 +72,15 @@ def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     print(f"\n{title}")
     for line in cells:
-        first, *others = (c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        first, *others = (
+            c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        )
         print("  ".join([first, *others]))
 
 
 def print_facts(title: str, facts: Mapping[str, object]) -> None:
     """One line of named facts."""
-    print(f"{title}: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
+    print(f"{title}: " + ", ".join(f"{name} {_cell(value)}" for name, value in facts.items()), flush=True)
 
 
 def write_json(path: Path, result: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ class Trainer(DPOTrainer):
 
 
 class TakeTurns(TrainerCallback):
-    """Stops between optimizer steps until it is this side's turn; the next batch's collation counts, as it does for us."""
+    """Stops between optimizer steps until it is this side's turn; collating the next batch counts, as for us."""
 
     def __init__(self, trainer: Trainer, job: Job, settings: dict[str, Any]) -> None:
         self.trainer, self.job = trainer, job

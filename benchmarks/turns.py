@@ -1,7 +1,7 @@
 """Two workers take turns: each runs a few steps when told to, and says what they cost.
 
-Only one computes at a time while the other waits for a line on its standard input, so both meet the same machine and its
-drift cancels in the ratio of neighbouring turns. Imported in the peer's environment too: the standard library alone.
+Only one computes at a time while the other waits for a line on its standard input, so both meet the same machine and
+its drift cancels in the ratio of neighbouring turns. The peer's environment imports this: standard library only.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Turns:
 
 
 class Worker:
-    """The benchmark's end of one worker: a module of this package under a Python of its own, one thread, no accelerator."""
+    """The benchmark's end of one worker: a module of this package under some Python, one thread, no accelerator."""
 
     def __init__(self, python: str | Path, module: str, job: Job) -> None:
         self.module, self.log = module, Path(job.scratch) / f"{module}.log"
@@ -114,7 +114,7 @@ class Worker:
 
 
 def peak_bytes() -> int:
-    """Most resident memory this process has held. The kernel's own mark: getrusage inherits the parent's across exec."""
+    """Most resident memory this process has held, by the kernel's mark: getrusage inherits the parent's."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(x for x in status.read_text(encoding="ascii").splitlines() if x.startswith("VmHWM"))

@@ -22,14 +22,14 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 class Products:
-    """The products of one step's head for `num_vocabulary` tokens: logits, logits again in the backward pass, gradients of
-    hidden states and weight, and the reference's logits where it is live. Their results have their memory beforehand."""
+    """The products of one step's head: logits, logits again in the backward pass, gradients of states and weight,
+    and the reference's logits where it is live. The memory of their results is touched beforehand."""
 
     def __init__(self, num_scored: int, num_hidden: int, num_vocabulary: int, *, live: bool) -> None:
         self.hidden_SH = torch.randn(num_scored, num_hidden)
         self.weight_VH = torch.randn(num_vocabulary, num_hidden)
-        self.logits_SV = torch.randn(num_scored, num_vocabulary)
-        self.d_hidden_SH, self.d_weight_VH = torch.empty_like(self.hidden_SH), torch.empty_like(self.weight_VH)
+        self.logits_SV = torch.ones(num_scored, num_vocabulary)
+        self.d_hidden_SH, self.d_weight_VH = torch.ones_like(self.hidden_SH), torch.ones_like(self.weight_VH)
         self.forwards = 3 if live else 2
 
     def __call__(self) -> Tensor:
@@ -40,7 +40,7 @@ class Products:
 
 
 def main(job: Job) -> None:
-    """`job.model` names two folders, the smaller vocabulary first. A turn is one step of each and the products of each."""
+    """`job.model` names two folders, the smaller vocabulary first. A turn is a step and the products of each."""
     torch.set_num_threads(1)
     sides = []
     for model in job.model.split("\n"):
@@ -54,7 +54,6 @@ def main(job: Job) -> None:
             round = algorithm.round(at, {})
             num_scored = sum(len(b.tokens) for g in round.parts[0].groups for b in g.branches)
             products = Products(num_scored, num_hidden, num_vocabulary, live=job.reference == "live")
-            products()
             seconds.append(cpu_seconds(lambda: step(round)))  # noqa: B023  called at once
             bare.append(cpu_seconds(products))
             del products

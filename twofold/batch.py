@@ -1,7 +1,8 @@
 """What flows between the layers: groups of token sequences, and what a model says of them.
 
 Shape suffixes, here and everywhere: T tokens in a pack, S scored tokens, B branches, G groups, H hidden, V vocabulary.
-A *group* is a prompt with its *branches* (completions): a demonstration has one, a pair two, PDPO's generator its drafts.
+A *group* is a prompt with its *branches* (completions): a demonstration has one, a pair two, PDPO's generator its
+drafts.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Group:
-    """A prompt [P] (P ≥ 1) and its branches. `name` is what errors call it; `truth` [n] is the ground truth's tokens."""
+    """A prompt [P] (P ≥ 1) and its branches. `name` is what errors call it; `truth` [n] holds the ground truth."""
 
     name: str
     prompt: Tensor
@@ -88,7 +89,9 @@ class Batch:
         branches = [b for g in groups for b in g.branches]
         group = [i for i, g in enumerate(groups) for _ in g.branches]
         length_B = torch.tensor([len(b.tokens) for b in branches], dtype=torch.int64)
-        shared = [k for k in (branches[0].token_columns if branches else ()) if all(k in b.token_columns for b in branches)]
+        shared = [
+            k for k in (branches[0].token_columns if branches else ()) if all(k in b.token_columns for b in branches)
+        ]
         numbers = [k for k in (branches[0].columns if branches else ()) if all(k in b.columns for b in branches)]
         return cls(
             names=tuple(g.name for g in groups),
@@ -97,7 +100,9 @@ class Batch:
             length_B=length_B.to(device),
             branch_S=torch.repeat_interleave(torch.arange(len(branches)), length_B).to(device),
             token_columns={k: torch.cat([b.token_columns[k] for b in branches]).to(device) for k in shared},
-            branch_columns={k: torch.tensor([b.columns[k] for b in branches], dtype=torch.float64, device=device) for k in numbers},
+            branch_columns={
+                k: torch.tensor([b.columns[k] for b in branches], dtype=torch.float64, device=device) for k in numbers
+            },
         )
 
     @property

@@ -20,7 +20,11 @@ from twofold.config.train import Conduct, train_recipe
 from twofold.demo.build import character_tokenizer
 from twofold.errors import DataError, RecipeError
 
-ROWS = [{"prompt": f"{a}+{b}?", "chosen": f"{a}+{b}={a + b}\n#### {a + b}", "rejected": f"#### {a}"} for a in range(1, 7) for b in range(1, 4)]
+ROWS = [
+    {"prompt": f"{a}+{b}?", "chosen": f"{a}+{b}={a + b}\n#### {a + b}", "rejected": f"#### {a}"}
+    for a in range(1, 7)
+    for b in range(1, 4)
+]
 TASKS = [{"prompt": f"{a}+9?", "answer": f"#### {a + 9}"} for a in range(1, 5)]
 
 
@@ -99,7 +103,9 @@ def test_five_lines_of_python_with_an_objective_of_ones_own(tmp_path: Path, base
         def __call__(self, outputs: twofold.Outputs, batch: twofold.Batch) -> twofold.Loss:
             logp_B = batch.sum(outputs.logp_S)
             margin = logp_B[0::2] - logp_B[1::2]
-            return twofold.Loss({"mine": twofold.Term(-margin, "pair")}, {"my_margin": twofold.Term(margin.detach(), "pair")})
+            return twofold.Loss(
+                {"mine": twofold.Term(-margin, "pair")}, {"my_margin": twofold.Term(margin.detach(), "pair")}
+            )
 
     rows = [
         twofold.Pair(r["prompt"], r["chosen"], r["rejected"], twofold.Source("mine", i)) for i, r in enumerate(ROWS, 1)

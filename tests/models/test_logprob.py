@@ -49,11 +49,13 @@ def test_sequence_logp_is_the_golden_one() -> None:
     assert scored.mean().item() == pytest.approx(want["logp_avg"], abs=1e-12)
 
 
-@pytest.mark.parametrize("many_chunks", [False, True])
+@pytest.mark.parametrize("tile", [None, (64, 10), (7, 1), (1000, 4)], ids=str)
 @pytest.mark.parametrize("case", CASES)
-def test_equals_log_softmax_in_float64(case: str, many_chunks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if many_chunks:
-        monkeypatch.setattr(logprob, "_CHUNK_ENTRIES", {"cpu": 1, "cuda": 1})
+def test_equals_log_softmax_in_float64(
+    case: str, tile: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if tile:
+        monkeypatch.setattr(logprob, "TILE", {"cpu": tile, "cuda": tile})
     with_bias, softcap = CASES[case]
     hidden, weight, target, bias, grad = inputs(bias=with_bias)
     leaves = [x for x in (hidden, weight, bias) if x is not None]
@@ -101,7 +103,20 @@ def test_the_gradient_of_a_near_certain_token_is_not_lost() -> None:
     """log p = −log(1 + e⁻⁴⁰), whose derivative by its logit is e⁻⁴⁰ ≈ 4.2e-18: 1 − softmax would give 0."""
     hidden = torch.tensor([[40.0, 0.0]], dtype=torch.float64, requires_grad=True)
     token_logps(hidden, torch.eye(2, dtype=torch.float64), torch.tensor([0])).sum().backward()
-    assert hidden.grad[0, 1].item() == pytest.approx(-4.248354255291589e-18, rel=1e-9)
+    assert hidden.grad[0].tolist() == pytest.approx([4.248354255291589e-18, -4.248354255291589e-18], rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize("size", [1e3, -1e3])
+def test_large_logits_in_many_tiles_stay_exact(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest logit comes first or last, by thousands: exp of any but the running difference would overflow."""
+    monkeypatch.setattr(logprob, "TILE", {"cpu": (2, 3), "cuda": (2, 3)})
+    logits = (size * torch.arange(11, dtype=torch.float32) + torch.linspace(0, 5, 5)[:, None]).requires_grad_()
+    target = torch.tensor([0, 10, 5, 9, 1])
+    logp = token_logps(logits, torch.eye(11), target)
+    expected = logits.double().log_softmax(-1).gather(1, target[:, None]).squeeze(1)
+    torch.testing.assert_close(logp.double(), expected, rtol=1e-6, atol=1e-6)
+    (grad,) = torch.autograd.grad(logp.sum(), logits)
+    torch.testing.assert_close(grad, torch.autograd.grad(expected.sum(), logits)[0], rtol=1e-6, atol=1e-6)
 
 
 def test_no_rows_give_no_values() -> None:

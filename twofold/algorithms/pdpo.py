@@ -31,7 +31,7 @@ class PDPO:
     samples: int = 1
     """Drafts per prompt."""
     warmup: float = 0.1
-    """Steps (≥ 1) or fraction of all steps (< 1) with the discriminator alone: before, implicit rewards mean nothing."""
+    """Steps (≥ 1) or fraction of all steps (< 1) with the discriminator alone: at first implicit rewards say nothing."""
     schedule: Literal["joint", "alternate"] = "joint"
     """joint plays both parts in every step; alternate plays one after the other."""
     turns: tuple[int, int] = (4, 1)
@@ -110,7 +110,9 @@ class PDPOAlgorithm:
         if generates:
             tasks = [self.tasks[i] for i in self.order.at(generated, self.settings.prompts)]
             drafts, figures = self.draft(tasks, step)
-            parts.append(Part(drafts, self.generator, self.settings.gamma))  # the ground truth's reward: a column, provided
+            parts.append(
+                Part(drafts, self.generator, self.settings.gamma)
+            )  # the ground truth's reward: a column, provided
         return Round(step, parts, figures)
 
     def draft(self, tasks: Sequence[Group], step: int) -> tuple[list[Group], dict[str, float]]:

@@ -52,23 +52,10 @@ def check(
 
 def _encoder(model: str, max_length: int) -> Encoder:
     from twofold.data.tokenize import Encoder, TokenizeSettings
-    from twofold.models.load import load_tokenizer
+    from twofold.models.load import load_stop_tokens, load_tokenizer
 
     tokenizer = load_tokenizer(model)
-    own: Any = tokenizer.eos_token_id
-    stop_tokens = frozenset(int(token) for token in (own, *_named_stops(model)) if token is not None)
-    return Encoder(tokenizer, stop_tokens, TokenizeSettings(max_length=max_length))
-
-
-def _named_stops(model: str) -> list[Any]:
-    """What the generation config says ends a completion, where the model has one."""
-    from transformers import GenerationConfig
-
-    try:
-        named = GenerationConfig.from_pretrained(model).eos_token_id
-    except OSError:
-        return []
-    return named if isinstance(named, list) else [named]
+    return Encoder(tokenizer, load_stop_tokens(model, tokenizer), TokenizeSettings(max_length=max_length))
 
 
 def _object(report: Report) -> dict[str, Any]:

@@ -6,13 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, cast
 
 from twofold.algorithms import PDPO, OfflineAlgorithm, PDPOAlgorithm
 from twofold.batch import Group
-from twofold.config.load import dump
+from twofold.config.load import plain
 from twofold.config.schema import Recipe, Share
 from twofold.data.formats import Table, read
 from twofold.data.split import refuse_overlap, split_by_prompt
@@ -93,7 +91,7 @@ def _as_trained(record: Record, objective: Objective) -> Record:
         return Demonstration(record.prompt, record.chosen if isinstance(record, Pair) else record.answer, record.source)
     if not isinstance(record, Pair):
         raise DataError(
-            f"objective {getattr(objective, 'kind', type(objective).__name__)} learns from pairs, this row has no rejected",
+            f"{type(objective).__name__} learns from pairs, and this row has no rejected completion",
             where=str(record.source),
             remedy="bring prompt, chosen and rejected, or set objective.kind=sft",
         )
@@ -126,7 +124,7 @@ class Assembly:
 
     def identity(self) -> dict[str, Any]:
         """What must be the same when the run is resumed."""
-        settings = _flat(yaml.safe_load(dump(self.recipe)))
+        settings = _flat(plain(self.recipe))
         for free in ("run", "training.keep", "training.checkpoint_every", "reference.cache"):
             settings.pop(free, None)
         rows = {f"data ({name})": _digest(groups) for name, groups in self.groups.items() if groups}
@@ -214,15 +212,21 @@ def _heldout(step: Step, groups: list[Group], objective: Objective) -> Evaluatio
     return Evaluation({**{f"heldout/{k}": v for k, v in figures.items()}, "heldout/n": float(len(groups))})
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def _flat(tree: object, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
     if not isinstance(tree, Mapping):
         return {prefix: tree}
-    return {k: v for name, sub in tree.items() for k, v in _flat(sub, f"{prefix}.{name}" if prefix else name).items()}
+    branches = cast("Mapping[str, object]", tree).items()
+    return {k: v for name, sub in branches for k, v in _flat(sub, f"{prefix}.{name}" if prefix else name).items()}
 
 
 def _digest(groups: Sequence[Group]) -> str:
     digest = hashlib.sha256()
     for group in groups:
-        for tokens in (group.prompt, *(b.tokens for b in group.branches), *([] if group.truth is None else [group.truth])):
+        for tokens in (
+            group.prompt,
+            *(b.tokens for b in group.branches),
+            *([] if group.truth is None else [group.truth]),
+        ):
             digest.update(len(tokens).to_bytes(8, "little") + tokens.numpy().tobytes())
     return digest.hexdigest()[:16]

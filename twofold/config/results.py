@@ -11,6 +11,7 @@ from twofold.evaluation.exact_match import ExactMatch, Metric, Row, compare, sum
 from twofold.statistics import Estimate, mean_interval, wilson
 
 METRICS: tuple[Metric, ...] = ("strict", "flexible")
+_UNWATCHED = ("kind", "step", "learning_rate", "drafts", "kept")
 _ROW = ("name", "prompt", "completion", "answer", "strict", "flexible", "truncated")
 
 
@@ -27,8 +28,8 @@ def results(run: Path, *, name: str, command: str, final_step: int, warnings: Se
         found["comparisons"] = [
             {"a": "base", "b": "policy", "metric": m, **compare(base, policy, m).as_dict()} for m in METRICS
         ]
-    evaluation = next((e for e in reversed(lines) if e["kind"] == "evaluation" and e["step"] == final_step), {})
-    found["heldout"] = {k: v.as_dict() for k, v in _heldout(evaluation).items()}
+    judged = [line for line in lines if line["kind"] == "evaluation" and line["step"] == final_step]
+    found["heldout"] = {k: v.as_dict() for k, v in _heldout(judged[-1]).items()} if judged else {}
     found["training"] = _training([line for line in lines if line["kind"] == "train"])
     found["warnings"] = list(warnings)
     return found
@@ -42,10 +43,10 @@ def _heldout(evaluation: Mapping[str, Any]) -> dict[str, Estimate]:
 
 
 def _training(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over the last tenth of the steps (at least ten where there are) of what one watches; intervals over steps."""
+    """Means over the last tenth of the steps (at least ten where there are) of what one watches."""
     last = lines[-max(10, len(lines) // 10) :]
-    names = [k for k in (last[-1] if last else {}) if k not in ("kind", "step", "learning_rate", "drafts", "kept")]
-    columns = {k: [line[k] for line in last if k in line] for k in names}
+    names: list[str] = [k for line in last[-1:] for k in line if k not in _UNWATCHED]
+    columns: dict[str, list[float]] = {k: [line[k] for line in last if k in line] for k in names}
     return {k: mean_interval(v).as_dict() for k, v in columns.items() if len(v) > 1}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import version
@@ -19,7 +18,7 @@ from twofold.config.assemble import Assembly, Records, read_records
 from twofold.config.load import Document, dump, validate
 from twofold.config.results import results
 from twofold.config.schema import Recipe
-from twofold.models.load import Loaded, hold, load_policy, resolve_device, resolve_precision
+from twofold.models.load import Loaded, hold, load_policy, resolve_device, resolve_precision, save_policy
 from twofold.models.policy import Policy
 from twofold.objectives import AnyObjective
 from twofold.objectives.base import Objective
@@ -61,9 +60,9 @@ class Conduct:
 
 
 def train_recipe(recipe: Recipe, conduct: Conduct | None = None) -> Trained:
-    """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for what users can mend."""
+    """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for users' mistakes."""
     records = read_records(recipe, recipe.objective)
-    return _train(recipe, recipe.objective, records, load_policy(recipe.model), conduct or Conduct())
+    return _train(recipe, recipe.objective, records, load_policy(recipe.model, recipe.seed), conduct or Conduct())
 
 
 def train(
@@ -78,8 +77,8 @@ def train(
 ) -> Trained:
     """Align `model` (folder, hub name, or model with its tokenizer) with `data` (file, hub name, or records).
 
-    `objective` is one of twofold's or any object that fits `twofold.Objective`; it defaults to DPO. `sections` are the other
-    sections of a recipe as mappings or settings: `optimizer={"learning_rate": 5e-6}`. Returns the trained policy.
+    `objective` is one of twofold's or any object that fits `twofold.Objective`; it defaults to DPO. `sections` are the
+    other sections of a recipe as mappings or settings: `optimizer={"learning_rate": 5e-6}`.
     """
     given: dict[str, Any] = {**sections, "run": run}
     path = model if isinstance(model, str) else model[0].config.name_or_path or IN_MEMORY
@@ -88,10 +87,10 @@ def train(
     if isinstance(objective, get_args(AnyObjective)):
         given["objective"] = objective
     recipe = validate(Recipe, Document("train()", given, {}))
-    objective = objective or recipe.objective
-    held = load_policy(recipe.model) if isinstance(model, str) else hold(recipe.model, *model)
-    records = read_records(recipe, objective, None if isinstance(data, str) else data)
-    return _train(recipe, objective, records, held, conduct or Conduct())
+    held = load_policy(recipe.model, recipe.seed) if isinstance(model, str) else hold(recipe.model, *model, recipe.seed)
+    chosen = recipe.objective if objective is None else objective
+    records = read_records(recipe, chosen, None if isinstance(data, str) else data)
+    return _train(recipe, chosen, records, held, conduct or Conduct())
 
 
 def _mapping(section: Any) -> dict[str, Any]:
@@ -114,27 +113,13 @@ def _train(
     outcome = loop.train(resume=conduct.resume, stop=conduct.stop)
     found: dict[str, Any] = {}
     if not outcome.stopped:
-        save_model(assembly, run / "model")
+        save_policy(policy, loaded.tokenizer, run / "model")
         final = outcome.step if outcome.best_step is None else outcome.best_step
         found = results(run, name=run.name, command=conduct.command, final_step=final, warnings=outcome.warnings)
         _write(run / "results.json", found)
         write_card(run)
         write_report([run], run / "report.html")
     return Trained(run, policy, loaded.tokenizer, outcome, found)
-
-
-def save_model(assembly: Assembly, folder: Path) -> None:
-    """The policy as a Hugging Face folder (or PEFT adapter) with its tokenizer, written whole or not at all."""
-    temporary = folder.with_name(f"{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    policy = assembly.policy
-    if policy.adapter is not None:
-        policy.adapter.save_pretrained(str(temporary), selected_adapters=["default"])
-    else:
-        policy.model.save_pretrained(temporary)
-    assembly.loaded.tokenizer.save_pretrained(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
 
 
 def _describe(run: Path, recipe: Recipe, conduct: Conduct, assembly: Assembly) -> None:

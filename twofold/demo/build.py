@@ -33,7 +33,7 @@ PAD, BOS, EOS, _ = range(len(SPECIAL))
 class BaseSettings:
     """How the embedded base model is trained."""
 
-    steps: int = 3600
+    steps: int = 1400
     rows: int = 32
     """Problems per step, each with both of its answers, weighted as often as each is given."""
     learning_rate: float = 2e-3

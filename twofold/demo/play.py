@@ -135,7 +135,9 @@ def _table_of_one(base: list[Row], methods: Mapping[str, list[Row]], report: Pat
             "–" if name in (other, "base") else _told(mcnemar(_right(models[other]), _right(found)))
             for other in ("base", "dpo")
         ]
-        rows.append((NAMES[name], str(estimate.n), f"{estimate.value:.1%}", f"{estimate.low:.1%} – {estimate.high:.1%}", *tests))
+        rows.append(
+            (NAMES[name], str(estimate.n), f"{estimate.value:.1%}", f"{estimate.low:.1%} – {estimate.high:.1%}", *tests)
+        )
     note = "Exact match in the form `#### N`, greedy; one seed. `twofold demo --seeds 5` tells how much a seed matters."
     return Played(("model", "n", "accuracy", "95% interval", "p against base", "p against DPO"), rows, note, report)
 
@@ -157,6 +159,8 @@ def _table_of_seeds(base: list[Row], methods: Mapping[str, list[list[Row]]], rep
         mean = sum(shares) / len(shares)
         spread = f"{min(shares):.1%} – {max(shares):.1%}"
         rows.append((NAMES[method], str(len(found)), f"{mean:.1%}", spread, *told, *["–"] * (2 - len(told))))
-    note = f"Exact match on {len(base)} problems, greedy. Differences in points, with a bootstrap over seeds and problems."
+    note = (
+        f"Exact match on {len(base)} problems, greedy. Differences in points, with a bootstrap over seeds and problems."
+    )
     columns = ("model", "seeds", "accuracy", "lowest – highest seed", "against base", "against DPO")
     return Played(columns, rows, note, report)

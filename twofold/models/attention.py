@@ -1,7 +1,7 @@
 """Branch attention: every branch of a pack attends to its own prompt and to itself, and to nothing else.
 
 One function stands in for a transformers model's attention while the model runs over a pack (`packing.Layout`).
-On CUDA it is one variable-length call over gathered keys and values; elsewhere segments of similar length share one call.
+On CUDA it is one variable-length call over gathered keys and values; elsewhere segments of similar length share a call.
 A sliding window is exact because each segment is contiguous in position; soft-capping is applied to the scores.
 What it does not implement it refuses, and the policy then runs unshared rows (`policy.py`).
 """
@@ -11,14 +11,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
 from transformers import AttentionInterface, PreTrainedModel
 
-from twofold.models.packing import Bucket, Layout
+from twofold.models.packing import Layout, Route
 
 NAME = "twofold_branches"
 
@@ -51,8 +54,7 @@ def branch_attention(
         out = _varlen(q, k, v, layout, scale, window)
     else:
         cap = float(softcap) if softcap else None  # type: ignore[arg-type]  # likewise a float
-        parts = [_bucket(q, k, v, b, b.mask(window), scale, cap) for b in layout.buckets]
-        out = torch.cat(parts).index_select(0, layout.inverse_T)
+        out = _bucketed(q, k, v, layout, _Scores(scale, cap, window))
     return out.unsqueeze(0), None
 
 
@@ -66,27 +68,79 @@ def _refuse_unknown(module: nn.Module, mask: Tensor | None, asked: dict[str, obj
         raise UnsupportedAttention(f"the attention is asked for {', '.join(sorted(unknown))}")
 
 
-def _bucket(q: Tensor, k: Tensor, v: Tensor, b: Bucket, mask: Tensor | None, scale: float, softcap: float | None) -> Tensor:
-    """Outputs [tokens, heads, d] of one bucket of segments, in the bucket's order."""
-    queries = b.pick(q, b.query_NQ).transpose(1, 2)
-    keys, values = (b.pick(x, b.key_NK).transpose(1, 2) for x in (k, v))
-    short = queries.dtype == torch.bfloat16 and keys.shape[2] <= _EAGER_BELOW and not queries.is_cuda
-    if softcap is not None or short:
-        out = _plain(queries, keys, values, mask, scale, softcap)
-    else:
-        gqa = queries.shape[1] != keys.shape[1]
-        out = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=gqa
-        )
-    return out.transpose(1, 2)[b.valid_NQ] if len(b.query_NQ) > 1 else out[0].transpose(0, 1)
+class _ToBuckets(Function):
+    """Stream rows [T, …] as padded rows [M, …]. The gradient gathers too; autograd's own would scatter into zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, stream: Tensor, route: Route) -> Tensor:
+        ctx.route = route
+        return stream.index_select(0, route.take_M)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        route = ctx.route
+        total = grads[0].index_select(0, route.home_T)
+        if route.guest is not None:
+            to, away = route.guest
+            total = total.index_add(0, to, grads[0].index_select(0, away))
+        return total, None
 
 
-def _plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, softcap: float | None) -> Tensor:
+class _FromBuckets(Function):
+    """Padded rows [M, …] back in the order of the stream, [T, …]; padding gets no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, route: Route) -> Tensor:
+        ctx.route = route
+        return padded.index_select(0, route.home_T)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        route = ctx.route
+        return grads[0].index_select(0, route.take_M).index_fill(0, route.padding, 0.0), None
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """How scores are made of queries and keys."""
+
+    scale: float
+    softcap: float | None
+    window: int | None
+
+
+def _bucketed(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scores: _Scores) -> Tensor:
+    """Outputs [T, heads, d], one call per bucket of segments."""
+    queries = _ToBuckets.apply(q, layout.query_route)
+    keys, values = (_ToBuckets.apply(x, layout.key_route) for x in (k, v))
+    num_q = [b.query_position_NQ.numel() for b in layout.buckets]
+    num_k = [b.key_position_NK.numel() for b in layout.buckets]
+    parts = []
+    for bucket, *rows in zip(layout.buckets, queries.split(num_q), keys.split(num_k), values.split(num_k), strict=True):
+        size = len(bucket.query_position_NQ)
+        q, k, v = (x.unflatten(0, (size, -1)).transpose(1, 2) for x in rows)
+        out = _attend(q, k, v, bucket.mask(scores.window), scores)
+        parts.append(out.transpose(1, 2).flatten(0, 1))
+    return _FromBuckets.apply(torch.cat(parts), layout.query_route)  # type: ignore[no-any-return]  # apply is untyped
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scores: _Scores) -> Tensor:
+    """Outputs [N, heads, Q, d] of N segments; no `mask` means plain causality."""
+    short = q.dtype == torch.bfloat16 and k.shape[2] <= _EAGER_BELOW and not q.is_cuda
+    if scores.softcap is not None or short:
+        return _plain(q, k, v, mask, scores)
+    gqa = q.shape[1] != k.shape[1]
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=mask is None, scale=scores.scale, enable_gqa=gqa
+    )
+
+
+def _plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scores: _Scores) -> Tensor:
     groups = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-    score = (q @ k.transpose(2, 3)) * scale
-    if softcap is not None:
-        score = torch.tanh(score / softcap) * softcap
+    score = (q @ k.transpose(2, 3)) * scores.scale
+    if scores.softcap is not None:
+        score = torch.tanh(score / scores.softcap) * scores.softcap
     if mask is None:
         mask = torch.ones(score.shape[-2:], dtype=torch.bool, device=score.device).tril()
     score = score.masked_fill(~mask, torch.finfo(score.dtype).min)
@@ -140,7 +194,7 @@ def stock_name(model: PreTrainedModel) -> str:
 
 @contextmanager
 def stock_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Run `model` with its stock attention: padded rows, key-value caches. Without gradient, or recomputation would miss it."""
+    """Run `model` with its stock attention: padded rows, key-value caches. No gradient: recomputation would miss it."""
     before = model.config._attn_implementation
     set_attention(model, stock_name(model))
     try:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from twofold.errors import ModelError
 from twofold.models.policy import Policy, Sharing
@@ -73,7 +80,7 @@ def resolve_device(device: str) -> str:
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """`auto` becomes bfloat16 on GPUs that compute in it, float32 elsewhere (on a CPU packs of small models gain nothing)."""
+    """`auto` becomes bfloat16 on GPUs that compute in it, float32 elsewhere (small packs on a CPU gain nothing)."""
     if precision != "auto":
         return precision
     fast = device == "cuda" and torch.cuda.get_device_capability()[0] >= 8
@@ -85,7 +92,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
     try:
         return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(_first_line(error), where=path, remedy=_local_remedy(path)) from error
+        raise ModelError(first_line(error), where=path, remedy=_local_remedy(path)) from error
 
 
 def load_model(settings: ModelSettings) -> Loaded:
@@ -105,21 +112,21 @@ def load_model(settings: ModelSettings) -> Loaded:
     model = _weights(base, settings.revision, dtype).to(device)  # type: ignore[arg-type]  # a device name
     if adapter is not None:
         model = _merged(model, adapter)
-    return Loaded(model, tokenizer, stop_tokens(model, tokenizer))
+    return Loaded(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
 
 
-def load_policy(settings: ModelSettings) -> tuple[Policy, Loaded]:
-    """The policy that training moves, with an adapter if asked, and what it was made from."""
+def load_policy(settings: ModelSettings, seed: int = 0) -> tuple[Policy, Loaded]:
+    """The policy that training moves, an adapter drawn from `seed` if one is asked for, and what it was made from."""
     loaded = load_model(settings)
-    return hold(settings, loaded.model, loaded.tokenizer)
+    return hold(settings, loaded.model, loaded.tokenizer, seed)
 
 
 def hold(
-    settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0
 ) -> tuple[Policy, Loaded]:
     """As `load_policy`, of a model that is in memory already; it is trained in place."""
-    loaded = Loaded(model, tokenizer, stop_tokens(model, tokenizer))
-    adapter = _attach_adapter(model, settings)
+    loaded = Loaded(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
+    adapter = _attach_adapter(model, settings, seed)
     precision = resolve_precision(settings.precision, resolve_device(settings.device))
     policy = Policy(
         loaded.model,
@@ -131,27 +138,58 @@ def hold(
     return policy, loaded
 
 
-def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """The tokenizer's end-of-sequence token and those the model's generation config names."""
-    named = model.generation_config.eos_token_id if model.generation_config is not None else None
+def load_stop_tokens(path: str, tokenizer: PreTrainedTokenizerBase, revision: str | None = None) -> frozenset[int]:
+    """As `stop_tokens`, of a model whose weights are not loaded."""
+    try:
+        config = GenerationConfig.from_pretrained(path, revision=revision or "main")
+    except (OSError, ValueError):
+        config = None
+    return stop_tokens(config, tokenizer, path)
+
+
+def stop_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase, where: str) -> frozenset[int]:
+    """The tokenizer's end-of-sequence token and those that the model's generation config names."""
+    named: Any = config.eos_token_id if config is not None else None
     listed = named if isinstance(named, list) else [named]
-    found = frozenset(int(t) for t in [tokenizer.eos_token_id, *listed] if t is not None)
+    own: Any = tokenizer.eos_token_id
+    found = frozenset(int(t) for t in [own, *listed] if t is not None)
     if not found:
-        raise ModelError("neither tokenizer nor generation config names an end-of-sequence token",
-                         where=str(model.config.name_or_path), remedy="set eos_token in tokenizer_config.json")
+        raise ModelError(
+            "neither tokenizer nor generation config names an end-of-sequence token",
+            where=where,
+            remedy="set eos_token in tokenizer_config.json",
+        )
     return found
+
+
+def save_policy(policy: Policy, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """A Hugging Face folder (or PEFT adapter) with its tokenizer, written whole or not at all."""
+    temporary = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    if policy.adapter is not None:
+        policy.adapter.save_pretrained(str(temporary), selected_adapters=["default"])
+    else:
+        policy.model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
 
 
 def _weights(path: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
     try:
         return AutoModelForCausalLM.from_pretrained(
-            path, revision=revision, dtype=dtype, trust_remote_code=False, use_safetensors=True, attn_implementation=None
+            path,
+            revision=revision,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation=None,
         )
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(_first_line(error), where=path, remedy=_local_remedy(path)) from error
+        raise ModelError(first_line(error), where=path, remedy=_local_remedy(path)) from error
 
 
-def _attach_adapter(model: PreTrainedModel, settings: ModelSettings) -> PeftModel | None:
+def _attach_adapter(model: PreTrainedModel, settings: ModelSettings, seed: int) -> PeftModel | None:
     if settings.lora is None and settings.adapter is None:
         return None
     from peft import LoraConfig, PeftModel, get_peft_model
@@ -159,11 +197,16 @@ def _attach_adapter(model: PreTrainedModel, settings: ModelSettings) -> PeftMode
     if settings.lora is not None:
         targets = settings.lora.targets if isinstance(settings.lora.targets, str) else list(settings.lora.targets)
         config = LoraConfig(
-            r=settings.lora.rank, lora_alpha=settings.lora.alpha, target_modules=targets, lora_dropout=0.0,  # type: ignore[arg-type]  # PEFT takes a float
+            r=settings.lora.rank,
+            lora_alpha=settings.lora.alpha,  # type: ignore[arg-type]  # PEFT takes a float as well
+            target_modules=targets,
+            lora_dropout=0.0,
             task_type="CAUSAL_LM",
             fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in model.modules()),
         )
-        adapter = get_peft_model(model, config)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            adapter = get_peft_model(model, config)
         config.base_model_name_or_path = settings.path
         return adapter  # type: ignore[return-value]  # no mixed adapters here
     adapter = PeftModel.from_pretrained(model, settings.adapter, is_trainable=True)  # type: ignore[arg-type]  # checked above
@@ -190,7 +233,7 @@ def _has_tokenizer(path: str) -> bool:
     return (Path(path) / "tokenizer_config.json").is_file()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

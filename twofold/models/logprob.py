@@ -1,8 +1,8 @@
 """Log-probabilities of chosen tokens from hidden states, without ever holding [S, V] logits.
 
-The vocabulary is walked in tiles: small enough for a processor's cache, and each tile's weight gradient is finished before the
-next. Only each row's log-normalizer is kept; the backward pass makes the logits again. Logits and results are float32 (float64
-for float64 models), whatever the input: summed over a completion, bfloat16 logits cost half a nat.
+The vocabulary is walked in tiles that suit a processor's cache, and the weight gradient of each is finished before the
+next. Only each row's log-normalizer is kept; the backward pass makes the logits again. Logits and results are float32
+(float64 for float64 models), whatever the input: summed over a completion, bfloat16 logits cost half a nat.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-_TILE = {"cpu": (2048, 1024), "cuda": (8192, 32768)}  # rows, and columns of the vocabulary, whose logits are held at once
+TILE = {
+    "cpu": (2048, 1024),
+    "cuda": (8192, 32768),
+}  # rows, and columns of the vocabulary, whose logits are held at once
 
 
 def token_logps(
@@ -45,11 +48,13 @@ class _Tile:
 class _Head:
     """The head's operands in the dtype of their products, and its logits tile by tile."""
 
-    def __init__(self, hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, softcap: float | None) -> None:
+    def __init__(
+        self, hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, softcap: float | None
+    ) -> None:
         self.wide = torch.promote_types(hidden.dtype, torch.float32)
         self.hidden = hidden if hidden.is_cuda else hidden.to(self.wide)
         self.weight, self.bias, self.target, self.softcap = weight, bias, target, softcap
-        rows, columns = _TILE.get(hidden.device.type, _TILE["cuda"])
+        rows, columns = TILE.get(hidden.device.type, TILE["cuda"])
         self.num_rows = max(1, min(rows, len(hidden)))
         self.num_columns = max(columns, rows * columns // (2 * self.num_rows))
         self.scratch = hidden.new_empty(self.num_rows * min(self.num_columns, len(weight)), dtype=self.wide)
@@ -128,9 +133,9 @@ class _TokenLogps(Function):
                         _accumulate(d_stretch, dz.t(), head.hidden[rows])
                     if d_shift is not None:
                         d_shift += dz.sum(0, dtype=head.wide)
-                if d_weight is not None:
+                if d_weight is not None and d_stretch is not None:
                     d_weight[cut] = d_stretch
-                if d_bias is not None:
+                if d_bias is not None and d_shift is not None:
                     d_bias[cut] = d_shift
         return None if d_hidden is None else d_hidden.to(hidden.dtype), d_weight, None, d_bias, None
 

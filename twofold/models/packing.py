@@ -1,7 +1,7 @@
 """How groups lie on the device: one stream without padding per pack, the prompt once for all its branches.
 
-A pack is `prompt, branch, branch, …, next prompt, …`; every branch restarts at position len(prompt) and leaves out its last
-token, which is only ever a target. Private to `models/`: objectives never see a pack.
+A pack is `prompt, branch, branch, …, next prompt, …`; every branch restarts at position len(prompt) and leaves out its
+last token, which is only ever a target. Private to `models/`: objectives never see a pack.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from twofold.batch import Group
 from twofold.settings import require, settings
@@ -31,20 +32,27 @@ class Segment:
 
 
 @dataclass
+class Route:
+    """How rows of a [T, …] stream are gathered into the buckets' padded rows [M, …], and gathered back.
+
+    `take_M` is the stream row of each padded row (0 for padding), `home_T` the padded row of each stream row.
+    `guest` lists (stream row, padded row) of further copies: prompts among the keys of further branches.
+    """
+
+    take_M: Tensor
+    home_T: Tensor
+    padding: Tensor
+    guest: tuple[Tensor, Tensor] | None = None
+
+
+@dataclass
 class Bucket:
     """Segments of similar length that share one attention call; indices and positions are padded to the longest."""
 
-    query_NQ: Tensor
-    key_NK: Tensor
     query_position_NQ: Tensor
     key_position_NK: Tensor
-    valid_NQ: Tensor
     square: bool
     masks: dict[int | None, Tensor | None] = field(default_factory=dict[int | None, Tensor | None])
-
-    def pick(self, stream: Tensor, index: Tensor) -> Tensor:
-        """Rows of a [T, heads, d] stream as [N, L, heads, d]."""
-        return stream.index_select(0, index.flatten()).view(*index.shape, *stream.shape[1:])
 
     def mask(self, window: int | None) -> Tensor | None:
         """Boolean [N, 1, Q, K], True where a query sees a key; None where plain causality says it all."""
@@ -70,30 +78,51 @@ class Layout:
     calls: int = 0
 
     @cached_property
-    def buckets(self) -> list[Bucket]:
+    def chunks(self) -> list[list[Segment]]:
         """The segments in as few calls as little padding allows."""
-        return [self._bucket(chunk) for chunk in _by_length(self.segments)]
+        return _by_length(self.segments)
 
     @cached_property
-    def inverse_T(self) -> Tensor:
-        """Where each position of the stream stands in the concatenated outputs of the buckets."""
-        order = torch.cat([b.query_NQ[b.valid_NQ] for b in self.buckets])
-        return torch.argsort(order)
+    def buckets(self) -> list[Bucket]:
+        """One per chunk, in the order of the routes' padded rows."""
+        return [self._bucket(chunk) for chunk in self.chunks]
+
+    @cached_property
+    def query_route(self) -> Route:
+        """Stream to padded queries; outputs take it backwards."""
+        return self._route([[s.query for s in chunk] for chunk in self.chunks], [[0] * len(c) for c in self.chunks])
+
+    @cached_property
+    def key_route(self) -> Route:
+        """Stream to padded keys."""
+        return self._route([[s.key for s in c] for c in self.chunks], [[s.num_prompt for s in c] for c in self.chunks])
 
     def _bucket(self, chunk: list[Segment]) -> Bucket:
-        num_q, num_k = max(len(s.query) for s in chunk), max(len(s.key) for s in chunk)
-        query, key = torch.zeros(len(chunk), num_q, dtype=torch.int64), torch.zeros(len(chunk), num_k, dtype=torch.int64)
-        valid, real = torch.zeros_like(query, dtype=torch.bool), torch.zeros_like(key, dtype=torch.bool)
-        for i, s in enumerate(chunk):
-            query[i, : len(s.query)], valid[i, : len(s.query)] = s.query, True
-            key[i, : len(s.key)], real[i, : len(s.key)] = s.key, True
+        position = self.position_T
+        query, key = [position[s.query] for s in chunk], [position[s.key] for s in chunk]
         return Bucket(
-            query_NQ=query.to(self.device),
-            key_NK=key.to(self.device),
-            query_position_NQ=self.position_T[query].masked_fill(~valid, 0).to(self.device),
-            key_position_NK=self.position_T[key].masked_fill(~real, _FAR).to(self.device),
-            valid_NQ=valid.to(self.device),
+            query_position_NQ=pad_sequence(query, batch_first=True).to(self.device),
+            key_position_NK=pad_sequence(key, batch_first=True, padding_value=_FAR).to(self.device),
             square=len(chunk) == 1 and chunk[0].num_prompt == 0,
+        )
+
+    def _route(self, chunks: list[list[Tensor]], guests: list[list[int]]) -> Route:
+        """Rows of each segment, the first `guests` of which are at home in another."""
+        take = [pad_sequence(rows, batch_first=True, padding_value=-1).flatten() for rows in chunks]
+        take_M = torch.cat(take)
+        is_guest = [
+            torch.arange(max(map(len, rows))) < torch.tensor(n)[:, None] for rows, n in zip(chunks, guests, strict=True)
+        ]
+        guest_M = torch.cat([g.flatten() for g in is_guest])
+        home = ((take_M >= 0) & ~guest_M).nonzero().squeeze(1)
+        home_T = torch.empty_like(home)
+        home_T[take_M[home]] = home
+        away = guest_M.nonzero().squeeze(1)
+        return Route(
+            take_M=take_M.clamp(min=0).to(self.device),
+            home_T=home_T.to(self.device),
+            padding=(take_M < 0).nonzero().squeeze(1).to(self.device),
+            guest=(take_M[away].to(self.device), away.to(self.device)) if len(away) else None,
         )
 
     @cached_property
@@ -104,10 +133,10 @@ class Layout:
     @cached_property
     def lengths(self) -> tuple[Tensor, Tensor, int, int]:
         """Cumulative query and key lengths (int32) and the longest of each."""
-        num_q, num_k = ([len(x) for x in xs] for xs in ([s.query for s in self.segments], [s.key for s in self.segments]))
-        cu_q, cu_k = (
-            torch.tensor([0, *n]).cumsum(0).to(device=self.device, dtype=torch.int32) for n in (num_q, num_k)
+        num_q, num_k = (
+            [len(x) for x in xs] for xs in ([s.query for s in self.segments], [s.key for s in self.segments])
         )
+        cu_q, cu_k = (torch.tensor([0, *n]).cumsum(0).to(device=self.device, dtype=torch.int32) for n in (num_q, num_k))
         return cu_q, cu_k, max(num_q), max(num_k)
 
 

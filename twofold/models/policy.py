@@ -112,6 +112,8 @@ class Policy(nn.Module):
         softcap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
         if type(head) is nn.Linear:
             return token_logps(rows, head.weight, target_S, head.bias, softcap)
+        if head is None:
+            raise UnsupportedAttention("the model has no output embeddings")
         logits = head(rows)  # an adapted head: scored rows only, but all at once
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if softcap is not None:
@@ -138,7 +140,7 @@ class Policy(nn.Module):
     def _can_share(self) -> bool:
         """Whether a pack of two-branch groups gives the log-probabilities of separate rows, layer by layer exact."""
         groups = _trial(self.model)
-        before = self.model.config._attn_implementation
+        before = str(self.model.config._attn_implementation)
         try:
             set_attention(self.model, NAME)
             stream = pack(groups, self.device)
@@ -166,11 +168,11 @@ class Policy(nn.Module):
 
     @contextmanager
     def as_reference(self, adapter: str | None = None) -> Iterator[None]:
-        """The policy without its adapter, or with the frozen one named `adapter`; gradient flags come back as they were."""
+        """The policy without its adapter, or with the frozen one named `adapter`; gradient flags come back."""
         if self.adapter is None:
             raise ModelError("a policy without an adapter cannot step aside for its reference")
         flags = {n: p.requires_grad for n, p in self.model.named_parameters()}
-        active = self.adapter.active_adapter
+        active = str(self.adapter.active_adapter)
         try:
             if adapter is None:
                 with self.adapter.disable_adapter():

@@ -1,7 +1,7 @@
-"""The reference policy: what it says of a completion, from a frozen copy, the policy without its adapter, or a cache on disk.
+"""The reference policy: what it says of a completion, from a frozen copy, the policy without its adapter, or a cache.
 
-It is made from the policy's own first weights, never loaded again by name, and computes through the same forward in the same
-packs: another order of summation costs 1e-4 nats a sequence, enough to open a strict hinge that should be shut.
+It is made from the policy's own first weights, never loaded again by name, and computes through the same forward in the
+same packs: another order of summation costs 1e-4 nats a sequence, enough to open a strict hinge that should be shut.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def cached_reference(
 ) -> list[Group]:
     """`groups` with the reference column of `policy` as it stands now, from `folder` where it has been computed before.
 
-    A file is keyed by the weights, the tokens, the precision, the layout and `CACHE_VERSION`; a damaged one is made again.
+    A file is keyed by weights, tokens, precision, layout and `CACHE_VERSION`; a damaged one is made again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = fingerprint(policy)
@@ -119,7 +119,7 @@ def _key(weights: str, groups: Sequence[Group]) -> str:
     for group in groups:
         for tokens in (group.prompt, *(b.tokens for b in group.branches)):
             digest.update(len(tokens).to_bytes(8, "little"))
-            digest.update(tokens.numpy())
+            digest.update(tokens.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -32,10 +32,9 @@ class Loss:
 
 @runtime_checkable
 class Objective(Protocol):
-    """Frozen settings with a call. `requires` names the columns and stats that must be there before step 0."""
+    """Frozen settings with a call. `requires` names the columns that must be there before step 0."""
 
-    @property
-    def requires(self) -> tuple[str, ...]: ...
+    requires: ClassVar[tuple[str, ...]]
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss: ...
 

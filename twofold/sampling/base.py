@@ -39,8 +39,8 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Draft:
-    """One sample. `tokens` [n] int64 with the stop token unless `truncated`; `logp` [n] float32: log-probability of each
-    token under the model itself (temperature 1, nothing cut off), so that it can be compared with the policy's."""
+    """One sample. `tokens` [n] int64 with the stop token unless `truncated`; `logp` [n]: log-probability of each token
+    under the model itself (temperature 1, nothing cut off), so that it can be compared with the policy's."""
 
     tokens: Tensor
     logp: Tensor
@@ -50,4 +50,6 @@ class Draft:
 class Sampler(Protocol):
     """Draws `samples` drafts per prompt [P]; noise depends on (seed, step, prompt tokens, sample index) only."""
 
-    def sample(self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)) -> list[list[Draft]]: ...
+    def sample(
+        self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
+    ) -> list[list[Draft]]: ...

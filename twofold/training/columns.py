@@ -35,6 +35,9 @@ def with_truth(groups: Sequence[Group], policy: Policy, reference: Reference, pa
     mine, theirs = policy.logps(truths, packing), reference.logps(truths, packing)
     result: list[Group] = []
     for group, truth, (a,), (b,) in zip(groups, truths, mine, theirs, strict=True):
-        columns = {"truth_logratio": (a - b).double().sum().item(), "truth_length": float(len(truth.branches[0].tokens))}
+        columns = {
+            "truth_logratio": (a - b).double().sum().item(),
+            "truth_length": float(len(truth.branches[0].tokens)),
+        }
         result.append(group.with_columns([columns] * len(group.branches)))
     return result

@@ -1,7 +1,7 @@
 """The loop around the step: logging, evaluation, checkpoints, early stopping, resume. It knows no algorithm.
 
-A run that was stopped anywhere and resumed ends with the same bytes as one that was not: order and noise are functions of
-(seed, step), the logs are cut back to the checkpoint, and a checkpoint is whole or absent (`checkpoint.py`).
+A run that was stopped anywhere and resumed ends with the same bytes as one that was not: order and noise are functions
+of (seed, step), the logs are cut back to the checkpoint, and a checkpoint is whole or absent (`checkpoint.py`).
 """
 
 from __future__ import annotations
@@ -199,7 +199,9 @@ class Loop:
             return
         if name not in figures:
             raise CheckpointError(
-                f"no evaluation gives {name!r}", where="training.best", remedy=f"known here: {', '.join(sorted(figures))}"
+                f"no evaluation gives {name!r}",
+                where="training.best",
+                remedy=f"known here: {', '.join(sorted(figures))}",
             )
         if self.memory.best_value is None or figures[name] > self.memory.best_value:
             self.memory.best_value, self.memory.best_step, self.memory.waited = figures[name], step, 0
@@ -238,7 +240,9 @@ class Loop:
         for name, parameter in self.parameters.items():
             mine = {k.rpartition("/")[2]: v for k, v in moments.items() if k.rpartition("/")[0] == name}
             if mine:
-                self.step.optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in mine.items()}
+                self.step.optimizer.state[parameter] = {
+                    k: v if k == "step" else v.to(parameter.device) for k, v in mine.items()
+                }
         for name, log in self.logs.items():
             log.cut(self.memory.logs[name])
         self.progress.note(f"resumed at step {self.memory.step}")

@@ -1,4 +1,4 @@
-"""AdamW and its learning-rate schedule, both torch's. The rate is a function of the step, so resuming needs no state of it."""
+"""AdamW and its learning-rate schedule, both torch's. The rate is a function of the step: resuming needs no state."""
 
 from __future__ import annotations
 
@@ -55,7 +55,11 @@ def make_optimizer(settings: AdamW, parameters: Mapping[str, nn.Parameter]) -> t
         {"params": [p for p in ordered if p.dim() < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=settings.learning_rate, betas=settings.betas, eps=settings.epsilon, fused=True
+        [g for g in groups if g["params"]],
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        eps=settings.epsilon,
+        fused=True,
     )
 
 

@@ -1,7 +1,7 @@
 """One optimizer step: counts first, then forward, objective and backward per pack, then one update.
 
-Objectives return unreduced values; here alone they are averaged, by counts of units over the whole round. So neither packing nor
-accumulation can change a gradient.
+Objectives return unreduced values; here alone they are averaged, by counts of units over the whole round. So neither
+packing nor accumulation can change a gradient.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Step:
         return averages.values
 
     def _losses(self, part: Part, averages: Averages) -> Iterator[Tensor | None]:
-        """The loss of each pack, scaled so that their sum is the part's; None for a part that has nothing to average."""
+        """The loss of each pack, scaled so that their sum is the part's; None where there is nothing to average."""
         if not part.groups:
             yield None
             return
@@ -110,7 +110,7 @@ class Step:
                 continue
             if column not in self.providers:
                 raise RecipeError(
-                    f"{type(part.objective).__name__} requires the column {column!r}, which neither the data nor a provider has",
+                    f"{type(part.objective).__name__} requires the column {column!r}: neither data nor provider has it",
                     where=groups[0].name,
                     remedy=f"known providers: {', '.join(sorted(self.providers)) or 'none'}",
                 )

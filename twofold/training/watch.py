@@ -21,7 +21,11 @@ class Watch:
 
     def look(self, step: int, metrics: Mapping[str, float]) -> list[str]:
         """New warnings after `step`."""
-        found = [*self._first_loss(step, metrics), *self._chosen_falls(step, metrics), *self._length_drifts(step, metrics)]
+        found = [
+            *self._first_loss(step, metrics),
+            *self._chosen_falls(step, metrics),
+            *self._length_drifts(step, metrics),
+        ]
         fresh = [(key, text) for key, text in found if key not in self.state["said"]]
         self.state["said"] += [key for key, _ in fresh]
         return [text for _, text in fresh]
