@@ -31,7 +31,7 @@ class PDPO:
     samples: int = 1
     """Drafts per prompt."""
     warmup: float = 0.1
-    """Steps (≥ 1) or fraction of all steps (< 1) with the discriminator alone: at first implicit rewards say nothing."""
+    """Steps (≥ 1) or fraction of all steps (< 1) with the discriminator alone: implicit rewards say nothing yet."""
     schedule: Literal["joint", "alternate"] = "joint"
     """joint plays both parts in every step; alternate plays one after the other."""
     turns: tuple[int, int] = (4, 1)

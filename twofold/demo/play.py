@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ def play(out: Path, *, seeds: int, progress: Progress, size: Size | None = None)
 
 def _make_data(folder: Path, base: Path, size: Size, progress: Progress) -> None:
     """Problems for training, drafting and the examination, and pairs: the worked answer over the base's own answer."""
-    wanted = json.dumps(vars(size), sort_keys=True)
+    weights = sha256((base / "model.safetensors").read_bytes()).hexdigest()
+    wanted = json.dumps({**vars(size), "base": weights}, sort_keys=True)
     stamp = folder / "made.json"
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return
