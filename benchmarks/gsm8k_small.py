@@ -55,7 +55,7 @@ def make_scratch(folder: Path) -> None:
     config = Qwen2Config(
         vocab_size=VOCABULARY, hidden_size=224, intermediate_size=608, num_hidden_layers=4, num_attention_heads=7,
         num_key_value_heads=7, max_position_embeddings=768, tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id, bos_token_id=None, pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=0, bos_token_id=None, pad_token_id=1,
     )  # fmt: skip
     Qwen2ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -109,8 +109,8 @@ def main() -> None:
         if not (OUT / "data" / "pairs.jsonl").is_file():
             sample_rejected(OUT / "sft" / "model", progress)
         found = {
-            "dpo": run("gsm8k_small.yaml", ["algorithm={kind: offline}", f"run={OUT}/dpo"], progress),
             "pdpo": run("gsm8k_small.yaml", [], progress),
+            "dpo": run("gsm8k_small.yaml", ["algorithm={kind: offline}", f"run={OUT}/dpo"], progress),
         }
     for name, results in found.items():
         print(name, json.dumps({k: results[k] for k in ("models", "comparisons", "heldout", "training")}, indent=1))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-from trl import DPOConfig, DPOTrainer
+from trl import DPOConfig, DPOTrainer  # type: ignore[import-not-found]  # installed in the peer's environment only
 
 from benchmarks.pairs import load
 from benchmarks.turns import Job, Turns

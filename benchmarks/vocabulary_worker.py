@@ -45,15 +45,15 @@ def main(job: Job) -> None:
     sides = []
     for model in job.model.split("\n"):
         policy, step, groups, _ = prepare(job, model)
-        sides.append((step, InOrder(groups, job), policy.model.get_output_embeddings().weight.shape))
-    turns = Turns({"hidden": sides[0][2][1], "vocabularies": [shape[0] for _, _, shape in sides]})
+        sides.append((step, InOrder(groups, job), policy.model.config))
+    turns = Turns({"hidden": sides[0][2].hidden_size, "vocabularies": [config.vocab_size for _, _, config in sides]})
     for at in range(job.turns):
         turns.wait()
         seconds, bare = [], []
-        for step, algorithm, (num_vocabulary, num_hidden) in sides:
+        for step, algorithm, config in sides:
             round = algorithm.round(at, {})
             num_scored = sum(len(b.tokens) for g in round.parts[0].groups for b in g.branches)
-            products = Products(num_scored, num_hidden, num_vocabulary, live=job.reference == "live")
+            products = Products(num_scored, config.hidden_size, config.vocab_size, live=job.reference == "live")
             seconds.append(cpu_seconds(lambda: step(round)))  # noqa: B023  called at once
             bare.append(cpu_seconds(products))
             del products

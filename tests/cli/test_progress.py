@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from twofold.cli.progress import RichProgress, told
@@ -24,15 +25,19 @@ def written(*, terminal: bool) -> str:
     return console.file.getvalue()
 
 
-def test_without_a_terminal_it_is_a_line_at_the_start_and_one_at_the_end() -> None:
-    first, last = "train 1/4  loss 0.5  accuracy 0  drafts/s 3", "train 4/4  loss 0.5  accuracy 0.75  drafts/s 3"
+def test_without_a_terminal_it_is_a_line_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twofold.cli.progress.PLAIN_EVERY_SECONDS", 0.0)
     lines = written(terminal=False).splitlines()
+    shares = ("0", "0.25", "0.5", "0.75")
     assert [line.partition("  learning rate")[0] for line in lines] == [
         "warning: first loss is [not] ln 2",
-        first,
-        last,
+        *(f"train {i}/4  loss 0.5  accuracy {share}  drafts/s 3" for i, share in enumerate(shares, 1)),
         "saved",
     ]
+
+
+def test_without_a_terminal_short_work_is_no_line() -> None:
+    assert written(terminal=False).splitlines() == ["warning: first loss is [not] ln 2", "saved"]
 
 
 def test_on_a_terminal_it_is_a_bar_and_warnings_are_yellow() -> None:

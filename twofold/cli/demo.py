@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from twofold.cli.terminal import results, table
+from twofold.cli.terminal import errors, results, table
 
 
 def demo(
@@ -18,10 +18,14 @@ def demo(
 ) -> None:
     """Align the embedded model with DPO and PDPO, and compare both with it: no network, no download."""
     from twofold.cli.progress import RichProgress
+    from twofold.cli.signals import Stop
     from twofold.demo.play import play
 
-    with RichProgress() as progress:
-        played = play(out, seeds=seeds, progress=progress)
+    with RichProgress() as progress, Stop() as stop:
+        played = play(out, seeds=seeds, progress=progress, stop=stop)
+    if played is None:
+        errors().print("stopped and saved; the same command goes on from there")
+        raise typer.Exit(stop.exit_code)
     told = table(*(name if i == 0 else f"#{name}" for i, name in enumerate(played.columns)))
     for row in played.rows:
         told.add_row(*row)

@@ -76,11 +76,12 @@ class RichProgress:
 
 
 class _Plain:
-    """One task without a terminal: a line at the start of work, then every few seconds, and at its end."""
+    """One task without a terminal: a line every few seconds, and at its end if it took that long."""
 
     def __init__(self, total: int | None) -> None:
         self.total, self.done, self.figures = total, 0, dict[str, float]()
-        self.began, self.told_at, self.told_done = time.monotonic(), float("-inf"), 0
+        self.began, self.told_done = time.monotonic(), 0
+        self.told_at = self.began
 
     def advance(self, steps: int, figures: dict[str, float]) -> str:
         self.done += steps
@@ -92,7 +93,7 @@ class _Plain:
         return self._line(now)
 
     def last(self) -> str:
-        return self._line(time.monotonic()) if self.done != self.told_done else ""
+        return self._line(time.monotonic()) if 0 < self.told_done < self.done else ""
 
     def _line(self, now: float) -> str:
         count = f"{self.done}/{self.total}" if self.total else str(self.done)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import as_file, files
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from twofold.config.load import load_recipe, validate
+from twofold.config.load import Document, load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.config.train import Conduct, train_recipe
 from twofold.data.tokenize import Encoder
@@ -47,16 +48,23 @@ class Played:
     report: Path
 
 
-def play(out: Path, *, seeds: int, progress: Progress, size: Size | None = None) -> Played:
-    """Train every method with every seed into `out`, or take up what is already there, and compare."""
+def play(
+    out: Path, *, seeds: int, progress: Progress, size: Size | None = None, stop: Callable[[], bool] = lambda: False
+) -> Played | None:
+    """Train every method with every seed into `out`, or take up what is already there, and compare; None if stopped."""
     size = size or Size()
     out.mkdir(parents=True, exist_ok=True)
     with as_file(files("twofold.demo") / "base") as base, as_file(files("twofold.demo") / "recipes") as recipes:
         _make_data(out / "data", base, size, progress)
-        runs = {
-            method: [_run(out, recipes, base, (method, seed), size, progress) for seed in range(seeds)]
-            for method in METHODS
-        }
+        runs: dict[str, list[Path]] = {method: [] for method in METHODS}
+        for method, seed in product(METHODS, range(seeds)):
+            document = _recipe(out, recipes, base, (method, seed), size)
+            progress.note(f"{NAMES[method]}, seed {seed}")
+            conduct = Conduct(progress=progress, command="twofold demo", stop=stop)
+            trained = train_recipe(validate(Recipe, document), conduct)
+            if trained.outcome.stopped:
+                return None
+            runs[method].append(trained.folder)
     report = write_report([run for method in METHODS for run in runs[method]], out / "report.html", "twofold demo")
     rows = {method: [_final_rows(run) for run in found] for method, found in runs.items()}
     base_rows = _rows_at(runs["dpo"][0], 0)
@@ -91,7 +99,8 @@ def _make_data(folder: Path, base: Path, size: Size, progress: Progress) -> None
     stamp.write_text(wanted, encoding="utf-8")
 
 
-def _run(out: Path, recipes: Path, base: Path, which: tuple[str, int], size: Size, progress: Progress) -> Path:
+def _recipe(out: Path, recipes: Path, base: Path, which: tuple[str, int], size: Size) -> Document:
+    """The recipe of (method, seed) with its paths filled in."""
     method, seed = which
     run = out / (NAMES[method] if seed == 0 else f"{NAMES[method]}-seed-{seed}")
     overrides = [
@@ -106,10 +115,7 @@ def _run(out: Path, recipes: Path, base: Path, which: tuple[str, int], size: Siz
         overrides.append(f"data.generator.file={json.dumps(str(out / 'data' / 'generator.jsonl'))}")
     if size.steps is not None:
         overrides += [f"training.steps={size.steps}", f"training.evaluate_every={max(1, size.steps // 4)}"]
-    document = load_recipe(recipes / f"{method}.yaml", overrides)
-    progress.note(f"{NAMES[method]}, seed {seed}")
-    train_recipe(validate(Recipe, document), Conduct(progress=progress, command="twofold demo"))
-    return run
+    return load_recipe(recipes / f"{method}.yaml", overrides)
 
 
 def _rows_at(run: Path, step: int) -> list[Row]:

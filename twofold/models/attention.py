@@ -180,7 +180,7 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float, windo
 AttentionInterface.register(NAME, branch_attention)
 
 
-def set_attention(model: PreTrainedModel, name: str) -> None:
+def set_attention(model: PreTrainedModel, name: str | None) -> None:
     """Let `model` look its attention up under `name` from now on."""
     model.config._attn_implementation = name
 

@@ -110,7 +110,9 @@ class _TokenLogps(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, Tensor | None, None]:
+    def backward(  # type: ignore[override]  # the decorator's type loses the parameters' kinds
+        ctx: Any, *grads: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, Tensor | None, None]:
         hidden, weight, target, bias, normalizer, logp = ctx.saved_tensors
         needs_hidden, needs_weight, _, needs_bias, _ = ctx.needs_input_grad
         with torch.autocast(hidden.device.type, enabled=False):

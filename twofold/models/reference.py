@@ -84,7 +84,7 @@ def cached_reference(
 ) -> list[Group]:
     """`groups` with the reference column of `policy` as it stands now, from `folder` where it has been computed before.
 
-    A file is keyed by weights, tokens, precision, layout and `CACHE_VERSION`; a damaged one is made again.
+    A file is keyed by weights, tokens, precision, packing and `CACHE_VERSION`; a damaged one is made again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = fingerprint(policy)
@@ -92,7 +92,7 @@ def cached_reference(
     result: list[Group] = []
     for at in range(0, len(groups), _PART):
         part = groups[at : at + _PART]
-        path = folder / f"{_key(weights, part)}.safetensors"
+        path = folder / f"{_key(f'{weights} {packing}', part)}.safetensors"
         flat = _load(path, sum(len(b.tokens) for g in part for b in g.branches))
         if flat is None:
             rows = policy.logps(part, packing)
@@ -114,8 +114,8 @@ def fingerprint(policy: Policy) -> str:
     return digest.hexdigest()
 
 
-def _key(weights: str, groups: Sequence[Group]) -> str:
-    digest = hashlib.sha256(weights.encode())
+def _key(how: str, groups: Sequence[Group]) -> str:
+    digest = hashlib.sha256(how.encode())
     for group in groups:
         for tokens in (group.prompt, *(b.tokens for b in group.branches)):
             digest.update(len(tokens).to_bytes(8, "little"))
