@@ -1,6 +1,6 @@
 """GSM8K files for the recipes: `python -m benchmarks.gsm8k --better FILE --own FILE --out FILE` makes preference pairs.
 
-A pair is a better answer over the policy's own to the same prompt, whatever its correctness, as PDPO's source made them.
+A pair is a better answer over the policy's own to the same prompt, whatever its correctness, as PDPO's source had it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""PDPO's experiment at laptop scale: `python -m benchmarks.gsm8k_small --data FOLDER` (real GSM8K text, about an hour on two cores).
+"""PDPO's experiment at laptop scale: `python -m benchmarks.gsm8k_small --data FOLDER` (real GSM8K text, about an hour).
 
-A tokenizer and a small Qwen2 are made from scratch, trained on train.jsonl, sampled for rejected answers, then aligned with
-DPO and with PDPO (recipes/gsm8k_small*.yaml). Every stage is kept under runs/gsm8k-small and taken up where it was left.
+A tokenizer and a small Qwen2 are made from scratch, trained on train.jsonl, sampled for rejected answers, then aligned
+with PDPO and with DPO (recipes/gsm8k_small*.yaml). Every stage is kept under runs/gsm8k-small and taken up again there.
 """
 
 from __future__ import annotations

@@ -47,16 +47,17 @@ def base(tmp_path: Path) -> Path:
 
 
 def recipe(tmp_path: Path, base: Path, **sections: Any) -> Recipe:
+    pairs, tasks = write(tmp_path / "pairs.jsonl", ROWS), write(tmp_path / "tasks.jsonl", TASKS)
     given = {
         "model": {"path": str(base), "precision": "float32"},
-        "data": {"train": str(write(tmp_path / "pairs.jsonl", ROWS)), "heldout": {"count": 4}, "generator": {"count": 4}},
+        "data": {"train": str(pairs), "heldout": {"count": 4}, "generator": {"count": 4}},
         "algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False},
         "training": {"steps": 3, "batch_size": 4},
         "sampling": {"max_new_tokens": 5},
-        "evaluation": {"tasks": {"file": str(write(tmp_path / "tasks.jsonl", TASKS))}, "sampling": {"temperature": 0, "max_new_tokens": 5}},
+        "evaluation": {"tasks": {"file": str(tasks)}, "sampling": {"temperature": 0, "max_new_tokens": 5}},
         "run": str(tmp_path / "run"),
         **sections,
-    }  # fmt: skip
+    }
     return validate(Recipe, Document("test", given, {}))
 
 
@@ -128,8 +129,8 @@ def test_sft_learns_from_pairs_tasks_and_demonstrations(tmp_path: Path, base: Pa
     for name, rows in (("pairs", ROWS), ("demonstrations", demonstrations), ("tasks", tasks)):
         path = write(tmp_path / f"{name}.jsonl", rows)
         trained = twofold.train(
-            str(base), str(path), objective=twofold.SFT(), run=str(tmp_path / name), training={"steps": 4, "batch_size": 4},
-            optimizer={"learning_rate": 1e-2},
+            str(base), str(path), objective=twofold.SFT(), run=str(tmp_path / name),
+            training={"steps": 4, "batch_size": 4}, optimizer={"learning_rate": 1e-2},
         )  # fmt: skip
         assert trained.outcome.step == 4
         lines = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
@@ -141,7 +142,7 @@ def test_sft_learns_from_pairs_tasks_and_demonstrations(tmp_path: Path, base: Pa
 def test_nothing_is_measured_on_what_was_trained_on(tmp_path: Path, base: Path) -> None:
     leak = [{"prompt": ROWS[3]["prompt"], "answer": "#### 1"}]
     leaked = {"tasks": {"file": str(write(tmp_path / "leak.jsonl", leak))}}
-    with pytest.raises(DataError, match="leak.jsonl:1"):
+    with pytest.raises(DataError, match=r"leak\.jsonl:1"):
         train_recipe(recipe(tmp_path, base, evaluation=leaked))
     assert not (tmp_path / "run").exists()
 
