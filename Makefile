@@ -1,4 +1,5 @@
 # make demo | test | check | slow | gpu: each does all set-up first (a virtual environment in .venv).
+# `make gpu BENCHMARK="--json FILE"` hands options to the benchmark.
 # `make check PY=/path/to/python` uses an environment of yours and sets nothing up.
 
 SHELL := /bin/bash
@@ -35,7 +36,7 @@ slow: setup
 
 gpu: setup
 	$(PY) -m pytest -m gpu
-	$(PY) -m benchmarks.dpo_vs_trl
+	$(PY) -m benchmarks.dpo_vs_trl $(BENCHMARK)
 
 setup: $(STAMP)
 

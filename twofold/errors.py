@@ -28,6 +28,10 @@ class DataError(TwofoldError):
     """A file or a row of it cannot be used."""
 
 
+class LeakError(DataError):
+    """Something would be measured on a problem that was trained on."""
+
+
 class ModelError(TwofoldError):
     """A model, tokenizer or adapter cannot be loaded or does not fit the request."""
 

@@ -102,3 +102,24 @@ def test_handlers_are_put_back() -> None:
     with Stop():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_evaluate_refuses_problems_that_a_run_was_trained_on(
+    twofold: Run, tmp_path: Path, model_folder: Path
+) -> None:
+    rows = [{"prompt": f"{a}?", "chosen": f"#### {a}", "rejected": "no"} for a in range(6)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"model: {{path: {model_folder}}}\ndata: {{train: {tmp_path}/pairs.jsonl}}\nrun: {tmp_path}/run\n")
+    assert twofold("train", recipe, "training.steps=1").code == 0
+    leak, clean = tmp_path / "leak.jsonl", tmp_path / "clean.jsonl"
+    leak.write_text('{"prompt": "9?", "answer": "#### 9"}\n{"prompt": "3?", "answer": "#### 3"}\n')
+    clean.write_text('{"prompt": "9?", "answer": "#### 9"}\n')
+    refused = twofold("evaluate", tmp_path / "run", "--tasks", leak, "--max-new-tokens", "4")
+    assert refused.code == 2
+    assert "leak.jsonl:2" in refused.err
+    assert twofold("evaluate", tmp_path / "run", "--tasks", clean, "--max-new-tokens", "4").code == 0
+    (tmp_path / "pairs.jsonl").unlink()
+    told = twofold("evaluate", tmp_path / "run", "--tasks", leak, "--max-new-tokens", "4")
+    assert told.code == 0
+    assert "cannot tell" in told.err

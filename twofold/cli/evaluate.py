@@ -12,7 +12,7 @@ import typer
 
 from twofold.cli.model import open_model
 from twofold.cli.terminal import results, table
-from twofold.errors import DataError
+from twofold.errors import DataError, LeakError, TwofoldError
 
 if TYPE_CHECKING:
     from twofold.evaluation.exact_match import ExactMatch
@@ -38,6 +38,8 @@ def evaluate(
     problems = _problems(source.records, tasks)
     judged: dict[str, ExactMatch] = {}
     with RichProgress() as progress:
+        for model in models:
+            _refuse_trained_on(Path(model), problems, progress)
         for model in dict.fromkeys(models):
             progress.note(f"{model}: {len(problems)} problems")
             judged[model] = _judge(model, problems, max_new_tokens, progress)
@@ -57,6 +59,20 @@ def _problems(records: Sequence[object], source: str) -> list[Task]:
     if len(problems) != len(records):
         raise DataError("holds no problems with answers", where=source, remedy="rows need a prompt and an answer")
     return problems
+
+
+def _refuse_trained_on(run: Path, problems: Sequence[Task], progress: Progress) -> None:
+    """Of a run directory: nothing is evaluated on a problem that was trained on."""
+    if not (run / "resolved.yaml").is_file():
+        return
+    from twofold.config.assemble import refuse_trained_on
+
+    try:
+        refuse_trained_on(run, problems)
+    except LeakError:
+        raise
+    except TwofoldError as error:
+        progress.warn(f"{run}: cannot tell whether it was trained on these problems: {error.what}")
 
 
 def _judge(model: str, problems: Sequence[Task], max_new_tokens: int, progress: Progress) -> ExactMatch:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from twofold.algorithms import PDPO, OfflineAlgorithm, PDPOAlgorithm
 from twofold.batch import Group
-from twofold.config.load import plain
+from twofold.config.load import load_recipe, plain, validate
 from twofold.config.schema import Recipe, Share
 from twofold.data.formats import Table, read
 from twofold.data.split import refuse_overlap, split_by_prompt
@@ -29,6 +29,10 @@ from twofold.training.columns import providers
 from twofold.training.loop import Algorithm, Evaluation, Evaluator, Loop
 from twofold.training.optim import make_optimizer
 from twofold.training.step import Part, Provider, Step
+
+
+IN_MEMORY = "in memory"
+"""The path of a model or of data that Python handed over."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,15 @@ def read_records(recipe: Recipe, objective: Objective, rows: Sequence[Record] | 
         raise DataError("evaluation.tasks need a prompt and an answer", where=str(wrong.source))
     train, heldout = ([_as_trained(r, objective) for r in rs] for rs in (train, heldout))
     return Records(train, problems, heldout, [t for t in tasks if isinstance(t, Task)], tables)
+
+
+def refuse_trained_on(run: Path, tasks: Sequence[Task]) -> None:
+    """Refuse problems that `run` was trained on, as its own resolved.yaml tells. Raises DataError."""
+    recipe = validate(Recipe, load_recipe(run / "resolved.yaml"))
+    if recipe.data.train == IN_MEMORY:
+        return
+    records = read_records(recipe, recipe.objective)
+    refuse_overlap([*records.train, *records.generator], tasks)
 
 
 def _share(

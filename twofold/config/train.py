@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import twofold
-from twofold.config.assemble import Assembly, Records, read_records
+from twofold.config.assemble import IN_MEMORY, Assembly, Records, read_records
 from twofold.config.load import Document, dump, validate
 from twofold.config.results import results
 from twofold.config.schema import Recipe
@@ -28,7 +28,6 @@ from twofold.reports.card import write_card
 from twofold.reports.html import write_report
 from twofold.training.loop import Outcome
 
-IN_MEMORY = "in memory"
 PACKAGES = ("torch", "transformers", "peft", "datasets", "safetensors", "numpy")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from twofold.data.order import permutation
-from twofold.errors import DataError
+from twofold.errors import DataError, LeakError
 from twofold.records import Prompt, Record
 
 R = TypeVar("R", bound=Record)
@@ -68,12 +68,12 @@ def overlaps(train: Sequence[Record], evaluation: Sequence[Record]) -> list[tupl
 
 
 def refuse_overlap(train: Sequence[Record], evaluation: Sequence[Record]) -> None:
-    """Raise DataError, naming the first rows, where anything would be evaluated on a prompt that is trained on."""
+    """Raise LeakError, naming the first rows, where anything would be evaluated on a prompt that is trained on."""
     found = overlaps(train, evaluation)
     if not found:
         return
     named = ", ".join(f"{e.source} = {t.source}" for t, e in found[:3]) + (" …" if len(found) > 3 else "")
-    raise DataError(
+    raise LeakError(
         f"{len(found)} of {len(evaluation)} evaluation rows have a prompt that is trained on: {named}",
         where=found[0][1].source.file,
         remedy="remove these rows from the training data, or evaluate on others",

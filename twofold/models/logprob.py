@@ -118,7 +118,7 @@ class _TokenLogps(Function):
         with torch.autocast(hidden.device.type, enabled=False):
             head = _Head(hidden, weight, target, bias, ctx.softcap)
             grad = grads[0].to(head.wide).unsqueeze(1)
-            at_target = -torch.expm1(logp).unsqueeze(1) * grad  # 1 − p, which does not cancel
+            at_target = -torch.expm1(logp).unsqueeze(1) * grad  # 1 − p: exact where p is near 0 or 1 in logp
             d_hidden = torch.zeros_like(hidden, dtype=head.wide) if needs_hidden else None
             d_weight = torch.empty_like(weight) if needs_weight else None
             d_bias = torch.empty_like(bias) if needs_bias else None

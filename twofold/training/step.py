@@ -40,14 +40,20 @@ class Round:
 
 
 class Averages:
-    """Sums of unreduced values over packs, each divided by the count of its unit in its part."""
+    """Sums of unreduced values over packs, each divided by the count of its unit in its part; on the device until asked."""
 
     def __init__(self) -> None:
-        self.values: dict[str, float] = {}
+        self._shares: dict[str, Tensor] = {}
 
     def add(self, name: str, value: Tensor, count: int, weight: float = 1.0) -> None:
-        share = value.detach().sum(dtype=torch.float64).item() * weight / count
-        self.values[name] = self.values.get(name, 0.0) + share
+        share = value.detach().sum(dtype=torch.float64) * (weight / count)
+        self._shares[name] = self._shares[name] + share if name in self._shares else share
+
+    def figures(self) -> dict[str, float]:
+        """All of them, fetched at once."""
+        if not self._shares:
+            return {}
+        return dict(zip(self._shares, torch.stack(list(self._shares.values())).tolist(), strict=True))
 
 
 class Step:
@@ -74,7 +80,7 @@ class Step:
                     skipped += 1
                 elif loss.requires_grad:
                     loss.backward()
-        metrics = {**averages.values, "grad_norm": self._clipped(round), **round.figures}
+        metrics = {**averages.figures(), "grad_norm": self._clipped(round), **round.figures}
         if skipped:
             metrics["skipped"] = float(skipped)
         self.optimizer.step()
@@ -87,7 +93,7 @@ class Step:
         for part in parts:
             for _ in self._losses(part, averages):
                 pass
-        return averages.values
+        return averages.figures()
 
     def _losses(self, part: Part, averages: Averages) -> Iterator[Tensor | None]:
         """The loss of each pack, scaled so that their sum is the part's; None where there is nothing to average."""
