@@ -76,6 +76,8 @@ def test_a_run_leaves_all_that_scripts_rely_on(tmp_path: Path, base: Path) -> No
     assert results["comparisons"][0]["test"] == "McNemar exact"
     assert results["heldout"]["accuracy"]["n"] == 4
     assert results["command"] == "twofold train x.yaml"
+    begun = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+    assert (begun["heldout/margin"], begun["heldout/accuracy"]) == (0, 0)  # the same packs as the cached reference's
     environment = json.loads((run / "environment.json").read_text())
     assert environment["data"]["train"]["rows"] == len(ROWS)
     assert environment["prompts_shared"] is True

@@ -20,14 +20,15 @@ from torch import Tensor
 
 from twofold.batch import Group
 from twofold.models.load import REFERENCE_ADAPTER
-from twofold.models.packing import Packing
+from twofold.models.packing import Packing, bins
 from twofold.models.policy import Policy
 from twofold.progress import Progress
 from twofold.settings import settings
 
 COLUMN = "ref_logp"
 CACHE_VERSION = 1  # raise it when the numbers of a forward change
-_PART = 512  # groups per file, so that a broken run continues
+_PART = 16  # packs per file, so that a broken run continues
+_WHOLE = Packing(tokens=2**62)  # what it is given, as one pack
 
 
 @settings
@@ -84,25 +85,29 @@ def cached_reference(
 ) -> list[Group]:
     """`groups` with the reference column of `policy` as it stands now, from `folder` where it has been computed before.
 
+    The packs are those that measuring all of `groups` makes, so that held-out margins start at exactly 0.
     A file is keyed by weights, tokens, precision, packing and `CACHE_VERSION`; a damaged one is made again.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = fingerprint(policy)
+    how = f"{fingerprint(policy)} {packing}"
+    packs = bins(groups, packing)
+    found: dict[int, list[Tensor]] = {}
     progress.begin("reference", len(groups))
-    result: list[Group] = []
-    for at in range(0, len(groups), _PART):
-        part = groups[at : at + _PART]
-        path = folder / f"{_key(f'{weights} {packing}', part)}.safetensors"
-        flat = _load(path, sum(len(b.tokens) for g in part for b in g.branches))
+    for at in range(0, len(packs), _PART):
+        part = packs[at : at + _PART]
+        members = [i for pack in part for i in pack]
+        lengths = [len(b.tokens) for i in members for b in groups[i].branches]
+        path = folder / f"{_key(how, [groups[i] for i in members])}.safetensors"
+        flat = _load(path, sum(lengths))
         if flat is None:
-            rows = policy.logps(part, packing)
+            rows = [row for pack in part for row in policy.logps([groups[i] for i in pack], _WHOLE)]
             flat = torch.cat([value for row in rows for value in row])
             _save(flat, path)
-        pieces = iter(flat.split([len(b.tokens) for g in part for b in g.branches]))
-        result += with_reference(part, [[next(pieces) for _ in g.branches] for g in part])
-        progress.advance("reference", len(part))
+        pieces = iter(flat.split(lengths))
+        found |= {i: [next(pieces) for _ in groups[i].branches] for i in members}
+        progress.advance("reference", len(members))
     progress.end("reference")
-    return result
+    return with_reference(groups, [found[i] for i in range(len(groups))])
 
 
 def fingerprint(policy: Policy) -> str:

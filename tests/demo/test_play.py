@@ -1,0 +1,60 @@
+"""The demo from its first problem to its report, at a size that takes seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from twofold.demo.play import Played, Size, play
+from twofold.progress import Silent
+
+SMALL = Size(pairs=48, generator=8, test=12, steps=2)
+
+
+def told(played: Played | None) -> Played:
+    assert played is not None
+    return played
+
+
+def small(out: Path, seeds: int = 1) -> Played:
+    return told(play(out, seeds=seeds, progress=Silent(), size=SMALL))
+
+
+def test_one_seed_gives_the_table_and_the_report(tmp_path: Path) -> None:
+    played = small(tmp_path)
+    assert [row[0] for row in played.rows] == ["base", "DPO", "PDPO"]
+    assert {row[1] for row in played.rows} == {"12"}
+    assert played.rows[0][-2:] == ("–", "–")
+    assert played.columns[-2:] == ("p against base", "p against DPO")
+    assert played.report.read_text(encoding="utf-8").count("PDPO") > 3
+    results = json.loads((tmp_path / "PDPO" / "results.json").read_text())
+    assert results["models"][1]["strict"]["n"] == 12
+    pairs = [json.loads(line) for line in (tmp_path / "data" / "pairs.jsonl").read_text().splitlines()]
+    assert all(p["chosen"] != p["rejected"] for p in pairs)
+    assert all("####" in p["chosen"] and p["chosen"].count("\n") == 2 for p in pairs)
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+    first = small(tmp_path)
+    made = {p: p.stat().st_mtime_ns for p in (tmp_path / "data").iterdir()}
+    weights = (tmp_path / "DPO" / "model" / "model.safetensors").read_bytes()
+    again = small(tmp_path)
+    assert again.rows == first.rows
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "data").iterdir()} == made
+    assert (tmp_path / "DPO" / "model" / "model.safetensors").read_bytes() == weights
+
+
+def test_seeds_give_means_and_paired_intervals(tmp_path: Path) -> None:
+    played = small(tmp_path, seeds=2)
+    assert [row[:2] for row in played.rows] == [("base", "1"), ("DPO", "2"), ("PDPO", "2")]
+    assert "[" in played.rows[1][4]
+    assert played.rows[1][5] == "–"
+    assert "[" in played.rows[2][5]
+    names = {p.name for p in tmp_path.iterdir()}
+    assert names >= {"DPO", "DPO-seed-1", "PDPO", "PDPO-seed-1", "report.html"}
+
+
+def test_stopped_it_saves_and_goes_on(tmp_path: Path) -> None:
+    assert play(tmp_path, seeds=1, progress=Silent(), size=SMALL, stop=lambda: True) is None
+    assert (tmp_path / "DPO" / "checkpoints" / "step-1").is_dir()
+    assert small(tmp_path).rows == small(tmp_path / "whole").rows
