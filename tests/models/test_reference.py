@@ -64,7 +64,7 @@ def test_a_damaged_file_is_made_again(tmp_path: Path, damage: bytes | None) -> N
     policy, groups = tiny.policy(dtype=torch.float32), tiny.pairs(8)
     first = cached(policy, groups, tmp_path)
     (file,) = tmp_path.iterdir()
-    whole = load_file(file)[COLUMN]
+    whole = load_file(file)[COLUMN].clone()  # the file is mapped, and about to be cut
     if damage is None:
         save_file({COLUMN: whole[:-1]}, file)
     else:
