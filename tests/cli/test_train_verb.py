@@ -104,13 +104,13 @@ def test_handlers_are_put_back() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_evaluate_refuses_problems_that_a_run_was_trained_on(
-    twofold: Run, tmp_path: Path, model_folder: Path
-) -> None:
+def test_evaluate_refuses_problems_that_a_run_was_trained_on(twofold: Run, tmp_path: Path, model_folder: Path) -> None:
     rows = [{"prompt": f"{a}?", "chosen": f"#### {a}", "rejected": "no"} for a in range(6)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     recipe = tmp_path / "r.yaml"
-    recipe.write_text(f"model: {{path: {model_folder}}}\ndata: {{train: {tmp_path}/pairs.jsonl}}\nrun: {tmp_path}/run\n")
+    recipe.write_text(
+        f"model: {{path: {model_folder}}}\ndata: {{train: {tmp_path}/pairs.jsonl}}\nrun: {tmp_path}/run\n"
+    )
     assert twofold("train", recipe, "training.steps=1").code == 0
     leak, clean = tmp_path / "leak.jsonl", tmp_path / "clean.jsonl"
     leak.write_text('{"prompt": "9?", "answer": "#### 9"}\n{"prompt": "3?", "answer": "#### 3"}\n')

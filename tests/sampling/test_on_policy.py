@@ -34,7 +34,9 @@ def test_sampled_logps_equal_the_policys(lora: LoRA | None) -> None:
     ]
     found = policy.logps(groups)
     worst = max(
-        (d.logp - logp).abs().max().item() for several, row in zip(drafts, found, strict=True) for d, logp in zip(several, row, strict=True)
+        (d.logp - logp).abs().max().item()
+        for several, row in zip(drafts, found, strict=True)
+        for d, logp in zip(several, row, strict=True)
     )
     assert worst < 1e-4
     assert len({tuple(d.tokens.tolist()) for d in drafts[0]}) > 1 or len(drafts[0][0].tokens) < 12
