@@ -1,4 +1,4 @@
-"""docs/recipe.md from the settings classes themselves: `python scripts/make_recipe_page.py` writes it; a test keeps it fresh."""
+"""docs/recipe.md from the settings classes: `python scripts/make_recipe_page.py` writes it, a test keeps it fresh."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "recipe.md"
 HEAD = """# Every key of a recipe
 
-Made from the settings classes by `python scripts/make_recipe_page.py`; a test keeps it fresh. Give a key in the recipe's YAML or on the
-line: `twofold train recipe.yaml optimizer.learning_rate=5e-6`. A recipe may begin with `extends: other.yaml` (one level). A `kind`
-chooses between the classes of a section. `twofold train recipe.yaml --dry-run` prints all keys as they will be used.
+Made from the settings classes by `python scripts/make_recipe_page.py`; a test keeps it fresh. Give a key in the
+recipe's YAML or on the line: `twofold train recipe.yaml optimizer.learning_rate=5e-6`. A recipe may begin with
+`extends: other.yaml` (one level). A `kind` chooses between the classes of a section. `twofold train recipe.yaml
+--dry-run` prints all keys as they will be used.
 """
 
 

@@ -30,7 +30,6 @@ from twofold.training.loop import Algorithm, Evaluation, Evaluator, Loop
 from twofold.training.optim import make_optimizer
 from twofold.training.step import Part, Provider, Step
 
-
 IN_MEMORY = "in memory"
 """The path of a model or of data that Python handed over."""
 

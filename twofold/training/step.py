@@ -40,7 +40,7 @@ class Round:
 
 
 class Averages:
-    """Sums of unreduced values over packs, each divided by the count of its unit in its part; on the device until asked."""
+    """Sums of unreduced values over packs, each over the count of its unit in its part; on the device until asked for."""
 
     def __init__(self) -> None:
         self._shares: dict[str, Tensor] = {}
