@@ -13,6 +13,7 @@ from tokenizers.models import WordLevel
 from torch import Tensor
 
 from twofold.batch import Branch, Group, Role
+from twofold.models.attention import stock_attention
 from twofold.models.policy import Policy
 
 PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
@@ -106,7 +107,8 @@ def alone(model: tr.PreTrainedModel, group: Group) -> list[Tensor]:
     rows: list[Tensor] = []
     for branch in group.branches:
         row = torch.cat([group.prompt, branch.tokens])
-        logits = model(input_ids=row[None, :-1], use_cache=False).logits[0, len(group.prompt) - 1 :]
+        with stock_attention(model):  # transformers 5.17 drops Gemma-2's soft cap in its default attention
+            logits = model(input_ids=row[None, :-1], use_cache=False).logits[0, len(group.prompt) - 1 :]
         rows.append(logits.log_softmax(-1).gather(1, branch.tokens[:, None]).squeeze(1))
     return rows
 

@@ -40,7 +40,7 @@ class Round:
 
 
 class Averages:
-    """Sums of unreduced values over packs, each over the count of its unit in its part; on the device until asked for."""
+    """Sums of unreduced values over packs, each over the count of its unit in its part; on the device till asked."""
 
     def __init__(self) -> None:
         self._shares: dict[str, Tensor] = {}
