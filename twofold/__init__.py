@@ -11,30 +11,52 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AnchoredPO": "twofold.objectives",
+    "BCOPair": "twofold.objectives",
+    "Batch": "twofold.batch",
+    "CPO": "twofold.objectives",
+    "CalDPO": "twofold.objectives",
     "Conduct": "twofold.config.train",
     "DPO": "twofold.objectives",
-    "Batch": "twofold.batch",
+    "DPOP": "twofold.objectives",
+    "DPOShift": "twofold.objectives",
     "Demonstration": "twofold.records",
+    "DiscoPOP": "twofold.objectives",
+    "EXO": "twofold.objectives",
     "Encoder": "twofold.data.tokenize",
+    "FDPO": "twofold.objectives",
     "Group": "twofold.batch",
+    "IPO": "twofold.objectives",
+    "LDDPO": "twofold.objectives",
+    "LNDPO": "twofold.objectives",
     "LocalSampler": "twofold.sampling.local",
     "Loss": "twofold.objectives.base",
     "Message": "twofold.records",
     "ModelSettings": "twofold.models.load",
+    "NCA": "twofold.objectives",
+    "ORPO": "twofold.objectives",
     "Objective": "twofold.objectives.base",
     "Outputs": "twofold.batch",
     "PDPO": "twofold.algorithms",
     "PDPOGenerator": "twofold.objectives",
     "Pair": "twofold.records",
     "Policy": "twofold.models.policy",
+    "RPO": "twofold.objectives",
+    "RSO": "twofold.objectives",
     "Recipe": "twofold.config.schema",
+    "RobustDPO": "twofold.objectives",
     "SFT": "twofold.objectives",
+    "SLiC": "twofold.objectives",
+    "SPPO": "twofold.objectives",
     "Sampling": "twofold.sampling.base",
+    "SimPO": "twofold.objectives",
     "Source": "twofold.records",
     "Task": "twofold.records",
     "Term": "twofold.objectives.base",
     "Trained": "twofold.config.train",
     "TwofoldError": "twofold.errors",
+    "Unlikelihood": "twofold.objectives",
+    "WPO": "twofold.objectives",
     "exact_match": "twofold.evaluation.exact_match",
     "load_model": "twofold.models.load",
     "load_policy": "twofold.models.load",
@@ -68,6 +90,28 @@ if TYPE_CHECKING:
     from twofold.models.load import load_policy as load_policy
     from twofold.models.policy import Policy as Policy
     from twofold.objectives import DPO as DPO
+    from twofold.objectives import AnchoredPO as AnchoredPO
+    from twofold.objectives import BCOPair as BCOPair
+    from twofold.objectives import CPO as CPO
+    from twofold.objectives import CalDPO as CalDPO
+    from twofold.objectives import DPOP as DPOP
+    from twofold.objectives import DPOShift as DPOShift
+    from twofold.objectives import DiscoPOP as DiscoPOP
+    from twofold.objectives import EXO as EXO
+    from twofold.objectives import FDPO as FDPO
+    from twofold.objectives import IPO as IPO
+    from twofold.objectives import LDDPO as LDDPO
+    from twofold.objectives import LNDPO as LNDPO
+    from twofold.objectives import NCA as NCA
+    from twofold.objectives import ORPO as ORPO
+    from twofold.objectives import RPO as RPO
+    from twofold.objectives import RSO as RSO
+    from twofold.objectives import RobustDPO as RobustDPO
+    from twofold.objectives import SLiC as SLiC
+    from twofold.objectives import SPPO as SPPO
+    from twofold.objectives import SimPO as SimPO
+    from twofold.objectives import Unlikelihood as Unlikelihood
+    from twofold.objectives import WPO as WPO
     from twofold.objectives import SFT as SFT
     from twofold.objectives import PDPOGenerator as PDPOGenerator
     from twofold.objectives.base import Loss as Loss

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args
 
+import pytest
 import torch
 from torch import Tensor
 
 from twofold.batch import Batch, Branch, Group, Outputs, Role
-from twofold.objectives import DPO, SFT, PDPOGenerator
+from twofold.objectives import DPO, FDPO, IPO, RPO, SFT, SPPO, WPO, AnchoredPO, OnPairs, PDPOGenerator, Unlikelihood
 from twofold.objectives.base import Loss, Objective
 
 Scene = tuple[list[Group], list[list[Tensor]]]
@@ -44,6 +46,27 @@ def total(loss: Loss, whole: Batch) -> Tensor:
     return torch.stack([t.value.sum() * (t.weight / whole.count(t.unit)) for t in loss.terms.values()]).sum()
 
 
+def whole(loss: Loss) -> Tensor:
+    """The weighted sum of a loss's terms, for each pair."""
+    return torch.stack([t.weight * t.value for t in loss.terms.values()]).sum(0)
+
+
+def evaluate(objective: Objective, scene: Scene, *, even: bool = True) -> tuple[Loss, Tensor, Batch]:
+    """The loss, its gradient by each branch's log-probability (one and the same for all tokens of a branch: where not
+    `even`, by each token's), and the batch."""
+    batch = Batch.of(scene[0])
+    grad_S = gradient(objective, scene)
+    if even:
+        first_B = torch.cumsum(batch.length_B, 0) - batch.length_B
+        assert torch.equal(grad_S, grad_S[first_B][batch.branch_S])
+        grad_S = grad_S[first_B]
+    return objective(outputs(scene[1]), batch), grad_S, batch
+
+
+def near(values: Sequence[float]) -> Any:
+    return pytest.approx(values, abs=1e-9)
+
+
 def gradient(
     objective: Objective, scene: Scene, whole: Batch | None = None, dtype: torch.dtype = torch.float64
 ) -> Tensor:
@@ -66,8 +89,12 @@ def demonstrations(count: int, noise: torch.Generator) -> Scene:
 
 
 def preferences(count: int, noise: torch.Generator) -> Scene:
+    """Every token with the log of its Σ π² as well, which only WPO asks for."""
     made = [[_random(Role.CHOSEN, noise), _random(Role.REJECTED, noise)] for _ in range(count)]
-    return _scene(made)
+    collision = [
+        [(b.with_columns({"log_collision": b.token_columns["ref_logp"] / 2}), x) for b, x in row] for row in made
+    ]
+    return _scene(collision)
 
 
 def drafts(count: int, noise: torch.Generator) -> Scene:
@@ -84,15 +111,45 @@ def _scene(made: list[list[tuple[Branch, Tensor]]]) -> Scene:
     return groups, [[logp for _, logp in row] for row in made]
 
 
+def pairs(case: Mapping[str, Any]) -> Scene:
+    """Of a golden vector's sums over completions; lengths are the vector's where it names them."""
+    chosen = _numbers(case, "policy_chosen_logps", "logp_w")
+    rejected = _numbers(case, "policy_rejected_logps", "logp_l")
+    ref_chosen = _numbers(case, "ref_chosen_logps", default=[0.0] * len(chosen))
+    ref_rejected = _numbers(case, "ref_rejected_logps", default=[0.0] * len(chosen))
+    long = [int(n) for n in _numbers(case, "chosen_len", "len_w", default=[3] * len(chosen))]
+    short = [int(n) for n in _numbers(case, "rejected_len", "len_l", default=[2] * len(chosen))]
+    groups, logps = [], []
+    for i, (n, m) in enumerate(zip(long, short, strict=True)):
+        sides = branch(Role.CHOSEN, spread(ref_chosen[i], n)), branch(Role.REJECTED, spread(ref_rejected[i], m))
+        groups.append(group(f"{i}", *sides))
+        logps.append([spread(chosen[i], n), spread(rejected[i], m)])
+    return groups, logps
+
+
+def _numbers(case: Mapping[str, Any], *names: str, default: list[Any] | None = None) -> list[Any]:
+    found = next((case[name] for name in names if name in case), default)
+    assert found is not None
+    return found if isinstance(found, list) else [found]
+
+
 SCENES: dict[type, Callable[[int, torch.Generator], Scene]] = {
     SFT: demonstrations,
-    DPO: preferences,
+    **dict.fromkeys(get_args(OnPairs), preferences),
     PDPOGenerator: drafts,
 }
 
 VARIANTS: dict[type, list[Objective]] = {
+    **{member: [member()] for member in get_args(OnPairs)},
     SFT: [SFT(), SFT(average="completion")],
-    DPO: [DPO(), DPO(beta=1.5)],
+    DPO: [DPO(), DPO(beta=1.5, label_smoothing=0.1, nll=1.0), DPO(reference_free=True)],
+    IPO: [IPO(), IPO(logratio="mean")],
+    FDPO: [FDPO(), FDPO(divergence="forward_kl"), FDPO(divergence="alpha", alpha=0.3)],
+    RPO: [RPO(), RPO(eta=1.0, likelihood="mean")],
+    AnchoredPO: [AnchoredPO(), AnchoredPO(anchor="down")],
+    SPPO: [SPPO(), SPPO(eta=10.0, probability=0.8)],
+    WPO: [WPO(), WPO(alignment="sampled")],
+    Unlikelihood: [Unlikelihood(), Unlikelihood(form="token", alpha=1.0)],
     PDPOGenerator: [
         PDPOGenerator(),
         PDPOGenerator(form="unhinged"),

@@ -87,7 +87,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if isinstance(self.algorithm, PDPO):
-            require(isinstance(self.objective, DPO), "algorithm pdpo needs objective dpo as its discriminator")
+            compared = isinstance(self.objective, DPO) and not self.objective.reference_free
+            require(compared, "algorithm pdpo needs objective dpo, with its reference, as its discriminator")
             require(self.data.generator is not None, "algorithm pdpo needs data.generator: its problems")
         if isinstance(self.objective, SFT):
             require(self.data.heldout is None or self.data.heldout.file is not None, "sft takes heldout from a file")

@@ -4,10 +4,87 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from twofold.objectives.anchored_po import AnchoredPO
+from twofold.objectives.bco_pair import BCOPair
+from twofold.objectives.cal_dpo import CalDPO
+from twofold.objectives.cpo import CPO
+from twofold.objectives.discopop import DiscoPOP
 from twofold.objectives.dpo import DPO
+from twofold.objectives.dpo_shift import DPOShift
+from twofold.objectives.dpop import DPOP
+from twofold.objectives.exo import EXO
+from twofold.objectives.f_dpo import FDPO
+from twofold.objectives.ipo import IPO
+from twofold.objectives.ld_dpo import LDDPO
+from twofold.objectives.ln_dpo import LNDPO
+from twofold.objectives.nca import NCA
+from twofold.objectives.orpo import ORPO
 from twofold.objectives.pdpo import PDPOGenerator
+from twofold.objectives.robust_dpo import RobustDPO
+from twofold.objectives.rpo import RPO
+from twofold.objectives.rso import RSO
 from twofold.objectives.sft import SFT
+from twofold.objectives.simpo import SimPO
+from twofold.objectives.slic import SLiC
+from twofold.objectives.sppo import SPPO
+from twofold.objectives.unlikelihood import Unlikelihood
+from twofold.objectives.wpo import WPO
 
-AnyObjective: TypeAlias = SFT | DPO | PDPOGenerator
+OnPairs: TypeAlias = (
+    DPO
+    | RobustDPO
+    | RSO
+    | IPO
+    | FDPO
+    | LNDPO
+    | LDDPO
+    | DPOShift
+    | DPOP
+    | CalDPO
+    | RPO
+    | EXO
+    | NCA
+    | BCOPair
+    | AnchoredPO
+    | SPPO
+    | DiscoPOP
+    | WPO
+    | SLiC
+    | SimPO
+    | ORPO
+    | CPO
+    | Unlikelihood
+)
+"""Objectives on a chosen and a rejected completion of one prompt."""
 
-__all__ = ["DPO", "SFT", "AnyObjective", "PDPOGenerator"]
+AnyObjective: TypeAlias = SFT | OnPairs | PDPOGenerator
+
+__all__ = [
+    "CPO",
+    "DPO",
+    "DPOP",
+    "EXO",
+    "FDPO",
+    "IPO",
+    "LDDPO",
+    "LNDPO",
+    "NCA",
+    "ORPO",
+    "RPO",
+    "RSO",
+    "SFT",
+    "SPPO",
+    "WPO",
+    "AnchoredPO",
+    "AnyObjective",
+    "BCOPair",
+    "CalDPO",
+    "DPOShift",
+    "DiscoPOP",
+    "OnPairs",
+    "PDPOGenerator",
+    "RobustDPO",
+    "SLiC",
+    "SimPO",
+    "Unlikelihood",
+]

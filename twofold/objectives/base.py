@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -34,9 +35,21 @@ class Loss:
 class Objective(Protocol):
     """Frozen settings with a call. `requires` names the columns that must be there before step 0."""
 
-    requires: ClassVar[tuple[str, ...]]
+    @property
+    def requires(self) -> tuple[str, ...]: ...
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss: ...
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Where an objective is finite in float32; an objective that names none is finite everywhere. Outside, its loss is
+    infinite and the step stops before the update: nothing is clamped in silence."""
+
+    logratio: float = math.inf
+    """Largest |log π/π_ref| of a completion, nats."""
+    certain: bool = True
+    """Whether a completion may have probability 1."""
 
 
 def logps(outputs: Outputs) -> Tensor:

@@ -1,21 +1,20 @@
-"""Direct Preference Optimization, Rafailov et al. 2023, arXiv:2305.18290, equation 7. PDPO's discriminator."""
+"""Rafailov, Sharma, Mitchell, Ermon, Manning and Finn 2023, "Direct Preference Optimization: Your Language Model is
+Secretly a Reward Model", arXiv:2305.18290, equation 7. PDPO's discriminator.
+
+Label smoothing is conservative DPO (Mitchell 2023, "A note on DPO with noisy preferences"); the weight `nll` makes it
+the loss of Iterative RPO (Pang, Yuan, Cho, He, Sukhbaatar and Weston 2024, arXiv:2404.19733, equation 1).
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
-from torch import Tensor
-from torch.nn.functional import logsigmoid
+from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term
+from twofold.objectives.links import smoothed
 from twofold.objectives.pairs import Pairs
+from twofold.objectives.terms import nll
 from twofold.settings import require, settings
-
-
-def dpo_loss(margin_P: Tensor) -> Tensor:
-    """−log σ(margin) per pair, where margin is the difference of implicit rewards."""
-    return -logsigmoid(margin_P)
 
 
 @settings
@@ -25,13 +24,24 @@ class DPO:
     kind: Literal["dpo"] = "dpo"
     beta: float = 0.1
     """Strength of the pull towards the reference."""
-
-    requires: ClassVar[tuple[str, ...]] = ("ref_logp",)
+    label_smoothing: float = 0.0
+    """Share of pairs whose label is believed wrong: margins beyond that certainty are pulled back (cDPO)."""
+    reference_free: bool = False
+    """Take a uniform reference: the model is compared with nothing, and no reference is computed."""
+    nll: float = 0.0
+    """Weight of −log π(chosen) per token: a remedy where chosen falls."""
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")
+        require(0 <= self.label_smoothing < 0.5, "label_smoothing must be in [0, 0.5)")
+        require(self.nll >= 0, "nll must be ≥ 0")
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        return () if self.reference_free else ("ref_logp",)
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        pairs = Pairs.of(outputs, batch)
-        margin_P = self.beta * (pairs.chosen_logratio - pairs.rejected_logratio)
-        return Loss({"dpo": Term(dpo_loss(margin_P), "pair")}, pairs.metrics(self.beta))
+        pairs = Pairs.of(outputs, batch, reference=not self.reference_free)
+        reward = self.beta * pairs.logratio
+        loss_P = smoothed(reward.margin, self.label_smoothing)
+        return Loss({"dpo": Term(loss_P, "pair"), **nll(pairs, self.nll)}, pairs.metrics(reward))

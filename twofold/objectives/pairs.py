@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,46 +13,79 @@ from twofold.objectives.base import Term, logps, logratios
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Per pair [P] (suffix omitted): sums over the completion of log π and log π − log π_ref, and lengths in tokens."""
+class Sides:
+    """A value of the chosen and one of the rejected completion of every pair, [P] each."""
 
-    chosen_logp: Tensor
-    rejected_logp: Tensor
-    chosen_logratio: Tensor
-    rejected_logratio: Tensor
-    chosen_length: Tensor
-    rejected_length: Tensor
+    chosen: Tensor
+    rejected: Tensor
+
+    @property
+    def margin(self) -> Tensor:
+        """By how much chosen leads [P]."""
+        return self.chosen - self.rejected
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Sides:
+        return Sides(function(self.chosen), function(self.rejected))
+
+    def __rmul__(self, factor: float) -> Sides:
+        return Sides(factor * self.chosen, factor * self.rejected)
+
+    def __truediv__(self, other: Sides) -> Sides:
+        return Sides(self.chosen / other.chosen, self.rejected / other.rejected)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of a batch: log π and the log-ratio log π − log π_ref, per token [S] and summed over completions."""
+
+    batch: Batch
+    logp_S: Tensor
+    logratio_S: Tensor
+    logp: Sides
+    logratio: Sides
+    length: Sides
+    """In tokens."""
 
     @classmethod
-    def of(cls, outputs: Outputs, batch: Batch) -> Pairs:
-        """From the chosen and the rejected branch of every group; a group without both raises ValueError."""
-        chosen, rejected = batch.of_role(Role.CHOSEN), batch.of_role(Role.REJECTED)
-        if not torch.equal(batch.group_B[chosen], batch.group_B[rejected]):
+    def of(cls, outputs: Outputs, batch: Batch, *, reference: bool = True) -> Pairs:
+        """From the chosen and the rejected branch of every group; a group without both raises ValueError. Without
+        `reference` the log-ratio is log π itself: the reference is uniform, and its constant left out."""
+        if not torch.equal(batch.group_B[batch.of_role(Role.CHOSEN)], batch.group_B[batch.of_role(Role.REJECTED)]):
             raise ValueError("every group needs one chosen and one rejected branch")
-        logp_B = batch.sum(logps(outputs))
-        logratio_B = batch.sum(logratios(outputs, batch))
-        length_B = batch.length_B.to(logp_B.dtype)
+        logp_S = logps(outputs)
+        logratio_S = logratios(outputs, batch) if reference else logp_S
         return cls(
-            chosen_logp=logp_B[chosen],
-            rejected_logp=logp_B[rejected],
-            chosen_logratio=logratio_B[chosen],
-            rejected_logratio=logratio_B[rejected],
-            chosen_length=length_B[chosen],
-            rejected_length=length_B[rejected],
+            batch=batch,
+            logp_S=logp_S,
+            logratio_S=logratio_S,
+            logp=sums(logp_S, batch),
+            logratio=sums(logratio_S, batch),
+            length=sides(batch.length_B.to(logp_S.dtype), batch),
         )
 
-    def metrics(self, beta: float) -> dict[str, Term]:
-        """Implicit rewards β·log-ratio, margin, strict accuracy, DPO's gradient weight σ(−margin), logps, lengths."""
-        margin = (beta * (self.chosen_logratio - self.rejected_logratio)).detach()
+    def metrics(self, reward: Sides) -> dict[str, Term]:
+        """Of the `reward` by which a method compares: margin, strict accuracy, DPO's gradient weight σ(−margin); and
+        logps and lengths."""
+        margin = reward.margin.detach()
         values = {
             "margin": margin,
             "accuracy": (margin > 0).to(margin.dtype),
             "gradient_weight": torch.sigmoid(-margin),
-            "chosen_reward": beta * self.chosen_logratio,
-            "rejected_reward": beta * self.rejected_logratio,
-            "chosen_logp": self.chosen_logp,
-            "rejected_logp": self.rejected_logp,
-            "chosen_length": self.chosen_length,
-            "rejected_length": self.rejected_length,
+            "chosen_reward": reward.chosen,
+            "rejected_reward": reward.rejected,
+            "chosen_logp": self.logp.chosen,
+            "rejected_logp": self.logp.rejected,
+            "chosen_length": self.length.chosen,
+            "rejected_length": self.length.rejected,
         }
         return {name: Term(value.detach(), "pair") for name, value in values.items()}
+
+
+def sides(value_B: Tensor, batch: Batch) -> Sides:
+    """The entries of `value_B` that belong to chosen and to rejected branches, in the order of their groups."""
+    return Sides(value_B[batch.of_role(Role.CHOSEN)], value_B[batch.of_role(Role.REJECTED)])
+
+
+def sums(value_S: Tensor, batch: Batch) -> Sides:
+    """A per-token value, summed over each completion."""
+    return sides(batch.sum(value_S), batch)

@@ -6,7 +6,7 @@ No arXiv id exists. Discriminator and schedule are `algorithms/pdpo.py`.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ class PDPOGenerator:
     per_token: bool = False
     """Divide log-ratios by length; β must then grow by about the mean length."""
 
-    requires: ClassVar[tuple[str, ...]] = ("ref_logp", "truth_logratio", "truth_length")
+    requires = ("ref_logp", "truth_logratio", "truth_length")
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term, logps
@@ -17,7 +17,7 @@ class SFT:
     average: Literal["token", "completion"] = "token"
     """token: every token counts alike; completion: the sum over each completion, averaged over completions."""
 
-    requires: ClassVar[tuple[str, ...]] = ()
+    requires = ()
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         nll_S = -logps(outputs)

@@ -1,0 +1,114 @@
+"""Nothing joins the union by halves: every member has a source, a golden value, a page and a recipe."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import test_golden
+import test_pairs_golden
+
+from twofold.config.load import load_recipe, validate
+from twofold.config.schema import Recipe
+from twofold.objectives import SFT, AnyObjective, OnPairs, PDPOGenerator
+from twofold.objectives.base import Objective
+
+MEMBERS = get_args(AnyObjective)
+EVERY = pytest.mark.parametrize("member", MEMBERS, ids=lambda m: m().kind)
+BY_HAND = {SFT: "test_sft_by_hand", PDPOGenerator: "test_pdpo_generator_by_hand"}
+
+
+def kind(member: type[Any]) -> str:
+    return member().kind
+
+
+def source(member: type[Any]) -> str:
+    """The text of the file that the member stands in, and of the pieces that it may put together."""
+    module = Path(str(sys.modules[member.__module__].__file__))
+    return "\n".join(
+        path.read_text(encoding="utf-8")
+        for path in (module, *(module.with_name(f"{name}.py") for name in ("pairs", "scores", "links", "terms")))
+    )
+
+
+def test_kinds_are_the_names_of_files() -> None:
+    for member in MEMBERS:
+        name = member.__module__.rpartition(".")[2]
+        assert kind(member) in (name, f"{name}_generator")
+
+
+@EVERY
+def test_its_file_names_the_paper(member: type[Any]) -> None:
+    """PDPO has none: its source is a repository."""
+    doc = sys.modules[member.__module__].__doc__ or ""
+    names = r"github\.com/newtonysls/PDPO" if member is PDPOGenerator else r"arXiv:\d{4}\.\d{5}"
+    assert re.search(names, doc)
+    assert member.__doc__
+    assert isinstance(member(), Objective)
+
+
+def test_every_member_has_a_golden_value() -> None:
+    """A vector of golden.json, or a test that derives one in its docstring."""
+    made = {type(make(_Any())) for make in test_pairs_golden.MADE.values()}
+    elsewhere = test_pairs_golden.ELSEWHERE
+    assert made | set(elsewhere) == set(get_args(OnPairs))
+    for member, name in elsewhere.items():
+        assert callable(getattr(test_pairs_golden, name)), member
+    assert set(BY_HAND) == set(MEMBERS) - set(get_args(OnPairs))
+    for name in BY_HAND.values():
+        assert "=" in (getattr(test_golden, name).__doc__ or "")
+
+
+class _Any(dict[str, float]):
+    """Settings of a vector, whatever they are called; every domain on pairs holds ¼."""
+
+    def __missing__(self, key: str) -> float:
+        return 0.25
+
+
+@EVERY
+def test_its_page(member: type[Any], root: Path) -> None:
+    """One screen: the paper, the code as it stands, every setting with its default, and TRL."""
+    page = (root / "docs" / "objectives" / f"{kind(member)}.md").read_text(encoding="utf-8")
+    assert page.count("\n") <= 60
+    cited = set(re.findall(r"arXiv:\d{4}\.\d{5}", sys.modules[member.__module__].__doc__ or ""))
+    assert cited <= set(re.findall(r"arXiv:\d{4}\.\d{5}", page))
+    table, _, rest = page.partition("**Settings**")
+    code = [row.rpartition(" | `")[2].removesuffix("` |") for row in table.splitlines() if row.endswith("` |")]
+    assert code
+    text = source(member)
+    assert [line for line in code if line not in text] == []
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", rest, re.MULTILINE))
+    assert rows == {f.name: written(f.default) for f in fields(member) if f.name != "kind"}
+    assert "**What to watch.**" in rest
+    assert "**Next to TRL 1.16.**" in rest
+
+
+def written(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_pages_are_those_of_the_union_and_listed(root: Path) -> None:
+    folder = root / "docs" / "objectives"
+    assert {p.stem for p in folder.glob("*.md")} == {*map(kind, MEMBERS), "README", "derivation"}
+    listed = re.findall(r"^\| \[(\w+)\]\((\w+)\.md\)", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(a for a, _ in listed) == sorted(b for _, b in listed) == sorted(map(kind, MEMBERS))
+
+
+@EVERY
+def test_its_recipe(member: type[Any], root: Path) -> None:
+    recipe = validate(Recipe, load_recipe(root / "recipes" / "objectives" / f"{kind(member)}.yaml"))
+    if member is PDPOGenerator:
+        assert recipe.algorithm.kind == "pdpo"
+    else:
+        assert isinstance(recipe.objective, member)
+    assert recipe.run == f"runs/objectives/{kind(member)}"
+
+
+def test_recipes_are_those_of_the_union(root: Path) -> None:
+    assert {p.stem for p in (root / "recipes" / "objectives").glob("*.yaml")} == {*map(kind, MEMBERS), "base"}
+    validate(Recipe, load_recipe(root / "recipes" / "objectives" / "base.yaml"))

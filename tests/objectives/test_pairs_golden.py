@@ -1,0 +1,233 @@
+"""The golden vectors of objectives on pairs, and a value derived by hand where there is no vector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from golden import expected, given
+from scenes import branch, evaluate, group, near, pairs, whole
+from torch import Tensor
+
+from twofold.batch import Batch, Outputs, Role
+from twofold.objectives import (
+    CPO,
+    DPO,
+    DPOP,
+    EXO,
+    FDPO,
+    IPO,
+    LDDPO,
+    LNDPO,
+    NCA,
+    ORPO,
+    RPO,
+    RSO,
+    SPPO,
+    WPO,
+    AnchoredPO,
+    BCOPair,
+    CalDPO,
+    DiscoPOP,
+    DPOShift,
+    RobustDPO,
+    SimPO,
+    SLiC,
+    Unlikelihood,
+)
+from twofold.objectives.base import Objective
+from twofold.objectives.f_dpo import slope
+from twofold.objectives.sppo import to_win_rate
+from twofold.objectives.unlikelihood import unlikelihood
+
+MADE: dict[str, Callable[[dict[str, Any]], Objective]] = {
+    "dpo.reference_free": lambda c: DPO(beta=c["beta"], reference_free=True),
+    "dpo.cdpo_label_smoothing": lambda c: DPO(beta=c["beta"], label_smoothing=c["eps"]),
+    "dpo.robust": lambda c: RobustDPO(beta=c["beta"], epsilon=c["eps"]),
+    "dpo.ipo_sum": lambda c: IPO(tau=c["tau"]),
+    "dpo.ipo_avg": lambda c: IPO(tau=c["tau"], logratio="mean"),
+    "dpo.hinge": lambda c: RSO(gamma=c["beta"]),
+    "dpo.sigmoid_norm": lambda c: LNDPO(beta=c["beta"]),
+    "dpo.dpo_shift_fixed": lambda c: DPOShift(beta=c["beta"], f=c["f"]),
+    "dpo.dpop_lambda5": lambda c: DPOP(beta=c["beta"], lam=c["lam"]),
+    "dpo.dpop_lambda50": lambda c: DPOP(beta=c["beta"], lam=c["lam"]),
+    "dpo.cal_dpo_coef1.0": lambda c: CalDPO(beta=c["beta"], coefficient=c["coef"]),
+    "dpo.cal_dpo_coef0.5": lambda c: CalDPO(beta=c["beta"], coefficient=c["coef"]),
+    "dpo.nca_pair": lambda c: NCA(beta=c["beta"]),
+    "dpo.bco_pair": lambda c: BCOPair(beta=c["beta"]),
+    "dpo.exo_pair": lambda c: EXO(beta=c["beta"], epsilon=c["eps"]),
+    "dpo.sppo_hard": lambda c: SPPO(eta=1 / c["beta"]),
+    "dpo.apo_zero": lambda c: AnchoredPO(beta=c["beta"]),
+    "dpo.apo_down": lambda c: AnchoredPO(beta=c["beta"], anchor="down"),
+    "dpo.discopop": lambda c: DiscoPOP(beta=c["beta"], tau=c["tau"]),
+    "dpo.f_forward_kl": lambda c: FDPO(beta=c["beta"], divergence="forward_kl"),
+    "dpo.f_js": lambda c: FDPO(beta=c["beta"], divergence="js"),
+    "dpo.f_alpha0.5": lambda c: FDPO(beta=c["beta"], divergence="alpha", alpha=0.5),
+    "dpo.rpo_sft": lambda c: DPO(beta=c["beta"], nll=c["a"]),
+    "unlikelihood.dpo_paper": lambda c: Unlikelihood(alpha=c["alpha"]),
+    "simpo": lambda c: SimPO(beta=c["beta"], gamma=c["gamma"]),
+    "orpo": lambda c: ORPO(lam=c["lam"]),
+    "cpo": lambda c: CPO(beta=c["beta"], nll=c["a"]),
+}
+"""The objective that each vector speaks of, from the vector's settings."""
+
+ELSEWHERE = {LDDPO: "test_ld_dpo", RPO: "test_rpo", WPO: "test_wpo_weight", SLiC: "test_slic_by_hand"}
+"""Objectives whose vector has another shape, or none."""
+
+
+def vector(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_losses_and_gradients(name: str) -> None:
+    case, want = given(name), expected(name)
+    loss, grad_B, batch = evaluate(MADE[name](case), pairs(case))
+    losses = want["loss"] if isinstance(want["loss"], list) else [want["loss"]]
+    assert whole(loss).tolist() == near(losses)
+    for side, key in enumerate(("grad_policy_chosen", "grad_policy_rejected")):
+        if key in want:
+            assert (batch.count("pair") * grad_B[side::2]).tolist() == near(want[key])
+
+
+def test_nca_begins_at_2_ln_2() -> None:
+    zero = {f"{who}_{side}_logps": [-3.0] for who in ("policy", "ref") for side in ("chosen", "rejected")}
+    assert whole(evaluate(NCA(), pairs(zero))[0]).tolist() == near([expected("dpo.nca_pair")["at_reference"]])
+
+
+def test_smoothed_dpo_lets_go_at_the_believed_certainty() -> None:
+    """σ(β·h) = 1 − ε."""
+    case, h = given("dpo.cdpo_label_smoothing"), expected("dpo.cdpo_label_smoothing")["h_at_zero_gradient"]
+    at = {"logp_w": [h], "logp_l": [0.0]}
+    _, grad_B, _ = evaluate(MADE["dpo.cdpo_label_smoothing"](case), pairs(at))
+    assert grad_B.tolist() == near([0.0, 0.0])
+
+
+@pytest.mark.parametrize("name", ["forward_kl", "js", "alpha0.5"])
+def test_f_dpo_scores(name: str) -> None:
+    case, want = given(f"dpo.f_{name}"), expected(f"dpo.f_{name}")
+    for side in ("chosen", "rejected"):
+        logratio = vector(case[f"policy_{side}_logps"]) - vector(case[f"ref_{side}_logps"])
+        score = slope(logratio, "alpha" if name == "alpha0.5" else name, 0.5)  # type: ignore[arg-type]  # a divergence
+        assert score.tolist() == near(want[f"{side}_score"])
+
+
+def test_ld_dpo() -> None:
+    """Of four chosen tokens against two rejected ones, the last two count half."""
+    case, want = given("dpo.ld_dpo"), expected("dpo.ld_dpo")
+    branches = (
+        branch(role, vector(case[f"ref_{side}_tokens"]))
+        for role, side in ((Role.CHOSEN, "chosen"), (Role.REJECTED, "rejected"))
+    )
+    logps = [vector(case[f"policy_{side}_tokens"]) for side in ("chosen", "rejected")]
+    scene = [group("0", *branches)], [logps]
+    for alpha, h in ((case["alpha"], want["h"]), (1.0, want["h_alpha1"])):
+        loss, _, _ = evaluate(LDDPO(beta=case["beta"], alpha=alpha), scene, even=False)
+        assert loss.metrics["margin"].value.tolist() == near([case["beta"] * h])
+    loss, grad_B, _ = evaluate(LDDPO(beta=case["beta"], alpha=case["alpha"]), scene, even=False)
+    assert whole(loss).tolist() == near([want["loss"]])
+    slope = -case["beta"] / (1 + math.exp(case["beta"] * want["h"]))
+    assert grad_B.tolist() == near([slope, slope, slope / 2, slope / 2, -slope, -slope])
+
+
+def test_rpo() -> None:
+    """η on the mean per token; on the sum over 10 tokens, ten times that."""
+    case, want = given("dpo.rpo_sft"), expected("dpo.rpo_sft")
+    mean = RPO(beta=case["beta"], eta=0.005, likelihood="mean")
+    assert whole(evaluate(mean, pairs(case))[0]).tolist() == near([want["loss_a_0p005"]])
+    total = RPO(beta=case["beta"], eta=0.1)
+    assert whole(evaluate(total, pairs(case))[0]).tolist() == near([want["loss"]])
+
+
+def test_sppo_soft() -> None:
+    case, want = given("dpo.sppo_soft"), expected("dpo.sppo_soft")
+    drawn = zip(case["logratios"], case["win_prob"], strict=True)
+    found = [to_win_rate(vector([x]), p, case["eta"]).item() for x, p in drawn]
+    assert found == near(want["loss"])
+
+
+def test_wpo_weight() -> None:
+    """The completion of the vector as chosen and as rejected: its weight comes squared."""
+    case, want = given("dpo.wpo_weight"), expected("dpo.wpo_weight")
+    logp_SV = vector(case["logits_for_positions_0_to_3"]).log_softmax(1)[1:]
+    logp_S = logp_SV.gather(1, torch.tensor(case["input_ids"])[2:, None]).squeeze(1)
+    collision_S = (2 * logp_SV).logsumexp(1)
+    assert collision_S.tolist() == near(want["log_sum_pi_sq"][1:])
+    sides = [branch(role, logp_S).with_columns({"log_collision": collision_S}) for role in (Role.CHOSEN, Role.REJECTED)]
+    loss, _, _ = evaluate(WPO(alignment="sampled"), ([group("0", *sides)], [[logp_S, logp_S]]))
+    assert loss.metrics["pair_weight"].value.tolist() == near([want["w"] ** 2])
+    assert whole(loss).tolist() == near([want["w"] ** 2 * math.log(2)])
+
+
+def test_welleck_token() -> None:
+    """And at probability 1 the floor, without gradient."""
+    case, want = given("unlikelihood.welleck_token"), expected("unlikelihood.welleck_token")
+    logp_S = vector([*case["token_logps"], 0.0]).requires_grad_()
+    value_S = unlikelihood(logp_S, 1e-5)
+    assert value_S.tolist() == near([*want["per_token"], -math.log(1e-5)])
+    value_S.sum().backward()
+    odds = [math.exp(x) / (1 - math.exp(x)) for x in case["token_logps"]]
+    assert logp_S.grad.tolist() == near([*odds, 0.0])
+    scene = [group("0", branch(Role.CHOSEN, vector([0.0])), branch(Role.REJECTED, vector([0.0] * 3)))]
+    loss, _, _ = evaluate(
+        Unlikelihood(form="token", alpha=0.5), (scene, [[vector([-2.0]), vector(case["token_logps"])]]), even=False
+    )
+    assert whole(loss).tolist() == near([2.0 + 0.5 * want["loss"]])
+
+
+def test_orpo_reports_the_odds_ratio() -> None:
+    case, want = given("orpo"), expected("orpo")
+    loss, _, _ = evaluate(ORPO(lam=case["lam"]), pairs(case))
+    assert loss.metrics["margin"].value.tolist() == near(want["log_odds_ratio"])
+    assert loss.terms["orpo"].value.tolist() == near(want["or_loss"])
+
+
+def test_slic_by_hand() -> None:
+    """δ = 1, λ = 1/2. log π of −4 and −4.25: max(0, 1 + 4 − 4.25) + ½·4 = 0.75 + 2 = 2.75, gradient −1 − ½ and +1.
+    Of −4 and −6 the hinge is met: 0 + 2, gradient −½ and 0."""
+    loss, grad_B, _ = evaluate(SLiC(), pairs({"logp_w": [-4.0, -4.0], "logp_l": [-4.25, -6.0]}))
+    assert whole(loss).tolist() == near([2.75, 2.0])
+    assert (2 * grad_B).tolist() == near([-1.5, 1.0, -0.5, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "message"),
+    [
+        (DPO, {"label_smoothing": 0.5}, "label_smoothing must be in"),
+        (RobustDPO, {"epsilon": 0.5}, "epsilon must be in"),
+        (EXO, {"epsilon": 0.0}, "epsilon must be in"),
+        (FDPO, {"alpha": 1.0}, "alpha must be in"),
+        (LDDPO, {"alpha": 1.5}, "alpha must be in"),
+        (DPOShift, {"f": 0.0}, "f must be in"),
+        (DPOP, {"lam": -1.0}, "lam must be ≥ 0"),
+        (IPO, {"tau": 0.0}, "tau must be > 0"),
+        (SPPO, {"probability": 0.4}, "probability must be in"),
+        (DiscoPOP, {"tau": 2.0}, "tau must be in"),
+        (Unlikelihood, {"floor": 0.0}, "floor must be in"),
+    ],
+)
+def test_settings_outside_a_domain_are_refused(make: Any, given: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**given)
+
+
+@pytest.mark.parametrize(
+    ("objective", "inside", "outside"),
+    [
+        (FDPO(divergence="forward_kl"), -79.0, -90.0),
+        (FDPO(divergence="alpha", alpha=0.99), -79.0, -90.0),
+        (ORPO(), -1e-30, 0.0),
+    ],
+    ids=["forward_kl", "alpha", "orpo"],
+)
+def test_outside_its_domain_a_loss_is_infinite_and_not_clamped(
+    objective: Objective, inside: float, outside: float
+) -> None:
+    """Of a chosen completion with that log-probability against one of −1, in float32; the step refuses such a loss."""
+    for logp, finite in ((inside, True), (outside, False)):
+        batch = Batch.of([group("0", branch(Role.CHOSEN, torch.zeros(1)), branch(Role.REJECTED, torch.zeros(1)))])
+        said = Outputs(torch.tensor([-1.0, logp] if isinstance(objective, ORPO) else [logp, -1.0]))
+        assert bool(torch.isfinite(whole(objective(said, batch))).all()) == finite

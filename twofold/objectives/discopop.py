@@ -1,0 +1,44 @@
+"""Lu, Holt, Fanconi, Chan, Foerster, van der Schaar and Lange 2024, "Discovering Preference Optimization Algorithms
+with and for Large Language Models", arXiv:2406.08414, equation 5: the log-ratio modulated loss.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term
+from twofold.objectives.links import logistic
+from twofold.objectives.pairs import Pairs
+from twofold.settings import require, settings
+
+
+def modulated(margin_P: Tensor, tau: float) -> Tensor:
+    """Logistic below a margin of 0, exponential above; one exponent, so that no product of 0 and ∞ can arise."""
+    return torch.sigmoid(-margin_P / tau) * logistic(margin_P) + (logsigmoid(margin_P / tau) - margin_P).exp()
+
+
+@settings
+class DiscoPOP:
+    """(1 − m)·(−log σ(margin)) + m·exp(−margin), m = σ(margin/τ)."""
+
+    kind: Literal["discopop"] = "discopop"
+    beta: float = 0.05
+    """Strength of the pull towards the reference."""
+    tau: float = 0.05
+    """How sharply the loss passes from logistic to exponential at a margin of 0."""
+
+    requires = ("ref_logp",)
+
+    def __post_init__(self) -> None:
+        require(self.beta > 0, "beta must be > 0")
+        require(0 < self.tau <= 1, "tau must be in (0, 1]")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        pairs = Pairs.of(outputs, batch)
+        reward = self.beta * pairs.logratio
+        return Loss({"discopop": Term(modulated(reward.margin, self.tau), "pair")}, pairs.metrics(reward))

@@ -1,0 +1,46 @@
+"""Ji, Lu, Niu, Ke, Wang, Zhu, Tang and Huang 2024, "Towards Efficient Exact Optimization of Language Model Alignment",
+arXiv:2402.00856, equation 16: the reverse KL from policy to preference, where DPO minimises the forward one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term
+from twofold.objectives.pairs import Pairs
+from twofold.settings import require, settings
+
+
+def reverse_kl(margin_P: Tensor, epsilon: float) -> Tensor:
+    """Of the policy's preference at this margin from the smoothed label; at most log 1/ε."""
+    agree_P = torch.sigmoid(margin_P) * (logsigmoid(margin_P) - math.log1p(-epsilon))
+    differ_P = torch.sigmoid(-margin_P) * (logsigmoid(-margin_P) - math.log(epsilon))
+    return agree_P + differ_P
+
+
+@settings
+class EXO:
+    """KL((σ(margin), σ(−margin)) ‖ (1 − ε, ε))."""
+
+    kind: Literal["exo"] = "exo"
+    beta: float = 0.1
+    """Strength of the pull towards the reference."""
+    epsilon: float = 0.001
+    """Probability that a label is wrong; at 0 the loss would be infinite."""
+
+    requires = ("ref_logp",)
+
+    def __post_init__(self) -> None:
+        require(self.beta > 0, "beta must be > 0")
+        require(0 < self.epsilon < 0.5, "epsilon must be in (0, 0.5)")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        pairs = Pairs.of(outputs, batch)
+        reward = self.beta * pairs.logratio
+        return Loss({"exo": Term(reverse_kl(reward.margin, self.epsilon), "pair")}, pairs.metrics(reward))

@@ -1,0 +1,54 @@
+"""Wang, Jiang, Yang, Liu and Chen 2023, "Beyond Reverse KL: Generalizing Direct Preference Optimization with Diverse
+Divergence Constraints", arXiv:2309.16240: the implicit reward under an f-divergence is β·f'(π/π_ref).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Domain, Loss, Term
+from twofold.objectives.links import logistic
+from twofold.objectives.pairs import Pairs
+from twofold.settings import require, settings
+
+Divergence = Literal["reverse_kl", "forward_kl", "js", "alpha"]
+
+
+def slope(logratio: Tensor, divergence: Divergence, alpha: float) -> Tensor:
+    """f'(u) at log u, up to a constant that no difference sees."""
+    if divergence == "reverse_kl":
+        return logratio
+    if divergence == "forward_kl":
+        return -(-logratio).exp()
+    if divergence == "js":
+        return logsigmoid(logratio)
+    return -(-alpha * logratio).exp() / alpha
+
+
+@settings
+class FDPO:
+    """−log σ(β·[f'(u of chosen) − f'(u of rejected)]), u = π/π_ref."""
+
+    kind: Literal["f_dpo"] = "f_dpo"
+    beta: float = 0.1
+    """Strength of the pull towards the reference."""
+    divergence: Divergence = "js"
+    """Which divergence from the reference is held small; reverse_kl is DPO."""
+    alpha: float = 0.5
+    """Of the alpha-divergence only: towards 0 it is the reverse KL, towards 1 the forward KL."""
+
+    requires = ("ref_logp",)
+    domain = Domain(logratio=80.0)
+
+    def __post_init__(self) -> None:
+        require(self.beta > 0, "beta must be > 0")
+        require(0 < self.alpha < 1, "alpha must be in (0, 1)")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        pairs = Pairs.of(outputs, batch)
+        reward = self.beta * pairs.logratio.map(lambda x: slope(x, self.divergence, self.alpha))
+        return Loss({"f_dpo": Term(logistic(reward.margin), "pair")}, pairs.metrics(reward))

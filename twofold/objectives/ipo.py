@@ -1,0 +1,35 @@
+"""Azar, Rowland, Piot, Guo, Calandriello, Valko and Munos 2023, "A General Theoretical Paradigm to Understand Learning
+from Human Preferences", arXiv:2310.12036, equation 17.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term
+from twofold.objectives.links import square
+from twofold.objectives.pairs import Pairs
+from twofold.objectives.scores import mean
+from twofold.settings import require, settings
+
+
+@settings
+class IPO:
+    """(log-ratio of chosen − log-ratio of rejected − 1/(2τ))²."""
+
+    kind: Literal["ipo"] = "ipo"
+    tau: float = 0.1
+    """1/(2τ) is the difference of log-ratios that a pair is led to, from either side."""
+    logratio: Literal["sum", "mean"] = "sum"
+    """sum over a completion (the theory), or mean over its tokens (what its authors ran): another scale of τ."""
+
+    requires = ("ref_logp",)
+
+    def __post_init__(self) -> None:
+        require(self.tau > 0, "tau must be > 0")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        pairs = Pairs.of(outputs, batch)
+        score = pairs.logratio if self.logratio == "sum" else mean(pairs.logratio, pairs)
+        return Loss({"ipo": Term(square(score.margin, 1 / (2 * self.tau)), "pair")}, pairs.metrics(self.tau * score))

@@ -1,0 +1,36 @@
+"""Liu et al. 2024, "Length Desensitization in Direct Preference Optimization", arXiv:2409.06411: what one completion
+says beyond the length of the other counts less.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term
+from twofold.objectives.links import logistic
+from twofold.objectives.pairs import Pairs
+from twofold.objectives.scores import tail_weighted
+from twofold.settings import require, settings
+
+
+@settings
+class LDDPO:
+    """DPO with tokens past the length of the pair's shorter completion weighted α."""
+
+    kind: Literal["ld_dpo"] = "ld_dpo"
+    beta: float = 0.1
+    """Strength of the pull towards the reference."""
+    alpha: float = 0.5
+    """1 is DPO; 0 compares both completions over equal lengths."""
+
+    requires = ("ref_logp",)
+
+    def __post_init__(self) -> None:
+        require(self.beta > 0, "beta must be > 0")
+        require(0 <= self.alpha <= 1, "alpha must be in [0, 1]")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        pairs = Pairs.of(outputs, batch)
+        reward = self.beta * tail_weighted(pairs, self.alpha)
+        return Loss({"ld_dpo": Term(logistic(reward.margin), "pair")}, pairs.metrics(reward))

@@ -1,0 +1,33 @@
+"""Lambert et al. 2024, "Tülu 3: Pushing Frontiers in Open Language Model Post-Training", arXiv:2411.15124, equation 6:
+length-normalized DPO.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term
+from twofold.objectives.links import logistic
+from twofold.objectives.pairs import Pairs
+from twofold.objectives.scores import mean
+from twofold.settings import require, settings
+
+
+@settings
+class LNDPO:
+    """−log σ(β·[mean log-ratio of chosen − mean log-ratio of rejected]), means over tokens."""
+
+    kind: Literal["ln_dpo"] = "ln_dpo"
+    beta: float = 5.0
+    """As DPO's, but of a mean per token: about DPO's times the length."""
+
+    requires = ("ref_logp",)
+
+    def __post_init__(self) -> None:
+        require(self.beta > 0, "beta must be > 0")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        pairs = Pairs.of(outputs, batch)
+        reward = self.beta * mean(pairs.logratio, pairs)
+        return Loss({"ln_dpo": Term(logistic(reward.margin), "pair")}, pairs.metrics(reward))

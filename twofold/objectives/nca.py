@@ -1,0 +1,33 @@
+"""Chen, He, Yuan, Cui, Su and Zhu 2024, "Noise Contrastive Alignment of Language Models with Explicit Rewards",
+arXiv:2402.05369: the loss on pairs, in which rewards are absolute, not only relative.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term
+from twofold.objectives.links import logistic
+from twofold.objectives.pairs import Pairs
+from twofold.settings import require, settings
+
+
+@settings
+class NCA:
+    """−log σ(r of chosen) − ½·log σ(−r of chosen) − ½·log σ(−r of rejected), r = β·log-ratio."""
+
+    kind: Literal["nca"] = "nca"
+    beta: float = 0.01
+    """Strength of the pull towards the reference."""
+
+    requires = ("ref_logp",)
+
+    def __post_init__(self) -> None:
+        require(self.beta > 0, "beta must be > 0")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        pairs = Pairs.of(outputs, batch)
+        reward = self.beta * pairs.logratio
+        loss_P = logistic(reward.chosen) + 0.5 * logistic(-reward.chosen) + 0.5 * logistic(-reward.rejected)
+        return Loss({"nca": Term(loss_P, "pair")}, pairs.metrics(reward))

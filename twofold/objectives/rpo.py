@@ -1,0 +1,39 @@
+"""Liu, Lu, Zhang, Liu, Guo, Yang, Blanchet and Wang 2024, "Provably Mitigating Overoptimization in RLHF: Your SFT Loss
+is Implicitly an Adversarial Regularizer", arXiv:2405.16436. With the weight 1 on a mean per token it is Iterative RPO.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term
+from twofold.objectives.links import logistic
+from twofold.objectives.pairs import Pairs
+from twofold.objectives.terms import nll
+from twofold.settings import require, settings
+
+
+@settings
+class RPO:
+    """DPO + η·(−log π(chosen))."""
+
+    kind: Literal["rpo"] = "rpo"
+    beta: float = 0.01
+    """Strength of the pull towards the reference."""
+    eta: float = 0.005
+    """Weight of the likelihood of chosen."""
+    likelihood: Literal["sum", "mean"] = "sum"
+    """Over a completion, as the theory has it, or per token; the authors ran both."""
+
+    requires = ("ref_logp",)
+
+    def __post_init__(self) -> None:
+        require(self.beta > 0, "beta must be > 0")
+        require(self.eta >= 0, "eta must be ≥ 0")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        pairs = Pairs.of(outputs, batch)
+        reward = self.beta * pairs.logratio
+        likelihood = nll(pairs, self.eta, per_token=self.likelihood == "mean")
+        return Loss({"rpo": Term(logistic(reward.margin), "pair"), **likelihood}, pairs.metrics(reward))

@@ -1,0 +1,36 @@
+"""Meng, Xia and Chen 2024, "SimPO: Simple Preference Optimization with a Reference-Free Reward", arXiv:2405.14734,
+equation 6.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term
+from twofold.objectives.links import logistic
+from twofold.objectives.pairs import Pairs
+from twofold.objectives.scores import mean
+from twofold.settings import require, settings
+
+
+@settings
+class SimPO:
+    """−log σ(β·[mean log π of chosen − mean log π of rejected] − γ), means over tokens. No reference."""
+
+    kind: Literal["simpo"] = "simpo"
+    beta: float = 2.0
+    """Scale of the reward, a mean per token."""
+    gamma: float = 1.0
+    """Target margin of the reward; the paper tunes γ/β in 0.3 … 0.8."""
+
+    requires = ()
+
+    def __post_init__(self) -> None:
+        require(self.beta > 0, "beta must be > 0")
+        require(self.gamma >= 0, "gamma must be ≥ 0")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        pairs = Pairs.of(outputs, batch, reference=False)
+        reward = self.beta * mean(pairs.logp, pairs)
+        return Loss({"simpo": Term(logistic(reward.margin - self.gamma), "pair")}, pairs.metrics(reward))

@@ -1,0 +1,36 @@
+"""Zhao, Joshi, Liu, Khalman, Saleh and Liu 2023, "SLiC-HF: Sequence Likelihood Calibration with Human Feedback",
+arXiv:2305.10425: a hinge on log-likelihoods, and the likelihood of a target, here the chosen completion.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term
+from twofold.objectives.links import hinge
+from twofold.objectives.pairs import Pairs
+from twofold.objectives.terms import nll
+from twofold.settings import require, settings
+
+
+@settings
+class SLiC:
+    """max(0, δ − log π(chosen) + log π(rejected)) − λ·log π(chosen). No reference."""
+
+    kind: Literal["slic"] = "slic"
+    delta: float = 1.0
+    """Margin in nats at which a pair is left alone."""
+    lam: float = 0.5
+    """λ, weight of the likelihood of chosen (a sum over its tokens)."""
+
+    requires = ()
+
+    def __post_init__(self) -> None:
+        require(self.delta > 0, "delta must be > 0")
+        require(self.lam >= 0, "lam must be ≥ 0")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        pairs = Pairs.of(outputs, batch, reference=False)
+        ranking = Term(hinge(pairs.logp.margin, self.delta), "pair")
+        return Loss({"slic": ranking, **nll(pairs, self.lam, per_token=False)}, pairs.metrics(pairs.logp))

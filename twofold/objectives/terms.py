@@ -1,0 +1,14 @@
+"""Terms that a method adds to its preference loss, each a mapping that is empty where its weight is 0."""
+
+from __future__ import annotations
+
+from twofold.objectives.base import Term
+from twofold.objectives.pairs import Pairs
+
+
+def nll(pairs: Pairs, weight: float, *, per_token: bool = True) -> dict[str, Term]:
+    """−log π(chosen), divided by its length `per_token`: it keeps chosen likely in itself, not only above rejected."""
+    if weight == 0:
+        return {}
+    value = -pairs.logp.chosen / pairs.length.chosen if per_token else -pairs.logp.chosen
+    return {"nll": Term(value, "pair", weight)}
