@@ -89,14 +89,9 @@ if TYPE_CHECKING:
     from twofold.models.load import load_model as load_model
     from twofold.models.load import load_policy as load_policy
     from twofold.models.policy import Policy as Policy
-    from twofold.objectives import DPO as DPO
-    from twofold.objectives import AnchoredPO as AnchoredPO
-    from twofold.objectives import BCOPair as BCOPair
     from twofold.objectives import CPO as CPO
-    from twofold.objectives import CalDPO as CalDPO
+    from twofold.objectives import DPO as DPO
     from twofold.objectives import DPOP as DPOP
-    from twofold.objectives import DPOShift as DPOShift
-    from twofold.objectives import DiscoPOP as DiscoPOP
     from twofold.objectives import EXO as EXO
     from twofold.objectives import FDPO as FDPO
     from twofold.objectives import IPO as IPO
@@ -106,14 +101,19 @@ if TYPE_CHECKING:
     from twofold.objectives import ORPO as ORPO
     from twofold.objectives import RPO as RPO
     from twofold.objectives import RSO as RSO
-    from twofold.objectives import RobustDPO as RobustDPO
-    from twofold.objectives import SLiC as SLiC
-    from twofold.objectives import SPPO as SPPO
-    from twofold.objectives import SimPO as SimPO
-    from twofold.objectives import Unlikelihood as Unlikelihood
-    from twofold.objectives import WPO as WPO
     from twofold.objectives import SFT as SFT
+    from twofold.objectives import SPPO as SPPO
+    from twofold.objectives import WPO as WPO
+    from twofold.objectives import AnchoredPO as AnchoredPO
+    from twofold.objectives import BCOPair as BCOPair
+    from twofold.objectives import CalDPO as CalDPO
+    from twofold.objectives import DiscoPOP as DiscoPOP
+    from twofold.objectives import DPOShift as DPOShift
     from twofold.objectives import PDPOGenerator as PDPOGenerator
+    from twofold.objectives import RobustDPO as RobustDPO
+    from twofold.objectives import SimPO as SimPO
+    from twofold.objectives import SLiC as SLiC
+    from twofold.objectives import Unlikelihood as Unlikelihood
     from twofold.objectives.base import Loss as Loss
     from twofold.objectives.base import Objective as Objective
     from twofold.objectives.base import Term as Term
