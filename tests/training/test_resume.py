@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -154,6 +155,25 @@ def child(work: Callable[[], object]) -> int:
     return pid
 
 
+def ended(pid: int, *, wait: bool = True) -> int | None:
+    """The exit status of a child, None while it still runs; asked again, the answer stays."""
+    if pid not in _ENDED:
+        done, status = os.waitpid(pid, 0 if wait else os.WNOHANG)
+        if done == 0:
+            return None
+        _ENDED[pid] = status
+    return _ENDED[pid]
+
+
+_ENDED: dict[int, int] = {}
+
+
+def wait_for(log: Path, lines: int, pid: int) -> None:
+    """Until the child has written so many lines, or has ended: moments that do not depend on the machine's speed."""
+    while log.read_bytes().count(b"\n") < lines and ended(pid, wait=False) is None:
+        time.sleep(0.0005)
+
+
 @pytest.fixture
 def durations(kind: str, tmp_path: Path) -> Iterator[float]:
     began = time.perf_counter()
@@ -177,10 +197,11 @@ def test_killed_at_random_moments_and_resumed(
         run.mkdir()
         made = preloaded.loop(run)
         pid = child(made.train)
-        time.sleep(chance.uniform(0, durations))
-        os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        killed += status != 0
+        wait_for(run / "metrics.jsonl", chance.randrange(STEPS), pid)
+        time.sleep(chance.uniform(0, durations / STEPS))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        killed += ended(pid) != 0
         _, status = os.waitpid(child(made.train), 0)
         assert status == 0
         assert left_behind(run) == whole, f"trial {trial}"
