@@ -11,6 +11,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from twofold.config.load import Document, load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.config.train import Conduct, train_recipe
@@ -53,6 +55,7 @@ def play(
 ) -> Played | None:
     """Train every method with every seed into `out`, or take up what is already there, and compare; None if stopped."""
     size = size or Size()
+    torch.set_num_threads(1)  # tensors this small cost more to share between cores than to compute
     out.mkdir(parents=True, exist_ok=True)
     with as_file(files("twofold.demo") / "base") as base, as_file(files("twofold.demo") / "recipes") as recipes:
         _make_data(out / "data", base, size, progress)
