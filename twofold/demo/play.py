@@ -34,7 +34,7 @@ NAMES = {"base": "base", "dpo": "DPO", "pdpo": "PDPO"}
 class Size:
     """Problems for pairs, drafts and examination; optimizer steps (None: as the recipes say)."""
 
-    pairs: int = 2048
+    pairs: int = 1536
     generator: int = 512
     test: int = 500
     steps: int | None = None
