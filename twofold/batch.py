@@ -1,8 +1,8 @@
 """What flows between the layers: groups of token sequences, and what a model says of them.
 
 Shape suffixes, here and everywhere: T tokens in a pack, S scored tokens, B branches, G groups, H hidden, V vocabulary.
-A *group* is a prompt with its *branches* (completions): a demonstration has one, a pair two, PDPO's generator its
-drafts.
+A *group* is a prompt with its *branches* (completions): a demonstration has one, a pair two, a ranking all that it
+ranks, best first, PDPO's generator its drafts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ class Role(IntEnum):
     REJECTED = 2
     DRAFT = 3
     TRUTH = 4
+    RANKED = 5
+    DESIRABLE = 6
+    UNDESIRABLE = 7
 
 
 @dataclass(frozen=True)

@@ -59,4 +59,41 @@ class Task:
     source: Source
 
 
-Record: TypeAlias = Pair | Demonstration | Task
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Answers to one prompt, best first; two or more."""
+
+    prompt: Prompt
+    completions: tuple[str, ...]
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """An answer that someone found good (`desirable`) or bad, compared with no other."""
+
+    prompt: Prompt
+    completion: str
+    desirable: bool
+    source: Source
+
+
+Record: TypeAlias = Pair | Demonstration | Task | Ranking | Labelled
+
+
+def said(record: Record) -> tuple[tuple[str, str], ...]:
+    """What a record holds beside its prompt: each text, behind the name of its field."""
+    match record:
+        case Pair():
+            return ("chosen", record.chosen), ("rejected", record.rejected)
+        case Demonstration() | Labelled():
+            return (("completion", record.completion),)
+        case Task():
+            return (("answer", record.answer),)
+        case Ranking():
+            return tuple((ranked(rank), text) for rank, text in enumerate(record.completions))
+
+
+def ranked(rank: int) -> str:
+    """What faults call the completion at `rank` (0 is the best), counted from 1 as rows are."""
+    return f"completions[{rank + 1}]"

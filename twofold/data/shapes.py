@@ -9,7 +9,7 @@ from typing import Any
 from twofold.data import chat
 from twofold.data.chat import Chat, Malformed
 from twofold.data.faults import Fault, nearest, quoted
-from twofold.records import Demonstration, Message, Pair, Prompt, Record, Source, Task
+from twofold.records import Demonstration, Labelled, Message, Pair, Prompt, Ranking, Record, Source, Task, ranked
 
 
 class Fields:
@@ -131,9 +131,36 @@ def _implicit_preference(row: Fields) -> Pair:
 def _demonstration(row: Fields) -> Demonstration:
     prompt, (completion,) = row.turns("prompt", "completion")
     if "label" in row.row:
-        reason = "marks completions as good or bad, and as demonstrations the bad ones would be imitated too"
-        row.fault("label", reason, "keep the good rows and remove the column", "mistyped field")
+        reason = "marks completions as good or bad, but the rows before it are demonstrations, all worth imitating"
+        row.fault("label", reason, "label every row, or keep the good ones and remove the column", "mistyped field")
     return Demonstration(prompt, completion, row.source)
+
+
+def _labelled(row: Fields) -> Labelled:
+    prompt, (completion,) = row.turns("prompt", "completion")
+    label = row.row["label"]
+    if label is None:
+        row.fault("label", "is null", "fill `label` or remove the row", "missing field")
+    elif not isinstance(label, bool):
+        row.fault("label", f"is {chat.kind(label)}, not true or false", "write true for good and false for bad")
+    return Labelled(prompt, completion, label is True, row.source)
+
+
+def _ranking(row: Fields) -> Ranking:
+    """Each completion is read as a field of its own, so that a fault names which it is."""
+    completions = row.row["completions"]
+    if not isinstance(completions, list | tuple):
+        reason = "is null" if completions is None else f"is {chat.kind(completions)}, not a list of completions"
+        row.fault("completions", reason, "list the completions, best first")
+        return Ranking("", (), row.source)
+    if len(completions) < 2:
+        reason = f"has {len(completions)} completions: nothing to rank"
+        row.fault("completions", reason, "list two or more, best first", "nothing to rank")
+    named = {ranked(rank): completion for rank, completion in enumerate(completions)}
+    spread = Fields({**row.row, **named}, row.source)
+    prompt, texts = spread.turns("prompt", *named)
+    row.faults += spread.faults
+    return Ranking(prompt, tuple(texts), row.source)
 
 
 def _task(row: Fields) -> Task:
@@ -148,6 +175,8 @@ def _question(row: Fields) -> Task:
 
 SHAPES = (
     Shape("prompt + chosen + rejected", ("prompt", "chosen", "rejected"), _preference),
+    Shape("prompt + completions (best first)", ("prompt", "completions"), _ranking),
+    Shape("prompt + completion + label", ("prompt", "completion", "label"), _labelled),
     Shape("prompt + completion", ("prompt", "completion"), _demonstration),
     Shape("prompt + answer", ("prompt", "answer"), _task),
     Shape("question + answer", ("question", "answer"), _question),

@@ -14,7 +14,7 @@ from twofold.data.chat import Chat, rendering, token_ids
 from twofold.data.faults import Fault, FaultError
 from twofold.errors import DataError, ModelError
 from twofold.progress import Progress, Silent
-from twofold.records import Demonstration, Message, Pair, Prompt, Record, Source, Task
+from twofold.records import Demonstration, Labelled, Message, Pair, Prompt, Ranking, Record, Source, Task, said
 from twofold.settings import require, settings
 
 NOWHERE = Source("prompt", 0)
@@ -113,14 +113,15 @@ class Encoder:
     def fit(self, record: Record) -> Fitted:
         """The record's group and what was cut of it."""
         head = self._prompt(record.prompt, record.source)
-        completions = {role: self._completion(record, field, head) for role, field in _FIELDS[type(record)]}
+        completions = [self._completion(record, field, text, head) for field, text in said(record)]
+        told = [(role, _ids(ids)) for role, (ids, _) in zip(_roles(record), completions, strict=True)]
         group = Group(
             name=str(record.source),
             prompt=torch.tensor(head, dtype=torch.int64),
-            branches=tuple(Branch(_ids(c), role) for role, (c, _) in completions.items() if role is not Role.TRUTH),
-            truth=_ids(completions[Role.TRUTH][0]) if Role.TRUTH in completions else None,
+            branches=tuple(Branch(ids, role) for role, ids in told if role is not Role.TRUTH),
+            truth=next((ids for role, ids in told if role is Role.TRUTH), None),
         )
-        return self._fit(group, sum(merged for _, merged in completions.values()))
+        return self._fit(group, sum(merged for _, merged in completions))
 
     def text(self, tokens: Tensor | Sequence[int]) -> str:
         """A completion as text, without its stop token and any special ones."""
@@ -150,8 +151,8 @@ class Encoder:
             raise _fault(source, "prompt", "is empty, and the tokenizer has no bos token to stand for it", "fill it")
         return self._bos
 
-    def _completion(self, record: Record, field: str, head: list[int]) -> tuple[list[int], bool]:
-        prompt, text = record.prompt, getattr(record, field)
+    def _completion(self, record: Record, field: str, text: str, head: list[int]) -> tuple[list[int], bool]:
+        prompt = record.prompt
         if not text.strip():
             raise _fault(record.source, field, "is empty or white space: nothing to learn from", "remove the row")
         if isinstance(prompt, str):
@@ -227,11 +228,19 @@ class Encoder:
         return replace(group, prompt=torch.cat([lead, group.prompt[-tail:]])) if tail > 0 else None
 
 
-_FIELDS: dict[type, tuple[tuple[Role, str], ...]] = {
-    Pair: ((Role.CHOSEN, "chosen"), (Role.REJECTED, "rejected")),
-    Demonstration: ((Role.DEMONSTRATION, "completion"),),
-    Task: ((Role.TRUTH, "answer"),),
-}
+def _roles(record: Record) -> tuple[Role, ...]:
+    """What each text that `said` tells of a record is to its group."""
+    match record:
+        case Pair():
+            return Role.CHOSEN, Role.REJECTED
+        case Demonstration():
+            return (Role.DEMONSTRATION,)
+        case Task():
+            return (Role.TRUTH,)
+        case Ranking():
+            return (Role.RANKED,) * len(record.completions)
+        case Labelled():
+            return (Role.DESIRABLE if record.desirable else Role.UNDESIRABLE,)
 
 
 def encode(records: Iterable[Record], encoder: Encoder, progress: Progress | None = None) -> Encoded:

@@ -5,24 +5,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from twofold.data.faults import Fault, FaultError
 from twofold.data.formats import Scan, Table, scan
 from twofold.data.split import overlaps, prompt_key
 from twofold.errors import DataError
-from twofold.records import Demonstration, Pair, Record, Task
+from twofold.records import Labelled, Pair, Ranking, Record, Source, said
 
 if TYPE_CHECKING:
     from twofold.data.tokenize import Encoder
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
-_COMPLETIONS: Mapping[type, tuple[str, ...]] = {
-    Pair: ("chosen", "rejected"),
-    Demonstration: ("completion",),
-    Task: ("answer",),
-}
+_NOWHERE = Source("", 0)
 
 
 @dataclass(frozen=True)
@@ -99,11 +95,20 @@ def same_completions(records: Sequence[Record]) -> Iterator[Fault]:
             yield _warning(record, "rejected", "chosen = rejected", "is the same as `chosen`", "remove the row")
 
 
+def tied_ranks(records: Sequence[Record]) -> Iterator[Fault]:
+    """Rankings that put a text above itself."""
+    for record in records:
+        first: dict[str, str] = {}
+        for field, text in said(record) if isinstance(record, Ranking) else ():
+            if (other := first.setdefault(text.strip(), field)) != field:
+                yield _warning(record, field, "same rank", f"is the same as `{other}`", "remove one of them")
+
+
 def duplicates(records: Sequence[Record]) -> Iterator[Fault]:
     """Rows that repeat an earlier one word for word."""
     seen: dict[object, Record] = {}
     for record in records:
-        first = seen.setdefault((record.prompt, _said(record)), record)
+        first = seen.setdefault(replace(record, source=_NOWHERE), record)
         if first is not record:
             yield _warning(record, "", "duplicate", f"repeats row {first.source.row}", "remove the row")
 
@@ -119,6 +124,19 @@ def contradictions(records: Sequence[Record]) -> Iterator[Fault]:
         if other is not None:
             reason = f"prefers what row {other.source.row} rejects"
             yield _warning(pair, "", "contradiction", reason, "keep the row that is right")
+
+
+def two_labels(records: Sequence[Record]) -> Iterator[Fault]:
+    """Completions that are good in one row and bad in another, named at both rows."""
+    labelled = [r for r in records if isinstance(r, Labelled)]
+    rows: dict[object, Labelled] = {}
+    for record in labelled:
+        rows.setdefault((record.prompt, record.completion, record.desirable), record)
+    for record in labelled:
+        other = rows.get((record.prompt, record.completion, not record.desirable))
+        if other is not None:
+            reason = f"says the opposite of row {other.source.row}"
+            yield _warning(record, "label", "contradiction", reason, "keep the row that is right")
 
 
 def control_characters(records: Sequence[Record]) -> Iterator[Fault]:
@@ -140,8 +158,10 @@ def blank_prompts(records: Sequence[Record]) -> Iterator[Fault]:
 
 CHECKS: tuple[Callable[[Sequence[Record]], Iterator[Fault]], ...] = (
     same_completions,
+    tied_ranks,
     duplicates,
     contradictions,
+    two_labels,
     control_characters,
     blank_prompts,
 )
@@ -171,11 +191,7 @@ def _texts(record: Record) -> Iterator[tuple[str, str]]:
         yield "prompt", record.prompt
     else:
         yield from (("prompt", m.content) for m in record.prompt)
-    yield from ((field, getattr(record, field)) for field in _COMPLETIONS[type(record)])
-
-
-def _said(record: Record) -> tuple[str, ...]:
-    return tuple(getattr(record, field) for field in _COMPLETIONS[type(record)])
+    yield from said(record)
 
 
 def _warning(record: Record, field: str, check: str, reason: str, remedy: str) -> Fault:
