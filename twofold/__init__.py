@@ -27,8 +27,10 @@ _HOMES = {
     "FDPO": "twofold.objectives",
     "Group": "twofold.batch",
     "IPO": "twofold.objectives",
+    "KTO": "twofold.objectives",
     "LDDPO": "twofold.objectives",
     "LNDPO": "twofold.objectives",
+    "Labelled": "twofold.records",
     "LocalSampler": "twofold.sampling.local",
     "Loss": "twofold.objectives.base",
     "Message": "twofold.records",
@@ -40,9 +42,11 @@ _HOMES = {
     "PDPO": "twofold.algorithms",
     "PDPOGenerator": "twofold.objectives",
     "Pair": "twofold.records",
+    "PlackettLuce": "twofold.objectives",
     "Policy": "twofold.models.policy",
     "RPO": "twofold.objectives",
     "RSO": "twofold.objectives",
+    "Ranking": "twofold.records",
     "Recipe": "twofold.config.schema",
     "RobustDPO": "twofold.objectives",
     "SFT": "twofold.objectives",
@@ -95,6 +99,7 @@ if TYPE_CHECKING:
     from twofold.objectives import EXO as EXO
     from twofold.objectives import FDPO as FDPO
     from twofold.objectives import IPO as IPO
+    from twofold.objectives import KTO as KTO
     from twofold.objectives import LDDPO as LDDPO
     from twofold.objectives import LNDPO as LNDPO
     from twofold.objectives import NCA as NCA
@@ -110,6 +115,7 @@ if TYPE_CHECKING:
     from twofold.objectives import DiscoPOP as DiscoPOP
     from twofold.objectives import DPOShift as DPOShift
     from twofold.objectives import PDPOGenerator as PDPOGenerator
+    from twofold.objectives import PlackettLuce as PlackettLuce
     from twofold.objectives import RobustDPO as RobustDPO
     from twofold.objectives import SimPO as SimPO
     from twofold.objectives import SLiC as SLiC
@@ -118,8 +124,10 @@ if TYPE_CHECKING:
     from twofold.objectives.base import Objective as Objective
     from twofold.objectives.base import Term as Term
     from twofold.records import Demonstration as Demonstration
+    from twofold.records import Labelled as Labelled
     from twofold.records import Message as Message
     from twofold.records import Pair as Pair
+    from twofold.records import Ranking as Ranking
     from twofold.records import Source as Source
     from twofold.records import Task as Task
     from twofold.reports.html import write_report as write_report

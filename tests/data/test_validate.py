@@ -154,7 +154,9 @@ values = st.recursive(
     ),
     max_leaves=6,
 )
-keys = st.sampled_from(["prompt", "chosen", "rejected", "completion", "answer", "question", "label", "other"])
+keys = st.sampled_from(
+    ["prompt", "chosen", "rejected", "completion", "completions", "answer", "question", "label", "other"]
+)
 
 
 @given(rows=st.lists(st.dictionaries(keys, values, max_size=5), max_size=4))

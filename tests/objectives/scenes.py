@@ -10,7 +10,21 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Batch, Branch, Group, Outputs, Role
-from twofold.objectives import DPO, FDPO, IPO, RPO, SFT, SPPO, WPO, AnchoredPO, OnPairs, PDPOGenerator, Unlikelihood
+from twofold.objectives import (
+    DPO,
+    FDPO,
+    IPO,
+    KTO,
+    RPO,
+    SFT,
+    SPPO,
+    WPO,
+    AnchoredPO,
+    OnPairs,
+    PDPOGenerator,
+    PlackettLuce,
+    Unlikelihood,
+)
 from twofold.objectives.base import Loss, Objective
 
 Scene = tuple[list[Group], list[list[Tensor]]]
@@ -97,6 +111,19 @@ def preferences(count: int, noise: torch.Generator) -> Scene:
     return _scene(collision)
 
 
+def rankings(count: int, noise: torch.Generator) -> Scene:
+    """Two to five completions each."""
+    sizes = torch.randint(2, 6, (count,), generator=noise).tolist()
+    return _scene([[_random(Role.RANKED, noise) for _ in range(size)] for size in sizes])
+
+
+def labelled(count: int, noise: torch.Generator) -> Scene:
+    """Desirable and undesirable completions by chance, all with one z₀."""
+    z0 = {"z0": float(torch.rand((), generator=noise))}
+    roles = [Role.DESIRABLE if x else Role.UNDESIRABLE for x in torch.randint(2, (count,), generator=noise)]
+    return _scene([[_random(role, noise, z0)] for role in roles])
+
+
 def drafts(count: int, noise: torch.Generator) -> Scene:
     """One to three drafts per problem, about half of them below the ground truth's reward."""
     made = []
@@ -136,6 +163,8 @@ def _numbers(case: Mapping[str, Any], *names: str, default: list[Any] | None = N
 SCENES: dict[type, Callable[[int, torch.Generator], Scene]] = {
     SFT: demonstrations,
     **dict.fromkeys(get_args(OnPairs), preferences),
+    PlackettLuce: rankings,
+    KTO: labelled,
     PDPOGenerator: drafts,
 }
 
@@ -150,6 +179,8 @@ VARIANTS: dict[type, list[Objective]] = {
     SPPO: [SPPO(), SPPO(eta=10.0, probability=0.8)],
     WPO: [WPO(), WPO(alignment="sampled")],
     Unlikelihood: [Unlikelihood(), Unlikelihood(form="token", alpha=1.0)],
+    PlackettLuce: [PlackettLuce(), PlackettLuce(beta=1.5)],
+    KTO: [KTO(), KTO(beta=1.0, desirable_weight=1.5, undesirable_weight=0.5)],
     PDPOGenerator: [
         PDPOGenerator(),
         PDPOGenerator(form="unhinged"),

@@ -10,16 +10,23 @@ from typing import Any, get_args
 
 import pytest
 import test_golden
+import test_kto
 import test_pairs_golden
+import test_plackett_luce
 
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
-from twofold.objectives import SFT, AnyObjective, OnPairs, PDPOGenerator
+from twofold.objectives import KTO, SFT, AnyObjective, OnPairs, PDPOGenerator, PlackettLuce
 from twofold.objectives.base import Objective
 
 MEMBERS = get_args(AnyObjective)
 EVERY = pytest.mark.parametrize("member", MEMBERS, ids=lambda m: m().kind)
-BY_HAND = {SFT: "test_sft_by_hand", PDPOGenerator: "test_pdpo_generator_by_hand"}
+BY_HAND = {
+    SFT: test_golden.test_sft_by_hand,
+    PDPOGenerator: test_golden.test_pdpo_generator_by_hand,
+    PlackettLuce: test_plackett_luce.test_by_hand,
+    KTO: test_kto.test_by_hand,
+}
 
 
 def kind(member: type[Any]) -> str:
@@ -59,8 +66,8 @@ def test_every_member_has_a_golden_value() -> None:
     for member, name in elsewhere.items():
         assert callable(getattr(test_pairs_golden, name)), member
     assert set(BY_HAND) == set(MEMBERS) - set(get_args(OnPairs))
-    for name in BY_HAND.values():
-        assert "=" in (getattr(test_golden, name).__doc__ or "")
+    for test in BY_HAND.values():
+        assert "=" in (test.__doc__ or "")
 
 
 class _Any(dict[str, float]):

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from twofold.algorithms import PDPO, OfflineAlgorithm, PDPOAlgorithm
 from twofold.batch import Group
+from twofold.config.lessons import as_lessons
 from twofold.config.load import load_recipe, plain, validate
 from twofold.config.schema import Recipe, Share
 from twofold.data.formats import Table, read
@@ -20,10 +21,9 @@ from twofold.evaluation.exact_match import exact_match
 from twofold.models.load import Loaded
 from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN, cached_reference, live_reference
-from twofold.objectives import SFT
 from twofold.objectives.base import Objective
 from twofold.progress import Progress
-from twofold.records import Demonstration, Pair, Record, Task
+from twofold.records import Labelled, Record, Task, said
 from twofold.sampling.local import LocalSampler
 from twofold.training.columns import providers
 from twofold.training.loop import Algorithm, Evaluation, Evaluator, Loop
@@ -63,7 +63,7 @@ def read_records(recipe: Recipe, objective: Objective, rows: Sequence[Record] | 
     wrong = next((r for r in tasks if not isinstance(r, Task)), None)
     if wrong is not None:
         raise DataError("evaluation.tasks need a prompt and an answer", where=str(wrong.source))
-    train, heldout = ([_as_trained(r, objective) for r in rs] for rs in (train, heldout))
+    train, heldout = (as_lessons(rs, objective) for rs in (train, heldout))
     return Records(train, problems, heldout, [t for t in tasks if isinstance(t, Task)], tables)
 
 
@@ -89,25 +89,10 @@ def _share(
 
 
 def _as_task(record: Record) -> Task:
-    """A generator problem: a task, or a pair whose chosen completion is the ground truth."""
-    if isinstance(record, Task):
-        return record
-    return Task(record.prompt, record.chosen if isinstance(record, Pair) else record.completion, record.source)
-
-
-def _as_trained(record: Record, objective: Objective) -> Record:
-    """What the objective learns from: pairs, or for SFT demonstrations (of a pair the chosen, of a task the answer)."""
-    if isinstance(objective, SFT):
-        if isinstance(record, Demonstration):
-            return record
-        return Demonstration(record.prompt, record.chosen if isinstance(record, Pair) else record.answer, record.source)
-    if not isinstance(record, Pair):
-        raise DataError(
-            f"{type(objective).__name__} learns from pairs, and this row has no rejected completion",
-            where=str(record.source),
-            remedy="bring prompt, chosen and rejected, or set objective.kind=sft",
-        )
-    return record
+    """A generator problem: a task, or the best of what is said to a prompt as its ground truth."""
+    if isinstance(record, Labelled) and not record.desirable:
+        raise DataError("an undesirable completion is no ground truth", where=str(record.source))
+    return record if isinstance(record, Task) else Task(record.prompt, said(record)[0][1], record.source)
 
 
 @dataclass
@@ -182,7 +167,7 @@ class Assembly:
             for name in ("train", "heldout"):
                 if groups[name]:
                     groups[name] = cached_reference(self.policy, groups[name], packing, folder, self.progress)
-        if (not needed or cached) and not isinstance(self.recipe.algorithm, PDPO):
+        if not asks_live(self.recipe, self.objective):
             return groups, {}
         return groups, providers(self.policy, live_reference(self.policy), packing)
 
@@ -217,6 +202,12 @@ class Assembly:
         figures = {"strict": result.strict.value, "flexible": result.flexible.value, "n": float(len(result.rows))}
         figures["truncated"] = result.truncated / len(result.rows)
         return Evaluation({f"exact_match/{k}": v for k, v in figures.items()}, [row.as_dict() for row in result.rows])
+
+
+def asks_live(recipe: Recipe, objective: Objective) -> bool:
+    """Whether a run asks the reference as it goes: for drafts, for uncached data, or for a column made of the step."""
+    asked = set(objective.requires) - ({COLUMN} if recipe.reference.kind == "cached" else set[str]())
+    return bool(asked) or isinstance(recipe.algorithm, PDPO)
 
 
 def _heldout(step: Step, groups: list[Group], objective: Objective) -> Evaluation:

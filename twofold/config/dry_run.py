@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from twofold.algorithms import PDPO
-from twofold.config.assemble import read_records
+from twofold.config.assemble import asks_live, read_records
 from twofold.config.load import dump
 from twofold.config.schema import Recipe
 from twofold.data.tokenize import Encoder, encode
@@ -95,7 +94,7 @@ def forecast(recipe: Recipe, sizes: Outline, pack_tokens: int) -> Forecast:
     narrow = 2 if resolve_precision(recipe.model.precision, device) == "bfloat16" else wide
     frozen_base = recipe.model.lora is not None or recipe.model.adapter is not None
     values = 1 if recipe.model.activation_checkpointing else 17
-    live = recipe.reference.kind == "live" or isinstance(recipe.algorithm, PDPO)
+    live = asks_live(recipe, recipe.objective)
     return Forecast(
         weights=(sizes.parameters - sizes.trainable) * narrow + sizes.trainable * wide,
         gradients=sizes.trainable * wide,

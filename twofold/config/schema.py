@@ -51,7 +51,7 @@ class Data:
     generator: Share | None = None
     """Problems for PDPO's generator; from a share of pairs, the chosen completion is the ground truth."""
     heldout: Share | None = None
-    """Pairs to measure accuracy and margin on, never trained on."""
+    """Rows to measure the objective on (accuracy, margin …), never trained on."""
     tokenize: TokenizeSettings = field(default_factory=TokenizeSettings)
 
 

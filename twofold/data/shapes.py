@@ -130,7 +130,9 @@ def _implicit_preference(row: Fields) -> Pair:
 
 def _demonstration(row: Fields) -> Demonstration:
     prompt, (completion,) = row.turns("prompt", "completion")
-    if "label" in row.row:
+    if row.row.get("label", "") is None:
+        row.fault("label", "is null", "fill `label` or remove the column", "missing field")
+    elif "label" in row.row:
         reason = "marks completions as good or bad, but the rows before it are demonstrations, all worth imitating"
         row.fault("label", reason, "label every row, or keep the good ones and remove the column", "mistyped field")
     return Demonstration(prompt, completion, row.source)

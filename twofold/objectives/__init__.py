@@ -15,11 +15,13 @@ from twofold.objectives.dpop import DPOP
 from twofold.objectives.exo import EXO
 from twofold.objectives.f_dpo import FDPO
 from twofold.objectives.ipo import IPO
+from twofold.objectives.kto import KTO
 from twofold.objectives.ld_dpo import LDDPO
 from twofold.objectives.ln_dpo import LNDPO
 from twofold.objectives.nca import NCA
 from twofold.objectives.orpo import ORPO
 from twofold.objectives.pdpo import PDPOGenerator
+from twofold.objectives.plackett_luce import PlackettLuce
 from twofold.objectives.robust_dpo import RobustDPO
 from twofold.objectives.rpo import RPO
 from twofold.objectives.rso import RSO
@@ -57,7 +59,7 @@ OnPairs: TypeAlias = (
 )
 """Objectives on a chosen and a rejected completion of one prompt."""
 
-AnyObjective: TypeAlias = SFT | OnPairs | PDPOGenerator
+AnyObjective: TypeAlias = SFT | OnPairs | PlackettLuce | KTO | PDPOGenerator
 
 __all__ = [
     "CPO",
@@ -66,6 +68,7 @@ __all__ = [
     "EXO",
     "FDPO",
     "IPO",
+    "KTO",
     "LDDPO",
     "LNDPO",
     "NCA",
@@ -83,6 +86,7 @@ __all__ = [
     "DiscoPOP",
     "OnPairs",
     "PDPOGenerator",
+    "PlackettLuce",
     "RobustDPO",
     "SLiC",
     "SimPO",

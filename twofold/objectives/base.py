@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -31,6 +31,10 @@ class Loss:
     metrics: Mapping[str, Term] = field(default_factory=dict[str, Term])
 
 
+Lesson = Literal["pairs", "rankings", "labels", "demonstrations"]
+"""What an objective learns from: its `learns_from`; one that names nothing learns from pairs."""
+
+
 @runtime_checkable
 class Objective(Protocol):
     """Frozen settings with a call. `requires` names the columns that must be there before step 0."""
@@ -50,6 +54,11 @@ class Domain:
     """Largest |log π/π_ref| of a completion, nats."""
     certain: bool = True
     """Whether a completion may have probability 1."""
+
+
+def lesson(objective: Objective) -> Lesson:
+    """What `objective` learns from."""
+    return getattr(objective, "learns_from", "pairs")
 
 
 def logps(outputs: Outputs) -> Tensor:

@@ -9,6 +9,7 @@ from twofold.errors import DataError
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN, Reference, with_reference
+from twofold.training.kl_baseline import with_kl_baseline
 from twofold.training.step import Provider
 
 
@@ -21,7 +22,10 @@ def providers(policy: Policy, reference: Reference, packing: Packing) -> dict[st
     def truth(groups: Sequence[Group]) -> list[Group]:
         return with_truth(groups, policy, reference, packing)
 
-    return {COLUMN: ref_logp, "truth_logratio": truth, "truth_length": truth}
+    def z0(groups: Sequence[Group]) -> list[Group]:
+        return with_kl_baseline(groups, policy, reference, packing)
+
+    return {COLUMN: ref_logp, "truth_logratio": truth, "truth_length": truth, "z0": z0}
 
 
 def with_truth(groups: Sequence[Group], policy: Policy, reference: Reference, packing: Packing) -> list[Group]:

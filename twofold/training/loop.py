@@ -40,7 +40,7 @@ class TrainingSettings:
     """Optimizer steps; by default what `epochs` asks for."""
     epochs: float = 1.0
     batch_size: int = 32
-    """Pairs (or demonstrations) per optimizer step, however they are packed."""
+    """Rows (pairs, rankings, labelled completions, demonstrations) per optimizer step, however they are packed."""
     packing: Packing = field(default_factory=Packing)
     evaluate_every: int | None = None
     """Steps between evaluations; by default before the first step and after the last."""

@@ -1,0 +1,131 @@
+"""Rows of ranked and of labelled completions: their shapes, their faults, their groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from twofold.batch import Role
+from twofold.data.formats import read
+from twofold.data.tokenize import Encoder, TokenizeSettings, encode
+from twofold.data.validate import check
+from twofold.errors import DataError
+from twofold.records import Labelled, Message, Ranking, Source
+
+Write = Callable[..., str]
+USER = {"role": "user", "content": "a?"}
+CHAT = (Message("user", "a?"),)
+
+
+def said(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"prompt": "a?", "completions": ["x", "y", "z"]}, "a?"),
+        ({"prompt": [USER], "completions": [[said("x")], [said("y")], [said("z")]]}, CHAT),
+        ({"prompt": [USER], "completions": ["x", [USER, said("y")], "z"], "score": [3, 2, 1]}, CHAT),
+        ({"prompt": "a?", "completions": [[USER, said(c)] for c in "xyz"]}, CHAT),
+    ],
+)
+def test_rankings_are_read_best_first(write: Write, row: Any, prompt: Any) -> None:
+    path = write("rows.jsonl", row)
+    table = read(path)
+    assert table.format == "prompt + completions (best first)"
+    assert table.records == [Ranking(prompt, ("x", "y", "z"), Source(path, 1))]
+
+
+def test_labelled_completions_are_read(write: Write) -> None:
+    rows = [
+        {"prompt": "a?", "completion": "x", "label": True},
+        {"prompt": [USER], "completion": [said("y")], "label": False},
+    ]
+    path = write("rows.jsonl", *rows)
+    table = read(path)
+    assert table.format == "prompt + completion + label"
+    assert table.records == [Labelled("a?", "x", True, Source(path, 1)), Labelled(CHAT, "y", False, Source(path, 2))]
+
+
+def test_columns_of_ones_own_name(write: Write) -> None:
+    path = write("rows.jsonl", {"question": "a?", "answers": ["x", "y"]})
+    (record,) = read(path, columns={"prompt": "question", "completions": "answers"}).records
+    assert record == Ranking("a?", ("x", "y"), Source(path, 1))
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "message"),
+    [
+        ({"prompt": "a", "completions": ["x"]}, "completions", "has 1 completions: nothing to rank"),
+        ({"prompt": "a", "completions": []}, "completions", "has 0 completions"),
+        ({"prompt": "a", "completions": "x"}, "completions", "is text, not a list"),
+        ({"prompt": "a", "completions": None}, "completions", "is null"),
+        ({"prompt": "a", "completions": ["x", " "]}, "completions[2]", "is only white space"),
+        ({"prompt": "a", "completions": ["x", None]}, "completions[2]", "is null"),
+        ({"prompt": [USER], "completions": ["x", [USER]]}, "completions[2]", "no assistant turn"),
+        ({"prompt": "a", "completion": "x", "label": "good"}, "label", "is text, not true or false"),
+        ({"prompt": "a", "completion": "x", "label": 1}, "label", "is a number"),
+        ({"prompt": "a", "completion": "x", "label": None}, "label", "is null"),
+    ],
+)
+def test_a_fault_names_the_completion_or_the_label(write: Write, row: Any, field: str, message: str) -> None:
+    ranking = {"prompt": "a", "completions": ["x", "y"]}
+    first = ranking if "completions" in row else {"prompt": "a", "completion": "b", "label": True}
+    path = write("rows.jsonl", first, row)
+    with pytest.raises(DataError) as error:
+        read(path)
+    assert message in error.value.what
+    assert error.value.where == f"{path}:2, `{field}`"
+    assert error.value.remedy
+
+
+def test_a_first_row_without_its_label_is_told_so(write: Write) -> None:
+    with pytest.raises(DataError, match="is null") as error:
+        read(write("rows.jsonl", {"prompt": "a", "completion": "x", "label": None}))
+    assert error.value.where.endswith(":1, `label`")
+
+
+def test_the_check_of_rankings(write: Write) -> None:
+    rows = [["x", "y"], ["x", "y", "x "], ["x", "y"], ["y", "x\x07"]]
+    report = check(write("rows.jsonl", *({"prompt": "a", "completions": row} for row in rows)))
+    assert [(f.row, f.field, f.check) for f in report.faults] == [
+        (2, "completions[3]", "same rank"),
+        (3, "", "duplicate"),
+        (4, "completions[2]", "control character"),
+    ]
+    assert (report.ok, report.records) == (True, 4)
+
+
+def test_the_check_of_labels(write: Write) -> None:
+    rows = [("x", True), ("y", False), ("x", True), ("y", True)]
+    report = check(write("rows.jsonl", *({"prompt": "a", "completion": c, "label": label} for c, label in rows)))
+    assert [(f.row, f.field, f.check) for f in report.faults] == [
+        (2, "label", "contradiction"),
+        (3, "", "duplicate"),
+        (4, "label", "contradiction"),
+    ]
+    assert report.faults[0].reason == "says the opposite of row 4"
+
+
+def test_a_ranking_is_one_group_in_its_order(tokenizer: Any) -> None:
+    made = tokenizer(None)
+    encoder = Encoder(made, frozenset({made.eos_token_id}), TokenizeSettings(max_length=12))
+    rankings = [Ranking("a:", ("x", "yyy", "x"), Source("f", 1)), Ranking("a:", ("x", "y" * 12), Source("f", 2))]
+    encoded = encode(rankings, encoder)
+    assert encoded.dropped == ("f:2",)
+    (group,) = encoded.groups
+    assert [encoder.text(b.tokens) for b in group.branches] == ["x", "yyy", "x"]
+    assert {b.role for b in group.branches} == {Role.RANKED}
+    assert group.truth is None
+    assert group.num_tokens == len(group.prompt) + 1 + 3 + 1
+
+
+def test_a_labelled_completion_is_a_group_of_one(tokenizer: Any) -> None:
+    made = tokenizer(None)
+    encoder = Encoder(made, frozenset({made.eos_token_id}))
+    for desirable, role in ((True, Role.DESIRABLE), (False, Role.UNDESIRABLE)):
+        (branch,) = encoder.group(Labelled("a:", "x", desirable, Source("f", 1))).branches
+        assert (branch.role, encoder.text(branch.tokens)) == (role, "x")

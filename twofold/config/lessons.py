@@ -1,0 +1,61 @@
+"""From records to what an objective learns from: as they are, or as what they also say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twofold.errors import DataError
+from twofold.objectives.base import Lesson, Objective, lesson
+from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Task
+
+_BRING: dict[Lesson, str] = {
+    "pairs": "bring prompt, chosen and rejected, or set objective.kind=sft",
+    "rankings": "bring prompt and completions (best first), or pairs",
+    "labels": "bring prompt, completion and label, or pairs",
+    "demonstrations": "keep the desirable rows alone",
+}
+
+
+def as_lessons(records: Sequence[Record], objective: Objective) -> list[Record]:
+    """The rows of `records` for `objective`; a pair teaches labels twice. Raises DataError for a row without any."""
+    wanted, found = lesson(objective), list[Record]()
+    for record in records:
+        rows = _taught(record, wanted)
+        if not rows:
+            raise DataError(
+                f"{type(objective).__name__} learns from {wanted}, and this row is {_called(record)}",
+                where=str(record.source),
+                remedy=_BRING[wanted],
+            )
+        found += rows
+    return found
+
+
+def _taught(record: Record, wanted: Lesson) -> list[Record]:
+    """What `record` says in the way that is `wanted`; nothing where it does not say that."""
+    prompt, source = record.prompt, record.source
+    match wanted, record:
+        case ("pairs", Pair()) | ("rankings", Ranking()) | ("labels", Labelled()) | ("demonstrations", Demonstration()):
+            return [record]
+        case "rankings", Pair():
+            return [Ranking(prompt, (record.chosen, record.rejected), source)]
+        case "labels", Pair():
+            sides = (record.chosen, True), (record.rejected, False)
+            return [Labelled(prompt, completion, desirable, source) for completion, desirable in sides]
+        case "demonstrations", Pair():
+            return [Demonstration(prompt, record.chosen, source)]
+        case "demonstrations", Ranking():
+            return [Demonstration(prompt, record.completions[0], source)]
+        case "demonstrations", Task():
+            return [Demonstration(prompt, record.answer, source)]
+        case "demonstrations", Labelled(desirable=True):
+            return [Demonstration(prompt, record.completion, source)]
+        case _:
+            return []
+
+
+def _called(record: Record) -> str:
+    names = {Pair: "a pair", Ranking: "a ranking", Demonstration: "a demonstration", Task: "a problem with its answer"}
+    if isinstance(record, Labelled):
+        return "a desirable completion" if record.desirable else "an undesirable completion"
+    return names[type(record)]
