@@ -53,10 +53,22 @@ class Chart:
     keys: tuple[str, ...]
 
 
+_ROLES = (
+    ("chosen", "chosen", "chosen"),
+    ("rejected", "rejected", "rejected"),
+    ("best", "best of a ranking", "chosen"),
+    ("worst", "worst of a ranking", "rejected"),
+    ("desirable", "desirable", "chosen"),
+    ("undesirable", "undesirable", "rejected"),
+    ("draft", "drafts", "draft"),
+    ("truth", "ground truth", "truth"),
+    ("demonstration", "demonstrations", "truth"),
+)
+"""What completions are, in metrics' names and in words, and the colour that each is drawn in."""
+
+
 def _parts(suffix: str) -> tuple[Curve, ...]:
-    known = (("chosen", "chosen"), ("rejected", "rejected"), ("draft", "drafts"), ("truth", "ground truth"))
-    demonstrations = Curve(f"demonstration_{suffix}", "demonstrations", "truth")
-    return (*(Curve(f"{role}_{suffix}", label, role) for role, label in known), demonstrations)
+    return tuple(Curve(f"{role}_{suffix}", label, look) for role, label, look in _ROLES)
 
 
 ALONG = (
@@ -69,20 +81,21 @@ ALONG = (
         (Curve("exact_match/flexible"),), "evaluation", share=True, count="exact_match/n",
     ),
     Spec(
-        "Held-out preference accuracy", "Share of unseen pairs where the chosen answer gains more. Dotted: guessing.",
+        "Held-out preference accuracy",
+        "Share of unseen pairs where the chosen answer gains more (rankings: in order). Dotted: guessing a pair.",
         (Curve("heldout/accuracy"),), "evaluation", level=0.5, share=True, count="heldout/n",
     ),
-    Spec("Held-out margin", "Chosen minus rejected implicit reward on unseen pairs.",
+    Spec("Held-out margin", "Implicit reward of chosen minus rejected (best minus worst), unseen rows.",
          (Curve("heldout/margin"),), "evaluation", level=0.0),
-    Spec("Held-out loss", "The training objective on unseen pairs.", (Curve("heldout/loss"),), "evaluation"),
+    Spec("Held-out loss", "The training objective on unseen rows.", (Curve("heldout/loss"),), "evaluation"),
 )  # fmt: skip
 TRAINING = (
     Spec("Loss", "What the optimizer minimises. A DPO loss starts at ln 2 = 0.693.", (Curve("loss"),)),
     Spec("Implicit rewards", "β times the log-ratio of policy to reference. All start at 0.",
          _parts("reward"), level=0.0),
     Spec("Log-probabilities", "Of whole completions, in nats. Chosen should not sink far.", _parts("logp")),
-    Spec("Margin", "Chosen minus rejected implicit reward, per batch.", (Curve("margin"),), level=0.0),
-    Spec("Preference accuracy in training", "Share of the batch's pairs with a positive margin.",
+    Spec("Margin", "Implicit reward of chosen minus rejected (best minus worst).", (Curve("margin"),), level=0.0),
+    Spec("Preference accuracy in training", "Share of pairs with a positive margin, of rankings in order, of labels right.",
          (Curve("accuracy"),), share=True),
     Spec("KL of drafts from the reference", "In nats per draft; how far the policy has moved where it speaks itself.",
          (Curve("draft_kl"),), level=0.0),
@@ -97,6 +110,10 @@ FURTHER = (
     Spec("Active drafts", "Share of drafts with a positive gap: only they are pushed.", (Curve("active"),), share=True),
     Spec("Truncated drafts", "Share of drafts that hit the length limit; they are not learnt from.",
          (Curve("truncated"),), share=True),
+    Spec("KL estimate (z₀)", "KTO's point of reference, in nats: what mismatched rows have gained on the reference.",
+         (Curve("z0"),), level=0.0),
+    Spec("Kendall's τ", "Agreement of rewards with rankings: 1 for the same order, −1 for its reverse.",
+         (Curve("kendall_tau"),), level=0.0),
     Spec("Gradient weight", "How strongly DPO still pushes a pair, σ(−margin).", (Curve("gradient_weight"),)),
     Spec("Gradient norm", "Before clipping.", (Curve("grad_norm"),)),
     Spec("Learning rate", "", (Curve("learning_rate"),)),
