@@ -95,7 +95,7 @@ TRAINING = (
          _parts("reward"), level=0.0),
     Spec("Log-probabilities", "Of whole completions, in nats. Chosen should not sink far.", _parts("logp")),
     Spec("Margin", "Implicit reward of chosen minus rejected (best minus worst).", (Curve("margin"),), level=0.0),
-    Spec("Preference accuracy in training", "Share of pairs with a positive margin, of rankings in order, of labels right.",
+    Spec("Preference accuracy in training", "Share of pairs with a positive margin, rankings in order, labels right.",
          (Curve("accuracy"),), share=True),
     Spec("KL of drafts from the reference", "In nats per draft; how far the policy has moved where it speaks itself.",
          (Curve("draft_kl"),), level=0.0),
