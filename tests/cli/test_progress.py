@@ -52,6 +52,9 @@ def test_the_figures_that_matter_come_first_and_few() -> None:
 
 
 def test_tasks_that_nobody_began_are_ignored() -> None:
-    progress = RichProgress(Console(file=io.StringIO()))
+    console = Console(file=io.StringIO())
+    progress = RichProgress(console)
     progress.advance("nothing")
     progress.end("nothing")
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == ""

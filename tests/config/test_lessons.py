@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 import twofold
 from twofold.config.dry_run import dry_run
 from twofold.config.lessons import as_lessons
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
-from twofold.demo.build import character_tokenizer
 from twofold.errors import DataError
 from twofold.objectives import DPO, KTO, SFT, AnyObjective, PlackettLuce
 from twofold.objectives.base import Lesson, Objective, lesson
@@ -50,19 +47,6 @@ def test_each_objective_takes_its_rows_and_names_the_others(
 
 def test_every_objective_names_a_lesson() -> None:
     assert {lesson(member()) for member in get_args(AnyObjective)} == set(get_args(Lesson))
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    tokenizer = character_tokenizer()
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id, bos_token_id=None, pad_token_id=None,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
-    tokenizer.save_pretrained(tmp_path / "base")
-    return tmp_path / "base"
 
 
 def sums() -> list[tuple[str, str, str, str]]:

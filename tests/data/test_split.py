@@ -75,3 +75,4 @@ def test_overlap_is_refused_by_the_first_rows() -> None:
 
 def test_disjoint_data_passes() -> None:
     refuse_overlap(tasks([1, 2]), tasks([3]))
+    assert overlaps(tasks([1, 2]), tasks([3])) == []
