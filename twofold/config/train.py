@@ -13,7 +13,6 @@ from typing import Any, get_args
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-import twofold
 from twofold.config.assemble import IN_MEMORY, Assembly, Records, read_records
 from twofold.config.load import Document, dump, validate
 from twofold.config.results import results
@@ -27,6 +26,7 @@ from twofold.records import Record
 from twofold.reports.card import write_card
 from twofold.reports.html import write_report
 from twofold.training.loop import Outcome
+from twofold.version import __version__
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "safetensors", "numpy")
 
@@ -139,7 +139,7 @@ def _describe(run: Path, recipe: Recipe, conduct: Conduct, assembly: Assembly) -
             "prompts_shared": assembly.policy.shared,
             "parameters": sum(p.numel() for p in assembly.policy.model.parameters()),
             "trainable_parameters": sum(p.numel() for p in assembly.policy.trainable().values()),
-            "packages": {"twofold": twofold.__version__, **{name: version(name) for name in PACKAGES}},
+            "packages": {"twofold": __version__, **{name: version(name) for name in PACKAGES}},
             "data": {
                 name: {"source": t.source, "format": t.format, "sha256": t.sha256, "rows": len(t.records)}
                 for name, t in assembly.records.tables.items()
