@@ -46,7 +46,7 @@ def raised(made: Scene, constant: float) -> Scene:
     return made[0], [[x + constant / len(x) for x in row] for row in made[1]]
 
 
-def same(objective: Objective, other: Objective, made: Scene) -> None:
+def assert_same(objective: Objective, other: Objective, made: Scene) -> None:
     a, b = (whole(evaluate(o, made, even=False)[0]) for o in (objective, other))
     torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(gradient(objective, made), gradient(other, made), rtol=1e-12, atol=1e-14)
@@ -66,7 +66,7 @@ def same(objective: Objective, other: Objective, made: Scene) -> None:
     ids=str,
 )
 def test_it_is_dpo_where_its_own_knob_is_at_rest(objective: Objective) -> None:
-    same(objective, DPO(beta=BETA), scene())
+    assert_same(objective, DPO(beta=BETA), scene())
 
 
 def test_alpha_divergence_lies_between_reverse_and_forward_kl() -> None:
@@ -78,11 +78,11 @@ def test_alpha_divergence_lies_between_reverse_and_forward_kl() -> None:
 
 
 def test_iterative_rpo_by_either_name() -> None:
-    same(DPO(beta=BETA, nll=0.7), RPO(beta=BETA, eta=0.7, likelihood="mean"), scene())
+    assert_same(DPO(beta=BETA, nll=0.7), RPO(beta=BETA, eta=0.7, likelihood="mean"), scene())
 
 
 def test_without_reference_dpo_with_likelihood_is_cpo() -> None:
-    same(DPO(beta=BETA, reference_free=True, nll=1.0), CPO(beta=BETA), scene())
+    assert_same(DPO(beta=BETA, reference_free=True, nll=1.0), CPO(beta=BETA), scene())
 
 
 def test_length_normalized_dpo_without_reference_is_simpo_without_target() -> None:
@@ -90,7 +90,7 @@ def test_length_normalized_dpo_without_reference_is_simpo_without_target() -> No
     flat = [
         g.with_columns([{"ref_logp": torch.zeros(len(x))} for x in row]) for g, row in zip(groups, logps, strict=True)
     ]
-    same(LNDPO(beta=2.0), SimPO(beta=2.0, gamma=0.0), (flat, logps))
+    assert_same(LNDPO(beta=2.0), SimPO(beta=2.0, gamma=0.0), (flat, logps))
 
 
 def test_sppo_is_two_squares_at_the_targets_of_cal_dpo() -> None:
