@@ -33,6 +33,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "pdpo": {"algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
     "offline-lora": {"lora": True},
     "pdpo-lora": {"lora": True, "algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
+    "moving": {"reference": {"kind": "moving", "mix": 0.3, "every": 2}},
+    "moving-lora": {"lora": True, "reference": {"kind": "moving", "mix": 1.0, "every": 2}},
 }
 
 

@@ -16,16 +16,17 @@ from twofold.config.schema import Recipe, Share
 from twofold.data.formats import Table, read
 from twofold.data.split import refuse_overlap, split_by_prompt
 from twofold.data.tokenize import Encoded, Encoder, encode
-from twofold.errors import DataError
+from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import exact_match
 from twofold.models.load import Loaded
 from twofold.models.policy import Policy
-from twofold.models.reference import COLUMN, cached_reference, live_reference
+from twofold.models.reference import COLUMN, MovingReference, cached_reference, live_reference
 from twofold.objectives.base import Objective
 from twofold.progress import Progress
 from twofold.records import Labelled, Record, Task, said
 from twofold.sampling.local import LocalSampler
 from twofold.training.columns import providers
+from twofold.training.keeper import Keeper
 from twofold.training.loop import Algorithm, Evaluation, Evaluator, Loop
 from twofold.training.optim import make_optimizer
 from twofold.training.step import Part, Provider, Step
@@ -135,7 +136,7 @@ class Assembly:
 
     def loop(self, run: Path) -> Loop:
         """References are made from the policy as it is now, so call this before any checkpoint is loaded."""
-        groups, known = self._with_references(run)
+        groups, known, keepers = self._with_references(run)
         step = Step(
             self.policy,
             make_optimizer(self.recipe.optimizer, self.policy.trainable()),
@@ -154,10 +155,11 @@ class Assembly:
             steps=self.steps,
             identity=self.identity(),
             progress=self.progress,
+            keepers=keepers,
         )
 
-    def _with_references(self, run: Path) -> tuple[dict[str, list[Group]], dict[str, Provider]]:
-        """Fixed data with its cached reference column, and providers for what is asked live."""
+    def _with_references(self, run: Path) -> tuple[dict[str, list[Group]], dict[str, Provider], list[Keeper]]:
+        """Fixed data with its cached reference column, providers for what is asked live, and what of them moves."""
         packing, settings = self.recipe.training.packing, self.recipe.reference
         groups = dict(self.groups)
         needed = COLUMN in self.objective.requires
@@ -167,9 +169,14 @@ class Assembly:
             for name in ("train", "heldout"):
                 if groups[name]:
                     groups[name] = cached_reference(self.policy, groups[name], packing, folder, self.progress)
+        if settings.kind == "moving":
+            if not needed:
+                raise RecipeError(f"{type(self.objective).__name__} asks for no reference", where="reference.kind")
+            moving = MovingReference(self.policy, settings.mix, settings.every)
+            return groups, providers(self.policy, moving, packing), [moving]
         if not asks_live(self.recipe, self.objective):
-            return groups, {}
-        return groups, providers(self.policy, live_reference(self.policy), packing)
+            return groups, {}, []
+        return groups, providers(self.policy, live_reference(self.policy), packing), []
 
     def _algorithm(self, groups: Mapping[str, list[Group]]) -> Algorithm:
         settings = self.recipe.algorithm

@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold.config.assemble import IN_MEMORY, Assembly, Records, read_records
+from twofold.config.fit import fit_stage, start_from_fit
 from twofold.config.load import Document, dump, validate
 from twofold.config.results import results
 from twofold.config.schema import Recipe
@@ -104,9 +105,14 @@ def _train(
     policy, loaded = held
     if policy.sharing_note:
         conduct.progress.note(f"prompts are not shared: {policy.sharing_note}")
-    assembly = Assembly(recipe, objective, policy, loaded, records, conduct.progress)
     run = Path(recipe.run)
     run.mkdir(parents=True, exist_ok=True)
+    if recipe.reference.fit is not None:
+        fitted = fit_stage(recipe, records, held, run, conduct.progress).train(resume=conduct.resume, stop=conduct.stop)
+        if fitted.stopped:
+            return Trained(run, policy, loaded.tokenizer, fitted, {})
+        start_from_fit(policy)
+    assembly = Assembly(recipe, objective, policy, loaded, records, conduct.progress)
     loop = assembly.loop(run)
     _describe(run, recipe, conduct, assembly)
     outcome = loop.train(resume=conduct.resume, stop=conduct.stop)

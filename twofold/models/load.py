@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -213,6 +214,26 @@ def _attach_adapter(model: PreTrainedModel, settings: ModelSettings, seed: int) 
     adapter = PeftModel.from_pretrained(model, settings.adapter, is_trainable=True)  # type: ignore[arg-type]  # checked above
     adapter.load_adapter(settings.adapter, REFERENCE_ADAPTER, is_trainable=False)  # type: ignore[arg-type]  # likewise
     return adapter
+
+
+def copy_adapter(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
+    """A frozen copy of the adapter that is trained: name → (copied, trained) of each of its weights. It is called
+    REFERENCE_ADAPTER; an adapter of that name is overwritten."""
+    named = dict(adapter.base_model.named_parameters())
+    trained = {name: p for name, p in named.items() if ".default." in name and p.requires_grad}
+    if REFERENCE_ADAPTER not in adapter.peft_config:
+        flags = {name: p.requires_grad for name, p in named.items()}
+        with torch.random.fork_rng():  # its first weights are drawn, then overwritten
+            adapter.add_adapter(REFERENCE_ADAPTER, adapter.peft_config["default"])
+        for name, flag in flags.items():
+            named[name].requires_grad_(flag)
+        named = dict(adapter.base_model.named_parameters())
+    pairs: dict[str, tuple[Tensor, Tensor]] = {}
+    with torch.no_grad():
+        for name, mine in trained.items():
+            copied = named[name.replace(".default.", f".{REFERENCE_ADAPTER}.")]
+            pairs[name] = (copied.requires_grad_(False).copy_(mine), mine)
+    return pairs
 
 
 def _merged(model: PreTrainedModel, adapter: str) -> PreTrainedModel:

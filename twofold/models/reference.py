@@ -1,4 +1,5 @@
-"""The reference policy: what it says of a completion, from a frozen copy, the policy without its adapter, or a cache.
+"""The reference policy: what it says of a completion, from a copy (frozen or moving), the policy without its adapter,
+or a cache.
 
 It is made from the policy's own first weights, never loaded again by name, and computes through the same forward in the
 same packs: another order of summation costs 1e-4 nats a sequence, enough to open a strict hinge that should be shut.
@@ -9,9 +10,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -19,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from twofold.batch import Group
-from twofold.models.load import REFERENCE_ADAPTER
+from twofold.errors import RecipeError
+from twofold.models.load import REFERENCE_ADAPTER, copy_adapter
 from twofold.models.packing import Packing, bins
 from twofold.models.policy import Policy
 from twofold.progress import Progress
-from twofold.settings import settings
+from twofold.settings import require, settings
 
 COLUMN = "ref_logp"
 CACHE_VERSION = 1  # raise it when the numbers of a forward change
@@ -33,12 +35,33 @@ _WHOLE = Packing(tokens=2**62)  # what it is given, as one pack
 
 @settings
 class ReferenceSettings:
-    """Where the reference's log-probabilities of fixed data come from. Drafts always ask the live reference."""
+    """What the policy is compared with, and where its log-probabilities of fixed data come from. Drafts always ask the
+    live reference."""
 
-    kind: Literal["cached", "live"] = "cached"
-    """cached computes them once and keeps them on disk; live computes them anew in every step."""
+    kind: Literal["cached", "live", "moving"] = "cached"
+    """cached computes them once and keeps them on disk; live computes them anew in every step; moving follows the
+    policy (TR-DPO), and is computed anew as well."""
     cache: str | None = None
     """Folder of the cache; by default `reference-cache` beside the run."""
+    mix: float = 0.6
+    """Of a moving reference: the policy's share at each move, reference ← mix·policy + (1 − mix)·reference. 1 is the
+    hard form of TR-DPO; a small share in every step makes an exponential mean."""
+    every: int = 512
+    """Of a moving reference: steps between moves."""
+    fit: Literal["chosen"] | None = None
+    """A first stage: fit the model to the chosen completions by maximum likelihood; policy and reference start from
+    there. For a model that has not been fine-tuned on such answers."""
+    fit_epochs: float = 1.0
+    """How often that stage goes through the training rows."""
+    fit_learning_rate: float = 1e-5
+    """That stage's learning rate."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.mix <= 1, "mix must be in (0, 1]")
+        require(self.every >= 1, "every must be ≥ 1")
+        require(self.fit_epochs > 0 and self.fit_learning_rate > 0, "fit_epochs and fit_learning_rate must be > 0")
+        moved = self.mix != 0.6 or self.every != 512
+        require(self.kind == "moving" or not moved, "mix and every are settings of kind: moving")
 
 
 class Reference(Protocol):
@@ -73,6 +96,60 @@ class AdapterReference:
 def live_reference(policy: Policy) -> FrozenReference | AdapterReference:
     """The reference of `policy` as it stands before the first step."""
     return FrozenReference(policy) if policy.adapter is None else AdapterReference(policy)
+
+
+class MovingReference:
+    """A copy that takes a step towards the policy every so often: Gorbatovski et al. 2024, "Learn Your Reference Model
+    for Real Good Alignment" (TR-DPO), arXiv:2404.09656. The loop keeps its state (`training/keeper.py`).
+
+    An adapter moves in the hard form alone (RecipeError otherwise): the mean of two low-rank products is not the
+    product of their means.
+    """
+
+    name = "moving-reference"
+
+    def __init__(self, policy: Policy, mix: float, every: int) -> None:
+        self.mix, self.every = mix, every
+        if policy.adapter is None:
+            copied = FrozenReference(policy)
+            theirs = dict(copied.policy.model.named_parameters())
+            self._moves = {name: (theirs[name], mine) for name, mine in policy.trainable().items()}
+        else:
+            if mix != 1:
+                raise RecipeError(
+                    "the reference of an adapter moves in one way: it becomes the policy",
+                    where="reference.mix",
+                    remedy="set reference.mix=1, or train without an adapter",
+                )
+            self._moves = copy_adapter(policy.adapter)
+            copied = AdapterReference(policy)
+        self.reference: FrozenReference | AdapterReference = copied
+
+    def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]:
+        return self.reference.logps(groups, packing)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {name: reference.detach() for name, (reference, _) in self._moves.items()}
+
+    def numbers(self) -> dict[str, Any]:
+        return {}
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        for name, (reference, _) in self._moves.items():
+            reference.copy_(tensors[name])
+
+    @torch.no_grad()
+    def after(self, steps: int) -> None:
+        """Move, where this is the step to."""
+        if steps % self.every == 0:
+            for reference, policy in self._moves.values():
+                move(reference, policy, self.mix)
+
+
+def move(reference: Tensor, policy: Tensor, mix: float) -> None:
+    """reference ← mix·policy + (1 − mix)·reference, in place; at mix 1 the policy to the last bit."""
+    reference.copy_(policy) if mix == 1 else reference.lerp_(policy, mix)
 
 
 def with_reference(groups: Sequence[Group], logps: Sequence[Sequence[Tensor]]) -> list[Group]:

@@ -23,6 +23,7 @@ from twofold.models.policy import Policy
 from twofold.progress import Progress
 from twofold.settings import require, settings
 from twofold.training import checkpoint
+from twofold.training.keeper import Keeper
 from twofold.training.metrics import Log, ordered
 from twofold.training.optim import AdamW, make_schedule
 from twofold.training.step import Round, Step
@@ -90,6 +91,7 @@ class Memory:
     step: int = 0
     algorithm: dict[str, Any] = field(default_factory=dict[str, Any])
     watch: dict[str, Any] = field(default_factory=dict[str, Any])
+    keepers: dict[str, Any] = field(default_factory=dict[str, Any])
     warnings: list[str] = field(default_factory=list[str])
     best_value: float | None = None
     best_step: int | None = None
@@ -121,6 +123,7 @@ class Loop:
     steps: int
     identity: Mapping[str, Any]
     progress: Progress
+    keepers: Sequence[Keeper] = ()
     memory: Memory = field(default_factory=Memory, init=False)
 
     def __post_init__(self) -> None:
@@ -161,6 +164,8 @@ class Loop:
         metrics = self.step(round)
         self.schedule.step()
         self.algorithm.observe(metrics, self.memory.algorithm)
+        for keeper in self.keepers:
+            keeper.after(step + 1)
         self.logs["metrics"].write({"kind": "train", "step": step, **ordered(metrics), "learning_rate": rate})
         seconds = time.perf_counter() - began
         pace = {"drafts_per_second": metrics["drafts"] / max(drawn - began, 1e-9)} if "drafts" in metrics else {}
@@ -214,8 +219,13 @@ class Loop:
 
     def _save(self) -> None:
         self.memory.logs = {name: log.size() for name, log in self.logs.items()}
+        self.memory.keepers = {keeper.name: keeper.numbers() for keeper in self.keepers}
         state = {"memory": vars(self.memory), "identity": self.identity}
-        tensors = {"weights": {n: p.detach() for n, p in self.parameters.items()}, "optimizer": self._moments()}
+        tensors = {
+            "weights": {n: p.detach() for n, p in self.parameters.items()},
+            "optimizer": self._moments(),
+            **{keeper.name: kept for keeper in self.keepers if (kept := keeper.tensors())},
+        }
         best = () if self.memory.best_step is None else (self.memory.best_step,)
         checkpoint.save(self.checkpoints, self.memory.step, tensors, state, keep=self.settings.keep, protect=best)
 
@@ -243,6 +253,9 @@ class Loop:
                 self.step.optimizer.state[parameter] = {
                     k: v if k == "step" else v.to(parameter.device) for k, v in mine.items()
                 }
+        for keeper in self.keepers:
+            kept = found.tensors(keeper.name) if keeper.tensors() else {}
+            keeper.restore(kept, self.memory.keepers[keeper.name])
         for name, log in self.logs.items():
             log.cut(self.memory.logs[name])
         self.progress.note(f"resumed at step {self.memory.step}")
