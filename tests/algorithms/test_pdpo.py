@@ -59,7 +59,7 @@ def local(policy: Policy, **sampling: Any) -> LocalSampler:
 
 
 def algorithm(settings: PDPO, sampler: Sampler, *, steps: int = 20, count: int = 12) -> PDPOAlgorithm:
-    pairs = OfflineAlgorithm(tiny.pairs(10), DPO(beta=0.5), batch_size=4, seed=3)
+    pairs = OfflineAlgorithm(tiny.pairs(10), DPO(beta=0.5), batch_size=4, seed=3, steps=9)
     return PDPOAlgorithm(
         settings=settings,
         pairs=pairs,
@@ -281,7 +281,7 @@ def test_pdpo_teaches_a_tiny_transformer() -> None:
     pairs, problems = world()
     settings = PDPO(warmup=0.1, prompts=4, samples=2, gamma=0.1)
     play = PDPOAlgorithm(
-        settings=settings, pairs=OfflineAlgorithm(pairs, DPO(beta=0.1), batch_size=10, seed=0), tasks=problems,
+        settings=settings, pairs=OfflineAlgorithm(pairs, DPO(beta=0.1), batch_size=10, seed=0, steps=9), tasks=problems,
         generator=settings.objective(0.1), sampler=local(policy, max_new_tokens=4), seed=0, steps=60,
     )  # fmt: skip
     step, before = stepper(policy, rate=3e-3), certainty(policy, pairs)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from typing import Any, Literal
 
+from twofold.algorithms.ramp import Ramp, Ramps, ramped, refuse_bad_ramps
 from twofold.batch import Group
 from twofold.data.order import Order
 from twofold.objectives.base import Objective
@@ -17,18 +19,32 @@ class Offline:
     """Train on the data as it is."""
 
     kind: Literal["offline"] = "offline"
+    ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
+    """Settings of the objective that change during the run: {beta: {to: 0.3}}."""
 
 
 class OfflineAlgorithm:
     """Each round is the next `batch_size` groups in the order that (seed, step) gives."""
 
-    def __init__(self, groups: Sequence[Group], objective: Objective, *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        objective: Objective,
+        *,
+        batch_size: int,
+        seed: int,
+        steps: int,
+        ramps: Ramps | None = None,
+    ) -> None:
         self.groups, self.objective, self.batch_size = groups, objective, batch_size
+        self.steps, self.ramps = steps, ramps or {}
+        refuse_bad_ramps(objective, self.ramps)
         self.order = Order(len(groups), seed)
 
     def round(self, step: int, state: dict[str, Any]) -> Round:
         groups = [self.groups[i] for i in self.order.at(step, self.batch_size)]
-        return Round(step, [Part(groups, self.objective)])
+        objective = ramped(self.objective, self.ramps, step, self.steps)
+        return Round(step, [Part(groups, objective)], {name: getattr(objective, name) for name in self.ramps})
 
     def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
         """Fixed data learns nothing from what happened."""

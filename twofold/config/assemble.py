@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from twofold.algorithms import PDPO, OfflineAlgorithm, PDPOAlgorithm
+from twofold.algorithms import PDPO, Offline, OfflineAlgorithm, PDPOAlgorithm
 from twofold.batch import Group
 from twofold.config.lessons import as_lessons
 from twofold.config.load import load_recipe, plain, validate
@@ -181,7 +181,12 @@ class Assembly:
     def _algorithm(self, groups: Mapping[str, list[Group]]) -> Algorithm:
         settings = self.recipe.algorithm
         pairs = OfflineAlgorithm(
-            groups["train"], self.objective, batch_size=self.recipe.training.batch_size, seed=self.recipe.seed
+            groups["train"],
+            self.objective,
+            batch_size=self.recipe.training.batch_size,
+            seed=self.recipe.seed,
+            steps=self.steps,
+            ramps=settings.ramp if isinstance(settings, Offline) else {},
         )
         if not isinstance(settings, PDPO):
             return pairs

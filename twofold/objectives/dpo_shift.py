@@ -21,7 +21,7 @@ class DPOShift:
     beta: float = 0.1
     """Strength of the pull towards the reference."""
     f: float = 0.9
-    """The paper's f(λ), held fixed: 1 is DPO; the lower, the more chosen rises and the smaller the margin."""
+    """The paper's f(λ): 1 is DPO; the lower, the more chosen rises and the smaller the margin."""
 
     requires = ("ref_logp",)
 

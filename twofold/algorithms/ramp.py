@@ -1,0 +1,68 @@
+"""Settings of an objective that change during a run: β, DPO-Shift's f. A function of the step: no state to resume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Literal, cast
+
+from twofold.errors import RecipeError
+from twofold.objectives.base import Objective
+from twofold.settings import require, settings
+
+
+@settings
+class Ramp:
+    """From the objective's own value to `to`, and constant from there."""
+
+    to: float
+    over: float = 1.0
+    """Steps (> 1) or a fraction of all steps (≤ 1) that it takes."""
+    shape: Literal["linear", "cosine"] = "linear"
+
+    def __post_init__(self) -> None:
+        require(self.over > 0, "over must be > 0")
+
+    def at(self, start: float, step: int, steps: int) -> float:
+        """The value in `step` of `steps`: `start` in the first one, `to` in the ramp's last one."""
+        length = (self.over if self.over > 1 else self.over * steps) - 1
+        done = min(1.0, step / length) if length > 0 else 1.0
+        share = done if self.shape == "linear" else (1 - math.cos(math.pi * done)) / 2
+        return start + share * (self.to - start)
+
+
+Ramps = Mapping[str, Ramp]
+"""The objective's setting → how it changes."""
+
+
+def ramped(objective: Objective, ramps: Ramps, step: int, steps: int) -> Objective:
+    """`objective` as it is in `step`. Raises RecipeError for a setting that it lacks, or that refuses such a value."""
+    if not ramps:
+        return objective
+    known = _numbers(objective)
+    for name in ramps:
+        if name not in known:
+            raise RecipeError(
+                f"{type(objective).__name__} has no number called {name!r}",
+                where=f"algorithm.ramp.{name}",
+                remedy=f"it has {', '.join(known) or 'none'}",
+            )
+    now = {name: ramp.at(known[name], step, steps) for name, ramp in ramps.items()}
+    try:
+        return replace(cast("Any", objective), **now)
+    except ValueError as error:
+        raise RecipeError(f"in step {step}: {error}", where="algorithm.ramp") from error
+
+
+def refuse_bad_ramps(objective: Objective, ramps: Ramps) -> None:
+    """Raise RecipeError now for what would come at the other end of the run."""
+    for step in (0, 1):
+        ramped(objective, ramps, step, 2)
+
+
+def _numbers(objective: Objective) -> dict[str, float]:
+    if not is_dataclass(objective):
+        return {}
+    values = {f.name: getattr(objective, f.name) for f in fields(objective)}
+    return {name: value for name, value in values.items() if isinstance(value, float)}
