@@ -1,0 +1,42 @@
+"""Kullback–Leibler divergence KL(π ‖ π_ref): exactly, of whole distributions, and estimated from tokens drawn from π.
+
+Estimators: Schulman 2020, "Approximating KL Divergence", joschu.net/blog/kl-approx.html, of d = log π − log π_ref of a
+token. All three estimate one number, but as a loss each has a gradient of its own; of tokens in sequences it is that of
+the divergence at each token's own prefix: how likely the prefix itself becomes, no estimator in a loss sees.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def k1(logratio_S: Tensor) -> Tensor:
+    """d: unbiased, of either sign. In a loss its expected gradient is 0; held fixed and times ∇log π (in a reward) it
+    gives ∇KL(π ‖ π_ref)."""
+    return logratio_S
+
+
+def k2(logratio_S: Tensor) -> Tensor:
+    """d²/2: never negative, biased. In a loss its expected gradient is ∇KL(π ‖ π_ref), which its value is not."""
+    return 0.5 * logratio_S.square()
+
+
+def k3(logratio_S: Tensor) -> Tensor:
+    """e^−d − 1 + d: unbiased, never negative. In a loss its expected gradient is ∇KL(π_ref ‖ π): the other one."""
+    return torch.expm1(-logratio_S) + logratio_S
+
+
+def entropy(logp_V: Tensor) -> Tensor:
+    """−Σ p·log p over the last axis [..., V] of normalized log-probabilities, nats; a token of probability 0 adds 0."""
+    return -_expected(logp_V, logp_V)
+
+
+def divergence(logp_V: Tensor, other_V: Tensor) -> Tensor:
+    """KL(p ‖ other) = Σ p·(log p − log other) over the last axis [..., V] of normalized log-probabilities, nats."""
+    return _expected(logp_V, logp_V - other_V)
+
+
+def _expected(logp_V: Tensor, value_V: Tensor) -> Tensor:
+    """Σ p·value, where p = 0 counts nothing though its value be infinite."""
+    return (logp_V.exp() * value_V.masked_fill(logp_V == -torch.inf, 0)).sum(-1)
