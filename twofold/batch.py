@@ -135,7 +135,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model says of a batch: `logp_S`, the log-probability of each scored token (nats; float32, or float64 for
-    float64 models)."""
+    """What a model says of a batch: a policy `logp_S`, the log-probability of each scored token (nats), a reward model
+    `score_B`, the score of each branch; None is what it does not say. float32, or float64 for float64 models."""
 
-    logp_S: Tensor
+    logp_S: Tensor | None = None
+    score_B: Tensor | None = None

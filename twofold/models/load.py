@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from twofold.errors import ModelError
-from twofold.models.policy import Policy, Sharing
+from twofold.models.held import HeldModel, Holding, Sharing
+from twofold.models.policy import Policy
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:
@@ -102,18 +103,11 @@ def load_model(settings: ModelSettings) -> Loaded:
 
     An adapter folder as `path` loads its base model with the adapter merged in.
     """
-    device = resolve_device(settings.device)
-    precision = resolve_precision(settings.precision, device)
-    dtype = torch.float64 if precision == "float64" else torch.float32
-    if precision == "bfloat16" and (settings.lora or settings.adapter):
-        dtype = torch.bfloat16
-    base, adapter = settings.path, None
-    if (Path(settings.path) / "adapter_config.json").is_file():
-        base, adapter = _adapter_base(settings.path), settings.path
+    base, adapter = base_and_adapter(settings.path)
     tokenizer = load_tokenizer(settings.path if adapter is None or _has_tokenizer(adapter) else base, settings.revision)
-    model = _weights(base, settings.revision, dtype).to(device)  # type: ignore[arg-type]  # a device name
+    model = load_weights(settings, base)
     if adapter is not None:
-        model = _merged(model, adapter)
+        model = merged(model, adapter)
     return Loaded(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
 
 
@@ -128,16 +122,21 @@ def hold(
 ) -> tuple[Policy, Loaded]:
     """As `load_policy`, of a model that is in memory already; it is trained in place."""
     loaded = Loaded(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
-    adapter = _attach_adapter(model, settings, seed)
+    adapter = attach_adapter(model, settings, seed)
+    if adapter is not None and settings.adapter is not None:
+        adapter.load_adapter(settings.adapter, REFERENCE_ADAPTER, is_trainable=False)
+    return Policy(loaded.model, **holding(settings, adapter)), loaded
+
+
+def holding(settings: ModelSettings, adapter: PeftModel | None) -> Holding:
+    """How a model of `settings` is held."""
     precision = resolve_precision(settings.precision, resolve_device(settings.device))
-    policy = Policy(
-        loaded.model,
-        adapter=adapter,
-        autocast=torch.bfloat16 if precision == "bfloat16" else None,
-        sharing=settings.sharing,
-        activation_checkpointing=settings.activation_checkpointing,
-    )
-    return policy, loaded
+    return {
+        "adapter": adapter,
+        "autocast": torch.bfloat16 if precision == "bfloat16" else None,
+        "sharing": settings.sharing,
+        "activation_checkpointing": settings.activation_checkpointing,
+    }
 
 
 def load_stop_tokens(path: str, tokenizer: PreTrainedTokenizerBase, revision: str | None = None) -> frozenset[int]:
@@ -164,7 +163,7 @@ def stop_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerB
     return found
 
 
-def save_policy(policy: Policy, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_policy(policy: HeldModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """A Hugging Face folder (or PEFT adapter) with its tokenizer, written whole or not at all."""
     temporary = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -177,21 +176,30 @@ def save_policy(policy: Policy, tokenizer: PreTrainedTokenizerBase, folder: Path
     temporary.rename(folder)
 
 
-def _weights(path: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
+def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModelForCausalLM) -> PreTrainedModel:
+    """The weights at `path`, as a class of the family `auto`, on the device and in the dtype of `settings`."""
+    device = resolve_device(settings.device)
+    precision = resolve_precision(settings.precision, device)
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    if precision == "bfloat16" and (settings.lora or settings.adapter):
+        dtype = torch.bfloat16
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        return auto.from_pretrained(
             path,
-            revision=revision,
+            revision=settings.revision,
             dtype=dtype,
             trust_remote_code=False,
             use_safetensors=True,
             attn_implementation=None,
-        )
+        ).to(device)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(first_line(error), where=path, remedy=_local_remedy(path)) from error
 
 
-def _attach_adapter(model: PreTrainedModel, settings: ModelSettings, seed: int) -> PeftModel | None:
+def attach_adapter(
+    model: PreTrainedModel, settings: ModelSettings, seed: int, task: str = "CAUSAL_LM"
+) -> PeftModel | None:
+    """The adapter that `settings` ask for, in the model and ready to be trained: a new one, or a folder's."""
     if settings.lora is None and settings.adapter is None:
         return None
     from peft import LoraConfig, PeftModel, get_peft_model
@@ -203,7 +211,7 @@ def _attach_adapter(model: PreTrainedModel, settings: ModelSettings, seed: int) 
             lora_alpha=settings.lora.alpha,  # type: ignore[arg-type]  # PEFT takes a float as well
             target_modules=targets,
             lora_dropout=0.0,
-            task_type="CAUSAL_LM",
+            task_type=task,  # type: ignore[arg-type]  # the name of a TaskType
             fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in model.modules()),
         )
         with torch.random.fork_rng():
@@ -211,9 +219,7 @@ def _attach_adapter(model: PreTrainedModel, settings: ModelSettings, seed: int) 
             adapter = get_peft_model(model, config)
         config.base_model_name_or_path = settings.path
         return adapter  # type: ignore[return-value]  # no mixed adapters here
-    adapter = PeftModel.from_pretrained(model, settings.adapter, is_trainable=True)  # type: ignore[arg-type]  # checked above
-    adapter.load_adapter(settings.adapter, REFERENCE_ADAPTER, is_trainable=False)  # type: ignore[arg-type]  # likewise
-    return adapter
+    return PeftModel.from_pretrained(model, settings.adapter, is_trainable=True)  # type: ignore[arg-type]  # checked above
 
 
 def copy_adapter(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
@@ -236,10 +242,16 @@ def copy_adapter(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
     return pairs
 
 
-def _merged(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
+def merged(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
+    """The model with the adapter folder `adapter` merged into its weights."""
     from peft import PeftModel
 
     return PeftModel.from_pretrained(model, adapter).merge_and_unload()  # type: ignore[no-any-return, operator]  # PEFT forwards by attribute
+
+
+def base_and_adapter(path: str) -> tuple[str, str | None]:
+    """The model that an adapter folder is for, and the folder; of any other path, the path and None."""
+    return (_adapter_base(path), path) if (Path(path) / "adapter_config.json").is_file() else (path, None)
 
 
 def _adapter_base(path: str) -> str:

@@ -1,7 +1,8 @@
 """How groups lie on the device: one stream without padding per pack, the prompt once for all its branches.
 
 A pack is `prompt, branch, branch, …, next prompt, …`; every branch restarts at position len(prompt) and leaves out its
-last token, which is only ever a target. Private to `models/`: objectives never see a pack.
+last token, which is only ever a target, unless it is the branches' ends that are read. Private to `models/`: objectives
+never see a pack.
 """
 
 from __future__ import annotations
@@ -154,7 +155,8 @@ def _by_length(segments: list[Segment]) -> list[list[Segment]]:
 
 @dataclass
 class Pack:
-    """One stream: tokens and positions [1, T], the hidden rows to score [S] and the tokens they must predict [S]."""
+    """One stream: tokens and positions [1, T], the hidden rows to score [S] and the tokens they must predict [S]; of
+    the branches' ends, their rows [B] alone, which predict nothing."""
 
     token_T: Tensor
     position_T: Tensor
@@ -163,8 +165,11 @@ class Pack:
     layout: Layout
 
 
-def pack(groups: Sequence[Group], device: torch.device | str = "cpu") -> Pack:
-    """Lay `groups` out in order. The first branch continues its prompt's segment; each further one is its own."""
+def pack(groups: Sequence[Group], device: torch.device | str = "cpu", *, ends: bool = False) -> Pack:
+    """Lay `groups` out in order. The first branch continues its prompt's segment; each further one is its own.
+
+    With `ends` every branch is there with its last token, and the row of that token is what is scored.
+    """
     tokens: list[Tensor] = []
     positions: list[Tensor] = []
     score: list[Tensor] = []
@@ -177,10 +182,11 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu") -> Pack:
         positions.append(torch.arange(num_prompt))
         start += num_prompt
         for i, branch in enumerate(group.branches):
-            own = torch.arange(start, start + len(branch.tokens) - 1)
-            tokens.append(branch.tokens[:-1])
+            kept = branch.tokens if ends else branch.tokens[:-1]
+            own = torch.arange(start, start + len(kept))
+            tokens.append(kept)
             positions.append(torch.arange(num_prompt, num_prompt + len(own)))
-            score.append(torch.cat([prompt[-1:], own]))
+            score.append(own[-1:] if ends else torch.cat([prompt[-1:], own]))
             key = torch.cat([prompt, own])
             if i == 0:
                 segments.append(Segment(key, key, 0))
@@ -193,7 +199,7 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu") -> Pack:
         token_T=torch.cat(tokens).unsqueeze(0).to(device),
         position_T=position.unsqueeze(0).to(device),
         score_S=torch.cat(score).to(device),
-        target_S=torch.cat([b.tokens for g in groups for b in g.branches]).to(device),
+        target_S=torch.cat([b.tokens[:0] if ends else b.tokens for g in groups for b in g.branches]).to(device),
         layout=Layout(segments, position, device),
     )
 

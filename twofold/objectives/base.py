@@ -35,6 +35,11 @@ Lesson = Literal["pairs", "rankings", "labels", "demonstrations"]
 """What an objective learns from: its `learns_from`; one that names nothing learns from pairs."""
 
 
+Reads = Literal["logps", "scores"]
+"""What an objective reads of a model: its `reads`; one that names nothing reads log-probabilities of a policy, one that
+reads scores makes the model a reward model."""
+
+
 @runtime_checkable
 class Objective(Protocol):
     """Frozen settings with a call. `requires` names the columns that must be there before step 0."""
@@ -61,9 +66,26 @@ def lesson(objective: Objective) -> Lesson:
     return getattr(objective, "learns_from", "pairs")
 
 
+def reading(objective: Objective) -> Reads:
+    """What `objective` reads of a model."""
+    return getattr(objective, "reads", "logps")
+
+
 def logps(outputs: Outputs) -> Tensor:
-    """log π [S] per token in float32 at least: summed over a completion, bfloat16 would cost nats."""
-    return outputs.logp_S.to(torch.promote_types(outputs.logp_S.dtype, torch.float32))
+    """log π [S] per token in float32 at least: summed over a completion, bfloat16 would cost nats. Raises ValueError
+    for a model that gives none."""
+    return _wide(outputs.logp_S, "log-probabilities")
+
+
+def scores(outputs: Outputs) -> Tensor:
+    """The score [B] of each completion in float32 at least. Raises ValueError for a model that gives none."""
+    return _wide(outputs.score_B, "scores")
+
+
+def _wide(value: Tensor | None, name: str) -> Tensor:
+    if value is None:
+        raise ValueError(f"the model gives no {name}")
+    return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
 def logratios(outputs: Outputs, batch: Batch) -> Tensor:

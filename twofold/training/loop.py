@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from twofold.errors import CheckpointError
+from twofold.models.held import HeldModel
 from twofold.models.packing import Packing
-from twofold.models.policy import Policy
 from twofold.progress import Progress
 from twofold.settings import require, settings
 from twofold.training import checkpoint
@@ -114,7 +114,7 @@ class Loop:
     """One run in one folder. `identity` is what must not change between stop and resume (settings, data, tokenizer)."""
 
     run: Path
-    policy: Policy
+    policy: HeldModel
     algorithm: Algorithm
     step: Step
     evaluators: Sequence[Evaluator]

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from twofold.batch import Batch, Group
+from twofold.batch import Batch, Group, Outputs
 from twofold.errors import NonFiniteError, RecipeError
+from twofold.models.held import HeldModel
 from twofold.models.packing import Packing, bins
-from twofold.models.policy import Policy
 from twofold.objectives.base import Loss, Objective
 
 Provider = Callable[[Sequence[Group]], list[Group]]
@@ -61,7 +61,7 @@ class Step:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: HeldModel,
         optimizer: torch.optim.Optimizer,
         *,
         providers: Mapping[str, Provider],
@@ -105,7 +105,7 @@ class Step:
         for members in bins(groups, self.packing):
             chosen = [groups[i] for i in members]
             outputs, batch = self.policy(chosen)
-            _refuse_non_finite(outputs.logp_S, batch)
+            _refuse_non_finite(outputs, batch)
             loss = part.objective(outputs, batch)
             yield self._total(part, loss, whole, averages)
 
@@ -151,12 +151,17 @@ class Step:
         return norm
 
 
-def _refuse_non_finite(logp_S: Tensor, batch: Batch) -> None:
-    bad_S = ~torch.isfinite(logp_S.detach())
-    if bad_S.any():
-        groups = batch.group_B[batch.branch_S[bad_S]].unique().tolist()
+def _refuse_non_finite(outputs: Outputs, batch: Batch) -> None:
+    said = (
+        ("log-probability", outputs.logp_S, batch.group_B[batch.branch_S]),
+        ("score", outputs.score_B, batch.group_B),
+    )
+    for name, value, group in said:
+        if value is None or torch.isfinite(value.detach()).all():
+            continue
+        groups = group[~torch.isfinite(value.detach())].unique().tolist()
         raise NonFiniteError(
-            "a log-probability is not finite; nothing was updated",
+            f"a {name} is not finite; nothing was updated",
             where=_few([batch.names[i] for i in groups]),
             remedy="lower the learning rate, or look at these rows; the last checkpoint is good",
         )

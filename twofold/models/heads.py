@@ -1,0 +1,218 @@
+"""The reward model: groups in, one score for every completion out, read at its last token by a linear head.
+
+It is an `AutoModelForSequenceClassification` with one label, as every library loads it. A causal language model gets a
+fresh head (Ouyang et al. 2022, arXiv:2203.02155, start from SFT; the head's size is that of Stiennon et al. 2020,
+arXiv:2009.01325).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Unpack, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from twofold.batch import Group, Outputs
+from twofold.errors import ModelError
+from twofold.models.held import HeldModel, Holding, padded
+from twofold.models.load import (
+    Loaded,
+    ModelSettings,
+    attach_adapter,
+    base_and_adapter,
+    first_line,
+    holding,
+    load_model,
+    load_tokenizer,
+    load_weights,
+    merged,
+    stop_tokens,
+)
+from twofold.models.packing import Pack, Packing, bins
+
+TASK = "SEQ_CLS"
+_CLASSIFIER = "ForSequenceClassification"
+
+
+class ScoreHead:
+    """Scores [B] of completions: a linear function of the hidden row at each last token, in float32 at least."""
+
+    ends = True
+    name = "scores"
+
+    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor:
+        return _scores(model, hidden_SH)
+
+    def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor:
+        rows = [torch.cat([g.prompt, b.tokens]) for g in groups for b in g.branches]
+        out = model.base_model(input_ids=padded(rows, model.device), use_cache=False)
+        last = torch.tensor([len(row) - 1 for row in rows], device=model.device)
+        hidden_BH = out.last_hidden_state[torch.arange(len(rows), device=model.device), last]
+        return _scores(model, hidden_BH)
+
+    def outputs(self, value: Tensor) -> Outputs:
+        return Outputs(score_B=value)
+
+
+def _scores(model: PreTrainedModel, hidden_BH: Tensor) -> Tensor:
+    score = cast("nn.Module", model.score)
+    with torch.autocast(hidden_BH.device.type, enabled=False):
+        return score(hidden_BH.to(next(score.parameters()).dtype)).squeeze(1)
+
+
+class RewardModel(HeldModel):
+    """A sequence classifier with one label as twofold sees it. `note` says where its head comes from, if it is new."""
+
+    def __init__(self, model: PreTrainedModel, *, note: str = "", **holding: Unpack[Holding]) -> None:
+        self.note = note
+        super().__init__(model, ScoreHead(), **holding)
+
+    @torch.no_grad()
+    def scores(self, groups: Sequence[Group], packing: Packing | None = None) -> list[list[float]]:
+        """Per group the score of each branch, without gradient."""
+        result: list[list[float]] = [[] for _ in groups]
+        for members in bins(groups, packing or Packing()):
+            outputs, _ = self([groups[i] for i in members])
+            assert outputs.score_B is not None
+            pieces = iter(outputs.score_B.tolist())
+            for i in members:
+                result[i] = [next(pieces) for _ in groups[i].branches]
+        return result
+
+
+def load_reward_model(settings: ModelSettings, seed: int = 0) -> tuple[RewardModel, Loaded]:
+    """The reward model that `settings.path` holds, or a language model's under a fresh head drawn from `seed`.
+
+    An adapter folder loads its base with the adapter merged in. Raises ModelError for a classifier of other than one
+    label, or of a kind that does not score at its last token.
+    """
+    base, adapter = base_and_adapter(settings.path)
+    if adapter is not None and _task(adapter) == TASK:
+        loaded = _loaded(replace(settings, path=base), seed)[0]
+        model = merged(loaded.model, adapter)
+        tokenizer = load_tokenizer(adapter) if (Path(adapter) / "tokenizer_config.json").is_file() else loaded.tokenizer
+        return _held(settings, replace(loaded, model=model, tokenizer=tokenizer), seed, "")
+    return _held(settings, *_loaded(settings, seed))
+
+
+def hold_reward_model(
+    settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0
+) -> tuple[RewardModel, Loaded]:
+    """As `load_reward_model`, of a model that is in memory already; its weights are trained in place."""
+    if _CLASSIFIER in type(model).__name__:
+        return _held(settings, Loaded(model, tokenizer, _stops(model, tokenizer, settings.path)), seed, "")
+    loaded = Loaded(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
+    return _held(settings, *_with_head(loaded, seed, settings.path))
+
+
+def _loaded(settings: ModelSettings, seed: int) -> tuple[Loaded, int, str]:
+    """The classifier of a folder that is no classifier's adapter, with `seed`, and what to say of it."""
+    base, adapter = base_and_adapter(settings.path)
+    try:
+        config = AutoConfig.from_pretrained(base, revision=settings.revision, trust_remote_code=False)
+    except (OSError, ValueError):
+        config = None  # whoever loads the weights says what is wrong
+    if adapter is not None or config is None or not _is_classifier(config):
+        return _with_head(load_model(settings), seed, settings.path)
+    _refuse_labels(config, base)
+    tokenizer = load_tokenizer(base, settings.revision)
+    model = load_weights(settings, base, AutoModelForSequenceClassification)
+    return Loaded(model, tokenizer, _stops(model, tokenizer, base)), seed, ""
+
+
+def _held(settings: ModelSettings, loaded: Loaded, seed: int, note: str) -> tuple[RewardModel, Loaded]:
+    model, tokenizer = loaded.model, loaded.tokenizer
+    _refuse_labels(model.config, settings.path)
+    if not isinstance(getattr(model, "score", None), nn.Module):
+        raise ModelError(
+            f"a {type(model).__name__} does not read its score at the last token",
+            where=settings.path,
+            remedy="choose a decoder model",
+        )
+    _settle(loaded)
+    score = cast("nn.Module", model.score)
+    score.to(torch.promote_types(model.dtype, torch.float32))  # a bfloat16 head would round every score
+    adapter = attach_adapter(model, settings, seed, TASK)
+    held = RewardModel(model, note=note, **holding(settings, adapter))
+    return held, Loaded(model, tokenizer, loaded.stop_tokens)
+
+
+def _with_head(loaded: Loaded, seed: int, path: str) -> tuple[Loaded, int, str]:
+    """A language model's weights under a fresh head of one label, its entries N(0, 1/(H + 1))."""
+    causal = loaded.model
+    config = causal.config
+    config.num_labels = 1
+    try:
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    except (ValueError, KeyError) as error:
+        raise ModelError(
+            first_line(error), where=path, remedy="choose a model that transformers can classify"
+        ) from error
+    if type(getattr(model, "score", None)) is nn.Linear:
+        setattr(model, model.base_model_prefix, causal.base_model)
+        model.score = _fresh_head(cast("nn.Linear", model.score), seed).to(device=causal.device, dtype=causal.dtype)
+    model.config = config  # the one that its layers look their attention up in
+    model.eval()
+    note = f"{path} has no score head: a fresh one was drawn from seed {seed}"
+    return Loaded(model, loaded.tokenizer, loaded.stop_tokens), seed, note
+
+
+def _fresh_head(like: nn.Linear, seed: int) -> nn.Linear:
+    noise = torch.Generator().manual_seed(seed)
+    head = nn.utils.skip_init(nn.Linear, like.in_features, 1, bias=like.bias is not None)  # which would draw, too
+    assert isinstance(head, nn.Linear)
+    with torch.no_grad():
+        head.weight.normal_(0, (like.in_features + 1) ** -0.5, generator=noise)
+        if like.bias is not None:
+            head.bias.zero_()
+    return head
+
+
+def _settle(loaded: Loaded) -> None:
+    """What other libraries need to read the score where it is: one label, and padding that is no stop token, since
+    they look for the last token that is not padding."""
+    config, tokenizer = loaded.model.config, loaded.tokenizer
+    pad: Any = tokenizer.pad_token_id
+    if pad is None or pad in loaded.stop_tokens:
+        others = (tokenizer.unk_token_id, tokenizer.bos_token_id, *range(len(loaded.stop_tokens) + 1))
+        pad = next(i for i in others if isinstance(i, int) and i not in loaded.stop_tokens)
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+    tokenizer.padding_side = "right"
+    config.pad_token_id = int(pad)
+    config.problem_type = "regression"
+    config.eos_token_id = sorted(loaded.stop_tokens) if len(loaded.stop_tokens) > 1 else min(loaded.stop_tokens)
+
+
+def _stops(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str) -> frozenset[int]:
+    """A classifier keeps its stop tokens in its config: it has no generation config."""
+    return stop_tokens(GenerationConfig.from_model_config(model.config), tokenizer, path)
+
+
+def _refuse_labels(config: Any, path: str) -> None:
+    if config.num_labels != 1:
+        raise ModelError(
+            f"a classifier of {config.num_labels} labels is no reward model",
+            where=path,
+            remedy="choose a classifier of one label, or a language model, which gets a fresh head",
+        )
+
+
+def _is_classifier(config: Any) -> bool:
+    return any(_CLASSIFIER in name for name in config.architectures or ())
+
+
+def _task(adapter: str) -> str | None:
+    from peft import PeftConfig
+
+    return PeftConfig.from_pretrained(adapter).task_type  # type: ignore[return-value]  # a str enum

@@ -1,0 +1,184 @@
+"""A transformers model as twofold holds it: groups in, what its head says of them out, in one `nn.Module.forward`.
+
+Packs share each prompt among its branches where `branch_attention` is exact for the model; a check at construction
+decides, and otherwise every branch is a padded row of its own through the model's stock attention. What is read of
+the hidden rows is a head's business (`policy.py`: log-probabilities; `heads.py`: scores).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, Unpack
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from twofold.batch import Batch, Branch, Group, Outputs, Role
+from twofold.errors import ModelError
+from twofold.models.attention import NAME, UnsupportedAttention, set_attention, stock_attention, stock_name
+from twofold.models.packing import Pack, pack
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+Sharing = Literal["auto", "shared", "rows"]
+
+_TOLERANCE = {torch.float64: 1e-5, torch.float32: 5e-4}  # of a head's values, for the check; others 0.15
+
+
+class Head(Protocol):
+    """What is read of a model: `of_pack` of a pack's hidden rows [S, H], `of_rows` of groups as padded rows; both give
+    the same values in the same order. `ends` takes each branch's last token into the pack and reads nothing but it."""
+
+    ends: bool
+    name: str
+    """What its values are, in the plural."""
+
+    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor: ...
+
+    def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor: ...
+
+    def outputs(self, value: Tensor) -> Outputs: ...
+
+
+class Holding(TypedDict, total=False):
+    """How a model is held; `adapter` is PEFT's wrapper where there is one. `sharing` "auto" checks whether prompts can
+    be shared and says in `sharing_note` why not; "shared" insists."""
+
+    adapter: PeftModel | None
+    autocast: torch.dtype | None
+    sharing: Sharing
+    activation_checkpointing: bool
+
+
+class HeldModel(nn.Module):
+    """A model with one head, as steps and loops see it. Dropout is off."""
+
+    def __init__(self, model: PreTrainedModel, head: Head, **holding: Unpack[Holding]) -> None:
+        super().__init__()
+        self.model, self.head = model, head
+        self._adapter = (holding.get("adapter"),)  # in a tuple, or its parameters would count twice
+        self.autocast = holding.get("autocast")
+        self.model.eval()
+        if holding.get("activation_checkpointing"):
+            _checkpoint_activations(model)
+        self.sharing_note = ""
+        sharing = holding.get("sharing", "auto")
+        self.shared = sharing != "rows" and self._can_share()
+        if sharing == "shared" and not self.shared:
+            raise ModelError(
+                f"this model cannot share prompts: {self.sharing_note}", remedy="set model.sharing to auto or rows"
+            )
+        set_attention(model, NAME if self.shared else stock_name(model))
+
+    @property
+    def adapter(self) -> PeftModel | None:
+        return self._adapter[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.get_input_embeddings().weight.device  # type: ignore[return-value]  # an nn.Embedding
+
+    def train(self, mode: bool = True) -> HeldModel:
+        """Dropout never comes on: what a model says must not depend on the mode."""
+        return self
+
+    def forward(self, groups: Sequence[Group]) -> tuple[Outputs, Batch]:
+        """What the head says of every branch of `groups`, and the batch that goes with it."""
+        device = self.device
+        with self._precision():
+            value = self._packed(groups)[0] if self.shared else self.head.of_rows(self.model, groups)
+        return self.head.outputs(value), Batch.of(groups, device)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters that training moves, by name; tied ones once."""
+        return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+
+    def _precision(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, self.autocast) if self.autocast else nullcontext()
+
+    def _packed(self, groups: Sequence[Group]) -> tuple[Tensor, Pack]:
+        stream = pack(groups, self.device, ends=self.head.ends)
+        out = self.model.base_model(
+            input_ids=stream.token_T, position_ids=stream.position_T, use_cache=False, layout=stream.layout
+        )
+        hidden_SH = out.last_hidden_state[0].index_select(0, stream.score_S)
+        return self.head.of_pack(self.model, hidden_SH, stream), stream
+
+    @torch.no_grad()
+    def _can_share(self) -> bool:
+        """Whether a pack of two-branch groups gives the values of separate rows, layer by layer exact."""
+        groups = _trial(self.model)
+        before = str(self.model.config._attn_implementation)
+        try:
+            set_attention(self.model, NAME)
+            with self._precision():
+                shared, stream = self._packed(groups)
+        except (UnsupportedAttention, TypeError, AttributeError) as error:
+            self.sharing_note = str(error)
+            return False
+        finally:
+            set_attention(self.model, before)
+        if stream.layout.calls < self.model.config.get_text_config().num_hidden_layers:
+            self.sharing_note = f"only {stream.layout.calls} of its layers use the attention interface"
+            return False
+        with self._precision(), stock_attention(self.model):
+            rows = self.head.of_rows(self.model, groups)
+        error = (shared - rows).abs().max().item()
+        exact = torch.float64 if self.model.dtype == torch.float64 else None if self.autocast else self.model.dtype
+        if not error <= _TOLERANCE.get(exact, 0.15):  # type: ignore[arg-type]  # None has no entry
+            self.sharing_note = f"shared and separate {self.head.name} differ by {error:.2g}"
+            return False
+        return True
+
+
+def padded(rows: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Token rows [N, longest], padded with 0 on the right and without a mask: what is causal never sees padding to its
+    right, and a masked query without a key is NaN in float64."""
+    return nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(device)
+
+
+def _checkpoint_activations(model: PreTrainedModel) -> None:
+    """Recompute each layer in the backward pass. Layers do so in training mode only, and alone are put into it."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})  # the second name is the older one
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.training = True
+            module._gradient_checkpointing_func = partial(_recomputed, module)  # type: ignore[assignment]  # no submodule
+
+
+def _recomputed(layer: nn.Module, call: Callable[..., object], *args: object) -> object:
+    """`call(*args)`, again in the backward pass, both times in evaluation mode: some layers drop out by their own."""
+
+    def still(*args: object) -> object:
+        layer.training = False
+        try:
+            return call(*args)
+        finally:
+            layer.training = True
+
+    return checkpoint(still, *args, use_reentrant=False)
+
+
+def _trial(model: PreTrainedModel) -> list[Group]:
+    """Two groups of two branches each, of fixed random tokens, long enough to leave a small sliding window."""
+    config = model.config.get_text_config()
+    room = min(getattr(config, "max_position_embeddings", 64) or 64, 64)
+    window = getattr(config, "sliding_window", None) or 0
+    length = max(2, min(room // 2 - 1, max(6, window // 2 + 3)))
+    noise = torch.Generator().manual_seed(0)
+
+    def tokens(n: int) -> Tensor:
+        return torch.randint(config.vocab_size, (n,), generator=noise)
+
+    def group(name: str, extra: int) -> Group:
+        branches = (Branch(tokens(length), Role.CHOSEN), Branch(tokens(length - extra), Role.REJECTED))
+        return Group(name, tokens(length), branches)
+
+    return [group("check 0", 0), group("check 1", 1)]
