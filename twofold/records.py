@@ -33,12 +33,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A preference: `chosen` is better than `rejected` as an answer to `prompt`."""
+    """A preference: `chosen` is better than `rejected` as an answer to `prompt`, if known with what `probability`."""
 
     prompt: Prompt
     chosen: str
     rejected: str
     source: Source
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Answers to one prompt, best first; two or more."""
+    """Answers to one prompt, best first; two or more. `scores` say how good each is, and never rise."""
 
     prompt: Prompt
     completions: tuple[str, ...]
     source: Source
+    scores: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

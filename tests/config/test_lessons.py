@@ -14,7 +14,7 @@ from twofold.config.lessons import as_lessons
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.errors import DataError
-from twofold.objectives import DPO, KTO, SFT, AnyObjective, PlackettLuce
+from twofold.objectives import DPO, KTO, NCAK, SFT, SPPO, AnyObjective, InfoNCA, PlackettLuce
 from twofold.objectives.base import Lesson, Objective, lesson
 from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, Task
 
@@ -43,6 +43,20 @@ def test_each_objective_takes_its_rows_and_names_the_others(
             with pytest.raises(DataError, match=f"learns from {lesson(objective)}") as error:
                 as_lessons([PAIR, record], objective)
             assert (error.value.where, bool(error.value.remedy)) == ("f:1", True)
+
+
+def test_numbers_that_an_objective_asks_for_are_there_before_it_runs() -> None:
+    scored, sure = Ranking("p", ("a", "b"), AT, (1.0, 0.0)), Pair("p", "a", "b", AT, 0.8)
+    assert as_lessons([scored], InfoNCA()) == [scored]
+    assert as_lessons([RANKED, PAIR], InfoNCA(alpha=0.0)) == [RANKED, RANKED]
+    assert as_lessons([sure], SPPO(probability="data")) == [sure]
+    for objective, rows, field in (
+        (NCAK(), [scored, PAIR], "scores"),
+        (SPPO(probability="data"), [PAIR], "probability"),
+    ):
+        with pytest.raises(DataError, match=f"asks for `{field}`") as error:
+            as_lessons(rows, objective)
+        assert (error.value.where, bool(error.value.remedy)) == ("f:1", True)
 
 
 def test_every_objective_names_a_lesson() -> None:

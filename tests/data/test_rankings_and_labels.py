@@ -12,7 +12,7 @@ from twofold.data.formats import read
 from twofold.data.tokenize import Encoder, TokenizeSettings, encode
 from twofold.data.validate import check
 from twofold.errors import DataError
-from twofold.records import Labelled, Message, Ranking, Source
+from twofold.records import Labelled, Message, Pair, Ranking, Source
 
 Write = Callable[..., str]
 USER = {"role": "user", "content": "a?"}
@@ -129,3 +129,45 @@ def test_a_labelled_completion_is_a_group_of_one(tokenizer: Any) -> None:
     for desirable, role in ((True, Role.DESIRABLE), (False, Role.UNDESIRABLE)):
         (branch,) = encoder.group(Labelled("a:", "x", desirable, Source("f", 1))).branches
         assert (branch.role, encoder.text(branch.tokens)) == (role, "x")
+
+
+def test_scores_and_probabilities_are_read_where_there_are_any(write: Write) -> None:
+    rows: list[Any] = [{"scores": [3, 1.5, 1.5]}, {}, {"scores": None}]
+    path = write("rankings.jsonl", *({"prompt": "a?", "completions": ["x", "y", "z"], **row} for row in rows))
+    assert [r.scores for r in read(path).records] == [(3.0, 1.5, 1.5), None, None]
+    rows = [{"probability": 0.8}, {}, {"probability": None}, {"probability": 1}]
+    path = write("pairs.jsonl", *({"prompt": "a?", "chosen": "x", "rejected": "y", **row} for row in rows))
+    assert [r.probability for r in read(path).records] == [0.8, None, None, 1.0]
+    path = write("own.jsonl", {"prompt": "a?", "completions": ["x", "y"], "ratings": [2, 1]})
+    assert read(path, columns={"scores": "ratings"}).records == [Ranking("a?", ("x", "y"), Source(path, 1), (2.0, 1.0))]
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "message"),
+    [
+        ({"completions": ["x", "y"], "scores": [1]}, "scores", "has 1 scores, not one for each of 2 completions"),
+        ({"completions": ["x", "y"], "scores": "good"}, "scores", "is text"),
+        ({"completions": ["x", "y"], "scores": [1, True]}, "scores[2]", "not a finite number"),
+        ({"completions": ["x", "y"], "scores": [float("inf"), 1]}, "scores[1]", "is inf, not a finite number"),
+        ({"completions": ["x", "y", "z"], "scores": [2, 1, 1.5]}, "scores[3]", "is 1.5, above the 1 before it"),
+        ({"chosen": "x", "rejected": "y", "probability": 1.2}, "probability", "is 1.2, not a probability"),
+        ({"chosen": "x", "rejected": "y", "probability": "0.8"}, "probability", "is text"),
+    ],
+)
+def test_a_fault_names_the_score_or_the_probability(write: Write, row: Any, field: str, message: str) -> None:
+    path = write("rows.jsonl", {"prompt": "a?", **row})
+    with pytest.raises(DataError) as error:
+        read(path)
+    assert message in error.value.what
+    assert error.value.where == f"{path}:1, `{field}`"
+    assert error.value.remedy
+
+
+def test_numbers_of_a_row_are_columns_of_its_branches(tokenizer: Any) -> None:
+    made = tokenizer(None)
+    encoder = Encoder(made, frozenset({made.eos_token_id}), TokenizeSettings(max_length=12))
+    ranking = encoder.group(Ranking("a:", ("x", "y"), Source("f", 1), (2.0, -1.0)))
+    assert [b.columns for b in ranking.branches] == [{"score": 2.0}, {"score": -1.0}]
+    pair = encoder.group(Pair("a:", "x", "y", Source("f", 1), 0.75))
+    assert [b.columns for b in pair.branches] == [{"win_rate": 0.75}, {"win_rate": 0.25}]
+    assert not encoder.group(Ranking("a:", ("x", "y"), Source("f", 1))).has("score")

@@ -15,11 +15,13 @@ from twofold.objectives import (
     FDPO,
     IPO,
     KTO,
+    NCAK,
     RPO,
     SFT,
     SPPO,
     WPO,
     AnchoredPO,
+    InfoNCA,
     OnPairs,
     PDPOGenerator,
     PlackettLuce,
@@ -103,8 +105,12 @@ def demonstrations(count: int, noise: torch.Generator) -> Scene:
 
 
 def preferences(count: int, noise: torch.Generator) -> Scene:
-    """Every token with the log of its Σ π² as well, which only WPO asks for."""
-    made = [[_random(Role.CHOSEN, noise), _random(Role.REJECTED, noise)] for _ in range(count)]
+    """Every token with the log of its Σ π² as well, which only WPO asks for, and every completion with its probability
+    to win, for SPPO."""
+    made = [
+        [_random(Role.CHOSEN, noise, {"win_rate": 0.7}), _random(Role.REJECTED, noise, {"win_rate": 0.3})]
+        for _ in range(count)
+    ]
     collision = [
         [(b.with_columns({"log_collision": b.token_columns["ref_logp"] / 2}), x) for b, x in row] for row in made
     ]
@@ -112,9 +118,9 @@ def preferences(count: int, noise: torch.Generator) -> Scene:
 
 
 def rankings(count: int, noise: torch.Generator) -> Scene:
-    """Two to five completions each."""
+    """Two to five completions each, with scores that fall by one."""
     sizes = torch.randint(2, 6, (count,), generator=noise).tolist()
-    return _scene([[_random(Role.RANKED, noise) for _ in range(size)] for size in sizes])
+    return _scene([[_random(Role.RANKED, noise, {"score": float(-i)}) for i in range(size)] for size in sizes])
 
 
 def labelled(count: int, noise: torch.Generator) -> Scene:
@@ -163,7 +169,7 @@ def _numbers(case: Mapping[str, Any], *names: str, default: list[Any] | None = N
 SCENES: dict[type, Callable[[int, torch.Generator], Scene]] = {
     SFT: demonstrations,
     **dict.fromkeys(get_args(OnPairs), preferences),
-    PlackettLuce: rankings,
+    **dict.fromkeys((PlackettLuce, InfoNCA, NCAK), rankings),
     KTO: labelled,
     PDPOGenerator: drafts,
 }
@@ -176,10 +182,12 @@ VARIANTS: dict[type, list[Objective]] = {
     FDPO: [FDPO(), FDPO(divergence="forward_kl"), FDPO(divergence="alpha", alpha=0.3)],
     RPO: [RPO(), RPO(eta=1.0, likelihood="mean")],
     AnchoredPO: [AnchoredPO(), AnchoredPO(anchor="down")],
-    SPPO: [SPPO(), SPPO(eta=10.0, probability=0.8)],
+    SPPO: [SPPO(), SPPO(eta=10.0, probability=0.8), SPPO(eta=10.0, probability="data")],
     WPO: [WPO(), WPO(alignment="sampled")],
     Unlikelihood: [Unlikelihood(), Unlikelihood(form="token", alpha=1.0)],
     PlackettLuce: [PlackettLuce(), PlackettLuce(beta=1.5)],
+    InfoNCA: [InfoNCA(), InfoNCA(beta=1.0, alpha=0.5), InfoNCA(beta=1.0, alpha=0.0)],
+    NCAK: [NCAK(), NCAK(beta=1.0, alpha=0.5), NCAK(beta=1.0, alpha=0.0)],
     KTO: [KTO(), KTO(beta=1.0, desirable_weight=1.5, undesirable_weight=0.5)],
     PDPOGenerator: [
         PDPOGenerator(),

@@ -10,13 +10,14 @@ from typing import Any, get_args
 
 import pytest
 import test_golden
+import test_infonca
 import test_kto
 import test_pairs_golden
 import test_plackett_luce
 
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
-from twofold.objectives import KTO, SFT, AnyObjective, OnPairs, PDPOGenerator, PlackettLuce
+from twofold.objectives import KTO, NCAK, SFT, AnyObjective, InfoNCA, OnPairs, PDPOGenerator, PlackettLuce
 from twofold.objectives.base import Objective
 
 MEMBERS = get_args(AnyObjective)
@@ -25,6 +26,8 @@ BY_HAND = {
     SFT: test_golden.test_sft_by_hand,
     PDPOGenerator: test_golden.test_pdpo_generator_by_hand,
     PlackettLuce: test_plackett_luce.test_by_hand,
+    InfoNCA: test_infonca.test_infonca_by_hand,
+    NCAK: test_infonca.test_nca_by_hand,
     KTO: test_kto.test_by_hand,
 }
 

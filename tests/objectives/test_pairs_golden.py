@@ -149,6 +149,18 @@ def test_sppo_soft() -> None:
     assert found == near(want["loss"])
 
 
+def test_sppo_reads_each_pairs_own_probability() -> None:
+    """η = 10. Log-ratios of ½ and −1, P of 0.8 and 0.2: (0.5 − 3)² + (−1 + 3)² = 6.25 + 4. At P of 0.6 the targets
+    are ±1, (0.5 − 1)² + (−1 + 1)² = 0.25. And one P for all is what the column says where it says that."""
+    case = {"logp_w": [0.5, 0.5], "logp_l": [-1.0, -1.0]}
+    groups, logps = pairs(case)
+    rates = [[0.8, 1 - 0.8], [0.6, 1 - 0.6]]
+    told = [g.with_columns([{"win_rate": r} for r in row]) for g, row in zip(groups, rates, strict=True)]
+    loss, _, _ = evaluate(SPPO(eta=10.0, probability="data"), (told, logps))
+    assert whole(loss).tolist() == near([10.25, 0.25])
+    assert whole(evaluate(SPPO(eta=10.0, probability=0.8), (groups, logps))[0])[0].item() == near(10.25)
+
+
 def test_wpo_weight() -> None:
     """The completion of the vector as chosen and as rejected: its weight comes squared."""
     case, want = given("dpo.wpo_weight"), expected("dpo.wpo_weight")

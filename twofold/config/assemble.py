@@ -244,4 +244,6 @@ def _digest(groups: Sequence[Group]) -> str:
             *([] if group.truth is None else [group.truth]),
         ):
             digest.update(len(tokens).to_bytes(8, "little") + tokens.numpy().tobytes())
+        if columns := [sorted(b.columns.items()) for b in group.branches if b.columns]:
+            digest.update(repr(columns).encode())
     return digest.hexdigest()[:16]

@@ -15,6 +15,11 @@ _BRING: dict[Lesson, str] = {
     "demonstrations": "keep the desirable rows alone",
 }
 
+_ASKED = {
+    "scores": "bring a number for each completion, or set objective.alpha=0: the best alone is the label",
+    "probability": "bring how likely chosen is to win, or set objective.probability to one number for all",
+}
+
 
 def as_lessons(records: Sequence[Record], objective: Objective) -> list[Record]:
     """The rows of `records` for `objective`; a pair teaches labels twice. Raises DataError for a row without any."""
@@ -27,8 +32,24 @@ def as_lessons(records: Sequence[Record], objective: Objective) -> list[Record]:
                 where=str(record.source),
                 remedy=_BRING[wanted],
             )
+        lacking = next((field for row in rows if (field := _lacks(row, objective))), None)
+        if lacking is not None:
+            raise DataError(
+                f"{type(objective).__name__} as set here asks for `{lacking}`, and this row has none",
+                where=str(record.source),
+                remedy=_ASKED[lacking],
+            )
         found += rows
     return found
+
+
+def _lacks(record: Record, objective: Objective) -> str | None:
+    """The field that `objective` asks of `record` beside its texts and does not find."""
+    if "score" in objective.requires and isinstance(record, Ranking) and record.scores is None:
+        return "scores"
+    if "win_rate" in objective.requires and isinstance(record, Pair) and record.probability is None:
+        return "probability"
+    return None
 
 
 def _taught(record: Record, wanted: Lesson) -> list[Record]:

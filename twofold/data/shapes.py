@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,21 +112,38 @@ class Fields:
 
 @dataclass(frozen=True)
 class Shape:
-    """A way to keep rows: the keys that tell it, and how a row of it becomes a record."""
+    """A way to keep rows: the keys that tell it, how a row of it becomes a record, and keys that it may also have."""
 
     name: str
     keys: tuple[str, ...]
     parse: Callable[[Fields], Record]
+    optional: tuple[str, ...] = ()
 
 
 def _preference(row: Fields) -> Pair:
     prompt, (chosen, rejected) = row.turns("prompt", "chosen", "rejected")
-    return Pair(prompt, chosen, rejected, row.source)
+    return Pair(prompt, chosen, rejected, row.source, _probability(row))
 
 
 def _implicit_preference(row: Fields) -> Pair:
     prompt, (chosen, rejected) = row.turns(None, "chosen", "rejected")
-    return Pair(prompt, chosen, rejected, row.source)
+    return Pair(prompt, chosen, rejected, row.source, _probability(row))
+
+
+def _probability(row: Fields) -> float | None:
+    """How likely chosen is to win against rejected, where the row says so."""
+    value = row.row.get("probability")
+    if value is None:
+        return None
+    if _is_number(value) and 0 <= value <= 1:
+        return float(value)
+    what = f"{value:g}" if _is_number(value) else chat.kind(value)
+    row.fault("probability", f"is {what}, not a probability", "write a number from 0 to 1, or remove it")
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _demonstration(row: Fields) -> Demonstration:
@@ -162,7 +180,28 @@ def _ranking(row: Fields) -> Ranking:
     spread = Fields({**row.row, **named}, row.source)
     prompt, texts = spread.turns("prompt", *named)
     row.faults += spread.faults
-    return Ranking(prompt, tuple(texts), row.source)
+    return Ranking(prompt, tuple(texts), row.source, _scores(row, len(texts)))
+
+
+def _scores(row: Fields, count: int) -> tuple[float, ...] | None:
+    """The scores of a row's completions, where it has any. They must not rise: order and scores say one thing."""
+    scores = row.row.get("scores")
+    if scores is None:
+        return None
+    if not isinstance(scores, list | tuple) or len(scores) != count:
+        has = f"has {len(scores)} scores" if isinstance(scores, list | tuple) else f"is {chat.kind(scores)}"
+        row.fault("scores", f"{has}, not one for each of {count} completions", "list one number for each completion")
+        return None
+    for rank, score in enumerate(scores):
+        field = f"scores[{rank + 1}]"
+        if not (_is_number(score) and math.isfinite(score)):
+            what = f"{score:g}" if _is_number(score) else chat.kind(score)
+            row.fault(field, f"is {what}, not a finite number", "write a number, or remove the row")
+            return None
+        if rank and score > scores[rank - 1]:
+            reason = f"is {score:g}, above the {scores[rank - 1]:g} before it, and completions stand best first"
+            row.fault(field, reason, "list completions and scores by falling score", "order against scores")
+    return tuple(map(float, scores))
 
 
 def _task(row: Fields) -> Task:
@@ -176,15 +215,15 @@ def _question(row: Fields) -> Task:
 
 
 SHAPES = (
-    Shape("prompt + chosen + rejected", ("prompt", "chosen", "rejected"), _preference),
-    Shape("prompt + completions (best first)", ("prompt", "completions"), _ranking),
+    Shape("prompt + chosen + rejected", ("prompt", "chosen", "rejected"), _preference, ("probability",)),
+    Shape("prompt + completions (best first)", ("prompt", "completions"), _ranking, ("scores",)),
     Shape("prompt + completion + label", ("prompt", "completion", "label"), _labelled),
     Shape("prompt + completion", ("prompt", "completion"), _demonstration),
     Shape("prompt + answer", ("prompt", "answer"), _task),
     Shape("question + answer", ("question", "answer"), _question),
-    Shape("chosen + rejected (shared prompt)", ("chosen", "rejected"), _implicit_preference),
+    Shape("chosen + rejected (shared prompt)", ("chosen", "rejected"), _implicit_preference, ("probability",)),
 )
-FIELDS = tuple(dict.fromkeys(key for shape in SHAPES for key in shape.keys))
+FIELDS = tuple(dict.fromkeys(key for shape in SHAPES for key in (*shape.keys, *shape.optional)))
 
 
 def detect(row: Mapping[str, Any]) -> Shape | None:

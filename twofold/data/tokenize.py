@@ -114,12 +114,13 @@ class Encoder:
         """The record's group and what was cut of it."""
         head = self._prompt(record.prompt, record.source)
         completions = [self._completion(record, field, text, head) for field, text in said(record)]
-        told = [(role, _ids(ids)) for role, (ids, _) in zip(_roles(record), completions, strict=True)]
+        roles = zip(_roles(record), _columns(record), completions, strict=True)
+        told = [Branch(_ids(ids), role, columns=columns) for role, columns, (ids, _) in roles]
         group = Group(
             name=str(record.source),
             prompt=torch.tensor(head, dtype=torch.int64),
-            branches=tuple(Branch(ids, role) for role, ids in told if role is not Role.TRUTH),
-            truth=next((ids for role, ids in told if role is Role.TRUTH), None),
+            branches=tuple(branch for branch in told if branch.role is not Role.TRUTH),
+            truth=next((branch.tokens for branch in told if branch.role is Role.TRUTH), None),
         )
         return self._fit(group, sum(merged for _, merged in completions))
 
@@ -241,6 +242,17 @@ def _roles(record: Record) -> tuple[Role, ...]:
             return (Role.RANKED,) * len(record.completions)
         case Labelled():
             return (Role.DESIRABLE if record.desirable else Role.UNDESIRABLE,)
+
+
+def _columns(record: Record) -> list[dict[str, float]]:
+    """What a record knows in numbers of each text that `said` tells: a ranking its `score`, a pair its `win_rate`."""
+    match record:
+        case Ranking(scores=scores) if scores is not None:
+            return [{"score": score} for score in scores]
+        case Pair(probability=probability) if probability is not None:
+            return [{"win_rate": probability}, {"win_rate": 1 - probability}]
+        case _:
+            return [{} for _ in said(record)]
 
 
 def encode(records: Iterable[Record], encoder: Encoder, progress: Progress | None = None) -> Encoded:

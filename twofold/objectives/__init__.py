@@ -14,11 +14,13 @@ from twofold.objectives.dpo_shift import DPOShift
 from twofold.objectives.dpop import DPOP
 from twofold.objectives.exo import EXO
 from twofold.objectives.f_dpo import FDPO
+from twofold.objectives.infonca import InfoNCA
 from twofold.objectives.ipo import IPO
 from twofold.objectives.kto import KTO
 from twofold.objectives.ld_dpo import LDDPO
 from twofold.objectives.ln_dpo import LNDPO
 from twofold.objectives.nca import NCA
+from twofold.objectives.nca_k import NCAK
 from twofold.objectives.orpo import ORPO
 from twofold.objectives.pdpo import PDPOGenerator
 from twofold.objectives.plackett_luce import PlackettLuce
@@ -59,7 +61,7 @@ OnPairs: TypeAlias = (
 )
 """Objectives on a chosen and a rejected completion of one prompt."""
 
-AnyObjective: TypeAlias = SFT | OnPairs | PlackettLuce | KTO | PDPOGenerator
+AnyObjective: TypeAlias = SFT | OnPairs | PlackettLuce | InfoNCA | NCAK | KTO | PDPOGenerator
 
 __all__ = [
     "CPO",
@@ -72,6 +74,7 @@ __all__ = [
     "LDDPO",
     "LNDPO",
     "NCA",
+    "NCAK",
     "ORPO",
     "RPO",
     "RSO",
@@ -84,6 +87,7 @@ __all__ = [
     "CalDPO",
     "DPOShift",
     "DiscoPOP",
+    "InfoNCA",
     "OnPairs",
     "PDPOGenerator",
     "PlackettLuce",

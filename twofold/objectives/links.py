@@ -26,6 +26,6 @@ def hinge(margin_P: Tensor, wanted: float = 1.0) -> Tensor:
     return relu(wanted - margin_P)
 
 
-def square(margin_P: Tensor, wanted: float) -> Tensor:
+def square(margin_P: Tensor, wanted: Tensor | float) -> Tensor:
     """(margin − wanted)²."""
     return (margin_P - wanted).square()

@@ -1,16 +1,24 @@
 """Chen, He, Yuan, Cui, Su and Zhu 2024, "Noise Contrastive Alignment of Language Models with Explicit Rewards",
-arXiv:2402.05369: the loss on pairs, in which rewards are absolute, not only relative.
+arXiv:2402.05369: NCA on pairs, in which rewards are absolute, not only relative; on more completions it is `nca_k.py`.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+from torch import Tensor
+
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term
 from twofold.objectives.links import logistic
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
+
+
+def contrast(reward: Tensor, share: Tensor | float, count: Tensor | int) -> Tensor:
+    """−share·log σ(r) − log σ(−r)/count of a completion with reward r that is the best of `count` with probability
+    `share`: told from noise, and noise from it."""
+    return share * logistic(reward) + logistic(-reward) / count
 
 
 @settings
@@ -29,5 +37,5 @@ class NCA:
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         pairs = Pairs.of(outputs, batch)
         reward = self.beta * pairs.logratio
-        loss_P = logistic(reward.chosen) + 0.5 * logistic(-reward.chosen) + 0.5 * logistic(-reward.rejected)
+        loss_P = contrast(reward.chosen, 1, 2) + contrast(reward.rejected, 0, 2)
         return Loss({"nca": Term(loss_P, "pair")}, pairs.metrics(reward))

@@ -1,0 +1,43 @@
+"""Chen, He, Yuan, Cui, Su and Zhu 2024, "Noise Contrastive Alignment of Language Models with Explicit Rewards",
+arXiv:2402.05369: InfoNCA, DPO on K completions with scores. With two of them and α = 0 it is DPO.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term, logps, logratios
+from twofold.objectives.rankings import below, by_group, label, log_share, metrics
+from twofold.settings import require, settings
+
+
+@settings
+class InfoNCA:
+    """−Σ softmax(score/α)·log softmax(r) over the completions of a group, r = β·log-ratio: a classifier that names the
+    best, taught with soft labels."""
+
+    kind: Literal["infonca"] = "infonca"
+    beta: float = 0.01
+    """Strength of the pull towards the reference."""
+    alpha: float = 1.0
+    """Temperature of the scores, in their unit; 0 takes the best alone for good and reads no scores."""
+
+    learns_from = "rankings"
+
+    def __post_init__(self) -> None:
+        require(self.beta > 0, "beta must be > 0")
+        require(self.alpha >= 0, "alpha must be ≥ 0")
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        return ("ref_logp", "score") if self.alpha > 0 else ("ref_logp",)
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        """Branches stand in the order of their ranks; a group of one alone raises ValueError."""
+        worse_BB = below(batch)
+        reward_B = self.beta * batch.sum(logratios(outputs, batch))
+        share_B = label(worse_BB, batch, self.alpha).to(reward_B.dtype)
+        loss_G = by_group(-share_B * log_share(reward_B, batch), batch)
+        seen = metrics(reward_B.detach(), logps(outputs).detach(), worse_BB, batch)
+        return Loss({"infonca": Term(loss_G, "group")}, seen)

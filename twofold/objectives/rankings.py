@@ -1,0 +1,60 @@
+"""What objectives on rankings share: who stands below whom, the label that scores make, and the figures one watches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from twofold.batch import Batch, Role
+from twofold.objectives.base import Term
+
+
+def below(batch: Batch) -> Tensor:
+    """Whether completion j stands below completion i in one ranking [B, B] (i, j); branches stand in the order of their
+    ranks. A group of one alone, or with another role, raises ValueError."""
+    rank_B = torch.arange(batch.num_branches, device=batch.group_B.device)
+    worse_BB = (batch.group_B[:, None] == batch.group_B) & (rank_B[:, None] < rank_B)
+    sizes_G = torch.bincount(batch.group_B[batch.of_role(Role.RANKED)], minlength=len(batch.names))
+    if int(sizes_G.min()) < 2 or int(sizes_G.sum()) < batch.num_branches:
+        raise ValueError("every group needs two or more ranked branches, and no others")
+    return worse_BB
+
+
+def log_share(value_B: Tensor, batch: Batch) -> Tensor:
+    """log softmax [B] of a value over the completions of each group."""
+    same_BB = batch.group_B[:, None] == batch.group_B
+    return value_B - value_B.expand(len(value_B), -1).masked_fill(~same_BB, -torch.inf).logsumexp(1)
+
+
+def label(worse_BB: Tensor, batch: Batch, alpha: float) -> Tensor:
+    """How likely each completion is to be the best of its ranking [B]: softmax of score/α, and at α = 0, where no score
+    is read, the first for certain."""
+    if alpha == 0:
+        return (~worse_BB.any(0)).to(torch.float64)
+    return log_share(batch.branch_columns["score"] / alpha, batch).exp()
+
+
+def by_group(value_B: Tensor, batch: Batch) -> Tensor:
+    """Sums [G] over the completions of each group."""
+    return value_B.new_zeros(len(batch.names)).index_add(0, batch.group_B, value_B)
+
+
+def metrics(reward_B: Tensor, logp_S: Tensor, worse_BB: Tensor, batch: Batch) -> dict[str, Term]:
+    """Of each ranking: whether rewards repeat all of it (strictly), Kendall's τ between the two, and its ends. Neither
+    argument may carry gradient."""
+    ahead_BB = (reward_B[:, None] - reward_B).sign() * worse_BB
+    agreed_G, asked_G = (by_group(value.sum(1).to(reward_B.dtype), batch) for value in (ahead_BB, worse_BB))
+    best, worst = ~worse_BB.any(0), ~worse_BB.any(1)
+    logp_B, length_B = batch.sum(logp_S), batch.length_B.to(reward_B.dtype)
+    values = {
+        "accuracy": (agreed_G == asked_G).to(reward_B.dtype),
+        "kendall_tau": agreed_G / asked_G,
+        "margin": reward_B[best] - reward_B[worst],
+        "best_reward": reward_B[best],
+        "worst_reward": reward_B[worst],
+        "best_logp": logp_B[best],
+        "worst_logp": logp_B[worst],
+        "best_length": length_B[best],
+        "worst_length": length_B[worst],
+    }
+    return {name: Term(value, "group") for name, value in values.items()}
