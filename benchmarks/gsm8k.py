@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold.errors import DataError
-from twofold.evaluation.exact_match import truth
+from twofold.rewards.verifier import truth
 
 SOLVERS = ("175b_verification", "175b_finetuning", "6b_verification", "6b_finetuning")
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twofold.evaluation.exact_match import ExactMatch, Metric, Row, compare, summary
+from twofold.evaluation.exact_match import ExactMatch, Row, compare, summary
+from twofold.rewards.verifier import Metric
 from twofold.statistics import Estimate, mean_interval, wilson
 
 METRICS: tuple[Metric, ...] = ("strict", "flexible")
