@@ -131,11 +131,16 @@ def labelled(count: int, noise: torch.Generator) -> Scene:
 
 
 def drafts(count: int, noise: torch.Generator) -> Scene:
-    """One to three drafts per problem, about half of them below the ground truth's reward."""
+    """Two to four drafts per problem, about half of them below the ground truth's reward, about half of them right;
+    each was drawn when the policy was a little different."""
     made = []
     for _ in range(count):
         truth = {"truth_logratio": float(torch.randn((), generator=noise)), "truth_length": 4.0}
-        made.append([_random(Role.DRAFT, noise, truth) for _ in range(int(torch.randint(1, 4, (), generator=noise)))])
+        row = [_random(Role.DRAFT, noise, truth) for _ in range(int(torch.randint(2, 5, (), generator=noise)))]
+        verdicts = torch.randint(2, (len(row),), generator=noise).double().tolist()
+        old = [x + 0.05 * torch.randn(len(x), generator=noise, dtype=torch.float64) for _, x in row]
+        told = ({"correct": c, "old_logp": o} for c, o in zip(verdicts, old, strict=True))
+        made.append([(b.with_columns(columns), x) for (b, x), columns in zip(row, told, strict=True)])
     return _scene(made)
 
 
@@ -194,6 +199,11 @@ VARIANTS: dict[type, list[Objective]] = {
         PDPOGenerator(form="unhinged"),
         PDPOGenerator(form="softplus"),
         PDPOGenerator(form="squared_hinge", per_token=True, beta=2.0),
+        PDPOGenerator(form="square", margin=0.1),
+        PDPOGenerator(sign="down", gate="verifier"),
+        PDPOGenerator(clip=0.2),
+        PDPOGenerator(baseline="leave_one_out"),
+        PDPOGenerator(gate="verifier", baseline="leave_one_out", clip=0.2, beta=2.0),
     ],
 }
 """The settings of each objective that tests over the union go through."""

@@ -158,7 +158,7 @@ def test_finite_at_extremes(objective: Objective, size: float, dtype: torch.dtyp
 @EVERY
 def test_a_required_column_is_used(objective: Objective) -> None:
     """Moving what an objective requires moves its loss: nothing is asked for in vain (but lengths under sums)."""
-    groups, logps = scene(objective, 6, 4)
+    groups, logps = scene(objective, 24, 4)
     before = total(objective(outputs(logps), Batch.of(groups)), Batch.of(groups)).item()
     for column in objective.requires:
         if column == "truth_length" and not getattr(objective, "per_token", False):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from twofold.algorithms.offline import OfflineAlgorithm
+from twofold.algorithms.recall import Drafts, recall, remember
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
-from twofold.objectives.pdpo import Form, PDPOGenerator
-from twofold.sampling.base import Sampler
+from twofold.objectives.pdpo import Baseline, Form, Gate, PDPOGenerator, Sign
+from twofold.rewards.verifier import Metric, Verifier
+from twofold.sampling.base import Draft, Sampler
 from twofold.settings import require, settings
 from twofold.training.step import Part, Round
 
@@ -22,14 +24,32 @@ class PDPO:
     kind: Literal["pdpo"] = "pdpo"
     gamma: float = 0.1
     """Weight of the generator; from about σ(−margin) on it outweighs the discriminator per sequence."""
+    ramp: float = 0.0
+    """Steps (≥ 1) or fraction of all steps (< 1) after the warm-up in which γ grows linearly from 0."""
     form: Form = "hinge"
-    """unhinged is the source's first form, kept as an ablation."""
+    """unhinged, the source's first form, is an ablation: it has no stop; square pulls both ways, as a KL does."""
     per_token: bool = False
     """Compare log-ratios per token instead of per completion."""
+    margin: float = 0.0
+    """Added to the gap: drafts are pulled until they are this much beyond the truth."""
+    sign: Sign = "up"
+    """down pushes drafts below the truth's reward, as SPIN does: the gap changes its sign."""
+    gate: Gate = "none"
+    """verifier lets right drafts alone be pulled up (wrong ones alone be pushed down)."""
+    verdict: Metric = "strict"
+    """What the verifier calls right: `#### N` as GSM8K has it, or (flexible) the right last number."""
+    gate_average: Literal["drawn", "passed"] = "drawn"
+    """Average over all drafts, or over those that the gate lets through (the others are then left out)."""
+    baseline: Baseline = "none"
+    """leave_one_out takes from each draft's pull the mean pull of the other drafts of its prompt."""
+    clip: float | None = None
+    """Stop where a stale draft has become 1 + this times as likely as when it was drawn."""
     prompts: int = 8
     """Generator prompts per step (6000 : 1473 pairs to problems at 32 pairs a step)."""
     samples: int = 1
     """Drafts per prompt."""
+    refresh_every: int = 1
+    """Generator steps that use the same drafts; from the second on they are stale."""
     warmup: float = 0.1
     """Steps (≥ 1) or fraction of all steps (< 1) with the discriminator alone: implicit rewards say nothing yet."""
     schedule: Literal["joint", "alternate"] = "joint"
@@ -42,16 +62,37 @@ class PDPO:
     def __post_init__(self) -> None:
         require(self.gamma >= 0, "gamma must be ≥ 0")
         require(self.prompts > 0 and self.samples > 0, "prompts and samples must be ≥ 1")
-        require(self.warmup >= 0, "warmup must be ≥ 0")
+        require(self.refresh_every > 0, "refresh_every must be ≥ 1")
+        require(self.warmup >= 0 and self.ramp >= 0, "warmup and ramp must be ≥ 0")
         require(min(self.turns) > 0, "both turns must be ≥ 1")
+        alone = self.baseline == "none"
+        require(alone or self.samples > 1, "baseline leave_one_out needs samples ≥ 2: others of the same prompt")
+        require(alone or self.gate_average == "drawn", "baseline leave_one_out compares all drafts: gate_average drawn")
+        gated = self.gate == "verifier"
+        require(gated or self.gate_average == "drawn", "gate_average passed needs a gate")
+        require(
+            self.clip is None or self.refresh_every > 1, "clip needs refresh_every ≥ 2: fresh drafts have not moved"
+        )
+        self.objective(1.0)
 
     def warm_steps(self, steps: int) -> int:
         """Steps of `steps` with the discriminator alone."""
-        return round(self.warmup if self.warmup >= 1 else self.warmup * steps)
+        return _share(self.warmup, steps)
+
+    def weight(self, step: int, steps: int) -> float:
+        """γ in `step` of `steps`."""
+        rising = _share(self.ramp, steps)
+        return self.gamma * min(1.0, (step - self.warm_steps(steps) + 1) / (rising + 1))
 
     def objective(self, beta: float) -> PDPOGenerator:
         """The generator's objective, with the discriminator's β."""
-        return PDPOGenerator(beta=beta, form=self.form, per_token=self.per_token)
+        mine = {f.name: getattr(self, f.name) for f in fields(PDPOGenerator) if f.name not in ("kind", "beta")}
+        return PDPOGenerator(beta=beta, **mine)
+
+
+def _share(amount: float, steps: int) -> int:
+    """Steps: `amount` itself from 1 on, a fraction of `steps` below."""
+    return round(amount if amount >= 1 else amount * steps)
 
 
 @dataclass(frozen=True)
@@ -93,6 +134,8 @@ class PDPOAlgorithm:
     sampler: Sampler
     seed: int
     steps: int
+    verifier: Verifier | None = None
+    """Judges drafts where the settings have a gate."""
 
     def __post_init__(self) -> None:
         cycle = self.settings.turns if self.settings.schedule == "alternate" else None
@@ -108,25 +151,47 @@ class PDPOAlgorithm:
         if discriminates:
             parts += self.pairs.round(discriminated, state).parts
         if generates:
-            tasks = [self.tasks[i] for i in self.order.at(generated, self.settings.prompts)]
-            drafts, figures = self.draft(tasks, step)
-            parts.append(
-                Part(drafts, self.generator, self.settings.gamma)
-            )  # the ground truth's reward: a column, provided
+            drafts, figures = self.drafts(generated, step, state)
+            gamma = self.settings.weight(step, self.steps)
+            parts.append(Part(drafts, self.generator, gamma))  # the ground truth's reward: a column, provided
         return Round(step, parts, figures)
 
-    def draft(self, tasks: Sequence[Group], step: int) -> tuple[list[Group], dict[str, float]]:
-        """The tasks with drafts of the current policy as branches, and how many were drawn, cut off and kept."""
+    def drafts(self, generated: int, step: int, state: dict[str, Any]) -> tuple[list[Group], dict[str, float]]:
+        """The drafts of the generator's `generated`-th step: drawn now, or those of an earlier step out of `state`."""
+        block, age = divmod(generated, self.settings.refresh_every)
+        tasks = [self.tasks[i] for i in self.order.at(block, self.settings.prompts)]
+        if age:
+            branches, figures = recall(state["drafts"]), {"age": float(age)}
+        else:
+            branches, figures = self.draft(tasks, step)
+        if self.settings.refresh_every > 1 and not age:
+            state["drafts"], figures["age"] = remember(branches), 0.0
+        return [replace(task, branches=kept) for task, kept in zip(tasks, branches, strict=True) if kept], figures
+
+    def draft(self, tasks: Sequence[Group], step: int) -> tuple[Drafts, dict[str, float]]:
+        """What the current policy says to each task, and how much was drawn, cut off, kept and right."""
         rows = self.sampler.sample([t.prompt for t in tasks], samples=self.settings.samples, seed=(self.seed, step))
-        groups: list[Group] = []
-        for task, drafts in zip(tasks, rows, strict=True):
-            kept = [d for d in drafts if not (d.truncated and self.settings.drop_truncated)]
-            if kept:
-                groups.append(replace(task, branches=tuple(Branch(d.tokens, Role.DRAFT) for d in kept)))
         drawn = [d for drafts in rows for d in drafts]
-        kept_drafts = sum(len(g.branches) for g in groups)
+        whole = [[d for d in drafts if not (d.truncated and self.settings.drop_truncated)] for drafts in rows]
+        branches = [self._branches(task, drafts) for task, drafts in zip(tasks, whole, strict=True)]
+        judged = [b.columns["correct"] for kept in branches for b in kept if "correct" in b.columns]
+        right = {"right": sum(judged) / len(judged)} if judged else {}
+        kept = [tuple(b for b in row if self._passes(b)) for row in branches]
+        figures = {"drafts": len(drawn), "kept": sum(map(len, kept))}
         truncated = sum(d.truncated for d in drawn) / len(drawn)
-        return groups, {"drafts": float(len(drawn)), "kept": float(kept_drafts), "truncated": truncated}
+        return kept, {**{k: float(v) for k, v in figures.items()}, "truncated": truncated, **right}
+
+    def _branches(self, task: Group, drafts: Sequence[Draft]) -> list[Branch]:
+        """Drafts with what was so when they were drawn: their log-probabilities, and the verifier's verdict."""
+        branches = [Branch(d.tokens, Role.DRAFT, {"old_logp": d.logp.double()}) for d in drafts]
+        if self.verifier is None or task.truth is None:
+            return branches
+        return [b.with_columns({"correct": self.verifier.right(b.tokens, task.truth)}) for b in branches]
+
+    def _passes(self, branch: Branch) -> bool:
+        """Whether a draft stays: unless only those stay that the gate lets through, all do."""
+        every = self.settings.gate_average == "drawn"
+        return every or branch.columns["correct"] == float(self.settings.sign == "up")
 
     def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
-        """Drafts are drawn anew by the current policy in every step: nothing is carried over."""
+        """Nothing that happened in a step changes the order of play."""

@@ -24,6 +24,7 @@ from twofold.models.reference import COLUMN, MovingReference, cached_reference, 
 from twofold.objectives.base import Objective
 from twofold.progress import Progress
 from twofold.records import Labelled, Record, Task, said
+from twofold.rewards.verifier import Verifier
 from twofold.sampling.local import LocalSampler
 from twofold.training.columns import providers
 from twofold.training.keeper import Keeper
@@ -190,6 +191,9 @@ class Assembly:
         )
         if not isinstance(settings, PDPO):
             return pairs
+        verifier = Verifier(self.encoder.text, settings.verdict) if settings.gate == "verifier" else None
+        if verifier is not None:
+            verifier.check(groups["generator"], self.loaded.stop_tokens)
         return PDPOAlgorithm(
             settings=settings,
             pairs=pairs,
@@ -198,6 +202,7 @@ class Assembly:
             sampler=self.sampler(training=True),
             seed=self.recipe.seed,
             steps=self.steps,
+            verifier=verifier,
         )
 
     def _evaluators(self, heldout: list[Group], step: Step) -> list[Evaluator]:

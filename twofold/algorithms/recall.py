@@ -1,0 +1,33 @@
+"""Drafts that later steps use again, as JSON: what was said, and all that was known of it when it was drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+
+from twofold.batch import Branch, Role
+
+Drafts: TypeAlias = Sequence[tuple[Branch, ...]]
+"""Per task, in order."""
+
+
+def remember(drafts: Drafts) -> list[list[dict[str, Any]]]:
+    """`drafts` as JSON, which gives every number back to the bit."""
+    return [[_told(draft) for draft in row] for row in drafts]
+
+
+def recall(remembered: Sequence[Sequence[Mapping[str, Any]]]) -> Drafts:
+    """The drafts that `remember` was given."""
+    return [tuple(_made(draft) for draft in row) for row in remembered]
+
+
+def _told(branch: Branch) -> dict[str, Any]:
+    columns = {k: v.tolist() for k, v in branch.token_columns.items()}
+    return {"tokens": branch.tokens.tolist(), "token_columns": columns, "columns": dict(branch.columns)}
+
+
+def _made(told: Mapping[str, Any]) -> Branch:
+    columns = {k: torch.tensor(v, dtype=torch.float64) for k, v in told["token_columns"].items()}
+    return Branch(torch.tensor(told["tokens"], dtype=torch.int64), Role.DRAFT, columns, told["columns"])
