@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tiny import PROPERTY
 
 from twofold.algorithms.pdpo import PDPO, Turns
+from twofold.objectives import PDPOGenerator
 
 D, G, BOTH = (True, False), (False, True), (True, True)
 
@@ -52,6 +53,36 @@ def test_settings_that_cannot_be_meant_are_refused(field: str, value: object) ->
         PDPO(**{field: value})
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ramp": -1.0}, "ramp"),
+        ({"refresh_every": 0}, "refresh_every"),
+        ({"baseline": "leave_one_out"}, "samples ≥ 2"),
+        ({"baseline": "leave_one_out", "samples": 2, "gate": "verifier", "gate_average": "passed"}, "compares all"),
+        ({"gate_average": "passed"}, "needs a gate"),
+        ({"clip": 0.2}, "refresh_every ≥ 2"),
+        ({"clip": 2.0, "refresh_every": 2}, "clip must be in"),
+    ],
+)
+def test_options_that_would_do_nothing_or_harm_are_refused(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PDPO(**given)
+
+
+def test_gamma_is_constant_or_rises_after_the_warm_up() -> None:
+    assert [PDPO(gamma=0.3).weight(step, 40) for step in (4, 5, 39)] == [0.3] * 3
+    rising = PDPO(gamma=1.0, warmup=2, ramp=3)
+    assert [rising.weight(step, 40) for step in range(2, 8)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert PDPO(gamma=1.0, warmup=0, ramp=0.25).weight(4, 40) == 5 / 11
+
+
 def test_the_generators_objective_has_the_settings_of_the_algorithm() -> None:
     objective = PDPO(form="softplus", per_token=True).objective(0.7)
     assert (objective.beta, objective.form, objective.per_token) == (0.7, "softplus", True)
+    stale = PDPO(
+        margin=0.5, sign="down", gate="verifier", baseline="leave_one_out", samples=2, clip=0.3, refresh_every=2
+    )
+    assert stale.objective(0.7) == PDPOGenerator(
+        beta=0.7, margin=0.5, sign="down", gate="verifier", baseline="leave_one_out", clip=0.3
+    )

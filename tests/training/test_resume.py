@@ -31,6 +31,21 @@ STEPS = 6
 KINDS: dict[str, dict[str, Any]] = {
     "offline": {},
     "pdpo": {"algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
+    "pdpo-stale": {
+        "algorithm": {
+            "kind": "pdpo",
+            "prompts": 2,
+            "samples": 2,
+            "warmup": 1,
+            "drop_truncated": False,
+            "gamma": 1.0,
+            "refresh_every": 3,
+            "clip": 0.2,
+            "baseline": "leave_one_out",
+            "form": "squared_hinge",
+            "margin": 0.1,
+        }
+    },
     "offline-lora": {"lora": True},
     "pdpo-lora": {"lora": True, "algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
     "moving": {"reference": {"kind": "moving", "mix": 0.3, "every": 2}},
