@@ -22,7 +22,7 @@ class SimPO:
     beta: float = 2.0
     """Scale of the reward, a mean per token."""
     gamma: float = 1.0
-    """Target margin of the reward; the paper tunes γ/β in 0.3 … 0.8."""
+    """Target margin of the reward; the authors' models have γ/β from 0.1 to 0.8."""
 
     requires = ()
 
