@@ -1,5 +1,5 @@
-"""Liu et al. 2024, "Length Desensitization in Direct Preference Optimization", arXiv:2409.06411: what one completion
-says beyond the length of the other counts less.
+"""Liu, Bai, Han, Weng, Xu, Cao, Wang and Cai 2024, "Length Desensitization in Direct Preference Optimization",
+arXiv:2409.06411: what one completion says beyond the length of the other counts less.
 """
 
 from __future__ import annotations
