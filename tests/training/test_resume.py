@@ -131,7 +131,7 @@ def test_two_runs_are_the_same_to_the_byte(kind: str, whole: dict[str, bytes], t
 @pytest.mark.parametrize("at", range(1, STEPS))
 def test_stopped_at_any_step_and_resumed(kind: str, whole: dict[str, bytes], tmp_path: Path, at: int) -> None:
     first = loop(tmp_path, kind).train(stop=stop_after(at))
-    assert first == Outcome(at, True, None, first.warnings)
+    assert first == Outcome(at, True, None, first.warnings, first.said)
     second = loop(tmp_path, kind).train()
     assert not second.stopped
     assert left_behind(tmp_path) == whole

@@ -307,3 +307,25 @@ def test_the_first_dpo_step_starts_at_ln_2_and_lowers_the_loss() -> None:
     assert losses[0] == pytest.approx(math.log(2), abs=1e-6)
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < math.log(2) - 0.05
+
+
+class Lengths:
+    """Tells the spread of the branches' lengths."""
+
+    requires = ()
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        length_B = batch.length_B.to(outputs.logp_S.dtype)
+        even_B = torch.full_like(length_B, 0.1)
+        metrics = {"length": Term(length_B, "branch", spread=True), "even": Term(even_B, "branch", spread=True)}
+        return Loss({"mine": Term(batch.sum(-outputs.logp_S), "branch")}, metrics)
+
+
+def test_a_spread_is_that_of_all_units_however_they_are_packed() -> None:
+    groups = tiny.pairs(7)
+    lengths = torch.tensor([float(len(b.tokens)) for g in groups for b in g.branches], dtype=torch.float64)
+    for packing in PACKINGS.values():
+        told = stepper(tiny.policy(), packing=packing).measure([Part(groups, Lengths())])
+        assert told["length"] == pytest.approx(lengths.mean().item(), rel=1e-12)
+        assert told["length_std"] == pytest.approx(lengths.std(correction=0).item(), rel=1e-12)
+        assert told["even_std"] == 0

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from twofold.training.watch import Watch
+from twofold.training.watch import LN2, Watch
 
 
 def looks(rows: list[dict[str, float]], watch: Watch | None = None) -> list[list[str]]:
@@ -27,16 +27,51 @@ def test_another_first_loss_is_told(loss: float) -> None:
     assert later == []
 
 
-def test_a_falling_chosen_reward_is_told_once_it_lasts() -> None:
-    said = looks([{"chosen_reward": -0.3}] * 30)
+FALLEN = {"chosen_logratio": -3.14, "rejected_logratio": -9.0, "chosen_length": 20.0}
+
+
+def test_chosen_that_falls_is_told_once_with_its_remedy() -> None:
+    said = looks([{"loss/dpo": LN2, **FALLEN}] * 30)
     told = [step for step, texts in enumerate(said) if texts]
     assert told == [9]
-    assert "-0.30" in said[9][0]
-    assert "less likely than under the reference" in said[9][0]
+    assert said[9] == [
+        "step 9: chosen fell 3.1 nats against the reference, rejected fell 9.0: "
+        "see docs/likelihood-displacement.md; try objective.nll=1"
+    ]
 
 
-def test_a_rising_or_level_chosen_reward_is_no_news() -> None:
-    assert looks([{"chosen_reward": 0.01 * s} for s in range(30)] + [{"chosen_reward": -0.02}] * 5) == [[]] * 35
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [
+        (("dpo", "nll"), "a larger weight of the likelihood of chosen"),
+        (("dpop",), "a larger objective.lam, or a lower learning rate"),
+        (("exo",), "objective.kind=dpo with objective.nll=1"),
+    ],
+)
+def test_the_remedy_is_one_that_the_objective_has(loss: tuple[str, ...], told: str) -> None:
+    ((text,),) = [texts for texts in looks([{**{f"loss/{name}": LN2 for name in loss}, **FALLEN}] * 12) if texts]
+    assert text.endswith(f"try {told}")
+
+
+def test_rankings_and_labels_have_their_own_names() -> None:
+    rows = {"best_logratio": -2.0, "worst_logratio": 0.5, "best_length": 9.0}
+    assert "best fell 2.0 nats against the reference, worst rose 0.5" in looks([rows] * 10)[9][0]
+    assert "desirable fell 2.0" in looks([{"desirable_logratio": -2.0, "desirable_length": 9.0}] * 10)[9][0]
+
+
+def test_a_fall_that_no_token_feels_is_no_news() -> None:
+    """Below one nat; or a nat and a half over 300 tokens, 0.5% of each one's probability; or rising."""
+    assert looks([{**FALLEN, "chosen_logratio": -0.99}] * 30) == [[]] * 30
+    assert looks([{**FALLEN, "chosen_logratio": -1.5, "chosen_length": 300.0}] * 30) == [[]] * 30
+    assert looks([{**FALLEN, "chosen_logratio": 0.1 * s} for s in range(30)]) == [[]] * 30
+
+
+def test_spent_weights_are_told_where_they_are_the_gradient() -> None:
+    rows = [{"gradient_weight": max(0.5 - 0.1 * s, 0.001)} for s in range(80)]
+    texts = [t for row in looks([{"loss/dpo": 0.1, **row} for row in rows]) for t in row if "ln 2" not in t]
+    assert len(texts) == 1
+    assert "nothing left to teach" in texts[0]
+    assert looks([{"loss/ipo": 0.1, **row} for row in rows]) == [[]] * 80
 
 
 @pytest.mark.parametrize("last", [100.0, 10.0])
@@ -53,7 +88,7 @@ def test_drafts_of_steady_length_are_no_news() -> None:
 
 
 def test_the_state_goes_through_json_and_carries_on() -> None:
-    rows = [{"chosen_reward": -0.3, "draft_length": 10.0 + 2 * s} for s in range(30)]
+    rows = [{**FALLEN, "draft_length": 10.0 + 2 * s} for s in range(30)]
     whole = looks(rows)
     first = Watch({})
     head = [first.look(s, rows[s]) for s in range(7)]

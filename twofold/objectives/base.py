@@ -16,11 +16,13 @@ from twofold.batch import Batch, Outputs
 @dataclass(frozen=True)
 class Term:
     """An unreduced `value` [n], one entry per `unit` (see `Batch.count`); the step sums it, divides by the count of
-    that unit over the whole round and multiplies by `weight`."""
+    that unit over the whole round and multiplies by `weight`. Of a metric with `spread` it also tells the standard
+    deviation, as `<name>_std`: two means make it, so no packing can change it."""
 
     value: Tensor
     unit: str
     weight: float = 1.0
+    spread: bool = False
 
 
 @dataclass(frozen=True)

@@ -39,5 +39,5 @@ class InfoNCA:
         reward_B = self.beta * batch.sum(logratios(outputs, batch))
         share_B = label(worse_BB, batch, self.alpha).to(reward_B.dtype)
         loss_G = by_group(-share_B * log_share(reward_B, batch), batch)
-        seen = metrics(reward_B.detach(), logps(outputs).detach(), worse_BB, batch)
+        seen = metrics(reward_B, logps(outputs), worse_BB, batch)
         return Loss({"infonca": Term(loss_G, "group")}, seen)

@@ -42,5 +42,5 @@ class NCAK:
         share_B = label(worse_BB, batch, self.alpha).to(reward_B.dtype)
         count_B = torch.bincount(batch.group_B)[batch.group_B]
         loss_G = by_group(contrast(reward_B, share_B, count_B), batch)
-        seen = metrics(reward_B.detach(), logps(outputs).detach(), worse_BB, batch)
+        seen = metrics(reward_B, logps(outputs), worse_BB, batch)
         return Loss({"nca_k": Term(loss_G, "group")}, seen)

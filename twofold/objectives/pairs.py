@@ -10,6 +10,7 @@ from torch import Tensor
 
 from twofold.batch import Batch, Outputs, Role
 from twofold.objectives.base import Term, logps, logratios
+from twofold.objectives.moved import moved
 
 
 @dataclass(frozen=True)
@@ -64,21 +65,16 @@ class Pairs:
         )
 
     def metrics(self, reward: Sides) -> dict[str, Term]:
-        """Of the `reward` by which a method compares: margin, strict accuracy, DPO's gradient weight σ(−margin); and
-        logps and lengths."""
+        """Of the `reward` by which a method compares: margin, strict accuracy, DPO's gradient weight σ(−margin) and its
+        spread; and how far each side has moved."""
         margin = reward.margin.detach()
-        values = {
-            "margin": margin,
-            "accuracy": (margin > 0).to(margin.dtype),
-            "gradient_weight": torch.sigmoid(-margin),
-            "chosen_reward": reward.chosen,
-            "rejected_reward": reward.rejected,
-            "chosen_logp": self.logp.chosen,
-            "rejected_logp": self.logp.rejected,
-            "chosen_length": self.length.chosen,
-            "rejected_length": self.length.rejected,
-        }
-        return {name: Term(value.detach(), "pair") for name, value in values.items()}
+        told = {"reward": reward}
+        told |= {name: sides(value_B, self.batch) for name, value_B in moved(self.logp_S, self.batch).items()}
+        values = {"margin": margin, "accuracy": (margin > 0).to(margin.dtype)}
+        values |= {f"chosen_{name}": side.chosen for name, side in told.items()}
+        values |= {f"rejected_{name}": side.rejected for name, side in told.items()}
+        metrics = {name: Term(value.detach(), "pair") for name, value in values.items()}
+        return metrics | {"gradient_weight": Term(torch.sigmoid(-margin), "pair", spread=True)}
 
 
 def sides(value_B: Tensor, batch: Batch) -> Sides:

@@ -38,5 +38,5 @@ class PlackettLuce:
         rivals_BB = reward_B.expand(len(reward_B), -1).masked_fill(~worse_BB, -torch.inf)
         loss_C = logistic(reward_B[contest] - rivals_BB[contest].logsumexp(1))
         loss_G = reward_B.new_zeros(len(batch.names)).index_add(0, batch.group_B[contest], loss_C)
-        seen = metrics(reward_B.detach(), logps(outputs).detach(), worse_BB, batch)
+        seen = metrics(reward_B, logps(outputs), worse_BB, batch)
         return Loss({"plackett_luce": Term(loss_G, "group")}, seen)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from twofold.batch import Batch, Role
 from twofold.objectives.base import Term
+from twofold.objectives.moved import moved
 
 
 def below(batch: Batch) -> Tensor:
@@ -40,21 +41,22 @@ def by_group(value_B: Tensor, batch: Batch) -> Tensor:
 
 
 def metrics(reward_B: Tensor, logp_S: Tensor, worse_BB: Tensor, batch: Batch) -> dict[str, Term]:
-    """Of each ranking: whether rewards repeat all of it (strictly), Kendall's τ between the two, and its ends. Neither
-    argument may carry gradient."""
+    """Of each ranking: whether rewards repeat all of it (strictly), Kendall's τ between the two, what is told of its
+    ends, and how strongly its best is still pushed: the chance that another is taken first, DPO's σ(−margin)."""
+    reward_B = reward_B.detach()
     ahead_BB = (reward_B[:, None] - reward_B).sign() * worse_BB
     agreed_G, asked_G = (by_group(value.sum(1).to(reward_B.dtype), batch) for value in (ahead_BB, worse_BB))
     best, worst = ~worse_BB.any(0), ~worse_BB.any(1)
-    logp_B, length_B = batch.sum(logp_S), batch.length_B.to(reward_B.dtype)
+    told = {"reward": reward_B, **moved(logp_S, batch)}
     values = {
         "accuracy": (agreed_G == asked_G).to(reward_B.dtype),
         "kendall_tau": agreed_G / asked_G,
         "margin": reward_B[best] - reward_B[worst],
-        "best_reward": reward_B[best],
-        "worst_reward": reward_B[worst],
-        "best_logp": logp_B[best],
-        "worst_logp": logp_B[worst],
-        "best_length": length_B[best],
-        "worst_length": length_B[worst],
+        **{f"best_{name}": value_B[best] for name, value_B in told.items()},
+        **{f"worst_{name}": value_B[worst] for name, value_B in told.items()},
     }
-    return {name: Term(value, "group") for name, value in values.items()}
+    rivals_G = reward_B.expand(len(reward_B), -1).masked_fill(~worse_BB, -torch.inf)[best].logsumexp(1)
+    weight_G = torch.sigmoid(rivals_G - reward_B[best])
+    return {name: Term(value, "group") for name, value in values.items()} | {
+        "gradient_weight": Term(weight_G, "group", spread=True)
+    }

@@ -107,6 +107,8 @@ class Outcome:
     stopped: bool
     best_step: int | None
     warnings: tuple[str, ...]
+    said: tuple[str, ...] = ()
+    """What the watch warned of, by its own names."""
 
 
 @dataclass(kw_only=True)
@@ -273,7 +275,8 @@ class Loop:
         self.progress.note(f"{self.settings.best} was best at step {self.memory.best_step}: its weights are the model")
 
     def _outcome(self, *, stopped: bool) -> Outcome:
-        return Outcome(self.memory.step, stopped, self.memory.best_step, tuple(self.memory.warnings))
+        said = tuple(self.memory.watch.get("said", ()))
+        return Outcome(self.memory.step, stopped, self.memory.best_step, tuple(self.memory.warnings), said)
 
 
 def round_to(value: float, digits: int = 4) -> float:

@@ -6,6 +6,7 @@ packing nor accumulation can change a gradient.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ from twofold.models.packing import Packing, bins
 from twofold.objectives.base import Loss, Objective
 
 Provider = Callable[[Sequence[Group]], list[Group]]
+_ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is their rounding
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,28 @@ class Averages:
 
     def __init__(self) -> None:
         self._shares: dict[str, Tensor] = {}
+        self._squares: set[str] = set()
 
     def add(self, name: str, value: Tensor, count: int, weight: float = 1.0) -> None:
         share = value.detach().sum(dtype=torch.float64) * (weight / count)
         self._shares[name] = self._shares[name] + share if name in self._shares else share
 
+    def add_spread(self, name: str, value: Tensor, count: int) -> None:
+        """Like `add`, and its standard deviation over all units is told too."""
+        self._squares.add(name)
+        self.add(name, value, count)
+        self.add(f"{name}_std", value.detach().double().square(), count)
+
     def figures(self) -> dict[str, float]:
         """All of them, fetched at once."""
         if not self._shares:
             return {}
-        return dict(zip(self._shares, torch.stack(list(self._shares.values())).tolist(), strict=True))
+        found = dict(zip(self._shares, torch.stack(list(self._shares.values())).tolist(), strict=True))
+        for name in self._squares:
+            square = found[f"{name}_std"]
+            variance = square - found[name] ** 2
+            found[f"{name}_std"] = math.sqrt(variance) if variance > _ROUNDING * square else 0.0
+        return found
 
 
 class Step:
@@ -137,7 +151,7 @@ class Step:
             total = share if total is None else total + share
         for name, term in loss.metrics.items():
             if count := whole.count(term.unit):
-                averages.add(name, term.value, count)
+                (averages.add_spread if term.spread else averages.add)(name, term.value, count)
         return total
 
     def _clipped(self, round: Round) -> float:

@@ -7,8 +7,34 @@ from collections.abc import Mapping
 from typing import Any
 
 LN2 = math.log(2)
+CHOSEN_FALLS = "chosen falls"
 _MEMORY = 0.9  # of a running mean: about the last ten steps
 _DRIFT = 1.5  # times the first drafts' length
+
+# Chosen falls when a completion has become e times less likely than under the reference, and its tokens by 1% each:
+# the first alone would be true of any long completion, whose nats add up; the second alone of a one-token answer that
+# moved by 0.01. The mean over about ten steps stands for a few hundred pairs, so neither is one batch's luck.
+_FALLEN = 1.0  # nats per completion
+_FALLEN_TOKEN = 0.01  # nats per token
+
+# A mean weight of 0.01 lets fewer than one pair in ten weigh 0.1 or more, by Markov's inequality; weights begin at 0.5.
+_SPENT = 0.01
+
+_GOOD = {"chosen": "rejected", "best": "worst", "desirable": "undesirable"}
+"""What completions ought to gain, and what they are compared with."""
+_OTHERWISE = "objective.kind=dpo with objective.nll=1"
+_REMEDIES = {
+    "loss/nll": "a larger weight of the likelihood of chosen",
+    "loss/dpo": "objective.nll=1",
+    "loss/dpop": "a larger objective.lam, or a lower learning rate",
+    "loss/cal_dpo": "a larger objective.coefficient, or a lower learning rate",
+    "loss/dpo_shift": "a smaller objective.f",
+    "loss/kto": "a larger objective.desirable_weight",
+    "loss/plackett_luce": "a lower learning rate, or the best and worst of each ranking as pairs for dpo with nll=1",
+}
+"""By the loss that a run minimises, first match; a method without a remedy of its own gets `_OTHERWISE`."""
+_WEIGHTED = ("dpo", "rpo", "ld_dpo", "ln_dpo", "plackett_luce")
+"""Losses whose gradient is σ(−margin) and nothing else."""
 
 
 class Watch:
@@ -24,6 +50,7 @@ class Watch:
         found = [
             *self._first_loss(step, metrics),
             *self._chosen_falls(step, metrics),
+            *self._weights_spent(step, metrics),
             *self._length_drifts(step, metrics),
         ]
         fresh = [(key, text) for key, text in found if key not in self.state["said"]]
@@ -45,16 +72,32 @@ class Watch:
         return [("first loss", text)]
 
     def _chosen_falls(self, step: int, metrics: Mapping[str, float]) -> list[tuple[str, str]]:
-        if "chosen_reward" not in metrics:
+        good = next((g for g in _GOOD if f"{g}_logratio" in metrics), None)
+        if good is None:
             return []
-        mean, seen = self._mean("chosen_reward", metrics["chosen_reward"])
-        if seen < 10 or mean > -0.05:
+        mean, seen = self._mean(f"{good}_logratio", metrics[f"{good}_logratio"])
+        other = f"{_GOOD[good]}_logratio"
+        against = self._mean(other, metrics[other])[0] if other in metrics else None
+        if seen < 10 or mean > -max(_FALLEN, _FALLEN_TOKEN * metrics[f"{good}_length"]):
+            return []
+        beside = "" if against is None else f", {_GOOD[good]} {'rose' if against > 0 else 'fell'} {abs(against):.1f}"
+        text = (
+            f"step {step}: {good} fell {-mean:.1f} nats against the reference{beside}: "
+            f"see docs/likelihood-displacement.md; try {remedy(metrics)}"
+        )
+        return [(CHOSEN_FALLS, text)]
+
+    def _weights_spent(self, step: int, metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+        if "gradient_weight" not in metrics or not any(f"loss/{kind}" in metrics for kind in _WEIGHTED):
+            return []
+        mean, seen = self._mean("gradient_weight", metrics["gradient_weight"])
+        if seen < 10 or mean > _SPENT:
             return []
         text = (
-            f"step {step}: chosen completions have become less likely than under the reference "
-            f"(implicit reward {mean:+.2f}); if accuracy falls with it, train less or lower the learning rate"
+            f"step {step}: gradient weights have shrunk from 0.5 to {mean:.2g} in the mean: the preferences have "
+            "nothing left to teach; stop here, or go on with a lower objective.beta"
         )
-        return [("chosen falls", text)]
+        return [("weights spent", text)]
 
     def _length_drifts(self, step: int, metrics: Mapping[str, float]) -> list[tuple[str, str]]:
         length = metrics.get("draft_length")
@@ -65,3 +108,8 @@ class Watch:
         if seen < 10 or 1 / _DRIFT < mean / max(first, 1.0) < _DRIFT:
             return []
         return [("length drifts", f"step {step}: drafts have drifted from {first:.0f} to {mean:.0f} tokens")]
+
+
+def remedy(metrics: Mapping[str, float]) -> str:
+    """What helps where chosen falls, under the losses that `metrics` tell of."""
+    return next((told for name, told in _REMEDIES.items() if name in metrics), _OTHERWISE)
