@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,35 @@ def gsm8k_folder() -> Path | None:
 
 def gsm8k(folder: Path, num: int) -> list[Pair]:
     """Pairs of a correct and a wrong solution to one problem, in a vocabulary trained on the training problems."""
+    encode = vocabulary(folder)
+    found = (pair for row in _rows(folder / "example_model_solutions.jsonl") if (pair := _right_and_wrong(row)))
+    chosen = list(found)
+    random.Random(0).shuffle(chosen)
+    return [
+        {"prompt": encode(question + "\n"), "chosen": [*encode(right), STOP], "rejected": [*encode(wrong), STOP]}
+        for question, right, wrong in chosen[:num]
+    ]
+
+
+def gsm8k_rankings(folder: Path, num: int) -> list[tuple[list[int], list[list[int]]]]:
+    """A problem with its five solutions, correct ones first: the ground truth and those of four models."""
+    encode = vocabulary(folder)
+    rows = list(_rows(folder / "example_model_solutions.jsonl"))
+    random.Random(0).shuffle(rows)
+    found: list[tuple[list[int], list[list[int]]]] = []
+    for row in rows[:num]:
+        said = sorted((v for v in row.values() if isinstance(v, dict)), key=lambda v: not v["is_correct"])
+        ranked = [row["ground_truth"], *(v["solution"] for v in said)]
+        found.append((encode(row["question"] + "\n"), [[*encode(text), STOP] for text in ranked]))
+    return found
+
+
+def vocabulary(folder: Path) -> Callable[[str], list[int]]:
+    """Text to tokens by a byte-level BPE trained on the training problems."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]  # the binding's setter
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=["<pad>", "<stop>"],
@@ -38,17 +63,7 @@ def gsm8k(folder: Path, num: int) -> list[Pair]:
     tokenizer.train_from_iterator(
         (f"{row['question']}\n{row['answer']}" for row in _rows(folder / "train.jsonl")), trainer
     )
-    found = (pair for row in _rows(folder / "example_model_solutions.jsonl") if (pair := _right_and_wrong(row)))
-    chosen = list(found)
-    random.Random(0).shuffle(chosen)
-    return [
-        {
-            "prompt": tokenizer.encode(question + "\n").ids,
-            "chosen": [*tokenizer.encode(right).ids, STOP],
-            "rejected": [*tokenizer.encode(wrong).ids, STOP],
-        }
-        for question, right, wrong in chosen[:num]
-    ]
+    return lambda text: tokenizer.encode(text).ids
 
 
 def mixed(num: int) -> list[Pair]:

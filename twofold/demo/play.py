@@ -58,7 +58,7 @@ def play(
     torch.set_num_threads(1)  # tensors this small cost more to share between cores than to compute
     out.mkdir(parents=True, exist_ok=True)
     with as_file(files("twofold.demo") / "base") as base, as_file(files("twofold.demo") / "recipes") as recipes:
-        _make_data(out / "data", base, size, progress)
+        make_data(out / "data", base, size, progress)
         runs: dict[str, list[Path]] = {method: [] for method in METHODS}
         for method, seed in product(METHODS, range(seeds)):
             document = _recipe(out, recipes, base, (method, seed), size)
@@ -76,7 +76,7 @@ def play(
     return _table_of_seeds(base_rows, rows, report)
 
 
-def _make_data(folder: Path, base: Path, size: Size, progress: Progress) -> None:
+def make_data(folder: Path, base: Path, size: Size, progress: Progress) -> None:
     """Problems for training, drafting and the examination, and pairs: the worked answer over the base's own answer."""
     weights = sha256((base / "model.safetensors").read_bytes()).hexdigest()
     wanted = json.dumps({**vars(size), "base": weights}, sort_keys=True)
