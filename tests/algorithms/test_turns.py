@@ -56,7 +56,7 @@ def test_settings_that_cannot_be_meant_are_refused(field: str, value: object) ->
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"ramp": -1.0}, "ramp"),
+        ({"gamma_ramp": -1.0}, "gamma_ramp"),
         ({"refresh_every": 0}, "refresh_every"),
         ({"baseline": "leave_one_out"}, "samples ≥ 2"),
         ({"baseline": "leave_one_out", "samples": 2, "gate": "verifier", "gate_average": "passed"}, "compares all"),
@@ -71,10 +71,10 @@ def test_options_that_would_do_nothing_or_harm_are_refused(given: dict[str, obje
 
 
 def test_gamma_is_constant_or_rises_after_the_warm_up() -> None:
-    assert [PDPO(gamma=0.3).weight(step, 40) for step in (4, 5, 39)] == [0.3] * 3
-    rising = PDPO(gamma=1.0, warmup=2, ramp=3)
-    assert [rising.weight(step, 40) for step in range(2, 8)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert PDPO(gamma=1.0, warmup=0, ramp=0.25).weight(4, 40) == 5 / 11
+    assert [PDPO(gamma=0.3).gamma_at(step, 40) for step in (4, 5, 39)] == [0.3] * 3
+    rising = PDPO(gamma=1.0, warmup=2, gamma_ramp=3)
+    assert [rising.gamma_at(step, 40) for step in range(2, 8)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert PDPO(gamma=1.0, warmup=0, gamma_ramp=0.25).gamma_at(4, 40) == 5 / 11
 
 
 def test_the_generators_objective_has_the_settings_of_the_algorithm() -> None:

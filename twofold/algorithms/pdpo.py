@@ -24,7 +24,7 @@ class PDPO:
     kind: Literal["pdpo"] = "pdpo"
     gamma: float = 0.1
     """Weight of the generator; from about σ(−margin) on it outweighs the discriminator per sequence."""
-    ramp: float = 0.0
+    gamma_ramp: float = 0.0
     """Steps (≥ 1) or fraction of all steps (< 1) after the warm-up in which γ grows linearly from 0."""
     form: Form = "hinge"
     """unhinged, the source's first form, is an ablation: it has no stop; square pulls both ways, as a KL does."""
@@ -63,7 +63,7 @@ class PDPO:
         require(self.gamma >= 0, "gamma must be ≥ 0")
         require(self.prompts > 0 and self.samples > 0, "prompts and samples must be ≥ 1")
         require(self.refresh_every > 0, "refresh_every must be ≥ 1")
-        require(self.warmup >= 0 and self.ramp >= 0, "warmup and ramp must be ≥ 0")
+        require(self.warmup >= 0 and self.gamma_ramp >= 0, "warmup and gamma_ramp must be ≥ 0")
         require(min(self.turns) > 0, "both turns must be ≥ 1")
         alone = self.baseline == "none"
         require(alone or self.samples > 1, "baseline leave_one_out needs samples ≥ 2: others of the same prompt")
@@ -79,9 +79,9 @@ class PDPO:
         """Steps of `steps` with the discriminator alone."""
         return _share(self.warmup, steps)
 
-    def weight(self, step: int, steps: int) -> float:
+    def gamma_at(self, step: int, steps: int) -> float:
         """γ in `step` of `steps`."""
-        rising = _share(self.ramp, steps)
+        rising = _share(self.gamma_ramp, steps)
         return self.gamma * min(1.0, (step - self.warm_steps(steps) + 1) / (rising + 1))
 
     def objective(self, beta: float) -> PDPOGenerator:
@@ -152,7 +152,7 @@ class PDPOAlgorithm:
             parts += self.pairs.round(discriminated, state).parts
         if generates:
             drafts, figures = self.drafts(generated, step, state)
-            gamma = self.settings.weight(step, self.steps)
+            gamma = self.settings.gamma_at(step, self.steps)
             parts.append(Part(drafts, self.generator, gamma))  # the ground truth's reward: a column, provided
         return Round(step, parts, figures)
 

@@ -69,8 +69,8 @@ def play(
                 return None
             runs[method].append(trained.folder)
     report = write_report([run for method in METHODS for run in runs[method]], out / "report.html", "twofold demo")
-    rows = {method: [_final_rows(run) for run in found] for method, found in runs.items()}
-    base_rows = _rows_at(runs["dpo"][0], 0)
+    rows = {method: [final_rows(run) for run in found] for method, found in runs.items()}
+    base_rows = rows_at(runs["dpo"][0], 0)
     if seeds == 1:
         return _table_of_one(base_rows, {m: r[0] for m, r in rows.items()}, report)
     return _table_of_seeds(base_rows, rows, report)
@@ -121,15 +121,15 @@ def _recipe(out: Path, recipes: Path, base: Path, which: tuple[str, int], size: 
     return load_recipe(recipes / f"{method}.yaml", overrides)
 
 
-def _rows_at(run: Path, step: int) -> list[Row]:
+def rows_at(run: Path, step: int) -> list[Row]:
     with (run / "samples.jsonl").open(encoding="utf-8", newline="\n") as file:
         lines = [json.loads(line) for line in file]
     return [Row(**{k: v for k, v in line.items() if k != "step"}) for line in lines if line["step"] == step]
 
 
-def _final_rows(run: Path) -> list[Row]:
+def final_rows(run: Path) -> list[Row]:
     results: Mapping[str, Any] = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    return _rows_at(run, results["step"])
+    return rows_at(run, results["step"])
 
 
 def _right(rows: Sequence[Row]) -> list[bool]:

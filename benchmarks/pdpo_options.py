@@ -1,0 +1,152 @@
+"""PDPO's options on the demo task, by one protocol: `python -m benchmarks.pdpo_options --out FOLDER`.
+
+Base, DPO, PDPO and PDPO with one option each, from the demo's own recipes: the same pairs, steps, learning rate and γ,
+eight drafts in each generator step, greedy answers to the same problems. Nothing is tuned. It writes the table that
+stands in docs/pdpo.md. Runs that are there already are taken up, not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from twofold.config.load import load_recipe, validate
+from twofold.config.schema import Recipe
+from twofold.config.train import Conduct, train_recipe
+from twofold.demo.play import Size, final_rows, make_data, rows_at
+from twofold.evaluation.exact_match import Row
+from twofold.progress import Silent
+from twofold.statistics import Estimate, mean_interval, paired_bootstrap, wilson
+
+METHODS: dict[str, tuple[str, ...]] = {
+    "DPO": (),
+    "PDPO": (),
+    "PDPO, verifier gate": ("gate=verifier",),
+    "PDPO, leave-one-out (2 × 4 drafts)": ("baseline=leave_one_out", "prompts=2", "samples=4"),
+    "PDPO, clip 0.2, drafts used 4 times": ("clip=0.2", "refresh_every=4"),
+}
+"""What is changed of the demo's `algorithm`."""
+
+WATCHED = ("active", "right", "ratio", "gap")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What all methods share."""
+
+    out: Path
+    gamma: float
+    steps: int | None
+    """None: as the demo's recipes say."""
+
+
+def train(protocol: Protocol, method: str, seed: int) -> Path:
+    """The folder of a finished run of (method, seed)."""
+    out, size = protocol.out, Size(steps=protocol.steps)
+    strength = "" if method == "DPO" else f"-gamma-{protocol.gamma:g}"
+    run = out / f"{method.translate(str.maketrans(' ,', '--', '().×'))}{strength}-seed-{seed}"
+    demo = files("twofold.demo")
+    with as_file(demo / "base") as base, as_file(demo / "recipes") as recipes:
+        make_data(out / "data", base, size, Silent())
+        paths = {
+            "model.path": base, "data.train": out / "data" / "pairs.jsonl", "run": run,
+            "evaluation.tasks.file": out / "data" / "test.jsonl", "reference.cache": out / "reference-cache",
+        }  # fmt: skip
+        if method != "DPO":
+            paths["data.generator.file"] = out / "data" / "generator.jsonl"
+        given = [f"{key}={json.dumps(str(path))}" for key, path in paths.items()]
+        if method != "DPO":
+            given += [f"algorithm.{option}" for option in (f"gamma={protocol.gamma}", *METHODS[method])]
+        given += [f"seed={seed}", "training.evaluate_every=24"]
+        given += [] if size.steps is None else [f"training.steps={size.steps}"]
+        recipe = validate(Recipe, load_recipe(recipes / ("dpo.yaml" if method == "DPO" else "pdpo.yaml"), given))
+        if not (run / "results.json").is_file():
+            train_recipe(recipe, Conduct(command="python -m benchmarks.pdpo_options"))
+    return run
+
+
+def halfway(run: Path) -> float:
+    """Accuracy at the evaluation in the middle."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    judged = [line["exact_match/strict"] for line in lines if line["kind"] == "evaluation"]
+    return judged[len(judged) // 2]
+
+
+def watched(runs: Sequence[Path]) -> dict[str, float]:
+    """Means over all generator steps of all runs."""
+    lines = [json.loads(line) for run in runs for line in (run / "metrics.jsonl").open(encoding="utf-8")]
+    columns = {name: [line[name] for line in lines if name in line] for name in WATCHED}
+    return {name: fmean(column) for name, column in columns.items() if column}
+
+
+def right(rows: Sequence[Row]) -> list[bool]:
+    return [row.strict for row in rows]
+
+
+def table(runs: Mapping[str, Sequence[Path]]) -> list[tuple[str, ...]]:
+    """A row per method; differences in points to DPO of the same seed on the same problems."""
+    base = right(rows_at(runs["DPO"][0], 0))
+    rows = [("base", "1", *_share(wilson(sum(base), len(base))), "–", "–", "–", "–")]
+    found = {method: [right(final_rows(run)) for run in folders] for method, folders in runs.items()}
+    for method, verdicts in found.items():
+        n = len(verdicts[0])
+        mean = fmean(sum(v) / n for v in verdicts)
+        against = ("–", "–")
+        if method != "DPO":
+            seeds = [(sum(b) - sum(a)) / n for a, b in zip(found["DPO"], verdicts, strict=True)]
+            against = _points(paired_bootstrap(found["DPO"], verdicts, seed=0)), _points(mean_interval(seeds))
+        seen = watched(runs[method])
+        told = ", ".join(f"{name} {value:.2f}" for name, value in seen.items()) or "–"
+        early = f"{fmean(halfway(run) for run in runs[method]):.1%}"
+        rows.append((method, str(len(verdicts)), *_share(wilson(round(mean * n), n)), *against, early, told))
+    return rows
+
+
+def _share(estimate: Estimate) -> tuple[str, str]:
+    return f"{estimate.value:.1%}", f"{estimate.low:.1%} – {estimate.high:.1%}"
+
+
+def _points(estimate: Estimate) -> str:
+    return f"{estimate.value * 100:+.1f} [{estimate.low * 100:+.1f}, {estimate.high * 100:+.1f}]"
+
+
+COLUMNS = (
+    "model", "seeds", "accuracy", "95% Wilson, n problems", "points against DPO [bootstrap]", "[t over seeds]",
+    "accuracy halfway", "means over the generator's steps",
+)  # fmt: skip
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main() -> None:
+    """Train what is missing, print the table and write it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/pdpo-options"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--gamma", type=float, default=0.1, help="weight of the generator in every PDPO run")
+    parser.add_argument("--steps", type=int, help="by default as the demo's recipes say")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    protocol = Protocol(given.out, given.gamma, given.steps)
+    runs: dict[str, list[Path]] = {method: [] for method in METHODS}
+    for seed in range(given.seeds):
+        for method in METHODS:
+            runs[method].append(train(protocol, method, seed))
+            print(f"{method}, seed {seed}: {halfway(runs[method][-1]):.3f} halfway", flush=True)
+    text = markdown(table(runs))
+    (given.out / f"table-gamma-{given.gamma:g}.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
