@@ -93,12 +93,12 @@ def right(rows: Sequence[Row]) -> list[bool]:
 def table(runs: Mapping[str, Sequence[Path]]) -> list[tuple[str, ...]]:
     """A row per method; differences in points to DPO of the same seed on the same problems."""
     base = right(rows_at(runs["DPO"][0], 0))
-    rows = [("base", "1", *_share(wilson(sum(base), len(base))), "–", "–", "–", "–")]
+    rows: list[tuple[str, ...]] = [("base", "1", *_share(wilson(sum(base), len(base))), "–", "–", "–", "–")]
     found = {method: [right(final_rows(run)) for run in folders] for method, folders in runs.items()}
     for method, verdicts in found.items():
         n = len(verdicts[0])
         mean = fmean(sum(v) / n for v in verdicts)
-        against = ("–", "–")
+        against: tuple[str, ...] = ("–", "–")
         if method != "DPO":
             seeds = [(sum(b) - sum(a)) / n for a, b in zip(found["DPO"], verdicts, strict=True)]
             against = _points(paired_bootstrap(found["DPO"], verdicts, seed=0)), _points(mean_interval(seeds))

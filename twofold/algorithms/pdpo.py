@@ -135,9 +135,10 @@ class PDPOAlgorithm:
     seed: int
     steps: int
     verifier: Verifier | None = None
-    """Judges drafts where the settings have a gate."""
+    """Judges every draft, gate or not."""
 
     def __post_init__(self) -> None:
+        require(self.settings.gate == "none" or self.verifier is not None, "a gate needs a verifier")
         cycle = self.settings.turns if self.settings.schedule == "alternate" else None
         self.turns = Turns(self.settings.warm_steps(self.steps), cycle)
         self.order = Order(len(self.tasks), self.seed + 1)

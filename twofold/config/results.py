@@ -12,7 +12,7 @@ from twofold.rewards.verifier import Metric
 from twofold.statistics import Estimate, mean_interval, wilson
 
 METRICS: tuple[Metric, ...] = ("strict", "flexible")
-_UNWATCHED = ("kind", "step", "learning_rate", "drafts", "kept")
+_UNWATCHED = ("kind", "step", "learning_rate", "drafts", "kept", "age")
 _ROW = ("name", "prompt", "completion", "answer", "strict", "flexible", "truncated")
 
 

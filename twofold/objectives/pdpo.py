@@ -70,7 +70,7 @@ def clipped(advantage_B: Tensor, ratio_B: Tensor, epsilon: float) -> Tensor:
 
 @settings
 class PDPOGenerator:
-    """max(gap, 0), averaged over the drafts kept."""
+    """max(gap, 0), averaged over the drafts kept; the options are off by default."""
 
     kind: Literal["pdpo_generator"] = "pdpo_generator"
     beta: float = 0.1
@@ -93,8 +93,8 @@ class PDPOGenerator:
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")
         require(self.clip is None or 0 < self.clip < 1, "clip must be in (0, 1)")
-        every = self.form == "unhinged" and self.gate == "none" and not self.per_token
-        require(not (every and self.baseline == "leave_one_out"), "leave_one_out leaves nothing of the form unhinged")
+        alike = self.form == "unhinged" and self.gate == "none" and not self.per_token
+        require(self.baseline == "none" or not alike, "unhinged pulls all drafts alike: leave_one_out leaves nothing")
 
     @property
     def requires(self) -> tuple[str, ...]:

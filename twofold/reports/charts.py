@@ -108,6 +108,7 @@ FURTHER = (
     Spec("Loss of the generator (PDPO)", "Mean over drafts of the gap where it is positive.", (Curve("loss/pdpo"),)),
     Spec("Loss of the demonstrations (SFT)", "Negative log-likelihood.", (Curve("loss/sft"),)),
     Spec("Active drafts", "Share of drafts with a positive gap: only they are pushed.", (Curve("active"),), share=True),
+    Spec("Right drafts", "Share of drafts that the verifier finds right.", (Curve("right"),), share=True),
     Spec("Truncated drafts", "Share of drafts that hit the length limit; they are not learnt from.",
          (Curve("truncated"),), share=True),
     Spec("KL estimate (z₀)", "KTO's point of reference, in nats: what mismatched rows have gained on the reference.",
