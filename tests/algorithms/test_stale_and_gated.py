@@ -117,10 +117,15 @@ def letters(tokens: torch.Tensor) -> str:
 def gated(**settings: Any) -> PDPOAlgorithm:
     """Two problems whose answer is 7, one right and two wrong drafts for the first, three wrong ones for the other."""
     script = [[RIGHT, WRONG, WRONG], [WRONG, WRONG, WRONG]]
-    given = {"warmup": 0, "prompts": 2, "samples": 3, "gate": "verifier", **settings}
-    algorithm = play.algorithm(PDPO(**given), Scripted(script), count=2)
-    tasks = [replace(t, truth=torch.tensor([*b"3+4=7\n#### 7", 0])) for t in algorithm.tasks]
-    return replace(algorithm, tasks=tasks, verifier=Verifier(letters))
+    given = PDPO(**{"warmup": 0, "prompts": 2, "samples": 3, "gate": "verifier", **settings})
+    plain = play.algorithm(replace(given, gate="none", gate_average="drawn"), Scripted(script), count=2)
+    tasks = [replace(t, truth=torch.tensor([*b"3+4=7\n#### 7", 0])) for t in plain.tasks]
+    return replace(plain, settings=given, generator=given.objective(0.5), tasks=tasks, verifier=Verifier(letters))
+
+
+def test_a_gate_without_a_verifier_is_refused() -> None:
+    with pytest.raises(ValueError, match="a gate needs a verifier"):
+        play.algorithm(PDPO(gate="verifier"), Scripted([[RIGHT]]))
 
 
 def verdicts(algorithm: PDPOAlgorithm) -> tuple[list[list[float]], dict[str, float]]:
@@ -198,9 +203,9 @@ def test_a_gated_generator_teaches_an_undecided_transformer_what_is_right() -> N
         policy = undecided(problems)
         before = play.certainty(policy, truths)
         settings = PDPO(warmup=0, prompts=10, samples=4, gamma=1.0, margin=9.0, gate=gate)
-        algorithm = replace(
-            play.algorithm(settings, local(policy, max_new_tokens=4), steps=20), tasks=problems, verifier=Equal()
-        )
+        algorithm = play.algorithm(replace(settings, gate="none"), local(policy, max_new_tokens=4), steps=20)
+        generator = settings.objective(0.5)
+        algorithm = replace(algorithm, settings=settings, generator=generator, tasks=problems, verifier=Equal())
         step = play.stepper(policy, rate=3e-3)
         for s in range(20):
             made = algorithm.round(s, {})
