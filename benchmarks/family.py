@@ -1,8 +1,8 @@
 """Every method on one task: `python -m benchmarks.family` trains all that learn from preferences on the demo's pairs.
 
 Same base model, same pairs in the same order, same steps, same optimizer; each method with its paper's knobs and at the
-best of the same learning rates, chosen on problems that no method trains on and no figure is taken from. What is done is
-kept under runs/family, so that a stopped comparison goes on. Writes its own page (`--page`) and curves (`--curves`).
+best of the same learning rates, chosen on problems that no method trains on and no figure is taken from. What is done
+is kept under runs/family, so that a stopped comparison goes on. Writes its page (`--page`) and curves (`--curves`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from benchmarks.family_curves import curve
 from benchmarks.family_page import Row, markdown, terminal, write_page
 from benchmarks.reporting import machine, median_interval, print_facts, print_table, versions, write_json
 from twofold.cli.progress import RichProgress
-from twofold.objectives import (
-    KTO, SFT, AnyObjective, CalDPO, DPO, NCA, OnPairs, PlackettLuce, RPO, SPPO,
-)  # fmt: skip
+from twofold.objectives import NCA, RPO, SPPO, AnyObjective, CalDPO, OnPairs
 from twofold.objectives.base import Objective
 from twofold.statistics import Estimate, mcnemar, paired_bootstrap, wilson
 
@@ -33,7 +31,10 @@ RATES = (5e-6, 2e-5, 8e-5)
 COLUMNS = frozenset({"ref_logp", "z0"})
 """What the demo's pairs can have beside their tokens."""
 KNOBS: Mapping[type, tuple[dict[str, Any], str]] = {
-    CalDPO: ({"beta": 0.1}, "targets ±5 nats: those of 0.001, ±500, are for answers of hundreds of tokens, these have 10 to 25"),
+    CalDPO: (
+        {"beta": 0.1},
+        "targets of ±5 nats: ±500, as 0.001 has it, is for hundreds of tokens, and these answers have 10 to 25",
+    ),
     SPPO: ({"eta": 10.0}, "targets ±5 nats, for the same reason (1000 makes them ±500)"),
     NCA: ({"beta": 0.1}, "as DPO here; its 0.01 is for long answers"),
     RPO: ({"beta": 0.1, "eta": 0.05}, "β as DPO here, η/β as in the paper"),
@@ -120,7 +121,7 @@ def main() -> None:
     """Read the command line, train what is missing, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.family", description=__doc__)
     parser.add_argument("--only", default="", help="kinds, parted by commas; dpo is always there to compare with")
-    parser.add_argument("--seeds", type=int, default=1, help="orders of the data; the learning rate is chosen with the first")
+    parser.add_argument("--seeds", type=int, default=1, help="orders of the data; the first chooses the learning rate")
     parser.add_argument("--turns", type=int, default=7, help="paired steps for the ratio of times")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of what is done already")
     parser.add_argument("--json", type=Path, help="where to write everything that was measured")

@@ -139,7 +139,7 @@ class Bench:
         return self.made[wanted]
 
     def _rankings(self) -> list[Record]:
-        """Of each training pair's prompt: the worked answer, a right and a wrong answer of the base where it has one."""
+        """Of each training pair: the worked answer, then a right and a wrong answer of the base where there is one."""
         sampler = self._sampler(temperature=1.0)
         prompts = [self.encoder.prompt(r.prompt) for r in self.train]
         rankings: list[Record] = []
@@ -168,11 +168,13 @@ class Bench:
         self._load(None)
         adamw = AdamW(learning_rate=cell.learning_rate, schedule="constant", warmup=self.protocol.warmup)
         known = providers(self.policy, self.reference, self.packing)
-        step = Step(
-            self.policy, make_optimizer(adamw, self.policy.trainable()), providers=known, packing=self.packing
-        )
+        step = Step(self.policy, make_optimizer(adamw, self.policy.trainable()), providers=known, packing=self.packing)
         rows = self.protocol.batch_size * (2 if lesson(cell.objective) == "labels" else 1)
-        return step, OfflineAlgorithm(groups, cell.objective, batch_size=rows, seed=cell.seed), adamw
+        return (
+            step,
+            OfflineAlgorithm(groups, cell.objective, batch_size=rows, seed=cell.seed, steps=self.protocol.steps),
+            adamw,
+        )
 
     def _train(self, cell: Cell) -> dict[str, Any]:
         step, algorithm, adamw = self._prepared(cell)

@@ -9,7 +9,7 @@ from html import escape
 WIDTH, HEIGHT, GAP = 216, 120, 44
 LEFT, TOP = 40, 40
 STYLE = """
-text { font: 11px system-ui, sans-serif; fill: #444 } .title { font-weight: 600 } .grid { stroke: #8884; stroke-width: 1 }
+text { font: 11px system-ui, sans-serif; fill: #444 } .title { font-weight: 600 } .grid { stroke: #8884 }
 polyline { fill: none; stroke-width: 2; stroke-linejoin: round } .dpo { stroke: #9a9a9a; stroke-dasharray: 4 3 }
 .all { stroke: #7a4fd0 } .chosen { stroke: #0b7d5e } .rejected { stroke: #c2410c }
 text.chosen { fill: #0b7d5e; stroke: none } text.rejected { fill: #c2410c; stroke: none }
@@ -51,9 +51,9 @@ def curve(kind: str, found: Looks, dpo: Looks, learning_rate: float) -> str:
 
 
 def _panel(panel: Panel, left: int, found: Looks, dpo: Looks) -> list[str]:
-    values = [look[name] for looks in (found, dpo) for look in looks for name in panel.lines]
-    low = min([*values, *([] if panel.low is None else [panel.low])])
-    high = max([*values, *([] if panel.high is None else [panel.high])])
+    values = [float(look[name]) for looks in (found, dpo) for look in looks for name in panel.lines]
+    values += [bound for bound in (panel.low, panel.high) if bound is not None]
+    low, high = min(values), max(values)
     high = high if high > low else low + 1
     end = found[-1]["step"]
 

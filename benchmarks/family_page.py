@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from benchmarks.family_cells import Protocol
 from benchmarks.reporting import Median
@@ -61,7 +59,8 @@ def markdown(rows: Sequence[Row], protocol: Protocol, about: Mapping[str, str]) 
     chosen += [f"| {row.kind} | {' | '.join(_mark(row, r) for r in rates)} |" for row in rows if row.tried]
     head = (
         f"`{about['command']}`, {about['date']}; {about['machine']}. Test problems {protocol.test}, held-out pairs "
-        f"{about['held']}, training pairs {about['train']}, {protocol.steps} steps of {protocol.batch_size}; seeds: {len(rows[-1].seeds)}."
+        f"{about['held']}, training pairs {about['train']}, {protocol.steps} steps "
+        f"of {protocol.batch_size}; seeds: {len(rows[-1].seeds)}."
     )
     settings = [f"- `{row.settings}`" for row in rows if row.settings]
     return "\n".join(

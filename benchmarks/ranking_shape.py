@@ -1,4 +1,4 @@
-"""What a ranking costs by its shape: five real GSM8K solutions behind one prompt against five rows, forward and backward.
+"""What a ranking costs by its shape: five real GSM8K solutions behind one prompt against five rows, both passes.
 
 `python -m benchmarks.ranking_shape`. Both sides are Plackett–Luce on the same tokens with the same weights, and must
 give the same loss and gradient. The shared pack holds the prompt once. The rows hold it five times: in one pack without
@@ -50,14 +50,13 @@ class Work:
     head_passes: int
     """Products with the head's matrix: logits, both gradients, and logits again where they are not kept."""
 
-    def flops(self, config: Qwen2Config) -> float:
+    def flops(self) -> float:
         """Of forward and backward: two per weight and product, attention's backward with its scores made again."""
-        hidden, head = config.hidden_size, config.hidden_size // config.num_attention_heads
-        attention = hidden * (2 * hidden + 2 * head * config.num_key_value_heads)
-        weights = config.num_hidden_layers * (attention + 3 * hidden * config.intermediate_size)
-        layers = 3 * 2 * weights * self.tokens
-        scores = 3.5 * 4 * config.num_hidden_layers * hidden * self.keys
-        return layers + scores + self.head_passes * 2 * hidden * config.vocab_size * self.scored
+        hidden, layers = MODEL["hidden_size"], MODEL["num_hidden_layers"]
+        keys = hidden // MODEL["num_attention_heads"] * MODEL["num_key_value_heads"]
+        weights = layers * (2 * hidden * (hidden + keys) + 3 * hidden * MODEL["intermediate_size"])
+        scores = 3.5 * 4 * layers * hidden * self.keys
+        return 3 * 2 * weights * self.tokens + scores + self.head_passes * 2 * hidden * pairs.VOCABULARY * self.scored
 
 
 def shared(group: Group) -> Work:
@@ -138,8 +137,9 @@ def measure(policy: Policy, stock: Policy, groups: Sequence[Group], rounds: int)
         "rows in a pack": (policy, apart(policy), rows),
         "padded rows, stock": (stock, apart(stock), padded),
     }
-    ours, config = one_pack(policy), policy.model.config
-    refuse_other_gradients((policy, *(p for p, _, _ in peers.values())), (ours, *(s for _, s, _ in peers.values())), groups[0])
+    ours = one_pack(policy)
+    others = list(peers.values())
+    refuse_other_gradients((policy, *(p for p, _, _ in others)), (ours, *(s for _, s, _ in others)), groups[0])
     found: dict[str, Any] = {}
     for name, (other, side, work) in peers.items():
         times: list[float] = []
@@ -148,7 +148,7 @@ def measure(policy: Policy, stock: Policy, groups: Sequence[Group], rounds: int)
             order = ((policy, ours), (other, side))
             both = {i: spent(*order[i], group) for i in ((0, 1) if turn % 2 else (1, 0))}
             times.append(both[0] / both[1])
-            costs.append(shared(group).flops(config) / work(group).flops(config))
+            costs.append(shared(group).flops() / work(group).flops())
         times, costs = times[1:], costs[1:]  # the first turn warms up
         found[name] = {
             "time": median_interval(times),

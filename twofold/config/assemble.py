@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,7 +48,15 @@ class Records:
 
 
 def read_records(recipe: Recipe, objective: Objective, rows: Sequence[Record] | None = None) -> Records:
-    """Read, split and check against overlap. `rows` stand in for `data.train`'s file. Raises DataError."""
+    """Read, split and check against overlap, as what `objective` learns from. `rows` stand in for `data.train`'s file.
+    Raises DataError."""
+    found = _read_rows(recipe, rows)
+    train, heldout = (as_lessons(rs, objective) for rs in (found.train, found.heldout))
+    return replace(found, train=train, heldout=heldout)
+
+
+def _read_rows(recipe: Recipe, rows: Sequence[Record] | None) -> Records:
+    """The same as the rows are."""
     data = recipe.data
     tables: dict[str, Table] = {}
     if rows is None:
@@ -65,16 +73,17 @@ def read_records(recipe: Recipe, objective: Objective, rows: Sequence[Record] | 
     wrong = next((r for r in tasks if not isinstance(r, Task)), None)
     if wrong is not None:
         raise DataError("evaluation.tasks need a prompt and an answer", where=str(wrong.source))
-    train, heldout = (as_lessons(rs, objective) for rs in (train, heldout))
     return Records(train, problems, heldout, [t for t in tasks if isinstance(t, Task)], tables)
 
 
 def refuse_trained_on(run: Path, tasks: Sequence[Task]) -> None:
     """Refuse problems that `run` was trained on, as its own resolved.yaml tells. Raises DataError."""
-    recipe = validate(Recipe, load_recipe(run / "resolved.yaml"))
+    document = load_recipe(run / "resolved.yaml")
+    document.data.pop("objective", None)  # which rows there were does not hang on it, and it may be a stranger's code
+    recipe = validate(Recipe, document)
     if recipe.data.train == IN_MEMORY:
         return
-    records = read_records(recipe, recipe.objective)
+    records = _read_rows(recipe, None)
     refuse_overlap([*records.train, *records.generator], tasks)
 
 

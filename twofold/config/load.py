@@ -18,6 +18,7 @@ import pydantic
 import yaml
 
 from twofold.config.explain import explain
+from twofold.config.own import own_kind
 from twofold.config.shape import completed
 from twofold.errors import RecipeError
 
@@ -109,7 +110,7 @@ def validate(type_: type[T], document: Document) -> T:
     """
     data = completed(type_, document.data)
     try:
-        return pydantic.TypeAdapter(type_).validate_python(data)
+        return pydantic.TypeAdapter(type_).validate_python(data, context=document.place)
     except pydantic.ValidationError as error:
         raise explain(error, type_, data, document.place) from None
 
@@ -121,8 +122,10 @@ def dump(settings: object) -> str:
 
 def plain(value: object) -> Any:
     """Settings as mappings, lists and scalars, ready for YAML or JSON."""
+    if (kind := own_kind(value)) is not None:
+        return {"kind": kind} | {k: v for k, v in _fields(value).items() if k != "kind"}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        return _fields(value)
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in cast("Mapping[object, object]", value).items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -130,6 +133,12 @@ def plain(value: object) -> Any:
     if isinstance(value, Enum):
         return value.value
     return str(value) if isinstance(value, PurePath) else value
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(value):
+        return {}
+    return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
 
 
 def _read(path: Path, said_at: str = "") -> Document:

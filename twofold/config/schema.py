@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from typing import Annotated
+
+from pydantic import BeforeValidator, InstanceOf
 
 from twofold.algorithms import PDPO, AnyAlgorithm, Offline
+from twofold.config.own import own_objective
 from twofold.data.tokenize import TokenizeSettings
 from twofold.models.load import ModelSettings
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import DPO, SFT, AnyObjective
+from twofold.objectives.base import Objective
 from twofold.sampling.base import Sampling
 from twofold.settings import require, settings
 from twofold.training.loop import TrainingSettings
@@ -76,7 +81,11 @@ class Recipe:
     run: str = "runs/latest"
     """Folder of the run; an interrupted run there is resumed."""
     seed: int = 0
-    objective: AnyObjective = field(default_factory=DPO)
+    allow_code: bool = False
+    """Whether `objective.kind` may name a class of yours, as `package.module:Class`, whose module is then imported."""
+    objective: Annotated[AnyObjective | InstanceOf[Objective], BeforeValidator(own_objective)] = field(
+        default_factory=DPO
+    )
     algorithm: AnyAlgorithm = field(default_factory=Offline)
     reference: ReferenceSettings = field(default_factory=ReferenceSettings)
     sampling: Sampling = field(default_factory=Sampling)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -20,7 +20,6 @@ from twofold.config.results import results
 from twofold.config.schema import Recipe
 from twofold.models.load import Loaded, hold, load_policy, resolve_device, resolve_precision, save_policy
 from twofold.models.policy import Policy
-from twofold.objectives import AnyObjective
 from twofold.objectives.base import Objective
 from twofold.progress import Progress, Silent
 from twofold.records import Record
@@ -84,13 +83,12 @@ def train(
     path = model if isinstance(model, str) else model[0].config.name_or_path or IN_MEMORY
     given["model"] = {"path": path, **_mapping(sections.get("model"))}
     given["data"] = {"train": data if isinstance(data, str) else IN_MEMORY, **_mapping(sections.get("data"))}
-    if isinstance(objective, get_args(AnyObjective)):
-        given["objective"] = objective
+    if objective is not None:
+        given |= {"objective": objective, "allow_code": True}  # the code is here already
     recipe = validate(Recipe, Document("train()", given, {}))
     held = load_policy(recipe.model, recipe.seed) if isinstance(model, str) else hold(recipe.model, *model, recipe.seed)
-    chosen = recipe.objective if objective is None else objective
-    records = read_records(recipe, chosen, None if isinstance(data, str) else data)
-    return _train(recipe, chosen, records, held, conduct or Conduct())
+    records = read_records(recipe, recipe.objective, None if isinstance(data, str) else data)
+    return _train(recipe, recipe.objective, records, held, conduct or Conduct())
 
 
 def _mapping(section: Any) -> dict[str, Any]:

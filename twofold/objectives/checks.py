@@ -1,0 +1,224 @@
+"""What holds for every objective, as functions that raise AssertionError where it does not: the union's own tests run
+them on each member, and `check_objective` runs them on yours.
+
+A *scene* is groups with every column that the objective asks for, and what the policy says of their branches: per group
+and branch the log-probabilities [n], float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate, pairwise
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from twofold.batch import UNITS, Batch, Branch, Group, Outputs, Role
+from twofold.objectives.base import Domain, Lesson, Loss, Objective, lesson
+
+Scene: TypeAlias = tuple[list[Group], list[list[Tensor]]]
+Painter: TypeAlias = Callable[[int, torch.Generator], Scene]
+"""Makes a scene of so many groups from a source of noise."""
+
+
+def check_objective(objective: Objective, paint: Painter | None = None, *, constant: bool = False) -> None:
+    """Run every check of this module on `objective`, on random scenes of what it learns from.
+
+    Give `paint` where it requires more than `ref_logp`, and `constant` where it holds values of the policy fixed, so
+    that its gradient is meant to differ from its loss's. Raises AssertionError where a property does not hold.
+    """
+    painter = paint or partial(random_scene, lesson(objective))
+    for seed in range(3):
+        noise = torch.Generator().manual_seed(seed)
+        scene = painter(5, noise)
+        splits_into_micro_batches(objective, scene, [0, 1, 0, 2, 1])
+        follows_permutations(objective, scene, [3, 0, 4, 1, 2])
+        keeps_groups_apart(objective, scene)
+        has_one_entry_per_unit(objective, scene)
+        widens_bfloat16(objective, scene)
+        uses_what_it_requires(objective, scene)
+        if not constant:
+            has_the_gradient_of_its_loss(objective, scene)
+    for size in (0.0, 1e-30, 1e4):
+        is_finite_at_extremes(objective, painter(6, torch.Generator().manual_seed(2)), size, torch.float32)
+
+
+def splits_into_micro_batches(objective: Objective, scene: Scene, bins: Sequence[int]) -> None:
+    """The gradient is the same however groups are put into `bins`, averaged by the counts of the whole."""
+    expected, batch, at = gradient(objective, scene), Batch.of(scene[0]), offsets(scene)
+    for part in ([i for i, b in enumerate(bins) if b == chosen] for chosen in sorted(set(bins))):
+        found = gradient(objective, pick(scene, part), batch)
+        _same(found, torch.cat([expected[at[i]] for i in part]))
+
+
+def follows_permutations(objective: Objective, scene: Scene, order: Sequence[int]) -> None:
+    """Groups in another order have the same gradients."""
+    expected, at = gradient(objective, scene), offsets(scene)
+    found = gradient(objective, pick(scene, order))
+    _same(found, torch.cat([expected[at[i]] for i in order]))
+
+
+def keeps_groups_apart(objective: Objective, scene: Scene) -> None:
+    """A group's values are those that it has alone, and only its own tokens move them."""
+    said, batch = outputs(scene[1]), Batch.of(scene[0])
+    for name, term in objective(said, batch).terms.items():
+        at = 0
+        for i, tokens in enumerate(offsets(scene)):
+            alone = pick(scene, [i])
+            own = objective(outputs(alone[1]), Batch.of(alone[0])).terms[name].value
+            mine = term.value[at : at + len(own)]
+            _same(mine, own)
+            (grad,) = torch.autograd.grad(mine.sum(), said.logp_S, retain_graph=True)
+            elsewhere = torch.ones_like(grad, dtype=torch.bool)
+            elsewhere[tokens] = False
+            assert not grad[elsewhere].any(), f"{name}: {scene[0][i].name} moves other groups' tokens"
+            at += len(own)
+        assert at == len(term.value), f"{name}: {len(term.value)} values, of which groups alone have {at}"
+
+
+def has_one_entry_per_unit(objective: Objective, scene: Scene) -> None:
+    """Terms and metrics have an entry per unit of the batch; terms have a gradient, metrics exist and have none."""
+    batch = Batch.of(scene[0])
+    loss = objective(outputs(scene[1]), batch)
+    assert loss.metrics, "no metrics: nobody could watch it"
+    for name, term in (*loss.terms.items(), *loss.metrics.items()):
+        assert term.unit.partition(":")[0] in UNITS, f"{name}: unknown unit {term.unit!r}"
+        shape = tuple(term.value.shape)
+        assert shape == (batch.count(term.unit),), f"{name}: {shape} for {batch.count(term.unit)} of {term.unit}"
+    assert all(t.value.requires_grad for t in loss.terms.values()), "a term has no gradient"
+    assert not any(t.value.requires_grad for t in loss.metrics.values()), "a metric has a gradient: detach it"
+
+
+def has_the_gradient_of_its_loss(objective: Objective, scene: Scene) -> None:
+    """Autograd's gradient is that of finite differences, and it is not 0."""
+    batch, said = Batch.of(scene[0]), outputs(scene[1])
+    assert gradient(objective, scene).abs().max() > 1e-4, "no gradient to speak of"
+
+    def value(logp_S: Tensor) -> Tensor:
+        return total(objective(Outputs(logp_S), batch), batch)
+
+    torch.autograd.gradcheck(value, (said.logp_S,))  # raises, and says where, if they differ
+
+
+def widens_bfloat16(objective: Objective, scene: Scene) -> None:
+    """bfloat16 log-probabilities give float32 values, as near to float64's as float32 allows."""
+    said, batch = outputs(scene[1], torch.bfloat16), Batch.of(scene[0])
+    loss = objective(said, batch)
+    wide = objective(Outputs(said.logp_S.detach().double()), batch)
+    for name, term in loss.terms.items():
+        assert term.value.dtype == torch.float32, f"{name} is {term.value.dtype}"
+        torch.testing.assert_close(term.value.double(), wide.terms[name].value, rtol=1e-5, atol=1e-5)
+    (grad,) = torch.autograd.grad(total(loss, batch), said.logp_S)
+    assert torch.isfinite(grad).all(), "a gradient is not finite"
+
+
+def is_finite_at_extremes(objective: Objective, scene: Scene, size: float, dtype: torch.dtype) -> None:
+    """Certain tokens and tokens of −`size` nats, by turns for policy and reference, within the objective's domain."""
+    domain = getattr(objective, "domain", Domain())
+    high = torch.full((1,), 0.0 if domain.certain else -1e-30, dtype=torch.float64)
+    low = torch.full((1,), -min(size, domain.logratio / 5), dtype=torch.float64).minimum(high)
+    for turn in (0, 1):
+        made: list[Group] = []
+        said: list[list[Tensor]] = []
+        for i, (g, row) in enumerate(zip(*scene, strict=True)):
+            mine, theirs = (low, high) if i % 2 == turn else (high, low)
+            made.append(g.with_columns([{"ref_logp": theirs.expand(len(b.tokens)).clone()} for b in g.branches]))
+            said.append([mine.expand(len(x)).clone() for x in row])
+        batch, out = Batch.of(made), outputs(said, dtype)
+        loss = objective(out, batch)
+        whole = total(loss, batch)
+        (grad,) = torch.autograd.grad(whole, out.logp_S)
+        assert torch.isfinite(whole), f"the loss is {whole.item()}"
+        assert torch.isfinite(grad).all(), "a gradient is not finite"
+        assert all(torch.isfinite(t.value).all() for t in loss.metrics.values()), "a metric is not finite"
+
+
+def uses_what_it_requires(objective: Objective, scene: Scene) -> None:
+    """Moving a column that it requires moves its loss: nothing is asked for in vain."""
+    groups, logps = scene
+    batch = Batch.of(groups)
+    before = total(objective(outputs(logps), batch), batch).item()
+    for column in objective.requires:
+        if column == "truth_length" and not getattr(objective, "per_token", False):
+            continue
+        moved: list[Group] = []
+        for g in groups:
+            shifted = [
+                {column: b.token_columns[column] * 1.5 if column in b.token_columns else b.columns[column] * 1.5 + 0.5}
+                for b in g.branches
+            ]
+            moved.append(g.with_columns(shifted))
+        after = total(objective(outputs(logps), Batch.of(moved)), Batch.of(moved)).item()
+        assert abs(after - before) > 1e-6, f"the column {column!r} is required and moves nothing"
+
+
+def random_scene(learnt: Lesson | Literal["drafts"], count: int, noise: torch.Generator) -> Scene:
+    """Groups of what an objective learns from, one to five tokens a branch, with the reference's column."""
+    groups: list[Group] = []
+    logps: list[list[Tensor]] = []
+    for i in range(count):
+        roles = _roles(learnt, noise)
+        sizes = [int(torch.randint(1, 6, (), generator=noise)) for _ in roles]
+        said = [[-3 * torch.rand(n, generator=noise, dtype=torch.float64) for _ in range(2)] for n in sizes]
+        branches = (
+            Branch(torch.zeros(n, dtype=torch.int64), role, {"ref_logp": ref})
+            for n, role, (ref, _) in zip(sizes, roles, said, strict=True)
+        )
+        groups.append(Group(f"row {i}", torch.zeros(1, dtype=torch.int64), tuple(branches)))
+        logps.append([logp for _, logp in said])
+    return groups, logps
+
+
+def _roles(learnt: Lesson | Literal["drafts"], noise: torch.Generator) -> list[Role]:
+    """The branches of one group; of a ranking two to five, of drafts one to three."""
+
+    def draw(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (), generator=noise))
+
+    match learnt:
+        case "pairs":
+            return [Role.CHOSEN, Role.REJECTED]
+        case "rankings":
+            return [Role.RANKED] * draw(2, 6)
+        case "labels":
+            return [Role.DESIRABLE if draw(0, 2) else Role.UNDESIRABLE]
+        case "drafts":
+            return [Role.DRAFT] * draw(1, 4)
+        case _:
+            return [Role.DEMONSTRATION]
+
+
+def outputs(logps: Sequence[Sequence[Tensor]], dtype: torch.dtype = torch.float64) -> Outputs:
+    """A leaf that holds every branch's log-probabilities."""
+    return Outputs(torch.cat([x for row in logps for x in row]).to(dtype).requires_grad_())
+
+
+def total(loss: Loss, whole: Batch) -> Tensor:
+    """What the step minimises: each term's sum over the count of its unit in the whole round, weighted."""
+    return torch.stack([t.value.sum() * (t.weight / whole.count(t.unit)) for t in loss.terms.values()]).sum()
+
+
+def gradient(
+    objective: Objective, scene: Scene, whole: Batch | None = None, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """d total / d log π [S]; `whole` is the round whose counts average."""
+    said, batch = outputs(scene[1], dtype), Batch.of(scene[0])
+    (grad,) = torch.autograd.grad(total(objective(said, batch), whole or batch), said.logp_S)
+    return grad
+
+
+def _same(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-15)
+
+
+def pick(scene: Scene, indices: Sequence[int]) -> Scene:
+    """These groups alone."""
+    return [scene[0][i] for i in indices], [scene[1][i] for i in indices]
+
+
+def offsets(scene: Scene) -> list[slice]:
+    """Where each group's tokens stand."""
+    ends = [0, *accumulate(sum(len(x) for x in row) for row in scene[1])]
+    return [slice(a, b) for a, b in pairwise(ends)]
