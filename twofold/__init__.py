@@ -61,6 +61,7 @@ _HOMES = {
     "TwofoldError": "twofold.errors",
     "Unlikelihood": "twofold.objectives",
     "WPO": "twofold.objectives",
+    "check_objective": "twofold.objectives.checks",
     "exact_match": "twofold.evaluation.exact_match",
     "load_model": "twofold.models.load",
     "load_policy": "twofold.models.load",
@@ -123,6 +124,7 @@ if TYPE_CHECKING:
     from twofold.objectives.base import Loss as Loss
     from twofold.objectives.base import Objective as Objective
     from twofold.objectives.base import Term as Term
+    from twofold.objectives.checks import check_objective as check_objective
     from twofold.records import Demonstration as Demonstration
     from twofold.records import Labelled as Labelled
     from twofold.records import Message as Message
