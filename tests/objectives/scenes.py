@@ -11,6 +11,7 @@ from torch import Tensor
 
 from twofold.batch import Batch, Branch, Group, Outputs, Role
 from twofold.objectives import (
+    BCO,
     DPO,
     FDPO,
     IPO,
@@ -124,8 +125,8 @@ def rankings(count: int, noise: torch.Generator) -> Scene:
 
 
 def labelled(count: int, noise: torch.Generator) -> Scene:
-    """Desirable and undesirable completions by chance, all with one z₀."""
-    z0 = {"z0": float(torch.rand((), generator=noise))}
+    """Desirable and undesirable completions by chance, all with one z₀, which is δ as well."""
+    z0 = dict.fromkeys(("z0", "delta"), float(torch.rand((), generator=noise)))
     roles = [Role.DESIRABLE if x else Role.UNDESIRABLE for x in torch.randint(2, (count,), generator=noise)]
     return _scene([[_random(role, noise, z0)] for role in roles])
 
@@ -175,7 +176,7 @@ SCENES: dict[type, Callable[[int, torch.Generator], Scene]] = {
     SFT: demonstrations,
     **dict.fromkeys(get_args(OnPairs), preferences),
     **dict.fromkeys((PlackettLuce, InfoNCA, NCAK), rankings),
-    KTO: labelled,
+    **dict.fromkeys((KTO, BCO), labelled),
     PDPOGenerator: drafts,
 }
 
@@ -194,6 +195,7 @@ VARIANTS: dict[type, list[Objective]] = {
     InfoNCA: [InfoNCA(), InfoNCA(beta=1.0, alpha=0.5), InfoNCA(beta=1.0, alpha=0.0)],
     NCAK: [NCAK(), NCAK(beta=1.0, alpha=0.5), NCAK(beta=1.0, alpha=0.0)],
     KTO: [KTO(), KTO(beta=1.0, desirable_weight=1.5, undesirable_weight=0.5)],
+    BCO: [BCO(), BCO(beta=1.0)],
     PDPOGenerator: [
         PDPOGenerator(),
         PDPOGenerator(form="unhinged"),

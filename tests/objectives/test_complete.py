@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import test_bco
 import test_golden
 import test_infonca
 import test_kto
@@ -17,7 +18,7 @@ import test_plackett_luce
 
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
-from twofold.objectives import KTO, NCAK, SFT, AnyObjective, InfoNCA, OnPairs, PDPOGenerator, PlackettLuce
+from twofold.objectives import BCO, KTO, NCAK, SFT, AnyObjective, InfoNCA, OnPairs, PDPOGenerator, PlackettLuce
 from twofold.objectives.base import Objective
 
 MEMBERS = get_args(AnyObjective)
@@ -29,6 +30,7 @@ BY_HAND = {
     InfoNCA: test_infonca.test_infonca_by_hand,
     NCAK: test_infonca.test_nca_by_hand,
     KTO: test_kto.test_by_hand,
+    BCO: test_bco.test_by_hand,
 }
 
 

@@ -21,15 +21,18 @@ from twofold.evaluation.exact_match import exact_match
 from twofold.models.load import Loaded
 from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN, MovingReference, cached_reference, live_reference
+from twofold.objectives import BCO
 from twofold.objectives.base import Objective
 from twofold.progress import Progress
 from twofold.records import Labelled, Record, Task, said
 from twofold.rewards.verifier import Verifier
 from twofold.sampling.local import LocalSampler
-from twofold.training.columns import providers
+from twofold.training.columns import OF_REFERENCE, providers
 from twofold.training.keeper import Keeper
 from twofold.training.loop import Algorithm, Evaluation, Evaluator, Loop
 from twofold.training.optim import make_optimizer
+from twofold.training.reward_shift import COLUMN as DELTA
+from twofold.training.reward_shift import RewardShift
 from twofold.training.step import Part, Provider, Step
 
 IN_MEMORY = "in memory"
@@ -147,6 +150,9 @@ class Assembly:
     def loop(self, run: Path) -> Loop:
         """References are made from the policy as it is now, so call this before any checkpoint is loaded."""
         groups, known, keepers = self._with_references(run)
+        if isinstance(self.objective, BCO):
+            shift = RewardShift(self.policy, self.recipe.training.packing, decay=self.objective.shift_decay)
+            known, keepers = {**known, DELTA: shift}, [*keepers, shift]
         step = Step(
             self.policy,
             make_optimizer(self.recipe.optimizer, self.policy.trainable()),
@@ -232,7 +238,8 @@ class Assembly:
 
 def asks_live(recipe: Recipe, objective: Objective) -> bool:
     """Whether a run asks the reference as it goes: for drafts, for uncached data, or for a column made of the step."""
-    asked = set(objective.requires) - ({COLUMN} if recipe.reference.kind == "cached" else set[str]())
+    asked = set(objective.requires) & {*OF_REFERENCE}
+    asked -= {COLUMN} if recipe.reference.kind == "cached" else set[str]()
     return bool(asked) or isinstance(recipe.algorithm, PDPO)
 
 

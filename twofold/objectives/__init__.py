@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from twofold.objectives.anchored_po import AnchoredPO
+from twofold.objectives.bco import BCO
 from twofold.objectives.bco_pair import BCOPair
 from twofold.objectives.cal_dpo import CalDPO
 from twofold.objectives.cpo import CPO
@@ -61,9 +62,10 @@ OnPairs: TypeAlias = (
 )
 """Objectives on a chosen and a rejected completion of one prompt."""
 
-AnyObjective: TypeAlias = SFT | OnPairs | PlackettLuce | InfoNCA | NCAK | KTO | PDPOGenerator
+AnyObjective: TypeAlias = SFT | OnPairs | PlackettLuce | InfoNCA | NCAK | KTO | BCO | PDPOGenerator
 
 __all__ = [
+    "BCO",
     "CPO",
     "DPO",
     "DPOP",

@@ -4,15 +4,13 @@ arXiv:2402.01306, equation 8: completions that are good or bad in themselves, va
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from torch import Tensor
 
-from twofold.batch import Batch, Outputs, Role
+from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term, logps, logratios
-from twofold.objectives.moved import moved
+from twofold.objectives.labels import labels, metrics
 from twofold.settings import require, settings
 
 
@@ -45,27 +43,5 @@ class KTO:
         gain_B = torch.where(desirable_B, lead_B, -lead_B)
         miss_B = torch.sigmoid(-gain_B)
         loss_B = torch.where(desirable_B, self.desirable_weight * miss_B, self.undesirable_weight * miss_B)
-        metrics = _metrics({"reward": reward_B.detach(), **moved(logps(outputs), batch)}, gain_B.detach(), batch)
-        metrics["gradient_weight"] = Term((loss_B * torch.sigmoid(gain_B)).detach(), "branch", spread=True)
-        return Loss({"kto": Term(loss_B, "branch")}, metrics)
-
-
-def labels(batch: Batch) -> Tensor:
-    """Whether each branch is desirable [B]."""
-    desirable_B = batch.role_B == int(Role.DESIRABLE)
-    if not (desirable_B | (batch.role_B == int(Role.UNDESIRABLE))).all():
-        raise ValueError("every branch needs a label: desirable or undesirable")
-    return desirable_B
-
-
-def _metrics(told: Mapping[str, Tensor], gain_B: Tensor, batch: Batch) -> dict[str, Term]:
-    """What is right is a desirable completion strictly above z₀ or an undesirable one strictly below it; and what is
-    `told` [B] of each label."""
-    metrics = {
-        "accuracy": Term((gain_B > 0).to(gain_B.dtype), "branch"),
-        "z0": Term(batch.branch_columns["z0"], "branch"),
-    }
-    for role in (Role.DESIRABLE, Role.UNDESIRABLE):
-        side, name = batch.of_role(role), role.name.lower()
-        metrics |= {f"{name}_{of}": Term(value_B[side], f"branch:{name}") for of, value_B in told.items()}
-    return metrics
+        seen = metrics(reward_B, logps(outputs), gain_B, loss_B * torch.sigmoid(gain_B), batch)
+        return Loss({"kto": Term(loss_B, "branch")}, seen | {"z0": Term(batch.branch_columns["z0"], "branch")})

@@ -12,6 +12,9 @@ from twofold.models.reference import COLUMN, Reference, with_reference
 from twofold.training.kl_baseline import with_kl_baseline
 from twofold.training.step import Provider
 
+OF_REFERENCE = (COLUMN, "truth_logratio", "truth_length", "z0")
+"""Columns that a live reference is asked for."""
+
 
 def providers(policy: Policy, reference: Reference, packing: Packing) -> dict[str, Provider]:
     """Column name → provider. All of them compute without gradient, in the packs that the step will use."""

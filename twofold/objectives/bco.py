@@ -1,0 +1,44 @@
+"""Jung, Han, Nam and On 2024, "Binary Classifier Optimization for Large Language Model Alignment", arXiv:2404.04656:
+a classifier of good and bad completions whose logit is the implicit reward, less a shift δ.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term, logps, logratios
+from twofold.objectives.labels import labels, metrics
+from twofold.objectives.links import logistic
+from twofold.settings import require, settings
+
+
+@settings
+class BCO:
+    """−log σ(r − δ) of a desirable completion, −log σ(δ − r) of an undesirable one, r = β·log-ratio. δ is half-way
+    between the mean rewards of the two, over the whole step and those before, and is held fixed."""
+
+    kind: Literal["bco"] = "bco"
+    beta: float = 0.1
+    """Strength of the pull towards the reference."""
+    shift_decay: float = 0.9
+    """What the running means behind δ keep of themselves in a step; 0 takes the means of the step alone."""
+
+    requires = ("ref_logp", "delta")
+    learns_from = "labels"
+
+    def __post_init__(self) -> None:
+        require(self.beta > 0, "beta must be > 0")
+        require(0 <= self.shift_decay < 1, "shift_decay must be in [0, 1)")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        """A branch that is neither desirable nor undesirable raises ValueError."""
+        desirable_B = labels(batch)
+        reward_B = self.beta * batch.sum(logratios(outputs, batch))
+        delta_B = self.beta * batch.branch_columns["delta"].to(reward_B.dtype)
+        gain_B = torch.where(desirable_B, reward_B - delta_B, delta_B - reward_B)
+        loss_B = logistic(gain_B)
+        seen = metrics(reward_B, logps(outputs), gain_B, torch.sigmoid(-gain_B), batch)
+        return Loss({"bco": Term(loss_B, "branch")}, seen | {"delta": Term(delta_B, "branch")})
