@@ -1,4 +1,4 @@
-"""An objective of the user's own in a recipe: allowed first, then found, then checked; each fault is told at its place."""
+"""An objective of the user's own in a recipe: allowed first, found, then checked; each fault is told at its place."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ def labels(batch: Batch) -> Tensor:
 
 
 def metrics(reward_B: Tensor, logp_S: Tensor, gain_B: Tensor, weight_B: Tensor, batch: Batch) -> dict[str, Term]:
-    """What is told of each label, and over both: accuracy (right is a completion strictly on its own side of the point of
-    reference, with a `gain_B` above 0), and how strongly each is still pushed, `weight_B`."""
+    """What is told of each label; over both, accuracy (right is a completion strictly on its own side of the point of
+    reference, with a `gain_B` above 0) and how strongly each is still pushed, `weight_B`."""
     weight_B = weight_B.detach()
     found = {
         "accuracy": Term((gain_B.detach() > 0).to(weight_B.dtype), "branch"),
