@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from twofold.algorithms import PDPO
+from twofold.algorithms import PDPO, PDPOAlgorithm
+from twofold.config.assemble import Assembly, read_records
 from twofold.config.load import Document, load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.config.train import train_recipe
 from twofold.errors import DataError
+from twofold.models.load import load_policy
+from twofold.progress import Silent
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = {
@@ -83,6 +87,18 @@ def test_a_gated_run_judges_its_drafts(tmp_path: Path, base: Path) -> None:
     train_recipe(recipe(tmp_path / "down", base, rows("#### "), gate="verifier", margin=0.1, sign="down"))
     first, *_ = lines(tmp_path / "down")
     assert (first["loss/pdpo"], first["active"]) == (pytest.approx(0.1), 1.0)
+
+
+@pytest.mark.parametrize("verdict", ["strict", "flexible"])
+def test_the_verifier_judges_as_the_recipe_says(tmp_path: Path, base: Path, verdict: str) -> None:
+    made = recipe(tmp_path, base, rows("#### "), gate="verifier", verdict=verdict)
+    policy, loaded = load_policy(made.model, 0)
+    records = read_records(made, made.objective)
+    loop = Assembly(made, made.objective, policy, loaded, records, Silent()).loop(tmp_path)
+    assert isinstance(loop.algorithm, PDPOAlgorithm)
+    draft, truth = torch.tensor(loaded.tokenizer.encode("It is 7")), torch.tensor(loaded.tokenizer.encode("#### 7"))
+    assert loop.algorithm.verifier is not None
+    assert loop.algorithm.verifier.right(draft, truth) is (verdict == "flexible")
 
 
 def test_a_ground_truth_without_a_number_is_refused_before_the_first_step(tmp_path: Path, base: Path) -> None:
