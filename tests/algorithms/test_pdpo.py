@@ -13,6 +13,7 @@ from torch import Tensor
 
 from twofold.algorithms.offline import OfflineAlgorithm
 from twofold.algorithms.pdpo import PDPO, PDPOAlgorithm
+from twofold.algorithms.ramp import Ramp
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.models.packing import Packing
@@ -59,7 +60,7 @@ def local(policy: Policy, **sampling: Any) -> LocalSampler:
 
 
 def algorithm(settings: PDPO, sampler: Sampler, *, steps: int = 20, count: int = 12) -> PDPOAlgorithm:
-    pairs = OfflineAlgorithm(tiny.pairs(10), DPO(beta=0.5), batch_size=4, seed=3, steps=9)
+    pairs = OfflineAlgorithm(tiny.pairs(10), DPO(beta=0.5), batch_size=4, seed=3, steps=steps, ramps=settings.ramp)
     return PDPOAlgorithm(
         settings=settings,
         pairs=pairs,
@@ -69,6 +70,17 @@ def algorithm(settings: PDPO, sampler: Sampler, *, steps: int = 20, count: int =
         seed=3,
         steps=steps,
     )
+
+
+@pytest.mark.parametrize("schedule", ["joint", "alternate"])
+def test_the_generator_follows_the_discriminators_beta(schedule: str) -> None:
+    """From 0.5 in step 0 to 0.9 in step 4, whoever plays."""
+    settings = PDPO(warmup=0, schedule=schedule, turns=(1, 1), ramp={"beta": Ramp(to=0.9)})
+    play = algorithm(settings, local(tiny.policy(dtype=torch.float32)), steps=5)
+    rounds = [play.round(step, {}) for step in range(5)]
+    for round, beta in zip(rounds, [0.5, 0.6, 0.7, 0.8, 0.9], strict=True):
+        assert [part.objective.beta for part in round.parts] == pytest.approx([beta] * len(round.parts))
+        assert round.figures["beta"] == pytest.approx(beta)
 
 
 def stepper(policy: Policy, rate: float = 1e-3) -> Step:

@@ -42,9 +42,19 @@ class OfflineAlgorithm:
         self.order = Order(len(groups), seed)
 
     def round(self, step: int, state: dict[str, Any]) -> Round:
-        groups = [self.groups[i] for i in self.order.at(step, self.batch_size)]
-        objective = ramped(self.objective, self.ramps, step, self.steps)
-        return Round(step, [Part(groups, objective)], {name: getattr(objective, name) for name in self.ramps})
+        return Round(step, [self.part(step, step)], self.figures(step))
+
+    def part(self, turn: int, step: int) -> Part:
+        """The groups of its `turn`-th turn under the objective as it is in `step`."""
+        return Part([self.groups[i] for i in self.order.at(turn, self.batch_size)], self.objective_at(step))
+
+    def objective_at(self, step: int) -> Objective:
+        return ramped(self.objective, self.ramps, step, self.steps)
+
+    def figures(self, step: int) -> dict[str, float]:
+        """The settings that change, as they are in `step`."""
+        objective = self.objective_at(step)
+        return {name: getattr(objective, name) for name in self.ramps}
 
     def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
         """Fixed data learns nothing from what happened."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from twofold.algorithms.offline import OfflineAlgorithm
+from twofold.algorithms.ramp import Ramp
 from twofold.algorithms.recall import Drafts, recall, remember
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
@@ -58,6 +59,8 @@ class PDPO:
     """Steps of discriminator and generator in turn, under alternate."""
     drop_truncated: bool = True
     """Leave out drafts that never stopped: pulling them up would teach rambling."""
+    ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
+    """Settings of the discriminator that change during the run; the generator's β is always the discriminator's."""
 
     def __post_init__(self) -> None:
         require(self.gamma >= 0, "gamma must be ≥ 0")
@@ -150,12 +153,16 @@ class PDPOAlgorithm:
         discriminates, generates = self.turns.at(step)
         discriminated, generated = self.turns.before(step)
         if discriminates:
-            parts += self.pairs.round(discriminated, state).parts
+            parts.append(self.pairs.part(discriminated, step))
         if generates:
             drafts, figures = self.drafts(generated, step, state)
             gamma = self.settings.gamma_at(step, self.steps)
-            parts.append(Part(drafts, self.generator, gamma))  # the ground truth's reward: a column, provided
-        return Round(step, parts, figures)
+            parts.append(Part(drafts, self.generator_at(step), gamma))  # the ground truth's reward: a column, provided
+        return Round(step, parts, {**figures, **self.pairs.figures(step)})
+
+    def generator_at(self, step: int) -> PDPOGenerator:
+        """The generator with the discriminator's β in `step`."""
+        return replace(self.generator, **{k: v for k, v in self.pairs.figures(step).items() if k == "beta"})
 
     def drafts(self, generated: int, step: int, state: dict[str, Any]) -> tuple[list[Group], dict[str, float]]:
         """The drafts of the generator's `generated`-th step: drawn now, or those of an earlier step out of `state`."""

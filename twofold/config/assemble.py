@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from twofold.algorithms import PDPO, Offline, OfflineAlgorithm, PDPOAlgorithm
+from twofold.algorithms import PDPO, OfflineAlgorithm, PDPOAlgorithm
 from twofold.batch import Group
 from twofold.config.lessons import as_lessons
 from twofold.config.load import load_recipe, plain, validate
@@ -202,7 +202,7 @@ class Assembly:
             batch_size=self.recipe.training.batch_size,
             seed=self.recipe.seed,
             steps=self.steps,
-            ramps=settings.ramp if isinstance(settings, Offline) else {},
+            ramps=settings.ramp,
         )
         if not isinstance(settings, PDPO):
             return pairs

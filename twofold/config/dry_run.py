@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from twofold.algorithms import Offline
 from twofold.algorithms.ramp import refuse_bad_ramps
 from twofold.config.assemble import asks_live, read_records
 from twofold.config.load import dump
@@ -65,8 +64,7 @@ class DryRun:
 
 def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     """Read and tokenize the data and count; no weights are loaded. Raises TwofoldError as the run would."""
-    if isinstance(recipe.algorithm, Offline):
-        refuse_bad_ramps(recipe.objective, recipe.algorithm.ramp)
+    refuse_bad_ramps(recipe.objective, recipe.algorithm.ramp)
     records = read_records(recipe, recipe.objective)
     tokenizer = load_tokenizer(recipe.model.path, recipe.model.revision)
     stops = load_stop_tokens(recipe.model.path, tokenizer, recipe.model.revision)
