@@ -72,11 +72,11 @@ def train(protocol: Protocol, method: str, seed: int) -> Path:
     return run
 
 
-def halfway(run: Path) -> float:
-    """Accuracy at the evaluation in the middle."""
+def halfway(run: Path) -> list[bool]:
+    """Verdicts at the evaluation in the middle."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    judged = [line["exact_match/strict"] for line in lines if line["kind"] == "evaluation"]
-    return judged[len(judged) // 2]
+    steps = [line["step"] for line in lines if line["kind"] == "evaluation"]
+    return right(rows_at(run, steps[len(steps) // 2]))
 
 
 def watched(runs: Sequence[Path]) -> dict[str, float]:
@@ -93,24 +93,32 @@ def right(rows: Sequence[Row]) -> list[bool]:
 def table(runs: Mapping[str, Sequence[Path]]) -> list[tuple[str, ...]]:
     """A row per method; differences in points to DPO of the same seed on the same problems."""
     base = right(rows_at(runs["DPO"][0], 0))
-    rows: list[tuple[str, ...]] = [("base", "1", *_share(wilson(sum(base), len(base))), "–", "–", "–", "–")]
-    found = {method: [right(final_rows(run)) for run in folders] for method, folders in runs.items()}
-    for method, verdicts in found.items():
-        n = len(verdicts[0])
-        mean = fmean(sum(v) / n for v in verdicts)
-        against: tuple[str, ...] = ("–", "–")
-        if method != "DPO":
-            seeds = [(sum(b) - sum(a)) / n for a, b in zip(found["DPO"], verdicts, strict=True)]
-            against = _points(paired_bootstrap(found["DPO"], verdicts, seed=0)), _points(mean_interval(seeds))
-        seen = watched(runs[method])
-        told = ", ".join(f"{name} {value:.2f}" for name, value in seen.items()) or "–"
-        early = f"{fmean(halfway(run) for run in runs[method]):.1%}"
-        rows.append((method, str(len(verdicts)), *_share(wilson(round(mean * n), n)), *against, early, told))
+    start = wilson(sum(base), len(base))
+    rows = [("base", "1", _percent(start.value), _interval(start), *["–"] * 5)]
+    final = {method: [right(final_rows(run)) for run in folders] for method, folders in runs.items()}
+    early = {method: [halfway(run) for run in folders] for method, folders in runs.items()}
+    for method, verdicts in final.items():
+        mean, n = fmean(map(fmean, verdicts)), len(verdicts[0])
+        whole = _points(paired_bootstrap(final["DPO"], verdicts, seed=0))
+        told = [whole, _over_seeds(final["DPO"], verdicts), _over_seeds(early["DPO"], early[method])]
+        told = ["–"] * 3 if method == "DPO" else told
+        told.insert(2, _percent(fmean(map(fmean, early[method]))))
+        seen = ", ".join(f"{name} {value:.2f}" for name, value in watched(runs[method]).items())
+        interval = _interval(wilson(round(mean * n), n))
+        rows.append((method, str(len(verdicts)), _percent(mean), interval, *told, seen or "–"))
     return rows
 
 
-def _share(estimate: Estimate) -> tuple[str, str]:
-    return f"{estimate.value:.1%}", f"{estimate.low:.1%} – {estimate.high:.1%}"
+def _over_seeds(a: Sequence[Sequence[bool]], b: Sequence[Sequence[bool]]) -> str:
+    return _points(mean_interval([fmean(y) - fmean(x) for x, y in zip(a, b, strict=True)]))
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.low:.1%} – {estimate.high:.1%}"
 
 
 def _points(estimate: Estimate) -> str:
@@ -118,8 +126,8 @@ def _points(estimate: Estimate) -> str:
 
 
 COLUMNS = (
-    "model", "seeds", "accuracy", "95% Wilson, n problems", "points against DPO [bootstrap]", "[t over seeds]",
-    "accuracy halfway", "means over the generator's steps",
+    "model", "seeds", "accuracy", "95% Wilson", "points to DPO [bootstrap]", "[t over seeds]", "halfway", "to DPO [t]",
+    "means over the generator's steps",
 )  # fmt: skip
 
 
@@ -142,7 +150,7 @@ def main() -> None:
     for seed in range(given.seeds):
         for method in METHODS:
             runs[method].append(train(protocol, method, seed))
-            print(f"{method}, seed {seed}: {halfway(runs[method][-1]):.3f} halfway", flush=True)
+            print(f"{method}, seed {seed}: {fmean(right(final_rows(runs[method][-1]))):.3f}", flush=True)
     text = markdown(table(runs))
     (given.out / f"table-gamma-{given.gamma:g}.md").write_text(text, encoding="utf-8")
     print(text)
