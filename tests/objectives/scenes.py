@@ -11,6 +11,7 @@ from torch import Tensor
 
 from twofold.batch import Batch, Branch, Group, Outputs, Role
 from twofold.objectives import (
+    AOT,
     BCO,
     DPO,
     FDPO,
@@ -187,6 +188,7 @@ VARIANTS: dict[type, list[Objective]] = {
     IPO: [IPO(), IPO(logratio="mean")],
     FDPO: [FDPO(), FDPO(divergence="forward_kl"), FDPO(divergence="alpha", alpha=0.3)],
     RPO: [RPO(), RPO(eta=1.0, likelihood="mean")],
+    AOT: [AOT(), AOT(beta=1.0, form="unpaired", label_smoothing=0.1)],
     AnchoredPO: [AnchoredPO(), AnchoredPO(anchor="down")],
     SPPO: [SPPO(), SPPO(eta=10.0, probability=0.8), SPPO(eta=10.0, probability="data")],
     WPO: [WPO(), WPO(alignment="sampled")],

@@ -133,4 +133,4 @@ def test_a_constant_of_the_prompt(member: type[Objective]) -> None:
         assert (before - after).abs().max() > 1e-6
     else:
         torch.testing.assert_close(before, after, rtol=1e-12, atol=1e-13)
-        assert {DPO, IPO} & {member} or member.__name__ in ("RobustDPO", "RSO", "EXO", "DiscoPOP")
+        assert {DPO, IPO} & {member} or member.__name__ in ("RobustDPO", "RSO", "EXO", "DiscoPOP", "AOT")

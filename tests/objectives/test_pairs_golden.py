@@ -14,6 +14,7 @@ from torch import Tensor
 
 from twofold.batch import Batch, Outputs, Role
 from twofold.objectives import (
+    AOT,
     CPO,
     DPO,
     DPOP,
@@ -74,7 +75,9 @@ MADE: dict[str, Callable[[dict[str, Any]], Objective]] = {
 }
 """The objective that each vector speaks of, from the vector's settings."""
 
-ELSEWHERE = {LDDPO: "test_ld_dpo", RPO: "test_rpo", WPO: "test_wpo_weight", SLiC: "test_slic_by_hand"}
+ELSEWHERE = {
+    LDDPO: "test_ld_dpo", RPO: "test_rpo", WPO: "test_wpo_weight", SLiC: "test_slic_by_hand", AOT: "test_aot_by_hand",
+}  # fmt: skip
 """Objectives whose vector has another shape, or none."""
 
 
@@ -205,11 +208,34 @@ def test_slic_by_hand() -> None:
     assert (2 * grad_B).tolist() == near([-1.5, 1.0, -0.5, 0.0])
 
 
+def test_aot_by_hand() -> None:
+    """β = 1. Chosen less rejected is ln 2 and 0 under the policy, 0 and −ln 3 under the reference. Sorted, 0 is to lead
+    −ln 3 and ln 2 is to lead 0: −log σ(ln 3) = ln(4/3) stands with the second pair, −log σ(ln 2) = ln(3/2) with the
+    first. Unpaired, log-ratios are 1 + ln 2 and 0 of chosen, 1 and −ln 3 of rejected: ln 2 and ln 3 again."""
+    case = {
+        "policy_chosen_logps": [-5 + math.log(2), -4.0], "policy_rejected_logps": [-5.0, -4.0],
+        "ref_chosen_logps": [-6.0, -4.0], "ref_rejected_logps": [-6.0, -4.0 + math.log(3)],
+    }  # fmt: skip
+    want = [math.log(3 / 2), math.log(4 / 3)]
+    for form in ("paired", "unpaired"):
+        loss, grad_B, _ = evaluate(AOT(beta=1.0, form=form), pairs(case))
+        assert whole(loss).tolist() == near(want)
+        assert (2 * grad_B).tolist() == near([-1 / 3, 1 / 3, -1 / 4, 1 / 4])
+
+
+def test_aot_of_one_pair_is_dpo() -> None:
+    case = {k: v[:1] for k, v in given("dpo.sigmoid").items() if isinstance(v, list)}
+    want = whole(evaluate(DPO(beta=0.3), pairs(case))[0]).tolist()
+    for form in ("paired", "unpaired"):
+        assert whole(evaluate(AOT(beta=0.3, form=form), pairs(case))[0]).tolist() == near(want)
+
+
 @pytest.mark.parametrize(
     ("make", "given", "message"),
     [
         (DPO, {"label_smoothing": 0.5}, "label_smoothing must be in"),
         (RobustDPO, {"epsilon": 0.5}, "epsilon must be in"),
+        (AOT, {"label_smoothing": 0.5}, "label_smoothing must be in"),
         (EXO, {"epsilon": 0.0}, "epsilon must be in"),
         (FDPO, {"alpha": 1.0}, "alpha must be in"),
         (LDDPO, {"alpha": 1.5}, "alpha must be in"),

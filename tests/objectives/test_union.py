@@ -14,11 +14,13 @@ from scenes import SCENES, VARIANTS, Scene, gradient, outputs, total
 
 from twofold.batch import UNITS, Batch, Outputs
 from twofold.objectives import WPO, AnyObjective
-from twofold.objectives.base import Domain, Objective
+from twofold.objectives.base import Domain, Objective, couples
 
 MEMBERS = get_args(AnyObjective)
 OBJECTIVES = [o for m in MEMBERS for o in VARIANTS[m]]
 EVERY = pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
+APART = pytest.mark.parametrize("objective", [o for o in OBJECTIVES if not couples(o)], ids=str)
+"""Not those that compare a group with the others of its step, which the step shows them whole: `test_step.py`."""
 SEEDS, COUNTS = st.integers(0, 10_000), st.integers(1, 6)
 
 
@@ -43,7 +45,7 @@ def test_every_member_has_a_scene_and_variants() -> None:
     assert len(set(kinds)) == len(kinds)
 
 
-@EVERY
+@APART
 @tiny.PROPERTY
 @given(seed=SEEDS, count=COUNTS, data=st.data())
 def test_splitting_into_micro_batches_changes_no_gradient(
@@ -72,7 +74,7 @@ def test_permuting_groups_permutes_the_gradient(
     torch.testing.assert_close(permuted, torch.cat([whole[at[i]] for i in order]), rtol=1e-13, atol=1e-15)
 
 
-@EVERY
+@APART
 @tiny.PROPERTY
 @given(seed=SEEDS, count=st.integers(2, 6))
 def test_other_groups_neither_get_nor_change_a_gradient(objective: Objective, seed: int, count: int) -> None:
@@ -92,6 +94,16 @@ def test_other_groups_neither_get_nor_change_a_gradient(objective: Objective, se
             assert torch.equal(grad[elsewhere], torch.zeros_like(grad[elsewhere]))
             at += len(own)
         assert at == len(term.value)
+
+
+def test_those_that_couple_groups_need_to_say_so() -> None:
+    """A group alone has another loss than among others exactly for them."""
+    for objective in OBJECTIVES:
+        made = scene(objective, 5, 3)
+        (name, term), *_ = objective(outputs(made[1]), Batch.of(made[0])).terms.items()
+        alone = [pick(made, [i]) for i in range(5)]
+        apart = [objective(outputs(a[1]), Batch.of(a[0])).terms[name].value for a in alone]
+        assert torch.allclose(torch.cat(apart), term.value, rtol=1e-12) != couples(objective)
 
 
 @EVERY

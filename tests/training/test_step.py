@@ -17,7 +17,7 @@ from twofold.errors import NonFiniteError, RecipeError, TwofoldError
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import live_reference, with_reference
-from twofold.objectives import DPO, SFT
+from twofold.objectives import AOT, DPO, SFT
 from twofold.objectives.base import Loss, Term
 from twofold.training.columns import providers
 from twofold.training.optim import AdamW, make_optimizer
@@ -63,6 +63,29 @@ def test_no_packing_changes_a_gradient(make: Callable[..., Policy]) -> None:
         )
         found.append((metrics, tiny.gradients(policy)))
     assert sum(g.norm().item() for g in found[0][1].values()) > 0.1
+    for metrics, gradient in found[1:]:
+        assert distance(gradient, found[0][1]) <= 1e-11
+        assert metrics == pytest.approx(found[0][0], rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("form", ["paired", "unpaired"])
+def test_no_packing_changes_an_objective_that_sorts_the_step(form: Any) -> None:
+    """And what is only measured is sorted as a whole too."""
+    found = []
+    for packing in PACKINGS.values():
+        policy = tiny.policy()
+        before = live_reference(policy)
+        with torch.no_grad():
+            for p in policy.trainable().values():
+                p.add_(0.05)
+        optimizer = torch.optim.SGD(policy.trainable().values(), lr=0.0)
+        step = Step(policy, optimizer, providers=providers(policy, before, packing), packing=packing, clip=None)
+        part = Part(tiny.pairs(8, seed=0), AOT(beta=0.5, form=form), 0.7)
+        measured = step.measure([part])
+        metrics = step(Round(0, [part]))
+        assert measured == pytest.approx({k: v for k, v in metrics.items() if k != "grad_norm"}, rel=1e-12)
+        found.append((metrics, tiny.gradients(policy)))
+    assert found[0][0]["grad_norm"] > 0.01
     for metrics, gradient in found[1:]:
         assert distance(gradient, found[0][1]) <= 1e-11
         assert metrics == pytest.approx(found[0][0], rel=1e-12, abs=1e-12)

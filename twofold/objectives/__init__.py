@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from twofold.objectives.anchored_po import AnchoredPO
+from twofold.objectives.aot import AOT
 from twofold.objectives.bco import BCO
 from twofold.objectives.bco_pair import BCOPair
 from twofold.objectives.cal_dpo import CalDPO
@@ -51,6 +52,7 @@ OnPairs: TypeAlias = (
     | NCA
     | BCOPair
     | AnchoredPO
+    | AOT
     | SPPO
     | DiscoPOP
     | WPO
@@ -65,6 +67,7 @@ OnPairs: TypeAlias = (
 AnyObjective: TypeAlias = SFT | OnPairs | PlackettLuce | InfoNCA | NCAK | KTO | BCO | PDPOGenerator
 
 __all__ = [
+    "AOT",
     "BCO",
     "CPO",
     "DPO",

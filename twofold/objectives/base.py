@@ -68,6 +68,11 @@ def lesson(objective: Objective) -> Lesson:
     return getattr(objective, "learns_from", "pairs")
 
 
+def couples(objective: Objective) -> bool:
+    """Whether a group's loss depends on the others of its step: its `couples`; one that names nothing does not."""
+    return getattr(objective, "couples", False)
+
+
 def reading(objective: Objective) -> Reads:
     """What `objective` reads of a model."""
     return getattr(objective, "reads", "logps")

@@ -17,7 +17,7 @@ from twofold.batch import Batch, Group, Outputs
 from twofold.errors import NonFiniteError, RecipeError
 from twofold.models.held import HeldModel
 from twofold.models.packing import Packing, bins
-from twofold.objectives.base import Loss, Objective
+from twofold.objectives.base import Loss, Objective, couples, logps
 
 Provider = Callable[[Sequence[Group]], list[Group]]
 _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is their rounding
@@ -115,13 +115,32 @@ class Step:
             yield None
             return
         groups = self._with_columns(part)
+        packs = [[groups[i] for i in members] for members in bins(groups, self.packing)]
+        if couples(part.objective) and len(packs) > 1:
+            yield from self._coupled(part, packs, averages)
+            return
         whole = Batch.of(groups)
-        for members in bins(groups, self.packing):
-            chosen = [groups[i] for i in members]
-            outputs, batch = self.policy(chosen)
+        for pack in packs:
+            outputs, batch = self.policy(pack)
             _refuse_non_finite(outputs, batch)
             loss = part.objective(outputs, batch)
             yield self._total(part, loss, whole, averages)
+
+    def _coupled(self, part: Part, packs: Sequence[list[Group]], averages: Averages) -> Iterator[Tensor | None]:
+        """As `_losses`, of an objective that must see all packs at once: its gradient by each log-probability first,
+        then, at the price of a second forward pass, what of it runs through each pack."""
+        whole = Batch.of([g for pack in packs for g in pack], self.policy.device)
+        with torch.no_grad():
+            said = [logps(self.policy(pack)[0]) for pack in packs]
+        outputs = Outputs(torch.cat(said).requires_grad_(torch.is_grad_enabled()))
+        _refuse_non_finite(outputs, whole)
+        total = self._total(part, part.objective(outputs, whole), whole, averages)
+        if total is None or not total.requires_grad:
+            yield total
+            return
+        (grad_S,) = torch.autograd.grad(total, logps(outputs))
+        for pack, grad in zip(packs, grad_S.split([len(x) for x in said]), strict=True):
+            yield (logps(self.policy(pack)[0]) * grad).sum()
 
     def _with_columns(self, part: Part) -> list[Group]:
         groups = list(part.groups)

@@ -1,0 +1,51 @@
+"""Melnyk, Mroueh, Belgodere, Rigotti, Nitsure, Yurochkin, Greenewald, Navratil and Ross 2024, "Distributional
+Preference Alignment of LLMs via Optimal Transport", arXiv:2406.05882: not each pair but their distribution is to lead,
+at every quantile (stochastic dominance), so both sides are sorted over the whole step.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term
+from twofold.objectives.links import smoothed
+from twofold.objectives.pairs import Pairs, sums
+from twofold.settings import require, settings
+
+
+@settings
+class AOT:
+    """−log σ(β·[k-th smallest of what is to lead − k-th smallest of what it is to lead]), over all ranks k of a step.
+
+    paired compares chosen − rejected under the policy with the same under the reference, unpaired the log-ratios of
+    chosen with those of rejected. One pair alone makes either of them DPO.
+    """
+
+    kind: Literal["aot"] = "aot"
+    beta: float = 0.1
+    """Strength of the pull towards the reference."""
+    form: Literal["paired", "unpaired"] = "paired"
+    """What is sorted: differences within pairs, or chosen and rejected apart."""
+    label_smoothing: float = 0.0
+    """Share of pairs whose label is believed wrong."""
+
+    requires = ("ref_logp",)
+    couples = True
+
+    def __post_init__(self) -> None:
+        require(self.beta > 0, "beta must be > 0")
+        require(0 <= self.label_smoothing < 0.5, "label_smoothing must be in [0, 0.5)")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        """Each value stands with the pair whose difference (unpaired: whose chosen) holds its rank."""
+        pairs = Pairs.of(outputs, batch)
+        ahead, behind = pairs.logratio.chosen, pairs.logratio.rejected
+        if self.form == "paired":
+            reference = sums(batch.token_columns["ref_logp"].to(ahead.dtype), batch)
+            ahead, behind = pairs.logp.margin, reference.margin
+        rank_P = ahead.argsort(stable=True).argsort()
+        margin_P = self.beta * (ahead - behind[behind.argsort()][rank_P])
+        loss_P = smoothed(margin_P, self.label_smoothing)
+        seen = pairs.metrics(self.beta * pairs.logratio)
+        return Loss({"aot": Term(loss_P, "pair")}, seen | {"quantile_margin": Term(margin_P.detach(), "pair")})
