@@ -140,3 +140,5 @@ class Outputs:
 
     logp_S: Tensor | None = None
     score_B: Tensor | None = None
+    statistics: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """What the objective asked for beside: [S] each, without gradient (`models/logprob.py` tells which there are)."""

@@ -8,7 +8,7 @@ from golden import expected, given
 from torch import Tensor
 
 from twofold.models import logprob
-from twofold.models.logprob import token_logps
+from twofold.models.logprob import statistics_of, token_logps, token_statistics
 
 CASES = {
     "plain": (False, None),
@@ -64,6 +64,33 @@ def test_equals_log_softmax_in_float64(
     for ours, theirs in zip(torch.autograd.grad(a, leaves, grad), torch.autograd.grad(b, leaves, grad), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
         assert theirs.norm() > 1
+
+
+@pytest.mark.parametrize("tile", [None, (7, 1), (64, 10)], ids=str)
+@pytest.mark.parametrize("case", CASES)
+def test_statistics_are_those_of_whole_rows(
+    case: str, tile: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in float32, and with logits so large that their exponentials are not finite."""
+    if tile:
+        monkeypatch.setattr(logprob, "TILE", {"cpu": tile, "cuda": tile})
+    with_bias, softcap = CASES[case]
+    for dtype, scale, tolerance in ((torch.float64, 1, 1e-12), (torch.float32, 1, 1e-5), (torch.float32, 100, 1e-3)):
+        hidden, weight, _, bias, _ = inputs(bias=with_bias, dtype=dtype)
+        hidden = hidden * scale
+        logits = torch.nn.functional.linear(hidden.double(), weight.double(), None if bias is None else bias.double())
+        want = statistics_of(logits if softcap is None else softcap * torch.tanh(logits / softcap))
+        found = token_statistics(hidden, weight, bias, softcap)
+        assert found.keys() == want.keys()
+        for name, value in found.items():
+            assert (value.dtype, value.requires_grad) == (dtype, False)
+            torch.testing.assert_close(value.double(), want[name], rtol=tolerance, atol=tolerance)
+
+
+def test_statistics_of_an_even_and_of_a_certain_row() -> None:
+    """Of four even tokens both are 1/4, and log of it; of a certain one 1."""
+    found = statistics_of(torch.tensor([[0.0] * 4, [0.0, 800.0, 0.0, 0.0]]))
+    assert found["log_collision"].tolist() == found["log_greedy"].tolist() == pytest.approx([-1.3862944, 0.0])
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import tiny
 import torch
 import transformers as tr
+from torch import Tensor
 
 from twofold.batch import Role
 from twofold.errors import ModelError
@@ -146,3 +148,22 @@ def test_only_the_adapter_is_trainable_under_lora() -> None:
     assert not any(REFERENCE_ADAPTER in n for n in names)
     tied = Policy(tiny.llama(tie_word_embeddings=True))
     assert "lm_head.weight" not in tied.trainable()
+
+
+@pytest.mark.parametrize("sharing", ["shared", "rows"])
+def test_statistics_are_those_of_the_full_logits(sharing: Literal["shared", "rows"]) -> None:
+    """Whichever way branches are computed; only what is asked for, and without gradient."""
+    policy = tiny.policy(sharing=sharing)
+    groups = tiny.pairs(3, seed=1)
+    outputs, _ = policy(groups, ["log_greedy", "log_collision"])
+    want: list[Tensor] = []
+    with torch.no_grad(), stock_attention(policy.model):
+        for prompt, tokens in ((g.prompt, b.tokens) for g in groups for b in g.branches):
+            logits = policy.model(input_ids=torch.cat([prompt, tokens])[None], use_cache=False).logits[0]
+            want.append(logits[len(prompt) - 1 : -1].softmax(-1))
+    pi = torch.cat(want)
+    assert list(outputs.statistics) == ["log_greedy", "log_collision"]
+    torch.testing.assert_close(outputs.statistics["log_collision"], pi.square().sum(-1).log(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(outputs.statistics["log_greedy"], pi.amax(-1).log(), rtol=1e-9, atol=1e-9)
+    assert not any(x.requires_grad for x in outputs.statistics.values())
+    assert policy(groups)[0].statistics == {}

@@ -55,8 +55,9 @@ def group(name: str, *branches: Branch) -> Group:
 
 
 def outputs(logps: Sequence[Sequence[Tensor]], dtype: torch.dtype = torch.float64) -> Outputs:
-    """A leaf that holds every branch's log-probabilities."""
-    return Outputs(torch.cat([x for row in logps for x in row]).to(dtype).requires_grad_())
+    """A leaf that holds every branch's log-probabilities; statistics are halves of them, which is as good as any."""
+    leaf_S = torch.cat([x for row in logps for x in row]).to(dtype).requires_grad_()
+    return Outputs(leaf_S, statistics=dict.fromkeys(("log_collision", "log_greedy"), leaf_S.detach() / 2))
 
 
 def total(loss: Loss, whole: Batch) -> Tensor:
@@ -107,16 +108,9 @@ def demonstrations(count: int, noise: torch.Generator) -> Scene:
 
 
 def preferences(count: int, noise: torch.Generator) -> Scene:
-    """Every token with the log of its Σ π² as well, which only WPO asks for, and every completion with its probability
-    to win, for SPPO."""
-    made = [
-        [_random(Role.CHOSEN, noise, {"win_rate": 0.7}), _random(Role.REJECTED, noise, {"win_rate": 0.3})]
-        for _ in range(count)
-    ]
-    collision = [
-        [(b.with_columns({"log_collision": b.token_columns["ref_logp"] / 2}), x) for b, x in row] for row in made
-    ]
-    return _scene(collision)
+    """Every completion with its probability to win, which SPPO may ask for."""
+    roles = (Role.CHOSEN, 0.7), (Role.REJECTED, 0.3)
+    return _scene([[_random(role, noise, {"win_rate": rate}) for role, rate in roles] for _ in range(count)])
 
 
 def rankings(count: int, noise: torch.Generator) -> Scene:
@@ -191,7 +185,7 @@ VARIANTS: dict[type, list[Objective]] = {
     AOT: [AOT(), AOT(beta=1.0, form="unpaired", label_smoothing=0.1)],
     AnchoredPO: [AnchoredPO(), AnchoredPO(anchor="down")],
     SPPO: [SPPO(), SPPO(eta=10.0, probability=0.8), SPPO(eta=10.0, probability="data")],
-    WPO: [WPO(), WPO(alignment="sampled")],
+    WPO: [WPO(), WPO(alignment="greedy"), WPO(alignment="none")],
     Unlikelihood: [Unlikelihood(), Unlikelihood(form="token", alpha=1.0)],
     PlackettLuce: [PlackettLuce(), PlackettLuce(beta=1.5)],
     InfoNCA: [InfoNCA(), InfoNCA(beta=1.0, alpha=0.5), InfoNCA(beta=1.0, alpha=0.0)],

@@ -103,12 +103,14 @@ def test_sppo_is_two_squares_at_the_targets_of_cal_dpo() -> None:
 def test_wpo_weighs_the_gradient_of_dpo_and_no_more() -> None:
     """The weight is held fixed: each pair's gradient is DPO's times w(chosen)·w(rejected)."""
     made = scene()
-    weight_P = evaluate(WPO(beta=BETA), made, even=False)[0].metrics["pair_weight"].value
+    weight_P = evaluate(WPO(beta=BETA, alignment="none"), made, even=False)[0].metrics["pair_weight"].value
     mean = [[x.mean() for x in row] for row in made[1]]
     torch.testing.assert_close(weight_P, torch.stack([(a + b).exp() for a, b in mean]))
     batch = Batch.of(made[0])
     weight_S = weight_P[batch.group_B[batch.branch_S]]
-    torch.testing.assert_close(gradient(WPO(beta=BETA), made), weight_S * gradient(DPO(beta=BETA), made))
+    torch.testing.assert_close(
+        gradient(WPO(beta=BETA, alignment="none"), made), weight_S * gradient(DPO(beta=BETA), made)
+    )
 
 
 def test_swapping_the_sides_flips_the_gradient_at_the_reference() -> None:

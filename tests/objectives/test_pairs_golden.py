@@ -13,6 +13,7 @@ from scenes import branch, evaluate, group, near, pairs, whole
 from torch import Tensor
 
 from twofold.batch import Batch, Outputs, Role
+from twofold.models.logprob import statistics_of
 from twofold.objectives import (
     AOT,
     CPO,
@@ -167,14 +168,19 @@ def test_sppo_reads_each_pairs_own_probability() -> None:
 def test_wpo_weight() -> None:
     """The completion of the vector as chosen and as rejected: its weight comes squared."""
     case, want = given("dpo.wpo_weight"), expected("dpo.wpo_weight")
-    logp_SV = vector(case["logits_for_positions_0_to_3"]).log_softmax(1)[1:]
-    logp_S = logp_SV.gather(1, torch.tensor(case["input_ids"])[2:, None]).squeeze(1)
-    collision_S = (2 * logp_SV).logsumexp(1)
-    assert collision_S.tolist() == near(want["log_sum_pi_sq"][1:])
-    sides = [branch(role, logp_S).with_columns({"log_collision": collision_S}) for role in (Role.CHOSEN, Role.REJECTED)]
-    loss, _, _ = evaluate(WPO(alignment="sampled"), ([group("0", *sides)], [[logp_S, logp_S]]))
-    assert loss.metrics["pair_weight"].value.tolist() == near([want["w"] ** 2])
-    assert whole(loss).tolist() == near([want["w"] ** 2 * math.log(2)])
+    logits_SV = vector(case["logits_for_positions_0_to_3"])[1:]
+    statistics = statistics_of(logits_SV)
+    assert statistics["log_collision"].tolist() == near(want["log_sum_pi_sq"][1:])
+    logp_S = logits_SV.log_softmax(1).gather(1, torch.tensor(case["input_ids"])[2:, None]).squeeze(1)
+    batch = Batch.of([group("0", branch(Role.CHOSEN, logp_S), branch(Role.REJECTED, logp_S))])
+    said = Outputs(logp_S.repeat(2), statistics={name: value.repeat(2) for name, value in statistics.items()})
+    greedy = (logp_S - logits_SV.log_softmax(1).amax(1)).mean().exp().item()
+    for alignment, weight in (("sampled", want["w"]), ("greedy", greedy)):
+        loss = WPO(alignment=alignment)(said, batch)  # type: ignore[arg-type]  # one of the three
+        assert loss.metrics["pair_weight"].value.tolist() == near([weight**2])
+        assert whole(loss).tolist() == near([weight**2 * math.log(2)])
+    with pytest.raises(ValueError, match="gives no log_collision"):
+        WPO()(Outputs(logp_S.repeat(2)), batch)
 
 
 def test_welleck_token() -> None:

@@ -12,6 +12,7 @@ from scenes import branch, group, whole
 from torch import Tensor
 
 from twofold.batch import Batch, Outputs, Role
+from twofold.models.logprob import statistics_of
 from twofold.objectives import (
     CPO,
     DPO,
@@ -38,7 +39,13 @@ def table(ref_Y: Tensor, chosen: list[int], rejected: list[int]) -> tuple[Batch,
     sides = zip(ref_Y[chosen, None], ref_Y[rejected, None], strict=True)
     groups = [group("0", branch(Role.CHOSEN, a), branch(Role.REJECTED, b)) for a, b in sides]
     order = [i for pair in zip(chosen, rejected, strict=True) for i in pair]
-    return Batch.of(groups), lambda logp_Y: Outputs(logp_Y[order])
+
+    def said(logp_Y: Tensor) -> Outputs:
+        """Every answer is a draw from the whole table, which is what statistics are of."""
+        statistics = statistics_of(logp_Y.detach()[None])
+        return Outputs(logp_Y[order], statistics={k: v.expand(len(order)) for k, v in statistics.items()})
+
+    return Batch.of(groups), said
 
 
 def test_dpo_recovers_the_optimal_policy() -> None:

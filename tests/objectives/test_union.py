@@ -134,7 +134,7 @@ def test_bfloat16_in_gives_float32_out(objective: Objective) -> None:
     made = scene(objective, 4, 1)
     said, batch = outputs(made[1], torch.bfloat16), Batch.of(made[0])
     loss = objective(said, batch)
-    wide = objective(Outputs(said.logp_S.detach().double()), batch)
+    wide = objective(replace(said, logp_S=said.logp_S.detach().double()), batch)
     for name, term in loss.terms.items():
         assert term.value.dtype == torch.float32
         torch.testing.assert_close(term.value.double(), wide.terms[name].value, rtol=1e-5, atol=1e-5)

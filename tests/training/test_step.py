@@ -17,7 +17,7 @@ from twofold.errors import NonFiniteError, RecipeError, TwofoldError
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import live_reference, with_reference
-from twofold.objectives import AOT, DPO, SFT
+from twofold.objectives import AOT, DPO, SFT, WPO
 from twofold.objectives.base import Loss, Term
 from twofold.training.columns import providers
 from twofold.training.optim import AdamW, make_optimizer
@@ -66,6 +66,19 @@ def test_no_packing_changes_a_gradient(make: Callable[..., Policy]) -> None:
     for metrics, gradient in found[1:]:
         assert distance(gradient, found[0][1]) <= 1e-11
         assert metrics == pytest.approx(found[0][0], rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("alignment", ["sampled", "greedy"])
+def test_an_objective_gets_the_statistics_that_it_asks_for(alignment: Any) -> None:
+    """To a policy that finds all tokens alike each is as likely as its own samples: every weight is 1, DPO's."""
+    policy = tiny.policy()
+    groups = tiny.pairs(4, seed=0)
+    plain = stepper(policy).measure([Part(groups, DPO())])
+    with torch.no_grad():
+        policy.model.get_output_embeddings().weight.mul_(1e-9)
+    metrics = stepper(policy).measure([Part(groups, WPO(alignment=alignment))])
+    assert metrics["pair_weight"] == pytest.approx(1.0, abs=1e-6)
+    assert metrics["loss"] == pytest.approx(plain["loss"], abs=1e-6)
 
 
 @pytest.mark.parametrize("form", ["paired", "unpaired"])

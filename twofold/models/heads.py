@@ -7,7 +7,7 @@ arXiv:2009.01325).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack, cast
@@ -62,6 +62,11 @@ class ScoreHead:
 
     def outputs(self, value: Tensor) -> Outputs:
         return Outputs(score_B=value)
+
+    def statistics(
+        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
+    ) -> Mapping[str, Tensor]:
+        return {}
 
 
 def _scores(model: PreTrainedModel, hidden_BH: Tensor) -> Tensor:

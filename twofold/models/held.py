@@ -7,8 +7,9 @@ the hidden rows is a head's business (`policy.py`: log-probabilities; `heads.py`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, Unpack
 
@@ -44,6 +45,12 @@ class Head(Protocol):
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor: ...
 
     def outputs(self, value: Tensor) -> Outputs: ...
+
+    def statistics(
+        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
+    ) -> Mapping[str, Tensor]:
+        """What else it can say [S], by name: of a pack's hidden rows, or where there are none of `groups` as rows."""
+        ...
 
 
 class Holding(TypedDict, total=False):
@@ -88,12 +95,21 @@ class HeldModel(nn.Module):
         """Dropout never comes on: what a model says must not depend on the mode."""
         return self
 
-    def forward(self, groups: Sequence[Group]) -> tuple[Outputs, Batch]:
-        """What the head says of every branch of `groups`, and the batch that goes with it."""
-        device = self.device
+    def forward(self, groups: Sequence[Group], statistics: Sequence[str] = ()) -> tuple[Outputs, Batch]:
+        """What the head says of every branch of `groups`, with the `statistics` named; and the batch of them."""
+        device, hidden_SH = self.device, None
         with self._precision():
-            value = self._packed(groups)[0] if self.shared else self.head.of_rows(self.model, groups)
-        return self.head.outputs(value), Batch.of(groups, device)
+            if self.shared:
+                hidden_SH, stream = self._packed(groups)
+                value = self.head.of_pack(self.model, hidden_SH, stream)
+            else:
+                value = self.head.of_rows(self.model, groups)
+            outputs = self.head.outputs(value)
+            if statistics:
+                with torch.no_grad():
+                    known = self.head.statistics(self.model, groups, hidden_SH)
+                outputs = replace(outputs, statistics={name: known[name] for name in statistics})
+        return outputs, Batch.of(groups, device)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training moves, by name; tied ones once."""
@@ -107,8 +123,7 @@ class HeldModel(nn.Module):
         out = self.model.base_model(
             input_ids=stream.token_T, position_ids=stream.position_T, use_cache=False, layout=stream.layout
         )
-        hidden_SH = out.last_hidden_state[0].index_select(0, stream.score_S)
-        return self.head.of_pack(self.model, hidden_SH, stream), stream
+        return out.last_hidden_state[0].index_select(0, stream.score_S), stream
 
     @torch.no_grad()
     def _can_share(self) -> bool:
@@ -118,7 +133,8 @@ class HeldModel(nn.Module):
         try:
             set_attention(self.model, NAME)
             with self._precision():
-                shared, stream = self._packed(groups)
+                hidden_SH, stream = self._packed(groups)
+                shared = self.head.of_pack(self.model, hidden_SH, stream)
         except (UnsupportedAttention, TypeError, AttributeError) as error:
             self.sharing_note = str(error)
             return False

@@ -29,10 +29,46 @@ def token_logps(
 
     On CUDA under autocast the products are taken in autocast's dtype and accumulated in float32.
     """
-    device = hidden_SH.device.type
+    return _TokenLogps.apply(_operand(hidden_SH), weight_VH, target_S, bias_V, softcap)  # type: ignore[no-any-return]  # torch's apply is untyped
+
+
+@torch.no_grad()
+def token_statistics(
+    hidden_SH: Tensor, weight_VH: Tensor, bias_V: Tensor | None = None, softcap: float | None = None
+) -> dict[str, Tensor]:
+    """As `statistics_of`, from hidden states, without ever holding [S, V] logits; without gradient."""
+    hidden_SH = _operand(hidden_SH)
+    with torch.autocast(hidden_SH.device.type, enabled=False):
+        nowhere_S = torch.zeros(len(hidden_SH), dtype=torch.int64, device=hidden_SH.device)
+        head = _Head(hidden_SH, weight_VH, nowhere_S, bias_V, softcap)
+        total = hidden_SH.new_zeros(len(hidden_SH), 1, dtype=head.wide)
+        squares, largest = torch.zeros_like(total), torch.full_like(total, torch.finfo(head.wide).min)
+        for cut, stretch in head.columns():
+            for tile in head.tiles(cut, stretch):
+                before = largest[tile.rows]
+                now = torch.maximum(before, tile.z.amax(-1, keepdim=True))
+                fade = (before - now).exp_()
+                part = tile.z.sub_(now).exp_()
+                total[tile.rows] = total[tile.rows] * fade + part.sum(-1, keepdim=True)
+                squares[tile.rows] = squares[tile.rows] * fade.square_() + part.square_().sum(-1, keepdim=True)
+                largest[tile.rows] = now
+        normalizer = total.log_().squeeze(1)
+        return {"log_collision": squares.log_().squeeze(1) - 2 * normalizer, "log_greedy": -normalizer}
+
+
+def statistics_of(logits_SV: Tensor) -> dict[str, Tensor]:
+    """Of the distribution π that each row of logits makes, [S] each: `log_collision`, log Σ π², of the chance that two
+    samples agree, and `log_greedy`, log max π."""
+    logp_SV = logits_SV.log_softmax(-1)
+    return {"log_collision": (2 * logp_SV).logsumexp(-1), "log_greedy": logp_SV.amax(-1)}
+
+
+def _operand(hidden: Tensor) -> Tensor:
+    """Hidden states in the dtype of their products."""
+    device = hidden.device.type
     if device == "cuda" and torch.is_autocast_enabled(device):
-        hidden_SH = hidden_SH.to(torch.get_autocast_dtype(device))
-    return _TokenLogps.apply(hidden_SH, weight_VH, target_S, bias_V, softcap)  # type: ignore[no-any-return]  # torch's apply is untyped
+        return hidden.to(torch.get_autocast_dtype(device))
+    return hidden
 
 
 @dataclass(frozen=True)

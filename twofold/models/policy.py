@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Unpack
 
@@ -15,7 +15,7 @@ from twofold.errors import ModelError
 from twofold.models.attention import UnsupportedAttention
 from twofold.models.held import HeldModel, Holding, padded
 from twofold.models.held import Sharing as Sharing
-from twofold.models.logprob import token_logps
+from twofold.models.logprob import statistics_of, token_logps, token_statistics
 from twofold.models.packing import Pack, Packing, bins
 
 
@@ -27,30 +27,51 @@ class LanguageHead:
 
     def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor:
         head = model.get_output_embeddings()
-        softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         if type(head) is nn.Linear:
-            return token_logps(hidden_SH, head.weight, stream.target_S, head.bias, softcap)
-        if head is None:
-            raise UnsupportedAttention("the model has no output embeddings")
-        logits = head(hidden_SH)  # an adapted head: scored rows only, but all at once
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if softcap is not None:
-            logits = torch.tanh(logits / softcap) * softcap
-        return logits.log_softmax(-1).gather(1, stream.target_S[:, None]).squeeze(1)
+            return token_logps(hidden_SH, head.weight, stream.target_S, head.bias, _softcap(model))
+        return _logits(model, hidden_SH).log_softmax(-1).gather(1, stream.target_S[:, None]).squeeze(1)
 
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor:
-        pairs = [(g.prompt, b.tokens) for g in groups for b in g.branches]
-        token = padded([torch.cat([prompt, tokens[:-1]]) for prompt, tokens in pairs], model.device)
-        logits = model(input_ids=token, use_cache=False).logits
-        scored: list[Tensor] = []
-        for i, (prompt, tokens) in enumerate(pairs):
-            z = logits[i, len(prompt) - 1 : len(prompt) - 1 + len(tokens)]
-            z = z.to(torch.promote_types(z.dtype, torch.float32))
-            scored.append(z.log_softmax(-1).gather(1, tokens.to(z.device)[:, None]).squeeze(1))
+        targets = [b.tokens for g in groups for b in g.branches]
+        rows = zip(_row_logits(model, groups), targets, strict=True)
+        scored = [z.log_softmax(-1).gather(1, tokens.to(z.device)[:, None]).squeeze(1) for z, tokens in rows]
         return torch.cat(scored)
 
     def outputs(self, value: Tensor) -> Outputs:
         return Outputs(logp_S=value)
+
+    def statistics(
+        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
+    ) -> Mapping[str, Tensor]:
+        if hidden_SH is None:
+            return statistics_of(torch.cat(_row_logits(model, groups)))
+        head = model.get_output_embeddings()
+        if type(head) is nn.Linear:
+            return token_statistics(hidden_SH, head.weight, head.bias, _softcap(model))
+        return statistics_of(_logits(model, hidden_SH))
+
+
+def _softcap(model: PreTrainedModel) -> float | None:
+    return getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+
+
+def _logits(model: PreTrainedModel, hidden_SH: Tensor) -> Tensor:
+    """The logits [S, V] of an adapted head: scored rows only, but all at once."""
+    head, softcap = model.get_output_embeddings(), _softcap(model)
+    if head is None:
+        raise UnsupportedAttention("the model has no output embeddings")
+    logits = head(hidden_SH)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits if softcap is None else torch.tanh(logits / softcap) * softcap
+
+
+def _row_logits(model: PreTrainedModel, groups: Sequence[Group]) -> list[Tensor]:
+    """The logits [n, V] that say each branch's tokens, from padded rows."""
+    pairs = [(g.prompt, b.tokens) for g in groups for b in g.branches]
+    token = padded([torch.cat([prompt, tokens[:-1]]) for prompt, tokens in pairs], model.device)
+    logits = model(input_ids=token, use_cache=False).logits
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return [z[len(p) - 1 : len(p) - 1 + len(t)] for z, (p, t) in zip(logits, pairs, strict=True)]
 
 
 class Policy(HeldModel):

@@ -73,6 +73,16 @@ def couples(objective: Objective) -> bool:
     return getattr(objective, "couples", False)
 
 
+def statistics(objective: Objective) -> tuple[str, ...]:
+    """What `objective` asks of the policy beside log-probabilities: its `statistics`, none where it names none."""
+    return getattr(objective, "statistics", ())
+
+
+def statistic(outputs: Outputs, name: str) -> Tensor:
+    """A statistic [S] in float32 at least. Raises ValueError for a model that does not give it."""
+    return _wide(outputs.statistics.get(name), name)
+
+
 def reading(objective: Objective) -> Reads:
     """What `objective` reads of a model."""
     return getattr(objective, "reads", "logps")

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Term, statistic
 from twofold.objectives.links import logistic
 from twofold.objectives.pairs import Pairs, sums
 from twofold.objectives.scores import mean
@@ -23,21 +23,23 @@ class WPO:
     kind: Literal["wpo"] = "wpo"
     beta: float = 0.1
     """Strength of the pull towards the reference."""
-    alignment: Literal["none", "sampled"] = "none"
-    """sampled divides by the probability expected of a sample, Σ π² (the token column `log_collision`)."""
+    alignment: Literal["sampled", "greedy", "none"] = "sampled"
+    """What a token's probability is divided by: sampled, that expected of a sample, Σ π²; greedy, the largest."""
+
+    requires = ("ref_logp",)
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")
 
     @property
-    def requires(self) -> tuple[str, ...]:
-        return ("ref_logp",) if self.alignment == "none" else ("ref_logp", "log_collision")
+    def statistics(self) -> tuple[str, ...]:
+        return {"sampled": ("log_collision",), "greedy": ("log_greedy",), "none": ()}[self.alignment]
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         pairs = Pairs.of(outputs, batch)
         likely_S = pairs.logp_S.detach()
-        if self.alignment == "sampled":
-            likely_S = likely_S - batch.token_columns["log_collision"].to(likely_S.dtype)
+        for name in self.statistics:
+            likely_S = likely_S - statistic(outputs, name)
         weight = mean(sums(likely_S, batch), pairs).map(torch.exp)
         reward = self.beta * pairs.logratio
         weight_P = weight.chosen * weight.rejected

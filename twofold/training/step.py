@@ -17,7 +17,7 @@ from twofold.batch import Batch, Group, Outputs
 from twofold.errors import NonFiniteError, RecipeError
 from twofold.models.held import HeldModel
 from twofold.models.packing import Packing, bins
-from twofold.objectives.base import Loss, Objective, couples, logps
+from twofold.objectives.base import Loss, Objective, couples, logps, statistics
 
 Provider = Callable[[Sequence[Group]], list[Group]]
 _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is their rounding
@@ -121,7 +121,7 @@ class Step:
             return
         whole = Batch.of(groups)
         for pack in packs:
-            outputs, batch = self.policy(pack)
+            outputs, batch = self.policy(pack, statistics(part.objective))
             _refuse_non_finite(outputs, batch)
             loss = part.objective(outputs, batch)
             yield self._total(part, loss, whole, averages)
