@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from twofold.statistics import Estimate, mcnemar, mean_interval, paired_bootstrap, wilson
+from twofold.statistics import Estimate, bootstrap_ratio, mcnemar, mean_interval, paired_bootstrap, wilson
 
 LEVELS = st.sampled_from([0.8, 0.9, 0.95, 0.99])
 
@@ -118,3 +118,14 @@ def test_paired_bootstrap_refuses_other_shapes(a: list[float], b: list[float]) -
 def test_paired_bootstrap_refuses_nan() -> None:
     with pytest.raises(ValueError, match="finite"):
         paired_bootstrap([1.0], [math.nan])
+
+
+def test_bootstrap_ratio_is_of_sums_and_repeats() -> None:
+    found = bootstrap_ratio([1.0, 2.0, 3.0, 0.0], [2.0, 4.0, 6.0, 4.0])
+    assert (found.value, found.n) == (0.375, 4)
+    assert 0 < found.low < found.value < found.high <= 0.5
+    assert bootstrap_ratio([1.0, 2.0, 3.0, 0.0], [2.0, 4.0, 6.0, 4.0]) == found
+    assert bootstrap_ratio([1.0] * 9, [4.0] * 9) == Estimate(0.25, 0.25, 0.25, 9, None, "bootstrap over items 95%")
+    assert bootstrap_ratio([0.0], [0.0]).value == 0
+    with pytest.raises(ValueError, match="must be alike"):
+        bootstrap_ratio([1.0], [1.0, 2.0])

@@ -97,6 +97,24 @@ def paired_bootstrap(
     return Estimate(float(difference.mean()), float(low), float(high), difference.size, None, method)
 
 
+def bootstrap_ratio(
+    part: ArrayLike, whole: ArrayLike, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
+) -> Estimate:
+    """Percentile interval of sum(part) / sum(whole), both [items], whose items are drawn with replacement; a sum of
+    nothing has no share (0). Source: Efron and Tibshirani (1993), chapter 13.
+    """
+    parts, wholes = _finite(part), _finite(whole)
+    if parts.ndim != 1 or parts.shape != wholes.shape or parts.size == 0:
+        raise ValueError(f"part {parts.shape} and whole {wholes.shape} must be alike, [items], and not empty")
+    n = parts.size
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    sums = draws @ wholes
+    ratios = np.divide(draws @ parts, sums, out=np.zeros(resamples), where=sums != 0)
+    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
+    value = parts.sum() / wholes.sum() if wholes.sum() != 0 else 0.0
+    return Estimate(float(value), float(low), float(high), n, None, f"bootstrap over items {level:.0%}")
+
+
 def mean_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
     """Student's t interval of a mean; unbounded for one value, NaN for none.
 

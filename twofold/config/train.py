@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold.config.assemble import IN_MEMORY, Assembly, Records, read_records
+from twofold.config.displaced import why_chosen_fell
 from twofold.config.fit import fit_stage, start_from_fit
 from twofold.config.load import Document, dump, validate
 from twofold.config.results import results
@@ -26,6 +27,7 @@ from twofold.records import Record
 from twofold.reports.card import write_card
 from twofold.reports.html import write_report
 from twofold.training.loop import Outcome
+from twofold.training.watch import CHOSEN_FALLS
 from twofold.version import __version__
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "safetensors", "numpy")
@@ -119,6 +121,9 @@ def _train(
         save_policy(policy, loaded.tokenizer, run / "model")
         final = outcome.step if outcome.best_step is None else outcome.best_step
         found = results(run, name=run.name, command=conduct.command, final_step=final, warnings=outcome.warnings)
+        if CHOSEN_FALLS in outcome.said and (why := why_chosen_fell(assembly, loop)):
+            found["displacement"] = why.as_dict()
+            conduct.progress.note(f"{why.verdict}; {why.remedy}" if why.remedy else why.verdict)
         _write(run / "results.json", found)
         write_card(run)
         write_report([run], run / "report.html")

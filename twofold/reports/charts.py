@@ -51,6 +51,7 @@ class Chart:
     svg: str
     legend: tuple[tuple[str, str], ...]
     keys: tuple[str, ...]
+    axis: str = "step"
 
 
 _ROLES = (
@@ -115,7 +116,14 @@ FURTHER = (
          (Curve("z0"),), level=0.0),
     Spec("Kendall's τ", "Agreement of rewards with rankings: 1 for the same order, −1 for its reverse.",
          (Curve("kendall_tau"),), level=0.0),
-    Spec("Gradient weight", "How strongly DPO still pushes a pair, σ(−margin).", (Curve("gradient_weight"),)),
+    Spec("Gradient weight", "How strongly a pair is still pushed: under DPO σ(−margin), mean over pairs.",
+         (Curve("gradient_weight"),)),
+    Spec("Spread of gradient weights", "Standard deviation over the pairs of a step: near 0 all count alike.",
+         (Curve("gradient_weight_std"),)),
+    Spec("Log-ratios", "Log-probability against the reference, nats: of the data, which the policy did not draw.",
+         _parts("logratio"), level=0.0),
+    Spec("Distance on the data (k2)", "Sum of half the squared log-ratios of the tokens: how far the policy has moved.",
+         _parts("k2")),
     Spec("Gradient norm", "Before clipping.", (Curve("grad_norm"),)),
     Spec("Learning rate", "", (Curve("learning_rate"),)),
     Spec("Tokens per second", "", (Curve("tokens_per_second"),), "timing"),

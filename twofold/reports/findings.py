@@ -206,6 +206,12 @@ def _chosen_sinks(run: RunData) -> list[str]:
     return []
 
 
+def _fell(run: RunData) -> list[str]:
+    """What the analysis of the fall found, at the end of a run that warned of it."""
+    verdict, remedy = (run.results.displacement.get(k) for k in ("verdict", "remedy"))
+    return [f"why chosen fell: {verdict}; what helps: {remedy}"] if verdict and remedy else []
+
+
 def _drafts(run: RunData) -> list[str]:
     found: list[str] = []
     start, end = _ends(run, "draft_length")
@@ -228,7 +234,7 @@ def _too_easy(run: RunData) -> list[str]:
     return []
 
 
-CHECKS = (_unfinished, _peaked, _chosen_sinks, _drafts, _form_only, _too_easy, _few)
+CHECKS = (_unfinished, _peaked, _chosen_sinks, _fell, _drafts, _form_only, _too_easy, _few)
 
 
 def _ends(run: RunData, key: str) -> tuple[float, float]:

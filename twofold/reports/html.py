@@ -13,12 +13,13 @@ from markupsafe import Markup
 
 from twofold.errors import DataError
 from twofold.reports import charts, provenance, tables
+from twofold.reports.displacement import Fall, fall_of
 from twofold.reports.findings import Finding, Worry, all_tests, between, findings, headline_metric, worries
 from twofold.reports.run import RunData, read_run
 from twofold.reports.samples import SideBySide, side_by_side
 from twofold.statistics import Estimate
 
-TEXT, RECIPE, WORRIES, COLUMNS = 1200, 24_000, 24, 6
+TEXT, RECIPE, WORRIES, COLUMNS, FALLS = 1200, 24_000, 24, 6, 3
 VERDICTS = {
     "better": "better, beyond chance",
     "worse": "worse, beyond chance",
@@ -59,6 +60,7 @@ class Page:
     along: list[charts.Chart]
     training: list[charts.Chart]
     further: list[charts.Chart]
+    falls: list[Fall]
     samples: SideBySide | None
 
     @property
@@ -123,6 +125,7 @@ def _page(runs: Sequence[RunData], title: str) -> Page:
         along=charts.draw(charts.ALONG, runs, labels),
         training=charts.draw(charts.TRAINING, runs, labels),
         further=charts.draw(charts.FURTHER, runs, labels),
+        falls=[fall for run, name in zip(runs, names, strict=True) if (fall := fall_of(run, name))][:FALLS],
         samples=side_by_side(runs, names, metric or "strict"),
     )
 

@@ -63,6 +63,7 @@ class Results:
     heldout: Mapping[str, Estimate] = field(default_factory=dict[str, Estimate])
     training: Mapping[str, Estimate] = field(default_factory=dict[str, Estimate])
     warnings: tuple[str, ...] = ()
+    displacement: Mapping[str, Any] = field(default_factory=dict[str, Any])
     step: int | None = None
 
     @classmethod
@@ -77,6 +78,7 @@ class Results:
             heldout=_estimates(data.get("heldout")),
             training=_estimates(data.get("training")),
             warnings=tuple(_text(w) for w in data.get("warnings") or ()),
+            displacement=why if isinstance(why := data.get("displacement"), Mapping) else {},
             step=data["step"] if isinstance(data.get("step"), int) else None,
         )
 
@@ -218,10 +220,10 @@ def _sample(line: Mapping[str, Any]) -> Sample:
 
 def _estimates(data: Any) -> dict[str, Estimate]:
     pairs = data.items() if isinstance(data, Mapping) else ()
-    return {str(k): e for k, v in pairs if isinstance(v, Mapping) and (e := _estimate(v))}
+    return {str(k): e for k, v in pairs if isinstance(v, Mapping) and (e := estimate(v))}
 
 
-def _estimate(data: Mapping[str, Any]) -> Estimate | None:
+def estimate(data: Mapping[str, Any]) -> Estimate | None:
     try:
         count = data.get("count")
         return Estimate(

@@ -1,0 +1,272 @@
+"""Why chosen completions became less likely (likelihood displacement): where the lost nats lie, in which pairs.
+
+Razin, Malladi, Bhaskar, Chen, Arora and Hanin 2024, "Unintentional Unalignment: Likelihood Displacement in Direct
+Preference Optimization", arXiv:2410.08847; Pal et al. 2024 (DPOP), arXiv:2402.13228. The split is over tokens: every
+token of a chosen completion counts under the first of CAUSES that can reach it, and none can reach what is `elsewhere`.
+It says where the fall lies, which is evidence of its cause and no proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import log
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twofold.analysis.causes import Gram, Patterns, likeness, shared
+from twofold.batch import Group, Role
+from twofold.models.packing import Packing
+from twofold.models.policy import Policy
+from twofold.models.reference import COLUMN, Reference, with_reference
+from twofold.statistics import Estimate, bootstrap_ratio, mean_interval, wilson
+
+CAUSES = ("pattern", "shared", "opening")
+"""Rejected in other pairs; said by rejected too; among the first OPENING tokens. From the most particular on."""
+ELSEWHERE = "elsewhere"
+OPENING = 5
+WORST = 10
+"""Pairs, and half as many patterns, that results.json names."""
+MOST = 128
+FEWEST = 5
+_LEADS = 1 / 3  # of the nats lost: with less, no single cause explains the fall
+_BULK = 1 / 2  # of the tokens and of the nats: where most tokens are of one kind, none of it can stand out
+
+_LIES = {
+    "pattern": "on patterns that are chosen here and rejected in other pairs",
+    "shared": "on tokens that rejected says too: pushed down with it",
+    "opening": f"on the first {OPENING} tokens: the policy has come to open its answers in another way",
+}
+_REMEDIES = {
+    "pattern": "read the pairs that hold these patterns, whose labels may contradict each other; where they are noise, "
+    "objective.label_smoothing or robust_dpo",
+    "shared": "hold chosen up with objective.nll=1 under dpo, or with dpop, nca or cal_dpo; leave out the pairs that "
+    "are most alike",
+    "opening": "fit the policy to chosen first (objective.kind=sft), or prefer among answers of its own",
+    "": "train less or with a lower learning rate, or hold chosen up with objective.nll=1 under dpo",
+}
+
+
+@dataclass(frozen=True)
+class Cause:
+    """`nats`: share of what chosen tokens lost; `tokens`: share of the chosen tokens that are of this kind."""
+
+    nats: Estimate
+    tokens: float
+
+    @property
+    def stands_out(self) -> bool:
+        """More than its tokens' share, beyond the luck of the pairs, and no trifle."""
+        return self.nats.low > self.tokens and self.nats.value >= _LEADS
+
+
+@dataclass(frozen=True)
+class Change:
+    """A pair: change of log-probability of each side against the reference, nats; and what chosen's tokens lost that
+    fell, by cause. `likeness` is 1 for equal completions."""
+
+    name: str
+    chosen: float
+    rejected: float
+    lost: Mapping[str, float]
+    likeness: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """A pattern (`tokens`, told as `text`) on which `nats` were lost; the counts are of pairs where only chosen or only
+    rejected holds it."""
+
+    tokens: Gram
+    text: str
+    nats: float
+    chosen: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """The answer. `positions` hold by side the mean change at each token position, while enough pairs are as long;
+    `alike` and `unlike` the change of chosen in the half of the pairs whose sides are more, and less, alike."""
+
+    chosen: Estimate
+    rejected: Estimate
+    fell: Estimate
+    causes: Mapping[str, Cause]
+    positions: Mapping[str, tuple[Estimate, ...]]
+    alike: Estimate
+    unlike: Estimate
+    patterns: tuple[Found, ...]
+    pairs: tuple[Change, ...]
+
+    @property
+    def cause(self) -> str:
+        """The member of CAUSES that explains the fall best: one that stands out, else one that nearly all of chosen is
+        open to; "" where none does, or chosen did not fall."""
+        if self.chosen.value >= 0:
+            return ""
+        known = {n: c for n, c in self.causes.items() if n in CAUSES and c.stands_out}
+        if known:
+            return max(known, key=lambda n: known[n].nats.value * log(known[n].nats.value / known[n].tokens))
+        bulk = (n for n in ("pattern", "shared") if min(self.causes[n].tokens, self.causes[n].nats.value) >= _BULK)
+        return next(bulk, "")
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if self.chosen.value >= 0:
+            return f"chosen has not fallen: {self.chosen.value:+.2f} nats in the mean"
+        fall = f"chosen fell {-self.chosen.value:.1f} nats in the mean of {self.chosen.n} pairs; "
+        if not self.cause:
+            return fall + "what it lost lies on no one kind of token"
+        found = self.causes[self.cause]
+        share = f"{found.nats.value:.0%} ({found.nats.low:.0%} to {found.nats.high:.0%})"
+        return f"{fall}{share} of what it lost lies {_LIES[self.cause]}; they are {found.tokens:.0%} of its tokens"
+
+    @property
+    def remedy(self) -> str:
+        return "" if self.chosen.value >= 0 else _REMEDIES[self.cause]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As results.json holds it: the pairs that fell most alone."""
+        worst = sorted(self.pairs, key=lambda pair: pair.chosen)[:WORST]
+        sides = {n: getattr(self, n).as_dict() for n in ("chosen", "rejected", "fell", "alike", "unlike")}
+        return {
+            "verdict": self.verdict,
+            "cause": self.cause,
+            "remedy": self.remedy,
+            **sides,
+            "causes": {n: {"nats": c.nats.as_dict(), "tokens": c.tokens} for n, c in self.causes.items()},
+            "positions": {n: [e.as_dict() for e in found] for n, found in self.positions.items()},
+            "patterns": [{k: v for k, v in asdict(p).items() if k != "tokens"} for p in self.patterns],
+            "worst": [{**asdict(p), "lost": dict(p.lost)} for p in worst],
+        }
+
+
+def displacement(
+    policy: Policy,
+    pairs: Sequence[Group],
+    *,
+    reference: Reference | None = None,
+    others: Sequence[Group] = (),
+    text: Callable[[Tensor], str] | None = None,
+    packing: Packing | None = None,
+) -> Displacement:
+    """How `policy` moved on `pairs` against `reference` (or against the column `ref_logp` that they carry).
+
+    Of a ranking the best and the worst count as a pair. `others` are more pairs of the same data, whose tokens tell
+    which patterns it rejects; `text` tells tokens in words. Raises ValueError without pairs or reference.
+    """
+    groups = [_ends(g) for g in pairs]
+    if not groups or (reference is None and not all(g.has(COLUMN) for g in groups)):
+        raise ValueError("displacement needs pairs, and a reference or its log-probabilities on each of them")
+    packing = packing or Packing()
+    if reference is not None:
+        groups = with_reference(groups, reference.logps(groups, packing))
+    changes = [
+        [(mine - b.token_columns[COLUMN]).double().numpy() for mine, b in zip(row, g.branches, strict=True)]
+        for row, g in zip(policy.logps(groups, packing), groups, strict=True)
+    ]
+    return split(groups, changes, others=others, text=text)
+
+
+def split(
+    groups: Sequence[Group],
+    changes: Sequence[Sequence[NDArray[np.float64]]],
+    *,
+    others: Sequence[Group] = (),
+    text: Callable[[Tensor], str] | None = None,
+) -> Displacement:
+    """The same from the `changes` of log-probability [n] of the chosen and of the rejected tokens of each pair."""
+    tokens = [_tokens(g) for g in groups]
+    known = {g.name for g in groups}
+    patterns = Patterns([*tokens, *(_tokens(_ends(g)) for g in others if g.name not in known)])
+    told: list[Change] = []
+    counts = np.zeros((len(groups), len(CAUSES) + 1))
+    nats: dict[Gram, float] = {}
+    for i, (group, (chosen, rejected), (up, down)) in enumerate(zip(groups, tokens, changes, strict=True)):
+        lost, contested = np.maximum(-up, 0), patterns.contested(chosen, rejected)
+        kind = _kinds(chosen, rejected, contested)
+        counts[i] = np.bincount(kind, minlength=len(CAUSES) + 1)
+        by_cause = np.bincount(kind, weights=lost, minlength=len(CAUSES) + 1).tolist()
+        for gram, nat in zip(contested, lost, strict=True):
+            if gram is not None:
+                nats[gram] = nats.get(gram, 0.0) + float(nat)
+        told.append(
+            Change(
+                group.name, float(up.sum()), float(down.sum()),
+                dict(zip((*CAUSES, ELSEWHERE), by_cause, strict=True)), likeness(chosen, rejected),
+            )
+        )  # fmt: skip
+    alike, unlike = _halves(told)
+    top = sorted(nats, key=lambda g: (-nats[g], g))[: WORST // 2]
+    return Displacement(
+        chosen=mean_interval([p.chosen for p in told]),
+        rejected=mean_interval([p.rejected for p in told]),
+        fell=wilson(sum(p.chosen < 0 for p in told), len(told)),
+        causes=_causes(told, counts),
+        positions={n: _positions([row[i] for row in changes]) for i, n in enumerate(("chosen", "rejected"))},
+        alike=alike,
+        unlike=unlike,
+        patterns=tuple(
+            Found(g, text(torch.tensor(g)) if text else str(g), nats[g], patterns.won[g], patterns.lost[g]) for g in top
+        ),
+        pairs=tuple(told),
+    )
+
+
+def _ends(group: Group) -> Group:
+    """Chosen and rejected, which are the ends of a ranking. Raises ValueError for other groups."""
+    branches = {b.role: b for b in group.branches}
+    if branches.keys() == {Role.RANKED}:
+        best, worst = group.branches[0], group.branches[-1]
+        return replace(group, branches=(replace(best, role=Role.CHOSEN), replace(worst, role=Role.REJECTED)))
+    if branches.keys() != {Role.CHOSEN, Role.REJECTED}:
+        raise ValueError(f"{group.name} is neither a pair nor a ranking")
+    return replace(group, branches=(branches[Role.CHOSEN], branches[Role.REJECTED]))
+
+
+def _tokens(pair: Group) -> tuple[list[int], list[int]]:
+    chosen, rejected = pair.branches
+    return chosen.tokens.tolist(), rejected.tokens.tolist()
+
+
+def _kinds(chosen: list[int], rejected: list[int], contested: Sequence[Gram | None]) -> NDArray[np.int64]:
+    """For each chosen token the index of the first of CAUSES that can reach it; len(CAUSES) for none."""
+    reach = (
+        np.array([gram is not None for gram in contested]),
+        shared(chosen, rejected),
+        np.arange(len(chosen)) < OPENING,
+    )
+    return np.select(reach, range(len(CAUSES)), len(CAUSES))
+
+
+def _causes(told: Sequence[Change], counts: NDArray[np.float64]) -> dict[str, Cause]:
+    whole = [sum(p.lost.values()) for p in told]
+    shares = counts.sum(0) / counts.sum()
+    return {
+        name: Cause(bootstrap_ratio([p.lost[name] for p in told], whole), float(share))
+        for name, share in zip((*CAUSES, ELSEWHERE), shares, strict=True)
+    }
+
+
+def _positions(rows: Sequence[NDArray[np.float64]]) -> tuple[Estimate, ...]:
+    """The mean at each position, while a tenth of the pairs and at least FEWEST reach it."""
+    fewest = max(FEWEST, len(rows) / 10)
+    columns = ([float(row[at]) for row in rows if at < len(row)] for at in range(MOST))
+    found: list[Estimate] = []
+    for column in columns:
+        if len(column) < fewest:
+            break
+        found.append(mean_interval(column))
+    return tuple(found)
+
+
+def _halves(told: Sequence[Change]) -> tuple[Estimate, Estimate]:
+    order = sorted(told, key=lambda p: -p.likeness)
+    half = len(order) // 2
+    return mean_interval([p.chosen for p in order[:half]]), mean_interval([p.chosen for p in order[half:]])

@@ -1,0 +1,118 @@
+"""The section on likelihood displacement: `displacement` of results.json, in words, rows and one chart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twofold.reports.charts import Chart
+from twofold.reports.drawing import Frame, Line, svg
+from twofold.reports.run import RunData, estimate
+from twofold.statistics import Estimate
+
+WORDS = {
+    "pattern": "chosen here, rejected in other pairs",
+    "shared": "said by rejected too",
+    "opening": "other tokens of the opening",
+    "elsewhere": "all others",
+}
+SIDES = {
+    "chosen": "chosen",
+    "rejected": "rejected",
+    "alike": "chosen, where both sides are most alike",
+    "unlike": "chosen, where they are least alike",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CauseRow:
+    """A kind of token: its share of the nats lost and of the tokens; whether it is the one that the verdict names."""
+
+    words: str
+    nats: Estimate
+    tokens: float
+    named: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PatternRow:
+    """A pattern that other pairs reject, and what was lost on it."""
+
+    text: str
+    nats: float
+    chosen: int
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fall:
+    """All that the page says of one run's fall."""
+
+    run: str
+    verdict: str
+    remedy: str
+    causes: list[CauseRow]
+    sides: list[tuple[str, Estimate]]
+    patterns: list[PatternRow]
+    charts: list[Chart]
+
+
+def fall_of(run: RunData, name: str) -> Fall | None:
+    """The section of `run`, called `name`; None where nothing was analysed. What is broken is left out."""
+    told = run.results.displacement
+    if not told.get("verdict"):
+        return None
+    causes, positions, cause = _mapping(told.get("causes")), _mapping(told.get("positions")), told.get("cause")
+    chart = _chart({side: _estimates(positions.get(side)) for side in ("chosen", "rejected")})
+    return Fall(
+        run=name,
+        verdict=str(told["verdict"]),
+        remedy=str(told.get("remedy", "")),
+        causes=[
+            row for kind, words in WORDS.items() if (row := _cause(causes.get(kind), words, cause == kind))
+        ],
+        sides=[(words, e) for side, words in SIDES.items() if (e := estimate(_mapping(told.get(side))))],
+        patterns=[row for p in told.get("patterns") or () if (row := _pattern(_mapping(p)))],
+        charts=[chart] if chart else [],
+    )
+
+
+def _chart(positions: Mapping[str, Sequence[Estimate]]) -> Chart | None:
+    """The mean change at each position with its interval, chosen beside rejected."""
+    lines = [
+        Line(range(len(e)), [p.value for p in e], side, [p.low for p in e], [p.high for p in e], markers=len(e) <= 30)
+        for side, e in positions.items()
+        if len(e) > 1
+    ]
+    if not lines:
+        return None
+    values = [0.0, *(v for line in lines for v in (*line.low, *line.high))]
+    pad = 0.06 * (max(values) - min(values)) or 1.0
+    end = max(len(line.x) for line in lines) - 1
+    frame = Frame("Change by position", end, min(values) - pad, max(values) + pad, 0.0)
+    note = "Mean change of each token's log-probability against the reference, in nats. Band: 95% over pairs."
+    legend = tuple((line.look, line.look) for line in lines)
+    return Chart(frame.title, note, svg(lines, frame), legend, ("displacement",), "token of the completion")
+
+
+def _cause(data: Any, words: str, named: bool) -> CauseRow | None:
+    data = _mapping(data)
+    nats, tokens = estimate(_mapping(data.get("nats"))), data.get("tokens")
+    return CauseRow(words, nats, float(tokens), named) if nats and isinstance(tokens, int | float) else None
+
+
+def _pattern(data: Mapping[str, Any]) -> PatternRow | None:
+    try:
+        return PatternRow(str(data["text"]), float(data["nats"]), int(data["chosen"]), int(data["rejected"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _estimates(data: Any) -> list[Estimate]:
+    rows = data if isinstance(data, list) else []
+    return [e for row in rows if isinstance(row, Mapping) and (e := estimate(row))]
+
+
+def _mapping(data: Any) -> Mapping[str, Any]:
+    return data if isinstance(data, Mapping) else {}
