@@ -24,9 +24,9 @@ from twofold.statistics import mean_interval
 METHODS = {
     "dpo": "{kind: dpo, beta: 0.1}",
     "dpo, nll=1": "{kind: dpo, beta: 0.1, nll: 1}",
-    "dpop": "{kind: dpop, beta: 0.1, lam: 5}",
 }
 OUT = Path("runs/displacement")
+STEPS, PROBLEMS = 16, 200
 
 
 def run(name: str, seed: int, data: Path, rate: float) -> Mapping[str, Any]:
@@ -41,7 +41,9 @@ def run(name: str, seed: int, data: Path, rate: float) -> Mapping[str, Any]:
                 f"reference.cache={json.dumps(str(OUT / 'reference-cache'))}",
                 f"objective={METHODS[name]}",
                 f"optimizer.learning_rate={rate}",
-                "training.evaluate_every=48",
+                f"training.steps={STEPS}",
+                f"training.evaluate_every={STEPS}",
+                f"evaluation.tasks.limit={PROBLEMS}",
                 f"run={json.dumps(str(folder))}",
                 f"seed={seed}",
             ]
@@ -54,9 +56,9 @@ def run(name: str, seed: int, data: Path, rate: float) -> Mapping[str, Any]:
     return {**found, "end": ends}
 
 
-def table(found: Mapping[str, list[Mapping[str, Any]]]) -> list[dict[str, object]]:
+def table(found: Mapping[str, list[Mapping[str, Any]]]) -> list[Mapping[str, object]]:
     """Means over seeds at the last step, on held-out pairs and problems."""
-    rows: list[dict[str, object]] = []
+    rows: list[Mapping[str, object]] = []
     for name, runs in found.items():
         figures = {
             "chosen, nats": [r["end"]["heldout/chosen_logratio"] for r in runs],
@@ -82,9 +84,10 @@ def main() -> None:
     if not (given.data / "pairs.jsonl").is_file():
         raise DataError("no pairs", where=str(given.data), remedy="run `twofold demo` first, or name its data folder")
     found = {name: [run(name, seed, given.data, given.rate) for seed in range(given.seeds)] for name in METHODS}
-    print_table(f"learning rate {given.rate:g}, 48 steps; means over seeds [95%]", table(found))
+    print_table(f"learning rate {given.rate:g}, {STEPS} steps; means over seeds [95%]", table(found))
     for name, runs in found.items():
-        print_facts(name, {f"seed {i}": r.get("displacement", {}).get("verdict", "no fall") for i, r in enumerate(runs)})
+        why = [r.get("displacement", {}).get("verdict", "no fall") for r in runs]
+        print_facts(name, {f"seed {seed}": verdict for seed, verdict in enumerate(why)})
     if given.json:
         write_json(given.json, found)
 

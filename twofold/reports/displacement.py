@@ -69,9 +69,7 @@ def fall_of(run: RunData, name: str) -> Fall | None:
         run=name,
         verdict=str(told["verdict"]),
         remedy=str(told.get("remedy", "")),
-        causes=[
-            row for kind, words in WORDS.items() if (row := _cause(causes.get(kind), words, cause == kind))
-        ],
+        causes=[row for kind, words in WORDS.items() if (row := _cause(causes.get(kind), words, cause == kind))],
         sides=[(words, e) for side, words in SIDES.items() if (e := estimate(_mapping(told.get(side))))],
         patterns=[row for p in told.get("patterns") or () if (row := _pattern(_mapping(p)))],
         charts=[chart] if chart else [],
