@@ -26,13 +26,14 @@ from twofold.data.tokenize import Encoder, encode
 from twofold.demo.play import Size, make_data
 from twofold.demo.task import tasks
 from twofold.errors import NonFiniteError
-from twofold.evaluation.exact_match import exact_match, strict, truth
+from twofold.evaluation.exact_match import exact_match
 from twofold.models.load import ModelSettings, load_policy
 from twofold.models.packing import Packing
 from twofold.models.reference import live_reference, with_reference
 from twofold.objectives.base import Objective, lesson
 from twofold.progress import Progress
 from twofold.records import Pair, Ranking, Record, Task
+from twofold.rewards.verifier import strict, truth
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.statistics import mean_interval

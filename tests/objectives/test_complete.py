@@ -16,6 +16,7 @@ import test_kto
 import test_pairs_golden
 import test_plackett_luce
 
+from benchmarks import family
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.objectives import BCO, KTO, NCAK, SFT, AnyObjective, InfoNCA, OnPairs, PDPOGenerator, PlackettLuce
@@ -102,6 +103,21 @@ def test_its_page(member: type[Any], root: Path) -> None:
 
 def written(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@EVERY
+def test_its_curve(member: type[Any], root: Path) -> None:
+    """Its run on the demo task, where `family.applies`: it asks for log-probabilities and the reference alone. Others (drafts,
+    reward heads, rated rows, running averages) have none there, and show none."""
+    folder, name = root / "docs" / "objectives", kind(member)
+    page = (folder / f"{name}.md").read_text(encoding="utf-8")
+    shown = re.findall(r"!\[[^]]+\]\(curves/(\w+)\.svg\)", page)
+    assert shown == ([name] if family.applies(member()) else [])
+    for curve in shown:
+        drawing = (folder / "curves" / f"{curve}.svg").read_bytes()
+        assert len(drawing) <= 30_000
+        assert drawing.count(b"<polyline") == (4 if name == "dpo" else 8)
+        assert b"prefers-color-scheme: dark" in drawing
 
 
 def test_pages_are_those_of_the_union_and_listed(root: Path) -> None:

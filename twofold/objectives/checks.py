@@ -1,23 +1,22 @@
 """What holds for every objective, as functions that raise AssertionError where it does not: the union's own tests run
 them on each member, and `check_objective` runs them on yours.
 
-A *scene* is groups with every column that the objective asks for, and what the policy says of their branches: per group
-and branch the log-probabilities [n], float64.
+A *scene* is groups with every column that the objective asks for, and what the model says of their branches: per group
+and branch the log-probabilities [n], or for an objective that reads scores the score [1], float64.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import accumulate, pairwise
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from twofold.batch import UNITS, Batch, Branch, Group, Outputs, Role
-from twofold.objectives.base import Domain, Lesson, Loss, Objective, couples, lesson
+from twofold.objectives.base import Domain, Lesson, Loss, Objective, couples, lesson, reading
 
 Scene: TypeAlias = tuple[list[Group], list[list[Tensor]]]
 Painter: TypeAlias = Callable[[int, torch.Generator], Scene]
@@ -64,15 +63,15 @@ def follows_permutations(objective: Objective, scene: Scene, order: Sequence[int
 
 def keeps_groups_apart(objective: Objective, scene: Scene) -> None:
     """A group's values are those that it has alone, and only its own tokens move them."""
-    said, batch = outputs(scene[1]), Batch.of(scene[0])
-    for name, term in objective(said, batch).terms.items():
+    said, batch = leaf(scene[1]), Batch.of(scene[0])
+    for name, term in objective(heard(objective, said), batch).terms.items():
         at = 0
         for i, tokens in enumerate(offsets(scene)):
             alone = pick(scene, [i])
-            own = objective(outputs(alone[1]), Batch.of(alone[0])).terms[name].value
+            own = objective(heard(objective, leaf(alone[1])), Batch.of(alone[0])).terms[name].value
             mine = term.value[at : at + len(own)]
             _same(mine, own)
-            (grad,) = torch.autograd.grad(mine.sum(), said.logp_S, retain_graph=True)
+            (grad,) = torch.autograd.grad(mine.sum(), said, retain_graph=True)
             elsewhere = torch.ones_like(grad, dtype=torch.bool)
             elsewhere[tokens] = False
             assert not grad[elsewhere].any(), f"{name}: {scene[0][i].name} moves other groups' tokens"
@@ -83,7 +82,7 @@ def keeps_groups_apart(objective: Objective, scene: Scene) -> None:
 def has_one_entry_per_unit(objective: Objective, scene: Scene) -> None:
     """Terms and metrics have an entry per unit of the batch; terms have a gradient, metrics exist and have none."""
     batch = Batch.of(scene[0])
-    loss = objective(outputs(scene[1]), batch)
+    loss = objective(heard(objective, leaf(scene[1])), batch)
     assert loss.metrics, "no metrics: nobody could watch it"
     for name, term in (*loss.terms.items(), *loss.metrics.items()):
         assert term.unit.partition(":")[0] in UNITS, f"{name}: unknown unit {term.unit!r}"
@@ -95,24 +94,24 @@ def has_one_entry_per_unit(objective: Objective, scene: Scene) -> None:
 
 def has_the_gradient_of_its_loss(objective: Objective, scene: Scene) -> None:
     """Autograd's gradient is that of finite differences, and it is not 0."""
-    batch, said = Batch.of(scene[0]), outputs(scene[1])
+    batch = Batch.of(scene[0])
     assert gradient(objective, scene).abs().max() > 1e-4, "no gradient to speak of"
 
-    def value(logp_S: Tensor) -> Tensor:
-        return total(objective(Outputs(logp_S), batch), batch)
+    def value(said: Tensor) -> Tensor:
+        return total(objective(heard(objective, said), batch), batch)
 
-    torch.autograd.gradcheck(value, (said.logp_S,))  # raises, and says where, if they differ
+    torch.autograd.gradcheck(value, (leaf(scene[1]),))  # raises, and says where, if they differ
 
 
 def widens_bfloat16(objective: Objective, scene: Scene) -> None:
     """bfloat16 log-probabilities give float32 values, as near to float64's as float32 allows."""
-    said, batch = outputs(scene[1], torch.bfloat16), Batch.of(scene[0])
-    loss = objective(said, batch)
-    wide = objective(replace(said, logp_S=said.logp_S.detach().double()), batch)
+    said, batch = leaf(scene[1], torch.bfloat16), Batch.of(scene[0])
+    loss = objective(heard(objective, said), batch)
+    wide = objective(heard(objective, said.detach().double()), batch)
     for name, term in loss.terms.items():
         assert term.value.dtype == torch.float32, f"{name} is {term.value.dtype}"
         torch.testing.assert_close(term.value.double(), wide.terms[name].value, rtol=1e-5, atol=1e-5)
-    (grad,) = torch.autograd.grad(total(loss, batch), said.logp_S)
+    (grad,) = torch.autograd.grad(total(loss, batch), said)
     assert torch.isfinite(grad).all(), "a gradient is not finite"
 
 
@@ -128,10 +127,10 @@ def is_finite_at_extremes(objective: Objective, scene: Scene, size: float, dtype
             mine, theirs = (low, high) if i % 2 == turn else (high, low)
             made.append(g.with_columns([{"ref_logp": theirs.expand(len(b.tokens)).clone()} for b in g.branches]))
             said.append([mine.expand(len(x)).clone() for x in row])
-        batch, out = Batch.of(made), outputs(said, dtype)
-        loss = objective(out, batch)
+        batch, out = Batch.of(made), leaf(said, dtype)
+        loss = objective(heard(objective, out), batch)
         whole = total(loss, batch)
-        (grad,) = torch.autograd.grad(whole, out.logp_S)
+        (grad,) = torch.autograd.grad(whole, out)
         assert torch.isfinite(whole), f"the loss is {whole.item()}"
         assert torch.isfinite(grad).all(), "a gradient is not finite"
         assert all(torch.isfinite(t.value).all() for t in loss.metrics.values()), "a metric is not finite"
@@ -141,7 +140,7 @@ def uses_what_it_requires(objective: Objective, scene: Scene) -> None:
     """Moving a column that it requires moves its loss: nothing is asked for in vain."""
     groups, logps = scene
     batch = Batch.of(groups)
-    before = total(objective(outputs(logps), batch), batch).item()
+    before = total(objective(heard(objective, leaf(logps)), batch), batch).item()
     for column in objective.requires:
         if column == "truth_length" and not getattr(objective, "per_token", False):
             continue
@@ -152,11 +151,11 @@ def uses_what_it_requires(objective: Objective, scene: Scene) -> None:
                 for b in g.branches
             ]
             moved.append(g.with_columns(shifted))
-        after = total(objective(outputs(logps), Batch.of(moved)), Batch.of(moved)).item()
+        after = total(objective(heard(objective, leaf(logps)), Batch.of(moved)), Batch.of(moved)).item()
         assert abs(after - before) > 1e-6, f"the column {column!r} is required and moves nothing"
 
 
-def random_scene(learnt: Lesson | Literal["drafts"], count: int, noise: torch.Generator) -> Scene:
+def random_scene(learnt: Lesson, count: int, noise: torch.Generator) -> Scene:
     """Groups of what an objective learns from, one to five tokens a branch, with the reference's column."""
     groups: list[Group] = []
     logps: list[list[Tensor]] = []
@@ -173,8 +172,8 @@ def random_scene(learnt: Lesson | Literal["drafts"], count: int, noise: torch.Ge
     return groups, logps
 
 
-def _roles(learnt: Lesson | Literal["drafts"], noise: torch.Generator) -> list[Role]:
-    """The branches of one group; of a ranking two to five, of drafts one to three."""
+def _roles(learnt: Lesson, noise: torch.Generator) -> list[Role]:
+    """The branches of one group; of a ranking two to five."""
 
     def draw(low: int, high: int) -> int:
         return int(torch.randint(low, high, (), generator=noise))
@@ -186,16 +185,21 @@ def _roles(learnt: Lesson | Literal["drafts"], noise: torch.Generator) -> list[R
             return [Role.RANKED] * draw(2, 6)
         case "labels":
             return [Role.DESIRABLE if draw(0, 2) else Role.UNDESIRABLE]
-        case "drafts":
-            return [Role.DRAFT] * draw(1, 4)
         case _:
             return [Role.DEMONSTRATION]
 
 
-def outputs(logps: Sequence[Sequence[Tensor]], dtype: torch.dtype = torch.float64) -> Outputs:
-    """A leaf that holds every branch's log-probabilities; statistics are halves of them, which is as good as any."""
-    leaf_S = torch.cat([x for row in logps for x in row]).to(dtype).requires_grad_()
-    return Outputs(leaf_S, statistics=dict.fromkeys(("log_collision", "log_greedy"), leaf_S.detach() / 2))
+def leaf(said: Sequence[Sequence[Tensor]], dtype: torch.dtype = torch.float64) -> Tensor:
+    """What a scene says, ready for a gradient."""
+    return torch.cat([x for row in said for x in row]).to(dtype).requires_grad_()
+
+
+def heard(objective: Objective, said: Tensor) -> Outputs:
+    """What `objective` reads, made of one leaf: log-probabilities [S] or scores [B]. Statistics of a token are half its
+    log-probability, which is as good as any."""
+    if reading(objective) == "scores":
+        return Outputs(score_B=said)
+    return Outputs(said, statistics=dict.fromkeys(("log_collision", "log_greedy"), said.detach() / 2))
 
 
 def total(loss: Loss, whole: Batch) -> Tensor:
@@ -206,9 +210,9 @@ def total(loss: Loss, whole: Batch) -> Tensor:
 def gradient(
     objective: Objective, scene: Scene, whole: Batch | None = None, dtype: torch.dtype = torch.float64
 ) -> Tensor:
-    """d total / d log π [S]; `whole` is the round whose counts average."""
-    said, batch = outputs(scene[1], dtype), Batch.of(scene[0])
-    (grad,) = torch.autograd.grad(total(objective(said, batch), whole or batch), said.logp_S)
+    """d total / d log π [S], or d score [B]; `whole` is the round whose counts average."""
+    said, batch = leaf(scene[1], dtype), Batch.of(scene[0])
+    (grad,) = torch.autograd.grad(total(objective(heard(objective, said), batch), whole or batch), said)
     return grad
 
 
