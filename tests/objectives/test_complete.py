@@ -107,8 +107,8 @@ def written(value: object) -> str:
 
 @EVERY
 def test_its_curve(member: type[Any], root: Path) -> None:
-    """Its run on the demo task, where `family.applies`: it asks for log-probabilities and the reference alone. Others (drafts,
-    reward heads, rated rows, running averages) have none there, and show none."""
+    """Its run on the demo task, where `family.applies`: it asks for log-probabilities and the reference alone. Others
+    (drafts, reward heads, rated rows, running averages) have none there, and show none."""
     folder, name = root / "docs" / "objectives", kind(member)
     page = (folder / f"{name}.md").read_text(encoding="utf-8")
     shown = re.findall(r"!\[[^]]+\]\(curves/(\w+)\.svg\)", page)
