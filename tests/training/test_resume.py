@@ -50,6 +50,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "pdpo-lora": {"lora": True, "algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
     "bco": {"objective": {"kind": "bco", "shift_decay": 0.5}},
     "moving": {"reference": {"kind": "moving", "mix": 0.3, "every": 2}},
+    "pdpo-moving": {
+        "algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False},
+        "reference": {"kind": "moving", "mix": 0.5, "every": 1},
+    },
     "moving-lora": {"lora": True, "reference": {"kind": "moving", "mix": 1.0, "every": 2}},
 }
 
