@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import log
 from typing import Any
 
 import numpy as np
@@ -33,8 +32,7 @@ WORST = 10
 """Pairs, and half as many patterns, that results.json names."""
 MOST = 128
 FEWEST = 5
-_LEADS = 1 / 3  # of the nats lost: with less, no single cause explains the fall
-_BULK = 1 / 2  # of the tokens and of the nats: where most tokens are of one kind, none of it can stand out
+_BULK = 1 / 2  # of the tokens
 
 _LIES = {
     "pattern": "on patterns that are chosen here and rejected in other pairs",
@@ -57,11 +55,6 @@ class Cause:
 
     nats: Estimate
     tokens: float
-
-    @property
-    def stands_out(self) -> bool:
-        """More than its tokens' share, beyond the luck of the pairs, and no trifle."""
-        return self.nats.low > self.tokens and self.nats.value >= _LEADS
 
 
 @dataclass(frozen=True)
@@ -105,15 +98,13 @@ class Displacement:
 
     @property
     def cause(self) -> str:
-        """The member of CAUSES that explains the fall best: one that stands out, else one that nearly all of chosen is
-        open to; "" where none does, or chosen did not fall."""
-        if self.chosen.value >= 0:
-            return ""
-        known = {n: c for n, c in self.causes.items() if n in CAUSES and c.stands_out}
-        if known:
-            return max(known, key=lambda n: known[n].nats.value * log(known[n].nats.value / known[n].tokens))
-        bulk = (n for n in ("pattern", "shared") if min(self.causes[n].tokens, self.causes[n].nats.value) >= _BULK)
-        return next(bulk, "")
+        """The member of CAUSES on which chosen lost most, if that is more than its tokens' share beyond the luck of the
+        pairs; or if most tokens are of its kind, so that none of them can stand out. Else, or without a fall, ""."""
+        name = max(self.causes, key=lambda n: self.causes[n].nats.value)
+        most = self.causes[name]
+        bulk = name != "opening" and most.tokens >= _BULK  # short completions are all opening, and it says nothing
+        named = self.chosen.value < 0 and name in CAUSES and (most.nats.low > most.tokens or bulk)
+        return name if named else ""
 
     @property
     def verdict(self) -> str:
