@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, get_args
 
@@ -102,6 +103,17 @@ def test_rankings_from_file_to_model(tmp_path: Path, base: Path) -> None:
     assert results["heldout"]["accuracy"]["n"] == last["heldout/n"] == 6
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment["data"]["train"]["format"] == "prompt + completions (best first)"
+
+
+def test_scored_rankings_from_file_to_model(tmp_path: Path, base: Path) -> None:
+    """At the reference all are alike, which costs ln 3; it falls towards the entropy of the labels."""
+    rows = [{"prompt": p, "completions": [a, b, c], "scores": [3, 1, 0]} for p, a, b, c in sums()]
+    file, settings = write(tmp_path / "scored.jsonl", rows), {"steps": 8, "batch_size": 8}
+    lines = train(base, file, InfoNCA(beta=0.5), tmp_path / "run", training=settings)
+    assert lines[0]["heldout/loss/infonca"] == pytest.approx(math.log(3), abs=1e-6)
+    odds = [math.exp(s) for s in (3, 1, 0)]
+    floor = math.log(sum(odds)) - sum(o * s for o, s in zip(odds, (3, 1, 0), strict=True)) / sum(odds)
+    assert floor < lines[-1]["heldout/loss/infonca"] < 0.9
 
 
 def test_pairs_by_plackett_luce_are_dpo(tmp_path: Path, base: Path) -> None:
