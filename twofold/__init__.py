@@ -14,6 +14,7 @@ _HOMES = {
     "AnchoredPO": "twofold.objectives",
     "BCOPair": "twofold.objectives",
     "Batch": "twofold.batch",
+    "BradleyTerry": "twofold.objectives",
     "CPO": "twofold.objectives",
     "CalDPO": "twofold.objectives",
     "Conduct": "twofold.config.train",
@@ -47,6 +48,8 @@ _HOMES = {
     "RPO": "twofold.objectives",
     "RSO": "twofold.objectives",
     "Ranking": "twofold.records",
+    "RewardModel": "twofold.models.heads",
+    "RewardPlackettLuce": "twofold.objectives",
     "Recipe": "twofold.config.schema",
     "RobustDPO": "twofold.objectives",
     "SFT": "twofold.objectives",
@@ -65,6 +68,7 @@ _HOMES = {
     "exact_match": "twofold.evaluation.exact_match",
     "load_model": "twofold.models.load",
     "load_policy": "twofold.models.load",
+    "load_reward_model": "twofold.models.heads",
     "mcnemar": "twofold.statistics",
     "paired_bootstrap": "twofold.statistics",
     "read": "twofold.data.formats",
@@ -90,6 +94,8 @@ if TYPE_CHECKING:
     from twofold.data.tokenize import Encoder as Encoder
     from twofold.errors import TwofoldError as TwofoldError
     from twofold.evaluation.exact_match import exact_match as exact_match
+    from twofold.models.heads import RewardModel as RewardModel
+    from twofold.models.heads import load_reward_model as load_reward_model
     from twofold.models.load import ModelSettings as ModelSettings
     from twofold.models.load import load_model as load_model
     from twofold.models.load import load_policy as load_policy
@@ -112,11 +118,13 @@ if TYPE_CHECKING:
     from twofold.objectives import WPO as WPO
     from twofold.objectives import AnchoredPO as AnchoredPO
     from twofold.objectives import BCOPair as BCOPair
+    from twofold.objectives import BradleyTerry as BradleyTerry
     from twofold.objectives import CalDPO as CalDPO
     from twofold.objectives import DiscoPOP as DiscoPOP
     from twofold.objectives import DPOShift as DPOShift
     from twofold.objectives import PDPOGenerator as PDPOGenerator
     from twofold.objectives import PlackettLuce as PlackettLuce
+    from twofold.objectives import RewardPlackettLuce as RewardPlackettLuce
     from twofold.objectives import RobustDPO as RobustDPO
     from twofold.objectives import SimPO as SimPO
     from twofold.objectives import SLiC as SLiC

@@ -33,13 +33,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A preference: `chosen` is better than `rejected` as an answer to `prompt`, if known with what `probability`."""
+    """A preference: `chosen` is better than `rejected` as an answer to `prompt`, if known with what `probability`, and
+    by what `margin`."""
 
     prompt: Prompt
     chosen: str
     rejected: str
     source: Source
     probability: float | None = None
+    margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,14 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Answers to one prompt, best first; two or more. `scores` say how good each is, and never rise."""
+    """Answers to one prompt, best first; two or more. `scores` say how good each is, and never rise; `margin`, by how
+    much the better of any two leads."""
 
     prompt: Prompt
     completions: tuple[str, ...]
     source: Source
     scores: tuple[float, ...] | None = None
+    margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

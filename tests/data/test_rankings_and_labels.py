@@ -167,7 +167,10 @@ def test_numbers_of_a_row_are_columns_of_its_branches(tokenizer: Any) -> None:
     made = tokenizer(None)
     encoder = Encoder(made, frozenset({made.eos_token_id}), TokenizeSettings(max_length=12))
     ranking = encoder.group(Ranking("a:", ("x", "y"), Source("f", 1), (2.0, -1.0)))
-    assert [b.columns for b in ranking.branches] == [{"score": 2.0}, {"score": -1.0}]
+    assert [b.columns for b in ranking.branches] == [{"level": 0.0, "score": 2.0}, {"level": 1.0, "score": -1.0}]
+    tied = encoder.group(Ranking("a:", ("x", "y", "z"), Source("f", 1), (2.0, 2.0, 1.0), 0.5))
+    assert [b.columns["level"] for b in tied.branches] == [0.0, 0.0, 2.0]
+    assert [b.columns["margin"] for b in tied.branches] == [0.5, 0.5, 0.5]
     pair = encoder.group(Pair("a:", "x", "y", Source("f", 1), 0.75))
     assert [b.columns for b in pair.branches] == [{"win_rate": 0.75}, {"win_rate": 0.25}]
     assert not encoder.group(Ranking("a:", ("x", "y"), Source("f", 1))).has("score")

@@ -23,13 +23,16 @@ from twofold.objectives import (
     SPPO,
     WPO,
     AnchoredPO,
+    BradleyTerry,
     InfoNCA,
     OnPairs,
+    OnScores,
     PDPOGenerator,
     PlackettLuce,
+    RewardPlackettLuce,
     Unlikelihood,
 )
-from twofold.objectives.base import Loss, Objective
+from twofold.objectives.base import Loss, Objective, reading
 
 Scene = tuple[list[Group], list[list[Tensor]]]
 """Groups with every column, and per group and branch the log-probabilities [n]."""
@@ -56,8 +59,21 @@ def group(name: str, *branches: Branch) -> Group:
 
 def outputs(logps: Sequence[Sequence[Tensor]], dtype: torch.dtype = torch.float64) -> Outputs:
     """A leaf that holds every branch's log-probabilities; statistics are halves of them, which is as good as any."""
-    leaf_S = torch.cat([x for row in logps for x in row]).to(dtype).requires_grad_()
+    return with_statistics(leaf(logps, dtype))
+
+
+def with_statistics(leaf_S: Tensor) -> Outputs:
     return Outputs(leaf_S, statistics=dict.fromkeys(("log_collision", "log_greedy"), leaf_S.detach() / 2))
+
+
+def heard(objective: Objective, leaf: Tensor) -> Outputs:
+    """What `objective` reads, made of one leaf: log-probabilities [S], or scores [B]."""
+    return Outputs(score_B=leaf) if reading(objective) == "scores" else with_statistics(leaf)
+
+
+def leaf(logps: Sequence[Sequence[Tensor]], dtype: torch.dtype = torch.float64) -> Tensor:
+    """What a scene says, ready for a gradient."""
+    return torch.cat([x for row in logps for x in row]).to(dtype).requires_grad_()
 
 
 def total(loss: Loss, whole: Batch) -> Tensor:
@@ -89,11 +105,11 @@ def near(values: Sequence[float]) -> Any:
 def gradient(
     objective: Objective, scene: Scene, whole: Batch | None = None, dtype: torch.dtype = torch.float64
 ) -> Tensor:
-    """d total / d log π [S]."""
-    said, batch = outputs(scene[1], dtype), Batch.of(scene[0])
-    total(objective(said, batch), whole or batch).backward()
-    assert said.logp_S.grad is not None
-    return said.logp_S.grad
+    """d total / d log π [S], or d total / d score [B]."""
+    said, batch = leaf(scene[1], dtype), Batch.of(scene[0])
+    total(objective(heard(objective, said), batch), whole or batch).backward()
+    assert said.grad is not None
+    return said.grad
 
 
 def _random(role: Role, noise: torch.Generator, columns: Mapping[str, float] | None = None) -> tuple[Branch, Tensor]:
@@ -117,6 +133,18 @@ def rankings(count: int, noise: torch.Generator) -> Scene:
     """Two to five completions each, with scores that fall by one."""
     sizes = torch.randint(2, 6, (count,), generator=noise).tolist()
     return _scene([[_random(Role.RANKED, noise, {"score": float(-i)}) for i in range(size)] for size in sizes])
+
+
+def scored(count: int, noise: torch.Generator) -> Scene:
+    """Two to five scores each, one number a completion, with ties among three or more, and a margin."""
+    groups, logps = [], []
+    for i, size in enumerate(torch.randint(2, 6, (count,), generator=noise).tolist()):
+        margin = float(torch.rand((), generator=noise))
+        levels = [0, 0, *range(1, size - 1)] if size > 2 else [0, 1]
+        columns = [{"margin": margin, "level": float(level)} for level in levels]
+        groups.append(group(f"row {i}", *(branch(Role.RANKED, torch.zeros(1).double(), c) for c in columns)))
+        logps.append([torch.randn(1, generator=noise, dtype=torch.float64) for _ in range(size)])
+    return groups, logps
 
 
 def labelled(count: int, noise: torch.Generator) -> Scene:
@@ -171,6 +199,7 @@ SCENES: dict[type, Callable[[int, torch.Generator], Scene]] = {
     SFT: demonstrations,
     **dict.fromkeys(get_args(OnPairs), preferences),
     **dict.fromkeys((PlackettLuce, InfoNCA, NCAK), rankings),
+    **dict.fromkeys(get_args(OnScores), scored),
     **dict.fromkeys((KTO, BCO), labelled),
     PDPOGenerator: drafts,
 }
@@ -190,6 +219,8 @@ VARIANTS: dict[type, list[Objective]] = {
     PlackettLuce: [PlackettLuce(), PlackettLuce(beta=1.5)],
     InfoNCA: [InfoNCA(), InfoNCA(beta=1.0, alpha=0.5), InfoNCA(beta=1.0, alpha=0.0)],
     NCAK: [NCAK(), NCAK(beta=1.0, alpha=0.5), NCAK(beta=1.0, alpha=0.0)],
+    BradleyTerry: [BradleyTerry(), BradleyTerry(margin=0.5, centring=0.1), BradleyTerry(margin="data")],
+    RewardPlackettLuce: [RewardPlackettLuce()],
     KTO: [KTO(), KTO(beta=1.0, desirable_weight=1.5, undesirable_weight=0.5)],
     BCO: [BCO(), BCO(beta=1.0)],
     PDPOGenerator: [

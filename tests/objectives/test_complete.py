@@ -15,11 +15,24 @@ import test_infonca
 import test_kto
 import test_pairs_golden
 import test_plackett_luce
+import test_reward_objectives
 
 from benchmarks import family
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
-from twofold.objectives import BCO, KTO, NCAK, SFT, AnyObjective, InfoNCA, OnPairs, PDPOGenerator, PlackettLuce
+from twofold.objectives import (
+    BCO,
+    KTO,
+    NCAK,
+    SFT,
+    AnyObjective,
+    BradleyTerry,
+    InfoNCA,
+    OnPairs,
+    PDPOGenerator,
+    PlackettLuce,
+    RewardPlackettLuce,
+)
 from twofold.objectives.base import Objective
 
 MEMBERS = get_args(AnyObjective)
@@ -32,6 +45,8 @@ BY_HAND = {
     NCAK: test_infonca.test_nca_by_hand,
     KTO: test_kto.test_by_hand,
     BCO: test_bco.test_by_hand,
+    BradleyTerry: test_reward_objectives.test_bradley_terry_by_hand,
+    RewardPlackettLuce: test_reward_objectives.test_plackett_luce_by_hand,
 }
 
 
@@ -42,10 +57,9 @@ def kind(member: type[Any]) -> str:
 def source(member: type[Any]) -> str:
     """The text of the file that the member stands in, and of the pieces that it may put together."""
     module = Path(str(sys.modules[member.__module__].__file__))
-    return "\n".join(
-        path.read_text(encoding="utf-8")
-        for path in (module, *(module.with_name(f"{name}.py") for name in ("pairs", "scores", "links", "terms")))
-    )
+    pieces = ("pairs", "rankings", "comparisons", "scores", "links", "terms")
+    paths = module, *(module.with_name(f"{name}.py") for name in pieces)
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths)
 
 
 def test_kinds_are_the_names_of_files() -> None:

@@ -18,11 +18,12 @@ from twofold.data.split import refuse_overlap, split_by_prompt
 from twofold.data.tokenize import Encoded, Encoder, encode
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import exact_match
+from twofold.models.heads import RewardModel
 from twofold.models.load import Loaded
 from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN, MovingReference, cached_reference, live_reference
 from twofold.objectives import BCO
-from twofold.objectives.base import Objective
+from twofold.objectives.base import Objective, reading
 from twofold.progress import Progress
 from twofold.records import Labelled, Record, Task, said
 from twofold.rewards.verifier import Verifier
@@ -52,7 +53,8 @@ class Records:
 
 def read_records(recipe: Recipe, objective: Objective, rows: Sequence[Record] | None = None) -> Records:
     """Read, split and check against overlap, as what `objective` learns from. `rows` stand in for `data.train`'s file.
-    Raises DataError."""
+    Raises DataError, and RecipeError for what a reward model cannot do."""
+    _refuse_speech(recipe, objective)
     found = _read_rows(recipe, rows)
     train, heldout = (as_lessons(rs, objective) for rs in (found.train, found.heldout))
     return replace(found, train=train, heldout=heldout)
@@ -77,6 +79,23 @@ def _read_rows(recipe: Recipe, rows: Sequence[Record] | None) -> Records:
     if wrong is not None:
         raise DataError("evaluation.tasks need a prompt and an answer", where=str(wrong.source))
     return Records(train, problems, heldout, [t for t in tasks if isinstance(t, Task)], tables)
+
+
+def _refuse_speech(recipe: Recipe, objective: Objective) -> None:
+    """A reward model says nothing: it can neither draft nor solve, and is compared with no reference."""
+    asked = {
+        "algorithm": isinstance(recipe.algorithm, PDPO),
+        "evaluation.tasks": recipe.evaluation.tasks is not None,
+        "reference.fit": recipe.reference.fit is not None,
+        "reference.kind": recipe.reference.kind == "moving",
+    }
+    wrong = next((where for where, given in asked.items() if given), None)
+    if reading(objective) == "scores" and wrong:
+        raise RecipeError(
+            f"{type(objective).__name__} makes the model a reward model, which says nothing but scores",
+            where=wrong,
+            remedy=f"leave {wrong} out, or choose an objective on log-probabilities",
+        )
 
 
 def refuse_trained_on(run: Path, tasks: Sequence[Task]) -> None:
@@ -115,7 +134,7 @@ class Assembly:
 
     recipe: Recipe
     objective: Objective
-    policy: Policy
+    policy: Policy | RewardModel
     loaded: Loaded
     records: Records
     progress: Progress
@@ -178,6 +197,8 @@ class Assembly:
         """Fixed data with its cached reference column, providers for what is asked live, and what of them moves."""
         packing, settings = self.recipe.training.packing, self.recipe.reference
         groups = dict(self.groups)
+        if isinstance(self.policy, RewardModel):
+            return groups, {}, []
         needed = COLUMN in self.objective.requires
         cached = needed and settings.kind == "cached"
         if cached:

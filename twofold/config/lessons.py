@@ -17,6 +17,7 @@ _BRING: dict[Lesson, str] = {
 
 _ASKED = {
     "scores": "bring a number for each completion, or set objective.alpha=0: the best alone is the label",
+    "margin": "bring a number by how much the better leads, or set objective.margin to one for all",
     "probability": "bring how likely chosen is to win, or set objective.probability to one number for all",
 }
 
@@ -47,6 +48,8 @@ def _lacks(record: Record, objective: Objective) -> str | None:
     """The field that `objective` asks of `record` beside its texts and does not find."""
     if "score" in objective.requires and isinstance(record, Ranking) and record.scores is None:
         return "scores"
+    if "margin" in objective.requires and isinstance(record, Pair | Ranking) and record.margin is None:
+        return "margin"
     if "win_rate" in objective.requires and isinstance(record, Pair) and record.probability is None:
         return "probability"
     return None
@@ -59,7 +62,7 @@ def _taught(record: Record, wanted: Lesson) -> list[Record]:
         case ("pairs", Pair()) | ("rankings", Ranking()) | ("labels", Labelled()) | ("demonstrations", Demonstration()):
             return [record]
         case "rankings", Pair():
-            return [Ranking(prompt, (record.chosen, record.rejected), source)]
+            return [Ranking(prompt, (record.chosen, record.rejected), source, margin=record.margin)]
         case "labels", Pair():
             sides = (record.chosen, True), (record.rejected, False)
             return [Labelled(prompt, completion, desirable, source) for completion, desirable in sides]

@@ -19,9 +19,10 @@ from twofold.config.fit import fit_stage, start_from_fit
 from twofold.config.load import Document, dump, validate
 from twofold.config.results import results
 from twofold.config.schema import Recipe
+from twofold.models.heads import RewardModel, hold_reward_model, load_reward_model
 from twofold.models.load import Loaded, hold, load_policy, resolve_device, resolve_precision, save_policy
 from twofold.models.policy import Policy
-from twofold.objectives.base import Objective
+from twofold.objectives.base import Objective, reading
 from twofold.progress import Progress, Silent
 from twofold.records import Record
 from twofold.reports.card import write_card
@@ -38,7 +39,7 @@ class Trained:
     """A finished run, or one stopped by a signal (then without `results`)."""
 
     folder: Path
-    policy: Policy
+    policy: Policy | RewardModel
     tokenizer: PreTrainedTokenizerBase
     outcome: Outcome
     results: Mapping[str, Any]
@@ -63,7 +64,7 @@ class Conduct:
 def train_recipe(recipe: Recipe, conduct: Conduct | None = None) -> Trained:
     """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for users' mistakes."""
     records = read_records(recipe, recipe.objective)
-    return _train(recipe, recipe.objective, records, load_policy(recipe.model, recipe.seed), conduct or Conduct())
+    return _train(recipe, recipe.objective, records, _held(recipe, recipe.objective), conduct or Conduct())
 
 
 def train(
@@ -88,9 +89,22 @@ def train(
     if objective is not None:
         given |= {"objective": objective, "allow_code": True}  # the code is here already
     recipe = validate(Recipe, Document("train()", given, {}))
-    held = load_policy(recipe.model, recipe.seed) if isinstance(model, str) else hold(recipe.model, *model, recipe.seed)
     records = read_records(recipe, recipe.objective, None if isinstance(data, str) else data)
+    held = _held(recipe, recipe.objective, None if isinstance(model, str) else model)
     return _train(recipe, recipe.objective, records, held, conduct or Conduct())
+
+
+Held = tuple[Policy | RewardModel, Loaded]
+
+
+def _held(
+    recipe: Recipe, objective: Objective, model: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None
+) -> Held:
+    """The recipe's model, or the given one, as what `objective` reads: a policy or a reward model."""
+    scored = reading(objective) == "scores"
+    if model is not None:
+        return (hold_reward_model if scored else hold)(recipe.model, *model, recipe.seed)
+    return (load_reward_model if scored else load_policy)(recipe.model, recipe.seed)
 
 
 def _mapping(section: Any) -> dict[str, Any]:
@@ -99,16 +113,18 @@ def _mapping(section: Any) -> dict[str, Any]:
     return dict(section or {})
 
 
-def _train(
-    recipe: Recipe, objective: Objective, records: Records, held: tuple[Policy, Loaded], conduct: Conduct
-) -> Trained:
+def _train(recipe: Recipe, objective: Objective, records: Records, held: Held, conduct: Conduct) -> Trained:
     policy, loaded = held
     if policy.sharing_note:
         conduct.progress.note(f"prompts are not shared: {policy.sharing_note}")
+    if isinstance(policy, RewardModel) and policy.note:
+        conduct.progress.note(policy.note)
     run = Path(recipe.run)
     run.mkdir(parents=True, exist_ok=True)
-    if recipe.reference.fit is not None:
-        fitted = fit_stage(recipe, records, held, run, conduct.progress).train(resume=conduct.resume, stop=conduct.stop)
+    if recipe.reference.fit is not None and isinstance(policy, Policy):
+        fitted = fit_stage(recipe, records, (policy, loaded), run, conduct.progress).train(
+            resume=conduct.resume, stop=conduct.stop
+        )
         if fitted.stopped:
             return Trained(run, policy, loaded.tokenizer, fitted, {})
         start_from_fit(policy)

@@ -122,12 +122,12 @@ class Shape:
 
 def _preference(row: Fields) -> Pair:
     prompt, (chosen, rejected) = row.turns("prompt", "chosen", "rejected")
-    return Pair(prompt, chosen, rejected, row.source, _probability(row))
+    return Pair(prompt, chosen, rejected, row.source, _probability(row), _margin(row))
 
 
 def _implicit_preference(row: Fields) -> Pair:
     prompt, (chosen, rejected) = row.turns(None, "chosen", "rejected")
-    return Pair(prompt, chosen, rejected, row.source, _probability(row))
+    return Pair(prompt, chosen, rejected, row.source, _probability(row), _margin(row))
 
 
 def _probability(row: Fields) -> float | None:
@@ -139,6 +139,16 @@ def _probability(row: Fields) -> float | None:
         return float(value)
     what = f"{value:g}" if _is_number(value) else chat.kind(value)
     row.fault("probability", f"is {what}, not a probability", "write a number from 0 to 1, or remove it")
+    return None
+
+
+def _margin(row: Fields) -> float | None:
+    """By how much the better is better, where the row says so."""
+    value = row.row.get("margin")
+    if value is None or (_is_number(value) and math.isfinite(value)):
+        return None if value is None else float(value)
+    what = f"{value:g}" if _is_number(value) else chat.kind(value)
+    row.fault("margin", f"is {what}, not a finite number", "write a number, or remove it")
     return None
 
 
@@ -180,7 +190,7 @@ def _ranking(row: Fields) -> Ranking:
     spread = Fields({**row.row, **named}, row.source)
     prompt, texts = spread.turns("prompt", *named)
     row.faults += spread.faults
-    return Ranking(prompt, tuple(texts), row.source, _scores(row, len(texts)))
+    return Ranking(prompt, tuple(texts), row.source, _scores(row, len(texts)), _margin(row))
 
 
 def _scores(row: Fields, count: int) -> tuple[float, ...] | None:
@@ -215,13 +225,13 @@ def _question(row: Fields) -> Task:
 
 
 SHAPES = (
-    Shape("prompt + chosen + rejected", ("prompt", "chosen", "rejected"), _preference, ("probability",)),
-    Shape("prompt + completions (best first)", ("prompt", "completions"), _ranking, ("scores",)),
+    Shape("prompt + chosen + rejected", ("prompt", "chosen", "rejected"), _preference, ("probability", "margin")),
+    Shape("prompt + completions (best first)", ("prompt", "completions"), _ranking, ("scores", "margin")),
     Shape("prompt + completion + label", ("prompt", "completion", "label"), _labelled),
     Shape("prompt + completion", ("prompt", "completion"), _demonstration),
     Shape("prompt + answer", ("prompt", "answer"), _task),
     Shape("question + answer", ("question", "answer"), _question),
-    Shape("chosen + rejected (shared prompt)", ("chosen", "rejected"), _implicit_preference, ("probability",)),
+    Shape("chosen + rejected (shared prompt)", ("chosen", "rejected"), _implicit_preference, ("probability", "margin")),
 )
 FIELDS = tuple(dict.fromkeys(key for shape in SHAPES for key in (*shape.keys, *shape.optional)))
 

@@ -245,14 +245,21 @@ def _roles(record: Record) -> tuple[Role, ...]:
 
 
 def _columns(record: Record) -> list[dict[str, float]]:
-    """What a record knows in numbers of each text that `said` tells: a ranking its `score`, a pair its `win_rate`."""
+    """What a record knows in numbers of each text that `said` tells: a ranking its `level` (that of the first text with
+    its score) and `score`, a pair its `win_rate`, both their `margin`."""
+    known: list[dict[str, float]] = [{} for _ in said(record)]
     match record:
-        case Ranking(scores=scores) if scores is not None:
-            return [{"score": score} for score in scores]
+        case Ranking(scores=None):
+            known = [{"level": float(rank)} for rank in range(len(known))]
+        case Ranking(scores=scores):
+            known = [{"level": float(scores.index(score)), "score": score} for score in scores]
         case Pair(probability=probability) if probability is not None:
-            return [{"win_rate": probability}, {"win_rate": 1 - probability}]
+            known = [{"win_rate": probability}, {"win_rate": 1 - probability}]
         case _:
-            return [{} for _ in said(record)]
+            pass
+    if isinstance(record, Pair | Ranking) and record.margin is not None:
+        known = [{**columns, "margin": record.margin} for columns in known]
+    return known
 
 
 def encode(records: Iterable[Record], encoder: Encoder, progress: Progress | None = None) -> Encoded:

@@ -8,6 +8,7 @@ from twofold.objectives.anchored_po import AnchoredPO
 from twofold.objectives.aot import AOT
 from twofold.objectives.bco import BCO
 from twofold.objectives.bco_pair import BCOPair
+from twofold.objectives.bradley_terry import BradleyTerry
 from twofold.objectives.cal_dpo import CalDPO
 from twofold.objectives.cpo import CPO
 from twofold.objectives.discopop import DiscoPOP
@@ -26,6 +27,7 @@ from twofold.objectives.nca_k import NCAK
 from twofold.objectives.orpo import ORPO
 from twofold.objectives.pdpo import PDPOGenerator
 from twofold.objectives.plackett_luce import PlackettLuce
+from twofold.objectives.reward_plackett_luce import RewardPlackettLuce
 from twofold.objectives.robust_dpo import RobustDPO
 from twofold.objectives.rpo import RPO
 from twofold.objectives.rso import RSO
@@ -64,7 +66,10 @@ OnPairs: TypeAlias = (
 )
 """Objectives on a chosen and a rejected completion of one prompt."""
 
-AnyObjective: TypeAlias = SFT | OnPairs | PlackettLuce | InfoNCA | NCAK | KTO | BCO | PDPOGenerator
+OnScores: TypeAlias = BradleyTerry | RewardPlackettLuce
+"""Objectives of a reward model."""
+
+AnyObjective: TypeAlias = SFT | OnPairs | PlackettLuce | InfoNCA | NCAK | KTO | BCO | PDPOGenerator | OnScores
 
 __all__ = [
     "AOT",
@@ -89,13 +94,16 @@ __all__ = [
     "AnchoredPO",
     "AnyObjective",
     "BCOPair",
+    "BradleyTerry",
     "CalDPO",
     "DPOShift",
     "DiscoPOP",
     "InfoNCA",
     "OnPairs",
+    "OnScores",
     "PDPOGenerator",
     "PlackettLuce",
+    "RewardPlackettLuce",
     "RobustDPO",
     "SLiC",
     "SimPO",

@@ -6,12 +6,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term, logps, logratios
-from twofold.objectives.links import logistic
-from twofold.objectives.rankings import below, metrics
+from twofold.objectives.rankings import below, contests, metrics
 from twofold.settings import require, settings
 
 
@@ -34,9 +31,6 @@ class PlackettLuce:
         """Branches stand in the order of their ranks; a group of one alone raises ValueError."""
         worse_BB = below(batch)
         reward_B = self.beta * batch.sum(logratios(outputs, batch))
-        contest = worse_BB.any(1).nonzero().squeeze(1)
-        rivals_BB = reward_B.expand(len(reward_B), -1).masked_fill(~worse_BB, -torch.inf)
-        loss_C = logistic(reward_B[contest] - rivals_BB[contest].logsumexp(1))
-        loss_G = reward_B.new_zeros(len(batch.names)).index_add(0, batch.group_B[contest], loss_C)
+        loss_G = contests(reward_B, worse_BB, batch)
         seen = metrics(reward_B, logps(outputs), worse_BB, batch)
         return Loss({"plackett_luce": Term(loss_G, "group")}, seen)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from twofold.batch import Batch, Role
 from twofold.objectives.base import Term
+from twofold.objectives.links import logistic
 from twofold.objectives.moved import moved
 
 
@@ -19,6 +20,14 @@ def below(batch: Batch) -> Tensor:
     if int(sizes_G.min()) < 2 or int(sizes_G.sum()) < batch.num_branches:
         raise ValueError("every group needs two or more ranked branches, and no others")
     return worse_BB
+
+
+def contests(value_B: Tensor, worse_BB: Tensor, batch: Batch) -> Tensor:
+    """−Σₖ log(e^{vₖ} / Σ_{j: k or below it} e^{vⱼ}) of each ranking [G], after Plackett and Luce."""
+    contest = worse_BB.any(1).nonzero().squeeze(1)
+    rivals_BB = value_B.expand(len(value_B), -1).masked_fill(~worse_BB, -torch.inf)
+    loss_C = logistic(value_B[contest] - rivals_BB[contest].logsumexp(1))
+    return value_B.new_zeros(len(batch.names)).index_add(0, batch.group_B[contest], loss_C)
 
 
 def log_share(value_B: Tensor, batch: Batch) -> Tensor:

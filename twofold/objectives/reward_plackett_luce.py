@@ -1,0 +1,30 @@
+"""The likelihood of a ranking (Plackett 1975, Luce 1959) as the loss of a reward model: Rafailov et al. 2023,
+arXiv:2305.18290, equation 18, before the reward becomes implicit.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term, scores
+from twofold.objectives.comparisons import Comparisons
+from twofold.objectives.rankings import contests
+from twofold.settings import settings
+
+
+@settings
+class RewardPlackettLuce:
+    """−Σₖ log(e^{sₖ} / Σ_{j ≥ k} e^{sⱼ}) over the ranks k of a group, s the reward model's scores; tied completions are
+    no rivals. Two completions make it Bradley–Terry."""
+
+    kind: Literal["reward_plackett_luce"] = "reward_plackett_luce"
+
+    requires = ()
+    learns_from = "rankings"
+    reads = "scores"
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        pairs, score_B = Comparisons.of(batch), scores(outputs)
+        loss_G = contests(score_B, pairs.worse_BB, batch)
+        return Loss({"plackett_luce": Term(loss_G, "group")}, pairs.metrics(score_B))
