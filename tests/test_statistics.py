@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from twofold.statistics import Estimate, bootstrap_ratio, mcnemar, mean_interval, paired_bootstrap, wilson
+from twofold.statistics import (
+    Estimate,
+    bootstrap_ratio,
+    clustered_share,
+    mcnemar,
+    mean_interval,
+    paired_bootstrap,
+    sign_test,
+    wilson,
+)
 
 LEVELS = st.sampled_from([0.8, 0.9, 0.95, 0.99])
 
@@ -129,3 +138,36 @@ def test_bootstrap_ratio_is_of_sums_and_repeats() -> None:
     assert bootstrap_ratio([0.0], [0.0]).value == 0
     with pytest.raises(ValueError, match="must be alike"):
         bootstrap_ratio([1.0], [1.0, 2.0])
+
+
+def test_a_share_of_singletons_is_wilsons() -> None:
+    counts = [1] * 30 + [0] * 20
+    found, plain = clustered_share(counts, [1] * 50), wilson(30, 50)
+    assert (found.value, found.n, found.count) == (0.6, 50, 30)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=2e-3)
+
+
+def test_clusters_that_agree_count_once() -> None:
+    """Ten observations each, all alike: as sure as one of each, but for the small-sample factor."""
+    found, plain = clustered_share([10] * 30 + [0] * 20, [10] * 50), wilson(30, 50)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=2e-3)
+    assert clustered_share([10] * 5, [10] * 5).low == wilson(5, 5).low
+
+
+def test_clustered_interval_covers() -> None:
+    """Of 400 samples of 60 clusters, whose members share a coin: the true share ½ is inside about 95 times of 100."""
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(400):
+        share = rng.beta(1, 1, size=60)
+        totals = rng.integers(1, 11, size=60)
+        e = clustered_share(rng.binomial(totals, share).tolist(), totals.tolist())
+        inside += e.low <= 0.5 <= e.high
+    assert 0.92 <= inside / 400 <= 0.98
+
+
+def test_sign_test_of_clusters() -> None:
+    """Four clusters mostly right, one mostly wrong, one split: 2·(1 + 5)/32."""
+    found = sign_test([3, 2, 1, 5, 0, 1], [3, 3, 1, 6, 2, 2])
+    assert (found.only_b, found.only_a, found.n) == (4, 1, 6)
+    assert found.p_value == pytest.approx(2 * (1 + 5) / 32)

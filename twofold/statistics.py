@@ -53,13 +53,37 @@ def wilson(count: int, n: int, level: float = 0.95) -> Estimate:
     method = f"Wilson {level:.0%}"
     if n == 0:
         return Estimate(math.nan, 0.0, 1.0, 0, 0, method)
-    z = _normal_quantile(level)
-    p, shrink = count / n, 1 + z * z / n
-    middle = (p + z * z / (2 * n)) / shrink
-    half = z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low = 0.0 if count == 0 else middle - half
-    high = 1.0 if count == n else middle + half
-    return Estimate(p, low, high, n, count, method)
+    return Estimate(count / n, *_wilson(count / n, n, level), n, count, method)
+
+
+def clustered_share(counts: Sequence[int], totals: Sequence[int], level: float = 0.95) -> Estimate:
+    """A share of all observations, `counts[i]` of `totals[i]` in cluster i, whose members may be alike.
+
+    Wilson's interval at the effective number of observations: theirs over the design effect (no less than 1), which is
+    the cluster-robust variance of the ratio over that of independent ones. Where all or none succeed, clusters count.
+    Source: Kish (1965), chapter 8; Korn and Graubard (1998), Survey Methodology 24.
+    """
+    if any(not 0 <= c <= t for c, t in zip(counts, totals, strict=True)):
+        raise ValueError("every count must be in 0 … its total")
+    n, count, clusters = sum(totals), sum(counts), sum(t > 0 for t in totals)
+    method = f"Wilson, clustered, {level:.0%}"
+    if n == 0:
+        return Estimate(math.nan, 0.0, 1.0, 0, 0, method)
+    p = count / n
+    effective = float(clusters)
+    if 0 < count < n and clusters > 1:
+        spread = math.fsum((c - p * t) ** 2 for c, t in zip(counts, totals, strict=True))
+        effect = spread * clusters / (clusters - 1) / (n * p * (1 - p))
+        effective = n / max(effect, 1.0)
+    return Estimate(p, *_wilson(p, effective, level), n, count, method)
+
+
+def sign_test(counts: Sequence[int], totals: Sequence[int]) -> PairedTest:
+    """Are clusters whose observations mostly succeed as many as those that mostly fail (`only_b`, `only_a`)? Exact,
+    two-sided; a cluster that is split evenly says nothing. With one observation a cluster it is the binomial test."""
+    better = sum(2 * c > t for c, t in zip(counts, totals, strict=True))
+    worse = sum(2 * c < t for c, t in zip(counts, totals, strict=True))
+    return PairedTest(worse, better, _two_sided_coin(worse, better), len(counts), "sign test over clusters, exact")
 
 
 def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> PairedTest:
@@ -126,6 +150,14 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
     mean = fmean(values)
     half = math.inf if n == 1 else _t_quantile(level, n - 1) * stdev(values) / math.sqrt(n)
     return Estimate(mean, mean - half, mean + half, n, None, method)
+
+
+def _wilson(p: float, n: float, level: float) -> tuple[float, float]:
+    z = _normal_quantile(level)
+    shrink = 1 + z * z / n
+    middle = (p + z * z / (2 * n)) / shrink
+    half = z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return 0.0 if p == 0 else middle - half, 1.0 if p == 1 else middle + half
 
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:

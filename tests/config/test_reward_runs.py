@@ -123,3 +123,22 @@ def test_pdpo_needs_a_policy(tmp_path: Path, base: Path) -> None:
 def test_a_dry_run_counts_no_reference(tmp_path: Path, base: Path) -> None:
     found = dry_run(recipe(tmp_path, base))
     assert (found.memory.reference, found.rows["train"]) == (0, 18)
+
+
+def test_held_out_figures_reach_results_report_and_card(tmp_path: Path, base: Path) -> None:
+    train_recipe(recipe(tmp_path, base))
+    run = tmp_path / "run"
+    found = json.loads((run / "results.json").read_text())
+    reward = found["reward_model"]
+    assert reward["accuracy"]["n"] == 12  # one correct completion over two tied wrong ones, of six prompts
+    assert found["heldout"]["accuracy"] == reward["accuracy"]
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["heldout/accuracy"] == reward["accuracy"]["value"]
+    assert last["heldout/calibration_error"] == reward["calibration_error"]
+    assert sum(b["n"] for b in reward["bins"]) == sum(e["n"] for e in reward["by_length"]) == 12
+    report = (run / "report.html").read_text()
+    assert "the better answer scores higher" in report
+    assert "Calibration: run" in report
+    card = (run / "README.md").read_text()
+    assert "pipeline_tag: text-classification" in card
+    assert "| the better answer is | accuracy (95% interval) | n |" in card

@@ -18,6 +18,7 @@ from twofold.data.split import refuse_overlap, split_by_prompt
 from twofold.data.tokenize import Encoded, Encoder, encode
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import exact_match
+from twofold.evaluation.reward import RewardReport, judge, scored
 from twofold.models.heads import RewardModel
 from twofold.models.load import Loaded
 from twofold.models.policy import Policy
@@ -244,10 +245,17 @@ class Assembly:
     def _evaluators(self, heldout: list[Group], step: Step) -> list[Evaluator]:
         found: list[Evaluator] = []
         if heldout:
-            found.append(lambda: _heldout(step, heldout, self.objective))
+            found.append(lambda: _heldout(step, heldout, self.objective, self.judged()))
         if self.records.tasks:
             found.append(self._solve)
         return found
+
+    def judged(self) -> RewardReport | None:
+        """What the model, as it is now, makes of the held-out comparisons, if it is a reward model."""
+        groups = self.groups["heldout"]
+        if not isinstance(self.policy, RewardModel) or not groups:
+            return None
+        return judge(scored(groups, self.policy.scores(groups, self.recipe.training.packing)))
 
     def _solve(self) -> Evaluation:
         sampler = self.sampler(training=False)
@@ -264,8 +272,8 @@ def asks_live(recipe: Recipe, objective: Objective) -> bool:
     return bool(asked) or isinstance(recipe.algorithm, PDPO)
 
 
-def _heldout(step: Step, groups: list[Group], objective: Objective) -> Evaluation:
-    figures = step.measure([Part(groups, objective)])
+def _heldout(step: Step, groups: list[Group], objective: Objective, report: RewardReport | None) -> Evaluation:
+    figures = {**step.measure([Part(groups, objective)]), **(report.figures if report else {})}
     return Evaluation({**{f"heldout/{k}": v for k, v in figures.items()}, "heldout/n": float(len(groups))})
 
 

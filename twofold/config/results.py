@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold.evaluation.exact_match import ExactMatch, Row, compare, summary
+from twofold.evaluation.reward import RewardReport
 from twofold.rewards.verifier import Metric
 from twofold.statistics import Estimate, mean_interval, wilson
 
@@ -16,8 +17,11 @@ _UNWATCHED = ("kind", "step", "learning_rate", "drafts", "kept", "age")
 _ROW = ("name", "prompt", "completion", "answer", "strict", "flexible", "truncated")
 
 
-def results(run: Path, *, name: str, command: str, final_step: int, warnings: Sequence[str]) -> dict[str, Any]:
-    """What `run` achieved at `final_step` against where it began, with McNemar's test on the same problems."""
+def results(
+    run: Path, *, name: str, command: str, final_step: int, warnings: Sequence[str], reward: RewardReport | None = None
+) -> dict[str, Any]:
+    """What `run` achieved at `final_step` against where it began, with McNemar's test on the same problems; `reward` is
+    what a reward model made of its held-out comparisons."""
     lines = _lines(run / "metrics.jsonl")
     base, policy = (_exact_match(run / "samples.jsonl", step) for step in (0, final_step))
     found: dict[str, Any] = {"name": name, "command": command, "step": final_step, "models": [], "comparisons": []}
@@ -31,6 +35,9 @@ def results(run: Path, *, name: str, command: str, final_step: int, warnings: Se
         ]
     judged = [line for line in lines if line["kind"] == "evaluation" and line["step"] == final_step]
     found["heldout"] = {k: v.as_dict() for k, v in _heldout(judged[-1]).items()} if judged else {}
+    if reward is not None:
+        found["heldout"] = {"accuracy": reward.accuracy.as_dict(), "longer wins": reward.longer_wins.as_dict()}
+        found["reward_model"] = reward.as_dict()
     found["training"] = _training([line for line in lines if line["kind"] == "train"])
     found["warnings"] = list(warnings)
     return found

@@ -136,7 +136,8 @@ def _train(recipe: Recipe, objective: Objective, records: Records, held: Held, c
     if not outcome.stopped:
         save_policy(policy, loaded.tokenizer, run / "model")
         final = outcome.step if outcome.best_step is None else outcome.best_step
-        found = results(run, name=run.name, command=conduct.command, final_step=final, warnings=outcome.warnings)
+        told = {"name": run.name, "command": conduct.command}
+        found = results(run, **told, final_step=final, warnings=outcome.warnings, reward=assembly.judged())
         if CHOSEN_FALLS in outcome.said and (why := why_chosen_fell(assembly, loop)):
             found["displacement"] = why.as_dict()
             conduct.progress.note(f"{why.verdict}; {why.remedy}" if why.remedy else why.verdict)

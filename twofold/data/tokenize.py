@@ -249,10 +249,10 @@ def _columns(record: Record) -> list[dict[str, float]]:
     its score) and `score`, a pair its `win_rate`, both their `margin`."""
     known: list[dict[str, float]] = [{} for _ in said(record)]
     match record:
-        case Ranking(scores=None):
-            known = [{"level": float(rank)} for rank in range(len(known))]
-        case Ranking(scores=scores):
+        case Ranking(scores=scores) if scores is not None:
             known = [{"level": float(scores.index(score)), "score": score} for score in scores]
+        case Ranking():
+            known = [{"level": float(rank)} for rank in range(len(known))]
         case Pair(probability=probability) if probability is not None:
             known = [{"win_rate": probability}, {"win_rate": 1 - probability}]
         case _:

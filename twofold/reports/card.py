@@ -44,6 +44,7 @@ def render_card(run: RunData) -> str:
         entries=tables.entries([run.results]),
         tests=all_tests([run]),
         heldout=run.results.heldout,
+        reward=run.results.reward,
         training=tables.watched(run.results),
         worries=worries([run], [run.name]),
         adapter=_is_adapter(run),
@@ -59,7 +60,8 @@ def front_matter(run: RunData) -> dict[str, Any]:
     """What the hub reads. `base_model` is told only where it is a name of the hub, not a folder of this machine."""
     base, adapter = provenance.base_model(run), _is_adapter(run)
     kinds = dict.fromkeys(k for k in (provenance.kind(run, "objective"), provenance.kind(run, "algorithm")) if k)
-    front: dict[str, Any] = {"library_name": "peft" if adapter else "transformers", "pipeline_tag": "text-generation"}
+    what = "text-classification" if run.results.reward else "text-generation"
+    front: dict[str, Any] = {"library_name": "peft" if adapter else "transformers", "pipeline_tag": what}
     if HUB_NAME.fullmatch(base) and not Path(base).exists():
         front |= {"base_model": base, "base_model_relation": "adapter" if adapter else "finetune"}
     front["tags"] = ["twofold", "alignment", *(TAGLESS.sub("-", kind)[:60] for kind in kinds)]

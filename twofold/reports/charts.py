@@ -94,6 +94,7 @@ TRAINING = (
     Spec("Loss", "What the optimizer minimises. A DPO loss starts at ln 2 = 0.693.", (Curve("loss"),)),
     Spec("Implicit rewards", "β times the log-ratio of policy to reference. All start at 0.",
          _parts("reward"), level=0.0),
+    Spec("Scores", "Of a reward model; preferences leave a constant per prompt open.", _parts("score")),
     Spec("Log-probabilities", "Of whole completions, in nats. Chosen should not sink far.", _parts("logp")),
     Spec("Margin", "Implicit reward of chosen minus rejected (best minus worst).", (Curve("margin"),), level=0.0),
     Spec("Preference accuracy in training", "Share of pairs with a positive margin, rankings in order, labels right.",

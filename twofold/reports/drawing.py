@@ -50,7 +50,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The scale, steps from 0 to `end` and y from `low` to `high`, and its name; `level` draws a dotted line."""
+    """The scale, steps from `begin` to `end` and y from `low` to `high`, and its name; `level` draws a dotted line.
+
+    Of `shares` the x axis has probabilities instead of steps, and the dotted line is where y is x.
+    """
 
     title: str
     end: float
@@ -58,6 +61,8 @@ class Frame:
     high: float
     level: float | None = None
     percent: bool = False
+    begin: float = 0.0
+    shares: bool = False
 
 
 def binned(x: Sequence[float], y: Sequence[float], points: int) -> tuple[list[float], list[float]]:
@@ -93,11 +98,12 @@ def svg(lines: Sequence[Line], frame: Frame) -> str:
 
 def _furnish(axes: Axes, frame: Frame) -> None:
     ink = LOOKS["ink"]
-    axes.set_xlim(-0.02 * frame.end, 1.02 * frame.end)
+    pad = 0.02 * (frame.end - frame.begin)
+    axes.set_xlim(frame.begin - pad, frame.end + pad)
     axes.set_ylim(frame.low, frame.high)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=not frame.shares))
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.3g}%" if frame.shares else f"{v:,.0f}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.3g}%" if frame.percent else _short(v)))
     axes.grid(axis="y", color=ink, alpha=0.15, linewidth=0.7)
     axes.tick_params(colors=ink, labelsize=8.5, length=0, pad=4)
@@ -105,8 +111,11 @@ def _furnish(axes: Axes, frame: Frame) -> None:
         spine.set_visible(side == "bottom")
         spine.set_edgecolor(ink)
         spine.set_alpha(0.4)
+    dotted: dict[str, Any] = {"color": ink, "alpha": 0.55, "linewidth": 1, "linestyle": (0, (1, 2))}
+    if frame.shares:
+        axes.plot((frame.begin, frame.end), (frame.begin, frame.end), **dotted)
     if frame.level is not None:
-        axes.axhline(frame.level, color=ink, alpha=0.55, linewidth=1, linestyle=(0, (1, 2)))
+        axes.axhline(frame.level, **dotted)
 
 
 def _draw_line(axes: Axes, line: Line) -> None:

@@ -15,7 +15,8 @@ from twofold.errors import DataError
 from twofold.reports import charts, provenance, tables
 from twofold.reports.displacement import Fall, fall_of
 from twofold.reports.findings import Finding, Worry, all_tests, between, findings, headline_metric, worries
-from twofold.reports.run import RunData, read_run
+from twofold.reports.reward import calibration_chart
+from twofold.reports.run import RewardResult, RunData, read_run
 from twofold.reports.samples import SideBySide, side_by_side
 from twofold.statistics import Estimate
 
@@ -56,6 +57,8 @@ class Page:
     entries: list[tables.Entry]
     tests: list[tables.Comparison]
     heldout: list[tuple[str, str, Estimate]]
+    rewards: list[tuple[str, RewardResult]]
+    calibration: list[charts.Chart]
     training_end: list[tuple[str, dict[str, Estimate]]]
     along: list[charts.Chart]
     training: list[charts.Chart]
@@ -121,6 +124,8 @@ def _page(runs: Sequence[RunData], title: str) -> Page:
         entries=models,
         tests=all_tests(runs),
         heldout=[(n, k, e) for run, n in zip(runs, names, strict=True) for k, e in run.results.heldout.items()],
+        rewards=[(n, r) for n, run in zip(names, runs, strict=True) if (r := run.results.reward)],
+        calibration=_calibration(runs, labels),
         training_end=[(n, tables.watched(run.results)) for run, n in zip(runs, names, strict=True)][:COLUMNS],
         along=charts.draw(charts.ALONG, runs, labels),
         training=charts.draw(charts.TRAINING, runs, labels),
@@ -128,6 +133,11 @@ def _page(runs: Sequence[RunData], title: str) -> Page:
         falls=[fall for run, name in zip(runs, names, strict=True) if (fall := fall_of(run, name))][:FALLS],
         samples=side_by_side(runs, names, metric or "strict"),
     )
+
+
+def _calibration(runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) -> list[charts.Chart]:
+    told = [(label, run.results.reward) for run, label in zip(runs, labels, strict=True)]
+    return [calibration_chart(*label, reward) for label, reward in told if reward and reward.bins][: charts.PANELS]
 
 
 def _seeds(runs: Sequence[RunData], methods: Sequence[int], metric: str | None) -> list[tuple[str, ...]]:

@@ -53,6 +53,19 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class RewardResult:
+    """What a reward model made of held-out comparisons; `bins` hold how often it was right where it was how sure:
+    (predicted, observed, n)."""
+
+    accuracy: Estimate
+    longer_wins: Estimate
+    by_length: tuple[tuple[str, Estimate], ...]
+    calibration_error: float
+    p_value: float
+    bins: tuple[tuple[float, float, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """results.json: final figures at `step`; `training` holds means over the last steps of what one watches."""
 
@@ -65,6 +78,7 @@ class Results:
     warnings: tuple[str, ...] = ()
     displacement: Mapping[str, Any] = field(default_factory=dict[str, Any])
     step: int | None = None
+    reward: RewardResult | None = None
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Results:
@@ -80,6 +94,7 @@ class Results:
             warnings=tuple(_text(w) for w in data.get("warnings") or ()),
             displacement=why if isinstance(why := data.get("displacement"), Mapping) else {},
             step=data["step"] if isinstance(data.get("step"), int) else None,
+            reward=_reward(data.get("reward_model")),
         )
 
     def model(self, name: str) -> ModelResult | None:
@@ -233,6 +248,25 @@ def estimate(data: Mapping[str, Any]) -> Estimate | None:
             n=int(data["n"]),
             count=None if count is None else int(count),
             method=_text(data.get("method")),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _reward(data: Any) -> RewardResult | None:
+    try:
+        told = {name: estimate(data[name]) for name in ("accuracy", "longer_wins")}
+        lengths = [(_text(row["better"]), estimate(row)) for row in _dicts(data["by_length"])]
+        accuracy, longer = told["accuracy"], told["longer_wins"]
+        if accuracy is None or longer is None:
+            return None
+        return RewardResult(
+            accuracy=accuracy,
+            longer_wins=longer,
+            by_length=tuple((name, e) for name, e in lengths if e),
+            calibration_error=float(data["calibration_error"]),
+            p_value=float(data["test"]["p_value"]),
+            bins=tuple((float(b["predicted"]), float(b["observed"]), int(b["n"])) for b in _dicts(data["bins"])),
         )
     except (KeyError, TypeError, ValueError):
         return None
