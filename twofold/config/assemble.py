@@ -170,7 +170,7 @@ class Assembly:
     def loop(self, run: Path) -> Loop:
         """References are made from the policy as it is now, so call this before any checkpoint is loaded."""
         groups, known, keepers = self._with_references(run)
-        if isinstance(self.objective, BCO):
+        if isinstance(self.objective, BCO) and isinstance(self.policy, Policy):
             shift = RewardShift(self.policy, self.recipe.training.packing, decay=self.objective.shift_decay)
             known, keepers = {**known, DELTA: shift}, [*keepers, shift]
         step = Step(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twofold.algorithms import OfflineAlgorithm, PDPOAlgorithm
 from twofold.analysis.displacement import FEWEST, Displacement, displacement
 from twofold.config.assemble import Assembly
+from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN
 from twofold.objectives.base import lesson
 from twofold.training.loop import Loop
@@ -19,9 +20,11 @@ def why_chosen_fell(assembly: Assembly, loop: Loop) -> Displacement | None:
     compared = COLUMN in assembly.objective.requires and lesson(assembly.objective) in ("pairs", "rankings")
     if not isinstance(algorithm, OfflineAlgorithm) or not compared or len(algorithm.groups) < FEWEST:
         return None
-    rows = algorithm.groups
+    policy, rows = assembly.policy, algorithm.groups
+    if not isinstance(policy, Policy):
+        return None
     others = [rows[i] for i in algorithm.order.at(0, min(len(rows), COUNTED))]
     pairs = others[:EXPLAINED]
     if not all(g.has(COLUMN) for g in pairs):
         pairs = loop.step.providers[COLUMN](pairs)
-    return displacement(assembly.policy, pairs, others=others, text=assembly.encoder.text, packing=loop.step.packing)
+    return displacement(policy, pairs, others=others, text=assembly.encoder.text, packing=loop.step.packing)
