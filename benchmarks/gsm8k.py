@@ -1,4 +1,5 @@
-"""GSM8K files for the recipes: `python -m benchmarks.gsm8k --better FILE --own FILE --out FILE` makes preference pairs.
+"""GSM8K files for the recipes. `python -m benchmarks.gsm8k --better FILE --own FILE --out FILE` makes preference pairs,
+`python -m benchmarks.gsm8k rankings --solutions FILE --out FILE` rankings of real solutions, correct above wrong.
 
 A pair is a better answer over the policy's own to the same prompt, whatever its correctness, as PDPO's source had it.
 """
@@ -66,6 +67,19 @@ def heldout(source: Path) -> list[dict[str, str]]:
     return found
 
 
+def rankings(source: Path) -> list[dict[str, Any]]:
+    """Each problem's four model solutions, the correct ones above the wrong ones and tied among themselves; problems
+    that have both. The ground truth is left out: it is told from a model's answer by its style."""
+    found: list[dict[str, Any]] = []
+    for row in rows(source):
+        right, wrong = ([row[s]["solution"] for s in SOLVERS if row[s]["is_correct"] is x] for x in (True, False))
+        texts = [_gsm8k_form(text) for text in (*right, *wrong)]
+        if right and wrong and all(text.strip() for text in texts):
+            scores = [1] * len(right) + [0] * len(wrong)
+            found.append({"prompt": f"{row['question']}\n", "completions": texts, "scores": scores})
+    return found
+
+
 def _gsm8k_form(solution: str) -> str:
     """The solution with its last line as `#### N` where it has one that says `A: N`."""
     body, _, last = solution.strip().rpartition("\n")
@@ -76,11 +90,21 @@ def _gsm8k_form(solution: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--better", type=Path, required=True)
-    parser.add_argument("--own", type=Path, required=True)
+    parser.add_argument("what", nargs="?", choices=["pairs", "rankings"], default="pairs")
+    parser.add_argument("--better", type=Path, help="pairs: rows whose answers are chosen")
+    parser.add_argument("--own", type=Path, help="pairs: rows of the policy's own completions")
+    parser.add_argument("--solutions", type=Path, help="rankings: example_model_solutions.jsonl")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    print(f"{given.out}: {write(given.out, pairs(rows(given.better), rows(given.own)))} pairs")
+    if given.what == "rankings":
+        if not given.solutions:
+            parser.error("rankings need --solutions")
+        made = rankings(given.solutions)
+    elif given.better and given.own:
+        made = pairs(rows(given.better), rows(given.own))
+    else:
+        parser.error("pairs need --better and --own")
+    print(f"{given.out}: {write(given.out, made)} {given.what}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +39,23 @@ def make_data(source: Path) -> None:
     gsm8k.write(OUT / "data" / "heldout.jsonl", gsm8k.heldout(source / "example_model_solutions.jsonl"))
 
 
-def make_scratch(folder: Path) -> None:
-    """A byte-level BPE tokenizer of the training text, digits apart, and an untrained Qwen2 of about 3M parameters."""
-    text = [row["prompt"] + row["answer"] for row in gsm8k.rows(OUT / "data" / "train.jsonl")]
+def byte_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer of `texts`, digits apart, `<|end|>` (0) to stop and `<|pad|>` (1)."""
     bpe = Tokenizer(models.BPE())
     digits, bytes_ = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.pre_tokenizer = pre_tokenizers.Sequence([digits, bytes_])  # type: ignore[assignment]  # the binding's setter
     bpe.decoder = decoders.ByteLevel()  # type: ignore[assignment]  # likewise
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
-        text,
+        texts,
         trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=["<|end|>", "<|pad|>"], initial_alphabet=alphabet),
     )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|end|>", pad_token="<|pad|>")
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|end|>", pad_token="<|pad|>")
+
+
+def make_scratch(folder: Path) -> None:
+    """A tokenizer of the training text and an untrained Qwen2 of about 3M parameters."""
+    tokenizer = byte_tokenizer(row["prompt"] + row["answer"] for row in gsm8k.rows(OUT / "data" / "train.jsonl"))
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=VOCABULARY, hidden_size=224, intermediate_size=608, num_hidden_layers=4, num_attention_heads=7,

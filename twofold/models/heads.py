@@ -188,13 +188,13 @@ def _settle(loaded: Loaded) -> None:
     """What other libraries need to read the score where it is: one label, and padding that is no stop token, since
     they look for the last token that is not padding."""
     config, tokenizer = loaded.model.config, loaded.tokenizer
-    pad: Any = tokenizer.pad_token_id
-    if pad is None or pad in loaded.stop_tokens:
-        others = (tokenizer.unk_token_id, tokenizer.bos_token_id, *range(len(loaded.stop_tokens) + 1))
-        pad = next(i for i in others if isinstance(i, int) and i not in loaded.stop_tokens)
+    size = config.get_text_config().vocab_size
+    known: tuple[Any, ...] = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, *range(size))
+    pad = next(i for i in known if isinstance(i, int) and i < size and i not in loaded.stop_tokens)
+    if pad != tokenizer.pad_token_id:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
     tokenizer.padding_side = "right"
-    config.pad_token_id = int(pad)
+    config.pad_token_id = pad
     config.problem_type = "regression"
     config.eos_token_id = sorted(loaded.stop_tokens) if len(loaded.stop_tokens) > 1 else min(loaded.stop_tokens)
 
