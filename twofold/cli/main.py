@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from twofold.cli import data, demo, doctor, evaluate, export, sample, train
+from twofold.cli import data, demo, doctor, evaluate, export, sample, score, train
 from twofold.cli.terminal import errors
 from twofold.errors import TwofoldError
 
@@ -36,6 +36,7 @@ app.command()(demo.demo)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(sample.sample)
+app.command()(score.score)
 app.add_typer(data.app, name="data")
 app.command()(export.export)
 app.command()(doctor.doctor)

@@ -1,0 +1,61 @@
+"""A trained reward model as a judge of any rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from twofold.batch import Branch, Group, Role
+from twofold.data.tokenize import Encoder, TokenizeSettings, encode
+from twofold.errors import ModelError
+from twofold.models.heads import RewardModel, load_reward_model
+from twofold.models.load import ModelSettings
+from twofold.progress import Progress
+from twofold.records import Record
+
+_AT_ONCE = 64  # rows between two signs of life
+
+
+@dataclass(frozen=True)
+class ModelScorer:
+    """A reward model with the encoder that makes its prompts. Raises DataError for a row that is too long for it."""
+
+    model: RewardModel
+    encoder: Encoder
+
+    @classmethod
+    def load(cls, settings: ModelSettings, max_length: int = 1024, *, cut_prompt: bool = False) -> ModelScorer:
+        """From the folder that training left; a language model, whose scores would be chance, raises ModelError."""
+        model, loaded = load_reward_model(settings)
+        if model.note:
+            raise ModelError(
+                "this model has no trained score head",
+                where=settings.path,
+                remedy="train one: objective.kind=bradley_terry",
+            )
+        how = TokenizeSettings(max_length=max_length, truncation="cut_prompt" if cut_prompt else "refuse")
+        return cls(model, Encoder(loaded.tokenizer, loaded.stop_tokens, how))
+
+    def groups(self, records: Sequence[Record], progress: Progress) -> list[Group]:
+        """One group per record; the answer of a problem is its completion."""
+        return [_spoken(g) for g in encode(records, self.encoder, progress).groups]
+
+    def score(self, records: Sequence[Record], progress: Progress) -> list[list[float]]:
+        return self.score_groups(self.groups(records, progress), progress)
+
+    def score_groups(self, groups: Sequence[Group], progress: Progress) -> list[list[float]]:
+        """Scores per group and branch."""
+        found: list[list[float]] = []
+        progress.begin("score", len(groups))
+        for at in range(0, len(groups), _AT_ONCE):
+            part = groups[at : at + _AT_ONCE]
+            found += self.model.scores(part)
+            progress.advance("score", len(part))
+        progress.end("score")
+        return found
+
+
+def _spoken(group: Group) -> Group:
+    if group.truth is None:
+        return group
+    return replace(group, branches=(Branch(group.truth, Role.TRUTH),), truth=None)
