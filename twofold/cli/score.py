@@ -26,8 +26,6 @@ def score(
     columns: Annotated[
         list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A field's name in the file, as prompt=instruction.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train",
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many rows.")] = None,
     max_length: Annotated[int, typer.Option(min=2, help="Tokens of a prompt and one completion together.")] = 1024,
     cut_prompt: Annotated[bool, typer.Option(help="Cut longer prompts from the left instead of refusing.")] = False,
 ) -> None:
@@ -39,7 +37,7 @@ def score(
 
     if out.resolve() == Path(file).resolve():
         raise RecipeError("would overwrite the rows", where=str(out), remedy="choose another --out")
-    source = read(file, columns=_columns(columns or []), split=split, limit=limit)
+    source = read(file, columns=_columns(columns or []))
     path = str(model_folder(Path(reward))) if Path(reward).is_dir() else reward
     with RichProgress() as progress:
         scorer = ModelScorer.load(ModelSettings(path=path), max_length, cut_prompt=cut_prompt)
@@ -47,7 +45,7 @@ def score(
         if len(groups) != len(source.records):
             raise DataError("a row's completion alone is too long", where=file, remedy="raise --max-length")
         scores = scorer.score_groups(groups, progress)
-    _write(out, file, split, source.records, scores)
+    _write(out, file, source.records, scores)
     _show(out, source.records, groups, scores)
 
 
@@ -58,7 +56,7 @@ def _columns(given: Sequence[str]) -> dict[str, str]:
     return {ours: theirs for ours, _, theirs in (pair.partition("=") for pair in given)}
 
 
-def _write(out: Path, file: str, split: str, records: Sequence[Record], scores: Sequence[Sequence[float]]) -> None:
+def _write(out: Path, file: str, records: Sequence[Record], scores: Sequence[Sequence[float]]) -> None:
     """All rows or none: the file appears when it is whole."""
     from twofold.data.rows import rows
 
@@ -67,7 +65,7 @@ def _write(out: Path, file: str, split: str, records: Sequence[Record], scores: 
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with temporary.open("w", encoding="utf-8") as stream:
-            for number, row in rows(file, split):
+            for number, row in rows(file):
                 if number in known and isinstance(row, dict):
                     stream.write(json.dumps({**row, **known[number]}, ensure_ascii=False, default=str) + "\n")
         temporary.replace(out)
