@@ -32,10 +32,11 @@ from twofold.objectives import (
     RewardPlackettLuce,
     Unlikelihood,
 )
-from twofold.objectives.base import Loss, Objective, reading
-
-Scene = tuple[list[Group], list[list[Tensor]]]
-"""Groups with every column, and per group and branch the log-probabilities [n]."""
+from twofold.objectives.base import Loss, Objective
+from twofold.objectives.checks import Scene as Scene
+from twofold.objectives.checks import gradient as gradient
+from twofold.objectives.checks import heard, leaf
+from twofold.objectives.checks import total as total
 
 
 def spread(total: float, length: int = 3) -> Tensor:
@@ -58,27 +59,8 @@ def group(name: str, *branches: Branch) -> Group:
 
 
 def outputs(logps: Sequence[Sequence[Tensor]], dtype: torch.dtype = torch.float64) -> Outputs:
-    """A leaf that holds every branch's log-probabilities; statistics are halves of them, which is as good as any."""
-    return with_statistics(leaf(logps, dtype))
-
-
-def with_statistics(leaf_S: Tensor) -> Outputs:
-    return Outputs(leaf_S, statistics=dict.fromkeys(("log_collision", "log_greedy"), leaf_S.detach() / 2))
-
-
-def heard(objective: Objective, leaf: Tensor) -> Outputs:
-    """What `objective` reads, made of one leaf: log-probabilities [S], or scores [B]."""
-    return Outputs(score_B=leaf) if reading(objective) == "scores" else with_statistics(leaf)
-
-
-def leaf(logps: Sequence[Sequence[Tensor]], dtype: torch.dtype = torch.float64) -> Tensor:
-    """What a scene says, ready for a gradient."""
-    return torch.cat([x for row in logps for x in row]).to(dtype).requires_grad_()
-
-
-def total(loss: Loss, whole: Batch) -> Tensor:
-    """What the step minimises: each term's sum over the count of its unit in the whole round, weighted."""
-    return torch.stack([t.value.sum() * (t.weight / whole.count(t.unit)) for t in loss.terms.values()]).sum()
+    """A leaf that holds every branch's log-probabilities, with statistics."""
+    return heard(DPO(), leaf(logps, dtype))
 
 
 def whole(loss: Loss) -> Tensor:
@@ -100,16 +82,6 @@ def evaluate(objective: Objective, scene: Scene, *, even: bool = True) -> tuple[
 
 def near(values: Sequence[float]) -> Any:
     return pytest.approx(values, abs=1e-9)
-
-
-def gradient(
-    objective: Objective, scene: Scene, whole: Batch | None = None, dtype: torch.dtype = torch.float64
-) -> Tensor:
-    """d total / d log π [S], or d total / d score [B]."""
-    said, batch = leaf(scene[1], dtype), Batch.of(scene[0])
-    total(objective(heard(objective, said), batch), whole or batch).backward()
-    assert said.grad is not None
-    return said.grad
 
 
 def _random(role: Role, noise: torch.Generator, columns: Mapping[str, float] | None = None) -> tuple[Branch, Tensor]:
