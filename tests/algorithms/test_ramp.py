@@ -12,7 +12,8 @@ from twofold.algorithms.ramp import Ramp
 from twofold.config.load import Document, dump, load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.errors import RecipeError
-from twofold.objectives import DPO, DPOShift, SimPO
+from twofold.objectives import BCO, DPO, DPOShift, SimPO
+from twofold.objectives.base import Objective
 
 
 def test_dpo_shift_as_its_paper_ramps_f() -> None:
@@ -51,9 +52,10 @@ def test_without_a_ramp_the_objective_is_the_one_given() -> None:
         (SimPO(), "tau", 1.0, "it has beta, gamma"),
         (DPO(), "beta", -0.1, "beta must be > 0"),
         (DPO(), "reference_free", 1.0, "no number called"),
+        (BCO(), "shift_decay", 0.5, "reads 'shift_decay' once"),
     ],
 )
-def test_refused_before_the_first_step(objective: DPO | SimPO, name: str, to: float, said: str) -> None:
+def test_refused_before_the_first_step(objective: Objective, name: str, to: float, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         OfflineAlgorithm(tiny.pairs(2), objective, batch_size=1, seed=0, steps=9, ramps={name: Ramp(to=to)})
 

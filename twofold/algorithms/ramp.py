@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, cast
 
 from twofold.errors import RecipeError
-from twofold.objectives.base import Objective
+from twofold.objectives.base import Objective, constant
 from twofold.settings import require, settings
 
 
@@ -47,6 +47,12 @@ def ramped(objective: Objective, ramps: Ramps, step: int, steps: int) -> Objecti
                 f"{type(objective).__name__} has no number called {name!r}",
                 where=f"algorithm.ramp.{name}",
                 remedy=f"it has {', '.join(known) or 'none'}",
+            )
+        if name in constant(objective):
+            raise RecipeError(
+                f"{type(objective).__name__} reads {name!r} once, before step 0: it cannot change during a run",
+                where=f"algorithm.ramp.{name}",
+                remedy=f"set objective.{name} and leave it out of the ramp",
             )
     now = {name: ramp.at(known[name], step, steps) for name, ramp in ramps.items()}
     try:

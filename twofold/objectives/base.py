@@ -61,6 +61,8 @@ class Domain:
     """Largest |log π/π_ref| of a completion, nats."""
     certain: bool = True
     """Whether a completion may have probability 1."""
+    token: float = math.inf
+    """Largest −log π per token of a completion, nats."""
 
 
 def lesson(objective: Objective) -> Lesson:
@@ -76,6 +78,11 @@ def couples(objective: Objective) -> bool:
 def statistics(objective: Objective) -> tuple[str, ...]:
     """What `objective` asks of the policy beside log-probabilities: its `statistics`, none where it names none."""
     return getattr(objective, "statistics", ())
+
+
+def constant(objective: Objective) -> tuple[str, ...]:
+    """Settings of `objective` that are read once, before step 0, and so cannot change during a run: its `constant`."""
+    return getattr(objective, "constant", ())
 
 
 def statistic(outputs: Outputs, name: str) -> Tensor:

@@ -28,6 +28,7 @@ class BCO:
 
     requires = ("ref_logp", "delta")
     learns_from = "labels"
+    constant = ("shift_decay",)
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")
