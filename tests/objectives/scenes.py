@@ -22,6 +22,7 @@ from twofold.objectives import (
     SFT,
     SPPO,
     WPO,
+    AlphaPO,
     AnchoredPO,
     BradleyTerry,
     InfoNCA,
@@ -30,6 +31,7 @@ from twofold.objectives import (
     PDPOGenerator,
     PlackettLuce,
     RewardPlackettLuce,
+    SLiC,
     Unlikelihood,
 )
 from twofold.objectives.base import Loss, Objective
@@ -180,10 +182,12 @@ VARIANTS: dict[type, list[Objective]] = {
     **{member: [member()] for member in get_args(OnPairs)},
     SFT: [SFT(), SFT(average="completion")],
     DPO: [DPO(), DPO(beta=1.5, label_smoothing=0.1, nll=1.0), DPO(reference_free=True)],
-    IPO: [IPO(), IPO(logratio="mean")],
+    IPO: [IPO(), IPO(logratio="mean"), IPO(reference_free=True, nll=1.0)],
     FDPO: [FDPO(), FDPO(divergence="forward_kl"), FDPO(divergence="alpha", alpha=0.3)],
     RPO: [RPO(), RPO(eta=1.0, likelihood="mean")],
     AOT: [AOT(), AOT(beta=1.0, form="unpaired", label_smoothing=0.1)],
+    SLiC: [SLiC(), SLiC(likelihood="mean")],
+    AlphaPO: [AlphaPO(), AlphaPO(alpha=-0.5), AlphaPO(alpha=0.0, gamma=0.0)],
     AnchoredPO: [AnchoredPO(), AnchoredPO(anchor="down")],
     SPPO: [SPPO(), SPPO(eta=10.0, probability=0.8), SPPO(eta=10.0, probability="data")],
     WPO: [WPO(), WPO(alignment="greedy"), WPO(alignment="none")],
@@ -193,7 +197,7 @@ VARIANTS: dict[type, list[Objective]] = {
     NCAK: [NCAK(), NCAK(beta=1.0, alpha=0.5), NCAK(beta=1.0, alpha=0.0)],
     BradleyTerry: [BradleyTerry(), BradleyTerry(margin=0.5, centring=0.1), BradleyTerry(margin="data")],
     RewardPlackettLuce: [RewardPlackettLuce()],
-    KTO: [KTO(), KTO(beta=1.0, desirable_weight=1.5, undesirable_weight=0.5)],
+    KTO: [KTO(), KTO(beta=1.0, desirable_weight=1.5, undesirable_weight=0.5), KTO(z0="zero")],
     BCO: [BCO(), BCO(beta=1.0)],
     PDPOGenerator: [
         PDPOGenerator(),

@@ -22,6 +22,7 @@ from twofold.objectives import (
     RPO,
     SPPO,
     WPO,
+    AlphaPO,
     AnchoredPO,
     BCOPair,
     CalDPO,
@@ -93,6 +94,32 @@ def test_length_normalized_dpo_without_reference_is_simpo_without_target() -> No
     assert_same(LNDPO(beta=2.0), SimPO(beta=2.0, gamma=0.0), (flat, logps))
 
 
+def test_alpha_po_is_simpo_at_its_knobs_rest_and_near_it() -> None:
+    simpo = SimPO(beta=2.0, gamma=0.5)
+    assert_same(AlphaPO(beta=2.0, gamma=0.5, alpha=0.0), simpo, scene())
+    for alpha in (-1e-9, 1e-9):
+        near_rest = gradient(AlphaPO(beta=2.0, gamma=0.5, alpha=alpha), scene())
+        torch.testing.assert_close(near_rest, gradient(simpo, scene()), rtol=1e-7, atol=1e-9)
+
+
+def test_under_a_uniform_reference_ipo_is_a_square_of_log_likelihoods() -> None:
+    groups, logps = scene()
+    flat = [
+        g.with_columns([{"ref_logp": torch.zeros(len(x))} for x in row]) for g, row in zip(groups, logps, strict=True)
+    ]
+    for logratio in ("sum", "mean"):
+        assert_same(IPO(logratio=logratio, reference_free=True), IPO(logratio=logratio), (flat, logps))
+    alone, kept = (evaluate(IPO(nll=w), scene(), even=False)[0] for w in (0.0, 0.7))
+    said = evaluate(CPO(nll=0.7), scene(), even=False)[0]
+    torch.testing.assert_close(whole(kept) - whole(alone), 0.7 * said.terms["nll"].value)
+
+
+def test_slic_with_a_mean_likelihood_is_cpo_under_a_hinge() -> None:
+    kept, told = (evaluate(o, scene(), even=False)[0] for o in (SLiC(lam=0.7, likelihood="mean"), CPO(nll=0.7)))
+    torch.testing.assert_close(kept.terms["nll"].value, told.terms["nll"].value)
+    assert (kept.terms["nll"].weight, told.terms["nll"].weight) == (0.7, 0.7)
+
+
 def test_sppo_is_two_squares_at_the_targets_of_cal_dpo() -> None:
     made = scene()
     calibration = evaluate(CalDPO(beta=0.1, coefficient=1.0), made, even=False)[0].terms["calibration"].value
@@ -122,7 +149,23 @@ def test_swapping_the_sides_flips_the_gradient_at_the_reference() -> None:
     torch.testing.assert_close(gradient(DPO(beta=BETA), at), -sign_S.double() * BETA / 2 / len(groups))
 
 
-ABSOLUTE = (NCA, CalDPO, BCOPair, AnchoredPO, SPPO, DPOP, DPOShift, FDPO, RPO, CPO, SLiC, ORPO, WPO, Unlikelihood)
+ABSOLUTE = (
+    NCA,
+    CalDPO,
+    BCOPair,
+    AnchoredPO,
+    SPPO,
+    DPOP,
+    DPOShift,
+    FDPO,
+    RPO,
+    CPO,
+    SLiC,
+    ORPO,
+    WPO,
+    AlphaPO,
+    Unlikelihood,
+)
 """Those that care how likely chosen and rejected are in themselves; SimPO, LNDPO and LDDPO do where lengths differ."""
 
 

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 from golden import expected, given
-from scenes import Scene, branch, evaluate, even, group, labelled, near, preferences
+from scenes import Scene, branch, evaluate, even, group, labelled, near, preferences, whole
 from torch import Tensor
 
 from twofold.batch import Batch, Outputs, Role
-from twofold.objectives import KTO
+from twofold.objectives import KTO, AnchoredPO
 from twofold.objectives.base import Loss
 
 
@@ -46,6 +46,19 @@ def test_by_hand() -> None:
     weighted, grad_B, _ = evaluate(KTO(beta=1.0, desirable_weight=1.5, undesirable_weight=0.5), scene)
     assert values(weighted) == near([3 / 8, 1 / 6])
     assert grad_B.tolist() == near([-1.5 * 3 / 16 / 2, 0.5 * 2 / 9 / 2])
+
+
+def test_at_zero_the_two_rows_of_a_pair_are_anchored_po() -> None:
+    """And no KL is asked for, told or read."""
+    groups, logps = preferences(5, torch.Generator().manual_seed(0))
+    want, grad_S, _ = evaluate(AnchoredPO(beta=0.7), (groups, logps), even=False)
+    roles = {Role.CHOSEN: Role.DESIRABLE, Role.REJECTED: Role.UNDESIRABLE}
+    rows = [group(g.name, branch(roles[b.role], b.token_columns["ref_logp"])) for g in groups for b in g.branches]
+    objective = KTO(beta=0.7, z0="zero")
+    loss, by_row_S, _ = evaluate(objective, (rows, [[x] for row in logps for x in row]), even=False)
+    assert loss.terms["kto"].value.reshape(5, 2).sum(1).tolist() == near(whole(want).tolist())
+    torch.testing.assert_close(2 * by_row_S, grad_S, rtol=1e-12, atol=1e-14)
+    assert (objective.requires, "z0" in loss.metrics) == (("ref_logp",), False)
 
 
 def test_labels_are_mirror_images_at_the_reference() -> None:

@@ -30,6 +30,7 @@ from twofold.objectives import (
     RSO,
     SPPO,
     WPO,
+    AlphaPO,
     AnchoredPO,
     BCOPair,
     CalDPO,
@@ -78,6 +79,7 @@ MADE: dict[str, Callable[[dict[str, Any]], Objective]] = {
 
 ELSEWHERE = {
     LDDPO: "test_ld_dpo", RPO: "test_rpo", WPO: "test_wpo_weight", SLiC: "test_slic_by_hand", AOT: "test_aot_by_hand",
+    AlphaPO: "test_alpha_po_by_hand",
 }  # fmt: skip
 """Objectives whose vector has another shape, or none."""
 
@@ -214,6 +216,18 @@ def test_slic_by_hand() -> None:
     assert (2 * grad_B).tolist() == near([-1.5, 1.0, -0.5, 0.0])
 
 
+def test_alpha_po_by_hand() -> None:
+    """α = ½, β = 1, γ = 2 − ln 3. Tokens of a mean probability of 1/4 have r = (1 − 2)/½ = −2, those of 1/9 have
+    (1 − 3)/½ = −4: they are 2 apart, and −log σ(ln 3) = ln(4/3). A nat more of a mean is worth p^(−α), so 2 and 3,
+    shared by two tokens and by three: σ(−ln 3) = 1/4 of 1 each. At α = −1, r = p − 1: 1/4 − 1/9 = 5/36."""
+    case = {"logp_w": [-2 * math.log(4)], "logp_l": [-3 * math.log(9)], "len_w": [2], "len_l": [3]}
+    loss, grad_B, _ = evaluate(AlphaPO(alpha=0.5, beta=1.0, gamma=2 - math.log(3)), pairs(case))
+    assert whole(loss).tolist() == near([math.log(4 / 3)])
+    assert grad_B.tolist() == near([-1 / 4, 1 / 4])
+    lower = evaluate(AlphaPO(alpha=-1.0, beta=36.0, gamma=0.0), pairs(case))[0]
+    assert lower.metrics["margin"].value.tolist() == near([5.0])
+
+
 def test_aot_by_hand() -> None:
     """β = 1. Chosen less rejected is ln 2 and 0 under the policy, 0 and −ln 3 under the reference. Sorted, 0 is to lead
     −ln 3 and ln 2 is to lead 0: −log σ(ln 3) = ln(4/3) stands with the second pair, −log σ(ln 2) = ln(3/2) with the
@@ -248,6 +262,8 @@ def test_aot_of_one_pair_is_dpo() -> None:
         (DPOShift, {"f": 0.0}, "f must be in"),
         (DPOP, {"lam": -1.0}, "lam must be ≥ 0"),
         (IPO, {"tau": 0.0}, "tau must be > 0"),
+        (IPO, {"nll": -1.0}, "nll must be ≥ 0"),
+        (AlphaPO, {"gamma": -1.0}, "gamma must be ≥ 0"),
         (SPPO, {"probability": 0.4}, "probability must be in"),
         (DiscoPOP, {"tau": 2.0}, "tau must be in"),
         (Unlikelihood, {"floor": 0.0}, "floor must be in"),
@@ -264,8 +280,9 @@ def test_settings_outside_a_domain_are_refused(make: Any, given: dict[str, float
         (FDPO(divergence="forward_kl"), -79.0, -90.0),
         (FDPO(divergence="alpha", alpha=0.99), -79.0, -90.0),
         (ORPO(), -1e-30, 0.0),
+        (AlphaPO(), -320.0, -360.0),
     ],
-    ids=["forward_kl", "alpha", "orpo"],
+    ids=["forward_kl", "alpha", "orpo", "alpha_po"],
 )
 def test_outside_its_domain_a_loss_is_infinite_and_not_clamped(
     objective: Objective, inside: float, outside: float

@@ -33,11 +33,13 @@ from twofold.objectives import (
     SFT,
     SPPO,
     WPO,
+    AlphaPO,
     AnchoredPO,
     BCOPair,
     DiscoPOP,
     RobustDPO,
     SimPO,
+    SLiC,
 )
 from twofold.objectives.base import Objective
 
@@ -73,18 +75,26 @@ AGREE: dict[str, Objective] = {
     "ld_alpha": LDDPO(beta=0.1, alpha=0.5),
     # use_weighting: the sampled alignment.
     "use_weighting": WPO(beta=0.1, alignment="sampled"),
+    # CPOTrainer's loss_type simpo: simpo_gamma is γ, cpo_alpha 0.
+    "simpo": SimPO(beta=2.0, gamma=0.5),
+    # CPOTrainer's loss_type ipo: IPO under a uniform reference, cpo_alpha is nll.
+    "cpo, ipo alone": IPO(tau=0.1, logratio="mean", reference_free=True),
+    # simpo again, and alpha is α.
+    "alphapo": AlphaPO(beta=2.5, gamma=0.5, alpha=0.25),
+    "alphapo, alpha -0.5": AlphaPO(beta=2.5, gamma=0.5, alpha=-0.5),
 }
 
 DISAGREE = {
     "sigmoid, label_smoothing 0.2": "TRL's sigmoid no longer reads label_smoothing; the note on cDPO does",
     "sigmoid + sft": "TRL averages the likelihood over the batch's tokens, Iterative RPO over each completion's",
     "cpo": "as sigmoid + sft",
+    "cpo, label_smoothing 0.2": "as sigmoid + sft",
+    "cpo, ipo": "as sigmoid + sft",
+    "cpo, hinge": "as sigmoid + sft; and it is β times SLiC's at δ = 1/β, which only a learning rate can tell",
+    "cpo, hinge alone": "that factor β alone",
     "orpo": "as sigmoid + sft; TRL's also counts the prompt's tokens beyond the first, of which there are none here",
 }
-AGREE_WITHOUT_REFERENCE: dict[str, Objective] = {
-    # simpo_gamma is γ, cpo_alpha 0.
-    "simpo": SimPO(beta=2.0, gamma=0.5),
-}
+OF_CHOSEN = {"sft": "the likelihood of chosen alone, averaged over tokens: SFT as it is"}
 
 
 @cache
@@ -95,6 +105,11 @@ def record() -> dict[str, Any]:
 
 def run(name: str) -> dict[str, Any]:
     return record()["runs"][name]
+
+
+def slope(name: str) -> Tensor:
+    """TRL's gradient by each log-probability [S]."""
+    return torch.cat([vector(x) for row in run(name)["gradient"] for x in row])
 
 
 def vector(values: list[float]) -> Tensor:
@@ -133,18 +148,16 @@ def likelihood() -> tuple[float, float]:
 
 def test_every_recorded_run_is_judged() -> None:
     assert record()["versions"]["trl"] == "1.16.0"
-    assert set(record()["runs"]) == {*AGREE, *AGREE_WITHOUT_REFERENCE, *DISAGREE}
+    assert set(record()["runs"]) == {*AGREE, *OF_CHOSEN, *DISAGREE}
 
 
-@pytest.mark.parametrize("name", [*AGREE, *AGREE_WITHOUT_REFERENCE])
+@pytest.mark.parametrize("name", AGREE)
 def test_losses_and_gradients_are_trls(name: str) -> None:
     """To 1e-9; to 1e-6 where TRL computes in float32 (EXO: its ε)."""
-    objective, want = {**AGREE, **AGREE_WITHOUT_REFERENCE}[name], run(name)
+    objective, want = AGREE[name], run(name)
     tolerance = 1e-6 if name in ("alpha_divergence", "exo_pair") else 1e-9
     assert loss(objective) == pytest.approx(want["loss"], rel=tolerance)
-    if name in AGREE:
-        theirs = torch.cat([vector(x) for row in want["gradient"] for x in row])
-        torch.testing.assert_close(told(objective)[1], theirs, rtol=10 * tolerance, atol=tolerance)
+    torch.testing.assert_close(told(objective)[1], slope(name), rtol=10 * tolerance, atol=tolerance)
 
 
 def test_label_smoothing_is_ours_alone() -> None:
@@ -159,8 +172,21 @@ def test_likelihood_is_per_completion_here_and_per_token_of_the_batch_there() ->
     assert abs(theirs - ours) > 0.01
     undone = 0.7 * (theirs - ours)
     assert loss(DPO(beta=0.1, nll=0.7)) + undone == pytest.approx(run("sigmoid + sft")["loss"], rel=1e-9)
+    smoothed = DPO(beta=0.1, label_smoothing=0.2, reference_free=True, nll=1.0)
+    assert loss(smoothed) + theirs - ours == pytest.approx(run("cpo, label_smoothing 0.2")["loss"], rel=1e-9)
+    square = IPO(tau=0.1, logratio="mean", reference_free=True, nll=1.0)
+    assert loss(square) + theirs - ours == pytest.approx(run("cpo, ipo")["loss"], rel=1e-9)
+    hinge = SLiC(delta=1 / 0.4, lam=1 / 0.4, likelihood="mean")
+    assert 0.4 * loss(hinge) + theirs - ours == pytest.approx(run("cpo, hinge")["loss"], rel=1e-9)
     assert loss(CPO(beta=0.1)) + theirs - ours == pytest.approx(run("cpo")["loss"], rel=1e-9)
     assert loss(ORPO(lam=0.1)) + theirs - ours == pytest.approx(run("orpo")["loss"], rel=1e-6)
+
+
+def test_their_hinge_without_a_reference_is_slics() -> None:
+    """max(0, 1 − β·m) = β·max(0, 1/β − m)."""
+    value, grad_S = told(SLiC(delta=1 / 0.4, lam=0.0))
+    assert 0.4 * value == pytest.approx(run("cpo, hinge alone")["loss"], rel=1e-12)
+    torch.testing.assert_close(0.4 * grad_S, slope("cpo, hinge alone"), rtol=1e-9, atol=1e-12)
 
 
 def test_their_likelihood_is_that_of_sft() -> None:
@@ -168,4 +194,11 @@ def test_their_likelihood_is_that_of_sft() -> None:
     chosen = [[row[0]] for row in scene()[1]]
     groups = [group(str(i), branch(Role.DEMONSTRATION, x)) for i, (x,) in enumerate(chosen)]
     batch = Batch.of(groups)
-    assert math.isclose(total(SFT()(outputs(chosen), batch), batch).item(), likelihood()[0], rel_tol=1e-12)
+    said = outputs(chosen)
+    value = total(SFT()(said, batch), batch)
+    assert math.isclose(value.item(), likelihood()[0], rel_tol=1e-12)
+    assert math.isclose(value.item(), run("sft")["loss"], rel_tol=1e-12)
+    (grad_S,) = torch.autograd.grad(value, said.logp_S)
+    theirs = [[vector(x) for x in row] for row in run("sft")["gradient"]]
+    torch.testing.assert_close(grad_S, torch.cat([row[0] for row in theirs]))
+    assert not torch.cat([row[1] for row in theirs]).any()

@@ -33,6 +33,7 @@ DPO_RUNS: dict[str, dict[str, Any]] = {
     "sigmoid, label_smoothing 0.2": {"label_smoothing": 0.2},
     "sigmoid + sft": {"loss_types": ["sigmoid", "sft"], "loss_weights": [1.0, 0.7]},
     "robust": {"loss_types": ["robust"], "label_smoothing": 0.2},
+    "sft": {"loss_types": ["sft"]},
     "hinge": {"loss_types": ["hinge"], "beta": 0.4},
     "ipo": {"loss_types": ["ipo"]},
     "exo_pair": {"loss_types": ["exo_pair"], "label_smoothing": 1e-3},
@@ -50,6 +51,15 @@ DPO_RUNS: dict[str, dict[str, Any]] = {
     "use_weighting": {"use_weighting": True},
     "aot": {"loss_types": ["aot"]},
     "aot_unpaired": {"loss_types": ["aot_unpaired"]},
+}
+CPO_RUNS: dict[str, dict[str, Any]] = {
+    "cpo, label_smoothing 0.2": {"loss_type": "sigmoid", "label_smoothing": 0.2},
+    "cpo, hinge": {"loss_type": "hinge", "beta": 0.4},
+    "cpo, hinge alone": {"loss_type": "hinge", "beta": 0.4, "cpo_alpha": 0.0},
+    "cpo, ipo": {"loss_type": "ipo"},
+    "cpo, ipo alone": {"loss_type": "ipo", "cpo_alpha": 0.0},
+    "alphapo": {"loss_type": "simpo", "beta": 2.5, "alpha": 0.25, "cpo_alpha": 0.0},
+    "alphapo, alpha -0.5": {"loss_type": "simpo", "beta": 2.5, "alpha": -0.5, "cpo_alpha": 0.0},
 }
 SINGLE = ("alpha_divergence",)
 """Runs for which TRL knows no float64."""
@@ -117,8 +127,9 @@ def dpo(knobs: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
 
 
 def without_reference(trainer: type, knobs: dict[str, Any]) -> dict[str, Any]:
-    """CPOTrainer's or ORPOTrainer's loss, from logits on."""
+    """CPOTrainer's or ORPOTrainer's loss, from logits on, and its gradient by each log-probability."""
     tokens, mask, policy, _ = rows()
+    policy.requires_grad_()
     labels, attention = tokens.masked_fill(mask == 0, -100), mask.clone()
     attention[:, 0] = 1
     num = len(LENGTHS)
@@ -141,7 +152,16 @@ def without_reference(trainer: type, knobs: dict[str, Any]) -> dict[str, Any]:
     for name in ("concatenated_inputs", "get_batch_logps"):
         setattr(me, name, getattr(trainer, name))
     loss, _ = trainer.get_batch_loss_metrics(me, Says(SimpleNamespace(logits=policy)), batch)
-    return {"knobs": knobs, "loss": loss.item()}
+    loss.backward()
+    assert policy.grad is not None
+    return {"knobs": knobs, "loss": loss.item(), "gradient": by_completion(by_logp(policy, policy.grad, tokens, mask))}
+
+
+def by_logp(logits: Tensor, gradient: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    """A gradient by logits as one by the log-probability of each token, which are all that the loss knows of them:
+    that of the token's own logit is 1 − π times as large."""
+    of_token = gradient[:, :-1].gather(-1, tokens[:, 1:, None]).squeeze(-1)
+    return of_token * mask[:, 1:] / -said(logits.detach(), tokens, mask)[0].masked_fill(mask[:, 1:] == 0, -1.0).expm1()
 
 
 def by_completion(value: Tensor) -> list[list[list[float]]]:
@@ -162,6 +182,7 @@ def main() -> None:
     cpo = {"beta": 0.1, "alpha": 0.0, "label_smoothing": 0.0, "simpo_gamma": 0.5, "cpo_alpha": 1.0}
     runs["cpo"] = without_reference(CPOTrainer, {**cpo, "loss_type": "sigmoid"})
     runs["simpo"] = without_reference(CPOTrainer, {**cpo, "beta": 2.0, "loss_type": "simpo", "cpo_alpha": 0.0})
+    runs |= {name: without_reference(CPOTrainer, {**cpo, **knobs}) for name, knobs in CPO_RUNS.items()}
     runs["orpo"] = without_reference(ORPOTrainer, {"beta": 0.1})
     versions = {"trl": trl.__version__, "transformers": transformers.__version__, "torch": torch.__version__}
     record = {"versions": {**versions, "python": platform.python_version()}, "inputs": inputs, "runs": runs}

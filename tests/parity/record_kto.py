@@ -17,8 +17,14 @@ from torch import Tensor
 from trl.trainer.kto_trainer import KTOTrainer
 
 KNOBS: dict[str, dict[str, Any]] = {
-    "kto": {"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0},
-    "kto, weighted": {"beta": 0.5, "desirable_weight": 1.5, "undesirable_weight": 0.5},
+    "kto": {"loss_type": "kto", "beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0},
+    "kto, weighted": {"loss_type": "kto", "beta": 0.5, "desirable_weight": 1.5, "undesirable_weight": 0.5},
+    "apo_zero_unpaired": {
+        "loss_type": "apo_zero_unpaired",
+        "beta": 0.5,
+        "desirable_weight": 1.5,
+        "undesirable_weight": 0.5,
+    },
 }
 KL = {"rising": [[0.4, 0.3], [-0.1, 0.6]], "falling": [[-0.4, 0.1], [-0.1, -0.3]]}
 """Log-ratios of two mismatched rows, token by token."""
@@ -44,7 +50,7 @@ def run(knobs: dict[str, Any], kl: list[list[float]]) -> dict[str, Any]:
     logp = said(policy, tokens, mask)[0].requires_grad_()
     ratio = torch.tensor(kl, dtype=torch.float64)
     trainer = SimpleNamespace(
-        **knobs, loss_type="kto", calculate_KL=True, precompute_ref_logps=False, aux_loss_enabled=False,
+        **knobs, calculate_KL=knobs["loss_type"] == "kto", precompute_ref_logps=False, aux_loss_enabled=False,
         model=Says(logp, ratio - 2.0), ref_model=Says(said(reference, tokens, mask)[0], torch.full_like(ratio, -2.0)),
         accelerator=SimpleNamespace(device=torch.device("cpu"), gather_for_metrics=lambda x: x),
         args=SimpleNamespace(gradient_checkpointing_kwargs=None), _total_train_tokens=0, _tp_size=1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from twofold.objectives.alpha_po import AlphaPO
 from twofold.objectives.anchored_po import AnchoredPO
 from twofold.objectives.aot import AOT
 from twofold.objectives.bco import BCO
@@ -60,6 +61,7 @@ OnPairs: TypeAlias = (
     | WPO
     | SLiC
     | SimPO
+    | AlphaPO
     | ORPO
     | CPO
     | Unlikelihood
@@ -91,6 +93,7 @@ __all__ = [
     "SFT",
     "SPPO",
     "WPO",
+    "AlphaPO",
     "AnchoredPO",
     "AnyObjective",
     "BCOPair",

@@ -119,7 +119,7 @@ def is_finite_at_extremes(objective: Objective, scene: Scene, size: float, dtype
     """Certain tokens and tokens of −`size` nats, by turns for policy and reference, within the objective's domain."""
     domain = getattr(objective, "domain", Domain())
     high = torch.full((1,), 0.0 if domain.certain else -1e-30, dtype=torch.float64)
-    low = torch.full((1,), -min(size, domain.logratio / 5), dtype=torch.float64).minimum(high)
+    low = torch.full((1,), -min(size, domain.logratio / 5, domain.token), dtype=torch.float64).minimum(high)
     for turn in (0, 1):
         made: list[Group] = []
         said: list[list[Tensor]] = []

@@ -11,6 +11,7 @@ from twofold.objectives.base import Loss, Term
 from twofold.objectives.links import square
 from twofold.objectives.pairs import Pairs
 from twofold.objectives.scores import mean
+from twofold.objectives.terms import nll
 from twofold.settings import require, settings
 
 
@@ -23,13 +24,21 @@ class IPO:
     """1/(2τ) is the difference of log-ratios that a pair is led to, from either side."""
     logratio: Literal["sum", "mean"] = "sum"
     """sum over a completion (the theory), or mean over its tokens (what its authors ran): another scale of τ."""
-
-    requires = ("ref_logp",)
+    reference_free: bool = False
+    """Take a uniform reference: the model is compared with nothing, and no reference is computed."""
+    nll: float = 0.0
+    """Weight of −log π(chosen) per token."""
 
     def __post_init__(self) -> None:
         require(self.tau > 0, "tau must be > 0")
+        require(self.nll >= 0, "nll must be ≥ 0")
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        return () if self.reference_free else ("ref_logp",)
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        pairs = Pairs.of(outputs, batch)
+        pairs = Pairs.of(outputs, batch, reference=not self.reference_free)
         score = pairs.logratio if self.logratio == "sum" else mean(pairs.logratio, pairs)
-        return Loss({"ipo": Term(square(score.margin, 1 / (2 * self.tau)), "pair")}, pairs.metrics(self.tau * score))
+        loss_P = square(score.margin, 1 / (2 * self.tau))
+        return Loss({"ipo": Term(loss_P, "pair"), **nll(pairs, self.nll)}, pairs.metrics(self.tau * score))

@@ -1,5 +1,8 @@
 """Ethayarajh, Xu, Muennighoff, Jurafsky and Kiela 2024, "KTO: Model Alignment as Prospect Theoretic Optimization",
 arXiv:2402.01306, equation 8: completions that are good or bad in themselves, valued as gains and losses.
+
+With z₀ held at 0 it is the zero loss of anchored preference optimization on labels: each side of equation 7 of
+D'Oosterlinck et al. 2024, arXiv:2408.06266, stands alone.
 """
 
 from __future__ import annotations
@@ -26,8 +29,9 @@ class KTO:
     """λ_D; the paper wants λ_D·n_D / (λ_U·n_U) in [1, 3/2], n counting the rows of each label."""
     undesirable_weight: float = 1.0
     """λ_U."""
+    z0: Literal["estimate", "zero"] = "estimate"
+    """zero compares with the reference itself: no KL is estimated, and the passes for it are saved."""
 
-    requires = ("ref_logp", "z0")
     learns_from = "labels"
 
     def __post_init__(self) -> None:
@@ -35,13 +39,19 @@ class KTO:
         require(self.desirable_weight > 0, "desirable_weight must be > 0")
         require(self.undesirable_weight > 0, "undesirable_weight must be > 0")
 
+    @property
+    def requires(self) -> tuple[str, ...]:
+        return ("ref_logp", "z0") if self.z0 == "estimate" else ("ref_logp",)
+
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         """A branch that is neither desirable nor undesirable raises ValueError."""
         desirable_B = labels(batch)
         reward_B = self.beta * batch.sum(logratios(outputs, batch))
-        lead_B = reward_B - self.beta * batch.branch_columns["z0"].to(reward_B.dtype)
+        z0_B = batch.branch_columns["z0"] if self.z0 == "estimate" else torch.zeros_like(reward_B)
+        lead_B = reward_B - self.beta * z0_B.to(reward_B.dtype)
         gain_B = torch.where(desirable_B, lead_B, -lead_B)
         miss_B = torch.sigmoid(-gain_B)
         loss_B = torch.where(desirable_B, self.desirable_weight * miss_B, self.undesirable_weight * miss_B)
         seen = metrics(reward_B, logps(outputs), gain_B, loss_B * torch.sigmoid(gain_B), batch)
-        return Loss({"kto": Term(loss_B, "branch")}, seen | {"z0": Term(batch.branch_columns["z0"], "branch")})
+        estimate = {"z0": Term(z0_B, "branch")} if self.z0 == "estimate" else {}
+        return Loss({"kto": Term(loss_B, "branch")}, {**seen, **estimate})

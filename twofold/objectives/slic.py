@@ -22,7 +22,9 @@ class SLiC:
     delta: float = 1.0
     """Margin in nats at which a pair is left alone."""
     lam: float = 0.5
-    """λ, weight of the likelihood of chosen (a sum over its tokens)."""
+    """λ, weight of the likelihood of chosen."""
+    likelihood: Literal["sum", "mean"] = "sum"
+    """Over a completion, as the paper has it, or per token."""
 
     requires = ()
 
@@ -33,4 +35,5 @@ class SLiC:
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         pairs = Pairs.of(outputs, batch, reference=False)
         ranking = Term(hinge(pairs.logp.margin, self.delta), "pair")
-        return Loss({"slic": ranking, **nll(pairs, self.lam, per_token=False)}, pairs.metrics(pairs.logp))
+        likelihood = nll(pairs, self.lam, per_token=self.likelihood == "mean")
+        return Loss({"slic": ranking, **likelihood}, pairs.metrics(pairs.logp))
