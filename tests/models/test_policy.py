@@ -167,3 +167,18 @@ def test_statistics_are_those_of_the_full_logits(sharing: Literal["shared", "row
     torch.testing.assert_close(outputs.statistics["log_greedy"], pi.amax(-1).log(), rtol=1e-9, atol=1e-9)
     assert not any(x.requires_grad for x in outputs.statistics.values())
     assert policy(groups)[0].statistics == {}
+
+
+def test_models_on_one_config_do_not_switch_each_others_attention() -> None:
+    """Transformers keeps the choice of attention on the config, which two models may share."""
+    first = tiny.llama()
+    second = type(first)(first.config)
+    second.load_state_dict(first.state_dict())
+    groups = tiny.pairs(4)
+    shared = Policy(first.double())
+    rows = Policy(second.double(), sharing="rows")
+    for one, other in zip(shared.logps(groups), rows.logps(groups), strict=True):
+        for a, b in zip(one, other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    assert shared.shared
+    assert not rows.shared

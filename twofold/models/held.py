@@ -81,7 +81,8 @@ class HeldModel(nn.Module):
             raise ModelError(
                 f"this model cannot share prompts: {self.sharing_note}", remedy="set model.sharing to auto or rows"
             )
-        set_attention(model, NAME if self.shared else stock_name(model))
+        self._attention = NAME if self.shared else stock_name(model)
+        set_attention(model, self._attention)
 
     @property
     def adapter(self) -> PeftModel | None:
@@ -98,6 +99,7 @@ class HeldModel(nn.Module):
     def forward(self, groups: Sequence[Group], statistics: Sequence[str] = ()) -> tuple[Outputs, Batch]:
         """What the head says of every branch of `groups`, with the `statistics` named; and the batch of them."""
         device, hidden_SH = self.device, None
+        set_attention(self.model, self._attention)  # another model on the same config may have switched it
         with self._precision():
             if self.shared:
                 hidden_SH, stream = self._packed(groups)
