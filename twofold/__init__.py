@@ -51,6 +51,7 @@ _HOMES = {
     "RewardModel": "twofold.models.heads",
     "RewardPlackettLuce": "twofold.objectives",
     "Recipe": "twofold.config.schema",
+    "Request": "twofold.records",
     "RobustDPO": "twofold.objectives",
     "SFT": "twofold.objectives",
     "SLiC": "twofold.objectives",
@@ -138,6 +139,7 @@ if TYPE_CHECKING:
     from twofold.records import Message as Message
     from twofold.records import Pair as Pair
     from twofold.records import Ranking as Ranking
+    from twofold.records import Request as Request
     from twofold.records import Source as Source
     from twofold.records import Task as Task
     from twofold.reports.html import write_report as write_report

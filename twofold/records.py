@@ -84,7 +84,15 @@ class Labelled:
     source: Source
 
 
-Record: TypeAlias = Pair | Demonstration | Task | Ranking | Labelled
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A prompt alone, to be answered by a model."""
+
+    prompt: Prompt
+    source: Source
+
+
+Record: TypeAlias = Pair | Demonstration | Task | Ranking | Labelled | Request
 
 
 def said(record: Record) -> tuple[tuple[str, str], ...]:
@@ -96,6 +104,8 @@ def said(record: Record) -> tuple[tuple[str, str], ...]:
             return (("completion", record.completion),)
         case Task():
             return (("answer", record.answer),)
+        case Request():
+            return ()
         case Ranking():
             return tuple((ranked(rank), text) for rank, text in enumerate(record.completions))
 

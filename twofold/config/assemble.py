@@ -26,7 +26,7 @@ from twofold.models.reference import COLUMN, MovingReference, cached_reference, 
 from twofold.objectives import BCO
 from twofold.objectives.base import Objective, reading
 from twofold.progress import Progress
-from twofold.records import Labelled, Record, Task, said
+from twofold.records import Labelled, Record, Request, Task, said
 from twofold.rewards.verifier import Verifier
 from twofold.sampling.local import LocalSampler
 from twofold.training.columns import OF_REFERENCE, providers
@@ -126,6 +126,8 @@ def _as_task(record: Record) -> Task:
     """A generator problem: a task, or the best of what is said to a prompt as its ground truth."""
     if isinstance(record, Labelled) and not record.desirable:
         raise DataError("an undesirable completion is no ground truth", where=str(record.source))
+    if isinstance(record, Request):
+        raise DataError("a prompt alone has no ground truth", where=str(record.source), remedy="bring its answer")
     return record if isinstance(record, Task) else Task(record.prompt, said(record)[0][1], record.source)
 
 

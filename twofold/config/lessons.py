@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from twofold.errors import DataError
 from twofold.objectives.base import Lesson, Objective, lesson
-from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Task
+from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Request, Task
 
 _BRING: dict[Lesson, str] = {
     "pairs": "bring prompt, chosen and rejected, or set objective.kind=sft",
@@ -79,7 +79,10 @@ def _taught(record: Record, wanted: Lesson) -> list[Record]:
 
 
 def _called(record: Record) -> str:
-    names = {Pair: "a pair", Ranking: "a ranking", Demonstration: "a demonstration", Task: "a problem with its answer"}
+    names: dict[type[Record], str] = {
+        Pair: "a pair", Ranking: "a ranking", Demonstration: "a demonstration", Task: "a problem with its answer",
+        Request: "a prompt alone",
+    }  # fmt: skip
     if isinstance(record, Labelled):
         return "a desirable completion" if record.desirable else "an undesirable completion"
     return names[type(record)]

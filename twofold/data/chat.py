@@ -1,7 +1,8 @@
-"""Chats: lists of {role, content} as messages, and their rendering by the tokenizer's own template."""
+"""Chats: lists of {role, content} or {from, value} as messages, and their rendering by the tokenizer's own template."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,11 @@ from twofold.records import Message
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 Chat = tuple[Message, ...]
+TOOLS = "tools"
+"""The role of a message before all others that holds the definitions of tools, as JSON, for the template to show."""
+
+_SHAREGPT = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "observation": "tool"}
+"""What ShareGPT and its heirs (FastChat, LLaMA-Factory, axolotl) call the roles in `from`."""
 
 
 class Malformed(ValueError):
@@ -27,21 +33,51 @@ def parse(value: Sequence[Any]) -> Chat:
     return tuple(_message(item, number) for number, item in enumerate(value, 1))
 
 
+def is_message(value: Any) -> bool:
+    """Whether a value is one message, written without the list around it."""
+    return isinstance(value, Mapping) and ({"role", "content"} <= set(value) or {"from", "value"} <= set(value))
+
+
+def tools_message(tools: Any) -> Message:
+    """Definitions of tools (a list of objects, or such a list as JSON text) as a message; raises `Malformed`."""
+    try:
+        listed = json.loads(tools) if isinstance(tools, str) else tools
+    except ValueError:
+        listed = None
+    if not isinstance(listed, list | tuple) or not all(isinstance(t, Mapping) for t in listed):
+        raise Malformed("is no list of tool definitions", 'write it as [{"type": "function", "function": {…}}]')
+    return Message(TOOLS, json.dumps(listed, ensure_ascii=False, sort_keys=True))
+
+
 def _message(item: Any, number: int) -> Message:
     example = 'write messages as {"role": "user", "content": "…"}'
     if not isinstance(item, Mapping):
         raise Malformed(f"message {number} is {kind(item)}, not an object", example)
-    if not {"role", "content"} <= set(item):
+    if not is_message(item):
         raise Malformed(f"message {number} has the keys {quoted(map(str, item))}, not `role` and `content`", example)
-    role, content = item["role"], item["content"]
+    named = "role" in item and "content" in item
+    role, content = (item["role"], item["content"]) if named else (item["from"], item["value"])
+    if role == "function_call" or item.get("tool_calls"):
+        raise Malformed(f"message {number} calls tools, which the rendering would lose", "remove the row")
+    if not named and isinstance(role, str):
+        role = _SHAREGPT.get(role, role)
     if role not in ROLES:
         known = f"roles are {', '.join(ROLES)}"
         raise Malformed(f"message {number} has the unknown role {role!r}", known, "unknown role")
-    if item.get("tool_calls"):
-        raise Malformed(f"message {number} calls tools, which the rendering would lose", "remove the row")
+    return Message(role, _text(content, number, example))
+
+
+def _text(content: Any, number: int, example: str) -> str:
+    """Text, or a list of parts that are all text, as OpenAI writes it."""
+    if isinstance(content, list | tuple) and content and all(_is_text_part(part) for part in content):
+        return "".join(part["text"] for part in content)
     if not isinstance(content, str):
         raise Malformed(f"the content of message {number} is {kind(content)}, not text", example)
-    return Message(role, content)
+    return content
+
+
+def _is_text_part(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
 def kind(value: Any) -> str:
@@ -65,15 +101,19 @@ def common_prefix(chats: Sequence[Chat]) -> Chat:
 def token_ids(tokenizer: Any, messages: Iterable[Message], *, generation_prompt: bool = False) -> list[int]:
     """`messages` through the tokenizer's chat template, as ids."""
     ids = tokenizer.apply_chat_template(
-        _plain(messages), add_generation_prompt=generation_prompt, tokenize=True, return_dict=False
+        **_plain(messages), add_generation_prompt=generation_prompt, tokenize=True, return_dict=False
     )
     return list(ids)
 
 
 def rendering(tokenizer: Any, messages: Iterable[Message], *, generation_prompt: bool = False) -> str:
     """`messages` through the tokenizer's chat template, as text."""
-    return tokenizer.apply_chat_template(_plain(messages), add_generation_prompt=generation_prompt, tokenize=False)
+    return tokenizer.apply_chat_template(**_plain(messages), add_generation_prompt=generation_prompt, tokenize=False)
 
 
-def _plain(messages: Iterable[Message]) -> list[dict[str, str]]:
-    return [{"role": m.role, "content": m.content} for m in messages]
+def _plain(messages: Iterable[Message]) -> dict[str, Any]:
+    """What a template is given: the conversation, and the tools where there are any."""
+    listed = list(messages)
+    told = [{"role": m.role, "content": m.content} for m in listed if m.role != TOOLS]
+    tools = [tool for m in listed if m.role == TOOLS for tool in json.loads(m.content)]
+    return {"conversation": told, "tools": tools} if tools else {"conversation": told}

@@ -41,9 +41,10 @@ class Scan:
 def read(
     source: str, *, columns: Mapping[str, str] = _NO_COLUMNS, split: str = "train", limit: int | None = None
 ) -> Table:
-    """The records of a JSON, JSON-lines (also .gz) or parquet file, a folder saved by `datasets`, or a hub name.
+    """The records of a JSON, JSON-lines, CSV (also .gz), parquet or Arrow file, a folder of `datasets`, or a hub name.
 
-    `columns` maps our field names to the source's. Raises DataError naming file, row and field of the first fault.
+    `columns` maps our field names to the source's, and chooses the shape where several fit. Raises DataError naming
+    file, row and field of the first fault.
     """
     found = scan(source, columns=columns, split=split, limit=limit, patient=False)
     if not found.table.records:
@@ -73,11 +74,11 @@ def scan(
         if not isinstance(made, list):
             records.append(made)
     table = Table(records, make.shape.name if make.shape else "unknown", source, summed.hexdigest())
-    return Scan(table, faults, count)
+    return Scan(table, [*faults, *make.remarks], count)
 
 
 def _is_row(made: Record | list[Fault]) -> bool:
-    return not isinstance(made, list) or any(f.severity == "error" and f.row for f in made)
+    return not isinstance(made, list) or any(f.row and f.check != "BOM" for f in made)
 
 
 class _Maker:
@@ -86,14 +87,15 @@ class _Maker:
     def __init__(self, source: str, columns: Mapping[str, str]) -> None:
         self._source, self._columns = source, columns
         self.shape: Shape | None = None
+        self.remarks: list[Fault] = []
 
     def __call__(self, number: int, row: Row | Fault) -> Record | list[Fault]:
         place = Source(self._source, number)
         named = row if isinstance(row, Fault) else _renamed(row, self._columns, place)
         if isinstance(named, Fault):
             return [named]
-        self.shape = self.shape or detect(named)
-        return parse(self.shape, named, place) if self.shape else [unknown(named, place)]
+        self.shape = self.shape or detect(named, self._columns)
+        return parse(self.shape, named, place, self.remarks) if self.shape else [unknown(named, place)]
 
 
 def _collected(made: Record | list[Fault], patient: bool) -> list[Fault]:

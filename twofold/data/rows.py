@@ -1,4 +1,4 @@
-"""Rows of a source as they are, numbered, before anything is made of them: JSON lines, parquet, `datasets`."""
+"""Rows of a source as they are, numbered, before anything is made of them: JSON lines, CSV, parquet, `datasets`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
+from twofold.data import separated
 from twofold.data.chat import kind
 from twofold.data.faults import Fault, quoted
 from twofold.errors import DataError
@@ -22,7 +23,8 @@ Row = dict[str, Any]
 Numbered = tuple[int, Row | Fault]
 
 _JSON = (".jsonl", ".json", ".ndjson")
-_KNOWN = (*_JSON, *(f"{s}.gz" for s in _JSON), ".parquet")
+_CSV = (".csv", ".csv.gz")
+_KNOWN = (*_JSON, *(f"{s}.gz" for s in _JSON), *_CSV, ".parquet", ".arrow")
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
@@ -64,6 +66,10 @@ def _file(path: Path, source: str) -> Iterator[Numbered]:
     name = path.name.lower()
     if name.endswith(".parquet"):
         return _parquet(path, source)
+    if name.endswith(".arrow"):
+        return _arrow(path, source)
+    if name.endswith(_CSV):
+        return _separated(path, source)
     if name.endswith(_KNOWN):
         return _json_array(path, source) if _starts_array(path) else _json_lines(path, source)
     raise DataError(
@@ -71,8 +77,8 @@ def _file(path: Path, source: str) -> Iterator[Numbered]:
     )
 
 
-def _opened(path: Path) -> gzip.GzipFile | IO[bytes]:
-    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
+def _opened(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path, "rb")) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
 def _starts_array(path: Path) -> bool:
@@ -151,6 +157,37 @@ def _bom(source: str, number: int) -> Fault:
 
 def _unreadable(source: str, number: int, reason: str) -> Fault:
     return Fault(source, number, "", reason, "copy or write the file again", check="unreadable")
+
+
+def _separated(path: Path, source: str) -> Iterator[Numbered]:
+    number = 0
+    try:
+        with _opened(path) as stream:
+            for number, row in separated.rows(stream, source):
+                yield number, row
+    except _READ_ERRORS as error:
+        yield number + 1, _unreadable(source, number + 1, f"cannot be read to its end: {error}")
+
+
+def _arrow(path: Path, source: str) -> Iterator[Numbered]:
+    """A stream or a file of Arrow record batches; `datasets` writes streams."""
+    import pyarrow as pa
+
+    number = 0
+    try:
+        with pa.memory_map(str(path)) as held:
+            try:
+                batches = iter(pa.ipc.open_stream(held))
+            except pa.ArrowInvalid:
+                file = pa.ipc.open_file(held)
+                batches = (file.get_batch(i) for i in range(file.num_record_batches))
+            for batch in batches:
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (pa.ArrowException, OSError, ValueError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        yield number and number + 1, _unreadable(source, number and number + 1, f"not readable as Arrow: {first}")
 
 
 def _parquet(path: Path, source: str) -> Iterator[Numbered]:

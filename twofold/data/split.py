@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from twofold.data.order import permutation
 from twofold.errors import DataError, LeakError
-from twofold.records import Prompt, Record
+from twofold.records import Demonstration, Prompt, Record
 
 R = TypeVar("R", bound=Record)
 
@@ -18,8 +18,14 @@ def prompt_key(prompt: Prompt) -> str:
     if isinstance(prompt, str):
         turns = [prompt]
     else:
-        turns = [m.content for m in prompt if m.role not in ("system", "developer")]
+        turns = [m.content for m in prompt if m.role not in ("system", "developer", "tools")]
     return "\n".join(" ".join(turn.split()) for turn in turns)
+
+
+def problem(record: Record) -> str:
+    """What must not stand on two sides: the prompt, or the text of a record that has none."""
+    key = prompt_key(record.prompt)
+    return key if key or not isinstance(record, Demonstration) else record.completion
 
 
 def split_by_prompt(
@@ -50,7 +56,7 @@ def split_by_prompt(
 def _first_side(records: Sequence[Record], wanted: int, seed: int) -> set[int]:
     rows_of: dict[str, list[int]] = {}
     for row, record in enumerate(records):
-        rows_of.setdefault(prompt_key(record.prompt), []).append(row)
+        rows_of.setdefault(problem(record), []).append(row)
     groups = list(rows_of.values())
     first: set[int] = set()
     for index in permutation(len(groups), seed, 0):
@@ -63,8 +69,8 @@ def overlaps(train: Sequence[Record], evaluation: Sequence[Record]) -> list[tupl
     """Each evaluation record whose prompt is trained on, after the first training record that has it."""
     trained: dict[str, Record] = {}
     for record in train:
-        trained.setdefault(prompt_key(record.prompt), record)
-    return [(trained[k], e) for e in evaluation if (k := prompt_key(e.prompt)) in trained]
+        trained.setdefault(problem(record), record)
+    return [(trained[k], e) for e in evaluation if (k := problem(e)) in trained]
 
 
 def refuse_overlap(train: Sequence[Record], evaluation: Sequence[Record]) -> None:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Branch, Group, Role
-from twofold.data.chat import Chat, rendering, token_ids
+from twofold.data.chat import TOOLS, Chat, rendering, token_ids
 from twofold.data.faults import Fault, FaultError
+from twofold.data.turns import Supervise, supervised
 from twofold.errors import DataError, ModelError
 from twofold.progress import Progress, Silent
-from twofold.records import Demonstration, Labelled, Message, Pair, Prompt, Ranking, Record, Source, Task, said
+from twofold.records import Demonstration, Labelled, Message, Pair, Prompt, Ranking, Record, Request, Source, Task, said
 from twofold.settings import require, settings
 
 NOWHERE = Source("prompt", 0)
@@ -29,6 +30,8 @@ class TokenizeSettings:
     truncation: Literal["refuse", "drop", "cut_prompt", "cut_completion"] = "drop"
     """What becomes of a longer row: an error, left out, or cut (the prompt from the left, keeping a leading bos; or
     completions from the right, which costs them their stop token). All of it is counted."""
+    supervise: Supervise = "last"
+    """Of a dialogue that is demonstrated: its last answer, or all, each as a demonstration after what came before."""
 
     def __post_init__(self) -> None:
         require(self.max_length >= 2, "max_length must be ≥ 2: a prompt token and a completion token")
@@ -145,6 +148,9 @@ class Encoder:
         if not getattr(self.tokenizer, "chat_template", None):
             remedy = "choose a model with a chat template, or write prompts as text"
             raise _fault(source, "prompt", "is a chat, but the tokenizer has no chat template", remedy)
+        if prompt and prompt[0].role == TOOLS and "tools" not in str(self.tokenizer.chat_template):
+            remedy = "choose a model whose template knows tools, or remove them"
+            raise _fault(source, "tools", "are defined, but the chat template does not show any", remedy)
         return self._rendered(prompt, source, "prompt", generation_prompt=True)
 
     def _bos_for_empty(self, source: Source) -> int:
@@ -210,7 +216,7 @@ class Encoder:
         return ids if ids[: len(self._lead)] == self._lead else [*self._lead, *ids]
 
     def _fit(self, group: Group, merged: int) -> Fitted:
-        longest = max(len(c) for c in _completions(group))
+        longest = max((len(c) for c in _completions(group)), default=0)
         tokens = len(group.prompt) + longest
         limit = self.settings.max_length
         if tokens <= limit:
@@ -238,6 +244,8 @@ def _roles(record: Record) -> tuple[Role, ...]:
             return (Role.DEMONSTRATION,)
         case Task():
             return (Role.TRUTH,)
+        case Request():
+            return ()
         case Ranking():
             return (Role.RANKED,) * len(record.completions)
         case Labelled():
@@ -268,7 +276,8 @@ def encode(records: Iterable[Record], encoder: Encoder, progress: Progress | Non
     Raises DataError for the first row that cannot be used, for one that is too long where truncation is refused, and
     where no row is left.
     """
-    records, progress = list(records), progress or Silent()
+    records = [turn for record in records for turn in supervised(record, encoder.settings.supervise)]
+    progress = progress or Silent()
     progress.begin("tokenize", len(records))
     fitted = []
     for record in records:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from twofold.data.faults import Fault, FaultError
 from twofold.data.formats import Scan, Table, scan
 from twofold.data.split import overlaps, prompt_key
+from twofold.data.turns import supervised
 from twofold.errors import DataError
-from twofold.records import Labelled, Pair, Ranking, Record, Source, said
+from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, said
 
 if TYPE_CHECKING:
     from twofold.data.tokenize import Encoder
@@ -151,6 +152,8 @@ def control_characters(records: Sequence[Record]) -> Iterator[Fault]:
 
 def blank_prompts(records: Sequence[Record]) -> Iterator[Fault]:
     """Prompts that ask nothing."""
+    if all(isinstance(r, Demonstration) and r.prompt == "" for r in records):
+        return  # plain text
     for record in records:
         if not prompt_key(record.prompt).strip():
             yield _warning(record, "prompt", "empty prompt", "is empty or white space", "fill it or remove the row")
@@ -169,12 +172,13 @@ CHECKS: tuple[Callable[[Sequence[Record]], Iterator[Fault]], ...] = (
 
 def unfit(record: Record, encoder: Encoder) -> Fault | None:
     """What the tokenizer makes of a row: no boundary, nothing to learn from, too long, or cut."""
-    try:
-        fitted = encoder.fit(record)
-    except FaultError as error:
-        return error.fault
-    if fitted.tokens > encoder.settings.max_length:
-        return encoder.overlong(record, fitted)
+    for turn in supervised(record, encoder.settings.supervise):
+        try:
+            fitted = encoder.fit(turn)
+        except FaultError as error:
+            return error.fault
+        if fitted.tokens > encoder.settings.max_length:
+            return encoder.overlong(turn, fitted)
     return None
 
 

@@ -1,0 +1,110 @@
+"""The shapes in which people keep rows, told apart by their keys: one module per family, `SHAPES` lists them all.
+
+A new shape is a function from `Fields` to a record, and a `Shape` in a tuple below; the earlier of two that fit wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from twofold.data.faults import Fault, nearest, quoted
+from twofold.data.shapes import (
+    conversations,
+    human_feedback,
+    instructions,
+    openai,
+    pairs,
+    rankings,
+    single,
+    solutions,
+)
+from twofold.data.shapes.fields import Fields
+from twofold.data.shapes.shape import Shape
+from twofold.records import Record, Source
+
+SHAPES: tuple[Shape, ...] = (
+    *solutions.SHAPES,
+    *openai.SHAPES,
+    *pairs.SHAPES,
+    *conversations.PAIRS,
+    *instructions.PAIRS,
+    *rankings.SHAPES,
+    *single.LABELLED,
+    *conversations.LABELLED,
+    *instructions.LABELLED,
+    *single.DEMONSTRATIONS,
+    *conversations.DEMONSTRATIONS,
+    *instructions.DEMONSTRATIONS,
+    *single.TASKS,
+    *human_feedback.SHAPES,
+    *pairs.IMPLICIT,
+    *single.ALONE,
+)
+_RICHER = {s.name: tuple(o for o in SHAPES if set(o.keys) > set(s.keys)) for s in SHAPES}
+FIELDS = tuple(dict.fromkeys(key for shape in SHAPES for key in (*shape.keys, *shape.optional)))
+
+
+def detect(row: Mapping[str, Any], named: Collection[str] = ()) -> Shape | None:
+    """The first shape whose keys the row has; one whose keys are all filled goes before one with nulls.
+
+    Shapes that read every one of the `named` fields (those of a column map) go before all others.
+    """
+    fitting = [s for s in SHAPES if all(k in row for k in s.keys) and s.fits(row)]
+    filled = [s for s in fitting if all(row[k] is not None for k in s.keys)]
+    asked = [s for s in (*filled, *fitting) if named and set(named) <= {*s.keys, *s.optional}]
+    return next(iter([*asked, *filled, *fitting]), None)
+
+
+def parse(shape: Shape, row: Mapping[str, Any], source: Source, remarks: list[Fault]) -> Record | list[Fault]:
+    """The record that the row is under `shape`, or everything that is wrong with it; warnings about a row that can be
+    used go to `remarks`."""
+    missing = [k for k in shape.keys if k not in row]
+    other = detect(row) if missing else _says_more(shape, row)
+    if other is not None:
+        reason = f"has the shape {other.name}, but the rows before it {shape.name}"
+        return [Fault(source.file, source.row, "", reason, "keep one shape per file", check="mixed formats")]
+    if missing:
+        return [_missing(key, shape, row, source) for key in missing]
+    fields = Fields(row, source)
+    record = shape.parse(fields)
+    remarks += fields.remarks
+    return fields.faults or record
+
+
+def unknown(row: Mapping[str, Any], source: Source) -> Fault:
+    """The fault of a row that fits no shape: the keys seen, the nearest ones, the shapes known."""
+    wanting = [s for s in SHAPES if any(k not in row for k in s.keys)]
+    closest = max(wanting, key=lambda s: _closeness(s, row))
+    hints = [hint for key in closest.keys if key not in row and (hint := _hint(key, closest, row))]
+    everyday = [*pairs.SHAPES, *single.LABELLED, *single.DEMONSTRATIONS, *conversations.DEMONSTRATIONS, *single.TASKS]
+    known = f"common shapes: {'; '.join(s.name for s in everyday)} (all in docs/data.md)"
+    mapping = "" if hints else "; name yours with `columns`, e.g. columns.prompt=instruction"
+    reason = f"no known shape has the columns {quoted(map(str, row)) or '(none)'}"
+    return Fault(source.file, source.row, "", reason, " ".join([*hints, known + mapping]), check="unknown shape")
+
+
+def _says_more(shape: Shape, row: Mapping[str, Any]) -> Shape | None:
+    """The shape that the row fills with keys beyond those of the file's, so that reading it as one would lose some."""
+    richer = (s for s in _RICHER[shape.name] if all(row.get(k) is not None for k in s.keys) and s.fits(row))
+    return next(richer, None)
+
+
+def _closeness(shape: Shape, row: Mapping[str, Any]) -> float:
+    near = sum(1.0 if k in row else 0.9 if _lookalike(k, shape, row) else 0.0 for k in shape.keys)
+    return near / len(shape.keys) + near / 100
+
+
+def _missing(key: str, shape: Shape, row: Mapping[str, Any], source: Source) -> Fault:
+    remedy = _hint(key, shape, row) or f"the file's shape is {shape.name}: add `{key}` or remove the row"
+    reason = f"is missing; the row has {quoted(map(str, row)) or 'no keys'}"
+    return Fault(source.file, source.row, key, reason, remedy, check="missing field")
+
+
+def _hint(key: str, shape: Shape, row: Mapping[str, Any]) -> str:
+    near = _lookalike(key, shape, row)
+    return f"`{near}`: did you mean `{key}`?" if near else ""
+
+
+def _lookalike(key: str, shape: Shape, row: Mapping[str, Any]) -> str | None:
+    return nearest(key, [str(k) for k in row if k not in shape.keys])

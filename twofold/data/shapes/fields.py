@@ -1,0 +1,254 @@
+"""The fields of one row as what they say: texts, chats, truths, scores; and what is wrong with each of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twofold.data import chat
+from twofold.data.chat import Chat, Malformed
+from twofold.data.faults import Fault, Severity, quoted
+from twofold.records import Message, Prompt, Source
+
+Said = str | Chat
+"""What one field holds: text, or messages."""
+
+
+class Fields:
+    """The fields of one row. What is wrong with them is collected in `faults`, so that a check shows all of it at once;
+    a record made of a row with faults must not be used. `remarks` are warnings about a row that can be used."""
+
+    def __init__(self, row: Mapping[str, Any], source: Source) -> None:
+        self.row, self.source = row, source
+        self.faults: list[Fault] = []
+        self.remarks: list[Fault] = []
+
+    def fault(self, field: str, reason: str, remedy: str, check: str = "mistyped field") -> None:
+        """Note what is wrong with `field`."""
+        self.faults.append(self._made(field, reason, remedy, check, "error"))
+
+    def pass_over(self, field: str, reason: str, check: str) -> None:
+        """Leave the row out with a warning: nothing in it is wrong, but there is nothing to learn from it either."""
+        self.faults.append(self._made(field, reason, "the row is passed over", check, "warning"))
+
+    def remark(self, field: str, reason: str, remedy: str, check: str) -> None:
+        """Warn about a row that is kept."""
+        self.remarks.append(self._made(field, reason, remedy, check, "warning"))
+
+    def _made(self, field: str, reason: str, remedy: str, check: str, severity: Severity) -> Fault:
+        return Fault(self.source.file, self.source.row, field, reason, remedy, severity, check)
+
+    def spread(self, extra: Mapping[str, Any]) -> Fields:
+        """The same row with further fields (parts of its own), under the same faults and remarks."""
+        wider = Fields({**self.row, **extra}, self.source)
+        wider.faults, wider.remarks = self.faults, self.remarks
+        return wider
+
+    def turns(self, prompt: str | None, *completions: str) -> tuple[Prompt, list[str]]:
+        """The prompt of the row and its completions; without a prompt field, it is what the completions share.
+
+        A `system` field comes before the prompt, which makes a chat of it.
+        """
+        asked = self._with_system(self.said(prompt)) if prompt else ()
+        return self.answers(asked, prompt, *completions)
+
+    def answers(self, asked: Said | None, prompt: str | None, *completions: str) -> tuple[Prompt, list[str]]:
+        """As `turns`, after what was `asked` (None where that is at fault); `prompt` names its field."""
+        said = [self.said(c) for c in completions]
+        if asked is None or any(s is None for s in said):
+            return "", [self.filled(c, s) if isinstance(s, str) else "" for c, s in zip(completions, said, strict=True)]
+        conversations = [s for s in said if isinstance(s, tuple)]
+        shared = chat.common_prefix(conversations) if conversations else ()
+        if isinstance(asked, str) and conversations:
+            asked = self._as_chat(prompt or "", asked, shared, len(conversations) == len(said))
+        elif prompt is None:
+            asked = self._implicit(completions, said, shared)
+        if isinstance(asked, tuple) and asked and asked[-1].role == "assistant":
+            reason = "the prompt ends with an assistant turn"
+            self.fault(prompt or completions[0], reason, "end it with a user turn", "unanswerable prompt")
+        return asked, [self._completion(c, s, asked) for c, s in zip(completions, said, strict=True)]
+
+    def user(self, *fields: str) -> Chat | None:
+        """What a user asked, as a chat: `system` and `history` where the row has them, then the texts of `fields`, the
+        filled ones, a line each. None where that is at fault."""
+        present = [f for f in fields if f == fields[0] or self.row.get(f) is not None]
+        texts = [self.said(f) for f in present]
+        for field, text in zip(present, texts, strict=True):
+            if isinstance(text, tuple):
+                self.fault(field, "is a chat, not text", "write it as text")
+        if not all(isinstance(t, str) for t in texts):
+            return None
+        past = self._history()
+        question = Message("user", "\n".join(t for t in texts if isinstance(t, str) and t))
+        told = None if past is None else self._with_system((*past, question))
+        return told if isinstance(told, tuple) else None
+
+    def conversation(self, field: str) -> tuple[Chat, str] | None:
+        """A chat as what comes before its last answer and that answer; None where there is none."""
+        said = self.said(field)
+        if isinstance(said, str):
+            self.fault(field, "is text, not a chat", 'write it as [{"role": "user", "content": "…"}, …]')
+            return None
+        whole = self._with_system(said)
+        if not isinstance(whole, tuple):
+            return None
+        if whole[-1].role != "assistant":
+            many = any(m.role == "assistant" for m in whole)
+            reason = f"ends with the {whole[-1].role}'s turn" if many else "has no assistant turn"
+            self.fault(field, reason, "end it with one assistant message", "no assistant turn")
+            return None
+        return whole[:-1], self.filled(field, whole[-1].content)
+
+    def flag(self, field: str) -> bool:
+        """A truth; text that says true or false counts in CSV, which knows nothing else."""
+        value = self.row.get(field)
+        if isinstance(value, str) and ".csv" in self.source.file and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        if value is None:
+            self.fault(field, "is null", f"fill `{field}` or remove the row", "missing field")
+        elif not isinstance(value, bool):
+            self.fault(field, f"is {chat.kind(value)}, not true or false", "write true for good and false for bad")
+        return value is True
+
+    def probability(self) -> float | None:
+        """How likely chosen is to win against rejected, where the row says so."""
+        value = self.row.get("probability")
+        if value is None or (is_number(value) and 0 <= value <= 1):
+            return None if value is None else float(value)
+        what = f"{value:g}" if is_number(value) else chat.kind(value)
+        self.fault("probability", f"is {what}, not a probability", "write a number from 0 to 1, or remove it")
+        return None
+
+    def margin(self) -> float | None:
+        """By how much the better is better, where the row says so."""
+        value = self.row.get("margin")
+        if value is None or (is_number(value) and math.isfinite(value)):
+            return None if value is None else float(value)
+        what = f"{value:g}" if is_number(value) else chat.kind(value)
+        self.fault("margin", f"is {what}, not a finite number", "write a number, or remove it")
+        return None
+
+    def said(self, field: str) -> Said | None:
+        """The text or the chat in `field`; None where it is neither."""
+        value = self.row.get(field)
+        if value is None:
+            reason = "is null" if field in self.row else "is missing"
+            self.fault(field, reason, f"fill `{field}` or remove the row", "missing field")
+            return None
+        if isinstance(value, str):
+            return value if self._encodable(field, value) else None
+        if chat.is_message(value):
+            value = [value]
+        if not isinstance(value, list | tuple):
+            self.fault(field, f"is {chat.kind(value)}, not text or a chat", "write it as text")
+            return None
+        try:
+            messages = chat.parse(value)
+        except Malformed as error:
+            self.fault(field, error.reason, error.remedy, error.check)
+            return None
+        return messages if all(self._encodable(field, m.content) for m in messages) else None
+
+    def filled(self, field: str, text: str) -> str:
+        """`text`, at fault where there is nothing in it."""
+        if not text.strip():
+            reason = "is only white space" if text else "is empty"
+            self.fault(field, reason, f"fill `{field}` or remove the row", "empty field")
+        return text
+
+    def with_tools(self, asked: Prompt, tools: Any) -> Prompt:
+        """The prompt behind the definitions of the `tools` that its chat template is to show."""
+        if not tools or not isinstance(asked, tuple):
+            return asked
+        try:
+            return (chat.tools_message(tools), *asked)
+        except Malformed as error:
+            self.fault("tools", error.reason, error.remedy, error.check)
+            return asked
+
+    def _with_system(self, asked: Said | None) -> Said | None:
+        if asked is None or "system" not in self.row:
+            return asked
+        turns = (Message("user", asked),) if isinstance(asked, str) else asked
+        if not self.row["system"] or (turns and turns[0].role == "system"):
+            return turns
+        system = self.said("system")
+        if isinstance(system, tuple):
+            self.fault("system", "is a chat, not text", "write it as text")
+        return (Message("system", system), *turns) if isinstance(system, str) else None
+
+    def _history(self) -> Chat | None:
+        """Earlier rounds as [[question, answer], …]."""
+        rounds = self.row.get("history") or []
+        if not isinstance(rounds, list | tuple) or not all(_is_round(r) for r in rounds):
+            self.fault("history", "is no list of [question, answer]", 'write it as [["…", "…"], …]')
+            return None
+        return tuple(m for asked, told in rounds for m in (Message("user", asked), Message("assistant", told)))
+
+    def _encodable(self, field: str, text: str) -> bool:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            reason = f"holds half a character (U+{ord(text[error.start]):04X}) at position {error.start + 1}"
+            self.fault(field, reason, "write the text again from its origin", "bad UTF-8")
+            return False
+        return True
+
+    def _as_chat(self, field: str, asked: str, shared: Chat, complete: bool) -> Prompt:
+        """A text prompt beside chats is their last question, or it does not fit them."""
+        if complete and shared and shared[-1] == Message("user", asked):
+            return shared
+        remedy = 'write the prompt as [{"role": "user", "content": "…"}], or the completions as text'
+        self.fault(field, "is text, but the completions are chats", remedy)
+        return asked
+
+    def _implicit(self, fields: Sequence[str], said: Sequence[Any], shared: Chat) -> Prompt:
+        texts = [f for f, s in zip(fields, said, strict=True) if isinstance(s, str)]
+        if texts:
+            self.fault(texts[0], "is text without a prompt", "add a `prompt` column")
+        elif not shared:
+            self.fault(fields[0], f"shares no prompt messages with {quoted(fields[1:])}", "add a `prompt` column")
+        return shared
+
+    def _completion(self, field: str, said: Said | None, asked: Prompt) -> str:
+        text = self._answer(field, said, asked) if isinstance(said, tuple) else said
+        return "" if text is None else self.filled(field, text)
+
+    def _answer(self, field: str, said: Chat, asked: Prompt) -> str | None:
+        """The one assistant turn that follows the prompt, whether or not the chat repeats the prompt."""
+        rest = _after(said, asked)
+        if len(rest) == 1 and rest[0].role == "assistant":
+            return rest[0].content
+        if any(m.role == "assistant" for m in rest):
+            reason = f"has {len(rest)} messages after the prompt, not one assistant turn"
+            self.fault(field, reason, "move the earlier ones into the prompt", "no assistant turn")
+        else:
+            self.fault(field, "has no assistant turn", "end it with one assistant message", "no assistant turn")
+        return None
+
+
+def is_number(value: object) -> bool:
+    """Whether a JSON value is a number; a truth is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def common_beginning(one: str, other: str) -> str:
+    """The characters that both texts begin with."""
+    differing = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    return one[: next(differing, min(len(one), len(other)))]
+
+
+def _after(said: Chat, asked: Prompt) -> Chat:
+    """What a chat says after the prompt; a system message of the row's own may stand before what the chat repeats."""
+    if not isinstance(asked, tuple):
+        return said
+    for start in (0, *(n for n in (1, 2) if all(m.role in ("tools", "system") for m in asked[:n]))):
+        repeated = asked[start:]
+        if repeated and said[: len(repeated)] == repeated:
+            return said[len(repeated) :]
+    return said
+
+
+def _is_round(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, str) for v in value)

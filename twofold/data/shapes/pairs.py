@@ -1,0 +1,95 @@
+"""Preference pairs beside a prompt of their own, or with the prompt that both sides begin with (TRL's preferences).
+
+https://huggingface.co/docs/trl/dataset_formats. UltraFeedback binarized and axolotl's chatml.ultra, chatml.prompt_pairs
+and chatml.argilla_chat are cases of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twofold.data.chat import is_message
+from twofold.data.shapes.fields import Fields, common_beginning
+from twofold.data.shapes.shape import Shape
+from twofold.records import Pair
+
+
+def _preference(row: Fields) -> Pair:
+    prompt, (chosen, rejected) = row.turns("prompt", "chosen", "rejected")
+    return Pair(
+        row.with_tools(prompt, row.row.get("tools")), chosen, rejected, row.source, row.probability(), row.margin()
+    )
+
+
+def _implicit_chats(row: Fields) -> Pair:
+    prompt, (chosen, rejected) = row.turns(None, "chosen", "rejected")
+    return Pair(prompt, chosen, rejected, row.source, row.probability(), row.margin())
+
+
+def _implicit_texts(row: Fields) -> Pair:
+    """The texts part at the last white space that both have: TRL's rule, but never inside a word."""
+    chosen, rejected = row.said("chosen"), row.said("rejected")
+    if not isinstance(chosen, str) or not isinstance(rejected, str):
+        if chosen is not None and rejected is not None:
+            row.fault("chosen" if isinstance(chosen, tuple) else "rejected", "is a chat, not text", "write it as text")
+        return Pair("", "", "", row.source)
+    shared = common_beginning(chosen, rejected)
+    at = max((i for i, character in enumerate(shared) if character.isspace()), default=0)
+    if not shared[:at].strip():
+        row.fault("chosen", "is text without a prompt, and begins otherwise than `rejected`", "add a `prompt` column")
+        return Pair("", "", "", row.source)
+    said = [row.filled(field, text[at:]) for field, text in (("chosen", chosen), ("rejected", rejected))]
+    return Pair(shared[:at], said[0], said[1], row.source, row.probability(), row.margin())
+
+
+def _texts(row: Mapping[str, Any]) -> bool:
+    return isinstance(row["chosen"], str) and isinstance(row["rejected"], str)
+
+
+def _asked_in_messages(row: Fields) -> Pair:
+    prompt, (chosen, rejected) = row.turns("messages", "chosen", "rejected")
+    return Pair(
+        row.with_tools(prompt, row.row.get("tools")), chosen, rejected, row.source, row.probability(), row.margin()
+    )
+
+
+def _single_answers(row: Mapping[str, Any]) -> bool:
+    """Whether `messages` can be the prompt: beside whole conversations it is one more of them."""
+    return all(isinstance(v, str) or is_message(v) or (isinstance(v, list | tuple) and len(v) == 1)
+               for v in (row["chosen"], row["rejected"]))  # fmt: skip
+
+
+SHAPES = (
+    Shape(
+        "prompt + chosen + rejected",
+        ("prompt", "chosen", "rejected"),
+        _preference,
+        ("system", "tools", "probability", "margin"),
+    ),
+    Shape(
+        "messages + chosen + rejected",
+        ("messages", "chosen", "rejected"),
+        _asked_in_messages,
+        ("system", "tools", "probability", "margin"),
+        _single_answers,
+    ),
+)
+"""Pairs whose prompt has a field."""
+
+IMPLICIT = (
+    Shape(
+        "chosen + rejected (shared beginning)",
+        ("chosen", "rejected"),
+        _implicit_texts,
+        ("probability", "margin"),
+        _texts,
+    ),
+    Shape(
+        "chosen + rejected (shared prompt)",
+        ("chosen", "rejected"),
+        _implicit_chats,
+        ("system", "probability", "margin"),
+    ),
+)
+"""Pairs whose prompt is what both sides begin with."""

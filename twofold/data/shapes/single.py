@@ -1,0 +1,72 @@
+"""One completion at most: demonstrations, labelled completions, problems with answers, plain text, prompts alone.
+
+TRL's prompt-completion, unpaired preference, language modelling and prompt-only types; GSM8K's question and answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from twofold.data.shapes.fields import Fields
+from twofold.data.shapes.shape import Shape
+from twofold.records import Demonstration, Labelled, Request, Task
+
+ANSWERS = ("chosen", "rejected", "completion", "completions", "answer", "answers", "response", "output", "text")
+
+
+def _demonstration(row: Fields) -> Demonstration:
+    prompt, (completion,) = row.turns("prompt", "completion")
+    if row.row.get("label", "") is None:
+        row.fault("label", "is null", "fill `label` or remove the column", "missing field")
+    return Demonstration(row.with_tools(prompt, row.row.get("tools")), completion, row.source)
+
+
+def _labelled(row: Fields) -> Labelled:
+    prompt, (completion,) = row.turns("prompt", "completion")
+    return Labelled(prompt, completion, row.flag("label"), row.source)
+
+
+def _task(row: Fields) -> Task:
+    prompt, (answer,) = row.turns("prompt", "answer")
+    return Task(prompt, answer, row.source)
+
+
+def _question(row: Fields) -> Task:
+    prompt, (answer,) = row.turns("question", "answer")
+    return Task(prompt, answer, row.source)
+
+
+def _text(row: Fields) -> Demonstration:
+    """Text that answers nothing: all of it is supervised, after the token that begins a document."""
+    text = row.said("text")
+    if isinstance(text, tuple):
+        row.fault("text", "is a chat, not text", "call the column `messages`")
+    return Demonstration("", row.filled("text", text) if isinstance(text, str) else "", row.source)
+
+
+def _request(row: Fields) -> Request:
+    prompt, _ = row.turns("prompt")
+    return Request(row.with_tools(prompt, row.row.get("tools")), row.source)
+
+
+def _nothing_said(row: Mapping[str, Any]) -> bool:
+    """Whether no further column is, or by its name looks like, an answer to the prompt."""
+    return not any(get_close_matches(str(k).lower(), ANSWERS, n=1, cutoff=0.75) for k in row if k != "prompt")
+
+
+def _no_prompt(row: Mapping[str, Any]) -> bool:
+    return "prompt" not in row
+
+
+LABELLED = (Shape("prompt + completion + label", ("prompt", "completion", "label"), _labelled, ("system",)),)
+DEMONSTRATIONS = (Shape("prompt + completion", ("prompt", "completion"), _demonstration, ("system", "tools")),)
+TASKS = (
+    Shape("prompt + answer", ("prompt", "answer"), _task, ("system",)),
+    Shape("question + answer", ("question", "answer"), _question, ("system",)),
+)
+ALONE = (
+    Shape("text", ("text",), _text, fits=_no_prompt),
+    Shape("prompt", ("prompt",), _request, ("system", "tools"), _nothing_said),
+)
