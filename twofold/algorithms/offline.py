@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
 from twofold.algorithms.ramp import Ramp, Ramps, ramped, refuse_bad_ramps
 from twofold.batch import Group
-from twofold.data.order import Order
+from twofold.data.order import Mixture, Order
 from twofold.objectives.base import Objective
 from twofold.settings import settings
 from twofold.training.step import Part, Round
@@ -23,23 +23,22 @@ class Offline:
     """Settings of the objective that change during the run: {beta: {to: 0.3}}."""
 
 
+@dataclass
 class OfflineAlgorithm:
-    """Each round is the next `batch_size` groups in the order that (seed, step) gives."""
+    """Each round is the next `batch_size` groups in the order that (seed, step) gives, or that a `mixture` gives."""
 
-    def __init__(
-        self,
-        groups: Sequence[Group],
-        objective: Objective,
-        *,
-        batch_size: int,
-        seed: int,
-        steps: int,
-        ramps: Ramps | None = None,
-    ) -> None:
-        self.groups, self.objective, self.batch_size = groups, objective, batch_size
-        self.steps, self.ramps = steps, ramps or {}
-        refuse_bad_ramps(objective, self.ramps)
-        self.order = Order(len(groups), seed)
+    groups: Sequence[Group]
+    objective: Objective
+    _: KW_ONLY
+    batch_size: int
+    seed: int
+    steps: int
+    ramps: Ramps = field(default_factory=dict[str, Ramp])
+    mixture: Mixture | None = None
+
+    def __post_init__(self) -> None:
+        refuse_bad_ramps(self.objective, self.ramps)
+        self.order = self.mixture or Order(len(self.groups), self.seed)
 
     def round(self, step: int, state: dict[str, Any]) -> Round:
         return Round(step, [self.part(step, step)], self.figures(step))

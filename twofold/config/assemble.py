@@ -12,6 +12,7 @@ from twofold.algorithms import PDPO, OfflineAlgorithm, PDPOAlgorithm
 from twofold.batch import Group
 from twofold.config.lessons import as_lessons
 from twofold.config.load import load_recipe, plain, validate
+from twofold.config.mixture import mixture
 from twofold.config.schema import Recipe, Share
 from twofold.data.formats import Table, read
 from twofold.data.split import refuse_overlap, split_by_prompt
@@ -66,8 +67,10 @@ def _read_rows(recipe: Recipe, rows: Sequence[Record] | None) -> Records:
     data = recipe.data
     tables: dict[str, Table] = {}
     if rows is None:
-        tables["train"] = read(data.train, columns=data.columns, split=data.split, limit=data.limit)
-        rows = tables["train"].records
+        for number, each in enumerate(data.portions, 1):
+            name = "train" if isinstance(data.train, str) else f"train {number}"
+            tables[name] = read(each.file, columns=each.columns, split=each.split, limit=each.limit)
+        rows = [record for table in tables.values() for record in table.records]
     train = list(rows)
     heldout, train = _share(data.heldout, train, recipe.seed, "heldout", tables)
     generator, train = _share(data.generator, train, recipe.seed, "generator", tables)
@@ -227,6 +230,7 @@ class Assembly:
             seed=self.recipe.seed,
             steps=self.steps,
             ramps=settings.ramp,
+            mixture=mixture(self.recipe.data.portions, groups["train"], self.recipe.seed, self.progress),
         )
         if not isinstance(settings, PDPO):
             return pairs

@@ -43,14 +43,33 @@ class Share:
 
 
 @settings
+class Portion:
+    """One file of a mixture."""
+
+    file: str
+    weight: float | None = None
+    """Share of the rows in the stream, relative to the other files' weights; without weights, the share of its rows."""
+    split: str = "train"
+    """Of a hub name or a `datasets` folder."""
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Our field names → the file's."""
+    limit: int | None = None
+    """Rows at most."""
+
+    def __post_init__(self) -> None:
+        require(self.weight is None or self.weight > 0, "weight must be > 0")
+
+
+@settings
 class Data:
     """What to train on. Errors name file, row and field; `twofold data check FILE` looks without training."""
 
-    train: str
-    """JSONL or parquet file, a folder saved by `datasets`, or a hub name."""
+    train: str | tuple[Portion, ...]
+    """A file (JSON, JSON lines, CSV, parquet, Arrow), a folder saved by `datasets`, a hub name, or a list of these with
+    weights: a mixture."""
     split: str = "train"
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Our field names → the file's, where they differ."""
+    """Our field names → the file's, where they differ; they also choose the shape where several fit (docs/data.md)."""
     limit: int | None = None
     """Rows at most."""
     generator: Share | None = None
@@ -58,6 +77,23 @@ class Data:
     heldout: Share | None = None
     """Rows to measure the objective on (accuracy, margin …), never trained on."""
     tokenize: TokenizeSettings = field(default_factory=TokenizeSettings)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.train, str):
+            return
+        weighed, files = [p.weight is not None for p in self.train], [p.file for p in self.train]
+        require(len(files) > 0, "train needs at least one file")
+        require(len(set(files)) == len(files), "train names a file twice: give it once, with the weight of both")
+        require(all(weighed) or not any(weighed), "train needs a weight for every file, or for none")
+        alone = not self.columns and self.limit is None and self.split == "train"
+        require(alone, "train is a mixture: give columns, split and limit to its files")
+
+    @property
+    def portions(self) -> tuple[Portion, ...]:
+        """The files of `train`, each with how it is read."""
+        if not isinstance(self.train, str):
+            return self.train
+        return (Portion(file=self.train, split=self.split, columns=self.columns, limit=self.limit),)
 
 
 @settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -30,7 +31,60 @@ class Order:
         return step * size / self.num
 
 
-@lru_cache(maxsize=8)
+@dataclass(frozen=True)
+class Mixture:
+    """Endless epochs of as many rows as all `parts` have, of which each part gives its share by weight.
+
+    `parts` are the rows of each part, `weights` relative. Within its share a part goes on, epoch after epoch, in
+    shuffled passes over its own rows: a part of small weight is met in full before any of its rows is met again.
+    """
+
+    parts: tuple[tuple[int, ...], ...]
+    weights: tuple[float, ...]
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not self.parts or len(self.parts) != len(self.weights) or not all(self.parts):
+            raise ValueError("a mixture needs parts with rows, and a weight for each")
+
+    @property
+    def num(self) -> int:
+        """Rows of an epoch."""
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def shares(self) -> tuple[int, ...]:
+        """Rows of an epoch that each part gives: they sum to `num`, each within one of its weight's exact share."""
+        return _apportioned(self.num, self.weights)
+
+    def at(self, step: int, size: int) -> list[int]:
+        """The rows of batch `step` (from 0) when every batch has `size` rows."""
+        return [self._row(place) for place in range(step * size, (step + 1) * size)]
+
+    def epochs(self, step: int, size: int) -> float:
+        """Epochs that are complete before batch `step`."""
+        return step * size / self.num
+
+    def _row(self, place: int) -> int:
+        epoch, place = divmod(place, self.num)
+        slot, part, shares = permutation(self.num, self.seed, epoch)[place], 0, self.shares
+        while slot >= shares[part]:
+            slot, part = slot - shares[part], part + 1
+        own = self.parts[part]
+        turn, place = divmod(epoch * shares[part] + slot, len(own))
+        return own[permutation(len(own), self.seed + 1 + part, turn)[place]]
+
+
+@lru_cache(maxsize=64)
+def _apportioned(num: int, weights: Sequence[float]) -> tuple[int, ...]:
+    """`num` in whole numbers by `weights`: the largest remainders are rounded up (Hamilton's method)."""
+    exact = [num * weight / sum(weights) for weight in weights]
+    counts = [int(share) for share in exact]
+    left = sorted(range(len(exact)), key=lambda i: (counts[i] - exact[i], i))[: num - sum(counts)]
+    return tuple(count + (i in left) for i, count in enumerate(counts))
+
+
+@lru_cache(maxsize=64)
 def permutation(num: int, seed: int, epoch: int) -> tuple[int, ...]:
     """A permutation of range(num).
 
