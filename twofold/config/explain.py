@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast, get_origin
 
 import pydantic
 
@@ -105,7 +105,10 @@ def _locate(loc: tuple[str | int, ...], type_: Any, value: Any) -> _Spot | None:
                 return None
             type_ = meant
         elif len(choices) > 1:
-            type_ = next((m for m in choices if label(m) == part), Any)
+            listed = next((m for m in choices if get_origin(m) is tuple), None) if isinstance(value, list) else None
+            if listed is not None and not str(part).startswith("tuple"):
+                return None
+            type_ = listed or next((m for m in choices if label(m) == part), Any)
         else:
             owner, type_ = type_, inner(type_, part)
             key, value = (*key, part), _item(value, part)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twofold.data.order import Mixture
+
+PARTS = (tuple(range(10)), tuple(range(10, 40)))
+
+
+def mixtures() -> st.SearchStrategy[Mixture]:
+    sizes = st.lists(st.integers(1, 12), min_size=1, max_size=4)
+    return sizes.flatmap(
+        lambda ns: st.builds(
+            Mixture,
+            st.just(tuple(tuple(range(sum(ns[:i]), sum(ns[: i + 1]))) for i in range(len(ns)))),
+            st.tuples(*(st.sampled_from([0.5, 1.0, 3.0]) for _ in ns)),
+            st.integers(0, 9),
+        )
+    )
+
+
+def test_a_part_gives_its_share_of_every_epoch() -> None:
+    mixed = Mixture(PARTS, (3.0, 1.0), seed=0)
+    assert (mixed.num, mixed.shares) == (40, (30, 10))
+    for epoch in range(3):
+        rows = mixed.at(epoch, 40)
+        assert Counter(row < 10 for row in rows) == {True: 30, False: 10}
+        assert Counter(row for row in rows if row < 10) == dict.fromkeys(range(10), 3)
+    assert sorted(row for epoch in range(3) for row in mixed.at(epoch, 40) if row >= 10) == list(range(10, 40))
+
+
+@given(mixed=mixtures(), step=st.integers(0, 20), size=st.integers(1, 9))
+def test_a_batch_is_a_function_of_seed_and_step(mixed: Mixture, step: int, size: int) -> None:
+    batch = mixed.at(step, size)
+    stream = [row for place in range((step + 1) * size) for row in mixed.at(place, 1)]
+    assert batch == stream[step * size :]
+    assert batch == Mixture(mixed.parts, mixed.weights, mixed.seed).at(step, size)
+    assert set(batch) <= set(range(mixed.num))
+
+
+@given(mixed=mixtures(), epochs=st.integers(1, 4))
+def test_no_row_of_a_part_comes_again_before_all_others(mixed: Mixture, epochs: int) -> None:
+    counts = Counter(row for epoch in range(epochs) for row in mixed.at(epoch, mixed.num))
+    assert sum(mixed.shares) == mixed.num
+    for part, share, weight in zip(mixed.parts, mixed.shares, mixed.weights, strict=True):
+        assert abs(share - mixed.num * weight / sum(mixed.weights)) < 1
+        seen = [counts[row] for row in part]
+        assert sum(seen) == epochs * share
+        assert max(seen) - min(seen) <= 1
+
+
+def test_another_seed_is_another_order() -> None:
+    assert Mixture(PARTS, (1.0, 1.0), 0).at(0, 40) != Mixture(PARTS, (1.0, 1.0), 1).at(0, 40)
+    assert Mixture(PARTS, (1.0, 1.0), 0).epochs(2, 10) == 0.5
+
+
+@pytest.mark.parametrize(("parts", "weights"), [((), ()), (((0,), ()), (1.0, 1.0)), (((0,),), (1.0, 2.0))])
+def test_a_mixture_needs_rows_and_weights(parts: tuple[tuple[int, ...], ...], weights: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="a mixture needs parts with rows"):
+        Mixture(parts, weights, 0)
