@@ -1,4 +1,4 @@
-"""`twofold data check`: everything that is wrong with files of rows, before any of them is trained on."""
+"""`twofold data`: look at rows before they are trained on. `check` names everything that is wrong with them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twofold.cli.data_show import show
 from twofold.cli.terminal import counted, results, table
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 MOST_FAULTS = 20
 
 app = typer.Typer(help="Look at data before it is trained on.", no_args_is_help=True)
+
+
+app.command()(show)
 
 
 @app.callback()
