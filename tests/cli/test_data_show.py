@@ -47,6 +47,8 @@ def test_what_does_not_fit_is_said(twofold: Run, tmp_path: Path, model_folder: P
     assert "1 error in the rows: twofold data check names each" in answer.out
     assert f"1 row cut or left out by the tokenizer, the first: {path}:1: has 11 tokens, max_length is 4" in answer.out
     assert f"{path}:3: prompt 1 token" in answer.out
+    less = twofold("data", "show", path, "limit=1", "max_length=20", "--model", model_folder)
+    assert less.out.startswith(f"{path}: 1 row, 1 usable")
     nothing = twofold("data", "show", path, "max_length=2", "--model", model_folder)
     assert nothing.code == 2
 
@@ -57,6 +59,7 @@ def test_mistakes_are_told(twofold: Run, tmp_path: Path, model_folder: Path) -> 
         (["--columns", "prompt"], "should be OURS=THEIRS"),
         (["--columns", "promt=prompt"], "did you mean `prompt`?"),
         (["max_lenght=3"], "did you mean `max_length`?"),
+        (["limit=many"], "limit"),
     ]:
         answer = twofold("data", "show", path, "--model", model_folder, *given)
         assert (answer.code, said in answer.err) == (2, True), answer.err

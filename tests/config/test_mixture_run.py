@@ -24,10 +24,11 @@ class Notes(Silent):
     """Keeps what is noted."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.lines: list[str] = []
 
-    def note(self, text: str) -> None:
-        self.lines.append(text)
+    def note(self, message: str) -> None:
+        self.lines.append(message)
 
 
 def write(path: Path, *rows: Any) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -56,3 +58,13 @@ def test_no_row_of_any_shape_makes_a_check_raise(tmp_path: Path, made: list[dict
     assert report.rows == len(made)
     assert report.records + len(left_out) == len(made)
     assert all(f.reason and f.remedy for f in report.faults)
+
+
+@given(data=st.binary(max_size=60) | st.text('ab,"\r\n\x00é[{}]', max_size=60).map(str.encode))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz", "rows.arrow"])
+def test_no_bytes_behind_a_header_make_a_check_raise(tmp_path: Path, name: str, data: bytes) -> None:
+    header = b"prompt,completion\n" if "csv" in name else b""
+    (tmp_path / name).write_bytes(gzip.compress(header + data) if name.endswith(".gz") else header + data)
+    report = check(str(tmp_path / name))
+    assert report.records + len({f.row for f in report.errors if f.row}) == report.rows

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from twofold.cli.terminal import counted, results
 from twofold.errors import RecipeError
+from twofold.settings import settings
 
 if TYPE_CHECKING:
     from twofold.batch import Group
@@ -29,13 +30,12 @@ BETWEEN = {"shared": "┆"}
 
 def show(
     source: Annotated[str, typer.Argument(help="A file, saved folder or hub name of any format that training reads.")],
-    settings: Annotated[
+    given: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE]...", help="split=test max_length=512 truncation=cut_prompt supervise=all …"
-        ),
+        typer.Argument(metavar="[KEY=VALUE]...", help="split=test limit=1000 max_length=512 supervise=all …"),
     ] = None,
-    model: Annotated[str, typer.Option("--model", "--tokenizer", help="Whose tokenizer and chat template.")] = ...,  # type: ignore[assignment]  # typer's way to say required
+    *,
+    model: Annotated[str, typer.Option("--model", "--tokenizer", help="Whose tokenizer and chat template.")],
     number: Annotated[int, typer.Option("-n", min=0, help="How many rows.")] = 5,
     columns: Annotated[
         list[str] | None, typer.Option(help="OURS=THEIRS: what the file calls a field of ours; repeat for more.")
@@ -47,10 +47,10 @@ def show(
     from twofold.data.tokenize import Encoder
     from twofold.models.load import load_stop_tokens, load_tokenizer
 
-    split, how = _settings(settings or [])
+    reading, how = _settings(given or [])
     tokenizer = load_tokenizer(model)
     encoder = Encoder(tokenizer, load_stop_tokens(model, tokenizer), how)
-    found = scan(source, columns=column_map(columns or []), split=split)
+    found = scan(source, columns=column_map(columns or []), split=reading.split, limit=reading.limit)
     seen = _encoded(found, encoder, number)
     heading = _heading(found, seen)
     out = results()
@@ -85,13 +85,21 @@ class _Seen:
     cost: Savings | None
 
 
-def _settings(assignments: Sequence[str]) -> tuple[str, TokenizeSettings]:
+@settings
+class _Reading:
+    """Which rows of a source are read."""
+
+    split: str = "train"
+    limit: int | None = None
+
+
+def _settings(assignments: Sequence[str]) -> tuple[_Reading, TokenizeSettings]:
     from twofold.config.load import from_overrides, validate
     from twofold.data.tokenize import TokenizeSettings
 
-    splits = [a for a in assignments if a.partition("=")[0] == "split"]
-    split = from_overrides(splits).data.get("split", "train")
-    return str(split), validate(TokenizeSettings, from_overrides([a for a in assignments if a not in splits]))
+    reading = [a for a in assignments if a.partition("=")[0] in ("split", "limit")]
+    rest = [a for a in assignments if a not in reading]
+    return validate(_Reading, from_overrides(reading)), validate(TokenizeSettings, from_overrides(rest))
 
 
 def _encoded(found: Scan, encoder: Encoder, number: int) -> _Seen:
@@ -101,7 +109,7 @@ def _encoded(found: Scan, encoder: Encoder, number: int) -> _Seen:
     views: list[RowView] = []
     lengths: list[Lengths] = []
     faults: list[str] = []
-    for turn in (t for r in found.table.records for t in supervised(r, encoder.settings.supervise)):
+    for turn in _watched([t for r in found.table.records for t in supervised(r, encoder.settings.supervise)]):
         group, fault = _fitted(turn, encoder)
         if fault is not None:
             faults.append(f"{fault.where}: {fault.reason}")
@@ -111,6 +119,18 @@ def _encoded(found: Scan, encoder: Encoder, number: int) -> _Seen:
             if len(views) < number:
                 views.append(_view(group, completions, encoder))
     return _Seen(views, len(faults), faults[0] if faults else "", savings(lengths))
+
+
+def _watched(turns: Sequence[Record]) -> Iterator[Record]:
+    """`turns`, with a bar that says how many have passed."""
+    from twofold.cli.progress import RichProgress
+
+    with RichProgress() as progress:
+        progress.begin("tokenize", len(turns))
+        for turn in turns:
+            yield turn
+            progress.advance("tokenize")
+        progress.end("tokenize")
 
 
 def _fitted(record: Record, encoder: Encoder) -> tuple[Group | None, Fault | None]:
