@@ -23,7 +23,7 @@ from benchmarks.family_page import Row, markdown, terminal, write_page
 from benchmarks.reporting import machine, median_interval, print_facts, print_table, versions, write_json
 from twofold.cli.progress import RichProgress
 from twofold.objectives import NCA, RPO, SPPO, AnyObjective, CalDPO, OnPairs
-from twofold.objectives.base import Objective, reading
+from twofold.objectives.base import Objective, lesson, reading
 from twofold.statistics import Estimate, mcnemar, paired_bootstrap, wilson
 
 OUT = Path("runs/family")
@@ -44,8 +44,9 @@ KNOBS: Mapping[type, tuple[dict[str, Any], str]] = {
 
 def applies(objective: Objective) -> bool:
     """Whether the demo's pairs, and the reference, are all that `objective` asks for: the rule for being here. Drafts,
-    reward heads and moving averages are other comparisons."""
-    return set(objective.requires) <= COLUMNS and reading(objective) == "logps"
+    reward heads, moving averages and third answers are other comparisons."""
+    asked = set(objective.requires) <= COLUMNS
+    return asked and reading(objective) == "logps" and lesson(objective) != "triples"
 
 
 def methods() -> dict[str, Objective]:

@@ -34,7 +34,7 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A preference: `chosen` is better than `rejected` as an answer to `prompt`, if known with what `probability`, and
-    by what `margin`."""
+    by what `margin`; with a third answer, `gold`, that is better than both it is a triple."""
 
     prompt: Prompt
     chosen: str
@@ -42,6 +42,7 @@ class Pair:
     source: Source
     probability: float | None = None
     margin: float | None = None
+    gold: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ def said(record: Record) -> tuple[tuple[str, str], ...]:
     """What a record holds beside its prompt: each text, behind the name of its field."""
     match record:
         case Pair():
-            return ("chosen", record.chosen), ("rejected", record.rejected)
+            gold = () if record.gold is None else (("gold", record.gold),)
+            return ("chosen", record.chosen), ("rejected", record.rejected), *gold
         case Demonstration() | Labelled():
             return (("completion", record.completion),)
         case Task():

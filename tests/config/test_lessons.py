@@ -15,11 +15,12 @@ from twofold.config.lessons import as_lessons
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.errors import DataError
-from twofold.objectives import DPO, KTO, NCAK, SFT, SPPO, AnyObjective, InfoNCA, PlackettLuce
+from twofold.objectives import DPO, KTO, NCAK, SFT, SPPO, TPO, AnyObjective, InfoNCA, PlackettLuce
 from twofold.objectives.base import Lesson, Objective, lesson
 from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, Task
 
 AT = Source("f", 1)
+TRIPLE = Pair("p", "a", "b", AT, gold="c")
 PAIR, TASK, SHOWN = Pair("p", "a", "b", AT), Task("p", "a", AT), Demonstration("p", "a", AT)
 RANKED, GOOD, BAD = Ranking("p", ("a", "b"), AT), Labelled("p", "a", True, AT), Labelled("p", "b", False, AT)
 
@@ -27,22 +28,23 @@ RANKED, GOOD, BAD = Ranking("p", ("a", "b"), AT), Labelled("p", "a", True, AT), 
 @pytest.mark.parametrize(
     ("objective", "taught"),
     [
-        (DPO(), {PAIR: [PAIR]}),
-        (PlackettLuce(), {RANKED: [RANKED], PAIR: [RANKED]}),
-        (KTO(), {GOOD: [GOOD], BAD: [BAD], PAIR: [GOOD, BAD]}),
-        (SFT(), {SHOWN: [SHOWN], PAIR: [SHOWN], TASK: [SHOWN], RANKED: [SHOWN], GOOD: [SHOWN]}),
+        (DPO(), {PAIR: [PAIR], TRIPLE: [PAIR]}),
+        (TPO(), {TRIPLE: [TRIPLE]}),
+        (PlackettLuce(), {RANKED: [RANKED], PAIR: [RANKED], TRIPLE: [RANKED]}),
+        (KTO(), {GOOD: [GOOD], BAD: [BAD], PAIR: [GOOD, BAD], TRIPLE: [GOOD, BAD]}),
+        (SFT(), {SHOWN: [SHOWN], PAIR: [SHOWN], TRIPLE: [SHOWN], TASK: [SHOWN], RANKED: [SHOWN], GOOD: [SHOWN]}),
     ],
     ids=lambda x: getattr(x, "kind", ""),
 )
 def test_each_objective_takes_its_rows_and_names_the_others(
     objective: Objective, taught: dict[Record, list[Record]]
 ) -> None:
-    for record in (PAIR, TASK, SHOWN, RANKED, GOOD, BAD):
+    for record in (PAIR, TRIPLE, TASK, SHOWN, RANKED, GOOD, BAD):
         if record in taught:
             assert as_lessons([record], objective) == taught[record]
         else:
             with pytest.raises(DataError, match=f"learns from {lesson(objective)}") as error:
-                as_lessons([PAIR, record], objective)
+                as_lessons([next(iter(taught)), record], objective)
             assert (error.value.where, bool(error.value.remedy)) == ("f:1", True)
 
 
@@ -114,6 +116,16 @@ def test_scored_rankings_from_file_to_model(tmp_path: Path, base: Path) -> None:
     odds = [math.exp(s) for s in (3, 1, 0)]
     floor = math.log(sum(odds)) - sum(o * s for o, s in zip(odds, (3, 1, 0), strict=True)) / sum(odds)
     assert floor < lines[-1]["heldout/loss/infonca"] < 0.9
+
+
+def test_triples_from_file_to_model(tmp_path: Path, base: Path) -> None:
+    """The worked answer is gold, the short one preferred to the wrong one."""
+    rows = [{"prompt": p, "gold": a, "chosen": b, "rejected": c} for p, a, b, c in sums()]
+    lines = train(base, write(tmp_path / "triples.jsonl", rows), TPO(beta=0.5), tmp_path / "run")
+    first, last = lines[0], lines[-1]
+    assert last["heldout/gold_logp"] > first["heldout/gold_logp"] + 5
+    assert last["heldout/margin"] > first["heldout/margin"]
+    assert last["heldout/loss"] < first["heldout/loss"]
 
 
 def test_pairs_by_plackett_luce_are_dpo(tmp_path: Path, base: Path) -> None:

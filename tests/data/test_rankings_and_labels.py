@@ -142,9 +142,29 @@ def test_scores_and_probabilities_are_read_where_there_are_any(write: Write) -> 
     assert read(path, columns={"scores": "ratings"}).records == [Ranking("a?", ("x", "y"), Source(path, 1), (2.0, 1.0))]
 
 
+def test_a_gold_answer_stands_beside_the_pair(write: Write, tokenizer: Any) -> None:
+    """Under its own name or another's; a row without one is a pair as ever."""
+    told = {"prompt": [USER], "chosen": [said("x")], "rejected": [said("y")]}
+    path = write("triples.jsonl", {**told, "reference": [said("z")]}, {**told, "reference": None})
+    assert read(path, columns={"gold": "reference"}).records == [
+        Pair(CHAT, "x", "y", Source(path, 1), gold="z"), Pair(CHAT, "x", "y", Source(path, 2)),
+    ]  # fmt: skip
+    path = write("shared.jsonl", {key: [USER, said(key)] for key in ("chosen", "rejected", "gold")})
+    assert read(path).records == [Pair(CHAT, "chosen", "rejected", Source(path, 1), gold="gold")]
+    made = tokenizer(None)
+    encoder = Encoder(made, frozenset({made.eos_token_id}))
+    group = encoder.group(Pair("a:", "x", "y", Source("f", 1), 0.8, gold="z"))
+    assert [(b.role, encoder.text(b.tokens)) for b in group.branches] == [
+        (Role.CHOSEN, "x"), (Role.REJECTED, "y"), (Role.DEMONSTRATION, "z"),
+    ]  # fmt: skip
+    assert [dict(b.columns) for b in group.branches] == [{"win_rate": 0.8}, {"win_rate": pytest.approx(0.2)}, {}]
+
+
 @pytest.mark.parametrize(
     ("row", "field", "message"),
     [
+        ({"chosen": "x", "rejected": "y", "gold": " "}, "gold", "is only white space"),
+        ({"chosen": "x", "rejected": "y", "gold": 3}, "gold", "not text or a chat"),
         ({"completions": ["x", "y"], "scores": [1]}, "scores", "has 1 scores, not one for each of 2 completions"),
         ({"completions": ["x", "y"], "scores": "good"}, "scores", "is text"),
         ({"completions": ["x", "y"], "scores": [1, True]}, "scores[2]", "not a finite number"),
@@ -153,7 +173,9 @@ def test_scores_and_probabilities_are_read_where_there_are_any(write: Write) -> 
         ({"chosen": "x", "rejected": "y", "probability": "0.8"}, "probability", "is text"),
     ],
 )
-def test_a_fault_names_the_score_or_the_probability(write: Write, row: Any, field: str, message: str) -> None:
+def test_a_fault_names_the_score_the_probability_or_the_gold_answer(
+    write: Write, row: Any, field: str, message: str
+) -> None:
     path = write("rows.jsonl", {"prompt": "a?", **row})
     with pytest.raises(DataError) as error:
         read(path)

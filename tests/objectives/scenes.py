@@ -21,6 +21,7 @@ from twofold.objectives import (
     RPO,
     SFT,
     SPPO,
+    TPO,
     WPO,
     AlphaPO,
     AnchoredPO,
@@ -39,6 +40,8 @@ from twofold.objectives.checks import Scene as Scene
 from twofold.objectives.checks import gradient as gradient
 from twofold.objectives.checks import heard, leaf
 from twofold.objectives.checks import total as total
+
+TRIPLE = (Role.CHOSEN, Role.REJECTED, Role.DEMONSTRATION)
 
 
 def spread(total: float, length: int = 3) -> Tensor:
@@ -101,6 +104,11 @@ def preferences(count: int, noise: torch.Generator) -> Scene:
     """Every completion with its probability to win, which SPPO may ask for."""
     roles = (Role.CHOSEN, 0.7), (Role.REJECTED, 0.3)
     return _scene([[_random(role, noise, {"win_rate": rate}) for role, rate in roles] for _ in range(count)])
+
+
+def triples(count: int, noise: torch.Generator) -> Scene:
+    """Pairs with a gold completion behind the same prompt."""
+    return _scene([[_random(role, noise) for role in TRIPLE] for _ in range(count)])
 
 
 def rankings(count: int, noise: torch.Generator) -> Scene:
@@ -172,6 +180,7 @@ def _numbers(case: Mapping[str, Any], *names: str, default: list[Any] | None = N
 SCENES: dict[type, Callable[[int, torch.Generator], Scene]] = {
     SFT: demonstrations,
     **dict.fromkeys(get_args(OnPairs), preferences),
+    TPO: triples,
     **dict.fromkeys((PlackettLuce, InfoNCA, NCAK), rankings),
     **dict.fromkeys(get_args(OnScores), scored),
     **dict.fromkeys((KTO, BCO), labelled),
@@ -192,6 +201,7 @@ VARIANTS: dict[type, list[Objective]] = {
     SPPO: [SPPO(), SPPO(eta=10.0, probability=0.8), SPPO(eta=10.0, probability="data")],
     WPO: [WPO(), WPO(alignment="greedy"), WPO(alignment="none")],
     Unlikelihood: [Unlikelihood(), Unlikelihood(form="token", alpha=1.0)],
+    TPO: [TPO(beta=0.1), TPO(beta=2.0, logp="mean", gamma=0.5, nll=0.2)],
     PlackettLuce: [PlackettLuce(), PlackettLuce(beta=1.5)],
     InfoNCA: [InfoNCA(), InfoNCA(beta=1.0, alpha=0.5), InfoNCA(beta=1.0, alpha=0.0)],
     NCAK: [NCAK(), NCAK(beta=1.0, alpha=0.5), NCAK(beta=1.0, alpha=0.0)],

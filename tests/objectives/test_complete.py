@@ -16,6 +16,7 @@ import test_kto
 import test_pairs_golden
 import test_plackett_luce
 import test_reward_objectives
+import test_tpo
 
 from benchmarks import family
 from twofold.config.load import load_recipe, validate
@@ -25,6 +26,7 @@ from twofold.objectives import (
     KTO,
     NCAK,
     SFT,
+    TPO,
     AnyObjective,
     BradleyTerry,
     InfoNCA,
@@ -40,6 +42,7 @@ EVERY = pytest.mark.parametrize("member", MEMBERS, ids=lambda m: m().kind)
 BY_HAND = {
     SFT: test_golden.test_sft_by_hand,
     PDPOGenerator: test_golden.test_pdpo_generator_by_hand,
+    TPO: test_tpo.test_by_hand,
     PlackettLuce: test_plackett_luce.test_by_hand,
     InfoNCA: test_infonca.test_infonca_by_hand,
     NCAK: test_infonca.test_nca_by_hand,

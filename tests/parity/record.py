@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import platform
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -78,11 +79,11 @@ class Says(torch.nn.Module):
         return self.outputs
 
 
-def rows() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def rows(sides: Sequence[tuple[int, ...]] = LENGTHS) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Tokens, their mask (a prompt of one token, then the completion), logits of policy and of reference; chosen rows
     first, as TRL has them."""
     noise = torch.Generator().manual_seed(0)
-    lengths = [n for n, _ in LENGTHS] + [m for _, m in LENGTHS]
+    lengths = [n for side in zip(*sides, strict=True) for n in side]
     shape = len(lengths), 1 + max(lengths)
     tokens = torch.randint(VOCABULARY, shape, generator=noise)
     mask = torch.tensor([[0] + [1] * n + [0] * (shape[1] - 1 - n) for n in lengths])
@@ -164,10 +165,10 @@ def by_logp(logits: Tensor, gradient: Tensor, tokens: Tensor, mask: Tensor) -> T
     return of_token * mask[:, 1:] / -said(logits.detach(), tokens, mask)[0].masked_fill(mask[:, 1:] == 0, -1.0).expm1()
 
 
-def by_completion(value: Tensor) -> list[list[list[float]]]:
-    """Per pair the values of chosen and of rejected, without padding."""
-    num = len(LENGTHS)
-    return [[value[i, :n].tolist(), value[num + i, :m].tolist()] for i, (n, m) in enumerate(LENGTHS)]
+def by_completion(value: Tensor, sides: Sequence[tuple[int, ...]] = LENGTHS) -> list[list[list[float]]]:
+    """Per pair the values of chosen, of rejected and of what else there is, without padding."""
+    num = len(sides)
+    return [[value[k * num + i, :n].tolist() for k, n in enumerate(row)] for i, row in enumerate(sides)]
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from twofold.errors import DataError
 from twofold.objectives.base import Lesson, Objective, lesson
@@ -10,6 +11,7 @@ from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Requ
 
 _BRING: dict[Lesson, str] = {
     "pairs": "bring prompt, chosen and rejected, or set objective.kind=sft",
+    "triples": "bring prompt, gold, chosen and rejected",
     "rankings": "bring prompt and completions (best first), or pairs",
     "labels": "bring prompt, completion and label, or pairs",
     "demonstrations": "keep the desirable rows alone",
@@ -59,7 +61,11 @@ def _taught(record: Record, wanted: Lesson) -> list[Record]:
     """What `record` says in the way that is `wanted`; nothing where it does not say that."""
     prompt, source = record.prompt, record.source
     match wanted, record:
-        case ("pairs", Pair()) | ("rankings", Ranking()) | ("labels", Labelled()) | ("demonstrations", Demonstration()):
+        case "pairs", Pair():
+            return [replace(record, gold=None)]
+        case "triples", Pair(gold=str()):
+            return [record]
+        case ("rankings", Ranking()) | ("labels", Labelled()) | ("demonstrations", Demonstration()):
             return [record]
         case "rankings", Pair():
             return [Ranking(prompt, (record.chosen, record.rejected), source, margin=record.margin)]

@@ -238,8 +238,8 @@ class Encoder:
 def _roles(record: Record) -> tuple[Role, ...]:
     """What each text that `said` tells of a record is to its group."""
     match record:
-        case Pair():
-            return Role.CHOSEN, Role.REJECTED
+        case Pair(gold=gold):
+            return Role.CHOSEN, Role.REJECTED, *(() if gold is None else (Role.DEMONSTRATION,))
         case Demonstration():
             return (Role.DEMONSTRATION,)
         case Task():
@@ -262,7 +262,7 @@ def _columns(record: Record) -> list[dict[str, float]]:
         case Ranking():
             known = [{"level": float(rank)} for rank in range(len(known))]
         case Pair(probability=probability) if probability is not None:
-            known = [{"win_rate": probability}, {"win_rate": 1 - probability}]
+            known[:2] = [{"win_rate": probability}, {"win_rate": 1 - probability}]
         case _:
             pass
     if isinstance(record, Pair | Ranking) and record.margin is not None:

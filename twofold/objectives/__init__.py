@@ -36,6 +36,7 @@ from twofold.objectives.sft import SFT
 from twofold.objectives.simpo import SimPO
 from twofold.objectives.slic import SLiC
 from twofold.objectives.sppo import SPPO
+from twofold.objectives.tpo import TPO
 from twofold.objectives.unlikelihood import Unlikelihood
 from twofold.objectives.wpo import WPO
 
@@ -71,7 +72,7 @@ OnPairs: TypeAlias = (
 OnScores: TypeAlias = BradleyTerry | RewardPlackettLuce
 """Objectives of a reward model."""
 
-AnyObjective: TypeAlias = SFT | OnPairs | PlackettLuce | InfoNCA | NCAK | KTO | BCO | PDPOGenerator | OnScores
+AnyObjective: TypeAlias = SFT | OnPairs | TPO | PlackettLuce | InfoNCA | NCAK | KTO | BCO | PDPOGenerator | OnScores
 
 __all__ = [
     "AOT",
@@ -92,6 +93,7 @@ __all__ = [
     "RSO",
     "SFT",
     "SPPO",
+    "TPO",
     "WPO",
     "AlphaPO",
     "AnchoredPO",

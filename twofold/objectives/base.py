@@ -33,8 +33,9 @@ class Loss:
     metrics: Mapping[str, Term] = field(default_factory=dict[str, Term])
 
 
-Lesson = Literal["pairs", "rankings", "labels", "demonstrations"]
-"""What an objective learns from: its `learns_from`; one that names nothing learns from pairs."""
+Lesson = Literal["pairs", "triples", "rankings", "labels", "demonstrations"]
+"""What an objective learns from: its `learns_from`; one that names nothing learns from pairs. Triples are pairs with a
+gold answer beside."""
 
 
 Reads = Literal["logps", "scores"]

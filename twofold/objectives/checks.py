@@ -181,6 +181,8 @@ def _roles(learnt: Lesson, noise: torch.Generator) -> list[Role]:
     match learnt:
         case "pairs":
             return [Role.CHOSEN, Role.REJECTED]
+        case "triples":
+            return [Role.CHOSEN, Role.REJECTED, Role.DEMONSTRATION]
         case "rankings":
             return [Role.RANKED] * draw(2, 6)
         case "labels":

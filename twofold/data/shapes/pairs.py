@@ -16,15 +16,23 @@ from twofold.records import Pair
 
 
 def _preference(row: Fields) -> Pair:
-    prompt, (chosen, rejected) = row.turns("prompt", "chosen", "rejected")
-    return Pair(
-        row.with_tools(prompt, row.row.get("tools")), chosen, rejected, row.source, row.probability(), row.margin()
-    )
+    return _pair(row, "prompt")
 
 
 def _implicit_chats(row: Fields) -> Pair:
-    prompt, (chosen, rejected) = row.turns(None, "chosen", "rejected")
-    return Pair(prompt, chosen, rejected, row.source, row.probability(), row.margin())
+    return _pair(row, None)
+
+
+def _asked_in_messages(row: Fields) -> Pair:
+    return _pair(row, "messages")
+
+
+def _pair(row: Fields, asked: str | None) -> Pair:
+    """A preference, and the gold answer beside it where the row has one."""
+    best = () if row.row.get("gold") is None else ("gold",)
+    prompt, (chosen, rejected, *gold) = row.turns(asked, "chosen", "rejected", *best)
+    known = row.probability(), row.margin(), gold[0] if gold else None
+    return Pair(row.with_tools(prompt, row.row.get("tools")), chosen, rejected, row.source, *known)
 
 
 def _implicit_texts(row: Fields) -> Pair:
@@ -47,49 +55,37 @@ def _texts(row: Mapping[str, Any]) -> bool:
     return isinstance(row["chosen"], str) and isinstance(row["rejected"], str)
 
 
-def _asked_in_messages(row: Fields) -> Pair:
-    prompt, (chosen, rejected) = row.turns("messages", "chosen", "rejected")
-    return Pair(
-        row.with_tools(prompt, row.row.get("tools")), chosen, rejected, row.source, row.probability(), row.margin()
-    )
-
-
 def _single_answers(row: Mapping[str, Any]) -> bool:
     """Whether `messages` can be the prompt: beside whole conversations it is one more of them."""
     return all(isinstance(v, str) or is_message(v) or (isinstance(v, list | tuple) and len(v) == 1)
                for v in (row["chosen"], row["rejected"]))  # fmt: skip
 
 
+_JUDGED = ("probability", "margin")
 SHAPES = (
     Shape(
         "prompt + chosen + rejected",
         ("prompt", "chosen", "rejected"),
         _preference,
-        ("system", "tools", "probability", "margin"),
+        ("system", "tools", *_JUDGED, "gold"),
     ),
     Shape(
         "messages + chosen + rejected",
         ("messages", "chosen", "rejected"),
         _asked_in_messages,
-        ("system", "tools", "probability", "margin"),
+        ("system", "tools", *_JUDGED, "gold"),
         _single_answers,
     ),
 )
 """Pairs whose prompt has a field."""
 
 IMPLICIT = (
-    Shape(
-        "chosen + rejected (shared beginning)",
-        ("chosen", "rejected"),
-        _implicit_texts,
-        ("probability", "margin"),
-        _texts,
-    ),
+    Shape("chosen + rejected (shared beginning)", ("chosen", "rejected"), _implicit_texts, _JUDGED, _texts),
     Shape(
         "chosen + rejected (shared prompt)",
         ("chosen", "rejected"),
         _implicit_chats,
-        ("system", "probability", "margin"),
+        ("system", "tools", *_JUDGED, "gold"),
     ),
 )
 """Pairs whose prompt is what both sides begin with."""
