@@ -44,3 +44,9 @@ class NonFiniteError(TwofoldError):
     """A loss, gradient or log-probability is not finite; nothing was updated."""
 
     exit_code = 3
+
+
+class ServerError(TwofoldError):
+    """A server that was asked does not answer, or refuses; what it answered before is kept."""
+
+    exit_code = 4

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twofold.cli import build, label
 from twofold.cli.data_show import show
 from twofold.cli.terminal import counted, results, table
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 MOST_FAULTS = 20
 
-app = typer.Typer(help="Look at data before it is trained on.", no_args_is_help=True)
+app = typer.Typer(help="Make data, and look at it before it is trained on.", no_args_is_help=True)
 
 
 app.command()(show)
@@ -25,7 +26,7 @@ app.command()(show)
 
 @app.callback()
 def about() -> None:
-    """Look at data before it is trained on."""
+    """Make data, and look at it before it is trained on."""
 
 
 @app.command()
@@ -52,6 +53,10 @@ def check(
             _show(report)
     if not all(report.ok for report in reports):
         raise typer.Exit(2)
+
+
+app.command("build")(build.build)
+app.command("label")(label.label)
 
 
 def _encoder(model: str, max_length: int) -> Encoder:

@@ -63,7 +63,10 @@ def options(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 2 a mistake of the user's, 3 non-finite numbers, 130 interrupted."""
+    """Run one command and exit.
+
+    0 done, 2 a mistake of the user's, 3 non-finite numbers, 4 a server that does not answer, 130 interrupted.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     if not debug:

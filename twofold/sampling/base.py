@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from twofold.settings import require, settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @settings

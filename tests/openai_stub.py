@@ -1,0 +1,106 @@
+"""A small OpenAI-compatible server that misbehaves as it is told, and remembers every request that it got."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from typing import Any
+
+Body = dict[str, Any]
+Behaviour = Callable[[Body, int], str]
+GOOD = "good"
+
+
+class Stub:
+    """`behave(body, nth)` names what becomes of a request (the nth with this body, seed apart): `good`, `429`, `500`,
+    `garbage`, `empty`, `half`, `cut`, `silent` or `drip`; `say(body)` is the text of a good answer."""
+
+    def __init__(self, say: Callable[[Body], str], behave: Behaviour = lambda body, nth: GOOD) -> None:
+        self.say, self.behave = say, behave
+        self.requests: list[Body] = []
+        self.good: list[str] = []
+        self.authorizations: list[str | None] = []
+        self.pause = 0.0
+        self._seen: dict[str, int] = {}
+        self._lock = Lock()
+        stub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                stub.answer(self, body)
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that left are the point
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, handler: BaseHTTPRequestHandler, body: Body) -> None:
+        name = identity(body)
+        with self._lock:
+            self.requests.append(body)
+            self.authorizations.append(handler.headers["Authorization"])
+            self._seen[name] = nth = self._seen.get(name, 0) + 1
+        time.sleep(self.pause)
+        kind = self.behave(body, nth)
+        handler.close_connection = True
+        if kind == "silent":
+            time.sleep(1.5)
+        elif kind == "drip":
+            _send(handler, 200, b"", length=100)
+            for _ in range(15):
+                handler.wfile.write(b" ")
+                handler.wfile.flush()
+                time.sleep(0.1)
+        elif kind in ("429", "500", "401"):
+            _send(handler, int(kind), b'{"error": {"message": "not now"}}', retry="0.02" if kind == "429" else None)
+        elif kind == "garbage":
+            _send(handler, 200, b"<html>so sorry</html>")
+        elif kind == "empty":
+            _send(handler, 200, b'{"choices": []}')
+        else:
+            whole = _completion(self.say(body), "length" if kind == "cut" else "stop")
+            _send(handler, 200, whole[: len(whole) // 2] if kind == "half" else whole, length=len(whole))
+            if kind == GOOD:
+                with self._lock:
+                    self.good.append(name)
+
+
+def identity(body: Body) -> str:
+    """What a request asks, whatever seed an attempt was sent with."""
+    return json.dumps({k: v for k, v in body.items() if k != "seed"}, sort_keys=True) if "Verdict" in str(body) else (
+        json.dumps(body, sort_keys=True)
+    )  # fmt: skip
+
+
+def said(body: Body) -> str:
+    """The text that a request brings."""
+    return body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
+
+
+def _completion(text: str, reason: str) -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": reason}
+    return json.dumps({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}).encode()
+
+
+def _send(
+    handler: BaseHTTPRequestHandler, status: int, data: bytes, *, length: int = 0, retry: str | None = None
+) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(length or len(data)))
+    if retry:
+        handler.send_header("Retry-After", retry)
+    handler.end_headers()
+    handler.wfile.write(data)

@@ -1,0 +1,1 @@
+"""Preference data from models and people: sample, judge, label."""

@@ -1,0 +1,129 @@
+"""`twofold data build`: preferences from models: answers sampled, judged, and written as rows that training reads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twofold.cli.model import model_folder, open_model
+from twofold.cli.options import spread
+from twofold.cli.terminal import counted, results
+
+if TYPE_CHECKING:
+    from twofold.building.build import BuildSettings, Built
+    from twofold.building.questions import Questions
+    from twofold.rewards.base import Scorer
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `twofold data build` may be told."""
+
+    prompts: Annotated[str, typer.Argument(help="Prompts, problems with answers, or rows with answers to judge.")]
+    out: Annotated[Path, typer.Option(help="Where the rows go; what was asked for is kept beside it.")]
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="sampling.temperature=0.7 asking.parallel=16 …"),
+    ] = None
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Who answers: a folder, hub name or https://host/v1#name; may be given again."),
+    ] = None
+    judge: Annotated[
+        str,
+        typer.Option(
+            help="verifier[:flexible|:math], reward:FOLDER, llm:URL#NAME (compares), llm-score:URL#NAME, truth, "
+            "stronger:MODEL, or human (then: twofold data label)."
+        ),
+    ] = "verifier"
+    samples: Annotated[int, typer.Option("--samples", "-n", help="Answers per prompt and model.")] = 4
+    form: Annotated[str, typer.Option("--as", help="pairs, rankings or labels.")] = "pairs"
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")] = None
+    split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train"
+    seed: Annotated[int, typer.Option(help="Another seed draws other answers.")] = 0
+    only_wrong: Annotated[
+        bool, typer.Option("--only-wrong", help="With truth and stronger: reject only what the verifier finds wrong.")
+    ] = False
+    all_pairs: Annotated[
+        bool, typer.Option("--all-pairs", help="Every pair with different scores, not only best over worst.")
+    ] = False
+    gap: Annotated[float, typer.Option(help="Pairs need scores that differ by so much.")] = 0.0
+    threshold: Annotated[float | None, typer.Option(help="With --as labels: good from this score on.")] = None
+    rubric: Annotated[str | None, typer.Option(help="A jinja2 file with the judge's instructions.")] = None
+    keep_truncated: Annotated[
+        bool, typer.Option("--keep-truncated", help="Also take answers that ran out of tokens.")
+    ] = False
+    dry: Annotated[bool, typer.Option("--dry-run", help="Say how much would be asked for, and leave.")] = False
+
+
+@spread
+def build(given: Options) -> None:
+    """Sample answers, judge them, and write pairs, rankings or labels. A broken run goes on where it stopped."""
+    from twofold.building.build import build as make
+    from twofold.building.build import read_for
+    from twofold.cli.progress import RichProgress
+
+    how = _settings(given)
+    questions = read_for(how, given.prompts, split=given.split, limit=given.limit)
+    if given.dry:
+        _estimate(questions, how, given.out)
+        return
+    with RichProgress() as progress:
+        told = counted(len(questions.questions), "prompt")
+        progress.note(f"{told}, {questions.repeated} repeated" if questions.repeated else told)
+        built = make(questions, how, given.out, (open_model, open_reward), progress)
+    _tell(built, how)
+
+
+def open_reward(folder: str) -> Scorer:
+    """The reward model of a folder or of a run."""
+    from twofold.models.load import ModelSettings
+    from twofold.rewards.model import ModelScorer
+
+    return ModelScorer.load(ModelSettings(path=str(model_folder(Path(folder))) if Path(folder).is_dir() else folder))
+
+
+def _settings(given: Options) -> BuildSettings:
+    from twofold.building.build import BuildSettings
+    from twofold.config.load import from_overrides, validate
+
+    named = {
+        "models": given.model or [], "judge": given.judge, "samples": given.samples, "form": given.form,
+        "seed": given.seed, "only_wrong": given.only_wrong, "all_pairs": given.all_pairs, "gap": given.gap,
+        "threshold": given.threshold, "rubric": given.rubric, "keep_truncated": given.keep_truncated,
+    }  # fmt: skip
+    overrides = [f"{name}={json.dumps(value)}" for name, value in named.items()]
+    return validate(BuildSettings, from_overrides([*overrides, *(given.settings or [])]))
+
+
+def _estimate(questions: Questions, how: BuildSettings, out: Path) -> None:
+    from twofold.building.build import estimate, ledger_path
+    from twofold.ledger import recorded
+
+    cost = estimate(questions, how)
+    told = results()
+    told.print(f"{counted(cost.questions, 'prompt')}, {questions.repeated} repeated", markup=False)
+    if cost.drawn:
+        told.print(f"answers drawn here: {cost.drawn}", markup=False)
+    told.print(f"requests for answers: at most {cost.asked}", markup=False)
+    told.print(f"requests for verdicts: at most {cost.verdicts}", markup=False)
+    path = ledger_path(out)
+    told.print(f"already recorded in {path}: {recorded(path)} answers and verdicts", markup=False, soft_wrap=True)
+
+
+def _tell(built: Built, how: BuildSettings) -> None:
+    out = results()
+    noun = {"pairs": "pair", "rankings": "ranking", "labels": "labelled answer"}[how.form]
+    told = f"{built.out}: {counted(built.rows, noun)} from {built.used} of {counted(built.questions, 'prompt')}"
+    if how.judge == "human":
+        told = f"{built.out}: answers to {built.used} of {counted(built.questions, 'prompt')}, in no order"
+    out.print(told, style="green" if built.rows else "yellow", markup=False, soft_wrap=True)
+    for reason, count in built.left_out.items():
+        if count:
+            out.print(f"left out: {count} {reason}", markup=False)
+    if how.judge == "human":
+        out.print(f"next: twofold data label {built.out} --out PAIRS.jsonl", markup=False, soft_wrap=True)

@@ -1,0 +1,37 @@
+"""`twofold data label`: a page on this machine where a person says which of two answers is better."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from twofold.cli.terminal import counted, errors, results
+
+
+def label(
+    file: Annotated[str, typer.Argument(help="Rows with two answers or more, in any shape.")],
+    out: Annotated[Path, typer.Option(help="Where the pairs go; the verdicts are kept beside it.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides which answer stands on the left.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many rows.")] = None,
+    serve: Annotated[bool, typer.Option(help="Serve the page, or only write the pairs of the verdicts so far.")] = True,
+) -> None:
+    """Judge answers side by side with ← → t s u. Each verdict is on disk at once; the pairs are written at the end."""
+    from twofold.building.label import Labelling, LabelServer
+    from twofold.building.questions import read_questions
+    from twofold.cli.signals import Stop
+
+    questions = read_questions(file, limit=limit).questions
+    with Labelling.open(questions, out, seed=seed) as labelling:
+        if serve:
+            with LabelServer(labelling, port) as server, Stop() as stop:
+                state = labelling.progress()
+                errors().print(f"{state['done']} of {counted(state['total'], 'comparison')} judged; Ctrl-C ends")
+                errors().print(server.address, markup=False, soft_wrap=True)
+                server.run(stop)
+        written = labelling.write()
+        state = labelling.progress()
+    told = f"{out}: {counted(written, 'pair')}; {state['done']} of {state['total']} judged"
+    results().print(told, markup=False, soft_wrap=True)

@@ -1,0 +1,178 @@
+"""What was asked and answered, kept line by line, so that a broken run asks for nothing twice.
+
+A line is on disk before anyone uses it. What a killed process left half written is cut off when the file is opened.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Any
+
+from twofold.errors import DataError
+
+
+class Lines:
+    """A file of JSON objects, one a line, that only grows: `append` returns once they are on disk.
+
+    One process at a time may hold it; it may be shared between threads. Raises `DataError` where another process holds
+    the file, where a whole line of it is no JSON object, or where the disk takes no more.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._lock = path, Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._hold()
+            self.found = self._read()
+        except BaseException:
+            os.close(self._file)
+            raise
+        if new:
+            _sync_folder(path.parent)
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write `rows` behind what is there and wait for the disk; either all of them are kept, or none."""
+        data = b"".join(_line(row) for row in rows)
+        with self._lock:
+            end = os.lseek(self._file, 0, os.SEEK_END)
+            try:
+                _write(self._file, data)
+                os.fsync(self._file)
+            except OSError as error:
+                os.ftruncate(self._file, end)
+                raise DataError(f"cannot be written: {error.strerror}", where=str(self.path)) from None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._file)
+
+    def _hold(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            remedy = "wait for the other run, or name another --out"
+            raise DataError("another run is writing here", where=str(self.path), remedy=remedy) from None
+
+    def _read(self) -> list[dict[str, Any]]:
+        data = self.path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        tail = _object(data[whole:])
+        if tail is not None:
+            _append_at(self._file, len(data), b"\n")
+        elif whole < len(data):
+            os.ftruncate(self._file, whole)
+        rows = [_object(line) for line in data[:whole].split(b"\n")[:-1]]
+        for number, row in enumerate(rows, 1):
+            if row is None:
+                remedy = "remove the line, or the file to begin anew"
+                raise DataError("is no JSON object", where=f"{self.path}:{number}", remedy=remedy)
+        return [row for row in (*rows, tail) if row is not None]
+
+
+class Ledger:
+    """Replies by request: what `add` was told, `get` knows, also after a kill.
+
+    A request is any JSON object; the same content is the same request, whatever the order of its keys.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lines = Lines(path)
+        self.path = path
+        self._replies: dict[str, Any] = {row["key"]: row["reply"] for row in self._lines.found if "reply" in row}
+        self._lines.found = []
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lines.close()
+
+    def get(self, request: Mapping[str, Any]) -> Any | None:
+        """The reply recorded for `request`, or None."""
+        return self._replies.get(key(request))
+
+    def add(self, answered: Iterable[tuple[Mapping[str, Any], Any]]) -> None:
+        """Record (request, reply) pairs; on disk when this returns."""
+        rows = [{"key": key(request), "request": request, "reply": reply} for request, reply in answered]
+        self._lines.append(rows)
+        self._replies.update((row["key"], row["reply"]) for row in rows)
+
+    def fail(self, request: Mapping[str, Any], reason: str, **details: Any) -> None:
+        """Record that an attempt at `request` brought nothing of use, and why."""
+        self._lines.append([{"key": key(request), "failure": reason, **details}])
+
+
+def recorded(path: Path) -> int:
+    """How many replies a ledger holds, without touching it; 0 where there is none."""
+    if not path.exists():
+        return 0
+    rows = (_object(line) for line in path.read_bytes().split(b"\n"))
+    return len({row["key"] for row in rows if row is not None and "reply" in row})
+
+
+def key(request: Mapping[str, Any]) -> str:
+    """sha256 of a request's content."""
+    text = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Put a whole file of JSON lines in the place of `path`: at any moment there is the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft.open("wb") as file:
+        file.writelines(_line(row) for row in rows)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    _sync_folder(path.parent)
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _append_at(file: int, place: int, data: bytes) -> None:
+    os.lseek(file, place, os.SEEK_SET)
+    _write(file, data)
+    os.fsync(file)
+
+
+def _write(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,74 @@
+"""A person as judge: verdicts on pairs of answers, kept at once, in an order that gives nothing away."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, get_args
+
+from twofold.errors import DataError
+from twofold.ledger import Lines
+
+Choice = Literal["first", "second", "tie", "skip"]
+
+
+def swapped(seed: int, row: int) -> bool:
+    """Whether the second answer of `row` stands on the left: a fair coin of (seed, row)."""
+    return bool(hashlib.blake2b(f"{seed}/{row}".encode(), digest_size=1).digest()[0] & 1)
+
+
+class Verdicts:
+    """The verdicts by a pair's key, in the order given; a file that only grows, so that undoing is a line too."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = Lines(path)
+        self._given: dict[str, Choice] = {}
+        for number, row in enumerate(self._lines.found, 1):
+            self._replay(row, f"{path}:{number}")
+
+    def __enter__(self) -> Verdicts:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lines.close()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._given
+
+    def get(self, key: str) -> Choice | None:
+        """The verdict on a pair, or None."""
+        return self._given.get(key)
+
+    def counts(self) -> dict[Choice, int]:
+        """How often each verdict was given."""
+        found = Counter(self._given.values())
+        return {choice: found[choice] for choice in get_args(Choice)}
+
+    def give(self, key: str, choice: Choice, **details: Any) -> None:
+        """Keep a verdict; on disk when this returns."""
+        self._lines.append([{"key": key, "choice": choice, **details}])
+        self._given[key] = choice
+
+    def undo(self) -> str | None:
+        """Take the last verdict back and name its pair; None if there is none."""
+        if not self._given:
+            return None
+        key = next(reversed(self._given))
+        self._lines.append([{"key": key, "undone": True}])
+        del self._given[key]
+        return key
+
+    def _replay(self, row: Mapping[str, Any], where: str) -> None:
+        key, choice = row.get("key"), row.get("choice")
+        if isinstance(key, str) and row.get("undone"):
+            self._given.pop(key, None)
+        elif isinstance(key, str) and choice in get_args(Choice) and choice is not None:
+            self._given.pop(key, None)
+            self._given[key] = choice
+        else:
+            raise DataError("is no verdict", where=where, remedy="remove the line, or name another --out")

@@ -1,0 +1,145 @@
+"""A language model as judge, behind a server: which of two answers is better, or how good one is.
+
+Two answers are shown in both orders, and what the orders do not agree on is a tie: judges favour a place (Zheng et al.
+2023, arXiv 2306.05685, section 3.4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
+
+from twofold.errors import RecipeError
+from twofold.ledger import Ledger
+from twofold.records import Prompt
+from twofold.sampling.server import Garbage, Question, Reply, Server
+
+Form = Literal["compare", "score"]
+Choice = Literal["A", "B", "tie"]
+
+VERDICT = re.compile(r"^\W*verdict\W*?:\W*(A|B|tie)\b\W*$", re.IGNORECASE | re.MULTILINE)
+SCORE = re.compile(r"^\W*score\W*?:\W*?(-?\d+(?:\.\d+)?)(?:\s*/\s*10)?\W*$", re.IGNORECASE | re.MULTILINE)
+LOW, HIGH = 1.0, 10.0
+NO_TEXT = "(no text)"
+
+
+@dataclass(frozen=True)
+class Match:
+    """Two answers to one prompt; `truth` is a correct one, shown to the judge alone."""
+
+    prompt: Prompt
+    first: str
+    second: str
+    truth: str | None = None
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """The judge's instructions: a jinja2 template of `prompt`, `truth`, `fence`, and `first` and `second` to compare
+    or `completion` to score. `fence` is a mark that no text it surrounds can hold; `digest` the template's sha256."""
+
+    template: Template
+    form: Form
+    digest: str
+
+    @classmethod
+    def load(cls, form: Form, path: Path | None = None) -> Rubric:
+        """The rubric of a file, or else the package's own; raises `RecipeError` for one that cannot be used."""
+        environment = SandboxedEnvironment(
+            undefined=StrictUndefined,
+            autoescape=False,  # the text goes to a model, not into a page
+            trim_blocks=True,
+            keep_trailing_newline=False,
+        )
+        shipped = files("twofold.rewards") / "templates" / f"{form}.jinja"
+        try:
+            text = (shipped if path is None else path).read_text(encoding="utf-8")
+            rubric = cls(environment.from_string(text), form, hashlib.sha256(text.encode()).hexdigest())
+            rubric.render(prompt="p", truth=None, **dict.fromkeys(_FIELDS[form], "x"))
+        except (OSError, UnicodeDecodeError, TemplateError) as error:
+            known = ", ".join(("prompt", "truth", "fence", *_FIELDS[form]))
+            remedy = f"a rubric to {form} knows {known}"
+            raise RecipeError(f"cannot be used as a rubric: {error}", where=str(path), remedy=remedy) from None
+        return rubric
+
+    def render(self, **texts: str | None) -> str:
+        """The instructions with these texts in their places."""
+        digest = hashlib.sha256("\x00".join(f"{k}={v}" for k, v in sorted(texts.items())).encode("utf-8", "replace"))
+        return self.template.render(fence=f"text-{digest.hexdigest()[:12]}", **texts)
+
+
+_FIELDS: dict[Form, tuple[str, ...]] = {"compare": ("first", "second"), "score": ("completion",)}
+
+
+class Judge:
+    """Asks a server's model by a rubric; every request, reply and verdict stands in the ledger."""
+
+    def __init__(self, server: Server, rubric: Rubric, *, max_tokens: int = 1024, temperature: float = 0.0) -> None:
+        self.server, self.rubric = server, rubric
+        self._settings = {"max_tokens": max_tokens, "temperature": temperature, "seed": 0}
+
+    def compare(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, float | None]]:
+        """(place, the first answer's share: 1, ½ or 0) of each match as its second order is told; None without one."""
+        questions = [Question(self._body(m.prompt, m.truth, first=a, second=b), _choice)
+                     for m in matches for a, b in ((m.first, m.second), (m.second, m.first))]  # fmt: skip
+        heard: dict[int, Choice | None] = {}
+        for place, verdict in self.server.ask(questions, ledger):
+            heard[place] = verdict
+            match = place // 2
+            if place ^ 1 in heard:
+                yield match, agreed(heard[2 * match], heard[2 * match + 1])
+
+    def score(
+        self, asked: Sequence[tuple[Prompt, str, str | None]], ledger: Ledger
+    ) -> Iterator[tuple[int, float | None]]:
+        """(place, score from 1 to 10) of each (prompt, completion, truth) as it is told; None without one."""
+        questions = [Question(self._body(p, truth, completion=text), _score) for p, text, truth in asked]
+        yield from self.server.ask(questions, ledger)
+
+    def _body(self, prompt: Prompt, truth: str | None, **answers: str) -> dict[str, object]:
+        texts = {name: text if text.strip() else NO_TEXT for name, text in answers.items()}
+        return self.server.body(self.rubric.render(prompt=plain(prompt), truth=truth, **texts), **self._settings)
+
+
+def agreed(forward: Choice | None, backward: Choice | None) -> float | None:
+    """The first answer's share of two verdicts, the second given with the answers exchanged; None if one is missing."""
+    if forward is None or backward is None:
+        return None
+    if (forward, backward) == ("A", "B"):
+        return 1.0
+    return 0.0 if (forward, backward) == ("B", "A") else 0.5
+
+
+def plain(prompt: Prompt) -> str:
+    """A prompt as one text: a chat with the role before each turn."""
+    return prompt if isinstance(prompt, str) else "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in prompt)
+
+
+def _choice(reply: Reply) -> Choice:
+    found = _last(VERDICT, reply, "no line `Verdict: A`, `B` or `tie`").upper()
+    return "tie" if found == "TIE" else "A" if found == "A" else "B"
+
+
+def _score(reply: Reply) -> float:
+    score = float(_last(SCORE, reply, "no line `Score: N`"))
+    if not LOW <= score <= HIGH:
+        raise Garbage(f"the score {score:g} is not in {LOW:g} … {HIGH:g}")
+    return score
+
+
+def _last(pattern: re.Pattern[str], reply: Reply, otherwise: str) -> str:
+    """What the last line that fits says; a reply that was cut off said nothing yet."""
+    if reply.truncated:
+        raise Garbage("the verdict was cut off")
+    found = pattern.findall(reply.text)
+    if not found:
+        raise Garbage(otherwise)
+    return found[-1]
