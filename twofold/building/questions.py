@@ -11,7 +11,7 @@ from twofold.data.rows import Row, rows
 from twofold.data.shapes import Fields, detect, parse, unknown
 from twofold.data.split import prompt_key
 from twofold.errors import DataError
-from twofold.records import Demonstration, Labelled, Pair, Prompt, Ranking, Record, Source, Task
+from twofold.records import Demonstration, Labelled, Pair, Prompt, Ranking, Record, Request, Source, Task
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _questions(source: str, split: str) -> Iterator[Question]:
 def _question(row: Row, source: Source) -> Question:
     shape = detect(row)
     if "answers" not in row and shape is not None:
-        made = parse(shape, row, source)
+        made = parse(shape, row, source, remarks=[])
         if isinstance(made, list):
             raise FaultError(made[0])
         return _of(made, row)
@@ -94,6 +94,8 @@ def _of(record: Record, row: Row) -> Question:
     match record:
         case Task():
             return Question(record.prompt, record.source, record.answer)
+        case Request():
+            return Question(record.prompt, record.source)
         case Pair():
             texts: tuple[str, ...] = (record.chosen, record.rejected)
         case Ranking():
