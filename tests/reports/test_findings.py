@@ -11,7 +11,8 @@ import pytest
 from made_up_runs import Make, lines, sample
 
 from twofold.reports.findings import all_tests, between, findings, worries
-from twofold.reports.run import Comparison, RunData, read_run
+from twofold.reports.run import Comparison, RewardResult, RunData, read_run
+from twofold.statistics import wilson
 
 
 def said(run: RunData) -> str:
@@ -120,3 +121,14 @@ def test_answers_cut_off_and_pairs_too_easy(make_run: Make) -> None:
 def test_an_empty_run_says_so(tmp_path: Path) -> None:
     assert findings([read_run(tmp_path)]) == []
     assert "nothing to report yet" in said(read_run(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("right", "longer", "rule"), [(90, 88, "longer"), (90, 10, "shorter"), (90, 60, ""), (60, 50, "")]
+)
+def test_a_reward_model_that_may_have_learned_length(make_run: Make, right: int, longer: int, rule: str) -> None:
+    run = read_run(make_run("rm"))
+    reward = RewardResult(wilson(right, 100), wilson(longer, 100), (), 0.1, 0.001, ())
+    told = said(replace(run, results=replace(run.results, reward=reward)))
+    assert ("may be all it learned" in told) == bool(rule)
+    assert not rule or f"the {rule} answer wins" in told

@@ -234,7 +234,19 @@ def _too_easy(run: RunData) -> list[str]:
     return []
 
 
-CHECKS = (_unfinished, _peaked, _chosen_sinks, _fell, _drafts, _form_only, _too_easy, _few)
+def _length_alone(run: RunData) -> list[str]:
+    """A reward model that does no better than the rule that the longer answer wins, or that the shorter does."""
+    reward = run.results.reward
+    if reward is None:
+        return []
+    longer, accuracy = reward.longer_wins.value, reward.accuracy
+    if max(longer, 1 - longer) < accuracy.low:
+        return []
+    rule, share = ("longer", longer) if longer >= 0.5 else ("shorter", 1 - longer)
+    return [f"“the {rule} answer wins” is right in {percent(share)} of the comparisons: this may be all it learned"]
+
+
+CHECKS = (_unfinished, _peaked, _chosen_sinks, _fell, _drafts, _form_only, _too_easy, _length_alone, _few)
 
 
 def _ends(run: RunData, key: str) -> tuple[float, float]:
