@@ -130,7 +130,7 @@ def test_an_encoder_adds_what_it_cannot_use(write: Write, tokenizer: Any) -> Non
         report = check(path, encoder=Encoder(made, frozenset({made.eos_token_id}), mode))
         assert found(report) == [
             (2, "", "over-long"),
-            (3, "chosen", "not encodable"),
+            (3, "chosen", "no supervised token"),
             (4, "prompt", "not encodable"),
         ]
         assert report.faults[0].severity == severity

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from twofold.cli import build, label
 from twofold.cli.data_show import show
+from twofold.cli.options import spread
 from twofold.cli.terminal import counted, results, table
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from twofold.data.fix import Fixed
+    from twofold.data.lengths import Histogram
     from twofold.data.tokenize import Encoder
     from twofold.data.validate import Report
 
 MOST_FAULTS = 20
+WIDEST_BAR = 40
 
 app = typer.Typer(help="Make data, and look at it before it is trained on.", no_args_is_help=True)
 
@@ -29,32 +37,62 @@ def about() -> None:
     """Make data, and look at it before it is trained on."""
 
 
-@app.command()
-def check(
-    sources: Annotated[list[str], typer.Argument(help="JSON, JSON lines or parquet files, saved folders, hub names.")],
+@dataclass(frozen=True)
+class CheckOptions:
+    """What `twofold data check` may be told."""
+
+    sources: Annotated[list[str], typer.Argument(help="JSON, CSV, parquet or Arrow files, saved folders, hub names.")]
     model: Annotated[
         str | None,
         typer.Option("--model", "--tokenizer", help="Also check what this model's tokenizer makes of the rows."),
-    ] = None,
-    max_length: Annotated[int, typer.Option(help="Tokens of prompt and completion together; with --model.")] = 1024,
-    split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train",
-    against: Annotated[str | None, typer.Option(help="A source that must not share a prompt with these.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
-) -> None:
+    ] = None
+    max_length: Annotated[int, typer.Option(help="Tokens of prompt and completion together; with --model.")] = 1024
+    split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train"
+    column: Annotated[list[str] | None, typer.Option(help="Our name of a field=its name in the files.")] = None
+    against: Annotated[str | None, typer.Option(help="A source that must not share a prompt with these.")] = None
+    fix: Annotated[str | None, typer.Option(help="Write the clean rows to this file; with one source.")] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False
+
+
+def check(options: CheckOptions) -> None:
     """Name every faulty row with file, field and remedy. Exit code 2 if there is an error, 0 with mere warnings."""
+    from twofold.cli.progress import RichProgress
+    from twofold.data.fix import fix
     from twofold.data.validate import check as look
 
-    encoder = _encoder(model, max_length) if model else None
-    reports = [look(source, split=split, encoder=encoder, against=against) for source in sources]
-    if as_json:
-        typer.echo(json.dumps({"ok": all(r.ok for r in reports), "sources": [_object(r) for r in reports]}, indent=2))
+    if options.fix and len(options.sources) > 1:
+        raise typer.BadParameter("takes one FILE at a time", param_hint="--fix")
+    how: dict[str, Any] = {
+        "split": options.split,
+        "columns": _columns(options.column or []),
+        "against": options.against,
+    }
+    with RichProgress() as progress:
+        encoder = _encoder(options.model, options.max_length) if options.model else None
+        how |= {"encoder": encoder, "progress": progress}
+        reports = [look(source, **how) for source in options.sources]
+        again = partial(look, **how)
+        fixed = fix(reports[0], options.fix, again, split=options.split) if options.fix else None
+    if options.as_json:
+        told = {"ok": all(r.ok for r in reports), "sources": [_object(r) for r in reports]}
+        typer.echo(json.dumps(told | ({"fixed": asdict(fixed)} if fixed else {}), indent=2))
     else:
         for report in reports:
             _show(report)
+        if fixed:
+            _show_fixed(fixed)
     if not all(report.ok for report in reports):
         raise typer.Exit(2)
 
 
+def _columns(given: list[str]) -> Mapping[str, str]:
+    for item in given:
+        if "=" not in item:
+            raise typer.BadParameter(f"{item!r} is not FIELD=COLUMN", param_hint="--column")
+    return dict(item.split("=", 1) for item in given)
+
+
+app.command("check")(spread(check))
 app.command("build")(build.build)
 app.command("label")(label.label)
 
@@ -69,8 +107,12 @@ def _encoder(model: str, max_length: int) -> Encoder:
 
 def _object(report: Report) -> dict[str, Any]:
     faults = [asdict(fault) for fault in report.faults]
+    figures = {
+        "length_bias": report.bias.as_dict() if report.bias else None,
+        "tokens": report.tokens.as_dict() if report.tokens else None,
+    }
     return {"source": report.source, "format": report.format, "rows": report.rows, "usable": report.records,
-            "ok": report.ok, "counts": report.counts, "faults": faults}  # fmt: skip
+            "ok": report.ok, "counts": report.counts, **figures, "faults": faults}  # fmt: skip
 
 
 def _show(report: Report) -> None:
@@ -79,6 +121,14 @@ def _show(report: Report) -> None:
     verdict = "no faults" if not report.faults else f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
     told = f"{report.source}: {counted(report.rows, 'row')}, {report.records} usable, {report.format}: {verdict}"
     out.print(told, style="red" if errors else "yellow" if warnings else "green", markup=False)
+    _show_faults(out, report)
+    if report.bias and report.bias.share.n:
+        out.print(report.bias.words(), markup=False)
+    if report.tokens:
+        _show_lengths(out, report.tokens)
+
+
+def _show_faults(out: Console, report: Report) -> None:
     if not report.faults:
         return
     rows = table("#row", "field", "severity", "what", "what to do")
@@ -86,6 +136,23 @@ def _show(report: Report) -> None:
     for fault in ordered[:MOST_FAULTS]:
         rows.add_row(str(fault.row or "–"), fault.field or "–", fault.severity, fault.reason, fault.remedy)
     out.print(rows, markup=False)
+    kinds = ", ".join(f"{count} × {kind}" for kind, count in report.counts.items())
     if len(ordered) > MOST_FAULTS:
-        kinds = ", ".join(f"{count} × {kind}" for kind, count in report.counts.items())
-        out.print(f"… {len(ordered) - MOST_FAULTS} more; in all {kinds} (--json lists them)", markup=False)
+        out.print(f"… {len(ordered) - MOST_FAULTS} more (--json lists them)", markup=False)
+    out.print(f"in all {kinds}", markup=False)
+
+
+def _show_lengths(out: Console, tokens: Histogram) -> None:
+    figures = f"mean {tokens.mean:.0f}, median {tokens.median:.0f}, 99% ≤ {tokens.p99:.0f}, longest {tokens.max}"
+    out.print(f"tokens of prompt and longest completion: {figures}", markup=False)
+    rows = table("#up to", "#rows", "")
+    most = max(tokens.counts)
+    for edge, count in zip(tokens.edges[1:], tokens.counts, strict=True):
+        rows.add_row(str(edge), str(count), "█" * round(WIDEST_BAR * count / most) or ("▏" if count else ""))
+    out.print(rows, markup=False)
+
+
+def _show_fixed(fixed: Fixed) -> None:
+    kinds = ", ".join(f"{count} × {kind}" for kind, count in fixed.reasons.items())
+    left = f"; {counted(fixed.left_out, 'row')} left out ({kinds}), listed in {fixed.beside}" if fixed.left_out else ""
+    results().print(f"{fixed.out}: {counted(fixed.kept, 'row')}{left}", markup=False)

@@ -98,14 +98,6 @@ def common_prefix(chats: Sequence[Chat]) -> Chat:
     return chats[0][:length]
 
 
-def token_ids(tokenizer: Any, messages: Iterable[Message], *, generation_prompt: bool = False) -> list[int]:
-    """`messages` through the tokenizer's chat template, as ids."""
-    ids = tokenizer.apply_chat_template(
-        **_plain(messages), add_generation_prompt=generation_prompt, tokenize=True, return_dict=False
-    )
-    return list(ids)
-
-
 def rendering(tokenizer: Any, messages: Iterable[Message], *, generation_prompt: bool = False) -> str:
     """`messages` through the tokenizer's chat template, as text."""
     return tokenizer.apply_chat_template(**_plain(messages), add_generation_prompt=generation_prompt, tokenize=False)

@@ -12,7 +12,7 @@ from twofold.errors import DataError
 Severity = Literal["error", "warning"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fault:
     """One thing wrong with a row. An error is refused by training; a warning trains, but is seldom what was meant.
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from twofold.data.faults import Fault, FaultError, nearest, quoted
 from twofold.data.rows import Numbered, Row, digest, rows
 from twofold.data.shapes import FIELDS, Shape, detect, parse, unknown
 from twofold.errors import DataError
-from twofold.records import Record, Source
+from twofold.records import Record, Source, said
 
 _NO_COLUMNS: Mapping[str, str] = {}
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -61,24 +64,73 @@ def scan(
     patient: bool = True,
 ) -> Scan:
     """As `read`, but a `patient` scan collects the faults of rows; only a source that is not there raises DataError."""
-    _refuse_unknown_fields(columns, source)
-    make, summed = _Maker(source, columns), _Digest(source)
+    stream = Stream(source, columns=columns, split=split, limit=limit)
     records: list[Record] = []
     faults: list[Fault] = []
     count = 0
-    for number, row in _limited(rows(source, split), limit):
-        summed.add(row)
-        made = make(number, row)
-        count += _is_row(made)
+    for made in stream:
+        count += made.is_row
         faults += _collected(made, patient)
-        if not isinstance(made, list):
-            records.append(made)
-    table = Table(records, make.shape.name if make.shape else "unknown", source, summed.hexdigest())
-    return Scan(table, [*faults, *make.remarks], count)
+        if made.record is not None:
+            records.append(made.record)
+    table = Table(records, stream.format, source, stream.sha256)
+    return Scan(table, [*faults, *stream.remarks], count)
 
 
-def _is_row(made: Record | list[Fault]) -> bool:
-    return not isinstance(made, list) or any(f.row and f.check != "BOM" for f in made)
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of a row: its record, or its faults (a warning that precedes a row stands alone).
+
+    `row` is what was read, None where that was no row.
+    """
+
+    number: int
+    row: Row | None
+    record: Record | None
+    faults: Sequence[Fault] = ()
+
+    @property
+    def is_row(self) -> bool:
+        return self.record is not None or any(f.row and f.check != "BOM" for f in self.faults)
+
+
+class Stream:
+    """One pass over a source, row by row, that holds none of them.
+
+    Only a source that is not there raises DataError, and does so at once. `remarks` are complete at the end, and so is
+    `format`.
+    """
+
+    def __init__(
+        self, source: str, *, columns: Mapping[str, str] = _NO_COLUMNS, split: str = "train", limit: int | None = None
+    ) -> None:
+        _refuse_unknown_fields(columns, source)
+        self.source, self._limit = source, limit
+        self._rows = rows(source, split)
+        self._make = _Maker(source, columns)
+        self._sum = _Digest(source)
+
+    def __iter__(self) -> Iterator[Made]:
+        for number, row in _limited(self._rows, self._limit):
+            self._sum.add(row)
+            made = self._make(number, row)
+            read = None if isinstance(row, Fault) else row
+            yield Made(number, read, None, made) if isinstance(made, list) else Made(number, read, made)
+
+    @property
+    def remarks(self) -> list[Fault]:
+        """Warnings about rows that are used."""
+        return self._make.remarks
+
+    @property
+    def format(self) -> str:
+        """The name of the shape that was detected."""
+        return self._make.shape.name if self._make.shape else "unknown"
+
+    @property
+    def sha256(self) -> str:
+        """Of the file's bytes, or of the rows that have been read."""
+        return self._sum.hexdigest()
 
 
 class _Maker:
@@ -95,15 +147,40 @@ class _Maker:
         if isinstance(named, Fault):
             return [named]
         self.shape = self.shape or detect(named, self._columns)
-        return parse(self.shape, named, place, self.remarks) if self.shape else [unknown(named, place)]
+        if self.shape is None:
+            return [unknown(named, place)]
+        made = parse(self.shape, named, place, self.remarks)
+        return made if isinstance(made, list) else _half_characters(made) or made
 
 
-def _collected(made: Record | list[Fault], patient: bool) -> list[Fault]:
-    faults = made if isinstance(made, list) else []
-    for fault in faults:
+def _half_characters(record: Record) -> list[Fault]:
+    """Halves of characters outside the basic plane, which no tokenizer takes: JSON may escape them one by one."""
+    found = ((field, _SURROGATE.search(text)) for field, text in texts(record))
+    return [
+        Fault(
+            *(record.source.file, record.source.row, field, f"holds half a character, U+{ord(half[0]):04X}"),
+            remedy="write the text again from its source: it was cut or escaped inside a character",
+            check="bad UTF-8",
+        )
+        for field, half in found
+        if half
+    ]
+
+
+def texts(record: Record) -> Iterator[tuple[str, str]]:
+    """Every text of a record behind the name of its field."""
+    if isinstance(record.prompt, str):
+        yield "prompt", record.prompt
+    else:
+        yield from (("prompt", m.content) for m in record.prompt)
+    yield from said(record)
+
+
+def _collected(made: Made, patient: bool) -> Sequence[Fault]:
+    for fault in made.faults:
         if fault.severity == "error" and not patient:
             raise FaultError(fault)
-    return faults
+    return made.faults
 
 
 def _limited(numbered: Iterable[Numbered], limit: int | None) -> Iterable[Numbered]:
@@ -138,13 +215,13 @@ class _Digest:
     """The sha256 of a file, or else of the rows that pass by."""
 
     def __init__(self, source: str) -> None:
-        self._known = digest(source)
+        self._source, self._is_file = source, Path(source).is_file()
         self._sum = hashlib.sha256()
 
     def add(self, row: Row | Fault) -> None:
-        if self._known is None and not isinstance(row, Fault):
+        if not self._is_file and not isinstance(row, Fault):
             line = json.dumps(row, sort_keys=True, ensure_ascii=True, default=str)
             self._sum.update(line.encode() + b"\n")
 
     def hexdigest(self) -> str:
-        return self._known or self._sum.hexdigest()
+        return (digest(self._source) if self._is_file else None) or self._sum.hexdigest()

@@ -56,6 +56,24 @@ def digest(source: str) -> str | None:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def count(source: str) -> int | None:
+    """How many rows a file of JSON lines or parquet has, at most, for those who wait; None where that takes reading."""
+    path = Path(source)
+    name = path.name.lower()
+    if not path.is_file() or not name.endswith((".jsonl", ".ndjson", ".parquet")):
+        return None
+    if name.endswith(".parquet"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return pq.read_metadata(path).num_rows
+        except (pa.ArrowException, OSError, ValueError):
+            return None
+    with path.open("rb") as stream:
+        return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+
+
 def _similar(path: Path) -> Path | None:
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     near = get_close_matches(path.name, siblings, n=1)
@@ -95,6 +113,9 @@ def _json_lines(path: Path, source: str) -> Iterator[Numbered]:
     try:
         with _opened(path) as stream:
             for number, line in enumerate(stream, 1):
+                if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    yield 1, Fault(source, 1, "", "the file is UTF-16", "save the file as UTF-8", check="bad UTF-8")
+                    return
                 yield from _line(line, source, number)
     except _READ_ERRORS as error:
         yield number + 1, _unreadable(source, number + 1, f"cannot be read to its end: {error}")
@@ -132,16 +153,32 @@ def _json_array(path: Path, source: str) -> Iterator[Numbered]:
 
 def _parsed(data: bytes, source: str, number: int) -> Any | Fault:
     try:
-        return json.loads(data.decode("utf-8"))
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         reason = f"byte {error.start + 1} ({data[error.start]:#04x}) is not UTF-8"
         return Fault(source, number, "", reason, "save the file as UTF-8", check="bad UTF-8")
     except json.JSONDecodeError as error:
         place = f"column {error.colno}" if number else f"line {error.lineno}, column {error.colno}"
         reason = f"bad JSON at {place}: {error.msg}"
+    except _Twice as error:
+        reason, remedy = "is there twice in one object: one of the two would be lost", "keep one of them"
+        return Fault(source, number, error.key, reason, remedy, check="field twice")
     except (ValueError, RecursionError) as error:
         reason = f"bad JSON: {error}"
     return Fault(source, number, "", reason, "write one JSON object per line", check="bad JSON")
+
+
+class _Twice(Exception):
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Twice(next(key for key in keys if keys.count(key) > 1))
+    return made
 
 
 def _object(value: Any, source: str, number: int) -> Row | Fault:

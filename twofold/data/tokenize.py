@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from twofold.batch import Branch, Group, Role
-from twofold.data.chat import TOOLS, Chat, rendering, token_ids
+from twofold.data.chat import TOOLS, Chat, rendering
 from twofold.data.faults import Fault, FaultError
 from twofold.data.turns import Supervise, supervised
 from twofold.errors import DataError, ModelError
@@ -39,13 +40,25 @@ class TokenizeSettings:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A record as a group, None where it cannot be made to fit, and what was done to it."""
+    """A record as a group, None where it cannot be made to fit, and what was done to it.
+
+    `unstopped` completions were left without a stop token by the chat template, and were given one.
+    """
 
     group: Group | None
     tokens: int
     merged: int = 0
+    unstopped: int = 0
     cut_prompt: bool = False
     stop_cut: int = 0
+
+
+class _Said(NamedTuple):
+    """A completion's tokens; whether it was tokenized on its own, and whether its template left it without a stop."""
+
+    ids: list[int]
+    merged: bool
+    unstopped: bool
 
 
 @dataclass(frozen=True)
@@ -97,10 +110,33 @@ class Encoder:
         self.tokenizer, self.stop_tokens = tokenizer, stop_tokens
         self.settings = settings or TokenizeSettings()
         eos = tokenizer.eos_token_id
-        self._stop: int = eos if eos in stop_tokens else min(stop_tokens)
+        self.stop: int = eos if eos in stop_tokens else min(stop_tokens)
         self._bos: int | None = tokenizer.bos_token_id
         led = self._bos is not None and list(tokenizer("a")["input_ids"])[:1] == [self._bos]
         self._lead: list[int] = [tokenizer.bos_token_id] if led else []
+        self._ahead: dict[str, list[int]] = {}
+
+    def ahead(self, records: Sequence[Record]) -> None:
+        """Tokenize the texts that `records` will need in one call, which is much faster; forgets those before."""
+        turns = [turn for record in records for turn in supervised(record, self.settings.supervise)]
+        needed = list(dict.fromkeys(text for turn in turns for text in self._texts(turn)))
+        self._ahead = {}
+        if needed:
+            ids = self.tokenizer(needed, add_special_tokens=False, verbose=False)["input_ids"]
+            self._ahead = dict(zip(needed, ids, strict=True))
+
+    def _texts(self, record: Record) -> Iterator[str]:
+        """What `fit` will tokenize of a record, for all that is sound."""
+        if isinstance(record.prompt, str):
+            yield record.prompt
+            yield from (record.prompt + text for _, text in said(record))
+            return
+        if not getattr(self.tokenizer, "chat_template", None):
+            return
+        with suppress(Exception):  # whatever a template dislikes is told when the record is fitted
+            yield rendering(self.tokenizer, record.prompt, generation_prompt=True)
+            for _, text in said(record):
+                yield rendering(self.tokenizer, (*record.prompt, Message("assistant", text)))
 
     def prompt(self, prompt: Prompt) -> Tensor:
         """The prompt's tokens [P], up to where a completion begins."""
@@ -118,14 +154,15 @@ class Encoder:
         head = self._prompt(record.prompt, record.source)
         completions = [self._completion(record, field, text, head) for field, text in said(record)]
         roles = zip(_roles(record), _columns(record), completions, strict=True)
-        told = [Branch(_ids(ids), role, columns=columns) for role, columns, (ids, _) in roles]
+        told = [Branch(_ids(said.ids), role, columns=columns) for role, columns, said in roles]
         group = Group(
             name=str(record.source),
             prompt=torch.tensor(head, dtype=torch.int64),
             branches=tuple(branch for branch in told if branch.role is not Role.TRUTH),
             truth=next((branch.tokens for branch in told if branch.role is Role.TRUTH), None),
         )
-        return self._fit(group, sum(merged for _, merged in completions))
+        fitted = self._fit(group, sum(c.merged for c in completions))
+        return replace(fitted, unstopped=sum(c.unstopped for c in completions))
 
     def text(self, tokens: Tensor | Sequence[int]) -> str:
         """A completion as text, without its stop token and any special ones."""
@@ -158,15 +195,22 @@ class Encoder:
             raise _fault(source, "prompt", "is empty, and the tokenizer has no bos token to stand for it", "fill it")
         return self._bos
 
-    def _completion(self, record: Record, field: str, text: str, head: list[int]) -> tuple[list[int], bool]:
+    def _completion(self, record: Record, field: str, text: str, head: list[int]) -> _Said:
         prompt = record.prompt
         if not text.strip():
-            raise _fault(record.source, field, "is empty or white space: nothing to learn from", "remove the row")
+            raise _fault(
+                record.source,
+                field,
+                "is empty or white space: nothing to learn from",
+                "remove the row",
+                "no supervised token",
+            )
         if isinstance(prompt, str):
             ids, merged = self._after_text(prompt, text, head)
         else:
             ids, merged = self._after_chat((*prompt, Message("assistant", text)), head, record.source, field)
-        return self._stopped(ids, record.source, field), merged
+        unstopped = not isinstance(prompt, str) and not self.stop_tokens.intersection(ids)
+        return _Said(self._stopped(ids, record.source, field), merged, unstopped)
 
     def _after_text(self, prompt: str, text: str, head: list[int]) -> tuple[list[int], bool]:
         whole = self._led(self._bare(prompt + text))
@@ -188,7 +232,7 @@ class Encoder:
 
     def _rendered(self, chat: Chat, source: Source, field: str, *, generation_prompt: bool = False) -> list[int]:
         try:
-            return token_ids(self.tokenizer, chat, generation_prompt=generation_prompt)
+            return self._bare(rendering(self.tokenizer, chat, generation_prompt=generation_prompt))
         except Exception as error:  # templates refuse what they dislike with errors of their own
             reason = f"is refused by the chat template: {next(iter(str(error).splitlines()), type(error).__name__)}"
             raise _fault(source, field, reason, "write the turns as the model's template wants them") from None
@@ -199,13 +243,22 @@ class Encoder:
         content = ids if stop is None else ids[:stop]
         if stop is not None and self.text([t for t in ids[stop:] if t not in self.stop_tokens]).strip():
             token = self.tokenizer.decode([ids[stop]])
-            raise _fault(source, field, f"holds the stop token {token} inside its text", "remove it from the text")
+            raise _fault(
+                source,
+                field,
+                f"holds the stop token {token} inside its text",
+                "remove it from the text",
+                "stop token inside",
+            )
         if not content:
-            raise _fault(source, field, "leaves no token to learn from", "remove the row")
-        return [*content, self._stop if stop is None else ids[stop]]
+            raise _fault(source, field, "leaves no token to learn from", "remove the row", "no supervised token")
+        return [*content, self.stop if stop is None else ids[stop]]
 
     def _bare(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        known = self._ahead.get(text)
+        return list(
+            self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if known is None else known
+        )
 
     def _inner(self, text: str) -> list[int]:
         """Text that begins no document: without the space that SentencePiece tokenizers put before a first word."""
@@ -323,8 +376,8 @@ def _show(encoded: Encoded, limit: int, progress: Progress) -> None:
         progress.note(f"{encoded.merged} completions tokenized on their own: the tokenizer merges them into the prompt")
 
 
-def _fault(source: Source, field: str, reason: str, remedy: str) -> FaultError:
-    return FaultError(Fault(source.file, source.row, field, reason, remedy, check="not encodable"))
+def _fault(source: Source, field: str, reason: str, remedy: str, check: str = "not encodable") -> FaultError:
+    return FaultError(Fault(source.file, source.row, field, reason, remedy, check=check))
 
 
 def _ids(tokens: list[int]) -> Tensor:

@@ -1,18 +1,29 @@
-"""Everything that is wrong with a source of rows, collected, not raised. A new check is a function in `CHECKS`."""
+"""Everything that is wrong with a source of rows, collected, not raised, in one pass that holds no rows.
+
+A new check of single rows is a function in `CHECKS`; one that compares rows is a class beside `Repeats`.
+"""
 
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from twofold.data.digests import Collected, Digests, firsts
 from twofold.data.faults import Fault, FaultError
-from twofold.data.formats import Scan, Table, scan
-from twofold.data.split import overlaps, prompt_key
+from twofold.data.formats import Made, Stream, texts
+from twofold.data.lengths import Histogram, LengthBias, bias_fault
+from twofold.data.rows import count
+from twofold.data.split import problem, prompt_key
 from twofold.data.turns import supervised
 from twofold.errors import DataError
+from twofold.progress import Progress, Silent
 from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, said
 
 if TYPE_CHECKING:
@@ -20,17 +31,24 @@ if TYPE_CHECKING:
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
 _NOWHERE = Source("", 0)
+AT_ONCE = 256
+"""Rows that are tokenized together."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found. `rows` counts all rows, `records` the usable ones; `format` is the shape detected."""
+    """What a check found. `rows` counts all rows, `records` the usable ones; `format` is the shape detected.
+
+    `tokens` says how long prompts with their completions are, where there was a tokenizer.
+    """
 
     source: str
     format: str
     rows: int
     records: int
     faults: tuple[Fault, ...]
+    bias: LengthBias | None = None
+    tokens: Histogram | None = None
 
     @property
     def errors(self) -> tuple[Fault, ...]:
@@ -51,6 +69,109 @@ class Report:
         return dict(Counter(f.check for f in self.faults).most_common())
 
 
+class Inspection:
+    """One pass over a source: iterating gives every row as it was read and what became of it, `report` what was wrong.
+
+    With an `encoder` also what its tokenizer and max_length make of the rows. Raises DataError for a source that is not
+    there.
+    """
+
+    def __init__(self, stream: Stream, *, encoder: Encoder | None = None, progress: Progress | None = None) -> None:
+        self._stream, self._encoder, self._progress = stream, encoder, progress or Silent()
+        self._faults: list[Fault] = []
+        self._rows = self._records = 0
+        self._repeats, self._blank = Repeats(), BlankPrompts()
+        self._problems, self._places = Collected(), array("q")
+        self._bias = LengthBias()
+        self._tokens = array("q")
+        self._endless: tuple[int, int] = (0, 0)
+
+    def __iter__(self) -> Iterator[Made]:
+        task = f"check {self._stream.source}"
+        self._progress.begin(task, count(self._stream.source))
+        arriving = iter(self._stream)
+        while chunk := list(islice(arriving, AT_ONCE)):
+            if self._encoder is not None:
+                self._encoder.ahead([made.record for made in chunk if made.record is not None])
+            for made in chunk:
+                self._see(made)
+                yield made
+            self._progress.advance(task, sum(made.is_row for made in chunk))
+        self._progress.end(task)
+
+    def _see(self, made: Made) -> None:
+        self._rows += made.is_row
+        self._faults += made.faults
+        record = made.record
+        if record is None:
+            return
+        self._records += 1
+        for look in CHECKS:
+            self._faults += look(record)
+        self._repeats.see(record)
+        self._blank.see(record)
+        self._problems.add(problem(record))
+        self._places.append(record.source.row)
+        if self._encoder is not None:
+            self._tokenized(record, self._encoder)
+        elif isinstance(record, Pair):
+            self._bias.add(len(record.chosen), len(record.rejected))
+
+    def _tokenized(self, record: Record, encoder: Encoder) -> None:
+        for turn in supervised(record, encoder.settings.supervise):
+            try:
+                fitted = encoder.fit(turn)
+            except FaultError as error:
+                self._faults.append(error.fault)
+                return
+            self._tokens.append(fitted.tokens)
+            if fitted.unstopped:
+                first, number = self._endless
+                self._endless = first or record.source.row, number + 1
+            if fitted.tokens > encoder.settings.max_length:
+                self._faults.append(encoder.overlong(turn, fitted))
+                return
+            if isinstance(record, Pair) and fitted.group is not None:
+                chosen, rejected = fitted.group.branches
+                self._bias.add(len(chosen.tokens), len(rejected.tokens))
+
+    @property
+    def problems(self) -> Digests:
+        """What each usable record asks, as digests."""
+        return self._problems.array()
+
+    @property
+    def places(self) -> array[int]:
+        """The row of each usable record."""
+        return self._places
+
+    def report(self, against: Inspection | None = None) -> Report:
+        """Everything that was found; to be asked when the pass is over. `against` must share no prompt."""
+        source, faults = self._stream.source, [*self._faults, *self._stream.remarks]
+        if not self._rows and not faults:
+            faults.append(Fault(source, 0, "", "has no rows", "check the file and the split", check="no rows"))
+        faults += self._repeats.faults(source)
+        faults += self._blank.faults(source)
+        faults += bias_fault(self._bias, source)
+        if self._encoder is not None and self._endless[1]:
+            faults.append(_stop_added(self._encoder, source, *self._endless))
+        if against is not None:
+            faults += self._shared(against)
+        faults.sort(key=lambda f: (f.file != source, f.row))
+        bias = self._bias if self._bias.pairs else None
+        tokens = Histogram.of(np.asarray(self._tokens)) if self._tokens else None
+        return Report(source, self._stream.format, self._rows, self._records, tuple(faults), bias, tokens)
+
+    def _shared(self, other: Inspection) -> Iterator[Fault]:
+        """Rows whose prompt the other source has too."""
+        theirs = other.problems
+        found = firsts(np.concatenate([theirs, self.problems]))[len(theirs) :]
+        remedy = "remove the row here or there: nothing is evaluated on what was trained on"
+        for place in np.flatnonzero(found < len(theirs)).tolist():
+            reason = f"is also at {Source(other._stream.source, other.places[found[place]])}"
+            yield Fault(self._stream.source, self._places[place], "prompt", reason, remedy, "error", "overlap")
+
+
 def check(
     source: str,
     *,
@@ -58,144 +179,129 @@ def check(
     split: str = "train",
     encoder: Encoder | None = None,
     against: str | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Every fault of `source`, in order of rows. Never raises for broken input.
 
     With an `encoder` also what its tokenizer and max_length make of the rows; with `against`, the source that will be
     evaluated on (or trained on), also prompts that both have.
     """
-    found = _scanned(source, columns or {}, split)
-    records = found.table.records
-    faults = list(found.faults)
-    if not found.rows and not faults:
-        faults.append(Fault(source, 0, "", "has no rows", "check the file and the split", check="no rows"))
-    for look in CHECKS:
-        faults += look(records)
-    if encoder is not None:
-        faults += [fault for record in records if (fault := unfit(record, encoder))]
-    if against is not None:
-        other = _scanned(against, columns or {}, split)
-        faults += [f for f in other.faults if f.row == 0 and f.severity == "error"]
-        faults += shared_prompts(records, other.table.records)
-    faults.sort(key=lambda f: (f.file != source, f.row))
-    return Report(source, found.table.format, found.rows, len(records), tuple(faults))
-
-
-def _scanned(source: str, columns: Mapping[str, str], split: str) -> Scan:
     try:
-        return scan(source, columns=columns, split=split)
+        found = Inspection(Stream(source, columns=columns or {}, split=split), encoder=encoder, progress=progress)
+        _exhaust(found)
     except DataError as error:
-        fault = Fault(error.where or source, 0, "", error.what, error.remedy, check="unreadable")
-        return Scan(Table([], "unknown", source, ""), [fault], 0)
+        return Report(source, "unknown", 0, 0, (_unreadable(source, error),))
+    if against is None:
+        return found.report()
+    try:
+        other = Inspection(Stream(against, columns=columns or {}, split=split), progress=progress)
+        _exhaust(other)
+    except DataError as error:
+        report = found.report()
+        return replace(report, faults=(*report.faults, _unreadable(against, error)))
+    report, theirs = found.report(other), other.report()
+    whole = (f for f in theirs.faults if f.row == 0 and f.severity == "error")
+    return replace(report, faults=(*report.faults, *whole))
 
 
-def same_completions(records: Sequence[Record]) -> Iterator[Fault]:
+def _exhaust(items: Iterable[object]) -> None:
+    for _ in items:
+        pass
+
+
+def _unreadable(source: str, error: DataError) -> Fault:
+    return Fault(error.where or source, 0, "", error.what, error.remedy, check="unreadable")
+
+
+def same_completions(record: Record) -> Iterator[Fault]:
     """Pairs that prefer a text to itself: they teach nothing."""
-    for record in records:
-        if isinstance(record, Pair) and record.chosen.strip() == record.rejected.strip():
-            yield _warning(record, "rejected", "chosen = rejected", "is the same as `chosen`", "remove the row")
+    if isinstance(record, Pair) and record.chosen.strip() == record.rejected.strip():
+        yield _warning(record, "rejected", "chosen = rejected", "is the same as `chosen`", "remove the row")
 
 
-def tied_ranks(records: Sequence[Record]) -> Iterator[Fault]:
+def tied_ranks(record: Record) -> Iterator[Fault]:
     """Rankings that put a text above itself."""
-    for record in records:
-        first: dict[str, str] = {}
-        for field, text in said(record) if isinstance(record, Ranking) else ():
-            if (other := first.setdefault(text.strip(), field)) != field:
-                yield _warning(record, field, "same rank", f"is the same as `{other}`", "remove one of them")
+    first: dict[str, str] = {}
+    for field, text in said(record) if isinstance(record, Ranking) else ():
+        if (other := first.setdefault(text.strip(), field)) != field:
+            yield _warning(record, field, "same rank", f"is the same as `{other}`", "remove one of them")
 
 
-def duplicates(records: Sequence[Record]) -> Iterator[Fault]:
-    """Rows that repeat an earlier one word for word."""
-    seen: dict[object, Record] = {}
-    for record in records:
-        first = seen.setdefault(replace(record, source=_NOWHERE), record)
-        if first is not record:
-            yield _warning(record, "", "duplicate", f"repeats row {first.source.row}", "remove the row")
-
-
-def contradictions(records: Sequence[Record]) -> Iterator[Fault]:
-    """Pairs whose reverse is there as well, named at both rows."""
-    pairs = [r for r in records if isinstance(r, Pair) and r.chosen != r.rejected]
-    rows: dict[object, Pair] = {}
-    for pair in pairs:
-        rows.setdefault((pair.prompt, pair.chosen, pair.rejected), pair)
-    for pair in pairs:
-        other = rows.get((pair.prompt, pair.rejected, pair.chosen))
-        if other is not None:
-            reason = f"prefers what row {other.source.row} rejects"
-            yield _warning(pair, "", "contradiction", reason, "keep the row that is right")
-
-
-def two_labels(records: Sequence[Record]) -> Iterator[Fault]:
-    """Completions that are good in one row and bad in another, named at both rows."""
-    labelled = [r for r in records if isinstance(r, Labelled)]
-    rows: dict[object, Labelled] = {}
-    for record in labelled:
-        rows.setdefault((record.prompt, record.completion, record.desirable), record)
-    for record in labelled:
-        other = rows.get((record.prompt, record.completion, not record.desirable))
-        if other is not None:
-            reason = f"says the opposite of row {other.source.row}"
-            yield _warning(record, "label", "contradiction", reason, "keep the row that is right")
-
-
-def control_characters(records: Sequence[Record]) -> Iterator[Fault]:
+def control_characters(record: Record) -> Iterator[Fault]:
     """Characters that no one types, and the mark that a broken decoder leaves."""
-    for record in records:
-        for field, text in _texts(record):
-            found = _CONTROL.search(text)
-            if found:
-                reason = f"holds the control character U+{ord(found[0]):04X} at position {found.start() + 1}"
-                yield _warning(record, field, "control character", reason, "clean the text")
+    for field, text in texts(record):
+        found = _CONTROL.search(text)
+        if found:
+            reason = f"holds the control character U+{ord(found[0]):04X} at position {found.start() + 1}"
+            yield _warning(record, field, "control character", reason, "clean the text")
 
 
-def blank_prompts(records: Sequence[Record]) -> Iterator[Fault]:
-    """Prompts that ask nothing."""
-    if all(isinstance(r, Demonstration) and r.prompt == "" for r in records):
-        return  # plain text
-    for record in records:
+CHECKS: tuple[Callable[[Record], Iterator[Fault]], ...] = (same_completions, tied_ranks, control_characters)
+
+
+class Repeats:
+    """Rows that repeat an earlier one word for word, and rows that say the opposite of another one."""
+
+    def __init__(self) -> None:
+        self._whole, self._stance, self._opposite = Collected(), Collected(), Collected()
+        self._rows, self._takers = array("q"), array("q")
+        self._labels = False
+
+    def see(self, record: Record) -> None:
+        self._whole.add(replace(record, source=_NOWHERE))
+        self._rows.append(record.source.row)
+        match record:
+            case Pair(prompt, chosen, rejected) if chosen != rejected:
+                self._stance.add((prompt, chosen, rejected))
+                self._opposite.add((prompt, rejected, chosen))
+            case Labelled(prompt, completion, desirable):
+                self._stance.add((prompt, completion, desirable))
+                self._opposite.add((prompt, completion, not desirable))
+                self._labels = True
+            case _:
+                return
+        self._takers.append(record.source.row)
+
+    def faults(self, source: str) -> Iterator[Fault]:
+        """Duplicates at the later row; contradictions at both."""
+        found = firsts(self._whole.array())
+        for place in np.flatnonzero(found != np.arange(len(found))).tolist():
+            first = self._rows[found[place]]
+            reason = f"repeats row {first}"
+            yield Fault(source, self._rows[place], "", reason, "remove the row", "warning", "duplicate")
+        stance = self._stance.array()
+        found = firsts(np.concatenate([stance, self._opposite.array()]))[len(stance) :]
+        field, said = ("label", "says the opposite of") if self._labels else ("", "prefers what row {} rejects")
+        for place in np.flatnonzero(found < len(stance)).tolist():
+            other = self._takers[found[place]]
+            reason = f"{said} row {other}" if self._labels else said.format(other)
+            remedy = "keep the row that is right"
+            yield Fault(source, self._takers[place], field, reason, remedy, "warning", "contradiction")
+
+
+class BlankPrompts:
+    """Prompts that ask nothing; plain texts, which have none at all, are no fault."""
+
+    def __init__(self) -> None:
+        self._rows = array("q")
+        self._plain = True
+
+    def see(self, record: Record) -> None:
+        self._plain = self._plain and isinstance(record, Demonstration) and record.prompt == ""
         if not prompt_key(record.prompt).strip():
-            yield _warning(record, "prompt", "empty prompt", "is empty or white space", "fill it or remove the row")
+            self._rows.append(record.source.row)
+
+    def faults(self, source: str) -> Iterator[Fault]:
+        for row in () if self._plain else self._rows:
+            reason, remedy = "is empty or white space", "fill it or remove the row"
+            yield Fault(source, row, "prompt", reason, remedy, "warning", "empty prompt")
 
 
-CHECKS: tuple[Callable[[Sequence[Record]], Iterator[Fault]], ...] = (
-    same_completions,
-    tied_ranks,
-    duplicates,
-    contradictions,
-    two_labels,
-    control_characters,
-    blank_prompts,
-)
-
-
-def unfit(record: Record, encoder: Encoder) -> Fault | None:
-    """What the tokenizer makes of a row: no boundary, nothing to learn from, too long, or cut."""
-    for turn in supervised(record, encoder.settings.supervise):
-        try:
-            fitted = encoder.fit(turn)
-        except FaultError as error:
-            return error.fault
-        if fitted.tokens > encoder.settings.max_length:
-            return encoder.overlong(turn, fitted)
-    return None
-
-
-def shared_prompts(records: Sequence[Record], other: Sequence[Record]) -> Iterator[Fault]:
-    """Rows whose prompt the other source has too."""
-    for theirs, ours in overlaps(other, records):
-        remedy = "remove the row here or there: nothing is evaluated on what was trained on"
-        source = ours.source
-        yield Fault(source.file, source.row, "prompt", f"is also at {theirs.source}", remedy, "error", "overlap")
-
-
-def _texts(record: Record) -> Iterator[tuple[str, str]]:
-    if isinstance(record.prompt, str):
-        yield "prompt", record.prompt
-    else:
-        yield from (("prompt", m.content) for m in record.prompt)
-    yield from said(record)
+def _stop_added(encoder: Encoder, source: str, first: int, number: int) -> Fault:
+    stop = encoder.tokenizer.decode([encoder.stop])
+    reason = f"the chat template ends {number} answers (first in row {first}) without a stop token; {stop} is added"
+    remedy = f"let the template end an assistant turn with {stop}, or generation may look different from training"
+    return Fault(source, 0, "", reason, remedy, "warning", "stop token missing")
 
 
 def _warning(record: Record, field: str, check: str, reason: str, remedy: str) -> Fault:

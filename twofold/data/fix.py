@@ -1,0 +1,169 @@
+"""The clean rows of a source in a file of their own, in the shape they had; the others beside it, with the reasons."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from twofold.data.faults import Fault, quoted
+from twofold.data.rows import Row, rows
+from twofold.data.validate import Report
+from twofold.errors import DataError
+
+_ENDINGS = (".jsonl", ".ndjson", ".json", ".csv")
+KNOWN = (*_ENDINGS, *(f"{e}.gz" for e in _ENDINGS))
+LEFT_OUT = ".left-out.jsonl"
+
+Check = Callable[[str], Report]
+"""How a file is judged: the source itself, and then what was written of it."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What was written, and of what kinds the faults of the rows left out are (`reasons`, the most frequent first).
+
+    `beside` is not there where no row was left out.
+    """
+
+    out: str
+    beside: str
+    kept: int
+    left_out: int
+    reasons: Mapping[str, int]
+
+
+def fix(report: Report, out: str, check: Check, *, split: str = "train") -> Fixed:
+    """Write the rows without faults of the source of `report` to `out`, and the others with their faults beside it.
+
+    `check` judges what was written, until no row of it is at fault: a row may be the first of its shape, or one of
+    several. A file is there whole or not at all. Raises DataError where nothing is left, or the whole file is at fault.
+    """
+    _refuse(report, out)
+    target, beside = Path(out), Path(out + LEFT_OUT)
+    written = target.with_name(f".{os.getpid()}.{target.name}")
+    listed = target.with_name(f".{os.getpid()}.{beside.name}")
+    faulty = _by_row(report.faults)
+    try:
+        while True:
+            kept = _write(_rows(report.source, split), faulty, written)
+            if not kept:
+                raise DataError("no row is without faults", where=report.source, remedy="see `twofold data check`")
+            places = dict(zip((number for number, _ in _rows(str(written), split)), kept, strict=True))
+            more = _by_row(check(str(written)).faults, places)
+            if not more:
+                break
+            faulty |= more
+        if faulty:
+            _list(_rows(report.source, split), faulty, listed)
+            os.replace(listed, beside)
+        os.replace(written, target)
+    finally:
+        written.unlink(missing_ok=True)
+        listed.unlink(missing_ok=True)
+    reasons = Counter(fault.check for faults in faulty.values() for fault in faults)
+    return Fixed(out, str(beside), len(kept), len(faulty), dict(reasons.most_common()))
+
+
+def _refuse(report: Report, out: str) -> None:
+    if not out.lower().endswith(KNOWN):
+        raise DataError("unknown kind of file to write", where=out, remedy=f"end its name in one of {quoted(KNOWN)}")
+    if Path(out).exists():
+        raise DataError("is there already", where=out, remedy="name a new file")
+    if not Path(out).absolute().parent.is_dir():
+        raise DataError("its folder does not exist", where=out, remedy="make it first")
+    whole = next((f for f in report.errors if not f.row), None)
+    if whole is not None:
+        raise DataError(whole.reason, where=whole.where, remedy=whole.remedy)
+
+
+def _rows(source: str, split: str) -> Iterator[tuple[int, Row | Fault]]:
+    """Rows and what stands in place of one; not the warnings that come before one."""
+    return ((n, row) for n, row in rows(source, split) if not isinstance(row, Fault) or row.severity == "error")
+
+
+def _by_row(faults: tuple[Fault, ...], places: Mapping[int, int] | None = None) -> dict[int, list[Fault]]:
+    """Faults by the row that is to be left out; a byte order mark is no reason, since it is not written again."""
+    found: dict[int, list[Fault]] = {}
+    for fault in faults:
+        if fault.row and fault.check != "BOM":
+            row = places[fault.row] if places else fault.row
+            found.setdefault(row, []).append(fault)
+    return found
+
+
+def _write(numbered: Iterator[tuple[int, Row | Fault]], faulty: Mapping[int, object], path: Path) -> list[int]:
+    """Write the rows that are not faulty; gives their numbers in the source."""
+    name, kept = path.name.lower().removesuffix(".gz"), list[int]()
+    with _opened(path) as stream:
+        put = _csv(stream) if name.endswith(".csv") else _lines(stream, array=name.endswith(".json"))
+        for number, row in numbered:
+            if number not in faulty and not isinstance(row, Fault):
+                put(row)
+                kept.append(number)
+        put(None)
+    return kept
+
+
+def _list(numbered: Iterator[tuple[int, Row | Fault]], faulty: Mapping[int, list[Fault]], path: Path) -> None:
+    with _opened(path) as stream:
+        for number, row in numbered:
+            told = [f"{f.field}: {f.reason}" if f.field else f.reason for f in faulty.get(number, [])]
+            if told:
+                held = None if isinstance(row, Fault) else row
+                stream.write(json.dumps({"row": number, "reasons": told, "data": held}, default=str) + "\n")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """A file to write text to, on the disk when it closes."""
+    with path.open("wb") as file:
+        packed = gzip.GzipFile(fileobj=file, mode="wb", mtime=0) if path.name.lower().endswith(".gz") else None
+        with io.TextIOWrapper(packed or file, encoding="utf-8", newline="", write_through=True) as stream:
+            yield stream
+            stream.flush()
+            if packed is not None:
+                packed.close()
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _lines(stream: TextIO, *, array: bool) -> Callable[[Row | None], None]:
+    before = "[\n" if array else ""
+
+    def put(row: Row | None) -> None:
+        nonlocal before
+        if row is not None:
+            stream.write(before + json.dumps(row, ensure_ascii=False, default=str) + ("" if array else "\n"))
+            before = ",\n" if array else ""
+        elif array:
+            stream.write("\n]\n" if before == ",\n" else "[]\n")
+
+    return put
+
+
+def _csv(stream: TextIO) -> Callable[[Row | None], None]:
+    writer = csv.writer(stream)
+    columns: list[str] = []
+
+    def put(row: Row | None) -> None:
+        if row is None:
+            return
+        if not columns:
+            columns.extend(row)
+            writer.writerow(columns)
+        writer.writerow([_cell(row.get(column)) for column in columns])
+
+    return put
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict | tuple) else value
