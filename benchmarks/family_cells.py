@@ -20,9 +20,10 @@ from torch import Tensor
 from twofold.algorithms import OfflineAlgorithm
 from twofold.batch import Branch, Group, Role
 from twofold.config.lessons import as_lessons
+from twofold.data.encode import encode
 from twofold.data.formats import read
 from twofold.data.split import split_by_prompt
-from twofold.data.tokenize import Encoder, encode
+from twofold.data.tokenize import Encoder
 from twofold.demo.play import Size, make_data
 from twofold.demo.task import tasks
 from twofold.errors import NonFiniteError

@@ -29,9 +29,10 @@ from benchmarks.reporting import machine, print_table, write_json
 from twofold.batch import Group
 from twofold.config.lessons import as_lessons
 from twofold.config.train import train
+from twofold.data.encode import encode
 from twofold.data.order import permutation
 from twofold.data.split import prompt_key, refuse_overlap
-from twofold.data.tokenize import Encoder, TokenizeSettings, encode
+from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.evaluation.reward import Scored, judge, scored
 from twofold.models.heads import RewardModel
 from twofold.objectives import BradleyTerry, RewardPlackettLuce

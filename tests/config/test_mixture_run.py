@@ -99,7 +99,7 @@ def test_without_weights_all_rows_are_one_stream(tmp_path: Path, base: Path) -> 
         ([{"file": "a", "weight": 1}, {"file": "b"}], {}, "data.train: needs a weight for every file, or for none"),
         ([{"file": "a", "weight": 0}], {}, "weight: must be > 0"),
         ([{"file": "a", "wieght": 1}], {}, r"data.train.0.wieght: unknown key"),
-        ([{"file": "a"}], {"limit": 3}, "data.train: is a mixture: give columns, split and limit to its files"),
+        ([{"file": "a"}], {"limit": 3}, "data.train: is a mixture: give columns, split, limit and stream to its files"),
         ([], {}, "data.train: needs at least one file"),
     ],
 )

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from twofold.data.encode import encode
 from twofold.data.fix import fix
 from twofold.data.formats import read
-from twofold.data.tokenize import Encoder, TokenizeSettings, encode
+from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.data.validate import check
 from twofold.errors import DataError
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from twofold.batch import Role
+from twofold.data.encode import encode
 from twofold.data.formats import read
-from twofold.data.tokenize import Encoder, TokenizeSettings, encode
+from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.data.validate import check
 from twofold.errors import DataError
 from twofold.records import Labelled, Message, Pair, Ranking, Source

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from twofold.batch import Role
-from twofold.data.tokenize import Encoder, Spread, TokenizeSettings, encode
+from twofold.data.encode import Spread, encode
+from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.errors import DataError, ModelError
 from twofold.progress import Silent
 from twofold.records import Demonstration, Message, Pair, Prompt, Source, Task

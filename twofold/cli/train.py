@@ -54,9 +54,11 @@ def train(
 
 
 def _dry(recipe: Recipe) -> None:
+    from twofold.cli.progress import RichProgress
     from twofold.config.dry_run import dry_run
 
-    run = dry_run(recipe)
+    with RichProgress() as progress:
+        run = dry_run(recipe, progress)
     console = results()
     console.print(run.resolved, markup=False)
     for line in run.lines():

@@ -13,10 +13,14 @@ from twofold.batch import Group
 from twofold.config.lessons import as_lessons
 from twofold.config.load import load_recipe, plain, validate
 from twofold.config.mixture import mixture
-from twofold.config.schema import Recipe, Share
-from twofold.data.formats import Table, read
+from twofold.config.schema import Portion, Recipe, Share
+from twofold.data.encode import Encoded, encode
+from twofold.data.formats import Table
+from twofold.data.load import Reading, load
 from twofold.data.split import refuse_overlap, split_by_prompt
-from twofold.data.tokenize import Encoded, Encoder, encode
+from twofold.data.stored_groups import encode_stored, fingerprint
+from twofold.data.tokenize import Encoder
+from twofold.data.views import Read, joined
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import exact_match
 from twofold.evaluation.reward import RewardReport, judge, scored
@@ -26,7 +30,7 @@ from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN, MovingReference, cached_reference, live_reference
 from twofold.objectives import BCO
 from twofold.objectives.base import Objective, reading
-from twofold.progress import Progress
+from twofold.progress import Progress, Silent
 from twofold.records import Labelled, Record, Request, Task, said
 from twofold.rewards.verifier import Verifier
 from twofold.sampling.local import LocalSampler
@@ -46,39 +50,63 @@ IN_MEMORY = "in memory"
 class Records:
     """The rows of a run by their use; no prompt is trained on and measured on."""
 
-    train: list[Record]
-    generator: list[Task]
-    heldout: list[Record]
-    tasks: list[Task]
+    train: Sequence[Record]
+    generator: Sequence[Record]
+    heldout: Sequence[Record]
+    tasks: Sequence[Task]
     tables: Mapping[str, Table] = field(default_factory=dict[str, Table])
 
 
-def read_records(recipe: Recipe, objective: Objective, rows: Sequence[Record] | None = None) -> Records:
-    """Read, split and check against overlap, as what `objective` learns from. `rows` stand in for `data.train`'s file.
-    Raises DataError, and RecipeError for what a reward model cannot do."""
+def read_records(
+    recipe: Recipe, objective: Objective, rows: Sequence[Record] | None = None, progress: Progress | None = None
+) -> Records:
+    """Check, read, split and check against overlap, as what `objective` learns from. `rows` stand in for `data.train`'s
+    file. Raises DataError for whatever `twofold data check` calls an error, whose warnings `progress` is told, and
+    RecipeError for what a reward model cannot do."""
     _refuse_speech(recipe, objective)
-    found = _read_rows(recipe, rows)
+    found = _read_rows(recipe, rows, progress or Silent())
     train, heldout = (as_lessons(rs, objective) for rs in (found.train, found.heldout))
     return replace(found, train=train, heldout=heldout)
 
 
-def _read_rows(recipe: Recipe, rows: Sequence[Record] | None) -> Records:
+def data_cache(recipe: Recipe) -> Path:
+    """Where rows and tokens are kept that are too many to hold."""
+    return Path(recipe.data.cache or Path(recipe.run) / "data-cache")
+
+
+def _read_rows(recipe: Recipe, rows: Sequence[Record] | None, progress: Progress) -> Records:
     """The same as the rows are."""
-    data = recipe.data
-    tables: dict[str, Table] = {}
+    data, tables = recipe.data, dict[str, Table]()
+
+    def read(each: Portion | Share) -> Table:
+        stream = isinstance(each, Portion) and each.stream
+        reading = Reading(each.file or "", each.columns, each.split, each.limit, stream)
+        return load(reading, data_cache(recipe), progress)
+
     if rows is None:
         for number, each in enumerate(data.portions, 1):
             name = "train" if isinstance(data.train, str) else f"train {number}"
-            tables[name] = read(each.file, columns=each.columns, split=each.split, limit=each.limit)
-        rows = [record for table in tables.values() for record in table.records]
-    train = list(rows)
-    heldout, train = _share(data.heldout, train, recipe.seed, "heldout", tables)
-    generator, train = _share(data.generator, train, recipe.seed, "generator", tables)
-    tasks, _ = _share(recipe.evaluation.tasks, train, recipe.seed, "tasks", tables)
-    problems = [_as_task(r) for r in generator]
+            tables[name] = read(each)
+        rows = joined([table.records for table in tables.values()])
+    else:
+        rows = list(rows)
+
+    def share(wanted: Share | None, name: str, rows: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
+        """The share's rows and what is left of `rows`."""
+        if wanted is None:
+            return [], rows
+        if wanted.file is not None:
+            tables[name] = read(wanted)
+            return tables[name].records, rows
+        return split_by_prompt(rows, count=wanted.count, fraction=wanted.fraction, seed=recipe.seed)
+
+    heldout, train = share(data.heldout, "heldout", rows)
+    generator, train = share(data.generator, "generator", train)
+    tasks, _ = share(recipe.evaluation.tasks, "tasks", train)
+    refuse_overlap(train, generator)
     for measured in (heldout, tasks):
-        refuse_overlap([*train, *problems], measured)
-    refuse_overlap(train, problems)
+        refuse_overlap(joined([train, generator]), measured)
+    problems = as_tasks(generator)
     wrong = next((r for r in tasks if not isinstance(r, Task)), None)
     if wrong is not None:
         raise DataError("evaluation.tasks need a prompt and an answer", where=str(wrong.source))
@@ -109,20 +137,20 @@ def refuse_trained_on(run: Path, tasks: Sequence[Task]) -> None:
     recipe = validate(Recipe, document)
     if recipe.data.train == IN_MEMORY:
         return
-    records = _read_rows(recipe, None)
-    refuse_overlap([*records.train, *records.generator], tasks)
+    records = _read_rows(recipe, None, Silent())
+    refuse_overlap(joined([records.train, records.generator]), tasks)
 
 
-def _share(
-    share: Share | None, rows: list[Record], seed: int, name: str, tables: dict[str, Table]
-) -> tuple[list[Record], list[Record]]:
-    """The share's rows and what is left of `rows`."""
-    if share is None:
-        return [], rows
-    if share.file is not None:
-        tables[name] = read(share.file, columns=share.columns, split=share.split, limit=share.limit)
-        return tables[name].records, rows
-    return split_by_prompt(rows, count=share.count, fraction=share.fraction, seed=seed)
+def as_tasks(records: Sequence[Record]) -> Sequence[Record]:
+    """Problems for a generator."""
+    if isinstance(records, list):
+        return [_as_task(record) for record in records]
+    return Read(records, lambda record: [_as_task(record)], "tasks")
+
+
+def encoded(rows: Sequence[Record], encoder: Encoder, folder: Path, progress: Progress) -> Encoded:
+    """The groups of `rows`: on disk where the rows are."""
+    return encode(rows, encoder, progress) if isinstance(rows, list) else encode_stored(rows, encoder, folder, progress)
 
 
 def _as_task(record: Record) -> Task:
@@ -151,19 +179,19 @@ class Assembly:
         self.groups = {name: self._encode(name) for name in ("train", "generator", "heldout")}
         self.steps = self.recipe.training.total_steps(len(self.groups["train"]))
 
-    def _encode(self, name: str) -> list[Group]:
+    def _encode(self, name: str) -> Sequence[Group]:
         rows: Sequence[Record] = getattr(self.records, name)
         if not rows:
             return []
-        self.encoded[name] = encode(rows, self.encoder, self.progress)
+        self.encoded[name] = encoded(rows, self.encoder, data_cache(self.recipe), self.progress)
         return self.encoded[name].groups
 
     def identity(self) -> dict[str, Any]:
         """What must be the same when the run is resumed."""
         settings = _flat(plain(self.recipe))
-        for free in ("run", "training.keep", "training.checkpoint_every", "reference.cache"):
+        for free in ("run", "training.keep", "training.checkpoint_every", "reference.cache", "data.cache"):
             settings.pop(free, None)
-        rows = {f"data ({name})": _digest(groups) for name, groups in self.groups.items() if groups}
+        rows = {f"data ({name})": fingerprint(groups) for name, groups in self.groups.items() if groups}
         tasks = {"data (tasks)": hashlib.sha256(repr(self.records.tasks).encode()).hexdigest()[:16]}
         return {**settings, "objective (code)": repr(self.objective), "steps": self.steps, **rows, **tasks}
 
@@ -199,7 +227,7 @@ class Assembly:
             keepers=keepers,
         )
 
-    def _with_references(self, run: Path) -> tuple[dict[str, list[Group]], dict[str, Provider], list[Keeper]]:
+    def _with_references(self, run: Path) -> tuple[dict[str, Sequence[Group]], dict[str, Provider], list[Keeper]]:
         """Fixed data with its cached reference column, providers for what is asked live, and what of them moves."""
         packing, settings = self.recipe.training.packing, self.recipe.reference
         groups = dict(self.groups)
@@ -221,7 +249,7 @@ class Assembly:
             return groups, {}, []
         return groups, providers(self.policy, live_reference(self.policy), packing), []
 
-    def _algorithm(self, groups: Mapping[str, list[Group]]) -> Algorithm:
+    def _algorithm(self, groups: Mapping[str, Sequence[Group]]) -> Algorithm:
         settings = self.recipe.algorithm
         pairs = OfflineAlgorithm(
             groups["train"],
@@ -230,7 +258,7 @@ class Assembly:
             seed=self.recipe.seed,
             steps=self.steps,
             ramps=settings.ramp,
-            mixture=mixture(self.recipe.data.portions, groups["train"], self.recipe.seed, self.progress),
+            mixture=mixture(self.recipe.data.portions, self.groups["train"], self.recipe.seed, self.progress),
         )
         if not isinstance(settings, PDPO):
             return pairs
@@ -248,7 +276,7 @@ class Assembly:
             verifier=verifier,
         )
 
-    def _evaluators(self, heldout: list[Group], step: Step) -> list[Evaluator]:
+    def _evaluators(self, heldout: Sequence[Group], step: Step) -> list[Evaluator]:
         found: list[Evaluator] = []
         if heldout:
             found.append(lambda: _heldout(step, heldout, self.objective, self.judged()))
@@ -278,7 +306,7 @@ def asks_live(recipe: Recipe, objective: Objective) -> bool:
     return bool(asked) or isinstance(recipe.algorithm, PDPO)
 
 
-def _heldout(step: Step, groups: list[Group], objective: Objective, report: RewardReport | None) -> Evaluation:
+def _heldout(step: Step, groups: Sequence[Group], objective: Objective, report: RewardReport | None) -> Evaluation:
     figures = {**step.measure([Part(groups, objective)]), **(report.figures if report else {})}
     return Evaluation({**{f"heldout/{k}": v for k, v in figures.items()}, "heldout/n": float(len(groups))})
 
@@ -289,17 +317,3 @@ def _flat(tree: object, prefix: str = "") -> dict[str, Any]:
         return {prefix: tree}
     branches = cast("Mapping[str, object]", tree).items()
     return {k: v for name, sub in branches for k, v in _flat(sub, f"{prefix}.{name}" if prefix else name).items()}
-
-
-def _digest(groups: Sequence[Group]) -> str:
-    digest = hashlib.sha256()
-    for group in groups:
-        for tokens in (
-            group.prompt,
-            *(b.tokens for b in group.branches),
-            *([] if group.truth is None else [group.truth]),
-        ):
-            digest.update(len(tokens).to_bytes(8, "little") + tokens.numpy().tobytes())
-        if columns := [sorted(b.columns.items()) for b in group.branches if b.columns]:
-            digest.update(repr(columns).encode())
-    return digest.hexdigest()[:16]

@@ -7,10 +7,11 @@ from math import prod
 from typing import Any
 
 from twofold.algorithms.ramp import refuse_bad_ramps
-from twofold.config.assemble import asks_live, read_records
+from twofold.config.assemble import asks_live, data_cache, encoded, read_records
 from twofold.config.load import dump
 from twofold.config.schema import Recipe
-from twofold.data.tokenize import Encoder, encode
+from twofold.data.stored_groups import max_tokens
+from twofold.data.tokenize import Encoder
 from twofold.models.load import load_stop_tokens, load_tokenizer, resolve_device, resolve_precision
 from twofold.models.logprob import TILE
 from twofold.models.outline import Outline, outline
@@ -65,20 +66,23 @@ class DryRun:
 def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     """Read and tokenize the data and count; no weights are loaded. Raises TwofoldError as the run would."""
     refuse_bad_ramps(recipe.objective, recipe.algorithm.ramp)
-    records = read_records(recipe, recipe.objective)
+    progress = progress or Silent()
+    records = read_records(recipe, recipe.objective, progress=progress)
     tokenizer = load_tokenizer(recipe.model.path, recipe.model.revision)
     stops = load_stop_tokens(recipe.model.path, tokenizer, recipe.model.revision)
-    encoded = encode(records.train, Encoder(tokenizer, stops, recipe.data.tokenize), progress or Silent())
+    encoder = Encoder(tokenizer, stops, recipe.data.tokenize)
+    trained = encoded(records.train, encoder, data_cache(recipe), progress)
     sizes = outline(recipe.model)
     device = resolve_device(recipe.model.device)
-    longest = max(g.num_tokens for g in encoded.groups)
+    longest = max_tokens(trained.groups)
     return DryRun(
         resolved=dump(recipe),
-        rows={name: len(getattr(records, name)) for name in ("train", "generator", "heldout", "tasks")},
-        tokens=encoded.counts(),
+        rows={name: len(getattr(records, name)) for name in ("generator", "heldout", "tasks")}
+        | {"train": trained.rows},
+        tokens=trained.counts(),
         parameters=sizes.parameters,
         trainable=sizes.trainable,
-        steps=recipe.training.total_steps(len(encoded.groups)),
+        steps=recipe.training.total_steps(len(trained.groups)),
         device=device,
         precision=resolve_precision(recipe.model.precision, device),
         memory=forecast(recipe, sizes, max(longest, recipe.training.packing.tokens)),

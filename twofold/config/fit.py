@@ -6,6 +6,7 @@ compared are likely under the model they are compared with.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from twofold.algorithms import Offline
 from twofold.config.assemble import Assembly, Records
 from twofold.config.lessons import as_lessons
 from twofold.config.schema import Evaluate, Recipe
+from twofold.data.views import Read
 from twofold.errors import RecipeError
 from twofold.models.load import Loaded, copy_adapter
 from twofold.models.policy import Policy
@@ -62,5 +64,10 @@ def _stage(recipe: Recipe, folder: Path) -> Recipe:
     )
 
 
-def _liked(records: list[Record]) -> list[Record]:
-    return [r for r in records if not (isinstance(r, Labelled) and not r.desirable)]
+def _liked(records: Sequence[Record]) -> Sequence[Record]:
+    def reading(record: Record) -> list[Record]:
+        return [] if isinstance(record, Labelled) and not record.desirable else [record]
+
+    if isinstance(records, list):
+        return [liked for record in records for liked in reading(record)]
+    return Read(records, reading, "liked")

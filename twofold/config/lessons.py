@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
+from twofold.data.views import Read
 from twofold.errors import DataError
 from twofold.objectives.base import Lesson, Objective, lesson
 from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Request, Task
@@ -24,26 +26,32 @@ _ASKED = {
 }
 
 
-def as_lessons(records: Sequence[Record], objective: Objective) -> list[Record]:
-    """The rows of `records` for `objective`; a pair teaches labels twice. Raises DataError for a row without any."""
-    wanted, found = lesson(objective), list[Record]()
-    for record in records:
-        rows = _taught(record, wanted)
-        if not rows:
-            raise DataError(
-                f"{type(objective).__name__} learns from {wanted}, and this row is {_called(record)}",
-                where=str(record.source),
-                remedy=_BRING[wanted],
-            )
-        lacking = next((field for row in rows if (field := _lacks(row, objective))), None)
-        if lacking is not None:
-            raise DataError(
-                f"{type(objective).__name__} as set here asks for `{lacking}`, and this row has none",
-                where=str(record.source),
-                remedy=_ASKED[lacking],
-            )
-        found += rows
-    return found
+def as_lessons(records: Sequence[Record], objective: Objective) -> Sequence[Record]:
+    """The rows of `records` for `objective`; a pair teaches labels twice. Raises DataError for a row without any, where
+    rows are not held in memory when they are read."""
+    reading = partial(_lessons, objective=objective)
+    if isinstance(records, list):
+        return [row for record in records for row in reading(record)]
+    return Read(records, reading, f"{lesson(objective)} {sorted(objective.requires)}")
+
+
+def _lessons(record: Record, objective: Objective) -> list[Record]:
+    wanted = lesson(objective)
+    rows = _taught(record, wanted)
+    if not rows:
+        raise DataError(
+            f"{type(objective).__name__} learns from {wanted}, and this row is {_called(record)}",
+            where=str(record.source),
+            remedy=_BRING[wanted],
+        )
+    lacking = next((field for row in rows if (field := _lacks(row, objective))), None)
+    if lacking is not None:
+        raise DataError(
+            f"{type(objective).__name__} as set here asks for `{lacking}`, and this row has none",
+            where=str(record.source),
+            remedy=_ASKED[lacking],
+        )
+    return rows
 
 
 def _lacks(record: Record, objective: Objective) -> str | None:

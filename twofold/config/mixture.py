@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from twofold.batch import Group
 from twofold.config.schema import Portion
 from twofold.data.order import Mixture
+from twofold.data.stored_groups import StoredGroups
 from twofold.errors import DataError
 from twofold.progress import Progress
 
@@ -20,8 +21,8 @@ def mixture(portions: Sequence[Portion], groups: Sequence[Group], seed: int, pro
     if not weights:
         return None
     rows_of: dict[str, list[int]] = {p.file: [] for p in portions}
-    for place, group in enumerate(groups):
-        rows_of[group.name.rpartition(":")[0]].append(place)
+    for place, name in enumerate(_names(groups)):
+        rows_of[name.rpartition(":")[0]].append(place)
     empty = next((file for file, rows in rows_of.items() if not rows), None)
     if empty is not None:
         raise DataError("no row of this file is left to train on", where=empty, remedy="leave it out, or look at it")
@@ -32,3 +33,7 @@ def mixture(portions: Sequence[Portion], groups: Sequence[Group], seed: int, pro
         told = f"{share / mixed.num:.1%} of the rows, {share / len(rows):.2f} passes an epoch"
         progress.note(f"mixture: {file}: {told}")
     return mixed
+
+
+def _names(groups: Sequence[Group]) -> Iterable[str]:
+    return groups.names() if isinstance(groups, StoredGroups) else (group.name for group in groups)

@@ -55,6 +55,8 @@ class Portion:
     """Our field names → the file's."""
     limit: int | None = None
     """Rows at most."""
+    stream: bool = False
+    """Of a hub name: read over the network, row by row, without a copy of its files here."""
 
     def __post_init__(self) -> None:
         require(self.weight is None or self.weight > 0, "weight must be > 0")
@@ -72,6 +74,10 @@ class Data:
     """Our field names → the file's, where they differ; they also choose the shape where several fit (docs/data.md)."""
     limit: int | None = None
     """Rows at most."""
+    stream: bool = False
+    """Of a hub name: read over the network, row by row, without a copy of its files here."""
+    cache: str | None = None
+    """Folder for rows and tokens of data too large to hold (`data-cache` in the run): later runs find them there."""
     generator: Share | None = None
     """Problems for PDPO's generator; from a share of pairs, the chosen completion is the ground truth."""
     heldout: Share | None = None
@@ -85,15 +91,16 @@ class Data:
         require(len(files) > 0, "train needs at least one file")
         require(len(set(files)) == len(files), "train names a file twice: give it once, with the weight of both")
         require(all(weighed) or not any(weighed), "train needs a weight for every file, or for none")
-        alone = not self.columns and self.limit is None and self.split == "train"
-        require(alone, "train is a mixture: give columns, split and limit to its files")
+        alone = not self.columns and self.limit is None and self.split == "train" and not self.stream
+        require(alone, "train is a mixture: give columns, split, limit and stream to its files")
 
     @property
     def portions(self) -> tuple[Portion, ...]:
         """The files of `train`, each with how it is read."""
         if not isinstance(self.train, str):
             return self.train
-        return (Portion(file=self.train, split=self.split, columns=self.columns, limit=self.limit),)
+        columns, split = self.columns, self.split
+        return (Portion(file=self.train, split=split, columns=columns, limit=self.limit, stream=self.stream),)
 
 
 @settings

@@ -63,8 +63,9 @@ class Conduct:
 
 def train_recipe(recipe: Recipe, conduct: Conduct | None = None) -> Trained:
     """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for users' mistakes."""
-    records = read_records(recipe, recipe.objective)
-    return _train(recipe, recipe.objective, records, _held(recipe, recipe.objective), conduct or Conduct())
+    conduct = conduct or Conduct()
+    records = read_records(recipe, recipe.objective, progress=conduct.progress)
+    return _train(recipe, recipe.objective, records, _held(recipe, recipe.objective), conduct)
 
 
 def train(
@@ -89,9 +90,10 @@ def train(
     if objective is not None:
         given |= {"objective": objective, "allow_code": True}  # the code is here already
     recipe = validate(Recipe, Document("train()", given, {}))
-    records = read_records(recipe, recipe.objective, None if isinstance(data, str) else data)
+    conduct = conduct or Conduct()
+    records = read_records(recipe, recipe.objective, None if isinstance(data, str) else data, conduct.progress)
     held = _held(recipe, recipe.objective, None if isinstance(model, str) else model)
-    return _train(recipe, recipe.objective, records, held, conduct or Conduct())
+    return _train(recipe, recipe.objective, records, held, conduct)
 
 
 Held = tuple[Policy | RewardModel, Loaded]

@@ -127,7 +127,9 @@ def _opened(path: Path) -> Iterator[TextIO]:
     """A file to write text to, on the disk when it closes."""
     with path.open("wb") as file:
         packed = gzip.GzipFile(fileobj=file, mode="wb", mtime=0) if path.name.lower().endswith(".gz") else None
-        with io.TextIOWrapper(packed or file, encoding="utf-8", newline="", write_through=True) as stream:
+        with io.TextIOWrapper(
+            packed or file, encoding="utf-8", errors="replace", newline="", write_through=True
+        ) as stream:
             yield stream
             stream.flush()
             if packed is not None:
@@ -142,12 +144,17 @@ def _lines(stream: TextIO, *, array: bool) -> Callable[[Row | None], None]:
     def put(row: Row | None) -> None:
         nonlocal before
         if row is not None:
-            stream.write(before + json.dumps(row, ensure_ascii=False, default=str) + ("" if array else "\n"))
+            stream.write(before + _told(row) + ("" if array else "\n"))
             before = ",\n" if array else ""
         elif array:
             stream.write("\n]\n" if before == ",\n" else "[]\n")
 
     return put
+
+
+def _told(row: Row) -> str:
+    text = json.dumps(row, ensure_ascii=False, default=str)
+    return text if text.isprintable() else json.dumps(row, default=str)  # half a character, in a field that is not used
 
 
 def _csv(stream: TextIO) -> Callable[[Row | None], None]:

@@ -26,7 +26,7 @@ class Table:
     `sha256` is that of the file's bytes, or of the rows as JSON where the source is not one file.
     """
 
-    records: list[Record]
+    records: Sequence[Record]
     format: str
     source: str
     sha256: str
@@ -102,11 +102,17 @@ class Stream:
     """
 
     def __init__(
-        self, source: str, *, columns: Mapping[str, str] = _NO_COLUMNS, split: str = "train", limit: int | None = None
+        self,
+        source: str,
+        *,
+        columns: Mapping[str, str] = _NO_COLUMNS,
+        split: str = "train",
+        limit: int | None = None,
+        stream: bool = False,
     ) -> None:
         _refuse_unknown_fields(columns, source)
         self.source, self._limit = source, limit
-        self._rows = rows(source, split)
+        self._rows = rows(source, split, stream)
         self._make = _Maker(source, columns)
         self._sum = _Digest(source)
 

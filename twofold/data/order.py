@@ -84,7 +84,7 @@ def _apportioned(num: int, weights: Sequence[float]) -> tuple[int, ...]:
     return tuple(count + (i in left) for i, count in enumerate(counts))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def permutation(num: int, seed: int, epoch: int) -> tuple[int, ...]:
     """A permutation of range(num).
 

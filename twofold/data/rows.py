@@ -29,22 +29,23 @@ _READ_ERRORS = (OSError, EOFError, zlib.error)
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
 
-def rows(source: str, split: str = "train") -> Iterator[Numbered]:
+def rows(source: str, split: str = "train", stream: bool = False) -> Iterator[Numbered]:
     """Each row with its number from 1, or the fault that stands in its place; raises DataError for the source itself.
 
     A warning about a row is yielded before the row. A line of JSON is numbered as an editor numbers it, blank lines
-    included; anything else by its place. A hub name may carry a configuration: `openai/gsm8k:main`.
+    included; anything else by its place. A hub name may carry a configuration, `openai/gsm8k:main`; to `stream` it is
+    to read it over the network, row by row, without a copy of its files here.
     """
     path = Path(source)
     if path.is_dir():
-        return _saved(path, split) if _is_saved(path) else _hub(source, split)
+        return _saved(path, split) if _is_saved(path) else _hub(source, split, stream)
     if path.is_file():
         return _file(path, source)
     if source.endswith(_KNOWN) or not _HUB_NAME.fullmatch(source):
         near = _similar(path)
         remedy = f"did you mean `{near}`?" if near else "check the path"
         raise DataError("no such file", where=source, remedy=remedy)
-    return _hub(source, split)
+    return _hub(source, split, stream)
 
 
 def digest(source: str) -> str | None:
@@ -263,13 +264,13 @@ def _saved(path: Path, split: str) -> Iterator[Numbered]:
     return _dataset(data, source)
 
 
-def _hub(source: str, split: str) -> Iterator[Numbered]:
+def _hub(source: str, split: str, stream: bool) -> Iterator[Numbered]:
     import datasets
 
     name, _, configuration = (source, "", "") if Path(source).exists() else source.partition(":")
     try:
         with _quiet():
-            data = datasets.load_dataset(name, configuration or None, split=split)
+            data = datasets.load_dataset(name, configuration or None, split=split, streaming=stream)
     except Exception as error:  # the hub's clients raise what they like; the user must learn for which name
         remedy = "check the name, the split and the connection, or name a local file"
         first = next(iter(str(error).splitlines()), type(error).__name__)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.data.digests import Collected, Digests, firsts
 from twofold.data.order import permutation
+from twofold.data.views import Joined, Picked, picked
 from twofold.errors import DataError, LeakError
 from twofold.records import Demonstration, Prompt, Record
 
@@ -30,7 +35,7 @@ def problem(record: Record) -> str:
 
 def split_by_prompt(
     records: Sequence[R], *, count: int | None = None, fraction: float | None = None, seed: int
-) -> tuple[list[R], list[R]]:
+) -> tuple[Sequence[R], Sequence[R]]:
     """`count` rows, or a `fraction` of them, and the others, each in the order of `records`.
 
     All rows of a prompt stay on one side, so where prompts repeat the first side may come out smaller than asked for.
@@ -45,32 +50,43 @@ def split_by_prompt(
             remedy=f"ask for 1 to {len(records) - 1} rows" if len(records) > 1 else "bring more rows",
         )
     first = _first_side(records, wanted, seed)
-    if not first:
+    if not first.any():
         raise DataError(
             f"every prompt has more rows than the {wanted} asked for, and a prompt is never put on two sides",
             remedy="ask for more rows",
         )
-    return [r for i, r in enumerate(records) if i in first], [r for i, r in enumerate(records) if i not in first]
+    return picked(records, np.flatnonzero(first)), picked(records, np.flatnonzero(~first))
 
 
-def _first_side(records: Sequence[Record], wanted: int, seed: int) -> set[int]:
-    rows_of: dict[str, list[int]] = {}
-    for row, record in enumerate(records):
-        rows_of.setdefault(problem(record), []).append(row)
-    groups = list(rows_of.values())
-    first: set[int] = set()
-    for index in permutation(len(groups), seed, 0):
-        if len(first) + len(groups[index]) <= wanted:
-            first.update(groups[index])
-    return first
+def _first_side(records: Sequence[Record], wanted: int, seed: int) -> NDArray[np.bool_]:
+    """Which rows [n] are on the first side: whole problems, in a random order, as long as they fit."""
+    _, problem_of, sizes = np.unique(firsts(problems(records)), return_inverse=True, return_counts=True)
+    chosen, taken, size_of = np.zeros(len(sizes), bool), 0, sizes.tolist()
+    for index in permutation(len(sizes), seed, 0):
+        if taken + size_of[index] <= wanted:
+            chosen[index], taken = True, taken + size_of[index]
+    return chosen[problem_of]
+
+
+def problems(records: Sequence[Record]) -> Digests:
+    """The digest of each record's problem [n, 2]."""
+    if isinstance(records, Picked):
+        return problems(records.of)[records.places]
+    if isinstance(records, Joined):
+        return np.concatenate([problems(part) for part in records.parts])
+    known: Digests | None = getattr(records, "problems", None)
+    if known is not None:
+        return known
+    made = Collected()
+    for record in records:
+        made.add(problem(record))
+    return made.array()
 
 
 def overlaps(train: Sequence[Record], evaluation: Sequence[Record]) -> list[tuple[Record, Record]]:
     """Each evaluation record whose prompt is trained on, after the first training record that has it."""
-    trained: dict[str, Record] = {}
-    for record in train:
-        trained.setdefault(problem(record), record)
-    return [(trained[k], e) for e in evaluation if (k := problem(e)) in trained]
+    found = firsts(np.concatenate([problems(train), problems(evaluation)]))[len(train) :]
+    return [(train[found[place]], evaluation[place]) for place in np.flatnonzero(found < len(train)).tolist()]
 
 
 def refuse_overlap(train: Sequence[Record], evaluation: Sequence[Record]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -14,8 +14,7 @@ from twofold.batch import Branch, Group, Role
 from twofold.data.chat import TOOLS, Chat, rendering
 from twofold.data.faults import Fault, FaultError
 from twofold.data.turns import Supervise, supervised
-from twofold.errors import DataError, ModelError
-from twofold.progress import Progress, Silent
+from twofold.errors import ModelError
 from twofold.records import Demonstration, Labelled, Message, Pair, Prompt, Ranking, Record, Request, Source, Task, said
 from twofold.settings import require, settings
 
@@ -59,42 +58,6 @@ class _Said(NamedTuple):
     ids: list[int]
     merged: bool
     unstopped: bool
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and maximum of a length, in tokens."""
-
-    mean: float
-    max: int
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Groups, and what it took to make them: counts of rows, except `merged` and `stop_cut`, which count completions.
-
-    `dropped` names rows that do not fit; `merged` completions were tokenized on their own, because the tokenizer would
-    have merged their beginning into the prompt's end; `stop_cut` ones have lost their stop token.
-    """
-
-    groups: list[Group]
-    rows: int
-    dropped: tuple[str, ...]
-    cut_prompt: int
-    cut_completion: int
-    stop_cut: int
-    merged: int
-    prompt_tokens: Spread
-    completion_tokens: Spread
-
-    @property
-    def kept(self) -> int:
-        return len(self.groups)
-
-    def counts(self) -> dict[str, Any]:
-        """Everything but the groups, ready for JSON."""
-        figures = asdict(replace(self, groups=[]))
-        return {"rows": figures.pop("rows"), "kept": self.kept, **{k: v for k, v in figures.items() if k != "groups"}}
 
 
 class Encoder:
@@ -269,7 +232,7 @@ class Encoder:
         return ids if ids[: len(self._lead)] == self._lead else [*self._lead, *ids]
 
     def _fit(self, group: Group, merged: int) -> Fitted:
-        longest = max((len(c) for c in _completions(group)), default=0)
+        longest = max((len(c) for c in completions(group)), default=0)
         tokens = len(group.prompt) + longest
         limit = self.settings.max_length
         if tokens <= limit:
@@ -278,7 +241,7 @@ class Encoder:
             return Fitted(self._cut_prompt(group, limit - longest), tokens, merged, cut_prompt=True)
         if self.settings.truncation == "cut_completion" and len(group.prompt) < limit:
             room = limit - len(group.prompt)
-            cut = sum(len(c) > room for c in _completions(group))
+            cut = sum(len(c) > room for c in completions(group))
             return Fitted(_cut_completions(group, room), tokens, merged, stop_cut=cut)
         return Fitted(None, tokens, merged)
 
@@ -323,59 +286,6 @@ def _columns(record: Record) -> list[dict[str, float]]:
     return known
 
 
-def encode(records: Iterable[Record], encoder: Encoder, progress: Progress | None = None) -> Encoded:
-    """The groups of `records`, with counts of what was left out, cut or merged; `progress` is told of each kind.
-
-    Raises DataError for the first row that cannot be used, for one that is too long where truncation is refused, and
-    where no row is left.
-    """
-    records = [turn for record in records for turn in supervised(record, encoder.settings.supervise)]
-    progress = progress or Silent()
-    progress.begin("tokenize", len(records))
-    fitted = []
-    for record in records:
-        fitted.append(_admitted(encoder, record))
-        progress.advance("tokenize")
-    progress.end("tokenize")
-    kept = [f for f in fitted if f.group is not None]
-    groups = [f.group for f in kept if f.group is not None]
-    encoded = Encoded(
-        groups=groups,
-        rows=len(records),
-        dropped=tuple(str(r.source) for r, f in zip(records, fitted, strict=True) if f.group is None),
-        cut_prompt=sum(f.cut_prompt for f in kept),
-        cut_completion=sum(f.stop_cut > 0 for f in kept),
-        stop_cut=sum(f.stop_cut for f in kept),
-        merged=sum(f.merged for f in kept),
-        prompt_tokens=_spread([len(g.prompt) for g in groups]),
-        completion_tokens=_spread([len(c) for g in groups for c in _completions(g)]),
-    )
-    _show(encoded, encoder.settings.max_length, progress)
-    if not groups:
-        remedy = f"raise max_length (now {encoder.settings.max_length})" if records else "bring rows"
-        raise DataError(f"no row is left of {len(records)}", remedy=remedy)
-    return encoded
-
-
-def _admitted(encoder: Encoder, record: Record) -> Fitted:
-    fitted = encoder.fit(record)
-    if fitted.group is None and encoder.settings.truncation == "refuse":
-        raise FaultError(encoder.overlong(record, fitted))
-    return fitted
-
-
-def _show(encoded: Encoded, limit: int, progress: Progress) -> None:
-    if encoded.dropped:
-        names = ", ".join(encoded.dropped[:3]) + (" …" if len(encoded.dropped) > 3 else "")
-        progress.warn(f"{len(encoded.dropped)} of {encoded.rows} rows dropped: longer than {limit} tokens ({names})")
-    if encoded.cut_prompt:
-        progress.warn(f"{encoded.cut_prompt} of {encoded.rows} prompts cut from the left to fit {limit} tokens")
-    if encoded.stop_cut:
-        progress.warn(f"{encoded.stop_cut} completions cut to fit {limit} tokens: they have no stop token")
-    if encoded.merged:
-        progress.note(f"{encoded.merged} completions tokenized on their own: the tokenizer merges them into the prompt")
-
-
 def _fault(source: Source, field: str, reason: str, remedy: str, check: str = "not encodable") -> FaultError:
     return FaultError(Fault(source.file, source.row, field, reason, remedy, check=check))
 
@@ -384,14 +294,11 @@ def _ids(tokens: list[int]) -> Tensor:
     return torch.tensor(tokens, dtype=torch.int64)
 
 
-def _completions(group: Group) -> list[Tensor]:
+def completions(group: Group) -> list[Tensor]:
+    """Everything that is said to the prompt, the ground truth included."""
     return [b.tokens for b in group.branches] + ([] if group.truth is None else [group.truth])
 
 
 def _cut_completions(group: Group, room: int) -> Group:
     truth = None if group.truth is None else group.truth[:room]
     return replace(group, branches=tuple(replace(b, tokens=b.tokens[:room]) for b in group.branches), truth=truth)
-
-
-def _spread(lengths: Sequence[int]) -> Spread:
-    return Spread(sum(lengths) / len(lengths), max(lengths)) if lengths else Spread(0.0, 0)

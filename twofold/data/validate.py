@@ -132,7 +132,7 @@ class Inspection:
                 self._faults.append(encoder.overlong(turn, fitted))
                 return
             if isinstance(record, Pair) and fitted.group is not None:
-                chosen, rejected = fitted.group.branches
+                chosen, rejected = fitted.group.branches[:2]
                 self._bias.add(len(chosen.tokens), len(rejected.tokens))
 
     @property

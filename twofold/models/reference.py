@@ -12,10 +12,11 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, overload
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -30,6 +31,7 @@ from twofold.settings import require, settings
 COLUMN = "ref_logp"
 CACHE_VERSION = 1  # raise it when the numbers of a forward change
 _PART = 16  # packs per file, so that a broken run continues
+_WINDOW = 16_384  # groups that are packed together, and of which the column is held in memory
 _WHOLE = Packing(tokens=2**62)  # what it is given, as one pack
 
 
@@ -159,32 +161,74 @@ def with_reference(groups: Sequence[Group], logps: Sequence[Sequence[Tensor]]) -
 
 def cached_reference(
     policy: Policy, groups: Sequence[Group], packing: Packing, folder: Path, progress: Progress
-) -> list[Group]:
+) -> Sequence[Group]:
     """`groups` with the reference column of `policy` as it stands now, from `folder` where it has been computed before.
 
-    The packs are those that measuring all of `groups` makes, so that held-out margins start at exactly 0.
+    The packs are those that measuring all of `groups` makes, so that held-out margins start at exactly 0; of more than
+    `_WINDOW` groups they are made window by window, and the column stays on disk until a group is asked for.
     A file is keyed by weights, tokens, precision, packing and `CACHE_VERSION`; a damaged one is made again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     how = f"{fingerprint(policy)} {packing}"
-    packs = bins(groups, packing)
-    found: dict[int, list[Tensor]] = {}
     progress.begin("reference", len(groups))
-    for at in range(0, len(packs), _PART):
-        part = packs[at : at + _PART]
-        members = [i for pack in part for i in pack]
-        lengths = [len(b.tokens) for i in members for b in groups[i].branches]
-        path = folder / f"{_key(how, [groups[i] for i in members])}.safetensors"
-        flat = _load(path, sum(lengths))
-        if flat is None:
-            rows = [row for pack in part for row in policy.logps([groups[i] for i in pack], _WHOLE)]
-            flat = torch.cat([value for row in rows for value in row])
-            _save(flat, path)
-        pieces = iter(flat.split(lengths))
-        found |= {i: [next(pieces) for _ in groups[i].branches] for i in members}
-        progress.advance("reference", len(members))
+    held = len(groups) <= _WINDOW
+    found: dict[int, list[Tensor]] = {}
+    kept = OnDisk(groups)
+    for begin in range(0, len(groups), _WINDOW):
+        window = groups[begin : begin + _WINDOW]
+        packs = bins(window, packing)
+        for at in range(0, len(packs), _PART):
+            part = packs[at : at + _PART]
+            members = [i for pack in part for i in pack]
+            lengths = [len(b.tokens) for i in members for b in window[i].branches]
+            path = folder / f"{_key(how, [window[i] for i in members])}.safetensors"
+            flat = _load(path, sum(lengths))
+            if flat is None:
+                rows = [row for pack in part for row in policy.logps([window[i] for i in pack], _WHOLE)]
+                flat = torch.cat([value for row in rows for value in row])
+                _save(flat, path)
+            if held:
+                pieces = iter(flat.split(lengths))
+                found |= {i: [next(pieces) for _ in window[i].branches] for i in members}
+            else:
+                kept.add(path, [begin + i for i in members], [window[i] for i in members])
+            progress.advance("reference", len(members))
     progress.end("reference")
-    return with_reference(groups, [found[i] for i in range(len(groups))])
+    return with_reference(groups, [found[i] for i in range(len(groups))]) if held else kept
+
+
+class OnDisk(Sequence[Group]):
+    """Groups whose reference column is read from the files of a cache when they are asked for."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self._groups, self._paths = groups, list[Path]()
+        self._place = np.zeros((len(groups), 2), np.int64)
+
+    def add(self, path: Path, rows: Sequence[int], groups: Sequence[Group]) -> None:
+        """The column of `groups`, which stand at `rows`, lies one after the other in the file at `path`."""
+        lengths = [sum(len(b.tokens) for b in g.branches) for g in groups]
+        self._place[list(rows), 0] = len(self._paths)
+        self._place[list(rows), 1] = np.cumsum([0, *lengths[:-1]])
+        self._paths.append(path)
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    @overload
+    def __getitem__(self, index: int) -> Group: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Group]: ...
+
+    def __getitem__(self, index: int | slice) -> Group | list[Group]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        group = self._groups[index]
+        file, begin = self._place[index].tolist()
+        lengths = [len(b.tokens) for b in group.branches]
+        with safe_open(self._paths[file], framework="pt") as held:
+            flat: Tensor = held.get_slice(COLUMN)[begin : begin + sum(lengths)]
+        return group.with_columns([{COLUMN: value} for value in flat.split(lengths)])
 
 
 def fingerprint(policy: Policy) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from twofold.batch import Branch, Group, Role
-from twofold.data.tokenize import Encoder, TokenizeSettings, encode
+from twofold.data.encode import encode
+from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.errors import ModelError
 from twofold.models.heads import RewardModel, load_reward_model
 from twofold.models.load import ModelSettings

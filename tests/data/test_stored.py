@@ -1,0 +1,214 @@
+"""Data too large to hold gives, from disk, exactly what it would have given from memory; and knows when it is stale."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from twofold.batch import Group
+from twofold.data import load as load_module
+from twofold.data.encode import Encoded, encode
+from twofold.data.load import Reading, load
+from twofold.data.split import overlaps, split_by_prompt
+from twofold.data.store import AT_ONCE
+from twofold.data.stored_groups import StoredGroups, encode_stored, fingerprint
+from twofold.data.stored_records import StoredRecords
+from twofold.data.tokenize import Encoder, TokenizeSettings
+from twofold.data.views import Joined, Read, joined
+from twofold.errors import DataError
+from twofold.progress import Silent
+from twofold.records import Demonstration, Labelled, Message, Pair, Ranking, Record, Request, Source, Task
+
+Write = Callable[..., str]
+CHAT = (Message("system", "é"), Message("user", "a"))
+
+
+@pytest.fixture(autouse=True)
+def on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing fits into memory."""
+    monkeypatch.setattr(load_module, "IN_MEMORY", 1)
+
+
+def pairs(number: int) -> list[dict[str, Any]]:
+    return [{"prompt": f"p{n % 7}", "chosen": f"c{n}", "rejected": f"r{n}"} for n in range(number)]
+
+
+def loaded(path: str, folder: Path, **how: Any) -> StoredRecords:
+    records = load(Reading(path, **how), folder, Silent()).records
+    assert isinstance(records, StoredRecords)
+    return records
+
+
+def same(one: Group, other: Group) -> bool:
+    tokens = [
+        [g.prompt, *(b.tokens for b in g.branches)] + ([] if g.truth is None else [g.truth]) for g in (one, other)
+    ]
+    equal = len(tokens[0]) == len(tokens[1]) and all(map(torch.equal, *tokens))
+    numbers = [[(b.role, dict(b.columns)) for b in g.branches] for g in (one, other)]
+    return equal and numbers[0] == numbers[1] and one.name == other.name
+
+
+def made(tokenizer: Any, template: str | None = None, **settings: Any) -> Encoder:
+    tokens = tokenizer(template) if template else tokenizer()
+    return Encoder(tokens, frozenset({tokens.eos_token_id}), TokenizeSettings(**settings))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Pair("a", "b", "c", Source("", 2)),
+        Pair(CHAT, "b", "ü\n", Source("", 2), 0.25),
+        Pair("a", "b", "c", Source("", 2), margin=2.5, gold="d"),
+        Demonstration(CHAT, "b", Source("", 2)),
+        Task("a", "1", Source("", 2)),
+        Ranking("a", ("b", "c", "d"), Source("", 2), (3.0, 1.0, -1.0)),
+        Ranking(CHAT, ("b", "c"), Source("", 2)),
+        Labelled("a", "b", False, Source("", 2)),
+        Request(CHAT, Source("", 2)),
+    ],
+)
+def test_a_record_comes_back_as_it_was(tmp_path: Path, record: Record) -> None:
+    from twofold.data.stored_records import open_records, write_records
+
+    rows = [replace(record, source=Source("f", n)) for n in (2, 5)]
+    key = write_records(tmp_path, rows, lambda: ("k", {"a": 1}))
+    found = open_records(tmp_path, key, "f")
+    assert found is not None
+    assert (list(found), found[1], found[-2], found[:1], found.facts) == (rows, rows[1], rows[0], rows[:1], {"a": 1})
+    with pytest.raises(IndexError):
+        found[2]
+
+
+def test_rows_on_disk_are_those_in_memory(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("rows.jsonl", *pairs(2 * AT_ONCE + 3))
+    records = loaded(path, tmp_path / "cache")
+    monkeypatch.setattr(load_module, "IN_MEMORY", 10**6)
+    held = load(Reading(path), tmp_path / "none", Silent())
+    assert held.records == list(records) == [records[i] for i in range(len(records))]
+    assert isinstance(held.records, list)
+    first, second = split_by_prompt(records, count=900, seed=3)
+    assert (list(first), list(second)) == split_by_prompt(held.records, count=900, seed=3)
+    assert overlaps(first, second) == []
+    assert overlaps(first, records[:9]) == overlaps(list(first), held.records[:9]) != []
+    both = joined([records, held.records])
+    assert isinstance(both, Joined)
+    assert (list(both), both[len(records) + 1], both[-1]) == ([*held.records] * 2, records[1], records[-1])
+
+
+def test_a_later_run_finds_them_unless_something_changed(write: Write, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    path = write("rows.jsonl", *pairs(30))
+    key = loaded(path, folder).key
+    stamp = (folder / f"{key}.arrow").stat().st_mtime_ns
+    assert loaded(path, folder).key == key
+    assert (folder / f"{key}.arrow").stat().st_mtime_ns == stamp, "it was not written again"
+    assert len({key, loaded(path, folder, limit=20).key, loaded(path, folder, columns={"prompt": "prompt"}).key}) == 3
+    write("rows.jsonl", *pairs(31))
+    assert (loaded(path, folder).key != key, len(loaded(path, folder))) == (True, 31)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "facts", "gone"])
+def test_what_is_damaged_is_made_again(write: Write, tmp_path: Path, damage: str) -> None:
+    folder, path = tmp_path / "cache", write("rows.jsonl", *pairs(30))
+    records = loaded(path, folder)
+    sound, file, sheet = list(records), folder / f"{records.key}.arrow", folder / f"{records.key}.json"
+    data = bytearray(file.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+    elif damage == "cut":
+        file.write_bytes(data[:-9])
+    elif damage == "facts":
+        sheet.write_text(sheet.read_text()[:-3])
+    else:
+        file.unlink()
+    assert list(loaded(path, folder)) == sound
+
+
+def test_errors_leave_nothing_behind_and_warnings_are_told_once_a_run(write: Write, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    with pytest.raises(DataError, match=r"and 3 more errors: `twofold data check` names them all") as error:
+        load(
+            Reading(write("bad.jsonl", *pairs(9), {"prompt": "", "chosen": "a"}, {"chosen": 3}, '{"')), folder, Silent()
+        )
+    assert "bad.jsonl:10" in str(error.value)
+    assert list(folder.glob("*")) == []
+    progress = Silent()
+    path = write("warned.jsonl", *pairs(9), *pairs(6))
+    for _ in range(2):
+        load(Reading(path), folder, progress)
+    told = f"{path}: 6 × duplicate (rows 10, 11, 12, 13, 14, …). `twofold data check {path}` says what to do"
+    assert progress.warnings == [told, told]
+
+
+@pytest.mark.parametrize("rows", [
+    pairs(40),
+    [{"question": f"q{n}", "answer": f"{n}"} for n in range(9)],
+    [{"prompt": f"q{n}", "completions": ["a", "b"], "scores": [2, n]} for n in range(2)],
+    [{"prompt": [{"role": "user", "content": f"q{n}"}], "completion": f"{n}", "label": n > 3} for n in range(9)],
+])  # fmt: skip
+def test_groups_on_disk_are_those_in_memory(write: Write, tmp_path: Path, tokenizer: Any, rows: Any) -> None:
+    records = loaded(write("rows.jsonl", *rows), tmp_path)
+    encoder = made(tokenizer)
+    stored, held = encode_stored(records, encoder, tmp_path, Silent()), encode(list(records), encoder)
+    assert isinstance(stored.groups, StoredGroups)
+    assert len(stored.groups) == len(held.groups)
+    assert all(map(same, stored.groups, held.groups))
+    assert all(same(stored.groups[i], held.groups[i]) for i in range(len(held.groups)))
+    assert stored.counts() == held.counts()
+    assert fingerprint(stored.groups) == fingerprint(held.groups)
+    assert list(stored.groups.names()) == [g.name for g in held.groups]
+
+
+def test_tokens_are_made_again_for_another_tokenizer_template_or_setting(
+    write: Write, tmp_path: Path, tokenizer: Any
+) -> None:
+    records = loaded(write("rows.jsonl", *pairs(20)), tmp_path)
+    progress = Silent()
+
+    def key(encoder: Encoder, rows: Any = records) -> str:
+        groups = encode_stored(rows, encoder, tmp_path, progress).groups
+        assert isinstance(groups, StoredGroups)
+        return groups.key
+
+    usual = key(made(tokenizer))
+    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.arrow")}
+    assert key(made(tokenizer)) == usual
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.arrow")} == stamps, "nothing was tokenized again"
+    merged = tokenizer(merges=(("c", "1"),))
+    others = [
+        key(made(tokenizer, "{% for m in messages %}{{ m.content }}{% endfor %}")),
+        key(made(tokenizer, max_length=512)),
+        key(Encoder(merged, frozenset({merged.eos_token_id}))),
+        key(made(tokenizer), split_by_prompt(records, count=9, seed=0)[0]),
+        key(made(tokenizer), Read(records, lambda record: [record], "again")),
+    ]
+    assert len({usual, *others}) == 6
+    assert progress.warnings == []
+
+
+def test_what_was_dropped_is_told_from_the_cache_too(write: Write, tmp_path: Path, tokenizer: Any) -> None:
+    records = loaded(write("rows.jsonl", *pairs(5), {"prompt": "p" * 30, "chosen": "a", "rejected": "b"}), tmp_path)
+    progress = Silent()
+    counts = [encode_stored(records, made(tokenizer, max_length=9), tmp_path, progress).counts() for _ in range(2)]
+    assert counts[0] == counts[1]
+    assert (counts[0]["kept"], len(progress.warnings), len(set(progress.warnings))) == (5, 2, 1)
+
+
+def test_no_row_left_is_an_error_on_disk_too(write: Write, tmp_path: Path, tokenizer: Any) -> None:
+    records = loaded(write("rows.jsonl", *pairs(5)), tmp_path)
+    with pytest.raises(DataError, match="no row is left of 5"):
+        encode_stored(records, made(tokenizer, max_length=2), tmp_path, Silent())
+
+
+def test_the_counts_are_json(write: Write, tmp_path: Path, tokenizer: Any) -> None:
+    stored: Encoded = encode_stored(
+        loaded(write("rows.jsonl", *pairs(5)), tmp_path), made(tokenizer), tmp_path, Silent()
+    )
+    assert json.loads(json.dumps(stored.counts()))["rows"] == 5

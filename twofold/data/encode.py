@@ -1,0 +1,162 @@
+"""All records of a source as groups, in one pass, with counts of what was left out, cut or merged."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from typing import Any
+
+from twofold.batch import Group
+from twofold.data.faults import FaultError
+from twofold.data.tokenize import Encoder, Fitted, completions
+from twofold.data.turns import supervised
+from twofold.errors import DataError
+from twofold.progress import Progress, Silent
+from twofold.records import Record
+
+AT_ONCE = 256
+"""Rows that are tokenized together."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and maximum of a length, in tokens."""
+
+    mean: float
+    max: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Groups, and what it took to make them: counts of rows, except `merged` and `stop_cut`, which count completions.
+
+    `dropped` names rows that do not fit; `merged` completions were tokenized on their own, because the tokenizer would
+    have merged their beginning into the prompt's end; `stop_cut` ones have lost their stop token.
+    """
+
+    groups: Sequence[Group]
+    rows: int
+    dropped: tuple[str, ...]
+    cut_prompt: int
+    cut_completion: int
+    stop_cut: int
+    merged: int
+    prompt_tokens: Spread
+    completion_tokens: Spread
+
+    @property
+    def kept(self) -> int:
+        return len(self.groups)
+
+    def counts(self) -> dict[str, Any]:
+        """Everything but the groups, ready for JSON."""
+        figures = asdict(replace(self, groups=[]))
+        return {"rows": figures.pop("rows"), "kept": self.kept, **{k: v for k, v in figures.items() if k != "groups"}}
+
+
+Keep = Callable[[Iterator[Group], Callable[[], dict[str, Any]]], Sequence[Group]]
+"""What holds the groups as they come; the facts about all of them can be asked when they have."""
+
+
+def encode(
+    records: Sequence[Record],
+    encoder: Encoder,
+    progress: Progress | None = None,
+    *,
+    keep: Keep = lambda groups, _: list(groups),
+) -> Encoded:
+    """The groups of `records`, with counts of what was left out, cut or merged; `progress` is told of each kind.
+
+    Raises DataError for the first row that cannot be used, for one that is too long where truncation is refused, and
+    where no row is left.
+    """
+    progress = progress or Silent()
+    tally = _Tally()
+    progress.begin("tokenize", len(records) if isinstance(records, list) else None)
+    groups = keep(_groups(records, encoder, tally, progress), tally.facts)
+    progress.end("tokenize")
+    encoded = tally.encoded(groups)
+    tell(encoded, encoder.settings.max_length, progress)
+    if not groups:
+        remedy = f"raise max_length (now {encoder.settings.max_length})" if encoded.rows else "bring rows"
+        raise DataError(f"no row is left of {encoded.rows}", remedy=remedy)
+    return encoded
+
+
+def _groups(records: Iterable[Record], encoder: Encoder, tally: _Tally, progress: Progress) -> Iterator[Group]:
+    arriving = iter(records)
+    while chunk := list(islice(arriving, AT_ONCE)):
+        encoder.ahead(chunk)
+        for turn in (turn for record in chunk for turn in supervised(record, encoder.settings.supervise)):
+            fitted = _admitted(encoder, turn)
+            tally.add(turn, fitted)
+            if fitted.group is not None:
+                yield fitted.group
+        progress.advance("tokenize", len(chunk))
+    encoder.ahead([])
+
+
+class _Tally:
+    """Counts of rows as they become groups."""
+
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys(("rows", "cut_prompt", "cut_completion", "stop_cut", "merged"), 0)
+        self._dropped: list[str] = []
+        self._prompts, self._completions = array("q"), array("q")
+
+    def add(self, record: Record, fitted: Fitted) -> None:
+        self._counts["rows"] += 1
+        if fitted.group is None:
+            self._dropped.append(str(record.source))
+            return
+        self._counts["cut_prompt"] += fitted.cut_prompt
+        self._counts["cut_completion"] += fitted.stop_cut > 0
+        self._counts["stop_cut"] += fitted.stop_cut
+        self._counts["merged"] += fitted.merged
+        self._prompts.append(len(fitted.group.prompt))
+        self._completions.extend(len(c) for c in completions(fitted.group))
+
+    def facts(self) -> dict[str, Any]:
+        """Everything but the groups, ready for JSON."""
+        spreads = {"prompt_tokens": _spread(self._prompts), "completion_tokens": _spread(self._completions)}
+        return {**self._counts, "dropped": self._dropped, **{k: asdict(v) for k, v in spreads.items()}}
+
+    def encoded(self, groups: Sequence[Group]) -> Encoded:
+        counts = self._counts
+        return Encoded(
+            groups=groups,
+            rows=counts["rows"],
+            dropped=tuple(self._dropped),
+            cut_prompt=counts["cut_prompt"],
+            cut_completion=counts["cut_completion"],
+            stop_cut=counts["stop_cut"],
+            merged=counts["merged"],
+            prompt_tokens=_spread(self._prompts),
+            completion_tokens=_spread(self._completions),
+        )
+
+
+def _admitted(encoder: Encoder, record: Record) -> Fitted:
+    fitted = encoder.fit(record)
+    if fitted.group is None and encoder.settings.truncation == "refuse":
+        raise FaultError(encoder.overlong(record, fitted))
+    return fitted
+
+
+def tell(encoded: Encoded, limit: int, progress: Progress) -> None:
+    """Tell `progress` of each kind of thing that was done to rows."""
+    if encoded.dropped:
+        names = ", ".join(encoded.dropped[:3]) + (" …" if len(encoded.dropped) > 3 else "")
+        progress.warn(f"{len(encoded.dropped)} of {encoded.rows} rows dropped: longer than {limit} tokens ({names})")
+    if encoded.cut_prompt:
+        progress.warn(f"{encoded.cut_prompt} of {encoded.rows} prompts cut from the left to fit {limit} tokens")
+    if encoded.stop_cut:
+        progress.warn(f"{encoded.stop_cut} completions cut to fit {limit} tokens: they have no stop token")
+    if encoded.merged:
+        progress.note(f"{encoded.merged} completions tokenized on their own: the tokenizer merges them into the prompt")
+
+
+def _spread(lengths: Sequence[int]) -> Spread:
+    return Spread(sum(lengths) / len(lengths), max(lengths)) if lengths else Spread(0.0, 0)

@@ -1,0 +1,136 @@
+"""Rows for training: checked as `twofold data check` checks them, and kept on disk where there are too many to hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from hashlib import sha256
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from twofold.data.faults import Fault, FaultError
+from twofold.data.formats import Stream, Table
+from twofold.data.rows import digest
+from twofold.data.validate import Inspection, Report
+from twofold.errors import DataError
+from twofold.progress import Progress
+
+IN_MEMORY = 20_000
+"""Rows of a source that are held as objects; from there on they are read from disk as they are needed."""
+MOST_TOLD = 5
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which rows of a source, and as what; a hub name may be `stream`ed, without a copy of its files."""
+
+    source: str
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    split: str = "train"
+    limit: int | None = None
+    stream: bool = False
+
+
+def load(reading: Reading, folder: Path, progress: Progress) -> Table:
+    """The rows of a source that is without errors; warnings are told once, by kind.
+
+    `folder` keeps rows that are too many to hold; where it has those of this very file, read in this way by this code,
+    the file is not parsed again. Raises FaultError for the first error, saying how many there are.
+    """
+    known = digest(reading.source)
+    held = _kept(reading, known, folder) if known else None
+    if held is None:
+        held = _read(reading, folder, progress)
+    _tell_warnings(reading.source, held[1], progress)
+    return held[0]
+
+
+def _read(reading: Reading, folder: Path, progress: Progress) -> tuple[Table, dict[str, Any]]:
+    how = {"columns": reading.columns, "split": reading.split, "limit": reading.limit, "stream": reading.stream}
+    stream = Stream(reading.source, **how)
+    inspection = Inspection(stream, progress=progress)
+    arriving = (made.record for made in inspection if made.record is not None)
+    head = list(islice(arriving, IN_MEMORY))
+    if len(head) < IN_MEMORY:
+        facts = _facts(_without_errors(inspection.report(), len(head)), stream.sha256)
+        return Table(head, stream.format, reading.source, stream.sha256), facts
+    from twofold.data.stored_records import write_records
+
+    def closing() -> tuple[str, dict[str, Any]]:
+        facts = _facts(_without_errors(inspection.report(), IN_MEMORY), stream.sha256)
+        return _key(reading, stream.sha256), facts
+
+    key = write_records(folder, chain(head, arriving), closing)
+    found = _kept(reading, stream.sha256, folder)
+    if found is None:
+        raise DataError("the rows just written cannot be read again", where=str(folder / key), remedy="check the disk")
+    return found
+
+
+def _kept(reading: Reading, known: str, folder: Path) -> tuple[Table, dict[str, Any]] | None:
+    key = _key(reading, known)
+    if not (folder / f"{key}.json").is_file():
+        return None
+    from twofold.data.stored_records import open_records
+
+    records = open_records(folder, key, reading.source)
+    if records is None:
+        return None
+    facts = dict(records.facts)
+    return Table(records, facts["format"], reading.source, facts["sha256"]), facts
+
+
+def _without_errors(report: Report, usable: int) -> Report:
+    errors = report.errors
+    if errors:
+        raise _refused(errors)
+    if not usable:
+        raise DataError("has no rows", where=report.source, remedy="check the file and the split")
+    return report
+
+
+def _refused(errors: tuple[Fault, ...]) -> DataError:
+    first = errors[0]
+    if len(errors) == 1:
+        return FaultError(first)
+    others = f"and {len(errors) - 1} more error{'s' if len(errors) > 2 else ''}: `twofold data check` names them all"
+    return FaultError(Fault(**{**asdict(first), "remedy": f"{first.remedy} ({others})"}))
+
+
+def _facts(report: Report, sha256: str) -> dict[str, Any]:
+    rows: dict[str, list[int]] = {}
+    for fault in report.warnings:
+        rows.setdefault(fault.check, []).append(fault.row)
+    warnings = {check: {"count": len(found), "rows": found[:MOST_TOLD]} for check, found in rows.items()}
+    return {"format": report.format, "sha256": sha256, "warnings": warnings}
+
+
+def _tell_warnings(source: str, facts: Mapping[str, Any], progress: Progress) -> None:
+    warnings: dict[str, Any] = facts["warnings"]
+    if not warnings:
+        return
+    told = "; ".join(f"{found['count']} × {check}{_at(found)}" for check, found in warnings.items())
+    progress.warn(f"{source}: {told}. `twofold data check {source}` says what to do")
+
+
+def _at(found: Mapping[str, Any]) -> str:
+    rows = [str(row) for row in found["rows"] if row]
+    if not rows:
+        return ""
+    return f" (row{'s' if len(rows) > 1 else ''} {', '.join(rows)}{', …' if found['count'] > len(rows) else ''})"
+
+
+def _key(reading: Reading, known: str) -> str:
+    how = {**asdict(reading), "source": "", "stream": False}
+    return sha256(json.dumps([known, how, code()], sort_keys=True).encode()).hexdigest()[:32]
+
+
+@cache
+def code() -> str:
+    """A digest of the code that makes rows and tokens, so that nothing kept outlives it."""
+    package = Path(__file__).parent
+    files = sorted([*package.rglob("*.py"), package.parent / "records.py", package.parent / "batch.py"])
+    return sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]

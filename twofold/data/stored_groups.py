@@ -1,0 +1,168 @@
+"""Token groups on disk: flat int32 tokens, mapped into memory, and the counts of what it took to make them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from twofold.batch import Branch, Group, Role
+from twofold.data.encode import Encoded, Spread, encode, tell
+from twofold.data.load import code
+from twofold.data.store import Stored, opened, write
+from twofold.data.tokenize import Encoder
+from twofold.data.views import key as key_of
+from twofold.errors import DataError
+from twofold.progress import Progress
+from twofold.records import Record
+
+_TOKENS = pa.list_(pa.int32())
+_SCHEMA = pa.schema(
+    {"name": pa.string(), "prompt": _TOKENS, "tokens": _TOKENS, "lengths": _TOKENS, "roles": _TOKENS}
+    | {"truth": _TOKENS, "columns": pa.string()}
+)
+
+
+class StoredGroups(Stored[Group]):
+    """Groups made from disk as they are asked for; `digest` is that of `fingerprint`."""
+
+    @property
+    def digest(self) -> str:
+        return self.facts["digest"]
+
+    def names(self) -> Iterator[str]:
+        """What the groups are called, without making them."""
+        return (name for batch in self._batches for name in batch.column("name").to_pylist())
+
+    def made(self, batch: pa.RecordBatch, place: int) -> Group:
+        columns = batch.column("columns")[place].as_py()
+        numbers: list[dict[str, float]] = json.loads(columns) if columns else []
+        lengths = _slice(batch, "lengths", place).tolist()
+        pieces = _tensor(batch, "tokens", place).split(lengths) if lengths else ()
+        roles = _slice(batch, "roles", place).tolist()
+        branches = tuple(
+            Branch(tokens, Role(role), columns=numbers[i] if numbers else {})
+            for i, (tokens, role) in enumerate(zip(pieces, roles, strict=True))
+        )
+        truth = _tensor(batch, "truth", place) if batch.column("truth")[place].is_valid else None
+        return Group(batch.column("name")[place].as_py(), _tensor(batch, "prompt", place), branches, truth)
+
+
+def encode_stored(records: Sequence[Record], encoder: Encoder, folder: Path, progress: Progress) -> Encoded:
+    """As `encode`, with groups that are kept in `folder`, where they are looked for first: under the rows, the
+    tokenizer with its template, the settings and the code that made them."""
+    key = sha256("\n".join([key_of(records), fingerprint_of(encoder), code()]).encode()).hexdigest()[:32]
+    found = _open(folder, key)
+    if found is None:
+        encode(records, encoder, progress, keep=lambda groups, facts: _write(folder, key, groups, facts))
+        found = _open(folder, key)
+        if found is None:
+            raise DataError("the tokens just written cannot be read again", where=str(folder), remedy="check the disk")
+        return found
+    tell(found, encoder.settings.max_length, progress)
+    return found
+
+
+def fingerprint_of(encoder: Encoder) -> str:
+    """A digest of all that decides which tokens a text becomes."""
+    tokenizer = encoder.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    words = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    import tokenizers
+    import transformers
+
+    told = (type(tokenizer).__name__, repr(tokenizer.special_tokens_map), tokenizer.chat_template, words)
+    rest = (sorted(encoder.stop_tokens), encoder.settings, transformers.__version__, tokenizers.__version__)
+    return sha256(repr((told, rest)).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+class Fingerprint:
+    """A digest over groups as they come: tokens and numbers, not names."""
+
+    def __init__(self) -> None:
+        self._sum = sha256()
+
+    def add(self, group: Group) -> None:
+        truth = [] if group.truth is None else [group.truth]
+        for tokens in (group.prompt, *(b.tokens for b in group.branches), *truth):
+            self._sum.update(len(tokens).to_bytes(8, "little") + tokens.numpy().tobytes())
+        if columns := [sorted(b.columns.items()) for b in group.branches if b.columns]:
+            self._sum.update(repr(columns).encode())
+
+    def hexdigest(self) -> str:
+        return self._sum.hexdigest()[:16]
+
+
+def fingerprint(groups: Sequence[Group]) -> str:
+    """The digest of `groups`; of stored ones without reading them."""
+    if isinstance(groups, StoredGroups):
+        return groups.digest
+    made = Fingerprint()
+    for group in groups:
+        made.add(group)
+    return made.hexdigest()
+
+
+def max_tokens(groups: Sequence[Group]) -> int:
+    """The most tokens that a group of `groups` takes in a pack; of stored ones without reading them."""
+    return groups.facts["max_tokens"] if isinstance(groups, StoredGroups) else max(g.num_tokens for g in groups)
+
+
+def _write(folder: Path, key: str, groups: Iterable[Group], facts: Any) -> Sequence[Group]:
+    made, longest = Fingerprint(), 0
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal longest
+        for group in groups:
+            made.add(group)
+            longest = max(longest, group.num_tokens)
+            yield _row(group)
+
+    def closing() -> tuple[str, dict[str, Any]]:
+        return key, {**facts(), "digest": made.hexdigest(), "max_tokens": longest}
+
+    write(folder, _SCHEMA, rows(), closing)
+    found = opened(folder, key)
+    return [] if found is None else StoredGroups(key, *found)
+
+
+def _open(folder: Path, key: str) -> Encoded | None:
+    found = opened(folder, key) if (folder / f"{key}.json").is_file() else None
+    if found is None:
+        return None
+    facts = dict(found[1])
+    for own in ("digest", "max_tokens"):
+        facts.pop(own)
+    spreads = {name: Spread(**facts.pop(name)) for name in ("prompt_tokens", "completion_tokens")}
+    dropped = tuple(facts.pop("dropped"))
+    return Encoded(groups=StoredGroups(key, *found), dropped=dropped, **spreads, **facts)
+
+
+def _row(group: Group) -> dict[str, Any]:
+    numbers = [dict(b.columns) for b in group.branches]
+    return {
+        "name": group.name,
+        "prompt": group.prompt.numpy().astype(np.int32),
+        "tokens": torch.cat([b.tokens for b in group.branches]).numpy().astype(np.int32) if group.branches else [],
+        "lengths": [len(b.tokens) for b in group.branches],
+        "roles": [int(b.role) for b in group.branches],
+        "truth": None if group.truth is None else group.truth.numpy().astype(np.int32),
+        "columns": json.dumps(numbers) if any(numbers) else None,
+    }
+
+
+def _slice(batch: pa.RecordBatch, column: str, place: int) -> Any:
+    held = batch.column(column)
+    offsets = held.offsets
+    return held.values.slice(offsets[place].as_py(), offsets[place + 1].as_py() - offsets[place].as_py()).to_numpy()
+
+
+def _tensor(batch: pa.RecordBatch, column: str, place: int) -> Tensor:
+    return torch.from_numpy(_slice(batch, column, place).astype(np.int64))
