@@ -2,7 +2,8 @@
 
 Ours is the command line itself, `twofold data check FILE` and `twofold train RECIPE --dry-run`, which checks, keeps the
 rows, tokenizes and keeps the tokens. TRL's is `load_dataset` and `DPOTrainer._prepare_dataset` on the first rows of the
-same file with the same tokenizer, without the rest of a trainer. One process each, one thread, nothing else shared.
+same file with the same tokenizer, without the rest of a trainer and with its default of one process. Tokenizers may use
+threads on both sides: they do so for texts in batches, which is ours.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from benchmarks.turns import ONE_THREAD, ROOT
 
 VOCABULARY, SENTENCES, WORDS = 16_000, 20_000, 30_000
 MIB = 2**20
+QUIET = {k: v for k, v in ONE_THREAD.items() if k != "TOKENIZERS_PARALLELISM"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def texts(seed: int) -> Iterator[dict[str, str]]:
     number = 0
     while True:
         number += 1
-        said = [" ".join(draw.choices(pool, k=k)) for k in (4, draw.randint(4, 6), draw.randint(4, 6))]
+        said = [" ".join(draw.choices(pool, k=k)) for k in (5, draw.randint(5, 7), draw.randint(5, 7))]
         yield {"prompt": f"{number}. {said[0]}\n", "chosen": said[1], "rejected": said[2]}
 
 
@@ -98,13 +100,15 @@ def measured(name: str, rows: int, command: Sequence[str | Path], **environment:
     before = time.perf_counter()
     process = subprocess.Popen(
         [str(part) for part in command],
-        env={**os.environ, **ONE_THREAD, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, **QUIET, "PYTHONPATH": str(ROOT), **environment},
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
+    said = process.stderr.read() if process.stderr else b""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{name} failed with exit code {process.returncode}")
+        raise SystemExit(f"{name} failed with exit code {process.returncode}:\n{said.decode()}")
     seconds = time.perf_counter() - before
     cost = Cost(name, rows, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
     print_facts("measured", cost.row())

@@ -201,6 +201,27 @@ def test_what_was_dropped_is_told_from_the_cache_too(write: Write, tmp_path: Pat
     assert (counts[0]["kept"], len(progress.warnings), len(set(progress.warnings))) == (5, 2, 1)
 
 
+def test_a_folder_of_files_may_be_streamed(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    (tmp_path / "folder").mkdir()
+    write("folder/rows.jsonl", *pairs(5))
+    tables = [
+        load(Reading(str(tmp_path / "folder"), stream=stream), tmp_path / "cache", Silent()) for stream in (True, False)
+    ]
+    assert list(tables[0].records) == list(tables[1].records)
+    assert [record.chosen for record in tables[0].records if isinstance(record, Pair)] == ["c0", "c1", "c2", "c3", "c4"]
+    assert tables[0].sha256 == tables[1].sha256
+
+
+def test_texts_in_batches_are_tokenized_as_they_are_one_by_one(tokenizer: Any) -> None:
+    one, many = made(tokenizer), made(tokenizer)
+    rows: list[Record] = [
+        Pair(prompt, "a b", "c</s>"[:n], Source("f", n)) for n, prompt in enumerate(("a ", CHAT, ""), 1)
+    ]
+    many.ahead(rows)
+    assert all(same(one.group(row), many.group(row)) for row in rows)
+
+
 def test_no_row_left_is_an_error_on_disk_too(write: Write, tmp_path: Path, tokenizer: Any) -> None:
     records = loaded(write("rows.jsonl", *pairs(5)), tmp_path)
     with pytest.raises(DataError, match="no row is left of 5"):

@@ -12,11 +12,10 @@ import os
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-import numpy as np
 import pyarrow as pa
 
 T = TypeVar("T")
@@ -26,18 +25,20 @@ _BLOCK = 1 << 20
 
 
 class Batches:
-    """The record batches of a store, found by row."""
+    """The record batches of a store: found by row in the mapped file, or read one after the other, each then let go."""
 
-    def __init__(self, file: pa.ipc.RecordBatchFileReader, counts: Sequence[int]) -> None:
-        self._file, self._begins = file, np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        self._starts: list[int] = self._begins.tolist()
+    def __init__(self, path: Path, counts: Sequence[int]) -> None:
+        self._path, self._file = path, pa.ipc.open_file(pa.memory_map(str(path)))
+        self._starts = [0, *accumulate(counts)]
         self._held: tuple[int, pa.RecordBatch] | None = None
 
     def __len__(self) -> int:
         return self._starts[-1]
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        return (self._batch(i) for i in range(len(self._starts) - 1))
+        with pa.OSFile(str(self._path)) as stream:
+            file = pa.ipc.open_file(stream)
+            yield from (file.get_batch(i) for i in range(file.num_record_batches))
 
     def find(self, row: int) -> tuple[pa.RecordBatch, int]:
         """The batch that holds `row`, and where in it; raises IndexError as lists do."""
@@ -117,7 +118,7 @@ def opened(folder: Path, key: str) -> tuple[Batches, dict[str, Any]] | None:
         sheet = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
         if path.stat().st_size != sheet["bytes"] or _crc(path) != sheet["crc32"]:
             return None
-        return Batches(pa.ipc.open_file(pa.memory_map(str(path))), sheet["counts"]), sheet["facts"]
+        return Batches(path, sheet["counts"]), sheet["facts"]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return None
 

@@ -85,7 +85,11 @@ class Encoder:
         needed = list(dict.fromkeys(text for turn in turns for text in self._texts(turn)))
         self._ahead = {}
         if needed:
-            ids = self.tokenizer(needed, add_special_tokens=False, verbose=False)["input_ids"]
+            backend = getattr(self.tokenizer, "backend_tokenizer", None)
+            if backend is None:
+                ids = self.tokenizer(needed, add_special_tokens=False, verbose=False)["input_ids"]
+            else:  # without offsets, which nobody asks for
+                ids = [made.ids for made in backend.encode_batch_fast(needed, add_special_tokens=False)]
             self._ahead = dict(zip(needed, ids, strict=True))
 
     def _texts(self, record: Record) -> Iterator[str]:
