@@ -91,7 +91,12 @@ def model(folder: Path) -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|endoftext|>")
     tokenizer.save_pretrained(folder)
     eos = tokenizer.eos_token_id
-    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
+    sizes: dict[str, Any] = {
+        "hidden_size": 64,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+    }
     Qwen2Config(vocab_size=len(tokenizer), num_key_value_heads=1, eos_token_id=eos, **sizes).save_pretrained(folder)
 
 

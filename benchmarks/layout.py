@@ -7,7 +7,7 @@ trained here on a quarter of the rows, so that no model has to be downloaded. Pr
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -31,7 +31,7 @@ def texts(records: list[Record]) -> Iterator[str]:
         yield from (str(record.prompt), *(text for _, text in said(record)))
 
 
-def trained(tables: dict[str, list[Record]]) -> PreTrainedTokenizerFast:
+def trained(tables: Mapping[str, Sequence[Record]]) -> PreTrainedTokenizerFast:
     """A tokenizer of the text of all tables."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]  # the binding's setter

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -66,10 +66,10 @@ def groups_of(pairs: Sequence[Pair]) -> list[Group]:
     ]
 
 
-def prepare(job: Job, model: str) -> tuple[Policy, Step, list[Group], AdamW]:
+def prepare(job: Job, model: str) -> tuple[Policy, Step, Sequence[Group], AdamW]:
     """The policy from the folder `model`, its step, and the groups with the reference's column where it is cached."""
     policy = Policy(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32))
-    packing, groups = Packing(), groups_of(load(job.pairs))
+    packing, groups = Packing(), cast("Sequence[Group]", groups_of(load(job.pairs)))
     if job.reference == "cached":
         groups = cached_reference(policy, groups, packing, Path(job.scratch) / "reference", Silent())
         known = {}

@@ -30,6 +30,7 @@ class Notes(Silent):
     """Remembers what was said."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.said: list[str] = []
 
     def note(self, message: str) -> None:
