@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from twofold.batch import Branch, Group
 from twofold.errors import ModelError
 from twofold.models.heads import RewardModel, hold_reward_model, load_reward_model
-from twofold.models.load import LoRA, ModelSettings, save_policy
+from twofold.models.load import LoRA, ModelSettings, load_model, load_policy, save_policy
 from twofold.models.packing import Packing
 
 STOP = 1
@@ -148,3 +148,17 @@ def test_what_is_no_reward_model_is_refused(tmp_path: Path) -> None:
         load_reward_model(ModelSettings(path=str(tmp_path / "three")))
     with pytest.raises(ModelError, match="no such folder"):
         load_reward_model(ModelSettings(path=str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(rank=2)], ids=["full", "lora"])
+def test_a_reward_model_is_no_policy(tmp_path: Path, lora: LoRA | None) -> None:
+    lm = folder(tmp_path, tiny.llama())
+    held, loaded = load_reward_model(ModelSettings(path=lm, precision="float32", lora=lora))
+    reward = tmp_path / "reward"
+    save_policy(held, loaded.tokenizer, reward)
+    for load in (load_model, load_policy):
+        with pytest.raises(ModelError, match="reward: is a reward model, not a language model"):
+            load(ModelSettings(path=str(reward), precision="float32"))
+    if lora is not None:
+        with pytest.raises(ModelError, match="is a reward model"):
+            load_policy(ModelSettings(path=lm, adapter=str(reward), precision="float32"))

@@ -12,9 +12,10 @@ from twofold.config.load import dump
 from twofold.config.schema import Recipe
 from twofold.data.stored_groups import max_tokens
 from twofold.data.tokenize import Encoder
-from twofold.models.load import load_stop_tokens, load_tokenizer, resolve_device, resolve_precision
+from twofold.models.load import load_stop_tokens, load_tokenizer, refuse_classifier, resolve_device, resolve_precision
 from twofold.models.logprob import TILE
 from twofold.models.outline import Outline, outline
+from twofold.objectives.base import reading
 from twofold.progress import Progress, Silent
 
 GIB = 2**30
@@ -69,6 +70,8 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     progress = progress or Silent()
     records = read_records(recipe, recipe.objective, progress=progress)
     tokenizer = load_tokenizer(recipe.model.path, recipe.model.revision)
+    if reading(recipe.objective) != "scores":
+        refuse_classifier(recipe.model.path, recipe.model.revision)
     stops = load_stop_tokens(recipe.model.path, tokenizer, recipe.model.revision)
     encoder = Encoder(tokenizer, stops, recipe.data.tokenize)
     trained = encoded(records.train, encoder, data_cache(recipe), progress)

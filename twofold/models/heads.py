@@ -26,12 +26,16 @@ from twofold.batch import Group, Outputs
 from twofold.errors import ModelError
 from twofold.models.held import HeldModel, Holding, padded
 from twofold.models.load import (
+    CLASSIFIER,
+    CLASSIFYING,
     Loaded,
     ModelSettings,
+    adapter_task,
     attach_adapter,
     base_and_adapter,
     first_line,
     holding,
+    is_classifier,
     load_model,
     load_tokenizer,
     load_weights,
@@ -39,9 +43,6 @@ from twofold.models.load import (
     stop_tokens,
 )
 from twofold.models.packing import Pack, Packing, bins
-
-TASK = "SEQ_CLS"
-_CLASSIFIER = "ForSequenceClassification"
 
 
 class ScoreHead:
@@ -102,7 +103,7 @@ def load_reward_model(settings: ModelSettings, seed: int = 0) -> tuple[RewardMod
     label, or of a kind that does not score at its last token.
     """
     base, adapter = base_and_adapter(settings.path)
-    if adapter is not None and _task(adapter) == TASK:
+    if adapter is not None and adapter_task(adapter) == CLASSIFYING:
         loaded = _loaded(replace(settings, path=base), seed)[0]
         model = merged(loaded.model, adapter)
         tokenizer = load_tokenizer(adapter) if (Path(adapter) / "tokenizer_config.json").is_file() else loaded.tokenizer
@@ -114,7 +115,7 @@ def hold_reward_model(
     settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0
 ) -> tuple[RewardModel, Loaded]:
     """As `load_reward_model`, of a model that is in memory already; its weights are trained in place."""
-    if _CLASSIFIER in type(model).__name__:
+    if CLASSIFIER in type(model).__name__:
         return _held(settings, Loaded(model, tokenizer, _stops(model, tokenizer, settings.path)), seed, "")
     loaded = Loaded(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
     return _held(settings, *_with_head(loaded, seed, settings.path))
@@ -123,12 +124,9 @@ def hold_reward_model(
 def _loaded(settings: ModelSettings, seed: int) -> tuple[Loaded, int, str]:
     """The classifier of a folder that is no classifier's adapter, with `seed`, and what to say of it."""
     base, adapter = base_and_adapter(settings.path)
-    try:
-        config = AutoConfig.from_pretrained(base, revision=settings.revision, trust_remote_code=False)
-    except (OSError, ValueError):
-        config = None  # whoever loads the weights says what is wrong
-    if adapter is not None or config is None or not _is_classifier(config):
+    if adapter is not None or not is_classifier(base, settings.revision):
         return _with_head(load_model(settings), seed, settings.path)
+    config = AutoConfig.from_pretrained(base, revision=settings.revision, trust_remote_code=False)
     _refuse_labels(config, base)
     tokenizer = load_tokenizer(base, settings.revision)
     model = load_weights(settings, base, AutoModelForSequenceClassification)
@@ -147,7 +145,7 @@ def _held(settings: ModelSettings, loaded: Loaded, seed: int, note: str) -> tupl
     _settle(loaded)
     score = cast("nn.Module", model.score)
     score.to(torch.promote_types(model.dtype, torch.float32))  # a bfloat16 head would round every score
-    adapter = attach_adapter(model, settings, seed, TASK)
+    adapter = attach_adapter(model, settings, seed, CLASSIFYING)
     held = RewardModel(model, note=note, **holding(settings, adapter))
     return held, Loaded(model, tokenizer, loaded.stop_tokens)
 
@@ -211,13 +209,3 @@ def _refuse_labels(config: Any, path: str) -> None:
             where=path,
             remedy="choose a classifier of one label, or a language model, which gets a fresh head",
         )
-
-
-def _is_classifier(config: Any) -> bool:
-    return any(_CLASSIFIER in name for name in config.architectures or ())
-
-
-def _task(adapter: str) -> str | None:
-    from peft import PeftConfig
-
-    return PeftConfig.from_pretrained(adapter).task_type  # type: ignore[return-value]  # a str enum

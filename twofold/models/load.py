@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 REFERENCE_ADAPTER = "reference"
+CLASSIFIER, CLASSIFYING = "ForSequenceClassification", "SEQ_CLS"
+"""What the architectures of a reward model's config, and the task of its adapter, are called."""
 
 
 @settings
@@ -105,6 +108,7 @@ def load_model(settings: ModelSettings) -> Loaded:
     """
     base, adapter = base_and_adapter(settings.path)
     tokenizer = load_tokenizer(settings.path if adapter is None or _has_tokenizer(adapter) else base, settings.revision)
+    refuse_classifier(settings.path, settings.revision)
     model = load_weights(settings, base)
     if adapter is not None:
         model = merged(model, adapter)
@@ -204,6 +208,8 @@ def attach_adapter(
         return None
     from peft import LoraConfig, PeftModel, get_peft_model
 
+    if settings.adapter is not None and task != CLASSIFYING:
+        refuse_classifier(settings.adapter)
     if settings.lora is not None:
         targets = settings.lora.targets if isinstance(settings.lora.targets, str) else list(settings.lora.targets)
         config = LoraConfig(
@@ -252,6 +258,35 @@ def merged(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
 def base_and_adapter(path: str) -> tuple[str, str | None]:
     """The model that an adapter folder is for, and the folder; of any other path, the path and None."""
     return (_adapter_base(path), path) if (Path(path) / "adapter_config.json").is_file() else (path, None)
+
+
+def is_classifier(path: str, revision: str | None = None) -> bool:
+    """Whether a folder or hub name holds a sequence classifier, as a reward model is one, or an adapter of one."""
+    base, adapter = base_and_adapter(path)
+    if adapter is not None and adapter_task(adapter) == CLASSIFYING:
+        return True
+    try:
+        config = AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError):
+        return False  # whoever loads the weights says what is wrong
+    return any(CLASSIFIER in name for name in config.architectures or ())
+
+
+def refuse_classifier(path: str, revision: str | None = None) -> None:
+    """Raise ModelError where a language model is needed and `path` holds a reward model."""
+    if is_classifier(path, revision):
+        raise ModelError(
+            "is a reward model, not a language model: it scores answers and cannot write them",
+            where=path,
+            remedy="name a language model; `twofold score` and `data build` take this one as --judge reward:FOLDER",
+        )
+
+
+def adapter_task(adapter: str) -> str | None:
+    """What PEFT calls the task of an adapter folder."""
+    from peft import PeftConfig
+
+    return PeftConfig.from_pretrained(adapter).task_type  # type: ignore[return-value]  # a str enum
 
 
 def _adapter_base(path: str) -> str:
