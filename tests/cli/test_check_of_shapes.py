@@ -36,3 +36,14 @@ def test_data_check_knows_the_shape_and_names_what_is_wrong(
     assert (source["format"], source["rows"], source["usable"]) == (shape, 2, 1)
     (fault,) = source["faults"]
     assert (fault["row"], fault["field"], bool(fault["remedy"])) == (2, field, True)
+
+
+def test_answers_that_nobody_judged_are_sent_to_a_judge(twofold: Run, tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps({"prompt": "1 + 1 = ", "answers": ["2", "3"], "provenance": {}}) + "\n")
+    answer = twofold("data", "check", path, "--json")
+    assert answer.code == 2
+    (fault,) = json.loads(answer.out)["sources"][0]["faults"]
+    assert (fault["row"], fault["field"], fault["check"]) == (1, "answers", "unjudged answers")
+    assert "twofold data label" in fault["remedy"]
+    assert "twofold data build" in fault["remedy"]

@@ -72,8 +72,20 @@ def parse(shape: Shape, row: Mapping[str, Any], source: Source, remarks: list[Fa
     return fields.faults or record
 
 
+def is_unjudged(row: Mapping[str, Any]) -> bool:
+    """Whether a row holds several answers of which nobody has said yet which is better."""
+    answers = row.get("answers")
+    return "prompt" in row and isinstance(answers, list | tuple) and all(isinstance(a, str) for a in answers)
+
+
 def unknown(row: Mapping[str, Any], source: Source) -> Fault:
     """The fault of a row that fits no shape: the keys seen, the nearest ones, the shapes known."""
+    if is_unjudged(row):
+        reason = "are in no order: nothing says which is better"
+        remedy = (
+            "judge them with `twofold data label` or `twofold data build`; listed best first they are `completions`"
+        )
+        return Fault(source.file, source.row, "answers", reason, remedy, check="unjudged answers")
     wanting = [s for s in SHAPES if any(k not in row for k in s.keys)]
     closest = max(wanting, key=lambda s: _closeness(s, row))
     hints = [hint for key in closest.keys if key not in row and (hint := _hint(key, closest, row))]
