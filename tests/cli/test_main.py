@@ -14,7 +14,7 @@ import pytest
 from twofold.cli import main as way_in
 from twofold.errors import NonFiniteError, RecipeError
 
-VERBS = ("demo", "train", "evaluate", "sample", "data", "export", "doctor")
+VERBS = ("demo", "train", "evaluate", "sample", "score", "data", "export", "doctor")
 HEAVY = ("torch", "transformers", "datasets", "peft", "pydantic", "numpy", "matplotlib", "yaml")
 
 Run = Callable[..., Any]
@@ -37,6 +37,23 @@ def test_help_takes_less_than_half_a_second() -> None:
 def test_nothing_heavy_is_imported_before_a_verb_runs() -> None:
     done = python("-c", f"import sys, twofold.cli.main; print(sorted(set({HEAVY}) & set(sys.modules)))")
     assert done.stdout.strip() == "[]"
+
+
+def test_no_verb_imports_what_is_heavy_to_explain_itself() -> None:
+    verbs = [[verb] for verb in VERBS] + [["data", verb] for verb in ("check", "show", "build", "label")]
+    code = f"""
+import sys
+from twofold.cli.main import main
+for verb in {verbs}:
+    try:
+        main([*verb, "--help"])
+    except SystemExit as end:
+        assert end.code in (None, 0), verb
+    found = set({HEAVY[:4]}) & set(sys.modules)
+    assert not found, (verb, found)
+"""
+    done = python("-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(("given", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
