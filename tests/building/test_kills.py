@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from openai_stub import Body, Stub, said
 
-from twofold.building.build import ledger_path
+from twofold.building.judges import ledger_path
 from twofold.data.validate import check
 
 FAULTS = ("429", "500", "garbage", "half", "empty", "good", "good")

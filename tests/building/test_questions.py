@@ -27,6 +27,7 @@ def read(path: Path, *rows: Any, **options: Any) -> list[Question]:
         ({"prompt": "p", "answer": "a"}, "a", ()),
         ({"question": "p", "answer": "a"}, "a", ()),
         ({"prompt": "p", "chosen": "a", "rejected": "b"}, None, ("a", "b")),
+        ({"prompt": "p", "chosen": "a", "rejected": "b", "answer": "t"}, "t", ("a", "b")),
         ({"prompt": "p", "completions": ["a", "b", "c"]}, None, ("a", "b", "c")),
         ({"prompt": "p", "completion": "a", "label": False}, None, ("a",)),
         ({"prompt": "p", "answers": ["b", "a"], "answer": "t"}, "t", ("b", "a")),
@@ -75,3 +76,10 @@ def test_a_faulty_row_is_named(tmp_path: Path, row: Any, what: str) -> None:
     with pytest.raises(DataError, match=r"f\.jsonl:2") as caught:
         read(tmp_path / "f.jsonl", {"prompt": "ok"}, row)
     assert what in str(caught.value)
+
+
+def test_a_row_that_training_passes_over_is_no_question(tmp_path: Path) -> None:
+    solved = {"question": "1 + 1?", "ground_truth": "#### 2"}
+    tries = [{"solution": f"#### {n}", "is_correct": n == 2} for n in (2, 3)]
+    (question,) = read(tmp_path / "f.jsonl", *({**solved, "175b": found} for found in tries))
+    assert (question.source.row, [c.text for c in question.candidates]) == (2, ["#### 2", "#### 3"])

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from twofold.building import judging
+from twofold.building.judges import WITH_RUBRIC, Means, judge_kind, ledger_path, open_judge
 from twofold.building.questions import Candidate, Question, Questions, read_questions
 from twofold.building.rows import Choice, Form, Judged, Row, rows_of, unjudged, worth_judging
 from twofold.building.sample import Answerer, Draw, LocalAnswerer, ServerAnswerer, pooled
@@ -17,30 +18,16 @@ from twofold.errors import DataError, RecipeError, ServerError
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress
 from twofold.rewards import verifier
-from twofold.rewards.judge import Judge, Rubric
 from twofold.sampling.base import Sampling
 from twofold.sampling.server import Asking, Endpoint, Server, is_url
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:
+    from twofold.building.judges import OpenReward
     from twofold.data.tokenize import Encoder
     from twofold.models.load import Loaded
-    from twofold.rewards.base import Scorer
 
     Open = Callable[[str], tuple[Loaded, Encoder]]
-    OpenReward = Callable[[str], Scorer]
-
-Kind = Literal["verifier", "reward", "llm", "llm-score", "truth", "stronger", "human"]
-KINDS = {
-    "verifier": "verifier, verifier:flexible or verifier:math",
-    "reward": "reward:FOLDER",
-    "llm": "llm:https://host/v1#model",
-    "llm-score": "llm-score:https://host/v1#model",
-    "truth": "truth",
-    "stronger": "stronger:MODEL",
-    "human": "human",
-}
-RULES = ("", "strict", "flexible", "math")
 
 
 @settings
@@ -73,10 +60,9 @@ class BuildSettings:
     def __post_init__(self) -> None:
         require(self.samples >= 1, "samples must be ≥ 1")
         require(self.gap >= 0, "gap must be ≥ 0")
-        kind, rest = judge_kind(self.judge)
-        require(kind != "verifier" or rest in RULES, f"a verifier's rule is one of {', '.join(RULES[1:])}")
+        kind, _ = judge_kind(self.judge)
         require(not self.only_wrong or kind in ("truth", "stronger"), "only_wrong goes with truth and stronger")
-        require(self.rubric is None or kind in ("llm", "llm-score"), "a rubric goes with llm and llm-score")
+        require(self.rubric is None or kind in WITH_RUBRIC, "a rubric goes with llm and llm-score")
         require(bool(self.models) or kind not in ("truth", "stronger"), "truth and stronger need a model's own answers")
         scored = self.form == "labels" and kind in ("reward", "llm-score") and self.threshold is None
         require(not scored, f"labels by {kind} need a threshold")
@@ -102,21 +88,6 @@ class Built:
     used: int
     left_out: dict[str, int]
     missing: int
-
-
-def judge_kind(text: str) -> tuple[Kind, str]:
-    """`llm:URL` as (kind, rest); raises `ValueError` for a kind that there is not."""
-    kind, _, rest = text.partition(":")
-    if kind not in KINDS:
-        raise ValueError(f"no judge is called {kind!r}; there are {', '.join(KINDS.values())}")
-    if (":" in KINDS[kind] and kind != "verifier") and not rest:
-        raise ValueError(f"the judge is written {KINDS[kind]}")
-    return kind, rest  # type: ignore[return-value]  # one of KINDS
-
-
-def ledger_path(out: Path) -> Path:
-    """Where everything that was asked for `out` is kept."""
-    return out.with_name(f"{out.name.removesuffix('.jsonl')}.ledger.jsonl")
 
 
 def estimate(questions: Questions, how: BuildSettings) -> Estimate:
@@ -146,11 +117,11 @@ class Builder:
         self._refuse(questions.questions, out)
         with ExitStack() as resources:
             ledger = resources.enter_context(Ledger(ledger_path(out)))
-            judge = None if self._kind == "human" else self._judge(resources)
+            judge = None if self._kind == "human" else self._judge(ledger, resources)
             answered = self._answered(questions.questions, ledger, resources)
             known = [q for q in answered if q is not None]
             comparable = [q for q in map(self._kept, known) if self._can_be_judged(q)]
-            scores = [None] * len(comparable) if judge is None else judge.scores(comparable, ledger, self.progress)
+            scores = [None] * len(comparable) if judge is None else judge.scores(comparable, self.progress)
         found: list[list[Row]] = []
         for question, score in zip(comparable, scores, strict=True):
             found.append(self._rows(question, score, judge))
@@ -180,26 +151,16 @@ class Builder:
                 if self.how.only_wrong or (self._kind == "verifier" and self._rest != "math"):
                     verifier.answerable(truth, str(question.source))
 
-    def _judge(self, resources: ExitStack) -> judging.Judge:
+    def _judge(self, ledger: Ledger, resources: ExitStack) -> judging.Judge:
+        told = {"kind": self._kind, "only_wrong": self.how.only_wrong}
         match self._kind:
-            case "verifier":
-                return judging.open_verifier(self._rest, resources)
-            case "reward":
-                return judging.ByReward(self._rest, self._open_reward(self._rest))
             case "truth":
-                return judging.FirstIsBest({"kind": "truth", "only_wrong": self.how.only_wrong})
-            case "stronger":
-                told = {"kind": "stronger", "model": self._rest, "only_wrong": self.how.only_wrong}
                 return judging.FirstIsBest(told)
-            case "llm" | "llm-score":
-                rubric = Rubric.load(
-                    "compare" if self._kind == "llm" else "score", Path(self.how.rubric) if self.how.rubric else None
-                )
-                server = resources.enter_context(Server(Endpoint.of(self._rest), self.how.asking))
-                model = Judge(server, rubric)
-                return judging.ByComparingModel(model) if self._kind == "llm" else judging.ByScoringModel(model)
+            case "stronger":
+                return judging.FirstIsBest({**told, "model": self._rest})
             case _:
-                raise ValueError("a person judges with `twofold data label`")
+                means = Means(self._open_reward, lambda: ledger, self.how.rubric, self.how.asking)
+                return open_judge(self.how.judge, means, resources)
 
     def _answered(self, questions: Sequence[Question], ledger: Ledger, resources: ExitStack) -> list[Question | None]:
         """Each question with all its candidates, the one that is better by decree first; None where some stayed out."""

@@ -28,8 +28,7 @@ TASK = "judged"
 class Judge(Protocol):
     """`told` is its provenance; `middle` the score above which an answer is good, None where scores have no such place.
 
-    `requests` says how many requests the candidates of one question cost at most; `scores` has None for a question
-    that stayed without a verdict.
+    `scores` has None for a question that stayed without a verdict.
     """
 
     @property
@@ -38,9 +37,7 @@ class Judge(Protocol):
     @property
     def middle(self) -> float | None: ...
 
-    def requests(self, candidates: int) -> int: ...
-
-    def scores(self, questions: Sequence[Question], ledger: Ledger, progress: Progress) -> Scores: ...
+    def scores(self, questions: Sequence[Question], progress: Progress) -> Scores: ...
 
 
 class ByVerifier:
@@ -52,10 +49,7 @@ class ByVerifier:
         self.told = {"kind": "verifier", "metric": metric}
         self._metric: verifier.Metric = metric
 
-    def requests(self, candidates: int) -> int:
-        return 0
-
-    def scores(self, questions: Sequence[Question], ledger: Ledger, progress: Progress) -> Scores:
+    def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
         for question in questions:
             verifier.answerable(truth_of(question), str(question.source))
         return _each(questions, self._score, progress)
@@ -73,10 +67,7 @@ class ByMathVerifier:
     def __init__(self, mathematics: MathVerifier) -> None:
         self._mathematics = mathematics
 
-    def requests(self, candidates: int) -> int:
-        return 0
-
-    def scores(self, questions: Sequence[Question], ledger: Ledger, progress: Progress) -> Scores:
+    def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
         for question in questions:
             truth_of(question)
         before = self._mathematics.timeouts
@@ -99,10 +90,7 @@ class ByReward:
         self.told = {"kind": "reward", "model": name}
         self._scorer = scorer
 
-    def requests(self, candidates: int) -> int:
-        return 0
-
-    def scores(self, questions: Sequence[Question], ledger: Ledger, progress: Progress) -> Scores:
+    def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
         return [[*scores] for scores in self._scorer.score([_record(q) for q in questions], progress)]
 
 
@@ -111,19 +99,16 @@ class ByScoringModel:
 
     middle = None
 
-    def __init__(self, judge: ModelJudge) -> None:
+    def __init__(self, judge: ModelJudge, ledger: Ledger) -> None:
         self.told = _told_of(judge, "llm-score")
-        self._judge = judge
+        self._judge, self._ledger = judge, ledger
 
-    def requests(self, candidates: int) -> int:
-        return candidates
-
-    def scores(self, questions: Sequence[Question], ledger: Ledger, progress: Progress) -> Scores:
+    def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
         asked = [(n, i) for n, question in enumerate(questions) for i in range(len(question.candidates))]
         heard: dict[tuple[int, int], float | None] = {}
         progress.begin(TASK, len(asked))
         rows = [(questions[n].prompt, questions[n].candidates[i].text, questions[n].answer) for n, i in asked]
-        for place, score in self._judge.score(rows, ledger):
+        for place, score in self._judge.score(rows, self._ledger):
             heard[asked[place]] = score
             progress.advance(TASK)
         progress.end(TASK)
@@ -135,14 +120,11 @@ class ByComparingModel:
 
     middle = 0.5
 
-    def __init__(self, judge: ModelJudge) -> None:
+    def __init__(self, judge: ModelJudge, ledger: Ledger) -> None:
         self.told = _told_of(judge, "llm")
-        self._judge = judge
+        self._judge, self._ledger = judge, ledger
 
-    def requests(self, candidates: int) -> int:
-        return candidates * (candidates - 1)
-
-    def scores(self, questions: Sequence[Question], ledger: Ledger, progress: Progress) -> Scores:
+    def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
         games = [(n, a, b) for n, q in enumerate(questions) for a, b in combinations(range(len(q.candidates)), 2)]
         matches = [
             Match(q.prompt, q.candidates[a].text, q.candidates[b].text, q.answer)
@@ -151,7 +133,7 @@ class ByComparingModel:
         ]
         heard: list[dict[tuple[int, int], float | None]] = [{} for _ in questions]
         progress.begin(TASK, len(matches))
-        for place, share in self._judge.compare(matches, ledger):
+        for place, share in self._judge.compare(matches, self._ledger):
             n, a, b = games[place]
             heard[n][a, b] = share
             progress.advance(TASK)
@@ -167,10 +149,7 @@ class FirstIsBest:
     def __init__(self, told: Mapping[str, Any]) -> None:
         self.told = told
 
-    def requests(self, candidates: int) -> int:
-        return 0
-
-    def scores(self, questions: Sequence[Question], ledger: Ledger, progress: Progress) -> Scores:
+    def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
         return [[float(i == 0) for i, _ in enumerate(q.candidates)] for q in questions]
 
 

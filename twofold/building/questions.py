@@ -8,7 +8,7 @@ from typing import Any
 
 from twofold.data.faults import Fault, FaultError
 from twofold.data.rows import Row, rows
-from twofold.data.shapes import Fields, detect, parse, unknown
+from twofold.data.shapes import Fields, detect, is_unjudged, parse, unknown
 from twofold.data.split import prompt_key
 from twofold.errors import DataError
 from twofold.records import Demonstration, Labelled, Pair, Prompt, Ranking, Record, Request, Source, Task
@@ -50,7 +50,7 @@ def read_questions(
     """
     found: dict[object, Question] = {}
     repeated = 0
-    for read in _questions(source, split):
+    for read in questions_of(source, split):
         if limit is not None and len(found) >= limit:
             break
         question = read if with_answers else replace(read, candidates=())
@@ -61,21 +61,27 @@ def read_questions(
     return Questions(list(found.values()), repeated)
 
 
-def _questions(source: str, split: str) -> Iterator[Question]:
+def questions_of(source: str, split: str = "train") -> Iterator[Question]:
+    """Every row as a question; raises DataError naming file, row and field of the first fault."""
     for number, row in rows(source, split):
-        if not isinstance(row, Fault):
-            yield _question(row, Source(source, number))
-        elif row.severity == "error":
-            raise FaultError(row)
+        if isinstance(row, Fault):
+            if row.severity == "error":
+                raise FaultError(row)
+        elif (question := _question(row, Source(source, number))) is not None:
+            yield question
 
 
-def _question(row: Row, source: Source) -> Question:
+def _question(row: Row, source: Source) -> Question | None:
+    """None for a row that is passed over."""
     shape = detect(row)
-    if "answers" not in row and shape is not None:
+    if shape is not None and not is_unjudged(row):
         made = parse(shape, row, source, remarks=[])
-        if isinstance(made, list):
-            raise FaultError(made[0])
-        return _of(made, row)
+        if not isinstance(made, list):
+            return _of(made, row)
+        error = next((fault for fault in made if fault.severity == "error"), None)
+        if error is not None:
+            raise FaultError(error)
+        return None
     if "prompt" not in row:
         raise FaultError(unknown(row, source))
     fields = Fields(row, source)
@@ -83,10 +89,9 @@ def _question(row: Row, source: Source) -> Question:
     if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
         fields.fault("answers", "is no list of texts", 'write {"prompt": "…", "answers": ["…", "…"]}')
     prompt, _ = fields.turns("prompt")
-    truth = row.get("answer")
     if fields.faults:
         raise FaultError(fields.faults[0])
-    return Question(prompt, source, truth if isinstance(truth, str) else None, _known(answers, row, source))
+    return Question(prompt, source, _truth(row), _known(answers, row, source))
 
 
 def _of(record: Record, row: Row) -> Question:
@@ -102,7 +107,13 @@ def _of(record: Record, row: Row) -> Question:
             texts = record.completions
         case Demonstration() | Labelled():
             texts = (record.completion,)
-    return Question(record.prompt, record.source, None, _known(texts, row, record.source))
+    return Question(record.prompt, record.source, _truth(row), _known(texts, row, record.source))
+
+
+def _truth(row: Row) -> str | None:
+    """What a row with completions knows of the right answer."""
+    truth = row.get("answer")
+    return truth if isinstance(truth, str) else None
 
 
 def _known(texts: tuple[str, ...] | list[str], row: Row, source: Source) -> tuple[Candidate, ...]:

@@ -79,12 +79,13 @@ def build(given: Options) -> None:
     _tell(built, how)
 
 
-def open_reward(folder: str) -> Scorer:
-    """The reward model of a folder or of a run."""
+def open_reward(name: str, max_length: int = 1024, *, cut_prompt: bool = False) -> Scorer:
+    """The reward model of a folder, of a run or of a hub name."""
     from twofold.models.load import ModelSettings
     from twofold.rewards.model import ModelScorer
 
-    return ModelScorer.load(ModelSettings(path=str(model_folder(Path(folder))) if Path(folder).is_dir() else folder))
+    path = str(model_folder(Path(name))) if Path(name).is_dir() else name
+    return ModelScorer.load(ModelSettings(path=path), max_length, cut_prompt=cut_prompt)
 
 
 def _settings(given: Options) -> BuildSettings:
@@ -101,7 +102,8 @@ def _settings(given: Options) -> BuildSettings:
 
 
 def _estimate(questions: Questions, how: BuildSettings, out: Path) -> None:
-    from twofold.building.build import estimate, ledger_path
+    from twofold.building.build import estimate
+    from twofold.building.judges import ledger_path
     from twofold.ledger import recorded
 
     cost = estimate(questions, how)

@@ -1,52 +1,85 @@
-"""`twofold score`: what a trained reward model makes of every row of a file."""
+"""`twofold score`: what a reward model, a verifier or a language model makes of every row of a file."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twofold.cli.model import model_folder
+from twofold.cli.build import open_reward
+from twofold.cli.options import spread
 from twofold.cli.terminal import counted, results, table
-from twofold.errors import DataError, RecipeError
+from twofold.errors import RecipeError, ServerError
 
 if TYPE_CHECKING:
-    from twofold.batch import Group
-    from twofold.records import Record
+    from twofold.building.score import Entry, ScoredFile, ScoreSettings
+    from twofold.evaluation.reward import Scored
+    from twofold.statistics import Estimate
 
 
-def score(
-    file: Annotated[str, typer.Argument(help="Rows of any shape that training reads.", show_default=False)],
-    reward: Annotated[str, typer.Option(help="A reward model, its adapter or its run folder.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Write rows and scores here, as JSON lines.", show_default=False)],
+@dataclass(frozen=True)
+class Options:
+    """What `twofold score` may be told."""
+
+    file: Annotated[str, typer.Argument(help="Rows of any shape that training reads, or with answers in no order.")]
+    out: Annotated[Path, typer.Option(help="Write rows and scores here, as JSON lines.")]
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="asking.parallel=16 asking.attempts=3 …")
+    ] = None
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            help="verifier[:flexible|:math], reward:FOLDER, llm-score:URL#NAME (1 to 10) or llm:URL#NAME (compares)."
+        ),
+    ] = None
+    reward: Annotated[str | None, typer.Option(help="A reward model: short for --judge reward:MODEL.")] = None
     columns: Annotated[
         list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A field's name in the file, as prompt=instruction.")
-    ] = None,
-    max_length: Annotated[int, typer.Option(min=2, help="Tokens of a prompt and one completion together.")] = 1024,
-    cut_prompt: Annotated[bool, typer.Option(help="Cut longer prompts from the left instead of refusing.")] = False,
-) -> None:
-    """Add scores to rows: chosen_score and rejected_score to pairs, reward_scores to rankings, score to all others."""
-    from twofold.cli.progress import RichProgress
-    from twofold.data.formats import read
-    from twofold.models.load import ModelSettings
-    from twofold.rewards.model import ModelScorer
+    ] = None
+    rubric: Annotated[str | None, typer.Option(help="A jinja2 file with the judge's instructions.")] = None
+    max_length: Annotated[int, typer.Option(min=2, help="A reward model's tokens of a prompt and one completion.")] = (
+        1024
+    )
+    cut_prompt: Annotated[bool, typer.Option(help="Cut longer prompts from the left instead of refusing.")] = False
 
-    if out.resolve() == Path(file).resolve():
-        raise RecipeError("would overwrite the rows", where=str(out), remedy="choose another --out")
-    source = read(file, columns=_columns(columns or []))
-    path = str(model_folder(Path(reward))) if Path(reward).is_dir() else reward
+
+@spread
+def score(given: Options) -> None:
+    """Add scores to rows: chosen_score and rejected_score to pairs, reward_scores to rankings, score to all others.
+
+    A broken run goes on where it stopped.
+    """
+    from twofold.building.score import score as add_scores
+    from twofold.cli.progress import RichProgress
+
+    if given.out.resolve() == Path(given.file).resolve():
+        raise RecipeError("would overwrite the rows", where=str(given.out), remedy="choose another --out")
+    how = _settings(given)
+    opened = partial(open_reward, max_length=given.max_length, cut_prompt=given.cut_prompt)
     with RichProgress() as progress:
-        scorer = ModelScorer.load(ModelSettings(path=path), max_length, cut_prompt=cut_prompt)
-        groups = scorer.groups(source.records, progress)
-        if len(groups) != len(source.records):
-            raise DataError("a row's completion alone is too long", where=file, remedy="raise --max-length")
-        scores = scorer.score_groups(groups, progress)
-    _write(out, file, source.records, scores)
-    _show(out, source.records, groups, scores)
+        scored = add_scores(given.file, how, given.out, opened, progress, _columns(given.columns or []))
+    _show(given.out, scored)
+    if scored.missing:
+        what = f"{scored.missing} of {counted(len(scored.entries), 'row')} lack a verdict and are left out"
+        remedy = "run the same command again: only what is missing is asked for"
+        raise ServerError(what, where=str(given.out), remedy=remedy)
+
+
+def _settings(given: Options) -> ScoreSettings:
+    from twofold.building.score import ScoreSettings
+    from twofold.config.load import from_overrides, validate
+
+    if (given.judge is None) == (given.reward is None):
+        remedy = "as --judge verifier, --judge llm-score:URL#NAME, or --reward MODEL"
+        raise RecipeError("one judge scores", where="--judge and --reward", remedy=remedy)
+    judge = given.judge if given.judge is not None else f"reward:{given.reward}"
+    named = [f"judge={json.dumps(judge)}", f"rubric={json.dumps(given.rubric)}"]
+    return validate(ScoreSettings, from_overrides([*named, *(given.settings or [])]))
 
 
 def _columns(given: Sequence[str]) -> dict[str, str]:
@@ -56,52 +89,75 @@ def _columns(given: Sequence[str]) -> dict[str, str]:
     return {ours: theirs for ours, _, theirs in (pair.partition("=") for pair in given)}
 
 
-def _write(out: Path, file: str, records: Sequence[Record], scores: Sequence[Sequence[float]]) -> None:
-    """All rows or none: the file appears when it is whole."""
-    from twofold.data.rows import rows
-
-    known = {record.source.row: _told(record, told) for record, told in zip(records, scores, strict=True)}
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            for number, row in rows(file):
-                if number in known and isinstance(row, dict):
-                    stream.write(json.dumps({**row, **known[number]}, ensure_ascii=False, default=str) + "\n")
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _show(out: Path, scored: ScoredFile) -> None:
+    told, known = results(), scored.known()
+    flat = [s for _, scores in known for s in scores]
+    mean = f", mean {sum(flat) / len(flat):.4g}" if flat else ""
+    rows = counted(len(known), "row")
+    told.print(f"{out}: {counted(len(flat), 'score')} of {rows}{mean}", markup=False, soft_wrap=True)
+    if scored.judge["kind"] == "verifier":
+        _show_right(known)
+    _show_comparisons(known, calibrated=scored.judge["kind"] == "reward")
 
 
-def _told(record: Record, scores: Sequence[float]) -> dict[str, Any]:
-    from twofold.records import Pair, Ranking
+def _show_right(known: Sequence[tuple[Entry, list[float]]]) -> None:
+    """The share of right completions, by the field that they stand in."""
+    from twofold.reports.tables import interval, percent
 
-    match record:
-        case Pair():
-            return {"chosen_score": scores[0], "rejected_score": scores[1]}
-        case Ranking():
-            return {"reward_scores": list(scores)}
-        case _:
-            return {"score": scores[0]}
+    rows = table("score", "#n", "#right", "#95% interval")
+    for name, share in _right(known).items():
+        rows.add_row(name, str(share.n), percent(share.value), interval(share))
+    results().print(rows, markup=False)
 
 
-def _show(out: Path, records: Sequence[Record], groups: Sequence[Group], scores: Sequence[Sequence[float]]) -> None:
-    from twofold.evaluation.reward import judge, scored
-    from twofold.records import Pair, Ranking
+def _right(known: Sequence[tuple[Entry, list[float]]]) -> dict[str, Estimate]:
+    """Shares whose intervals know that the completions of one prompt are alike."""
+    from twofold.statistics import clustered_share
+
+    found: dict[str, dict[object, list[float]]] = {}
+    for entry, scores in known:
+        names = entry.fields if len(entry.fields) == len(scores) else entry.fields * len(scores)
+        for name, value in zip(names, scores, strict=True):
+            found.setdefault(name, {}).setdefault(entry.question.prompt, []).append(value)
+    return {
+        name: clustered_share([round(sum(s)) for s in by_prompt.values()], [len(s) for s in by_prompt.values()])
+        for name, by_prompt in found.items()
+    }
+
+
+def _show_comparisons(known: Sequence[tuple[Entry, list[float]]], *, calibrated: bool) -> None:
+    """How often what the rows call better scores higher, where they say so."""
+    from twofold.evaluation.reward import comparisons, judge
     from twofold.reports.tables import interval, p_value, percent
 
-    flat = [s for row in scores for s in row]
-    told = results()
-    mean = f"{sum(flat) / len(flat):.4g}"
-    told.print(f"{out}: {counted(len(flat), 'score')} of {counted(len(records), 'row')}, mean {mean}", markup=False)
-    compared = [i for i, r in enumerate(records) if isinstance(r, Pair | Ranking)]
-    if not compared:
+    groups = _compared(known)
+    found = [c for group in groups for c in comparisons(group)]
+    if not found:
         return
-    report = judge(scored([groups[i] for i in compared], [scores[i] for i in compared]))
-    rows = table("#comparisons", "#accuracy", "95% interval", "#p against ½", "#longer wins", "#calibration error")
+    report, ties = judge(groups), sum(c.lead == 0 for c in found)
     accuracy = report.accuracy
+    last = ("#calibration error",) if calibrated else ()
+    rows = table("#comparisons", "#accuracy", "95% interval", "#ties", "#p against ½", "#longer wins", *last)
+    error = (percent(report.calibration_error),) if calibrated else ()
     rows.add_row(
-        str(accuracy.n), percent(accuracy.value), interval(accuracy), p_value(report.test.p_value),
-        percent(report.longer_wins.value), percent(report.calibration_error),
+        str(accuracy.n), percent(accuracy.value), interval(accuracy), percent(ties / len(found)),
+        p_value(report.test.p_value), percent(report.longer_wins.value), *error,
     )  # fmt: skip
-    told.print(rows, markup=False)
+    results().print(rows, markup=False)
+
+
+def _compared(known: Sequence[tuple[Entry, list[float]]]) -> list[Scored]:
+    """What rows compare; the labelled completions of one prompt are one group. Lengths are in characters."""
+    from twofold.evaluation.reward import Scored
+
+    groups: dict[object, tuple[object, list[float], list[float], list[int]]] = {}
+    for number, (entry, scores) in enumerate(known):
+        if entry.levels is None:
+            continue
+        prompt = entry.question.prompt
+        name = ("labelled", prompt) if len(scores) == 1 else number
+        _, levels, all_scores, lengths = groups.setdefault(name, (prompt, [], [], []))
+        levels += entry.levels
+        all_scores += scores
+        lengths += [len(c.text) for c in entry.question.candidates]
+    return [Scored(*group) for group in groups.values()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from twofold.batch import Branch, Group, Role
 from twofold.data.encode import encode
 from twofold.data.tokenize import Encoder, TokenizeSettings
-from twofold.errors import ModelError
+from twofold.errors import DataError, ModelError
 from twofold.models.heads import RewardModel, load_reward_model
 from twofold.models.load import ModelSettings
 from twofold.progress import Progress
@@ -39,7 +39,15 @@ class ModelScorer:
 
     def groups(self, records: Sequence[Record], progress: Progress) -> list[Group]:
         """One group per record; the answer of a problem is its completion."""
-        return [_spoken(g) for g in encode(records, self.encoder, progress).groups]
+        encoded = encode(records, self.encoder, progress)
+        if encoded.dropped:
+            limit = self.encoder.settings.max_length
+            raise DataError(
+                f"a completion alone is longer than max_length ({limit})",
+                where=encoded.dropped[0],
+                remedy="raise max_length",
+            )
+        return [_spoken(g) for g in encoded.groups]
 
     def score(self, records: Sequence[Record], progress: Progress) -> list[list[float]]:
         return self.score_groups(self.groups(records, progress), progress)
