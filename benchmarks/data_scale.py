@@ -90,7 +90,7 @@ def model(folder: Path) -> None:
     core.train_from_iterator(("".join(row.values()) for row in islice(texts(1), 20_000)), trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|endoftext|>")
     tokenizer.save_pretrained(folder)
-    eos = tokenizer.eos_token_id
+    eos: Any = tokenizer.eos_token_id
     sizes: dict[str, Any] = {
         "hidden_size": 64,
         "intermediate_size": 64,

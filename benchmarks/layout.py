@@ -25,7 +25,7 @@ FILES = (
 )  # fmt: skip
 
 
-def texts(records: list[Record]) -> Iterator[str]:
+def texts(records: Sequence[Record]) -> Iterator[str]:
     """Prompt and completions of every fourth record."""
     for record in records[::EVERY]:
         yield from (str(record.prompt), *(text for _, text in said(record)))

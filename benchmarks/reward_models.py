@@ -121,7 +121,7 @@ def run(task: Task, seed: int) -> Rewards:
 def learned(
     tokenizer: PreTrainedTokenizerFast,
     training: list[Record],
-    unseen: list[Group],
+    unseen: Sequence[Group],
     objective: BradleyTerry | RewardPlackettLuce,
     seed: int,
 ) -> list[list[float]]:
