@@ -100,6 +100,7 @@ def _send(
 ) -> None:
     handler.send_response(status)
     handler.send_header("Content-Length", str(length or len(data)))
+    handler.send_header("Connection", "close")
     if retry:
         handler.send_header("Retry-After", retry)
     handler.end_headers()

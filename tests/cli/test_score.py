@@ -92,8 +92,10 @@ def test_answers_in_no_order_and_labelled_ones(twofold: Run, tmp_path: Path) -> 
 @pytest.fixture
 def stub() -> Iterator[Stub]:
     def grade(body: Body) -> str:
-        (answer,) = re.findall(r'part="answer">\n(.*?)\n</text-', said(body), re.DOTALL)
-        return "Score: 9" if answer.startswith("####") else "Score: 2"
+        good = [a.startswith("####") for a in re.findall(r'part="answer[^"]*">\n(.*?)\n</text-', said(body), re.DOTALL)]
+        if len(good) == 2:
+            return f"Verdict: {'A' if good[0] else 'B'}"
+        return "Score: 9" if good[0] else "Score: 2"
 
     server = Stub(grade)
     yield server
@@ -120,6 +122,15 @@ def test_a_language_model_is_asked_once(twofold: Run, stub: Stub, tmp_path: Path
     out.unlink()
     assert twofold(*command).code == 0
     assert len(stub.good) == 8
+
+
+def test_a_language_model_compares_what_a_row_holds(twofold: Run, stub: Stub, tmp_path: Path) -> None:
+    file = lines(tmp_path / "rankings.jsonl", {"prompt": "p", "completions": ["#### 1", "b", "#### 3"]})
+    out = tmp_path / "out.jsonl"
+    answer = twofold("score", file, "--judge", f"llm:{stub.url}#m", "--out", out)
+    assert answer.code == 0, answer.err
+    assert written(out)[0]["reward_scores"] == [0.75, 0.0, 0.75]  # the two good ones tie: A in either order
+    assert answer.out.splitlines()[-1].split()[:2] == ["3", "33.3%"]
 
 
 @pytest.mark.parametrize(
@@ -164,3 +175,12 @@ def test_mistakes_leave_no_file(twofold: Run, reward: Path, model_folder: Path, 
         assert answer.code == 2, answer.err
         assert told in answer.err
         assert not out.exists()
+
+
+def test_a_completion_too_long_for_the_model_is_named(twofold: Run, reward: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": "a" * 40, "completion": "b" * n} for n in (5, 99)]
+    file, out = lines(tmp_path / "a.jsonl", *rows), tmp_path / "out.jsonl"
+    answer = twofold("score", file, "--reward", reward, "--out", out, "--max-length", 20, "--cut-prompt")
+    assert answer.code == 2
+    assert f"{file}:2: a completion alone is longer than max_length (20)" in answer.err
+    assert not out.exists()
