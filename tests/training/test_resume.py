@@ -71,7 +71,7 @@ def assembly(run: Path, kind: str, **training: Any) -> Assembly:
     spec = dict(KINDS[kind])
     lora = {"lora": {"rank": 2}} if spec.pop("lora", False) else {}
     data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}}
-    if "algorithm" in spec:
+    if spec.get("algorithm", {}).get("kind") == "pdpo":
         data["generator"] = {"count": 4}
     settings = {"steps": STEPS, "batch_size": 3, "checkpoint_every": 1, "evaluate_every": 2, "keep": 2, **training}
     given = {

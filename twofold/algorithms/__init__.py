@@ -6,7 +6,8 @@ from typing import TypeAlias
 
 from twofold.algorithms.offline import Offline, OfflineAlgorithm
 from twofold.algorithms.pdpo import PDPO, PDPOAlgorithm
+from twofold.algorithms.policy_gradient import PolicyGradient, PolicyGradientAlgorithm
 
-AnyAlgorithm: TypeAlias = Offline | PDPO
+AnyAlgorithm: TypeAlias = Offline | PDPO | PolicyGradient
 
-__all__ = ["PDPO", "AnyAlgorithm", "Offline", "OfflineAlgorithm", "PDPOAlgorithm"]
+__all__ = ["PDPO", "AnyAlgorithm", "Offline", "OfflineAlgorithm", "PDPOAlgorithm", "PolicyGradient", "PolicyGradientAlgorithm"]

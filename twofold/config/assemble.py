@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from twofold.algorithms import PDPO, OfflineAlgorithm, PDPOAlgorithm
+from twofold.algorithms import PDPO, OfflineAlgorithm, PDPOAlgorithm, PolicyGradient, PolicyGradientAlgorithm
 from twofold.batch import Group
 from twofold.config.lessons import as_lessons
 from twofold.config.load import load_recipe, plain, validate
 from twofold.config.mixture import mixture
+from twofold.config.rollouts import asks_reference, held_out_reward, make_rewards
 from twofold.config.schema import Portion, Recipe, Share
 from twofold.data.encode import Encoded, encode
 from twofold.data.formats import Table
@@ -32,9 +33,10 @@ from twofold.objectives import BCO
 from twofold.objectives.base import Objective, reading
 from twofold.progress import Progress, Silent
 from twofold.records import Labelled, Record, Request, Task, said
+from twofold.rewards.rollouts import RewardFunction, Rewards
 from twofold.rewards.verifier import Verifier
 from twofold.sampling.local import LocalSampler
-from twofold.training.columns import OF_REFERENCE, providers
+from twofold.training.columns import OF_REFERENCE, OLD, old_logps, providers
 from twofold.training.keeper import Keeper
 from twofold.training.loop import Algorithm, Evaluation, Evaluator, Loop
 from twofold.training.optim import make_optimizer
@@ -172,12 +174,14 @@ class Assembly:
     loaded: Loaded
     records: Records
     progress: Progress
+    functions: Mapping[str, RewardFunction] = field(default_factory=dict[str, RewardFunction])
+    """Rewards that Python handed over, by their name in the recipe."""
 
     def __post_init__(self) -> None:
         self.encoder = Encoder(self.loaded.tokenizer, self.loaded.stop_tokens, self.recipe.data.tokenize)
         self.encoded: dict[str, Encoded] = {}
         self.groups = {name: self._encode(name) for name in ("train", "generator", "heldout")}
-        self.steps = self.recipe.training.total_steps(len(self.groups["train"]))
+        self.steps = total_steps(self.recipe, len(self.groups["train"]))
 
     def _encode(self, name: str) -> Sequence[Group]:
         rows: Sequence[Record] = getattr(self.records, name)
@@ -216,7 +220,7 @@ class Assembly:
         return Loop(
             run=run,
             policy=self.policy,
-            algorithm=self._algorithm(groups),
+            algorithm=self._algorithm(groups, known),
             step=step,
             evaluators=self._evaluators(groups["heldout"], step),
             optimizer=self.recipe.optimizer,
@@ -233,8 +237,9 @@ class Assembly:
         groups = dict(self.groups)
         if isinstance(self.policy, RewardModel):
             return groups, {}, []
-        needed = COLUMN in self.objective.requires
-        cached = needed and settings.kind == "cached"
+        rolls = isinstance(self.recipe.algorithm, PolicyGradient)
+        needed = COLUMN in self.objective.requires or asks_reference(self.recipe.algorithm)
+        cached = needed and settings.kind == "cached" and not rolls
         if cached:
             folder = Path(settings.cache) if settings.cache else run / "reference-cache"
             for name in ("train", "heldout"):
@@ -249,8 +254,33 @@ class Assembly:
             return groups, {}, []
         return groups, providers(self.policy, live_reference(self.policy), packing), []
 
-    def _algorithm(self, groups: Mapping[str, Sequence[Group]]) -> Algorithm:
+    def _rewards(self, groups: Mapping[str, Sequence[Group]]) -> Rewards:
+        """What rates rollouts, after looking at every problem that it is to rate."""
         settings = self.recipe.algorithm
+        assert isinstance(settings, PolicyGradient)
+        rated = groups["train"], groups["heldout"]
+        return make_rewards(settings, self.recipe, (self.encoder, self.loaded), rated, self.functions)
+
+    def _rolled_out(self, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]) -> PolicyGradientAlgorithm:
+        settings, packing = self.recipe.algorithm, self.recipe.training.packing
+        assert isinstance(settings, PolicyGradient) and isinstance(self.policy, Policy)
+        self.rewards = self._rewards(groups)
+        return PolicyGradientAlgorithm(
+            settings=settings,
+            tasks=groups["train"],
+            objective=self.objective,
+            sampler=self.sampler(training=True),
+            rewards=self.rewards,
+            columns={**known, OLD: old_logps(self.policy, packing)},
+            batch_size=self.recipe.training.batch_size,
+            seed=self.recipe.seed,
+            steps=self.steps,
+        )
+
+    def _algorithm(self, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]) -> Algorithm:
+        settings = self.recipe.algorithm
+        if isinstance(settings, PolicyGradient):
+            return self._rolled_out(groups, known)
         pairs = OfflineAlgorithm(
             groups["train"],
             self.objective,
@@ -278,7 +308,9 @@ class Assembly:
 
     def _evaluators(self, heldout: Sequence[Group], step: Step) -> list[Evaluator]:
         found: list[Evaluator] = []
-        if heldout:
+        if heldout and isinstance(self.recipe.algorithm, PolicyGradient):
+            found.append(lambda: held_out_reward(self.rewards, self.sampler(training=False), heldout, self.recipe.seed))
+        elif heldout:
             found.append(lambda: _heldout(step, heldout, self.objective, self.judged()))
         if self.records.tasks:
             found.append(self._solve)
@@ -303,7 +335,14 @@ def asks_live(recipe: Recipe, objective: Objective) -> bool:
     """Whether a run asks the reference as it goes: for drafts, for uncached data, or for a column made of the step."""
     asked = set(objective.requires) & {*OF_REFERENCE}
     asked -= {COLUMN} if recipe.reference.kind == "cached" else set[str]()
-    return bool(asked) or isinstance(recipe.algorithm, PDPO)
+    rolled = isinstance(recipe.algorithm, PolicyGradient) and COLUMN in objective.requires
+    return bool(asked) or rolled or asks_reference(recipe.algorithm) or isinstance(recipe.algorithm, PDPO)
+
+
+def total_steps(recipe: Recipe, num: int) -> int:
+    """Optimizer steps of a run on `num` rows."""
+    passes = recipe.algorithm.epochs if isinstance(recipe.algorithm, PolicyGradient) else 1
+    return recipe.training.total_steps(num, passes)
 
 
 def _heldout(step: Step, groups: Sequence[Group], objective: Objective, report: RewardReport | None) -> Evaluation:

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from twofold.algorithms.ramp import refuse_bad_ramps
-from twofold.config.assemble import asks_live, data_cache, encoded, read_records
+from twofold.config.assemble import asks_live, data_cache, encoded, read_records, total_steps
 from twofold.config.load import dump
 from twofold.config.schema import Recipe
 from twofold.data.stored_groups import max_tokens
@@ -85,7 +85,7 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
         tokens=trained.counts(),
         parameters=sizes.parameters,
         trainable=sizes.trainable,
-        steps=recipe.training.total_steps(len(trained.groups)),
+        steps=total_steps(recipe, len(trained.groups)),
         device=device,
         precision=resolve_precision(recipe.model.precision, device),
         memory=forecast(recipe, sizes, max(longest, recipe.training.packing.tokens)),

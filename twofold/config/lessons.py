@@ -9,7 +9,7 @@ from functools import partial
 from twofold.data.views import Read
 from twofold.errors import DataError
 from twofold.objectives.base import Lesson, Objective, lesson
-from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Request, Task
+from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Request, Task, said
 
 _BRING: dict[Lesson, str] = {
     "pairs": "bring prompt, chosen and rejected, or set objective.kind=sft",
@@ -17,6 +17,7 @@ _BRING: dict[Lesson, str] = {
     "rankings": "bring prompt and completions (best first), or pairs",
     "labels": "bring prompt, completion and label, or pairs",
     "demonstrations": "keep the desirable rows alone",
+    "prompts": "bring prompts, with answers where a verifier rates",
 }
 
 _ASKED = {
@@ -77,6 +78,9 @@ def _taught(record: Record, wanted: Lesson) -> list[Record]:
             return [record]
         case "rankings", Pair():
             return [Ranking(prompt, (record.chosen, record.rejected), source, margin=record.margin)]
+        case "prompts", _:
+            best = None if isinstance(record, Labelled) and not record.desirable else next(iter(said(record)), None)
+            return [Request(prompt, source) if best is None else Task(prompt, best[1], source)]
         case "labels", Pair():
             sides = (record.chosen, True), (record.rejected, False)
             return [Labelled(prompt, completion, desirable, source) for completion, desirable in sides]

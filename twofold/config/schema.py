@@ -8,13 +8,13 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, InstanceOf
 
-from twofold.algorithms import PDPO, AnyAlgorithm, Offline
+from twofold.algorithms import PDPO, AnyAlgorithm, Offline, PolicyGradient
 from twofold.config.own import own_objective
 from twofold.data.tokenize import TokenizeSettings
 from twofold.models.load import ModelSettings
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import DPO, SFT, AnyObjective
-from twofold.objectives.base import Objective
+from twofold.objectives.base import Objective, lesson
 from twofold.sampling.base import Sampling
 from twofold.settings import require, settings
 from twofold.training.loop import TrainingSettings
@@ -142,5 +142,21 @@ class Recipe:
             compared = isinstance(self.objective, DPO) and not self.objective.reference_free
             require(compared, "algorithm pdpo needs objective dpo, with its reference, as its discriminator")
             require(self.data.generator is not None, "algorithm pdpo needs data.generator: its problems")
+        self._refuse_rollouts()
         if isinstance(self.objective, SFT):
             require(self.data.heldout is None or self.data.heldout.file is not None, "sft takes heldout from a file")
+
+    def _refuse_rollouts(self) -> None:
+        """What rollouts cannot do, and what cannot do without them."""
+        rolled, plays = lesson(self.objective) == "prompts", isinstance(self.algorithm, PolicyGradient)
+        require(rolled or not plays, "algorithm policy_gradient needs objective ppo, grpo, rloo or reinforce")
+        require(plays or not rolled, "objective learns from rollouts: it needs algorithm.kind=policy_gradient")
+        if not isinstance(self.algorithm, PolicyGradient):
+            return
+        self.algorithm.refuse_misfit(self.objective, self.training.batch_size)
+        drawn, how = (1.0, 1.0, 0, False), self.sampling
+        own = (how.temperature, how.top_p, how.top_k, how.use_generation_config) == drawn
+        require(own, "sampling must draw from the policy itself: temperature 1, top_p 1, top_k 0")
+        require(self.data.generator is None, "data.generator is pdpo's: policy_gradient answers the rows of data.train")
+        require(isinstance(self.data.train, str), "data.train must be one file: rollouts know no mixture yet")
+        require(self.reference.fit is None, "reference.fit needs chosen completions: fit the model in a run of its own")

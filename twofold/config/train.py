@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from twofold.config.displaced import why_chosen_fell
 from twofold.config.fit import fit_stage, start_from_fit
 from twofold.config.load import Document, dump, validate
 from twofold.config.results import results
+from twofold.config.rollouts import functions_of
 from twofold.config.schema import Recipe
 from twofold.models.heads import RewardModel, hold_reward_model, load_reward_model
 from twofold.models.load import Loaded, hold, load_policy, resolve_device, resolve_precision, save_policy
@@ -65,7 +67,7 @@ def train_recipe(recipe: Recipe, conduct: Conduct | None = None) -> Trained:
     """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for users' mistakes."""
     conduct = conduct or Conduct()
     records = read_records(recipe, recipe.objective, progress=conduct.progress)
-    return _train(recipe, recipe.objective, records, _held(recipe, recipe.objective), conduct)
+    return _train(recipe, records, _held(recipe, recipe.objective), conduct)
 
 
 def train(
@@ -81,7 +83,8 @@ def train(
     """Align `model` (folder, hub name, or model with its tokenizer) with `data` (file, hub name, or records).
 
     `objective` is one of twofold's or any object that fits `twofold.Objective`; it defaults to DPO. `sections` are the
-    other sections of a recipe as mappings or settings: `optimizer={"learning_rate": 5e-6}`.
+    other sections of a recipe as mappings or settings: `optimizer={"learning_rate": 5e-6}`. A reward of
+    `algorithm={"kind": "policy_gradient", "reward": f}` may be a function f(prompt, completion, truth) → number.
     """
     given: dict[str, Any] = {**sections, "run": run}
     path = model if isinstance(model, str) else model[0].config.name_or_path or IN_MEMORY
@@ -89,11 +92,13 @@ def train(
     given["data"] = {"train": data if isinstance(data, str) else IN_MEMORY, **_mapping(sections.get("data"))}
     if objective is not None:
         given |= {"objective": objective, "allow_code": True}  # the code is here already
+    functions = functions_of(given)
     recipe = validate(Recipe, Document("train()", given, {}))
     conduct = conduct or Conduct()
     records = read_records(recipe, recipe.objective, None if isinstance(data, str) else data, conduct.progress)
     held = _held(recipe, recipe.objective, None if isinstance(model, str) else model)
-    return _train(recipe, recipe.objective, records, held, conduct)
+    assembly = partial(Assembly, functions=functions)
+    return _train(recipe, records, held, conduct, assembly)
 
 
 Held = tuple[Policy | RewardModel, Loaded]
@@ -115,7 +120,9 @@ def _mapping(section: Any) -> dict[str, Any]:
     return dict(section or {})
 
 
-def _train(recipe: Recipe, objective: Objective, records: Records, held: Held, conduct: Conduct) -> Trained:
+def _train(
+    recipe: Recipe, records: Records, held: Held, conduct: Conduct, assemble: Callable[..., Assembly] = Assembly
+) -> Trained:
     policy, loaded = held
     if policy.sharing_note:
         conduct.progress.note(f"prompts are not shared: {policy.sharing_note}")
@@ -130,7 +137,7 @@ def _train(recipe: Recipe, objective: Objective, records: Records, held: Held, c
         if fitted.stopped:
             return Trained(run, policy, loaded.tokenizer, fitted, {})
         start_from_fit(policy)
-    assembly = Assembly(recipe, objective, policy, loaded, records, conduct.progress)
+    assembly = assemble(recipe, recipe.objective, policy, loaded, records, conduct.progress)
     loop = assembly.loop(run)
     _describe(run, recipe, conduct, assembly)
     outcome = loop.train(resume=conduct.resume, stop=conduct.stop)

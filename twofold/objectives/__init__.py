@@ -18,6 +18,7 @@ from twofold.objectives.dpo_shift import DPOShift
 from twofold.objectives.dpop import DPOP
 from twofold.objectives.exo import EXO
 from twofold.objectives.f_dpo import FDPO
+from twofold.objectives.grpo import GRPO
 from twofold.objectives.infonca import InfoNCA
 from twofold.objectives.ipo import IPO
 from twofold.objectives.kto import KTO
@@ -28,7 +29,10 @@ from twofold.objectives.nca_k import NCAK
 from twofold.objectives.orpo import ORPO
 from twofold.objectives.pdpo import PDPOGenerator
 from twofold.objectives.plackett_luce import PlackettLuce
+from twofold.objectives.ppo import PPO
+from twofold.objectives.reinforce import Reinforce
 from twofold.objectives.reward_plackett_luce import RewardPlackettLuce
+from twofold.objectives.rloo import RLOO
 from twofold.objectives.robust_dpo import RobustDPO
 from twofold.objectives.rpo import RPO
 from twofold.objectives.rso import RSO
@@ -72,7 +76,12 @@ OnPairs: TypeAlias = (
 OnScores: TypeAlias = BradleyTerry | RewardPlackettLuce
 """Objectives of a reward model."""
 
-AnyObjective: TypeAlias = SFT | OnPairs | TPO | PlackettLuce | InfoNCA | NCAK | KTO | BCO | PDPOGenerator | OnScores
+OnRollouts: TypeAlias = PPO | GRPO | RLOO | Reinforce
+"""Objectives on what the policy itself has said, with advantages as columns."""
+
+AnyObjective: TypeAlias = (
+    SFT | OnPairs | TPO | PlackettLuce | InfoNCA | NCAK | KTO | BCO | PDPOGenerator | OnScores | OnRollouts
+)
 
 __all__ = [
     "AOT",
@@ -82,6 +91,7 @@ __all__ = [
     "DPOP",
     "EXO",
     "FDPO",
+    "GRPO",
     "IPO",
     "KTO",
     "LDDPO",
@@ -89,6 +99,8 @@ __all__ = [
     "NCA",
     "NCAK",
     "ORPO",
+    "PPO",
+    "RLOO",
     "RPO",
     "RSO",
     "SFT",
@@ -105,9 +117,11 @@ __all__ = [
     "DiscoPOP",
     "InfoNCA",
     "OnPairs",
+    "OnRollouts",
     "OnScores",
     "PDPOGenerator",
     "PlackettLuce",
+    "Reinforce",
     "RewardPlackettLuce",
     "RobustDPO",
     "SLiC",

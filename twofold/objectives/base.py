@@ -33,9 +33,9 @@ class Loss:
     metrics: Mapping[str, Term] = field(default_factory=dict[str, Term])
 
 
-Lesson = Literal["pairs", "triples", "rankings", "labels", "demonstrations"]
+Lesson = Literal["pairs", "triples", "rankings", "labels", "demonstrations", "prompts"]
 """What an objective learns from: its `learns_from`; one that names nothing learns from pairs. Triples are pairs with a
-gold answer beside."""
+gold answer beside; prompts are answered by the policy itself, in rollouts."""
 
 
 Reads = Literal["logps", "scores"]
@@ -69,6 +69,11 @@ class Domain:
 def lesson(objective: Objective) -> Lesson:
     """What `objective` learns from."""
     return getattr(objective, "learns_from", "pairs")
+
+
+def comparison(objective: Objective) -> tuple[str, str]:
+    """How rewards become the advantages that `objective` requires: its `baseline` and its `scale` (`advantages.py`)."""
+    return getattr(objective, "baseline", "leave_one_out"), getattr(objective, "scale", "none")
 
 
 def couples(objective: Objective) -> bool:

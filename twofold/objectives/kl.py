@@ -3,9 +3,18 @@
 Estimators: Schulman 2020, "Approximating KL Divergence", joschu.net/blog/kl-approx.html, of d = log π − log π_ref of a
 token. All three estimate one number, but as a loss each has a gradient of its own; of tokens in sequences it is that of
 the divergence at each token's own prefix: how likely the prefix itself becomes, no estimator in a loss sees.
+
+| | in a loss: E[∇k] | in a reward: E[k·∇log π] | ∇E[k] |
+|---|---|---|---|
+| k1 | 0 | ∇KL(π ‖ π_ref) | ∇KL(π ‖ π_ref) |
+| k2 | ∇KL(π ‖ π_ref) | ∇E[k2] − ∇KL(π ‖ π_ref): near the reference of second order only | their sum |
+| k3 | ∇KL(π_ref ‖ π) | ∇KL(π ‖ π_ref) − ∇KL(π_ref ‖ π): the same | ∇KL(π ‖ π_ref) |
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +34,10 @@ def k2(logratio_S: Tensor) -> Tensor:
 def k3(logratio_S: Tensor) -> Tensor:
     """e^−d − 1 + d: unbiased, never negative. In a loss its expected gradient is ∇KL(π_ref ‖ π): the other one."""
     return torch.expm1(-logratio_S) + logratio_S
+
+
+Estimator = Literal["k1", "k2", "k3"]
+ESTIMATORS: Mapping[Estimator, Callable[[Tensor], Tensor]] = {"k1": k1, "k2": k2, "k3": k3}
 
 
 def entropy(logp_V: Tensor) -> Tensor:

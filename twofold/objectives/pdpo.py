@@ -16,6 +16,7 @@ from torch.nn.functional import softplus
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term, logps, logratios
+from twofold.objectives.surrogate import clipped
 from twofold.settings import require, settings
 
 Form = Literal["hinge", "unhinged", "softplus", "squared_hinge", "square"]
@@ -61,11 +62,6 @@ def ratios(outputs: Outputs, batch: Batch) -> Tensor:
     """How many times as likely each draft is as it was when it was drawn."""
     logp_S = logps(outputs)
     return batch.sum(logp_S - batch.token_columns["old_logp"].to(logp_S.dtype)).exp()
-
-
-def clipped(advantage_B: Tensor, ratio_B: Tensor, epsilon: float) -> Tensor:
-    """PPO's surrogate: what ratio and advantage gain, with nothing to gain beyond 1 ± ε."""
-    return torch.minimum(advantage_B * ratio_B, advantage_B * ratio_B.clamp(1 - epsilon, 1 + epsilon))
 
 
 @settings

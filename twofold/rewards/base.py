@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from twofold.progress import Progress
 from twofold.records import Record
+
+if TYPE_CHECKING:
+    from twofold.batch import Group
 
 
 class Scorer(Protocol):
     """Scores for the completions of records, in the order in which `records.said` tells them; higher is better."""
 
     def score(self, records: Sequence[Record], progress: Progress) -> list[list[float]]: ...
+
+
+class Reward(Protocol):
+    """Rates what a policy said: a number for each branch of each group; higher is better."""
+
+    def rate(self, groups: Sequence[Group]) -> list[list[float]]: ...

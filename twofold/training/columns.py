@@ -12,6 +12,7 @@ from twofold.models.reference import COLUMN, Reference, with_reference
 from twofold.training.kl_baseline import with_kl_baseline
 from twofold.training.step import Provider
 
+OLD = "old_logp"
 OF_REFERENCE = (COLUMN, "truth_logratio", "truth_length", "z0")
 """Columns that a live reference is asked for."""
 
@@ -29,6 +30,16 @@ def providers(policy: Policy, reference: Reference, packing: Packing) -> dict[st
         return with_kl_baseline(groups, policy, reference, packing)
 
     return {COLUMN: ref_logp, "truth_logratio": truth, "truth_length": truth, "z0": z0}
+
+
+def old_logps(policy: Policy, packing: Packing) -> Provider:
+    """A provider of `old_logp` [n]: what the policy says of its drafts as it is when they are drawn."""
+
+    def old_logp(groups: Sequence[Group]) -> list[Group]:
+        said = policy.logps(groups, packing)
+        return [g.with_columns([{OLD: logp} for logp in row]) for g, row in zip(groups, said, strict=True)]
+
+    return old_logp
 
 
 def with_truth(groups: Sequence[Group], policy: Policy, reference: Reference, packing: Packing) -> list[Group]:

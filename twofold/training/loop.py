@@ -60,9 +60,9 @@ class TrainingSettings:
         require(self.epochs > 0, "epochs must be > 0")
         require(self.patience is None or self.best is not None, "patience needs `best`, the figure to be patient about")
 
-    def total_steps(self, num: int) -> int:
-        """Steps for `num` groups."""
-        return self.steps or max(1, math.ceil(self.epochs * num / self.batch_size))
+    def total_steps(self, num: int, passes: int = 1) -> int:
+        """Steps for `num` groups, of which each is used in `passes` steps before the next ones are met."""
+        return self.steps or passes * max(1, math.ceil(self.epochs * num / self.batch_size))
 
 
 class Algorithm(Protocol):

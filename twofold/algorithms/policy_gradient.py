@@ -1,0 +1,216 @@
+"""Policy gradient: roll out, rate, compare, and learn from what was said, for one step or several.
+
+What differs between PPO, GRPO, RLOO and REINFORCE is the objective, and how rewards are compared (its baseline and its
+scale); both are its own settings. Rollouts, old log-probabilities and advantages are columns, made once per rollout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from twofold.algorithms.ramp import Ramp, ramped, refuse_bad_ramps
+from twofold.algorithms.recall import recall, remember
+from twofold.batch import Branch, Group, Role
+from twofold.data.order import Order
+from twofold.objectives.advantages import adapted, advantages_of, kl_shaped, without_stop
+from twofold.objectives.base import Objective, comparison
+from twofold.objectives.kl import ESTIMATORS, Estimator, k1
+from twofold.objectives.surrogate import Baseline, Scale
+from twofold.rewards.rollouts import Rewards
+from twofold.sampling.base import Sampler
+from twofold.settings import require, settings
+from twofold.training.step import Part, Provider, Round
+
+
+@settings
+class RewardKL:
+    """The KL to the reference that each reward pays; a KL in the loss is the objective's own (`grpo`: beta)."""
+
+    coefficient: float = 0.0
+    """Reward per nat; 0 asks for no reference."""
+    estimator: Estimator = "k1"
+    """k1 gives ∇KL(π ‖ π_ref); k2 and k3 in a reward hardly hold near the reference (docs/policy-gradient.md)."""
+    target: float | None = None
+    """Nats per completion towards which the coefficient is led after every rollout; by default it is fixed."""
+    horizon: float = 10_000.0
+    """Completions in which a KL that is 20% off changes the coefficient by 20%."""
+
+    def __post_init__(self) -> None:
+        require(self.coefficient >= 0, "coefficient must be ≥ 0")
+        require(self.target is None or self.target > 0, "target must be > 0")
+        require(self.target is None or self.coefficient > 0, "target needs a coefficient > 0 to begin with")
+        require(self.horizon > 0, "horizon must be > 0")
+
+
+@settings
+class Weighed:
+    """One of several rewards."""
+
+    source: str
+    """verifier, verifier:flexible, or the folder of a reward model."""
+    weight: float = 1.0
+
+
+@settings
+class PolicyGradient:
+    """How prompts are rolled out and rated, and how long a rollout serves. The method is the objective: ppo, grpo, rloo,
+    reinforce. training.batch_size counts prompts."""
+
+    kind: Literal["policy_gradient"] = "policy_gradient"
+    reward: str | tuple[Weighed, ...] = "verifier"
+    """verifier (GSM8K's `#### N`), verifier:flexible (the right last number), the folder of a reward model, or a list of
+    these with weights; from Python also a function of (prompt, completion, ground truth)."""
+    rollouts: int | None = None
+    """Prompts per rollout, a multiple of training.batch_size; by default that itself: one step per pass."""
+    samples: int = 4
+    """Completions per prompt."""
+    epochs: int = 1
+    """Passes over a rollout before the next one."""
+    kl: RewardKL = field(default_factory=RewardKL)
+    stop_penalty: float = 0.0
+    """Taken from the reward of a completion that never stopped."""
+    ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
+    """Settings of the objective that change during the run."""
+
+    def __post_init__(self) -> None:
+        require(self.rollouts is None or self.rollouts > 0, "rollouts must be ≥ 1")
+        require(self.samples > 0 and self.epochs > 0, "samples and epochs must be ≥ 1")
+        require(self.stop_penalty >= 0, "stop_penalty must be ≥ 0")
+        names = [each.source for each in self.rewards]
+        require(len(names) > 0, "reward needs at least one source")
+        require(len(set(names)) == len(names), "reward names a source twice: give it once, with the weight of both")
+
+    @property
+    def rewards(self) -> tuple[Weighed, ...]:
+        """The sources of the reward, with their weights."""
+        return (Weighed(source=self.reward),) if isinstance(self.reward, str) else self.reward
+
+    def steps_per_rollout(self, batch_size: int) -> int:
+        """Optimizer steps that a rollout serves; raises ValueError where steps do not fill it."""
+        size = self.rollouts or batch_size
+        require(size % batch_size == 0, f"rollouts must be a multiple of training.batch_size ({batch_size})")
+        return self.epochs * size // batch_size
+
+    def refuse_misfit(self, objective: Objective, batch_size: int) -> None:
+        """Raise ValueError for an objective that cannot use rollouts made in this way."""
+        stale = self.steps_per_rollout(batch_size) > 1
+        fresh = "old_logp" in objective.requires
+        require(fresh or not stale, "rollouts and epochs must make one step each: this objective has no ratio (clip)")
+        baseline, scale = comparison(objective)
+        compared = baseline in ("group", "leave_one_out") or scale == "group"
+        require(self.samples > 1 or not compared, "samples must be ≥ 2: rewards are compared with those of their prompt")
+
+
+@dataclass(kw_only=True)
+class PolicyGradientAlgorithm:
+    """`tasks` are groups without branches; `columns` provide `old_logp` (the policy's, as it is) and `ref_logp`."""
+
+    settings: PolicyGradient
+    tasks: Sequence[Group]
+    objective: Objective
+    sampler: Sampler
+    rewards: Rewards
+    columns: Mapping[str, Provider]
+    batch_size: int
+    seed: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        refuse_bad_ramps(self.objective, self.settings.ramp)
+        self.settings.refuse_misfit(self.objective, self.batch_size)
+        self.size = self.settings.rollouts or self.batch_size
+        self.serves = self.settings.steps_per_rollout(self.batch_size)
+        self.order = Order(len(self.tasks), self.seed)
+
+    def round(self, step: int, state: dict[str, Any]) -> Round:
+        """Roll out and rate every few steps; learn from one batch of the rollout in each."""
+        rollout, age = divmod(step, self.serves)
+        tasks = [self.tasks[i] for i in self.order.at(rollout, self.size)]
+        if age == 0:
+            groups, figures = self.roll_out(tasks, step, state)
+        else:
+            said, figures = recall(state["rollout"]), {}
+            groups = [replace(task, branches=branches) for task, branches in zip(tasks, said, strict=True)]
+        if self.serves > 1 and age == 0:
+            state["rollout"] = remember([g.branches for g in groups])
+        batch = Order(self.size, self.seed + 1 + rollout).at(age, self.batch_size)
+        objective = ramped(self.objective, self.settings.ramp, step, self.steps)
+        led = {name: getattr(objective, name) for name in self.settings.ramp}
+        return Round(step, [Part([groups[i] for i in batch], objective)], {**figures, "age": float(age), **led})
+
+    def roll_out(self, tasks: Sequence[Group], step: int, state: Mapping[str, Any]) -> tuple[list[Group], dict[str, float]]:
+        """What the policy says to each task, with every column that the objective asks for; and how it fared."""
+        rows = self.sampler.sample([t.prompt for t in tasks], samples=self.settings.samples, seed=(self.seed, step))
+        cut = {"truncated": [[float(d.truncated) for d in drafts] for drafts in rows]}
+        groups = [
+            replace(task, branches=tuple(Branch(d.tokens, Role.DRAFT) for d in drafts))
+            for task, drafts in zip(tasks, rows, strict=True)
+        ]
+        for column in self.asked():
+            groups = self.columns[column](groups)
+        said = self.rewards.rate(groups)
+        rewards, cut_off = (_vectors(x) for x in (self.rewards.total(said), cut["truncated"]))
+        shaped = [without_stop(r, c, self.settings.stop_penalty) for r, c in zip(rewards, cut_off, strict=True)]
+        figures = _figures(rewards, cut_off)
+        if len(said) > 1:
+            figures |= {f"reward/{name}": torch.cat(_vectors(rated)).mean().item() for name, rated in said.items()}
+        if self.settings.kl.coefficient > 0:
+            coefficient = self.coefficient(state)
+            shaped = [kl_shaped(r, self.kl(g), coefficient) for r, g in zip(shaped, groups, strict=True)]
+            away = [d.sum() for g in groups for d in map(_logratio, g.branches)]
+            figures |= {"kl": torch.stack([k1(d) for d in away]).mean().item(), "kl_coefficient": coefficient}
+        baseline, scale = comparison(self.objective)
+        found = advantages_of(shaped, cast("Baseline", baseline), cast("Scale", scale))
+        return [_with_advantages(g, a) for g, a in zip(groups, found, strict=True)], figures
+
+    def asked(self) -> list[str]:
+        """Token columns to be made for a rollout."""
+        kl = ("old_logp", "ref_logp") if self.settings.kl.coefficient > 0 else ()
+        return sorted({*kl, *self.objective.requires} - {"advantage"})
+
+    def kl(self, group: Group) -> Tensor:
+        """The estimate [n] of each draft's KL to the reference, in nats, when it was drawn."""
+        estimate = ESTIMATORS[self.settings.kl.estimator]
+        return torch.stack([estimate(_logratio(branch)).sum() for branch in group.branches])
+
+    def coefficient(self, state: Mapping[str, Any]) -> float:
+        """What a nat costs in this rollout."""
+        return state.get("kl_coefficient", self.settings.kl.coefficient)
+
+    def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
+        """After a rollout its KL leads the coefficient towards the target."""
+        kl = self.settings.kl
+        if kl.target is not None and metrics["age"] == 0:
+            now = self.coefficient(state)
+            state["kl_coefficient"] = adapted(now, metrics["kl"], kl.target, metrics["drafts"], kl.horizon)
+
+
+def _vectors(rows: Sequence[Sequence[float]]) -> list[Tensor]:
+    return [torch.tensor(row, dtype=torch.float64) for row in rows]
+
+
+def _logratio(branch: Branch) -> Tensor:
+    """log π − log π_ref [n] of the tokens as they were drawn; subtracted as they are, so that equal parts cancel."""
+    return (branch.token_columns["old_logp"] - branch.token_columns["ref_logp"]).double()
+
+
+def _figures(rewards: Sequence[Tensor], cut_off: Sequence[Tensor]) -> dict[str, float]:
+    """Of a rollout: drafts, their mean reward and its standard deviation, how many never stopped, and `silent`, the
+    share of prompts whose completions were all rated alike, from which a comparison among them learns nothing."""
+    every, silent = torch.cat(list(rewards)), [float((r == r[0]).all()) for r in rewards]
+    return {
+        "drafts": float(len(every)),
+        "reward": every.mean().item(),
+        "reward_std": every.std(correction=0).item(),
+        "truncated": torch.cat(list(cut_off)).mean().item(),
+        "silent": sum(silent) / len(silent),
+    }
+
+
+def _with_advantages(group: Group, advantage_N: Tensor) -> Group:
+    return group.with_columns([{"advantage": a} for a in advantage_N.tolist()])

@@ -1,0 +1,97 @@
+"""Rewards of a run: from what a recipe names, or Python hands over, to what rates rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any, cast
+
+from twofold.algorithms import AnyAlgorithm, PolicyGradient
+from twofold.batch import Branch, Group, Role
+from twofold.config.schema import Recipe
+from twofold.data.tokenize import Encoder
+from twofold.errors import RecipeError
+from twofold.models.load import Loaded
+from twofold.rewards.base import Reward
+from twofold.rewards.rollouts import Called, Modelled, RewardFunction, Rewards, Verified
+from twofold.rewards.verifier import Metric, Verifier
+from twofold.sampling.base import Sampler
+from twofold.training.loop import Evaluation
+
+_VERIFIERS: Mapping[str, Metric] = {"verifier": "strict", "verifier:strict": "strict", "verifier:flexible": "flexible"}
+_PYTHON = "python:"
+
+
+def asks_reference(algorithm: AnyAlgorithm) -> bool:
+    """Whether the rewards of `algorithm` pay for a KL to the reference."""
+    return isinstance(algorithm, PolicyGradient) and algorithm.kl.coefficient > 0
+
+
+def functions_of(given: dict[str, Any]) -> dict[str, RewardFunction]:
+    """Takes functions out of `given`'s rewards and leaves names in their place, which a recipe can hold."""
+    section, found = given.get("algorithm"), dict[str, RewardFunction]()
+    if not isinstance(section, Mapping):
+        return found
+    algorithm = dict(cast("Mapping[str, Any]", section))
+
+    def named(source: Any) -> Any:
+        if isinstance(source, Mapping):
+            return {k: named(v) for k, v in cast("Mapping[str, Any]", source).items()}
+        if not callable(source):
+            return source
+        name = _PYTHON + getattr(source, "__qualname__", type(source).__qualname__)
+        found[name] = cast("RewardFunction", source)
+        return name
+
+    reward = algorithm.get("reward")
+    if isinstance(reward, Sequence) and not isinstance(reward, str):
+        algorithm["reward"] = [named(each) for each in cast("Sequence[Any]", reward)]
+    elif reward is not None:
+        algorithm["reward"] = named(reward)
+    given["algorithm"] = algorithm
+    return found
+
+
+def make_rewards(
+    settings: PolicyGradient,
+    recipe: Recipe,
+    spoken: tuple[Encoder, Loaded],
+    groups: Sequence[Sequence[Group]],
+    functions: Mapping[str, RewardFunction],
+) -> Rewards:
+    """Every source of the reward, ready to rate `groups` (several lots of them). Raises DataError for a problem that a verifier cannot judge,
+    RecipeError and ModelError for a source that is not there."""
+    encoder, loaded = spoken
+    made: list[tuple[str, float, Reward]] = []
+    for each in settings.rewards:
+        if each.source in _VERIFIERS:
+            verifier = Verifier(encoder.text, _VERIFIERS[each.source])
+            verifier.check(chain.from_iterable(groups), loaded.stop_tokens)
+            reward: Reward = Verified(verifier)
+        elif each.source.startswith(_PYTHON):
+            if each.source not in functions:
+                remedy = "hand the function to twofold.train(…, algorithm={'reward': function}), or name another reward"
+                raise RecipeError(f"{each.source} is a function of a program", where="algorithm.reward", remedy=remedy)
+            reward = Called(functions[each.source], encoder.text)
+        else:
+            scorer = replace(recipe.model, path=each.source, lora=None, adapter=None)
+            reward = Modelled.load(scorer, loaded.tokenizer, recipe.training.packing)
+        made.append((each.source, each.weight, reward))
+    return Rewards(made)
+
+
+def held_out_reward(rewards: Rewards, sampler: Sampler, tasks: Sequence[Group], seed: int) -> Evaluation:
+    """The mean reward of one completion for each held-out prompt, drawn as evaluation.sampling says."""
+    rows = sampler.sample([t.prompt for t in tasks], seed=(seed, 0))
+    said = [
+        replace(t, branches=tuple(Branch(d.tokens, Role.DRAFT) for d in drafts))
+        for t, drafts in zip(tasks, rows, strict=True)
+    ]
+    rated = rewards.rate(said)
+    total = [reward for row in rewards.total(rated) for reward in row]
+    figures = {"reward": sum(total) / len(total), "n": float(len(total))}
+    if len(rated) > 1:
+        figures |= {f"reward/{name}": sum(map(sum, rows)) / len(total) for name, rows in rated.items()}
+    figures["truncated"] = sum(d.truncated for drafts in rows for d in drafts) / len(total)
+    return Evaluation({f"heldout/{name}": value for name, value in figures.items()})

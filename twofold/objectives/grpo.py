@@ -1,0 +1,65 @@
+"""Shao et al. 2024, "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models",
+arXiv:2402.03300, equation 3 (GRPO). Averages over all tokens and a wider upper clip: DAPO, arXiv:2503.14476; a constant
+instead of lengths: Liu et al. 2025 (Dr. GRPO), arXiv:2503.20783.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Domain, Loss, Term, logratios
+from twofold.objectives.kl import ESTIMATORS, Estimator
+from twofold.objectives.surrogate import Average, Scale, advantages, averaged, clipped, moves, told
+from twofold.settings import require, settings
+
+
+@settings
+class GRPO:
+    """−min(ρ·A, clip(ρ)·A) + β·KL of each token, ρ = π/π_old, A the reward less its prompt's mean, over their standard
+    deviation; the KL estimate stands in the loss."""
+
+    kind: Literal["grpo"] = "grpo"
+    beta: float = 0.04
+    """Weight of the KL estimate in the loss; 0 asks for no reference."""
+    estimator: Estimator = "k3"
+    """Which KL estimate; its gradient in a loss is ∇KL(π_ref ‖ π) with k3, ∇KL(π ‖ π_ref) with k2, and 0 with k1."""
+    clip: float = 0.2
+    """ε: how far a token's probability ratio may go before nothing is gained."""
+    clip_high: float | None = None
+    """Another ε above 1 (DAPO: 0.28)."""
+    average: Average = "completion"
+    """completion averages over each completion first, token over all tokens, constant divides by `length` (Dr. GRPO)."""
+    length: int | None = None
+    """Of constant: the tokens to divide a completion's sum by, such as sampling.max_new_tokens."""
+    scale: Scale = "group"
+    """What divides the advantage: the standard deviation of the prompt's rewards, of the rollout's, or nothing (Dr. GRPO)."""
+
+    learns_from = "prompts"
+    baseline = "group"
+
+    def __post_init__(self) -> None:
+        require(self.beta >= 0, "beta must be ≥ 0")
+        require(0 < self.clip < 1, "clip must be in (0, 1)")
+        require(self.clip_high is None or self.clip_high >= self.clip, "clip_high must be ≥ clip")
+        require((self.average == "constant") == (self.length is not None), "length goes with average constant")
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        return ("old_logp", "advantage", *(("ref_logp",) if self.beta > 0 else ()))
+
+    @property
+    def domain(self) -> Domain:
+        return Domain(logratio=80.0) if self.beta > 0 and self.estimator == "k3" else Domain()
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        ratio_S = moves(outputs, batch).exp()
+        advantage_S = advantages(batch, ratio_S.dtype)[batch.branch_S]
+        loss_S = -clipped(advantage_S, ratio_S, self.clip, self.clip_high)
+        terms = {"grpo": averaged(loss_S, batch, self.average, self.length)}
+        if self.beta > 0:
+            kl_S = ESTIMATORS[self.estimator](logratios(outputs, batch))
+            terms["kl"] = averaged(kl_S, batch, self.average, self.length, self.beta)
+        far_S = (ratio_S.detach() > 1 + (self.clip_high or self.clip)) | (ratio_S.detach() < 1 - self.clip)
+        away_S = Term(far_S.to(ratio_S.dtype), "token")
+        return Loss(terms, {"ratio": Term(ratio_S.detach(), "token"), "clipped": away_S, **told(outputs, batch)})

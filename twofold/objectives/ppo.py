@@ -1,0 +1,54 @@
+"""Schulman, Wolski, Dhariwal, Radford and Klimov 2017, "Proximal Policy Optimization Algorithms", arXiv:1707.06347,
+equation 7, as InstructGPT (arXiv:2203.02155) runs it on language: KL in the reward, every token an action.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term
+from twofold.objectives.surrogate import Average, Baseline, Scale, advantages, averaged, clipped, moves, told
+from twofold.settings import require, settings
+
+
+def value_loss(value_S: Tensor, old_S: Tensor, return_S: Tensor, clip: float) -> Tensor:
+    """½·max((v − R)², (clip(v, v_old ± ε) − R)²) of each token: a value that has left the clip gains nothing there."""
+    near_S = old_S + (value_S - old_S).clamp(-clip, clip)
+    return 0.5 * torch.maximum((value_S - return_S).square(), (near_S - return_S).square())
+
+
+@settings
+class PPO:
+    """−min(ρ·A, clip(ρ, 1 ± ε)·A) of each token, ρ = π/π_old; A is the column `advantage`, held fixed."""
+
+    kind: Literal["ppo"] = "ppo"
+    clip: float = 0.2
+    """ε: how far a token's probability ratio may go before nothing is gained."""
+    average: Average = "token"
+    """token averages over all tokens, completion over each completion first, constant divides by `length`."""
+    length: int | None = None
+    """Of constant: the tokens to divide a completion's sum by, such as sampling.max_new_tokens."""
+    baseline: Baseline = "leave_one_out"
+    """What a reward is compared with: the mean of the others of its prompt, of its prompt, of the rollout, or nothing."""
+    scale: Scale = "rollout"
+    """What divides it: the standard deviation over the rollout (whitening) or over the prompt, or nothing."""
+
+    requires = ("old_logp", "advantage")
+    learns_from = "prompts"
+
+    def __post_init__(self) -> None:
+        require(0 < self.clip < 1, "clip must be in (0, 1)")
+        require((self.average == "constant") == (self.length is not None), "length goes with average constant")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        move_S = moves(outputs, batch)
+        ratio_S = move_S.exp()
+        advantage_S = advantages(batch, ratio_S.dtype)[batch.branch_S]
+        loss_S = -clipped(advantage_S, ratio_S, self.clip)
+        away_S = ((ratio_S.detach() - 1).abs() > self.clip).to(ratio_S.dtype)
+        seen = {"ratio": Term(ratio_S.detach(), "token"), "clipped": Term(away_S, "token"), **told(outputs, batch)}
+        return Loss({"ppo": averaged(loss_S, batch, self.average, self.length)}, seen)

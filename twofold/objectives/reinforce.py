@@ -1,0 +1,30 @@
+"""Williams 1992, "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning" (no arXiv
+id), with the KL in the reward as Ziegler et al. 2019 have it, arXiv:1909.08593, equation 2.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term, logps
+from twofold.objectives.surrogate import Baseline, advantages, told
+from twofold.settings import settings
+
+
+@settings
+class Reinforce:
+    """−A·log π of each completion, A its reward less the rollout's mean. It has no ratio: drafts must be fresh."""
+
+    kind: Literal["reinforce"] = "reinforce"
+    baseline: Baseline = "rollout"
+    """What a reward is compared with: the mean of the others of its prompt, of its prompt, of the rollout, or nothing."""
+
+    requires = ("advantage",)
+    learns_from = "prompts"
+    scale = "none"
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        logp_B = batch.sum(logps(outputs))
+        loss_B = -advantages(batch, logp_B.dtype) * logp_B
+        return Loss({"reinforce": Term(loss_B, "branch")}, told(outputs, batch))

@@ -1,0 +1,44 @@
+"""Ahmadian et al. 2024, "Back to Basics: Revisiting REINFORCE Style Optimization for Learning from Human Feedback in
+LLMs", arXiv:2402.14740, section 3.3 (RLOO): a completion is one action, the others of its prompt are its baseline.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Term, logps
+from twofold.objectives.surrogate import advantages, clipped, moves, told
+from twofold.settings import require, settings
+
+
+@settings
+class RLOO:
+    """−A·log π of each completion, A its reward less the mean of the others of its prompt; with a clip
+    −min(ρ·A, clip(ρ, 1 ± ε)·A), ρ = π/π_old of the whole completion."""
+
+    kind: Literal["rloo"] = "rloo"
+    clip: float | None = None
+    """ε of the completion's probability ratio; needed where a rollout serves several steps."""
+
+    learns_from = "prompts"
+    baseline = "leave_one_out"
+    scale = "none"
+
+    def __post_init__(self) -> None:
+        require(self.clip is None or 0 < self.clip < 1, "clip must be in (0, 1)")
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        return ("advantage",) if self.clip is None else ("old_logp", "advantage")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        logp_B = batch.sum(logps(outputs))
+        advantage_B = advantages(batch, logp_B.dtype)
+        if self.clip is None:
+            return Loss({"rloo": Term(-advantage_B * logp_B, "branch")}, told(outputs, batch))
+        ratio_B = batch.sum(moves(outputs, batch)).exp()
+        loss_B = -clipped(advantage_B, ratio_B, self.clip)
+        away_B = ((ratio_B.detach() - 1).abs() > self.clip).to(ratio_B.dtype)
+        seen = {"ratio": Term(ratio_B.detach(), "branch"), "clipped": Term(away_B, "branch"), **told(outputs, batch)}
+        return Loss({"rloo": Term(loss_B, "branch")}, seen)

@@ -1,0 +1,69 @@
+"""What learning from rollouts is put together from: advantages held fixed, the ratio to the policy that drew, its clip.
+
+Schulman, Wolski, Dhariwal, Radford and Klimov 2017, "Proximal Policy Optimization Algorithms", arXiv:1707.06347,
+equation 7. At ratio 1 the gradient is that of −A·log π, REINFORCE's.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Term, logps
+from twofold.objectives.kl import k2
+
+Average = Literal["completion", "token", "constant"]
+"""Mean over a completion's tokens and then over completions; mean over all tokens; sum over a completion's tokens over
+one constant, then mean over completions."""
+
+Baseline = Literal["none", "group", "leave_one_out", "rollout"]
+"""What a reward is compared with: nothing, the mean of its prompt's completions, that of the others of its prompt, the
+mean of the rollout."""
+
+Scale = Literal["none", "group", "rollout"]
+"""What divides the result: nothing, the standard deviation of its prompt's rewards, or that of the rollout's results."""
+
+
+def clipped(advantage: Tensor, ratio: Tensor, epsilon: float, high: float | None = None) -> Tensor:
+    """What ratio and advantage gain, with nothing to gain beyond 1 − ε and 1 + ε (or 1 + `high`)."""
+    bounded = ratio.clamp(1 - epsilon, 1 + (epsilon if high is None else high))
+    return torch.minimum(advantage * ratio, advantage * bounded)
+
+
+def advantages(batch: Batch, dtype: torch.dtype) -> Tensor:
+    """The column `advantage` [B] of each completion."""
+    return batch.branch_columns["advantage"].to(dtype)
+
+
+def moves(outputs: Outputs, batch: Batch) -> Tensor:
+    """log π − log π_old [S]: how far each token has moved since it was drawn."""
+    logp_S = logps(outputs)
+    return logp_S - batch.token_columns["old_logp"].to(logp_S.dtype)
+
+
+def averaged(value_S: Tensor, batch: Batch, average: Average, length: int | None = None, weight: float = 1.0) -> Term:
+    """`value_S` as a term; `length` is the constant."""
+    if average == "token":
+        return Term(value_S, "token", weight)
+    total_B = batch.sum(value_S)
+    return Term(total_B / (batch.length_B if average == "completion" else length or 1), "branch", weight)
+
+
+@torch.no_grad()
+def told(outputs: Outputs, batch: Batch) -> dict[str, Term]:
+    """Figures of drafts: log π, length, advantage; from their own columns how far they moved (`approx_kl`, mean d²/2 per
+    token), and Σ log π/π_ref (`draft_kl`)."""
+    logp_S = logps(outputs)
+    found = {
+        "draft_logp": Term(batch.sum(logp_S), "branch"),
+        "draft_length": Term(batch.length_B.to(logp_S.dtype), "branch"),
+        "advantage": Term(advantages(batch, logp_S.dtype), "branch", spread=True),
+    }
+    if "old_logp" in batch.token_columns:
+        found["approx_kl"] = Term(k2(moves(outputs, batch)), "token")
+    if "ref_logp" in batch.token_columns:
+        found["draft_kl"] = Term(batch.sum(logp_S - batch.token_columns["ref_logp"].to(logp_S.dtype)), "branch")
+    return found
