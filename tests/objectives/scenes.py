@@ -15,9 +15,12 @@ from twofold.objectives import (
     BCO,
     DPO,
     FDPO,
+    GRPO,
     IPO,
     KTO,
     NCAK,
+    PPO,
+    RLOO,
     RPO,
     SFT,
     SPPO,
@@ -28,9 +31,11 @@ from twofold.objectives import (
     BradleyTerry,
     InfoNCA,
     OnPairs,
+    OnRollouts,
     OnScores,
     PDPOGenerator,
     PlackettLuce,
+    Reinforce,
     RewardPlackettLuce,
     SLiC,
     Unlikelihood,
@@ -150,6 +155,18 @@ def drafts(count: int, noise: torch.Generator) -> Scene:
     return _scene(made)
 
 
+def rollouts(count: int, noise: torch.Generator) -> Scene:
+    """Two to four drafts per prompt with advantages of either sign, drawn when the policy was a little different."""
+    made = []
+    for _ in range(count):
+        row = [_random(Role.DRAFT, noise) for _ in range(int(torch.randint(2, 5, (), generator=noise)))]
+        advantages = torch.randn(len(row), generator=noise, dtype=torch.float64).tolist()
+        old = [x + 0.1 * torch.randn(len(x), generator=noise, dtype=torch.float64) for _, x in row]
+        told = ({"advantage": a, "old_logp": o} for a, o in zip(advantages, old, strict=True))
+        made.append([(b.with_columns(columns), x) for (b, x), columns in zip(row, told, strict=True)])
+    return _scene(made)
+
+
 def _scene(made: list[list[tuple[Branch, Tensor]]]) -> Scene:
     groups = [group(f"row {i}", *(b for b, _ in row)) for i, row in enumerate(made)]
     return groups, [[logp for _, logp in row] for row in made]
@@ -185,6 +202,7 @@ SCENES: dict[type, Callable[[int, torch.Generator], Scene]] = {
     **dict.fromkeys(get_args(OnScores), scored),
     **dict.fromkeys((KTO, BCO), labelled),
     PDPOGenerator: drafts,
+    **dict.fromkeys(get_args(OnRollouts), rollouts),
 }
 
 VARIANTS: dict[type, list[Objective]] = {
@@ -209,6 +227,15 @@ VARIANTS: dict[type, list[Objective]] = {
     RewardPlackettLuce: [RewardPlackettLuce()],
     KTO: [KTO(), KTO(beta=1.0, desirable_weight=1.5, undesirable_weight=0.5), KTO(z0="zero")],
     BCO: [BCO(), BCO(beta=1.0)],
+    PPO: [PPO(), PPO(clip=0.05, average="completion")],
+    GRPO: [
+        GRPO(),
+        GRPO(beta=1.0, estimator="k2", average="token", clip_high=0.28),
+        GRPO(beta=0.0, average="constant", length=8, scale="none"),
+        GRPO(beta=1.0, estimator="k1"),
+    ],
+    RLOO: [RLOO(), RLOO(clip=0.2)],
+    Reinforce: [Reinforce()],
     PDPOGenerator: [
         PDPOGenerator(),
         PDPOGenerator(form="unhinged"),

@@ -54,8 +54,28 @@ KINDS: dict[str, dict[str, Any]] = {
         "algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False},
         "reference": {"kind": "moving", "mix": 0.5, "every": 1},
     },
+    "grpo": {
+        "objective": {"kind": "grpo", "scale": "none"},
+        "algorithm": {"kind": "policy_gradient", "reward": "python:brevity", "rollouts": 6, "epochs": 2, "samples": 3},
+    },
+    "rloo-adaptive-lora": {
+        "lora": True,
+        "objective": {"kind": "rloo", "clip": 0.2},
+        "algorithm": {
+            "kind": "policy_gradient",
+            "reward": [{"source": "python:brevity", "weight": 2.0}, {"source": "verifier"}],
+            "epochs": 2,
+            "kl": {"coefficient": 0.1, "target": 0.5, "horizon": 50},
+            "stop_penalty": 0.3,
+        },
+    },
     "moving-lora": {"lora": True, "reference": {"kind": "moving", "mix": 1.0, "every": 2}},
 }
+
+
+def brevity(prompt: str, completion: str, truth: str | None) -> float:
+    """A reward that differs from draft to draft."""
+    return -len(completion) / 6 + completion.count("1")
 
 
 def pairs() -> list[Pair]:
@@ -94,7 +114,7 @@ def assembly(run: Path, kind: str, **training: Any) -> Assembly:
     policy, loaded = hold(recipe.model, LlamaForCausalLM(config), tokenizer)
     records = read_records(recipe, recipe.objective, pairs())
     run.mkdir(parents=True, exist_ok=True)
-    return Assembly(recipe, recipe.objective, policy, loaded, records, Silent())
+    return Assembly(recipe, recipe.objective, policy, loaded, records, Silent(), {"python:brevity": brevity})
 
 
 def loop(run: Path, kind: str, **training: Any) -> Loop:

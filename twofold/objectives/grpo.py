@@ -10,7 +10,7 @@ from typing import Literal
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Domain, Loss, Term, logratios
 from twofold.objectives.kl import ESTIMATORS, Estimator
-from twofold.objectives.surrogate import Average, Scale, advantages, averaged, clipped, moves, told
+from twofold.objectives.surrogate import Average, Scale, advantages, averaged, clipped, moves, stopped, told
 from twofold.settings import require, settings
 
 
@@ -60,6 +60,5 @@ class GRPO:
         if self.beta > 0:
             kl_S = ESTIMATORS[self.estimator](logratios(outputs, batch))
             terms["kl"] = averaged(kl_S, batch, self.average, self.length, self.beta)
-        far_S = (ratio_S.detach() > 1 + (self.clip_high or self.clip)) | (ratio_S.detach() < 1 - self.clip)
-        away_S = Term(far_S.to(ratio_S.dtype), "token")
-        return Loss(terms, {"ratio": Term(ratio_S.detach(), "token"), "clipped": away_S, **told(outputs, batch)})
+        clip = Term(stopped(advantage_S, ratio_S, self.clip, self.clip_high), "token")
+        return Loss(terms, {"ratio": Term(ratio_S.detach(), "token"), "clipped": clip, **told(outputs, batch)})

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term
-from twofold.objectives.surrogate import Average, Baseline, Scale, advantages, averaged, clipped, moves, told
+from twofold.objectives.surrogate import Average, Baseline, Scale, advantages, averaged, clipped, moves, stopped, told
 from twofold.settings import require, settings
 
 
@@ -49,6 +49,6 @@ class PPO:
         ratio_S = move_S.exp()
         advantage_S = advantages(batch, ratio_S.dtype)[batch.branch_S]
         loss_S = -clipped(advantage_S, ratio_S, self.clip)
-        away_S = ((ratio_S.detach() - 1).abs() > self.clip).to(ratio_S.dtype)
-        seen = {"ratio": Term(ratio_S.detach(), "token"), "clipped": Term(away_S, "token"), **told(outputs, batch)}
+        clip = Term(stopped(advantage_S, ratio_S, self.clip), "token")
+        seen = {"ratio": Term(ratio_S.detach(), "token"), "clipped": clip, **told(outputs, batch)}
         return Loss({"ppo": averaged(loss_S, batch, self.average, self.length)}, seen)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term, logps
-from twofold.objectives.surrogate import advantages, clipped, moves, told
+from twofold.objectives.surrogate import advantages, clipped, moves, stopped, told
 from twofold.settings import require, settings
 
 
@@ -39,6 +39,6 @@ class RLOO:
             return Loss({"rloo": Term(-advantage_B * logp_B, "branch")}, told(outputs, batch))
         ratio_B = batch.sum(moves(outputs, batch)).exp()
         loss_B = -clipped(advantage_B, ratio_B, self.clip)
-        away_B = ((ratio_B.detach() - 1).abs() > self.clip).to(ratio_B.dtype)
-        seen = {"ratio": Term(ratio_B.detach(), "branch"), "clipped": Term(away_B, "branch"), **told(outputs, batch)}
+        clip = Term(stopped(advantage_B, ratio_B, self.clip), "branch")
+        seen = {"ratio": Term(ratio_B.detach(), "branch"), "clipped": clip, **told(outputs, batch)}
         return Loss({"rloo": Term(loss_B, "branch")}, seen)

@@ -33,6 +33,12 @@ def clipped(advantage: Tensor, ratio: Tensor, epsilon: float, high: float | None
     return torch.minimum(advantage * ratio, advantage * bounded)
 
 
+@torch.no_grad()
+def stopped(advantage: Tensor, ratio: Tensor, epsilon: float, high: float | None = None) -> Tensor:
+    """1 where the clip holds: further in the advantage's direction there is nothing to gain, and no gradient."""
+    return (clipped(advantage, ratio, epsilon, high) < advantage * ratio).to(ratio.dtype)
+
+
 def advantages(batch: Batch, dtype: torch.dtype) -> Tensor:
     """The column `advantage` [B] of each completion."""
     return batch.branch_columns["advantage"].to(dtype)

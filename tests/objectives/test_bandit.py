@@ -1,0 +1,94 @@
+"""Where each method ends on a bandit: at the regularized optimum, or at a fixed point of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bandit import BETA, REFERENCE, REWARD, best, fixed_point, learnt, vector, worth
+from golden import expected
+from torch import Tensor
+
+from twofold.objectives import GRPO, PPO, RLOO, Reinforce
+from twofold.objectives.advantages import of_group
+from twofold.objectives.base import Objective
+
+SAMPLES = 8
+
+
+def test_the_optimum_is_the_golden_one() -> None:
+    want = expected("theory.optimal_policy")
+    assert best() == pytest.approx(want["beta_logZ"], abs=1e-12)
+    assert worth(vector(want["pi_star"])) == pytest.approx(best(), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("objective", "settings"),
+    [
+        (PPO(scale="none"), {}),
+        (PPO(scale="none"), {"epochs": 2, "rollouts": 12}),
+        (RLOO(), {}),
+        (RLOO(clip=0.2), {"epochs": 2, "rollouts": 12}),
+        (Reinforce(), {}),
+        (Reinforce(baseline="none"), {}),
+    ],
+    ids=["ppo", "ppo, 4 steps", "rloo", "rloo, 4 steps", "reinforce", "reinforce, no baseline"],
+)
+def test_with_the_kl_in_the_reward_they_reach_the_optimum(objective: Objective, settings: dict[str, Any]) -> None:
+    assert worth(learnt(objective, kl=BETA, **settings)) > 0.98 * best()
+
+
+def backward(policy_V: Tensor) -> Tensor:
+    """−β·∇KL(π_ref ‖ π) by the logits: what k3 in a loss pulls with."""
+    return BETA * (vector(REFERENCE) - policy_V)
+
+
+def forward(policy_V: Tensor) -> Tensor:
+    """−β·∇KL(π ‖ π_ref) by the logits: what k2 in a loss pulls with."""
+    away_V = (policy_V / vector(REFERENCE)).log()
+    return -BETA * policy_V * (away_V - (policy_V * away_V).sum())
+
+
+def scaled(reward_n: Tensor) -> Tensor:
+    return of_group(reward_n, std=True)
+
+
+def centred(reward_n: Tensor) -> Tensor:
+    return of_group(reward_n, std=False)
+
+
+@pytest.mark.parametrize(
+    ("objective", "advantage", "pull", "lost"),
+    [
+        (GRPO(beta=BETA), scaled, backward, 0.023),
+        (GRPO(beta=BETA, estimator="k2"), scaled, forward, 0.075),
+        (GRPO(beta=BETA, scale="none"), centred, backward, 0.019),
+        (GRPO(beta=BETA, scale="none", estimator="k2"), centred, forward, 0.003),
+    ],
+    ids=["grpo", "grpo, k2", "dr grpo", "dr grpo, k2"],
+)
+def test_grpo_reaches_its_own_fixed_point(objective: GRPO, advantage: Any, pull: Any, lost: float) -> None:
+    """E[A·∇log π] over groups of 8 balances the KL's gradient there; `lost` is the share of the optimum's worth that it
+    gives away. Dr. GRPO with k2 is the optimum of rewards times 7/8: its mean counts each completion itself."""
+    point_V = fixed_point(advantage, SAMPLES, pull)
+    assert 1 - worth(point_V) / best() == pytest.approx(lost, abs=5e-4)
+    assert learnt(objective, samples=SAMPLES).tolist() == pytest.approx(point_V.tolist(), abs=0.02)
+    if lost == 0.003:
+        near_V = (vector(REFERENCE).log() + 7 / 8 * vector(REWARD) / BETA).softmax(0)
+        assert point_V.tolist() == pytest.approx(near_V.tolist(), abs=1e-8)
+
+
+def test_grpo_does_not_see_how_large_rewards_are() -> None:
+    """Divided by their standard deviation, rewards a fifth as large lead to nearly the same policy: what the optimum
+    would gain over the reference, and more, is spent on KL. Without the scale it goes to where the rewards say."""
+    small_V = vector(REWARD) / 5
+    reference = worth(vector(REFERENCE), small_V)
+
+    def gained(advantage: Any, pull: Any) -> float:
+        point_V = fixed_point(advantage, SAMPLES, pull, small_V)
+        return (worth(point_V, small_V) - reference) / (best(small_V) - reference)
+
+    same_V, there_V = fixed_point(scaled, SAMPLES, backward, small_V), fixed_point(scaled, SAMPLES, backward)
+    assert same_V.tolist() == pytest.approx(there_V.tolist(), abs=1e-3)
+    assert gained(scaled, backward) < -3
+    assert gained(centred, forward) > 0.97

@@ -1,0 +1,106 @@
+"""Objectives on rollouts: the golden vectors, values by hand, and what they are to each other at ratio 1."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from golden import expected, given
+from scenes import Scene, branch, evaluate, even, group, near, total
+from scenes import rollouts as painted
+
+from twofold.batch import Role
+from twofold.objectives import GRPO, PPO, RLOO, Reinforce
+from twofold.objectives.base import Objective
+
+
+def scene(new: list[Any], old: list[Any], ref: list[Any], advantages: list[float]) -> Scene:
+    """One prompt, completions of these log-probabilities per token."""
+    branches = [
+        branch(Role.DRAFT, torch.tensor(r, dtype=torch.float64)).with_columns(
+            {"old_logp": torch.tensor(o, dtype=torch.float64), "advantage": a}
+        )
+        for o, r, a in zip(old, ref, advantages, strict=True)
+    ]
+    return [group("0", *branches)], [[torch.tensor(n, dtype=torch.float64) for n in new]]
+
+
+def test_ppo_by_hand() -> None:
+    """The vector's tokens with its whitened advantages: −min(ρ·A, clip(ρ, 0.8, 1.2)·A), whose mean = −0.0096."""
+    case, want = given("ppo.full_step"), expected("ppo.full_step")
+    columns = zip(case["old_logp"], case["ref_logp"], case["new_logp"], want["whitened"], strict=True)
+    old, ref, new, advantages = ([x if i == 3 else [x] for x in row] for i, row in enumerate(zip(*columns, strict=True)))
+    loss, grad_S, batch = evaluate(PPO(), scene(new, old, ref, advantages), even=False)
+    (term,) = loss.terms.values()
+    assert term.value.tolist() == pytest.approx(want["pg_loss_tokens"], abs=1e-9)
+    assert total(loss, batch).item() == near(want["pg_loss"])
+    assert loss.metrics["ratio"].value.tolist() == near(want["ratio"])
+    assert loss.metrics["clipped"].value.mean().item() == near(want["clipfrac"])
+    assert loss.metrics["approx_kl"].value.mean().item() == near(want["approx_kl"])
+    assert grad_S.tolist() == near([0.0, -0.6703200460356393 * want["whitened"][1] / 3, -want["whitened"][2] / 3])
+
+
+@pytest.mark.parametrize(("average", "name"), [("completion", "grpo"), ("token", "bnpo"), ("constant", "dr_grpo")])
+def test_grpo_averages(average: Any, name: str) -> None:
+    case, want = given("grpo.loss"), expected("grpo.loss")
+    length = case["max_completion_length"] if average == "constant" else None
+    objective = GRPO(beta=case["beta"], clip=case["clip"], average=average, length=length)
+    told = scene(case["new_logp"], case["old_logp"], case["ref_logp"], case["advantages"])
+    loss, _, batch = evaluate(objective, told, even=False)
+    assert total(loss, batch).item() == near(want[name])
+    if average == "token":
+        per_token = sum(t.weight * t.value for t in loss.terms.values())
+        assert per_token.tolist() == near([x for row in want["per_token"] for x in row])
+
+
+def test_grpo_by_hand() -> None:
+    """One token each, A = ±1, ρ = 1.5 and 1, β 0: −min(1.5, 1.2) = −1.2 and −min(−1, −1) = 1, in the mean −0.1."""
+    loss, grad_B, batch = evaluate(
+        GRPO(beta=0.0), scene([[math.log(0.3)], [-1.0]], [[math.log(0.2)], [-1.0]], [[0.0], [0.0]], [1.0, -1.0])
+    )
+    assert total(loss, batch).item() == near(-0.1)
+    assert grad_B.tolist() == near([0.0, 0.5])
+
+
+def test_rloo_by_hand() -> None:
+    """−A·log π: A = (0.7, −0.5667, −0.7667, 0.6333) on log π = (−20, −22, −25, −19) gives −1.4 in the mean."""
+    case, want = given("rloo"), expected("rloo")
+    logps = [even(x, 4).tolist() for x in case["logp"]]
+    told = scene(logps, logps, logps, want["advantages"])
+    loss, grad_B, batch = evaluate(RLOO(), told)
+    assert total(loss, batch).item() == near(want["reinforce_loss"])
+    assert grad_B.tolist() == near(want["grad_logp"])
+    loss, grad_B, batch = evaluate(RLOO(clip=0.2), told)
+    assert total(loss, batch).item() == near(want["ppo_form_loss_at_ratio1"])
+    assert grad_B.tolist() == near(want["grad_logp"])
+
+
+def test_reinforce_by_hand() -> None:
+    """A = 2 on two tokens of log π = −1 each, alone in its rollout: −2·(−2) = 4, and each token's gradient is −2."""
+    loss, grad_B, batch = evaluate(Reinforce(), scene([[-1.0, -1.0]], [[0.0, 0.0]], [[0.0, 0.0]], [2.0]))
+    assert total(loss, batch).item() == 4.0
+    assert grad_B.tolist() == [-2.0]
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        PPO(average="constant", length=1),
+        GRPO(beta=0.0, average="constant", length=1),
+        RLOO(),
+        RLOO(clip=0.2),
+    ],
+    ids=str,
+)
+def test_at_ratio_1_the_gradient_is_reinforces(objective: Objective) -> None:
+    """Whatever is clipped: nothing has moved yet. Averages over tokens differ from it by lengths, and by nothing else."""
+    groups, logps = painted(5, torch.Generator().manual_seed(1))
+    fresh = [
+        g.with_columns([{"old_logp": logp} for logp in row]) for g, row in zip(groups, logps, strict=True)
+    ]
+    _, mine, _ = evaluate(objective, (fresh, logps))
+    _, plain, _ = evaluate(Reinforce(), (fresh, logps))
+    assert mine.tolist() == near(plain.tolist())
+    assert plain.abs().max() > 0.01
