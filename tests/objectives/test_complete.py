@@ -16,6 +16,7 @@ import test_kto
 import test_pairs_golden
 import test_plackett_luce
 import test_reward_objectives
+import test_rollouts_golden
 import test_tpo
 
 from benchmarks import family
@@ -23,8 +24,11 @@ from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.objectives import (
     BCO,
+    GRPO,
     KTO,
     NCAK,
+    PPO,
+    RLOO,
     SFT,
     TPO,
     AnyObjective,
@@ -33,9 +37,10 @@ from twofold.objectives import (
     OnPairs,
     PDPOGenerator,
     PlackettLuce,
+    Reinforce,
     RewardPlackettLuce,
 )
-from twofold.objectives.base import Objective
+from twofold.objectives.base import Objective, lesson
 
 MEMBERS = get_args(AnyObjective)
 EVERY = pytest.mark.parametrize("member", MEMBERS, ids=lambda m: m().kind)
@@ -48,6 +53,10 @@ BY_HAND = {
     NCAK: test_infonca.test_nca_by_hand,
     KTO: test_kto.test_by_hand,
     BCO: test_bco.test_by_hand,
+    PPO: test_rollouts_golden.test_ppo_by_hand,
+    GRPO: test_rollouts_golden.test_grpo_by_hand,
+    RLOO: test_rollouts_golden.test_rloo_by_hand,
+    Reinforce: test_rollouts_golden.test_reinforce_by_hand,
     BradleyTerry: test_reward_objectives.test_bradley_terry_by_hand,
     RewardPlackettLuce: test_reward_objectives.test_plackett_luce_by_hand,
 }
@@ -60,7 +69,7 @@ def kind(member: type[Any]) -> str:
 def source(member: type[Any]) -> str:
     """The text of the file that the member stands in, and of the pieces that it may put together."""
     module = Path(str(sys.modules[member.__module__].__file__))
-    pieces = ("pairs", "rankings", "comparisons", "scores", "links", "terms")
+    pieces = ("pairs", "rankings", "comparisons", "scores", "links", "terms", "surrogate", "advantages")
     paths = module, *(module.with_name(f"{name}.py") for name in pieces)
     return "\n".join(path.read_text(encoding="utf-8") for path in paths)
 
@@ -151,6 +160,7 @@ def test_its_recipe(member: type[Any], root: Path) -> None:
         assert recipe.algorithm.kind == "pdpo"
     else:
         assert isinstance(recipe.objective, member)
+        assert (recipe.algorithm.kind == "policy_gradient") == (lesson(recipe.objective) == "prompts")
     assert recipe.run == f"runs/objectives/{kind(member)}"
 
 

@@ -75,3 +75,30 @@ def test_gradients_in_expectation() -> None:
     assert forward != pytest.approx(backward, rel=0.1)
     in_reward = gradient(lambda logp_V, ref_V: (logp_V.detach().exp() * k1(logp_V - ref_V).detach() * logp_V).sum())
     assert in_reward == near(forward)
+
+
+def rewarded(estimator: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The estimator in a reward, held fixed and times log π, in expectation."""
+    return lambda logp_V, ref_V: (logp_V.detach().exp() * estimator(logp_V - ref_V).detach() * logp_V).sum()
+
+
+def test_gradients_of_estimators_in_a_reward() -> None:
+    """k1 gives ∇KL(π ‖ π_ref); k2 and k3 take the gradient of their own loss form from that of their expectation."""
+    forward, backward = gradient(divergence), gradient(lambda logp_V, ref_V: divergence(ref_V, logp_V))
+    whole = gradient(lambda logp_V, ref_V: (logp_V.exp() * k2(logp_V - ref_V)).sum())
+    assert gradient(rewarded(k1)) == near(forward)
+    assert gradient(rewarded(k2)) == near([w - f for w, f in zip(whole, forward, strict=True)])
+    assert gradient(rewarded(k3)) == near([f - b for f, b in zip(forward, backward, strict=True)])
+
+
+def test_near_the_reference_k2_and_k3_in_a_reward_hardly_pull() -> None:
+    """A tenth of the way from the reference their gradient is of second order: under a tenth of k1's."""
+    logits_V, ref_V = policy()
+    step_V = (logits_V.detach().log_softmax(0) - ref_V) * 0.1
+    found: dict[Callable[[Tensor], Tensor], float] = {}
+    for estimator in (k1, k2, k3):
+        theta_V = (ref_V + step_V).requires_grad_()
+        (grad_V,) = torch.autograd.grad(rewarded(estimator)(theta_V.log_softmax(0), ref_V), theta_V)
+        found[estimator] = grad_V.norm().item()
+    assert found[k1] > 0.005
+    assert max(found[k2], found[k3]) < 0.1 * found[k1]

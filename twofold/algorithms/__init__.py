@@ -10,4 +10,12 @@ from twofold.algorithms.policy_gradient import PolicyGradient, PolicyGradientAlg
 
 AnyAlgorithm: TypeAlias = Offline | PDPO | PolicyGradient
 
-__all__ = ["PDPO", "AnyAlgorithm", "Offline", "OfflineAlgorithm", "PDPOAlgorithm", "PolicyGradient", "PolicyGradientAlgorithm"]
+__all__ = [
+    "PDPO",
+    "AnyAlgorithm",
+    "Offline",
+    "OfflineAlgorithm",
+    "PDPOAlgorithm",
+    "PolicyGradient",
+    "PolicyGradientAlgorithm",
+]

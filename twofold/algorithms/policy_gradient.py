@@ -58,13 +58,13 @@ class Weighed:
 
 @settings
 class PolicyGradient:
-    """How prompts are rolled out and rated, and how long a rollout serves. The method is the objective: ppo, grpo, rloo,
-    reinforce. training.batch_size counts prompts."""
+    """How prompts are rolled out and rated, and how long a rollout serves. The method is the objective (ppo, grpo,
+    rloo, reinforce); training.batch_size counts prompts."""
 
     kind: Literal["policy_gradient"] = "policy_gradient"
     reward: str | tuple[Weighed, ...] = "verifier"
-    """verifier (GSM8K's `#### N`), verifier:flexible (the right last number), the folder of a reward model, or a list of
-    these with weights; from Python also a function of (prompt, completion, ground truth)."""
+    """verifier (GSM8K's `#### N`), verifier:flexible (the right last number), the folder of a reward model, or a list
+    of these with weights; from Python also a function of (prompt, completion, ground truth)."""
     rollouts: int | None = None
     """Prompts per rollout, a multiple of training.batch_size; by default that itself: one step per pass."""
     samples: int = 4
@@ -93,17 +93,22 @@ class PolicyGradient:
     def steps_per_rollout(self, batch_size: int) -> int:
         """Optimizer steps that a rollout serves; raises ValueError where steps do not fill it."""
         size = self.rollouts or batch_size
-        require(size % batch_size == 0, f"rollouts must be a multiple of training.batch_size ({batch_size})")
+        even = size % batch_size == 0
+        require(even, f"algorithm.rollouts must be a multiple of training.batch_size ({batch_size})")
         return self.epochs * size // batch_size
 
     def refuse_misfit(self, objective: Objective, batch_size: int) -> None:
         """Raise ValueError for an objective that cannot use rollouts made in this way."""
         stale = self.steps_per_rollout(batch_size) > 1
         fresh = "old_logp" in objective.requires
-        require(fresh or not stale, "rollouts and epochs must make one step each: this objective has no ratio (clip)")
+        lacking = "a rollout serves one step only: this objective has no ratio (clip)"
+        require(fresh or not stale, f"algorithm.rollouts and epochs: {lacking}")
         baseline, scale = comparison(objective)
         compared = baseline in ("group", "leave_one_out") or scale == "group"
-        require(self.samples > 1 or not compared, "samples must be ≥ 2: rewards are compared with those of their prompt")
+        require(
+            self.samples > 1 or not compared,
+            "algorithm.samples must be ≥ 2: rewards are compared with those of their prompt",
+        )
 
 
 @dataclass(kw_only=True)
@@ -143,7 +148,9 @@ class PolicyGradientAlgorithm:
         led = {name: getattr(objective, name) for name in self.settings.ramp}
         return Round(step, [Part([groups[i] for i in batch], objective)], {**figures, "age": float(age), **led})
 
-    def roll_out(self, tasks: Sequence[Group], step: int, state: Mapping[str, Any]) -> tuple[list[Group], dict[str, float]]:
+    def roll_out(
+        self, tasks: Sequence[Group], step: int, state: Mapping[str, Any]
+    ) -> tuple[list[Group], dict[str, float]]:
         """What the policy says to each task, with every column that the objective asks for; and how it fared."""
         rows = self.sampler.sample([t.prompt for t in tasks], samples=self.settings.samples, seed=(self.seed, step))
         cut = {"truncated": [[float(d.truncated) for d in drafts] for drafts in rows]}

@@ -263,7 +263,8 @@ class Assembly:
 
     def _rolled_out(self, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]) -> PolicyGradientAlgorithm:
         settings, packing = self.recipe.algorithm, self.recipe.training.packing
-        assert isinstance(settings, PolicyGradient) and isinstance(self.policy, Policy)
+        assert isinstance(settings, PolicyGradient)
+        assert isinstance(self.policy, Policy)
         self.rewards = self._rewards(groups)
         return PolicyGradientAlgorithm(
             settings=settings,

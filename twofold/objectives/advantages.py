@@ -1,8 +1,9 @@
 """From rewards to advantages: numbers held fixed, which rollouts carry as columns. Pure functions, and no gradient.
 
-GAE: Schulman et al. 2015, arXiv:1506.02438. Leave-one-out: Kool, van Hoof and Welling 2019; Ahmadian et al. 2024 (RLOO),
-arXiv:2402.14740. Group mean and standard deviation: Shao et al. 2024 (GRPO), arXiv:2402.03300; without the latter: Liu
-et al. 2025 (Dr. GRPO), arXiv:2503.20783. KL in the reward and its controller: Ziegler et al. 2019, arXiv:1909.08593.
+GAE: Schulman et al. 2015, arXiv:1506.02438. Leave-one-out: Kool, van Hoof and Welling 2019; Ahmadian et al. 2024
+(RLOO), arXiv:2402.14740. Group mean and standard deviation: Shao et al. 2024 (GRPO), arXiv:2402.03300; without the
+latter: Liu et al. 2025 (Dr. GRPO), arXiv:2503.20783. KL in the reward and its controller: Ziegler et al. 2019,
+arXiv:1909.08593.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def advantages_of(rewards: list[Tensor], baseline: Baseline, scale: Scale) -> li
 
 
 def adapted(coefficient: float, kl: float, target: float, samples: float, horizon: float) -> float:
-    """The KL coefficient after `samples` completions whose mean KL was `kl`: ×(1 + clip(KL/target − 1, ±0.2)·n/horizon),
+    """The KL coefficient after n = `samples` completions of mean KL `kl`: ×(1 + clip(KL/target − 1, ±0.2)·n/horizon),
     Ziegler et al., section 2.2."""
     error = min(max(kl / target - 1, -0.2), 0.2)
     return coefficient * (1 + error * samples / horizon)

@@ -29,11 +29,11 @@ class GRPO:
     clip_high: float | None = None
     """Another ε above 1 (DAPO: 0.28)."""
     average: Average = "completion"
-    """completion averages over each completion first, token over all tokens, constant divides by `length` (Dr. GRPO)."""
+    """completion averages over each completion first, token over all tokens; constant divides by `length`: Dr. GRPO."""
     length: int | None = None
     """Of constant: the tokens to divide a completion's sum by, such as sampling.max_new_tokens."""
     scale: Scale = "group"
-    """What divides the advantage: the standard deviation of the prompt's rewards, of the rollout's, or nothing (Dr. GRPO)."""
+    """What divides it: the standard deviation of the prompt's rewards, of the rollout's, or nothing (Dr. GRPO)."""
 
     learns_from = "prompts"
     baseline = "group"

@@ -33,7 +33,7 @@ class PPO:
     length: int | None = None
     """Of constant: the tokens to divide a completion's sum by, such as sampling.max_new_tokens."""
     baseline: Baseline = "leave_one_out"
-    """What a reward is compared with: the mean of the others of its prompt, of its prompt, of the rollout, or nothing."""
+    """What a reward is compared with: the mean of its prompt's others, of its prompt, of the rollout, or nothing."""
     scale: Scale = "rollout"
     """What divides it: the standard deviation over the rollout (whitening) or over the prompt, or nothing."""
 

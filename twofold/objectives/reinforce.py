@@ -18,7 +18,7 @@ class Reinforce:
 
     kind: Literal["reinforce"] = "reinforce"
     baseline: Baseline = "rollout"
-    """What a reward is compared with: the mean of the others of its prompt, of its prompt, of the rollout, or nothing."""
+    """What a reward is compared with: the mean of its prompt's others, of its prompt, of the rollout, or nothing."""
 
     requires = ("advantage",)
     learns_from = "prompts"

@@ -24,7 +24,7 @@ Baseline = Literal["none", "group", "leave_one_out", "rollout"]
 mean of the rollout."""
 
 Scale = Literal["none", "group", "rollout"]
-"""What divides the result: nothing, the standard deviation of its prompt's rewards, or that of the rollout's results."""
+"""What divides the result: nothing, the standard deviation of its prompt's rewards, or of all the rollout's results."""
 
 
 def clipped(advantage: Tensor, ratio: Tensor, epsilon: float, high: float | None = None) -> Tensor:
@@ -60,8 +60,8 @@ def averaged(value_S: Tensor, batch: Batch, average: Average, length: int | None
 
 @torch.no_grad()
 def told(outputs: Outputs, batch: Batch) -> dict[str, Term]:
-    """Figures of drafts: log π, length, advantage; from their own columns how far they moved (`approx_kl`, mean d²/2 per
-    token), and Σ log π/π_ref (`draft_kl`)."""
+    """Figures of drafts: log π, length and advantage; where columns allow how far they moved (`approx_kl`,
+    mean d²/2 per token) and Σ log π/π_ref (`draft_kl`)."""
     logp_S = logps(outputs)
     found = {
         "draft_logp": Term(batch.sum(logp_S), "branch"),
