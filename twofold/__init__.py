@@ -26,6 +26,7 @@ _HOMES = {
     "EXO": "twofold.objectives",
     "Encoder": "twofold.data.tokenize",
     "FDPO": "twofold.objectives",
+    "GRPO": "twofold.objectives",
     "Group": "twofold.batch",
     "IPO": "twofold.objectives",
     "KTO": "twofold.objectives",
@@ -42,12 +43,15 @@ _HOMES = {
     "Outputs": "twofold.batch",
     "PDPO": "twofold.algorithms",
     "PDPOGenerator": "twofold.objectives",
+    "PPO": "twofold.objectives",
     "Pair": "twofold.records",
     "PlackettLuce": "twofold.objectives",
     "Policy": "twofold.models.policy",
+    "RLOO": "twofold.objectives",
     "RPO": "twofold.objectives",
     "RSO": "twofold.objectives",
     "Ranking": "twofold.records",
+    "Reinforce": "twofold.objectives",
     "RewardModel": "twofold.models.heads",
     "RewardPlackettLuce": "twofold.objectives",
     "Recipe": "twofold.config.schema",
@@ -106,12 +110,15 @@ if TYPE_CHECKING:
     from twofold.objectives import DPOP as DPOP
     from twofold.objectives import EXO as EXO
     from twofold.objectives import FDPO as FDPO
+    from twofold.objectives import GRPO as GRPO
     from twofold.objectives import IPO as IPO
     from twofold.objectives import KTO as KTO
     from twofold.objectives import LDDPO as LDDPO
     from twofold.objectives import LNDPO as LNDPO
     from twofold.objectives import NCA as NCA
     from twofold.objectives import ORPO as ORPO
+    from twofold.objectives import PPO as PPO
+    from twofold.objectives import RLOO as RLOO
     from twofold.objectives import RPO as RPO
     from twofold.objectives import RSO as RSO
     from twofold.objectives import SFT as SFT
@@ -125,6 +132,7 @@ if TYPE_CHECKING:
     from twofold.objectives import DPOShift as DPOShift
     from twofold.objectives import PDPOGenerator as PDPOGenerator
     from twofold.objectives import PlackettLuce as PlackettLuce
+    from twofold.objectives import Reinforce as Reinforce
     from twofold.objectives import RewardPlackettLuce as RewardPlackettLuce
     from twofold.objectives import RobustDPO as RobustDPO
     from twofold.objectives import SimPO as SimPO
