@@ -261,7 +261,9 @@ class Assembly:
         rated = groups["train"], groups["heldout"]
         return make_rewards(settings, self.recipe, (self.encoder, self.loaded), rated, self.functions)
 
-    def _rolled_out(self, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]) -> PolicyGradientAlgorithm:
+    def _rolled_out(
+        self, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]
+    ) -> PolicyGradientAlgorithm:
         settings, packing = self.recipe.algorithm, self.recipe.training.packing
         assert isinstance(settings, PolicyGradient)
         assert isinstance(self.policy, Policy)

@@ -60,8 +60,8 @@ def make_rewards(
     groups: Sequence[Sequence[Group]],
     functions: Mapping[str, RewardFunction],
 ) -> Rewards:
-    """Every source of the reward, ready to rate `groups` (several lots of them). Raises DataError for a problem that a verifier cannot judge,
-    RecipeError and ModelError for a source that is not there."""
+    """Every source of the reward, ready to rate several lots of groups. Raises DataError for a problem that a verifier
+    cannot judge, RecipeError and ModelError for a source that is not there."""
     encoder, loaded = spoken
     made: list[tuple[str, float, Reward]] = []
     for each in settings.rewards:
