@@ -123,6 +123,11 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, base: Path, changes: dict[
         recipe(tmp_path, base, **changes)
 
 
+def test_a_slip_in_a_rewards_name_is_told(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(RecipeError, match="did you mean `verifier`"):
+        train_recipe(recipe(tmp_path, base, algorithm={"reward": "verifer"}))
+
+
 def test_epochs_of_data_are_counted_by_prompts(tmp_path: Path, base: Path) -> None:
     """Nine prompts left of twelve, three a step, each used twice: six steps."""
     once = {"objective": {"clip": 0.2}, "algorithm": {"epochs": 2}, "training": {"steps": None, "epochs": 1}}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import Any, cast
 
 from twofold.algorithms import AnyAlgorithm, PolicyGradient
@@ -75,10 +77,19 @@ def make_rewards(
                 raise RecipeError(f"{each.source} is a function of a program", where="algorithm.reward", remedy=remedy)
             reward = Called(functions[each.source], encoder.text)
         else:
+            _refuse_slip(each.source)
             scorer = replace(recipe.model, path=each.source, lora=None, adapter=None)
             reward = Modelled.load(scorer, loaded.tokenizer, recipe.training.packing)
         made.append((each.source, each.weight, reward))
     return Rewards(made)
+
+
+def _refuse_slip(source: str) -> None:
+    """Refuse what is no folder and nearly a verifier's name, before it is looked for on the hub."""
+    near = difflib.get_close_matches(source, _VERIFIERS, n=1)
+    if near and not Path(source).is_dir():
+        fault = f"{source!r} is neither a reward's name nor the folder of a reward model"
+        raise RecipeError(fault, where="algorithm.reward", remedy=f"did you mean `{near[0]}`?")
 
 
 def held_out_reward(rewards: Rewards, sampler: Sampler, tasks: Sequence[Group], seed: int) -> Evaluation:
