@@ -128,6 +128,11 @@ def test_a_slip_in_a_rewards_name_is_told(tmp_path: Path, base: Path) -> None:
         train_recipe(recipe(tmp_path, base, algorithm={"reward": "verifer"}))
 
 
+def test_a_rollout_asks_no_prompt_twice(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(RecipeError, match="some of the 9 twice"):
+        train_recipe(recipe(tmp_path, base, algorithm={"rollouts": 12}, objective={"clip": 0.2}))
+
+
 def test_epochs_of_data_are_counted_by_prompts(tmp_path: Path, base: Path) -> None:
     """Nine prompts left of twelve, three a step, each used twice: six steps."""
     once = {"objective": {"clip": 0.2}, "algorithm": {"epochs": 2}, "training": {"steps": None, "epochs": 1}}

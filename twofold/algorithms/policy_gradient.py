@@ -17,6 +17,7 @@ from twofold.algorithms.ramp import Ramp, ramped, refuse_bad_ramps
 from twofold.algorithms.recall import recall, remember
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
+from twofold.errors import RecipeError
 from twofold.objectives.advantages import adapted, advantages_of, kl_shaped, without_stop
 from twofold.objectives.base import Objective, comparison
 from twofold.objectives.kl import ESTIMATORS, Estimator, k1
@@ -129,6 +130,12 @@ class PolicyGradientAlgorithm:
         refuse_bad_ramps(self.objective, self.settings.ramp)
         self.settings.refuse_misfit(self.objective, self.batch_size)
         self.size = self.settings.rollouts or self.batch_size
+        if self.size > len(self.tasks):
+            raise RecipeError(
+                f"a rollout of {self.size} prompts would ask some of the {len(self.tasks)} twice, and hear the same",
+                where="training.batch_size" if self.settings.rollouts is None else "algorithm.rollouts",
+                remedy="ask for fewer prompts and more samples",
+            )
         self.serves = self.settings.steps_per_rollout(self.batch_size)
         self.order = Order(len(self.tasks), self.seed)
 
