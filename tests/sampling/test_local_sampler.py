@@ -23,7 +23,8 @@ from transformers import (
 from twofold.errors import DataError
 from twofold.sampling import local
 from twofold.sampling.base import Draft, Sampling
-from twofold.sampling.local import LocalSampler, Rule, inverse_cdf, keep_top_k, keep_top_p, uniforms
+from twofold.sampling.local import LocalSampler
+from twofold.sampling.rule import Rule, inverse_cdf, keep_top_k, keep_top_p, uniforms
 
 VOCABULARY = 32
 SIZES = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}

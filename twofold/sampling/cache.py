@@ -1,0 +1,141 @@
+"""Key-value caches whose rows come and go: a prompt prefilled once, its drafts in slots that others left.
+
+Rows lie to the right: the last token of each is in the last column, whatever is left of its first is masked.
+Shapes: A rows in the cache, T columns, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+
+class RoomyLayer(DynamicLayer):
+    """A cache layer with room to grow: a step writes one column, where `DynamicLayer` copies the whole layer.
+
+    `keys` and `values` [A, heads, T, d] are views of longer buffers: columns `_first` to `_end`.
+    """
+
+    ROOM = 64
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._first, self._end, self._buffers = 0, 0, (key_states[:, :, :0], value_states[:, :, :0])
+        num = key_states.shape[-2]
+        if self._end + num > self._buffers[0].shape[-2]:
+            self._buffers = tuple(self._roomier(buffer, num) for buffer in self._buffers)
+            self._first, self._end = 0, self._end - self._first
+        self._end += num
+        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, self._end - num : self._end] = states
+        return self._show()
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        if self.is_initialized:
+            live = (buffer[:, :, self._first : self._end] for buffer in self._buffers)
+            self._buffers = tuple(buffer.index_select(0, indices) for buffer in live)
+            self._first, self._end = 0, self._end - self._first
+            self._show()
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        self.batch_select_indices(beam_idx)
+
+    def fill(self, slot_A: Tensor, other: DynamicLayer) -> None:
+        """Put the rows of `other`, which is no wider, into these slots."""
+        for buffer, states in zip(self._buffers, (other.keys, other.values), strict=True):
+            assert states is not None
+            buffer[slot_A, :, self._end - states.shape[-2] : self._end] = states
+
+    def narrow(self, width: int) -> None:
+        """Forget all but the last columns."""
+        self._first = self._end - width
+        self._show()
+
+    def _roomier(self, buffer: Tensor, num: int) -> Tensor:
+        rows, heads, _, size = buffer.shape
+        width = self._end - self._first
+        roomier = buffer.new_empty(rows, heads, width + num + max(self.ROOM, width // 4), size)
+        roomier[:, :, :width] = buffer[:, :, self._first : self._end]
+        return roomier
+
+    def _show(self) -> tuple[Tensor, Tensor]:
+        keys, values = (buffer[:, :, self._first : self._end] for buffer in self._buffers)
+        self.keys, self.values = keys, values
+        return keys, values
+
+
+def new_cache(model: PreTrainedModel) -> DynamicCache:
+    """An empty cache with the model's own kinds of layers; those that keep everything get room to grow."""
+    cache = DynamicCache(config=model.config)
+    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
+
+
+def refillable(model: PreTrainedModel) -> bool:
+    """Whether a finished row's place can be taken by another: not where a layer keeps a window or a state."""
+    layers = new_cache(model).layers
+    return bool(layers) and all(isinstance(layer, RoomyLayer) for layer in layers)
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """Rows whose prompts `token_AT` are in the cache, and the logits behind them."""
+
+    cache: DynamicCache
+    token_AT: Tensor
+    length_A: Tensor
+    logits_AV: Tensor
+
+    @classmethod
+    def of(cls, prompts: Sequence[Tensor], model: PreTrainedModel) -> Prefilled:
+        """One forward pass over all `prompts` [P]."""
+        longest = max(len(prompt) for prompt in prompts)
+        token_AT = torch.zeros(len(prompts), longest, dtype=torch.int64)
+        for i, prompt in enumerate(prompts):
+            token_AT[i, longest - len(prompt) :] = prompt.cpu()
+        token_AT = token_AT.to(model.device)
+        length_A = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+        mask_AT = held(length_A, longest)
+        cache = new_cache(model)
+        padding = None if all(len(prompt) == longest for prompt in prompts) else mask_AT
+        logits_AV = next_logits(model, cache, token_AT, (mask_AT.cumsum(1) - 1).clamp(min=0), padding)
+        return cls(cache, token_AT, length_A, logits_AV)
+
+    def select(self, index: Tensor) -> Prefilled:
+        """These rows, each as often as `index` names it, with a cache of their own."""
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        cache.batch_select_indices(index)
+        return Prefilled(cache, self.token_AT[index], self.length_A[index], self.logits_AV[index])
+
+
+def held(length_A: Tensor, width: int) -> Tensor:
+    """Which of `width` columns hold a row's own tokens, [A, width]."""
+    return torch.arange(width, device=length_A.device) >= width - length_A[:, None]
+
+
+def next_logits(
+    model: PreTrainedModel, cache: DynamicCache, token: Tensor, position: Tensor, mask_AT: Tensor | None
+) -> Tensor:
+    """Logits [A, V] after the last of `token` [A, n], which join the cache; float32, or float64 for float64 models.
+
+    Without a mask, no row may be padded; the model is faster so.
+    """
+    logits = model(
+        input_ids=token,
+        position_ids=position,
+        attention_mask=mask_AT,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,0 +1,97 @@
+"""How logits become a choice, and the noise that makes it: a function of seed, step, prompt and sample index.
+
+Shapes: A rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from twofold.sampling.base import Sampling
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How logits become a choice: repetition penalty, temperature, top-k, top-p, in this order."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    penalty: float = 1.0
+
+    @classmethod
+    def of(cls, settings: Sampling, model: PreTrainedModel) -> Rule:
+        """The settings' rule; where they ask for the model's generation_config, whatever that sets replaces it."""
+        config = model.generation_config if settings.use_generation_config else None
+
+        def own(name: str, otherwise: float) -> float:
+            value = getattr(config, name, None)
+            return otherwise if value is None else value
+
+        return cls(
+            temperature=own("temperature", settings.temperature),
+            top_k=int(own("top_k", settings.top_k)),
+            top_p=own("top_p", settings.top_p),
+            penalty=own("repetition_penalty", 1.0),
+        )
+
+    def draw(self, logits_AV: Tensor, seen_AV: Tensor | None, uniform_A: Tensor) -> tuple[Tensor, Tensor]:
+        """The tokens [A] that `uniform_A` chooses, and their log-probabilities [A] under the untouched logits."""
+        logp_AV = logits_AV.log_softmax(-1)
+        if self.temperature == 0:
+            token_A = self._penalized(logits_AV, seen_AV).argmax(-1)
+        elif (self.temperature, self.top_k, self.top_p, self.penalty) == (1.0, 0, 1.0, 1.0):
+            token_A = inverse_cdf(logp_AV.exp(), uniform_A)
+        else:
+            score_AV = self._penalized(logits_AV, seen_AV) / self.temperature
+            token_A = inverse_cdf(keep_top_p(keep_top_k(score_AV, self.top_k), self.top_p).softmax(-1), uniform_A)
+        return token_A, logp_AV.gather(1, token_A[:, None]).squeeze(1)
+
+    def _penalized(self, logits_AV: Tensor, seen_AV: Tensor | None) -> Tensor:
+        """Tokens that the row already holds made less likely (CTRL, arXiv 1909.05858, section 4.1)."""
+        if seen_AV is None:
+            return logits_AV
+        penalized = torch.where(logits_AV < 0, logits_AV * self.penalty, logits_AV / self.penalty)
+        return torch.where(seen_AV, penalized, logits_AV)
+
+
+def keep_top_k(score_AV: Tensor, k: int) -> Tensor:
+    """`score_AV` with -inf below each row's k-th best; ties with it stay. 0 keeps all."""
+    if not 0 < k < score_AV.shape[-1]:
+        return score_AV
+    return score_AV.masked_fill(score_AV < score_AV.topk(k).values[:, -1:], -torch.inf)
+
+
+def keep_top_p(score_AV: Tensor, p: float) -> Tensor:
+    """`score_AV` with -inf outside the smallest set of tokens whose probability reaches `p` (arXiv 1904.09751)."""
+    if p >= 1:
+        return score_AV
+    ordered, index = score_AV.sort(dim=-1, descending=True, stable=True)
+    probability = ordered.softmax(-1)
+    above = probability.cumsum(-1) - probability
+    return torch.empty_like(score_AV).scatter_(1, index, ordered.masked_fill(above >= p, -torch.inf))
+
+
+def inverse_cdf(probability_AV: Tensor, uniform_A: Tensor) -> Tensor:
+    """The tokens [A] at quantile `uniform_A` in [0, 1 - 2^-52]; never one of probability 0."""
+    cdf_AV = probability_AV.cumsum(-1, dtype=torch.float64)
+    target = uniform_A[:, None] * cdf_AV[:, -1:]
+    return torch.searchsorted(cdf_AV, target, right=True).squeeze(1)
+
+
+def uniforms(seed: tuple[int, int], prompt: Tensor, index: int, count: int) -> np.ndarray:
+    """The noise [count] float64 of one row: Philox keyed by (seed, step), the prompt's tokens and the sample index."""
+    text = f"{seed[0]}/{seed[1]}/{index}/".encode() + as_bytes(prompt)
+    key = int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "little")
+    return np.minimum(np.random.Generator(np.random.Philox(key=key)).random(count), 1 - 2**-52)
+
+
+def as_bytes(tokens: Tensor) -> bytes:
+    """Tokens as a key."""
+    return tokens.cpu().numpy().astype("<i8").tobytes()
