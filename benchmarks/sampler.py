@@ -27,7 +27,7 @@ from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 
 TARGET = 2.3
-SIZES = (8, 16, 32, 64, 128)
+SIZES = (16, 32, 64, 128)
 STOP_PROBABILITY = 1 / 40
 
 
@@ -123,10 +123,10 @@ def main() -> None:
     """Read the command line, measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sampler", description=__doc__)
     parser.add_argument("--json", type=Path, help="where to write everything that was measured")
-    parser.add_argument("--prompts", type=int, default=32)
+    parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--cap", type=int, default=160, help="most new tokens")
-    parser.add_argument("--turns", type=int, default=9, help="paired turns")
+    parser.add_argument("--turns", type=int, default=7, help="paired turns")
     parser.add_argument("--size", type=int, default=64, help="our batch size")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="batch sizes that generate may choose from")
     asked = parser.parse_args()

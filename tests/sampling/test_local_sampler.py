@@ -375,3 +375,52 @@ def test_bfloat16_models_report_float32_logp(tiny: PreTrainedModel) -> None:
     assert draft.logp.dtype == torch.float32
     assert draft.tokens.dtype == torch.int64
     assert bool((draft.logp < 0).all())
+
+
+def forwards(model: PreTrainedModel, asked: Sequence[Tensor], **options: object) -> tuple[list[list[Draft]], list[int]]:
+    """The drafts, and the rows of every forward pass: negative for prompts."""
+    rows: list[int] = []
+
+    def note(_module: object, _arguments: object, given: dict[str, Tensor]) -> None:
+        num, columns = given["input_ids"].shape
+        rows.append(num if columns == 1 else -num)
+
+    hook = model.register_forward_pre_hook(note, with_kwargs=True)
+    drafts = draw(model, asked, (3, 4), **options)
+    hook.remove()
+    return drafts, rows
+
+
+def test_slots_are_taken_as_soon_as_drafts_finish(tiny: PreTrainedModel) -> None:
+    asked = prompts(*[9, 4, 6, 2, 7, 5, 3, 8, 11, 10])
+    drafts, rows = forwards(tiny, asked, samples=6, batch_size=16, max_new_tokens=40)
+    lengths = [len(d.tokens) for some in drafts for d in some]
+    assert max(lengths) > 3 * sum(lengths) / len(lengths)
+    assert -sum(n for n in rows if n < 0) == len(asked), "each prompt is prefilled once"
+    decoded = [n for n in rows if n > 0]
+    busy = max(i for i, n in enumerate(rows) if n < 0)
+    assert {n for n in rows[:busy] if n > 0} == {16}, "nothing leaves while something waits"
+    assert decoded == sorted(decoded, reverse=True)
+    needed = sum(lengths) - len(lengths)
+    assert needed <= sum(decoded) <= 1.15 * needed
+
+
+def test_columns_that_no_draft_needs_are_forgotten(tiny: PreTrainedModel) -> None:
+    widths: list[int] = []
+    hook = tiny.register_forward_pre_hook(
+        lambda _m, _a, given: widths.append(given["past_key_values"].get_seq_length()), with_kwargs=True
+    )
+    drafts = draw(tiny, prompts(*[5] * 60), (3, 4, 5, 6), batch_size=4, max_new_tokens=30)
+    hook.remove()
+    assert len(widths) > 3 * 30, "without forgetting, the cache would be as wide as there were steps"
+    assert max(widths) < 5 + max(len(d.tokens) for (d,) in drafts)
+
+
+def test_a_window_keeps_others_from_taking_a_slot() -> None:
+    window, plain = (LocalSampler(sharp(make()), None, (), Sampling()) for make in (mistral, llama))
+    assert "no draft takes a finished one's place" in window.note
+    assert plain.note == ""
+    _, rows = forwards(window.model, prompts(5, 4, 6, 3), samples=4, batch_size=8, max_new_tokens=20)
+    assert [n for n in rows if n < 0] == [-2, -2]
+    second = rows.index(-2, 1)
+    assert rows[1] > rows[second - 1] < rows[second + 1]

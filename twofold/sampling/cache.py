@@ -15,6 +15,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from twofold.errors import DataError
+
 
 class RoomyLayer(DynamicLayer):
     """A cache layer with room to grow: a step writes one column, where `DynamicLayer` copies the whole layer.
@@ -139,3 +141,19 @@ def next_logits(
         logits_to_keep=1,
     ).logits[:, -1]
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def max_positions(model: PreTrainedModel) -> int:
+    """Tokens that the model can hold, prompt and draft together."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
+
+
+def refuse_unfit(prompts: Sequence[Tensor], most: int) -> None:
+    """Raise DataError for a prompt that leaves no room for a draft among `most` positions."""
+    for i, prompt in enumerate(prompts):
+        if not 0 < len(prompt) < most:
+            raise DataError(
+                f"{len(prompt)} prompt tokens; the model draws drafts after 1 to {most - 1}",
+                where=f"prompt {i + 1} of {len(prompts)}",
+                remedy="shorten or drop this prompt" if len(prompt) else "give it at least one token",
+            )

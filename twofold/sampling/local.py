@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from twofold.errors import DataError
 from twofold.models.attention import stock_attention
 from twofold.sampling.base import Draft, Sampling
-from twofold.sampling.cache import Prefilled, RoomyLayer, held, next_logits, refillable
+from twofold.sampling.cache import Prefilled, RoomyLayer, held, max_positions, next_logits, refillable, refuse_unfit
 from twofold.sampling.rule import Rule, as_bytes, uniforms
 
 STRIDE = 8  # steps between looks at the slots where a look is dear: stop texts are decoded, an accelerator is waited for
-DROP = 8  # slots that nobody needs leave the cache once they are this part of it, so that copying costs a few whole caches
+DROP = 8  # slots without a draft leave the cache once they are this part of it: all copying costs a few whole caches
 AHEAD = 8  # further prompts are prefilled for this part of the slots at a time
 
 Row = tuple[int, int]
@@ -41,14 +40,14 @@ class LocalSampler:
     ) -> None:
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
         self.stop_tokens = sorted(stop_tokens)
-        self.refills = refillable(model)
+        self.max_positions, self.refills = max_positions(model), refillable(model)
 
     @property
     def note(self) -> str:
         """What a person should know of how it draws; empty where it draws in the fastest way."""
         if self.refills:
             return ""
-        return "a layer of this model keeps a window or a state: finished drafts leave the batch, and none takes their place"
+        return "a layer of this model keeps a window or a state: no draft takes a finished one's place in the batch"
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
@@ -59,32 +58,18 @@ class LocalSampler:
         """
         if samples < 1:
             raise ValueError("samples must be ≥ 1")
-        self._refuse_unfit(prompts)
+        refuse_unfit(prompts, self.max_positions)
         rule = Rule.of(self.settings, self.model)
         draws = samples if rule.temperature > 0 else 1
         keys = [as_bytes(prompt) for prompt in prompts]
         distinct = dict(zip(keys, prompts, strict=True))
         place = {key: i for i, key in enumerate(sorted(distinct, key=lambda key: -len(distinct[key])))}
         drafts: dict[Row, Draft] = {}
-        with torch.no_grad(), stock_attention(self.model), _evaluating(self.model):
+        with torch.no_grad(), stock_attention(self.model), evaluating(self.model):
             supply = Supply(self, [distinct[key] for key in place], draws, seed)
             while (fresh := supply.take(self.settings.batch_size)) is not None:
                 drafts.update(Decoding(self, rule, fresh, supply).run())
         return [[drafts[place[key], i] for i in range(draws)] * (samples // draws) for key in keys]
-
-    @property
-    def max_positions(self) -> int:
-        """Tokens that the model can hold, prompt and draft together."""
-        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**31
-
-    def _refuse_unfit(self, prompts: Sequence[Tensor]) -> None:
-        for i, prompt in enumerate(prompts):
-            if not 0 < len(prompt) < self.max_positions:
-                raise DataError(
-                    f"{len(prompt)} prompt tokens; the model draws drafts after 1 to {self.max_positions - 1}",
-                    where=f"prompt {i + 1} of {len(prompts)}",
-                    remedy="shorten or drop this prompt" if len(prompt) else "give it at least one token",
-                )
 
 
 class Fresh:
@@ -279,7 +264,7 @@ def _seen(start: Prefilled) -> Tensor:
 
 
 @contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
     """Evaluation mode, every module's own mode restored afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

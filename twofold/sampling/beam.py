@@ -1,0 +1,134 @@
+"""Beam search by the policy's own log-probabilities: the decoding that a DPO policy's token-level reward asks for.
+
+By 2404.12358 (equations 12 and 13) the best sequence under β·log-ratio with the KL penalty is the one of the largest
+Σ log π: the reference cancels. So sums are compared and never divided by lengths: `generate` does that by default
+(length_penalty 1), which is another search. With a `reference`, beams are compared by Σ (log π − log π_ref) instead:
+the implicit reward alone, without its KL penalty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from twofold.errors import ModelError
+from twofold.models.attention import stock_attention
+from twofold.sampling.base import Draft
+from twofold.sampling.cache import Prefilled, max_positions, next_logits, refuse_unfit
+from twofold.sampling.local import evaluating
+from twofold.settings import require, settings
+
+
+@settings
+class Beams:
+    """How wide and how far to search."""
+
+    width: int = 5
+    """Sequences kept at every step; more than 5 gave longer and worse summaries in 2404.12358."""
+    max_new_tokens: int = 256
+    """A sequence that has not stopped by then is marked truncated."""
+
+    def __post_init__(self) -> None:
+        require(self.width > 0 and self.max_new_tokens > 0, "width and max_new_tokens must be ≥ 1")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A sequence and the sum by which it was kept."""
+
+    draft: Draft
+    score: float
+
+
+class BeamSearch:
+    """Beam search over `model`, one prompt at a time; `reference` must share its vocabulary."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        stop_tokens: Collection[int],
+        beams: Beams,
+        reference: PreTrainedModel | None = None,
+    ) -> None:
+        if reference is not None and reference.config.vocab_size != model.config.vocab_size:
+            what = f"{reference.config.vocab_size} tokens, the policy knows {model.config.vocab_size}"
+            raise ModelError(what, where="reference", remedy="give the model that the policy was trained from")
+        self.model, self.reference, self.beams = model, reference, beams
+        self.max_positions = min(max_positions(m) for m in (model, reference or model))
+        self.stop_tokens = torch.tensor(sorted(stop_tokens), dtype=torch.int64, device=model.device)
+
+    def search(self, prompts: Sequence[Tensor]) -> list[list[Found]]:
+        """For each of `prompts` [P], up to `width` sequences, the best first. Raises DataError for one without room."""
+        refuse_unfit(prompts, self.max_positions)
+        with torch.no_grad(), stock_attention(self.model), evaluating(self.model):
+            if self.reference is None:
+                return [self._search(prompt) for prompt in prompts]
+            with stock_attention(self.reference), evaluating(self.reference):
+                return [self._search(prompt) for prompt in prompts]
+
+    def _search(self, prompt: Tensor) -> list[Found]:
+        prompt = prompt.to(self.model.device)
+        tracks = [Track(model, prompt) for model in (self.model, self.reference) if model is not None]
+        score_K = torch.zeros(1, dtype=tracks[0].logp_KV.dtype, device=self.model.device)
+        token_KN = torch.zeros(1, 0, dtype=torch.int64, device=self.model.device)
+        logp_KN = torch.zeros_like(token_KN, dtype=score_K.dtype)
+        ended: list[Found] = []
+        for _ in range(min(self.beams.max_new_tokens, self.max_positions - len(prompt))):
+            score_M, parent_M, token_M = self._grown(tracks, score_K)
+            gained_M = tracks[0].logp_KV[parent_M, token_M]
+            token_MN = torch.cat([token_KN[parent_M], token_M[:, None]], 1)
+            logp_MN = torch.cat([logp_KN[parent_M], gained_M[:, None]], 1)
+            stops_M = torch.isin(token_M, self.stop_tokens)
+            best_M = torch.arange(len(token_M), device=token_M.device) < self.beams.width
+            ended += _found(token_MN, logp_MN, score_M, stops_M & best_M, truncated=False)
+            ended = sorted(ended, key=lambda found: -found.score)[: self.beams.width]
+            keep = (~stops_M).nonzero().squeeze(1)[: self.beams.width]
+            token_KN, logp_KN, score_K = token_MN[keep], logp_MN[keep], score_M[keep]
+            if not len(keep) or self._decided(ended, score_K):
+                return ended
+            for track in tracks:
+                track.feed(parent_M[keep], token_M[keep])
+        everyone = torch.ones_like(score_K, dtype=torch.bool)
+        ended += _found(token_KN, logp_KN, score_K, everyone, truncated=True)
+        return sorted(ended, key=lambda found: -found.score)[: self.beams.width]
+
+    def _grown(self, tracks: Sequence[Track], score_K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, parents and last tokens of the best successors [M], enough that `width` go on whatever stops."""
+        gain_KV = tracks[0].logp_KV if len(tracks) == 1 else tracks[0].logp_KV - tracks[1].logp_KV
+        total = (score_K[:, None] + gain_KV).flatten()
+        most = min(len(total), self.beams.width * (1 + len(self.stop_tokens)))
+        score_M, index_M = total.topk(most)
+        num = gain_KV.shape[1]
+        return score_M, index_M // num, index_M % num
+
+    def _decided(self, ended: Sequence[Found], score_K: Tensor) -> bool:
+        """Whether nothing under way can still be among the best: sums of log-probabilities only fall, ratios may rise."""
+        return self.reference is None and len(ended) == self.beams.width and ended[-1].score >= float(score_K.max())
+
+
+class Track:
+    """One model along all beams: its cache and log-probabilities [K, V] of what comes next."""
+
+    def __init__(self, model: PreTrainedModel, prompt: Tensor) -> None:
+        start = Prefilled.of([prompt], model)
+        self.model, self.cache, self.position = model, start.cache, len(prompt)
+        self.logp_KV = start.logits_AV.log_softmax(-1).to(prompt.device)
+
+    def feed(self, parent_K: Tensor, token_K: Tensor) -> None:
+        """Go on with these tokens after these beams."""
+        self.cache.batch_select_indices(parent_K.to(self.model.device))
+        token = token_K[:, None].to(self.model.device)
+        position = torch.full_like(token, self.position)
+        self.logp_KV = next_logits(self.model, self.cache, token, position, None).log_softmax(-1).to(token_K.device)
+        self.position += 1
+
+
+def _found(token_MN: Tensor, logp_MN: Tensor, score_M: Tensor, which_M: Tensor, *, truncated: bool) -> list[Found]:
+    return [
+        Found(Draft(token_MN[m].cpu().clone(), logp_MN[m].cpu().clone(), truncated), float(score_M[m]))
+        for m in which_M.nonzero().squeeze(1).tolist()
+    ]
