@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
@@ -24,7 +23,7 @@ from twofold.errors import DataError
 from twofold.sampling import local
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.local import LocalSampler
-from twofold.sampling.rule import Rule, inverse_cdf, keep_top_k, keep_top_p, uniforms
+from twofold.sampling.rule import Rule
 
 VOCABULARY = 32
 SIZES = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
@@ -143,16 +142,6 @@ def test_noise_differs_between_samples_steps_seeds_and_prompts_only(tiny: PreTra
     assert ids(draw(tiny, asked, samples=6, seed=(1, 2)))[0] != first
     assert ids(draw(tiny, asked, samples=6, seed=(2, 1)))[0] != first
     assert ids(draw(tiny, [asked[0], asked[0].clone()], samples=6, seed=(1, 1))) == [first, first]
-    keys = [
-        ((1, 2), asked[0], 3),
-        ((2, 1), asked[0], 3),
-        ((1, 2), asked[0], 4),
-        ((1, 2), prompts(4, seed=1)[0], 3),
-        ((11, 2), asked[0], 3),
-        ((1, 12), asked[0], 3),
-    ]
-    assert len({uniforms(*key, 2).tobytes() for key in keys}) == 6
-    np.testing.assert_array_equal(uniforms((1, 2), asked[0], 3, 8)[:5], uniforms((1, 2), asked[0], 3, 5))
 
 
 def test_global_random_state_is_neither_read_nor_moved(tiny: PreTrainedModel) -> None:
@@ -213,27 +202,6 @@ def test_top_p_draws_from_exactly_the_smallest_set(tiny: PreTrainedModel) -> Non
     size = int((probability.cumsum(0) < 0.6).sum()) + 1
     assert 1 < size < VOCABULARY // 2
     assert set(count.nonzero().squeeze(1).tolist()) == set(index[:size].tolist())
-
-
-def test_top_k_and_top_p_by_value() -> None:
-    score = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]]).log()
-    cut = -torch.inf
-    assert keep_top_k(score, 2).isinf().tolist() == [[True, True, False, False], [False, False, True, True]]
-    assert keep_top_k(score, 0) is score
-    assert keep_top_k(score, 9) is score
-    assert keep_top_p(score, 0.65).isinf().tolist() == [[True, True, False, False], [False, False, True, True]]
-    assert keep_top_p(score, 0.75).isinf().tolist() == [[True, False, False, False], [False, False, False, True]]
-    assert keep_top_p(score, 1e-9).isinf().sum(-1).tolist() == [3, 3]
-    assert keep_top_p(score, 1.0) is score
-    # After the cut to two, 0.4 / 0.7 alone reaches a half: top-p looks at what top-k left over.
-    assert keep_top_p(keep_top_k(score, 2), 0.5)[0].tolist() == pytest.approx([cut, cut, cut, score[0, 3].item()])
-    assert keep_top_p(score, 0.5)[0, 2].item() != cut
-
-
-def test_inverse_cdf_takes_the_token_whose_interval_holds_the_noise() -> None:
-    probability = torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]]).expand(5, -1)
-    noise = torch.tensor([0.0, 0.2499, 0.25, 0.9, 1 - 2**-52], dtype=torch.float64)
-    assert inverse_cdf(probability, noise).tolist() == [1, 1, 3, 3, 3]
 
 
 def test_generation_config_counts_only_when_asked_for(tiny: PreTrainedModel) -> None:

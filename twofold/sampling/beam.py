@@ -106,7 +106,7 @@ class BeamSearch:
         return score_M, index_M // num, index_M % num
 
     def _decided(self, ended: Sequence[Found], score_K: Tensor) -> bool:
-        """Whether nothing under way can still be among the best: sums of log-probabilities only fall, ratios may rise."""
+        """If nothing under way can be among the best: sums of log-probabilities only fall, ratios may rise."""
         return self.reference is None and len(ended) == self.beams.width and ended[-1].score >= float(score_K.max())
 
 

@@ -1,6 +1,6 @@
-"""Best-of-N: the draft that a scorer likes most, how far that moves from the model, and what smaller N would have given.
+"""Best-of-N: the draft that a scorer likes most, how far that is from the model, and what a smaller N would have given.
 
-Scorers live above this room, so they come as callables. Stiennon et al. (arXiv 2009.01325), Beirami et al. (2401.01879).
+Scorers live above this room, so they come as callables. Stiennon et al. 2009.01325, Beirami et al. 2401.01879.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Distribution:
 
 
 def distribution(probabilities: Sequence[float], scores: Sequence[float], n: int) -> Distribution:
-    """Best-of-`n` exactly: an answer at level i of the scores is the best with F_i^n − F_(i−1)^n, shared among equals."""
+    """Best-of-`n` exactly: a score is the best with F_i^n − F_(i−1)^n, which answers of that score share as drawn."""
     if len(probabilities) != len(scores) or not math.isclose(math.fsum(probabilities), 1, rel_tol=1e-9):
         raise ValueError("one probability per score, which sum to 1")
     chosen = [0.0] * len(scores)

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from twofold.errors import DataError
+from twofold.errors import DataError, ModelError
 
 
 class RoomyLayer(DynamicLayer):
@@ -76,14 +76,21 @@ class RoomyLayer(DynamicLayer):
 
 
 def new_cache(model: PreTrainedModel) -> DynamicCache:
-    """An empty cache with the model's own kinds of layers; those that keep everything get room to grow."""
+    """An empty cache with the model's own kinds of layers; those that keep everything get room to grow.
+
+    Raises ModelError for a model of which a layer's state cannot be copied from a prompt to its drafts.
+    """
     cache = DynamicCache(config=model.config)
+    for layer in cache.layers:
+        if not hasattr(layer, "batch_select_indices"):
+            what = f"a cache of {type(layer).__name__} cannot be copied from a prompt to its drafts"
+            raise ModelError(what, remedy="draw from a model with attention in every layer")
     cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
 def refillable(model: PreTrainedModel) -> bool:
-    """Whether a finished row's place can be taken by another: not where a layer keeps a window or a state."""
+    """Whether a finished row's place can be taken by another: not where a layer keeps only a window."""
     layers = new_cache(model).layers
     return bool(layers) and all(isinstance(layer, RoomyLayer) for layer in layers)
 

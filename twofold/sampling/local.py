@@ -20,7 +20,9 @@ from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.cache import Prefilled, RoomyLayer, held, max_positions, next_logits, refillable, refuse_unfit
 from twofold.sampling.rule import Rule, as_bytes, uniforms
 
-STRIDE = 8  # steps between looks at the slots where a look is dear: stop texts are decoded, an accelerator is waited for
+STRIDE = (
+    8  # steps between looks at the slots where a look is dear: stop texts are decoded, an accelerator is waited for
+)
 DROP = 8  # slots without a draft leave the cache once they are this part of it: all copying costs a few whole caches
 AHEAD = 8  # further prompts are prefilled for this part of the slots at a time
 
@@ -47,7 +49,7 @@ class LocalSampler:
         """What a person should know of how it draws; empty where it draws in the fastest way."""
         if self.refills:
             return ""
-        return "a layer of this model keeps a window or a state: no draft takes a finished one's place in the batch"
+        return "a layer of this model keeps a window only: no draft takes a finished one's place in the batch"
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
