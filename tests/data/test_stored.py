@@ -147,6 +147,15 @@ def test_errors_leave_nothing_behind_and_warnings_are_told_once_a_run(write: Wri
     assert progress.warnings == [told, told]
 
 
+def test_what_concerns_a_whole_file_is_told_in_words(write: Write, tmp_path: Path) -> None:
+    rows = [{"prompt": f"q{n}", "chosen": "a long answer", "rejected": f"{n}"} for n in range(120)]
+    progress = Silent()
+    load(Reading(write("long.jsonl", *rows)), tmp_path / "cache", progress)
+    (told,) = progress.warnings
+    assert "the longer answer is chosen in 100.0% of 120 pairs" in told
+    assert " × " not in told
+
+
 @pytest.mark.parametrize("rows", [
     pairs(40),
     [{"question": f"q{n}", "answer": f"{n}"} for n in range(9)],

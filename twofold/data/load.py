@@ -103,23 +103,22 @@ def _refused(errors: tuple[Fault, ...]) -> DataError:
 def _facts(report: Report, sha256: str) -> dict[str, Any]:
     rows: dict[str, list[int]] = {}
     for fault in report.warnings:
-        rows.setdefault(fault.check, []).append(fault.row)
+        if fault.row:
+            rows.setdefault(fault.check, []).append(fault.row)
     warnings = {check: {"count": len(found), "rows": found[:MOST_TOLD]} for check, found in rows.items()}
-    return {"format": report.format, "sha256": sha256, "warnings": warnings}
+    whole = [fault.reason for fault in report.warnings if not fault.row]
+    return {"format": report.format, "sha256": sha256, "warnings": warnings, "of the whole": whole}
 
 
 def _tell_warnings(source: str, facts: Mapping[str, Any], progress: Progress) -> None:
     warnings: dict[str, Any] = facts["warnings"]
-    if not warnings:
-        return
-    told = "; ".join(f"{found['count']} × {check}{_at(found)}" for check, found in warnings.items())
-    progress.warn(f"{source}: {told}. `twofold data check {source}` says what to do")
+    told = [*facts["of the whole"], *(f"{found['count']} × {check}{_at(found)}" for check, found in warnings.items())]
+    if told:
+        progress.warn(f"{source}: {'; '.join(told)}. `twofold data check {source}` says what to do")
 
 
 def _at(found: Mapping[str, Any]) -> str:
-    rows = [str(row) for row in found["rows"] if row]
-    if not rows:
-        return ""
+    rows = [str(row) for row in found["rows"]]
     return f" (row{'s' if len(rows) > 1 else ''} {', '.join(rows)}{', …' if found['count'] > len(rows) else ''})"
 
 
