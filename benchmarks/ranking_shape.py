@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks import pairs
+from benchmarks.dpo_vs_trl import MODEL
 from benchmarks.reporting import Median, machine, median_interval, print_facts, print_table, versions, write_json
 from twofold.batch import Batch, Branch, Group, Outputs, Role
 from twofold.models.policy import Policy
@@ -29,15 +30,6 @@ from twofold.models.reference import with_reference
 from twofold.objectives import PlackettLuce
 
 TARGET = 1.15
-MODEL = {
-    "hidden_size": 256,
-    "intermediate_size": 1024,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 1024,
-    "tie_word_embeddings": True,
-}
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,21 @@ def near(values: Sequence[float]) -> Any:
     return pytest.approx(values, abs=1e-9)
 
 
+def taught(objective: Objective, columns: Mapping[str, float]) -> Tensor:
+    """What each of four answers gains in log-probability where the first is labelled good and the second bad."""
+    theta = torch.tensor([0.0, 0.5, 1.0, -1.0], dtype=torch.float64, requires_grad=True)
+    ref_Y = theta.detach().log_softmax(0)
+    labels = [(Role.DESIRABLE, ref_Y[:1]), (Role.UNDESIRABLE, ref_Y[1:2])]
+    batch = Batch.of([group(role.name, branch(role, ref, columns)) for role, ref in labels])
+    optimizer = torch.optim.SGD([theta], lr=0.5)
+    for _ in range(150):
+        optimizer.zero_grad()
+        (term,) = objective(Outputs(theta.log_softmax(0)[:2]), batch).terms.values()
+        term.value.sum().backward()
+        optimizer.step()
+    return (theta.log_softmax(0) - ref_Y).detach()
+
+
 def _random(role: Role, noise: torch.Generator, columns: Mapping[str, float] | None = None) -> tuple[Branch, Tensor]:
     n = int(torch.randint(1, 6, (), generator=noise))
     logp, ref = (-3 * torch.rand(n, generator=noise, dtype=torch.float64) for _ in range(2))

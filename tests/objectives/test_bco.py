@@ -7,10 +7,9 @@ import math
 import pytest
 import torch
 from golden import expected, given
-from scenes import Scene, branch, evaluate, even, group, near, preferences
-from torch import Tensor
+from scenes import Scene, branch, evaluate, even, group, near, preferences, taught
 
-from twofold.batch import Batch, Outputs, Role
+from twofold.batch import Role
 from twofold.objectives import BCO
 from twofold.training.reward_shift import half_way
 
@@ -63,20 +62,6 @@ def test_what_cannot_be_meant_is_refused() -> None:
 
 
 def test_a_table_learns_what_is_good() -> None:
-    """Of four answers the first is good and the second bad."""
-    theta = torch.tensor([0.0, 0.5, 1.0, -1.0], dtype=torch.float64, requires_grad=True)
-    ref_Y = theta.detach().log_softmax(0)
-    labels = [(Role.DESIRABLE, ref_Y[:1]), (Role.UNDESIRABLE, ref_Y[1:2])]
-    batch = Batch.of([group(role.name, branch(role, ref, {"delta": 0.0})) for role, ref in labels])
-    optimizer = torch.optim.SGD([theta], lr=0.5)
-
-    def loss() -> Tensor:
-        return BCO(beta=1.0)(Outputs(theta.log_softmax(0)[:2]), batch).terms["bco"].value.sum()
-
-    for _ in range(150):
-        optimizer.zero_grad()
-        loss().backward()
-        optimizer.step()
-    gain_Y = (theta.log_softmax(0) - ref_Y).detach()
+    gain_Y = taught(BCO(beta=1.0), {"delta": 0.0})
     assert gain_Y[0] > 1
     assert gain_Y[1] < -3

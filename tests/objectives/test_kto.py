@@ -7,10 +7,9 @@ import math
 import pytest
 import torch
 from golden import expected, given
-from scenes import Scene, branch, evaluate, even, group, labelled, near, preferences, whole
-from torch import Tensor
+from scenes import Scene, branch, evaluate, even, group, labelled, near, preferences, taught, whole
 
-from twofold.batch import Batch, Outputs, Role
+from twofold.batch import Role
 from twofold.objectives import KTO, AnchoredPO
 from twofold.objectives.base import Loss
 
@@ -94,20 +93,6 @@ def test_what_has_no_label_is_refused() -> None:
 
 
 def test_a_table_learns_what_is_good() -> None:
-    """Of four answers the first is good and the second bad."""
-    theta = torch.tensor([0.0, 0.5, 1.0, -1.0], dtype=torch.float64, requires_grad=True)
-    ref_Y = theta.detach().log_softmax(0)
-    labels = [(Role.DESIRABLE, ref_Y[:1]), (Role.UNDESIRABLE, ref_Y[1:2])]
-    batch = Batch.of([group(role.name, branch(role, ref, {"z0": 0.0})) for role, ref in labels])
-    optimizer = torch.optim.SGD([theta], lr=0.5)
-
-    def loss() -> Tensor:
-        return KTO(beta=1.0)(Outputs(theta.log_softmax(0)[:2]), batch).terms["kto"].value.sum()
-
-    for _ in range(150):
-        optimizer.zero_grad()
-        loss().backward()
-        optimizer.step()
-    gain_Y = (theta.log_softmax(0) - ref_Y).detach()
+    gain_Y = taught(KTO(beta=1.0), {"z0": 0.0})
     assert gain_Y[0] > 1
     assert gain_Y[1] < -3
