@@ -10,6 +10,7 @@ import io
 import json
 import os
 import zlib
+from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
@@ -77,9 +78,9 @@ class Stored(Sequence[T]):
     def __iter__(self) -> Iterator[T]:
         return (self.made(batch, place) for batch in self._batches for place in range(batch.num_rows))
 
+    @abstractmethod
     def made(self, batch: pa.RecordBatch, place: int) -> T:
         """The member at `place` of `batch`."""
-        raise NotImplementedError
 
 
 def write(

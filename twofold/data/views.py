@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from itertools import islice
@@ -36,9 +37,9 @@ class _View(Sequence[T]):
             raise IndexError(index)
         return self.at(index % len(self))
 
+    @abstractmethod
     def at(self, place: int) -> T:
         """The member at `place` ≥ 0."""
-        raise NotImplementedError
 
 
 class Picked(_View[T]):
