@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from twofold.algorithms import PDPO, OfflineAlgorithm, PDPOAlgorithm, PolicyGradient, PolicyGradientAlgorithm
+from twofold.algorithms import PDPO, PolicyGradient
 from twofold.batch import Group
 from twofold.config.lessons import as_lessons
 from twofold.config.load import load_recipe, plain, validate
-from twofold.config.mixture import mixture
-from twofold.config.rollouts import asks_reference, held_out_reward, make_rewards
+from twofold.config.players import player, rewards_of
+from twofold.config.rollouts import asks_reference, held_out_reward
 from twofold.config.schema import Portion, Recipe, Share
 from twofold.data.encode import Encoded, encode
 from twofold.data.formats import Table
@@ -33,12 +33,11 @@ from twofold.objectives import BCO
 from twofold.objectives.base import Objective, reading
 from twofold.progress import Progress, Silent
 from twofold.records import Labelled, Record, Request, Task, said
-from twofold.rewards.rollouts import RewardFunction, Rewards
-from twofold.rewards.verifier import Verifier
+from twofold.rewards.rollouts import RewardFunction
 from twofold.sampling.local import LocalSampler
-from twofold.training.columns import OF_REFERENCE, OLD, old_logps, providers
+from twofold.training.columns import OF_REFERENCE, providers
 from twofold.training.keeper import Keeper
-from twofold.training.loop import Algorithm, Evaluation, Evaluator, Loop
+from twofold.training.loop import Evaluation, Evaluator, Loop
 from twofold.training.optim import make_optimizer
 from twofold.training.reward_shift import COLUMN as DELTA
 from twofold.training.reward_shift import RewardShift
@@ -207,6 +206,8 @@ class Assembly:
     def loop(self, run: Path) -> Loop:
         """References are made from the policy as it is now, so call this before any checkpoint is loaded."""
         groups, known, keepers = self._with_references(run)
+        if isinstance(self.recipe.algorithm, PolicyGradient):
+            self.rewards = rewards_of(self, self.recipe.algorithm)
         if isinstance(self.objective, BCO) and isinstance(self.policy, Policy):
             shift = RewardShift(self.policy, self.recipe.training.packing, decay=self.objective.shift_decay)
             known, keepers = {**known, DELTA: shift}, [*keepers, shift]
@@ -220,7 +221,7 @@ class Assembly:
         return Loop(
             run=run,
             policy=self.policy,
-            algorithm=self._algorithm(groups, known),
+            algorithm=player(self, groups, known),
             step=step,
             evaluators=self._evaluators(groups["heldout"], step),
             optimizer=self.recipe.optimizer,
@@ -253,61 +254,6 @@ class Assembly:
         if not asks_live(self.recipe, self.objective):
             return groups, {}, []
         return groups, providers(self.policy, live_reference(self.policy), packing), []
-
-    def _rewards(self, groups: Mapping[str, Sequence[Group]]) -> Rewards:
-        """What rates rollouts, after looking at every problem that it is to rate."""
-        settings = self.recipe.algorithm
-        assert isinstance(settings, PolicyGradient)
-        rated = groups["train"], groups["heldout"]
-        return make_rewards(settings, self.recipe, (self.encoder, self.loaded), rated, self.functions)
-
-    def _rolled_out(
-        self, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]
-    ) -> PolicyGradientAlgorithm:
-        settings, packing = self.recipe.algorithm, self.recipe.training.packing
-        assert isinstance(settings, PolicyGradient)
-        assert isinstance(self.policy, Policy)
-        self.rewards = self._rewards(groups)
-        return PolicyGradientAlgorithm(
-            settings=settings,
-            tasks=groups["train"],
-            objective=self.objective,
-            sampler=self.sampler(training=True),
-            rewards=self.rewards,
-            columns={**known, OLD: old_logps(self.policy, packing)},
-            batch_size=self.recipe.training.batch_size,
-            seed=self.recipe.seed,
-            steps=self.steps,
-        )
-
-    def _algorithm(self, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]) -> Algorithm:
-        settings = self.recipe.algorithm
-        if isinstance(settings, PolicyGradient):
-            return self._rolled_out(groups, known)
-        pairs = OfflineAlgorithm(
-            groups["train"],
-            self.objective,
-            batch_size=self.recipe.training.batch_size,
-            seed=self.recipe.seed,
-            steps=self.steps,
-            ramps=settings.ramp,
-            mixture=mixture(self.recipe.data.portions, self.groups["train"], self.recipe.seed, self.progress),
-        )
-        if not isinstance(settings, PDPO):
-            return pairs
-        verifier = Verifier(self.encoder.text, settings.verdict) if settings.gate == "verifier" else None
-        if verifier is not None:
-            verifier.check(groups["generator"], self.loaded.stop_tokens)
-        return PDPOAlgorithm(
-            settings=settings,
-            pairs=pairs,
-            tasks=groups["generator"],
-            generator=settings.objective(self.recipe.objective.beta),  # type: ignore[union-attr]  # the recipe has checked it
-            sampler=self.sampler(training=True),
-            seed=self.recipe.seed,
-            steps=self.steps,
-            verifier=verifier,
-        )
 
     def _evaluators(self, heldout: Sequence[Group], step: Step) -> list[Evaluator]:
         found: list[Evaluator] = []

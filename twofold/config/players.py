@@ -1,0 +1,82 @@
+"""Who plays in a run: from the settings of an algorithm to the algorithm, a function for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from twofold.algorithms import PDPO, OfflineAlgorithm, PDPOAlgorithm, PolicyGradient, PolicyGradientAlgorithm
+from twofold.batch import Group
+from twofold.config.mixture import mixture
+from twofold.config.rollouts import make_rewards
+from twofold.models.policy import Policy
+from twofold.rewards.rollouts import Rewards
+from twofold.rewards.verifier import Verifier
+from twofold.training.columns import OLD, old_logps
+from twofold.training.loop import Algorithm
+from twofold.training.step import Provider
+
+if TYPE_CHECKING:
+    from twofold.config.assemble import Assembly
+
+
+def player(run: Assembly, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]) -> Algorithm:
+    """The algorithm of `run` on `groups` (train, generator, heldout); `known` provides what is asked of a reference."""
+    match run.recipe.algorithm:
+        case PolicyGradient() as settings:
+            return _rolled_out(run, settings, groups, known)
+        case PDPO() as settings:
+            return _drafting(run, settings, groups)
+        case _:
+            return _offline(run, groups)
+
+
+def rewards_of(run: Assembly, settings: PolicyGradient) -> Rewards:
+    """What rates rollouts, after looking at every problem that it is to rate."""
+    rated = run.groups["train"], run.groups["heldout"]
+    return make_rewards(settings, run.recipe, (run.encoder, run.loaded), rated, run.functions)
+
+
+def _offline(run: Assembly, groups: Mapping[str, Sequence[Group]]) -> OfflineAlgorithm:
+    return OfflineAlgorithm(
+        groups["train"],
+        run.objective,
+        batch_size=run.recipe.training.batch_size,
+        seed=run.recipe.seed,
+        steps=run.steps,
+        ramps=run.recipe.algorithm.ramp,
+        mixture=mixture(run.recipe.data.portions, run.groups["train"], run.recipe.seed, run.progress),
+    )
+
+
+def _drafting(run: Assembly, settings: PDPO, groups: Mapping[str, Sequence[Group]]) -> PDPOAlgorithm:
+    verifier = Verifier(run.encoder.text, settings.verdict) if settings.gate == "verifier" else None
+    if verifier is not None:
+        verifier.check(groups["generator"], run.loaded.stop_tokens)
+    return PDPOAlgorithm(
+        settings=settings,
+        pairs=_offline(run, groups),
+        tasks=groups["generator"],
+        generator=settings.objective(run.recipe.objective.beta),  # type: ignore[union-attr]  # the recipe has checked it
+        sampler=run.sampler(training=True),
+        seed=run.recipe.seed,
+        steps=run.steps,
+        verifier=verifier,
+    )
+
+
+def _rolled_out(
+    run: Assembly, settings: PolicyGradient, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]
+) -> PolicyGradientAlgorithm:
+    assert isinstance(run.policy, Policy)
+    return PolicyGradientAlgorithm(
+        settings=settings,
+        tasks=groups["train"],
+        objective=run.objective,
+        sampler=run.sampler(training=True),
+        rewards=run.rewards,
+        columns={**known, OLD: old_logps(run.policy, run.recipe.training.packing)},
+        batch_size=run.recipe.training.batch_size,
+        seed=run.recipe.seed,
+        steps=run.steps,
+    )
