@@ -1,14 +1,18 @@
-"""Nothing joins the union by halves: every member has a source, a golden value, a page and a recipe."""
+"""Nothing joins the union by halves: every member has a source, a golden value, a table that learns by it, a page and a
+recipe."""
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import test_bandit
 import test_bco
 import test_golden
 import test_infonca
@@ -17,7 +21,10 @@ import test_pairs_golden
 import test_plackett_luce
 import test_reward_objectives
 import test_rollouts_golden
+import test_tabular
+import test_tabular_pairs
 import test_tpo
+from _pytest.mark.structures import ParameterSet
 
 from benchmarks import family
 from twofold.config.load import load_recipe, validate
@@ -33,6 +40,7 @@ from twofold.objectives import (
     TPO,
     AnyObjective,
     BradleyTerry,
+    DiscoPOP,
     InfoNCA,
     OnPairs,
     PDPOGenerator,
@@ -60,6 +68,25 @@ BY_HAND = {
     BradleyTerry: test_reward_objectives.test_bradley_terry_by_hand,
     RewardPlackettLuce: test_reward_objectives.test_plackett_luce_by_hand,
 }
+LEARNS: dict[type[Any], Callable[..., None]] = {
+    **dict.fromkeys(get_args(OnPairs), test_tabular_pairs.test_chosen_gains_on_rejected),
+    DiscoPOP: test_tabular_pairs.test_discopop_turns_at_two_margins,
+    SFT: test_tabular.test_sft_learns_what_is_shown,
+    PDPOGenerator: test_tabular.test_the_generator_lifts_an_under_rated_draft_to_the_truth_and_no_further,
+    TPO: test_tpo.test_a_table_learns_gold_and_chosen_over_rejected,
+    PlackettLuce: test_plackett_luce.test_a_table_learns_the_order,
+    InfoNCA: test_infonca.test_a_table_learns_the_scores,
+    NCAK: test_infonca.test_a_table_learns_the_scores,
+    KTO: test_kto.test_a_table_learns_what_is_good,
+    BCO: test_bco.test_a_table_learns_what_is_good,
+    PPO: test_bandit.test_with_the_kl_in_the_reward_they_reach_the_optimum,
+    RLOO: test_bandit.test_with_the_kl_in_the_reward_they_reach_the_optimum,
+    Reinforce: test_bandit.test_with_the_kl_in_the_reward_they_reach_the_optimum,
+    GRPO: test_bandit.test_grpo_reaches_its_own_fixed_point,
+    BradleyTerry: test_reward_objectives.test_a_table_of_scores_learns_the_order,
+    RewardPlackettLuce: test_reward_objectives.test_a_table_of_scores_learns_the_order,
+}
+"""The test in which a table of logits, or of scores, learns by the member."""
 
 
 def kind(member: type[Any]) -> str:
@@ -100,6 +127,22 @@ def test_every_member_has_a_golden_value() -> None:
     assert set(BY_HAND) == set(MEMBERS) - set(get_args(OnPairs))
     for test in BY_HAND.values():
         assert "=" in (test.__doc__ or "")
+
+
+@EVERY
+def test_a_table_learns_by_it(member: type[Any]) -> None:
+    """The test that is named for the member runs it: by name, or as one of its parameters."""
+    test = LEARNS[member]
+    given = {t for mark in getattr(test, "pytestmark", ()) for t in types(mark.args[1:])}
+    assert member in given or re.search(rf"\b{member.__name__}\(", inspect.getsource(test))
+    assert "assert" in inspect.getsource(test)
+
+
+def types(value: object) -> Iterable[type]:
+    """The classes in what a test is given, and those of the objects in it."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return [value if isinstance(value, type) else type(value)]
+    return [found for each in (value.values if isinstance(value, ParameterSet) else value) for found in types(each)]
 
 
 class _Any(dict[str, float]):
