@@ -71,6 +71,8 @@ def test_every_fault_is_collected_in_order_of_rows(write: Write) -> None:
     assert {f.check for f in report.errors} == {
         "bad JSON",
         "missing field",
+        "chosen = rejected",
+        "contradiction",
         "empty field",
         "mixed formats",
         "unknown role",

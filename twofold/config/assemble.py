@@ -81,7 +81,7 @@ def _read_rows(recipe: Recipe, rows: Sequence[Record] | None, progress: Progress
 
     def read(each: Portion | Share) -> Table:
         stream = isinstance(each, Portion) and each.stream
-        reading = Reading(each.file or "", each.columns, each.split, each.limit, stream)
+        reading = Reading(each.file or "", each.columns, each.split, each.limit, stream, data.accept)
         return load(reading, data_cache(recipe), progress)
 
     if rows is None:

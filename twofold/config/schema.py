@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, InstanceOf
 
 from twofold.algorithms import PDPO, AnyAlgorithm, Offline, PolicyGradient
 from twofold.config.own import own_objective
+from twofold.data.faults import Acceptable
 from twofold.data.tokenize import TokenizeSettings
 from twofold.models.load import ModelSettings
 from twofold.models.reference import ReferenceSettings
@@ -76,6 +77,8 @@ class Data:
     """Rows at most."""
     stream: bool = False
     """Of a hub name: read over the network, row by row, without a copy of its files here."""
+    accept: tuple[Acceptable, ...] = ()
+    """Kinds of errors whose rows are trained on all the same, of every file: contradictions of people who disagree."""
     cache: str | None = None
     """Folder for rows and tokens of data too large to hold (`data-cache` in the run): later runs find them there."""
     generator: Share | None = None

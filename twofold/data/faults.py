@@ -10,6 +10,8 @@ from typing import Literal
 from twofold.errors import DataError
 
 Severity = Literal["error", "warning"]
+Acceptable = Literal["chosen = rejected", "same rank", "contradiction"]
+"""Errors of rows that can be read and trained on: people who disagree contradict each other."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from twofold.data.faults import Fault, FaultError
+from twofold.data.faults import Acceptable, Fault, FaultError
 from twofold.data.formats import Stream, Table
 from twofold.data.rows import digest
 from twofold.data.validate import Inspection, Report
@@ -25,13 +25,15 @@ MOST_TOLD = 5
 
 @dataclass(frozen=True)
 class Reading:
-    """Which rows of a source, and as what; a hub name may be `stream`ed, without a copy of its files."""
+    """Which rows of a source, and as what; a hub name may be `stream`ed, without a copy of its files. What it is to
+    `accept` are warnings."""
 
     source: str
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
     split: str = "train"
     limit: int | None = None
     stream: bool = False
+    accept: tuple[Acceptable, ...] = ()
 
 
 def load(reading: Reading, folder: Path, progress: Progress) -> Table:
@@ -55,12 +57,12 @@ def _read(reading: Reading, folder: Path, progress: Progress) -> tuple[Table, di
     arriving = (made.record for made in inspection if made.record is not None)
     head = list(islice(arriving, IN_MEMORY))
     if len(head) < IN_MEMORY:
-        facts = _facts(_without_errors(inspection.report(), len(head)), stream.sha256)
+        facts = _facts(_without_errors(inspection.report(), len(head), reading.accept), stream.sha256)
         return Table(head, stream.format, reading.source, stream.sha256), facts
     from twofold.data.stored_records import write_records
 
     def closing() -> tuple[str, dict[str, Any]]:
-        facts = _facts(_without_errors(inspection.report(), IN_MEMORY), stream.sha256)
+        facts = _facts(_without_errors(inspection.report(), IN_MEMORY, reading.accept), stream.sha256)
         return _key(reading, stream.sha256), facts
 
     key = write_records(folder, chain(head, arriving), closing)
@@ -83,7 +85,9 @@ def _kept(reading: Reading, known: str, folder: Path) -> tuple[Table, dict[str, 
     return Table(records, facts["format"], reading.source, facts["sha256"]), facts
 
 
-def _without_errors(report: Report, usable: int) -> Report:
+def _without_errors(report: Report, usable: int, accept: Sequence[str]) -> Report:
+    taken = [replace(f, severity="warning") if f.check in accept else f for f in report.faults]
+    report = replace(report, faults=tuple(taken))
     errors = report.errors
     if errors:
         raise _refused(errors)

@@ -25,6 +25,7 @@ Numbered = tuple[int, Row | Fault]
 _JSON = (".jsonl", ".json", ".ndjson")
 _CSV = (".csv", ".csv.gz")
 _KNOWN = (*_JSON, *(f"{s}.gz" for s in _JSON), *_CSV, ".parquet", ".arrow")
+_LFS = b"version https://git-lfs.github.com/spec/"
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
@@ -114,6 +115,10 @@ def _json_lines(path: Path, source: str) -> Iterator[Numbered]:
     try:
         with _opened(path) as stream:
             for number, line in enumerate(stream, 1):
+                if number == 1 and line.startswith(_LFS):
+                    reason = "the file is a Git LFS pointer: its contents were not fetched"
+                    yield 1, Fault(source, 1, "", reason, "run `git lfs pull` where it came from", check="unreadable")
+                    return
                 if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                     yield 1, Fault(source, 1, "", "the file is UTF-16", "save the file as UTF-8", check="bad UTF-8")
                     return

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twofold.data.digests import Collected, Digests, firsts
-from twofold.data.faults import Fault, FaultError
+from twofold.data.faults import Fault, FaultError, Severity
 from twofold.data.formats import Made, Stream, texts
 from twofold.data.lengths import Histogram, LengthBias, bias_fault
 from twofold.data.rows import count
@@ -216,7 +216,7 @@ def _unreadable(source: str, error: DataError) -> Fault:
 def same_completions(record: Record) -> Iterator[Fault]:
     """Pairs that prefer a text to itself: they teach nothing."""
     if isinstance(record, Pair) and record.chosen.strip() == record.rejected.strip():
-        yield _warning(record, "rejected", "chosen = rejected", "is the same as `chosen`", "remove the row")
+        yield _fault(record, "rejected", "chosen = rejected", "is the same as `chosen`", "remove the row")
 
 
 def tied_ranks(record: Record) -> Iterator[Fault]:
@@ -224,7 +224,7 @@ def tied_ranks(record: Record) -> Iterator[Fault]:
     first: dict[str, str] = {}
     for field, text in said(record) if isinstance(record, Ranking) else ():
         if (other := first.setdefault(text.strip(), field)) != field:
-            yield _warning(record, field, "same rank", f"is the same as `{other}`", "remove one of them")
+            yield _fault(record, field, "same rank", f"is the same as `{other}`", "remove one of them")
 
 
 def control_characters(record: Record) -> Iterator[Fault]:
@@ -233,7 +233,7 @@ def control_characters(record: Record) -> Iterator[Fault]:
         found = _CONTROL.search(text)
         if found:
             reason = f"holds the control character U+{ord(found[0]):04X} at position {found.start() + 1}"
-            yield _warning(record, field, "control character", reason, "clean the text")
+            yield _fault(record, field, "control character", reason, "clean the text", "warning")
 
 
 CHECKS: tuple[Callable[[Record], Iterator[Fault]], ...] = (same_completions, tied_ranks, control_characters)
@@ -276,7 +276,7 @@ class Repeats:
             other = self._takers[found[place]]
             reason = f"{said} row {other}" if self._labels else said.format(other)
             remedy = "keep the row that is right"
-            yield Fault(source, self._takers[place], field, reason, remedy, "warning", "contradiction")
+            yield Fault(source, self._takers[place], field, reason, remedy, "error", "contradiction")
 
 
 class BlankPrompts:
@@ -304,5 +304,5 @@ def _stop_added(encoder: Encoder, source: str, first: int, number: int) -> Fault
     return Fault(source, 0, "", reason, remedy, "warning", "stop token missing")
 
 
-def _warning(record: Record, field: str, check: str, reason: str, remedy: str) -> Fault:
-    return Fault(record.source.file, record.source.row, field, reason, remedy, "warning", check)
+def _fault(record: Record, field: str, check: str, reason: str, remedy: str, severity: Severity = "error") -> Fault:
+    return Fault(record.source.file, record.source.row, field, reason, remedy, severity, check)
