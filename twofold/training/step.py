@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from twofold.errors import NonFiniteError, RecipeError
 from twofold.models.held import HeldModel
 from twofold.models.packing import Packing, bins
 from twofold.objectives.base import Loss, Objective, couples, logps, statistics
+from twofold.training.balance import Balance
 
 Provider = Callable[[Sequence[Group]], list[Group]]
 _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is their rounding
@@ -25,11 +26,14 @@ _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is
 
 @dataclass(frozen=True)
 class Part:
-    """What one player does in a round: groups under an objective, whose loss counts `weight` times."""
+    """What one player does in a round: groups under an objective, whose loss counts `weight` times.
+
+    Of a `balanced` part the weight is another one: its gradient's norm, as a share of that of the parts before it."""
 
     groups: Sequence[Group]
     objective: Objective
     weight: float = 1.0
+    balanced: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,13 @@ class Averages:
         self.add(name, value, count)
         self.add(f"{name}_std", value.detach().double().square(), count)
 
+    def take(self, other: Averages, weight: float) -> None:
+        """Add those of a part whose weight was not known before its gradient."""
+        for name, share in other._shares.items():
+            mine = share * weight if name == "loss" else share
+            self._shares[name] = self._shares[name] + mine if name in self._shares else mine
+        self._squares |= other._squares
+
     def figures(self) -> dict[str, float]:
         """All of them, fetched at once."""
         if not self._shares:
@@ -81,24 +92,55 @@ class Step:
         providers: Mapping[str, Provider],
         packing: Packing,
         clip: float | None = 1.0,
+        balance: Balance | None = None,
     ) -> None:
         self.policy, self.optimizer, self.providers = policy, optimizer, providers
-        self.packing, self.clip = packing, clip
+        self.packing, self.clip, self.balance = packing, clip, balance or Balance()
 
     def __call__(self, round: Round) -> dict[str, float]:
         self.optimizer.zero_grad(set_to_none=True)
-        averages, skipped = Averages(), 0
+        averages, skipped, figures = Averages(), 0, dict[str, float]()
         for part in round.parts:
-            for loss in self._losses(part, averages):
-                if loss is None:
-                    skipped += 1
-                elif loss.requires_grad:
-                    loss.backward()
-        metrics = {**averages.figures(), "grad_norm": self._clipped(round), **round.figures}
+            if part.balanced:
+                skipped += self._balanced(part, averages, figures)
+            else:
+                skipped += self._backward(part, averages)
+        metrics = {**averages.figures(), **figures, "grad_norm": self._clipped(round), **round.figures}
         if skipped:
             metrics["skipped"] = float(skipped)
         self.optimizer.step()
         return metrics
+
+    def _backward(self, part: Part, averages: Averages) -> int:
+        """Add the part's gradient; how many of its packs had nothing to average."""
+        skipped = 0
+        for loss in self._losses(part, averages):
+            if loss is None:
+                skipped += 1
+            elif loss.requires_grad:
+                loss.backward()
+        return skipped
+
+    def _balanced(self, part: Part, averages: Averages, figures: dict[str, float]) -> int:
+        """`_backward` of a part whose weight is known only once its whole gradient is, beside that of the parts before:
+        at the price of one gradient more in memory."""
+        parameters = self._parameters()
+        before = [p.grad for p in parameters]
+        self.optimizer.zero_grad(set_to_none=True)
+        mine = Averages()
+        skipped = self._backward(replace(part, weight=1.0), mine)
+        norms = _norm(before), _norm([p.grad for p in parameters])
+        weight = part.weight * self.balance.factor(*norms)
+        for parameter, theirs in zip(parameters, before, strict=True):
+            if parameter.grad is None:
+                parameter.grad = theirs
+            else:
+                parameter.grad.mul_(weight)
+                if theirs is not None:
+                    parameter.grad.add_(theirs)
+        averages.take(mine, weight)
+        figures.update(zip(("other_norm", "balanced_norm", "balanced_weight"), (*norms, weight), strict=True))
+        return skipped
 
     @torch.no_grad()
     def measure(self, parts: Sequence[Part]) -> dict[str, float]:
@@ -173,15 +215,22 @@ class Step:
                 (averages.add_spread if term.spread else averages.add)(name, term.value, count)
         return total
 
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
     def _clipped(self, round: Round) -> float:
         """The gradient's norm before clipping; raises before the update where it is not finite."""
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        parameters = [p for p in self._parameters() if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip or float("inf")).item() if parameters else 0.0
         if not torch.isfinite(torch.tensor(norm)):
             self.optimizer.zero_grad(set_to_none=True)
             names = [g.name for part in round.parts for g in part.groups]
             raise NonFiniteError(f"the gradient's norm is {norm}; nothing was updated", where=_few(names))
         return norm
+
+
+def _norm(gradients: Sequence[Tensor | None]) -> float:
+    return torch.nn.utils.get_total_norm([g for g in gradients if g is not None]).item()
 
 
 def _refuse_non_finite(outputs: Outputs, batch: Batch) -> None:
