@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import nan
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.models.policy import Policy
 from twofold.objectives import SFT
+from twofold.rewards.rollouts import Verified
 from twofold.rewards.verifier import Verifier
 from twofold.training.step import Part, Round
 
@@ -120,11 +123,11 @@ def gated(**settings: Any) -> PDPOAlgorithm:
     given = PDPO(**{"warmup": 0, "prompts": 2, "samples": 3, "gate": "verifier", **settings})
     plain = play.algorithm(replace(given, gate="none", gate_average="drawn"), Scripted(script), count=2)
     tasks = [replace(t, truth=torch.tensor([*b"3+4=7\n#### 7", 0])) for t in plain.tasks]
-    return replace(plain, settings=given, generator=given.objective(0.5), tasks=tasks, verifier=Verifier(letters))
+    return replace(plain, settings=given, generator=given.objective(0.5), tasks=tasks, gate=Verified(Verifier(letters)))
 
 
 def test_a_gate_without_a_verifier_is_refused() -> None:
-    with pytest.raises(ValueError, match="a gate needs a verifier"):
+    with pytest.raises(ValueError, match="a gate needs who judges"):
         play.algorithm(PDPO(gate="verifier"), Scripted([[RIGHT]]))
 
 
@@ -143,6 +146,74 @@ def test_those_that_do_not_pass_are_left_out_where_only_the_others_are_averaged(
     assert verdicts(gated(gate_average="passed"))[0] == [[1]]
     assert verdicts(gated(gate_average="passed", sign="down"))[0] == [[0, 0], [0, 0, 0]]
     assert verdicts(gated(gate_average="passed"))[1]["kept"] == 1.0
+
+
+@dataclass(frozen=True)
+class Hesitant:
+    """A judge who passes what ends as the truth does, and says nothing on the second draft of a problem."""
+
+    def rate(self, groups: Sequence[Group]) -> list[list[float]]:
+        assert all(g.branches for g in groups), "no question without an answer to judge"
+        return [
+            [nan if i == 1 else float(b.tokens[-2] == g.truth[-2]) for i, b in enumerate(g.branches)] for g in groups
+        ]
+
+
+def test_drafts_without_a_verdict_are_left_out() -> None:
+    found, figures = verdicts(replace(gated(), gate=Hesitant()))
+    assert found == [[1, 0], [0, 0]]
+    assert figures == {"drafts": 6.0, "kept": 4.0, "truncated": 0.0, "right": 0.25}
+
+
+def test_problems_whose_drafts_are_all_dropped_are_not_judged() -> None:
+    cut = draft(*b"#### 7", truncated=True)
+    made = replace(gated(), gate=Hesitant(), sampler=Scripted([[cut, cut, cut], [RIGHT, WRONG, WRONG]]))
+    groups, figures = drawn_at(made.round(0, {}))
+    assert [len(g.branches) for g in groups] == [2]
+    assert (figures["kept"], figures["right"]) == (2.0, 0.5)
+
+
+def test_where_the_truth_moves_it_is_the_last_branch_of_its_drafts() -> None:
+    groups, figures = drawn_at(gated(side="both", refresh_every=2, clip=0.2).round(0, {}))
+    assert figures["kept"] == 6.0
+    for group in groups:
+        *drafts, truth = group.branches
+        assert [b.role for b in drafts] == [Role.DRAFT] * 3
+        assert (truth.role, truth.columns) == (Role.TRUTH, {"correct": 1.0})
+        assert torch.equal(truth.tokens, group.truth)
+        assert group.has("old_logp")
+
+
+@pytest.mark.parametrize("side", ["truth", "both"])
+def test_a_problem_without_drafts_moves_no_truth(side: str) -> None:
+    cut = draft(5, 6, truncated=True)
+    assert drawn_at(play.algorithm(PDPO(warmup=0, side=side), Scripted([[cut]])).round(0, {}))[0] == []
+
+
+@pytest.mark.parametrize("settings", [{"side": "truth"}, {"side": "both", "samples": 3, "kl": 0.2}], ids=str)
+def test_the_truths_gradient_is_that_of_its_own_forward(settings: dict[str, Any]) -> None:
+    """Next to one backward over unpacked rows: β·(r(y) − r_GT) where it is positive, over all drafts."""
+    policy, step = play.moved()
+    given = PDPO(warmup=0, prompts=12, drop_truncated=False, **settings)
+    _, part = play.algorithm(given, local(policy)).round(0, {}).parts
+    metrics = step(Round(0, [replace(part, weight=1.0)]))
+    found = tiny.gradients(policy)
+    reference = step.providers["ref_logp"](part.groups)
+    policy.zero_grad()
+    terms = []
+    for g in reference:
+        ratios = [policy([replace(g, branches=(b,))])[0].logp_S - b.token_columns["ref_logp"] for b in g.branches]
+        *drafts, truth = (0.5 * r.sum() for r in ratios)
+        for r, mine in zip(ratios, drafts, strict=False):
+            terms.append((mine.detach() - truth).clamp(min=0))
+            if given.side == "both":
+                terms[-1] = terms[-1] + (truth.detach() - mine).clamp(min=0)
+            terms[-1] = terms[-1] + given.kl * 0.5 * r.square().sum()
+    torch.stack(terms).mean().backward()
+    assert 0 < metrics["truth_active"] < 1
+    for name, gradient in tiny.gradients(policy).items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+    assert any(g.abs().max() > 1e-3 for g in found.values())
 
 
 def test_verdicts_are_remembered_with_their_drafts() -> None:
@@ -205,7 +276,7 @@ def test_a_gated_generator_teaches_an_undecided_transformer_what_is_right() -> N
         settings = PDPO(warmup=0, prompts=10, samples=4, gamma=1.0, margin=9.0, gate=gate)
         algorithm = play.algorithm(replace(settings, gate="none"), local(policy, max_new_tokens=4), steps=20)
         generator = settings.objective(0.5)
-        algorithm = replace(algorithm, settings=settings, generator=generator, tasks=problems, verifier=Equal())
+        algorithm = replace(algorithm, settings=settings, generator=generator, tasks=problems, gate=Verified(Equal()))
         step = play.stepper(policy, rate=3e-3)
         for s in range(20):
             made = algorithm.round(s, {})

@@ -9,6 +9,7 @@ from tiny import PROPERTY
 
 from twofold.algorithms.pdpo import PDPO, Turns
 from twofold.objectives import PDPOGenerator
+from twofold.rewards.gate import Judging
 
 D, G, BOTH = (True, False), (False, True), (True, True)
 
@@ -63,6 +64,16 @@ def test_settings_that_cannot_be_meant_are_refused(field: str, value: object) ->
         ({"gate_average": "passed"}, "needs a gate"),
         ({"clip": 0.2}, "refresh_every ≥ 2"),
         ({"clip": 2.0, "refresh_every": 2}, "clip must be in"),
+        ({"kl": -1.0}, "kl must be"),
+        ({"side": "truth", "sign": "down"}, "moves no draft"),
+        ({"side": "both", "form": "square"}, "pushes the ground truth down"),
+        ({"side": "both", "gate": "verifier", "gate_average": "passed"}, "need right and wrong drafts"),
+        ({"gate": "judge"}, "gate judge needs judge"),
+        ({"judge": Judging(source="verifier")}, "under gate judge alone"),
+        ({"gate": "verifier", "judge": Judging(source="verifier")}, "under gate judge alone"),
+        ({"balance": "gradient_norm", "schedule": "alternate"}, "schedule joint"),
+        ({"balance": "gradient_norm", "balance_decay": 1.0}, "balance_decay"),
+        ({"balance": "gradient_norm", "balance_most": 0.0}, "balance_most"),
     ],
 )
 def test_options_that_would_do_nothing_or_harm_are_refused(given: dict[str, object], message: str) -> None:

@@ -158,13 +158,15 @@ def labelled(count: int, noise: torch.Generator) -> Scene:
 
 def drafts(count: int, noise: torch.Generator) -> Scene:
     """Two to four drafts per problem, about half of them below the ground truth's reward, about half of them right;
-    each was drawn when the policy was a little different."""
-    made = []
+    each was drawn when the policy was a little different. The ground truth is the last branch."""
+    made, apart = [], torch.Generator().manual_seed(noise.initial_seed() + 1)
     for _ in range(count):
         truth = {"truth_logratio": float(torch.randn((), generator=noise)), "truth_length": 4.0}
         row = [_random(Role.DRAFT, noise, truth) for _ in range(int(torch.randint(2, 5, (), generator=noise)))]
-        verdicts = torch.randint(2, (len(row),), generator=noise).double().tolist()
-        old = [x + 0.05 * torch.randn(len(x), generator=noise, dtype=torch.float64) for _, x in row]
+        row.append(_random(Role.TRUTH, apart, truth))
+        verdicts = [*torch.randint(2, (len(row) - 1,), generator=noise).double().tolist(), 1.0]
+        old = [x + 0.05 * torch.randn(len(x), generator=noise, dtype=torch.float64) for _, x in row[:-1]]
+        old.append(row[-1][1])
         told = ({"correct": c, "old_logp": o} for c, o in zip(verdicts, old, strict=True))
         made.append([(b.with_columns(columns), x) for (b, x), columns in zip(row, told, strict=True)])
     return _scene(made)
@@ -261,6 +263,10 @@ VARIANTS: dict[type, list[Objective]] = {
         PDPOGenerator(clip=0.2),
         PDPOGenerator(baseline="leave_one_out"),
         PDPOGenerator(gate="verifier", baseline="leave_one_out", clip=0.2, beta=2.0),
+        PDPOGenerator(gate="judge", kl=0.5),
+        PDPOGenerator(side="truth", margin=0.1),
+        PDPOGenerator(side="both", sign="down", form="softplus", per_token=True),
+        PDPOGenerator(side="both", gate="judge", baseline="leave_one_out", clip=0.2, kl=0.5, beta=2.0),
     ],
 }
 """The settings of each objective that tests over the union go through."""

@@ -46,6 +46,24 @@ KINDS: dict[str, dict[str, Any]] = {
             "margin": 0.1,
         }
     },
+    "pdpo-balanced": {
+        "algorithm": {
+            "kind": "pdpo",
+            "prompts": 2,
+            "samples": 2,
+            "warmup": 1,
+            "drop_truncated": False,
+            "gamma": 0.5,
+            "form": "softplus",
+            "side": "both",
+            "kl": 0.1,
+            "refresh_every": 2,
+            "balance": "gradient_norm",
+            "balance_decay": 0.8,
+            "gate": "judge",
+            "judge": {"source": "python:brevity", "at_least": -1.0},
+        }
+    },
     "offline-lora": {"lora": True},
     "pdpo-lora": {"lora": True, "algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
     "bco": {"objective": {"kind": "bco", "shift_decay": 0.5}},

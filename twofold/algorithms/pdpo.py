@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from math import isnan
 from typing import Any, Literal
+
+import torch
 
 from twofold.algorithms.offline import OfflineAlgorithm
 from twofold.algorithms.ramp import Ramp
 from twofold.algorithms.recall import Drafts, recall, remember
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
-from twofold.objectives.pdpo import Baseline, Form, Gate, PDPOGenerator, Sign
-from twofold.rewards.verifier import Metric, Verifier
+from twofold.objectives.pdpo import Baseline, Form, Gate, PDPOGenerator, Side, Sign
+from twofold.rewards.base import Reward
+from twofold.rewards.gate import Judging
+from twofold.rewards.verifier import Metric
 from twofold.sampling.base import Draft, Sampler
 from twofold.settings import require, settings
 from twofold.training.step import Part, Round
@@ -24,7 +29,8 @@ class PDPO:
 
     kind: Literal["pdpo"] = "pdpo"
     gamma: float = 0.1
-    """Weight of the generator; from about σ(−margin) on it outweighs the discriminator per sequence."""
+    """Weight of the generator; from about σ(−margin) on it outweighs the discriminator per sequence. Under `balance`
+    its gradient's norm as a share of the discriminator's."""
     gamma_ramp: float = 0.0
     """Steps (≥ 1) or fraction of all steps (< 1) after the warm-up in which γ grows linearly from 0."""
     form: Form = "hinge"
@@ -35,16 +41,29 @@ class PDPO:
     """Added to the gap: drafts are pulled until they are this much beyond the truth."""
     sign: Sign = "up"
     """down pushes drafts below the truth's reward, as SPIN does: the gap changes its sign."""
+    side: Side = "drafts"
+    """truth pulls the truth up where it lies below a draft, both pull it and the drafts: with sign down, SPIN."""
     gate: Gate = "none"
-    """verifier lets right drafts alone be pulled up (wrong ones alone be pushed down)."""
+    """verifier, judge: drafts that it finds right alone are pulled up (the others alone pushed down)."""
     verdict: Metric = "strict"
     """What the verifier calls right: `#### N` as GSM8K has it, or (flexible) the right last number."""
+    judge: Judging | None = None
+    """Who judges under gate judge, and from where on a draft is good enough."""
     gate_average: Literal["drawn", "passed"] = "drawn"
     """Average over all drafts, or over those that the gate lets through (the others are then left out)."""
     baseline: Baseline = "none"
     """leave_one_out takes from each draft's pull the mean pull of the other drafts of its prompt."""
     clip: float | None = None
     """Stop where a stale draft has become 1 + this times as likely as when it was drawn."""
+    kl: float = 0.0
+    """Weight, within the generator, of an on-policy KL to the reference: Σ ½(log π/π_ref)² over a draft's tokens."""
+    balance: Literal["none", "gradient_norm"] = "none"
+    """gradient_norm sets the generator's weight in each step so that its gradient is γ times as long as the
+    discriminator's (VQGAN, arXiv:2012.09841)."""
+    balance_decay: float = 0.0
+    """Take running means of both norms, with this share of the old; 0 takes each step's own."""
+    balance_most: float = 1e4
+    """The greatest ratio of the two norms that is believed."""
     prompts: int = 8
     """Generator prompts per step (6000 : 1473 pairs to problems at 32 pairs a step)."""
     samples: int = 1
@@ -71,12 +90,22 @@ class PDPO:
         alone = self.baseline == "none"
         require(alone or self.samples > 1, "baseline leave_one_out needs samples ≥ 2: others of the same prompt")
         require(alone or self.gate_average == "drawn", "baseline leave_one_out compares all drafts: gate_average drawn")
-        gated = self.gate == "verifier"
-        require(gated or self.gate_average == "drawn", "gate_average passed needs a gate")
+        self._refuse_gates()
+        require(0 <= self.balance_decay < 1 and self.balance_most > 0, "balance_decay in [0, 1), balance_most > 0")
+        joint = self.schedule == "joint" or self.balance == "none"
+        require(joint, "balance compares the two gradients of one step: schedule joint")
         require(
             self.clip is None or self.refresh_every > 1, "clip needs refresh_every ≥ 2: fresh drafts have not moved"
         )
         self.objective(1.0)
+
+    def _refuse_gates(self) -> None:
+        """Gates that could not open, and judges that nobody asks."""
+        require(self.gate != "none" or self.gate_average == "drawn", "gate_average passed needs a gate")
+        drawn = self.side == "drafts" or self.gate_average == "drawn"
+        require(drawn, "side truth and both need right and wrong drafts: gate_average drawn")
+        require(self.gate != "judge" or self.judge is not None, "gate judge needs judge: {source: …}")
+        require(self.gate == "judge" or self.judge is None, "judge is asked under gate judge alone")
 
     def warm_steps(self, steps: int) -> int:
         """Steps of `steps` with the discriminator alone."""
@@ -137,11 +166,11 @@ class PDPOAlgorithm:
     sampler: Sampler
     seed: int
     steps: int
-    verifier: Verifier | None = None
-    """Judges every draft, gate or not."""
+    gate: Reward | None = None
+    """Judges every draft, whether the settings have a gate or not: 1 for right, 0 for wrong, NaN for no verdict."""
 
     def __post_init__(self) -> None:
-        require(self.settings.gate == "none" or self.verifier is not None, "a gate needs a verifier")
+        require(self.settings.gate == "none" or self.gate is not None, "a gate needs who judges")
         cycle = self.settings.turns if self.settings.schedule == "alternate" else None
         self.turns = Turns(self.settings.warm_steps(self.steps), cycle)
         self.order = Order(len(self.tasks), self.seed + 1)
@@ -156,8 +185,8 @@ class PDPOAlgorithm:
             parts.append(self.pairs.part(discriminated, step))
         if generates:
             drafts, figures = self.drafts(generated, step, state)
-            gamma = self.settings.gamma_at(step, self.steps)
-            parts.append(Part(drafts, self.generator_at(step), gamma))  # the ground truth's reward: a column, provided
+            gamma, balanced = self.settings.gamma_at(step, self.steps), self.settings.balance != "none"
+            parts.append(Part(drafts, self.generator_at(step), gamma, balanced))
         return Round(step, parts, {**figures, **self.pairs.figures(step)})
 
     def generator_at(self, step: int) -> PDPOGenerator:
@@ -174,14 +203,14 @@ class PDPOAlgorithm:
             branches, figures = self.draft(tasks, step)
         if self.settings.refresh_every > 1 and not age:
             state["drafts"], figures["age"] = remember(branches), 0.0
-        return [replace(task, branches=kept) for task, kept in zip(tasks, branches, strict=True) if kept], figures
+        return [self._group(task, kept) for task, kept in zip(tasks, branches, strict=True) if kept], figures
 
     def draft(self, tasks: Sequence[Group], step: int) -> tuple[Drafts, dict[str, float]]:
         """What the current policy says to each task, and how much was drawn, cut off, kept and right."""
         rows = self.sampler.sample([t.prompt for t in tasks], samples=self.settings.samples, seed=(self.seed, step))
         drawn = [d for drafts in rows for d in drafts]
         whole = [[d for d in drafts if not (d.truncated and self.settings.drop_truncated)] for drafts in rows]
-        branches = [self._branches(task, drafts) for task, drafts in zip(tasks, whole, strict=True)]
+        branches = self._judged(tasks, [[_branch(d) for d in drafts] for drafts in whole])
         judged = [b.columns["correct"] for kept in branches for b in kept if "correct" in b.columns]
         right = {"right": sum(judged) / len(judged)} if judged else {}
         kept = [tuple(b for b in row if self._passes(b)) for row in branches]
@@ -189,12 +218,26 @@ class PDPOAlgorithm:
         truncated = sum(d.truncated for d in drawn) / len(drawn)
         return kept, {**{k: float(v) for k, v in figures.items()}, "truncated": truncated, **right}
 
-    def _branches(self, task: Group, drafts: Sequence[Draft]) -> list[Branch]:
-        """Drafts with what was so when they were drawn: their log-probabilities, and the verifier's verdict."""
-        branches = [Branch(d.tokens, Role.DRAFT, {"old_logp": d.logp.double()}) for d in drafts]
-        if self.verifier is None or task.truth is None:
-            return branches
-        return [b.with_columns({"correct": self.verifier.right(b.tokens, task.truth)}) for b in branches]
+    def _judged(self, tasks: Sequence[Group], drafts: Sequence[Sequence[Branch]]) -> Drafts:
+        """Drafts with the gate's verdict; those on which there is none are left out."""
+        if self.gate is None:
+            return [tuple(row) for row in drafts]
+        said = [replace(task, branches=tuple(row)) for task, row in zip(tasks, drafts, strict=True)]
+        rated = iter(self.gate.rate([group for group in said if group.branches]))
+        verdicts = [next(rated) if group.branches else [] for group in said]
+        return [
+            tuple(b.with_columns({"correct": v}) for b, v in zip(row, found, strict=True) if not isnan(v))
+            for row, found in zip(drafts, verdicts, strict=True)
+        ]
+
+    def _group(self, task: Group, drafts: Sequence[Branch]) -> Group:
+        """The drafts of one problem. The ground truth's reward is a column, provided; where it is to move, it is the
+        last branch, right and never stale, since a column is one of all branches or none."""
+        if self.settings.side == "drafts":
+            return replace(task, branches=tuple(drafts))
+        assert task.truth is not None, "checked before step 0"
+        truth = Branch(task.truth, Role.TRUTH, {"old_logp": torch.zeros(len(task.truth), dtype=torch.float64)})
+        return replace(task, branches=(*drafts, truth.with_columns({"correct": 1.0} if self.gate else {})))
 
     def _passes(self, branch: Branch) -> bool:
         """Whether a draft stays: unless only those stay that the gate lets through, all do."""
@@ -203,3 +246,8 @@ class PDPOAlgorithm:
 
     def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
         """Nothing that happened in a step changes the order of play."""
+
+
+def _branch(draft: Draft) -> Branch:
+    """A draft with its log-probabilities as they were when it was drawn."""
+    return Branch(draft.tokens, Role.DRAFT, {"old_logp": draft.logp.double()})

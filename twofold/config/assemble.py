@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +13,7 @@ from twofold.algorithms import PDPO, PolicyGradient
 from twofold.batch import Group
 from twofold.config.lessons import as_lessons
 from twofold.config.load import load_recipe, plain, validate
-from twofold.config.players import player, rewards_of
+from twofold.config.players import balance_of, player, rewards_of
 from twofold.config.rollouts import asks_reference, held_out_reward
 from twofold.config.schema import Portion, Recipe, Share
 from twofold.data.encode import Encoded, encode
@@ -175,6 +176,8 @@ class Assembly:
     progress: Progress
     functions: Mapping[str, RewardFunction] = field(default_factory=dict[str, RewardFunction])
     """Rewards that Python handed over, by their name in the recipe."""
+    resources: ExitStack = field(default_factory=ExitStack)
+    """What the run holds open (a judge's connection and ledger), for whoever made the assembly to close."""
 
     def __post_init__(self) -> None:
         self.encoder = Encoder(self.loaded.tokenizer, self.loaded.stop_tokens, self.recipe.data.tokenize)
@@ -211,12 +214,15 @@ class Assembly:
         if isinstance(self.objective, BCO) and isinstance(self.policy, Policy):
             shift = RewardShift(self.policy, self.recipe.training.packing, decay=self.objective.shift_decay)
             known, keepers = {**known, DELTA: shift}, [*keepers, shift]
+        balance = balance_of(self.recipe.algorithm)
+        keepers += [balance] if balance else []
         step = Step(
             self.policy,
             make_optimizer(self.recipe.optimizer, self.policy.trainable()),
             providers=known,
             packing=self.recipe.training.packing,
             clip=self.recipe.optimizer.clip,
+            balance=balance,
         )
         return Loop(
             run=run,

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from twofold.algorithms import PDPO, OfflineAlgorithm, PDPOAlgorithm, PolicyGradient, PolicyGradientAlgorithm
+from twofold.algorithms import (
+    PDPO,
+    AnyAlgorithm,
+    OfflineAlgorithm,
+    PDPOAlgorithm,
+    PolicyGradient,
+    PolicyGradientAlgorithm,
+)
 from twofold.batch import Group
+from twofold.config.gate import gate_of
 from twofold.config.mixture import mixture
 from twofold.config.rollouts import make_rewards
 from twofold.models.policy import Policy
 from twofold.rewards.rollouts import Rewards
-from twofold.rewards.verifier import Verifier
+from twofold.training.balance import Balance
 from twofold.training.columns import OLD, old_logps
 from twofold.training.loop import Algorithm
 from twofold.training.step import Provider
@@ -37,6 +45,13 @@ def rewards_of(run: Assembly, settings: PolicyGradient) -> Rewards:
     return make_rewards(settings, run.recipe, (run.encoder, run.loaded), rated, run.functions)
 
 
+def balance_of(settings: AnyAlgorithm) -> Balance | None:
+    """What weighs a balanced part of a round, where the algorithm plays one."""
+    if not isinstance(settings, PDPO) or settings.balance == "none":
+        return None
+    return Balance(decay=settings.balance_decay, most=settings.balance_most)
+
+
 def _offline(run: Assembly, groups: Mapping[str, Sequence[Group]]) -> OfflineAlgorithm:
     return OfflineAlgorithm(
         groups["train"],
@@ -50,9 +65,6 @@ def _offline(run: Assembly, groups: Mapping[str, Sequence[Group]]) -> OfflineAlg
 
 
 def _drafting(run: Assembly, settings: PDPO, groups: Mapping[str, Sequence[Group]]) -> PDPOAlgorithm:
-    verifier = Verifier(run.encoder.text, settings.verdict) if settings.gate == "verifier" else None
-    if verifier is not None:
-        verifier.check(groups["generator"], run.loaded.stop_tokens)
     return PDPOAlgorithm(
         settings=settings,
         pairs=_offline(run, groups),
@@ -61,7 +73,7 @@ def _drafting(run: Assembly, settings: PDPO, groups: Mapping[str, Sequence[Group
         sampler=run.sampler(training=True),
         seed=run.recipe.seed,
         steps=run.steps,
-        verifier=verifier,
+        gate=gate_of(run, settings, groups["generator"]),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -46,11 +46,13 @@ def functions_of(given: dict[str, Any]) -> dict[str, RewardFunction]:
         found[name] = cast("RewardFunction", source)
         return name
 
-    reward = algorithm.get("reward")
+    reward, judge = algorithm.get("reward"), algorithm.get("judge")
     if isinstance(reward, Sequence) and not isinstance(reward, str):
         algorithm["reward"] = [named(each) for each in cast("Sequence[Any]", reward)]
     elif reward is not None:
         algorithm["reward"] = named(reward)
+    if judge is not None:
+        algorithm["judge"] = named(judge)
     given["algorithm"] = algorithm
     return found
 
@@ -64,32 +66,42 @@ def make_rewards(
 ) -> Rewards:
     """Every source of the reward, ready to rate several lots of groups. Raises DataError for a problem that a verifier
     cannot judge, RecipeError and ModelError for a source that is not there."""
-    encoder, loaded = spoken
-    made: list[tuple[str, float, Reward]] = []
-    for each in settings.rewards:
-        if each.source in _VERIFIERS:
-            verifier = Verifier(encoder.text, _VERIFIERS[each.source])
-            verifier.check(chain.from_iterable(groups), loaded.stop_tokens)
-            reward: Reward = Verified(verifier)
-        elif each.source.startswith(_PYTHON):
-            if each.source not in functions:
-                remedy = "hand the function to twofold.train(…, algorithm={'reward': function}), or name another reward"
-                raise RecipeError(f"{each.source} is a function of a program", where="algorithm.reward", remedy=remedy)
-            reward = Called(functions[each.source], encoder.text)
-        else:
-            _refuse_slip(each.source)
-            scorer = replace(recipe.model, path=each.source, lora=None, adapter=None)
-            reward = Modelled.load(scorer, loaded.tokenizer, recipe.training.packing)
-        made.append((each.source, each.weight, reward))
-    return Rewards(made)
+    sources = Sources(recipe, *spoken, functions, "algorithm.reward")
+    return Rewards([(each.source, each.weight, sources.reward(each.source, groups)) for each in settings.rewards])
 
 
-def _refuse_slip(source: str) -> None:
+@dataclass(frozen=True)
+class Sources:
+    """What rewards of a run are made with; `where` is the setting that names them."""
+
+    recipe: Recipe
+    encoder: Encoder
+    loaded: Loaded
+    functions: Mapping[str, RewardFunction]
+    where: str
+
+    def reward(self, source: str, groups: Sequence[Sequence[Group]]) -> Reward:
+        """What rates by the name `source`, ready for several lots of groups. Raises as `make_rewards`."""
+        if source in _VERIFIERS:
+            verifier = Verifier(self.encoder.text, _VERIFIERS[source])
+            verifier.check(chain.from_iterable(groups), self.loaded.stop_tokens)
+            return Verified(verifier)
+        if source.startswith(_PYTHON):
+            if source not in self.functions:
+                remedy = "hand the function to twofold.train(…, algorithm={…: function}), or name another reward"
+                raise RecipeError(f"{source} is a function of a program", where=self.where, remedy=remedy)
+            return Called(self.functions[source], self.encoder.text)
+        _refuse_slip(source, self.where)
+        scorer = replace(self.recipe.model, path=source, lora=None, adapter=None)
+        return Modelled.load(scorer, self.loaded.tokenizer, self.recipe.training.packing)
+
+
+def _refuse_slip(source: str, where: str) -> None:
     """Refuse what is no folder and nearly a verifier's name, before it is looked for on the hub."""
     near = difflib.get_close_matches(source, _VERIFIERS, n=1)
     if near and not Path(source).is_dir():
         fault = f"{source!r} is neither a reward's name nor the folder of a reward model"
-        raise RecipeError(fault, where="algorithm.reward", remedy=f"did you mean `{near[0]}`?")
+        raise RecipeError(fault, where=where, remedy=f"did you mean `{near[0]}`?")
 
 
 def held_out_reward(rewards: Rewards, sampler: Sampler, tasks: Sequence[Group], seed: int) -> Evaluation:

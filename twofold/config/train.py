@@ -138,6 +138,13 @@ def _train(
             return Trained(run, policy, loaded.tokenizer, fitted, {})
         start_from_fit(policy)
     assembly = assemble(recipe, recipe.objective, policy, loaded, records, conduct.progress)
+    with assembly.resources:
+        return _played(assembly, run, conduct)
+
+
+def _played(assembly: Assembly, run: Path, conduct: Conduct) -> Trained:
+    """The loop, and what it leaves in the folder."""
+    recipe, policy, loaded = assembly.recipe, assembly.policy, assembly.loaded
     loop = assembly.loop(run)
     _describe(run, recipe, conduct, assembly)
     outcome = loop.train(resume=conduct.resume, stop=conduct.stop)

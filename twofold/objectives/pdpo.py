@@ -3,26 +3,30 @@
 gap = sg[β·log π/π_ref(y_GT)] − β·log π/π_ref(y), y ~ π; only log π(y) carries gradient; the hinge stops at equality.
 No arXiv id exists. Discriminator and schedule are `algorithms/pdpo.py`. The source has the forms hinge and unhinged;
 the rest are options. Leave-one-out: RLOO (arXiv:2402.14740); clip: PPO (arXiv:1707.06347); sign down: SPIN
-(arXiv:2401.01335) with the truth held fixed.
+(arXiv:2401.01335) with the truth held fixed, with side both SPIN itself; kl: `kl.py`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from twofold.batch import Batch, Outputs
+from twofold.batch import Batch, Outputs, Role
 from twofold.objectives.base import Loss, Term, logps, logratios
+from twofold.objectives.kl import k2
 from twofold.objectives.surrogate import clipped
 from twofold.settings import require, settings
 
 Form = Literal["hinge", "unhinged", "softplus", "squared_hinge", "square"]
-Gate = Literal["none", "verifier"]
+Gate = Literal["none", "verifier", "judge"]
 Baseline = Literal["none", "leave_one_out"]
 Sign = Literal["up", "down"]
+Side = Literal["drafts", "truth", "both"]
+_UNIT = "branch:draft"
 
 
 def generator_loss(gap_B: Tensor, form: Form) -> Tensor:
@@ -64,6 +68,30 @@ def ratios(outputs: Outputs, batch: Batch) -> Tensor:
     return batch.sum(logp_S - batch.token_columns["old_logp"].to(logp_S.dtype)).exp()
 
 
+def only(outputs: Outputs, batch: Batch, role: Role) -> tuple[Outputs, Batch]:
+    """What is said of the branches of `role`, as a batch without the others; groups keep their places."""
+    index_B, mask_B = batch.of_role(role), batch.role_B == int(role)
+    mask_S, place_B = mask_B[batch.branch_S], torch.cumsum(mask_B, 0) - 1
+    mine = replace(
+        batch,
+        group_B=batch.group_B[index_B],
+        role_B=batch.role_B[index_B],
+        length_B=batch.length_B[index_B],
+        branch_S=place_B[batch.branch_S[mask_S]],
+        token_columns={k: v[mask_S] for k, v in batch.token_columns.items()},
+        branch_columns={k: v[index_B] for k, v in batch.branch_columns.items()},
+    )
+    return replace(outputs, logp_S=logps(outputs)[mask_S]), mine
+
+
+def of_group(value_B: Tensor, theirs: Batch, mine: Batch) -> Tensor:
+    """For each branch of `mine`, the value [B] of the one branch that its group has in `theirs`."""
+    place_G = theirs.group_B.new_zeros(len(theirs.names)).scatter(
+        0, theirs.group_B, torch.arange(len(theirs.group_B), device=theirs.group_B.device)
+    )
+    return value_B[place_G[mine.group_B]]
+
+
 @settings
 class PDPOGenerator:
     """max(gap, 0), averaged over the drafts kept; the options are off by default."""
@@ -79,52 +107,83 @@ class PDPOGenerator:
     """Added to the gap: drafts are pulled until they are this much beyond the truth."""
     sign: Sign = "up"
     """down pushes drafts below the truth's reward, as SPIN does: the gap changes its sign."""
+    side: Side = "drafts"
+    """truth pulls the truth, then a branch, up where it lies below a draft; both pull it and the drafts."""
     gate: Gate = "none"
-    """verifier lets right drafts alone be pulled up, wrong ones alone be pushed down (the column `correct`)."""
+    """verifier, judge: drafts found right alone are pulled up, the others alone pushed down (the column `correct`)."""
     baseline: Baseline = "none"
     """leave_one_out takes from each draft's pull the mean pull of the other drafts of its prompt."""
     clip: float | None = None
     """Stop where a stale draft has become 1 + this times as likely as when it was drawn (the column `old_logp`)."""
+    kl: float = 0.0
+    """Weight of an on-policy KL to the reference: Σ ½(log π/π_ref)² over a draft's tokens, whatever the gap."""
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")
         require(self.clip is None or 0 < self.clip < 1, "clip must be in (0, 1)")
+        require(self.kl >= 0, "kl must be ≥ 0")
         alike = self.form == "unhinged" and self.gate == "none" and not self.per_token
         require(self.baseline == "none" or not alike, "unhinged pulls all drafts alike: leave_one_out leaves nothing")
+        drafts = self.sign == "up" and self.baseline == "none" and self.clip is None
+        require(self.side != "truth" or drafts, "side truth moves no draft: sign, baseline and clip would do nothing")
+        both_ways = self.form == "square" and self.side != "drafts"
+        require(not both_ways, "square pushes the ground truth down too: with side truth or both take another form")
 
     @property
     def requires(self) -> tuple[str, ...]:
-        gated = ("correct",) if self.gate == "verifier" else ()
+        truth = ("truth_logratio", "truth_length") if self.side == "drafts" else ()
+        gated = ("correct",) if self.gate != "none" else ()
         stale = ("old_logp",) if self.clip is not None else ()
-        return ("ref_logp", "truth_logratio", "truth_length", *gated, *stale)
+        return ("ref_logp", *truth, *gated, *stale)
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        logratio_B = batch.sum(logratios(outputs, batch))
-        length_B = batch.length_B.to(logratio_B.dtype)
-        draft_reward_B = self.beta * logratio_B
-        truth_reward_B = self.beta * batch.branch_columns["truth_logratio"].to(logratio_B.dtype)
-        if self.per_token:
-            draft_reward_B = draft_reward_B / length_B
-            truth_reward_B = truth_reward_B / batch.branch_columns["truth_length"].to(logratio_B.dtype)
-        gap_B = truth_reward_B - draft_reward_B
+        said, drafts = only(outputs, batch, Role.DRAFT)
+        logratio_S = logratios(said, drafts)
+        logratio_B = drafts.sum(logratio_S)
+        draft_reward_B = self._reward(logratio_B, drafts.length_B)
+        truth_reward_B = self._truth_reward(outputs, batch, drafts)
+        gap_B = truth_reward_B.detach() - draft_reward_B
         opening_B = (gap_B if self.sign == "up" else -gap_B) + self.margin
-        passed_B = self._passed(batch, gap_B.dtype)
+        passed_B = self._passed(drafts, gap_B.dtype)
         metrics = {
             "gap": gap_B,
             "active": (opening_B > 0) * passed_B,
             "draft_reward": draft_reward_B,
             "truth_reward": truth_reward_B,
-            "draft_logp": batch.sum(logps(outputs)),
+            "draft_logp": drafts.sum(logps(said)),
             "draft_kl": logratio_B,
-            "draft_length": length_B,
+            "draft_length": drafts.length_B.to(logratio_B.dtype),
         }
         if self.clip is not None:
-            metrics["ratio"] = ratios(outputs, batch)
-        if self.baseline == "none" and self.clip is None:
-            loss_B = passed_B * generator_loss(opening_B, self.form)
+            metrics["ratio"] = ratios(said, drafts)
+        terms: dict[str, Term] = {}
+        if self.side == "truth":
+            del metrics["active"]
+        elif self.baseline == "none" and self.clip is None:
+            terms["pdpo"] = Term(passed_B * generator_loss(opening_B, self.form), _UNIT)
         else:
-            loss_B = self._surrogate(passed_B * pull(opening_B, self.form), outputs, batch)
-        return Loss({"pdpo": Term(loss_B, "branch")}, {k: Term(v.detach(), "branch") for k, v in metrics.items()})
+            terms["pdpo"] = Term(self._surrogate(passed_B * pull(opening_B, self.form), said, drafts), _UNIT)
+        if self.side != "drafts":
+            below_B = draft_reward_B.detach() - truth_reward_B + self.margin
+            feared_B = self._feared(drafts, gap_B.dtype)
+            terms["truth"] = Term(feared_B * generator_loss(below_B, self.form), _UNIT)
+            metrics["truth_active"] = (below_B > 0) * feared_B
+        if self.kl:
+            terms["kl"] = Term(drafts.sum(k2(logratio_S)), _UNIT, self.kl)
+        return Loss(terms, {k: Term(v.detach(), _UNIT) for k, v in metrics.items()})
+
+    def _reward(self, logratio_B: Tensor, length_B: Tensor) -> Tensor:
+        reward_B = self.beta * logratio_B
+        return reward_B / length_B.to(reward_B.dtype) if self.per_token else reward_B
+
+    def _truth_reward(self, outputs: Outputs, batch: Batch, drafts: Batch) -> Tensor:
+        """Of each draft's ground truth: a column, or where it is to move that of its own branch."""
+        if self.side == "drafts":
+            found, dtype = drafts.branch_columns, logps(outputs).dtype
+            return self._reward(found["truth_logratio"].to(dtype), found["truth_length"])
+        said, truths = only(outputs, batch, Role.TRUTH)
+        reward_B = self._reward(truths.sum(logratios(said, truths)), truths.length_B)
+        return of_group(reward_B, truths, drafts)
 
     def _surrogate(self, pull_B: Tensor, outputs: Outputs, batch: Batch) -> Tensor:
         """A loss with the gradient of the form itself, less the baseline's, which stops at the clip."""
@@ -139,7 +198,16 @@ class PDPOGenerator:
 
     def _passed(self, batch: Batch, dtype: torch.dtype) -> Tensor:
         """1 for each draft that the gate lets through."""
+        return self._feared(batch, dtype) if self.sign == "down" else self._good(batch, dtype)
+
+    def _good(self, batch: Batch, dtype: torch.dtype) -> Tensor:
+        """1 for each draft that may be pulled up: all of them, or those that the gate finds right."""
         if self.gate == "none":
             return torch.ones_like(batch.length_B, dtype=dtype)
-        correct_B = batch.branch_columns["correct"].to(dtype)
-        return correct_B if self.sign == "up" else 1 - correct_B
+        return batch.branch_columns["correct"].to(dtype)
+
+    def _feared(self, batch: Batch, dtype: torch.dtype) -> Tensor:
+        """1 for each draft that the truth is to be above: all of them, or those that the gate finds wrong."""
+        if self.gate == "none":
+            return torch.ones_like(batch.length_B, dtype=dtype)
+        return 1 - batch.branch_columns["correct"].to(dtype)
