@@ -136,9 +136,11 @@ class Batch:
 @dataclass(frozen=True)
 class Outputs:
     """What a model says of a batch: a policy `logp_S`, the log-probability of each scored token (nats), a reward model
-    `score_B`, the score of each branch; None is what it does not say. float32, or float64 for float64 models."""
+    `score_B`, the score of each branch, a value model `value_S`, what it expects before each scored token; None is what
+    it does not say. float32, or float64 for float64 models."""
 
     logp_S: Tensor | None = None
     score_B: Tensor | None = None
+    value_S: Tensor | None = None
     statistics: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     """What the objective asked for beside: [S] each, without gradient (`models/logprob.py` tells which there are)."""

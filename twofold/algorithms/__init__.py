@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from twofold.algorithms.critic import CRITIC, Critic
 from twofold.algorithms.offline import Offline, OfflineAlgorithm
 from twofold.algorithms.pdpo import PDPO, PDPOAlgorithm
 from twofold.algorithms.policy_gradient import PolicyGradient, PolicyGradientAlgorithm
@@ -11,8 +12,10 @@ from twofold.algorithms.policy_gradient import PolicyGradient, PolicyGradientAlg
 AnyAlgorithm: TypeAlias = Offline | PDPO | PolicyGradient
 
 __all__ = [
+    "CRITIC",
     "PDPO",
     "AnyAlgorithm",
+    "Critic",
     "Offline",
     "OfflineAlgorithm",
     "PDPOAlgorithm",

@@ -1,7 +1,8 @@
 """Policy gradient: roll out, rate, compare, and learn from what was said, for one step or several.
 
 What differs between PPO, GRPO, RLOO and REINFORCE is the objective, and how rewards are compared (its baseline and its
-scale); both are its own settings. Rollouts, old log-probabilities and advantages are columns, made once per rollout.
+scale); both are its own settings. A value model, if there is one, plays a second part in every round (`critic.py`).
+Rollouts, old log-probabilities, values, advantages and returns are columns, made once per rollout.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from twofold.algorithms.critic import CRITIC, Critic, criticized, judgement, whitened_tokens
 from twofold.algorithms.ramp import Ramp, ramped, refuse_bad_ramps
 from twofold.algorithms.recall import recall, remember
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.errors import RecipeError
-from twofold.objectives.advantages import adapted, advantages_of, kl_shaped, without_stop
-from twofold.objectives.base import Objective, comparison
+from twofold.objectives.advantages import Moments, adapted, advantages_of, kl_shaped, without_stop
+from twofold.objectives.base import Objective, comparison, per_token
 from twofold.objectives.kl import ESTIMATORS, Estimator, k1
+from twofold.objectives.ppo import ValueRegression
 from twofold.objectives.surrogate import Baseline, Scale
 from twofold.rewards.rollouts import Rewards
 from twofold.sampling.base import Sampler
 from twofold.settings import require, settings
+from twofold.training.columns import VALUE
 from twofold.training.step import Part, Provider, Round
 
 
@@ -75,6 +79,10 @@ class PolicyGradient:
     kl: RewardKL = field(default_factory=RewardKL)
     stop_penalty: float = 0.0
     """Taken from the reward of a completion that never stopped."""
+    normalize: bool = False
+    """Rewards less their mean over their standard deviation, both of all rewards of the run so far."""
+    value: Critic | None = None
+    """A value model, as InstructGPT's PPO has one: every token gets an advantage of its own."""
     ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
     """Settings of the objective that change during the run."""
 
@@ -105,6 +113,13 @@ class PolicyGradient:
         lacking = "a rollout serves one step only: this objective has no ratio (clip)"
         require(fresh or not stale, f"algorithm.rollouts and epochs: {lacking}")
         baseline, scale = comparison(objective)
+        if self.value is not None:
+            fine = "algorithm.value needs objective ppo: the others have one advantage for a whole completion"
+            require(per_token(objective), fine)
+            given = getattr(objective, "baseline", None)
+            require(given is None, "objective.baseline: with algorithm.value the value model is the baseline")
+            require(scale != "group", "objective.scale: with algorithm.value choose rollout or none")
+            return
         compared = baseline in ("group", "leave_one_out") or scale == "group"
         require(
             self.samples > 1 or not compared,
@@ -114,7 +129,8 @@ class PolicyGradient:
 
 @dataclass(kw_only=True)
 class PolicyGradientAlgorithm:
-    """`tasks` are groups without branches; `columns` provide `old_logp` (the policy's, as it is) and `ref_logp`."""
+    """`tasks` are groups without branches; `columns` provide `old_logp` (the policy's, as it is) and `ref_logp`, and
+    `old_value` where there is a value model."""
 
     settings: PolicyGradient
     tasks: Sequence[Group]
@@ -153,14 +169,16 @@ class PolicyGradientAlgorithm:
         batch = Order(self.size, self.seed + 1 + rollout).at(age, self.batch_size)
         objective = ramped(self.objective, self.settings.ramp, step, self.steps)
         led = {name: getattr(objective, name) for name in self.settings.ramp}
-        return Round(step, [Part([groups[i] for i in batch], objective)], {**figures, "age": float(age), **led})
+        parts = [Part(chosen := [groups[i] for i in batch], objective)]
+        if self.settings.value is not None:
+            parts.append(Part(chosen, ValueRegression(self.settings.value.clip), learner=CRITIC))
+        return Round(step, parts, {**figures, "age": float(age), **led})
 
     def roll_out(
-        self, tasks: Sequence[Group], step: int, state: Mapping[str, Any]
+        self, tasks: Sequence[Group], step: int, state: dict[str, Any]
     ) -> tuple[list[Group], dict[str, float]]:
         """What the policy says to each task, with every column that the objective asks for; and how it fared."""
         rows = self.sampler.sample([t.prompt for t in tasks], samples=self.settings.samples, seed=(self.seed, step))
-        cut = {"truncated": [[float(d.truncated) for d in drafts] for drafts in rows]}
         groups = [
             replace(task, branches=tuple(Branch(d.tokens, Role.DRAFT) for d in drafts))
             for task, drafts in zip(tasks, rows, strict=True)
@@ -168,29 +186,46 @@ class PolicyGradientAlgorithm:
         for column in self.asked():
             groups = self.columns[column](groups)
         said = self.rewards.rate(groups)
-        rewards, cut_off = (_vectors(x) for x in (self.rewards.total(said), cut["truncated"]))
-        shaped = [without_stop(r, c, self.settings.stop_penalty) for r, c in zip(rewards, cut_off, strict=True)]
+        rewards = _vectors(self.rewards.total(said))
+        cut_off = _vectors([[float(d.truncated) for d in drafts] for drafts in rows])
+        scores = [without_stop(r, c, self.settings.stop_penalty) for r, c in zip(rewards, cut_off, strict=True)]
         figures = _figures(rewards, cut_off)
         if len(said) > 1:
             figures |= {f"reward/{name}": torch.cat(_vectors(rated)).mean().item() for name, rated in said.items()}
+        if self.settings.normalize:
+            seen = Moments(**state.get("rewards", {})).with_more(torch.cat(scores))
+            scores, state["rewards"] = [seen.standard(s) for s in scores], vars(seen)
         if self.settings.kl.coefficient > 0:
-            coefficient = self.coefficient(state)
-            shaped = [kl_shaped(r, self.kl(g), coefficient) for r, g in zip(shaped, groups, strict=True)]
             away = [d.sum() for g in groups for d in map(_logratio, g.branches)]
-            figures |= {"kl": torch.stack([k1(d) for d in away]).mean().item(), "kl_coefficient": coefficient}
+            figures |= {"kl": torch.stack([k1(d) for d in away]).mean().item()}
+            figures |= {"kl_coefficient": self.coefficient(state)}
+        groups = self.with_advantages(groups, scores, self.coefficient(state))
+        return groups, figures | (judgement(groups) if self.settings.value else {})
+
+    def with_advantages(self, groups: list[Group], scores: list[Tensor], coefficient: float) -> list[Group]:
+        """The column `advantage`: of each token by the value model, with its `return`; without one of each completion,
+        compared with others. `scores` are [n] per group."""
         baseline, scale = comparison(self.objective)
+        kls = [[self.kl(branch) for branch in group.branches] for group in groups]
+        if self.settings.value is not None:
+            groups = criticized(groups, scores, kls, coefficient, self.settings.value)
+            return whitened_tokens(groups) if scale == "rollout" else groups
+        whole = [torch.stack([kl.sum() for kl in row]) for row in kls]
+        shaped = [kl_shaped(s, kl, coefficient) for s, kl in zip(scores, whole, strict=True)]
         found = advantages_of(shaped, cast("Baseline", baseline), cast("Scale", scale))
-        return [_with_advantages(g, a) for g, a in zip(groups, found, strict=True)], figures
+        return [g.with_columns([{"advantage": a} for a in row.tolist()]) for g, row in zip(groups, found, strict=True)]
 
     def asked(self) -> list[str]:
         """Token columns to be made for a rollout."""
         kl = ("old_logp", "ref_logp") if self.settings.kl.coefficient > 0 else ()
-        return sorted({*kl, *self.objective.requires} - {"advantage"})
+        value = (VALUE,) if self.settings.value else ()
+        return sorted({*kl, *value, *self.objective.requires} - {"advantage"})
 
-    def kl(self, group: Group) -> Tensor:
-        """The estimate [n] of each draft's KL to the reference, in nats, when it was drawn."""
-        estimate = ESTIMATORS[self.settings.kl.estimator]
-        return torch.stack([estimate(_logratio(branch)).sum() for branch in group.branches])
+    def kl(self, draft: Branch) -> Tensor:
+        """The estimate [n] of the KL to the reference at each token, in nats, when it was drawn; 0 if none is paid."""
+        if self.settings.kl.coefficient == 0:
+            return torch.zeros(len(draft.tokens), dtype=torch.float64)
+        return ESTIMATORS[self.settings.kl.estimator](_logratio(draft))
 
     def coefficient(self, state: Mapping[str, Any]) -> float:
         """What a nat costs in this rollout."""
@@ -224,7 +259,3 @@ def _figures(rewards: Sequence[Tensor], cut_off: Sequence[Tensor]) -> dict[str, 
         "truncated": torch.cat(list(cut_off)).mean().item(),
         "silent": sum(silent) / len(silent),
     }
-
-
-def _with_advantages(group: Group, advantage_N: Tensor) -> Group:
-    return group.with_columns([{"advantage": a} for a in advantage_N.tolist()])

@@ -13,7 +13,7 @@ from twofold.algorithms import PDPO, PolicyGradient
 from twofold.batch import Group
 from twofold.config.lessons import as_lessons
 from twofold.config.load import load_recipe, plain, validate
-from twofold.config.players import balance_of, player, rewards_of
+from twofold.config.players import balance_of, critic_of, learners_of, player, rewards_of
 from twofold.config.rollouts import asks_reference, held_out_reward
 from twofold.config.schema import Portion, Recipe, Share
 from twofold.data.encode import Encoded, encode
@@ -26,7 +26,7 @@ from twofold.data.views import Read, joined
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import exact_match
 from twofold.evaluation.reward import RewardReport, judge, scored
-from twofold.models.heads import RewardModel
+from twofold.models.heads import RewardModel, ValueModel
 from twofold.models.load import Loaded
 from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN, MovingReference, cached_reference, live_reference
@@ -184,6 +184,7 @@ class Assembly:
         self.encoded: dict[str, Encoded] = {}
         self.groups = {name: self._encode(name) for name in ("train", "generator", "heldout")}
         self.steps = total_steps(self.recipe, len(self.groups["train"]))
+        self.critic: tuple[ValueModel, Loaded] | None = None
 
     def _encode(self, name: str) -> Sequence[Group]:
         rows: Sequence[Record] = getattr(self.records, name)
@@ -211,6 +212,8 @@ class Assembly:
         groups, known, keepers = self._with_references(run)
         if isinstance(self.recipe.algorithm, PolicyGradient):
             self.rewards = rewards_of(self, self.recipe.algorithm)
+        self.critic = critic_of(self)
+        learners = learners_of(self)
         if isinstance(self.objective, BCO) and isinstance(self.policy, Policy):
             shift = RewardShift(self.policy, self.recipe.training.packing, decay=self.objective.shift_decay)
             known, keepers = {**known, DELTA: shift}, [*keepers, shift]
@@ -223,6 +226,7 @@ class Assembly:
             packing=self.recipe.training.packing,
             clip=self.recipe.optimizer.clip,
             balance=balance,
+            learners=learners,
         )
         return Loop(
             run=run,
@@ -235,7 +239,7 @@ class Assembly:
             steps=self.steps,
             identity=self.identity(),
             progress=self.progress,
-            keepers=keepers,
+            keepers=[*keepers, *learners],
         )
 
     def _with_references(self, run: Path) -> tuple[dict[str, Sequence[Group]], dict[str, Provider], list[Keeper]]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
+from twofold.algorithms import PolicyGradient
+from twofold.algorithms.critic import POLICY
 from twofold.algorithms.ramp import refuse_bad_ramps
 from twofold.config.assemble import asks_live, data_cache, encoded, read_records, total_steps
 from twofold.config.load import dump
 from twofold.config.schema import Recipe
 from twofold.data.stored_groups import max_tokens
 from twofold.data.tokenize import Encoder
-from twofold.models.load import load_stop_tokens, load_tokenizer, refuse_classifier, resolve_device, resolve_precision
+from twofold.models.load import (
+    base_and_adapter,
+    load_stop_tokens,
+    load_tokenizer,
+    refuse_classifier,
+    resolve_device,
+    resolve_precision,
+)
 from twofold.models.logprob import TILE
 from twofold.models.outline import Outline, outline
 from twofold.objectives.base import reading
@@ -29,6 +38,7 @@ class Forecast:
     gradients: int
     optimizer: int
     reference: int
+    value: int
     activations: int
     logits: int
 
@@ -109,6 +119,18 @@ def forecast(recipe: Recipe, sizes: Outline, pack_tokens: int) -> Forecast:
         gradients=sizes.trainable * wide,
         optimizer=2 * sizes.trainable * wide,
         reference=sizes.parameters * wide if live and not frozen_base else 0,
+        value=_of_critic(recipe, sizes, narrow, wide),
         activations=values * pack_tokens * sizes.layers * sizes.hidden * narrow,
         logits=min(pack_tokens * sizes.vocabulary, prod(TILE[device])) * wide,
     )
+
+
+def _of_critic(recipe: Recipe, policy: Outline, narrow: int, wide: int) -> int:
+    """Weights, gradients and moments of the value model, if there is one: the policy's kind, in its own size."""
+    settings = recipe.algorithm
+    if not isinstance(settings, PolicyGradient) or settings.value is None:
+        return 0
+    start, sizes = settings.value.start, policy
+    if start != POLICY:
+        sizes = outline(replace(recipe.model, path=base_and_adapter(start)[0], adapter=None))
+    return (sizes.parameters - sizes.trainable) * narrow + 4 * sizes.trainable * wide

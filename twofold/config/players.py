@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twofold.algorithms import (
@@ -13,14 +14,19 @@ from twofold.algorithms import (
     PolicyGradient,
     PolicyGradientAlgorithm,
 )
+from twofold.algorithms.critic import CRITIC, POLICY
 from twofold.batch import Group
 from twofold.config.gate import gate_of
 from twofold.config.mixture import mixture
 from twofold.config.rollouts import make_rewards
+from twofold.errors import ModelError
+from twofold.models.heads import ValueModel, load_value_model, value_model_of
+from twofold.models.load import Loaded
 from twofold.models.policy import Policy
 from twofold.rewards.rollouts import Rewards
 from twofold.training.balance import Balance
-from twofold.training.columns import OLD, old_logps
+from twofold.training.columns import OLD, VALUE, old_logps, old_values
+from twofold.training.learner import Learner
 from twofold.training.loop import Algorithm
 from twofold.training.step import Provider
 
@@ -52,6 +58,36 @@ def balance_of(settings: AnyAlgorithm) -> Balance | None:
     return Balance(decay=settings.balance_decay, most=settings.balance_most)
 
 
+def critic_of(run: Assembly) -> tuple[ValueModel, Loaded] | None:
+    """The value model that the recipe asks for, as it is before step 0; a copy of the policy takes it as it is now."""
+    settings = run.recipe.algorithm
+    if not isinstance(settings, PolicyGradient) or settings.value is None:
+        return None
+    assert isinstance(run.policy, Policy)
+    start = settings.value.start
+    if start == POLICY:
+        return value_model_of(run.policy, run.loaded, run.recipe.model, run.recipe.seed)
+    model, loaded = load_value_model(replace(run.recipe.model, path=start, adapter=None), run.recipe.seed)
+    if loaded.tokenizer.get_vocab() != run.loaded.tokenizer.get_vocab():
+        raise ModelError(
+            "this value model has another vocabulary than the policy, whose tokens it is to value",
+            where=start,
+            remedy="train a reward model from the policy's own base, or leave algorithm.value.start out",
+        )
+    if model.note:
+        run.progress.note(f"{start} has no score head: the value model says 0 until it has learnt")
+    return model, loaded
+
+
+def learners_of(run: Assembly) -> list[Learner]:
+    """What learns beside the policy: the value model, under the same optimizer settings but for its own rate."""
+    settings = run.recipe.algorithm
+    if run.critic is None or not isinstance(settings, PolicyGradient) or settings.value is None:
+        return []
+    rate = settings.value.learning_rate or run.recipe.optimizer.learning_rate
+    return [Learner(CRITIC, run.critic[0], replace(run.recipe.optimizer, learning_rate=rate), run.steps)]
+
+
 def _offline(run: Assembly, groups: Mapping[str, Sequence[Group]]) -> OfflineAlgorithm:
     return OfflineAlgorithm(
         groups["train"],
@@ -81,13 +117,15 @@ def _rolled_out(
     run: Assembly, settings: PolicyGradient, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]
 ) -> PolicyGradientAlgorithm:
     assert isinstance(run.policy, Policy)
+    packing = run.recipe.training.packing
+    valued = {VALUE: old_values(run.critic[0], packing)} if run.critic is not None else {}
     return PolicyGradientAlgorithm(
         settings=settings,
         tasks=groups["train"],
         objective=run.objective,
         sampler=run.sampler(training=True),
         rewards=run.rewards,
-        columns={**known, OLD: old_logps(run.policy, run.recipe.training.packing)},
+        columns={**known, OLD: old_logps(run.policy, packing), **valued},
         batch_size=run.recipe.training.batch_size,
         seed=run.recipe.seed,
         steps=run.steps,

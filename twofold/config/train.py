@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from twofold.algorithms import CRITIC
 from twofold.config.assemble import IN_MEMORY, Assembly, Records, read_records
 from twofold.config.displaced import why_chosen_fell
 from twofold.config.fit import fit_stage, start_from_fit
@@ -21,7 +22,7 @@ from twofold.config.load import Document, dump, validate
 from twofold.config.results import results
 from twofold.config.rollouts import functions_of
 from twofold.config.schema import Recipe
-from twofold.models.heads import RewardModel, hold_reward_model, load_reward_model
+from twofold.models.heads import RewardModel, hold_reward_model, load_reward_model, save_value_model
 from twofold.models.load import Loaded, hold, load_policy, resolve_device, resolve_precision, save_policy
 from twofold.models.policy import Policy
 from twofold.objectives.base import Objective, reading
@@ -151,6 +152,9 @@ def _played(assembly: Assembly, run: Path, conduct: Conduct) -> Trained:
     found: dict[str, Any] = {}
     if not outcome.stopped:
         save_policy(policy, loaded.tokenizer, run / "model")
+        if assembly.critic is not None:
+            critic, spoken = assembly.critic
+            save_value_model(critic, spoken.tokenizer, run / CRITIC)
         final = outcome.step if outcome.best_step is None else outcome.best_step
         told = {"name": run.name, "command": conduct.command}
         found = results(run, **told, final_step=final, warnings=outcome.warnings, reward=assembly.judged())

@@ -1,13 +1,15 @@
-"""The reward model: groups in, one score for every completion out, read at its last token by a linear head.
+"""The reward model: groups in, one score for every completion out, read at its last token by a linear head; and the
+value model, the same read before every token, where it tells what is expected of the rest.
 
-It is an `AutoModelForSequenceClassification` with one label, as every library loads it. A causal language model gets a
-fresh head (Ouyang et al. 2022, arXiv:2203.02155, start from SFT; the head's size is that of Stiennon et al. 2020,
-arXiv:2009.01325).
+Both are an `AutoModelForSequenceClassification` with one label, as every library loads it, so that a value model can
+start from a reward model. A causal language model gets a fresh head (Ouyang et al. 2022, arXiv:2203.02155, start from
+SFT; the head's size is that of Stiennon et al. 2020, arXiv:2009.01325).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack, cast
@@ -29,6 +31,7 @@ from twofold.models.load import (
     CLASSIFIER,
     CLASSIFYING,
     Loaded,
+    LoRA,
     ModelSettings,
     adapter_task,
     attach_adapter,
@@ -40,9 +43,11 @@ from twofold.models.load import (
     load_tokenizer,
     load_weights,
     merged,
+    save_policy,
     stop_tokens,
 )
 from twofold.models.packing import Pack, Packing, bins
+from twofold.models.policy import Policy
 
 
 class ScoreHead:
@@ -63,6 +68,31 @@ class ScoreHead:
 
     def outputs(self, value: Tensor) -> Outputs:
         return Outputs(score_B=value)
+
+    def statistics(
+        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
+    ) -> Mapping[str, Tensor]:
+        return {}
+
+
+class ValueHead:
+    """Values [S]: the same linear function of each hidden row that predicts a token of a completion."""
+
+    ends = False
+    name = "values"
+
+    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor:
+        return _scores(model, hidden_SH)
+
+    def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor:
+        pairs = [(g.prompt, b.tokens) for g in groups for b in g.branches]
+        rows = [torch.cat([prompt, tokens[:-1]]) for prompt, tokens in pairs]
+        out = model.base_model(input_ids=padded(rows, model.device), use_cache=False).last_hidden_state
+        read = [h[len(p) - 1 : len(p) - 1 + len(t)] for h, (p, t) in zip(out, pairs, strict=True)]
+        return _scores(model, torch.cat(read))
+
+    def outputs(self, value: Tensor) -> Outputs:
+        return Outputs(value_S=value)
 
     def statistics(
         self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
@@ -94,6 +124,59 @@ class RewardModel(HeldModel):
             for i in members:
                 result[i] = [next(pieces) for _ in groups[i].branches]
         return result
+
+
+class ValueModel(HeldModel):
+    """What is still to come, before each token of a completion: PPO's critic. `note` as a reward model's."""
+
+    def __init__(self, model: PreTrainedModel, *, note: str = "", **holding: Unpack[Holding]) -> None:
+        self.note = note
+        super().__init__(model, ValueHead(), **holding)
+
+    @classmethod
+    def of(cls, model: RewardModel, settings: ModelSettings) -> ValueModel:
+        """The same weights read before every token. A fresh head is emptied: it expects 0 until it has learnt; not
+        before the check on sharing, which zeros would always pass."""
+        held = cls(model.model, note=model.note, **holding(settings, model.adapter))
+        if model.note:
+            with torch.no_grad():
+                for parameter in cast("nn.Module", held.model.score).parameters():
+                    parameter.zero_()
+        return held
+
+    def values(self, groups: Sequence[Group], packing: Packing | None = None) -> list[list[Tensor]]:
+        """Per group and branch the value [n] before each of its tokens, without gradient, on the CPU."""
+        return self.per_token(groups, packing, _values)
+
+
+def _values(outputs: Outputs) -> Tensor:
+    assert outputs.value_S is not None
+    return outputs.value_S
+
+
+def load_value_model(settings: ModelSettings, seed: int = 0) -> tuple[ValueModel, Loaded]:
+    """A value model that starts as the reward model, or value model, that `settings.path` holds; of a language model
+    with an empty head. Raises ModelError as `load_reward_model` does."""
+    model, loaded = load_reward_model(settings, seed)
+    return ValueModel.of(model, settings), loaded
+
+
+def value_model_of(policy: Policy, loaded: Loaded, settings: ModelSettings, seed: int = 0) -> tuple[ValueModel, Loaded]:
+    """A value model with an empty head over a copy of the policy's weights as they are, adapters merged in. Where the
+    policy trains an adapter, so does the copy: a new one."""
+    adapter: Any = deepcopy(policy.adapter)
+    model = deepcopy(policy.model) if adapter is None else adapter.merge_and_unload()
+    lora = settings.lora or (LoRA() if settings.adapter is not None else None)
+    settings = replace(settings, lora=lora, adapter=None)
+    held, mine = hold_reward_model(settings, model, deepcopy(loaded.tokenizer), seed)
+    return ValueModel.of(held, settings), mine
+
+
+def save_value_model(model: ValueModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """A folder that AutoModelForSequenceClassification loads, an adapter merged in for good: `model` is spent."""
+    if model.adapter is not None:
+        model = ValueModel(cast("Any", model.adapter).merge_and_unload(), sharing="rows")
+    save_policy(model, tokenizer, folder)
 
 
 def load_reward_model(settings: ModelSettings, seed: int = 0) -> tuple[RewardModel, Loaded]:

@@ -2,7 +2,7 @@
 
 Packs share each prompt among its branches where `branch_attention` is exact for the model; a check at construction
 decides, and otherwise every branch is a padded row of its own through the model's stock attention. What is read of
-the hidden rows is a head's business (`policy.py`: log-probabilities; `heads.py`: scores).
+the hidden rows is a head's business (`policy.py`: log-probabilities; `heads.py`: scores and values).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from twofold.batch import Batch, Branch, Group, Outputs, Role
 from twofold.errors import ModelError
 from twofold.models.attention import NAME, UnsupportedAttention, set_attention, stock_attention, stock_name
-from twofold.models.packing import Pack, pack
+from twofold.models.packing import Pack, Packing, bins, pack
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -112,6 +112,19 @@ class HeldModel(nn.Module):
                     known = self.head.statistics(self.model, groups, hidden_SH)
                 outputs = replace(outputs, statistics={name: known[name] for name in statistics})
         return outputs, Batch.of(groups, device)
+
+    @torch.no_grad()
+    def per_token(
+        self, groups: Sequence[Group], packing: Packing | None, read: Callable[[Outputs], Tensor]
+    ) -> list[list[Tensor]]:
+        """Per group and branch what `read` takes of the outputs [n], without gradient, on the CPU."""
+        result: list[list[Tensor]] = [[] for _ in groups]
+        for members in bins(groups, packing or Packing()):
+            outputs, batch = self([groups[i] for i in members])
+            pieces = iter(read(outputs).cpu().split(batch.length_B.tolist()))
+            for i in members:
+                result[i] = [next(pieces) for _ in groups[i].branches]
+        return result
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training moves, by name; tied ones once."""

@@ -16,7 +16,7 @@ from twofold.models.attention import UnsupportedAttention
 from twofold.models.held import HeldModel, Holding, padded
 from twofold.models.held import Sharing as Sharing
 from twofold.models.logprob import statistics_of, token_logps, token_statistics
-from twofold.models.packing import Pack, Packing, bins
+from twofold.models.packing import Pack, Packing
 
 
 class LanguageHead:
@@ -51,6 +51,11 @@ class LanguageHead:
         return statistics_of(_logits(model, hidden_SH))
 
 
+def _logps(outputs: Outputs) -> Tensor:
+    assert outputs.logp_S is not None
+    return outputs.logp_S
+
+
 def _softcap(model: PreTrainedModel) -> float | None:
     return getattr(model.config.get_text_config(), "final_logit_softcapping", None)
 
@@ -80,18 +85,9 @@ class Policy(HeldModel):
     def __init__(self, model: PreTrainedModel, **holding: Unpack[Holding]) -> None:
         super().__init__(model, LanguageHead(), **holding)
 
-    @torch.no_grad()
     def logps(self, groups: Sequence[Group], packing: Packing | None = None) -> list[list[Tensor]]:
         """Per group and branch the log-probabilities [n] of its tokens, without gradient, on the CPU."""
-        result: list[list[Tensor]] = [[] for _ in groups]
-        for members in bins(groups, packing or Packing()):
-            chosen = [groups[i] for i in members]
-            outputs, batch = self(chosen)
-            assert outputs.logp_S is not None
-            pieces = iter(outputs.logp_S.cpu().split(batch.length_B.tolist()))
-            for i in members:
-                result[i] = [next(pieces) for _ in groups[i].branches]
-        return result
+        return self.per_token(groups, packing, _logps)
 
     @contextmanager
     def as_reference(self, adapter: str | None = None) -> Iterator[None]:

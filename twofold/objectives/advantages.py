@@ -8,6 +8,9 @@ arXiv:1909.08593.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -34,6 +37,27 @@ def kl_shaped_tokens(score: float, kl_T: Tensor, coefficient: float) -> Tensor:
 def without_stop(score_N: Tensor, truncated_N: Tensor, penalty: float) -> Tensor:
     """Scores less `penalty` where a completion never stopped."""
     return score_N - penalty * truncated_N.to(score_N.dtype)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of all numbers so far: how many, their mean, and the sum of their squares about it."""
+
+    count: float = 0.0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def with_more(self, value_N: Tensor) -> Moments:
+        """As of all numbers at once, to rounding (Chan, Golub and LeVeque 1983)."""
+        more, mean = float(len(value_N)), value_N.mean().item()
+        count, apart = self.count + more, mean - self.mean
+        squares = (value_N - mean).square().sum().item() + apart**2 * self.count * more / count
+        return Moments(count, self.mean + apart * more / count, self.squares + squares)
+
+    def standard(self, value_N: Tensor) -> Tensor:
+        """Less the mean, over the standard deviation (Bessel's); numbers that were all alike so far give 0."""
+        variance = self.squares / (self.count - 1) if self.count > 1 else 0.0
+        return (value_N - self.mean) / math.sqrt(variance) if variance > 0 else torch.zeros_like(value_N)
 
 
 def gae(reward_T: Tensor, value_T: Tensor, gamma: float = 1.0, lam: float = 0.95) -> tuple[Tensor, Tensor]:

@@ -73,7 +73,13 @@ def lesson(objective: Objective) -> Lesson:
 
 def comparison(objective: Objective) -> tuple[str, str]:
     """How rewards become the advantages that `objective` requires: its `baseline` and its `scale` (`advantages.py`)."""
-    return getattr(objective, "baseline", "leave_one_out"), getattr(objective, "scale", "none")
+    return getattr(objective, "baseline", None) or "leave_one_out", getattr(objective, "scale", "none")
+
+
+def per_token(objective: Objective) -> bool:
+    """Whether `objective` reads an advantage of every token, as a value model gives it: its `per_token`; one that names
+    nothing reads one of a whole completion."""
+    return getattr(objective, "per_token", False)
 
 
 def couples(objective: Objective) -> bool:
@@ -110,6 +116,11 @@ def logps(outputs: Outputs) -> Tensor:
 def scores(outputs: Outputs) -> Tensor:
     """The score [B] of each completion in float32 at least. Raises ValueError for a model that gives none."""
     return _wide(outputs.score_B, "scores")
+
+
+def values(outputs: Outputs) -> Tensor:
+    """The value [S] before each token in float32 at least. Raises ValueError for a model that gives none."""
+    return _wide(outputs.value_S, "values")
 
 
 def _wide(value: Tensor | None, name: str) -> Tensor:

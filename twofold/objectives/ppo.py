@@ -1,17 +1,30 @@
 """Schulman, Wolski, Dhariwal, Radford and Klimov 2017, "Proximal Policy Optimization Algorithms", arXiv:1707.06347,
 equation 7, as InstructGPT (arXiv:2203.02155) runs it on language: KL in the reward, every token an action.
+
+Without a value model every token has its completion's advantage; with one, its own, by GAE (`advantages.py`).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
-from twofold.objectives.surrogate import Average, Baseline, Scale, advantages, averaged, clipped, moves, stopped, told
+from twofold.objectives.base import Loss, Term, values
+from twofold.objectives.surrogate import (
+    Average,
+    Baseline,
+    Scale,
+    averaged,
+    clipped,
+    moves,
+    stopped,
+    token_advantages,
+    told,
+)
 from twofold.settings import require, settings
 
 
@@ -32,12 +45,14 @@ class PPO:
     """token averages over all tokens, completion over each completion first, constant divides by `length`."""
     length: int | None = None
     """Of constant: the tokens to divide a completion's sum by, such as sampling.max_new_tokens."""
-    baseline: Baseline = "leave_one_out"
-    """What a reward is compared with: the mean of its prompt's others, of its prompt, of the rollout, or nothing."""
+    baseline: Baseline | None = None
+    """What a reward is compared with: the mean of its prompt's others, of its prompt, of the rollout, or nothing; by
+    default its prompt's others, or what the value model expects where there is one."""
     scale: Scale = "rollout"
     """What divides it: the standard deviation over the rollout (whitening) or over the prompt, or nothing."""
 
     requires = ("old_logp", "advantage")
+    per_token = True
     learns_from = "prompts"
 
     def __post_init__(self) -> None:
@@ -47,8 +62,27 @@ class PPO:
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         move_S = moves(outputs, batch)
         ratio_S = move_S.exp()
-        advantage_S = advantages(batch, ratio_S.dtype)[batch.branch_S]
+        advantage_S = token_advantages(batch, ratio_S.dtype)
         loss_S = -clipped(advantage_S, ratio_S, self.clip)
         clip = Term(stopped(advantage_S, ratio_S, self.clip), "token")
         seen = {"ratio": Term(ratio_S.detach(), "token"), "clipped": clip, **told(outputs, batch)}
         return Loss({"ppo": averaged(loss_S, batch, self.average, self.length)}, seen)
+
+
+@dataclass(frozen=True)
+class ValueRegression:
+    """What a value model learns by: towards the column `return`, `clip` at most from `old_value`, the value when the
+    rollout was made; None does not clip."""
+
+    clip: float | None = 0.2
+
+    requires = ("old_value", "return")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        value_S = values(outputs)
+        old_S, return_S = (batch.token_columns[name].to(value_S.dtype) for name in self.requires)
+        if self.clip is None:
+            return Loss({"value": Term(0.5 * (value_S - return_S).square(), "token")})
+        loss_S = value_loss(value_S, old_S, return_S, self.clip)
+        still = 0.5 * (value_S - return_S).square() < loss_S
+        return Loss({"value": Term(loss_S, "token")}, {"value_clipped": Term(still.to(value_S.dtype), "token")})

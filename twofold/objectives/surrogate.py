@@ -44,6 +44,13 @@ def advantages(batch: Batch, dtype: torch.dtype) -> Tensor:
     return batch.branch_columns["advantage"].to(dtype)
 
 
+def token_advantages(batch: Batch, dtype: torch.dtype) -> Tensor:
+    """The column `advantage` [S] of each token: its own, from a value model, or its completion's."""
+    if "advantage" in batch.token_columns:
+        return batch.token_columns["advantage"].to(dtype)
+    return advantages(batch, dtype)[batch.branch_S]
+
+
 def moves(outputs: Outputs, batch: Batch) -> Tensor:
     """log π − log π_old [S]: how far each token has moved since it was drawn."""
     logp_S = logps(outputs)
@@ -66,10 +73,16 @@ def told(outputs: Outputs, batch: Batch) -> dict[str, Term]:
     found = {
         "draft_logp": Term(batch.sum(logp_S), "branch"),
         "draft_length": Term(batch.length_B.to(logp_S.dtype), "branch"),
-        "advantage": Term(advantages(batch, logp_S.dtype), "branch", spread=True),
+        "advantage": _advantage(batch, logp_S.dtype),
     }
     if "old_logp" in batch.token_columns:
         found["approx_kl"] = Term(k2(moves(outputs, batch)), "token")
     if "ref_logp" in batch.token_columns:
         found["draft_kl"] = Term(batch.sum(logp_S - batch.token_columns["ref_logp"].to(logp_S.dtype)), "branch")
     return found
+
+
+def _advantage(batch: Batch, dtype: torch.dtype) -> Term:
+    if "advantage" in batch.token_columns:
+        return Term(batch.token_columns["advantage"].to(dtype), "token", spread=True)
+    return Term(advantages(batch, dtype), "branch", spread=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from twofold.batch import Branch, Group, Role
 from twofold.errors import DataError
+from twofold.models.heads import ValueModel
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN, Reference, with_reference
@@ -13,6 +14,7 @@ from twofold.training.kl_baseline import with_kl_baseline
 from twofold.training.step import Provider
 
 OLD = "old_logp"
+VALUE = "old_value"
 OF_REFERENCE = (COLUMN, "truth_logratio", "truth_length", "z0")
 """Columns that a live reference is asked for."""
 
@@ -40,6 +42,16 @@ def old_logps(policy: Policy, packing: Packing) -> Provider:
         return [g.with_columns([{OLD: logp} for logp in row]) for g, row in zip(groups, said, strict=True)]
 
     return old_logp
+
+
+def old_values(critic: ValueModel, packing: Packing) -> Provider:
+    """A provider of `old_value` [n]: what the value model expects of drafts as it is when they are drawn."""
+
+    def old_value(groups: Sequence[Group]) -> list[Group]:
+        said = critic.values(groups, packing)
+        return [g.with_columns([{VALUE: value} for value in row]) for g, row in zip(groups, said, strict=True)]
+
+    return old_value
 
 
 def with_truth(groups: Sequence[Group], policy: Policy, reference: Reference, packing: Packing) -> list[Group]:

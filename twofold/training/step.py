@@ -19,6 +19,7 @@ from twofold.models.held import HeldModel
 from twofold.models.packing import Packing, bins
 from twofold.objectives.base import Loss, Objective, couples, logps, statistics
 from twofold.training.balance import Balance
+from twofold.training.learner import Learner
 
 Provider = Callable[[Sequence[Group]], list[Group]]
 _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is their rounding
@@ -28,12 +29,14 @@ _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is
 class Part:
     """What one player does in a round: groups under an objective, whose loss counts `weight` times.
 
-    Of a `balanced` part the weight is another one: its gradient's norm, as a share of that of the parts before it."""
+    Of a `balanced` part the weight is another one: its gradient's norm, as a share of that of the parts before it.
+    `learner` names the model that plays it; without, it is the policy."""
 
     groups: Sequence[Group]
     objective: Objective
     weight: float = 1.0
     balanced: bool = False
+    learner: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ class Averages:
 
 
 class Step:
-    """`step(round)` moves the policy once and returns the round's metrics; `measure(parts)` only looks."""
+    """`step(round)` moves the policy, and any `learners`, once and returns the round's metrics; `measure(parts)` only
+    looks. `loss` is the policy's; a learner's stands under the names of its terms."""
 
     def __init__(
         self,
@@ -93,22 +97,28 @@ class Step:
         packing: Packing,
         clip: float | None = 1.0,
         balance: Balance | None = None,
+        learners: Sequence[Learner] = (),
     ) -> None:
         self.policy, self.optimizer, self.providers = policy, optimizer, providers
         self.packing, self.clip, self.balance = packing, clip, balance or Balance()
+        self.learners = {each.name: each for each in learners}
 
     def __call__(self, round: Round) -> dict[str, float]:
-        self.optimizer.zero_grad(set_to_none=True)
+        optimizers = {"": self.optimizer, **{f"{name}/": each.optimizer for name, each in self.learners.items()}}
+        for optimizer in optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
         averages, skipped, figures = Averages(), 0, dict[str, float]()
         for part in round.parts:
             if part.balanced:
                 skipped += self._balanced(part, averages, figures)
             else:
                 skipped += self._backward(part, averages)
-        metrics = {**averages.figures(), **figures, "grad_norm": self._clipped(round), **round.figures}
+        norms = {f"{of}grad_norm": self._clipped(optimizer, round) for of, optimizer in optimizers.items()}
+        metrics = {**averages.figures(), **figures, **norms, **round.figures}
         if skipped:
             metrics["skipped"] = float(skipped)
-        self.optimizer.step()
+        for optimizer in optimizers.values():
+            optimizer.step()
         return metrics
 
     def _backward(self, part: Part, averages: Averages) -> int:
@@ -124,7 +134,7 @@ class Step:
     def _balanced(self, part: Part, averages: Averages, figures: dict[str, float]) -> int:
         """`_backward` of a part whose weight is known only once its whole gradient is, beside that of the parts before:
         at the price of one gradient more in memory."""
-        parameters = self._parameters()
+        parameters = _parameters(self.optimizer)
         before = [p.grad for p in parameters]
         self.optimizer.zero_grad(set_to_none=True)
         mine = Averages()
@@ -156,24 +166,27 @@ class Step:
         if not part.groups:
             yield None
             return
+        model = self.policy if part.learner is None else self.learners[part.learner].model
         groups = self._with_columns(part)
         packs = [[groups[i] for i in members] for members in bins(groups, self.packing)]
         if couples(part.objective) and len(packs) > 1:
-            yield from self._coupled(part, packs, averages)
+            yield from self._coupled(part, model, packs, averages)
             return
         whole = Batch.of(groups)
         for pack in packs:
-            outputs, batch = self.policy(pack, statistics(part.objective))
+            outputs, batch = model(pack, statistics(part.objective))
             _refuse_non_finite(outputs, batch)
             loss = part.objective(outputs, batch)
             yield self._total(part, loss, whole, averages)
 
-    def _coupled(self, part: Part, packs: Sequence[list[Group]], averages: Averages) -> Iterator[Tensor | None]:
+    def _coupled(
+        self, part: Part, model: HeldModel, packs: Sequence[list[Group]], averages: Averages
+    ) -> Iterator[Tensor | None]:
         """As `_losses`, of an objective that must see all packs at once: its gradient by each log-probability first,
         then, at the price of a second forward pass, what of it runs through each pack."""
-        whole = Batch.of([g for pack in packs for g in pack], self.policy.device)
+        whole = Batch.of([g for pack in packs for g in pack], model.device)
         with torch.no_grad():
-            said = [logps(self.policy(pack)[0]) for pack in packs]
+            said = [logps(model(pack)[0]) for pack in packs]
         outputs = Outputs(torch.cat(said).requires_grad_(torch.is_grad_enabled()))
         _refuse_non_finite(outputs, whole)
         total = self._total(part, part.objective(outputs, whole), whole, averages)
@@ -182,7 +195,7 @@ class Step:
             return
         (grad_S,) = torch.autograd.grad(total, logps(outputs))
         for pack, grad in zip(packs, grad_S.split([len(x) for x in said]), strict=True):
-            yield (logps(self.policy(pack)[0]) * grad).sum()
+            yield (logps(model(pack)[0]) * grad).sum()
 
     def _with_columns(self, part: Part) -> list[Group]:
         groups = list(part.groups)
@@ -205,7 +218,8 @@ class Step:
             if count == 0:
                 continue
             averages.add(f"loss/{name}", term.value, count)
-            averages.add("loss", term.value, count, part.weight * term.weight)
+            if part.learner is None:
+                averages.add("loss", term.value, count, part.weight * term.weight)
             share = term.value.sum() * (part.weight * term.weight / count)
             if not torch.isfinite(share):
                 raise NonFiniteError(f"the loss {name!r} is {share.item()}", where=_few(whole.names))
@@ -215,18 +229,19 @@ class Step:
                 (averages.add_spread if term.spread else averages.add)(name, term.value, count)
         return total
 
-    def _parameters(self) -> list[torch.nn.Parameter]:
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
-
-    def _clipped(self, round: Round) -> float:
+    def _clipped(self, optimizer: torch.optim.Optimizer, round: Round) -> float:
         """The gradient's norm before clipping; raises before the update where it is not finite."""
-        parameters = [p for p in self._parameters() if p.grad is not None]
+        parameters = [p for p in _parameters(optimizer) if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip or float("inf")).item() if parameters else 0.0
         if not torch.isfinite(torch.tensor(norm)):
-            self.optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             names = [g.name for part in round.parts for g in part.groups]
             raise NonFiniteError(f"the gradient's norm is {norm}; nothing was updated", where=_few(names))
         return norm
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def _norm(gradients: Sequence[Tensor | None]) -> float:
@@ -237,6 +252,7 @@ def _refuse_non_finite(outputs: Outputs, batch: Batch) -> None:
     said = (
         ("log-probability", outputs.logp_S, batch.group_B[batch.branch_S]),
         ("score", outputs.score_B, batch.group_B),
+        ("value", outputs.value_S, batch.group_B[batch.branch_S]),
     )
     for name, value, group in said:
         if value is None or torch.isfinite(value.detach()).all():
