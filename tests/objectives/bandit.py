@@ -17,6 +17,7 @@ from twofold.objectives.base import Objective
 from twofold.objectives.checks import total
 from twofold.rewards.rollouts import Rewards
 from twofold.sampling.base import Draft
+from twofold.training.step import Part
 
 REFERENCE, REWARD, BETA = (0.5, 0.3, 0.2), (1.0, 0.0, 2.0), 0.5
 """Of golden.json's theory.optimal_policy."""
@@ -43,6 +44,8 @@ class Table:
     """The policy: sampler, provider of columns, reward and model in one."""
 
     theta: Tensor = field(default_factory=lambda: vector(REFERENCE).log().requires_grad_())
+    value: Tensor = field(default_factory=lambda: vector([0.0]).requires_grad_())
+    """What a value model says before the one token: of one prompt, a number."""
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
@@ -65,7 +68,14 @@ class Table:
 
     def outputs(self, groups: Sequence[Group]) -> Outputs:
         tokens = torch.cat([b.tokens for g in groups for b in g.branches])
-        return Outputs(self.theta.log_softmax(0)[tokens])
+        return Outputs(self.theta.log_softmax(0)[tokens], value_S=self.value.expand(len(tokens)))
+
+    def part(self, part: Part, rate: float) -> None:
+        """A plain gradient step of whoever learns from `part`."""
+        batch, learns = Batch.of(part.groups), self.theta if part.learner is None else self.value
+        (grad,) = torch.autograd.grad(total(part.objective(self.outputs(part.groups), batch), batch), learns)
+        with torch.no_grad():
+            learns -= rate * grad
 
 
 def learnt(objective: Objective, *, kl: float = 0.0, steps: int = 80, rate: float = 1.5, **settings: Any) -> Tensor:
@@ -81,6 +91,7 @@ def learnt(objective: Objective, *, kl: float = 0.0, steps: int = 80, rate: floa
         columns={
             "old_logp": table.column("old_logp", lambda: table.theta.detach().log_softmax(0)),
             "ref_logp": table.column("ref_logp", lambda: vector(REFERENCE).log()),
+            "old_value": table.column("old_value", lambda: table.value.detach().expand(len(REWARD))),
         },
         batch_size=12 if made.rollouts is None else 6,
         seed=1,
@@ -88,11 +99,8 @@ def learnt(objective: Objective, *, kl: float = 0.0, steps: int = 80, rate: floa
     )
     state: dict[str, Any] = {}
     for step in range(steps):
-        (part,) = play.round(step, state).parts
-        batch = Batch.of(part.groups)
-        (grad,) = torch.autograd.grad(total(objective(table.outputs(part.groups), batch), batch), table.theta)
-        with torch.no_grad():
-            table.theta -= rate * (1 - step / steps) * grad
+        for part in play.round(step, state).parts:
+            table.part(part, rate * (1 - step / steps) if part.learner is None else 0.5)
     return table.theta.detach().softmax(0)
 
 

@@ -9,6 +9,7 @@ from bandit import BETA, REFERENCE, REWARD, best, fixed_point, learnt, vector, w
 from golden import expected
 from torch import Tensor
 
+from twofold.algorithms.critic import Critic
 from twofold.objectives import GRPO, PPO, RLOO, Reinforce
 from twofold.objectives.advantages import of_group
 from twofold.objectives.base import Objective
@@ -31,8 +32,10 @@ def test_the_optimum_is_the_golden_one() -> None:
         (RLOO(clip=0.2), {"epochs": 2, "rollouts": 12}),
         (Reinforce(), {}),
         (Reinforce(baseline="none"), {}),
+        (PPO(scale="none"), {"value": Critic()}),
+        (PPO(scale="none"), {"value": Critic(clip=None), "samples": 4, "epochs": 2, "rollouts": 12}),
     ],
-    ids=["ppo", "ppo, 4 steps", "rloo", "rloo, 4 steps", "reinforce", "reinforce, no baseline"],
+    ids=["ppo", "ppo, 4 steps", "rloo", "rloo, 4 steps", "reinforce", "reinforce, no baseline", "ppo, value", "ppo, value, 4 steps"],
 )
 def test_with_the_kl_in_the_reward_they_reach_the_optimum(objective: Objective, settings: dict[str, Any]) -> None:
     assert worth(learnt(objective, kl=BETA, **settings)) > 0.98 * best()

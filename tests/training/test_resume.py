@@ -87,6 +87,23 @@ KINDS: dict[str, dict[str, Any]] = {
             "stop_penalty": 0.3,
         },
     },
+    "ppo-value": {
+        "objective": {"kind": "ppo"},
+        "algorithm": {
+            "kind": "policy_gradient",
+            "reward": "python:brevity",
+            "rollouts": 6,
+            "epochs": 2,
+            "normalize": True,
+            "kl": {"coefficient": 0.1, "target": 0.5, "horizon": 50},
+            "value": {"learning_rate": 3e-3},
+        },
+    },
+    "ppo-value-lora": {
+        "lora": True,
+        "objective": {"kind": "ppo", "scale": "none"},
+        "algorithm": {"kind": "policy_gradient", "reward": "python:brevity", "epochs": 3, "value": {"lam": 1.0}},
+    },
     "moving-lora": {"lora": True, "reference": {"kind": "moving", "mix": 1.0, "every": 2}},
 }
 

@@ -168,7 +168,8 @@ def value_model_of(policy: Policy, loaded: Loaded, settings: ModelSettings, seed
     model = deepcopy(policy.model) if adapter is None else adapter.merge_and_unload()
     lora = settings.lora or (LoRA() if settings.adapter is not None else None)
     settings = replace(settings, lora=lora, adapter=None)
-    held, mine = hold_reward_model(settings, model, deepcopy(loaded.tokenizer), seed)
+    copied = Loaded(model, deepcopy(loaded.tokenizer), loaded.stop_tokens)
+    held, mine = _held(settings, *_with_head(copied, seed, settings.path))
     return ValueModel.of(held, settings), mine
 
 
