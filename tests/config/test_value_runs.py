@@ -52,7 +52,7 @@ def test_a_run_leaves_policy_and_value_model(tmp_path: Path, base: Path, lora: b
 
 
 def test_the_value_model_goes_on_where_another_ended(tmp_path: Path, base: Path) -> None:
-    """From a reward model's folder, or a value model's: at a rate of next to nothing its weights stay what they were."""
+    """From a reward model's folder, or a value model's: at a rate of next to nothing its weights stay the same."""
     pairs = tmp_path / "pairs.jsonl"
     told = [{"prompt": t.prompt, "chosen": "1111", "rejected": "0"} for t in rows()]  # type: ignore[union-attr]  # tasks
     pairs.write_text("".join(json.dumps(row) + "\n" for row in told))
@@ -81,7 +81,10 @@ def test_resolved_settings_repeat_the_run(tmp_path: Path, base: Path) -> None:
 
 
 def test_a_dry_run_counts_the_value_model(tmp_path: Path, base: Path) -> None:
-    with_it, without = dry_run(recipe(tmp_path, base, **PPO)), dry_run(recipe(tmp_path, base, objective={"kind": "ppo"}))
+    with_it, without = (
+        dry_run(recipe(tmp_path, base, **PPO)),
+        dry_run(recipe(tmp_path, base, objective={"kind": "ppo"})),
+    )
     assert without.memory.value == 0
     assert with_it.memory.value == 4 * 4 * with_it.parameters
     assert "start: policy" in with_it.resolved
@@ -112,6 +115,14 @@ def test_another_vocabulary_is_refused(tmp_path: Path, base: Path) -> None:
     save_policy(policy, loaded.tokenizer, tmp_path / "other")
     with pytest.raises(ModelError, match="another vocabulary"):
         train_recipe(recipe(tmp_path, base, **{**PPO, "algorithm": {"value": {"start": str(tmp_path / "other")}}}))
+
+
+@pytest.mark.parametrize(
+    ("start", "remedy"), [("polcy", "did you mean `policy`"), ("./nowhere", "folder of a reward model")]
+)
+def test_a_start_that_is_not_there_is_told(tmp_path: Path, base: Path, start: str, remedy: str) -> None:
+    with pytest.raises(RecipeError, match=rf"algorithm.value.start: {start}: no such folder\s.*{remedy}"):
+        train_recipe(recipe(tmp_path, base, **{**PPO, "algorithm": {"value": {"start": start}}}))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "policy_gradient").glob("*.yaml")), ids=lambda p: p.stem)

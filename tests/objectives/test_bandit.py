@@ -35,7 +35,16 @@ def test_the_optimum_is_the_golden_one() -> None:
         (PPO(scale="none"), {"value": Critic()}),
         (PPO(scale="none"), {"value": Critic(clip=None), "samples": 4, "epochs": 2, "rollouts": 12}),
     ],
-    ids=["ppo", "ppo, 4 steps", "rloo", "rloo, 4 steps", "reinforce", "reinforce, no baseline", "ppo, value", "ppo, value, 4 steps"],
+    ids=[
+        "ppo",
+        "ppo, 4 steps",
+        "rloo",
+        "rloo, 4 steps",
+        "reinforce",
+        "reinforce, no baseline",
+        "ppo, value",
+        "ppo, value, 4 steps",
+    ],
 )
 def test_with_the_kl_in_the_reward_they_reach_the_optimum(objective: Objective, settings: dict[str, Any]) -> None:
     assert worth(learnt(objective, kl=BETA, **settings)) > 0.98 * best()

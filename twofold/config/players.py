@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twofold.algorithms import (
@@ -19,7 +21,7 @@ from twofold.batch import Group
 from twofold.config.gate import gate_of
 from twofold.config.mixture import mixture
 from twofold.config.rollouts import make_rewards
-from twofold.errors import ModelError
+from twofold.errors import ModelError, RecipeError
 from twofold.models.heads import ValueModel, load_value_model, value_model_of
 from twofold.models.load import Loaded
 from twofold.models.policy import Policy
@@ -67,6 +69,7 @@ def critic_of(run: Assembly) -> tuple[ValueModel, Loaded] | None:
     start = settings.value.start
     if start == POLICY:
         return value_model_of(run.policy, run.loaded, run.recipe.model, run.recipe.seed)
+    _refuse_slip(start)
     model, loaded = load_value_model(replace(run.recipe.model, path=start, adapter=None), run.recipe.seed)
     if loaded.tokenizer.get_vocab() != run.loaded.tokenizer.get_vocab():
         raise ModelError(
@@ -77,6 +80,14 @@ def critic_of(run: Assembly) -> tuple[ValueModel, Loaded] | None:
     if model.note:
         run.progress.note(f"{start} has no score head: the value model says 0 until it has learnt")
     return model, loaded
+
+
+def _refuse_slip(start: str) -> None:
+    """Refuse what is no folder and nearly `policy`, or says that it is a folder, before it is looked for on the hub."""
+    near, local = difflib.get_close_matches(start, [POLICY]), start.startswith((".", "/", "~")) or start.count("/") > 1
+    if (near or local) and not Path(start).is_dir():
+        remedy = f"did you mean `{POLICY}`?" if near else "name the folder of a reward model, or policy"
+        raise RecipeError(f"{start}: no such folder", where="algorithm.value.start", remedy=remedy)
 
 
 def learners_of(run: Assembly) -> list[Learner]:
