@@ -4,6 +4,10 @@ Both sides draw several drafts for each of the same prompts, from the same model
 token or the cap. Stop tokens are so many that they come with a chosen probability at every step: lengths are geometric.
 A useful token is one that a draft holds, its stop token included. `generate` prefills a prompt once per draft
 (num_return_sequences), and gets its prompts sorted by length, at the batch size that suits it best of those tried.
+
+On a GPU (`--device cuda`) time is the wall's, and the share of the memory bandwidth is told as well: the bytes that
+decoding cannot help reading (all weights once per step, every draft's own keys and values) over those that a copy moves
+in the same time.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -54,9 +59,13 @@ class Turn:
 Side = Callable[[Sequence[Tensor], int], list[int]]
 
 
-def ours(model: PreTrainedModel, stops: Sequence[int], case: Case, size: int) -> Side:
+def sampler_of(model: PreTrainedModel, stops: Sequence[int], case: Case, size: int) -> LocalSampler:
+    """The sampler that is measured."""
+    return LocalSampler(model, None, stops, Sampling(max_new_tokens=case.cap, batch_size=size), print)  # type: ignore[arg-type]  # no stop texts
+
+
+def ours(sampler: LocalSampler, case: Case) -> Side:
     """Lengths of the sampler's drafts."""
-    sampler = LocalSampler(model, None, stops, Sampling(max_new_tokens=case.cap, batch_size=size))  # type: ignore[arg-type]  # no stop texts
 
     def draw(prompts: Sequence[Tensor], seed: int) -> list[int]:
         drafts = sampler.sample(prompts, samples=case.samples, seed=(seed, 0))
@@ -79,10 +88,11 @@ def generate(model: PreTrainedModel, stops: Sequence[int], case: Case, size: int
             token = torch.stack([torch.nn.functional.pad(p, (longest - len(p), 0), value=pairs.PAD) for p in part])
             mask = torch.stack([torch.arange(longest) >= longest - len(p) for p in part]).long()
             said = model.generate(  # type: ignore[operator]  # the mixin's method
-                token, attention_mask=mask, do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
+                token.to(model.device), attention_mask=mask.to(model.device),
+                do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
                 max_new_tokens=case.cap, num_return_sequences=min(case.samples, size),
                 eos_token_id=list(stops), pad_token_id=pairs.PAD,
-            )[:, longest:]  # fmt: skip
+            )[:, longest:].cpu()  # fmt: skip
             lengths += [_length(row, stops) for row in said]
         return lengths
 
@@ -96,15 +106,61 @@ def _length(row: Tensor, stops: Sequence[int]) -> int:
 
 def spent(side: Side, prompts: Sequence[Tensor], seed: int) -> Turn:
     """One turn of one side."""
-    began = time.process_time()
-    lengths = side(prompts, seed)
-    return Turn(tuple(lengths), time.process_time() - began)
+    clock = time.perf_counter if torch.cuda.is_initialized() else time.process_time
+    began = clock()
+    lengths = side(prompts, seed)  # they are read on the CPU: a device has finished by then
+    return Turn(tuple(lengths), clock() - began)
 
 
 def best(make: Callable[[int], Side], sizes: Sequence[int], prompts: Sequence[Tensor], turns: int) -> dict[int, float]:
     """Useful tokens per second at every batch size, the first turn left out."""
     spent(make(sizes[0]), prompts[:4], 0)
     return {size: max(spent(make(size), prompts, 1000 + t).rate for t in range(turns)) for size in sizes}
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Bytes that decoding reads at least, and bytes per second that the device copies."""
+
+    weights: int
+    """Per step; an input embedding is looked up, not read."""
+    per_token: int
+    """Keys and values of one position, all layers."""
+    bandwidth: float
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> Roofline:
+        """Of a model as it lies in memory."""
+        config, module = model.config.get_text_config(), cast("Any", model)
+        embedding, head = module.get_input_embeddings().weight, module.get_output_embeddings().weight
+        weights = sum(p.numel() * p.element_size() for p in model.parameters())
+        if embedding.data_ptr() != head.data_ptr():
+            weights -= embedding.numel() * embedding.element_size()
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * size * embedding.element_size()
+        return cls(weights, per_token, copied_per_second(model.device))
+
+    def share(self, prompts: Sequence[int], lengths: Sequence[Sequence[int]], steps: int, seconds: float) -> float:
+        """Of the bandwidth: `lengths[i]` of the drafts of a prompt of `prompts[i]` tokens, drawn in `steps` steps. The
+        first token of a draft comes from the prefill, whose bytes and time count for nothing here."""
+        held = sum(
+            n * p + n * (n + 1) // 2 for p, some in zip(prompts, lengths, strict=True) for n in (m - 1 for m in some)
+        )
+        return (steps * self.weights + held * self.per_token) / seconds / self.bandwidth
+
+
+def copied_per_second(device: torch.device, size: int = 2**28) -> float:
+    """Bytes read and written per second by the best of several copies of `size` bytes."""
+    source = torch.empty(size, dtype=torch.uint8, device=device)
+    target, best = torch.empty_like(source), float("inf")
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    for _ in range(5):
+        wait()
+        began = time.perf_counter()
+        target.copy_(source)
+        wait()
+        best = min(best, time.perf_counter() - began)
+    return 2 * size / best
 
 
 def prompts_of(num: int) -> list[Tensor]:
@@ -129,26 +185,38 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7, help="paired turns")
     parser.add_argument("--size", type=int, default=64, help="our batch size")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="batch sizes that generate may choose from")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     facts = {"machine": machine(), "versions": versions(sys.executable)}
     for title, values in facts.items():
         print_facts(title, values)
-    model = Qwen2ForCausalLM(Qwen2Config(vocab_size=pairs.VOCABULARY, **MODEL)).eval()
+    model = Qwen2ForCausalLM(Qwen2Config(vocab_size=pairs.VOCABULARY, **MODEL)).eval().to(asked.device)
+    model = model.bfloat16() if asked.device == "cuda" else model
     stops = random.Random(1).sample(range(pairs.FIRST, pairs.VOCABULARY), round(STOP_PROBABILITY * pairs.VOCABULARY))
     prompts, case = prompts_of(asked.prompts), Case(asked.samples, asked.cap)
     rates = best(lambda size: generate(model, stops, case, size), asked.sizes, prompts, 1)
     print_facts("generate, useful tokens/s by batch size", {str(k): v for k, v in rates.items()})
     size = max(rates, key=rates.__getitem__)
-    sides = (ours(model, stops, case, asked.size), generate(model, stops, case, size))
+    sampler = sampler_of(model, stops, case, asked.size)
+    sides = (ours(sampler, case), generate(model, stops, case, size))
     spent(sides[0], prompts[:4], 0)
     turns: list[dict[str, Turn]] = []
+    began = sampler.steps
     for t in range(asked.turns):
         order = (0, 1) if t % 2 else (1, 0)
         both = {i: spent(sides[i], prompts, t) for i in order}
         turns.append({"ours": both[0], "generate": both[1]})
     found = report(turns, size)
+    if asked.device == "cuda":
+        seconds = sum(turn["ours"].seconds for turn in turns)
+        lengths = [n for turn in turns for n in turn["ours"].lengths]
+        grouped = [lengths[i : i + case.samples] for i in range(0, len(lengths), case.samples)]
+        whole = [len(p) for p in prompts] * len(turns)
+        share = Roofline.of(model).share(whole, grouped, sampler.steps - began, seconds)
+        print(f"{share:.1%} of the memory bandwidth, prefill's time included")
+        found["bandwidth_share"] = share
     if asked.json:
         write_json(asked.json, {**facts, "model": MODEL, "target": TARGET, "rates": rates, "found": found})
 

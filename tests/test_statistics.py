@@ -17,6 +17,7 @@ from twofold.statistics import (
     mcnemar,
     mean_interval,
     paired_bootstrap,
+    sign_flips,
     sign_test,
     wilson,
 )
@@ -171,3 +172,24 @@ def test_sign_test_of_clusters() -> None:
     found = sign_test([3, 2, 1, 5, 0, 1], [3, 3, 1, 6, 2, 2])
     assert (found.only_b, found.only_a, found.n) == (4, 1, 6)
     assert found.p_value == pytest.approx(2 * (1 + 5) / 32)
+
+
+@pytest.mark.parametrize("size", [3, 9, 40])
+def test_sign_flips_are_scipys_permutation_test(size: int) -> None:
+    noise = np.random.default_rng(size)
+    a, b = noise.normal(size=size), noise.normal(0.4, size=size)
+    found = sign_flips(a, b)
+    expected = stats.permutation_test(
+        (b - a,), np.mean, permutation_type="samples", n_resamples=100_000, rng=np.random.default_rng(0)
+    ).pvalue
+    assert found.p_value == pytest.approx(expected, abs=1e-12 if size < 15 else 0.01)
+    assert (found.only_a, found.only_b) == (int((b < a).sum()), int((b > a).sum()))
+    assert found.test == ("sign flips, exact" if size < 15 else "sign flips, 20000 random")
+    assert sign_flips(a, b) == found
+
+
+def test_sign_flips_of_nothing() -> None:
+    same = sign_flips([1.0, 2.0], [1.0, 2.0])
+    assert (same.p_value, same.only_a, same.only_b, same.n) == (1.0, 0, 0, 2)
+    with pytest.raises(ValueError, match="alike"):
+        sign_flips([1.0], [1.0, 2.0])

@@ -149,6 +149,40 @@ def test_evaluate_wants_problems_with_answers(twofold: Run, tmp_path: Path, mode
     assert (answer.code, "holds no problems with answers" in answer.err) == (2, True)
 
 
+def test_evaluate_samples_for_pass_at_k(
+    twofold: Run, tmp_path: Path, model_folder: Path, adapter: Path, tasks: Path
+) -> None:
+    figures = tmp_path / "figures.json"
+    how = ["--tasks", tasks, "--limit", 3, "--max-new-tokens", 5, "--json", figures]
+    answer = twofold("evaluate", model_folder, adapter, *how, "--pass-at", "2,1", "--samples", 4, "--temperature", 2)
+    assert answer.code == 0, answer.err
+    found = json.loads(figures.read_text(encoding="utf-8"))
+    assert (found["samples"], found["temperature"], found["tasks"]["n"]) == (4, 2.0, 3)
+    figures_of = [(f["figure"], f["metric"]) for f in found["models"][0]["figures"]]
+    kinds = ["pass@1", "pass@2", "maj@1", "maj@2"]
+    assert figures_of == [(kind, metric) for metric in ("strict", "flexible") for kind in kinds]
+    assert all(f["n"] == 3 and 0 <= f["low"] <= f["value"] <= f["high"] for f in found["models"][1]["figures"])
+    assert len(found["comparisons"]) == 8
+    assert {"difference", "p_value"} <= found["comparisons"][0].keys()
+    assert "p, paired" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--pass-at", "1,8", "--samples", 4], "pass@8 needs more than 4 samples"),
+        (["--pass-at", "one"], "'one' is no list of numbers"),
+        (["--pass-at", "0,2"], "k must be ≥ 1"),
+        (["--samples", 4], "go with --pass-at"),
+    ],
+)
+def test_evaluate_refuses_what_cannot_be_counted(
+    twofold: Run, model_folder: Path, tasks: Path, arguments: list[object], said: str
+) -> None:
+    answer = twofold("evaluate", model_folder, "--tasks", tasks, *arguments)
+    assert (answer.code, said in answer.err) == (2, True), answer.err
+
+
 @pytest.fixture
 def adapter(tmp_path: Path, model_folder: Path) -> Path:
     """A LoRA adapter that changes what the model says."""

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from twofold.errors import DataError
-from twofold.sampling import local
+from twofold.sampling import cache
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.rule import Rule
@@ -127,7 +127,7 @@ def test_drafts_do_not_depend_on_the_batch_or_on_when_rows_leave_it(
     model.double()
     asked = prompts(3, 9, 1, 6, 6)
     want = ids(draw(model, asked, (4,), samples=4, seed=(7, 3)))
-    monkeypatch.setattr(local, "DROP", drop)
+    monkeypatch.setattr(cache, "DROP", drop)
     for size in (1, 3, 7, 100):
         assert ids(draw(model, asked, (4,), samples=4, seed=(7, 3), batch_size=size)) == want
     assert ids(draw(model, asked[::-1], (4,), samples=4, seed=(7, 3)))[::-1] == want

@@ -72,7 +72,8 @@ class LocalAnswerer:
         """Every question's candidates; what is drawn is recorded once per chunk, before the next is begun."""
         from twofold.sampling.local import LocalSampler
 
-        sampler = LocalSampler(self._loaded.model, self._loaded.tokenizer, self._loaded.stop_tokens, draw.sampling)
+        model, loaded = self._loaded.model, self._loaded
+        sampler = LocalSampler(model, loaded.tokenizer, loaded.stop_tokens, draw.sampling, progress.note)
         tokens = [self._codec.prompt(q.prompt) for q in questions]
         requests = [[self._request(t, draw, i) for i in range(draw.samples)] for t in tokens]
         missing = [i for i, several in enumerate(requests) if any(ledger.get(r) is None for r in several)]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from twofold.cli.model import open_model
-from twofold.cli.terminal import results, table
+from twofold.cli.options import spread
+from twofold.cli.terminal import counted, results, table
 from twofold.errors import DataError, LeakError, TwofoldError
 
 if TYPE_CHECKING:
@@ -19,37 +21,71 @@ if TYPE_CHECKING:
     from twofold.progress import Progress
     from twofold.records import Task
 
+T = TypeVar("T")
 
-def evaluate(
+
+@dataclass(frozen=True)
+class Options:
+    """What `twofold evaluate` may be told."""
+
     models: Annotated[
         list[str], typer.Argument(help="Model, adapter or run folders, or hub names; the first is the baseline.")
-    ],
-    tasks: Annotated[str, typer.Option(help="Problems with answers: prompt + answer, or question + answer.")],
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many problems.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longer completions are cut and counted.")] = 256,
-    split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "test",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
-) -> None:
+    ]
+    tasks: Annotated[str, typer.Option(help="Problems with answers: prompt + answer, or question + answer.")]
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many problems.")] = None
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longer completions are cut and counted.")] = 256
+    split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "test"
+    pass_at: Annotated[
+        str | None, typer.Option(metavar="K,K,…", help="Sample instead: pass@k and maj@k for each k, as 1,2,4,8.")
+    ] = None
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="With --pass-at: samples per problem; the largest k by default.")
+    ] = None
+    temperature: Annotated[float, typer.Option(min=0.01, help="With --pass-at.")] = 1.0
+    seed: Annotated[int, typer.Option(help="With --pass-at.")] = 0
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None
+
+
+@spread
+def evaluate(given: Options) -> None:
     """Greedy exact match, strict (`#### N`) and flexible (last number), with 95% intervals and McNemar's exact test."""
+    from twofold.cli import pass_at
     from twofold.cli.progress import RichProgress
     from twofold.data.formats import read
 
-    source = read(tasks, split=split, limit=limit)
-    problems = _problems(source.records, tasks)
-    judged: dict[str, ExactMatch] = {}
+    drawing = pass_at.Drawing.of(given.pass_at, given.samples, given.temperature, given.seed)
+    source = read(given.tasks, split=given.split, limit=given.limit)
+    problems = _problems(source.records, given.tasks)
+    about = {"tasks": {"source": source.source, "sha256": source.sha256, "n": len(problems)},
+             "max_new_tokens": given.max_new_tokens}  # fmt: skip
+    models = list(dict.fromkeys(given.models))
     with RichProgress() as progress:
         for model in models:
             _refuse_trained_on(Path(model), problems, progress)
-        for model in dict.fromkeys(models):
-            progress.note(f"{model}: {len(problems)} problems")
-            judged[model] = _judge(model, problems, max_new_tokens, progress)
+
+        def each(work: Callable[[str], T]) -> dict[str, T]:
+            done: dict[str, T] = {}
+            for model in models:
+                progress.note(f"{model}: {counted(len(problems), 'problem')}")
+                done[model] = work(model)
+            return done
+
+        if drawing is not None:
+            told = pass_at.told(
+                each(lambda m: pass_at.solved(m, problems, given.max_new_tokens, drawing, progress)), drawing
+            )
+        else:
+            told = _told(each(lambda m: _judge(m, problems, given.max_new_tokens, progress)))
+    if given.json_file is not None:
+        text = json.dumps({**about, **told}, indent=2, ensure_ascii=False)
+        given.json_file.write_text(text + "\n", encoding="utf-8")
+
+
+def _told(judged: Mapping[str, ExactMatch]) -> dict[str, Any]:
+    """The figures, once shown."""
     comparisons = _comparisons(judged)
     _show(judged, comparisons)
-    if json_file is not None:
-        figures = {"tasks": {"source": source.source, "sha256": source.sha256, "n": len(problems)},
-                   "max_new_tokens": max_new_tokens, "models": [_object(n, m) for n, m in judged.items()],
-                   "comparisons": comparisons}  # fmt: skip
-        json_file.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return {"models": [_object(n, m) for n, m in judged.items()], "comparisons": comparisons}
 
 
 def _problems(records: Sequence[object], source: str) -> list[Task]:
@@ -82,7 +118,7 @@ def _judge(model: str, problems: Sequence[Task], max_new_tokens: int, progress: 
 
     loaded, encoder = open_model(model)
     sampling = Sampling(temperature=0, max_new_tokens=max_new_tokens)
-    sampler = LocalSampler(loaded.model, loaded.tokenizer, loaded.stop_tokens, sampling)
+    sampler = LocalSampler(loaded.model, loaded.tokenizer, loaded.stop_tokens, sampling, progress.note)
     return exact_match(sampler, problems, encoder, progress=progress)
 
 

@@ -129,7 +129,7 @@ def _draw(
     from twofold.sampling.local import LocalSampler
 
     given, seed, progress = how
-    sampler = LocalSampler(loaded.model, loaded.tokenizer, loaded.stop_tokens, sampling)
+    sampler = LocalSampler(loaded.model, loaded.tokenizer, loaded.stop_tokens, sampling, progress.note)
     if sampler.note:
         progress.note(sampler.note)
     tokens = [encoder.prompt(p) for p in prompts]

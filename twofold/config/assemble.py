@@ -205,7 +205,8 @@ class Assembly:
     def sampler(self, *, training: bool) -> LocalSampler:
         """The sampler of drafts (`training`) or of evaluation completions."""
         how = self.recipe.sampling if training else self.recipe.evaluation.sampling
-        return LocalSampler(self.policy.model, self.loaded.tokenizer, self.loaded.stop_tokens, how)
+        model, loaded = self.policy.model, self.loaded
+        return LocalSampler(model, loaded.tokenizer, loaded.stop_tokens, how, self.progress.note)
 
     def loop(self, run: Path) -> Loop:
         """References are made from the policy as it is now, so call this before any checkpoint is loaded."""

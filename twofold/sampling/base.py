@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from twofold.settings import require, settings
 
@@ -30,6 +30,9 @@ class Sampling:
     """Take temperature, top_p, top_k and repetition penalty from the model's own generation_config instead."""
     batch_size: int = 64
     """Rows decoded at once."""
+    cache: Literal["auto", "growing", "static"] = "auto"
+    """static decodes with shapes that never change, which CUDA replays as graphs; auto does so on CUDA, and lets the
+    cache grow elsewhere."""
 
     def __post_init__(self) -> None:
         require(self.temperature >= 0, "temperature must be ≥ 0")

@@ -7,15 +7,17 @@ Shapes: A rows in the cache, T columns, V vocabulary.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from twofold.errors import DataError, ModelError
+
+DROP = 8  # slots without a draft leave the cache once they are this part of it: all copying costs a few whole caches
 
 
 class RoomyLayer(DynamicLayer):
@@ -127,22 +129,75 @@ class Prefilled:
         return Prefilled(cache, self.token_AT[index], self.length_A[index], self.logits_AV[index])
 
 
+class GrowingStore:
+    """A cache that grows by a column per step and forgets those that no draft needs; A rows, all in use."""
+
+    def __init__(self, model: PreTrainedModel, refills: bool) -> None:
+        self.model, self.refills = model, refills
+        self.cache: DynamicCache | None = None
+        self.width, self.padded, self._moved = 0, False, False
+
+    def fill(self, slot_A: Tensor, start: Prefilled) -> None:
+        """Put these prompts into these slots: all slots of an empty cache, some of another."""
+        self._moved = True
+        if self.cache is None:
+            self.cache, self.width = start.cache, start.token_AT.shape[1]
+            return
+        for layer, other in zip(self.cache.layers, start.cache.layers, strict=True):
+            layer.fill(slot_A, other)  # type: ignore[union-attr,operator]  # roomy, or nothing is refilled
+
+    def size_for(self, live: int, size: int) -> int:
+        """Rows to keep: the finished leave once they are a part of the cache worth a copy."""
+        return live if (size - live) * DROP >= size else size
+
+    def keep(self, index: Tensor) -> None:
+        """These rows stay."""
+        assert self.cache is not None
+        self._moved = True
+        self.cache.batch_select_indices(index)
+
+    def settle(self, position_A: Tensor, live_A: Tensor) -> None:
+        """Forget the columns in which no draft has a token."""
+        if not self._moved:
+            return
+        self._moved = False
+        if self.refills:
+            assert self.cache is not None
+            self.width = int(position_A.max())
+            for layer in self.cache.layers:
+                assert isinstance(layer, RoomyLayer)
+                layer.narrow(self.width)
+        self.padded = bool((position_A != self.width).any())
+
+    def feed(self, token_A: Tensor, position_A: Tensor) -> Tensor:
+        """Logits [A, V] after these tokens, which join the cache."""
+        assert self.cache is not None
+        self.width += 1
+        mask_AT = held(position_A + 1, self.width) if self.padded else None
+        return next_logits(self.model, self.cache, token_A[:, None], position_A[:, None], mask_AT)
+
+
 def held(length_A: Tensor, width: int) -> Tensor:
     """Which of `width` columns hold a row's own tokens, [A, width]."""
     return torch.arange(width, device=length_A.device) >= width - length_A[:, None]
 
 
 def next_logits(
-    model: PreTrainedModel, cache: DynamicCache, token: Tensor, position: Tensor, mask_AT: Tensor | None
+    model: PreTrainedModel,
+    cache: Cache,
+    token: Tensor,
+    position: Tensor,
+    mask: Tensor | Mapping[str, Tensor] | None,
 ) -> Tensor:
     """Logits [A, V] after the last of `token` [A, n], which join the cache; float32, or float64 for float64 models.
 
-    Without a mask, no row may be padded; the model is faster so.
+    `mask` is [A, T] for rows that lie to the right, or what the attention itself gets: [A, 1, n, T], by kind of layer
+    where there are several. Without one, no row may be padded; the model is faster so.
     """
     logits = model(
         input_ids=token,
         position_ids=position,
-        attention_mask=mask_AT,
+        attention_mask=mask,
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,

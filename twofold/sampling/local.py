@@ -6,9 +6,10 @@ Shapes: A slots of the cache (one draft each), P prompt tokens, N new tokens, V 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,21 +18,36 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold.models.attention import stock_attention
 from twofold.sampling.base import Draft, Sampling
-from twofold.sampling.cache import Prefilled, RoomyLayer, held, max_positions, next_logits, refillable, refuse_unfit
+from twofold.sampling.cache import GrowingStore, Prefilled, max_positions, refillable, refuse_unfit
 from twofold.sampling.rule import Rule, as_bytes, uniforms
+from twofold.sampling.slots import Ends, Fresh, Row, Slots
+from twofold.sampling.static import Graphs, StaticStore, Unfit, addresses, refuse_unfit_model
 
 STRIDE = (
     8  # steps between looks at the slots where a look is dear: stop texts are decoded, an accelerator is waited for
 )
-DROP = 8  # slots without a draft leave the cache once they are this part of it: all copying costs a few whole caches
 AHEAD = 8  # further prompts are prefilled for this part of the slots at a time
 
-Row = tuple[int, int]
-"""A prompt's place and the index of its sample."""
+
+class Store(Protocol):
+    """The keys and values of the drafts under way."""
+
+    @property
+    def refills(self) -> bool: ...
+
+    def fill(self, slot_A: Tensor, start: Prefilled) -> None: ...
+
+    def size_for(self, live: int, size: int) -> int: ...
+
+    def keep(self, index: Tensor) -> None: ...
+
+    def settle(self, position_A: Tensor, live_A: Tensor) -> None: ...
+
+    def feed(self, token_A: Tensor, position_A: Tensor) -> Tensor: ...
 
 
 class LocalSampler:
-    """A `Sampler` over `model` itself, with the attention that the model came with."""
+    """A `Sampler` over `model` itself, with the attention that the model came with; `tell` hears what slows it down."""
 
     def __init__(
         self,
@@ -39,10 +55,24 @@ class LocalSampler:
         tokenizer: PreTrainedTokenizerBase,
         stop_tokens: Collection[int],
         settings: Sampling,
+        tell: Callable[[str], None] = lambda said: None,
     ) -> None:
-        self.model, self.tokenizer, self.settings = model, tokenizer, settings
-        self.stop_tokens = sorted(stop_tokens)
-        self.max_positions, self.refills = max_positions(model), refillable(model)
+        self.model, self.tokenizer, self.settings, self.tell = model, tokenizer, settings, tell
+        self.ends = Ends(sorted(stop_tokens), settings.max_new_tokens, max_positions(model))
+        self._refillable, self._static, self._fits = refillable(model), None, True
+        self.steps = 0
+        """Decoding steps so far, in all calls."""
+
+    @property
+    def static(self) -> bool:
+        """Whether the next drafts are decoded with a static cache."""
+        asked = self.settings.cache == "static" or (self.settings.cache == "auto" and self.model.device.type == "cuda")
+        return asked and self._fits and not (self._static is not None and self._static.graphs.failed)
+
+    @property
+    def refills(self) -> bool:
+        """Whether a finished draft's place is taken by another."""
+        return self._refillable or self.static
 
     @property
     def note(self) -> str:
@@ -60,7 +90,7 @@ class LocalSampler:
         """
         if samples < 1:
             raise ValueError("samples must be ≥ 1")
-        refuse_unfit(prompts, self.max_positions)
+        refuse_unfit(prompts, self.ends.max_positions)
         rule = Rule.of(self.settings, self.model)
         draws = samples if rule.temperature > 0 else 1
         keys = [as_bytes(prompt) for prompt in prompts]
@@ -68,20 +98,31 @@ class LocalSampler:
         place = {key: i for i, key in enumerate(sorted(distinct, key=lambda key: -len(distinct[key])))}
         drafts: dict[Row, Draft] = {}
         with torch.no_grad(), stock_attention(self.model), evaluating(self.model):
+            static = self._prepared(max((len(p) for p in prompts), default=0))
             supply = Supply(self, [distinct[key] for key in place], draws, seed)
             while (fresh := supply.take(self.settings.batch_size)) is not None:
-                drafts.update(Decoding(self, rule, fresh, supply).run())
+                decoding = Decoding(self, rule, fresh, supply) if static is None else static.begun(rule, fresh, supply)
+                drafts.update(decoding.run())
+                self.steps += decoding.step
         return [[drafts[place[key], i] for i in range(draws)] * (samples // draws) for key in keys]
 
-
-class Fresh:
-    """Drafts about to begin: their rows, their prompts in a cache of their own, and the noise of each."""
-
-    def __init__(self, rows: Sequence[Row], prefilled: Prefilled, noise_AN: Tensor) -> None:
-        self.rows, self.prefilled, self.noise_AN = list(rows), prefilled, noise_AN
-
-    def __len__(self) -> int:
-        return len(self.rows)
+    def _prepared(self, longest: int) -> StaticDecoder | None:
+        """The static decoder with room for prompts of up to `longest` tokens, or None where the cache grows."""
+        if not self.static:
+            self._static = None
+            return None
+        columns = min(longest + self.ends.max_new_tokens, self.ends.max_positions)
+        if self._static is None or self._static.store.columns < columns:
+            try:
+                if self._static is None:
+                    refuse_unfit_model(self.model, STRIDE)
+                self._static = StaticDecoder(self, columns)
+            except Unfit as error:
+                self._fits = False
+                self.tell(f"drafts are decoded with a growing cache: {error}")
+                return None
+        self._static.check()
+        return self._static
 
 
 class Supply:
@@ -120,149 +161,113 @@ class Supply:
 
 
 class Decoding:
-    """Drafts under way, one per slot. A finished draft is decoded on, to no effect, until its slot is looked at."""
+    """Drafts under way until all that `supply` holds for them have finished."""
 
-    def __init__(self, sampler: LocalSampler, rule: Rule, fresh: Fresh, supply: Supply) -> None:
-        self.sampler, self.rule, self.supply = sampler, rule, supply
-        self.stop_texts, self.last_position = sampler.settings.stop, sampler.max_positions - 1
-        start = fresh.prefilled
-        device, slots = start.length_A.device, len(fresh)
-        self.stop_tokens = torch.tensor(sampler.stop_tokens, dtype=torch.int64, device=device)
-        self.cache, self.width = start.cache, start.token_AT.shape[1]
-        self.drafts: dict[Row, Draft] = {}
-        self.rows, self.slot_A = fresh.rows, torch.arange(slots, device=device)
-        # One column more than tokens: what is decoded after the end goes there.
-        shape = (slots, fresh.noise_AN.shape[1] + 1)
-        self.noise_AN = torch.zeros(shape, dtype=torch.float64, device=device)
-        self.token_AN = torch.zeros(shape, dtype=torch.int64, device=device)
-        self.logp_AN = torch.zeros(shape, dtype=start.logits_AV.dtype, device=device)
-        self.position_A, self.limit_A, self.last_A, self.drawn_A, self.read_A = (
-            torch.zeros_like(self.slot_A) for _ in range(5)
+    def __init__(
+        self, sampler: LocalSampler, rule: Rule, fresh: Fresh, supply: Supply, static: StaticDecoder | None = None
+    ) -> None:
+        self.sampler, self.supply, self.static = sampler, supply, static
+        like = fresh.prefilled.logits_AV
+        self.store: Store = GrowingStore(sampler.model, sampler.refills) if static is None else static.store
+        self.slots = Slots(len(fresh), rule, sampler.ends, like) if static is None else static.slots(rule, like)
+        self.slots.restart(
+            len(fresh) if static is None else static.store.size_for(len(fresh), len(static.store.frame.row_A))
         )
-        self.done_A, self.stopped_A = (torch.zeros_like(self.slot_A, dtype=torch.bool) for _ in range(2))
-        self.seen_AV = None if rule.penalty == 1 else torch.zeros_like(start.logits_AV, dtype=torch.bool)
+        self.drafts: dict[Row, Draft] = {}
         self.step = self.horizon = 0
-        self._begin(self.slot_A, fresh)
+        self._begin(self.slots.slot_A[: len(fresh)], fresh)
+        self._settle()
 
     def run(self) -> Mapping[Row, Draft]:
         """Decode until every draft, and every one that took a slot, has stopped or met its limit."""
-        stride = STRIDE if self.stop_texts or self.slot_A.device.type != "cpu" else 1
+        dear = self.sampler.settings.stop or self.static is not None or self.slots.slot_A.device.type != "cpu"
+        stride = STRIDE if dear else 1
         for self.step in count(1):
             if (self.step % stride == 0 or self.step >= self.horizon) and not self._look():
                 break
-            self._draw(self._feed(), self.slot_A)
+            if self.static is None:
+                self._advance()
+            else:
+                self.static.graphs.run(self.static.store.key, self._advance)
         return self.drafts
 
+    def _advance(self) -> None:
+        """A token for every slot. Everything that it reads and writes stays where it is."""
+        self.slots.next(self.store.feed(*self.slots.last()))
+
     def _begin(self, slot_A: Tensor, fresh: Fresh) -> None:
-        """Draw the first tokens of `fresh`, whose prompts are in these slots."""
-        start, num = fresh.prefilled, fresh.noise_AN.shape[1]
-        self.noise_AN[slot_A, :num] = fresh.noise_AN
-        self.position_A[slot_A] = start.length_A
-        self.limit_A[slot_A] = (self.sampler.max_positions - start.length_A).clamp(max=num)
-        for state in (self.drawn_A, self.read_A, self.done_A, self.stopped_A):
-            state[slot_A] = 0
-        if self.seen_AV is not None:
-            self.seen_AV[slot_A] = _seen(start)
-        self.horizon = max(self.horizon, self.step + int(self.limit_A[slot_A].max()))
-        self.padded = bool((self.position_A != self.width).any())
-        self._draw(start.logits_AV, slot_A)
-
-    def _draw(self, logits_AV: Tensor, slot_A: Tensor) -> None:
-        drawn_A, live_A = self.drawn_A[slot_A], ~self.done_A[slot_A]
-        seen_AV = None if self.seen_AV is None else self.seen_AV[slot_A]
-        token_A, logp_A = self.rule.draw(logits_AV, seen_AV, self.noise_AN[slot_A, drawn_A])
-        self.token_AN[slot_A, drawn_A], self.logp_AN[slot_A, drawn_A] = token_A, logp_A
-        self.last_A[slot_A], drawn_A = token_A, drawn_A + live_A
-        stopped_A = torch.isin(token_A, self.stop_tokens) & live_A
-        self.drawn_A[slot_A] = drawn_A
-        self.stopped_A[slot_A] |= stopped_A
-        self.done_A[slot_A] |= stopped_A | (drawn_A >= self.limit_A[slot_A])
-
-    def _feed(self) -> Tensor:
-        """Logits [A, V] after the tokens that were drawn last."""
-        self.width += 1
-        mask_AT = held(self.position_A + 1, self.width) if self.padded else None
-        if self.seen_AV is not None:
-            self.seen_AV.scatter_(1, self.last_A[:, None], True)
-        logits_AV = next_logits(self.sampler.model, self.cache, self.last_A[:, None], self.position_A[:, None], mask_AT)
-        self.position_A = (self.position_A + 1).clamp(max=self.last_position)
-        return logits_AV
+        self.store.fill(slot_A, fresh.prefilled)
+        self.horizon = max(self.horizon, self.step + self.slots.begin(slot_A, fresh))
 
     def _look(self) -> bool:
         """Give the slots of finished drafts to others, or drop them; whether any are left."""
-        if self.stop_texts:
+        if self.sampler.settings.stop:
             self._read()
-        while len(slot_A := self.done_A.nonzero().squeeze(1)) and self.sampler.refills:
-            fresh = self.supply.take(len(slot_A))
+        while True:
+            finished, free_A = self.slots.release()
+            self.drafts.update(finished)
+            fresh = self.supply.take(len(free_A)) if len(free_A) and self.store.refills else None
             if fresh is None:
                 break
-            self._refill(slot_A[: len(fresh)], fresh)
-        if len(slot_A) and len(slot_A) * DROP >= len(self.rows):
-            self._harvest(slot_A)
-            self._drop((~self.done_A).nonzero().squeeze(1))
-        return bool(self.rows)
+            self._begin(free_A[: len(fresh)], fresh)
+        live_A = self.slots.live()
+        size = self.store.size_for(len(live_A), self.slots.size)
+        if size < self.slots.size:
+            self.slots.keep(live_A, size)
+            if size:
+                self.store.keep(live_A)
+        if size:
+            self._settle()
+        return bool(size)
 
-    def _refill(self, slot_A: Tensor, fresh: Fresh) -> None:
-        self._harvest(slot_A)
-        for slot, row in zip(slot_A.tolist(), fresh.rows, strict=True):
-            self.rows[slot] = row
-        for layer, other in zip(self.cache.layers, fresh.prefilled.cache.layers, strict=True):
-            layer.fill(slot_A, other)  # type: ignore[union-attr,operator]  # roomy, or nothing is refilled
-        self._begin(slot_A, fresh)
-        self._narrow()
-
-    def _drop(self, keep: Tensor) -> None:
-        self.rows, self.slot_A = [self.rows[slot] for slot in keep.tolist()], self.slot_A[: len(keep)]
-        if not self.rows:
-            return
-        self.cache.batch_select_indices(keep)
-        self.seen_AV = None if self.seen_AV is None else self.seen_AV[keep]
-        self.noise_AN, self.token_AN, self.logp_AN = self.noise_AN[keep], self.token_AN[keep], self.logp_AN[keep]
-        self.position_A, self.limit_A, self.last_A = self.position_A[keep], self.limit_A[keep], self.last_A[keep]
-        self.drawn_A, self.read_A = self.drawn_A[keep], self.read_A[keep]
-        self.done_A, self.stopped_A = self.done_A[keep], self.stopped_A[keep]
-        self._narrow()
-
-    def _narrow(self) -> None:
-        """Forget the columns in which no draft has a token."""
-        if self.sampler.refills:
-            self.width = int(self.position_A.max())
-            for layer in self.cache.layers:
-                assert isinstance(layer, RoomyLayer)
-                layer.narrow(self.width)
-        self.padded = bool((self.position_A != self.width).any())
+    def _settle(self) -> None:
+        self.store.settle(self.slots.position_A[: self.slots.size], self.slots.live())
 
     def _read(self) -> None:
         """Cut each draft that has a stop text after the token that completes it, whatever was drawn since."""
-        for slot in range(len(self.rows)):
-            read, drawn = int(self.read_A[slot]), int(self.drawn_A[slot])
-            tokens = self.token_AN[slot, :drawn].tolist()
-            if read < drawn and self._has_stop(tokens):
+        slots = self.slots
+        for slot in range(slots.size):
+            read, drawn = int(slots.read_A[slot]), int(slots.drawn_A[slot])
+            tokens = slots.token_AN[slot, :drawn].tolist()
+            if slots.rows[slot] is not None and read < drawn and self._has_stop(tokens):
                 drawn = next(n for n in range(read + 1, drawn + 1) if self._has_stop(tokens[:n]))
-                self.drawn_A[slot] = drawn
-                self.stopped_A[slot] = self.done_A[slot] = True
-            self.read_A[slot] = drawn
+                slots.drawn_A[slot] = drawn
+                slots.stopped_A[slot] = slots.done_A[slot] = True
+            slots.read_A[slot] = drawn
 
     def _has_stop(self, tokens: list[int]) -> bool:
         text = self.sampler.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return any(stop in text for stop in self.stop_texts)
-
-    def _harvest(self, slot_A: Tensor) -> None:
-        finished = zip(
-            slot_A.tolist(), self.token_AN[slot_A].cpu(), self.logp_AN[slot_A].cpu(),
-            self.drawn_A[slot_A].tolist(), self.stopped_A[slot_A].tolist(), strict=True,
-        )  # fmt: skip
-        for slot, tokens, logp, n, stopped in finished:
-            self.drafts[self.rows[slot]] = Draft(tokens[:n].clone(), logp[:n].clone(), truncated=not stopped)
+        return any(stop in text for stop in self.sampler.settings.stop)
 
 
-def _seen(start: Prefilled) -> Tensor:
-    """Which tokens [A, V] each prompt holds; padding is no token."""
-    seen_AV = torch.zeros_like(start.logits_AV, dtype=torch.bool)
-    own_AT = held(start.length_A, start.token_AT.shape[1])
-    row_AT = torch.arange(len(own_AT), device=own_AT.device)[:, None].expand_as(own_AT)
-    seen_AV[row_AT[own_AT], start.token_AT[own_AT]] = True
-    return seen_AV
+class StaticDecoder:
+    """What stays between calls so that captured steps stay valid: cache, slots, graphs."""
+
+    def __init__(self, sampler: LocalSampler, columns: int) -> None:
+        """Raises Unfit."""
+        self.sampler = sampler
+        self.store = StaticStore(sampler.model, sampler.settings.batch_size, columns, STRIDE)
+        self.graphs = Graphs(sampler.model.device, sampler.tell)
+        self._slots: Slots | None = None
+        self._addresses = addresses(sampler.model)
+
+    def check(self) -> None:
+        """Drop what was captured if the weights have moved since."""
+        now = addresses(self.sampler.model)
+        if now != self._addresses:
+            self.graphs.forget()
+            self._addresses = now
+
+    def slots(self, rule: Rule, like: Tensor) -> Slots:
+        """The slots, made anew where the rule has changed."""
+        if self._slots is None or self._slots.rule != rule:
+            self.graphs.forget()
+            self._slots = Slots(self.sampler.settings.batch_size, rule, self.sampler.ends, like)
+        return self._slots
+
+    def begun(self, rule: Rule, fresh: Fresh, supply: Supply) -> Decoding:
+        """Drafts under way in these slots."""
+        return Decoding(self.sampler, rule, fresh, supply, self)
 
 
 @contextmanager

@@ -1,0 +1,177 @@
+"""pass@k: the chance that one of k samples solves a problem, from n ≥ k; and maj@k: that their vote does.
+
+pass@k is unbiased for every k up to n: the share of all k-subsets of the samples that hold a right one. maj@k is the
+share of them whose most frequent answer is right, tied answers sharing the subset. Problems are the units of intervals.
+
+Source: Chen et al. (2021), arXiv 2107.03374, equation 1; Wang et al. (2022), arXiv 2203.11171, for the vote.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from twofold.errors import DataError
+from twofold.evaluation.exact_match import CHUNK, Codec
+from twofold.progress import Progress, Silent
+from twofold.records import Task
+from twofold.rewards.verifier import Metric, answerable, flexible, strict, truth
+from twofold.sampling.base import Sampler
+from twofold.statistics import Estimate, PairedTest, bootstrap_ratio, paired_bootstrap, sign_flips
+
+METRICS: tuple[Metric, ...] = ("strict", "flexible")
+
+
+def pass_at_k(n: int, right: int, k: int) -> float:
+    """1 − C(n − right, k) / C(n, k) as a product, which does not overflow."""
+    if not (0 <= right <= n and 1 <= k <= n):
+        raise ValueError(f"needs 0 ≤ right ≤ n and 1 ≤ k ≤ n, got n {n}, right {right}, k {k}")
+    if n - right < k:
+        return 1.0
+    return 1.0 - math.prod(1.0 - k / i for i in range(n - right + 1, n + 1))
+
+
+def maj_at_k(right: int, wrong: Sequence[int], silent: int, k: int) -> float:
+    """The share of all k-subsets in which the `right` samples win the vote; with m others on a par it counts 1/(m+1).
+
+    `wrong` are how often each other answer was given, `silent` samples gave none and have no vote.
+    """
+    n = right + sum(wrong) + silent
+    if min(right, silent, *wrong, 0) < 0 or not 1 <= k <= n:
+        raise ValueError(f"needs counts ≥ 0 and 1 ≤ k ≤ {n}, got k {k}")
+    won = sum(
+        math.comb(right, votes)
+        * math.fsum(ways / (tied + 1) for tied, ways in _rivals(wrong, silent, votes, k - votes))
+        for votes in range(1, min(right, k) + 1)
+    )
+    return won / math.comb(n, k)
+
+
+def _rivals(wrong: Sequence[int], silent: int, votes: int, rest: int) -> list[tuple[int, int]]:
+    """(m, in how many ways) `rest` further samples can be such that m other answers have `votes` and none has more."""
+    ways: Counter[tuple[int, int]] = Counter({(0, s): math.comb(silent, s) for s in range(min(silent, rest) + 1)})
+    for count in wrong:
+        grown: Counter[tuple[int, int]] = Counter()
+        for (tied, used), number in ways.items():
+            for drawn in range(min(count, votes, rest - used) + 1):
+                grown[tied + (drawn == votes), used + drawn] += number * math.comb(count, drawn)
+        ways = grown
+    return [(tied, number) for (tied, used), number in ways.items() if used == rest]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One problem: how many samples said its answer, how often each other answer was said, how many said none."""
+
+    name: str
+    right: int
+    wrong: tuple[int, ...]
+    silent: int
+
+    @property
+    def n(self) -> int:
+        return self.right + sum(self.wrong) + self.silent
+
+
+@dataclass(frozen=True)
+class PassAtK:
+    """What came of n samples for each problem, by either rule of `rewards/verifier.py`."""
+
+    problems: Mapping[Metric, tuple[Sampled, ...]]
+    samples: int
+    truncated: int
+    """Completions that ran out of tokens."""
+    _values: dict[tuple[str, Metric, int], list[float]] = field(default_factory=dict, compare=False, repr=False)
+
+    def values(self, kind: str, metric: Metric, k: int) -> list[float]:
+        """pass@k or maj@k (`kind`: pass, maj) of each problem."""
+        known = self._values.get((kind, metric, k))
+        if known is None:
+            one = _pass if kind == "pass" else _maj
+            known = self._values[kind, metric, k] = [one(p, k) for p in self.problems[metric]]
+        return known
+
+    def estimate(self, kind: str, metric: Metric, k: int) -> Estimate:
+        """The mean over problems, with a bootstrap interval over problems."""
+        values = self.values(kind, metric, k)
+        return bootstrap_ratio(values, [1.0] * len(values))
+
+
+def _pass(problem: Sampled, k: int) -> float:
+    return pass_at_k(problem.n, problem.right, k)
+
+
+def _maj(problem: Sampled, k: int) -> float:
+    return maj_at_k(problem.right, problem.wrong, problem.silent, k)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two models on the same problems: the mean difference b − a with its interval, and a paired test."""
+
+    difference: Estimate
+    test: PairedTest
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as they stand in JSON."""
+        return {"difference": self.difference.as_dict(), **self.test.as_dict()}
+
+
+def solve(
+    sampler: Sampler, tasks: Sequence[Task], codec: Codec, samples: int, *,
+    progress: Progress | None = None, seed: int = 0,
+) -> PassAtK:  # fmt: skip
+    """Draw `samples` completions for each task, its prompt prefilled once, and count what they answer.
+
+    Raises DataError for a task whose answer holds no number, before the first token is drawn.
+    """
+    for task in tasks:
+        answerable(task.answer, str(task.source))
+    progress = progress or Silent()
+    progress.begin("pass@k", len(tasks))
+    found: dict[Metric, list[Sampled]] = {metric: [] for metric in METRICS}
+    truncated, width = 0, max(1, CHUNK // samples)
+    for start in range(0, len(tasks), width):
+        part = tasks[start : start + width]
+        drafts = sampler.sample([codec.prompt(task.prompt) for task in part], samples=samples, seed=(seed, 0))
+        for task, several in zip(part, drafts, strict=True):
+            truncated += sum(d.truncated for d in several)
+            texts = [codec.text(d.tokens) for d in several]
+            for metric in METRICS:
+                found[metric].append(_counted(task, texts, metric))
+        progress.advance("pass@k", len(part), strict=_share(found["strict"]), flexible=_share(found["flexible"]))
+    progress.end("pass@k")
+    return PassAtK({metric: tuple(rows) for metric, rows in found.items()}, samples, truncated)
+
+
+def compare(a: PassAtK, b: PassAtK, kind: str, metric: Metric, k: int) -> Difference:
+    """Two models on the same problems in the same order; DataError for different ones."""
+    names = [[p.name for p in x.problems[metric]] for x in (a, b)]
+    if names[0] != names[1]:
+        raise DataError("the two models were sampled on different problems", remedy="sample both on the same file")
+    left, right = (x.values(kind, metric, k) for x in (a, b))
+    return Difference(paired_bootstrap(left, right), sign_flips(left, right))
+
+
+def _counted(task: Task, texts: Sequence[str], metric: Metric) -> Sampled:
+    """Answers are told apart as the verifier does: by their text (strict), or by their value (flexible)."""
+    keys = [_key(text, metric) for text in texts]
+    counts = Counter(key for key in keys if key is not None)
+    answer = truth(task.answer)
+    right = counts.pop(answer if metric == "strict" else Decimal(answer), 0)
+    return Sampled(str(task.source), right, tuple(sorted(counts.values(), reverse=True)), keys.count(None))
+
+
+def _key(text: str, metric: Metric) -> str | Decimal | None:
+    if metric == "strict":
+        return strict(text)
+    number = flexible(text)
+    return None if number is None else Decimal(number)
+
+
+def _share(problems: Sequence[Sampled]) -> float:
+    return sum(p.right for p in problems) / max(1, sum(p.n for p in problems))
