@@ -12,7 +12,8 @@ from openai_stub import Stub, said
 
 from twofold.errors import RecipeError, ServerError
 from twofold.ledger import Ledger
-from twofold.sampling.server import Asking, Endpoint, Garbage, Question, Reply, Server, api_key
+from twofold.sampling.server import Asking, Endpoint, Garbage, Question, Reply, Server
+from twofold.sampling.wire import api_key
 
 QUICK = Asking(timeout=0.4, attempts=4, pause=0.01, parallel=4)
 Make = Callable[..., Stub]
@@ -109,11 +110,11 @@ def test_the_key_is_sent_and_never_written(stub: Make, tmp_path: Path, monkeypat
 def test_a_key_goes_to_its_host_and_not_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TWOFOLD_API_KEY", "general")
     monkeypatch.setenv("TWOFOLD_API_KEY_API_EXAMPLE_COM", "own")
-    assert api_key(Endpoint.of("https://api.example.com/v1#m")) == "own"
-    assert api_key(Endpoint.of("https://other.example.com/v1#m")) == "general"
-    assert api_key(Endpoint.of("http://127.0.0.1:8000/v1#m")) == "general"
+    assert api_key("https://api.example.com/v1") == "own"
+    assert api_key("https://other.example.com/v1") == "general"
+    assert api_key("http://127.0.0.1:8000/v1") == "general"
     with pytest.raises(RecipeError, match="would be sent in clear"):
-        api_key(Endpoint.of("http://other.example.com/v1#m"))
+        api_key("http://other.example.com/v1")
 
 
 def test_addresses() -> None:

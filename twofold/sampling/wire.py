@@ -1,0 +1,179 @@
+"""One request over HTTP, as often as it takes: pauses, deadlines, limits, and a key that is never written down."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from threading import Event
+from typing import Any
+
+import httpx2
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
+
+from twofold.errors import RecipeError, ServerError
+from twofold.settings import require, settings
+
+KEY_VARIABLE = "TWOFOLD_API_KEY"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+MOST_BYTES = 16 * 2**20
+LONGEST_WISH = 600.0  # seconds of Retry-After that are waited for
+AGAIN = (408, 409, 425, 429)
+
+
+@settings
+class Asking:
+    """How a server is asked."""
+
+    timeout: float = 120.0
+    """Seconds for one whole answer."""
+    attempts: int = 6
+    """How often one question is asked before it is left for the next run."""
+    pause: float = 1.0
+    """Seconds before the second attempt; doubles, with jitter, up to a minute. A server's Retry-After goes before."""
+    parallel: int = 8
+    """Questions under way at once."""
+
+    def __post_init__(self) -> None:
+        require(self.timeout > 0 and self.pause >= 0, "timeout must be > 0 and pause ≥ 0")
+        require(1 <= self.attempts <= 64 and self.parallel >= 1, "attempts must be in 1 … 64, parallel ≥ 1")
+
+
+class Again(Exception):
+    """An attempt that may go better next time; `after` is what the server asks to wait, `raw` what it said; `useless`
+    where that was a whole answer."""
+
+    def __init__(self, reason: str, after: float | None = None, raw: str = "", *, useless: bool = False) -> None:
+        self.after, self.raw, self.useless = after, raw, useless
+        super().__init__(reason)
+
+
+class Wire:
+    """A client of one host."""
+
+    def __init__(self, url: str, asking: Asking) -> None:
+        """Raises RecipeError where the key would be sent in clear."""
+        host = httpx2.URL(url).host
+        self.asking, self.stop = asking, Event()
+        self._key = api_key(url)
+        self._client = httpx2.Client(
+            timeout=asking.timeout,
+            limits=httpx2.Limits(max_connections=asking.parallel),
+            trust_env=host not in LOOPBACK,
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+        )
+
+    def close(self) -> None:
+        """End what is under way."""
+        self.stop.set()
+        self._client.close()
+
+    def retrying(self, failed: Callable[[RetryCallState], None] = lambda state: None) -> Retrying:
+        """Attempts until one raises no `Again`; the last failure is raised."""
+        return Retrying(
+            stop=stop_after_attempt(self.asking.attempts),
+            wait=self._pause,
+            retry=retry_if_exception_type(Again),
+            sleep=sleep_using_event(self.stop),
+            after=failed,
+            reraise=True,
+        )
+
+    def _pause(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        wish = error.after if isinstance(error, Again) else None
+        if wish is not None:
+            return min(max(wish, 0.0), LONGEST_WISH)
+        pause = self.asking.pause
+        return (wait_exponential(multiplier=pause, max=60.0) + wait_random(0, pause))(state)
+
+    def post(self, url: str, body: Mapping[str, Any], remedies: Mapping[int, str] | None = None) -> str:
+        """The text of a good answer. Raises Again for what may go better, ServerError (with the status's own remedy)
+        for a refusal."""
+        if self.stop.is_set():
+            raise Again("stopped")
+        deadline = time.monotonic() + self.asking.timeout
+        data = bytearray()
+        try:
+            with self._client.stream("POST", url, json=body) as response:
+                for part in response.iter_bytes():
+                    data += part
+                    if time.monotonic() > deadline:
+                        raise Again(f"no whole answer within {self.asking.timeout:g} s", raw=self._told(data))
+                    if len(data) > MOST_BYTES:
+                        raise Again(f"the answer is longer than {MOST_BYTES} bytes")
+        except httpx2.TransportError as error:
+            what = "timed out" if isinstance(error, httpx2.TimeoutException) else str(error) or type(error).__name__
+            raise Again(self._redacted(what), raw=self._told(data)) from None
+        text = self._redacted(data.decode("utf-8", "replace"))
+        if response.status_code != 200:
+            self._refused(response, text, url, remedies or {})
+        return text
+
+    def _refused(self, response: httpx2.Response, text: str, url: str, remedies: Mapping[int, str]) -> None:
+        status = response.status_code
+        what = f"HTTP {status}: {_short(_message(text))}"
+        if status in AGAIN or status >= 500:
+            raise Again(what, _seconds(response.headers.get("Retry-After")), raw=text[:2000])
+        key = {401: f"set {KEY_VARIABLE}", 403: f"set {KEY_VARIABLE} to a key that may do this"}
+        remedy = {**key, **remedies}.get(status, "check the address and the model's name behind #")
+        raise ServerError(what, where=url, remedy=remedy)
+
+    def _told(self, data: bytearray) -> str:
+        return self._redacted(data[:2000].decode("utf-8", "replace"))
+
+    def _redacted(self, text: str) -> str:
+        return text.replace(self._key, "[key]") if self._key else text
+
+
+def api_key(url: str) -> str | None:
+    """The key for an address's host: TWOFOLD_API_KEY_HOST_NAME, else TWOFOLD_API_KEY, which never leaves in clear."""
+    host = httpx2.URL(url).host
+    own = f"{KEY_VARIABLE}_{re.sub(r'[^A-Z0-9]', '_', host.upper())}"
+    if own in os.environ:
+        return os.environ[own].strip() or None
+    found = os.environ.get(KEY_VARIABLE, "").strip() or None
+    if found and url.startswith("http:") and host not in LOOPBACK:
+        remedy = f"use https, or set {own} if the wire to it is safe"
+        raise RecipeError(f"{KEY_VARIABLE} would be sent in clear", where=url, remedy=remedy)
+    return found
+
+
+def _message(text: str) -> str:
+    try:
+        error = json.loads(text)["error"]
+        return str(error["message"] if isinstance(error, dict) else error)
+    except (ValueError, KeyError, TypeError):
+        return text
+
+
+def _seconds(header: str | None) -> float | None:
+    """Retry-After in either of its forms: seconds, or a date."""
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+        return None if math.isnan(seconds) else seconds
+    except ValueError:
+        pass
+    try:
+        return parsedate_to_datetime(header).timestamp() - time.time()
+    except ValueError:
+        return None
+
+
+def _short(text: str, width: int = 200) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"
