@@ -144,3 +144,20 @@ def test_the_demo_recipe_is_whole() -> None:
     made = validate(Recipe, load_recipe(ROOT / "recipes" / "policy_gradient" / "demo.yaml"))
     assert made.algorithm.kind == "policy_gradient"
     assert made.run == "runs/policy_gradient/demo"
+
+
+def runs_programs(prompt: str, completion: str, truth: str | None) -> float:
+    raise AssertionError("it must not be called")
+
+
+@pytest.mark.parametrize("name", ["code", "execute", "function"])
+def test_a_reward_that_runs_programs_is_refused_before_the_model_speaks(name: str, tmp_path: Path, base: Path) -> None:
+    runs_programs.executes = True  # type: ignore[attr-defined]  # how a function says so
+    reward: Any = runs_programs if name == "function" else name
+    said = "did you mean `code`" if name == "execute" else "runs programs that the model writes"
+    with pytest.raises(RecipeError, match=said):
+        train(str(base), rows(), run=str(tmp_path / "run"), **sections(algorithm={"reward": reward}))
+    if name != "execute":
+        allowed = {"reward": reward, "execution": {"allow": True, "sandbox": ["env"]}}
+        with pytest.raises(RecipeError, match="reach the network"):
+            train(str(base), rows(), run=str(tmp_path / "run"), **sections(algorithm=allowed))

@@ -25,6 +25,7 @@ from twofold.objectives.base import Objective, comparison, per_token
 from twofold.objectives.kl import ESTIMATORS, Estimator, k1
 from twofold.objectives.ppo import ValueRegression
 from twofold.objectives.surrogate import Baseline, Scale
+from twofold.rewards.execution import Execution
 from twofold.rewards.rollouts import Rewards
 from twofold.sampling.base import Sampler
 from twofold.settings import require, settings
@@ -68,8 +69,9 @@ class PolicyGradient:
 
     kind: Literal["policy_gradient"] = "policy_gradient"
     reward: str | tuple[Weighed, ...] = "verifier"
-    """verifier (GSM8K's `#### N`), verifier:flexible (the right last number), the folder of a reward model, or a list
-    of these with weights; from Python also a function of (prompt, completion, ground truth)."""
+    """verifier (GSM8K's `#### N`), verifier:flexible (the right last number), the folder of a reward model, code (the
+    program passes its tests; see execution), or a list of these with weights; from Python also a function of (prompt,
+    completion, ground truth)."""
     rollouts: int | None = None
     """Prompts per rollout, a multiple of training.batch_size; by default that itself: one step per pass."""
     samples: int = 4
@@ -83,6 +85,8 @@ class PolicyGradient:
     """Rewards less their mean over their standard deviation, both of all rewards of the run so far."""
     value: Critic | None = None
     """A value model, as InstructGPT's PPO has one: every token gets an advantage of its own."""
+    execution: Execution = field(default_factory=Execution)
+    """What a reward that runs the model's programs may do; by default it is refused."""
     ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
     """Settings of the objective that change during the run."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -13,15 +13,17 @@ from twofold.algorithms import AnyAlgorithm, PolicyGradient
 from twofold.batch import Branch, Group, Role
 from twofold.config.schema import Recipe
 from twofold.data.tokenize import Encoder
-from twofold.errors import RecipeError
+from twofold.errors import DataError, RecipeError
 from twofold.models.load import Loaded
-from twofold.rewards.base import Reward
+from twofold.rewards.base import Reward, executes
+from twofold.rewards.execution import Executed, Execution, Sandbox
 from twofold.rewards.rollouts import Called, Modelled, RewardFunction, Rewards, Verified
 from twofold.rewards.verifier import Metric, Verifier
 from twofold.sampling.base import Sampler
 from twofold.training.loop import Evaluation
 
 _VERIFIERS: Mapping[str, Metric] = {"verifier": "strict", "verifier:strict": "strict", "verifier:flexible": "flexible"}
+_EXECUTING = ("code",)
 _PYTHON = "python:"
 
 
@@ -66,7 +68,7 @@ def make_rewards(
 ) -> Rewards:
     """Every source of the reward, ready to rate several lots of groups. Raises DataError for a problem that a verifier
     cannot judge, RecipeError and ModelError for a source that is not there."""
-    sources = Sources(recipe, *spoken, functions, "algorithm.reward")
+    sources = Sources(recipe, *spoken, functions, "algorithm.reward", settings.execution)
     return Rewards([(each.source, each.weight, sources.reward(each.source, groups)) for each in settings.rewards])
 
 
@@ -79,6 +81,7 @@ class Sources:
     loaded: Loaded
     functions: Mapping[str, RewardFunction]
     where: str
+    execution: Execution = field(default_factory=Execution)
 
     def reward(self, source: str, groups: Sequence[Sequence[Group]]) -> Reward:
         """What rates by the name `source`, ready for several lots of groups. Raises as `make_rewards`."""
@@ -87,18 +90,36 @@ class Sources:
             verifier.check(chain.from_iterable(groups), self.loaded.stop_tokens)
             return Verified(verifier)
         if source.startswith(_PYTHON):
-            if source not in self.functions:
-                remedy = "hand the function to twofold.train(…, algorithm={…: function}), or name another reward"
-                raise RecipeError(f"{source} is a function of a program", where=self.where, remedy=remedy)
-            return Called(self.functions[source], self.encoder.text)
+            return Called(self._function(source), self.encoder.text)
+        if source in _EXECUTING:
+            sandbox = Sandbox(self.execution)
+            _refuse_untested(chain.from_iterable(groups))
+            return Executed(sandbox, self.encoder.text)
         _refuse_slip(source, self.where)
         scorer = replace(self.recipe.model, path=source, lora=None, adapter=None)
         return Modelled.load(scorer, self.loaded.tokenizer, self.recipe.training.packing)
 
+    def _function(self, source: str) -> RewardFunction:
+        if source not in self.functions:
+            remedy = "hand the function to twofold.train(…, algorithm={…: function}), or name another reward"
+            raise RecipeError(f"{source} is a function of a program", where=self.where, remedy=remedy)
+        if executes(self.functions[source]):
+            Sandbox(self.execution)  # refuses what is not allowed; the function brings its own way to run
+        return self.functions[source]
+
+
+def _refuse_untested(problems: Iterable[Group]) -> None:
+    """Raise DataError for a problem without a ground truth, whose text is the tests that a program must pass."""
+    for problem in problems:
+        if problem.truth is None:
+            remedy = "bring tests, as Python, as its answer"
+            raise DataError("a program without tests cannot be rated", where=problem.name, remedy=remedy)
+
 
 def _refuse_slip(source: str, where: str) -> None:
     """Refuse what is no folder and nearly a verifier's name, before it is looked for on the hub."""
-    near = difflib.get_close_matches(source, _VERIFIERS, n=1)
+    near = difflib.get_close_matches(source, (*_VERIFIERS, *_EXECUTING), n=1)
+    near = [*_EXECUTING] if source.startswith("exec") else near
     if near and not Path(source).is_dir():
         fault = f"{source!r} is neither a reward's name nor the folder of a reward model"
         raise RecipeError(fault, where=where, remedy=f"did you mean `{near[0]}`?")

@@ -19,6 +19,14 @@ class Scorer(Protocol):
 
 
 class Reward(Protocol):
-    """Rates what a policy said: a number for each branch of each group; higher is better."""
+    """Rates what a policy said: a number for each branch of each group; higher is better.
+
+    One that runs what was said has `executes` = True, and so has a function that does; `executes` below asks for it.
+    """
 
     def rate(self, groups: Sequence[Group]) -> list[list[float]]: ...
+
+
+def executes(reward: object) -> bool:
+    """Whether a reward says that it runs what a model has written."""
+    return bool(getattr(reward, "executes", False))

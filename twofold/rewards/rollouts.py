@@ -1,7 +1,6 @@
 """What rates a policy's own drafts: the verifier, a trained reward model, a function of yours.
 
-None of them runs what a draft says. A reward that executes code a model has written needs a sandbox first, and there is
-none here.
+None of them runs what a draft says; `execution.py` does, and only in a sandbox.
 """
 
 from __future__ import annotations

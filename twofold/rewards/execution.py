@@ -1,0 +1,169 @@
+"""Rewards that run what a model has written: refused unless a recipe allows it and names a sandbox that exists.
+
+The sandbox is a command of the user's (bubblewrap, firejail, docker …) before which nothing is run. Here are the limits
+inside it: processor seconds, memory, output, an empty environment, and a whole process group that is killed in time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from twofold.batch import Group
+from twofold.errors import RecipeError
+from twofold.settings import require, settings
+
+MOST_BYTES = 2**20  # of output
+BLOCK = re.compile(r"```(?:python|py)?\n(.*?)```", re.DOTALL)
+REMEDY = (
+    "set algorithm.execution to {allow: true, sandbox: [bwrap, --unshare-all, …]}: a command without network "
+    "and without your files, which the program is run by (docs/policy-gradient.md)"
+)
+
+# Runs inside the sandbox: limits first, then the program from standard input.
+_LAUNCH = """
+import resource, sys
+seconds, memory, output = map(int, sys.argv[1:4])
+for what, most in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, output),
+                   (resource.RLIMIT_CORE, 0)):
+    resource.setrlimit(what, (most, most))
+program = compile(sys.stdin.read(), "draft", "exec")
+sys.argv[1:] = []
+exec(program, {"__name__": "__main__"})
+"""
+
+_REACHES = """
+import socket
+socket.create_connection(("127.0.0.1", {port}), timeout=2).close()
+print("{nonce}")
+"""
+
+
+@settings
+class Execution:
+    """How programs that a model has written may be run."""
+
+    allow: bool = False
+    """Whether they may be run at all."""
+    sandbox: tuple[str, ...] = ()
+    """The command that runs them without network and without your files; the interpreter's own is appended."""
+    python: str = "python3"
+    """The interpreter, as it is called inside the sandbox."""
+    seconds: float = 5.0
+    """For one program, after which it is killed."""
+    memory: int = 512
+    """MiB of address space for one program."""
+    parallel: int = 2
+    """Programs at once."""
+
+    def __post_init__(self) -> None:
+        require(self.seconds > 0 and self.memory > 0, "seconds and memory must be > 0")
+        require(self.parallel > 0, "parallel must be ≥ 1")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of a program: its exit status (None where it was killed in time) and the first of its output."""
+
+    status: int | None
+    output: str
+
+
+class Sandbox:
+    """Runs programs by the user's command."""
+
+    def __init__(self, execution: Execution) -> None:
+        """Raises RecipeError unless running is allowed, by a command that exists and cuts the network off."""
+        self.execution = execution
+        where = "algorithm.execution"
+        if not execution.allow:
+            raise RecipeError(
+                "this reward runs programs that the model writes", where="algorithm.reward", remedy=REMEDY
+            )
+        if not execution.sandbox:
+            raise RecipeError("programs of a model are run in a sandbox only", where=f"{where}.sandbox", remedy=REMEDY)
+        if shutil.which(execution.sandbox[0]) is None:
+            remedy = "install it, or name another; the first word must be a program on the PATH"
+            raise RecipeError(f"there is no `{execution.sandbox[0]}`", where=f"{where}.sandbox", remedy=remedy)
+        self._refuse_open(f"{where}.sandbox")
+
+    def run(self, program: str) -> Ran:
+        """Run a program of Python; its standard error counts as output."""
+        limits = (max(1, round(self.execution.seconds)), self.execution.memory * 2**20, MOST_BYTES)
+        interpreter = [self.execution.python, "-I", "-c", _LAUNCH, *map(str, limits)]
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory() as folder:
+            process = subprocess.Popen(
+                [*self.execution.sandbox, *interpreter],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env={"PATH": os.environ.get("PATH", os.defpath)},
+                start_new_session=True,
+            )
+            status = self._ended(process, program)
+            output.seek(0)
+            return Ran(status, output.read(MOST_BYTES).decode("utf-8", "replace"))
+
+    def _ended(self, process: subprocess.Popen[bytes], program: str) -> int | None:
+        try:
+            process.communicate(program.encode("utf-8", "replace"), timeout=self.execution.seconds)
+            return process.returncode
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            # Whatever it started goes with it.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def _refuse_open(self, where: str) -> None:
+        """Raise RecipeError where nothing runs, or what runs can connect to a port of this machine."""
+        nonce = secrets.token_hex(8)
+        said = self.run(f"print('{nonce}')")
+        if nonce not in said.output:
+            what = f"runs no program: {said.output.strip().splitlines()[-1] if said.output.strip() else said.status}"
+            raise RecipeError(what, where=where, remedy=f"try it: {' '.join(self.execution.sandbox)} python3 -c pass")
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            reached = self.run(_REACHES.format(port=server.getsockname()[1], nonce=nonce))
+        if nonce in reached.output:
+            remedy = "cut it off: bwrap --unshare-net, firejail --net=none, docker run --network none"
+            raise RecipeError("lets programs reach the network", where=where, remedy=remedy)
+
+
+@dataclass(frozen=True)
+class Executed:
+    """1 for a draft whose program passes the ground truth's tests, which are run after it; 0 for any other.
+
+    The program is the last block of code of the draft, or all of it. A program that leaves early passes nothing; one
+    that looks for the sign of success in its own interpreter can forge it.
+    """
+
+    sandbox: Sandbox
+    text: Callable[[Tensor], str]
+    executes = True
+
+    def rate(self, groups: Sequence[Group]) -> list[list[float]]:
+        with ThreadPoolExecutor(self.sandbox.execution.parallel) as pool:
+            return [list(pool.map(self._one, [(g, b.tokens) for b in g.branches])) for g in groups]
+
+    def _one(self, said: tuple[Group, Tensor]) -> float:
+        group, tokens = said
+        assert group.truth is not None, "checked before step 0"
+        draft, sign = self.text(tokens), secrets.token_hex(16)
+        blocks = BLOCK.findall(draft)
+        program = f"{blocks[-1] if blocks else draft}\n{self.text(group.truth)}\nprint('\\n{sign}')\n"
+        ran = self.sandbox.run(program)
+        return float(ran.status == 0 and ran.output.rstrip().endswith(sign))
