@@ -78,6 +78,84 @@ class Stub:
                     self.good.append(name)
 
 
+class Engine:
+    """A server that draws with the weights pushed to it, as vLLM (adapters) and SGLang (folders) do.
+
+    `fault(path, nth)` names what becomes of the nth request to a path: `good`, `404`, `500`, `silent` (longer than
+    tests wait), `lost` (done, then silent), `stale` (another version's weights) or `cut` (without its stop token).
+    """
+
+    def __init__(
+        self, make: Callable[[str | None], Any], draw: Callable[[Any, list[int], Body], tuple[list[int], list[float]]],
+        fault: Callable[[str, int], str] = lambda path, nth: GOOD,
+    ) -> None:  # fmt: skip
+        """`make(folder)` is a model with the weights of a folder; `draw(model, prompt, body)` says tokens and logps."""
+        self.make, self.draw, self.fault = make, draw, fault
+        self.models: dict[str, Any] = {"base": make(None)}
+        self.version, self.requests = "base", list[tuple[str, Body]]()
+        self._lock, engine = Lock(), self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with engine._lock:
+                    engine.requests.append((self.path, body))
+                    kind = engine.fault(self.path, sum(path == self.path for path, _ in engine.requests))
+                    self.close_connection = True
+                    status, said = engine.answer(self.path, body, kind)
+                if kind in ("silent", "lost"):
+                    time.sleep(2.5)
+                _send(self, status, json.dumps(said).encode())
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that left are the point
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, path: str, body: Body, kind: str) -> tuple[int, Body]:
+        if kind in ("404", "500"):
+            return int(kind), {"detail": "Not Found" if kind == "404" else "out of memory"}
+        if kind == "silent":
+            return 200, {}
+        if path == "/v1/load_lora_adapter":
+            if body["lora_name"] in self.models:
+                return 400, {"error": {"message": f"The lora adapter '{body['lora_name']}' has already been loaded."}}
+            self.models[body["lora_name"]] = self.make(body["lora_path"])
+            return 200, {}
+        if path == "/v1/unload_lora_adapter":
+            return (200, {}) if self.models.pop(body["lora_name"], None) else (404, {"error": "no such adapter"})
+        if path == "/update_weights_from_disk":
+            self.models, self.version = {"base": self.make(body["model_path"])}, body["weight_version"]
+            return 200, {"success": True, "message": "Succeeded to update model weights."}
+        native = path == "/generate"
+        name = "base" if native else body["model"]
+        if name not in self.models:
+            return 404, {"error": {"message": f"The model `{name}` does not exist."}}
+        given = body["sampling_params"] if native else body
+        tokens, logp = self.draw(self.models[name], body["input_ids" if native else "prompt"], given)
+        ended = tokens[-1] in given["stop_token_ids"]
+        if kind == "cut" and ended and len(tokens) > 1:
+            tokens, logp = tokens[:-1], logp[:-1]
+        told = "stop" if ended else "length"
+        if native:
+            version = "older" if kind == "stale" else self.version
+            entries = [[value, token, None] for value, token in zip(logp, tokens, strict=True)]
+            meta = {"finish_reason": {"type": told}, "weight_version": version, "output_token_logprobs": entries}
+            return 200, {"output_ids": tokens, "meta_info": meta}
+        logprobs = {"tokens": [f"token_id:{t}" for t in tokens], "token_logprobs": logp}
+        choice = {"index": 0, "text": "", "finish_reason": told, "logprobs": logprobs}
+        return 200, {"model": "older" if kind == "stale" else name, "choices": [choice]}
+
+
 def identity(body: Body) -> str:
     """What a request asks, whatever seed an attempt was sent with."""
     return json.dumps({k: v for k, v in body.items() if k != "seed"}, sort_keys=True) if "Verdict" in str(body) else (

@@ -18,7 +18,7 @@ from twofold.objectives.pdpo import Baseline, Form, Gate, PDPOGenerator, Side, S
 from twofold.rewards.base import Reward
 from twofold.rewards.gate import Judging
 from twofold.rewards.verifier import Metric
-from twofold.sampling.base import Draft, Sampler
+from twofold.sampling.base import Draft, Sampler, figures_of
 from twofold.settings import require, settings
 from twofold.training.step import Part, Round
 
@@ -216,7 +216,12 @@ class PDPOAlgorithm:
         kept = [tuple(b for b in row if self._passes(b)) for row in branches]
         figures = {"drafts": len(drawn), "kept": sum(map(len, kept))}
         truncated = sum(d.truncated for d in drawn) / len(drawn)
-        return kept, {**{k: float(v) for k, v in figures.items()}, "truncated": truncated, **right}
+        return kept, {
+            **{k: float(v) for k, v in figures.items()},
+            "truncated": truncated,
+            **right,
+            **figures_of(self.sampler),
+        }
 
     def _judged(self, tasks: Sequence[Group], drafts: Sequence[Sequence[Branch]]) -> Drafts:
         """Drafts with the gate's verdict; those on which there is none are left out."""

@@ -27,7 +27,7 @@ from twofold.objectives.ppo import ValueRegression
 from twofold.objectives.surrogate import Baseline, Scale
 from twofold.rewards.execution import Execution
 from twofold.rewards.rollouts import Rewards
-from twofold.sampling.base import Sampler
+from twofold.sampling.base import Sampler, figures_of
 from twofold.settings import require, settings
 from twofold.training.columns import VALUE
 from twofold.training.step import Part, Provider, Round
@@ -193,7 +193,7 @@ class PolicyGradientAlgorithm:
         rewards = _vectors(self.rewards.total(said))
         cut_off = _vectors([[float(d.truncated) for d in drafts] for drafts in rows])
         scores = [without_stop(r, c, self.settings.stop_penalty) for r, c in zip(rewards, cut_off, strict=True)]
-        figures = _figures(rewards, cut_off)
+        figures = _figures(rewards, cut_off) | figures_of(self.sampler)
         if len(said) > 1:
             figures |= {f"reward/{name}": torch.cat(_vectors(rated)).mean().item() for name, rated in said.items()}
         if self.settings.normalize:

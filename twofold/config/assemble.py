@@ -198,6 +198,8 @@ class Assembly:
         settings = _flat(plain(self.recipe))
         for free in ("run", "training.keep", "training.checkpoint_every", "reference.cache", "data.cache"):
             settings.pop(free, None)
+        for way in ("url", "timeout", "attempts", "pause", "parallel"):
+            settings.pop(f"sampling.server.{way}", None)
         rows = {f"data ({name})": fingerprint(groups) for name, groups in self.groups.items() if groups}
         tasks = {"data (tasks)": hashlib.sha256(repr(self.records.tasks).encode()).hexdigest()[:16]}
         return {**settings, "objective (code)": repr(self.objective), "steps": self.steps, **rows, **tasks}

@@ -23,9 +23,11 @@ from twofold.config.mixture import mixture
 from twofold.config.rollouts import make_rewards
 from twofold.errors import ModelError, RecipeError
 from twofold.models.heads import ValueModel, load_value_model, value_model_of
-from twofold.models.load import Loaded
+from twofold.models.load import Loaded, save_policy
 from twofold.models.policy import Policy
 from twofold.rewards.rollouts import Rewards
+from twofold.sampling.base import Sampler
+from twofold.sampling.served import ServedSampler
 from twofold.training.balance import Balance
 from twofold.training.columns import OLD, VALUE, old_logps, old_values
 from twofold.training.learner import Learner
@@ -99,6 +101,19 @@ def learners_of(run: Assembly) -> list[Learner]:
     return [Learner(CRITIC, run.critic[0], replace(run.recipe.optimizer, learning_rate=rate), run.steps)]
 
 
+def drafter(run: Assembly) -> Sampler:
+    """What draws the drafts of training: this process, or the server that the recipe names."""
+    if run.recipe.sampling.server is None:
+        return run.sampler(training=True)
+    policy, tokenizer = run.policy, run.loaded.tokenizer
+    assert isinstance(policy, Policy)
+
+    def save(folder: Path) -> None:
+        save_policy(policy, tokenizer, folder)
+
+    return ServedSampler(policy, run.loaded.stop_tokens, run.recipe.sampling, save, Path(run.recipe.run) / "served")
+
+
 def _offline(run: Assembly, groups: Mapping[str, Sequence[Group]]) -> OfflineAlgorithm:
     return OfflineAlgorithm(
         groups["train"],
@@ -117,7 +132,7 @@ def _drafting(run: Assembly, settings: PDPO, groups: Mapping[str, Sequence[Group
         pairs=_offline(run, groups),
         tasks=groups["generator"],
         generator=settings.objective(run.recipe.objective.beta),  # type: ignore[union-attr]  # the recipe has checked it
-        sampler=run.sampler(training=True),
+        sampler=drafter(run),
         seed=run.recipe.seed,
         steps=run.steps,
         gate=gate_of(run, settings, groups["generator"]),
@@ -134,7 +149,7 @@ def _rolled_out(
         settings=settings,
         tasks=groups["train"],
         objective=run.objective,
-        sampler=run.sampler(training=True),
+        sampler=drafter(run),
         rewards=run.rewards,
         columns={**known, OLD: old_logps(run.policy, packing), **valued},
         batch_size=run.recipe.training.batch_size,

@@ -146,6 +146,9 @@ class Recipe:
             require(compared, "algorithm pdpo needs objective dpo, with its reference, as its discriminator")
             require(self.data.generator is not None, "algorithm pdpo needs data.generator: its problems")
         self._refuse_rollouts()
+        drafts = not isinstance(self.algorithm, Offline)
+        require(self.sampling.server is None or drafts, "sampling.server draws drafts: this algorithm asks for none")
+        require(self.evaluation.sampling.server is None, "evaluation.sampling is drawn here: give server to sampling")
         if isinstance(self.objective, SFT):
             require(self.data.heldout is None or self.data.heldout.file is not None, "sft takes heldout from a file")
 

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@settings
+class Served:
+    """A server that draws the drafts of training, with weights that are pushed to it."""
+
+    url: str
+    """http://127.0.0.1:8000; with push none also the model's name there, behind #."""
+    push: Literal["adapter", "folder", "none"] = "adapter"
+    """adapter: vLLM, a LoRA adapter. folder: SGLang, the whole model. none: vLLM, whatever it holds."""
+    every: int = 1
+    """Steps between pushes; drafts in between come from older weights."""
+    timeout: float = 120.0
+    """Seconds for one whole answer."""
+    attempts: int = 6
+    """How often one thing is asked before the run stops."""
+    pause: float = 1.0
+    """Seconds before the second attempt; doubles, up to a minute."""
+    parallel: int = 32
+    """Drafts asked for at once."""
+
+    def __post_init__(self) -> None:
+        base, _, model = self.url.partition("#")
+        require(base.startswith(("http://", "https://")), "url must begin with http:// or https://")
+        require((self.push == "none") == bool(model), "url names a model behind # with push none, and only then")
+        require(self.every > 0 and self.parallel > 0, "every and parallel must be ≥ 1")
+        require(self.timeout > 0 and self.pause >= 0 and 1 <= self.attempts <= 64,
+                "timeout must be > 0, pause ≥ 0, attempts in 1 … 64")  # fmt: skip
 
 
 @settings
@@ -33,6 +61,8 @@ class Sampling:
     cache: Literal["auto", "growing", "static"] = "auto"
     """static decodes with shapes that never change, which CUDA replays as graphs; auto does so on CUDA, and lets the
     cache grow elsewhere."""
+    server: Served | None = None
+    """Draws the drafts of training; by default they are drawn in this process."""
 
     def __post_init__(self) -> None:
         require(self.temperature >= 0, "temperature must be ≥ 0")
@@ -57,3 +87,16 @@ class Sampler(Protocol):
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
     ) -> list[list[Draft]]: ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A sampler that has figures of its last call."""
+
+    @property
+    def figures(self) -> Mapping[str, float]: ...
+
+
+def figures_of(sampler: Sampler) -> dict[str, float]:
+    """What a sampler tells of its last call, for the metrics of a step."""
+    return dict(sampler.figures) if isinstance(sampler, Telling) else {}

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from twofold.errors import RecipeError
 from twofold.models.attention import stock_attention
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.cache import GrowingStore, Prefilled, max_positions, refillable, refuse_unfit
@@ -57,6 +58,9 @@ class LocalSampler:
         settings: Sampling,
         tell: Callable[[str], None] = lambda said: None,
     ) -> None:
+        if settings.server is not None:
+            remedy = "leave it out: a server draws the drafts of training only"
+            raise RecipeError("these drafts are drawn in this process", where="sampling.server", remedy=remedy)
         self.model, self.tokenizer, self.settings, self.tell = model, tokenizer, settings, tell
         self.ends = Ends(sorted(stop_tokens), settings.max_new_tokens, max_positions(model))
         self._refillable, self._static, self._fits = refillable(model), None, True

@@ -1,0 +1,182 @@
+"""Drafts from a server that is pushed the policy's weights; the server here draws with what it was pushed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+import transformers as tr
+from openai_stub import GOOD, Engine
+from peft import PeftModel
+from torch import Tensor
+
+from twofold.errors import RecipeError, ServerError
+from twofold.models.attention import stock_attention
+from twofold.models.load import save_policy
+from twofold.models.policy import Policy
+from twofold.sampling.base import Sampling, Served, figures_of
+from twofold.sampling.local import LocalSampler
+from twofold.sampling.served import ServedSampler, request_seed
+
+STOP = (4, 5, 6)
+PROMPTS = [torch.tensor([7, 8, 9]), torch.tensor([10, 11]), torch.tensor([12])]
+Fault = Callable[[str, int], str]
+
+
+def adapted(folder: str | None) -> tr.PreTrainedModel:
+    model = tiny.llama()
+    return model if folder is None else PeftModel.from_pretrained(model, folder)  # type: ignore[return-value]  # has its forward
+
+
+def whole(folder: str | None) -> tr.PreTrainedModel:
+    return tiny.llama() if folder is None else tr.AutoModelForCausalLM.from_pretrained(folder)
+
+
+def draw(model: Any, prompt: list[int], given: dict[str, Any]) -> tuple[list[int], list[float]]:
+    model = model.base_model.model if isinstance(model, PeftModel) else model
+    most = given.get("max_tokens") or given["max_new_tokens"]
+    seed = given.get("seed", given.get("sampling_seed"))
+    sampler = LocalSampler(model, tiny.tokenizer(), given["stop_token_ids"], Sampling(max_new_tokens=most))
+    ((draft,),) = sampler.sample([torch.tensor(prompt)], seed=(seed, 0))
+    return draft.tokens.tolist(), draft.logp.tolist()
+
+
+@pytest.fixture
+def engines() -> Iterator[Callable[..., Engine]]:
+    made: list[Engine] = []
+
+    def start(make: Callable[[str | None], Any], fault: Fault = lambda path, nth: GOOD) -> Engine:
+        made.append(Engine(make, draw, fault))
+        return made[-1]
+
+    yield start
+    for engine in made:
+        engine.close()
+
+
+def served(policy: Policy, url: str, folder: Path, **changes: Any) -> ServedSampler:
+    how = {"attempts": 3, "pause": 0.01, "timeout": 60.0, "parallel": 2, **changes}
+    settings = Sampling(max_new_tokens=12, server=Served(url=url, **how))
+    return ServedSampler(policy, STOP, settings, lambda f: save_policy(policy, tiny.tokenizer(), f), folder)
+
+
+def moved(policy: Policy) -> None:
+    with torch.no_grad():
+        for parameter in policy.trainable().values():
+            parameter.mul_(1.5)
+
+
+@pytest.fixture(params=["adapter", "folder"])
+def side(request: pytest.FixtureRequest) -> tuple[str, Policy, Callable[[str | None], Any]]:
+    if request.param == "adapter":
+        return "adapter", tiny.lora_policy(dtype=torch.float32, moved=True), adapted
+    return "folder", tiny.policy(dtype=torch.float32), whole
+
+
+Side = tuple[str, Policy, Callable[[str | None], Any]]
+
+
+def test_drafts_come_from_the_weights_of_this_step(side: Side, engines: Callable[..., Engine], tmp_path: Path) -> None:
+    """The server's log-probabilities are the policy's, before and after the policy has moved: so are its weights."""
+    push, policy, make = side
+    engine = engines(make)
+    sampler = served(policy, engine.url, tmp_path, push=push)
+    for step in range(3):
+        drafts = sampler.sample(PROMPTS, samples=4, seed=(0, step))
+        assert figures_of(sampler)["served/logp_off_most"] < 1e-4
+        assert figures_of(sampler)["served/behind"] == 0
+        local = LocalSampler(policy.model, tiny.tokenizer(), STOP, Sampling(max_new_tokens=12))
+        for prompt, row in zip(PROMPTS, drafts, strict=True):
+            for index, draft in enumerate(row):
+                ((same,),) = local.sample([prompt], seed=(request_seed((0, step), prompt, index), 0))
+                assert draft.tokens.tolist() == same.tokens.tolist()
+                assert draft.truncated == same.truncated
+                torch.testing.assert_close(draft.logp, same.logp, atol=1e-4, rtol=0)
+        moved(policy)
+    assert sampler.pushes == 3
+    assert len(list(tmp_path.iterdir())) == 1
+    if push == "adapter":
+        assert set(engine.models) == {"base", sampler.version}
+
+
+def test_pushes_come_every_so_many_steps_and_the_difference_is_told(
+    side: Side, engines: Callable[..., Engine], tmp_path: Path
+) -> None:
+    push, policy, make = side
+    sampler = served(policy, engines(make).url, tmp_path, push=push, every=2)
+    behind, off = [], []
+    for step in range(4):
+        (draft, *_), *_ = sampler.sample(PROMPTS, seed=(0, step))
+        behind.append(sampler.figures["served/behind"])
+        off.append(sampler.figures["served/logp_off"])
+        torch.testing.assert_close(draft.logp, own(policy, PROMPTS[0], draft.tokens), atol=1e-5, rtol=0)
+        moved(policy)
+    assert behind == [0, 1, 0, 1]
+    assert max(off[0], off[2]) < 1e-4 < 0.01 < min(off[1], off[3])
+
+
+def own(policy: Policy, prompt: Tensor, tokens: Tensor) -> Tensor:
+    with torch.no_grad(), stock_attention(policy.model):
+        logits = policy.model(torch.cat([prompt, tokens])[None]).logits[0, len(prompt) - 1 : -1]
+    return logits.log_softmax(-1).gather(1, tokens[:, None]).squeeze(1)
+
+
+@pytest.mark.parametrize("kind", ["500", "silent", "lost", "cut"])
+def test_what_fails_once_is_asked_again(kind: str, side: Side, engines: Callable[..., Engine], tmp_path: Path) -> None:
+    push, policy, make = side
+    engine = engines(make, lambda path, nth: kind if nth == 1 else GOOD)
+    found = served(policy, engine.url, tmp_path / "a", push=push, parallel=1, timeout=2.0).sample(PROMPTS, samples=3)
+    well = served(policy, engines(make).url, tmp_path / "b", push=push).sample(PROMPTS, samples=3)
+    assert [d.tokens.tolist() for row in found for d in row] == [d.tokens.tolist() for row in well for d in row]
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "message"),
+    [
+        ("404", "load", "enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True|sglang.launch_server"),
+        ("500", "load", "the weights were not taken in 3 attempts: HTTP 500: .*out of memory"),
+        ("silent", "load", "the weights were not taken in 3 attempts: timed out|no whole answer"),
+        ("500", "draw", "a draft was not drawn in 3 attempts: HTTP 500"),
+        ("silent", "draw", "a draft was not drawn in 3 attempts"),
+        ("cut", "draw", "a draft was not drawn in 3 attempts: a draft ended without its stop token"),
+        ("stale", "draw", "answers with the weights 'older', 'twofold-.*-1' were pushed last"),
+    ],
+)
+def test_what_keeps_failing_ends_the_run_in_words(
+    kind: str, where: str, message: str, side: Side, engines: Callable[..., Engine], tmp_path: Path
+) -> None:
+    push, policy, make = side
+    loads = ("/v1/load_lora_adapter", "/update_weights_from_disk")
+    engine = engines(make, lambda path, nth: kind if (path in loads) == (where == "load") else GOOD)
+    sampler = served(policy, engine.url, tmp_path, push=push, timeout=0.3 if kind == "silent" else 60.0)
+    with pytest.raises(ServerError, match=message) as caught:
+        sampler.sample(PROMPTS, samples=4)
+    assert engine.url in str(caught.value)
+
+
+def test_a_server_without_pushes_answers_for_its_own_model(engines: Callable[..., Engine], tmp_path: Path) -> None:
+    engine, policy = engines(whole), tiny.policy(dtype=torch.float32)
+    sampler = served(policy, f"{engine.url}/v1#base", tmp_path, push="none")
+    sampler.sample(PROMPTS)
+    assert sampler.figures["served/logp_off_most"] < 1e-4
+    assert not any("load" in path for path, _ in engine.requests)
+    body = engine.requests[0][1]
+    assert (body["temperature"], body["top_p"], body["top_k"], body["repetition_penalty"]) == (1.0, 1.0, -1, 1.0)
+
+
+def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no adapter to push"):
+        served(tiny.policy(), "http://127.0.0.1:9", tmp_path)
+    with pytest.raises(RecipeError, match="a folder holds a whole model"):
+        served(tiny.lora_policy(), "http://127.0.0.1:9", tmp_path, push="folder")
+    for url, push in (("127.0.0.1", "adapter"), ("http://h#m", "adapter"), ("http://h", "none")):
+        with pytest.raises(ValueError, match="url"):
+            Served(url=url, push=push)  # type: ignore[arg-type]  # one of the three
+    with pytest.raises(RecipeError, match="drawn in this process"):
+        LocalSampler(tiny.llama(), tiny.tokenizer(), STOP, Sampling(server=Served(url="http://h")))
+    shutil.rmtree(tmp_path, ignore_errors=True)
