@@ -11,9 +11,10 @@ from typing import Any, cast
 
 from twofold.algorithms import PDPO, PolicyGradient
 from twofold.batch import Group
+from twofold.config.critic import critic_of, learners_of
 from twofold.config.lessons import as_lessons
 from twofold.config.load import load_recipe, plain, validate
-from twofold.config.players import balance_of, critic_of, learners_of, player, rewards_of
+from twofold.config.players import balance_of, player, rewards_of
 from twofold.config.rollouts import asks_reference, held_out_reward
 from twofold.config.schema import Portion, Recipe, Share
 from twofold.data.encode import Encoded, encode
@@ -36,6 +37,7 @@ from twofold.progress import Progress, Silent
 from twofold.records import Labelled, Record, Request, Task, said
 from twofold.rewards.rollouts import RewardFunction
 from twofold.sampling.local import LocalSampler
+from twofold.training.balance import Balance
 from twofold.training.columns import OF_REFERENCE, providers
 from twofold.training.keeper import Keeper
 from twofold.training.loop import Evaluation, Evaluator, Loop
@@ -228,7 +230,7 @@ class Assembly:
             providers=known,
             packing=self.recipe.training.packing,
             clip=self.recipe.optimizer.clip,
-            balance=balance,
+            balance=balance or Balance(),
             learners=learners,
         )
         return Loop(

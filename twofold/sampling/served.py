@@ -169,7 +169,7 @@ class ServedSampler:
         self._push(seed[1])
         asked = [(prompt, index) for prompt in prompts for index in range(samples)]
         with ThreadPoolExecutor(self.served.parallel, thread_name_prefix="draft") as pool:
-            said = list(pool.map(lambda each: self._one(*each, seed), asked))
+            said = list(pool.map(lambda each: self._one(each[0], each[1], seed), asked))
         rows = [said[i : i + samples] for i in range(0, len(said), samples)]
         groups = [
             Group("drafts", prompt, tuple(Branch(torch.tensor(s.tokens), Role.DRAFT) for s in row))

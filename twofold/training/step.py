@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -84,27 +84,27 @@ class Averages:
         return found
 
 
+@dataclass
 class Step:
     """`step(round)` moves the policy, and any `learners`, once and returns the round's metrics; `measure(parts)` only
     looks. `loss` is the policy's; a learner's stands under the names of its terms."""
 
-    def __init__(
-        self,
-        policy: HeldModel,
-        optimizer: torch.optim.Optimizer,
-        *,
-        providers: Mapping[str, Provider],
-        packing: Packing,
-        clip: float | None = 1.0,
-        balance: Balance | None = None,
-        learners: Sequence[Learner] = (),
-    ) -> None:
-        self.policy, self.optimizer, self.providers = policy, optimizer, providers
-        self.packing, self.clip, self.balance = packing, clip, balance or Balance()
-        self.learners = {each.name: each for each in learners}
+    policy: HeldModel
+    optimizer: torch.optim.Optimizer
+    _: KW_ONLY
+    providers: Mapping[str, Provider]
+    packing: Packing
+    clip: float | None = 1.0
+    balance: Balance = field(default_factory=Balance)
+    """What weighs balanced parts."""
+    learners: Sequence[Learner] = ()
+    """What learns beside the policy; parts say its name."""
+
+    def __post_init__(self) -> None:
+        self._named = {each.name: each for each in self.learners}
 
     def __call__(self, round: Round) -> dict[str, float]:
-        optimizers = {"": self.optimizer, **{f"{name}/": each.optimizer for name, each in self.learners.items()}}
+        optimizers = {"": self.optimizer, **{f"{name}/": each.optimizer for name, each in self._named.items()}}
         for optimizer in optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         averages, skipped, figures = Averages(), 0, dict[str, float]()
@@ -166,7 +166,7 @@ class Step:
         if not part.groups:
             yield None
             return
-        model = self.policy if part.learner is None else self.learners[part.learner].model
+        model = self.policy if part.learner is None else self._named[part.learner].model
         groups = self._with_columns(part)
         packs = [[groups[i] for i in members] for members in bins(groups, self.packing)]
         if couples(part.objective) and len(packs) > 1:
