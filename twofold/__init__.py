@@ -40,6 +40,7 @@ _HOMES = {
     "NCA": "twofold.objectives",
     "ORPO": "twofold.objectives",
     "Objective": "twofold.objectives.base",
+    "Online": "twofold.algorithms",
     "Outputs": "twofold.batch",
     "PDPO": "twofold.algorithms",
     "PDPOGenerator": "twofold.objectives",
@@ -87,6 +88,7 @@ __all__ = sorted([*_HOMES, "__version__"])  # pyright: ignore[reportUnsupportedD
 
 if TYPE_CHECKING:
     from twofold.algorithms import PDPO as PDPO
+    from twofold.algorithms import Online as Online
     from twofold.batch import Batch as Batch
     from twofold.batch import Group as Group
     from twofold.batch import Outputs as Outputs

@@ -49,7 +49,8 @@ def moved(packing: str = "whole", balance: Balance | None = None) -> tuple[Polic
             parameter.add_(0.02 * (1 + i % 3))
     columns = providers(policy, reference, PACKINGS[packing])
     optimizer = torch.optim.SGD(policy.trainable().values(), lr=0.0)
-    return policy, Step(policy, optimizer, providers=columns, packing=PACKINGS[packing], clip=None, balance=balance or Balance())
+    balance = balance or Balance()
+    return policy, Step(policy, optimizer, providers=columns, packing=PACKINGS[packing], clip=None, balance=balance)
 
 
 def drawn(policy: Policy, **settings: Any) -> Round:

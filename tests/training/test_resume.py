@@ -104,6 +104,43 @@ KINDS: dict[str, dict[str, Any]] = {
         "objective": {"kind": "ppo", "scale": "none"},
         "algorithm": {"kind": "policy_gradient", "reward": "python:brevity", "epochs": 3, "value": {"lam": 1.0}},
     },
+    "online-rounds": {
+        "algorithm": {
+            "kind": "online",
+            "judge": "python:brevity",
+            "samples": 3,
+            "pairs": "all",
+            "most": 2,
+            "labels": "bradley_terry",
+            "prompts": 6,
+            "epochs": 2,
+            "reference": "fresh",
+        },
+    },
+    "online-rounds-lora": {
+        "lora": True,
+        "objective": {"kind": "sppo", "eta": 3.0, "probability": "data"},
+        "algorithm": {
+            "kind": "online",
+            "judge": [{"source": "python:brevity", "weight": 2.0}, {"source": "verifier"}],
+            "samples": 3,
+            "prompts": 6,
+            "epochs": 2,
+            "reference": "fresh",
+        },
+    },
+    "xpo": {
+        "algorithm": {
+            "kind": "online",
+            "judge": "python:brevity",
+            "samples": 1,
+            "reference_samples": 1,
+            "alpha": 0.01,
+            "alpha_decay": "linear",
+            "prompts": 6,
+            "reference": "fresh",
+        },
+    },
     "moving-lora": {"lora": True, "reference": {"kind": "moving", "mix": 1.0, "every": 2}},
 }
 

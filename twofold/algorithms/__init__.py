@@ -6,10 +6,11 @@ from typing import TypeAlias
 
 from twofold.algorithms.critic import CRITIC, Critic
 from twofold.algorithms.offline import Offline, OfflineAlgorithm
+from twofold.algorithms.online import Online, OnlineAlgorithm
 from twofold.algorithms.pdpo import PDPO, PDPOAlgorithm
 from twofold.algorithms.policy_gradient import PolicyGradient, PolicyGradientAlgorithm
 
-AnyAlgorithm: TypeAlias = Offline | PDPO | PolicyGradient
+AnyAlgorithm: TypeAlias = Offline | PDPO | PolicyGradient | Online
 
 __all__ = [
     "CRITIC",
@@ -18,6 +19,8 @@ __all__ = [
     "Critic",
     "Offline",
     "OfflineAlgorithm",
+    "Online",
+    "OnlineAlgorithm",
     "PDPOAlgorithm",
     "PolicyGradient",
     "PolicyGradientAlgorithm",

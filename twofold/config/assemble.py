@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from twofold.algorithms import PDPO, PolicyGradient
+from twofold.algorithms import PDPO, Online, PolicyGradient
 from twofold.batch import Group
 from twofold.config.critic import critic_of, learners_of
 from twofold.config.lessons import as_lessons
 from twofold.config.load import load_recipe, plain, validate
+from twofold.config.online import implicit_reward, moves
 from twofold.config.players import balance_of, player, rewards_of
-from twofold.config.rollouts import asks_reference, held_out_reward
+from twofold.config.rollouts import asks_reference, held_out_reward, rates
 from twofold.config.schema import Portion, Recipe, Share
 from twofold.data.encode import Encoded, encode
 from twofold.data.formats import Table
@@ -30,9 +31,9 @@ from twofold.evaluation.reward import RewardReport, judge, scored
 from twofold.models.heads import RewardModel, ValueModel
 from twofold.models.load import Loaded
 from twofold.models.policy import Policy
-from twofold.models.reference import COLUMN, MovingReference, cached_reference, live_reference
+from twofold.models.reference import COLUMN, LiveReference, MovingReference, cached_reference, live_reference
 from twofold.objectives import BCO
-from twofold.objectives.base import Objective, reading
+from twofold.objectives.base import Objective, lesson, reading
 from twofold.progress import Progress, Silent
 from twofold.records import Labelled, Record, Request, Task, said
 from twofold.rewards.rollouts import RewardFunction
@@ -69,7 +70,8 @@ def read_records(
     RecipeError for what a reward model cannot do."""
     _refuse_speech(recipe, objective)
     found = _read_rows(recipe, rows, progress or Silent())
-    train, heldout = (as_lessons(rs, objective) for rs in (found.train, found.heldout))
+    wanted = "prompts" if isinstance(recipe.algorithm, Online) else lesson(objective)
+    train, heldout = (as_lessons(rs, objective, wanted) for rs in (found.train, found.heldout))
     return replace(found, train=train, heldout=heldout)
 
 
@@ -184,6 +186,7 @@ class Assembly:
     def __post_init__(self) -> None:
         self.encoder = Encoder(self.loaded.tokenizer, self.loaded.stop_tokens, self.recipe.data.tokenize)
         self.encoded: dict[str, Encoded] = {}
+        self.reference: LiveReference | None = None
         self.groups = {name: self._encode(name) for name in ("train", "generator", "heldout")}
         self.steps = total_steps(self.recipe, len(self.groups["train"]))
         self.critic: tuple[ValueModel, Loaded] | None = None
@@ -215,8 +218,10 @@ class Assembly:
     def loop(self, run: Path) -> Loop:
         """References are made from the policy as it is now, so call this before any checkpoint is loaded."""
         groups, known, keepers = self._with_references(run)
-        if isinstance(self.recipe.algorithm, PolicyGradient):
-            self.rewards = rewards_of(self, self.recipe.algorithm)
+        if rates(self.recipe.algorithm):
+            own, judging = implicit_reward(self, self.reference)
+            keepers = [*judging, *keepers]
+            self.rewards = rewards_of(self, self.recipe.algorithm, own)
         self.critic = critic_of(self)
         learners = learners_of(self)
         if isinstance(self.objective, BCO) and isinstance(self.policy, Policy):
@@ -253,7 +258,7 @@ class Assembly:
         groups = dict(self.groups)
         if isinstance(self.policy, RewardModel):
             return groups, {}, []
-        rolls = isinstance(self.recipe.algorithm, PolicyGradient)
+        rolls = isinstance(self.recipe.algorithm, PolicyGradient | Online)
         needed = COLUMN in self.objective.requires or asks_reference(self.recipe.algorithm)
         cached = needed and settings.kind == "cached" and not rolls
         if cached:
@@ -261,18 +266,20 @@ class Assembly:
             for name in ("train", "heldout"):
                 if groups[name]:
                     groups[name] = cached_reference(self.policy, groups[name], packing, folder, self.progress)
-        if settings.kind == "moving":
+        if pace := moves(self.recipe, len(groups["train"])):
             if not needed:
-                raise RecipeError(f"{type(self.objective).__name__} asks for no reference", where="reference.kind")
-            moving = MovingReference(self.policy, settings.mix, settings.every)
+                where = "reference.kind" if settings.kind == "moving" else "algorithm.reference"
+                raise RecipeError(f"{type(self.objective).__name__} asks for no reference", where=where)
+            self.reference = moving = MovingReference(self.policy, *pace)
             return groups, providers(self.policy, moving, packing), [moving]
         if not asks_live(self.recipe, self.objective):
             return groups, {}, []
-        return groups, providers(self.policy, live_reference(self.policy), packing), []
+        self.reference = live_reference(self.policy)
+        return groups, providers(self.policy, self.reference, packing), []
 
     def _evaluators(self, heldout: Sequence[Group], step: Step) -> list[Evaluator]:
         found: list[Evaluator] = []
-        if heldout and isinstance(self.recipe.algorithm, PolicyGradient):
+        if heldout and rates(self.recipe.algorithm):
             found.append(lambda: held_out_reward(self.rewards, self.sampler(training=False), heldout, self.recipe.seed))
         elif heldout:
             found.append(lambda: _heldout(step, heldout, self.objective, self.judged()))
@@ -299,13 +306,13 @@ def asks_live(recipe: Recipe, objective: Objective) -> bool:
     """Whether a run asks the reference as it goes: for drafts, for uncached data, or for a column made of the step."""
     asked = set(objective.requires) & {*OF_REFERENCE}
     asked -= {COLUMN} if recipe.reference.kind == "cached" else set[str]()
-    rolled = isinstance(recipe.algorithm, PolicyGradient) and COLUMN in objective.requires
+    rolled = isinstance(recipe.algorithm, PolicyGradient | Online) and COLUMN in objective.requires
     return bool(asked) or rolled or asks_reference(recipe.algorithm) or isinstance(recipe.algorithm, PDPO)
 
 
 def total_steps(recipe: Recipe, num: int) -> int:
     """Optimizer steps of a run on `num` rows."""
-    passes = recipe.algorithm.epochs if isinstance(recipe.algorithm, PolicyGradient) else 1
+    passes = recipe.algorithm.epochs if isinstance(recipe.algorithm, PolicyGradient | Online) else 1
     return recipe.training.total_steps(num, passes)
 
 

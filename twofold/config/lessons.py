@@ -27,17 +27,17 @@ _ASKED = {
 }
 
 
-def as_lessons(records: Sequence[Record], objective: Objective) -> Sequence[Record]:
-    """The rows of `records` for `objective`; a pair teaches labels twice. Raises DataError for a row without any, where
-    rows are not held in memory when they are read."""
-    reading = partial(_lessons, objective=objective)
+def as_lessons(records: Sequence[Record], objective: Objective, wanted: Lesson | None = None) -> Sequence[Record]:
+    """The rows of `records` for `objective`, or for an algorithm that makes of them what is `wanted`; a pair teaches
+    labels twice. Raises DataError for a row without any, where rows are not held in memory when they are read."""
+    wanted = wanted or lesson(objective)
+    reading = partial(_lessons, objective=objective, wanted=wanted)
     if isinstance(records, list):
         return [row for record in records for row in reading(record)]
-    return Read(records, reading, f"{lesson(objective)} {sorted(objective.requires)}")
+    return Read(records, reading, f"{wanted} {sorted(objective.requires)}")
 
 
-def _lessons(record: Record, objective: Objective) -> list[Record]:
-    wanted = lesson(objective)
+def _lessons(record: Record, objective: Objective, wanted: Lesson) -> list[Record]:
     rows = _taught(record, wanted)
     if not rows:
         raise DataError(

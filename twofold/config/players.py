@@ -10,6 +10,8 @@ from twofold.algorithms import (
     PDPO,
     AnyAlgorithm,
     OfflineAlgorithm,
+    Online,
+    OnlineAlgorithm,
     PDPOAlgorithm,
     PolicyGradient,
     PolicyGradientAlgorithm,
@@ -17,9 +19,11 @@ from twofold.algorithms import (
 from twofold.batch import Group
 from twofold.config.gate import gate_of
 from twofold.config.mixture import mixture
-from twofold.config.rollouts import make_rewards
+from twofold.config.online import judge_of, reference_sampler
+from twofold.config.rollouts import Sources, make_rewards
 from twofold.models.load import save_policy
 from twofold.models.policy import Policy
+from twofold.rewards.base import Reward
 from twofold.rewards.rollouts import Rewards
 from twofold.sampling.base import Sampler
 from twofold.sampling.served import ServedSampler
@@ -37,16 +41,19 @@ def player(run: Assembly, groups: Mapping[str, Sequence[Group]], known: Mapping[
     match run.recipe.algorithm:
         case PolicyGradient() as settings:
             return _rolled_out(run, settings, groups, known)
+        case Online() as settings:
+            return _online(run, settings, groups)
         case PDPO() as settings:
             return _drafting(run, settings, groups)
         case _:
             return _offline(run, groups)
 
 
-def rewards_of(run: Assembly, settings: PolicyGradient) -> Rewards:
-    """What rates rollouts, after looking at every problem that it is to rate."""
-    rated = run.groups["train"], run.groups["heldout"]
-    return make_rewards(settings, run.recipe, (run.encoder, run.loaded), rated, run.functions)
+def rewards_of(run: Assembly, settings: PolicyGradient | Online, known: Mapping[str, Reward]) -> Rewards:
+    """What rates drafts, after looking at every problem that it is to rate."""
+    where = "algorithm.judge" if isinstance(settings, Online) else "algorithm.reward"
+    sources = Sources(run.recipe, run.encoder, run.loaded, run.functions, where, settings.execution, known)
+    return make_rewards(settings.rewards, sources, (run.groups["train"], run.groups["heldout"]))
 
 
 def balance_of(settings: AnyAlgorithm) -> Balance | None:
@@ -107,6 +114,20 @@ def _rolled_out(
         sampler=drafter(run),
         rewards=run.rewards,
         columns={**known, OLD: old_logps(run.policy, packing), **valued},
+        batch_size=run.recipe.training.batch_size,
+        seed=run.recipe.seed,
+        steps=run.steps,
+    )
+
+
+def _online(run: Assembly, settings: Online, groups: Mapping[str, Sequence[Group]]) -> OnlineAlgorithm:
+    return OnlineAlgorithm(
+        settings=settings,
+        tasks=groups["train"],
+        objective=run.objective,
+        sampler=drafter(run),
+        judge=judge_of(run, settings),
+        reference_sampler=reference_sampler(run, settings, run.reference),
         batch_size=run.recipe.training.batch_size,
         seed=run.recipe.seed,
         steps=run.steps,

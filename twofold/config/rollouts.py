@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
-from twofold.algorithms import AnyAlgorithm, PolicyGradient
+from twofold.algorithms import AnyAlgorithm, Online, PolicyGradient
+from twofold.algorithms.online import IMPLICIT, TRUTH
+from twofold.algorithms.policy_gradient import Weighed
 from twofold.batch import Branch, Group, Role
 from twofold.config.schema import Recipe
 from twofold.data.tokenize import Encoder
@@ -24,16 +26,25 @@ from twofold.training.loop import Evaluation
 
 _VERIFIERS: Mapping[str, Metric] = {"verifier": "strict", "verifier:strict": "strict", "verifier:flexible": "flexible"}
 _EXECUTING = ("code",)
+_OTHERS = {"algorithm.judge": (IMPLICIT, TRUTH)}
+"""What else a setting may name."""
 _PYTHON = "python:"
 
 
 def asks_reference(algorithm: AnyAlgorithm) -> bool:
-    """Whether the rewards of `algorithm` pay for a KL to the reference."""
+    """Whether `algorithm` itself asks the reference: to pay for a KL to it, or to draw from it."""
+    if isinstance(algorithm, Online):
+        return algorithm.reference_samples > 0
     return isinstance(algorithm, PolicyGradient) and algorithm.kl.coefficient > 0
 
 
+def rates(algorithm: AnyAlgorithm) -> TypeGuard[PolicyGradient | Online]:
+    """Whether `algorithm` gives each draft a reward of its own."""
+    return isinstance(algorithm, PolicyGradient) or (isinstance(algorithm, Online) and algorithm.rates)
+
+
 def functions_of(given: dict[str, Any]) -> dict[str, RewardFunction]:
-    """Takes functions out of `given`'s rewards and leaves names in their place, which a recipe can hold."""
+    """Takes functions out of `given`'s reward or judge and leaves names in their place, which a recipe can hold."""
     section, found = given.get("algorithm"), dict[str, RewardFunction]()
     if not isinstance(section, Mapping):
         return found
@@ -48,33 +59,25 @@ def functions_of(given: dict[str, Any]) -> dict[str, RewardFunction]:
         found[name] = cast("RewardFunction", source)
         return name
 
-    reward, judge = algorithm.get("reward"), algorithm.get("judge")
-    if isinstance(reward, Sequence) and not isinstance(reward, str):
-        algorithm["reward"] = [named(each) for each in cast("Sequence[Any]", reward)]
-    elif reward is not None:
-        algorithm["reward"] = named(reward)
-    if judge is not None:
-        algorithm["judge"] = named(judge)
+    for name in ("reward", "judge"):
+        source = algorithm.get(name)
+        if isinstance(source, Sequence) and not isinstance(source, str):
+            algorithm[name] = [named(each) for each in cast("Sequence[Any]", source)]
+        elif source is not None:
+            algorithm[name] = named(source)
     given["algorithm"] = algorithm
     return found
 
 
-def make_rewards(
-    settings: PolicyGradient,
-    recipe: Recipe,
-    spoken: tuple[Encoder, Loaded],
-    groups: Sequence[Sequence[Group]],
-    functions: Mapping[str, RewardFunction],
-) -> Rewards:
+def make_rewards(rewards: Sequence[Weighed], sources: Sources, groups: Sequence[Sequence[Group]]) -> Rewards:
     """Every source of the reward, ready to rate several lots of groups. Raises DataError for a problem that a verifier
     cannot judge, RecipeError and ModelError for a source that is not there."""
-    sources = Sources(recipe, *spoken, functions, "algorithm.reward", settings.execution)
-    return Rewards([(each.source, each.weight, sources.reward(each.source, groups)) for each in settings.rewards])
+    return Rewards([(each.source, each.weight, sources.reward(each.source, groups)) for each in rewards])
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What rewards of a run are made with; `where` is the setting that names them."""
+    """What rewards of a run are made with; `where` is the setting that names them, `known` are made already."""
 
     recipe: Recipe
     encoder: Encoder
@@ -82,9 +85,12 @@ class Sources:
     functions: Mapping[str, RewardFunction]
     where: str
     execution: Execution = field(default_factory=Execution)
+    known: Mapping[str, Reward] = field(default_factory=dict[str, Reward])
 
     def reward(self, source: str, groups: Sequence[Sequence[Group]]) -> Reward:
         """What rates by the name `source`, ready for several lots of groups. Raises as `make_rewards`."""
+        if source in self.known:
+            return self.known[source]
         if source in _VERIFIERS:
             verifier = Verifier(self.encoder.text, _VERIFIERS[source])
             verifier.check(chain.from_iterable(groups), self.loaded.stop_tokens)
@@ -118,7 +124,7 @@ def _refuse_untested(problems: Iterable[Group]) -> None:
 
 def _refuse_slip(source: str, where: str) -> None:
     """Refuse what is no folder and nearly a verifier's name, before it is looked for on the hub."""
-    near = difflib.get_close_matches(source, (*_VERIFIERS, *_EXECUTING), n=1)
+    near = difflib.get_close_matches(source, (*_VERIFIERS, *_EXECUTING, *_OTHERS.get(where, ())), n=1)
     near = [*_EXECUTING] if source.startswith("exec") else near
     if near and not Path(source).is_dir():
         fault = f"{source!r} is neither a reward's name nor the folder of a reward model"

@@ -8,14 +8,14 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, InstanceOf
 
-from twofold.algorithms import PDPO, AnyAlgorithm, Offline, PolicyGradient
+from twofold.algorithms import PDPO, AnyAlgorithm, Offline, Online, PolicyGradient
 from twofold.config.own import own_objective
 from twofold.data.faults import Acceptable
 from twofold.data.tokenize import TokenizeSettings
 from twofold.models.load import ModelSettings
 from twofold.models.reference import ReferenceSettings
-from twofold.objectives import DPO, SFT, AnyObjective
-from twofold.objectives.base import Objective, lesson
+from twofold.objectives import DPO, SFT, AnyObjective, PDPOGenerator
+from twofold.objectives.base import Objective, lesson, reading
 from twofold.sampling.base import Sampling
 from twofold.settings import require, settings
 from twofold.training.loop import TrainingSettings
@@ -149,6 +149,7 @@ class Recipe:
         drafts = not isinstance(self.algorithm, Offline)
         require(self.sampling.server is None or drafts, "sampling.server draws drafts: this algorithm asks for none")
         require(self.evaluation.sampling.server is None, "evaluation.sampling is drawn here: give server to sampling")
+        self._refuse_online()
         if isinstance(self.objective, SFT):
             require(self.data.heldout is None or self.data.heldout.file is not None, "sft takes heldout from a file")
 
@@ -163,6 +164,27 @@ class Recipe:
         drawn, how = (1.0, 1.0, 0, False), self.sampling
         own = (how.temperature, how.top_p, how.top_k, how.use_generation_config) == drawn
         require(own, "sampling must draw from the policy itself: temperature 1, top_p 1, top_k 0")
-        require(self.data.generator is None, "data.generator is pdpo's: policy_gradient answers the rows of data.train")
-        require(isinstance(self.data.train, str), "data.train must be one file: rollouts know no mixture yet")
+        self._refuse_rows("policy_gradient")
+
+    def _refuse_online(self) -> None:
+        """What preferences among the policy's own drafts cannot be made of."""
+        if not isinstance(self.algorithm, Online):
+            return
+        objective = self.objective
+        paired = lesson(objective) == "pairs" and reading(objective) == "logps"
+        require(paired and not isinstance(objective, PDPOGenerator), "algorithm online needs an objective on pairs")
+        if self.algorithm.prompts != "all":
+            self.algorithm.size(self.training.batch_size, self.training.batch_size)
+        several = self.algorithm.samples + self.algorithm.reference_samples > 1
+        require(self.sampling.temperature > 0 or not several, "sampling.temperature 0 draws the same draft every time")
+        moved = self.reference.kind == "moving" and self.algorithm.reference == "fresh"
+        require(not moved, "algorithm.reference fresh moves the reference already: leave reference.kind out")
+        judged = self.data.heldout is None or self.algorithm.rates
+        require(judged, "data.heldout needs a judge that gives rewards: measure with evaluation.tasks instead")
+        self._refuse_rows("online")
+
+    def _refuse_rows(self, kind: str) -> None:
+        """What an algorithm that answers prompts makes nothing of."""
+        require(self.data.generator is None, f"data.generator is pdpo's: {kind} answers the rows of data.train")
+        require(isinstance(self.data.train, str), "data.train must be one file: drafts know no mixture yet")
         require(self.reference.fit is None, "reference.fit needs chosen completions: fit the model in a run of its own")

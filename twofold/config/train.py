@@ -85,7 +85,8 @@ def train(
 
     `objective` is one of twofold's or any object that fits `twofold.Objective`; it defaults to DPO. `sections` are the
     other sections of a recipe as mappings or settings: `optimizer={"learning_rate": 5e-6}`. A reward of
-    `algorithm={"kind": "policy_gradient", "reward": f}` may be a function f(prompt, completion, truth) → number.
+    `algorithm={"kind": "policy_gradient", "reward": f}`, or a `judge` under `online`, may be a function f(prompt,
+    completion, truth) → number.
     """
     given: dict[str, Any] = {**sections, "run": run}
     path = model if isinstance(model, str) else model[0].config.name_or_path or IN_MEMORY

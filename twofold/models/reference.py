@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol, overload
 
@@ -19,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from twofold.batch import Group
 from twofold.errors import RecipeError
@@ -72,6 +74,12 @@ class Reference(Protocol):
     def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]: ...
 
 
+class LiveReference(Reference, Protocol):
+    """A reference that can also speak: within `speaking` the model is the reference, to draw from."""
+
+    def speaking(self) -> AbstractContextManager[PreTrainedModel]: ...
+
+
 class FrozenReference:
     """A copy of the policy's weights as they are now."""
 
@@ -80,6 +88,10 @@ class FrozenReference:
 
     def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]:
         return self.policy.logps(groups, packing)
+
+    @contextmanager
+    def speaking(self) -> Iterator[PreTrainedModel]:
+        yield self.policy.model
 
 
 class AdapterReference:
@@ -93,6 +105,11 @@ class AdapterReference:
     def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]:
         with self.policy.as_reference(self.adapter):
             return self.policy.logps(groups, packing)
+
+    @contextmanager
+    def speaking(self) -> Iterator[PreTrainedModel]:
+        with self.policy.as_reference(self.adapter):
+            yield self.policy.model
 
 
 def live_reference(policy: Policy) -> FrozenReference | AdapterReference:
@@ -129,6 +146,9 @@ class MovingReference:
 
     def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]:
         return self.reference.logps(groups, packing)
+
+    def speaking(self) -> AbstractContextManager[PreTrainedModel]:
+        return self.reference.speaking()
 
     def tensors(self) -> dict[str, Tensor]:
         return {name: reference.detach() for name, (reference, _) in self._moves.items()}

@@ -1,0 +1,83 @@
+"""A policy's own reward: its value, the penalty that makes pairs equally long, and what it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import tiny
+import torch
+
+from twofold.algorithms.pairing import balanced
+from twofold.batch import Group
+from twofold.models.packing import Packing
+from twofold.models.reference import AdapterReference, MovingReference
+from twofold.rewards.implicit import ImplicitReward, TrailingReference
+
+
+def test_the_implicit_reward_is_the_policys_own() -> None:
+    policy = tiny.lora_policy(moved=True)
+    (group,) = tiny.groups((3, 2, 5, 4))
+    reward = ImplicitReward(policy, AdapterReference(policy), Packing(tokens=60), 0.2, 0.03)
+    mine = [row.sum().item() for row in tiny.alone(policy.model, group)]
+    with policy.as_reference():
+        theirs = [row.sum().item() for row in tiny.alone(policy.model, group)]
+    want = [0.2 * (a - b) - 0.03 * n for a, b, n in zip(mine, theirs, (2, 5, 4), strict=True)]
+    assert reward.rate([group])[0] == pytest.approx(want, rel=1e-9)
+
+
+def test_a_balanced_penalty_makes_best_and_worst_equally_long() -> None:
+    """Two prompts that favour length by 1 and by 3 a token: between the two penalties one each is the longer."""
+    rewards, lengths = [[1.0, 5.0], [3.0, 15.0]], [[1, 5], [1, 5]]
+    assert 1 < balanced(rewards, lengths) < 3
+    assert balanced([[5.0, 1.0]], [[1, 5]]) == 0
+    assert balanced([[5.0, 1.0]], [[3, 3]]) == 0
+    policy = tiny.lora_policy(moved=True)
+    groups = tiny.groups(*[(3, 1, 3, 5, 7)] * 40, seed=2)
+
+    def longer(penalty: Any) -> float:
+        rated = ImplicitReward(policy, AdapterReference(policy), Packing(), 0.2, penalty).rate(groups)
+        found = [_long(g, row, max) - _long(g, row, min) for g, row in zip(groups, rated, strict=True)]
+        return sum(found) / len(found)
+
+    wordy = -0.3  # as if each token were worth something
+    assert longer(wordy) > 1
+    paid = partial(_balanced_against, wordy)
+    assert abs(longer(paid)) < 0.3
+
+
+def _balanced_against(bonus: float, rewards: list[list[float]], lengths: list[list[int]]) -> float:
+    shaped = [[r - bonus * n for r, n in zip(*row, strict=True)] for row in zip(rewards, lengths, strict=True)]
+    return bonus + balanced(shaped, lengths)
+
+
+def _long(group: Group, row: list[float], which: Callable[[list[float]], float]) -> int:
+    return len(group.branches[row.index(which(row))].tokens)
+
+
+def test_a_judges_reference_is_a_round_behind() -> None:
+    """The policy becomes its own reference, and is judged against what that was before; at first against a third."""
+    policy, oldest = tiny.policy(), tiny.policy(seed=9)
+    before, third = tiny.weights(policy), tiny.weights(oldest)
+    leader = MovingReference(policy, 1.0, 2)
+    judge = TrailingReference(oldest, leader)
+    with torch.no_grad():
+        for parameter in policy.trainable().values():
+            parameter.add_(1.0)
+    name = next(iter(before))
+    seen = []
+    for step in (1, 2, 3, 4):
+        judge.after(step)
+        leader.after(step)
+        seen.append((judge.tensors()[name].clone(), leader.tensors()[name].clone()))
+    now = tiny.weights(policy)[name]
+    want = [(third, before[name]), (before, now), (before, now), (now, now)]
+    for (mine, theirs), (a, b) in zip(seen, want, strict=True):
+        assert torch.equal(mine, a[name] if isinstance(a, dict) else a)
+        assert torch.equal(theirs, b)
+    kept = {k: v.clone() for k, v in judge.tensors().items()}
+    other = TrailingReference(tiny.policy(seed=9), leader)
+    other.restore(kept, {})
+    assert all(torch.equal(v, kept[k]) for k, v in other.tensors().items())

@@ -1,0 +1,305 @@
+"""Preferences on-policy: draft, judge, pair, and learn from the pairs for one step or for a round of several.
+
+Online DPO (Guo et al. 2024, arXiv:2402.04792), iterative DPO and IRPO (arXiv:2404.19733), SPIN (arXiv:2401.01335),
+SPPO (arXiv:2405.00675), DICE (arXiv:2406.09760) and XPO (arXiv:2405.21046) differ in who judges, how long a round is,
+whether the reference is renewed with it, and which objective learns from the pairs; each is a setting (docs/online.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+
+from twofold.algorithms.pairing import Labels, Which, compared, decided, sides, tied, win_rates, wins
+from twofold.algorithms.policy_gradient import Weighed
+from twofold.algorithms.ramp import Ramp, ramped, refuse_bad_ramps
+from twofold.algorithms.recall import recall, remember
+from twofold.batch import Branch, Group, Role
+from twofold.data.order import Order
+from twofold.errors import DataError, RecipeError
+from twofold.objectives.base import Objective
+from twofold.objectives.xpo import OF_REFERENCE, XPO
+from twofold.rewards.execution import Execution
+from twofold.rewards.verdicts import PairJudge
+from twofold.sampling.base import Sampler, figures_of
+from twofold.settings import require, settings
+from twofold.training.step import Part, Round
+
+TRUTH, IMPLICIT = "truth", "implicit"
+COMPARING, SCORING = "llm:", "llm-score:"
+
+
+@settings
+class Implicit:
+    """The policy's own implicit reward as judge: β·log π/π_ref of a draft, minus a penalty for its length."""
+
+    reference: str | None = None
+    """Folder or hub name of what the model was trained from: against itself it says nothing. With algorithm.reference
+    fresh this holds for the first round, and then what the last round was trained from."""
+    beta: float = 0.1
+    length_penalty: float | Literal["balanced"] = 0.0
+    """Reward taken per token; balanced finds what makes best and worst drafts of a round equally long (DICE)."""
+
+    def __post_init__(self) -> None:
+        require(self.beta > 0, "beta must be > 0")
+        require(self.length_penalty == "balanced" or self.length_penalty >= 0, "length_penalty must be ≥ 0")
+
+
+@settings
+class Online:
+    """How prompts are answered and the answers judged into pairs, and how long a round of pairs serves. The method is
+    the objective, any on pairs; training.batch_size counts prompts."""
+
+    kind: Literal["online"] = "online"
+    judge: str | tuple[Weighed, ...] = "verifier"
+    """verifier, verifier:flexible, the folder of a reward model, implicit, or a list of these with weights; from Python
+    also a function of (prompt, completion, ground truth). Or llm:URL#MODEL, llm-score:URL#MODEL; or truth: the row's
+    own answer is chosen, the draft rejected (SPIN)."""
+    samples: int = 2
+    """Drafts of the policy per prompt."""
+    reference_samples: int = 0
+    """Further drafts per prompt, of the reference (XPO: 1 beside 1)."""
+    pairs: Which = "best_worst"
+    """The best draft of a prompt with the worst, or every two."""
+    most: int | None = None
+    """Of every two: pairs kept per prompt, drawn at random."""
+    labels: Labels = "hard"
+    """hard prefers the higher reward; bradley_terry draws the winner with probability σ(scale·(r − r'))."""
+    scale: float = 1.0
+    """Of rewards under bradley_terry."""
+    stop_penalty: float = 0.0
+    """Taken from the reward of a draft that never stopped."""
+    prompts: int | Literal["all"] | None = None
+    """Prompts per round, a multiple of training.batch_size; by default that itself: fresh drafts in every step. all
+    takes as many of the rows as fill whole steps."""
+    epochs: int = 1
+    """Passes over a round's pairs before the next round."""
+    reference: Literal["kept", "fresh"] = "kept"
+    """fresh makes the policy the reference at the start of each round; kept leaves that to the recipe's `reference`."""
+    alpha: float = 0.0
+    """XPO's optimism: weight of log π of what the reference drew."""
+    alpha_decay: Literal["none", "linear"] = "none"
+    """linear lets alpha fall from round to round, to 0 in the last one."""
+    implicit: Implicit = field(default_factory=Implicit)
+    rubric: str | None = None
+    """File of a language model's instructions as judge; by default the package's own (docs/data-building.md)."""
+    execution: Execution = field(default_factory=Execution)
+    """What a judge that runs the model's programs may do; by default it is refused."""
+    ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
+    """Settings of the objective that change during the run."""
+
+    def __post_init__(self) -> None:
+        require(self.samples > 0 and self.reference_samples >= 0, "samples must be ≥ 1, reference_samples ≥ 0")
+        require(self.prompts in (None, "all") or self.prompts > 0, "prompts must be ≥ 1")  # type: ignore[operator]  # a number here
+        require(self.epochs > 0 and self.scale > 0, "epochs must be ≥ 1 and scale > 0")
+        require(self.stop_penalty >= 0 and self.alpha >= 0, "stop_penalty and alpha must be ≥ 0")
+        require(self.most is None or (self.most > 0 and self.pairs == "all"), "most (≥ 1) goes with pairs all")
+        names = [each.source for each in self.rewards]
+        require(len(names) > 0, "judge needs at least one source")
+        require(len(set(names)) == len(names), "judge names a source twice: give it once, with the weight of both")
+        spoken = names[0].startswith((COMPARING, SCORING))
+        lone = any(name == TRUTH or name.startswith((COMPARING, SCORING)) for name in names)
+        require(not lone or len(names) == 1, "judge: truth and language models judge alone")
+        require(self.rubric is None or spoken, "rubric needs a language model as judge")
+        own = IMPLICIT in names
+        require(self.implicit.reference is not None or not own, "implicit.reference: name what the model came from")
+        require(own or self.implicit == Implicit(), "implicit needs judge implicit")
+        require(self.alpha > 0 or self.alpha_decay == "none", "alpha_decay needs an alpha > 0")
+        require(self.alpha == 0 or self.reference_samples > 0, "alpha needs reference_samples ≥ 1: what it pushes down")
+        rated = self.labels == "hard" and self.stop_penalty == 0
+        none = names[0].startswith((TRUTH, COMPARING))
+        require(rated or not none, "labels bradley_terry and stop_penalty need rewards: truth and llm: give none")
+        if names == [TRUTH]:
+            alone = self.reference_samples == 0 and self.pairs == "best_worst"
+            require(alone, "judge truth pairs each draft with the answer: reference_samples and pairs have no part")
+        else:
+            require(self.samples + self.reference_samples > 1, "samples must be ≥ 2 drafts of a prompt to compare")
+
+    @property
+    def rewards(self) -> tuple[Weighed, ...]:
+        """The sources of the judgement, with their weights."""
+        return (Weighed(source=self.judge),) if isinstance(self.judge, str) else self.judge
+
+    @property
+    def rates(self) -> bool:
+        """Whether the judge gives rewards, which mean something for a single draft."""
+        return not self.rewards[0].source.startswith((TRUTH, COMPARING, SCORING))
+
+    def size(self, batch_size: int, num: int) -> int:
+        """Prompts per round of `num` rows; raises ValueError where steps do not fill it."""
+        size = num // batch_size * batch_size if self.prompts == "all" else self.prompts or batch_size
+        require(size > 0, f"training.batch_size ({batch_size}) is more than there are rows ({num})")
+        require(size % batch_size == 0, f"algorithm.prompts must be a multiple of training.batch_size ({batch_size})")
+        return size
+
+    def steps_per_round(self, batch_size: int, num: int) -> int:
+        """Optimizer steps that a round serves."""
+        return self.epochs * self.size(batch_size, num) // batch_size
+
+
+Pairs = list[list[Group]]
+"""Per prompt of a round, its pairs: groups of a chosen and a rejected branch."""
+
+
+@dataclass(kw_only=True)
+class OnlineAlgorithm:
+    """`tasks` are groups without branches; without a `judge` their ground truth wins. The reference's log-probabilities
+    are a column, provided in the step like any other."""
+
+    settings: Online
+    tasks: Sequence[Group]
+    objective: Objective
+    sampler: Sampler
+    judge: PairJudge | None
+    reference_sampler: Sampler | None = None
+    batch_size: int
+    seed: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        refuse_bad_ramps(self.objective, self.settings.ramp)
+        self.size = self.settings.size(self.batch_size, len(self.tasks))
+        if self.size > len(self.tasks):
+            raise RecipeError(
+                f"a round of {self.size} prompts would ask some of the {len(self.tasks)} twice, and hear the same",
+                where="training.batch_size" if self.settings.prompts is None else "algorithm.prompts",
+                remedy="ask for fewer prompts and more samples",
+            )
+        if self.judge is None and (lacking := next((t for t in self.tasks if t.truth is None), None)):
+            remedy = "bring its answer, or let another judge compare drafts"
+            raise DataError(
+                "this prompt has no ground truth for its drafts to lose to", where=lacking.name, remedy=remedy
+            )
+        self.serves = self.settings.steps_per_round(self.batch_size, len(self.tasks))
+        self.order = Order(len(self.tasks), self.seed)
+
+    def round(self, step: int, state: dict[str, Any]) -> Round:
+        """Draft, judge and pair every few steps; learn from the pairs of one batch of prompts in each."""
+        number, age = divmod(step, self.serves)
+        tasks = [self.tasks[i] for i in self.order.at(number, self.size)]
+        if age == 0:
+            pairs, figures = self.prefer(tasks, step)
+        else:
+            pairs, figures = _recalled(tasks, state["pairs"]), {}
+        if self.serves > 1 and age == 0:
+            state["pairs"] = remember([tuple(b for g in groups for b in g.branches) for groups in pairs])
+        batch = Order(self.size, self.seed + 1 + number).at(age, self.batch_size)
+        objective = ramped(self.objective, self.settings.ramp, step, self.steps)
+        led = {name: getattr(objective, name) for name in self.settings.ramp}
+        if self.settings.alpha > 0:
+            objective = XPO(objective, self.alpha(number))
+            led["alpha"] = objective.alpha
+        return Round(step, [Part([g for i in batch for g in pairs[i]], objective)],
+                     {**figures, "age": float(age), **led})  # fmt: skip
+
+    def prefer(self, tasks: Sequence[Group], step: int) -> tuple[Pairs, dict[str, float]]:
+        """The preferences among what the policy, as it is now, says to each task; and how it fared."""
+        asked, figures = self.draft(tasks, step)
+        chance = self._chance(step)
+        if self.judge is None:
+            every, found = [_against_truth(group) for group in asked], dict[str, float]()
+        else:
+            verdicts = self.judge.verdicts(asked)
+            every = [([], 0) if said is None else self.pairs(group, said, chance)
+                     for group, said in zip(asked, verdicts.scores, strict=True)]  # fmt: skip
+            found = {**_of_scores(verdicts.scores, self.judge.shares), **verdicts.figures}
+        pairs, ties = [groups for groups, _ in every], sum(count for _, count in every)
+        made = [g for groups in pairs for g in groups]
+        counts = {"pairs": float(len(made)), "ties": float(ties), "silent": sum(not p for p in pairs) / len(pairs)}
+        return pairs, {**figures, **found, **counts, **_lengths(made), **figures_of(self.sampler)}
+
+    def draft(self, tasks: Sequence[Group], step: int) -> tuple[list[Group], dict[str, float]]:
+        """Each task with its drafts: the policy's, then the reference's, drawn with noise of their own."""
+        prompts, settings = [t.prompt for t in tasks], self.settings
+        rows = self.sampler.sample(prompts, samples=settings.samples, seed=(self.seed, step))
+        others = [[] for _ in tasks]
+        if self.reference_sampler is not None:
+            others = self.reference_sampler.sample(
+                prompts, samples=settings.reference_samples, seed=(self.seed + 1, step)
+            )
+        asked: list[Group] = []
+        for task, mine, theirs in zip(tasks, rows, others, strict=True):
+            drawn = [(d, 0.0) for d in mine] + [(d, 1.0) for d in theirs]
+            told = [(d.tokens, {"truncated": float(d.truncated), OF_REFERENCE: origin}) for d, origin in drawn]
+            branches = tuple(Branch(tokens, Role.DRAFT, {}, columns) for tokens, columns in told)
+            asked.append(replace(task, branches=branches))
+        cut = [b.columns["truncated"] for g in asked for b in g.branches]
+        return asked, {"drafts": float(len(cut)), "truncated": sum(cut) / len(cut)}
+
+    def pairs(self, group: Group, said: Sequence[float], chance: Iterator[float]) -> tuple[list[Group], int]:
+        """The pairs among a group's drafts, given a number for each, and how many more were ties."""
+        how, tokens = self.settings, [b.tokens for b in group.branches]
+        cut_N = torch.tensor([b.columns["truncated"] for b in group.branches], dtype=torch.float64)
+        score_N = torch.tensor(said, dtype=torch.float64) - how.stop_penalty * cut_N
+        win_NN = wins(score_N, how.labels, how.scale)
+        shares = self.judge is not None and self.judge.shares
+        rate_N = (score_N if shares else win_rates(win_NN)).tolist()
+        asked = compared(score_N, how.pairs)
+        told = [pair for pair in asked if not tied(pair, win_NN, tokens, how.labels)]
+        made: list[Group] = []
+        for each in decided(_some(told, how.most, chance), win_NN, chance):
+            margin = float(score_N[each.chosen] - score_N[each.rejected])
+            chosen, rejected = (
+                group.branches[i].with_columns({"win_rate": rate_N[i], "margin": margin})
+                for i in (each.chosen, each.rejected)
+            )
+            made.append(replace(group, branches=sides(chosen, rejected)))
+        return made, len(asked) - len(told)
+
+    def alpha(self, number: int) -> float:
+        """XPO's weight in a round: the whole in the first, none in the last where it decays."""
+        rounds = -(-self.steps // self.serves)
+        falling = self.settings.alpha_decay == "linear" and rounds > 1
+        return self.settings.alpha * (1 - number / (rounds - 1) if falling else 1.0)
+
+    def _chance(self, step: int) -> Iterator[float]:
+        """Numbers in [0, 1) for whatever a round leaves to chance: a function of (seed, step)."""
+        noise = torch.Generator().manual_seed(1_000_003 * self.seed + step)
+        while True:
+            yield from torch.rand(1024, generator=noise, dtype=torch.float64).tolist()
+
+    def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
+        """Nothing that happened in a step changes the order of play."""
+
+
+def _against_truth(group: Group) -> tuple[list[Group], int]:
+    """Each draft loses to its task's ground truth; one that says the same is a tie."""
+    assert group.truth is not None, "looked for before step 0"
+    truth = Branch(group.truth, Role.TRUTH)
+    others = [b for b in group.branches if not torch.equal(b.tokens, group.truth)]
+    pairs = [replace(group, branches=sides(truth, draft)) for draft in others]
+    return pairs, len(group.branches) - len(others)
+
+
+def _some(pairs: Sequence[tuple[int, int]], most: int | None, chance: Iterator[float]) -> Sequence[tuple[int, int]]:
+    """At most `most` of the pairs, any of them as likely as any other, in their order."""
+    if most is None or len(pairs) <= most:
+        return pairs
+    drawn = sorted(range(len(pairs)), key=[next(chance) for _ in pairs].__getitem__)[:most]
+    return [pairs[i] for i in sorted(drawn)]
+
+
+def _recalled(tasks: Sequence[Group], told: Any) -> Pairs:
+    """The round's pairs out of the state."""
+    rows = recall(told)
+    return [[replace(task, branches=sides(*two)) for two in zip(row[::2], row[1::2], strict=True)]
+            for task, row in zip(tasks, rows, strict=True)]  # fmt: skip
+
+
+def _of_scores(scores: Sequence[Sequence[float] | None], shares: bool) -> dict[str, float]:
+    """What rewards are on the whole, and the share of prompts that the judge said nothing of."""
+    known = [row for row in scores if row is not None]
+    figures = {"unjudged": 1 - len(known) / len(scores)} if len(known) < len(scores) else {}
+    if shares or not known:
+        return figures
+    every = torch.tensor([r for row in known for r in row], dtype=torch.float64)
+    return {"reward": every.mean().item(), "reward_std": every.std(correction=0).item(), **figures}
+
+
+def _lengths(pairs: Sequence[Group]) -> dict[str, float]:
+    """By how many tokens the preferred drafts are longer: a judge who favours length shows here first."""
+    longer = [len(g.branches[0].tokens) - len(g.branches[1].tokens) for g in pairs]
+    return {"longer": sum(longer) / len(longer)} if longer else {}

@@ -1,0 +1,42 @@
+"""Xie, Foster, Krishnamurthy, Rosset, Awadallah and Rakhlin 2024, "Exploratory Preference Optimization: Harnessing
+Implicit Q*-Approximation for Sample-Efficient RLHF", arXiv:2405.21046, algorithm 1: a preference loss plus
+α·log π(y') of the completion y' that the reference drew. Pushing that down is optimism about everything else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twofold.batch import Batch, Outputs
+from twofold.objectives.base import Loss, Objective, Term, couples, logps, statistics
+from twofold.objectives.pairs import sums
+
+OF_REFERENCE = "from_reference"
+"""The column that is 1 for a completion that the reference drew, 0 for the policy's own."""
+
+
+@dataclass(frozen=True)
+class XPO:
+    """`base`, an objective on pairs, plus α times log π of what the reference drew, summed over the completion."""
+
+    base: Objective
+    alpha: float
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        return (*self.base.requires, OF_REFERENCE)
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        return statistics(self.base)
+
+    @property
+    def couples(self) -> bool:
+        return couples(self.base)
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        loss = self.base(outputs, batch)
+        logp_S = logps(outputs)
+        of_reference_S = batch.branch_columns[OF_REFERENCE].to(logp_S.dtype)[batch.branch_S]
+        drawn = sums(of_reference_S * logp_S, batch)
+        return Loss({**loss.terms, "optimism": Term(drawn.chosen + drawn.rejected, "pair", self.alpha)}, loss.metrics)

@@ -1,0 +1,77 @@
+"""A policy's own implicit reward, β·log π/π_ref of a completion, as a judge of its drafts: Chen, Liu, Du, Pang, Liu,
+Sinha, Varakantham and Lin 2024, "Bootstrapping Language Models with DPO Implicit Rewards" (DICE), arXiv:2406.09760,
+with its length-regularized shaping, minus a penalty per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from twofold.batch import Group
+from twofold.models.packing import Packing
+from twofold.models.policy import Policy
+from twofold.models.reference import MovingReference, Reference
+
+Balance = Callable[[Sequence[Sequence[float]], Sequence[Sequence[int]]], float]
+"""(rewards, lengths) of each prompt's drafts → the penalty per token."""
+
+
+@dataclass(frozen=True)
+class ImplicitReward:
+    """β·Σ log π/π_ref − penalty·tokens, of the policy as it is when it is asked; `penalty` may look at all groups."""
+
+    policy: Policy
+    reference: Reference
+    packing: Packing
+    beta: float
+    penalty: float | Balance
+
+    def rate(self, groups: Sequence[Group]) -> list[list[float]]:
+        mine, theirs = (who.logps(groups, self.packing) for who in (self.policy, self.reference))
+        rewards = [
+            [self.beta * (a - b).double().sum().item() for a, b in zip(*row, strict=True)]
+            for row in zip(mine, theirs, strict=True)
+        ]
+        lengths = [[len(b.tokens) for b in group.branches] for group in groups]
+        penalty = self.penalty(rewards, lengths) if callable(self.penalty) else self.penalty
+        return [[r - penalty * n for r, n in zip(*row, strict=True)] for row in zip(rewards, lengths, strict=True)]
+
+
+class TrailingReference:
+    """What `leader` was before it moved last; before that, `first`. A policy that has just become its own reference
+    says nothing against it, and is judged against what it was trained from.
+
+    It takes the leader's weights in the step in which that moves, so the loop must tell it before the leader.
+    """
+
+    name = "judge-reference"
+
+    def __init__(self, first: Policy, leader: MovingReference) -> None:
+        self.policy, self.leader = first.requires_grad_(False), leader
+        mine = dict(first.model.named_parameters())
+        self._follows = {name: (mine[name], theirs) for name, theirs in leader.tensors().items()}
+
+    def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]:
+        return self.policy.logps(groups, packing)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {name: mine.detach() for name, (mine, _) in self._follows.items()}
+
+    def numbers(self) -> dict[str, Any]:
+        return {}
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        for name, (mine, _) in self._follows.items():
+            mine.copy_(tensors[name])
+
+    @torch.no_grad()
+    def after(self, steps: int) -> None:
+        if steps % self.leader.every == 0:
+            for mine, leader in self._follows.values():
+                mine.copy_(leader)

@@ -1,0 +1,33 @@
+"""Drafts of the reference: what the model said before it was trained, or at the last move of a moving reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from twofold.sampling.base import Draft, Sampler
+
+
+class Speaker(Protocol):
+    """A reference that can lend its model (`models/reference.py`)."""
+
+    def speaking(self) -> AbstractContextManager[PreTrainedModel]: ...
+
+
+@dataclass(frozen=True)
+class ReferenceSampler:
+    """Draws as `make`'s sampler does, from the reference as it is when it is asked."""
+
+    reference: Speaker
+    make: Callable[[PreTrainedModel], Sampler]
+
+    def sample(
+        self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
+    ) -> list[list[Draft]]:
+        with self.reference.speaking() as model:
+            return self.make(model).sample(prompts, samples=samples, seed=seed)
