@@ -14,9 +14,11 @@ from twofold.statistics import (
     Estimate,
     bootstrap_ratio,
     clustered_share,
+    holm,
     mcnemar,
     mean_interval,
     paired_bootstrap,
+    paired_bootstrap_p,
     sign_flips,
     sign_test,
     wilson,
@@ -128,6 +130,27 @@ def test_paired_bootstrap_refuses_other_shapes(a: list[float], b: list[float]) -
 def test_paired_bootstrap_refuses_nan() -> None:
     with pytest.raises(ValueError, match="finite"):
         paired_bootstrap([1.0], [math.nan])
+
+
+def test_bootstrap_p_is_small_exactly_where_the_interval_leaves_zero_out() -> None:
+    rng = np.random.default_rng(2)
+    a = rng.random((4, 200)) < 0.5
+    better, same = a | (rng.random((4, 200)) < 0.2), a ^ (rng.random((4, 200)) < 0.2)
+    assert paired_bootstrap(a, better).low > 0
+    assert paired_bootstrap_p(a, better, resamples=999) == pytest.approx(2 / 1000)
+    apart = paired_bootstrap(a, same)
+    assert apart.low < 0 < apart.high
+    assert paired_bootstrap_p(a, same, resamples=999) > 0.05
+    assert paired_bootstrap_p(a, a) == 1
+
+
+def test_holm_by_hand() -> None:
+    """Sorted 0.01, 0.02, 0.03, 0.6: times 4, 3, 2, 1 gives 0.04, 0.06, 0.06, 0.6, never falling."""
+    assert holm([0.03, 0.6, 0.01, 0.02]) == pytest.approx([0.06, 0.6, 0.04, 0.06])
+    assert holm([0.4, 0.5]) == pytest.approx([0.8, 0.8])
+    assert holm([]) == []
+    with pytest.raises(ValueError, match="0 … 1"):
+        holm([1.2])
 
 
 def test_bootstrap_ratio_is_of_sums_and_repeats() -> None:

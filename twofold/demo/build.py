@@ -106,10 +106,11 @@ def train(
     tokenizer: PreTrainedTokenizerFast,
     settings: BaseSettings,
     progress: Progress | None = None,
+    rows: list[Problem] | None = None,
 ) -> None:
-    """Teach `model` both styles in place, on completions only."""
+    """Teach `model` both styles in place, on completions only; `rows` are the demo's problems by default."""
     progress = progress or Silent()
-    rows = problems("base", settings.steps * settings.rows, seed=settings.seed)
+    rows = problems("base", settings.steps * settings.rows, seed=settings.seed) if rows is None else rows
     optimizer = _optimizer(model, settings)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings))
     model.train()

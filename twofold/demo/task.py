@@ -51,7 +51,7 @@ class Problem:
     """A story and the calculation that answers it."""
 
     prompt: str
-    steps: tuple[str, str]
+    steps: tuple[str, ...]
     number: int
     worked_share: float
     """How often such a problem is answered in steps where nobody asks for them."""

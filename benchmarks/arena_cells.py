@@ -1,0 +1,300 @@
+"""One cell of the arena: a method at a learning rate with a seed, trained, watched and judged.
+
+A cell is a folder of its own, named after a digest of all that decides it: what is there is not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from benchmarks.arena_base import TOKENS, Ground, digest, make_ground, reward_model
+from benchmarks.arena_counts import CountedSampler, Tokens
+from benchmarks.arena_methods import Method
+from benchmarks.arena_tasks import Split, Stories
+from twofold.batch import Branch, Group, Role
+from twofold.config.assemble import Assembly, read_records
+from twofold.config.load import Document, validate
+from twofold.config.schema import Recipe
+from twofold.data.encode import encode
+from twofold.data.formats import read
+from twofold.data.tokenize import Encoder
+from twofold.errors import NonFiniteError
+from twofold.evaluation.exact_match import exact_match
+from twofold.models.heads import load_reward_model
+from twofold.models.load import ModelSettings, load_policy
+from twofold.models.packing import Packing
+from twofold.models.policy import Policy
+from twofold.models.reference import with_reference
+from twofold.progress import Silent
+from twofold.records import Task
+from twofold.rewards.verifier import judge
+from twofold.sampling.base import Draft, Sampling
+from twofold.sampling.local import LocalSampler
+from twofold.training.loop import Loop
+from twofold.training.optim import make_schedule
+
+REVISION = 1
+"""Raise it when the same cell would come out otherwise."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is the same for every method."""
+
+    ground: Ground = field(default_factory=Ground)
+    steps: int = 40
+    batch_size: int = 32
+    warmup: int = 5
+    development: int = 200
+    """Problems that choose the learning rate."""
+    test: int = 300
+    sampled: int = 100
+    """Test problems that get `samples` answers at temperature 1."""
+    samples: int = 32
+    kl_samples: int = 8
+    """Of these, the answers that the KL is taken over."""
+    best_of: int = 128
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`problems` is the split that judges; `looks` at it along the way, the end among them; `many` answers to each at
+    temperature 1."""
+
+    method: Method
+    learning_rate: float
+    seed: int
+    problems: Split = "test"
+    looks: int = 4
+    many: bool = True
+
+    def key(self, protocol: Protocol, ground: str) -> str:
+        """A digest of all that decides the cell; what a method is called, and what is noted of it, does not."""
+        decides = {
+            "sections": self.method.sections, "reads": self.method.reads, "rate": self.learning_rate,
+            "seed": self.seed, "problems": self.problems, "looks": self.looks, "many": self.many,
+            "protocol": asdict(protocol), "ground": ground, "revision": REVISION,
+        }  # fmt: skip
+        return sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+
+    def folder(self, protocol: Protocol, ground: str) -> str:
+        slug = re.sub(r"\W+", "-", self.method.name.replace("γ", "gamma").replace("×", "x")).strip("-").lower()
+        return f"{slug}-{self.learning_rate:g}-{self.seed}-{self.key(protocol, ground)}"
+
+
+@dataclass
+class Arena:
+    """The data and the base model in memory, and a folder of finished cells."""
+
+    root: Path
+    protocol: Protocol
+
+    def __post_init__(self) -> None:
+        self.here = make_ground(self.root, self.protocol.ground)
+        self.ground = digest(self.here)
+        base, loaded = load_policy(ModelSettings(path=str(self.here / "base"), precision="float32"), 0)
+        assert isinstance(base, Policy)
+        self.base, self.loaded, self.packing = base.requires_grad_(False), loaded, Packing()
+        self.encoder = Encoder(loaded.tokenizer, loaded.stop_tokens)
+        pairs = read(str(self.here / "heldout.jsonl")).records
+        groups = encode(list(pairs), self.encoder, Silent()).groups
+        self.heldout = with_reference(groups, self.base.logps(groups, self.packing))
+
+    def cell(self, cell: Cell) -> dict[str, Any]:
+        """What came of the cell; trains it where nobody has."""
+        return self.kept(cell.folder(self.protocol, self.ground), lambda: self._play(cell), asdict(cell))
+
+    def known(self, cell: Cell) -> bool:
+        return (self.here / "cells" / cell.folder(self.protocol, self.ground) / "result.json").is_file()
+
+    def kept(self, name: str, make: Any, about: Mapping[str, Any]) -> dict[str, Any]:
+        """The result in the folder `name`, made where it is missing."""
+        folder = self.here / "cells" / name
+        path = folder / "result.json"
+        if path.is_file():
+            return json.loads(path.read_text(encoding="utf-8"))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "cell.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        began, spent = time.perf_counter(), time.process_time()
+        found = {**make(), "wall": time.perf_counter() - began, "cpu": time.process_time() - spent}
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        temporary.replace(path)
+        return found
+
+    def recipe(self, cell: Cell) -> Recipe:
+        """The cell as a recipe."""
+        protocol, method = self.protocol, cell.method
+        files = {"pairs": "pairs", "problems": "problems", "scored problems": "problems"}
+        sections: dict[str, Any] = {
+            "model": {"path": str(self.here / "base"), "precision": "float32"},
+            "data": {"train": str(self.here / f"{files[method.reads]}.jsonl")},
+            "sampling": {"max_new_tokens": TOKENS, "batch_size": 256},
+            "optimizer": {"learning_rate": cell.learning_rate, "schedule": "constant", "warmup": protocol.warmup},
+            "training": {"steps": protocol.steps, "batch_size": protocol.batch_size},
+            "reference": {"cache": str(self.here / "reference-cache")},
+            "run": str(self.here / "cells" / cell.folder(protocol, self.ground)),
+            "seed": cell.seed,
+        }
+        for name, section in method.sections.items():
+            sections[name] = {**sections.get(name, {}), **section}
+        if sections["objective"]["kind"] == "kto":
+            sections["training"]["batch_size"] *= 2
+        if sections.get("algorithm", {}).get("kind") == "pdpo":
+            sections["data"]["generator"] = {"file": str(self.here / "generator.jsonl")}
+        if method.reads == "scored problems":
+            reward = reward_model(self.here, protocol.ground, cell.seed)
+            sections["algorithm"] = {**sections["algorithm"], "reward": str(reward)}
+        return validate(Recipe, Document("arena", sections, {}))
+
+    def assembled(self, cell: Cell) -> tuple[Loop, Policy, Tokens]:
+        """The cell before its first step; the counter holds what its cached reference was asked, and will count what
+        is sampled."""
+        recipe, tokens = self.recipe(cell), Tokens()
+        records = read_records(recipe, recipe.objective)
+        policy, loaded = load_policy(recipe.model, recipe.seed)
+        assert isinstance(policy, Policy)
+        assembly = Assembly(recipe, recipe.objective, policy, loaded, records, Silent())
+        loop = assembly.loop(Path(recipe.run))
+        cached = recipe.reference.kind == "cached" and "ref_logp" in recipe.objective.requires
+        if cached and cell.method.reads == "pairs":
+            tokens.judged = sum(g.num_tokens for g in assembly.groups["train"])
+        algorithm = cast("Any", loop.algorithm)
+        if hasattr(algorithm, "sampler"):
+            algorithm.sampler = CountedSampler(algorithm.sampler, tokens)
+        return loop, policy, tokens
+
+    def _play(self, cell: Cell) -> dict[str, Any]:
+        loop, policy, tokens = self.assembled(cell)
+        found = self._train(cell, loop, policy, tokens)
+        return {**found, **(self._sampled(cell, policy) if cell.many else {})}
+
+    def _train(self, cell: Cell, loop: Loop, policy: Policy, tokens: Tokens) -> dict[str, Any]:
+        """Steps, with looks in between. A run that stops being finite has solved nothing."""
+        algorithm, state = loop.algorithm, dict[str, Any]()
+        schedule, spent, looks = make_schedule(loop.optimizer, loop.step.optimizer, loop.steps), 0.0, list[Any]()
+        due = {round(loop.steps * (i + 1) / cell.looks) for i in range(cell.looks)}
+        watched: dict[str, list[float]] = {}
+        for at in range(loop.steps):
+            began = time.process_time()
+            try:
+                with tokens.counting():
+                    metrics = loop.step(algorithm.round(at, state))
+            except NonFiniteError as error:
+                right = [False] * len(self.problems(cell))
+                return {"failed": str(error), "looks": looks, "right": right, "tokens": tokens.as_dict()}
+            schedule.step()
+            algorithm.observe(metrics, state)
+            for keeper in loop.keepers:
+                keeper.after(at + 1)
+            spent += time.process_time() - began
+            for name, value in metrics.items():
+                watched.setdefault(name, []).append(value)
+            if at + 1 in due:
+                looks.append({"step": at + 1, "cpu": spent, **tokens.as_dict(), **self._look(cell, policy)})
+        return {
+            "looks": looks, "right": looks[-1]["right"], "tokens": tokens.as_dict(), "train_cpu": spent,
+            "watched": {name: sum(values) / len(values) for name, values in watched.items()},
+        }  # fmt: skip
+
+    def problems(self, cell: Cell) -> list[Task]:
+        """Those that judge the cell."""
+        count = self.protocol.development if cell.problems == "development" else self.protocol.test
+        return Stories(self.protocol.ground.task).tasks(cell.problems, count)
+
+    def sampler(self, policy: Policy, temperature: float) -> LocalSampler:
+        how = Sampling(temperature=temperature, max_new_tokens=TOKENS, batch_size=256)
+        return LocalSampler(policy.model, self.loaded.tokenizer, self.loaded.stop_tokens, how)
+
+    def _look(self, cell: Cell, policy: Policy) -> dict[str, Any]:
+        """Greedy answers, and what the policy makes of held-out pairs: the implicit reward's accuracy, and drift."""
+        rows = exact_match(self.sampler(policy, 0.0), self.problems(cell), self.encoder).rows
+        chosen, rejected = self._drift(policy)
+        return {
+            "right": [row.strict for row in rows],
+            "strict": sum(r.strict for r in rows) / len(rows),
+            "worked": sum("=" in r.completion for r in rows) / len(rows),
+            "truncated": sum(r.truncated for r in rows) / len(rows),
+            "accuracy": ((chosen - rejected).sign() + 1).div(2).mean().item(),
+            "chosen": chosen.mean().item(),
+            "rejected": rejected.mean().item(),
+        }
+
+    def _drift(self, policy: Policy) -> tuple[Tensor, Tensor]:
+        """log π/π_ref of chosen and rejected held-out answers [n], nats."""
+        said = policy.logps(self.heldout, self.packing)
+        sums = [
+            [(x - b.token_columns["ref_logp"]).double().sum() for x, b in zip(row, g.branches, strict=True)]
+            for row, g in zip(said, self.heldout, strict=True)
+        ]
+        chosen, rejected = torch.tensor(sums, dtype=torch.float64).unbind(1)
+        return chosen, rejected
+
+    def _sampled(self, cell: Cell, policy: Policy) -> dict[str, Any]:
+        """Of many answers at temperature 1: how many are right, problem by problem; and the KL to the base."""
+        problems = self.problems(cell)[: self.protocol.sampled]
+        rows = self._drafts(policy, problems, self.protocol.samples, cell.seed)
+        return {
+            "passed": [sum(self._right(t, d) for d in drafts) for t, drafts in zip(problems, rows, strict=True)],
+            "kl": self._kl(problems, rows),
+        }
+
+    def _drafts(self, policy: Policy, problems: Sequence[Task], samples: int, seed: int) -> list[list[Draft]]:
+        prompts = [self.encoder.prompt(t.prompt) for t in problems]
+        return self.sampler(policy, 1.0).sample(prompts, samples=samples, seed=(10_000 + seed, 0))
+
+    def _right(self, task: Task, draft: Draft) -> bool:
+        return judge(self.encoder.text(draft.tokens), task.answer).strict
+
+    def _kl(self, problems: Sequence[Task], rows: Sequence[Sequence[Draft]]) -> list[float]:
+        """Mean of log π/π_ref over own answers, problem by problem: sequence Monte Carlo, unbiased, nats."""
+        rows = [drafts[: self.protocol.kl_samples] for drafts in rows]
+        said = self.base.logps(self._groups(problems, rows), self.packing)
+        return [
+            sum((d.logp.double() - r.double()).sum().item() for d, r in zip(drafts, row, strict=True)) / len(drafts)
+            for drafts, row in zip(rows, said, strict=True)
+        ]
+
+    def _groups(self, problems: Sequence[Task], rows: Sequence[Sequence[Draft]]) -> list[Group]:
+        return [
+            Group(str(t.source), self.encoder.prompt(t.prompt), tuple(Branch(d.tokens, Role.DRAFT) for d in drafts))
+            for t, drafts in zip(problems, rows, strict=True)
+        ]
+
+    def base_cell(self, problems: Split = "test") -> dict[str, Any]:
+        """The base, looked at and sampled as a final cell is."""
+        name = f"base-{problems}-{sha256(f'{self.protocol} {self.ground} {REVISION}'.encode()).hexdigest()[:12]}"
+        cell = Cell(Method("base", {}), 0.0, 0, problems)
+
+        def make() -> dict[str, Any]:
+            look = {"step": 0, "cpu": 0.0, **Tokens().as_dict(), **self._look(cell, self.base)}
+            return {"looks": [look], "right": look["right"], **self._sampled(cell, self.base)}
+
+        return self.kept(name, make, {"base": self.ground})
+
+    def best_of_n(self, seed: int) -> dict[str, Any]:
+        """Many answers of the base to each test problem, with a reward model's scores and the verdicts."""
+        name = f"best-of-n-{seed}-{sha256(f'{self.protocol} {self.ground} {REVISION}'.encode()).hexdigest()[:12]}"
+        return self.kept(name, lambda: self._best_of_n(seed), {"seed": seed})
+
+    def _best_of_n(self, seed: int) -> dict[str, Any]:
+        problems = Stories(self.protocol.ground.task).tasks("test", self.protocol.sampled)
+        tokens = Tokens()
+        rows = self._drafts(self.base, problems, self.protocol.best_of, seed)
+        folder = reward_model(self.here, self.protocol.ground, seed)
+        scorer, _ = load_reward_model(ModelSettings(path=str(folder), precision="float32"))
+        with tokens.counting(), torch.no_grad():
+            scores = scorer.scores(self._groups(problems, rows), self.packing)
+        tokens.sampled = sum(len(d.tokens) for drafts in rows for d in drafts)
+        right = [[float(self._right(t, d)) for d in drafts] for t, drafts in zip(problems, rows, strict=True)]
+        return {"scores": scores, "correct": right, "tokens": tokens.as_dict()}

@@ -1,0 +1,126 @@
+"""Who plays in the arena: each method as the sections of a recipe that make it that method.
+
+A method joins with one entry. What is not said here is the same for all (`arena_cells.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+Sections: TypeAlias = Mapping[str, Mapping[str, Any]]
+Reads: TypeAlias = Literal["pairs", "problems", "scored problems"]
+
+GAMMA = 0.3
+"""The generator's weight for every PDPO entry but those that are about it: at 0.1 no option moves this model."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A name, and the sections that differ from the protocol's.
+
+    `reads` says what `data.train` is: pairs, problems with their truths, or problems rated by a reward model of the
+    pairs. `learns_from` is what a reader must know to compare fairly.
+    """
+
+    name: str
+    sections: Sections
+    reads: Reads = "pairs"
+    learns_from: str = "pairs"
+    note: str = ""
+
+
+def offline(name: str, kind: str, note: str = "", **settings: Any) -> Method:
+    """An objective on the pairs."""
+    return Method(name, {"objective": {"kind": kind, **settings}}, note=note)
+
+
+def rolled(name: str, objective: Mapping[str, Any], algorithm: Mapping[str, Any], **how: Any) -> Method:
+    """A policy gradient on the problems of the pairs and of PDPO's generator, rated by the verifier."""
+    how = {"reads": "problems", "learns_from": "truths", "training": {"batch_size": 8}, **how}
+    sections: dict[str, Mapping[str, Any]] = {
+        "objective": objective,
+        "algorithm": {"kind": "policy_gradient", "reward": "verifier", "samples": 8, **algorithm},
+        "training": how.pop("training"),
+    }
+    return Method(name, sections, **how)
+
+
+def pdpo(name: str, note: str = "", /, *, verifier: bool = False, nll: float = 0.0, **options: Any) -> Method:
+    """PDPO with some of its options; `reference` among them is the section of that name."""
+    sections: dict[str, Mapping[str, Any]] = {"objective": {"kind": "dpo", "nll": nll}}
+    if "reference" in options:
+        sections["reference"] = options.pop("reference")
+    sections["algorithm"] = {"kind": "pdpo", "gamma": GAMMA, **options}
+    learns = "pairs, truths, verifier" if verifier else "pairs, truths"
+    return Method(f"PDPO{name}", sections, learns_from=learns, note=note)
+
+
+PPO: Mapping[str, Any] = {"samples": 4, "rollouts": 32, "epochs": 2}
+"""As InstructGPT and TRL had it: one rollout serves several steps."""
+
+OFFLINE = (
+    offline("preferred-FT", "sft", "the chosen side alone"),
+    offline("unlikelihood", "unlikelihood"),
+    offline("DPO", "dpo"),
+    offline("DPO + NLL", "dpo", nll=1.0),
+    offline("IPO", "ipo"),
+    offline("KTO", "kto", "64 labelled answers a step"),
+    offline("SimPO", "simpo"),
+)
+
+ON_POLICY = (
+    rolled(
+        "PPO",
+        {"kind": "ppo"},
+        {**PPO, "kl": {"coefficient": 0.05}},
+        reads="scored problems",
+        learns_from="pairs",
+        training={"batch_size": 16},
+        note="a reward model of the pairs; per-prompt baseline",
+    ),
+    rolled(
+        "PPO-GT",
+        {"kind": "ppo"},
+        {**PPO, "kl": {"coefficient": 0.05}},
+        training={"batch_size": 16},
+        note="verifier; per-prompt baseline",
+    ),
+    rolled("GRPO", {"kind": "grpo"}, {}),
+    rolled("RLOO", {"kind": "rloo"}, {"kl": {"coefficient": 0.05}}),
+)
+"""Online DPO, SPIN and PPO's value model join here."""
+
+SEVERAL: Mapping[str, Any] = {"prompts": 2, "samples": 4}
+
+PDPO_OPTIONS = (
+    pdpo("", "verbatim: hinge, one draft for each of 8 problems"),
+    pdpo(", γ 0.1", gamma=0.1),
+    pdpo(", γ 1", gamma=1.0),
+    pdpo(", un-hinged", "the source's first form", form="unhinged"),
+    pdpo(", softplus", form="softplus"),
+    pdpo(", squared hinge", form="squared_hinge"),
+    pdpo(", square", form="square"),
+    pdpo(", margin 0.1", margin=0.1),
+    pdpo(", per token", "γ times the mean length", per_token=True, gamma=GAMMA * 20),
+    pdpo(", verifier gate", verifier=True, gate="verifier"),
+    pdpo(", gate, mean of passed", verifier=True, gate="verifier", gate_average="passed"),
+    pdpo(", 2 × 4 drafts", **SEVERAL),
+    pdpo(", leave-one-out", "2 × 4 drafts", baseline="leave_one_out", **SEVERAL),
+    pdpo(", gate, leave-one-out", "2 × 4 drafts", verifier=True, gate="verifier", baseline="leave_one_out", **SEVERAL),
+    pdpo(", stale drafts", "used 4 times, no clip", refresh_every=4),
+    pdpo(", clip 0.2", "drafts used 4 times", refresh_every=4, clip=0.2),
+    pdpo(", sign down", sign="down"),
+    pdpo(", γ ramp", gamma_ramp=0.5),
+    pdpo(", in turn", schedule="alternate"),
+    pdpo(
+        ", moving reference",
+        "a tenth of the policy every 5 steps",
+        reference={"kind": "moving", "mix": 0.1, "every": 5},
+    ),
+    pdpo(", + NLL", nll=1.0),
+)
+
+METHODS: Mapping[str, Method] = {m.name: m for m in (*OFFLINE, *ON_POLICY, *PDPO_OPTIONS)}
+BASELINE = "DPO"
