@@ -65,12 +65,14 @@ class Field:
                 yield running[done], done.result()
 
     def best_rates(self, methods: Sequence[Method], rates: Sequence[float]) -> dict[str, float]:
-        """Each method's rate that solves most development problems; the lower one of equals."""
-        cells = {m.name: [_trial(m, r) for r in rates] for m in methods}
+        """Each method's rate that solves most development problems; the lower one of equals. Options take PDPO's."""
+        models = {m.tuned_as for m in methods}
+        tuned = [m for m in METHODS.values() if m.name in models or (m in methods and not m.tuned_as)]
+        cells = {m.name: [_trial(m, r) for r in rates] for m in tuned}
         if len(rates) > 1:
             self.play([c for each in cells.values() for c in each])
         chosen = {name: max(each, key=lambda c: (self.solved(c), -c.learning_rate)) for name, each in cells.items()}
-        return {name: cell.learning_rate for name, cell in chosen.items()}
+        return {m.name: chosen[m.tuned_as or m.name].learning_rate for m in methods}
 
     def solved(self, cell: Cell) -> int:
         return sum(self.arena.cell(cell)["right"]) if self.arena.known(cell) else 0
@@ -141,7 +143,7 @@ def main() -> None:
         ),
         "looks": {name: [r["looks"] for r in ground.play(each)] for name, each in cells.items()},
         "base": ground.arena.base_cell(),
-        "tried": {m.name: {f"{r:g}": ground.solved(_trial(m, r)) for r in RATES} for m in methods},
+        "tried": {m.name: {f"{r:g}": ground.solved(_trial(m, r)) for r in RATES} for m in methods if not m.tuned_as},
         "best_of": best_of_rows([ground.arena.best_of_n(seed) for seed in seeds]),
         "ledger": [] if asked.no_ledger else ledger(ground.arena),
         "protocol": protocol, "date": datetime.date.today().isoformat(), **facts,

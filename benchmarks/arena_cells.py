@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks.arena_base import TOKENS, Ground, digest, make_ground, reward_model
 from benchmarks.arena_counts import CountedSampler, Tokens
-from benchmarks.arena_methods import Method
+from benchmarks.arena_methods import REWARD, Method
 from benchmarks.arena_tasks import Split, Stories
 from twofold.batch import Branch, Group, Role
 from twofold.config.assemble import Assembly, read_records
@@ -135,10 +135,9 @@ class Arena:
     def recipe(self, cell: Cell) -> Recipe:
         """The cell as a recipe."""
         protocol, method = self.protocol, cell.method
-        files = {"pairs": "pairs", "problems": "problems", "scored problems": "problems"}
         sections: dict[str, Any] = {
             "model": {"path": str(self.here / "base"), "precision": "float32"},
-            "data": {"train": str(self.here / f"{files[method.reads]}.jsonl")},
+            "data": {"train": str(self.here / f"{method.reads}.jsonl")},
             "sampling": {"max_new_tokens": TOKENS, "batch_size": 256},
             "optimizer": {"learning_rate": cell.learning_rate, "schedule": "constant", "warmup": protocol.warmup},
             "training": {"steps": protocol.steps, "batch_size": protocol.batch_size},
@@ -152,9 +151,8 @@ class Arena:
             sections["training"]["batch_size"] *= 2
         if sections.get("algorithm", {}).get("kind") == "pdpo":
             sections["data"]["generator"] = {"file": str(self.here / "generator.jsonl")}
-        if method.reads == "scored problems":
-            reward = reward_model(self.here, protocol.ground, cell.seed)
-            sections["algorithm"] = {**sections["algorithm"], "reward": str(reward)}
+        if REWARD in repr(sections):
+            sections = _naming(sections, str(reward_model(self.here, protocol.ground, cell.seed)))
         return validate(Recipe, Document("arena", sections, {}))
 
     def assembled(self, cell: Cell) -> tuple[Loop, Policy, Tokens]:
@@ -298,3 +296,10 @@ class Arena:
         tokens.sampled = sum(len(d.tokens) for drafts in rows for d in drafts)
         right = [[float(self._right(t, d)) for d in drafts] for t, drafts in zip(problems, rows, strict=True)]
         return {"scores": scores, "correct": right, "tokens": tokens.as_dict()}
+
+
+def _naming(sections: Any, reward: str) -> Any:
+    """The sections with the folder of the reward model where it stands for one."""
+    if isinstance(sections, Mapping):
+        return {name: _naming(value, reward) for name, value in cast("Mapping[str, Any]", sections).items()}
+    return reward if sections == REWARD else sections

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 Sections: TypeAlias = Mapping[str, Mapping[str, Any]]
-Reads: TypeAlias = Literal["pairs", "problems", "scored problems"]
+Reads: TypeAlias = Literal["pairs", "problems"]
+
+REWARD = "reward model"
+"""Stands for the folder of the arena's own: a reward model of the pairs, trained with the cell's seed."""
 
 GAMMA = 0.3
 """The generator's weight for every PDPO entry but those that are about it: at 0.1 no option moves this model."""
@@ -20,8 +23,8 @@ GAMMA = 0.3
 class Method:
     """A name, and the sections that differ from the protocol's.
 
-    `reads` says what `data.train` is: pairs, problems with their truths, or problems rated by a reward model of the
-    pairs. `learns_from` is what a reader must know to compare fairly.
+    `reads` says what `data.train` is: pairs, or problems with their truths. `learns_from` is what a reader must know to
+    compare fairly.
     """
 
     name: str
@@ -29,6 +32,8 @@ class Method:
     reads: Reads = "pairs"
     learns_from: str = "pairs"
     note: str = ""
+    tuned_as: str = ""
+    """The method whose learning rate it takes; by default it is given its own."""
 
 
 def offline(name: str, kind: str, note: str = "", **settings: Any) -> Method:
@@ -47,6 +52,18 @@ def rolled(name: str, objective: Mapping[str, Any], algorithm: Mapping[str, Any]
     return Method(name, sections, **how)
 
 
+def online(
+    name: str, note: str, /, *, judge: str, samples: int, batch: int, learns: str = "truths", **options: Any
+) -> Method:
+    """DPO on pairs of the policy's own drafts for those problems."""
+    sections: dict[str, Mapping[str, Any]] = {
+        "objective": {"kind": "dpo"},
+        "algorithm": {"kind": "online", "judge": judge, "samples": samples, **options},
+        "training": {"batch_size": batch},
+    }
+    return Method(name, sections, reads="problems", learns_from=learns, note=note)
+
+
 def pdpo(name: str, note: str = "", /, *, verifier: bool = False, nll: float = 0.0, **options: Any) -> Method:
     """PDPO with some of its options; `reference` among them is the section of that name."""
     sections: dict[str, Mapping[str, Any]] = {"objective": {"kind": "dpo", "nll": nll}}
@@ -54,7 +71,7 @@ def pdpo(name: str, note: str = "", /, *, verifier: bool = False, nll: float = 0
         sections["reference"] = options.pop("reference")
     sections["algorithm"] = {"kind": "pdpo", "gamma": GAMMA, **options}
     learns = "pairs, truths, verifier" if verifier else "pairs, truths"
-    return Method(f"PDPO{name}", sections, learns_from=learns, note=note)
+    return Method(f"PDPO{name}", sections, learns_from=learns, note=note, tuned_as="PDPO" if name else "")
 
 
 PPO: Mapping[str, Any] = {"samples": 4, "rollouts": 32, "epochs": 2}
@@ -74,8 +91,7 @@ ON_POLICY = (
     rolled(
         "PPO",
         {"kind": "ppo"},
-        {**PPO, "kl": {"coefficient": 0.05}},
-        reads="scored problems",
+        {**PPO, "reward": REWARD, "kl": {"coefficient": 0.05}},
         learns_from="pairs",
         training={"batch_size": 16},
         note="a reward model of the pairs; per-prompt baseline",
@@ -87,10 +103,28 @@ ON_POLICY = (
         training={"batch_size": 16},
         note="verifier; per-prompt baseline",
     ),
+    rolled(
+        "PPO-GT, value model",
+        {"kind": "ppo"},
+        {**PPO, "kl": {"coefficient": 0.05}, "value": {"start": "policy", "learning_rate": 1e-4}},
+        training={"batch_size": 16},
+        note="verifier; GAE",
+    ),
     rolled("GRPO", {"kind": "grpo"}, {}),
     rolled("RLOO", {"kind": "rloo"}, {"kl": {"coefficient": 0.05}}),
+    online("online DPO", "best against worst of 8, by the verifier", judge="verifier", samples=8, batch=8),
+    online("online DPO, reward model", "the same by a reward model", judge=REWARD, samples=8, batch=8, learns="pairs"),
+    online(
+        "SPIN",
+        "two rounds, a fresh reference in each",
+        judge="truth",
+        samples=1,
+        batch=32,
+        prompts=320,
+        epochs=2,
+        reference="fresh",
+    ),
 )
-"""Online DPO, SPIN and PPO's value model join here."""
 
 SEVERAL: Mapping[str, Any] = {"prompts": 2, "samples": 4}
 
@@ -120,6 +154,18 @@ PDPO_OPTIONS = (
         reference={"kind": "moving", "mix": 0.1, "every": 5},
     ),
     pdpo(", + NLL", nll=1.0),
+    pdpo(
+        ", judge gate",
+        "a reward model of the pairs; the bar is the truth's score",
+        gate="judge",
+        judge={"source": REWARD},
+    ),
+    pdpo(", KL 0.05", kl=0.05),
+    pdpo(", balanced", "γ is the generator's share of the gradient's norm", balance="gradient_norm"),
+    pdpo(", balanced, smoothed", balance="gradient_norm", balance_decay=0.9, balance_most=100.0),
+    pdpo(", truth's side", "the truth rises to the drafts", side="truth"),
+    pdpo(", both sides", side="both"),
+    pdpo(", SPIN's form", "both sides, sign down, softplus", side="both", sign="down", form="softplus"),
 )
 
 METHODS: Mapping[str, Method] = {m.name: m for m in (*OFFLINE, *ON_POLICY, *PDPO_OPTIONS)}
