@@ -13,6 +13,7 @@ from scipy import stats
 from twofold.statistics import (
     Estimate,
     bootstrap_ratio,
+    clustered_mean,
     clustered_share,
     holm,
     mcnemar,
@@ -216,3 +217,28 @@ def test_sign_flips_of_nothing() -> None:
     assert (same.p_value, same.only_a, same.only_b, same.n) == (1.0, 0, 0, 2)
     with pytest.raises(ValueError, match="alike"):
         sign_flips([1.0], [1.0, 2.0])
+
+
+def test_a_clustered_mean_of_singletons_is_students() -> None:
+    values = np.random.default_rng(0).normal(size=30)
+    ours, plain = clustered_mean(values, np.ones(30)), mean_interval(values.tolist())
+    assert (ours.value, ours.low, ours.high, ours.n) == pytest.approx((plain.value, plain.low, plain.high, 30))
+    assert clustered_mean([3.0], [2]).low == -math.inf
+    assert math.isnan(clustered_mean([], []).value)
+
+
+def test_observations_that_repeat_their_cluster_count_once() -> None:
+    values = np.random.default_rng(1).normal(size=20)
+    once, many = clustered_mean(values, np.ones(20)), clustered_mean(5 * values, np.full(20, 5))
+    assert (many.low, many.high) == pytest.approx((once.low, once.high))
+    assert (once.n, many.n) == (20, 100)
+
+
+def test_a_clustered_mean_covers() -> None:
+    """Clusters of 1 to 6 observations that share half of their variance; the true mean is 0."""
+    rng, held = np.random.default_rng(2), 0
+    for _ in range(400):
+        counts = rng.integers(1, 7, size=40)
+        sums = [float(rng.normal() * n + rng.normal(size=n).sum()) for n in counts]
+        held += (e := clustered_mean(sums, counts)).low < 0 < e.high
+    assert 0.92 < held / 400 < 0.98

@@ -41,6 +41,21 @@ def llama(seed: int = 0, **changes: Any) -> tr.PreTrainedModel:
     return sharp(tr.LlamaForCausalLM(tr.LlamaConfig(**{**DECODER, **changes})), seed)
 
 
+def chain(log_probability_VV: Tensor) -> tr.PreTrainedModel:
+    """A transformer that is a Markov chain: nothing reaches the residual stream, so that only the last token counts."""
+    num = len(log_probability_VV)
+    sizes = {"hidden_size": num, "intermediate_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
+    ends = {"max_position_embeddings": 32, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    model = tr.LlamaForCausalLM(tr.LlamaConfig(vocab_size=num, rms_norm_eps=1e-30, **sizes, **ends)).double()
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        model.model.embed_tokens.weight.copy_(torch.eye(num))
+        model.lm_head.weight.copy_(log_probability_VV.T / num**0.5)  # the norm makes √V of a one
+    return model.eval()
+
+
 def gpt2(seed: int = 0, **changes: Any) -> tr.PreTrainedModel:
     sizes = {**SPECIAL, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
     return sharp(tr.GPT2LMHeadModel(tr.GPT2Config(**{**sizes, **changes})), seed)

@@ -188,6 +188,25 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
     return Estimate(mean, mean - half, mean + half, n, None, method)
 
 
+def clustered_mean(sums: ArrayLike, counts: ArrayLike, level: float = 0.95) -> Estimate:
+    """Mean of all observations, sum(sums) / sum(counts), both [clusters], whose members may be alike.
+
+    Student's t interval over clusters, from the residuals sums - mean * counts; with one observation a cluster it is
+    `mean_interval`. Unbounded for one cluster, NaN for none. `n` is the number of observations.
+    Source: Kish (1965), chapter 6 (the linearized variance of a ratio).
+    """
+    sum_C, count_C = _finite(sums), _finite(counts)
+    n, clusters, method = int(count_C.sum()), len(count_C), f"Student t over clusters {level:.0%}"
+    if n == 0:
+        return Estimate(math.nan, -math.inf, math.inf, 0, None, method)
+    mean = float(sum_C.sum()) / n
+    if clusters == 1:
+        return Estimate(mean, -math.inf, math.inf, n, None, method)
+    spread = math.fsum((sum_C - mean * count_C) ** 2) * clusters / (clusters - 1)
+    half = _t_quantile(level, clusters - 1) * math.sqrt(spread) / n
+    return Estimate(mean, mean - half, mean + half, n, None, method)
+
+
 def _differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     """b - a as [seeds, items]."""
     difference = np.atleast_2d(_finite(b) - _finite(a)) if np.shape(a) == np.shape(b) else np.empty((0, 0))

@@ -119,6 +119,27 @@ def test_a_ranking_counts_by_its_ends() -> None:
     assert found.rejected.value == pytest.approx(row[2].sum().item())
 
 
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "up", "likely"),
+    [
+        ([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 7], -0.1, "near-equal"),
+        ([8, 2, 3, 4, 5, 6], [9, 2, 3, 4, 5, 6], -0.5, "near-equal"),
+        ([8, 1, 2, 3, 11, 12], [9, 1, 2, 3, 13, 14, 15, 16], -0.5, "shared"),
+        (list(range(20, 26)), [9, 10], -0.5, "opening"),
+        (list(range(20, 60)), [9, 10], -0.5, "elsewhere"),
+        (list(range(20, 60)), [9, 10], -0.01, "length"),
+        (list(range(20, 60)), [9, 10], 0.01, ""),
+    ],
+)
+def test_the_likely_cause_in_one_pair(chosen: list[int], rejected: list[int], up: float, likely: str) -> None:
+    """Every token of chosen moved by `up`."""
+    found = split([pair(0, [0], chosen, rejected)], [(np.full(len(chosen), up), np.zeros(len(rejected)))])
+    assert found.pairs[0].likely == likely
+    told = found.as_dict()
+    assert told["likely"] == ({likely: 1} if likely else {})
+    assert told["worst"][0]["likely"] == likely
+
+
 def test_positions_end_where_few_pairs_reach_them() -> None:
     lengths = [3] * 5 + [2] * 5 + [9] * 4
     groups = [pair(i, [0], list(range(n)), [11]) for i, n in enumerate(lengths)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import tiny
 import torch
 from golden import expected, given
-from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from twofold.errors import DataError, ModelError
@@ -16,22 +16,6 @@ from twofold.sampling.beam import Beams, BeamSearch
 from twofold.sampling.local import LocalSampler
 
 NONE = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
-
-
-def chain(log_probability_VV: Tensor) -> PreTrainedModel:
-    """A transformer that is a Markov chain: nothing reaches the residual stream, so that only the last token counts."""
-    num = len(log_probability_VV)
-    model = LlamaForCausalLM(
-        LlamaConfig(vocab_size=num, hidden_size=num, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1,
-                    rms_norm_eps=1e-30, max_position_embeddings=32, **NONE)
-    ).double()  # fmt: skip
-    with torch.no_grad():
-        for layer in model.model.layers:
-            layer.self_attn.o_proj.weight.zero_()
-            layer.mlp.down_proj.weight.zero_()
-        model.model.embed_tokens.weight.copy_(torch.eye(num))
-        model.lm_head.weight.copy_(log_probability_VV.T / num**0.5)  # the norm makes √V of a one
-    return model.eval()
 
 
 def random(seed: int, vocabulary: int = 24) -> PreTrainedModel:
@@ -54,7 +38,7 @@ def test_two_beams_find_what_greedy_misses() -> None:
     table[2, 2] = 0
     for state, probabilities in after.items():
         table[state, : len(probabilities)] = torch.tensor(probabilities, dtype=torch.float64).log()
-    model = chain(table)
+    model = tiny.chain(table)
     for width, sequence, logp in ((1, "greedy_sequence", "greedy_logp"), (2, "beam2_sequence", "beam2_logp")):
         (found,) = BeamSearch(model, (), Beams(width=width, max_new_tokens=2)).search([torch.tensor([3])])
         assert found[0].draft.tokens.tolist() == want[sequence]

@@ -8,6 +8,7 @@ It says where the fall lies, which is evidence of its cause and no proof.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -32,7 +33,11 @@ WORST = 10
 """Pairs, and half as many patterns, that results.json names."""
 MOST = 128
 FEWEST = 5
-_BULK = 1 / 2  # of the tokens
+_BULK = 1 / 2  # of the tokens, or of one pair's loss
+NEAR = 0.8
+"""Likeness from which a pair counts as nearly equal."""
+_SLIGHT = 0.05  # nats per token
+_NOTHING = 0.01  # nats of a completion
 
 _LIES = {
     "pattern": "on patterns that are chosen here and rejected in other pairs",
@@ -60,13 +65,28 @@ class Cause:
 @dataclass(frozen=True)
 class Change:
     """A pair: change of log-probability of each side against the reference, nats; and what chosen's tokens lost that
-    fell, by cause. `likeness` is 1 for equal completions."""
+    fell, by cause. `likeness` is 1 for equal completions; `tokens` are those of chosen."""
 
     name: str
     chosen: float
     rejected: float
     lost: Mapping[str, float]
     likeness: float
+    tokens: int
+
+    @property
+    def likely(self) -> str:
+        """Why this pair's chosen fell, as far as one pair can tell: "near-equal", the member of CAUSES that holds half
+        of what it lost, "length" (many tokens that lost little each) or ELSEWHERE; "" where it has not fallen, or by
+        less than 0.01 nats."""
+        if self.chosen > -_NOTHING:
+            return ""
+        if self.likeness >= NEAR:
+            return "near-equal"
+        most = max(CAUSES, key=lambda name: self.lost[name])
+        if self.lost[most] >= _BULK * sum(self.lost.values()):
+            return most
+        return "length" if -self.chosen < _SLIGHT * self.tokens else ELSEWHERE
 
 
 @dataclass(frozen=True)
@@ -134,7 +154,8 @@ class Displacement:
             "causes": {n: {"nats": c.nats.as_dict(), "tokens": c.tokens} for n, c in self.causes.items()},
             "positions": {n: [e.as_dict() for e in found] for n, found in self.positions.items()},
             "patterns": [{k: v for k, v in asdict(p).items() if k != "tokens"} for p in self.patterns],
-            "worst": [{**asdict(p), "lost": dict(p.lost)} for p in worst],
+            "likely": dict(Counter(p.likely for p in self.pairs if p.likely).most_common()),
+            "worst": [{**asdict(p), "lost": dict(p.lost), "likely": p.likely} for p in worst],
         }
 
 
@@ -172,7 +193,9 @@ def split(
     others: Sequence[Group] = (),
     text: Callable[[Tensor], str] | None = None,
 ) -> Displacement:
-    """The same from the `changes` of log-probability [n] of the chosen and of the rejected tokens of each pair."""
+    """The same from the `changes` of log-probability [n] of the chosen and of the rejected tokens of each pair, or of
+    the best and the worst of a ranking."""
+    groups = [_ends(g) for g in groups]
     tokens = [_tokens(g) for g in groups]
     known = {g.name for g in groups}
     patterns = Patterns([*tokens, *(_tokens(_ends(g)) for g in others if g.name not in known)])
@@ -190,7 +213,7 @@ def split(
         told.append(
             Change(
                 group.name, float(up.sum()), float(down.sum()),
-                dict(zip((*CAUSES, ELSEWHERE), by_cause, strict=True)), likeness(chosen, rejected),
+                dict(zip((*CAUSES, ELSEWHERE), by_cause, strict=True)), likeness(chosen, rejected), len(chosen),
             )
         )  # fmt: skip
     alike, unlike = _halves(told)

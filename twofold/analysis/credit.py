@@ -1,0 +1,307 @@
+"""Which tokens the implicit reward of a policy credits and blames, and where chosen and rejected part.
+
+Rafailov, Hejna, Park and Finn 2024, "From r to Q*: Your Language Model is Secretly a Q-Function", arXiv:2404.12358.
+By its equation 10, β·log π(a|s)/π_ref(a|s) = r(s, a) + V(s′) − V(s) at the optimum: what a token earns is an
+*advantage*, the change in what the policy expects. Summed over a completion these telescope to its reward less V of the
+prompt, which every completion of the prompt shares.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twofold.analysis.causes import Gram, opening
+from twofold.batch import Group, Role
+from twofold.models.packing import Packing
+from twofold.models.policy import Policy
+from twofold.models.reference import COLUMN, Reference
+from twofold.statistics import Estimate, clustered_mean, mean_interval
+
+Values = NDArray[np.float64]
+
+PARTS = ("opening", "first", "middle", "ending")
+"""Of a pair: tokens that both begin with, the first that differs, what lies between, tokens that both end with."""
+LONGEST = 3  # tokens of a phrase
+_GOOD = (Role.CHOSEN, Role.DESIRABLE, Role.DEMONSTRATION, Role.TRUTH)
+_BAD = (Role.REJECTED, Role.UNDESIRABLE)
+
+
+@dataclass(frozen=True)
+class Credited:
+    """A completion: `tokens` [n], log π of each in nats and what it earned, β·log π/π_ref, in units of reward."""
+
+    role: Role
+    rank: int
+    tokens: tuple[int, ...]
+    logp: Values
+    credit: Values
+
+    @property
+    def reward(self) -> float:
+        """The implicit reward: the sum in token order, as the objectives take it."""
+        return float(np.cumsum(self.credit)[-1])
+
+    @property
+    def label(self) -> str:
+        """What a reader calls it: chosen, rejected, rank 1 …"""
+        return f"rank {self.rank + 1}" if self.role is Role.RANKED else self.role.name.lower()
+
+
+@dataclass(frozen=True)
+class CreditedRow:
+    """A group with the credit of every token that is said to its `prompt` (token ids)."""
+
+    name: str
+    prompt: tuple[int, ...]
+    completions: tuple[Credited, ...]
+
+    @property
+    def ends(self) -> tuple[Credited, Credited] | None:
+        """Chosen and rejected, or the best and the worst of a ranking; None for other rows."""
+        roles = [c.role for c in self.completions]
+        if roles == [Role.CHOSEN, Role.REJECTED] or (len(roles) > 1 and set(roles) == {Role.RANKED}):
+            return self.completions[0], self.completions[-1]
+        return None
+
+
+def token_rewards(
+    policy: Policy,
+    groups: Sequence[Group],
+    *,
+    beta: float,
+    reference: Reference | None = None,
+    packing: Packing | None = None,
+) -> list[CreditedRow]:
+    """β·(log π − log π_ref) of every token of `groups`, against `reference` or the column `ref_logp` that they carry.
+
+    Both models read the same packs as in training. Raises ValueError where neither reference nor column is there.
+    """
+    packing = packing or Packing()
+    if reference is None and not all(g.has(COLUMN) for g in groups):
+        raise ValueError("token rewards need a reference, or its log-probabilities on every completion")
+    own = policy.logps(groups, packing)
+    other = reference.logps(groups, packing) if reference is not None else [_column(g) for g in groups]
+    return [_row(g, mine, theirs, beta) for g, mine, theirs in zip(groups, own, other, strict=True)]
+
+
+def _column(group: Group) -> list[Tensor]:
+    return [b.token_columns[COLUMN] for b in group.branches]
+
+
+def _row(group: Group, own: Sequence[Tensor], other: Sequence[Tensor], beta: float) -> CreditedRow:
+    told = [
+        Credited(b.role, rank, tuple(b.tokens.tolist()), mine.double().numpy(), beta * (mine - ref).double().numpy())
+        for rank, (b, mine, ref) in enumerate(zip(group.branches, own, other, strict=True))
+    ]
+    return CreditedRow(group.name, tuple(group.prompt.tolist()), tuple(told))
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """Tokens that stand in `rows` rows: what they earn together where they occur (clustered by row), and how often they
+    occur in what is better and in what is worse."""
+
+    tokens: Gram
+    text: str
+    credit: Estimate
+    rows: int
+    better: int
+    worse: int
+
+    def as_dict(self) -> dict[str, Any]:
+        told = {"text": self.text, "tokens": list(self.tokens), "credit": self.credit.as_dict()}
+        return {**told, "rows": self.rows, "better": self.better, "worse": self.worse}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The phrases of one length or several that earn most and that cost most, each list in order."""
+
+    credited: tuple[Phrase, ...]
+    blamed: tuple[Phrase, ...]
+    counted: int
+
+    def as_dict(self) -> dict[str, Any]:
+        sides = {"credited": self.credited, "blamed": self.blamed}
+        return {"counted": self.counted, **{n: [p.as_dict() for p in found] for n, found in sides.items()}}
+
+
+@dataclass
+class _Tally:
+    """Of one phrase: per row the sum of its credit and its count; how often it stands on either side."""
+
+    sums: list[float] = field(default_factory=list[float])
+    counts: list[int] = field(default_factory=list[int])
+    better: int = 0
+    worse: int = 0
+
+
+def ledger(
+    rows: Sequence[CreditedRow],
+    text: Callable[[Gram], str],
+    *,
+    lengths: range = range(1, 2),
+    fewest: int = 10,
+    least: float = 0.0,
+    top: int = 10,
+) -> Ledger:
+    """Phrases of `lengths` tokens that stand in at least `fewest` rows, by how much they surely earn: credited by the
+    lower end of their interval, if that is above `least`, blamed by the upper end, if that is below −`least`. What lies
+    within a phrase that is listed, around it, or goes on from it as often as it occurs is left out.
+
+    That order keeps the luck of rare phrases off the top, but corrects for no selection among the `counted` ones.
+    """
+    tallies = {g: t for g, t in _tallies(rows, lengths).items() if len(t.sums) >= max(2, fewest)}
+    means = {g: clustered_mean(t.sums, t.counts) for g, t in tallies.items()}
+
+    def told(grams: Sequence[Gram]) -> tuple[Phrase, ...]:
+        return tuple(
+            Phrase(g, text(g), means[g], len(tallies[g].sums), tallies[g].better, tallies[g].worse)
+            for g in _apart(grams, top, means)
+        )
+
+    best = sorted((g for g, e in means.items() if e.low > least), key=lambda g: (-means[g].low, g))
+    worst = sorted((g for g, e in means.items() if e.high < -least), key=lambda g: (means[g].high, g))
+    return Ledger(told(best), told(worst), len(means))
+
+
+def _apart(grams: Sequence[Gram], top: int, means: Mapping[Gram, Estimate]) -> list[Gram]:
+    """The first `top` of which none lies within another, or goes on from another whenever that occurs."""
+    kept: list[Gram] = []
+
+    def same(a: Gram, b: Gram) -> bool:
+        goes_on = means[a].n == means[b].n and (_goes_on(a, b) or _goes_on(b, a))
+        return goes_on or _within(a, b) or _within(b, a)
+
+    for gram in grams:
+        if len(kept) == top:
+            break
+        if not any(same(gram, other) for other in kept):
+            kept.append(gram)
+    return kept
+
+
+def _within(inner: Gram, outer: Gram) -> bool:
+    return any(outer[at : at + len(inner)] == inner for at in range(len(outer) - len(inner) + 1))
+
+
+def _goes_on(before: Gram, after: Gram) -> bool:
+    return any(before[-n:] == after[:n] for n in range(1, min(len(before), len(after)) + 1))
+
+
+def _tallies(rows: Sequence[CreditedRow], lengths: range) -> dict[Gram, _Tally]:
+    found: defaultdict[Gram, _Tally] = defaultdict(_Tally)
+    for row in rows:
+        here: dict[Gram, tuple[float, int]] = {}
+        for said in row.completions:
+            total = np.concatenate([[0.0], np.cumsum(said.credit)])
+            better, worse = said.role in _GOOD, said.role in _BAD
+            for n in lengths:
+                for at in range(len(said.tokens) - n + 1):
+                    gram = said.tokens[at : at + n]
+                    earned, count = here.get(gram, (0.0, 0))
+                    here[gram] = earned + float(total[at + n] - total[at]), count + 1
+                    found[gram].better += better
+                    found[gram].worse += worse
+        for gram, (earned, count) in here.items():
+            found[gram].sums.append(earned)
+            found[gram].counts.append(count)
+    return found
+
+
+@dataclass(frozen=True)
+class Parting:
+    """Where a pair's sides part: the margin (implicit reward of chosen less that of rejected) as a sum over PARTS, and
+    how many tokens both begin and end with. What both begin with earns the same on both sides."""
+
+    name: str
+    margin: float
+    parts: Mapping[str, float]
+    opening: int
+    ending: int
+    lengths: tuple[int, int]
+
+
+def parting(row: CreditedRow) -> Parting | None:
+    """The parting of a pair, or of the ends of a ranking; None for rows that compare nothing."""
+    if row.ends is None:
+        return None
+    chosen, rejected = row.ends
+    start = opening(chosen.tokens, rejected.tokens)
+    after = (chosen.tokens[start + 1 :], rejected.tokens[start + 1 :])
+    end = opening(after[0][::-1], after[1][::-1])
+    a, b = (_parts(c.credit, start, end) for c in (chosen, rejected))
+    return Parting(
+        row.name,
+        chosen.reward - rejected.reward,
+        {name: a[name] - b[name] for name in PARTS},
+        start,
+        end,
+        (len(chosen.tokens), len(rejected.tokens)),
+    )
+
+
+def _parts(credit: Values, start: int, end: int) -> dict[str, float]:
+    stop = max(len(credit) - end, start + 1)
+    cuts = (slice(0, start), slice(start, start + 1), slice(start + 1, stop), slice(stop, None))
+    return {name: float(credit[cut].sum()) for name, cut in zip(PARTS, cuts, strict=True)}
+
+
+@dataclass(frozen=True)
+class Partings:
+    """Over pairs: the margin and how much of it each of PARTS makes, in units of reward; the mean share of a pair's
+    tokens that stand in each."""
+
+    margin: Estimate
+    parts: Mapping[str, Estimate]
+    tokens: Mapping[str, float]
+    opening: Estimate
+
+    def as_dict(self) -> dict[str, Any]:
+        parts = {n: {"credit": e.as_dict(), "tokens": self.tokens[n]} for n, e in self.parts.items()}
+        return {"margin": self.margin.as_dict(), "parts": parts, "opening": self.opening.as_dict()}
+
+
+def partings(found: Sequence[Parting]) -> Partings:
+    """The means over pairs, with Student's t intervals."""
+    shares = [_token_shares(p) for p in found]
+    return Partings(
+        mean_interval([p.margin for p in found]),
+        {name: mean_interval([p.parts[name] for p in found]) for name in PARTS},
+        {name: float(np.mean([s[name] for s in shares])) for name in PARTS},
+        mean_interval([p.opening for p in found]),
+    )
+
+
+def _token_shares(pair: Parting) -> dict[str, float]:
+    whole = sum(pair.lengths)
+    first = sum(n > pair.opening for n in pair.lengths)
+    counts = {"opening": 2 * pair.opening, "first": first, "ending": 2 * pair.ending}
+    counts["middle"] = whole - sum(counts.values())
+    return {name: counts[name] / whole for name in PARTS}
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A token at `place` of a completion whose `values` [n] are compared: how low does the planted one lie?"""
+
+    values: Values
+    place: int
+
+    @property
+    def rank(self) -> float:
+        """1 for the lowest of the completion; ties share their ranks."""
+        own = self.values[self.place]
+        return 1 + float((self.values < own).sum()) + (float((self.values == own).sum()) - 1) / 2
+
+    @property
+    def auc(self) -> float:
+        """The share of the completion's other tokens that lie higher, a tie counting half: 1 finds it, ½ is chance."""
+        return (len(self.values) - self.rank) / (len(self.values) - 1)
