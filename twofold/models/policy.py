@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from twofold.batch import Group, Outputs
 from twofold.errors import ModelError
-from twofold.models.attention import UnsupportedAttention
+from twofold.models.attention import UnsupportedAttention, stock_attention
 from twofold.models.held import HeldModel, Holding, padded
 from twofold.models.held import Sharing as Sharing
 from twofold.models.logprob import statistics_of, token_logps, token_statistics
@@ -88,6 +88,18 @@ class Policy(HeldModel):
     def logps(self, groups: Sequence[Group], packing: Packing | None = None) -> list[list[Tensor]]:
         """Per group and branch the log-probabilities [n] of its tokens, without gradient, on the CPU."""
         return self.per_token(groups, packing, _logps)
+
+    @torch.no_grad()
+    def distributions(self, group: Group) -> list[Tensor]:
+        """For each branch log π [n, V] of everything that could be said in the place of each of its tokens; padded
+        rows, all held at once."""
+        with stock_attention(self.model), self._precision():
+            return [logits.log_softmax(-1) for logits in _row_logits(self.model, [group])]
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens it knows."""
+        return int(self.model.get_input_embeddings().weight.shape[0])  # type: ignore[union-attr, arg-type]  # an nn.Embedding
 
     @contextmanager
     def as_reference(self, adapter: str | None = None) -> Iterator[None]:

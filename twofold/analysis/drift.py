@@ -1,0 +1,145 @@
+"""How a policy's own answers have drifted from its reference's: length, entropy, variety, and KL token by token.
+
+Both models answer the same prompts. At every token of its own answers the policy's whole distribution π is compared
+with the reference's: Σ π·log(π/π_ref), summed over an answer, has the sequence KL as its mean (chain rule) and less
+variance than the sum of log π/π_ref of the tokens drawn, which is told beside it. Distinct n-grams are those of Li et
+al. 2016, arXiv:1510.03055, over equally many n-grams of each model, for their share falls with how much is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from twofold.batch import Branch, Group, Role
+from twofold.errors import ModelError
+from twofold.models.policy import Policy
+from twofold.sampling.base import Draft
+from twofold.statistics import Estimate, clustered_mean, clustered_share, mean_interval
+
+LONGEST = 3  # tokens of the n-grams that are counted
+HELD = 2**24  # entries of log-distributions that are held at once, of either model
+Drafts = Sequence[Sequence[Draft]]
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a model answers: tokens of an answer, share cut off, entropy in nats per token, shares of n-grams that are
+    different ones. Intervals know that the answers to one prompt are alike."""
+
+    length: Estimate
+    truncated: Estimate
+    entropy: Estimate
+    distinct: tuple[float, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        told = {name: getattr(self, name).as_dict() for name in ("length", "truncated", "entropy")}
+        return {**told, "distinct": list(self.distinct)}
+
+
+@dataclass(frozen=True)
+class Drift:
+    """`policy` and `reference` as they answer `prompts` prompts; `longer` and `surer` are the differences per prompt
+    of length and entropy. KL(π ‖ π_ref) of whole answers, `kl` from whole distributions and `kl_drawn` from the tokens
+    drawn, and of a token, `kl_token`; all in nats."""
+
+    prompts: int
+    policy: Style
+    reference: Style
+    longer: Estimate
+    surer: Estimate
+    kl: Estimate
+    kl_drawn: Estimate
+    kl_token: Estimate
+
+    def as_dict(self) -> dict[str, Any]:
+        names = ("policy", "reference", "longer", "surer", "kl", "kl_drawn", "kl_token")
+        return {"prompts": self.prompts, **{name: getattr(self, name).as_dict() for name in names}}
+
+
+def drift(policy: Policy, reference: Policy, prompts: Sequence[Tensor], own: Drafts, other: Drafts) -> Drift:
+    """From the answers of both models to `prompts` [P]: `own` were drawn from the policy, `other` from the reference,
+    at temperature 1 with nothing cut off, or these are not KL and entropy of what they are said to be of."""
+    if not prompts or not all(own) or not all(other):
+        raise ValueError("drift needs prompts, and answers of both models to each")
+    if policy.vocabulary != reference.vocabulary:
+        what = f"{reference.vocabulary} tokens, the policy knows {policy.vocabulary}"
+        raise ModelError(what, where="reference", remedy="give the model that the policy was trained from")
+    mine = [_measured(policy, reference, p, drafts) for p, drafts in zip(prompts, own, strict=True)]
+    theirs = [_measured(reference, None, p, drafts) for p, drafts in zip(prompts, other, strict=True)]
+    answers = [len(drafts) for drafts in own]
+    lengths = [m.tokens for m in mine]
+    styles = _distinct(own, other)
+    return Drift(
+        prompts=len(prompts),
+        policy=_style(own, mine, styles[0]),
+        reference=_style(other, theirs, styles[1]),
+        longer=mean_interval(
+            [m.tokens / len(a) - t.tokens / len(b) for m, t, a, b in zip(mine, theirs, own, other, strict=True)]
+        ),
+        surer=mean_interval([t.entropy / t.tokens - m.entropy / m.tokens for m, t in zip(mine, theirs, strict=True)]),
+        kl=clustered_mean([m.kl for m in mine], answers),
+        kl_drawn=clustered_mean([m.kl_drawn for m in mine], answers),
+        kl_token=clustered_mean([m.kl for m in mine], lengths),
+    )
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Of all answers to one prompt: tokens, and sums over them in nats."""
+
+    tokens: int
+    entropy: float
+    kl: float
+    kl_drawn: float
+
+
+def _measured(model: Policy, against: Policy | None, prompt: Tensor, drafts: Sequence[Draft]) -> _Sums:
+    entropy = kl = drawn = 0.0
+    for part in _parts(drafts, len(prompt), model.vocabulary):
+        group = Group("drafts", prompt, tuple(Branch(d.tokens, Role.DRAFT) for d in part))
+        own = torch.cat(model.distributions(group))
+        entropy -= float((own.exp() * own).sum())
+        if against is not None:
+            ratio = own - torch.cat(against.distributions(group)).to(own.device)
+            token = torch.cat([d.tokens for d in part]).to(own.device)
+            kl += float((own.exp() * ratio).sum())
+            drawn += float(ratio.gather(1, token[:, None]).sum())
+    return _Sums(sum(len(d.tokens) for d in drafts), entropy, kl, drawn)
+
+
+def _parts(drafts: Sequence[Draft], prompt: int, vocabulary: int) -> list[list[Draft]]:
+    """The drafts in portions whose padded distributions are not too large."""
+    longest = prompt + max(len(d.tokens) for d in drafts)
+    size = max(1, HELD // (longest * vocabulary))
+    rest = iter(drafts)
+    return list(iter(lambda: list(islice(rest, size)), []))
+
+
+def _style(drafts: Drafts, sums: Sequence[_Sums], distinct: tuple[float, ...]) -> Style:
+    tokens, answers = [m.tokens for m in sums], [len(row) for row in drafts]
+    cut = [sum(d.truncated for d in row) for row in drafts]
+    return Style(
+        length=clustered_mean(tokens, answers),
+        truncated=clustered_share(cut, answers),
+        entropy=clustered_mean([m.entropy for m in sums], tokens),
+        distinct=distinct,
+    )
+
+
+def _distinct(*sides: Drafts) -> list[tuple[float, ...]]:
+    """For each side the share of its n-grams that are different ones, n from 1 on; as many n-grams of each side."""
+    said = [[d.tokens.tolist() for row in drafts for d in row] for drafts in sides]
+    shares: list[tuple[float, ...]] = [() for _ in sides]
+    for n in range(1, LONGEST + 1):
+        grams = [[tuple(t[at : at + n]) for t in texts for at in range(len(t) - n + 1)] for texts in said]
+        fewest = min(len(g) for g in grams)
+        shares = [
+            (*told, len(set(g[:fewest])) / fewest if fewest else 0.0) for told, g in zip(shares, grams, strict=True)
+        ]
+    return shares
