@@ -52,11 +52,11 @@ _HOMES = {
     "RPO": "twofold.objectives",
     "RSO": "twofold.objectives",
     "Ranking": "twofold.records",
+    "Recipe": "twofold.config.schema",
     "Reinforce": "twofold.objectives",
+    "Request": "twofold.records",
     "RewardModel": "twofold.models.heads",
     "RewardPlackettLuce": "twofold.objectives",
-    "Recipe": "twofold.config.schema",
-    "Request": "twofold.records",
     "RobustDPO": "twofold.objectives",
     "SFT": "twofold.objectives",
     "SLiC": "twofold.objectives",
@@ -71,16 +71,21 @@ _HOMES = {
     "Unlikelihood": "twofold.objectives",
     "WPO": "twofold.objectives",
     "check_objective": "twofold.objectives.checks",
+    "displacement": "twofold.analysis.displacement",
+    "drift": "twofold.analysis.drift",
     "exact_match": "twofold.evaluation.exact_match",
+    "explain": "twofold.analysis.explanation",
     "load_model": "twofold.models.load",
     "load_policy": "twofold.models.load",
     "load_reward_model": "twofold.models.heads",
     "mcnemar": "twofold.statistics",
     "paired_bootstrap": "twofold.statistics",
     "read": "twofold.data.formats",
+    "token_rewards": "twofold.analysis.credit",
     "train": "twofold.config.train",
     "train_recipe": "twofold.config.train",
     "wilson": "twofold.statistics",
+    "write_explanation": "twofold.reports.explanation",
     "write_report": "twofold.reports.html",
 }
 
@@ -89,6 +94,10 @@ __all__ = sorted([*_HOMES, "__version__"])  # pyright: ignore[reportUnsupportedD
 if TYPE_CHECKING:
     from twofold.algorithms import PDPO as PDPO
     from twofold.algorithms import Online as Online
+    from twofold.analysis.credit import token_rewards as token_rewards
+    from twofold.analysis.displacement import displacement as displacement
+    from twofold.analysis.drift import drift as drift
+    from twofold.analysis.explanation import explain as explain
     from twofold.batch import Batch as Batch
     from twofold.batch import Group as Group
     from twofold.batch import Outputs as Outputs
@@ -152,6 +161,7 @@ if TYPE_CHECKING:
     from twofold.records import Request as Request
     from twofold.records import Source as Source
     from twofold.records import Task as Task
+    from twofold.reports.explanation import write_explanation as write_explanation
     from twofold.reports.html import write_report as write_report
     from twofold.sampling.base import Sampling as Sampling
     from twofold.sampling.local import LocalSampler as LocalSampler

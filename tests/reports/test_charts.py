@@ -89,3 +89,11 @@ def test_long_series_are_binned_by_their_means() -> None:
     assert x[0] == 2.0
     assert y[1] == pytest.approx(0.6)
     assert binned([1, 2], [3.0, 4.0], 240) == ([1, 2], [3.0, 4.0])
+
+
+def test_labels_of_a_fine_scale_keep_their_digits() -> None:
+    drawing = svg([Line((0, 1), (0.485, 0.495), "run-0")], Frame("fine", 1, 0.484, 0.496))
+    labels = re.findall(r"<text[^>]*>([^<]*)</text>", drawing)
+    assert len(labels) == len(set(labels))
+    assert "0.4875" in labels
+    assert not re.search(r'="[^"<>]*\d\.\d{3}', drawing)

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from twofold.cli import data, demo, doctor, evaluate, export, sample, score, train
+from twofold.cli import data, demo, doctor, evaluate, explain, export, sample, score, train
 from twofold.cli.terminal import errors
 from twofold.errors import TwofoldError
 
@@ -35,6 +35,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
+app.command()(explain.explain)
 app.command()(sample.sample)
 app.command()(score.score)
 app.add_typer(data.app, name="data")

@@ -59,8 +59,12 @@ class Fall:
 
 
 def fall_of(run: RunData, name: str) -> Fall | None:
-    """The section of `run`, called `name`; None where nothing was analysed. What is broken is left out."""
-    told = run.results.displacement
+    """The section of `run`, called `name`; None where nothing was analysed."""
+    return fall_in(run.results.displacement, name)
+
+
+def fall_in(told: Mapping[str, Any], name: str) -> Fall | None:
+    """The section of an analysis as results.json holds it; None for an empty one. What is broken is left out."""
     if not told.get("verdict"):
         return None
     causes, positions, cause = _mapping(told.get("causes")), _mapping(told.get("positions")), told.get("cause")

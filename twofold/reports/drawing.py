@@ -30,7 +30,7 @@ LEAN = (
     (re.compile(r"font-family: [^;\"]*; ?"), ""),
     (re.compile(r' transform="rotate\(-0 [^"]*"'), ""),
     (re.compile("xlink:href"), "href"),
-    (re.compile(r"(\d\.\d\d)\d+"), r"\1"),
+    (re.compile(r"(\d\.\d\d)\d+(?!\d*</text>)"), r"\1"),  # of places, not of labels
     (re.compile(r"\s*\n\s*"), " "),
     (re.compile(r"<g ?/>|<defs> ?</defs>|> (?=<)"), lambda found: ">" if found.group() == "> " else ""),
 )

@@ -1,0 +1,260 @@
+"""`twofold explain`: what a model has learnt from preferences, token by token, against its reference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from twofold.cli.model import model_folder
+from twofold.cli.options import spread
+from twofold.cli.terminal import counted, results, table
+from twofold.errors import DataError, ModelError, RecipeError
+
+if TYPE_CHECKING:
+    from twofold.analysis.drift import Drift
+    from twofold.analysis.explanation import Decode, Explanation
+    from twofold.batch import Group
+    from twofold.data.tokenize import Encoder
+    from twofold.models.load import Loaded
+    from twofold.models.policy import Policy
+    from twofold.progress import Progress
+
+BETA = 0.1
+STYLES = {
+    1: "on #e3eefa", 2: "on #c3daf3", 3: "on #97bfe8", 4: "on #65a0da", 5: "on #3a7fc4",
+    -1: "on #fdecd9", -2: "on #fbd5ae", -3: "on #f6b778", -4: "on #ee9646", -5: "on #dd7a1c",
+}  # fmt: skip
+NUMBERED = 3
+"""Of each completion so many strongest tokens have their number beside them, for eyes and pipes without colour."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `twofold explain` may be told."""
+
+    model: Annotated[str, typer.Argument(help="A run, model or adapter folder, or a hub name.")]
+    file: Annotated[str, typer.Argument(help="Rows of any shape that training reads: pairs, rankings, answers.")]
+    reference: Annotated[
+        str | None, typer.Option(help="What it was trained from. Of a run: the model that its recipe names.")
+    ] = None
+    beta: Annotated[
+        float | None, typer.Option(min=1e-6, help="The unit of reward. Of a run: its objective's, else 0.1.")
+    ] = None
+    limit: Annotated[int, typer.Option(min=1, help="Read so many rows.")] = 500
+    number: Annotated[int, typer.Option("-n", min=0, help="Show so many of them token by token.")] = 3
+    fewest: Annotated[int, typer.Option(min=2, help="Rows in which a token or phrase must stand to be listed.")] = 10
+    drift: Annotated[
+        int, typer.Option(min=0, help="Let both models answer so many of the prompts, and compare their styles.")
+    ] = 0
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="With --drift: longer answers are cut and counted.")] = 256
+    max_length: Annotated[int, typer.Option(min=2, help="Longer rows are left out and counted.")] = 1024
+    columns: Annotated[
+        list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A field's name in the file, as prompt=instruction.")
+    ] = None
+    split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train"
+    html: Annotated[Path | None, typer.Option(help="Write a page with heat maps here.")] = None
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything here, every row with it.")] = None
+
+
+@spread
+def explain(given: Options) -> None:
+    """Read a model token by token: what its implicit reward credits and blames, where chosen and rejected part."""
+    from twofold.analysis import credit, explanation
+    from twofold.cli.progress import RichProgress
+
+    name, beta, run = _compared_with(given)
+    with RichProgress() as progress:
+        policy, encoder, loaded = _open(given.model, given.max_length)
+        reference, _, other = _open(name, given.max_length)
+        _refuse_strangers(loaded, other, name)
+        groups = _groups(given, encoder, progress)
+        progress.note(f"{counted(len(groups), 'row')}: {given.model} against {name}, β {beta:g}")
+        rows = credit.token_rewards(policy, groups, beta=beta, reference=reference)
+        sides = ((policy, loaded), (reference, other))
+        drifted = _drift(sides, groups, given, progress) if given.drift else None
+    decode = _decoder(encoder)
+    found = explanation.explain(rows, groups, decode, beta=beta, fewest=given.fewest, drift=drifted)
+    facts = [f"{given.model} against {name}", f"{counted(len(groups), 'row')} of {given.file}, β {beta:g}"]
+    _write(given, found, decode, (facts, run))
+    _show(found, found.as_dict(decode, range(min(given.number, len(rows)))))
+
+
+def _compared_with(given: Options) -> tuple[str, float, Path | None]:
+    """The reference's name, β and the run's folder, from the command line or the run's own recipe."""
+    from twofold.config.load import load_recipe
+
+    run = Path(given.model)
+    resolved = run / "resolved.yaml"
+    known: Mapping[str, Any] = load_recipe(resolved, []).data if resolved.is_file() else {}
+    beta = known.get("objective", {}).get("beta")
+    beta = given.beta or (float(beta) if isinstance(beta, int | float) and beta > 0 else BETA)
+    if given.reference is not None:
+        return given.reference, beta, run if known else None
+    how = known.get("reference", {})
+    if not known or how.get("kind") == "moving" or how.get("fit"):
+        what = "the run's reference is not the model that it names" if known else "nothing says what to compare it with"
+        raise RecipeError(what, where="twofold explain", remedy="name the model: --reference MODEL")
+    return str(known["model"]["path"]), beta, run
+
+
+def _open(name: str, max_length: int) -> tuple[Policy, Encoder, Loaded]:
+    from twofold.data.tokenize import Encoder, TokenizeSettings
+    from twofold.models.load import ModelSettings, load_policy
+
+    path = str(model_folder(Path(name))) if Path(name).is_dir() else name
+    policy, loaded = load_policy(ModelSettings(path=path))
+    return policy, Encoder(loaded.tokenizer, loaded.stop_tokens, TokenizeSettings(max_length=max_length)), loaded
+
+
+def _refuse_strangers(policy: Loaded, reference: Loaded, name: str) -> None:
+    if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
+        what = "has another vocabulary than the model: their tokens cannot be compared"
+        raise ModelError(what, where=name, remedy="name the model that it was trained from")
+
+
+def _groups(given: Options, encoder: Encoder, progress: Progress) -> list[Group]:
+    """The rows as groups; a problem's answer counts as a completion."""
+    from twofold.batch import Branch, Role
+    from twofold.cli.data_show import column_map
+    from twofold.data.encode import encode
+    from twofold.data.formats import read
+
+    source = read(given.file, columns=column_map(given.columns or []), split=given.split, limit=given.limit)
+    groups: list[Group] = []
+    for group in encode(source.records, encoder, progress).groups:
+        truth = () if group.truth is None else (Branch(group.truth, Role.TRUTH),)
+        groups.append(group if group.branches else replace(group, branches=truth))
+    if not all(g.branches for g in groups):
+        raise DataError("holds prompts alone", where=given.file, remedy="rows need an answer to the prompt")
+    return groups
+
+
+def _decoder(encoder: Encoder) -> Decode:
+    def decode(ids: Sequence[int]) -> str:
+        return encoder.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    return decode
+
+
+def _drift(
+    sides: Sequence[tuple[Policy, Loaded]], groups: Sequence[Group], given: Options, progress: Progress
+) -> Drift:
+    from twofold.analysis.drift import drift
+    from twofold.sampling.base import Sampling
+    from twofold.sampling.local import LocalSampler
+
+    prompts = list({tuple(g.prompt.tolist()): g.prompt for g in groups}.values())[: given.drift]
+    drafts = []
+    for policy, loaded in sides:
+        progress.note(f"{counted(len(prompts), 'prompt')} answered at temperature 1")
+        sampling = Sampling(max_new_tokens=given.max_new_tokens)
+        drafts.append(LocalSampler(policy.model, loaded.tokenizer, loaded.stop_tokens, sampling).sample(prompts))
+    return drift(sides[0][0], sides[1][0], prompts, *drafts)
+
+
+def _write(given: Options, found: Explanation, decode: Decode, about: tuple[list[str], Path | None]) -> None:
+    facts, run = about
+    if given.json_file is not None:
+        told = {"facts": facts, **found.as_dict(decode)}
+        given.json_file.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if given.html is not None:
+        from twofold.reports.explanation import write_explanation
+        from twofold.reports.run import read_run
+
+        told = found.as_dict(decode, range(min(max(given.number, 1), len(found.rows))))
+        data = read_run(run) if run is not None else None
+        write_explanation(told, given.html, title=f"{Path(given.model).name}, token by token", facts=facts, run=data)
+
+
+def _show(found: Explanation, told: Mapping[str, Any]) -> None:
+    from twofold.reports.explanation import PARTS, scale_of, signed
+    from twofold.reports.tables import interval, percent
+
+    out = results()
+    if found.accuracy is not None and found.partings is not None:
+        share, margin = found.accuracy, found.partings.margin
+        line = f"{percent(share.value)} of {share.n} pairs in order ({interval(share)}), "
+        out.print(f"{line}margin {signed(margin.value)} ({signed(margin.low)} … {signed(margin.high)})", markup=False)
+        grid = table("where the margin is made", "#reward", "#95% interval", "#tokens")
+        for name, e in found.partings.parts.items():
+            share_of = percent(found.partings.tokens[name])
+            grid.add_row(PARTS[name], signed(e.value), f"{signed(e.low)} … {signed(e.high)}", share_of)
+        out.print(grid, markup=False)
+    else:
+        for name, e in found.rewards.items():
+            line = f"implicit reward, {name}: {signed(e.value)} ({signed(e.low)} … {signed(e.high)}), n {e.n}"
+            out.print(line, markup=False)
+    for words, phrases in _ledgers(found):
+        grid = table(words, "#credit", "#95% interval", "#times", "#rows")
+        for p in phrases[:5]:
+            e = p.credit
+            grid.add_row(_shown(p.text), signed(e.value), f"{signed(e.low)} … {signed(e.high)}", str(e.n), str(p.rows))
+        if phrases:
+            out.print(grid, markup=False)
+    if found.displacement is not None:
+        out.print(found.displacement.verdict, markup=False)
+    if found.drift is not None:
+        _show_drift(found.drift)
+    scale = scale_of(told["rows"])
+    for row in told["rows"]:
+        out.print(rendered(row, scale))
+
+
+def _ledgers(found: Explanation) -> list[tuple[str, Sequence[Any]]]:
+    return [
+        ("credited tokens", found.tokens.credited),
+        ("blamed tokens", found.tokens.blamed),
+        ("credited phrases", found.phrases.credited),
+        ("blamed phrases", found.phrases.blamed),
+    ]
+
+
+def _shown(text: str) -> Text:
+    from twofold.reports.explanation import shown
+
+    return Text(shown(text).replace("\n", ""))
+
+
+def _show_drift(drift: Drift) -> None:
+    from twofold.reports.tables import number, percent
+
+    grid = table(f"own answers to {drift.prompts} prompts", "#policy", "#reference")
+    for words, name in (("tokens of an answer", "length"), ("entropy, nats per token", "entropy")):
+        a, b = (getattr(side, name) for side in (drift.policy, drift.reference))
+        told = (f"{number(e.value)} ({number(e.low)} … {number(e.high)})" for e in (a, b))
+        grid.add_row(words, *told)
+    grid.add_row("share cut off", percent(drift.policy.truncated.value), percent(drift.reference.truncated.value))
+    for n, (a, b) in enumerate(zip(drift.policy.distinct, drift.reference.distinct, strict=True), 1):
+        grid.add_row(f"distinct {n}-grams", percent(a), percent(b))
+    results().print(grid, markup=False)
+    kl, token = drift.kl, drift.kl_token
+    line = f"KL(π ‖ π_ref) of an answer {number(kl.value)} nats ({number(kl.low)} … {number(kl.high)}), "
+    results().print(f"{line}of a token {number(token.value)}", markup=False)
+
+
+def rendered(row: Mapping[str, Any], scale: float) -> Text:
+    """A row for the terminal: each token on the colour of its credit, the strongest with their numbers."""
+    from twofold.data.view import visible
+    from twofold.reports.explanation import level, shown, signed
+
+    text = Text(f"\n{row['name']}", style="bold")
+    if "margin" in row:
+        text.append(f": margin {signed(row['margin'])}", style="default")
+    text.append(f"\n{'prompt':>10}  ", style="bold")
+    text.append(visible(row["prompt"]), style="dim")
+    for said in row["completions"]:
+        text.append(f"\n{said['label']:>10}  ", style="bold")
+        text.append(f"{signed(said['reward'])}  ", style="default")
+        strongest = sorted((abs(t["credit"]) for t in said["tokens"]), reverse=True)[:NUMBERED]
+        for token in said["tokens"]:
+            strength = level(token["credit"], scale)
+            text.append(shown(token["text"]), style=f"#000000 {STYLES[strength]}" if strength else "default")
+            if strength and abs(token["credit"]) in strongest:
+                text.append(f"⟨{signed(token['credit'])}⟩", style="dim")
+    return text
