@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist, fmean, stdev
 from typing import Any
@@ -41,6 +42,26 @@ class PairedTest:
     def as_dict(self) -> dict[str, Any]:
         """The fields as they stand in results.json."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class WinRate:
+    """How often one side was preferred: with half of the ties, without the ties, and the wins alone as a share of all
+    with Wilson's interval, which takes no stand on what a tie is worth."""
+
+    half_ties: float
+    no_ties: float
+    wins: Estimate
+
+
+def win_rate(wins: int, ties: int, losses: int, level: float = 0.95) -> WinRate:
+    """Of comparisons that are independent of each other; NaN where nothing was decided."""
+    n, decided = wins + ties + losses, wins + losses
+    return WinRate(
+        half_ties=(wins + ties / 2) / n if n else math.nan,
+        no_ties=wins / decided if decided else math.nan,
+        wins=wilson(wins, n, level),
+    )
 
 
 def wilson(count: int, n: int, level: float = 0.95) -> Estimate:
@@ -118,6 +139,45 @@ def sign_flips(a: ArrayLike, b: ArrayLike, *, seed: int = 0, flips: int = 20_000
     test = "sign flips, exact" if exact else f"sign flips, {flips} random"
     p_value = (as_far + drawn) / (sums.size + drawn)  # what was seen is one of the random ones
     return PairedTest(int((moved < 0).sum()), int((moved > 0).sum()), p_value, difference.size, test)
+
+
+def two_proportions(count_a: int, n_a: int, count_b: int, n_b: int) -> tuple[float, float]:
+    """z (b − a) and two-sided p of two shares of independent observations, by Wald's test with a variance for each.
+
+    For two models on the same problems it throws away what a paired test uses; it is for published counts, where there
+    are no verdicts to pair.
+    """
+    if not (0 <= count_a <= n_a and 0 <= count_b <= n_b and n_a and n_b):
+        raise ValueError(f"counts must be in 0 … n with n ≥ 1, got {count_a} of {n_a} and {count_b} of {n_b}")
+    a, b = count_a / n_a, count_b / n_b
+    scale = math.sqrt(a * (1 - a) / n_a + b * (1 - b) / n_b)
+    z = (b - a) / scale if scale else math.copysign(math.inf, b - a) if a != b else 0.0
+    return z, math.erfc(abs(z) / math.sqrt(2))
+
+
+def cohens_kappa(a: Sequence[Hashable], b: Sequence[Hashable], level: float = 0.95) -> Estimate:
+    """Agreement of two judges of the same items beyond what their habits alone would give; 1 is agreement throughout.
+
+    The interval is of large samples; where they never differ, Wilson's for the agreement at the same chance. NaN within
+    [-1, 1] where both gave one and the same label to all, which leaves no room beyond chance.
+    Source: Cohen (1960); Fleiss, Cohen and Everitt (1969), Psychological Bulletin 72, equation 13.
+    """
+    cells, n, method = Counter(zip(a, b, strict=True)), len(a), f"Cohen's κ, asymptotic {level:.0%}"
+    rows, columns = Counter(a), Counter(b)
+    chance = sum(rows[label] * columns[label] for label in rows) / max(1, n) ** 2
+    if n == 0 or chance == 1:
+        return Estimate(math.nan, -1.0, 1.0, n, None, method)
+    agreed = sum(count for (x, y), count in cells.items() if x == y) / n
+    kappa = (agreed - chance) / (1 - chance)
+    if agreed == 1:
+        return Estimate(1.0, (_wilson(1.0, n, level)[0] - chance) / (1 - chance), 1.0, n, None, method)
+    spread = 0.0
+    for (x, y), count in cells.items():
+        habit = (columns[x] + rows[y]) / n * (1 - agreed)
+        spread += count / n * ((1 - chance - habit) ** 2 if x == y else habit**2)
+    spread -= (agreed * chance - 2 * chance + agreed) ** 2
+    half = _normal_quantile(level) * math.sqrt(max(0.0, spread) / n) / (1 - chance) ** 2
+    return Estimate(kappa, max(-1.0, kappa - half), min(1.0, kappa + half), n, None, method)
 
 
 def paired_bootstrap(
