@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from benchmarks import gsm8k
+from benchmarks import gsm8k, headline
 from twofold.cli.progress import RichProgress
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
@@ -119,6 +119,8 @@ def main() -> None:
         }
     for name, results in found.items():
         print(name, json.dumps({k: results[k] for k in ("models", "comparisons", "heldout", "training")}, indent=1))
+    setup = headline.Setup("Qwen2 of 3M parameters, from scratch", "GSM8K test", "exact match")
+    print(headline.markdown(headline.of_results(found["pdpo"], found["dpo"], setup)))
     if given.json:
         given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
