@@ -137,7 +137,7 @@ def test_evaluate_compares_models_on_the_same_problems(
     assert [m["name"] for m in found["models"]] == [str(model_folder), str(adapter)]
     assert found["tasks"]["n"] == 4
     assert all(m["strict"]["n"] == m["flexible"]["n"] == 4 for m in found["models"])
-    assert [(c["metric"], c["n"]) for c in found["comparisons"]] == [("strict", 4), ("flexible", 4)]
+    assert [(c["metric"], c["n"]) for c in found["comparisons"]] == [("strict", 4), ("flexible", 4), ("math", 4)]
     assert found["comparisons"][0]["only_a"] == 0
     assert found["comparisons"][0]["p_value"] == 1
     assert "McNemar" in answer.out

@@ -1,27 +1,48 @@
-"""`twofold evaluate`: exact match of models on the same problems, with intervals and a paired test."""
+"""`twofold evaluate`: models on the same items, with intervals, paired tests, and every item to be counted again."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twofold.cli.model import open_model
 from twofold.cli.options import spread
-from twofold.cli.terminal import counted, results, table
-from twofold.errors import DataError, LeakError, TwofoldError
+from twofold.cli.terminal import results, table
+from twofold.errors import LeakError, RecipeError, TwofoldError
 
 if TYPE_CHECKING:
-    from twofold.evaluation.exact_match import ExactMatch
+    from twofold.evaluation.figures import Entry
     from twofold.progress import Progress
-    from twofold.records import Task
+    from twofold.records import Record
+    from twofold.statistics import Estimate
 
-T = TypeVar("T")
+ANSWERS, PAIRS = ("answers", "gsm8k"), ("preference", "perplexity")
+TASKS = (*ANSWERS, *PAIRS)
+_ONLY: Mapping[str, Sequence[str]] = {
+    **dict.fromkeys(
+        ("max_new_tokens", "metrics", "template", "style", "shots", "prompted", "examples", "pass_at", "samples",
+         "temperature", "seed"),
+        ANSWERS,
+    ),
+    "reference": ("preference",),
+    "max_length": PAIRS,
+}  # fmt: skip
+"""Options that mean something for some tasks alone."""
+_SIDE_BY_SIDE = 4
+Told = tuple[dict[str, Any], list[Mapping[str, Any]]]
+
+
+def _word(told: str) -> Any:
+    return typer.Option(metavar="…", help=told, show_default=False)
+
+
+def _number(least: int, told: str) -> Any:
+    return typer.Option(metavar="N", min=least, help=told, show_default=False)
 
 
 @dataclass(frozen=True)
@@ -31,123 +52,202 @@ class Options:
     models: Annotated[
         list[str], typer.Argument(help="Model, adapter or run folders, or hub names; the first is the baseline.")
     ]
-    tasks: Annotated[str, typer.Option(help="Problems with answers: prompt + answer, or question + answer.")]
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many problems.")] = None
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longer completions are cut and counted.")] = 256
-    split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "test"
-    pass_at: Annotated[
-        str | None, typer.Option(metavar="K,K,…", help="Sample instead: pass@k and maj@k for each k, as 1,2,4,8.")
-    ] = None
-    samples: Annotated[
-        int | None, typer.Option(min=1, help="With --pass-at: samples per problem; the largest k by default.")
-    ] = None
-    temperature: Annotated[float, typer.Option(min=0.01, help="With --pass-at.")] = 1.0
-    seed: Annotated[int, typer.Option(help="With --pass-at.")] = 0
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None
+    tasks: Annotated[str | None, typer.Option(metavar="FILE", help="Rows with answers, or pairs.")] = None
+    task: Annotated[str, typer.Option(metavar="T", help=f"{', '.join(TASKS)}.")] = "answers"
+    limit: Annotated[int | None, _number(1, "Only the first so many rows.")] = None
+    max_new_tokens: Annotated[int, _number(1, "Then completions are cut (256).")] = 256
+    split: Annotated[str, _word("Of a hub data set (test).")] = "test"
+    metrics: Annotated[str | None, _word("Of strict,flexible,math,text.")] = None
+    template: Annotated[str | None, _word("With {prompt} for the problem.")] = None
+    style: Annotated[str, _word("text, chat or auto.")] = "auto"
+    shots: Annotated[int, _number(0, "Worked examples before each problem.")] = 0
+    prompted: Annotated[str | None, _word("The first model so asked too, as 0,4.")] = None
+    examples: Annotated[str | None, _word("Rows of worked examples.")] = None
+    reference: Annotated[str | None, _word("For preference: rewards against it.")] = None
+    max_length: Annotated[int, _number(2, "Tokens of a pair's side (4096).")] = 4096
+    pass_at: Annotated[str | None, _word("pass@k and maj@k, as 1,2,4,8.")] = None
+    samples: Annotated[int | None, _number(1, "For --pass-at: per problem.")] = None
+    temperature: Annotated[float, typer.Option(metavar="X", min=0.01, help="For --pass-at.")] = 1.0
+    seed: Annotated[int, typer.Option(metavar="N", help="Of samples and examples.")] = 0
+    harness: Annotated[str | None, _word("lm-eval: hand the models over to it.")] = None
+    harness_tasks: Annotated[str | None, _word("Its tasks, as gsm8k,arc_easy.")] = None
+    harness_include: Annotated[Path | None, typer.Option(metavar="DIR", help="Further tasks of its kind.")] = None
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.")] = None
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="results.json, and every item.")] = None
 
 
 @spread
 def evaluate(given: Options) -> None:
-    """Greedy exact match, strict (`#### N`) and flexible (last number), with 95% intervals and McNemar's exact test."""
-    from twofold.cli import pass_at
+    """Measure models on the same items: answers by strict (`#### N`), flexible (last number) and math-verify; pass@k;
+    held-out preferences; perplexity. 95% intervals; two models or more get paired tests."""
     from twofold.cli.progress import RichProgress
-    from twofold.data.formats import read
 
-    drawing = pass_at.Drawing.of(given.pass_at, given.samples, given.temperature, given.seed)
-    source = read(given.tasks, split=given.split, limit=given.limit)
-    problems = _problems(source.records, given.tasks)
-    about = {"tasks": {"source": source.source, "sha256": source.sha256, "n": len(problems)},
-             "max_new_tokens": given.max_new_tokens}  # fmt: skip
-    models = list(dict.fromkeys(given.models))
+    _refuse_contradictions(given)
     with RichProgress() as progress:
-        for model in models:
-            _refuse_trained_on(Path(model), problems, progress)
-
-        def each(work: Callable[[str], T]) -> dict[str, T]:
-            done: dict[str, T] = {}
-            for model in models:
-                progress.note(f"{model}: {counted(len(problems), 'problem')}")
-                done[model] = work(model)
-            return done
-
-        if drawing is not None:
-            told = pass_at.told(
-                each(lambda m: pass_at.solved(m, problems, given.max_new_tokens, drawing, progress)), drawing
-            )
-        else:
-            told = _told(each(lambda m: _judge(m, problems, given.max_new_tokens, progress)))
-    if given.json_file is not None:
-        text = json.dumps({**about, **told}, indent=2, ensure_ascii=False)
-        given.json_file.write_text(text + "\n", encoding="utf-8")
+        about, tell = _measured(given, progress)
+    told, rows = tell()
+    again = command(given)
+    results().print(f"again: {again}", markup=False, soft_wrap=True, style="dim")
+    _write(given, {"command": again, **about, **told}, rows)
 
 
-def _told(judged: Mapping[str, ExactMatch]) -> dict[str, Any]:
-    """The figures, once shown."""
-    comparisons = _comparisons(judged)
-    _show(judged, comparisons)
-    return {"models": [_object(n, m) for n, m in judged.items()], "comparisons": comparisons}
+def _measured(given: Options, progress: Progress) -> tuple[dict[str, Any], Callable[[], Told]]:
+    """What the figures are of, and what shows them."""
+    from twofold.cli import entries, harness, pass_at
+
+    if given.harness is not None:
+        about, found = harness.judged(given, progress)
+        return about, lambda: _told(found)
+    drawing = pass_at.Drawing.of(
+        given.pass_at, given.samples, given.temperature, given.seed if given.pass_at is not None else 0
+    )
+    source = entries.source(given)
+    about: dict[str, Any] = {
+        "task": given.task, "tasks": {"source": source.source, "sha256": source.sha256, "n": len(source.records)},
+    }  # fmt: skip
+    if given.task in ANSWERS:
+        about["max_new_tokens"] = given.max_new_tokens
+    for model in given.models:
+        refuse_trained_on(Path(model), source.records, progress)
+    if drawing is not None:
+        solved = entries.solved(given, source.records, drawing, progress)
+        return about, lambda: pass_at.told(solved, drawing)
+    judged = entries.JUDGED[given.task](given, source.records, progress)
+    return about, lambda: _told(judged)
 
 
-def _problems(records: Sequence[object], source: str) -> list[Task]:
-    from twofold.records import Task
+def command(given: Options) -> str:
+    """What repeats the figures: every option that is not its default, but where they are written to."""
+    words = ["twofold", "evaluate", *given.models]
+    for field in fields(given):
+        value = getattr(given, field.name)
+        if field.name not in ("models", "json_file", "out") and value != field.default:
+            words += [_flag(field.name), str(value)]
+    return shlex.join(words)
 
-    problems = [record for record in records if isinstance(record, Task)]
-    if len(problems) != len(records):
-        raise DataError("holds no problems with answers", where=source, remedy="rows need a prompt and an answer")
-    return problems
 
-
-def _refuse_trained_on(run: Path, problems: Sequence[Task], progress: Progress) -> None:
-    """Of a run directory: nothing is evaluated on a problem that was trained on."""
+def refuse_trained_on(run: Path, records: Sequence[Record], progress: Progress) -> None:
+    """Of a run directory: nothing is evaluated on a prompt that was trained on."""
     if not (run / "resolved.yaml").is_file():
         return
-    from twofold.config.assemble import refuse_trained_on
+    from twofold.config.assemble import refuse_trained_on as refuse
 
     try:
-        refuse_trained_on(run, problems)
+        refuse(run, records)
     except LeakError:
         raise
     except TwofoldError as error:
-        progress.warn(f"{run}: cannot tell whether it was trained on these problems: {error.what}")
+        progress.warn(f"{run}: cannot tell whether it was trained on these rows: {error.what}")
 
 
-def _judge(model: str, problems: Sequence[Task], max_new_tokens: int, progress: Progress) -> ExactMatch:
-    from twofold.evaluation.exact_match import exact_match
-    from twofold.sampling.base import Sampling
-    from twofold.sampling.local import LocalSampler
+def _refuse_contradictions(given: Options) -> None:
+    if given.task not in TASKS:
+        raise RecipeError(f"{given.task!r} is no task", where="--task", remedy=f"one of {', '.join(TASKS)}")
+    if given.style not in ("auto", "text", "chat"):
+        raise RecipeError(f"{given.style!r} is no style", where="--style", remedy="one of auto, text, chat")
+    defaults = {field.name: field.default for field in fields(given)}
+    for name, tasks in _ONLY.items():
+        if getattr(given, name) != defaults[name] and given.task not in tasks:
+            remedy = f"leave it out, or choose --task {' or '.join(tasks)}"
+            raise RecipeError(f"means nothing to --task {given.task}", where=_flag(name), remedy=remedy)
+    harnessed = given.harness_tasks is not None or given.harness_include is not None
+    if harnessed and given.harness is None:
+        raise RecipeError("goes with --harness lm-eval", where="--harness-tasks and --harness-include")
+    asked, few_shot = given.pass_at is not None, bool(given.shots or given.prompted)
+    wrong = {
+        ("--metrics", "pass@k counts strict and flexible"): asked and given.metrics is not None,
+        ("--examples", "add --shots K or --prompted K"): given.examples is not None and not few_shot,
+        ("--seed", "answers are greedy: add --pass-at 1,2,4,8 or --shots K"): given.seed != 0
+        and not (asked or few_shot or given.samples),
+    }
+    for (flag, what), is_wrong in wrong.items():
+        if is_wrong:
+            raise RecipeError(what, where=flag)
 
-    loaded, encoder = open_model(model)
-    sampling = Sampling(temperature=0, max_new_tokens=max_new_tokens)
-    sampler = LocalSampler(loaded.model, loaded.tokenizer, loaded.stop_tokens, sampling, progress.note)
-    return exact_match(sampler, problems, encoder, progress=progress)
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
-def _comparisons(judged: Mapping[str, ExactMatch]) -> list[dict[str, Any]]:
-    from twofold.evaluation.exact_match import compare
+def _told(found: Sequence[Entry]) -> Told:
+    """The figures and the items behind them, once shown."""
+    from twofold.evaluation.figures import comparisons
 
-    return [
-        {"a": a, "b": b, "metric": metric, **compare(judged[a], judged[b], metric).as_dict()}
-        for a, b in combinations(judged, 2)
-        for metric in ("strict", "flexible")
-    ]
-
-
-def _object(name: str, result: ExactMatch) -> dict[str, Any]:
-    return {"name": name, "strict": result.strict.as_dict(), "flexible": result.flexible.as_dict(),
-            "truncated": result.truncated}  # fmt: skip
+    tests = comparisons(found)
+    _show(found)
+    if tests:
+        show_tests(tests, {m for e in found for m, measure in e.measures.items() if measure.is_share})
+    figures = {"models": [entry.as_dict() for entry in found], "comparisons": tests}
+    return figures, [row for entry in found for row in entry.rows]
 
 
-def _show(judged: Mapping[str, ExactMatch], comparisons: Sequence[Mapping[str, Any]]) -> None:
-    from twofold.reports.tables import interval, p_value, percent
+def _show(found: Sequence[Entry]) -> None:
+    """Metrics side by side, or one below the other where they are many."""
+    estimates = {entry.name: {m: x.estimate() for m, x in entry.measures.items()} for entry in found}
+    metrics = list(dict.fromkeys(m for told in estimates.values() for m in told))
+    if len(metrics) > _SIDE_BY_SIDE or len({e.n for told in estimates.values() for e in told.values()}) > 1:
+        rows = table("model", "metric", "#n", "#value", "95% interval")
+        for entry in found:
+            for metric, measure in entry.measures.items():
+                estimate = estimates[entry.name][metric]
+                rows.add_row(entry.name, metric, str(estimate.n), *figure(estimate, measure.is_share))
+    else:
+        counted = list(dict.fromkeys(name for entry in found for name in entry.counts))
+        heads = [head for metric in metrics for head in (f"#{metric}", "95% interval")]
+        rows = table("model", "#n", *heads, *(f"#{name}" for name in counted))
+        for entry in found:
+            told = estimates[entry.name]
+            cells = [cell for m in metrics for cell in figure(told[m], entry.measures[m].is_share)]
+            n = next(iter(told.values())).n
+            rows.add_row(entry.name, str(n), *cells, *(str(entry.counts[name]) for name in counted))
+    results().print(rows, markup=False)
 
+
+def figure(estimate: Estimate, is_share: bool) -> tuple[str, str]:
+    """The value and its interval."""
+    from twofold.reports.tables import interval, number, percent
+
+    if is_share:
+        return percent(estimate.value), interval(estimate)
+    return number(estimate.value), f"{number(estimate.low)} – {number(estimate.high)}"
+
+
+def show_tests(tests: Sequence[Mapping[str, Any]], shares: set[str]) -> None:
+    """Paired tests, with Holm's correction where there are several."""
+    from twofold.evaluation.figures import LOGARITHMS
+    from twofold.reports.tables import interval, number, p_value, points
+    from twofold.statistics import Estimate
+
+    several = "p_holm" in tests[0]
+    sides = ("#only a", "#only b") if all(c["metric"] in shares for c in tests) else ("#a higher", "#b higher")
+    rows = table("a", "b", "metric", "#b − a", "95% interval", *sides, "#p", *(["#Holm"] * several))
+    for c in tests:
+        d = Estimate(**{"count": None, **c["difference"]})
+        share = c["metric"] in shares
+        told = (points(d.value), interval(d, signed=True)) if share else (number(d.value), _between(d))
+        last = [p_value(c["p_holm"])] if several else []
+        counts = (str(c["only_a"]), str(c["only_b"]))
+        rows.add_row(c["a"], c["b"], c["metric"], *told, *counts, p_value(c["p_value"]), *last)
     out = results()
-    rows = table("model", "#n", "#strict", "95% interval", "#flexible", "95% interval", "#truncated")
-    for name, result in judged.items():
-        told = [part for e in (result.strict, result.flexible) for part in (percent(e.value), interval(e))]
-        rows.add_row(name, str(result.strict.n), *told, str(result.truncated))
     out.print(rows, markup=False)
-    if comparisons:
-        pairs = table("a", "b", "metric", "#only a", "#only b", "#McNemar p")
-        for c in comparisons:
-            pairs.add_row(c["a"], c["b"], c["metric"], str(c["only_a"]), str(c["only_b"]), p_value(c["p_value"]))
-        out.print(pairs, markup=False)
+    holm = f"; Holm's correction over {len(tests)} tests" if several else ""
+    if any(LOGARITHMS in c["difference"]["method"] for c in tests):
+        out.print("b − a of a perplexity is that of its logarithm: nats per token", markup=False, style="dim")
+    out.print(f"p: {', '.join(sorted({c['test'] for c in tests}))}{holm}", markup=False, style="dim")
+
+
+def _between(estimate: Estimate) -> str:
+    from twofold.reports.tables import number
+
+    return f"{number(estimate.low)} … {number(estimate.high)}"
+
+
+def _write(given: Options, told: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    if given.out is not None:
+        given.out.mkdir(parents=True, exist_ok=True)
+        (given.out / "results.json").write_text(text, encoding="utf-8")
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (given.out / "rows.jsonl").write_text(lines, encoding="utf-8")
+    if given.json_file is not None:
+        given.json_file.write_text(text, encoding="utf-8")

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from twofold.cli.model import open_model
 from twofold.cli.terminal import results, table
 from twofold.errors import RecipeError
 
 if TYPE_CHECKING:
-    from twofold.evaluation.pass_at_k import PassAtK
-    from twofold.progress import Progress
-    from twofold.records import Task
+    from twofold.evaluation.pass_at_k import PassAtK, Sampled
     from twofold.rewards.verifier import Metric
 
 METRICS: tuple[Metric, ...] = ("strict", "flexible")
@@ -53,43 +50,39 @@ class Drawing:
         return cls(wanted, samples or wanted[-1], temperature, seed)
 
 
-def solved(model: str, problems: Sequence[Task], max_new_tokens: int, drawing: Drawing, progress: Progress) -> PassAtK:
-    """What came of `drawing` for one model."""
-    from twofold.evaluation.pass_at_k import solve
-    from twofold.sampling.base import Sampling
-    from twofold.sampling.local import LocalSampler
-
-    loaded, encoder = open_model(model)
-    sampling = Sampling(temperature=drawing.temperature, max_new_tokens=max_new_tokens)
-    sampler = LocalSampler(loaded.model, loaded.tokenizer, loaded.stop_tokens, sampling, progress.note)
-    return solve(sampler, problems, encoder, drawing.samples, progress=progress, seed=drawing.seed)
-
-
-def told(found: Mapping[str, PassAtK], drawing: Drawing) -> dict[str, Any]:
-    """The figures, once shown."""
+def told(found: Mapping[str, PassAtK], drawing: Drawing) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
+    """The figures and the problems behind them, once shown."""
+    from twofold.evaluation.figures import corrected
     from twofold.evaluation.pass_at_k import compare
 
     asked: list[tuple[str, Metric, int]] = [
         (kind, metric, k) for metric in METRICS for kind in KINDS for k in drawing.ks
     ]
     models = [_object(name, result, asked) for name, result in found.items()]
-    comparisons = [
-        {"a": a, "b": b, **_figure(kind, metric, k), **compare(found[a], found[b], kind, metric, k).as_dict()}
-        for a, b in combinations(found, 2)
-        for kind, metric, k in asked
-    ]
+    comparisons = corrected(
+        [
+            {"a": a, "b": b, **_figure(kind, metric, k), **compare(found[a], found[b], kind, metric, k).as_dict()}
+            for a, b in combinations(found, 2)
+            for kind, metric, k in asked
+        ]
+    )
     _show(models, comparisons)
     about = {"samples": drawing.samples, "temperature": drawing.temperature, "seed": drawing.seed}
-    return {**about, "models": models, "comparisons": comparisons}
+    rows: list[Mapping[str, Any]] = [
+        {"model": model["name"], **problem} for model in models for problem in model["problems"]
+    ]
+    return {**about, "models": models, "comparisons": comparisons}, rows
 
 
 def _object(name: str, result: PassAtK, asked: Sequence[tuple[str, Metric, int]]) -> dict[str, Any]:
     figures = [_figure(*each) | result.estimate(*each).as_dict() for each in asked]
-    right = zip(*(result.problems[metric] for metric in METRICS), strict=True)
-    problems = [
-        {"name": both[0].name, "right": {m: p.right for m, p in zip(METRICS, both, strict=True)}} for both in right
-    ]
+    counts = zip(*(result.problems[metric] for metric in METRICS), strict=True)
+    problems = [{"name": both[0].name} | {m: _counts(p) for m, p in zip(METRICS, both, strict=True)} for both in counts]
     return {"name": name, "truncated": result.truncated, "figures": figures, "problems": problems}
+
+
+def _counts(problem: Sampled) -> dict[str, Any]:
+    return {"right": problem.right, "wrong": list(problem.wrong), "silent": problem.silent}
 
 
 def _figure(kind: str, metric: str, k: int) -> dict[str, Any]:
@@ -106,10 +99,12 @@ def _show(models: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str
     if comparisons:
         from twofold.reports.tables import p_value
 
-        pairs = table("a", "b", "figure", "metric", "#b − a", "95% interval", "#p, paired")
+        several = "p_holm" in comparisons[0]
+        pairs = table("a", "b", "figure", "metric", "#b − a", "95% interval", "#p, paired", *(["#Holm"] * several))
         for c in comparisons:
             d = c["difference"]
             told = f"{d['value']:+.1%}", _interval(d), p_value(c["p_value"])
+            told += (p_value(c["p_holm"]),) if several else ()
             pairs.add_row(c["a"], c["b"], c["figure"], c["metric"], *told)
         out.print(pairs, markup=False)
 

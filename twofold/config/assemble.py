@@ -136,8 +136,8 @@ def _refuse_speech(recipe: Recipe, objective: Objective) -> None:
         )
 
 
-def refuse_trained_on(run: Path, tasks: Sequence[Task]) -> None:
-    """Refuse problems that `run` was trained on, as its own resolved.yaml tells. Raises DataError."""
+def refuse_trained_on(run: Path, tasks: Sequence[Record]) -> None:
+    """Refuse rows whose prompts `run` was trained on, as its own resolved.yaml tells. Raises DataError."""
     document = load_recipe(run / "resolved.yaml")
     document.data.pop("objective", None)  # which rows there were does not hang on it, and it may be a stranger's code
     recipe = validate(Recipe, document)

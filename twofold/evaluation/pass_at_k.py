@@ -13,15 +13,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from twofold.errors import DataError
 from twofold.evaluation.exact_match import CHUNK, Codec
+from twofold.evaluation.figures import Difference
 from twofold.progress import Progress, Silent
 from twofold.records import Task
 from twofold.rewards.verifier import Metric, answerable, flexible, strict, truth
 from twofold.sampling.base import Sampler
-from twofold.statistics import Estimate, PairedTest, bootstrap_ratio, paired_bootstrap, sign_flips
+from twofold.statistics import Estimate, bootstrap_ratio, paired_bootstrap, sign_flips
 
 METRICS: tuple[Metric, ...] = ("strict", "flexible")
 
@@ -107,18 +107,6 @@ def _pass(problem: Sampled, k: int) -> float:
 
 def _maj(problem: Sampled, k: int) -> float:
     return maj_at_k(problem.right, problem.wrong, problem.silent, k)
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Two models on the same problems: the mean difference b − a with its interval, and a paired test."""
-
-    difference: Estimate
-    test: PairedTest
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields as they stand in JSON."""
-        return {"difference": self.difference.as_dict(), **self.test.as_dict()}
 
 
 def solve(

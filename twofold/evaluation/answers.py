@@ -1,0 +1,121 @@
+"""Completions of problems with answers, judged by several rules side by side.
+
+*strict* and *flexible* are those of `rewards/verifier.py`; *math* is math-verify's, for answers that are formulas;
+*text* compares what stands after the last `####` (or all of the completion), white space, case and a closing full stop
+aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from twofold.data.chat import rendering
+from twofold.errors import DataError
+from twofold.evaluation.exact_match import CHUNK, Codec
+from twofold.evaluation.figures import Entry, Verdicts
+from twofold.evaluation.prompting import Prompting
+from twofold.progress import Progress, Silent
+from twofold.records import Prompt, Task
+from twofold.rewards.mathematics import MathVerifier
+from twofold.rewards.verifier import answerable, judge
+from twofold.sampling.base import Sampler
+
+Rule = Callable[[str, str], bool]
+
+
+def _strict(completion: str, answer: str) -> bool:
+    return judge(completion, answer).strict
+
+
+def _flexible(completion: str, answer: str) -> bool:
+    return judge(completion, answer).flexible
+
+
+def _text(completion: str, answer: str) -> bool:
+    return _final(completion) == _final(answer)
+
+
+NUMERIC: Mapping[str, Rule] = {"strict": _strict, "flexible": _flexible}
+METRICS = (*NUMERIC, "math", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A problem as it was put, rendered to text, and what came of it."""
+
+    name: str
+    prompt: str
+    completion: str
+    answer: str
+    truncated: bool
+    tokens: int
+
+
+def answers(
+    sampler: Sampler, tasks: Sequence[Task], codec: Codec, prompting: Prompting, *,
+    progress: Progress | None = None, seed: int = 0,
+) -> list[Answered]:  # fmt: skip
+    """One completion for each task, put as `prompting` says; greedy or not is the sampler's own setting."""
+    progress = progress or Silent()
+    progress.begin("answers", len(tasks))
+    found: list[Answered] = []
+    for start in range(0, len(tasks), CHUNK):
+        part = [prompting.of(task) for task in tasks[start : start + CHUNK]]
+        drafts = sampler.sample([codec.prompt(task.prompt) for task in part], samples=1, seed=(seed, 0))
+        for task, (draft,) in zip(part, drafts, strict=True):
+            completion = prompting.cut(codec.text(draft.tokens))
+            shown = rendered(task.prompt, codec)
+            row = Answered(str(task.source), shown, completion, task.answer, draft.truncated, len(draft.tokens))
+            found.append(row)
+        progress.advance("answers", len(part))
+    progress.end("answers")
+    return found
+
+
+def refuse_unanswerable(tasks: Sequence[Task], metrics: Sequence[str]) -> None:
+    """Raise DataError for the first task whose answer no number can be compared with, where a rule needs one."""
+    if not any(metric in NUMERIC for metric in metrics):
+        return
+    for task in tasks:
+        try:
+            answerable(task.answer, str(task.source))
+        except DataError as error:
+            remedy = f"{error.remedy}; answers of another kind: --metrics math, or text"
+            raise DataError(error.what, where=error.where, remedy=remedy) from None
+
+
+def verdicts(found: Sequence[Answered], metrics: Sequence[str]) -> dict[str, list[bool]]:
+    """What each rule says of each answer."""
+    with ExitStack() as stack:
+        rules: dict[str, Rule] = {**NUMERIC, "text": _text}
+        if "math" in metrics:
+            rules["math"] = stack.enter_context(MathVerifier()).right
+        return {metric: [rules[metric](row.completion, row.answer) for row in found] for metric in metrics}
+
+
+def entry(name: str, found: Sequence[Answered], told: Mapping[str, Sequence[bool]], prompting: Prompting) -> Entry:
+    """The line of the table."""
+    rows: list[dict[str, Any]] = [
+        {"model": name, "name": row.name, "prompt": row.prompt, "completion": row.completion, "answer": row.answer,
+         **{metric: right[i] for metric, right in told.items()}, "truncated": row.truncated, "tokens": row.tokens}
+        for i, row in enumerate(found)
+    ]  # fmt: skip
+    return Entry(
+        name,
+        {metric: Verdicts(list(right)) for metric, right in told.items()},
+        about={"prompting": {**prompting.as_dict(), "first prompt": found[0].prompt if found else ""}},
+        counts={"truncated": sum(row.truncated for row in found)},
+        rows=rows,
+    )
+
+
+def rendered(prompt: Prompt, codec: Any) -> str:
+    """The prompt as the model reads it, before it is tokens."""
+    return prompt if isinstance(prompt, str) else rendering(codec.tokenizer, prompt, generation_prompt=True)
+
+
+def _final(said: str) -> str:
+    return " ".join(said.rpartition("####")[2].casefold().split()).removesuffix(".")

@@ -1,0 +1,163 @@
+"""What was measured on the same items by several models: a figure with its interval for each, a paired test for two.
+
+`Verdicts` are right or wrong, `Ratio`s a sum over a sum (nats per token). Items stand in one order for all models.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import Any, Protocol, TypeVar
+
+from twofold.statistics import (
+    Estimate,
+    PairedTest,
+    bootstrap_ratio,
+    clustered_share,
+    holm,
+    mcnemar,
+    paired_bootstrap,
+    sign_flips,
+    wilson,
+)
+
+LOGARITHMS = "of logarithms"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two models on the same items: the difference b − a with its interval, and a paired test."""
+
+    difference: Estimate
+    test: PairedTest
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as they stand in JSON."""
+        return {"difference": self.difference.as_dict(), **self.test.as_dict()}
+
+
+class Measure(Protocol):
+    """One metric of one model."""
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is told in percent."""
+        ...
+
+    def estimate(self) -> Estimate: ...
+
+    def against(self, other: Any) -> Difference | None:
+        """`other` minus this, None where the two cannot be compared."""
+        ...
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Right or wrong, [items]. Items of the same `prompts` entry may be alike, and count as one in tests."""
+
+    right: Sequence[bool]
+    prompts: Sequence[Hashable] = ()
+    is_share = True
+
+    def estimate(self) -> Estimate:
+        """Wilson's interval; with repeated prompts, at the effective number of items."""
+        if self._repeated:
+            totals = _sums([1] * len(self.right), self.prompts)
+            return clustered_share(_sums(self.right, self.prompts), totals)
+        return wilson(sum(self.right), len(self.right))
+
+    def against(self, other: Verdicts) -> Difference:
+        """McNemar's exact test; with repeated prompts, sign flips of what the models differ by on each prompt."""
+        if not self._repeated:
+            return Difference(paired_bootstrap(self.right, other.right), mcnemar(self.right, other.right))
+        a, b = (_sums(x.right, self.prompts) for x in (self, other))
+        totals = _sums([1] * len(self.right), self.prompts)
+        moved = [y - x for x, y in zip(a, b, strict=True)]
+        return Difference(bootstrap_ratio(moved, totals), sign_flips(a, b))
+
+    @property
+    def _repeated(self) -> bool:
+        return len(set(self.prompts)) < len(self.prompts)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """sum(part) / sum(whole), [items]; `exponential` tells e to that power (a perplexity), and compares the powers:
+    a difference is one of logarithms. A test's `only_a` and `only_b` count the items on which either is higher.
+
+    Two with different `tokens` are in different units.
+    """
+
+    part: Sequence[float]
+    whole: Sequence[float]
+    exponential: bool = False
+    tokens: Sequence[float] = ()
+    is_share = False
+
+    def estimate(self) -> Estimate:
+        found = bootstrap_ratio(self.part, self.whole)
+        if not self.exponential:
+            return found
+        value, low, high = (_exp(x) for x in (found.value, found.low, found.high))
+        return replace(found, value=value, low=low, high=high)
+
+    def against(self, other: Ratio) -> Difference | None:
+        """In units of the ratio itself."""
+        if list(self.tokens) != list(other.tokens):
+            return None
+        moved = [b - a for a, b in zip(self.part, other.part, strict=True)]
+        difference = bootstrap_ratio(moved, self.whole)
+        if self.exponential:
+            difference = replace(difference, method=f"{difference.method}, {LOGARITHMS}")
+        return Difference(difference, sign_flips(self.part, other.part))
+
+
+M = TypeVar("M", bound=Measure)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the table: what a model (prompted as `about` tells) makes of the items. `rows` are the items one by
+    one, for others to count again; `counts` are further numbers, such as how many completions were truncated."""
+
+    name: str
+    measures: Mapping[str, Measure]
+    about: Mapping[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    rows: Sequence[Mapping[str, Any]] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        figures = {metric: measure.estimate().as_dict() for metric, measure in self.measures.items()}
+        return {"name": self.name, **figures, **self.counts, **self.about}
+
+
+def comparisons(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Every two entries by every metric that both have, with Holm's correction over all of them."""
+    found: list[dict[str, Any]] = []
+    for a, b in combinations(entries, 2):
+        for metric in (m for m in a.measures if m in b.measures):
+            tested = a.measures[metric].against(b.measures[metric])
+            if tested is not None:
+                found.append({"a": a.name, "b": b.name, "metric": metric, **tested.as_dict()})
+    return corrected(found)
+
+
+def corrected(tests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Tests of one table, each with `p_holm` where there is more than one."""
+    if len(tests) < 2:
+        return [dict(t) for t in tests]
+    return [{**t, "p_holm": p} for t, p in zip(tests, holm([t["p_value"] for t in tests]), strict=True)]
+
+
+def _sums(values: Sequence[float], prompts: Sequence[Hashable]) -> list[int]:
+    """Of each prompt, in order of first appearance."""
+    found: dict[Hashable, int] = {}
+    for value, prompt in zip(values, prompts, strict=True):
+        found[prompt] = found.get(prompt, 0) + int(value)
+    return list(found.values())
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf
