@@ -46,6 +46,7 @@ from twofold.training.optim import make_optimizer
 from twofold.training.reward_shift import COLUMN as DELTA
 from twofold.training.reward_shift import RewardShift
 from twofold.training.step import Part, Provider, Step
+from twofold.training.track import Tracker
 
 IN_MEMORY = "in memory"
 """The path of a model or of data that Python handed over."""
@@ -201,7 +202,14 @@ class Assembly:
     def identity(self) -> dict[str, Any]:
         """What must be the same when the run is resumed."""
         settings = _flat(plain(self.recipe))
-        for free in ("run", "training.keep", "training.checkpoint_every", "reference.cache", "data.cache"):
+        for free in (
+            "run",
+            "training.keep",
+            "training.checkpoint_every",
+            "training.track",
+            "reference.cache",
+            "data.cache",
+        ):
             settings.pop(free, None)
         for way in ("url", "timeout", "attempts", "pause", "parallel"):
             settings.pop(f"sampling.server.{way}", None)
@@ -249,6 +257,7 @@ class Assembly:
             steps=self.steps,
             identity=self.identity(),
             progress=self.progress,
+            tracker=Tracker(self.recipe.training.track, run, plain(self.recipe), self.progress),
             keepers=[*keepers, *learners],
         )
 

@@ -58,7 +58,13 @@ def _stage(recipe: Recipe, folder: Path) -> Recipe:
         reference=ReferenceSettings(),
         optimizer=replace(recipe.optimizer, learning_rate=settings.fit_learning_rate),
         training=replace(
-            recipe.training, steps=None, epochs=settings.fit_epochs, evaluate_every=None, best=None, patience=None
+            recipe.training,
+            steps=None,
+            epochs=settings.fit_epochs,
+            evaluate_every=None,
+            best=None,
+            patience=None,
+            track="none",
         ),
         evaluation=Evaluate(),
     )

@@ -31,6 +31,7 @@ from twofold.records import Record
 from twofold.reports.card import write_card
 from twofold.reports.html import write_report
 from twofold.training.loop import Outcome
+from twofold.training.track import refuse_missing
 from twofold.training.watch import CHOSEN_FALLS
 from twofold.version import __version__
 
@@ -67,6 +68,7 @@ class Conduct:
 def train_recipe(recipe: Recipe, conduct: Conduct | None = None) -> Trained:
     """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for users' mistakes."""
     conduct = conduct or Conduct()
+    refuse_missing(recipe.training.track)
     records = read_records(recipe, recipe.objective, progress=conduct.progress)
     return _train(recipe, records, _held(recipe, recipe.objective), conduct)
 
@@ -97,6 +99,7 @@ def train(
     functions = functions_of(given)
     recipe = validate(Recipe, Document("train()", given, {}))
     conduct = conduct or Conduct()
+    refuse_missing(recipe.training.track)
     records = read_records(recipe, recipe.objective, None if isinstance(data, str) else data, conduct.progress)
     held = _held(recipe, recipe.objective, None if isinstance(model, str) else model)
     assembly = partial(Assembly, functions=functions)

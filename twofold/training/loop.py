@@ -27,6 +27,7 @@ from twofold.training.keeper import Keeper
 from twofold.training.metrics import Log, ordered
 from twofold.training.optim import AdamW, make_schedule
 from twofold.training.step import Round, Step
+from twofold.training.track import Tracker, Tracking, untracked
 from twofold.training.watch import Watch
 
 SHOWN = ("loss", "margin", "accuracy", "gap")
@@ -53,6 +54,8 @@ class TrainingSettings:
     """Evaluation figure whose best step becomes the model, such as `exact_match/strict` (the higher, the better)."""
     patience: int | None = None
     """Evaluations without a better `best` before the run stops."""
+    track: Tracking = "none"
+    """Where the metrics go besides metrics.jsonl; keys from the environment only (docs/reports.md)."""
 
     def __post_init__(self) -> None:
         counts = (self.steps, self.evaluate_every, self.checkpoint_every, self.patience, self.keep, self.batch_size)
@@ -126,6 +129,7 @@ class Loop:
     identity: Mapping[str, Any]
     progress: Progress
     keepers: Sequence[Keeper] = ()
+    tracker: Tracker = field(default_factory=untracked)
     memory: Memory = field(default_factory=Memory, init=False)
 
     def __post_init__(self) -> None:
@@ -136,7 +140,15 @@ class Loop:
 
     def train(self, *, resume: bool = True, stop: Callable[[], bool] = lambda: False) -> Outcome:
         """Run to the end or until `stop()`, which is asked once per step; the state is saved either way."""
-        if not (resume and self._resume()):
+        resumed = resume and self._resume()
+        self.tracker.begin(self.memory.step, resumed=resumed)
+        try:
+            return self._train(resumed, stop)
+        finally:
+            self.tracker.end()
+
+    def _train(self, resumed: bool, stop: Callable[[], bool]) -> Outcome:
+        if not resumed:
             shutil.rmtree(self.checkpoints, ignore_errors=True)
             for log in (*self.logs.values(), self.timings):
                 log.cut(0)
@@ -168,7 +180,7 @@ class Loop:
         self.algorithm.observe(metrics, self.memory.algorithm)
         for keeper in self.keepers:
             keeper.after(step + 1)
-        self.logs["metrics"].write({"kind": "train", "step": step, **ordered(metrics), "learning_rate": rate})
+        self._log({"kind": "train", "step": step, **ordered(metrics), "learning_rate": rate})
         seconds = time.perf_counter() - began
         pace = {"drafts_per_second": metrics["drafts"] / max(drawn - began, 1e-9)} if "drafts" in metrics else {}
         self.timings.write({"step": step, "seconds": round_to(seconds), **{k: round_to(v) for k, v in pace.items()}})
@@ -178,6 +190,10 @@ class Loop:
         self.progress.advance("train", 1, **{k: metrics[k] for k in SHOWN if k in metrics}, **pace)
         if self._due(self.settings.evaluate_every) or self.memory.step == self.steps:
             self._evaluate(self.memory.step)
+
+    def _log(self, row: Mapping[str, Any]) -> None:
+        self.logs["metrics"].write(row)
+        self.tracker.write(row)
 
     def _due(self, every: int | None) -> bool:
         return every is not None and self.memory.step % every == 0
@@ -195,7 +211,7 @@ class Loop:
             figures.update(result.figures)
             for row in result.samples:
                 self.logs["samples"].write({"step": step, **row})
-        self.logs["metrics"].write({"kind": "evaluation", "step": step, **figures})
+        self._log({"kind": "evaluation", "step": step, **figures})
         shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if name.rpartition("/")[2] in TOLD)
         self.progress.note(f"step {step}: {shown}")
         self._remember_best(step, figures)

@@ -1,0 +1,208 @@
+"""Trackers: a run's metrics also to TensorBoard, Weights & Biases or trackio; metrics.jsonl stays the record.
+
+Keys and addresses come from the environment, as each tracker reads them (`WANDB_API_KEY`, `TRACKIO_SPACE_ID` …), and
+never from a recipe. A tracker that fails while a run is under way is told of once and left behind: the run goes on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from twofold.errors import RecipeError
+from twofold.progress import Progress, Silent
+
+Tracking = Literal["none", "tensorboard", "wandb", "trackio"]
+PROJECT = "twofold"
+FILE = "tracker.json"
+MODULES: Mapping[str, str] = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
+SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
+USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+REDACTED = "[redacted]"
+
+
+class Session(Protocol):
+    """An open tracker: figures by name at a step, and an end."""
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a tracker is told of a run: `identity` names it and stays the same when it is resumed at `step`."""
+
+    run: Path
+    identity: str
+    step: int
+    resumed: bool
+    settings: Mapping[str, Any]
+
+
+def refuse_missing(kind: Tracking) -> None:
+    """Raise RecipeError where the tracker's package, or the key that it cannot do without, is not there."""
+    if kind == "none":
+        return
+    try:
+        importlib.import_module(MODULES[kind])
+    except ImportError:
+        told = f"pip install 'twofold[{kind}]', or leave training.track out"
+        raise RecipeError(f"{kind} is not installed", where="training.track", remedy=told) from None
+    here = os.environ.get("WANDB_MODE", "online") in ("offline", "disabled", "dryrun")
+    if kind == "wandb" and not here and not os.environ.get("WANDB_API_KEY"):
+        told = "set it to your key, or WANDB_MODE=offline to send the run later with `wandb sync`"
+        raise RecipeError("wandb finds no WANDB_API_KEY in the environment", where="training.track", remedy=told)
+
+
+@dataclass
+class Tracker:
+    """What the loop writes its rows to: nothing at all, or one session with a tracker."""
+
+    kind: Tracking
+    run: Path
+    settings: Mapping[str, Any]
+    progress: Progress
+    session: Session | None = field(default=None, init=False)
+
+    def begin(self, step: int, *, resumed: bool) -> None:
+        """Open the session: a new one, or the one that the run had when it was stopped. Raises RecipeError."""
+        if self.kind == "none":
+            return
+        refuse_missing(self.kind)
+        identity = self._identity(resumed)
+        start = Start(self.run, identity, step, resumed, redacted(self.settings))
+        try:
+            with redirect_stdout(sys.stderr):  # trackers greet; standard output is for results
+                self.session = SESSIONS[self.kind](start)
+        except Exception as error:  # a stranger's package: whatever it raises is told in its own words
+            what = f"{self.kind} cannot begin: {redacted(str(error) or type(error).__name__)}"
+            raise RecipeError(what, where="training.track") from None
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Pass on the numbers of a line of metrics.jsonl."""
+        if self.session is None:
+            return
+        try:
+            self.session.write(int(row["step"]), figures_of(row))
+        except Exception as error:
+            self.session = None
+            what = redacted(str(error) or type(error).__name__)
+            self.progress.warn(f"{self.kind} takes nothing more ({what}); the run goes on, metrics.jsonl has it all")
+
+    def end(self) -> None:
+        """Close the session, so that what it holds back is written."""
+        session, self.session = self.session, None
+        if session is None:
+            return
+        try:
+            with redirect_stdout(sys.stderr):
+                session.close()
+        except Exception as error:
+            self.progress.warn(f"{self.kind} could not be closed: {redacted(str(error))}")
+
+    def _identity(self, resumed: bool) -> str:
+        """The run's name there, kept in its folder: a resumed run goes on under it, a new one gets one of its own."""
+        path = self.run / FILE
+        if resumed and path.is_file():
+            return str(json.loads(path.read_text(encoding="utf-8"))["identity"])
+        identity = f"{self.run.resolve().name}-{uuid.uuid4().hex[:8]}"
+        path.write_text(json.dumps({"kind": self.kind, "identity": identity}) + "\n", encoding="utf-8")
+        return identity
+
+
+def untracked() -> Tracker:
+    """A tracker that does nothing."""
+    return Tracker("none", Path(), {}, Silent())
+
+
+def figures_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a line of metrics.jsonl by the names that a tracker gets; those of training under `train/`."""
+    prefix = "train/" if row["kind"] == "train" else ""
+    return {f"{prefix}{k}": float(v) for k, v in row.items() if k not in ("kind", "step")}
+
+
+def redacted(value: Any) -> Any:
+    """`value` (text, mapping or list) without what the environment calls a key, token, secret or password, and without
+    the name and password of an address."""
+    if isinstance(value, Mapping):
+        return {k: redacted(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(v) for v in value]
+    if not isinstance(value, str):
+        return value
+    for secret in (v for k, v in os.environ.items() if SECRET.search(k) and len(v) >= 8):
+        value = value.replace(secret, REDACTED)
+    return USER_IN_URL.sub(REDACTED, value)
+
+
+class _TensorBoard:
+    """Event files in the run's folder. A resumed run takes back what it had told of its step and later ones, and tells
+    again what metrics.jsonl still has of it: the evaluation that stood before the checkpoint."""
+
+    def __init__(self, start: Start) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(start.run / "tensorboard"), purge_step=start.step if start.resumed else None)
+        if not start.resumed:
+            self._writer.add_text("settings", f"```\n{json.dumps(start.settings, indent=2, default=str)}\n```")
+            return
+        with (start.run / "metrics.jsonl").open(encoding="utf-8") as file:
+            for row in (json.loads(line) for line in file):
+                if row["step"] >= start.step:
+                    self.write(row["step"], figures_of(row))
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _WandB:
+    """A run of Weights & Biases; of steps that it has already it keeps the first, which resume repeats to the byte."""
+
+    def __init__(self, start: Start) -> None:
+        wandb = importlib.import_module("wandb")
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT), name=start.run.resolve().name, id=start.identity,
+            resume="allow", config=dict(start.settings), dir=str(start.run),
+        )  # fmt: skip
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        self._run.log(dict(figures), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class _Trackio:
+    """A run of trackio: a local database, or a Space where TRACKIO_SPACE_ID names one."""
+
+    def __init__(self, start: Start) -> None:
+        trackio = importlib.import_module("trackio")
+        self._run = trackio.init(
+            project=os.environ.get("TRACKIO_PROJECT", PROJECT), name=start.identity, config=dict(start.settings),
+            space_id=os.environ.get("TRACKIO_SPACE_ID"), resume="allow", embed=False,
+        )  # fmt: skip
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        self._run.log(dict(figures), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+SESSIONS: Mapping[str, Callable[[Start], Session]] = {
+    "tensorboard": _TensorBoard, "wandb": _WandB, "trackio": _Trackio,
+}  # fmt: skip
