@@ -21,7 +21,7 @@ def browser() -> str | None:
 
 
 class Page:
-    """One tab; `log` holds what the page told its console, dialogs included."""
+    """One tab; `log` holds what the page told its console, dialogs included, and `requests` all that it asked for."""
 
     def __init__(self, path: str, profile: Path, size: tuple[int, int] = (1200, 800)) -> None:
         their_in, self._out = os.pipe()
@@ -39,9 +39,10 @@ class Page:
         os.close(their_out)
         self._number, self._buffer, self._session = 0, b"", ""
         self.log: list[str] = []
+        self.requests: list[str] = []
         target = next(t for t in self("Target.getTargets")["targetInfos"] if t["type"] == "page")["targetId"]
         self._session = self("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime", "Log", "Network"):
             self(f"{domain}.enable")
 
     def __call__(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -68,6 +69,8 @@ class Page:
         heard = json.loads(line)
         if heard.get("method") in ("Page.javascriptDialogOpening", "Runtime.consoleAPICalled", "Log.entryAdded"):
             self.log.append(json.dumps(heard["params"]))
+        if heard.get("method") == "Network.requestWillBeSent":
+            self.requests.append(heard["params"]["request"]["url"])
         return heard
 
     def open(self, url: str) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import devtools
 import pytest
 
-from twofold.building.label import Labelling, LabelServer, comparisons, differences
+from twofold.building.label import Labelling, LabelServer, comparisons
 from twofold.building.questions import read_questions
+from twofold.data.differences import differences
 from twofold.data.validate import check
 from twofold.errors import DataError
 from twofold.rewards.human import swapped

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-import re
 import secrets
 import time
 from collections import Counter
@@ -20,14 +18,13 @@ from types import TracebackType
 from typing import Any
 
 from twofold.building.questions import Candidate, Question, shown
+from twofold.data.differences import differences
 from twofold.errors import DataError
 from twofold.ledger import key, write_rows
 from twofold.rewards.human import Choice, Verdicts, swapped
 
 LOOPBACK = "127.0.0.1"
 MOST_BODY = 4096
-MOST_COMPARED = 4_000_000  # words of one answer times words of the other: beyond it the differences are not marked
-WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 SIDES = ("left", "right", "tie", "skip")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -158,19 +155,6 @@ class Labelling:
                     "source": str(comparison.question.source)}  # fmt: skip
             prompt = shown(comparison.question.prompt)
             yield {"prompt": prompt, "chosen": better.text, "rejected": worse.text, "provenance": told}
-
-
-def differences(left: str, right: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
-    """Both texts in pieces, each marked where the other text has something else."""
-    a, b = WORDS.findall(left), WORDS.findall(right)
-    if len(a) * len(b) > MOST_COMPARED:
-        return [(left, False)], [(right, False)]
-    pieces: tuple[list[tuple[str, bool]], list[tuple[str, bool]]] = ([], [])
-    for what, a0, a1, b0, b1 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        for side, words in zip(pieces, (a[a0:a1], b[b0:b1]), strict=True):
-            if words:
-                side.append(("".join(words), what != "equal"))
-    return pieces
 
 
 class LabelServer:

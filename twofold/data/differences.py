@@ -1,0 +1,24 @@
+"""Where two texts differ, word by word."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+WORDS = re.compile(r"\s+|\w+|[^\w\s]")
+MOST_COMPARED = 4_000_000  # words of one text times words of the other: beyond it the differences are not marked
+
+Pieces = list[tuple[str, bool]]
+
+
+def differences(left: str, right: str) -> tuple[Pieces, Pieces]:
+    """Both texts in pieces, each marked where the other text has something else."""
+    a, b = WORDS.findall(left), WORDS.findall(right)
+    if len(a) * len(b) > MOST_COMPARED:
+        return [(left, False)], [(right, False)]
+    pieces: tuple[Pieces, Pieces] = ([], [])
+    for what, a0, a1, b0, b1 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        for side, words in zip(pieces, (a[a0:a1], b[b0:b1]), strict=True):
+            if words:
+                side.append(("".join(words), what != "equal"))
+    return pieces
