@@ -1,0 +1,104 @@
+"""A run is read while it is written: half lines wait, a file cut back is read anew, silence is told from the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from twofold.reports.live import Live, Tail, span, sparkline
+
+
+def write(path: Path, *rows: dict[str, object]) -> None:
+    with path.open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def train(step: int, **figures: float) -> dict[str, object]:
+    return {"kind": "train", "step": step, "loss": 1.0 - step / 10, **figures}
+
+
+def age(run: Path, seconds: float) -> None:
+    for file in run.iterdir():
+        os.utime(file, (time.time() - seconds,) * 2)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "environment.json").write_text(json.dumps({"steps": 10}))
+    return folder
+
+
+def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    tail = Tail(file)
+    assert (tail.read(), tail.rows) == (False, [])
+    file.write_text('{"step": 0}\n{"st')
+    assert (tail.read(), tail.rows) == (True, [{"step": 0}])
+    with file.open("a") as more:
+        more.write('ep": 1}\nnonsense\n')
+    assert (tail.read(), tail.rows) == (True, [{"step": 0}, {"step": 1}])
+    assert tail.read() is False
+
+
+def test_a_file_cut_back_is_read_anew(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    write(file, train(0), train(1), train(2))
+    tail = Tail(file)
+    tail.read()
+    os.truncate(file, 0)
+    write(file, train(0))
+    tail.read()
+    assert [row["step"] for row in tail.rows] == [0]
+
+
+def test_a_run_from_its_first_step_to_its_last(run: Path) -> None:
+    live = Live(run)
+    assert (live.look().state, live.look().words) == ("waiting", "no step yet, step 0/10")
+    write(run / "metrics.jsonl", train(0, margin=0.0), train(1, margin=0.5))
+    write(run / "timings.jsonl", {"step": 0, "seconds": 2.0}, {"step": 1, "seconds": 4.0})
+    seen = live.look()
+    assert (seen.state, seen.step, seen.steps, seen.pace, seen.seconds) == ("running", 2, 10, 3.0, 24.0)
+    assert seen.words == "running, step 2/10, 3 s a step, 24 s left"
+    assert {c.name: list(c.values) for c in seen.curves} == {"loss": [1.0, 0.9], "margin": [0.0, 0.5]}
+    write(run / "metrics.jsonl", *(train(s) for s in range(2, 10)))
+    (run / "results.json").write_text("{}")
+    assert live.look().words.startswith("finished, step 10/10")
+
+
+def test_a_run_that_died_is_silent_and_one_that_goes_on_is_not(run: Path) -> None:
+    write(run / "metrics.jsonl", train(0))
+    write(run / "timings.jsonl", {"step": 0, "seconds": 10.0})
+    live = Live(run)
+    age(run, 150)
+    assert live.look().state == "running"  # steps take 10 s: 20 of them may pass in silence
+    age(run, 250)
+    assert live.look().words == "silent for 4 min: it was stopped, or has died, step 1/10, 10 s a step"
+    write(run / "metrics.jsonl", train(1))
+    assert live.look().state == "running"
+
+
+def test_results_of_before_do_not_end_a_run_begun_again(run: Path) -> None:
+    (run / "results.json").write_text("{}")
+    age(run, 30)
+    write(run / "metrics.jsonl", train(0))
+    assert Live(run).look().state == "running"
+
+
+def test_a_step_written_twice_counts_once(run: Path) -> None:
+    write(run / "metrics.jsonl", train(0), train(1), train(1, margin=3.0))
+    seen = Live(run).look()
+    assert (seen.step, list(seen.curves[0].steps)) == (2, [0, 1])
+
+
+def test_sparklines_and_spans() -> None:
+    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7], 8) == "▁▂▃▄▅▆▇█"
+    assert sparkline([0, 2, 6, 8], 2) == "▁█"
+    assert sparkline([3, 3], 8) == "▁▁"
+    assert sparkline([], 8) == ""
+    assert [span(s) for s in (0.4, 119, 150, 7300)] == ["0 s", "119 s", "2 min", "2 h 2 min"]
