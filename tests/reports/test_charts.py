@@ -37,6 +37,11 @@ def test_a_metric_brings_its_chart(make_run: Make, key: str, title: str) -> None
     assert not any(key in c.keys for c in draw(specs, [read_run(make_run("b"))], [("b", "run-0")]))
 
 
+def test_small_numbers_keep_their_digits_beside_a_curve() -> None:
+    drawing = svg([Line(range(5), [0.001, 0.002, 0.003, 0.004, 0.005], "ink")], Frame("a", 4, 0.001, 0.005))
+    assert {"0.001", "0.002", "0.003", "0.004", "0.005"} <= set(re.findall(r"<text[^>]*>([^<]*)</text>", drawing))
+
+
 def test_draft_and_truth_join_the_rewards(make_run: Make) -> None:
     run = read_run(make_run("a", extra={"draft_reward": 0.1, "truth_reward": 0.2}))
     [chart] = [c for c in draw(TRAINING, [run], [("a", "run-0")]) if c.title == "Implicit rewards"]

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from made_up_runs import Make, lines, sample
 
-from twofold.reports.findings import all_tests, between, findings, worries
+from twofold.reports.findings import between, findings, worries
 from twofold.reports.run import Comparison, RewardResult, RunData, read_run
+from twofold.reports.significance import all_tests
 from twofold.statistics import wilson
 
 
@@ -43,7 +44,9 @@ def test_without_judged_problems_the_held_out_pairs_lead(make_run: Make) -> None
 def test_runs_are_compared_by_their_samples(make_run: Make) -> None:
     runs = [read_run(make_run("dpo", solved=(10, 20))), read_run(make_run("pdpo", solved=(10, 30)))]
     assert Comparison("dpo", "pdpo", "strict", 0, 10, 2 / 2**10, "McNemar exact") in all_tests(runs)
-    assert between(runs) == ["pdpo alone solves 10 problems, dpo alone 0 (McNemar p = 0.002): pdpo is better."]
+    assert between(runs) == [
+        "pdpo alone solves 10 problems, dpo alone 0 (McNemar p = 0.002, 0.006 by Holm over 3 tests): pdpo is better."
+    ]
     assert "pdpo alone solves 10" in between(runs[::-1])[0]
 
 

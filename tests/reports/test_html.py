@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -26,7 +28,8 @@ HOSTILE = (
 ALLOWED = {
     "html", "head", "meta", "title", "style", "body", "header", "main", "section", "article", "h1", "h2", "h3", "ul",
     "li", "p", "b", "i", "u", "div", "span", "small", "code", "pre", "details", "summary", "table", "thead", "tbody",
-    "tr", "th", "td", "figure", "figcaption", "svg", "g", "path", "defs", "use", "text", "clippath", "rect",
+    "tr", "th", "td", "figure", "figcaption", "svg", "g", "path", "defs", "use", "text", "clippath", "rect", "nav", "a",
+    "mark", "kbd", "button", "script",
 }  # fmt: skip
 ATTRIBUTES = {"href", "src", "srcset", "action", "data", "poster", "formaction", "background"}
 
@@ -65,6 +68,8 @@ def check_safe(text: str) -> Elements:
     assert all(value.startswith("#") for name, value in elements.attributes if name in ATTRIBUTES)
     assert not re.search(r"url\((?!#)|@import", text)
     assert "default-src 'none'" in text
+    [script] = re.findall("<script>(.*?)</script>", text, re.DOTALL)
+    assert f"script-src 'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" in text
     return elements
 
 
@@ -73,7 +78,8 @@ def test_the_page_of_two_runs_says_what_happened(make_run: Make, tmp_path: Path)
     text = check_safe(page(runs, tmp_path, "DPO and PDPO")).text
     for said in (
         "DPO and PDPO", "75.0%", "+50.0 points", "better, beyond chance", "base 25.0%", "What to worry about",
-        "PDPO alone solves 10 problems, DPO alone 0 (McNemar p = 0.002): PDPO is better.",
+        "PDPO alone solves 10 problems, DPO alone 0 (McNemar p = 0.002, 0.006 by Holm over 3 tests): PDPO is better.",
+            "PDPO solves 75.0% of 40 problems, 50.0 points more than its base", "DPO comes next, beyond chance.",
         "held-out preference accuracy 80.0% (71.1 – 86.7%), 50.0% before training",
         "KL of drafts from the reference", "wrong before, right after", "pairs.jsonl", "beta: 0.1",
         "twofold train PDPO.yaml", "last steps of training DPO PDPO margin 4 1.52 … 6.48",
@@ -124,6 +130,23 @@ def test_a_page_never_exceeds_two_megabytes(make_run: Make, tmp_path: Path) -> N
         results = json.loads((run / "results.json").read_text())
         (run / "results.json").write_text(json.dumps(results | {"warnings": [f"{i}" + "<" * 9000 for i in range(500)]}))
     assert len(page(runs, tmp_path).encode()) <= 2_000_000
+
+
+def test_two_hundred_answers_fit_in_two_megabytes(make_run: Make, tmp_path: Path) -> None:
+    text = "A sentence of an answer that is <about> as long as people's. " * 12
+    runs = [make_run("a"), make_run("b", extra={"gap": 0.1})]
+    for run in runs:
+        said = [{**sample(s, i, i < 60 + s), "prompt": text[:200], "completion": f"{text} {i * s}", "answer": "#### 7"}
+                for s in (0, 40) for i in range(240)]  # fmt: skip
+        lines(run / "samples.jsonl", said)
+    whole = page(runs, tmp_path)
+    assert whole.count('<article class="side"') == 200
+    assert len(whole.encode()) <= 2_000_000
+    for run in runs:  # longer ones are fewer
+        lines(run / "samples.jsonl", [{**row, "completion": "<&" * 600, "answer": "<&" * 600} for row in said])
+    whole = page(runs, tmp_path)
+    assert 20 < whole.count('<article class="side"') < 200
+    assert len(whole.encode()) <= 2_000_000
 
 
 def test_an_empty_run_is_a_page_without_figures(tmp_path: Path) -> None:

@@ -26,6 +26,16 @@ def test_some_of_each_outcome(make_run: Make) -> None:
     assert (before.completion, after.completion) == ("none", "#### 15")
 
 
+def test_the_others_follow_and_differences_are_marked(make_run: Make) -> None:
+    shown = side_by_side([read_run(make_run("pdpo", solved=(15, 30)))], ["pdpo"])
+    assert shown is not None
+    assert len(shown.sides) + len(shown.more) == 40
+    assert not {s.name for s in shown.sides} & {s.name for s in shown.more}
+    assert shown.sides[0].pieces == ([("none", True)], [("#### 15", True)])
+    [same] = [s for s in shown.more if s.name == "test.jsonl:13"]
+    assert same.pieces == ([("#### 12", False)], [("#### 12", False)])
+
+
 def test_a_column_per_run(make_run: Make) -> None:
     runs = [read_run(make_run(name)) for name in ("dpo", "pdpo")]
     runs[0] = replace(runs[0], samples=tuple(s for s in runs[0].samples if s.name != "test.jsonl:11"))

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from twofold.cli import data, demo, doctor, evaluate, explain, export, sample, score, train
+from twofold.cli import data, demo, doctor, evaluate, explain, export, report, sample, score, train, watch
 from twofold.cli.terminal import errors
 from twofold.errors import TwofoldError
 
@@ -39,6 +39,9 @@ app.command()(explain.explain)
 app.command()(sample.sample)
 app.command()(score.score)
 app.add_typer(data.app, name="data")
+app.command()(report.report)
+app.command()(report.compare)
+app.command()(watch.watch)
 app.command()(export.export)
 app.command()(doctor.doctor)
 

@@ -10,9 +10,10 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from twofold.reports import provenance, tables
-from twofold.reports.findings import all_tests, findings, worries
-from twofold.reports.html import clip
+from twofold.reports.findings import findings, worries
 from twofold.reports.run import RunData, read_run
+from twofold.reports.significance import all_tests
+from twofold.reports.text import clip
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 TAGLESS = re.compile(r"[^\w.:/-]+")

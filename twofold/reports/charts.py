@@ -86,12 +86,15 @@ ALONG = (
         "Share of unseen pairs where the chosen answer gains more (rankings: in order). Dotted: guessing a pair.",
         (Curve("heldout/accuracy"),), "evaluation", level=0.5, share=True, count="heldout/n",
     ),
+    Spec("Held-out reward", "Mean reward of one completion for each unseen prompt.", (Curve("heldout/reward"),),
+         "evaluation"),
     Spec("Held-out margin", "Implicit reward of chosen minus rejected (best minus worst), unseen rows.",
          (Curve("heldout/margin"),), "evaluation", level=0.0),
     Spec("Held-out loss", "The training objective on unseen rows.", (Curve("heldout/loss"),), "evaluation"),
 )  # fmt: skip
 TRAINING = (
     Spec("Loss", "What the optimizer minimises. A DPO loss starts at ln 2 = 0.693.", (Curve("loss"),)),
+    Spec("Reward", "Mean reward of the drafts, as the reward's source gives it.", (Curve("reward"),)),
     Spec("Implicit rewards", "β times the log-ratio of policy to reference. All start at 0.",
          _parts("reward"), level=0.0),
     Spec("Scores", "Of a reward model; preferences leave a constant per prompt open.", _parts("score")),
@@ -101,6 +104,7 @@ TRAINING = (
          (Curve("accuracy"),), share=True),
     Spec("KL of drafts from the reference", "In nats per draft; how far the policy has moved where it speaks itself.",
          (Curve("draft_kl"),), level=0.0),
+    Spec("KL of rollouts", "From the reference, in nats per rollout.", (Curve("kl"),), level=0.0),
     Spec("Lengths", "Tokens per completion. Drafts that keep growing are a warning.", _parts("length")),
     Spec("Generator gap", "Ground truth's implicit reward minus the draft's; the generator closes it from above.",
          (Curve("gap"),), level=0.0),

@@ -30,7 +30,7 @@ LEAN = (
     (re.compile(r"font-family: [^;\"]*; ?"), ""),
     (re.compile(r' transform="rotate\(-0 [^"]*"'), ""),
     (re.compile("xlink:href"), "href"),
-    (re.compile(r"(\d\.\d\d)\d+(?!\d*</text>)"), r"\1"),  # of places, not of labels
+    (re.compile(r"(\d\.\d\d)\d+(?=[^<>]*>)"), r"\1"),  # of coordinates, not of what is read
     (re.compile(r"\s*\n\s*"), " "),
     (re.compile(r"<g ?/>|<defs> ?</defs>|> (?=<)"), lambda found: ">" if found.group() == "> " else ""),
 )
@@ -38,7 +38,7 @@ LEAN = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What is drawn: points, colour name, band."""
+    """What is drawn: points, colour name, band (or, with `whiskers`, an upright line at each point)."""
 
     x: Sequence[float]
     y: Sequence[float]
@@ -46,13 +46,15 @@ class Line:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     markers: bool = False
+    whiskers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """The scale, steps from `begin` to `end` and y from `low` to `high`, and its name; `level` draws a dotted line.
 
-    Of `shares` the x axis has probabilities instead of steps, and the dotted line is where y is x.
+    Of `shares` the x axis has probabilities instead of steps, and the dotted line is where y is x; if not `whole`, it
+    has any numbers.
     """
 
     title: str
@@ -63,6 +65,7 @@ class Frame:
     percent: bool = False
     begin: float = 0.0
     shares: bool = False
+    whole: bool = True
 
 
 def binned(x: Sequence[float], y: Sequence[float], points: int) -> tuple[list[float], list[float]]:
@@ -101,9 +104,9 @@ def _furnish(axes: Axes, frame: Frame) -> None:
     pad = 0.02 * (frame.end - frame.begin)
     axes.set_xlim(frame.begin - pad, frame.end + pad)
     axes.set_ylim(frame.low, frame.high)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=not frame.shares))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=frame.whole and not frame.shares))
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.3g}%" if frame.shares else f"{v:,.0f}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _across(v, frame)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.3g}%" if frame.percent else _short(v)))
     axes.grid(axis="y", color=ink, alpha=0.15, linewidth=0.7)
     axes.tick_params(colors=ink, labelsize=8.5, length=0, pad=4)
@@ -120,7 +123,9 @@ def _furnish(axes: Axes, frame: Frame) -> None:
 
 def _draw_line(axes: Axes, line: Line) -> None:
     colour: dict[str, Any] = {"color": LOOKS[line.look], "solid_joinstyle": "round"}
-    if line.low:
+    if line.low and line.whiskers:
+        axes.vlines(line.x, line.low, line.high, color=LOOKS[line.look], alpha=0.45, linewidth=1.4)
+    elif line.low:
         axes.fill_between(line.x, line.low, line.high, color=LOOKS[line.look], alpha=0.16, linewidth=0)
     if line.markers:
         axes.plot(line.x, line.y, linewidth=1.8, marker="o", markersize=3.6, **colour)
@@ -129,6 +134,12 @@ def _draw_line(axes: Axes, line: Line) -> None:
     if smooth != list(line.y):
         axes.plot(line.x, line.y, linewidth=0.8, alpha=0.3, **colour)
     axes.plot(line.x, smooth, linewidth=1.9, marker="o" if len(line.x) == 1 else None, markersize=4, **colour)
+
+
+def _across(value: float, frame: Frame) -> str:
+    if frame.shares:
+        return f"{100 * value:.3g}%"
+    return f"{value:,.0f}" if frame.whole else _short(value)
 
 
 def _short(value: float) -> str:

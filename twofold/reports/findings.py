@@ -5,25 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from twofold.reports.run import Comparison, RunData
+from twofold.reports.significance import SIGNIFICANT, Family, Verdict, headline_metric
 from twofold.reports.tables import (
     BASE,
     METRICS,
     Entry,
     against,
-    comparisons,
     entries,
+    interval,
+    is_share,
     p_value,
     percent,
     points,
     unique,
 )
-from twofold.statistics import Estimate, mcnemar, wilson
+from twofold.statistics import Estimate, wilson
 
-Verdict = Literal["better", "worse", "unclear", "untested"]
-SIGNIFICANT = 0.05
 WIDE = 0.05
 HELDOUT = "heldout/accuracy"
 NEGLIGIBLE_NATS = 2.0
@@ -46,6 +45,8 @@ class Finding:
     verdict: Verdict = "untested"
     heldout: Estimate | None = None
     before: float | None = None
+    adjusted: float | None = None
+    """Holm's p over all tests of the page; None without a test, or where it is the only one."""
 
     @property
     def difference(self) -> str:
@@ -61,15 +62,9 @@ class Worry:
     text: str
 
 
-def headline_metric(models: Sequence[Entry]) -> str | None:
-    """The metric that leads the page: strict, else flexible, else whatever there is."""
-    known = {metric for entry in models for metric in entry.estimates}
-    return next((m for m in METRICS if m in known), min(known, default=None))
-
-
 def findings(runs: Sequence[RunData]) -> list[Finding]:
     """Each trained model against the base it is compared with, in the order of the runs."""
-    models, tests = entries([r.results for r in runs]), all_tests(runs)
+    models, family = entries([r.results for r in runs]), Family.of(runs)
     metric = headline_metric(models)
     bases = {e.label: e for e in models if e.run is None}
     found: list[Finding] = []
@@ -78,9 +73,10 @@ def findings(runs: Sequence[RunData]) -> list[Finding]:
             continue
         label = f"{BASE} of {entry.label}" if f"{BASE} of {entry.label}" in bases else BASE
         base = bases[label].estimates.get(metric) if label in bases else None
-        test = against(tests, entry.label, label, metric)
-        heldout = _heldout(runs[entry.run])
-        found.append(Finding(entry, metric, entry.estimates[metric], base, test, _verdict(test), *heldout))
+        test = against(list(family.tests), entry.label, label, metric)
+        adjusted = family.adjusted(test) if len(family.tests) > 1 else None
+        told = (base, test, family.verdict(test), *_heldout(runs[entry.run]), adjusted)
+        found.append(Finding(entry, metric, entry.estimates[metric], *told))
     return found or [
         Finding(Entry(name, i, {}), HELDOUT, heldout, before=before)
         for i, (run, name) in enumerate(zip(runs, unique([r.name for r in runs]), strict=True))
@@ -91,25 +87,80 @@ def findings(runs: Sequence[RunData]) -> list[Finding]:
 
 def between(runs: Sequence[RunData]) -> list[str]:
     """Sentences on the paired tests between up to four trained models, on the metric that leads the page."""
-    models = entries([r.results for r in runs])
-    trained, metric = {e.label for e in models if e.run is not None}, headline_metric(models)
+    trained, family = {e.label for e in entries([r.results for r in runs]) if e.run is not None}, Family.of(runs)
     if len(trained) > FEW:
         return []
-    return [_sentence(c) for c in all_tests(runs) if c.metric == metric and {c.a, c.b} <= trained]
+    return [_sentence(c, family) for c in family.tests if {c.a, c.b} <= trained]
 
 
-def all_tests(runs: Sequence[RunData]) -> list[Comparison]:
-    """The paired tests that the runs hold, and those between up to four runs that their judged samples allow."""
-    tests = comparisons([r.results for r in runs])
-    policies = [(e, runs[e.run]) for e in entries([r.results for r in runs]) if e.run is not None]
-    if len(policies) > FEW:
-        return tests
-    for i, (a, run_a) in enumerate(policies):
-        for b, run_b in policies[i + 1 :]:
-            for metric in METRICS:
-                if not against(tests, b.label, a.label, metric) and a.run != b.run:
-                    tests += _from_samples((a, run_a), (b, run_b), metric)
-    return tests
+def lead(runs: Sequence[RunData]) -> str:
+    """The page in a sentence or two: the best model against its base, and against the next best."""
+    found = findings(runs)
+    if not found:
+        return ""
+    ranked = sorted(found, key=lambda f: f.estimate.value, reverse=True)
+    best = ranked[0]
+    if not is_share(best.metric, best.estimate):
+        return ""
+    told = f"{_subject(best, len(runs))} {_did(best)} {percent(best.estimate.value)} of {best.estimate.n:,}"
+    told += f" {'pairs' if best.metric == HELDOUT else 'problems'}{_against_base(best)}."
+    return f"{told} {_against_next(runs, ranked)}".strip()
+
+
+def _subject(best: Finding, runs: int) -> str:
+    return "The trained model" if runs == 1 else best.entry.label
+
+
+def _did(best: Finding) -> str:
+    return "orders" if best.metric == HELDOUT else "solves"
+
+
+def _against_base(best: Finding) -> str:
+    if best.base is None:
+        return ""
+    gain = 100 * (best.estimate.value - best.base.value)
+    size = f"{abs(gain):.1f} points {'more' if gain > 0 else 'fewer'} than its base" if gain else "as many as its base"
+    words = {
+        "better": f": chance does not explain the gain ({_p(best)})",
+        "worse": f": chance does not explain the loss ({_p(best)})",
+        "unclear": f": chance alone explains a difference like this ({_p(best)})",
+        "untested": "; no paired test was made",
+    }
+    return f", {size}{words[best.verdict]}"
+
+
+def _p(best: Finding) -> str:
+    if best.test is None:
+        return ""
+    adjusted = best.test.p_value if best.adjusted is None else best.adjusted
+    return f"{'Holm’s' if best.adjusted is not None else 'McNemar’s'} p = {p_value(adjusted)}"
+
+
+def _against_next(runs: Sequence[RunData], ranked: Sequence[Finding]) -> str:
+    if len(ranked) < 2:
+        return ""
+    family, (best, second) = Family.of(runs), ranked[:2]
+    test = family.find(best.entry.label, second.entry.label)
+    if test is None:
+        return f"{second.entry.label} comes next; no paired test between the two was made."
+    if test.only_a == test.only_b == 0:
+        return f"{second.entry.label} solves exactly the same problems."
+    clear = (family.adjusted(test) or 0.0) < SIGNIFICANT
+    return f"{second.entry.label} comes next, {'beyond chance' if clear else 'no further away than chance explains'}."
+
+
+FINDING_COLUMNS = ("model", "metric", "#n", "#value", "95% interval", "#against base", "#p", "#Holm p", "verdict")
+
+
+def finding_row(found: Finding) -> tuple[str, ...]:
+    """A finding under FINDING_COLUMNS; a dash where there was no test, or only one."""
+    p = p_value(found.test.p_value) if found.test else "–"
+    adjusted = p_value(found.adjusted) if found.adjusted is not None else "–"
+    difference = found.difference or (
+        points(found.estimate.value - found.before) if found.before is not None and not found.entry.estimates else "–"
+    )
+    return (found.entry.label, found.metric, str(found.estimate.n), percent(found.estimate.value),
+            interval(found.estimate), difference, p, adjusted, found.verdict)  # fmt: skip
 
 
 def worries(runs: Sequence[RunData], names: Sequence[str]) -> list[Worry]:
@@ -128,32 +179,15 @@ def _heldout(run: RunData) -> tuple[Estimate | None, float | None]:
     return run.results.heldout.get("accuracy"), values[0] if steps[:1] == [0] else None
 
 
-def _verdict(test: Comparison | None) -> Verdict:
-    if test is None:
-        return "untested"
-    if test.p_value >= SIGNIFICANT:
-        return "unclear"
-    return "better" if test.only_b > test.only_a else "worse"
-
-
-def _sentence(c: Comparison) -> str:
+def _sentence(c: Comparison, family: Family) -> str:
+    told = family.told(c)
+    clear = (family.adjusted(c) or 0.0) < SIGNIFICANT
     if c.only_b < c.only_a:
         c = Comparison(c.b, c.a, c.metric, c.only_b, c.only_a, c.p_value, c.test)
     if c.only_b == 0:
         return f"{c.b} and {c.a} solve exactly the same problems."
-    told = f"{c.b} alone solves {c.only_b:,} problems, {c.a} alone {c.only_a:,} (McNemar p = {p_value(c.p_value)}): "
-    return told + (f"{c.b} is better." if c.p_value < SIGNIFICANT else "chance alone explains a difference like this.")
-
-
-def _from_samples(a: tuple[Entry, RunData], b: tuple[Entry, RunData], metric: str) -> list[Comparison]:
-    """McNemar's test between two runs, if both kept a verdict on every problem that their figures count."""
-    verdicts = [run.final_samples for _, run in (a, b)]
-    sizes = {e.estimates[metric].n if metric in e.estimates else -1 for e, _ in (a, b)}
-    if sizes != {len(verdicts[0])} or verdicts[0].keys() != verdicts[1].keys() or not verdicts[0]:
-        return []
-    left, right = ([bool(getattr(v[name], metric)) for name in verdicts[0]] for v in verdicts)
-    test = mcnemar(left, right)
-    return [Comparison(a[0].label, b[0].label, metric, test.only_a, test.only_b, test.p_value, test.test)]
+    first = f"{c.b} alone solves {c.only_b:,} problem{'s' if c.only_b > 1 else ''}, {c.a} alone {c.only_a:,} ({told}): "
+    return first + (f"{c.b} is better." if clear else "chance alone explains a difference like this.")
 
 
 def _unfinished(run: RunData) -> list[str]:

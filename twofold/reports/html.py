@@ -1,10 +1,15 @@
-"""One page for one run or several: self-contained, without script or outside request, every text escaped."""
+"""One page for one run or several: self-contained, no request, every text escaped, its one script named by its hash.
+
+The page says all without that script, which steps through answers by key, filters them, and unfolds to print.
+"""
 
 from __future__ import annotations
 
-import unicodedata
+import hashlib
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +19,18 @@ from markupsafe import Markup
 from twofold.errors import DataError
 from twofold.reports import charts, provenance, tables
 from twofold.reports.displacement import Fall, fall_of
-from twofold.reports.findings import Finding, Worry, all_tests, between, findings, headline_metric, worries
+from twofold.reports.findings import Finding, Worry, between, findings, lead, worries
+from twofold.reports.frontier import frontier_charts, win_rate_charts
+from twofold.reports.heat import Explained, explained
 from twofold.reports.reward import calibration_chart
 from twofold.reports.run import RewardResult, RunData, read_run
-from twofold.reports.samples import SideBySide, side_by_side
+from twofold.reports.samples import TELLS, SideBySide, side_by_side
+from twofold.reports.settings_diff import settings_diff
+from twofold.reports.significance import Family, all_tests, headline_metric
+from twofold.reports.text import TEXT, clip
 from twofold.statistics import Estimate
 
-TEXT, RECIPE, WORRIES, COLUMNS, FALLS = 1200, 24_000, 24, 6, 3
+RECIPE, WORRIES, COLUMNS, FALLS = 24_000, 24, 6, 3
 VERDICTS = {
     "better": "better, beyond chance",
     "worse": "worse, beyond chance",
@@ -49,22 +59,28 @@ class Page:
 
     title: str
     runs: list[About]
+    lead: str
     seeds: list[tuple[str, ...]]
     metric: str | None
     findings: list[Finding]
     between: list[str]
     worries: list[Worry]
     entries: list[tables.Entry]
-    tests: list[tables.Comparison]
+    tests: list[tuple[tables.Comparison, float | None]]
+    """With Holm's p, of those that the page draws its verdicts from."""
     heldout: list[tuple[str, str, Estimate]]
     rewards: list[tuple[str, RewardResult]]
     calibration: list[charts.Chart]
     training_end: list[tuple[str, dict[str, Estimate]]]
     along: list[charts.Chart]
+    frontier: list[charts.Chart]
+    win_rates: list[charts.Chart]
     training: list[charts.Chart]
     further: list[charts.Chart]
     falls: list[Fall]
+    explained: list[Explained]
     samples: SideBySide | None
+    differing: list[tuple[str, tuple[str, ...]]]
 
     @property
     def metrics(self) -> list[str]:
@@ -99,12 +115,16 @@ def write_report(runs: Sequence[Path], out: Path, title: str = "") -> Path:
 def render(runs: Sequence[RunData], title: str) -> str:
     """The page as text."""
     template = _environment().get_template("report.html.jinja")
+    script = files("twofold.reports").joinpath("templates", "report.js").read_text(encoding="utf-8").strip()
     return template.render(
         page=_page(runs, title),
         verdicts=VERDICTS,
+        outcomes=TELLS,
         seed_columns=tables.SEED_COLUMNS,
         limit=TEXT,
         recipe=RECIPE // max(2, len(runs)),
+        script=Markup(script),
+        digest=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
@@ -112,26 +132,31 @@ def _page(runs: Sequence[RunData], title: str) -> Page:
     names, methods = tables.unique([run.name for run in runs]), provenance.methods(runs)
     labels = list(zip(names, charts.looks(methods), strict=True))
     models = tables.entries([run.results for run in runs])
-    metric = headline_metric(models)
+    metric, family = headline_metric(models), Family.of(runs)
     return Page(
         title=title,
         runs=[_about(run, *label) for run, label in zip(runs, labels, strict=True)],
+        lead=lead(runs) if len(set(methods)) == len(methods) else "",
         seeds=_seeds(runs, methods, metric),
         metric=metric,
         findings=findings(runs),
         between=between(runs),
         worries=worries(runs, names)[:WORRIES],
         entries=models,
-        tests=all_tests(runs),
+        tests=[(test, family.tests.get(test)) for test in all_tests(runs)],
         heldout=[(n, k, e) for run, n in zip(runs, names, strict=True) for k, e in run.results.heldout.items()],
         rewards=[(n, r) for n, run in zip(names, runs, strict=True) if (r := run.results.reward)],
         calibration=_calibration(runs, labels),
         training_end=[(n, tables.watched(run.results)) for run, n in zip(runs, names, strict=True)][:COLUMNS],
         along=charts.draw(charts.ALONG, runs, labels),
+        frontier=frontier_charts(runs, labels),
+        win_rates=win_rate_charts(runs, labels),
         training=charts.draw(charts.TRAINING, runs, labels),
         further=charts.draw(charts.FURTHER, runs, labels),
         falls=[fall for run, name in zip(runs, names, strict=True) if (fall := fall_of(run, name))][:FALLS],
+        explained=[e for run, name in zip(runs, names, strict=True) if (e := explained(run, name))][:FALLS],
         samples=side_by_side(runs, names, metric or "strict"),
+        differing=settings_diff(runs),
     )
 
 
@@ -181,12 +206,6 @@ def _environment() -> Environment:
     }
     environment.tests["share"] = _is_share
     return environment
-
-
-def clip(text: str, limit: int = TEXT) -> str:
-    """`text` without control characters, and without what is beyond `limit`, which is counted instead."""
-    kept = "".join(c for c in text[:limit] if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cs"})
-    return kept if len(text) <= limit else f"{kept} … ({len(text) - limit:,} more characters)"
 
 
 def _drawing(chart: charts.Chart) -> Markup:

@@ -117,6 +117,8 @@ class RunData:
     settings: Mapping[str, Any]
     environment: Mapping[str, Any]
     faults: tuple[str, ...]
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What other verbs left in the run or in its results: `frontier`, `win_rates`, `explain`; whatever they hold."""
 
     def series(self, key: str, kind: str = "train") -> tuple[list[float], list[float]]:
         """Steps and finite values of `key` in lines of `kind` (train, evaluation or timing), by step."""
@@ -136,6 +138,10 @@ class RunData:
     def last_step(self) -> int:
         """The last step that any line of metrics.jsonl tells of; 0 without one."""
         return int(max((line.get("step", 0) for line in (*self.train, *self.evaluations)), default=0))
+
+
+EXTRAS = ("frontier", "win_rates", "explain")
+MOST_BYTES = 64_000_000
 
 
 def read_run(path: Path) -> RunData:
@@ -158,8 +164,29 @@ def read_run(path: Path) -> RunData:
         recipe=recipe,
         settings=_parsed(recipe, faults),
         environment=_object(path / "environment.json", faults),
+        extra=_extra(path, faults),
         faults=tuple(faults),
     )
+
+
+def _extra(path: Path, faults: list[str]) -> dict[str, Any]:
+    """Each of EXTRAS from its own file (`explain.json`), else from results.json."""
+    found: dict[str, Any] = {}
+    results = _object(path / "results.json", [])
+    for name in EXTRAS:
+        file = path / f"{name}.json"
+        if file.is_file() and file.stat().st_size > MOST_BYTES:
+            faults.append(f"{file.name} is larger than {MOST_BYTES:,} bytes and was left out")
+            continue
+        value = results.get(name)
+        if file.is_file():
+            try:
+                value = json.loads(_read(file, faults) or "null")
+            except (ValueError, RecursionError):
+                faults.append(f"{file.name} is not valid JSON and was left out")
+        if isinstance(value, dict | list):
+            found[name] = value[name] if isinstance(value, dict) and name in value else value
+    return found
 
 
 def _read(path: Path, faults: list[str]) -> str:

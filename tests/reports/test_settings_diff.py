@@ -1,0 +1,27 @@
+"""Of the settings of several runs a page shows those that differ, and no others."""
+
+from __future__ import annotations
+
+from made_up_runs import Make
+
+from twofold.reports.run import RunData, read_run
+from twofold.reports.settings_diff import settings_diff
+
+
+def setup(make_run: Make, name: str, text: str) -> RunData:
+    run = make_run(name)
+    (run / "resolved.yaml").write_text(text)
+    return read_run(run)
+
+
+def test_only_what_differs(make_run: Make) -> None:
+    a = setup(make_run, "a", "objective: {kind: dpo, beta: 0.1}\nseed: 1\nrun: a\ntraining: {betas: [1, 2], keep: 2}\n")
+    b = setup(make_run, "b", "objective: {kind: dpo, beta: 0.3}\nseed: 1\nrun: b\ntraining: {betas: [1, 3], keep: 2}\n")
+    assert settings_diff([a, b]) == [("objective.beta", ("0.1", "0.3")), ("training.betas", ("[1, 2]", "[1, 3]"))]
+    assert settings_diff([a]) == []
+
+
+def test_a_section_that_one_run_lacks(make_run: Make) -> None:
+    a = setup(make_run, "a", "data: {generator: null, train: x}\n")
+    b = setup(make_run, "b", "data: {generator: {file: g.jsonl}, train: x}\n")
+    assert settings_diff([a, b]) == [("data.generator.file", ("–", "g.jsonl"))]

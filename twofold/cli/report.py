@@ -1,0 +1,80 @@
+"""`twofold report` and `twofold compare`: what one run found, or several, on a page and in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twofold.cli.terminal import results, table
+from twofold.errors import DataError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from twofold.reports.run import RunData
+
+TRACES = ("metrics.jsonl", "results.json", "resolved.yaml")
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run directory; it may still be written.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The page; by default report.html in the run.")] = None,
+    card: Annotated[bool, typer.Option("--card", help="Write the model card, README.md, anew as well.")] = False,
+) -> None:
+    """Write a run's report anew: one offline page with what happened, curves, answers and settings."""
+    from twofold.reports.card import write_card
+    from twofold.reports.html import write_report
+
+    read = _read([run])
+    page = write_report([run], out or run / "report.html")
+    written = [page, write_card(run)] if card else [page]
+    console = results()
+    _tell(console, read)
+    console.print(", ".join(map(str, written)), markup=False)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, in the order of the page.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("compare.html"),
+    title: Annotated[str, typer.Option(help="What the page is called.", show_default="the runs' names")] = "",
+) -> None:
+    """Compare runs on one offline page: paired tests on the same items, Holm over all of them, curves, settings."""
+    from twofold.reports.html import write_report
+
+    read = _read(runs)
+    names = " and ".join(dict.fromkeys(run.name for run in read))
+    page = write_report(runs, out, title or (names if len(read) <= 3 else f"{len(read)} runs"))
+    console = results()
+    _tell(console, read)
+    console.print(str(page), markup=False)
+
+
+def _read(runs: list[Path]) -> list[RunData]:
+    from twofold.reports.run import read_run
+
+    for run in runs:
+        if run.is_dir() and not any((run / name).is_file() for name in TRACES):
+            raise DataError("no run directory", where=str(run), remedy=f"it would hold one of {', '.join(TRACES)}")
+    twice = next((run for i, run in enumerate(runs) if run.resolve() in {r.resolve() for r in runs[:i]}), None)
+    if twice is not None:
+        raise DataError("named twice", where=str(twice), remedy="name every run once")
+    return [read_run(run) for run in runs]
+
+
+def _tell(console: Console, runs: list[RunData]) -> None:
+    """What the top of the page says."""
+    from twofold.reports.findings import FINDING_COLUMNS, between, finding_row, findings, worries
+    from twofold.reports.tables import unique
+
+    found = findings(runs)
+    if found:
+        grid = table(*FINDING_COLUMNS)
+        for finding in found:
+            grid.add_row(*finding_row(finding))
+        console.print(grid, markup=False)
+    for line in between(runs):
+        console.print(line, markup=False)
+    for worry in worries(runs, unique([run.name for run in runs])):
+        console.print(f"worry: {worry.run}: {worry.text}" if worry.run else f"worry: {worry.text}", markup=False)

@@ -1,0 +1,155 @@
+"""Gain against distance: what a run reached at what KL from its reference, and who wins at which temperature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from twofold.reports.charts import Chart
+from twofold.reports.drawing import Frame, Line, svg
+from twofold.reports.run import RunData, estimate
+from twofold.statistics import Estimate, wilson
+
+GAINS = {
+    "exact_match/strict": "problems solved",
+    "exact_match/flexible": "problems solved, flexible",
+    "heldout/reward": "held-out reward",
+}
+"""What counts as a gain, the first that an evaluation tells; of the shares `n` stands beside them."""
+DISTANCES = ("heldout/kl", "exact_match/kl")
+DRAFTS = ("draft_kl", "kl")
+RECENT = 10
+MOST = 40
+
+Point = tuple[float, Estimate]
+
+
+def frontier_charts(runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) -> list[Chart]:
+    """A chart for each kind of gain that a run tells a KL with; a line per run, in the order of its steps."""
+    found: dict[str, list[tuple[tuple[str, str], list[Point]]]] = {}
+    for run, label in zip(runs, labels, strict=True):
+        for words, points in _frontiers(run):
+            found.setdefault(words, []).append((label, points))
+    return [_chart(words, lines, len(runs) > 1) for words, lines in found.items()]
+
+
+def win_rate_charts(runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) -> list[Chart]:
+    """Win rate by sampling temperature, a chart for each opponent, from `win_rates` of the runs' figures."""
+    found: dict[str, list[tuple[tuple[str, str], list[Point]]]] = {}
+    for run, label in zip(runs, labels, strict=True):
+        rates: dict[str, list[Point]] = {}
+        for row in _rows(run.extra.get("win_rates")):
+            heat, rate = _number(row.get("temperature")), estimate(row)
+            if heat is not None and rate is not None and math.isfinite(rate.value):
+                rates.setdefault(str(row.get("against", "")), []).append((heat, rate))
+        for against, points in rates.items():
+            found.setdefault(against, []).append((label, sorted(points, key=lambda p: p[0])[:MOST]))
+    return [_rates(against, lines, len(runs) > 1) for against, lines in found.items()]
+
+
+def _frontiers(run: RunData) -> Iterator[tuple[str, list[Point]]]:
+    """The points of a run: those that a frontier measured, else evaluations beside the KL of the drafts then."""
+    measured: dict[str, list[Point]] = {}
+    for row in _rows(run.extra.get("frontier")):
+        distance, gain = _number(_value(row.get("kl"))), estimate(_mapping(row.get("reward")))
+        if distance is not None and gain is not None:
+            measured.setdefault(str(row.get("of", "reward")), []).append((distance, gain))
+    if measured:
+        yield from ((words, points[:MOST]) for words, points in measured.items())
+        return
+    for key, words in GAINS.items():
+        points = [
+            (away, gain)
+            for line in run.evaluations
+            if key in line and "step" in line and (away := _distance(run, line)) is not None
+            if (gain := _gain(line, key)) is not None
+        ]
+        if len(points) > 1 and any(away for away, _ in points):
+            yield words, points[:MOST]
+            return
+
+
+def _distance(run: RunData, line: Mapping[str, float]) -> float | None:
+    """KL from the reference, in nats a completion: measured with the evaluation, else of the drafts of the last steps
+    before it. A run begins at its reference, where it is 0."""
+    told = next((line[key] for key in DISTANCES if key in line), None)
+    if told is not None:
+        return told if math.isfinite(told) else None
+    for key in DRAFTS:
+        steps, values = run.series(key)
+        near = [v for s, v in zip(steps, values, strict=True) if s < line["step"]][-RECENT:]
+        if steps and (near or line["step"] == 0):
+            return math.fsum(near) / len(near) if near else 0.0
+    return None
+
+
+def _gain(line: Mapping[str, float], key: str) -> Estimate | None:
+    value, n = line[key], line.get(f"{key.partition('/')[0]}/n", 0)
+    if not math.isfinite(value):
+        return None
+    if key.startswith("exact") and n >= 1 and 0 <= value <= 1:
+        return wilson(round(value * n), round(n))
+    return Estimate(value, value, value, round(n), None, "")
+
+
+def _chart(words: str, found: Sequence[tuple[tuple[str, str], list[Point]]], many: bool) -> Chart:
+    lines = [_line(points, look) for (_, look), points in found]
+    share = all(e.low >= 0 and e.high <= 1 for _, points in found for _, e in points)
+    percent = share and words != "held-out reward" and words != "reward"
+    frame = _frame(f"{words[0].upper()}{words[1:]} against KL", lines, percent)
+    note = "Up and to the left is better: more gained, less far from the reference. Points in the order of the steps."
+    return Chart(
+        frame.title,
+        note,
+        svg(lines, frame),
+        _legend(found) if many else (),
+        ("frontier",),
+        "KL from the reference, nats",
+    )
+
+
+def _rates(against: str, found: Sequence[tuple[tuple[str, str], list[Point]]], many: bool) -> Chart:
+    lines = [_line(points, look) for (_, look), points in found]
+    frame = _frame("Win rate by temperature", lines, percent=True, level=0.5)
+    whom = f"against {against}" if against else "against its opponent"
+    note = f"Share of comparisons won {whom}, by sampling temperature. Whiskers: 95%. Dotted: evenly matched."
+    return Chart(frame.title, note, svg(lines, frame), _legend(found) if many else (), ("win_rates",), "temperature")
+
+
+def _legend(found: Sequence[tuple[tuple[str, str], list[Point]]]) -> tuple[tuple[str, str], ...]:
+    return tuple({look: (name, look) for (name, look), _ in reversed(found)}.values())[::-1]
+
+
+def _line(points: Sequence[Point], look: str) -> Line:
+    low, high = ([getattr(e, side) for _, e in points] for side in ("low", "high"))
+    told = all(math.isfinite(v) for v in (*low, *high))
+    return Line(
+        [x for x, _ in points], [e.value for _, e in points], look, low if told else (), high if told else (),
+        markers=True, whiskers=True,
+    )  # fmt: skip
+
+
+def _frame(title: str, lines: Sequence[Line], percent: bool, level: float | None = None) -> Frame:
+    xs = [x for line in lines for x in line.x]
+    values = [v for line in lines for v in (*line.y, *line.low, *line.high)] + ([] if level is None else [level])
+    pad = 0.06 * (max(values) - min(values)) or 0.05
+    begin, end = min(0.0, *xs), max(xs)
+    return Frame(title, end if end > begin else begin + 1, min(values) - pad, max(values) + pad, level,
+                 percent=percent, begin=begin, whole=False)  # fmt: skip
+
+
+def _rows(value: Any) -> list[Mapping[str, Any]]:
+    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {"value": value, "low": value, "high": value, "n": 0}
+
+
+def _value(value: Any) -> Any:
+    return value.get("value") if isinstance(value, Mapping) else value
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

@@ -1,0 +1,50 @@
+"use strict";
+// The page says everything without this: here are only keys, filters and folds.
+const answers = [...document.querySelectorAll("article.side")];
+const shown = () => answers.filter((answer) => !answer.hidden);
+
+function step(by) {
+  const open = shown(), at = open.indexOf(document.activeElement?.closest("article.side"));
+  const to = open[Math.min(open.length - 1, Math.max(0, at < 0 ? (by > 0 ? 0 : open.length - 1) : at + by))];
+  if (!to) return;
+  to.closest("details")?.setAttribute("open", "");
+  to.focus();
+  to.scrollIntoView({ block: "start" });
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "j") step(1);
+  else if (event.key === "k") step(-1);
+});
+
+for (const filters of document.querySelectorAll(".filters")) {
+  filters.hidden = false;
+  const buttons = [...filters.querySelectorAll("button")];
+  for (const button of buttons) {
+    button.addEventListener("click", () => {
+      for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
+      for (const answer of answers) answer.hidden = button.value !== "" && answer.dataset.outcome !== button.value;
+    });
+  }
+}
+
+// What scrolls within the page can be reached by Tab, and only that.
+function reach() {
+  for (const box of document.querySelectorAll(".scroll, .text, pre")) {
+    if (box.scrollHeight > box.clientHeight + 1 || box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  }
+}
+addEventListener("resize", reach);
+document.addEventListener("toggle", reach, true);
+reach();
+
+let folded = [];
+addEventListener("beforeprint", () => {
+  folded = [...document.querySelectorAll("details:not([open]):not(.more)")];
+  for (const fold of folded) fold.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const fold of folded) fold.open = false;
+});
