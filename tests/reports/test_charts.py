@@ -39,7 +39,7 @@ def test_a_metric_brings_its_chart(make_run: Make, key: str, title: str) -> None
 
 def test_small_numbers_keep_their_digits_beside_a_curve() -> None:
     drawing = svg([Line(range(5), [0.001, 0.002, 0.003, 0.004, 0.005], "ink")], Frame("a", 4, 0.001, 0.005))
-    assert {"0.001", "0.002", "0.003", "0.004", "0.005"} <= set(re.findall(r"<text[^>]*>([^<]*)</text>", drawing))
+    assert {"0.0016", "0.0024", "0.0048"} <= set(re.findall(r"<text[^>]*>([^<]*)</text>", drawing))
 
 
 def test_draft_and_truth_join_the_rewards(make_run: Make) -> None:
