@@ -188,4 +188,7 @@ def test_tensorboard_holds_every_row_once_after_a_crash(train: Train, tmp_path: 
     found = {(tag, e.step): e.value for tag in events.Tags()["scalars"] for e in events.Scalars(tag)}
     expected = {(k, step): v for step, figures in told(tmp_path / "run") for k, v in figures.items()}
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    train("tensorboard")  # anew: what was told before is gone
+    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
     assert sum(len(events.Scalars(tag)) for tag in events.Tags()["scalars"]) == len(expected)

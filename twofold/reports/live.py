@@ -88,10 +88,13 @@ class Snapshot:
     def words(self) -> str:
         """State and progress in one line."""
         count = f"step {self.step}" + (f"/{self.steps}" if self.steps else "")
-        told = [count] if self.step or self.steps else []
+        told = [count] if self.step else []
         told += [f"{self.pace:.2g} s a step"] if self.pace else []
         told += [f"{span(self.seconds)} left"] if self.state == "running" and self.seconds else []
-        said = {"waiting": "no step yet", "silent": f"silent for {span(self.quiet)}: it was stopped, or has died"}
+        said = {
+            "waiting": f"no step yet, nothing written for {span(self.quiet)}",
+            "silent": f"silent for {span(self.quiet)}: it was stopped, or has died",
+        }
         return ", ".join([said.get(self.state, self.state), *told])
 
 
@@ -129,7 +132,7 @@ class Live:
         results = self.run / "results.json"
         if results.is_file() and results.stat().st_mtime >= self._written() - 1:
             return "finished"
-        if quiet > max(SILENT_SECONDS, SILENT_STEPS * (pace or 0.0)):
+        if step and quiet > max(SILENT_SECONDS, SILENT_STEPS * (pace or 0.0)):
             return "silent"
         return "running" if step else "waiting"
 

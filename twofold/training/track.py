@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import sys
 import uuid
 from collections.abc import Callable, Mapping
@@ -152,7 +153,10 @@ class _TensorBoard:
     def __init__(self, start: Start) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(start.run / "tensorboard"), purge_step=start.step if start.resumed else None)
+        folder = start.run / "tensorboard"
+        if not start.resumed:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._writer = SummaryWriter(str(folder), purge_step=start.step if start.resumed else None)
         if not start.resumed:
             self._writer.add_text("settings", f"```\n{json.dumps(start.settings, indent=2, default=str)}\n```")
             return
