@@ -106,8 +106,7 @@ def _work(cell: Cell) -> dict[str, Any]:
     return _field[0].cell(cell)
 
 
-def main() -> None:
-    """Read the command line, play what is missing, print, write."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.arena", description=__doc__)
     parser.add_argument("--task", default="shop", help="shop, or boxes to confirm")
     parser.add_argument("--only", default="", help="methods, parted by semicolons; DPO is always there")
@@ -119,6 +118,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write everything that was measured")
     parser.add_argument("--quick", action="store_true", help="everything, small and with one rate and two seeds")
     parser.add_argument("--no-ledger", action="store_true", help="leave out memory and operations per step")
+    return parser
+
+
+def main() -> None:
+    """Read the command line, play what is missing, print, write."""
+    parser = _parser()
     asked = parser.parse_args()
     torch.set_num_threads(1)
     names = [n.strip() for n in asked.only.split(";")] if asked.only else list(METHODS)

@@ -52,13 +52,11 @@ def rolled(name: str, objective: Mapping[str, Any], algorithm: Mapping[str, Any]
     return Method(name, sections, **how)
 
 
-def online(
-    name: str, note: str, /, *, judge: str, samples: int, batch: int, learns: str = "truths", **options: Any
-) -> Method:
+def online(name: str, note: str, /, *, judge: str, batch: int, learns: str = "truths", **options: Any) -> Method:
     """DPO on pairs of the policy's own drafts for those problems."""
     sections: dict[str, Mapping[str, Any]] = {
         "objective": {"kind": "dpo"},
-        "algorithm": {"kind": "online", "judge": judge, "samples": samples, **options},
+        "algorithm": {"kind": "online", "judge": judge, **options},
         "training": {"batch_size": batch},
     }
     return Method(name, sections, reads="problems", learns_from=learns, note=note)
