@@ -163,7 +163,9 @@ class Arena:
         policy, loaded = load_policy(recipe.model, recipe.seed)
         assert isinstance(policy, Policy)
         assembly = Assembly(recipe, recipe.objective, policy, loaded, records, Silent())
-        loop = assembly.loop(Path(recipe.run))
+        run = Path(recipe.run)
+        run.mkdir(parents=True, exist_ok=True)
+        loop = assembly.loop(run)
         cached = recipe.reference.kind == "cached" and "ref_logp" in recipe.objective.requires
         if cached and cell.method.reads == "pairs":
             tokens.judged = sum(g.num_tokens for g in assembly.groups["train"])

@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.arena_cells import Arena, Cell
-from benchmarks.arena_methods import METHODS, Method
+from benchmarks.arena_methods import METHODS, REWARD, Method
 from twofold.models.held import HeldModel
 from twofold.training.loop import Loop
 
@@ -46,8 +46,11 @@ def stages() -> Sequence[tuple[str, Method]]:
     """From RLHF to PDPO; the reference of the pairs live, then kept."""
     dpo, found = METHODS["DPO"], METHODS["PDPO"]
     live = replace(dpo, sections={**dpo.sections, "reference": {"kind": "live"}})
+    ppo = METHODS["PPO"]
+    valued = {**ppo.sections["algorithm"], "value": {"start": REWARD, "learning_rate": 1e-4}}
     return (
-        ("PPO, reward model", METHODS["PPO"]),
+        ("PPO, reward and value models", replace(ppo, sections={**ppo.sections, "algorithm": valued})),
+        ("PPO, reward model alone", ppo),
         ("DPO, live reference", live),
         ("DPO, cached reference", dpo),
         ("PDPO", found),
@@ -99,9 +102,10 @@ def asked() -> Iterator[set[HeldModel]]:
 def held_bytes(models: set[HeldModel], loop: Loop) -> int:
     """Weights of all; gradients and moments of what learns."""
     weights = sum(p.nbytes for m in models for p in m.parameters())
-    learning = sum(p.nbytes for p in loop.parameters.values())
-    states = loop.step.optimizer.state.values()
-    return weights + learning + sum(t.nbytes for s in states for t in s.values() if isinstance(t, torch.Tensor))
+    optimizers = [loop.step.optimizer, *(learner.optimizer for learner in loop.step.learners)]
+    moments = [t for o in optimizers for s in o.state.values() for t in s.values() if isinstance(t, torch.Tensor)]
+    learning = [p for o in optimizers for g in o.param_groups for p in g["params"]]
+    return weights + sum(t.nbytes for t in (*moments, *learning))
 
 
 def peak_bytes(recorded: profile) -> int:

@@ -11,6 +11,7 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from benchmarks.arena_methods import BASELINE
 from benchmarks.arena_table import Row
@@ -25,7 +26,7 @@ STYLE: Any = {
 SHOWN: Mapping[str, str] = {
     "preferred-FT": "#8c6d31", "unlikelihood": "#c2410c", "DPO": "#444444", "DPO + NLL": "#9aa0a6", "IPO": "#d6616b",
     "KTO": "#ce6dbd", "SimPO": "#e7ba52", "PPO": "#0b7d5e", "PPO-GT": "#4fd1a5", "GRPO": "#1f77b4", "RLOO": "#6baed6",
-    "online DPO": "#17becf", "SPIN": "#aec7e8", "PDPO": "#7a4fd0", "PDPO, verifier gate": "#b79cff",
+    "online DPO": "#17becf", "SPIN": "#e377c2", "PDPO": "#7a4fd0", "PDPO, verifier gate": "#b79cff",
 }  # fmt: skip
 """Lines by name; of PDPO's options the other drawing tells."""
 Looks = Sequence[Sequence[Mapping[str, float]]]
@@ -59,7 +60,7 @@ def _tokens(looks: Mapping[str, Looks], base: Mapping[str, float]) -> Any:
         panels, {"all tokens": ("trained", "sampled", "judged"), "trained tokens": ("trained",)}.items(), strict=True
     ):
         for name, colour in SHOWN.items():
-            if name in looks:
+            if name in looks and _length(looks[name]):
                 line = [
                     (_mean(looks[name], i, counted) / 1e3, 100 * _mean(looks[name], i, ("strict",)))
                     for i in range(_length(looks[name]))
@@ -73,6 +74,8 @@ def _tokens(looks: Mapping[str, Looks], base: Mapping[str, float]) -> Any:
                 )
         axes.axhline(100 * base["strict"], color="#888", linestyle=":", linewidth=1)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(f"{title}, thousands")
     panels[0].set_ylabel("solved, %")
     panels[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
@@ -114,11 +117,12 @@ def _passes(rows: Sequence[Row]) -> Any:
         if row.name != "base":
             gains = [row.passed_gain[k] for k in ks]
             panels[1].plot(ks, [100 * g.value for g in gains], **style)
-            panels[1].fill_between(
-                ks, [100 * g.low for g in gains], [100 * g.high for g in gains], color=colour, alpha=0.08
-            )
+            if row.name == BASELINE:
+                low, high = [100 * g.low for g in gains], [100 * g.high for g in gains]
+                panels[1].fill_between(ks, low, high, color=colour, alpha=0.12)
     for axes, label in zip(panels, ("pass@k, %", "points to the base"), strict=True):
         axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.set_xlabel("k, answers at temperature 1")
         axes.set_ylabel(label)
     panels[1].axhline(0, color="#888", linewidth=1)
@@ -130,22 +134,14 @@ def _preferences(looks: Mapping[str, Looks], base: Mapping[str, float]) -> Any:
     """Telling answers apart against giving them: every look of every run, means over seeds joined."""
     figure, axes = plt.subplots(figsize=(5.6, 3.8))
     for name, colour in SHOWN.items():
-        if name in looks:
+        if name in looks and _length(looks[name]):
             line = [
                 (100 * _mean(looks[name], i, ("accuracy",)), 100 * _mean(looks[name], i, ("strict",)))
                 for i in range(_length(looks[name]))
             ]
             axes.plot(*zip(*line, strict=True), color=colour, marker=".", linewidth=1.2, label=name)
             axes.plot(*line[-1], color=colour, marker="o", markersize=5)
-    axes.plot(
-        100 * base["accuracy"],
-        100 * base["strict"],
-        color="#888",
-        marker="*",
-        markersize=9,
-        linestyle="none",
-        label="base",
-    )
+    axes.axhline(100 * base["strict"], color="#888", linestyle=":", linewidth=1, label="base")
     axes.set_xlabel("held-out preferences in order, %")
     axes.set_ylabel("solved, %")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
@@ -160,9 +156,9 @@ def _frontier(rows: Sequence[Row], best_of: Sequence[Mapping[str, Any]]) -> Any:
             known = row.name in SHOWN
             colour = SHOWN.get(row.name, "#7a4fd0" if row.name.startswith("PDPO") else "#000")
             place = (max(row.kl.value, 0.0), 100 * row.passed[1].value)
-            axes.plot(*place, color=colour, marker="o", markersize=5 if known else 3, alpha=1 if known else 0.5)
-            if known or row.name == "base":
-                axes.annotate(row.name, place, textcoords="offset points", xytext=(4, 3), fontsize=7)
+            named = known or row.name == "base"
+            dot: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": colour, "alpha": 1 if named else 0.5}
+            axes.plot(*place, **dot, markersize=5 if named else 3, label=row.name if named else None)
     line = [(b["kl"], 100 * b["reward"].value) for b in best_of]
     axes.plot(
         *zip(*line, strict=True),
@@ -170,11 +166,11 @@ def _frontier(rows: Sequence[Row], best_of: Sequence[Mapping[str, Any]]) -> Any:
         marker=".",
         linestyle="--",
         linewidth=1,
-        label="best of N by the reward model (KL: bound)",
+        label="best of N by the reward\nmodel (KL: its bound)",
     )
     axes.set_xlabel("KL to the base, nats per answer")
     axes.set_ylabel("solved at temperature 1, %")
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
     return figure
 
 

@@ -23,7 +23,7 @@ from benchmarks.arena_base import Ground, make_ground
 from benchmarks.arena_cells import Cell, Protocol
 from benchmarks.arena_methods import METHODS, Method, pdpo
 from benchmarks.arena_page import put
-from benchmarks.arena_table import markdown, points
+from benchmarks.arena_table import markdown, points, typeset
 from benchmarks.reporting import machine, print_facts, versions, write_json
 from twofold.statistics import Estimate, holm, mean_interval, paired_bootstrap, paired_bootstrap_p
 
@@ -45,8 +45,8 @@ CONTENDERS: tuple[Method, ...] = (
     pdpo(", γ 0.3, sign down", gamma=0.3, sign="down", **WARM),
     pdpo(", γ 0.3, square", "an on-policy anchor", gamma=0.3, form="square", **WARM),
     pdpo(", γ 0.3, verifier gate", verifier=True, gamma=0.3, gate="verifier", **WARM),
+    pdpo(", γ 0.3, truth's side", "the generator pulls the truth up", gamma=0.3, side="truth", **WARM),
 )
-"""A generator on the truth's side joins here."""
 PLAIN = ("DPO", "DPO + NLL")
 
 
@@ -165,7 +165,7 @@ def verdict_table(found: Sequence[Verdict], steps: int) -> list[tuple[str, ...]]
     for v, p in zip(found, holm([v.p_value for v in found]), strict=True):
         where = [f"{q.method} ({q.learning_rate:g}, {round(steps * (q.look + 1) / LOOKS)} steps)" for q in (v.b, v.a)]
         solved = f"{v.shares[1]:.1%} against {v.shares[0]:.1%}"
-        lines.append((v.task, v.question, *where, solved, points(v.gain), points(v.over_seeds), f"{p:.3g}"))
+        lines.append(typeset((v.task, v.question, *where, solved, points(v.gain), points(v.over_seeds), f"{p:.3g}")))
     return lines
 
 
@@ -199,7 +199,7 @@ def main() -> None:
     if asked.page:
         head = f"`python -m benchmarks.arena_questions`, task shop, one seed, {protocol.development} problems:"
         fresh = f"Confirmed once, {len(seeds)} fresh seeds, {protocol.test} fresh problems each:"
-        put(asked.page, (BEGIN, END), "\n\n".join([head, markdown(table), fresh, markdown(verdicts)]))
+        put(asked.page, (BEGIN, END), "\n".join([head, "", markdown(table), fresh, "", markdown(verdicts)]))
     if asked.json:
         shown = [{"method": m, "rate": r, "solved": s} for (m, r), s in looks.items()]
         write_json(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.arena_methods import BASELINE, Method
+from twofold.evaluation.pass_at_k import pass_at_k
 from twofold.sampling.best_of_n import expected, kl_bound
 from twofold.statistics import Estimate, holm, mean_interval, paired_bootstrap, paired_bootstrap_p, wilson
 
@@ -50,10 +51,7 @@ class Row:
 
 def pass_at(counts: Sequence[int], samples: int, k: int) -> list[float]:
     """Unbiased pass@k of each problem, of which `counts` of `samples` answers are right."""
-    table = [
-        expected([1.0] * c + [0.0] * (samples - c), [1.0] * c + [0.0] * (samples - c), k) for c in range(samples + 1)
-    ]
-    return [table[c] for c in counts]
+    return [pass_at_k(samples, right, k) for right in counts]
 
 
 def rows(
@@ -61,7 +59,9 @@ def rows(
 ) -> list[Row]:
     """The base, then every method; p-values are corrected over all of them together (Holm)."""
     against = [r["right"] for r in played[BASELINE]]
-    found = [_row("base", [base] * len(against), base, samples, against)]
+    start = _row("base", [base] * len(against), base, samples, against)
+    start.p_value = None  # that methods differ from the base is no question here
+    found = [start]
     for name, results in played.items():
         row = _row(name, results, base, samples, against)
         method, rate = about[name]
@@ -131,7 +131,7 @@ def accuracy_table(found: Sequence[Row]) -> list[tuple[str, ...]]:
         told = (row.name, row.learns_from, rate, _shares(row), points(row.gain), points(row.gain_over_seeds))
         kl = f"{row.kl.value:.2f} [{row.kl.low:.2f}, {row.kl.high:.2f}]"
         lines.append((*told, _p(row.p_holm), kl, f"{row.accuracy:.1%}"))
-    return [_typeset(line) for line in lines]
+    return [typeset(line) for line in lines]
 
 
 def pass_table(found: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -144,7 +144,7 @@ def pass_table(found: Sequence[Row]) -> list[tuple[str, ...]]:
         shares = [f"{row.passed[k].value:.1%}" for k in ks]
         gains = [points(row.passed_gain[k]) if row.name != "base" else "–" for k in ks if k > 1]
         lines.append((row.name, *shares, *gains))
-    return [_typeset(line) for line in lines]
+    return [typeset(line) for line in lines]
 
 
 def cost_table(found: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -194,6 +194,6 @@ def _p(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}" if value >= 0.001 else f"{value:.1g}"
 
 
-def _typeset(line: Sequence[str]) -> tuple[str, ...]:
+def typeset(line: Sequence[str]) -> tuple[str, ...]:
     """True minus signs."""
     return tuple(re.sub(r"(^|[ \[])-(?=\d)", r"\1−", cell) for cell in line)
