@@ -78,7 +78,7 @@ def test_portions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = [torch.tensor([1, 2, 3])]
     drafts = [[draft([4, 5, 6]), draft([7]), draft([8, 9])]]
     whole = drift(policy, reference, prompts, drafts, drafts)
-    monkeypatch.setattr("twofold.analysis.drift.HELD", 1)
+    monkeypatch.setattr("twofold.sampling.divergence.HELD", 1)
     parts = drift(policy, reference, prompts, drafts, drafts)
     assert parts.kl.value == pytest.approx(whole.kl.value, rel=1e-12)
     assert parts.policy.entropy.value == pytest.approx(whole.policy.entropy.value, rel=1e-12)

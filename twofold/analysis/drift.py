@@ -1,29 +1,24 @@
 """How a policy's own answers have drifted from its reference's: length, entropy, variety, and KL token by token.
 
-Both models answer the same prompts. At every token of its own answers the policy's whole distribution π is compared
-with the reference's: Σ π·log(π/π_ref), summed over an answer, has the sequence KL as its mean (chain rule) and less
-variance than the sum of log π/π_ref of the tokens drawn, which is told beside it. Distinct n-grams are those of Li et
-al. 2016, arXiv:1510.03055, over equally many n-grams of each model, for their share falls with how much is said.
+Both models answer the same prompts; KL is that of `sampling/divergence.py`, in both of its forms. Distinct n-grams are
+those of Li et al. 2016, arXiv:1510.03055, over equally many n-grams of each model, for their share falls with how much
+is said.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from twofold.batch import Branch, Group, Role
-from twofold.errors import ModelError
 from twofold.models.policy import Policy
 from twofold.sampling.base import Draft
+from twofold.sampling.divergence import Divergence, divergence, refuse_strangers
 from twofold.statistics import Estimate, clustered_mean, clustered_share, mean_interval
 
 LONGEST = 3  # tokens of the n-grams that are counted
-HELD = 2**24  # entries of log-distributions that are held at once, of either model
 Drafts = Sequence[Sequence[Draft]]
 
 
@@ -67,11 +62,9 @@ def drift(policy: Policy, reference: Policy, prompts: Sequence[Tensor], own: Dra
     at temperature 1 with nothing cut off, or these are not KL and entropy of what they are said to be of."""
     if not prompts or not all(own) or not all(other):
         raise ValueError("drift needs prompts, and answers of both models to each")
-    if policy.vocabulary != reference.vocabulary:
-        what = f"{reference.vocabulary} tokens, the policy knows {policy.vocabulary}"
-        raise ModelError(what, where="reference", remedy="give the model that the policy was trained from")
-    mine = [_measured(policy, reference, p, drafts) for p, drafts in zip(prompts, own, strict=True)]
-    theirs = [_measured(reference, None, p, drafts) for p, drafts in zip(prompts, other, strict=True)]
+    refuse_strangers(policy, reference)
+    mine = [divergence(policy, reference, p, drafts) for p, drafts in zip(prompts, own, strict=True)]
+    theirs = [divergence(reference, None, p, drafts) for p, drafts in zip(prompts, other, strict=True)]
     answers = [len(drafts) for drafts in own]
     lengths = [m.tokens for m in mine]
     styles = _distinct(own, other)
@@ -89,39 +82,7 @@ def drift(policy: Policy, reference: Policy, prompts: Sequence[Tensor], own: Dra
     )
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Of all answers to one prompt: tokens, and sums over them in nats."""
-
-    tokens: int
-    entropy: float
-    kl: float
-    kl_drawn: float
-
-
-def _measured(model: Policy, against: Policy | None, prompt: Tensor, drafts: Sequence[Draft]) -> _Sums:
-    entropy = kl = drawn = 0.0
-    for part in _parts(drafts, len(prompt), model.vocabulary):
-        group = Group("drafts", prompt, tuple(Branch(d.tokens, Role.DRAFT) for d in part))
-        own = torch.cat(model.distributions(group))
-        entropy -= float((own.exp() * own).sum())
-        if against is not None:
-            ratio = own - torch.cat(against.distributions(group)).to(own.device)
-            token = torch.cat([d.tokens for d in part]).to(own.device)
-            kl += float((own.exp() * ratio).sum())
-            drawn += float(ratio.gather(1, token[:, None]).sum())
-    return _Sums(sum(len(d.tokens) for d in drafts), entropy, kl, drawn)
-
-
-def _parts(drafts: Sequence[Draft], prompt: int, vocabulary: int) -> list[list[Draft]]:
-    """The drafts in portions whose padded distributions are not too large."""
-    longest = prompt + max(len(d.tokens) for d in drafts)
-    size = max(1, HELD // (longest * vocabulary))
-    rest = iter(drafts)
-    return list(iter(lambda: list(islice(rest, size)), []))
-
-
-def _style(drafts: Drafts, sums: Sequence[_Sums], distinct: tuple[float, ...]) -> Style:
+def _style(drafts: Drafts, sums: Sequence[Divergence], distinct: tuple[float, ...]) -> Style:
     tokens, answers = [m.tokens for m in sums], [len(row) for row in drafts]
     cut = [sum(d.truncated for d in row) for row in drafts]
     return Style(
