@@ -5,7 +5,7 @@ A judge of two answers gives the share of matches won: each candidate meets ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import combinations
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from twofold.records import Demonstration, Ranking, Record
 from twofold.rewards import verifier
 from twofold.rewards.base import Scorer
 from twofold.rewards.judge import Judge as ModelJudge
-from twofold.rewards.judge import Match
+from twofold.rewards.judge import Match, Orders
 from twofold.rewards.mathematics import MathVerifier
 
 Scores = list[list[float] | None]
@@ -123,6 +123,10 @@ class ByComparingModel:
     def __init__(self, judge: ModelJudge, ledger: Ledger) -> None:
         self.told = _told_of(judge, "llm")
         self._judge, self._ledger = judge, ledger
+
+    def verdicts(self, matches: Sequence[Match]) -> Iterator[tuple[int, Orders]]:
+        """What either order of each match was told, as `rewards.judge.Judge.verdicts` has it."""
+        return self._judge.verdicts(matches, self._ledger)
 
     def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
         games = [(n, a, b) for n, q in enumerate(questions) for a, b in combinations(range(len(q.candidates)), 2)]

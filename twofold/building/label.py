@@ -21,6 +21,7 @@ from twofold.building.questions import Candidate, Question, shown
 from twofold.data.differences import differences
 from twofold.errors import DataError
 from twofold.ledger import key, write_rows
+from twofold.records import Prompt
 from twofold.rewards.human import Choice, Verdicts, swapped
 
 LOOPBACK = "127.0.0.1"
@@ -58,7 +59,7 @@ def comparisons(questions: Sequence[Question]) -> list[Comparison]:
     seen: Counter[str] = Counter()
     for question in questions:
         for first, second in combinations(question.candidates, 2):
-            content = key({"prompt": shown(question.prompt), "first": first.text, "second": second.text})
+            content = content_key(question.prompt, first.text, second.text)
             seen[content] += 1
             name = content if seen[content] == 1 else f"{content}-{seen[content]}"
             found.append(Comparison(name, len(found) + 1, question, first, second))
@@ -66,6 +67,16 @@ def comparisons(questions: Sequence[Question]) -> list[Comparison]:
         remedy = "rows need chosen and rejected, completions, or answers: twofold data build … --judge human"
         raise DataError("no row has two answers to compare", where=questions[0].source.file, remedy=remedy)
     return found
+
+
+def content_key(prompt: Prompt, first: str, second: str) -> str:
+    """The key of a comparison that stands once in its file."""
+    return key({"prompt": shown(prompt), "first": first, "second": second})
+
+
+def verdicts_path(out: Path) -> Path:
+    """Where the verdicts stand from which the pairs of `out` are made."""
+    return out.with_name(f"{out.name.removesuffix('.jsonl')}.verdicts.jsonl")
 
 
 class Labelling:
@@ -78,7 +89,7 @@ class Labelling:
     @classmethod
     def open(cls, questions: Sequence[Question], out: Path, *, seed: int = 0) -> Labelling:
         """With the verdicts that stand beside `out`, if any; refuses an `out` that was not labelled here."""
-        path = out.with_name(f"{out.name.removesuffix('.jsonl')}.verdicts.jsonl")
+        path = verdicts_path(out)
         if out.exists() and not path.exists():
             remedy = "name another --out, or move it away"
             raise DataError("exists and was not labelled here", where=str(out), remedy=remedy)

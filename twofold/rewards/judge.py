@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
@@ -24,6 +24,8 @@ from twofold.sampling.server import Garbage, Question, Reply, Server
 
 Form = Literal["compare", "score"]
 Choice = Literal["A", "B", "tie"]
+Orders: TypeAlias = tuple[Choice | None, Choice | None]
+"""Verdicts on a match and on the same with its answers exchanged; A is whichever stood first."""
 
 VERDICT = re.compile(r"^\W*verdict\W*?:\W*(A|B|tie)\b\W*$", re.IGNORECASE | re.MULTILINE)
 SCORE = re.compile(r"^\W*score\W*?:\W*?(-?\d+(?:\.\d+)?)(?:\s*/\s*10)?\W*$", re.IGNORECASE | re.MULTILINE)
@@ -86,8 +88,8 @@ class Judge:
         self.server, self.rubric = server, rubric
         self._settings = {"max_tokens": max_tokens, "temperature": temperature, "seed": 0}
 
-    def compare(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, float | None]]:
-        """(place, the first answer's share: 1, ½ or 0) of each match as its second order is told; None without one."""
+    def verdicts(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, Orders]]:
+        """(place, what was said in either order) of each match as its second order is told; None for no verdict."""
         questions = [Question(self._body(m.prompt, m.truth, first=a, second=b), _choice)
                      for m in matches for a, b in ((m.first, m.second), (m.second, m.first))]  # fmt: skip
         heard: dict[int, Choice | None] = {}
@@ -95,7 +97,12 @@ class Judge:
             heard[place] = verdict
             match = place // 2
             if place ^ 1 in heard:
-                yield match, agreed(heard[2 * match], heard[2 * match + 1])
+                yield match, (heard[2 * match], heard[2 * match + 1])
+
+    def compare(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, float | None]]:
+        """(place, the first answer's share: 1, ½ or 0) of each match as its second order is told; None without one."""
+        for place, orders in self.verdicts(matches, ledger):
+            yield place, agreed(*orders)
 
     def score(
         self, asked: Sequence[tuple[Prompt, str, str | None]], ledger: Ledger

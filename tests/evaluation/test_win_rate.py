@@ -1,0 +1,147 @@
+"""Win rates by hand, beside scipy, and by simulation: do intervals hold what they say, and does length come out?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from twofold.evaluation.win_rate import PENALTY, Game, Shares, agreement, length_controlled, order_agreement, summary
+from twofold.statistics import clustered_share, cohens_kappa, wilson
+
+
+def games(
+    shares: Sequence[float], gaps: Sequence[int] | None = None, prompts: Sequence[int] | None = None
+) -> list[Game]:
+    lengths = gaps if gaps is not None else [0] * len(shares)
+    of = prompts if prompts is not None else range(len(shares))
+    return [Game(i, p, s, 500 + g, 500) for i, (p, s, g) in enumerate(zip(of, shares, lengths, strict=True))]
+
+
+def test_a_tie_is_half_a_win_and_no_two_games() -> None:
+    """3 wins, 2 ties, 1 loss: 4 of 6; the interval is that of 8 halves of 12, each prompt's two alike."""
+    found = Shares(games([1, 1, 1, 0.5, 0.5, 0])).estimate()
+    assert (found.value, found.n, found.count) == (pytest.approx(4 / 6), 6, None)
+    halves = clustered_share([2, 2, 2, 1, 1, 0], [2] * 6)
+    assert (found.low, found.high) == (halves.low, halves.high)
+    decided = Shares(games([1.0] * 30 + [0.0] * 10)).estimate()
+    assert (decided.low, decided.high) == pytest.approx((wilson(30, 40).low, wilson(30, 40).high), abs=0.01)
+    told = summary(games([1, 1, 1, 0.5, 0.5, 0]))
+    assert (told["wins"], told["ties"], told["losses"]) == (3, 2, 1)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    """Games of 60 prompts, two alike on each, a third of them ties: of 400 samples about 95%."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(400):
+        shares = rng.choice([1.0, 0.5, 0.0], size=60, p=[0.5, 1 / 3, 1 / 6])
+        found = Shares(games([s for s in shares for _ in range(2)], prompts=[i for i in range(60) for _ in "ab"]))
+        estimate = found.estimate()
+        held += estimate.low <= 2 / 3 <= estimate.high
+    assert 0.92 < held / 400 < 0.985
+
+
+def test_two_models_are_tested_on_the_items_that_both_played() -> None:
+    """b is better on 5 prompts, by a whole game or half of one, and worse on none: signs as even as 2 of 32."""
+    a = [Game(i, i, 0.0, 9, 9) for i in range(7)]
+    b = [Game(i, i, (1.0, 0.5, 1.0, 1.0, 0.5, 0.0)[i], 9, 9) for i in range(6)]
+    found = Shares(a).against(Shares(b))
+    assert found is not None
+    assert found.difference.value == pytest.approx(4 / 6)
+    assert (found.test.only_a, found.test.only_b, found.test.n) == (0, 5, 6)
+    assert found.test.p_value == pytest.approx(2 / 2**5)
+    assert Shares(a).against(Shares([Game("other", 0, 1.0, 9, 9)])) is None
+
+
+def test_games_of_one_prompt_are_one_sign() -> None:
+    a = [Game(i, i // 2, 0.0, 9, 9) for i in range(8)]
+    b = [Game(i, i // 2, 1.0, 9, 9) for i in range(8)]
+    found = Shares(a).against(Shares(b))
+    assert found is not None
+    assert (found.test.n, found.test.p_value) == (4, pytest.approx(2 / 2**4))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_length_control_is_the_fit_that_scipy_finds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    gaps = rng.integers(-300, 500, size=50)
+    shares = rng.choice([0.0, 0.5, 1.0], size=50, p=[0.2, 0.2, 0.6])
+    x = np.tanh(gaps / gaps.std(ddof=1))
+
+    def loss(at: np.ndarray) -> float:
+        z = at[0] + at[1] * x
+        return float((np.logaddexp(0, z) - shares * z).sum() + PENALTY / 2 * (at**2).sum())
+
+    theta, phi = minimize(loss, np.zeros(2), tol=1e-12).x
+    found = length_controlled(games(shares.tolist(), gaps.tolist()), resamples=20)
+    assert found.rate.value == pytest.approx(1 / (1 + math.exp(-theta)), abs=1e-6)
+    assert found.slope == pytest.approx(phi, abs=1e-5)
+    assert found.longer == pytest.approx((gaps > 0).mean())
+
+
+def test_where_lengths_are_equal_nothing_is_corrected() -> None:
+    shares = [1.0] * 30 + [0.5] * 4 + [0.0] * 6
+    found = length_controlled(games(shares))
+    assert found.rate.value == pytest.approx(32 / 40, abs=1e-3)
+    assert (found.slope, found.guessed) == (0.0, False)
+
+
+def test_a_judge_that_loves_length_is_corrected() -> None:
+    """The longer answer always wins and three in four of the model's are longer: 75% become 60% [32, 91], for
+    nothing near equal lengths tells more. One that only ever writes at greater length cannot be told from a better one,
+    which is said."""
+    gaps = [*range(10, 310, 10)] + [-g for g in range(10, 310, 30)]
+    shares = [float(g > 0) for g in gaps]
+    assert Shares(games(shares, gaps)).estimate().value == 0.75
+    found = length_controlled(games(shares, gaps))
+    assert found.rate.low < 0.5 < found.rate.high
+    assert found.rate.value < 0.65
+    assert found.slope > 10
+    assert not found.guessed
+    assert length_controlled(games([1.0] * 40, [*range(100, 140)])).guessed
+
+
+def test_length_control_finds_the_quality_beneath() -> None:
+    """Wins drawn with θ = ½, φ = 2 from a model that is mostly longer: the interval holds σ(½) about as often as it
+    says, and the raw rate never does."""
+    rng, held, raw = np.random.default_rng(1), 0, 0
+    truth = 1 / (1 + math.exp(-0.5))
+    for _ in range(80):
+        gaps = rng.normal(150, 120, size=200).round()
+        p = 1 / (1 + np.exp(-(0.5 + 2 * np.tanh(gaps / gaps.std(ddof=1)))))
+        shares = (rng.random(200) < p).astype(float)
+        played = games(shares.tolist(), [int(g) for g in gaps])
+        rate = length_controlled(played, resamples=200).rate
+        held += rate.low <= truth <= rate.high
+        estimate = Shares(played).estimate()
+        raw += estimate.low <= truth <= estimate.high
+    assert held >= 70
+    assert raw <= 8
+
+
+def test_the_bootstrap_draws_prompts() -> None:
+    """Games told four times each are no more certain."""
+    rng = np.random.default_rng(2)
+    shares, gaps = rng.choice([0.0, 1.0], size=40).tolist(), rng.integers(-99, 99, size=40).tolist()
+    once = length_controlled(games(shares, gaps)).rate
+    often = length_controlled(games(shares * 4, gaps * 4, [*range(40)] * 4)).rate
+    assert often.high - often.low == pytest.approx(once.high - once.low, rel=0.1)
+
+
+def test_orders_that_mean_the_same() -> None:
+    said = [("A", "B"), ("B", "A"), ("tie", "tie"), ("A", "A"), ("A", "A"), ("B", "B"), ("A", "tie")]
+    found = order_agreement([Game(i, i, 0.5, 1, 1, orders) for i, orders in enumerate(said)])
+    assert found is not None
+    assert found.agreement == wilson(3, 7)
+    assert (found.first, found.second) == (2, 1)
+    assert order_agreement(games([1.0])) is None
+
+
+def test_a_judge_beside_people() -> None:
+    judge, people = [1.0, 1.0, 0.0, 0.5, 0.0], [1.0, 0.0, 0.0, 0.5, 0.5]
+    found = agreement(judge, people)
+    assert found.same == wilson(3, 5)
+    assert found.kappa == cohens_kappa(["w", "w", "l", "t", "l"], ["w", "l", "l", "t", "t"])
