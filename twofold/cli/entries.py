@@ -28,6 +28,8 @@ ROWS = {
     "answers": ("problems with answers", "rows need a prompt and an answer"),
     "preference": ("pairs alone", "rows need chosen and rejected"),
     "perplexity": ("pairs or completions alone", "rows need chosen and rejected, or prompt and completion"),
+    "win-rate": ("rows of one shape with prompts", "rows need prompts, and answers unless there is --against MODEL"),
+    "frontier": ("rows of one shape with prompts", "rows need prompts"),
 }
 
 
@@ -35,14 +37,16 @@ def source(given: Options) -> Table:
     """The rows, of the kind that the task needs."""
     from twofold.data.formats import read
     from twofold.evaluation.prompting import PRESETS
-    from twofold.records import Demonstration, Pair, Task
+    from twofold.records import Demonstration, Pair, Ranking, Request, Task
 
     preset = PRESETS.get(given.task)
     name = given.tasks or (preset.source if preset else None)
     if name is None:
         raise RecipeError("no rows", where=f"--task {given.task}", remedy="name their file: --tasks FILE")
     table = read(name, split=given.split, limit=given.limit)
-    wanted = {"preference": (Pair,), "perplexity": (Pair, Demonstration)}.get(given.task, (Task,))
+    prompts = (Pair, Demonstration, Ranking, Request, Task)
+    kinds_of = {"preference": (Pair,), "perplexity": (Pair, Demonstration), "win-rate": prompts, "frontier": prompts}
+    wanted = kinds_of.get(given.task, (Task,))
     kinds = {type(record) for record in table.records}
     if len(kinds) > 1 or not kinds <= set(wanted):
         what, remedy = ROWS.get(given.task, ROWS["answers"])

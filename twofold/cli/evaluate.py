@@ -21,18 +21,22 @@ if TYPE_CHECKING:
     from twofold.records import Record
     from twofold.statistics import Estimate
 
-ANSWERS, PAIRS = ("answers", "gsm8k"), ("preference", "perplexity")
-TASKS = (*ANSWERS, *PAIRS)
+ANSWERS, PAIRS, SAMPLED = ("answers", "gsm8k"), ("preference", "perplexity"), ("win-rate", "frontier")
+TASKS = (*ANSWERS, *PAIRS, *SAMPLED)
 _ONLY: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(
-        ("max_new_tokens", "metrics", "template", "style", "shots", "prompted", "examples", "pass_at", "samples",
-         "temperature", "seed"),
-        ANSWERS,
+        ("metrics", "template", "style", "shots", "prompted", "examples", "pass_at", "temperature"), ANSWERS
     ),
-    "reference": ("preference",),
-    "max_length": PAIRS,
+    **dict.fromkeys(("max_new_tokens", "samples", "seed"), (*ANSWERS, *SAMPLED)),
+    **dict.fromkeys(("judge", "against", "temperatures", "canary", "people"), ("win-rate",)),
+    **dict.fromkeys(("reward", "best_of", "checkpoints"), ("frontier",)),
+    "rubric": SAMPLED,
+    "reference": ("preference", "frontier"),
+    "max_length": (*PAIRS, *SAMPLED),
 }  # fmt: skip
 """Options that mean something for some tasks alone."""
+CANARY = "Thank you for the question. I have thought about it, and I hope that this answer helps you."
+"""Says nothing, whatever it is asked."""
 _SIDE_BY_SIDE = 4
 Told = tuple[dict[str, Any], list[Mapping[str, Any]]]
 
@@ -63,8 +67,17 @@ class Options:
     shots: Annotated[int, _number(0, "Worked examples before each problem.")] = 0
     prompted: Annotated[str | None, _word("The first model so asked too, as 0,4.")] = None
     examples: Annotated[str | None, _word("Rows of worked examples.")] = None
-    reference: Annotated[str | None, _word("For preference: rewards against it.")] = None
+    reference: Annotated[str | None, _word("Rewards, or KL, against this model.")] = None
     max_length: Annotated[int, _number(2, "Tokens of a pair's side (4096).")] = 4096
+    judge: Annotated[str | None, _word("reward:DIR, llm:URL#NAME, human:FILE.")] = None
+    against: Annotated[str | None, _word("A model, not the rows' own answers.")] = None
+    temperatures: Annotated[str, _word("Of win rates (0,0.25,0.5,0.75,1).")] = "0,0.25,0.5,0.75,1"
+    rubric: Annotated[str | None, _word("A jinja2 file: the judge's rules.")] = None
+    canary: Annotated[str, _word("A constant answer; '' for none.")] = CANARY
+    people: Annotated[str | None, _word("Labelled file: the judge's κ.")] = None
+    reward: Annotated[str | None, _word("For frontier: DIR, verifier, ….")] = None
+    best_of: Annotated[str | None, _word("Of the reference too, as 2,4,8.")] = None
+    checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Of a run each, for frontier.")] = False
     pass_at: Annotated[str | None, _word("pass@k and maj@k, as 1,2,4,8.")] = None
     samples: Annotated[int | None, _number(1, "For --pass-at: per problem.")] = None
     temperature: Annotated[float, typer.Option(metavar="X", min=0.01, help="For --pass-at.")] = 1.0
@@ -79,7 +92,8 @@ class Options:
 @spread
 def evaluate(given: Options) -> None:
     """Measure models on the same items: answers by strict (`#### N`), flexible (last number) and math-verify; pass@k;
-    held-out preferences; perplexity. 95% intervals; two models or more get paired tests."""
+    held-out preferences; perplexity; win rates before a judge; reward against KL. 95% intervals; two models or more get
+    paired tests."""
     from twofold.cli.progress import RichProgress
 
     _refuse_contradictions(given)
@@ -93,14 +107,14 @@ def evaluate(given: Options) -> None:
 
 def _measured(given: Options, progress: Progress) -> tuple[dict[str, Any], Callable[[], Told]]:
     """What the figures are of, and what shows them."""
-    from twofold.cli import entries, harness, pass_at
+    from twofold.cli import entries, frontier, harness, pass_at, win_rate
 
     if given.harness is not None:
         about, found = harness.judged(given, progress)
         return about, lambda: _told(found)
-    drawing = pass_at.Drawing.of(
+    drawing = None if given.task in SAMPLED else pass_at.Drawing.of(
         given.pass_at, given.samples, given.temperature, given.seed if given.pass_at is not None else 0
-    )
+    )  # fmt: skip
     source = entries.source(given)
     about: dict[str, Any] = {
         "task": given.task, "tasks": {"source": source.source, "sha256": source.sha256, "n": len(source.records)},
@@ -109,6 +123,9 @@ def _measured(given: Options, progress: Progress) -> tuple[dict[str, Any], Calla
         about["max_new_tokens"] = given.max_new_tokens
     for model in given.models:
         refuse_trained_on(Path(model), source.records, progress)
+    if given.task in SAMPLED:
+        more, tell = (win_rate if given.task == "win-rate" else frontier).measured(given, source.records, progress)
+        return {**about, **more}, tell
     if drawing is not None:
         solved = entries.solved(given, source.records, drawing, progress)
         return about, lambda: pass_at.told(solved, drawing)
@@ -122,7 +139,7 @@ def command(given: Options) -> str:
     for field in fields(given):
         value = getattr(given, field.name)
         if field.name not in ("models", "json_file", "out") and value != field.default:
-            words += [_flag(field.name), str(value)]
+            words += [_flag(field.name)] if value is True else [_flag(field.name), str(value)]
     return shlex.join(words)
 
 
@@ -158,7 +175,7 @@ def _refuse_contradictions(given: Options) -> None:
         ("--metrics", "pass@k counts strict and flexible"): asked and given.metrics is not None,
         ("--examples", "add --shots K or --prompted K"): given.examples is not None and not few_shot,
         ("--seed", "answers are greedy: add --pass-at 1,2,4,8 or --shots K"): given.seed != 0
-        and not (asked or few_shot or given.samples),
+        and not (asked or few_shot or given.samples or given.task in SAMPLED),
     }
     for (flag, what), is_wrong in wrong.items():
         if is_wrong:
