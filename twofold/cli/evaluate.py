@@ -79,7 +79,7 @@ class Options:
     best_of: Annotated[str | None, _word("Of the reference too, as 2,4,8.")] = None
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Of a run each, for frontier.")] = False
     pass_at: Annotated[str | None, _word("pass@k and maj@k, as 1,2,4,8.")] = None
-    samples: Annotated[int | None, _number(1, "For --pass-at: per problem.")] = None
+    samples: Annotated[int | None, _number(1, "Of each prompt, where drawn.")] = None
     temperature: Annotated[float, typer.Option(metavar="X", min=0.01, help="For --pass-at.")] = 1.0
     seed: Annotated[int, typer.Option(metavar="N", help="Of samples and examples.")] = 0
     harness: Annotated[str | None, _word("lm-eval: hand the models over to it.")] = None
