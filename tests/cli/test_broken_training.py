@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broken import BROKEN, FATAL
+from broken_files import BROKEN, FATAL
 
 Run = Callable[..., Any]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broken import ASK, BROKEN, CHAT, FATAL, GOOD, LABEL
+from broken_files import ASK, BROKEN, CHAT, FATAL, GOOD, LABEL
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
