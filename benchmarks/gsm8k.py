@@ -1,5 +1,6 @@
 """GSM8K files for the recipes. `python -m benchmarks.gsm8k --better FILE --own FILE --out FILE` makes preference pairs,
 `python -m benchmarks.gsm8k rankings --solutions FILE --out FILE` rankings of real solutions, correct above wrong.
+`python -m benchmarks.gsm8k compare --pdpo RUN… --dpo RUN…` tells what runs came to, seed by seed (`gsm8k_figures.py`).
 
 A pair is a better answer over the policy's own to the same prompt, whatever its correctness, as PDPO's source had it.
 """
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import gsm8k_figures
 from twofold.errors import DataError
 from twofold.rewards.verifier import truth
 
@@ -90,12 +92,19 @@ def _gsm8k_form(solution: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["pairs", "rankings"], default="pairs")
+    parser.add_argument("what", nargs="?", choices=["pairs", "rankings", "compare"], default="pairs")
     parser.add_argument("--better", type=Path, help="pairs: rows whose answers are chosen")
     parser.add_argument("--own", type=Path, help="pairs: rows of the policy's own completions")
     parser.add_argument("--solutions", type=Path, help="rankings: example_model_solutions.jsonl")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, help="pairs, rankings: the file to write")
+    parser.add_argument("--pdpo", type=Path, nargs="*", default=[], help="compare: runs of PDPO, seed by seed")
+    parser.add_argument("--dpo", type=Path, nargs="*", default=[], help="compare: runs of DPO in the same order")
     given = parser.parse_args()
+    if given.what == "compare":
+        print(gsm8k_figures.told(given.pdpo, given.dpo))
+        return
+    if given.out is None:
+        parser.error(f"{given.what} need --out")
     if given.what == "rankings":
         if not given.solutions:
             parser.error("rankings need --solutions")

@@ -1,0 +1,178 @@
+"""Reward against KL on IMDb, as the DPO paper's section 6.1: `python -m benchmarks.frontier --data FOLDER`.
+
+A language model of the reviews goes on from their beginnings; a classifier says how positive that is. Every method of
+the sweep starts from it, with several seeds, at the best of its family's rates (chosen on other beginnings), and every
+checkpoint is a point. What is done is kept under --out, so a stopped sweep goes on. Writes the page and its drawing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from benchmarks.arena_page import put
+from benchmarks.arena_table import markdown
+from benchmarks.frontier_cells import Bench, Cell, Protocol, points
+from benchmarks.frontier_ground import COMMAND, Ground, make_ground, reward_model
+from benchmarks.frontier_methods import FAMILIES, SWEEP, TRIALS, Method
+from benchmarks.frontier_page import BEGIN, END, area_table, best_of_table, draw, point_table, text
+from benchmarks.frontier_points import area
+from benchmarks.reporting import machine, print_facts, versions, write_json
+from benchmarks.scratch import Size
+from twofold.cli.progress import RichProgress
+
+OUT, PAGE = Path("runs/frontier"), Path("docs/frontier.md")
+RATES = (1e-4, 3e-4)
+MOST = 12.0
+"""Nats that the area goes to: the largest target of the sweep."""
+DEVELOPMENT_SEED = 100
+SCALES: Mapping[str, Protocol] = {
+    "laptop": Protocol(),
+    "gpu": Protocol(
+        ground=Ground(
+            size=Size(vocabulary=16384, width=768, layers=12, heads=12, positions=256),
+            words=60, tokens=112, steps=20_000, batch_size=256, learning_rate=6e-4, prefixes=10_000, heldout=500,
+            test=1024, development=512, reward_steps=600, reward_rate=3e-5, device="cuda",
+        ),
+        steps=900, batch_size=64, rollout=1024, rollouts=100, looks=9, best_of=128,
+    ),
+}  # fmt: skip
+QUICK = Protocol(
+    ground=Ground(reviews=3000, steps=120, prefixes=120, heldout=30, development=32, test=64, reward_steps=15),
+    steps=12, rollout=64, rollouts=3, looks=3, best_of=16,
+)  # fmt: skip
+
+
+@dataclass
+class Field:
+    """The bench with its workers; every cell is played once, wherever it is asked for."""
+
+    root: Path
+    protocol: Protocol
+    source: Path
+    workers: int = 1
+    bench: Bench = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bench = Bench(self.root, self.protocol, self.source)
+
+    def play(self, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+        """The results of `cells`, in their order."""
+        missing = [cell for cell in cells if not self.bench.known(cell)]
+        for number, (cell, found) in enumerate(self._played(missing), 1):
+            last = found["looks"][-1] if found["looks"] else None
+            told = found.get("failed") or (last and f"{fmean(last['reward']):.3f} at {fmean(last['kl']):.2f} nats")
+            where = f"{cell.method.name}, rate {cell.learning_rate:g}, seed {cell.seed}"
+            print(f"[{number}/{len(missing)}] {where}: {told} ({found['cpu']:.0f} CPU s)", flush=True)
+        return [self.bench.cell(cell) for cell in cells]
+
+    def _played(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, dict[str, Any]]]:
+        if self.workers == 1:
+            yield from ((cell, self.bench.cell(cell)) for cell in cells)
+            return
+        context = multiprocessing.get_context("spawn")
+        given = (str(self.root), self.protocol, str(self.source))
+        with ProcessPoolExecutor(self.workers, context, initializer=_begin, initargs=given) as pool:
+            running = {pool.submit(_work, cell): cell for cell in cells}
+            for done in as_completed(running):
+                yield running[done], done.result()
+
+    def best_rates(self, rates: Sequence[float], most: float) -> dict[str, dict[str, float]]:
+        """By family and rate the area of the trial's run on development beginnings; with one rate nothing is tried."""
+        if len(rates) == 1:
+            return {family: {f"{rates[0]:g}": 0.0} for family in TRIALS}
+        cells = {f: [Cell(m, r, DEVELOPMENT_SEED, "development") for r in rates] for f, m in TRIALS.items()}
+        self.play([cell for each in cells.values() for cell in each])
+        start = points({"looks": [self.bench.start("development")]})
+        start = [replace(p, kl=0.0) for p in start]
+        return {
+            family: {f"{c.learning_rate:g}": area([*start, *points(self.bench.cell(c))], most) for c in each}
+            for family, each in cells.items()
+        }
+
+
+_bench: list[Bench] = []
+"""A worker's own."""
+
+
+def _begin(root: str, protocol: Protocol, source: str) -> None:
+    torch.set_num_threads(1)
+    _bench.append(Bench(Path(root), protocol, Path(source)))
+
+
+def _work(cell: Cell) -> dict[str, Any]:
+    return _bench[0].cell(cell)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    default = Path(os.environ.get("TWOFOLD_SHARED", "../shared")) / "data" / "imdb"
+    parser.add_argument("--data", type=Path, default=default, help="folder with train.parquet and test.parquet")
+    parser.add_argument("--scale", choices=[*SCALES], default="laptop")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--only", default="", help="families, parted by semicolons: " + "; ".join(FAMILIES))
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of what is done already")
+    parser.add_argument("--page", type=Path, help=f"a page between whose marks to write, as {PAGE}; its drawing beside")
+    parser.add_argument("--json", type=Path, help="where to write everything that was measured")
+    parser.add_argument("--quick", action="store_true", help="everything, tiny, with one rate and one seed")
+    return parser
+
+
+def chosen_rates(tried: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Each family's best rate, the lower one of equals; PDPO's is DPO's."""
+    best = {family: float(min(each, key=lambda r: (-each[r], float(r)))) for family, each in tried.items()}
+    return {family: best.get(family, best["DPO"]) for family in FAMILIES}
+
+
+def main() -> None:
+    """Read the command line, play what is missing, print, write."""
+    parser = _parser()
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    families = [n.strip() for n in asked.only.split(";")] if asked.only else list(FAMILIES)
+    if unknown := set(families) - set(FAMILIES):
+        parser.error(f"no such family: {', '.join(sorted(unknown))}; there are {'; '.join(FAMILIES)}")
+    protocol = QUICK if asked.quick else SCALES[asked.scale]
+    seeds, rates = (range(1), RATES[1:]) if asked.quick else (range(asked.seeds), RATES)
+    facts = {"machine": machine(), "versions": versions(sys.executable)}
+    with RichProgress() as progress:
+        here = make_ground(asked.out, protocol.ground, asked.data, progress)
+        for seed in (*seeds, DEVELOPMENT_SEED):
+            reward_model(here, protocol.ground, seed)
+    ground = Field(asked.out, protocol, asked.data, asked.workers)
+    tried = ground.best_rates(rates, MOST)
+    best = chosen_rates(tried)
+    methods: list[Method] = [m for m in SWEEP if m.family in families]
+    cells = [[Cell(m, best[m.family], seed) for seed in seeds] for m in methods]
+    ground.play([cell for each in cells for cell in each])
+    found: dict[str, Any] = {
+        "methods": methods, "results": [ground.play(each) for each in cells], "start": ground.bench.start(),
+        "best_of": [ground.bench.best_of(seed) for seed in seeds], "tried": tried, "rates": best, "most": MOST,
+        "made": here / "made.json", "rewards": [here / "rewards" / f"seed-{s}" / "results.json" for s in seeds],
+        "protocol": protocol, "date": datetime.date.today().isoformat(), **facts,
+        "command": " ".join([COMMAND, *sys.argv[1:]]),
+    }  # fmt: skip
+    for title in ("machine", "versions"):
+        print_facts(title, found[title])
+    print("\n".join(map(markdown, (area_table(found), point_table(found), best_of_table(found)))))
+    if asked.page:
+        drawn = draw(found, asked.page.with_suffix(".svg"))
+        put(asked.page, (BEGIN, END), text(found, drawn.name))
+    if asked.json:
+        write_json(asked.json, {k: str(v) if isinstance(v, Path) else v for k, v in found.items() if k != "rewards"})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""One cell of the sentiment experiment: a method at a learning rate with a seed, and a point for every checkpoint."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+
+from benchmarks.frontier_ground import COMMAND, Ground, digest, make_ground, reward_model, rows
+from benchmarks.frontier_methods import REWARD, TRUTH, Method
+from benchmarks.frontier_points import Point, kl_of_rows
+from benchmarks.imdb import Sentiment
+from benchmarks.scratch import Speaker, kept
+from twofold.batch import Branch, Group, Role
+from twofold.config.assemble import Assembly, read_records
+from twofold.config.load import Document, validate
+from twofold.config.schema import Recipe
+from twofold.errors import NonFiniteError
+from twofold.models.heads import load_reward_model
+from twofold.models.load import ModelSettings, load_policy
+from twofold.models.packing import Packing
+from twofold.models.policy import Policy
+from twofold.progress import Silent
+from twofold.sampling.base import Draft, Sampling
+from twofold.sampling.local import LocalSampler
+from twofold.training.loop import Loop
+from twofold.training.optim import make_schedule
+
+REVISION = 1
+"""Raise it when the same cell would come out otherwise."""
+ROWS = 64
+"""Completions whose whole distributions are held at once."""
+Split = Literal["development", "test"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is the same for every method."""
+
+    ground: Ground = field(default_factory=Ground)
+    steps: int = 120
+    """Of a method on pairs."""
+    batch_size: int = 32
+    rollout: int = 128
+    """Completions of a rollout; it serves four steps (two passes, half of it a step)."""
+    rollouts: int = 40
+    warmup: int = 5
+    looks: int = 6
+    """Checkpoints along a run, each of which is a point."""
+    best_of: int = 64
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`split` has the beginnings that are looked at; the learning rate is chosen on those of development."""
+
+    method: Method
+    learning_rate: float
+    seed: int
+    split: Split = "test"
+
+    def key(self, protocol: Protocol, ground: str) -> str:
+        """A digest of all that decides the cell; what it is called does not."""
+        decides = {
+            "sections": self.method.sections, "reads": self.method.reads, "rate": self.learning_rate, "seed": self.seed,
+            "split": self.split, "protocol": asdict(protocol), "ground": ground, "revision": REVISION,
+        }  # fmt: skip
+        return sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+
+    def folder(self, protocol: Protocol, ground: str) -> str:
+        name = self.method.name.replace("β", "beta").replace("γ", "gamma").replace("α", "alpha")
+        slug = re.sub(r"[^\w.]+", "-", name).strip("-").lower()
+        return f"{slug}-{self.learning_rate:g}-{self.seed}-{self.key(protocol, ground)}"
+
+
+@dataclass
+class Bench:
+    """Data, classifier and language model in memory, and a folder of finished cells."""
+
+    root: Path
+    protocol: Protocol
+    source: Path
+
+    def __post_init__(self) -> None:
+        ground = self.protocol.ground
+        self.here = make_ground(self.root, ground, self.source)
+        self.ground = digest(self.here)
+        self.truth = Sentiment.load(self.here / "classifier.safetensors")
+        self.how = Sampling(max_new_tokens=ground.tokens, batch_size=256)
+        self.base = Speaker.load(self.here / "base" / "model", self.how)
+        self.base.policy.model.to(ground.device)  # type: ignore[arg-type]  # a device's name
+        self.packing = Packing()
+
+    def beginnings(self, split: Split) -> list[str]:
+        """Those that are looked at, each once."""
+        return list(dict.fromkeys(row["prompt"] for row in rows(self.here / f"{split}-beginnings.jsonl")))
+
+    def path(self, name: str) -> Path:
+        return self.here / "cells" / name / "result.json"
+
+    def known(self, cell: Cell) -> bool:
+        return self.path(cell.folder(self.protocol, self.ground)).is_file()
+
+    def cell(self, cell: Cell) -> dict[str, Any]:
+        """What came of the cell; trains it where nobody has."""
+        return self._kept(cell.folder(self.protocol, self.ground), lambda: self._train(cell))
+
+    def start(self, split: Split = "test") -> dict[str, Any]:
+        """The language model itself, looked at as a checkpoint is, with noise of its own."""
+        return self._kept(self._named(f"start-{split}"), lambda: self._look(self.base.policy, split, 99))
+
+    def best_of(self, seed: int) -> dict[str, Any]:
+        """Many completions of the language model with a reward model's scores and the true rewards [prompts, N]."""
+        return self._kept(self._named(f"best-of-{seed}"), lambda: self._best_of(seed))
+
+    def _named(self, name: str) -> str:
+        return f"{name}-{sha256(f'{self.protocol} {self.ground} {REVISION}'.encode()).hexdigest()[:12]}"
+
+    def _kept(self, name: str, make: Any) -> dict[str, Any]:
+        def timed() -> dict[str, Any]:
+            began, spent = time.perf_counter(), time.process_time()
+            return {**make(), "wall": time.perf_counter() - began, "cpu": time.process_time() - spent}
+
+        return kept(self.path(name), timed)
+
+    def recipe(self, cell: Cell) -> Recipe:
+        """The cell as a recipe."""
+        protocol, method, device = self.protocol, cell.method, self.protocol.ground.device
+        sections: dict[str, Any] = {
+            "model": {"path": str(self.here / "base" / "model"), "precision": "float32", "device": device},
+            "data": {"train": str(self.here / f"{method.reads}.jsonl")},
+            "sampling": asdict(self.how),
+            "optimizer": {"learning_rate": cell.learning_rate, "schedule": "constant", "warmup": protocol.warmup},
+            "training": {"steps": protocol.steps, "batch_size": protocol.batch_size},
+            "reference": {"cache": str(self.here / "reference-cache")},
+            "run": str(self.here / "cells" / cell.folder(protocol, self.ground)),
+            "seed": cell.seed,
+            **{name: dict(section) for name, section in method.sections.items()},
+        }
+        if method.reads == "prompts":
+            sections["algorithm"]["rollouts"] = protocol.rollout
+            sections["training"] = {"steps": 4 * protocol.rollouts, "batch_size": protocol.rollout // 2}
+        if method.reads == "pdpo-pairs":
+            sections["data"]["generator"] = {"file": str(self.here / "generator.jsonl")}
+        if REWARD in repr(sections):
+            sections = _naming(sections, str(reward_model(self.here, protocol.ground, cell.seed)))
+        return validate(Recipe, Document(COMMAND, sections, {}))
+
+    def reward(self, prompt: str, completion: str, truth: str | None) -> float:
+        """The classifier as a reward of `twofold`."""
+        return self.truth(prompt + completion)
+
+    def assembled(self, cell: Cell) -> tuple[Loop, Policy]:
+        """The cell before its first step."""
+        recipe = self.recipe(cell)
+        records = read_records(recipe, recipe.objective)
+        policy, loaded = load_policy(recipe.model, recipe.seed)
+        assert isinstance(policy, Policy)
+        functions = {TRUTH: self.reward}
+        assembly = Assembly(recipe, recipe.objective, policy, loaded, records, Silent(), functions)
+        return assembly.loop(Path(recipe.run)), policy
+
+    def _train(self, cell: Cell) -> dict[str, Any]:
+        """Steps, with looks in between; a run that stops being finite keeps the points it has."""
+        loop, policy = self.assembled(cell)
+        algorithm, state, looks = loop.algorithm, dict[str, Any](), list[dict[str, Any]]()
+        schedule, spent = make_schedule(loop.optimizer, loop.step.optimizer, loop.steps), 0.0
+        due = {round(loop.steps * (i + 1) / self.protocol.looks) for i in range(self.protocol.looks)}
+        for at in range(loop.steps):
+            began = time.process_time()
+            try:
+                metrics = loop.step(algorithm.round(at, state))
+            except NonFiniteError as error:
+                return {"failed": str(error), "looks": looks, "train_cpu": spent}
+            schedule.step()
+            algorithm.observe(metrics, state)
+            for keeper in loop.keepers:
+                keeper.after(at + 1)
+            spent += time.process_time() - began
+            if at + 1 in due:
+                looks.append({"step": at + 1, **self._look(policy, cell.split, cell.seed)})
+        return {"looks": looks, "train_cpu": spent}
+
+    def _look(self, policy: Policy, split: Split, seed: int) -> dict[str, Any]:
+        """One completion to each beginning: its true reward, and how far the policy is from the language model."""
+        prompts = self.beginnings(split)
+        sampler = LocalSampler(policy.model, self.base.encoder.tokenizer, self.base.encoder.stop_tokens, self.how)
+        encoded = [self.base.encoder.prompt(p) for p in prompts]
+        drafts = [d for (d,) in sampler.sample(encoded, seed=(50_000 + seed, 0))]
+        said = self.base.texts(drafts)
+        sampled, whole = list[float](), list[float]()
+        for first in range(0, len(drafts), ROWS):
+            part = slice(first, first + ROWS)
+            for kept_in, found in zip((sampled, whole), self._kl(policy, encoded[part], drafts[part]), strict=True):
+                kept_in += found
+        return {
+            "reward": [round(self.truth(p + s), 5) for p, s in zip(prompts, said, strict=True)],
+            "kl_drawn": [round(k, 4) for k in sampled],
+            "kl": [round(k, 4) for k in whole],
+            "tokens": [len(d.tokens) for d in drafts],
+            "truncated": sum(d.truncated for d in drafts),
+            "said": [f"{p} |{s}" for p, s in zip(prompts[:4], said, strict=False)],
+        }
+
+    def _kl(
+        self, policy: Policy, prompts: Sequence[torch.Tensor], drafts: Sequence[Draft]
+    ) -> tuple[list[float], list[float]]:
+        """By sequence Monte Carlo, and token by token over whole distributions. All texts begin with the same token, so
+        they are branches of it, whose first tokens, those of the beginning, are left out."""
+        branches = [Branch(torch.cat([p[1:], d.tokens]), Role.DRAFT) for p, d in zip(prompts, drafts, strict=True)]
+        group = Group("drafts", prompts[0][:1], tuple(branches))
+        own, other = (
+            [log[len(p) - 1 :].cpu() for log, p in zip(each.distributions(group), prompts, strict=True)]
+            for each in (policy, self.base.policy)
+        )
+        return cast("Any", kl_of_rows(own, other, [d.tokens for d in drafts]))
+
+    def _best_of(self, seed: int) -> dict[str, Any]:
+        prompts = self.beginnings("test")
+        drafts = self.base.drafts(prompts, samples=self.protocol.best_of, seed=(60_000 + seed, 0))
+        folder = reward_model(self.here, self.protocol.ground, seed)
+        scorer, _ = load_reward_model(ModelSettings(path=str(folder), precision="float32"))
+        groups = [
+            Group(prompt, self.base.encoder.prompt(prompt), tuple(Branch(d.tokens, Role.DRAFT) for d in row))
+            for prompt, row in zip(prompts, drafts, strict=True)
+        ]
+        with torch.no_grad():
+            scores = scorer.scores(groups, self.packing)
+        said = [self.base.texts(row) for row in drafts]
+        rewards = [[round(self.truth(p + s), 5) for s in row] for p, row in zip(prompts, said, strict=True)]
+        return {"scores": scores, "rewards": rewards}
+
+
+def points(result: Mapping[str, Any]) -> list[Point]:
+    """A cell's checkpoints, by the KL over whole distributions."""
+    return [Point(sum(look["kl"]) / len(look["kl"]), tuple(look["reward"])) for look in result["looks"]]
+
+
+def _naming(sections: Any, reward: str) -> Any:
+    """The sections with the folder of the reward model where it stands for one."""
+    if isinstance(sections, Mapping):
+        return {name: _naming(value, reward) for name, value in cast("Mapping[str, Any]", sections).items()}
+    return reward if sections == REWARD else sections

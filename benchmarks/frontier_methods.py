@@ -1,0 +1,68 @@
+"""The sweep of the DPO paper's section 6.1 as sections of recipes, and PDPO's γ beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+REWARD = "reward model"
+"""Stands for the folder of a reward model of the pairs, trained with the cell's seed."""
+TRUTH = "python:truth"
+"""The classifier, as a reward."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A run of the sweep. Those of one `family` make one frontier, and take one learning rate, tuned on `trial`."""
+
+    family: str
+    knob: str
+    value: float
+    sections: Mapping[str, Mapping[str, Any]]
+    reads: Literal["pairs", "pdpo-pairs", "prompts"] = "pairs"
+
+    @property
+    def name(self) -> str:
+        return f"{self.family}, {self.knob} {self.value:g}" if self.knob else self.family
+
+
+def _dpo(beta: float) -> Method:
+    return Method("DPO", "β", beta, {"objective": {"kind": "dpo", "beta": beta}})
+
+
+def _unlikelihood(alpha: float) -> Method:
+    return Method("unlikelihood", "α", alpha, {"objective": {"kind": "unlikelihood", "alpha": alpha}})
+
+
+def _pdpo(gamma: float) -> Method:
+    algorithm = {"kind": "pdpo", "gamma": gamma, "prompts": 8, "samples": 1}
+    return Method("PDPO", "γ", gamma, {"objective": {"kind": "dpo"}, "algorithm": algorithm}, "pdpo-pairs")
+
+
+def _ppo(family: str, reward: str, target: float) -> Method:
+    """The KL coefficient begins at TRL's 0.2 and is led to the target; rewards are normalized, so that it has a scale;
+    the horizon is shorter than TRL's 10000 completions as the run is. The rollout is the protocol's."""
+    algorithm = {
+        "kind": "policy_gradient", "reward": reward, "samples": 1, "epochs": 2, "normalize": True,
+        "kl": {"coefficient": 0.2, "target": target, "horizon": 1000},
+        "value": {"start": REWARD if reward == REWARD else "policy"},
+    }  # fmt: skip
+    return Method(family, "target", target, {"objective": {"kind": "ppo"}, "algorithm": algorithm}, "prompts")
+
+
+SWEEP: tuple[Method, ...] = (
+    *(_dpo(beta) for beta in (0.05, 0.1, 1.0, 5.0)),
+    *(_pdpo(gamma) for gamma in (0.05, 0.1, 0.3, 1.0)),
+    *(_ppo("PPO", REWARD, target) for target in (3.0, 6.0, 9.0, 12.0)),
+    *(_ppo("PPO-GT", TRUTH, target) for target in (3.0, 6.0, 9.0, 12.0)),
+    *(_unlikelihood(alpha) for alpha in (0.05, 0.1, 0.5, 1.0)),
+    Method("preferred-FT", "", 0.0, {"objective": {"kind": "sft"}}),
+)
+FAMILIES = tuple(dict.fromkeys(m.family for m in SWEEP))
+BASELINE = "DPO"
+TRIALS: Mapping[str, Method] = {
+    "DPO": _dpo(0.1), "PPO": _ppo("PPO", REWARD, 6.0), "PPO-GT": _ppo("PPO-GT", TRUTH, 6.0),
+    "unlikelihood": _unlikelihood(0.1), "preferred-FT": SWEEP[-1],
+}  # fmt: skip
+"""What chooses a family's learning rate: one run per rate, at one setting. PDPO takes DPO's."""

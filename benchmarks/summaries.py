@@ -1,0 +1,197 @@
+"""Summarization with a judge that can be trusted exactly as far as we say: `python -m benchmarks.summaries`.
+
+The DPO paper's section 6.2 on generated posts (`summary_tasks.py`): a model of 0.9M parameters learns to summarize as
+people do, none too well; a noisy oracle, wrong on `--flip` of what it is shown, prefers among its own samples; DPO and
+Preferred-FT learn from that, a reward model too. The oracle then compares each with the gold summaries in both orders
+at five temperatures, on new posts and on a topic never trained on; true quality stands beside it. Stages are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from random import Random
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from benchmarks.arena_table import markdown
+from benchmarks.scratch import Size, Speaker, kept, make_scratch, stage
+from benchmarks.summary_tasks import Post, draft, oracle, post, quality
+from twofold.batch import Branch, Group, Role
+from twofold.cli.progress import RichProgress
+from twofold.models.heads import load_reward_model
+from twofold.models.load import ModelSettings
+from twofold.models.packing import Packing
+from twofold.progress import Progress
+from twofold.rewards.judge import agreed
+from twofold.sampling.base import Sampling
+from twofold.sampling.best_of_n import expected, kl_bound
+from twofold.statistics import Estimate, bootstrap_ratio
+
+OUT, COMMAND = Path("runs/summaries"), "python -m benchmarks.summaries"
+TEMPERATURES = (0.0, 0.25, 0.5, 0.75, 1.0)
+TOKENS = 32
+SIZE = Size(vocabulary=512, width=128, layers=4, heads=4, positions=192)
+NAMES = {"sft": "SFT", "ft": "Preferred-FT", "dpo": "DPO"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything."""
+
+    demonstrations: int = 12_000
+    asked: int = 800
+    samples: int = 4
+    test: int = 300
+    sft_epochs: float = 2.0
+    best_of: int = 64
+    flip: float = 0.08
+
+
+def posts(topic: str, number: int, seed: int) -> list[Post]:
+    """Different posts of `topic`; those of another seed are others, by the shuffles and choices of so many words."""
+    random, found = Random(f"{topic} {seed}"), dict[str, Post]()
+    while len(found) < number:
+        made = post(topic, random)
+        found.setdefault(made.text, made)
+    return list(found.values())
+
+
+def preferred(told: Post, texts: Sequence[str], plan: Plan, random: Random) -> list[dict[str, str]]:
+    """Every two samples as the oracle orders them; those of equal quality are left out."""
+    found: list[dict[str, str]] = []
+    for a, b in combinations(dict.fromkeys(t for t in texts if t.strip()), 2):
+        x, y = quality(told, a), quality(told, b)
+        if x != y:
+            first = oracle(x > y, plan.flip, random)
+            found.append({"prompt": told.prompt, "chosen": a if first else b, "rejected": b if first else a})
+    return found
+
+
+def train(here: Path, plan: Plan, progress: Progress) -> None:
+    """SFT on people's summaries; its samples, judged; DPO, Preferred-FT and a reward model on that."""
+    random = Random(0)
+    taught = posts("home", plan.demonstrations, 0)
+    rows = [{"prompt": p.prompt, "completion": draft(p, random)} for p in taught]
+    kept(here / "demonstrations.jsonl", lambda: rows)
+    every = [*rows, *({"prompt": p.prompt, "completion": p.gold} for p in posts("news", 400, 0))]
+    make_scratch(here / "scratch", (row["prompt"] + row["completion"] for row in every), SIZE)
+
+    def learn(name: str, start: str, data: str, objective: Mapping[str, Any], rate: float, epochs: float = 1.0) -> None:
+        sections = {
+            "model": {"path": str(here / start), "precision": "float32"}, "objective": objective,
+            "data": {"train": str(here / f"{data}.jsonl")},
+            "optimizer": {"learning_rate": rate, "schedule": "cosine", "warmup": 0.05, "final": 0.1},
+            "training": {"epochs": epochs, "batch_size": 64, "keep": 1},
+        }  # fmt: skip
+        stage(here / name, sections, COMMAND, progress)
+
+    learn("sft", "scratch", "demonstrations", {"kind": "sft"}, 2e-3, plan.sft_epochs)
+    asked = [p for p in posts("home", plan.asked + plan.demonstrations, 1) if p not in set(taught)][: plan.asked]
+    kept(here / "pairs.jsonl", lambda: _pairs(here, asked, plan))
+    learn("dpo", "sft/model", "pairs", {"kind": "dpo", "beta": 0.1}, 1e-4)
+    learn("ft", "sft/model", "pairs", {"kind": "sft"}, 1e-4)
+    learn("reward", "sft/model", "pairs", {"kind": "bradley_terry", "centring": 0.01}, 2e-4)
+
+
+def _pairs(here: Path, asked: Sequence[Post], plan: Plan) -> list[dict[str, str]]:
+    speaker, random = Speaker.load(here / "sft" / "model", Sampling(max_new_tokens=TOKENS, batch_size=256)), Random(1)
+    rows = speaker.drafts([p.prompt for p in asked], samples=plan.samples, seed=(1, 0))
+    told = zip(asked, rows, strict=True)
+    return [pair for p, drafts in told for pair in preferred(p, speaker.texts(drafts), plan, random)]
+
+
+def judged(here: Path, cell: tuple[str, str, float], plan: Plan) -> dict[str, Any]:
+    """The oracle's share for the policy against the gold summary, both orders asked, and the true quality."""
+    name, topic, heat = cell
+    asked, random = posts(topic, plan.test, 2), Random(f"{cell}")
+    how = Sampling(temperature=heat, max_new_tokens=TOKENS, batch_size=256)
+    speaker = Speaker.load(here / name / "model", how)
+    texts = speaker.texts(d for (d,) in speaker.drafts([p.prompt for p in asked], seed=(2, 0)))
+    shares, agreeing, qualities = list[float](), 0, list[float]()
+    for told, text in zip(asked, texts, strict=True):
+        mine, gold = quality(told, text), quality(told, told.gold)
+        if mine == gold:
+            orders = [random.random() < 0.5 for _ in range(2)]
+        else:
+            orders = [oracle(mine > gold, plan.flip, random) for _ in range(2)]
+        share = agreed("A" if orders[0] else "B", "B" if orders[1] else "A")
+        assert share is not None
+        shares.append(share)
+        agreeing += orders[0] == orders[1]
+        qualities.append(mine)
+    return {"shares": shares, "agreed": agreeing / len(shares), "quality": qualities, "said": texts[:3]}
+
+
+def best_of(here: Path, plan: Plan) -> dict[str, Any]:
+    """Many summaries of SFT to each post, by the reward model that learned from the oracle and by the truth."""
+    asked = posts("home", plan.test // 3, 3)
+    speaker = Speaker.load(here / "sft" / "model", Sampling(max_new_tokens=TOKENS, batch_size=256))
+    rows = speaker.drafts([p.prompt for p in asked], samples=plan.best_of, seed=(3, 0))
+    scorer, _ = load_reward_model(ModelSettings(path=str(here / "reward" / "model"), precision="float32"))
+    prompts = [speaker.encoder.prompt(p.prompt) for p in asked]
+    groups = [
+        Group("post", prompt, tuple(Branch(d.tokens, Role.DRAFT) for d in drafts))
+        for prompt, drafts in zip(prompts, rows, strict=True)
+    ]
+    with torch.no_grad():
+        scores = scorer.scores(groups, Packing())
+    told = [[quality(p, text) for text in speaker.texts(drafts)] for p, drafts in zip(asked, rows, strict=True)]
+    return {"scores": scores, "quality": told}
+
+
+def tables(found: Mapping[tuple[str, str, float], Mapping[str, Any]], many: Mapping[str, Any]) -> list[str]:
+    """Win rates (ties halved, by both orders) and true quality by temperature and topic; best of N."""
+    heats = [heat for heat in TEMPERATURES if ("sft", "home", heat) in found]
+    made: list[str] = []
+    for topic in ("home", "news"):
+        lines: list[tuple[str, ...]] = [(f"{topic}: win rate / quality", *(f"T {heat:g}" for heat in heats))]
+        for name, title in NAMES.items():
+            cells = [found[name, topic, heat] for heat in heats]
+            told = [
+                f"{_told(bootstrap_ratio(c['shares'], [1.0] * len(c['shares'])))} / {fmean(c['quality']):.2f}"
+                for c in cells
+            ]
+            lines.append((title, *told))
+        made.append(markdown(lines))
+    most, n = len(many["scores"][0]), 1
+    lines = [("N", "quality, best by reward model", "best by the truth", "KL at most, nats")]
+    while n <= most:
+        told = [
+            fmean(expected(s, q, n) for s, q in zip(scores, many["quality"], strict=True))
+            for scores in (many["scores"], many["quality"])
+        ]
+        lines.append((str(n), *(f"{value:.3f}" for value in told), f"{kl_bound(n):.2f}"))
+        n *= 4
+    return [*made, markdown(lines)]
+
+
+def _told(e: Estimate) -> str:
+    return f"{e.value:.0%} [{e.low:.0%}, {e.high:.0%}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of what is done already")
+    parser.add_argument("--flip", type=float, default=Plan.flip, help="share of the oracle's verdicts that are wrong")
+    parser.add_argument("--quick", action="store_true", help="a hundredth of it: does it run")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    quick = Plan(demonstrations=256, asked=24, test=24, sft_epochs=1.0, best_of=8, flip=asked.flip)
+    plan = quick if asked.quick else Plan(flip=asked.flip)
+    here = asked.out / f"{'quick' if asked.quick else 'full'}-{plan.flip:g}"
+    with RichProgress() as progress:
+        train(here, plan, progress)
+    cells = [(n, t, h) for n in NAMES for t in ("home", "news") for h in TEMPERATURES]
+    found = {c: kept(here / ("-".join(map(str, c)) + ".json"), lambda c=c: judged(here, c, plan)) for c in cells}
+    print("\n".join(tables(found, kept(here / "best-of.json", lambda: best_of(here, plan)))))
+    print(f"both orders agree on {fmean(c['agreed'] for c in found.values()):.1%} of {len(cells)} × {plan.test} games")
+
+
+if __name__ == "__main__":
+    main()
