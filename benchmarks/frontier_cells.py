@@ -37,6 +37,9 @@ REVISION = 1
 """Raise it when the same cell would come out otherwise."""
 ROWS = 64
 """Completions whose whole distributions are held at once."""
+HORIZON = 3
+"""Rollouts in the horizon of the KL controller: its coefficient moves by 7% a rollout at most, so that a target can be
+reached within a run. TRL's 10000 completions are for runs of thousands of rollouts."""
 Split = Literal["development", "test"]
 
 
@@ -146,6 +149,8 @@ class Bench:
         }
         if method.reads == "prompts":
             sections["algorithm"]["rollouts"] = protocol.rollout
+            horizon = HORIZON * protocol.rollout
+            sections["algorithm"]["kl"] = {**sections["algorithm"]["kl"], "horizon": horizon}
             sections["training"] = {"steps": 4 * protocol.rollouts, "batch_size": protocol.rollout // 2}
         if method.reads == "pdpo-pairs":
             sections["data"]["generator"] = {"file": str(self.here / "generator.jsonl")}

@@ -42,10 +42,10 @@ def _pdpo(gamma: float) -> Method:
 
 def _ppo(family: str, reward: str, target: float) -> Method:
     """The KL coefficient begins at TRL's 0.2 and is led to the target; rewards are normalized, so that it has a scale;
-    the horizon is shorter than TRL's 10000 completions as the run is. The rollout is the protocol's."""
+    rollout and horizon are the protocol's."""
     algorithm = {
         "kind": "policy_gradient", "reward": reward, "samples": 1, "epochs": 2, "normalize": True,
-        "kl": {"coefficient": 0.2, "target": target, "horizon": 1000},
+        "kl": {"coefficient": 0.2, "target": target},
         "value": {"start": REWARD if reward == REWARD else "policy"},
     }  # fmt: skip
     return Method(family, "target", target, {"objective": {"kind": "ppo"}, "algorithm": algorithm}, "prompts")

@@ -158,4 +158,5 @@ def _tried(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _between(found: Estimate, sign: str = "") -> str:
-    return f"{found.value:{sign}.3f}" + (f" [{found.low:{sign}.3f}, {found.high:{sign}.3f}]" if found.n > 1 else "")
+    told = f"{found.value:{sign}.3f}" + (f" [{found.low:{sign}.3f}, {found.high:{sign}.3f}]" if found.n > 1 else "")
+    return told.replace("-", "−")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.frontier import QUICK, SCALES, chosen_rates
-from benchmarks.frontier_cells import Cell, Protocol
+from benchmarks.frontier import SCALES, chosen_rates
+from benchmarks.frontier_cells import HORIZON, Cell, Protocol
 from benchmarks.frontier_ground import Ground, best_of, pairs_of
 from benchmarks.frontier_methods import FAMILIES, REWARD, SWEEP, TRIALS, TRUTH, Method
 from benchmarks.frontier_points import Point, area, envelope, kl_of_rows
@@ -114,11 +114,8 @@ def test_the_sweep_is_the_papers() -> None:
 
 def test_the_target_kl_is_led_to_within_a_run() -> None:
     """The coefficient can change several times over: else the four targets were one."""
-    for protocol in (*SCALES.values(), QUICK):
-        for method in (m for m in SWEEP if m.family == "PPO"):
-            horizon = method.sections["algorithm"]["kl"]["horizon"]
-            most = (1 + 0.2 * protocol.rollout / horizon) ** protocol.rollouts
-            assert most > 2 or protocol is QUICK
+    for protocol in SCALES.values():
+        assert (1 + 0.2 / HORIZON) ** protocol.rollouts > 10
 
 
 def test_rates_are_the_best_of_their_trials() -> None:
