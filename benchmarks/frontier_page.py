@@ -100,7 +100,8 @@ def best_of_table(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def draw(found: Mapping[str, Any], path: Path) -> Path:
-    """All points of all seeds, each family's envelope (mean of the seeds; band: lowest to highest), best of N."""
+    """All points of all seeds, each family's envelope, best of N. Envelopes are means of the seeds, dotted where one of
+    them went no further; bands go from the lowest to the highest."""
     most, grid = found["most"], [found["most"] * (i + 0.5) / 120 for i in range(120)]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(7.6, 4.4))
@@ -109,7 +110,9 @@ def draw(found: Mapping[str, Any], path: Path) -> Path:
             cloud = [(p.kl, p.reward) for seed in seeds for p in seed[1:] if p.kl <= most * 1.25]
             axes.plot(*zip(*cloud, strict=True), color=colour, marker="o", markersize=3, alpha=0.35, linestyle="none")
             lines = np.asarray([envelope(seed, grid) for seed in seeds])
-            axes.plot(grid, lines.mean(0), color=colour, linewidth=1.8, label=family)
+            reached = sum(kl <= min(max(p.kl for p in seed) for seed in seeds) for kl in grid) + 1
+            axes.plot(grid[:reached], lines.mean(0)[:reached], color=colour, linewidth=1.8, label=family)
+            axes.plot(grid[reached:], lines.mean(0)[reached:], color=colour, linewidth=0.9, linestyle=":")
             axes.fill_between(grid, lines.min(0), lines.max(0), color=colour, alpha=0.12, linewidth=0)
         line = [(kl, by_model.value) for _, by_model, _, kl in best_of(found)]
         axes.plot(*zip(*line, strict=True), color="#888", marker=".", linestyle="--", linewidth=1,

@@ -23,7 +23,7 @@ from twofold.progress import Progress, Silent
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.local import LocalSampler
 
-BOS, EOS, PAD = "<|begin|>", "<|end|>", "<|pad|>"
+SPECIAL = PAD, BOS, EOS = "<|pad|>", "<|begin|>", "<|end|>"
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,11 @@ def byte_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizer
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]  # binding's setter
     bpe.decoder = decoders.ByteLevel()  # type: ignore[assignment]  # likewise
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    special = [PAD, BOS, EOS]
     bpe.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special, initial_alphabet=alphabet)
+        texts, trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=list(SPECIAL), initial_alphabet=alphabet)
     )
     bpe.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]  # likewise
-        single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, special.index(BOS))]
+        single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, SPECIAL.index(BOS))]
     )
     return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=BOS, eos_token=EOS, pad_token=PAD)
 
@@ -67,9 +66,9 @@ def make_scratch(folder: Path, texts: Iterable[str], size: Size) -> None:
         num_attention_heads=size.heads,
         max_position_embeddings=size.positions,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=SPECIAL.index(PAD),
+        bos_token_id=SPECIAL.index(BOS),
+        eos_token_id=SPECIAL.index(EOS),
         initializer_range=0.04,
     )
     tokenizer.save_pretrained(folder)
