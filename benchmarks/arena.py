@@ -24,7 +24,7 @@ from benchmarks.arena_ledger import ledger
 from benchmarks.arena_methods import BASELINE, METHODS, Method
 from benchmarks.arena_page import write_arena
 from benchmarks.arena_table import accuracy_table, best_of_rows, best_of_table, cost_table, markdown, pass_table, rows
-from benchmarks.reporting import machine, print_facts, versions, write_json
+from benchmarks.reporting import machine, page, print_facts, versions, write_json
 
 OUT = Path("runs/arena")
 RATES = (3e-5, 1e-4)
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=OUT, help="folder of what is done already")
-    parser.add_argument("--page", type=Path, help="a page between whose marks to write, as docs/arena.md")
+    parser.add_argument("--page", type=page, help="a page between whose marks to write, as docs/arena.md")
     parser.add_argument("--plots", type=Path, help="a folder for the drawings, as docs/arena")
     parser.add_argument("--json", type=Path, help="where to write everything that was measured")
     parser.add_argument("--quick", action="store_true", help="everything, small and with one rate and two seeds")

@@ -24,7 +24,7 @@ from benchmarks.arena_cells import Cell, Protocol
 from benchmarks.arena_methods import METHODS, Method, pdpo
 from benchmarks.arena_page import put
 from benchmarks.arena_table import markdown, points, typeset
-from benchmarks.reporting import machine, print_facts, versions, write_json
+from benchmarks.reporting import machine, page, print_facts, versions, write_json
 from twofold.statistics import Estimate, holm, mean_interval, paired_bootstrap, paired_bootstrap_p
 
 RATES = (3e-5, 1e-4, 3e-4)
@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="of the longest run")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--page", type=Path, help="a page between whose marks to write, as docs/pdpo.md")
+    parser.add_argument("--page", type=page, help="a page between whose marks to write, as docs/pdpo.md")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true", help="short runs, few problems, two seeds, one task")
     asked = parser.parse_args()

@@ -20,7 +20,7 @@ import torch
 from benchmarks.family_cells import Bench, Cell, Protocol
 from benchmarks.family_curves import curve
 from benchmarks.family_page import Row, markdown, terminal, write_page
-from benchmarks.reporting import machine, median_interval, print_facts, print_table, versions, write_json
+from benchmarks.reporting import machine, median_interval, page, print_facts, print_table, versions, write_json
 from twofold.cli.progress import RichProgress
 from twofold.objectives import NCA, RPO, SPPO, AnyObjective, CalDPO, OnPairs
 from twofold.objectives.base import Objective, lesson, reading
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7, help="paired steps for the ratio of times")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of what is done already")
     parser.add_argument("--json", type=Path, help="where to write everything that was measured")
-    parser.add_argument("--page", type=Path, help="a page between whose marks to write the table, as docs/family.md")
+    parser.add_argument("--page", type=page, help="a page between whose marks to write the table, as docs/family.md")
     parser.add_argument("--curves", type=Path, help="a folder for one SVG per method, as docs/objectives/curves")
     asked = parser.parse_args()
     known = methods()

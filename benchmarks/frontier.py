@@ -28,7 +28,7 @@ from benchmarks.frontier_ground import COMMAND, Ground, make_ground, reward_mode
 from benchmarks.frontier_methods import FAMILIES, SWEEP, TRIALS, Method
 from benchmarks.frontier_page import BEGIN, END, area_table, best_of_table, draw, point_table, text
 from benchmarks.frontier_points import area
-from benchmarks.reporting import machine, print_facts, versions, write_json
+from benchmarks.reporting import machine, page, print_facts, versions, write_json
 from benchmarks.scratch import Size
 from twofold.cli.progress import RichProgress
 
@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--only", default="", help="families, parted by semicolons: " + "; ".join(FAMILIES))
     parser.add_argument("--out", type=Path, default=OUT, help="folder of what is done already")
-    parser.add_argument("--page", type=Path, help=f"a page between whose marks to write, as {PAGE}; its drawing beside")
+    parser.add_argument("--page", type=page, help=f"a page between whose marks to write, as {PAGE}; its drawing beside")
     parser.add_argument("--json", type=Path, help="where to write everything that was measured")
     parser.add_argument("--quick", action="store_true", help="everything, tiny, with one rate and one seed")
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -19,6 +20,13 @@ import importlib.metadata as m, json, platform, sys
 have = {d.metadata["Name"]: d.version for d in m.distributions()}
 print(json.dumps({"python": platform.python_version()} | {k: have[k] for k in sys.argv[1:] if k in have}))
 """
+
+
+def page(path: str) -> Path:
+    """The argument of `--page`: a page that is there, or it would be missed only after hours."""
+    if not Path(path).is_file():
+        raise argparse.ArgumentTypeError(f"{path} is not there: name a page that has the marks to write between")
+    return Path(path)
 
 
 @dataclass(frozen=True)
