@@ -180,7 +180,8 @@ def _write_pairs(here: Path) -> None:
     write(here / "pdpo-pairs.jsonl", pairs_of(sampled[:cut]))
     write(here / "generator.jsonl", [best for row in sampled[cut:] if (best := best_of(row))])
     write(here / "prompts.jsonl", [{"prompt": row["prompt"]} for row in sampled])
-    write(here / "heldout-pairs.jsonl", pairs_of(rows(here / "heldout.jsonl")))
+    known = {row["prompt"] for row in sampled}
+    write(here / "heldout-pairs.jsonl", pairs_of([r for r in rows(here / "heldout.jsonl") if r["prompt"] not in known]))
 
 
 def pairs_of(sampled: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
