@@ -12,7 +12,10 @@ from typing import Any
 import devtools
 import pytest
 from made_up_runs import Make, lines, sample
+from test_explanation_page import told as explained
 from test_html import page as write_page
+
+from twofold.reports.explanation import write_explanation
 
 HACK = "window.hacked=(window.hacked||0)+1"
 HOSTILE = (
@@ -93,6 +96,68 @@ def test_hostile_texts_do_nothing_in_a_browser(make_run: Make, tmp_path: Path, b
     assert {h for h in HOSTILE if h.isprintable() and h.isascii()} <= set(texts)
 
 
+def hostile_explanation(folder: Path, number: int) -> Path:
+    """The page of `twofold explain` with every text that someone else may choose hostile."""
+    text = HOSTILE[number % len(HOSTILE)]
+    told = explained(*HOSTILE)
+    told["displacement"]["verdict"] = told["displacement"]["remedy"] = text
+    told["rows"][0] |= {"name": text, "prompt": text}
+    for said in told["rows"][0]["completions"]:
+        said["label"] = text
+    file = folder / f"explain-{number}.html"
+    return write_explanation(told, file, title=text, facts=HOSTILE)
+
+
+def test_hostile_texts_do_nothing_in_an_explanation(tmp_path: Path, browser: devtools.Page) -> None:
+    for number in range(len(HOSTILE)):
+        file = hostile_explanation(tmp_path, number)
+        show(browser, file)
+        browser.ask("document.querySelectorAll('.t').forEach((e) => { e.focus(); })")
+        browser.ask("document.querySelectorAll('.t, h1, h3').forEach((e) => e.dispatchEvent(new Event('mouseover')))")
+        assert browser.ask("window.hacked === undefined")
+        assert browser.log == []
+        assert browser.requests == [file.as_uri()]
+        assert browser.ask("document.querySelectorAll('script').length") == 1
+        assert browser.ask("document.querySelectorAll('iframe, img, input, form, link, textarea, base, a').length") == 0
+        assert "1337" not in browser.ask("document.body.innerText")
+    texts = browser.ask("[...document.querySelectorAll('.t')].map((e) => e.firstChild.textContent)")
+    assert {h for h in HOSTILE if h.isprintable() and h.isascii() and len(h) <= 80} <= set(texts)
+
+
+def test_arrows_move_from_token_to_token(tmp_path: Path, browser: devtools.Page) -> None:
+    file = write_explanation(explained("one ", "two ", "three"), tmp_path / "explain.html", title="t", facts=["f"])
+    show(browser, file)
+    assert browser.ask("document.querySelectorAll('.t[tabindex=\"0\"]').length") == 2
+    browser.ask("document.querySelector('.t').focus()")
+    told = []
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft", "Home"):
+        browser("Input.dispatchKeyEvent", type="keyDown", key=key)
+        told.append(browser.ask("document.activeElement.firstChild.textContent"))
+    assert told == ["two ", "three", "three", "two ", "one "]
+    assert browser.ask("getComputedStyle(document.activeElement.querySelector('small')).display") == "block"
+
+
+def test_an_explanation_prints_without_what_hovers(tmp_path: Path, browser: devtools.Page) -> None:
+    file = write_explanation(explained("one ", "two "), tmp_path / "explain.html", title="t", facts=["f"])
+    show(browser, file)
+    browser.ask("document.querySelector('.t').focus()")
+    browser("Emulation.setEmulatedMedia", media="print")
+    looks = "getComputedStyle(document.querySelector('.t'))"
+    assert browser.ask("getComputedStyle(document.querySelector('.t small')).display") == "none"
+    assert browser.ask(f"{looks}.printColorAdjust || {looks}.webkitPrintColorAdjust") == "exact"
+    browser("Emulation.setEmulatedMedia", media="")
+
+
+@pytest.mark.parametrize("width", [320, 390, 1366])
+def test_an_explanation_fits_its_screen(tmp_path: Path, browser: devtools.Page, width: int) -> None:
+    file = write_explanation(
+        explained(*["word " * 3, "x" * 200]), tmp_path / "explain.html", title="t" * 90, facts=["f" * 90]
+    )
+    show(browser, file, width)
+    assert browser.ask("document.documentElement.scrollWidth") <= width
+    assert browser.log == []
+
+
 @pytest.mark.parametrize("width", [320, 390, 1366])
 def test_a_page_fits_its_screen(make_run: Make, tmp_path: Path, browser: devtools.Page, width: int) -> None:
     write_page([make_run("a" * 60, solved=(10, 20)), make_run("b", extra={"draft_kl": 0.1})], tmp_path)
@@ -147,6 +212,14 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (folder / "package" / "axe.min.js").read_text(encoding="utf-8")
 
 
+def faults(browser: devtools.Page, axe: str) -> Any:
+    """What axe has to say of the page that is shown, all of it unfolded."""
+    browser.ask("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    browser.ask(f"{axe}; true")
+    told = "r.violations.map((v) => [v.id, ...v.nodes.map((n) => n.failureSummary)])"
+    return json.loads(browser.ask(f"axe.run().then((r) => JSON.stringify({told}))"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1366])
@@ -160,7 +233,7 @@ def test_axe_finds_no_fault(
     write_page(runs, tmp_path)
     browser("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
     show(browser, tmp_path / "out" / "report.html", width)
-    browser.ask("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-    browser.ask(f"{axe}; true")
-    told = "r.violations.map((v) => [v.id, ...v.nodes.map((n) => n.failureSummary)])"
-    assert json.loads(browser.ask(f"axe.run().then((r) => JSON.stringify({told}))")) == []
+    assert faults(browser, axe) == []
+    file = write_explanation(explained("one ", "two "), tmp_path / "explain.html", title="title", facts=["a fact"])
+    show(browser, file, width)
+    assert faults(browser, axe) == []

@@ -11,7 +11,8 @@ import pytest
 from made_up_runs import Make
 from test_html import HOSTILE, Elements
 
-from twofold.reports.explanation import explanation_page, level, rows_of, scale_of, shown
+from twofold.reports.explanation import explanation_page, most_of
+from twofold.reports.heat import level, rows_of, scale_of, shown
 from twofold.reports.html import clip
 from twofold.reports.run import read_run
 
@@ -91,7 +92,8 @@ def test_a_page_stays_small_and_says_what_it_left_out() -> None:
     page = explanation_page(big, title="t", facts=[])
     assert len(page.encode()) < 2_000_000
     assert "710 more tokens" in page
-    assert {len(s.tokens) for r in rows_of(big["rows"], 1.0) for s in r.said} == {90}
+    assert most_of(big["rows"]) == 90
+    assert {len(s.tokens) for r in rows_of(big["rows"], 1.0, 90) for s in r.said} == {90}
 
 
 def test_the_gradient_weights_of_a_run_are_drawn(make_run: Make) -> None:

@@ -25,10 +25,10 @@ def test_shades_and_sums(make_run: Make) -> None:
     found = explained(read_run(run), "a")
     assert found is not None
     [said] = found.rows[0].said
-    assert [t.shade for t in said.tokens] == [0.4, -1.0, 0.0, 0.2]
-    assert (found.n, said.reward, said.hidden) == (9, pytest.approx(-0.59), 396)
+    assert [t.look for t in said.tokens] == ["p3", "m5", "", "p1"]
+    assert (found.n, found.scale, said.reward, said.hidden) == (9, 2.0, pytest.approx(-0.59), 396)
     page = render([read_run(run)], "title")
-    assert '<span class="d" style="--c:1.0" title="−2">t1</span>' in page
+    assert '<span class="t m5" tabindex="0">t1<small>−2</small></span>' in page
     assert "Token by token" in page
 
 

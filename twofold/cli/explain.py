@@ -173,7 +173,8 @@ def _write(given: Options, found: Explanation, decode: Decode, about: tuple[list
 
 
 def _show(found: Explanation, told: Mapping[str, Any]) -> None:
-    from twofold.reports.explanation import PARTS, scale_of, signed
+    from twofold.reports.explanation import PARTS
+    from twofold.reports.heat import scale_of, signed
     from twofold.reports.tables import interval, percent
 
     out = results()
@@ -216,7 +217,7 @@ def _ledgers(found: Explanation) -> list[tuple[str, Sequence[Any]]]:
 
 
 def _shown(text: str) -> Text:
-    from twofold.reports.explanation import shown
+    from twofold.reports.heat import shown
 
     return Text(shown(text).replace("\n", ""))
 
@@ -241,7 +242,7 @@ def _show_drift(drift: Drift) -> None:
 def rendered(row: Mapping[str, Any], scale: float) -> Text:
     """A row for the terminal: each token on the colour of its credit, the strongest with their numbers."""
     from twofold.data.view import visible
-    from twofold.reports.explanation import level, shown, signed
+    from twofold.reports.heat import level, shown, signed
 
     text = Text(f"\n{row['name']}", style="bold")
     if "margin" in row:

@@ -1,4 +1,8 @@
-"""Completions token by token, coloured by credit: rows that `twofold explain --json RUN/explain.json` left in a run."""
+"""Completions token by token, coloured by credit: what the report of a run and the page of `twofold explain` both show.
+
+Rows are those of `Explanation.as_dict`, or of an explain.json that anyone may have written: what is broken in them is
+left out, and no text of theirs is trusted.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from twofold.data.view import visible
+from twofold.reports import tables
 from twofold.reports.run import RunData
 from twofold.reports.text import clip
 
-ROWS = 6
-TOKENS = 300
-"""Of one completion; the rest is counted."""
+LEVELS = 5
 STRONG = 0.98
-"""The quantile of all credits' sizes that gets the full colour."""
+"""The quantile of the sizes of all credits shown that gets the strongest colour."""
+ROWS, TOKENS = 6, 300
+"""Of a run's explain.json in its report, and of one completion there; the rest is counted."""
+LIKELY = {
+    "near-equal": "chosen and rejected are nearly equal",
+    "pattern": "on patterns that other pairs reject",
+    "shared": "on tokens that rejected says too",
+    "opening": "on the opening",
+    "length": "many tokens that lost little each",
+    "elsewhere": "no one kind of token",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token's text, its credit, and its colour: from −1 (blamed) over 0 to 1 (credited)."""
+    """A token as it is shown: its text, its credit, and `look` of its colour (`p1` … `p5`, `m1` … `m5`, or none)."""
 
     text: str
     credit: float
-    shade: float
+    look: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,68 +52,99 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A prompt with its completions."""
+    """A prompt with its completions and a line of facts."""
 
     name: str
     prompt: str
+    facts: str
     said: tuple[Said, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """What the page shows of one run, of `n` rows that were explained."""
+    """What a report shows of a run's `n` explained rows; `scale` is the credit of the strongest colour."""
 
     run: str
     n: int
+    scale: float
     rows: tuple[Row, ...]
 
 
 def explained(run: RunData, name: str) -> Explained | None:
-    """The first rows of the run's explain.json; None without it. What is broken is left out."""
+    """The first rows of the run's explain.json; None without it."""
     told = run.extra.get("explain")
-    if not isinstance(told, Mapping) or not isinstance(told.get("rows"), Sequence):
+    if not isinstance(told, Mapping) or not isinstance(rows := told.get("rows"), list):
         return None
-    found = [r for r in told["rows"] if isinstance(r, Mapping) and isinstance(r.get("completions"), list)][:ROWS]
-    full = _full(found)
-    rows = tuple(row for r in found if (row := _row(r, full)).said)
+    scale = scale_of(rows[:ROWS])
+    found = rows_of(rows[:ROWS], scale, TOKENS)
     n = told.get("n")
-    return Explained(name, n if isinstance(n, int) else len(told["rows"]), rows) if rows else None
+    return Explained(name, n if isinstance(n, int) else len(rows), scale, found) if found else None
 
 
-def _full(rows: Sequence[Mapping[str, Any]]) -> float:
-    sizes = sorted(abs(c) for row in rows for said in row["completions"] for _, c in _tokens(said))
+def rows_of(rows: Sequence[Any], scale: float, most: int) -> tuple[Row, ...]:
+    """The rows with a colour for each token, `most` tokens of each completion; rows without one are left out."""
+    found = (
+        Row(clip(str(row.get("name", "")), 160), visible(clip(str(row.get("prompt", "")))), _facts(row), tuple(said))
+        for row in rows
+        if isinstance(row, Mapping) and (said := [_said(c, scale, most) for c in _completions(row) if _tokens(c)])
+    )
+    return tuple(found)
+
+
+def scale_of(rows: Sequence[Any]) -> float:
+    """The credit that is drawn in the strongest colour."""
+    sizes = sorted(abs(credit) for row in rows for said in _completions(row) for _, credit in _tokens(said))
     return sizes[min(len(sizes) - 1, int(STRONG * len(sizes)))] if sizes else 0.0
 
 
-def _row(told: Mapping[str, Any], full: float) -> Row:
-    said = tuple(_said(c, full) for c in told["completions"] if _tokens(c))
-    return Row(str(told.get("name", "")), str(told.get("prompt", "")), said)
+def level(credit: float, scale: float) -> int:
+    """How strongly a credit is drawn: 0 (not at all) to LEVELS, below 0 for blame."""
+    if not (scale > 0 and math.isfinite(credit)):
+        return 0
+    size = min(LEVELS, math.ceil(LEVELS * abs(credit) / scale - 0.25))
+    return size if credit > 0 else -size
 
 
-def _said(told: Mapping[str, Any], full: float) -> Said:
-    tokens = _tokens(told)
-    reward = told.get("reward")
-    shown = tuple(Token(_visible(text), c, _shade(c, full)) for text, c in tokens[:TOKENS])
-    total = float(reward) if isinstance(reward, int | float) else math.fsum(c for _, c in tokens)
-    return Said(str(told.get("label", "")), total, shown, max(0, int(_count(told, len(tokens))) - len(shown)))
+def shown(text: str) -> str:
+    """A token's text so that nothing of it is invisible: a line's end has a sign, a part of a character is a dot."""
+    return visible(text).replace("\n", "↵\n") if text else "·"
 
 
-def _count(told: Mapping[str, Any], tokens: int) -> int:
-    length = told.get("length")
-    return length if isinstance(length, int) else tokens
+def signed(value: float) -> str:
+    """A figure with its sign and three digits."""
+    return f"{value:+.3g}".replace("-", "−") if value else "0"
 
 
-def _tokens(told: Any) -> list[tuple[str, float]]:
-    rows = told.get("tokens") if isinstance(told, Mapping) else None
+def _completions(row: Any) -> list[Any]:
+    found = row.get("completions") if isinstance(row, Mapping) else None
+    return found if isinstance(found, list) else []
+
+
+def _tokens(said: Any) -> list[tuple[str, float]]:
+    rows = said.get("tokens") if isinstance(said, Mapping) else None
     found = [t for t in rows if isinstance(t, Mapping)] if isinstance(rows, list) else []
-    told_credit = [(str(t.get("text", "")), t.get("credit")) for t in found]
-    return [(text, float(c)) for text, c in told_credit if isinstance(c, int | float) and math.isfinite(c)]
+    credits = [(str(t.get("text", "")), t.get("credit")) for t in found]
+    return [(text, float(c)) for text, c in credits if isinstance(c, int | float) and math.isfinite(c)]
 
 
-def _shade(credit: float, full: float) -> float:
-    """In fifths, so that neighbours of one colour read as one."""
-    return round(5 * max(-1.0, min(1.0, credit / full))) / 5 if full > 0 else 0.0
+def _said(told: Mapping[str, Any], scale: float, most: int) -> Said:
+    tokens = _tokens(told)
+    drawn = tuple(Token(shown(clip(text, 80)), credit, _look(level(credit, scale))) for text, credit in tokens[:most])
+    reward, length = told.get("reward"), told.get("length")
+    total = float(reward) if isinstance(reward, int | float) else math.fsum(credit for _, credit in tokens)
+    hidden = (length if isinstance(length, int) else len(tokens)) - len(drawn)
+    return Said(clip(str(told.get("label", "")), 60), total, drawn, max(0, hidden))
 
 
-def _visible(text: str) -> str:
-    return clip(text, 80).replace("\n", "↵\n") or "·"
+def _look(strength: int) -> str:
+    return f"{'p' if strength > 0 else 'm'}{abs(strength)}" if strength else ""
+
+
+def _facts(row: Mapping[str, Any]) -> str:
+    margin, opening, change = (row.get(name, 0) for name in ("margin", "opening", "chosen_change"))
+    if "margin" not in row or not all(isinstance(value, int | float) for value in (margin, opening, change)):
+        return ""
+    same = f"; both begin with the same {opening} token{'s' if opening != 1 else ''}" if opening else ""
+    cause = LIKELY.get(str(row.get("likely")))
+    fell = f"; chosen fell {tables.number(-change)} nats, likely cause: {cause}" if cause else ""
+    return f"margin {signed(margin)}{same}{fell}"

@@ -21,7 +21,7 @@ from twofold.reports import charts, provenance, tables
 from twofold.reports.displacement import Fall, fall_of
 from twofold.reports.findings import Finding, Worry, between, findings, lead, worries
 from twofold.reports.frontier import frontier_charts, win_rate_charts
-from twofold.reports.heat import Explained, explained
+from twofold.reports.heat import Explained, explained, signed
 from twofold.reports.reward import calibration_chart
 from twofold.reports.run import RewardResult, RunData, read_run
 from twofold.reports.samples import TELLS, SideBySide, side_by_side
@@ -114,8 +114,8 @@ def write_report(runs: Sequence[Path], out: Path, title: str = "") -> Path:
 
 def render(runs: Sequence[RunData], title: str) -> str:
     """The page as text."""
-    template = _environment().get_template("report.html.jinja")
-    script = files("twofold.reports").joinpath("templates", "report.js").read_text(encoding="utf-8").strip()
+    template = environment().get_template("report.html.jinja")
+    script, digest = script_of("report.js", "heat.js")
     return template.render(
         page=_page(runs, title),
         verdicts=VERDICTS,
@@ -123,9 +123,16 @@ def render(runs: Sequence[RunData], title: str) -> str:
         seed_columns=tables.SEED_COLUMNS,
         limit=TEXT,
         recipe=RECIPE // max(2, len(runs)),
-        script=Markup(script),
-        digest=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script=script,
+        digest=digest,
     )
+
+
+def script_of(*names: str) -> tuple[Markup, str]:
+    """The scripts of a page as one, and its hash for the page's content policy."""
+    folder = files("twofold.reports").joinpath("templates")
+    text = "\n".join(folder.joinpath(name).read_text(encoding="utf-8").strip() for name in names)
+    return Markup(text), b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _page(runs: Sequence[RunData], title: str) -> Page:
@@ -186,15 +193,16 @@ def _about(run: RunData, name: str, look: str) -> About:
     )
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """The templates, everything escaped, with what writes figures and texts into them."""
+    made = Environment(
         loader=PackageLoader("twofold.reports", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "clip": clip,
         "drawing": _drawing,
         "interval": tables.interval,
@@ -203,9 +211,10 @@ def _environment() -> Environment:
         "percent": tables.percent,
         "place": _place,
         "short": provenance.short,
+        "signed": signed,
     }
-    environment.tests["share"] = _is_share
-    return environment
+    made.tests["share"] = _is_share
+    return made
 
 
 def _drawing(chart: charts.Chart) -> Markup:

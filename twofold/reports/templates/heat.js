@@ -1,4 +1,3 @@
-"use strict";
 // One tab stop for each completion: arrows, Home and End move between its tokens. Without script each token is a stop.
 for (const heat of document.querySelectorAll(".heat")) {
   const tokens = [...heat.querySelectorAll(".t")];
