@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import multiprocessing
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from benchmarks.arena_ledger import ledger
 from benchmarks.arena_methods import BASELINE, METHODS, Method
 from benchmarks.arena_page import write_arena
 from benchmarks.arena_table import accuracy_table, best_of_rows, best_of_table, cost_table, markdown, pass_table, rows
+from benchmarks.cells import play
 from benchmarks.reporting import machine, page, print_facts, versions, write_json
 
 OUT = Path("runs/arena")
@@ -46,23 +46,8 @@ class Field:
 
     def play(self, cells: Sequence[Cell]) -> list[dict[str, Any]]:
         """The results of `cells`, in their order."""
-        missing = [c for c in dict.fromkeys(map(_Hashable, cells)) if not self.arena.known(c.cell)]
-        for number, (cell, found) in enumerate(self._played([m.cell for m in missing]), 1):
-            told = found.get("failed") or f"{sum(found['right']) / len(found['right']):.3f}"
-            where = f"{cell.method.name}, rate {cell.learning_rate:g}, seed {cell.seed}"
-            print(f"[{number}/{len(missing)}] {where}: {told} ({found['cpu']:.0f} CPU s)", flush=True)
-        return [self.arena.cell(cell) for cell in cells]
-
-    def _played(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, dict[str, Any]]]:
-        if self.workers == 1:
-            yield from ((cell, self.arena.cell(cell)) for cell in cells)
-            return
-        context = multiprocessing.get_context("spawn")
-        given = (str(self.root), self.protocol)
-        with ProcessPoolExecutor(self.workers, context, initializer=_begin, initargs=given) as pool:
-            running = {pool.submit(_work, cell): cell for cell in cells}
-            for done in as_completed(running):
-                yield running[done], done.result()
+        make = partial(Arena, self.root, self.protocol)
+        return play(self.arena, cells, _told, workers=self.workers, make=make)
 
     def best_rates(self, methods: Sequence[Method], rates: Sequence[float]) -> dict[str, float]:
         """Each method's rate that solves most development problems; the lower one of equals. Options take PDPO's."""
@@ -83,27 +68,8 @@ def _trial(method: Method, rate: float) -> Cell:
     return Cell(method, rate, DEVELOPMENT_SEED, "development", looks=1, many=False)
 
 
-@dataclass(frozen=True)
-class _Hashable:
-    """A cell by its name: its sections are mappings, which have no hash."""
-
-    cell: Cell
-
-    def __hash__(self) -> int:
-        return hash((self.cell.method.name, self.cell.learning_rate, self.cell.seed))
-
-
-_field: list[Arena] = []
-"""A worker's own arena."""
-
-
-def _begin(root: str, protocol: Protocol) -> None:
-    torch.set_num_threads(1)
-    _field.append(Arena(Path(root), protocol))
-
-
-def _work(cell: Cell) -> dict[str, Any]:
-    return _field[0].cell(cell)
+def _told(found: dict[str, Any]) -> str:
+    return found.get("failed") or f"{sum(found['right']) / len(found['right']):.3f}"
 
 
 def _parser() -> argparse.ArgumentParser:

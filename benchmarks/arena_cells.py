@@ -21,6 +21,7 @@ from benchmarks.arena_base import TOKENS, Ground, digest, make_ground, reward_mo
 from benchmarks.arena_counts import CountedSampler, Tokens
 from benchmarks.arena_methods import REWARD, Method
 from benchmarks.arena_tasks import Split, Stories
+from benchmarks.cells import naming, run
 from twofold.batch import Branch, Group, Role
 from twofold.config.assemble import Assembly, read_records
 from twofold.config.load import Document, validate
@@ -28,7 +29,6 @@ from twofold.config.schema import Recipe
 from twofold.data.encode import encode
 from twofold.data.formats import read
 from twofold.data.tokenize import Encoder
-from twofold.errors import NonFiniteError
 from twofold.evaluation.exact_match import exact_match
 from twofold.models.heads import load_reward_model
 from twofold.models.load import ModelSettings, load_policy
@@ -41,7 +41,6 @@ from twofold.rewards.verifier import judge
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.training.loop import Loop
-from twofold.training.optim import make_schedule
 
 REVISION = 1
 """Raise it when the same cell would come out otherwise."""
@@ -152,7 +151,7 @@ class Arena:
         if sections.get("algorithm", {}).get("kind") == "pdpo":
             sections["data"]["generator"] = {"file": str(self.here / "generator.jsonl")}
         if REWARD in repr(sections):
-            sections = _naming(sections, str(reward_model(self.here, protocol.ground, cell.seed)))
+            sections = naming(sections, REWARD, str(reward_model(self.here, protocol.ground, cell.seed)))
         return validate(Recipe, Document("arena", sections, {}))
 
     def assembled(self, cell: Cell) -> tuple[Loop, Policy, Tokens]:
@@ -181,31 +180,15 @@ class Arena:
 
     def _train(self, cell: Cell, loop: Loop, policy: Policy, tokens: Tokens) -> dict[str, Any]:
         """Steps, with looks in between. A run that stops being finite has solved nothing."""
-        algorithm, state = loop.algorithm, dict[str, Any]()
-        schedule, spent, looks = make_schedule(loop.optimizer, loop.step.optimizer, loop.steps), 0.0, list[Any]()
-        due = {round(loop.steps * (i + 1) / cell.looks) for i in range(cell.looks)}
-        watched: dict[str, list[float]] = {}
-        for at in range(loop.steps):
-            began = time.process_time()
-            try:
-                with tokens.counting():
-                    metrics = loop.step(algorithm.round(at, state))
-            except NonFiniteError as error:
-                right = [False] * len(self.problems(cell))
-                return {"failed": str(error), "looks": looks, "right": right, "tokens": tokens.as_dict()}
-            schedule.step()
-            algorithm.observe(metrics, state)
-            for keeper in loop.keepers:
-                keeper.after(at + 1)
-            spent += time.process_time() - began
-            for name, value in metrics.items():
-                watched.setdefault(name, []).append(value)
-            if at + 1 in due:
-                looks.append({"step": at + 1, "cpu": spent, **tokens.as_dict(), **self._look(cell, policy)})
-        return {
-            "looks": looks, "right": looks[-1]["right"], "tokens": tokens.as_dict(), "train_cpu": spent,
-            "watched": {name: sum(values) / len(values) for name, values in watched.items()},
-        }  # fmt: skip
+
+        def look(spent: float) -> dict[str, Any]:
+            return {"cpu": spent, **tokens.as_dict(), **self._look(cell, policy)}
+
+        done = run(loop, cell.looks, look, tokens.counting)
+        found = {"looks": done.looks, "tokens": tokens.as_dict()}
+        if done.failed:
+            return {"failed": done.failed, **found, "right": [False] * len(self.problems(cell))}
+        return {**found, "right": done.looks[-1]["right"], "train_cpu": done.spent, "watched": done.watched}
 
     def problems(self, cell: Cell) -> list[Task]:
         """Those that judge the cell."""
@@ -298,10 +281,3 @@ class Arena:
         tokens.sampled = sum(len(d.tokens) for drafts in rows for d in drafts)
         right = [[float(self._right(t, d)) for d in drafts] for t, drafts in zip(problems, rows, strict=True)]
         return {"scores": scores, "correct": right, "tokens": tokens.as_dict()}
-
-
-def _naming(sections: Any, reward: str) -> Any:
-    """The sections with the folder of the reward model where it stands for one."""
-    if isinstance(sections, Mapping):
-        return {name: _naming(value, reward) for name, value in cast("Mapping[str, Any]", sections).items()}
-    return reward if sections == REWARD else sections

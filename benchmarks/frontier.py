@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,6 +22,7 @@ import torch
 
 from benchmarks.arena_page import put
 from benchmarks.arena_table import markdown
+from benchmarks.cells import play
 from benchmarks.frontier_cells import Bench, Cell, Protocol, points
 from benchmarks.frontier_ground import COMMAND, Ground, make_ground, reward_model
 from benchmarks.frontier_methods import FAMILIES, SWEEP, TRIALS, Method
@@ -69,24 +69,8 @@ class Field:
 
     def play(self, cells: Sequence[Cell]) -> list[dict[str, Any]]:
         """The results of `cells`, in their order."""
-        missing = [cell for cell in cells if not self.bench.known(cell)]
-        for number, (cell, found) in enumerate(self._played(missing), 1):
-            last = found["looks"][-1] if found["looks"] else None
-            told = found.get("failed") or (last and f"{fmean(last['reward']):.3f} at {fmean(last['kl']):.2f} nats")
-            where = f"{cell.method.name}, rate {cell.learning_rate:g}, seed {cell.seed}"
-            print(f"[{number}/{len(missing)}] {where}: {told} ({found['cpu']:.0f} CPU s)", flush=True)
-        return [self.bench.cell(cell) for cell in cells]
-
-    def _played(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, dict[str, Any]]]:
-        if self.workers == 1:
-            yield from ((cell, self.bench.cell(cell)) for cell in cells)
-            return
-        context = multiprocessing.get_context("spawn")
-        given = (str(self.root), self.protocol, str(self.source))
-        with ProcessPoolExecutor(self.workers, context, initializer=_begin, initargs=given) as pool:
-            running = {pool.submit(_work, cell): cell for cell in cells}
-            for done in as_completed(running):
-                yield running[done], done.result()
+        make = partial(Bench, self.root, self.protocol, self.source)
+        return play(self.bench, cells, _told, workers=self.workers, make=make)
 
     def best_rates(self, rates: Sequence[float], most: float) -> dict[str, dict[str, float]]:
         """By family and rate the area of the trial's run on development beginnings; with one rate nothing is tried."""
@@ -102,17 +86,9 @@ class Field:
         }
 
 
-_bench: list[Bench] = []
-"""A worker's own."""
-
-
-def _begin(root: str, protocol: Protocol, source: str) -> None:
-    torch.set_num_threads(1)
-    _bench.append(Bench(Path(root), protocol, Path(source)))
-
-
-def _work(cell: Cell) -> dict[str, Any]:
-    return _bench[0].cell(cell)
+def _told(found: dict[str, Any]) -> str:
+    last = found["looks"][-1] if found["looks"] else None
+    return found.get("failed") or (f"{fmean(last['reward']):.3f} at {fmean(last['kl']):.2f} nats" if last else "")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 
 import torch
 
+from benchmarks.cells import naming, run
 from benchmarks.frontier_ground import COMMAND, Ground, digest, make_ground, reward_model, rows
 from benchmarks.frontier_methods import REWARD, TRUTH, Method
 from benchmarks.frontier_points import Point, kl_of_rows
@@ -22,7 +23,6 @@ from twofold.batch import Branch, Group, Role
 from twofold.config.assemble import Assembly, read_records
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
-from twofold.errors import NonFiniteError
 from twofold.models.heads import load_reward_model
 from twofold.models.load import ModelSettings, load_policy
 from twofold.models.packing import Packing
@@ -31,7 +31,6 @@ from twofold.progress import Silent
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.training.loop import Loop
-from twofold.training.optim import make_schedule
 
 REVISION = 1
 """Raise it when the same cell would come out otherwise."""
@@ -155,7 +154,7 @@ class Bench:
         if method.reads == "pdpo-pairs":
             sections["data"]["generator"] = {"file": str(self.here / "generator.jsonl")}
         if REWARD in repr(sections):
-            sections = _naming(sections, str(reward_model(self.here, protocol.ground, cell.seed)))
+            sections = naming(sections, REWARD, str(reward_model(self.here, protocol.ground, cell.seed)))
         return validate(Recipe, Document(COMMAND, sections, {}))
 
     def reward(self, prompt: str, completion: str, truth: str | None) -> float:
@@ -175,23 +174,8 @@ class Bench:
     def _train(self, cell: Cell) -> dict[str, Any]:
         """Steps, with looks in between; a run that stops being finite keeps the points it has."""
         loop, policy = self.assembled(cell)
-        algorithm, state, looks = loop.algorithm, dict[str, Any](), list[dict[str, Any]]()
-        schedule, spent = make_schedule(loop.optimizer, loop.step.optimizer, loop.steps), 0.0
-        due = {round(loop.steps * (i + 1) / self.protocol.looks) for i in range(self.protocol.looks)}
-        for at in range(loop.steps):
-            began = time.process_time()
-            try:
-                metrics = loop.step(algorithm.round(at, state))
-            except NonFiniteError as error:
-                return {"failed": str(error), "looks": looks, "train_cpu": spent}
-            schedule.step()
-            algorithm.observe(metrics, state)
-            for keeper in loop.keepers:
-                keeper.after(at + 1)
-            spent += time.process_time() - began
-            if at + 1 in due:
-                looks.append({"step": at + 1, **self._look(policy, cell.split, cell.seed)})
-        return {"looks": looks, "train_cpu": spent}
+        done = run(loop, self.protocol.looks, lambda _: self._look(policy, cell.split, cell.seed))
+        return {"looks": done.looks, "train_cpu": done.spent, **({"failed": done.failed} if done.failed else {})}
 
     def _look(self, policy: Policy, split: Split, seed: int) -> dict[str, Any]:
         """One completion to each beginning: its true reward, and how far the policy is from the language model."""
@@ -246,10 +230,3 @@ class Bench:
 def points(result: Mapping[str, Any]) -> list[Point]:
     """A cell's checkpoints, by the KL over whole distributions."""
     return [Point(sum(look["kl"]) / len(look["kl"]), tuple(look["reward"])) for look in result["looks"]]
-
-
-def _naming(sections: Any, reward: str) -> Any:
-    """The sections with the folder of the reward model where it stands for one."""
-    if isinstance(sections, Mapping):
-        return {name: _naming(value, reward) for name, value in cast("Mapping[str, Any]", sections).items()}
-    return reward if sections == REWARD else sections
