@@ -23,8 +23,10 @@ from benchmarks.arena_methods import REWARD, Method
 from benchmarks.arena_tasks import Split, Stories
 from benchmarks.cells import naming, run
 from twofold.batch import Branch, Group, Role
-from twofold.config.assemble import Assembly, read_records
+from twofold.config.assemble import make_loop
+from twofold.config.assembly import Assembly
 from twofold.config.load import Document, validate
+from twofold.config.rows import read_records
 from twofold.config.schema import Recipe
 from twofold.data.encode import encode
 from twofold.data.formats import read
@@ -164,7 +166,7 @@ class Arena:
         assembly = Assembly(recipe, recipe.objective, policy, loaded, records, Silent())
         run = Path(recipe.run)
         run.mkdir(parents=True, exist_ok=True)
-        loop = assembly.loop(run)
+        loop = make_loop(assembly, run)
         cached = recipe.reference.kind == "cached" and "ref_logp" in recipe.objective.requires
         if cached and cell.method.reads == "pairs":
             tokens.judged = sum(g.num_tokens for g in assembly.groups["train"])

@@ -20,8 +20,10 @@ from benchmarks.frontier_points import Point, kl_of_rows
 from benchmarks.imdb import Sentiment
 from benchmarks.scratch import Speaker, kept
 from twofold.batch import Branch, Group, Role
-from twofold.config.assemble import Assembly, read_records
+from twofold.config.assemble import make_loop
+from twofold.config.assembly import Assembly
 from twofold.config.load import Document, validate
+from twofold.config.rows import read_records
 from twofold.config.schema import Recipe
 from twofold.models.heads import load_reward_model
 from twofold.models.load import ModelSettings, load_policy
@@ -169,7 +171,7 @@ class Bench:
         assert isinstance(policy, Policy)
         functions = {TRUTH: self.reward}
         assembly = Assembly(recipe, recipe.objective, policy, loaded, records, Silent(), functions)
-        return assembly.loop(Path(recipe.run)), policy
+        return make_loop(assembly, Path(recipe.run)), policy
 
     def _train(self, cell: Cell) -> dict[str, Any]:
         """Steps, with looks in between; a run that stops being finite keeps the points it has."""

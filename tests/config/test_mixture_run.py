@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from twofold.config.assemble import Assembly, read_records
+from twofold.config.assemble import make_loop
+from twofold.config.assembly import Assembly
 from twofold.config.load import Document, load_recipe, validate
 from twofold.config.mixture import mixture
+from twofold.config.rows import read_records
 from twofold.config.schema import Portion, Recipe
 from twofold.config.train import train_recipe
 from twofold.data.split import prompt_key
@@ -65,7 +67,7 @@ def assembled(recipe: Recipe, progress: Silent | None = None) -> Assembly:
 def test_a_mixture_is_met_by_its_weights_and_repeats(tmp_path: Path, base: Path) -> None:
     mixed, notes = recipe(tmp_path, base, files(tmp_path)), Notes()
     run = assembled(mixed, notes)
-    loop = run.loop(tmp_path / "run")
+    loop = make_loop(run, tmp_path / "run")
     names = [g.name for step in range(3) for g in loop.algorithm.round(step, {}).parts[0].groups]
     assert sum("few" in name for name in names) == 9
     assert len({name for name in names if "few" in name}) == 3

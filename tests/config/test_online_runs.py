@@ -16,8 +16,10 @@ from openai_stub import Body, Stub, said
 
 from twofold.algorithms import Online, OnlineAlgorithm
 from twofold.algorithms.pairing import balanced
-from twofold.config.assemble import Assembly, read_records
+from twofold.config.assemble import make_loop
+from twofold.config.assembly import Assembly
 from twofold.config.load import Document, load_recipe, validate
+from twofold.config.rows import read_records
 from twofold.config.schema import Recipe
 from twofold.config.train import train, train_recipe
 from twofold.errors import DataError, ModelError, RecipeError
@@ -161,7 +163,7 @@ def assembled(made: Recipe, run: Path) -> tuple[Assembly, Any]:
     policy, loaded = load_policy(made.model, 0)
     run.mkdir(parents=True, exist_ok=True)
     assembly = Assembly(made, made.objective, policy, loaded, read_records(made, made.objective), Silent())
-    return assembly, assembly.loop(run)
+    return assembly, make_loop(assembly, run)
 
 
 def test_the_implicit_judge_is_a_round_behind_where_the_reference_is_fresh(tmp_path: Path, base: Path) -> None:

@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from twofold.algorithms import PDPO, PDPOAlgorithm
-from twofold.config.assemble import Assembly, read_records
+from twofold.config.assemble import make_loop
+from twofold.config.assembly import Assembly
 from twofold.config.load import Document, load_recipe, validate
+from twofold.config.rows import read_records
 from twofold.config.schema import Recipe
 from twofold.config.train import train_recipe
 from twofold.errors import DataError
@@ -139,7 +141,7 @@ def test_the_verifier_judges_as_the_recipe_says(tmp_path: Path, base: Path, verd
     made = recipe(tmp_path, base, rows("#### "), gate="verifier", verdict=verdict)
     policy, loaded = load_policy(made.model, 0)
     records = read_records(made, made.objective)
-    loop = Assembly(made, made.objective, policy, loaded, records, Silent()).loop(tmp_path)
+    loop = make_loop(Assembly(made, made.objective, policy, loaded, records, Silent()), tmp_path)
     assert isinstance(loop.algorithm, PDPOAlgorithm)
     draft, truth = torch.tensor(loaded.tokenizer.encode("It is 7")), torch.tensor(loaded.tokenizer.encode("#### 7"))
     assert isinstance(loop.algorithm.gate, Verified)

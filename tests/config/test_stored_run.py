@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from twofold.config.assemble import read_records
 from twofold.config.dry_run import dry_run
 from twofold.config.load import Document, validate
+from twofold.config.rows import read_records
 from twofold.config.schema import Recipe
 from twofold.config.train import train_recipe
 from twofold.data import load

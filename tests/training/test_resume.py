@@ -17,8 +17,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from twofold.config.assemble import Assembly, read_records
+from twofold.config.assemble import make_loop
+from twofold.config.assembly import Assembly
 from twofold.config.load import Document, validate
+from twofold.config.rows import read_records
 from twofold.config.schema import Recipe
 from twofold.demo.build import character_tokenizer
 from twofold.errors import CheckpointError, NonFiniteError
@@ -190,7 +192,7 @@ def assembly(run: Path, kind: str, **training: Any) -> Assembly:
 
 
 def loop(run: Path, kind: str, **training: Any) -> Loop:
-    return assembly(run, kind, **training).loop(run)
+    return make_loop(assembly(run, kind, **training), run)
 
 
 def stop_after(steps: int) -> Callable[[], bool]:
@@ -291,7 +293,7 @@ def wait_for(log: Path, lines: int, pid: int) -> None:
 @pytest.fixture
 def durations(kind: str, tmp_path: Path) -> Iterator[float]:
     began = time.perf_counter()
-    made = assembly(tmp_path / "timed", kind).loop(tmp_path / "timed")
+    made = make_loop(assembly(tmp_path / "timed", kind), tmp_path / "timed")
     _, status = os.waitpid(child(made.train), 0)
     assert status == 0
     yield time.perf_counter() - began
@@ -309,7 +311,7 @@ def test_killed_at_random_moments_and_resumed(
     for trial in range(trials):
         run = tmp_path / str(trial)
         run.mkdir()
-        made = preloaded.loop(run)
+        made = make_loop(preloaded, run)
         pid = child(made.train)
         wait_for(run / "metrics.jsonl", chance.randrange(STEPS), pid)
         time.sleep(chance.uniform(0, durations / STEPS))

@@ -11,7 +11,7 @@ from twofold.cli.terminal import counted
 from twofold.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
-    from twofold.cli.evaluate import Options
+    from twofold.cli.asked import Options
     from twofold.cli.pass_at import Drawing
     from twofold.data.formats import Table
     from twofold.data.tokenize import Encoder

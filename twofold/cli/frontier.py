@@ -17,7 +17,8 @@ from twofold.errors import ModelError, RecipeError
 
 if TYPE_CHECKING:
     from twofold.building.judging import Judge
-    from twofold.cli.evaluate import Options, Told
+    from twofold.cli.asked import Options
+    from twofold.cli.figures import Told
     from twofold.data.tokenize import Encoder
     from twofold.evaluation.frontier import Point
     from twofold.models.load import Loaded

@@ -20,7 +20,8 @@ from twofold.errors import DataError, RecipeError
 if TYPE_CHECKING:
     from twofold.building.contests import Contest, Outcome, Referee
     from twofold.building.questions import Candidate, Question
-    from twofold.cli.evaluate import Options, Told
+    from twofold.cli.asked import Options
+    from twofold.cli.figures import Told
     from twofold.evaluation.win_rate import Agreement, Game
     from twofold.ledger import Ledger
     from twofold.progress import Progress
@@ -273,7 +274,8 @@ def _warn(told: Mapping[str, Any], progress: Progress, *, against: bool) -> None
 
 def _told(given: Options, told: dict[str, Any], played: Sequence[Played]) -> Told:
     """The figures and the contests behind them, once shown and written to the runs."""
-    from twofold.cli.evaluate import command, show_tests
+    from twofold.cli.asked import command
+    from twofold.cli.figures import show_tests
 
     _show(told)
     if told["comparisons"]:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from twofold.algorithms import PolicyGradient
 from twofold.algorithms.critic import CRITIC, POLICY
+from twofold.config.assembly import Assembly
 from twofold.errors import ModelError, RecipeError
 from twofold.models.heads import ValueModel, load_value_model, value_model_of
 from twofold.models.load import Loaded
 from twofold.models.policy import Policy
 from twofold.training.learner import Learner
-
-if TYPE_CHECKING:
-    from twofold.config.assemble import Assembly
 
 
 def critic_of(run: Assembly) -> tuple[ValueModel, Loaded] | None:

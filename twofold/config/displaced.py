@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twofold.algorithms import OfflineAlgorithm, PDPOAlgorithm
 from twofold.analysis.displacement import FEWEST, Displacement, displacement
-from twofold.config.assemble import Assembly
+from twofold.config.assembly import Assembly
 from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN
 from twofold.objectives.base import lesson

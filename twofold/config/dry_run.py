@@ -9,8 +9,9 @@ from typing import Any
 from twofold.algorithms import PolicyGradient
 from twofold.algorithms.critic import POLICY
 from twofold.algorithms.ramp import refuse_bad_ramps
-from twofold.config.assemble import asks_live, data_cache, encoded, read_records, total_steps
+from twofold.config.assembly import asks_live, total_steps
 from twofold.config.load import dump
+from twofold.config.rows import data_cache, encoded, read_records
 from twofold.config.schema import Recipe
 from twofold.data.stored_groups import max_tokens
 from twofold.data.tokenize import Encoder

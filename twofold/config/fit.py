@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from twofold.algorithms import Offline
-from twofold.config.assemble import Assembly, Records
+from twofold.config.assemble import make_loop
+from twofold.config.assembly import Assembly
 from twofold.config.lessons import as_lessons
+from twofold.config.rows import Records
 from twofold.config.schema import Evaluate, Recipe
 from twofold.data.views import Read
 from twofold.errors import RecipeError
@@ -37,7 +39,7 @@ def fit_stage(recipe: Recipe, records: Records, held: tuple[Policy, Loaded], run
     policy, loaded = held
     stage = Records(as_lessons(_liked(records.train), SFT()), [], [], [])
     progress.note(f"first stage: fit the model to {len(stage.train)} chosen completions ({folder})")
-    return Assembly(_stage(recipe, folder), SFT(), policy, loaded, stage, progress).loop(folder)
+    return make_loop(Assembly(_stage(recipe, folder), SFT(), policy, loaded, stage, progress), folder)
 
 
 def start_from_fit(policy: Policy) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from twofold.algorithms import PDPO
 from twofold.batch import Group
+from twofold.config.assembly import Assembly
 from twofold.config.rollouts import Sources
 from twofold.ledger import Ledger
 from twofold.rewards.base import Reward
@@ -16,9 +16,6 @@ from twofold.rewards.judge import Judge, Rubric
 from twofold.rewards.rollouts import Verified
 from twofold.rewards.verifier import Verifier
 from twofold.sampling.server import Endpoint, Server
-
-if TYPE_CHECKING:
-    from twofold.config.assemble import Assembly
 
 LEDGER = "judge.ledger.jsonl"
 """In the run's folder: what a language model was asked and said. A run that goes on asks nothing twice."""

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel
 
@@ -18,6 +17,7 @@ from twofold.algorithms.pairing import balanced
 from twofold.batch import Group
 from twofold.building.judges import Means, judge_kind, open_judge
 from twofold.building.questions import Candidate, Question
+from twofold.config.assembly import Assembly
 from twofold.config.schema import Recipe
 from twofold.data.tokenize import Encoder
 from twofold.errors import ModelError, RecipeError
@@ -35,9 +35,6 @@ from twofold.sampling.local import LocalSampler
 from twofold.sampling.reference import ReferenceSampler
 from twofold.sampling.server import Endpoint
 from twofold.training.keeper import Keeper
-
-if TYPE_CHECKING:
-    from twofold.config.assemble import Assembly
 
 LEDGERS = "judge"
 """Folder of a run that keeps what a language model was asked and said, a file for each round."""

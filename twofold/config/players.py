@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from twofold.algorithms import (
     PDPO,
@@ -17,6 +16,7 @@ from twofold.algorithms import (
     PolicyGradientAlgorithm,
 )
 from twofold.batch import Group
+from twofold.config.assembly import Assembly
 from twofold.config.gate import gate_of
 from twofold.config.mixture import mixture
 from twofold.config.online import judge_of, reference_sampler
@@ -31,9 +31,6 @@ from twofold.training.balance import Balance
 from twofold.training.columns import OLD, VALUE, old_logps, old_values
 from twofold.training.loop import Algorithm
 from twofold.training.step import Provider
-
-if TYPE_CHECKING:
-    from twofold.config.assemble import Assembly
 
 
 def player(run: Assembly, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]) -> Algorithm:

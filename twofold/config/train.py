@@ -15,12 +15,14 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold.algorithms import CRITIC
-from twofold.config.assemble import IN_MEMORY, Assembly, Records, read_records
+from twofold.config.assemble import make_loop
+from twofold.config.assembly import Assembly
 from twofold.config.displaced import why_chosen_fell
 from twofold.config.fit import fit_stage, start_from_fit
 from twofold.config.load import Document, dump, validate
 from twofold.config.results import results
 from twofold.config.rollouts import functions_of
+from twofold.config.rows import IN_MEMORY, Records, read_records
 from twofold.config.schema import Recipe
 from twofold.models.heads import RewardModel, hold_reward_model, load_reward_model, save_value_model
 from twofold.models.load import Loaded, hold, load_policy, resolve_device, resolve_precision, save_policy
@@ -150,7 +152,7 @@ def _train(
 def _played(assembly: Assembly, run: Path, conduct: Conduct) -> Trained:
     """The loop, and what it leaves in the folder."""
     recipe, policy, loaded = assembly.recipe, assembly.policy, assembly.loaded
-    loop = assembly.loop(run)
+    loop = make_loop(assembly, run)
     _describe(run, recipe, conduct, assembly)
     outcome = loop.train(resume=conduct.resume, stop=conduct.stop)
     found: dict[str, Any] = {}

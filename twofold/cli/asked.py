@@ -1,0 +1,119 @@
+"""What `twofold evaluate` may be told, what of it goes together, and the command that says it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from twofold.errors import RecipeError
+
+ANSWERS, PAIRS, SAMPLED = ("answers", "gsm8k"), ("preference", "perplexity"), ("win-rate", "frontier")
+TASKS = (*ANSWERS, *PAIRS, *SAMPLED)
+_ONLY: Mapping[str, Sequence[str]] = {
+    **dict.fromkeys(
+        ("metrics", "template", "style", "shots", "prompted", "examples", "pass_at", "temperature"), ANSWERS
+    ),
+    **dict.fromkeys(("max_new_tokens", "samples", "seed"), (*ANSWERS, *SAMPLED)),
+    **dict.fromkeys(("judge", "against", "temperatures", "canary", "people"), ("win-rate",)),
+    **dict.fromkeys(("reward", "best_of", "checkpoints"), ("frontier",)),
+    "rubric": SAMPLED,
+    "reference": ("preference", "frontier"),
+    "max_length": (*PAIRS, *SAMPLED),
+}  # fmt: skip
+"""Options that mean something for some tasks alone."""
+CANARY = "Thank you for the question. I have thought about it, and I hope that this answer helps you."
+"""Says nothing, whatever it is asked."""
+
+
+def _word(told: str) -> Any:
+    return typer.Option(metavar="…", help=told, show_default=False)
+
+
+def _number(least: int, told: str) -> Any:
+    return typer.Option(metavar="N", min=least, help=told, show_default=False)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `twofold evaluate` may be told."""
+
+    models: Annotated[
+        list[str], typer.Argument(help="Model, adapter or run folders, or hub names; the first is the baseline.")
+    ]
+    tasks: Annotated[str | None, typer.Option(metavar="FILE", help="Rows with answers, or pairs.")] = None
+    task: Annotated[str, typer.Option(metavar="T", help=f"{', '.join(TASKS)}.")] = "answers"
+    limit: Annotated[int | None, _number(1, "Only the first so many rows.")] = None
+    max_new_tokens: Annotated[int, _number(1, "Then completions are cut (256).")] = 256
+    split: Annotated[str, _word("Of a hub data set (test).")] = "test"
+    metrics: Annotated[str | None, _word("Of strict,flexible,math,text.")] = None
+    template: Annotated[str | None, _word("With {prompt} for the problem.")] = None
+    style: Annotated[str, _word("text, chat or auto.")] = "auto"
+    shots: Annotated[int, _number(0, "Worked examples before each problem.")] = 0
+    prompted: Annotated[str | None, _word("The first model so asked too, as 0,4.")] = None
+    examples: Annotated[str | None, _word("Rows of worked examples.")] = None
+    reference: Annotated[str | None, _word("Rewards, or KL, against this model.")] = None
+    max_length: Annotated[int, _number(2, "Tokens of a pair's side (4096).")] = 4096
+    judge: Annotated[str | None, _word("reward:DIR, llm:URL#NAME, human:FILE.")] = None
+    against: Annotated[str | None, _word("A model, not the rows' own answers.")] = None
+    temperatures: Annotated[str, _word("Of win rates (0,0.25,0.5,0.75,1).")] = "0,0.25,0.5,0.75,1"
+    rubric: Annotated[str | None, _word("A jinja2 file: the judge's rules.")] = None
+    canary: Annotated[str, _word("A constant answer; '' for none.")] = CANARY
+    people: Annotated[str | None, _word("Labelled file: the judge's κ.")] = None
+    reward: Annotated[str | None, _word("For frontier: DIR, verifier, ….")] = None
+    best_of: Annotated[str | None, _word("Of the reference too, as 2,4,8.")] = None
+    checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Of a run each, for frontier.")] = False
+    pass_at: Annotated[str | None, _word("pass@k and maj@k, as 1,2,4,8.")] = None
+    samples: Annotated[int | None, _number(1, "Of each prompt, where drawn.")] = None
+    temperature: Annotated[float, typer.Option(metavar="X", min=0.01, help="For --pass-at.")] = 1.0
+    seed: Annotated[int, typer.Option(metavar="N", help="Of samples and examples.")] = 0
+    harness: Annotated[str | None, _word("lm-eval: hand the models over to it.")] = None
+    harness_tasks: Annotated[str | None, _word("Its tasks, as gsm8k,arc_easy.")] = None
+    harness_include: Annotated[Path | None, typer.Option(metavar="DIR", help="Further tasks of its kind.")] = None
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.")] = None
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="results.json, and every item.")] = None
+
+
+def command(given: Options) -> str:
+    """What repeats the figures: every option that is not its default, but where they are written to."""
+    words = ["twofold", "evaluate", *given.models]
+    for field in fields(given):
+        value = getattr(given, field.name)
+        if field.name not in ("models", "json_file", "out") and value != field.default:
+            words += [flag(field.name)] if value is True else [flag(field.name), str(value)]
+    return shlex.join(words)
+
+
+def refuse_contradictions(given: Options) -> None:
+    """Raises RecipeError for options that do not go together."""
+    if given.task not in TASKS:
+        raise RecipeError(f"{given.task!r} is no task", where="--task", remedy=f"one of {', '.join(TASKS)}")
+    if given.style not in ("auto", "text", "chat"):
+        raise RecipeError(f"{given.style!r} is no style", where="--style", remedy="one of auto, text, chat")
+    defaults = {field.name: field.default for field in fields(given)}
+    for name, tasks in _ONLY.items():
+        if getattr(given, name) != defaults[name] and given.task not in tasks:
+            remedy = f"leave it out, or choose --task {' or '.join(tasks)}"
+            raise RecipeError(f"means nothing to --task {given.task}", where=flag(name), remedy=remedy)
+    harnessed = given.harness_tasks is not None or given.harness_include is not None
+    if harnessed and given.harness is None:
+        raise RecipeError("goes with --harness lm-eval", where="--harness-tasks and --harness-include")
+    asked, few_shot = given.pass_at is not None, bool(given.shots or given.prompted)
+    wrong = {
+        ("--metrics", "pass@k counts strict and flexible"): asked and given.metrics is not None,
+        ("--examples", "add --shots K or --prompted K"): given.examples is not None and not few_shot,
+        ("--seed", "answers are greedy: add --pass-at 1,2,4,8 or --shots K"): given.seed != 0
+        and not (asked or few_shot or given.samples or given.task in SAMPLED),
+    }
+    for (where, what), is_wrong in wrong.items():
+        if is_wrong:
+            raise RecipeError(what, where=where)
+
+
+def flag(name: str) -> str:
+    """An option as it is typed."""
+    return "--" + name.replace("_", "-")
