@@ -27,7 +27,7 @@ from benchmarks.cells import play
 from benchmarks.reporting import machine, page, print_facts, versions, write_json
 
 OUT = Path("runs/arena")
-RATES = (1e-5, 3e-5, 1e-4)
+RATES = (1e-5, 3e-5, 1e-4, 3e-4)
 DEVELOPMENT_SEED = 100
 QUICK = Protocol(steps=8, development=60, test=80, sampled=24, samples=8, kl_samples=4, best_of=16)
 
@@ -102,7 +102,7 @@ def main() -> None:
     seeds = range(2 if asked.quick else asked.seeds)
     _prepare(asked.out, protocol, seeds)
     ground = Field(asked.out, protocol, asked.workers)
-    rates = ground.best_rates(methods, RATES[-1:] if asked.quick else RATES)
+    rates = ground.best_rates(methods, RATES[2:3] if asked.quick else RATES)
     cells = {m.name: [Cell(m, rates[m.name], seed) for seed in seeds] for m in methods}
     ground.play([c for each in cells.values() for c in each])
     found: dict[str, Any] = {
