@@ -24,7 +24,7 @@ from benchmarks.arena_methods import BASELINE, METHODS, Method
 from benchmarks.arena_page import write_arena
 from benchmarks.arena_table import accuracy_table, best_of_rows, best_of_table, cost_table, markdown, pass_table, rows
 from benchmarks.cells import play
-from benchmarks.reporting import machine, page, print_facts, versions, write_json
+from benchmarks.reporting import command, machine, page, print_facts, versions, write_json
 
 OUT = Path("runs/arena")
 RATES = (1e-5, 3e-5, 1e-4, 3e-4)
@@ -118,7 +118,7 @@ def main() -> None:
         "best_of": best_of_rows([ground.arena.best_of_n(seed) for seed in seeds]),
         "ledger": [] if asked.no_ledger else ledger(ground.arena),
         "protocol": protocol, "date": datetime.date.today().isoformat(), **facts,
-        "command": " ".join(["python -m benchmarks.arena", *sys.argv[1:]]), "seeds": len(seeds),
+        "command": command("benchmarks.arena", sys.argv[1:]), "seeds": len(seeds),
     }  # fmt: skip
     for title in ("machine", "versions"):
         print_facts(title, found[title])

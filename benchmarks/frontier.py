@@ -28,7 +28,7 @@ from benchmarks.frontier_ground import COMMAND, Ground, make_ground, reward_mode
 from benchmarks.frontier_methods import FAMILIES, SWEEP, TRIALS, Method
 from benchmarks.frontier_page import BEGIN, END, area_table, best_of_table, draw, point_table, text
 from benchmarks.frontier_points import area
-from benchmarks.reporting import machine, page, print_facts, versions, write_json
+from benchmarks.reporting import command, machine, page, print_facts, versions, write_json
 from benchmarks.scratch import Size
 from twofold.cli.progress import RichProgress
 
@@ -138,7 +138,7 @@ def main() -> None:
         "best_of": [ground.bench.best_of(seed) for seed in seeds], "tried": tried, "rates": best, "most": MOST,
         "made": here / "made.json", "rewards": [here / "rewards" / f"seed-{s}" / "results.json" for s in seeds],
         "protocol": protocol, "date": datetime.date.today().isoformat(), **facts,
-        "command": " ".join([COMMAND, *sys.argv[1:]]),
+        "command": command(COMMAND, sys.argv[1:]),
     }  # fmt: skip
     for title in ("machine", "versions"):
         print_facts(title, found[title])

@@ -29,6 +29,12 @@ def page(path: str) -> Path:
     return Path(path)
 
 
+def command(module: str, arguments: Sequence[str]) -> str:
+    """What repeats a page's figures elsewhere: places outside the project go by the name of their last part."""
+    shown = [Path(word).name if Path(word).is_absolute() else word for word in arguments]
+    return " ".join(["python -m", module.removeprefix("python -m "), *shown])
+
+
 @dataclass(frozen=True)
 class Median:
     """A median, the interval [low, high] that holds the true one with probability `level`, and its runs."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import binom
 
-from benchmarks.reporting import median_interval, page
+from benchmarks.reporting import command, median_interval, page
 
 
 @pytest.mark.parametrize(("n", "cut"), [(5, 0), (6, 0), (9, 1), (15, 3)])
@@ -25,3 +25,8 @@ def test_a_page_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
     assert page(str(tmp_path / "family.md")) == tmp_path / "family.md"
     with pytest.raises(argparse.ArgumentTypeError, match="is not there"):
         page(str(tmp_path / "famly.md"))
+
+
+def test_a_command_names_no_place_of_one_machine() -> None:
+    told = command("python -m benchmarks.frontier", ["--data", "/somewhere/imdb", "--page", "docs/frontier.md"])
+    assert told == "python -m benchmarks.frontier --data imdb --page docs/frontier.md"
