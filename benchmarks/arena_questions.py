@@ -1,9 +1,10 @@
 """When does PDPO beat DPO? `python -m benchmarks.arena_questions`: learning rate × length of training, then one test.
 
 First, with one seed on development problems, every contender runs long at every rate and is looked at along the way: a
-look is a shorter run, for the rate is constant. That chooses: each one's best place (rate and length), and the best of
-PDPO's kin where training is longest and the rate highest. Then, once, on fresh seeds, fresh problems and a second task:
-the chosen ones against DPO and DPO + NLL, with paired intervals. Cells that are done are kept.
+look is a shorter run, for the rate is constant. That chooses: each one's best place (rate and length), the best of
+PDPO's kin where training is longest and the rate highest, and where PDPO leads DPO most. Then, once, on fresh seeds,
+fresh problems and a second task: the chosen ones against DPO and DPO + NLL, with paired intervals. Cells that are done
+are kept.
 """
 
 from __future__ import annotations
@@ -48,6 +49,9 @@ CONTENDERS: tuple[Method, ...] = (
     pdpo(", γ 0.3, truth's side", "the generator pulls the truth up", gamma=0.3, side="truth", **WARM),
 )
 PLAIN = ("DPO", "DPO + NLL")
+SOURCE = ("PDPO, γ 0.1", "PDPO, γ 0.3", "PDPO, γ 1")
+"""The source's own form, which gives no γ."""
+TRUTH = ("PDPO, γ 0.3, truth's side",)
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,22 @@ def best_place(looks: Mapping[tuple[str, float], Sequence[float]], method: str) 
     return max(found, key=lambda p: looks[method, p.learning_rate][p.look])
 
 
+def ahead(looks: Mapping[tuple[str, float], Sequence[float]], methods: Sequence[str]) -> Place:
+    """Where one of `methods` leads DPO most after as many steps at the same rate; of equals the lower rate, then the
+    shorter run."""
+    found = [
+        Place(name, rate, look)
+        for (name, rate), shares in sorted(looks.items(), key=lambda item: item[0][1])
+        if name in methods
+        for look in range(len(shares))
+    ]
+    return max(found, key=lambda p: looks[p.method, p.learning_rate][p.look] - looks["DPO", p.learning_rate][p.look])
+
+
 def chosen(looks: Mapping[tuple[str, float], Sequence[float]]) -> dict[str, list[Place]]:
-    """The two questions' places, challenger first: each one's best, and the end of the longest run at the highest rate.
-    The challenger is PDPO's kin that solves most there."""
+    """The questions' places, challenger first, then the plain ones: each one's best; the end of the longest run at the
+    highest rate; where the source's form, and the truth's side, lead DPO most. The challenger of the first two is
+    PDPO's kin that solves most there."""
     methods = list(dict.fromkeys(name for name, _ in looks))
     kin = [m for m in methods if m not in PLAIN]
     best = {m: best_place(looks, m) for m in methods}
@@ -96,10 +113,14 @@ def chosen(looks: Mapping[tuple[str, float], Sequence[float]]) -> dict[str, list
     def solved(place: Place) -> float:
         return looks[place.method, place.learning_rate][place.look]
 
-    return {
+    found = {
         question: [max((places[m] for m in kin), key=solved), *(places[m] for m in PLAIN)]
         for question, places in (("each at its best", best), ("longest and highest", last))
     }
+    for words, challengers in (("the source's form", SOURCE), ("the truth's side", TRUTH)):
+        lead = ahead(looks, challengers)
+        found[f"{words}, where it leads most"] = [lead, *(replace(lead, method=m) for m in PLAIN)]
+    return found
 
 
 def development(field: Field) -> dict[tuple[str, float], list[float]]:

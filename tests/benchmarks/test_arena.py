@@ -14,7 +14,7 @@ from benchmarks.arena_base import Ground
 from benchmarks.arena_cells import Cell, Protocol
 from benchmarks.arena_counts import CountedSampler, Tokens
 from benchmarks.arena_methods import METHODS, Method
-from benchmarks.arena_questions import CONTENDERS, LOOKS, Place, best_place, chosen
+from benchmarks.arena_questions import CONTENDERS, LOOKS, PLAIN, SOURCE, TRUTH, Place, ahead, best_place, chosen
 from benchmarks.arena_table import accuracy_table, best_of_rows, pass_at, rows
 from benchmarks.arena_tasks import TASKS, Stories, split_of
 from twofold.algorithms import PDPO
@@ -174,3 +174,8 @@ def test_what_the_questions_choose() -> None:
     ]
     assert [p.method for p in found["longest and highest"]] == ["PDPO, γ 1", "DPO", "DPO + NLL"]
     assert {(p.learning_rate, p.look) for p in found["longest and highest"]} == {(1e-3, LOOKS - 1)}
+    assert {(p.learning_rate, p.look) for p in found["the source's form, where it leads most"]} == {(1e-3, LOOKS - 1)}
+    assert found["the source's form, where it leads most"][0].method == "PDPO, γ 1"
+    assert [p.method for p in found["the truth's side, where it leads most"]] == [*TRUTH, *PLAIN]
+    assert ahead(looks, SOURCE[:1]) == Place("PDPO, γ 0.1", 1e-4, 3)
+    assert {*SOURCE, *TRUTH, *PLAIN} <= {*names}
