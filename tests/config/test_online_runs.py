@@ -252,8 +252,9 @@ def test_prompts_without_answers_are_refused(
         ({"judge": "verifier", "reference": "fresh"}, {"kind": "simpo"}, RecipeError, "asks for no reference"),
         ({"judge": "BASE"}, {}, ModelError, "no trained score head"),
         ({"prompts": 15}, {}, RecipeError, "some of the 12 twice"),
+        ({"judge": "code"}, {}, RecipeError, r"algorithm\.judge: this reward runs programs"),
     ],
-    ids=["slip", "address", "rubric", "no reference", "no reward model", "too many"],
+    ids=["slip", "address", "rubric", "no reference", "no reward model", "too many", "programs"],
 )
 def test_what_cannot_judge_is_told_before_the_first_step(
     tmp_path: Path,

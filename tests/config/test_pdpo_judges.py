@@ -110,6 +110,7 @@ def test_a_function_judges_from_python_and_a_recipe_cannot_name_one(tmp_path: Pa
     ("source", "message"),
     [
         ("verifer", "did you mean `verifier`"),
+        ("code", r"judge\.source: a gate runs no programs of the model"),
         ("llm:nowhere", "names no server and model"),
         ("llm:http://127.0.0.1:8000/v1", "names no server and model"),
     ],

@@ -84,7 +84,8 @@ class Sources:
     loaded: Loaded
     functions: Mapping[str, RewardFunction]
     where: str
-    execution: Execution = field(default_factory=Execution)
+    execution: Execution | None = None
+    """What programs of the model may do; None where the algorithm has no such setting."""
     known: Mapping[str, Reward] = field(default_factory=dict[str, Reward])
 
     def reward(self, source: str, groups: Sequence[Sequence[Group]]) -> Reward:
@@ -98,19 +99,25 @@ class Sources:
         if source.startswith(_PYTHON):
             return Called(self._function(source), self.encoder.text)
         if source in _EXECUTING:
-            sandbox = Sandbox(self.execution)
+            sandbox = self._sandbox()
             _refuse_untested(chain.from_iterable(groups))
             return Executed(sandbox, self.encoder.text)
         _refuse_slip(source, self.where)
         scorer = replace(self.recipe.model, path=source, lora=None, adapter=None)
         return Modelled.load(scorer, self.loaded.tokenizer, self.recipe.training.packing)
 
+    def _sandbox(self) -> Sandbox:
+        if self.execution is None:
+            remedy = "judge drafts by a verifier, a reward model or a language model"
+            raise RecipeError("a gate runs no programs of the model", where=self.where, remedy=remedy)
+        return Sandbox(self.execution, self.where)
+
     def _function(self, source: str) -> RewardFunction:
         if source not in self.functions:
             remedy = "hand the function to twofold.train(…, algorithm={…: function}), or name another reward"
             raise RecipeError(f"{source} is a function of a program", where=self.where, remedy=remedy)
         if executes(self.functions[source]):
-            Sandbox(self.execution)  # refuses what is not allowed; the function brings its own way to run
+            self._sandbox()  # refuses what is not allowed; the function brings its own way to run
         return self.functions[source]
 
 

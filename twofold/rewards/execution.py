@@ -84,14 +84,13 @@ class Ran:
 class Sandbox:
     """Runs programs by the user's command."""
 
-    def __init__(self, execution: Execution) -> None:
-        """Raises RecipeError unless running is allowed, by a command that exists and cuts the network off."""
+    def __init__(self, execution: Execution, asked_by: str = "algorithm.reward") -> None:
+        """Raises RecipeError, which names the setting that asks for it, unless running is allowed, by a command that
+        exists and cuts the network off."""
         self.execution = execution
         where = "algorithm.execution"
         if not execution.allow:
-            raise RecipeError(
-                "this reward runs programs that the model writes", where="algorithm.reward", remedy=REMEDY
-            )
+            raise RecipeError("this reward runs programs that the model writes", where=asked_by, remedy=REMEDY)
         if not execution.sandbox:
             raise RecipeError("programs of a model are run in a sandbox only", where=f"{where}.sandbox", remedy=REMEDY)
         if shutil.which(execution.sandbox[0]) is None:
