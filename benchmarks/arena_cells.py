@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
 from benchmarks.arena_base import TOKENS, Ground, digest, make_ground, reward_model
 from benchmarks.arena_counts import CountedSampler, Tokens
 from benchmarks.arena_methods import REWARD, Method
 from benchmarks.arena_tasks import Split, Stories
-from benchmarks.cells import naming, run
+from benchmarks.cells import drift, naming, run, timed
+from benchmarks.scratch import kept
 from twofold.batch import Branch, Group, Role
 from twofold.config.assemble import make_loop
 from twofold.config.assembly import Assembly
@@ -116,22 +115,15 @@ class Arena:
         return self.kept(cell.folder(self.protocol, self.ground), lambda: self._play(cell), asdict(cell))
 
     def known(self, cell: Cell) -> bool:
-        return (self.here / "cells" / cell.folder(self.protocol, self.ground) / "result.json").is_file()
+        return self.path(cell.folder(self.protocol, self.ground)).is_file()
 
-    def kept(self, name: str, make: Any, about: Mapping[str, Any]) -> dict[str, Any]:
-        """The result in the folder `name`, made where it is missing."""
-        folder = self.here / "cells" / name
-        path = folder / "result.json"
-        if path.is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "cell.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        began, spent = time.perf_counter(), time.process_time()
-        found = {**make(), "wall": time.perf_counter() - began, "cpu": time.process_time() - spent}
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(found) + "\n", encoding="utf-8")
-        temporary.replace(path)
-        return found
+    def path(self, name: str) -> Path:
+        return self.here / "cells" / name / "result.json"
+
+    def kept(self, name: str, make: Callable[[], dict[str, Any]], about: Mapping[str, Any]) -> dict[str, Any]:
+        """The result called `name`, made where it is missing; beside it what it is `about`."""
+        kept(self.path(name).with_name("cell.json"), lambda: about)
+        return kept(self.path(name), lambda: timed(make))
 
     def recipe(self, cell: Cell) -> Recipe:
         """The cell as a recipe."""
@@ -204,7 +196,7 @@ class Arena:
     def _look(self, cell: Cell, policy: Policy) -> dict[str, Any]:
         """Greedy answers, and what the policy makes of held-out pairs: the implicit reward's accuracy, and drift."""
         rows = exact_match(self.sampler(policy, 0.0), self.problems(cell), self.encoder).rows
-        chosen, rejected = self._drift(policy)
+        chosen, rejected = drift(policy, self.heldout, self.packing)
         return {
             "right": [row.strict for row in rows],
             "strict": sum(r.strict for r in rows) / len(rows),
@@ -214,16 +206,6 @@ class Arena:
             "chosen": chosen.mean().item(),
             "rejected": rejected.mean().item(),
         }
-
-    def _drift(self, policy: Policy) -> tuple[Tensor, Tensor]:
-        """log π/π_ref of chosen and rejected held-out answers [n], nats."""
-        said = policy.logps(self.heldout, self.packing)
-        sums = [
-            [(x - b.token_columns["ref_logp"]).double().sum() for x, b in zip(row, g.branches, strict=True)]
-            for row, g in zip(said, self.heldout, strict=True)
-        ]
-        chosen, rejected = torch.tensor(sums, dtype=torch.float64).unbind(1)
-        return chosen, rejected
 
     def _sampled(self, cell: Cell, policy: Policy) -> dict[str, Any]:
         """Of many answers at temperature 1: how many are right, problem by problem; and the KL to the base."""

@@ -11,8 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
+from torch import Tensor
 
+from twofold.batch import Group
 from twofold.errors import NonFiniteError
+from twofold.models.packing import Packing
+from twofold.models.policy import Policy
 from twofold.training.loop import Loop
 from twofold.training.optim import make_schedule
 
@@ -125,6 +129,22 @@ def run(
             done.looks.append({"step": at + 1, **look(done.spent)})
     done.watched = {name: sum(values) / len(values) for name, values in watched.items()}
     return done
+
+
+def timed(make: Callable[[], Result]) -> Result:
+    """What `make` makes, and the seconds that took."""
+    began, spent = time.perf_counter(), time.process_time()
+    return {**make(), "wall": time.perf_counter() - began, "cpu": time.process_time() - spent}
+
+
+def drift(policy: Policy, pairs: Sequence[Group], packing: Packing) -> tuple[Tensor, Tensor]:
+    """log π/π_ref of the chosen and of the rejected answers of `pairs`, which have a reference's column [n]; nats."""
+    sums = [
+        [(x - b.token_columns["ref_logp"]).double().sum() for x, b in zip(row, g.branches, strict=True)]
+        for row, g in zip(policy.logps(pairs, packing), pairs, strict=True)
+    ]
+    chosen, rejected = torch.tensor(sums, dtype=torch.float64).unbind(1)
+    return chosen, rejected
 
 
 def naming(sections: Any, sign: str, path: str) -> Any:

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
+from benchmarks.cells import drift
 from twofold.algorithms import OfflineAlgorithm
 from twofold.batch import Branch, Group, Role
 from twofold.config.lessons import as_lessons
@@ -211,25 +211,15 @@ class Bench:
 
     def _look(self) -> dict[str, float]:
         """Log-ratios on held-out pairs, whatever the objective; a tie is half right. What the curves show."""
-        chosen, rejected = self._drift()
+        chosen, rejected = drift(self.policy, self.heldout, self.packing)
         margin = chosen - rejected
         means = {"chosen": chosen, "rejected": rejected, "margin": margin, "accuracy": (margin.sign() + 1) / 2}
         return {name: value.mean().item() for name, value in means.items()}
 
-    def _drift(self) -> tuple[Tensor, Tensor]:
-        """log π/π_ref of chosen and rejected [n], nats."""
-        said = self.policy.logps(self.heldout, self.packing)
-        sums = [
-            [(x - b.token_columns["ref_logp"]).double().sum() for x, b in zip(row, g.branches, strict=True)]
-            for row, g in zip(said, self.heldout, strict=True)
-        ]
-        chosen, rejected = torch.tensor(sums, dtype=torch.float64).unbind(1)
-        return chosen, rejected
-
     def _judge(self, cell: Cell | None) -> dict[str, Any]:
         self._load(None if cell is None else self._weights(cell))
         rows = exact_match(self._sampler(0.0), self.test, self.encoder, progress=self.progress).rows
-        chosen, rejected = self._drift()
+        chosen, rejected = drift(self.policy, self.heldout, self.packing)
         kl, truncated = self._kl(self.test)
         return {
             "right": [row.strict for row in rows],

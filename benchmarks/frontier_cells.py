@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Literal, cast
 
 import torch
 
-from benchmarks.cells import naming, run
+from benchmarks.cells import naming, run, timed
 from benchmarks.frontier_ground import COMMAND, Ground, digest, make_ground, reward_model, rows
 from benchmarks.frontier_methods import REWARD, TRUTH, Method
 from benchmarks.frontier_points import Point, kl_of_rows
@@ -127,12 +126,8 @@ class Bench:
     def _named(self, name: str) -> str:
         return f"{name}-{sha256(f'{self.protocol} {self.ground} {REVISION}'.encode()).hexdigest()[:12]}"
 
-    def _kept(self, name: str, make: Any) -> dict[str, Any]:
-        def timed() -> dict[str, Any]:
-            began, spent = time.perf_counter(), time.process_time()
-            return {**make(), "wall": time.perf_counter() - began, "cpu": time.process_time() - spent}
-
-        return kept(self.path(name), timed)
+    def _kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        return kept(self.path(name), lambda: timed(make))
 
     def recipe(self, cell: Cell) -> Recipe:
         """The cell as a recipe."""
