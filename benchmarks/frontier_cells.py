@@ -13,9 +13,10 @@ from typing import Any, Literal, cast
 import torch
 
 from benchmarks.cells import naming, run, timed
-from benchmarks.frontier_ground import COMMAND, Ground, digest, make_ground, reward_model, rows
+from benchmarks.frontier_ground import COMMAND, Ground, digest, make_ground, rows
 from benchmarks.frontier_methods import REWARD, TRUTH, Method
 from benchmarks.frontier_points import Point, kl_of_rows
+from benchmarks.frontier_rewards import RewardModels, Rewards
 from benchmarks.imdb import Sentiment
 from benchmarks.scratch import Speaker, kept
 from twofold.batch import Branch, Group, Role
@@ -48,6 +49,7 @@ class Protocol:
     """What is the same for every method."""
 
     ground: Ground = field(default_factory=Ground)
+    rewards: Rewards = field(default_factory=Rewards)
     steps: int = 120
     """Of a method on pairs."""
     batch_size: int = 32
@@ -70,10 +72,13 @@ class Cell:
     split: Split = "test"
 
     def key(self, protocol: Protocol, ground: str) -> str:
-        """A digest of all that decides the cell; what it is called does not."""
+        """A digest of all that decides the cell; what it is called does not, nor reward models that it does not ask."""
+        settings = asdict(protocol)
+        if REWARD not in repr(self.method.sections):
+            del settings["rewards"]
         decides = {
             "sections": self.method.sections, "reads": self.method.reads, "rate": self.learning_rate, "seed": self.seed,
-            "split": self.split, "protocol": asdict(protocol), "ground": ground, "revision": REVISION,
+            "split": self.split, "protocol": settings, "ground": ground, "revision": REVISION,
         }  # fmt: skip
         return sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -95,6 +100,7 @@ class Bench:
         ground = self.protocol.ground
         self.here = make_ground(self.root, ground, self.source)
         self.ground = digest(self.here)
+        self.rewards = RewardModels(self.here, self.protocol.rewards, ground.device)
         self.truth = Sentiment.load(self.here / "classifier.safetensors")
         self.how = Sampling(max_new_tokens=ground.tokens, batch_size=256)
         self.base = Speaker.load(self.here / "base" / "model", self.how)
@@ -151,7 +157,7 @@ class Bench:
         if method.reads == "pdpo-pairs":
             sections["data"]["generator"] = {"file": str(self.here / "generator.jsonl")}
         if REWARD in repr(sections):
-            sections = naming(sections, REWARD, str(reward_model(self.here, protocol.ground, cell.seed)))
+            sections = naming(sections, REWARD, str(self.rewards.model(cell.seed)))
         return validate(Recipe, Document(COMMAND, sections, {}))
 
     def reward(self, prompt: str, completion: str, truth: str | None) -> float:
@@ -211,8 +217,7 @@ class Bench:
     def _best_of(self, seed: int) -> dict[str, Any]:
         prompts = self.beginnings("test")
         drafts = self.base.drafts(prompts, samples=self.protocol.best_of, seed=(60_000 + seed, 0))
-        folder = reward_model(self.here, self.protocol.ground, seed)
-        scorer, _ = load_reward_model(ModelSettings(path=str(folder), precision="float32"))
+        scorer, _ = load_reward_model(ModelSettings(path=str(self.rewards.model(seed)), precision="float32"))
         groups = [
             Group(prompt, self.base.encoder.prompt(prompt), tuple(Branch(d.tokens, Role.DRAFT) for d in row))
             for prompt, row in zip(prompts, drafts, strict=True)

@@ -1,5 +1,5 @@
 """What every run of the sentiment experiment starts from, made once and kept: the classifier that is the truth, a
-language model of the reviews, its samples to beginnings of reviews, the pairs among them, reward models of the pairs.
+language model of the reviews, its samples to beginnings of reviews, the pairs among them.
 """
 
 from __future__ import annotations
@@ -47,8 +47,6 @@ class Ground:
     """Beginnings whose pairs tell how good a reward model is."""
     development: int = 128
     test: int = 256
-    reward_steps: int = 100
-    reward_rate: float = 3e-4
     device: str = "cpu"
 
 
@@ -73,22 +71,6 @@ def make_ground(root: Path, ground: Ground, source: Path, progress: Progress | N
     made = {**asdict(ground), "classifier": accuracy, "language_model": language["training"].get("loss")}
     (here / "made.json").write_text(json.dumps(made) + "\n", encoding="utf-8")
     return here
-
-
-def reward_model(here: Path, ground: Ground, seed: int) -> Path:
-    """The folder of a reward model of the pairs (Bradley–Terry, from the language model); its accuracy on pairs of
-    other beginnings stands in its run's results."""
-    run = here / "rewards" / f"seed-{seed}"
-    sections = {
-        "model": {"path": str(here / "base" / "model"), "precision": "float32", "device": ground.device},
-        "data": {"train": str(here / "pairs.jsonl"), "heldout": {"file": str(here / "heldout-pairs.jsonl")}},
-        "objective": {"kind": "bradley_terry", "centring": 0.01},
-        "optimizer": {"learning_rate": ground.reward_rate, "warmup": 5},
-        "training": {"steps": ground.reward_steps, "batch_size": 32, "checkpoint_every": ground.reward_steps},
-        "seed": seed,
-    }
-    stage(run, sections, COMMAND)
-    return run / "model"
 
 
 def digest(here: Path) -> str:

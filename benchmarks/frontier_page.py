@@ -128,14 +128,15 @@ def draw(found: Mapping[str, Any], path: Path) -> Path:
 def text(found: Mapping[str, Any], drawing: str) -> str:
     """What stands between the marks."""
     protocol, made = found["protocol"], json.loads(Path(found["made"]).read_text(encoding="utf-8"))
-    accuracies = [json.loads(Path(p).read_text())["heldout"]["accuracy"]["value"] for p in found["rewards"]]
+    tried = "; ".join(f"{rate}: {share:.1%}" for rate, share in found["tried_rewards"].items())
     truth, short = (Estimate(**made["classifier"][k]) for k in ("reviews", "pieces"))
     machine, torch = found["machine"]["processor"], found["versions"]["torch"]
     head = (
         f"`{found['command']}`, {found['date']}; {machine}, torch {torch}, one thread a cell; {len(found['best_of'])} "
         f"seeds. The classifier is right on {truth.value:.1%} [{truth.low:.1%}, {truth.high:.1%}] of {truth.n} reviews "
         f"that it has not seen, and on {short.value:.1%} of their pieces (n {short.n}, by their review's label). "
-        f"Reward models put {', '.join(f'{a:.1%}' for a in accuracies)} of unseen pairs in order."
+        f"Reward models (rate {found['reward_rate']:g}, of {tried} in a trial) put "
+        f"{', '.join(f'{share:.1%}' for share in found['ordered'])} of unseen pairs in order."
     )
     tables: Mapping[str, list[tuple[str, ...]]] = {
         "Reward at matched KL, and the area under the envelope": area_table(found),

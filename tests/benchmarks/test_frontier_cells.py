@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -16,6 +17,7 @@ from benchmarks.frontier_cells import HORIZON, Cell, Protocol
 from benchmarks.frontier_ground import Ground, best_of, pairs_of
 from benchmarks.frontier_methods import FAMILIES, REWARD, SWEEP, TRIALS, TRUTH, Method
 from benchmarks.frontier_points import Point, area, envelope, kl_of_rows
+from benchmarks.frontier_rewards import DEVELOPMENT_SEED, RewardModels, Rewards
 from benchmarks.imdb import Review, Sentiment, features, fit, pieces, reviews
 from twofold.config.load import Document, plain, validate
 from twofold.config.schema import Recipe
@@ -116,6 +118,30 @@ def test_the_target_kl_is_led_to_within_a_run() -> None:
     """The coefficient can change several times over: else the four targets were one."""
     for protocol in SCALES.values():
         assert (1 + 0.2 / HORIZON) ** protocol.rollouts > 10
+
+
+def test_reward_models_decide_the_cells_that_ask_them_alone() -> None:
+    other = Protocol(rewards=Rewards(steps=7))
+    asking = {m.name for m in SWEEP if Cell(m, 1e-4, 0).key(Protocol(), "g") != Cell(m, 1e-4, 0).key(other, "g")}
+    assert asking == {m.name for m in SWEEP if m.family == "PPO"}
+
+
+def test_the_reward_models_rate_is_that_of_the_best_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lower one of equals; runs of another rate or length are other runs."""
+    shares, asked = {3e-4: 0.6, 1e-3: 0.7, 3e-3: 0.7}, list[tuple[str, int]]()
+
+    def stage(run: Path, sections: Mapping[str, Any], command: str) -> dict[str, Any]:
+        asked.append((run.name, sections["seed"]))
+        return {"heldout": {"accuracy": {"value": shares[sections["optimizer"]["learning_rate"]]}}}
+
+    monkeypatch.setattr("benchmarks.frontier_rewards.stage", stage)
+    models = RewardModels(tmp_path, Rewards())
+    assert models.tried() == {"0.0003": 0.6, "0.001": 0.7, "0.003": 0.7}
+    assert set(asked) == {(f"220-{rate}-{DEVELOPMENT_SEED}", DEVELOPMENT_SEED) for rate in models.tried()}
+    assert models.rate() == 1e-3
+    assert models.model(2) == tmp_path / "rewards" / "220-0.001-2" / "model"
+    assert ("220-0.001-2", 2) in asked
+    assert RewardModels(tmp_path, Rewards(rates=(3e-4,))).rate() == 3e-4
 
 
 def test_rates_are_the_best_of_their_trials() -> None:
