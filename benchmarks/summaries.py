@@ -3,12 +3,14 @@
 The DPO paper's section 6.2 on generated posts (`summary_tasks.py`): a model of 0.9M parameters learns to summarize as
 people do, none too well; a noisy oracle, wrong on `--flip` of what it is shown, prefers among its own samples; DPO and
 Preferred-FT learn from that, a reward model too. The oracle then compares each with the gold summaries in both orders
-at five temperatures, on new posts and on a topic never trained on; true quality stands beside it. Stages are kept.
+at five temperatures, on new posts and on a topic never trained on; true quality stands beside it. Learning rates are
+the best of several: a policy's by the oracle on posts of their own, the reward model's by unseen pairs. All is kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -38,6 +40,14 @@ TEMPERATURES = (0.0, 0.25, 0.5, 0.75, 1.0)
 TOKENS = 32
 SIZE = Size(vocabulary=512, width=128, layers=4, heads=4, positions=192)
 NAMES = {"sft": "SFT", "ft": "Preferred-FT", "dpo": "DPO"}
+OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
+    "ft": {"kind": "sft"}, "dpo": {"kind": "dpo", "beta": 0.1}, "reward": {"kind": "bradley_terry", "centring": 0.01},
+}  # fmt: skip
+RATES: Mapping[str, tuple[float, ...]] = {
+    "ft": (1e-4, 3e-4, 1e-3, 3e-3), "dpo": (1e-5, 3e-5, 1e-4, 3e-4), "reward": (2e-4, 6e-4, 2e-3, 6e-3),
+}  # fmt: skip
+PAIRS, TEST, BEST_OF, DEVELOPMENT, UNSEEN = range(1, 6)
+"""Seeds of posts: what pairs are of, what figures are of, what best of N is of, what rates are chosen on."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,8 @@ class Plan:
     asked: int = 800
     samples: int = 4
     test: int = 300
+    unseen: int = 100
+    """Posts that rates are chosen on."""
     sft_epochs: float = 2.0
     best_of: int = 64
     flip: float = 0.08
@@ -73,45 +85,92 @@ def preferred(told: Post, texts: Sequence[str], plan: Plan, random: Random) -> l
     return found
 
 
-def train(here: Path, plan: Plan, progress: Progress) -> None:
-    """SFT on people's summaries; its samples, judged; DPO, Preferred-FT and a reward model on that."""
-    random = Random(0)
-    taught = posts("home", plan.demonstrations, 0)
-    rows = [{"prompt": p.prompt, "completion": draft(p, random)} for p in taught]
-    kept(here / "demonstrations.jsonl", lambda: rows)
-    every = [*rows, *({"prompt": p.prompt, "completion": p.gold} for p in posts("news", 400, 0))]
-    make_scratch(here / "scratch", (row["prompt"] + row["completion"] for row in every), SIZE)
+@dataclass(frozen=True)
+class Shelf:
+    """The folder of a plan, with every run and every figure that was made in it."""
 
-    def learn(name: str, start: str, data: str, objective: Mapping[str, Any], rate: float, epochs: float = 1.0) -> None:
+    here: Path
+    plan: Plan
+    rates: Mapping[str, tuple[float, ...]]
+    progress: Progress
+
+    def prepare(self) -> None:
+        """SFT on people's summaries; its samples, as the oracle orders them; the runs of every rate on that."""
+        random, plan = Random(0), self.plan
+        taught = posts("home", plan.demonstrations, 0)
+        rows = [{"prompt": p.prompt, "completion": draft(p, random)} for p in taught]
+        kept(self.here / "demonstrations.jsonl", lambda: rows)
+        every = [*rows, *({"prompt": p.prompt, "completion": p.gold} for p in posts("news", 400, 0))]
+        make_scratch(self.here / "scratch", (row["prompt"] + row["completion"] for row in every), SIZE)
+        self._learn("sft", "scratch", {"train": "demonstrations"}, {"kind": "sft"}, 2e-3, plan.sft_epochs)
+        asked = [p for p in posts("home", plan.asked + plan.demonstrations, PAIRS) if p not in set(taught)]
+        kept(self.here / "pairs.jsonl", lambda: self._pairs(asked[: plan.asked]))
+        known = {*taught, *asked[: plan.asked]}
+        unseen = [p for p in posts("home", plan.unseen + len(known), UNSEEN) if p not in known][: plan.unseen]
+        kept(self.here / "unseen.jsonl", lambda: self._pairs(unseen))
+        for name, rates in self.rates.items():
+            for rate in rates:
+                heldout = {"heldout": "unseen"} if name == "reward" else {}
+                data = {"train": "pairs", **heldout}
+                self._learn(f"{name}-{rate:g}", "sft/model", data, OBJECTIVES[name], rate)
+
+    def _learn(
+        self, name: str, start: str, data: Mapping[str, str], objective: Mapping[str, Any], rate: float,
+        epochs: float = 1.0,
+    ) -> None:  # fmt: skip
+        train, heldout = str(self.here / f"{data['train']}.jsonl"), data.get("heldout")
         sections = {
-            "model": {"path": str(here / start), "precision": "float32"}, "objective": objective,
-            "data": {"train": str(here / f"{data}.jsonl")},
+            "model": {"path": str(self.here / start), "precision": "float32"}, "objective": objective,
+            "data": {"train": train, **({"heldout": {"file": str(self.here / f"{heldout}.jsonl")}} if heldout else {})},
             "optimizer": {"learning_rate": rate, "schedule": "cosine", "warmup": 0.05, "final": 0.1},
             "training": {"epochs": epochs, "batch_size": 64, "keep": 1},
         }  # fmt: skip
-        stage(here / name, sections, COMMAND, progress)
+        stage(self.here / name, sections, COMMAND, self.progress)
 
-    learn("sft", "scratch", "demonstrations", {"kind": "sft"}, 2e-3, plan.sft_epochs)
-    asked = [p for p in posts("home", plan.asked + plan.demonstrations, 1) if p not in set(taught)][: plan.asked]
-    kept(here / "pairs.jsonl", lambda: _pairs(here, asked, plan))
-    learn("dpo", "sft/model", "pairs", {"kind": "dpo", "beta": 0.1}, 1e-4)
-    learn("ft", "sft/model", "pairs", {"kind": "sft"}, 1e-4)
-    learn("reward", "sft/model", "pairs", {"kind": "bradley_terry", "centring": 0.01}, 2e-4)
+    def _pairs(self, asked: Sequence[Post]) -> list[dict[str, str]]:
+        how, random = Sampling(max_new_tokens=TOKENS, batch_size=256), Random(1)
+        speaker = Speaker.load(self.here / "sft" / "model", how)
+        rows = speaker.drafts([p.prompt for p in asked], samples=self.plan.samples, seed=(1, 0))
+        told = zip(asked, rows, strict=True)
+        return [pair for p, drafts in told for pair in preferred(p, speaker.texts(drafts), self.plan, random)]
+
+    def tried(self, name: str) -> dict[str, float]:
+        """By rate: the reward model's accuracy on unseen pairs; a policy's share against gold over all temperatures."""
+        return {f"{rate:g}": self._trial(name, rate) for rate in self.rates[name]}
+
+    def _trial(self, name: str, rate: float) -> float:
+        run = f"{name}-{rate:g}"
+        if name == "reward":
+            results = json.loads((self.here / run / "results.json").read_text(encoding="utf-8"))
+            return results["heldout"]["accuracy"]["value"]
+        return fmean(fmean(self.games(run, "home", heat, DEVELOPMENT)["shares"]) for heat in TEMPERATURES)
+
+    def best(self, name: str) -> str:
+        """The run at the best rate, the lower one of equals; SFT has one."""
+        if name not in self.rates:
+            return name
+        tried = self.tried(name)
+        return f"{name}-{min(tried, key=lambda rate: (-tried[rate], float(rate)))}"
+
+    def games(self, run: str, topic: str, heat: float, seed: int = TEST) -> dict[str, Any]:
+        """What came of the games of `run` on posts of `topic` and `seed`."""
+        name = f"{run}-{topic}-{heat:g}-{seed}"
+        return kept(self.here / f"{name}.json", lambda: judged(self.here / run, posts(topic, self._number(seed), seed),
+                                                               heat, self.plan.flip))  # fmt: skip
+
+    def _number(self, seed: int) -> int:
+        return self.plan.test if seed == TEST else self.plan.unseen
+
+    def best_of(self) -> dict[str, Any]:
+        """What came of the best of N by the best reward model."""
+        return kept(self.here / "best-of.json", lambda: best_of(self.here, self.best("reward"), self.plan))
 
 
-def _pairs(here: Path, asked: Sequence[Post], plan: Plan) -> list[dict[str, str]]:
-    speaker, random = Speaker.load(here / "sft" / "model", Sampling(max_new_tokens=TOKENS, batch_size=256)), Random(1)
-    rows = speaker.drafts([p.prompt for p in asked], samples=plan.samples, seed=(1, 0))
-    told = zip(asked, rows, strict=True)
-    return [pair for p, drafts in told for pair in preferred(p, speaker.texts(drafts), plan, random)]
-
-
-def judged(here: Path, cell: tuple[str, str, float], plan: Plan) -> dict[str, Any]:
+def judged(run: Path, asked: Sequence[Post], heat: float, flip: float) -> dict[str, Any]:
     """The oracle's share for the policy against the gold summary, both orders asked, and the true quality."""
-    name, topic, heat = cell
-    asked, random = posts(topic, plan.test, 2), Random(f"{cell}")
+    random = Random(f"{run.name} {heat} {asked[0].text}")
     how = Sampling(temperature=heat, max_new_tokens=TOKENS, batch_size=256)
-    speaker = Speaker.load(here / name / "model", how)
+    speaker = Speaker.load(run / "model", how)
     texts = speaker.texts(d for (d,) in speaker.drafts([p.prompt for p in asked], seed=(2, 0)))
     shares, agreeing, qualities = list[float](), 0, list[float]()
     for told, text in zip(asked, texts, strict=True):
@@ -119,7 +178,7 @@ def judged(here: Path, cell: tuple[str, str, float], plan: Plan) -> dict[str, An
         if mine == gold:
             orders = [random.random() < 0.5 for _ in range(2)]
         else:
-            orders = [oracle(mine > gold, plan.flip, random) for _ in range(2)]
+            orders = [oracle(mine > gold, flip, random) for _ in range(2)]
         share = agreed("A" if orders[0] else "B", "B" if orders[1] else "A")
         assert share is not None
         shares.append(share)
@@ -128,12 +187,12 @@ def judged(here: Path, cell: tuple[str, str, float], plan: Plan) -> dict[str, An
     return {"shares": shares, "agreed": agreeing / len(shares), "quality": qualities, "said": texts[:3]}
 
 
-def best_of(here: Path, plan: Plan) -> dict[str, Any]:
+def best_of(here: Path, reward: str, plan: Plan) -> dict[str, Any]:
     """Many summaries of SFT to each post, by the reward model that learned from the oracle and by the truth."""
-    asked = posts("home", plan.test // 3, 3)
+    asked = posts("home", plan.test // 3, BEST_OF)
     speaker = Speaker.load(here / "sft" / "model", Sampling(max_new_tokens=TOKENS, batch_size=256))
     rows = speaker.drafts([p.prompt for p in asked], samples=plan.best_of, seed=(3, 0))
-    scorer, _ = load_reward_model(ModelSettings(path=str(here / "reward" / "model"), precision="float32"))
+    scorer, _ = load_reward_model(ModelSettings(path=str(here / reward / "model"), precision="float32"))
     prompts = [speaker.encoder.prompt(p.prompt) for p in asked]
     groups = [
         Group("post", prompt, tuple(Branch(d.tokens, Role.DRAFT) for d in drafts))
@@ -182,14 +241,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a hundredth of it: does it run")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    quick = Plan(demonstrations=256, asked=24, test=24, sft_epochs=1.0, best_of=8, flip=asked.flip)
+    quick = Plan(demonstrations=256, asked=24, test=24, unseen=12, sft_epochs=1.0, best_of=8, flip=asked.flip)
     plan = quick if asked.quick else Plan(flip=asked.flip)
     here = asked.out / f"{'quick' if asked.quick else 'full'}-{plan.flip:g}"
+    rates = {name: each[1:2] for name, each in RATES.items()} if asked.quick else RATES
     with RichProgress() as progress:
-        train(here, plan, progress)
+        shelf = Shelf(here, plan, rates, progress)
+        shelf.prepare()
     cells = [(n, t, h) for n in NAMES for t in ("home", "news") for h in TEMPERATURES]
-    found = {c: kept(here / ("-".join(map(str, c)) + ".json"), lambda c=c: judged(here, c, plan)) for c in cells}
-    print("\n".join(tables(found, kept(here / "best-of.json", lambda: best_of(here, plan)))))
+    found = {(n, t, h): shelf.games(shelf.best(n), t, h) for n, t, h in cells}
+    for name in rates:
+        print(f"{name}: {shelf.best(name)}, of", ", ".join(f"{r}: {v:.3f}" for r, v in shelf.tried(name).items()))
+    print("\n".join(tables(found, shelf.best_of())))
     print(f"both orders agree on {fmean(c['agreed'] for c in found.values()):.1%} of {len(cells)} × {plan.test} games")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from random import Random
 
@@ -9,8 +10,20 @@ import pytest
 
 from benchmarks.dialogue import parts, single_turns, table
 from benchmarks.gsm8k import write
-from benchmarks.summaries import Plan, posts, preferred
+from benchmarks.summaries import (
+    BEST_OF,
+    DEVELOPMENT,
+    PAIRS,
+    TEMPERATURES,
+    TEST,
+    UNSEEN,
+    Plan,
+    Shelf,
+    posts,
+    preferred,
+)
 from benchmarks.summary_tasks import TOPICS, WORD_COST, draft, oracle, post, quality
+from twofold.progress import Silent
 from twofold.rewards.judge import Rubric
 
 
@@ -92,3 +105,23 @@ def test_the_papers_rubrics_can_be_used(name: str) -> None:
     path = Path(__file__).parents[2] / "recipes" / "papers" / f"{name}_compare.jinja"
     said = Rubric.load("compare", path).render(prompt="PROMPT", truth=None, first="FIRST", second="SECOND")
     assert said.index("PROMPT") < said.index("FIRST") < said.index("SECOND") < said.index("Verdict: tie")
+
+
+def test_the_best_run_is_that_of_the_oracles_best_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over all temperatures, on posts that no figure is of; a reward model's by unseen pairs; SFT has no choice."""
+    shares = {"dpo-0.1": 0.5, "dpo-0.2": 0.6, "dpo-0.3": 0.6}
+    asked = set[tuple[str, float, int]]()
+
+    def games(self: Shelf, run: str, topic: str, heat: float, seed: int) -> dict[str, list[float]]:
+        asked.add((topic, heat, seed))
+        return {"shares": [shares[run] + 0.1 * heat, 0.0]}
+
+    monkeypatch.setattr(Shelf, "games", games)
+    for rate, share in (("1", 0.7), ("2", 0.8)):
+        (tmp_path / f"reward-{rate}").mkdir()
+        told = {"heldout": {"accuracy": {"value": share}}}
+        (tmp_path / f"reward-{rate}" / "results.json").write_text(json.dumps(told), encoding="utf-8")
+    shelf = Shelf(tmp_path, Plan(), {"dpo": (0.1, 0.3, 0.2), "reward": (1, 2)}, Silent())
+    assert [shelf.best(name) for name in ("sft", "dpo", "reward")] == ["sft", "dpo-0.2", "reward-2"]
+    assert asked == {("home", heat, DEVELOPMENT) for heat in TEMPERATURES}
+    assert len({PAIRS, TEST, BEST_OF, DEVELOPMENT, UNSEEN, 0}) == 6
