@@ -50,8 +50,8 @@ class Protocol:
 
     ground: Ground = field(default_factory=Ground)
     rewards: Rewards = field(default_factory=Rewards)
-    steps: int = 120
-    """Of a method on pairs."""
+    steps: int = 215
+    """Of a method on pairs: each pair once, as the reward models see them."""
     batch_size: int = 32
     rollout: int = 128
     """Completions of a rollout; it serves four steps (two passes, half of it a step)."""
@@ -72,10 +72,10 @@ class Cell:
     split: Split = "test"
 
     def key(self, protocol: Protocol, ground: str) -> str:
-        """A digest of all that decides the cell; what it is called does not, nor reward models that it does not ask."""
-        settings = asdict(protocol)
-        if REWARD not in repr(self.method.sections):
-            del settings["rewards"]
+        """A digest of all that decides the cell: what it is called does not, nor what only others read."""
+        online, asks = self.method.reads == "prompts", REWARD in repr(self.method.sections)
+        others = {"best_of", *(("steps", "batch_size") if online else ("rollout", "rollouts"))}
+        settings = {k: v for k, v in asdict(protocol).items() if k not in others and (asks or k != "rewards")}
         decides = {
             "sections": self.method.sections, "reads": self.method.reads, "rate": self.learning_rate, "seed": self.seed,
             "split": self.split, "protocol": settings, "ground": ground, "revision": REVISION,

@@ -78,7 +78,7 @@ def test_a_cell_is_known_by_all_that_decides_it() -> None:
     others = [replace(cell, method=SWEEP[1]), replace(cell, learning_rate=2e-4), replace(cell, seed=1),
               replace(cell, split="development"), replace(cell, method=replace(SWEEP[0], reads="prompts"))]  # fmt: skip
     keys = [o.key(protocol, "ground") for o in others]
-    keys += [cell.key(replace(protocol, steps=121), "ground"), cell.key(protocol, "other")]
+    keys += [cell.key(replace(protocol, steps=1), "ground"), cell.key(protocol, "other")]
     keys += [cell.key(replace(protocol, ground=Ground(words=25)), "ground")]
     assert len({key, *keys}) == len(keys) + 1
     assert replace(cell, method=replace(SWEEP[0], family="another name")).key(protocol, "ground") == key
@@ -124,6 +124,16 @@ def test_reward_models_decide_the_cells_that_ask_them_alone() -> None:
     other = Protocol(rewards=Rewards(steps=7))
     asking = {m.name for m in SWEEP if Cell(m, 1e-4, 0).key(Protocol(), "g") != Cell(m, 1e-4, 0).key(other, "g")}
     assert asking == {m.name for m in SWEEP if m.family == "PPO"}
+
+
+def test_settings_decide_the_cells_that_read_them_alone() -> None:
+    changed = {"steps": 7, "batch_size": 7, "rollout": 7, "rollouts": 7, "best_of": 7, "warmup": 7, "looks": 7}
+    for method in SWEEP:
+        cell = Cell(method, 1e-4, 0)
+        known = cell.key(Protocol(), "g")
+        moved = {k for k, v in changed.items() if cell.key(replace(Protocol(), **{k: v}), "g") != known}
+        online = method.reads == "prompts"
+        assert moved == {"warmup", "looks", *(("rollout", "rollouts") if online else ("steps", "batch_size"))}
 
 
 def test_the_reward_models_rate_is_that_of_the_best_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
