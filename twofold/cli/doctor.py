@@ -49,7 +49,7 @@ def inspect() -> dict[str, Any]:
     device = resolve_device("auto")
     found: dict[str, Any] = {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {**{name: _version(name) for name in PACKAGES}, "torch": str(torch.__version__)},  # with its build
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "unset"),
