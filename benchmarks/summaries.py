@@ -102,26 +102,28 @@ class Shelf:
         kept(self.here / "demonstrations.jsonl", lambda: rows)
         every = [*rows, *({"prompt": p.prompt, "completion": p.gold} for p in posts("news", 400, 0))]
         make_scratch(self.here / "scratch", (row["prompt"] + row["completion"] for row in every), SIZE)
-        self._learn("sft", "scratch", {"train": "demonstrations"}, {"kind": "sft"}, 2e-3, plan.sft_epochs)
+        self._learn("sft", "scratch", self._data("demonstrations"), {"kind": "sft"}, 2e-3, plan.sft_epochs)
         asked = [p for p in posts("home", plan.asked + plan.demonstrations, PAIRS) if p not in set(taught)]
         kept(self.here / "pairs.jsonl", lambda: self._pairs(asked[: plan.asked]))
         known = {*taught, *asked[: plan.asked]}
         unseen = [p for p in posts("home", plan.unseen + len(known), UNSEEN) if p not in known][: plan.unseen]
         kept(self.here / "unseen.jsonl", lambda: self._pairs(unseen))
         for name, rates in self.rates.items():
+            data = self._data("pairs", "unseen" if name == "reward" else None)
             for rate in rates:
-                heldout = {"heldout": "unseen"} if name == "reward" else {}
-                data = {"train": "pairs", **heldout}
                 self._learn(f"{name}-{rate:g}", "sft/model", data, OBJECTIVES[name], rate)
 
+    def _data(self, train: str, heldout: str | None = None) -> dict[str, Any]:
+        """A recipe's section, of files by name."""
+        unseen = {"heldout": {"file": str(self.here / f"{heldout}.jsonl")}} if heldout else {}
+        return {"train": str(self.here / f"{train}.jsonl"), **unseen}
+
     def _learn(
-        self, name: str, start: str, data: Mapping[str, str], objective: Mapping[str, Any], rate: float,
+        self, name: str, start: str, data: Mapping[str, Any], objective: Mapping[str, Any], rate: float,
         epochs: float = 1.0,
     ) -> None:  # fmt: skip
-        train, heldout = str(self.here / f"{data['train']}.jsonl"), data.get("heldout")
         sections = {
-            "model": {"path": str(self.here / start), "precision": "float32"}, "objective": objective,
-            "data": {"train": train, **({"heldout": {"file": str(self.here / f"{heldout}.jsonl")}} if heldout else {})},
+            "model": {"path": str(self.here / start), "precision": "float32"}, "objective": objective, "data": data,
             "optimizer": {"learning_rate": rate, "schedule": "cosine", "warmup": 0.05, "final": 0.1},
             "training": {"epochs": epochs, "batch_size": 64, "keep": 1},
         }  # fmt: skip
@@ -154,16 +156,14 @@ class Shelf:
 
     def games(self, run: str, topic: str, heat: float, seed: int = TEST) -> dict[str, Any]:
         """What came of the games of `run` on posts of `topic` and `seed`."""
-        name = f"{run}-{topic}-{heat:g}-{seed}"
-        return kept(self.here / f"{name}.json", lambda: judged(self.here / run, posts(topic, self._number(seed), seed),
-                                                               heat, self.plan.flip))  # fmt: skip
-
-    def _number(self, seed: int) -> int:
-        return self.plan.test if seed == TEST else self.plan.unseen
+        number = self.plan.test if seed == TEST else self.plan.unseen
+        path = self.here / f"{run}-{topic}-{heat:g}-{seed}.json"
+        return kept(path, lambda: judged(self.here / run, posts(topic, number, seed), heat, self.plan.flip))
 
     def best_of(self) -> dict[str, Any]:
         """What came of the best of N by the best reward model."""
-        return kept(self.here / "best-of.json", lambda: best_of(self.here, self.best("reward"), self.plan))
+        best = self.best("reward")
+        return kept(self.here / f"best-of-{best}.json", lambda: best_of(self.here, best, self.plan))
 
 
 def judged(run: Path, asked: Sequence[Post], heat: float, flip: float) -> dict[str, Any]:
