@@ -25,7 +25,7 @@ from benchmarks.arena_table import markdown
 from benchmarks.cells import play
 from benchmarks.frontier_cells import Bench, Cell, Protocol, points
 from benchmarks.frontier_ground import COMMAND, Ground, make_ground
-from benchmarks.frontier_methods import FAMILIES, SWEEP, TRIALS, Method
+from benchmarks.frontier_methods import CONTROL, FAMILIES, RATES, SWEEP, TRIALS, Method
 from benchmarks.frontier_page import BEGIN, END, area_table, best_of_table, draw, point_table, text
 from benchmarks.frontier_points import area
 from benchmarks.frontier_rewards import DEVELOPMENT_SEED, RewardModels, Rewards
@@ -34,7 +34,6 @@ from benchmarks.scratch import Size
 from twofold.cli.progress import RichProgress
 
 OUT, PAGE = Path("runs/frontier"), Path("docs/frontier.md")
-RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 MOST = 12.0
 """Nats that the area goes to: the largest target of the sweep."""
 SCALES: Mapping[str, Protocol] = {
@@ -74,16 +73,18 @@ class Field:
         make = partial(Bench, self.root, self.protocol, self.source)
         return play(self.bench, cells, _told, workers=self.workers, make=make)
 
-    def best_rates(self, rates: Sequence[float], most: float) -> dict[str, dict[str, float]]:
-        """By family and rate the area of the trial's run on development beginnings; with one rate nothing is tried."""
-        if len(rates) == 1:
-            return {family: {f"{rates[0]:g}": 0.0} for family in TRIALS}
-        cells = {f: [Cell(m, r, DEVELOPMENT_SEED, "development") for r in rates] for f, m in TRIALS.items()}
-        self.play([cell for each in cells.values() for cell in each])
-        start = points({"looks": [self.bench.start("development")]})
+    def best_rates(self, rates: Mapping[str, Sequence[float]], most: float) -> dict[str, dict[str, float]]:
+        """By family and rate the area of the trial's run on development beginnings; of one rate nothing is tried."""
+        cells = {f: [Cell(TRIALS[f][0], r, DEVELOPMENT_SEED, "development") for r in each] for f, each in rates.items()}
+        tried = {family: each for family, each in cells.items() if len(each) > 1}
+        self.play([cell for each in tried.values() for cell in each])
+        start = points({"looks": [self.bench.start("development")]}) if tried else []
         start = [replace(p, kl=0.0) for p in start]
         return {
-            family: {f"{c.learning_rate:g}": area([*start, *points(self.bench.cell(c))], most) for c in each}
+            family: {
+                f"{c.learning_rate:g}": area([*start, *points(self.bench.cell(c))], most) if family in tried else 0.0
+                for c in each
+            }
             for family, each in cells.items()
         }
 
@@ -101,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--only", default="", help="families, parted by semicolons: " + "; ".join(FAMILIES))
+    control = "online DPO too, with as many completions, rewards and steps as PPO: some 20 minutes more"
+    parser.add_argument("--control", action="store_true", help=control)
     parser.add_argument("--out", type=Path, default=OUT, help="folder of what is done already")
     parser.add_argument("--page", type=page, help=f"a page between whose marks to write, as {PAGE}; its drawing beside")
     parser.add_argument("--json", type=Path, help="where to write everything that was measured")
@@ -111,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 def chosen_rates(tried: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Each family's best rate, the lower one of equals; PDPO's is DPO's."""
     best = {family: float(min(each, key=lambda r: (-each[r], float(r)))) for family, each in tried.items()}
-    return {family: best.get(family, best["DPO"]) for family in FAMILIES}
+    return {**best, "PDPO": best["DPO"]}
 
 
 def main() -> None:
@@ -123,7 +126,9 @@ def main() -> None:
     if unknown := set(families) - set(FAMILIES):
         parser.error(f"no such family: {', '.join(sorted(unknown))}; there are {'; '.join(FAMILIES)}")
     protocol = QUICK if asked.quick else SCALES[asked.scale]
-    seeds, rates = (range(1), RATES[1:2]) if asked.quick else (range(asked.seeds), RATES)
+    seeds = range(1 if asked.quick else asked.seeds)
+    known = {f: each for f, (_, each) in TRIALS.items() if asked.control or f in FAMILIES}
+    rates = {family: RATES[1:2] if asked.quick else each for family, each in known.items()}
     facts = {"machine": machine(), "versions": versions(sys.executable)}
     with RichProgress() as progress:
         here = make_ground(asked.out, protocol.ground, asked.data, progress)
@@ -133,6 +138,7 @@ def main() -> None:
     tried = ground.best_rates(rates, MOST)
     best = chosen_rates(tried)
     methods: list[Method] = [m for m in SWEEP if m.family in families]
+    methods += CONTROL if asked.control else ()
     cells = [[Cell(m, best[m.family], seed) for seed in seeds] for m in methods]
     ground.play([cell for each in cells for cell in each])
     found: dict[str, Any] = {

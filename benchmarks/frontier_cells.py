@@ -54,7 +54,7 @@ class Protocol:
     """Of a method on pairs: each pair once, as the reward models see them."""
     batch_size: int = 32
     rollout: int = 128
-    """Completions of a rollout; it serves four steps (two passes, half of it a step)."""
+    """Completions of a rollout; it serves four steps (two passes, half of it a step), of online DPO as of PPO."""
     rollouts: int = 40
     warmup: int = 5
     looks: int = 6
@@ -150,10 +150,14 @@ class Bench:
             **{name: dict(section) for name, section in method.sections.items()},
         }
         if method.reads == "prompts":
-            sections["algorithm"]["rollouts"] = protocol.rollout
-            horizon = HORIZON * protocol.rollout
-            sections["algorithm"]["kl"] = {**sections["algorithm"]["kl"], "horizon": horizon}
-            sections["training"] = {"steps": 4 * protocol.rollouts, "batch_size": protocol.rollout // 2}
+            algorithm, batch_size = sections["algorithm"], protocol.rollout // 2
+            if algorithm["kind"] == "online":
+                algorithm["prompts"] = protocol.rollout // algorithm["samples"]
+                batch_size //= algorithm["samples"]
+            else:
+                algorithm["rollouts"] = protocol.rollout
+                algorithm["kl"] = {**algorithm["kl"], "horizon": HORIZON * protocol.rollout}
+            sections["training"] = {"steps": 4 * protocol.rollouts, "batch_size": batch_size}
         if method.reads == "pdpo-pairs":
             sections["data"]["generator"] = {"file": str(self.here / "generator.jsonl")}
         if REWARD in repr(sections):

@@ -1,4 +1,4 @@
-"""The sweep of the DPO paper's section 6.1 as sections of recipes, and PDPO's γ beside it."""
+"""The sweep of the DPO paper's section 6.1 as sections of recipes, PDPO's γ beside it, and a control."""
 
 from __future__ import annotations
 
@@ -40,6 +40,15 @@ def _pdpo(gamma: float) -> Method:
     return Method("PDPO", "γ", gamma, {"objective": {"kind": "dpo"}, "algorithm": algorithm}, "pdpo-pairs")
 
 
+def _online_dpo(beta: float) -> Method:
+    """What PPO has, its own policy's completions and a reward model of the pairs, under DPO's loss; two to a prompt, so
+    that both draw and judge equally many."""
+    algorithm = {"kind": "online", "judge": REWARD, "samples": 2, "epochs": 2}
+    return Method(
+        "online DPO", "β", beta, {"objective": {"kind": "dpo", "beta": beta}, "algorithm": algorithm}, "prompts"
+    )
+
+
 def _ppo(family: str, reward: str, target: float) -> Method:
     """The KL coefficient begins at TRL's 0.2 and is led to the target; rewards are normalized, so that it has a scale;
     rollout and horizon are the protocol's."""
@@ -60,9 +69,15 @@ SWEEP: tuple[Method, ...] = (
     Method("preferred-FT", "", 0.0, {"objective": {"kind": "sft"}}),
 )
 FAMILIES = tuple(dict.fromkeys(m.family for m in SWEEP))
+CONTROL: tuple[Method, ...] = tuple(_online_dpo(beta) for beta in (0.05, 0.1, 1.0, 5.0))
+"""Tells whether a lead of PPO's on DPO is that of the completions it draws or of what it does with them."""
 BASELINE = "DPO"
-TRIALS: Mapping[str, Method] = {
-    "DPO": _dpo(0.1), "PPO": _ppo("PPO", REWARD, 6.0), "PPO-GT": _ppo("PPO-GT", TRUTH, 6.0),
-    "unlikelihood": _unlikelihood(0.1), "preferred-FT": SWEEP[-1],
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+LOWER = (3e-5, *RATES[:3])
+TRIALS: Mapping[str, tuple[Method, tuple[float, ...]]] = {
+    "DPO": (_dpo(0.1), RATES), "PPO": (_ppo("PPO", REWARD, 6.0), RATES), "PPO-GT": (_ppo("PPO-GT", TRUTH, 6.0), RATES),
+    "unlikelihood": (_unlikelihood(0.1), RATES), "preferred-FT": (SWEEP[-1], RATES),
+    "online DPO": (_online_dpo(0.1), LOWER),
 }  # fmt: skip
-"""What chooses a family's learning rate: one run per rate, at one setting. PDPO takes DPO's."""
+"""What chooses a family's learning rate: one run per rate, at one setting. PDPO takes DPO's; online DPO's best of the
+others' rates was the lowest, so that its own begin below."""

@@ -24,8 +24,8 @@ BEGIN, END = "<!-- begin: written by python -m benchmarks.frontier -->", "<!-- e
 MATCHED = (1.0, 3.0, 6.0, 9.0, 12.0)
 """Nats at which families are compared."""
 COLOURS: Mapping[str, str] = {
-    "DPO": "#444444", "PDPO": "#7a4fd0", "PPO": "#0b7d5e", "PPO-GT": "#4fd1a5", "unlikelihood": "#c2410c",
-    "preferred-FT": "#8c6d31",
+    "DPO": "#444444", "PDPO": "#7a4fd0", "online DPO": "#1d6fd0", "PPO": "#0b7d5e", "PPO-GT": "#4fd1a5",
+    "unlikelihood": "#c2410c", "preferred-FT": "#8c6d31",
 }  # fmt: skip
 
 
@@ -153,11 +153,13 @@ def text(found: Mapping[str, Any], drawing: str) -> str:
 
 
 def _tried(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    rates = list(next(iter(found["tried"].values())))
+    rates = sorted({rate for each in found["tried"].values() for rate in each}, key=float)
     lines: list[tuple[str, ...]] = [("family", *rates)]
     for family, each in found["tried"].items():
+        areas = {rate: f"{value:.3f}" for rate, value in each.items()}
         best = f"{found['rates'][family]:g}"
-        lines.append((family, *(f"**{each[r]:.3f}**" if r == best else f"{each[r]:.3f}" for r in rates)))
+        areas[best] = f"**{areas[best]}**"
+        lines.append((family, *(areas.get(rate, "–") for rate in rates)))
     return lines
 
 

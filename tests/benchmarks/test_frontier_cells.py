@@ -7,20 +7,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 
 from benchmarks.frontier import SCALES, chosen_rates
-from benchmarks.frontier_cells import HORIZON, Cell, Protocol
+from benchmarks.frontier_cells import HORIZON, Bench, Cell, Protocol
 from benchmarks.frontier_ground import Ground, best_of, pairs_of
-from benchmarks.frontier_methods import FAMILIES, REWARD, SWEEP, TRIALS, TRUTH, Method
+from benchmarks.frontier_methods import CONTROL, FAMILIES, REWARD, SWEEP, TRIALS, TRUTH, Method
 from benchmarks.frontier_points import Point, area, envelope, kl_of_rows
 from benchmarks.frontier_rewards import DEVELOPMENT_SEED, RewardModels, Rewards
 from benchmarks.imdb import Review, Sentiment, features, fit, pieces, reviews
+from twofold.algorithms import Online, PolicyGradient
 from twofold.config.load import Document, plain, validate
 from twofold.config.schema import Recipe
+from twofold.sampling.base import Sampling
 
 
 def _point(kl: float, *rewards: float) -> Point:
@@ -94,7 +97,7 @@ def _recipe(method: Method) -> Recipe:
     return validate(Recipe, Document("test", sections, {}))
 
 
-@pytest.mark.parametrize("method", SWEEP, ids=lambda m: m.name)
+@pytest.mark.parametrize("method", [*SWEEP, *CONTROL], ids=lambda m: m.name)
 def test_every_run_of_the_sweep_is_a_recipe(method: Method) -> None:
     recipe = _recipe(method)
     for name, section in method.sections.items():
@@ -111,7 +114,9 @@ def test_the_sweep_is_the_papers() -> None:
     assert {m.family for m in SWEEP if REWARD in repr(m.sections)} == {"PPO"}
     assert {m.family for m in SWEEP if TRUTH in repr(m.sections)} == {"PPO-GT"}
     assert set(FAMILIES) - set(TRIALS) == {"PDPO"}
-    assert all(m.family == family for family, m in TRIALS.items())
+    assert set(TRIALS) - set(FAMILIES) == {m.family for m in CONTROL} == {"online DPO"}
+    assert all(m.family == family for family, (m, _) in TRIALS.items())
+    assert {len(rates) for _, rates in TRIALS.values()} == {4}
 
 
 def test_the_target_kl_is_led_to_within_a_run() -> None:
@@ -122,13 +127,35 @@ def test_the_target_kl_is_led_to_within_a_run() -> None:
 
 def test_reward_models_decide_the_cells_that_ask_them_alone() -> None:
     other = Protocol(rewards=Rewards(steps=7))
-    asking = {m.name for m in SWEEP if Cell(m, 1e-4, 0).key(Protocol(), "g") != Cell(m, 1e-4, 0).key(other, "g")}
-    assert asking == {m.name for m in SWEEP if m.family == "PPO"}
+    every = (*SWEEP, *CONTROL)
+    asking = {m.name for m in every if Cell(m, 1e-4, 0).key(Protocol(), "g") != Cell(m, 1e-4, 0).key(other, "g")}
+    assert asking == {m.name for m in every if m.family in ("online DPO", "PPO")}
+
+
+@pytest.mark.parametrize("protocol", SCALES.values(), ids=SCALES)
+def test_online_dpo_draws_judges_and_steps_as_ppo_does(protocol: Protocol) -> None:
+    """As many completions, of which as many are in a step, which as often serve."""
+    bench = Bench.__new__(Bench)
+    bench.protocol, bench.here, bench.ground = protocol, Path("here"), "ground"
+    bench.how, bench.rewards = Sampling(), cast("RewardModels", SimpleNamespace(model=lambda seed: f"reward-{seed}"))
+    (online, *_), (ppo, *_) = (
+        [bench.recipe(Cell(m, 1e-4, 3)) for m in methods if m.family in ("online DPO", "PPO")]
+        for methods in (CONTROL, SWEEP)
+    )
+    assert isinstance(online.algorithm, Online)
+    assert isinstance(ppo.algorithm, PolicyGradient)
+    assert online.algorithm.judge == ppo.algorithm.reward == "reward-3"
+    size, num = online.training.batch_size, protocol.ground.prefixes
+    assert online.algorithm.size(size, num) * online.algorithm.samples == ppo.algorithm.rollouts == protocol.rollout
+    assert size * online.algorithm.samples == ppo.training.batch_size
+    assert online.algorithm.epochs == ppo.algorithm.epochs
+    assert online.training.steps == ppo.training.steps == 4 * protocol.rollouts
+    assert online.algorithm.steps_per_round(size, num) == 4
 
 
 def test_settings_decide_the_cells_that_read_them_alone() -> None:
     changed = {"steps": 7, "batch_size": 7, "rollout": 7, "rollouts": 7, "best_of": 7, "warmup": 7, "looks": 7}
-    for method in SWEEP:
+    for method in (*SWEEP, *CONTROL):
         cell = Cell(method, 1e-4, 0)
         known = cell.key(Protocol(), "g")
         moved = {k for k, v in changed.items() if cell.key(replace(Protocol(), **{k: v}), "g") != known}
@@ -156,7 +183,9 @@ def test_the_reward_models_rate_is_that_of_the_best_trial(tmp_path: Path, monkey
 
 def test_rates_are_the_best_of_their_trials() -> None:
     tried = {family: {"0.0001": 0.5, "0.0003": 0.6} for family in TRIALS} | {"PPO": {"0.0001": 0.7, "0.0003": 0.7}}
-    assert chosen_rates(tried) == {f: 1e-4 if f == "PPO" else 3e-4 for f in FAMILIES}
+    assert chosen_rates(tried) == {f: 1e-4 if f == "PPO" else 3e-4 for f in (*FAMILIES, "online DPO")}
+    del tried["online DPO"]
+    assert set(chosen_rates(tried)) == set(FAMILIES)
 
 
 def test_pairs_are_all_of_four_samples_but_ties() -> None:
