@@ -75,16 +75,16 @@ class Field:
 
     def best_rates(self, rates: Mapping[str, Sequence[float]], most: float) -> dict[str, dict[str, float]]:
         """By family and rate the area of the trial's run on development beginnings; of one rate nothing is tried."""
-        cells = {f: [Cell(TRIALS[f][0], r, DEVELOPMENT_SEED, "development") for r in each] for f, each in rates.items()}
-        tried = {family: each for family, each in cells.items() if len(each) > 1}
-        self.play([cell for each in tried.values() for cell in each])
-        start = points({"looks": [self.bench.start("development")]}) if tried else []
+        known = {family: {f"{each[0]:g}": 0.0} for family, each in rates.items() if len(each) == 1}
+        asked = {family: each for family, each in rates.items() if family not in known}
+        if not asked:
+            return known
+        cells = {f: [Cell(TRIALS[f][0], r, DEVELOPMENT_SEED, "development") for r in each] for f, each in asked.items()}
+        self.play([cell for each in cells.values() for cell in each])
+        start = points({"looks": [self.bench.start("development")]})
         start = [replace(p, kl=0.0) for p in start]
-        return {
-            family: {
-                f"{c.learning_rate:g}": area([*start, *points(self.bench.cell(c))], most) if family in tried else 0.0
-                for c in each
-            }
+        return known | {
+            family: {f"{c.learning_rate:g}": area([*start, *points(self.bench.cell(c))], most) for c in each}
             for family, each in cells.items()
         }
 
