@@ -15,7 +15,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from benchmarks.arena_tasks import TASKS, Stories
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
-from twofold.config.train import Conduct, train_recipe
 from twofold.data.tokenize import Encoder
 from twofold.demo.build import BOS, EOS, PAD, BaseSettings, character_tokenizer
 from twofold.demo.build import train as train_base
@@ -23,6 +22,7 @@ from twofold.demo.task import pairs
 from twofold.models.load import ModelSettings, load_model
 from twofold.progress import Progress, Silent
 from twofold.records import Task
+from twofold.runs.train import Conduct, train_recipe
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 

@@ -22,10 +22,7 @@ from benchmarks.arena_tasks import Split, Stories
 from benchmarks.cells import drift, naming, run, timed
 from benchmarks.scratch import kept
 from twofold.batch import Branch, Group, Role
-from twofold.config.assemble import make_loop
-from twofold.config.assembly import Assembly
 from twofold.config.load import Document, validate
-from twofold.config.rows import read_records
 from twofold.config.schema import Recipe
 from twofold.data.encode import encode
 from twofold.data.formats import read
@@ -39,9 +36,12 @@ from twofold.models.reference import with_reference
 from twofold.progress import Silent
 from twofold.records import Task
 from twofold.rewards.verifier import judge
+from twofold.runs.build import make_loop
+from twofold.runs.context import Assembly
+from twofold.runs.dataset import read_records
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.local import LocalSampler
-from twofold.training.loop import Loop
+from twofold.training.trainer import Loop
 
 REVISION = 1
 """Raise it when the same cell would come out otherwise."""

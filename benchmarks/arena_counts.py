@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from twofold.models.held import HeldModel
+from twofold.models.packed_model import HeldModel
 from twofold.sampling.base import Draft, Sampler
 
 

@@ -17,8 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.arena_cells import Arena, Cell
 from benchmarks.arena_methods import METHODS, REWARD, Method
-from twofold.models.held import HeldModel
-from twofold.training.loop import Loop
+from twofold.models.packed_model import HeldModel
+from twofold.training.trainer import Loop
 
 WARM, STEPS = 8, 4
 """Steps before measuring (PDPO's warm-up, whole rollouts of PPO), and those that are averaged: a rollout of PPO."""

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reporting import machine, print_facts, print_table, write_json
-from twofold.building.build import BuildSettings, build, read_for
 from twofold.cli.build import open_reward
 from twofold.cli.model import open_model
 from twofold.cli.progress import RichProgress
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
-from twofold.config.train import Conduct, train_recipe
+from twofold.datagen.build import BuildSettings, build, read_for
 from twofold.demo.task import write_files
+from twofold.runs.train import Conduct, train_recipe
 from twofold.sampling.base import Sampling
 
 DEMO = Path("twofold/demo")

@@ -17,8 +17,8 @@ from twofold.batch import Group
 from twofold.errors import NonFiniteError
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
-from twofold.training.loop import Loop
 from twofold.training.optim import make_schedule
+from twofold.training.trainer import Loop
 
 Result = dict[str, Any]
 

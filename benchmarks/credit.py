@@ -32,7 +32,6 @@ from twofold.batch import Branch, Group, Role
 from twofold.cli.progress import RichProgress
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
-from twofold.config.train import Conduct, train_recipe
 from twofold.data.formats import read
 from twofold.data.tokenize import Encoder
 from twofold.demo.play import Size
@@ -42,6 +41,7 @@ from twofold.evaluation.exact_match import ExactMatch, compare, exact_match
 from twofold.models.load import Loaded, ModelSettings, load_policy
 from twofold.models.policy import Policy
 from twofold.records import Task
+from twofold.runs.train import Conduct, train_recipe
 from twofold.sampling.base import Draft, Sampler, Sampling
 from twofold.sampling.beam import Beams, BeamSearch
 from twofold.sampling.local import LocalSampler

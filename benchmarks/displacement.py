@@ -17,8 +17,8 @@ from benchmarks.reporting import print_facts, print_table, write_json
 from twofold.cli.progress import RichProgress
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
-from twofold.config.train import Conduct, train_recipe
 from twofold.errors import DataError
+from twofold.runs.train import Conduct, train_recipe
 from twofold.statistics import mean_interval
 
 METHODS = {

@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save_file
 from benchmarks.cells import drift
 from twofold.algorithms import OfflineAlgorithm
 from twofold.batch import Branch, Group, Role
-from twofold.config.lessons import as_lessons
 from twofold.data.encode import encode
 from twofold.data.formats import read
+from twofold.data.kinds import as_lessons
 from twofold.data.split import split_by_prompt
 from twofold.data.tokenize import Encoder
 from twofold.demo.play import Size, make_data
@@ -38,7 +38,7 @@ from twofold.rewards.verifier import strict, truth
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.statistics import mean_interval
-from twofold.training.columns import providers
+from twofold.training.column_providers import providers
 from twofold.training.optim import AdamW, make_optimizer, make_schedule
 from twofold.training.step import Step
 

@@ -20,19 +20,19 @@ from benchmarks.frontier_rewards import RewardModels, Rewards
 from benchmarks.imdb import Sentiment
 from benchmarks.scratch import Speaker, kept
 from twofold.batch import Branch, Group, Role
-from twofold.config.assemble import make_loop
-from twofold.config.assembly import Assembly
 from twofold.config.load import Document, validate
-from twofold.config.rows import read_records
 from twofold.config.schema import Recipe
 from twofold.models.heads import load_reward_model
 from twofold.models.load import ModelSettings, load_policy
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.progress import Silent
+from twofold.runs.build import make_loop
+from twofold.runs.context import Assembly
+from twofold.runs.dataset import read_records
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.local import LocalSampler
-from twofold.training.loop import Loop
+from twofold.training.trainer import Loop
 
 REVISION = 1
 """Raise it when the same cell would come out otherwise."""

@@ -21,9 +21,9 @@ from benchmarks import gsm8k, headline
 from twofold.cli.progress import RichProgress
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
-from twofold.config.train import Conduct, train_recipe
 from twofold.data.tokenize import Encoder
 from twofold.models.load import ModelSettings, load_model
+from twofold.runs.train import Conduct, train_recipe
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from twofold.data.formats import scan
-from twofold.data.savings import Lengths, savings
+from twofold.data.packing_stats import Lengths, savings
 from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.records import Record, said
 

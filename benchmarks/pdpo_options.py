@@ -19,10 +19,10 @@ import torch
 
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
-from twofold.config.train import Conduct, train_recipe
 from twofold.demo.play import Size, final_rows, make_data, rows_at
 from twofold.evaluation.exact_match import Row
 from twofold.progress import Silent
+from twofold.runs.train import Conduct, train_recipe
 from twofold.statistics import Estimate, mean_interval, paired_bootstrap, wilson
 
 METHODS: dict[str, tuple[str, ...]] = {

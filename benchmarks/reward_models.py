@@ -27,9 +27,8 @@ from benchmarks import gsm8k
 from benchmarks.gsm8k_small import byte_tokenizer
 from benchmarks.reporting import machine, print_table, write_json
 from twofold.batch import Group
-from twofold.config.lessons import as_lessons
-from twofold.config.train import train
 from twofold.data.encode import encode
+from twofold.data.kinds import as_lessons
 from twofold.data.order import permutation
 from twofold.data.split import prompt_key, refuse_overlap
 from twofold.data.tokenize import Encoder, TokenizeSettings
@@ -37,6 +36,7 @@ from twofold.evaluation.reward import Scored, judge, scored
 from twofold.models.heads import RewardModel
 from twofold.objectives import BradleyTerry, RewardPlackettLuce
 from twofold.records import Pair, Ranking, Record, Source
+from twofold.runs.train import train
 
 FOLDS = 5
 EPOCHS = 2

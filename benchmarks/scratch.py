@@ -15,11 +15,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from benchmarks.gsm8k import write
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
-from twofold.config.train import Conduct, train_recipe
 from twofold.data.tokenize import Encoder
 from twofold.models.load import ModelSettings, load_policy
 from twofold.models.policy import Policy
 from twofold.progress import Progress, Silent
+from twofold.runs.train import Conduct, train_recipe
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.local import LocalSampler
 

@@ -19,10 +19,10 @@ from twofold.models.policy import Policy
 from twofold.models.reference import cached_reference, live_reference
 from twofold.objectives.dpo import DPO
 from twofold.progress import Silent
-from twofold.training.columns import providers
-from twofold.training.loop import Loop, TrainingSettings
+from twofold.training.column_providers import providers
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Part, Round, Step
+from twofold.training.trainer import Loop, TrainingSettings
 
 
 class InOrder:

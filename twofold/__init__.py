@@ -17,7 +17,7 @@ _HOMES = {
     "BradleyTerry": "twofold.objectives",
     "CPO": "twofold.objectives",
     "CalDPO": "twofold.objectives",
-    "Conduct": "twofold.config.train",
+    "Conduct": "twofold.runs.train",
     "DPO": "twofold.objectives",
     "DPOP": "twofold.objectives",
     "DPOShift": "twofold.objectives",
@@ -66,7 +66,7 @@ _HOMES = {
     "Source": "twofold.records",
     "Task": "twofold.records",
     "Term": "twofold.objectives.base",
-    "Trained": "twofold.config.train",
+    "Trained": "twofold.runs.train",
     "TwofoldError": "twofold.errors",
     "Unlikelihood": "twofold.objectives",
     "WPO": "twofold.objectives",
@@ -82,8 +82,8 @@ _HOMES = {
     "paired_bootstrap": "twofold.statistics",
     "read": "twofold.data.formats",
     "token_rewards": "twofold.analysis.credit",
-    "train": "twofold.config.train",
-    "train_recipe": "twofold.config.train",
+    "train": "twofold.runs.train",
+    "train_recipe": "twofold.runs.train",
     "wilson": "twofold.statistics",
     "write_explanation": "twofold.reports.explanation",
     "write_report": "twofold.reports.html",
@@ -102,10 +102,6 @@ if TYPE_CHECKING:
     from twofold.batch import Group as Group
     from twofold.batch import Outputs as Outputs
     from twofold.config.schema import Recipe as Recipe
-    from twofold.config.train import Conduct as Conduct
-    from twofold.config.train import Trained as Trained
-    from twofold.config.train import train as train
-    from twofold.config.train import train_recipe as train_recipe
     from twofold.data.formats import read as read
     from twofold.data.tokenize import Encoder as Encoder
     from twofold.errors import TwofoldError as TwofoldError
@@ -163,6 +159,10 @@ if TYPE_CHECKING:
     from twofold.records import Task as Task
     from twofold.reports.explanation import write_explanation as write_explanation
     from twofold.reports.html import write_report as write_report
+    from twofold.runs.train import Conduct as Conduct
+    from twofold.runs.train import Trained as Trained
+    from twofold.runs.train import train as train
+    from twofold.runs.train import train_recipe as train_recipe
     from twofold.sampling.base import Sampling as Sampling
     from twofold.sampling.local import LocalSampler as LocalSampler
     from twofold.statistics import mcnemar as mcnemar

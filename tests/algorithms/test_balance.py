@@ -24,7 +24,7 @@ from twofold.models.policy import Policy
 from twofold.models.reference import live_reference
 from twofold.objectives import SFT
 from twofold.training.balance import Balance
-from twofold.training.columns import providers
+from twofold.training.column_providers import providers
 from twofold.training.step import Part, Round, Step
 
 PACKINGS = {

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from twofold.algorithms.online import Online, OnlineAlgorithm
-from twofold.algorithms.pairing import compared, wins
+from twofold.algorithms.preference_pairs import compared, wins
 from twofold.batch import Branch, Group, Role
 from twofold.errors import DataError, NonFiniteError, RecipeError
 from twofold.models.packing import Packing
@@ -27,7 +27,7 @@ from twofold.rewards.verdicts import ByRewards, PairJudge, Verdicts
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.reference import ReferenceSampler
-from twofold.training.columns import providers
+from twofold.training.column_providers import providers
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Step
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from twofold.algorithms.offline import OfflineAlgorithm
 from twofold.algorithms.pdpo import PDPO, PDPOAlgorithm
-from twofold.algorithms.ramp import Ramp
+from twofold.algorithms.schedules import Ramp
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.models.packing import Packing
@@ -22,7 +22,7 @@ from twofold.models.reference import live_reference
 from twofold.objectives import DPO, SFT
 from twofold.sampling.base import Draft, Sampler, Sampling
 from twofold.sampling.local import LocalSampler
-from twofold.training.columns import providers, with_truth
+from twofold.training.column_providers import providers, with_truth
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Part, Round, Step
 

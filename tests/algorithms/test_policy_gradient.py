@@ -24,7 +24,7 @@ from twofold.objectives.base import Objective
 from twofold.rewards.rollouts import Called, Rewards
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
-from twofold.training.columns import OLD, old_logps, providers
+from twofold.training.column_providers import OLD, old_logps, providers
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Step
 

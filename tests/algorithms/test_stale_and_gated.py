@@ -14,8 +14,8 @@ import tiny
 import torch
 from test_pdpo import Scripted, draft, local
 
+from twofold.algorithms.draft_serialization import recall, remember
 from twofold.algorithms.pdpo import PDPO, PDPOAlgorithm
-from twofold.algorithms.recall import recall, remember
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.models.policy import Policy

@@ -11,7 +11,7 @@ from typing import Any
 from rich.text import Text
 
 from twofold.cli.data_show import STYLES, rendered
-from twofold.data.view import Line, RowView, Span
+from twofold.data.preview import Line, RowView, Span
 
 Run = Callable[..., Any]
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\x1b[31m</style>"

@@ -158,8 +158,8 @@ def test_people_judge_and_are_compared_with_a_judge(
     stub: Stub, model_folder: Path, evaluated: Evaluate, twofold: Run, tmp_path: Path, tasks: Path
 ) -> None:
     """People like the shorter answer on the first six comparisons: the opposite of the judge wherever nobody ties."""
-    from twofold.building.label import Labelling
-    from twofold.building.questions import read_questions
+    from twofold.datagen.label import Labelling
+    from twofold.datagen.questions import read_questions
 
     how = (model_folder, "--temperatures", "1")
     human = f"human:{tmp_path / 'labels.jsonl'}"

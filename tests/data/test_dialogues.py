@@ -10,8 +10,8 @@ import pytest
 from twofold.batch import Role
 from twofold.data.encode import encode
 from twofold.data.formats import read
+from twofold.data.supervision import Supervise
 from twofold.data.tokenize import Encoder, TokenizeSettings
-from twofold.data.turns import Supervise
 from twofold.data.validate import check
 from twofold.errors import DataError
 from twofold.records import Demonstration, Message, Pair, Request, Source

@@ -14,13 +14,13 @@ import torch
 from twofold.batch import Group
 from twofold.data import load as load_module
 from twofold.data.encode import Encoded, encode
+from twofold.data.lazy import Joined, Read, joined
 from twofold.data.load import Reading, load
 from twofold.data.split import overlaps, split_by_prompt
 from twofold.data.store import AT_ONCE
 from twofold.data.stored_groups import StoredGroups, encode_stored, fingerprint
 from twofold.data.stored_records import StoredRecords
 from twofold.data.tokenize import Encoder, TokenizeSettings
-from twofold.data.views import Joined, Read, joined
 from twofold.errors import DataError
 from twofold.progress import Silent
 from twofold.records import Demonstration, Labelled, Message, Pair, Ranking, Record, Request, Source, Task

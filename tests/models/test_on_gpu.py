@@ -14,7 +14,7 @@ from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import live_reference
 from twofold.objectives import DPO
-from twofold.training.columns import providers
+from twofold.training.column_providers import providers
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Part, Round, Step
 

@@ -9,7 +9,7 @@ from bandit import BETA, REFERENCE, REWARD, best, fixed_point, learnt, vector, w
 from golden import expected
 from torch import Tensor
 
-from twofold.algorithms.critic import Critic
+from twofold.algorithms.gae import Critic
 from twofold.objectives import GRPO, PPO, RLOO, Reinforce
 from twofold.objectives.advantages import of_group
 from twofold.objectives.base import Objective

@@ -11,7 +11,7 @@ from scenes import Scene, branch, evaluate, even, group, near, preferences, taug
 
 from twofold.batch import Role
 from twofold.objectives import BCO
-from twofold.training.reward_shift import half_way
+from twofold.training.bco_shift import half_way
 
 
 def made(logratios: list[float], desirable: list[bool], delta: float) -> Scene:

@@ -15,9 +15,9 @@ import twofold
 from twofold.cli.main import main
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
-from twofold.config.train import train_recipe
 from twofold.demo.build import character_tokenizer
 from twofold.objectives import DPO, checks
+from twofold.runs.train import train_recipe
 
 ROWS = [{"prompt": f"{a}+1?", "chosen": f"{a + 1}", "rejected": f"{a}"} for a in range(1, 9)]
 

@@ -13,11 +13,11 @@ from openai_stub import Body, Stub, said
 from test_judge import QUICK, longer, parts
 
 from twofold.batch import Branch, Group, Role
+from twofold.client.server import Endpoint, Server
 from twofold.ledger import Ledger
 from twofold.rewards.gate import AtLeast, Compared, Graded, Judging
 from twofold.rewards.judge import Judge, Rubric
 from twofold.rewards.rollouts import Called
-from twofold.sampling.server import Endpoint, Server
 
 
 def text(tokens: torch.Tensor) -> str:

@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from twofold.algorithms.pairing import balanced
+from twofold.algorithms.preference_pairs import balanced
 from twofold.batch import Group
 from twofold.models.packing import Packing
 from twofold.models.reference import AdapterReference, MovingReference

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from openai_stub import Body, Stub, said
 
+from twofold.client.server import Asking, Endpoint, Garbage, Reply, Server
 from twofold.errors import RecipeError
 from twofold.ledger import Ledger
 from twofold.records import Message
 from twofold.rewards.judge import Judge, Match, Rubric, agreed
-from twofold.sampling.server import Asking, Endpoint, Garbage, Reply, Server
 
 QUICK = Asking(timeout=5, attempts=3, pause=0.01)
 

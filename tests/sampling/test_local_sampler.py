@@ -23,7 +23,7 @@ from twofold.errors import DataError
 from twofold.sampling import cache
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.local import LocalSampler
-from twofold.sampling.rule import Rule
+from twofold.sampling.logits_processor import Rule
 
 VOCABULARY = 32
 SIZES = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}

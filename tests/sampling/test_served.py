@@ -21,7 +21,7 @@ from twofold.models.load import save_policy
 from twofold.models.policy import Policy
 from twofold.sampling.base import Sampling, Served, figures_of
 from twofold.sampling.local import LocalSampler
-from twofold.sampling.served import ServedSampler, request_seed
+from twofold.sampling.servers import ServedSampler, request_seed
 
 STOP = (4, 5, 6)
 PROMPTS = [torch.tensor([7, 8, 9]), torch.tensor([10, 11]), torch.tensor([12])]

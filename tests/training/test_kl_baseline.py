@@ -15,7 +15,7 @@ from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import live_reference
 from twofold.objectives import KTO
-from twofold.training.columns import providers
+from twofold.training.column_providers import providers
 from twofold.training.kl_baseline import clamped_mean, mismatched
 from twofold.training.step import Part, Round, Step
 

@@ -17,17 +17,17 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from twofold.config.assemble import make_loop
-from twofold.config.assembly import Assembly
 from twofold.config.load import Document, validate
-from twofold.config.rows import read_records
 from twofold.config.schema import Recipe
 from twofold.demo.build import character_tokenizer
 from twofold.errors import CheckpointError, NonFiniteError
 from twofold.models.load import hold
 from twofold.progress import Silent
 from twofold.records import Pair, Source
-from twofold.training.loop import Loop, Outcome
+from twofold.runs.build import make_loop
+from twofold.runs.context import Assembly
+from twofold.runs.dataset import read_records
+from twofold.training.trainer import Loop, Outcome
 
 STEPS = 6
 KINDS: dict[str, dict[str, Any]] = {

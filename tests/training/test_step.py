@@ -19,7 +19,7 @@ from twofold.models.policy import Policy
 from twofold.models.reference import live_reference, with_reference
 from twofold.objectives import AOT, DPO, SFT, WPO
 from twofold.objectives.base import Loss, Term
-from twofold.training.columns import providers
+from twofold.training.column_providers import providers
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Part, Round, Step
 

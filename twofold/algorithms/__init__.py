@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from twofold.algorithms.critic import CRITIC, Critic
+from twofold.algorithms.gae import CRITIC, Critic
 from twofold.algorithms.offline import Offline, OfflineAlgorithm
 from twofold.algorithms.online import Online, OnlineAlgorithm
 from twofold.algorithms.pdpo import PDPO, PDPOAlgorithm

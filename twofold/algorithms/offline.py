@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
-from twofold.algorithms.ramp import Ramp, Ramps, ramped, refuse_bad_ramps
+from twofold.algorithms.schedules import Ramp, Ramps, ramped, refuse_bad_ramps
 from twofold.batch import Group
 from twofold.data.order import Mixture, Order
 from twofold.objectives.base import Objective

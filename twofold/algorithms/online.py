@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import torch
 
-from twofold.algorithms.pairing import Labels, Which, compared, decided, sides, tied, win_rates, wins
+from twofold.algorithms.draft_serialization import recall, remember
 from twofold.algorithms.policy_gradient import Weighed
-from twofold.algorithms.ramp import Ramp, ramped, refuse_bad_ramps
-from twofold.algorithms.recall import recall, remember
+from twofold.algorithms.preference_pairs import Labels, Which, compared, decided, sides, tied, win_rates, wins
+from twofold.algorithms.schedules import Ramp, ramped, refuse_bad_ramps
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.errors import DataError, RecipeError

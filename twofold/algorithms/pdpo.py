@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import torch
 
+from twofold.algorithms.draft_serialization import Drafts, recall, remember
 from twofold.algorithms.offline import OfflineAlgorithm
-from twofold.algorithms.ramp import Ramp
-from twofold.algorithms.recall import Drafts, recall, remember
+from twofold.algorithms.schedules import Ramp
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.objectives.pdpo import Baseline, Form, Gate, PDPOGenerator, Side, Sign

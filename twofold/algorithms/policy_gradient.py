@@ -14,9 +14,9 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from twofold.algorithms.critic import CRITIC, Critic, criticized, judgement, whitened_tokens
-from twofold.algorithms.ramp import Ramp, ramped, refuse_bad_ramps
-from twofold.algorithms.recall import recall, remember
+from twofold.algorithms.draft_serialization import recall, remember
+from twofold.algorithms.gae import CRITIC, Critic, criticized, judgement, whitened_tokens
+from twofold.algorithms.schedules import Ramp, ramped, refuse_bad_ramps
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.errors import RecipeError
@@ -29,7 +29,7 @@ from twofold.rewards.execution import Execution
 from twofold.rewards.rollouts import Rewards
 from twofold.sampling.base import Sampler, figures_of
 from twofold.settings import require, settings
-from twofold.training.columns import VALUE
+from twofold.training.column_providers import VALUE
 from twofold.training.step import Part, Provider, Round
 
 

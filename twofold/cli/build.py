@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twofold.cli.dataclass_options import spread
 from twofold.cli.model import model_folder, open_model
-from twofold.cli.options import spread
 from twofold.cli.terminal import counted, results
 
 if TYPE_CHECKING:
-    from twofold.building.build import BuildSettings, Built
-    from twofold.building.questions import Questions
+    from twofold.datagen.build import BuildSettings, Built
+    from twofold.datagen.questions import Questions
     from twofold.rewards.base import Scorer
 
 
@@ -63,9 +63,9 @@ class Options:
 @spread
 def build(given: Options) -> None:
     """Sample answers, judge them, and write pairs, rankings or labels. A broken run goes on where it stopped."""
-    from twofold.building.build import build as make
-    from twofold.building.build import read_for
     from twofold.cli.progress import RichProgress
+    from twofold.datagen.build import build as make
+    from twofold.datagen.build import read_for
 
     how = _settings(given)
     questions = read_for(how, given.prompts, split=given.split, limit=given.limit)
@@ -89,8 +89,8 @@ def open_reward(name: str, max_length: int = 1024, *, cut_prompt: bool = False) 
 
 
 def _settings(given: Options) -> BuildSettings:
-    from twofold.building.build import BuildSettings
     from twofold.config.load import from_overrides, validate
+    from twofold.datagen.build import BuildSettings
 
     named = {
         "models": given.model or [], "judge": given.judge, "samples": given.samples, "form": given.form,
@@ -102,8 +102,8 @@ def _settings(given: Options) -> BuildSettings:
 
 
 def _estimate(questions: Questions, how: BuildSettings, out: Path) -> None:
-    from twofold.building.build import estimate
-    from twofold.building.judges import ledger_path
+    from twofold.datagen.build import estimate
+    from twofold.datagen.judges import ledger_path
     from twofold.ledger import recorded
 
     cost = estimate(questions, how)

@@ -12,7 +12,7 @@ import typer
 
 from twofold.cli import build, label
 from twofold.cli.data_show import show
-from twofold.cli.options import spread
+from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import counted, results, table
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from twofold.settings import settings
 
 if TYPE_CHECKING:
     from twofold.batch import Group
-    from twofold.data.faults import Fault
     from twofold.data.formats import Scan
-    from twofold.data.savings import Savings
+    from twofold.data.issues import Fault
+    from twofold.data.packing_stats import Savings
+    from twofold.data.preview import RowView
     from twofold.data.tokenize import Encoder, TokenizeSettings
-    from twofold.data.view import RowView
     from twofold.records import Record
 
 STYLES = {"prompt": "dim", "shared": "cyan", "supervised": "green", "stop": "bold reverse magenta"}
@@ -103,8 +103,8 @@ def _settings(assignments: Sequence[str]) -> tuple[_Reading, TokenizeSettings]:
 
 
 def _encoded(found: Scan, encoder: Encoder, number: int) -> _Seen:
-    from twofold.data.savings import Lengths, savings
-    from twofold.data.turns import supervised
+    from twofold.data.packing_stats import Lengths, savings
+    from twofold.data.supervision import supervised
 
     views: list[RowView] = []
     lengths: list[Lengths] = []
@@ -135,7 +135,7 @@ def _watched(turns: Sequence[Record]) -> Iterator[Record]:
 
 def _fitted(record: Record, encoder: Encoder) -> tuple[Group | None, Fault | None]:
     """The record's group, and what was wrong with it: not encodable, too long, or cut."""
-    from twofold.data.faults import FaultError
+    from twofold.data.issues import FaultError
 
     try:
         fitted = encoder.fit(record)
@@ -146,7 +146,7 @@ def _fitted(record: Record, encoder: Encoder) -> tuple[Group | None, Fault | Non
 
 
 def _view(group: Group, completions: Sequence[tuple[str, list[int]]], encoder: Encoder) -> RowView:
-    from twofold.data.view import row_view
+    from twofold.data.preview import row_view
 
     def decode(ids: Sequence[int]) -> str:
         return encoder.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)

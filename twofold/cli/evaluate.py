@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twofold.cli.asked import ANSWERS, SAMPLED, Options, command, refuse_contradictions
-from twofold.cli.figures import Told, told_of
-from twofold.cli.options import spread
+from twofold.cli.dataclass_options import spread
+from twofold.cli.evaluate_options import ANSWERS, SAMPLED, Options, command, refuse_contradictions
+from twofold.cli.evaluate_tables import Told, told_of
 from twofold.cli.terminal import results
 from twofold.errors import LeakError, TwofoldError
 
@@ -36,7 +36,7 @@ def evaluate(given: Options) -> None:
 
 def _measured(given: Options, progress: Progress) -> tuple[dict[str, Any], Callable[[], Told]]:
     """What the figures are of, and what shows them."""
-    from twofold.cli import entries, frontier, harness, pass_at, win_rate
+    from twofold.cli import evaluate_rows, frontier, harness, pass_at, win_rate
 
     if given.harness is not None:
         about, found = harness.judged(given, progress)
@@ -44,7 +44,7 @@ def _measured(given: Options, progress: Progress) -> tuple[dict[str, Any], Calla
     drawing = None if given.task in SAMPLED else pass_at.Drawing.of(
         given.pass_at, given.samples, given.temperature, given.seed if given.pass_at is not None else 0
     )  # fmt: skip
-    source = entries.source(given)
+    source = evaluate_rows.source(given)
     about: dict[str, Any] = {
         "task": given.task, "tasks": {"source": source.source, "sha256": source.sha256, "n": len(source.records)},
     }  # fmt: skip
@@ -56,9 +56,9 @@ def _measured(given: Options, progress: Progress) -> tuple[dict[str, Any], Calla
         more, tell = (win_rate if given.task == "win-rate" else frontier).measured(given, source.records, progress)
         return {**about, **more}, tell
     if drawing is not None:
-        solved = entries.solved(given, source.records, drawing, progress)
+        solved = evaluate_rows.solved(given, source.records, drawing, progress)
         return about, lambda: pass_at.told(solved, drawing)
-    judged = entries.JUDGED[given.task](given, source.records, progress)
+    judged = evaluate_rows.JUDGED[given.task](given, source.records, progress)
     return about, lambda: told_of(judged)
 
 
@@ -66,7 +66,7 @@ def refuse_trained_on(run: Path, records: Sequence[Record], progress: Progress) 
     """Of a run directory: nothing is evaluated on a prompt that was trained on."""
     if not (run / "resolved.yaml").is_file():
         return
-    from twofold.config.rows import refuse_trained_on as refuse
+    from twofold.runs.dataset import refuse_trained_on as refuse
 
     try:
         refuse(run, records)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from twofold.cli.dataclass_options import spread
 from twofold.cli.model import model_folder
-from twofold.cli.options import spread
 from twofold.cli.terminal import counted, results, table
 from twofold.errors import DataError, ModelError, RecipeError
 
@@ -241,7 +241,7 @@ def _show_drift(drift: Drift) -> None:
 
 def rendered(row: Mapping[str, Any], scale: float) -> Text:
     """A row for the terminal: each token on the colour of its credit, the strongest with their numbers."""
-    from twofold.data.view import visible
+    from twofold.data.preview import visible
     from twofold.reports.heat import level, shown, signed
 
     text = Text(f"\n{row['name']}", style="bold")

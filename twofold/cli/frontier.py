@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twofold.cli.build import open_reward
-from twofold.cli.kept import is_run, keep, short
 from twofold.cli.model import is_adapter, open_model
+from twofold.cli.run_files import is_run, keep, short
 from twofold.cli.terminal import counted, results, table
 from twofold.errors import ModelError, RecipeError
 
 if TYPE_CHECKING:
-    from twofold.building.judging import Judge
-    from twofold.cli.asked import Options
-    from twofold.cli.figures import Told
+    from twofold.cli.evaluate_options import Options
+    from twofold.cli.evaluate_tables import Told
     from twofold.data.tokenize import Encoder
+    from twofold.datagen.judging import Judge
     from twofold.evaluation.frontier import Point
     from twofold.models.load import Loaded
     from twofold.models.policy import Policy
@@ -53,7 +53,7 @@ class Ground:
 
     def scored(self, texts: Sequence[Sequence[str]]) -> list[list[float]]:
         """Rewards of answers to each prompt; raises ModelError where one is missing."""
-        from twofold.building.questions import Candidate, Question
+        from twofold.datagen.questions import Candidate, Question
         from twofold.records import Task
 
         questions = [
@@ -96,7 +96,7 @@ def measured(
 
 def _judge(given: Options, resources: ExitStack) -> Judge:
     """The reward of this name; a folder's name alone is a reward model."""
-    from twofold.building.judges import KINDS, Means, judge_kind, open_judge
+    from twofold.datagen.judges import KINDS, Means, judge_kind, open_judge
     from twofold.ledger import Ledger
 
     if given.reward is None:

@@ -10,7 +10,7 @@ from twofold.cli.model import model_folder
 from twofold.errors import RecipeError
 
 if TYPE_CHECKING:
-    from twofold.cli.asked import Options
+    from twofold.cli.evaluate_options import Options
     from twofold.evaluation.figures import Entry
     from twofold.evaluation.harness import Asked
     from twofold.progress import Progress

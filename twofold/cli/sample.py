@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from twofold.cli.build import open_reward
+from twofold.cli.dataclass_options import spread
 from twofold.cli.model import open_model
-from twofold.cli.options import spread
 from twofold.cli.terminal import counted, results
 from twofold.errors import RecipeError
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twofold.cli.build import open_reward
-from twofold.cli.options import spread
+from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import counted, results, table
 from twofold.errors import RecipeError, ServerError
 
 if TYPE_CHECKING:
-    from twofold.building.score import Entry, ScoredFile, ScoreSettings
+    from twofold.datagen.score import Entry, ScoredFile, ScoreSettings
     from twofold.evaluation.reward import Scored
     from twofold.statistics import Estimate
 
@@ -54,8 +54,8 @@ def score(given: Options) -> None:
 
     A broken run goes on where it stopped.
     """
-    from twofold.building.score import score as add_scores
     from twofold.cli.progress import RichProgress
+    from twofold.datagen.score import score as add_scores
 
     if given.out.resolve() == Path(given.file).resolve():
         raise RecipeError("would overwrite the rows", where=str(given.out), remedy="choose another --out")
@@ -71,8 +71,8 @@ def score(given: Options) -> None:
 
 
 def _settings(given: Options) -> ScoreSettings:
-    from twofold.building.score import ScoreSettings
     from twofold.config.load import from_overrides, validate
+    from twofold.datagen.score import ScoreSettings
 
     if (given.judge is None) == (given.reward is None):
         remedy = "as --judge verifier, --judge llm-score:URL#NAME, or --reward MODEL"

@@ -39,7 +39,7 @@ def train(
     if dry:
         _dry(resolved)
         return
-    from twofold.config.train import Conduct, train_recipe
+    from twofold.runs.train import Conduct, train_recipe
 
     command = shlex.join(["twofold", "train", str(recipe), *(settings or [])])
     given = recipe.read_text(encoding="utf-8")
@@ -55,7 +55,7 @@ def train(
 
 def _dry(recipe: Recipe) -> None:
     from twofold.cli.progress import RichProgress
-    from twofold.config.dry_run import dry_run
+    from twofold.runs.dry_run import dry_run
 
     with RichProgress() as progress:
         run = dry_run(recipe, progress)

@@ -12,16 +12,16 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from twofold.cli.build import open_reward
-from twofold.cli.kept import is_run, keep, short
 from twofold.cli.model import open_model
+from twofold.cli.run_files import is_run, keep, short
 from twofold.cli.terminal import counted, results, table
 from twofold.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
-    from twofold.building.contests import Contest, Outcome, Referee
-    from twofold.building.questions import Candidate, Question
-    from twofold.cli.asked import Options
-    from twofold.cli.figures import Told
+    from twofold.cli.evaluate_options import Options
+    from twofold.cli.evaluate_tables import Told
+    from twofold.datagen.matchups import Contest, Outcome, Referee
+    from twofold.datagen.questions import Candidate, Question
     from twofold.evaluation.win_rate import Agreement, Game
     from twofold.ledger import Ledger
     from twofold.progress import Progress
@@ -51,8 +51,8 @@ class Means:
     resources: ExitStack
 
     def referee(self) -> Referee:
-        from twofold.building.contests import open_referee
-        from twofold.building.judges import Means as Judging
+        from twofold.datagen.judges import Means as Judging
+        from twofold.datagen.matchups import open_referee
 
         reward = partial(open_reward, max_length=self.given.max_length)
         means = Judging(reward, lambda: self.ledger, self.given.rubric)
@@ -63,7 +63,7 @@ def measured(
     given: Options, records: Sequence[Record], progress: Progress
 ) -> tuple[dict[str, Any], Callable[[], Told]]:
     """What the figures are of, and what shows them. Everything that can be wrong is, before anything is drawn."""
-    from twofold.building.contests import open_people
+    from twofold.datagen.matchups import open_people
     from twofold.ledger import Ledger
 
     if given.judge is None:
@@ -115,7 +115,7 @@ def temperatures(asked: str) -> list[Heat]:
 
 def _questions(given: Options, records: Sequence[Record]) -> list[Question]:
     """The rows as prompts; the best answer of a row, if nothing else is the opponent, is its only candidate."""
-    from twofold.building.questions import Candidate, Question
+    from twofold.datagen.questions import Candidate, Question
     from twofold.records import Labelled, Task, said
 
     found: list[Question] = []
@@ -154,7 +154,7 @@ def _drawn(
 
 
 def _contest(question: Question, own: str, other: str) -> Contest:
-    from twofold.building.contests import Contest
+    from twofold.datagen.matchups import Contest
 
     return Contest(question.prompt, own, other, question.source, question.answer)
 
@@ -163,10 +163,10 @@ def _answered(
     means: Means, model: str, questions: Sequence[Question], heats: Sequence[Heat]
 ) -> dict[Heat, list[list[Candidate]]]:
     """The answers of a model to every question by temperature; greedy ones once. Raises ServerError for silence."""
-    from twofold.building.sample import Answerer, Draw, LocalAnswerer, ServerAnswerer
+    from twofold.client.server import Endpoint, Server, is_url
+    from twofold.datagen.sample import Answerer, Draw, LocalAnswerer, ServerAnswerer
     from twofold.errors import ServerError
     from twofold.sampling.base import Sampling
-    from twofold.sampling.server import Endpoint, Server, is_url
 
     answerer: Answerer
     if is_url(model):
@@ -274,8 +274,8 @@ def _warn(told: Mapping[str, Any], progress: Progress, *, against: bool) -> None
 
 def _told(given: Options, told: dict[str, Any], played: Sequence[Played]) -> Told:
     """The figures and the contests behind them, once shown and written to the runs."""
-    from twofold.cli.asked import command
-    from twofold.cli.figures import show_tests
+    from twofold.cli.evaluate_options import command
+    from twofold.cli.evaluate_tables import show_tests
 
     _show(told)
     if told["comparisons"]:
@@ -290,7 +290,7 @@ def _told(given: Options, told: dict[str, Any], played: Sequence[Played]) -> Tol
 
 
 def _row(played: Played, place: int) -> dict[str, Any]:
-    from twofold.building.questions import shown
+    from twofold.datagen.questions import shown
 
     contest, outcome = played.contests[place], played.outcomes[place]
     row = {"model": played.model, "temperature": played.heat, "name": str(contest.source),
@@ -300,7 +300,7 @@ def _row(played: Played, place: int) -> dict[str, Any]:
 
 
 def _write_comparisons(out: Path, contests: Sequence[Contest]) -> None:
-    from twofold.building.contests import unjudged
+    from twofold.datagen.matchups import unjudged
     from twofold.ledger import write_rows
 
     write_rows(out / "comparisons.jsonl", unjudged(contests))

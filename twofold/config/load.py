@@ -18,9 +18,9 @@ from typing import Any, TypeAlias, TypeVar, cast
 import pydantic
 import yaml
 
-from twofold.config.explain import explain
-from twofold.config.own import own_kind
-from twofold.config.shape import completed
+from twofold.config.custom import own_kind
+from twofold.config.introspect import completed
+from twofold.config.validation_errors import explain
 from twofold.errors import RecipeError
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, InstanceOf
 
 from twofold.algorithms import PDPO, AnyAlgorithm, Offline, Online, PolicyGradient
-from twofold.config.own import own_objective
-from twofold.data.faults import Acceptable
+from twofold.config.custom import own_objective
+from twofold.data.issues import Acceptable
 from twofold.data.tokenize import TokenizeSettings
 from twofold.models.load import ModelSettings
 from twofold.models.reference import ReferenceSettings
@@ -18,8 +18,8 @@ from twofold.objectives import DPO, SFT, AnyObjective, PDPOGenerator
 from twofold.objectives.base import Objective, lesson, reading
 from twofold.sampling.base import Sampling
 from twofold.settings import require, settings
-from twofold.training.loop import TrainingSettings
 from twofold.training.optim import AdamW
+from twofold.training.trainer import TrainingSettings
 
 
 @settings

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from twofold.data.faults import quoted
+from twofold.data.issues import quoted
 from twofold.records import Message
 
 ROLES = ("system", "developer", "user", "assistant", "tool")

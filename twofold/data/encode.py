@@ -9,9 +9,9 @@ from itertools import islice
 from typing import Any
 
 from twofold.batch import Group
-from twofold.data.faults import FaultError
+from twofold.data.issues import FaultError
+from twofold.data.supervision import supervised
 from twofold.data.tokenize import Encoder, Fitted, completions
-from twofold.data.turns import supervised
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
 from twofold.records import Record

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from twofold.data.faults import Fault, quoted
-from twofold.data.rows import Row, rows
+from twofold.data.issues import Fault, quoted
+from twofold.data.readers import Row, rows
 from twofold.data.validate import Report
 from twofold.errors import DataError
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from twofold.data.faults import Fault, FaultError, nearest, quoted
-from twofold.data.rows import Numbered, Row, digest, rows
+from twofold.data.issues import Fault, FaultError, nearest, quoted
+from twofold.data.readers import Numbered, Row, digest, rows
 from twofold.data.shapes import FIELDS, Shape, detect, parse, unknown
 from twofold.errors import DataError
 from twofold.records import Record, Source, said

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.data.faults import Fault
+from twofold.data.issues import Fault
 from twofold.statistics import Estimate, wilson
 
 STRONG, FEWEST = 0.7, 100

@@ -11,9 +11,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from twofold.data.faults import Acceptable, Fault, FaultError
 from twofold.data.formats import Stream, Table
-from twofold.data.rows import digest
+from twofold.data.issues import Acceptable, Fault, FaultError
+from twofold.data.readers import digest
 from twofold.data.validate import Inspection, Report
 from twofold.errors import DataError
 from twofold.progress import Progress

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.data.digests import Collected, Digests, firsts
+from twofold.data.lazy import Joined, Picked, picked
 from twofold.data.order import permutation
-from twofold.data.views import Joined, Picked, picked
 from twofold.errors import DataError, LeakError
 from twofold.records import Demonstration, Prompt, Record
 

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from twofold.batch import Branch, Group, Role
 from twofold.data.encode import Encoded, Spread, encode, tell
+from twofold.data.lazy import key as key_of
 from twofold.data.load import code
 from twofold.data.store import Stored, opened, write
 from twofold.data.tokenize import Encoder
-from twofold.data.views import key as key_of
 from twofold.errors import DataError
 from twofold.progress import Progress
 from twofold.records import Record

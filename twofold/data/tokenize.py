@@ -12,8 +12,8 @@ from torch import Tensor
 
 from twofold.batch import Branch, Group, Role
 from twofold.data.chat import TOOLS, Chat, rendering
-from twofold.data.faults import Fault, FaultError
-from twofold.data.turns import Supervise, supervised
+from twofold.data.issues import Fault, FaultError
+from twofold.data.supervision import Supervise, supervised
 from twofold.errors import ModelError
 from twofold.records import Demonstration, Labelled, Message, Pair, Prompt, Ranking, Record, Request, Source, Task, said
 from twofold.settings import require, settings

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twofold.data.digests import Collected, Digests, firsts
-from twofold.data.faults import Fault, FaultError, Severity
 from twofold.data.formats import Made, Stream, texts
+from twofold.data.issues import Fault, FaultError, Severity
 from twofold.data.lengths import Histogram, LengthBias, bias_fault
-from twofold.data.rows import count
+from twofold.data.readers import count
 from twofold.data.split import problem, prompt_key
-from twofold.data.turns import supervised
+from twofold.data.supervision import supervised
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
 from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, said

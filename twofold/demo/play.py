@@ -15,13 +15,13 @@ import torch
 
 from twofold.config.load import Document, load_recipe, validate
 from twofold.config.schema import Recipe
-from twofold.config.train import Conduct, train_recipe
 from twofold.data.tokenize import Encoder
 from twofold.demo.task import pairs, tasks, write_files
 from twofold.evaluation.exact_match import Row
 from twofold.models.load import ModelSettings, load_model
 from twofold.progress import Progress
 from twofold.reports.html import write_report
+from twofold.runs.train import Conduct, train_recipe
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.statistics import PairedTest, mcnemar, paired_bootstrap, wilson

@@ -26,7 +26,6 @@ from transformers import (
 
 from twofold.batch import Group, Outputs
 from twofold.errors import ModelError
-from twofold.models.held import HeldModel, Holding, padded
 from twofold.models.load import (
     CLASSIFIER,
     CLASSIFYING,
@@ -46,6 +45,7 @@ from twofold.models.load import (
     save_policy,
     stop_tokens,
 )
+from twofold.models.packed_model import HeldModel, Holding, padded
 from twofold.models.packing import Pack, Packing, bins
 from twofold.models.policy import Policy
 

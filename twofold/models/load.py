@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from twofold.errors import ModelError
-from twofold.models.held import HeldModel, Holding, Sharing
+from twofold.models.packed_model import HeldModel, Holding, Sharing
 from twofold.models.policy import Policy
 from twofold.settings import require, settings
 

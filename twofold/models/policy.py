@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 from twofold.batch import Group, Outputs
 from twofold.errors import ModelError
 from twofold.models.attention import UnsupportedAttention, stock_attention
-from twofold.models.held import HeldModel, Holding, padded
-from twofold.models.held import Sharing as Sharing
 from twofold.models.logprob import statistics_of, token_logps, token_statistics
+from twofold.models.packed_model import HeldModel, Holding, padded
+from twofold.models.packed_model import Sharing as Sharing
 from twofold.models.packing import Pack, Packing
 
 

@@ -119,7 +119,7 @@ def live_reference(policy: Policy) -> FrozenReference | AdapterReference:
 
 class MovingReference:
     """A copy that takes a step towards the policy every so often: Gorbatovski et al. 2024, "Learn Your Reference Model
-    for Real Good Alignment" (TR-DPO), arXiv:2404.09656. The loop keeps its state (`training/keeper.py`).
+    for Real Good Alignment" (TR-DPO), arXiv:2404.09656. The loop keeps its state (`training/stateful.py`).
 
     An adapter moves in the hard form alone (RecipeError otherwise): the mean of two low-rank products is not the
     product of their means.

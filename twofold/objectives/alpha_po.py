@@ -11,9 +11,9 @@ from torch import Tensor
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Domain, Loss, Term
-from twofold.objectives.links import logistic
+from twofold.objectives.pair_losses import logistic
+from twofold.objectives.pair_scores import mean
 from twofold.objectives.pairs import Pairs
-from twofold.objectives.scores import mean
 from twofold.settings import require, settings
 
 

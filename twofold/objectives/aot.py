@@ -9,7 +9,7 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term
-from twofold.objectives.links import smoothed
+from twofold.objectives.pair_losses import smoothed
 from twofold.objectives.pairs import Pairs, sums
 from twofold.settings import require, settings
 

@@ -11,7 +11,7 @@ import torch
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term, logps, logratios
 from twofold.objectives.labels import labels, metrics
-from twofold.objectives.links import logistic
+from twofold.objectives.pair_losses import logistic
 from twofold.settings import require, settings
 
 

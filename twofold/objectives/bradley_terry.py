@@ -12,7 +12,7 @@ from typing import Literal
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term, scores
 from twofold.objectives.comparisons import Comparisons
-from twofold.objectives.links import logistic
+from twofold.objectives.pair_losses import logistic
 from twofold.settings import require, settings
 
 

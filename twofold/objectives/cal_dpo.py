@@ -8,7 +8,7 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term
-from twofold.objectives.links import logistic, square
+from twofold.objectives.pair_losses import logistic, square
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
+from twofold.objectives.aux_terms import nll
 from twofold.objectives.base import Loss, Term
-from twofold.objectives.links import logistic
+from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pairs import Pairs
-from twofold.objectives.terms import nll
 from twofold.settings import require, settings
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term
-from twofold.objectives.links import logistic
+from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term
-from twofold.objectives.links import hinge, logistic
+from twofold.objectives.pair_losses import hinge, logistic
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from twofold.batch import Batch, Role
 from twofold.objectives.base import Term
-from twofold.objectives.moved import moved
+from twofold.objectives.logratio_metrics import moved
 
 
 def labels(batch: Batch) -> Tensor:

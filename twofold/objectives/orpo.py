@@ -7,11 +7,11 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
+from twofold.objectives.aux_terms import nll
 from twofold.objectives.base import Domain, Loss, Term
-from twofold.objectives.links import logistic
+from twofold.objectives.pair_losses import logistic
+from twofold.objectives.pair_scores import log_odds, mean
 from twofold.objectives.pairs import Pairs
-from twofold.objectives.scores import log_odds, mean
-from twofold.objectives.terms import nll
 from twofold.settings import require, settings
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from twofold.batch import Batch, Outputs, Role
 from twofold.objectives.base import Term, logps, logratios
-from twofold.objectives.moved import moved
+from twofold.objectives.logratio_metrics import moved
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from twofold.batch import Batch, Role
 from twofold.objectives.base import Term
-from twofold.objectives.links import logistic
-from twofold.objectives.moved import moved
+from twofold.objectives.logratio_metrics import moved
+from twofold.objectives.pair_losses import logistic
 
 
 def below(batch: Batch) -> Tensor:

@@ -8,9 +8,9 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term
-from twofold.objectives.links import logistic
+from twofold.objectives.pair_losses import logistic
+from twofold.objectives.pair_scores import mean
 from twofold.objectives.pairs import Pairs
-from twofold.objectives.scores import mean
 from twofold.settings import require, settings
 
 

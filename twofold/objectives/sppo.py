@@ -11,7 +11,7 @@ from torch import Tensor
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term
-from twofold.objectives.links import square
+from twofold.objectives.pair_losses import square
 from twofold.objectives.pairs import Pairs, Sides, sides
 from twofold.settings import require, settings
 

@@ -10,10 +10,10 @@ import torch
 
 from twofold.batch import Batch, Outputs, Role
 from twofold.objectives.base import Loss, Term
-from twofold.objectives.links import logistic
-from twofold.objectives.moved import moved
+from twofold.objectives.logratio_metrics import moved
+from twofold.objectives.pair_losses import logistic
+from twofold.objectives.pair_scores import mean
 from twofold.objectives.pairs import Pairs
-from twofold.objectives.scores import mean
 from twofold.settings import require, settings
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term
+from twofold.objectives.pair_scores import log1mexp
 from twofold.objectives.pairs import Pairs, sums
-from twofold.objectives.scores import log1mexp
 from twofold.settings import require, settings
 
 

@@ -10,9 +10,9 @@ import torch
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term, statistic
-from twofold.objectives.links import logistic
+from twofold.objectives.pair_losses import logistic
+from twofold.objectives.pair_scores import mean
 from twofold.objectives.pairs import Pairs, sums
-from twofold.objectives.scores import mean
 from twofold.settings import require, settings
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twofold.data.view import visible
+from twofold.data.preview import visible
 from twofold.reports import tables
 from twofold.reports.run import RunData
 from twofold.reports.text import clip

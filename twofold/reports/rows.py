@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from twofold.data.view import RowView
+from twofold.data.preview import RowView
 
 
 def write_rows(path: Path, title: str, heading: Sequence[str], rows: Sequence[RowView]) -> None:

@@ -17,10 +17,10 @@ from typing import Literal, TypeAlias
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
+from twofold.client.server import Garbage, Question, Reply, Server
 from twofold.errors import RecipeError
 from twofold.ledger import Ledger
 from twofold.records import Prompt
-from twofold.sampling.server import Garbage, Question, Reply, Server
 
 Form = Literal["compare", "score"]
 Choice = Literal["A", "B", "tie"]

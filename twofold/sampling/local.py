@@ -20,7 +20,7 @@ from twofold.errors import RecipeError
 from twofold.models.attention import stock_attention
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.cache import GrowingStore, Prefilled, max_positions, refillable, refuse_unfit
-from twofold.sampling.rule import Rule, as_bytes, uniforms
+from twofold.sampling.logits_processor import Rule, as_bytes, uniforms
 from twofold.sampling.slots import Ends, Fresh, Row, Slots
 from twofold.sampling.static import Graphs, StaticStore, Unfit, addresses, refuse_unfit_model
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from twofold.sampling.base import Draft
 from twofold.sampling.cache import Prefilled, held
-from twofold.sampling.rule import Rule
+from twofold.sampling.logits_processor import Rule
 
 Row = tuple[int, int]
 """A prompt's place and the index of its sample."""

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from twofold.batch import Batch, Group, Outputs
 from twofold.errors import NonFiniteError, RecipeError
-from twofold.models.held import HeldModel
+from twofold.models.packed_model import HeldModel
 from twofold.models.packing import Packing, bins
 from twofold.objectives.base import Loss, Objective, couples, logps, statistics
 from twofold.training.balance import Balance
-from twofold.training.learner import Learner
+from twofold.training.trainable import Learner
 
 Provider = Callable[[Sequence[Group]], list[Group]]
 _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is their rounding

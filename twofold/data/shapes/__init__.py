@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from twofold.data.faults import Fault, nearest, quoted
+from twofold.data.issues import Fault, nearest, quoted
 from twofold.data.shapes import (
     conversations,
     human_feedback,

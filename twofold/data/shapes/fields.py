@@ -8,7 +8,7 @@ from typing import Any
 
 from twofold.data import chat
 from twofold.data.chat import Chat, Malformed
-from twofold.data.faults import Fault, Severity, quoted
+from twofold.data.issues import Fault, Severity, quoted
 from twofold.records import Message, Prompt, Source
 
 Said = str | Chat

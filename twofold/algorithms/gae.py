@@ -1,0 +1,85 @@
+"""A value model beside the policy: what it is, and how its word makes a rollout's rewards into advantages of tokens.
+
+Ouyang et al. 2022 (InstructGPT), arXiv:2203.02155, appendix C.4; GAE: Schulman et al. 2015, arXiv:1506.02438.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from twofold.batch import Group
+from twofold.objectives.advantages import gae, kl_shaped_tokens, whitened
+from twofold.settings import require, settings
+from twofold.training.column_providers import VALUE
+
+CRITIC = "value-model"
+"""What the learner is called: in rounds, in checkpoints, and its folder beside `model/`."""
+POLICY = "policy"
+
+
+@settings
+class Critic:
+    """A value model: what it starts from, and how it learns and is believed."""
+
+    start: str = POLICY
+    """policy (a copy of its first weights with a head that says 0), or the folder of a reward model."""
+    learning_rate: float | None = None
+    """By default optimizer.learning_rate; the rest of the optimizer is the policy's in any case."""
+    clip: float | None = 0.2
+    """How far a value may go from what it was when the rollout was made before nothing is gained; null never clips."""
+    discount: float = 1.0
+    """γ: what a reward one token later is worth."""
+    lam: float = 0.95
+    """λ: 1 believes what was rewarded, 0 what the value model says of the next token."""
+
+    def __post_init__(self) -> None:
+        require(self.start != "", "start must be policy or a folder")
+        require(self.learning_rate is None or self.learning_rate > 0, "learning_rate must be > 0")
+        require(self.clip is None or self.clip > 0, "clip must be > 0, or null")
+        require(0 < self.discount <= 1, "discount must be in (0, 1]")
+        require(0 <= self.lam <= 1, "lam must be in [0, 1]")
+
+
+def criticized(
+    groups: Sequence[Group],
+    scores: Sequence[Tensor],
+    kls: Sequence[Sequence[Tensor]],
+    coefficient: float,
+    critic: Critic,
+) -> list[Group]:
+    """Every branch with the token columns `advantage` and `return`, by GAE over a reward of −coefficient·KL at each
+    token and the score at the last. `scores` are [n] per group, `kls` [tokens] per branch."""
+    found: list[Group] = []
+    for group, score_N, row in zip(groups, scores, kls, strict=True):
+        columns: list[dict[str, Tensor | float]] = []
+        for branch, score, kl_T in zip(group.branches, score_N.tolist(), row, strict=True):
+            reward_T = kl_shaped_tokens(score, kl_T.double(), coefficient)
+            value_T = branch.token_columns[VALUE].double()
+            advantage_T, return_T = gae(reward_T, value_T, critic.discount, critic.lam)
+            columns.append({"advantage": advantage_T, "return": return_T})
+        found.append(group.with_columns(columns))
+    return found
+
+
+def whitened_tokens(groups: Sequence[Group]) -> list[Group]:
+    """The column `advantage` of all tokens of a rollout with mean 0 and variance 1 (Bessel's)."""
+    pieces = iter(whitened(_column(groups, "advantage")).split([len(b.tokens) for g in groups for b in g.branches]))
+    return [g.with_columns([{"advantage": next(pieces)} for _ in g.branches]) for g in groups]
+
+
+def judgement(groups: Sequence[Group]) -> dict[str, float]:
+    """How well the value model foresaw a rollout: its mean, that of the returns, and the share of their variance that
+    it explains (1 all, 0 no more than their mean does)."""
+    value_S, return_S = _column(groups, VALUE).double(), _column(groups, "return")
+    figures = {"value": value_S.mean().item(), "return": return_S.mean().item()}
+    variance = return_S.var(correction=0)
+    if variance > 0:
+        figures["explained"] = 1 - ((return_S - value_S).var(correction=0) / variance).item()
+    return figures
+
+
+def _column(groups: Sequence[Group], name: str) -> Tensor:
+    return torch.cat([b.token_columns[name] for g in groups for b in g.branches])

@@ -1,0 +1,204 @@
+"""Any OpenAI-compatible server: one question, one whole answer, however often it takes.
+
+What went wrong on the way is kept in the ledger beside what went right; a key comes from the environment, goes to the
+host that it is meant for, and is never written down.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from tenacity import RetryCallState
+
+from twofold.client.http import KEY_VARIABLE, Again, Wire
+from twofold.client.http import Asking as Asking
+from twofold.errors import RecipeError, ServerError
+from twofold.ledger import Ledger
+
+HOPELESS = {False: 3, True: 12}  # unanswered questions in a row, silent or answered with garbage: so would the rest be
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A model behind a URL; `raw` servers continue text (…/completions), the others answer chats."""
+
+    url: str
+    model: str
+    raw: bool
+
+    @classmethod
+    def of(cls, text: str) -> Endpoint:
+        """From `https://host/v1#model`, or `https://host/v1/completions#model` for a base model."""
+        base, _, model = text.partition("#")
+        try:
+            url = httpx2.URL(base)
+        except httpx2.InvalidURL as error:
+            raise RecipeError(f"is no URL: {error}", where=f"`{base}`") from None
+        if url.userinfo or url.query:
+            remedy = f"put the key into the environment variable {KEY_VARIABLE}"
+            raise RecipeError("a server's URL must hold no password and no query", where=url.host, remedy=remedy)
+        if url.scheme not in ("http", "https") or not url.host or not model:
+            remedy = "write http://127.0.0.1:8000/v1#the-model's-name"
+            raise RecipeError("names no server and model", where=f"`{text}`", remedy=remedy)
+        base = base.rstrip("/")
+        raw = base.endswith("/completions") and not base.endswith("/chat/completions")
+        return cls(base if base.endswith("/completions") else f"{base}/chat/completions", model, raw)
+
+    @property
+    def host(self) -> str:
+        return httpx2.URL(self.url).host
+
+
+def is_url(text: str) -> bool:
+    """Whether a model is named by a server's address, not by a folder or a hub name."""
+    return text.startswith(("http://", "https://"))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a server said; `truncated` where it ran out of tokens, `tokens` as it counted them (prompt, completion)."""
+
+    text: str
+    truncated: bool
+    tokens: tuple[int, int] | None = None
+
+
+class Garbage(ValueError):
+    """A reply that arrived whole and is of no use; raised by those who read it, answered by asking again."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request's body, and `read`, which makes a JSON value of the reply or raises `Garbage`."""
+
+    body: Mapping[str, Any]
+    read: Callable[[Reply], Any]
+
+
+class Server:
+    """Asks one endpoint; a context manager. `body` makes requests, `ask` sends those that the ledger does not hold."""
+
+    def __init__(self, endpoint: Endpoint, asking: Asking | None = None) -> None:
+        self.endpoint, self.asking = endpoint, asking or Asking()
+        self._wire = Wire(endpoint.url, self.asking)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wire.close()
+
+    def body(self, prompt: Sequence[Mapping[str, str]] | str, **settings: Any) -> dict[str, Any]:
+        """The request for an answer to a chat, or a text's continuation; a chat server gets text as a user's turn."""
+        if isinstance(prompt, str) and not self.endpoint.raw:
+            prompt = [{"role": "user", "content": prompt}]
+        if not isinstance(prompt, str) and self.endpoint.raw:
+            remedy = "name the server's chat address (…/v1), or give prompts as text"
+            raise RecipeError("continues text, the prompts are chats", where=self.endpoint.url, remedy=remedy)
+        field = "prompt" if self.endpoint.raw else "messages"
+        return {"model": self.endpoint.model, field: prompt, **settings}
+
+    def request(self, question: Question) -> dict[str, Any]:
+        """What the ledger knows a question by: where it goes and what it says."""
+        return {"url": self.endpoint.url, "body": question.body}
+
+    def ask(self, questions: Sequence[Question], ledger: Ledger) -> Iterator[tuple[int, Any | None]]:
+        """(place, what was read) of each question as it comes; None where every attempt failed.
+
+        Recorded replies come first and cost nothing. Raises `ServerError` where a server refuses what it is asked, or
+        where several questions in a row stay unanswered.
+        """
+        open_places: list[int] = []
+        for place, question in enumerate(questions):
+            known = ledger.get(self.request(question))
+            if known is None:
+                open_places.append(place)
+            else:
+                yield place, known["read"]
+        pool = ThreadPoolExecutor(self.asking.parallel, thread_name_prefix="ask")
+        try:
+            yield from self._ask_open(questions, open_places, ledger, pool)
+        finally:
+            self._wire.stop.set()
+            pool.shutdown(cancel_futures=True)
+            self._wire.stop.clear()
+
+    def _ask_open(
+        self, questions: Sequence[Question], places: Sequence[int], ledger: Ledger, pool: ThreadPoolExecutor
+    ) -> Iterator[tuple[int, Any | None]]:
+        """Few questions wait in the pool at any time, so that stopping does not mean sending the rest."""
+        ahead, failures = iter(places), list[Again]()
+        running: dict[Future[Any], int] = {}
+        while True:
+            while len(running) < 2 * self.asking.parallel and (place := next(ahead, None)) is not None:
+                running[pool.submit(self._one, questions[place], ledger)] = place
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                place = running.pop(future)
+                try:
+                    found = future.result()
+                    failures.clear()
+                except Again as error:
+                    found = None
+                    failures.append(error)
+                yield place, found
+                self._despair(failures)
+
+    def _despair(self, failures: Sequence[Again]) -> None:
+        """Raise `ServerError` once so many questions in a row stayed unanswered that the others would too."""
+        if not failures or len(failures) < HOPELESS[failures[-1].useless]:
+            return
+        what = f"{len(failures)} questions in a row stayed unanswered after {self.asking.attempts} attempts each"
+        remedy = "what was answered is kept: run the same command again once the server is well"
+        raise ServerError(f"{what}: {failures[-1]}", where=self.endpoint.url, remedy=remedy)
+
+    def _one(self, question: Question, ledger: Ledger) -> Any:
+        """Ask until there is an answer of use; record it with what was made of it, and each failure."""
+        request = self.request(question)
+
+        def failed(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            raw = error.raw if isinstance(error, Again) else ""
+            ledger.fail(request, str(error), attempt=state.attempt_number, raw=raw)
+
+        retrying = self._wire.retrying(failed)
+        for attempt in retrying:
+            with attempt:
+                number = attempt.retry_state.attempt_number
+                reply = _reply(self._wire.post(self.endpoint.url, _other(question.body, number)))
+                try:
+                    read = question.read(reply)
+                except Garbage as error:
+                    raise Again(str(error), raw=reply.text, useless=True) from None
+                kept = {"text": reply.text, "truncated": reply.truncated, "tokens": reply.tokens, "read": read}
+                ledger.add([(request, kept)])
+                return read
+        raise AssertionError("tenacity raises the last failure")
+
+
+def _other(body: Mapping[str, Any], attempt: int) -> dict[str, Any]:
+    """A later attempt draws with another seed, or it would hear the same garbage again."""
+    return {**body, "seed": body["seed"] + attempt - 1} if "seed" in body else dict(body)
+
+
+def _reply(text: str) -> Reply:
+    """The first choice of a completion object, of either endpoint; raises `Again` for anything else or half of it."""
+    try:
+        whole = json.loads(text)
+        choice = whole["choices"][0]
+        said = choice["message"]["content"] if "message" in choice else choice["text"]
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise Again("the answer is no completion", raw=text[:2000]) from None
+    if not isinstance(said, str):
+        raise Again("the answer holds no text", raw=text[:2000])
+    usage = whole.get("usage") or {}
+    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens")) if isinstance(usage, dict) else (None, None)
+    tokens = (counts[0], counts[1]) if all(isinstance(c, int) for c in counts) else None
+    clean = said.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return Reply(clean, choice.get("finish_reason") == "length", tokens)  # type: ignore[arg-type]  # checked above

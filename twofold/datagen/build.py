@@ -1,0 +1,252 @@
+"""Questions are answered, answers judged, verdicts made into rows; what was asked once is never asked again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twofold.client.server import Asking, Endpoint, Server, is_url
+from twofold.datagen import judging
+from twofold.datagen.judges import WITH_RUBRIC, Means, judge_kind, ledger_path, open_judge
+from twofold.datagen.questions import Candidate, Question, Questions, read_questions
+from twofold.datagen.rows import Choice, Form, Judged, Row, rows_of, unjudged, worth_judging
+from twofold.datagen.sample import Answerer, Draw, LocalAnswerer, ServerAnswerer, pooled
+from twofold.errors import DataError, RecipeError, ServerError
+from twofold.ledger import Ledger, write_rows
+from twofold.progress import Progress
+from twofold.rewards import verifier
+from twofold.sampling.base import Sampling
+from twofold.settings import require, settings
+
+if TYPE_CHECKING:
+    from twofold.data.tokenize import Encoder
+    from twofold.datagen.judges import OpenReward
+    from twofold.models.load import Loaded
+
+    Open = Callable[[str], tuple[Loaded, Encoder]]
+
+
+@settings
+class BuildSettings:
+    """How preference data is made."""
+
+    models: tuple[str, ...] = ()
+    """Who answers: folders, hub names, or https://host/v1#model. None: the answers that the rows bring are judged."""
+    judge: str = "verifier"
+    """Who says which answer is better."""
+    samples: int = 4
+    """Answers per prompt and model."""
+    seed: int = 0
+    form: Form = "pairs"
+    all_pairs: bool = False
+    """Every pair of answers with different scores, not only the best over the worst."""
+    gap: float = 0.0
+    """Pairs need scores that differ by so much."""
+    threshold: float | None = None
+    """Labels: an answer is good from this score on."""
+    only_wrong: bool = False
+    """With truth and stronger: reject only answers that the verifier finds wrong."""
+    keep_truncated: bool = False
+    """Also take answers that ran out of tokens."""
+    rubric: str | None = None
+    """A jinja2 file with the judge's instructions."""
+    sampling: Sampling = field(default_factory=Sampling)
+    asking: Asking = field(default_factory=Asking)
+
+    def __post_init__(self) -> None:
+        require(self.samples >= 1, "samples must be ≥ 1")
+        require(self.gap >= 0, "gap must be ≥ 0")
+        kind, _ = judge_kind(self.judge)
+        require(not self.only_wrong or kind in ("truth", "stronger"), "only_wrong goes with truth and stronger")
+        require(self.rubric is None or kind in WITH_RUBRIC, "a rubric goes with llm and llm-score")
+        require(bool(self.models) or kind not in ("truth", "stronger"), "truth and stronger need a model's own answers")
+        scored = self.form == "labels" and kind in ("reward", "llm-score") and self.threshold is None
+        require(not scored, f"labels by {kind} need a threshold")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a build asks for: answers drawn here, answers and verdicts asked of servers, at most."""
+
+    questions: int
+    drawn: int
+    asked: int
+    verdicts: int
+
+
+@dataclass(frozen=True)
+class Built:
+    """What came of it: rows by how many questions, and what was left out, by reason."""
+
+    out: Path
+    rows: int
+    questions: int
+    used: int
+    left_out: dict[str, int]
+    missing: int
+
+
+def estimate(questions: Questions, how: BuildSettings) -> Estimate:
+    """How much will be asked at most, what is recorded already included."""
+    count, (kind, rest) = len(questions.questions), judge_kind(how.judge)
+    own = count * how.samples
+    served = sum(is_url(model) for model in how.models)
+    stronger = count if kind == "stronger" else 0
+    drawn = (len(how.models) - served) * own + (0 if is_url(rest) else stronger)
+    asked = served * own + (stronger if is_url(rest) else 0)
+    sizes = [len(q.candidates) if not how.models else len(how.models) * how.samples for q in questions.questions]
+    per = {"llm": lambda k: k * (k - 1), "llm-score": lambda k: k}.get(kind, lambda k: 0)
+    return Estimate(count, drawn, asked, sum(per(size) for size in sizes))
+
+
+class Builder:
+    """One build; `open_model` and `open_reward` load what a name stands for."""
+
+    def __init__(self, how: BuildSettings, open_model: Open, open_reward: OpenReward, progress: Progress) -> None:
+        self.how, self.progress = how, progress
+        self._open_model, self._open_reward = open_model, open_reward
+        self._kind, self._rest = judge_kind(how.judge)
+        self._left_out: Counter[str] = Counter()
+
+    def build(self, questions: Questions, out: Path) -> Built:
+        """Answer, judge and write; what is recorded beside `out` is taken up. `out` is replaced whole, at the end."""
+        self._refuse(questions.questions, out)
+        with ExitStack() as resources:
+            ledger = resources.enter_context(Ledger(ledger_path(out)))
+            judge = None if self._kind == "human" else self._judge(ledger, resources)
+            answered = self._answered(questions.questions, ledger, resources)
+            known = [q for q in answered if q is not None]
+            comparable = [q for q in map(self._kept, known) if self._can_be_judged(q)]
+            scores = [None] * len(comparable) if judge is None else judge.scores(comparable, self.progress)
+        found: list[list[Row]] = []
+        for question, score in zip(comparable, scores, strict=True):
+            found.append(self._rows(question, score, judge))
+        write_rows(out, (row for rows in found for row in rows))
+        silent = sum(score is None for score in scores) if judge else 0
+        missing = len(answered) - len(known) + silent
+        alike = sum(not rows for rows in found) - silent
+        if alike:
+            self._left_out["prompts whose answers are judged alike"] += alike
+        left_out = dict(self._left_out)
+        return Built(out, sum(map(len, found)), len(answered), sum(map(bool, found)), left_out, missing)
+
+    def _refuse(self, questions: Sequence[Question], out: Path) -> None:
+        """Everything that is wrong with the request, before a model is loaded or anything is paid for."""
+        if out.exists() and not ledger_path(out).exists():
+            raise DataError(
+                "exists and was not built here", where=str(out), remedy="name another --out, or move it away"
+            )
+        if not self.how.models and not any(q.candidates for q in questions):
+            remedy = "name a --model to answer them, or bring rows with `answers`"
+            raise DataError(
+                "the rows are prompts without answers to judge", where=questions[0].source.file, remedy=remedy
+            )
+        if self._kind in ("verifier", "truth") or self.how.only_wrong:
+            for question in questions:
+                truth = judging.truth_of(question)
+                if self.how.only_wrong or (self._kind == "verifier" and self._rest != "math"):
+                    verifier.answerable(truth, str(question.source))
+
+    def _judge(self, ledger: Ledger, resources: ExitStack) -> judging.Judge:
+        told = {"kind": self._kind, "only_wrong": self.how.only_wrong}
+        match self._kind:
+            case "truth":
+                return judging.FirstIsBest(told)
+            case "stronger":
+                return judging.FirstIsBest({**told, "model": self._rest})
+            case _:
+                means = Means(self._open_reward, lambda: ledger, self.how.rubric, self.how.asking)
+                return open_judge(self.how.judge, means, resources)
+
+    def _answered(self, questions: Sequence[Question], ledger: Ledger, resources: ExitStack) -> list[Question | None]:
+        """Each question with all its candidates, the one that is better by decree first; None where some stayed out."""
+        own = [self._answers(m, questions, self.how.samples, (ledger, resources)) for m in self.how.models]
+        answered = list(pooled(questions, own))
+        drawn = sum(len(q.candidates) + sum(len(part[n] or ()) for part in own) for n, q in enumerate(questions))
+        if None not in answered:
+            self._left_out["answers that repeat another"] = drawn - sum(len(q.candidates) for q in answered if q)
+        if self._kind == "truth":
+            return [q and led(q, Candidate(judging.truth_of(q), {"answer of": str(q.source)})) for q in answered]
+        if self._kind == "stronger":
+            best = self._answers(self._rest, questions, 1, (ledger, resources))
+            return [led(q, b[0]) if q and b else None for q, b in zip(answered, best, strict=True)]
+        return answered
+
+    def _answers(
+        self, model: str, questions: Sequence[Question], samples: int, tools: tuple[Ledger, ExitStack]
+    ) -> list[list[Candidate] | None]:
+        ledger, resources = tools
+        answerer: Answerer
+        if is_url(model):
+            answerer = ServerAnswerer(resources.enter_context(Server(Endpoint.of(model), self.how.asking)))
+        else:
+            answerer = LocalAnswerer(model, *self._open_model(model))
+        draw = Draw(self.how.sampling, samples, self.how.seed)
+        return answerer.answers(questions, draw, ledger, self.progress)
+
+    def _kept(self, question: Question) -> Question:
+        """The question without candidates that no row should hold, each counted."""
+        kept = worth_judging(question.candidates, keep_truncated=self.how.keep_truncated)
+        self._left_out["empty or truncated answers"] += len(question.candidates) - len(kept)
+        led_by = question.candidates[:1]
+        if self._kind in ("truth", "stronger") and kept[:1] != led_by:
+            return replace(question, candidates=())
+        if self.how.only_wrong:
+            right = [verifier.judge(c.text, judging.truth_of(question)).strict for c in kept]
+            if kept and not right[0]:
+                self._left_out["prompts whose better answer is wrong"] += 1
+                return replace(question, candidates=())
+            wrong = tuple(c for c, good in zip(kept[1:], right[1:], strict=True) if not good)
+            self._left_out["right answers that need no rejecting"] += len(kept) - 1 - len(wrong)
+            kept = (*kept[:1], *wrong)
+        return replace(question, candidates=kept)
+
+    def _can_be_judged(self, question: Question) -> bool:
+        enough = len(question.candidates) >= (1 if self.how.form == "labels" and self._kind != "human" else 2)
+        if not enough:
+            self._left_out["prompts with nothing to compare"] += 1
+        return enough
+
+    def _rows(self, question: Question, scores: Sequence[float] | None, judge: judging.Judge | None) -> list[Row]:
+        if judge is None:
+            return [unjudged(question)]
+        if scores is None:
+            return []
+        how = self.how
+        choice = Choice(how.form, how.all_pairs, how.gap, how.threshold, judge.middle)
+        return list(rows_of(Judged(question, tuple(scores), judge.told), choice))
+
+
+def build(
+    questions: Questions, how: BuildSettings, out: Path, tools: tuple[Open, OpenReward], progress: Progress
+) -> Built:
+    """Make preference data of `questions`, or take up where a broken run of the same request stopped.
+
+    Raises `ServerError`, after everything that can be written is written, where answers or verdicts stayed out.
+    """
+    built = Builder(how, *tools, progress).build(questions, out)
+    if built.missing:
+        what = (
+            f"{built.missing} of {built.questions} prompts lack an answer or a verdict; {built.rows} rows were written"
+        )
+        remedy = "run the same command again: only what is missing is asked for"
+        raise ServerError(what, where=str(out), remedy=remedy)
+    return built
+
+
+def led(question: Question, best: Candidate) -> Question:
+    """The question with `best` before its other candidates."""
+    others = tuple(c for c in question.candidates if c.text.strip() != best.text.strip())
+    return replace(question, candidates=(best, *others))
+
+
+def read_for(how: BuildSettings, source: str, *, split: str = "train", limit: int | None = None) -> Questions:
+    """The questions of `source` as `how` needs them; raises `RecipeError` where truth is asked to judge nothing."""
+    kind, rest = judge_kind(how.judge)
+    if kind == "stronger" and rest in how.models:
+        raise RecipeError("is also the model that it should be better than", where=f"--judge {how.judge}")
+    return read_questions(source, split=split, limit=limit, with_answers=not how.models)

@@ -1,0 +1,80 @@
+"""Judges by name (`verifier:flexible`, `reward:FOLDER`, `llm:URL#NAME` …): one way to say and open them everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from twofold.client.server import Asking, Endpoint, Server
+from twofold.datagen import judging
+from twofold.ledger import Ledger
+from twofold.rewards.judge import Judge, Rubric
+
+if TYPE_CHECKING:
+    from twofold.rewards.base import Scorer
+
+    OpenReward = Callable[[str], Scorer]
+
+Kind = Literal["verifier", "reward", "llm", "llm-score", "truth", "stronger", "human"]
+KINDS = {
+    "verifier": "verifier, verifier:flexible or verifier:math",
+    "reward": "reward:FOLDER",
+    "llm": "llm:https://host/v1#model",
+    "llm-score": "llm-score:https://host/v1#model",
+    "truth": "truth",
+    "stronger": "stronger:MODEL",
+    "human": "human",
+}
+RULES = ("", "strict", "flexible", "math")
+WITH_RUBRIC = ("llm", "llm-score")
+
+
+@dataclass(frozen=True)
+class Means:
+    """What judges are opened with; only a reward model needs the first, only a language model the others."""
+
+    open_reward: OpenReward
+    open_ledger: Callable[[], Ledger]
+    rubric: str | None = None
+    asking: Asking = field(default_factory=Asking)
+
+
+def judge_kind(text: str) -> tuple[Kind, str]:
+    """`llm:URL` as (kind, rest); raises `ValueError` for a judge that there is not."""
+    kind, colon, rest = text.partition(":")
+    if kind not in KINDS:
+        raise ValueError(f"no judge is called {kind!r}; there are {', '.join(KINDS.values())}")
+    if kind == "verifier":
+        if rest not in RULES:
+            raise ValueError(f"a verifier's rule is one of {', '.join(RULES[1:])}")
+    elif (":" in KINDS[kind]) != bool(rest) or (colon and not rest):
+        raise ValueError(f"the judge is written {KINDS[kind]}")
+    return kind, rest  # type: ignore[return-value]  # one of KINDS
+
+
+def open_judge(name: str, means: Means, resources: ExitStack) -> judging.Judge:
+    """The judge of this name that scores what it is shown; `resources` close what it opens.
+
+    Raises `ValueError` for truth, stronger and human, which judge by where an answer comes from, or later.
+    """
+    kind, rest = judge_kind(name)
+    match kind:
+        case "verifier":
+            return judging.open_verifier(rest, resources)
+        case "reward":
+            return judging.ByReward(rest, means.open_reward(rest))
+        case "llm" | "llm-score":
+            rubric = Rubric.load("compare" if kind == "llm" else "score", Path(means.rubric) if means.rubric else None)
+            server = resources.enter_context(Server(Endpoint.of(rest), means.asking))
+            make = judging.ByComparingModel if kind == "llm" else judging.ByScoringModel
+            return make(Judge(server, rubric), means.open_ledger())
+        case _:
+            raise ValueError(f"{kind} is no judge of single answers")
+
+
+def ledger_path(out: Path) -> Path:
+    """Where everything that was asked for `out` is kept."""
+    return out.with_name(f"{out.name.removesuffix('.jsonl')}.ledger.jsonl")

@@ -1,0 +1,316 @@
+"""The labelling page: two answers side by side on a loopback address, each verdict on disk before the next is shown."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from itertools import combinations
+from pathlib import Path
+from threading import Lock, Thread
+from types import TracebackType
+from typing import Any
+
+from twofold.data.differences import differences
+from twofold.datagen.questions import Candidate, Question, shown
+from twofold.errors import DataError
+from twofold.ledger import key, write_rows
+from twofold.records import Prompt
+from twofold.rewards.human import Choice, Verdicts, swapped
+
+LOOPBACK = "127.0.0.1"
+MOST_BODY = 4096
+SIDES = ("left", "right", "tie", "skip")
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+PAGES = {"/": ("label.html", "text/html"), "/label.css": ("label.css", "text/css"),
+         "/label.js": ("label.js", "text/javascript")}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two answers to one question; `number` counts comparisons from 1, `key` stays when rows move."""
+
+    key: str
+    number: int
+    question: Question
+    first: Candidate
+    second: Candidate
+
+
+def comparisons(questions: Sequence[Question]) -> list[Comparison]:
+    """Every two answers of each question; raises DataError where no row has two."""
+    found: list[Comparison] = []
+    seen: Counter[str] = Counter()
+    for question in questions:
+        for first, second in combinations(question.candidates, 2):
+            content = content_key(question.prompt, first.text, second.text)
+            seen[content] += 1
+            name = content if seen[content] == 1 else f"{content}-{seen[content]}"
+            found.append(Comparison(name, len(found) + 1, question, first, second))
+    if not found:
+        remedy = "rows need chosen and rejected, completions, or answers: twofold data build … --judge human"
+        raise DataError("no row has two answers to compare", where=questions[0].source.file, remedy=remedy)
+    return found
+
+
+def content_key(prompt: Prompt, first: str, second: str) -> str:
+    """The key of a comparison that stands once in its file."""
+    return key({"prompt": shown(prompt), "first": first, "second": second})
+
+
+def verdicts_path(out: Path) -> Path:
+    """Where the verdicts stand from which the pairs of `out` are made."""
+    return out.with_name(f"{out.name.removesuffix('.jsonl')}.verdicts.jsonl")
+
+
+class Labelling:
+    """The comparisons of a file and the verdicts on them; safe to share between threads."""
+
+    def __init__(self, found: Sequence[Comparison], verdicts: Verdicts, out: Path, seed: int) -> None:
+        self._comparisons, self._verdicts, self._out, self._seed = found, verdicts, out, seed
+        self._lock = Lock()
+
+    @classmethod
+    def open(cls, questions: Sequence[Question], out: Path, *, seed: int = 0) -> Labelling:
+        """With the verdicts that stand beside `out`, if any; refuses an `out` that was not labelled here."""
+        path = verdicts_path(out)
+        if out.exists() and not path.exists():
+            remedy = "name another --out, or move it away"
+            raise DataError("exists and was not labelled here", where=str(out), remedy=remedy)
+        return cls(comparisons(questions), Verdicts(path), out, seed)
+
+    def __enter__(self) -> Labelling:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._verdicts.__exit__(kind, error, trace)
+
+    def progress(self) -> dict[str, int]:
+        """How many comparisons there are, and how many have a verdict."""
+        done = sum(c.key in self._verdicts for c in self._comparisons)
+        return {"total": len(self._comparisons), "done": done}
+
+    def state(self) -> dict[str, Any]:
+        """What the page shows: progress, and the first comparison without a verdict (None after the last)."""
+        with self._lock:
+            return self._state()
+
+    def give(self, name: str, side: str, seconds: float) -> dict[str, Any] | None:
+        """Keep a verdict on the comparison that is shown, and show the next; None if another one is shown."""
+        with self._lock:
+            current = self._current()
+            if current is None or current.key != name:
+                return None
+            self._verdicts.give(name, self._choice(current, side), row=current.number, side=side, seconds=seconds)
+            return self._state()
+
+    def undo(self) -> dict[str, Any]:
+        """Take the last verdict back and show its comparison again."""
+        with self._lock:
+            self._verdicts.undo()
+            return self._state()
+
+    def write(self) -> int:
+        """Write the pairs that the verdicts make; how many."""
+        rows = list(self._pairs())
+        write_rows(self._out, rows)
+        return len(rows)
+
+    def _current(self) -> Comparison | None:
+        return next((c for c in self._comparisons if c.key not in self._verdicts), None)
+
+    def _state(self) -> dict[str, Any]:
+        current = self._current()
+        return {**self.progress(), "row": None if current is None else self._row(current)}
+
+    def _row(self, comparison: Comparison) -> dict[str, Any]:
+        texts = [comparison.first.text, comparison.second.text]
+        left, right = differences(*(texts[::-1] if swapped(self._seed, comparison.number) else texts))
+        prompt = comparison.question.prompt
+        turns = [("", prompt)] if isinstance(prompt, str) else [(m.role, m.content) for m in prompt]
+        told = [{"role": role, "text": text} for role, text in turns]
+        return {"key": comparison.key, "number": comparison.number, "prompt": told, "left": left, "right": right}
+
+    def _choice(self, comparison: Comparison, side: str) -> Choice:
+        if side in ("tie", "skip"):
+            return side
+        return "second" if (side == "right") != swapped(self._seed, comparison.number) else "first"
+
+    def _pairs(self) -> Iterator[dict[str, Any]]:
+        for comparison in self._comparisons:
+            choice = self._verdicts.get(comparison.key)
+            if choice not in ("first", "second"):
+                continue
+            better, worse = comparison.first, comparison.second
+            if choice == "second":
+                better, worse = worse, better
+            told = {"chosen": better.origin, "rejected": worse.origin, "judge": {"kind": "human"},
+                    "source": str(comparison.question.source)}  # fmt: skip
+            prompt = shown(comparison.question.prompt)
+            yield {"prompt": prompt, "chosen": better.text, "rejected": worse.text, "provenance": told}
+
+
+class LabelServer:
+    """Serves a labelling to whoever has the `address`, on this machine only; a context manager."""
+
+    def __init__(self, labelling: Labelling, port: int = 0) -> None:
+        self.token = secrets.token_urlsafe(32)
+        try:
+            self._server = ThreadingHTTPServer((LOOPBACK, port), _handler(labelling, self.token))
+        except OSError as error:
+            remedy = "name another --port, or 0 for a free one"
+            raise DataError(f"cannot be served: {error.strerror}", where=f"port {port}", remedy=remedy) from None
+        self._server.daemon_threads = True
+        self.port: int = self._server.server_address[1]
+        self.address = f"http://{LOOPBACK}:{self.port}/#{self.token}"
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+
+    def __enter__(self) -> LabelServer:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Return once `stop` says so."""
+        while not stop():
+            time.sleep(0.1)
+
+
+def _handler(labelling: Labelling, token: str) -> type[BaseHTTPRequestHandler]:
+    class Handler(_Handler):
+        pass
+
+    Handler.labelling, Handler.token = labelling, token
+    return Handler
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Refuses any host but this machine (DNS rebinding), any other page's request, and whoever has no token."""
+
+    labelling: Labelling
+    token: str
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "twofold", ""
+    timeout = 30
+
+    def do_GET(self) -> None:
+        if not self._is_local():
+            return
+        if self.path in PAGES:
+            name, kind = PAGES[self.path]
+            page = (files("twofold.datagen") / "page" / name).read_bytes()
+            self._send(HTTPStatus.OK, page, f"{kind}; charset=utf-8")
+        elif self.path == "/state":
+            if self._has_token():
+                self._tell(self.labelling.state())
+        else:
+            self._refuse(HTTPStatus.NOT_FOUND, "no such page")
+
+    def do_POST(self) -> None:
+        self.close_connection = True  # a refused request's body is never read
+        if not (self._is_local() and self._is_own_page() and self._has_token()):
+            return
+        asked = self._body()
+        if asked is None:
+            return
+        if self.path == "/undo":
+            self._tell(self.labelling.undo())
+        elif self.path == "/verdict":
+            self._verdict(asked)
+        else:
+            self._refuse(HTTPStatus.NOT_FOUND, "no such page")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: the terminal belongs to the command line."""
+
+    def _verdict(self, asked: Mapping[str, Any]) -> None:
+        name, side, seconds = asked.get("key"), asked.get("choice"), asked.get("seconds", 0.0)
+        if not isinstance(name, str) or side not in SIDES or not isinstance(seconds, int | float):
+            self._refuse(HTTPStatus.BAD_REQUEST, "no such verdict")
+            return
+        try:
+            state = self.labelling.give(name, side, seconds)
+        except DataError as error:
+            self._refuse(HTTPStatus.INSUFFICIENT_STORAGE, str(error))
+            return
+        if state is None:
+            self._refuse(HTTPStatus.CONFLICT, "another comparison is open")
+        else:
+            self._tell(state)
+
+    def _is_local(self) -> bool:
+        port = self.server.server_address[1]  # type: ignore[index]  # an internet address
+        if self.headers.get("Host") in (f"{LOOPBACK}:{port}", f"localhost:{port}"):
+            return True
+        self._refuse(HTTPStatus.FORBIDDEN, "this page is for this machine only")
+        return False
+
+    def _is_own_page(self) -> bool:
+        origin = self.headers.get("Origin")
+        own = origin in (None, f"http://{self.headers.get('Host')}")
+        site = self.headers.get("Sec-Fetch-Site") in (None, "same-origin")
+        kind = self.headers.get_content_type() == "application/json"
+        if not (own and site and kind):
+            self._refuse(HTTPStatus.FORBIDDEN, "another page may not judge")
+        return own and site and kind
+
+    def _has_token(self) -> bool:
+        given = self.headers.get("Authorization", "").encode("utf-8", "replace")
+        if secrets.compare_digest(given, f"Bearer {self.token}".encode()):
+            return True
+        self._refuse(HTTPStatus.UNAUTHORIZED, "the address lacks its token")
+        return False
+
+    def _body(self) -> dict[str, Any] | None:
+        length = self.headers.get("Content-Length", "")
+        if not length.isascii() or not length.isdigit() or int(length) > MOST_BODY:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a verdict is short")
+            return None
+        try:
+            found = json.loads(self.rfile.read(int(length)))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            self._refuse(HTTPStatus.BAD_REQUEST, "no JSON object")
+            return None
+        return found
+
+    def _tell(self, value: Mapping[str, Any]) -> None:
+        self._send(HTTPStatus.OK, json.dumps(value).encode(), "application/json")
+
+    def _refuse(self, status: HTTPStatus, why: str) -> None:
+        self.close_connection = True
+        self._send(status, why.encode(), "text/plain; charset=utf-8")
+
+    def _send(self, status: HTTPStatus, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        for name, value in {**HEADERS, "Content-Type": kind, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)

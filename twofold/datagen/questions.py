@@ -1,0 +1,129 @@
+"""What is to be answered or judged: prompts of any shape, with a ground truth or with answers where rows have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from twofold.data.issues import Fault, FaultError
+from twofold.data.readers import Row, rows
+from twofold.data.shapes import Fields, detect, is_unjudged, parse, unknown
+from twofold.data.split import prompt_key
+from twofold.errors import DataError
+from twofold.records import Demonstration, Labelled, Pair, Prompt, Ranking, Record, Request, Source, Task
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An answer and where it comes from, as it will stand in the row; `truncated` if it never stopped by itself."""
+
+    text: str
+    origin: Mapping[str, Any]
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt to be answered; `answer` is its ground truth, `candidates` are answers that the row already has."""
+
+    prompt: Prompt
+    source: Source
+    answer: str | None = None
+    candidates: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The questions of a source; `repeated` rows had a prompt that was there before and nothing new to judge."""
+
+    questions: list[Question] = field(default_factory=list)
+    repeated: int = 0
+
+
+def read_questions(
+    source: str, *, split: str = "train", limit: int | None = None, with_answers: bool = True
+) -> Questions:
+    """Rows of any shape that training reads, of a prompt alone, or of a prompt with `answers` in no order.
+
+    Without answers each prompt comes once. Raises DataError naming file, row and field of the first fault.
+    """
+    found: dict[object, Question] = {}
+    repeated = 0
+    for read in questions_of(source, split):
+        if limit is not None and len(found) >= limit:
+            break
+        question = read if with_answers else replace(read, candidates=())
+        texts = tuple(c.text for c in question.candidates)
+        repeated += found.setdefault((prompt_key(question.prompt), texts), question) is not question
+    if not found:
+        raise DataError("has no rows", where=source, remedy="check the file and the split")
+    return Questions(list(found.values()), repeated)
+
+
+def questions_of(source: str, split: str = "train") -> Iterator[Question]:
+    """Every row as a question; raises DataError naming file, row and field of the first fault."""
+    for number, row in rows(source, split):
+        if isinstance(row, Fault):
+            if row.severity == "error":
+                raise FaultError(row)
+        elif (question := _question(row, Source(source, number))) is not None:
+            yield question
+
+
+def _question(row: Row, source: Source) -> Question | None:
+    """None for a row that is passed over."""
+    shape = detect(row)
+    if shape is not None and not is_unjudged(row):
+        made = parse(shape, row, source, remarks=[])
+        if not isinstance(made, list):
+            return _of(made, row)
+        error = next((fault for fault in made if fault.severity == "error"), None)
+        if error is not None:
+            raise FaultError(error)
+        return None
+    if "prompt" not in row:
+        raise FaultError(unknown(row, source))
+    fields = Fields(row, source)
+    answers = row.get("answers", [])
+    if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
+        fields.fault("answers", "is no list of texts", 'write {"prompt": "…", "answers": ["…", "…"]}')
+    prompt, _ = fields.turns("prompt")
+    if fields.faults:
+        raise FaultError(fields.faults[0])
+    return Question(prompt, source, _truth(row), _known(answers, row, source))
+
+
+def _of(record: Record, row: Row) -> Question:
+    """A record's answers, in the row's order: which of them it prefers does not reach the judge."""
+    match record:
+        case Task():
+            return Question(record.prompt, record.source, record.answer)
+        case Request():
+            return Question(record.prompt, record.source)
+        case Pair():
+            texts: tuple[str, ...] = (record.chosen, record.rejected)
+        case Ranking():
+            texts = record.completions
+        case Demonstration() | Labelled():
+            texts = (record.completion,)
+    return Question(record.prompt, record.source, _truth(row), _known(texts, row, record.source))
+
+
+def _truth(row: Row) -> str | None:
+    """What a row with completions knows of the right answer."""
+    truth = row.get("answer")
+    return truth if isinstance(truth, str) else None
+
+
+def _known(texts: tuple[str, ...] | list[str], row: Row, source: Source) -> tuple[Candidate, ...]:
+    told = row.get("provenance")
+    origins = told.get("answers") if isinstance(told, dict) else None
+    if not isinstance(origins, list) or len(origins) != len(texts):
+        origins = [{"file": source.file, "row": source.row, "place": place} for place in range(len(texts))]
+    return tuple(Candidate(text, origin) for text, origin in zip(texts, origins, strict=True))
+
+
+def shown(prompt: Prompt) -> str | list[dict[str, str]]:
+    """A prompt as rows keep it."""
+    return prompt if isinstance(prompt, str) else [{"role": m.role, "content": m.content} for m in prompt]

@@ -1,0 +1,105 @@
+"""Judged candidates as rows that training reads: pairs, rankings or labelled completions, each with its provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Literal
+
+from twofold.datagen.questions import Candidate, Question, shown
+
+Form = Literal["pairs", "rankings", "labels"]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A question with a score for each of its candidates."""
+
+    question: Question
+    scores: tuple[float, ...]
+    judge: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What becomes a row: pairs that differ by `gap` or more (by anything at 0), best over worst or `all_pairs`; a
+    completion is good from `threshold` on, bad below it, and left out where it is exactly the judge's `middle`."""
+
+    form: Form = "pairs"
+    all_pairs: bool = False
+    gap: float = 0.0
+    threshold: float | None = None
+    middle: float | None = None
+
+
+def rows_of(judged: Judged, choice: Choice) -> Iterator[Row]:
+    """The rows that one question makes; none where its candidates are all alike."""
+    match choice.form:
+        case "pairs":
+            yield from _pairs(judged, choice)
+        case "rankings":
+            yield from _rankings(judged)
+        case "labels":
+            yield from _labels(judged, choice)
+
+
+def _pairs(judged: Judged, choice: Choice) -> Iterator[Row]:
+    order = _ranked(judged.scores)
+    worst = next((i for i in order if judged.scores[i] == judged.scores[order[-1]]), None) if order else None
+    found = combinations(order, 2) if choice.all_pairs else [(order[0], worst)] if worst is not None else []
+    for a, b in found:
+        better = judged.scores[a] - judged.scores[b]
+        if better > 0 and better >= choice.gap:
+            chosen, rejected = (judged.question.candidates[i] for i in (a, b))
+            told = {"chosen": chosen.origin, "rejected": rejected.origin, **_told(judged, (a, b))}
+            yield {**_asked(judged), "chosen": chosen.text, "rejected": rejected.text, "provenance": told}
+
+
+def _rankings(judged: Judged) -> Iterator[Row]:
+    """Equal scores have no order: the first of them stands for the others."""
+    firsts: dict[float, int] = {}
+    for i in _ranked(judged.scores):
+        firsts.setdefault(judged.scores[i], i)
+    kept = list(firsts.values())
+    if len(kept) > 1:
+        candidates = [judged.question.candidates[i] for i in kept]
+        told = {"completions": [c.origin for c in candidates], **_told(judged, kept)}
+        scores = [judged.scores[i] for i in kept]
+        yield {**_asked(judged), "completions": [c.text for c in candidates], "scores": scores, "provenance": told}
+
+
+def _labels(judged: Judged, choice: Choice) -> Iterator[Row]:
+    for i, (candidate, score) in enumerate(zip(judged.question.candidates, judged.scores, strict=True)):
+        if choice.threshold is None and score == choice.middle:
+            continue
+        bound = choice.middle if choice.threshold is None else choice.threshold
+        assert bound is not None
+        told = {"completion": candidate.origin, **_told(judged, [i])}
+        yield {**_asked(judged), "completion": candidate.text, "label": score >= bound, "provenance": told}
+
+
+def unjudged(question: Question) -> Row:
+    """A question with its candidates in no order: for `twofold data label`; training refuses it."""
+    told = {"answers": [c.origin for c in question.candidates], "source": str(question.source)}
+    texts = [c.text for c in question.candidates]
+    return {"prompt": shown(question.prompt), "answers": texts, "provenance": told}
+
+
+def worth_judging(candidates: Sequence[Candidate], *, keep_truncated: bool) -> tuple[Candidate, ...]:
+    """Without what says nothing, and without what was cut off: trained on, it would seem to end there."""
+    return tuple(c for c in candidates if c.text.strip() and (keep_truncated or not c.truncated))
+
+
+def _ranked(scores: Sequence[float]) -> list[int]:
+    return sorted(range(len(scores)), key=lambda i: -scores[i])
+
+
+def _asked(judged: Judged) -> Row:
+    return {"prompt": shown(judged.question.prompt)}
+
+
+def _told(judged: Judged, places: Sequence[int]) -> Row:
+    scores = [judged.scores[i] for i in places]
+    return {"judge": dict(judged.judge), "scores": scores, "source": str(judged.question.source)}

@@ -1,0 +1,189 @@
+"""Answers to be judged: n completions per prompt, of a model here or behind a server, each asked for once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twofold.client.server import Question as Asked
+from twofold.client.server import Reply, Server
+from twofold.datagen.questions import Candidate, Question, shown
+from twofold.errors import RecipeError
+from twofold.ledger import Ledger
+from twofold.progress import Progress
+from twofold.records import Prompt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+    from twofold.models.load import Loaded
+    from twofold.sampling.base import Sampling
+
+CHUNK = 64
+MOST_ATTEMPTS = 64  # so far apart are two samples' seeds: a later attempt at one is no other
+STEP = 0  # the second part of a sampler's seed: there are no steps here
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How answers are drawn: `samples` for each prompt."""
+
+    sampling: Sampling
+    samples: int
+    seed: int
+
+    def rule(self) -> dict[str, Any]:
+        """What of the settings changes the answers, as provenance tells it."""
+        kept = {k: v for k, v in asdict(self.sampling).items() if k != "batch_size"}
+        return {**kept, "stop": list(self.sampling.stop)}
+
+
+class Answerer(Protocol):
+    """A model that answers: every question's candidates, or None for a question of which an answer stayed out."""
+
+    name: str
+
+    def answers(
+        self, questions: Sequence[Question], draw: Draw, ledger: Ledger, progress: Progress
+    ) -> list[list[Candidate] | None]: ...
+
+
+class Codec(Protocol):
+    """The part of an encoder that sampling needs."""
+
+    def prompt(self, prompt: Prompt) -> Tensor: ...
+
+    def text(self, tokens: Tensor) -> str: ...
+
+
+class LocalAnswerer:
+    """A model in this process; its answers are a function of weights, tokens, settings and seed, as their record is."""
+
+    def __init__(self, name: str, loaded: Loaded, codec: Codec) -> None:
+        self.name, self._loaded, self._codec = name, loaded, codec
+        self._weights = weights_digest(loaded.model)
+
+    def answers(
+        self, questions: Sequence[Question], draw: Draw, ledger: Ledger, progress: Progress
+    ) -> list[list[Candidate] | None]:
+        """Every question's candidates; what is drawn is recorded once per chunk, before the next is begun."""
+        from twofold.sampling.local import LocalSampler
+
+        model, loaded = self._loaded.model, self._loaded
+        sampler = LocalSampler(model, loaded.tokenizer, loaded.stop_tokens, draw.sampling, progress.note)
+        tokens = [self._codec.prompt(q.prompt) for q in questions]
+        requests = [[self._request(t, draw, i) for i in range(draw.samples)] for t in tokens]
+        missing = [i for i, several in enumerate(requests) if any(ledger.get(r) is None for r in several)]
+        task = f"answers of {self.name}"
+        progress.begin(task, len(questions))
+        progress.advance(task, len(questions) - len(missing))
+        for start in range(0, len(missing), CHUNK):
+            part = missing[start : start + CHUNK]
+            drawn = sampler.sample([tokens[i] for i in part], samples=draw.samples, seed=(draw.seed, STEP))
+            ledger.add(
+                (request, {"text": self._codec.text(draft.tokens), "truncated": draft.truncated})
+                for i, drafts in zip(part, drawn, strict=True)
+                for request, draft in zip(requests[i], drafts, strict=True)
+                if ledger.get(request) is None
+            )
+            progress.advance(task, len(part))
+        progress.end(task)
+        return [
+            [self._candidate(ledger.get(request), draw, i) for i, request in enumerate(several)] for several in requests
+        ]
+
+    def _request(self, tokens: Tensor, draw: Draw, sample: int) -> dict[str, Any]:
+        return {
+            "weights": self._weights,
+            "tokens": hashlib.sha256(tokens.numpy().tobytes()).hexdigest(),
+            "sampling": draw.rule(),
+            "seed": draw.seed,
+            "sample": sample,
+        }
+
+    def _candidate(self, reply: Any, draw: Draw, sample: int) -> Candidate:
+        origin = {"model": self.name, "weights": self._weights[:12], "sampling": draw.rule(), "seed": draw.seed}
+        return Candidate(reply["text"], {**origin, "sample": sample}, reply["truncated"])
+
+
+class ServerAnswerer:
+    """A model behind a server: one request per answer, so that a broken run pays for none of them twice."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.name = server.endpoint.model
+
+    def answers(
+        self, questions: Sequence[Question], draw: Draw, ledger: Ledger, progress: Progress
+    ) -> list[list[Candidate] | None]:
+        """Every question's candidates; None for one of which an answer stayed out."""
+        bodies = [self._body(q.prompt, draw, i) for q in questions for i in range(draw.samples)]
+        task = f"answers of {self.name}"
+        progress.begin(task, len(bodies))
+        heard: dict[int, Any] = {}
+        for place, reply in self._server.ask([Asked(body, _whole) for body in bodies], ledger):
+            heard[place] = reply
+            progress.advance(task)
+        progress.end(task)
+        return [
+            self._candidates([heard[n * draw.samples + i] for i in range(draw.samples)], draw)
+            for n in range(len(questions))
+        ]
+
+    def _body(self, prompt: Prompt, draw: Draw, sample: int) -> dict[str, Any]:
+        rule = draw.sampling
+        if rule.top_k or rule.use_generation_config:
+            remedy = "leave them out for a server"
+            raise RecipeError("an OpenAI-compatible server knows no top_k and no generation_config", remedy=remedy)
+        texts: dict[str, Any] = {"stop": list(rule.stop)} if rule.stop else {}
+        noise = hashlib.sha256(f"{draw.seed}/{sample}".encode()).digest()
+        seed = MOST_ATTEMPTS * int.from_bytes(noise[:3], "little")
+        return self._server.body(
+            shown(prompt),
+            temperature=rule.temperature,
+            top_p=rule.top_p,
+            max_tokens=rule.max_new_tokens,
+            seed=seed,
+            **texts,
+        )
+
+    def _candidates(self, replies: Sequence[Any], draw: Draw) -> list[Candidate] | None:
+        if any(reply is None for reply in replies):
+            return None
+        origin = {"model": self.name, "server": self._server.endpoint.url, "sampling": draw.rule(), "seed": draw.seed}
+        return [
+            Candidate(reply["text"], {**origin, "sample": i}, reply["truncated"]) for i, reply in enumerate(replies)
+        ]
+
+
+def pooled(
+    questions: Sequence[Question], several: Sequence[Sequence[list[Candidate] | None]]
+) -> Iterator[Question | None]:
+    """Each question with the candidates of every answerer behind its own, equal texts once; None where some are out."""
+    for n, question in enumerate(questions):
+        found = [own[n] for own in several]
+        if any(part is None for part in found):
+            yield None
+            continue
+        texts: dict[str, Candidate] = {}
+        for candidate in (*question.candidates, *(c for part in found if part for c in part)):
+            texts.setdefault(candidate.text, candidate)
+        yield Question(question.prompt, question.source, question.answer, tuple(texts.values()))
+
+
+def weights_digest(model: Module) -> str:
+    """sha256 over every weight's name, type, shape and bytes."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _whole(reply: Reply) -> dict[str, Any]:
+    return {"text": reply.text, "truncated": reply.truncated}

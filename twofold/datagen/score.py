@@ -1,0 +1,156 @@
+"""A file of rows with a judge's scores added: what each of a row's completions is worth to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twofold.client.server import Asking
+from twofold.data.formats import read
+from twofold.data.readers import rows
+from twofold.data.shapes import is_unjudged
+from twofold.datagen.judges import WITH_RUBRIC, Means, judge_kind, ledger_path, open_judge
+from twofold.datagen.judging import Scores
+from twofold.datagen.questions import Candidate, Question, questions_of
+from twofold.errors import DataError
+from twofold.ledger import Ledger, write_rows
+from twofold.progress import Progress
+from twofold.records import Labelled, Pair, Ranking, Record, Task, said
+from twofold.settings import require, settings
+
+if TYPE_CHECKING:
+    from twofold.datagen.judges import OpenReward
+
+SINGLE, SEVERAL = "score", "reward_scores"
+
+
+@settings
+class ScoreSettings:
+    """Who scores, and how servers are asked."""
+
+    judge: str
+    rubric: str | None = None
+    """A jinja2 file with the judge's instructions."""
+    asking: Asking = field(default_factory=Asking)
+
+    def __post_init__(self) -> None:
+        kind, _ = judge_kind(self.judge)
+        apart = kind in ("truth", "stronger", "human")
+        require(not apart, f"{kind} makes pairs (twofold data build), it gives no scores")
+        require(self.rubric is None or kind in WITH_RUBRIC, "a rubric goes with llm and llm-score")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row's completions as a judge is shown them.
+
+    `fields` name a score of each, or of all in one list; `levels` say which of them the row finds better (0 is best),
+    a labelled completion's are compared with those of its prompt. None where the row does not say.
+    """
+
+    question: Question
+    fields: tuple[str, ...]
+    levels: tuple[float, ...] | None = None
+    task: bool = False
+
+
+@dataclass(frozen=True)
+class ScoredFile:
+    """Entries with their scores, None for an entry that stayed without a verdict; `judge` is told in every row."""
+
+    entries: list[Entry]
+    scores: Scores
+    judge: Mapping[str, Any]
+
+    @property
+    def missing(self) -> int:
+        return sum(score is None for score in self.scores)
+
+    def known(self) -> list[tuple[Entry, list[float]]]:
+        """The entries that have scores, with them."""
+        return [(e, s) for e, s in zip(self.entries, self.scores, strict=True) if s is not None]
+
+
+def score(
+    source: str,
+    how: ScoreSettings,
+    out: Path,
+    open_reward: OpenReward,
+    progress: Progress,
+    columns: Mapping[str, str] | None = None,
+) -> ScoredFile:
+    """Write the rows of `source` with their scores to `out`, whole and at the end; a row without a verdict is left out.
+
+    What a language model is asked is kept beside `out`, and asked once. Raises DataError for a row that the judge
+    cannot score.
+    """
+    entries = entries_of(source, columns or {})
+    _refuse(entries, how)
+    with ExitStack() as resources:
+        means = Means(
+            open_reward,
+            open_ledger=lambda: resources.enter_context(Ledger(ledger_path(out))),
+            rubric=how.rubric,
+            asking=how.asking,
+        )
+        judge = open_judge(how.judge, means, resources)
+        scored = ScoredFile(entries, judge.scores([e.question for e in entries], progress), judge.told)
+    write_rows(out, _told(source, scored))
+    return scored
+
+
+def entries_of(source: str, columns: Mapping[str, str]) -> list[Entry]:
+    """Rows of any shape that training reads, or of a prompt with `answers` in no order."""
+    first = next((row for _, row in rows(source) if isinstance(row, dict)), {})
+    if is_unjudged(first) and not columns:
+        return [Entry(q, (SEVERAL,)) for q in questions_of(source)]
+    records = read(source, columns=columns).records
+    truths = {n: row.get("answer") for n, row in rows(source) if isinstance(row, dict) and "answer" in row}
+    return [_entry(record, truths.get(record.source.row)) for record in records]
+
+
+def _entry(record: Record, truth: Any) -> Entry:
+    answer = truth if isinstance(truth, str) and not isinstance(record, Task) else None
+    origin = {"row": record.source.row}
+    texts = tuple(Candidate(text, {**origin, "field": name}) for name, text in said(record))
+    question = Question(record.prompt, record.source, answer, texts)
+    match record:
+        case Pair():
+            names = [name for name, _ in said(record)]
+            return Entry(question, tuple(f"{name}_score" for name in names), (1.0, 2.0, 0.0)[: len(names)])
+        case Ranking():
+            return Entry(question, (SEVERAL,), tuple(-s for s in record.scores or range(0, -len(texts), -1)))
+        case Labelled():
+            return Entry(question, (SINGLE,), (float(not record.desirable),))
+        case _:
+            return Entry(question, (SINGLE,), task=isinstance(record, Task))
+
+
+def _refuse(entries: Sequence[Entry], how: ScoreSettings) -> None:
+    """What no judge, or not this one, can score, before a model is loaded or anything is paid for."""
+    kind, _ = judge_kind(how.judge)
+    for entry in entries:
+        where = str(entry.question.source)
+        if not entry.question.candidates:
+            remedy = "sample answers first: twofold data build --judge human"
+            raise DataError("is a prompt alone, there is nothing to score", where=where, remedy=remedy)
+        if entry.task and kind == "verifier":
+            remedy = "sample completions first: twofold data build"
+            raise DataError("is a problem with its answer, and no completion to verify", where=where, remedy=remedy)
+        if kind == "llm" and len(entry.question.candidates) < 2:
+            remedy = "llm compares; llm-score:URL#NAME scores one answer"
+            raise DataError("has one completion, and nothing to compare it with", where=where, remedy=remedy)
+
+
+def _told(source: str, scored: ScoredFile) -> Iterator[dict[str, Any]]:
+    """The rows of the source as they are, each with its scores and its judge."""
+    known = {entry.question.source.row: (entry, scores) for entry, scores in scored.known()}
+    for number, row in rows(source):
+        if number in known and isinstance(row, dict):
+            entry, scores = known[number]
+            listed = entry.fields == (SEVERAL,)
+            named = {SEVERAL: scores} if listed else dict(zip(entry.fields, scores, strict=True))
+            yield {**row, **named, "scored_by": dict(scored.judge)}

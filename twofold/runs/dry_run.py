@@ -1,0 +1,137 @@
+"""What a run would do, without doing it: settings, rows, parameters, steps, and how much memory to expect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+from twofold.algorithms import PolicyGradient
+from twofold.algorithms.gae import POLICY
+from twofold.algorithms.schedules import refuse_bad_ramps
+from twofold.config.load import dump
+from twofold.config.schema import Recipe
+from twofold.data.stored_groups import max_tokens
+from twofold.data.tokenize import Encoder
+from twofold.models.load import (
+    base_and_adapter,
+    load_stop_tokens,
+    load_tokenizer,
+    refuse_classifier,
+    resolve_device,
+    resolve_precision,
+)
+from twofold.models.logprob import TILE
+from twofold.models.model_size import Outline, outline
+from twofold.objectives.base import reading
+from twofold.progress import Progress, Silent
+from twofold.runs.context import asks_live, total_steps
+from twofold.runs.dataset import data_cache, encoded, read_records
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Bytes by what holds them, at the largest pack. Activations are a rule of thumb (within about a factor of two)."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    reference: int
+    value: int
+    activations: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        return sum(vars(self).values())
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """A run as it would be."""
+
+    resolved: str
+    rows: dict[str, int]
+    tokens: dict[str, Any]
+    parameters: int
+    trainable: int
+    steps: int
+    device: str
+    precision: str
+    memory: Forecast
+
+    def lines(self) -> list[str]:
+        """The figures for a person, after the resolved settings."""
+        memory = ", ".join(f"{k} {v / GIB:.2f}" for k, v in vars(self.memory).items() if v)
+        counts = ", ".join(f"{k} {v}" for k, v in self.rows.items() if v)
+        return [
+            f"rows        {counts}",
+            f"parameters  {self.parameters:,} ({self.trainable:,} trainable)",
+            f"steps       {self.steps}",
+            f"device      {self.device}, {self.precision}",
+            f"memory      about {self.memory.total / GIB:.2f} GiB ({memory}; activations are a rule of thumb)",
+        ]
+
+
+def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
+    """Read and tokenize the data and count; no weights are loaded. Raises TwofoldError as the run would."""
+    refuse_bad_ramps(recipe.objective, recipe.algorithm.ramp)
+    progress = progress or Silent()
+    records = read_records(recipe, recipe.objective, progress=progress)
+    tokenizer = load_tokenizer(recipe.model.path, recipe.model.revision)
+    if reading(recipe.objective) != "scores":
+        refuse_classifier(recipe.model.path, recipe.model.revision)
+    stops = load_stop_tokens(recipe.model.path, tokenizer, recipe.model.revision)
+    encoder = Encoder(tokenizer, stops, recipe.data.tokenize)
+    trained = encoded(records.train, encoder, data_cache(recipe), progress)
+    sizes = outline(recipe.model)
+    device = resolve_device(recipe.model.device)
+    longest = max_tokens(trained.groups)
+    return DryRun(
+        resolved=dump(recipe),
+        rows={name: len(getattr(records, name)) for name in ("generator", "heldout", "tasks")}
+        | {"train": trained.rows},
+        tokens=trained.counts(),
+        parameters=sizes.parameters,
+        trainable=sizes.trainable,
+        steps=total_steps(recipe, len(trained.groups)),
+        device=device,
+        precision=resolve_precision(recipe.model.precision, device),
+        memory=forecast(recipe, sizes, max(longest, recipe.training.packing.tokens)),
+    )
+
+
+def forecast(recipe: Recipe, sizes: Outline, pack_tokens: int) -> Forecast:
+    """Memory with packs of `pack_tokens`.
+
+    Activations: about 17 values a token, layer and hidden unit (2205.05198, without the attention scores, which are
+    never held); under checkpointing the hidden states alone.
+    """
+    device = resolve_device(recipe.model.device)
+    wide = 8 if recipe.model.precision == "float64" else 4
+    narrow = 2 if resolve_precision(recipe.model.precision, device) == "bfloat16" else wide
+    frozen_base = recipe.model.lora is not None or recipe.model.adapter is not None
+    values = 1 if recipe.model.activation_checkpointing else 17
+    live = asks_live(recipe, recipe.objective)
+    return Forecast(
+        weights=(sizes.parameters - sizes.trainable) * narrow + sizes.trainable * wide,
+        gradients=sizes.trainable * wide,
+        optimizer=2 * sizes.trainable * wide,
+        reference=sizes.parameters * wide if live and not frozen_base else 0,
+        value=_of_critic(recipe, sizes, narrow, wide),
+        activations=values * pack_tokens * sizes.layers * sizes.hidden * narrow,
+        logits=min(pack_tokens * sizes.vocabulary, prod(TILE[device])) * wide,
+    )
+
+
+def _of_critic(recipe: Recipe, policy: Outline, narrow: int, wide: int) -> int:
+    """Weights, gradients and moments of the value model, if there is one: the policy's kind, in its own size."""
+    settings = recipe.algorithm
+    if not isinstance(settings, PolicyGradient) or settings.value is None:
+        return 0
+    start, sizes = settings.value.start, policy
+    if start != POLICY:
+        sizes = outline(replace(recipe.model, path=base_and_adapter(start)[0], adapter=None))
+    return (sizes.parameters - sizes.trainable) * narrow + 4 * sizes.trainable * wide

@@ -1,0 +1,81 @@
+"""The reference by maximum likelihood: a first stage on chosen completions, where no fine-tuned model is given.
+
+Rafailov et al. 2023, arXiv:2305.18290, section 4: π_ref = argmax E[log π(chosen)], so that the completions that people
+compared are likely under the model they are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from twofold.algorithms import Offline
+from twofold.config.schema import Evaluate, Recipe
+from twofold.data.kinds import as_lessons
+from twofold.data.lazy import Read
+from twofold.errors import RecipeError
+from twofold.models.load import Loaded, copy_adapter
+from twofold.models.policy import Policy
+from twofold.models.reference import ReferenceSettings
+from twofold.objectives import SFT
+from twofold.progress import Progress
+from twofold.records import Labelled, Record
+from twofold.runs.build import make_loop
+from twofold.runs.context import Assembly
+from twofold.runs.dataset import Records
+from twofold.training.trainer import Loop
+
+FOLDER = "fit"
+"""Where in the run the stage keeps its own logs and checkpoints."""
+
+
+def fit_stage(recipe: Recipe, records: Records, held: tuple[Policy, Loaded], run: Path, progress: Progress) -> Loop:
+    """The loop that fits the policy, in place, to the chosen side of the training rows; resumed like any other."""
+    if isinstance(recipe.objective, SFT):
+        raise RecipeError("sft fits the model already", where="reference.fit", remedy="leave reference.fit out")
+    folder = run / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    policy, loaded = held
+    stage = Records(as_lessons(_liked(records.train), SFT()), [], [], [])
+    progress.note(f"first stage: fit the model to {len(stage.train)} chosen completions ({folder})")
+    return make_loop(Assembly(_stage(recipe, folder), SFT(), policy, loaded, stage, progress), folder)
+
+
+def start_from_fit(policy: Policy) -> None:
+    """Let the reference of a fitted adapter be that adapter as it is now; without one the weights are all there is."""
+    if policy.adapter is not None:
+        copy_adapter(policy.adapter)
+
+
+def _stage(recipe: Recipe, folder: Path) -> Recipe:
+    """The same model, rows and seed under SFT, for as long and at the rate that `reference` names."""
+    settings = recipe.reference
+    return replace(
+        recipe,
+        run=str(folder),
+        objective=SFT(),
+        algorithm=Offline(),
+        data=replace(recipe.data, heldout=None, generator=None),
+        reference=ReferenceSettings(),
+        optimizer=replace(recipe.optimizer, learning_rate=settings.fit_learning_rate),
+        training=replace(
+            recipe.training,
+            steps=None,
+            epochs=settings.fit_epochs,
+            evaluate_every=None,
+            best=None,
+            patience=None,
+            track="none",
+        ),
+        evaluation=Evaluate(),
+    )
+
+
+def _liked(records: Sequence[Record]) -> Sequence[Record]:
+    def reading(record: Record) -> list[Record]:
+        return [] if isinstance(record, Labelled) and not record.desirable else [record]
+
+    if isinstance(records, list):
+        return [liked for record in records for liked in reading(record)]
+    return Read(records, reading, "liked")

@@ -1,0 +1,55 @@
+"""The value model of a run, and what learns it."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from pathlib import Path
+
+from twofold.algorithms import PolicyGradient
+from twofold.algorithms.gae import CRITIC, POLICY
+from twofold.errors import ModelError, RecipeError
+from twofold.models.heads import ValueModel, load_value_model, value_model_of
+from twofold.models.load import Loaded
+from twofold.models.policy import Policy
+from twofold.runs.context import Assembly
+from twofold.training.trainable import Learner
+
+
+def critic_of(run: Assembly) -> tuple[ValueModel, Loaded] | None:
+    """The value model that the recipe asks for, as it is before step 0; a copy of the policy takes it as it is now."""
+    settings = run.recipe.algorithm
+    if not isinstance(settings, PolicyGradient) or settings.value is None:
+        return None
+    assert isinstance(run.policy, Policy)
+    start = settings.value.start
+    if start == POLICY:
+        return value_model_of(run.policy, run.loaded, run.recipe.model, run.recipe.seed)
+    _refuse_slip(start)
+    model, loaded = load_value_model(replace(run.recipe.model, path=start, adapter=None), run.recipe.seed)
+    if loaded.tokenizer.get_vocab() != run.loaded.tokenizer.get_vocab():
+        raise ModelError(
+            "this value model has another vocabulary than the policy, whose tokens it is to value",
+            where=start,
+            remedy="train a reward model from the policy's own base, or leave algorithm.value.start out",
+        )
+    if model.note:
+        run.progress.note(f"{start} has no score head: the value model says 0 until it has learnt")
+    return model, loaded
+
+
+def _refuse_slip(start: str) -> None:
+    """Refuse what is no folder and nearly `policy`, or says that it is a folder, before it is looked for on the hub."""
+    near, local = difflib.get_close_matches(start, [POLICY]), start.startswith((".", "/", "~")) or start.count("/") > 1
+    if (near or local) and not Path(start).is_dir():
+        remedy = f"did you mean `{POLICY}`?" if near else "name the folder of a reward model, or policy"
+        raise RecipeError(f"{start}: no such folder", where="algorithm.value.start", remedy=remedy)
+
+
+def learners_of(run: Assembly) -> list[Learner]:
+    """What learns beside the policy: the value model, under the same optimizer settings but for its own rate."""
+    settings = run.recipe.algorithm
+    if run.critic is None or not isinstance(settings, PolicyGradient) or settings.value is None:
+        return []
+    rate = settings.value.learning_rate or run.recipe.optimizer.learning_rate
+    return [Learner(CRITIC, run.critic[0], replace(run.recipe.optimizer, learning_rate=rate), run.steps)]
