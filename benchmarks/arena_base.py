@@ -22,7 +22,7 @@ from twofold.demo.task import pairs
 from twofold.models.load import ModelSettings, load_model
 from twofold.progress import Progress, Silent
 from twofold.records import Task
-from twofold.runs.train import Conduct, train_recipe
+from twofold.runs.train import RunOptions, train_recipe
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 
@@ -84,7 +84,9 @@ def reward_model(here: Path, ground: Ground, seed: int) -> Path:
             "training": {"steps": ground.reward_steps, "batch_size": 32, "checkpoint_every": ground.reward_steps},
             "run": str(run), "seed": seed,
         }  # fmt: skip
-        train_recipe(validate(Recipe, Document("arena", sections, {})), Conduct(command="python -m benchmarks.arena"))
+        train_recipe(
+            validate(Recipe, Document("arena", sections, {})), RunOptions(command="python -m benchmarks.arena")
+        )
     return run / "model"
 
 

@@ -36,12 +36,12 @@ from twofold.models.reference import with_reference
 from twofold.progress import Silent
 from twofold.records import Task
 from twofold.rewards.verifier import judge
-from twofold.runs.build import make_loop
-from twofold.runs.context import Assembly
-from twofold.runs.dataset import read_records
+from twofold.runs.build import build_trainer
+from twofold.runs.context import RunContext
+from twofold.runs.dataset import read_dataset
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.local import LocalSampler
-from twofold.training.trainer import Loop
+from twofold.training.trainer import Trainer
 
 REVISION = 1
 """Raise it when the same cell would come out otherwise."""
@@ -148,17 +148,17 @@ class Arena:
             sections = naming(sections, REWARD, str(reward_model(self.here, protocol.ground, cell.seed)))
         return validate(Recipe, Document("arena", sections, {}))
 
-    def assembled(self, cell: Cell) -> tuple[Loop, Policy, Tokens]:
+    def assembled(self, cell: Cell) -> tuple[Trainer, Policy, Tokens]:
         """The cell before its first step; the counter holds what its cached reference was asked, and will count what
         is sampled."""
         recipe, tokens = self.recipe(cell), Tokens()
-        records = read_records(recipe, recipe.objective)
+        records = read_dataset(recipe, recipe.objective)
         policy, loaded = load_policy(recipe.model, recipe.seed)
         assert isinstance(policy, Policy)
-        assembly = Assembly(recipe, recipe.objective, policy, loaded, records, Silent())
+        assembly = RunContext(recipe, recipe.objective, policy, loaded, records, Silent())
         run = Path(recipe.run)
         run.mkdir(parents=True, exist_ok=True)
-        loop = make_loop(assembly, run)
+        loop = build_trainer(assembly, run)
         cached = recipe.reference.kind == "cached" and "ref_logp" in recipe.objective.requires
         if cached and cell.method.reads == "pairs":
             tokens.judged = sum(g.num_tokens for g in assembly.groups["train"])
@@ -172,7 +172,7 @@ class Arena:
         found = self._train(cell, loop, policy, tokens)
         return {**found, **(self._sampled(cell, policy) if cell.many else {})}
 
-    def _train(self, cell: Cell, loop: Loop, policy: Policy, tokens: Tokens) -> dict[str, Any]:
+    def _train(self, cell: Cell, loop: Trainer, policy: Policy, tokens: Tokens) -> dict[str, Any]:
         """Steps, with looks in between. A run that stops being finite has solved nothing."""
 
         def look(spent: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from twofold.models.packed_model import HeldModel
+from twofold.models.packed_model import PackedModel
 from twofold.sampling.base import Draft, Sampler
 
 
@@ -35,7 +35,7 @@ class Tokens:
         """Counts what any held model is asked within; a shared prompt counts once, as it is computed once."""
 
         def count(module: nn.Module, given: tuple[Any, ...]) -> None:
-            if isinstance(module, HeldModel):
+            if isinstance(module, PackedModel):
                 num = sum(g.num_tokens for g in given[0])
                 if torch.is_grad_enabled():
                     self.trained += num

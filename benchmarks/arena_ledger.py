@@ -17,8 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.arena_cells import Arena, Cell
 from benchmarks.arena_methods import METHODS, REWARD, Method
-from twofold.models.packed_model import HeldModel
-from twofold.training.trainer import Loop
+from twofold.models.packed_model import PackedModel
+from twofold.training.trainer import Trainer
 
 WARM, STEPS = 8, 4
 """Steps before measuring (PDPO's warm-up, whole rollouts of PPO), and those that are averaged: a rollout of PPO."""
@@ -84,12 +84,12 @@ def _measured(arena: Arena, name: str, method: Method) -> Entry:
 
 
 @contextmanager
-def asked() -> Iterator[set[HeldModel]]:
+def asked() -> Iterator[set[PackedModel]]:
     """The models that are asked within."""
-    found: set[HeldModel] = set()
+    found: set[PackedModel] = set()
 
     def note(module: nn.Module, given: tuple[Any, ...]) -> None:
-        if isinstance(module, HeldModel):
+        if isinstance(module, PackedModel):
             found.add(module)
 
     handle = register_module_forward_pre_hook(note)
@@ -99,10 +99,10 @@ def asked() -> Iterator[set[HeldModel]]:
         handle.remove()
 
 
-def held_bytes(models: set[HeldModel], loop: Loop) -> int:
+def held_bytes(models: set[PackedModel], loop: Trainer) -> int:
     """Weights of all; gradients and moments of what learns."""
     weights = sum(p.nbytes for m in models for p in m.parameters())
-    optimizers = [loop.step.optimizer, *(learner.optimizer for learner in loop.step.learners)]
+    optimizers = [loop.step.optimizer, *(learner.optimizer for learner in loop.step.trainables)]
     moments = [t for o in optimizers for s in o.state.values() for t in s.values() if isinstance(t, torch.Tensor)]
     learning = [p for o in optimizers for g in o.param_groups for p in g["params"]]
     return weights + sum(t.nbytes for t in (*moments, *learning))

@@ -23,14 +23,14 @@ GAMMA = 0.3
 class Method:
     """A name, and the sections that differ from the protocol's.
 
-    `reads` says what `data.train` is: pairs, or problems with their truths. `learns_from` is what a reader must know to
+    `reads` says what `data.train` is: pairs, or problems with their truths. `data_kind` is what a reader must know to
     compare fairly.
     """
 
     name: str
     sections: Sections
     reads: Reads = "pairs"
-    learns_from: str = "pairs"
+    data_kind: str = "pairs"
     note: str = ""
     tuned_as: str = ""
     """The method whose learning rate it takes; by default it is given its own."""
@@ -43,7 +43,7 @@ def offline(name: str, kind: str, note: str = "", **settings: Any) -> Method:
 
 def rolled(name: str, objective: Mapping[str, Any], algorithm: Mapping[str, Any], **how: Any) -> Method:
     """A policy gradient on the problems of the pairs and of PDPO's generator, rated by the verifier."""
-    how = {"reads": "problems", "learns_from": "truths", "training": {"batch_size": 8}, **how}
+    how = {"reads": "problems", "data_kind": "truths", "training": {"batch_size": 8}, **how}
     sections: dict[str, Mapping[str, Any]] = {
         "objective": objective,
         "algorithm": {"kind": "policy_gradient", "reward": "verifier", "samples": 8, **algorithm},
@@ -59,7 +59,7 @@ def online(name: str, note: str, /, *, judge: str, batch: int, learns: str = "tr
         "algorithm": {"kind": "online", "judge": judge, **options},
         "training": {"batch_size": batch},
     }
-    return Method(name, sections, reads="problems", learns_from=learns, note=note)
+    return Method(name, sections, reads="problems", data_kind=learns, note=note)
 
 
 def pdpo(name: str, note: str = "", /, *, verifier: bool = False, nll: float = 0.0, **options: Any) -> Method:
@@ -69,7 +69,7 @@ def pdpo(name: str, note: str = "", /, *, verifier: bool = False, nll: float = 0
         sections["reference"] = options.pop("reference")
     sections["algorithm"] = {"kind": "pdpo", "gamma": GAMMA, **options}
     learns = "pairs, truths, verifier" if verifier else "pairs, truths"
-    return Method(f"PDPO{name}", sections, learns_from=learns, note=note, tuned_as="PDPO" if name else "")
+    return Method(f"PDPO{name}", sections, data_kind=learns, note=note, tuned_as="PDPO" if name else "")
 
 
 PPO: Mapping[str, Any] = {"samples": 4, "rollouts": 32, "epochs": 2}
@@ -90,7 +90,7 @@ ON_POLICY = (
         "PPO",
         {"kind": "ppo"},
         {**PPO, "reward": REWARD, "kl": {"coefficient": 0.05}},
-        learns_from="pairs",
+        data_kind="pairs",
         training={"batch_size": 16},
         note="a reward model of the pairs; per-prompt baseline",
     ),
@@ -141,15 +141,15 @@ PDPO_OPTIONS = (
     pdpo(", 2 × 4 drafts", **SEVERAL),
     pdpo(", leave-one-out", "2 × 4 drafts", baseline="leave_one_out", **SEVERAL),
     pdpo(", gate, leave-one-out", "2 × 4 drafts", verifier=True, gate="verifier", baseline="leave_one_out", **SEVERAL),
-    pdpo(", stale drafts", "used 4 times, no clip", refresh_every=4),
-    pdpo(", clip 0.2", "drafts used 4 times", refresh_every=4, clip=0.2),
-    pdpo(", sign down", sign="down"),
+    pdpo(", stale drafts", "used 4 times, no clip", reuse_steps=4),
+    pdpo(", clip 0.2", "drafts used 4 times", reuse_steps=4, clip=0.2),
+    pdpo(", sign down", direction="down"),
     pdpo(", γ ramp", gamma_ramp=0.5),
     pdpo(", in turn", schedule="alternate"),
     pdpo(
         ", moving reference",
         "a tenth of the policy every 5 steps",
-        reference={"kind": "moving", "mix": 0.1, "every": 5},
+        reference={"kind": "moving", "alpha": 0.1, "sync_every": 5},
     ),
     pdpo(", + NLL", nll=1.0),
     pdpo(
@@ -161,9 +161,9 @@ PDPO_OPTIONS = (
     pdpo(", KL 0.05", kl=0.05),
     pdpo(", balanced", "γ is the generator's share of the gradient's norm", balance="gradient_norm"),
     pdpo(", balanced, smoothed", balance="gradient_norm", balance_decay=0.9, balance_most=100.0),
-    pdpo(", truth's side", "the truth rises to the drafts", side="truth"),
-    pdpo(", both sides", side="both"),
-    pdpo(", SPIN's form", "both sides, sign down, softplus", side="both", sign="down", form="softplus"),
+    pdpo(", truth's side", "the truth rises to the drafts", gradient_to="truth"),
+    pdpo(", both sides", gradient_to="both"),
+    pdpo(", SPIN's form", "both sides, sign down, softplus", gradient_to="both", direction="down", form="softplus"),
 )
 
 METHODS: Mapping[str, Method] = {m.name: m for m in (*OFFLINE, *ON_POLICY, *PDPO_OPTIONS)}

@@ -43,10 +43,10 @@ CONTENDERS: tuple[Method, ...] = (
     pdpo(", γ 0.3", gamma=0.3, **WARM),
     pdpo(", γ 1", gamma=1.0, **WARM),
     pdpo(", γ 0.3, + NLL", nll=1.0, gamma=0.3, **WARM),
-    pdpo(", γ 0.3, sign down", gamma=0.3, sign="down", **WARM),
+    pdpo(", γ 0.3, sign down", gamma=0.3, direction="down", **WARM),
     pdpo(", γ 0.3, square", "an on-policy anchor", gamma=0.3, form="square", **WARM),
     pdpo(", γ 0.3, verifier gate", verifier=True, gamma=0.3, gate="verifier", **WARM),
-    pdpo(", γ 0.3, truth's side", "the generator pulls the truth up", gamma=0.3, side="truth", **WARM),
+    pdpo(", γ 0.3, truth's side", "the generator pulls the truth up", gamma=0.3, gradient_to="truth", **WARM),
 )
 PLAIN = ("DPO", "DPO + NLL")
 SOURCE = ("PDPO, γ 0.1", "PDPO, γ 0.3", "PDPO, γ 1")

@@ -25,7 +25,7 @@ class Row:
     """A method's figures over its seeds; differences are to DPO's with the same seeds on the same problems."""
 
     name: str
-    learns_from: str
+    data_kind: str
     learning_rate: float | None
     shares: list[float]
     """Solved, greedy, seed by seed."""
@@ -65,7 +65,7 @@ def rows(
     for name, results in played.items():
         row = _row(name, results, base, samples, against)
         method, rate = about[name]
-        row.learns_from, row.learning_rate, row.note = method.learns_from, rate, method.note
+        row.data_kind, row.learning_rate, row.note = method.data_kind, rate, method.note
         found.append(row)
     compared = [row for row in found if row.p_value is not None]
     for row, p in zip(compared, holm([float(row.p_value or 0.0) for row in compared]), strict=True):
@@ -82,7 +82,7 @@ def _row(name: str, results: Sequence[Result], base: Result, samples: int, again
     start = {k: pass_at(base["passed"], samples, k) for k in passes}
     return Row(
         name=name,
-        learns_from="–",
+        data_kind="–",
         learning_rate=None,
         shares=shares,
         gain=None if same else paired_bootstrap(against, right),
@@ -128,7 +128,7 @@ def accuracy_table(found: Sequence[Row]) -> list[tuple[str, ...]]:
     ]  # fmt: skip
     for row in found:
         rate = "–" if row.learning_rate is None else f"{row.learning_rate:g}"
-        told = (row.name, row.learns_from, rate, _shares(row), points(row.gain), points(row.gain_over_seeds))
+        told = (row.name, row.data_kind, rate, _shares(row), points(row.gain), points(row.gain_over_seeds))
         kl = f"{row.kl.value:.2f} [{row.kl.low:.2f}, {row.kl.high:.2f}]"
         lines.append((*told, _p(row.p_holm), kl, f"{row.accuracy:.1%}"))
     return [typeset(line) for line in lines]

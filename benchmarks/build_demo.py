@@ -20,7 +20,7 @@ from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.datagen.build import BuildSettings, build, read_for
 from twofold.demo.task import write_files
-from twofold.runs.train import Conduct, train_recipe
+from twofold.runs.train import RunOptions, train_recipe
 from twofold.sampling.base import Sampling
 
 DEMO = Path("twofold/demo")
@@ -48,7 +48,7 @@ def align(judge: str, out: Path, progress: RichProgress) -> dict[str, Any]:
     }
     overrides = [f"{key}={json.dumps(str(path))}" for key, path in paths.items()]
     recipe = validate(Recipe, load_recipe(DEMO / "recipes" / "dpo.yaml", overrides))
-    return dict(train_recipe(recipe, Conduct(progress=progress, command="python -m benchmarks.build_demo")).results)
+    return dict(train_recipe(recipe, RunOptions(progress=progress, command="python -m benchmarks.build_demo")).results)
 
 
 def told(judge: str, pairs: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from twofold.errors import NonFiniteError
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.training.optim import make_schedule
-from twofold.training.trainer import Loop
+from twofold.training.trainer import Trainer
 
 Result = dict[str, Any]
 
@@ -100,7 +100,7 @@ class Run:
 
 
 def run(
-    loop: Loop, looks: int, look: Callable[[float], Result],
+    loop: Trainer, looks: int, look: Callable[[float], Result],
     counting: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Run:  # fmt: skip
     """Play `loop` to its end, with `looks` evenly spread, the last one at the end; `look` is told the seconds spent.
@@ -120,8 +120,8 @@ def run(
             return done
         schedule.step()
         loop.algorithm.observe(metrics, state)
-        for keeper in loop.keepers:
-            keeper.after(at + 1)
+        for keeper in loop.stateful:
+            keeper.on_step_end(at + 1)
         done.spent += time.process_time() - began
         for name, value in metrics.items():
             watched.setdefault(name, []).append(value)

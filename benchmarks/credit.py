@@ -38,10 +38,10 @@ from twofold.demo.play import Size
 from twofold.demo.task import tasks
 from twofold.errors import DataError
 from twofold.evaluation.exact_match import ExactMatch, compare, exact_match
-from twofold.models.load import Loaded, ModelSettings, load_policy
+from twofold.models.load import LoadedModel, ModelSettings, load_policy
 from twofold.models.policy import Policy
 from twofold.records import Task
-from twofold.runs.train import Conduct, train_recipe
+from twofold.runs.train import RunOptions, train_recipe
 from twofold.sampling.base import Draft, Sampler, Sampling
 from twofold.sampling.beam import Beams, BeamSearch
 from twofold.sampling.local import LocalSampler
@@ -146,14 +146,14 @@ class Searched:
         return [[found[0].draft] for found in self.search.search(prompts)]
 
 
-def decoders(loaded: Loaded, reference: Loaded) -> dict[str, Sampler]:
+def decoders(loaded: LoadedModel, reference: LoadedModel) -> dict[str, Sampler]:
     """The ways to answer that are compared."""
 
-    def drawn(model: Loaded, temperature: float) -> Sampler:
+    def drawn(model: LoadedModel, temperature: float) -> Sampler:
         sampling = Sampling(temperature=temperature, max_new_tokens=NEW_TOKENS, batch_size=256)
         return LocalSampler(model.model, model.tokenizer, model.stop_tokens, sampling)
 
-    def beams(model: Loaded, against: Loaded | None = None) -> Sampler:
+    def beams(model: LoadedModel, against: LoadedModel | None = None) -> Sampler:
         width = Beams(width=WIDTH, max_new_tokens=NEW_TOKENS)
         return Searched(BeamSearch(model.model, model.stop_tokens, width, against.model if against else None))
 
@@ -199,7 +199,7 @@ def facts_run(runs: Path) -> Path:
         ]
         recipe = validate(Recipe, load_recipe(Path(str(demo / "recipes" / "dpo.yaml")), overrides))
         with RichProgress() as progress:
-            train_recipe(recipe, Conduct(progress=progress, command="python -m benchmarks.credit"))
+            train_recipe(recipe, RunOptions(progress=progress, command="python -m benchmarks.credit"))
     return folder
 
 
@@ -233,7 +233,7 @@ def search_part(runs: Path, problems: Sequence[Task]) -> dict[str, Any]:
     return {"searched": rows}
 
 
-def _open(path: Path) -> tuple[Policy, Loaded]:
+def _open(path: Path) -> tuple[Policy, LoadedModel]:
     return load_policy(ModelSettings(path=str(path), precision="float32"))
 
 

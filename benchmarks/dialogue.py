@@ -65,7 +65,7 @@ def train(here: Path, quick: bool, progress: Progress) -> None:
     rows = [json.loads(line) for line in (here / "train.jsonl").read_text(encoding="utf-8").splitlines()]
     make_scratch(here / "scratch", (r[k] for r in rows for k in r), SIZE)
     heldout = {"file": str(here / "test.jsonl")}
-    common: dict[str, Any] = {"training": {"batch_size": 32, "epochs": 1, "keep": 1}}
+    common: dict[str, Any] = {"training": {"batch_size": 32, "epochs": 1, "keep_checkpoints": 1}}
 
     def sections(model: str, data: str, objective: Mapping[str, Any], rate: float, epochs: float) -> dict[str, Any]:
         training = {**common["training"], **({"steps": 4} if quick else {"epochs": epochs})}
@@ -73,7 +73,7 @@ def train(here: Path, quick: bool, progress: Progress) -> None:
             "model": {"path": str(here / model), "precision": "float32"},
             "data": {"train": str(here / f"{data}.jsonl"), "heldout": heldout, "tokenize": {"max_length": 512}},
             "objective": objective, "training": training,
-            "optimizer": {"learning_rate": rate, "schedule": "cosine", "warmup": 0.05, "final": 0.1},
+            "optimizer": {"learning_rate": rate, "schedule": "cosine", "warmup": 0.05, "min_lr_ratio": 0.1},
         }  # fmt: skip
 
     stage(here / "ft", sections("scratch", "train", {"kind": "sft"}, 2e-3, 8), COMMAND, progress)

@@ -18,7 +18,7 @@ from twofold.cli.progress import RichProgress
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.errors import DataError
-from twofold.runs.train import Conduct, train_recipe
+from twofold.runs.train import RunOptions, train_recipe
 from twofold.statistics import mean_interval
 
 METHODS = {
@@ -49,7 +49,7 @@ def run(name: str, seed: int, data: Path, rate: float) -> Mapping[str, Any]:
             ]
             recipe = validate(Recipe, load_recipe(demo / "recipes" / "dpo.yaml", overrides))
         with RichProgress() as progress:
-            train_recipe(recipe, Conduct(progress=progress, command="python -m benchmarks.displacement"))
+            train_recipe(recipe, RunOptions(progress=progress, command="python -m benchmarks.displacement"))
     found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     with (folder / "metrics.jsonl").open(encoding="utf-8") as lines:
         ends = [line for line in map(json.loads, lines) if line["kind"] == "evaluation"][-1]

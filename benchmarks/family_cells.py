@@ -21,7 +21,7 @@ from twofold.algorithms import OfflineAlgorithm
 from twofold.batch import Branch, Group, Role
 from twofold.data.encode import encode
 from twofold.data.formats import read
-from twofold.data.kinds import as_lessons
+from twofold.data.kinds import rows_of_kind
 from twofold.data.split import split_by_prompt
 from twofold.data.tokenize import Encoder
 from twofold.demo.play import Size, make_data
@@ -31,10 +31,11 @@ from twofold.evaluation.exact_match import exact_match
 from twofold.models.load import ModelSettings, load_policy
 from twofold.models.packing import Packing
 from twofold.models.reference import live_reference, with_reference
-from twofold.objectives.base import Objective, lesson
+from twofold.objectives.base import Objective, data_kind
 from twofold.progress import Progress
 from twofold.records import Pair, Ranking, Record, Task
 from twofold.rewards.verifier import strict, truth
+from twofold.runs.dataset import row_needs
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.statistics import mean_interval
@@ -133,10 +134,10 @@ class Bench:
 
     def groups(self, objective: Objective) -> list[Group]:
         """The training pairs as what `objective` learns from, with the reference's column."""
-        wanted = lesson(objective)
+        wanted = data_kind(objective)
         if wanted not in self.made:
             self._load(None)
-            rows = self._rankings() if wanted == "rankings" else as_lessons(self.train, objective)
+            rows = self._rankings() if wanted == "rankings" else rows_of_kind(self.train, row_needs(objective))
             self.made[wanted] = self._groups(rows)
         return self.made[wanted]
 
@@ -171,7 +172,7 @@ class Bench:
         adamw = AdamW(learning_rate=cell.learning_rate, schedule="constant", warmup=self.protocol.warmup)
         known = providers(self.policy, self.reference, self.packing)
         step = Step(self.policy, make_optimizer(adamw, self.policy.trainable()), providers=known, packing=self.packing)
-        rows = self.protocol.batch_size * (2 if lesson(cell.objective) == "labels" else 1)
+        rows = self.protocol.batch_size * (2 if data_kind(cell.objective) == "labels" else 1)
         return (
             step,
             OfflineAlgorithm(groups, cell.objective, batch_size=rows, seed=cell.seed, steps=self.protocol.steps),

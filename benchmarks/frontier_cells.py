@@ -27,12 +27,12 @@ from twofold.models.load import ModelSettings, load_policy
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.progress import Silent
-from twofold.runs.build import make_loop
-from twofold.runs.context import Assembly
-from twofold.runs.dataset import read_records
+from twofold.runs.build import build_trainer
+from twofold.runs.context import RunContext
+from twofold.runs.dataset import read_dataset
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.local import LocalSampler
-from twofold.training.trainer import Loop
+from twofold.training.trainer import Trainer
 
 REVISION = 1
 """Raise it when the same cell would come out otherwise."""
@@ -168,15 +168,15 @@ class Bench:
         """The classifier as a reward of `twofold`."""
         return self.truth(prompt + completion)
 
-    def assembled(self, cell: Cell) -> tuple[Loop, Policy]:
+    def assembled(self, cell: Cell) -> tuple[Trainer, Policy]:
         """The cell before its first step."""
         recipe = self.recipe(cell)
-        records = read_records(recipe, recipe.objective)
+        records = read_dataset(recipe, recipe.objective)
         policy, loaded = load_policy(recipe.model, recipe.seed)
         assert isinstance(policy, Policy)
         functions = {TRUTH: self.reward}
-        assembly = Assembly(recipe, recipe.objective, policy, loaded, records, Silent(), functions)
-        return make_loop(assembly, Path(recipe.run)), policy
+        assembly = RunContext(recipe, recipe.objective, policy, loaded, records, Silent(), functions)
+        return build_trainer(assembly, Path(recipe.run)), policy
 
     def _train(self, cell: Cell) -> dict[str, Any]:
         """Steps, with looks in between; a run that stops being finite keeps the points it has."""

@@ -132,9 +132,9 @@ def _language(here: Path, ground: Ground) -> dict[str, Any]:
         "model": {"path": str(here / "scratch"), "precision": "float32", "device": ground.device},
         "data": {"train": str(here / "language.jsonl"), "tokenize": {"max_length": ground.size.positions}},
         "objective": {"kind": "sft"},
-        "optimizer": {"learning_rate": ground.learning_rate, "schedule": "cosine", "warmup": 0.03, "final": 0.05,
+        "optimizer": {"learning_rate": ground.learning_rate, "schedule": "cosine", "warmup": 0.03, "min_lr_ratio": 0.05,
                       "weight_decay": 0.01},
-        "training": {"steps": ground.steps, "batch_size": ground.batch_size, "keep": 1,
+        "training": {"steps": ground.steps, "batch_size": ground.batch_size, "keep_checkpoints": 1,
                      "checkpoint_every": max(1, ground.steps // 10)},
     }  # fmt: skip
 

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import headline
 from benchmarks.arena_table import markdown, points
 from twofold.errors import DataError
-from twofold.evaluation.figures import Entry, Verdicts, comparisons
+from twofold.evaluation.figures import BinaryOutcomes, Entry, comparisons
 from twofold.reports.tables import interval, p_value, percent
 from twofold.statistics import Estimate, mean_interval
 
@@ -48,7 +48,7 @@ def entries(pdpo: Sequence[Path], dpo: Sequence[Path]) -> list[Entry]:
             raise DataError("was judged on other problems than the runs before it", where=str(run))
     problems = sorted(found["base"]) if found else []
     return [
-        Entry(name, {m: Verdicts([bool(found[name][p][m]) for p in problems], problems) for m in METRICS})
+        Entry(name, {m: BinaryOutcomes([bool(found[name][p][m]) for p in problems], problems) for m in METRICS})
         for name in ("base", *(name for name, _ in named))
         if name in found
     ]

@@ -23,7 +23,7 @@ from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.data.tokenize import Encoder
 from twofold.models.load import ModelSettings, load_model
-from twofold.runs.train import Conduct, train_recipe
+from twofold.runs.train import RunOptions, train_recipe
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 
@@ -92,7 +92,7 @@ def run(recipe: str, overrides: list[str], progress: RichProgress) -> dict[str, 
     path = RECIPES / recipe
     document = load_recipe(path, overrides)
     command = " ".join(["twofold train", str(path), *overrides])
-    conduct = Conduct(progress=progress, command=command, given=path.read_text(encoding="utf-8"))
+    conduct = RunOptions(progress=progress, command=command, recipe_text=path.read_text(encoding="utf-8"))
     return dict(train_recipe(validate(Recipe, document), conduct).results)
 
 

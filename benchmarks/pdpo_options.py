@@ -22,7 +22,7 @@ from twofold.config.schema import Recipe
 from twofold.demo.play import Size, final_rows, make_data, rows_at
 from twofold.evaluation.exact_match import Row
 from twofold.progress import Silent
-from twofold.runs.train import Conduct, train_recipe
+from twofold.runs.train import RunOptions, train_recipe
 from twofold.statistics import Estimate, mean_interval, paired_bootstrap, wilson
 
 METHODS: dict[str, tuple[str, ...]] = {
@@ -30,7 +30,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "PDPO": (),
     "PDPO, verifier gate": ("gate=verifier",),
     "PDPO, leave-one-out (2 × 4 drafts)": ("baseline=leave_one_out", "prompts=2", "samples=4"),
-    "PDPO, clip 0.2, drafts used 4 times": ("clip=0.2", "refresh_every=4"),
+    "PDPO, clip 0.2, drafts used 4 times": ("clip=0.2", "reuse_steps=4"),
 }
 """What is changed of the demo's `algorithm`."""
 
@@ -68,7 +68,7 @@ def train(protocol: Protocol, method: str, seed: int) -> Path:
         given += [] if size.steps is None else [f"training.steps={size.steps}"]
         recipe = validate(Recipe, load_recipe(recipes / ("dpo.yaml" if method == "DPO" else "pdpo.yaml"), given))
         if not (run / "results.json").is_file():
-            train_recipe(recipe, Conduct(command="python -m benchmarks.pdpo_options"))
+            train_recipe(recipe, RunOptions(command="python -m benchmarks.pdpo_options"))
     return run
 
 

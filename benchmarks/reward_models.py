@@ -28,7 +28,7 @@ from benchmarks.gsm8k_small import byte_tokenizer
 from benchmarks.reporting import machine, print_table, write_json
 from twofold.batch import Group
 from twofold.data.encode import encode
-from twofold.data.kinds import as_lessons
+from twofold.data.kinds import rows_of_kind
 from twofold.data.order import permutation
 from twofold.data.split import prompt_key, refuse_overlap
 from twofold.data.tokenize import Encoder, TokenizeSettings
@@ -36,6 +36,7 @@ from twofold.evaluation.reward import Scored, judge, scored
 from twofold.models.heads import RewardModel
 from twofold.objectives import BradleyTerry, RewardPlackettLuce
 from twofold.records import Pair, Ranking, Record, Source
+from twofold.runs.dataset import row_needs
 from twofold.runs.train import train
 
 FOLDS = 5
@@ -101,7 +102,7 @@ def folds(records: Sequence[Record], seed: int) -> list[tuple[list[Record], list
 def run(task: Task, seed: int) -> Rewards:
     """Held-out scores of every method, over all folds."""
     found: Rewards = {}
-    for k, (training, heldout) in enumerate(folds(as_lessons(task.records, RewardPlackettLuce()), seed)):
+    for k, (training, heldout) in enumerate(folds(rows_of_kind(task.records, row_needs(RewardPlackettLuce())), seed)):
         tokenizer = byte_tokenizer(task.text or [text for r in training for text in _texts(r)])
         encoder = Encoder(tokenizer, frozenset({0}), TOKENIZE)
         groups, unseen = (encode(rows, encoder).groups for rows in (training, heldout))

@@ -19,7 +19,7 @@ from twofold.data.tokenize import Encoder
 from twofold.models.load import ModelSettings, load_policy
 from twofold.models.policy import Policy
 from twofold.progress import Progress, Silent
-from twofold.runs.train import Conduct, train_recipe
+from twofold.runs.train import RunOptions, train_recipe
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.local import LocalSampler
 
@@ -79,7 +79,7 @@ def stage(run: Path, sections: Mapping[str, Any], command: str, progress: Progre
     """The results of a recipe run into `run`: taken up where it stopped, read where it is done."""
     if not (run / "results.json").is_file():
         recipe = validate(Recipe, Document(command, {**sections, "run": str(run)}, {}))
-        train_recipe(recipe, Conduct(progress=progress or Silent(), command=command))
+        train_recipe(recipe, RunOptions(progress=progress or Silent(), command=command))
     return json.loads((run / "results.json").read_text(encoding="utf-8"))
 
 

@@ -124,8 +124,8 @@ class Shelf:
     ) -> None:  # fmt: skip
         sections = {
             "model": {"path": str(self.here / start), "precision": "float32"}, "objective": objective, "data": data,
-            "optimizer": {"learning_rate": rate, "schedule": "cosine", "warmup": 0.05, "final": 0.1},
-            "training": {"epochs": epochs, "batch_size": 64, "keep": 1},
+            "optimizer": {"learning_rate": rate, "schedule": "cosine", "warmup": 0.05, "min_lr_ratio": 0.1},
+            "training": {"epochs": epochs, "batch_size": 64, "keep_checkpoints": 1},
         }  # fmt: skip
         stage(self.here / name, sections, COMMAND, self.progress)
 

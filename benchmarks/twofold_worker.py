@@ -22,7 +22,7 @@ from twofold.progress import Silent
 from twofold.training.column_providers import providers
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Part, Round, Step
-from twofold.training.trainer import Loop, TrainingSettings
+from twofold.training.trainer import Trainer, TrainingSettings
 
 
 class InOrder:
@@ -99,7 +99,7 @@ def main(job: Job) -> None:
     steps = job.turns * job.steps
     run = Path(job.scratch) / "twofold"
     run.mkdir(parents=True, exist_ok=True)
-    loop = Loop(
+    loop = Trainer(
         run=run,
         policy=policy,
         algorithm=InOrder(groups, job),

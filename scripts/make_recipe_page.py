@@ -22,7 +22,7 @@ recipe's YAML or on the line: `twofold train recipe.yaml optimizer.learning_rate
 """
 
 
-def said(cls: type) -> dict[str, str]:
+def described(cls: type) -> dict[str, str]:
     """The docstring under each field of a settings class, as one line."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     if not isinstance(body, ast.ClassDef):
@@ -60,7 +60,7 @@ def sections(cls: type, path: str, seen: set[tuple[str, type]]) -> Iterator[str]
     if (path, cls) in seen:
         return
     seen.add((path, cls))
-    hints, words = get_type_hints(cls), said(cls)
+    hints, words = get_type_hints(cls), described(cls)
     yield f"\n## {f'`{path}`: ' if path else ''}{cls.__name__}\n\n{' '.join((cls.__doc__ or '').split())}\n"
     yield "\n| key | default | what it does |\n|---|---|---|\n"
     for field in dataclasses.fields(cls):

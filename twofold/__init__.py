@@ -17,7 +17,7 @@ _HOMES = {
     "BradleyTerry": "twofold.objectives",
     "CPO": "twofold.objectives",
     "CalDPO": "twofold.objectives",
-    "Conduct": "twofold.runs.train",
+    "RunOptions": "twofold.runs.train",
     "DPO": "twofold.objectives",
     "DPOP": "twofold.objectives",
     "DPOShift": "twofold.objectives",
@@ -66,7 +66,7 @@ _HOMES = {
     "Source": "twofold.records",
     "Task": "twofold.records",
     "Term": "twofold.objectives.base",
-    "Trained": "twofold.runs.train",
+    "TrainResult": "twofold.runs.train",
     "TwofoldError": "twofold.errors",
     "Unlikelihood": "twofold.objectives",
     "WPO": "twofold.objectives",
@@ -159,8 +159,8 @@ if TYPE_CHECKING:
     from twofold.records import Task as Task
     from twofold.reports.explanation import write_explanation as write_explanation
     from twofold.reports.html import write_report as write_report
-    from twofold.runs.train import Conduct as Conduct
-    from twofold.runs.train import Trained as Trained
+    from twofold.runs.train import RunOptions as RunOptions
+    from twofold.runs.train import TrainResult as TrainResult
     from twofold.runs.train import train as train
     from twofold.runs.train import train_recipe as train_recipe
     from twofold.sampling.base import Sampling as Sampling

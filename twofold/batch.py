@@ -10,9 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+DataKind = Literal["pairs", "triples", "rankings", "labels", "demonstrations", "prompts"]
+"""What rows say and learners take. Triples are pairs with a gold answer beside; prompts are answered by the policy
+itself, in rollouts."""
 
 
 class Role(IntEnum):

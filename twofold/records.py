@@ -96,7 +96,7 @@ class Request:
 Record: TypeAlias = Pair | Demonstration | Task | Ranking | Labelled | Request
 
 
-def said(record: Record) -> tuple[tuple[str, str], ...]:
+def completion_fields(record: Record) -> tuple[tuple[str, str], ...]:
     """What a record holds beside its prompt: each text, behind the name of its field."""
     match record:
         case Pair():

@@ -94,7 +94,7 @@ def test_without_balance_the_weight_is_gamma() -> None:
     assert not {"balanced_weight", "other_norm", "balanced_norm"} & metrics.keys()
 
 
-@pytest.mark.parametrize("settings", [{}, {"side": "both", "kl": 0.5}, {"side": "truth", "margin": 9.0}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"gradient_to": "both", "kl": 0.5}], ids=str)
 def test_no_packing_changes_a_balanced_gradient(settings: dict[str, Any]) -> None:
     found = []
     for packing in PACKINGS:
@@ -132,7 +132,7 @@ def test_means_run_over_both_norms() -> None:
     assert balance.factor(2.0, 6.0) == 0.75
     assert balance.factor(7.0, 0.0) == 0.0
     assert balance.factor(0.0, 7.0) == 0.75
-    told = json.loads(json.dumps(balance.numbers()))
+    told = json.loads(json.dumps(balance.state_dict()))
     again = Balance(decay=0.5)
     again.restore({}, told)
     assert again.factor(1.0, 1.0) == balance.factor(1.0, 1.0) == 2.0 / 2.5
@@ -141,7 +141,7 @@ def test_means_run_over_both_norms() -> None:
 def test_without_decay_each_step_has_its_own_ratio_up_to_the_most() -> None:
     balance = Balance(most=10.0)
     assert [balance.factor(*n) for n in ((4.0, 2.0), (2.0, 6.0), (1.0, 1e-9), (0.0, 5.0))] == [2.0, 1 / 3, 10.0, 0.0]
-    assert balance.numbers() == {"norms": None}
+    assert balance.state_dict() == {"norms": None}
 
 
 def test_a_norm_that_is_not_finite_stops_the_step_before_the_update() -> None:

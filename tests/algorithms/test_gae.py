@@ -14,12 +14,12 @@ from golden import expected, given
 from test_policy_gradient import STOP, algorithm, share, text
 from torch import Tensor
 
-from twofold.algorithms.gae import CRITIC, Critic, criticized, judgement, whitened_tokens
+from twofold.algorithms.gae import VALUE_MODEL, ValueModelSettings, value_metrics, whitened_tokens, with_gae
 from twofold.algorithms.policy_gradient import PolicyGradientAlgorithm, RewardKL
 from twofold.batch import Branch, Group, Role
 from twofold.errors import NonFiniteError
 from twofold.models.heads import ValueModel, value_model_of
-from twofold.models.load import Loaded, ModelSettings
+from twofold.models.load import LoadedModel, ModelSettings
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import live_reference
@@ -29,14 +29,14 @@ from twofold.objectives.ppo import ValueRegression
 from twofold.training.column_providers import VALUE, old_values
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Part, Round, Step
-from twofold.training.trainable import Learner
+from twofold.training.trainable import Trainable
 
 HELD = ModelSettings(path="made", precision="float64", device="cpu")
 
 
 def critic(policy: Policy, *, moved: bool = True) -> ValueModel:
     """A value model over a copy of the policy; `moved` away from saying 0."""
-    loaded = Loaded(policy.model, tiny.tokenizer(), STOP)
+    loaded = LoadedModel(policy.model, tiny.tokenizer(), STOP)
     held = value_model_of(policy, loaded, replace(HELD, precision=str(policy.model.dtype).removeprefix("torch.")))[0]
     if moved:
         with torch.no_grad():
@@ -47,7 +47,7 @@ def critic(policy: Policy, *, moved: bool = True) -> ValueModel:
 def valued(
     policy: Policy, held: ValueModel, packing: Packing | None = None, objective: Objective | None = None, **more: Any
 ) -> PolicyGradientAlgorithm:
-    settings: dict[str, Any] = {"value": Critic(), **more}
+    settings: dict[str, Any] = {"value": ValueModelSettings(), **more}
     play = algorithm(policy, objective or PPO(), packing, **settings)
     return replace(play, columns={**play.columns, VALUE: old_values(held, packing or Packing(tokens=60))})
 
@@ -58,8 +58,8 @@ def stepper(
     """With a rate for the policy and one for the value model."""
     optimizer = make_optimizer(AdamW(learning_rate=rate), policy.trainable())
     constant = AdamW(learning_rate=its, schedule="constant", warmup=0)
-    learner = Learner(CRITIC, held, constant, 25)
-    return Step(policy, optimizer, providers={}, packing=packing or Packing(tokens=60), learners=[learner])
+    learner = Trainable(VALUE_MODEL, held, constant, 25)
+    return Step(policy, optimizer, providers={}, packing=packing or Packing(tokens=60), trainables=[learner])
 
 
 def drafts(part: Part) -> list[Branch]:
@@ -76,9 +76,9 @@ def test_the_golden_step_of_ppo() -> None:
     kl = torch.tensor(case["old_logp"], dtype=torch.float64) - torch.tensor(case["ref_logp"], dtype=torch.float64)
     value = torch.tensor(case["values"], dtype=torch.float64)
     group = Group("0", torch.zeros(1), (Branch(torch.zeros(3), Role.DRAFT, {VALUE: value}),))
-    settings = Critic(discount=case["gamma"], lam=case["lam"])
+    settings = ValueModelSettings(discount=case["gamma"], gae_lambda=case["lam"])
     score = torch.tensor([case["score"]], dtype=torch.float64)
-    (made,) = criticized([group], [score], [[kl]], case["kl_coef"], settings)
+    (made,) = with_gae([group], [score], [[kl]], case["kl_coef"], settings)
     assert made.branches[0].token_columns["advantage"].tolist() == pytest.approx(want["advantages"], abs=1e-9)
     assert made.branches[0].token_columns["return"].tolist() == pytest.approx(want["returns"], abs=1e-9)
     (white,) = whitened_tokens([made])
@@ -90,10 +90,12 @@ def test_both_parts_learn_from_the_same_columns() -> None:
     """Whitened over the rollout, not over one of its steps; γ, λ and the KL of each token count."""
     policy = tiny.lora_policy(moved=True)
     held, kl = critic(policy), RewardKL(coefficient=0.3)
-    play = valued(policy, held, rollouts=12, stop_penalty=0.5, kl=kl, value=Critic(discount=0.9, lam=0.5))
+    play = valued(
+        policy, held, rollouts=12, stop_penalty=0.5, kl=kl, value=ValueModelSettings(discount=0.9, gae_lambda=0.5)
+    )
     state: dict[str, Any] = {}
     rounds = [play.round(step, state) for step in range(3)]
-    assert [p.learner for r in rounds for p in r.parts] == [None, CRITIC] * 3
+    assert [p.learner for r in rounds for p in r.parts] == [None, VALUE_MODEL] * 3
     assert all(r.parts[0].groups == r.parts[1].groups for r in rounds)
     every = torch.cat([whole(r.parts[0], "advantage") for r in rounds])
     assert every.mean().item() == pytest.approx(0, abs=1e-12)
@@ -133,7 +135,9 @@ def test_packing_and_accumulation_change_no_gradient_of_either(clip: float | Non
     for tokens in (4000, 1):
         policy = tiny.policy()
         held, packing = critic(policy), Packing(tokens=tokens)
-        play = valued(policy, held, packing, epochs=2, value=Critic(clip=clip), kl=RewardKL(coefficient=0.1))
+        play = valued(
+            policy, held, packing, epochs=2, value=ValueModelSettings(clip=clip), kl=RewardKL(coefficient=0.1)
+        )
         step, state = stepper(policy, held, packing, rate=1e-3, its=3e-2), {}
         step(play.round(0, state))
         metrics = step(play.round(1, state))
@@ -198,20 +202,20 @@ def test_a_learner_comes_back_from_what_it_told() -> None:
     policy = tiny.policy()
     one, other = critic(policy), critic(policy, moved=False)
     falling = AdamW(learning_rate=1e-2, schedule="linear", warmup=2)
-    first, second = Learner(CRITIC, one, falling, 6), Learner(CRITIC, other, falling, 6)
+    first, second = Trainable(VALUE_MODEL, one, falling, 6), Trainable(VALUE_MODEL, other, falling, 6)
 
-    def go(learner: Learner, steps: range) -> None:
+    def go(learner: Trainable, steps: range) -> None:
         for step in steps:
             learner.optimizer.zero_grad()
             values = learner.model(tiny.pairs(2, seed=step))[0].value_S
             assert values is not None
             values.square().sum().backward()
             learner.optimizer.step()
-            learner.after(step + 1)
+            learner.on_step_end(step + 1)
 
     go(first, range(3))
     told = {k: v.clone() for k, v in first.tensors().items()}
-    numbers = json.loads(json.dumps(first.numbers()))
+    numbers = json.loads(json.dumps(first.state_dict()))
     go(first, range(3, 6))
     second.restore(told, numbers)
     assert second.schedule.get_last_lr() == [falling.factor(3, 6) * 1e-2] * len(second.optimizer.param_groups)
@@ -226,7 +230,7 @@ def test_values_that_know_explain_everything() -> None:
     def told(returns: list[float]) -> dict[str, float]:
         column = torch.tensor(returns, dtype=torch.float64)
         branch = Branch(torch.zeros(2), Role.DRAFT, {VALUE: value, "return": column})
-        return judgement([Group("0", torch.zeros(1), (branch,))])
+        return value_metrics([Group("0", torch.zeros(1), (branch,))])
 
     assert told([1.0, 2.0]) == {"value": 1.5, "return": 1.5, "explained": 1.0}
     assert told([2.0, 1.0])["explained"] == pytest.approx(-3)
@@ -251,12 +255,12 @@ def test_what_does_not_fit_is_refused(objective: Objective, settings: dict[str, 
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [({"lam": 1.5}, "lam"), ({"discount": 0.0}, "discount"), ({"clip": 0.0}, "clip"), ({"learning_rate": 0.0}, "rate"),
-     ({"start": ""}, "start")],
+    [({"gae_lambda": 1.5}, "gae_lambda"), ({"discount": 0.0}, "discount"), ({"clip": 0.0}, "clip"),
+     ({"learning_rate": 0.0}, "rate"), ({"start": ""}, "start")],
 )  # fmt: skip
 def test_wrong_settings_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Critic(**given)
+        ValueModelSettings(**given)
 
 
 def test_one_sample_a_prompt_is_enough_with_a_value_model() -> None:

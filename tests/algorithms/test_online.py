@@ -22,8 +22,8 @@ from twofold.models.policy import Policy
 from twofold.models.reference import AdapterReference, LiveReference, live_reference
 from twofold.objectives import AOT, DPO, IPO, SPPO, SimPO
 from twofold.objectives.base import Objective
-from twofold.rewards.rollouts import Called, RewardFunction, Rewards
-from twofold.rewards.verdicts import ByRewards, PairJudge, Verdicts
+from twofold.rewards.rollouts import FunctionReward, RewardFunction, Rewards
+from twofold.rewards.verdicts import ByRewards, DraftScores, PairJudge
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.reference import ReferenceSampler
@@ -56,7 +56,7 @@ def first(prompt: str, completion: str, truth: str | None) -> float:
 
 
 def rewarded(*functions: RewardFunction) -> ByRewards:
-    return ByRewards(Rewards([(f.__name__, 1.0, Called(f, text)) for f in functions]))
+    return ByRewards(Rewards([(f.__name__, 1.0, FunctionReward(f, text)) for f in functions]))
 
 
 def sampler(model: PreTrainedModel) -> LocalSampler:
@@ -105,7 +105,7 @@ def test_the_better_draft_is_chosen_and_ties_are_counted() -> None:
         assert [b.columns["margin"] for b in group.branches] == [pytest.approx(said[0] - said[1])] * 2
     figures = round.figures
     assert (figures["pairs"], figures["ties"], figures["drafts"]) == (len(apart), 12 - len(apart), 36)
-    assert figures["silent"] == pytest.approx(1 - len(apart) / 12)
+    assert figures["no_pair"] == pytest.approx(1 - len(apart) / 12)
     assert figures["reward"] == pytest.approx(sum(map(sum, by_name.values())) / 36)
 
 
@@ -114,7 +114,7 @@ def test_a_step_in_which_every_pair_ties_does_nothing() -> None:
     before = tiny.weights(policy)
     play, step = algorithm(policy, by=rewarded(lambda *_: 1.0)), stepper(policy)
     metrics = step(play.round(0, {}))
-    assert (metrics["ties"], metrics["pairs"], metrics["silent"], metrics["skipped"]) == (4, 0, 1, 1)
+    assert (metrics["ties"], metrics["pairs"], metrics["no_pair"], metrics["skipped"]) == (4, 0, 1, 1)
     assert metrics["grad_norm"] == 0
     assert "loss" not in metrics
     assert all(torch.equal(before[n], p) for n, p in tiny.weights(policy).items())
@@ -267,15 +267,15 @@ class Said:
     scores: Callable[[int], Sequence[float] | None]
     shares = True
 
-    def verdicts(self, groups: Sequence[Group]) -> Verdicts:
-        return Verdicts([self.scores(i) for i in range(len(groups))])
+    def verdicts(self, groups: Sequence[Group]) -> DraftScores:
+        return DraftScores([self.scores(i) for i in range(len(groups))])
 
 
 def test_what_stays_without_a_verdict_is_left_out_and_counted() -> None:
     judge = Said(lambda i: None if i == 1 else [0.5, 0.5] if i == 2 else [0.0, 1.0])
     round = algorithm(tiny.policy(), by=judge).round(0, {})
     figures: Mapping[str, float] = round.figures
-    assert (figures["unjudged"], figures["pairs"], figures["ties"], figures["silent"]) == (0.25, 2, 1, 0.5)
+    assert (figures["unjudged"], figures["pairs"], figures["ties"], figures["no_pair"]) == (0.25, 2, 1, 0.5)
     assert "reward" not in figures
     assert [b.columns["win_rate"] for g in round.parts[0].groups for b in g.branches] == [1.0, 0.0] * 2
 
@@ -287,7 +287,7 @@ def test_the_ground_truth_wins_against_every_draft_but_itself() -> None:
     said = play.sampler.sample([asked[1].prompt], samples=2, seed=(3, 0))[0]
     play.tasks = [replace(t, truth=said[0].tokens) if t is asked[1] else t for t in play.tasks]
     round = play.round(0, {})
-    assert (round.figures["pairs"], round.figures["ties"], round.figures["silent"]) == (7, 1, 0)
+    assert (round.figures["pairs"], round.figures["ties"], round.figures["no_pair"]) == (7, 1, 0)
     truths = {t.name: t.truth for t in play.tasks}
     for group in round.parts[0].groups:
         assert torch.equal(group.branches[0].tokens, truths[group.name])
@@ -319,7 +319,7 @@ def test_one_draft_is_the_references() -> None:
 
 def test_optimism_falls_from_round_to_round() -> None:
     play = algorithm(tiny.policy(), samples=1, reference_samples=1, alpha=1e-5, alpha_decay="linear", prompts=8)
-    assert play.serves == 2
+    assert play.steps_per_round == 2
     assert [replace(play, steps=6).alpha(n) for n in range(3)] == pytest.approx([1e-5, 5e-6, 0])
     assert replace(play, steps=2).alpha(0) == 1e-5
     assert replace(play, settings=replace(play.settings, alpha_decay="none"), steps=6).alpha(2) == 1e-5

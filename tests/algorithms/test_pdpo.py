@@ -230,7 +230,7 @@ def test_truncated_drafts_are_dropped_or_kept_as_set() -> None:
     for drop in (True, False):
         made = algorithm(PDPO(warmup=0, prompts=2, samples=2, drop_truncated=drop), Scripted(script)).round(0, {})
         parts[drop] = [[b.tokens.tolist() for b in g.branches] for g in made.parts[1].groups]
-        assert made.figures == {"drafts": 4.0, "kept": 1.0 if drop else 4.0, "truncated": 0.75}
+        assert made.figures == {"drafts": 4.0, "drafts_kept": 1.0 if drop else 4.0, "truncated": 0.75}
         assert all(b.role == Role.DRAFT for g in made.parts[1].groups for b in g.branches)
         assert all(g.truth is not None for g in made.parts[1].groups)
     assert parts == {True: [[[1, 0]]], False: [[[1, 0], [2, 3]], [[4], [5]]]}
@@ -242,7 +242,7 @@ def test_a_round_whose_drafts_are_all_truncated_still_discriminates() -> None:
     made = algorithm(PDPO(warmup=0, prompts=2), Scripted(script)).round(0, {})
     metrics = stepper(policy)(made)
     assert metrics["skipped"] == 1.0
-    assert (metrics["kept"], metrics["truncated"]) == (0.0, 1.0)
+    assert (metrics["drafts_kept"], metrics["truncated"]) == (0.0, 1.0)
     assert metrics["grad_norm"] > 0
     assert "loss/pdpo" not in metrics
 

@@ -12,7 +12,7 @@ import tiny
 import torch
 from torch import Tensor
 
-from twofold.algorithms.policy_gradient import PolicyGradient, PolicyGradientAlgorithm, RewardKL, Weighed
+from twofold.algorithms.policy_gradient import PolicyGradient, PolicyGradientAlgorithm, RewardKL, RewardSource
 from twofold.batch import Group
 from twofold.errors import NonFiniteError
 from twofold.models.packing import Packing
@@ -21,7 +21,7 @@ from twofold.models.reference import live_reference
 from twofold.objectives import GRPO, PPO, RLOO, Reinforce
 from twofold.objectives.advantages import leave_one_out
 from twofold.objectives.base import Objective
-from twofold.rewards.rollouts import Called, Rewards
+from twofold.rewards.rollouts import FunctionReward, Rewards
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.training.column_providers import OLD, old_logps, providers
@@ -62,7 +62,7 @@ def algorithm(
         tasks=tasks(12),
         objective=objective,
         sampler=LocalSampler(policy.model, tiny.tokenizer(), STOP, Sampling(max_new_tokens=6)),
-        rewards=Rewards([(w.source, w.weight, Called(functions[w.source], text)) for w in made.rewards]),
+        rewards=Rewards([(w.source, w.weight, FunctionReward(functions[w.source], text)) for w in made.rewards]),
         columns={**providers(policy, live_reference(policy), packing), OLD: old_logps(policy, packing)},
         batch_size=batch_size,
         seed=3,
@@ -93,14 +93,14 @@ def test_a_rollout_carries_its_advantages_as_columns() -> None:
 
 
 def test_several_rewards_count_by_weight() -> None:
-    both = (Weighed(source="share", weight=2.0), Weighed(source="length", weight=-0.1))
+    both = (RewardSource(source="share", weight=2.0), RewardSource(source="length", weight=-0.1))
     figures = algorithm(tiny.policy(), RLOO(), reward=both).round(0, {}).figures
     assert figures["reward"] == pytest.approx(2 * figures["reward/share"] - 0.1 * figures["reward/length"])
 
 
 def test_a_reward_that_is_no_number_stops_before_the_step() -> None:
     play = algorithm(tiny.policy(), RLOO())
-    play.rewards = Rewards([("nan", 1.0, Called(lambda prompt, completion, truth: float("nan"), text))])
+    play.rewards = Rewards([("nan", 1.0, FunctionReward(lambda prompt, completion, truth: float("nan"), text))])
     with pytest.raises(NonFiniteError, match="task"):
         play.round(0, {})
 

@@ -14,13 +14,13 @@ import tiny
 import torch
 from test_pdpo import Scripted, draft, local
 
-from twofold.algorithms.draft_serialization import recall, remember
+from twofold.algorithms.draft_serialization import dump_drafts, load_drafts
 from twofold.algorithms.pdpo import PDPO, PDPOAlgorithm
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.models.policy import Policy
 from twofold.objectives import SFT
-from twofold.rewards.rollouts import Verified
+from twofold.rewards.rollouts import VerifierReward
 from twofold.rewards.verifier import Verifier
 from twofold.training.step import Part, Round
 
@@ -51,7 +51,7 @@ def test_recall_gives_back_every_bit() -> None:
         )
         for lengths in ((3, 1), (), (5,))
     ]
-    again = recall(json.loads(json.dumps(remember(rows))))
+    again = load_drafts(json.loads(json.dumps(dump_drafts(rows))))
     for before, after in zip(rows, again, strict=True):
         for a, b in zip(before, after, strict=True):
             assert torch.equal(a.tokens, b.tokens)
@@ -61,9 +61,7 @@ def test_recall_gives_back_every_bit() -> None:
 
 def test_drafts_are_used_for_as_many_steps_as_set() -> None:
     policy = tiny.policy(dtype=torch.float32)
-    algorithm = play.algorithm(
-        PDPO(warmup=1, prompts=3, samples=2, refresh_every=3, drop_truncated=False), local(policy)
-    )
+    algorithm = play.algorithm(PDPO(warmup=1, prompts=3, samples=2, reuse_steps=3, drop_truncated=False), local(policy))
     state: dict[str, Any] = {}
     rounds = [drawn_at(algorithm.round(step, state)) for step in range(1, 8)]
     groups = [said(g) for g, _ in rounds]
@@ -77,7 +75,7 @@ def test_drafts_are_used_for_as_many_steps_as_set() -> None:
 
 def test_a_stop_amid_reuse_loses_nothing() -> None:
     """The state, written as JSON after any step, plays on as if nothing had happened."""
-    settings = PDPO(warmup=0, prompts=3, samples=2, refresh_every=4, clip=0.2, drop_truncated=False)
+    settings = PDPO(warmup=0, prompts=3, samples=2, reuse_steps=4, clip=0.2, drop_truncated=False)
     algorithm, state = play.algorithm(settings, local(tiny.policy(dtype=torch.float32))), {}
     whole = [drawn_at(algorithm.round(step, state))[0] for step in range(4)]
     for stop in (1, 2, 3):
@@ -102,7 +100,7 @@ def test_fresh_drafts_leave_no_state() -> None:
 def test_a_fresh_draft_has_a_ratio_of_one_and_a_stale_one_has_not(make: Any) -> None:
     """The sampler's log-probabilities are those of the policy that drew, whatever has cached what."""
     policy = make(dtype=torch.float64)
-    settings = PDPO(warmup=0, prompts=6, samples=2, refresh_every=2, clip=0.2, gamma=1.0, drop_truncated=False)
+    settings = PDPO(warmup=0, prompts=6, samples=2, reuse_steps=2, clip=0.2, gamma=1.0, drop_truncated=False)
     algorithm, step, state = play.algorithm(settings, local(policy)), play.stepper(policy), {}
     ratios = [step(algorithm.round(s, state))["ratio"] for s in range(3)]
     assert ratios[0] == pytest.approx(1.0, abs=1e-9)
@@ -123,7 +121,9 @@ def gated(**settings: Any) -> PDPOAlgorithm:
     given = PDPO(**{"warmup": 0, "prompts": 2, "samples": 3, "gate": "verifier", **settings})
     plain = play.algorithm(replace(given, gate="none", gate_average="drawn"), Scripted(script), count=2)
     tasks = [replace(t, truth=torch.tensor([*b"3+4=7\n#### 7", 0])) for t in plain.tasks]
-    return replace(plain, settings=given, generator=given.objective(0.5), tasks=tasks, gate=Verified(Verifier(letters)))
+    return replace(
+        plain, settings=given, generator=given.objective(0.5), tasks=tasks, gate=VerifierReward(Verifier(letters))
+    )
 
 
 def test_a_gate_without_a_verifier_is_refused() -> None:
@@ -139,13 +139,13 @@ def verdicts(algorithm: PDPOAlgorithm) -> tuple[list[list[float]], dict[str, flo
 def test_every_draft_carries_its_verdict() -> None:
     found, figures = verdicts(gated())
     assert found == [[1, 0, 0], [0, 0, 0]]
-    assert figures == {"drafts": 6.0, "kept": 6.0, "truncated": 0.0, "right": pytest.approx(1 / 6)}
+    assert figures == {"drafts": 6.0, "drafts_kept": 6.0, "truncated": 0.0, "right": pytest.approx(1 / 6)}
 
 
 def test_those_that_do_not_pass_are_left_out_where_only_the_others_are_averaged() -> None:
     assert verdicts(gated(gate_average="passed"))[0] == [[1]]
-    assert verdicts(gated(gate_average="passed", sign="down"))[0] == [[0, 0], [0, 0, 0]]
-    assert verdicts(gated(gate_average="passed"))[1]["kept"] == 1.0
+    assert verdicts(gated(gate_average="passed", direction="down"))[0] == [[0, 0], [0, 0, 0]]
+    assert verdicts(gated(gate_average="passed"))[1]["drafts_kept"] == 1.0
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class Hesitant:
 def test_drafts_without_a_verdict_are_left_out() -> None:
     found, figures = verdicts(replace(gated(), gate=Hesitant()))
     assert found == [[1, 0], [0, 0]]
-    assert figures == {"drafts": 6.0, "kept": 4.0, "truncated": 0.0, "right": 0.25}
+    assert figures == {"drafts": 6.0, "drafts_kept": 4.0, "truncated": 0.0, "right": 0.25}
 
 
 def test_problems_whose_drafts_are_all_dropped_are_not_judged() -> None:
@@ -170,12 +170,12 @@ def test_problems_whose_drafts_are_all_dropped_are_not_judged() -> None:
     made = replace(gated(), gate=Hesitant(), sampler=Scripted([[cut, cut, cut], [RIGHT, WRONG, WRONG]]))
     groups, figures = drawn_at(made.round(0, {}))
     assert [len(g.branches) for g in groups] == [2]
-    assert (figures["kept"], figures["right"]) == (2.0, 0.5)
+    assert (figures["drafts_kept"], figures["right"]) == (2.0, 0.5)
 
 
 def test_where_the_truth_moves_it_is_the_last_branch_of_its_drafts() -> None:
-    groups, figures = drawn_at(gated(side="both", refresh_every=2, clip=0.2).round(0, {}))
-    assert figures["kept"] == 6.0
+    groups, figures = drawn_at(gated(gradient_to="both", reuse_steps=2, clip=0.2).round(0, {}))
+    assert figures["drafts_kept"] == 6.0
     for group in groups:
         *drafts, truth = group.branches
         assert [b.role for b in drafts] == [Role.DRAFT] * 3
@@ -187,10 +187,12 @@ def test_where_the_truth_moves_it_is_the_last_branch_of_its_drafts() -> None:
 @pytest.mark.parametrize("side", ["truth", "both"])
 def test_a_problem_without_drafts_moves_no_truth(side: str) -> None:
     cut = draft(5, 6, truncated=True)
-    assert drawn_at(play.algorithm(PDPO(warmup=0, side=side), Scripted([[cut]])).round(0, {}))[0] == []
+    assert drawn_at(play.algorithm(PDPO(warmup=0, gradient_to=side), Scripted([[cut]])).round(0, {}))[0] == []
 
 
-@pytest.mark.parametrize("settings", [{"side": "truth"}, {"side": "both", "samples": 3, "kl": 0.2}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"gradient_to": "truth"}, {"gradient_to": "both", "samples": 3, "kl": 0.2}], ids=str
+)
 def test_the_truths_gradient_is_that_of_its_own_forward(settings: dict[str, Any]) -> None:
     """Next to one backward over unpacked rows: β·(r(y) − r_GT) where it is positive, over all drafts."""
     policy, step = play.moved()
@@ -206,7 +208,7 @@ def test_the_truths_gradient_is_that_of_its_own_forward(settings: dict[str, Any]
         *drafts, truth = (0.5 * r.sum() for r in ratios)
         for r, mine in zip(ratios, drafts, strict=False):
             terms.append((mine.detach() - truth).clamp(min=0))
-            if given.side == "both":
+            if given.gradient_to == "both":
                 terms[-1] = terms[-1] + (truth.detach() - mine).clamp(min=0)
             terms[-1] = terms[-1] + given.kl * 0.5 * r.square().sum()
     torch.stack(terms).mean().backward()
@@ -217,7 +219,7 @@ def test_the_truths_gradient_is_that_of_its_own_forward(settings: dict[str, Any]
 
 
 def test_verdicts_are_remembered_with_their_drafts() -> None:
-    algorithm, state = gated(refresh_every=2), {}
+    algorithm, state = gated(reuse_steps=2), {}
     first = algorithm.round(0, state).parts[-1].groups
     second = algorithm.round(1, json.loads(json.dumps(state))).parts[-1].groups
     assert [b.columns for g in first for b in g.branches] == [b.columns for g in second for b in g.branches]
@@ -276,7 +278,9 @@ def test_a_gated_generator_teaches_an_undecided_transformer_what_is_right() -> N
         settings = PDPO(warmup=0, prompts=10, samples=4, gamma=1.0, margin=9.0, gate=gate)
         algorithm = play.algorithm(replace(settings, gate="none"), local(policy, max_new_tokens=4), steps=20)
         generator = settings.objective(0.5)
-        algorithm = replace(algorithm, settings=settings, generator=generator, tasks=problems, gate=Verified(Equal()))
+        algorithm = replace(
+            algorithm, settings=settings, generator=generator, tasks=problems, gate=VerifierReward(Equal())
+        )
         step = play.stepper(policy, rate=3e-3)
         for s in range(20):
             made = algorithm.round(s, {})

@@ -7,35 +7,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import PROPERTY
 
-from twofold.algorithms.pdpo import PDPO, Turns
+from twofold.algorithms.pdpo import PDPO, PartSchedule
 from twofold.objectives import PDPOGenerator
-from twofold.rewards.gate import Judging
+from twofold.rewards.gate import GateSettings
 
 D, G, BOTH = (True, False), (False, True), (True, True)
 
 
 def test_joint_plays_both_after_the_warm_up() -> None:
-    assert [Turns(2).at(s) for s in range(5)] == [D, D, BOTH, BOTH, BOTH]
-    assert [Turns(2).before(s) for s in range(6)] == [(0, 0), (1, 0), (2, 0), (3, 1), (4, 2), (5, 3)]
+    assert [PartSchedule(2).at(s) for s in range(5)] == [D, D, BOTH, BOTH, BOTH]
+    assert [PartSchedule(2).before(s) for s in range(6)] == [(0, 0), (1, 0), (2, 0), (3, 1), (4, 2), (5, 3)]
 
 
 def test_alternate_plays_one_after_the_other() -> None:
-    turns = Turns(1, (2, 1))
+    turns = PartSchedule(1, (2, 1))
     assert [turns.at(s) for s in range(8)] == [D, D, D, G, D, D, G, D]
     assert [turns.before(s) for s in range(8)] == [(0, 0), (1, 0), (2, 0), (3, 0), (3, 1), (4, 1), (5, 1), (5, 2)]
 
 
 def test_without_warm_up_both_play_at_once() -> None:
-    assert Turns(0).at(0) == BOTH
-    assert Turns(0, (1, 1)).at(0) == D
-    assert Turns(0, (1, 1)).at(1) == G
+    assert PartSchedule(0).at(0) == BOTH
+    assert PartSchedule(0, (1, 1)).at(0) == D
+    assert PartSchedule(0, (1, 1)).at(1) == G
 
 
 @PROPERTY
 @given(st.integers(0, 7), st.none() | st.tuples(st.integers(1, 4), st.integers(1, 4)), st.integers(0, 60))
 def test_before_counts_what_at_says(warm: int, cycle: tuple[int, int] | None, step: int) -> None:
     """Nobody's data is skipped while the other plays, and somebody plays in every step."""
-    turns = Turns(warm, cycle)
+    turns = PartSchedule(warm, cycle)
     played = [turns.at(s) for s in range(step)]
     assert turns.before(step) == (sum(d for d, _ in played), sum(g for _, g in played))
     assert any(turns.at(step))
@@ -58,19 +58,19 @@ def test_settings_that_cannot_be_meant_are_refused(field: str, value: object) ->
     ("given", "message"),
     [
         ({"gamma_ramp": -1.0}, "gamma_ramp"),
-        ({"refresh_every": 0}, "refresh_every"),
+        ({"reuse_steps": 0}, "reuse_steps"),
         ({"baseline": "leave_one_out"}, "samples ≥ 2"),
         ({"baseline": "leave_one_out", "samples": 2, "gate": "verifier", "gate_average": "passed"}, "compares all"),
         ({"gate_average": "passed"}, "needs a gate"),
-        ({"clip": 0.2}, "refresh_every ≥ 2"),
-        ({"clip": 2.0, "refresh_every": 2}, "clip must be in"),
+        ({"clip": 0.2}, "reuse_steps ≥ 2"),
+        ({"clip": 2.0, "reuse_steps": 2}, "clip must be in"),
         ({"kl": -1.0}, "kl must be"),
-        ({"side": "truth", "sign": "down"}, "moves no draft"),
-        ({"side": "both", "form": "square"}, "pushes the ground truth down"),
-        ({"side": "both", "gate": "verifier", "gate_average": "passed"}, "need right and wrong drafts"),
+        ({"gradient_to": "truth", "direction": "down"}, "moves no draft"),
+        ({"gradient_to": "both", "form": "square"}, "pushes the ground truth down"),
+        ({"gradient_to": "both", "gate": "verifier", "gate_average": "passed"}, "need right and wrong drafts"),
         ({"gate": "judge"}, "gate judge needs judge"),
-        ({"judge": Judging(source="verifier")}, "under gate judge alone"),
-        ({"gate": "verifier", "judge": Judging(source="verifier")}, "under gate judge alone"),
+        ({"judge": GateSettings(source="verifier")}, "under gate judge alone"),
+        ({"gate": "verifier", "judge": GateSettings(source="verifier")}, "under gate judge alone"),
         ({"balance": "gradient_norm", "schedule": "alternate"}, "schedule joint"),
         ({"balance": "gradient_norm", "balance_decay": 1.0}, "balance_decay"),
         ({"balance": "gradient_norm", "balance_most": 0.0}, "balance_most"),
@@ -92,8 +92,8 @@ def test_the_generators_objective_has_the_settings_of_the_algorithm() -> None:
     objective = PDPO(form="softplus", per_token=True).objective(0.7)
     assert (objective.beta, objective.form, objective.per_token) == (0.7, "softplus", True)
     stale = PDPO(
-        margin=0.5, sign="down", gate="verifier", baseline="leave_one_out", samples=2, clip=0.3, refresh_every=2
+        margin=0.5, direction="down", gate="verifier", baseline="leave_one_out", samples=2, clip=0.3, reuse_steps=2
     )
     assert stale.objective(0.7) == PDPOGenerator(
-        beta=0.7, margin=0.5, sign="down", gate="verifier", baseline="leave_one_out", clip=0.3
+        beta=0.7, margin=0.5, direction="down", gate="verifier", baseline="leave_one_out", clip=0.3
     )

@@ -79,8 +79,8 @@ class Slope:
 def a_loop(finite: int) -> Any:
     step = Slope(finite)
     algorithm = SimpleNamespace(round=lambda at, state: at, observe=lambda metrics, state: step.seen.append(1))
-    keeper = SimpleNamespace(after=lambda done: step.seen.append(100 * done))
-    return SimpleNamespace(step=step, algorithm=algorithm, keepers=[keeper], optimizer=AdamW(), steps=10)
+    keeper = SimpleNamespace(on_step_end=lambda done: step.seen.append(100 * done))
+    return SimpleNamespace(step=step, algorithm=algorithm, stateful=[keeper], optimizer=AdamW(), steps=10)
 
 
 def test_looks_are_evenly_spread_and_the_last_is_at_the_end() -> None:

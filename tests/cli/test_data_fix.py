@@ -52,7 +52,7 @@ def test_fix_writes_clean_rows_that_check_clean(twofold: Run, tmp_path: Path, na
     answer = twofold("data", "check", path, "--fix", out, "--json")
     assert answer.code == 2, "the file that was checked is no better for it"
     fixed = json.loads(answer.out)["fixed"]
-    assert (fixed["kept"], fixed["left_out"]) == (4, 3)
+    assert (fixed["rows_left"], fixed["left_out"]) == (4, 3)
     assert fixed["reasons"] == {"duplicate": 1, "bad JSON": 1, "empty field": 1}
     again = twofold("data", "check", out)
     assert (again.code, "4 rows, 4 usable" in again.out, "no faults" in again.out) == (0, True, True)

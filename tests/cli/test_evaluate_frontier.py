@@ -30,7 +30,7 @@ def runs(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[P
             "model": {"path": str(model_folder), "precision": "float32"},
             "data": {"train": str(rows)},
             "objective": {"kind": "sft"},
-            "training": {"steps": 6, "batch_size": 16, "checkpoint_every": 3, "keep": 2},
+            "training": {"steps": 6, "batch_size": 16, "checkpoint_every": 3, "keep_checkpoints": 2},
             "optimizer": {"learning_rate": 0.02},
             "seed": seed,
             "run": str(folder / f"run-{seed}"),

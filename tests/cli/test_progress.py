@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from twofold.cli.progress import RichProgress, told
+from twofold.cli.progress import RichProgress, shown_metrics
 
 
 def written(*, terminal: bool) -> str:
@@ -48,7 +48,7 @@ def test_on_a_terminal_it_is_a_bar_and_warnings_are_yellow() -> None:
 
 def test_the_figures_that_matter_come_first_and_few() -> None:
     figures = {"grad_norm": 1.0, "chosen_reward": 2.0, "a": 1.0, "b": 2.0, "margin": 0.12345, "loss": 0.6931}
-    assert told(figures) == "loss 0.6931  margin 0.1235  grad norm 1  chosen reward 2  a 1"
+    assert shown_metrics(figures) == "loss 0.6931  margin 0.1235  grad norm 1  chosen reward 2  a 1"
 
 
 def test_tasks_that_nobody_began_are_ignored() -> None:

@@ -104,7 +104,7 @@ def stub() -> Iterator[Stub]:
 
 def test_a_language_model_is_asked_once(twofold: Run, stub: Stub, tmp_path: Path) -> None:
     file, out = lines(tmp_path / "pairs.jsonl", *SUMS), tmp_path / "out.jsonl"
-    command = ("score", file, "asking.attempts=3", "asking.pause=0.01", "--judge", f"llm-score:{stub.url}#m",
+    command = ("score", file, "retry.attempts=3", "retry.pause=0.01", "--judge", f"llm-score:{stub.url}#m",
                "--out", out)  # fmt: skip
     stub.behave = lambda body, nth: "garbage" if "so 5" in said(body) else "good"
     answer = twofold(*command)

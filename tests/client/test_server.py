@@ -11,11 +11,11 @@ import pytest
 from openai_stub import Stub, said
 
 from twofold.client.http import api_key
-from twofold.client.server import Asking, Endpoint, Garbage, Question, Reply, Server
+from twofold.client.server import CompletionRequest, Endpoint, Reply, RetrySettings, Server, UnparsableReply
 from twofold.errors import RecipeError, ServerError
 from twofold.ledger import Ledger
 
-QUICK = Asking(timeout=0.4, attempts=4, pause=0.01, parallel=4)
+QUICK = RetrySettings(timeout=0.4, attempts=4, pause=0.01, parallel=4)
 Make = Callable[..., Stub]
 
 
@@ -36,9 +36,9 @@ def whole(reply: Reply) -> str:
     return reply.text
 
 
-def ask(url: str, ledger: Path, texts: list[str], asking: Asking = QUICK) -> dict[int, Any]:
-    with Server(Endpoint.of(f"{url}#m"), asking) as server, Ledger(ledger) as kept:
-        questions = [Question(server.body(text, seed=7), whole) for text in texts]
+def ask(url: str, ledger: Path, texts: list[str], retry: RetrySettings = QUICK) -> dict[int, Any]:
+    with Server(Endpoint.of(f"{url}#m"), retry) as server, Ledger(ledger) as kept:
+        questions = [CompletionRequest(server.body(text, seed=7), whole) for text in texts]
         return dict(server.ask(questions, kept))
 
 
@@ -92,11 +92,11 @@ def test_garbage_that_only_the_reader_knows_is_asked_again_with_another_seed(stu
 
     def odd(reply: Reply) -> int:
         if int(reply.text) % 2 == 0:
-            raise Garbage("even")
+            raise UnparsableReply("even")
         return int(reply.text)
 
     with Server(Endpoint.of(f"{server.url}#m"), QUICK) as client, Ledger(tmp_path / "l.jsonl") as ledger:
-        assert list(client.ask([Question(client.body("a", seed=4), odd)], ledger)) == [(0, 5)]
+        assert list(client.ask([CompletionRequest(client.body("a", seed=4), odd)], ledger)) == [(0, 5)]
 
 
 def test_the_key_is_sent_and_never_written(stub: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,10 +138,10 @@ def test_a_model_that_never_says_anything_of_use_is_not_paid_for_ever(stub: Make
     server = stub(lambda body: "no")
 
     def read(reply: Reply) -> str:
-        raise Garbage("not what was asked for")
+        raise UnparsableReply("not what was asked for")
 
     with Server(Endpoint.of(f"{server.url}#m"), QUICK) as client, Ledger(tmp_path / "l.jsonl") as ledger:
-        questions = [Question(client.body(str(n)), read) for n in range(100)]
+        questions = [CompletionRequest(client.body(str(n)), read) for n in range(100)]
         with pytest.raises(ServerError, match=r"12 questions in a row .*: not what was asked for"):
             list(client.ask(questions, ledger))
     assert len(server.requests) <= (12 + 2 * QUICK.parallel) * QUICK.attempts

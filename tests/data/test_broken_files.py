@@ -101,7 +101,7 @@ def test_fixed_it_checks_clean(tmp_path: Path, tokenizer: Any, name: str) -> Non
     fixed = fix(report, str(out), lambda p: check(p, encoder=made))
     again = check(str(out), encoder=made)
     assert again.faults == ()
-    assert (fixed.kept, fixed.left_out) == (again.rows, len(bad)) == (report.rows - len(bad), len(bad))
+    assert (fixed.rows_left, fixed.left_out) == (again.rows, len(bad)) == (report.rows - len(bad), len(bad))
     beside = tmp_path / f"{out.name}.left-out.jsonl"
     listed = [json.loads(line) for line in beside.read_text().splitlines()] if bad else []
     assert {entry["row"] for entry in listed} == bad
@@ -161,6 +161,6 @@ def test_a_mutated_row_is_used_or_its_fault_is_named(tmp_path: Path, tokenizer: 
     with suppress(DataError):  # its last row may turn out to be another shape than those that were left out
         fixed = fix(report, str(out), check)
         assert check(str(out)).faults == ()
-        assert fixed.kept == check(str(out)).rows
+        assert fixed.rows_left == check(str(out)).rows
     for path in tmp_path.glob("clean.jsonl*"):
         path.unlink()

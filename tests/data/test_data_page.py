@@ -47,6 +47,6 @@ def test_every_row_shown_is_read_as_the_page_says(root: Path, tmp_path: Path) ->
         assert isinstance(table.records[0], KINDS[section])
 
 
-@pytest.mark.parametrize("name", ["supervise", "weight", "columns", "generator: {count: 1473}"])
+@pytest.mark.parametrize("name", ["loss_on", "weight", "columns", "generator: {count: 1473}"])
 def test_the_page_tells_of_the_settings(root: Path, name: str) -> None:
     assert name in (root / "docs" / "data.md").read_text(encoding="utf-8")

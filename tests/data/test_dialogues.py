@@ -10,7 +10,7 @@ import pytest
 from twofold.batch import Role
 from twofold.data.encode import encode
 from twofold.data.formats import read
-from twofold.data.supervision import Supervise
+from twofold.data.supervision import LossOn
 from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.data.validate import check
 from twofold.errors import DataError
@@ -40,9 +40,9 @@ DIALOGUE = Demonstration(
 OPENING = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\n"
 
 
-def encoder(made: Any, supervise: Supervise = "last", **settings: Any) -> Encoder:
+def encoder(made: Any, supervise: LossOn = "last", **settings: Any) -> Encoder:
     stop = made.convert_tokens_to_ids("<|im_end|>")
-    return Encoder(made, frozenset({stop}), TokenizeSettings(supervise=supervise, **settings))
+    return Encoder(made, frozenset({stop}), TokenizeSettings(loss_on=supervise, **settings))
 
 
 def texts(made: Any, groups: list[Any]) -> list[tuple[str, list[str]]]:
@@ -59,7 +59,7 @@ def test_every_answer_follows_the_prompt_that_asked_for_it(tokenizer: Make, temp
         (second, ["yes</think>Sure.<|im_end|>"]),
     ]
     assert [(g.name, g.branches[0].role) for g in both.groups] == [("rows.jsonl:3", Role.DEMONSTRATION)] * 2
-    assert (both.rows, both.kept) == (2, 2)
+    assert (both.rows, both.num_groups) == (2, 2)
     last = encode([DIALOGUE], encoder(made))
     assert texts(made, last.groups) == [(second, ["yes</think>Sure.<|im_end|>"])]
 

@@ -14,7 +14,7 @@ import torch
 from twofold.batch import Group
 from twofold.data import load as load_module
 from twofold.data.encode import Encoded, encode
-from twofold.data.lazy import Joined, Read, joined
+from twofold.data.lazy import Concat, MappedRows, concat
 from twofold.data.load import Reading, load
 from twofold.data.split import overlaps, split_by_prompt
 from twofold.data.store import AT_ONCE
@@ -96,8 +96,8 @@ def test_rows_on_disk_are_those_in_memory(write: Write, tmp_path: Path, monkeypa
     assert (list(first), list(second)) == split_by_prompt(held.records, count=900, seed=3)
     assert overlaps(first, second) == []
     assert overlaps(first, records[:9]) == overlaps(list(first), held.records[:9]) != []
-    both = joined([records, held.records])
-    assert isinstance(both, Joined)
+    both = concat([records, held.records])
+    assert isinstance(both, Concat)
     assert (list(both), both[len(records) + 1], both[-1]) == ([*held.records] * 2, records[1], records[-1])
 
 
@@ -196,7 +196,7 @@ def test_tokens_are_made_again_for_another_tokenizer_template_or_setting(
         key(made(tokenizer, max_length=512)),
         key(Encoder(merged, frozenset({merged.eos_token_id}))),
         key(made(tokenizer), split_by_prompt(records, count=9, seed=0)[0]),
-        key(made(tokenizer), Read(records, lambda record: [record], "again")),
+        key(made(tokenizer), MappedRows(records, lambda record: [record], "again")),
     ]
     assert len({usual, *others}) == 6
     assert progress.warnings == []
@@ -207,7 +207,7 @@ def test_what_was_dropped_is_told_from_the_cache_too(write: Write, tmp_path: Pat
     progress = Silent()
     counts = [encode_stored(records, made(tokenizer, max_length=9), tmp_path, progress).counts() for _ in range(2)]
     assert counts[0] == counts[1]
-    assert (counts[0]["kept"], len(progress.warnings), len(set(progress.warnings))) == (5, 2, 1)
+    assert (counts[0]["used"], len(progress.warnings), len(set(progress.warnings))) == (5, 2, 1)
 
 
 def test_a_folder_of_files_may_be_streamed(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,7 +205,7 @@ def rows() -> list[Pair]:
 
 def test_rows_that_fit_are_kept_and_measured(tokenizer: Make) -> None:
     encoded = encode(rows(), encoder(tokenizer(leading_bos=True), max_length=12))
-    assert (encoded.rows, encoded.kept, encoded.dropped) == (3, 3, ())
+    assert (encoded.rows, encoded.num_groups, encoded.dropped) == (3, 3, ())
     assert (encoded.cut_prompt, encoded.cut_completion, encoded.stop_cut, encoded.merged) == (0, 0, 0, 0)
     assert encoded.prompt_tokens == Spread(4.0, 7)
     assert encoded.completion_tokens == Spread((3 + 2 + 5 + 2 + 2 + 9) / 6, 9)

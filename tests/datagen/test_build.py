@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from openai_stub import Body, Stub, said
 
-from twofold.client.server import Asking
+from twofold.client.server import RetrySettings
 from twofold.data.formats import read
 from twofold.data.validate import check
 from twofold.datagen.build import BuildSettings, Built, build, estimate, read_for
@@ -20,7 +20,7 @@ from twofold.errors import DataError, RecipeError, ServerError
 from twofold.progress import Silent
 from twofold.records import Labelled, Pair, Ranking
 
-QUICK = Asking(timeout=5, attempts=4, pause=0.01)
+QUICK = RetrySettings(timeout=5, attempts=4, pause=0.01)
 
 
 def lines(path: Path, *rows: object) -> Path:
@@ -33,7 +33,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def run(source: Path, out: Path, open_reward: Callable[[str], Any] = pytest.fail, **how: Any) -> Built:
-    settings = BuildSettings(**{"asking": QUICK, **how})
+    settings = BuildSettings(**{"retry": QUICK, **how})
     return build(read_for(settings, str(source)), settings, out, (pytest.fail, open_reward), Silent())
 
 
@@ -203,10 +203,10 @@ def test_mistakes_are_told_before_anything_is_asked(stub: Stub, tasks: Path, tmp
 
 
 def test_the_estimate_is_what_is_asked_at_most(stub: Stub, tasks: Path, tmp_path: Path) -> None:
-    how = BuildSettings(models=(f"{stub.url}#policy",), judge=f"llm:{stub.url}#judge", samples=3, asking=QUICK)
+    how = BuildSettings(models=(f"{stub.url}#policy",), judge=f"llm:{stub.url}#judge", samples=3, retry=QUICK)
     questions = read_for(how, str(tasks))
     cost = estimate(questions, how)
-    assert (cost.questions, cost.drawn, cost.asked, cost.verdicts) == (6, 0, 18, 36)
+    assert (cost.questions, cost.drawn, cost.requests, cost.verdicts) == (6, 0, 18, 36)
     build(questions, how, tmp_path / "out.jsonl", (pytest.fail, pytest.fail), Silent())
     asked = Counter(body["model"] for body in stub.requests)
     assert asked["policy"] == 18

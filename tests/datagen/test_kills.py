@@ -63,7 +63,7 @@ class Build:
         self._command = [
             sys.executable, "-m", "twofold", "data", "build", str(tasks), "--model", f"{stub.url}#policy",
             "--judge", f"llm:{stub.url}#judge", "--samples", str(SAMPLES), "--out", str(self.out),
-            "asking.pause=0.01", "asking.parallel=3",
+            "retry.pause=0.01", "retry.parallel=3",
         ]  # fmt: skip
         self._environment = {**os.environ, "PYTHONPATH": os.getcwd()}
 

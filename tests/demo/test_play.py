@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from twofold.demo.play import Played, Size, play
+from twofold.demo.play import DemoResult, Size, play
 from twofold.progress import Silent
 
 SMALL = Size(pairs=48, generator=8, test=12, steps=2)
 
 
-def told(played: Played | None) -> Played:
+def told(played: DemoResult | None) -> DemoResult:
     assert played is not None
     return played
 
 
-def small(out: Path, seeds: int = 1) -> Played:
+def small(out: Path, seeds: int = 1) -> DemoResult:
     return told(play(out, seeds=seeds, progress=Silent(), size=SMALL))
 
 

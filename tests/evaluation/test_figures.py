@@ -6,15 +6,15 @@ import math
 
 import pytest
 
-from twofold.evaluation.figures import Entry, Ratio, Verdicts, comparisons
+from twofold.evaluation.figures import BinaryOutcomes, Entry, Ratio, comparisons
 from twofold.statistics import bootstrap_ratio, clustered_share, holm, mcnemar, paired_bootstrap, sign_flips, wilson
 
 A, B, C = ([i < n for i in range(20)] for n in (8, 15, 11))
 
 
 def test_verdicts_are_wilsons_and_mcnemars() -> None:
-    assert Verdicts(A, list(range(20))).estimate() == wilson(8, 20)
-    found = Verdicts(A).against(Verdicts(B))
+    assert BinaryOutcomes(A, list(range(20))).estimate() == wilson(8, 20)
+    found = BinaryOutcomes(A).against(BinaryOutcomes(B))
     assert found.test == mcnemar(A, B)
     assert found.difference == paired_bootstrap(A, B)
     assert (found.difference.value, found.as_dict()["only_b"]) == (0.35, 7)
@@ -23,7 +23,7 @@ def test_verdicts_are_wilsons_and_mcnemars() -> None:
 def test_what_repeats_a_prompt_is_no_new_evidence() -> None:
     """Five prompts four times each: a test has five things to go by, whichever model is better on all four rows."""
     prompts = [i // 4 for i in range(20)]
-    a, b = Verdicts([False] * 20, prompts), Verdicts([True] * 20, prompts)
+    a, b = BinaryOutcomes([False] * 20, prompts), BinaryOutcomes([True] * 20, prompts)
     assert b.estimate() == clustered_share([4] * 5, [4] * 5)
     found = a.against(b)
     assert (found.test.p_value, found.test.n, found.difference.value) == (2 / 2**5, 5, 1.0)
@@ -50,7 +50,7 @@ def test_perplexities_are_compared_by_their_logarithms_on_the_same_tokens() -> N
 
 
 def test_every_two_are_compared_and_holm_counts_all_of_them() -> None:
-    entries = [Entry(name, {"strict": Verdicts(right)}) for name, right in (("a", A), ("b", B), ("c", C))]
+    entries = [Entry(name, {"strict": BinaryOutcomes(right)}) for name, right in (("a", A), ("b", B), ("c", C))]
     found = comparisons(entries)
     assert [(c["a"], c["b"], c["metric"]) for c in found] == [
         ("a", "b", "strict"),
@@ -64,10 +64,10 @@ def test_every_two_are_compared_and_holm_counts_all_of_them() -> None:
 
 
 def test_only_metrics_of_both_are_compared() -> None:
-    a, b = Entry("a", {"x": Verdicts(A), "y": Verdicts(A)}), Entry("b", {"y": Verdicts(B)})
+    a, b = Entry("a", {"x": BinaryOutcomes(A), "y": BinaryOutcomes(A)}), Entry("b", {"y": BinaryOutcomes(B)})
     assert [c["metric"] for c in comparisons([a, b])] == ["y"]
 
 
 def test_an_entry_as_json() -> None:
-    told = Entry("a", {"strict": Verdicts(A)}, about={"prompting": {}}, counts={"truncated": 2}).as_dict()
+    told = Entry("a", {"strict": BinaryOutcomes(A)}, about={"prompting": {}}, counts={"truncated": 2}).as_dict()
     assert told == {"name": "a", "strict": wilson(8, 20).as_dict(), "truncated": 2, "prompting": {}}

@@ -11,19 +11,19 @@ import pytest
 
 from twofold.errors import RecipeError
 from twofold.evaluation.figures import comparisons
-from twofold.evaluation.harness import Asked, entry, require_harness, run
+from twofold.evaluation.harness import HarnessRequest, entry, require_harness, run
 from twofold.statistics import bootstrap_ratio, wilson
 
 
 def test_the_command_is_lm_evals() -> None:
-    asked = Asked(("gsm8k", "arc_easy"), shots=4, chat=True, limit=10, include=Path("my tasks"))
+    asked = HarnessRequest(("gsm8k", "arc_easy"), shots=4, chat=True, limit=10, include=Path("my tasks"))
     arguments = asked.model_arguments("base", "runs/a/model")
     assert arguments == {"pretrained": "base", "peft": "runs/a/model", "dtype": "float32"}
     assert asked.command(arguments) == (
         "lm_eval --model hf --model_args pretrained=base,peft=runs/a/model,dtype=float32 --tasks gsm8k,arc_easy "
         "--device cpu --num_fewshot 4 --apply_chat_template --limit 10 --include_path 'my tasks' --log_samples"
     )
-    plain = Asked(("gsm8k",), device="cuda", dtype="bfloat16")
+    plain = HarnessRequest(("gsm8k",), device="cuda", dtype="bfloat16")
     assert plain.command(plain.model_arguments("base", None)) == (
         "lm_eval --model hf --model_args pretrained=base,dtype=bfloat16 --tasks gsm8k --device cuda --log_samples"
     )
@@ -92,10 +92,10 @@ def test_lm_eval_gives_the_figure_that_we_count(root: Path, tmp_path: Path) -> N
     file = write_files(tmp_path, {"test": 12})["test"]
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "stories.yaml").write_text(TASK.format(file=json.dumps(str(file))))
-    asked = Asked(("stories",), include=tmp_path / "tasks")
+    asked = HarnessRequest(("stories",), include=tmp_path / "tasks")
     theirs = run(asked, asked.model_arguments(str(root / "twofold" / "demo" / "base"), None))
     ours = entry("base", theirs, "").as_dict()["stories, exact_match, strict-match"]
     assert ours["n"] == 12
     assert ours["value"] == theirs["results"]["stories"]["exact_match,strict-match"]
     with pytest.raises(RecipeError, match="knows no task 'storeys'"):
-        run(Asked(("storeys",), include=tmp_path / "tasks"), {})
+        run(HarnessRequest(("storeys",), include=tmp_path / "tasks"), {})

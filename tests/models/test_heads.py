@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from twofold.batch import Branch, Group
 from twofold.errors import ModelError
-from twofold.models.heads import RewardModel, hold_reward_model, load_reward_model
+from twofold.models.heads import RewardModel, load_reward_model, wrap_reward_model
 from twofold.models.load import LoRA, ModelSettings, load_model, load_policy, save_policy
 from twofold.models.packing import Packing
 
@@ -123,9 +123,9 @@ def test_a_fresh_head_is_small_seeded_and_said(tmp_path: Path) -> None:
 def test_a_model_in_memory_is_trained_in_place(tmp_path: Path) -> None:
     path, model = folder(tmp_path, tiny.llama()), tiny.llama()
     tokenizer = AutoTokenizer.from_pretrained(path)
-    held, _ = hold_reward_model(ModelSettings(path=path), model, tokenizer, 3)
+    held, _ = wrap_reward_model(ModelSettings(path=path), model, tokenizer, 3)
     assert held.model.model is model.model
-    again, _ = hold_reward_model(ModelSettings(path=path), held.model, tokenizer)
+    again, _ = wrap_reward_model(ModelSettings(path=path), held.model, tokenizer)
     assert again.model is held.model
     from_folder, _ = load_reward_model(ModelSettings(path=path), 3)
     assert torch.equal(flat(from_folder.scores(groups())), flat(held.scores(groups())))

@@ -37,23 +37,23 @@ def test_soft_update_golden() -> None:
 
 def test_it_moves_on_its_step_and_on_no_other() -> None:
     policy, groups = tiny.policy(), tiny.pairs(4)
-    moving = MovingReference(policy, mix=1.0, every=3)
+    moving = MovingReference(policy, alpha=1.0, sync_every=3)
     first = said(moving, groups)
     nudge(policy)
-    moving.after(1)
-    moving.after(2)
+    moving.on_step_end(1)
+    moving.on_step_end(2)
     assert torch.equal(said(moving, groups), first)
-    moving.after(3)
+    moving.on_step_end(3)
     assert torch.equal(said(moving, groups), said(policy, groups))
     assert not torch.equal(said(moving, groups), first)
 
 
 def test_a_soft_move_is_the_mean_of_the_weights() -> None:
     policy = tiny.policy()
-    moving = MovingReference(policy, mix=0.25, every=1)
+    moving = MovingReference(policy, alpha=0.25, sync_every=1)
     before = {name: value.clone() for name, value in moving.tensors().items()}
     nudge(policy, 0.4)
-    moving.after(1)
+    moving.on_step_end(1)
     assert set(before) == set(policy.trainable())
     for name, value in moving.tensors().items():
         torch.testing.assert_close(value, before[name] + 0.1)
@@ -61,7 +61,7 @@ def test_a_soft_move_is_the_mean_of_the_weights() -> None:
 
 def test_its_weights_take_no_gradient_and_are_not_the_policys() -> None:
     policy = tiny.policy()
-    moving = MovingReference(policy, mix=0.5, every=1)
+    moving = MovingReference(policy, alpha=0.5, sync_every=1)
     assert not any(value.requires_grad for value in moving.tensors().values())
     nudge(policy)
     mine = policy.trainable()
@@ -71,33 +71,33 @@ def test_its_weights_take_no_gradient_and_are_not_the_policys() -> None:
 def test_a_moving_adapter_becomes_the_policys() -> None:
     policy, groups = tiny.lora_policy(moved=True), tiny.pairs(4)
     trained = list(policy.trainable())
-    moving = MovingReference(policy, mix=1.0, every=1)
+    moving = MovingReference(policy, alpha=1.0, sync_every=1)
     assert list(policy.trainable()) == trained
     first = said(policy, groups)
     assert torch.equal(said(moving, groups), first)
     nudge(policy)
     assert torch.equal(said(moving, groups), first)
-    moving.after(1)
+    moving.on_step_end(1)
     assert torch.equal(said(moving, groups), said(policy, groups))
 
 
 def test_restored_it_says_what_it_said() -> None:
     policy, groups = tiny.policy(), tiny.pairs(4)
-    moving = MovingReference(policy, mix=0.5, every=1)
+    moving = MovingReference(policy, alpha=0.5, sync_every=1)
     kept = {name: value.clone() for name, value in moving.tensors().items()}
     before = said(moving, groups)
     nudge(policy)
-    moving.after(1)
-    moving.restore(kept, moving.numbers())
+    moving.on_step_end(1)
+    moving.restore(kept, moving.state_dict())
     assert torch.equal(said(moving, groups), before)
 
 
 def test_the_mean_of_two_adapters_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"reference\.mix=1"):
-        MovingReference(tiny.lora_policy(), mix=0.6, every=1)
+    with pytest.raises(RecipeError, match=r"reference\.alpha=1"):
+        MovingReference(tiny.lora_policy(), alpha=0.6, sync_every=1)
 
 
-@pytest.mark.parametrize("wrong", [{"mix": 0.0}, {"mix": 1.2}, {"every": 0}, {"fit_epochs": 0.0}])
+@pytest.mark.parametrize("wrong", [{"alpha": 0.0}, {"alpha": 1.2}, {"sync_every": 0}, {"fit_epochs": 0.0}])
 def test_settings_out_of_range(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
         ReferenceSettings(kind="moving", **wrong)
@@ -105,4 +105,4 @@ def test_settings_out_of_range(wrong: dict[str, float]) -> None:
 
 def test_what_a_fixed_reference_would_ignore_is_refused() -> None:
     with pytest.raises(ValueError, match="kind: moving"):
-        ReferenceSettings(mix=0.1)
+        ReferenceSettings(alpha=0.1)

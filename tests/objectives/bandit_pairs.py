@@ -52,7 +52,7 @@ class Play:
         state: dict[str, Any] = {}
         provide = self.table.column("ref_logp", lambda: self.reference_V)
         for step in range(self.steps):
-            if self.settings.reference == "fresh" and step % play.serves == 0:
+            if self.settings.reference == "fresh" and step % play.steps_per_round == 0:
                 self.reference_V = self.table.theta.detach().log_softmax(0)
             round = play.round(step, state)
             self.rounds.append(round)

@@ -259,14 +259,14 @@ VARIANTS: dict[type, list[Objective]] = {
         PDPOGenerator(form="softplus"),
         PDPOGenerator(form="squared_hinge", per_token=True, beta=2.0),
         PDPOGenerator(form="square", margin=0.1),
-        PDPOGenerator(sign="down", gate="verifier"),
+        PDPOGenerator(direction="down", gate="verifier"),
         PDPOGenerator(clip=0.2),
         PDPOGenerator(baseline="leave_one_out"),
         PDPOGenerator(gate="verifier", baseline="leave_one_out", clip=0.2, beta=2.0),
         PDPOGenerator(gate="judge", kl=0.5),
-        PDPOGenerator(side="truth", margin=0.1),
-        PDPOGenerator(side="both", sign="down", form="softplus", per_token=True),
-        PDPOGenerator(side="both", gate="judge", baseline="leave_one_out", clip=0.2, kl=0.5, beta=2.0),
+        PDPOGenerator(gradient_to="truth", margin=0.1),
+        PDPOGenerator(gradient_to="both", direction="down", form="softplus", per_token=True),
+        PDPOGenerator(gradient_to="both", gate="judge", baseline="leave_one_out", clip=0.2, kl=0.5, beta=2.0),
     ],
 }
 """The settings of each objective that tests over the union go through."""

@@ -9,7 +9,7 @@ from bandit import BETA, REFERENCE, REWARD, best, fixed_point, learnt, vector, w
 from golden import expected
 from torch import Tensor
 
-from twofold.algorithms.gae import Critic
+from twofold.algorithms.gae import ValueModelSettings
 from twofold.objectives import GRPO, PPO, RLOO, Reinforce
 from twofold.objectives.advantages import of_group
 from twofold.objectives.base import Objective
@@ -32,8 +32,8 @@ def test_the_optimum_is_the_golden_one() -> None:
         (RLOO(clip=0.2), {"epochs": 2, "rollouts": 12}),
         (Reinforce(), {}),
         (Reinforce(baseline="none"), {}),
-        (PPO(scale="none"), {"value": Critic()}),
-        (PPO(scale="none"), {"value": Critic(clip=None), "samples": 4, "epochs": 2, "rollouts": 12}),
+        (PPO(scale="none"), {"value": ValueModelSettings()}),
+        (PPO(scale="none"), {"value": ValueModelSettings(clip=None), "samples": 4, "epochs": 2, "rollouts": 12}),
     ],
     ids=[
         "ppo",

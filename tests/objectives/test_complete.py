@@ -48,7 +48,7 @@ from twofold.objectives import (
     Reinforce,
     RewardPlackettLuce,
 )
-from twofold.objectives.base import Objective, lesson
+from twofold.objectives.base import Objective, data_kind
 
 MEMBERS = get_args(AnyObjective)
 EVERY = pytest.mark.parametrize("member", MEMBERS, ids=lambda m: m().kind)
@@ -96,7 +96,7 @@ def kind(member: type[Any]) -> str:
 def source(member: type[Any]) -> str:
     """The text of the file that the member stands in, and of the pieces that it may put together."""
     module = Path(str(sys.modules[member.__module__].__file__))
-    pieces = ("pairs", "rankings", "comparisons", "scores", "links", "terms", "surrogate", "advantages")
+    pieces = ("pairs", "rankings", "comparisons", "pair_scores", "pair_losses", "aux_terms", "surrogate", "advantages")
     paths = module, *(module.with_name(f"{name}.py") for name in pieces)
     return "\n".join(path.read_text(encoding="utf-8") for path in paths)
 
@@ -203,7 +203,7 @@ def test_its_recipe(member: type[Any], root: Path) -> None:
         assert recipe.algorithm.kind == "pdpo"
     else:
         assert isinstance(recipe.objective, member)
-        assert (recipe.algorithm.kind == "policy_gradient") == (lesson(recipe.objective) == "prompts")
+        assert (recipe.algorithm.kind == "policy_gradient") == (data_kind(recipe.objective) == "prompts")
     assert recipe.run == f"runs/objectives/{kind(member)}"
 
 

@@ -53,7 +53,7 @@ def test_the_page_runs_and_python_and_recipe_agree(place: Path, root: Path) -> N
     for block in program:
         exec(compile(block, "docs/extend.md", "exec"), names)
     trained = names["trained"]
-    assert isinstance(trained, twofold.Trained)
+    assert isinstance(trained, twofold.TrainResult)
     (recipe,) = blocks(root, "yaml")
     (place / "recipe.yaml").write_text(recipe, encoding="utf-8")
     again = train_recipe(validate(Recipe, load_recipe(place / "recipe.yaml")))

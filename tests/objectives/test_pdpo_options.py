@@ -103,7 +103,7 @@ def test_at_a_ratio_of_one_the_clip_leaves_the_gradient_of_every_form() -> None:
     made = scene([-20.0, -22.0], [-21.0, -29.0], 5.0, *old)
     for form in ("hinge", "unhinged", "softplus", "squared_hinge", "square"):
         for sign, per_token in product(("up", "down"), (False, True)):
-            plain = PDPOGenerator(form=form, sign=sign, per_token=per_token)
+            plain = PDPOGenerator(form=form, direction=sign, per_token=per_token)
             assert found(replace(plain, clip=0.2), made)[1] == near(found(plain, made)[1])
 
 
@@ -129,16 +129,16 @@ def test_the_margin_moves_the_place_where_the_pull_ends() -> None:
 def test_down_is_the_mirror_of_up() -> None:
     """Gaps 4 and −2: down, the second is pushed; softplus gives SPIN's −log σ(r_GT − r(y)), the truth held fixed."""
     made = scene([-20.0] * 2, [-21.0, -27.0], 5.0)
-    assert found(PDPOGenerator(beta=1.0, sign="down"), made) == (near([0, 2]), near([0, 1]))
+    assert found(PDPOGenerator(beta=1.0, direction="down"), made) == (near([0, 2]), near([0, 1]))
     spin = [-torch.tensor(gap).sigmoid().log().item() for gap in (4.0, -2.0)]
-    values, grads = found(PDPOGenerator(beta=1.0, sign="down", form="softplus"), made)
+    values, grads = found(PDPOGenerator(beta=1.0, direction="down", form="softplus"), made)
     assert values == pytest.approx(spin, abs=1e-6)
     assert grads == pytest.approx([0.0179862, 0.8807971], abs=1e-6)
 
 
 def test_down_the_gate_lets_wrong_drafts_through() -> None:
     made = scene([-20.0] * 2, [-27.0] * 2, 5.0, {"correct": 1.0}, {"correct": 0.0})
-    assert found(PDPOGenerator(beta=1.0, sign="down", gate="verifier"), made) == (near([0, 2]), near([0, 1]))
+    assert found(PDPOGenerator(beta=1.0, direction="down", gate="verifier"), made) == (near([0, 2]), near([0, 1]))
     assert found(PDPOGenerator(beta=1.0, gate="verifier", margin=3.0), made)[0] == near([1, 0])
 
 
@@ -172,7 +172,7 @@ def expected_gradient(objective: PDPOGenerator, samples: int) -> Tensor:
     "objective",
     [
         PDPOGenerator(),
-        PDPOGenerator(form="softplus", sign="down", beta=2.0),
+        PDPOGenerator(form="softplus", direction="down", beta=2.0),
         PDPOGenerator(form="squared_hinge", margin=0.05),
         PDPOGenerator(gate="verifier", margin=0.05),
         PDPOGenerator(per_token=True, margin=0.05),

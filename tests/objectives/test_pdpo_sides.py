@@ -37,14 +37,14 @@ def gradients(objective: PDPOGenerator, made: Scene) -> list[float]:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"side": "truth"}, [0, 0, -1]),
-        ({"side": "both"}, [-1, 0, -1]),
-        ({"side": "both", "sign": "down"}, [0, 1, -1]),
-        ({"side": "truth", "margin": -3.0}, [0, 0, 0]),
-        ({"side": "truth", "margin": 5.0}, [0, 0, -2]),
-        ({"side": "truth", "form": "squared_hinge"}, [0, 0, -2]),
-        ({"side": "truth", "form": "unhinged"}, [0, 0, -2]),
-        ({"side": "both", "form": "squared_hinge", "margin": 1.0}, [-5, 0, -3]),
+        ({"gradient_to": "truth"}, [0, 0, -1]),
+        ({"gradient_to": "both"}, [-1, 0, -1]),
+        ({"gradient_to": "both", "direction": "down"}, [0, 1, -1]),
+        ({"gradient_to": "truth", "margin": -3.0}, [0, 0, 0]),
+        ({"gradient_to": "truth", "margin": 5.0}, [0, 0, -2]),
+        ({"gradient_to": "truth", "form": "squared_hinge"}, [0, 0, -2]),
+        ({"gradient_to": "truth", "form": "unhinged"}, [0, 0, -2]),
+        ({"gradient_to": "both", "form": "squared_hinge", "margin": 1.0}, [-5, 0, -3]),
     ],
     ids=str,
 )
@@ -55,7 +55,7 @@ def test_who_is_pulled(settings: dict[str, object], expected: list[float]) -> No
 
 
 def test_the_truths_loss_and_what_is_told_of_it() -> None:
-    loss, _, _ = evaluate(PDPOGenerator(beta=1.0, side="truth", margin=1.0), faced([BELOW, ABOVE], TRUTH))
+    loss, _, _ = evaluate(PDPOGenerator(beta=1.0, gradient_to="truth", margin=1.0), faced([BELOW, ABOVE], TRUTH))
     assert list(loss.terms) == ["truth"]
     assert loss.terms["truth"].value.tolist() == near([0, 3])
     assert loss.metrics["truth_active"].value.tolist() == [0, 1]
@@ -66,7 +66,9 @@ def test_the_truths_loss_and_what_is_told_of_it() -> None:
 
 def test_per_token_the_truth_is_divided_by_its_own_length() -> None:
     """Rewards per token: drafts ½ and 7/2, the truth 5/4; its pull is −β/4 a draft above it."""
-    loss, grad_B, _ = evaluate(PDPOGenerator(beta=1.0, side="truth", per_token=True), faced([BELOW, ABOVE], TRUTH))
+    loss, grad_B, _ = evaluate(
+        PDPOGenerator(beta=1.0, gradient_to="truth", per_token=True), faced([BELOW, ABOVE], TRUTH)
+    )
     assert loss.terms["truth"].value.tolist() == near([0, 2.25])
     assert (2 * grad_B).tolist() == near([0, 0, -0.25])
 
@@ -74,7 +76,7 @@ def test_per_token_the_truth_is_divided_by_its_own_length() -> None:
 def test_both_downwards_is_spin_and_that_is_dpo_with_the_draft_rejected() -> None:
     """−log σ(r_GT − r(y)) by all three log-probabilities; DPO's own gradient on (truth, draft), once for each draft."""
     made = faced([BELOW, ABOVE], TRUTH)
-    found = gradients(PDPOGenerator(beta=0.3, side="both", sign="down", form="softplus"), made)
+    found = gradients(PDPOGenerator(beta=0.3, gradient_to="both", direction="down", form="softplus"), made)
     by_pair = []
     for logp, ref in (BELOW, ABOVE):
         pair = group("0", branch(Role.CHOSEN, even(TRUTH[1], 4)), branch(Role.REJECTED, even(ref, 2)))
@@ -86,17 +88,17 @@ def test_the_truth_is_to_be_above_wrong_drafts_alone() -> None:
     """Both drafts above the truth, the first one right: under a gate it is nothing to be feared."""
     made = faced([ABOVE, ABOVE], TRUTH, 1.0, 0.0)
     for gate in ("verifier", "judge"):
-        objective = PDPOGenerator(beta=1.0, gate=gate, side="truth")  # type: ignore[arg-type]  # one of Gate
+        objective = PDPOGenerator(beta=1.0, gate=gate, gradient_to="truth")  # type: ignore[arg-type]  # one of Gate
         assert gradients(objective, made) == near([0, 0, -1])
-        assert gradients(replace(objective, side="both", sign="down"), made) == near([0, 1, -1])
-        assert gradients(replace(objective, side="both", margin=3.0), made) == near([-1, 0, -1])
+        assert gradients(replace(objective, gradient_to="both", direction="down"), made) == near([0, 1, -1])
+        assert gradients(replace(objective, gradient_to="both", margin=3.0), made) == near([-1, 0, -1])
 
 
 def test_a_truth_of_its_own_branch_pulls_drafts_as_its_column_did() -> None:
     column = scene([BELOW[0], ABOVE[0]], [BELOW[1], ABOVE[1]], 5.0)
-    for objective in (PDPOGenerator(), PDPOGenerator(form="softplus", sign="down"), PDPOGenerator(margin=3.0)):
+    for objective in (PDPOGenerator(), PDPOGenerator(form="softplus", direction="down"), PDPOGenerator(margin=3.0)):
         values, grads = found(objective, column)
-        both = replace(objective, side="both")
+        both = replace(objective, gradient_to="both")
         assert gradients(both, faced([BELOW, ABOVE], TRUTH))[:2] == near(grads)
         assert evaluate(both, faced([BELOW, ABOVE], TRUTH))[0].terms["pdpo"].value.tolist() == near(values)
 
@@ -116,7 +118,7 @@ def test_the_truths_force_is_maximum_likelihood_by_the_share_of_drafts_above_it(
     """−β·P_π(r(y) > r_GT)·∇log π(y_GT): unlike the drafts' force it does not cancel over drafts."""
     start = torch.tensor([0.3, -0.4, 0.1, 0.8], dtype=torch.float64)
     theta, truth = start.clone().requires_grad_(), 1
-    (found,) = torch.autograd.grad(played(PDPOGenerator(beta=0.7, side="truth"), theta, truth), theta)
+    (found,) = torch.autograd.grad(played(PDPOGenerator(beta=0.7, gradient_to="truth"), theta, truth), theta)
     pi_Y = start.softmax(0)
     reward_Y = start.log_softmax(0) - torch.tensor(REF, dtype=torch.float64).log_softmax(0)
     above = pi_Y[reward_Y > reward_Y[truth]].sum()
@@ -131,7 +133,7 @@ def test_a_truth_rises_to_the_top_of_its_drafts_and_no_further() -> None:
     before = theta.detach().log_softmax(0)[truth].item()
     for _ in range(600):
         optimizer.zero_grad()
-        loss = played(PDPOGenerator(beta=1.0, side="truth"), theta, truth)
+        loss = played(PDPOGenerator(beta=1.0, gradient_to="truth"), theta, truth)
         loss.backward()
         optimizer.step()
     reward_Y = theta.detach().log_softmax(0) - torch.tensor(REF, dtype=torch.float64).log_softmax(0)
@@ -189,10 +191,10 @@ def test_the_kl_holds_a_gated_policy_near_its_reference() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"side": "truth", "sign": "down"}, "moves no draft"),
-        ({"side": "truth", "baseline": "leave_one_out"}, "moves no draft"),
-        ({"side": "truth", "clip": 0.2}, "moves no draft"),
-        ({"side": "both", "form": "square"}, "pushes the ground truth down too"),
+        ({"gradient_to": "truth", "direction": "down"}, "moves no draft"),
+        ({"gradient_to": "truth", "baseline": "leave_one_out"}, "moves no draft"),
+        ({"gradient_to": "truth", "clip": 0.2}, "moves no draft"),
+        ({"gradient_to": "both", "form": "square"}, "pushes the ground truth down too"),
         ({"kl": -0.1}, "kl must be ≥ 0"),
     ],
 )

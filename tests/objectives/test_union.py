@@ -74,7 +74,7 @@ def test_values_and_metrics_have_one_entry_per_unit_and_metrics_no_gradient(obje
 
 def holds_fixed(objective: Objective) -> bool:
     """Whether it holds values of the policy fixed: WPO its weights, PDPO the other side where the truth moves."""
-    return isinstance(objective, WPO) or (isinstance(objective, PDPOGenerator) and objective.side != "drafts")
+    return isinstance(objective, WPO) or (isinstance(objective, PDPOGenerator) and objective.gradient_to != "drafts")
 
 
 @pytest.mark.parametrize("objective", [o for o in OBJECTIVES if not holds_fixed(o)], ids=str)

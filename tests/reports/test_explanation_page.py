@@ -93,7 +93,7 @@ def test_a_page_stays_small_and_says_what_it_left_out() -> None:
     assert len(page.encode()) < 2_000_000
     assert "710 more tokens" in page
     assert most_of(big["rows"]) == 90
-    assert {len(s.tokens) for r in rows_of(big["rows"], 1.0, 90) for s in r.said} == {90}
+    assert {len(s.tokens) for r in rows_of(big["rows"], 1.0, 90) for s in r.completions} == {90}
 
 
 def test_the_gradient_weights_of_a_run_are_drawn(make_run: Make) -> None:

@@ -24,7 +24,7 @@ def test_shades_and_sums(make_run: Make) -> None:
     (run / "explain.json").write_text(json.dumps(told(1.0, -2.0, 0.0, 0.41)))
     found = explained(read_run(run), "a")
     assert found is not None
-    [said] = found.rows[0].said
+    [said] = found.rows[0].completions
     assert [t.look for t in said.tokens] == ["p3", "m5", "", "p1"]
     assert (found.n, found.scale, said.reward, said.hidden) == (9, 2.0, pytest.approx(-0.59), 396)
     page = render([read_run(run)], "title")

@@ -20,7 +20,7 @@ def test_some_of_each_outcome(make_run: Make) -> None:
         ("test.jsonl:19", "gained"), ("test.jsonl:1", "lost"), ("test.jsonl:2", "lost"), ("test.jsonl:3", "lost"),
         ("test.jsonl:4", "lost"), ("test.jsonl:11", "right"), ("test.jsonl:12", "right"),
     ]  # fmt: skip
-    before, after = shown.sides[0].said
+    before, after = shown.sides[0].completions
     assert before is not None
     assert after is not None
     assert (before.completion, after.completion) == ("none", "#### 15")
@@ -42,7 +42,7 @@ def test_a_column_per_run(make_run: Make) -> None:
     shown = side_by_side(runs, ["dpo", "pdpo"])
     assert shown is not None
     assert shown.columns == ("before", "dpo", "pdpo")
-    assert len(shown.sides[0].said) == 3
+    assert len(shown.sides[0].completions) == 3
 
 
 def test_nothing_to_show_without_two_steps(make_run: Make) -> None:

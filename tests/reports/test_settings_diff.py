@@ -15,8 +15,16 @@ def setup(make_run: Make, name: str, text: str) -> RunData:
 
 
 def test_only_what_differs(make_run: Make) -> None:
-    a = setup(make_run, "a", "objective: {kind: dpo, beta: 0.1}\nseed: 1\nrun: a\ntraining: {betas: [1, 2], keep: 2}\n")
-    b = setup(make_run, "b", "objective: {kind: dpo, beta: 0.3}\nseed: 1\nrun: b\ntraining: {betas: [1, 3], keep: 2}\n")
+    a = setup(
+        make_run,
+        "a",
+        "objective: {kind: dpo, beta: 0.1}\nseed: 1\nrun: a\ntraining: {betas: [1, 2], epochs: 2}\n",
+    )
+    b = setup(
+        make_run,
+        "b",
+        "objective: {kind: dpo, beta: 0.3}\nseed: 1\nrun: b\ntraining: {betas: [1, 3], epochs: 2}\n",
+    )
     assert settings_diff([a, b]) == [("objective.beta", ("0.1", "0.3")), ("training.betas", ("[1, 2]", "[1, 3]"))]
     assert settings_diff([a]) == []
 

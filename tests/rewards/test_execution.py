@@ -14,8 +14,8 @@ import torch
 from twofold.batch import Branch, Group, Role
 from twofold.errors import RecipeError
 from twofold.rewards.base import executes
-from twofold.rewards.execution import Executed, Execution, Sandbox
-from twofold.rewards.rollouts import Called
+from twofold.rewards.execution import CodeReward, Execution, Sandbox
+from twofold.rewards.rollouts import FunctionReward
 
 
 def cut_off() -> tuple[str, ...] | None:
@@ -96,7 +96,7 @@ def test_a_draft_is_rated_by_its_tests() -> None:
     ]
     group = Group("g", letters("?"), tuple(Branch(letters(d), Role.DRAFT) for d in drafts))
     group = Group(group.name, group.prompt, group.branches, letters("assert double(4) == 8"))
-    reward = Executed(sandbox(), lambda tokens: "".join(map(chr, tokens.tolist())))
+    reward = CodeReward(sandbox(), lambda tokens: "".join(map(chr, tokens.tolist())))
     assert reward.rate([group]) == [[1.0, 1.0, 0.0, 0.0, 0.0, 0.0]]
     assert executes(reward)
-    assert not executes(Called(lambda p, c, t: 0.0, lambda tokens: ""))
+    assert not executes(FunctionReward(lambda p, c, t: 0.0, lambda tokens: ""))

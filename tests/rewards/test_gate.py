@@ -15,9 +15,9 @@ from test_judge import QUICK, longer, parts
 from twofold.batch import Branch, Group, Role
 from twofold.client.server import Endpoint, Server
 from twofold.ledger import Ledger
-from twofold.rewards.gate import AtLeast, Compared, Graded, Judging
+from twofold.rewards.gate import GateSettings, PairwiseJudge, ScoringJudge, ThresholdGate
 from twofold.rewards.judge import Judge, Rubric
-from twofold.rewards.rollouts import Called
+from twofold.rewards.rollouts import FunctionReward
 
 
 def text(tokens: torch.Tensor) -> str:
@@ -32,13 +32,13 @@ def problem(truth: str, *drafts: str) -> Group:
     return Group(truth, tokens("why?"), tuple(Branch(tokens(d), Role.DRAFT) for d in drafts), tokens(truth))
 
 
-LENGTH = Called(lambda prompt, completion, truth: float(len(completion)), text)
+LENGTH = FunctionReward(lambda prompt, completion, truth: float(len(completion)), text)
 ASKED = [problem("four", "one", "four", "fifth"), problem("six..."), problem("ab", "abc")]
 
 
 def test_the_bar_is_the_ground_truths_own_rating_or_a_number() -> None:
-    assert AtLeast(LENGTH).rate(ASKED) == [[0, 1, 1], [], [1]]
-    assert AtLeast(LENGTH, 5.0).rate(ASKED) == [[0, 0, 1], [], [0]]
+    assert ThresholdGate(LENGTH).rate(ASKED) == [[0, 1, 1], [], [1]]
+    assert ThresholdGate(LENGTH, 5.0).rate(ASKED) == [[0, 0, 1], [], [0]]
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Fixed:
 
 
 def test_what_has_no_rating_has_no_verdict() -> None:
-    (bar,) = AtLeast(Fixed([[math.nan, 2.0]]), 1.0).rate([problem("x", "a", "b")])
+    (bar,) = ThresholdGate(Fixed([[math.nan, 2.0]]), 1.0).rate([problem("x", "a", "b")])
     assert math.isnan(bar[0])
     assert bar[1] == 1.0
-    (truth,) = AtLeast(Fixed([[3.0, 2.0, math.nan]])).rate([problem("x", "a", "b")])
+    (truth,) = ThresholdGate(Fixed([[3.0, 2.0, math.nan]])).rate([problem("x", "a", "b")])
     assert all(map(math.isnan, truth))
 
 
@@ -66,10 +66,10 @@ def stub() -> Iterator[Stub]:
 
 def test_a_model_compares_each_draft_with_its_truth_in_both_orders(stub: Stub, tmp_path: Path) -> None:
     with Server(Endpoint.of(f"{stub.url}#judge"), QUICK) as server, Ledger(tmp_path / "ledger") as ledger:
-        compared = Compared(Judge(server, Rubric.load("compare")), ledger, text)
+        compared = PairwiseJudge(Judge(server, Rubric.load("compare")), ledger, text)
         assert compared.rate(ASKED) == [[0, 0.5, 1], [], [1]]
-        assert AtLeast(compared, 0.5).rate(ASKED) == [[0, 1, 1], [], [1]]
-        assert AtLeast(compared, 1.0).rate(ASKED) == [[0, 0, 1], [], [1]]
+        assert ThresholdGate(compared, 0.5).rate(ASKED) == [[0, 1, 1], [], [1]]
+        assert ThresholdGate(compared, 1.0).rate(ASKED) == [[0, 0, 1], [], [1]]
     pairs = [("one", "four"), ("four", "one"), ("four", "four"), ("fifth", "four"), ("four", "fifth"), ("abc", "ab")]
     asked = [tuple(parts(body)) for body in stub.requests]
     assert set(asked) == {*pairs, ("ab", "abc")}
@@ -79,9 +79,9 @@ def test_a_model_compares_each_draft_with_its_truth_in_both_orders(stub: Stub, t
 def test_a_model_scores_with_the_truth_before_its_eyes(stub: Stub, tmp_path: Path) -> None:
     stub.say = lambda body: f"Score: {len(parts(body)[0])}"
     with Server(Endpoint.of(f"{stub.url}#judge"), QUICK) as server, Ledger(tmp_path / "ledger") as ledger:
-        graded = Graded(Judge(server, Rubric.load("score")), ledger, text)
+        graded = ScoringJudge(Judge(server, Rubric.load("score")), ledger, text)
         assert graded.rate(ASKED) == [[3, 4, 5], [], [3]]
-        assert AtLeast(graded, 4.0).rate(ASKED) == [[0, 1, 1], [], [0]]
+        assert ThresholdGate(graded, 4.0).rate(ASKED) == [[0, 1, 1], [], [0]]
     assert all("a correct answer" in said(body) for body in stub.requests)
 
 
@@ -91,7 +91,7 @@ def test_a_verdict_that_cannot_be_read_is_none(stub: Stub, tmp_path: Path) -> No
 
     stub.say = say
     with Server(Endpoint.of(f"{stub.url}#judge"), QUICK) as server, Ledger(tmp_path / "ledger") as ledger:
-        (first, _, last) = Compared(Judge(server, Rubric.load("compare")), ledger, text).rate(ASKED)
+        (first, _, last) = PairwiseJudge(Judge(server, Rubric.load("compare")), ledger, text).rate(ASKED)
     assert math.isnan(first[2])
     assert (first[:2], last) == ([0, 0.5], [1])
 
@@ -106,4 +106,4 @@ def test_a_verdict_that_cannot_be_read_is_none(stub: Stub, tmp_path: Path) -> No
 )
 def test_a_judge_that_cannot_judge_is_refused(settings: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Judging(**settings)
+        GateSettings(**settings)

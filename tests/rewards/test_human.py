@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from twofold.errors import DataError
-from twofold.rewards.human import Verdicts, swapped
+from twofold.rewards.human import HumanVerdicts, swapped
 
 
 def test_verdicts_survive_the_process_and_undoing_does_too(tmp_path: Path) -> None:
     path = tmp_path / "v.jsonl"
-    with Verdicts(path) as verdicts:
+    with HumanVerdicts(path) as verdicts:
         verdicts.give("a", "first")
         verdicts.give("b", "tie")
         verdicts.give("c", "second", seconds=1.5)
         assert verdicts.undo() == "c"
-    with Verdicts(path) as verdicts:
+    with HumanVerdicts(path) as verdicts:
         assert [verdicts.get(name) for name in "abc"] == ["first", "tie", None]
         assert verdicts.counts() == {"first": 1, "second": 0, "tie": 1, "skip": 0}
         assert [verdicts.undo() for _ in range(3)] == ["b", "a", None]
@@ -28,7 +28,7 @@ def test_a_line_that_is_no_verdict_is_named(tmp_path: Path) -> None:
     path = tmp_path / "v.jsonl"
     path.write_text('{"key": "a", "choice": "first"}\n{"key": "b", "choice": "left"}\n')
     with pytest.raises(DataError, match=r"v\.jsonl:2: is no verdict"):
-        Verdicts(path)
+        HumanVerdicts(path)
 
 
 def test_the_order_is_a_fair_coin_of_seed_and_row() -> None:

@@ -69,8 +69,8 @@ def test_a_judges_reference_is_a_round_behind() -> None:
     name = next(iter(before))
     seen = []
     for step in (1, 2, 3, 4):
-        judge.after(step)
-        leader.after(step)
+        judge.on_step_end(step)
+        leader.on_step_end(step)
         seen.append((judge.tensors()[name].clone(), leader.tensors()[name].clone()))
     now = tiny.weights(policy)[name]
     want = [(third, before[name]), (before, now), (before, now), (now, now)]

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from openai_stub import Body, Stub, said
 
-from twofold.client.server import Asking, Endpoint, Garbage, Reply, Server
+from twofold.client.server import Endpoint, Reply, RetrySettings, Server, UnparsableReply
 from twofold.errors import RecipeError
 from twofold.ledger import Ledger
 from twofold.records import Message
 from twofold.rewards.judge import Judge, Match, Rubric, agreed
 
-QUICK = Asking(timeout=5, attempts=3, pause=0.01)
+QUICK = RetrySettings(timeout=5, attempts=3, pause=0.01)
 
 
 def parts(body: Body) -> list[str]:
@@ -88,7 +88,7 @@ def test_only_a_whole_last_line_is_a_verdict() -> None:
         ("", False),
         ("Verdict: A", True),
     ):
-        with pytest.raises(Garbage):
+        with pytest.raises(UnparsableReply):
             _choice(Reply(text, cut))
 
 

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 
 from twofold.config.load import Document, load_recipe, validate
-from twofold.config.schema import Portion, Recipe
+from twofold.config.schema import Recipe
 from twofold.data.mixture import mixture
+from twofold.data.settings import DataSource
 from twofold.data.split import prompt_key
 from twofold.errors import DataError, RecipeError
 from twofold.models.load import load_policy
 from twofold.progress import Silent
 from twofold.records import Pair
-from twofold.runs.build import make_loop
-from twofold.runs.context import Assembly
-from twofold.runs.dataset import read_records
+from twofold.runs.build import build_trainer
+from twofold.runs.context import RunContext
+from twofold.runs.dataset import read_dataset
 from twofold.runs.train import train_recipe
 
 
@@ -58,16 +59,16 @@ def recipe(tmp_path: Path, base: Path, train: Any, **data: Any) -> Recipe:
     return validate(Recipe, Document("test", given, {}))
 
 
-def assembled(recipe: Recipe, progress: Silent | None = None) -> Assembly:
-    records = read_records(recipe, recipe.objective)
+def assembled(recipe: Recipe, progress: Silent | None = None) -> RunContext:
+    records = read_dataset(recipe, recipe.objective)
     policy, loaded = load_policy(recipe.model, recipe.seed)
-    return Assembly(recipe, recipe.objective, policy, loaded, records, progress or Silent())
+    return RunContext(recipe, recipe.objective, policy, loaded, records, progress or Silent())
 
 
 def test_a_mixture_is_met_by_its_weights_and_repeats(tmp_path: Path, base: Path) -> None:
     mixed, notes = recipe(tmp_path, base, files(tmp_path)), Notes()
     run = assembled(mixed, notes)
-    loop = make_loop(run, tmp_path / "run")
+    loop = build_trainer(run, tmp_path / "run")
     names = [g.name for step in range(3) for g in loop.algorithm.round(step, {}).parts[0].groups]
     assert sum("few" in name for name in names) == 9
     assert len({name for name in names if "few" in name}) == 3
@@ -83,13 +84,13 @@ def test_a_run_of_a_mixture_says_where_every_row_came_from(tmp_path: Path, base:
     data = json.loads((tmp_path / "run" / "environment.json").read_text(encoding="utf-8"))["data"]
     assert {name: told["rows"] for name, told in data.items()} == {"train 1": 9, "train 2": 3}
     again = validate(Recipe, load_recipe(tmp_path / "run" / "resolved.yaml"))
-    assert again.data.portions[1].columns == {"prompt": "q", "chosen": "good", "rejected": "bad"}
+    assert again.data.sources[1].columns == {"prompt": "q", "chosen": "good", "rejected": "bad"}
 
 
 def test_without_weights_all_rows_are_one_stream(tmp_path: Path, base: Path) -> None:
     listed = [{k: v for k, v in each.items() if k != "weight"} for each in files(tmp_path)]
     run = assembled(recipe(tmp_path, base, listed))
-    assert mixture(run.recipe.data.portions, run.groups["train"], 0, Silent()) is None
+    assert mixture(run.recipe.data.sources, run.groups["train"], 0, Silent()) is None
     assert {type(r) for r in run.records.train} == {Pair}
     assert len(run.groups["train"]) == 12
 
@@ -114,11 +115,11 @@ def test_mixtures_that_cannot_be_meant(tmp_path: Path, base: Path, train: Any, m
 def test_a_file_without_a_row_in_an_epoch_is_named(tmp_path: Path, base: Path) -> None:
     listed = files(tmp_path)
     run = assembled(recipe(tmp_path, base, listed))
-    light = [Portion(file=listed[0]["file"], weight=1000.0), Portion(file=listed[1]["file"], weight=0.001)]
+    light = [DataSource(file=listed[0]["file"], weight=1000.0), DataSource(file=listed[1]["file"], weight=0.001)]
     with pytest.raises(DataError, match="gives it no row in an epoch of 12"):
         mixture(light, run.groups["train"], 0, Silent())
     with pytest.raises(DataError, match="no row of this file is left"):
-        mixture([*light, Portion(file="gone.jsonl", weight=1.0)], run.groups["train"], 0, Silent())
+        mixture([*light, DataSource(file="gone.jsonl", weight=1.0)], run.groups["train"], 0, Silent())
 
 
 def test_the_split_of_the_source_on_real_gsm8k(shared: Path, tmp_path: Path, base: Path) -> None:
@@ -127,7 +128,7 @@ def test_the_split_of_the_source_on_real_gsm8k(shared: Path, tmp_path: Path, bas
     columns = {"prompt": "question", "completion": "answer"}
     given = {"objective": {"kind": "sft"}, "model": {"path": str(base)}}
     data = {"train": train, "columns": columns, "generator": {"count": 1473}}
-    split = read_records(made := validate(Recipe, Document("test", {**given, "data": data}, {})), made.objective)
+    split = read_dataset(made := validate(Recipe, Document("test", {**given, "data": data}, {})), made.objective)
     assert (len(split.train), len(split.generator)) == (6000, 1473)
     sides = [{prompt_key(r.prompt) for r in side} for side in (split.train, split.generator)]
     assert not sides[0] & sides[1]

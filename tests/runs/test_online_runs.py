@@ -23,9 +23,9 @@ from twofold.models.load import load_policy
 from twofold.progress import Silent
 from twofold.records import Record, Request, Source, Task
 from twofold.rewards.implicit import TrailingReference
-from twofold.runs.build import make_loop
-from twofold.runs.context import Assembly
-from twofold.runs.dataset import read_records
+from twofold.runs.build import build_trainer
+from twofold.runs.context import RunContext
+from twofold.runs.dataset import read_dataset
 from twofold.runs.train import train, train_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -159,11 +159,11 @@ def test_spin_learns_the_answers(tmp_path: Path, base: Path) -> None:
     assert found[-1]["chosen_logp"] > found[0]["chosen_logp"] + 1
 
 
-def assembled(made: Recipe, run: Path) -> tuple[Assembly, Any]:
+def assembled(made: Recipe, run: Path) -> tuple[RunContext, Any]:
     policy, loaded = load_policy(made.model, 0)
     run.mkdir(parents=True, exist_ok=True)
-    assembly = Assembly(made, made.objective, policy, loaded, read_records(made, made.objective), Silent())
-    return assembly, make_loop(assembly, run)
+    assembly = RunContext(made, made.objective, policy, loaded, read_dataset(made, made.objective), Silent())
+    return assembly, build_trainer(assembly, run)
 
 
 def test_the_implicit_judge_is_a_round_behind_where_the_reference_is_fresh(tmp_path: Path, base: Path) -> None:
@@ -179,12 +179,12 @@ def test_the_implicit_judge_is_a_round_behind_where_the_reference_is_fresh(tmp_p
     assert all(line["reward_std"] > 1e-3 for line in found if line["age"] == 0)
     assert all(line["pairs"] > 0 for line in found if line["age"] == 0)
     _, loop = assembled(recipe(tmp_path / "dice", base, algorithm=dice, model=model), tmp_path / "other")
-    assert [type(k).__name__ for k in loop.keepers] == ["TrailingReference", "MovingReference"]
+    assert [type(k).__name__ for k in loop.stateful] == ["TrailingReference", "MovingReference"]
     ((_, _, reward),) = loop.algorithm.judge.rewards.sources
     assert (reward.beta, reward.penalty) == (0.3, balanced)
-    kept = {**dice, "reference": "kept"}
+    kept = {**dice, "reference": "recipe"}
     _, loop = assembled(recipe(tmp_path / "dice", base, algorithm=kept, model=model), tmp_path / "other")
-    assert not any(isinstance(k, TrailingReference) for k in loop.keepers)
+    assert not any(isinstance(k, TrailingReference) for k in loop.stateful)
     lora = {**model, "lora": {"rank": 2}}
     with pytest.raises(RecipeError, match="adapter"):
         assembled(recipe(tmp_path / "dice", base, algorithm=dice, model=lora), tmp_path / "other")
@@ -193,10 +193,10 @@ def test_the_implicit_judge_is_a_round_behind_where_the_reference_is_fresh(tmp_p
 def test_a_fresh_reference_is_renewed_with_each_round(tmp_path: Path, base: Path) -> None:
     fresh = {"judge": "verifier", "prompts": 6, "epochs": 3, "reference": "fresh"}
     _, loop = assembled(recipe(tmp_path, base, algorithm=fresh), tmp_path / "run")
-    (moving,) = loop.keepers
-    assert (moving.mix, moving.every) == (1.0, 6)  # type: ignore[attr-defined]  # a moving reference
+    (moving,) = loop.stateful
+    assert (moving.alpha, moving.sync_every) == (1.0, 6)  # type: ignore[attr-defined]  # a moving reference
     assert isinstance(loop.algorithm, OnlineAlgorithm)
-    assert loop.algorithm.serves == 6
+    assert loop.algorithm.steps_per_round == 6
 
 
 def test_epochs_of_data_are_counted_by_prompts(tmp_path: Path, base: Path) -> None:

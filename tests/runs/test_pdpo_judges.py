@@ -14,7 +14,7 @@ from test_pdpo_recipes import lines, recipe, rows
 
 from twofold.algorithms import PDPO
 from twofold.errors import DataError, ModelError, RecipeError
-from twofold.rewards.gate import Judging
+from twofold.rewards.gate import GateSettings
 from twofold.runs.train import train, train_recipe
 
 OPEN: dict[str, Any] = {"gate": "judge", "margin": 9.0}
@@ -133,7 +133,7 @@ def test_it_is_the_verifiers_gate_by_another_name(tmp_path: Path, base: Path) ->
     made = recipe(tmp_path, base, rows("#### "), gate="verifier", margin=9.0)
     train_recipe(made)
     assert isinstance(made.algorithm, PDPO)
-    judged = replace(made.algorithm, gate="judge", judge=Judging(source="verifier"))
+    judged = replace(made.algorithm, gate="judge", judge=GateSettings(source="verifier"))
     train_recipe(replace(made, algorithm=judged, run=str(tmp_path / "judge" / "run")))
     assert lines(tmp_path) == lines(tmp_path / "judge")
 

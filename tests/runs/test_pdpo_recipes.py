@@ -19,30 +19,30 @@ from twofold.models.load import load_policy
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import DPO
 from twofold.progress import Silent
-from twofold.rewards.gate import Judging
-from twofold.rewards.rollouts import Verified
-from twofold.runs.build import make_loop
-from twofold.runs.context import Assembly
-from twofold.runs.dataset import read_records
+from twofold.rewards.gate import GateSettings
+from twofold.rewards.rollouts import VerifierReward
+from twofold.runs.build import build_trainer
+from twofold.runs.context import RunContext
+from twofold.runs.dataset import read_dataset
 from twofold.runs.train import train_recipe
 
 ROOT = Path(__file__).parents[2]
 OPTIONS: dict[str, dict[str, Any]] = {
     "gate": {"gate": "verifier"},
-    "judge_gate": {"gate": "judge", "judge": Judging(source="llm:http://127.0.0.1:8000/v1#judge")},
+    "judge_gate": {"gate": "judge", "judge": GateSettings(source="llm:http://127.0.0.1:8000/v1#judge")},
     "leave_one_out": {"baseline": "leave_one_out", "prompts": 2, "samples": 4},
     "several_drafts": {"prompts": 2, "samples": 4},
-    "refresh": {"refresh_every": 4},
-    "clip": {"refresh_every": 4, "clip": 0.2},
+    "refresh": {"reuse_steps": 4},
+    "clip": {"reuse_steps": 4, "clip": 0.2},
     "margin": {"margin": 0.1},
     "unhinged": {"form": "unhinged"},
     "softplus": {"form": "softplus"},
     "squared_hinge": {"form": "squared_hinge"},
     "square": {"form": "square"},
     "per_token": {"per_token": True, "gamma": 10.0},
-    "sign_down": {"sign": "down", "form": "softplus"},
-    "truth": {"side": "truth"},
-    "spin": {"side": "both", "sign": "down", "form": "softplus"},
+    "sign_down": {"direction": "down", "form": "softplus"},
+    "truth": {"gradient_to": "truth"},
+    "spin": {"gradient_to": "both", "direction": "down", "form": "softplus"},
     "kl": {"kl": 0.01},
     "balance": {"balance": "gradient_norm", "balance_decay": 0.9},
     "gamma_ramp": {"gamma_ramp": 0.5},
@@ -53,7 +53,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """What a recipe changes of the algorithm."""
 ELSEWHERE: dict[str, dict[str, Any]] = {
     "nll": {"objective": DPO(nll=0.2)},
-    "ema_reference": {"reference": ReferenceSettings(kind="moving", mix=0.6, every=64)},
+    "ema_reference": {"reference": ReferenceSettings(kind="moving", alpha=0.6, sync_every=64)},
 }
 """What it changes of the other sections."""
 AMOUNTS = {"warmup", "turns", "verdict", "gate_average", "balance_most", "drop_truncated", "ramp"}
@@ -131,7 +131,7 @@ def test_a_gated_run_judges_its_drafts(tmp_path: Path, base: Path) -> None:
     train_recipe(recipe(tmp_path, base, rows("#### "), gate="verifier", margin=0.1))
     assert [line["right"] for line in lines(tmp_path)] == [0.0] * 4
     assert all(line["loss/pdpo"] == line["active"] == 0.0 for line in lines(tmp_path))
-    train_recipe(recipe(tmp_path / "down", base, rows("#### "), gate="verifier", margin=0.1, sign="down"))
+    train_recipe(recipe(tmp_path / "down", base, rows("#### "), gate="verifier", margin=0.1, direction="down"))
     first, *_ = lines(tmp_path / "down")
     assert (first["loss/pdpo"], first["active"]) == (pytest.approx(0.1), 1.0)
 
@@ -140,11 +140,11 @@ def test_a_gated_run_judges_its_drafts(tmp_path: Path, base: Path) -> None:
 def test_the_verifier_judges_as_the_recipe_says(tmp_path: Path, base: Path, verdict: str) -> None:
     made = recipe(tmp_path, base, rows("#### "), gate="verifier", verdict=verdict)
     policy, loaded = load_policy(made.model, 0)
-    records = read_records(made, made.objective)
-    loop = make_loop(Assembly(made, made.objective, policy, loaded, records, Silent()), tmp_path)
+    records = read_dataset(made, made.objective)
+    loop = build_trainer(RunContext(made, made.objective, policy, loaded, records, Silent()), tmp_path)
     assert isinstance(loop.algorithm, PDPOAlgorithm)
     draft, truth = torch.tensor(loaded.tokenizer.encode("It is 7")), torch.tensor(loaded.tokenizer.encode("#### 7"))
-    assert isinstance(loop.algorithm.gate, Verified)
+    assert isinstance(loop.algorithm.gate, VerifierReward)
     assert loop.algorithm.gate.verifier.right(draft, truth) is (verdict == "flexible")
 
 
@@ -157,7 +157,7 @@ def test_a_ground_truth_without_a_number_is_refused_before_the_first_step(tmp_pa
 
 def test_stale_drafts_are_counted_and_gamma_rises(tmp_path: Path, base: Path) -> None:
     train_recipe(
-        recipe(tmp_path, base, rows("#### "), refresh_every=2, clip=0.2, form="softplus", gamma=1.0, gamma_ramp=3)
+        recipe(tmp_path, base, rows("#### "), reuse_steps=2, clip=0.2, form="softplus", gamma=1.0, gamma_ramp=3)
     )
     found = lines(tmp_path)
     assert [line["age"] for line in found] == [0, 1, 0, 1]
@@ -180,12 +180,12 @@ def test_nll_of_the_discriminator_is_weighed_beside_the_generator(tmp_path: Path
 def test_a_reference_that_follows_takes_the_drafts_log_ratios_with_it(tmp_path: Path, base: Path) -> None:
     """Taken over whole after every second step, it is the policy itself: gaps of exactly 0 in every other step."""
     made = recipe(tmp_path, base, rows("#### "), gamma=1.0, form="softplus")
-    train_recipe(replace(made, reference=ReferenceSettings(kind="moving", mix=1.0, every=2)))
+    train_recipe(replace(made, reference=ReferenceSettings(kind="moving", alpha=1.0, sync_every=2)))
     assert [line["draft_kl"] == line["gap"] == 0.0 for line in lines(tmp_path)] == [True, False, True, False]
 
 
 def test_several_drafts_and_drafts_that_are_kept(tmp_path: Path, base: Path) -> None:
-    train_recipe(recipe(tmp_path, base, rows("#### "), prompts=2, samples=4, refresh_every=3, form="softplus"))
+    train_recipe(recipe(tmp_path, base, rows("#### "), prompts=2, samples=4, reuse_steps=3, form="softplus"))
     found = lines(tmp_path)
     assert [line.get("drafts") for line in found] == [8, None, None, 8]
     assert [line["age"] for line in found] == [0, 1, 2, 0]
@@ -199,7 +199,7 @@ def test_a_truth_that_is_pulled_gains_on_one_that_is_not(tmp_path: Path, base: P
     how = {"margin": 9.0, "gamma": 10.0, "prompts": 6}
     found = {}
     for each in ("drafts", side):
-        train_recipe(recipe(tmp_path / each, base, rows("#### "), side=each, **how))
+        train_recipe(recipe(tmp_path / each, base, rows("#### "), gradient_to=each, **how))
         found[each] = lines(tmp_path / each)[-1]
     assert found[side]["truth_reward"] > found["drafts"]["truth_reward"] + 0.1
     assert found[side]["truth_active"] == 1.0

@@ -13,7 +13,7 @@ import torch
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.errors import RecipeError
-from twofold.runs.train import Conduct, Trained, train_recipe
+from twofold.runs.train import RunOptions, TrainResult, train_recipe
 
 ROWS = [
     {"prompt": f"{a}+{b}?", "chosen": f"{a}+{b}={a + b}\n#### {a + b}", "rejected": f"#### {a}"}
@@ -22,7 +22,7 @@ ROWS = [
 ]
 
 
-def run(folder: Path, base: Path, *, stop: Callable[[], bool] = lambda: False, **sections: Any) -> Trained:
+def run(folder: Path, base: Path, *, stop: Callable[[], bool] = lambda: False, **sections: Any) -> TrainResult:
     folder.mkdir(parents=True, exist_ok=True)
     pairs = folder / "pairs.jsonl"
     pairs.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
@@ -34,7 +34,7 @@ def run(folder: Path, base: Path, *, stop: Callable[[], bool] = lambda: False, *
         "run": str(folder / "run"),
         **sections,
     }
-    return train_recipe(validate(Recipe, Document("test", given, {})), Conduct(stop=stop))
+    return train_recipe(validate(Recipe, Document("test", given, {})), RunOptions(stop=stop))
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -73,7 +73,7 @@ def test_a_fit_that_was_stopped_goes_on_where_it_was(tmp_path: Path, base: Path,
 
 def test_a_moving_reference_closes_the_gap(tmp_path: Path, base: Path) -> None:
     """Hard, after every second step: margins are 0 again at steps 0 and 2, and nowhere else."""
-    moved = run(tmp_path, base, reference={"kind": "moving", "mix": 1.0, "every": 2})
+    moved = run(tmp_path, base, reference={"kind": "moving", "alpha": 1.0, "sync_every": 2})
     margins = [line["margin"] for line in lines(moved.folder)]
     assert [abs(margin) < 1e-5 for margin in margins] == [True, False, True, False]
 

@@ -17,7 +17,7 @@ from twofold.errors import DataError, RecipeError
 from twofold.progress import Silent
 from twofold.records import Pair, Source
 from twofold.runs.dry_run import dry_run
-from twofold.runs.train import Conduct, train_recipe
+from twofold.runs.train import RunOptions, train_recipe
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": f"{a}+{b}?", "completions": [f"#### {a + b}", f"#### {a}", f"{b}"], "scores": [1, 0, 0]}
@@ -55,7 +55,7 @@ def recipe(tmp_path: Path, base: Path, **sections: Any) -> Recipe:
 @pytest.mark.parametrize("kind", ["bradley_terry", "reward_plackett_luce"])
 def test_a_run_leaves_a_reward_model(tmp_path: Path, base: Path, kind: str) -> None:
     notes = Notes()
-    trained = train_recipe(recipe(tmp_path, base, objective={"kind": kind}), Conduct(progress=notes))
+    trained = train_recipe(recipe(tmp_path, base, objective={"kind": kind}), RunOptions(progress=notes))
     assert any("has no score head: a fresh one was drawn from seed 0" in said for said in notes.said)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["kind"] for line in lines] == ["evaluation", *["train"] * 4, "evaluation"]
@@ -70,7 +70,7 @@ def test_a_run_leaves_a_reward_model(tmp_path: Path, base: Path, kind: str) -> N
 def test_a_stopped_run_resumes_to_the_same_bytes(tmp_path: Path, base: Path) -> None:
     train_recipe(recipe(tmp_path, base, run=str(tmp_path / "whole")))
     asked = iter([False, True])
-    stopped = train_recipe(recipe(tmp_path, base), Conduct(stop=lambda: next(asked)))
+    stopped = train_recipe(recipe(tmp_path, base), RunOptions(stop=lambda: next(asked)))
     assert stopped.outcome.stopped
     train_recipe(recipe(tmp_path, base))
     first, second = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "run"))

@@ -53,7 +53,7 @@ def test_the_verifier_rates_a_run(tmp_path: Path, base: Path) -> None:
     """An untrained model is never right: nothing to learn from, and the run says so (`silent`)."""
     trained = train_recipe(recipe(tmp_path, base))
     found = lines(tmp_path / "run")
-    assert [line["silent"] for line in found] == [1.0] * 4
+    assert [line["zero_variance"] for line in found] == [1.0] * 4
     assert [line["drafts"] for line in found] == [12.0] * 4
     assert [line["heldout/reward"] for line in lines(tmp_path / "run", "evaluation")] == [0.0, 0.0]
     assert (tmp_path / "run" / "report.html").is_file()

@@ -18,7 +18,7 @@ from twofold.config.schema import Recipe
 from twofold.demo.build import character_tokenizer
 from twofold.errors import DataError, RecipeError
 from twofold.runs.dry_run import dry_run
-from twofold.runs.train import Conduct, train_recipe
+from twofold.runs.train import RunOptions, train_recipe
 
 ROWS = [
     {"prompt": f"{a}+{b}?", "chosen": f"{a}+{b}={a + b}\n#### {a + b}", "rejected": f"#### {a}"}
@@ -49,7 +49,7 @@ def recipe(tmp_path: Path, base: Path, **sections: Any) -> Recipe:
 
 
 def test_a_run_leaves_all_that_scripts_rely_on(tmp_path: Path, base: Path) -> None:
-    trained = train_recipe(recipe(tmp_path, base), Conduct(command="twofold train x.yaml", given="# mine\n"))
+    trained = train_recipe(recipe(tmp_path, base), RunOptions(command="twofold train x.yaml", recipe_text="# mine\n"))
     run = tmp_path / "run"
     names = {p.name for p in run.iterdir()}
     assert names >= {
@@ -170,7 +170,7 @@ def validate_lora() -> Any:
     [
         ({"algorithm": {"kind": "pdpo"}, "data": {"train": "x"}}, "data.generator"),
         ({"objective": {"kind": "sft"}}, "discriminator"),
-        ({"training": {"patience": 3}}, "training.patience: needs `best`"),
+        ({"training": {"patience": 3}}, "training.patience: needs `best_metric`"),
         ({"data": {"train": "x", "heldout": {"count": 3, "fraction": 0.5}}}, "one of file, count and fraction"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.progress import Silent
-from twofold.runs.train import Conduct, train_recipe
+from twofold.runs.train import RunOptions, train_recipe
 
 ROWS = [{"prompt": f"{a}+1?", "chosen": f"{a}+1={a + 1}", "rejected": f"{a}+1={a}"} for a in range(1, 9)]
 
@@ -39,7 +39,7 @@ def run(tmp_path: Path, base: Path, rate: float, **sections: Any) -> tuple[dict[
         **sections,
     }
     notes = Notes()
-    train_recipe(validate(Recipe, Document("test", given, {})), Conduct(progress=notes))
+    train_recipe(validate(Recipe, Document("test", given, {})), RunOptions(progress=notes))
     return json.loads((tmp_path / "run" / "results.json").read_text()), notes.said
 
 

@@ -43,7 +43,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "objective": {"kind": "grpo"},
         "algorithm": {"kind": "policy_gradient", "reward": lambda p, c, t: float(sum(map(str.isdigit, c)))},
     },
-    "pdpo": {"algorithm": {"kind": "pdpo", "warmup": 1, "prompts": 2, "refresh_every": 2, "clip": 0.2},
+    "pdpo": {"algorithm": {"kind": "pdpo", "warmup": 1, "prompts": 2, "reuse_steps": 2, "clip": 0.2},
              "data": {"generator": {"count": 4}}},
 }  # fmt: skip
 
@@ -62,7 +62,7 @@ def test_a_run_whose_drafts_a_server_draws(kind: str, tmp_path: Path, base: Path
             model={"lora": {"rank": 2}, "precision": "float32"},
             training={"steps": 4, "batch_size": 3},
             optimizer={"learning_rate": 1e-2},
-            sampling={"max_new_tokens": 6, "server": {"url": engine.url, "every": 2, "pause": 0.01}},
+            sampling={"max_new_tokens": 6, "server": {"url": engine.url, "sync_every": 2, "pause": 0.01}},
             **SECTIONS[kind],
         )
     finally:

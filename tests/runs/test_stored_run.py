@@ -11,11 +11,11 @@ import pytest
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.data import load
-from twofold.data.lazy import Picked, Read
+from twofold.data.lazy import MappedRows, Subset
 from twofold.errors import DataError
 from twofold.models import reference
 from twofold.progress import Silent
-from twofold.runs.dataset import read_records
+from twofold.runs.dataset import read_dataset
 from twofold.runs.dry_run import dry_run
 from twofold.runs.train import train_recipe
 
@@ -86,7 +86,7 @@ def test_training_refuses_what_the_check_refuses_and_tells_its_warnings(tmp_path
     path = tmp_path / "pairs.jsonl"
     rows = path.read_text()
     path.write_text(rows + rows.splitlines()[0] + "\n")
-    read_records(made, made.objective, progress=progress)
+    read_dataset(made, made.objective, progress=progress)
     told = f"{path}: 1 × duplicate (row 25). `twofold data check {path}` says what to do"
     assert progress.warnings == [told]
     path.write_text(rows + '{"prompt": "a", "chosen": ""}\n' + '{"prompt": ')
@@ -97,7 +97,7 @@ def test_training_refuses_what_the_check_refuses_and_tells_its_warnings(tmp_path
 
 def test_what_is_read_from_disk_is_read_lazily(tmp_path: Path, base: Path, small: None) -> None:
     made = recipe(tmp_path, base, "run")
-    records = read_records(made, made.objective)
-    assert isinstance(records.train, Read)
-    assert isinstance(records.train.of, Picked)
+    records = read_dataset(made, made.objective)
+    assert isinstance(records.train, MappedRows)
+    assert isinstance(records.train.of, Subset)
     assert (len(records.train), len(list(records.heldout)), bool(records.generator)) == (18, 6, False)

@@ -17,25 +17,25 @@ from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.errors import RecipeError
 from twofold.progress import Silent
-from twofold.runs.train import Conduct, Trained, train_recipe
+from twofold.runs.train import RunOptions, TrainResult, train_recipe
 from twofold.training.track import FILE, redacted
 
 SECRET = "sk-a-long-secret-of-mine"
-Train = Callable[..., Trained]
+Train = Callable[..., TrainResult]
 
 
 @pytest.fixture
 def train(tmp_path: Path, base: Path) -> Train:
     """A run of four steps; `stop` is asked after each."""
 
-    def run(track: str, stop: Callable[[], bool] = lambda: False, progress: Silent | None = None) -> Trained:
+    def run(track: str, stop: Callable[[], bool] = lambda: False, progress: Silent | None = None) -> TrainResult:
         given = {
             "model": {"path": str(base), "precision": "float32"},
             "data": {"train": str(write(tmp_path / "pairs.jsonl", ROWS)), "heldout": {"count": 4}},
             "training": {"steps": 4, "batch_size": 4, "track": track, "evaluate_every": 2, "checkpoint_every": 2},
             "run": str(tmp_path / "run"),
         }
-        conduct = Conduct(progress=progress or Silent(), stop=stop)
+        conduct = RunOptions(progress=progress or Silent(), stop=stop)
         return train_recipe(validate(Recipe, Document("test", given, {})), conduct)
 
     return run

@@ -98,8 +98,8 @@ def test_a_dry_run_counts_the_value_model(tmp_path: Path, base: Path) -> None:
         ({"objective": {"kind": "grpo"}}, "needs objective ppo"),
         ({"objective": {"baseline": "leave_one_out"}}, "the value model is the baseline"),
         ({"objective": {"scale": "group"}}, "choose rollout or none"),
-        ({"algorithm": {"value": {"lamb": 0.9}}}, "did you mean `lam`"),
-        ({"algorithm": {"value": {"lam": 2}}}, r"lam: must be in \[0, 1\]"),
+        ({"algorithm": {"value": {"gae_lamda": 0.9}}}, "did you mean `gae_lambda`"),
+        ({"algorithm": {"value": {"gae_lambda": 2}}}, r"gae_lambda: must be in \[0, 1\]"),
         ({"algorithm": {"value": {"learning_rate": 0}}}, "learning_rate: must be > 0"),
     ],
 )

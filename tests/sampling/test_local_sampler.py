@@ -23,7 +23,7 @@ from twofold.errors import DataError
 from twofold.sampling import cache
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.local import LocalSampler
-from twofold.sampling.logits_processor import Rule
+from twofold.sampling.logits_processor import LogitsProcessor
 
 VOCABULARY = 32
 SIZES = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
@@ -209,7 +209,7 @@ def test_generation_config_counts_only_when_asked_for(tiny: PreTrainedModel) -> 
     want = ids(draw(tiny, asked, samples=4))
     tiny.generation_config.update(temperature=0.3, top_k=2, top_p=0.5, repetition_penalty=1.7, do_sample=True)
     assert ids(draw(tiny, asked, samples=4)) == want
-    assert Rule.of(Sampling(use_generation_config=True, top_k=7), tiny) == Rule(0.3, 2, 0.5, 1.7)
+    assert LogitsProcessor.of(Sampling(use_generation_config=True, top_k=7), tiny) == LogitsProcessor(0.3, 2, 0.5, 1.7)
     got = ids(draw(tiny, asked, samples=4, use_generation_config=True))
     assert got != want
     tiny.generation_config.repetition_penalty = None

@@ -19,9 +19,9 @@ from twofold.errors import RecipeError, ServerError
 from twofold.models.attention import stock_attention
 from twofold.models.load import save_policy
 from twofold.models.policy import Policy
-from twofold.sampling.base import Sampling, Served, figures_of
+from twofold.sampling.base import Sampling, ServerSettings, sampler_metrics
 from twofold.sampling.local import LocalSampler
-from twofold.sampling.servers import ServedSampler, request_seed
+from twofold.sampling.servers import ServerSampler, request_seed
 
 STOP = (4, 5, 6)
 PROMPTS = [torch.tensor([7, 8, 9]), torch.tensor([10, 11]), torch.tensor([12])]
@@ -59,10 +59,10 @@ def engines() -> Iterator[Callable[..., Engine]]:
         engine.close()
 
 
-def served(policy: Policy, url: str, folder: Path, **changes: Any) -> ServedSampler:
+def served(policy: Policy, url: str, folder: Path, **changes: Any) -> ServerSampler:
     how = {"attempts": 3, "pause": 0.01, "timeout": 60.0, "parallel": 2, **changes}
-    settings = Sampling(max_new_tokens=12, server=Served(url=url, **how))
-    return ServedSampler(policy, STOP, settings, lambda f: save_policy(policy, tiny.tokenizer(), f), folder)
+    settings = Sampling(max_new_tokens=12, server=ServerSettings(url=url, **how))
+    return ServerSampler(policy, STOP, settings, lambda f: save_policy(policy, tiny.tokenizer(), f), folder)
 
 
 def moved(policy: Policy) -> None:
@@ -88,8 +88,8 @@ def test_drafts_come_from_the_weights_of_this_step(side: Side, engines: Callable
     sampler = served(policy, engine.url, tmp_path, push=push)
     for step in range(3):
         drafts = sampler.sample(PROMPTS, samples=4, seed=(0, step))
-        assert figures_of(sampler)["served/logp_off_most"] < 1e-4
-        assert figures_of(sampler)["served/behind"] == 0
+        assert sampler_metrics(sampler)["served/logp_off_most"] < 1e-4
+        assert sampler_metrics(sampler)["served/behind"] == 0
         local = LocalSampler(policy.model, tiny.tokenizer(), STOP, Sampling(max_new_tokens=12))
         for prompt, row in zip(PROMPTS, drafts, strict=True):
             for index, draft in enumerate(row):
@@ -108,12 +108,12 @@ def test_pushes_come_every_so_many_steps_and_the_difference_is_told(
     side: Side, engines: Callable[..., Engine], tmp_path: Path
 ) -> None:
     push, policy, make = side
-    sampler = served(policy, engines(make).url, tmp_path, push=push, every=2)
+    sampler = served(policy, engines(make).url, tmp_path, push=push, sync_every=2)
     behind, off = [], []
     for step in range(4):
         (draft, *_), *_ = sampler.sample(PROMPTS, seed=(0, step))
-        behind.append(sampler.figures["served/behind"])
-        off.append(sampler.figures["served/logp_off"])
+        behind.append(sampler.metrics["served/behind"])
+        off.append(sampler.metrics["served/logp_off"])
         torch.testing.assert_close(draft.logp, own(policy, PROMPTS[0], draft.tokens), atol=1e-5, rtol=0)
         moved(policy)
     assert behind == [0, 1, 0, 1]
@@ -163,7 +163,7 @@ def test_a_server_without_pushes_answers_for_its_own_model(engines: Callable[...
     engine, policy = engines(whole), tiny.policy(dtype=torch.float32)
     sampler = served(policy, f"{engine.url}/v1#base", tmp_path, push="none")
     sampler.sample(PROMPTS)
-    assert sampler.figures["served/logp_off_most"] < 1e-4
+    assert sampler.metrics["served/logp_off_most"] < 1e-4
     assert not any("load" in path for path, _ in engine.requests)
     body = engine.requests[0][1]
     assert (body["temperature"], body["top_p"], body["top_k"], body["repetition_penalty"]) == (1.0, 1.0, -1, 1.0)
@@ -176,7 +176,7 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
         served(tiny.lora_policy(), "http://127.0.0.1:9", tmp_path, push="folder")
     for url, push in (("127.0.0.1", "adapter"), ("http://h#m", "adapter"), ("http://h", "none")):
         with pytest.raises(ValueError, match="url"):
-            Served(url=url, push=push)  # type: ignore[arg-type]  # one of the three
+            ServerSettings(url=url, push=push)  # type: ignore[arg-type]  # one of the three
     with pytest.raises(RecipeError, match="drawn in this process"):
-        LocalSampler(tiny.llama(), tiny.tokenizer(), STOP, Sampling(server=Served(url="http://h")))
+        LocalSampler(tiny.llama(), tiny.tokenizer(), STOP, Sampling(server=ServerSettings(url="http://h")))
     shutil.rmtree(tmp_path, ignore_errors=True)

@@ -16,7 +16,7 @@ from twofold.sampling import static
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.cache import Prefilled
 from twofold.sampling.local import LocalSampler
-from twofold.sampling.static import Graphs, StaticStore, Unfit, Windows, buckets, refuse_unfit_model, rung
+from twofold.sampling.static import Graphs, StaticStore, Unfit, Windows, bucket_width, buckets, refuse_unfit_model
 
 STOP = (4, 5, 6)
 
@@ -126,7 +126,7 @@ def test_the_shapes_of_a_step_depend_on_its_key_alone(monkeypatch: pytest.Monkey
         assert not {"nonzero", "item", "tolist", "unique", "__bool__", "masked_select"} & {n for n, _ in shapes.seen}
 
     monkeypatch.setattr(Graphs, "run", run)
-    monkeypatch.setattr(static, "rung", lambda width: -(-width // 16) * 16)
+    monkeypatch.setattr(static, "bucket_width", lambda width: -(-width // 16) * 16)
     sampler(tiny.llama(), "static", batch_size=20).sample(ASKED, samples=9)
     assert {size for size, _ in known} == {20, 16, 8}
     assert len({width for _, width in known}) >= 2
@@ -160,8 +160,8 @@ def test_buckets_and_rungs() -> None:
     assert buckets(64) == [8, 16, 32, 64]
     assert buckets(48) == [8, 16, 32, 48]
     assert buckets(5) == [5]
-    assert [rung(n) for n in (1, 64, 65, 300, 512, 513, 1000, 1025)] == [64, 64, 128, 320, 512, 640, 1024, 1280]
-    assert all(n <= rung(n) <= max(n + 63, 1.25 * n) for n in range(1, 9000))
+    assert [bucket_width(n) for n in (1, 64, 65, 300, 512, 513, 1000, 1025)] == [64, 64, 128, 320, 512, 640, 1024, 1280]
+    assert all(n <= bucket_width(n) <= max(n + 63, 1.25 * n) for n in range(1, 9000))
 
 
 @pytest.mark.parametrize(("family", "fits"), [("bloom", False), ("gpt_oss", True)])

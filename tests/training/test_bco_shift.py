@@ -13,7 +13,7 @@ from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import live_reference, with_reference
 from twofold.objectives import BCO
-from twofold.training.bco_shift import RewardShift, half_way, moved
+from twofold.training.bco_shift import BCOShift, half_way, moved
 from twofold.training.step import Part, Round, Step
 
 PACKING = Packing()
@@ -40,7 +40,7 @@ def test_it_is_half_way_between_the_means_of_the_labels() -> None:
     found = ratios(policy, groups)
     want = (sum(found[:5]) / 5 + sum(found[5:]) / 3) / 2
     assert abs(want) > 0.01
-    told = RewardShift(policy, PACKING, decay=0.9)(groups)
+    told = BCOShift(policy, PACKING, decay=0.9)(groups)
     assert [b.columns["delta"] for g in told for b in g.branches] == pytest.approx([want] * 8, rel=1e-12)
 
 
@@ -58,22 +58,22 @@ def test_means_remember_and_a_label_that_a_step_lacks_stays() -> None:
 def test_measuring_reads_it_and_does_not_move_it() -> None:
     policy = tiny.policy()
     groups = rows(policy)
-    shift = RewardShift(policy, PACKING, decay=0.5)
+    shift = BCOShift(policy, PACKING, decay=0.5)
     with torch.no_grad():
         shift(groups)
-        assert shift.numbers() == {}
+        assert shift.state_dict() == {}
         shift.restore({}, {"desirable": 2.0, "undesirable": -1.0})
         assert shift(groups)[0].branches[0].columns["delta"] == 0.5
-    before = shift.numbers()
+    before = shift.state_dict()
     shift(groups)
-    assert (before != shift.numbers(), dict(shift.tensors())) == (True, {})
+    assert (before != shift.state_dict(), dict(shift.tensors())) == (True, {})
 
 
 def test_no_packing_changes_a_step() -> None:
     found = []
     for packing in (Packing(groups=8), Packing(groups=3), Packing(groups=1)):
         policy = tiny.policy()
-        shift = RewardShift(policy, packing, decay=0.9)
+        shift = BCOShift(policy, packing, decay=0.9)
         optimizer = torch.optim.SGD(policy.trainable().values(), lr=0.01)
         step = Step(policy, optimizer, providers={"delta": shift}, packing=packing)
         groups = rows(policy)
@@ -91,9 +91,9 @@ def test_the_gradient_does_not_run_through_it() -> None:
         policy = tiny.policy()
         groups = rows(policy)
         if fixed:
-            groups = RewardShift(policy, PACKING, decay=0.0)(groups)
+            groups = BCOShift(policy, PACKING, decay=0.0)(groups)
         optimizer = torch.optim.SGD(policy.trainable().values(), lr=0.0)
-        columns = {"delta": RewardShift(policy, PACKING, decay=0.0)}
+        columns = {"delta": BCOShift(policy, PACKING, decay=0.0)}
         step = Step(policy, optimizer, providers=columns, packing=PACKING, clip=None)
         step(Round(0, [Part(groups, BCO(beta=0.5))]))
         found.append(tiny.gradients(policy))
@@ -105,5 +105,5 @@ def test_its_reference_may_move() -> None:
     policy = tiny.policy()
     groups = [replace(g, branches=tuple(replace(b, token_columns={}) for b in g.branches)) for g in rows(policy)]
     live = live_reference(policy)
-    told = RewardShift(policy, PACKING, decay=0.5)(with_reference(groups, live.logps(groups, PACKING)))
+    told = BCOShift(policy, PACKING, decay=0.5)(with_reference(groups, live.logps(groups, PACKING)))
     assert told[0].branches[0].columns["delta"] == 0.0

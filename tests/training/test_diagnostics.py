@@ -7,12 +7,12 @@ import math
 
 import pytest
 
-from twofold.training.diagnostics import LN2, Watch
+from twofold.training.diagnostics import LN2, Diagnostics
 
 
-def looks(rows: list[dict[str, float]], watch: Watch | None = None) -> list[list[str]]:
-    watch = watch or Watch({})
-    return [watch.look(step, row) for step, row in enumerate(rows)]
+def looks(rows: list[dict[str, float]], watch: Diagnostics | None = None) -> list[list[str]]:
+    watch = watch or Diagnostics({})
+    return [watch.check(step, row) for step, row in enumerate(rows)]
 
 
 def test_a_first_loss_of_ln_2_is_as_it_should_be() -> None:
@@ -90,8 +90,8 @@ def test_drafts_of_steady_length_are_no_news() -> None:
 def test_the_state_goes_through_json_and_carries_on() -> None:
     rows = [{**FALLEN, "draft_length": 10.0 + 2 * s} for s in range(30)]
     whole = looks(rows)
-    first = Watch({})
-    head = [first.look(s, rows[s]) for s in range(7)]
-    second = Watch(json.loads(json.dumps(first.state)))
-    assert head + [second.look(s, rows[s]) for s in range(7, 30)] == whole
+    first = Diagnostics({})
+    head = [first.check(s, rows[s]) for s in range(7)]
+    second = Diagnostics(json.loads(json.dumps(first.state)))
+    assert head + [second.check(s, rows[s]) for s in range(7, 30)] == whole
     assert sum(map(len, whole)) == 2

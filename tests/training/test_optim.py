@@ -30,7 +30,7 @@ def test_constant_and_no_warm_up() -> None:
 
 
 def test_cosine_is_half_way_at_the_middle_and_ends_above_final() -> None:
-    found = factors(AdamW(schedule="cosine", warmup=0, final=0.2), 8)
+    found = factors(AdamW(schedule="cosine", warmup=0, min_lr_ratio=0.2), 8)
     assert found[0] == 1
     assert found[4] == pytest.approx(0.6)
     assert found == pytest.approx([0.2 + 0.4 * (1 + math.cos(math.pi * k / 8)) for k in range(8)])
@@ -75,7 +75,7 @@ def test_a_schedule_taken_up_anywhere_is_the_same(start: int) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("learning_rate", 0.0), ("warmup", -1.0), ("weight_decay", -0.1), ("final", 1.5), ("clip", 0.0)],
+    [("learning_rate", 0.0), ("warmup", -1.0), ("weight_decay", -0.1), ("min_lr_ratio", 1.5), ("clip", 0.0)],
 )
 def test_settings_that_cannot_be_meant_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):

@@ -21,13 +21,13 @@ from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.demo.build import character_tokenizer
 from twofold.errors import CheckpointError, NonFiniteError
-from twofold.models.load import hold
+from twofold.models.load import wrap
 from twofold.progress import Silent
 from twofold.records import Pair, Source
-from twofold.runs.build import make_loop
-from twofold.runs.context import Assembly
-from twofold.runs.dataset import read_records
-from twofold.training.trainer import Loop, Outcome
+from twofold.runs.build import build_trainer
+from twofold.runs.context import RunContext
+from twofold.runs.dataset import read_dataset
+from twofold.training.trainer import Trainer, TrainOutcome
 
 STEPS = 6
 KINDS: dict[str, dict[str, Any]] = {
@@ -41,7 +41,7 @@ KINDS: dict[str, dict[str, Any]] = {
             "warmup": 1,
             "drop_truncated": False,
             "gamma": 1.0,
-            "refresh_every": 3,
+            "reuse_steps": 3,
             "clip": 0.2,
             "baseline": "leave_one_out",
             "form": "squared_hinge",
@@ -57,9 +57,9 @@ KINDS: dict[str, dict[str, Any]] = {
             "drop_truncated": False,
             "gamma": 0.5,
             "form": "softplus",
-            "side": "both",
+            "gradient_to": "both",
             "kl": 0.1,
-            "refresh_every": 2,
+            "reuse_steps": 2,
             "balance": "gradient_norm",
             "balance_decay": 0.8,
             "gate": "judge",
@@ -69,10 +69,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "offline-lora": {"lora": True},
     "pdpo-lora": {"lora": True, "algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
     "bco": {"objective": {"kind": "bco", "shift_decay": 0.5}},
-    "moving": {"reference": {"kind": "moving", "mix": 0.3, "every": 2}},
+    "moving": {"reference": {"kind": "moving", "alpha": 0.3, "sync_every": 2}},
     "pdpo-moving": {
         "algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False},
-        "reference": {"kind": "moving", "mix": 0.5, "every": 1},
+        "reference": {"kind": "moving", "alpha": 0.5, "sync_every": 1},
     },
     "grpo": {
         "objective": {"kind": "grpo", "scale": "none"},
@@ -104,7 +104,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "ppo-value-lora": {
         "lora": True,
         "objective": {"kind": "ppo", "scale": "none"},
-        "algorithm": {"kind": "policy_gradient", "reward": "python:brevity", "epochs": 3, "value": {"lam": 1.0}},
+        "algorithm": {"kind": "policy_gradient", "reward": "python:brevity", "epochs": 3, "value": {"gae_lambda": 1.0}},
     },
     "online-rounds": {
         "algorithm": {
@@ -143,7 +143,7 @@ KINDS: dict[str, dict[str, Any]] = {
             "reference": "fresh",
         },
     },
-    "moving-lora": {"lora": True, "reference": {"kind": "moving", "mix": 1.0, "every": 2}},
+    "moving-lora": {"lora": True, "reference": {"kind": "moving", "alpha": 1.0, "sync_every": 2}},
 }
 
 
@@ -160,14 +160,21 @@ def pairs() -> list[Pair]:
     ]
 
 
-def assembly(run: Path, kind: str, **training: Any) -> Assembly:
+def assembly(run: Path, kind: str, **training: Any) -> RunContext:
     """A run that takes milliseconds a step; made anew it is the same to the bit."""
     spec = dict(KINDS[kind])
     lora = {"lora": {"rank": 2}} if spec.pop("lora", False) else {}
     data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}}
     if spec.get("algorithm", {}).get("kind") == "pdpo":
         data["generator"] = {"count": 4}
-    settings = {"steps": STEPS, "batch_size": 3, "checkpoint_every": 1, "evaluate_every": 2, "keep": 2, **training}
+    settings = {
+        "steps": STEPS,
+        "batch_size": 3,
+        "checkpoint_every": 1,
+        "evaluate_every": 2,
+        "keep_checkpoints": 2,
+        **training,
+    }
     given = {
         "run": str(run),
         "model": {"path": "made", "precision": "float32", **lora},
@@ -185,14 +192,14 @@ def assembly(run: Path, kind: str, **training: Any) -> Assembly:
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
         max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id, bos_token_id=None, pad_token_id=None,
     )  # fmt: skip
-    policy, loaded = hold(recipe.model, LlamaForCausalLM(config), tokenizer)
-    records = read_records(recipe, recipe.objective, pairs())
+    policy, loaded = wrap(recipe.model, LlamaForCausalLM(config), tokenizer)
+    records = read_dataset(recipe, recipe.objective, pairs())
     run.mkdir(parents=True, exist_ok=True)
-    return Assembly(recipe, recipe.objective, policy, loaded, records, Silent(), {"python:brevity": brevity})
+    return RunContext(recipe, recipe.objective, policy, loaded, records, Silent(), {"python:brevity": brevity})
 
 
-def loop(run: Path, kind: str, **training: Any) -> Loop:
-    return make_loop(assembly(run, kind, **training), run)
+def loop(run: Path, kind: str, **training: Any) -> Trainer:
+    return build_trainer(assembly(run, kind, **training), run)
 
 
 def stop_after(steps: int) -> Callable[[], bool]:
@@ -230,7 +237,7 @@ def test_two_runs_are_the_same_to_the_byte(kind: str, whole: dict[str, bytes], t
 @pytest.mark.parametrize("at", range(1, STEPS))
 def test_stopped_at_any_step_and_resumed(kind: str, whole: dict[str, bytes], tmp_path: Path, at: int) -> None:
     first = loop(tmp_path, kind).train(stop=stop_after(at))
-    assert first == Outcome(at, True, None, first.warnings, first.said)
+    assert first == TrainOutcome(at, True, None, first.warnings, first.warning_kinds)
     second = loop(tmp_path, kind).train()
     assert not second.stopped
     assert left_behind(tmp_path) == whole
@@ -293,7 +300,7 @@ def wait_for(log: Path, lines: int, pid: int) -> None:
 @pytest.fixture
 def durations(kind: str, tmp_path: Path) -> Iterator[float]:
     began = time.perf_counter()
-    made = make_loop(assembly(tmp_path / "timed", kind), tmp_path / "timed")
+    made = build_trainer(assembly(tmp_path / "timed", kind), tmp_path / "timed")
     _, status = os.waitpid(child(made.train), 0)
     assert status == 0
     yield time.perf_counter() - began
@@ -311,7 +318,7 @@ def test_killed_at_random_moments_and_resumed(
     for trial in range(trials):
         run = tmp_path / str(trial)
         run.mkdir()
-        made = make_loop(preloaded, run)
+        made = build_trainer(preloaded, run)
         pid = child(made.train)
         wait_for(run / "metrics.jsonl", chance.randrange(STEPS), pid)
         time.sleep(chance.uniform(0, durations / STEPS))
@@ -326,7 +333,7 @@ def test_killed_at_random_moments_and_resumed(
 
 
 def test_best_step_is_protected_and_becomes_the_model(tmp_path: Path) -> None:
-    made = loop(tmp_path, "offline", best="heldout/loss", keep=1)
+    made = loop(tmp_path, "offline", best_metric="heldout/loss", keep_checkpoints=1)
     outcome = made.train()  # the loss falls, so the first, highest value stays the best
     assert outcome.best_step == 0
     assert (tmp_path / "checkpoints" / "step-0").is_dir()
@@ -335,15 +342,15 @@ def test_best_step_is_protected_and_becomes_the_model(tmp_path: Path) -> None:
 
 
 def test_patience_stops_early_and_stays_stopped(tmp_path: Path) -> None:
-    early = loop(tmp_path, "offline", best="heldout/loss", patience=2).train()
+    early = loop(tmp_path, "offline", best_metric="heldout/loss", patience=2).train()
     assert (early.step, early.best_step) == (4, 0)
-    again = loop(tmp_path, "offline", best="heldout/loss", patience=2).train()
+    again = loop(tmp_path, "offline", best_metric="heldout/loss", patience=2).train()
     assert (again.step, again.best_step) == (4, 0)
 
 
 def test_an_unknown_best_figure_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="heldout/acuracy"):
-        loop(tmp_path, "offline", best="heldout/acuracy").train()
+        loop(tmp_path, "offline", best_metric="heldout/acuracy").train()
 
 
 def test_changed_settings_or_data_are_refused_with_a_diff(tmp_path: Path) -> None:

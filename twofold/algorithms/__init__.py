@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from twofold.algorithms.gae import CRITIC, Critic
+from twofold.algorithms.gae import VALUE_MODEL, ValueModelSettings
 from twofold.algorithms.offline import Offline, OfflineAlgorithm
 from twofold.algorithms.online import Online, OnlineAlgorithm
 from twofold.algorithms.pdpo import PDPO, PDPOAlgorithm
@@ -13,10 +13,9 @@ from twofold.algorithms.policy_gradient import PolicyGradient, PolicyGradientAlg
 AnyAlgorithm: TypeAlias = Offline | PDPO | PolicyGradient | Online
 
 __all__ = [
-    "CRITIC",
     "PDPO",
+    "VALUE_MODEL",
     "AnyAlgorithm",
-    "Critic",
     "Offline",
     "OfflineAlgorithm",
     "Online",
@@ -24,4 +23,5 @@ __all__ = [
     "PDPOAlgorithm",
     "PolicyGradient",
     "PolicyGradientAlgorithm",
+    "ValueModelSettings",
 ]

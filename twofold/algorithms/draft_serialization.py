@@ -13,21 +13,21 @@ Drafts: TypeAlias = Sequence[tuple[Branch, ...]]
 """Per task, in order."""
 
 
-def remember(drafts: Drafts) -> list[list[dict[str, Any]]]:
+def dump_drafts(drafts: Drafts) -> list[list[dict[str, Any]]]:
     """`drafts` as JSON, which gives every number back to the bit."""
-    return [[_told(draft) for draft in row] for row in drafts]
+    return [[_as_json(draft) for draft in row] for row in drafts]
 
 
-def recall(remembered: Sequence[Sequence[Mapping[str, Any]]]) -> Drafts:
+def load_drafts(remembered: Sequence[Sequence[Mapping[str, Any]]]) -> Drafts:
     """The drafts that `remember` was given."""
-    return [tuple(_made(draft) for draft in row) for row in remembered]
+    return [tuple(_from_json(draft) for draft in row) for row in remembered]
 
 
-def _told(branch: Branch) -> dict[str, Any]:
+def _as_json(branch: Branch) -> dict[str, Any]:
     columns = {k: v.tolist() for k, v in branch.token_columns.items()}
     return {"tokens": branch.tokens.tolist(), "token_columns": columns, "columns": dict(branch.columns)}
 
 
-def _made(told: Mapping[str, Any]) -> Branch:
+def _from_json(told: Mapping[str, Any]) -> Branch:
     columns = {k: torch.tensor(v, dtype=torch.float64) for k, v in told["token_columns"].items()}
     return Branch(torch.tensor(told["tokens"], dtype=torch.int64), Role.DRAFT, columns, told["columns"])

@@ -15,13 +15,13 @@ from twofold.objectives.advantages import gae, kl_shaped_tokens, whitened
 from twofold.settings import require, settings
 from twofold.training.column_providers import VALUE
 
-CRITIC = "value-model"
+VALUE_MODEL = "value-model"
 """What the learner is called: in rounds, in checkpoints, and its folder beside `model/`."""
 POLICY = "policy"
 
 
 @settings
-class Critic:
+class ValueModelSettings:
     """A value model: what it starts from, and how it learns and is believed."""
 
     start: str = POLICY
@@ -32,7 +32,7 @@ class Critic:
     """How far a value may go from what it was when the rollout was made before nothing is gained; null never clips."""
     discount: float = 1.0
     """γ: what a reward one token later is worth."""
-    lam: float = 0.95
+    gae_lambda: float = 0.95
     """λ: 1 believes what was rewarded, 0 what the value model says of the next token."""
 
     def __post_init__(self) -> None:
@@ -40,15 +40,15 @@ class Critic:
         require(self.learning_rate is None or self.learning_rate > 0, "learning_rate must be > 0")
         require(self.clip is None or self.clip > 0, "clip must be > 0, or null")
         require(0 < self.discount <= 1, "discount must be in (0, 1]")
-        require(0 <= self.lam <= 1, "lam must be in [0, 1]")
+        require(0 <= self.gae_lambda <= 1, "gae_lambda must be in [0, 1]")
 
 
-def criticized(
+def with_gae(
     groups: Sequence[Group],
     scores: Sequence[Tensor],
     kls: Sequence[Sequence[Tensor]],
     coefficient: float,
-    critic: Critic,
+    critic: ValueModelSettings,
 ) -> list[Group]:
     """Every branch with the token columns `advantage` and `return`, by GAE over a reward of −coefficient·KL at each
     token and the score at the last. `scores` are [n] per group, `kls` [tokens] per branch."""
@@ -58,7 +58,7 @@ def criticized(
         for branch, score, kl_T in zip(group.branches, score_N.tolist(), row, strict=True):
             reward_T = kl_shaped_tokens(score, kl_T.double(), coefficient)
             value_T = branch.token_columns[VALUE].double()
-            advantage_T, return_T = gae(reward_T, value_T, critic.discount, critic.lam)
+            advantage_T, return_T = gae(reward_T, value_T, critic.discount, critic.gae_lambda)
             columns.append({"advantage": advantage_T, "return": return_T})
         found.append(group.with_columns(columns))
     return found
@@ -70,7 +70,7 @@ def whitened_tokens(groups: Sequence[Group]) -> list[Group]:
     return [g.with_columns([{"advantage": next(pieces)} for _ in g.branches]) for g in groups]
 
 
-def judgement(groups: Sequence[Group]) -> dict[str, float]:
+def value_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """How well the value model foresaw a rollout: its mean, that of the returns, and the share of their variance that
     it explains (1 all, 0 no more than their mean does)."""
     value_S, return_S = _column(groups, VALUE).double(), _column(groups, "return")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
-from twofold.algorithms.schedules import Ramp, Ramps, ramped, refuse_bad_ramps
+from twofold.algorithms.schedules import Ramp, Ramps, refuse_bad_ramps, scheduled
 from twofold.batch import Group
 from twofold.data.order import Mixture, Order
 from twofold.objectives.base import Objective
@@ -48,7 +48,7 @@ class OfflineAlgorithm:
         return Part([self.groups[i] for i in self.order.at(turn, self.batch_size)], self.objective_at(step))
 
     def objective_at(self, step: int) -> Objective:
-        return ramped(self.objective, self.ramps, step, self.steps)
+        return scheduled(self.objective, self.ramps, step, self.steps)
 
     def figures(self, step: int) -> dict[str, float]:
         """The settings that change, as they are in `step`."""

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import torch
 
-from twofold.algorithms.draft_serialization import recall, remember
-from twofold.algorithms.policy_gradient import Weighed
+from twofold.algorithms.draft_serialization import dump_drafts, load_drafts
+from twofold.algorithms.policy_gradient import RewardSource
 from twofold.algorithms.preference_pairs import Labels, Which, compared, decided, sides, tied, win_rates, wins
-from twofold.algorithms.schedules import Ramp, ramped, refuse_bad_ramps
+from twofold.algorithms.schedules import Ramp, refuse_bad_ramps, scheduled
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.errors import DataError, RecipeError
@@ -24,7 +24,7 @@ from twofold.objectives.base import Objective
 from twofold.objectives.xpo import OF_REFERENCE, XPO
 from twofold.rewards.execution import Execution
 from twofold.rewards.verdicts import PairJudge
-from twofold.sampling.base import Sampler, figures_of
+from twofold.sampling.base import Sampler, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.step import Part, Round
 
@@ -54,7 +54,7 @@ class Online:
     the objective, any on pairs; training.batch_size counts prompts."""
 
     kind: Literal["online"] = "online"
-    judge: str | tuple[Weighed, ...] = "verifier"
+    judge: str | tuple[RewardSource, ...] = "verifier"
     """verifier, verifier:flexible, the folder of a reward model, implicit, or a list of these with weights; from Python
     also a function of (prompt, completion, ground truth). Or llm:URL#MODEL, llm-score:URL#MODEL; or truth: the row's
     own answer is chosen, the draft rejected (SPIN)."""
@@ -77,8 +77,8 @@ class Online:
     takes as many of the rows as fill whole steps."""
     epochs: int = 1
     """Passes over a round's pairs before the next round."""
-    reference: Literal["kept", "fresh"] = "kept"
-    """fresh makes the policy the reference at the start of each round; kept leaves that to the recipe's `reference`."""
+    reference: Literal["recipe", "fresh"] = "recipe"
+    """fresh makes the policy the reference at the start of each round; recipe leaves that to `reference`."""
     alpha: float = 0.0
     """XPO's optimism: weight of log π of what the reference drew."""
     alpha_decay: Literal["none", "linear"] = "none"
@@ -119,9 +119,9 @@ class Online:
             require(self.samples + self.reference_samples > 1, "samples must be ≥ 2 drafts of a prompt to compare")
 
     @property
-    def rewards(self) -> tuple[Weighed, ...]:
+    def rewards(self) -> tuple[RewardSource, ...]:
         """The sources of the judgement, with their weights."""
-        return (Weighed(source=self.judge),) if isinstance(self.judge, str) else self.judge
+        return (RewardSource(source=self.judge),) if isinstance(self.judge, str) else self.judge
 
     @property
     def rates(self) -> bool:
@@ -173,21 +173,21 @@ class OnlineAlgorithm:
             raise DataError(
                 "this prompt has no ground truth for its drafts to lose to", where=lacking.name, remedy=remedy
             )
-        self.serves = self.settings.steps_per_round(self.batch_size, len(self.tasks))
+        self.steps_per_round = self.settings.steps_per_round(self.batch_size, len(self.tasks))
         self.order = Order(len(self.tasks), self.seed)
 
     def round(self, step: int, state: dict[str, Any]) -> Round:
         """Draft, judge and pair every few steps; learn from the pairs of one batch of prompts in each."""
-        number, age = divmod(step, self.serves)
+        number, age = divmod(step, self.steps_per_round)
         tasks = [self.tasks[i] for i in self.order.at(number, self.size)]
         if age == 0:
             pairs, figures = self.prefer(tasks, step)
         else:
             pairs, figures = _recalled(tasks, state["pairs"]), {}
-        if self.serves > 1 and age == 0:
-            state["pairs"] = remember([tuple(b for g in groups for b in g.branches) for groups in pairs])
+        if self.steps_per_round > 1 and age == 0:
+            state["pairs"] = dump_drafts([tuple(b for g in groups for b in g.branches) for groups in pairs])
         batch = Order(self.size, self.seed + 1 + number).at(age, self.batch_size)
-        objective = ramped(self.objective, self.settings.ramp, step, self.steps)
+        objective = scheduled(self.objective, self.settings.ramp, step, self.steps)
         led = {name: getattr(objective, name) for name in self.settings.ramp}
         if self.settings.alpha > 0:
             objective = XPO(objective, self.alpha(number))
@@ -208,8 +208,12 @@ class OnlineAlgorithm:
             found = {**_of_scores(verdicts.scores, self.judge.shares), **verdicts.figures}
         pairs, ties = [groups for groups, _ in every], sum(count for _, count in every)
         made = [g for groups in pairs for g in groups]
-        counts = {"pairs": float(len(made)), "ties": float(ties), "silent": sum(not p for p in pairs) / len(pairs)}
-        return pairs, {**figures, **found, **counts, **_lengths(made), **figures_of(self.sampler)}
+        counts = {
+            "pairs": float(len(made)),
+            "ties": float(ties),
+            "no_pair": sum(not p for p in pairs) / len(pairs),
+        }
+        return pairs, {**figures, **found, **counts, **_lengths(made), **sampler_metrics(self.sampler)}
 
     def draft(self, tasks: Sequence[Group], step: int) -> tuple[list[Group], dict[str, float]]:
         """Each task with its drafts: the policy's, then the reference's, drawn with noise of their own."""
@@ -251,7 +255,7 @@ class OnlineAlgorithm:
 
     def alpha(self, number: int) -> float:
         """XPO's weight in a round: the whole in the first, none in the last where it decays."""
-        rounds = -(-self.steps // self.serves)
+        rounds = -(-self.steps // self.steps_per_round)
         falling = self.settings.alpha_decay == "linear" and rounds > 1
         return self.settings.alpha * (1 - number / (rounds - 1) if falling else 1.0)
 
@@ -284,7 +288,7 @@ def _some(pairs: Sequence[tuple[int, int]], most: int | None, chance: Iterator[f
 
 def _recalled(tasks: Sequence[Group], told: Any) -> Pairs:
     """The round's pairs out of the state."""
-    rows = recall(told)
+    rows = load_drafts(told)
     return [[replace(task, branches=sides(*two)) for two in zip(row[::2], row[1::2], strict=True)]
             for task, row in zip(tasks, rows, strict=True)]  # fmt: skip
 
@@ -302,4 +306,4 @@ def _of_scores(scores: Sequence[Sequence[float] | None], shares: bool) -> dict[s
 def _lengths(pairs: Sequence[Group]) -> dict[str, float]:
     """By how many tokens the preferred drafts are longer: a judge who favours length shows here first."""
     longer = [len(g.branches[0].tokens) - len(g.branches[1].tokens) for g in pairs]
-    return {"longer": sum(longer) / len(longer)} if longer else {}
+    return {"chosen_length_excess": sum(longer) / len(longer)} if longer else {}

@@ -9,16 +9,16 @@ from typing import Any, Literal
 
 import torch
 
-from twofold.algorithms.draft_serialization import Drafts, recall, remember
+from twofold.algorithms.draft_serialization import Drafts, dump_drafts, load_drafts
 from twofold.algorithms.offline import OfflineAlgorithm
 from twofold.algorithms.schedules import Ramp
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
-from twofold.objectives.pdpo import Baseline, Form, Gate, PDPOGenerator, Side, Sign
+from twofold.objectives.pdpo import Baseline, Direction, Form, Gate, GradientTo, PDPOGenerator
 from twofold.rewards.base import Reward
-from twofold.rewards.gate import Judging
+from twofold.rewards.gate import GateSettings
 from twofold.rewards.verifier import Metric
-from twofold.sampling.base import Draft, Sampler, figures_of
+from twofold.sampling.base import Draft, Sampler, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.step import Part, Round
 
@@ -39,15 +39,15 @@ class PDPO:
     """Compare log-ratios per token instead of per completion."""
     margin: float = 0.0
     """Added to the gap: drafts are pulled until they are this much beyond the truth."""
-    sign: Sign = "up"
+    direction: Direction = "up"
     """down pushes drafts below the truth's reward, as SPIN does: the gap changes its sign."""
-    side: Side = "drafts"
-    """truth pulls the truth up where it lies below a draft, both pull it and the drafts: with sign down, SPIN."""
+    gradient_to: GradientTo = "drafts"
+    """truth pulls the truth up where it lies below a draft, both pull it and the drafts: with direction down, SPIN."""
     gate: Gate = "none"
     """verifier, judge: drafts that it finds right alone are pulled up (the others alone pushed down)."""
     verdict: Metric = "strict"
     """What the verifier calls right: `#### N` as GSM8K has it, or (flexible) the right last number."""
-    judge: Judging | None = None
+    judge: GateSettings | None = None
     """Who judges under gate judge, and from where on a draft is good enough."""
     gate_average: Literal["drawn", "passed"] = "drawn"
     """Average over all drafts, or over those that the gate lets through (the others are then left out)."""
@@ -68,7 +68,7 @@ class PDPO:
     """Generator prompts per step (6000 : 1473 pairs to problems at 32 pairs a step)."""
     samples: int = 1
     """Drafts per prompt."""
-    refresh_every: int = 1
+    reuse_steps: int = 1
     """Generator steps that use the same drafts; from the second on they are stale."""
     warmup: float = 0.1
     """Steps (≥ 1) or fraction of all steps (< 1) with the discriminator alone: implicit rewards say nothing yet."""
@@ -84,7 +84,7 @@ class PDPO:
     def __post_init__(self) -> None:
         require(self.gamma >= 0, "gamma must be ≥ 0")
         require(self.prompts > 0 and self.samples > 0, "prompts and samples must be ≥ 1")
-        require(self.refresh_every > 0, "refresh_every must be ≥ 1")
+        require(self.reuse_steps > 0, "reuse_steps must be ≥ 1")
         require(self.warmup >= 0 and self.gamma_ramp >= 0, "warmup and gamma_ramp must be ≥ 0")
         require(min(self.turns) > 0, "both turns must be ≥ 1")
         alone = self.baseline == "none"
@@ -94,16 +94,14 @@ class PDPO:
         require(0 <= self.balance_decay < 1 and self.balance_most > 0, "balance_decay in [0, 1), balance_most > 0")
         joint = self.schedule == "joint" or self.balance == "none"
         require(joint, "balance compares the two gradients of one step: schedule joint")
-        require(
-            self.clip is None or self.refresh_every > 1, "clip needs refresh_every ≥ 2: fresh drafts have not moved"
-        )
+        require(self.clip is None or self.reuse_steps > 1, "clip needs reuse_steps ≥ 2: fresh drafts have not moved")
         self.objective(1.0)
 
     def _refuse_gates(self) -> None:
         """Gates that could not open, and judges that nobody asks."""
         require(self.gate != "none" or self.gate_average == "drawn", "gate_average passed needs a gate")
-        drawn = self.side == "drafts" or self.gate_average == "drawn"
-        require(drawn, "side truth and both need right and wrong drafts: gate_average drawn")
+        drawn = self.gradient_to == "drafts" or self.gate_average == "drawn"
+        require(drawn, "gradient_to truth and both need right and wrong drafts: gate_average drawn")
         require(self.gate != "judge" or self.judge is not None, "gate judge needs judge: {source: …}")
         require(self.gate == "judge" or self.judge is None, "judge is asked under gate judge alone")
 
@@ -128,7 +126,7 @@ def _share(amount: float, steps: int) -> int:
 
 
 @dataclass(frozen=True)
-class Turns:
+class PartSchedule:
     """Who plays in which step; pure functions of the step, so that resuming needs no state."""
 
     warm: int
@@ -172,7 +170,7 @@ class PDPOAlgorithm:
     def __post_init__(self) -> None:
         require(self.settings.gate == "none" or self.gate is not None, "a gate needs who judges")
         cycle = self.settings.turns if self.settings.schedule == "alternate" else None
-        self.turns = Turns(self.settings.warm_steps(self.steps), cycle)
+        self.turns = PartSchedule(self.settings.warm_steps(self.steps), cycle)
         self.order = Order(len(self.tasks), self.seed + 1)
 
     def round(self, step: int, state: dict[str, Any]) -> Round:
@@ -195,14 +193,14 @@ class PDPOAlgorithm:
 
     def drafts(self, generated: int, step: int, state: dict[str, Any]) -> tuple[list[Group], dict[str, float]]:
         """The drafts of the generator's `generated`-th step: drawn now, or those of an earlier step out of `state`."""
-        block, age = divmod(generated, self.settings.refresh_every)
+        block, age = divmod(generated, self.settings.reuse_steps)
         tasks = [self.tasks[i] for i in self.order.at(block, self.settings.prompts)]
         if age:
-            branches, figures = recall(state["drafts"]), {"age": float(age)}
+            branches, figures = load_drafts(state["drafts"]), {"age": float(age)}
         else:
             branches, figures = self.draft(tasks, step)
-        if self.settings.refresh_every > 1 and not age:
-            state["drafts"], figures["age"] = remember(branches), 0.0
+        if self.settings.reuse_steps > 1 and not age:
+            state["drafts"], figures["age"] = dump_drafts(branches), 0.0
         return [self._group(task, kept) for task, kept in zip(tasks, branches, strict=True) if kept], figures
 
     def draft(self, tasks: Sequence[Group], step: int) -> tuple[Drafts, dict[str, float]]:
@@ -214,13 +212,13 @@ class PDPOAlgorithm:
         judged = [b.columns["correct"] for kept in branches for b in kept if "correct" in b.columns]
         right = {"right": sum(judged) / len(judged)} if judged else {}
         kept = [tuple(b for b in row if self._passes(b)) for row in branches]
-        figures = {"drafts": len(drawn), "kept": sum(map(len, kept))}
+        figures = {"drafts": len(drawn), "drafts_kept": sum(map(len, kept))}
         truncated = sum(d.truncated for d in drawn) / len(drawn)
         return kept, {
             **{k: float(v) for k, v in figures.items()},
             "truncated": truncated,
             **right,
-            **figures_of(self.sampler),
+            **sampler_metrics(self.sampler),
         }
 
     def _judged(self, tasks: Sequence[Group], drafts: Sequence[Sequence[Branch]]) -> Drafts:
@@ -238,7 +236,7 @@ class PDPOAlgorithm:
     def _group(self, task: Group, drafts: Sequence[Branch]) -> Group:
         """The drafts of one problem. The ground truth's reward is a column, provided; where it is to move, it is the
         last branch, right and never stale, since a column is one of all branches or none."""
-        if self.settings.side == "drafts":
+        if self.settings.gradient_to == "drafts":
             return replace(task, branches=tuple(drafts))
         assert task.truth is not None, "checked before step 0"
         truth = Branch(task.truth, Role.TRUTH, {"old_logp": torch.zeros(len(task.truth), dtype=torch.float64)})
@@ -247,7 +245,7 @@ class PDPOAlgorithm:
     def _passes(self, branch: Branch) -> bool:
         """Whether a draft stays: unless only those stay that the gate lets through, all do."""
         every = self.settings.gate_average == "drawn"
-        return every or branch.columns["correct"] == float(self.settings.sign == "up")
+        return every or branch.columns["correct"] == float(self.settings.direction == "up")
 
     def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
         """Nothing that happened in a step changes the order of play."""

@@ -14,9 +14,9 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from twofold.algorithms.draft_serialization import recall, remember
-from twofold.algorithms.gae import CRITIC, Critic, criticized, judgement, whitened_tokens
-from twofold.algorithms.schedules import Ramp, ramped, refuse_bad_ramps
+from twofold.algorithms.draft_serialization import dump_drafts, load_drafts
+from twofold.algorithms.gae import VALUE_MODEL, ValueModelSettings, value_metrics, whitened_tokens, with_gae
+from twofold.algorithms.schedules import Ramp, refuse_bad_ramps, scheduled
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.errors import RecipeError
@@ -27,7 +27,7 @@ from twofold.objectives.ppo import ValueRegression
 from twofold.objectives.surrogate import Baseline, Scale
 from twofold.rewards.execution import Execution
 from twofold.rewards.rollouts import Rewards
-from twofold.sampling.base import Sampler, figures_of
+from twofold.sampling.base import Sampler, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.column_providers import VALUE
 from twofold.training.step import Part, Provider, Round
@@ -54,7 +54,7 @@ class RewardKL:
 
 
 @settings
-class Weighed:
+class RewardSource:
     """One of several rewards."""
 
     source: str
@@ -68,7 +68,7 @@ class PolicyGradient:
     rloo, reinforce); training.batch_size counts prompts."""
 
     kind: Literal["policy_gradient"] = "policy_gradient"
-    reward: str | tuple[Weighed, ...] = "verifier"
+    reward: str | tuple[RewardSource, ...] = "verifier"
     """verifier (GSM8K's `#### N`), verifier:flexible (the right last number), the folder of a reward model, code (the
     program passes its tests; see execution), or a list of these with weights; from Python also a function of (prompt,
     completion, ground truth)."""
@@ -83,7 +83,7 @@ class PolicyGradient:
     """Taken from the reward of a completion that never stopped."""
     normalize: bool = False
     """Rewards less their mean over their standard deviation, both of all rewards of the run so far."""
-    value: Critic | None = None
+    value: ValueModelSettings | None = None
     """A value model, as InstructGPT's PPO has one: every token gets an advantage of its own."""
     execution: Execution = field(default_factory=Execution)
     """What a reward that runs the model's programs may do; by default it is refused."""
@@ -99,9 +99,9 @@ class PolicyGradient:
         require(len(set(names)) == len(names), "reward names a source twice: give it once, with the weight of both")
 
     @property
-    def rewards(self) -> tuple[Weighed, ...]:
+    def rewards(self) -> tuple[RewardSource, ...]:
         """The sources of the reward, with their weights."""
-        return (Weighed(source=self.reward),) if isinstance(self.reward, str) else self.reward
+        return (RewardSource(source=self.reward),) if isinstance(self.reward, str) else self.reward
 
     def steps_per_rollout(self, batch_size: int) -> int:
         """Optimizer steps that a rollout serves; raises ValueError where steps do not fill it."""
@@ -156,26 +156,26 @@ class PolicyGradientAlgorithm:
                 where="training.batch_size" if self.settings.rollouts is None else "algorithm.rollouts",
                 remedy="ask for fewer prompts and more samples",
             )
-        self.serves = self.settings.steps_per_rollout(self.batch_size)
+        self.steps_per_rollout = self.settings.steps_per_rollout(self.batch_size)
         self.order = Order(len(self.tasks), self.seed)
 
     def round(self, step: int, state: dict[str, Any]) -> Round:
         """Roll out and rate every few steps; learn from one batch of the rollout in each."""
-        rollout, age = divmod(step, self.serves)
+        rollout, age = divmod(step, self.steps_per_rollout)
         tasks = [self.tasks[i] for i in self.order.at(rollout, self.size)]
         if age == 0:
             groups, figures = self.roll_out(tasks, step, state)
         else:
-            said, figures = recall(state["rollout"]), {}
+            said, figures = load_drafts(state["rollout"]), {}
             groups = [replace(task, branches=branches) for task, branches in zip(tasks, said, strict=True)]
-        if self.serves > 1 and age == 0:
-            state["rollout"] = remember([g.branches for g in groups])
+        if self.steps_per_rollout > 1 and age == 0:
+            state["rollout"] = dump_drafts([g.branches for g in groups])
         batch = Order(self.size, self.seed + 1 + rollout).at(age, self.batch_size)
-        objective = ramped(self.objective, self.settings.ramp, step, self.steps)
+        objective = scheduled(self.objective, self.settings.ramp, step, self.steps)
         led = {name: getattr(objective, name) for name in self.settings.ramp}
         parts = [Part(chosen := [groups[i] for i in batch], objective)]
         if self.settings.value is not None:
-            parts.append(Part(chosen, ValueRegression(self.settings.value.clip), learner=CRITIC))
+            parts.append(Part(chosen, ValueRegression(self.settings.value.clip), learner=VALUE_MODEL))
         return Round(step, parts, {**figures, "age": float(age), **led})
 
     def roll_out(
@@ -187,13 +187,13 @@ class PolicyGradientAlgorithm:
             replace(task, branches=tuple(Branch(d.tokens, Role.DRAFT) for d in drafts))
             for task, drafts in zip(tasks, rows, strict=True)
         ]
-        for column in self.asked():
+        for column in self.rollout_columns():
             groups = self.columns[column](groups)
         said = self.rewards.rate(groups)
         rewards = _vectors(self.rewards.total(said))
         cut_off = _vectors([[float(d.truncated) for d in drafts] for drafts in rows])
         scores = [without_stop(r, c, self.settings.stop_penalty) for r, c in zip(rewards, cut_off, strict=True)]
-        figures = _figures(rewards, cut_off) | figures_of(self.sampler)
+        figures = _figures(rewards, cut_off) | sampler_metrics(self.sampler)
         if len(said) > 1:
             figures |= {f"reward/{name}": torch.cat(_vectors(rated)).mean().item() for name, rated in said.items()}
         if self.settings.normalize:
@@ -204,7 +204,7 @@ class PolicyGradientAlgorithm:
             figures |= {"kl": torch.stack([k1(d) for d in away]).mean().item()}
             figures |= {"kl_coefficient": self.coefficient(state)}
         groups = self.with_advantages(groups, scores, self.coefficient(state))
-        return groups, figures | (judgement(groups) if self.settings.value else {})
+        return groups, figures | (value_metrics(groups) if self.settings.value else {})
 
     def with_advantages(self, groups: list[Group], scores: list[Tensor], coefficient: float) -> list[Group]:
         """The column `advantage`: of each token by the value model, with its `return`; without one of each completion,
@@ -212,14 +212,14 @@ class PolicyGradientAlgorithm:
         baseline, scale = comparison(self.objective)
         kls = [[self.kl(branch) for branch in group.branches] for group in groups]
         if self.settings.value is not None:
-            groups = criticized(groups, scores, kls, coefficient, self.settings.value)
+            groups = with_gae(groups, scores, kls, coefficient, self.settings.value)
             return whitened_tokens(groups) if scale == "rollout" else groups
         whole = [torch.stack([kl.sum() for kl in row]) for row in kls]
         shaped = [kl_shaped(s, kl, coefficient) for s, kl in zip(scores, whole, strict=True)]
         found = advantages_of(shaped, cast("Baseline", baseline), cast("Scale", scale))
         return [g.with_columns([{"advantage": a} for a in row.tolist()]) for g, row in zip(groups, found, strict=True)]
 
-    def asked(self) -> list[str]:
+    def rollout_columns(self) -> list[str]:
         """Token columns to be made for a rollout."""
         kl = ("old_logp", "ref_logp") if self.settings.kl.coefficient > 0 else ()
         value = (VALUE,) if self.settings.value else ()
@@ -253,13 +253,13 @@ def _logratio(branch: Branch) -> Tensor:
 
 
 def _figures(rewards: Sequence[Tensor], cut_off: Sequence[Tensor]) -> dict[str, float]:
-    """Of a rollout: drafts, their mean reward and its standard deviation, how many never stopped, and `silent`, the
-    share of prompts whose completions were all rated alike, from which a comparison among them learns nothing."""
+    """Of a rollout: drafts, their mean reward and its standard deviation, how many never stopped, and `zero_variance`,
+    the share of prompts whose completions were all rated alike, from which a comparison learns nothing."""
     every, silent = torch.cat(list(rewards)), [float((r == r[0]).all()) for r in rewards]
     return {
         "drafts": float(len(every)),
         "reward": every.mean().item(),
         "reward_std": every.std(correction=0).item(),
         "truncated": torch.cat(list(cut_off)).mean().item(),
-        "silent": sum(silent) / len(silent),
+        "zero_variance": sum(silent) / len(silent),
     }

@@ -36,7 +36,7 @@ Ramps = Mapping[str, Ramp]
 """The objective's setting → how it changes."""
 
 
-def ramped(objective: Objective, ramps: Ramps, step: int, steps: int) -> Objective:
+def scheduled(objective: Objective, ramps: Ramps, step: int, steps: int) -> Objective:
     """`objective` as it is in `step`. Raises RecipeError for a setting that it lacks, or that refuses such a value."""
     if not ramps:
         return objective
@@ -64,7 +64,7 @@ def ramped(objective: Objective, ramps: Ramps, step: int, steps: int) -> Objecti
 def refuse_bad_ramps(objective: Objective, ramps: Ramps) -> None:
     """Raise RecipeError now for what would come at the other end of the run."""
     for step in (0, 1):
-        ramped(objective, ramps, step, 2)
+        scheduled(objective, ramps, step, 2)
 
 
 def _numbers(objective: Objective) -> dict[str, float]:

@@ -90,7 +90,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Found:
+class LostPattern:
     """A pattern (`tokens`, told as `text`) on which `nats` were lost; the counts are of pairs where only chosen or only
     rejected holds it."""
 
@@ -113,7 +113,7 @@ class Displacement:
     positions: Mapping[str, tuple[Estimate, ...]]
     alike: Estimate
     unlike: Estimate
-    patterns: tuple[Found, ...]
+    patterns: tuple[LostPattern, ...]
     pairs: tuple[Change, ...]
 
     @property
@@ -227,7 +227,8 @@ def split(
         alike=alike,
         unlike=unlike,
         patterns=tuple(
-            Found(g, text(torch.tensor(g)) if text else str(g), nats[g], patterns.won[g], patterns.lost[g]) for g in top
+            LostPattern(g, text(torch.tensor(g)) if text else str(g), nats[g], patterns.won[g], patterns.lost[g])
+            for g in top
         ),
         pairs=tuple(told),
     )

@@ -27,7 +27,7 @@ class Options:
     out: Annotated[Path, typer.Option(help="Where the rows go; what was asked for is kept beside it.")]
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="sampling.temperature=0.7 asking.parallel=16 …"),
+        typer.Argument(metavar="[KEY=VALUE]...", help="sampling.temperature=0.7 retry.parallel=16 …"),
     ] = None
     model: Annotated[
         list[str] | None,
@@ -111,7 +111,7 @@ def _estimate(questions: Questions, how: BuildSettings, out: Path) -> None:
     told.print(f"{counted(cost.questions, 'prompt')}, {questions.repeated} repeated", markup=False)
     if cost.drawn:
         told.print(f"answers drawn here: {cost.drawn}", markup=False)
-    told.print(f"requests for answers: at most {cost.asked}", markup=False)
+    told.print(f"requests for answers: at most {cost.requests}", markup=False)
     told.print(f"requests for verdicts: at most {cost.verdicts}", markup=False)
     path = ledger_path(out)
     told.print(f"already recorded in {path}: {recorded(path)} answers and verdicts", markup=False, soft_wrap=True)

@@ -155,4 +155,4 @@ def _show_lengths(out: Console, tokens: Histogram) -> None:
 def _show_fixed(fixed: Fixed) -> None:
     kinds = ", ".join(f"{count} × {kind}" for kind, count in fixed.reasons.items())
     left = f"; {counted(fixed.left_out, 'row')} left out ({kinds}), listed in {fixed.beside}" if fixed.left_out else ""
-    results().print(f"{fixed.out}: {counted(fixed.kept, 'row')}{left}", markup=False)
+    results().print(f"{fixed.out}: {counted(fixed.rows_left, 'row')}{left}", markup=False)

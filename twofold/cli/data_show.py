@@ -17,7 +17,7 @@ from twofold.settings import settings
 if TYPE_CHECKING:
     from twofold.batch import Group
     from twofold.data.formats import Scan
-    from twofold.data.issues import Fault
+    from twofold.data.issues import Issue
     from twofold.data.packing_stats import Savings
     from twofold.data.preview import RowView
     from twofold.data.tokenize import Encoder, TokenizeSettings
@@ -32,7 +32,7 @@ def show(
     source: Annotated[str, typer.Argument(help="A file, saved folder or hub name of any format that training reads.")],
     given: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="split=test limit=1000 max_length=512 supervise=all …"),
+        typer.Argument(metavar="[KEY=VALUE]...", help="split=test limit=1000 max_length=512 loss_on=all …"),
     ] = None,
     *,
     model: Annotated[str, typer.Option("--model", "--tokenizer", help="Whose tokenizer and chat template.")],
@@ -109,7 +109,7 @@ def _encoded(found: Scan, encoder: Encoder, number: int) -> _Seen:
     views: list[RowView] = []
     lengths: list[Lengths] = []
     faults: list[str] = []
-    for turn in _watched([t for r in found.table.records for t in supervised(r, encoder.settings.supervise)]):
+    for turn in _watched([t for r in found.table.records for t in supervised(r, encoder.settings.loss_on)]):
         group, fault = _fitted(turn, encoder)
         if fault is not None:
             faults.append(f"{fault.where}: {fault.reason}")
@@ -133,13 +133,13 @@ def _watched(turns: Sequence[Record]) -> Iterator[Record]:
         progress.end("tokenize")
 
 
-def _fitted(record: Record, encoder: Encoder) -> tuple[Group | None, Fault | None]:
+def _fitted(record: Record, encoder: Encoder) -> tuple[Group | None, Issue | None]:
     """The record's group, and what was wrong with it: not encodable, too long, or cut."""
-    from twofold.data.issues import FaultError
+    from twofold.data.issues import IssueError
 
     try:
         fitted = encoder.fit(record)
-    except FaultError as error:
+    except IssueError as error:
         return None, error.fault
     long = fitted.tokens > encoder.settings.max_length
     return fitted.group, encoder.overlong(record, fitted) if long else None

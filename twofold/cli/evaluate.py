@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from twofold.cli.dataclass_options import spread
 from twofold.cli.evaluate_options import ANSWERS, SAMPLED, Options, command, refuse_contradictions
-from twofold.cli.evaluate_tables import Told, told_of
+from twofold.cli.evaluate_tables import EvaluationOutput, show
 from twofold.cli.terminal import results
 from twofold.errors import LeakError, TwofoldError
 
@@ -34,13 +34,13 @@ def evaluate(given: Options) -> None:
     _write(given, {"command": again, **about, **told}, rows)
 
 
-def _measured(given: Options, progress: Progress) -> tuple[dict[str, Any], Callable[[], Told]]:
+def _measured(given: Options, progress: Progress) -> tuple[dict[str, Any], Callable[[], EvaluationOutput]]:
     """What the figures are of, and what shows them."""
     from twofold.cli import evaluate_rows, frontier, harness, pass_at, win_rate
 
     if given.harness is not None:
         about, found = harness.judged(given, progress)
-        return about, lambda: told_of(found)
+        return about, lambda: show(found)
     drawing = None if given.task in SAMPLED else pass_at.Drawing.of(
         given.pass_at, given.samples, given.temperature, given.seed if given.pass_at is not None else 0
     )  # fmt: skip
@@ -57,9 +57,9 @@ def _measured(given: Options, progress: Progress) -> tuple[dict[str, Any], Calla
         return {**about, **more}, tell
     if drawing is not None:
         solved = evaluate_rows.solved(given, source.records, drawing, progress)
-        return about, lambda: pass_at.told(solved, drawing)
+        return about, lambda: pass_at.summarize(solved, drawing)
     judged = evaluate_rows.JUDGED[given.task](given, source.records, progress)
-    return about, lambda: told_of(judged)
+    return about, lambda: show(judged)
 
 
 def refuse_trained_on(run: Path, records: Sequence[Record], progress: Progress) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from twofold.evaluation.likelihood import Likely
     from twofold.evaluation.pass_at_k import PassAtK
     from twofold.evaluation.prompting import Prompting
-    from twofold.models.load import Loaded
+    from twofold.models.load import LoadedModel
     from twofold.progress import Progress
     from twofold.records import Record, Task
 
@@ -64,7 +64,7 @@ def judged(given: Options, problems: Sequence[Task], progress: Progress) -> list
     metrics = _metrics(given.metrics, progress)
     refuse_unanswerable(problems, metrics)
 
-    def answered(name: str, loaded: Loaded, encoder: Encoder, prompting: Prompting) -> Entry:
+    def answered(name: str, loaded: LoadedModel, encoder: Encoder, prompting: Prompting) -> Entry:
         sampling = Sampling(temperature=0, max_new_tokens=given.max_new_tokens, stop=prompting.stop)
         sampler = LocalSampler(loaded.model, loaded.tokenizer, loaded.stop_tokens, sampling, progress.note)
         said = answers(sampler, problems, encoder, prompting, progress=progress)
@@ -80,7 +80,7 @@ def solved(given: Options, problems: Sequence[Any], drawing: Drawing, progress: 
     from twofold.sampling.base import Sampling
     from twofold.sampling.local import LocalSampler
 
-    def sampled(_: str, loaded: Loaded, encoder: Encoder, prompting: Prompting) -> PassAtK:
+    def sampled(_: str, loaded: LoadedModel, encoder: Encoder, prompting: Prompting) -> PassAtK:
         sampling = Sampling(temperature=drawing.temperature, max_new_tokens=given.max_new_tokens, stop=prompting.stop)
         sampler = LocalSampler(loaded.model, loaded.tokenizer, loaded.stop_tokens, sampling, progress.note)
         put = [prompting.of(task) for task in problems]
@@ -116,11 +116,11 @@ JUDGED: Mapping[str, Callable[[Options, Sequence[Any], Progress], list[Entry]]] 
 def _likely(name: str, given: Options, records: Sequence[Record], progress: Progress) -> list[Likely]:
     from twofold.data.tokenize import Encoder, TokenizeSettings
     from twofold.evaluation.likelihood import likelihoods
-    from twofold.models.load import ModelSettings, hold
+    from twofold.models.load import ModelSettings, wrap
 
     progress.note(f"{name}: {counted(len(records), 'row')}")
     loaded, _ = open_model(name)
-    policy, _ = hold(ModelSettings(path=name), loaded.model, loaded.tokenizer)
+    policy, _ = wrap(ModelSettings(path=name), loaded.model, loaded.tokenizer)
     fitting = TokenizeSettings(max_length=given.max_length, truncation="refuse")
     encoder = Encoder(loaded.tokenizer, loaded.stop_tokens, fitting)
     return likelihoods(policy, [encoder.group(record) for record in records], progress)
@@ -142,7 +142,10 @@ def _metrics(asked: str | None, progress: Progress) -> list[str]:
 
 
 def _each(
-    given: Options, problems: Sequence[Task], progress: Progress, work: Callable[[str, Loaded, Encoder, Prompting], T]
+    given: Options,
+    problems: Sequence[Task],
+    progress: Progress,
+    work: Callable[[str, LoadedModel, Encoder, Prompting], T],
 ) -> dict[str, T]:
     """What `work` makes of each line of the table, by name; the first model's further lines follow it. One model is in
     memory at a time."""
@@ -159,7 +162,7 @@ def _each(
 
     found: dict[str, T] = {}
     for i, model in enumerate(dict.fromkeys(given.models)):
-        found |= of(model, {model: given.shots, **({_told(model, k): k for k in further} if i == 0 else {})})
+        found |= of(model, {model: given.shots, **({_row_name(model, k): k for k in further} if i == 0 else {})})
     return found
 
 
@@ -207,5 +210,5 @@ def _shots(asked: str | None) -> list[int]:
     return found
 
 
-def _told(model: str, shots: int) -> str:
+def _row_name(model: str, shots: int) -> str:
     return f"{model}, {shots or 'zero'}-shot"

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from twofold.statistics import Estimate
 
 _SIDE_BY_SIDE = 4
-Told = tuple[dict[str, Any], list[Mapping[str, Any]]]
+EvaluationOutput = tuple[dict[str, Any], list[Mapping[str, Any]]]
 """Figures, and the items behind them."""
 
 
-def told_of(found: Sequence[Entry]) -> Told:
+def show(found: Sequence[Entry]) -> EvaluationOutput:
     """The figures and the items behind them, once shown."""
     from twofold.evaluation.figures import comparisons
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twofold.analysis.explanation import Decode, Explanation
     from twofold.batch import Group
     from twofold.data.tokenize import Encoder
-    from twofold.models.load import Loaded
+    from twofold.models.load import LoadedModel
     from twofold.models.policy import Policy
     from twofold.progress import Progress
 
@@ -103,7 +103,7 @@ def _compared_with(given: Options) -> tuple[str, float, Path | None]:
     return str(known["model"]["path"]), beta, run
 
 
-def _open(name: str, max_length: int) -> tuple[Policy, Encoder, Loaded]:
+def _open(name: str, max_length: int) -> tuple[Policy, Encoder, LoadedModel]:
     from twofold.data.tokenize import Encoder, TokenizeSettings
     from twofold.models.load import ModelSettings, load_policy
 
@@ -112,7 +112,7 @@ def _open(name: str, max_length: int) -> tuple[Policy, Encoder, Loaded]:
     return policy, Encoder(loaded.tokenizer, loaded.stop_tokens, TokenizeSettings(max_length=max_length)), loaded
 
 
-def _refuse_strangers(policy: Loaded, reference: Loaded, name: str) -> None:
+def _refuse_strangers(policy: LoadedModel, reference: LoadedModel, name: str) -> None:
     if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
         what = "has another vocabulary than the model: their tokens cannot be compared"
         raise ModelError(what, where=name, remedy="name the model that it was trained from")
@@ -143,7 +143,7 @@ def _decoder(encoder: Encoder) -> Decode:
 
 
 def _drift(
-    sides: Sequence[tuple[Policy, Loaded]], groups: Sequence[Group], given: Options, progress: Progress
+    sides: Sequence[tuple[Policy, LoadedModel]], groups: Sequence[Group], given: Options, progress: Progress
 ) -> Drift:
     from twofold.analysis.drift import drift
     from twofold.sampling.base import Sampling

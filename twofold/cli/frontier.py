@@ -17,11 +17,11 @@ from twofold.errors import ModelError, RecipeError
 
 if TYPE_CHECKING:
     from twofold.cli.evaluate_options import Options
-    from twofold.cli.evaluate_tables import Told
+    from twofold.cli.evaluate_tables import EvaluationOutput
     from twofold.data.tokenize import Encoder
     from twofold.datagen.judging import Judge
     from twofold.evaluation.frontier import Point
-    from twofold.models.load import Loaded
+    from twofold.models.load import LoadedModel
     from twofold.models.policy import Policy
     from twofold.progress import Progress
     from twofold.records import Record
@@ -45,7 +45,7 @@ class Place:
 class Ground:
     """What all points share: the prompts' records, the judge, the reference."""
 
-    given: Options
+    options: Options
     records: Sequence[Record]
     judge: Judge
     reference: Policy
@@ -71,7 +71,7 @@ class Ground:
 
 def measured(
     given: Options, records: Sequence[Record], progress: Progress
-) -> tuple[dict[str, Any], Callable[[], Told]]:
+) -> tuple[dict[str, Any], Callable[[], EvaluationOutput]]:
     """What the figures are of, and what shows them."""
     sizes = [] if given.best_of is None else _sizes(given.best_of)
     name = given.reference or _reference(given)
@@ -79,24 +79,24 @@ def measured(
     places = [place for model in dict.fromkeys(given.models) for place in _places(given, model)]
     with ExitStack() as resources:
         judge = _judge(given, resources)
-        reference, encoder, loaded = _held(Place(name))
+        reference, encoder, loaded = _load(Place(name))
         ground = Ground(given, firsts, judge, reference, progress)
         progress.note(f"{name}: {counted(len(firsts), 'prompt')}, the reference")
         base, scores = _point(ground, (reference, encoder, loaded), max([given.samples or 1, *sizes]), moved=False)
         points: dict[Place, Point] = {}
         for place in places:
             progress.note(f"{place.name}: {counted(len(firsts), 'prompt')}")
-            points[place], _ = _point(ground, _held(place), given.samples or 1, moved=True)
+            points[place], _ = _point(ground, _load(place), given.samples or 1, moved=True)
     about: dict[str, Any] = {
-        "task": given.task, "reward": dict(judge.told), "reference": name, "prompts": len(firsts),
+        "task": given.task, "reward": dict(judge.provenance), "reference": name, "prompts": len(firsts),
         "samples": given.samples or 1, "seed": given.seed, "max_new_tokens": given.max_new_tokens,
     }  # fmt: skip
-    return about, lambda: _told(given, base, points, (scores, sizes))
+    return about, lambda: _summarize(given, base, points, (scores, sizes))
 
 
 def _judge(given: Options, resources: ExitStack) -> Judge:
     """The reward of this name; a folder's name alone is a reward model."""
-    from twofold.datagen.judges import KINDS, Means, judge_kind, open_judge
+    from twofold.datagen.judges import KINDS, JudgeResources, judge_kind, open_judge
     from twofold.ledger import Ledger
 
     if given.reward is None:
@@ -110,7 +110,7 @@ def _judge(given: Options, resources: ExitStack) -> Judge:
     try:
         if judge_kind(name)[0] == "llm":
             raise ValueError("llm compares answers and gives no reward; llm-score:URL#NAME does")
-        means = Means(reward, lambda: resources.enter_context(Ledger(ledger or Path())), given.rubric)
+        means = JudgeResources(reward, lambda: resources.enter_context(Ledger(ledger or Path())), given.rubric)
         return open_judge(name, means, resources)
     except ValueError as error:
         raise RecipeError(str(error), where="--reward") from None
@@ -142,9 +142,9 @@ def _places(given: Options, model: str) -> list[Place]:
     return [Place(model, step) for step in steps]
 
 
-def _held(place: Place) -> tuple[Policy, Encoder, Loaded]:
+def _load(place: Place) -> tuple[Policy, Encoder, LoadedModel]:
     """A model of its own, at the weights of its checkpoint."""
-    from twofold.models.load import ModelSettings, hold
+    from twofold.models.load import ModelSettings, wrap
     from twofold.training.checkpoint import Checkpoint
 
     loaded, encoder = open_model(place.model)
@@ -153,12 +153,12 @@ def _held(place: Place) -> tuple[Policy, Encoder, Loaded]:
         stray = loaded.model.load_state_dict(Checkpoint.open(folder).tensors("weights"), strict=False).unexpected_keys
         if stray:
             raise ModelError(f"holds weights that the run's model has not ({stray[0]})", where=str(folder))
-    policy, _ = hold(ModelSettings(path=place.model), loaded.model, loaded.tokenizer)
+    policy, _ = wrap(ModelSettings(path=place.model), loaded.model, loaded.tokenizer)
     return policy, encoder, loaded
 
 
 def _point(
-    ground: Ground, held: tuple[Policy, Encoder, Loaded], samples: int, *, moved: bool
+    ground: Ground, held: tuple[Policy, Encoder, LoadedModel], samples: int, *, moved: bool
 ) -> tuple[Point, list[list[float]]]:
     """The point of a model, and the rewards of its samples."""
     from twofold.evaluation.frontier import point
@@ -166,19 +166,19 @@ def _point(
     from twofold.sampling.local import LocalSampler
 
     policy, encoder, loaded = held
-    sampling = Sampling(max_new_tokens=ground.given.max_new_tokens)
+    sampling = Sampling(max_new_tokens=ground.options.max_new_tokens)
     sampler = LocalSampler(policy.model, loaded.tokenizer, loaded.stop_tokens, sampling, ground.progress.note)
     prompts = [encoder.prompt(record.prompt) for record in ground.records]
-    drafts = sampler.sample(prompts, samples=samples, seed=(ground.given.seed, 0))
+    drafts = sampler.sample(prompts, samples=samples, seed=(ground.options.seed, 0))
     scores = ground.scored([[encoder.text(d.tokens) for d in several] for several in drafts])
     if moved:
         return point(policy, ground.reference, prompts, drafts, scores), scores
     return point(policy, None, prompts, drafts, scores), scores
 
 
-def _told(
+def _summarize(
     given: Options, base: Point, points: dict[Place, Point], drawn: tuple[Sequence[Sequence[float]], Sequence[int]]
-) -> Told:
+) -> EvaluationOutput:
     """The figures once shown and written to the runs, and every prompt of every point."""
     from twofold.evaluation.frontier import areas, best_of
 

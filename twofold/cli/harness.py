@@ -12,7 +12,7 @@ from twofold.errors import RecipeError
 if TYPE_CHECKING:
     from twofold.cli.evaluate_options import Options
     from twofold.evaluation.figures import Entry
-    from twofold.evaluation.harness import Asked
+    from twofold.evaluation.harness import HarnessRequest
     from twofold.progress import Progress
 
 TAKEN = ("models", "limit", "shots", "style", "harness", "harness_tasks", "harness_include", "json_file", "out")
@@ -23,7 +23,7 @@ def judged(given: Options, progress: Progress) -> tuple[dict[str, Any], list[Ent
     from twofold.evaluation.harness import entry, require_harness, run
     from twofold.models.load import base_and_adapter
 
-    asked = _asked(given)
+    asked = _request(given)
     arguments: dict[str, dict[str, str]] = {}
     for name in dict.fromkeys(given.models):
         path = str(model_folder(Path(name))) if Path(name).is_dir() else name
@@ -38,8 +38,8 @@ def judged(given: Options, progress: Progress) -> tuple[dict[str, Any], list[Ent
     return {"harness": "lm-eval", "harness_tasks": list(asked.tasks)}, found
 
 
-def _asked(given: Options) -> Asked:
-    from twofold.evaluation.harness import Asked
+def _request(given: Options) -> HarnessRequest:
+    from twofold.evaluation.harness import HarnessRequest
     from twofold.models.load import resolve_device, resolve_precision
 
     if given.harness != "lm-eval":
@@ -51,7 +51,7 @@ def _asked(given: Options) -> Asked:
             where = "--" + field.name.replace("_", "-")
             raise RecipeError("means nothing to --harness lm-eval", where=where, remedy="leave it out")
     device = resolve_device("auto")
-    return Asked(
+    return HarnessRequest(
         tasks=tuple(part.strip() for part in given.harness_tasks.split(",")),
         shots=given.shots or None,
         chat=given.style == "chat",

@@ -9,10 +9,10 @@ from twofold.errors import ModelError
 
 if TYPE_CHECKING:
     from twofold.data.tokenize import Encoder
-    from twofold.models.load import Loaded
+    from twofold.models.load import LoadedModel
 
 
-def open_model(name: str) -> tuple[Loaded, Encoder]:
+def open_model(name: str) -> tuple[LoadedModel, Encoder]:
     """The model (of a run directory, the one that it made) with the encoder that makes its prompts."""
     from twofold.data.tokenize import Encoder
     from twofold.models.load import ModelSettings, load_model

@@ -50,7 +50,7 @@ class Drawing:
         return cls(wanted, samples or wanted[-1], temperature, seed)
 
 
-def told(found: Mapping[str, PassAtK], drawing: Drawing) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
+def summarize(found: Mapping[str, PassAtK], drawing: Drawing) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
     """The figures and the problems behind them, once shown."""
     from twofold.evaluation.figures import corrected
     from twofold.evaluation.pass_at_k import compare

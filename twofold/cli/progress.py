@@ -57,7 +57,7 @@ class RichProgress:
         elif task in self._tasks:
             self._bars.advance(self._tasks[task], steps)
             if figures:
-                self._bars.update(self._tasks[task], figures=told(figures))
+                self._bars.update(self._tasks[task], figures=shown_metrics(figures))
 
     def end(self, task: str) -> None:
         if task in self._tasks:
@@ -101,10 +101,10 @@ class _Plain:
         if self.total and 0 < self.done < self.total and now > self.began + 1:
             seconds = round((now - self.began) / self.done * (self.total - self.done))
             left = f"{seconds // 60}:{seconds % 60:02d} left"
-        return "  ".join(part for part in (count, told(self.figures), left) if part)
+        return "  ".join(part for part in (count, shown_metrics(self.figures), left) if part)
 
 
-def told(figures: dict[str, float]) -> str:
+def shown_metrics(figures: dict[str, float]) -> str:
     """A few figures in few columns: those that everyone looks at first."""
     names = [*(n for n in LEAD if n in figures), *(n for n in figures if n not in LEAD)]
     shown = names[:MOST_FIGURES]

@@ -18,7 +18,7 @@ from twofold.errors import RecipeError
 
 if TYPE_CHECKING:
     from twofold.data.tokenize import Encoder
-    from twofold.models.load import Loaded
+    from twofold.models.load import LoadedModel
     from twofold.progress import Progress
     from twofold.records import Prompt, Record
     from twofold.sampling.base import Draft, Sampling
@@ -66,7 +66,7 @@ def sample(given: Options) -> None:
             rows = _search(loaded, encoder, prompts, sampling, given)
         else:
             drafts = counted(given.best_of or given.samples, "draft")
-            progress.note(f"{counted(len(prompts), 'prompt')}, {drafts} each: {_told(sampling)}")
+            progress.note(f"{counted(len(prompts), 'prompt')}, {drafts} each: {_describe(sampling)}")
             rows = _draw(loaded, encoder, prompts, sampling, (given, seed, progress))
     if given.out is not None:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -103,7 +103,7 @@ def _settings(assignments: Sequence[str]) -> tuple[int, Sampling]:
     return seed, validate(Sampling, from_overrides(drawn))
 
 
-def _told(sampling: Sampling) -> str:
+def _describe(sampling: Sampling) -> str:
     how = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature}, top_p {sampling.top_p}"
     return f"{how}, at most {sampling.max_new_tokens} new tokens"
 
@@ -121,7 +121,7 @@ def _prompts(file: Path | None) -> list[Prompt]:
 
 
 def _draw(
-    loaded: Loaded, encoder: Encoder, prompts: Sequence[Prompt], sampling: Sampling,
+    loaded: LoadedModel, encoder: Encoder, prompts: Sequence[Prompt], sampling: Sampling,
     how: tuple[Options, int, Progress],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The rows of all drafts, or with --best-of those of the best."""
@@ -165,7 +165,7 @@ def _searched(given: Options, sampling: Sampling) -> str:
 
 
 def _search(
-    loaded: Loaded, encoder: Encoder, prompts: Sequence[Prompt], sampling: Sampling, given: Options
+    loaded: LoadedModel, encoder: Encoder, prompts: Sequence[Prompt], sampling: Sampling, given: Options
 ) -> list[dict[str, Any]]:
     """The rows of all beams, each prompt's best first."""
     from twofold.sampling.beam import Beams, BeamSearch

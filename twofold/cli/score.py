@@ -29,7 +29,7 @@ class Options:
     file: Annotated[str, typer.Argument(help="Rows of any shape that training reads, or with answers in no order.")]
     out: Annotated[Path, typer.Option(help="Write rows and scores here, as JSON lines.")]
     settings: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="asking.parallel=16 asking.attempts=3 …")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="retry.parallel=16 retry.attempts=3 …")
     ] = None
     judge: Annotated[
         str | None,

@@ -39,13 +39,13 @@ def train(
     if dry:
         _dry(resolved)
         return
-    from twofold.runs.train import Conduct, train_recipe
+    from twofold.runs.train import RunOptions, train_recipe
 
     command = shlex.join(["twofold", "train", str(recipe), *(settings or [])])
     given = recipe.read_text(encoding="utf-8")
     with RichProgress() as progress, Stop() as stop:
         trained = train_recipe(
-            resolved, Conduct(progress=progress, resume=resume, stop=stop, command=command, given=given)
+            resolved, RunOptions(progress=progress, resume=resume, stop=stop, command=command, recipe_text=given)
         )
     if trained.outcome.stopped:
         errors().print(f"stopped after step {trained.outcome.step} and saved; the same command goes on from there")

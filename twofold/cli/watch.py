@@ -93,7 +93,7 @@ def picture(snapshot: Snapshot, console: Console) -> RenderableType:
 
 def warnings(snapshot: Snapshot) -> list[str]:
     """What the run itself has warned of, or will have: the same rules on the same metrics."""
-    from twofold.training.diagnostics import Watch
+    from twofold.training.diagnostics import Diagnostics
 
-    watch = Watch({})
-    return [text for step, metrics in snapshot.metrics for text in watch.look(step, metrics)]
+    watch = Diagnostics({})
+    return [text for step, metrics in snapshot.metrics for text in watch.check(step, metrics)]

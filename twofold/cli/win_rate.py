@@ -19,8 +19,8 @@ from twofold.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
     from twofold.cli.evaluate_options import Options
-    from twofold.cli.evaluate_tables import Told
-    from twofold.datagen.matchups import Contest, Outcome, Referee
+    from twofold.cli.evaluate_tables import EvaluationOutput
+    from twofold.datagen.matchups import MatchResult, Matchup, Referee
     from twofold.datagen.questions import Candidate, Question
     from twofold.evaluation.win_rate import Agreement, Game
     from twofold.ledger import Ledger
@@ -31,13 +31,13 @@ Heat = float
 
 
 @dataclass(frozen=True)
-class Played:
+class ModelGames:
     """A model at a temperature: its contests, what came of them, how many answers were cut off."""
 
     model: str
     heat: Heat
-    contests: Sequence[Contest]
-    outcomes: Sequence[Outcome | None]
+    contests: Sequence[Matchup]
+    outcomes: Sequence[MatchResult | None]
     truncated: int
 
 
@@ -45,23 +45,23 @@ class Played:
 class Means:
     """What contests are played with; `folder` holds the ledger."""
 
-    given: Options
+    options: Options
     progress: Progress
     ledger: Ledger
     resources: ExitStack
 
     def referee(self) -> Referee:
-        from twofold.datagen.judges import Means as Judging
+        from twofold.datagen.judges import JudgeResources as Judging
         from twofold.datagen.matchups import open_referee
 
-        reward = partial(open_reward, max_length=self.given.max_length)
-        means = Judging(reward, lambda: self.ledger, self.given.rubric)
-        return open_referee(str(self.given.judge), means, self.resources)
+        reward = partial(open_reward, max_length=self.options.max_length)
+        means = Judging(reward, lambda: self.ledger, self.options.rubric)
+        return open_referee(str(self.options.judge), means, self.resources)
 
 
 def measured(
     given: Options, records: Sequence[Record], progress: Progress
-) -> tuple[dict[str, Any], Callable[[], Told]]:
+) -> tuple[dict[str, Any], Callable[[], EvaluationOutput]]:
     """What the figures are of, and what shows them. Everything that can be wrong is, before anything is drawn."""
     from twofold.datagen.matchups import open_people
     from twofold.ledger import Ledger
@@ -80,16 +80,16 @@ def measured(
         if given.out is not None:
             _write_comparisons(given.out, contests)
         referee = referee or means.referee()
-        played = [Played(model, heat, c, referee.outcomes(c, progress), cut) for model, heat, c, cut in fields]
+        played = [ModelGames(model, heat, c, referee.outcomes(c, progress), cut) for model, heat, c, cut in fields]
         canary = _canary(means, referee, played[: len(heats)][0].contests)
         said = [] if people is None else [o for p in played for o in people.outcomes(p.contests, progress)]
     about: dict[str, Any] = {
-        "task": given.task, "judge": dict(referee.told), "against": _opponent(given), "temperatures": heats,
+        "task": given.task, "judge": dict(referee.provenance), "against": _opponent(given), "temperatures": heats,
         "samples": given.samples or 1, "seed": given.seed, "max_new_tokens": given.max_new_tokens,
     }  # fmt: skip
     told = _figures(played, canary, said)
     _warn(told, progress, against=given.against is not None)
-    return about, lambda: _told(given, told, played)
+    return about, lambda: _summarize(given, told, played)
 
 
 def ledger_of(given: Options, resources: ExitStack) -> Path:
@@ -116,11 +116,11 @@ def temperatures(asked: str) -> list[Heat]:
 def _questions(given: Options, records: Sequence[Record]) -> list[Question]:
     """The rows as prompts; the best answer of a row, if nothing else is the opponent, is its only candidate."""
     from twofold.datagen.questions import Candidate, Question
-    from twofold.records import Labelled, Task, said
+    from twofold.records import Labelled, Task, completion_fields
 
     found: list[Question] = []
     for record in records:
-        texts = said(record)
+        texts = completion_fields(record)
         row = not given.against
         if row and (not texts or isinstance(record, Labelled)):
             remedy = "rows need an answer to win against; or name a model: --against MODEL"
@@ -133,11 +133,11 @@ def _questions(given: Options, records: Sequence[Record]) -> list[Question]:
 
 def _drawn(
     means: Means, questions: Sequence[Question], heats: Sequence[Heat]
-) -> list[tuple[str, Heat, list[Contest], int]]:
+) -> list[tuple[str, Heat, list[Matchup], int]]:
     """(model, temperature, contests, answers cut off). An opponent that is a model answers at the same temperature."""
-    given = means.given
+    given = means.options
     against = None if given.against is None else _answered(means, given.against, questions, heats)
-    found: list[tuple[str, Heat, list[Contest], int]] = []
+    found: list[tuple[str, Heat, list[Matchup], int]] = []
     for model in dict.fromkeys(given.models):
         own = _answered(means, model, questions, heats)
         for heat in heats:
@@ -153,10 +153,10 @@ def _drawn(
     return found
 
 
-def _contest(question: Question, own: str, other: str) -> Contest:
-    from twofold.datagen.matchups import Contest
+def _contest(question: Question, own: str, other: str) -> Matchup:
+    from twofold.datagen.matchups import Matchup
 
-    return Contest(question.prompt, own, other, question.source, question.answer)
+    return Matchup(question.prompt, own, other, question.source, question.answer)
 
 
 def _answered(
@@ -176,8 +176,8 @@ def _answered(
     found: dict[Heat, list[list[Candidate]]] = {}
     for heat in heats:
         means.progress.note(f"{model}: {counted(len(questions), 'prompt')} at temperature {heat:g}")
-        sampling = Sampling(temperature=heat, max_new_tokens=means.given.max_new_tokens)
-        draw = Draw(sampling, 1 if heat == 0 else means.given.samples or 1, means.given.seed)
+        sampling = Sampling(temperature=heat, max_new_tokens=means.options.max_new_tokens)
+        draw = Draw(sampling, 1 if heat == 0 else means.options.samples or 1, means.options.seed)
         answers = [a for a in answerer.answers(questions, draw, means.ledger, means.progress) if a is not None]
         if len(answers) < len(questions):
             remedy = "run the same command again: only what is missing is asked for"
@@ -186,19 +186,19 @@ def _answered(
     return found
 
 
-def _canary(means: Means, referee: Referee, contests: Sequence[Contest]) -> Played | None:
+def _canary(means: Means, referee: Referee, contests: Sequence[Matchup]) -> ModelGames | None:
     """A constant answer in the model's place; people are not bothered with it."""
     from dataclasses import replace
 
-    text = means.given.canary
-    if not text or referee.told["kind"] == "human":
+    text = means.options.canary
+    if not text or referee.provenance["kind"] == "human":
         return None
     firsts = {(str(c.source), c.prompt, c.other): replace(c, own=text) for c in reversed(contests)}
     constant = list(firsts.values())[::-1]
-    return Played("canary", 0.0, constant, referee.outcomes(constant, means.progress), 0)
+    return ModelGames("canary", 0.0, constant, referee.outcomes(constant, means.progress), 0)
 
 
-def _games(played: Played) -> list[Game]:
+def _games(played: ModelGames) -> list[Game]:
     from twofold.evaluation.win_rate import Game
 
     seen: dict[str, int] = {}
@@ -212,7 +212,9 @@ def _games(played: Played) -> list[Game]:
     return found
 
 
-def _figures(played: Sequence[Played], canary: Played | None, people: Sequence[Outcome | None]) -> dict[str, Any]:
+def _figures(
+    played: Sequence[ModelGames], canary: ModelGames | None, people: Sequence[MatchResult | None]
+) -> dict[str, Any]:
     from twofold.evaluation.figures import corrected
     from twofold.evaluation.win_rate import Shares, summary
     from twofold.statistics import wilson
@@ -239,7 +241,7 @@ def _figures(played: Sequence[Played], canary: Played | None, people: Sequence[O
     return told
 
 
-def _beside(played: Sequence[Played], people: Sequence[Outcome | None]) -> Agreement:
+def _beside(played: Sequence[ModelGames], people: Sequence[MatchResult | None]) -> Agreement:
     """The judge beside people, on every contest of different texts that both have seen, once."""
     from twofold.evaluation.win_rate import agreement
 
@@ -272,7 +274,7 @@ def _warn(told: Mapping[str, Any], progress: Progress, *, against: bool) -> None
         progress.warn("answers are almost always longer (or shorter) than the other: LC reaches beyond what was seen")
 
 
-def _told(given: Options, told: dict[str, Any], played: Sequence[Played]) -> Told:
+def _summarize(given: Options, told: dict[str, Any], played: Sequence[ModelGames]) -> EvaluationOutput:
     """The figures and the contests behind them, once shown and written to the runs."""
     from twofold.cli.evaluate_options import command
     from twofold.cli.evaluate_tables import show_tests
@@ -289,7 +291,7 @@ def _told(given: Options, told: dict[str, Any], played: Sequence[Played]) -> Tol
     return told, [_row(p, i) for p in played for i in range(len(p.contests))]
 
 
-def _row(played: Played, place: int) -> dict[str, Any]:
+def _row(played: ModelGames, place: int) -> dict[str, Any]:
     from twofold.datagen.questions import shown
 
     contest, outcome = played.contests[place], played.outcomes[place]
@@ -299,7 +301,7 @@ def _row(played: Played, place: int) -> dict[str, Any]:
     return row if outcome is None or outcome.orders is None else {**row, "orders": list(outcome.orders)}
 
 
-def _write_comparisons(out: Path, contests: Sequence[Contest]) -> None:
+def _write_comparisons(out: Path, contests: Sequence[Matchup]) -> None:
     from twofold.datagen.matchups import unjudged
     from twofold.ledger import write_rows
 

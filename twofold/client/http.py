@@ -34,7 +34,7 @@ AGAIN = (408, 409, 425, 429)
 
 
 @settings
-class Asking:
+class RetrySettings:
     """How a server is asked."""
 
     timeout: float = 120.0
@@ -51,7 +51,7 @@ class Asking:
         require(1 <= self.attempts <= 64 and self.parallel >= 1, "attempts must be in 1 … 64, parallel ≥ 1")
 
 
-class Again(Exception):
+class RetryableError(Exception):
     """An attempt that may go better next time; `after` is what the server asks to wait, `raw` what it said; `useless`
     where that was a whole answer."""
 
@@ -60,17 +60,17 @@ class Again(Exception):
         super().__init__(reason)
 
 
-class Wire:
+class HttpClient:
     """A client of one host."""
 
-    def __init__(self, url: str, asking: Asking) -> None:
+    def __init__(self, url: str, retry: RetrySettings) -> None:
         """Raises RecipeError where the key would be sent in clear."""
         host = httpx2.URL(url).host
-        self.asking, self.stop = asking, Event()
+        self.retry, self.stop = retry, Event()
         self._key = api_key(url)
         self._client = httpx2.Client(
-            timeout=asking.timeout,
-            limits=httpx2.Limits(max_connections=asking.parallel),
+            timeout=retry.timeout,
+            limits=httpx2.Limits(max_connections=retry.parallel),
             trust_env=host not in LOOPBACK,
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
         )
@@ -83,9 +83,9 @@ class Wire:
     def retrying(self, failed: Callable[[RetryCallState], None] = lambda state: None) -> Retrying:
         """Attempts until one raises no `Again`; the last failure is raised."""
         return Retrying(
-            stop=stop_after_attempt(self.asking.attempts),
+            stop=stop_after_attempt(self.retry.attempts),
             wait=self._pause,
-            retry=retry_if_exception_type(Again),
+            retry=retry_if_exception_type(RetryableError),
             sleep=sleep_using_event(self.stop),
             after=failed,
             reraise=True,
@@ -93,30 +93,32 @@ class Wire:
 
     def _pause(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        wish = error.after if isinstance(error, Again) else None
+        wish = error.after if isinstance(error, RetryableError) else None
         if wish is not None:
             return min(max(wish, 0.0), LONGEST_WISH)
-        pause = self.asking.pause
+        pause = self.retry.pause
         return (wait_exponential(multiplier=pause, max=60.0) + wait_random(0, pause))(state)
 
     def post(self, url: str, body: Mapping[str, Any], remedies: Mapping[int, str] | None = None) -> str:
         """The text of a good answer. Raises Again for what may go better, ServerError (with the status's own remedy)
         for a refusal."""
         if self.stop.is_set():
-            raise Again("stopped")
-        deadline = time.monotonic() + self.asking.timeout
+            raise RetryableError("stopped")
+        deadline = time.monotonic() + self.retry.timeout
         data = bytearray()
         try:
             with self._client.stream("POST", url, json=body) as response:
                 for part in response.iter_bytes():
                     data += part
                     if time.monotonic() > deadline:
-                        raise Again(f"no whole answer within {self.asking.timeout:g} s", raw=self._told(data))
+                        raise RetryableError(
+                            f"no whole answer within {self.retry.timeout:g} s", raw=self._excerpt(data)
+                        )
                     if len(data) > MOST_BYTES:
-                        raise Again(f"the answer is longer than {MOST_BYTES} bytes")
+                        raise RetryableError(f"the answer is longer than {MOST_BYTES} bytes")
         except httpx2.TransportError as error:
             what = "timed out" if isinstance(error, httpx2.TimeoutException) else str(error) or type(error).__name__
-            raise Again(self._redacted(what), raw=self._told(data)) from None
+            raise RetryableError(self._redacted(what), raw=self._excerpt(data)) from None
         text = self._redacted(data.decode("utf-8", "replace"))
         if response.status_code != 200:
             self._refused(response, text, url, remedies or {})
@@ -126,12 +128,12 @@ class Wire:
         status = response.status_code
         what = f"HTTP {status}: {_short(_message(text))}"
         if status in AGAIN or status >= 500:
-            raise Again(what, _seconds(response.headers.get("Retry-After")), raw=text[:2000])
+            raise RetryableError(what, _seconds(response.headers.get("Retry-After")), raw=text[:2000])
         key = {401: f"set {KEY_VARIABLE}", 403: f"set {KEY_VARIABLE} to a key that may do this"}
         remedy = {**key, **remedies}.get(status, "check the address and the model's name behind #")
         raise ServerError(what, where=url, remedy=remedy)
 
-    def _told(self, data: bytearray) -> str:
+    def _excerpt(self, data: bytearray) -> str:
         return self._redacted(data[:2000].decode("utf-8", "replace"))
 
     def _redacted(self, text: str) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 import httpx2
 from tenacity import RetryCallState
 
-from twofold.client.http import KEY_VARIABLE, Again, Wire
-from twofold.client.http import Asking as Asking
+from twofold.client.http import KEY_VARIABLE, HttpClient, RetryableError
+from twofold.client.http import RetrySettings as RetrySettings
 from twofold.errors import RecipeError, ServerError
 from twofold.ledger import Ledger
 
@@ -68,12 +68,12 @@ class Reply:
     tokens: tuple[int, int] | None = None
 
 
-class Garbage(ValueError):
+class UnparsableReply(ValueError):
     """A reply that arrived whole and is of no use; raised by those who read it, answered by asking again."""
 
 
 @dataclass(frozen=True)
-class Question:
+class CompletionRequest:
     """A request's body, and `read`, which makes a JSON value of the reply or raises `Garbage`."""
 
     body: Mapping[str, Any]
@@ -83,9 +83,9 @@ class Question:
 class Server:
     """Asks one endpoint; a context manager. `body` makes requests, `ask` sends those that the ledger does not hold."""
 
-    def __init__(self, endpoint: Endpoint, asking: Asking | None = None) -> None:
-        self.endpoint, self.asking = endpoint, asking or Asking()
-        self._wire = Wire(endpoint.url, self.asking)
+    def __init__(self, endpoint: Endpoint, retry: RetrySettings | None = None) -> None:
+        self.endpoint, self.retry = endpoint, retry or RetrySettings()
+        self._wire = HttpClient(endpoint.url, self.retry)
 
     def __enter__(self) -> Server:
         return self
@@ -103,11 +103,11 @@ class Server:
         field = "prompt" if self.endpoint.raw else "messages"
         return {"model": self.endpoint.model, field: prompt, **settings}
 
-    def request(self, question: Question) -> dict[str, Any]:
+    def request(self, question: CompletionRequest) -> dict[str, Any]:
         """What the ledger knows a question by: where it goes and what it says."""
         return {"url": self.endpoint.url, "body": question.body}
 
-    def ask(self, questions: Sequence[Question], ledger: Ledger) -> Iterator[tuple[int, Any | None]]:
+    def ask(self, questions: Sequence[CompletionRequest], ledger: Ledger) -> Iterator[tuple[int, Any | None]]:
         """(place, what was read) of each question as it comes; None where every attempt failed.
 
         Recorded replies come first and cost nothing. Raises `ServerError` where a server refuses what it is asked, or
@@ -120,7 +120,7 @@ class Server:
                 open_places.append(place)
             else:
                 yield place, known["read"]
-        pool = ThreadPoolExecutor(self.asking.parallel, thread_name_prefix="ask")
+        pool = ThreadPoolExecutor(self.retry.parallel, thread_name_prefix="ask")
         try:
             yield from self._ask_open(questions, open_places, ledger, pool)
         finally:
@@ -129,13 +129,13 @@ class Server:
             self._wire.stop.clear()
 
     def _ask_open(
-        self, questions: Sequence[Question], places: Sequence[int], ledger: Ledger, pool: ThreadPoolExecutor
+        self, questions: Sequence[CompletionRequest], places: Sequence[int], ledger: Ledger, pool: ThreadPoolExecutor
     ) -> Iterator[tuple[int, Any | None]]:
         """Few questions wait in the pool at any time, so that stopping does not mean sending the rest."""
-        ahead, failures = iter(places), list[Again]()
+        ahead, failures = iter(places), list[RetryableError]()
         running: dict[Future[Any], int] = {}
         while True:
-            while len(running) < 2 * self.asking.parallel and (place := next(ahead, None)) is not None:
+            while len(running) < 2 * self.retry.parallel and (place := next(ahead, None)) is not None:
                 running[pool.submit(self._one, questions[place], ledger)] = place
             if not running:
                 return
@@ -144,27 +144,27 @@ class Server:
                 try:
                     found = future.result()
                     failures.clear()
-                except Again as error:
+                except RetryableError as error:
                     found = None
                     failures.append(error)
                 yield place, found
                 self._despair(failures)
 
-    def _despair(self, failures: Sequence[Again]) -> None:
+    def _despair(self, failures: Sequence[RetryableError]) -> None:
         """Raise `ServerError` once so many questions in a row stayed unanswered that the others would too."""
         if not failures or len(failures) < HOPELESS[failures[-1].useless]:
             return
-        what = f"{len(failures)} questions in a row stayed unanswered after {self.asking.attempts} attempts each"
+        what = f"{len(failures)} questions in a row stayed unanswered after {self.retry.attempts} attempts each"
         remedy = "what was answered is kept: run the same command again once the server is well"
         raise ServerError(f"{what}: {failures[-1]}", where=self.endpoint.url, remedy=remedy)
 
-    def _one(self, question: Question, ledger: Ledger) -> Any:
+    def _one(self, question: CompletionRequest, ledger: Ledger) -> Any:
         """Ask until there is an answer of use; record it with what was made of it, and each failure."""
         request = self.request(question)
 
         def failed(state: RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
-            raw = error.raw if isinstance(error, Again) else ""
+            raw = error.raw if isinstance(error, RetryableError) else ""
             ledger.fail(request, str(error), attempt=state.attempt_number, raw=raw)
 
         retrying = self._wire.retrying(failed)
@@ -174,8 +174,8 @@ class Server:
                 reply = _reply(self._wire.post(self.endpoint.url, _other(question.body, number)))
                 try:
                     read = question.read(reply)
-                except Garbage as error:
-                    raise Again(str(error), raw=reply.text, useless=True) from None
+                except UnparsableReply as error:
+                    raise RetryableError(str(error), raw=reply.text, useless=True) from None
                 kept = {"text": reply.text, "truncated": reply.truncated, "tokens": reply.tokens, "read": read}
                 ledger.add([(request, kept)])
                 return read
@@ -194,9 +194,9 @@ def _reply(text: str) -> Reply:
         choice = whole["choices"][0]
         said = choice["message"]["content"] if "message" in choice else choice["text"]
     except (ValueError, KeyError, IndexError, TypeError):
-        raise Again("the answer is no completion", raw=text[:2000]) from None
+        raise RetryableError("the answer is no completion", raw=text[:2000]) from None
     if not isinstance(said, str):
-        raise Again("the answer holds no text", raw=text[:2000])
+        raise RetryableError("the answer holds no text", raw=text[:2000])
     usage = whole.get("usage") or {}
     counts = (usage.get("prompt_tokens"), usage.get("completion_tokens")) if isinstance(usage, dict) else (None, None)
     tokens = (counts[0], counts[1]) if all(isinstance(c, int) for c in counts) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated
 
@@ -10,12 +9,11 @@ from pydantic import BeforeValidator, InstanceOf
 
 from twofold.algorithms import PDPO, AnyAlgorithm, Offline, Online, PolicyGradient
 from twofold.config.custom import own_objective
-from twofold.data.issues import Acceptable
-from twofold.data.tokenize import TokenizeSettings
+from twofold.data.settings import DataSettings, DataSplit
 from twofold.models.load import ModelSettings
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import DPO, SFT, AnyObjective, PDPOGenerator
-from twofold.objectives.base import Objective, lesson, reading
+from twofold.objectives.base import Objective, data_kind, reading
 from twofold.sampling.base import Sampling
 from twofold.settings import require, settings
 from twofold.training.optim import AdamW
@@ -23,94 +21,10 @@ from twofold.training.trainer import TrainingSettings
 
 
 @settings
-class Share:
-    """Rows from a file of their own, or a count or fraction of the training rows (a prompt never on two sides)."""
-
-    file: str | None = None
-    split: str = "train"
-    """Of a hub name or a `datasets` folder."""
-    columns: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Our field names → the file's."""
-    count: int | None = None
-    fraction: float | None = None
-    limit: int | None = None
-    """Rows of `file` at most."""
-
-    def __post_init__(self) -> None:
-        given = [x is not None for x in (self.file, self.count, self.fraction)]
-        require(sum(given) == 1, "give one of file, count and fraction")
-        require(self.fraction is None or 0 < self.fraction < 1, "fraction must be in (0, 1)")
-        require(self.count is None or self.count > 0, "count must be ≥ 1")
-
-
-@settings
-class Portion:
-    """One file of a mixture."""
-
-    file: str
-    weight: float | None = None
-    """Share of the rows in the stream, relative to the other files' weights; without weights, the share of its rows."""
-    split: str = "train"
-    """Of a hub name or a `datasets` folder."""
-    columns: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Our field names → the file's."""
-    limit: int | None = None
-    """Rows at most."""
-    stream: bool = False
-    """Of a hub name: read over the network, row by row, without a copy of its files here."""
-
-    def __post_init__(self) -> None:
-        require(self.weight is None or self.weight > 0, "weight must be > 0")
-
-
-@settings
-class Data:
-    """What to train on. Errors name file, row and field; `twofold data check FILE` looks without training."""
-
-    train: str | tuple[Portion, ...]
-    """A file (JSON, JSON lines, CSV, parquet, Arrow), a folder saved by `datasets`, a hub name, or a list of these with
-    weights: a mixture."""
-    split: str = "train"
-    columns: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Our field names → the file's, where they differ; they also choose the shape where several fit (docs/data.md)."""
-    limit: int | None = None
-    """Rows at most."""
-    stream: bool = False
-    """Of a hub name: read over the network, row by row, without a copy of its files here."""
-    accept: tuple[Acceptable, ...] = ()
-    """Kinds of errors whose rows are trained on all the same, of every file: contradictions of people who disagree."""
-    cache: str | None = None
-    """Folder for rows and tokens of data too large to hold (`data-cache` in the run): later runs find them there."""
-    generator: Share | None = None
-    """Problems for PDPO's generator; from a share of pairs, the chosen completion is the ground truth."""
-    heldout: Share | None = None
-    """Rows to measure the objective on (accuracy, margin …), never trained on."""
-    tokenize: TokenizeSettings = field(default_factory=TokenizeSettings)
-
-    def __post_init__(self) -> None:
-        if isinstance(self.train, str):
-            return
-        weighed, files = [p.weight is not None for p in self.train], [p.file for p in self.train]
-        require(len(files) > 0, "train needs at least one file")
-        require(len(set(files)) == len(files), "train names a file twice: give it once, with the weight of both")
-        require(all(weighed) or not any(weighed), "train needs a weight for every file, or for none")
-        alone = not self.columns and self.limit is None and self.split == "train" and not self.stream
-        require(alone, "train is a mixture: give columns, split, limit and stream to its files")
-
-    @property
-    def portions(self) -> tuple[Portion, ...]:
-        """The files of `train`, each with how it is read."""
-        if not isinstance(self.train, str):
-            return self.train
-        columns, split = self.columns, self.split
-        return (Portion(file=self.train, split=split, columns=columns, limit=self.limit, stream=self.stream),)
-
-
-@settings
-class Evaluate:
+class EvaluationSettings:
     """Problems with checkable answers, solved before, during and after training."""
 
-    tasks: Share | None = None
+    tasks: DataSplit | None = None
     """GSM8K-style prompts and answers (a file: a share of the training rows is refused)."""
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
 
@@ -123,7 +37,7 @@ class Recipe:
     """Everything one run needs; `twofold train` reads it from YAML."""
 
     model: ModelSettings
-    data: Data
+    data: DataSettings
     run: str = "runs/latest"
     """Folder of the run; an interrupted run there is resumed."""
     seed: int = 0
@@ -138,7 +52,7 @@ class Recipe:
     """How drafts for training are drawn."""
     optimizer: AdamW = field(default_factory=AdamW)
     training: TrainingSettings = field(default_factory=TrainingSettings)
-    evaluation: Evaluate = field(default_factory=Evaluate)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 
     def __post_init__(self) -> None:
         if isinstance(self.algorithm, PDPO):
@@ -155,7 +69,7 @@ class Recipe:
 
     def _refuse_rollouts(self) -> None:
         """What rollouts cannot do, and what cannot do without them."""
-        rolled, plays = lesson(self.objective) == "prompts", isinstance(self.algorithm, PolicyGradient)
+        rolled, plays = data_kind(self.objective) == "prompts", isinstance(self.algorithm, PolicyGradient)
         require(rolled or not plays, "algorithm policy_gradient needs objective ppo, grpo, rloo or reinforce")
         require(plays or not rolled, "objective learns from rollouts: it needs algorithm.kind=policy_gradient")
         if not isinstance(self.algorithm, PolicyGradient):
@@ -171,7 +85,7 @@ class Recipe:
         if not isinstance(self.algorithm, Online):
             return
         objective = self.objective
-        paired = lesson(objective) == "pairs" and reading(objective) == "logps"
+        paired = data_kind(objective) == "pairs" and reading(objective) == "logps"
         require(paired and not isinstance(objective, PDPOGenerator), "algorithm online needs an objective on pairs")
         if self.algorithm.prompts != "all":
             self.algorithm.size(self.training.batch_size, self.training.batch_size)

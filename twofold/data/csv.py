@@ -8,12 +8,12 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import IO, Any
 
-from twofold.data.issues import Fault
+from twofold.data.issues import Issue
 
 _LARGEST = 2**31 - 1  # of a cell, in characters; the module's own limit is 131072, less than long answers have
 
 
-def rows(stream: IO[bytes], source: str) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
+def rows(stream: IO[bytes], source: str) -> Iterator[tuple[int, dict[str, Any] | Issue]]:
     """Each row by the line where it begins, the header's being 1; a byte order mark is Excel's way and no fault."""
     csv.field_size_limit(_LARGEST)
     reader = csv.reader(_lines(stream), strict=True)
@@ -29,7 +29,7 @@ def rows(stream: IO[bytes], source: str) -> Iterator[tuple[int, dict[str, Any] |
                 yield begins, _row(header, cells, source, begins)
     except csv.Error as error:
         remedy = "put cells with quotes or line ends between quotes, and double the quotes inside"
-        yield begins, Fault(source, begins, "", f"bad CSV: {error}", remedy, check="bad CSV")
+        yield begins, Issue(source, begins, "", f"bad CSV: {error}", remedy, check="bad CSV")
 
 
 def _lines(stream: IO[bytes]) -> Iterator[str]:
@@ -38,15 +38,15 @@ def _lines(stream: IO[bytes]) -> Iterator[str]:
         yield (line if number else line.removeprefix(BOM_UTF8)).decode("utf-8", "surrogateescape")
 
 
-def _row(header: list[str], cells: list[str], source: str, number: int) -> dict[str, Any] | Fault:
+def _row(header: list[str], cells: list[str], source: str, number: int) -> dict[str, Any] | Issue:
     if len(cells) != len(header):
         reason = f"has {len(cells)} cells, the header {len(header)}"
-        return Fault(source, number, "", reason, "put cells with commas between quotes", check="bad CSV")
+        return Issue(source, number, "", reason, "put cells with commas between quotes", check="bad CSV")
     for name, cell in zip(header, cells, strict=True):
         broken = next((c for c in cell if "\udc80" <= c <= "\udcff"), None)
         if broken is not None:
             reason = f"byte {ord(broken) - 0xDC00:#04x} is not UTF-8"
-            return Fault(source, number, name, reason, "save the file as UTF-8", check="bad UTF-8")
+            return Issue(source, number, name, reason, "save the file as UTF-8", check="bad UTF-8")
     return {name: _value(cell) for name, cell in zip(header, cells, strict=True)}
 
 

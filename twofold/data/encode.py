@@ -9,9 +9,9 @@ from itertools import islice
 from typing import Any
 
 from twofold.batch import Group
-from twofold.data.issues import FaultError
+from twofold.data.issues import IssueError
 from twofold.data.supervision import supervised
-from twofold.data.tokenize import Encoder, Fitted, completions
+from twofold.data.tokenize import EncodedRow, Encoder, completions
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
 from twofold.records import Record
@@ -47,13 +47,17 @@ class Encoded:
     completion_tokens: Spread
 
     @property
-    def kept(self) -> int:
+    def num_groups(self) -> int:
         return len(self.groups)
 
     def counts(self) -> dict[str, Any]:
         """Everything but the groups, ready for JSON."""
         figures = asdict(replace(self, groups=[]))
-        return {"rows": figures.pop("rows"), "kept": self.kept, **{k: v for k, v in figures.items() if k != "groups"}}
+        return {
+            "rows": figures.pop("rows"),
+            "used": self.num_groups,
+            **{k: v for k, v in figures.items() if k != "groups"},
+        }
 
 
 Keep = Callable[[Iterator[Group], Callable[[], dict[str, Any]]], Sequence[Group]]
@@ -89,7 +93,7 @@ def _groups(records: Iterable[Record], encoder: Encoder, tally: _Tally, progress
     arriving = iter(records)
     while chunk := list(islice(arriving, AT_ONCE)):
         encoder.ahead(chunk)
-        for turn in (turn for record in chunk for turn in supervised(record, encoder.settings.supervise)):
+        for turn in (turn for record in chunk for turn in supervised(record, encoder.settings.loss_on)):
             fitted = _admitted(encoder, turn)
             tally.add(turn, fitted)
             if fitted.group is not None:
@@ -106,7 +110,7 @@ class _Tally:
         self._dropped: list[str] = []
         self._prompts, self._completions = array("q"), array("q")
 
-    def add(self, record: Record, fitted: Fitted) -> None:
+    def add(self, record: Record, fitted: EncodedRow) -> None:
         self._counts["rows"] += 1
         if fitted.group is None:
             self._dropped.append(str(record.source))
@@ -138,10 +142,10 @@ class _Tally:
         )
 
 
-def _admitted(encoder: Encoder, record: Record) -> Fitted:
+def _admitted(encoder: Encoder, record: Record) -> EncodedRow:
     fitted = encoder.fit(record)
     if fitted.group is None and encoder.settings.truncation == "refuse":
-        raise FaultError(encoder.overlong(record, fitted))
+        raise IssueError(encoder.overlong(record, fitted))
     return fitted
 
 

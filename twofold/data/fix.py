@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from twofold.data.issues import Fault, quoted
+from twofold.data.issues import Issue, quoted
 from twofold.data.readers import Row, rows
 from twofold.data.validate import Report
 from twofold.errors import DataError
@@ -36,7 +36,7 @@ class Fixed:
 
     out: str
     beside: str
-    kept: int
+    rows_left: int
     left_out: int
     reasons: Mapping[str, int]
 
@@ -85,14 +85,14 @@ def _refuse(report: Report, out: str) -> None:
         raise DataError(whole.reason, where=whole.where, remedy=whole.remedy)
 
 
-def _rows(source: str, split: str) -> Iterator[tuple[int, Row | Fault]]:
+def _rows(source: str, split: str) -> Iterator[tuple[int, Row | Issue]]:
     """Rows and what stands in place of one; not the warnings that come before one."""
-    return ((n, row) for n, row in rows(source, split) if not isinstance(row, Fault) or row.severity == "error")
+    return ((n, row) for n, row in rows(source, split) if not isinstance(row, Issue) or row.severity == "error")
 
 
-def _by_row(faults: tuple[Fault, ...], places: Mapping[int, int] | None = None) -> dict[int, list[Fault]]:
+def _by_row(faults: tuple[Issue, ...], places: Mapping[int, int] | None = None) -> dict[int, list[Issue]]:
     """Faults by the row that is to be left out; a byte order mark is no reason, since it is not written again."""
-    found: dict[int, list[Fault]] = {}
+    found: dict[int, list[Issue]] = {}
     for fault in faults:
         if fault.row and fault.check != "BOM":
             row = places[fault.row] if places else fault.row
@@ -100,25 +100,25 @@ def _by_row(faults: tuple[Fault, ...], places: Mapping[int, int] | None = None) 
     return found
 
 
-def _write(numbered: Iterator[tuple[int, Row | Fault]], faulty: Mapping[int, object], path: Path) -> list[int]:
+def _write(numbered: Iterator[tuple[int, Row | Issue]], faulty: Mapping[int, object], path: Path) -> list[int]:
     """Write the rows that are not faulty; gives their numbers in the source."""
     name, kept = path.name.lower().removesuffix(".gz"), list[int]()
     with _opened(path) as stream:
         put = _csv(stream) if name.endswith(".csv") else _lines(stream, array=name.endswith(".json"))
         for number, row in numbered:
-            if number not in faulty and not isinstance(row, Fault):
+            if number not in faulty and not isinstance(row, Issue):
                 put(row)
                 kept.append(number)
         put(None)
     return kept
 
 
-def _list(numbered: Iterator[tuple[int, Row | Fault]], faulty: Mapping[int, list[Fault]], path: Path) -> None:
+def _list(numbered: Iterator[tuple[int, Row | Issue]], faulty: Mapping[int, list[Issue]], path: Path) -> None:
     with _opened(path) as stream:
         for number, row in numbered:
             told = [f"{f.field}: {f.reason}" if f.field else f.reason for f in faulty.get(number, [])]
             if told:
-                held = None if isinstance(row, Fault) else row
+                held = None if isinstance(row, Issue) else row
                 stream.write(json.dumps({"row": number, "reasons": told, "data": held}, default=str) + "\n")
 
 
@@ -144,7 +144,7 @@ def _lines(stream: TextIO, *, array: bool) -> Callable[[Row | None], None]:
     def put(row: Row | None) -> None:
         nonlocal before
         if row is not None:
-            stream.write(before + _told(row) + ("" if array else "\n"))
+            stream.write(before + _shown(row) + ("" if array else "\n"))
             before = ",\n" if array else ""
         elif array:
             stream.write("\n]\n" if before == ",\n" else "[]\n")
@@ -152,7 +152,7 @@ def _lines(stream: TextIO, *, array: bool) -> Callable[[Row | None], None]:
     return put
 
 
-def _told(row: Row) -> str:
+def _shown(row: Row) -> str:
     text = json.dumps(row, ensure_ascii=False, default=str)
     return text if text.isprintable() else json.dumps(row, default=str)  # half a character, in a field that is not used
 

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from twofold.data.issues import Fault, FaultError, nearest, quoted
+from twofold.data.issues import Issue, IssueError, nearest, quoted
 from twofold.data.readers import Numbered, Row, digest, rows
 from twofold.data.shapes import FIELDS, Shape, detect, parse, unknown
 from twofold.errors import DataError
-from twofold.records import Record, Source, said
+from twofold.records import Record, Source, completion_fields
 
 _NO_COLUMNS: Mapping[str, str] = {}
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -37,7 +37,7 @@ class Scan:
     """A table with everything that is wrong with it; `rows` counts the faulty ones too."""
 
     table: Table
-    faults: list[Fault]
+    faults: list[Issue]
     rows: int
 
 
@@ -66,7 +66,7 @@ def scan(
     """As `read`, but a `patient` scan collects the faults of rows; only a source that is not there raises DataError."""
     stream = Stream(source, columns=columns, split=split, limit=limit)
     records: list[Record] = []
-    faults: list[Fault] = []
+    faults: list[Issue] = []
     count = 0
     for made in stream:
         count += made.is_row
@@ -78,7 +78,7 @@ def scan(
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ParsedRow:
     """What became of a row: its record, or its faults (a warning that precedes a row stands alone).
 
     `row` is what was read, None where that was no row.
@@ -87,7 +87,7 @@ class Made:
     number: int
     row: Row | None
     record: Record | None
-    faults: Sequence[Fault] = ()
+    faults: Sequence[Issue] = ()
 
     @property
     def is_row(self) -> bool:
@@ -109,22 +109,24 @@ class Stream:
         split: str = "train",
         limit: int | None = None,
         stream: bool = False,
+        sha256: str | None = None,
     ) -> None:
+        """`sha256` is the file's, where it is known already."""
         _refuse_unknown_fields(columns, source)
         self.source, self._limit = source, limit
         self._rows = rows(source, split, stream)
         self._make = _Maker(source, columns)
-        self._sum = _Digest(source)
+        self._sum = _Digest(source, sha256)
 
-    def __iter__(self) -> Iterator[Made]:
+    def __iter__(self) -> Iterator[ParsedRow]:
         for number, row in _limited(self._rows, self._limit):
             self._sum.add(row)
             made = self._make(number, row)
-            read = None if isinstance(row, Fault) else row
-            yield Made(number, read, None, made) if isinstance(made, list) else Made(number, read, made)
+            read = None if isinstance(row, Issue) else row
+            yield ParsedRow(number, read, None, made) if isinstance(made, list) else ParsedRow(number, read, made)
 
     @property
-    def remarks(self) -> list[Fault]:
+    def remarks(self) -> list[Issue]:
         """Warnings about rows that are used."""
         return self._make.remarks
 
@@ -145,12 +147,12 @@ class _Maker:
     def __init__(self, source: str, columns: Mapping[str, str]) -> None:
         self._source, self._columns = source, columns
         self.shape: Shape | None = None
-        self.remarks: list[Fault] = []
+        self.remarks: list[Issue] = []
 
-    def __call__(self, number: int, row: Row | Fault) -> Record | list[Fault]:
+    def __call__(self, number: int, row: Row | Issue) -> Record | list[Issue]:
         place = Source(self._source, number)
-        named = row if isinstance(row, Fault) else _renamed(row, self._columns, place)
-        if isinstance(named, Fault):
+        named = row if isinstance(row, Issue) else _renamed(row, self._columns, place)
+        if isinstance(named, Issue):
             return [named]
         self.shape = self.shape or detect(named, self._columns)
         if self.shape is None:
@@ -159,11 +161,11 @@ class _Maker:
         return made if isinstance(made, list) else _half_characters(made) or made
 
 
-def _half_characters(record: Record) -> list[Fault]:
+def _half_characters(record: Record) -> list[Issue]:
     """Halves of characters outside the basic plane, which no tokenizer takes: JSON may escape them one by one."""
     found = ((field, _SURROGATE.search(text)) for field, text in texts(record))
     return [
-        Fault(
+        Issue(
             *(record.source.file, record.source.row, field, f"holds half a character, U+{ord(half[0]):04X}"),
             remedy="write the text again from its source: it was cut or escaped inside a character",
             check="bad UTF-8",
@@ -179,13 +181,13 @@ def texts(record: Record) -> Iterator[tuple[str, str]]:
         yield "prompt", record.prompt
     else:
         yield from (("prompt", m.content) for m in record.prompt)
-    yield from said(record)
+    yield from completion_fields(record)
 
 
-def _collected(made: Made, patient: bool) -> Sequence[Fault]:
+def _collected(made: ParsedRow, patient: bool) -> Sequence[Issue]:
     for fault in made.faults:
         if fault.severity == "error" and not patient:
-            raise FaultError(fault)
+            raise IssueError(fault)
     return made.faults
 
 
@@ -194,7 +196,7 @@ def _limited(numbered: Iterable[Numbered], limit: int | None) -> Iterable[Number
     for number, row in numbered:
         if limit is not None and taken >= limit:
             return
-        taken += not (isinstance(row, Fault) and row.severity == "warning")
+        taken += not (isinstance(row, Issue) and row.severity == "warning")
         yield number, row
 
 
@@ -206,13 +208,13 @@ def _refuse_unknown_fields(columns: Mapping[str, str], source: str) -> None:
             raise DataError(f"`columns` names an unknown field `{field}`", where=source, remedy=remedy)
 
 
-def _renamed(row: Row, columns: Mapping[str, str], source: Source) -> Row | Fault:
+def _renamed(row: Row, columns: Mapping[str, str], source: Source) -> Row | Issue:
     for field, column in columns.items():
         if column not in row:
             near = nearest(column, map(str, row))
             remedy = f"did you mean `{near}`?" if near else f"the row has {quoted(map(str, row))}"
             reason = f"the column `{column}` is missing"
-            return Fault(source.file, source.row, field, reason, remedy, check="missing field")
+            return Issue(source.file, source.row, field, reason, remedy, check="missing field")
     kept = {k: v for k, v in row.items() if k not in columns.values()}
     return {**kept, **{field: row[column] for field, column in columns.items()}}
 
@@ -220,14 +222,16 @@ def _renamed(row: Row, columns: Mapping[str, str], source: Source) -> Row | Faul
 class _Digest:
     """The sha256 of a file, or else of the rows that pass by."""
 
-    def __init__(self, source: str) -> None:
-        self._source, self._is_file = source, Path(source).is_file()
+    def __init__(self, source: str, known: str | None) -> None:
+        self._source, self._is_file, self._known = source, Path(source).is_file(), known
         self._sum = hashlib.sha256()
 
-    def add(self, row: Row | Fault) -> None:
-        if not self._is_file and not isinstance(row, Fault):
+    def add(self, row: Row | Issue) -> None:
+        if not self._is_file and not isinstance(row, Issue):
             line = json.dumps(row, sort_keys=True, ensure_ascii=True, default=str)
             self._sum.update(line.encode() + b"\n")
 
     def hexdigest(self) -> str:
-        return (digest(self._source) if self._is_file else None) or self._sum.hexdigest()
+        if self._known is None and self._is_file:
+            self._known = digest(self._source)
+        return self._known or self._sum.hexdigest()

@@ -15,7 +15,7 @@ Acceptable = Literal["chosen = rejected", "same rank", "contradiction"]
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Issue:
     """One thing wrong with a row. An error is refused by training; a warning trains, but is seldom what was meant.
 
     `row` counts from 1, 0 stands for the file as a whole; `field` is empty where no single field is to blame; `check`
@@ -37,10 +37,10 @@ class Fault:
         return f"{place}, `{self.field}`" if self.field else place
 
 
-class FaultError(DataError):
+class IssueError(DataError):
     """A fault that stops the work; `fault` is the same as data."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: Issue) -> None:
         self.fault = fault
         super().__init__(fault.reason, where=fault.where, remedy=fault.remedy)
 

@@ -1,17 +1,17 @@
-"""From records to what an objective learns from: as they are, or as what they also say."""
+"""From records to rows of the kind that a learner takes: as they are, or as what they also say."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
-from twofold.data.lazy import Read
+from twofold.batch import DataKind
+from twofold.data.lazy import MappedRows
 from twofold.errors import DataError
-from twofold.objectives.base import Lesson, Objective, lesson
-from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Request, Task, said
+from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Request, Task, completion_fields
 
-_BRING: dict[Lesson, str] = {
+_BRING: dict[DataKind, str] = {
     "pairs": "bring prompt, chosen and rejected, or set objective.kind=sft",
     "triples": "bring prompt, gold, chosen and rejected",
     "rankings": "bring prompt and completions (best first), or pairs",
@@ -20,53 +20,60 @@ _BRING: dict[Lesson, str] = {
     "prompts": "bring prompts, with answers where a verifier rates",
 }
 
-_ASKED = {
+_REMEDIES = {
     "scores": "bring a number for each completion, or set objective.alpha=0: the best alone is the label",
     "margin": "bring a number by how much the better leads, or set objective.margin to one for all",
     "probability": "bring how likely chosen is to win, or set objective.probability to one number for all",
 }
 
 
-def as_lessons(records: Sequence[Record], objective: Objective, wanted: Lesson | None = None) -> Sequence[Record]:
-    """The rows of `records` for `objective`, or for an algorithm that makes of them what is `wanted`; a pair teaches
-    labels twice. Raises DataError for a row without any, where rows are not held in memory when they are read."""
-    wanted = wanted or lesson(objective)
-    reading = partial(_lessons, objective=objective, wanted=wanted)
+@dataclass(frozen=True)
+class RowNeeds:
+    """Rows that a learner takes: their kind, the columns that it reads beside texts, and what errors call it."""
+
+    kind: DataKind
+    columns: tuple[str, ...]
+    learner: str
+
+
+def rows_of_kind(records: Sequence[Record], needs: RowNeeds) -> Sequence[Record]:
+    """The rows of `records` as `needs` has them; a pair makes two labels. Raises DataError for a row that makes none,
+    where rows are not held in memory when they are read."""
     if isinstance(records, list):
-        return [row for record in records for row in reading(record)]
-    return Read(records, reading, f"{wanted} {sorted(objective.requires)}")
+        return [row for record in records for row in _rows_of(record, needs)]
+    return MappedRows(records, partial(_rows_of, needs=needs), f"{needs.kind} {sorted(needs.columns)}")
 
 
-def _lessons(record: Record, objective: Objective, wanted: Lesson) -> list[Record]:
-    rows = _taught(record, wanted)
+def _rows_of(record: Record, needs: RowNeeds) -> list[Record]:
+    rows = _converted(record, needs.kind)
     if not rows:
         raise DataError(
-            f"{type(objective).__name__} learns from {wanted}, and this row is {_called(record)}",
+            f"{needs.learner} learns from {needs.kind}, and this row is {_described(record)}",
             where=str(record.source),
-            remedy=_BRING[wanted],
+            remedy=_BRING[needs.kind],
         )
-    lacking = next((field for row in rows if (field := _lacks(row, objective))), None)
+    lacking = next((field for row in rows if (field := _missing_field(row, needs.columns))), None)
     if lacking is not None:
         raise DataError(
-            f"{type(objective).__name__} as set here asks for `{lacking}`, and this row has none",
+            f"{needs.learner} as set here asks for `{lacking}`, and this row has none",
             where=str(record.source),
-            remedy=_ASKED[lacking],
+            remedy=_REMEDIES[lacking],
         )
     return rows
 
 
-def _lacks(record: Record, objective: Objective) -> str | None:
-    """The field that `objective` asks of `record` beside its texts and does not find."""
-    if "score" in objective.requires and isinstance(record, Ranking) and record.scores is None:
+def _missing_field(record: Record, columns: tuple[str, ...]) -> str | None:
+    """The field that `columns` are made of and that `record` does not have."""
+    if "score" in columns and isinstance(record, Ranking) and record.scores is None:
         return "scores"
-    if "margin" in objective.requires and isinstance(record, Pair | Ranking) and record.margin is None:
+    if "margin" in columns and isinstance(record, Pair | Ranking) and record.margin is None:
         return "margin"
-    if "win_rate" in objective.requires and isinstance(record, Pair) and record.probability is None:
+    if "win_rate" in columns and isinstance(record, Pair) and record.probability is None:
         return "probability"
     return None
 
 
-def _taught(record: Record, wanted: Lesson) -> list[Record]:
+def _converted(record: Record, wanted: DataKind) -> list[Record]:
     """What `record` says in the way that is `wanted`; nothing where it does not say that."""
     prompt, source = record.prompt, record.source
     match wanted, record:
@@ -79,7 +86,11 @@ def _taught(record: Record, wanted: Lesson) -> list[Record]:
         case "rankings", Pair():
             return [Ranking(prompt, (record.chosen, record.rejected), source, margin=record.margin)]
         case "prompts", _:
-            best = None if isinstance(record, Labelled) and not record.desirable else next(iter(said(record)), None)
+            best = (
+                None
+                if isinstance(record, Labelled) and not record.desirable
+                else next(iter(completion_fields(record)), None)
+            )
             return [Request(prompt, source) if best is None else Task(prompt, best[1], source)]
         case "labels", Pair():
             sides = (record.chosen, True), (record.rejected, False)
@@ -96,7 +107,7 @@ def _taught(record: Record, wanted: Lesson) -> list[Record]:
             return []
 
 
-def _called(record: Record) -> str:
+def _described(record: Record) -> str:
     names: dict[type[Record], str] = {
         Pair: "a pair", Ranking: "a ranking", Demonstration: "a demonstration", Task: "a problem with its answer",
         Request: "a prompt alone",

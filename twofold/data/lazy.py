@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 def key(rows: Sequence[Any]) -> str:
     """What `rows` are, as a digest: that of a list is made of its members."""
-    return rows.key if isinstance(rows, _View) or hasattr(rows, "key") else _digest(map(repr, rows))  # type: ignore[union-attr]
+    return rows.key if isinstance(rows, _LazySequence) or hasattr(rows, "key") else _digest(map(repr, rows))  # type: ignore[union-attr]
 
 
-class _View(Sequence[T]):
+class _LazySequence(Sequence[T]):
     """What all views share: slices, and a key."""
 
     key: str
@@ -42,7 +42,7 @@ class _View(Sequence[T]):
         """The member at `place` ≥ 0."""
 
 
-class Picked(_View[T]):
+class Subset(_LazySequence[T]):
     """The members of `of` at `places`."""
 
     def __init__(self, of: Sequence[T], places: NDArray[np.int64]) -> None:
@@ -56,7 +56,7 @@ class Picked(_View[T]):
         return self.of[int(self.places[place])]
 
 
-class Joined(_View[T]):
+class Concat(_LazySequence[T]):
     """The members of `parts`, one part after the other."""
 
     def __init__(self, parts: Sequence[Sequence[T]]) -> None:
@@ -77,7 +77,7 @@ class Joined(_View[T]):
         raise IndexError(place)
 
 
-class Read(_View[T]):
+class MappedRows(_LazySequence[T]):
     """What `reading` makes of each member of `of`: none, one or several; `name` tells readings apart.
 
     Made to be iterated: its length, and a member, take a pass.
@@ -103,16 +103,16 @@ class Read(_View[T]):
         return next(islice(iter(self), place, None))
 
 
-def joined(parts: Sequence[Sequence[T]]) -> Sequence[T]:
+def concat(parts: Sequence[Sequence[T]]) -> Sequence[T]:
     """One sequence of all parts: a list where all of them are lists."""
     if all(isinstance(part, list) for part in parts):
         return [member for part in parts for member in part]
-    return parts[0] if len(parts) == 1 else Joined(parts)
+    return parts[0] if len(parts) == 1 else Concat(parts)
 
 
-def picked(of: Sequence[T], places: NDArray[np.int64]) -> Sequence[T]:
+def subset(of: Sequence[T], places: NDArray[np.int64]) -> Sequence[T]:
     """The members at `places`: of a list, a list."""
-    return [of[i] for i in places.tolist()] if isinstance(of, list) else Picked(of, places)
+    return [of[i] for i in places.tolist()] if isinstance(of, list) else Subset(of, places)
 
 
 def _digest(parts: Iterable[str]) -> str:

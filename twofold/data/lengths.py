@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.data.issues import Fault
+from twofold.data.issues import Issue
 from twofold.statistics import Estimate, wilson
 
 STRONG, FEWEST = 0.7, 100
@@ -82,9 +82,9 @@ class LengthBias:
         return {**counts, "share": share, "words": self.words()}
 
 
-def bias_fault(bias: LengthBias, source: str) -> Iterator[Fault]:
+def bias_fault(bias: LengthBias, source: str) -> Iterator[Issue]:
     """A warning where length alone would tell chosen from rejected in most pairs."""
     share = bias.share
     if share.n >= FEWEST and (share.low > STRONG or share.high < 1 - STRONG):
         remedy = "balance the lengths, or choose an objective that counts per token (simpo, ln_dpo, ld_dpo)"
-        yield Fault(source, 0, "", bias.words(), remedy, "warning", "length bias")
+        yield Issue(source, 0, "", bias.words(), remedy, "warning", "length bias")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold.data.formats import Stream, Table
-from twofold.data.issues import Acceptable, Fault, FaultError
+from twofold.data.issues import Acceptable, Issue, IssueError
 from twofold.data.readers import digest
 from twofold.data.validate import Inspection, Report
 from twofold.errors import DataError
@@ -43,16 +43,16 @@ def load(reading: Reading, folder: Path, progress: Progress) -> Table:
     the file is not parsed again. Raises FaultError for the first error, saying how many there are.
     """
     known = digest(reading.source)
-    held = _kept(reading, known, folder) if known else None
+    held = _cached(reading, known, folder) if known else None
     if held is None:
-        held = _read(reading, folder, progress)
+        held = _parse(reading, known, folder, progress)
     _tell_warnings(reading.source, held[1], progress)
     return held[0]
 
 
-def _read(reading: Reading, folder: Path, progress: Progress) -> tuple[Table, dict[str, Any]]:
+def _parse(reading: Reading, known: str | None, folder: Path, progress: Progress) -> tuple[Table, dict[str, Any]]:
     how = {"columns": reading.columns, "split": reading.split, "limit": reading.limit, "stream": reading.stream}
-    stream = Stream(reading.source, **how)
+    stream = Stream(reading.source, sha256=known, **how)
     inspection = Inspection(stream, progress=progress)
     arriving = (made.record for made in inspection if made.record is not None)
     head = list(islice(arriving, IN_MEMORY))
@@ -66,13 +66,13 @@ def _read(reading: Reading, folder: Path, progress: Progress) -> tuple[Table, di
         return _key(reading, stream.sha256), facts
 
     key = write_records(folder, chain(head, arriving), closing)
-    found = _kept(reading, stream.sha256, folder)
+    found = _cached(reading, stream.sha256, folder)
     if found is None:
         raise DataError("the rows just written cannot be read again", where=str(folder / key), remedy="check the disk")
     return found
 
 
-def _kept(reading: Reading, known: str, folder: Path) -> tuple[Table, dict[str, Any]] | None:
+def _cached(reading: Reading, known: str, folder: Path) -> tuple[Table, dict[str, Any]] | None:
     key = _key(reading, known)
     if not (folder / f"{key}.json").is_file():
         return None
@@ -96,12 +96,12 @@ def _without_errors(report: Report, usable: int, accept: Sequence[str]) -> Repor
     return report
 
 
-def _refused(errors: tuple[Fault, ...]) -> DataError:
+def _refused(errors: tuple[Issue, ...]) -> DataError:
     first = errors[0]
     if len(errors) == 1:
-        return FaultError(first)
+        return IssueError(first)
     others = f"and {len(errors) - 1} more error{'s' if len(errors) > 2 else ''}: `twofold data check` names them all"
-    return FaultError(Fault(**{**asdict(first), "remedy": f"{first.remedy} ({others})"}))
+    return IssueError(Issue(**{**asdict(first), "remedy": f"{first.remedy} ({others})"}))
 
 
 def _facts(report: Report, sha256: str) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from twofold.batch import Group
-from twofold.config.schema import Portion
 from twofold.data.order import Mixture
+from twofold.data.settings import DataSource
 from twofold.data.stored_groups import StoredGroups
 from twofold.errors import DataError
 from twofold.progress import Progress
 
 
-def mixture(portions: Sequence[Portion], groups: Sequence[Group], seed: int, progress: Progress) -> Mixture | None:
+def mixture(portions: Sequence[DataSource], groups: Sequence[Group], seed: int, progress: Progress) -> Mixture | None:
     """The order of `groups` that the weights of `portions` ask for; None where they ask for none.
 
     Raises DataError where a file is left without a row, or its weight gives it none in an epoch.

@@ -16,11 +16,11 @@ from typing import IO, Any, cast
 
 from twofold.data import csv
 from twofold.data.chat import kind
-from twofold.data.issues import Fault, quoted
+from twofold.data.issues import Issue, quoted
 from twofold.errors import DataError
 
 Row = dict[str, Any]
-Numbered = tuple[int, Row | Fault]
+Numbered = tuple[int, Row | Issue]
 
 _JSON = (".jsonl", ".json", ".ndjson")
 _CSV = (".csv", ".csv.gz")
@@ -117,10 +117,10 @@ def _json_lines(path: Path, source: str) -> Iterator[Numbered]:
             for number, line in enumerate(stream, 1):
                 if number == 1 and line.startswith(_LFS):
                     reason = "the file is a Git LFS pointer: its contents were not fetched"
-                    yield 1, Fault(source, 1, "", reason, "run `git lfs pull` where it came from", check="unreadable")
+                    yield 1, Issue(source, 1, "", reason, "run `git lfs pull` where it came from", check="unreadable")
                     return
                 if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                    yield 1, Fault(source, 1, "", "the file is UTF-16", "save the file as UTF-8", check="bad UTF-8")
+                    yield 1, Issue(source, 1, "", "the file is UTF-16", "save the file as UTF-8", check="bad UTF-8")
                     return
                 yield from _line(line, source, number)
     except _READ_ERRORS as error:
@@ -134,10 +134,10 @@ def _line(line: bytes, source: str, number: int) -> Iterator[Numbered]:
     if not line.strip():
         return
     row = _parsed(line, source, number)
-    if isinstance(row, Fault) and row.check == "bad JSON" and not line.endswith(b"\n"):
+    if isinstance(row, Issue) and row.check == "bad JSON" and not line.endswith(b"\n"):
         reason = "the last line is cut off: it is no complete JSON and has no line end"
-        row = Fault(source, number, "", reason, "copy or write the file again", check="truncated last line")
-    yield number, row if isinstance(row, Fault) else _object(row, source, number)
+        row = Issue(source, number, "", reason, "copy or write the file again", check="truncated last line")
+    yield number, row if isinstance(row, Issue) else _object(row, source, number)
 
 
 def _json_array(path: Path, source: str) -> Iterator[Numbered]:
@@ -150,28 +150,28 @@ def _json_array(path: Path, source: str) -> Iterator[Numbered]:
     if data.startswith(codecs.BOM_UTF8):
         yield 0, _bom(source, 0)
     value = _parsed(data.removeprefix(codecs.BOM_UTF8), source, 0)
-    if isinstance(value, Fault):
+    if isinstance(value, Issue):
         yield 0, value
         return
     for number, item in enumerate(value, 1):
         yield number, _object(item, source, number)
 
 
-def _parsed(data: bytes, source: str, number: int) -> Any | Fault:
+def _parsed(data: bytes, source: str, number: int) -> Any | Issue:
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         reason = f"byte {error.start + 1} ({data[error.start]:#04x}) is not UTF-8"
-        return Fault(source, number, "", reason, "save the file as UTF-8", check="bad UTF-8")
+        return Issue(source, number, "", reason, "save the file as UTF-8", check="bad UTF-8")
     except json.JSONDecodeError as error:
         place = f"column {error.colno}" if number else f"line {error.lineno}, column {error.colno}"
         reason = f"bad JSON at {place}: {error.msg}"
     except _Twice as error:
         reason, remedy = "is there twice in one object: one of the two would be lost", "keep one of them"
-        return Fault(source, number, error.key, reason, remedy, check="field twice")
+        return Issue(source, number, error.key, reason, remedy, check="field twice")
     except (ValueError, RecursionError) as error:
         reason = f"bad JSON: {error}"
-    return Fault(source, number, "", reason, "write one JSON object per line", check="bad JSON")
+    return Issue(source, number, "", reason, "write one JSON object per line", check="bad JSON")
 
 
 class _Twice(Exception):
@@ -187,19 +187,19 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _object(value: Any, source: str, number: int) -> Row | Fault:
+def _object(value: Any, source: str, number: int) -> Row | Issue:
     if isinstance(value, dict):
         return value
     reason = f"the row is {kind(value)}, not an object with named fields"
-    return Fault(source, number, "", reason, 'write rows as {"prompt": …, …}', check="bad JSON")
+    return Issue(source, number, "", reason, 'write rows as {"prompt": …, …}', check="bad JSON")
 
 
-def _bom(source: str, number: int) -> Fault:
-    return Fault(source, number, "", "starts with a byte order mark", "save as UTF-8 without BOM", "warning", "BOM")
+def _bom(source: str, number: int) -> Issue:
+    return Issue(source, number, "", "starts with a byte order mark", "save as UTF-8 without BOM", "warning", "BOM")
 
 
-def _unreadable(source: str, number: int, reason: str) -> Fault:
-    return Fault(source, number, "", reason, "copy or write the file again", check="unreadable")
+def _unreadable(source: str, number: int, reason: str) -> Issue:
+    return Issue(source, number, "", reason, "copy or write the file again", check="unreadable")
 
 
 def _csv_rows(path: Path, source: str) -> Iterator[Numbered]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.data.digests import Collected, Digests, firsts
-from twofold.data.lazy import Joined, Picked, picked
+from twofold.data.lazy import Concat, Subset, subset
 from twofold.data.order import permutation
 from twofold.errors import DataError, LeakError
 from twofold.records import Demonstration, Prompt, Record
@@ -55,7 +55,7 @@ def split_by_prompt(
             f"every prompt has more rows than the {wanted} asked for, and a prompt is never put on two sides",
             remedy="ask for more rows",
         )
-    return picked(records, np.flatnonzero(first)), picked(records, np.flatnonzero(~first))
+    return subset(records, np.flatnonzero(first)), subset(records, np.flatnonzero(~first))
 
 
 def _first_side(records: Sequence[Record], wanted: int, seed: int) -> NDArray[np.bool_]:
@@ -70,9 +70,9 @@ def _first_side(records: Sequence[Record], wanted: int, seed: int) -> NDArray[np
 
 def problems(records: Sequence[Record]) -> Digests:
     """The digest of each record's problem [n, 2]."""
-    if isinstance(records, Picked):
+    if isinstance(records, Subset):
         return problems(records.of)[records.places]
-    if isinstance(records, Joined):
+    if isinstance(records, Concat):
         return np.concatenate([problems(part) for part in records.parts])
     known: Digests | None = getattr(records, "problems", None)
     if known is not None:

@@ -13,10 +13,10 @@ from typing import Literal
 
 from twofold.records import Demonstration, Record
 
-Supervise = Literal["last", "all"]
+LossOn = Literal["last", "all"]
 
 
-def supervised(record: Record, supervise: Supervise) -> Iterator[Record]:
+def supervised(record: Record, supervise: LossOn) -> Iterator[Record]:
     """`record`, and under `all` before it one demonstration for each earlier answer of its dialogue.
 
     Pairs, rankings and labelled completions judge one answer: what was said before it is their prompt in either case.

@@ -12,10 +12,22 @@ from torch import Tensor
 
 from twofold.batch import Branch, Group, Role
 from twofold.data.chat import TOOLS, Chat, rendering
-from twofold.data.issues import Fault, FaultError
-from twofold.data.supervision import Supervise, supervised
+from twofold.data.issues import Issue, IssueError
+from twofold.data.supervision import LossOn, supervised
 from twofold.errors import ModelError
-from twofold.records import Demonstration, Labelled, Message, Pair, Prompt, Ranking, Record, Request, Source, Task, said
+from twofold.records import (
+    Demonstration,
+    Labelled,
+    Message,
+    Pair,
+    Prompt,
+    Ranking,
+    Record,
+    Request,
+    Source,
+    Task,
+    completion_fields,
+)
 from twofold.settings import require, settings
 
 NOWHERE = Source("prompt", 0)
@@ -30,7 +42,7 @@ class TokenizeSettings:
     truncation: Literal["refuse", "drop", "cut_prompt", "cut_completion"] = "drop"
     """What becomes of a longer row: an error, left out, or cut (the prompt from the left, keeping a leading bos; or
     completions from the right, which costs them their stop token). All of it is counted."""
-    supervise: Supervise = "last"
+    loss_on: LossOn = "last"
     """Of a dialogue that is demonstrated: its last answer, or all, each as a demonstration after what came before."""
 
     def __post_init__(self) -> None:
@@ -38,7 +50,7 @@ class TokenizeSettings:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class EncodedRow:
     """A record as a group, None where it cannot be made to fit, and what was done to it.
 
     `unstopped` completions were left without a stop token by the chat template, and were given one.
@@ -52,7 +64,7 @@ class Fitted:
     stop_cut: int = 0
 
 
-class _Said(NamedTuple):
+class _Completion(NamedTuple):
     """A completion's tokens; whether it was tokenized on its own, and whether its template left it without a stop."""
 
     ids: list[int]
@@ -81,7 +93,7 @@ class Encoder:
 
     def ahead(self, records: Sequence[Record]) -> None:
         """Tokenize the texts that `records` will need in one call, which is much faster; forgets those before."""
-        turns = [turn for record in records for turn in supervised(record, self.settings.supervise)]
+        turns = [turn for record in records for turn in supervised(record, self.settings.loss_on)]
         needed = list(dict.fromkeys(text for turn in turns for text in self._texts(turn)))
         self._ahead = {}
         if needed:
@@ -96,13 +108,13 @@ class Encoder:
         """What `fit` will tokenize of a record, for all that is sound."""
         if isinstance(record.prompt, str):
             yield record.prompt
-            yield from (record.prompt + text for _, text in said(record))
+            yield from (record.prompt + text for _, text in completion_fields(record))
             return
         if not getattr(self.tokenizer, "chat_template", None):
             return
         with suppress(Exception):  # whatever a template dislikes is told when the record is fitted
             yield rendering(self.tokenizer, record.prompt, generation_prompt=True)
-            for _, text in said(record):
+            for _, text in completion_fields(record):
                 yield rendering(self.tokenizer, (*record.prompt, Message("assistant", text)))
 
     def prompt(self, prompt: Prompt) -> Tensor:
@@ -113,13 +125,13 @@ class Encoder:
         """The record's group, cut where the settings say so; raises DataError where it does not fit."""
         fitted = self.fit(record)
         if fitted.group is None:
-            raise FaultError(self.overlong(record, fitted))
+            raise IssueError(self.overlong(record, fitted))
         return fitted.group
 
-    def fit(self, record: Record) -> Fitted:
+    def fit(self, record: Record) -> EncodedRow:
         """The record's group and what was cut of it."""
         head = self._prompt(record.prompt, record.source)
-        completions = [self._completion(record, field, text, head) for field, text in said(record)]
+        completions = [self._completion(record, field, text, head) for field, text in completion_fields(record)]
         roles = zip(_roles(record), _columns(record), completions, strict=True)
         told = [Branch(_ids(said.ids), role, columns=columns) for role, columns, said in roles]
         group = Group(
@@ -138,17 +150,17 @@ class Encoder:
             ids.pop()
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
-    def overlong(self, record: Record, fitted: Fitted) -> Fault:
+    def overlong(self, record: Record, fitted: EncodedRow) -> Issue:
         """The fault of a record that does not fit."""
         reason = f"has {fitted.tokens} tokens, max_length is {self.settings.max_length}"
         remedy = f"raise max_length, or change truncation (now {self.settings.truncation})"
         severity = "error" if self.settings.truncation == "refuse" else "warning"
-        return Fault(record.source.file, record.source.row, "", reason, remedy, severity, "over-long")
+        return Issue(record.source.file, record.source.row, "", reason, remedy, severity, "over-long")
 
     def _prompt(self, prompt: Prompt, source: Source) -> list[int]:
         if isinstance(prompt, str):
             ids = self._bare(prompt)
-            return self._led(ids) or [self._bos_for_empty(source)]
+            return self._with_bos(ids) or [self._bos_for_empty(source)]
         if not getattr(self.tokenizer, "chat_template", None):
             remedy = "choose a model with a chat template, or write prompts as text"
             raise _fault(source, "prompt", "is a chat, but the tokenizer has no chat template", remedy)
@@ -162,7 +174,7 @@ class Encoder:
             raise _fault(source, "prompt", "is empty, and the tokenizer has no bos token to stand for it", "fill it")
         return self._bos
 
-    def _completion(self, record: Record, field: str, text: str, head: list[int]) -> _Said:
+    def _completion(self, record: Record, field: str, text: str, head: list[int]) -> _Completion:
         prompt = record.prompt
         if not text.strip():
             raise _fault(
@@ -177,10 +189,10 @@ class Encoder:
         else:
             ids, merged = self._after_chat((*prompt, Message("assistant", text)), head, record.source, field)
         unstopped = not isinstance(prompt, str) and not self.stop_tokens.intersection(ids)
-        return _Said(self._stopped(ids, record.source, field), merged, unstopped)
+        return _Completion(self._stopped(ids, record.source, field), merged, unstopped)
 
     def _after_text(self, prompt: str, text: str, head: list[int]) -> tuple[list[int], bool]:
-        whole = self._led(self._bare(prompt + text))
+        whole = self._with_bos(self._bare(prompt + text))
         if prompt and whole[: len(head)] == head:
             return whole[len(head) :], False
         return (self._inner(text), True) if prompt else (self._bare(text), False)
@@ -232,22 +244,22 @@ class Encoder:
         anchor, whole = self._bare("\n"), self._bare("\n" + text)
         return whole[len(anchor) :] if whole[: len(anchor)] == anchor else self._bare(text)
 
-    def _led(self, ids: list[int]) -> list[int]:
+    def _with_bos(self, ids: list[int]) -> list[int]:
         return ids if ids[: len(self._lead)] == self._lead else [*self._lead, *ids]
 
-    def _fit(self, group: Group, merged: int) -> Fitted:
+    def _fit(self, group: Group, merged: int) -> EncodedRow:
         longest = max((len(c) for c in completions(group)), default=0)
         tokens = len(group.prompt) + longest
         limit = self.settings.max_length
         if tokens <= limit:
-            return Fitted(group, tokens, merged)
+            return EncodedRow(group, tokens, merged)
         if self.settings.truncation == "cut_prompt":
-            return Fitted(self._cut_prompt(group, limit - longest), tokens, merged, cut_prompt=True)
+            return EncodedRow(self._cut_prompt(group, limit - longest), tokens, merged, cut_prompt=True)
         if self.settings.truncation == "cut_completion" and len(group.prompt) < limit:
             room = limit - len(group.prompt)
             cut = sum(len(c) > room for c in completions(group))
-            return Fitted(_cut_completions(group, room), tokens, merged, stop_cut=cut)
-        return Fitted(None, tokens, merged)
+            return EncodedRow(_cut_completions(group, room), tokens, merged, stop_cut=cut)
+        return EncodedRow(None, tokens, merged)
 
     def _cut_prompt(self, group: Group, room: int) -> Group | None:
         lead = group.prompt[:1] if self._bos is not None and int(group.prompt[0]) == self._bos else group.prompt[:0]
@@ -275,7 +287,7 @@ def _roles(record: Record) -> tuple[Role, ...]:
 def _columns(record: Record) -> list[dict[str, float]]:
     """What a record knows in numbers of each text that `said` tells: a ranking its `level` (that of the first text with
     its score) and `score`, a pair its `win_rate`, both their `margin`."""
-    known: list[dict[str, float]] = [{} for _ in said(record)]
+    known: list[dict[str, float]] = [{} for _ in completion_fields(record)]
     match record:
         case Ranking(scores=scores) if scores is not None:
             known = [{"level": float(scores.index(score)), "score": score} for score in scores]
@@ -290,8 +302,8 @@ def _columns(record: Record) -> list[dict[str, float]]:
     return known
 
 
-def _fault(source: Source, field: str, reason: str, remedy: str, check: str = "not encodable") -> FaultError:
-    return FaultError(Fault(source.file, source.row, field, reason, remedy, check=check))
+def _fault(source: Source, field: str, reason: str, remedy: str, check: str = "not encodable") -> IssueError:
+    return IssueError(Issue(source.file, source.row, field, reason, remedy, check=check))
 
 
 def _ids(tokens: list[int]) -> Tensor:

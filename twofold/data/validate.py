@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twofold.data.digests import Collected, Digests, firsts
-from twofold.data.formats import Made, Stream, texts
-from twofold.data.issues import Fault, FaultError, Severity
+from twofold.data.formats import ParsedRow, Stream, texts
+from twofold.data.issues import Issue, IssueError, Severity
 from twofold.data.lengths import Histogram, LengthBias, bias_fault
 from twofold.data.readers import count
 from twofold.data.split import problem, prompt_key
 from twofold.data.supervision import supervised
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
-from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, said
+from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, completion_fields
 
 if TYPE_CHECKING:
     from twofold.data.tokenize import Encoder
@@ -46,16 +46,16 @@ class Report:
     format: str
     rows: int
     records: int
-    faults: tuple[Fault, ...]
+    faults: tuple[Issue, ...]
     bias: LengthBias | None = None
     tokens: Histogram | None = None
 
     @property
-    def errors(self) -> tuple[Fault, ...]:
+    def errors(self) -> tuple[Issue, ...]:
         return tuple(f for f in self.faults if f.severity == "error")
 
     @property
-    def warnings(self) -> tuple[Fault, ...]:
+    def warnings(self) -> tuple[Issue, ...]:
         return tuple(f for f in self.faults if f.severity == "warning")
 
     @property
@@ -78,7 +78,7 @@ class Inspection:
 
     def __init__(self, stream: Stream, *, encoder: Encoder | None = None, progress: Progress | None = None) -> None:
         self._stream, self._encoder, self._progress = stream, encoder, progress or Silent()
-        self._faults: list[Fault] = []
+        self._faults: list[Issue] = []
         self._rows = self._records = 0
         self._repeats, self._blank = Repeats(), BlankPrompts()
         self._problems, self._places = Collected(), array("q")
@@ -86,7 +86,7 @@ class Inspection:
         self._tokens = array("q")
         self._endless: tuple[int, int] = (0, 0)
 
-    def __iter__(self) -> Iterator[Made]:
+    def __iter__(self) -> Iterator[ParsedRow]:
         task = f"check {self._stream.source}"
         self._progress.begin(task, count(self._stream.source))
         arriving = iter(self._stream)
@@ -99,7 +99,7 @@ class Inspection:
             self._progress.advance(task, sum(made.is_row for made in chunk))
         self._progress.end(task)
 
-    def _see(self, made: Made) -> None:
+    def _see(self, made: ParsedRow) -> None:
         self._rows += made.is_row
         self._faults += made.faults
         record = made.record
@@ -118,10 +118,10 @@ class Inspection:
             self._bias.add(len(record.chosen), len(record.rejected))
 
     def _tokenized(self, record: Record, encoder: Encoder) -> None:
-        for turn in supervised(record, encoder.settings.supervise):
+        for turn in supervised(record, encoder.settings.loss_on):
             try:
                 fitted = encoder.fit(turn)
-            except FaultError as error:
+            except IssueError as error:
                 self._faults.append(error.fault)
                 return
             self._tokens.append(fitted.tokens)
@@ -149,7 +149,7 @@ class Inspection:
         """Everything that was found; to be asked when the pass is over. `against` must share no prompt."""
         source, faults = self._stream.source, [*self._faults, *self._stream.remarks]
         if not self._rows and not faults:
-            faults.append(Fault(source, 0, "", "has no rows", "check the file and the split", check="no rows"))
+            faults.append(Issue(source, 0, "", "has no rows", "check the file and the split", check="no rows"))
         faults += self._repeats.faults(source)
         faults += self._blank.faults(source)
         faults += bias_fault(self._bias, source)
@@ -162,14 +162,14 @@ class Inspection:
         tokens = Histogram.of(np.asarray(self._tokens)) if self._tokens else None
         return Report(source, self._stream.format, self._rows, self._records, tuple(faults), bias, tokens)
 
-    def _shared(self, other: Inspection) -> Iterator[Fault]:
+    def _shared(self, other: Inspection) -> Iterator[Issue]:
         """Rows whose prompt the other source has too."""
         theirs = other.problems
         found = firsts(np.concatenate([theirs, self.problems]))[len(theirs) :]
         remedy = "remove the row here or there: nothing is evaluated on what was trained on"
         for place in np.flatnonzero(found < len(theirs)).tolist():
             reason = f"is also at {Source(other._stream.source, other.places[found[place]])}"
-            yield Fault(self._stream.source, self._places[place], "prompt", reason, remedy, "error", "overlap")
+            yield Issue(self._stream.source, self._places[place], "prompt", reason, remedy, "error", "overlap")
 
 
 def check(
@@ -209,25 +209,25 @@ def _exhaust(items: Iterable[object]) -> None:
         pass
 
 
-def _unreadable(source: str, error: DataError) -> Fault:
-    return Fault(error.where or source, 0, "", error.what, error.remedy, check="unreadable")
+def _unreadable(source: str, error: DataError) -> Issue:
+    return Issue(error.where or source, 0, "", error.what, error.remedy, check="unreadable")
 
 
-def same_completions(record: Record) -> Iterator[Fault]:
+def same_completions(record: Record) -> Iterator[Issue]:
     """Pairs that prefer a text to itself: they teach nothing."""
     if isinstance(record, Pair) and record.chosen.strip() == record.rejected.strip():
         yield _fault(record, "rejected", "chosen = rejected", "is the same as `chosen`", "remove the row")
 
 
-def tied_ranks(record: Record) -> Iterator[Fault]:
+def tied_ranks(record: Record) -> Iterator[Issue]:
     """Rankings that put a text above itself."""
     first: dict[str, str] = {}
-    for field, text in said(record) if isinstance(record, Ranking) else ():
+    for field, text in completion_fields(record) if isinstance(record, Ranking) else ():
         if (other := first.setdefault(text.strip(), field)) != field:
             yield _fault(record, field, "same rank", f"is the same as `{other}`", "remove one of them")
 
 
-def control_characters(record: Record) -> Iterator[Fault]:
+def control_characters(record: Record) -> Iterator[Issue]:
     """Characters that no one types, and the mark that a broken decoder leaves."""
     for field, text in texts(record):
         found = _CONTROL.search(text)
@@ -236,7 +236,7 @@ def control_characters(record: Record) -> Iterator[Fault]:
             yield _fault(record, field, "control character", reason, "clean the text", "warning")
 
 
-CHECKS: tuple[Callable[[Record], Iterator[Fault]], ...] = (same_completions, tied_ranks, control_characters)
+CHECKS: tuple[Callable[[Record], Iterator[Issue]], ...] = (same_completions, tied_ranks, control_characters)
 
 
 class Repeats:
@@ -262,13 +262,13 @@ class Repeats:
                 return
         self._takers.append(record.source.row)
 
-    def faults(self, source: str) -> Iterator[Fault]:
+    def faults(self, source: str) -> Iterator[Issue]:
         """Duplicates at the later row; contradictions at both."""
         found = firsts(self._whole.array())
         for place in np.flatnonzero(found != np.arange(len(found))).tolist():
             first = self._rows[found[place]]
             reason = f"repeats row {first}"
-            yield Fault(source, self._rows[place], "", reason, "remove the row", "warning", "duplicate")
+            yield Issue(source, self._rows[place], "", reason, "remove the row", "warning", "duplicate")
         stance = self._stance.array()
         found = firsts(np.concatenate([stance, self._opposite.array()]))[len(stance) :]
         field, said = ("label", "says the opposite of") if self._labels else ("", "prefers what row {} rejects")
@@ -276,7 +276,7 @@ class Repeats:
             other = self._takers[found[place]]
             reason = f"{said} row {other}" if self._labels else said.format(other)
             remedy = "keep the row that is right"
-            yield Fault(source, self._takers[place], field, reason, remedy, "error", "contradiction")
+            yield Issue(source, self._takers[place], field, reason, remedy, "error", "contradiction")
 
 
 class BlankPrompts:
@@ -291,18 +291,18 @@ class BlankPrompts:
         if not prompt_key(record.prompt).strip():
             self._rows.append(record.source.row)
 
-    def faults(self, source: str) -> Iterator[Fault]:
+    def faults(self, source: str) -> Iterator[Issue]:
         for row in () if self._plain else self._rows:
             reason, remedy = "is empty or white space", "fill it or remove the row"
-            yield Fault(source, row, "prompt", reason, remedy, "warning", "empty prompt")
+            yield Issue(source, row, "prompt", reason, remedy, "warning", "empty prompt")
 
 
-def _stop_added(encoder: Encoder, source: str, first: int, number: int) -> Fault:
+def _stop_added(encoder: Encoder, source: str, first: int, number: int) -> Issue:
     stop = encoder.tokenizer.decode([encoder.stop])
     reason = f"the chat template ends {number} answers (first in row {first}) without a stop token; {stop} is added"
     remedy = f"let the template end an assistant turn with {stop}, or generation may look different from training"
-    return Fault(source, 0, "", reason, remedy, "warning", "stop token missing")
+    return Issue(source, 0, "", reason, remedy, "warning", "stop token missing")
 
 
-def _fault(record: Record, field: str, check: str, reason: str, remedy: str, severity: Severity = "error") -> Fault:
-    return Fault(record.source.file, record.source.row, field, reason, remedy, severity, check)
+def _fault(record: Record, field: str, check: str, reason: str, remedy: str, severity: Severity = "error") -> Issue:
+    return Issue(record.source.file, record.source.row, field, reason, remedy, severity, check)

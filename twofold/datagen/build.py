@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twofold.client.server import Asking, Endpoint, Server, is_url
+from twofold.client.server import Endpoint, RetrySettings, Server, is_url
 from twofold.datagen import judging
-from twofold.datagen.judges import WITH_RUBRIC, Means, judge_kind, ledger_path, open_judge
+from twofold.datagen.judges import WITH_RUBRIC, JudgeResources, judge_kind, ledger_path, open_judge
 from twofold.datagen.questions import Candidate, Question, Questions, read_questions
 from twofold.datagen.rows import Choice, Form, Judged, Row, rows_of, unjudged, worth_judging
 from twofold.datagen.sample import Answerer, Draw, LocalAnswerer, ServerAnswerer, pooled
@@ -25,9 +25,9 @@ from twofold.settings import require, settings
 if TYPE_CHECKING:
     from twofold.data.tokenize import Encoder
     from twofold.datagen.judges import OpenReward
-    from twofold.models.load import Loaded
+    from twofold.models.load import LoadedModel
 
-    Open = Callable[[str], tuple[Loaded, Encoder]]
+    Open = Callable[[str], tuple[LoadedModel, Encoder]]
 
 
 @settings
@@ -55,7 +55,7 @@ class BuildSettings:
     rubric: str | None = None
     """A jinja2 file with the judge's instructions."""
     sampling: Sampling = field(default_factory=Sampling)
-    asking: Asking = field(default_factory=Asking)
+    retry: RetrySettings = field(default_factory=RetrySettings)
 
     def __post_init__(self) -> None:
         require(self.samples >= 1, "samples must be ≥ 1")
@@ -74,7 +74,7 @@ class Estimate:
 
     questions: int
     drawn: int
-    asked: int
+    requests: int
     verdicts: int
 
 
@@ -120,7 +120,7 @@ class Builder:
             judge = None if self._kind == "human" else self._judge(ledger, resources)
             answered = self._answered(questions.questions, ledger, resources)
             known = [q for q in answered if q is not None]
-            comparable = [q for q in map(self._kept, known) if self._can_be_judged(q)]
+            comparable = [q for q in map(self._usable, known) if self._can_be_judged(q)]
             scores = [None] * len(comparable) if judge is None else judge.scores(comparable, self.progress)
         found: list[list[Row]] = []
         for question, score in zip(comparable, scores, strict=True):
@@ -159,7 +159,7 @@ class Builder:
             case "stronger":
                 return judging.FirstIsBest({**told, "model": self._rest})
             case _:
-                means = Means(self._open_reward, lambda: ledger, self.how.rubric, self.how.asking)
+                means = JudgeResources(self._open_reward, lambda: ledger, self.how.rubric, self.how.retry)
                 return open_judge(self.how.judge, means, resources)
 
     def _answered(self, questions: Sequence[Question], ledger: Ledger, resources: ExitStack) -> list[Question | None]:
@@ -170,10 +170,12 @@ class Builder:
         if None not in answered:
             self._left_out["answers that repeat another"] = drawn - sum(len(q.candidates) for q in answered if q)
         if self._kind == "truth":
-            return [q and led(q, Candidate(judging.truth_of(q), {"answer of": str(q.source)})) for q in answered]
+            return [
+                q and with_best_first(q, Candidate(judging.truth_of(q), {"answer of": str(q.source)})) for q in answered
+            ]
         if self._kind == "stronger":
             best = self._answers(self._rest, questions, 1, (ledger, resources))
-            return [led(q, b[0]) if q and b else None for q, b in zip(answered, best, strict=True)]
+            return [with_best_first(q, b[0]) if q and b else None for q, b in zip(answered, best, strict=True)]
         return answered
 
     def _answers(
@@ -182,13 +184,13 @@ class Builder:
         ledger, resources = tools
         answerer: Answerer
         if is_url(model):
-            answerer = ServerAnswerer(resources.enter_context(Server(Endpoint.of(model), self.how.asking)))
+            answerer = ServerAnswerer(resources.enter_context(Server(Endpoint.of(model), self.how.retry)))
         else:
             answerer = LocalAnswerer(model, *self._open_model(model))
         draw = Draw(self.how.sampling, samples, self.how.seed)
         return answerer.answers(questions, draw, ledger, self.progress)
 
-    def _kept(self, question: Question) -> Question:
+    def _usable(self, question: Question) -> Question:
         """The question without candidates that no row should hold, each counted."""
         kept = worth_judging(question.candidates, keep_truncated=self.how.keep_truncated)
         self._left_out["empty or truncated answers"] += len(question.candidates) - len(kept)
@@ -218,7 +220,7 @@ class Builder:
             return []
         how = self.how
         choice = Choice(how.form, how.all_pairs, how.gap, how.threshold, judge.middle)
-        return list(rows_of(Judged(question, tuple(scores), judge.told), choice))
+        return list(rows_of(Judged(question, tuple(scores), judge.provenance), choice))
 
 
 def build(
@@ -238,7 +240,7 @@ def build(
     return built
 
 
-def led(question: Question, best: Candidate) -> Question:
+def with_best_first(question: Question, best: Candidate) -> Question:
     """The question with `best` before its other candidates."""
     others = tuple(c for c in question.candidates if c.text.strip() != best.text.strip())
     return replace(question, candidates=(best, *others))

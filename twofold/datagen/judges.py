@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from twofold.client.server import Asking, Endpoint, Server
+from twofold.client.server import Endpoint, RetrySettings, Server
 from twofold.datagen import judging
 from twofold.ledger import Ledger
 from twofold.rewards.judge import Judge, Rubric
@@ -33,13 +33,13 @@ WITH_RUBRIC = ("llm", "llm-score")
 
 
 @dataclass(frozen=True)
-class Means:
+class JudgeResources:
     """What judges are opened with; only a reward model needs the first, only a language model the others."""
 
     open_reward: OpenReward
     open_ledger: Callable[[], Ledger]
     rubric: str | None = None
-    asking: Asking = field(default_factory=Asking)
+    retry: RetrySettings = field(default_factory=RetrySettings)
 
 
 def judge_kind(text: str) -> tuple[Kind, str]:
@@ -55,7 +55,7 @@ def judge_kind(text: str) -> tuple[Kind, str]:
     return kind, rest  # type: ignore[return-value]  # one of KINDS
 
 
-def open_judge(name: str, means: Means, resources: ExitStack) -> judging.Judge:
+def open_judge(name: str, means: JudgeResources, resources: ExitStack) -> judging.Judge:
     """The judge of this name that scores what it is shown; `resources` close what it opens.
 
     Raises `ValueError` for truth, stronger and human, which judge by where an answer comes from, or later.
@@ -68,7 +68,7 @@ def open_judge(name: str, means: Means, resources: ExitStack) -> judging.Judge:
             return judging.ByReward(rest, means.open_reward(rest))
         case "llm" | "llm-score":
             rubric = Rubric.load("compare" if kind == "llm" else "score", Path(means.rubric) if means.rubric else None)
-            server = resources.enter_context(Server(Endpoint.of(rest), means.asking))
+            server = resources.enter_context(Server(Endpoint.of(rest), means.retry))
             make = judging.ByComparingModel if kind == "llm" else judging.ByScoringModel
             return make(Judge(server, rubric), means.open_ledger())
         case _:

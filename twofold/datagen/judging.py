@@ -32,7 +32,7 @@ class Judge(Protocol):
     """
 
     @property
-    def told(self) -> Mapping[str, Any]: ...
+    def provenance(self) -> Mapping[str, Any]: ...
 
     @property
     def middle(self) -> float | None: ...
@@ -46,7 +46,7 @@ class ByVerifier:
     middle = 0.5
 
     def __init__(self, metric: verifier.Metric) -> None:
-        self.told = {"kind": "verifier", "metric": metric}
+        self.provenance = {"kind": "verifier", "metric": metric}
         self._metric: verifier.Metric = metric
 
     def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
@@ -61,7 +61,7 @@ class ByVerifier:
 class ByMathVerifier:
     """1 for an answer that math-verify finds equal to the ground truth, else 0."""
 
-    told: Mapping[str, Any] = {"kind": "verifier", "metric": "math"}
+    provenance: Mapping[str, Any] = {"kind": "verifier", "metric": "math"}
     middle = 0.5
 
     def __init__(self, mathematics: MathVerifier) -> None:
@@ -87,7 +87,7 @@ class ByReward:
     middle = None
 
     def __init__(self, name: str, scorer: Scorer) -> None:
-        self.told = {"kind": "reward", "model": name}
+        self.provenance = {"kind": "reward", "model": name}
         self._scorer = scorer
 
     def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
@@ -100,7 +100,7 @@ class ByScoringModel:
     middle = None
 
     def __init__(self, judge: ModelJudge, ledger: Ledger) -> None:
-        self.told = _told_of(judge, "llm-score")
+        self.provenance = _provenance(judge, "llm-score")
         self._judge, self._ledger = judge, ledger
 
     def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
@@ -121,7 +121,7 @@ class ByComparingModel:
     middle = 0.5
 
     def __init__(self, judge: ModelJudge, ledger: Ledger) -> None:
-        self.told = _told_of(judge, "llm")
+        self.provenance = _provenance(judge, "llm")
         self._judge, self._ledger = judge, ledger
 
     def verdicts(self, matches: Sequence[Match]) -> Iterator[tuple[int, Orders]]:
@@ -150,8 +150,8 @@ class FirstIsBest:
 
     middle = 0.5
 
-    def __init__(self, told: Mapping[str, Any]) -> None:
-        self.told = told
+    def __init__(self, provenance: Mapping[str, Any]) -> None:
+        self.provenance = provenance
 
     def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
         return [[float(i == 0) for i, _ in enumerate(q.candidates)] for q in questions]
@@ -207,6 +207,6 @@ def _whole(scores: Sequence[float | None]) -> list[float] | None:
     return known if len(known) == len(scores) else None
 
 
-def _told_of(judge: ModelJudge, kind: str) -> dict[str, Any]:
+def _provenance(judge: ModelJudge, kind: str) -> dict[str, Any]:
     endpoint = judge.server.endpoint
     return {"kind": kind, "model": endpoint.model, "server": endpoint.url, "rubric": judge.rubric.digest}

@@ -22,7 +22,7 @@ from twofold.datagen.questions import Candidate, Question, shown
 from twofold.errors import DataError
 from twofold.ledger import key, write_rows
 from twofold.records import Prompt
-from twofold.rewards.human import Choice, Verdicts, swapped
+from twofold.rewards.human import Choice, HumanVerdicts, swapped
 
 LOOPBACK = "127.0.0.1"
 MOST_BODY = 4096
@@ -82,7 +82,7 @@ def verdicts_path(out: Path) -> Path:
 class Labelling:
     """The comparisons of a file and the verdicts on them; safe to share between threads."""
 
-    def __init__(self, found: Sequence[Comparison], verdicts: Verdicts, out: Path, seed: int) -> None:
+    def __init__(self, found: Sequence[Comparison], verdicts: HumanVerdicts, out: Path, seed: int) -> None:
         self._comparisons, self._verdicts, self._out, self._seed = found, verdicts, out, seed
         self._lock = Lock()
 
@@ -93,7 +93,7 @@ class Labelling:
         if out.exists() and not path.exists():
             remedy = "name another --out, or move it away"
             raise DataError("exists and was not labelled here", where=str(out), remedy=remedy)
-        return cls(comparisons(questions), Verdicts(path), out, seed)
+        return cls(comparisons(questions), HumanVerdicts(path), out, seed)
 
     def __enter__(self) -> Labelling:
         return self

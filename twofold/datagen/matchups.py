@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from twofold.datagen.judges import WITH_RUBRIC, Means, judge_kind, open_judge
+from twofold.datagen.judges import WITH_RUBRIC, JudgeResources, judge_kind, open_judge
 from twofold.datagen.judging import ByComparingModel, Judge
 from twofold.datagen.label import content_key, verdicts_path
 from twofold.datagen.questions import Candidate, Question, shown
 from twofold.errors import DataError, RecipeError
 from twofold.progress import Progress
 from twofold.records import Prompt, Source
-from twofold.rewards.human import Verdicts
+from twofold.rewards.human import HumanVerdicts
 from twofold.rewards.judge import Match, Orders, agreed
 
 PEOPLE = "human:"
@@ -27,7 +27,7 @@ TASK = "judged"
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
+class Matchup:
     """A model's `own` answer against an `other`; `truth` is a correct one, where the row knows it."""
 
     prompt: Prompt
@@ -38,7 +38,7 @@ class Contest:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class MatchResult:
     """The model's share: 1, ½ or 0. `orders` is what a judge said with its answer as A and then as B."""
 
     share: float
@@ -49,36 +49,36 @@ class Referee(Protocol):
     """`told` is its provenance; `outcomes` has None for a contest that stayed without a verdict."""
 
     @property
-    def told(self) -> Mapping[str, Any]: ...
+    def provenance(self) -> Mapping[str, Any]: ...
 
-    def outcomes(self, contests: Sequence[Contest], progress: Progress) -> list[Outcome | None]: ...
+    def outcomes(self, contests: Sequence[Matchup], progress: Progress) -> list[MatchResult | None]: ...
 
 
 class ByScores:
     """Who has the higher score wins; equal scores are a tie."""
 
     def __init__(self, judge: Judge) -> None:
-        self.told, self._judge = judge.told, judge
+        self.provenance, self._judge = judge.provenance, judge
 
-    def outcomes(self, contests: Sequence[Contest], progress: Progress) -> list[Outcome | None]:
+    def outcomes(self, contests: Sequence[Matchup], progress: Progress) -> list[MatchResult | None]:
         return _unequal(contests, lambda open_ones: self._scored(open_ones, progress))
 
-    def _scored(self, contests: Sequence[Contest], progress: Progress) -> list[Outcome | None]:
+    def _scored(self, contests: Sequence[Matchup], progress: Progress) -> list[MatchResult | None]:
         scores = self._judge.scores([_question(c) for c in contests], progress)
-        return [None if s is None else Outcome(0.5 + 0.5 * ((s[0] > s[1]) - (s[0] < s[1]))) for s in scores]
+        return [None if s is None else MatchResult(0.5 + 0.5 * ((s[0] > s[1]) - (s[0] < s[1]))) for s in scores]
 
 
 class InBothOrders:
     """A language model that compares; what its two orders do not agree on is a tie."""
 
     def __init__(self, judge: ByComparingModel) -> None:
-        self.told, self._judge = judge.told, judge
+        self.provenance, self._judge = judge.provenance, judge
 
-    def outcomes(self, contests: Sequence[Contest], progress: Progress) -> list[Outcome | None]:
-        return _unequal(contests, lambda open_ones: self._asked(open_ones, progress))
+    def outcomes(self, contests: Sequence[Matchup], progress: Progress) -> list[MatchResult | None]:
+        return _unequal(contests, lambda open_ones: self._compare(open_ones, progress))
 
-    def _asked(self, contests: Sequence[Contest], progress: Progress) -> list[Outcome | None]:
-        found: list[Outcome | None] = [None] * len(contests)
+    def _compare(self, contests: Sequence[Matchup], progress: Progress) -> list[MatchResult | None]:
+        found: list[MatchResult | None] = [None] * len(contests)
         progress.begin(TASK, len(contests))
         matches = [Match(c.prompt, c.own, c.other, c.truth) for c in contests]
         for place, orders in self._judge.verdicts(matches):
@@ -91,22 +91,22 @@ class InBothOrders:
 class ByPeople:
     """The verdicts beside a labelled file, on the contests that it has, whichever answer stood first there."""
 
-    def __init__(self, verdicts: Verdicts, path: Path) -> None:
-        self.told = {"kind": "human", "file": str(path)}
+    def __init__(self, verdicts: HumanVerdicts, path: Path) -> None:
+        self.provenance = {"kind": "human", "file": str(path)}
         self._verdicts = verdicts
 
-    def outcomes(self, contests: Sequence[Contest], progress: Progress) -> list[Outcome | None]:
-        return _unequal(contests, lambda open_ones: [self._said(c) for c in open_ones])
+    def outcomes(self, contests: Sequence[Matchup], progress: Progress) -> list[MatchResult | None]:
+        return _unequal(contests, lambda open_ones: [self._result(c) for c in open_ones])
 
-    def _said(self, contest: Contest) -> Outcome | None:
+    def _result(self, contest: Matchup) -> MatchResult | None:
         for first, second, wins in ((contest.own, contest.other, "first"), (contest.other, contest.own, "second")):
             choice = self._verdicts.get(content_key(contest.prompt, first, second))
             if choice not in (None, "skip"):
-                return Outcome(0.5 if choice == "tie" else float(choice == wins))
+                return MatchResult(0.5 if choice == "tie" else float(choice == wins))
         return None
 
 
-def open_referee(name: str, means: Means, resources: ExitStack) -> Referee:
+def open_referee(name: str, means: JudgeResources, resources: ExitStack) -> Referee:
     """The referee of a judge's name, or the people of `human:FILE`, FILE being what `data label --out` was told.
 
     Raises RecipeError for a name that is no judge of answers.
@@ -130,10 +130,10 @@ def open_people(out: Path, resources: ExitStack) -> ByPeople:
     if not path.is_file():
         remedy = f"label the comparisons first: twofold data label OUT/comparisons.jsonl --out {out}"
         raise DataError("no verdicts", where=str(path), remedy=remedy)
-    return ByPeople(resources.enter_context(Verdicts(path)), out)
+    return ByPeople(resources.enter_context(HumanVerdicts(path)), out)
 
 
-def unjudged(contests: Sequence[Contest]) -> list[dict[str, Any]]:
+def unjudged(contests: Sequence[Matchup]) -> list[dict[str, Any]]:
     """The contests as rows for `twofold data label`, each once, without those whose texts are equal."""
     rows = {
         content_key(c.prompt, c.own, c.other): {"prompt": shown(c.prompt), "answers": [c.own, c.other]}
@@ -144,9 +144,9 @@ def unjudged(contests: Sequence[Contest]) -> list[dict[str, Any]]:
 
 
 def _unequal(
-    contests: Sequence[Contest], judge: Callable[[Sequence[Contest]], Sequence[Outcome | None]]
-) -> list[Outcome | None]:
-    found: list[Outcome | None] = [Outcome(0.5)] * len(contests)
+    contests: Sequence[Matchup], judge: Callable[[Sequence[Matchup]], Sequence[MatchResult | None]]
+) -> list[MatchResult | None]:
+    found: list[MatchResult | None] = [MatchResult(0.5)] * len(contests)
     open_places = [i for i, c in enumerate(contests) if c.own != c.other]
     if open_places:
         for place, outcome in zip(open_places, judge([contests[i] for i in open_places]), strict=True):
@@ -154,15 +154,15 @@ def _unequal(
     return found
 
 
-def _question(contest: Contest) -> Question:
+def _question(contest: Matchup) -> Question:
     return Question(
         contest.prompt, contest.source, contest.truth, (Candidate(contest.own, {}), Candidate(contest.other, {}))
     )
 
 
-def _outcome(orders: Orders) -> Outcome | None:
+def _outcome(orders: Orders) -> MatchResult | None:
     forward, backward = orders
     share = agreed(forward, backward)
     if forward is None or backward is None or share is None:
         return None
-    return Outcome(share, (forward, backward))
+    return MatchResult(share, (forward, backward))

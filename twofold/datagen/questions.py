@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from twofold.data.issues import Fault, FaultError
+from twofold.data.issues import Issue, IssueError
 from twofold.data.readers import Row, rows
 from twofold.data.shapes import Fields, detect, is_unjudged, parse, unknown
 from twofold.data.split import prompt_key
@@ -64,9 +64,9 @@ def read_questions(
 def questions_of(source: str, split: str = "train") -> Iterator[Question]:
     """Every row as a question; raises DataError naming file, row and field of the first fault."""
     for number, row in rows(source, split):
-        if isinstance(row, Fault):
+        if isinstance(row, Issue):
             if row.severity == "error":
-                raise FaultError(row)
+                raise IssueError(row)
         elif (question := _question(row, Source(source, number))) is not None:
             yield question
 
@@ -80,17 +80,17 @@ def _question(row: Row, source: Source) -> Question | None:
             return _of(made, row)
         error = next((fault for fault in made if fault.severity == "error"), None)
         if error is not None:
-            raise FaultError(error)
+            raise IssueError(error)
         return None
     if "prompt" not in row:
-        raise FaultError(unknown(row, source))
+        raise IssueError(unknown(row, source))
     fields = Fields(row, source)
     answers = row.get("answers", [])
     if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
         fields.fault("answers", "is no list of texts", 'write {"prompt": "…", "answers": ["…", "…"]}')
     prompt, _ = fields.turns("prompt")
     if fields.faults:
-        raise FaultError(fields.faults[0])
+        raise IssueError(fields.faults[0])
     return Question(prompt, source, _truth(row), _known(answers, row, source))
 
 

@@ -53,8 +53,8 @@ def _pairs(judged: Judged, choice: Choice) -> Iterator[Row]:
         better = judged.scores[a] - judged.scores[b]
         if better > 0 and better >= choice.gap:
             chosen, rejected = (judged.question.candidates[i] for i in (a, b))
-            told = {"chosen": chosen.origin, "rejected": rejected.origin, **_told(judged, (a, b))}
-            yield {**_asked(judged), "chosen": chosen.text, "rejected": rejected.text, "provenance": told}
+            told = {"chosen": chosen.origin, "rejected": rejected.origin, **_provenance(judged, (a, b))}
+            yield {**_prompt_fields(judged), "chosen": chosen.text, "rejected": rejected.text, "provenance": told}
 
 
 def _rankings(judged: Judged) -> Iterator[Row]:
@@ -65,9 +65,14 @@ def _rankings(judged: Judged) -> Iterator[Row]:
     kept = list(firsts.values())
     if len(kept) > 1:
         candidates = [judged.question.candidates[i] for i in kept]
-        told = {"completions": [c.origin for c in candidates], **_told(judged, kept)}
+        told = {"completions": [c.origin for c in candidates], **_provenance(judged, kept)}
         scores = [judged.scores[i] for i in kept]
-        yield {**_asked(judged), "completions": [c.text for c in candidates], "scores": scores, "provenance": told}
+        yield {
+            **_prompt_fields(judged),
+            "completions": [c.text for c in candidates],
+            "scores": scores,
+            "provenance": told,
+        }
 
 
 def _labels(judged: Judged, choice: Choice) -> Iterator[Row]:
@@ -76,8 +81,8 @@ def _labels(judged: Judged, choice: Choice) -> Iterator[Row]:
             continue
         bound = choice.middle if choice.threshold is None else choice.threshold
         assert bound is not None
-        told = {"completion": candidate.origin, **_told(judged, [i])}
-        yield {**_asked(judged), "completion": candidate.text, "label": score >= bound, "provenance": told}
+        told = {"completion": candidate.origin, **_provenance(judged, [i])}
+        yield {**_prompt_fields(judged), "completion": candidate.text, "label": score >= bound, "provenance": told}
 
 
 def unjudged(question: Question) -> Row:
@@ -96,10 +101,10 @@ def _ranked(scores: Sequence[float]) -> list[int]:
     return sorted(range(len(scores)), key=lambda i: -scores[i])
 
 
-def _asked(judged: Judged) -> Row:
+def _prompt_fields(judged: Judged) -> Row:
     return {"prompt": shown(judged.question.prompt)}
 
 
-def _told(judged: Judged, places: Sequence[int]) -> Row:
+def _provenance(judged: Judged, places: Sequence[int]) -> Row:
     scores = [judged.scores[i] for i in places]
     return {"judge": dict(judged.judge), "scores": scores, "source": str(judged.question.source)}

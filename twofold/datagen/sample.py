@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from twofold.client.server import Question as Asked
+from twofold.client.server import CompletionRequest as Asked
 from twofold.client.server import Reply, Server
 from twofold.datagen.questions import Candidate, Question, shown
 from twofold.errors import RecipeError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from twofold.models.load import Loaded
+    from twofold.models.load import LoadedModel
     from twofold.sampling.base import Sampling
 
 CHUNK = 64
@@ -62,7 +62,7 @@ class Codec(Protocol):
 class LocalAnswerer:
     """A model in this process; its answers are a function of weights, tokens, settings and seed, as their record is."""
 
-    def __init__(self, name: str, loaded: Loaded, codec: Codec) -> None:
+    def __init__(self, name: str, loaded: LoadedModel, codec: Codec) -> None:
         self.name, self._loaded, self._codec = name, loaded, codec
         self._weights = weights_digest(loaded.model)
 

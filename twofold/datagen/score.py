@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twofold.client.server import Asking
+from twofold.client.server import RetrySettings
 from twofold.data.formats import read
 from twofold.data.readers import rows
 from twofold.data.shapes import is_unjudged
-from twofold.datagen.judges import WITH_RUBRIC, Means, judge_kind, ledger_path, open_judge
+from twofold.datagen.judges import WITH_RUBRIC, JudgeResources, judge_kind, ledger_path, open_judge
 from twofold.datagen.judging import Scores
 from twofold.datagen.questions import Candidate, Question, questions_of
 from twofold.errors import DataError
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress
-from twofold.records import Labelled, Pair, Ranking, Record, Task, said
+from twofold.records import Labelled, Pair, Ranking, Record, Task, completion_fields
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class ScoreSettings:
     judge: str
     rubric: str | None = None
     """A jinja2 file with the judge's instructions."""
-    asking: Asking = field(default_factory=Asking)
+    retry: RetrySettings = field(default_factory=RetrySettings)
 
     def __post_init__(self) -> None:
         kind, _ = judge_kind(self.judge)
@@ -90,15 +90,15 @@ def score(
     entries = entries_of(source, columns or {})
     _refuse(entries, how)
     with ExitStack() as resources:
-        means = Means(
+        means = JudgeResources(
             open_reward,
             open_ledger=lambda: resources.enter_context(Ledger(ledger_path(out))),
             rubric=how.rubric,
-            asking=how.asking,
+            retry=how.retry,
         )
         judge = open_judge(how.judge, means, resources)
-        scored = ScoredFile(entries, judge.scores([e.question for e in entries], progress), judge.told)
-    write_rows(out, _told(source, scored))
+        scored = ScoredFile(entries, judge.scores([e.question for e in entries], progress), judge.provenance)
+    write_rows(out, _scored_rows(source, scored))
     return scored
 
 
@@ -115,11 +115,11 @@ def entries_of(source: str, columns: Mapping[str, str]) -> list[Entry]:
 def _entry(record: Record, truth: Any) -> Entry:
     answer = truth if isinstance(truth, str) and not isinstance(record, Task) else None
     origin = {"row": record.source.row}
-    texts = tuple(Candidate(text, {**origin, "field": name}) for name, text in said(record))
+    texts = tuple(Candidate(text, {**origin, "field": name}) for name, text in completion_fields(record))
     question = Question(record.prompt, record.source, answer, texts)
     match record:
         case Pair():
-            names = [name for name, _ in said(record)]
+            names = [name for name, _ in completion_fields(record)]
             return Entry(question, tuple(f"{name}_score" for name in names), (1.0, 2.0, 0.0)[: len(names)])
         case Ranking():
             return Entry(question, (SEVERAL,), tuple(-s for s in record.scores or range(0, -len(texts), -1)))
@@ -145,7 +145,7 @@ def _refuse(entries: Sequence[Entry], how: ScoreSettings) -> None:
             raise DataError("has one completion, and nothing to compare it with", where=where, remedy=remedy)
 
 
-def _told(source: str, scored: ScoredFile) -> Iterator[dict[str, Any]]:
+def _scored_rows(source: str, scored: ScoredFile) -> Iterator[dict[str, Any]]:
     """The rows of the source as they are, each with its scores and its judge."""
     known = {entry.question.source.row: (entry, scores) for entry, scores in scored.known()}
     for number, row in rows(source):

@@ -21,7 +21,7 @@ from twofold.evaluation.exact_match import Row
 from twofold.models.load import ModelSettings, load_model
 from twofold.progress import Progress
 from twofold.reports.html import write_report
-from twofold.runs.train import Conduct, train_recipe
+from twofold.runs.train import RunOptions, train_recipe
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.statistics import PairedTest, mcnemar, paired_bootstrap, wilson
@@ -41,7 +41,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Played:
+class DemoResult:
     """A finished demo: a table for the terminal, and where the report lies."""
 
     columns: tuple[str, ...]
@@ -52,7 +52,7 @@ class Played:
 
 def play(
     out: Path, *, seeds: int, progress: Progress, size: Size | None = None, stop: Callable[[], bool] = lambda: False
-) -> Played | None:
+) -> DemoResult | None:
     """Train every method with every seed into `out`, or take up what is already there, and compare; None if stopped."""
     size = size or Size()
     torch.set_num_threads(1)  # tensors this small cost more to share between cores than to compute
@@ -63,7 +63,7 @@ def play(
         for method, seed in product(METHODS, range(seeds)):
             document = _recipe(out, recipes, base, (method, seed), size)
             progress.note(f"{NAMES[method]}, seed {seed}")
-            conduct = Conduct(progress=progress, command="twofold demo", stop=stop)
+            conduct = RunOptions(progress=progress, command="twofold demo", stop=stop)
             trained = train_recipe(validate(Recipe, document), conduct)
             if trained.outcome.stopped:
                 return None
@@ -136,28 +136,28 @@ def _right(rows: Sequence[Row]) -> list[bool]:
     return [row.strict for row in rows]
 
 
-def _table_of_one(base: list[Row], methods: Mapping[str, list[Row]], report: Path) -> Played:
+def _table_of_one(base: list[Row], methods: Mapping[str, list[Row]], report: Path) -> DemoResult:
     """The mission's table: n, accuracy, Wilson interval, McNemar's test on the same problems."""
     models = {"base": base, **methods}
     rows: list[tuple[str, ...]] = []
     for name, found in models.items():
         estimate = wilson(sum(_right(found)), len(found))
         tests = [
-            "–" if name in (other, "base") else _told(mcnemar(_right(models[other]), _right(found)))
+            "–" if name in (other, "base") else _p_value(mcnemar(_right(models[other]), _right(found)))
             for other in ("base", "dpo")
         ]
         rows.append(
             (NAMES[name], str(estimate.n), f"{estimate.value:.1%}", f"{estimate.low:.1%} – {estimate.high:.1%}", *tests)
         )
     note = "Exact match in the form `#### N`, greedy; one seed. `twofold demo --seeds 5` tells how much a seed matters."
-    return Played(("model", "n", "accuracy", "95% interval", "p against base", "p against DPO"), rows, note, report)
+    return DemoResult(("model", "n", "accuracy", "95% interval", "p against base", "p against DPO"), rows, note, report)
 
 
-def _told(test: PairedTest) -> str:
+def _p_value(test: PairedTest) -> str:
     return f"{test.p_value:.2g} (+{test.only_b} −{test.only_a})"
 
 
-def _table_of_seeds(base: list[Row], methods: Mapping[str, list[list[Row]]], report: Path) -> Played:
+def _table_of_seeds(base: list[Row], methods: Mapping[str, list[list[Row]]], report: Path) -> DemoResult:
     """Means over seeds, with a paired bootstrap over seeds and problems for the differences."""
     start = wilson(sum(_right(base)), len(base))
     rows: list[tuple[str, ...]] = [("base", "1", f"{start.value:.1%}", f"{start.low:.1%} – {start.high:.1%}", "–", "–")]
@@ -174,4 +174,4 @@ def _table_of_seeds(base: list[Row], methods: Mapping[str, list[list[Row]]], rep
         f"Exact match on {len(base)} problems, greedy. Differences in points, with a bootstrap over seeds and problems."
     )
     columns = ("model", "seeds", "accuracy", "lowest – highest seed", "against base", "against DPO")
-    return Played(columns, rows, note, report)
+    return DemoResult(columns, rows, note, report)

@@ -15,7 +15,7 @@ from typing import Any
 from twofold.data.chat import rendering
 from twofold.errors import DataError
 from twofold.evaluation.exact_match import CHUNK, Codec
-from twofold.evaluation.figures import Entry, Verdicts
+from twofold.evaluation.figures import BinaryOutcomes, Entry
 from twofold.evaluation.prompting import Prompting
 from twofold.progress import Progress, Silent
 from twofold.records import Prompt, Task
@@ -105,7 +105,7 @@ def entry(name: str, found: Sequence[Answered], told: Mapping[str, Sequence[bool
     ]  # fmt: skip
     return Entry(
         name,
-        {metric: Verdicts(list(right)) for metric, right in told.items()},
+        {metric: BinaryOutcomes(list(right)) for metric, right in told.items()},
         about={"prompting": {**prompting.as_dict(), "first prompt": found[0].prompt if found else ""}},
         counts={"truncated": sum(row.truncated for row in found)},
         rows=rows,

@@ -54,7 +54,7 @@ class Measure(Protocol):
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class BinaryOutcomes:
     """Right or wrong, [items]. Items of the same `prompts` entry may be alike, and count as one in tests."""
 
     right: Sequence[bool]
@@ -68,7 +68,7 @@ class Verdicts:
             return clustered_share(_sums(self.right, self.prompts), totals)
         return wilson(sum(self.right), len(self.right))
 
-    def against(self, other: Verdicts) -> Difference:
+    def against(self, other: BinaryOutcomes) -> Difference:
         """McNemar's exact test; with repeated prompts, sign flips of what the models differ by on each prompt."""
         if not self._repeated:
             return Difference(paired_bootstrap(self.right, other.right), mcnemar(self.right, other.right))

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from twofold.errors import RecipeError
-from twofold.evaluation.figures import Entry, Measure, Ratio, Verdicts
+from twofold.evaluation.figures import BinaryOutcomes, Entry, Measure, Ratio
 
 
 @dataclass(frozen=True)
-class Asked:
+class HarnessRequest:
     """What the harness is asked: its `tasks`; `shots` None for each task's own number; `include` is a folder with
     further tasks; `device` and `dtype` as it calls them."""
 
@@ -57,7 +57,7 @@ def require_harness(commands: Sequence[str]) -> None:
         )
 
 
-def run(asked: Asked, arguments: Mapping[str, str]) -> dict[str, Any]:
+def run(asked: HarnessRequest, arguments: Mapping[str, str]) -> dict[str, Any]:
     """What lm-eval makes of a model, items included; raises RecipeError for a task that it does not know."""
     from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]  # an extra
     from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]  # likewise
@@ -96,5 +96,5 @@ def entry(name: str, found: Mapping[str, Any], command: str) -> Entry:
 def _measure(by_item: Mapping[Any, float]) -> Measure:
     found = [by_item[item] for item in sorted(by_item)]
     if all(value in (0.0, 1.0) for value in found):
-        return Verdicts([value == 1.0 for value in found])
+        return BinaryOutcomes([value == 1.0 for value in found])
     return Ratio(found, [1.0] * len(found))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twofold.batch import Group, Role
-from twofold.evaluation.figures import Entry, Measure, Ratio, Verdicts
+from twofold.evaluation.figures import BinaryOutcomes, Entry, Measure, Ratio
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.progress import Progress, Silent
@@ -68,7 +68,7 @@ def preference(name: str, policy: Sequence[Likely], reference: Sequence[Likely] 
     ]
     return Entry(
         name,
-        {metric: Verdicts([d > 0 for d in lead], prompts) for metric, lead in leads.items()},
+        {metric: BinaryOutcomes([d > 0 for d in lead], prompts) for metric, lead in leads.items()},
         counts={"ties": sum(d == 0 for d in first)},
         rows=rows,
     )

@@ -74,14 +74,14 @@ class _ToBuckets(Function):
     @staticmethod
     def forward(ctx: Any, stream: Tensor, route: Route) -> Tensor:
         ctx.route = route
-        return stream.index_select(0, route.take_M)
+        return stream.index_select(0, route.gather_M)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         route = ctx.route
-        total = grads[0].index_select(0, route.home_T)
-        if route.guest is not None:
-            to, away = route.guest
+        total = grads[0].index_select(0, route.inverse_T)
+        if route.shared_prompt is not None:
+            to, away = route.shared_prompt
             total = total.index_add(0, to, grads[0].index_select(0, away))
         return total, None
 
@@ -92,12 +92,12 @@ class _FromBuckets(Function):
     @staticmethod
     def forward(ctx: Any, padded: Tensor, route: Route) -> Tensor:
         ctx.route = route
-        return padded.index_select(0, route.home_T)
+        return padded.index_select(0, route.inverse_T)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         route = ctx.route
-        return grads[0].index_select(0, route.take_M).index_fill(0, route.padding, 0.0), None
+        return grads[0].index_select(0, route.gather_M).index_fill(0, route.padding, 0.0), None
 
 
 @dataclass(frozen=True)

@@ -29,23 +29,23 @@ from twofold.errors import ModelError
 from twofold.models.load import (
     CLASSIFIER,
     CLASSIFYING,
-    Loaded,
+    LoadedModel,
     LoRA,
     ModelSettings,
     adapter_task,
     attach_adapter,
     base_and_adapter,
     first_line,
-    holding,
     is_classifier,
     load_model,
     load_tokenizer,
     load_weights,
     merged,
+    model_options,
     save_policy,
     stop_tokens,
 )
-from twofold.models.packed_model import HeldModel, Holding, padded
+from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packing import Pack, Packing, bins
 from twofold.models.policy import Policy
 
@@ -106,10 +106,10 @@ def _scores(model: PreTrainedModel, hidden_BH: Tensor) -> Tensor:
         return score(hidden_BH.to(next(score.parameters()).dtype)).squeeze(1)
 
 
-class RewardModel(HeldModel):
+class RewardModel(PackedModel):
     """A sequence classifier with one label as twofold sees it. `note` says where its head comes from, if it is new."""
 
-    def __init__(self, model: PreTrainedModel, *, note: str = "", **holding: Unpack[Holding]) -> None:
+    def __init__(self, model: PreTrainedModel, *, note: str = "", **holding: Unpack[ModelOptions]) -> None:
         self.note = note
         super().__init__(model, ScoreHead(), **holding)
 
@@ -126,10 +126,10 @@ class RewardModel(HeldModel):
         return result
 
 
-class ValueModel(HeldModel):
+class ValueModel(PackedModel):
     """What is still to come, before each token of a completion: PPO's critic. `note` as a reward model's."""
 
-    def __init__(self, model: PreTrainedModel, *, note: str = "", **holding: Unpack[Holding]) -> None:
+    def __init__(self, model: PreTrainedModel, *, note: str = "", **holding: Unpack[ModelOptions]) -> None:
         self.note = note
         super().__init__(model, ValueHead(), **holding)
 
@@ -137,7 +137,7 @@ class ValueModel(HeldModel):
     def of(cls, model: RewardModel, settings: ModelSettings) -> ValueModel:
         """The same weights read before every token. A fresh head is emptied: it expects 0 until it has learnt; not
         before the check on sharing, which zeros would always pass."""
-        held = cls(model.model, note=model.note, **holding(settings, model.adapter))
+        held = cls(model.model, note=model.note, **model_options(settings, model.adapter))
         if model.note:
             with torch.no_grad():
                 for parameter in cast("nn.Module", held.model.score).parameters():
@@ -154,22 +154,24 @@ def _values(outputs: Outputs) -> Tensor:
     return outputs.value_S
 
 
-def load_value_model(settings: ModelSettings, seed: int = 0) -> tuple[ValueModel, Loaded]:
+def load_value_model(settings: ModelSettings, seed: int = 0) -> tuple[ValueModel, LoadedModel]:
     """A value model that starts as the reward model, or value model, that `settings.path` holds; of a language model
     with an empty head. Raises ModelError as `load_reward_model` does."""
     model, loaded = load_reward_model(settings, seed)
     return ValueModel.of(model, settings), loaded
 
 
-def value_model_of(policy: Policy, loaded: Loaded, settings: ModelSettings, seed: int = 0) -> tuple[ValueModel, Loaded]:
+def value_model_of(
+    policy: Policy, loaded: LoadedModel, settings: ModelSettings, seed: int = 0
+) -> tuple[ValueModel, LoadedModel]:
     """A value model with an empty head over a copy of the policy's weights as they are, adapters merged in. Where the
     policy trains an adapter, so does the copy: a new one."""
     adapter: Any = deepcopy(policy.adapter)
     model = deepcopy(policy.model) if adapter is None else adapter.merge_and_unload()
     lora = settings.lora or (LoRA() if settings.adapter is not None else None)
     settings = replace(settings, lora=lora, adapter=None)
-    copied = Loaded(model, deepcopy(loaded.tokenizer), loaded.stop_tokens)
-    held, mine = _held(settings, *_with_head(copied, seed, settings.path))
+    copied = LoadedModel(model, deepcopy(loaded.tokenizer), loaded.stop_tokens)
+    held, mine = _wrap(settings, *_with_head(copied, seed, settings.path))
     return ValueModel.of(held, settings), mine
 
 
@@ -180,7 +182,7 @@ def save_value_model(model: ValueModel, tokenizer: PreTrainedTokenizerBase, fold
     save_policy(model, tokenizer, folder)
 
 
-def load_reward_model(settings: ModelSettings, seed: int = 0) -> tuple[RewardModel, Loaded]:
+def load_reward_model(settings: ModelSettings, seed: int = 0) -> tuple[RewardModel, LoadedModel]:
     """The reward model that `settings.path` holds, or a language model's under a fresh head drawn from `seed`.
 
     An adapter folder loads its base with the adapter merged in. Raises ModelError for a classifier of other than one
@@ -191,21 +193,21 @@ def load_reward_model(settings: ModelSettings, seed: int = 0) -> tuple[RewardMod
         loaded = _loaded(replace(settings, path=base), seed)[0]
         model = merged(loaded.model, adapter)
         tokenizer = load_tokenizer(adapter) if (Path(adapter) / "tokenizer_config.json").is_file() else loaded.tokenizer
-        return _held(settings, replace(loaded, model=model, tokenizer=tokenizer), seed, "")
-    return _held(settings, *_loaded(settings, seed))
+        return _wrap(settings, replace(loaded, model=model, tokenizer=tokenizer), seed, "")
+    return _wrap(settings, *_loaded(settings, seed))
 
 
-def hold_reward_model(
+def wrap_reward_model(
     settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0
-) -> tuple[RewardModel, Loaded]:
+) -> tuple[RewardModel, LoadedModel]:
     """As `load_reward_model`, of a model that is in memory already; its weights are trained in place."""
     if CLASSIFIER in type(model).__name__:
-        return _held(settings, Loaded(model, tokenizer, _stops(model, tokenizer, settings.path)), seed, "")
-    loaded = Loaded(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
-    return _held(settings, *_with_head(loaded, seed, settings.path))
+        return _wrap(settings, LoadedModel(model, tokenizer, _stops(model, tokenizer, settings.path)), seed, "")
+    loaded = LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
+    return _wrap(settings, *_with_head(loaded, seed, settings.path))
 
 
-def _loaded(settings: ModelSettings, seed: int) -> tuple[Loaded, int, str]:
+def _loaded(settings: ModelSettings, seed: int) -> tuple[LoadedModel, int, str]:
     """The classifier of a folder that is no classifier's adapter, with `seed`, and what to say of it."""
     base, adapter = base_and_adapter(settings.path)
     if adapter is not None or not is_classifier(base, settings.revision):
@@ -214,10 +216,10 @@ def _loaded(settings: ModelSettings, seed: int) -> tuple[Loaded, int, str]:
     _refuse_labels(config, base)
     tokenizer = load_tokenizer(base, settings.revision)
     model = load_weights(settings, base, AutoModelForSequenceClassification)
-    return Loaded(model, tokenizer, _stops(model, tokenizer, base)), seed, ""
+    return LoadedModel(model, tokenizer, _stops(model, tokenizer, base)), seed, ""
 
 
-def _held(settings: ModelSettings, loaded: Loaded, seed: int, note: str) -> tuple[RewardModel, Loaded]:
+def _wrap(settings: ModelSettings, loaded: LoadedModel, seed: int, note: str) -> tuple[RewardModel, LoadedModel]:
     model, tokenizer = loaded.model, loaded.tokenizer
     _refuse_labels(model.config, settings.path)
     if not isinstance(getattr(model, "score", None), nn.Module):
@@ -230,11 +232,11 @@ def _held(settings: ModelSettings, loaded: Loaded, seed: int, note: str) -> tupl
     score = cast("nn.Module", model.score)
     score.to(torch.promote_types(model.dtype, torch.float32))  # a bfloat16 head would round every score
     adapter = attach_adapter(model, settings, seed, CLASSIFYING)
-    held = RewardModel(model, note=note, **holding(settings, adapter))
-    return held, Loaded(model, tokenizer, loaded.stop_tokens)
+    held = RewardModel(model, note=note, **model_options(settings, adapter))
+    return held, LoadedModel(model, tokenizer, loaded.stop_tokens)
 
 
-def _with_head(loaded: Loaded, seed: int, path: str) -> tuple[Loaded, int, str]:
+def _with_head(loaded: LoadedModel, seed: int, path: str) -> tuple[LoadedModel, int, str]:
     """A language model's weights under a fresh head of one label, its entries N(0, 1/(H + 1))."""
     causal = loaded.model
     config = causal.config
@@ -252,7 +254,7 @@ def _with_head(loaded: Loaded, seed: int, path: str) -> tuple[Loaded, int, str]:
     model.config = config  # the one that its layers look their attention up in
     model.eval()
     note = f"{path} has no score head: a fresh one was drawn from seed {seed}"
-    return Loaded(model, loaded.tokenizer, loaded.stop_tokens), seed, note
+    return LoadedModel(model, loaded.tokenizer, loaded.stop_tokens), seed, note
 
 
 def _fresh_head(like: nn.Linear, seed: int) -> nn.Linear:
@@ -266,7 +268,7 @@ def _fresh_head(like: nn.Linear, seed: int) -> nn.Linear:
     return head
 
 
-def _settle(loaded: Loaded) -> None:
+def _settle(loaded: LoadedModel) -> None:
     """What other libraries need to read the score where it is: one label, and padding that is no stop token, since
     they look for the last token that is not padding."""
     config, tokenizer = loaded.model.config, loaded.tokenizer

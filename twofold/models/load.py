@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from twofold.errors import ModelError
-from twofold.models.packed_model import HeldModel, Holding, Sharing
+from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.policy import Policy
 from twofold.settings import require, settings
 
@@ -69,7 +69,7 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A causal language model with its tokenizer; `stop_tokens` end a completion."""
 
     model: PreTrainedModel
@@ -101,7 +101,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
         raise ModelError(first_line(error), where=path, remedy=_local_remedy(path)) from error
 
 
-def load_model(settings: ModelSettings) -> Loaded:
+def load_model(settings: ModelSettings) -> LoadedModel:
     """Weights in float32 (float64 if asked; a frozen base under LoRA in bfloat16 where that is the precision).
 
     An adapter folder as `path` loads its base model with the adapter merged in.
@@ -112,27 +112,27 @@ def load_model(settings: ModelSettings) -> Loaded:
     model = load_weights(settings, base)
     if adapter is not None:
         model = merged(model, adapter)
-    return Loaded(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
+    return LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
 
 
-def load_policy(settings: ModelSettings, seed: int = 0) -> tuple[Policy, Loaded]:
+def load_policy(settings: ModelSettings, seed: int = 0) -> tuple[Policy, LoadedModel]:
     """The policy that training moves, an adapter drawn from `seed` if one is asked for, and what it was made from."""
     loaded = load_model(settings)
-    return hold(settings, loaded.model, loaded.tokenizer, seed)
+    return wrap(settings, loaded.model, loaded.tokenizer, seed)
 
 
-def hold(
+def wrap(
     settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0
-) -> tuple[Policy, Loaded]:
+) -> tuple[Policy, LoadedModel]:
     """As `load_policy`, of a model that is in memory already; it is trained in place."""
-    loaded = Loaded(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
+    loaded = LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
     adapter = attach_adapter(model, settings, seed)
     if adapter is not None and settings.adapter is not None:
         adapter.load_adapter(settings.adapter, REFERENCE_ADAPTER, is_trainable=False)
-    return Policy(loaded.model, **holding(settings, adapter)), loaded
+    return Policy(loaded.model, **model_options(settings, adapter)), loaded
 
 
-def holding(settings: ModelSettings, adapter: PeftModel | None) -> Holding:
+def model_options(settings: ModelSettings, adapter: PeftModel | None) -> ModelOptions:
     """How a model of `settings` is held."""
     precision = resolve_precision(settings.precision, resolve_device(settings.device))
     return {
@@ -167,7 +167,7 @@ def stop_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerB
     return found
 
 
-def save_policy(policy: HeldModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """A Hugging Face folder (or PEFT adapter) with its tokenizer, written whole or not at all."""
     temporary = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

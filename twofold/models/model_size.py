@@ -12,7 +12,7 @@ from twofold.models.load import LoRA, ModelSettings, first_line
 
 
 @dataclass(frozen=True)
-class Outline:
+class ModelSize:
     """Parameters, those that training would move, and what activations and logits grow with."""
 
     parameters: int
@@ -22,7 +22,7 @@ class Outline:
     vocabulary: int
 
 
-def outline(settings: ModelSettings) -> Outline:
+def model_size(settings: ModelSettings) -> ModelSize:
     """The sizes of the policy that `load_policy` would make, but for an existing adapter, whose own are not counted."""
     try:
         config = AutoConfig.from_pretrained(settings.path, revision=settings.revision, trust_remote_code=False)
@@ -33,7 +33,7 @@ def outline(settings: ModelSettings) -> Outline:
     parameters = sum(p.numel() for p in model.parameters())
     added = _lora_parameters(model, settings.lora) if settings.lora is not None else 0
     text = config.get_text_config()
-    return Outline(
+    return ModelSize(
         parameters=parameters + added,
         trainable=added or parameters,
         layers=text.num_hidden_layers,

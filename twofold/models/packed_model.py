@@ -53,7 +53,7 @@ class Head(Protocol):
         ...
 
 
-class Holding(TypedDict, total=False):
+class ModelOptions(TypedDict, total=False):
     """How a model is held; `adapter` is PEFT's wrapper where there is one. `sharing` "auto" checks whether prompts can
     be shared and says in `sharing_note` why not; "shared" insists."""
 
@@ -63,10 +63,10 @@ class Holding(TypedDict, total=False):
     activation_checkpointing: bool
 
 
-class HeldModel(nn.Module):
+class PackedModel(nn.Module):
     """A model with one head, as steps and loops see it. Dropout is off."""
 
-    def __init__(self, model: PreTrainedModel, head: Head, **holding: Unpack[Holding]) -> None:
+    def __init__(self, model: PreTrainedModel, head: Head, **holding: Unpack[ModelOptions]) -> None:
         super().__init__()
         self.model, self.head = model, head
         self._adapter = (holding.get("adapter"),)  # in a tuple, or its parameters would count twice
@@ -92,7 +92,7 @@ class HeldModel(nn.Module):
     def device(self) -> torch.device:
         return self.model.get_input_embeddings().weight.device  # type: ignore[return-value]  # an nn.Embedding
 
-    def train(self, mode: bool = True) -> HeldModel:
+    def train(self, mode: bool = True) -> PackedModel:
         """Dropout never comes on: what a model says must not depend on the mode."""
         return self
 

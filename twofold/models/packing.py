@@ -36,14 +36,14 @@ class Segment:
 class Route:
     """How rows of a [T, …] stream are gathered into the buckets' padded rows [M, …], and gathered back.
 
-    `take_M` is the stream row of each padded row (0 for padding), `home_T` the padded row of each stream row.
-    `guest` lists (stream row, padded row) of further copies: prompts among the keys of further branches.
+    `gather_M` is the stream row of each padded row (0 for padding), `inverse_T` the padded row of each stream row.
+    `shared_prompt` lists (stream row, padded row) of further copies: prompts among the keys of further branches.
     """
 
-    take_M: Tensor
-    home_T: Tensor
+    gather_M: Tensor
+    inverse_T: Tensor
     padding: Tensor
-    guest: tuple[Tensor, Tensor] | None = None
+    shared_prompt: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass
@@ -120,10 +120,10 @@ class Layout:
         home_T[take_M[home]] = home
         away = guest_M.nonzero().squeeze(1)
         return Route(
-            take_M=take_M.clamp(min=0).to(self.device),
-            home_T=home_T.to(self.device),
+            gather_M=take_M.clamp(min=0).to(self.device),
+            inverse_T=home_T.to(self.device),
             padding=(take_M < 0).nonzero().squeeze(1).to(self.device),
-            guest=(take_M[away].to(self.device), away.to(self.device)) if len(away) else None,
+            shared_prompt=(take_M[away].to(self.device), away.to(self.device)) if len(away) else None,
         )
 
     @cached_property

@@ -14,7 +14,7 @@ from twofold.batch import Group, Outputs
 from twofold.errors import ModelError
 from twofold.models.attention import UnsupportedAttention, stock_attention
 from twofold.models.logprob import statistics_of, token_logps, token_statistics
-from twofold.models.packed_model import HeldModel, Holding, padded
+from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packed_model import Sharing as Sharing
 from twofold.models.packing import Pack, Packing
 
@@ -79,10 +79,10 @@ def _row_logits(model: PreTrainedModel, groups: Sequence[Group]) -> list[Tensor]
     return [z[len(p) - 1 : len(p) - 1 + len(t)] for z, (p, t) in zip(logits, pairs, strict=True)]
 
 
-class Policy(HeldModel):
+class Policy(PackedModel):
     """A causal language model as twofold sees it."""
 
-    def __init__(self, model: PreTrainedModel, **holding: Unpack[Holding]) -> None:
+    def __init__(self, model: PreTrainedModel, **holding: Unpack[ModelOptions]) -> None:
         super().__init__(model, LanguageHead(), **holding)
 
     def logps(self, groups: Sequence[Group], packing: Packing | None = None) -> list[list[Tensor]]:

@@ -47,10 +47,10 @@ class ReferenceSettings:
     policy (TR-DPO), and is computed anew as well."""
     cache: str | None = None
     """Folder of the cache; by default `reference-cache` beside the run."""
-    mix: float = 0.6
-    """Of a moving reference: the policy's share at each move, reference ← mix·policy + (1 − mix)·reference. 1 is the
-    hard form of TR-DPO; a small share in every step makes an exponential mean."""
-    every: int = 512
+    alpha: float = 0.6
+    """Of a moving reference: the policy's share at each move, reference ← alpha·policy + (1 − alpha)·reference. 1 is
+    the hard form of TR-DPO; a small share in every step makes an exponential mean."""
+    sync_every: int = 512
     """Of a moving reference: steps between moves."""
     fit: Literal["chosen"] | None = None
     """A first stage: fit the model to the chosen completions by maximum likelihood; policy and reference start from
@@ -61,11 +61,11 @@ class ReferenceSettings:
     """That stage's learning rate."""
 
     def __post_init__(self) -> None:
-        require(0 < self.mix <= 1, "mix must be in (0, 1]")
-        require(self.every >= 1, "every must be ≥ 1")
+        require(0 < self.alpha <= 1, "alpha must be in (0, 1]")
+        require(self.sync_every >= 1, "sync_every must be ≥ 1")
         require(self.fit_epochs > 0 and self.fit_learning_rate > 0, "fit_epochs and fit_learning_rate must be > 0")
-        moved = self.mix != 0.6 or self.every != 512
-        require(self.kind == "moving" or not moved, "mix and every are settings of kind: moving")
+        moved = self.alpha != 0.6 or self.sync_every != 512
+        require(self.kind == "moving" or not moved, "alpha and every are settings of kind: moving")
 
 
 class Reference(Protocol):
@@ -75,9 +75,9 @@ class Reference(Protocol):
 
 
 class LiveReference(Reference, Protocol):
-    """A reference that can also speak: within `speaking` the model is the reference, to draw from."""
+    """A reference that can also speak: within `activated` the model is the reference, to draw from."""
 
-    def speaking(self) -> AbstractContextManager[PreTrainedModel]: ...
+    def activated(self) -> AbstractContextManager[PreTrainedModel]: ...
 
 
 class FrozenReference:
@@ -90,7 +90,7 @@ class FrozenReference:
         return self.policy.logps(groups, packing)
 
     @contextmanager
-    def speaking(self) -> Iterator[PreTrainedModel]:
+    def activated(self) -> Iterator[PreTrainedModel]:
         yield self.policy.model
 
 
@@ -107,7 +107,7 @@ class AdapterReference:
             return self.policy.logps(groups, packing)
 
     @contextmanager
-    def speaking(self) -> Iterator[PreTrainedModel]:
+    def activated(self) -> Iterator[PreTrainedModel]:
         with self.policy.as_reference(self.adapter):
             yield self.policy.model
 
@@ -127,18 +127,18 @@ class MovingReference:
 
     name = "moving-reference"
 
-    def __init__(self, policy: Policy, mix: float, every: int) -> None:
-        self.mix, self.every = mix, every
+    def __init__(self, policy: Policy, alpha: float, sync_every: int) -> None:
+        self.alpha, self.every = alpha, sync_every
         if policy.adapter is None:
             copied = FrozenReference(policy)
             theirs = dict(copied.policy.model.named_parameters())
             self._moves = {name: (theirs[name], mine) for name, mine in policy.trainable().items()}
         else:
-            if mix != 1:
+            if alpha != 1:
                 raise RecipeError(
                     "the reference of an adapter moves in one way: it becomes the policy",
-                    where="reference.mix",
-                    remedy="set reference.mix=1, or train without an adapter",
+                    where="reference.alpha",
+                    remedy="set reference.alpha=1, or train without an adapter",
                 )
             self._moves = copy_adapter(policy.adapter)
             copied = AdapterReference(policy)
@@ -147,13 +147,13 @@ class MovingReference:
     def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]:
         return self.reference.logps(groups, packing)
 
-    def speaking(self) -> AbstractContextManager[PreTrainedModel]:
-        return self.reference.speaking()
+    def activated(self) -> AbstractContextManager[PreTrainedModel]:
+        return self.reference.activated()
 
     def tensors(self) -> dict[str, Tensor]:
         return {name: reference.detach() for name, (reference, _) in self._moves.items()}
 
-    def numbers(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {}
 
     @torch.no_grad()
@@ -162,16 +162,16 @@ class MovingReference:
             reference.copy_(tensors[name])
 
     @torch.no_grad()
-    def after(self, steps: int) -> None:
+    def on_step_end(self, steps: int) -> None:
         """Move, where this is the step to."""
         if steps % self.every == 0:
             for reference, policy in self._moves.values():
-                move(reference, policy, self.mix)
+                move(reference, policy, self.alpha)
 
 
-def move(reference: Tensor, policy: Tensor, mix: float) -> None:
-    """reference ← mix·policy + (1 − mix)·reference, in place; at mix 1 the policy to the last bit."""
-    reference.copy_(policy) if mix == 1 else reference.lerp_(policy, mix)
+def move(reference: Tensor, policy: Tensor, alpha: float) -> None:
+    """reference ← alpha·policy + (1 − alpha)·reference, in place; at alpha 1 the policy to the last bit."""
+    reference.copy_(policy) if alpha == 1 else reference.lerp_(policy, alpha)
 
 
 def with_reference(groups: Sequence[Group], logps: Sequence[Sequence[Tensor]]) -> list[Group]:

@@ -10,7 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from twofold.batch import Batch, Outputs
+from twofold.batch import Batch, DataKind, Outputs
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,6 @@ class Loss:
 
     terms: Mapping[str, Term]
     metrics: Mapping[str, Term] = field(default_factory=dict[str, Term])
-
-
-Lesson = Literal["pairs", "triples", "rankings", "labels", "demonstrations", "prompts"]
-"""What an objective learns from: its `learns_from`; one that names nothing learns from pairs. Triples are pairs with a
-gold answer beside; prompts are answered by the policy itself, in rollouts."""
 
 
 Reads = Literal["logps", "scores"]
@@ -66,9 +61,9 @@ class Domain:
     """Largest −log π per token of a completion, nats."""
 
 
-def lesson(objective: Objective) -> Lesson:
+def data_kind(objective: Objective) -> DataKind:
     """What `objective` learns from."""
-    return getattr(objective, "learns_from", "pairs")
+    return getattr(objective, "data_kind", "pairs")
 
 
 def comparison(objective: Objective) -> tuple[str, str]:

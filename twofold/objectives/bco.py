@@ -27,7 +27,7 @@ class BCO:
     """What the running means behind δ keep of themselves in a step; 0 takes the means of the step alone."""
 
     requires = ("ref_logp", "delta")
-    learns_from = "labels"
+    data_kind = "labels"
     constant = ("shift_decay",)
 
     def __post_init__(self) -> None:

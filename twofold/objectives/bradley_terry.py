@@ -27,7 +27,7 @@ class BradleyTerry:
     centring: float = 0.0
     """Weight of (sum of a pair's scores)², which fixes the constant that preferences leave open; 0.01 is common."""
 
-    learns_from = "rankings"
+    data_kind = "rankings"
     reads = "scores"
 
     def __post_init__(self) -> None:

@@ -15,8 +15,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from twofold.batch import UNITS, Batch, Branch, Group, Outputs, Role
-from twofold.objectives.base import Domain, Lesson, Loss, Objective, couples, lesson, reading
+from twofold.batch import UNITS, Batch, Branch, DataKind, Group, Outputs, Role
+from twofold.objectives.base import Domain, Loss, Objective, couples, data_kind, reading
 
 Scene: TypeAlias = tuple[list[Group], list[list[Tensor]]]
 Painter: TypeAlias = Callable[[int, torch.Generator], Scene]
@@ -29,7 +29,7 @@ def check_objective(objective: Objective, paint: Painter | None = None, *, const
     Give `paint` where it requires more than `ref_logp`, and `constant` where it holds values of the policy fixed, so
     that its gradient is meant to differ from its loss's. Raises AssertionError where a property does not hold.
     """
-    painter = paint or partial(random_scene, lesson(objective))
+    painter = paint or partial(random_scene, data_kind(objective))
     for seed in range(3):
         noise = torch.Generator().manual_seed(seed)
         scene = painter(5, noise)
@@ -155,7 +155,7 @@ def uses_what_it_requires(objective: Objective, scene: Scene) -> None:
         assert abs(after - before) > 1e-6, f"the column {column!r} is required and moves nothing"
 
 
-def random_scene(learnt: Lesson, count: int, noise: torch.Generator) -> Scene:
+def random_scene(learnt: DataKind, count: int, noise: torch.Generator) -> Scene:
     """Groups of what an objective learns from, one to five tokens a branch, with the reference's column."""
     groups: list[Group] = []
     logps: list[list[Tensor]] = []
@@ -172,7 +172,7 @@ def random_scene(learnt: Lesson, count: int, noise: torch.Generator) -> Scene:
     return groups, logps
 
 
-def _roles(learnt: Lesson, noise: torch.Generator) -> list[Role]:
+def _roles(learnt: DataKind, noise: torch.Generator) -> list[Role]:
     """The branches of one group; of a ranking two to five."""
 
     def draw(low: int, high: int) -> int:

@@ -10,7 +10,7 @@ from typing import Literal
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Domain, Loss, Term, logratios
 from twofold.objectives.kl import ESTIMATORS, Estimator
-from twofold.objectives.surrogate import Average, Scale, advantages, averaged, clipped, moves, stopped, told
+from twofold.objectives.surrogate import Average, Scale, advantages, averaged, clipped, moves, rollout_metrics, stopped
 from twofold.settings import require, settings
 
 
@@ -35,7 +35,7 @@ class GRPO:
     scale: Scale = "group"
     """What divides it: the standard deviation of the prompt's rewards, of the rollout's, or nothing (Dr. GRPO)."""
 
-    learns_from = "prompts"
+    data_kind = "prompts"
     baseline = "group"
 
     def __post_init__(self) -> None:
@@ -61,4 +61,6 @@ class GRPO:
             kl_S = ESTIMATORS[self.estimator](logratios(outputs, batch))
             terms["kl"] = averaged(kl_S, batch, self.average, self.length, self.beta)
         clip = Term(stopped(advantage_S, ratio_S, self.clip, self.clip_high), "token")
-        return Loss(terms, {"ratio": Term(ratio_S.detach(), "token"), "clipped": clip, **told(outputs, batch)})
+        return Loss(
+            terms, {"ratio": Term(ratio_S.detach(), "token"), "clipped": clip, **rollout_metrics(outputs, batch)}
+        )

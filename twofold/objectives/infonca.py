@@ -23,7 +23,7 @@ class InfoNCA:
     alpha: float = 1.0
     """Temperature of the scores, in their unit; 0 takes the best alone for good and reads no scores."""
 
-    learns_from = "rankings"
+    data_kind = "rankings"
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

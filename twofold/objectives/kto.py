@@ -32,7 +32,7 @@ class KTO:
     z0: Literal["estimate", "zero"] = "estimate"
     """zero compares with the reference itself: no KL is estimated, and the passes for it are saved."""
 
-    learns_from = "labels"
+    data_kind = "labels"
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

@@ -2,8 +2,8 @@
 
 gap = sg[β·log π/π_ref(y_GT)] − β·log π/π_ref(y), y ~ π; only log π(y) carries gradient; the hinge stops at equality.
 No arXiv id exists. Discriminator and schedule are `algorithms/pdpo.py`. The source has the forms hinge and unhinged;
-the rest are options. Leave-one-out: RLOO (arXiv:2402.14740); clip: PPO (arXiv:1707.06347); sign down: SPIN
-(arXiv:2401.01335) with the truth held fixed, with side both SPIN itself; kl: `kl.py`.
+the rest are options. Leave-one-out: RLOO (arXiv:2402.14740); clip: PPO (arXiv:1707.06347); direction down: SPIN
+(arXiv:2401.01335) with the truth held fixed, with gradient_to both SPIN itself; kl: `kl.py`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from twofold.settings import require, settings
 Form = Literal["hinge", "unhinged", "softplus", "squared_hinge", "square"]
 Gate = Literal["none", "verifier", "judge"]
 Baseline = Literal["none", "leave_one_out"]
-Sign = Literal["up", "down"]
-Side = Literal["drafts", "truth", "both"]
+Direction = Literal["up", "down"]
+GradientTo = Literal["drafts", "truth", "both"]
 _UNIT = "branch:draft"
 
 
@@ -41,7 +41,7 @@ def generator_loss(gap_B: Tensor, form: Form) -> Tensor:
     return open_B if form == "hinge" else 0.5 * open_B.square()
 
 
-def pull(gap_B: Tensor, form: Form) -> Tensor:
+def gap_weight(gap_B: Tensor, form: Form) -> Tensor:
     """How hard each draft is pulled, held fixed: the derivative of `generator_loss`."""
     gap_B = gap_B.detach()
     if form == "unhinged":
@@ -53,13 +53,13 @@ def pull(gap_B: Tensor, form: Form) -> Tensor:
     return (gap_B > 0).to(gap_B.dtype) if form == "hinge" else gap_B.clamp(min=0)
 
 
-def leave_one_out(pull_B: Tensor, batch: Batch) -> Tensor:
+def leave_one_out(weight_B: Tensor, batch: Batch) -> Tensor:
     """Each pull less the mean pull of the group's other drafts; 0 for a draft without others."""
-    zero_G, group_B = pull_B.new_zeros(len(batch.names)), batch.group_B
-    others_B = zero_G.index_add(0, group_B, torch.ones_like(pull_B))[group_B] - 1
-    total_B = zero_G.index_add(0, group_B, pull_B)[group_B]
-    advantage_B = pull_B - (total_B - pull_B) / others_B.clamp(min=1)
-    return torch.where(others_B > 0, advantage_B, torch.zeros_like(pull_B))
+    zero_G, group_B = weight_B.new_zeros(len(batch.names)), batch.group_B
+    others_B = zero_G.index_add(0, group_B, torch.ones_like(weight_B))[group_B] - 1
+    total_B = zero_G.index_add(0, group_B, weight_B)[group_B]
+    advantage_B = weight_B - (total_B - weight_B) / others_B.clamp(min=1)
+    return torch.where(others_B > 0, advantage_B, torch.zeros_like(weight_B))
 
 
 def ratios(outputs: Outputs, batch: Batch) -> Tensor:
@@ -105,9 +105,9 @@ class PDPOGenerator:
     """Divide log-ratios by length; β must then grow by about the mean length."""
     margin: float = 0.0
     """Added to the gap: drafts are pulled until they are this much beyond the truth."""
-    sign: Sign = "up"
+    direction: Direction = "up"
     """down pushes drafts below the truth's reward, as SPIN does: the gap changes its sign."""
-    side: Side = "drafts"
+    gradient_to: GradientTo = "drafts"
     """truth pulls the truth, then a branch, up where it lies below a draft; both pull it and the drafts."""
     gate: Gate = "none"
     """verifier, judge: drafts found right alone are pulled up, the others alone pushed down (the column `correct`)."""
@@ -124,14 +124,17 @@ class PDPOGenerator:
         require(self.kl >= 0, "kl must be ≥ 0")
         alike = self.form == "unhinged" and self.gate == "none" and not self.per_token
         require(self.baseline == "none" or not alike, "unhinged pulls all drafts alike: leave_one_out leaves nothing")
-        drafts = self.sign == "up" and self.baseline == "none" and self.clip is None
-        require(self.side != "truth" or drafts, "side truth moves no draft: sign, baseline and clip would do nothing")
-        both_ways = self.form == "square" and self.side != "drafts"
-        require(not both_ways, "square pushes the ground truth down too: with side truth or both take another form")
+        drafts = self.direction == "up" and self.baseline == "none" and self.clip is None
+        require(
+            self.gradient_to != "truth" or drafts,
+            "gradient_to truth moves no draft: direction, baseline and clip do nothing",
+        )
+        both_ways = self.form == "square" and self.gradient_to != "drafts"
+        require(not both_ways, "square pushes the ground truth down too: gradient_to truth and both need another form")
 
     @property
     def requires(self) -> tuple[str, ...]:
-        truth = ("truth_logratio", "truth_length") if self.side == "drafts" else ()
+        truth = ("truth_logratio", "truth_length") if self.gradient_to == "drafts" else ()
         gated = ("correct",) if self.gate != "none" else ()
         stale = ("old_logp",) if self.clip is not None else ()
         return ("ref_logp", *truth, *gated, *stale)
@@ -143,11 +146,11 @@ class PDPOGenerator:
         draft_reward_B = self._reward(logratio_B, drafts.length_B)
         truth_reward_B = self._truth_reward(outputs, batch, drafts)
         gap_B = truth_reward_B.detach() - draft_reward_B
-        opening_B = (gap_B if self.sign == "up" else -gap_B) + self.margin
+        hinge_arg_B = (gap_B if self.direction == "up" else -gap_B) + self.margin
         passed_B = self._passed(drafts, gap_B.dtype)
         metrics = {
             "gap": gap_B,
-            "active": (opening_B > 0) * passed_B,
+            "active": (hinge_arg_B > 0) * passed_B,
             "draft_reward": draft_reward_B,
             "truth_reward": truth_reward_B,
             "draft_logp": drafts.sum(logps(said)),
@@ -157,17 +160,17 @@ class PDPOGenerator:
         if self.clip is not None:
             metrics["ratio"] = ratios(said, drafts)
         terms: dict[str, Term] = {}
-        if self.side == "truth":
+        if self.gradient_to == "truth":
             del metrics["active"]
         elif self.baseline == "none" and self.clip is None:
-            terms["pdpo"] = Term(passed_B * generator_loss(opening_B, self.form), _UNIT)
+            terms["pdpo"] = Term(passed_B * generator_loss(hinge_arg_B, self.form), _UNIT)
         else:
-            terms["pdpo"] = Term(self._surrogate(passed_B * pull(opening_B, self.form), said, drafts), _UNIT)
-        if self.side != "drafts":
+            terms["pdpo"] = Term(self._surrogate(passed_B * gap_weight(hinge_arg_B, self.form), said, drafts), _UNIT)
+        if self.gradient_to != "drafts":
             below_B = draft_reward_B.detach() - truth_reward_B + self.margin
-            feared_B = self._feared(drafts, gap_B.dtype)
-            terms["truth"] = Term(feared_B * generator_loss(below_B, self.form), _UNIT)
-            metrics["truth_active"] = (below_B > 0) * feared_B
+            wrong_B = self._wrong(drafts, gap_B.dtype)
+            terms["truth"] = Term(wrong_B * generator_loss(below_B, self.form), _UNIT)
+            metrics["truth_active"] = (below_B > 0) * wrong_B
         if self.kl:
             terms["kl"] = Term(drafts.sum(k2(logratio_S)), _UNIT, self.kl)
         return Loss(terms, {k: Term(v.detach(), _UNIT) for k, v in metrics.items()})
@@ -178,19 +181,19 @@ class PDPOGenerator:
 
     def _truth_reward(self, outputs: Outputs, batch: Batch, drafts: Batch) -> Tensor:
         """Of each draft's ground truth: a column, or where it is to move that of its own branch."""
-        if self.side == "drafts":
+        if self.gradient_to == "drafts":
             found, dtype = drafts.branch_columns, logps(outputs).dtype
             return self._reward(found["truth_logratio"].to(dtype), found["truth_length"])
         said, truths = only(outputs, batch, Role.TRUTH)
         reward_B = self._reward(truths.sum(logratios(said, truths)), truths.length_B)
         return of_group(reward_B, truths, drafts)
 
-    def _surrogate(self, pull_B: Tensor, outputs: Outputs, batch: Batch) -> Tensor:
+    def _surrogate(self, weight_B: Tensor, outputs: Outputs, batch: Batch) -> Tensor:
         """A loss with the gradient of the form itself, less the baseline's, which stops at the clip."""
         if self.per_token:
-            pull_B = pull_B / batch.length_B
-        advantage_B = pull_B if self.baseline == "none" else leave_one_out(pull_B, batch)
-        if self.sign == "down":
+            weight_B = weight_B / batch.length_B
+        advantage_B = weight_B if self.baseline == "none" else leave_one_out(weight_B, batch)
+        if self.direction == "down":
             advantage_B = -advantage_B
         if self.clip is None:
             return -self.beta * advantage_B * batch.sum(logps(outputs))
@@ -198,15 +201,15 @@ class PDPOGenerator:
 
     def _passed(self, batch: Batch, dtype: torch.dtype) -> Tensor:
         """1 for each draft that the gate lets through."""
-        return self._feared(batch, dtype) if self.sign == "down" else self._good(batch, dtype)
+        return self._wrong(batch, dtype) if self.direction == "down" else self._right(batch, dtype)
 
-    def _good(self, batch: Batch, dtype: torch.dtype) -> Tensor:
+    def _right(self, batch: Batch, dtype: torch.dtype) -> Tensor:
         """1 for each draft that may be pulled up: all of them, or those that the gate finds right."""
         if self.gate == "none":
             return torch.ones_like(batch.length_B, dtype=dtype)
         return batch.branch_columns["correct"].to(dtype)
 
-    def _feared(self, batch: Batch, dtype: torch.dtype) -> Tensor:
+    def _wrong(self, batch: Batch, dtype: torch.dtype) -> Tensor:
         """1 for each draft that the truth is to be above: all of them, or those that the gate finds wrong."""
         if self.gate == "none":
             return torch.ones_like(batch.length_B, dtype=dtype)

@@ -22,7 +22,7 @@ class PlackettLuce:
     """Strength of the pull towards the reference."""
 
     requires = ("ref_logp",)
-    learns_from = "rankings"
+    data_kind = "rankings"
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

@@ -21,9 +21,9 @@ from twofold.objectives.surrogate import (
     averaged,
     clipped,
     moves,
+    rollout_metrics,
     stopped,
     token_advantages,
-    told,
 )
 from twofold.settings import require, settings
 
@@ -53,7 +53,7 @@ class PPO:
 
     requires = ("old_logp", "advantage")
     per_token = True
-    learns_from = "prompts"
+    data_kind = "prompts"
 
     def __post_init__(self) -> None:
         require(0 < self.clip < 1, "clip must be in (0, 1)")
@@ -65,7 +65,7 @@ class PPO:
         advantage_S = token_advantages(batch, ratio_S.dtype)
         loss_S = -clipped(advantage_S, ratio_S, self.clip)
         clip = Term(stopped(advantage_S, ratio_S, self.clip), "token")
-        seen = {"ratio": Term(ratio_S.detach(), "token"), "clipped": clip, **told(outputs, batch)}
+        seen = {"ratio": Term(ratio_S.detach(), "token"), "clipped": clip, **rollout_metrics(outputs, batch)}
         return Loss({"ppo": averaged(loss_S, batch, self.average, self.length)}, seen)
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term, logps
-from twofold.objectives.surrogate import Baseline, advantages, told
+from twofold.objectives.surrogate import Baseline, advantages, rollout_metrics
 from twofold.settings import settings
 
 
@@ -21,10 +21,10 @@ class Reinforce:
     """What a reward is compared with: the mean of its prompt's others, of its prompt, of the rollout, or nothing."""
 
     requires = ("advantage",)
-    learns_from = "prompts"
+    data_kind = "prompts"
     scale = "none"
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         logp_B = batch.sum(logps(outputs))
         loss_B = -advantages(batch, logp_B.dtype) * logp_B
-        return Loss({"reinforce": Term(loss_B, "branch")}, told(outputs, batch))
+        return Loss({"reinforce": Term(loss_B, "branch")}, rollout_metrics(outputs, batch))

@@ -21,7 +21,7 @@ class RewardPlackettLuce:
     kind: Literal["reward_plackett_luce"] = "reward_plackett_luce"
 
     requires = ()
-    learns_from = "rankings"
+    data_kind = "rankings"
     reads = "scores"
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:

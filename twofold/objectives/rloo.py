@@ -8,7 +8,7 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term, logps
-from twofold.objectives.surrogate import advantages, clipped, moves, stopped, told
+from twofold.objectives.surrogate import advantages, clipped, moves, rollout_metrics, stopped
 from twofold.settings import require, settings
 
 
@@ -21,7 +21,7 @@ class RLOO:
     clip: float | None = None
     """ε of the completion's probability ratio; needed where a rollout serves several steps."""
 
-    learns_from = "prompts"
+    data_kind = "prompts"
     baseline = "leave_one_out"
     scale = "none"
 
@@ -36,9 +36,9 @@ class RLOO:
         logp_B = batch.sum(logps(outputs))
         advantage_B = advantages(batch, logp_B.dtype)
         if self.clip is None:
-            return Loss({"rloo": Term(-advantage_B * logp_B, "branch")}, told(outputs, batch))
+            return Loss({"rloo": Term(-advantage_B * logp_B, "branch")}, rollout_metrics(outputs, batch))
         ratio_B = batch.sum(moves(outputs, batch)).exp()
         loss_B = -clipped(advantage_B, ratio_B, self.clip)
         clip = Term(stopped(advantage_B, ratio_B, self.clip), "branch")
-        seen = {"ratio": Term(ratio_B.detach(), "branch"), "clipped": clip, **told(outputs, batch)}
+        seen = {"ratio": Term(ratio_B.detach(), "branch"), "clipped": clip, **rollout_metrics(outputs, batch)}
         return Loss({"rloo": Term(loss_B, "branch")}, seen)

@@ -18,7 +18,7 @@ class SFT:
     """token: every token counts alike; completion: the sum over each completion, averaged over completions."""
 
     requires = ()
-    learns_from = "demonstrations"
+    data_kind = "demonstrations"
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         nll_S = -logps(outputs)

@@ -66,7 +66,7 @@ def averaged(value_S: Tensor, batch: Batch, average: Average, length: int | None
 
 
 @torch.no_grad()
-def told(outputs: Outputs, batch: Batch) -> dict[str, Term]:
+def rollout_metrics(outputs: Outputs, batch: Batch) -> dict[str, Term]:
     """Figures of drafts: log π, length and advantage; where columns allow how far they moved (`approx_kl`,
     mean d²/2 per token) and Σ log π/π_ref (`draft_kl`)."""
     logp_S = logps(outputs)

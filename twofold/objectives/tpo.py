@@ -32,7 +32,7 @@ class TPO:
     """Target margin of the reward, above 0 in TPO-L."""
 
     requires = ()
-    learns_from = "triples"
+    data_kind = "triples"
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

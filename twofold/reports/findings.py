@@ -180,7 +180,7 @@ def _heldout(run: RunData) -> tuple[Estimate | None, float | None]:
 
 
 def _sentence(c: Comparison, family: Family) -> str:
-    told = family.told(c)
+    told = family.sentence(c)
     clear = (family.adjusted(c) or 0.0) < SIGNIFICANT
     if c.only_b < c.only_a:
         c = Comparison(c.b, c.a, c.metric, c.only_b, c.only_a, c.p_value, c.test)

@@ -41,7 +41,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Completion:
     """A completion with its implicit reward, the sum of all its credits; `hidden` tokens are not shown."""
 
     label: str
@@ -57,7 +57,7 @@ class Row:
     name: str
     prompt: str
     facts: str
-    said: tuple[Said, ...]
+    completions: tuple[Completion, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def rows_of(rows: Sequence[Any], scale: float, most: int) -> tuple[Row, ...]:
     found = (
         Row(clip(str(row.get("name", "")), 160), visible(clip(str(row.get("prompt", "")))), _facts(row), tuple(said))
         for row in rows
-        if isinstance(row, Mapping) and (said := [_said(c, scale, most) for c in _completions(row) if _tokens(c)])
+        if isinstance(row, Mapping) and (said := [_completion(c, scale, most) for c in _completions(row) if _tokens(c)])
     )
     return tuple(found)
 
@@ -127,13 +127,13 @@ def _tokens(said: Any) -> list[tuple[str, float]]:
     return [(text, float(c)) for text, c in credits if isinstance(c, int | float) and math.isfinite(c)]
 
 
-def _said(told: Mapping[str, Any], scale: float, most: int) -> Said:
+def _completion(told: Mapping[str, Any], scale: float, most: int) -> Completion:
     tokens = _tokens(told)
     drawn = tuple(Token(shown(clip(text, 80)), credit, _look(level(credit, scale))) for text, credit in tokens[:most])
     reward, length = told.get("reward"), told.get("length")
     total = float(reward) if isinstance(reward, int | float) else math.fsum(credit for _, credit in tokens)
     hidden = (length if isinstance(length, int) else len(tokens)) - len(drawn)
-    return Said(clip(str(told.get("label", "")), 60), total, drawn, max(0, hidden))
+    return Completion(clip(str(told.get("label", "")), 60), total, drawn, max(0, hidden))
 
 
 def _look(strength: int) -> str:

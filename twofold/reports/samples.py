@@ -32,7 +32,7 @@ class Side:
     prompt: str
     answer: str
     outcome: Outcome
-    said: tuple[Sample | None, ...]
+    completions: tuple[Sample | None, ...]
     pieces: tuple[Pieces, ...] = ()
 
     @property

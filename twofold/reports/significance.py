@@ -67,7 +67,7 @@ class Family:
             return "unclear"
         return "better" if test.only_b > test.only_a else "worse"
 
-    def told(self, test: Comparison) -> str:
+    def sentence(self, test: Comparison) -> str:
         """The p-value of a test in words, with Holm's where there are several tests."""
         adjusted = self.adjusted(test)
         plain = f"McNemar p = {p_value(test.p_value)}"

@@ -74,7 +74,7 @@ class Execution:
 
 
 @dataclass(frozen=True)
-class Ran:
+class ExecutionResult:
     """What became of a program: its exit status (None where it was killed in time) and the first of its output."""
 
     status: int | None
@@ -98,7 +98,7 @@ class Sandbox:
             raise RecipeError(f"there is no `{execution.sandbox[0]}`", where=f"{where}.sandbox", remedy=remedy)
         self._refuse_open(f"{where}.sandbox")
 
-    def run(self, program: str) -> Ran:
+    def run(self, program: str) -> ExecutionResult:
         """Run a program of Python; its standard error counts as output."""
         limits = (max(1, round(self.execution.seconds)), self.execution.memory * 2**20, MOST_BYTES)
         interpreter = [self.execution.python, "-I", "-c", _LAUNCH, *map(str, limits)]
@@ -114,7 +114,7 @@ class Sandbox:
             )
             status = self._ended(process, program)
             output.seek(0)
-            return Ran(status, output.read(MOST_BYTES).decode("utf-8", "replace"))
+            return ExecutionResult(status, output.read(MOST_BYTES).decode("utf-8", "replace"))
 
     def _ended(self, process: subprocess.Popen[bytes], program: str) -> int | None:
         try:
@@ -143,7 +143,7 @@ class Sandbox:
 
 
 @dataclass(frozen=True)
-class Executed:
+class CodeReward:
     """1 for a draft whose program passes the ground truth's tests, which are run after it; 0 for any other.
 
     The program is the last block of code of the draft, or all of it. A program that leaves early passes nothing; one

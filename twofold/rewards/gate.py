@@ -23,7 +23,7 @@ TIE = 0.5
 
 
 @settings
-class Judging:
+class GateSettings:
     """Who judges drafts, and from where on they pass."""
 
     source: str
@@ -43,7 +43,7 @@ class Judging:
 
 
 @dataclass(frozen=True)
-class AtLeast:
+class ThresholdGate:
     """1 for a draft that `reward` rates no lower than `bar`, or than its ground truth where there is no bar, else 0;
     NaN for one that has no rating, or no truth's to compare it with."""
 
@@ -58,7 +58,7 @@ class AtLeast:
 
 
 @dataclass(frozen=True)
-class Compared:
+class PairwiseJudge:
     """A draft's share of its match with the ground truth before a language model: 1, ½ or 0; NaN without a verdict."""
 
     judge: Judge
@@ -76,7 +76,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Graded:
+class ScoringJudge:
     """A language model's score of a draft, from 1 to 10, the ground truth before its eyes; NaN without one."""
 
     judge: Judge

@@ -20,7 +20,7 @@ def swapped(seed: int, row: int) -> bool:
     return bool(hashlib.blake2b(f"{seed}/{row}".encode(), digest_size=1).digest()[0] & 1)
 
 
-class Verdicts:
+class HumanVerdicts:
     """The verdicts by a pair's key, in the order given; a file that only grows, so that undoing is a line too."""
 
     def __init__(self, path: Path) -> None:
@@ -29,7 +29,7 @@ class Verdicts:
         for number, row in enumerate(self._lines.found, 1):
             self._replay(row, f"{path}:{number}")
 
-    def __enter__(self) -> Verdicts:
+    def __enter__(self) -> HumanVerdicts:
         return self
 
     def __exit__(

@@ -62,7 +62,7 @@ class TrailingReference:
     def tensors(self) -> dict[str, Tensor]:
         return {name: mine.detach() for name, (mine, _) in self._follows.items()}
 
-    def numbers(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {}
 
     @torch.no_grad()
@@ -71,7 +71,7 @@ class TrailingReference:
             mine.copy_(tensors[name])
 
     @torch.no_grad()
-    def after(self, steps: int) -> None:
+    def on_step_end(self, steps: int) -> None:
         if steps % self.leader.every == 0:
             for mine, leader in self._follows.values():
                 mine.copy_(leader)

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
-from twofold.client.server import Garbage, Question, Reply, Server
+from twofold.client.server import CompletionRequest, Reply, Server, UnparsableReply
 from twofold.errors import RecipeError
 from twofold.ledger import Ledger
 from twofold.records import Prompt
@@ -90,7 +90,7 @@ class Judge:
 
     def verdicts(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, Orders]]:
         """(place, what was said in either order) of each match as its second order is told; None for no verdict."""
-        questions = [Question(self._body(m.prompt, m.truth, first=a, second=b), _choice)
+        questions = [CompletionRequest(self._body(m.prompt, m.truth, first=a, second=b), _choice)
                      for m in matches for a, b in ((m.first, m.second), (m.second, m.first))]  # fmt: skip
         heard: dict[int, Choice | None] = {}
         for place, verdict in self.server.ask(questions, ledger):
@@ -108,7 +108,7 @@ class Judge:
         self, asked: Sequence[tuple[Prompt, str, str | None]], ledger: Ledger
     ) -> Iterator[tuple[int, float | None]]:
         """(place, score from 1 to 10) of each (prompt, completion, truth) as it is told; None without one."""
-        questions = [Question(self._body(p, truth, completion=text), _score) for p, text, truth in asked]
+        questions = [CompletionRequest(self._body(p, truth, completion=text), _score) for p, text, truth in asked]
         yield from self.server.ask(questions, ledger)
 
     def _body(self, prompt: Prompt, truth: str | None, **answers: str) -> dict[str, object]:
@@ -138,15 +138,15 @@ def _choice(reply: Reply) -> Choice:
 def _score(reply: Reply) -> float:
     score = float(_last(SCORE, reply, "no line `Score: N`"))
     if not LOW <= score <= HIGH:
-        raise Garbage(f"the score {score:g} is not in {LOW:g} … {HIGH:g}")
+        raise UnparsableReply(f"the score {score:g} is not in {LOW:g} … {HIGH:g}")
     return score
 
 
 def _last(pattern: re.Pattern[str], reply: Reply, otherwise: str) -> str:
     """What the last line that fits says; a reply that was cut off said nothing yet."""
     if reply.truncated:
-        raise Garbage("the verdict was cut off")
+        raise UnparsableReply("the verdict was cut off")
     found = pattern.findall(reply.text)
     if not found:
-        raise Garbage(otherwise)
+        raise UnparsableReply(otherwise)
     return found[-1]

@@ -26,7 +26,7 @@ RewardFunction: TypeAlias = Callable[[str, str, str | None], float]
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifierReward:
     """1 for a draft with the right answer, 0 for any other."""
 
     verifier: Verifier
@@ -40,14 +40,14 @@ class Verified:
 
 
 @dataclass(frozen=True)
-class Modelled:
+class ModelReward:
     """A reward model's score of the very tokens that were drawn, with or without a stop token."""
 
     model: RewardModel
     packing: Packing
 
     @classmethod
-    def load(cls, settings: ModelSettings, tokenizer: PreTrainedTokenizerBase, packing: Packing) -> Modelled:
+    def load(cls, settings: ModelSettings, tokenizer: PreTrainedTokenizerBase, packing: Packing) -> ModelReward:
         """Raises ModelError for a model without a trained head, and for one of another vocabulary than the policy's."""
         model, loaded = load_reward_model(settings)
         if model.note:
@@ -66,7 +66,7 @@ class Modelled:
 
 
 @dataclass(frozen=True)
-class Called:
+class FunctionReward:
     """What a function says of prompt, draft and ground truth as texts; `text` turns tokens [n] into text."""
 
     function: RewardFunction

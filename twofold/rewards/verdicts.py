@@ -11,7 +11,7 @@ from twofold.rewards.rollouts import Rewards
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class DraftScores:
     """A number for each draft of each group, more is better; None for a group that stayed without a verdict."""
 
     scores: Sequence[Sequence[float] | None]
@@ -24,7 +24,7 @@ class PairJudge(Protocol):
     @property
     def shares(self) -> bool: ...
 
-    def verdicts(self, groups: Sequence[Group]) -> Verdicts: ...
+    def verdicts(self, groups: Sequence[Group]) -> DraftScores: ...
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class ByRewards:
     rewards: Rewards
     shares = False
 
-    def verdicts(self, groups: Sequence[Group]) -> Verdicts:
+    def verdicts(self, groups: Sequence[Group]) -> DraftScores:
         said = self.rewards.rate(groups)
         if len(said) == 1:
-            return Verdicts(self.rewards.total(said))
+            return DraftScores(self.rewards.total(said))
         means = {f"reward/{name}": sum(map(sum, rows)) / sum(map(len, rows)) for name, rows in said.items()}
-        return Verdicts(self.rewards.total(said), means)
+        return DraftScores(self.rewards.total(said), means)

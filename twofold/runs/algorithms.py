@@ -21,19 +21,19 @@ from twofold.models.load import save_policy
 from twofold.models.policy import Policy
 from twofold.rewards.base import Reward
 from twofold.rewards.rollouts import Rewards
-from twofold.runs.context import Assembly
+from twofold.runs.context import RunContext
 from twofold.runs.draft_filter import gate_of
 from twofold.runs.online import judge_of, reference_sampler
 from twofold.runs.rewards import Sources, make_rewards
 from twofold.sampling.base import Sampler
-from twofold.sampling.servers import ServedSampler
+from twofold.sampling.servers import ServerSampler
 from twofold.training.balance import Balance
 from twofold.training.column_providers import OLD, VALUE, old_logps, old_values
 from twofold.training.step import Provider
 from twofold.training.trainer import Algorithm
 
 
-def player(run: Assembly, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]) -> Algorithm:
+def build_algorithm(run: RunContext, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]) -> Algorithm:
     """The algorithm of `run` on `groups` (train, generator, heldout); `known` provides what is asked of a reference."""
     match run.recipe.algorithm:
         case PolicyGradient() as settings:
@@ -46,7 +46,7 @@ def player(run: Assembly, groups: Mapping[str, Sequence[Group]], known: Mapping[
             return _offline(run, groups)
 
 
-def rewards_of(run: Assembly, settings: PolicyGradient | Online, known: Mapping[str, Reward]) -> Rewards:
+def rewards_of(run: RunContext, settings: PolicyGradient | Online, known: Mapping[str, Reward]) -> Rewards:
     """What rates drafts, after looking at every problem that it is to rate."""
     where = "algorithm.judge" if isinstance(settings, Online) else "algorithm.reward"
     sources = Sources(run.recipe, run.encoder, run.loaded, run.functions, where, settings.execution, known)
@@ -60,7 +60,7 @@ def balance_of(settings: AnyAlgorithm) -> Balance | None:
     return Balance(decay=settings.balance_decay, most=settings.balance_most)
 
 
-def drafter(run: Assembly) -> Sampler:
+def drafter(run: RunContext) -> Sampler:
     """What draws the drafts of training: this process, or the server that the recipe names."""
     if run.recipe.sampling.server is None:
         return run.sampler(training=True)
@@ -70,10 +70,10 @@ def drafter(run: Assembly) -> Sampler:
     def save(folder: Path) -> None:
         save_policy(policy, tokenizer, folder)
 
-    return ServedSampler(policy, run.loaded.stop_tokens, run.recipe.sampling, save, Path(run.recipe.run) / "served")
+    return ServerSampler(policy, run.loaded.stop_tokens, run.recipe.sampling, save, Path(run.recipe.run) / "served")
 
 
-def _offline(run: Assembly, groups: Mapping[str, Sequence[Group]]) -> OfflineAlgorithm:
+def _offline(run: RunContext, groups: Mapping[str, Sequence[Group]]) -> OfflineAlgorithm:
     return OfflineAlgorithm(
         groups["train"],
         run.objective,
@@ -81,11 +81,11 @@ def _offline(run: Assembly, groups: Mapping[str, Sequence[Group]]) -> OfflineAlg
         seed=run.recipe.seed,
         steps=run.steps,
         ramps=run.recipe.algorithm.ramp,
-        mixture=mixture(run.recipe.data.portions, run.groups["train"], run.recipe.seed, run.progress),
+        mixture=mixture(run.recipe.data.sources, run.groups["train"], run.recipe.seed, run.progress),
     )
 
 
-def _drafting(run: Assembly, settings: PDPO, groups: Mapping[str, Sequence[Group]]) -> PDPOAlgorithm:
+def _drafting(run: RunContext, settings: PDPO, groups: Mapping[str, Sequence[Group]]) -> PDPOAlgorithm:
     return PDPOAlgorithm(
         settings=settings,
         pairs=_offline(run, groups),
@@ -99,11 +99,11 @@ def _drafting(run: Assembly, settings: PDPO, groups: Mapping[str, Sequence[Group
 
 
 def _rolled_out(
-    run: Assembly, settings: PolicyGradient, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]
+    run: RunContext, settings: PolicyGradient, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]
 ) -> PolicyGradientAlgorithm:
     assert isinstance(run.policy, Policy)
     packing = run.recipe.training.packing
-    valued = {VALUE: old_values(run.critic[0], packing)} if run.critic is not None else {}
+    valued = {VALUE: old_values(run.value_model[0], packing)} if run.value_model is not None else {}
     return PolicyGradientAlgorithm(
         settings=settings,
         tasks=groups["train"],
@@ -117,7 +117,7 @@ def _rolled_out(
     )
 
 
-def _online(run: Assembly, settings: Online, groups: Mapping[str, Sequence[Group]]) -> OnlineAlgorithm:
+def _online(run: RunContext, settings: Online, groups: Mapping[str, Sequence[Group]]) -> OnlineAlgorithm:
     return OnlineAlgorithm(
         settings=settings,
         tasks=groups["train"],

@@ -16,33 +16,33 @@ from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN, MovingReference, cached_reference, live_reference
 from twofold.objectives import BCO
 from twofold.objectives.base import Objective
-from twofold.runs.algorithms import balance_of, player, rewards_of
-from twofold.runs.context import Assembly, asks_live
+from twofold.runs.algorithms import balance_of, build_algorithm, rewards_of
+from twofold.runs.context import RunContext, asks_live
 from twofold.runs.online import implicit_reward, moves
-from twofold.runs.rewards import asks_reference, held_out_reward, rates
-from twofold.runs.value_model import critic_of, learners_of
+from twofold.runs.rewards import asks_reference, heldout_reward, rates
+from twofold.runs.value_model import build_trainables, build_value_model
 from twofold.training.balance import Balance
 from twofold.training.bco_shift import COLUMN as DELTA
-from twofold.training.bco_shift import RewardShift
+from twofold.training.bco_shift import BCOShift
 from twofold.training.column_providers import providers
 from twofold.training.optim import make_optimizer
-from twofold.training.stateful import Keeper
+from twofold.training.stateful import Stateful
 from twofold.training.step import Part, Provider, Step
 from twofold.training.track import Tracker
-from twofold.training.trainer import Evaluation, Evaluator, Loop
+from twofold.training.trainer import Evaluation, Evaluator, Trainer
 
 
-def make_loop(run: Assembly, folder: Path) -> Loop:
+def build_trainer(run: RunContext, folder: Path) -> Trainer:
     """References are made from the policy as it is now, so call this before any checkpoint is loaded."""
     groups, known, keepers = _with_references(run, folder)
     if rates(run.recipe.algorithm):
         own, judging = implicit_reward(run, run.reference)
         keepers = [*judging, *keepers]
         run.rewards = rewards_of(run, run.recipe.algorithm, own)
-    run.critic = critic_of(run)
-    learners = learners_of(run)
+    run.value_model = build_value_model(run)
+    learners = build_trainables(run)
     if isinstance(run.objective, BCO) and isinstance(run.policy, Policy):
-        shift = RewardShift(run.policy, run.recipe.training.packing, decay=run.objective.shift_decay)
+        shift = BCOShift(run.policy, run.recipe.training.packing, decay=run.objective.shift_decay)
         known, keepers = {**known, DELTA: shift}, [*keepers, shift]
     balance = balance_of(run.recipe.algorithm)
     keepers += [balance] if balance else []
@@ -53,12 +53,12 @@ def make_loop(run: Assembly, folder: Path) -> Loop:
         packing=run.recipe.training.packing,
         clip=run.recipe.optimizer.clip,
         balance=balance or Balance(),
-        learners=learners,
+        trainables=learners,
     )
-    return Loop(
+    return Trainer(
         run=folder,
         policy=run.policy,
-        algorithm=player(run, groups, known),
+        algorithm=build_algorithm(run, groups, known),
         step=step,
         evaluators=_evaluators(run, groups["heldout"], step),
         optimizer=run.recipe.optimizer,
@@ -67,13 +67,13 @@ def make_loop(run: Assembly, folder: Path) -> Loop:
         identity=run.identity(),
         progress=run.progress,
         tracker=Tracker(run.recipe.training.track, folder, plain(run.recipe), run.progress),
-        keepers=[*keepers, *learners],
+        stateful=[*keepers, *learners],
     )
 
 
 def _with_references(
-    run: Assembly, folder: Path
-) -> tuple[dict[str, Sequence[Group]], dict[str, Provider], list[Keeper]]:
+    run: RunContext, folder: Path
+) -> tuple[dict[str, Sequence[Group]], dict[str, Provider], list[Stateful]]:
     """Fixed data with its cached reference column, providers for what is asked live, and what of them moves."""
     packing, settings = run.recipe.training.packing, run.recipe.reference
     groups = dict(run.groups)
@@ -99,10 +99,10 @@ def _with_references(
     return groups, providers(run.policy, run.reference, packing), []
 
 
-def _evaluators(run: Assembly, heldout: Sequence[Group], step: Step) -> list[Evaluator]:
+def _evaluators(run: RunContext, heldout: Sequence[Group], step: Step) -> list[Evaluator]:
     found: list[Evaluator] = []
     if heldout and rates(run.recipe.algorithm):
-        found.append(lambda: held_out_reward(run.rewards, run.sampler(training=False), heldout, run.recipe.seed))
+        found.append(lambda: heldout_reward(run.rewards, run.sampler(training=False), heldout, run.recipe.seed))
     elif heldout:
         found.append(lambda: _heldout(step, heldout, run.objective, run.judged()))
     if run.records.tasks:
@@ -110,7 +110,7 @@ def _evaluators(run: Assembly, heldout: Sequence[Group], step: Step) -> list[Eva
     return found
 
 
-def _solve(run: Assembly) -> Evaluation:
+def _solve(run: RunContext) -> Evaluation:
     sampler = run.sampler(training=False)
     result = exact_match(sampler, run.records.tasks, run.encoder, progress=run.progress, seed=run.recipe.seed)
     figures = {"strict": result.strict.value, "flexible": result.flexible.value, "n": float(len(result.rows))}

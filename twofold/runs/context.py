@@ -12,33 +12,34 @@ from twofold.algorithms import PDPO, Online, PolicyGradient
 from twofold.batch import Group
 from twofold.config.load import plain
 from twofold.config.schema import Recipe
+from twofold.data.dataset import Dataset, encode_rows
 from twofold.data.encode import Encoded
 from twofold.data.stored_groups import fingerprint
 from twofold.data.tokenize import Encoder
 from twofold.evaluation.reward import RewardReport, judge, scored
 from twofold.models.heads import RewardModel, ValueModel
-from twofold.models.load import Loaded
+from twofold.models.load import LoadedModel
 from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN, LiveReference
 from twofold.objectives.base import Objective
 from twofold.progress import Progress
 from twofold.records import Record
 from twofold.rewards.rollouts import RewardFunction, Rewards
-from twofold.runs.dataset import Records, data_cache, encoded
+from twofold.runs.dataset import data_cache
 from twofold.runs.rewards import asks_reference
 from twofold.sampling.local import LocalSampler
 from twofold.training.column_providers import OF_REFERENCE
 
 
 @dataclass
-class Assembly:
+class RunContext:
     """A recipe with its model and its rows, ready to become a loop."""
 
     recipe: Recipe
     objective: Objective
     policy: Policy | RewardModel
-    loaded: Loaded
-    records: Records
+    loaded: LoadedModel
+    records: Dataset
     progress: Progress
     functions: Mapping[str, RewardFunction] = field(default_factory=dict[str, RewardFunction])
     """Rewards that Python handed over, by their name in the recipe."""
@@ -46,7 +47,7 @@ class Assembly:
     """What the run holds open (a judge's connection and ledger), for whoever made the assembly to close."""
     reference: LiveReference | None = field(default=None, init=False)
     rewards: Rewards = field(init=False)
-    critic: tuple[ValueModel, Loaded] | None = field(default=None, init=False)
+    value_model: tuple[ValueModel, LoadedModel] | None = field(default=None, init=False)
     """What the policy is compared with, what rates drafts, the value model: made with the loop, where it has them."""
 
     def __post_init__(self) -> None:
@@ -59,7 +60,7 @@ class Assembly:
         rows: Sequence[Record] = getattr(self.records, name)
         if not rows:
             return []
-        self.encoded[name] = encoded(rows, self.encoder, data_cache(self.recipe), self.progress)
+        self.encoded[name] = encode_rows(rows, self.encoder, data_cache(self.recipe), self.progress)
         return self.encoded[name].groups
 
     def identity(self) -> dict[str, Any]:
@@ -67,7 +68,7 @@ class Assembly:
         settings = _flat(plain(self.recipe))
         for free in (
             "run",
-            "training.keep",
+            "training.keep_checkpoints",
             "training.checkpoint_every",
             "training.track",
             "reference.cache",

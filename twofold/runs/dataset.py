@@ -1,53 +1,40 @@
-"""The rows of a run by their use: read, split, and checked against overlap, as what its objective learns from."""
+"""The data set of a recipe, as rows that its algorithm and its objective learn from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from pathlib import Path
 
 from twofold.algorithms import PDPO, Online
+from twofold.batch import DataKind
 from twofold.config.load import load_recipe, validate
-from twofold.config.schema import Portion, Recipe, Share
-from twofold.data.encode import Encoded, encode
-from twofold.data.formats import Table
-from twofold.data.kinds import as_lessons
-from twofold.data.lazy import Read, joined
-from twofold.data.load import Reading, load
-from twofold.data.split import refuse_overlap, split_by_prompt
-from twofold.data.stored_groups import encode_stored
-from twofold.data.tokenize import Encoder
-from twofold.errors import DataError, RecipeError
-from twofold.objectives.base import Objective, lesson, reading
+from twofold.config.schema import Recipe
+from twofold.data.dataset import Dataset, Reader
+from twofold.data.kinds import RowNeeds
+from twofold.data.lazy import concat
+from twofold.data.split import refuse_overlap
+from twofold.errors import RecipeError
+from twofold.objectives.base import Objective, data_kind, reading
 from twofold.progress import Progress, Silent
-from twofold.records import Labelled, Record, Request, Task, said
+from twofold.records import Record
 
 IN_MEMORY = "in memory"
 """The path of a model or of data that Python handed over."""
 
 
-@dataclass(frozen=True)
-class Records:
-    """The rows of a run by their use; no prompt is trained on and measured on."""
-
-    train: Sequence[Record]
-    generator: Sequence[Record]
-    heldout: Sequence[Record]
-    tasks: Sequence[Task]
-    tables: Mapping[str, Table] = field(default_factory=dict[str, Table])
-
-
-def read_records(
+def read_dataset(
     recipe: Recipe, objective: Objective, rows: Sequence[Record] | None = None, progress: Progress | None = None
-) -> Records:
-    """Check, read, split and check against overlap, as what `objective` learns from. `rows` stand in for `data.train`'s
-    file. Raises DataError for whatever `twofold data check` calls an error, whose warnings `progress` is told, and
-    RecipeError for what a reward model cannot do."""
+) -> Dataset:
+    """The rows that `objective` learns from; `rows` replace those of `data.train`. Raises DataError for whatever
+    `twofold data check` calls an error, and RecipeError for what a reward model cannot do."""
     _refuse_speech(recipe, objective)
-    found = _read_rows(recipe, rows, progress or Silent())
-    wanted = "prompts" if isinstance(recipe.algorithm, Online) else lesson(objective)
-    train, heldout = (as_lessons(rs, objective, wanted) for rs in (found.train, found.heldout))
-    return replace(found, train=train, heldout=heldout)
+    kind = "prompts" if isinstance(recipe.algorithm, Online) else None
+    return _reader(recipe, progress or Silent()).read(recipe.evaluation.tasks, rows).of_kind(row_needs(objective, kind))
+
+
+def row_needs(objective: Objective, kind: DataKind | None = None) -> RowNeeds:
+    """Rows that `objective` takes, or those from which an algorithm makes them: of `kind`."""
+    return RowNeeds(kind or data_kind(objective), objective.requires, type(objective).__name__)
 
 
 def data_cache(recipe: Recipe) -> Path:
@@ -55,43 +42,19 @@ def data_cache(recipe: Recipe) -> Path:
     return Path(recipe.data.cache or Path(recipe.run) / "data-cache")
 
 
-def _read_rows(recipe: Recipe, rows: Sequence[Record] | None, progress: Progress) -> Records:
-    """The same as the rows are."""
-    data, tables = recipe.data, dict[str, Table]()
+def refuse_trained_on(run: Path, tasks: Sequence[Record]) -> None:
+    """Raise DataError for rows whose prompts `run` was trained on, by its own resolved.yaml."""
+    document = load_recipe(run / "resolved.yaml")
+    document.data.pop("objective", None)  # which rows there were does not hang on it, and it may be a stranger's code
+    recipe = validate(Recipe, document)
+    if recipe.data.train == IN_MEMORY:
+        return
+    dataset = _reader(recipe, Silent()).read(recipe.evaluation.tasks)
+    refuse_overlap(concat([dataset.train, dataset.generator]), tasks)
 
-    def read(each: Portion | Share) -> Table:
-        stream = isinstance(each, Portion) and each.stream
-        reading = Reading(each.file or "", each.columns, each.split, each.limit, stream, data.accept)
-        return load(reading, data_cache(recipe), progress)
 
-    if rows is None:
-        for number, each in enumerate(data.portions, 1):
-            name = "train" if isinstance(data.train, str) else f"train {number}"
-            tables[name] = read(each)
-        rows = joined([table.records for table in tables.values()])
-    else:
-        rows = list(rows)
-
-    def share(wanted: Share | None, name: str, rows: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
-        """The share's rows and what is left of `rows`."""
-        if wanted is None:
-            return [], rows
-        if wanted.file is not None:
-            tables[name] = read(wanted)
-            return tables[name].records, rows
-        return split_by_prompt(rows, count=wanted.count, fraction=wanted.fraction, seed=recipe.seed)
-
-    heldout, train = share(data.heldout, "heldout", rows)
-    generator, train = share(data.generator, "generator", train)
-    tasks, _ = share(recipe.evaluation.tasks, "tasks", train)
-    refuse_overlap(train, generator)
-    for measured in (heldout, tasks):
-        refuse_overlap(joined([train, generator]), measured)
-    problems = as_tasks(generator)
-    wrong = next((r for r in tasks if not isinstance(r, Task)), None)
-    if wrong is not None:
-        raise DataError("evaluation.tasks need a prompt and an answer", where=str(wrong.source))
-    return Records(train, problems, heldout, [t for t in tasks if isinstance(t, Task)], tables)
+def _reader(recipe: Recipe, progress: Progress) -> Reader:
+    return Reader(recipe.data, data_cache(recipe), recipe.seed, progress)
 
 
 def _refuse_speech(recipe: Recipe, objective: Objective) -> None:
@@ -109,35 +72,3 @@ def _refuse_speech(recipe: Recipe, objective: Objective) -> None:
             where=wrong,
             remedy=f"leave {wrong} out, or choose an objective on log-probabilities",
         )
-
-
-def refuse_trained_on(run: Path, tasks: Sequence[Record]) -> None:
-    """Refuse rows whose prompts `run` was trained on, as its own resolved.yaml tells. Raises DataError."""
-    document = load_recipe(run / "resolved.yaml")
-    document.data.pop("objective", None)  # which rows there were does not hang on it, and it may be a stranger's code
-    recipe = validate(Recipe, document)
-    if recipe.data.train == IN_MEMORY:
-        return
-    records = _read_rows(recipe, None, Silent())
-    refuse_overlap(joined([records.train, records.generator]), tasks)
-
-
-def as_tasks(records: Sequence[Record]) -> Sequence[Record]:
-    """Problems for a generator."""
-    if isinstance(records, list):
-        return [_as_task(record) for record in records]
-    return Read(records, lambda record: [_as_task(record)], "tasks")
-
-
-def encoded(rows: Sequence[Record], encoder: Encoder, folder: Path, progress: Progress) -> Encoded:
-    """The groups of `rows`: on disk where the rows are."""
-    return encode(rows, encoder, progress) if isinstance(rows, list) else encode_stored(rows, encoder, folder, progress)
-
-
-def _as_task(record: Record) -> Task:
-    """A generator problem: a task, or the best of what is said to a prompt as its ground truth."""
-    if isinstance(record, Labelled) and not record.desirable:
-        raise DataError("an undesirable completion is no ground truth", where=str(record.source))
-    if isinstance(record, Request):
-        raise DataError("a prompt alone has no ground truth", where=str(record.source), remedy="bring its answer")
-    return record if isinstance(record, Task) else Task(record.prompt, said(record)[0][1], record.source)

@@ -11,6 +11,7 @@ from twofold.algorithms.gae import POLICY
 from twofold.algorithms.schedules import refuse_bad_ramps
 from twofold.config.load import dump
 from twofold.config.schema import Recipe
+from twofold.data.dataset import encode_rows
 from twofold.data.stored_groups import max_tokens
 from twofold.data.tokenize import Encoder
 from twofold.models.load import (
@@ -22,11 +23,11 @@ from twofold.models.load import (
     resolve_precision,
 )
 from twofold.models.logprob import TILE
-from twofold.models.model_size import Outline, outline
+from twofold.models.model_size import ModelSize, model_size
 from twofold.objectives.base import reading
 from twofold.progress import Progress, Silent
 from twofold.runs.context import asks_live, total_steps
-from twofold.runs.dataset import data_cache, encoded, read_records
+from twofold.runs.dataset import data_cache, read_dataset
 
 GIB = 2**30
 
@@ -79,14 +80,14 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     """Read and tokenize the data and count; no weights are loaded. Raises TwofoldError as the run would."""
     refuse_bad_ramps(recipe.objective, recipe.algorithm.ramp)
     progress = progress or Silent()
-    records = read_records(recipe, recipe.objective, progress=progress)
+    records = read_dataset(recipe, recipe.objective, progress=progress)
     tokenizer = load_tokenizer(recipe.model.path, recipe.model.revision)
     if reading(recipe.objective) != "scores":
         refuse_classifier(recipe.model.path, recipe.model.revision)
     stops = load_stop_tokens(recipe.model.path, tokenizer, recipe.model.revision)
     encoder = Encoder(tokenizer, stops, recipe.data.tokenize)
-    trained = encoded(records.train, encoder, data_cache(recipe), progress)
-    sizes = outline(recipe.model)
+    trained = encode_rows(records.train, encoder, data_cache(recipe), progress)
+    sizes = model_size(recipe.model)
     device = resolve_device(recipe.model.device)
     longest = max_tokens(trained.groups)
     return DryRun(
@@ -103,7 +104,7 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     )
 
 
-def forecast(recipe: Recipe, sizes: Outline, pack_tokens: int) -> Forecast:
+def forecast(recipe: Recipe, sizes: ModelSize, pack_tokens: int) -> Forecast:
     """Memory with packs of `pack_tokens`.
 
     Activations: about 17 values a token, layer and hidden unit (2205.05198, without the attention scores, which are
@@ -126,12 +127,12 @@ def forecast(recipe: Recipe, sizes: Outline, pack_tokens: int) -> Forecast:
     )
 
 
-def _of_critic(recipe: Recipe, policy: Outline, narrow: int, wide: int) -> int:
+def _of_critic(recipe: Recipe, policy: ModelSize, narrow: int, wide: int) -> int:
     """Weights, gradients and moments of the value model, if there is one: the policy's kind, in its own size."""
     settings = recipe.algorithm
     if not isinstance(settings, PolicyGradient) or settings.value is None:
         return 0
     start, sizes = settings.value.start, policy
     if start != POLICY:
-        sizes = outline(replace(recipe.model, path=base_and_adapter(start)[0], adapter=None))
+        sizes = model_size(replace(recipe.model, path=base_and_adapter(start)[0], adapter=None))
     return (sizes.parameters - sizes.trainable) * narrow + 4 * sizes.trainable * wide

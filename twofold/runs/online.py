@@ -18,7 +18,7 @@ from twofold.batch import Group
 from twofold.client.server import Endpoint
 from twofold.config.schema import Recipe
 from twofold.data.tokenize import Encoder
-from twofold.datagen.judges import Means, judge_kind, open_judge
+from twofold.datagen.judges import JudgeResources, judge_kind, open_judge
 from twofold.datagen.questions import Candidate, Question
 from twofold.errors import ModelError, RecipeError
 from twofold.ledger import Ledger
@@ -30,11 +30,11 @@ from twofold.records import Prompt, Record, Source
 from twofold.rewards.base import Reward, Scorer
 from twofold.rewards.implicit import ImplicitReward, TrailingReference
 from twofold.rewards.judge import Rubric
-from twofold.rewards.verdicts import ByRewards, PairJudge, Verdicts
-from twofold.runs.context import Assembly
+from twofold.rewards.verdicts import ByRewards, DraftScores, PairJudge
+from twofold.runs.context import RunContext
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.reference import ReferenceSampler
-from twofold.training.stateful import Keeper
+from twofold.training.stateful import Stateful
 
 LEDGERS = "judge"
 """Folder of a run that keeps what a language model was asked and said, a file for each round."""
@@ -45,7 +45,7 @@ def moves(recipe: Recipe, num: int) -> tuple[float, int] | None:
     settings, algorithm = recipe.reference, recipe.algorithm
     if isinstance(algorithm, Online) and algorithm.reference == "fresh":
         return 1.0, algorithm.steps_per_round(recipe.training.batch_size, num)
-    return (settings.mix, settings.every) if settings.kind == "moving" else None
+    return (settings.alpha, settings.sync_every) if settings.kind == "moving" else None
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class ByLanguageModel:
     def shares(self) -> bool:
         return self.name.startswith(COMPARING)
 
-    def verdicts(self, groups: Sequence[Group]) -> Verdicts:
+    def verdicts(self, groups: Sequence[Group]) -> DraftScores:
         """What was asked before, and broken off, is asked no second time."""
         questions: list[Question] = []
         for place, group in enumerate(groups):
@@ -86,15 +86,15 @@ class ByLanguageModel:
         self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as resources:
             ledger = resources.enter_context(Ledger(self.folder / f"{digest}.ledger.jsonl"))
-            judge = open_judge(self.name, Means(_no_scorer, lambda: ledger, self.rubric), resources)
-            return Verdicts(judge.scores(questions, Silent()))
+            judge = open_judge(self.name, JudgeResources(_no_scorer, lambda: ledger, self.rubric), resources)
+            return DraftScores(judge.scores(questions, Silent()))
 
 
 def _no_scorer(name: str) -> Scorer:
     raise RecipeError(f"{name} is no language model", where="algorithm.judge")
 
 
-def judge_of(run: Assembly, settings: Online) -> PairJudge | None:
+def judge_of(run: RunContext, settings: Online) -> PairJudge | None:
     """Who compares the drafts of `run`; none where the ground truth wins."""
     if settings.rates:
         return ByRewards(run.rewards)
@@ -103,7 +103,7 @@ def judge_of(run: Assembly, settings: Online) -> PairJudge | None:
     return ByLanguageModel.of(settings, Path(run.recipe.run), run.encoder, run.records.train)
 
 
-def implicit_reward(run: Assembly, reference: LiveReference | None) -> tuple[dict[str, Reward], list[Keeper]]:
+def implicit_reward(run: RunContext, reference: LiveReference | None) -> tuple[dict[str, Reward], list[Stateful]]:
     """The policy's own reward by its name, if the recipe judges by it, and what of it moves. Raises ModelError for a
     model that cannot be compared with the policy."""
     settings, policy = run.recipe.algorithm, run.policy
@@ -124,13 +124,13 @@ def implicit_reward(run: Assembly, reference: LiveReference | None) -> tuple[dic
         trailing = TrailingReference(first, reference)
         against, keepers = trailing, [trailing]
     else:
-        against, keepers = first, list[Keeper]()
+        against, keepers = first, list[Stateful]()
     penalty = balanced if settings.implicit.length_penalty == "balanced" else settings.implicit.length_penalty
     made = ImplicitReward(policy, against, run.recipe.training.packing, settings.implicit.beta, penalty)
-    return {IMPLICIT: made}, list[Keeper](keepers)
+    return {IMPLICIT: made}, list[Stateful](keepers)
 
 
-def reference_sampler(run: Assembly, settings: Online, reference: LiveReference | None) -> ReferenceSampler | None:
+def reference_sampler(run: RunContext, settings: Online, reference: LiveReference | None) -> ReferenceSampler | None:
     """What draws from the reference, where drafts of it are asked for."""
     if settings.reference_samples == 0:
         return None

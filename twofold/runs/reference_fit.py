@@ -11,35 +11,38 @@ from dataclasses import replace
 from pathlib import Path
 
 from twofold.algorithms import Offline
-from twofold.config.schema import Evaluate, Recipe
-from twofold.data.kinds import as_lessons
-from twofold.data.lazy import Read
+from twofold.config.schema import EvaluationSettings, Recipe
+from twofold.data.dataset import Dataset
+from twofold.data.kinds import rows_of_kind
+from twofold.data.lazy import MappedRows
 from twofold.errors import RecipeError
-from twofold.models.load import Loaded, copy_adapter
+from twofold.models.load import LoadedModel, copy_adapter
 from twofold.models.policy import Policy
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import SFT
 from twofold.progress import Progress
 from twofold.records import Labelled, Record
-from twofold.runs.build import make_loop
-from twofold.runs.context import Assembly
-from twofold.runs.dataset import Records
-from twofold.training.trainer import Loop
+from twofold.runs.build import build_trainer
+from twofold.runs.context import RunContext
+from twofold.runs.dataset import row_needs
+from twofold.training.trainer import Trainer
 
 FOLDER = "fit"
 """Where in the run the stage keeps its own logs and checkpoints."""
 
 
-def fit_stage(recipe: Recipe, records: Records, held: tuple[Policy, Loaded], run: Path, progress: Progress) -> Loop:
+def fit_stage(
+    recipe: Recipe, records: Dataset, held: tuple[Policy, LoadedModel], run: Path, progress: Progress
+) -> Trainer:
     """The loop that fits the policy, in place, to the chosen side of the training rows; resumed like any other."""
     if isinstance(recipe.objective, SFT):
         raise RecipeError("sft fits the model already", where="reference.fit", remedy="leave reference.fit out")
     folder = run / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     policy, loaded = held
-    stage = Records(as_lessons(_liked(records.train), SFT()), [], [], [])
+    stage = Dataset(rows_of_kind(_liked(records.train), row_needs(SFT())), [], [], [])
     progress.note(f"first stage: fit the model to {len(stage.train)} chosen completions ({folder})")
-    return make_loop(Assembly(_stage(recipe, folder), SFT(), policy, loaded, stage, progress), folder)
+    return build_trainer(RunContext(_stage(recipe, folder), SFT(), policy, loaded, stage, progress), folder)
 
 
 def start_from_fit(policy: Policy) -> None:
@@ -64,11 +67,11 @@ def _stage(recipe: Recipe, folder: Path) -> Recipe:
             steps=None,
             epochs=settings.fit_epochs,
             evaluate_every=None,
-            best=None,
+            best_metric=None,
             patience=None,
             track="none",
         ),
-        evaluation=Evaluate(),
+        evaluation=EvaluationSettings(),
     )
 
 
@@ -78,4 +81,4 @@ def _liked(records: Sequence[Record]) -> Sequence[Record]:
 
     if isinstance(records, list):
         return [liked for record in records for liked in reading(record)]
-    return Read(records, reading, "liked")
+    return MappedRows(records, reading, "liked")

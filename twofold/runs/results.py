@@ -13,7 +13,7 @@ from twofold.rewards.verifier import Metric
 from twofold.statistics import Estimate, mean_interval, wilson
 
 METRICS: tuple[Metric, ...] = ("strict", "flexible")
-_UNWATCHED = ("kind", "step", "learning_rate", "drafts", "kept", "age")
+_UNWATCHED = ("kind", "step", "learning_rate", "drafts", "drafts_kept", "age")
 _ROW = ("name", "prompt", "completion", "answer", "strict", "flexible", "truncated")
 
 

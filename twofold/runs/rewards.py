@@ -11,15 +11,15 @@ from typing import Any, TypeGuard, cast
 
 from twofold.algorithms import AnyAlgorithm, Online, PolicyGradient
 from twofold.algorithms.online import IMPLICIT, TRUTH
-from twofold.algorithms.policy_gradient import Weighed
+from twofold.algorithms.policy_gradient import RewardSource
 from twofold.batch import Branch, Group, Role
 from twofold.config.schema import Recipe
 from twofold.data.tokenize import Encoder
 from twofold.errors import DataError, RecipeError
-from twofold.models.load import Loaded
+from twofold.models.load import LoadedModel
 from twofold.rewards.base import Reward, executes
-from twofold.rewards.execution import Executed, Execution, Sandbox
-from twofold.rewards.rollouts import Called, Modelled, RewardFunction, Rewards, Verified
+from twofold.rewards.execution import CodeReward, Execution, Sandbox
+from twofold.rewards.rollouts import FunctionReward, ModelReward, RewardFunction, Rewards, VerifierReward
 from twofold.rewards.verifier import Metric, Verifier
 from twofold.sampling.base import Sampler
 from twofold.training.trainer import Evaluation
@@ -69,7 +69,7 @@ def functions_of(given: dict[str, Any]) -> dict[str, RewardFunction]:
     return found
 
 
-def make_rewards(rewards: Sequence[Weighed], sources: Sources, groups: Sequence[Sequence[Group]]) -> Rewards:
+def make_rewards(rewards: Sequence[RewardSource], sources: Sources, groups: Sequence[Sequence[Group]]) -> Rewards:
     """Every source of the reward, ready to rate several lots of groups. Raises DataError for a problem that a verifier
     cannot judge, RecipeError and ModelError for a source that is not there."""
     return Rewards([(each.source, each.weight, sources.reward(each.source, groups)) for each in rewards])
@@ -81,7 +81,7 @@ class Sources:
 
     recipe: Recipe
     encoder: Encoder
-    loaded: Loaded
+    loaded: LoadedModel
     functions: Mapping[str, RewardFunction]
     where: str
     execution: Execution | None = None
@@ -95,16 +95,16 @@ class Sources:
         if source in _VERIFIERS:
             verifier = Verifier(self.encoder.text, _VERIFIERS[source])
             verifier.check(chain.from_iterable(groups), self.loaded.stop_tokens)
-            return Verified(verifier)
+            return VerifierReward(verifier)
         if source.startswith(_PYTHON):
-            return Called(self._function(source), self.encoder.text)
+            return FunctionReward(self._function(source), self.encoder.text)
         if source in _EXECUTING:
             sandbox = self._sandbox()
             _refuse_untested(chain.from_iterable(groups))
-            return Executed(sandbox, self.encoder.text)
+            return CodeReward(sandbox, self.encoder.text)
         _refuse_slip(source, self.where)
         scorer = replace(self.recipe.model, path=source, lora=None, adapter=None)
-        return Modelled.load(scorer, self.loaded.tokenizer, self.recipe.training.packing)
+        return ModelReward.load(scorer, self.loaded.tokenizer, self.recipe.training.packing)
 
     def _sandbox(self) -> Sandbox:
         if self.execution is None:
@@ -138,7 +138,7 @@ def _refuse_slip(source: str, where: str) -> None:
         raise RecipeError(fault, where=where, remedy=f"did you mean `{near[0]}`?")
 
 
-def held_out_reward(rewards: Rewards, sampler: Sampler, tasks: Sequence[Group], seed: int) -> Evaluation:
+def heldout_reward(rewards: Rewards, sampler: Sampler, tasks: Sequence[Group], seed: int) -> Evaluation:
     """The mean reward of one completion for each held-out prompt, drawn as evaluation.sampling says."""
     rows = sampler.sample([t.prompt for t in tasks], seed=(seed, 0))
     said = [

@@ -14,40 +14,41 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from twofold.algorithms import CRITIC
+from twofold.algorithms import VALUE_MODEL
 from twofold.config.load import Document, dump, validate
 from twofold.config.schema import Recipe
-from twofold.models.heads import RewardModel, hold_reward_model, load_reward_model, save_value_model
-from twofold.models.load import Loaded, hold, load_policy, resolve_device, resolve_precision, save_policy
+from twofold.data.dataset import Dataset
+from twofold.models.heads import RewardModel, load_reward_model, save_value_model, wrap_reward_model
+from twofold.models.load import LoadedModel, load_policy, resolve_device, resolve_precision, save_policy, wrap
 from twofold.models.policy import Policy
 from twofold.objectives.base import Objective, reading
 from twofold.progress import Progress, Silent
 from twofold.records import Record
 from twofold.reports.card import write_card
 from twofold.reports.html import write_report
-from twofold.runs.build import make_loop
-from twofold.runs.context import Assembly
-from twofold.runs.dataset import IN_MEMORY, Records, read_records
-from twofold.runs.displacement import why_chosen_fell
+from twofold.runs.build import build_trainer
+from twofold.runs.context import RunContext
+from twofold.runs.dataset import IN_MEMORY, read_dataset
+from twofold.runs.displacement import chosen_displacement
 from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.runs.results import results
 from twofold.runs.rewards import functions_of
 from twofold.training.diagnostics import CHOSEN_FALLS
 from twofold.training.track import refuse_missing
-from twofold.training.trainer import Outcome
+from twofold.training.trainer import TrainOutcome
 from twofold.version import __version__
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "safetensors", "numpy")
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainResult:
     """A finished run, or one stopped by a signal (then without `results`)."""
 
     folder: Path
     policy: Policy | RewardModel
     tokenizer: PreTrainedTokenizerBase
-    outcome: Outcome
+    outcome: TrainOutcome
     results: Mapping[str, Any]
 
     @property
@@ -56,23 +57,23 @@ class Trained:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conduct:
+class RunOptions:
     """How a run is carried out, as opposed to what it computes."""
 
     progress: Progress = field(default_factory=Silent)
     resume: bool = True
     stop: Callable[[], bool] = lambda: False
     command: str = "twofold train"
-    given: str | None = None
+    recipe_text: str | None = None
     """The recipe as the user wrote it."""
 
 
-def train_recipe(recipe: Recipe, conduct: Conduct | None = None) -> Trained:
+def train_recipe(recipe: Recipe, options: RunOptions | None = None) -> TrainResult:
     """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for users' mistakes."""
-    conduct = conduct or Conduct()
+    options = options or RunOptions()
     refuse_missing(recipe.training.track)
-    records = read_records(recipe, recipe.objective, progress=conduct.progress)
-    return _train(recipe, records, _held(recipe, recipe.objective), conduct)
+    records = read_dataset(recipe, recipe.objective, progress=options.progress)
+    return _train(recipe, records, _load_model(recipe, recipe.objective), options)
 
 
 def train(
@@ -82,9 +83,9 @@ def train(
     *,
     objective: Objective | None = None,
     run: str = "runs/latest",
-    conduct: Conduct | None = None,
+    options: RunOptions | None = None,
     **sections: Any,
-) -> Trained:
+) -> TrainResult:
     """Align `model` (folder, hub name, or model with its tokenizer) with `data` (file, hub name, or records).
 
     `objective` is one of twofold's or any object that fits `twofold.Objective`; it defaults to DPO. `sections` are the
@@ -100,24 +101,24 @@ def train(
         given |= {"objective": objective, "allow_code": True}  # the code is here already
     functions = functions_of(given)
     recipe = validate(Recipe, Document("train()", given, {}))
-    conduct = conduct or Conduct()
+    options = options or RunOptions()
     refuse_missing(recipe.training.track)
-    records = read_records(recipe, recipe.objective, None if isinstance(data, str) else data, conduct.progress)
-    held = _held(recipe, recipe.objective, None if isinstance(model, str) else model)
-    assembly = partial(Assembly, functions=functions)
-    return _train(recipe, records, held, conduct, assembly)
+    records = read_dataset(recipe, recipe.objective, None if isinstance(data, str) else data, options.progress)
+    held = _load_model(recipe, recipe.objective, None if isinstance(model, str) else model)
+    assembly = partial(RunContext, functions=functions)
+    return _train(recipe, records, held, options, assembly)
 
 
-Held = tuple[Policy | RewardModel, Loaded]
+Held = tuple[Policy | RewardModel, LoadedModel]
 
 
-def _held(
+def _load_model(
     recipe: Recipe, objective: Objective, model: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None
 ) -> Held:
     """The recipe's model, or the given one, as what `objective` reads: a policy or a reward model."""
     scored = reading(objective) == "scores"
     if model is not None:
-        return (hold_reward_model if scored else hold)(recipe.model, *model, recipe.seed)
+        return (wrap_reward_model if scored else wrap)(recipe.model, *model, recipe.seed)
     return (load_reward_model if scored else load_policy)(recipe.model, recipe.seed)
 
 
@@ -128,61 +129,61 @@ def _mapping(section: Any) -> dict[str, Any]:
 
 
 def _train(
-    recipe: Recipe, records: Records, held: Held, conduct: Conduct, assemble: Callable[..., Assembly] = Assembly
-) -> Trained:
+    recipe: Recipe, records: Dataset, held: Held, options: RunOptions, assemble: Callable[..., RunContext] = RunContext
+) -> TrainResult:
     policy, loaded = held
     if policy.sharing_note:
-        conduct.progress.note(f"prompts are not shared: {policy.sharing_note}")
+        options.progress.note(f"prompts are not shared: {policy.sharing_note}")
     if isinstance(policy, RewardModel) and policy.note:
-        conduct.progress.note(policy.note)
+        options.progress.note(policy.note)
     run = Path(recipe.run)
     run.mkdir(parents=True, exist_ok=True)
     if recipe.reference.fit is not None and isinstance(policy, Policy):
-        fitted = fit_stage(recipe, records, (policy, loaded), run, conduct.progress).train(
-            resume=conduct.resume, stop=conduct.stop
+        fitted = fit_stage(recipe, records, (policy, loaded), run, options.progress).train(
+            resume=options.resume, stop=options.stop
         )
         if fitted.stopped:
-            return Trained(run, policy, loaded.tokenizer, fitted, {})
+            return TrainResult(run, policy, loaded.tokenizer, fitted, {})
         start_from_fit(policy)
-    assembly = assemble(recipe, recipe.objective, policy, loaded, records, conduct.progress)
+    assembly = assemble(recipe, recipe.objective, policy, loaded, records, options.progress)
     with assembly.resources:
-        return _played(assembly, run, conduct)
+        return _run_training(assembly, run, options)
 
 
-def _played(assembly: Assembly, run: Path, conduct: Conduct) -> Trained:
+def _run_training(assembly: RunContext, run: Path, options: RunOptions) -> TrainResult:
     """The loop, and what it leaves in the folder."""
     recipe, policy, loaded = assembly.recipe, assembly.policy, assembly.loaded
-    loop = make_loop(assembly, run)
-    _describe(run, recipe, conduct, assembly)
-    outcome = loop.train(resume=conduct.resume, stop=conduct.stop)
+    loop = build_trainer(assembly, run)
+    _describe(run, recipe, options, assembly)
+    outcome = loop.train(resume=options.resume, stop=options.stop)
     found: dict[str, Any] = {}
     if not outcome.stopped:
         save_policy(policy, loaded.tokenizer, run / "model")
-        if assembly.critic is not None:
-            critic, spoken = assembly.critic
-            save_value_model(critic, spoken.tokenizer, run / CRITIC)
+        if assembly.value_model is not None:
+            critic, spoken = assembly.value_model
+            save_value_model(critic, spoken.tokenizer, run / VALUE_MODEL)
         final = outcome.step if outcome.best_step is None else outcome.best_step
-        told = {"name": run.name, "command": conduct.command}
+        told = {"name": run.name, "command": options.command}
         found = results(run, **told, final_step=final, warnings=outcome.warnings, reward=assembly.judged())
-        if CHOSEN_FALLS in outcome.said and (why := why_chosen_fell(assembly, loop)):
+        if CHOSEN_FALLS in outcome.warning_kinds and (why := chosen_displacement(assembly, loop)):
             found["displacement"] = why.as_dict()
-            conduct.progress.note(f"{why.verdict}; {why.remedy}" if why.remedy else why.verdict)
+            options.progress.note(f"{why.verdict}; {why.remedy}" if why.remedy else why.verdict)
         _write(run / "results.json", found)
         write_card(run)
         write_report([run], run / "report.html")
-    return Trained(run, policy, loaded.tokenizer, outcome, found)
+    return TrainResult(run, policy, loaded.tokenizer, outcome, found)
 
 
-def _describe(run: Path, recipe: Recipe, conduct: Conduct, assembly: Assembly) -> None:
+def _describe(run: Path, recipe: Recipe, options: RunOptions, assembly: RunContext) -> None:
     """recipe.yaml, resolved.yaml and environment.json."""
     resolved = dump(recipe)
-    (run / "recipe.yaml").write_text(conduct.given or resolved, encoding="utf-8")
+    (run / "recipe.yaml").write_text(options.recipe_text or resolved, encoding="utf-8")
     (run / "resolved.yaml").write_text(resolved, encoding="utf-8")
     device = resolve_device(recipe.model.device)
     _write(
         run / "environment.json",
         {
-            "command": conduct.command,
+            "command": options.command,
             "python": platform.python_version(),
             "platform": platform.platform(),
             "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),

@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from twofold.algorithms import PolicyGradient
-from twofold.algorithms.gae import CRITIC, POLICY
+from twofold.algorithms.gae import POLICY, VALUE_MODEL
 from twofold.errors import ModelError, RecipeError
 from twofold.models.heads import ValueModel, load_value_model, value_model_of
-from twofold.models.load import Loaded
+from twofold.models.load import LoadedModel
 from twofold.models.policy import Policy
-from twofold.runs.context import Assembly
-from twofold.training.trainable import Learner
+from twofold.runs.context import RunContext
+from twofold.training.trainable import Trainable
 
 
-def critic_of(run: Assembly) -> tuple[ValueModel, Loaded] | None:
+def build_value_model(run: RunContext) -> tuple[ValueModel, LoadedModel] | None:
     """The value model that the recipe asks for, as it is before step 0; a copy of the policy takes it as it is now."""
     settings = run.recipe.algorithm
     if not isinstance(settings, PolicyGradient) or settings.value is None:
@@ -46,10 +46,10 @@ def _refuse_slip(start: str) -> None:
         raise RecipeError(f"{start}: no such folder", where="algorithm.value.start", remedy=remedy)
 
 
-def learners_of(run: Assembly) -> list[Learner]:
+def build_trainables(run: RunContext) -> list[Trainable]:
     """What learns beside the policy: the value model, under the same optimizer settings but for its own rate."""
     settings = run.recipe.algorithm
-    if run.critic is None or not isinstance(settings, PolicyGradient) or settings.value is None:
+    if run.value_model is None or not isinstance(settings, PolicyGradient) or settings.value is None:
         return []
     rate = settings.value.learning_rate or run.recipe.optimizer.learning_rate
-    return [Learner(CRITIC, run.critic[0], replace(run.recipe.optimizer, learning_rate=rate), run.steps)]
+    return [Trainable(VALUE_MODEL, run.value_model[0], replace(run.recipe.optimizer, learning_rate=rate), run.steps)]

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 @settings
-class Served:
+class ServerSettings:
     """A server that draws the drafts of training, with weights that are pushed to it."""
 
     url: str
     """http://127.0.0.1:8000; with push none also the model's name there, behind #."""
     push: Literal["adapter", "folder", "none"] = "adapter"
     """adapter: vLLM, a LoRA adapter. folder: SGLang, the whole model. none: vLLM, whatever it holds."""
-    every: int = 1
+    sync_every: int = 1
     """Steps between pushes; drafts in between come from older weights."""
     timeout: float = 120.0
     """Seconds for one whole answer."""
@@ -35,7 +35,7 @@ class Served:
         base, _, model = self.url.partition("#")
         require(base.startswith(("http://", "https://")), "url must begin with http:// or https://")
         require((self.push == "none") == bool(model), "url names a model behind # with push none, and only then")
-        require(self.every > 0 and self.parallel > 0, "every and parallel must be ≥ 1")
+        require(self.sync_every > 0 and self.parallel > 0, "every and parallel must be ≥ 1")
         require(self.timeout > 0 and self.pause >= 0 and 1 <= self.attempts <= 64,
                 "timeout must be > 0, pause ≥ 0, attempts in 1 … 64")  # fmt: skip
 
@@ -61,7 +61,7 @@ class Sampling:
     cache: Literal["auto", "growing", "static"] = "auto"
     """static decodes with shapes that never change, which CUDA replays as graphs; auto does so on CUDA, and lets the
     cache grow elsewhere."""
-    server: Served | None = None
+    server: ServerSettings | None = None
     """Draws the drafts of training; by default they are drawn in this process."""
 
     def __post_init__(self) -> None:
@@ -90,13 +90,13 @@ class Sampler(Protocol):
 
 
 @runtime_checkable
-class Telling(Protocol):
+class HasMetrics(Protocol):
     """A sampler that has figures of its last call."""
 
     @property
-    def figures(self) -> Mapping[str, float]: ...
+    def metrics(self) -> Mapping[str, float]: ...
 
 
-def figures_of(sampler: Sampler) -> dict[str, float]:
+def sampler_metrics(sampler: Sampler) -> dict[str, float]:
     """What a sampler tells of its last call, for the metrics of a step."""
-    return dict(sampler.figures) if isinstance(sampler, Telling) else {}
+    return dict(sampler.metrics) if isinstance(sampler, HasMetrics) else {}

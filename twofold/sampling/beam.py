@@ -37,7 +37,7 @@ class Beams:
 
 
 @dataclass(frozen=True)
-class Found:
+class BeamResult:
     """A sequence and the sum by which it was kept."""
 
     draft: Draft
@@ -61,7 +61,7 @@ class BeamSearch:
         self.max_positions = min(max_positions(m) for m in (model, reference or model))
         self.stop_tokens = torch.tensor(sorted(stop_tokens), dtype=torch.int64, device=model.device)
 
-    def search(self, prompts: Sequence[Tensor]) -> list[list[Found]]:
+    def search(self, prompts: Sequence[Tensor]) -> list[list[BeamResult]]:
         """For each of `prompts` [P], up to `width` sequences, the best first. Raises DataError for one without room."""
         refuse_unfit(prompts, self.max_positions)
         with torch.no_grad(), stock_attention(self.model), evaluating(self.model):
@@ -70,13 +70,13 @@ class BeamSearch:
             with stock_attention(self.reference), evaluating(self.reference):
                 return [self._search(prompt) for prompt in prompts]
 
-    def _search(self, prompt: Tensor) -> list[Found]:
+    def _search(self, prompt: Tensor) -> list[BeamResult]:
         prompt = prompt.to(self.model.device)
         tracks = [Track(model, prompt) for model in (self.model, self.reference) if model is not None]
         score_K = torch.zeros(1, dtype=tracks[0].logp_KV.dtype, device=self.model.device)
         token_KN = torch.zeros(1, 0, dtype=torch.int64, device=self.model.device)
         logp_KN = torch.zeros_like(token_KN, dtype=score_K.dtype)
-        ended: list[Found] = []
+        ended: list[BeamResult] = []
         for _ in range(min(self.beams.max_new_tokens, self.max_positions - len(prompt))):
             score_M, parent_M, token_M = self._grown(tracks, score_K)
             gained_M = tracks[0].logp_KV[parent_M, token_M]
@@ -84,7 +84,7 @@ class BeamSearch:
             logp_MN = torch.cat([logp_KN[parent_M], gained_M[:, None]], 1)
             stops_M = torch.isin(token_M, self.stop_tokens)
             best_M = torch.arange(len(token_M), device=token_M.device) < self.beams.width
-            ended += _found(token_MN, logp_MN, score_M, stops_M & best_M, truncated=False)
+            ended += _results(token_MN, logp_MN, score_M, stops_M & best_M, truncated=False)
             ended = sorted(ended, key=lambda found: -found.score)[: self.beams.width]
             keep = (~stops_M).nonzero().squeeze(1)[: self.beams.width]
             token_KN, logp_KN, score_K = token_MN[keep], logp_MN[keep], score_M[keep]
@@ -93,7 +93,7 @@ class BeamSearch:
             for track in tracks:
                 track.feed(parent_M[keep], token_M[keep])
         everyone = torch.ones_like(score_K, dtype=torch.bool)
-        ended += _found(token_KN, logp_KN, score_K, everyone, truncated=True)
+        ended += _results(token_KN, logp_KN, score_K, everyone, truncated=True)
         return sorted(ended, key=lambda found: -found.score)[: self.beams.width]
 
     def _grown(self, tracks: Sequence[Track], score_K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,7 +105,7 @@ class BeamSearch:
         num = gain_KV.shape[1]
         return score_M, index_M // num, index_M % num
 
-    def _decided(self, ended: Sequence[Found], score_K: Tensor) -> bool:
+    def _decided(self, ended: Sequence[BeamResult], score_K: Tensor) -> bool:
         """If nothing under way can be among the best: sums of log-probabilities only fall, ratios may rise."""
         return self.reference is None and len(ended) == self.beams.width and ended[-1].score >= float(score_K.max())
 
@@ -127,8 +127,10 @@ class Track:
         self.position += 1
 
 
-def _found(token_MN: Tensor, logp_MN: Tensor, score_M: Tensor, which_M: Tensor, *, truncated: bool) -> list[Found]:
+def _results(
+    token_MN: Tensor, logp_MN: Tensor, score_M: Tensor, which_M: Tensor, *, truncated: bool
+) -> list[BeamResult]:
     return [
-        Found(Draft(token_MN[m].cpu().clone(), logp_MN[m].cpu().clone(), truncated), float(score_M[m]))
+        BeamResult(Draft(token_MN[m].cpu().clone(), logp_MN[m].cpu().clone(), truncated), float(score_M[m]))
         for m in which_M.nonzero().squeeze(1).tolist()
     ]

@@ -115,7 +115,7 @@ class Prefilled:
             token_AT[i, longest - len(prompt) :] = prompt.cpu()
         token_AT = token_AT.to(model.device)
         length_A = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
-        mask_AT = held(length_A, longest)
+        mask_AT = own_columns(length_A, longest)
         cache = new_cache(model)
         padding = None if all(len(prompt) == longest for prompt in prompts) else mask_AT
         logits_AV = next_logits(model, cache, token_AT, (mask_AT.cumsum(1) - 1).clamp(min=0), padding)
@@ -173,11 +173,11 @@ class GrowingStore:
         """Logits [A, V] after these tokens, which join the cache."""
         assert self.cache is not None
         self.width += 1
-        mask_AT = held(position_A + 1, self.width) if self.padded else None
+        mask_AT = own_columns(position_A + 1, self.width) if self.padded else None
         return next_logits(self.model, self.cache, token_A[:, None], position_A[:, None], mask_AT)
 
 
-def held(length_A: Tensor, width: int) -> Tensor:
+def own_columns(length_A: Tensor, width: int) -> Tensor:
     """Which of `width` columns hold a row's own tokens, [A, width]."""
     return torch.arange(width, device=length_A.device) >= width - length_A[:, None]
 

@@ -20,8 +20,8 @@ from twofold.errors import RecipeError
 from twofold.models.attention import stock_attention
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.cache import GrowingStore, Prefilled, max_positions, refillable, refuse_unfit
-from twofold.sampling.logits_processor import Rule, as_bytes, uniforms
-from twofold.sampling.slots import Ends, Fresh, Row, Slots
+from twofold.sampling.logits_processor import LogitsProcessor, as_bytes, uniforms
+from twofold.sampling.slots import NewDrafts, Row, Slots, StopCriteria
 from twofold.sampling.static import Graphs, StaticStore, Unfit, addresses, refuse_unfit_model
 
 STRIDE = (
@@ -62,7 +62,7 @@ class LocalSampler:
             remedy = "leave it out: a server draws the drafts of training only"
             raise RecipeError("these drafts are drawn in this process", where="sampling.server", remedy=remedy)
         self.model, self.tokenizer, self.settings, self.tell = model, tokenizer, settings, tell
-        self.ends = Ends(sorted(stop_tokens), settings.max_new_tokens, max_positions(model))
+        self.ends = StopCriteria(sorted(stop_tokens), settings.max_new_tokens, max_positions(model))
         self._refillable, self._static, self._fits = refillable(model), None, True
         self.steps = 0
         """Decoding steps so far, in all calls."""
@@ -95,7 +95,7 @@ class LocalSampler:
         if samples < 1:
             raise ValueError("samples must be ≥ 1")
         refuse_unfit(prompts, self.ends.max_positions)
-        rule = Rule.of(self.settings, self.model)
+        rule = LogitsProcessor.of(self.settings, self.model)
         draws = samples if rule.temperature > 0 else 1
         keys = [as_bytes(prompt) for prompt in prompts]
         distinct = dict(zip(keys, prompts, strict=True))
@@ -103,7 +103,7 @@ class LocalSampler:
         drafts: dict[Row, Draft] = {}
         with torch.no_grad(), stock_attention(self.model), evaluating(self.model):
             static = self._prepared(max((len(p) for p in prompts), default=0))
-            supply = Supply(self, [distinct[key] for key in place], draws, seed)
+            supply = DraftQueue(self, [distinct[key] for key in place], draws, seed)
             while (fresh := supply.take(self.settings.batch_size)) is not None:
                 decoding = Decoding(self, rule, fresh, supply) if static is None else static.begun(rule, fresh, supply)
                 drafts.update(decoding.run())
@@ -129,7 +129,7 @@ class LocalSampler:
         return self._static
 
 
-class Supply:
+class DraftQueue:
     """The drafts that have not begun. Prompts are prefilled a group at a time, the longest first, so that whatever
     comes later fits into the columns that are there."""
 
@@ -139,7 +139,7 @@ class Supply:
         self.group: Prefilled | None = None
         self.waiting: list[tuple[Row, int]] = []
 
-    def take(self, most: int) -> Fresh | None:
+    def take(self, most: int) -> NewDrafts | None:
         """Up to `most` drafts, of one group; None when all have begun."""
         if not self.waiting:
             self._prefill()
@@ -150,7 +150,7 @@ class Supply:
         num = self.sampler.settings.max_new_tokens
         noise = np.stack([uniforms(self.seed, self.prompts[p], i, num) for p, i in rows])
         index = torch.tensor([place for _, place in part], device=model.device)
-        return Fresh(rows, self.group.select(index), torch.from_numpy(noise).to(model.device))
+        return NewDrafts(rows, self.group.select(index), torch.from_numpy(noise).to(model.device))
 
     def _prefill(self) -> None:
         slots = self.sampler.settings.batch_size
@@ -168,7 +168,12 @@ class Decoding:
     """Drafts under way until all that `supply` holds for them have finished."""
 
     def __init__(
-        self, sampler: LocalSampler, rule: Rule, fresh: Fresh, supply: Supply, static: StaticDecoder | None = None
+        self,
+        sampler: LocalSampler,
+        rule: LogitsProcessor,
+        fresh: NewDrafts,
+        supply: DraftQueue,
+        static: StaticDecoder | None = None,
     ) -> None:
         self.sampler, self.supply, self.static = sampler, supply, static
         like = fresh.prefilled.logits_AV
@@ -199,7 +204,7 @@ class Decoding:
         """A token for every slot. Everything that it reads and writes stays where it is."""
         self.slots.next(self.store.feed(*self.slots.last()))
 
-    def _begin(self, slot_A: Tensor, fresh: Fresh) -> None:
+    def _begin(self, slot_A: Tensor, fresh: NewDrafts) -> None:
         self.store.fill(slot_A, fresh.prefilled)
         self.horizon = max(self.horizon, self.step + self.slots.begin(slot_A, fresh))
 
@@ -262,14 +267,14 @@ class StaticDecoder:
             self.graphs.forget()
             self._addresses = now
 
-    def slots(self, rule: Rule, like: Tensor) -> Slots:
+    def slots(self, rule: LogitsProcessor, like: Tensor) -> Slots:
         """The slots, made anew where the rule has changed."""
         if self._slots is None or self._slots.rule != rule:
             self.graphs.forget()
             self._slots = Slots(self.sampler.settings.batch_size, rule, self.sampler.ends, like)
         return self._slots
 
-    def begun(self, rule: Rule, fresh: Fresh, supply: Supply) -> Decoding:
+    def begun(self, rule: LogitsProcessor, fresh: NewDrafts, supply: DraftQueue) -> Decoding:
         """Drafts under way in these slots."""
         return Decoding(self.sampler, rule, fresh, supply, self)
 

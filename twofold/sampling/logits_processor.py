@@ -17,7 +17,7 @@ from twofold.sampling.base import Sampling
 
 
 @dataclass(frozen=True)
-class Rule:
+class LogitsProcessor:
     """How logits become a choice: repetition penalty, temperature, top-k, top-p, in this order."""
 
     temperature: float
@@ -26,7 +26,7 @@ class Rule:
     penalty: float = 1.0
 
     @classmethod
-    def of(cls, settings: Sampling, model: PreTrainedModel) -> Rule:
+    def of(cls, settings: Sampling, model: PreTrainedModel) -> LogitsProcessor:
         """The settings' rule; where they ask for the model's generation_config, whatever that sets replaces it."""
         config = model.generation_config if settings.use_generation_config else None
 

@@ -16,7 +16,7 @@ from twofold.sampling.base import Draft, Sampler
 class Speaker(Protocol):
     """A reference that can lend its model (`models/reference.py`)."""
 
-    def speaking(self) -> AbstractContextManager[PreTrainedModel]: ...
+    def activated(self) -> AbstractContextManager[PreTrainedModel]: ...
 
 
 @dataclass(frozen=True)
@@ -29,5 +29,5 @@ class ReferenceSampler:
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
     ) -> list[list[Draft]]:
-        with self.reference.speaking() as model:
+        with self.reference.activated() as model:
             return self.make(model).sample(prompts, samples=samples, seed=seed)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Branch, Group, Role
-from twofold.client.http import Again, Asking, Wire
+from twofold.client.http import HttpClient, RetryableError, RetrySettings
 from twofold.errors import RecipeError, ServerError
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
@@ -32,7 +32,7 @@ from twofold.sampling.logits_processor import as_bytes
 
 
 @dataclass(frozen=True)
-class Said:
+class ServerDraft:
     """One reply: tokens [n] with the server's own log-probabilities [n], and the version that said them."""
 
     tokens: list[int]
@@ -44,13 +44,13 @@ class Said:
 class Dialect(Protocol):
     """What a server is asked, and what it answers."""
 
-    def push(self, wire: Wire, folder: Path, version: str) -> None: ...
+    def push(self, wire: HttpClient, folder: Path, version: str) -> None: ...
 
-    def drop(self, wire: Wire, version: str) -> None: ...
+    def drop(self, wire: HttpClient, version: str) -> None: ...
 
     def request(self, prompt: Sequence[int], version: str, how: Mapping[str, Any]) -> tuple[str, dict[str, Any]]: ...
 
-    def read(self, whole: Any) -> Said: ...
+    def read(self, whole: Any) -> ServerDraft: ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class VLLM:
 
     base: str
 
-    def push(self, wire: Wire, folder: Path, version: str) -> None:
+    def push(self, wire: HttpClient, folder: Path, version: str) -> None:
         remedy = "start vllm serve with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
         body = {"lora_name": version, "lora_path": str(folder.resolve())}
         try:
@@ -69,7 +69,7 @@ class VLLM:
             if "already been loaded" not in error.what:
                 raise
 
-    def drop(self, wire: Wire, version: str) -> None:
+    def drop(self, wire: HttpClient, version: str) -> None:
         wire.post(f"{self.base}/v1/unload_lora_adapter", {"lora_name": version})
 
     def request(self, prompt: Sequence[int], version: str, how: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -82,11 +82,11 @@ class VLLM:
         }  # fmt: skip
         return f"{self.base}/v1/completions", body
 
-    def read(self, whole: Any) -> Said:
+    def read(self, whole: Any) -> ServerDraft:
         choice = whole["choices"][0]
         tokens = [int(str(name).removeprefix("token_id:")) for name in choice["logprobs"]["tokens"]]
         logp = [float(value) for value in choice["logprobs"]["token_logprobs"]]
-        return Said(tokens, logp, choice["finish_reason"] == "length", str(whole["model"]))
+        return ServerDraft(tokens, logp, choice["finish_reason"] == "length", str(whole["model"]))
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class SGLang:
 
     base: str
 
-    def push(self, wire: Wire, folder: Path, version: str) -> None:
+    def push(self, wire: HttpClient, folder: Path, version: str) -> None:
         remedy = "start python -m sglang.launch_server, whose native interface this is"
         body = {"model_path": str(folder.resolve()), "weight_version": version, "flush_cache": True}
         text = wire.post(f"{self.base}/update_weights_from_disk", body, {404: remedy, 405: remedy})
@@ -103,7 +103,7 @@ class SGLang:
         if said.get("success") is not True:
             raise ServerError(f"did not take the weights: {said.get('message', text)[:200]}", where=self.base)
 
-    def drop(self, wire: Wire, version: str) -> None:
+    def drop(self, wire: HttpClient, version: str) -> None:
         """The next weights take the place of these."""
 
     def request(self, prompt: Sequence[int], version: str, how: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -115,14 +115,14 @@ class SGLang:
         body = {"input_ids": list(prompt), "sampling_params": parameters, "return_logprob": True}
         return f"{self.base}/generate", body
 
-    def read(self, whole: Any) -> Said:
+    def read(self, whole: Any) -> ServerDraft:
         meta = whole["meta_info"]
         logp = [float(entry[0]) for entry in meta["output_token_logprobs"]]
         tokens = [int(token) for token in whole["output_ids"]]
-        return Said(tokens, logp, meta["finish_reason"]["type"] == "length", str(meta["weight_version"]))
+        return ServerDraft(tokens, logp, meta["finish_reason"]["type"] == "length", str(meta["weight_version"]))
 
 
-class ServedSampler:
+class ServerSampler:
     """A `Sampler` whose drafts a server draws. The noise is the server's, seeded by (seed, step), prompt and sample."""
 
     def __init__(
@@ -134,28 +134,28 @@ class ServedSampler:
         folder: Path,
     ) -> None:
         """`save` writes the policy's weights into a folder, which the server must see under the same path."""
-        served = settings.server
-        assert served is not None
-        if served.push == "adapter" and policy.adapter is None:
+        server = settings.server
+        assert server is not None
+        if server.push == "adapter" and policy.adapter is None:
             remedy = "set model.lora, or sampling.server.push=folder for an SGLang server"
             raise RecipeError("there is no adapter to push", where="sampling.server.push", remedy=remedy)
-        if served.push == "folder" and policy.adapter is not None:
+        if server.push == "folder" and policy.adapter is not None:
             remedy = "train all weights, or set sampling.server.push=adapter for a vLLM server"
             raise RecipeError("a folder holds a whole model", where="sampling.server.push", remedy=remedy)
         if settings.use_generation_config:
             raise RecipeError("a server is told every setting", where="sampling.use_generation_config")
-        self.policy, self.settings, self.served = policy, settings, served
+        self.policy, self.settings, self.served = policy, settings, server
         self.stop_tokens, self.max_positions = sorted(stop_tokens), max_positions(policy.model)
-        base, _, self.model = served.url.partition("#")
+        base, _, self.model = server.url.partition("#")
         base = base.rstrip("/").removesuffix("/v1")
-        self.dialect: Dialect = SGLang(base) if served.push == "folder" else VLLM(base)
-        self.wire = Wire(base, Asking(timeout=served.timeout, attempts=served.attempts, pause=served.pause,
-                                      parallel=served.parallel))  # fmt: skip
+        self.dialect: Dialect = SGLang(base) if server.push == "folder" else VLLM(base)
+        self.wire = HttpClient(base, RetrySettings(timeout=server.timeout, attempts=server.attempts, pause=server.pause,
+                                      parallel=server.parallel))  # fmt: skip
         self.save, self.folder = save, folder
         self.run = uuid.uuid4().hex[:8]
         self.pushes, self.pushed_at = 0, -1
         self.version = self.model
-        self.figures: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
         """Of the last call: how far the server's log-probabilities are from ours, and how many steps it is behind."""
 
     def sample(
@@ -187,7 +187,7 @@ class ServedSampler:
         if self.served.push == "none":
             self.pushed_at = step if self.pushed_at < 0 else self.pushed_at
             return
-        if self.pushes and step // self.served.every == self.pushed_at // self.served.every:
+        if self.pushes and step // self.served.sync_every == self.pushed_at // self.served.sync_every:
             return
         before, self.pushes = self.version, self.pushes + 1
         version = f"twofold-{self.run}-{self.pushes}"
@@ -199,7 +199,7 @@ class ServedSampler:
             shutil.rmtree(self.folder / before, ignore_errors=True)
         self.version, self.pushed_at = version, step
 
-    def _one(self, prompt: Tensor, index: int, seed: tuple[int, int]) -> Said:
+    def _one(self, prompt: Tensor, index: int, seed: tuple[int, int]) -> ServerDraft:
         """One draft, asked for until it is whole."""
         room = min(self.settings.max_new_tokens, self.max_positions - len(prompt))
         how = {
@@ -210,11 +210,13 @@ class ServedSampler:
         url, body = self.dialect.request(prompt.tolist(), self.version, how)
         return self._again(lambda: self._checked(self.wire.post(url, body), room), "a draft was not drawn")
 
-    def _checked(self, text: str, room: int) -> Said:
+    def _checked(self, text: str, room: int) -> ServerDraft:
         try:
             said = self.dialect.read(_object(text))
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise Again(f"the answer is no draft with tokens: {type(error).__name__} {error}", raw=text) from None
+            raise RetryableError(
+                f"the answer is no draft with tokens: {type(error).__name__} {error}", raw=text
+            ) from None
         if self.served.push != "none" and said.version != self.version:
             what = f"answers with the weights {said.version!r}, {self.version!r} were pushed last"
             raise ServerError(what, where=self.served.url, remedy="let one run alone push weights to this server")
@@ -225,11 +227,11 @@ class ServedSampler:
             or not all(0 <= token < vocabulary for token in said.tokens)
             or not all(map(math.isfinite, said.logp))
         ):
-            raise Again(
+            raise RetryableError(
                 f"a draft of {len(said.tokens)} tokens and {len(said.logp)} log-probabilities is none", raw=text
             )
         if not (said.truncated or self.settings.stop or said.tokens[-1] in self.stop_tokens):
-            raise Again("a draft ended without its stop token", raw=text)
+            raise RetryableError("a draft ended without its stop token", raw=text)
         return said
 
     def _again(self, act: Callable[[], Any], fault: str) -> Any:
@@ -237,15 +239,15 @@ class ServedSampler:
             for attempt in self.wire.retrying():
                 with attempt:
                     return act()
-        except Again as error:
+        except RetryableError as error:
             what = f"{fault} in {self.served.attempts} attempts: {error}"
             raise ServerError(what, where=self.served.url, remedy="resume the run once the server is well") from None
         raise AssertionError("tenacity raises the last failure")
 
-    def _measure(self, said: Sequence[Said], own: Sequence[Tensor], step: int) -> None:
+    def _measure(self, said: Sequence[ServerDraft], own: Sequence[Tensor], step: int) -> None:
         theirs = torch.cat([torch.tensor(s.logp, dtype=torch.float64) for s in said])
         off = theirs - torch.cat([logp.double() for logp in own])
-        self.figures = {
+        self.metrics = {
             "served/logp_off": off.abs().mean().item(),
             "served/logp_off_most": off.abs().max().item(),
             "served/kl": off.mean().item(),
@@ -264,7 +266,7 @@ def _object(text: str) -> dict[str, Any]:
     try:
         whole = json.loads(text)
     except ValueError:
-        raise Again("the answer is no JSON", raw=text[:2000]) from None
+        raise RetryableError("the answer is no JSON", raw=text[:2000]) from None
     if not isinstance(whole, dict):
-        raise Again("the answer is no JSON object", raw=text[:2000])
+        raise RetryableError("the answer is no JSON object", raw=text[:2000])
     return whole

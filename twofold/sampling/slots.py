@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from twofold.sampling.base import Draft
-from twofold.sampling.cache import Prefilled, held
-from twofold.sampling.logits_processor import Rule
+from twofold.sampling.cache import Prefilled, own_columns
+from twofold.sampling.logits_processor import LogitsProcessor
 
 Row = tuple[int, int]
 """A prompt's place and the index of its sample."""
 
 
 @dataclass(frozen=True)
-class Ends:
+class StopCriteria:
     """When a draft ends: a stop token, so many tokens, or the model's last position."""
 
     stop_tokens: Collection[int]
@@ -29,7 +29,7 @@ class Ends:
     max_positions: int
 
 
-class Fresh:
+class NewDrafts:
     """Drafts about to begin: their rows, their prompts in a cache of their own, and the noise of each."""
 
     def __init__(self, rows: Sequence[Row], prefilled: Prefilled, noise_AN: Tensor) -> None:
@@ -43,7 +43,7 @@ class Slots:
     """The first `size` slots of buffers for `capacity`. A finished draft is decoded on, to no effect, until its slot is
     looked at; a slot without a draft is one that is done."""
 
-    def __init__(self, capacity: int, rule: Rule, ends: Ends, like: Tensor) -> None:
+    def __init__(self, capacity: int, rule: LogitsProcessor, ends: StopCriteria, like: Tensor) -> None:
         """`like` [·, V] are logits of the model's kind, on its device."""
         device, vocabulary = like.device, like.shape[1]
         self.rule, self.ends, self.size = rule, ends, capacity
@@ -70,7 +70,7 @@ class Slots:
         state += [self.read_A, self.done_A, self.stopped_A]
         return state if self.seen_AV is None else [*state, self.seen_AV]
 
-    def begin(self, slot_A: Tensor, fresh: Fresh) -> int:
+    def begin(self, slot_A: Tensor, fresh: NewDrafts) -> int:
         """Draw the first tokens of `fresh` into these slots; the most tokens that one of them may have."""
         start, num = fresh.prefilled, self.ends.max_new_tokens
         for slot, row in zip(slot_A.tolist(), fresh.rows, strict=True):
@@ -148,7 +148,7 @@ class Slots:
 def _seen(start: Prefilled) -> Tensor:
     """Which tokens [A, V] each prompt holds; padding is no token."""
     seen_AV = torch.zeros_like(start.logits_AV, dtype=torch.bool)
-    own_AT = held(start.length_A, start.token_AT.shape[1])
+    own_AT = own_columns(start.length_A, start.token_AT.shape[1])
     row_AT = torch.arange(len(own_AT), device=own_AT.device)[:, None].expand_as(own_AT)
     seen_AV[row_AT[own_AT], start.token_AT[own_AT]] = True
     return seen_AV

@@ -36,7 +36,7 @@ def buckets(slots: int) -> list[int]:
     return [size for size in sizes if size < slots] + [slots]
 
 
-def rung(width: int) -> int:
+def bucket_width(width: int) -> int:
     """The next width of a ladder: steps of 64 columns, from 512 on of at most a quarter. Few graphs, little waste."""
     step = max(64, 1 << max(0, (width - 1).bit_length() - 3))
     return -(-width // step) * step
@@ -157,7 +157,7 @@ class StaticStore:
 
     def __init__(self, model: PreTrainedModel, slots: int, columns: int, stride: int) -> None:
         """A step may write `stride` columns between two calls of `settle`. Raises Unfit."""
-        self.model, self.columns, self.stride = model, rung(columns), stride
+        self.model, self.columns, self.stride = model, bucket_width(columns), stride
         self.windows, self.sizes = Windows.of(model), buckets(slots)
         self.additive = None if stock_name(model) == "sdpa" else model.dtype
         row_A = torch.arange(slots, device=model.device)
@@ -183,7 +183,7 @@ class StaticStore:
     def settle(self, position_A: Tensor, live_A: Tensor) -> None:
         """See as many rows as there are, and no more columns than drafts under way can reach before the next call."""
         furthest = int(position_A[live_A].max()) + 1 if len(live_A) else 1
-        self.frame.size, self.frame.width = len(position_A), min(self.columns, rung(furthest + self.stride))
+        self.frame.size, self.frame.width = len(position_A), min(self.columns, bucket_width(furthest + self.stride))
 
     @property
     def key(self) -> tuple[int, int]:

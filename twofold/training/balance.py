@@ -42,13 +42,13 @@ class Balance:
     def tensors(self) -> Mapping[str, Tensor]:
         return {}
 
-    def numbers(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {"norms": self.norms}
 
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         self.norms = None if numbers["norms"] is None else tuple(numbers["norms"])
 
-    def after(self, steps: int) -> None:
+    def on_step_end(self, steps: int) -> None:
         """Nothing: the step has moved the means itself."""
 
 

@@ -19,7 +19,7 @@ from twofold.models.reference import COLUMN as REFERENCE
 COLUMN = "delta"
 
 
-class RewardShift:
+class BCOShift:
     """The provider of `delta` (nats of log-ratio; the objective multiplies it by β) and the keeper of the running means
     behind it, of Σ log π/π_ref over desirable and over undesirable completions.
 
@@ -53,13 +53,13 @@ class RewardShift:
     def tensors(self) -> Mapping[str, Tensor]:
         return {}
 
-    def numbers(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return dict(self.means)
 
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         self.means = dict(numbers)
 
-    def after(self, steps: int) -> None:
+    def on_step_end(self, steps: int) -> None:
         """Nothing: the step has moved the means itself."""
 
 

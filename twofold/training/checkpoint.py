@@ -111,7 +111,7 @@ def newest(folder: Path | str) -> Checkpoint | None:
     Raises CheckpointError where there are checkpoints and all are damaged.
     """
     skipped: dict[str, str] = {}
-    for path in _found(Path(folder)):
+    for path in _candidates(Path(folder)):
         try:
             return replace(Checkpoint.open(path), skipped=skipped)
         except CheckpointError as error:
@@ -124,7 +124,7 @@ def newest(folder: Path | str) -> Checkpoint | None:
     )
 
 
-def _found(folder: Path) -> list[Path]:
+def _candidates(folder: Path) -> list[Path]:
     """Checkpoint folders, newest first; one that was being replaced comes after what replaced it."""
     paths = [p for p in folder.iterdir() if p.is_dir() and _STEP.fullmatch(p.name)] if folder.is_dir() else []
     return sorted(paths, key=lambda p: (-_step(p), len(p.name)))
@@ -196,7 +196,7 @@ def _prune(folder: Path, step: int, keep: int | None, protect: Collection[int]) 
     """Discard all but the `keep` newest up to `step`; what lies beyond it is of an abandoned run and goes first."""
     if keep is None:
         return
-    order = sorted(_found(folder), key=lambda p: (_step(p) > step, -_step(p)))
+    order = sorted(_candidates(folder), key=lambda p: (_step(p) > step, -_step(p)))
     _discard([p for p in order[keep:] if _step(p) not in protect])
 
 

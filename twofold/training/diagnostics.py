@@ -37,7 +37,7 @@ _WEIGHTED = ("dpo", "rpo", "ld_dpo", "ln_dpo", "plackett_luce")
 """Losses whose gradient is σ(−margin) and nothing else."""
 
 
-class Watch:
+class Diagnostics:
     """Looks at each step's metrics and says at most once what is wrong; its state is the caller's to keep."""
 
     def __init__(self, state: dict[str, Any]) -> None:
@@ -45,7 +45,7 @@ class Watch:
         self.state.setdefault("said", [])
         self.state.setdefault("means", {})
 
-    def look(self, step: int, metrics: Mapping[str, float]) -> list[str]:
+    def check(self, step: int, metrics: Mapping[str, float]) -> list[str]:
         """New warnings after `step`."""
         found = [
             *self._first_loss(step, metrics),

@@ -15,7 +15,7 @@ from twofold.settings import require, settings
 
 @settings
 class AdamW:
-    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with linear warm-up and a schedule to `final` of the rate."""
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with linear warm-up, then a decay to `min_lr_ratio`."""
 
     kind: Literal["adamw"] = "adamw"
     learning_rate: float = 1e-6
@@ -26,7 +26,7 @@ class AdamW:
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     warmup: float = 0.1
     """Steps (≥ 1) or a fraction of all steps (< 1)."""
-    final: float = 0.0
+    min_lr_ratio: float = 0.0
     """What is left of the rate at the last step."""
     clip: float | None = 1.0
     """Largest norm of the gradient; none leaves it alone."""
@@ -34,7 +34,7 @@ class AdamW:
     def __post_init__(self) -> None:
         require(self.learning_rate > 0, "learning_rate must be > 0")
         require(self.warmup >= 0 and self.weight_decay >= 0, "warmup and weight_decay must be ≥ 0")
-        require(0 <= self.final <= 1, "final must be in [0, 1]")
+        require(0 <= self.min_lr_ratio <= 1, "min_lr_ratio must be in [0, 1]")
         require(self.clip is None or self.clip > 0, "clip must be > 0, or null")
 
     def factor(self, step: int, steps: int) -> float:
@@ -44,7 +44,7 @@ class AdamW:
             return (step + 1) / (math.ceil(warm) + 1)
         left = 1 - (step - warm) / max(1.0, steps - warm)
         shape = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}[self.schedule]
-        return shape if self.schedule == "constant" else self.final + (1 - self.final) * shape
+        return shape if self.schedule == "constant" else self.min_lr_ratio + (1 - self.min_lr_ratio) * shape
 
 
 def make_optimizer(settings: AdamW, parameters: Mapping[str, nn.Parameter]) -> torch.optim.AdamW:

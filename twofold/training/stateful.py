@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 
-class Keeper(Protocol):
+class Stateful(Protocol):
     """Something with a state of its own that the loop saves, restores and tells of every step."""
 
     @property
@@ -18,12 +18,12 @@ class Keeper(Protocol):
 
     def tensors(self) -> Mapping[str, Tensor]: ...
 
-    def numbers(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """The rest of the state, as JSON."""
         ...
 
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None: ...
 
-    def after(self, steps: int) -> None:
+    def on_step_end(self, steps: int) -> None:
         """The policy has just made step number `steps`, counted from 1."""
         ...

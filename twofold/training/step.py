@@ -15,11 +15,11 @@ from torch import Tensor
 
 from twofold.batch import Batch, Group, Outputs
 from twofold.errors import NonFiniteError, RecipeError
-from twofold.models.packed_model import HeldModel
+from twofold.models.packed_model import PackedModel
 from twofold.models.packing import Packing, bins
 from twofold.objectives.base import Loss, Objective, couples, logps, statistics
 from twofold.training.balance import Balance
-from twofold.training.trainable import Learner
+from twofold.training.trainable import Trainable
 
 Provider = Callable[[Sequence[Group]], list[Group]]
 _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is their rounding
@@ -89,7 +89,7 @@ class Step:
     """`step(round)` moves the policy, and any `learners`, once and returns the round's metrics; `measure(parts)` only
     looks. `loss` is the policy's; a learner's stands under the names of its terms."""
 
-    policy: HeldModel
+    policy: PackedModel
     optimizer: torch.optim.Optimizer
     _: KW_ONLY
     providers: Mapping[str, Provider]
@@ -97,11 +97,11 @@ class Step:
     clip: float | None = 1.0
     balance: Balance = field(default_factory=Balance)
     """What weighs balanced parts."""
-    learners: Sequence[Learner] = ()
+    trainables: Sequence[Trainable] = ()
     """What learns beside the policy; parts say its name."""
 
     def __post_init__(self) -> None:
-        self._named = {each.name: each for each in self.learners}
+        self._named = {each.name: each for each in self.trainables}
 
     def __call__(self, round: Round) -> dict[str, float]:
         optimizers = {"": self.optimizer, **{f"{name}/": each.optimizer for name, each in self._named.items()}}
@@ -180,7 +180,7 @@ class Step:
             yield self._total(part, loss, whole, averages)
 
     def _coupled(
-        self, part: Part, model: HeldModel, packs: Sequence[list[Group]], averages: Averages
+        self, part: Part, model: PackedModel, packs: Sequence[list[Group]], averages: Averages
     ) -> Iterator[Tensor | None]:
         """As `_losses`, of an objective that must see all packs at once: its gradient by each log-probability first,
         then, at the price of a second forward pass, what of it runs through each pack."""

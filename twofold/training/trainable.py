@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from twofold.models.packed_model import HeldModel
+from twofold.models.packed_model import PackedModel
 from twofold.training.optim import AdamW, make_optimizer, make_schedule
 
 _WEIGHTS, _MOMENTS = "weights", "optimizer"
 
 
-class Learner:
+class Trainable:
     """`model` with an optimizer and a schedule of its own. The step moves it by its name; to the loop it is a keeper:
     weights, moments and the steps made stand in the checkpoint."""
 
-    def __init__(self, name: str, model: HeldModel, optimizer: AdamW, steps: int) -> None:
+    def __init__(self, name: str, model: PackedModel, optimizer: AdamW, steps: int) -> None:
         self.name, self.model, self.settings, self.steps = name, model, optimizer, steps
         self.parameters = model.trainable()
         self.optimizer = make_optimizer(optimizer, self.parameters)
@@ -31,7 +31,7 @@ class Learner:
         weights = {f"{_WEIGHTS}/{n}": p.detach() for n, p in self.parameters.items()}
         return {**weights, **{f"{_MOMENTS}/{n}/{k}": v for (n, k), v in moments.items()}}
 
-    def numbers(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {"steps": self.made}
 
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
@@ -45,7 +45,7 @@ class Learner:
                 self.optimizer.state[parameter] = moments
         self._begin(numbers["steps"])
 
-    def after(self, steps: int) -> None:
+    def on_step_end(self, steps: int) -> None:
         self.made = steps
         self.schedule.step()
 

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 
 from twofold.errors import CheckpointError
-from twofold.models.packed_model import HeldModel
+from twofold.models.packed_model import PackedModel
 from twofold.models.packing import Packing
 from twofold.progress import Progress
 from twofold.settings import require, settings
 from twofold.training import checkpoint
-from twofold.training.diagnostics import Watch
+from twofold.training.diagnostics import Diagnostics
 from twofold.training.metrics import Log, ordered
 from twofold.training.optim import AdamW, make_schedule
-from twofold.training.stateful import Keeper
+from twofold.training.stateful import Stateful
 from twofold.training.step import Round, Step
 from twofold.training.track import Tracker, Tracking, untracked
 
@@ -48,20 +48,30 @@ class TrainingSettings:
     """Steps between evaluations; by default before the first step and after the last."""
     checkpoint_every: int | None = None
     """Steps between checkpoints; by default ten in a run."""
-    keep: int = 2
+    keep_checkpoints: int = 2
     """Checkpoints kept, the best one not counted."""
-    best: str | None = None
+    best_metric: str | None = None
     """Evaluation figure whose best step becomes the model, such as `exact_match/strict` (the higher, the better)."""
     patience: int | None = None
-    """Evaluations without a better `best` before the run stops."""
+    """Evaluations without a better `best_metric` before the run stops."""
     track: Tracking = "none"
     """Where the metrics go besides metrics.jsonl; keys from the environment only (docs/reports.md)."""
 
     def __post_init__(self) -> None:
-        counts = (self.steps, self.evaluate_every, self.checkpoint_every, self.patience, self.keep, self.batch_size)
+        counts = (
+            self.steps,
+            self.evaluate_every,
+            self.checkpoint_every,
+            self.patience,
+            self.keep_checkpoints,
+            self.batch_size,
+        )
         require(all(c is None or c >= 1 for c in counts), "steps, sizes and intervals must be ≥ 1")
         require(self.epochs > 0, "epochs must be > 0")
-        require(self.patience is None or self.best is not None, "patience needs `best`, the figure to be patient about")
+        require(
+            self.patience is None or self.best_metric is not None,
+            "patience needs `best_metric`, the figure to be patient about",
+        )
 
     def total_steps(self, num: int, passes: int = 1) -> int:
         """Steps for `num` groups, of which each is used in `passes` steps before the next ones are met."""
@@ -88,13 +98,13 @@ Evaluator = Callable[[], Evaluation]
 
 
 @dataclass
-class Memory:
+class TrainerState:
     """What the loop remembers beside weights and optimizer; all of it JSON."""
 
     step: int = 0
     algorithm: dict[str, Any] = field(default_factory=dict[str, Any])
-    watch: dict[str, Any] = field(default_factory=dict[str, Any])
-    keepers: dict[str, Any] = field(default_factory=dict[str, Any])
+    diagnostics: dict[str, Any] = field(default_factory=dict[str, Any])
+    stateful: dict[str, Any] = field(default_factory=dict[str, Any])
     warnings: list[str] = field(default_factory=list[str])
     best_value: float | None = None
     best_step: int | None = None
@@ -103,23 +113,23 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainOutcome:
     """How a run ended: `stopped` by a signal (resume it), or finished, perhaps early."""
 
     step: int
     stopped: bool
     best_step: int | None
     warnings: tuple[str, ...]
-    said: tuple[str, ...] = ()
+    warning_kinds: tuple[str, ...] = ()
     """What the watch warned of, by its own names."""
 
 
 @dataclass(kw_only=True)
-class Loop:
+class Trainer:
     """One run in one folder. `identity` is what must not change between stop and resume (settings, data, tokenizer)."""
 
     run: Path
-    policy: HeldModel
+    policy: PackedModel
     algorithm: Algorithm
     step: Step
     evaluators: Sequence[Evaluator]
@@ -128,9 +138,9 @@ class Loop:
     steps: int
     identity: Mapping[str, Any]
     progress: Progress
-    keepers: Sequence[Keeper] = ()
+    stateful: Sequence[Stateful] = ()
     tracker: Tracker = field(default_factory=untracked)
-    memory: Memory = field(default_factory=Memory, init=False)
+    state: TrainerState = field(default_factory=TrainerState, init=False)
 
     def __post_init__(self) -> None:
         self.parameters = self.policy.trainable()
@@ -138,68 +148,68 @@ class Loop:
         self.timings = Log(self.run / "timings.jsonl")
         self.checkpoints = self.run / "checkpoints"
 
-    def train(self, *, resume: bool = True, stop: Callable[[], bool] = lambda: False) -> Outcome:
+    def train(self, *, resume: bool = True, stop: Callable[[], bool] = lambda: False) -> TrainOutcome:
         """Run to the end or until `stop()`, which is asked once per step; the state is saved either way."""
         resumed = resume and self._resume()
-        self.tracker.begin(self.memory.step, resumed=resumed)
+        self.tracker.begin(self.state.step, resumed=resumed)
         try:
             return self._train(resumed, stop)
         finally:
             self.tracker.end()
 
-    def _train(self, resumed: bool, stop: Callable[[], bool]) -> Outcome:
+    def _train(self, resumed: bool, stop: Callable[[], bool]) -> TrainOutcome:
         if not resumed:
             shutil.rmtree(self.checkpoints, ignore_errors=True)
             for log in (*self.logs.values(), self.timings):
                 log.cut(0)
             self._evaluate(0)
-        self.schedule = make_schedule(self.optimizer, self.step.optimizer, self.steps, self.memory.step)
+        self.schedule = make_schedule(self.optimizer, self.step.optimizer, self.steps, self.state.step)
         self.progress.begin("train", self.steps)
-        self.progress.advance("train", self.memory.step)
-        while self.memory.step < self.steps and not self._patience_spent():
-            self._one_step(self.memory.step)
+        self.progress.advance("train", self.state.step)
+        while self.state.step < self.steps and not self._patience_spent():
+            self._one_step(self.state.step)
             stopped = stop()
             if stopped or self._due(self.settings.checkpoint_every or max(1, self.steps // 10)):
                 self._save()
             if stopped:
                 self.progress.end("train")
-                return self._outcome(stopped=True)
+                return self._result(stopped=True)
         self.progress.end("train")
         self._save()
-        if self.settings.best is not None:
+        if self.settings.best_metric is not None:
             self._load_best()
-        return self._outcome(stopped=False)
+        return self._result(stopped=False)
 
     def _one_step(self, step: int) -> None:
         began = time.perf_counter()
-        round = self.algorithm.round(step, self.memory.algorithm)
+        round = self.algorithm.round(step, self.state.algorithm)
         drawn = time.perf_counter()
         rate = self.schedule.get_last_lr()[0]
         metrics = self.step(round)
         self.schedule.step()
-        self.algorithm.observe(metrics, self.memory.algorithm)
-        for keeper in self.keepers:
-            keeper.after(step + 1)
+        self.algorithm.observe(metrics, self.state.algorithm)
+        for keeper in self.stateful:
+            keeper.on_step_end(step + 1)
         self._log({"kind": "train", "step": step, **ordered(metrics), "learning_rate": rate})
         seconds = time.perf_counter() - began
         pace = {"drafts_per_second": metrics["drafts"] / max(drawn - began, 1e-9)} if "drafts" in metrics else {}
         self.timings.write({"step": step, "seconds": round_to(seconds), **{k: round_to(v) for k, v in pace.items()}})
-        self.memory.step = step + 1
-        for warning in Watch(self.memory.watch).look(step, metrics):
+        self.state.step = step + 1
+        for warning in Diagnostics(self.state.diagnostics).check(step, metrics):
             self._warn(warning)
         self.progress.advance("train", 1, **{k: metrics[k] for k in SHOWN if k in metrics}, **pace)
-        if self._due(self.settings.evaluate_every) or self.memory.step == self.steps:
-            self._evaluate(self.memory.step)
+        if self._due(self.settings.evaluate_every) or self.state.step == self.steps:
+            self._evaluate(self.state.step)
 
     def _log(self, row: Mapping[str, Any]) -> None:
         self.logs["metrics"].write(row)
         self.tracker.write(row)
 
     def _due(self, every: int | None) -> bool:
-        return every is not None and self.memory.step % every == 0
+        return every is not None and self.state.step % every == 0
 
     def _warn(self, text: str) -> None:
-        self.memory.warnings.append(text)
+        self.state.warnings.append(text)
         self.progress.warn(text)
 
     def _evaluate(self, step: int) -> None:
@@ -217,35 +227,37 @@ class Loop:
         self._remember_best(step, figures)
 
     def _remember_best(self, step: int, figures: Mapping[str, float]) -> None:
-        name = self.settings.best
+        name = self.settings.best_metric
         if name is None:
             return
         if name not in figures:
             raise CheckpointError(
                 f"no evaluation gives {name!r}",
-                where="training.best",
+                where="training.best_metric",
                 remedy=f"known here: {', '.join(sorted(figures))}",
             )
-        if self.memory.best_value is None or figures[name] > self.memory.best_value:
-            self.memory.best_value, self.memory.best_step, self.memory.waited = figures[name], step, 0
+        if self.state.best_value is None or figures[name] > self.state.best_value:
+            self.state.best_value, self.state.best_step, self.state.waited = figures[name], step, 0
             self._save()
         else:
-            self.memory.waited += 1
+            self.state.waited += 1
 
     def _patience_spent(self) -> bool:
-        return self.settings.patience is not None and self.memory.waited >= self.settings.patience
+        return self.settings.patience is not None and self.state.waited >= self.settings.patience
 
     def _save(self) -> None:
-        self.memory.logs = {name: log.size() for name, log in self.logs.items()}
-        self.memory.keepers = {keeper.name: keeper.numbers() for keeper in self.keepers}
-        state = {"memory": vars(self.memory), "identity": self.identity}
+        self.state.logs = {name: log.size() for name, log in self.logs.items()}
+        self.state.stateful = {keeper.name: keeper.state_dict() for keeper in self.stateful}
+        state = {"memory": vars(self.state), "identity": self.identity}
         tensors = {
             "weights": {n: p.detach() for n, p in self.parameters.items()},
             "optimizer": self._moments(),
-            **{keeper.name: kept for keeper in self.keepers if (kept := keeper.tensors())},
+            **{keeper.name: kept for keeper in self.stateful if (kept := keeper.tensors())},
         }
-        best = () if self.memory.best_step is None else (self.memory.best_step,)
-        checkpoint.save(self.checkpoints, self.memory.step, tensors, state, keep=self.settings.keep, protect=best)
+        best = () if self.state.best_step is None else (self.state.best_step,)
+        checkpoint.save(
+            self.checkpoints, self.state.step, tensors, state, keep=self.settings.keep_checkpoints, protect=best
+        )
 
     def _moments(self) -> dict[str, Tensor]:
         """AdamW's state as named tensors: `<parameter>/<moment>`."""
@@ -260,9 +272,9 @@ class Loop:
         for name, reason in found.skipped.items():
             self._warn(f"{name} was passed over: {reason}")
         _refuse_drift(found.state["identity"], self.identity, found.path)
-        warned = self.memory.warnings
-        self.memory = Memory(**found.state["memory"])
-        self.memory.warnings += warned
+        warned = self.state.warnings
+        self.state = TrainerState(**found.state["memory"])
+        self.state.warnings += warned
         self._take_weights(found)
         moments = found.tensors("optimizer")
         for name, parameter in self.parameters.items():
@@ -271,12 +283,12 @@ class Loop:
                 self.step.optimizer.state[parameter] = {
                     k: v if k == "step" else v.to(parameter.device) for k, v in mine.items()
                 }
-        for keeper in self.keepers:
+        for keeper in self.stateful:
             kept = found.tensors(keeper.name) if keeper.tensors() else {}
-            keeper.restore(kept, self.memory.keepers[keeper.name])
+            keeper.restore(kept, self.state.stateful[keeper.name])
         for name, log in self.logs.items():
-            log.cut(self.memory.logs[name])
-        self.progress.note(f"resumed at step {self.memory.step}")
+            log.cut(self.state.logs[name])
+        self.progress.note(f"resumed at step {self.state.step}")
         return True
 
     def _take_weights(self, found: checkpoint.Checkpoint) -> None:
@@ -286,13 +298,15 @@ class Loop:
                 parameter.copy_(weights[name])
 
     def _load_best(self) -> None:
-        found = checkpoint.Checkpoint.open(self.checkpoints / f"step-{self.memory.best_step}")
+        found = checkpoint.Checkpoint.open(self.checkpoints / f"step-{self.state.best_step}")
         self._take_weights(found)
-        self.progress.note(f"{self.settings.best} was best at step {self.memory.best_step}: its weights are the model")
+        self.progress.note(
+            f"{self.settings.best_metric} was best at step {self.state.best_step}: its weights are the model"
+        )
 
-    def _outcome(self, *, stopped: bool) -> Outcome:
-        said = tuple(self.memory.watch.get("said", ()))
-        return Outcome(self.memory.step, stopped, self.memory.best_step, tuple(self.memory.warnings), said)
+    def _result(self, *, stopped: bool) -> TrainOutcome:
+        said = tuple(self.state.diagnostics.get("said", ()))
+        return TrainOutcome(self.state.step, stopped, self.state.best_step, tuple(self.state.warnings), said)
 
 
 def round_to(value: float, digits: int = 4) -> float:

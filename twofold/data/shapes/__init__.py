@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from twofold.data.issues import Fault, nearest, quoted
+from twofold.data.issues import Issue, nearest, quoted
 from twofold.data.shapes import (
     conversations,
     human_feedback,
@@ -56,14 +56,14 @@ def detect(row: Mapping[str, Any], named: Collection[str] = ()) -> Shape | None:
     return next(iter([*asked, *filled, *fitting]), None)
 
 
-def parse(shape: Shape, row: Mapping[str, Any], source: Source, remarks: list[Fault]) -> Record | list[Fault]:
+def parse(shape: Shape, row: Mapping[str, Any], source: Source, remarks: list[Issue]) -> Record | list[Issue]:
     """The record that the row is under `shape`, or everything that is wrong with it; warnings about a row that can be
     used go to `remarks`."""
     missing = [k for k in shape.keys if k not in row]
     other = detect(row) if missing else _says_more(shape, row)
     if other is not None:
         reason = f"has the shape {other.name}, but the rows before it {shape.name}"
-        return [Fault(source.file, source.row, "", reason, "keep one shape per file", check="mixed formats")]
+        return [Issue(source.file, source.row, "", reason, "keep one shape per file", check="mixed formats")]
     if missing:
         return [_missing(key, shape, row, source) for key in missing]
     fields = Fields(row, source)
@@ -78,14 +78,14 @@ def is_unjudged(row: Mapping[str, Any]) -> bool:
     return "prompt" in row and isinstance(answers, list | tuple) and all(isinstance(a, str) for a in answers)
 
 
-def unknown(row: Mapping[str, Any], source: Source) -> Fault:
+def unknown(row: Mapping[str, Any], source: Source) -> Issue:
     """The fault of a row that fits no shape: the keys seen, the nearest ones, the shapes known."""
     if is_unjudged(row):
         reason = "are in no order: nothing says which is better"
         remedy = (
             "judge them with `twofold data label` or `twofold data build`; listed best first they are `completions`"
         )
-        return Fault(source.file, source.row, "answers", reason, remedy, check="unjudged answers")
+        return Issue(source.file, source.row, "answers", reason, remedy, check="unjudged answers")
     wanting = [s for s in SHAPES if any(k not in row for k in s.keys)]
     closest = max(wanting, key=lambda s: _closeness(s, row))
     hints = [hint for key in closest.keys if key not in row and (hint := _hint(key, closest, row))]
@@ -93,7 +93,7 @@ def unknown(row: Mapping[str, Any], source: Source) -> Fault:
     known = f"common shapes: {'; '.join(s.name for s in everyday)} (all in docs/data.md)"
     mapping = "" if hints else "; name yours with `columns`, e.g. columns.prompt=instruction"
     reason = f"no known shape has the columns {quoted(map(str, row)) or '(none)'}"
-    return Fault(source.file, source.row, "", reason, " ".join([*hints, known + mapping]), check="unknown shape")
+    return Issue(source.file, source.row, "", reason, " ".join([*hints, known + mapping]), check="unknown shape")
 
 
 def _says_more(shape: Shape, row: Mapping[str, Any]) -> Shape | None:
@@ -107,10 +107,10 @@ def _closeness(shape: Shape, row: Mapping[str, Any]) -> float:
     return near / len(shape.keys) + near / 100
 
 
-def _missing(key: str, shape: Shape, row: Mapping[str, Any], source: Source) -> Fault:
+def _missing(key: str, shape: Shape, row: Mapping[str, Any], source: Source) -> Issue:
     remedy = _hint(key, shape, row) or f"the file's shape is {shape.name}: add `{key}` or remove the row"
     reason = f"is missing; the row has {quoted(map(str, row)) or 'no keys'}"
-    return Fault(source.file, source.row, key, reason, remedy, check="missing field")
+    return Issue(source.file, source.row, key, reason, remedy, check="missing field")
 
 
 def _hint(key: str, shape: Shape, row: Mapping[str, Any]) -> str:

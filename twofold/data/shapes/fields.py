@@ -8,7 +8,7 @@ from typing import Any
 
 from twofold.data import chat
 from twofold.data.chat import Chat, Malformed
-from twofold.data.issues import Fault, Severity, quoted
+from twofold.data.issues import Issue, Severity, quoted
 from twofold.records import Message, Prompt, Source
 
 Said = str | Chat
@@ -21,8 +21,8 @@ class Fields:
 
     def __init__(self, row: Mapping[str, Any], source: Source) -> None:
         self.row, self.source = row, source
-        self.faults: list[Fault] = []
-        self.remarks: list[Fault] = []
+        self.faults: list[Issue] = []
+        self.remarks: list[Issue] = []
 
     def fault(self, field: str, reason: str, remedy: str, check: str = "mistyped field") -> None:
         """Note what is wrong with `field`."""
@@ -36,8 +36,8 @@ class Fields:
         """Warn about a row that is kept."""
         self.remarks.append(self._made(field, reason, remedy, check, "warning"))
 
-    def _made(self, field: str, reason: str, remedy: str, check: str, severity: Severity) -> Fault:
-        return Fault(self.source.file, self.source.row, field, reason, remedy, severity, check)
+    def _made(self, field: str, reason: str, remedy: str, check: str, severity: Severity) -> Issue:
+        return Issue(self.source.file, self.source.row, field, reason, remedy, severity, check)
 
     def spread(self, extra: Mapping[str, Any]) -> Fields:
         """The same row with further fields (parts of its own), under the same faults and remarks."""
@@ -50,12 +50,12 @@ class Fields:
 
         A `system` field comes before the prompt, which makes a chat of it.
         """
-        asked = self._with_system(self.said(prompt)) if prompt else ()
+        asked = self._with_system(self.completion(prompt)) if prompt else ()
         return self.answers(asked, prompt, *completions)
 
     def answers(self, asked: Said | None, prompt: str | None, *completions: str) -> tuple[Prompt, list[str]]:
         """As `turns`, after what was `asked` (None where that is at fault); `prompt` names its field."""
-        said = [self.said(c) for c in completions]
+        said = [self.completion(c) for c in completions]
         if asked is None or any(s is None for s in said):
             return "", [self.filled(c, s) if isinstance(s, str) else "" for c, s in zip(completions, said, strict=True)]
         conversations = [s for s in said if isinstance(s, tuple)]
@@ -73,7 +73,7 @@ class Fields:
         """What a user asked, as a chat: `system` and `history` where the row has them, then the texts of `fields`, the
         filled ones, a line each. None where that is at fault."""
         present = [f for f in fields if f == fields[0] or self.row.get(f) is not None]
-        texts = [self.said(f) for f in present]
+        texts = [self.completion(f) for f in present]
         for field, text in zip(present, texts, strict=True):
             if isinstance(text, tuple):
                 self.fault(field, "is a chat, not text", "write it as text")
@@ -86,7 +86,7 @@ class Fields:
 
     def conversation(self, field: str) -> tuple[Chat, str] | None:
         """A chat as what comes before its last answer and that answer; None where there is none."""
-        said = self.said(field)
+        said = self.completion(field)
         if isinstance(said, str):
             self.fault(field, "is text, not a chat", 'write it as [{"role": "user", "content": "…"}, …]')
             return None
@@ -129,7 +129,7 @@ class Fields:
         self.fault("margin", f"is {what}, not a finite number", "write a number, or remove it")
         return None
 
-    def said(self, field: str) -> Said | None:
+    def completion(self, field: str) -> Said | None:
         """The text or the chat in `field`; None where it is neither."""
         value = self.row.get(field)
         if value is None:
@@ -173,7 +173,7 @@ class Fields:
         turns = (Message("user", asked),) if isinstance(asked, str) else asked
         if not self.row["system"] or (turns and turns[0].role == "system"):
             return turns
-        system = self.said("system")
+        system = self.completion("system")
         if isinstance(system, tuple):
             self.fault("system", "is a chat, not text", "write it as text")
         return (Message("system", system), *turns) if isinstance(system, str) else None

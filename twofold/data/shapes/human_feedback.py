@@ -23,7 +23,7 @@ def _raw(row: Mapping[str, Any]) -> bool:
 
 def _human_feedback(row: Fields) -> Pair:
     nothing = Pair("", "", "", row.source)
-    sides = [row.said("chosen"), row.said("rejected")]
+    sides = [row.completion("chosen"), row.completion("rejected")]
     if not all(isinstance(s, str) for s in sides):
         if None not in sides:
             row.fault("chosen", "is no text of turns", r'write it as "\n\nHuman: …\n\nAssistant: …"')

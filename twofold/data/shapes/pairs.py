@@ -23,7 +23,7 @@ def _implicit_chats(row: Fields) -> Pair:
     return _pair(row, None)
 
 
-def _asked_in_messages(row: Fields) -> Pair:
+def _prompt_in_messages(row: Fields) -> Pair:
     return _pair(row, "messages")
 
 
@@ -37,7 +37,7 @@ def _pair(row: Fields, asked: str | None) -> Pair:
 
 def _implicit_texts(row: Fields) -> Pair:
     """The texts part at the last white space that both have: TRL's rule, but never inside a word."""
-    chosen, rejected = row.said("chosen"), row.said("rejected")
+    chosen, rejected = row.completion("chosen"), row.completion("rejected")
     if not isinstance(chosen, str) or not isinstance(rejected, str):
         if chosen is not None and rejected is not None:
             row.fault("chosen" if isinstance(chosen, tuple) else "rejected", "is a chat, not text", "write it as text")
@@ -72,7 +72,7 @@ SHAPES = (
     Shape(
         "messages + chosen + rejected",
         ("messages", "chosen", "rejected"),
-        _asked_in_messages,
+        _prompt_in_messages,
         ("system", "tools", *_JUDGED, "gold"),
         _single_answers,
     ),

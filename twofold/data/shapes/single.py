@@ -40,7 +40,7 @@ def _question(row: Fields) -> Task:
 
 def _text(row: Fields) -> Demonstration:
     """Text that answers nothing: all of it is supervised, after the token that begins a document."""
-    text = row.said("text")
+    text = row.completion("text")
     if isinstance(text, tuple):
         row.fault("text", "is a chat, not text", "call the column `messages`")
     return Demonstration("", row.filled("text", text) if isinstance(text, str) else "", row.source)
@@ -51,7 +51,7 @@ def _request(row: Fields) -> Request:
     return Request(row.with_tools(prompt, row.row.get("tools")), row.source)
 
 
-def _nothing_said(row: Mapping[str, Any]) -> bool:
+def _no_completion(row: Mapping[str, Any]) -> bool:
     """Whether no further column is, or by its name looks like, an answer to the prompt."""
     return not any(get_close_matches(str(k).lower(), ANSWERS, n=1, cutoff=0.75) for k in row if k != "prompt")
 
@@ -68,5 +68,5 @@ TASKS = (
 )
 ALONE = (
     Shape("text", ("text",), _text, fits=_no_prompt),
-    Shape("prompt", ("prompt",), _request, ("system", "tools"), _nothing_said),
+    Shape("prompt", ("prompt",), _request, ("system", "tools"), _no_completion),
 )

@@ -10,13 +10,15 @@ from typing import Any, get_args
 import pytest
 
 import twofold
+from twofold.batch import DataKind
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
-from twofold.data.kinds import as_lessons
+from twofold.data.kinds import rows_of_kind
 from twofold.errors import DataError
 from twofold.objectives import DPO, KTO, NCAK, SFT, SPPO, TPO, AnyObjective, InfoNCA, PlackettLuce
-from twofold.objectives.base import Lesson, Objective, lesson
+from twofold.objectives.base import Objective, data_kind
 from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, Task
+from twofold.runs.dataset import row_needs
 from twofold.runs.dry_run import dry_run
 
 AT = Source("f", 1)
@@ -41,29 +43,29 @@ def test_each_objective_takes_its_rows_and_names_the_others(
 ) -> None:
     for record in (PAIR, TRIPLE, TASK, SHOWN, RANKED, GOOD, BAD):
         if record in taught:
-            assert as_lessons([record], objective) == taught[record]
+            assert rows_of_kind([record], row_needs(objective)) == taught[record]
         else:
-            with pytest.raises(DataError, match=f"learns from {lesson(objective)}") as error:
-                as_lessons([next(iter(taught)), record], objective)
+            with pytest.raises(DataError, match=f"learns from {data_kind(objective)}") as error:
+                rows_of_kind([next(iter(taught)), record], row_needs(objective))
             assert (error.value.where, bool(error.value.remedy)) == ("f:1", True)
 
 
 def test_numbers_that_an_objective_asks_for_are_there_before_it_runs() -> None:
     scored, sure = Ranking("p", ("a", "b"), AT, (1.0, 0.0)), Pair("p", "a", "b", AT, 0.8)
-    assert as_lessons([scored], InfoNCA()) == [scored]
-    assert as_lessons([RANKED, PAIR], InfoNCA(alpha=0.0)) == [RANKED, RANKED]
-    assert as_lessons([sure], SPPO(probability="data")) == [sure]
+    assert rows_of_kind([scored], row_needs(InfoNCA())) == [scored]
+    assert rows_of_kind([RANKED, PAIR], row_needs(InfoNCA(alpha=0.0))) == [RANKED, RANKED]
+    assert rows_of_kind([sure], row_needs(SPPO(probability="data"))) == [sure]
     for objective, rows, field in (
         (NCAK(), [scored, PAIR], "scores"),
         (SPPO(probability="data"), [PAIR], "probability"),
     ):
         with pytest.raises(DataError, match=f"asks for `{field}`") as error:
-            as_lessons(rows, objective)
+            rows_of_kind(rows, row_needs(objective))
         assert (error.value.where, bool(error.value.remedy)) == ("f:1", True)
 
 
 def test_every_objective_names_a_lesson() -> None:
-    assert {lesson(member()) for member in get_args(AnyObjective)} == set(get_args(Lesson))
+    assert {data_kind(member()) for member in get_args(AnyObjective)} == set(get_args(DataKind))
 
 
 def sums() -> list[tuple[str, str, str, str]]:

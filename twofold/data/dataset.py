@@ -1,0 +1,103 @@
+"""The rows of a run by their use: read, split, checked against overlap, and as the kind that a learner takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from twofold.data.encode import Encoded, encode
+from twofold.data.formats import Table
+from twofold.data.kinds import RowNeeds, rows_of_kind
+from twofold.data.lazy import MappedRows, concat
+from twofold.data.load import Reading, load
+from twofold.data.settings import DataSettings, DataSource, DataSplit
+from twofold.data.split import refuse_overlap, split_by_prompt
+from twofold.data.stored_groups import encode_stored
+from twofold.data.tokenize import Encoder
+from twofold.errors import DataError
+from twofold.progress import Progress
+from twofold.records import Labelled, Record, Request, Task, completion_fields
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The rows of a run by their use; no prompt is trained on and measured on."""
+
+    train: Sequence[Record]
+    generator: Sequence[Record]
+    heldout: Sequence[Record]
+    tasks: Sequence[Task]
+    tables: Mapping[str, Table] = field(default_factory=dict[str, Table])
+
+    def of_kind(self, needs: RowNeeds) -> Dataset:
+        """With the rows to train and to measure the objective on as `needs` has them."""
+        return replace(self, train=rows_of_kind(self.train, needs), heldout=rows_of_kind(self.heldout, needs))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the files of `data`; `cache` keeps rows that are too many to hold, `seed` splits."""
+
+    data: DataSettings
+    cache: Path
+    seed: int
+    progress: Progress
+
+    def read(self, tasks: DataSplit | None, rows: Sequence[Record] | None = None) -> Dataset:
+        """Check, read, split and check against overlap. `rows` replace those of `data.train`'s files. Raises DataError
+        for whatever `twofold data check` calls an error; `progress` gets its warnings."""
+        tables = dict[str, Table]()
+        if rows is None:
+            for number, each in enumerate(self.data.sources, 1):
+                tables["train" if isinstance(self.data.train, str) else f"train {number}"] = self._table(each)
+            rows = concat([table.records for table in tables.values()])
+        else:
+            rows = list(rows)
+        heldout, train = self._split(self.data.heldout, "heldout", rows, tables)
+        generator, train = self._split(self.data.generator, "generator", train, tables)
+        measured, _ = self._split(tasks, "tasks", train, tables)
+        refuse_overlap(train, generator)
+        for unseen in (heldout, measured):
+            refuse_overlap(concat([train, generator]), unseen)
+        wrong = next((r for r in measured if not isinstance(r, Task)), None)
+        if wrong is not None:
+            raise DataError("evaluation.tasks need a prompt and an answer", where=str(wrong.source))
+        return Dataset(train, as_tasks(generator), heldout, [t for t in measured if isinstance(t, Task)], tables)
+
+    def _table(self, each: DataSource | DataSplit) -> Table:
+        stream = isinstance(each, DataSource) and each.stream
+        reading = Reading(each.file or "", each.columns, each.split, each.limit, stream, self.data.accept)
+        return load(reading, self.cache, self.progress)
+
+    def _split(
+        self, wanted: DataSplit | None, name: str, rows: Sequence[Record], tables: dict[str, Table]
+    ) -> tuple[Sequence[Record], Sequence[Record]]:
+        """The rows of a split and what is left of `rows`."""
+        if wanted is None:
+            return [], rows
+        if wanted.file is not None:
+            tables[name] = self._table(wanted)
+            return tables[name].records, rows
+        return split_by_prompt(rows, count=wanted.count, fraction=wanted.fraction, seed=self.seed)
+
+
+def encode_rows(rows: Sequence[Record], encoder: Encoder, folder: Path, progress: Progress) -> Encoded:
+    """The groups of `rows`: on disk where the rows are."""
+    return encode(rows, encoder, progress) if isinstance(rows, list) else encode_stored(rows, encoder, folder, progress)
+
+
+def as_tasks(records: Sequence[Record]) -> Sequence[Record]:
+    """Problems for a generator."""
+    if isinstance(records, list):
+        return [_as_task(record) for record in records]
+    return MappedRows(records, lambda record: [_as_task(record)], "tasks")
+
+
+def _as_task(record: Record) -> Task:
+    """A generator problem: a task, or the best completion of a prompt as its ground truth."""
+    if isinstance(record, Labelled) and not record.desirable:
+        raise DataError("an undesirable completion is no ground truth", where=str(record.source))
+    if isinstance(record, Request):
+        raise DataError("a prompt alone has no ground truth", where=str(record.source), remedy="bring its answer")
+    return record if isinstance(record, Task) else Task(record.prompt, completion_fields(record)[0][1], record.source)
