@@ -26,11 +26,11 @@ from benchmarks.scratch import Size, Speaker, kept, make_scratch, stage
 from benchmarks.summary_tasks import Post, draft, oracle, post, quality
 from twofold.batch import Branch, Group, Role
 from twofold.cli.progress import RichProgress
+from twofold.judges.language_model import agreed
 from twofold.models.heads import load_reward_model
 from twofold.models.load import ModelSettings
 from twofold.models.packing import Packing
 from twofold.progress import Progress
-from twofold.rewards.judge import agreed
 from twofold.sampling.base import Sampling
 from twofold.sampling.best_of_n import expected, kl_bound
 from twofold.statistics import Estimate, bootstrap_ratio

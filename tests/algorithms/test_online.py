@@ -17,13 +17,13 @@ from twofold.algorithms.online import Online, OnlineAlgorithm
 from twofold.algorithms.preference_pairs import compared, wins
 from twofold.batch import Branch, Group, Role
 from twofold.errors import DataError, NonFiniteError, RecipeError
+from twofold.judges.drafts import ByRewards, DraftScores, PairJudge
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import AdapterReference, LiveReference, live_reference
 from twofold.objectives import AOT, DPO, IPO, SPPO, SimPO
 from twofold.objectives.base import Objective
 from twofold.rewards.rollouts import FunctionReward, RewardFunction, Rewards
-from twofold.rewards.verdicts import ByRewards, DraftScores, PairJudge
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.reference import ReferenceSampler

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tiny import PROPERTY
 
 from twofold.algorithms.pdpo import PDPO, PartSchedule
+from twofold.judges.gates import GateSettings
 from twofold.objectives import PDPOGenerator
-from twofold.rewards.gate import GateSettings
 
 D, G, BOTH = (True, False), (False, True), (True, True)
 

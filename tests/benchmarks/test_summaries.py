@@ -23,8 +23,8 @@ from benchmarks.summaries import (
     preferred,
 )
 from benchmarks.summary_tasks import TOPICS, WORD_COST, draft, oracle, post, quality
+from twofold.judges.language_model import Rubric
 from twofold.progress import Silent
-from twofold.rewards.judge import Rubric
 
 
 @pytest.mark.parametrize("topic", TOPICS)

@@ -159,7 +159,7 @@ def test_people_judge_and_are_compared_with_a_judge(
 ) -> None:
     """People like the shorter answer on the first six comparisons: the opposite of the judge wherever nobody ties."""
     from twofold.datagen.label import Labelling
-    from twofold.datagen.questions import read_questions
+    from twofold.judges.questions import read_questions
 
     how = (model_folder, "--temperatures", "1")
     human = f"human:{tmp_path / 'labels.jsonl'}"

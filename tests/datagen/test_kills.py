@@ -18,7 +18,7 @@ import pytest
 from openai_stub import Body, Stub, said
 
 from twofold.data.validate import check
-from twofold.datagen.judges import ledger_path
+from twofold.judges.registry import ledger_path
 
 FAULTS = ("429", "500", "garbage", "half", "empty", "good", "good")
 PROMPTS, SAMPLES = 6, 8

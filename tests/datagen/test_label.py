@@ -14,9 +14,9 @@ import pytest
 from twofold.data.differences import differences
 from twofold.data.validate import check
 from twofold.datagen.label import Labelling, LabelServer, comparisons
-from twofold.datagen.questions import read_questions
 from twofold.errors import DataError
-from twofold.rewards.human import swapped
+from twofold.judges.people import swapped
+from twofold.judges.questions import read_questions
 
 HOSTILE = (
     "<script>window.hacked = 1; alert(1)</script><img src=x onerror='window.hacked = 2'>"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold.datagen.label import differences
-from twofold.datagen.questions import Candidate, Question
 from twofold.datagen.rows import Choice, Judged, rows_of, worth_judging
+from twofold.judges.questions import Candidate, Question
 from twofold.records import Message, Source
 
 SCORES = st.lists(st.sampled_from([-1.5, 0.0, 0.5, 1.0, 7.0]), min_size=1, max_size=6)

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from twofold.algorithms.online import Online, OnlineAlgorithm
 from twofold.batch import Batch, Group
+from twofold.judges.drafts import ByRewards
 from twofold.objectives.base import Objective
 from twofold.objectives.checks import total
 from twofold.rewards.rollouts import Rewards
-from twofold.rewards.verdicts import ByRewards
 from twofold.training.step import Round
 
 PROMPT = torch.zeros(1, dtype=torch.int64)

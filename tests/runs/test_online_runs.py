@@ -125,7 +125,7 @@ def stub() -> Iterator[Stub]:
 
 def test_a_language_model_judges_a_run_and_is_asked_nothing_twice(tmp_path: Path, base: Path, stub: Stub) -> None:
     """It sees the row's own prompt and each two drafts in both orders, by the rubric that it is given."""
-    shipped = files("twofold.rewards") / "templates" / "compare.jinja"
+    shipped = files("twofold.judges") / "templates" / "compare.jinja"
     (tmp_path / "mine.jinja").write_text("Be brief.\n" + shipped.read_text(encoding="utf-8"))
     llm = {"judge": f"llm:{stub.url}#judge", "rubric": str(tmp_path / "mine.jinja")}
     made = recipe(tmp_path, base, algorithm={**llm, "samples": 3, "pairs": "all"})

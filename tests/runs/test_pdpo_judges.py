@@ -14,7 +14,7 @@ from test_pdpo_recipes import lines, recipe, rows
 
 from twofold.algorithms import PDPO
 from twofold.errors import DataError, ModelError, RecipeError
-from twofold.rewards.gate import GateSettings
+from twofold.judges.gates import GateSettings
 from twofold.runs.train import train, train_recipe
 
 OPEN: dict[str, Any] = {"gate": "judge", "margin": 9.0}

@@ -15,11 +15,11 @@ from twofold.algorithms import PDPO, PDPOAlgorithm
 from twofold.config.load import Document, load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.errors import DataError
+from twofold.judges.gates import GateSettings
 from twofold.models.load import load_policy
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import DPO
 from twofold.progress import Silent
-from twofold.rewards.gate import GateSettings
 from twofold.rewards.rollouts import VerifierReward
 from twofold.runs.build import build_trainer
 from twofold.runs.context import RunContext

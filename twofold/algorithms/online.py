@@ -20,10 +20,10 @@ from twofold.algorithms.schedules import Ramp, refuse_bad_ramps, scheduled
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.errors import DataError, RecipeError
+from twofold.judges.drafts import PairJudge
 from twofold.objectives.base import Objective
 from twofold.objectives.xpo import OF_REFERENCE, XPO
 from twofold.rewards.execution import Execution
-from twofold.rewards.verdicts import PairJudge
 from twofold.sampling.base import Sampler, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.step import Part, Round

@@ -14,9 +14,9 @@ from twofold.algorithms.offline import OfflineAlgorithm
 from twofold.algorithms.schedules import Ramp
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
+from twofold.judges.gates import GateSettings
 from twofold.objectives.pdpo import Baseline, Direction, Form, Gate, GradientTo, PDPOGenerator
 from twofold.rewards.base import Reward
-from twofold.rewards.gate import GateSettings
 from twofold.rewards.verifier import Metric
 from twofold.sampling.base import Draft, Sampler, sampler_metrics
 from twofold.settings import require, settings

@@ -15,7 +15,7 @@ from twofold.cli.terminal import counted, results
 
 if TYPE_CHECKING:
     from twofold.datagen.build import BuildSettings, Built
-    from twofold.datagen.questions import Questions
+    from twofold.judges.questions import Questions
     from twofold.rewards.base import Scorer
 
 
@@ -103,7 +103,7 @@ def _settings(given: Options) -> BuildSettings:
 
 def _estimate(questions: Questions, how: BuildSettings, out: Path) -> None:
     from twofold.datagen.build import estimate
-    from twofold.datagen.judges import ledger_path
+    from twofold.judges.registry import ledger_path
     from twofold.ledger import recorded
 
     cost = estimate(questions, how)

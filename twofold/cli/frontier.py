@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from twofold.cli.evaluate_options import Options
     from twofold.cli.evaluate_tables import EvaluationOutput
     from twofold.data.tokenize import Encoder
-    from twofold.datagen.judging import Judge
     from twofold.evaluation.frontier import Point
+    from twofold.judges.scoring import Judge
     from twofold.models.load import LoadedModel
     from twofold.models.policy import Policy
     from twofold.progress import Progress
@@ -53,7 +53,7 @@ class Ground:
 
     def scored(self, texts: Sequence[Sequence[str]]) -> list[list[float]]:
         """Rewards of answers to each prompt; raises ModelError where one is missing."""
-        from twofold.datagen.questions import Candidate, Question
+        from twofold.judges.questions import Candidate, Question
         from twofold.records import Task
 
         questions = [
@@ -96,7 +96,7 @@ def measured(
 
 def _judge(given: Options, resources: ExitStack) -> Judge:
     """The reward of this name; a folder's name alone is a reward model."""
-    from twofold.datagen.judges import KINDS, JudgeResources, judge_kind, open_judge
+    from twofold.judges.registry import KINDS, JudgeResources, judge_kind, open_judge
     from twofold.ledger import Ledger
 
     if given.reward is None:

@@ -21,7 +21,7 @@ def label(
     """Judge answers side by side with ← → t s u. Each verdict is on disk at once; the pairs are written at the end."""
     from twofold.cli.signals import Stop
     from twofold.datagen.label import Labelling, LabelServer
-    from twofold.datagen.questions import read_questions
+    from twofold.judges.questions import read_questions
 
     questions = read_questions(file, limit=limit).questions
     with Labelling.open(questions, out, seed=seed) as labelling:

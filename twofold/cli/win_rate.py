@@ -20,9 +20,9 @@ from twofold.errors import DataError, RecipeError
 if TYPE_CHECKING:
     from twofold.cli.evaluate_options import Options
     from twofold.cli.evaluate_tables import EvaluationOutput
-    from twofold.datagen.matchups import MatchResult, Matchup, Referee
-    from twofold.datagen.questions import Candidate, Question
     from twofold.evaluation.win_rate import Agreement, Game
+    from twofold.judges.matchups import MatchResult, Matchup, Referee
+    from twofold.judges.questions import Candidate, Question
     from twofold.ledger import Ledger
     from twofold.progress import Progress
     from twofold.records import Record
@@ -51,8 +51,8 @@ class Means:
     resources: ExitStack
 
     def referee(self) -> Referee:
-        from twofold.datagen.judges import JudgeResources as Judging
-        from twofold.datagen.matchups import open_referee
+        from twofold.judges.matchups import open_referee
+        from twofold.judges.registry import JudgeResources as Judging
 
         reward = partial(open_reward, max_length=self.options.max_length)
         means = Judging(reward, lambda: self.ledger, self.options.rubric)
@@ -63,7 +63,7 @@ def measured(
     given: Options, records: Sequence[Record], progress: Progress
 ) -> tuple[dict[str, Any], Callable[[], EvaluationOutput]]:
     """What the figures are of, and what shows them. Everything that can be wrong is, before anything is drawn."""
-    from twofold.datagen.matchups import open_people
+    from twofold.judges.matchups import open_people
     from twofold.ledger import Ledger
 
     if given.judge is None:
@@ -115,7 +115,7 @@ def temperatures(asked: str) -> list[Heat]:
 
 def _questions(given: Options, records: Sequence[Record]) -> list[Question]:
     """The rows as prompts; the best answer of a row, if nothing else is the opponent, is its only candidate."""
-    from twofold.datagen.questions import Candidate, Question
+    from twofold.judges.questions import Candidate, Question
     from twofold.records import Labelled, Task, completion_fields
 
     found: list[Question] = []
@@ -154,7 +154,7 @@ def _drawn(
 
 
 def _contest(question: Question, own: str, other: str) -> Matchup:
-    from twofold.datagen.matchups import Matchup
+    from twofold.judges.matchups import Matchup
 
     return Matchup(question.prompt, own, other, question.source, question.answer)
 
@@ -292,7 +292,7 @@ def _summarize(given: Options, told: dict[str, Any], played: Sequence[ModelGames
 
 
 def _row(played: ModelGames, place: int) -> dict[str, Any]:
-    from twofold.datagen.questions import shown
+    from twofold.judges.questions import shown
 
     contest, outcome = played.contests[place], played.outcomes[place]
     row = {"model": played.model, "temperature": played.heat, "name": str(contest.source),
@@ -302,7 +302,7 @@ def _row(played: ModelGames, place: int) -> dict[str, Any]:
 
 
 def _write_comparisons(out: Path, contests: Sequence[Matchup]) -> None:
-    from twofold.datagen.matchups import unjudged
+    from twofold.judges.matchups import unjudged
     from twofold.ledger import write_rows
 
     write_rows(out / "comparisons.jsonl", unjudged(contests))

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twofold.client.server import Endpoint, RetrySettings, Server, is_url
-from twofold.datagen import judging
-from twofold.datagen.judges import WITH_RUBRIC, JudgeResources, judge_kind, ledger_path, open_judge
-from twofold.datagen.questions import Candidate, Question, Questions, read_questions
 from twofold.datagen.rows import Choice, Form, Judged, Row, rows_of, unjudged, worth_judging
 from twofold.datagen.sample import Answerer, Draw, LocalAnswerer, ServerAnswerer, pooled
 from twofold.errors import DataError, RecipeError, ServerError
+from twofold.judges import scoring
+from twofold.judges.questions import Candidate, Question, Questions, read_questions
+from twofold.judges.registry import WITH_RUBRIC, JudgeResources, judge_kind, ledger_path, open_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress
 from twofold.rewards import verifier
@@ -24,7 +24,7 @@ from twofold.settings import require, settings
 
 if TYPE_CHECKING:
     from twofold.data.tokenize import Encoder
-    from twofold.datagen.judges import OpenReward
+    from twofold.judges.registry import OpenReward
     from twofold.models.load import LoadedModel
 
     Open = Callable[[str], tuple[LoadedModel, Encoder]]
@@ -147,17 +147,17 @@ class Builder:
             )
         if self._kind in ("verifier", "truth") or self.how.only_wrong:
             for question in questions:
-                truth = judging.truth_of(question)
+                truth = scoring.truth_of(question)
                 if self.how.only_wrong or (self._kind == "verifier" and self._rest != "math"):
                     verifier.answerable(truth, str(question.source))
 
-    def _judge(self, ledger: Ledger, resources: ExitStack) -> judging.Judge:
+    def _judge(self, ledger: Ledger, resources: ExitStack) -> scoring.Judge:
         told = {"kind": self._kind, "only_wrong": self.how.only_wrong}
         match self._kind:
             case "truth":
-                return judging.FirstIsBest(told)
+                return scoring.FirstIsBest(told)
             case "stronger":
-                return judging.FirstIsBest({**told, "model": self._rest})
+                return scoring.FirstIsBest({**told, "model": self._rest})
             case _:
                 means = JudgeResources(self._open_reward, lambda: ledger, self.how.rubric, self.how.retry)
                 return open_judge(self.how.judge, means, resources)
@@ -171,7 +171,7 @@ class Builder:
             self._left_out["answers that repeat another"] = drawn - sum(len(q.candidates) for q in answered if q)
         if self._kind == "truth":
             return [
-                q and with_best_first(q, Candidate(judging.truth_of(q), {"answer of": str(q.source)})) for q in answered
+                q and with_best_first(q, Candidate(scoring.truth_of(q), {"answer of": str(q.source)})) for q in answered
             ]
         if self._kind == "stronger":
             best = self._answers(self._rest, questions, 1, (ledger, resources))
@@ -198,7 +198,7 @@ class Builder:
         if self._kind in ("truth", "stronger") and kept[:1] != led_by:
             return replace(question, candidates=())
         if self.how.only_wrong:
-            right = [verifier.judge(c.text, judging.truth_of(question)).strict for c in kept]
+            right = [verifier.judge(c.text, scoring.truth_of(question)).strict for c in kept]
             if kept and not right[0]:
                 self._left_out["prompts whose better answer is wrong"] += 1
                 return replace(question, candidates=())
@@ -213,7 +213,7 @@ class Builder:
             self._left_out["prompts with nothing to compare"] += 1
         return enough
 
-    def _rows(self, question: Question, scores: Sequence[float] | None, judge: judging.Judge | None) -> list[Row]:
+    def _rows(self, question: Question, scores: Sequence[float] | None, judge: scoring.Judge | None) -> list[Row]:
         if judge is None:
             return [unjudged(question)]
         if scores is None:

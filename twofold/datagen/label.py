@@ -18,11 +18,10 @@ from types import TracebackType
 from typing import Any
 
 from twofold.data.differences import differences
-from twofold.datagen.questions import Candidate, Question, shown
 from twofold.errors import DataError
-from twofold.ledger import key, write_rows
-from twofold.records import Prompt
-from twofold.rewards.human import Choice, HumanVerdicts, swapped
+from twofold.judges.people import Choice, HumanVerdicts, content_key, swapped, verdicts_path
+from twofold.judges.questions import Candidate, Question, shown
+from twofold.ledger import write_rows
 
 LOOPBACK = "127.0.0.1"
 MOST_BODY = 4096
@@ -67,16 +66,6 @@ def comparisons(questions: Sequence[Question]) -> list[Comparison]:
         remedy = "rows need chosen and rejected, completions, or answers: twofold data build … --judge human"
         raise DataError("no row has two answers to compare", where=questions[0].source.file, remedy=remedy)
     return found
-
-
-def content_key(prompt: Prompt, first: str, second: str) -> str:
-    """The key of a comparison that stands once in its file."""
-    return key({"prompt": shown(prompt), "first": first, "second": second})
-
-
-def verdicts_path(out: Path) -> Path:
-    """Where the verdicts stand from which the pairs of `out` are made."""
-    return out.with_name(f"{out.name.removesuffix('.jsonl')}.verdicts.jsonl")
 
 
 class Labelling:

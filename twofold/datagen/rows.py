@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
 
-from twofold.datagen.questions import Candidate, Question, shown
+from twofold.judges.questions import Candidate, Question, shown
 
 Form = Literal["pairs", "rankings", "labels"]
 Row = dict[str, Any]

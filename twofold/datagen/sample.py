@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twofold.client.server import CompletionRequest as Asked
 from twofold.client.server import Reply, Server
-from twofold.datagen.questions import Candidate, Question, shown
 from twofold.errors import RecipeError
+from twofold.judges.questions import Candidate, Question, shown
 from twofold.ledger import Ledger
 from twofold.progress import Progress
 from twofold.records import Prompt

@@ -12,17 +12,17 @@ from twofold.client.server import RetrySettings
 from twofold.data.formats import read
 from twofold.data.readers import rows
 from twofold.data.shapes import is_unjudged
-from twofold.datagen.judges import WITH_RUBRIC, JudgeResources, judge_kind, ledger_path, open_judge
-from twofold.datagen.judging import Scores
-from twofold.datagen.questions import Candidate, Question, questions_of
 from twofold.errors import DataError
+from twofold.judges.questions import Candidate, Question, questions_of
+from twofold.judges.registry import WITH_RUBRIC, JudgeResources, judge_kind, ledger_path, open_judge
+from twofold.judges.scoring import Scores
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress
 from twofold.records import Labelled, Pair, Ranking, Record, Task, completion_fields
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:
-    from twofold.datagen.judges import OpenReward
+    from twofold.judges.registry import OpenReward
 
 SINGLE, SEVERAL = "score", "reward_scores"
 

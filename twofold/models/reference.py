@@ -128,7 +128,7 @@ class MovingReference:
     name = "moving-reference"
 
     def __init__(self, policy: Policy, alpha: float, sync_every: int) -> None:
-        self.alpha, self.every = alpha, sync_every
+        self.alpha, self.sync_every = alpha, sync_every
         if policy.adapter is None:
             copied = FrozenReference(policy)
             theirs = dict(copied.policy.model.named_parameters())
@@ -164,7 +164,7 @@ class MovingReference:
     @torch.no_grad()
     def on_step_end(self, steps: int) -> None:
         """Move, where this is the step to."""
-        if steps % self.every == 0:
+        if steps % self.sync_every == 0:
             for reference, policy in self._moves.values():
                 move(reference, policy, self.alpha)
 

@@ -72,6 +72,6 @@ class TrailingReference:
 
     @torch.no_grad()
     def on_step_end(self, steps: int) -> None:
-        if steps % self.leader.every == 0:
+        if steps % self.leader.sync_every == 0:
             for mine, leader in self._follows.values():
                 mine.copy_(leader)

@@ -8,10 +8,10 @@ from pathlib import Path
 from twofold.algorithms import PDPO
 from twofold.batch import Group
 from twofold.client.server import Endpoint, Server
+from twofold.judges.gates import COMPARES, SCORES, TIE, GateSettings, PairwiseJudge, ScoringJudge, ThresholdGate
+from twofold.judges.language_model import Judge, Rubric
 from twofold.ledger import Ledger
 from twofold.rewards.base import Reward
-from twofold.rewards.gate import COMPARES, SCORES, TIE, GateSettings, PairwiseJudge, ScoringJudge, ThresholdGate
-from twofold.rewards.judge import Judge, Rubric
 from twofold.rewards.rollouts import VerifierReward
 from twofold.rewards.verifier import Verifier
 from twofold.runs.context import RunContext

@@ -18,9 +18,11 @@ from twofold.batch import Group
 from twofold.client.server import Endpoint
 from twofold.config.schema import Recipe
 from twofold.data.tokenize import Encoder
-from twofold.datagen.judges import JudgeResources, judge_kind, open_judge
-from twofold.datagen.questions import Candidate, Question
 from twofold.errors import ModelError, RecipeError
+from twofold.judges.drafts import ByRewards, DraftScores, PairJudge
+from twofold.judges.language_model import Rubric
+from twofold.judges.questions import Candidate, Question
+from twofold.judges.registry import JudgeResources, judge_kind, open_judge
 from twofold.ledger import Ledger
 from twofold.models.load import load_policy
 from twofold.models.policy import Policy
@@ -29,8 +31,6 @@ from twofold.progress import Silent
 from twofold.records import Prompt, Record, Source
 from twofold.rewards.base import Reward, Scorer
 from twofold.rewards.implicit import ImplicitReward, TrailingReference
-from twofold.rewards.judge import Rubric
-from twofold.rewards.verdicts import ByRewards, DraftScores, PairJudge
 from twofold.runs.context import RunContext
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.reference import ReferenceSampler

@@ -35,7 +35,7 @@ class ServerSettings:
         base, _, model = self.url.partition("#")
         require(base.startswith(("http://", "https://")), "url must begin with http:// or https://")
         require((self.push == "none") == bool(model), "url names a model behind # with push none, and only then")
-        require(self.sync_every > 0 and self.parallel > 0, "every and parallel must be ≥ 1")
+        require(self.sync_every > 0 and self.parallel > 0, "sync_every and parallel must be ≥ 1")
         require(self.timeout > 0 and self.pause >= 0 and 1 <= self.attempts <= 64,
                 "timeout must be > 0, pause ≥ 0, attempts in 1 … 64")  # fmt: skip
 

@@ -61,7 +61,7 @@ class Rubric:
             trim_blocks=True,
             keep_trailing_newline=False,
         )
-        shipped = files("twofold.rewards") / "templates" / f"{form}.jinja"
+        shipped = files("twofold.judges") / "templates" / f"{form}.jinja"
         try:
             text = (shipped if path is None else path).read_text(encoding="utf-8")
             rubric = cls(environment.from_string(text), form, hashlib.sha256(text.encode()).hexdigest())

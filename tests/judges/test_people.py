@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from twofold.errors import DataError
-from twofold.rewards.human import HumanVerdicts, swapped
+from twofold.judges.people import HumanVerdicts, swapped
 
 
 def test_verdicts_survive_the_process_and_undoing_does_too(tmp_path: Path) -> None:

@@ -10,15 +10,15 @@ from contextlib import ExitStack
 from itertools import combinations
 from typing import Any, Protocol
 
-from twofold.datagen.questions import Question
 from twofold.errors import DataError
+from twofold.judges.language_model import Judge as ModelJudge
+from twofold.judges.language_model import Match, Orders
+from twofold.judges.questions import Question
 from twofold.ledger import Ledger
 from twofold.progress import Progress
 from twofold.records import Demonstration, Ranking, Record
 from twofold.rewards import verifier
 from twofold.rewards.base import Scorer
-from twofold.rewards.judge import Judge as ModelJudge
-from twofold.rewards.judge import Match, Orders
 from twofold.rewards.mathematics import MathVerifier
 
 Scores = list[list[float] | None]

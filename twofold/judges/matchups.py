@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from twofold.datagen.judges import WITH_RUBRIC, JudgeResources, judge_kind, open_judge
-from twofold.datagen.judging import ByComparingModel, Judge
-from twofold.datagen.label import content_key, verdicts_path
-from twofold.datagen.questions import Candidate, Question, shown
 from twofold.errors import DataError, RecipeError
+from twofold.judges.language_model import Match, Orders, agreed
+from twofold.judges.people import HumanVerdicts, content_key, verdicts_path
+from twofold.judges.questions import Candidate, Question, shown
+from twofold.judges.registry import WITH_RUBRIC, JudgeResources, judge_kind, open_judge
+from twofold.judges.scoring import ByComparingModel, Judge
 from twofold.progress import Progress
 from twofold.records import Prompt, Source
-from twofold.rewards.human import HumanVerdicts
-from twofold.rewards.judge import Match, Orders, agreed
 
 PEOPLE = "human:"
 TASK = "judged"

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from twofold.batch import Branch, Group, Role
+from twofold.judges.language_model import Judge, Match
 from twofold.ledger import Ledger
 from twofold.rewards.base import Reward
-from twofold.rewards.judge import Judge, Match
 from twofold.settings import require, settings
 
 COMPARES, SCORES = "llm:", "llm-score:"

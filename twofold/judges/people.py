@@ -10,7 +10,9 @@ from types import TracebackType
 from typing import Any, Literal, get_args
 
 from twofold.errors import DataError
-from twofold.ledger import Lines
+from twofold.judges.questions import shown
+from twofold.ledger import Lines, key
+from twofold.records import Prompt
 
 Choice = Literal["first", "second", "tie", "skip"]
 
@@ -18,6 +20,16 @@ Choice = Literal["first", "second", "tie", "skip"]
 def swapped(seed: int, row: int) -> bool:
     """Whether the second answer of `row` stands on the left: a fair coin of (seed, row)."""
     return bool(hashlib.blake2b(f"{seed}/{row}".encode(), digest_size=1).digest()[0] & 1)
+
+
+def content_key(prompt: Prompt, first: str, second: str) -> str:
+    """The key of a comparison that stands once in its file."""
+    return key({"prompt": shown(prompt), "first": first, "second": second})
+
+
+def verdicts_path(out: Path) -> Path:
+    """Where the verdicts stand from which the pairs of `out` are made."""
+    return out.with_name(f"{out.name.removesuffix('.jsonl')}.verdicts.jsonl")
 
 
 class HumanVerdicts:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from twofold.client.server import Endpoint, RetrySettings, Server
-from twofold.datagen import judging
+from twofold.judges import scoring
+from twofold.judges.language_model import Judge, Rubric
 from twofold.ledger import Ledger
-from twofold.rewards.judge import Judge, Rubric
 
 if TYPE_CHECKING:
     from twofold.rewards.base import Scorer
@@ -55,7 +55,7 @@ def judge_kind(text: str) -> tuple[Kind, str]:
     return kind, rest  # type: ignore[return-value]  # one of KINDS
 
 
-def open_judge(name: str, means: JudgeResources, resources: ExitStack) -> judging.Judge:
+def open_judge(name: str, means: JudgeResources, resources: ExitStack) -> scoring.Judge:
     """The judge of this name that scores what it is shown; `resources` close what it opens.
 
     Raises `ValueError` for truth, stronger and human, which judge by where an answer comes from, or later.
@@ -63,13 +63,13 @@ def open_judge(name: str, means: JudgeResources, resources: ExitStack) -> judgin
     kind, rest = judge_kind(name)
     match kind:
         case "verifier":
-            return judging.open_verifier(rest, resources)
+            return scoring.open_verifier(rest, resources)
         case "reward":
-            return judging.ByReward(rest, means.open_reward(rest))
+            return scoring.ByReward(rest, means.open_reward(rest))
         case "llm" | "llm-score":
             rubric = Rubric.load("compare" if kind == "llm" else "score", Path(means.rubric) if means.rubric else None)
             server = resources.enter_context(Server(Endpoint.of(rest), means.retry))
-            make = judging.ByComparingModel if kind == "llm" else judging.ByScoringModel
+            make = scoring.ByComparingModel if kind == "llm" else scoring.ByScoringModel
             return make(Judge(server, rubric), means.open_ledger())
         case _:
             raise ValueError(f"{kind} is no judge of single answers")

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from openai_stub import Body, Stub, said
-from test_judge import QUICK, longer, parts
+from test_language_model import QUICK, longer, parts
 
 from twofold.batch import Branch, Group, Role
 from twofold.client.server import Endpoint, Server
+from twofold.judges.gates import GateSettings, PairwiseJudge, ScoringJudge, ThresholdGate
+from twofold.judges.language_model import Judge, Rubric
 from twofold.ledger import Ledger
-from twofold.rewards.gate import GateSettings, PairwiseJudge, ScoringJudge, ThresholdGate
-from twofold.rewards.judge import Judge, Rubric
 from twofold.rewards.rollouts import FunctionReward
 
 

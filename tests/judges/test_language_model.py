@@ -11,9 +11,9 @@ from openai_stub import Body, Stub, said
 
 from twofold.client.server import Endpoint, Reply, RetrySettings, Server, UnparsableReply
 from twofold.errors import RecipeError
+from twofold.judges.language_model import Judge, Match, Rubric, agreed
 from twofold.ledger import Ledger
 from twofold.records import Message
-from twofold.rewards.judge import Judge, Match, Rubric, agreed
 
 QUICK = RetrySettings(timeout=5, attempts=3, pause=0.01)
 
@@ -78,7 +78,7 @@ def test_scores(stub: Stub, tmp_path: Path) -> None:
 
 
 def test_only_a_whole_last_line_is_a_verdict() -> None:
-    from twofold.rewards.judge import _choice
+    from twofold.judges.language_model import _choice
 
     assert _choice(Reply("Verdict: A\nNo, wait.\nVerdict: B", False)) == "B"
     assert _choice(Reply("  **verdict: TIE**.", False)) == "tie"

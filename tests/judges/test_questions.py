@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from twofold.datagen.questions import Question, read_questions
 from twofold.errors import DataError
+from twofold.judges.questions import Question, read_questions
 from twofold.records import Message
 
 CHAT = [{"role": "user", "content": "p"}]

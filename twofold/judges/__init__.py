@@ -1,0 +1,1 @@
+"""Who compares or rates completions: verifiers, reward models, language models, people, functions."""
