@@ -102,7 +102,7 @@ def asked() -> Iterator[set[PackedModel]]:
 def held_bytes(models: set[PackedModel], loop: Trainer) -> int:
     """Weights of all; gradients and moments of what learns."""
     weights = sum(p.nbytes for m in models for p in m.parameters())
-    optimizers = [loop.step.optimizer, *(learner.optimizer for learner in loop.step.trainables)]
+    optimizers = [each.optimizer for each in loop.step.trainables]
     moments = [t for o in optimizers for s in o.state.values() for t in s.values() if isinstance(t, torch.Tensor)]
     learning = [p for o in optimizers for g in o.param_groups for p in g["params"]]
     return weights + sum(t.nbytes for t in (*moments, *learning))

@@ -17,7 +17,6 @@ from twofold.batch import Group
 from twofold.errors import NonFiniteError
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
-from twofold.training.optim import make_schedule
 from twofold.training.trainer import Trainer
 
 Result = dict[str, Any]
@@ -108,7 +107,6 @@ def run(
     No checkpoint is written. A run that stops being finite keeps the looks it has, and says so in `failed`.
     """
     done, state, watched = Run(), dict[str, Any](), dict[str, list[float]]()
-    schedule = make_schedule(loop.optimizer, loop.step.optimizer, loop.steps)
     due = {round(loop.steps * (i + 1) / looks) for i in range(looks)}
     for at in range(loop.steps):
         began = time.process_time()
@@ -118,7 +116,8 @@ def run(
         except NonFiniteError as error:
             done.failed = str(error)
             return done
-        schedule.step()
+        for trainable in loop.step.trainables:
+            trainable.on_step_end()
         loop.algorithm.observe(metrics, state)
         for keeper in loop.stateful:
             keeper.on_step_end(at + 1)

@@ -40,8 +40,9 @@ from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.statistics import mean_interval
 from twofold.training.column_providers import providers
-from twofold.training.optim import AdamW, make_optimizer, make_schedule
+from twofold.training.optim import AdamW
 from twofold.training.step import Step
+from twofold.training.trainable import POLICY, Trainable
 
 BASE = Path(__file__).resolve().parents[1] / "twofold" / "demo" / "base"
 TOKENS = 64
@@ -165,23 +166,20 @@ class Bench:
         for name, parameter in self.policy.trainable().items():
             parameter.copy_(weights[name])
 
-    def _prepared(self, cell: Cell) -> tuple[Step, OfflineAlgorithm, AdamW]:
+    def _prepared(self, cell: Cell) -> tuple[Step, OfflineAlgorithm]:
         """The base model with a fresh optimizer, before the first step."""
         groups = self.groups(cell.objective)
         self._load(None)
         adamw = AdamW(learning_rate=cell.learning_rate, schedule="constant", warmup=self.protocol.warmup)
         known = providers(self.policy, self.reference, self.packing)
-        step = Step(self.policy, make_optimizer(adamw, self.policy.trainable()), providers=known, packing=self.packing)
+        trainable = Trainable.of(POLICY, self.policy, adamw, self.protocol.steps)
+        step = Step([trainable], providers=known, packing=self.packing)
         rows = self.protocol.batch_size * (2 if data_kind(cell.objective) == "labels" else 1)
-        return (
-            step,
-            OfflineAlgorithm(groups, cell.objective, batch_size=rows, seed=cell.seed, steps=self.protocol.steps),
-            adamw,
-        )
+        played = OfflineAlgorithm(groups, cell.objective, batch_size=rows, seed=cell.seed, steps=self.protocol.steps)
+        return step, played
 
     def _train(self, cell: Cell) -> dict[str, Any]:
-        step, algorithm, adamw = self._prepared(cell)
-        schedule = make_schedule(adamw, step.optimizer, self.protocol.steps)
+        step, algorithm = self._prepared(cell)
         evaluations, spent = [{"step": 0, **self._look()}], 0.0
         self.progress.begin(cell.name, self.protocol.steps)
         for at in range(self.protocol.steps):
@@ -191,7 +189,7 @@ class Bench:
             except NonFiniteError as error:
                 self.progress.end(cell.name)
                 return {"failed": str(error), "evaluations": evaluations, "solved": -1}
-            schedule.step()
+            step.policy.on_step_end()
             spent += time.process_time() - began
             self.progress.advance(cell.name, 1, loss=metrics["loss"])
             if (at + 1) % self.protocol.evaluate_every == 0 or at + 1 == self.protocol.steps:
@@ -245,7 +243,7 @@ class Bench:
     def _time(self, cell: Cell, other: Cell, pairs: int) -> list[float]:
         sides: list[Callable[[int], Mapping[str, float]]] = []
         for one in (other, cell):
-            step, algorithm, _ = self._prepared(one)
+            step, algorithm = self._prepared(one)
             sides.append(lambda at, step=step, algorithm=algorithm: step(algorithm.round(at, {})))
         spent: list[list[float]] = [[], []]
         for at in range(pairs + 1):

@@ -20,8 +20,9 @@ from twofold.models.reference import cached_reference, live_reference
 from twofold.objectives.dpo import DPO
 from twofold.progress import Silent
 from twofold.training.column_providers import providers
-from twofold.training.optim import AdamW, make_optimizer
+from twofold.training.optim import AdamW
 from twofold.training.step import Part, Round, Step
+from twofold.training.trainable import POLICY, Trainable
 from twofold.training.trainer import Trainer, TrainingSettings
 
 
@@ -66,7 +67,7 @@ def groups_of(pairs: Sequence[Pair]) -> list[Group]:
     ]
 
 
-def prepare(job: Job, model: str) -> tuple[Policy, Step, Sequence[Group], AdamW]:
+def prepare(job: Job, model: str) -> tuple[Policy, Step, Sequence[Group]]:
     """The policy from the folder `model`, its step, and the groups with the reference's column where it is cached."""
     policy = Policy(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32))
     packing, groups = Packing(), cast("Sequence[Group]", groups_of(load(job.pairs)))
@@ -76,14 +77,14 @@ def prepare(job: Job, model: str) -> tuple[Policy, Step, Sequence[Group], AdamW]
     else:
         known = providers(policy, live_reference(policy), packing)
     adamw = AdamW(learning_rate=job.learning_rate, schedule="constant", warmup=0.0, clip=job.clip)
-    optimizer = make_optimizer(adamw, policy.trainable())
-    return policy, Step(policy, optimizer, providers=known, packing=packing, clip=job.clip), groups, adamw
+    trainable = Trainable.of(POLICY, policy, adamw, job.turns * job.steps)
+    return policy, Step([trainable], providers=known, packing=packing, clip=job.clip), groups
 
 
 def main(job: Job) -> None:
     """Train as `job` says, with twofold's default settings beside those."""
     torch.set_num_threads(1)
-    policy, step, groups, adamw = prepare(job, job.model)
+    policy, step, groups = prepare(job, job.model)
     settings = {
         "reference": job.reference,
         "prompts shared": policy.shared,
@@ -101,11 +102,9 @@ def main(job: Job) -> None:
     run.mkdir(parents=True, exist_ok=True)
     loop = Trainer(
         run=run,
-        policy=policy,
         algorithm=InOrder(groups, job),
         step=step,
         evaluators=(),
-        optimizer=adamw,
         settings=TrainingSettings(steps=steps, checkpoint_every=steps + 1, batch_size=job.batch_size),
         steps=steps,
         identity={},

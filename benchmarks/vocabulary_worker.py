@@ -44,7 +44,7 @@ def main(job: Job) -> None:
     torch.set_num_threads(1)
     sides = []
     for model in job.model.split("\n"):
-        policy, step, groups, _ = prepare(job, model)
+        policy, step, groups = prepare(job, model)
         sides.append((step, InOrder(groups, job), policy.model.config))
     turns = Turns({"hidden": sides[0][2].hidden_size, "vocabularies": [config.vocab_size for _, _, config in sides]})
     for at in range(job.turns):

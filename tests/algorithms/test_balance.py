@@ -26,6 +26,7 @@ from twofold.objectives import SFT
 from twofold.training.balance import Balance
 from twofold.training.column_providers import providers
 from twofold.training.step import Part, Round, Step
+from twofold.training.trainable import POLICY, Trainable
 
 PACKINGS = {
     "whole": Packing(groups=8),
@@ -50,7 +51,9 @@ def moved(packing: str = "whole", balance: Balance | None = None) -> tuple[Polic
     columns = providers(policy, reference, PACKINGS[packing])
     optimizer = torch.optim.SGD(policy.trainable().values(), lr=0.0)
     balance = balance or Balance()
-    return policy, Step(policy, optimizer, providers=columns, packing=PACKINGS[packing], clip=None, balance=balance)
+    return policy, Step(
+        [Trainable(POLICY, policy, optimizer)], providers=columns, packing=PACKINGS[packing], clip=None, balance=balance
+    )
 
 
 def drawn(policy: Policy, **settings: Any) -> Round:

@@ -29,7 +29,7 @@ from twofold.objectives.ppo import ValueRegression
 from twofold.training.column_providers import VALUE, old_values
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Part, Round, Step
-from twofold.training.trainable import Trainable
+from twofold.training.trainable import POLICY, Trainable
 
 HELD = ModelSettings(path="made", precision="float64", device="cpu")
 
@@ -58,8 +58,8 @@ def stepper(
     """With a rate for the policy and one for the value model."""
     optimizer = make_optimizer(AdamW(learning_rate=rate), policy.trainable())
     constant = AdamW(learning_rate=its, schedule="constant", warmup=0)
-    learner = Trainable(VALUE_MODEL, held, constant, 25)
-    return Step(policy, optimizer, providers={}, packing=packing or Packing(tokens=60), trainables=[learner])
+    trainables = [Trainable(POLICY, policy, optimizer), Trainable.of(VALUE_MODEL, held, constant, 25)]
+    return Step(trainables, providers={}, packing=packing or Packing(tokens=60))
 
 
 def drafts(part: Part) -> list[Branch]:
@@ -159,7 +159,11 @@ def test_at_ratio_1_the_gradient_is_that_of_reinforce() -> None:
     policy = tiny.policy()
     play = valued(policy, critic(policy))
     part = play.round(0, {}).parts[0]
-    step = Step(policy, make_optimizer(AdamW(), policy.trainable()), providers={}, packing=Packing(tokens=60))
+    step = Step(
+        [Trainable(POLICY, policy, make_optimizer(AdamW(), policy.trainable()))],
+        providers={},
+        packing=Packing(tokens=60),
+    )
     step(Round(0, [part]))
     found = tiny.gradients(policy)
     again = tiny.policy()
@@ -202,7 +206,7 @@ def test_a_learner_comes_back_from_what_it_told() -> None:
     policy = tiny.policy()
     one, other = critic(policy), critic(policy, moved=False)
     falling = AdamW(learning_rate=1e-2, schedule="linear", warmup=2)
-    first, second = Trainable(VALUE_MODEL, one, falling, 6), Trainable(VALUE_MODEL, other, falling, 6)
+    first, second = (Trainable.of(VALUE_MODEL, model, falling, 6) for model in (one, other))
 
     def go(learner: Trainable, steps: range) -> None:
         for step in steps:
@@ -211,17 +215,18 @@ def test_a_learner_comes_back_from_what_it_told() -> None:
             assert values is not None
             values.square().sum().backward()
             learner.optimizer.step()
-            learner.on_step_end(step + 1)
+            learner.on_step_end()
 
     go(first, range(3))
-    told = {k: v.clone() for k, v in first.tensors().items()}
-    numbers = json.loads(json.dumps(first.state_dict()))
+    weights, moments = ({k: v.clone() for k, v in d.items()} for d in (first.weights(), first.moments()))
     go(first, range(3, 6))
-    second.restore(told, numbers)
-    assert second.schedule.get_last_lr() == [falling.factor(3, 6) * 1e-2] * len(second.optimizer.param_groups)
+    second.restore(weights, moments, 3)
+    assert [g["lr"] for g in second.optimizer.param_groups] == [falling.factor(3, 6) * 1e-2] * len(
+        second.optimizer.param_groups
+    )
     go(second, range(3, 6))
-    for name, tensor in first.tensors().items():
-        assert torch.equal(tensor, second.tensors()[name]), name
+    for name, tensor in first.weights().items():
+        assert torch.equal(tensor, second.weights()[name]), name
 
 
 def test_values_that_know_explain_everything() -> None:

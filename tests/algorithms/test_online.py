@@ -30,6 +30,7 @@ from twofold.sampling.reference import ReferenceSampler
 from twofold.training.column_providers import providers
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Step
+from twofold.training.trainable import POLICY, Trainable
 
 STOP = frozenset({0})
 WANTED = 7
@@ -86,7 +87,7 @@ def stepper(policy: Policy, packing: Packing | None = None, rate: float = 2e-2) 
     packing = packing or Packing(tokens=60)
     optimizer = make_optimizer(AdamW(learning_rate=rate), policy.trainable())
     known = providers(policy, live_reference(policy), packing)
-    return Step(policy, optimizer, providers=known, packing=packing, clip=None)
+    return Step([Trainable(POLICY, policy, optimizer)], providers=known, packing=packing, clip=None)
 
 
 def test_the_better_draft_is_chosen_and_ties_are_counted() -> None:

@@ -25,6 +25,7 @@ from twofold.sampling.local import LocalSampler
 from twofold.training.column_providers import providers, with_truth
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Part, Round, Step
+from twofold.training.trainable import POLICY, Trainable
 
 PACKING = Packing(tokens=60)
 STOP = frozenset({0})
@@ -86,7 +87,9 @@ def test_the_generator_follows_the_discriminators_beta(schedule: str) -> None:
 def stepper(policy: Policy, rate: float = 1e-3) -> Step:
     columns = providers(policy, live_reference(policy), PACKING)
     return Step(
-        policy, make_optimizer(AdamW(learning_rate=rate), policy.trainable()), providers=columns, packing=PACKING
+        [Trainable(POLICY, policy, make_optimizer(AdamW(learning_rate=rate), policy.trainable()))],
+        providers=columns,
+        packing=PACKING,
     )
 
 
@@ -119,7 +122,7 @@ def moved(*, rate: float = 0.0) -> tuple[Policy, Step]:
     truths = [replace(t, branches=(Branch(t.truth, Role.DEMONSTRATION),)) for t in tasks(12)[:4]]
     for s in range(2):
         step(Round(s, [Part(truths, SFT())]))
-    step.optimizer, step.clip = torch.optim.SGD(policy.trainable().values(), lr=rate), None
+    step.policy.optimizer, step.clip = torch.optim.SGD(policy.trainable().values(), lr=rate), None
     return policy, step
 
 

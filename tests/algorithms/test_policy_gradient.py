@@ -27,6 +27,7 @@ from twofold.sampling.local import LocalSampler
 from twofold.training.column_providers import OLD, old_logps, providers
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Step
+from twofold.training.trainable import POLICY, Trainable
 
 STOP = frozenset({0})
 WANTED = 7
@@ -72,7 +73,7 @@ def algorithm(
 
 def stepper(policy: Policy, packing: Packing | None = None, rate: float = 2e-2) -> Step:
     optimizer = make_optimizer(AdamW(learning_rate=rate), policy.trainable())
-    return Step(policy, optimizer, providers={}, packing=packing or Packing(tokens=60))
+    return Step([Trainable(POLICY, policy, optimizer)], providers={}, packing=packing or Packing(tokens=60))
 
 
 def test_a_rollout_carries_its_advantages_as_columns() -> None:

@@ -20,6 +20,7 @@ from twofold.objectives import DPO, SFT
 from twofold.objectives.base import Objective
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Part, Round, Step
+from twofold.training.trainable import POLICY, Trainable
 
 STOP = 60
 PAIRS = 40
@@ -59,7 +60,11 @@ def other_openings(noise: torch.Generator) -> list[Group]:
 
 
 def train(policy: Policy, groups: list[Group], objective: Objective, steps: int, rate: float) -> None:
-    step = Step(policy, make_optimizer(AdamW(learning_rate=rate), policy.trainable()), providers={}, packing=Packing())
+    step = Step(
+        [Trainable(POLICY, policy, make_optimizer(AdamW(learning_rate=rate), policy.trainable()))],
+        providers={},
+        packing=Packing(),
+    )
     for s in range(steps):
         step(Round(s, [Part(groups, objective)]))
 

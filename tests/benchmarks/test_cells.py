@@ -8,11 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
 from benchmarks.cells import naming, play, run
 from twofold.errors import NonFiniteError
-from twofold.training.optim import AdamW
 
 
 @dataclass(frozen=True)
@@ -63,16 +61,15 @@ def test_a_cell_is_played_once_and_results_keep_their_order(workers: int, capsys
 
 
 class Slope:
-    """A run whose loss is its step, down to `finite` steps; it holds the optimizer as a step does."""
+    """A run whose loss is its step, down to `finite` steps; it has what it trains as a step does."""
 
     def __init__(self, finite: int) -> None:
-        self.optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        self.trainables = [SimpleNamespace(on_step_end=lambda: self.seen.append(10))]
         self.finite, self.seen = finite, list[int]()
 
     def __call__(self, at: int) -> dict[str, float]:
         if at >= self.finite:
             raise NonFiniteError("loss is nan")
-        self.optimizer.step()
         return {"loss": float(at)}
 
 
@@ -80,7 +77,7 @@ def a_loop(finite: int) -> Any:
     step = Slope(finite)
     algorithm = SimpleNamespace(round=lambda at, state: at, observe=lambda metrics, state: step.seen.append(1))
     keeper = SimpleNamespace(on_step_end=lambda done: step.seen.append(100 * done))
-    return SimpleNamespace(step=step, algorithm=algorithm, stateful=[keeper], optimizer=AdamW(), steps=10)
+    return SimpleNamespace(step=step, algorithm=algorithm, stateful=[keeper], steps=10)
 
 
 def test_looks_are_evenly_spread_and_the_last_is_at_the_end() -> None:
@@ -88,8 +85,8 @@ def test_looks_are_evenly_spread_and_the_last_is_at_the_end() -> None:
     done = run(loop, 4, lambda spent: {"told": spent >= 0})
     assert [look["step"] for look in done.looks] == [2, 5, 8, 10]
     assert done.watched == {"loss": 4.5}
-    assert loop.step.seen[:4] == [1, 100, 1, 200]
-    assert (done.failed, len(loop.step.seen)) == ("", 20)
+    assert loop.step.seen[:6] == [10, 1, 100, 10, 1, 200]
+    assert (done.failed, len(loop.step.seen)) == ("", 30)
 
 
 def test_a_run_that_stops_being_finite_keeps_its_looks() -> None:

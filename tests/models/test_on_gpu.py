@@ -17,6 +17,7 @@ from twofold.objectives import DPO
 from twofold.training.column_providers import providers
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Part, Round, Step
+from twofold.training.trainable import POLICY, Trainable
 
 pytestmark = pytest.mark.gpu
 
@@ -60,8 +61,7 @@ def test_the_first_dpo_loss_is_ln_2_and_a_step_lowers_it() -> None:
     policy = Policy(model(), autocast=torch.bfloat16)
     packing = Packing(tokens=256)
     step = Step(
-        policy,
-        make_optimizer(AdamW(learning_rate=1e-3), policy.trainable()),
+        [Trainable(POLICY, policy, make_optimizer(AdamW(learning_rate=1e-3), policy.trainable()))],
         providers=providers(policy, live_reference(policy), packing),
         packing=packing,
     )

@@ -15,6 +15,7 @@ from twofold.models.reference import live_reference, with_reference
 from twofold.objectives import BCO
 from twofold.training.bco_shift import BCOShift, half_way, moved
 from twofold.training.step import Part, Round, Step
+from twofold.training.trainable import POLICY, Trainable
 
 PACKING = Packing()
 
@@ -75,7 +76,7 @@ def test_no_packing_changes_a_step() -> None:
         policy = tiny.policy()
         shift = BCOShift(policy, packing, decay=0.9)
         optimizer = torch.optim.SGD(policy.trainable().values(), lr=0.01)
-        step = Step(policy, optimizer, providers={"delta": shift}, packing=packing)
+        step = Step([Trainable(POLICY, policy, optimizer)], providers={"delta": shift}, packing=packing)
         groups = rows(policy)
         found.append([step(Round(i, [Part(groups, BCO(beta=0.5))])) for i in range(3)])
     assert abs(found[0][2]["delta"] - found[0][0]["delta"]) > 1e-4
@@ -94,7 +95,7 @@ def test_the_gradient_does_not_run_through_it() -> None:
             groups = BCOShift(policy, PACKING, decay=0.0)(groups)
         optimizer = torch.optim.SGD(policy.trainable().values(), lr=0.0)
         columns = {"delta": BCOShift(policy, PACKING, decay=0.0)}
-        step = Step(policy, optimizer, providers=columns, packing=PACKING, clip=None)
+        step = Step([Trainable(POLICY, policy, optimizer)], providers=columns, packing=PACKING, clip=None)
         step(Round(0, [Part(groups, BCO(beta=0.5))]))
         found.append(tiny.gradients(policy))
     assert all(torch.equal(found[0][n], found[1][n]) for n in found[0])

@@ -18,6 +18,7 @@ from twofold.objectives import KTO
 from twofold.training.column_providers import providers
 from twofold.training.kl_baseline import clamped_mean, mismatched
 from twofold.training.step import Part, Round, Step
+from twofold.training.trainable import POLICY, Trainable
 
 
 def rows(count: int = 8, seed: int = 0) -> list[Group]:
@@ -74,7 +75,7 @@ def test_no_packing_changes_the_gradient_or_z0(make: type[Policy]) -> None:
         columns = providers(policy, live_reference(policy), packing)
         moved(policy)
         optimizer = torch.optim.SGD(policy.trainable().values(), lr=0.0)
-        step = Step(policy, optimizer, providers=columns, packing=packing, clip=None)
+        step = Step([Trainable(POLICY, policy, optimizer)], providers=columns, packing=packing, clip=None)
         found.append((step(Round(0, [Part(rows(), KTO(beta=1.0))])), tiny.gradients(policy)))
     (metrics, gradients), *others = found
     assert metrics["z0"] > 0.01
@@ -90,7 +91,7 @@ def test_it_begins_at_exactly_zero_and_is_held_fixed() -> None:
     reference = live_reference(policy)
     columns = providers(policy, reference, Packing())
     optimizer = torch.optim.SGD(policy.trainable().values(), lr=0.0)
-    step = Step(policy, optimizer, providers=columns, packing=Packing(), clip=None)
+    step = Step([Trainable(POLICY, policy, optimizer)], providers=columns, packing=Packing(), clip=None)
     assert step(Round(0, [Part(rows(), KTO())]))["z0"] == 0.0
     moved(policy)
     given_z0 = columns["z0"](rows())

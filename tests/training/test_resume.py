@@ -251,7 +251,7 @@ def test_stopped_between_checkpoints_and_killed(kind: str, whole: dict[str, byte
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) > 5
     loop(tmp_path, kind, checkpoint_every=4).train()
     assert left_behind(tmp_path)["metrics.jsonl"] == whole["metrics.jsonl"]
-    assert left_behind(tmp_path)["weights.safetensors"] == whole["weights.safetensors"]
+    assert left_behind(tmp_path)["policy.safetensors"] == whole["policy.safetensors"]
 
 
 def raise_at(step: int) -> Callable[[], bool]:

@@ -22,6 +22,7 @@ from twofold.objectives.base import Loss, Term
 from twofold.training.column_providers import providers
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Part, Round, Step
+from twofold.training.trainable import POLICY, Trainable
 
 PACKINGS = {
     "1×8": Packing(groups=8), "2×4": Packing(groups=4), "8×1": Packing(groups=1),
@@ -33,7 +34,7 @@ def stepper(policy: Policy, *, packing: Packing | None = None, rate: float = 1e-
     packing = packing or Packing()
     optimizer = make_optimizer(AdamW(learning_rate=rate), policy.trainable())
     columns = providers(policy, live_reference(policy), packing)
-    return Step(policy, optimizer, providers=columns, packing=packing, clip=clip)
+    return Step([Trainable(POLICY, policy, optimizer)], providers=columns, packing=packing, clip=clip)
 
 
 def rounds(step: int) -> Round:
@@ -58,9 +59,12 @@ def test_no_packing_changes_a_gradient(make: Callable[..., Policy]) -> None:
             for p in policy.trainable().values():
                 p.add_(0.05)
         optimizer = torch.optim.SGD(policy.trainable().values(), lr=0.0)
-        metrics = Step(policy, optimizer, providers=providers(policy, before, packing), packing=packing, clip=None)(
-            rounds(0)
-        )
+        metrics = Step(
+            [Trainable(POLICY, policy, optimizer)],
+            providers=providers(policy, before, packing),
+            packing=packing,
+            clip=None,
+        )(rounds(0))
         found.append((metrics, tiny.gradients(policy)))
     assert sum(g.norm().item() for g in found[0][1].values()) > 0.1
     for metrics, gradient in found[1:]:
@@ -92,7 +96,12 @@ def test_no_packing_changes_an_objective_that_sorts_the_step(form: Any) -> None:
             for p in policy.trainable().values():
                 p.add_(0.05)
         optimizer = torch.optim.SGD(policy.trainable().values(), lr=0.0)
-        step = Step(policy, optimizer, providers=providers(policy, before, packing), packing=packing, clip=None)
+        step = Step(
+            [Trainable(POLICY, policy, optimizer)],
+            providers=providers(policy, before, packing),
+            packing=packing,
+            clip=None,
+        )
         part = Part(tiny.pairs(8, seed=0), AOT(beta=0.5, form=form), 0.7)
         measured = step.measure([part])
         metrics = step(Round(0, [part]))
@@ -129,7 +138,12 @@ def test_the_gradient_is_that_of_the_loss_written_out() -> None:
     made = rounds(0)
     packing = Packing(groups=3)
     optimizer = torch.optim.SGD(policy.trainable().values(), lr=0.0)
-    metrics = Step(policy, optimizer, providers=providers(policy, reference, packing), packing=packing, clip=None)(made)
+    metrics = Step(
+        [Trainable(POLICY, policy, optimizer)],
+        providers=providers(policy, reference, packing),
+        packing=packing,
+        clip=None,
+    )(made)
     found = tiny.gradients(policy)
     policy.zero_grad()
     pairs, shown = (p.groups for p in made.parts)
@@ -155,7 +169,7 @@ def test_a_parts_weight_scales_its_gradient_and_not_its_metrics() -> None:
     for weight in (1.0, 0.25):
         policy = tiny.policy()
         optimizer = torch.optim.SGD(policy.trainable().values(), lr=0.0)
-        step = Step(policy, optimizer, providers={}, packing=Packing(), clip=None)
+        step = Step([Trainable(POLICY, policy, optimizer)], providers={}, packing=Packing(), clip=None)
         metrics = step(Round(0, [Part(tiny.groups((3, 4)), SFT(), weight)]))
         found[weight] = (metrics, tiny.gradients(policy))
     assert distance({n: g / 4 for n, g in found[1.0][1].items()}, found[0.25][1]) <= 1e-14
@@ -197,12 +211,12 @@ def test_a_term_whose_count_is_0_is_skipped_and_counted() -> None:
 
 def refused(policy: Policy, step: Step, made: Round) -> NonFiniteError:
     before = tiny.weights(policy)
-    state = {k: {n: v.clone() for n, v in s.items()} for k, s in step.optimizer.state.items()}
+    state = {k: {n: v.clone() for n, v in s.items()} for k, s in step.policy.optimizer.state.items()}
     with pytest.raises(NonFiniteError) as caught:
         step(made)
     after = tiny.weights(policy)
     assert all(torch.equal(before[n].nan_to_num(), w.nan_to_num()) for n, w in after.items())
-    for k, s in step.optimizer.state.items():
+    for k, s in step.policy.optimizer.state.items():
         assert all(torch.equal(v, state[k][n]) for n, v in s.items())
     return caught.value
 
@@ -280,7 +294,7 @@ def test_a_column_that_the_data_has_is_not_asked_for_again() -> None:
     logps = policy.logps(tiny.pairs(2))
     groups = with_reference(tiny.pairs(2), [[x - 1.0 for x in row] for row in logps])
     optimizer = torch.optim.SGD(policy.trainable().values(), lr=0.0)
-    step = Step(policy, optimizer, providers={"ref_logp": never}, packing=Packing(), clip=None)
+    step = Step([Trainable(POLICY, policy, optimizer)], providers={"ref_logp": never}, packing=Packing(), clip=None)
     metrics = step(Round(0, [Part(groups, DPO())]))
     lengths = [[len(b.tokens) for b in g.branches] for g in groups]
     assert metrics["margin"] == pytest.approx(sum(0.1 * (c - r) for c, r in lengths) / 2, abs=1e-9)
@@ -306,9 +320,17 @@ def test_an_objective_of_ones_own_is_a_plain_class() -> None:
 def test_clipping_shortens_the_gradient_to_its_limit_and_reports_it_as_it_was() -> None:
     free, clipped = tiny.policy(), tiny.policy()
     made = Round(0, [Part(tiny.groups((3, 4), (5, 2)), SFT())])
-    a = Step(free, torch.optim.SGD(free.trainable().values(), lr=1.0), providers={}, packing=Packing(), clip=None)(made)
+    a = Step(
+        [Trainable(POLICY, free, torch.optim.SGD(free.trainable().values(), lr=1.0))],
+        providers={},
+        packing=Packing(),
+        clip=None,
+    )(made)
     b = Step(
-        clipped, torch.optim.SGD(clipped.trainable().values(), lr=1.0), providers={}, packing=Packing(), clip=0.01
+        [Trainable(POLICY, clipped, torch.optim.SGD(clipped.trainable().values(), lr=1.0))],
+        providers={},
+        packing=Packing(),
+        clip=0.01,
     )(made)
     assert a["grad_norm"] == b["grad_norm"] > 0.1
     norm = torch.stack([g.norm() for g in tiny.gradients(clipped).values()]).norm().item()
@@ -324,11 +346,11 @@ def test_measuring_changes_nothing_and_says_what_the_step_would() -> None:
     step(rounds(0))
     before = tiny.weights(policy)
     gradients = tiny.gradients(policy)
-    state: list[dict[str, Any]] = [{n: v.clone() for n, v in s.items()} for s in step.optimizer.state.values()]
+    state: list[dict[str, Any]] = [{n: v.clone() for n, v in s.items()} for s in step.policy.optimizer.state.values()]
     measured = step.measure(made.parts)
     assert all(torch.equal(before[n], w) for n, w in tiny.weights(policy).items())
     assert all(torch.equal(gradients[n], g) for n, g in tiny.gradients(policy).items())
-    for now, then in zip(step.optimizer.state.values(), state, strict=True):
+    for now, then in zip(step.policy.optimizer.state.values(), state, strict=True):
         assert all(torch.equal(now[n], then[n]) for n in then)
     stepped = step(made)
     stepped.pop("grad_norm")

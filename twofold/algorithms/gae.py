@@ -16,7 +16,7 @@ from twofold.settings import require, settings
 from twofold.training.column_providers import VALUE
 
 VALUE_MODEL = "value-model"
-"""What the learner is called: in rounds, in checkpoints, and its folder beside `model/`."""
+"""What the value model is called: in rounds, in checkpoints, and its folder beside `model/`."""
 POLICY = "policy"
 
 

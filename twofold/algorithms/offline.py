@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
+from twofold.algorithms.base import Algorithm, AlgorithmSettings, FixedRows, Run
 from twofold.algorithms.schedules import Ramp, Ramps, refuse_bad_ramps, scheduled
 from twofold.batch import Group
 from twofold.data.order import Mixture, Order
@@ -15,16 +16,19 @@ from twofold.training.step import Part, Round
 
 
 @settings
-class Offline:
+class Offline(AlgorithmSettings):
     """Train on the data as it is."""
 
     kind: Literal["offline"] = "offline"
     ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
     """Settings of the objective that change during the run: {beta: {to: 0.3}}."""
 
+    def build(self, run: Run) -> OfflineAlgorithm:
+        return OfflineAlgorithm.of(run, self.ramp)
+
 
 @dataclass
-class OfflineAlgorithm:
+class OfflineAlgorithm(Algorithm):
     """Each round is the next `batch_size` groups in the order that (seed, step) gives, or that a `mixture` gives."""
 
     groups: Sequence[Group]
@@ -35,6 +39,19 @@ class OfflineAlgorithm:
     steps: int
     ramps: Ramps = field(default_factory=dict[str, Ramp])
     mixture: Mixture | None = None
+
+    @classmethod
+    def of(cls, run: Run, ramps: Ramps) -> OfflineAlgorithm:
+        """On the training rows of `run`, under its objective."""
+        return cls(
+            run.groups["train"],
+            run.objective,
+            batch_size=run.batch_size,
+            seed=run.seed,
+            steps=run.steps,
+            ramps=ramps,
+            mixture=run.mixture(),
+        )
 
     def __post_init__(self) -> None:
         refuse_bad_ramps(self.objective, self.ramps)
@@ -55,5 +72,6 @@ class OfflineAlgorithm:
         objective = self.objective_at(step)
         return {name: getattr(objective, name) for name in self.ramps}
 
-    def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
-        """Fixed data learns nothing from what happened."""
+    @property
+    def fixed_rows(self) -> FixedRows:
+        return self.groups, self.order

@@ -13,15 +13,17 @@ from typing import Any, Literal
 
 import torch
 
+from twofold.algorithms.base import Algorithm, AlgorithmSettings, Run, Sections, refuse_fixed_rows
 from twofold.algorithms.draft_serialization import dump_drafts, load_drafts
 from twofold.algorithms.policy_gradient import RewardSource
 from twofold.algorithms.preference_pairs import Labels, Which, compared, decided, sides, tied, win_rates, wins
 from twofold.algorithms.schedules import Ramp, refuse_bad_ramps, scheduled
-from twofold.batch import Branch, Group, Role
+from twofold.batch import Branch, DataKind, Group, Role
 from twofold.data.order import Order
 from twofold.errors import DataError, RecipeError
 from twofold.judges.drafts import PairJudge
-from twofold.objectives.base import Objective
+from twofold.objectives.base import Objective, data_kind, reading
+from twofold.objectives.pdpo import PDPOGenerator
 from twofold.objectives.xpo import OF_REFERENCE, XPO
 from twofold.rewards.execution import Execution
 from twofold.sampling.base import Sampler, sampler_metrics
@@ -49,7 +51,7 @@ class Implicit:
 
 
 @settings
-class Online:
+class Online(AlgorithmSettings):
     """How prompts are answered and the answers judged into pairs, and how long a round of pairs serves. The method is
     the objective, any on pairs; training.batch_size counts prompts."""
 
@@ -123,8 +125,56 @@ class Online:
         """The sources of the judgement, with their weights."""
         return (RewardSource(source=self.judge),) if isinstance(self.judge, str) else self.judge
 
+    draws_drafts = True
+    answers_rows = True
+    where_rewards = "algorithm.judge"
+
     @property
-    def rates(self) -> bool:
+    def passes(self) -> int:
+        return self.epochs
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.reference_samples > 0
+
+    def data_kind(self, objective: Objective) -> DataKind:
+        return "prompts"
+
+    def reference_interval(self, batch_size: int, num: int) -> int | None:
+        return self.steps_per_round(batch_size, num) if self.reference == "fresh" else None
+
+    def refuse_misfit(self, recipe: Sections) -> None:
+        super().refuse_misfit(recipe)
+        objective = recipe.objective
+        paired = data_kind(objective) == "pairs" and reading(objective) == "logps"
+        require(paired and not isinstance(objective, PDPOGenerator), "algorithm online needs an objective on pairs")
+        if self.prompts != "all":
+            self.size(recipe.training.batch_size, recipe.training.batch_size)
+        several = self.samples + self.reference_samples > 1
+        require(
+            recipe.sampling.temperature > 0 or not several, "sampling.temperature 0 draws the same draft every time"
+        )
+        moved = recipe.reference.kind == "moving" and self.reference == "fresh"
+        require(not moved, "algorithm.reference fresh moves the reference already: leave reference.kind out")
+        judged = recipe.data.heldout is None or self.is_rewarded
+        require(judged, "data.heldout needs a judge that gives rewards: measure with evaluation.tasks instead")
+        refuse_fixed_rows(recipe, "online")
+
+    def build(self, run: Run) -> OnlineAlgorithm:
+        return OnlineAlgorithm(
+            settings=self,
+            tasks=run.groups["train"],
+            objective=run.objective,
+            sampler=run.sampler(),
+            judge=run.judge(),
+            reference_sampler=run.reference_sampler() if self.reference_samples else None,
+            batch_size=run.batch_size,
+            seed=run.seed,
+            steps=run.steps,
+        )
+
+    @property
+    def is_rewarded(self) -> bool:
         """Whether the judge gives rewards, which mean something for a single draft."""
         return not self.rewards[0].source.startswith((TRUTH, COMPARING, SCORING))
 
@@ -145,7 +195,7 @@ Pairs = list[list[Group]]
 
 
 @dataclass(kw_only=True)
-class OnlineAlgorithm:
+class OnlineAlgorithm(Algorithm):
     """`tasks` are groups without branches; without a `judge` their ground truth wins. The reference's log-probabilities
     are a column, provided in the step like any other."""
 
@@ -264,9 +314,6 @@ class OnlineAlgorithm:
         noise = torch.Generator().manual_seed(1_000_003 * self.seed + step)
         while True:
             yield from torch.rand(1024, generator=noise, dtype=torch.float64).tolist()
-
-    def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
-        """Nothing that happened in a step changes the order of play."""
 
 
 def _against_truth(group: Group) -> tuple[list[Group], int]:

@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 import torch
 
+from twofold.algorithms.base import Algorithm, AlgorithmSettings, FixedRows, Run, Sections
 from twofold.algorithms.draft_serialization import Drafts, dump_drafts, load_drafts
 from twofold.algorithms.offline import OfflineAlgorithm
 from twofold.algorithms.schedules import Ramp
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.judges.gates import GateSettings
+from twofold.objectives.dpo import DPO
 from twofold.objectives.pdpo import Baseline, Direction, Form, Gate, GradientTo, PDPOGenerator
 from twofold.rewards.base import Reward
 from twofold.rewards.verifier import Metric
@@ -24,7 +26,7 @@ from twofold.training.step import Part, Round
 
 
 @settings
-class PDPO:
+class PDPO(AlgorithmSettings):
     """How discriminator and generator share the steps. The source leaves γ and the schedule open."""
 
     kind: Literal["pdpo"] = "pdpo"
@@ -105,6 +107,30 @@ class PDPO:
         require(self.gate != "judge" or self.judge is not None, "gate judge needs judge: {source: …}")
         require(self.gate == "judge" or self.judge is None, "judge is asked under gate judge alone")
 
+    draws_drafts = True
+
+    @property
+    def needs_reference(self) -> bool:
+        return True
+
+    def refuse_misfit(self, recipe: Sections) -> None:
+        compared = isinstance(recipe.objective, DPO) and not recipe.objective.reference_free
+        require(compared, "algorithm pdpo needs objective dpo, with its reference, as its discriminator")
+        require(recipe.data.generator is not None, "algorithm pdpo needs data.generator: its problems")
+
+    def build(self, run: Run) -> PDPOAlgorithm:
+        assert isinstance(run.objective, DPO), "the recipe has checked it"
+        return PDPOAlgorithm(
+            settings=self,
+            pairs=OfflineAlgorithm.of(run, self.ramp),
+            tasks=run.groups["generator"],
+            generator=self.objective(run.objective.beta),
+            sampler=run.sampler(),
+            seed=run.seed,
+            steps=run.steps,
+            gate=run.gate(),
+        )
+
     def warm_steps(self, steps: int) -> int:
         """Steps of `steps` with the discriminator alone."""
         return _share(self.warmup, steps)
@@ -154,7 +180,7 @@ class PartSchedule:
 
 
 @dataclass(kw_only=True)
-class PDPOAlgorithm:
+class PDPOAlgorithm(Algorithm):
     """`pairs` is the discriminator's part; `tasks` are groups without branches whose ground truth is `truth`."""
 
     settings: PDPO
@@ -247,8 +273,9 @@ class PDPOAlgorithm:
         every = self.settings.gate_average == "drawn"
         return every or branch.columns["correct"] == float(self.settings.direction == "up")
 
-    def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
-        """Nothing that happened in a step changes the order of play."""
+    @property
+    def fixed_rows(self) -> FixedRows:
+        return self.pairs.fixed_rows
 
 
 def _branch(draft: Draft) -> Branch:

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from twofold.algorithms.base import Algorithm, AlgorithmSettings, Run, Sections, refuse_fixed_rows
 from twofold.algorithms.draft_serialization import dump_drafts, load_drafts
 from twofold.algorithms.gae import VALUE_MODEL, ValueModelSettings, value_metrics, whitened_tokens, with_gae
 from twofold.algorithms.schedules import Ramp, refuse_bad_ramps, scheduled
@@ -21,7 +22,7 @@ from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.errors import RecipeError
 from twofold.objectives.advantages import Moments, adapted, advantages_of, kl_shaped, without_stop
-from twofold.objectives.base import Objective, comparison, per_token
+from twofold.objectives.base import Objective, comparison, data_kind, per_token
 from twofold.objectives.kl import ESTIMATORS, Estimator, k1
 from twofold.objectives.ppo import ValueRegression
 from twofold.objectives.surrogate import Baseline, Scale
@@ -29,7 +30,7 @@ from twofold.rewards.execution import Execution
 from twofold.rewards.rollouts import Rewards
 from twofold.sampling.base import Sampler, sampler_metrics
 from twofold.settings import require, settings
-from twofold.training.column_providers import VALUE
+from twofold.training.column_providers import OLD, VALUE, old_logps, old_values
 from twofold.training.step import Part, Provider, Round
 
 
@@ -63,7 +64,7 @@ class RewardSource:
 
 
 @settings
-class PolicyGradient:
+class PolicyGradient(AlgorithmSettings):
     """How prompts are rolled out and rated, and how long a rollout serves. The method is the objective (ppo, grpo,
     rloo, reinforce); training.batch_size counts prompts."""
 
@@ -110,7 +111,51 @@ class PolicyGradient:
         require(even, f"algorithm.rollouts must be a multiple of training.batch_size ({batch_size})")
         return self.epochs * size // batch_size
 
-    def refuse_misfit(self, objective: Objective, batch_size: int) -> None:
+    draws_drafts = True
+    answers_rows = True
+
+    @property
+    def is_rewarded(self) -> bool:
+        return True
+
+    @property
+    def passes(self) -> int:
+        return self.epochs
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.kl.coefficient > 0
+
+    @property
+    def value_model(self) -> ValueModelSettings | None:
+        return self.value
+
+    def refuse_misfit(self, recipe: Sections) -> None:
+        rolled_out = data_kind(recipe.objective) == "prompts"
+        require(rolled_out, "algorithm policy_gradient needs objective ppo, grpo, rloo or reinforce")
+        self.refuse_objective(recipe.objective, recipe.training.batch_size)
+        drawn, how = (1.0, 1.0, 0, False), recipe.sampling
+        own = (how.temperature, how.top_p, how.top_k, how.use_generation_config) == drawn
+        require(own, "sampling must draw from the policy itself: temperature 1, top_p 1, top_k 0")
+        refuse_fixed_rows(recipe, "policy_gradient")
+
+    def build(self, run: Run) -> PolicyGradientAlgorithm:
+        columns = {**run.providers, OLD: old_logps(run.policy, run.packing)}
+        if run.value_model is not None:
+            columns[VALUE] = old_values(run.value_model, run.packing)
+        return PolicyGradientAlgorithm(
+            settings=self,
+            tasks=run.groups["train"],
+            objective=run.objective,
+            sampler=run.sampler(),
+            rewards=run.rewards,
+            columns=columns,
+            batch_size=run.batch_size,
+            seed=run.seed,
+            steps=run.steps,
+        )
+
+    def refuse_objective(self, objective: Objective, batch_size: int) -> None:
         """Raise ValueError for an objective that cannot use rollouts made in this way."""
         stale = self.steps_per_rollout(batch_size) > 1
         fresh = "old_logp" in objective.requires
@@ -132,7 +177,7 @@ class PolicyGradient:
 
 
 @dataclass(kw_only=True)
-class PolicyGradientAlgorithm:
+class PolicyGradientAlgorithm(Algorithm):
     """`tasks` are groups without branches; `columns` provide `old_logp` (the policy's, as it is) and `ref_logp`, and
     `old_value` where there is a value model."""
 
@@ -148,7 +193,7 @@ class PolicyGradientAlgorithm:
 
     def __post_init__(self) -> None:
         refuse_bad_ramps(self.objective, self.settings.ramp)
-        self.settings.refuse_misfit(self.objective, self.batch_size)
+        self.settings.refuse_objective(self.objective, self.batch_size)
         self.size = self.settings.rollouts or self.batch_size
         if self.size > len(self.tasks):
             raise RecipeError(
@@ -175,7 +220,7 @@ class PolicyGradientAlgorithm:
         led = {name: getattr(objective, name) for name in self.settings.ramp}
         parts = [Part(chosen := [groups[i] for i in batch], objective)]
         if self.settings.value is not None:
-            parts.append(Part(chosen, ValueRegression(self.settings.value.clip), learner=VALUE_MODEL))
+            parts.append(Part(chosen, ValueRegression(self.settings.value.clip), trainable=VALUE_MODEL))
         return Round(step, parts, {**figures, "age": float(age), **led})
 
     def roll_out(

@@ -150,7 +150,7 @@ def _load(place: Place) -> tuple[Policy, Encoder, LoadedModel]:
     loaded, encoder = open_model(place.model)
     if place.step is not None:
         folder = Path(place.model) / "checkpoints" / f"step-{place.step}"
-        stray = loaded.model.load_state_dict(Checkpoint.open(folder).tensors("weights"), strict=False).unexpected_keys
+        stray = loaded.model.load_state_dict(Checkpoint.open(folder).tensors("policy"), strict=False).unexpected_keys
         if stray:
             raise ModelError(f"holds weights that the run's model has not ({stray[0]})", where=str(folder))
     policy, _ = wrap(ModelSettings(path=place.model), loaded.model, loaded.tokenizer)

@@ -64,7 +64,9 @@ class ModelOptions(TypedDict, total=False):
 
 
 class PackedModel(nn.Module):
-    """A model with one head, as steps and loops see it. Dropout is off."""
+    """A model with one head, as steps and trainers see it, without dropout. `note` is what users should know of it."""
+
+    note: str = ""
 
     def __init__(self, model: PreTrainedModel, head: Head, **holding: Unpack[ModelOptions]) -> None:
         super().__init__()

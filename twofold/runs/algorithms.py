@@ -1,131 +1,88 @@
-"""Who plays in a run: from the settings of an algorithm to the algorithm, a function for each."""
+"""From the settings of an algorithm to the algorithm: the parts of a run that settings ask for, made when they do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from twofold.algorithms import (
-    PDPO,
-    AnyAlgorithm,
-    OfflineAlgorithm,
-    Online,
-    OnlineAlgorithm,
-    PDPOAlgorithm,
-    PolicyGradient,
-    PolicyGradientAlgorithm,
-)
+from twofold.algorithms.base import Algorithm
 from twofold.batch import Group
 from twofold.data.mixture import mixture
+from twofold.data.order import Mixture
+from twofold.judges.drafts import PairJudge
+from twofold.models.heads import ValueModel
 from twofold.models.load import save_policy
+from twofold.models.packing import Packing
 from twofold.models.policy import Policy
+from twofold.objectives.base import Objective
 from twofold.rewards.base import Reward
 from twofold.rewards.rollouts import Rewards
 from twofold.runs.context import RunContext
 from twofold.runs.draft_filter import gate_of
 from twofold.runs.online import judge_of, reference_sampler
-from twofold.runs.rewards import Sources, make_rewards
 from twofold.sampling.base import Sampler
 from twofold.sampling.servers import ServerSampler
-from twofold.training.balance import Balance
-from twofold.training.column_providers import OLD, VALUE, old_logps, old_values
 from twofold.training.step import Provider
-from twofold.training.trainer import Algorithm
 
 
-def build_algorithm(run: RunContext, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]) -> Algorithm:
-    """The algorithm of `run` on `groups` (train, generator, heldout); `known` provides what is asked of a reference."""
-    match run.recipe.algorithm:
-        case PolicyGradient() as settings:
-            return _rolled_out(run, settings, groups, known)
-        case Online() as settings:
-            return _online(run, settings, groups)
-        case PDPO() as settings:
-            return _drafting(run, settings, groups)
-        case _:
-            return _offline(run, groups)
+@dataclass
+class RunParts:
+    """The parts of `context` that an algorithm is built from (`twofold.algorithms.base.Run`)."""
+
+    context: RunContext
+    groups: Mapping[str, Sequence[Group]]
+    providers: Mapping[str, Provider]
+    objective: Objective = field(init=False)
+    batch_size: int = field(init=False)
+    seed: int = field(init=False)
+    steps: int = field(init=False)
+    packing: Packing = field(init=False)
+
+    def __post_init__(self) -> None:
+        recipe = self.context.recipe
+        self.objective, self.steps, self.seed = self.context.objective, self.context.steps, recipe.seed
+        self.batch_size, self.packing = recipe.training.batch_size, recipe.training.packing
+
+    @property
+    def policy(self) -> Policy:
+        return self.context.language_model
+
+    @property
+    def value_model(self) -> ValueModel | None:
+        return None if self.context.value_model is None else self.context.value_model[0]
+
+    @property
+    def rewards(self) -> Rewards:
+        return self.context.rewards
+
+    def mixture(self) -> Mixture | None:
+        context = self.context
+        return mixture(context.recipe.data.sources, context.groups["train"], self.seed, context.progress)
+
+    def sampler(self) -> Sampler:
+        """In this process, or the server that the recipe names."""
+        recipe, policy, loaded = self.context.recipe, self.policy, self.context.loaded
+        if recipe.sampling.server is None:
+            return self.context.sampler(training=True)
+
+        def save(folder: Path) -> None:
+            save_policy(policy, loaded.tokenizer, folder)
+
+        return ServerSampler(policy, loaded.stop_tokens, recipe.sampling, save, Path(recipe.run) / "served")
+
+    def reference_sampler(self) -> Sampler:
+        return reference_sampler(self.context)
+
+    def judge(self) -> PairJudge | None:
+        return judge_of(self.context)
+
+    def gate(self) -> Reward | None:
+        return gate_of(self.context, self.groups["generator"])
 
 
-def rewards_of(run: RunContext, settings: PolicyGradient | Online, known: Mapping[str, Reward]) -> Rewards:
-    """What rates drafts, after looking at every problem that it is to rate."""
-    where = "algorithm.judge" if isinstance(settings, Online) else "algorithm.reward"
-    sources = Sources(run.recipe, run.encoder, run.loaded, run.functions, where, settings.execution, known)
-    return make_rewards(settings.rewards, sources, (run.groups["train"], run.groups["heldout"]))
-
-
-def balance_of(settings: AnyAlgorithm) -> Balance | None:
-    """What weighs a balanced part of a round, where the algorithm plays one."""
-    if not isinstance(settings, PDPO) or settings.balance == "none":
-        return None
-    return Balance(decay=settings.balance_decay, most=settings.balance_most)
-
-
-def drafter(run: RunContext) -> Sampler:
-    """What draws the drafts of training: this process, or the server that the recipe names."""
-    if run.recipe.sampling.server is None:
-        return run.sampler(training=True)
-    policy, tokenizer = run.policy, run.loaded.tokenizer
-    assert isinstance(policy, Policy)
-
-    def save(folder: Path) -> None:
-        save_policy(policy, tokenizer, folder)
-
-    return ServerSampler(policy, run.loaded.stop_tokens, run.recipe.sampling, save, Path(run.recipe.run) / "served")
-
-
-def _offline(run: RunContext, groups: Mapping[str, Sequence[Group]]) -> OfflineAlgorithm:
-    return OfflineAlgorithm(
-        groups["train"],
-        run.objective,
-        batch_size=run.recipe.training.batch_size,
-        seed=run.recipe.seed,
-        steps=run.steps,
-        ramps=run.recipe.algorithm.ramp,
-        mixture=mixture(run.recipe.data.sources, run.groups["train"], run.recipe.seed, run.progress),
-    )
-
-
-def _drafting(run: RunContext, settings: PDPO, groups: Mapping[str, Sequence[Group]]) -> PDPOAlgorithm:
-    return PDPOAlgorithm(
-        settings=settings,
-        pairs=_offline(run, groups),
-        tasks=groups["generator"],
-        generator=settings.objective(run.recipe.objective.beta),  # type: ignore[union-attr]  # the recipe has checked it
-        sampler=drafter(run),
-        seed=run.recipe.seed,
-        steps=run.steps,
-        gate=gate_of(run, settings, groups["generator"]),
-    )
-
-
-def _rolled_out(
-    run: RunContext, settings: PolicyGradient, groups: Mapping[str, Sequence[Group]], known: Mapping[str, Provider]
-) -> PolicyGradientAlgorithm:
-    assert isinstance(run.policy, Policy)
-    packing = run.recipe.training.packing
-    valued = {VALUE: old_values(run.value_model[0], packing)} if run.value_model is not None else {}
-    return PolicyGradientAlgorithm(
-        settings=settings,
-        tasks=groups["train"],
-        objective=run.objective,
-        sampler=drafter(run),
-        rewards=run.rewards,
-        columns={**known, OLD: old_logps(run.policy, packing), **valued},
-        batch_size=run.recipe.training.batch_size,
-        seed=run.recipe.seed,
-        steps=run.steps,
-    )
-
-
-def _online(run: RunContext, settings: Online, groups: Mapping[str, Sequence[Group]]) -> OnlineAlgorithm:
-    return OnlineAlgorithm(
-        settings=settings,
-        tasks=groups["train"],
-        objective=run.objective,
-        sampler=drafter(run),
-        judge=judge_of(run, settings),
-        reference_sampler=reference_sampler(run, settings, run.reference),
-        batch_size=run.recipe.training.batch_size,
-        seed=run.recipe.seed,
-        steps=run.steps,
-    )
+def build_algorithm(
+    context: RunContext, groups: Mapping[str, Sequence[Group]], providers: Mapping[str, Provider]
+) -> Algorithm:
+    """The algorithm on `groups` (train, generator, heldout); `providers` provide what is asked of a reference."""
+    return context.recipe.algorithm.build(RunParts(context, groups, providers))

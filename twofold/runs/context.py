@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
-from twofold.algorithms import PDPO, Online, PolicyGradient
+from twofold.algorithms.base import Algorithm
 from twofold.batch import Group
 from twofold.config.load import plain
 from twofold.config.schema import Recipe
@@ -26,29 +26,32 @@ from twofold.progress import Progress
 from twofold.records import Record
 from twofold.rewards.rollouts import RewardFunction, Rewards
 from twofold.runs.dataset import data_cache
-from twofold.runs.rewards import asks_reference
 from twofold.sampling.local import LocalSampler
 from twofold.training.column_providers import OF_REFERENCE
+
+Model: TypeAlias = tuple[Policy | RewardModel, LoadedModel]
+"""What is trained, and what it was made from."""
 
 
 @dataclass
 class RunContext:
-    """A recipe with its model and its rows, ready to become a loop."""
+    """A recipe with its model and its rows, ready to become a trainer."""
 
     recipe: Recipe
     objective: Objective
     policy: Policy | RewardModel
     loaded: LoadedModel
-    records: Dataset
+    dataset: Dataset
     progress: Progress
     functions: Mapping[str, RewardFunction] = field(default_factory=dict[str, RewardFunction])
     """Rewards that Python handed over, by their name in the recipe."""
     resources: ExitStack = field(default_factory=ExitStack)
-    """What the run holds open (a judge's connection and ledger), for whoever made the assembly to close."""
+    """What the run holds open (a judge's connection and ledger), for whoever made the context to close."""
     reference: LiveReference | None = field(default=None, init=False)
     rewards: Rewards = field(init=False)
     value_model: tuple[ValueModel, LoadedModel] | None = field(default=None, init=False)
-    """What the policy is compared with, what rates drafts, the value model: made with the loop, where it has them."""
+    algorithm: Algorithm = field(init=False)
+    """What the policy is compared with, what rates drafts, the value model, the algorithm: made with the trainer."""
 
     def __post_init__(self) -> None:
         self.encoder = Encoder(self.loaded.tokenizer, self.loaded.stop_tokens, self.recipe.data.tokenize)
@@ -57,7 +60,7 @@ class RunContext:
         self.steps = total_steps(self.recipe, len(self.groups["train"]))
 
     def _encode(self, name: str) -> Sequence[Group]:
-        rows: Sequence[Record] = getattr(self.records, name)
+        rows: Sequence[Record] = getattr(self.dataset, name)
         if not rows:
             return []
         self.encoded[name] = encode_rows(rows, self.encoder, data_cache(self.recipe), self.progress)
@@ -78,7 +81,7 @@ class RunContext:
         for way in ("url", "timeout", "attempts", "pause", "parallel"):
             settings.pop(f"sampling.server.{way}", None)
         rows = {f"data ({name})": fingerprint(groups) for name, groups in self.groups.items() if groups}
-        tasks = {"data (tasks)": hashlib.sha256(repr(self.records.tasks).encode()).hexdigest()[:16]}
+        tasks = {"data (tasks)": hashlib.sha256(repr(self.dataset.tasks).encode()).hexdigest()[:16]}
         return {**settings, "objective (code)": repr(self.objective), "steps": self.steps, **rows, **tasks}
 
     def sampler(self, *, training: bool) -> LocalSampler:
@@ -87,26 +90,44 @@ class RunContext:
         model, loaded = self.policy.model, self.loaded
         return LocalSampler(model, loaded.tokenizer, loaded.stop_tokens, how, self.progress.note)
 
+    @property
+    def language_model(self) -> Policy:
+        """The policy, of a run whose objective reads log-probabilities."""
+        assert isinstance(self.policy, Policy), "the recipe has checked it"  # for the type checker
+        return self.policy
+
+    @property
+    def reward_model(self) -> RewardModel | None:
+        """The reward model, of a run that trains one."""
+        return self.policy if isinstance(self.policy, RewardModel) else None  # two classes, one of which has scores
+
     def judged(self) -> RewardReport | None:
         """What the model, as it is now, makes of the held-out comparisons, if it is a reward model."""
-        groups = self.groups["heldout"]
-        if not isinstance(self.policy, RewardModel) or not groups:
+        groups, model = self.groups["heldout"], self.reward_model
+        if model is None or not groups:
             return None
-        return judge(scored(groups, self.policy.scores(groups, self.recipe.training.packing)))
+        return judge(scored(groups, model.scores(groups, self.recipe.training.packing)))
 
 
 def asks_live(recipe: Recipe, objective: Objective) -> bool:
     """Whether a run asks the reference as it goes: for drafts, for uncached data, or for a column made of the step."""
     asked = set(objective.requires) & {*OF_REFERENCE}
     asked -= {COLUMN} if recipe.reference.kind == "cached" else set[str]()
-    rolled = isinstance(recipe.algorithm, PolicyGradient | Online) and COLUMN in objective.requires
-    return bool(asked) or rolled or asks_reference(recipe.algorithm) or isinstance(recipe.algorithm, PDPO)
+    rolled_out = recipe.algorithm.answers_rows and COLUMN in objective.requires
+    return bool(asked) or rolled_out or recipe.algorithm.needs_reference
+
+
+def reference_pace(recipe: Recipe, num: int) -> tuple[float, int] | None:
+    """The share and the interval in steps at which the reference follows the policy, if it does; `num` rows."""
+    settings = recipe.reference
+    if interval := recipe.algorithm.reference_interval(recipe.training.batch_size, num):
+        return 1.0, interval
+    return (settings.alpha, settings.sync_every) if settings.kind == "moving" else None
 
 
 def total_steps(recipe: Recipe, num: int) -> int:
     """Optimizer steps of a run on `num` rows."""
-    passes = recipe.algorithm.epochs if isinstance(recipe.algorithm, PolicyGradient | Online) else 1
-    return recipe.training.total_steps(num, passes)
+    return recipe.training.total_steps(num, recipe.algorithm.passes)
 
 
 def _flat(tree: object, prefix: str = "") -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from twofold.algorithms import PDPO, Online
 from twofold.batch import DataKind
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
@@ -28,8 +27,8 @@ def read_dataset(
     """The rows that `objective` learns from; `rows` replace those of `data.train`. Raises DataError for whatever
     `twofold data check` calls an error, and RecipeError for what a reward model cannot do."""
     _refuse_speech(recipe, objective)
-    kind = "prompts" if isinstance(recipe.algorithm, Online) else None
-    return _reader(recipe, progress or Silent()).read(recipe.evaluation.tasks, rows).of_kind(row_needs(objective, kind))
+    needs = row_needs(objective, recipe.algorithm.data_kind(objective))
+    return _reader(recipe, progress or Silent()).read(recipe.evaluation.tasks, rows).of_kind(needs)
 
 
 def row_needs(objective: Objective, kind: DataKind | None = None) -> RowNeeds:
@@ -60,7 +59,7 @@ def _reader(recipe: Recipe, progress: Progress) -> Reader:
 def _refuse_speech(recipe: Recipe, objective: Objective) -> None:
     """A reward model says nothing: it can neither draft nor solve, and is compared with no reference."""
     asked = {
-        "algorithm": isinstance(recipe.algorithm, PDPO),
+        "algorithm": recipe.algorithm.draws_drafts,
         "evaluation.tasks": recipe.evaluation.tasks is not None,
         "reference.fit": recipe.reference.fit is not None,
         "reference.kind": recipe.reference.kind == "moving",

@@ -21,9 +21,11 @@ LEDGER = "judge.ledger.jsonl"
 """In the run's folder: what a language model was asked and said. A run that goes on asks nothing twice."""
 
 
-def gate_of(run: RunContext, settings: PDPO, tasks: Sequence[Group]) -> Reward | None:
+def gate_of(run: RunContext, tasks: Sequence[Group]) -> Reward | None:
     """Who judges drafts for `tasks`, if anyone. Raises DataError for a problem that a verifier cannot judge,
     RecipeError and ModelError for a judge that is not there."""
+    settings = run.recipe.algorithm
+    assert isinstance(settings, PDPO)
     if settings.gate == "verifier":
         verifier = Verifier(run.encoder.text, settings.verdict)
         verifier.check(tasks, run.loaded.stop_tokens)

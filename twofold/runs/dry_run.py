@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from twofold.algorithms import PolicyGradient
 from twofold.algorithms.gae import POLICY
 from twofold.algorithms.schedules import refuse_bad_ramps
 from twofold.config.load import dump
@@ -129,10 +128,10 @@ def forecast(recipe: Recipe, sizes: ModelSize, pack_tokens: int) -> Forecast:
 
 def _of_critic(recipe: Recipe, policy: ModelSize, narrow: int, wide: int) -> int:
     """Weights, gradients and moments of the value model, if there is one: the policy's kind, in its own size."""
-    settings = recipe.algorithm
-    if not isinstance(settings, PolicyGradient) or settings.value is None:
+    settings = recipe.algorithm.value_model
+    if settings is None:
         return 0
-    start, sizes = settings.value.start, policy
+    start, sizes = settings.start, policy
     if start != POLICY:
         sizes = model_size(replace(recipe.model, path=base_and_adapter(start)[0], adapter=None))
     return (sizes.parameters - sizes.trainable) * narrow + 4 * sizes.trainable * wide

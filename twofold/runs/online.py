@@ -16,7 +16,6 @@ from twofold.algorithms.online import COMPARING, IMPLICIT, TRUTH
 from twofold.algorithms.preference_pairs import balanced
 from twofold.batch import Group
 from twofold.client.server import Endpoint
-from twofold.config.schema import Recipe
 from twofold.data.tokenize import Encoder
 from twofold.errors import ModelError, RecipeError
 from twofold.judges.drafts import ByRewards, DraftScores, PairJudge
@@ -38,14 +37,6 @@ from twofold.training.stateful import Stateful
 
 LEDGERS = "judge"
 """Folder of a run that keeps what a language model was asked and said, a file for each round."""
-
-
-def moves(recipe: Recipe, num: int) -> tuple[float, int] | None:
-    """The share and the interval in steps at which the reference follows the policy, if it does; `num` rows."""
-    settings, algorithm = recipe.reference, recipe.algorithm
-    if isinstance(algorithm, Online) and algorithm.reference == "fresh":
-        return 1.0, algorithm.steps_per_round(recipe.training.batch_size, num)
-    return (settings.alpha, settings.sync_every) if settings.kind == "moving" else None
 
 
 @dataclass(frozen=True)
@@ -94,13 +85,15 @@ def _no_scorer(name: str) -> Scorer:
     raise RecipeError(f"{name} is no language model", where="algorithm.judge")
 
 
-def judge_of(run: RunContext, settings: Online) -> PairJudge | None:
+def judge_of(run: RunContext) -> PairJudge | None:
     """Who compares the drafts of `run`; none where the ground truth wins."""
-    if settings.rates:
+    settings = run.recipe.algorithm
+    assert isinstance(settings, Online)
+    if settings.is_rewarded:
         return ByRewards(run.rewards)
     if settings.rewards[0].source == TRUTH:
         return None
-    return ByLanguageModel.of(settings, Path(run.recipe.run), run.encoder, run.records.train)
+    return ByLanguageModel.of(settings, Path(run.recipe.run), run.encoder, run.dataset.train)
 
 
 def implicit_reward(run: RunContext, reference: LiveReference | None) -> tuple[dict[str, Reward], list[Stateful]]:
@@ -130,11 +123,10 @@ def implicit_reward(run: RunContext, reference: LiveReference | None) -> tuple[d
     return {IMPLICIT: made}, list[Stateful](keepers)
 
 
-def reference_sampler(run: RunContext, settings: Online, reference: LiveReference | None) -> ReferenceSampler | None:
-    """What draws from the reference, where drafts of it are asked for."""
-    if settings.reference_samples == 0:
-        return None
-    assert reference is not None
+def reference_sampler(run: RunContext) -> ReferenceSampler:
+    """What draws from the reference."""
+    reference = run.reference
+    assert reference is not None, "an algorithm that draws from it needs it"
 
     def make(model: PreTrainedModel) -> LocalSampler:
         return LocalSampler(model, run.loaded.tokenizer, run.loaded.stop_tokens, run.recipe.sampling)

@@ -16,14 +16,15 @@ from twofold.data.dataset import Dataset
 from twofold.data.kinds import rows_of_kind
 from twofold.data.lazy import MappedRows
 from twofold.errors import RecipeError
-from twofold.models.load import LoadedModel, copy_adapter
-from twofold.models.policy import Policy
+from twofold.models.load import copy_adapter
+from twofold.models.packed_model import PackedModel
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import SFT
+from twofold.objectives.base import data_kind
 from twofold.progress import Progress
 from twofold.records import Labelled, Record
 from twofold.runs.build import build_trainer
-from twofold.runs.context import RunContext
+from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import row_needs
 from twofold.training.trainer import Trainer
 
@@ -31,21 +32,18 @@ FOLDER = "fit"
 """Where in the run the stage keeps its own logs and checkpoints."""
 
 
-def fit_stage(
-    recipe: Recipe, records: Dataset, held: tuple[Policy, LoadedModel], run: Path, progress: Progress
-) -> Trainer:
-    """The loop that fits the policy, in place, to the chosen side of the training rows; resumed like any other."""
-    if isinstance(recipe.objective, SFT):
+def fit_stage(recipe: Recipe, dataset: Dataset, model: Model, run: Path, progress: Progress) -> Trainer:
+    """The trainer that fits the policy, in place, to the chosen side of the training rows; resumed like any other."""
+    if data_kind(recipe.objective) == "demonstrations":
         raise RecipeError("sft fits the model already", where="reference.fit", remedy="leave reference.fit out")
     folder = run / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    policy, loaded = held
-    stage = Dataset(rows_of_kind(_liked(records.train), row_needs(SFT())), [], [], [])
+    stage = Dataset(rows_of_kind(_liked(dataset.train), row_needs(SFT())), [], [], [])
     progress.note(f"first stage: fit the model to {len(stage.train)} chosen completions ({folder})")
-    return build_trainer(RunContext(_stage(recipe, folder), SFT(), policy, loaded, stage, progress), folder)
+    return build_trainer(RunContext(_stage(recipe, folder), SFT(), *model, stage, progress), folder)
 
 
-def start_from_fit(policy: Policy) -> None:
+def start_from_fit(policy: PackedModel) -> None:
     """Let the reference of a fitted adapter be that adapter as it is now; without one the weights are all there is."""
     if policy.adapter is not None:
         copy_adapter(policy.adapter)

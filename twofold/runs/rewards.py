@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
-from twofold.algorithms import AnyAlgorithm, Online, PolicyGradient
+from twofold.algorithms import Online, PolicyGradient
 from twofold.algorithms.online import IMPLICIT, TRUTH
-from twofold.algorithms.policy_gradient import RewardSource
 from twofold.batch import Branch, Group, Role
 from twofold.config.schema import Recipe
 from twofold.data.tokenize import Encoder
@@ -21,6 +20,7 @@ from twofold.rewards.base import Reward, executes
 from twofold.rewards.execution import CodeReward, Execution, Sandbox
 from twofold.rewards.rollouts import FunctionReward, ModelReward, RewardFunction, Rewards, VerifierReward
 from twofold.rewards.verifier import Metric, Verifier
+from twofold.runs.context import RunContext
 from twofold.sampling.base import Sampler
 from twofold.training.trainer import Evaluation
 
@@ -29,18 +29,6 @@ _EXECUTING = ("code",)
 _OTHERS = {"algorithm.judge": (IMPLICIT, TRUTH)}
 """What else a setting may name."""
 _PYTHON = "python:"
-
-
-def asks_reference(algorithm: AnyAlgorithm) -> bool:
-    """Whether `algorithm` itself asks the reference: to pay for a KL to it, or to draw from it."""
-    if isinstance(algorithm, Online):
-        return algorithm.reference_samples > 0
-    return isinstance(algorithm, PolicyGradient) and algorithm.kl.coefficient > 0
-
-
-def rates(algorithm: AnyAlgorithm) -> TypeGuard[PolicyGradient | Online]:
-    """Whether `algorithm` gives each draft a reward of its own."""
-    return isinstance(algorithm, PolicyGradient) or (isinstance(algorithm, Online) and algorithm.rates)
 
 
 def functions_of(given: dict[str, Any]) -> dict[str, RewardFunction]:
@@ -69,10 +57,16 @@ def functions_of(given: dict[str, Any]) -> dict[str, RewardFunction]:
     return found
 
 
-def make_rewards(rewards: Sequence[RewardSource], sources: Sources, groups: Sequence[Sequence[Group]]) -> Rewards:
-    """Every source of the reward, ready to rate several lots of groups. Raises DataError for a problem that a verifier
-    cannot judge, RecipeError and ModelError for a source that is not there."""
-    return Rewards([(each.source, each.weight, sources.reward(each.source, groups)) for each in rewards])
+def build_rewards(run: RunContext, known: Mapping[str, Reward]) -> Rewards:
+    """What rates drafts, ready for the rows to train on and to measure; `known` are made already. Raises DataError for
+    a problem that a verifier cannot judge, RecipeError and ModelError for a source that is not there."""
+    settings = run.recipe.algorithm
+    assert isinstance(settings, PolicyGradient | Online)
+    sources = Sources(
+        run.recipe, run.encoder, run.loaded, run.functions, settings.where_rewards, settings.execution, known
+    )
+    groups = (run.groups["train"], run.groups["heldout"])
+    return Rewards([(each.source, each.weight, sources.reward(each.source, groups)) for each in settings.rewards])
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ class Sources:
     known: Mapping[str, Reward] = field(default_factory=dict[str, Reward])
 
     def reward(self, source: str, groups: Sequence[Sequence[Group]]) -> Reward:
-        """What rates by the name `source`, ready for several lots of groups. Raises as `make_rewards`."""
+        """What rates by the name `source`, ready for several lots of groups. Raises as `build_rewards`."""
         if source in self.known:
             return self.known[source]
         if source in _VERIFIERS:

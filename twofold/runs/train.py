@@ -19,7 +19,7 @@ from twofold.config.load import Document, dump, validate
 from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset
 from twofold.models.heads import RewardModel, load_reward_model, save_value_model, wrap_reward_model
-from twofold.models.load import LoadedModel, load_policy, resolve_device, resolve_precision, save_policy, wrap
+from twofold.models.load import load_policy, resolve_device, resolve_precision, save_policy, wrap
 from twofold.models.policy import Policy
 from twofold.objectives.base import Objective, reading
 from twofold.progress import Progress, Silent
@@ -27,7 +27,7 @@ from twofold.records import Record
 from twofold.reports.card import write_card
 from twofold.reports.html import write_report
 from twofold.runs.build import build_trainer
-from twofold.runs.context import RunContext
+from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import IN_MEMORY, read_dataset
 from twofold.runs.displacement import chosen_displacement
 from twofold.runs.reference_fit import fit_stage, start_from_fit
@@ -72,8 +72,8 @@ def train_recipe(recipe: Recipe, options: RunOptions | None = None) -> TrainResu
     """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for users' mistakes."""
     options = options or RunOptions()
     refuse_missing(recipe.training.track)
-    records = read_dataset(recipe, recipe.objective, progress=options.progress)
-    return _train(recipe, records, _load_model(recipe, recipe.objective), options)
+    dataset = read_dataset(recipe, recipe.objective, progress=options.progress)
+    return _train(recipe, dataset, _load_model(recipe, recipe.objective), options)
 
 
 def train(
@@ -103,18 +103,14 @@ def train(
     recipe = validate(Recipe, Document("train()", given, {}))
     options = options or RunOptions()
     refuse_missing(recipe.training.track)
-    records = read_dataset(recipe, recipe.objective, None if isinstance(data, str) else data, options.progress)
-    held = _load_model(recipe, recipe.objective, None if isinstance(model, str) else model)
-    assembly = partial(RunContext, functions=functions)
-    return _train(recipe, records, held, options, assembly)
-
-
-Held = tuple[Policy | RewardModel, LoadedModel]
+    dataset = read_dataset(recipe, recipe.objective, None if isinstance(data, str) else data, options.progress)
+    loaded = _load_model(recipe, recipe.objective, None if isinstance(model, str) else model)
+    return _train(recipe, dataset, loaded, options, partial(RunContext, functions=functions))
 
 
 def _load_model(
     recipe: Recipe, objective: Objective, model: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None
-) -> Held:
+) -> Model:
     """The recipe's model, or the given one, as what `objective` reads: a policy or a reward model."""
     scored = reading(objective) == "scores"
     if model is not None:
@@ -129,59 +125,57 @@ def _mapping(section: Any) -> dict[str, Any]:
 
 
 def _train(
-    recipe: Recipe, records: Dataset, held: Held, options: RunOptions, assemble: Callable[..., RunContext] = RunContext
+    recipe: Recipe, dataset: Dataset, model: Model, options: RunOptions, make: Callable[..., RunContext] = RunContext
 ) -> TrainResult:
-    policy, loaded = held
-    if policy.sharing_note:
-        options.progress.note(f"prompts are not shared: {policy.sharing_note}")
-    if isinstance(policy, RewardModel) and policy.note:
-        options.progress.note(policy.note)
-    run = Path(recipe.run)
-    run.mkdir(parents=True, exist_ok=True)
-    if recipe.reference.fit is not None and isinstance(policy, Policy):
-        fitted = fit_stage(recipe, records, (policy, loaded), run, options.progress).train(
-            resume=options.resume, stop=options.stop
-        )
+    policy, loaded = model
+    for note in (f"prompts are not shared: {policy.sharing_note}" if policy.sharing_note else "", policy.note):
+        if note:
+            options.progress.note(note)
+    folder = Path(recipe.run)
+    folder.mkdir(parents=True, exist_ok=True)
+    if recipe.reference.fit is not None:
+        stage = fit_stage(recipe, dataset, model, folder, options.progress)
+        fitted = stage.train(resume=options.resume, stop=options.stop)
         if fitted.stopped:
-            return TrainResult(run, policy, loaded.tokenizer, fitted, {})
+            return TrainResult(folder, policy, loaded.tokenizer, fitted, {})
         start_from_fit(policy)
-    assembly = assemble(recipe, recipe.objective, policy, loaded, records, options.progress)
-    with assembly.resources:
-        return _run_training(assembly, run, options)
+    run = make(recipe, recipe.objective, policy, loaded, dataset, options.progress)
+    with run.resources:
+        return _run_training(run, folder, options)
 
 
-def _run_training(assembly: RunContext, run: Path, options: RunOptions) -> TrainResult:
-    """The loop, and what it leaves in the folder."""
-    recipe, policy, loaded = assembly.recipe, assembly.policy, assembly.loaded
-    loop = build_trainer(assembly, run)
-    _describe(run, recipe, options, assembly)
-    outcome = loop.train(resume=options.resume, stop=options.stop)
-    found: dict[str, Any] = {}
-    if not outcome.stopped:
-        save_policy(policy, loaded.tokenizer, run / "model")
-        if assembly.value_model is not None:
-            critic, spoken = assembly.value_model
-            save_value_model(critic, spoken.tokenizer, run / VALUE_MODEL)
-        final = outcome.step if outcome.best_step is None else outcome.best_step
-        told = {"name": run.name, "command": options.command}
-        found = results(run, **told, final_step=final, warnings=outcome.warnings, reward=assembly.judged())
-        if CHOSEN_FALLS in outcome.warning_kinds and (why := chosen_displacement(assembly, loop)):
-            found["displacement"] = why.as_dict()
-            options.progress.note(f"{why.verdict}; {why.remedy}" if why.remedy else why.verdict)
-        _write(run / "results.json", found)
-        write_card(run)
-        write_report([run], run / "report.html")
-    return TrainResult(run, policy, loaded.tokenizer, outcome, found)
+def _run_training(run: RunContext, folder: Path, options: RunOptions) -> TrainResult:
+    """Train, and write what a finished run leaves in its folder."""
+    policy, loaded = run.policy, run.loaded
+    trainer = build_trainer(run, folder)
+    _describe(folder, options, run)
+    outcome = trainer.train(resume=options.resume, stop=options.stop)
+    if outcome.stopped:
+        return TrainResult(folder, policy, loaded.tokenizer, outcome, {})
+    save_policy(policy, loaded.tokenizer, folder / "model")
+    if run.value_model is not None:
+        value_model, source = run.value_model
+        save_value_model(value_model, source.tokenizer, folder / VALUE_MODEL)
+    final = outcome.step if outcome.best_step is None else outcome.best_step
+    named = {"name": folder.name, "command": options.command}
+    figures = results(folder, **named, final_step=final, warnings=outcome.warnings, reward=run.judged())
+    if CHOSEN_FALLS in outcome.warning_kinds and (why := chosen_displacement(run, trainer)):
+        figures["displacement"] = why.as_dict()
+        options.progress.note(f"{why.verdict}; {why.remedy}" if why.remedy else why.verdict)
+    _write(folder / "results.json", figures)
+    write_card(folder)
+    write_report([folder], folder / "report.html")
+    return TrainResult(folder, policy, loaded.tokenizer, outcome, figures)
 
 
-def _describe(run: Path, recipe: Recipe, options: RunOptions, assembly: RunContext) -> None:
+def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
     """recipe.yaml, resolved.yaml and environment.json."""
-    resolved = dump(recipe)
-    (run / "recipe.yaml").write_text(options.recipe_text or resolved, encoding="utf-8")
-    (run / "resolved.yaml").write_text(resolved, encoding="utf-8")
+    recipe, resolved = run.recipe, dump(run.recipe)
+    (folder / "recipe.yaml").write_text(options.recipe_text or resolved, encoding="utf-8")
+    (folder / "resolved.yaml").write_text(resolved, encoding="utf-8")
     device = resolve_device(recipe.model.device)
     _write(
-        run / "environment.json",
+        folder / "environment.json",
         {
             "command": options.command,
             "python": platform.python_version(),
@@ -189,16 +183,16 @@ def _describe(run: Path, recipe: Recipe, options: RunOptions, assembly: RunConte
             "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
             "precision": resolve_precision(recipe.model.precision, device),
-            "prompts_shared": assembly.policy.shared,
-            "parameters": sum(p.numel() for p in assembly.policy.model.parameters()),
-            "trainable_parameters": sum(p.numel() for p in assembly.policy.trainable().values()),
+            "prompts_shared": run.policy.shared,
+            "parameters": sum(p.numel() for p in run.policy.model.parameters()),
+            "trainable_parameters": sum(p.numel() for p in run.policy.trainable().values()),
             "packages": {"twofold": __version__, **{name: version(name) for name in PACKAGES}},
             "data": {
                 name: {"source": t.source, "format": t.format, "sha256": t.sha256, "rows": len(t.records)}
-                for name, t in assembly.records.tables.items()
+                for name, t in run.dataset.tables.items()
             },
-            "tokens": {name: encoded.counts() for name, encoded in assembly.encoded.items()},
-            "steps": assembly.steps,
+            "tokens": {name: encoded.counts() for name, encoded in run.encoded.items()},
+            "steps": run.steps,
         },
     )
 

@@ -6,25 +6,22 @@ import difflib
 from dataclasses import replace
 from pathlib import Path
 
-from twofold.algorithms import PolicyGradient
 from twofold.algorithms.gae import POLICY, VALUE_MODEL
 from twofold.errors import ModelError, RecipeError
 from twofold.models.heads import ValueModel, load_value_model, value_model_of
 from twofold.models.load import LoadedModel
-from twofold.models.policy import Policy
 from twofold.runs.context import RunContext
 from twofold.training.trainable import Trainable
 
 
 def build_value_model(run: RunContext) -> tuple[ValueModel, LoadedModel] | None:
     """The value model that the recipe asks for, as it is before step 0; a copy of the policy takes it as it is now."""
-    settings = run.recipe.algorithm
-    if not isinstance(settings, PolicyGradient) or settings.value is None:
+    settings = run.recipe.algorithm.value_model
+    if settings is None:
         return None
-    assert isinstance(run.policy, Policy)
-    start = settings.value.start
+    start = settings.start
     if start == POLICY:
-        return value_model_of(run.policy, run.loaded, run.recipe.model, run.recipe.seed)
+        return value_model_of(run.language_model, run.loaded, run.recipe.model, run.recipe.seed)
     _refuse_slip(start)
     model, loaded = load_value_model(replace(run.recipe.model, path=start, adapter=None), run.recipe.seed)
     if loaded.tokenizer.get_vocab() != run.loaded.tokenizer.get_vocab():
@@ -46,10 +43,12 @@ def _refuse_slip(start: str) -> None:
         raise RecipeError(f"{start}: no such folder", where="algorithm.value.start", remedy=remedy)
 
 
-def build_trainables(run: RunContext) -> list[Trainable]:
+def value_model_trainables(run: RunContext) -> list[Trainable]:
     """What learns beside the policy: the value model, under the same optimizer settings but for its own rate."""
-    settings = run.recipe.algorithm
-    if run.value_model is None or not isinstance(settings, PolicyGradient) or settings.value is None:
+    settings = run.recipe.algorithm.value_model
+    if run.value_model is None or settings is None:
         return []
-    rate = settings.value.learning_rate or run.recipe.optimizer.learning_rate
-    return [Trainable(VALUE_MODEL, run.value_model[0], replace(run.recipe.optimizer, learning_rate=rate), run.steps)]
+    optimizer = replace(
+        run.recipe.optimizer, learning_rate=settings.learning_rate or run.recipe.optimizer.learning_rate
+    )
+    return [Trainable.of(VALUE_MODEL, run.value_model[0], optimizer, run.steps)]

@@ -19,7 +19,7 @@ from twofold.models.packed_model import PackedModel
 from twofold.models.packing import Packing, bins
 from twofold.objectives.base import Loss, Objective, couples, logps, statistics
 from twofold.training.balance import Balance
-from twofold.training.trainable import Trainable
+from twofold.training.trainable import POLICY, Trainable
 
 Provider = Callable[[Sequence[Group]], list[Group]]
 _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is their rounding
@@ -30,13 +30,13 @@ class Part:
     """What one player does in a round: groups under an objective, whose loss counts `weight` times.
 
     Of a `balanced` part the weight is another one: its gradient's norm, as a share of that of the parts before it.
-    `learner` names the model that plays it; without, it is the policy."""
+    `trainable` names the model that it trains."""
 
     groups: Sequence[Group]
     objective: Objective
     weight: float = 1.0
     balanced: bool = False
-    learner: str | None = None
+    trainable: str = POLICY
 
 
 @dataclass(frozen=True)
@@ -86,40 +86,41 @@ class Averages:
 
 @dataclass
 class Step:
-    """`step(round)` moves the policy, and any `learners`, once and returns the round's metrics; `measure(parts)` only
-    looks. `loss` is the policy's; a learner's stands under the names of its terms."""
+    """`step(round)` moves every trainable once and returns the round's metrics; `measure(parts)` only
+    looks. `loss` is the policy's; another's stands under the names of its terms."""
 
-    policy: PackedModel
-    optimizer: torch.optim.Optimizer
+    trainables: Sequence[Trainable]
+    """The policy first; parts name the others."""
     _: KW_ONLY
     providers: Mapping[str, Provider]
     packing: Packing
     clip: float | None = 1.0
     balance: Balance = field(default_factory=Balance)
     """What weighs balanced parts."""
-    trainables: Sequence[Trainable] = ()
-    """What learns beside the policy; parts say its name."""
 
     def __post_init__(self) -> None:
-        self._named = {each.name: each for each in self.trainables}
+        self.policy = self.trainables[0]
+        self._models = {each.name: each.model for each in self.trainables}
 
     def __call__(self, round: Round) -> dict[str, float]:
-        optimizers = {"": self.optimizer, **{f"{name}/": each.optimizer for name, each in self._named.items()}}
-        for optimizer in optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
+        for each in self.trainables:
+            each.optimizer.zero_grad(set_to_none=True)
         averages, skipped, figures = Averages(), 0, dict[str, float]()
         for part in round.parts:
             if part.balanced:
                 skipped += self._balanced(part, averages, figures)
             else:
                 skipped += self._backward(part, averages)
-        norms = {f"{of}grad_norm": self._clipped(optimizer, round) for of, optimizer in optimizers.items()}
+        norms = {f"{self._prefix(each)}grad_norm": self._clipped(each.optimizer, round) for each in self.trainables}
         metrics = {**averages.figures(), **figures, **norms, **round.figures}
         if skipped:
             metrics["skipped"] = float(skipped)
-        for optimizer in optimizers.values():
-            optimizer.step()
+        for each in self.trainables:
+            each.optimizer.step()
         return metrics
+
+    def _prefix(self, trainable: Trainable) -> str:
+        return "" if trainable is self.policy else f"{trainable.name}/"
 
     def _backward(self, part: Part, averages: Averages) -> int:
         """Add the part's gradient; how many of its packs had nothing to average."""
@@ -134,9 +135,9 @@ class Step:
     def _balanced(self, part: Part, averages: Averages, figures: dict[str, float]) -> int:
         """`_backward` of a part whose weight is known only once its whole gradient is, beside that of the parts before:
         at the price of one gradient more in memory."""
-        parameters = _parameters(self.optimizer)
+        parameters = _parameters(self.policy.optimizer)
         before = [p.grad for p in parameters]
-        self.optimizer.zero_grad(set_to_none=True)
+        self.policy.optimizer.zero_grad(set_to_none=True)
         mine = Averages()
         skipped = self._backward(replace(part, weight=1.0), mine)
         norms = _norm(before), _norm([p.grad for p in parameters])
@@ -166,7 +167,7 @@ class Step:
         if not part.groups:
             yield None
             return
-        model = self.policy if part.learner is None else self._named[part.learner].model
+        model = self._models[part.trainable]
         groups = self._with_columns(part)
         packs = [[groups[i] for i in members] for members in bins(groups, self.packing)]
         if couples(part.objective) and len(packs) > 1:
@@ -218,7 +219,7 @@ class Step:
             if count == 0:
                 continue
             averages.add(f"loss/{name}", term.value, count)
-            if part.learner is None:
+            if part.trainable == POLICY:
                 averages.add("loss", term.value, count, part.weight * term.weight)
             share = term.value.sum() * (part.weight * term.weight / count)
             if not torch.isfinite(share):

@@ -1,54 +1,78 @@
-"""A model that learns beside the policy: what moves it, and what of it survives a stop."""
+"""A model that learns: what moves it, and what of it survives a stop."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from twofold.models.packed_model import PackedModel
 from twofold.training.optim import AdamW, make_optimizer, make_schedule
 
-_WEIGHTS, _MOMENTS = "weights", "optimizer"
+POLICY = "policy"
+"""The name of the model that is trained for its own sake; any other learns beside it."""
 
 
 class Trainable:
-    """`model` with an optimizer and a schedule of its own. The step moves it by its name; to the loop it is a keeper:
-    weights, moments and the steps made stand in the checkpoint."""
+    """`model` with its optimizer and its schedule; steps, checkpoints and metrics know it by `name`.
 
-    def __init__(self, name: str, model: PackedModel, optimizer: AdamW, steps: int) -> None:
-        self.name, self.model, self.settings, self.steps = name, model, optimizer, steps
+    `schedule` makes the schedule as it stands before a step; without one the rate never changes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: PackedModel,
+        optimizer: torch.optim.Optimizer,
+        schedule: Callable[[int], LambdaLR] | None = None,
+    ) -> None:
+        self.name, self.model, self.optimizer = name, model, optimizer
         self.parameters = model.trainable()
-        self.optimizer = make_optimizer(optimizer, self.parameters)
+        self._make_schedule = schedule
         self._begin(0)
 
-    def tensors(self) -> Mapping[str, Tensor]:
-        """Weights and AdamW's moments: `weights/<parameter>` and `optimizer/<parameter>/<moment>`."""
+    @classmethod
+    def of(cls, name: str, model: PackedModel, settings: AdamW, steps: int) -> Trainable:
+        """Under AdamW and its schedule over `steps`."""
+        optimizer = make_optimizer(settings, model.trainable())
+        return cls(name, model, optimizer, lambda start: make_schedule(settings, optimizer, steps, start))
+
+    @property
+    def learning_rate(self) -> float:
+        return self.optimizer.param_groups[0]["lr"]
+
+    def weights(self) -> dict[str, Tensor]:
+        """What is trained, by parameter."""
+        return {n: p.detach() for n, p in self.parameters.items()}
+
+    def moments(self) -> dict[str, Tensor]:
+        """The optimizer's state: `<parameter>/<moment>`."""
         state = self.optimizer.state
-        moments = {(n, k): v for n, p in self.parameters.items() for k, v in state.get(p, {}).items()}
-        weights = {f"{_WEIGHTS}/{n}": p.detach() for n, p in self.parameters.items()}
-        return {**weights, **{f"{_MOMENTS}/{n}/{k}": v for (n, k), v in moments.items()}}
+        return {f"{n}/{k}": v for n, p in self.parameters.items() for k, v in state.get(p, {}).items()}
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.made}
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take `weights` as they were saved."""
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(weights[name])
 
-    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+    def restore(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], steps: int) -> None:
+        """Go on as after `steps` steps."""
+        self.load_weights(weights)
         for name, parameter in self.parameters.items():
-            with torch.no_grad():
-                parameter.copy_(tensors[f"{_WEIGHTS}/{name}"])
-            of = f"{_MOMENTS}/{name}/"
-            mine = {k.removeprefix(of): v for k, v in tensors.items() if k.rpartition("/")[0] == of[:-1]}
+            mine = {k.rpartition("/")[2]: v for k, v in moments.items() if k.rpartition("/")[0] == name}
             if mine:
-                moments = {k: v if k == "step" else v.to(parameter.device) for k, v in mine.items()}
-                self.optimizer.state[parameter] = moments
-        self._begin(numbers["steps"])
+                self.optimizer.state[parameter] = {
+                    k: v if k == "step" else v.to(parameter.device) for k, v in mine.items()
+                }
+        self._begin(steps)
 
-    def on_step_end(self, steps: int) -> None:
-        self.made = steps
-        self.schedule.step()
+    def on_step_end(self) -> None:
+        """The optimizer has just made a step."""
+        if self.schedule is not None:
+            self.schedule.step()
 
-    def _begin(self, made: int) -> None:
-        self.made = made
-        self.schedule = make_schedule(self.settings, self.optimizer, self.steps, made)
+    def _begin(self, steps: int) -> None:
+        self.schedule = None if self._make_schedule is None else self._make_schedule(steps)

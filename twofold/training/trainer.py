@@ -14,18 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from twofold.errors import CheckpointError
-from twofold.models.packed_model import PackedModel
 from twofold.models.packing import Packing
 from twofold.progress import Progress
 from twofold.settings import require, settings
 from twofold.training import checkpoint
 from twofold.training.diagnostics import Diagnostics
 from twofold.training.metrics import Log, ordered
-from twofold.training.optim import AdamW, make_schedule
 from twofold.training.stateful import Stateful
 from twofold.training.step import Round, Step
 from twofold.training.track import Tracker, Tracking, untracked
@@ -129,11 +126,9 @@ class Trainer:
     """One run in one folder. `identity` is what must not change between stop and resume (settings, data, tokenizer)."""
 
     run: Path
-    policy: PackedModel
     algorithm: Algorithm
     step: Step
     evaluators: Sequence[Evaluator]
-    optimizer: AdamW
     settings: TrainingSettings
     steps: int
     identity: Mapping[str, Any]
@@ -143,7 +138,6 @@ class Trainer:
     state: TrainerState = field(default_factory=TrainerState, init=False)
 
     def __post_init__(self) -> None:
-        self.parameters = self.policy.trainable()
         self.logs = {name: Log(self.run / f"{name}.jsonl") for name in ("metrics", "samples")}
         self.timings = Log(self.run / "timings.jsonl")
         self.checkpoints = self.run / "checkpoints"
@@ -163,7 +157,6 @@ class Trainer:
             for log in (*self.logs.values(), self.timings):
                 log.cut(0)
             self._evaluate(0)
-        self.schedule = make_schedule(self.optimizer, self.step.optimizer, self.steps, self.state.step)
         self.progress.begin("train", self.steps)
         self.progress.advance("train", self.state.step)
         while self.state.step < self.steps and not self._patience_spent():
@@ -184,12 +177,13 @@ class Trainer:
         began = time.perf_counter()
         round = self.algorithm.round(step, self.state.algorithm)
         drawn = time.perf_counter()
-        rate = self.schedule.get_last_lr()[0]
+        rate = self.step.policy.learning_rate
         metrics = self.step(round)
-        self.schedule.step()
+        for trainable in self.step.trainables:
+            trainable.on_step_end()
         self.algorithm.observe(metrics, self.state.algorithm)
-        for keeper in self.stateful:
-            keeper.on_step_end(step + 1)
+        for each in self.stateful:
+            each.on_step_end(step + 1)
         self._log({"kind": "train", "step": step, **ordered(metrics), "learning_rate": rate})
         seconds = time.perf_counter() - began
         pace = {"drafts_per_second": metrics["drafts"] / max(drawn - began, 1e-9)} if "drafts" in metrics else {}
@@ -247,22 +241,15 @@ class Trainer:
 
     def _save(self) -> None:
         self.state.logs = {name: log.size() for name, log in self.logs.items()}
-        self.state.stateful = {keeper.name: keeper.state_dict() for keeper in self.stateful}
-        state = {"memory": vars(self.state), "identity": self.identity}
-        tensors = {
-            "weights": {n: p.detach() for n, p in self.parameters.items()},
-            "optimizer": self._moments(),
-            **{keeper.name: kept for keeper in self.stateful if (kept := keeper.tensors())},
-        }
+        self.state.stateful = {each.name: each.state_dict() for each in self.stateful}
+        state = {"trainer": vars(self.state), "identity": self.identity}
+        tensors: dict[str, Mapping[str, Tensor]] = {k.name: kept for k in self.stateful if (kept := k.tensors())}
+        for each in self.step.trainables:
+            tensors |= {each.name: each.weights(), _optimizer_of(each.name): each.moments()}
         best = () if self.state.best_step is None else (self.state.best_step,)
         checkpoint.save(
             self.checkpoints, self.state.step, tensors, state, keep=self.settings.keep_checkpoints, protect=best
         )
-
-    def _moments(self) -> dict[str, Tensor]:
-        """AdamW's state as named tensors: `<parameter>/<moment>`."""
-        state = self.step.optimizer.state
-        return {f"{n}/{k}": v for n, p in self.parameters.items() for k, v in state.get(p, {}).items()}
 
     def _resume(self) -> bool:
         """Take up the newest valid checkpoint, if there is one."""
@@ -271,35 +258,24 @@ class Trainer:
             return False
         for name, reason in found.skipped.items():
             self._warn(f"{name} was passed over: {reason}")
+        _refuse_older(found)
         _refuse_drift(found.state["identity"], self.identity, found.path)
         warned = self.state.warnings
-        self.state = TrainerState(**found.state["memory"])
+        self.state = TrainerState(**found.state["trainer"])
         self.state.warnings += warned
-        self._take_weights(found)
-        moments = found.tensors("optimizer")
-        for name, parameter in self.parameters.items():
-            mine = {k.rpartition("/")[2]: v for k, v in moments.items() if k.rpartition("/")[0] == name}
-            if mine:
-                self.step.optimizer.state[parameter] = {
-                    k: v if k == "step" else v.to(parameter.device) for k, v in mine.items()
-                }
-        for keeper in self.stateful:
-            kept = found.tensors(keeper.name) if keeper.tensors() else {}
-            keeper.restore(kept, self.state.stateful[keeper.name])
+        for each in self.step.trainables:
+            each.restore(found.tensors(each.name), found.tensors(_optimizer_of(each.name)), self.state.step)
+        for each in self.stateful:
+            kept = found.tensors(each.name) if each.tensors() else {}
+            each.restore(kept, self.state.stateful[each.name])
         for name, log in self.logs.items():
             log.cut(self.state.logs[name])
         self.progress.note(f"resumed at step {self.state.step}")
         return True
 
-    def _take_weights(self, found: checkpoint.Checkpoint) -> None:
-        weights = found.tensors("weights")
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(weights[name])
-
     def _load_best(self) -> None:
         found = checkpoint.Checkpoint.open(self.checkpoints / f"step-{self.state.best_step}")
-        self._take_weights(found)
+        self.step.policy.load_weights(found.tensors(self.step.policy.name))
         self.progress.note(
             f"{self.settings.best_metric} was best at step {self.state.best_step}: its weights are the model"
         )
@@ -309,9 +285,22 @@ class Trainer:
         return TrainOutcome(self.state.step, stopped, self.state.best_step, tuple(self.state.warnings), said)
 
 
+def _optimizer_of(name: str) -> str:
+    """What a trainable's moments are called in a checkpoint."""
+    return f"{name}-optimizer"
+
+
 def round_to(value: float, digits: int = 4) -> float:
     """`value` to `digits` decimal places."""
     return float(f"{value:.{digits}f}")
+
+
+def _refuse_older(found: checkpoint.Checkpoint) -> None:
+    """Raise CheckpointError for the layout of an earlier version, whose settings had other names."""
+    if "trainer" not in found.state:
+        what = "this run was begun by an earlier version of twofold, which named settings and state differently"
+        remedy = "finish it with that version, or start again in another run folder (or with --no-resume)"
+        raise CheckpointError(what, where=str(found.path), remedy=remedy)
 
 
 def _refuse_drift(then: Mapping[str, Any], now: Mapping[str, Any], where: Path) -> None:

@@ -1,0 +1,166 @@
+"""What the settings of an algorithm declare, and the parts of a run that they build it from.
+
+A run reads these traits and never asks for the kind of an algorithm: a new one is a file and a line in the union.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+from twofold.algorithms.gae import ValueModelSettings
+from twofold.batch import DataKind, Group
+from twofold.data.order import Mixture, Order
+from twofold.data.settings import DataSettings
+from twofold.judges.drafts import PairJudge
+from twofold.models.heads import ValueModel
+from twofold.models.packing import Packing
+from twofold.models.policy import Policy
+from twofold.models.reference import ReferenceSettings
+from twofold.objectives.base import Objective, data_kind
+from twofold.rewards.base import Reward
+from twofold.rewards.rollouts import Rewards
+from twofold.sampling.base import Sampler, Sampling
+from twofold.settings import require
+from twofold.training.step import Provider, Round
+from twofold.training.trainer import TrainingSettings
+
+FixedRows: TypeAlias = tuple[Sequence[Group], Order | Mixture]
+"""Rows that are trained on as they are, and the order in which they are met."""
+
+
+class Algorithm:
+    """Makes the round of each step. What it remembers between steps it keeps in `state`, as JSON."""
+
+    def round(self, step: int, state: dict[str, Any]) -> Round:
+        """The parts of optimizer step `step`, from 0."""
+        raise TypeError(f"{type(self).__name__} has no rounds")
+
+    def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
+        """Learn from the metrics of the step that was just made; by default nothing."""
+
+    @property
+    def fixed_rows(self) -> FixedRows | None:
+        """The rows that the policy is trained on as they are, if there are any."""
+        return None
+
+
+class Sections(Protocol):
+    """The sections of a recipe that must fit its algorithm."""
+
+    @property
+    def objective(self) -> Objective: ...
+
+    @property
+    def data(self) -> DataSettings: ...
+
+    @property
+    def reference(self) -> ReferenceSettings: ...
+
+    @property
+    def sampling(self) -> Sampling: ...
+
+    @property
+    def training(self) -> TrainingSettings: ...
+
+
+class Run(Protocol):
+    """The parts of a run from which an algorithm is built."""
+
+    objective: Objective
+    groups: Mapping[str, Sequence[Group]]
+    """Tokenized rows: train, generator and heldout; with reference columns where these are cached."""
+    providers: Mapping[str, Provider]
+    """Columns that a live reference provides."""
+    batch_size: int
+    seed: int
+    steps: int
+    packing: Packing
+
+    @property
+    def policy(self) -> Policy: ...
+
+    @property
+    def value_model(self) -> ValueModel | None:
+        """As the settings' `value_model` has it."""
+        ...
+
+    @property
+    def rewards(self) -> Rewards:
+        """What the settings' `rewards` name, where `is_rewarded`."""
+        ...
+
+    def mixture(self) -> Mixture | None:
+        """The order of the training rows that weights of files ask for."""
+        ...
+
+    def sampler(self) -> Sampler:
+        """Draws drafts of the policy."""
+        ...
+
+    def reference_sampler(self) -> Sampler:
+        """Draws from the reference."""
+        ...
+
+    def judge(self) -> PairJudge | None:
+        """Compares drafts; None where the ground truth wins."""
+        ...
+
+    def gate(self) -> Reward | None:
+        """Judges PDPO's drafts, 1 for right and 0 for wrong."""
+        ...
+
+
+class AlgorithmSettings:
+    """Traits of an algorithm, with the defaults of one that trains on its rows as they are."""
+
+    draws_drafts: ClassVar[bool] = False
+    """Whether the policy answers prompts during training."""
+    answers_rows: ClassVar[bool] = False
+    """Whether the rows to train on are prompts that the policy answers: nothing of its completions can be cached."""
+    where_rewards: ClassVar[str] = "algorithm.reward"
+    """The setting that names rewards, for errors."""
+
+    @property
+    def passes(self) -> int:
+        """Optimizer steps that use each row before the next rows are met."""
+        return 1
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the algorithm asks the reference itself, whatever its objective requires."""
+        return False
+
+    @property
+    def is_rewarded(self) -> bool:
+        """Whether each draft gets a reward of its own."""
+        return False
+
+    @property
+    def value_model(self) -> ValueModelSettings | None:
+        """The value model that learns beside the policy."""
+        return None
+
+    def data_kind(self, objective: Objective) -> DataKind:
+        """The rows to train on."""
+        return data_kind(objective)
+
+    def reference_interval(self, batch_size: int, num: int) -> int | None:
+        """Steps after which the policy becomes the reference, with `num` rows; None leaves that to `reference`."""
+        return None
+
+    def refuse_misfit(self, recipe: Sections) -> None:
+        """Raise ValueError for sections that do not fit the algorithm."""
+        rolled_out = data_kind(recipe.objective) == "prompts"
+        require(not rolled_out, "objective learns from rollouts: it needs algorithm.kind=policy_gradient")
+
+    def build(self, run: Run) -> Algorithm:
+        """The algorithm of `run`. Raises TwofoldError for rows that it cannot use."""
+        raise TypeError(f"{type(self).__name__} does not say how it is built")
+
+
+def refuse_fixed_rows(recipe: Sections, kind: str) -> None:
+    """Raise ValueError for sections of which an algorithm that answers prompts makes nothing."""
+    require(recipe.data.generator is None, f"data.generator is pdpo's: {kind} answers the rows of data.train")
+    require(isinstance(recipe.data.train, str), "data.train must be one file: drafts know no mixture yet")
+    require(recipe.reference.fit is None, "reference.fit needs chosen completions: fit the model in a run of its own")
