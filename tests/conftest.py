@@ -12,6 +12,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", MPLBACKEND="Agg")
 import pytest
 import torch
 
+pytest.register_assert_rewrite("support")
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -70,6 +70,13 @@ def test_test_files_have_names_of_their_own(root: Path) -> None:
     assert [name for name, count in names.items() if count > 1] == []
 
 
+def test_no_test_file_imports_another(root: Path) -> None:
+    """What tests share stands in `tests/support/`."""
+    files = list((root / "tests").rglob("*.py"))
+    crossing = [f"{p}: {name}" for p in files for name in imports(p) if name.rpartition(".")[2].startswith("test_")]
+    assert crossing == []
+
+
 def test_version_is_the_same_everywhere(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     released = re.search(r"^## (\S+)", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)

@@ -8,13 +8,13 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from golden import expected, given
 from hypothesis import given as over
 from hypothesis import settings
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.optimize import approx_fprime
 
+from support.golden import expected, given
 from twofold.statistics import (
     bootstrap_ratio,
     cohens_kappa,

@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import test_pdpo as play
-import tiny
 import torch
-from test_pdpo import local
 from torch import Tensor
 
+from support import pdpo_toy as play
+from support import tiny
+from support.pdpo_toy import local
 from twofold.algorithms.pdpo import PDPO
 from twofold.errors import NonFiniteError
 from twofold.models.packing import Packing

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from golden import expected, given
-from test_policy_gradient import STOP, algorithm, share, text
 from torch import Tensor
 
+from support import tiny
+from support.golden import expected, given
+from support.rollouts_toy import STOP, algorithm, share, text
 from twofold.algorithms.gae import VALUE_MODEL, ValueModelSettings, value_metrics, whitened_tokens, with_gae
 from twofold.algorithms.policy_gradient import PolicyGradientAlgorithm, RewardKL
 from twofold.batch import Branch, Group, Role

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from support import tiny
 from twofold.algorithms.online import Online, OnlineAlgorithm
 from twofold.algorithms.preference_pairs import compared, wins
 from twofold.batch import Branch, Group, Role

@@ -2,75 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
-import tiny
 import torch
-from torch import Tensor
 
+from support import tiny
+from support.pdpo_toy import PACKING, Scripted, algorithm, certainty, draft, local, moved, stepper, tasks, world
 from twofold.algorithms.offline import OfflineAlgorithm
 from twofold.algorithms.pdpo import PDPO, PDPOAlgorithm
 from twofold.algorithms.schedules import Ramp
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
-from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import live_reference
-from twofold.objectives import DPO, SFT
-from twofold.sampling.base import Draft, Sampler, Sampling
-from twofold.sampling.local import LocalSampler
-from twofold.training.column_providers import providers, with_truth
-from twofold.training.optim import AdamW, make_optimizer
-from twofold.training.step import Part, Round, Step
-from twofold.training.trainable import POLICY, Trainable
-
-PACKING = Packing(tokens=60)
-STOP = frozenset({0})
-
-
-@dataclass
-class Scripted:
-    """A sampler that says what it is told to, and remembers what it was asked."""
-
-    drafts: list[list[Draft]]
-    asked: list[tuple[list[Tensor], int, tuple[int, int]]] = field(default_factory=list)
-
-    def sample(
-        self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Draft]]:
-        self.asked.append((list(prompts), samples, seed))
-        return [self.drafts[i % len(self.drafts)] for i in range(len(prompts))]
-
-
-def draft(*tokens: int, truncated: bool = False) -> Draft:
-    return Draft(torch.tensor(tokens), torch.zeros(len(tokens)), truncated)
-
-
-def tasks(count: int, seed: int = 7) -> list[Group]:
-    """Problems with a ground truth of three tokens and no branches."""
-    made = tiny.groups(*[(3 + i % 3, 3) for i in range(count)], seed=seed)
-    return [Group(f"task {i}", g.prompt, (), truth=g.branches[0].tokens) for i, g in enumerate(made)]
-
-
-def local(policy: Policy, **sampling: Any) -> LocalSampler:
-    settings = Sampling(**{"max_new_tokens": 12, **sampling})
-    return LocalSampler(policy.model, tiny.tokenizer(), STOP, settings)
-
-
-def algorithm(settings: PDPO, sampler: Sampler, *, steps: int = 20, count: int = 12) -> PDPOAlgorithm:
-    pairs = OfflineAlgorithm(tiny.pairs(10), DPO(beta=0.5), batch_size=4, seed=3, steps=steps, ramps=settings.ramp)
-    return PDPOAlgorithm(
-        settings=settings,
-        pairs=pairs,
-        tasks=tasks(count),
-        generator=settings.objective(0.5),
-        sampler=sampler,
-        seed=3,
-        steps=steps,
-    )
+from twofold.objectives import DPO
+from twofold.training.column_providers import with_truth
+from twofold.training.step import Part, Round
 
 
 @pytest.mark.parametrize("schedule", ["joint", "alternate"])
@@ -82,15 +31,6 @@ def test_the_generator_follows_the_discriminators_beta(schedule: str) -> None:
     for round, beta in zip(rounds, [0.5, 0.6, 0.7, 0.8, 0.9], strict=True):
         assert [part.objective.beta for part in round.parts] == pytest.approx([beta] * len(round.parts))
         assert round.figures["beta"] == pytest.approx(beta)
-
-
-def stepper(policy: Policy, rate: float = 1e-3) -> Step:
-    columns = providers(policy, live_reference(policy), PACKING)
-    return Step(
-        [Trainable(POLICY, policy, make_optimizer(AdamW(learning_rate=rate), policy.trainable()))],
-        providers=columns,
-        packing=PACKING,
-    )
 
 
 @pytest.mark.parametrize("form", ["hinge", "squared_hinge"])
@@ -113,17 +53,6 @@ def test_without_warm_up_the_first_gaps_are_exactly_0_and_so_is_the_gradient(
     assert found.keys() == policy.trainable().keys()
     assert all(torch.count_nonzero(g) == 0 for g in found.values())
     assert all(torch.equal(before[n], w) for n, w in tiny.weights(policy).items())
-
-
-def moved(*, rate: float = 0.0) -> tuple[Policy, Step]:
-    """A policy that has left its reference towards some ground truths: some gaps are open. Plain SGD from here on."""
-    policy = tiny.policy()
-    step = stepper(policy, rate=3e-3)
-    truths = [replace(t, branches=(Branch(t.truth, Role.DEMONSTRATION),)) for t in tasks(12)[:4]]
-    for s in range(2):
-        step(Round(s, [Part(truths, SFT())]))
-    step.policy.optimizer, step.clip = torch.optim.SGD(policy.trainable().values(), lr=rate), None
-    return policy, step
 
 
 def test_no_gradient_reaches_the_ground_truth() -> None:
@@ -265,30 +194,6 @@ def test_gamma_scales_the_generator_and_nothing_else() -> None:
     for gamma, (metrics, _) in found.items():
         assert metrics["loss"] == pytest.approx(d + gamma * g, rel=1e-12)
         assert (metrics["loss/dpo"], metrics["loss/pdpo"]) == (d, g)
-
-
-def answer(question: int) -> int:
-    return 1 + question % 5
-
-
-def world() -> tuple[list[Group], list[Group]]:
-    """Questions 10 … 39, each answered by one of five tokens and a stop; pairs for two thirds, tasks for the others.
-
-    What is right depends on the question modulo 5, which a table of embeddings can only learn question by question."""
-    pairs, problems = [], []
-    for q in range(10, 40):
-        prompt, right = torch.tensor([50, q]), torch.tensor([answer(q), 0])
-        wrong = torch.tensor([answer(q + 1 + q % 3), 0])
-        if q % 3:
-            pairs.append(Group(f"q{q}", prompt, (Branch(right, Role.CHOSEN), Branch(wrong, Role.REJECTED))))
-        else:
-            problems.append(Group(f"q{q}", prompt, (), truth=right))
-    return pairs, problems
-
-
-def certainty(policy: Policy, groups: list[Group]) -> float:
-    """Mean probability of the first branch, the right answer."""
-    return sum(row[0].sum().exp().item() for row in policy.logps(groups)) / len(groups)
 
 
 def test_pdpo_teaches_a_tiny_transformer() -> None:

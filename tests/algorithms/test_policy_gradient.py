@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from torch import Tensor
 
-from twofold.algorithms.policy_gradient import PolicyGradient, PolicyGradientAlgorithm, RewardKL, RewardSource
-from twofold.batch import Group
+from support import tiny
+from support.rollouts_toy import STOP, algorithm, share, text
+from twofold.algorithms.policy_gradient import RewardKL, RewardSource
 from twofold.errors import NonFiniteError
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
@@ -22,53 +20,10 @@ from twofold.objectives import GRPO, PPO, RLOO, Reinforce
 from twofold.objectives.advantages import leave_one_out
 from twofold.objectives.base import Objective
 from twofold.rewards.rollouts import FunctionReward, Rewards
-from twofold.sampling.base import Sampling
-from twofold.sampling.local import LocalSampler
-from twofold.training.column_providers import OLD, old_logps, providers
+from twofold.training.column_providers import OLD
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Step
 from twofold.training.trainable import POLICY, Trainable
-
-STOP = frozenset({0})
-WANTED = 7
-
-
-def tasks(count: int) -> list[Group]:
-    made = tiny.groups(*[(3 + i % 3, 2) for i in range(count)], seed=5)
-    return [Group(f"task {i}", g.prompt, ()) for i, g in enumerate(made)]
-
-
-def text(tokens: Tensor) -> str:
-    return " ".join(map(str, tokens.tolist()))
-
-
-def share(prompt: str, completion: str, truth: str | None) -> float:
-    """How much of a completion is the wanted token."""
-    words = completion.split()
-    return words.count(str(WANTED)) / len(words)
-
-
-def length(prompt: str, completion: str, truth: str | None) -> float:
-    return float(len(completion.split()))
-
-
-def algorithm(
-    policy: Policy, objective: Objective, packing: Packing | None = None, *, batch_size: int = 4, **settings: Any
-) -> PolicyGradientAlgorithm:
-    packing = packing or Packing(tokens=60)
-    functions: dict[str, Callable[[str, str, str | None], float]] = {"share": share, "length": length}
-    made = PolicyGradient(**{"reward": "share", **settings})
-    return PolicyGradientAlgorithm(
-        settings=made,
-        tasks=tasks(12),
-        objective=objective,
-        sampler=LocalSampler(policy.model, tiny.tokenizer(), STOP, Sampling(max_new_tokens=6)),
-        rewards=Rewards([(w.source, w.weight, FunctionReward(functions[w.source], text)) for w in made.rewards]),
-        columns={**providers(policy, live_reference(policy), packing), OLD: old_logps(policy, packing)},
-        batch_size=batch_size,
-        seed=3,
-        steps=20,
-    )
 
 
 def stepper(policy: Policy, packing: Packing | None = None, rate: float = 2e-2) -> Step:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
 
+from support import tiny
 from twofold.algorithms import OfflineAlgorithm
 from twofold.algorithms.schedules import Ramp
 from twofold.config.load import Document, dump, load_recipe, validate

@@ -9,11 +9,11 @@ from math import nan
 from typing import Any
 
 import pytest
-import test_pdpo as play
-import tiny
 import torch
-from test_pdpo import Scripted, draft, local
 
+from support import pdpo_toy as play
+from support import tiny
+from support.pdpo_toy import Scripted, draft, local
 from twofold.algorithms.draft_serialization import dump_drafts, load_drafts
 from twofold.algorithms.pdpo import PDPO, PDPOAlgorithm
 from twofold.batch import Branch, Group, Role

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import PROPERTY
 
+from support.tiny import PROPERTY
 from twofold.algorithms.pdpo import PDPO, PartSchedule
 from twofold.judges.gates import GateSettings
 from twofold.objectives import PDPOGenerator

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tiny
 import torch
-from golden import expected, given
 
+from support import tiny
+from support.golden import expected, given
 from twofold.analysis.credit import (
     PARTS,
     Credited,

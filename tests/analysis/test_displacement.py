@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
+from support import tiny
 from twofold.analysis.displacement import displacement, split
 from twofold.batch import Branch, Group, Role
 from twofold.models.packing import Packing

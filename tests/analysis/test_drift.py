@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
-import tiny
 import torch
 
+from support import tiny
 from twofold.analysis.drift import drift
 from twofold.errors import ModelError
 from twofold.models.attention import stock_attention

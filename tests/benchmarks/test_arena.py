@@ -7,7 +7,6 @@ from math import comb
 from typing import Any
 
 import pytest
-import tiny
 import torch
 
 from benchmarks.arena_base import Ground
@@ -17,6 +16,7 @@ from benchmarks.arena_methods import METHODS, Method
 from benchmarks.arena_questions import CONTENDERS, LOOKS, PLAIN, SOURCE, TRUTH, Place, ahead, best_place, chosen
 from benchmarks.arena_table import accuracy_table, best_of_rows, pass_at, rows
 from benchmarks.arena_tasks import TASKS, Stories, split_of
+from support import tiny
 from twofold.algorithms import PDPO
 from twofold.batch import Branch, Group, Role
 from twofold.config.load import Document, plain, validate

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broken_files import BROKEN, FATAL
+
+from support.broken_files import BROKEN, FATAL
 
 Run = Callable[..., Any]
 

@@ -64,7 +64,7 @@ def test_two_checkpoints_have_the_figures_of_an_independent_script(
 ) -> None:
     """tests/evaluation/independent.py decodes with `generate`, judges with patterns of its own and tests with scipy."""
     monkeypatch.syspath_prepend(root / "tests" / "evaluation")
-    import independent
+    from support import independent
 
     base, other = root / "twofold" / "demo" / "base", tmp_path / "other"
     shutil.copytree(base, other)

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from openai_stub import Body, Stub, said
 from safetensors.torch import load_file, save_file
 
+from support.openai_stub import Body, Stub, said
 from twofold.models.heads import load_reward_model
 from twofold.models.load import ModelSettings, save_policy
 from twofold.reports.run import read_run

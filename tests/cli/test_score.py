@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_stub import Body, Stub, said
 
+from support.openai_stub import Body, Stub, said
 from twofold.models.heads import load_reward_model
 from twofold.models.load import ModelSettings, save_policy
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_stub import Stub, said
 
+from support.openai_stub import Stub, said
 from twofold.client.http import api_key
 from twofold.client.server import CompletionRequest, Endpoint, Reply, RetrySettings, Server, UnparsableReply
 from twofold.errors import RecipeError, ServerError

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broken_files import ASK, BROKEN, CHAT, FATAL, GOOD, LABEL
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.broken_files import ASK, BROKEN, CHAT, FATAL, GOOD, LABEL
 from twofold.data.encode import encode
 from twofold.data.fix import fix
 from twofold.data.formats import read

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_stub import Body, Stub, said
 
+from support.openai_stub import Body, Stub, said
 from twofold.client.server import RetrySettings
 from twofold.data.formats import read
 from twofold.data.validate import check

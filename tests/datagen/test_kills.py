@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_stub import Body, Stub, said
 
+from support.openai_stub import Body, Stub, said
 from twofold.data.validate import check
 from twofold.judges.registry import ledger_path
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import devtools
 import pytest
 
+from support import devtools
 from twofold.data.differences import differences
 from twofold.data.validate import check
 from twofold.datagen.label import Labelling, LabelServer, comparisons

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support import tiny
 from twofold.datagen.label import differences
 from twofold.datagen.rows import Choice, Judged, rows_of, worth_judging
 from twofold.judges.questions import Candidate, Question

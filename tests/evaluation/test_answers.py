@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_exact_match import Letters, Recites, tasks
 
+from support.recital import Letters, Recites, tasks
 from twofold.data.formats import read
 from twofold.errors import DataError
 from twofold.evaluation.answers import Answered, answers, entry, refuse_unanswerable, verdicts

@@ -2,48 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
-import torch
-from torch import Tensor
 
+from support.recital import Letters, Recites, tasks
 from twofold.errors import DataError
 from twofold.evaluation.exact_match import CHUNK, compare, exact_match
-from twofold.records import Message, Prompt, Source, Task
-from twofold.sampling.base import Draft
-
-
-class Letters:
-    """A codec of one token per character."""
-
-    def prompt(self, prompt: Prompt) -> Tensor:
-        text = prompt if isinstance(prompt, str) else prompt[-1].content
-        return torch.tensor([ord(c) for c in text])
-
-    def text(self, tokens: Tensor) -> str:
-        return "".join(chr(int(t)) for t in tokens)
-
-
-class Recites:
-    """A sampler that answers each prompt from a table; a completion that ends in … was cut."""
-
-    def __init__(self, table: dict[str, str]) -> None:
-        self.table, self.calls = table, 0
-
-    def sample(
-        self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Draft]]:
-        self.calls += 1
-        return [[self._draft(Letters().text(p))] * samples for p in prompts]
-
-    def _draft(self, prompt: str) -> Draft:
-        text = self.table[prompt]
-        return Draft(Letters().prompt(text), torch.zeros(len(text)), text.endswith("…"))
-
-
-def tasks(*answers: str) -> list[Task]:
-    return [Task(f"q{i}", answer, Source("test.jsonl", i + 1)) for i, answer in enumerate(answers)]
+from twofold.records import Message, Source, Task
 
 
 def test_exact_match_counts_what_was_said() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-import tiny
 
+from support import tiny
 from twofold.evaluation.likelihood import Likely, likelihoods, perplexity, preference
 from twofold.statistics import wilson
 

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 
-import golden
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from support import golden
 from twofold.errors import DataError
 from twofold.evaluation.pass_at_k import PassAtK, compare, maj_at_k, pass_at_k, solve
 from twofold.records import Prompt, Source, Task

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
+from support import tiny
 from twofold.evaluation.frontier import Point, areas, best_of, height, hull, point
 from twofold.models.attention import stock_attention
 from twofold.models.policy import Policy

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from openai_stub import Body, Stub, said
-from test_language_model import QUICK, longer, parts
 
+from support.judge_replies import QUICK, longer, parts
+from support.openai_stub import Body, Stub, said
 from twofold.batch import Branch, Group, Role
 from twofold.client.server import Endpoint, Server
 from twofold.judges.gates import GateSettings, PairwiseJudge, ScoringJudge, ThresholdGate

@@ -7,25 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from openai_stub import Body, Stub, said
 
-from twofold.client.server import Endpoint, Reply, RetrySettings, Server, UnparsableReply
+from support.judge_replies import QUICK, longer, parts
+from support.openai_stub import Stub
+from twofold.client.server import Endpoint, Reply, Server, UnparsableReply
 from twofold.errors import RecipeError
 from twofold.judges.language_model import Judge, Match, Rubric, agreed
 from twofold.ledger import Ledger
 from twofold.records import Message
-
-QUICK = RetrySettings(timeout=5, attempts=3, pause=0.01)
-
-
-def parts(body: Body) -> list[str]:
-    """What a rubric of the package shows as answers."""
-    return re.findall(r'part="answer[^"]*">\n(.*?)\n</text-', said(body), re.DOTALL)
-
-
-def longer(body: Body) -> str:
-    first, second = parts(body)
-    return f"Because.\nVerdict: {'A' if len(first) > len(second) else 'B' if len(first) < len(second) else 'tie'}"
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import tiny
 import torch
 import transformers as tr
-from families import FAMILIES, GEMMA, UNSHARED, build
 from torch import Tensor, nn
 
+from support import tiny
+from support.families import FAMILIES, GEMMA, UNSHARED, build
 from twofold.batch import Group
 from twofold.errors import ModelError
 from twofold.models.policy import Policy

@@ -6,29 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from peft import AutoPeftModelForSequenceClassification
-from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from support import tiny
+from support.reward_heads import STOP, flat, folder, moved
 from twofold.batch import Branch, Group
 from twofold.errors import ModelError
-from twofold.models.heads import RewardModel, load_reward_model, wrap_reward_model
+from twofold.models.heads import load_reward_model, wrap_reward_model
 from twofold.models.load import LoRA, ModelSettings, load_model, load_policy, save_policy
 from twofold.models.packing import Packing
 
-STOP = 1
 CLOSE = {"float64": 1e-10, "float32": 1e-5}
-
-
-def folder(tmp_path: Path, model: PreTrainedModel) -> str:
-    """A language model whose tokenizer pads with its stop token, as many do."""
-    tokenizer = tiny.tokenizer()
-    tokenizer.eos_token = tokenizer.pad_token = str(STOP)
-    model.save_pretrained(tmp_path / "lm")
-    tokenizer.save_pretrained(tmp_path / "lm")
-    return str(tmp_path / "lm")
 
 
 def stopped(group: Group) -> Group:
@@ -39,18 +29,6 @@ def stopped(group: Group) -> Group:
 
 def groups() -> list[Group]:
     return [stopped(g) for g in tiny.groups((3, 4, 2), (5, 1, 6, 3, 3), (2, 7))]
-
-
-def flat(scores: list[list[float]]) -> Tensor:
-    return torch.tensor([s for row in scores for s in row], dtype=torch.float64)
-
-
-def moved(model: RewardModel) -> RewardModel:
-    noise = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for p in model.trainable().values():
-            p.add_(0.05 * torch.randn(p.shape, generator=noise, dtype=p.dtype))
-    return model
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])

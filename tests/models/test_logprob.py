@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden import expected, given
 from torch import Tensor
 
+from support.golden import expected, given
 from twofold.models import logprob
 from twofold.models.logprob import statistics_of, token_logps, token_statistics
 

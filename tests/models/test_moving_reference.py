@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
-from golden import expected, given
 from torch import Tensor
 
+from support import tiny
+from support.golden import expected, given
 from twofold.batch import Group
 from twofold.errors import RecipeError
 from twofold.models.packing import Packing

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 
 import pytest
-import tiny
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from support import tiny
 from twofold.models.logprob import token_logps
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy

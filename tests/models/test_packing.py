@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from support import tiny
 from twofold.batch import Branch, Group, Role
 from twofold.models.attention import stock_attention
 from twofold.models.packing import Packing, bins, pack

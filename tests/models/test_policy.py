@@ -6,11 +6,11 @@ import math
 from typing import Literal
 
 import pytest
-import tiny
 import torch
 import transformers as tr
 from torch import Tensor
 
+from support import tiny
 from twofold.batch import Role
 from twofold.errors import ModelError
 from twofold.models.attention import stock_attention

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from support import tiny
 from twofold.batch import Group
 from twofold.models.load import REFERENCE_ADAPTER
 from twofold.models.packing import Packing

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
-from test_heads import flat, folder, moved
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from support import tiny
+from support.reward_heads import flat, folder, moved
 from twofold.batch import Group
 from twofold.models.attention import stock_attention
 from twofold.models.heads import (

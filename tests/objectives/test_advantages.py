@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden import expected, given
 from hypothesis import given as drawn
 from hypothesis import strategies as st
-from scenes import near
 from torch import Tensor
 
+from support.golden import expected, given
+from support.scenes import near
 from twofold.objectives.advantages import (
     adapted,
     advantages_of,

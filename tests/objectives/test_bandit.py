@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from bandit import BETA, REFERENCE, REWARD, best, fixed_point, learnt, vector, worth
-from golden import expected
 from torch import Tensor
 
+from support.bandit import BETA, REFERENCE, REWARD, best, fixed_point, learnt, vector, worth
+from support.golden import expected
 from twofold.algorithms.gae import ValueModelSettings
 from twofold.objectives import GRPO, PPO, RLOO, Reinforce
 from twofold.objectives.advantages import of_group

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from bandit import BETA, REFERENCE, Table, best, vector, worth
-from bandit_pairs import Play, standstill
-from golden import expected, given
-from scenes import branch, group
 from torch import Tensor
 
+from support.bandit import BETA, REFERENCE, Table, best, vector, worth
+from support.bandit_pairs import Play, standstill
+from support.golden import expected, given
+from support.scenes import branch, group
 from twofold.algorithms.online import Online
 from twofold.batch import Batch, Outputs, Role
 from twofold.objectives import DPO, IPO

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from golden import expected, given
-from scenes import Scene, branch, evaluate, even, group, near, preferences, taught
 
+from support.golden import expected, given
+from support.scenes import Scene, branch, evaluate, even, group, near, preferences, taught
 from twofold.batch import Role
 from twofold.objectives import BCO
 from twofold.training.bco_shift import half_way

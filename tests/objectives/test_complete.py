@@ -3,30 +3,18 @@ recipe."""
 
 from __future__ import annotations
 
-import inspect
+import ast
 import re
 import sys
-from collections.abc import Callable, Iterable
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import test_bandit
-import test_bco
-import test_golden
-import test_infonca
-import test_kto
-import test_pairs_golden
-import test_plackett_luce
-import test_reward_objectives
-import test_rollouts_golden
-import test_tabular
-import test_tabular_pairs
-import test_tpo
-from _pytest.mark.structures import ParameterSet
 
 from benchmarks import family
+from support.pair_vectors import ELSEWHERE, MADE
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.objectives import (
@@ -53,38 +41,38 @@ from twofold.objectives.base import Objective, data_kind
 MEMBERS = get_args(AnyObjective)
 EVERY = pytest.mark.parametrize("member", MEMBERS, ids=lambda m: m().kind)
 BY_HAND = {
-    SFT: test_golden.test_sft_by_hand,
-    PDPOGenerator: test_golden.test_pdpo_generator_by_hand,
-    TPO: test_tpo.test_by_hand,
-    PlackettLuce: test_plackett_luce.test_by_hand,
-    InfoNCA: test_infonca.test_infonca_by_hand,
-    NCAK: test_infonca.test_nca_by_hand,
-    KTO: test_kto.test_by_hand,
-    BCO: test_bco.test_by_hand,
-    PPO: test_rollouts_golden.test_ppo_by_hand,
-    GRPO: test_rollouts_golden.test_grpo_by_hand,
-    RLOO: test_rollouts_golden.test_rloo_by_hand,
-    Reinforce: test_rollouts_golden.test_reinforce_by_hand,
-    BradleyTerry: test_reward_objectives.test_bradley_terry_by_hand,
-    RewardPlackettLuce: test_reward_objectives.test_plackett_luce_by_hand,
+    SFT: "test_golden.test_sft_by_hand",
+    PDPOGenerator: "test_golden.test_pdpo_generator_by_hand",
+    TPO: "test_tpo.test_by_hand",
+    PlackettLuce: "test_plackett_luce.test_by_hand",
+    InfoNCA: "test_infonca.test_infonca_by_hand",
+    NCAK: "test_infonca.test_nca_by_hand",
+    KTO: "test_kto.test_by_hand",
+    BCO: "test_bco.test_by_hand",
+    PPO: "test_rollouts_golden.test_ppo_by_hand",
+    GRPO: "test_rollouts_golden.test_grpo_by_hand",
+    RLOO: "test_rollouts_golden.test_rloo_by_hand",
+    Reinforce: "test_rollouts_golden.test_reinforce_by_hand",
+    BradleyTerry: "test_reward_objectives.test_bradley_terry_by_hand",
+    RewardPlackettLuce: "test_reward_objectives.test_plackett_luce_by_hand",
 }
-LEARNS: dict[type[Any], Callable[..., None]] = {
-    **dict.fromkeys(get_args(OnPairs), test_tabular_pairs.test_chosen_gains_on_rejected),
-    DiscoPOP: test_tabular_pairs.test_discopop_turns_at_two_margins,
-    SFT: test_tabular.test_sft_learns_what_is_shown,
-    PDPOGenerator: test_tabular.test_the_generator_lifts_an_under_rated_draft_to_the_truth_and_no_further,
-    TPO: test_tpo.test_a_table_learns_gold_and_chosen_over_rejected,
-    PlackettLuce: test_plackett_luce.test_a_table_learns_the_order,
-    InfoNCA: test_infonca.test_a_table_learns_the_scores,
-    NCAK: test_infonca.test_a_table_learns_the_scores,
-    KTO: test_kto.test_a_table_learns_what_is_good,
-    BCO: test_bco.test_a_table_learns_what_is_good,
-    PPO: test_bandit.test_with_the_kl_in_the_reward_they_reach_the_optimum,
-    RLOO: test_bandit.test_with_the_kl_in_the_reward_they_reach_the_optimum,
-    Reinforce: test_bandit.test_with_the_kl_in_the_reward_they_reach_the_optimum,
-    GRPO: test_bandit.test_grpo_reaches_its_own_fixed_point,
-    BradleyTerry: test_reward_objectives.test_a_table_of_scores_learns_the_order,
-    RewardPlackettLuce: test_reward_objectives.test_a_table_of_scores_learns_the_order,
+LEARNS: dict[type[Any], str] = {
+    **dict.fromkeys(get_args(OnPairs), "test_tabular_pairs.test_chosen_gains_on_rejected"),
+    DiscoPOP: "test_tabular_pairs.test_discopop_turns_at_two_margins",
+    SFT: "test_tabular.test_sft_learns_what_is_shown",
+    PDPOGenerator: "test_tabular.test_the_generator_lifts_an_under_rated_draft_to_the_truth_and_no_further",
+    TPO: "test_tpo.test_a_table_learns_gold_and_chosen_over_rejected",
+    PlackettLuce: "test_plackett_luce.test_a_table_learns_the_order",
+    InfoNCA: "test_infonca.test_a_table_learns_the_scores",
+    NCAK: "test_infonca.test_a_table_learns_the_scores",
+    KTO: "test_kto.test_a_table_learns_what_is_good",
+    BCO: "test_bco.test_a_table_learns_what_is_good",
+    PPO: "test_bandit.test_with_the_kl_in_the_reward_they_reach_the_optimum",
+    RLOO: "test_bandit.test_with_the_kl_in_the_reward_they_reach_the_optimum",
+    Reinforce: "test_bandit.test_with_the_kl_in_the_reward_they_reach_the_optimum",
+    GRPO: "test_bandit.test_grpo_reaches_its_own_fixed_point",
+    BradleyTerry: "test_reward_objectives.test_a_table_of_scores_learns_the_order",
+    RewardPlackettLuce: "test_reward_objectives.test_a_table_of_scores_learns_the_order",
 }
 """The test in which a table of logits, or of scores, learns by the member."""
 
@@ -117,32 +105,34 @@ def test_its_file_names_the_paper(member: type[Any]) -> None:
     assert isinstance(member(), Objective)
 
 
+@cache
+def functions() -> dict[str, ast.FunctionDef]:
+    """The tests of this folder: `FILE.NAME` and the function as it is written."""
+    found = {}
+    for path in Path(__file__).parent.glob("test_*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef):
+                found[f"{path.stem}.{node.name}"] = node
+    return found
+
+
 def test_every_member_has_a_golden_value() -> None:
     """A vector of golden.json, or a test that derives one in its docstring."""
-    made = {type(make(_Any())) for make in test_pairs_golden.MADE.values()}
-    elsewhere = test_pairs_golden.ELSEWHERE
-    assert made | set(elsewhere) == set(get_args(OnPairs))
-    for member, name in elsewhere.items():
-        assert callable(getattr(test_pairs_golden, name)), member
+    made = {type(make(_Any())) for make in MADE.values()}
+    assert made | set(ELSEWHERE) == set(get_args(OnPairs))
+    assert {f"test_pairs_golden.{name}" for name in ELSEWHERE.values()} <= set(functions())
     assert set(BY_HAND) == set(MEMBERS) - set(get_args(OnPairs))
-    for test in BY_HAND.values():
-        assert "=" in (test.__doc__ or "")
+    for name in BY_HAND.values():
+        assert "=" in (ast.get_docstring(functions()[name]) or "")
 
 
 @EVERY
 def test_a_table_learns_by_it(member: type[Any]) -> None:
-    """The test that is named for the member runs it: by name, or as one of its parameters."""
-    test = LEARNS[member]
-    given = {t for mark in getattr(test, "pytestmark", ()) for t in types(mark.args[1:])}
-    assert member in given or re.search(rf"\b{member.__name__}\(", inspect.getsource(test))
-    assert "assert" in inspect.getsource(test)
-
-
-def types(value: object) -> Iterable[type]:
-    """The classes in what a test is given, and those of the objects in it."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return [value if isinstance(value, type) else type(value)]
-    return [found for each in (value.values if isinstance(value, ParameterSet) else value) for found in types(each)]
+    """The test that stands for the member in LEARNS uses it by name, or runs all objectives on pairs."""
+    nodes = list(ast.walk(functions()[LEARNS[member]]))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    assert member.__name__ in names or (member in get_args(OnPairs) and "OnPairs" in names)
+    assert any(isinstance(node, ast.Assert) for node in nodes)
 
 
 class _Any(dict[str, float]):

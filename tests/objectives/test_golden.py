@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from golden import cases, expected, given
-from scenes import Scene, branch, evaluate, even, group, near, pairs, spread, total
 
+from support.golden import cases, expected, given
+from support.scenes import Scene, branch, evaluate, even, group, near, pairs, spread, total
 from twofold.batch import Role
 from twofold.objectives import DPO, SFT, PDPOGenerator
 from twofold.objectives.base import Loss

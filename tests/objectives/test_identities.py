@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 import torch
-from scenes import Scene, evaluate, gradient, preferences, whole
 
+from support.scenes import Scene, evaluate, gradient, preferences, whole
 from twofold.batch import Batch
 from twofold.objectives import (
     CPO,

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from golden import expected, given
-from scenes import near
 from torch import Tensor
 
+from support.golden import expected, given
+from support.scenes import near
 from twofold.objectives.kl import divergence, entropy, k1, k2, k3
 
 

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from golden import expected, given
-from scenes import Scene, branch, evaluate, even, group, labelled, near, preferences, taught, whole
 
+from support.golden import expected, given
+from support.scenes import Scene, branch, evaluate, even, group, labelled, near, preferences, taught, whole
 from twofold.batch import Role
 from twofold.objectives import KTO, AnchoredPO
 from twofold.objectives.base import Loss

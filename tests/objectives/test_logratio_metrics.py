@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from scenes import branch, group, outputs, spread
 
+from support.scenes import branch, group, outputs, spread
 from twofold.batch import Batch, Branch, Role
 from twofold.objectives import DPO, KTO, PlackettLuce, SimPO
 from twofold.objectives.base import Loss, Objective

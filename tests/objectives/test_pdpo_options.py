@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Any
 
 import pytest
 import torch
-from golden import expected, given
-from scenes import Scene, branch, evaluate, even, group, near, total
 from torch import Tensor
 
+from support.golden import expected, given
+from support.pdpo_scenes import REF, THETA, Columns, found, learn, scene, table
+from support.scenes import Scene, branch, evaluate, even, group, near, total
 from twofold.batch import Batch, Outputs, Role
 from twofold.objectives import PDPOGenerator
-
-THETA, REF = [0.3, -0.4, 0.1, 0.8], [0.0, 0.2, -0.5, 0.6]
-Columns = dict[str, Any]
-
-
-def scene(logps: Sequence[float], refs: Sequence[float], truth: float, *columns: Columns) -> Scene:
-    """One problem's drafts of two tokens; `truth` is the ground truth's log-ratio."""
-    base = {"truth_logratio": truth, "truth_length": 2.0}
-    branches = [branch(Role.DRAFT, even(r, 2), base) for r in refs]
-    further = columns or ({},) * len(branches)
-    made = [b.with_columns(c) for b, c in zip(branches, further, strict=True)]
-    return [group("0", *made)], [[even(p, 2) for p in logps]]
-
-
-def found(objective: PDPOGenerator, made: Scene) -> tuple[list[float], list[float]]:
-    """The loss of each draft, and the gradient by its log-probability, times the number of drafts."""
-    loss, grad_B, batch = evaluate(objective, made)
-    return loss.terms["pdpo"].value.tolist(), (grad_B * batch.num_branches).tolist()
 
 
 def test_verifier_gated() -> None:
@@ -142,21 +123,6 @@ def test_down_the_gate_lets_wrong_drafts_through() -> None:
     assert found(PDPOGenerator(beta=1.0, gate="verifier", margin=3.0), made)[0] == near([1, 0])
 
 
-def table(theta: Tensor, drawn: Sequence[int], right: Sequence[int] = ()) -> tuple[Outputs, Batch]:
-    """Answers `drawn` as drafts of one prompt; answer 0 is the truth, answer 3 has three tokens, others one."""
-    logp_Y, ref_Y = theta.log_softmax(0), torch.tensor(REF, dtype=torch.float64).log_softmax(0)
-    truth = {"truth_logratio": (logp_Y[0] - ref_Y[0]).item(), "truth_length": 1.0}
-    branches = []
-    for y in drawn:
-        length = 3 if y == 3 else 1
-        columns = {"correct": float(y in right), "old_logp": (logp_Y[y] / length).detach().expand(length)}
-        branches.append(branch(Role.DRAFT, (ref_Y[y] / length).expand(length), truth).with_columns(columns))
-    logp_S = torch.cat(
-        [(logp_Y[y] / len(b.tokens)).expand(len(b.tokens)) for y, b in zip(drawn, branches, strict=True)]
-    )
-    return Outputs(logp_S), Batch.of([group("0", *branches)])
-
-
 def expected_gradient(objective: PDPOGenerator, samples: int) -> Tensor:
     """∇ of the loss over all tuples of `samples` independent drafts, weighted by their probabilities held fixed."""
     theta = torch.tensor(THETA, dtype=torch.float64, requires_grad=True)
@@ -217,18 +183,6 @@ def test_the_square_expects_the_gradient_of_a_kl() -> None:
     assert found.tolist() == pytest.approx(want["beta2_grad_KL"], abs=1e-15)
     moved = expected_gradient(PDPOGenerator(form="square", margin=3.0), 1)
     assert moved.tolist() == pytest.approx(want["beta2_grad_KL"], abs=1e-15)
-
-
-def learn(objective: PDPOGenerator, drawn: Callable[[Tensor], list[int]], steps: int = 400) -> Tensor:
-    """Probabilities after SGD on drafts of the policy, from the reference; 1 and 2 are right, 3 is the likeliest."""
-    theta = torch.tensor(REF, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.SGD([theta], lr=0.5)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        outputs, batch = table(theta, drawn(theta.detach().softmax(0)), right=(1, 2))
-        total(objective(outputs, batch), batch).backward()
-        optimizer.step()
-    return theta.detach().softmax(0)
 
 
 def test_a_gated_generator_raises_right_drafts_alone() -> None:

@@ -7,10 +7,10 @@ from itertools import product
 
 import pytest
 import torch
-from scenes import Scene, branch, evaluate, even, group, near, total
-from test_pdpo_options import REF, found, learn, scene
 from torch import Tensor
 
+from support.pdpo_scenes import REF, found, learn, scene
+from support.scenes import Scene, branch, evaluate, even, group, near, total
 from twofold.batch import Batch, Outputs, Role
 from twofold.objectives import DPO, PDPOGenerator
 

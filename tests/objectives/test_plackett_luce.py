@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from golden import expected, given
-from scenes import Scene, branch, even, gradient, group, near, outputs, preferences, rankings
 from torch import Tensor
 
+from support.golden import expected, given
+from support.scenes import Scene, branch, even, gradient, group, near, outputs, preferences, rankings
 from twofold.batch import Batch, Outputs, Role
 from twofold.objectives import DPO, PlackettLuce
 from twofold.objectives.base import Loss

@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
 import torch
-from golden import expected, given
-from scenes import Scene, branch, gradient, group, heard, leaf, near, total
 
-from twofold.batch import Batch, Outputs, Role
+from support.golden import expected, given
+from support.reward_scenes import evaluate, pairs, scored
+from support.scenes import Scene, gradient, near, total
+from twofold.batch import Batch, Outputs
 from twofold.objectives import BradleyTerry, RewardPlackettLuce
 from twofold.objectives.base import Loss, Objective, reading, scores
-
-
-def scored(*rows: Sequence[float], levels: Sequence[int] = (), margins: Sequence[float] = ()) -> Scene:
-    """Rankings by their completions' scores, best first unless `levels` say otherwise."""
-    groups = []
-    for i, row in enumerate(rows):
-        columns = [{"level": float(level)} for level in (levels or range(len(row)))]
-        extra = {"margin": margins[i]} if margins else {}
-        made = (branch(Role.RANKED, torch.zeros(1), {**c, **extra}) for c in columns)
-        groups.append(group(f"{i}", *made))
-    return groups, [[torch.tensor([x], dtype=torch.float64) for x in row] for row in rows]
-
-
-def pairs(case: dict[str, Any], margins: Sequence[float] = ()) -> Scene:
-    return scored(*zip(case["chosen"], case["rejected"], strict=True), margins=margins)
-
-
-def evaluate(objective: Objective, scene: Scene) -> Loss:
-    return objective(heard(objective, leaf(scene[1])), Batch.of(scene[0]))
 
 
 def values(loss: Loss) -> list[float]:

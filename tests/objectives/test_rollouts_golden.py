@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from golden import expected, given
-from scenes import Scene, branch, evaluate, even, group, near, total, whole
-from scenes import rollouts as painted
 
+from support.golden import expected, given
+from support.scenes import Scene, branch, evaluate, even, group, near, total, whole
+from support.scenes import rollouts as painted
 from twofold.batch import Role
 from twofold.objectives import GRPO, PPO, RLOO, Reinforce
 from twofold.objectives.base import Objective

@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
-from golden import expected, given
-from scenes import branch, group
 from scipy.optimize import brentq, minimize_scalar
 from torch import Tensor
 
+from support.golden import expected, given
+from support.scenes import branch, group
 from twofold.batch import Batch, Outputs, Role
 from twofold.objectives import DPO, SFT, PDPOGenerator
 from twofold.objectives.base import Objective

@@ -7,10 +7,10 @@ from typing import get_args
 
 import pytest
 import torch
-from golden import expected, given
-from scenes import branch, group, whole
 from torch import Tensor
 
+from support.golden import expected, given
+from support.scenes import branch, group, whole
 from twofold.batch import Batch, Outputs, Role
 from twofold.models.logprob import statistics_of
 from twofold.objectives import (

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from scenes import TRIPLE, Scene, branch, evaluate, gradient, group, near, preferences, spread, whole
 from torch import Tensor
 
+from support.scenes import TRIPLE, Scene, branch, evaluate, gradient, group, near, preferences, spread, whole
 from twofold.batch import Batch, Outputs
 from twofold.objectives import CPO, IPO, TPO, SimPO, SLiC
 from twofold.objectives.base import Objective

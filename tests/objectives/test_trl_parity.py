@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import torch
-from scenes import Scene, branch, group, outputs, total
 from torch import Tensor
 
+from support.scenes import Scene, branch, group, outputs, total
 from twofold.batch import Batch, Role
 from twofold.objectives import (
     AOT,

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from scenes import branch, gradient, group, outputs, total
 from torch import Tensor
 
+from support.scenes import branch, gradient, group, outputs, total
 from twofold.batch import Batch, Role
 from twofold.objectives import KTO
 from twofold.training.kl_baseline import clamped_mean

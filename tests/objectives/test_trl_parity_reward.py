@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenes import gradient, total
-from test_reward_objectives import evaluate, pairs
 
+from support.reward_scenes import evaluate, pairs
+from support.scenes import gradient, total
 from twofold.batch import Batch
 from twofold.objectives import BradleyTerry
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scenes import SCENES, VARIANTS, Scene
 
+from support import tiny
+from support.scenes import SCENES, VARIANTS, Scene
 from twofold.objectives import WPO, AnyObjective, PDPOGenerator, checks
 from twofold.objectives.base import Objective, couples
 

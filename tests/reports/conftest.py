@@ -1,5 +1,5 @@
 """Every test of reports may ask for a run directory."""
 
-from made_up_runs import make_run
+from support.made_up_runs import make_run
 
 __all__ = ["make_run"]

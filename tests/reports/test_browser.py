@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import devtools
 import pytest
-from made_up_runs import Make, lines, sample
-from test_explanation_page import told as explained
-from test_html import page as write_page
 
+from support import devtools
+from support.explained import told as explained
+from support.hostile import page as write_page
+from support.made_up_runs import Make, lines, sample
 from twofold.reports.explanation import write_explanation
 
 HACK = "window.hacked=(window.hacked||0)+1"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made_up_runs import DIGEST, Make
 
+from support.made_up_runs import DIGEST, Make
 from twofold.reports.card import fenced, front_matter, plain, write_card
 from twofold.reports.run import read_run
 

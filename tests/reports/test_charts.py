@@ -6,8 +6,8 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from made_up_runs import Make
 
+from support.made_up_runs import Make
 from twofold.reports.charts import ALONG, FURTHER, TRAINING, draw, looks
 from twofold.reports.drawing import LOOKS, Frame, Line, binned, svg
 from twofold.reports.run import read_run

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made_up_runs import Make
 
+from support.made_up_runs import Make
 from twofold.analysis.displacement import split
 from twofold.batch import Branch, Group, Role
 from twofold.reports.card import render_card

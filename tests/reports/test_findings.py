@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_runs import Make, lines, sample
 
+from support.made_up_runs import Make, lines, sample
 from twofold.reports.findings import between, findings, worries
 from twofold.reports.run import Comparison, RewardResult, RunData, read_run
 from twofold.reports.significance import all_tests

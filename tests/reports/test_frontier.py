@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from made_up_runs import Make, lines
 
+from support.made_up_runs import Make, lines
 from twofold.reports import frontier
 from twofold.reports.frontier import frontier_charts, win_rate_charts
 from twofold.reports.run import read_run

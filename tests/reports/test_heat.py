@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from made_up_runs import Make
 
+from support.made_up_runs import Make
 from twofold.reports.heat import explained
 from twofold.reports.html import render
 from twofold.reports.run import read_run

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from made_up_runs import DIGEST, Make
 
+from support.made_up_runs import DIGEST, Make
 from twofold.reports.provenance import base_model, command, data_hashes, facts, kind, methods, repeat, short
 from twofold.reports.run import read_run
 

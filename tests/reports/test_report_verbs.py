@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_up_runs import Make, train_lines
 
+from support.made_up_runs import Make, train_lines
 from twofold.cli.main import main
 from twofold.cli.watch import plain_lines
 from twofold.reports.live import Live

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_up_runs import Make
 
+from support.made_up_runs import Make
 from twofold.errors import DataError
 from twofold.reports.run import Results, read_run
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from made_up_runs import Make
-
+from support.made_up_runs import Make
 from twofold.reports.run import read_run
 from twofold.reports.samples import side_by_side
 

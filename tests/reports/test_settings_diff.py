@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from made_up_runs import Make
-
+from support.made_up_runs import Make
 from twofold.reports.run import RunData, read_run
 from twofold.reports.settings_diff import settings_diff
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from made_up_runs import Make
 
+from support.made_up_runs import Make
 from twofold.reports.findings import finding_row, findings, lead
 from twofold.reports.run import Comparison, RunData, read_run
 from twofold.reports.significance import Family

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from made_up_runs import Make
 
+from support.made_up_runs import Make
 from twofold.reports.run import Comparison, Results, read_run
 from twofold.reports.tables import (
     against,

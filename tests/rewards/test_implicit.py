@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-import tiny
 import torch
 
+from support import tiny
 from twofold.algorithms.preference_pairs import balanced
 from twofold.batch import Group
 from twofold.models.packing import Packing

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from openai_stub import Body, Stub, said
 
+from support.openai_stub import Body, Stub, said
 from twofold.algorithms import Online, OnlineAlgorithm
 from twofold.algorithms.preference_pairs import balanced
 from twofold.config.load import Document, load_recipe, validate

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_stub import Body, Stub
-from test_pdpo_recipes import lines, recipe, rows
 
+from support.openai_stub import Body, Stub
+from support.pdpo_runs import lines, recipe, rows
 from twofold.algorithms import PDPO
 from twofold.errors import DataError, ModelError, RecipeError
 from twofold.judges.gates import GateSettings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 import torch
 
+from support.pdpo_runs import lines, recipe, rows
 from twofold.algorithms import PDPO, PDPOAlgorithm
-from twofold.config.load import Document, load_recipe, validate
+from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.errors import DataError
 from twofold.judges.gates import GateSettings
@@ -96,34 +96,6 @@ def test_the_page_names_every_recipe_and_every_setting() -> None:
     page = (ROOT / "docs" / "pdpo.md").read_text(encoding="utf-8")
     assert set(re.findall(r"\[[^]]*\]\(\.\./recipes/pdpo/(\w+)\.yaml\)", page)) == set(OPTIONS)
     assert [k for k in asdict(PDPO()) if k != "kind" and not re.search(f"`{k}[`:]", page)] == []
-
-
-def rows(last: str) -> list[dict[str, str]]:
-    return [
-        {"prompt": f"{a}+{b}?", "chosen": f"{a}+{b}={a + b}\n{last}{a + b}", "rejected": f"#### {a}"}
-        for a in range(1, 7)
-        for b in range(1, 4)
-    ]
-
-
-def recipe(tmp_path: Path, base: Path, data: list[dict[str, str]], **algorithm: Any) -> Recipe:
-    tmp_path.mkdir(exist_ok=True)
-    path = tmp_path / "pairs.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in data))
-    given = {
-        "model": {"path": str(base), "precision": "float32"},
-        "data": {"train": str(path), "generator": {"count": 6}},
-        "algorithm": {"kind": "pdpo", "prompts": 3, "warmup": 0, "drop_truncated": False, **algorithm},
-        "training": {"steps": 4, "batch_size": 4},
-        "optimizer": {"learning_rate": 1e-2},
-        "sampling": {"max_new_tokens": 6},
-        "run": str(tmp_path / "run"),
-    }
-    return validate(Recipe, Document("test", given, {}))
-
-
-def lines(tmp_path: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_a_gated_run_judges_its_drafts(tmp_path: Path, base: Path) -> None:

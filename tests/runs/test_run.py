@@ -13,6 +13,7 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import twofold
+from support.sum_pairs import ROWS, write
 from twofold.config.load import Document, load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.demo.build import character_tokenizer
@@ -20,17 +21,7 @@ from twofold.errors import DataError, RecipeError
 from twofold.runs.dry_run import dry_run
 from twofold.runs.train import RunOptions, train_recipe
 
-ROWS = [
-    {"prompt": f"{a}+{b}?", "chosen": f"{a}+{b}={a + b}\n#### {a + b}", "rejected": f"#### {a}"}
-    for a in range(1, 7)
-    for b in range(1, 4)
-]
 TASKS = [{"prompt": f"{a}+9?", "answer": f"#### {a + 9}"} for a in range(1, 5)]
-
-
-def write(path: Path, rows: list[dict[str, str]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def recipe(tmp_path: Path, base: Path, **sections: Any) -> Recipe:

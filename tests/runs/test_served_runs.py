@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_stub import Engine
 from peft import PeftModel
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from support.openai_stub import Engine
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.errors import RecipeError, TwofoldError

@@ -11,8 +11,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from test_run import ROWS, write
 
+from support.sum_pairs import ROWS, write
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.errors import RecipeError

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from test_rollout_runs import ROOT, digits, lines, recipe, rows, sections
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from support.rollout_runs import digits, lines, recipe, rows, sections
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.errors import ModelError, RecipeError
@@ -18,6 +18,7 @@ from twofold.models.load import ModelSettings, load_policy, save_policy
 from twofold.runs.dry_run import dry_run
 from twofold.runs.train import train, train_recipe
 
+ROOT = Path(__file__).parents[2]
 PPO: dict[str, Any] = {"objective": {"kind": "ppo"}, "algorithm": {"value": {}}}
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
-import tiny
 import torch
-from golden import expected, given
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from support import tiny
+from support.golden import expected, given
 from twofold.errors import DataError, ModelError
 from twofold.sampling.base import Sampling
 from twofold.sampling.beam import Beams, BeamSearch

@@ -7,12 +7,12 @@ import math
 
 import pytest
 import torch
-from golden import expected as wanted
-from golden import given
 from hypothesis import given as each
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from support.golden import expected as wanted
+from support.golden import given
 from twofold.errors import DataError
 from twofold.sampling.base import Sampling
 from twofold.sampling.best_of_n import best_of_n, distribution, expected, kl_bound

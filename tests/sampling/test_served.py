@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 import transformers as tr
-from openai_stub import GOOD, Engine
 from peft import PeftModel
 from torch import Tensor
 
+from support import tiny
+from support.openai_stub import GOOD, Engine
 from twofold.errors import RecipeError, ServerError
 from twofold.models.attention import stock_attention
 from twofold.models.load import save_policy

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
-import tiny
 import torch
 import transformers as tr
-from families import FAMILIES, UNSHARED
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from support import tiny
+from support.families import FAMILIES, UNSHARED
 from twofold.sampling import static
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.cache import Prefilled

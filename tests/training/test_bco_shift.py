@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
 
+from support import tiny
 from twofold.batch import Group, Role
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy

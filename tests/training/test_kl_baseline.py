@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
-from golden import expected, given
 
+from support import tiny
+from support.golden import expected, given
 from twofold.batch import Group, Role
 from twofold.errors import RecipeError
 from twofold.models.packing import Packing

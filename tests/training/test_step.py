@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from torch import Tensor
 
+from support import tiny
 from twofold.batch import Batch, Group, Outputs, Role
 from twofold.errors import NonFiniteError, RecipeError, TwofoldError
 from twofold.models.packing import Packing

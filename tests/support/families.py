@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import tiny
 import transformers as tr
+
+from support import tiny
 
 WINDOW = {"sliding_window": 8}
 GEMMA = {**WINDOW, "head_dim": 8, "query_pre_attn_scalar": 8}

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from bandit import REFERENCE, REWARD, Table, vector
 from torch import Tensor
 
+from support.bandit import REFERENCE, REWARD, Table, vector
 from twofold.algorithms.online import Online, OnlineAlgorithm
 from twofold.batch import Batch, Group
 from twofold.judges.drafts import ByRewards
