@@ -95,7 +95,7 @@ def test_both_parts_learn_from_the_same_columns() -> None:
     )
     state: dict[str, Any] = {}
     rounds = [play.round(step, state) for step in range(3)]
-    assert [p.learner for r in rounds for p in r.parts] == [None, VALUE_MODEL] * 3
+    assert [p.trainable for r in rounds for p in r.parts] == [POLICY, VALUE_MODEL] * 3
     assert all(r.parts[0].groups == r.parts[1].groups for r in rounds)
     every = torch.cat([whole(r.parts[0], "advantage") for r in rounds])
     assert every.mean().item() == pytest.approx(0, abs=1e-12)

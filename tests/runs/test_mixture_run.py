@@ -91,7 +91,7 @@ def test_without_weights_all_rows_are_one_stream(tmp_path: Path, base: Path) -> 
     listed = [{k: v for k, v in each.items() if k != "weight"} for each in files(tmp_path)]
     run = assembled(recipe(tmp_path, base, listed))
     assert mixture(run.recipe.data.sources, run.groups["train"], 0, Silent()) is None
-    assert {type(r) for r in run.records.train} == {Pair}
+    assert {type(r) for r in run.dataset.train} == {Pair}
     assert len(run.groups["train"]) == 12
 
 

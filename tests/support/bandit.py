@@ -18,6 +18,7 @@ from twofold.objectives.checks import total
 from twofold.rewards.rollouts import Rewards
 from twofold.sampling.base import Draft
 from twofold.training.step import Part
+from twofold.training.trainable import POLICY
 
 REFERENCE, REWARD, BETA = (0.5, 0.3, 0.2), (1.0, 0.0, 2.0), 0.5
 """Of golden.json's theory.optimal_policy."""
@@ -72,7 +73,7 @@ class Table:
 
     def part(self, part: Part, rate: float) -> None:
         """A plain gradient step of whoever learns from `part`."""
-        batch, learns = Batch.of(part.groups), self.theta if part.learner is None else self.value
+        batch, learns = Batch.of(part.groups), self.theta if part.trainable == POLICY else self.value
         (grad,) = torch.autograd.grad(total(part.objective(self.outputs(part.groups), batch), batch), learns)
         with torch.no_grad():
             learns -= rate * grad
@@ -100,7 +101,7 @@ def learnt(objective: Objective, *, kl: float = 0.0, steps: int = 80, rate: floa
     state: dict[str, Any] = {}
     for step in range(steps):
         for part in play.round(step, state).parts:
-            table.part(part, rate * (1 - step / steps) if part.learner is None else 0.5)
+            table.part(part, rate * (1 - step / steps) if part.trainable == POLICY else 0.5)
     return table.theta.detach().softmax(0)
 
 

@@ -338,7 +338,7 @@ def test_best_step_is_protected_and_becomes_the_model(tmp_path: Path) -> None:
     assert outcome.best_step == 0
     assert (tmp_path / "checkpoints" / "step-0").is_dir()
     fresh = assembly(tmp_path / "fresh", "offline").policy.trainable()
-    assert all(torch.equal(p, fresh[n]) for n, p in made.policy.trainable().items())
+    assert all(torch.equal(p, fresh[n]) for n, p in made.step.policy.parameters.items())
 
 
 def test_patience_stops_early_and_stays_stopped(tmp_path: Path) -> None:
