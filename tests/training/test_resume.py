@@ -375,7 +375,7 @@ def test_not_finite_stops_before_the_update_and_keeps_the_checkpoint(tmp_path: P
     made = loop(tmp_path, "offline")
     made.train(stop=stop_after(2))
     again = loop(tmp_path, "offline")
-    parameter = next(iter(again.policy.trainable().values()))
+    parameter = next(iter(again.step.policy.parameters.values()))
     take = again._take_weights
 
     def poison(found: Any) -> None:
@@ -387,3 +387,13 @@ def test_not_finite_stops_before_the_update_and_keeps_the_checkpoint(tmp_path: P
     with pytest.raises(NonFiniteError, match="made:"):
         again.train()
     assert loop(tmp_path, "offline").train().step == STEPS
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused_in_one_message(tmp_path: Path) -> None:
+    loop(tmp_path, "offline").train(stop=stop_after(2))
+    (folder,) = (tmp_path / "checkpoints").glob("step-2")
+    tensors, state = Checkpoint.open(folder).tensors("policy"), Checkpoint.open(folder).state
+    old = {"memory": state["trainer"], "identity": state["identity"]}
+    save(tmp_path / "checkpoints", 2, {"weights": tensors}, old, keep=1)
+    with pytest.raises(CheckpointError, match="begun by an earlier version of twofold"):
+        loop(tmp_path, "offline").train()
