@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from twofold.algorithms.base import Algorithm
@@ -13,9 +12,7 @@ from twofold.data.order import Mixture
 from twofold.judges.drafts import PairJudge
 from twofold.models.heads import ValueModel
 from twofold.models.load import save_policy
-from twofold.models.packing import Packing
 from twofold.models.policy import Policy
-from twofold.objectives.base import Objective
 from twofold.rewards.base import Reward
 from twofold.rewards.rollouts import Rewards
 from twofold.runs.context import RunContext
@@ -26,22 +23,15 @@ from twofold.sampling.servers import ServerSampler
 from twofold.training.step import Provider
 
 
-@dataclass
 class RunParts:
     """The parts of `context` that an algorithm is built from (`twofold.algorithms.base.Run`)."""
 
-    context: RunContext
-    groups: Mapping[str, Sequence[Group]]
-    providers: Mapping[str, Provider]
-    objective: Objective = field(init=False)
-    batch_size: int = field(init=False)
-    seed: int = field(init=False)
-    steps: int = field(init=False)
-    packing: Packing = field(init=False)
-
-    def __post_init__(self) -> None:
-        recipe = self.context.recipe
-        self.objective, self.steps, self.seed = self.context.objective, self.context.steps, recipe.seed
+    def __init__(
+        self, context: RunContext, groups: Mapping[str, Sequence[Group]], providers: Mapping[str, Provider]
+    ) -> None:
+        recipe = context.recipe
+        self.context, self.groups, self.providers = context, groups, providers
+        self.objective, self.steps, self.seed = context.objective, context.steps, recipe.seed
         self.batch_size, self.packing = recipe.training.batch_size, recipe.training.packing
 
     @property
