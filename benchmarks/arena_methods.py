@@ -6,8 +6,10 @@ A method joins with one entry. What is not said here is the same for all (`arena
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
+
+from twofold.objectives.pdpo import GeneratorSettings
 
 Sections: TypeAlias = Mapping[str, Mapping[str, Any]]
 Reads: TypeAlias = Literal["pairs", "problems"]
@@ -63,11 +65,13 @@ def online(name: str, note: str, /, *, judge: str, batch: int, learns: str = "tr
 
 
 def pdpo(name: str, note: str = "", /, *, verifier: bool = False, nll: float = 0.0, **options: Any) -> Method:
-    """PDPO with some of its options; `reference` among them is the section of that name."""
+    """PDPO with some of its options and its generator's; `reference` among them is the section of that name."""
     sections: dict[str, Mapping[str, Any]] = {"objective": {"kind": "dpo", "nll": nll}}
     if "reference" in options:
         sections["reference"] = options.pop("reference")
-    sections["algorithm"] = {"kind": "pdpo", "gamma": GAMMA, **options}
+    generator = {f.name: options.pop(f.name) for f in fields(GeneratorSettings) if f.name in options}
+    nested = {"generator": generator} if generator else {}
+    sections["algorithm"] = {"kind": "pdpo", "gamma": GAMMA, **nested, **options}
     learns = "pairs, truths, verifier" if verifier else "pairs, truths"
     return Method(f"PDPO{name}", sections, data_kind=learns, note=note, tuned_as="PDPO" if name else "")
 
@@ -132,7 +136,6 @@ PDPO_OPTIONS = (
     pdpo(", γ 1", gamma=1.0),
     pdpo(", un-hinged", "the source's first form", form="unhinged"),
     pdpo(", softplus", form="softplus"),
-    pdpo(", squared hinge", form="squared_hinge"),
     pdpo(", square", form="square"),
     pdpo(", margin 0.1", margin=0.1),
     pdpo(", per token", "γ times the mean length", per_token=True, gamma=GAMMA * 20),
@@ -144,7 +147,7 @@ PDPO_OPTIONS = (
     pdpo(", stale drafts", "used 4 times, no clip", reuse_steps=4),
     pdpo(", clip 0.2", "drafts used 4 times", reuse_steps=4, clip=0.2),
     pdpo(", sign down", direction="down"),
-    pdpo(", γ ramp", gamma_ramp=0.5),
+    pdpo(", γ ramp", gamma=0.0, ramp={"gamma": {"to": GAMMA, "over": 0.5}}),
     pdpo(", in turn", schedule="alternate"),
     pdpo(
         ", moving reference",
@@ -159,8 +162,6 @@ PDPO_OPTIONS = (
         judge={"source": REWARD},
     ),
     pdpo(", KL 0.05", kl=0.05),
-    pdpo(", balanced", "γ is the generator's share of the gradient's norm", balance="gradient_norm"),
-    pdpo(", balanced, smoothed", balance="gradient_norm", balance_decay=0.9, balance_most=100.0),
     pdpo(", truth's side", "the truth rises to the drafts", gradient_to="truth"),
     pdpo(", both sides", gradient_to="both"),
     pdpo(", SPIN's form", "both sides, sign down, softplus", gradient_to="both", direction="down", form="softplus"),

@@ -23,7 +23,7 @@ from benchmarks.family_page import Row, markdown, terminal, write_page
 from benchmarks.reporting import machine, median_interval, page, print_facts, print_table, versions, write_json
 from twofold.cli.progress import RichProgress
 from twofold.objectives import NCA, RPO, SPPO, AnyObjective, CalDPO, OnPairs
-from twofold.objectives.base import Objective, data_kind, reading
+from twofold.objectives.base import Objective
 from twofold.statistics import Estimate, mcnemar, paired_bootstrap, wilson
 
 OUT = Path("runs/family")
@@ -46,7 +46,7 @@ def applies(objective: Objective) -> bool:
     """Whether the demo's pairs, and the reference, are all that `objective` asks for: the rule for being here. Drafts,
     reward heads, moving averages and third answers are other comparisons."""
     asked = set(objective.requires) <= COLUMNS
-    return asked and reading(objective) == "logps" and data_kind(objective) != "triples"
+    return asked and objective.reads == "logps" and objective.data_kind != "triples"
 
 
 def methods() -> dict[str, Objective]:

@@ -31,7 +31,7 @@ from twofold.evaluation.exact_match import exact_match
 from twofold.models.load import ModelSettings, load_policy
 from twofold.models.packing import Packing
 from twofold.models.reference import live_reference, with_reference
-from twofold.objectives.base import Objective, data_kind
+from twofold.objectives.base import Objective
 from twofold.progress import Progress
 from twofold.records import Pair, Ranking, Record, Task
 from twofold.rewards.verifier import strict, truth
@@ -135,7 +135,7 @@ class Bench:
 
     def groups(self, objective: Objective) -> list[Group]:
         """The training pairs as what `objective` learns from, with the reference's column."""
-        wanted = data_kind(objective)
+        wanted = objective.data_kind
         if wanted not in self.made:
             self._load(None)
             rows = self._rankings() if wanted == "rankings" else rows_of_kind(self.train, row_needs(objective))
@@ -174,7 +174,7 @@ class Bench:
         known = providers(self.policy, self.reference, self.packing)
         trainable = Trainable.of(POLICY, self.policy, adamw, self.protocol.steps)
         step = Step([trainable], providers=known, packing=self.packing)
-        rows = self.protocol.batch_size * (2 if data_kind(cell.objective) == "labels" else 1)
+        rows = self.protocol.batch_size * (2 if cell.objective.data_kind == "labels" else 1)
         played = OfflineAlgorithm(groups, cell.objective, batch_size=rows, seed=cell.seed, steps=self.protocol.steps)
         return step, played
 

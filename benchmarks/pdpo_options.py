@@ -28,9 +28,9 @@ from twofold.statistics import Estimate, mean_interval, paired_bootstrap, wilson
 METHODS: dict[str, tuple[str, ...]] = {
     "DPO": (),
     "PDPO": (),
-    "PDPO, verifier gate": ("gate=verifier",),
-    "PDPO, leave-one-out (2 × 4 drafts)": ("baseline=leave_one_out", "prompts=2", "samples=4"),
-    "PDPO, clip 0.2, drafts used 4 times": ("clip=0.2", "reuse_steps=4"),
+    "PDPO, verifier gate": ("generator.gate=verifier",),
+    "PDPO, leave-one-out (2 × 4 drafts)": ("generator.baseline=leave_one_out", "prompts=2", "samples=4"),
+    "PDPO, clip 0.2, drafts used 4 times": ("generator.clip=0.2", "reuse_steps=4"),
 }
 """What is changed of the demo's `algorithm`."""
 

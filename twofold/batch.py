@@ -7,7 +7,7 @@ ranks, best first, PDPO's generator its drafts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Literal
@@ -45,6 +45,11 @@ class Branch:
     token_columns: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     columns: Mapping[str, float] = field(default_factory=dict[str, float])
 
+    @property
+    def names(self) -> set[str]:
+        """What its columns are called."""
+        return {*self.token_columns, *self.columns}
+
     def with_columns(self, columns: Mapping[str, Tensor | float]) -> Branch:
         """The same branch with further columns; a tensor is a token column."""
         tokens = {k: v for k, v in columns.items() if isinstance(v, Tensor)}
@@ -71,9 +76,28 @@ class Group:
         branches = (b.with_columns(c) for b, c in zip(self.branches, columns, strict=True))
         return replace(self, branches=tuple(branches))
 
+    def only_columns(self, names: Collection[str]) -> Group:
+        """The same group without any columns but `names`."""
+        branches = (
+            replace(
+                b,
+                token_columns={k: v for k, v in b.token_columns.items() if k in names},
+                columns={k: v for k, v in b.columns.items() if k in names},
+            )
+            for b in self.branches
+        )
+        return replace(self, branches=tuple(branches))
+
     def has(self, column: str) -> bool:
         """Whether every branch carries `column`."""
-        return all(column in b.token_columns or column in b.columns for b in self.branches)
+        return all(column in b.names for b in self.branches)
+
+
+def with_shared_columns(groups: Sequence[Group]) -> list[Group]:
+    """`groups` with those columns alone that all of their branches have."""
+    names = [b.names for g in groups for b in g.branches]
+    shared = set[str].intersection(*names) if names else set[str]()
+    return list(groups) if all(n == shared for n in names) else [g.only_columns(shared) for g in groups]
 
 
 UNITS = ("group", "pair", "branch", "token")
@@ -93,24 +117,22 @@ class Batch:
 
     @classmethod
     def of(cls, groups: Sequence[Group], device: torch.device | str = "cpu") -> Batch:
-        """Collate `groups` in order; a column is kept where every branch of the batch has it."""
+        """Collate `groups` in order. Raises ValueError for a column that some branches have and others lack."""
         branches = [b for g in groups for b in g.branches]
         group = [i for i, g in enumerate(groups) for _ in g.branches]
         length_B = torch.tensor([len(b.tokens) for b in branches], dtype=torch.int64)
-        shared = [
-            k for k in (branches[0].token_columns if branches else ()) if all(k in b.token_columns for b in branches)
-        ]
-        numbers = [k for k in (branches[0].columns if branches else ()) if all(k in b.columns for b in branches)]
+        _refuse_uneven_columns(groups)
+        first = branches[0] if branches else Branch(length_B, Role.DRAFT)
+        tokens = {k: torch.cat([b.token_columns[k] for b in branches]) for k in first.token_columns}
+        numbers = {k: torch.tensor([b.columns[k] for b in branches], dtype=torch.float64) for k in first.columns}
         return cls(
             names=tuple(g.name for g in groups),
             group_B=torch.tensor(group, dtype=torch.int64, device=device),
             role_B=torch.tensor([int(b.role) for b in branches], dtype=torch.int64, device=device),
             length_B=length_B.to(device),
             branch_S=torch.repeat_interleave(torch.arange(len(branches)), length_B).to(device),
-            token_columns={k: torch.cat([b.token_columns[k] for b in branches]).to(device) for k in shared},
-            branch_columns={
-                k: torch.tensor([b.columns[k] for b in branches], dtype=torch.float64, device=device) for k in numbers
-            },
+            token_columns={k: v.to(device) for k, v in tokens.items()},
+            branch_columns={k: v.to(device) for k, v in numbers.items()},
         )
 
     @property
@@ -137,6 +159,37 @@ class Batch:
         """Sums [B] of a per-token value over each branch, in token order."""
         return value_S.new_zeros(self.num_branches).index_add(0, self.branch_S, value_S)
 
+    def sum_groups(self, value_B: Tensor) -> Tensor:
+        """Sums [G] of a value over the branches of each group."""
+        return value_B.new_zeros(len(self.names)).index_add(0, self.group_B, value_B)
+
+    def only(self, role: Role, outputs: Outputs) -> tuple[Batch, Outputs]:
+        """The batch without the branches that play another role, and what is said of it; groups keep their places."""
+        index_B, mask_B = self.of_role(role), self.role_B == int(role)
+        mask_S, place_B = mask_B[self.branch_S], torch.cumsum(mask_B, 0) - 1
+        batch = replace(
+            self,
+            group_B=self.group_B[index_B],
+            role_B=self.role_B[index_B],
+            length_B=self.length_B[index_B],
+            branch_S=place_B[self.branch_S[mask_S]],
+            token_columns={k: v[mask_S] for k, v in self.token_columns.items()},
+            branch_columns={k: v[index_B] for k, v in self.branch_columns.items()},
+        )
+        said = Outputs(
+            None if outputs.logp_S is None else outputs.logp_S[mask_S],
+            None if outputs.score_B is None else outputs.score_B[index_B],
+            None if outputs.value_S is None else outputs.value_S[mask_S],
+            {k: v[mask_S] for k, v in outputs.statistics.items()},
+        )
+        return batch, said
+
+    def from_groups_of(self, other: Batch, value_B: Tensor) -> Tensor:
+        """For each branch the value of the one branch that its group has in `other`, of whose branches `value_B` is."""
+        place_G = other.group_B.new_zeros(len(other.names))
+        place_G[other.group_B] = torch.arange(other.num_branches, device=place_G.device)
+        return value_B[place_G[self.group_B]]
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -149,3 +202,14 @@ class Outputs:
     value_S: Tensor | None = None
     statistics: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     """What the objective asked for beside: [S] each, without gradient (`models/logprob.py` tells which there are)."""
+
+
+def _refuse_uneven_columns(groups: Sequence[Group]) -> None:
+    """Raise ValueError unless all branches have the same columns."""
+    known = [(group.name, branch.names) for group in groups for branch in group.branches]
+    for name, names in known:
+        for column in sorted(known[0][1] ^ names):
+            has, lacks = (known[0][0], name) if column in known[0][1] else (name, known[0][0])
+            raise ValueError(
+                f"the column {column!r} is on {has} and not on all branches of {lacks}: give it to all or to none"
+            )

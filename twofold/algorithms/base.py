@@ -17,7 +17,7 @@ from twofold.models.heads import ValueModel
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import ReferenceSettings
-from twofold.objectives.base import Objective, data_kind
+from twofold.objectives.base import Objective
 from twofold.rewards.base import Reward
 from twofold.rewards.rollouts import Rewards
 from twofold.sampling.base import Sampler, Sampling
@@ -143,7 +143,7 @@ class AlgorithmSettings:
 
     def data_kind(self, objective: Objective) -> DataKind:
         """The rows to train on."""
-        return data_kind(objective)
+        return objective.data_kind
 
     def reference_interval(self, batch_size: int, num: int) -> int | None:
         """Steps after which the policy becomes the reference, with `num` rows; None leaves that to `reference`."""
@@ -151,7 +151,7 @@ class AlgorithmSettings:
 
     def refuse_misfit(self, recipe: Sections) -> None:
         """Raise ValueError for sections that do not fit the algorithm."""
-        rolled_out = data_kind(recipe.objective) == "prompts"
+        rolled_out = recipe.objective.data_kind == "prompts"
         require(not rolled_out, "objective learns from rollouts: it needs algorithm.kind=policy_gradient")
 
     def build(self, run: Run) -> Algorithm:

@@ -22,7 +22,7 @@ from twofold.batch import Branch, DataKind, Group, Role
 from twofold.data.order import Order
 from twofold.errors import DataError, RecipeError
 from twofold.judges.drafts import PairJudge
-from twofold.objectives.base import Objective, data_kind, reading
+from twofold.objectives.base import Objective
 from twofold.objectives.pdpo import PDPOGenerator
 from twofold.objectives.xpo import OF_REFERENCE, XPO
 from twofold.rewards.execution import Execution
@@ -146,7 +146,7 @@ class Online(AlgorithmSettings):
     def refuse_misfit(self, recipe: Sections) -> None:
         super().refuse_misfit(recipe)
         objective = recipe.objective
-        paired = data_kind(objective) == "pairs" and reading(objective) == "logps"
+        paired = objective.data_kind == "pairs" and objective.reads == "logps"
         require(paired and not isinstance(objective, PDPOGenerator), "algorithm online needs an objective on pairs")
         if self.prompts != "all":
             self.size(recipe.training.batch_size, recipe.training.batch_size)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from math import isnan
+from dataclasses import dataclass, field, replace
+from math import isnan, nan
 from typing import Any, Literal
 
 import torch
@@ -17,7 +17,7 @@ from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.judges.gates import GateSettings
 from twofold.objectives.dpo import DPO
-from twofold.objectives.pdpo import Baseline, Direction, Form, Gate, GradientTo, PDPOGenerator
+from twofold.objectives.pdpo import GeneratorSettings, PDPOGenerator
 from twofold.rewards.base import Reward
 from twofold.rewards.verifier import Metric
 from twofold.sampling.base import Draft, Sampler, sampler_metrics
@@ -31,41 +31,15 @@ class PDPO(AlgorithmSettings):
 
     kind: Literal["pdpo"] = "pdpo"
     gamma: float = 0.1
-    """Weight of the generator; from about σ(−margin) on it outweighs the discriminator per sequence. Under `balance`
-    its gradient's norm as a share of the discriminator's."""
-    gamma_ramp: float = 0.0
-    """Steps (≥ 1) or fraction of all steps (< 1) after the warm-up in which γ grows linearly from 0."""
-    form: Form = "hinge"
-    """unhinged, the source's first form, is an ablation: it has no stop; square pulls both ways, as a KL does."""
-    per_token: bool = False
-    """Compare log-ratios per token instead of per completion."""
-    margin: float = 0.0
-    """Added to the gap: drafts are pulled until they are this much beyond the truth."""
-    direction: Direction = "up"
-    """down pushes drafts below the truth's reward, as SPIN does: the gap changes its sign."""
-    gradient_to: GradientTo = "drafts"
-    """truth pulls the truth up where it lies below a draft, both pull it and the drafts: with direction down, SPIN."""
-    gate: Gate = "none"
-    """verifier, judge: drafts that it finds right alone are pulled up (the others alone pushed down)."""
+    """Weight of the generator; from about σ(−margin) on it outweighs the discriminator per sequence."""
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+    """The generator's loss; its β is the discriminator's."""
     verdict: Metric = "strict"
     """What the verifier calls right: `#### N` as GSM8K has it, or (flexible) the right last number."""
     judge: GateSettings | None = None
-    """Who judges under gate judge, and from where on a draft is good enough."""
+    """Who judges under generator.gate judge, and from where on a draft is good enough."""
     gate_average: Literal["drawn", "passed"] = "drawn"
     """Average over all drafts, or over those that the gate lets through (the others are then left out)."""
-    baseline: Baseline = "none"
-    """leave_one_out takes from each draft's pull the mean pull of the other drafts of its prompt."""
-    clip: float | None = None
-    """Stop where a stale draft has become 1 + this times as likely as when it was drawn."""
-    kl: float = 0.0
-    """Weight, within the generator, of an on-policy KL to the reference: Σ ½(log π/π_ref)² over a draft's tokens."""
-    balance: Literal["none", "gradient_norm"] = "none"
-    """gradient_norm sets the generator's weight in each step so that its gradient is γ times as long as the
-    discriminator's (VQGAN, arXiv:2012.09841)."""
-    balance_decay: float = 0.0
-    """Take running means of both norms, with this share of the old; 0 takes each step's own."""
-    balance_most: float = 1e4
-    """The greatest ratio of the two norms that is believed."""
     prompts: int = 8
     """Generator prompts per step (6000 : 1473 pairs to problems at 32 pairs a step)."""
     samples: int = 1
@@ -81,31 +55,26 @@ class PDPO(AlgorithmSettings):
     drop_truncated: bool = True
     """Leave out drafts that never stopped: pulling them up would teach rambling."""
     ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
-    """Settings of the discriminator that change during the run; the generator's β is always the discriminator's."""
+    """Settings that change during the run: gamma, counted from the end of the warm-up, and those of the discriminator,
+    whose β is also the generator's."""
 
     def __post_init__(self) -> None:
         require(self.gamma >= 0, "gamma must be ≥ 0")
+        require("gamma" not in self.ramp or self.ramp["gamma"].to >= 0, "ramp.gamma.to must be ≥ 0")
         require(self.prompts > 0 and self.samples > 0, "prompts and samples must be ≥ 1")
         require(self.reuse_steps > 0, "reuse_steps must be ≥ 1")
-        require(self.warmup >= 0 and self.gamma_ramp >= 0, "warmup and gamma_ramp must be ≥ 0")
+        require(self.warmup >= 0, "warmup must be ≥ 0")
         require(min(self.turns) > 0, "both turns must be ≥ 1")
-        alone = self.baseline == "none"
+        how = self.generator
+        alone = how.baseline == "none"
         require(alone or self.samples > 1, "baseline leave_one_out needs samples ≥ 2: others of the same prompt")
         require(alone or self.gate_average == "drawn", "baseline leave_one_out compares all drafts: gate_average drawn")
-        self._refuse_gates()
-        require(0 <= self.balance_decay < 1 and self.balance_most > 0, "balance_decay in [0, 1), balance_most > 0")
-        joint = self.schedule == "joint" or self.balance == "none"
-        require(joint, "balance compares the two gradients of one step: schedule joint")
-        require(self.clip is None or self.reuse_steps > 1, "clip needs reuse_steps ≥ 2: fresh drafts have not moved")
-        self.objective(1.0)
-
-    def _refuse_gates(self) -> None:
-        """Gates that could not open, and judges that nobody asks."""
-        require(self.gate != "none" or self.gate_average == "drawn", "gate_average passed needs a gate")
-        drawn = self.gradient_to == "drafts" or self.gate_average == "drawn"
+        require(how.clip is None or self.reuse_steps > 1, "clip needs reuse_steps ≥ 2: fresh drafts have not moved")
+        require(how.gate != "none" or self.gate_average == "drawn", "gate_average passed needs a gate")
+        drawn = how.gradient_to == "drafts" or self.gate_average == "drawn"
         require(drawn, "gradient_to truth and both need right and wrong drafts: gate_average drawn")
-        require(self.gate != "judge" or self.judge is not None, "gate judge needs judge: {source: …}")
-        require(self.gate == "judge" or self.judge is None, "judge is asked under gate judge alone")
+        require(how.gate != "judge" or self.judge is not None, "gate judge needs judge: {source: …}")
+        require(how.gate == "judge" or self.judge is None, "judge is asked under gate judge alone")
 
     draws_drafts = True
 
@@ -122,7 +91,7 @@ class PDPO(AlgorithmSettings):
         assert isinstance(run.objective, DPO), "the recipe has checked it"
         return PDPOAlgorithm(
             settings=self,
-            pairs=OfflineAlgorithm.of(run, self.ramp),
+            pairs=OfflineAlgorithm.of(run, self.discriminator_ramp),
             tasks=run.groups["generator"],
             generator=self.objective(run.objective.beta),
             sampler=run.sampler(),
@@ -131,24 +100,23 @@ class PDPO(AlgorithmSettings):
             gate=run.gate(),
         )
 
+    @property
+    def discriminator_ramp(self) -> dict[str, Ramp]:
+        """The part of `ramp` that is the discriminator's."""
+        return {name: ramp for name, ramp in self.ramp.items() if name != "gamma"}
+
     def warm_steps(self, steps: int) -> int:
         """Steps of `steps` with the discriminator alone."""
-        return _share(self.warmup, steps)
+        return round(self.warmup if self.warmup >= 1 else self.warmup * steps)
 
     def gamma_at(self, step: int, steps: int) -> float:
-        """γ in `step` of `steps`."""
-        rising = _share(self.gamma_ramp, steps)
-        return self.gamma * min(1.0, (step - self.warm_steps(steps) + 1) / (rising + 1))
+        """γ in `step` of `steps`; its ramp begins after the warm-up."""
+        ramp = self.ramp.get("gamma")
+        return ramp.at(self.gamma, step - self.warm_steps(steps), steps) if ramp else self.gamma
 
     def objective(self, beta: float) -> PDPOGenerator:
         """The generator's objective, with the discriminator's β."""
-        mine = {f.name: getattr(self, f.name) for f in fields(PDPOGenerator) if f.name not in ("kind", "beta")}
-        return PDPOGenerator(beta=beta, **mine)
-
-
-def _share(amount: float, steps: int) -> int:
-    """Steps: `amount` itself from 1 on, a fraction of `steps` below."""
-    return round(amount if amount >= 1 else amount * steps)
+        return PDPOGenerator(beta=beta, **vars(self.generator))
 
 
 @dataclass(frozen=True)
@@ -194,7 +162,7 @@ class PDPOAlgorithm(Algorithm):
     """Judges every draft, whether the settings have a gate or not: 1 for right, 0 for wrong, NaN for no verdict."""
 
     def __post_init__(self) -> None:
-        require(self.settings.gate == "none" or self.gate is not None, "a gate needs who judges")
+        require(self.settings.generator.gate == "none" or self.gate is not None, "a gate needs who judges")
         cycle = self.settings.turns if self.settings.schedule == "alternate" else None
         self.turns = PartSchedule(self.settings.warm_steps(self.steps), cycle)
         self.order = Order(len(self.tasks), self.seed + 1)
@@ -209,8 +177,9 @@ class PDPOAlgorithm(Algorithm):
             parts.append(self.pairs.part(discriminated, step))
         if generates:
             drafts, figures = self.drafts(generated, step, state)
-            gamma, balanced = self.settings.gamma_at(step, self.steps), self.settings.balance != "none"
-            parts.append(Part(drafts, self.generator_at(step), gamma, balanced))
+            gamma = self.settings.gamma_at(step, self.steps)
+            parts.append(Part(drafts, self.generator_at(step), gamma))
+            figures |= {"gamma": gamma} if "gamma" in self.settings.ramp else {}
         return Round(step, parts, {**figures, **self.pairs.figures(step)})
 
     def generator_at(self, step: int) -> PDPOGenerator:
@@ -261,17 +230,18 @@ class PDPOAlgorithm(Algorithm):
 
     def _group(self, task: Group, drafts: Sequence[Branch]) -> Group:
         """The drafts of one problem. The ground truth's reward is a column, provided; where it is to move, it is the
-        last branch, right and never stale, since a column is one of all branches or none."""
-        if self.settings.gradient_to == "drafts":
+        last branch. What is known of drafts alone is NaN there."""
+        if self.settings.generator.gradient_to == "drafts":
             return replace(task, branches=tuple(drafts))
         assert task.truth is not None, "checked before step 0"
-        truth = Branch(task.truth, Role.TRUTH, {"old_logp": torch.zeros(len(task.truth), dtype=torch.float64)})
-        return replace(task, branches=(*drafts, truth.with_columns({"correct": 1.0} if self.gate else {})))
+        unknown = torch.full((len(task.truth),), nan, dtype=torch.float64)
+        tokens, numbers = dict.fromkeys(drafts[0].token_columns, unknown), dict.fromkeys(drafts[0].columns, nan)
+        return replace(task, branches=(*drafts, Branch(task.truth, Role.TRUTH, tokens, numbers)))
 
     def _passes(self, branch: Branch) -> bool:
         """Whether a draft stays: unless only those stay that the gate lets through, all do."""
         every = self.settings.gate_average == "drawn"
-        return every or branch.columns["correct"] == float(self.settings.direction == "up")
+        return every or branch.columns["correct"] == float(self.settings.generator.direction == "up")
 
     @property
     def fixed_rows(self) -> FixedRows:

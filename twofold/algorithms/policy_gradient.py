@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,10 +22,9 @@ from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.errors import RecipeError
 from twofold.objectives.advantages import Moments, adapted, advantages_of, kl_shaped, without_stop
-from twofold.objectives.base import Objective, comparison, data_kind, per_token
+from twofold.objectives.base import Objective
 from twofold.objectives.kl import ESTIMATORS, Estimator, k1
 from twofold.objectives.ppo import ValueRegression
-from twofold.objectives.surrogate import Baseline, Scale
 from twofold.rewards.execution import Execution
 from twofold.rewards.rollouts import Rewards
 from twofold.sampling.base import Sampler, sampler_metrics
@@ -131,7 +130,7 @@ class PolicyGradient(AlgorithmSettings):
         return self.value
 
     def refuse_misfit(self, recipe: Sections) -> None:
-        rolled_out = data_kind(recipe.objective) == "prompts"
+        rolled_out = recipe.objective.data_kind == "prompts"
         require(rolled_out, "algorithm policy_gradient needs objective ppo, grpo, rloo or reinforce")
         self.refuse_objective(recipe.objective, recipe.training.batch_size)
         drawn, how = (1.0, 1.0, 0, False), recipe.sampling
@@ -161,15 +160,14 @@ class PolicyGradient(AlgorithmSettings):
         fresh = "old_logp" in objective.requires
         lacking = "a rollout serves one step only: this objective has no ratio (clip)"
         require(fresh or not stale, f"algorithm.rollouts and epochs: {lacking}")
-        baseline, scale = comparison(objective)
+        baseline, scale = objective.comparison
         if self.value is not None:
             fine = "algorithm.value needs objective ppo: the others have one advantage for a whole completion"
-            require(per_token(objective), fine)
-            given = getattr(objective, "baseline", None)
-            require(given is None, "objective.baseline: with algorithm.value the value model is the baseline")
+            require(objective.token_advantages, fine)
+            require(baseline is None, "objective.baseline: with algorithm.value the value model is the baseline")
             require(scale != "group", "objective.scale: with algorithm.value choose rollout or none")
             return
-        compared = baseline in ("group", "leave_one_out") or scale == "group"
+        compared = baseline in (None, "group", "leave_one_out") or scale == "group"
         require(
             self.samples > 1 or not compared,
             "algorithm.samples must be ≥ 2: rewards are compared with those of their prompt",
@@ -254,14 +252,14 @@ class PolicyGradientAlgorithm(Algorithm):
     def with_advantages(self, groups: list[Group], scores: list[Tensor], coefficient: float) -> list[Group]:
         """The column `advantage`: of each token by the value model, with its `return`; without one of each completion,
         compared with others. `scores` are [n] per group."""
-        baseline, scale = comparison(self.objective)
+        baseline, scale = self.objective.comparison
         kls = [[self.kl(branch) for branch in group.branches] for group in groups]
         if self.settings.value is not None:
             groups = with_gae(groups, scores, kls, coefficient, self.settings.value)
             return whitened_tokens(groups) if scale == "rollout" else groups
         whole = [torch.stack([kl.sum() for kl in row]) for row in kls]
         shaped = [kl_shaped(s, kl, coefficient) for s, kl in zip(scores, whole, strict=True)]
-        found = advantages_of(shaped, cast("Baseline", baseline), cast("Scale", scale))
+        found = advantages_of(shaped, baseline or "leave_one_out", scale)
         return [g.with_columns([{"advantage": a} for a in row.tolist()]) for g, row in zip(groups, found, strict=True)]
 
     def rollout_columns(self) -> list[str]:

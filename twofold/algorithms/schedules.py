@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, cast
 
 from twofold.errors import RecipeError
-from twofold.objectives.base import Objective, constant
+from twofold.objectives.base import Objective
 from twofold.settings import require, settings
 
 
@@ -48,7 +48,7 @@ def scheduled(objective: Objective, ramps: Ramps, step: int, steps: int) -> Obje
                 where=f"algorithm.ramp.{name}",
                 remedy=f"it has {', '.join(known) or 'none'}",
             )
-        if name in constant(objective):
+        if name in objective.constant:
             raise RecipeError(
                 f"{type(objective).__name__} reads {name!r} once, before step 0: it cannot change during a run",
                 where=f"algorithm.ramp.{name}",

@@ -85,15 +85,7 @@ def picture(snapshot: Snapshot, console: Console) -> RenderableType:
     for curve in snapshot.curves:
         first, last = (f"{curve.values[i]:.4g}" for i in (0, -1))
         curves.add_row(curve.name, sparkline(curve.values, width), first, last)
-    said = [Text(f"warning: {text}", "yellow") for text in warnings(snapshot)]
+    said = [Text(f"warning: {text}", "yellow") for text in snapshot.warnings]
     remedy = [Text(f"`twofold train {snapshot.path}/resolved.yaml` goes on from its last checkpoint", "dim")]
     shown: list[RenderableType] = [head, *([curves] if snapshot.curves else []), *said]
     return Group(*shown, *(remedy if snapshot.state == "silent" else []))
-
-
-def warnings(snapshot: Snapshot) -> list[str]:
-    """What the run itself has warned of, or will have: the same rules on the same metrics."""
-    from twofold.training.diagnostics import Diagnostics
-
-    watch = Diagnostics({})
-    return [text for step, metrics in snapshot.metrics for text in watch.check(step, metrics)]

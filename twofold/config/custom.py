@@ -13,7 +13,7 @@ import pydantic
 
 from twofold.config.validation_errors import explain
 from twofold.errors import RecipeError
-from twofold.objectives.base import Objective
+from twofold.objectives.base import Objective, PlainObjective, as_objective
 
 Place: TypeAlias = Callable[[tuple[str | int, ...]], str]
 
@@ -21,11 +21,14 @@ KIND = ("objective", "kind")
 
 
 def own_objective(section: Any, info: pydantic.ValidationInfo) -> Any:
-    """The objective that an `objective` section names by module and class; any other section as it is.
+    """The objective that an `objective` section names by module and class, or that Python handed over, with all its
+    traits; any other section as it is.
 
     `info` brings what the recipe said before (`allow_code`) and, as its context, where each key stands. Raises
     RecipeError for code that is not allowed, not there, or no objective, and for settings that it does not take.
     """
+    if isinstance(section, PlainObjective) and not isinstance(section, type):
+        return as_objective(section)
     if not isinstance(section, Mapping) or ":" not in str(cast("Mapping[str, Any]", section).get("kind")):
         return cast("Any", section)
     given = dict(cast("Mapping[str, Any]", section))
@@ -40,7 +43,7 @@ def own_objective(section: Any, info: pydantic.ValidationInfo) -> Any:
     whole: Any = make_dataclass("whole", [("objective", cls, field())])
     data = {"objective": given}
     try:
-        return pydantic.TypeAdapter(whole).validate_python(data).objective
+        return as_objective(pydantic.TypeAdapter(whole).validate_python(data).objective)
     except pydantic.ValidationError as error:
         raise explain(error, whole, data, place) from None
 
@@ -49,7 +52,7 @@ def _nowhere(key: tuple[str | int, ...]) -> str:
     return ".".join(map(str, key))
 
 
-def _find(kind: str, where: str) -> type[Objective]:
+def _find(kind: str, where: str) -> type[PlainObjective]:
     """The class that `kind` names, once it has proved to be an objective's settings."""
     name, _, path = kind.partition(":")
     try:
@@ -77,7 +80,7 @@ def _find(kind: str, where: str) -> type[Objective]:
             where=where,
             remedy="it needs `requires` and a `__call__(outputs, batch)` that returns a Loss: docs/extend.md",
         )
-    return cast("type[Objective]", cls)
+    return cast("type[PlainObjective]", cls)
 
 
 def own_kind(value: object) -> str | None:

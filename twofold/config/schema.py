@@ -13,7 +13,7 @@ from twofold.data.settings import DataSettings, DataSplit
 from twofold.models.load import ModelSettings
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import DPO, AnyObjective
-from twofold.objectives.base import Objective, data_kind
+from twofold.objectives.base import Objective
 from twofold.sampling.base import Sampling
 from twofold.settings import require, settings
 from twofold.training.optim import AdamW
@@ -59,5 +59,5 @@ class Recipe:
         drafts = self.algorithm.draws_drafts
         require(self.sampling.server is None or drafts, "sampling.server draws drafts: this algorithm asks for none")
         require(self.evaluation.sampling.server is None, "evaluation.sampling is drawn here: give server to sampling")
-        if data_kind(self.objective) == "demonstrations":
+        if self.objective.data_kind == "demonstrations":
             require(self.data.heldout is None or self.data.heldout.file is not None, "sft takes heldout from a file")

@@ -118,7 +118,7 @@ class RewardModel(PackedModel):
         """Per group the score of each branch, without gradient."""
         result: list[list[float]] = [[] for _ in groups]
         for members in bins(groups, packing or Packing()):
-            outputs, _ = self([groups[i] for i in members])
+            outputs, _ = self([groups[i].only_columns(()) for i in members])
             assert outputs.score_B is not None
             pieces = iter(outputs.score_B.tolist())
             for i in members:

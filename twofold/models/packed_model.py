@@ -122,7 +122,7 @@ class PackedModel(nn.Module):
         """Per group and branch what `read` takes of the outputs [n], without gradient, on the CPU."""
         result: list[list[Tensor]] = [[] for _ in groups]
         for members in bins(groups, packing or Packing()):
-            outputs, batch = self([groups[i] for i in members])
+            outputs, batch = self([groups[i].only_columns(()) for i in members])
             pieces = iter(read(outputs).cpu().split(batch.length_B.tolist()))
             for i in members:
                 result[i] = [next(pieces) for _ in groups[i].branches]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from twofold.objectives.surrogate import Baseline, Scale
+from twofold.objectives.base import Baseline, Scale
 
 STD_FLOOR = 1e-4
 """Added to a group's standard deviation, as in the GRPO of TRL."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Domain, Loss, Term
+from twofold.objectives.base import Domain, Loss, Objective, Term, trait
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pair_scores import mean
 from twofold.objectives.pairs import Pairs
@@ -18,7 +18,7 @@ from twofold.settings import require, settings
 
 
 @settings
-class AlphaPO:
+class AlphaPO(Objective):
     """−log σ(r(chosen) − r(rejected) − γ), r = β·(1 − p^(−α))/α and p = exp(mean log π of a completion's tokens). No
     reference."""
 
@@ -30,13 +30,11 @@ class AlphaPO:
     alpha: float = 0.25
     """Shape of the reward: 0 is SimPO's logarithm; above 0 unlikely completions are told apart more, below 0 less."""
 
-    requires = ()
-
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")
         require(self.gamma >= 0, "gamma must be ≥ 0")
 
-    @property
+    @trait
     def domain(self) -> Domain:
         return Domain(token=80 / self.alpha) if self.alpha > 0 else Domain()
 

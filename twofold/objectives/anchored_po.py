@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 
 
 @settings
-class AnchoredPO:
+class AnchoredPO(Objective):
     """zero: chosen up, rejected down. down: chosen down, rejected further down. Both against the reference."""
 
     kind: Literal["anchored_po"] = "anchored_po"

@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import smoothed
 from twofold.objectives.pairs import Pairs, sums
 from twofold.settings import require, settings
 
 
 @settings
-class AOT:
+class AOT(Objective):
     """−log σ(β·[k-th smallest of what is to lead − k-th smallest of what it is to lead]), over all ranks k of a step.
 
     paired compares chosen − rejected under the policy with the same under the reference, unpaired the log-ratios of

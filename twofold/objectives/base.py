@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from functools import cache
+from types import new_class
+from typing import Any, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from twofold.batch import Batch, DataKind, Outputs
+
+T = TypeVar("T")
+
+Baseline = Literal["none", "group", "leave_one_out", "rollout"]
+"""What a reward is compared with: nothing, the mean of its prompt's completions, that of the others of its prompt, the
+mean of the rollout."""
+
+Scale = Literal["none", "group", "rollout"]
+"""What divides the result: nothing, the standard deviation of its prompt's rewards, or of all the rollout's results."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +45,6 @@ class Loss:
     metrics: Mapping[str, Term] = field(default_factory=dict[str, Term])
 
 
-Reads = Literal["logps", "scores"]
-"""What an objective reads of a model: its `reads`; one that names nothing reads log-probabilities of a policy, one that
-reads scores makes the model a reward model."""
-
-
-@runtime_checkable
-class Objective(Protocol):
-    """Frozen settings with a call. `requires` names the columns that must be there before step 0."""
-
-    @property
-    def requires(self) -> tuple[str, ...]: ...
-
-    def __call__(self, outputs: Outputs, batch: Batch) -> Loss: ...
-
-
 @dataclass(frozen=True)
 class Domain:
     """Where an objective is finite in float32; an objective that names none is finite everywhere. Outside, its loss is
@@ -61,45 +58,77 @@ class Domain:
     """Largest −log π per token of a completion, nats."""
 
 
-def data_kind(objective: Objective) -> DataKind:
-    """What `objective` learns from."""
-    return getattr(objective, "data_kind", "pairs")
+@runtime_checkable
+class PlainObjective(Protocol):
+    """The least that an objective of your own must have; `as_objective` adds the defaults of all other traits."""
+
+    @property
+    def requires(self) -> tuple[str, ...]: ...
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss: ...
 
 
-def comparison(objective: Objective) -> tuple[str, str]:
-    """How rewards become the advantages that `objective` requires: its `baseline` and its `scale` (`advantages.py`)."""
-    return getattr(objective, "baseline", None) or "leave_one_out", getattr(objective, "scale", "none")
+class Objective:
+    """Frozen settings with a call. What a run must know of them beside are its traits: these are the defaults."""
+
+    __slots__ = ()
+
+    requires: tuple[str, ...] = ()
+    """Columns that must be there before step 0."""
+    data_kind: DataKind = "pairs"
+    """The rows that it learns from."""
+    reads: Literal["logps", "scores"] = "logps"
+    """What it reads of a model: log-probabilities of a policy, or scores, which make the model a reward model."""
+    statistics: tuple[str, ...] = ()
+    """What it asks of the policy beside log-probabilities (`models/logprob.py` says which there are)."""
+    couples: bool = False
+    """Whether a group's loss depends on the others of its step."""
+    comparison: tuple[Baseline | None, Scale] = (None, "none")
+    """How rewards become the advantages that it requires (`advantages.py`); without a baseline of its own they are
+    compared with the prompt's others, or with what a value model expects."""
+    token_advantages: bool = False
+    """Whether it can read an advantage of every token, as a value model gives it, not only of a whole completion."""
+    constant: tuple[str, ...] = ()
+    """Settings that are read once, before step 0, and so cannot change during a run."""
+    domain: Domain = Domain()
+    remedy: str = "objective.kind=dpo with objective.nll=1"
+    """What helps where chosen completions fall; where their likelihood is in the loss, a larger weight of it does."""
+    margin_weighted: bool = False
+    """Whether its gradient is the metric `gradient_weight`, σ(−margin), times that of the margin, and no more."""
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        """The loss of `batch`, unreduced. Objectives have nothing else to define."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """The class and its state, the same in every process: a run that goes on compares it."""
+        return f"{type(self).__qualname__}({self.__getstate__() or ''})"
 
 
-def per_token(objective: Objective) -> bool:
-    """Whether `objective` reads an advantage of every token, as a value model gives it: its `per_token`; one that names
-    nothing reads one of a whole completion."""
-    return getattr(objective, "per_token", False)
+def trait(function: Callable[[Any], T]) -> T:
+    """A trait that depends on the settings: a property, which type checkers take for the value itself."""
+    return cast("T", property(function))
 
 
-def couples(objective: Objective) -> bool:
-    """Whether a group's loss depends on the others of its step: its `couples`; one that names nothing does not."""
-    return getattr(objective, "couples", False)
+def as_objective(given: PlainObjective) -> Objective:
+    """`given` itself, or, where its class knows nothing of `Objective`, a copy with the defaults of all traits that the
+    class leaves out. Class name, settings and methods stay."""
+    if isinstance(given, Objective):
+        return given
+    made = copy(given)
+    object.__setattr__(made, "__class__", _with_defaults(type(given)))
+    return cast("Objective", made)
 
 
-def statistics(objective: Objective) -> tuple[str, ...]:
-    """What `objective` asks of the policy beside log-probabilities: its `statistics`, none where it names none."""
-    return getattr(objective, "statistics", ())
-
-
-def constant(objective: Objective) -> tuple[str, ...]:
-    """Settings of `objective` that are read once, before step 0, and so cannot change during a run: its `constant`."""
-    return getattr(objective, "constant", ())
+@cache
+def _with_defaults(cls: type) -> type:
+    names = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+    return new_class(cls.__name__, (cls, Objective), exec_body=lambda body: body.update(names, __slots__=()))
 
 
 def statistic(outputs: Outputs, name: str) -> Tensor:
     """A statistic [S] in float32 at least. Raises ValueError for a model that does not give it."""
     return _wide(outputs.statistics.get(name), name)
-
-
-def reading(objective: Objective) -> Reads:
-    """What `objective` reads of a model."""
-    return getattr(objective, "reads", "logps")
 
 
 def logps(outputs: Outputs) -> Tensor:

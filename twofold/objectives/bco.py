@@ -9,14 +9,14 @@ from typing import Literal
 import torch
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term, logps, logratios
+from twofold.objectives.base import Loss, Objective, Term, logps, logratios
 from twofold.objectives.labels import labels, metrics
 from twofold.objectives.pair_losses import logistic
 from twofold.settings import require, settings
 
 
 @settings
-class BCO:
+class BCO(Objective):
     """−log σ(r − δ) of a desirable completion, −log σ(δ − r) of an undesirable one, r = β·log-ratio. δ is half-way
     between the mean rewards of the two, over the whole step and those before, and is held fixed."""
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 
 
 @settings
-class BCOPair:
+class BCOPair(Objective):
     """−log σ(r of chosen) − log σ(−r of rejected), r = β·log-ratio."""
 
     kind: Literal["bco_pair"] = "bco_pair"

@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term, scores
+from twofold.objectives.base import Loss, Objective, Term, scores, trait
 from twofold.objectives.comparisons import Comparisons
 from twofold.objectives.pair_losses import logistic
 from twofold.settings import require, settings
 
 
 @settings
-class BradleyTerry:
+class BradleyTerry(Objective):
     """−log σ(s of the better − s of the worse − margin), averaged over the pairs within each prompt's ranking, s the
     reward model's scores."""
 
@@ -33,7 +33,7 @@ class BradleyTerry:
     def __post_init__(self) -> None:
         require(self.centring >= 0, "centring must be ≥ 0")
 
-    @property
+    @trait
     def requires(self) -> tuple[str, ...]:
         return ("margin",) if self.margin == "data" else ()
 

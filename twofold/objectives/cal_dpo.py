@@ -7,14 +7,14 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import logistic, square
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 
 
 @settings
-class CalDPO:
+class CalDPO(Objective):
     """−log σ(difference of log-ratios) + c·[(log-ratio of chosen − 1/(2β))² + (log-ratio of rejected + 1/(2β))²]."""
 
     kind: Literal["cal_dpo"] = "cal_dpo"
@@ -24,6 +24,7 @@ class CalDPO:
     """c, the weight of the squares, as in the authors' code."""
 
     requires = ("ref_logp",)
+    remedy = "a larger objective.coefficient, or a lower learning rate"
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

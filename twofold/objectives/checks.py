@@ -16,24 +16,25 @@ import torch
 from torch import Tensor
 
 from twofold.batch import UNITS, Batch, Branch, DataKind, Group, Outputs, Role
-from twofold.objectives.base import Domain, Loss, Objective, couples, data_kind, reading
+from twofold.objectives.base import Loss, Objective, PlainObjective, as_objective
 
 Scene: TypeAlias = tuple[list[Group], list[list[Tensor]]]
 Painter: TypeAlias = Callable[[int, torch.Generator], Scene]
 """Makes a scene of so many groups from a source of noise."""
 
 
-def check_objective(objective: Objective, paint: Painter | None = None, *, constant: bool = False) -> None:
-    """Run every check of this module on `objective`, on random scenes of what it learns from.
+def check_objective(given: PlainObjective, paint: Painter | None = None, *, constant: bool = False) -> None:
+    """Run every check of this module on `given`, on random scenes of what it learns from.
 
     Give `paint` where it requires more than `ref_logp`, and `constant` where it holds values of the policy fixed, so
     that its gradient is meant to differ from its loss's. Raises AssertionError where a property does not hold.
     """
-    painter = paint or partial(random_scene, data_kind(objective))
+    objective = as_objective(given)
+    painter = paint or partial(random_scene, objective.data_kind)
     for seed in range(3):
         noise = torch.Generator().manual_seed(seed)
         scene = painter(5, noise)
-        if not couples(objective):
+        if not objective.couples:
             splits_into_micro_batches(objective, scene, [0, 1, 0, 2, 1])
             keeps_groups_apart(objective, scene)
         follows_permutations(objective, scene, [3, 0, 4, 1, 2])
@@ -117,7 +118,7 @@ def widens_bfloat16(objective: Objective, scene: Scene) -> None:
 
 def is_finite_at_extremes(objective: Objective, scene: Scene, size: float, dtype: torch.dtype) -> None:
     """Certain tokens and tokens of −`size` nats, by turns for policy and reference, within the objective's domain."""
-    domain = getattr(objective, "domain", Domain())
+    domain = objective.domain
     high = torch.full((1,), 0.0 if domain.certain else -1e-30, dtype=torch.float64)
     low = torch.full((1,), -min(size, domain.logratio / 5, domain.token), dtype=torch.float64).minimum(high)
     for turn in (0, 1):
@@ -142,8 +143,6 @@ def uses_what_it_requires(objective: Objective, scene: Scene) -> None:
     batch = Batch.of(groups)
     before = total(objective(heard(objective, leaf(logps)), batch), batch).item()
     for column in objective.requires:
-        if column == "truth_length" and not getattr(objective, "per_token", False):
-            continue
         moved: list[Group] = []
         for g in groups:
             shifted = [
@@ -199,7 +198,7 @@ def leaf(said: Sequence[Sequence[Tensor]], dtype: torch.dtype = torch.float64) -
 def heard(objective: Objective, said: Tensor) -> Outputs:
     """What `objective` reads, made of one leaf: log-probabilities [S] or scores [B]. Statistics of a token are half its
     log-probability, which is as good as any."""
-    if reading(objective) == "scores":
+    if objective.reads == "scores":
         return Outputs(score_B=said)
     return Outputs(said, statistics=dict.fromkeys(("log_collision", "log_greedy"), said.detach() / 2))
 

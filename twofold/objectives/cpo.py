@@ -8,14 +8,14 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.aux_terms import nll
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 
 
 @settings
-class CPO:
+class CPO(Objective):
     """−log σ(β·[log π(chosen) − log π(rejected)]) + nll·(−mean log π of chosen). No reference."""
 
     kind: Literal["cpo"] = "cpo"
@@ -23,8 +23,6 @@ class CPO:
     """Scale of the margin."""
     nll: float = 1.0
     """Weight of −log π(chosen) per token; without it both may fall for ever."""
-
-    requires = ()
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

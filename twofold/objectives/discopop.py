@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
@@ -23,7 +23,7 @@ def modulated(margin_P: Tensor, tau: float) -> Tensor:
 
 
 @settings
-class DiscoPOP:
+class DiscoPOP(Objective):
     """(1 − m)·(−log σ(margin)) + m·exp(−margin), m = σ(margin/τ)."""
 
     kind: Literal["discopop"] = "discopop"

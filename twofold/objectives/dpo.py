@@ -11,14 +11,14 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.aux_terms import nll
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term, trait
 from twofold.objectives.pair_losses import smoothed
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 
 
 @settings
-class DPO:
+class DPO(Objective):
     """−log σ(β·[log-ratio of chosen − log-ratio of rejected])."""
 
     kind: Literal["dpo"] = "dpo"
@@ -31,12 +31,15 @@ class DPO:
     nll: float = 0.0
     """Weight of −log π(chosen) per token: a remedy where chosen falls."""
 
+    remedy = "objective.nll=1"
+    margin_weighted = True
+
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")
         require(0 <= self.label_smoothing < 0.5, "label_smoothing must be in [0, 0.5)")
         require(self.nll >= 0, "nll must be ≥ 0")
 
-    @property
+    @trait
     def requires(self) -> tuple[str, ...]:
         return () if self.reference_free else ("ref_logp",)
 

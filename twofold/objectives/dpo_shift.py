@@ -7,14 +7,14 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 
 
 @settings
-class DPOShift:
+class DPOShift(Objective):
     """−log σ(β·log-ratio of chosen − f·β·log-ratio of rejected)."""
 
     kind: Literal["dpo_shift"] = "dpo_shift"
@@ -24,6 +24,7 @@ class DPOShift:
     """The paper's f(λ): 1 is DPO; the lower, the more chosen rises and the smaller the margin."""
 
     requires = ("ref_logp",)
+    remedy = "a smaller objective.f"
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

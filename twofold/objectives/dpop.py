@@ -7,14 +7,14 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import hinge, logistic
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 
 
 @settings
-class DPOP:
+class DPOP(Objective):
     """−log σ(β·[log-ratio of chosen − log-ratio of rejected − λ·max(0, −log-ratio of chosen)])."""
 
     kind: Literal["dpop"] = "dpop"
@@ -24,6 +24,7 @@ class DPOP:
     """λ: 0 is DPO."""
 
     requires = ("ref_logp",)
+    remedy = "a larger objective.lam, or a lower learning rate"
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

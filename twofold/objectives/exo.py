@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 
@@ -25,7 +25,7 @@ def reverse_kl(margin_P: Tensor, epsilon: float) -> Tensor:
 
 
 @settings
-class EXO:
+class EXO(Objective):
     """KL((σ(margin), σ(−margin)) ‖ (1 − ε, ε))."""
 
     kind: Literal["exo"] = "exo"

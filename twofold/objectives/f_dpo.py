@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Domain, Loss, Term
+from twofold.objectives.base import Domain, Loss, Objective, Term
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
@@ -30,7 +30,7 @@ def slope(logratio: Tensor, divergence: Divergence, alpha: float) -> Tensor:
 
 
 @settings
-class FDPO:
+class FDPO(Objective):
     """−log σ(β·[f'(u of chosen) − f'(u of rejected)]), u = π/π_ref."""
 
     kind: Literal["f_dpo"] = "f_dpo"

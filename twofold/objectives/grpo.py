@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Domain, Loss, Term, logratios
+from twofold.objectives.base import Baseline, Domain, Loss, Objective, Scale, Term, logratios, trait
 from twofold.objectives.kl import ESTIMATORS, Estimator
-from twofold.objectives.surrogate import Average, Scale, advantages, averaged, clipped, moves, rollout_metrics, stopped
+from twofold.objectives.surrogate import Average, advantages, averaged, clipped, moves, rollout_metrics, stopped
 from twofold.settings import require, settings
 
 
 @settings
-class GRPO:
+class GRPO(Objective):
     """−min(ρ·A, clip(ρ)·A) + β·KL of each token, ρ = π/π_old, A the reward less its prompt's mean, over their standard
     deviation; the KL estimate stands in the loss."""
 
@@ -36,7 +36,6 @@ class GRPO:
     """What divides it: the standard deviation of the prompt's rewards, of the rollout's, or nothing (Dr. GRPO)."""
 
     data_kind = "prompts"
-    baseline = "group"
 
     def __post_init__(self) -> None:
         require(self.beta >= 0, "beta must be ≥ 0")
@@ -44,11 +43,15 @@ class GRPO:
         require(self.clip_high is None or self.clip_high >= self.clip, "clip_high must be ≥ clip")
         require((self.average == "constant") == (self.length is not None), "length goes with average constant")
 
-    @property
+    @trait
     def requires(self) -> tuple[str, ...]:
         return ("old_logp", "advantage", *(("ref_logp",) if self.beta > 0 else ()))
 
-    @property
+    @trait
+    def comparison(self) -> tuple[Baseline | None, Scale]:
+        return "group", self.scale
+
+    @trait
     def domain(self) -> Domain:
         return Domain(logratio=80.0) if self.beta > 0 and self.estimator == "k3" else Domain()
 

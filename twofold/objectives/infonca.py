@@ -7,13 +7,13 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term, logps, logratios
-from twofold.objectives.rankings import below, by_group, label, log_share, metrics
+from twofold.objectives.base import Loss, Objective, Term, logps, logratios, trait
+from twofold.objectives.rankings import below, label, log_share, metrics
 from twofold.settings import require, settings
 
 
 @settings
-class InfoNCA:
+class InfoNCA(Objective):
     """−Σ softmax(score/α)·log softmax(r) over the completions of a group, r = β·log-ratio: a classifier that names the
     best, taught with soft labels."""
 
@@ -29,7 +29,7 @@ class InfoNCA:
         require(self.beta > 0, "beta must be > 0")
         require(self.alpha >= 0, "alpha must be ≥ 0")
 
-    @property
+    @trait
     def requires(self) -> tuple[str, ...]:
         return ("ref_logp", "score") if self.alpha > 0 else ("ref_logp",)
 
@@ -38,6 +38,6 @@ class InfoNCA:
         worse_BB = below(batch)
         reward_B = self.beta * batch.sum(logratios(outputs, batch))
         share_B = label(worse_BB, batch, self.alpha).to(reward_B.dtype)
-        loss_G = by_group(-share_B * log_share(reward_B, batch), batch)
+        loss_G = batch.sum_groups(-share_B * log_share(reward_B, batch))
         seen = metrics(reward_B, logps(outputs), worse_BB, batch)
         return Loss({"infonca": Term(loss_G, "group")}, seen)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.aux_terms import nll
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term, trait
 from twofold.objectives.pair_losses import square
 from twofold.objectives.pair_scores import mean
 from twofold.objectives.pairs import Pairs
@@ -16,7 +16,7 @@ from twofold.settings import require, settings
 
 
 @settings
-class IPO:
+class IPO(Objective):
     """(log-ratio of chosen − log-ratio of rejected − 1/(2τ))²."""
 
     kind: Literal["ipo"] = "ipo"
@@ -33,7 +33,7 @@ class IPO:
         require(self.tau > 0, "tau must be > 0")
         require(self.nll >= 0, "nll must be ≥ 0")
 
-    @property
+    @trait
     def requires(self) -> tuple[str, ...]:
         return () if self.reference_free else ("ref_logp",)
 

@@ -12,13 +12,13 @@ from typing import Literal
 import torch
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term, logps, logratios
+from twofold.objectives.base import Loss, Objective, Term, logps, logratios, trait
 from twofold.objectives.labels import labels, metrics
 from twofold.settings import require, settings
 
 
 @settings
-class KTO:
+class KTO(Objective):
     """λ_D·(1 − σ(β·(log-ratio − z₀))) of a desirable completion, λ_U·(1 − σ(β·(z₀ − log-ratio))) of an undesirable one.
     The point of reference z₀ estimates KL(π ‖ π_ref) over the whole step and is held fixed."""
 
@@ -33,13 +33,14 @@ class KTO:
     """zero compares with the reference itself: no KL is estimated, and the passes for it are saved."""
 
     data_kind = "labels"
+    remedy = "a larger objective.desirable_weight"
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")
         require(self.desirable_weight > 0, "desirable_weight must be > 0")
         require(self.undesirable_weight > 0, "undesirable_weight must be > 0")
 
-    @property
+    @trait
     def requires(self) -> tuple[str, ...]:
         return ("ref_logp", "z0") if self.z0 == "estimate" else ("ref_logp",)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pair_scores import tail_weighted
 from twofold.objectives.pairs import Pairs
@@ -15,7 +15,7 @@ from twofold.settings import require, settings
 
 
 @settings
-class LDDPO:
+class LDDPO(Objective):
     """DPO with tokens past the length of the pair's shorter completion weighted α."""
 
     kind: Literal["ld_dpo"] = "ld_dpo"
@@ -25,6 +25,7 @@ class LDDPO:
     """1 is DPO; 0 compares both completions over equal lengths."""
 
     requires = ("ref_logp",)
+    margin_weighted = True
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pair_scores import mean
 from twofold.objectives.pairs import Pairs
@@ -15,7 +15,7 @@ from twofold.settings import require, settings
 
 
 @settings
-class LNDPO:
+class LNDPO(Objective):
     """−log σ(β·[mean log-ratio of chosen − mean log-ratio of rejected]), means over tokens."""
 
     kind: Literal["ln_dpo"] = "ln_dpo"
@@ -23,6 +23,7 @@ class LNDPO:
     """As DPO's, but of a mean per token: about DPO's times the length."""
 
     requires = ("ref_logp",)
+    margin_weighted = True
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

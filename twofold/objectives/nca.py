@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
@@ -22,7 +22,7 @@ def contrast(reward: Tensor, share: Tensor | float, count: Tensor | int) -> Tens
 
 
 @settings
-class NCA:
+class NCA(Objective):
     """−log σ(r of chosen) − ½·log σ(−r of chosen) − ½·log σ(−r of rejected), r = β·log-ratio."""
 
     kind: Literal["nca"] = "nca"

@@ -9,14 +9,14 @@ from typing import Literal
 import torch
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term, logps, logratios
+from twofold.objectives.base import Loss, Objective, Term, logps, logratios, trait
 from twofold.objectives.nca import contrast
-from twofold.objectives.rankings import below, by_group, label, metrics
+from twofold.objectives.rankings import below, label, metrics
 from twofold.settings import require, settings
 
 
 @settings
-class NCAK:
+class NCAK(Objective):
     """−Σ [softmax(score/α)·log σ(r) + log σ(−r)/K] over the K completions of a group, r = β·log-ratio."""
 
     kind: Literal["nca_k"] = "nca_k"
@@ -31,7 +31,7 @@ class NCAK:
         require(self.beta > 0, "beta must be > 0")
         require(self.alpha >= 0, "alpha must be ≥ 0")
 
-    @property
+    @trait
     def requires(self) -> tuple[str, ...]:
         return ("ref_logp", "score") if self.alpha > 0 else ("ref_logp",)
 
@@ -41,6 +41,6 @@ class NCAK:
         reward_B = self.beta * batch.sum(logratios(outputs, batch))
         share_B = label(worse_BB, batch, self.alpha).to(reward_B.dtype)
         count_B = torch.bincount(batch.group_B)[batch.group_B]
-        loss_G = by_group(contrast(reward_B, share_B, count_B), batch)
+        loss_G = batch.sum_groups(contrast(reward_B, share_B, count_B))
         seen = metrics(reward_B, logps(outputs), worse_BB, batch)
         return Loss({"nca_k": Term(loss_G, "group")}, seen)

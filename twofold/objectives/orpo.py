@@ -8,7 +8,7 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.aux_terms import nll
-from twofold.objectives.base import Domain, Loss, Term
+from twofold.objectives.base import Domain, Loss, Objective, Term
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pair_scores import log_odds, mean
 from twofold.objectives.pairs import Pairs
@@ -16,14 +16,13 @@ from twofold.settings import require, settings
 
 
 @settings
-class ORPO:
+class ORPO(Objective):
     """−mean log π of chosen − λ·log σ(log odds of chosen − log odds of rejected), p = exp(mean log π). No reference."""
 
     kind: Literal["orpo"] = "orpo"
     lam: float = 0.1
     """λ, weight of the odds ratio."""
 
-    requires = ()
     domain = Domain(certain=False)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,6 @@ the rest are options. Leave-one-out: RLOO (arXiv:2402.14740); clip: PPO (arXiv:1
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -16,14 +15,13 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from twofold.batch import Batch, Outputs, Role
-from twofold.objectives.base import Loss, Term, logps, logratios
+from twofold.objectives.base import Loss, Objective, Term, logps, logratios, trait
 from twofold.objectives.kl import k2
-from twofold.objectives.surrogate import clipped
+from twofold.objectives.surrogate import clipped, moves
 from twofold.settings import require, settings
 
-Form = Literal["hinge", "unhinged", "softplus", "squared_hinge", "square"]
+Form = Literal["hinge", "unhinged", "softplus", "square"]
 Gate = Literal["none", "verifier", "judge"]
-Baseline = Literal["none", "leave_one_out"]
 Direction = Literal["up", "down"]
 GradientTo = Literal["drafts", "truth", "both"]
 _UNIT = "branch:draft"
@@ -37,8 +35,7 @@ def generator_loss(gap_B: Tensor, form: Form) -> Tensor:
         return softplus(gap_B)
     if form == "square":
         return 0.5 * gap_B.square()
-    open_B = torch.where(gap_B > 0, gap_B, torch.zeros_like(gap_B))
-    return open_B if form == "hinge" else 0.5 * open_B.square()
+    return torch.where(gap_B > 0, gap_B, torch.zeros_like(gap_B))
 
 
 def gap_weight(gap_B: Tensor, form: Form) -> Tensor:
@@ -50,76 +47,46 @@ def gap_weight(gap_B: Tensor, form: Form) -> Tensor:
         return gap_B.sigmoid()
     if form == "square":
         return gap_B
-    return (gap_B > 0).to(gap_B.dtype) if form == "hinge" else gap_B.clamp(min=0)
+    return (gap_B > 0).to(gap_B.dtype)
 
 
 def leave_one_out(weight_B: Tensor, batch: Batch) -> Tensor:
-    """Each pull less the mean pull of the group's other drafts; 0 for a draft without others."""
-    zero_G, group_B = weight_B.new_zeros(len(batch.names)), batch.group_B
-    others_B = zero_G.index_add(0, group_B, torch.ones_like(weight_B))[group_B] - 1
-    total_B = zero_G.index_add(0, group_B, weight_B)[group_B]
+    """Each weight less the mean weight of the group's other drafts; 0 for a draft without others."""
+    others_B = batch.sum_groups(torch.ones_like(weight_B))[batch.group_B] - 1
+    total_B = batch.sum_groups(weight_B)[batch.group_B]
     advantage_B = weight_B - (total_B - weight_B) / others_B.clamp(min=1)
     return torch.where(others_B > 0, advantage_B, torch.zeros_like(weight_B))
 
 
 def ratios(outputs: Outputs, batch: Batch) -> Tensor:
     """How many times as likely each draft is as it was when it was drawn."""
-    logp_S = logps(outputs)
-    return batch.sum(logp_S - batch.token_columns["old_logp"].to(logp_S.dtype)).exp()
-
-
-def only(outputs: Outputs, batch: Batch, role: Role) -> tuple[Outputs, Batch]:
-    """What is said of the branches of `role`, as a batch without the others; groups keep their places."""
-    index_B, mask_B = batch.of_role(role), batch.role_B == int(role)
-    mask_S, place_B = mask_B[batch.branch_S], torch.cumsum(mask_B, 0) - 1
-    mine = replace(
-        batch,
-        group_B=batch.group_B[index_B],
-        role_B=batch.role_B[index_B],
-        length_B=batch.length_B[index_B],
-        branch_S=place_B[batch.branch_S[mask_S]],
-        token_columns={k: v[mask_S] for k, v in batch.token_columns.items()},
-        branch_columns={k: v[index_B] for k, v in batch.branch_columns.items()},
-    )
-    return replace(outputs, logp_S=logps(outputs)[mask_S]), mine
-
-
-def of_group(value_B: Tensor, theirs: Batch, mine: Batch) -> Tensor:
-    """For each branch of `mine`, the value [B] of the one branch that its group has in `theirs`."""
-    place_G = theirs.group_B.new_zeros(len(theirs.names)).scatter(
-        0, theirs.group_B, torch.arange(len(theirs.group_B), device=theirs.group_B.device)
-    )
-    return value_B[place_G[mine.group_B]]
+    return batch.sum(moves(outputs, batch)).exp()
 
 
 @settings
-class PDPOGenerator:
-    """max(gap, 0), averaged over the drafts kept; the options are off by default."""
+class GeneratorSettings:
+    """How a draft's gap to the truth becomes a loss; the options are off by default."""
 
-    kind: Literal["pdpo_generator"] = "pdpo_generator"
-    beta: float = 0.1
-    """As the discriminator's."""
     form: Form = "hinge"
     """unhinged, the source's first form, is an ablation: it has no stop; square pulls both ways, as a KL does."""
     per_token: bool = False
-    """Divide log-ratios by length; β must then grow by about the mean length."""
+    """Compare log-ratios per token instead of per completion; γ (or β) must then grow by about the mean length."""
     margin: float = 0.0
     """Added to the gap: drafts are pulled until they are this much beyond the truth."""
     direction: Direction = "up"
     """down pushes drafts below the truth's reward, as SPIN does: the gap changes its sign."""
     gradient_to: GradientTo = "drafts"
-    """truth pulls the truth, then a branch, up where it lies below a draft; both pull it and the drafts."""
+    """truth pulls the truth up where it lies below a draft, both pull it and the drafts: with direction down, SPIN."""
     gate: Gate = "none"
-    """verifier, judge: drafts found right alone are pulled up, the others alone pushed down (the column `correct`)."""
-    baseline: Baseline = "none"
-    """leave_one_out takes from each draft's pull the mean pull of the other drafts of its prompt."""
+    """verifier, judge: drafts that it calls right alone are pulled up (the others alone pushed down)."""
+    baseline: Literal["none", "leave_one_out"] = "none"
+    """leave_one_out takes from each draft's weight the mean weight of the other drafts of its prompt."""
     clip: float | None = None
-    """Stop where a stale draft has become 1 + this times as likely as when it was drawn (the column `old_logp`)."""
+    """Stop where a stale draft has become 1 + this times as likely as when it was drawn."""
     kl: float = 0.0
     """Weight of an on-policy KL to the reference: Σ ½(log π/π_ref)² over a draft's tokens, whatever the gap."""
 
     def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
         require(self.clip is None or 0 < self.clip < 1, "clip must be in (0, 1)")
         require(self.kl >= 0, "kl must be ≥ 0")
         alike = self.form == "unhinged" and self.gate == "none" and not self.per_token
@@ -132,15 +99,30 @@ class PDPOGenerator:
         both_ways = self.form == "square" and self.gradient_to != "drafts"
         require(not both_ways, "square pushes the ground truth down too: gradient_to truth and both need another form")
 
-    @property
+
+@settings
+class PDPOGenerator(GeneratorSettings, Objective):
+    """max(gap, 0), averaged over the drafts kept. Where the truth is to move it is a branch of its drafts' group; the
+    gate's verdict is the column `correct`."""
+
+    kind: Literal["pdpo_generator"] = "pdpo_generator"
+    beta: float = 0.1
+    """As the discriminator's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.beta > 0, "beta must be > 0")
+
+    @trait
     def requires(self) -> tuple[str, ...]:
-        truth = ("truth_logratio", "truth_length") if self.gradient_to == "drafts" else ()
+        length = ("truth_length",) if self.per_token else ()
+        truth = ("truth_logratio", *length) if self.gradient_to == "drafts" else ()
         gated = ("correct",) if self.gate != "none" else ()
         stale = ("old_logp",) if self.clip is not None else ()
         return ("ref_logp", *truth, *gated, *stale)
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        said, drafts = only(outputs, batch, Role.DRAFT)
+        drafts, said = batch.only(Role.DRAFT, outputs)
         logratio_S = logratios(said, drafts)
         logratio_B = drafts.sum(logratio_S)
         draft_reward_B = self._reward(logratio_B, drafts.length_B)
@@ -182,11 +164,12 @@ class PDPOGenerator:
     def _truth_reward(self, outputs: Outputs, batch: Batch, drafts: Batch) -> Tensor:
         """Of each draft's ground truth: a column, or where it is to move that of its own branch."""
         if self.gradient_to == "drafts":
-            found, dtype = drafts.branch_columns, logps(outputs).dtype
-            return self._reward(found["truth_logratio"].to(dtype), found["truth_length"])
-        said, truths = only(outputs, batch, Role.TRUTH)
+            columns = drafts.branch_columns
+            logratio_B = columns["truth_logratio"].to(logps(outputs).dtype)
+            return self._reward(logratio_B, columns["truth_length"] if self.per_token else drafts.length_B)
+        truths, said = batch.only(Role.TRUTH, outputs)
         reward_B = self._reward(truths.sum(logratios(said, truths)), truths.length_B)
-        return of_group(reward_B, truths, drafts)
+        return drafts.from_groups_of(truths, reward_B)
 
     def _surrogate(self, weight_B: Tensor, outputs: Outputs, batch: Batch) -> Tensor:
         """A loss with the gradient of the form itself, less the baseline's, which stops at the clip."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term, logps, logratios
+from twofold.objectives.base import Loss, Objective, Term, logps, logratios
 from twofold.objectives.rankings import below, contests, metrics
 from twofold.settings import require, settings
 
 
 @settings
-class PlackettLuce:
+class PlackettLuce(Objective):
     """−Σₖ log(e^{rₖ} / Σ_{j ≥ k} e^{rⱼ}) over the ranks k of a group, r = β·log-ratio: each completion is the best of
     those not yet taken. Two completions make it DPO; groups may differ in size, and none is divided by it."""
 
@@ -23,6 +23,8 @@ class PlackettLuce:
 
     requires = ("ref_logp",)
     data_kind = "rankings"
+    remedy = "a lower learning rate, or the best and worst of each ranking as pairs for dpo with nll=1"
+    margin_weighted = True
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

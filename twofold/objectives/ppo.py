@@ -13,11 +13,9 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term, values
+from twofold.objectives.base import Baseline, Loss, Objective, Scale, Term, trait, values
 from twofold.objectives.surrogate import (
     Average,
-    Baseline,
-    Scale,
     averaged,
     clipped,
     moves,
@@ -35,7 +33,7 @@ def value_loss(value_S: Tensor, old_S: Tensor, return_S: Tensor, clip: float) ->
 
 
 @settings
-class PPO:
+class PPO(Objective):
     """−min(ρ·A, clip(ρ, 1 ± ε)·A) of each token, ρ = π/π_old; A is the column `advantage`, held fixed."""
 
     kind: Literal["ppo"] = "ppo"
@@ -52,8 +50,12 @@ class PPO:
     """What divides it: the standard deviation over the rollout (whitening) or over the prompt, or nothing."""
 
     requires = ("old_logp", "advantage")
-    per_token = True
+    token_advantages = True
     data_kind = "prompts"
+
+    @trait
+    def comparison(self) -> tuple[Baseline | None, Scale]:
+        return self.baseline, self.scale
 
     def __post_init__(self) -> None:
         require(0 < self.clip < 1, "clip must be in (0, 1)")
@@ -70,7 +72,7 @@ class PPO:
 
 
 @dataclass(frozen=True)
-class ValueRegression:
+class ValueRegression(Objective):
     """What a value model learns by: towards the column `return`, `clip` at most from `old_value`, the value when the
     rollout was made; None does not clip."""
 

@@ -44,17 +44,12 @@ def label(worse_BB: Tensor, batch: Batch, alpha: float) -> Tensor:
     return log_share(batch.branch_columns["score"] / alpha, batch).exp()
 
 
-def by_group(value_B: Tensor, batch: Batch) -> Tensor:
-    """Sums [G] over the completions of each group."""
-    return value_B.new_zeros(len(batch.names)).index_add(0, batch.group_B, value_B)
-
-
 def metrics(reward_B: Tensor, logp_S: Tensor, worse_BB: Tensor, batch: Batch) -> dict[str, Term]:
     """Of each ranking: whether rewards repeat all of it (strictly), Kendall's τ between the two, what is told of its
     ends, and how strongly its best is still pushed: the chance that another is taken first, DPO's σ(−margin)."""
     reward_B = reward_B.detach()
     ahead_BB = (reward_B[:, None] - reward_B).sign() * worse_BB
-    agreed_G, asked_G = (by_group(value.sum(1).to(reward_B.dtype), batch) for value in (ahead_BB, worse_BB))
+    agreed_G, asked_G = (batch.sum_groups(value.sum(1).to(reward_B.dtype)) for value in (ahead_BB, worse_BB))
     best, worst = ~worse_BB.any(0), ~worse_BB.any(1)
     told = {"reward": reward_B, **moved(logp_S, batch)}
     values = {

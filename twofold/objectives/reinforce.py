@@ -7,13 +7,13 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term, logps
-from twofold.objectives.surrogate import Baseline, advantages, rollout_metrics
+from twofold.objectives.base import Baseline, Loss, Objective, Scale, Term, logps, trait
+from twofold.objectives.surrogate import advantages, rollout_metrics
 from twofold.settings import settings
 
 
 @settings
-class Reinforce:
+class Reinforce(Objective):
     """−A·log π of each completion, A its reward less the rollout's mean. It has no ratio: drafts must be fresh."""
 
     kind: Literal["reinforce"] = "reinforce"
@@ -22,7 +22,10 @@ class Reinforce:
 
     requires = ("advantage",)
     data_kind = "prompts"
-    scale = "none"
+
+    @trait
+    def comparison(self) -> tuple[Baseline | None, Scale]:
+        return self.baseline, "none"
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         logp_B = batch.sum(logps(outputs))

@@ -7,20 +7,19 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term, scores
+from twofold.objectives.base import Loss, Objective, Term, scores
 from twofold.objectives.comparisons import Comparisons
 from twofold.objectives.rankings import contests
 from twofold.settings import settings
 
 
 @settings
-class RewardPlackettLuce:
+class RewardPlackettLuce(Objective):
     """−Σₖ log(e^{sₖ} / Σ_{j ≥ k} e^{sⱼ}) over the ranks k of a group, s the reward model's scores; tied completions are
     no rivals. Two completions make it Bradley–Terry."""
 
     kind: Literal["reward_plackett_luce"] = "reward_plackett_luce"
 
-    requires = ()
     data_kind = "rankings"
     reads = "scores"
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term, logps
+from twofold.objectives.base import Loss, Objective, Term, logps, trait
 from twofold.objectives.surrogate import advantages, clipped, moves, rollout_metrics, stopped
 from twofold.settings import require, settings
 
 
 @settings
-class RLOO:
+class RLOO(Objective):
     """−A·log π of each completion, A its reward less the mean of the others of its prompt; with a clip
     −min(ρ·A, clip(ρ, 1 ± ε)·A), ρ = π/π_old of the whole completion."""
 
@@ -22,13 +22,12 @@ class RLOO:
     """ε of the completion's probability ratio; needed where a rollout serves several steps."""
 
     data_kind = "prompts"
-    baseline = "leave_one_out"
-    scale = "none"
+    comparison = ("leave_one_out", "none")
 
     def __post_init__(self) -> None:
         require(self.clip is None or 0 < self.clip < 1, "clip must be in (0, 1)")
 
-    @property
+    @trait
     def requires(self) -> tuple[str, ...]:
         return ("advantage",) if self.clip is None else ("old_logp", "advantage")
 

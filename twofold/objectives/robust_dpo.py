@@ -7,14 +7,14 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import unbiased
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 
 
 @settings
-class RobustDPO:
+class RobustDPO(Objective):
     """[(1 − ε)·(−log σ(margin)) − ε·(−log σ(−margin))] / (1 − 2ε). Unbounded below as the margin grows."""
 
     kind: Literal["robust_dpo"] = "robust_dpo"

@@ -8,14 +8,14 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.aux_terms import nll
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 
 
 @settings
-class RPO:
+class RPO(Objective):
     """DPO + η·(−log π(chosen))."""
 
     kind: Literal["rpo"] = "rpo"
@@ -27,6 +27,7 @@ class RPO:
     """Over a completion, as the theory has it, or per token; the authors ran both."""
 
     requires = ("ref_logp",)
+    margin_weighted = True
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

@@ -7,14 +7,14 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import hinge
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 
 
 @settings
-class RSO:
+class RSO(Objective):
     """max(0, 1 − γ·[log-ratio of chosen − log-ratio of rejected])."""
 
     kind: Literal["rso"] = "rso"

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term, logps
+from twofold.objectives.base import Loss, Objective, Term, logps
 from twofold.settings import settings
 
 
 @settings
-class SFT:
+class SFT(Objective):
     """−log π(y|x), averaged over tokens (as Hugging Face trainers do) or over completions (as the DPO authors did)."""
 
     kind: Literal["sft"] = "sft"
     average: Literal["token", "completion"] = "token"
     """token: every token counts alike; completion: the sum over each completion, averaged over completions."""
 
-    requires = ()
     data_kind = "demonstrations"
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pair_scores import mean
 from twofold.objectives.pairs import Pairs
@@ -15,7 +15,7 @@ from twofold.settings import require, settings
 
 
 @settings
-class SimPO:
+class SimPO(Objective):
     """−log σ(β·[mean log π of chosen − mean log π of rejected] − γ), means over tokens. No reference."""
 
     kind: Literal["simpo"] = "simpo"
@@ -23,8 +23,6 @@ class SimPO:
     """Scale of the reward, a mean per token."""
     gamma: float = 1.0
     """Target margin of the reward; the authors' models have γ/β from 0.1 to 0.8."""
-
-    requires = ()
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

@@ -8,14 +8,14 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.aux_terms import nll
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import hinge
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 
 
 @settings
-class SLiC:
+class SLiC(Objective):
     """max(0, δ − log π(chosen) + log π(rejected)) − λ·log π(chosen). No reference."""
 
     kind: Literal["slic"] = "slic"
@@ -25,8 +25,6 @@ class SLiC:
     """λ, weight of the likelihood of chosen."""
     likelihood: Literal["sum", "mean"] = "sum"
     """Over a completion, as the paper has it, or per token."""
-
-    requires = ()
 
     def __post_init__(self) -> None:
         require(self.delta > 0, "delta must be > 0")

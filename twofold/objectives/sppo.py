@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term, trait
 from twofold.objectives.pair_losses import square
 from twofold.objectives.pairs import Pairs, Sides, sides
 from twofold.settings import require, settings
@@ -22,7 +22,7 @@ def to_win_rate(logratio_P: Tensor, probability: Tensor | float, eta: float) -> 
 
 
 @settings
-class SPPO:
+class SPPO(Objective):
     """(log-ratio of chosen − η·(P − ½))² + (log-ratio of rejected + η·(P − ½))²."""
 
     kind: Literal["sppo"] = "sppo"
@@ -36,7 +36,7 @@ class SPPO:
         if self.probability != "data":
             require(0.5 <= self.probability <= 1, "probability must be in [0.5, 1]")
 
-    @property
+    @trait
     def requires(self) -> tuple[str, ...]:
         return ("ref_logp", "win_rate") if self.probability == "data" else ("ref_logp",)
 

@@ -19,13 +19,6 @@ Average = Literal["completion", "token", "constant"]
 """Mean over a completion's tokens and then over completions; mean over all tokens; sum over a completion's tokens over
 one constant, then mean over completions."""
 
-Baseline = Literal["none", "group", "leave_one_out", "rollout"]
-"""What a reward is compared with: nothing, the mean of its prompt's completions, that of the others of its prompt, the
-mean of the rollout."""
-
-Scale = Literal["none", "group", "rollout"]
-"""What divides the result: nothing, the standard deviation of its prompt's rewards, or of all the rollout's results."""
-
 
 def clipped(advantage: Tensor, ratio: Tensor, epsilon: float, high: float | None = None) -> Tensor:
     """What ratio and advantage gain, with nothing to gain beyond 1 − ε and 1 + ε (or 1 + `high`)."""

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from twofold.batch import Batch, Outputs, Role
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.logratio_metrics import moved
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pair_scores import mean
@@ -18,7 +18,7 @@ from twofold.settings import require, settings
 
 
 @settings
-class TPO:
+class TPO(Objective):
     """−log σ(β·[log π(chosen) − log π(rejected)] − γ) + nll·(−mean log π of gold). No reference."""
 
     kind: Literal["tpo"] = "tpo"
@@ -31,7 +31,6 @@ class TPO:
     gamma: float = 0.0
     """Target margin of the reward, above 0 in TPO-L."""
 
-    requires = ()
     data_kind = "triples"
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_scores import log1mexp
 from twofold.objectives.pairs import Pairs, sums
 from twofold.settings import require, settings
@@ -25,7 +25,7 @@ def unlikelihood(logp_S: Tensor, floor: float) -> Tensor:
 
 
 @settings
-class Unlikelihood:
+class Unlikelihood(Objective):
     """−log π(chosen) + α·(log π(rejected), or −Σ log(1 − π(token)) over its tokens). No reference."""
 
     kind: Literal["unlikelihood"] = "unlikelihood"
@@ -35,8 +35,6 @@ class Unlikelihood:
     """sequence is unbounded below; token levels off as each token becomes unlikely."""
     floor: float = 1e-5
     """Of token only: 1 − π is taken as no less, where the loss would be infinite; there it has no gradient."""
-
-    requires = ()
 
     def __post_init__(self) -> None:
         require(self.alpha > 0, "alpha must be > 0")

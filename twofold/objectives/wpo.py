@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Term, statistic
+from twofold.objectives.base import Loss, Objective, Term, statistic, trait
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pair_scores import mean
 from twofold.objectives.pairs import Pairs, sums
@@ -17,7 +17,7 @@ from twofold.settings import require, settings
 
 
 @settings
-class WPO:
+class WPO(Objective):
     """w(chosen)·w(rejected)·DPO, w = exp(mean over tokens of log π(token) − log Σ π²), held fixed."""
 
     kind: Literal["wpo"] = "wpo"
@@ -31,7 +31,7 @@ class WPO:
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")
 
-    @property
+    @trait
     def statistics(self) -> tuple[str, ...]:
         return {"sampled": ("log_collision",), "greedy": ("log_greedy",), "none": ()}[self.alignment]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term, couples, logps, statistics
+from twofold.objectives.base import Loss, Objective, Term, logps, trait
 from twofold.objectives.pairs import sums
 
 OF_REFERENCE = "from_reference"
@@ -16,23 +16,31 @@ OF_REFERENCE = "from_reference"
 
 
 @dataclass(frozen=True)
-class XPO:
+class XPO(Objective):
     """`base`, an objective on pairs, plus α times log π of what the reference drew, summed over the completion."""
 
     base: Objective
     alpha: float
 
-    @property
+    @trait
     def requires(self) -> tuple[str, ...]:
         return (*self.base.requires, OF_REFERENCE)
 
-    @property
+    @trait
     def statistics(self) -> tuple[str, ...]:
-        return statistics(self.base)
+        return self.base.statistics
 
-    @property
+    @trait
     def couples(self) -> bool:
-        return couples(self.base)
+        return self.base.couples
+
+    @trait
+    def remedy(self) -> str:
+        return self.base.remedy
+
+    @trait
+    def margin_weighted(self) -> bool:
+        return self.base.margin_weighted
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         loss = self.base(outputs, batch)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 State = Literal["waiting", "running", "finished", "silent"]
-LOGS = ("metrics.jsonl", "timings.jsonl")
+LOGS = ("metrics.jsonl", "timings.jsonl", "warnings.jsonl")
 SILENT_STEPS, SILENT_SECONDS = 20, 60.0
 RECENT = 50
 CURVES = {
@@ -77,7 +77,7 @@ class Snapshot:
     seconds: float | None
     quiet: float
     curves: Sequence[Curve]
-    metrics: Sequence[tuple[int, Mapping[str, float]]]
+    warnings: Sequence[str]
 
     @property
     def name(self) -> str:
@@ -103,14 +103,14 @@ class Live:
 
     def __init__(self, run: Path) -> None:
         self.run = run
-        self.metrics, self.timings = (Tail(run / name) for name in LOGS)
+        self.metrics, self.timings, self.warnings = (Tail(run / name) for name in LOGS)
 
     def look(self) -> Snapshot:
         """Read what is new and say how the run stands."""
-        self.metrics.read()
-        self.timings.read()
-        training = {int(r["step"]): r for r in self.metrics.rows if r.get("kind") == "train" and _counts(r)}
-        step = max(training, default=-1) + 1
+        for log in (self.metrics, self.timings, self.warnings):
+            log.read()
+        steps = [int(r["step"]) for r in self.metrics.rows if r.get("kind") == "train" and _counts(r)]
+        step = max(steps, default=-1) + 1
         seconds = [float(r["seconds"]) for r in self.timings.rows if isinstance(r.get("seconds"), int | float)]
         pace = statistics.fmean(seconds[-RECENT:]) if seconds else None
         total = self._total()
@@ -125,7 +125,7 @@ class Live:
             seconds=pace * (total - step) if pace and total else None,
             quiet=quiet,
             curves=[c for name, keys in CURVES.items() if (c := _curve(name, keys, self.metrics.rows))],
-            metrics=[(s, _numbers(r)) for s, r in sorted(training.items())],
+            warnings=[str(r["text"]) for r in self.warnings.rows if "text" in r],
         )
 
     def _state(self, step: int, quiet: float, pace: float | None) -> State:
@@ -179,10 +179,6 @@ def _object(line: bytes) -> Mapping[str, Any] | None:
 
 def _counts(row: Mapping[str, Any]) -> bool:
     return isinstance(row.get("step"), int)
-
-
-def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    return {k: float(v) for k, v in row.items() if isinstance(v, int | float) and k != "step"}
 
 
 def _curve(name: str, keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Curve | None:

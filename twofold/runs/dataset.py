@@ -13,7 +13,7 @@ from twofold.data.kinds import RowNeeds
 from twofold.data.lazy import concat
 from twofold.data.split import refuse_overlap
 from twofold.errors import RecipeError
-from twofold.objectives.base import Objective, data_kind, reading
+from twofold.objectives.base import Objective
 from twofold.progress import Progress, Silent
 from twofold.records import Record
 
@@ -33,7 +33,7 @@ def read_dataset(
 
 def row_needs(objective: Objective, kind: DataKind | None = None) -> RowNeeds:
     """Rows that `objective` takes, or those from which an algorithm makes them: of `kind`."""
-    return RowNeeds(kind or data_kind(objective), objective.requires, type(objective).__name__)
+    return RowNeeds(kind or objective.data_kind, objective.requires, type(objective).__name__)
 
 
 def data_cache(recipe: Recipe) -> Path:
@@ -65,7 +65,7 @@ def _refuse_speech(recipe: Recipe, objective: Objective) -> None:
         "reference.kind": recipe.reference.kind == "moving",
     }
     wrong = next((where for where, given in asked.items() if given), None)
-    if reading(objective) == "scores" and wrong:
+    if objective.reads == "scores" and wrong:
         raise RecipeError(
             f"{type(objective).__name__} makes the model a reward model, which says nothing but scores",
             where=wrong,

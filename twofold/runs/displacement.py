@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from twofold.analysis.displacement import FEWEST, Displacement, displacement
 from twofold.models.reference import COLUMN
-from twofold.objectives.base import data_kind
 from twofold.runs.context import RunContext
 from twofold.training.trainer import Trainer
 
@@ -15,7 +14,7 @@ def chosen_displacement(run: RunContext, trainer: Trainer) -> Displacement | Non
     """How the policy as it is now differs from its reference on the first rows that it was trained on; None where there
     is no reference, or nothing to compare: labels, or hardly any rows."""
     fixed = run.algorithm.fixed_rows
-    compared = COLUMN in run.objective.requires and data_kind(run.objective) in ("pairs", "rankings")
+    compared = COLUMN in run.objective.requires and run.objective.data_kind in ("pairs", "rankings")
     if fixed is None or not compared or len(fixed[0]) < FEWEST:
         return None
     rows, order = fixed

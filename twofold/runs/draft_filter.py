@@ -26,7 +26,7 @@ def gate_of(run: RunContext, tasks: Sequence[Group]) -> Reward | None:
     RecipeError and ModelError for a judge that is not there."""
     settings = run.recipe.algorithm
     assert isinstance(settings, PDPO)
-    if settings.gate == "verifier":
+    if settings.generator.gate == "verifier":
         verifier = Verifier(run.encoder.text, settings.verdict)
         verifier.check(tasks, run.loaded.stop_tokens)
         return VerifierReward(verifier)

@@ -23,7 +23,6 @@ from twofold.models.load import (
 )
 from twofold.models.logprob import TILE
 from twofold.models.model_size import ModelSize, model_size
-from twofold.objectives.base import reading
 from twofold.progress import Progress, Silent
 from twofold.runs.context import asks_live, total_steps
 from twofold.runs.dataset import data_cache, read_dataset
@@ -81,7 +80,7 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     progress = progress or Silent()
     records = read_dataset(recipe, recipe.objective, progress=progress)
     tokenizer = load_tokenizer(recipe.model.path, recipe.model.revision)
-    if reading(recipe.objective) != "scores":
+    if recipe.objective.reads != "scores":
         refuse_classifier(recipe.model.path, recipe.model.revision)
     stops = load_stop_tokens(recipe.model.path, tokenizer, recipe.model.revision)
     encoder = Encoder(tokenizer, stops, recipe.data.tokenize)

@@ -20,7 +20,6 @@ from twofold.models.load import copy_adapter
 from twofold.models.packed_model import PackedModel
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import SFT
-from twofold.objectives.base import data_kind
 from twofold.progress import Progress
 from twofold.records import Labelled, Record
 from twofold.runs.build import build_trainer
@@ -34,7 +33,7 @@ FOLDER = "fit"
 
 def fit_stage(recipe: Recipe, dataset: Dataset, model: Model, run: Path, progress: Progress) -> Trainer:
     """The trainer that fits the policy, in place, to the chosen side of the training rows; resumed like any other."""
-    if data_kind(recipe.objective) == "demonstrations":
+    if recipe.objective.data_kind == "demonstrations":
         raise RecipeError("sft fits the model already", where="reference.fit", remedy="leave reference.fit out")
     folder = run / FOLDER
     folder.mkdir(parents=True, exist_ok=True)

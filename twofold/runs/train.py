@@ -21,7 +21,7 @@ from twofold.data.dataset import Dataset
 from twofold.models.heads import RewardModel, load_reward_model, save_value_model, wrap_reward_model
 from twofold.models.load import load_policy, resolve_device, resolve_precision, save_policy, wrap
 from twofold.models.policy import Policy
-from twofold.objectives.base import Objective, reading
+from twofold.objectives.base import Objective, PlainObjective
 from twofold.progress import Progress, Silent
 from twofold.records import Record
 from twofold.reports.card import write_card
@@ -81,7 +81,7 @@ def train(
     data: str | Sequence[Record],
     /,
     *,
-    objective: Objective | None = None,
+    objective: PlainObjective | None = None,
     run: str = "runs/latest",
     options: RunOptions | None = None,
     **sections: Any,
@@ -112,7 +112,7 @@ def _load_model(
     recipe: Recipe, objective: Objective, model: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None
 ) -> Model:
     """The recipe's model, or the given one, as what `objective` reads: a policy or a reward model."""
-    scored = reading(objective) == "scores"
+    scored = objective.reads == "scores"
     if model is not None:
         return (wrap_reward_model if scored else wrap)(recipe.model, *model, recipe.seed)
     return (load_reward_model if scored else load_policy)(recipe.model, recipe.seed)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from twofold.objectives.base import Objective
+
 LN2 = math.log(2)
 CHOSEN_FALLS = "chosen falls"
 _MEMORY = 0.9  # of a running mean: about the last ten steps
@@ -22,19 +24,8 @@ _SPENT = 0.01
 
 _GOOD = {"chosen": "rejected", "best": "worst", "desirable": "undesirable"}
 """What completions ought to gain, and what they are compared with."""
-_OTHERWISE = "objective.kind=dpo with objective.nll=1"
-_REMEDIES = {
-    "loss/nll": "a larger weight of the likelihood of chosen",
-    "loss/dpo": "objective.nll=1",
-    "loss/dpop": "a larger objective.lam, or a lower learning rate",
-    "loss/cal_dpo": "a larger objective.coefficient, or a lower learning rate",
-    "loss/dpo_shift": "a smaller objective.f",
-    "loss/kto": "a larger objective.desirable_weight",
-    "loss/plackett_luce": "a lower learning rate, or the best and worst of each ranking as pairs for dpo with nll=1",
-}
-"""By the loss that a run minimises, first match; a method without a remedy of its own gets `_OTHERWISE`."""
-_WEIGHTED = ("dpo", "rpo", "ld_dpo", "ln_dpo", "plackett_luce")
-"""Losses whose gradient is σ(−margin) and nothing else."""
+_LARGER_WEIGHT = "a larger weight of the likelihood of chosen"
+"""What helps where that likelihood is in the loss already, whatever the objective."""
 
 
 class Diagnostics:
@@ -45,12 +36,12 @@ class Diagnostics:
         self.state.setdefault("said", [])
         self.state.setdefault("means", {})
 
-    def check(self, step: int, metrics: Mapping[str, float]) -> list[str]:
-        """New warnings after `step`."""
+    def check(self, step: int, metrics: Mapping[str, float], objective: Objective) -> list[str]:
+        """New warnings after `step`, in which the policy learned by `objective`."""
         found = [
             *self._first_loss(step, metrics),
-            *self._chosen_falls(step, metrics),
-            *self._weights_spent(step, metrics),
+            *self._chosen_falls(step, metrics, objective),
+            *(self._weights_spent(step, metrics) if objective.margin_weighted else ()),
             *self._length_drifts(step, metrics),
         ]
         fresh = [(key, text) for key, text in found if key not in self.state["said"]]
@@ -71,7 +62,7 @@ class Diagnostics:
         text = f"the first DPO loss is {loss:.4f}, not ln 2 = 0.6931: the policy does not start at its reference"
         return [("first loss", text)]
 
-    def _chosen_falls(self, step: int, metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    def _chosen_falls(self, step: int, metrics: Mapping[str, float], objective: Objective) -> list[tuple[str, str]]:
         good = next((g for g in _GOOD if f"{g}_logratio" in metrics), None)
         if good is None:
             return []
@@ -81,14 +72,15 @@ class Diagnostics:
         if seen < 10 or mean > -max(_FALLEN, _FALLEN_TOKEN * metrics[f"{good}_length"]):
             return []
         beside = "" if against is None else f", {_GOOD[good]} {'rose' if against > 0 else 'fell'} {abs(against):.1f}"
+        remedy = _LARGER_WEIGHT if "loss/nll" in metrics else objective.remedy
         text = (
             f"step {step}: {good} fell {-mean:.1f} nats against the reference{beside}: "
-            f"see docs/likelihood-displacement.md; try {remedy(metrics)}"
+            f"see docs/likelihood-displacement.md; try {remedy}"
         )
         return [(CHOSEN_FALLS, text)]
 
     def _weights_spent(self, step: int, metrics: Mapping[str, float]) -> list[tuple[str, str]]:
-        if "gradient_weight" not in metrics or not any(f"loss/{kind}" in metrics for kind in _WEIGHTED):
+        if "gradient_weight" not in metrics:
             return []
         mean, seen = self._mean("gradient_weight", metrics["gradient_weight"])
         if seen < 10 or mean > _SPENT:
@@ -108,8 +100,3 @@ class Diagnostics:
         if seen < 10 or 1 / _DRIFT < mean / max(first, 1.0) < _DRIFT:
             return []
         return [("length drifts", f"step {step}: drafts have drifted from {first:.0f} to {mean:.0f} tokens")]
-
-
-def remedy(metrics: Mapping[str, float]) -> str:
-    """What helps where chosen falls, under the losses that `metrics` tell of."""
-    return next((told for name, told in _REMEDIES.items() if name in metrics), _OTHERWISE)

@@ -1,4 +1,5 @@
-"""What a run writes as it goes: `metrics.jsonl`, reproducible to the byte, and `timings.jsonl`, which is not."""
+"""What a run writes as it goes: `metrics.jsonl` and its like, reproducible to the byte, and `timings.jsonl`, which is
+not."""
 
 from __future__ import annotations
 

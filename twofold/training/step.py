@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 
 import torch
 from torch import Tensor
 
-from twofold.batch import Batch, Group, Outputs
+from twofold.batch import Batch, Group, Outputs, with_shared_columns
 from twofold.errors import NonFiniteError, RecipeError
 from twofold.models.packed_model import PackedModel
 from twofold.models.packing import Packing, bins
-from twofold.objectives.base import Loss, Objective, couples, logps, statistics
-from twofold.training.balance import Balance
+from twofold.objectives.base import Loss, Objective, logps
 from twofold.training.trainable import POLICY, Trainable
 
 Provider = Callable[[Sequence[Group]], list[Group]]
@@ -29,13 +28,11 @@ _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is
 class Part:
     """What one player does in a round: groups under an objective, whose loss counts `weight` times.
 
-    Of a `balanced` part the weight is another one: its gradient's norm, as a share of that of the parts before it.
     `trainable` names the model that it trains."""
 
     groups: Sequence[Group]
     objective: Objective
     weight: float = 1.0
-    balanced: bool = False
     trainable: str = POLICY
 
 
@@ -65,13 +62,6 @@ class Averages:
         self.add(name, value, count)
         self.add(f"{name}_std", value.detach().double().square(), count)
 
-    def take(self, other: Averages, weight: float) -> None:
-        """Add those of a part whose weight was not known before its gradient."""
-        for name, share in other._shares.items():
-            mine = share * weight if name == "loss" else share
-            self._shares[name] = self._shares[name] + mine if name in self._shares else mine
-        self._squares |= other._squares
-
     def figures(self) -> dict[str, float]:
         """All of them, fetched at once."""
         if not self._shares:
@@ -95,8 +85,6 @@ class Step:
     providers: Mapping[str, Provider]
     packing: Packing
     clip: float | None = 1.0
-    balance: Balance = field(default_factory=Balance)
-    """What weighs balanced parts."""
 
     def __post_init__(self) -> None:
         self.policy = self.trainables[0]
@@ -105,14 +93,15 @@ class Step:
     def __call__(self, round: Round) -> dict[str, float]:
         for each in self.trainables:
             each.optimizer.zero_grad(set_to_none=True)
-        averages, skipped, figures = Averages(), 0, dict[str, float]()
+        averages, skipped = Averages(), 0
         for part in round.parts:
-            if part.balanced:
-                skipped += self._balanced(part, averages, figures)
-            else:
-                skipped += self._backward(part, averages)
+            for loss in self._losses(part, averages):
+                if loss is None:
+                    skipped += 1
+                elif loss.requires_grad:
+                    loss.backward()
         norms = {f"{self._prefix(each)}grad_norm": self._clipped(each.optimizer, round) for each in self.trainables}
-        metrics = {**averages.figures(), **figures, **norms, **round.figures}
+        metrics = {**averages.figures(), **norms, **round.figures}
         if skipped:
             metrics["skipped"] = float(skipped)
         for each in self.trainables:
@@ -121,37 +110,6 @@ class Step:
 
     def _prefix(self, trainable: Trainable) -> str:
         return "" if trainable is self.policy else f"{trainable.name}/"
-
-    def _backward(self, part: Part, averages: Averages) -> int:
-        """Add the part's gradient; how many of its packs had nothing to average."""
-        skipped = 0
-        for loss in self._losses(part, averages):
-            if loss is None:
-                skipped += 1
-            elif loss.requires_grad:
-                loss.backward()
-        return skipped
-
-    def _balanced(self, part: Part, averages: Averages, figures: dict[str, float]) -> int:
-        """`_backward` of a part whose weight is known only once its whole gradient is, beside that of the parts before:
-        at the price of one gradient more in memory."""
-        parameters = _parameters(self.policy.optimizer)
-        before = [p.grad for p in parameters]
-        self.policy.optimizer.zero_grad(set_to_none=True)
-        mine = Averages()
-        skipped = self._backward(replace(part, weight=1.0), mine)
-        norms = _norm(before), _norm([p.grad for p in parameters])
-        weight = part.weight * self.balance.factor(*norms)
-        for parameter, theirs in zip(parameters, before, strict=True):
-            if parameter.grad is None:
-                parameter.grad = theirs
-            else:
-                parameter.grad.mul_(weight)
-                if theirs is not None:
-                    parameter.grad.add_(theirs)
-        averages.take(mine, weight)
-        figures.update(zip(("other_norm", "balanced_norm", "balanced_weight"), (*norms, weight), strict=True))
-        return skipped
 
     @torch.no_grad()
     def measure(self, parts: Sequence[Part]) -> dict[str, float]:
@@ -170,12 +128,12 @@ class Step:
         model = self._models[part.trainable]
         groups = self._with_columns(part)
         packs = [[groups[i] for i in members] for members in bins(groups, self.packing)]
-        if couples(part.objective) and len(packs) > 1:
+        if part.objective.couples and len(packs) > 1:
             yield from self._coupled(part, model, packs, averages)
             return
         whole = Batch.of(groups)
         for pack in packs:
-            outputs, batch = model(pack, statistics(part.objective))
+            outputs, batch = model(pack, part.objective.statistics)
             _refuse_non_finite(outputs, batch)
             loss = part.objective(outputs, batch)
             yield self._total(part, loss, whole, averages)
@@ -210,7 +168,7 @@ class Step:
                     remedy=f"known providers: {', '.join(sorted(self.providers)) or 'none'}",
                 )
             groups = self.providers[column](groups)
-        return groups
+        return with_shared_columns(groups)
 
     def _total(self, part: Part, loss: Loss, whole: Batch, averages: Averages) -> Tensor | None:
         total: Tensor | None = None
@@ -243,10 +201,6 @@ class Step:
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
     return [p for group in optimizer.param_groups for p in group["params"]]
-
-
-def _norm(gradients: Sequence[Tensor | None]) -> float:
-    return torch.nn.utils.get_total_norm([g for g in gradients if g is not None]).item()
 
 
 def _refuse_non_finite(outputs: Outputs, batch: Batch) -> None:

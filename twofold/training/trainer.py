@@ -138,7 +138,7 @@ class Trainer:
     state: TrainerState = field(default_factory=TrainerState, init=False)
 
     def __post_init__(self) -> None:
-        self.logs = {name: Log(self.run / f"{name}.jsonl") for name in ("metrics", "samples")}
+        self.logs = {name: Log(self.run / f"{name}.jsonl") for name in ("metrics", "samples", "warnings")}
         self.timings = Log(self.run / "timings.jsonl")
         self.checkpoints = self.run / "checkpoints"
 
@@ -189,7 +189,8 @@ class Trainer:
         pace = {"drafts_per_second": metrics["drafts"] / max(drawn - began, 1e-9)} if "drafts" in metrics else {}
         self.timings.write({"step": step, "seconds": round_to(seconds), **{k: round_to(v) for k, v in pace.items()}})
         self.state.step = step + 1
-        for warning in Diagnostics(self.state.diagnostics).check(step, metrics):
+        for warning in Diagnostics(self.state.diagnostics).check(step, metrics, round.parts[0].objective):
+            self.logs["warnings"].write({"step": step, "text": warning})
             self._warn(warning)
         self.progress.advance("train", 1, **{k: metrics[k] for k in SHOWN if k in metrics}, **pace)
         if self._due(self.settings.evaluate_every) or self.state.step == self.steps:
