@@ -147,7 +147,7 @@ PDPO_OPTIONS = (
     pdpo(", stale drafts", "used 4 times, no clip", reuse_steps=4),
     pdpo(", clip 0.2", "drafts used 4 times", reuse_steps=4, clip=0.2),
     pdpo(", sign down", direction="down"),
-    pdpo(", γ ramp", gamma=0.0, ramp={"gamma": {"to": GAMMA, "over": 0.5}}),
+    pdpo(", γ ramp", gamma=0.0, ramp={"gamma": {"to": GAMMA, "over": 0.5, "shape": "linear"}}),
     pdpo(", in turn", schedule="alternate"),
     pdpo(
         ", moving reference",

@@ -18,6 +18,7 @@ from twofold.data.order import Order
 from twofold.models.policy import Policy
 from twofold.models.reference import live_reference
 from twofold.objectives import DPO
+from twofold.objectives.pdpo import GeneratorSettings
 from twofold.training.column_providers import with_truth
 from twofold.training.step import Part, Round
 
@@ -33,14 +34,16 @@ def test_the_generator_follows_the_discriminators_beta(schedule: str) -> None:
         assert round.figures["beta"] == pytest.approx(beta)
 
 
-@pytest.mark.parametrize("form", ["hinge", "squared_hinge"])
+@pytest.mark.parametrize("form", ["hinge", "square"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("make", [tiny.policy, tiny.lora_policy], ids=["full", "lora"])
 def test_without_warm_up_the_first_gaps_are_exactly_0_and_so_is_the_gradient(
     make: Callable[..., Policy], dtype: torch.dtype, form: str
 ) -> None:
     policy = make(dtype=dtype)
-    settings = PDPO(warmup=0, prompts=6, samples=3, form=form, gamma=1.0, drop_truncated=False)
+    settings = PDPO(
+        warmup=0, prompts=6, samples=3, gamma=1.0, drop_truncated=False, generator=GeneratorSettings(form=form)
+    )
     made = algorithm(settings, local(policy)).round(0, {})
     _, generator = made.parts
     assert sum(len(g.branches) for g in generator.groups) == 18

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.models.policy import Policy
 from twofold.objectives import SFT
+from twofold.objectives.pdpo import GeneratorSettings
 from twofold.rewards.rollouts import VerifierReward
 from twofold.rewards.verifier import Verifier
 from twofold.training.step import Part, Round
@@ -75,7 +76,9 @@ def test_drafts_are_used_for_as_many_steps_as_set() -> None:
 
 def test_a_stop_amid_reuse_loses_nothing() -> None:
     """The state, written as JSON after any step, plays on as if nothing had happened."""
-    settings = PDPO(warmup=0, prompts=3, samples=2, reuse_steps=4, clip=0.2, drop_truncated=False)
+    settings = PDPO(
+        warmup=0, prompts=3, samples=2, reuse_steps=4, drop_truncated=False, generator=GeneratorSettings(clip=0.2)
+    )
     algorithm, state = play.algorithm(settings, local(tiny.policy(dtype=torch.float32))), {}
     whole = [drawn_at(algorithm.round(step, state))[0] for step in range(4)]
     for stop in (1, 2, 3):
@@ -100,7 +103,15 @@ def test_fresh_drafts_leave_no_state() -> None:
 def test_a_fresh_draft_has_a_ratio_of_one_and_a_stale_one_has_not(make: Any) -> None:
     """The sampler's log-probabilities are those of the policy that drew, whatever has cached what."""
     policy = make(dtype=torch.float64)
-    settings = PDPO(warmup=0, prompts=6, samples=2, reuse_steps=2, clip=0.2, gamma=1.0, drop_truncated=False)
+    settings = PDPO(
+        warmup=0,
+        prompts=6,
+        samples=2,
+        reuse_steps=2,
+        gamma=1.0,
+        drop_truncated=False,
+        generator=GeneratorSettings(clip=0.2),
+    )
     algorithm, step, state = play.algorithm(settings, local(policy)), play.stepper(policy), {}
     ratios = [step(algorithm.round(s, state))["ratio"] for s in range(3)]
     assert ratios[0] == pytest.approx(1.0, abs=1e-9)
@@ -115,11 +126,14 @@ def letters(tokens: torch.Tensor) -> str:
     return "".join(chr(int(t)) for t in tokens if int(t) != 0)
 
 
-def gated(**settings: Any) -> PDPOAlgorithm:
+UNGATED = GeneratorSettings()
+
+
+def gated(generator: GeneratorSettings = UNGATED, **settings: Any) -> PDPOAlgorithm:
     """Two problems whose answer is 7, one right and two wrong drafts for the first, three wrong ones for the other."""
     script = [[RIGHT, WRONG, WRONG], [WRONG, WRONG, WRONG]]
-    given = PDPO(**{"warmup": 0, "prompts": 2, "samples": 3, "gate": "verifier", **settings})
-    plain = play.algorithm(replace(given, gate="none", gate_average="drawn"), Scripted(script), count=2)
+    given = PDPO(warmup=0, prompts=2, samples=3, generator=replace(generator, gate="verifier"), **settings)
+    plain = play.algorithm(replace(given, generator=UNGATED, gate_average="drawn"), Scripted(script), count=2)
     tasks = [replace(t, truth=torch.tensor([*b"3+4=7\n#### 7", 0])) for t in plain.tasks]
     return replace(
         plain, settings=given, generator=given.objective(0.5), tasks=tasks, gate=VerifierReward(Verifier(letters))
@@ -128,7 +142,7 @@ def gated(**settings: Any) -> PDPOAlgorithm:
 
 def test_a_gate_without_a_verifier_is_refused() -> None:
     with pytest.raises(ValueError, match="a gate needs who judges"):
-        play.algorithm(PDPO(gate="verifier"), Scripted([[RIGHT]]))
+        play.algorithm(PDPO(generator=GeneratorSettings(gate="verifier")), Scripted([[RIGHT]]))
 
 
 def verdicts(algorithm: PDPOAlgorithm) -> tuple[list[list[float]], dict[str, float]]:
@@ -144,7 +158,7 @@ def test_every_draft_carries_its_verdict() -> None:
 
 def test_those_that_do_not_pass_are_left_out_where_only_the_others_are_averaged() -> None:
     assert verdicts(gated(gate_average="passed"))[0] == [[1]]
-    assert verdicts(gated(gate_average="passed", direction="down"))[0] == [[0, 0], [0, 0, 0]]
+    assert verdicts(gated(GeneratorSettings(direction="down"), gate_average="passed"))[0] == [[0, 0], [0, 0, 0]]
     assert verdicts(gated(gate_average="passed"))[1]["drafts_kept"] == 1.0
 
 
@@ -174,12 +188,14 @@ def test_problems_whose_drafts_are_all_dropped_are_not_judged() -> None:
 
 
 def test_where_the_truth_moves_it_is_the_last_branch_of_its_drafts() -> None:
-    groups, figures = drawn_at(gated(gradient_to="both", reuse_steps=2, clip=0.2).round(0, {}))
+    groups, figures = drawn_at(gated(GeneratorSettings(gradient_to="both", clip=0.2), reuse_steps=2).round(0, {}))
     assert figures["drafts_kept"] == 6.0
     for group in groups:
         *drafts, truth = group.branches
         assert [b.role for b in drafts] == [Role.DRAFT] * 3
-        assert (truth.role, truth.columns) == (Role.TRUTH, {"correct": 1.0})
+        assert (truth.role, truth.columns.keys()) == (Role.TRUTH, {"correct"})
+        assert isnan(truth.columns["correct"])
+        assert truth.token_columns["old_logp"].isnan().all()
         assert torch.equal(truth.tokens, group.truth)
         assert group.has("old_logp")
 
@@ -187,16 +203,25 @@ def test_where_the_truth_moves_it_is_the_last_branch_of_its_drafts() -> None:
 @pytest.mark.parametrize("side", ["truth", "both"])
 def test_a_problem_without_drafts_moves_no_truth(side: str) -> None:
     cut = draft(5, 6, truncated=True)
-    assert drawn_at(play.algorithm(PDPO(warmup=0, gradient_to=side), Scripted([[cut]])).round(0, {}))[0] == []
+    assert (
+        drawn_at(
+            play.algorithm(PDPO(warmup=0, generator=GeneratorSettings(gradient_to=side)), Scripted([[cut]])).round(
+                0, {}
+            )
+        )[0]
+        == []
+    )
 
 
 @pytest.mark.parametrize(
-    "settings", [{"gradient_to": "truth"}, {"gradient_to": "both", "samples": 3, "kl": 0.2}], ids=str
+    ("generator", "samples"),
+    [(GeneratorSettings(gradient_to="truth"), 1), (GeneratorSettings(gradient_to="both", kl=0.2), 3)],
+    ids=str,
 )
-def test_the_truths_gradient_is_that_of_its_own_forward(settings: dict[str, Any]) -> None:
+def test_the_truths_gradient_is_that_of_its_own_forward(generator: GeneratorSettings, samples: int) -> None:
     """Next to one backward over unpacked rows: β·(r(y) − r_GT) where it is positive, over all drafts."""
     policy, step = play.moved()
-    given = PDPO(warmup=0, prompts=12, drop_truncated=False, **settings)
+    given = PDPO(warmup=0, prompts=12, samples=samples, drop_truncated=False, generator=generator)
     _, part = play.algorithm(given, local(policy)).round(0, {}).parts
     metrics = step(Round(0, [replace(part, weight=1.0)]))
     found = tiny.gradients(policy)
@@ -208,9 +233,9 @@ def test_the_truths_gradient_is_that_of_its_own_forward(settings: dict[str, Any]
         *drafts, truth = (0.5 * r.sum() for r in ratios)
         for r, mine in zip(ratios, drafts, strict=False):
             terms.append((mine.detach() - truth).clamp(min=0))
-            if given.gradient_to == "both":
+            if generator.gradient_to == "both":
                 terms[-1] = terms[-1] + (truth.detach() - mine).clamp(min=0)
-            terms[-1] = terms[-1] + given.kl * 0.5 * r.square().sum()
+            terms[-1] = terms[-1] + generator.kl * 0.5 * r.square().sum()
     torch.stack(terms).mean().backward()
     assert 0 < metrics["truth_active"] < 1
     for name, gradient in tiny.gradients(policy).items():
@@ -275,8 +300,8 @@ def test_a_gated_generator_teaches_an_undecided_transformer_what_is_right() -> N
     for gate in ("none", "verifier"):
         policy = undecided(problems)
         before = play.certainty(policy, truths)
-        settings = PDPO(warmup=0, prompts=10, samples=4, gamma=1.0, margin=9.0, gate=gate)
-        algorithm = play.algorithm(replace(settings, gate="none"), local(policy, max_new_tokens=4), steps=20)
+        settings = PDPO(warmup=0, prompts=10, samples=4, gamma=1.0, generator=GeneratorSettings(margin=9.0, gate=gate))
+        algorithm = play.algorithm(replace(settings, generator=UNGATED), local(policy, max_new_tokens=4), steps=20)
         generator = settings.objective(0.5)
         algorithm = replace(
             algorithm, settings=settings, generator=generator, tasks=problems, gate=VerifierReward(Equal())

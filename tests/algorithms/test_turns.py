@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from support.tiny import PROPERTY
 from twofold.algorithms.pdpo import PDPO, PartSchedule
+from twofold.algorithms.schedules import Ramp
 from twofold.judges.gates import GateSettings
 from twofold.objectives import PDPOGenerator
+from twofold.objectives.pdpo import GeneratorSettings
 
 D, G, BOTH = (True, False), (False, True), (True, True)
 
@@ -57,23 +61,29 @@ def test_settings_that_cannot_be_meant_are_refused(field: str, value: object) ->
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"gamma_ramp": -1.0}, "gamma_ramp"),
+        ({"ramp": {"gamma": Ramp(to=-1.0)}}, "ramp.gamma"),
         ({"reuse_steps": 0}, "reuse_steps"),
-        ({"baseline": "leave_one_out"}, "samples ≥ 2"),
-        ({"baseline": "leave_one_out", "samples": 2, "gate": "verifier", "gate_average": "passed"}, "compares all"),
+        ({"generator": GeneratorSettings(baseline="leave_one_out")}, "samples ≥ 2"),
+        (
+            {
+                "generator": GeneratorSettings(baseline="leave_one_out", gate="verifier"),
+                "samples": 2,
+                "gate_average": "passed",
+            },
+            "compares all",
+        ),
         ({"gate_average": "passed"}, "needs a gate"),
-        ({"clip": 0.2}, "reuse_steps ≥ 2"),
-        ({"clip": 2.0, "reuse_steps": 2}, "clip must be in"),
-        ({"kl": -1.0}, "kl must be"),
-        ({"gradient_to": "truth", "direction": "down"}, "moves no draft"),
-        ({"gradient_to": "both", "form": "square"}, "pushes the ground truth down"),
-        ({"gradient_to": "both", "gate": "verifier", "gate_average": "passed"}, "need right and wrong drafts"),
-        ({"gate": "judge"}, "gate judge needs judge"),
+        ({"generator": GeneratorSettings(clip=0.2)}, "reuse_steps ≥ 2"),
+        (
+            {"generator": GeneratorSettings(gradient_to="both", gate="verifier"), "gate_average": "passed"},
+            "need right and wrong drafts",
+        ),
+        ({"generator": GeneratorSettings(gate="judge")}, "gate judge needs judge"),
         ({"judge": GateSettings(source="verifier")}, "under gate judge alone"),
-        ({"gate": "verifier", "judge": GateSettings(source="verifier")}, "under gate judge alone"),
-        ({"balance": "gradient_norm", "schedule": "alternate"}, "schedule joint"),
-        ({"balance": "gradient_norm", "balance_decay": 1.0}, "balance_decay"),
-        ({"balance": "gradient_norm", "balance_most": 0.0}, "balance_most"),
+        (
+            {"generator": GeneratorSettings(gate="verifier"), "judge": GateSettings(source="verifier")},
+            "under gate judge alone",
+        ),
     ],
 )
 def test_options_that_would_do_nothing_or_harm_are_refused(given: dict[str, object], message: str) -> None:
@@ -81,19 +91,39 @@ def test_options_that_would_do_nothing_or_harm_are_refused(given: dict[str, obje
         PDPO(**given)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"clip": 2.0}, "clip must be in"),
+        ({"kl": -1.0}, "kl must be"),
+        ({"gradient_to": "truth", "direction": "down"}, "moves no draft"),
+        ({"gradient_to": "both", "form": "square"}, "pushes the ground truth down"),
+    ],
+)
+def test_options_of_the_generator_that_would_do_nothing_or_harm_are_refused(
+    given: dict[str, Any], message: str
+) -> None:
+    for settings in (GeneratorSettings, PDPOGenerator):
+        with pytest.raises(ValueError, match=message):
+            settings(**given)
+
+
 def test_gamma_is_constant_or_rises_after_the_warm_up() -> None:
     assert [PDPO(gamma=0.3).gamma_at(step, 40) for step in (4, 5, 39)] == [0.3] * 3
-    rising = PDPO(gamma=1.0, warmup=2, gamma_ramp=3)
+    rising = PDPO(gamma=0.25, warmup=2, ramp={"gamma": Ramp(to=1.0, over=4)})
     assert [rising.gamma_at(step, 40) for step in range(2, 8)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert PDPO(gamma=1.0, warmup=0, gamma_ramp=0.25).gamma_at(4, 40) == 5 / 11
+    assert PDPO(gamma=0.0, warmup=0, ramp={"gamma": Ramp(to=0.9, over=0.25)}).gamma_at(4, 40) == pytest.approx(0.4)
+
+
+def test_a_ramp_says_what_it_changes() -> None:
+    ramp = {"gamma": Ramp(to=0.9), "beta": Ramp(to=0.2)}
+    assert PDPO(ramp=ramp).discriminator_ramp == {"beta": Ramp(to=0.2)}
 
 
 def test_the_generators_objective_has_the_settings_of_the_algorithm() -> None:
-    objective = PDPO(form="softplus", per_token=True).objective(0.7)
-    assert (objective.beta, objective.form, objective.per_token) == (0.7, "softplus", True)
-    stale = PDPO(
-        margin=0.5, direction="down", gate="verifier", baseline="leave_one_out", samples=2, clip=0.3, reuse_steps=2
-    )
-    assert stale.objective(0.7) == PDPOGenerator(
+    how = GeneratorSettings(form="softplus", per_token=True)
+    assert PDPO(generator=how).objective(0.7) == PDPOGenerator(beta=0.7, form="softplus", per_token=True)
+    stale = GeneratorSettings(margin=0.5, direction="down", gate="verifier", baseline="leave_one_out", clip=0.3)
+    assert PDPO(generator=stale, samples=2, reuse_steps=2).objective(0.7) == PDPOGenerator(
         beta=0.7, margin=0.5, direction="down", gate="verifier", baseline="leave_one_out", clip=0.3
     )

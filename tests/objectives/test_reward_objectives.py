@@ -12,7 +12,7 @@ from support.reward_scenes import evaluate, pairs, scored
 from support.scenes import Scene, gradient, near, total
 from twofold.batch import Batch, Outputs
 from twofold.objectives import BradleyTerry, RewardPlackettLuce
-from twofold.objectives.base import Loss, Objective, reading, scores
+from twofold.objectives.base import Loss, Objective, scores
 
 
 def values(loss: Loss) -> list[float]:
@@ -142,4 +142,4 @@ def test_what_cannot_be_meant_is_refused() -> None:
         evaluate(RewardPlackettLuce(), scored([1.0, 0.0], levels=[0, 0]))
     with pytest.raises(ValueError, match="gives no scores"):
         scores(Outputs(torch.zeros(1)))
-    assert reading(BradleyTerry()) == "scores"
+    assert BradleyTerry().reads == "scores"

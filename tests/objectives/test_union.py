@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from support import tiny
 from support.scenes import SCENES, VARIANTS, Scene
 from twofold.objectives import WPO, AnyObjective, PDPOGenerator, checks
-from twofold.objectives.base import Objective, couples
+from twofold.objectives.base import Objective
 
 MEMBERS = get_args(AnyObjective)
 OBJECTIVES = [o for m in MEMBERS for o in VARIANTS[m]]
 EVERY = pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
-APART = pytest.mark.parametrize("objective", [o for o in OBJECTIVES if not couples(o)], ids=str)
+APART = pytest.mark.parametrize("objective", [o for o in OBJECTIVES if not o.couples], ids=str)
 """Not those that compare a group with the others of its step, which the step shows them whole: `test_step.py`."""
 SEEDS, COUNTS = st.integers(0, 10_000), st.integers(1, 6)
 
@@ -62,7 +62,7 @@ def test_other_groups_neither_get_nor_change_a_gradient(objective: Objective, se
 
 def test_those_that_couple_groups_need_to_say_so() -> None:
     """A group alone has another loss than among others exactly for them."""
-    for objective in filter(couples, OBJECTIVES):
+    for objective in (o for o in OBJECTIVES if o.couples):
         with pytest.raises(AssertionError):
             checks.keeps_groups_apart(objective, scene(objective, 5, 3))
 

@@ -16,7 +16,7 @@ from twofold.config.schema import Recipe
 from twofold.data.kinds import rows_of_kind
 from twofold.errors import DataError
 from twofold.objectives import DPO, KTO, NCAK, SFT, SPPO, TPO, AnyObjective, InfoNCA, PlackettLuce
-from twofold.objectives.base import Objective, data_kind
+from twofold.objectives.base import Objective
 from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, Task
 from twofold.runs.dataset import row_needs
 from twofold.runs.dry_run import dry_run
@@ -45,7 +45,7 @@ def test_each_objective_takes_its_rows_and_names_the_others(
         if record in taught:
             assert rows_of_kind([record], row_needs(objective)) == taught[record]
         else:
-            with pytest.raises(DataError, match=f"learns from {data_kind(objective)}") as error:
+            with pytest.raises(DataError, match=f"learns from {objective.data_kind}") as error:
                 rows_of_kind([next(iter(taught)), record], row_needs(objective))
             assert (error.value.where, bool(error.value.remedy)) == ("f:1", True)
 
@@ -65,7 +65,7 @@ def test_numbers_that_an_objective_asks_for_are_there_before_it_runs() -> None:
 
 
 def test_every_objective_names_a_lesson() -> None:
-    assert {data_kind(member()) for member in get_args(AnyObjective)} == set(get_args(DataKind))
+    assert {member().data_kind for member in get_args(AnyObjective)} == set(get_args(DataKind))
 
 
 def sums() -> list[tuple[str, str, str, str]]:

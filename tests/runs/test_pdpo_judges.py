@@ -17,7 +17,7 @@ from twofold.errors import DataError, ModelError, RecipeError
 from twofold.judges.gates import GateSettings
 from twofold.runs.train import train, train_recipe
 
-OPEN: dict[str, Any] = {"gate": "judge", "margin": 9.0}
+OPEN: dict[str, Any] = {"generator": {"gate": "judge", "margin": 9.0}}
 """A margin under which every draft is pulled that the judge lets through."""
 
 
@@ -130,10 +130,11 @@ def test_a_verifier_as_judge_looks_at_the_problems_too(tmp_path: Path, base: Pat
 
 
 def test_it_is_the_verifiers_gate_by_another_name(tmp_path: Path, base: Path) -> None:
-    made = recipe(tmp_path, base, rows("#### "), gate="verifier", margin=9.0)
+    made = recipe(tmp_path, base, rows("#### "), generator={"gate": "verifier", "margin": 9.0})
     train_recipe(made)
     assert isinstance(made.algorithm, PDPO)
-    judged = replace(made.algorithm, gate="judge", judge=GateSettings(source="verifier"))
+    generator = replace(made.algorithm.generator, gate="judge")
+    judged = replace(made.algorithm, generator=generator, judge=GateSettings(source="verifier"))
     train_recipe(replace(made, algorithm=judged, run=str(tmp_path / "judge" / "run")))
     assert lines(tmp_path) == lines(tmp_path / "judge")
 

@@ -45,6 +45,7 @@ def test_a_run_leaves_all_that_scripts_rely_on(tmp_path: Path, base: Path) -> No
     names = {p.name for p in run.iterdir()}
     assert names >= {
         "recipe.yaml", "resolved.yaml", "environment.json", "metrics.jsonl", "timings.jsonl", "samples.jsonl",
+        "warnings.jsonl",
         "results.json", "checkpoints", "model", "README.md", "report.html",
     }  # fmt: skip
     assert (run / "recipe.yaml").read_text() == "# mine\n"

@@ -43,7 +43,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "objective": {"kind": "grpo"},
         "algorithm": {"kind": "policy_gradient", "reward": lambda p, c, t: float(sum(map(str.isdigit, c)))},
     },
-    "pdpo": {"algorithm": {"kind": "pdpo", "warmup": 1, "prompts": 2, "reuse_steps": 2, "clip": 0.2},
+    "pdpo": {"algorithm": {"kind": "pdpo", "warmup": 1, "prompts": 2, "reuse_steps": 2, "generator": {"clip": 0.2}},
              "data": {"generator": {"count": 4}}},
 }  # fmt: skip
 

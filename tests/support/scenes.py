@@ -257,7 +257,7 @@ VARIANTS: dict[type, list[Objective]] = {
         PDPOGenerator(),
         PDPOGenerator(form="unhinged"),
         PDPOGenerator(form="softplus"),
-        PDPOGenerator(form="squared_hinge", per_token=True, beta=2.0),
+        PDPOGenerator(per_token=True, beta=2.0),
         PDPOGenerator(form="square", margin=0.1),
         PDPOGenerator(direction="down", gate="verifier"),
         PDPOGenerator(clip=0.2),

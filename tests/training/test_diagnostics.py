@@ -7,12 +7,17 @@ import math
 
 import pytest
 
+from twofold.objectives import DPO, DPOP, EXO, IPO
+from twofold.objectives.base import Objective
+from twofold.objectives.xpo import XPO
 from twofold.training.diagnostics import LN2, Diagnostics
 
+DPO_RUN = DPO()
 
-def looks(rows: list[dict[str, float]], watch: Diagnostics | None = None) -> list[list[str]]:
-    watch = watch or Diagnostics({})
-    return [watch.check(step, row) for step, row in enumerate(rows)]
+
+def looks(rows: list[dict[str, float]], objective: Objective = DPO_RUN) -> list[list[str]]:
+    watch = Diagnostics({})
+    return [watch.check(step, row, objective) for step, row in enumerate(rows)]
 
 
 def test_a_first_loss_of_ln_2_is_as_it_should_be() -> None:
@@ -41,15 +46,18 @@ def test_chosen_that_falls_is_told_once_with_its_remedy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "told"),
+    ("objective", "losses", "told"),
     [
-        (("dpo", "nll"), "a larger weight of the likelihood of chosen"),
-        (("dpop",), "a larger objective.lam, or a lower learning rate"),
-        (("exo",), "objective.kind=dpo with objective.nll=1"),
+        (DPO(nll=0.1), ("dpo", "nll"), "a larger weight of the likelihood of chosen"),
+        (DPOP(), ("dpop",), "a larger objective.lam, or a lower learning rate"),
+        (EXO(), ("exo",), "objective.kind=dpo with objective.nll=1"),
+        (XPO(DPO(), 0.1), ("dpo", "optimism"), "objective.nll=1"),
     ],
+    ids=str,
 )
-def test_the_remedy_is_one_that_the_objective_has(loss: tuple[str, ...], told: str) -> None:
-    ((text,),) = [texts for texts in looks([{**{f"loss/{name}": LN2 for name in loss}, **FALLEN}] * 12) if texts]
+def test_the_remedy_is_one_that_the_objective_has(objective: Objective, losses: tuple[str, ...], told: str) -> None:
+    rows = [{**{f"loss/{name}": LN2 for name in losses}, **FALLEN}] * 12
+    ((text,),) = [texts for texts in looks(rows, objective) if texts]
     assert text.endswith(f"try {told}")
 
 
@@ -71,7 +79,7 @@ def test_spent_weights_are_told_where_they_are_the_gradient() -> None:
     texts = [t for row in looks([{"loss/dpo": 0.1, **row} for row in rows]) for t in row if "ln 2" not in t]
     assert len(texts) == 1
     assert "nothing left to teach" in texts[0]
-    assert looks([{"loss/ipo": 0.1, **row} for row in rows]) == [[]] * 80
+    assert looks([{"loss/ipo": 0.1, **row} for row in rows], IPO()) == [[]] * 80
 
 
 @pytest.mark.parametrize("last", [100.0, 10.0])
@@ -91,7 +99,7 @@ def test_the_state_goes_through_json_and_carries_on() -> None:
     rows = [{**FALLEN, "draft_length": 10.0 + 2 * s} for s in range(30)]
     whole = looks(rows)
     first = Diagnostics({})
-    head = [first.check(s, rows[s]) for s in range(7)]
+    head = [first.check(s, rows[s], DPO()) for s in range(7)]
     second = Diagnostics(json.loads(json.dumps(first.state)))
-    assert head + [second.check(s, rows[s]) for s in range(7, 30)] == whole
+    assert head + [second.check(s, rows[s], DPO()) for s in range(7, 30)] == whole
     assert sum(map(len, whole)) == 2

@@ -42,13 +42,10 @@ KINDS: dict[str, dict[str, Any]] = {
             "drop_truncated": False,
             "gamma": 1.0,
             "reuse_steps": 3,
-            "clip": 0.2,
-            "baseline": "leave_one_out",
-            "form": "squared_hinge",
-            "margin": 0.1,
+            "generator": {"clip": 0.2, "baseline": "leave_one_out", "form": "square", "margin": 0.1},
         }
     },
-    "pdpo-balanced": {
+    "pdpo-gated": {
         "algorithm": {
             "kind": "pdpo",
             "prompts": 2,
@@ -56,13 +53,9 @@ KINDS: dict[str, dict[str, Any]] = {
             "warmup": 1,
             "drop_truncated": False,
             "gamma": 0.5,
-            "form": "softplus",
-            "gradient_to": "both",
-            "kl": 0.1,
+            "generator": {"form": "softplus", "gradient_to": "both", "kl": 0.1, "gate": "judge"},
             "reuse_steps": 2,
-            "balance": "gradient_norm",
-            "balance_decay": 0.8,
-            "gate": "judge",
+            "ramp": {"gamma": {"to": 0.8}, "beta": {"to": 0.3}},
             "judge": {"source": "python:brevity", "at_least": -1.0},
         }
     },
