@@ -72,10 +72,22 @@ def sections(cls: type, path: str, seen: set[tuple[str, type]]) -> Iterator[str]
             yield from sections(inner, f"{path}.{field.name}" if path else field.name, seen)
 
 
+def objectives() -> Iterator[str]:
+    """A line for every member of the union."""
+    from twofold.objectives import AnyObjective
+
+    yield "\n## All objectives\n\n| kind | loss | learns from | requires |\n|---|---|---|---|\n"
+    for member in get_args(AnyObjective):
+        known, loss = member(), " ".join((member.__doc__ or "").split("\n\n")[0].split())
+        asked = ", ".join(f"`{name}`" for name in known.requires) or "–"
+        link = f"[{known.kind}](objectives/{known.kind}.md)"
+        yield f"| {link} | {loss.replace('|', chr(92) + '|')} | {known.data_kind} | {asked} |\n"
+
+
 def page() -> str:
     from twofold.config.schema import Recipe
 
-    return HEAD + "".join(sections(Recipe, "", set()))
+    return HEAD + "".join((*sections(Recipe, "", set()), *objectives()))
 
 
 if __name__ == "__main__":

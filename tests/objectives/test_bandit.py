@@ -46,7 +46,7 @@ def test_the_optimum_is_the_golden_one() -> None:
         "ppo, value, 4 steps",
     ],
 )
-def test_with_the_kl_in_the_reward_they_reach_the_optimum(objective: Objective, settings: dict[str, Any]) -> None:
+def test_with_the_kl_in_the_reward_they_learn_the_optimum(objective: Objective, settings: dict[str, Any]) -> None:
     assert worth(learnt(objective, kl=BETA, **settings)) > 0.98 * best()
 
 
@@ -79,7 +79,7 @@ def centred(reward_n: Tensor) -> Tensor:
     ],
     ids=["grpo", "grpo, k2", "dr grpo", "dr grpo, k2"],
 )
-def test_grpo_reaches_its_own_fixed_point(objective: GRPO, advantage: Any, pull: Any, lost: float) -> None:
+def test_grpo_learns_its_own_fixed_point(objective: GRPO, advantage: Any, pull: Any, lost: float) -> None:
     """E[A·∇log π] over groups of 8 balances the KL's gradient there; `lost` is the share of the optimum's worth that it
     gives away. Dr. GRPO with k2 is the optimum of rewards times 7/8: its mean counts each completion itself."""
     point_V = fixed_point(advantage, SAMPLES, pull)

@@ -36,7 +36,7 @@ def test_shifted_pairs() -> None:
     assert 2 * loss.terms["bco"].value.mean().item() == near(want["loss_mean"])
 
 
-def test_by_hand() -> None:
+def test_bco_by_hand() -> None:
     """β = 1 and δ = ln 2: a desirable log-ratio of ln 6 lies above by ln 3 and costs −ln σ(ln 3) = ln(4/3), an
     undesirable one of 0 lies below by ln 2 and costs −ln σ(ln 2) = ln(3/2); gradients are −1/4 and 1/3, over 2 rows."""
     loss, grad_B, _ = evaluate(BCO(beta=1.0), made([math.log(6), 0.0], [True, False], math.log(2)))

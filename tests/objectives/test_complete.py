@@ -14,68 +14,14 @@ from typing import Any, get_args
 import pytest
 
 from benchmarks import family
-from support.pair_vectors import ELSEWHERE, MADE
+from support.pair_vectors import MADE
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
-from twofold.objectives import (
-    BCO,
-    GRPO,
-    KTO,
-    NCAK,
-    PPO,
-    RLOO,
-    SFT,
-    TPO,
-    AnyObjective,
-    BradleyTerry,
-    DiscoPOP,
-    InfoNCA,
-    OnPairs,
-    PDPOGenerator,
-    PlackettLuce,
-    Reinforce,
-    RewardPlackettLuce,
-)
-from twofold.objectives.base import Objective, data_kind
+from twofold.objectives import AnyObjective, OnPairs, PDPOGenerator
+from twofold.objectives.base import Objective
 
 MEMBERS = get_args(AnyObjective)
 EVERY = pytest.mark.parametrize("member", MEMBERS, ids=lambda m: m().kind)
-BY_HAND = {
-    SFT: "test_golden.test_sft_by_hand",
-    PDPOGenerator: "test_golden.test_pdpo_generator_by_hand",
-    TPO: "test_tpo.test_by_hand",
-    PlackettLuce: "test_plackett_luce.test_by_hand",
-    InfoNCA: "test_infonca.test_infonca_by_hand",
-    NCAK: "test_infonca.test_nca_by_hand",
-    KTO: "test_kto.test_by_hand",
-    BCO: "test_bco.test_by_hand",
-    PPO: "test_rollouts_golden.test_ppo_by_hand",
-    GRPO: "test_rollouts_golden.test_grpo_by_hand",
-    RLOO: "test_rollouts_golden.test_rloo_by_hand",
-    Reinforce: "test_rollouts_golden.test_reinforce_by_hand",
-    BradleyTerry: "test_reward_objectives.test_bradley_terry_by_hand",
-    RewardPlackettLuce: "test_reward_objectives.test_plackett_luce_by_hand",
-}
-LEARNS: dict[type[Any], str] = {
-    **dict.fromkeys(get_args(OnPairs), "test_tabular_pairs.test_chosen_gains_on_rejected"),
-    DiscoPOP: "test_tabular_pairs.test_discopop_turns_at_two_margins",
-    SFT: "test_tabular.test_sft_learns_what_is_shown",
-    PDPOGenerator: "test_tabular.test_the_generator_lifts_an_under_rated_draft_to_the_truth_and_no_further",
-    TPO: "test_tpo.test_a_table_learns_gold_and_chosen_over_rejected",
-    PlackettLuce: "test_plackett_luce.test_a_table_learns_the_order",
-    InfoNCA: "test_infonca.test_a_table_learns_the_scores",
-    NCAK: "test_infonca.test_a_table_learns_the_scores",
-    KTO: "test_kto.test_a_table_learns_what_is_good",
-    BCO: "test_bco.test_a_table_learns_what_is_good",
-    PPO: "test_bandit.test_with_the_kl_in_the_reward_they_reach_the_optimum",
-    RLOO: "test_bandit.test_with_the_kl_in_the_reward_they_reach_the_optimum",
-    Reinforce: "test_bandit.test_with_the_kl_in_the_reward_they_reach_the_optimum",
-    GRPO: "test_bandit.test_grpo_reaches_its_own_fixed_point",
-    BradleyTerry: "test_reward_objectives.test_a_table_of_scores_learns_the_order",
-    RewardPlackettLuce: "test_reward_objectives.test_a_table_of_scores_learns_the_order",
-}
-"""The test in which a table of logits, or of scores, learns by the member."""
-
 
 def kind(member: type[Any]) -> str:
     return member().kind
@@ -106,33 +52,36 @@ def test_its_file_names_the_paper(member: type[Any]) -> None:
 
 
 @cache
-def functions() -> dict[str, ast.FunctionDef]:
-    """The tests of this folder: `FILE.NAME` and the function as it is written."""
-    found = {}
-    for path in Path(__file__).parent.glob("test_*.py"):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef):
-                found[f"{path.stem}.{node.name}"] = node
-    return found
+def functions() -> list[ast.FunctionDef]:
+    """The tests of this folder as they are written."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in Path(__file__).parent.glob("test_*.py")]
+    return [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
-def test_every_member_has_a_golden_value() -> None:
-    """A vector of golden.json, or a test that derives one in its docstring."""
-    made = {type(make(_Any())) for make in MADE.values()}
-    assert made | set(ELSEWHERE) == set(get_args(OnPairs))
-    assert {f"test_pairs_golden.{name}" for name in ELSEWHERE.values()} <= set(functions())
-    assert set(BY_HAND) == set(MEMBERS) - set(get_args(OnPairs))
-    for name in BY_HAND.values():
-        assert "=" in (ast.get_docstring(functions()[name]) or "")
+def names(test: ast.FunctionDef) -> set[str]:
+    """What a test names, but what its parameters leave out."""
+    compared = [node for mark in test.decorator_list for node in ast.walk(mark) if isinstance(node, ast.Compare)]
+    left_out = {n.id for node in compared for n in ast.walk(node) if isinstance(n, ast.Name)}
+    return {node.id for node in ast.walk(test) if isinstance(node, ast.Name)} - left_out
+
+
+@EVERY
+def test_it_has_a_golden_value(member: type[Any]) -> None:
+    """A vector of golden.json, or a test called `test_KIND_by_hand` that derives a value in its docstring."""
+    vectors = {type(make(_Any())) for make in MADE.values()}
+    read = [test for test in functions() if {member.__name__, "expected"} <= names(test)]
+    by_hand = [ast.get_docstring(test) or "" for test in functions() if test.name == f"test_{kind(member)}_by_hand"]
+    assert member in vectors or read or any("=" in text for text in by_hand)
 
 
 @EVERY
 def test_a_table_learns_by_it(member: type[Any]) -> None:
-    """The test that stands for the member in LEARNS uses it by name, or runs all objectives on pairs."""
-    nodes = list(ast.walk(functions()[LEARNS[member]]))
-    names = {node.id for node in nodes if isinstance(node, ast.Name)}
-    assert member.__name__ in names or (member in get_args(OnPairs) and "OnPairs" in names)
-    assert any(isinstance(node, ast.Assert) for node in nodes)
+    """Some test that is called so by its name, and uses the member, or all objectives on pairs."""
+    learning = [test for test in functions() if re.search("_learns?_", test.name)]
+    mine = {member.__name__, *(["OnPairs"] if member in get_args(OnPairs) else [])}
+    taught = [test for test in learning if mine & names(test)]
+    assert taught, f"no test_…_learns_… in {Path(__file__).parent} uses {member.__name__}"
+    assert all(any(isinstance(node, ast.Assert) for node in ast.walk(test)) for test in taught)
 
 
 class _Any(dict[str, float]):
@@ -166,24 +115,24 @@ def written(value: object) -> str:
 
 @EVERY
 def test_its_curve(member: type[Any], root: Path) -> None:
-    """Its run on the demo task, where `family.applies`: it asks for log-probabilities and the reference alone. Others
-    (drafts, reward heads, rated rows, running averages) have none there, and show none."""
+    """Its run on the demo task, once it is drawn: `python -m benchmarks.family --only KIND --curves FOLDER`. Objectives
+    that `family.applies` leaves out (drafts, reward heads, rated rows, running averages) have none."""
     folder, name = root / "docs" / "objectives", kind(member)
-    page = (folder / f"{name}.md").read_text(encoding="utf-8")
-    shown = re.findall(r"!\[[^]]+\]\(curves/(\w+)\.svg\)", page)
-    assert shown == ([name] if family.applies(member()) else [])
-    for curve in shown:
-        drawing = (folder / "curves" / f"{curve}.svg").read_bytes()
+    curve = folder / "curves" / f"{name}.svg"
+    shown = re.findall(r"!\[[^]]+\]\(curves/(\w+)\.svg\)", (folder / f"{name}.md").read_text(encoding="utf-8"))
+    assert shown == ([name] if curve.is_file() else [])
+    if curve.is_file():
+        assert family.applies(member())
+        drawing = curve.read_bytes()
         assert len(drawing) <= 30_000
         assert drawing.count(b"<polyline") == (4 if name == "dpo" else 8)
         assert b"prefers-color-scheme: dark" in drawing
 
 
-def test_pages_are_those_of_the_union_and_listed(root: Path) -> None:
+def test_pages_are_those_of_the_union(root: Path) -> None:
+    """docs/recipe.md lists them; `test_recipe_page.py` keeps it fresh."""
     folder = root / "docs" / "objectives"
     assert {p.stem for p in folder.glob("*.md")} == {*map(kind, MEMBERS), "README", "derivation"}
-    listed = re.findall(r"^\| \[(\w+)\]\((\w+)\.md\)", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(a for a, _ in listed) == sorted(b for _, b in listed) == sorted(map(kind, MEMBERS))
 
 
 @EVERY
@@ -193,7 +142,7 @@ def test_its_recipe(member: type[Any], root: Path) -> None:
         assert recipe.algorithm.kind == "pdpo"
     else:
         assert isinstance(recipe.objective, member)
-        assert (recipe.algorithm.kind == "policy_gradient") == (data_kind(recipe.objective) == "prompts")
+        assert (recipe.algorithm.kind == "policy_gradient") == (recipe.objective.data_kind == "prompts")
     assert recipe.run == f"runs/objectives/{kind(member)}"
 
 

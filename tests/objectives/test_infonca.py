@@ -48,7 +48,7 @@ def test_infonca_by_hand() -> None:
     assert values(InfoNCA(beta=1.0, alpha=0.0), scene) == near([math.log(5 / 2)])
 
 
-def test_nca_by_hand() -> None:
+def test_nca_k_by_hand() -> None:
     """Scores of ln 3 and 0 make labels of 3/4 and 1/4; rewards of ln 2 and 0 have σ of 2/3 and 1/2: the loss is
     ¾·ln(3/2) + ¼·ln 2 + ½·ln 3 + ½·ln 2 = (5/4)·ln 3, its gradient by the best reward −¾·⅓ + ½·⅔ = 1/12: noise is
     pushed back harder than this label pulls."""

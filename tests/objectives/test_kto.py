@@ -37,7 +37,7 @@ def test_of_a_desirable_and_an_undesirable_completion() -> None:
     assert 2 * grad_B[0].item() == near(want["grad_desirable"])
 
 
-def test_by_hand() -> None:
+def test_kto_by_hand() -> None:
     """β = 1 and z₀ = ln 2: a desirable log-ratio of ln 6 leads by ln 3 and costs 1 − σ(ln 3) = 1/4, an undesirable one
     of 0 lies below by ln 2 and costs 1 − σ(ln 2) = 1/3; weights of 3/2 and 1/2 make that 3/8 and 1/6."""
     scene = made([math.log(6), 0.0], [True, False], math.log(2))

@@ -42,7 +42,7 @@ def test_of_two() -> None:
     assert loss.terms["plackett_luce"].value.tolist() == near([want["loss"]])
 
 
-def test_by_hand() -> None:
+def test_plackett_luce_by_hand() -> None:
     """Rewards of ln 3, ln 2 and 0 at β = 1: e^r = 3, 2 and 1, so best first has probability 3/6 · 2/3 · 1 = 1/3, its
     reverse 1/6 · 2/5 · 1 = 1/15; the gradient by the best reward is 3/6 − 1 = −1/2."""
     r = [math.log(3), math.log(2), 0.0]

@@ -71,7 +71,7 @@ def test_bradley_terry_by_hand() -> None:
     assert gradient(BradleyTerry(), scene)[0].item() == near(-10 / 63)
 
 
-def test_plackett_luce_by_hand() -> None:
+def test_reward_plackett_luce_by_hand() -> None:
     """Scores of ln 3, ln 2 and 0: best first has probability 3/6 · 2/3 = 1/3; with the first two tied each of them
     wins against the third alone, 3/4 · 2/3 = 1/2, and the gradient by the best score is 3/4 − 1 = −1/4."""
     row = [math.log(3), math.log(2), 0.0]

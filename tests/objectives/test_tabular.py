@@ -129,7 +129,7 @@ def test_dpo_prefers_chosen_and_leaves_ratios_of_others_alone() -> None:
     assert (p[2] / p[3]).item() == pytest.approx((q[2] / q[3]).item(), rel=1e-9)
 
 
-def test_the_generator_lifts_an_under_rated_draft_to_the_truth_and_no_further() -> None:
+def test_the_generator_learns_to_lift_a_draft_to_the_truth_and_no_further() -> None:
     """Truth fixed 1 nat above its reference: the draft rises until its own log-ratio is 1, and the hinge lets go."""
     theta = torch.zeros(8, dtype=torch.float64, requires_grad=True)
     ref_Y = theta.detach().log_softmax(0)

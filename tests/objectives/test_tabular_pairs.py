@@ -95,7 +95,7 @@ def descend(objective: Objective, lead: float = 0.0, *, rate: float = 0.03, step
 
 
 @pytest.mark.parametrize("member", [m for m in get_args(OnPairs) if m is not DiscoPOP])
-def test_chosen_gains_on_rejected(member: type[Objective]) -> None:
+def test_a_table_learns_chosen_over_rejected(member: type[Objective]) -> None:
     """From the reference the odds of chosen over rejected double; and those who promise it raise chosen itself."""
     gain_Y = descend(member())
     assert (gain_Y[0] - gain_Y[1]).item() > 0.7
@@ -103,7 +103,7 @@ def test_chosen_gains_on_rejected(member: type[Objective]) -> None:
         assert gain_Y[0].item() > 0.1
 
 
-def test_discopop_turns_at_two_margins() -> None:
+def test_discopop_learns_between_two_margins() -> None:
     """Not convex: at β = τ = 0.05 its slope is 0 at log-ratio differences of −2.3714 and 1.44012, as its paper says.
     Pairs between them, so all at the reference, are pulled back to the first; those beyond gain. From τ = 0.103 on, as
     (1 − ln 2)/(4τ) < ¾, the slope at the reference points the right way."""

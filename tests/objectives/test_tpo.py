@@ -31,7 +31,7 @@ def recorded() -> Scene:
     return scene([[torch.tensor(x, dtype=torch.float64) for x in row] for row in RECORD["inputs"]["policy"]])
 
 
-def test_by_hand() -> None:
+def test_tpo_by_hand() -> None:
     """β = ½. log π of −4 and −4 − 2·ln 3 make a margin of ln 3: −log σ(ln 3) = ln(4/3); gold of −6 over three tokens
     adds 0.7·2 = 1.4. A nat more of either side is worth σ(−ln 3)/2 = 1/8, a token of gold 0.7/3."""
     made = scene([[spread(-4.0, 2), spread(-4.0 - 2 * math.log(3), 4), spread(-6.0, 3)]])

@@ -6,22 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from twofold.objectives import (
-    AOT,
     CPO,
     DPO,
     DPOP,
     EXO,
     FDPO,
     IPO,
-    LDDPO,
     LNDPO,
     NCA,
     ORPO,
-    RPO,
     RSO,
     SPPO,
-    WPO,
-    AlphaPO,
     AnchoredPO,
     BCOPair,
     CalDPO,
@@ -29,7 +24,6 @@ from twofold.objectives import (
     DPOShift,
     RobustDPO,
     SimPO,
-    SLiC,
     Unlikelihood,
 )
 from twofold.objectives.base import Objective
@@ -64,9 +58,3 @@ MADE: dict[str, Callable[[dict[str, Any]], Objective]] = {
     "cpo": lambda c: CPO(beta=c["beta"], nll=c["a"]),
 }
 """The objective that each vector speaks of, from the vector's settings."""
-
-ELSEWHERE = {
-    LDDPO: "test_ld_dpo", RPO: "test_rpo", WPO: "test_wpo_weight", SLiC: "test_slic_by_hand", AOT: "test_aot_by_hand",
-    AlphaPO: "test_alpha_po_by_hand",
-}  # fmt: skip
-"""Objectives whose vector has another shape, or none."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from twofold.batch import Batch, Branch, Group, Outputs, Role
+from twofold.batch import Batch, Branch, DataKind, Group, Outputs, Role
 from twofold.objectives import (
     AOT,
     BCO,
@@ -28,15 +28,11 @@ from twofold.objectives import (
     WPO,
     AlphaPO,
     AnchoredPO,
+    AnyObjective,
     BradleyTerry,
     InfoNCA,
-    OnPairs,
-    OnRollouts,
-    OnScores,
     PDPOGenerator,
     PlackettLuce,
-    Reinforce,
-    RewardPlackettLuce,
     SLiC,
     Unlikelihood,
 )
@@ -211,19 +207,25 @@ def _numbers(case: Mapping[str, Any], *names: str, default: list[Any] | None = N
     return found if isinstance(found, list) else [found]
 
 
-SCENES: dict[type, Callable[[int, torch.Generator], Scene]] = {
-    SFT: demonstrations,
-    **dict.fromkeys(get_args(OnPairs), preferences),
-    TPO: triples,
-    **dict.fromkeys((PlackettLuce, InfoNCA, NCAK), rankings),
-    **dict.fromkeys(get_args(OnScores), scored),
-    **dict.fromkeys((KTO, BCO), labelled),
-    PDPOGenerator: drafts,
-    **dict.fromkeys(get_args(OnRollouts), rollouts),
+PAINTERS: dict[DataKind, Callable[[int, torch.Generator], Scene]] = {
+    "demonstrations": demonstrations,
+    "pairs": preferences,
+    "triples": triples,
+    "rankings": rankings,
+    "labels": labelled,
+    "prompts": rollouts,
 }
 
+
+def painted(objective: Objective, count: int, noise: torch.Generator) -> Scene:
+    """A random scene of what `objective` learns from."""
+    if isinstance(objective, PDPOGenerator):
+        return drafts(count, noise)
+    return (scored if objective.reads == "scores" else PAINTERS[objective.data_kind])(count, noise)
+
+
 VARIANTS: dict[type, list[Objective]] = {
-    **{member: [member()] for member in get_args(OnPairs)},
+    **{member: [member()] for member in get_args(AnyObjective)},
     SFT: [SFT(), SFT(average="completion")],
     DPO: [DPO(), DPO(beta=1.5, label_smoothing=0.1, nll=1.0), DPO(reference_free=True)],
     IPO: [IPO(), IPO(logratio="mean"), IPO(reference_free=True, nll=1.0)],
@@ -241,7 +243,6 @@ VARIANTS: dict[type, list[Objective]] = {
     InfoNCA: [InfoNCA(), InfoNCA(beta=1.0, alpha=0.5), InfoNCA(beta=1.0, alpha=0.0)],
     NCAK: [NCAK(), NCAK(beta=1.0, alpha=0.5), NCAK(beta=1.0, alpha=0.0)],
     BradleyTerry: [BradleyTerry(), BradleyTerry(margin=0.5, centring=0.1), BradleyTerry(margin="data")],
-    RewardPlackettLuce: [RewardPlackettLuce()],
     KTO: [KTO(), KTO(beta=1.0, desirable_weight=1.5, undesirable_weight=0.5), KTO(z0="zero")],
     BCO: [BCO(), BCO(beta=1.0)],
     PPO: [PPO(), PPO(clip=0.05, average="completion")],
@@ -252,7 +253,6 @@ VARIANTS: dict[type, list[Objective]] = {
         GRPO(beta=1.0, estimator="k1"),
     ],
     RLOO: [RLOO(), RLOO(clip=0.2)],
-    Reinforce: [Reinforce()],
     PDPOGenerator: [
         PDPOGenerator(),
         PDPOGenerator(form="unhinged"),
