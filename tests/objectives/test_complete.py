@@ -79,9 +79,8 @@ def test_a_table_learns_by_it(member: type[Any]) -> None:
     """Some test that is called so by its name, and uses the member, or all objectives on pairs."""
     learning = [test for test in functions() if re.search("_learns?_", test.name)]
     mine = {member.__name__, *(["OnPairs"] if member in get_args(OnPairs) else [])}
-    taught = [test for test in learning if mine & names(test)]
-    assert taught, f"no test_…_learns_… in {Path(__file__).parent} uses {member.__name__}"
-    assert all(any(isinstance(node, ast.Assert) for node in ast.walk(test)) for test in taught)
+    asserting = [test for test in learning if any(isinstance(node, ast.Assert) for node in ast.walk(test))]
+    assert any(mine & names(test) for test in asserting), f"no test_…_learns_… of this folder uses {member.__name__}"
 
 
 class _Any(dict[str, float]):

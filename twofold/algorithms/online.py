@@ -321,7 +321,7 @@ def _against_truth(group: Group) -> tuple[list[Group], int]:
     assert group.truth is not None, "looked for before step 0"
     truth = Branch(group.truth, Role.TRUTH)
     others = [b for b in group.branches if not torch.equal(b.tokens, group.truth)]
-    pairs = [replace(group, branches=sides(truth, draft)) for draft in others]
+    pairs = [replace(group, branches=sides(truth, replace(draft, columns={}))) for draft in others]
     return pairs, len(group.branches) - len(others)
 
 
