@@ -18,7 +18,7 @@ from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import live_reference, with_reference
 from twofold.objectives import AOT, DPO, SFT, WPO
-from twofold.objectives.base import Loss, Term
+from twofold.objectives.base import Loss, Objective, Term, as_objective
 from twofold.training.column_providers import providers
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Part, Round, Step
@@ -189,10 +189,8 @@ def test_an_empty_part_is_skipped_and_counted() -> None:
     )
 
 
-class OnDrafts:
+class OnDrafts(Objective):
     """A term on drafts only: in a round without any, its count is 0."""
-
-    requires = ()
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         mine = batch.of_role(Role.DRAFT)
@@ -237,10 +235,8 @@ def test_a_non_finite_log_probability_stops_the_step_and_names_its_rows() -> Non
     assert isinstance(error, TwofoldError)
 
 
-class Faulty:
+class Faulty(Objective):
     """A loss of our making, from the log-probabilities."""
-
-    requires = ()
 
     def __init__(self, value: Callable[[Tensor], Tensor]) -> None:
         self.value = value
@@ -312,7 +308,7 @@ def test_an_objective_of_ones_own_is_a_plain_class() -> None:
 
     policy = tiny.policy()
     step, groups = stepper(policy, rate=1e-2, packing=Packing(groups=2)), tiny.pairs(5)
-    seen = [step(Round(s, [Part(groups, Shortest())])) for s in range(10)]
+    seen = [step(Round(s, [Part(groups, as_objective(Shortest()))])) for s in range(10)]
     assert seen[-1]["loss/own"] < 0.8 * seen[0]["loss/own"]
     assert seen[0]["half"] == pytest.approx(seen[0]["loss/own"] / 2, rel=1e-12)
 
@@ -367,10 +363,8 @@ def test_the_first_dpo_step_starts_at_ln_2_and_lowers_the_loss() -> None:
     assert losses[-1] < math.log(2) - 0.05
 
 
-class Lengths:
+class Lengths(Objective):
     """Tells the spread of the branches' lengths."""
-
-    requires = ()
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         length_B = batch.length_B.to(outputs.logp_S.dtype)
