@@ -10,7 +10,7 @@ RENAMED = {
     "reference.every": "reference.sync_every",
     "server.every": "server.sync_every",
     "value.lam": "value.gae_lambda",
-    "tokenize.supervise": "tokenize.loss_on",
+    "supervise": "loss_on",
     "asking": "retry",
     "algorithm.refresh_every": "algorithm.reuse_steps",
     "algorithm.reference=kept": "algorithm.reference=recipe",
