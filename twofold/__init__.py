@@ -6,28 +6,30 @@ Public names stand in `__init__.pyi`. They are loaded when first used, so that `
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-_HERE = Path(__file__)
+_ROOT = Path(__file__).parent
 
 
 @cache
 def _homes() -> dict[str, str]:
-    """Each public name and the module it comes from. A star in the stub stands for the `__all__` of a room."""
-    imports = [node for node in _parsed(_HERE.with_suffix(".pyi")) if isinstance(node, ast.ImportFrom)]
-    homes = {alias.name: str(node.module) for node in imports for alias in node.names if alias.name != "*"}
-    for room in (str(node.module) for node in imports if node.names[0].name == "*"):
-        lines = _parsed(_HERE.parent.joinpath(*room.split(".")[1:], "__init__.py"))
-        listed = next(n.value for n in lines if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "__all__")
-        homes |= dict.fromkeys(ast.literal_eval(listed), room)
-    return homes
+    """Each public name and the module it comes from."""
+    return dict(_exports(_ROOT / "__init__.pyi"))
 
 
-def _parsed(path: Path) -> list[ast.stmt]:
-    return ast.parse(path.read_text(encoding="utf-8")).body
+def _exports(path: Path) -> Iterator[tuple[str, str]]:
+    """What the file at `path` exports: every `X as X`, and for a star all that a room exports."""
+    nodes = ast.parse(path.read_text(encoding="utf-8")).body
+    lines = [(str(node.module), alias) for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names]
+    for module, alias in lines:
+        if alias.name == "*":
+            yield from _exports(_ROOT.joinpath(*module.split(".")[1:], "__init__.py"))
+        elif alias.asname == alias.name:
+            yield alias.name, module
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,6 @@
 """Every public name of twofold; `__init__.py` loads them by this list, type checkers and editors read it."""
 
-from twofold.algorithms import PDPO as PDPO
-from twofold.algorithms import Offline as Offline
-from twofold.algorithms import Online as Online
-from twofold.algorithms import PolicyGradient as PolicyGradient
+from twofold.algorithms import *
 from twofold.analysis.credit import token_rewards as token_rewards
 from twofold.analysis.displacement import displacement as displacement
 from twofold.analysis.drift import drift as drift
