@@ -151,8 +151,8 @@ def test_a_renamed_checkpoint_and_one_of_another_format_are_refused(tmp_path: Pa
     with pytest.raises(CheckpointError, match=r"step-9: manifest.json belongs to step 4"):
         newest(tmp_path)
     path = put(tmp_path, 5) / "manifest.json"
-    path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
-    with pytest.raises(CheckpointError, match="format 1; this version reads format 2"):
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(CheckpointError, match="format 2; this version reads format 1"):
         Checkpoint.open(path.parent)
 
 

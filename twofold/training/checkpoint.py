@@ -22,7 +22,7 @@ from torch import Tensor
 
 from twofold.errors import CheckpointError
 
-FORMAT = 2
+FORMAT = 1
 MANIFEST, STATE = "manifest.json", "state.json"
 SLACK = 1 << 16  # bytes for the manifest and what a file system takes for itself
 HEADER = 512  # bytes that safetensors takes to describe a tensor, at most
@@ -120,9 +120,7 @@ def newest(folder: Path | str) -> Checkpoint | None:
         return None
     reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
     raise CheckpointError(
-        f"no checkpoint can be resumed ({reasons})",
-        where=str(folder),
-        remedy="remove the folder to start again from step 0",
+        f"no checkpoint is whole ({reasons})", where=str(folder), remedy="remove the folder to start again from step 0"
     )
 
 
