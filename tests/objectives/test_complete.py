@@ -23,6 +23,7 @@ from twofold.objectives.base import Objective
 MEMBERS = get_args(AnyObjective)
 EVERY = pytest.mark.parametrize("member", MEMBERS, ids=lambda m: m().kind)
 
+
 def kind(member: type[Any]) -> str:
     return member().kind
 
