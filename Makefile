@@ -24,6 +24,7 @@ check: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) scripts/check_lengths.py
+	$(PY) scripts/check_names.py
 	$(PY) -c 'from importlinter.cli import lint_imports_command as run; run()'
 	$(PY) -m pyright --pythonpath "$$($(PY) -c 'import sys; print(sys.executable)')"
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.cells import drift
-from twofold.algorithms import OfflineAlgorithm
+from twofold.algorithms.offline import OfflineAlgorithm
 from twofold.batch import Branch, Group, Role
 from twofold.data.encode import encode
 from twofold.data.formats import read

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support import tiny
-from twofold.algorithms import OfflineAlgorithm
+from twofold.algorithms.offline import OfflineAlgorithm
 from twofold.algorithms.schedules import Ramp
 from twofold.config.load import Document, dump, load_recipe, validate
 from twofold.config.schema import Recipe

@@ -52,9 +52,9 @@ Tagged = Annotated[Dpo | Sft, pydantic.Field(discriminator="kind")]
 class Recipe:
     objective: Tagged
     steps: int
-    extra: Dpo | Sft = Sft()
+    extra: Tagged = Sft()
     optimizer: Optimizer = Optimizer()
-    choice: Dpo | Sft | None = None
+    choice: Tagged | None = None
     slow: Optimizer = Optimizer(learning_rate=1e-9)
     data: tuple[Files, ...] = ()
     precision: Literal["auto", "bf16"] | float = "auto"

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from support.openai_stub import Body, Stub, said
-from twofold.algorithms import Online, OnlineAlgorithm
+from twofold.algorithms import Online
+from twofold.algorithms.online import OnlineAlgorithm
 from twofold.algorithms.preference_pairs import balanced
 from twofold.config.load import Document, load_recipe, validate
 from twofold.config.schema import Recipe

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from support.pdpo_runs import lines, recipe, rows
-from twofold.algorithms import PDPO, PDPOAlgorithm
+from twofold.algorithms import PDPO
+from twofold.algorithms.pdpo import PDPOAlgorithm
 from twofold.algorithms.schedules import Ramp
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe

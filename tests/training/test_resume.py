@@ -27,6 +27,7 @@ from twofold.records import Pair, Source
 from twofold.runs.build import build_trainer
 from twofold.runs.context import RunContext
 from twofold.runs.dataset import read_dataset
+from twofold.training.checkpoint import Checkpoint, save
 from twofold.training.trainer import Trainer, TrainOutcome
 
 STEPS = 6

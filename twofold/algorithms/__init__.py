@@ -4,24 +4,9 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from twofold.algorithms.gae import VALUE_MODEL, ValueModelSettings
-from twofold.algorithms.offline import Offline, OfflineAlgorithm
-from twofold.algorithms.online import Online, OnlineAlgorithm
-from twofold.algorithms.pdpo import PDPO, PDPOAlgorithm
-from twofold.algorithms.policy_gradient import PolicyGradient, PolicyGradientAlgorithm
+from twofold.algorithms.offline import Offline as Offline
+from twofold.algorithms.online import Online as Online
+from twofold.algorithms.pdpo import PDPO as PDPO
+from twofold.algorithms.policy_gradient import PolicyGradient as PolicyGradient
 
 AnyAlgorithm: TypeAlias = Offline | PDPO | PolicyGradient | Online
-
-__all__ = [
-    "PDPO",
-    "VALUE_MODEL",
-    "AnyAlgorithm",
-    "Offline",
-    "OfflineAlgorithm",
-    "Online",
-    "OnlineAlgorithm",
-    "PDPOAlgorithm",
-    "PolicyGradient",
-    "PolicyGradientAlgorithm",
-    "ValueModelSettings",
-]

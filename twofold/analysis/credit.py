@@ -161,7 +161,7 @@ def ledger(
     tallies = {g: t for g, t in _tallies(rows, lengths).items() if len(t.sums) >= max(2, fewest)}
     means = {g: clustered_mean(t.sums, t.counts) for g, t in tallies.items()}
 
-    def told(grams: Sequence[Gram]) -> tuple[Phrase, ...]:
+    def phrases(grams: Sequence[Gram]) -> tuple[Phrase, ...]:
         return tuple(
             Phrase(g, text(g), means[g], len(tallies[g].sums), tallies[g].better, tallies[g].worse)
             for g in _apart(grams, top, means)
@@ -169,7 +169,7 @@ def ledger(
 
     best = sorted((g for g, e in means.items() if e.low > least), key=lambda g: (-means[g].low, g))
     worst = sorted((g for g, e in means.items() if e.high < -least), key=lambda g: (means[g].high, g))
-    return Ledger(told(best), told(worst), len(means))
+    return Ledger(phrases(best), phrases(worst), len(means))
 
 
 def _apart(grams: Sequence[Gram], top: int, means: Mapping[Gram, Estimate]) -> list[Gram]:

@@ -1,4 +1,4 @@
-"""`twofold data`: look at rows before they are trained on. `check` names everything that is wrong with them."""
+"""`twofold data check`: everything that is wrong with rows, named before they are trained on."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twofold.cli import build, label
-from twofold.cli.data_show import show
 from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import counted, results, table
 
@@ -25,16 +23,6 @@ if TYPE_CHECKING:
 
 MOST_FAULTS = 20
 WIDEST_BAR = 40
-
-app = typer.Typer(help="Make data, and look at it before it is trained on.", no_args_is_help=True)
-
-
-app.command()(show)
-
-
-@app.callback()
-def about() -> None:
-    """Make data, and look at it before it is trained on."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +42,7 @@ class CheckOptions:
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False
 
 
+@spread
 def check(options: CheckOptions) -> None:
     """Name every faulty row with file, field and remedy. Exit code 2 if there is an error, 0 with mere warnings."""
     from twofold.cli.progress import RichProgress
@@ -90,11 +79,6 @@ def _columns(given: list[str]) -> Mapping[str, str]:
         if "=" not in item:
             raise typer.BadParameter(f"{item!r} is not FIELD=COLUMN", param_hint="--column")
     return dict(item.split("=", 1) for item in given)
-
-
-app.command("check")(spread(check))
-app.command("build")(build.build)
-app.command("label")(label.label)
 
 
 def _encoder(model: str, max_length: int) -> Encoder:

@@ -12,42 +12,69 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from twofold.cli import data, demo, doctor, evaluate, explain, export, report, sample, score, train, watch
 from twofold.cli.terminal import errors
 from twofold.errors import TwofoldError
 
 INTERRUPTED = 130
 MOST_LINES = 10
 
-app = typer.Typer(
-    name="twofold",
-    help="Align language models with preferences, and show honestly what they gained.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(demo.demo)
-app.command()(train.train)
-app.command()(evaluate.evaluate)
-app.command()(explain.explain)
-app.command()(sample.sample)
-app.command()(score.score)
-app.add_typer(data.app, name="data")
-app.command()(report.report)
-app.command()(report.compare)
-app.command()(watch.watch)
-app.command()(export.export)
-app.command()(doctor.doctor)
+VERBS = {
+    "demo": "demo:demo",
+    "train": "train:train",
+    "evaluate": "evaluate:evaluate",
+    "explain": "explain:explain",
+    "sample": "sample:sample",
+    "score": "score:score",
+    "data check": "data:check",
+    "data show": "data_show:show",
+    "data build": "build:build",
+    "data label": "label:label",
+    "report": "report:report",
+    "compare": "report:compare",
+    "watch": "watch:watch",
+    "export": "export:export",
+    "doctor": "doctor:doctor",
+}
+"""Every verb, and where its function is: a module of this room, and a name in it."""
+
+GROUPS = {"data": "Make data, and look at it before it is trained on."}
+"""What verbs of two words share."""
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _app(verbs: Mapping[str, str]) -> typer.Typer:
+    """The command with its verbs, in their order."""
+    app = typer.Typer(
+        name="twofold",
+        help="Align language models with preferences, and show honestly what they gained.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    groups = {name: typer.Typer(help=text, no_args_is_help=True) for name, text in GROUPS.items()}
+    for name, group in groups.items():
+        app.add_typer(group, name=name)
+    for name, home in verbs.items():
+        group, _, word = name.rpartition(" ")
+        module, _, function = home.partition(":")
+        verb = getattr(import_module(f"twofold.cli.{module}"), function)
+        if not verb.__doc__:
+            raise ValueError(f"{name} says nothing of itself: its docstring is its help")
+        (groups[group] if group else app).command(word)(verb)
+    return app
+
+
+app = _app(VERBS)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
         import twofold
 
         typer.echo(f"twofold {twofold.__version__}")

@@ -20,9 +20,9 @@ Place: TypeAlias = Callable[[tuple[str | int, ...]], str]
 KIND = ("objective", "kind")
 
 
-def own_objective(section: Any, info: pydantic.ValidationInfo) -> Any:
+def own_objective(section: Any, ours: pydantic.ValidatorFunctionWrapHandler, info: pydantic.ValidationInfo) -> Any:
     """The objective that an `objective` section names by module and class, or that Python handed over, with all its
-    traits; any other section as it is.
+    traits; else one of `ours`.
 
     `info` brings what the recipe said before (`allow_code`) and, as its context, where each key stands. Raises
     RecipeError for code that is not allowed, not there, or no objective, and for settings that it does not take.
@@ -30,7 +30,7 @@ def own_objective(section: Any, info: pydantic.ValidationInfo) -> Any:
     if isinstance(section, PlainObjective) and not isinstance(section, type):
         return as_objective(section)
     if not isinstance(section, Mapping) or ":" not in str(cast("Mapping[str, Any]", section).get("kind")):
-        return cast("Any", section)
+        return ours(section)
     given = dict(cast("Mapping[str, Any]", section))
     kind, place = str(given.pop("kind")), cast("Place", info.context or _nowhere)
     if not info.data.get("allow_code"):

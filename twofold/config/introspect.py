@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 
@@ -37,9 +37,20 @@ def kinds(type_: Any) -> tuple[str, ...]:
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
-def label(type_: Any) -> str:
-    """What pydantic calls a member of an undiscriminated union."""
-    return type_.__name__ if dataclasses.is_dataclass(type_) and isinstance(type_, type) else str(type_)
+def member(type_: Any, value: Any) -> Any:
+    """The member of a union that `value` means: by its `kind`, or a list's; else the type as it is."""
+    type_ = bare(type_)
+    if isinstance(value, list):
+        return next((m for m in members(type_) if get_origin(m) is tuple), type_)
+    kind = entries(value).get("kind")
+    return next((m for m in members(type_) if kind in kinds(m)), type_)
+
+
+def entries(value: Any) -> Mapping[str | int, Any]:
+    """What a mapping or a list holds, by key or by number; nothing of anything else."""
+    if isinstance(value, list):
+        return dict(enumerate(cast("list[Any]", value)))
+    return cast("Mapping[str | int, Any]", value) if isinstance(value, Mapping) else {}
 
 
 def fields(type_: Any) -> list[str]:
@@ -77,8 +88,8 @@ def completed(type_: Any, data: Any, default: Any = None) -> Any:
     base = _values(default) if given.get("kind", _kind(default)) == _kind(default) else {}
     kind = given.get("kind", base.get("kind"))
     if is_choice(type_):
-        type_ = next((m for m in members(type_) if kind in kinds(m)), None)
-        if type_ is None:
+        type_ = member(type_, {"kind": kind})
+        if is_choice(type_):
             return {**given, "kind": kind}
     defaults = {**_defaults(type_), **base}
     return {**base, **{k: completed(inner(type_, k), value, defaults.get(k)) for k, value in given.items()}}

@@ -13,18 +13,17 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path, PurePath
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import pydantic
 import yaml
 
 from twofold.config.custom import own_kind
 from twofold.config.introspect import completed
-from twofold.config.validation_errors import explain
+from twofold.config.validation_errors import Key, dotted, explain
 from twofold.errors import RecipeError
 
 T = TypeVar("T")
-Key: TypeAlias = tuple[str | int, ...]
 
 _NUMBER_STARTS = "-+.0123456789"
 _FLOAT = (
@@ -205,11 +204,6 @@ def _value(loader: _Loader, node: yaml.Node, name: str, places: dict[Key, str], 
     if not isinstance(node, yaml.ScalarNode):
         raise RecipeError(f"the tag {node.tag} has no meaning here", where=where)
     return cast("Any", loader).construct_object(node)
-
-
-def dotted(key: Key) -> str:
-    """The key as an override writes it: `objective.beta`."""
-    return ".".join(str(part) for part in key)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated
 
-from pydantic import BeforeValidator, InstanceOf
+from pydantic import Discriminator, WrapValidator
 
 from twofold.algorithms import AnyAlgorithm, Offline
 from twofold.config.custom import own_objective
@@ -13,11 +13,12 @@ from twofold.data.settings import DataSettings, DataSplit
 from twofold.models.load import ModelSettings
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import DPO, AnyObjective
-from twofold.objectives.base import Objective
 from twofold.sampling.base import Sampling
 from twofold.settings import require, settings
 from twofold.training.optim import AdamW
 from twofold.training.trainer import TrainingSettings
+
+BY_KIND = Discriminator("kind")
 
 
 @settings
@@ -43,10 +44,8 @@ class Recipe:
     seed: int = 0
     allow_code: bool = False
     """Whether `objective.kind` may name a class of yours, as `package.module:Class`, whose module is then imported."""
-    objective: Annotated[AnyObjective | InstanceOf[Objective], BeforeValidator(own_objective)] = field(
-        default_factory=DPO
-    )
-    algorithm: AnyAlgorithm = field(default_factory=Offline)
+    objective: Annotated[AnyObjective, BY_KIND, WrapValidator(own_objective)] = field(default_factory=DPO)
+    algorithm: Annotated[AnyAlgorithm, BY_KIND] = field(default_factory=Offline)
     reference: ReferenceSettings = field(default_factory=ReferenceSettings)
     sampling: Sampling = field(default_factory=Sampling)
     """How drafts for training are drawn."""

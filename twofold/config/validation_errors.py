@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, cast, get_origin
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
 
 import pydantic
 
-from twofold.config.introspect import bare, fields, inner, is_choice, kinds, label, members, paths
+from twofold.config.introspect import entries, fields, inner, kinds, member, members, paths
+from twofold.config.renamed import renamed
 from twofold.errors import RecipeError
 
 Key: TypeAlias = tuple[str | int, ...]
-MOST_FAULTS = 4
+MAX_LINES = 8
 
 
 def explain(
@@ -21,60 +22,77 @@ def explain(
 ) -> RecipeError:
     """One error for all faults (at most ten lines), each at its `place`."""
     faults: dict[Key, RecipeError] = {}
-    for fault in error.errors(include_url=False):
-        spot = _locate(fault["loc"], type_, data)
-        if spot is None:
-            continue
-        key, what, remedy = _say(cast("Mapping[str, Any]", fault), spot, type_)
-        name = ".".join(map(str, key))
-        faults.setdefault(key, RecipeError(f"{name}: {what}" if name else what, where=place(key), remedy=remedy))
-    if len(faults) == 1:
-        return next(iter(faults.values()))
-    lines = [str(fault) for fault in list(faults.values())[:MOST_FAULTS]]
-    rest = len(faults) - MOST_FAULTS
-    return RecipeError("\n".join([*lines, f"… and {rest} more"] if rest > 0 else lines))
+    for raw in error.errors(include_url=False):
+        key, what, remedy = _describe(cast("Mapping[str, Any]", raw), _locate(raw["loc"], type_, data), type_)
+        what = f"{dotted(key)}: {what}" if key else what
+        faults.setdefault(key, RecipeError(what, where=place(key), remedy=remedy))
+    # A union complains once for each member; who came furthest was meant.
+    deepest = [fault for key, fault in faults.items() if not any(k[: len(key)] == key != k for k in faults)]
+    if len(deepest) == 1:
+        return deepest[0]
+    shown = list(map(str, deepest))
+    while len("\n".join(shown).splitlines()) > MAX_LINES:
+        shown.pop()
+    rest = len(deepest) - len(shown)
+    return RecipeError("\n".join([*shown, f"… and {rest} more"] if rest else shown))
 
 
-@dataclasses.dataclass(frozen=True)
+def dotted(key: Key) -> str:
+    """The key as an override writes it: `objective.beta`."""
+    return ".".join(map(str, key))
+
+
+@dataclass(frozen=True)
 class _Spot:
-    """Where a fault is: the key, the type that stands there (of an unknown key: the settings around it), the value."""
+    """Where a fault is: the key, the type that stands there and the one around it."""
 
     key: Key
     type_: Any
-    value: Any
+    around: Any
 
 
-def _say(fault: Mapping[str, Any], spot: _Spot, type_: Any) -> tuple[Key, str, str]:
+def _locate(loc: Sequence[str | int], type_: Any, value: Any) -> _Spot:
+    """The spot in `value` that pydantic's `loc` means: without the tags by which a union names its members."""
+    key: Key = ()
+    around = type_ = member(type_, value)
+    for part in loc:
+        if part in (here := entries(value)):
+            value, around = here[part], type_
+            key, type_ = (*key, part), member(inner(type_, part), value)
+    return _Spot(key, type_, around)
+
+
+def _describe(fault: Mapping[str, Any], spot: _Spot, type_: Any) -> tuple[Key, str, str]:
     """The key at fault, what is wrong with it and what to do, of one pydantic error."""
-    key, owner = spot.key, spot.type_
-    given = repr(fault["input"])
-    given = given if len(given) <= 40 else given[:37] + "…"
+    key, value = spot.key, fault["input"]
+    shown = repr(value)
+    shown = shown if len(shown) <= 40 else shown[:37] + "…"
     match fault["type"]:
         case "missing" | "missing_keyword_only_argument" | "missing_argument":
-            return key, "missing", "give it in the recipe or as key=value"
-        case _ if isinstance(spot.value, dict) and is_choice(owner):
-            return _say_kind(spot)
+            return (*key, fault["loc"][-1]), "missing", "give it in the recipe or as key=value"
+        case "union_tag_invalid":
+            return ((*key, "kind"), *_wrong_kind(value["kind"], spot.type_))
         case "unexpected_keyword_argument" | "extra_forbidden":
-            return key, "unknown key", _meant(str(key[-1]), fields(owner), type_)
-        case "dataclass_type" | "model_attributes_type" | "union_tag_not_found":
-            keys = fields(owner) or ["kind"]
-            return key, f"expected a section of keys, not {given}", f"its keys are {_listed(keys)}"
+            if became := renamed(dotted(key)):
+                return key, became, ""
+            return (key, "unknown key", _meant(str(key[-1]), fields(spot.around), type_))
+        case "dataclass_type" | "model_attributes_type":
+            keys = fields(spot.type_) or ["kind"]
+            return key, f"expected a section of keys, not {shown}", f"its keys are {_listed(keys)}"
         case "value_error":
             message = str(fault["msg"]).removeprefix("Value error, ")
-            word = message.split(" ", 1)[0]
-            return ((*key, word), message[len(word) :].strip(), "") if word in fields(owner) else (key, message, "")
+            word, _, rest = message.partition(" ")
+            return ((*key, word), rest.strip(), "") if word in fields(spot.type_) else (key, message, "")
         case _:
-            message = str(fault["msg"]).removeprefix("Input ")
-            return key, f"{message}, not {given}", ""
+            message = f"{str(fault['msg']).removeprefix('Input ')}, not {shown}"
+            return key, renamed(f"{dotted(key)}={value}") or message, ""
 
 
-def _say_kind(spot: _Spot) -> tuple[Key, str, str]:
-    known, key = [kind for member in members(spot.type_) for kind in kinds(member)], (*spot.key, "kind")
-    given = spot.value.get("kind")
-    if given is None:
-        return key, "missing", f"one of {_listed(known)}"
-    near = difflib.get_close_matches(str(given), known, n=1)
-    return key, f"unknown kind {given!r}", f"did you mean `{near[0]}`?" if near else f"one of {_listed(known)}"
+def _wrong_kind(kind: Any, type_: Any) -> tuple[str, str]:
+    known = [kind for choice in members(type_) for kind in kinds(choice)]
+    near = difflib.get_close_matches(str(kind), known, n=1) if kind is not None else []
+    remedy = f"did you mean `{near[0]}`?" if near else f"one of {_listed(known)}"
+    return "missing" if kind is None else f"unknown kind {kind!r}", remedy
 
 
 def _meant(word: str, siblings: Sequence[str], type_: Any) -> str:
@@ -82,48 +100,9 @@ def _meant(word: str, siblings: Sequence[str], type_: Any) -> str:
     if near := difflib.get_close_matches(word, siblings, n=1):
         return f"did you mean `{near[0]}`?"
     if elsewhere := next((path for path in paths(type_, ()) if path[-1] == word), None):
-        return f"did you mean `{'.'.join(elsewhere)}`?"
+        return f"did you mean `{dotted(elsewhere)}`?"
     return f"the keys here are {_listed(siblings)}"
 
 
 def _listed(words: Sequence[str]) -> str:
-    shown = ", ".join(words[:12])
-    return shown + (", …" if len(words) > 12 else "")
-
-
-def _locate(loc: tuple[str | int, ...], type_: Any, value: Any) -> _Spot | None:
-    """The spot in the recipe that pydantic's `loc` means; None for the complaint of a union member never meant."""
-    key: Key = ()
-    for part in loc:
-        type_ = bare(type_)
-        choices = members(type_)
-        if is_choice(type_):
-            meant = next((m for m in choices if isinstance(value, Mapping) and _kind(value) in kinds(m)), None)
-            if meant is None:
-                break
-            if part not in (*kinds(meant), label(meant)):
-                return None
-            type_ = meant
-        elif len(choices) > 1:
-            listed = next((m for m in choices if get_origin(m) is tuple), None) if isinstance(value, list) else None
-            if listed is not None and not str(part).startswith("tuple"):
-                return None
-            type_ = listed or next((m for m in choices if label(m) == part), Any)
-        else:
-            owner, type_ = type_, inner(type_, part)
-            key, value = (*key, part), _item(value, part)
-            if type_ is None:
-                return _Spot(key, owner, value)
-    return _Spot(key, bare(type_), value)
-
-
-def _kind(value: Any) -> Any:
-    return cast("Mapping[str, Any]", value).get("kind")
-
-
-def _item(data: Any, part: str | int) -> Any:
-    if isinstance(data, Mapping):
-        return cast("Mapping[str | int, Any]", data).get(part)
-    if isinstance(data, list) and isinstance(part, int) and part < len(cast("list[Any]", data)):
-        return cast("list[Any]", data)[part]
-    return None
+    return ", ".join(words[:12]) + (", …" if len(words) > 12 else "")

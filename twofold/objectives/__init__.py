@@ -4,45 +4,45 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from twofold.objectives.alpha_po import AlphaPO
-from twofold.objectives.anchored_po import AnchoredPO
-from twofold.objectives.aot import AOT
-from twofold.objectives.bco import BCO
-from twofold.objectives.bco_pair import BCOPair
-from twofold.objectives.bradley_terry import BradleyTerry
-from twofold.objectives.cal_dpo import CalDPO
-from twofold.objectives.cpo import CPO
-from twofold.objectives.discopop import DiscoPOP
-from twofold.objectives.dpo import DPO
-from twofold.objectives.dpo_shift import DPOShift
-from twofold.objectives.dpop import DPOP
-from twofold.objectives.exo import EXO
-from twofold.objectives.f_dpo import FDPO
-from twofold.objectives.grpo import GRPO
-from twofold.objectives.infonca import InfoNCA
-from twofold.objectives.ipo import IPO
-from twofold.objectives.kto import KTO
-from twofold.objectives.ld_dpo import LDDPO
-from twofold.objectives.ln_dpo import LNDPO
-from twofold.objectives.nca import NCA
-from twofold.objectives.nca_k import NCAK
-from twofold.objectives.orpo import ORPO
-from twofold.objectives.pdpo import PDPOGenerator
-from twofold.objectives.plackett_luce import PlackettLuce
-from twofold.objectives.ppo import PPO
-from twofold.objectives.reinforce import Reinforce
-from twofold.objectives.reward_plackett_luce import RewardPlackettLuce
-from twofold.objectives.rloo import RLOO
-from twofold.objectives.robust_dpo import RobustDPO
-from twofold.objectives.rpo import RPO
-from twofold.objectives.rso import RSO
-from twofold.objectives.sft import SFT
-from twofold.objectives.simpo import SimPO
-from twofold.objectives.slic import SLiC
-from twofold.objectives.sppo import SPPO
-from twofold.objectives.tpo import TPO
-from twofold.objectives.unlikelihood import Unlikelihood
-from twofold.objectives.wpo import WPO
+from twofold.objectives.alpha_po import AlphaPO as AlphaPO
+from twofold.objectives.anchored_po import AnchoredPO as AnchoredPO
+from twofold.objectives.aot import AOT as AOT
+from twofold.objectives.bco import BCO as BCO
+from twofold.objectives.bco_pair import BCOPair as BCOPair
+from twofold.objectives.bradley_terry import BradleyTerry as BradleyTerry
+from twofold.objectives.cal_dpo import CalDPO as CalDPO
+from twofold.objectives.cpo import CPO as CPO
+from twofold.objectives.discopop import DiscoPOP as DiscoPOP
+from twofold.objectives.dpo import DPO as DPO
+from twofold.objectives.dpo_shift import DPOShift as DPOShift
+from twofold.objectives.dpop import DPOP as DPOP
+from twofold.objectives.exo import EXO as EXO
+from twofold.objectives.f_dpo import FDPO as FDPO
+from twofold.objectives.grpo import GRPO as GRPO
+from twofold.objectives.infonca import InfoNCA as InfoNCA
+from twofold.objectives.ipo import IPO as IPO
+from twofold.objectives.kto import KTO as KTO
+from twofold.objectives.ld_dpo import LDDPO as LDDPO
+from twofold.objectives.ln_dpo import LNDPO as LNDPO
+from twofold.objectives.nca import NCA as NCA
+from twofold.objectives.nca_k import NCAK as NCAK
+from twofold.objectives.orpo import ORPO as ORPO
+from twofold.objectives.pdpo import PDPOGenerator as PDPOGenerator
+from twofold.objectives.plackett_luce import PlackettLuce as PlackettLuce
+from twofold.objectives.ppo import PPO as PPO
+from twofold.objectives.reinforce import Reinforce as Reinforce
+from twofold.objectives.reward_plackett_luce import RewardPlackettLuce as RewardPlackettLuce
+from twofold.objectives.rloo import RLOO as RLOO
+from twofold.objectives.robust_dpo import RobustDPO as RobustDPO
+from twofold.objectives.rpo import RPO as RPO
+from twofold.objectives.rso import RSO as RSO
+from twofold.objectives.sft import SFT as SFT
+from twofold.objectives.simpo import SimPO as SimPO
+from twofold.objectives.slic import SLiC as SLiC
+from twofold.objectives.sppo import SPPO as SPPO
+from twofold.objectives.tpo import TPO as TPO
+from twofold.objectives.unlikelihood import Unlikelihood as Unlikelihood
+from twofold.objectives.wpo import WPO as WPO
 
 OnPairs: TypeAlias = (
     DPO

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from twofold.batch import DataKind
@@ -44,8 +45,10 @@ def data_cache(recipe: Recipe) -> Path:
 def refuse_trained_on(run: Path, tasks: Sequence[Record]) -> None:
     """Raise DataError for rows whose prompts `run` was trained on, by its own resolved.yaml."""
     document = load_recipe(run / "resolved.yaml")
-    document.data.pop("objective", None)  # which rows there were does not hang on it, and it may be a stranger's code
-    recipe = validate(Recipe, document)
+    # Which rows there were hangs on nothing else; an objective may be a stranger's code, other keys of another version.
+    needed = {k: v for k, v in document.data.items() if k in ("model", "data", "run", "seed", "evaluation")}
+    needed["data"] = {k: v for k, v in needed["data"].items() if k != "tokenize"}
+    recipe = validate(Recipe, replace(document, data=needed))
     if recipe.data.train == IN_MEMORY:
         return
     dataset = _reader(recipe, Silent()).read(recipe.evaluation.tasks)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from twofold.algorithms import VALUE_MODEL
+from twofold.algorithms.gae import VALUE_MODEL
 from twofold.config.load import Document, dump, validate
 from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset
