@@ -11,7 +11,6 @@ from typing import Any, cast
 from twofold.config.load import load_recipe
 from twofold.errors import RecipeError
 
-
 Row = Mapping[str, Any]
 
 
