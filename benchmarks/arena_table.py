@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.arena_methods import BASELINE, Method
-from twofold.evaluation.pass_at_k import pass_at_k
+from twofold.evaluation.pass_at_k import estimate_pass_at_k
 from twofold.sampling.best_of_n import expected, kl_bound
 from twofold.statistics import Estimate, holm, mean_interval, paired_bootstrap, paired_bootstrap_p, wilson
 
@@ -51,7 +51,7 @@ class Row:
 
 def pass_at(counts: Sequence[int], samples: int, k: int) -> list[float]:
     """Unbiased pass@k of each problem, of which `counts` of `samples` answers are right."""
-    return [pass_at_k(samples, right, k) for right in counts]
+    return [estimate_pass_at_k(samples, right, k) for right in counts]
 
 
 def rows(

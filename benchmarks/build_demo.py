@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reporting import machine, print_facts, print_table, write_json
-from twofold.cli.build import open_reward
-from twofold.cli.model import open_model
 from twofold.cli.progress import RichProgress
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.datagen.build import BuildSettings, build, read_for
 from twofold.demo.task import write_files
+from twofold.rewards.model import open_reward
 from twofold.runs.train import RunOptions, train_recipe
 from twofold.sampling.base import Sampling
 
@@ -32,7 +31,7 @@ def prefer(judge: str, out: Path, problems: Path, samples: int, progress: RichPr
     sampling = Sampling(max_new_tokens=64, batch_size=256)
     how = BuildSettings(models=(str(DEMO / "base"),), judge=judge, samples=samples, sampling=sampling)
     began = time.monotonic()
-    built = build(read_for(how, str(problems)), how, out / f"{judge}.jsonl", (open_model, open_reward), progress)
+    built = build(read_for(how, str(problems)), how, out / f"{judge}.jsonl", open_reward, progress)
     return {"pairs": built.rows, "prompts": built.questions, "prompts used": built.used,
             "seconds": round(time.monotonic() - began, 1)}  # fmt: skip
 

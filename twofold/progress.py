@@ -35,3 +35,8 @@ class Silent:
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -5,8 +5,10 @@ A prompt is either plain text or a chat (a tuple of messages); a completion is t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from pathlib import PurePath
+from typing import Any, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,15 @@ class Request:
 Record: TypeAlias = Pair | Demonstration | Task | Ranking | Labelled | Request
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """An answer and where it comes from, as it will stand in the row; `truncated` if it never stopped by itself."""
+
+    text: str
+    origin: Mapping[str, Any]
+    truncated: bool = False
+
+
 def completion_fields(record: Record) -> tuple[tuple[str, str], ...]:
     """What a record holds beside its prompt: each text, behind the name of its field."""
     match record:
@@ -110,6 +121,18 @@ def completion_fields(record: Record) -> tuple[tuple[str, str], ...]:
             return ()
         case Ranking():
             return tuple((ranked(rank), text) for rank, text in enumerate(record.completions))
+
+
+def shown(prompt: Prompt) -> str | list[dict[str, str]]:
+    """A prompt as rows keep it."""
+    return prompt if isinstance(prompt, str) else [{"role": m.role, "content": m.content} for m in prompt]
+
+
+def short_name(name: str) -> str:
+    """A model, a file or a judge (`reward:FOLDER`): of an absolute path the last two parts, anything else as it is."""
+    kind, colon, path = ("", "", name) if PurePath(name).is_absolute() else name.rpartition(":")
+    parts = () if "://" in name or not PurePath(path).is_absolute() else PurePath(path).parts
+    return f"{kind}{colon}{'/'.join(parts[-2:])}" if len(parts) > 2 else name
 
 
 def ranked(rank: int) -> str:

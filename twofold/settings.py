@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar, dataclass_transform
+from functools import wraps
+from inspect import signature
+from typing import Concatenate, ParamSpec, TypeVar, dataclass_transform
 
 T = TypeVar("T", bound=type)
+A = TypeVar("A")
+B = TypeVar("B")
+R = TypeVar("R")
+S = TypeVar("S")
+P = ParamSpec("P")
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -19,3 +27,19 @@ def require(condition: bool, message: str) -> None:
     """Raise `ValueError(message)` unless `condition` holds; for `__post_init__` of settings."""
     if not condition:
         raise ValueError(message)
+
+
+def with_keywords(how: Callable[P, S]) -> Callable[[Callable[[A, B, S], R]], Callable[Concatenate[A, B, P], R]]:
+    """Makes `call(a, b, how)` of settings a call with their fields as keywords: `call(a, b, field=…)`."""
+
+    def decorate(call: Callable[[A, B, S], R]) -> Callable[Concatenate[A, B, P], R]:
+        @wraps(call)
+        def flat(a: A, b: B, *args: P.args, **kwargs: P.kwargs) -> R:
+            return call(a, b, how(*args, **kwargs))
+
+        own = list(signature(call).parameters.values())[:2]
+        told = signature(call).replace(parameters=[*own, *signature(how).parameters.values()])
+        flat.__signature__ = told  # type: ignore[attr-defined]  # what help() and inspect.signature read
+        return flat
+
+    return decorate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist, fmean, stdev
 from typing import Any
@@ -27,6 +27,12 @@ class Estimate:
     def as_dict(self) -> dict[str, Any]:
         """The fields as they stand in results.json; `count` only where there is one."""
         return {k: v for k, v in asdict(self).items() if v is not None}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
+        """What `as_dict` wrote, whatever stands beside it; KeyError, TypeError or ValueError for anything else."""
+        count, bounds = data.get("count"), (float(data["value"]), float(data["low"]), float(data["high"]))
+        return cls(*bounds, int(data["n"]), None if count is None else int(count), str(data.get("method") or ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 def run(source: Path, out: Path, open_reward: Callable[[str], Any] = pytest.fail, **how: Any) -> Built:
     settings = BuildSettings(**{"retry": QUICK, **how})
-    return build(read_for(settings, str(source)), settings, out, (pytest.fail, open_reward), Silent())
+    return build(read_for(settings, str(source)), settings, out, open_reward, Silent())
 
 
 def model_and_judge(body: Body) -> str:

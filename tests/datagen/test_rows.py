@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from support import tiny
 from twofold.datagen.label import differences
 from twofold.datagen.rows import Choice, Judged, rows_of, worth_judging
-from twofold.judges.questions import Candidate, Question
-from twofold.records import Message, Source
+from twofold.judges.questions import Question
+from twofold.records import Candidate, Message, Source
 
 SCORES = st.lists(st.sampled_from([-1.5, 0.0, 0.5, 1.0, 7.0]), min_size=1, max_size=6)
 

@@ -16,7 +16,9 @@ from twofold.statistics import bootstrap_ratio, wilson
 
 
 def test_the_command_is_lm_evals() -> None:
-    asked = HarnessRequest(("gsm8k", "arc_easy"), shots=4, chat=True, limit=10, include=Path("my tasks"))
+    asked = HarnessRequest(
+        ("gsm8k", "arc_easy"), shots=4, chat=True, limit=10, include=Path("my tasks"), device="cpu", dtype="float32"
+    )
     arguments = asked.model_arguments("base", "runs/a/model")
     assert arguments == {"pretrained": "base", "peft": "runs/a/model", "dtype": "float32"}
     assert asked.command(arguments) == (
@@ -92,7 +94,7 @@ def test_lm_eval_gives_the_figure_that_we_count(root: Path, tmp_path: Path) -> N
     file = write_files(tmp_path, {"test": 12})["test"]
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "stories.yaml").write_text(TASK.format(file=json.dumps(str(file))))
-    asked = HarnessRequest(("stories",), include=tmp_path / "tasks")
+    asked = HarnessRequest(("stories",), include=tmp_path / "tasks").resolved()
     theirs = run(asked, asked.model_arguments(str(root / "twofold" / "demo" / "base"), None))
     ours = entry("base", theirs, "").as_dict()["stories, exact_match, strict-match"]
     assert ours["n"] == 12

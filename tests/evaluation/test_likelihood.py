@@ -7,7 +7,7 @@ import math
 import pytest
 
 from support import tiny
-from twofold.evaluation.likelihood import Likely, likelihoods, perplexity, preference
+from twofold.evaluation.likelihood import Likely, likelihoods, perplexity_entry, preference_entry
 from twofold.statistics import wilson
 
 
@@ -31,12 +31,12 @@ REFERENCE = [
 
 
 def test_a_tie_is_no_success() -> None:
-    alone = preference("m", POLICY)
+    alone = preference_entry("m", POLICY)
     assert list(alone.measures) == ["logp", "logp_per_token"]
     assert alone.as_dict()["logp"] == wilson(1, 4).as_dict()
     assert alone.as_dict()["logp_per_token"] == wilson(2, 4).as_dict()
     assert alone.counts == {"ties": 1}
-    against = preference("m", POLICY, REFERENCE)
+    against = preference_entry("m", POLICY, REFERENCE)
     assert next(iter(against.measures)) == "reward"
     assert against.as_dict()["reward"] == wilson(2, 4).as_dict()
     assert [row["reward"] for row in against.rows] == [False, True, True, False]
@@ -44,13 +44,13 @@ def test_a_tie_is_no_success() -> None:
 
 
 def test_a_policy_that_is_its_reference_has_no_preference() -> None:
-    found = preference("m", POLICY, POLICY)
+    found = preference_entry("m", POLICY, POLICY)
     assert (found.as_dict()["reward"]["count"], found.counts) == (0, {"ties": 4})
 
 
 def test_perplexity_by_hand() -> None:
     """Chosen: 13 nats in 13 tokens; own means 1, ½, 1, 3; 13/4 nats a completion."""
-    told = perplexity("m", POLICY).as_dict()
+    told = perplexity_entry("m", POLICY).as_dict()
     assert told["chosen_perplexity"]["value"] == pytest.approx(math.e)
     assert told["chosen_perplexity_per_completion"]["value"] == pytest.approx(math.exp(5.5 / 4))
     assert told["chosen_nats_per_completion"]["value"] == pytest.approx(13 / 4)

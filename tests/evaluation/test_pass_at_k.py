@@ -14,7 +14,7 @@ from torch import Tensor
 
 from support import golden
 from twofold.errors import DataError
-from twofold.evaluation.pass_at_k import PassAtK, compare, maj_at_k, pass_at_k, solve
+from twofold.evaluation.pass_at_k import PassAtK, compare, estimate_maj_at_k, estimate_pass_at_k, solve
 from twofold.records import Prompt, Source, Task
 from twofold.sampling.base import Draft
 
@@ -23,9 +23,9 @@ def test_golden() -> None:
     """1 − C(7, k)/C(10, k): 3/10, 1 − 21/45, 1 − 21/252, 1."""
     asked, expected = golden.given("eval.pass_at_k"), golden.expected("eval.pass_at_k")
     n, c = asked["n"], asked["c"]
-    assert [pass_at_k(n, c, k) for k in asked["k"]] == pytest.approx(expected["pass_at_k"], abs=1e-15)
-    assert pass_at_k(10, 0, 5) == expected["c0"][0]
-    assert pass_at_k(10, 10, 1) == expected["c10"][0]
+    assert [estimate_pass_at_k(n, c, k) for k in asked["k"]] == pytest.approx(expected["pass_at_k"], abs=1e-15)
+    assert estimate_pass_at_k(10, 0, 5) == expected["c0"][0]
+    assert estimate_pass_at_k(10, 10, 1) == expected["c10"][0]
 
 
 COUNTS = st.tuples(st.integers(0, 4), st.lists(st.integers(1, 3), max_size=3), st.integers(0, 2)).filter(
@@ -42,8 +42,10 @@ def test_both_are_means_over_all_subsets(counts: tuple[int, list[int], int]) -> 
     for k in range(1, len(said) + 1):
         subsets = [[said[i] for i in members] for members in combinations(range(len(said)), k)]
         solved = sum("right" in subset for subset in subsets) / len(subsets)
-        assert pass_at_k(len(said), right, k) == pytest.approx(solved, abs=1e-12)
-        assert maj_at_k(right, wrong, silent, k) == pytest.approx(sum(map(vote, subsets)) / len(subsets), abs=1e-12)
+        assert estimate_pass_at_k(len(said), right, k) == pytest.approx(solved, abs=1e-12)
+        assert estimate_maj_at_k(right, wrong, silent, k) == pytest.approx(
+            sum(map(vote, subsets)) / len(subsets), abs=1e-12
+        )
 
 
 def vote(subset: Sequence[str | None]) -> float:
@@ -53,11 +55,11 @@ def vote(subset: Sequence[str | None]) -> float:
 
 
 def test_many_samples_do_not_overflow() -> None:
-    assert pass_at_k(100_000, 3, 1000) == pytest.approx(1 - (0.99**3), abs=1e-4)
-    assert maj_at_k(60, [20, 20], 0, 50) > 0.999
+    assert estimate_pass_at_k(100_000, 3, 1000) == pytest.approx(1 - (0.99**3), abs=1e-4)
+    assert estimate_maj_at_k(60, [20, 20], 0, 50) > 0.999
     for wrong in ((1, 2, 2), (1, 0, 0), (3, -1, 1)):
         with pytest.raises(ValueError, match="needs"):
-            pass_at_k(wrong[0], wrong[1], wrong[2])
+            estimate_pass_at_k(wrong[0], wrong[1], wrong[2])
 
 
 class Letters:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from support import tiny
-from twofold.evaluation.frontier import Point, areas, best_of, height, hull, point
+from twofold.evaluation.hull import Point, areas, best_of, height, hull, point
 from twofold.models.attention import stock_attention
 from twofold.models.policy import Policy
 from twofold.sampling.base import Draft, Sampling

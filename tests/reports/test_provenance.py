@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from support.made_up_runs import DIGEST, Make
-from twofold.reports.provenance import base_model, command, data_hashes, facts, kind, methods, repeat, short
+from twofold.records import short_name
+from twofold.reports.provenance import base_model, command, data_hashes, facts, kind, methods, repeat
 from twofold.reports.run import read_run
 
 
@@ -41,4 +42,4 @@ def test_runs_of_one_method_differ_in_seed_and_folder_only(make_run: Make) -> No
     [("/home/me/runs/base", "runs/base"), ("/base", "/base"), ("acme/base-1", "acme/base-1"), ("../a/b/c", "../a/b/c")],
 )
 def test_paths_of_this_machine_are_cut_short(path: str, told: str) -> None:
-    assert short(path) == told
+    assert short_name(path) == told

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twofold.cli.dataclass_options import spread
-from twofold.cli.model import model_folder, open_model
 from twofold.cli.terminal import counted, results
 
 if TYPE_CHECKING:
     from twofold.datagen.build import BuildSettings, Built
     from twofold.judges.questions import Questions
-    from twofold.rewards.base import Scorer
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,7 @@ def build(given: Options) -> None:
     from twofold.cli.progress import RichProgress
     from twofold.datagen.build import build as make
     from twofold.datagen.build import read_for
+    from twofold.rewards.model import open_reward
 
     how = _settings(given)
     questions = read_for(how, given.prompts, split=given.split, limit=given.limit)
@@ -75,17 +74,8 @@ def build(given: Options) -> None:
     with RichProgress() as progress:
         told = counted(len(questions.questions), "prompt")
         progress.note(f"{told}, {questions.repeated} repeated" if questions.repeated else told)
-        built = make(questions, how, given.out, (open_model, open_reward), progress)
+        built = make(questions, how, given.out, open_reward, progress)
     _tell(built, how)
-
-
-def open_reward(name: str, max_length: int = 1024, *, cut_prompt: bool = False) -> Scorer:
-    """The reward model of a folder, of a run or of a hub name."""
-    from twofold.models.load import ModelSettings
-    from twofold.rewards.model import ModelScorer
-
-    path = str(model_folder(Path(name))) if Path(name).is_dir() else name
-    return ModelScorer.load(ModelSettings(path=path), max_length, cut_prompt=cut_prompt)
 
 
 def _settings(given: Options) -> BuildSettings:

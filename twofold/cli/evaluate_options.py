@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from twofold.errors import RecipeError
 
+N = TypeVar("N", int, float)
 ANSWERS, PAIRS, SAMPLED = ("answers", "gsm8k"), ("preference", "perplexity"), ("win-rate", "frontier")
 TASKS = (*ANSWERS, *PAIRS, *SAMPLED)
 _ONLY: Mapping[str, Sequence[str]] = {
@@ -26,8 +28,6 @@ _ONLY: Mapping[str, Sequence[str]] = {
     "max_length": (*PAIRS, *SAMPLED),
 }  # fmt: skip
 """Options that mean something for some tasks alone."""
-CANARY = "Thank you for the question. I have thought about it, and I hope that this answer helps you."
-"""Says nothing, whatever it is asked."""
 
 
 def _word(told: str) -> Any:
@@ -60,9 +60,9 @@ class Options:
     max_length: Annotated[int, _number(2, "Tokens of a pair's side (4096).")] = 4096
     judge: Annotated[str | None, _word("reward:DIR, llm:URL#NAME, human:FILE.")] = None
     against: Annotated[str | None, _word("A model, not the rows' own answers.")] = None
-    temperatures: Annotated[str, _word("Of win rates (0,0.25,0.5,0.75,1).")] = "0,0.25,0.5,0.75,1"
+    temperatures: Annotated[str | None, _word("Of win rates (0,0.25,0.5,0.75,1).")] = None
     rubric: Annotated[str | None, _word("A jinja2 file: the judge's rules.")] = None
-    canary: Annotated[str, _word("A constant answer; '' for none.")] = CANARY
+    canary: Annotated[str | None, _word("A constant answer; '' for none.")] = None
     people: Annotated[str | None, _word("Labelled file: the judge's κ.")] = None
     reward: Annotated[str | None, _word("For frontier: DIR, verifier, ….")] = None
     best_of: Annotated[str | None, _word("Of the reference too, as 2,4,8.")] = None
@@ -88,6 +88,26 @@ def command(given: Options) -> str:
     return shlex.join(words)
 
 
+def words(text: str | None) -> list[str] | None:
+    """The parts between commas."""
+    return None if not text else [part.strip() for part in text.split(",")]
+
+
+def numbers(
+    text: str | None, option: str, example: str, kind: Callable[[str], N], least: float = -math.inf
+) -> list[N] | None:
+    """Different numbers between commas, in their order; raises RecipeError for others, or less than `least`."""
+    if text is None:
+        return None
+    try:
+        found = list(dict.fromkeys(kind(part) for part in text.split(",")))
+    except ValueError:
+        raise RecipeError(f"{text!r} is no list of numbers", where=option, remedy=f"write {example}") from None
+    if not all(least <= number < math.inf for number in found):
+        raise RecipeError(f"must be ≥ {least:g}", where=option)
+    return found
+
+
 def refuse_contradictions(given: Options) -> None:
     """Raises RecipeError for options that do not go together."""
     if given.task not in TASKS:
@@ -103,6 +123,11 @@ def refuse_contradictions(given: Options) -> None:
     if harnessed and given.harness is None:
         raise RecipeError("goes with --harness lm-eval", where="--harness-tasks and --harness-include")
     asked, few_shot = given.pass_at is not None, bool(given.shots or given.prompted)
+    drawing = given.samples is not None or given.temperature != 1.0
+    if given.task in ANSWERS and given.harness is None and not asked and drawing:
+        what = "--samples, --temperature and --seed go with --pass-at"
+        remedy = "add --pass-at 1,2,4,8, or leave them out: exact match is greedy"
+        raise RecipeError(what, where="twofold evaluate", remedy=remedy)
     wrong = {
         ("--metrics", "pass@k counts strict and flexible"): asked and given.metrics is not None,
         ("--examples", "add --shots K or --prompted K"): given.examples is not None and not few_shot,

@@ -3,78 +3,147 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twofold.cli.terminal import results, table
 
-if TYPE_CHECKING:
-    from twofold.evaluation.figures import Entry
-    from twofold.statistics import Estimate
-
+Figures = Mapping[str, Any]
 _SIDE_BY_SIDE = 4
-EvaluationOutput = tuple[dict[str, Any], list[Mapping[str, Any]]]
-"""Figures, and the items behind them."""
 
 
-def show(found: Sequence[Entry]) -> EvaluationOutput:
-    """The figures and the items behind them, once shown."""
-    from twofold.evaluation.figures import comparisons
-
-    tests = comparisons(found)
-    _show(found)
-    if tests:
-        show_tests(tests, {m for e in found for m, measure in e.measures.items() if measure.is_share})
-    figures = {"models": [entry.as_dict() for entry in found], "comparisons": tests}
-    return figures, [row for entry in found for row in entry.rows]
-
-
-def _show(found: Sequence[Entry]) -> None:
-    """Metrics side by side, or one below the other where they are many."""
-    estimates = {entry.name: {m: x.estimate() for m, x in entry.measures.items()} for entry in found}
-    metrics = list(dict.fromkeys(m for told in estimates.values() for m in told))
-    if len(metrics) > _SIDE_BY_SIDE or len({e.n for told in estimates.values() for e in told.values()}) > 1:
-        rows = table("model", "metric", "#n", "#value", "95% interval")
-        for entry in found:
-            for metric, measure in entry.measures.items():
-                estimate = estimates[entry.name][metric]
-                rows.add_row(entry.name, metric, str(estimate.n), *figure(estimate, measure.is_share))
+def show(figures: Figures) -> None:
+    """The tables of an evaluation."""
+    if "win_rates" in figures:
+        _show_win_rates(figures)
+        if figures["comparisons"]:
+            _show_tests(figures["comparisons"], {c["metric"] for c in figures["comparisons"]})
+    elif "points" in figures:
+        _show_frontier(figures)
+    elif "samples" in figures:
+        _show_pass_at_k(figures)
     else:
-        counted = list(dict.fromkeys(name for entry in found for name in entry.counts))
+        metrics = [(m, f) for model in figures["models"] for m, f in _estimates(model).items()]
+        _show_models(figures["models"])
+        if figures["comparisons"]:
+            _show_tests(figures["comparisons"], {m for m, f in metrics if "count" in f})
+
+
+def origin(figures: Figures) -> dict[str, Any]:
+    """A frontier's reference as one of its points."""
+    return {"model": "reference", **figures["reference"]}
+
+
+def _estimates(model: Figures) -> dict[str, Figures]:
+    return {name: f for name, f in model.items() if isinstance(f, Mapping) and "low" in f}
+
+
+def _show_models(models: Sequence[Figures]) -> None:
+    """Metrics side by side, or one below the other where they are many."""
+    estimates = {model["name"]: _estimates(model) for model in models}
+    metrics = list(dict.fromkeys(m for told in estimates.values() for m in told))
+    if len(metrics) > _SIDE_BY_SIDE or len({f["n"] for told in estimates.values() for f in told.values()}) > 1:
+        rows = table("model", "metric", "#n", "#value", "95% interval")
+        for name, told in estimates.items():
+            for metric, f in told.items():
+                rows.add_row(name, metric, str(f["n"]), *(_share(f) if "count" in f else _number(f, "–")))
+    else:
+        counts = list(dict.fromkeys(k for model in models for k, value in model.items() if isinstance(value, int)))
         heads = [head for metric in metrics for head in (f"#{metric}", "95% interval")]
-        rows = table("model", "#n", *heads, *(f"#{name}" for name in counted))
-        for entry in found:
-            told = estimates[entry.name]
-            cells = [cell for m in metrics for cell in figure(told[m], entry.measures[m].is_share)]
-            n = next(iter(told.values())).n
-            rows.add_row(entry.name, str(n), *cells, *(str(entry.counts[name]) for name in counted))
+        rows = table("model", "#n", *heads, *(f"#{name}" for name in counts))
+        for model in models:
+            told = estimates[model["name"]]
+            cells = [c for m in metrics for c in (_share(told[m]) if "count" in told[m] else _number(told[m], "–"))]
+            n = next(iter(told.values()))["n"]
+            rows.add_row(model["name"], str(n), *cells, *(str(model[name]) for name in counts))
     results().print(rows, markup=False)
 
 
-def figure(estimate: Estimate, is_share: bool) -> tuple[str, str]:
-    """The value and its interval."""
-    from twofold.reports.tables import interval, number, percent
+def _show_pass_at_k(figures: Figures) -> None:
+    from twofold.reports.tables import p_value
 
-    if is_share:
-        return percent(estimate.value), interval(estimate)
-    return number(estimate.value), f"{number(estimate.low)} – {number(estimate.high)}"
+    out, tests = results(), figures["comparisons"]
+    rows = table("model", "figure", "metric", "#n", "#value", "95% interval")
+    for model in figures["models"]:
+        for f in model["figures"]:
+            rows.add_row(model["name"], f["figure"], f["metric"], str(f["n"]), f"{f['value']:.1%}", _percents(f))
+    out.print(rows, markup=False)
+    if tests:
+        several = "p_holm" in tests[0]
+        rows = table("a", "b", "figure", "metric", "#b − a", "95% interval", "#p, paired", *(["#Holm"] * several))
+        for c in tests:
+            d = c["difference"]
+            told = f"{d['value']:+.1%}", _percents(d), p_value(c["p_value"]), *_holm(c)
+            rows.add_row(c["a"], c["b"], c["figure"], c["metric"], *told)
+        out.print(rows, markup=False)
 
 
-def show_tests(tests: Sequence[Mapping[str, Any]], shares: set[str]) -> None:
+def _show_win_rates(figures: Figures) -> None:
+    from twofold.reports.tables import percent
+
+    ordered = any("orders" in rate for rate in figures["win_rates"])
+    heads = ("model", "#T", "#n", "#win rate", "95% interval", "#ties", "#LC", "95% interval", "#length")
+    rows = table(*heads, *(["#orders agree"] * ordered))
+    named = [(r["model"], f"{r['temperature']:g}", r) for r in figures["win_rates"]]
+    named += [("canary", "", figures["canary"])] if "canary" in figures else []
+    for name, temperature, rate in named:
+        length = f"{rate['length']:.0f} : {rate['other_length']:.0f}"
+        controlled = rate["length_controlled"]
+        cells = (str(rate["ties"]), *(("—", "") if controlled["extrapolated"] else _share(controlled)), length)
+        agreed = [percent(rate["orders"]["value"]) if "orders" in rate else ""] * ordered
+        rows.add_row(name, temperature, str(rate["n"]), *_share(rate), *cells, *agreed)
+    out = results()
+    out.print(rows, markup=False)
+    if "people" in figures:
+        kappa, same = figures["people"]["kappa"], figures["people"]["same"]
+        told = f"judge and people: κ {kappa['value']:.2f} [{kappa['low']:.2f}, {kappa['high']:.2f}]"
+        out.print(f"{told}, the same verdict on {same['count']} of {same['n']}", markup=False)
+    out.print("ties count ½; LC: at equal lengths; length: characters, model : other", markup=False, style="dim")
+
+
+def _show_frontier(figures: Figures) -> None:
+    from twofold.reports.tables import p_value
+
+    out = results()
+    rows = table("model", "#step", "#n", "#KL, nats", "95% interval", "#KL, drawn", "95% interval", "#reward",
+                 "95% interval")  # fmt: skip
+    for x in (origin(figures), *figures["points"]):
+        cells = [cell for name in ("kl", "kl_drawn", "reward") for cell in _number(x[name])]
+        step = x.get("step")
+        rows.add_row(x["model"], "" if step is None else str(step), str(x["reward"]["n"]), *cells)
+    for x in figures.get("best_of", ()):
+        reward = _number(x["reward"])
+        rows.add_row(f"best of {x['n']}", "", str(x["reward"]["n"]), f"≤ {x['kl_at_most']:.3f}", "", "", "", *reward)
+    out.print(rows, markup=False)
+    if "areas" in figures:
+        over = figures["areas"]
+        rows = table("frontier", "#seeds", "#mean height", "95% interval")
+        for name, height in over["heights"].items():
+            rows.add_row(name, str(height["n"]), *_number(height))
+        out.print(rows, markup=False)
+        if over["comparisons"]:
+            rows = table("a", "b", "#b − a", "95% interval", "#p")
+            for c in over["comparisons"]:
+                rows.add_row(c["a"], c["b"], *_number(c["difference"]), p_value(c["p_value"]))
+            out.print(rows, markup=False)
+        out.print(f"height above the reference, mean up to {over['limit']:.3g} nats", markup=False, style="dim")
+
+
+def _show_tests(tests: Sequence[Figures], shares: set[str]) -> None:
     """Paired tests, with Holm's correction where there are several."""
     from twofold.evaluation.figures import LOGARITHMS
-    from twofold.reports.tables import interval, number, p_value, points
+    from twofold.reports.tables import interval, p_value, points
     from twofold.statistics import Estimate
 
     several = "p_holm" in tests[0]
     sides = ("#only a", "#only b") if all(c["metric"] in shares for c in tests) else ("#a higher", "#b higher")
     rows = table("a", "b", "metric", "#b − a", "95% interval", *sides, "#p", *(["#Holm"] * several))
     for c in tests:
-        d = Estimate(**{"count": None, **c["difference"]})
+        d = Estimate.from_dict(c["difference"])
         share = c["metric"] in shares
-        told = (points(d.value), interval(d, signed=True)) if share else (number(d.value), _between(d))
-        last = [p_value(c["p_holm"])] if several else []
-        counts = (str(c["only_a"]), str(c["only_b"]))
-        rows.add_row(c["a"], c["b"], c["metric"], *told, *counts, p_value(c["p_value"]), *last)
+        told = (points(d.value), interval(d, signed=True)) if share else _number(c["difference"])
+        rows.add_row(
+            c["a"], c["b"], c["metric"], *told, str(c["only_a"]), str(c["only_b"]), p_value(c["p_value"]), *_holm(c)
+        )
     out = results()
     out.print(rows, markup=False)
     holm = f"; Holm's correction over {len(tests)} tests" if several else ""
@@ -83,7 +152,25 @@ def show_tests(tests: Sequence[Mapping[str, Any]], shares: set[str]) -> None:
     out.print(f"p: {', '.join(sorted({c['test'] for c in tests}))}{holm}", markup=False, style="dim")
 
 
-def _between(estimate: Estimate) -> str:
+def _holm(test: Figures) -> list[str]:
+    from twofold.reports.tables import p_value
+
+    return [p_value(test["p_holm"])] if "p_holm" in test else []
+
+
+def _share(figure: Figures) -> tuple[str, str]:
+    """The value and its interval."""
+    from twofold.reports.tables import interval, percent
+    from twofold.statistics import Estimate
+
+    return percent(figure["value"]), interval(Estimate.from_dict(figure))
+
+
+def _number(figure: Figures, to: str = "…") -> tuple[str, str]:
     from twofold.reports.tables import number
 
-    return f"{number(estimate.low)} … {number(estimate.high)}"
+    return number(figure["value"]), f"{number(figure['low'])} {to} {number(figure['high'])}"
+
+
+def _percents(figure: Figures) -> str:
+    return f"{figure['low']:.1%} … {figure['high']:.1%}"

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
+from twofold.cli.data_show import column_map
 from twofold.cli.dataclass_options import spread
-from twofold.cli.model import model_folder
 from twofold.cli.terminal import counted, results, table
-from twofold.errors import DataError, ModelError, RecipeError
+from twofold.errors import RecipeError
 
 if TYPE_CHECKING:
     from twofold.analysis.drift import Drift
     from twofold.analysis.explanation import Decode, Explanation
-    from twofold.batch import Group
-    from twofold.data.tokenize import Encoder
-    from twofold.models.load import LoadedModel
-    from twofold.models.policy import Policy
-    from twofold.progress import Progress
+    from twofold.runs.folder import Origin
 
 BETA = 0.1
 STYLES = {
@@ -65,97 +61,32 @@ class Options:
 @spread
 def explain(given: Options) -> None:
     """Read a model token by token: what its implicit reward credits and blames, where chosen and rejected part."""
-    from twofold.analysis import credit, explanation
+    from twofold.analysis.explain_model import explain_model
     from twofold.cli.progress import RichProgress
-
-    name, beta, run = _compared_with(given)
-    with RichProgress() as progress:
-        policy, encoder, loaded = _open(given.model, given.max_length)
-        reference, _, other = _open(name, given.max_length)
-        _refuse_strangers(loaded, other, name)
-        groups = _groups(given, encoder, progress)
-        progress.note(f"{counted(len(groups), 'row')}: {given.model} against {name}, β {beta:g}")
-        rows = credit.token_rewards(policy, groups, beta=beta, reference=reference)
-        sides = ((policy, loaded), (reference, other))
-        drifted = _drift(sides, groups, given, progress) if given.drift else None
-    decode = _decoder(encoder)
-    found = explanation.explain(rows, groups, decode, beta=beta, fewest=given.fewest, drift=drifted)
-    facts = [f"{given.model} against {name}", f"{counted(len(groups), 'row')} of {given.file}, β {beta:g}"]
-    _write(given, found, decode, (facts, run))
-    _show(found, found.as_dict(decode, range(min(given.number, len(rows)))))
-
-
-def _compared_with(given: Options) -> tuple[str, float, Path | None]:
-    """The reference's name, β and the run's folder, from the command line or the run's own recipe."""
-    from twofold.config.load import load_recipe
-
-    run = Path(given.model)
-    resolved = run / "resolved.yaml"
-    known: Mapping[str, Any] = load_recipe(resolved, []).data if resolved.is_file() else {}
-    beta = known.get("objective", {}).get("beta")
-    beta = given.beta or (float(beta) if isinstance(beta, int | float) and beta > 0 else BETA)
-    if given.reference is not None:
-        return given.reference, beta, run if known else None
-    how = known.get("reference", {})
-    if not known or how.get("kind") == "moving" or how.get("fit"):
-        what = "the run's reference is not the model that it names" if known else "nothing says what to compare it with"
-        raise RecipeError(what, where="twofold explain", remedy="name the model: --reference MODEL")
-    return str(known["model"]["path"]), beta, run
-
-
-def _open(name: str, max_length: int) -> tuple[Policy, Encoder, LoadedModel]:
-    from twofold.data.tokenize import Encoder, TokenizeSettings
-    from twofold.models.load import ModelSettings, load_policy
-
-    path = str(model_folder(Path(name))) if Path(name).is_dir() else name
-    policy, loaded = load_policy(ModelSettings(path=path))
-    return policy, Encoder(loaded.tokenizer, loaded.stop_tokens, TokenizeSettings(max_length=max_length)), loaded
-
-
-def _refuse_strangers(policy: LoadedModel, reference: LoadedModel, name: str) -> None:
-    if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
-        what = "has another vocabulary than the model: their tokens cannot be compared"
-        raise ModelError(what, where=name, remedy="name the model that it was trained from")
-
-
-def _groups(given: Options, encoder: Encoder, progress: Progress) -> list[Group]:
-    """The rows as groups; a problem's answer counts as a completion."""
-    from twofold.batch import Branch, Role
-    from twofold.cli.data_show import column_map
-    from twofold.data.encode import encode
     from twofold.data.formats import read
+    from twofold.runs.folder import origin
 
+    began = origin(given.model)
+    reference, beta = _reference(given, began), given.beta or (began and began.beta) or BETA
     source = read(given.file, columns=column_map(given.columns or []), split=given.split, limit=given.limit)
-    groups: list[Group] = []
-    for group in encode(source.records, encoder, progress).groups:
-        truth = () if group.truth is None else (Branch(group.truth, Role.TRUTH),)
-        groups.append(group if group.branches else replace(group, branches=truth))
-    if not all(g.branches for g in groups):
-        raise DataError("holds prompts alone", where=given.file, remedy="rows need an answer to the prompt")
-    return groups
+    with RichProgress() as progress:
+        found, decode = explain_model(
+            given.model, source.records, reference=reference, beta=beta, fewest=given.fewest, drift=given.drift,
+            max_new_tokens=given.max_new_tokens, max_length=given.max_length, progress=progress,
+        )  # fmt: skip
+    rows = counted(len(found.rows), "row")
+    facts = [f"{given.model} against {reference}", f"{rows} of {given.file}, β {beta:g}"]
+    _write(given, found, decode, (facts, None if began is None else Path(given.model)))
+    _show(found, found.as_dict(decode, range(min(given.number, len(found.rows)))))
 
 
-def _decoder(encoder: Encoder) -> Decode:
-    def decode(ids: Sequence[int]) -> str:
-        return encoder.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-
-    return decode
-
-
-def _drift(
-    sides: Sequence[tuple[Policy, LoadedModel]], groups: Sequence[Group], given: Options, progress: Progress
-) -> Drift:
-    from twofold.analysis.drift import drift
-    from twofold.sampling.base import Sampling
-    from twofold.sampling.local import LocalSampler
-
-    prompts = list({tuple(g.prompt.tolist()): g.prompt for g in groups}.values())[: given.drift]
-    drafts = []
-    for policy, loaded in sides:
-        progress.note(f"{counted(len(prompts), 'prompt')} answered at temperature 1")
-        sampling = Sampling(max_new_tokens=given.max_new_tokens)
-        drafts.append(LocalSampler(policy.model, loaded.tokenizer, loaded.stop_tokens, sampling).sample(prompts))
-    return drift(sides[0][0], sides[1][0], prompts, *drafts)
+def _reference(given: Options, began: Origin | None) -> str:
+    if given.reference is not None:
+        return given.reference
+    if began is not None and began.is_reference:
+        return began.model
+    what = "the run's reference is not the model that it names" if began else "nothing says what to compare it with"
+    raise RecipeError(what, where="twofold explain", remedy="name the model: --reference MODEL")
 
 
 def _write(given: Options, found: Explanation, decode: Decode, about: tuple[list[str], Path | None]) -> None:

@@ -10,18 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twofold.cli.build import open_reward
 from twofold.cli.dataclass_options import spread
-from twofold.cli.model import open_model
 from twofold.cli.terminal import counted, results
 from twofold.errors import RecipeError
 
 if TYPE_CHECKING:
     from twofold.data.tokenize import Encoder
-    from twofold.models.load import LoadedModel
-    from twofold.progress import Progress
-    from twofold.records import Prompt, Record
-    from twofold.sampling.base import Draft, Sampling
+    from twofold.records import Prompt
+    from twofold.sampling.base import Sampling
 
 
 @dataclass(frozen=True)
@@ -55,19 +51,28 @@ class Options:
 def sample(given: Options) -> None:
     """Draw drafts from a model, or search for its best ones, and print them or write them as JSON lines."""
     from twofold.cli.progress import RichProgress
+    from twofold.datagen.completions import beams_of, best_drafts_of, drafts_of
+    from twofold.sampling.beam import Beams
+    from twofold.sampling.named_model import open_model
 
     _refuse_contradictions(given)
     seed, sampling = _settings(given.settings or [])
-    loaded, encoder = open_model(given.model)
-    prompts = [_turn(given.prompt, encoder)] if given.prompt is not None else _prompts(given.file)
+    model = open_model(given.model)
+    prompts = [_turn(given.prompt, model.encoder)] if given.prompt is not None else _prompts(given.file)
+    asked = counted(len(prompts), "prompt")
     with RichProgress() as progress:
         if given.beam is not None:
-            progress.note(f"{counted(len(prompts), 'prompt')}, {_searched(given, sampling)}")
-            rows = _search(loaded, encoder, prompts, sampling, given)
+            progress.note(f"{asked}, {_searched(given, sampling)}")
+            beams = Beams(width=given.beam, max_new_tokens=sampling.max_new_tokens)
+            rows = beams_of(model, prompts, beams, given.reference)
         else:
-            drafts = counted(given.best_of or given.samples, "draft")
-            progress.note(f"{counted(len(prompts), 'prompt')}, {drafts} each: {_describe(sampling)}")
-            rows = _draw(loaded, encoder, prompts, sampling, (given, seed, progress))
+            number = given.best_of or given.samples
+            progress.note(f"{asked}, {counted(number, 'draft')} each: {_describe(sampling)}")
+            how = model, prompts, sampling, (number, seed)
+            if given.reward is None:
+                rows = drafts_of(*how, progress)
+            else:
+                rows = best_drafts_of(*how, reward=given.reward, progress=progress)
     if given.out is not None:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         given.out.write_text(text, encoding="utf-8")
@@ -120,77 +125,9 @@ def _prompts(file: Path | None) -> list[Prompt]:
     return list(dict.fromkeys(record.prompt for record in read(str(file)).records))
 
 
-def _draw(
-    loaded: LoadedModel, encoder: Encoder, prompts: Sequence[Prompt], sampling: Sampling,
-    how: tuple[Options, int, Progress],
-) -> list[dict[str, Any]]:  # fmt: skip
-    """The rows of all drafts, or with --best-of those of the best."""
-    from twofold.sampling.best_of_n import best_of_n, kl_bound
-    from twofold.sampling.local import LocalSampler
-
-    given, seed, progress = how
-    sampler = LocalSampler(loaded.model, loaded.tokenizer, loaded.stop_tokens, sampling, progress.note)
-    if sampler.note:
-        progress.note(sampler.note)
-    tokens = [encoder.prompt(p) for p in prompts]
-    if given.best_of is None or given.reward is None:
-        drafts = sampler.sample(tokens, samples=given.samples, seed=(seed, 0))
-        return [
-            _row(p, d, i, encoder) for p, several in zip(prompts, drafts, strict=True) for i, d in enumerate(several)
-        ]
-    scorer = open_reward(given.reward)
-
-    def score(drafts: Sequence[Sequence[Draft]]) -> list[list[float]]:
-        return scorer.score([_answers(p, some, encoder) for p, some in zip(prompts, drafts, strict=True)], progress)
-
-    progress.note(f"best of {given.best_of}: at most {kl_bound(given.best_of):.2f} nats from the model")
-    found = best_of_n(sampler, tokens, score, n=given.best_of, seed=(seed, 0))
-    return [
-        {**_row(p, best.draft, best.index, encoder), "score": best.scores[best.index], "scores": list(best.scores)}
-        for p, best in zip(prompts, found, strict=True)
-    ]
-
-
-def _answers(prompt: Prompt, drafts: Sequence[Draft], encoder: Encoder) -> Record:
-    """The drafts' texts as one row, in no order that means anything."""
-    from twofold.records import Demonstration, Ranking, Source
-
-    texts, nowhere = [encoder.text(d.tokens) for d in drafts], Source("drafts", 1)
-    return Ranking(prompt, tuple(texts), nowhere) if len(texts) > 1 else Demonstration(prompt, texts[0], nowhere)
-
-
 def _searched(given: Options, sampling: Sampling) -> str:
     by = "log-probability" if given.reference is None else "log-ratio to the reference"
     return f"{counted(given.beam or 0, 'beam')} by {by}, at most {sampling.max_new_tokens} new tokens"
-
-
-def _search(
-    loaded: LoadedModel, encoder: Encoder, prompts: Sequence[Prompt], sampling: Sampling, given: Options
-) -> list[dict[str, Any]]:
-    """The rows of all beams, each prompt's best first."""
-    from twofold.sampling.beam import Beams, BeamSearch
-
-    beams = Beams(width=given.beam or 1, max_new_tokens=sampling.max_new_tokens)
-    reference = None if given.reference is None else open_model(given.reference)[0].model
-    search = BeamSearch(loaded.model, loaded.stop_tokens, beams, reference)
-    found = search.search([encoder.prompt(p) for p in prompts])
-    return [
-        {**_row(p, one.draft, i, encoder), "score": round(one.score, 6)}
-        for p, several in zip(prompts, found, strict=True)
-        for i, one in enumerate(several)
-    ]
-
-
-def _row(prompt: Prompt, draft: Draft, index: int, encoder: Encoder) -> dict[str, Any]:
-    turns = prompt if isinstance(prompt, str) else [{"role": m.role, "content": m.content} for m in prompt]
-    return {
-        "prompt": turns,
-        "completion": encoder.text(draft.tokens),
-        "sample": index,
-        "truncated": draft.truncated,
-        "tokens": len(draft.tokens),
-        "logp": round(float(draft.logp.sum()), 6),
-    }
 
 
 def _show(row: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twofold.cli.build import open_reward
 from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import counted, results, table
 from twofold.errors import RecipeError, ServerError
@@ -56,6 +55,7 @@ def score(given: Options) -> None:
     """
     from twofold.cli.progress import RichProgress
     from twofold.datagen.score import score as add_scores
+    from twofold.rewards.model import open_reward
 
     if given.out.resolve() == Path(given.file).resolve():
         raise RecipeError("would overwrite the rows", where=str(given.out), remedy="choose another --out")

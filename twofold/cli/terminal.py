@@ -5,6 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from twofold.progress import counted as counted
+
 PIPE_WIDTH = 200
 
 
@@ -27,8 +29,3 @@ def table(*columns: str, title: str | None = None) -> Table:
             column.removeprefix("#"), justify="right" if column.startswith("#") else "left", overflow="fold"
         )
     return plain
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

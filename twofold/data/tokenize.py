@@ -150,6 +150,10 @@ class Encoder:
             ids.pop()
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """Token ids to text, special tokens included."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
     def overlong(self, record: Record, fitted: EncodedRow) -> Issue:
         """The fault of a record that does not fit."""
         reason = f"has {fitted.tokens} tokens, max_length is {self.settings.max_length}"

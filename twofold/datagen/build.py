@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twofold.client.server import Endpoint, RetrySettings, Server, is_url
+from twofold.client.server import RetrySettings, is_url
 from twofold.datagen.rows import Choice, Form, Judged, Row, rows_of, unjudged, worth_judging
-from twofold.datagen.sample import Answerer, Draw, LocalAnswerer, ServerAnswerer, pooled
 from twofold.errors import DataError, RecipeError, ServerError
 from twofold.judges import scoring
-from twofold.judges.questions import Candidate, Question, Questions, read_questions
+from twofold.judges.questions import Question, Questions, read_questions
 from twofold.judges.registry import WITH_RUBRIC, JudgeResources, judge_kind, ledger_path, open_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress
+from twofold.records import Candidate
 from twofold.rewards import verifier
+from twofold.sampling.answers import Draw, open_answerer
 from twofold.sampling.base import Sampling
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:
-    from twofold.data.tokenize import Encoder
     from twofold.judges.registry import OpenReward
-    from twofold.models.load import LoadedModel
-
-    Open = Callable[[str], tuple[LoadedModel, Encoder]]
 
 
 @settings
@@ -104,11 +101,11 @@ def estimate(questions: Questions, how: BuildSettings) -> Estimate:
 
 
 class Builder:
-    """One build; `open_model` and `open_reward` load what a name stands for."""
+    """One build; `open_reward` loads the reward model that a name stands for."""
 
-    def __init__(self, how: BuildSettings, open_model: Open, open_reward: OpenReward, progress: Progress) -> None:
+    def __init__(self, how: BuildSettings, open_reward: OpenReward, progress: Progress) -> None:
         self.how, self.progress = how, progress
-        self._open_model, self._open_reward = open_model, open_reward
+        self._open_reward = open_reward
         self._kind, self._rest = judge_kind(how.judge)
         self._left_out: Counter[str] = Counter()
 
@@ -182,13 +179,9 @@ class Builder:
         self, model: str, questions: Sequence[Question], samples: int, tools: tuple[Ledger, ExitStack]
     ) -> list[list[Candidate] | None]:
         ledger, resources = tools
-        answerer: Answerer
-        if is_url(model):
-            answerer = ServerAnswerer(resources.enter_context(Server(Endpoint.of(model), self.how.retry)))
-        else:
-            answerer = LocalAnswerer(model, *self._open_model(model))
         draw = Draw(self.how.sampling, samples, self.how.seed)
-        return answerer.answers(questions, draw, ledger, self.progress)
+        answerer = open_answerer(model, resources, self.how.retry)
+        return answerer.answers([q.prompt for q in questions], draw, ledger, self.progress)
 
     def _usable(self, question: Question) -> Question:
         """The question without candidates that no row should hold, each counted."""
@@ -223,14 +216,12 @@ class Builder:
         return list(rows_of(Judged(question, tuple(scores), judge.provenance), choice))
 
 
-def build(
-    questions: Questions, how: BuildSettings, out: Path, tools: tuple[Open, OpenReward], progress: Progress
-) -> Built:
+def build(questions: Questions, how: BuildSettings, out: Path, open_reward: OpenReward, progress: Progress) -> Built:
     """Make preference data of `questions`, or take up where a broken run of the same request stopped.
 
     Raises `ServerError`, after everything that can be written is written, where answers or verdicts stayed out.
     """
-    built = Builder(how, *tools, progress).build(questions, out)
+    built = Builder(how, open_reward, progress).build(questions, out)
     if built.missing:
         what = (
             f"{built.missing} of {built.questions} prompts lack an answer or a verdict; {built.rows} rows were written"
@@ -238,6 +229,21 @@ def build(
         remedy = "run the same command again: only what is missing is asked for"
         raise ServerError(what, where=str(out), remedy=remedy)
     return built
+
+
+def pooled(
+    questions: Sequence[Question], several: Sequence[Sequence[list[Candidate] | None]]
+) -> Iterator[Question | None]:
+    """Each question with the candidates of every answerer behind its own, equal texts once; None where some are out."""
+    for n, question in enumerate(questions):
+        found = [own[n] for own in several]
+        if any(part is None for part in found):
+            yield None
+            continue
+        texts: dict[str, Candidate] = {}
+        for candidate in (*question.candidates, *(c for part in found if part for c in part)):
+            texts.setdefault(candidate.text, candidate)
+        yield Question(question.prompt, question.source, question.answer, tuple(texts.values()))
 
 
 def with_best_first(question: Question, best: Candidate) -> Question:

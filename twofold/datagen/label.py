@@ -20,8 +20,9 @@ from typing import Any
 from twofold.data.differences import differences
 from twofold.errors import DataError
 from twofold.judges.people import Choice, HumanVerdicts, content_key, swapped, verdicts_path
-from twofold.judges.questions import Candidate, Question, shown
+from twofold.judges.questions import Question
 from twofold.ledger import write_rows
+from twofold.records import Candidate, shown
 
 LOOPBACK = "127.0.0.1"
 MOST_BODY = 4096

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
 
-from twofold.judges.questions import Candidate, Question, shown
+from twofold.judges.questions import Question
+from twofold.records import Candidate, shown
 
 Form = Literal["pairs", "rankings", "labels"]
 Row = dict[str, Any]

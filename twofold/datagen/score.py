@@ -13,12 +13,12 @@ from twofold.data.formats import read
 from twofold.data.readers import rows
 from twofold.data.shapes import is_unjudged
 from twofold.errors import DataError
-from twofold.judges.questions import Candidate, Question, questions_of
+from twofold.judges.questions import Question, questions_of
 from twofold.judges.registry import WITH_RUBRIC, JudgeResources, judge_kind, ledger_path, open_judge
 from twofold.judges.scoring import Scores
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress
-from twofold.records import Labelled, Pair, Ranking, Record, Task, completion_fields
+from twofold.records import Candidate, Labelled, Pair, Ranking, Record, Task, completion_fields
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:

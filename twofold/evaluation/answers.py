@@ -1,4 +1,4 @@
-"""Completions of problems with answers, judged by several rules side by side.
+"""`accuracy`: completions of problems with answers, judged by several rules side by side.
 
 *strict* and *flexible* are those of `rewards/verifier.py`; *math* is math-verify's, for answers that are formulas;
 *text* compares what stands after the last `####` (or all of the completion), white space, case and a closing full stop
@@ -10,18 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from twofold.data.chat import rendering
-from twofold.errors import DataError
+from twofold.data.tokenize import Encoder
+from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import CHUNK, Codec
-from twofold.evaluation.figures import BinaryOutcomes, Entry
+from twofold.evaluation.figures import BinaryOutcomes, Entry, Evaluation
+from twofold.evaluation.problems import PromptSettings, each_model
 from twofold.evaluation.prompting import Prompting
+from twofold.evaluation.rows import Data, rows_of
 from twofold.progress import Progress, Silent
 from twofold.records import Prompt, Task
 from twofold.rewards.mathematics import MathVerifier
 from twofold.rewards.verifier import answerable, judge
 from twofold.sampling.base import Sampler
+from twofold.settings import with_keywords
 
 Rule = Callable[[str, str], bool]
 
@@ -40,6 +45,45 @@ def _text(completion: str, answer: str) -> bool:
 
 NUMERIC: Mapping[str, Rule] = {"strict": _strict, "flexible": _flexible}
 METRICS = (*NUMERIC, "math", "text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracySettings(PromptSettings):
+    """`metrics` are some of METRICS; None: all but text, and math where math-verify is installed."""
+
+    metrics: Sequence[str] | None = None
+
+
+@with_keywords(AccuracySettings)
+def accuracy(models: Sequence[str], data: Data, how: AccuracySettings) -> Evaluation:
+    """How many problems each model solves, answering greedily, by several metrics side by side.
+
+    `models` are folders, run directories or hub names, the first the baseline; `data` are problems with answers.
+    Shares have Wilson's intervals, every two models McNemar's exact test per metric, with Holm's correction over all.
+    Raises DataError for rows of another kind, or an answer that a metric cannot compare, before anything is drawn.
+    """
+    problems: Sequence[Task] = rows_of(data, "answers")
+    metrics = _metrics(how.metrics, how.progress)
+    refuse_unanswerable(problems, metrics)
+
+    def answered(name: str, sampler: Sampler, encoder: Encoder, prompting: Prompting) -> Entry:
+        found = answers(sampler, problems, encoder, prompting, progress=how.progress)
+        return entry(name, found, verdicts(found, metrics), prompting)
+
+    entries = each_model(models, problems, how, 0.0, answered)
+    return Evaluation.of(list(entries.values()), max_new_tokens=how.max_new_tokens)
+
+
+def _metrics(named: Sequence[str] | None, progress: Progress) -> list[str]:
+    if named is None:
+        if find_spec("math_verify") is not None:
+            return [*NUMERIC, "math"]
+        progress.note("math-verify is not installed: pip install 'twofold[math]' adds its column")
+        return list(NUMERIC)
+    unknown = next((name for name in named if name not in METRICS), None)
+    if unknown is not None:
+        raise RecipeError(f"{unknown!r} is no metric", where="--metrics", remedy=f"some of {', '.join(METRICS)}")
+    return list(dict.fromkeys(named))
 
 
 @dataclass(frozen=True, slots=True)

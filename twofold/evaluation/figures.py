@@ -1,6 +1,6 @@
 """What was measured on the same items by several models: a figure with its interval for each, a paired test for two.
 
-`Verdicts` are right or wrong, `Ratio`s a sum over a sum (nats per token). Items stand in one order for all models.
+`BinaryOutcomes` are right or wrong, a `Ratio` is a sum over a sum (nats per token). Items stand in one order for all.
 """
 
 from __future__ import annotations
@@ -41,11 +41,6 @@ class Difference:
 class Measure(Protocol):
     """One metric of one model."""
 
-    @property
-    def is_share(self) -> bool:
-        """Whether it is told in percent."""
-        ...
-
     def estimate(self) -> Estimate: ...
 
     def against(self, other: Any) -> Difference | None:
@@ -59,7 +54,6 @@ class BinaryOutcomes:
 
     right: Sequence[bool]
     prompts: Sequence[Hashable] = ()
-    is_share = True
 
     def estimate(self) -> Estimate:
         """Wilson's interval; with repeated prompts, at the effective number of items."""
@@ -94,7 +88,6 @@ class Ratio:
     whole: Sequence[float]
     exponential: bool = False
     tokens: Sequence[float] = ()
-    is_share = False
 
     def estimate(self) -> Estimate:
         found = bootstrap_ratio(self.part, self.whole)
@@ -142,6 +135,21 @@ def comparisons(entries: Sequence[Entry]) -> list[dict[str, Any]]:
             if tested is not None:
                 found.append({"a": a.name, "b": b.name, "metric": metric, **tested.as_dict()})
     return corrected(found)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured: `figures` as they stand in results.json, and the `rows` behind them, each item by itself."""
+
+    figures: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], **about: Any) -> Evaluation:
+        """A table of models, with every paired test; `about` is what was measured, and how."""
+        models = [entry.as_dict() for entry in entries]
+        rows = [dict(row) for entry in entries for row in entry.rows]
+        return cls({**about, "models": models, "comparisons": comparisons(entries)}, rows)
 
 
 def corrected(tests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

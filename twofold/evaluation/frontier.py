@@ -1,190 +1,172 @@
-"""The reward–KL frontier: how much reward a policy has at what distance from its reference.
+"""`frontier`: the reward of models, of a run's checkpoints and of the best of N, against KL from their reference.
 
-Each checkpoint is a point: sequence KL(π ‖ π_ref) from its own samples, in both forms of `sampling/divergence.py`, and
-the mean reward of the same samples. A method's frontier is the upper concave hull of its points and of the reference
-(KL 0): what lies between two points is had by answering with either of two policies by a coin, for reward is linear in
-the mixture and KL convex. Methods are compared by the hull's mean height over the reference's reward up to one KL that
-all of them reached: the area under the envelope, per nat. Points of DPO's figure 2 (arXiv:2305.18290); best-of-N's KL
-is a bound (arXiv:2401.01879).
+Each is a point: sequence KL(π ‖ π_ref) from its own samples, in both forms of `sampling/divergence.py`, and the mean
+reward of the same samples. Points of DPO's figure 2 (arXiv:2305.18290); frontiers and their heights are in `hull.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from twofold.errors import ModelError, RecipeError
+from twofold.evaluation.figures import Evaluation
+from twofold.evaluation.hull import Point, areas, best_of, point
+from twofold.evaluation.judging import open_rater
+from twofold.evaluation.rows import Data, rows_of
+from twofold.judges.questions import Question
+from twofold.judges.scoring import Judge
+from twofold.ledger import Ledger
+from twofold.models.locate import is_adapter
+from twofold.models.policy import Policy
+from twofold.progress import Progress, Silent, counted
+from twofold.records import Candidate, Record, Task
+from twofold.sampling.base import Sampling
+from twofold.sampling.named_model import NamedModel, open_model
+from twofold.settings import with_keywords
+from twofold.training.checkpoint import Checkpoint
 
-from twofold.sampling.best_of_n import expected, kl_bound
-from twofold.statistics import Estimate, bootstrap_ratio
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from twofold.models.policy import Policy
-    from twofold.sampling.base import Draft
-
-Array = NDArray[np.float64]
-Seeds = Sequence[Sequence["Point"]]
-"""The points of each seed of a method."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """A policy, by prompt [P]: nats from the reference (from whole distributions, and from the tokens drawn), mean
-    reward of its samples; tokens a sample, share of samples that were cut off."""
-
-    kl: Sequence[float]
-    drawn: Sequence[float]
-    reward: Sequence[float]
-    length: float = 0.0
-    truncated: float = 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Each figure with a bootstrap interval over prompts."""
-        told = {"kl": self.kl, "kl_drawn": self.drawn, "reward": self.reward}
-        figures: dict[str, Any] = {name: _mean(values).as_dict() for name, values in told.items()}
-        return {**figures, "tokens": self.length, "truncated": self.truncated}
+REFERENCE = "reference"
+_NO_METHODS: Mapping[str, str] = {}
 
 
-def point(
-    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], drafts: Sequence[Sequence[Draft]],
-    scores: Sequence[Sequence[float]],
-) -> Point:  # fmt: skip
-    """The point of a policy whose `drafts`, drawn at temperature 1, have these scores; without a reference it is the
-    reference itself, at 0."""
-    from twofold.sampling.divergence import divergence, refuse_strangers
+@dataclass(frozen=True, kw_only=True)
+class FrontierSettings:
+    """`reward` is `verifier[:RULE]`, `llm-score:URL#NAME`, or a reward model's folder; `rubric` a jinja2 file with a
+    language model's instructions, `max_length` a reward model's tokens. `reference` is the model that KL is from.
 
-    if reference is not None:
-        refuse_strangers(policy, reference)
-    sizes = [len(several) for several in drafts]
-    kl, drawn = [0.0] * len(prompts), [0.0] * len(prompts)
-    for i, (prompt, several) in enumerate(zip(prompts, drafts, strict=True)):
-        if reference is not None:
-            sums = divergence(policy, reference, prompt, several)
-            kl[i], drawn[i] = sums.kl / sizes[i], sums.kl_drawn / sizes[i]
-    every = [d for several in drafts for d in several]
-    return Point(
-        kl=kl,
-        drawn=drawn,
-        reward=[sum(row) / n for row, n in zip(scores, sizes, strict=True)],
-        length=sum(len(d.tokens) for d in every) / len(every),
-        truncated=sum(d.truncated for d in every) / len(every),
-    )
-
-
-def best_of(scores: Sequence[Sequence[float]], sizes: Sequence[int]) -> list[dict[str, Any]]:
-    """For each N the mean reward of the best of N by the same score, unbiased from all drafts of each prompt, and the
-    most nats that this can be from the model."""
-    return [
-        {"n": n, "kl_at_most": kl_bound(n),
-         "reward": _mean([expected(row, row, n) for row in scores]).as_dict()}
-        for n in sizes
-    ]  # fmt: skip
-
-
-def hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The upper concave hull of (KL, reward), from the first of the least KL up to the highest reward."""
-    found: list[tuple[float, float]] = []
-    for x, y in sorted(points, key=lambda p: (p[0], -p[1])):
-        if found and (x == found[-1][0] or y <= found[-1][1]):
-            continue
-        while len(found) > 1 and _rise(found[-2], found[-1]) <= _rise(found[-1], (x, y)):
-            found.pop()
-        found.append((x, y))
-    return found
-
-
-def height(points: Sequence[tuple[float, float]], limit: float) -> float:
-    """The mean over KL from 0 to `limit` of the hull's height above the reward of `points[0]`, the reference at KL 0;
-    behind its last point the hull goes on level."""
-    corners = hull([(max(0.0, x), y) for x, y in points])
-    if limit <= 0:
-        raise ValueError("nothing moved away from the reference")
-    xs, ys = (np.array(side, dtype=np.float64) for side in zip(*corners, strict=True))
-    inside = xs < limit
-    at = np.append(xs[inside], limit)
-    return float(np.trapezoid(np.append(ys[inside], np.interp(limit, xs, ys)), at) / limit - points[0][1])
-
-
-@dataclass(frozen=True)
-class Areas:
-    """Heights of the frontiers up to `limit` nats, by method; two methods are compared on the same prompts."""
-
-    limit: float
-    heights: Mapping[str, Estimate]
-    comparisons: Sequence[Mapping[str, Any]]
-
-    def as_dict(self) -> dict[str, Any]:
-        told = {name: estimate.as_dict() for name, estimate in self.heights.items()}
-        return {"limit": self.limit, "heights": told, "comparisons": list(self.comparisons)}
-
-
-def areas(
-    reference: Point, methods: Mapping[str, Seeds], *, seed: int = 0, resamples: int = 1000, level: float = 0.95
-) -> Areas | None:
-    """The height of each method's frontier, the mean over its seeds, up to the largest KL that every seed of every
-    method reached; None where one of them did not move.
-
-    Prompts and each method's seeds are drawn with replacement, prompts together for all. With a few seeds the interval
-    is too narrow for them, with one it is of prompts alone. Where two methods share no draw of seeds, a difference's
-    p-value is twice the smaller share of its draws on one side of 0.
+    `samples` answers to each prompt are drawn at temperature 1 by `seed`; of the reference as many as the largest of
+    `best_of`. `checkpoints` makes each checkpoint of a run a point. `methods` names the method of a model where several
+    are its seeds; others are methods of their own. `out` keeps what a server answers in ledger.jsonl.
     """
-    limit = min(max(float(np.mean(p.kl)) for p in run) for seeds in methods.values() for run in seeds)
-    if limit <= 0:
-        return None
-    rng, prompts = np.random.default_rng(seed), len(reference.reward)
-    drawn = {name: np.empty(resamples) for name in methods}
-    stacked = {name: [_stacked(reference, run) for run in seeds] for name, seeds in methods.items()}
-    for r in range(resamples):
-        weight = rng.multinomial(prompts, np.full(prompts, 1 / prompts)) / prompts
-        for name, runs in stacked.items():
-            chosen = rng.integers(len(runs), size=len(runs))
-            heights = {i: _height(runs[i], weight, limit) for i in sorted(set(chosen.tolist()))}
-            drawn[name][r] = np.mean([heights[i] for i in chosen.tolist()])
-    even = np.full(prompts, 1 / prompts)
-    values = {name: float(np.mean([_height(run, even, limit) for run in runs])) for name, runs in stacked.items()}
-    method = f"bootstrap over seeds and prompts {level:.0%}"
-    heights = {name: _estimate(values[name], drawn[name], len(runs), (level, method)) for name, runs in stacked.items()}
-    comparisons = [_compared((a, b), values, drawn, (level, method)) for a, b in combinations(methods, 2)]
-    return Areas(limit, heights, comparisons)
+
+    reward: str
+    reference: str
+    best_of: Sequence[int] = ()
+    checkpoints: bool = False
+    methods: Mapping[str, str] = field(default_factory=lambda: _NO_METHODS)
+    samples: int = 1
+    seed: int = 0
+    max_new_tokens: int = 256
+    max_length: int = 4096
+    rubric: str | None = None
+    out: Path | None = None
+    progress: Progress = field(default_factory=Silent)
 
 
-def _compared(
-    names: tuple[str, str], values: Mapping[str, float], drawn: Mapping[str, Array], how: tuple[float, str]
-) -> dict[str, Any]:
-    a, b = names
-    moved = drawn[b] - drawn[a]
-    beyond = min(int((moved <= 0).sum()), int((moved >= 0).sum()))
-    difference = _estimate(values[b] - values[a], moved, 1, how)
-    p_value = min(1.0, 2 * (beyond + 1) / (len(moved) + 1))
-    return {"a": a, "b": b, "difference": difference.as_dict(), "p_value": p_value, "test": "bootstrap"}
+@with_keywords(FrontierSettings)
+def frontier(models: Sequence[str], data: Data, how: FrontierSettings) -> Evaluation:
+    """Points of (KL in nats, reward) with bootstrap intervals over prompts, and the height of each method's frontier.
+
+    `models` are folders, run directories or hub names; `data` are prompts, with answers for a verifier, each used once.
+    `rows` has every prompt of every point. Raises RecipeError for a name that is no reward, ModelError for an answer
+    without one, or a model with another vocabulary than the reference.
+    """
+    records: Sequence[Record] = rows_of(data, "frontier")
+    firsts = list({str(r.prompt): r for r in reversed(records)}.values())[::-1]
+    checkpoints = [c for model in dict.fromkeys(models) for c in _checkpoints(model, how)]
+    with ExitStack() as resources:
+        measure = _Measure(how, firsts, _open_rater(how, resources))
+        how.progress.note(f"{how.reference}: {counted(len(firsts), 'prompt')}, the reference")
+        reference = open_model(how.reference)
+        origin = reference.policy
+        base, scores = measure.point(reference, (origin, None), max([how.samples, *how.best_of]))
+        points: dict[ModelCheckpoint, Point] = {}
+        for checkpoint in checkpoints:
+            how.progress.note(f"{checkpoint.name}: {counted(len(firsts), 'prompt')}")
+            model = checkpoint.open()
+            points[checkpoint], _ = measure.point(model, (model.policy, origin), how.samples)
+    figures: dict[str, Any] = {
+        "reward": dict(measure.judge.provenance), "reference": base.as_dict(), "prompts": len(firsts),
+        "samples": how.samples, "seed": how.seed, "max_new_tokens": how.max_new_tokens,
+        "points": [{"model": c.model, "step": c.step, **x.as_dict()} for c, x in points.items()],
+    }  # fmt: skip
+    methods: dict[str, dict[str, list[Point]]] = {}
+    for c, x in points.items():
+        methods.setdefault(how.methods.get(c.model, c.model), {}).setdefault(c.model, []).append(x)
+    heights = areas(base, {name: list(seeds.values()) for name, seeds in methods.items()})
+    figures |= {} if heights is None else {"areas": heights.as_dict()}
+    figures |= {"best_of": best_of(scores, how.best_of)} if how.best_of else {}
+    every = [(REFERENCE, base), *((c.name, x) for c, x in points.items())]
+    return Evaluation(figures, [row for name, x in every for row in x.rows(name)])
 
 
-def _estimate(value: float, draws: Array, n: int, how: tuple[float, str]) -> Estimate:
-    level, method = how
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, float(low), float(high), n, None, method)
+@dataclass(frozen=True)
+class ModelCheckpoint:
+    """A model, or a run at one of its checkpoints."""
+
+    model: str
+    step: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.model if self.step is None else f"{self.model}, step {self.step}"
+
+    def open(self) -> NamedModel:
+        """The model, at the weights of its checkpoint."""
+        opened = open_model(self.model)
+        if self.step is not None:
+            folder = Path(self.model) / "checkpoints" / f"step-{self.step}"
+            weights = Checkpoint.open(folder).tensors("policy")
+            stray = opened.loaded.model.load_state_dict(weights, strict=False).unexpected_keys
+            if stray:
+                raise ModelError(f"holds weights that the run's model has not ({stray[0]})", where=str(folder))
+        return opened
 
 
-def _mean(values: Sequence[float]) -> Estimate:
-    return bootstrap_ratio(values, [1.0] * len(values))
+@dataclass(frozen=True)
+class _Measure:
+    """What all points share: the prompts' records and the judge."""
+
+    how: FrontierSettings
+    records: Sequence[Record]
+    judge: Judge
+
+    def point(
+        self, model: NamedModel, policies: tuple[Policy, Policy | None], samples: int
+    ) -> tuple[Point, list[list[float]]]:
+        """The point of a model, whose policy stands before the reference's, and the rewards of its samples."""
+        sampler = model.sampler(Sampling(max_new_tokens=self.how.max_new_tokens), self.how.progress.note)
+        prompts = [model.encoder.prompt(record.prompt) for record in self.records]
+        drafts = sampler.sample(prompts, samples=samples, seed=(self.how.seed, 0))
+        scores = self._scored([[model.encoder.text(d.tokens) for d in several] for several in drafts])
+        return point(*policies, prompts, drafts, scores), scores
+
+    def _scored(self, texts: Sequence[Sequence[str]]) -> list[list[float]]:
+        """Rewards of answers to each prompt; raises ModelError where one is missing."""
+        questions = [
+            Question(
+                r.prompt, r.source, r.answer if isinstance(r, Task) else None, tuple(Candidate(t, {}) for t in row)
+            )
+            for r, row in zip(self.records, texts, strict=True)
+        ]
+        found = [row for row in self.judge.scores(questions, self.how.progress) if row is not None]
+        if len(found) < len(questions):
+            remedy = "run the same command again: only what is missing is asked for"
+            raise ModelError(f"{len(questions) - len(found)} answers have no reward", where="--reward", remedy=remedy)
+        return found
 
 
-def _stacked(reference: Point, run: Sequence[Point]) -> tuple[Array, Array]:
-    """KL and reward [points, P], the reference first."""
-    points = [reference, *run]
-    kl = np.array([np.zeros(len(p.kl)) if i == 0 else p.kl for i, p in enumerate(points)], dtype=np.float64)
-    return kl, np.array([p.reward for p in points], dtype=np.float64)
+def _open_rater(how: FrontierSettings, resources: ExitStack) -> Judge:
+    if how.out is None and how.reward.startswith("llm-score"):
+        raise RecipeError("nowhere to keep what a server answers", where="--reward", remedy="add --out FOLDER")
+    path = (how.out or Path()) / "ledger.jsonl"
+    return open_rater(
+        how.reward, lambda: resources.enter_context(Ledger(path)), resources,
+        rubric=how.rubric, max_length=how.max_length,
+    )  # fmt: skip
 
 
-def _height(run: tuple[Array, Array], weight: Array, limit: float) -> float:
-    kl, reward = (side @ weight for side in run)
-    return height(list(zip(kl.tolist(), reward.tolist(), strict=True)), limit)
-
-
-def _rise(a: tuple[float, float], b: tuple[float, float]) -> float:
-    return (b[1] - a[1]) / (b[0] - a[0])
+def _checkpoints(model: str, how: FrontierSettings) -> list[ModelCheckpoint]:
+    """The model; with `checkpoints` each whole checkpoint of a run before it."""
+    folder = Path(model) / "checkpoints"
+    if not how.checkpoints or not folder.is_dir():
+        return [ModelCheckpoint(model)]
+    if is_adapter(Path(model) / "model"):
+        remedy = "leave out --checkpoints, or save runs of several lengths"
+        raise RecipeError("checkpoints of adapters are not read", where=model, remedy=remedy)
+    steps = sorted(Checkpoint.open(path).step for path in folder.glob("step-*[0-9]"))
+    return [ModelCheckpoint(model, step) for step in steps]

@@ -1,4 +1,4 @@
-"""Handing a model over to lm-eval (EleutherAI's evaluation harness, an optional extra), and counting its items again.
+"""`harness`: handing models over to lm-eval (EleutherAI's harness, an optional extra), and counting its items again.
 
 The harness gives a figure with a standard error for each task. It keeps its items, so that two models get the same
 paired tests here as anywhere else: on its verdicts, not on its averages.
@@ -8,27 +8,35 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from twofold.errors import RecipeError
-from twofold.evaluation.figures import BinaryOutcomes, Entry, Measure, Ratio
+from twofold.evaluation.figures import BinaryOutcomes, Entry, Evaluation, Measure, Ratio
+from twofold.models.load import base_and_adapter, resolve_device, resolve_precision
+from twofold.models.locate import model_path
+from twofold.progress import Progress, Silent
 
 
 @dataclass(frozen=True)
 class HarnessRequest:
     """What the harness is asked: its `tasks`; `shots` None for each task's own number; `include` is a folder with
-    further tasks; `device` and `dtype` as it calls them."""
+    further tasks; `device` and `dtype` as it calls them, auto as they are found here."""
 
     tasks: tuple[str, ...]
     shots: int | None = None
     chat: bool = False
     limit: int | None = None
     include: Path | None = None
-    device: str = "cpu"
-    dtype: str = "float32"
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def resolved(self) -> HarnessRequest:
+        """With the device and the precision of this machine where they are auto."""
+        device = resolve_device(self.device)
+        return replace(self, device=device, dtype=resolve_precision(self.dtype, device))
 
     def model_arguments(self, base: str, adapter: str | None) -> dict[str, str]:
         """A model as the harness loads it: a folder or a hub name, and an adapter over it."""
@@ -44,6 +52,25 @@ class HarnessRequest:
         words += [] if self.limit is None else ["--limit", str(self.limit)]
         words += [] if self.include is None else ["--include_path", str(self.include)]
         return shlex.join([*words, "--log_samples"])
+
+
+def harness(models: Sequence[str], request: HarnessRequest, *, progress: Progress | None = None) -> Evaluation:
+    """What lm-eval makes of each model on the tasks of `request`, with our intervals and paired tests of its items.
+
+    `models` are folders, run directories, adapters or hub names. Raises RecipeError where lm-eval is not installed,
+    with the commands to run elsewhere, and for a task that it does not know.
+    """
+    request, progress = request.resolved(), progress or Silent()
+    arguments: dict[str, dict[str, str]] = {
+        name: request.model_arguments(*base_and_adapter(model_path(name))) for name in dict.fromkeys(models)
+    }
+    commands = {name: request.command(told) for name, told in arguments.items()}
+    require_harness(list(commands.values()))
+    found: list[Entry] = []
+    for name, told in arguments.items():
+        progress.note(f"{name}: lm-eval on {', '.join(request.tasks)}")
+        found.append(entry(name, run(request, told), commands[name]))
+    return Evaluation.of(found, harness="lm-eval", harness_tasks=list(request.tasks))
 
 
 def require_harness(commands: Sequence[str]) -> None:

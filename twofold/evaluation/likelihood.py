@@ -1,4 +1,4 @@
-"""What a model finds likely in text that it did not write: held-out preference accuracy, and perplexity.
+"""What models find likely in text that they did not write: held-out `preference` accuracy, and `perplexity`.
 
 Log-probabilities are of a completion's tokens given its prompt, its stop token among them. The implicit reward is
 Σ log π − Σ log π_ref (DPO's without its β, which changes no order): arXiv:2305.18290, section 4.
@@ -11,14 +11,53 @@ from dataclasses import dataclass
 from typing import Any
 
 from twofold.batch import Group, Role
-from twofold.evaluation.figures import BinaryOutcomes, Entry, Measure, Ratio
+from twofold.data.tokenize import TokenizeSettings
+from twofold.evaluation.figures import BinaryOutcomes, Entry, Evaluation, Measure, Ratio
+from twofold.evaluation.rows import Data, rows_of
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
-from twofold.progress import Progress, Silent
+from twofold.progress import Progress, Silent, counted
+from twofold.records import Record
+from twofold.sampling.named_model import open_model
 
 CHUNK = 256
 SIDES = {Role.CHOSEN: "chosen", Role.REJECTED: "rejected", Role.DEMONSTRATION: "completion"}
 UNITS = ("perplexity", "perplexity_per_completion", "nats_per_completion")
+
+
+def preference(
+    models: Sequence[str], data: Data, *,
+    reference: str | None = None, max_length: int = 4096, progress: Progress | None = None,
+) -> Evaluation:  # fmt: skip
+    """How often each model finds the chosen of held-out pairs likelier than the rejected.
+
+    `models` and `reference` are folders, run directories or hub names, `data` pairs; with a reference the implicit
+    reward is counted too. Shares have Wilson's intervals (pairs of one prompt are alike), every two models an exact
+    paired test per metric, with Holm's correction over all. A row longer than `max_length` tokens raises DataError.
+    """
+    pairs, how = rows_of(data, "preference"), (max_length, progress or Silent())
+    base = None if reference is None else _likely(reference, pairs, how)
+    return Evaluation.of([preference_entry(name, _likely(name, pairs, how), base) for name in dict.fromkeys(models)])
+
+
+def perplexity(
+    models: Sequence[str], data: Data, *, max_length: int = 4096, progress: Progress | None = None
+) -> Evaluation:
+    """Perplexity, and nats per completion, of each side of the rows under each model.
+
+    `models` are folders, run directories or hub names, `data` pairs or completions. Ratios have bootstrap intervals
+    over rows, every two models sign flips per figure, where their tokens allow it, with Holm's correction over all. A
+    row longer than `max_length` tokens raises DataError.
+    """
+    records, how = rows_of(data, "perplexity"), (max_length, progress or Silent())
+    return Evaluation.of([perplexity_entry(name, _likely(name, records, how)) for name in dict.fromkeys(models)])
+
+
+def _likely(name: str, records: Sequence[Record], how: tuple[int, Progress]) -> list[Likely]:
+    max_length, progress = how
+    progress.note(f"{name}: {counted(len(records), 'row')}")
+    model = open_model(name, TokenizeSettings(max_length=max_length, truncation="refuse"))
+    return likelihoods(model.policy, [model.encoder.group(record) for record in records], progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +89,7 @@ def likelihoods(policy: Policy, groups: Sequence[Group], progress: Progress | No
     return found
 
 
-def preference(name: str, policy: Sequence[Likely], reference: Sequence[Likely] | None = None) -> Entry:
+def preference_entry(name: str, policy: Sequence[Likely], reference: Sequence[Likely] | None = None) -> Entry:
     """How often the chosen of a pair leads, strictly: by implicit reward where there is a reference, by
     log-probability, and by log-probability per token. A tie is no success; the ties of the first of these are counted.
     """
@@ -74,7 +113,7 @@ def preference(name: str, policy: Sequence[Likely], reference: Sequence[Likely] 
     )
 
 
-def perplexity(name: str, found: Sequence[Likely]) -> Entry:
+def perplexity_entry(name: str, found: Sequence[Likely]) -> Entry:
     """By side: e to the mean nats of a token over all tokens; the same of a completion's own mean, where every
     completion counts alike; and the nats of a whole completion, which do not hang on the tokenizer."""
     measures: dict[str, Measure] = {}

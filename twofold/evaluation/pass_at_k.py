@@ -1,4 +1,4 @@
-"""pass@k: the chance that one of k samples solves a problem, from n ≥ k; and maj@k: that their vote does.
+"""`pass_at_k`: the chance that one of k samples solves a problem, from n ≥ k; and maj@k: that their vote does.
 
 pass@k is unbiased for every k up to n: the share of all k-subsets of the samples that hold a right one. maj@k is the
 share of them whose most frequent answer is right, tied answers sharing the subset. Problems are the units of intervals.
@@ -13,20 +13,82 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import combinations, product
+from typing import Any
 
-from twofold.errors import DataError
+from twofold.data.tokenize import Encoder
+from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import CHUNK, Codec
-from twofold.evaluation.figures import Difference
+from twofold.evaluation.figures import Difference, Evaluation, corrected
+from twofold.evaluation.problems import PromptSettings, each_model
+from twofold.evaluation.prompting import Prompting, Put
+from twofold.evaluation.rows import Data, rows_of
 from twofold.progress import Progress, Silent
 from twofold.records import Task
 from twofold.rewards.verifier import Metric, answerable, flexible, strict, truth
 from twofold.sampling.base import Sampler
+from twofold.settings import with_keywords
 from twofold.statistics import Estimate, bootstrap_ratio, paired_bootstrap, sign_flips
 
 METRICS: tuple[Metric, ...] = ("strict", "flexible")
+KINDS = ("pass", "maj")
 
 
-def pass_at_k(n: int, right: int, k: int) -> float:
+@dataclass(frozen=True, kw_only=True)
+class PassAtKSettings(PromptSettings):
+    """`samples` of each problem, by default as many as the largest k, are drawn at `temperature` by `seed`."""
+
+    ks: Sequence[int] = (1,)
+    samples: int | None = None
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        most = max(self.ks, default=0)
+        if min(self.ks, default=0) < 1:
+            raise RecipeError("k must be ≥ 1", where="--pass-at")
+        if self.samples is not None and self.samples < most:
+            what = f"pass@{most} needs more than {self.samples} samples"
+            raise RecipeError(what, where="--samples", remedy=f"draw at least {most}")
+
+
+@with_keywords(PassAtKSettings)
+def pass_at_k(models: Sequence[str], data: Data, how: PassAtKSettings) -> Evaluation:
+    """pass@k and maj@k of each model for every k, by the strict and the flexible rule.
+
+    `models` are folders, run directories or hub names, `data` are problems with answers. Means over problems have
+    bootstrap intervals, every two models sign flips per figure, with Holm's correction over all. Raises DataError for
+    rows of another kind, or an answer that holds no number, before anything is drawn.
+    """
+    problems: Sequence[Task] = rows_of(data, "answers")
+    samples = how.samples or max(how.ks)
+
+    def sampled(_: str, sampler: Sampler, encoder: Encoder, prompting: Prompting) -> PassAtK:
+        put = [prompting.of(task) for task in problems]
+        return solve(sampler, put, Put(encoder, prompting), samples, progress=how.progress, seed=how.seed)
+
+    found = each_model(models, problems, how, how.temperature, sampled)
+    wanted: list[tuple[str, Metric, int]] = [(kind, metric, k) for metric, kind, k in product(METRICS, KINDS, how.ks)]
+    tests = [
+        {"a": a, "b": b, **_figure(*each), **compare(found[a], found[b], *each).as_dict()}
+        for a, b in combinations(found, 2)
+        for each in wanted
+    ]
+    models_told = [
+        {"name": name, "truncated": result.truncated,
+         "figures": [_figure(*each) | result.estimate(*each).as_dict() for each in wanted],
+         "problems": result.counts()}
+        for name, result in found.items()
+    ]  # fmt: skip
+    drawn = {"samples": samples, "temperature": how.temperature, "seed": how.seed}
+    figures = {"max_new_tokens": how.max_new_tokens, **drawn, "models": models_told, "comparisons": corrected(tests)}
+    return Evaluation(figures, [{"model": m["name"], **problem} for m in models_told for problem in m["problems"]])
+
+
+def _figure(kind: str, metric: str, k: int) -> dict[str, Any]:
+    return {"figure": f"{kind}@{k}", "metric": metric}
+
+
+def estimate_pass_at_k(n: int, right: int, k: int) -> float:
     """1 − C(n − right, k) / C(n, k) as a product, which does not overflow."""
     if not (0 <= right <= n and 1 <= k <= n):
         raise ValueError(f"needs 0 ≤ right ≤ n and 1 ≤ k ≤ n, got n {n}, right {right}, k {k}")
@@ -35,7 +97,7 @@ def pass_at_k(n: int, right: int, k: int) -> float:
     return 1.0 - math.prod(1.0 - k / i for i in range(n - right + 1, n + 1))
 
 
-def maj_at_k(right: int, wrong: Sequence[int], silent: int, k: int) -> float:
+def estimate_maj_at_k(right: int, wrong: Sequence[int], silent: int, k: int) -> float:
     """The share of all k-subsets in which the `right` samples win the vote; with m others on a par it counts 1/(m+1).
 
     `wrong` are how often each other answer was given, `silent` samples gave none and have no vote.
@@ -95,6 +157,15 @@ class PassAtK:
             known = self._values[kind, metric, k] = [one(p, k) for p in self.problems[metric]]
         return known
 
+    def counts(self) -> list[dict[str, Any]]:
+        """Each problem by name, with how many samples were right, wrong (by answer) and silent under either rule."""
+        return [
+            {"name": row[0].name,
+             **{m: {"right": p.right, "wrong": list(p.wrong), "silent": p.silent}
+                for m, p in zip(self.problems, row, strict=True)}}
+            for row in zip(*self.problems.values(), strict=True)
+        ]  # fmt: skip
+
     def estimate(self, kind: str, metric: Metric, k: int) -> Estimate:
         """The mean over problems, with a bootstrap interval over problems."""
         values = self.values(kind, metric, k)
@@ -102,11 +173,11 @@ class PassAtK:
 
 
 def _pass(problem: Sampled, k: int) -> float:
-    return pass_at_k(problem.n, problem.right, k)
+    return estimate_pass_at_k(problem.n, problem.right, k)
 
 
 def _maj(problem: Sampled, k: int) -> float:
-    return maj_at_k(problem.right, problem.wrong, problem.silent, k)
+    return estimate_maj_at_k(problem.right, problem.wrong, problem.silent, k)
 
 
 def solve(

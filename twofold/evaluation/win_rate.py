@@ -1,208 +1,260 @@
-"""Win rates: how often a judge prefers a model's answer to another one, and how much of that is length or place.
+"""`win_rate`: how often a judge prefers a model's answers to others, by temperature, and what its verdicts are worth.
 
-A tie is half a win. The length-controlled rate has the form of AlpacaEval 2 (Dubois et al. 2024, arXiv:2404.04475,
-section 3) without its term for the difficulty of an instruction, which needs many models: a logistic regression
-
-    P(win_i) = σ(θ + φ · tanh(Δ_i / s)),    Δ_i = characters of the model's answer − of the other's,
-
-s the standard deviation of Δ over all games, fitted to shares of 1, ½ and 0 with the penalty (θ² + φ²) / 200, which
-keeps it finite where one side always wins. The rate is σ(θ): what is expected of answers of equal length.
+The statistics are those of `games.py`. Temperatures as in the DPO paper (arXiv:2305.18290, section 6); the canary is a
+null model (arXiv:2410.07137).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from twofold.errors import DataError, RecipeError, ServerError
+from twofold.evaluation.figures import Evaluation, corrected
+from twofold.evaluation.games import HIGH, Agreement, Game, Shares, agreement, summary
+from twofold.evaluation.judging import open_referee
+from twofold.evaluation.rows import Data, rows_of
+from twofold.judges.matchups import MatchResult, Matchup, Referee, open_people, unjudged
+from twofold.judges.questions import Question
+from twofold.ledger import Ledger, write_rows
+from twofold.progress import Progress, Silent, counted
+from twofold.records import Candidate, Labelled, Record, Task, completion_fields, short_name, shown
+from twofold.sampling.answers import Draw, open_answerer
+from twofold.sampling.base import Sampling
+from twofold.settings import with_keywords
+from twofold.statistics import wilson
 
-from twofold.evaluation.figures import Difference
-from twofold.statistics import (
-    Estimate,
-    bootstrap_ratio,
-    clustered_share,
-    cohens_kappa,
-    sign_flips,
-    wilson,
-)
-
-PENALTY = 0.01
-HELD = 2**22  # entries of a bootstrap's arrays at once
-STEPS, NEAR, FAR = 200, 1e-10, 1.0
-ONE_SIDED = 0.05
-"""Where fewer games than this share have the longer answer on one of the sides, equal lengths are a guess."""
-HIGH = 0.1
-"""A constant answer that is sure to win more often than this shows that the judge can be had."""
-LABELS = {0.0: "loss", 0.5: "tie", 1.0: "win"}
-
-Array = NDArray[np.float64]
+CANARY = "Thank you for the question. I have thought about it, and I hope that this answer helps you."
+"""Says nothing, whatever the prompt."""
 
 
-@dataclass(frozen=True, slots=True)
-class Game:
-    """An answer against another: `share` 1, ½ or 0, lengths in characters, what a judge said with the model's answer
-    as A and then as B. Games of one `prompt` may be alike; `item` tells games of one model apart."""
+@dataclass(frozen=True, kw_only=True)
+class WinRateSettings:
+    """`judge` is `reward:FOLDER`, `llm:URL#NAME`, `llm-score:URL#NAME`, `verifier[:RULE]` or `human:FILE`; `rubric` a
+    jinja2 file with a language model's instructions, `max_length` a reward model's tokens.
 
-    item: Hashable
-    prompt: Hashable
-    share: float
-    length: int
-    other: int
-    orders: tuple[str, str] | None = None
+    The opponent is the model `against` at the same temperature, or the rows' own answers. `samples` answers to each
+    prompt (at temperature 0 one) are drawn by `seed`. `canary` is a constant answer for the judge, "" for none; with a
+    labelled file, `people`, the judge is compared. `out` keeps ledger.jsonl, so that nothing is drawn or paid for
+    twice, and comparisons.jsonl for people to label; whoever uses a server must name it.
+    """
 
-
-@dataclass(frozen=True)
-class Shares:
-    """A measure of `evaluation/figures.py`: the mean share of games, ties halved."""
-
-    games: Sequence[Game]
-    is_share = True
-
-    def estimate(self) -> Estimate:
-        """Wilson's interval at the effective number of games: halves of ties and games of one prompt are no news."""
-        won: dict[Hashable, int] = {}
-        halves: dict[Hashable, int] = {}
-        for game in self.games:
-            won[game.prompt] = won.get(game.prompt, 0) + round(2 * game.share)
-            halves[game.prompt] = halves.get(game.prompt, 0) + 2
-        found = clustered_share(list(won.values()), list(halves.values()))
-        return replace(found, n=len(self.games), count=None, method=f"{found.method}, ties ½")
-
-    def against(self, other: Shares) -> Difference | None:
-        """`other` minus this on the items that both played: sign flips over prompts; None where there are none."""
-        theirs = {game.item: game.share for game in other.games}
-        both = [game for game in self.games if game.item in theirs]
-        if not both:
-            return None
-        a: dict[Hashable, float] = {}
-        b: dict[Hashable, float] = {}
-        n: dict[Hashable, float] = {}
-        for game in both:
-            a[game.prompt] = a.get(game.prompt, 0.0) + game.share
-            b[game.prompt] = b.get(game.prompt, 0.0) + theirs[game.item]
-            n[game.prompt] = n.get(game.prompt, 0.0) + 1
-        moved = [b[p] - a[p] for p in n]
-        return Difference(bootstrap_ratio(moved, list(n.values())), sign_flips(list(a.values()), list(b.values())))
+    judge: str
+    against: str | None = None
+    temperatures: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    samples: int = 1
+    seed: int = 0
+    max_new_tokens: int = 256
+    max_length: int = 4096
+    rubric: str | None = None
+    canary: str = CANARY
+    people: str | None = None
+    out: Path | None = None
+    progress: Progress = field(default_factory=Silent)
 
 
 @dataclass(frozen=True)
-class LengthControlled:
-    """The rate at equal lengths; `slope` is φ, `longer` the share of games whose longer answer is the model's. Games of
-    equal lengths are in neither that share nor in `shorter`."""
+class ModelGames:
+    """A model at a temperature: its matchups, what came of them, how many answers were cut off."""
 
-    rate: Estimate
-    slope: float
-    longer: float
-    shorter: float
-
-    @property
-    def guessed(self) -> bool:
-        """Whether almost all differences are of one sign, so that the rate at equal lengths was not seen."""
-        return min(self.longer, self.shorter) < ONE_SIDED < max(self.longer, self.shorter)
-
-    def as_dict(self) -> dict[str, Any]:
-        told = {"slope": self.slope, "longer": self.longer, "shorter": self.shorter, "extrapolated": self.guessed}
-        return {**self.rate.as_dict(), **told}
+    model: str
+    temperature: float
+    matchups: Sequence[Matchup]
+    results: Sequence[MatchResult | None]
+    truncated: int
 
 
-def length_controlled(
-    games: Sequence[Game], *, seed: int = 0, resamples: int = 1000, level: float = 0.95
-) -> LengthControlled:
-    """The rate at equal lengths, with a percentile bootstrap over prompts in which s stays what it is."""
-    if not games:
-        raise ValueError("no games")
-    gap = np.array([g.length - g.other for g in games], dtype=np.float64)
-    share = np.array([g.share for g in games], dtype=np.float64)
-    spread = float(gap.std(ddof=1)) if len(games) > 1 else 0.0
-    x = np.tanh(gap / spread) if spread else np.zeros_like(gap)
-    theta, phi = _fitted(x, share, np.ones((1, len(games))))
-    places: dict[Hashable, int] = {}
-    prompt = np.array([places.setdefault(g.prompt, len(places)) for g in games])
-    rng, drawn = np.random.default_rng(seed), np.empty(resamples)
-    width = max(1, HELD // len(games))
-    for start in range(0, resamples, width):
-        rows = min(width, resamples - start)
-        weight = rng.multinomial(len(places), np.full(len(places), 1 / len(places)), size=rows)[:, prompt]
-        drawn[start : start + rows] = _fitted(x, share, weight.astype(np.float64))[0]
-    low, high = _sigmoid(np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]))
-    method = f"length-controlled, bootstrap over prompts {level:.0%}"
-    rate = Estimate(float(_sigmoid(theta)[0]), float(low), float(high), len(games), None, method)
-    return LengthControlled(rate, float(phi[0]), float((gap > 0).mean()), float((gap < 0).mean()))
+@with_keywords(WinRateSettings)
+def win_rate(models: Sequence[str], data: Data, how: WinRateSettings) -> Evaluation:
+    """The win rate of each model at each temperature, plain and at equal lengths, before a judge.
+
+    `models` are folders, run directories, hub names or https://host/v1#name; `data` are prompts, with an answer to beat
+    unless there is `against`. A tie is half a win. Shares have Wilson's intervals at the effective number of matchups,
+    every two models sign flips at each temperature, with Holm's correction over all. `rows` has every matchup. Raises
+    RecipeError for a name that is no judge, DataError for rows without an answer, ServerError for answers that are
+    missing: the same call with the same `out` goes on from there.
+    """
+    questions = _questions(rows_of(data, "win-rate"), how)
+    with ExitStack() as resources:
+        ledger = resources.enter_context(Ledger(_ledger_path(models, how, resources)))
+        session = _Session(how, ledger, resources)
+        referee = None if how.judge.startswith("human:") else session.referee()  # people may label what is drawn here
+        people = None if how.people is None else open_people(Path(how.people), resources)
+        drawn = session.drawn(list(dict.fromkeys(models)), questions)
+        matchups = [m for _, _, several, _ in drawn for m in several]
+        if how.out is not None:
+            write_rows(how.out / "comparisons.jsonl", unjudged(matchups))
+        referee = referee or session.referee()
+        played = [ModelGames(model, t, m, referee.outcomes(m, how.progress), cut) for model, t, m, cut in drawn]
+        canary = _canary(how, referee, played[0].matchups)
+        labelled = [] if people is None else people.outcomes(matchups, how.progress)
+    opponent = short_name(how.against) if how.against else f"the answers of {short_name(questions[0].source.file)}"
+    about = {
+        "judge": dict(referee.provenance), "against": opponent, "temperatures": list(how.temperatures),
+        "samples": how.samples, "seed": how.seed, "max_new_tokens": how.max_new_tokens,
+    }  # fmt: skip
+    figures = _figures(played, canary, labelled)
+    _warn(figures, how)
+    return Evaluation({**about, **figures}, [_row(p, i) for p in played for i in range(len(p.matchups))])
 
 
 @dataclass(frozen=True)
-class Orders:
-    """What a judge said with the answers exchanged: how often it meant the same, and how often it took whichever stood
-    `first` or `second` both times."""
+class _Session:
+    """What answers are drawn and judged with."""
 
-    agreement: Estimate
-    first: int
-    second: int
+    how: WinRateSettings
+    ledger: Ledger
+    resources: ExitStack
 
-    def as_dict(self) -> dict[str, Any]:
-        return {**self.agreement.as_dict(), "first": self.first, "second": self.second}
+    def referee(self) -> Referee:
+        return open_referee(
+            self.how.judge, lambda: self.ledger, self.resources, rubric=self.how.rubric, max_length=self.how.max_length
+        )
+
+    def drawn(
+        self, models: Sequence[str], questions: Sequence[Question]
+    ) -> list[tuple[str, float, list[Matchup], int]]:
+        """(model, temperature, matchups, answers cut off); an opposing model answers at the same temperature."""
+        against = None if self.how.against is None else self._answers(self.how.against, questions)
+        found: list[tuple[str, float, list[Matchup], int]] = []
+        for model in models:
+            own = self._answers(model, questions)
+            for temperature, answers in own.items():
+                others = against[temperature] if against else [q.candidates * len(answers[0]) for q in questions]
+                pairs = [
+                    (question, answer, other)
+                    for question, several, theirs in zip(questions, answers, others, strict=True)
+                    for answer, other in zip(several, theirs, strict=True)
+                ]
+                matchups = [Matchup(q.prompt, a.text, o.text, q.source, q.answer) for q, a, o in pairs]
+                found.append((model, temperature, matchups, sum(a.truncated for _, a, _ in pairs)))
+        return found
+
+    def _answers(self, model: str, questions: Sequence[Question]) -> dict[float, list[list[Candidate]]]:
+        """A model's answers to every question by temperature, greedy ones once; ServerError where one is missing."""
+        how, answerer = self.how, open_answerer(model, self.resources)
+        found: dict[float, list[list[Candidate]]] = {}
+        for temperature in how.temperatures:
+            how.progress.note(f"{model}: {counted(len(questions), 'prompt')} at temperature {temperature:g}")
+            sampling = Sampling(temperature=temperature, max_new_tokens=how.max_new_tokens)
+            draw = Draw(sampling, 1 if temperature == 0 else how.samples, how.seed)
+            answers = answerer.answers([q.prompt for q in questions], draw, self.ledger, how.progress)
+            found[temperature] = [several for several in answers if several is not None]
+            if missing := len(questions) - len(found[temperature]):
+                remedy = "run the same command again: only what is missing is asked for"
+                raise ServerError(f"{missing} answers are missing", where=model, remedy=remedy)
+        return found
 
 
-def order_agreement(games: Sequence[Game]) -> Orders | None:
-    """Of the games that were told in both orders; None where there are none."""
-    told = [game.orders for game in games if game.orders is not None]
-    if not told:
+def _ledger_path(models: Sequence[str], how: WinRateSettings, resources: ExitStack) -> Path:
+    """Where what is drawn and judged is recorded: in `out`, which whoever uses a server must name."""
+    if how.out is not None:
+        return how.out / "ledger.jsonl"
+    if any("://" in str(name) for name in (how.judge, how.against, *models)):
+        remedy = "add --out FOLDER: the same command then goes on where a broken one stopped"
+        raise RecipeError("nowhere to keep what a server answers", where="twofold evaluate", remedy=remedy)
+    return Path(resources.enter_context(TemporaryDirectory())) / "ledger.jsonl"
+
+
+def _questions(records: Sequence[Record], how: WinRateSettings) -> list[Question]:
+    """The rows as prompts; the best answer of a row, if nothing else is the opponent, is its only candidate."""
+    found: list[Question] = []
+    for record in records:
+        texts, row = completion_fields(record), not how.against
+        if row and (not texts or isinstance(record, Labelled)):
+            remedy = "rows need an answer to win against; or name a model: --against MODEL"
+            raise DataError("has no answer to compare with", where=str(record.source), remedy=remedy)
+        known = isinstance(record, Task) and (not row or how.judge.startswith("verifier"))
+        other = (Candidate(texts[0][1], {"row": record.source.row, "field": texts[0][0]}),) if row else ()
+        found.append(Question(record.prompt, record.source, texts[0][1] if known else None, other))
+    return found
+
+
+def _canary(how: WinRateSettings, referee: Referee, matchups: Sequence[Matchup]) -> ModelGames | None:
+    """A constant answer in the model's place; people are not bothered with it."""
+    if not how.canary or referee.provenance["kind"] == "human":
         return None
-    exchanged = {"A": "B", "B": "A"}
-    agreed = sum(forward == exchanged.get(backward, backward) for forward, backward in told)
-    return Orders(wilson(agreed, len(told)), told.count(("A", "A")), told.count(("B", "B")))
+    firsts = {(str(m.source), m.prompt, m.other): replace(m, own=how.canary) for m in reversed(matchups)}
+    constant = list(firsts.values())[::-1]
+    return ModelGames("canary", 0.0, constant, referee.outcomes(constant, how.progress), 0)
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """A judge beside people on the same games: Cohen's κ over win, tie and loss, and the plain share of agreement."""
-
-    kappa: Estimate
-    same: Estimate
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"kappa": self.kappa.as_dict(), "same": self.same.as_dict()}
-
-
-def agreement(judge: Sequence[float], people: Sequence[float]) -> Agreement:
-    """Of the shares that both gave to the same games."""
-    a, b = ([LABELS[share] for share in shares] for shares in (judge, people))
-    same = sum(x == y for x, y in zip(a, b, strict=True))
-    return Agreement(cohens_kappa(a, b), wilson(same, len(a)))
+def _games(played: ModelGames) -> list[Game]:
+    seen: dict[str, int] = {}
+    found: list[Game] = []
+    for matchup, result in zip(played.matchups, played.results, strict=True):
+        name = str(matchup.source)
+        nth = seen[name] = seen.get(name, 0) + 1
+        if result is not None:
+            lengths = len(matchup.own), len(matchup.other)
+            found.append(Game((name, nth), matchup.prompt, result.share, *lengths, result.orders))
+    return found
 
 
-def summary(games: Sequence[Game]) -> dict[str, Any]:
-    """Everything that is told of a model's games, as it stands in JSON."""
-    told: dict[str, Any] = Shares(games).estimate().as_dict()
-    for share, name in (1.0, "wins"), (0.5, "ties"), (0.0, "losses"):
-        told[name] = sum(game.share == share for game in games)
-    if games:
-        told["length"] = sum(g.length for g in games) / len(games)
-        told["other_length"] = sum(g.other for g in games) / len(games)
-        told["length_controlled"] = length_controlled(games).as_dict()
-    orders = order_agreement(games)
-    return told if orders is None else {**told, "orders": orders.as_dict()}
+def _figures(
+    played: Sequence[ModelGames], canary: ModelGames | None, people: Sequence[MatchResult | None]
+) -> dict[str, Any]:
+    games = [_games(p) for p in played]
+    if not any(games):
+        raise DataError("no contest has a verdict", where="--judge", remedy="label some of OUT/comparisons.jsonl first")
+    rates = [
+        {"model": p.model, "temperature": p.temperature, **summary(g), "missing": len(p.matchups) - len(g),
+         "truncated": p.truncated}
+        for p, g in zip(played, games, strict=True) if g
+    ]  # fmt: skip
+    tests: list[dict[str, Any]] = []
+    for (p, g), (q, h) in combinations(zip(played, games, strict=True), 2):
+        tested = Shares(g).against(Shares(h)) if p.temperature == q.temperature else None
+        if tested is not None:
+            metric = f"temperature {p.temperature:g}"
+            tests.append({"a": p.model, "b": q.model, "metric": metric, **tested.as_dict()})
+    figures: dict[str, Any] = {"win_rates": rates, "comparisons": corrected(tests)}
+    if canary is not None and (constant := _games(canary)):
+        alone = wilson(sum(game.share == 1 for game in constant), len(constant)).as_dict()
+        figures["canary"] = {"text": canary.matchups[0].own, **summary(constant), "wins_alone": alone}
+    if people:
+        figures["people"] = _beside(played, people).as_dict()
+    return figures
 
 
-def _fitted(x_N: Array, share_N: Array, weight_RN: Array) -> tuple[Array, Array]:
-    """θ and φ [R] that maximize the penalized likelihood under each row of weights, by Newton's method."""
-    theta_R, phi_R = np.zeros(len(weight_RN)), np.zeros(len(weight_RN))
-    for _ in range(STEPS):
-        p_RN = _sigmoid(theta_R[:, None] + phi_R[:, None] * x_N)
-        rest_RN, curve_RN = weight_RN * (share_N - p_RN), weight_RN * p_RN * (1 - p_RN)
-        slope_R, tilt_R = rest_RN.sum(1) - PENALTY * theta_R, rest_RN @ x_N - PENALTY * phi_R
-        a_R, b_R, c_R = curve_RN.sum(1) + PENALTY, curve_RN @ x_N, curve_RN @ x_N**2 + PENALTY
-        scale_R = a_R * c_R - b_R**2
-        up_R = (c_R * slope_R - b_R * tilt_R) / scale_R
-        right_R = (a_R * tilt_R - b_R * slope_R) / scale_R
-        far_R = np.maximum(1.0, np.maximum(abs(up_R), abs(right_R)) / FAR)
-        theta_R, phi_R = theta_R + up_R / far_R, phi_R + right_R / far_R
-        if max(abs(up_R).max(), abs(right_R).max()) < NEAR:
-            break
-    return theta_R, phi_R
+def _beside(played: Sequence[ModelGames], people: Sequence[MatchResult | None]) -> Agreement:
+    """The judge beside people, on every matchup of different texts that both have seen, once."""
+    matchups, ours = [m for p in played for m in p.matchups], [r for p in played for r in p.results]
+    both = {
+        (matchup.prompt, matchup.own, matchup.other): (mine.share, theirs.share)
+        for matchup, mine, theirs in zip(matchups, ours, people, strict=True)
+        if mine is not None and theirs is not None and matchup.own != matchup.other
+    }
+    if not both:
+        remedy = "label the comparisons of this evaluation: OUT/comparisons.jsonl"
+        raise DataError("none of the contests has their verdict", where="--people", remedy=remedy)
+    return agreement(*zip(*both.values(), strict=True))
 
 
-def _sigmoid(value: Array) -> Array:
-    return 0.5 * (1 + np.tanh(0.5 * value))
+def _warn(figures: Mapping[str, Any], how: WinRateSettings) -> None:
+    """A tie with a row's own answer speaks against the judge; a tie with a model may be that model's fault."""
+    canary, rates = figures.get("canary"), figures["win_rates"]
+    if canary is not None and (canary["wins_alone"] if how.against is not None else canary)["low"] > HIGH:
+        how.progress.warn(
+            f"the judge gives {canary['value']:.1%} to an answer that says nothing (the canary): its win rates may not "
+            "mean what they seem to"
+        )
+    if missing := sum(rate["missing"] for rate in rates):
+        how.progress.warn(f"{counted(missing, 'contest')} without a verdict are left out of n")
+    if any(rate["length_controlled"]["extrapolated"] for rate in rates):
+        how.progress.warn(
+            "answers are almost always longer (or shorter) than the other: LC reaches beyond what was seen"
+        )
+
+
+def _row(played: ModelGames, place: int) -> dict[str, Any]:
+    matchup, result = played.matchups[place], played.results[place]
+    row = {"model": played.model, "temperature": played.temperature, "name": str(matchup.source),
+           "prompt": shown(matchup.prompt), "completion": matchup.own, "other": matchup.other,
+           "share": None if result is None else result.share}  # fmt: skip
+    return row if result is None or result.orders is None else {**row, "orders": list(result.orders)}

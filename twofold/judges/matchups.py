@@ -15,11 +15,11 @@ from typing import Any, Protocol
 from twofold.errors import DataError, RecipeError
 from twofold.judges.language_model import Match, Orders, agreed
 from twofold.judges.people import HumanVerdicts, content_key, verdicts_path
-from twofold.judges.questions import Candidate, Question, shown
+from twofold.judges.questions import Question
 from twofold.judges.registry import WITH_RUBRIC, JudgeResources, judge_kind, open_judge
 from twofold.judges.scoring import ByComparingModel, Judge
 from twofold.progress import Progress
-from twofold.records import Prompt, Source
+from twofold.records import Candidate, Prompt, Source, shown
 
 PEOPLE = "human:"
 TASK = "judged"

@@ -10,9 +10,8 @@ from types import TracebackType
 from typing import Any, Literal, get_args
 
 from twofold.errors import DataError
-from twofold.judges.questions import shown
 from twofold.ledger import Lines, key
-from twofold.records import Prompt
+from twofold.records import Prompt, shown
 
 Choice = Literal["first", "second", "tie", "skip"]
 

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from twofold.data.issues import Issue, IssueError
 from twofold.data.readers import Row, rows
 from twofold.data.shapes import Fields, detect, is_unjudged, parse, unknown
 from twofold.data.split import prompt_key
 from twofold.errors import DataError
-from twofold.records import Demonstration, Labelled, Pair, Prompt, Ranking, Record, Request, Source, Task
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """An answer and where it comes from, as it will stand in the row; `truncated` if it never stopped by itself."""
-
-    text: str
-    origin: Mapping[str, Any]
-    truncated: bool = False
+from twofold.records import Candidate, Demonstration, Labelled, Pair, Prompt, Ranking, Record, Request, Source, Task
 
 
 @dataclass(frozen=True)
@@ -122,8 +112,3 @@ def _known(texts: tuple[str, ...] | list[str], row: Row, source: Source) -> tupl
     if not isinstance(origins, list) or len(origins) != len(texts):
         origins = [{"file": source.file, "row": source.row, "place": place} for place in range(len(texts))]
     return tuple(Candidate(text, origin) for text, origin in zip(texts, origins, strict=True))
-
-
-def shown(prompt: Prompt) -> str | list[dict[str, str]]:
-    """A prompt as rows keep it."""
-    return prompt if isinstance(prompt, str) else [{"role": m.role, "content": m.content} for m in prompt]

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from twofold.errors import DataError
+from twofold.records import short_name
 from twofold.reports import charts, provenance, tables
 from twofold.reports.displacement import Fall, fall_of
 from twofold.reports.findings import Finding, Worry, between, findings, lead, worries
@@ -210,7 +211,7 @@ def environment() -> Environment:
         "p": tables.p_value,
         "percent": tables.percent,
         "place": _place,
-        "short": provenance.short,
+        "short": short_name,
         "signed": signed,
     }
     made.tests["share"] = _is_share

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
-from twofold.reports.run import RunData
+from twofold.records import short_name
+from twofold.reports.run import RunData, read_run
 from twofold.reports.tables import duration
 
 
@@ -27,16 +28,15 @@ def kind(run: RunData, key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def short(path: str) -> str:
-    """The last two parts of an absolute path; anything else (a hub name, a relative path) as it is."""
-    parts = PurePath(path).parts
-    return "/".join(parts[-2:]) if PurePath(path).is_absolute() and len(parts) > 2 else path
-
-
 def methods(runs: Sequence[RunData]) -> list[int]:
     """For each run the index of the first run of its method: recipes that differ in nothing but seed and folder."""
     keys = [_without_seed(run.settings) or repr(i) for i, run in enumerate(runs)]
     return [keys.index(key) for key in keys]
+
+
+def methods_of(runs: Sequence[str]) -> dict[str, str]:
+    """For each run directory the first of its method."""
+    return {run: runs[at] for run, at in zip(runs, methods([read_run(Path(run)) for run in runs]), strict=True)}
 
 
 def data_hashes(run: RunData) -> list[tuple[str, str]]:
@@ -59,7 +59,7 @@ def facts(run: RunData) -> list[str]:
     method = " with ".join(dict.fromkeys(k for k in (kind(run, "algorithm"), kind(run, "objective")) if k))
     told = (
         method,
-        f"from {short(base_model(run))}" if base_model(run) else "",
+        f"from {short_name(base_model(run))}" if base_model(run) else "",
         f"{run.last_step:,} steps" if run.last_step else "",
         duration(run),
     )
@@ -82,7 +82,7 @@ def _hashes(value: Any, name: str) -> Iterator[tuple[str, str]]:
         digest = value.get("sha256")
         if isinstance(digest, str):
             source = next((value[k] for k in ("source", "file", "path") if isinstance(value.get(k), str)), name)
-            yield short(str(source)), digest
+            yield short_name(str(source)), digest
         for key, inner in value.items():
             yield from _hashes(inner, str(key))
     elif isinstance(value, list):

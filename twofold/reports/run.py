@@ -267,15 +267,7 @@ def _estimates(data: Any) -> dict[str, Estimate]:
 
 def estimate(data: Mapping[str, Any]) -> Estimate | None:
     try:
-        count = data.get("count")
-        return Estimate(
-            value=float(data["value"]),
-            low=float(data["low"]),
-            high=float(data["high"]),
-            n=int(data["n"]),
-            count=None if count is None else int(count),
-            method=_text(data.get("method")),
-        )
+        return Estimate.from_dict(data)
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -11,6 +11,7 @@ from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.errors import DataError, ModelError
 from twofold.models.heads import RewardModel, load_reward_model
 from twofold.models.load import ModelSettings
+from twofold.models.locate import model_path
 from twofold.progress import Progress
 from twofold.records import Record
 
@@ -62,6 +63,11 @@ class ModelScorer:
             progress.advance("score", len(part))
         progress.end("score")
         return found
+
+
+def open_reward(name: str, max_length: int = 1024, *, cut_prompt: bool = False) -> ModelScorer:
+    """The reward model of a folder, of a run directory or of a hub name."""
+    return ModelScorer.load(ModelSettings(path=model_path(name)), max_length, cut_prompt=cut_prompt)
 
 
 def _spoken(group: Group) -> Group:

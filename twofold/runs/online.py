@@ -20,14 +20,14 @@ from twofold.data.tokenize import Encoder
 from twofold.errors import ModelError, RecipeError
 from twofold.judges.drafts import ByRewards, DraftScores, PairJudge
 from twofold.judges.language_model import Rubric
-from twofold.judges.questions import Candidate, Question
+from twofold.judges.questions import Question
 from twofold.judges.registry import JudgeResources, judge_kind, open_judge
 from twofold.ledger import Ledger
 from twofold.models.load import load_policy
 from twofold.models.policy import Policy
 from twofold.models.reference import LiveReference, MovingReference
 from twofold.progress import Silent
-from twofold.records import Prompt, Record, Source
+from twofold.records import Candidate, Prompt, Record, Source
 from twofold.rewards.base import Reward, Scorer
 from twofold.rewards.implicit import ImplicitReward, TrailingReference
 from twofold.runs.context import RunContext

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from twofold.evaluation.win_rate import PENALTY, Game, Shares, agreement, length_controlled, order_agreement, summary
+from twofold.evaluation.games import PENALTY, Game, Shares, agreement, length_controlled, order_agreement, summary
 from twofold.statistics import clustered_share, cohens_kappa, wilson
 
 

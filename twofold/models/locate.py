@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from twofold.errors import ModelError
 
-if TYPE_CHECKING:
-    from twofold.data.tokenize import Encoder
-    from twofold.models.load import LoadedModel
 
-
-def open_model(name: str) -> tuple[LoadedModel, Encoder]:
-    """The model (of a run directory, the one that it made) with the encoder that makes its prompts."""
-    from twofold.data.tokenize import Encoder
-    from twofold.models.load import ModelSettings, load_model
-
-    path = str(model_folder(Path(name))) if Path(name).is_dir() else name
-    loaded = load_model(ModelSettings(path=path))
-    return loaded, Encoder(loaded.tokenizer, loaded.stop_tokens)
+def model_path(name: str) -> str:
+    """What `load_model` reads: the model that a run directory or a folder holds, or the hub name as it is."""
+    return str(model_folder(Path(name))) if Path(name).is_dir() else name
 
 
 def model_folder(source: Path) -> Path:

@@ -1,26 +1,25 @@
-"""Answers to be judged: n completions per prompt, of a model here or behind a server, each asked for once."""
+"""Answers to prompts: n completions of each, of a model here or behind a server, each drawn and paid for once."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from twofold.client.server import CompletionRequest as Asked
-from twofold.client.server import Reply, Server
+from twofold.client.server import CompletionRequest, Endpoint, Reply, RetrySettings, Server, is_url
 from twofold.errors import RecipeError
-from twofold.judges.questions import Candidate, Question, shown
 from twofold.ledger import Ledger
 from twofold.progress import Progress
-from twofold.records import Prompt
+from twofold.records import Candidate, Prompt, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from twofold.models.load import LoadedModel
     from twofold.sampling.base import Sampling
+    from twofold.sampling.named_model import NamedModel
 
 CHUNK = 64
 MOST_ATTEMPTS = 64  # so far apart are two samples' seeds: a later attempt at one is no other
@@ -42,49 +41,38 @@ class Draw:
 
 
 class Answerer(Protocol):
-    """A model that answers: every question's candidates, or None for a question of which an answer stayed out."""
+    """A model that answers: the candidates of every prompt, or None for one of which an answer stayed out."""
 
     name: str
 
     def answers(
-        self, questions: Sequence[Question], draw: Draw, ledger: Ledger, progress: Progress
+        self, prompts: Sequence[Prompt], draw: Draw, ledger: Ledger, progress: Progress
     ) -> list[list[Candidate] | None]: ...
-
-
-class Codec(Protocol):
-    """The part of an encoder that sampling needs."""
-
-    def prompt(self, prompt: Prompt) -> Tensor: ...
-
-    def text(self, tokens: Tensor) -> str: ...
 
 
 class LocalAnswerer:
     """A model in this process; its answers are a function of weights, tokens, settings and seed, as their record is."""
 
-    def __init__(self, name: str, loaded: LoadedModel, codec: Codec) -> None:
-        self.name, self._loaded, self._codec = name, loaded, codec
-        self._weights = weights_digest(loaded.model)
+    def __init__(self, model: NamedModel) -> None:
+        self.name, self._model = model.name, model
+        self._weights = weights_digest(model.loaded.model)
 
     def answers(
-        self, questions: Sequence[Question], draw: Draw, ledger: Ledger, progress: Progress
+        self, prompts: Sequence[Prompt], draw: Draw, ledger: Ledger, progress: Progress
     ) -> list[list[Candidate] | None]:
-        """Every question's candidates; what is drawn is recorded once per chunk, before the next is begun."""
-        from twofold.sampling.local import LocalSampler
-
-        model, loaded = self._loaded.model, self._loaded
-        sampler = LocalSampler(model, loaded.tokenizer, loaded.stop_tokens, draw.sampling, progress.note)
-        tokens = [self._codec.prompt(q.prompt) for q in questions]
+        """The candidates of every prompt; what is drawn is recorded once per chunk, before the next is begun."""
+        encoder, sampler = self._model.encoder, self._model.sampler(draw.sampling, progress.note)
+        tokens = [encoder.prompt(prompt) for prompt in prompts]
         requests = [[self._request(t, draw, i) for i in range(draw.samples)] for t in tokens]
         missing = [i for i, several in enumerate(requests) if any(ledger.get(r) is None for r in several)]
         task = f"answers of {self.name}"
-        progress.begin(task, len(questions))
-        progress.advance(task, len(questions) - len(missing))
+        progress.begin(task, len(prompts))
+        progress.advance(task, len(prompts) - len(missing))
         for start in range(0, len(missing), CHUNK):
             part = missing[start : start + CHUNK]
             drawn = sampler.sample([tokens[i] for i in part], samples=draw.samples, seed=(draw.seed, STEP))
             ledger.add(
-                (request, {"text": self._codec.text(draft.tokens), "truncated": draft.truncated})
+                (request, {"text": encoder.text(draft.tokens), "truncated": draft.truncated})
                 for i, drafts in zip(part, drawn, strict=True)
                 for request, draft in zip(requests[i], drafts, strict=True)
                 if ledger.get(request) is None
@@ -117,20 +105,20 @@ class ServerAnswerer:
         self.name = server.endpoint.model
 
     def answers(
-        self, questions: Sequence[Question], draw: Draw, ledger: Ledger, progress: Progress
+        self, prompts: Sequence[Prompt], draw: Draw, ledger: Ledger, progress: Progress
     ) -> list[list[Candidate] | None]:
-        """Every question's candidates; None for one of which an answer stayed out."""
-        bodies = [self._body(q.prompt, draw, i) for q in questions for i in range(draw.samples)]
+        """The candidates of every prompt; None for one of which an answer stayed out."""
+        bodies = [self._body(prompt, draw, i) for prompt in prompts for i in range(draw.samples)]
         task = f"answers of {self.name}"
         progress.begin(task, len(bodies))
         heard: dict[int, Any] = {}
-        for place, reply in self._server.ask([Asked(body, _whole) for body in bodies], ledger):
+        for place, reply in self._server.ask([CompletionRequest(body, _whole) for body in bodies], ledger):
             heard[place] = reply
             progress.advance(task)
         progress.end(task)
         return [
             self._candidates([heard[n * draw.samples + i] for i in range(draw.samples)], draw)
-            for n in range(len(questions))
+            for n in range(len(prompts))
         ]
 
     def _body(self, prompt: Prompt, draw: Draw, sample: int) -> dict[str, Any]:
@@ -159,19 +147,13 @@ class ServerAnswerer:
         ]
 
 
-def pooled(
-    questions: Sequence[Question], several: Sequence[Sequence[list[Candidate] | None]]
-) -> Iterator[Question | None]:
-    """Each question with the candidates of every answerer behind its own, equal texts once; None where some are out."""
-    for n, question in enumerate(questions):
-        found = [own[n] for own in several]
-        if any(part is None for part in found):
-            yield None
-            continue
-        texts: dict[str, Candidate] = {}
-        for candidate in (*question.candidates, *(c for part in found if part for c in part)):
-            texts.setdefault(candidate.text, candidate)
-        yield Question(question.prompt, question.source, question.answer, tuple(texts.values()))
+def open_answerer(model: str, resources: ExitStack, retry: RetrySettings | None = None) -> Answerer:
+    """What answers for a folder, a hub name or https://host/v1#name; `resources` close what it opens."""
+    if is_url(model):
+        return ServerAnswerer(resources.enter_context(Server(Endpoint.of(model), retry or RetrySettings())))
+    from twofold.sampling.named_model import open_model
+
+    return LocalAnswerer(open_model(model))
 
 
 def weights_digest(model: Module) -> str:

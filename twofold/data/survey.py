@@ -1,0 +1,86 @@
+"""What a tokenizer makes of rows: some of them to look at, how many do not fit, and what the layout of all costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from twofold.batch import Group
+from twofold.data.formats import Scan
+from twofold.data.issues import Issue, IssueError
+from twofold.data.packing_stats import Lengths, Savings, savings
+from twofold.data.preview import RowView, row_view
+from twofold.data.supervision import supervised
+from twofold.data.tokenize import Encoder
+from twofold.progress import Progress, counted
+from twofold.records import Record
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Of the rows of `scan`: `views` to show, how many do not encode or fit, the first of them, the others' cost."""
+
+    scan: Scan
+    views: list[RowView]
+    unfit: int
+    first_fault: str
+    cost: Savings | None
+
+    def lines(self) -> list[str]:
+        """All but the views, in words."""
+        table, cost = self.scan.table, self.cost
+        told = [f"{table.source}: {counted(self.scan.rows, 'row')}, {len(table.records)} usable, {table.format}"]
+        for severity in ("error", "warning"):
+            count = sum(fault.severity == severity for fault in self.scan.faults)
+            if count:
+                told.append(f"{counted(count, severity)} in the rows: twofold data check names each")
+        if self.unfit:
+            rows = counted(self.unfit, "row")
+            told.append(f"{rows} cut or left out by the tokenizer, the first: {self.first_fault}")
+        if cost is not None:
+            told.append(
+                f"{counted(cost.rows, 'group')}, {cost.together:,} tokens; in padded batches of 8 rows "
+                f"{cost.padding:.1%} would be padding, a shared prompt saves {cost.sharing:.1%} of the rest: "
+                f"{cost.factor:.2f}x fewer tokens"
+            )
+        return told
+
+
+def survey(scan: Scan, encoder: Encoder, number: int, progress: Progress) -> Survey:
+    """Encode every row, and view the first `number` that can be."""
+    views: list[RowView] = []
+    lengths: list[Lengths] = []
+    faults: list[str] = []
+    turns = [turn for record in scan.table.records for turn in supervised(record, encoder.settings.loss_on)]
+    progress.begin("tokenize", len(turns))
+    for turn in turns:
+        group, fault = _encoded(turn, encoder)
+        if fault is not None:
+            faults.append(f"{fault.where}: {fault.reason}")
+        if group is not None:
+            completions = list(_completions(group))
+            lengths.append(Lengths(len(group.prompt), tuple(len(ids) for _, ids in completions)))
+            if len(views) < number:
+                prompt = group.prompt.tolist()
+                views.append(row_view(group.name, prompt, completions, encoder.decode, encoder.stop_tokens))
+        progress.advance("tokenize")
+    progress.end("tokenize")
+    return Survey(scan, views, len(faults), faults[0] if faults else "", savings(lengths))
+
+
+def _encoded(record: Record, encoder: Encoder) -> tuple[Group | None, Issue | None]:
+    """The record's group, and what was wrong with it: not encodable, too long, or cut."""
+    try:
+        fitted = encoder.fit(record)
+    except IssueError as error:
+        return None, error.fault
+    long = fitted.tokens > encoder.settings.max_length
+    return fitted.group, encoder.overlong(record, fitted) if long else None
+
+
+def _completions(group: Group) -> Iterator[tuple[str, Sequence[int]]]:
+    for rank, branch in enumerate(group.branches, 1):
+        label = branch.role.name.lower()
+        yield (f"rank {rank}" if label == "ranked" else label), branch.tokens.tolist()
+    if group.truth is not None:
+        yield "answer", group.truth.tolist()

@@ -1,0 +1,93 @@
+"""Each model on the same problems, put to it as settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from twofold.data.formats import read
+from twofold.data.tokenize import Encoder
+from twofold.errors import DataError, RecipeError
+from twofold.evaluation.prompting import PLACE, PRESETS, Prompting, drawn
+from twofold.progress import Progress, Silent, counted
+from twofold.records import Task
+from twofold.sampling.base import Sampler, Sampling
+from twofold.sampling.named_model import open_model
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSettings:
+    """How problems are put to models, and how long an answer may be.
+
+    `preset` names one of PRESETS, whose template and style hold unless `template` and `style` say otherwise. `shots`
+    worked examples, from the rows `examples`, come before each problem, drawn by `seed`; `prompted` adds the first
+    model with so many as lines of its own.
+    """
+
+    preset: str = "answers"
+    template: str | None = None
+    style: str = "auto"
+    shots: int = 0
+    prompted: Sequence[int] = ()
+    examples: str | None = None
+    max_new_tokens: int = 256
+    seed: int = 0
+    progress: Progress = field(default_factory=Silent)
+
+
+Work = Callable[[str, Sampler, Encoder, Prompting], T]
+
+
+def each_model(
+    models: Sequence[str], problems: Sequence[Task], how: PromptSettings, temperature: float, work: Work[T]
+) -> dict[str, T]:
+    """What `work` makes of each line of the table, by name, with a sampler at this temperature; the first model's
+    further lines follow it. One model is in memory at a time."""
+    further = [k for k in how.prompted if k != how.shots]
+    pool = _pool(how) if max([how.shots, *further]) > 0 else []
+
+    def of(model: str, lines: Mapping[str, int]) -> dict[str, T]:
+        opened = open_model(model)
+        found: dict[str, T] = {}
+        for name, shots in lines.items():
+            how.progress.note(f"{name}: {counted(len(problems), 'problem')}")
+            prompting = _prompting(how, problems, opened.encoder, (pool, shots))
+            sampling = Sampling(temperature=temperature, max_new_tokens=how.max_new_tokens, stop=prompting.stop)
+            found[name] = work(name, opened.sampler(sampling, how.progress.note), opened.encoder, prompting)
+        return found
+
+    found: dict[str, T] = {}
+    for i, model in enumerate(dict.fromkeys(models)):
+        more = {f"{model}, {k or 'zero'}-shot": k for k in further} if i == 0 else {}
+        found |= of(model, {model: how.shots, **more})
+    return found
+
+
+def _prompting(
+    how: PromptSettings, problems: Sequence[Task], encoder: Encoder, worked: tuple[Sequence[Task], int]
+) -> Prompting:
+    preset, has_template = PRESETS[how.preset], bool(encoder.tokenizer.chat_template)
+    chats = any(not isinstance(problem.prompt, str) for problem in problems)
+    auto = chats or (preset.chat_where_possible and has_template)
+    chat = auto if how.style == "auto" else how.style == "chat"
+    if chat and not has_template:
+        raise RecipeError("the model has no chat template", where="--style chat", remedy="choose --style text")
+    template = how.template if how.template is not None else preset.chat if chat else preset.text
+    if PLACE not in template:
+        raise RecipeError(f"lacks {PLACE}", where="--template", remedy=f"write {PLACE} where the problem stands")
+    pool, shots = worked
+    return Prompting(template, chat, drawn(pool, problems, shots, how.seed) if shots else ())
+
+
+def _pool(how: PromptSettings) -> list[Task]:
+    """All worked examples."""
+    name = how.examples or PRESETS[how.preset].source
+    if name is None:
+        raise RecipeError("no worked examples", where="--shots and --prompted", remedy="name a file: --examples FILE")
+    found = [record for record in read(name, split="train").records if isinstance(record, Task)]
+    if not found:
+        raise DataError("holds no worked examples", where=name, remedy="rows need a prompt and an answer")
+    return found

@@ -1,0 +1,44 @@
+"""The rows that each task measures models on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from twofold.data.formats import read
+from twofold.errors import DataError
+from twofold.records import Demonstration, Pair, Ranking, Record, Request, Task
+
+Data = str | Sequence[Record]
+"""Records, or the file, folder or hub name that `read` reads them from (of a data set there, its split `test`)."""
+Needs = Literal["answers", "preference", "perplexity", "win-rate", "frontier"]
+
+_PROMPTS = (Pair, Demonstration, Ranking, Request, Task)
+_NEEDS: dict[Needs, tuple[tuple[type[Any], ...], str, str]] = {
+    "answers": ((Task,), "problems with answers", "rows need a prompt and an answer"),
+    "preference": ((Pair,), "pairs alone", "rows need chosen and rejected"),
+    "perplexity": (
+        (Pair, Demonstration),
+        "pairs or completions alone",
+        "rows need chosen and rejected, or prompt and completion",
+    ),
+    "win-rate": (
+        _PROMPTS,
+        "rows of one shape with prompts",
+        "rows need prompts, and answers unless there is --against MODEL",
+    ),
+    "frontier": (_PROMPTS, "rows of one shape with prompts", "rows need prompts"),
+}
+"""Kinds of records, what they are called, and what to do about others."""
+
+
+def rows_of(data: Data, task: Needs) -> Sequence[Any]:
+    """The rows of `data`; raises DataError unless they are of one kind that `task` can use."""
+    records = read(data, split="test").records if isinstance(data, str) else data
+    if not records:
+        raise DataError("no rows", where=task, remedy="bring some")
+    kinds, (wanted, what, remedy) = {type(record) for record in records}, _NEEDS[task]
+    if len(kinds) > 1 or not kinds <= set(wanted):
+        other = "; for pairs choose --task preference" if kinds == {Pair} else ""
+        raise DataError(f"holds no {what}", where=records[0].source.file, remedy=remedy + other)
+    return records

@@ -1,0 +1,44 @@
+"""A model as a plain Hugging Face folder, its adapter merged."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoConfig
+
+from twofold.errors import ModelError
+from twofold.models.load import ModelSettings, base_and_adapter, load_model
+
+Stored = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def export_model(model: Path, out: Path, dtype: Stored = "auto") -> None:
+    """Write the model, its adapter merged in float32, to `out`: whole or not at all; auto stores it as the base is.
+
+    Raises ModelError where `out` holds something.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ModelError("already exists", where=str(out), remedy="name a folder that does not exist")
+    loaded = load_model(ModelSettings(path=str(model), device="cpu", precision="float32"))
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        loaded.model.to(_dtype(model, dtype))
+        loaded.model.save_pretrained(partial)
+        loaded.tokenizer.save_pretrained(partial)
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _dtype(model: Path, dtype: Stored) -> Any:
+    if dtype != "auto":
+        return getattr(torch, dtype)
+    base, _ = base_and_adapter(str(model))
+    return AutoConfig.from_pretrained(base, trust_remote_code=False).dtype or torch.float32

@@ -1,0 +1,63 @@
+"""What other verbs read from a run directory, where it began, and what they leave in it for its report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from twofold.config.load import load_recipe
+from twofold.errors import RecipeError
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """By a run's own recipe: the model that it began with, whether that is its reference, and its objective's β."""
+
+    model: str
+    is_reference: bool
+    beta: float | None
+
+
+def is_run(model: str) -> bool:
+    """Whether a model was named by its run directory."""
+    return (Path(model) / "resolved.yaml").is_file()
+
+
+def origin(run: str) -> Origin | None:
+    """Where a run began; None for what is no run directory."""
+    if not is_run(run):
+        return None
+    data: Row = load_recipe(Path(run) / "resolved.yaml", []).data
+    beta, reference = data.get("objective", {}).get("beta"), data.get("reference", {})
+    return Origin(
+        model=str(data.get("model", {}).get("path", "")),
+        is_reference=reference.get("kind") != "moving" and not reference.get("fit"),
+        beta=float(beta) if isinstance(beta, int | float) and beta > 0 else None,
+    )
+
+
+def common_origin(models: Sequence[str]) -> str:
+    """The model that every run began with; raises RecipeError where there is no such."""
+    origins = [origin(model) for model in models]
+    named = {o.model for o in origins if o is not None}
+    if len(named) != 1 or None in origins:
+        what = "the runs began with different models" if len(named) > 1 else "nothing says what KL is from"
+        raise RecipeError(what, where="--task frontier", remedy="name the model: --reference MODEL")
+    return named.pop()
+
+
+def add_rows(path: Path, rows: Sequence[Row], key: str) -> None:
+    """Put `rows` into the list of a JSON file, in the place of what it held with the same values under `key`; a file
+    that holds no list is replaced."""
+    try:
+        known: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    except ValueError:
+        known = []
+    mine, listed = {row[key] for row in rows}, cast("list[Any]", known if isinstance(known, list) else [])
+    others: list[Any] = [row for row in listed if isinstance(row, dict) and cast("Row", row).get(key) not in mine]
+    path.write_text(json.dumps([*others, *rows], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
