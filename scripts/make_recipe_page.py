@@ -23,13 +23,13 @@ recipe's YAML or on the line: `twofold train recipe.yaml optimizer.learning_rate
 
 
 def described(cls: type) -> dict[str, str]:
-    """The docstring under each field of a settings class, as one line; inherited fields have theirs from where they are."""
+    """The docstring under each field of a settings class, inherited fields included, as one line."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     if not isinstance(body, ast.ClassDef):
         return {}
     found: dict[str, str] = {}
-    for base in filter(dataclasses.is_dataclass, cls.__bases__):
-        found |= described(base)
+    for base in cls.__bases__:
+        found |= described(base) if dataclasses.is_dataclass(base) else {}
     for field, after in zip(body.body, body.body[1:], strict=False):
         is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and is_text:
