@@ -1,1 +1,1 @@
-"""Measurements beside peers. Each module is a command: `python -m benchmarks.NAME --json FILE`."""
+"""Speed and scale beside peers: each module is a command, `python -m benchmarks.NAME --json FILE`."""

@@ -8,7 +8,6 @@ threads on both sides: they do so for texts in batches, which is ours.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -22,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import command_line
 from benchmarks.reporting import machine, print_facts, print_table, versions, write_json
 from benchmarks.turns import ONE_THREAD, ROOT
 
@@ -75,19 +75,11 @@ def generate(path: Path, rows: int) -> None:
 
 def model(folder: Path) -> None:
     """A byte-level BPE tokenizer of such texts, and the configuration of a model without weights."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2Config
 
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    core.train_from_iterator(("".join(row.values()) for row in islice(texts(1), 20_000)), trainer)
+    from benchmarks.byte_level import byte_level
+
+    core = byte_level(("".join(row.values()) for row in islice(texts(1), 20_000)), VOCABULARY, ["<|endoftext|>"])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|endoftext|>")
     tokenizer.save_pretrained(folder)
     eos: Any = tokenizer.eos_token_id
@@ -148,13 +140,12 @@ def theirs(folder: Path, data: Path, rows: int, python: str) -> Cost:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Generate, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = command_line("benchmarks.data_scale", __doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--small", type=float, default=0.1, help="share of the rows for the memory's slope and for TRL")
     parser.add_argument("--trl-python", help="a Python that has TRL; without it ours alone is measured")
-    parser.add_argument("--json", type=Path, help="also write everything here")
-    given = parser.parse_args(arguments)
-    fewer = max(1, round(given.rows * given.small))
+    options = parser.parse_args(arguments)
+    fewer = max(1, round(options.rows * options.small))
     facts = machine()
     print_facts("machine", facts)
     with tempfile.TemporaryDirectory() as place:
@@ -165,16 +156,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         whole, part = folder / "whole.jsonl", folder / "few.jsonl"
         generate(part, fewer)
         few = ours(folder, part, fewer)
-        peer = theirs(folder, part, fewer, given.trl_python) if given.trl_python else None
+        peer = theirs(folder, part, fewer, options.trl_python) if options.trl_python else None
         part.unlink()
-        generate(whole, given.rows)
-        print_facts("file", {"rows": given.rows, "MiB": round(whole.stat().st_size / MIB)})
-        many = ours(folder, whole, given.rows)
+        generate(whole, options.rows)
+        print_facts("file", {"rows": options.rows, "MiB": round(whole.stat().st_size / MIB)})
+        many = ours(folder, whole, options.rows)
         kept = sum(p.stat().st_size for p in (folder / "cache-whole").glob("*")) / MIB
     result = report(few, many, peer, kept)
-    if given.json:
-        used = {"ours": versions(sys.executable)} | ({"TRL": versions(given.trl_python)} if given.trl_python else {})
-        write_json(given.json, {"machine": facts, "versions": used, **result})
+    if options.json:
+        used = {"ours": versions(sys.executable)} | (
+            {"TRL": versions(options.trl_python)} if options.trl_python else {}
+        )
+        write_json(options.json, {"machine": facts, "versions": used, **result})
 
 
 def report(few: Sequence[Cost], many: Sequence[Cost], peer: Cost | None, kept: float) -> dict[str, Any]:

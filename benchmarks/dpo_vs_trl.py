@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import pairs
+from benchmarks.commands import command_line
 from benchmarks.reporting import Median, machine, median_interval, print_facts, print_table, versions, write_json
 from benchmarks.turns import ROOT, Job, Worker
 
@@ -87,8 +88,7 @@ class Comparison:
 
 def main() -> None:
     """Read the command line, measure, print, write."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.dpo_vs_trl", description=__doc__)
-    parser.add_argument("--json", type=Path, help="where to write everything that was measured")
+    parser = command_line("benchmarks.dpo_vs_trl", __doc__)
     parser.add_argument("--runs", type=int, default=9, help="paired runs that count (9 give a 96.1%% interval)")
     parser.add_argument("--trl-python", type=Path, help="a Python with TRL 1.16; by default .venv-trl is made")
     parser.add_argument("--steps", type=int, default=1, help="optimizer steps per run")

@@ -10,9 +10,9 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from benchmarks.byte_level import byte_level
 from twofold.data.formats import scan
 from twofold.data.packing_stats import Lengths, savings
 from twofold.data.tokenize import Encoder, TokenizeSettings
@@ -33,16 +33,8 @@ def texts(records: Sequence[Record]) -> Iterator[str]:
 
 def trained(tables: Mapping[str, Sequence[Record]]) -> PreTrainedTokenizerFast:
     """A tokenizer of the text of all tables."""
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]  # the binding's setter
-    core.decoder = decoders.ByteLevel()  # type: ignore[assignment]  # likewise
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=["<|begin|>", "<|end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    core.train_from_iterator((text for records in tables.values() for text in texts(records)), trainer)
+    every = (text for records in tables.values() for text in texts(records))
+    core = byte_level(every, VOCABULARY, ("<|begin|>", "<|end|>"))
     return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<|begin|>", eos_token="<|end|>")
 
 
@@ -55,7 +47,7 @@ def lengths(record: Record, encoder: Encoder) -> Lengths:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.layout", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     folder: Path = parser.parse_args().data
     found = {name: scan(str(folder / name)) for name in FILES}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.turns import ROOT
+from benchmarks.commands import shared_data
 
 PAD, STOP, FIRST = 0, 1, 2
 VOCABULARY = 16_000
@@ -18,8 +17,7 @@ Pair = dict[str, list[int]]
 
 def gsm8k_folder() -> Path | None:
     """Where GSM8K's text lies: under TWOFOLD_SHARED, or in ../shared beside the repository."""
-    shared = Path(os.environ.get("TWOFOLD_SHARED") or ROOT.parent / "shared")
-    folder = shared / "data" / "gsm8k"
+    folder = shared_data("gsm8k")
     return folder if (folder / "example_model_solutions.jsonl").exists() else None
 
 
@@ -50,19 +48,10 @@ def gsm8k_rankings(folder: Path, num: int) -> list[tuple[list[int], list[list[in
 
 def vocabulary(folder: Path) -> Callable[[str], list[int]]:
     """Text to tokens by a byte-level BPE trained on the training problems."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from benchmarks.byte_level import byte_level
 
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]  # the binding's setter
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=["<pad>", "<stop>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(
-        (f"{row['question']}\n{row['answer']}" for row in _rows(folder / "train.jsonl")), trainer
-    )
+    texts = (f"{row['question']}\n{row['answer']}" for row in _rows(folder / "train.jsonl"))
+    tokenizer = byte_level(texts, VOCABULARY, ("<pad>", "<stop>"), prefix_space=True)
     return lambda text: tokenizer.encode(text).ids
 
 

@@ -8,13 +8,10 @@ neighbouring turns; a shape is good if its time falls nearly as far as its float
 
 from __future__ import annotations
 
-import argparse
 import copy
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,8 +19,9 @@ from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks import pairs
+from benchmarks.commands import circumstances, command_line
 from benchmarks.dpo_vs_trl import MODEL
-from benchmarks.reporting import Median, machine, median_interval, print_facts, print_table, versions, write_json
+from benchmarks.reporting import Median, median_interval, print_facts, print_table, write_json
 from twofold.batch import Batch, Branch, Group, Outputs, Role
 from twofold.models.policy import Policy
 from twofold.models.reference import with_reference
@@ -152,24 +150,21 @@ def measure(policy: Policy, stock: Policy, groups: Sequence[Group], rounds: int)
 
 def main() -> None:
     """Read the command line, measure, print, write."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ranking_shape", description=__doc__)
-    parser.add_argument("--json", type=Path, help="where to write everything that was measured")
+    parser = command_line("benchmarks.ranking_shape", __doc__)
     parser.add_argument("--groups", type=int, default=12, help="problems, each with its five solutions")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each problem")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     folder = pairs.gsm8k_folder()
     if folder is None:
         raise SystemExit("no GSM8K here: set TWOFOLD_SHARED, or put it in ../shared")
     torch.set_num_threads(1)
-    facts = {"machine": machine(), "versions": versions(sys.executable)}
-    for title, values in facts.items():
-        print_facts(title, values)
+    facts = circumstances("benchmarks.ranking_shape")
     torch.manual_seed(0)
     model = Qwen2ForCausalLM(Qwen2Config(vocab_size=pairs.VOCABULARY, **MODEL))
     policy, stock = Policy(copy.deepcopy(model), sharing="shared"), Policy(model, sharing="rows")
     groups = [
         Group(f"problem {i}", torch.tensor(p), tuple(Branch(torch.tensor(c), Role.RANKED) for c in solutions))
-        for i, (p, solutions) in enumerate(pairs.gsm8k_rankings(folder, asked.groups))
+        for i, (p, solutions) in enumerate(pairs.gsm8k_rankings(folder, options.groups))
     ]
     groups = with_reference(groups, policy.logps(groups))
     lengths = {
@@ -177,19 +172,19 @@ def main() -> None:
         "solution": sum(len(b.tokens) for g in groups for b in g.branches) / sum(len(g.branches) for g in groups),
     }
     print_facts("mean tokens", lengths)
-    found = measure(policy, stock, groups, asked.rounds)
-    report(found, len(groups) * asked.rounds)
-    if asked.json:
-        write_json(asked.json, {**facts, "model": MODEL, "lengths": lengths, "target": TARGET, "found": found})
+    found = measure(policy, stock, groups, options.rounds)
+    report(found, len(groups) * options.rounds)
+    if options.json:
+        write_json(options.json, {**facts, "model": MODEL, "lengths": lengths, "target": TARGET, "found": found})
 
 
 def report(found: dict[str, Any], turns: int) -> None:
     """The ratios beside the target."""
-    table = [{"one pack, over": name, **{k: _told(v) for k, v in ratios.items()}} for name, ratios in found.items()]
+    table = [{"one pack, over": name, **{k: _shown(v) for k, v in ratios.items()}} for name, ratios in found.items()]
     print_table(f"{turns} paired turns; excess is time over operations, at most {TARGET} is asked for", table)
 
 
-def _told(found: Median) -> str:
+def _shown(found: Median) -> str:
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -20,19 +19,6 @@ import importlib.metadata as m, json, platform, sys
 have = {d.metadata["Name"]: d.version for d in m.distributions()}
 print(json.dumps({"python": platform.python_version()} | {k: have[k] for k in sys.argv[1:] if k in have}))
 """
-
-
-def page(path: str) -> Path:
-    """The argument of `--page`: a page that is there, or it would be missed only after hours."""
-    if not Path(path).is_file():
-        raise argparse.ArgumentTypeError(f"{path} is not there: name a page that has the marks to write between")
-    return Path(path)
-
-
-def command(module: str, arguments: Sequence[str]) -> str:
-    """What repeats a page's figures elsewhere: places outside the project go by the name of their last part."""
-    shown = [Path(word).name if Path(word).is_absolute() else word for word in arguments]
-    return " ".join(["python -m", module.removeprefix("python -m "), *shown])
 
 
 @dataclass(frozen=True)

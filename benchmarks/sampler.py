@@ -12,13 +12,10 @@ in the same time.
 
 from __future__ import annotations
 
-import argparse
 import random
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -26,8 +23,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks import pairs
+from benchmarks.commands import circumstances, command_line
 from benchmarks.ranking_shape import MODEL
-from benchmarks.reporting import machine, median_interval, print_facts, print_table, versions, write_json
+from benchmarks.reporting import median_interval, print_facts, print_table, write_json
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 
@@ -177,8 +175,7 @@ def prompts_of(num: int) -> list[Tensor]:
 
 def main() -> None:
     """Read the command line, measure, print, write."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sampler", description=__doc__)
-    parser.add_argument("--json", type=Path, help="where to write everything that was measured")
+    parser = command_line("benchmarks.sampler", __doc__)
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--cap", type=int, default=160, help="most new tokens")
@@ -189,9 +186,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    facts = {"machine": machine(), "versions": versions(sys.executable)}
-    for title, values in facts.items():
-        print_facts(title, values)
+    facts = circumstances("benchmarks.sampler")
     model = Qwen2ForCausalLM(Qwen2Config(vocab_size=pairs.VOCABULARY, **MODEL)).eval().to(asked.device)
     model = model.bfloat16() if asked.device == "cuda" else model
     stops = random.Random(1).sample(range(pairs.FIRST, pairs.VOCABULARY), round(STOP_PROBABILITY * pairs.VOCABULARY))

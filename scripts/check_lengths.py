@@ -11,7 +11,7 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
 MAX_PARAMETERS = 6
 CATCH_ALL = {"utils", "util", "helpers", "common", "misc"}
-ROOTS = ("twofold", "tests", "benchmarks", "scripts")
+ROOTS = ("twofold", "tests", "benchmarks", "experiments", "scripts")
 
 
 def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

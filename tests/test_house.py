@@ -71,6 +71,23 @@ def test_test_files_have_names_of_their_own(root: Path) -> None:
     assert [name for name, count in names.items() if count > 1] == []
 
 
+def test_every_room_says_what_it_is_for(root: Path) -> None:
+    """One sentence, before anything else."""
+    rooms = [p for top in ("twofold", "benchmarks", "experiments", "tests") for p in (root / top).rglob("__init__.py")]
+    openings = {p: (ast.get_docstring(ast.parse(p.read_text(encoding="utf-8"))) or "").split("\n\n")[0] for p in rooms}
+    assert [str(p) for p, opening in openings.items() if not re.search(r"\w[^.]*[.?:`]", opening)] == []
+
+
+def test_every_experiment_says_what_it_answers_and_how_to_repeat_it(root: Path) -> None:
+    folders = [p for p in (root / "experiments").iterdir() if (p / "__init__.py").is_file() and p.name != "harness"]
+    assert len(folders) >= 11
+    for folder in folders:
+        doc = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+        assert "?" in doc.partition("\n")[0], folder
+        assert f"`python -m experiments.{folder.name}" in doc, folder
+        assert (folder / "__main__.py").is_file(), folder
+
+
 def test_no_test_file_imports_another(root: Path) -> None:
     """What tests share stands in `tests/support/`."""
     files = list((root / "tests").rglob("*.py"))

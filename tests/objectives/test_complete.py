@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import pytest
 
-from benchmarks import family
+from experiments.family.methods import applies
 from support.pair_vectors import MADE
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
@@ -115,14 +115,14 @@ def written(value: object) -> str:
 
 @EVERY
 def test_its_curve(member: type[Any], root: Path) -> None:
-    """Its run on the demo task, once it is drawn: `python -m benchmarks.family --only KIND --curves FOLDER`. Objectives
-    that `family.applies` leaves out (drafts, reward heads, rated rows, running averages) have none."""
+    """Its run on the demo task, once drawn: `python -m experiments.family --only KIND --curves FOLDER`. Objectives
+    that `applies` leaves out (drafts, reward heads, rated rows, running averages) have none."""
     folder, name = root / "docs" / "objectives", kind(member)
     curve = folder / "curves" / f"{name}.svg"
     shown = re.findall(r"!\[[^]]+\]\(curves/(\w+)\.svg\)", (folder / f"{name}.md").read_text(encoding="utf-8"))
     assert shown == ([name] if curve.is_file() else [])
     if curve.is_file():
-        assert family.applies(member())
+        assert applies(member())
         drawing = curve.read_bytes()
         assert len(drawing) <= 30_000
         assert drawing.count(b"<polyline") == (4 if name == "dpo" else 8)

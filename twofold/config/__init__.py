@@ -1,0 +1,1 @@
+"""Recipes: their schema, loading, errors and introspection, and classes of a user's own."""

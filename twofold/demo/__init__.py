@@ -1,0 +1,1 @@
+"""The embedded task, base model and recipes of `twofold demo`."""

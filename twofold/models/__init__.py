@@ -1,0 +1,1 @@
+"""Models that score groups of completions: loading, packing, log-probabilities, references and heads."""

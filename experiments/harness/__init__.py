@@ -1,0 +1,1 @@
+"""What experiments share: runs that are made once and stored by content, small models from nothing, tables, pages."""
