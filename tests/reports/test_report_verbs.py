@@ -68,8 +68,9 @@ def test_a_run_named_twice_is_a_mistake(make_run: Make, verb: Verb) -> None:
 
 
 def test_watch_once_tells_state_curves_and_warnings(make_run: Make, verb: Verb) -> None:
-    fallen = {"loss/dpo": 0.693147, "chosen_logratio": -3.0, "rejected_logratio": -9.0, "chosen_length": 20.0}
-    run = make_run("mine", extra=fallen)
+    run = make_run("mine")
+    warned = {"step": 10, "text": "step 10: chosen fell 3.0 nats against the reference"}
+    (run / "warnings.jsonl").write_text(json.dumps(warned) + "\n")
     (run / "environment.json").write_text(json.dumps({"steps": 41}))
     code, out, _ = verb("watch", run, "--once")
     assert code == 0

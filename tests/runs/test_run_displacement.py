@@ -48,6 +48,8 @@ def test_a_fall_is_explained(tmp_path: Path, base: Path, reference: str) -> None
     found, said = run(tmp_path, base, 0.3, reference={"kind": reference})
     why = found["displacement"]
     assert any("try objective.nll=1" in w for w in found["warnings"])
+    lines = (tmp_path / "run" / "warnings.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == found["warnings"]
     assert why["chosen"]["n"] == len(ROWS)
     assert why["chosen"]["value"] < -1
     assert sum(c["nats"]["value"] for c in why["causes"].values()) == pytest.approx(1)

@@ -23,28 +23,28 @@ Painter: TypeAlias = Callable[[int, torch.Generator], Scene]
 """Makes a scene of so many groups from a source of noise."""
 
 
-def check_objective(given: PlainObjective, paint: Painter | None = None, *, constant: bool = False) -> None:
-    """Run every check of this module on `given`, on random scenes of what it learns from.
+def check_objective(objective: PlainObjective, paint: Painter | None = None, *, constant: bool = False) -> None:
+    """Run every check of this module on `objective`, on random scenes of what it learns from.
 
     Give `paint` where it requires more than `ref_logp`, and `constant` where it holds values of the policy fixed, so
     that its gradient is meant to differ from its loss's. Raises AssertionError where a property does not hold.
     """
-    objective = as_objective(given)
-    painter = paint or partial(random_scene, objective.data_kind)
+    mine = as_objective(objective)
+    painter = paint or partial(random_scene, mine.data_kind)
     for seed in range(3):
         noise = torch.Generator().manual_seed(seed)
         scene = painter(5, noise)
-        if not objective.couples:
-            splits_into_micro_batches(objective, scene, [0, 1, 0, 2, 1])
-            keeps_groups_apart(objective, scene)
-        follows_permutations(objective, scene, [3, 0, 4, 1, 2])
-        has_one_entry_per_unit(objective, scene)
-        widens_bfloat16(objective, scene)
-        uses_what_it_requires(objective, scene)
+        if not mine.couples:
+            splits_into_micro_batches(mine, scene, [0, 1, 0, 2, 1])
+            keeps_groups_apart(mine, scene)
+        follows_permutations(mine, scene, [3, 0, 4, 1, 2])
+        has_one_entry_per_unit(mine, scene)
+        widens_bfloat16(mine, scene)
+        uses_what_it_requires(mine, scene)
         if not constant:
-            has_the_gradient_of_its_loss(objective, scene)
+            has_the_gradient_of_its_loss(mine, scene)
     for size in (0.0, 1e-30, 1e4):
-        is_finite_at_extremes(objective, painter(6, torch.Generator().manual_seed(2)), size, torch.float32)
+        is_finite_at_extremes(mine, painter(6, torch.Generator().manual_seed(2)), size, torch.float32)
 
 
 def splits_into_micro_batches(objective: Objective, scene: Scene, bins: Sequence[int]) -> None:

@@ -88,7 +88,7 @@ def train(
 ) -> TrainResult:
     """Align `model` (folder, hub name, or model with its tokenizer) with `data` (file, hub name, or records).
 
-    `objective` is one of twofold's or any object that fits `twofold.Objective`; it defaults to DPO. `sections` are the
+    `objective` is one of twofold's or any object with `requires` and a call; it defaults to DPO. `sections` are the
     other sections of a recipe as mappings or settings: `optimizer={"learning_rate": 5e-6}`. A reward of
     `algorithm={"kind": "policy_gradient", "reward": f}`, or a `judge` under `online`, may be a function f(prompt,
     completion, truth) → number.
