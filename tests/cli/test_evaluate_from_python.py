@@ -34,6 +34,13 @@ def pairs(tmp_path: Path) -> str:
     return written(tmp_path / "pairs.jsonl", *rows)
 
 
+@pytest.fixture
+def files(model_folder: Path, tmp_path: Path, tasks: str, pairs: str) -> dict[str, str]:
+    examples = ({"question": f"{n} + 5 = ", "answer": "1"} for n in range(4))
+    names = {"EXAMPLES": written(tmp_path / "examples.jsonl", *examples), "MODEL": str(model_folder)}
+    return {**names, "TASKS": tasks, "PAIRS": pairs}
+
+
 @pytest.mark.parametrize(
     ("call", "how", "words"),
     [
@@ -60,25 +67,23 @@ def pairs(tmp_path: Path) -> str:
     ],
 )  # fmt: skip
 def test_python_has_what_the_command_writes(
-    twofold: Run, model_folder: Path, tmp_path: Path, tasks: str, pairs: str,
-    call: Callable[..., tf.Evaluation], how: dict[str, Any], words: str,
+    twofold: Run, files: dict[str, str], tmp_path: Path, call: Callable[..., tf.Evaluation], how: dict[str, Any],
+    words: str,
 ) -> None:  # fmt: skip
-    source = pairs if call in (tf.preference, tf.perplexity) else tasks
-    examples = written(tmp_path / "examples.jsonl", *({"question": f"{n} + 5 = ", "answer": "1"} for n in range(4)))
-    names = {"MODEL": str(model_folder), "EXAMPLES": examples}
-    line = [names.get(word, word) for word in words.split()]
+    model, source = files["MODEL"], files["PAIRS" if call in (tf.preference, tf.perplexity) else "TASKS"]
+    line = [files.get(word, word) for word in words.split()]
     out = tmp_path / "out"
-    answer = twofold("evaluate", model_folder, "--tasks", source, *line, "--out", out)
+    answer = twofold("evaluate", model, "--tasks", source, *line, "--out", out)
     assert answer.code == 0, answer.err
     told = json.loads((out / "results.json").read_text(encoding="utf-8"))
     rows = [json.loads(line) for line in (out / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
 
-    named = {k: names.get(v, v) if isinstance(v, str) else v for k, v in how.items()}
-    found = call([str(model_folder)], source, **named)
+    named = {k: files.get(v, v) if isinstance(v, str) else v for k, v in how.items()}
+    found = call([model], source, **named)
     assert {name: told[name] for name in found.figures} == json.loads(json.dumps(found.figures))
     assert told.keys() - found.figures.keys() == {"command", "task", "tasks"}
     assert rows == json.loads(json.dumps(found.rows))
-    again = call([str(model_folder)], tf.read(source).records, **named)
+    again = call([model], tf.read(source).records, **named)
     assert again.figures == found.figures
 
 

@@ -1,0 +1,1 @@
+"""The command `twofold`: one file per verb, with its options and its tables."""
