@@ -4,6 +4,7 @@ from twofold.algorithms import *
 from twofold.analysis.credit import token_rewards as token_rewards
 from twofold.analysis.displacement import displacement as displacement
 from twofold.analysis.drift import drift as drift
+from twofold.analysis.explain_model import explain_model as explain_model
 from twofold.analysis.explanation import explain as explain
 from twofold.batch import Batch as Batch
 from twofold.batch import Group as Group
@@ -12,7 +13,16 @@ from twofold.config.schema import Recipe as Recipe
 from twofold.data.formats import read as read
 from twofold.data.tokenize import Encoder as Encoder
 from twofold.errors import TwofoldError as TwofoldError
+from twofold.evaluation.answers import accuracy as accuracy
 from twofold.evaluation.exact_match import exact_match as exact_match
+from twofold.evaluation.figures import Evaluation as Evaluation
+from twofold.evaluation.frontier import frontier as frontier
+from twofold.evaluation.harness import HarnessRequest as HarnessRequest
+from twofold.evaluation.harness import harness as harness
+from twofold.evaluation.likelihood import perplexity as perplexity
+from twofold.evaluation.likelihood import preference as preference
+from twofold.evaluation.pass_at_k import pass_at_k as pass_at_k
+from twofold.evaluation.win_rate import win_rate as win_rate
 from twofold.models.heads import RewardModel as RewardModel
 from twofold.models.heads import load_reward_model as load_reward_model
 from twofold.models.load import ModelSettings as ModelSettings

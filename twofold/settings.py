@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from inspect import signature
+from inspect import getdoc, signature
 from typing import Concatenate, ParamSpec, TypeVar, dataclass_transform
 
 T = TypeVar("T", bound=type)
@@ -39,6 +39,7 @@ def with_keywords(how: Callable[P, S]) -> Callable[[Callable[[A, B, S], R]], Cal
 
         own = list(signature(call).parameters.values())[:2]
         told = signature(call).replace(parameters=[*own, *signature(how).parameters.values()])
+        flat.__doc__ = f"{getdoc(call)}\n\n{getdoc(how)}"
         flat.__signature__ = told  # type: ignore[attr-defined]  # what help() and inspect.signature read
         return flat
 

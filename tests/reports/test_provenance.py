@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from support.made_up_runs import DIGEST, Make
-from twofold.records import short_name
 from twofold.reports.provenance import base_model, command, data_hashes, facts, kind, methods, repeat
 from twofold.reports.run import read_run
 
@@ -35,11 +32,3 @@ def test_runs_of_one_method_differ_in_seed_and_folder_only(make_run: Make) -> No
     ]
     assert methods(runs) == [0, 1, 0]
     assert methods([replace(run, settings={}) for run in runs]) == [0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("path", "told"),
-    [("/home/me/runs/base", "runs/base"), ("/base", "/base"), ("acme/base-1", "acme/base-1"), ("../a/b/c", "../a/b/c")],
-)
-def test_paths_of_this_machine_are_cut_short(path: str, told: str) -> None:
-    assert short_name(path) == told

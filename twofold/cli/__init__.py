@@ -1,1 +1,1 @@
-"""The command line: one file per verb, which asks the library and shows what it answers."""
+"""The command `twofold`: one file per verb, with its options and its tables."""

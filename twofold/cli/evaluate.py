@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,20 +45,21 @@ def _measured(given: Options, progress: Progress) -> tuple[dict[str, Any], Evalu
     """What the figures are of, and the figures."""
     if given.harness is not None:
         return {}, _by_harness(given, progress)
-    how = _keywords(given)
+    call = _library_call(given)
+    how = _keywords(given, call)
     source = _source(given)
     for model in given.models:
         _refuse_trained_on(Path(model), source.records, progress)
     about = {
         "task": given.task, "tasks": {"source": source.source, "sha256": source.sha256, "n": len(source.records)},
     }  # fmt: skip
-    return about, _library_call(given)(given.models, source.records, **how, progress=progress)
+    return about, call(given.models, source.records, **how, progress=progress)
 
 
-def _library_call(given: Options) -> Any:
+def _library_call(given: Options) -> Callable[..., Evaluation]:
     from twofold.evaluation import answers, frontier, likelihood, pass_at_k, win_rate
 
-    calls = {
+    calls: dict[str, Callable[..., Evaluation]] = {
         "preference": likelihood.preference,
         "perplexity": likelihood.perplexity,
         "win-rate": win_rate.win_rate,
@@ -66,61 +68,35 @@ def _library_call(given: Options) -> Any:
     return calls.get(given.task, answers.accuracy if given.pass_at is None else pass_at_k.pass_at_k)
 
 
-def _keywords(given: Options) -> dict[str, Any]:
-    """What the library call of the task takes; options that were left out have its defaults."""
-    match given.task:
-        case "preference":
-            how = {"reference": given.reference, "max_length": given.max_length}
-        case "perplexity":
-            how = {"max_length": given.max_length}
-        case "win-rate":
-            how = _of_win_rate(given)
-        case "frontier":
-            how = _of_frontier(given)
-        case _:
-            how = _of_answers(given)
-    return {name: value for name, value in how.items() if value is not None}
-
-
-def _of_answers(given: Options) -> dict[str, Any]:
-    put = {
-        "preset": given.task, "template": given.template, "style": given.style, "shots": given.shots,
-        "prompted": numbers(given.prompted, "--prompted", "0,4", int, 0), "examples": given.examples,
-        "max_new_tokens": given.max_new_tokens, "seed": given.seed,
-    }  # fmt: skip
-    if given.pass_at is None:
-        return {**put, "metrics": words(given.metrics)}
-    ks = sorted(numbers(given.pass_at, "--pass-at", "1,2,4,8", int) or ())
-    return {**put, "ks": ks, "samples": given.samples, "temperature": given.temperature}
-
-
-def _of_win_rate(given: Options) -> dict[str, Any]:
-    if given.judge is None:
+def _keywords(given: Options, call: Callable[..., Evaluation]) -> dict[str, Any]:
+    """What a library call takes of the options, by the same names; those that were left out have its defaults."""
+    how = {field.name: getattr(given, field.name) for field in fields(given)} | {
+        "preset": given.task,
+        "metrics": words(given.metrics),
+        "prompted": numbers(given.prompted, "--prompted", "0,4", int, 0),
+        "ks": sorted(numbers(given.pass_at, "--pass-at", "1,2,4,8", int) or ()),
+        "temperatures": numbers(given.temperatures, "--temperatures", "0,0.5,1", float, 0),
+        "best_of": sorted(numbers(given.best_of, "--best-of", "2,4,8,16", int, 1) or ()),
+    }
+    if given.task == "win-rate" and given.judge is None:
         remedy = "as --judge reward:FOLDER, llm:URL#NAME or human:FILE"
         raise RecipeError("nobody judges", where="--task win-rate", remedy=remedy)
-    return {
-        "judge": given.judge, "against": given.against, "samples": given.samples, "seed": given.seed,
-        "temperatures": numbers(given.temperatures, "--temperatures", "0,0.5,1", float, 0),
-        "max_new_tokens": given.max_new_tokens, "max_length": given.max_length, "rubric": given.rubric,
-        "canary": given.canary, "people": given.people, "out": given.out,
-    }  # fmt: skip
+    if given.task == "frontier":
+        how |= _of_runs(given)
+    taken = signature(call).parameters.keys() - {"models"}
+    return {name: value for name, value in how.items() if name in taken and value is not None}
 
 
-def _of_frontier(given: Options) -> dict[str, Any]:
+def _of_runs(given: Options) -> dict[str, Any]:
+    """Of a frontier: the reference that the runs' recipes name, and whose seeds they are."""
     from twofold.reports.provenance import methods_of
     from twofold.runs.folder import common_origin, is_run
 
-    best_of = sorted(numbers(given.best_of, "--best-of", "2,4,8,16", int, 1) or ())
     reference = given.reference or common_origin(given.models)
     if given.reward is None:
         remedy = "as --reward FOLDER, verifier:flexible or llm-score:URL#NAME"
         raise RecipeError("nothing says what is gained", where="--task frontier", remedy=remedy)
-    return {
-        "reward": given.reward, "reference": reference, "best_of": best_of, "checkpoints": given.checkpoints,
-        "methods": methods_of([model for model in dict.fromkeys(given.models) if is_run(model)]),
-        "samples": given.samples, "seed": given.seed, "max_new_tokens": given.max_new_tokens,
-        "max_length": given.max_length, "rubric": given.rubric, "out": given.out,
-    }  # fmt: skip
+    return {"reference": reference, "methods": methods_of(list(filter(is_run, dict.fromkeys(given.models))))}
 
 
 def _source(given: Options) -> Table:

@@ -1,1 +1,1 @@
-"""What a policy can do: exact match, pass@k, likelihood, reward, win rates and frontiers, with intervals."""
+"""Models on the same items, with intervals and paired tests: one call for each task."""

@@ -9,7 +9,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from twofold.statistics import (
     Estimate,
@@ -105,9 +105,6 @@ class Ratio:
         if self.exponential:
             difference = replace(difference, method=f"{difference.method}, {LOGARITHMS}")
         return Difference(difference, sign_flips(self.part, other.part))
-
-
-M = TypeVar("M", bound=Measure)
 
 
 @dataclass(frozen=True)

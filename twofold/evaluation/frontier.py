@@ -30,7 +30,6 @@ from twofold.settings import with_keywords
 from twofold.training.checkpoint import Checkpoint
 
 REFERENCE = "reference"
-_NO_METHODS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +46,7 @@ class FrontierSettings:
     reference: str
     best_of: Sequence[int] = ()
     checkpoints: bool = False
-    methods: Mapping[str, str] = field(default_factory=lambda: _NO_METHODS)
+    methods: Mapping[str, str] = field(default_factory=dict[str, str])
     samples: int = 1
     seed: int = 0
     max_new_tokens: int = 256
@@ -137,11 +136,10 @@ class _Measure:
 
     def _scored(self, texts: Sequence[Sequence[str]]) -> list[list[float]]:
         """Rewards of answers to each prompt; raises ModelError where one is missing."""
+        truths = [record.answer if isinstance(record, Task) else None for record in self.records]
         questions = [
-            Question(
-                r.prompt, r.source, r.answer if isinstance(r, Task) else None, tuple(Candidate(t, {}) for t in row)
-            )
-            for r, row in zip(self.records, texts, strict=True)
+            Question(record.prompt, record.source, truth, tuple(Candidate(text, {}) for text in row))
+            for record, truth, row in zip(self.records, truths, texts, strict=True)
         ]
         found = [row for row in self.judge.scores(questions, self.how.progress) if row is not None]
         if len(found) < len(questions):

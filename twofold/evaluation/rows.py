@@ -13,22 +13,16 @@ Data = str | Sequence[Record]
 """Records, or the file, folder or hub name that `read` reads them from (of a data set there, its split `test`)."""
 Needs = Literal["answers", "preference", "perplexity", "win-rate", "frontier"]
 
+_ONE_SHAPE = "rows of one shape with prompts"
 _PROMPTS = (Pair, Demonstration, Ranking, Request, Task)
 _NEEDS: dict[Needs, tuple[tuple[type[Any], ...], str, str]] = {
     "answers": ((Task,), "problems with answers", "rows need a prompt and an answer"),
     "preference": ((Pair,), "pairs alone", "rows need chosen and rejected"),
-    "perplexity": (
-        (Pair, Demonstration),
-        "pairs or completions alone",
-        "rows need chosen and rejected, or prompt and completion",
-    ),
-    "win-rate": (
-        _PROMPTS,
-        "rows of one shape with prompts",
-        "rows need prompts, and answers unless there is --against MODEL",
-    ),
-    "frontier": (_PROMPTS, "rows of one shape with prompts", "rows need prompts"),
-}
+    "perplexity": ((Pair, Demonstration), "pairs or completions alone",
+                   "rows need chosen and rejected, or prompt and completion"),
+    "win-rate": (_PROMPTS, _ONE_SHAPE, "rows need prompts, and answers unless there is --against MODEL"),
+    "frontier": (_PROMPTS, _ONE_SHAPE, "rows need prompts"),
+}  # fmt: skip
 """Kinds of records, what they are called, and what to do about others."""
 
 
