@@ -71,12 +71,13 @@ def _describe(fault: Mapping[str, Any], spot: _Spot, type_: Any) -> tuple[Key, s
         case "missing" | "missing_keyword_only_argument" | "missing_argument":
             return (*key, fault["loc"][-1]), "missing", "give it in the recipe or as key=value"
         case "union_tag_invalid":
-            return ((*key, "kind"), *_wrong_kind(value["kind"], spot.type_))
+            kind = value.get("kind") if isinstance(value, Mapping) else value.kind
+            return ((*key, "kind"), *_wrong_kind(kind, spot.type_))
         case "unexpected_keyword_argument" | "extra_forbidden":
             if became := renamed(dotted(key)):
                 return key, became, ""
             return (key, "unknown key", _meant(str(key[-1]), fields(spot.around), type_))
-        case "dataclass_type" | "model_attributes_type":
+        case "dataclass_type" | "model_attributes_type" | "union_tag_not_found":
             keys = fields(spot.type_) or ["kind"]
             return key, f"expected a section of keys, not {shown}", f"its keys are {_listed(keys)}"
         case "value_error":
