@@ -150,4 +150,4 @@ def naming(sections: Any, sign: str, path: str) -> Any:
     """The sections of a recipe with `path` wherever `sign` stands."""
     if isinstance(sections, Mapping):
         return {name: naming(value, sign, path) for name, value in cast("Mapping[str, Any]", sections).items()}
-    return path if sections == sign else sections
+    return sections.replace(sign, path) if isinstance(sections, str) else sections

@@ -113,7 +113,7 @@ def _of_frontier(given: Options) -> dict[str, Any]:
     best_of = sorted(numbers(given.best_of, "--best-of", "2,4,8,16", int, 1) or ())
     reference = given.reference or common_origin(given.models)
     if given.reward is None:
-        remedy = "as --reward FOLDER, verifier:flexible or llm-score:URL#NAME"
+        remedy = "as --reward reward:FOLDER, verifier:flexible or llm-score:URL#NAME"
         raise RecipeError("nothing says what is gained", where="--task frontier", remedy=remedy)
     return {
         "reward": given.reward, "reference": reference, "best_of": best_of, "checkpoints": given.checkpoints,
