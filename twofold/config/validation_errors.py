@@ -71,7 +71,7 @@ def _describe(fault: Mapping[str, Any], spot: _Spot, type_: Any) -> tuple[Key, s
         case "missing" | "missing_keyword_only_argument" | "missing_argument":
             return (*key, fault["loc"][-1]), "missing", "give it in the recipe or as key=value"
         case "union_tag_invalid":
-            kind = value.get("kind") if isinstance(value, Mapping) else value.kind
+            kind: Any = cast("Mapping[str, Any]", value).get("kind") if isinstance(value, Mapping) else value.kind
             return ((*key, "kind"), *_wrong_kind(kind, spot.type_))
         case "unexpected_keyword_argument" | "extra_forbidden":
             if became := renamed(dotted(key)):

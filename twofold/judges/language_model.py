@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
@@ -81,12 +81,17 @@ class Rubric:
 _FIELDS: dict[Form, tuple[str, ...]] = {"compare": ("first", "second"), "score": ("completion",)}
 
 
-class Judge:
+class ModelJudge:
     """Asks a server's model by a rubric; every request, reply and verdict stands in the ledger."""
 
     def __init__(self, server: Server, rubric: Rubric, *, max_tokens: int = 1024, temperature: float = 0.0) -> None:
         self.server, self.rubric = server, rubric
         self._settings = {"max_tokens": max_tokens, "temperature": temperature, "seed": 0}
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        endpoint = self.server.endpoint
+        return {"model": endpoint.model, "server": endpoint.url, "rubric": self.rubric.digest}
 
     def verdicts(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, Orders]]:
         """(place, what was said in either order) of each match as its second order is told; None for no verdict."""
