@@ -1,4 +1,4 @@
-"""docs/extend.md says what it takes to add an objective, a format, an algorithm, a verb: its blocks are run here."""
+"""docs/extend.md says how to add an objective, a format, a judge, an algorithm, a verb: its blocks are run here."""
 
 from __future__ import annotations
 
@@ -124,10 +124,10 @@ def run(house: Path, *command: str) -> str:
 
 
 def test_the_page_has_a_section_for_everything_that_joins_by_a_line(root: Path) -> None:
-    assert sections(root) == ["An objective of your own", "A data format", "An algorithm", "A verb"]
+    assert sections(root) == ["An objective of your own", "A data format", "A judge", "An algorithm", "A verb"]
 
 
-@pytest.mark.parametrize("section", ["A data format", "An algorithm", "A verb"])
+@pytest.mark.parametrize("section", ["A data format", "A judge", "An algorithm", "A verb"])
 def test_what_the_page_adds_works_as_it_says(house: Path, root: Path, section: str) -> None:
     """A file of at most 50 lines, its line, and commands and programs that give what stands under them."""
     some = blocks(root, section)

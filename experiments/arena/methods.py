@@ -93,7 +93,7 @@ ON_POLICY = (
     rolled(
         "PPO",
         {"kind": "ppo"},
-        {**PPO, "reward": REWARD, "kl": {"coefficient": 0.05}},
+        {**PPO, "reward": f"reward:{REWARD}", "kl": {"coefficient": 0.05}},
         data_kind="pairs",
         training={"batch_size": 16},
         note="a reward model of the pairs; per-prompt baseline",
@@ -115,7 +115,14 @@ ON_POLICY = (
     rolled("GRPO", {"kind": "grpo"}, {}),
     rolled("RLOO", {"kind": "rloo"}, {"kl": {"coefficient": 0.05}}),
     online("online DPO", "best against worst of 8, by the verifier", judge="verifier", samples=8, batch=8),
-    online("online DPO, reward model", "the same by a reward model", judge=REWARD, samples=8, batch=8, learns="pairs"),
+    online(
+        "online DPO, reward model",
+        "the same by a reward model",
+        judge=f"reward:{REWARD}",
+        samples=8,
+        batch=8,
+        learns="pairs",
+    ),
     online(
         "SPIN",
         "two rounds, a fresh reference in each",
@@ -159,7 +166,7 @@ PDPO_OPTIONS = (
         ", judge gate",
         "a reward model of the pairs; the bar is the truth's score",
         gate="judge",
-        judge={"source": REWARD},
+        judge={"source": f"reward:{REWARD}"},
     ),
     pdpo(", KL 0.05", kl=0.05),
     pdpo(", truth's side", "the truth rises to the drafts", gradient_to="truth"),

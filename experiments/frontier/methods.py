@@ -43,7 +43,7 @@ def _pdpo(gamma: float) -> Method:
 def _online_dpo(beta: float) -> Method:
     """What PPO has, its own policy's completions and a reward model of the pairs, under DPO's loss; two to a prompt, so
     that both draw and judge equally many."""
-    algorithm = {"kind": "online", "judge": REWARD, "samples": 2, "epochs": 2}
+    algorithm = {"kind": "online", "judge": f"reward:{REWARD}", "samples": 2, "epochs": 2}
     return Method(
         "online DPO", "β", beta, {"objective": {"kind": "dpo", "beta": beta}, "algorithm": algorithm}, "prompts"
     )
@@ -55,7 +55,7 @@ def _ppo(family: str, reward: str, target: float) -> Method:
     algorithm = {
         "kind": "policy_gradient", "reward": reward, "samples": 1, "epochs": 2, "normalize": True,
         "kl": {"coefficient": 0.2, "target": target},
-        "value": {"start": REWARD if reward == REWARD else "policy"},
+        "value": {"start": "policy" if reward == TRUTH else REWARD},
     }  # fmt: skip
     return Method(family, "target", target, {"objective": {"kind": "ppo"}, "algorithm": algorithm}, "prompts")
 
@@ -63,7 +63,7 @@ def _ppo(family: str, reward: str, target: float) -> Method:
 SWEEP: tuple[Method, ...] = (
     *(_dpo(beta) for beta in (0.05, 0.1, 1.0, 5.0)),
     *(_pdpo(gamma) for gamma in (0.05, 0.1, 0.3, 1.0)),
-    *(_ppo("PPO", REWARD, target) for target in (3.0, 6.0, 9.0, 12.0)),
+    *(_ppo("PPO", f"reward:{REWARD}", target) for target in (3.0, 6.0, 9.0, 12.0)),
     *(_ppo("PPO-GT", TRUTH, target) for target in (3.0, 6.0, 9.0, 12.0)),
     *(_unlikelihood(alpha) for alpha in (0.05, 0.1, 0.5, 1.0)),
     Method("preferred-FT", "", 0.0, {"objective": {"kind": "sft"}}),
@@ -75,7 +75,8 @@ BASELINE = "DPO"
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 LOWER = (3e-5, *RATES[:3])
 TRIALS: Mapping[str, tuple[Method, tuple[float, ...]]] = {
-    "DPO": (_dpo(0.1), RATES), "PPO": (_ppo("PPO", REWARD, 6.0), RATES), "PPO-GT": (_ppo("PPO-GT", TRUTH, 6.0), RATES),
+    "DPO": (_dpo(0.1), RATES), "PPO": (_ppo("PPO", f"reward:{REWARD}", 6.0), RATES),
+    "PPO-GT": (_ppo("PPO-GT", TRUTH, 6.0), RATES),
     "unlikelihood": (_unlikelihood(0.1), RATES), "preferred-FT": (SWEEP[-1], RATES),
     "online DPO": (_online_dpo(0.1), LOWER),
 }  # fmt: skip

@@ -14,7 +14,7 @@ from twofold.config.schema import Recipe
 from twofold.models.load import load_policy
 from twofold.models.policy import Policy
 from twofold.progress import Progress, Silent
-from twofold.rewards.rollouts import RewardFunction
+from twofold.rewards.base import RewardFunction
 from twofold.runs.build import build_trainer
 from twofold.runs.context import RunContext
 from twofold.runs.dataset import read_dataset
@@ -76,4 +76,4 @@ def replaced(sections: Any, sign: str, path: str) -> Any:
     """The sections of a recipe with `path` wherever `sign` stands."""
     if isinstance(sections, Mapping):
         return {name: replaced(value, sign, path) for name, value in cast("Sections", sections).items()}
-    return path if sections == sign else sections
+    return sections.replace(sign, path) if isinstance(sections, str) else sections

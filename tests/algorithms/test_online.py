@@ -17,13 +17,15 @@ from twofold.algorithms.online import Online, OnlineAlgorithm
 from twofold.algorithms.preference_pairs import compared, wins
 from twofold.batch import Branch, Group, Role
 from twofold.errors import DataError, NonFiniteError, RecipeError
-from twofold.judges.drafts import ByRewards, DraftScores, PairJudge
+from twofold.judges.completions import CompletionJudge
+from twofold.judges.drafts import JudgedDrafts, PairJudge
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import AdapterReference, LiveReference, live_reference
 from twofold.objectives import AOT, DPO, IPO, SPPO, SimPO
 from twofold.objectives.base import Objective
-from twofold.rewards.rollouts import FunctionReward, RewardFunction, Rewards
+from twofold.rewards.base import RewardFunction
+from twofold.rewards.rollouts import DraftScores, Rewards
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.reference import ReferenceSampler
@@ -56,8 +58,8 @@ def first(prompt: str, completion: str, truth: str | None) -> float:
     return int(completion.split()[0]) / 61
 
 
-def rewarded(*functions: RewardFunction) -> ByRewards:
-    return ByRewards(Rewards([(f.__name__, 1.0, FunctionReward(f, text)) for f in functions]))
+def rewarded(*functions: RewardFunction) -> Rewards:
+    return Rewards([(f.__name__, 1.0, JudgedDrafts(CompletionJudge(f), text)) for f in functions])
 
 
 def sampler(model: PreTrainedModel) -> LocalSampler:
@@ -68,7 +70,7 @@ def algorithm(
     policy: Policy, *, objective: Objective | None = None, by: PairJudge | None = None, batch_size: int = 4,
     reference: LiveReference | None = None, **settings: Any,
 ) -> OnlineAlgorithm:  # fmt: skip
-    made = Online(**{"judge": "first", **settings})
+    made = Online(**{"judge": "python:first", **settings})
     other = ReferenceSampler(reference or live_reference(policy), sampler)
     return OnlineAlgorithm(
         settings=made,

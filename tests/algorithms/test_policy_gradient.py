@@ -10,16 +10,17 @@ import pytest
 import torch
 
 from support import tiny
-from support.rollouts_toy import STOP, algorithm, share, text
-from twofold.algorithms.policy_gradient import RewardKL, RewardSource
+from support.rollouts_toy import STOP, algorithm, rated_by, share, text
+from twofold.algorithms.policy_gradient import RewardKL
 from twofold.errors import NonFiniteError
+from twofold.judges.registry import RewardSource
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import live_reference
 from twofold.objectives import GRPO, PPO, RLOO, Reinforce
 from twofold.objectives.advantages import leave_one_out
 from twofold.objectives.base import Objective
-from twofold.rewards.rollouts import FunctionReward, Rewards
+from twofold.rewards.rollouts import Rewards
 from twofold.training.column_providers import OLD
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Step
@@ -49,14 +50,16 @@ def test_a_rollout_carries_its_advantages_as_columns() -> None:
 
 
 def test_several_rewards_count_by_weight() -> None:
-    both = (RewardSource(source="share", weight=2.0), RewardSource(source="length", weight=-0.1))
+    both = (RewardSource(source="python:share", weight=2.0), RewardSource(source="python:length", weight=-0.1))
     figures = algorithm(tiny.policy(), RLOO(), reward=both).round(0, {}).figures
-    assert figures["reward"] == pytest.approx(2 * figures["reward/share"] - 0.1 * figures["reward/length"])
+    assert figures["reward"] == pytest.approx(
+        2 * figures["reward/python:share"] - 0.1 * figures["reward/python:length"]
+    )
 
 
 def test_a_reward_that_is_no_number_stops_before_the_step() -> None:
     play = algorithm(tiny.policy(), RLOO())
-    play.rewards = Rewards([("nan", 1.0, FunctionReward(lambda prompt, completion, truth: float("nan"), text))])
+    play.rewards = Rewards([("nan", 1.0, rated_by(lambda prompt, completion, truth: float("nan")))])
     with pytest.raises(NonFiniteError, match="task"):
         play.round(0, {})
 

@@ -18,11 +18,12 @@ from twofold.algorithms.draft_serialization import dump_drafts, load_drafts
 from twofold.algorithms.pdpo import PDPO, PDPOAlgorithm
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
+from twofold.judges.completions import CompletionJudge
+from twofold.judges.drafts import JudgedDrafts
 from twofold.models.policy import Policy
 from twofold.objectives import SFT
 from twofold.objectives.pdpo import GeneratorSettings
-from twofold.rewards.rollouts import VerifierReward
-from twofold.rewards.verifier import Verifier
+from twofold.rewards.verifier import VerifierReward
 from twofold.training.step import Part, Round
 
 
@@ -135,9 +136,8 @@ def gated(generator: GeneratorSettings = UNGATED, **settings: Any) -> PDPOAlgori
     given = PDPO(warmup=0, prompts=2, samples=3, generator=replace(generator, gate="verifier"), **settings)
     plain = play.algorithm(replace(given, generator=UNGATED, gate_average="drawn"), Scripted(script), count=2)
     tasks = [replace(t, truth=torch.tensor([*b"3+4=7\n#### 7", 0])) for t in plain.tasks]
-    return replace(
-        plain, settings=given, generator=given.objective(0.5), tasks=tasks, gate=VerifierReward(Verifier(letters))
-    )
+    gate = JudgedDrafts(CompletionJudge(VerifierReward()), letters)
+    return replace(plain, settings=given, generator=given.objective(0.5), tasks=tasks, gate=gate)
 
 
 def test_a_gate_without_a_verifier_is_refused() -> None:
@@ -267,14 +267,11 @@ def test_the_step_takes_its_gradient_from_right_drafts_alone() -> None:
     assert any(g.abs().max() > 1e-3 for g in found.values())
 
 
-class Equal(Verifier):
+class Equal:
     """Right is what says the very tokens of the truth."""
 
-    def __init__(self) -> None:
-        super().__init__(letters)
-
-    def right(self, draft: torch.Tensor, truth: torch.Tensor) -> bool:
-        return torch.equal(draft, truth)
+    def rate(self, groups: Sequence[Group]) -> list[list[float]]:
+        return [[float(torch.equal(b.tokens, g.truth)) for b in g.branches] for g in groups]
 
 
 def undecided(problems: list[Group]) -> Policy:
@@ -303,9 +300,7 @@ def test_a_gated_generator_teaches_an_undecided_transformer_what_is_right() -> N
         settings = PDPO(warmup=0, prompts=10, samples=4, gamma=1.0, generator=GeneratorSettings(margin=9.0, gate=gate))
         algorithm = play.algorithm(replace(settings, generator=UNGATED), local(policy, max_new_tokens=4), steps=20)
         generator = settings.objective(0.5)
-        algorithm = replace(
-            algorithm, settings=settings, generator=generator, tasks=problems, gate=VerifierReward(Equal())
-        )
+        algorithm = replace(algorithm, settings=settings, generator=generator, tasks=problems, gate=Equal())
         step = play.stepper(policy, rate=3e-3)
         for s in range(20):
             made = algorithm.round(s, {})

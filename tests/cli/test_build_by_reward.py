@@ -55,7 +55,7 @@ def test_pairs_prefer_what_the_model_learnt_and_scores_higher(twofold: Run, rewa
     assert f"{out}: 8 pairs from 8 of 8 prompts" in answer.out
     built = read(str(out)).records
     assert [r.chosen for r in built if isinstance(r, Pair)] == [f"{n}!" for n in range(8)]
-    scored = twofold("score", out, "--reward", reward, "--out", tmp_path / "scored.jsonl")
+    scored = twofold("score", out, "--judge", f"reward:{reward}", "--out", tmp_path / "scored.jsonl")
     assert scored.code == 0, scored.err
     assert scored.out.splitlines()[-1].split()[:2] == ["8", "100.0%"]
     for row in map(json.loads, (tmp_path / "scored.jsonl").read_text(encoding="utf-8").splitlines()):

@@ -206,7 +206,7 @@ def test_a_reward_model_judges_by_its_scores_and_a_run_keeps_its_rates(
         "".join(json.dumps({"prompt": r["prompt"], "chosen": r["completion"], "rejected": r["other"]}) + "\n"
                 for r in rows)
     )  # fmt: skip
-    assert twofold("score", pairs, "--reward", tmp_path / "rm", "--out", tmp_path / "scored.jsonl").code == 0
+    assert twofold("score", pairs, "--judge", f"reward:{tmp_path / 'rm'}", "--out", tmp_path / "scored.jsonl").code == 0
     scored = lines(tmp_path / "scored.jsonl")
     assert [r["share"] for r in rows] == [float(s["chosen_score"] > s["rejected_score"]) for s in scored]
     kept = read_run(run).extra["win_rates"]

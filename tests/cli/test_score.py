@@ -36,7 +36,7 @@ def written(path: Path) -> list[dict[str, Any]]:
 def test_pairs_get_two_scores_and_an_accuracy(twofold: Run, reward: Path, tmp_path: Path) -> None:
     rows = [{"instruction": f"{i}?", "chosen": f"yes {i}", "rejected": "no", "mine": i} for i in range(5)]
     file, out = lines(tmp_path / "pairs.jsonl", *rows), tmp_path / "new" / "out.jsonl"
-    answer = twofold("score", file, "--reward", reward, "--out", out, "--columns", "prompt=instruction")
+    answer = twofold("score", file, "--judge", f"reward:{reward}", "--out", out, "--columns", "prompt=instruction")
     assert answer.code == 0, answer.err
     found = written(out)
     assert [{k: row[k] for k in rows[0]} for row in found] == rows
@@ -49,12 +49,12 @@ def test_pairs_get_two_scores_and_an_accuracy(twofold: Run, reward: Path, tmp_pa
 def test_rankings_and_single_completions(twofold: Run, reward: Path, tmp_path: Path) -> None:
     ranking = {"prompt": "a?", "completions": ["x", "yy", "z"], "scores": [1, 0, 0]}
     file, out = lines(tmp_path / "rankings.jsonl", ranking), tmp_path / "out.jsonl"
-    assert twofold("score", file, "--reward", reward, "--out", out).code == 0
+    assert twofold("score", file, "--judge", f"reward:{reward}", "--out", out).code == 0
     (row,) = written(out)
     assert row["scores"] == [1, 0, 0]
     assert len(row["reward_scores"]) == 3
     file = lines(tmp_path / "tasks.jsonl", {"question": "a?", "answer": "x"})
-    assert twofold("score", file, "--reward", reward, "--out", out).code == 0
+    assert twofold("score", file, "--judge", f"reward:{reward}", "--out", out).code == 0
     assert written(out)[0]["score"] == pytest.approx(row["reward_scores"][0], abs=1e-5)
 
 
@@ -136,8 +136,8 @@ def test_a_language_model_compares_what_a_row_holds(twofold: Run, stub: Stub, tm
 @pytest.mark.parametrize(
     ("row", "judge", "told"),
     [
-        ({"prompt": "p", "completion": "c"}, (), "one judge scores"),
-        ({"prompt": "p", "completion": "c"}, ("--judge", "verifier", "--reward", "x"), "one judge scores"),
+        ({"prompt": "p", "completion": "c"}, (), "nobody scores"),
+        ({"prompt": "p", "completion": "c"}, ("--reward", "x"), "--judge reward:x"),
         ({"prompt": "p", "completion": "c"}, ("--judge", "verifer"), "no judge is called 'verifer'"),
         ({"prompt": "p", "completion": "c"}, ("--judge", "verifier:loose"), "a verifier's rule is one of"),
         ({"prompt": "p", "completion": "c"}, ("--judge", "reward"), "the judge is written reward:FOLDER"),
@@ -165,11 +165,11 @@ def test_what_a_judge_cannot_score_is_one_message(
 def test_mistakes_leave_no_file(twofold: Run, reward: Path, model_folder: Path, tmp_path: Path) -> None:
     file, out = lines(tmp_path / "a.jsonl", {"prompt": "a", "completion": "b" * 99}), tmp_path / "out.jsonl"
     for options, told in (
-        (("--reward", model_folder, "--out", out), "no trained score head"),
-        (("--reward", reward, "--out", file), "would overwrite"),
-        (("--reward", reward, "--out", out, "--max-length", 20), "max_length is 20"),
-        (("--reward", tmp_path / "nowhere", "--out", out), "no such folder"),
-        (("--reward", reward, "--out", out, "--columns", "prompt"), "OURS=THEIRS"),
+        (("--judge", f"reward:{model_folder}", "--out", out), "no trained score head"),
+        (("--judge", f"reward:{reward}", "--out", file), "would overwrite"),
+        (("--judge", f"reward:{reward}", "--out", out, "--max-length", 20), "max_length is 20"),
+        (("--judge", f"reward:{tmp_path / 'nowhere'}", "--out", out), "no such folder"),
+        (("--judge", f"reward:{reward}", "--out", out, "--columns", "prompt"), "OURS=THEIRS"),
     ):
         answer = twofold("score", file, *options)
         assert answer.code == 2, answer.err
@@ -180,7 +180,7 @@ def test_mistakes_leave_no_file(twofold: Run, reward: Path, model_folder: Path, 
 def test_a_completion_too_long_for_the_model_is_named(twofold: Run, reward: Path, tmp_path: Path) -> None:
     rows = [{"prompt": "a" * 40, "completion": "b" * n} for n in (5, 99)]
     file, out = lines(tmp_path / "a.jsonl", *rows), tmp_path / "out.jsonl"
-    answer = twofold("score", file, "--reward", reward, "--out", out, "--max-length", 20, "--cut-prompt")
+    answer = twofold("score", file, "--judge", f"reward:{reward}", "--out", out, "--max-length", 20, "--cut-prompt")
     assert answer.code == 2
     assert f"{file}:2: a completion alone is longer than max_length (20)" in answer.err
     assert not out.exists()

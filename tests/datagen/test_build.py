@@ -171,7 +171,7 @@ def test_a_prompt_that_lacks_a_verdict_is_left_for_the_next_run(stub: Stub, answ
     [
         ({"judge": "verifer"}, "no judge is called 'verifer'"),
         ({"judge": "verifier:strong"}, "a verifier's rule is one of"),
-        ({"judge": "llm"}, "the judge is written llm:https://host/v1#model"),
+        ({"judge": "llm"}, "the judge is written llm:URL#MODEL"),
         ({"judge": "reward:x", "form": "labels"}, "labels by reward need a threshold"),
         ({"judge": "truth"}, "need a model's own answers"),
         ({"judge": "human", "only_wrong": True}, "only_wrong goes with"),

@@ -14,10 +14,12 @@ from support.judge_replies import QUICK, longer, parts
 from support.openai_stub import Body, Stub, said
 from twofold.batch import Branch, Group, Role
 from twofold.client.server import Endpoint, Server
-from twofold.judges.gates import GateSettings, PairwiseJudge, ScoringJudge, ThresholdGate
-from twofold.judges.language_model import Judge, Rubric
+from twofold.judges.completions import CompletionJudge
+from twofold.judges.drafts import JudgedDrafts
+from twofold.judges.gates import GateSettings, ThresholdGate
+from twofold.judges.language_model import ModelJudge, Rubric
+from twofold.judges.servers import PairwiseJudge, ScoringJudge
 from twofold.ledger import Ledger
-from twofold.rewards.rollouts import FunctionReward
 
 
 def text(tokens: torch.Tensor) -> str:
@@ -32,7 +34,11 @@ def problem(truth: str, *drafts: str) -> Group:
     return Group(truth, tokens("why?"), tuple(Branch(tokens(d), Role.DRAFT) for d in drafts), tokens(truth))
 
 
-LENGTH = FunctionReward(lambda prompt, completion, truth: float(len(completion)), text)
+def length(prompt: str, completion: str, truth: str | None) -> float:
+    return float(len(completion))
+
+
+LENGTH = JudgedDrafts(CompletionJudge(length), text)
 ASKED = [problem("four", "one", "four", "fifth"), problem("six..."), problem("ab", "abc")]
 
 
@@ -66,7 +72,8 @@ def stub() -> Iterator[Stub]:
 
 def test_a_model_compares_each_draft_with_its_truth_in_both_orders(stub: Stub, tmp_path: Path) -> None:
     with Server(Endpoint.of(f"{stub.url}#judge"), QUICK) as server, Ledger(tmp_path / "ledger") as ledger:
-        compared = PairwiseJudge(Judge(server, Rubric.load("compare")), ledger, text)
+        judge = PairwiseJudge(ModelJudge(server, Rubric.load("compare")), ledger)
+        compared = JudgedDrafts(judge, text, against_truth=True)
         assert compared.rate(ASKED) == [[0, 0.5, 1], [], [1]]
         assert ThresholdGate(compared, 0.5).rate(ASKED) == [[0, 1, 1], [], [1]]
         assert ThresholdGate(compared, 1.0).rate(ASKED) == [[0, 0, 1], [], [1]]
@@ -79,7 +86,7 @@ def test_a_model_compares_each_draft_with_its_truth_in_both_orders(stub: Stub, t
 def test_a_model_scores_with_the_truth_before_its_eyes(stub: Stub, tmp_path: Path) -> None:
     stub.say = lambda body: f"Score: {len(parts(body)[0])}"
     with Server(Endpoint.of(f"{stub.url}#judge"), QUICK) as server, Ledger(tmp_path / "ledger") as ledger:
-        graded = ScoringJudge(Judge(server, Rubric.load("score")), ledger, text)
+        graded = JudgedDrafts(ScoringJudge(ModelJudge(server, Rubric.load("score")), ledger), text)
         assert graded.rate(ASKED) == [[3, 4, 5], [], [3]]
         assert ThresholdGate(graded, 4.0).rate(ASKED) == [[0, 1, 1], [], [0]]
     assert all("a correct answer" in said(body) for body in stub.requests)
@@ -91,7 +98,8 @@ def test_a_verdict_that_cannot_be_read_is_none(stub: Stub, tmp_path: Path) -> No
 
     stub.say = say
     with Server(Endpoint.of(f"{stub.url}#judge"), QUICK) as server, Ledger(tmp_path / "ledger") as ledger:
-        (first, _, last) = PairwiseJudge(Judge(server, Rubric.load("compare")), ledger, text).rate(ASKED)
+        judge = PairwiseJudge(ModelJudge(server, Rubric.load("compare")), ledger)
+        (first, _, last) = JudgedDrafts(judge, text, against_truth=True).rate(ASKED)
     assert math.isnan(first[2])
     assert (first[:2], last) == ([0, 0.5], [1])
 

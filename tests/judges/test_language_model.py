@@ -12,7 +12,7 @@ from support.judge_replies import QUICK, longer, parts
 from support.openai_stub import Stub
 from twofold.client.server import Endpoint, Reply, Server, UnparsableReply
 from twofold.errors import RecipeError
-from twofold.judges.language_model import Judge, Match, Rubric, agreed
+from twofold.judges.language_model import Match, ModelJudge, Rubric, agreed
 from twofold.ledger import Ledger
 from twofold.records import Message
 
@@ -26,7 +26,8 @@ def stub() -> Iterator[Stub]:
 
 def compare(stub: Stub, ledger: Path, *matches: Match) -> dict[int, float | None]:
     with Server(Endpoint.of(f"{stub.url}#judge"), QUICK) as server, Ledger(ledger) as kept:
-        return dict(Judge(server, Rubric.load("compare")).compare(matches, kept))
+        verdicts = ModelJudge(server, Rubric.load("compare")).verdicts(matches, kept)
+        return {place: agreed(*orders) for place, orders in verdicts}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_a_verdict_that_cannot_be_read_is_asked_again_and_kept_as_it_was(stub: S
 def test_scores(stub: Stub, tmp_path: Path) -> None:
     stub.say = lambda body: f"Fine.\n**Score: {len(parts(body)[0])}/10**"
     with Server(Endpoint.of(f"{stub.url}#judge"), QUICK) as server, Ledger(tmp_path / "l.jsonl") as ledger:
-        judge = Judge(server, Rubric.load("score"))
+        judge = ModelJudge(server, Rubric.load("score"))
         asked = [("p", "abc", None), ((Message("user", "p"),), "abcdefg", "truth"), ("p", "a" * 11, None)]
         assert dict(judge.score(asked, ledger)) == {0: 3.0, 1: 7.0, 2: None}
 

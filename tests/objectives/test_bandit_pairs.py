@@ -22,7 +22,7 @@ from twofold.objectives.xpo import OF_REFERENCE, XPO
 
 
 def sampled(**settings: Any) -> Online:
-    return Online(judge="bandit", labels="bradley_terry", **settings)
+    return Online(judge="python:bandit", labels="bradley_terry", **settings)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_hard_labels_leave_no_point_inside() -> None:
     """−log σ of the lead has a slope everywhere: the best answer alone is left, at the price of its whole KL."""
     only_V = vector((0.0, 0.0, 1.0))
     assert 1 - (2.0 - BETA * log(1 / REFERENCE[2])) / best() == pytest.approx(0.115, abs=5e-4)
-    policy_V = Play(DPO(beta=BETA), Online(judge="bandit"), prompts=48, steps=200, rate=40.0).learn()
+    policy_V = Play(DPO(beta=BETA), Online(judge="python:bandit"), prompts=48, steps=200, rate=40.0).learn()
     assert policy_V.tolist() == pytest.approx(only_V.tolist(), abs=0.02)
 
 
@@ -73,7 +73,7 @@ def test_hard_labels_under_a_loss_with_a_stop_reach_a_point_of_their_own(
 ) -> None:
     point_V = standstill(pull)
     assert 1 - worth(point_V) / best() == pytest.approx(lost, abs=5e-4)
-    policy_V = Play(objective, Online(judge="bandit"), prompts=64, steps=200, rate=rate).learn()
+    policy_V = Play(objective, Online(judge="python:bandit"), prompts=64, steps=200, rate=rate).learn()
     assert policy_V.tolist() == pytest.approx(point_V.tolist(), abs=0.02)
 
 

@@ -9,13 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from twofold.batch import Branch, Group, Role
 from twofold.errors import RecipeError
-from twofold.rewards.base import executes
 from twofold.rewards.execution import CodeReward, Execution, Sandbox
-from twofold.rewards.rollouts import FunctionReward
 
 
 def cut_off() -> tuple[str, ...] | None:
@@ -80,10 +76,6 @@ def test_what_a_program_starts_goes_with_it(tmp_path: Path) -> None:
     assert not (tmp_path / "late").exists()
 
 
-def letters(text: str) -> torch.Tensor:
-    return torch.tensor([ord(c) for c in text])
-
-
 @isolated
 def test_a_draft_is_rated_by_its_tests() -> None:
     drafts = [
@@ -94,9 +86,5 @@ def test_a_draft_is_rated_by_its_tests() -> None:
         "import os; os._exit(0)",
         "not Python",
     ]
-    group = Group("g", letters("?"), tuple(Branch(letters(d), Role.DRAFT) for d in drafts))
-    group = Group(group.name, group.prompt, group.branches, letters("assert double(4) == 8"))
-    reward = CodeReward(sandbox(), lambda tokens: "".join(map(chr, tokens.tolist())))
-    assert reward.rate([group]) == [[1.0, 1.0, 0.0, 0.0, 0.0, 0.0]]
-    assert executes(reward)
-    assert not executes(FunctionReward(lambda p, c, t: 0.0, lambda tokens: ""))
+    reward = CodeReward(sandbox())
+    assert [reward("?", draft, "assert double(4) == 8") for draft in drafts] == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]

@@ -1,4 +1,4 @@
-"""Answers are read as GSM8K's own code reads them, and as people mean them; drafts are judged by them."""
+"""Answers are read as GSM8K's own code reads them, and as people mean them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor
 
-from twofold.batch import Group
 from twofold.errors import DataError
-from twofold.rewards.verifier import Verifier, flexible, judge, same_number, strict, truth
-
-STOP = 0
+from twofold.rewards.verifier import VerifierReward, flexible, judge, same_number, strict, truth
 
 
 @pytest.mark.parametrize(
@@ -108,33 +103,13 @@ def test_judge_gives_both_verdicts(completion: str, expected: tuple[bool, bool])
     assert (verdict.strict, verdict.flexible) == expected
 
 
-def spoken(tokens: Tensor) -> str:
-    """A token per character; the stop token says nothing."""
-    return "".join(chr(int(t)) for t in tokens if int(t) != STOP)
-
-
-def said(text: str, *, stop: bool = True) -> Tensor:
-    return torch.tensor([ord(c) for c in text] + [STOP] * stop)
-
-
-def test_a_draft_is_judged_by_its_text() -> None:
+def test_a_completion_earns_1_or_0() -> None:
     right = "6*3=18\n#### 18"
-    for metric, lax in (("strict", False), ("flexible", True)):
-        verifier = Verifier(spoken, metric)
-        assert verifier.right(said("9+9=18\n#### 18"), said(right))
-        assert not verifier.right(said("9+8=17\n#### 17"), said(right))
-        assert verifier.right(said("It is 18", stop=False), said(right)) is lax
-
-
-@pytest.mark.parametrize(
-    ("truth", "message"),
-    [(said("#### 1", stop=False), "was cut"), (None, "was cut"), (said("eighteen"), "holds no number")],
-)
-def test_problems_that_cannot_be_verified_are_named(truth: Tensor | None, message: str) -> None:
-    good = Group("f:1", torch.ones(1), (), truth=said("#### 1"))
-    Verifier(spoken).check([good], frozenset({STOP}))
-    with pytest.raises(DataError, match=f"f:2: .*{message}"):
-        Verifier(spoken).check([good, Group("f:2", torch.ones(1), (), truth=truth)], frozenset({STOP}))
+    for metric, lax in (("strict", 0.0), ("flexible", 1.0)):
+        reward = VerifierReward(metric)
+        assert reward("", "9+9=18\n#### 18", right) == 1.0
+        assert reward("", "9+8=17\n#### 17", right) == 0.0
+        assert reward("", "It is 18", right) == lax
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -102,7 +102,7 @@ def test_a_reward_model_judges_a_run(tmp_path: Path, base: Path) -> None:
     told = [{"prompt": t.prompt, "chosen": "1111", "rejected": "0"} for t in rows()]
     pairs.write_text("".join(json.dumps(row) + "\n" for row in told))
     train(str(base), str(pairs), run=str(tmp_path / "rm"), **QUICK, objective={"kind": "bradley_terry"})  # type: ignore[arg-type]  # a section
-    scorer = str(tmp_path / "rm" / "model")
+    scorer = f"reward:{tmp_path / 'rm' / 'model'}"
     both = [{"source": scorer}, {"source": "verifier", "weight": 2.0}]
     train_recipe(recipe(tmp_path, base, algorithm={"judge": both, "samples": 4, "stop_penalty": 0.1}))
     for line in lines(tmp_path / "run"):
@@ -181,7 +181,7 @@ def test_the_implicit_judge_is_a_round_behind_where_the_reference_is_fresh(tmp_p
     assert all(line["pairs"] > 0 for line in found if line["age"] == 0)
     _, loop = assembled(recipe(tmp_path / "dice", base, algorithm=dice, model=model), tmp_path / "other")
     assert [type(k).__name__ for k in loop.stateful] == ["TrailingReference", "MovingReference"]
-    ((_, _, reward),) = loop.algorithm.judge.rewards.sources
+    ((_, _, reward),) = loop.algorithm.judge.sources
     assert (reward.beta, reward.penalty) == (0.3, balanced)
     kept = {**dice, "reference": "recipe"}
     _, loop = assembled(recipe(tmp_path / "dice", base, algorithm=kept, model=model), tmp_path / "other")
@@ -232,7 +232,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, base: Path, changes: dict[
     ("algorithm", "fault", "message"),
     [
         ({"judge": "truth", "samples": 1}, DataError, "no ground truth for its drafts"),
-        ({"judge": "verifier"}, DataError, "ground truth was cut"),
+        ({"judge": "verifier"}, DataError, "has no answer to compare with"),
     ],
     ids=["truth", "verifier"],
 )
@@ -251,7 +251,7 @@ def test_prompts_without_answers_are_refused(
         ({"judge": "llm:not-an-address"}, {}, RecipeError, "judge|address"),
         ({"judge": "llm:http://localhost:1/v1#m", "rubric": "nowhere.jinja"}, {}, RecipeError, "rubric"),
         ({"judge": "verifier", "reference": "fresh"}, {"kind": "simpo"}, RecipeError, "asks for no reference"),
-        ({"judge": "BASE"}, {}, ModelError, "no trained score head"),
+        ({"judge": "reward:BASE"}, {}, ModelError, "no trained score head"),
         ({"prompts": 15}, {}, RecipeError, "some of the 12 twice"),
         ({"judge": "code"}, {}, RecipeError, r"algorithm\.judge: this reward runs programs"),
     ],
@@ -265,7 +265,7 @@ def test_what_cannot_judge_is_told_before_the_first_step(
     fault: type[Exception],
     message: str,
 ) -> None:
-    made = {k: str(base) if v == "BASE" else v for k, v in algorithm.items()}
+    made = {k: v.replace("BASE", str(base)) if isinstance(v, str) else v for k, v in algorithm.items()}
     with pytest.raises(fault, match=message):
         train_recipe(recipe(tmp_path, base, algorithm=made, objective=objective))
     assert not (tmp_path / "run" / "metrics.jsonl").exists()

@@ -72,13 +72,13 @@ def test_a_reward_model_holds_drafts_against_their_truths(tmp_path: Path, base: 
     pairs.write_text("".join(json.dumps({**row, "rejected": "7#7#7"}) + "\n" for row in rows("#### ")))
     quick: dict[str, Any] = {"training": {"steps": 30, "batch_size": 6}, "optimizer": {"learning_rate": 1e-2}}
     train(str(base), str(pairs), run=str(tmp_path / "rm"), **quick, objective={"kind": "bradley_terry"})  # type: ignore[arg-type]  # a section
-    source = str(tmp_path / "rm" / "model")
+    source = f"reward:{tmp_path / 'rm' / 'model'}"
     train_recipe(recipe(tmp_path / "truth", base, rows("#### "), judge={"source": source}, **OPEN))
     train_recipe(recipe(tmp_path / "low", base, rows("#### "), judge={"source": source, "at_least": -99}, **OPEN))
     assert sum(right for right, _ in shares(tmp_path / "truth")) < 1
     assert shares(tmp_path / "low") == [(1.0, 1.0)] * 4
     with pytest.raises(ModelError, match="no trained score head"):
-        train_recipe(recipe(tmp_path / "none", base, rows("#### "), judge={"source": str(base)}, **OPEN))
+        train_recipe(recipe(tmp_path / "none", base, rows("#### "), judge={"source": f"reward:{base}"}, **OPEN))
 
 
 def test_a_function_judges_from_python_and_a_recipe_cannot_name_one(tmp_path: Path, base: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_function_judges_from_python_and_a_recipe_cannot_name_one(tmp_path: Pa
     ("source", "message"),
     [
         ("verifer", "did you mean `verifier`"),
-        ("code", r"judge\.source: a gate runs no programs of the model"),
+        ("code", r"code runs programs of the model, and nothing here allows them \(algorithm\.judge\.source takes"),
         ("llm:nowhere", "names no server and model"),
         ("llm:http://127.0.0.1:8000/v1", "names no server and model"),
     ],

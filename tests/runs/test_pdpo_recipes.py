@@ -15,6 +15,7 @@ from support.pdpo_runs import lines, recipe, rows
 from twofold.algorithms import PDPO
 from twofold.algorithms.pdpo import PDPOAlgorithm
 from twofold.algorithms.schedules import Ramp
+from twofold.batch import Branch, Group, Role
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.errors import DataError
@@ -24,7 +25,6 @@ from twofold.models.reference import ReferenceSettings
 from twofold.objectives import DPO
 from twofold.objectives.pdpo import GeneratorSettings
 from twofold.progress import Silent
-from twofold.rewards.rollouts import VerifierReward
 from twofold.runs.build import build_trainer
 from twofold.runs.context import RunContext
 from twofold.runs.dataset import read_dataset
@@ -129,8 +129,9 @@ def test_the_verifier_judges_as_the_recipe_says(tmp_path: Path, base: Path, verd
     loop = build_trainer(RunContext(made, made.objective, policy, loaded, records, Silent()), tmp_path)
     assert isinstance(loop.algorithm, PDPOAlgorithm)
     draft, truth = torch.tensor(loaded.tokenizer.encode("It is 7")), torch.tensor(loaded.tokenizer.encode("#### 7"))
-    assert isinstance(loop.algorithm.gate, VerifierReward)
-    assert loop.algorithm.gate.verifier.right(draft, truth) is (verdict == "flexible")
+    assert loop.algorithm.gate is not None
+    group = Group("7", draft, (Branch(draft, Role.DRAFT),), truth)
+    assert loop.algorithm.gate.rate([group]) == [[float(verdict == "flexible")]]
 
 
 def test_a_ground_truth_without_a_number_is_refused_before_the_first_step(tmp_path: Path, base: Path) -> None:

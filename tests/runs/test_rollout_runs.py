@@ -50,7 +50,7 @@ def test_prompts_without_answers_are_enough_for_a_function(tmp_path: Path, base:
     asked = [Request(t.prompt, t.source) for t in rows()]
     train(str(base), asked, run=str(tmp_path / "run"), **sections(algorithm={"reward": digits}))
     assert lines(tmp_path / "run")[0]["reward"] < 6
-    with pytest.raises(DataError, match="ground truth"):
+    with pytest.raises(DataError, match="has no answer to compare with"):
         train(str(base), asked, run=str(tmp_path / "other"), **sections())
 
 
@@ -60,12 +60,12 @@ def test_a_reward_model_rates_a_run(tmp_path: Path, base: Path) -> None:
     pairs.write_text("".join(json.dumps(row) + "\n" for row in told))
     quick: dict[str, Any] = {"training": {"steps": 30, "batch_size": 6}, "optimizer": {"learning_rate": 1e-2}}
     train(str(base), str(pairs), run=str(tmp_path / "rm"), **quick, objective={"kind": "bradley_terry"})  # type: ignore[arg-type]  # a section
-    scorer = {"reward": str(tmp_path / "rm" / "model"), "kl": {"coefficient": 0.01}}
+    scorer = {"reward": f"reward:{tmp_path / 'rm' / 'model'}", "kl": {"coefficient": 0.01}}
     train_recipe(recipe(tmp_path, base, algorithm=scorer, training={"steps": 20}))
     found = [line["reward"] for line in lines(tmp_path / "run")]
     assert sum(found[-4:]) > sum(found[:4])
     with pytest.raises(ModelError, match="no trained score head"):
-        train_recipe(recipe(tmp_path, base, algorithm={"reward": str(base)}))
+        train_recipe(recipe(tmp_path, base, algorithm={"reward": f"reward:{base}"}))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def runs_programs(prompt: str, completion: str, truth: str | None) -> float:
 def test_a_reward_that_runs_programs_is_refused_before_the_model_speaks(name: str, tmp_path: Path, base: Path) -> None:
     runs_programs.executes = True  # type: ignore[attr-defined]  # how a function says so
     reward: Any = runs_programs if name == "function" else name
-    said = "did you mean `code`" if name == "execute" else "runs programs that the model writes"
+    said = "no judge is called 'execute'" if name == "execute" else "runs programs that the model writes"
     with pytest.raises(RecipeError, match=said):
         train(str(base), rows(), run=str(tmp_path / "run"), **sections(algorithm={"reward": reward}))
     if name != "execute":

@@ -12,7 +12,6 @@ from torch import Tensor
 from support.bandit import REFERENCE, REWARD, Table, vector
 from twofold.algorithms.online import Online, OnlineAlgorithm
 from twofold.batch import Batch, Group
-from twofold.judges.drafts import ByRewards
 from twofold.objectives.base import Objective
 from twofold.objectives.checks import total
 from twofold.rewards.rollouts import Rewards
@@ -43,7 +42,7 @@ class Play:
             tasks=[Group(f"{i}", PROMPT, (), truth=t) for i, t in enumerate(truth)],
             objective=self.objective,
             sampler=self.table,
-            judge=None if self.truths else ByRewards(Rewards([("bandit", 1.0, self.table)])),
+            judge=None if self.truths else Rewards([("bandit", 1.0, self.table)]),
             reference_sampler=Table(self.reference_V) if self.settings.reference_samples else None,
             batch_size=self.prompts,
             seed=1,

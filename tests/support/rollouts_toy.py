@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -10,11 +9,14 @@ from torch import Tensor
 from support import tiny
 from twofold.algorithms.policy_gradient import PolicyGradient, PolicyGradientAlgorithm
 from twofold.batch import Group
+from twofold.judges.completions import CompletionJudge
+from twofold.judges.drafts import JudgedDrafts
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import live_reference
 from twofold.objectives.base import Objective
-from twofold.rewards.rollouts import FunctionReward, Rewards
+from twofold.rewards.base import RewardFunction
+from twofold.rewards.rollouts import Rewards
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.training.column_providers import OLD, old_logps, providers
@@ -43,18 +45,22 @@ def length(prompt: str, completion: str, truth: str | None) -> float:
     return float(len(completion.split()))
 
 
+def rated_by(function: RewardFunction) -> JudgedDrafts:
+    return JudgedDrafts(CompletionJudge(function), text)
+
+
 def algorithm(
     policy: Policy, objective: Objective, packing: Packing | None = None, *, batch_size: int = 4, **settings: Any
 ) -> PolicyGradientAlgorithm:
     packing = packing or Packing(tokens=60)
-    functions: dict[str, Callable[[str, str, str | None], float]] = {"share": share, "length": length}
-    made = PolicyGradient(**{"reward": "share", **settings})
+    functions: dict[str, RewardFunction] = {"python:share": share, "python:length": length}
+    made = PolicyGradient(**{"reward": "python:share", **settings})
     return PolicyGradientAlgorithm(
         settings=made,
         tasks=tasks(12),
         objective=objective,
         sampler=LocalSampler(policy.model, tiny.tokenizer(), STOP, Sampling(max_new_tokens=6)),
-        rewards=Rewards([(w.source, w.weight, FunctionReward(functions[w.source], text)) for w in made.rewards]),
+        rewards=Rewards([(w.source, w.weight, rated_by(functions[w.source])) for w in made.rewards]),
         columns={**providers(policy, live_reference(policy), packing), OLD: old_logps(policy, packing)},
         batch_size=batch_size,
         seed=3,

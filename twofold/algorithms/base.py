@@ -12,13 +12,18 @@ from twofold.algorithms.gae import ValueModelSettings
 from twofold.batch import DataKind, Group
 from twofold.data.order import Mixture, Order
 from twofold.data.settings import DataSettings
+from twofold.judges.base import JudgeKind, Place
 from twofold.judges.drafts import PairJudge
+from twofold.judges.gates import GateSettings
+from twofold.judges.registry import REWARD, RewardSource
 from twofold.models.heads import ValueModel
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives.base import Objective
 from twofold.rewards.base import Reward
+from twofold.rewards.execution import Execution
+from twofold.rewards.implicit import Implicit
 from twofold.rewards.rollouts import Rewards
 from twofold.sampling.base import Sampler, Sampling
 from twofold.settings import require
@@ -102,12 +107,12 @@ class Run(Protocol):
         """Draws from the reference."""
         ...
 
-    def judge(self) -> PairJudge | None:
-        """Compares drafts; None where the ground truth wins."""
+    def server_judge(self, kind: JudgeKind, rubric: str | None) -> PairJudge:
+        """A language model behind a server that judges drafts in rounds."""
         ...
 
-    def gate(self) -> Reward | None:
-        """Judges PDPO's drafts, 1 for right and 0 for wrong."""
+    def gate(self, settings: GateSettings) -> Reward:
+        """Judges drafts for the generator's problems, 1 for right and 0 for wrong."""
         ...
 
 
@@ -118,8 +123,10 @@ class AlgorithmSettings:
     """Whether the policy answers prompts during training."""
     answers_rows: ClassVar[bool] = False
     """Whether the rows to train on are prompts that the policy answers: nothing of its completions can be cached."""
-    where_rewards: ClassVar[str] = "algorithm.reward"
-    """The setting that names rewards, for errors."""
+    judge_place: ClassVar[Place] = REWARD
+    """The setting that names rewards."""
+    execution: Execution
+    """What a judge that runs the model's programs may do, where `is_rewarded`."""
 
     @property
     def passes(self) -> int:
@@ -135,6 +142,16 @@ class AlgorithmSettings:
     def is_rewarded(self) -> bool:
         """Whether each draft gets a reward of its own."""
         return False
+
+    @property
+    def rewards(self) -> tuple[RewardSource, ...]:
+        """The judges that score drafts, with their weights."""
+        return ()
+
+    @property
+    def implicit_judge(self) -> Implicit | None:
+        """How the policy's implicit reward is computed, where it judges."""
+        return None
 
     @property
     def value_model(self) -> ValueModelSettings | None:

@@ -15,39 +15,22 @@ import torch
 
 from twofold.algorithms.base import Algorithm, AlgorithmSettings, Run, Sections, refuse_fixed_rows
 from twofold.algorithms.draft_serialization import dump_drafts, load_drafts
-from twofold.algorithms.policy_gradient import RewardSource
 from twofold.algorithms.preference_pairs import Labels, Which, compared, decided, sides, tied, win_rates, wins
 from twofold.algorithms.schedules import Ramp, refuse_bad_ramps, scheduled
 from twofold.batch import Branch, DataKind, Group, Role
 from twofold.data.order import Order
 from twofold.errors import DataError, RecipeError
+from twofold.judges.base import JudgeKind
 from twofold.judges.drafts import PairJudge
+from twofold.judges.registry import ONLINE, RewardSource, parse_sources
 from twofold.objectives.base import Objective
 from twofold.objectives.pdpo import PDPOGenerator
 from twofold.objectives.xpo import OF_REFERENCE, XPO
 from twofold.rewards.execution import Execution
+from twofold.rewards.implicit import Implicit
 from twofold.sampling.base import Sampler, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.step import Part, Round
-
-TRUTH, IMPLICIT = "truth", "implicit"
-COMPARING, SCORING = "llm:", "llm-score:"
-
-
-@settings
-class Implicit:
-    """The policy's own implicit reward as judge: β·log π/π_ref of a draft, minus a penalty for its length."""
-
-    reference: str | None = None
-    """Folder or hub name of what the model was trained from: against itself it says nothing. With algorithm.reference
-    fresh this holds for the first round, and then what the last round was trained from."""
-    beta: float = 0.1
-    length_penalty: float | Literal["balanced"] = 0.0
-    """Reward taken per token; balanced finds what makes best and worst drafts of a round equally long (DICE)."""
-
-    def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
-        require(self.length_penalty == "balanced" or self.length_penalty >= 0, "length_penalty must be ≥ 0")
 
 
 @settings
@@ -57,9 +40,9 @@ class Online(AlgorithmSettings):
 
     kind: Literal["online"] = "online"
     judge: str | tuple[RewardSource, ...] = "verifier"
-    """verifier, verifier:flexible, the folder of a reward model, implicit, or a list of these with weights; from Python
-    also a function of (prompt, completion, ground truth). Or llm:URL#MODEL, llm-score:URL#MODEL; or truth: the row's
-    own answer is chosen, the draft rejected (SPIN)."""
+    """A judge, KIND[:ARGUMENT] (docs/judges.md): verifier, reward:FOLDER, implicit …, or a list of these with weights;
+    or llm:URL#MODEL, llm-score:URL#MODEL; or truth: the row's own answer is chosen, the draft rejected (SPIN). From
+    Python also a function of (prompt, completion, ground truth)."""
     samples: int = 2
     """Drafts of the policy per prompt."""
     reference_samples: int = 0
@@ -99,22 +82,21 @@ class Online(AlgorithmSettings):
         require(self.epochs > 0 and self.scale > 0, "epochs must be ≥ 1 and scale > 0")
         require(self.stop_penalty >= 0 and self.alpha >= 0, "stop_penalty and alpha must be ≥ 0")
         require(self.most is None or (self.most > 0 and self.pairs == "all"), "most (≥ 1) goes with pairs all")
-        names = [each.source for each in self.rewards]
-        require(len(names) > 0, "judge needs at least one source")
-        require(len(set(names)) == len(names), "judge names a source twice: give it once, with the weight of both")
-        spoken = names[0].startswith((COMPARING, SCORING))
-        lone = any(name == TRUTH or name.startswith((COMPARING, SCORING)) for name in names)
-        require(not lone or len(names) == 1, "judge: truth and language models judge alone")
-        require(self.rubric is None or spoken, "rubric needs a language model as judge")
-        own = IMPLICIT in names
+        kinds = self.judges
+        alone = any(kind.asks_server or kind.gives == "order" for kind in kinds)
+        require(not alone or len(kinds) == 1, "judge: truth and language models judge alone")
+        require(self.rubric is None or kinds[0].asks_server, "rubric needs a language model as judge")
+        own = self.implicit_judge is not None
         require(self.implicit.reference is not None or not own, "implicit.reference: name what the model came from")
         require(own or self.implicit == Implicit(), "implicit needs judge implicit")
         require(self.alpha > 0 or self.alpha_decay == "none", "alpha_decay needs an alpha > 0")
         require(self.alpha == 0 or self.reference_samples > 0, "alpha needs reference_samples ≥ 1: what it pushes down")
         rated = self.labels == "hard" and self.stop_penalty == 0
-        none = names[0].startswith((TRUTH, COMPARING))
-        require(rated or not none, "labels bradley_terry and stop_penalty need rewards: truth and llm: give none")
-        if names == [TRUTH]:
+        require(
+            rated or kinds[0].gives == "scores",
+            "labels bradley_terry and stop_penalty need rewards: truth and llm: give none",
+        )
+        if kinds[0].gives == "order":
             alone = self.reference_samples == 0 and self.pairs == "best_worst"
             require(alone, "judge truth pairs each draft with the answer: reference_samples and pairs have no part")
         else:
@@ -127,7 +109,15 @@ class Online(AlgorithmSettings):
 
     draws_drafts = True
     answers_rows = True
-    where_rewards = "algorithm.judge"
+    judge_place = ONLINE
+
+    @property
+    def judges(self) -> list[JudgeKind]:
+        return parse_sources(self.rewards, "judge", ONLINE)
+
+    @property
+    def implicit_judge(self) -> Implicit | None:
+        return self.implicit if any("policy" in kind.needs for kind in self.judges) else None
 
     @property
     def passes(self) -> int:
@@ -161,12 +151,14 @@ class Online(AlgorithmSettings):
         refuse_fixed_rows(recipe, "online")
 
     def build(self, run: Run) -> OnlineAlgorithm:
+        kind = self.judges[0]
+        judge = run.server_judge(kind, self.rubric) if kind.asks_server else run.rewards if self.is_rewarded else None
         return OnlineAlgorithm(
             settings=self,
             tasks=run.groups["train"],
             objective=run.objective,
             sampler=run.sampler(),
-            judge=run.judge(),
+            judge=judge,
             reference_sampler=run.reference_sampler() if self.reference_samples else None,
             batch_size=run.batch_size,
             seed=run.seed,
@@ -176,7 +168,7 @@ class Online(AlgorithmSettings):
     @property
     def is_rewarded(self) -> bool:
         """Whether the judge gives rewards, which mean something for a single draft."""
-        return not self.rewards[0].source.startswith((TRUTH, COMPARING, SCORING))
+        return all(kind.gives == "scores" and not kind.asks_server for kind in self.judges)
 
     def size(self, batch_size: int, num: int) -> int:
         """Prompts per round of `num` rows; raises ValueError where steps do not fill it."""

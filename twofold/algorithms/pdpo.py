@@ -97,8 +97,15 @@ class PDPO(AlgorithmSettings):
             sampler=run.sampler(),
             seed=run.seed,
             steps=run.steps,
-            gate=run.gate(),
+            gate=None if self.gate is None else run.gate(self.gate),
         )
+
+    @property
+    def gate(self) -> GateSettings | None:
+        """What lets drafts through: the verifier, or the judge."""
+        if self.generator.gate == "verifier":
+            return GateSettings(source=f"verifier:{self.verdict}", at_least=1.0)
+        return self.judge
 
     @property
     def discriminator_ramp(self) -> dict[str, Ramp]:

@@ -21,6 +21,7 @@ from twofold.algorithms.schedules import Ramp, refuse_bad_ramps, scheduled
 from twofold.batch import Branch, Group, Role
 from twofold.data.order import Order
 from twofold.errors import RecipeError
+from twofold.judges.registry import RewardSource, parse_sources
 from twofold.objectives.advantages import Moments, adapted, advantages_of, kl_shaped, without_stop
 from twofold.objectives.base import Objective
 from twofold.objectives.kl import ESTIMATORS, Estimator, k1
@@ -54,24 +55,15 @@ class RewardKL:
 
 
 @settings
-class RewardSource:
-    """One of several rewards."""
-
-    source: str
-    """verifier, verifier:flexible, or the folder of a reward model."""
-    weight: float = 1.0
-
-
-@settings
 class PolicyGradient(AlgorithmSettings):
     """How prompts are rolled out and rated, and how long a rollout serves. The method is the objective (ppo, grpo,
     rloo, reinforce); training.batch_size counts prompts."""
 
     kind: Literal["policy_gradient"] = "policy_gradient"
     reward: str | tuple[RewardSource, ...] = "verifier"
-    """verifier (GSM8K's `#### N`), verifier:flexible (the right last number), the folder of a reward model, code (the
-    program passes its tests; see execution), or a list of these with weights; from Python also a function of (prompt,
-    completion, ground truth)."""
+    """A judge that scores, KIND[:ARGUMENT] (docs/judges.md): verifier (GSM8K's `#### N`), verifier:flexible (the right
+    last number), reward:FOLDER, code (the program passes its tests; see execution) …, or a list of these with weights;
+    from Python also a function of (prompt, completion, ground truth)."""
     rollouts: int | None = None
     """Prompts per rollout, a multiple of training.batch_size; by default that itself: one step per pass."""
     samples: int = 4
@@ -94,9 +86,7 @@ class PolicyGradient(AlgorithmSettings):
         require(self.rollouts is None or self.rollouts > 0, "rollouts must be ≥ 1")
         require(self.samples > 0 and self.epochs > 0, "samples and epochs must be ≥ 1")
         require(self.stop_penalty >= 0, "stop_penalty must be ≥ 0")
-        names = [each.source for each in self.rewards]
-        require(len(names) > 0, "reward needs at least one source")
-        require(len(set(names)) == len(names), "reward names a source twice: give it once, with the weight of both")
+        parse_sources(self.rewards, "reward", self.judge_place)
 
     @property
     def rewards(self) -> tuple[RewardSource, ...]:

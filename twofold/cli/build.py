@@ -34,8 +34,8 @@ class Options:
     judge: Annotated[
         str,
         typer.Option(
-            help="verifier[:flexible|:math], reward:FOLDER, llm:URL#NAME (compares), llm-score:URL#NAME, truth, "
-            "stronger:MODEL, or human (then: twofold data label)."
+            help="KIND[:ARGUMENT], as verifier, reward:FOLDER, llm:URL#NAME, truth, or human (then: twofold data "
+            "label): docs/judges.md has all."
         ),
     ] = "verifier"
     samples: Annotated[int, typer.Option("--samples", "-n", help="Answers per prompt and model.")] = 4

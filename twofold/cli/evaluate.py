@@ -94,7 +94,7 @@ def _of_runs(given: Options) -> dict[str, Any]:
 
     reference = given.reference or common_origin(given.models)
     if given.reward is None:
-        remedy = "as --reward FOLDER, verifier:flexible or llm-score:URL#NAME"
+        remedy = "as --reward reward:FOLDER, verifier:flexible or llm-score:URL#NAME"
         raise RecipeError("nothing says what is gained", where="--task frontier", remedy=remedy)
     return {"reference": reference, "methods": methods_of(list(filter(is_run, dict.fromkeys(given.models))))}
 

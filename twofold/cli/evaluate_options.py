@@ -58,13 +58,13 @@ class Options:
     examples: Annotated[str | None, _word("Rows of worked examples.")] = None
     reference: Annotated[str | None, _word("Rewards, or KL, against this model.")] = None
     max_length: Annotated[int, _number(2, "Tokens of a pair's side (4096).")] = 4096
-    judge: Annotated[str | None, _word("reward:DIR, llm:URL#NAME, human:FILE.")] = None
+    judge: Annotated[str | None, _word("reward:DIR, llm:URL#NAME, human:FILE ….")] = None
     against: Annotated[str | None, _word("A model, not the rows' own answers.")] = None
     temperatures: Annotated[str | None, _word("Of win rates (0,0.25,0.5,0.75,1).")] = None
     rubric: Annotated[str | None, _word("A jinja2 file: the judge's rules.")] = None
     canary: Annotated[str | None, _word("A constant answer; '' for none.")] = None
     people: Annotated[str | None, _word("Labelled file: the judge's κ.")] = None
-    reward: Annotated[str | None, _word("For frontier: DIR, verifier, ….")] = None
+    reward: Annotated[str | None, _word("For frontier: reward:DIR, verifier ….")] = None
     best_of: Annotated[str | None, _word("Of the reference too, as 2,4,8.")] = None
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Of a run each, for frontier.")] = False
     pass_at: Annotated[str | None, _word("pass@k and maj@k, as 1,2,4,8.")] = None

@@ -1,4 +1,4 @@
-"""`twofold score`: what a reward model, a verifier or a language model makes of every row of a file."""
+"""`twofold score`: a judge's scores of every row of a file."""
 
 from __future__ import annotations
 
@@ -32,11 +32,9 @@ class Options:
     ] = None
     judge: Annotated[
         str | None,
-        typer.Option(
-            help="verifier[:flexible|:math], reward:FOLDER, llm-score:URL#NAME (1 to 10) or llm:URL#NAME (compares)."
-        ),
+        typer.Option(help="KIND[:ARGUMENT], as verifier, reward:FOLDER, llm-score:URL#NAME: docs/judges.md has all."),
     ] = None
-    reward: Annotated[str | None, typer.Option(help="A reward model: short for --judge reward:MODEL.")] = None
+    reward: Annotated[str | None, typer.Option(hidden=True)] = None
     columns: Annotated[
         list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A field's name in the file, as prompt=instruction.")
     ] = None
@@ -74,11 +72,12 @@ def _settings(given: Options) -> ScoreSettings:
     from twofold.config.load import from_overrides, validate
     from twofold.datagen.score import ScoreSettings
 
-    if (given.judge is None) == (given.reward is None):
-        remedy = "as --judge verifier, --judge llm-score:URL#NAME, or --reward MODEL"
-        raise RecipeError("one judge scores", where="--judge and --reward", remedy=remedy)
-    judge = given.judge if given.judge is not None else f"reward:{given.reward}"
-    named = [f"judge={json.dumps(judge)}", f"rubric={json.dumps(given.rubric)}"]
+    if given.reward is not None:
+        raise RecipeError("is written --judge now", where="--reward", remedy=f"--judge reward:{given.reward}")
+    if given.judge is None:
+        remedy = "as --judge verifier, reward:FOLDER or llm-score:URL#NAME"
+        raise RecipeError("nobody scores", where="--judge", remedy=remedy)
+    named = [f"judge={json.dumps(given.judge)}", f"rubric={json.dumps(given.rubric)}"]
     return validate(ScoreSettings, from_overrides([*named, *(given.settings or [])]))
 
 
@@ -90,12 +89,14 @@ def _columns(given: Sequence[str]) -> dict[str, str]:
 
 
 def _show(out: Path, scored: ScoredFile) -> None:
+    from twofold.judges.registry import KINDS
+
     told, known = results(), scored.known()
     flat = [s for _, scores in known for s in scores]
     mean = f", mean {sum(flat) / len(flat):.4g}" if flat else ""
     rows = counted(len(known), "row")
     told.print(f"{out}: {counted(len(flat), 'score')} of {rows}{mean}", markup=False, soft_wrap=True)
-    if scored.judge["kind"] == "verifier":
+    if KINDS[scored.judge["kind"]].needs_truth:
         _show_right(known)
     _show_comparisons(known, calibrated=scored.judge["kind"] == "reward")
 

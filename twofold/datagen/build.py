@@ -7,24 +7,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twofold.client.server import RetrySettings, is_url
 from twofold.datagen.rows import Choice, Form, Judged, Row, rows_of, unjudged, worth_judging
 from twofold.errors import DataError, RecipeError, ServerError
-from twofold.judges import scoring
+from twofold.judges.base import Judge, JudgeResources, Scores
+from twofold.judges.completions import VerifierKind
 from twofold.judges.questions import Question, Questions, read_questions
-from twofold.judges.registry import WITH_RUBRIC, JudgeResources, judge_kind, ledger_path, open_judge
+from twofold.judges.registry import BUILD, ledger_path, parse_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress
 from twofold.records import Candidate
 from twofold.rewards import verifier
+from twofold.rewards.execution import Execution
 from twofold.sampling.answers import Draw, open_answerer
 from twofold.sampling.base import Sampling
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:
-    from twofold.judges.registry import OpenReward
+    from twofold.judges.base import OpenReward
 
 
 @settings
@@ -34,7 +36,7 @@ class BuildSettings:
     models: tuple[str, ...] = ()
     """Who answers: folders, hub names, or https://host/v1#model. None: the answers that the rows bring are judged."""
     judge: str = "verifier"
-    """Who says which answer is better."""
+    """Who says which answer is better, as KIND[:ARGUMENT] (docs/judges.md)."""
     samples: int = 4
     """Answers per prompt and model."""
     seed: int = 0
@@ -53,16 +55,20 @@ class BuildSettings:
     """A jinja2 file with the judge's instructions."""
     sampling: Sampling = field(default_factory=Sampling)
     retry: RetrySettings = field(default_factory=RetrySettings)
+    execution: Execution = field(default_factory=Execution)
+    """What a judge that runs programs of a model may do; by default it is refused."""
 
     def __post_init__(self) -> None:
         require(self.samples >= 1, "samples must be ≥ 1")
         require(self.gap >= 0, "gap must be ≥ 0")
-        kind, _ = judge_kind(self.judge)
-        require(not self.only_wrong or kind in ("truth", "stronger"), "only_wrong goes with truth and stronger")
-        require(self.rubric is None or kind in WITH_RUBRIC, "a rubric goes with llm and llm-score")
-        require(bool(self.models) or kind not in ("truth", "stronger"), "truth and stronger need a model's own answers")
-        scored = self.form == "labels" and kind in ("reward", "llm-score") and self.threshold is None
-        require(not scored, f"labels by {kind} need a threshold")
+        kind = parse_judge(self.judge, BUILD)
+        ordered = kind.gives == "order"
+        require(not self.only_wrong or ordered, "only_wrong goes with truth and stronger")
+        require(self.rubric is None or kind.asks_server, "a rubric goes with llm and llm-score")
+        require(bool(self.models) or not ordered, "truth and stronger need a model's own answers")
+        require(kind.gives != "verdicts" or not kind.argument, "people have decided nothing yet: write human")
+        scored = self.form == "labels" and kind.gives == "scores" and kind.middle is None and self.threshold is None
+        require(not scored, f"labels by {kind.name} need a threshold")
 
 
 @dataclass(frozen=True)
@@ -89,15 +95,24 @@ class Built:
 
 def estimate(questions: Questions, how: BuildSettings) -> Estimate:
     """How much will be asked at most, what is recorded already included."""
-    count, (kind, rest) = len(questions.questions), judge_kind(how.judge)
+    count, kind = len(questions.questions), parse_judge(how.judge, BUILD)
     own = count * how.samples
     served = sum(is_url(model) for model in how.models)
-    stronger = count if kind == "stronger" else 0
-    drawn = (len(how.models) - served) * own + (0 if is_url(rest) else stronger)
-    asked = served * own + (stronger if is_url(rest) else 0)
+    better = count if "answers" in kind.needs else 0
+    drawn = (len(how.models) - served) * own + (0 if is_url(kind.argument) else better)
+    asked = served * own + (better if is_url(kind.argument) else 0)
     sizes = [len(q.candidates) if not how.models else len(how.models) * how.samples for q in questions.questions]
-    per = {"llm": lambda k: k * (k - 1), "llm-score": lambda k: k}.get(kind, lambda k: 0)
-    return Estimate(count, drawn, asked, sum(per(size) for size in sizes))
+    return Estimate(count, drawn, asked, sum(kind.requests(size) for size in sizes))
+
+
+@dataclass(frozen=True)
+class FirstIsBest:
+    """1 for the first candidate, 0 for the others: the better one stands first."""
+
+    provenance: dict[str, Any]
+
+    def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
+        return [[float(i == 0) for i, _ in enumerate(q.candidates)] for q in questions]
 
 
 class Builder:
@@ -106,7 +121,7 @@ class Builder:
     def __init__(self, how: BuildSettings, open_reward: OpenReward, progress: Progress) -> None:
         self.how, self.progress = how, progress
         self._open_reward = open_reward
-        self._kind, self._rest = judge_kind(how.judge)
+        self._kind = parse_judge(how.judge, BUILD)
         self._left_out: Counter[str] = Counter()
 
     def build(self, questions: Questions, out: Path) -> Built:
@@ -114,14 +129,12 @@ class Builder:
         self._refuse(questions.questions, out)
         with ExitStack() as resources:
             ledger = resources.enter_context(Ledger(ledger_path(out)))
-            judge = None if self._kind == "human" else self._judge(ledger, resources)
+            judge = None if self._kind.gives == "verdicts" else self._judge(ledger, resources)
             answered = self._answered(questions.questions, ledger, resources)
             known = [q for q in answered if q is not None]
             comparable = [q for q in map(self._usable, known) if self._can_be_judged(q)]
             scores = [None] * len(comparable) if judge is None else judge.scores(comparable, self.progress)
-        found: list[list[Row]] = []
-        for question, score in zip(comparable, scores, strict=True):
-            found.append(self._rows(question, score, judge))
+        found = [self._rows(question, score, judge) for question, score in zip(comparable, scores, strict=True)]
         write_rows(out, (row for rows in found for row in rows))
         silent = sum(score is None for score in scores) if judge else 0
         missing = len(answered) - len(known) + silent
@@ -142,22 +155,17 @@ class Builder:
             raise DataError(
                 "the rows are prompts without answers to judge", where=questions[0].source.file, remedy=remedy
             )
-        if self._kind in ("verifier", "truth") or self.how.only_wrong:
+        for kind in (self._kind, VerifierKind()) if self.how.only_wrong else (self._kind,):
             for question in questions:
-                truth = scoring.truth_of(question)
-                if self.how.only_wrong or (self._kind == "verifier" and self._rest != "math"):
-                    verifier.answerable(truth, str(question.source))
+                kind.refuse(question.answer, str(question.source))
 
-    def _judge(self, ledger: Ledger, resources: ExitStack) -> scoring.Judge:
-        told = {"kind": self._kind, "only_wrong": self.how.only_wrong}
-        match self._kind:
-            case "truth":
-                return scoring.FirstIsBest(told)
-            case "stronger":
-                return scoring.FirstIsBest({**told, "model": self._rest})
-            case _:
-                means = JudgeResources(self._open_reward, lambda: ledger, self.how.rubric, self.how.retry)
-                return open_judge(self.how.judge, means, resources)
+    def _judge(self, ledger: Ledger, resources: ExitStack) -> Judge:
+        if self._kind.gives == "order":
+            model = {"model": self._kind.argument} if self._kind.argument else {}
+            return FirstIsBest({"kind": self._kind.name, "only_wrong": self.how.only_wrong, **model})
+        how = self.how
+        with_ledger = JudgeResources(BUILD, lambda: ledger, self._open_reward, how.rubric, how.retry, how.execution)
+        return self._kind.open(with_ledger, resources)
 
     def _answered(self, questions: Sequence[Question], ledger: Ledger, resources: ExitStack) -> list[Question | None]:
         """Each question with all its candidates, the one that is better by decree first; None where some stayed out."""
@@ -166,13 +174,11 @@ class Builder:
         drawn = sum(len(q.candidates) + sum(len(part[n] or ()) for part in own) for n, q in enumerate(questions))
         if None not in answered:
             self._left_out["answers that repeat another"] = drawn - sum(len(q.candidates) for q in answered if q)
-        if self._kind == "truth":
-            return [
-                q and with_best_first(q, Candidate(scoring.truth_of(q), {"answer of": str(q.source)})) for q in answered
-            ]
-        if self._kind == "stronger":
-            best = self._answers(self._rest, questions, 1, (ledger, resources))
+        if "answers" in self._kind.needs:
+            best = self._answers(self._kind.argument, questions, 1, (ledger, resources))
             return [with_best_first(q, b[0]) if q and b else None for q, b in zip(answered, best, strict=True)]
+        if self._kind.gives == "order":
+            return [q and with_best_first(q, Candidate(truth_of(q), {"answer of": str(q.source)})) for q in answered]
         return answered
 
     def _answers(
@@ -187,11 +193,10 @@ class Builder:
         """The question without candidates that no row should hold, each counted."""
         kept = worth_judging(question.candidates, keep_truncated=self.how.keep_truncated)
         self._left_out["empty or truncated answers"] += len(question.candidates) - len(kept)
-        led_by = question.candidates[:1]
-        if self._kind in ("truth", "stronger") and kept[:1] != led_by:
+        if self._kind.gives == "order" and kept[:1] != question.candidates[:1]:
             return replace(question, candidates=())
         if self.how.only_wrong:
-            right = [verifier.judge(c.text, scoring.truth_of(question)).strict for c in kept]
+            right = [verifier.judge(c.text, truth_of(question)).strict for c in kept]
             if kept and not right[0]:
                 self._left_out["prompts whose better answer is wrong"] += 1
                 return replace(question, candidates=())
@@ -201,18 +206,18 @@ class Builder:
         return replace(question, candidates=kept)
 
     def _can_be_judged(self, question: Question) -> bool:
-        enough = len(question.candidates) >= (1 if self.how.form == "labels" and self._kind != "human" else 2)
+        enough = len(question.candidates) >= (1 if self.how.form == "labels" and self._kind.gives != "verdicts" else 2)
         if not enough:
             self._left_out["prompts with nothing to compare"] += 1
         return enough
 
-    def _rows(self, question: Question, scores: Sequence[float] | None, judge: scoring.Judge | None) -> list[Row]:
+    def _rows(self, question: Question, scores: Sequence[float] | None, judge: Judge | None) -> list[Row]:
         if judge is None:
             return [unjudged(question)]
         if scores is None:
             return []
         how = self.how
-        choice = Choice(how.form, how.all_pairs, how.gap, how.threshold, judge.middle)
+        choice = Choice(how.form, how.all_pairs, how.gap, how.threshold, self._kind.middle)
         return list(rows_of(Judged(question, tuple(scores), judge.provenance), choice))
 
 
@@ -246,6 +251,11 @@ def pooled(
         yield Question(question.prompt, question.source, question.answer, tuple(texts.values()))
 
 
+def truth_of(question: Question) -> str:
+    assert question.answer is not None, "checked before anything is drawn"
+    return question.answer
+
+
 def with_best_first(question: Question, best: Candidate) -> Question:
     """The question with `best` before its other candidates."""
     others = tuple(c for c in question.candidates if c.text.strip() != best.text.strip())
@@ -254,7 +264,7 @@ def with_best_first(question: Question, best: Candidate) -> Question:
 
 def read_for(how: BuildSettings, source: str, *, split: str = "train", limit: int | None = None) -> Questions:
     """The questions of `source` as `how` needs them; raises `RecipeError` where truth is asked to judge nothing."""
-    kind, rest = judge_kind(how.judge)
-    if kind == "stronger" and rest in how.models:
+    kind = parse_judge(how.judge, BUILD)
+    if "answers" in kind.needs and kind.argument in how.models:
         raise RecipeError("is also the model that it should be better than", where=f"--judge {how.judge}")
     return read_questions(source, split=split, limit=limit, with_answers=not how.models)

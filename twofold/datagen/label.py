@@ -14,7 +14,6 @@ from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
 from threading import Lock, Thread
-from types import TracebackType
 from typing import Any
 
 from twofold.data.differences import differences
@@ -88,10 +87,8 @@ class Labelling:
     def __enter__(self) -> Labelling:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._verdicts.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._verdicts.__exit__()
 
     def progress(self) -> dict[str, int]:
         """How many comparisons there are, and how many have a verdict."""
@@ -177,9 +174,7 @@ class LabelServer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -13,16 +13,17 @@ from twofold.data.formats import read
 from twofold.data.readers import rows
 from twofold.data.shapes import is_unjudged
 from twofold.errors import DataError
+from twofold.judges.base import JudgeResources, Scores
 from twofold.judges.questions import Question, questions_of
-from twofold.judges.registry import WITH_RUBRIC, JudgeResources, judge_kind, ledger_path, open_judge
-from twofold.judges.scoring import Scores
+from twofold.judges.registry import SCORE, ledger_path, parse_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress
 from twofold.records import Candidate, Labelled, Pair, Ranking, Record, Task, completion_fields
+from twofold.rewards.execution import Execution
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:
-    from twofold.judges.registry import OpenReward
+    from twofold.judges.base import OpenReward
 
 SINGLE, SEVERAL = "score", "reward_scores"
 
@@ -32,15 +33,16 @@ class ScoreSettings:
     """Who scores, and how servers are asked."""
 
     judge: str
+    """KIND[:ARGUMENT] (docs/judges.md)."""
     rubric: str | None = None
     """A jinja2 file with the judge's instructions."""
     retry: RetrySettings = field(default_factory=RetrySettings)
+    execution: Execution = field(default_factory=Execution)
+    """What a judge that runs programs of a model may do; by default it is refused."""
 
     def __post_init__(self) -> None:
-        kind, _ = judge_kind(self.judge)
-        apart = kind in ("truth", "stronger", "human")
-        require(not apart, f"{kind} makes pairs (twofold data build), it gives no scores")
-        require(self.rubric is None or kind in WITH_RUBRIC, "a rubric goes with llm and llm-score")
+        kind = parse_judge(self.judge, SCORE)
+        require(self.rubric is None or kind.asks_server, "a rubric goes with llm and llm-score")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class ScoredFile:
-    """Entries with their scores, None for an entry that stayed without a verdict; `judge` is told in every row."""
+    """Entries with their scores, None for an entry that stayed without a verdict; every row names the `judge`."""
 
     entries: list[Entry]
     scores: Scores
@@ -89,14 +91,13 @@ def score(
     """
     entries = entries_of(source, columns or {})
     _refuse(entries, how)
-    with ExitStack() as resources:
-        means = JudgeResources(
-            open_reward,
-            open_ledger=lambda: resources.enter_context(Ledger(ledger_path(out))),
-            rubric=how.rubric,
-            retry=how.retry,
-        )
-        judge = open_judge(how.judge, means, resources)
+    with ExitStack() as stack:
+
+        def open_ledger() -> Ledger:
+            return stack.enter_context(Ledger(ledger_path(out)))
+
+        resources = JudgeResources(SCORE, open_ledger, open_reward, how.rubric, how.retry, how.execution)
+        judge = parse_judge(how.judge, SCORE).open(resources, stack)
         scored = ScoredFile(entries, judge.scores([e.question for e in entries], progress), judge.provenance)
     write_rows(out, _scored_rows(source, scored))
     return scored
@@ -131,16 +132,16 @@ def _entry(record: Record, truth: Any) -> Entry:
 
 def _refuse(entries: Sequence[Entry], how: ScoreSettings) -> None:
     """What no judge, or not this one, can score, before a model is loaded or anything is paid for."""
-    kind, _ = judge_kind(how.judge)
+    kind = parse_judge(how.judge, SCORE)
     for entry in entries:
         where = str(entry.question.source)
         if not entry.question.candidates:
             remedy = "sample answers first: twofold data build --judge human"
             raise DataError("is a prompt alone, there is nothing to score", where=where, remedy=remedy)
-        if entry.task and kind == "verifier":
+        if entry.task and kind.needs_truth:
             remedy = "sample completions first: twofold data build"
             raise DataError("is a problem with its answer, and no completion to verify", where=where, remedy=remedy)
-        if kind == "llm" and len(entry.question.candidates) < 2:
+        if kind.gives == "shares" and len(entry.question.candidates) < 2:
             remedy = "llm compares; llm-score:URL#NAME scores one answer"
             raise DataError("has one completion, and nothing to compare it with", where=where, remedy=remedy)
 

@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from twofold.errors import ModelError, RecipeError
 from twofold.evaluation.figures import Evaluation
 from twofold.evaluation.hull import Point, areas, best_of, point
-from twofold.evaluation.judging import open_rater
 from twofold.evaluation.rows import Data, rows_of
+from twofold.judges.base import Judge, JudgeResources
 from twofold.judges.questions import Question
-from twofold.judges.scoring import Judge
+from twofold.judges.registry import FRONTIER, parse_judge
 from twofold.ledger import Ledger
 from twofold.models.locate import is_adapter
 from twofold.models.policy import Policy
 from twofold.progress import Progress, Silent, counted
 from twofold.records import Candidate, Record, Task
+from twofold.rewards.model import open_reward
 from twofold.sampling.base import Sampling
 from twofold.sampling.named_model import NamedModel, open_model
 from twofold.settings import with_keywords
@@ -34,7 +36,7 @@ REFERENCE = "reference"
 
 @dataclass(frozen=True, kw_only=True)
 class FrontierSettings:
-    """`reward` is `verifier[:RULE]`, `llm-score:URL#NAME`, or a reward model's folder; `rubric` a jinja2 file with a
+    """`reward` is a judge that scores, KIND[:ARGUMENT] (docs/judges.md); `rubric` a jinja2 file with a
     language model's instructions, `max_length` a reward model's tokens. `reference` is the model that KL is from.
 
     `samples` answers to each prompt are drawn at temperature 1 by `seed`; of the reference as many as the largest of
@@ -149,13 +151,12 @@ class _Measure:
 
 
 def _open_rater(how: FrontierSettings, resources: ExitStack) -> Judge:
-    if how.out is None and how.reward.startswith("llm-score"):
+    kind, path = parse_judge(how.reward, FRONTIER), (how.out or Path()) / "ledger.jsonl"
+    if how.out is None and kind.asks_server:
         raise RecipeError("nowhere to keep what a server answers", where="--reward", remedy="add --out FOLDER")
-    path = (how.out or Path()) / "ledger.jsonl"
-    return open_rater(
-        how.reward, lambda: resources.enter_context(Ledger(path)), resources,
-        rubric=how.rubric, max_length=how.max_length,
-    )  # fmt: skip
+    reward = partial(open_reward, max_length=how.max_length)
+    with_ledger = JudgeResources(FRONTIER, lambda: resources.enter_context(Ledger(path)), reward, how.rubric)
+    return kind.open(with_ledger, resources)
 
 
 def _checkpoints(model: str, how: FrontierSettings) -> list[ModelCheckpoint]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,13 +18,15 @@ from typing import Any
 from twofold.errors import DataError, RecipeError, ServerError
 from twofold.evaluation.figures import Evaluation, corrected
 from twofold.evaluation.games import HIGH, Agreement, Game, Shares, agreement, summary
-from twofold.evaluation.judging import open_referee
 from twofold.evaluation.rows import Data, rows_of
-from twofold.judges.matchups import MatchResult, Matchup, Referee, open_people, unjudged
+from twofold.judges.base import JudgeResources
+from twofold.judges.matchups import MatchResult, Matchup, Referee, open_people, open_referee, unjudged
 from twofold.judges.questions import Question
+from twofold.judges.registry import WIN_RATE, parse_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress, Silent, counted
 from twofold.records import Candidate, Labelled, Record, Task, completion_fields, short_name, shown
+from twofold.rewards.model import open_reward
 from twofold.sampling.answers import Draw, open_answerer
 from twofold.sampling.base import Sampling
 from twofold.settings import with_keywords
@@ -35,7 +38,7 @@ CANARY = "Thank you for the question. I have thought about it, and I hope that t
 
 @dataclass(frozen=True, kw_only=True)
 class WinRateSettings:
-    """`judge` is `reward:FOLDER`, `llm:URL#NAME`, `llm-score:URL#NAME`, `verifier[:RULE]` or `human:FILE`; `rubric` a
+    """`judge` is KIND[:ARGUMENT] (docs/judges.md), as `reward:FOLDER`, `llm:URL#NAME` or `human:FILE`; `rubric` a
     jinja2 file with a language model's instructions, `max_length` a reward model's tokens.
 
     The opponent is the model `against` at the same temperature, or the rows' own answers. `samples` answers to each
@@ -112,9 +115,9 @@ class _Session:
     resources: ExitStack
 
     def referee(self) -> Referee:
-        return open_referee(
-            self.how.judge, lambda: self.ledger, self.resources, rubric=self.how.rubric, max_length=self.how.max_length
-        )
+        reward = partial(open_reward, max_length=self.how.max_length)
+        with_ledger = JudgeResources(WIN_RATE, lambda: self.ledger, reward, self.how.rubric)
+        return open_referee(self.how.judge, with_ledger, self.resources)
 
     def drawn(
         self, models: Sequence[str], questions: Sequence[Question]
@@ -169,7 +172,7 @@ def _questions(records: Sequence[Record], how: WinRateSettings) -> list[Question
         if row and (not texts or isinstance(record, Labelled)):
             remedy = "rows need an answer to win against; or name a model: --against MODEL"
             raise DataError("has no answer to compare with", where=str(record.source), remedy=remedy)
-        known = isinstance(record, Task) and (not row or how.judge.startswith("verifier"))
+        known = isinstance(record, Task) and (not row or parse_judge(how.judge, WIN_RATE).needs_truth)
         other = (Candidate(texts[0][1], {"row": record.source.row, "field": texts[0][0]}),) if row else ()
         found.append(Question(record.prompt, record.source, texts[0][1] if known else None, other))
     return found

@@ -1,21 +1,80 @@
-"""What says which of a policy's drafts are better: rewards, or a judge that compares."""
+"""A policy's drafts before a judge: tokens as texts, and what says which drafts are better."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
+from torch import Tensor
+
 from twofold.batch import Group
-from twofold.rewards.rollouts import Rewards
+from twofold.errors import DataError
+from twofold.judges.base import DraftResources, Judge, JudgeKind
+from twofold.judges.questions import Candidate, Question
+from twofold.judges.registry import parse_judge
+from twofold.ledger import Ledger
+from twofold.progress import Silent
+from twofold.records import Prompt, Source
+from twofold.rewards.base import Reward
+from twofold.rewards.rollouts import DraftScores
+
+
+def question_of(group: Group, text: Callable[[Tensor], str], prompt: Prompt | None = None, place: int = 0) -> Question:
+    """A group as a question whose candidates are its drafts; its prompt is decoded unless the row's own is passed."""
+    truth = None if group.truth is None else text(group.truth)
+    candidates = tuple(Candidate(text(b.tokens), {}) for b in group.branches)
+    return Question(text(group.prompt) if prompt is None else prompt, Source(group.name, place), truth, candidates)
 
 
 @dataclass(frozen=True)
-class DraftScores:
-    """A number for each draft of each group, more is better; None for a group that stayed without a verdict."""
+class JudgedDrafts:
+    """A judge of texts as a reward of drafts, each a question of its own; NaN for a draft without a verdict.
 
-    scores: Sequence[Sequence[float] | None]
-    figures: Mapping[str, float] = field(default_factory=dict[str, float])
+    `against_truth` is for judges that compare: a draft's score is then its share of the match with the ground truth.
+    """
+
+    judge: Judge
+    text: Callable[[Tensor], str]
+    against_truth: bool = False
+
+    def rate(self, groups: Sequence[Group]) -> list[list[float]]:
+        questions = [question for group in groups for question in self._questions(group)]
+        scores = iter(self.judge.scores(questions, Silent()))
+        return [[math.nan if (row := next(scores)) is None else row[0] for _ in g.branches] for g in groups]
+
+    def _questions(self, group: Group) -> Iterator[Question]:
+        whole = question_of(group, self.text)
+        for draft in whole.candidates:
+            if self.against_truth:
+                assert whole.answer is not None, "checked before step 0"
+                yield replace(whole, answer=None, candidates=(draft, Candidate(whole.answer, {})))
+            else:
+                yield replace(whole, candidates=(draft,))
+
+
+def open_draft_judge(name: str, drafts: DraftResources, stack: ExitStack, problems: Iterable[Group]) -> Reward:
+    """What rates drafts of `problems` by this name. Raises DataError for a problem that it cannot judge, RecipeError
+    and ModelError for a judge that is not there."""
+    kind = parse_judge(name, drafts.of_texts.place)
+    reward = kind.of_tokens(drafts)
+    if reward is None:
+        reward = JudgedDrafts(kind.open(drafts.of_texts, stack), drafts.text, against_truth=kind.gives == "shares")
+    for problem in problems if kind.needs_truth else ():
+        _refuse_cut(problem, drafts.stop_tokens)
+        kind.refuse(None if problem.truth is None else drafts.text(problem.truth), problem.name)
+    return reward
+
+
+def _refuse_cut(problem: Group, stop_tokens: frozenset[int]) -> None:
+    if problem.truth is not None and int(problem.truth[-1]) not in stop_tokens:
+        remedy = "raise data.tokenize.max_length, or set truncation to drop"
+        raise DataError("no draft can be verified, the ground truth was cut", where=problem.name, remedy=remedy)
 
 
 class PairJudge(Protocol):
@@ -28,15 +87,24 @@ class PairJudge(Protocol):
 
 
 @dataclass(frozen=True)
-class ByRewards:
-    """The weighted sum of rewards. Raises NonFiniteError for a reward that is no finite number."""
+class ByServer:
+    """A language model behind a server, asked in rounds: what is asked in a round has a ledger of its own in `folder`,
+    so that a round that was broken off is asked nothing twice. `prompts` are the rows' own, by the names of groups."""
 
-    rewards: Rewards
-    shares = False
+    kind: JudgeKind
+    drafts: DraftResources
+    folder: Path
+    prompts: Mapping[str, Prompt]
+
+    @property
+    def shares(self) -> bool:
+        return self.kind.gives == "shares"
 
     def verdicts(self, groups: Sequence[Group]) -> DraftScores:
-        said = self.rewards.rate(groups)
-        if len(said) == 1:
-            return DraftScores(self.rewards.total(said))
-        means = {f"reward/{name}": sum(map(sum, rows)) / sum(map(len, rows)) for name, rows in said.items()}
-        return DraftScores(self.rewards.total(said), means)
+        questions = [question_of(g, self.drafts.text, self.prompts[g.name], place) for place, g in enumerate(groups)]
+        asked = [(str(q.source), *(c.text for c in q.candidates)) for q in questions]
+        digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+        with ExitStack() as stack:
+            ledger = stack.enter_context(Ledger(self.folder / f"{digest}.ledger.jsonl"))
+            judge = self.kind.open(replace(self.drafts.of_texts, open_ledger=lambda: ledger), stack)
+            return DraftScores(judge.scores(questions, Silent()))

@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, get_args
 
 from twofold.errors import DataError
@@ -43,9 +42,7 @@ class HumanVerdicts:
     def __enter__(self) -> HumanVerdicts:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._lines.close()
 
     def __contains__(self, key: object) -> bool:

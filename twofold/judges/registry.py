@@ -1,80 +1,88 @@
-"""Judges by name (`verifier:flexible`, `reward:FOLDER`, `llm:URL#NAME` …): one way to say and open them everywhere."""
+"""All judges and all settings that name one. A judge is written `KIND[:ARGUMENT]`, with the same meaning everywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
-from twofold.client.server import Endpoint, RetrySettings, Server
-from twofold.judges import scoring
-from twofold.judges.language_model import Judge, Rubric
-from twofold.ledger import Ledger
+from twofold.judges.base import JudgeKind, JudgeNameError, Place
+from twofold.judges.completions import CodeKind, FunctionKind, VerifierKind
+from twofold.judges.models import ImplicitKind, RewardModelKind
+from twofold.judges.origins import HumanKind, StrongerKind, TruthKind
+from twofold.judges.servers import PairwiseKind, ScoringKind
+from twofold.settings import require, settings
 
-if TYPE_CHECKING:
-    from twofold.rewards.base import Scorer
-
-    OpenReward = Callable[[str], Scorer]
-
-Kind = Literal["verifier", "reward", "llm", "llm-score", "truth", "stronger", "human"]
-KINDS = {
-    "verifier": "verifier, verifier:flexible or verifier:math",
-    "reward": "reward:FOLDER",
-    "llm": "llm:https://host/v1#model",
-    "llm-score": "llm-score:https://host/v1#model",
-    "truth": "truth",
-    "stronger": "stronger:MODEL",
-    "human": "human",
+KINDS: dict[str, type[JudgeKind]] = {
+    kind.name: kind
+    for kind in (
+        VerifierKind,
+        CodeKind,
+        RewardModelKind,
+        FunctionKind,
+        ImplicitKind,
+        ScoringKind,
+        PairwiseKind,
+        TruthKind,
+        StrongerKind,
+        HumanKind,
+    )
 }
-RULES = ("", "strict", "flexible", "math")
-WITH_RUBRIC = ("llm", "llm-score")
+
+REWARD = Place("algorithm.reward", ("scores",), ("programs", "function"))
+ONLINE = Place("algorithm.judge", ("scores", "shares", "order"), ("programs", "function", "policy"))
+GATE = Place("algorithm.judge.source", ("scores", "shares"), ("function",))
+SCORE = Place("score --judge", ("scores", "shares"), ("programs",))
+BUILD = Place("data build --judge", ("scores", "shares", "order", "verdicts"), ("programs", "answers"))
+WIN_RATE = Place("win-rate --judge", ("scores", "shares", "verdicts"))
+FRONTIER = Place("frontier --reward", ("scores",))
+PLACES = (REWARD, ONLINE, GATE, SCORE, BUILD, WIN_RATE, FRONTIER)
 
 
-@dataclass(frozen=True)
-class JudgeResources:
-    """What judges are opened with; only a reward model needs the first, only a language model the others."""
-
-    open_reward: OpenReward
-    open_ledger: Callable[[], Ledger]
-    rubric: str | None = None
-    retry: RetrySettings = field(default_factory=RetrySettings)
+def usages(place: Place) -> str:
+    """The judges that `place` can use, as they are written."""
+    return ", ".join(kind.usage for kind in KINDS.values() if place.can_use(kind))
 
 
-def judge_kind(text: str) -> tuple[Kind, str]:
-    """`llm:URL` as (kind, rest); raises `ValueError` for a judge that there is not."""
-    kind, colon, rest = text.partition(":")
-    if kind not in KINDS:
-        raise ValueError(f"no judge is called {kind!r}; there are {', '.join(KINDS.values())}")
-    if kind == "verifier":
-        if rest not in RULES:
-            raise ValueError(f"a verifier's rule is one of {', '.join(RULES[1:])}")
-    elif (":" in KINDS[kind]) != bool(rest) or (colon and not rest):
-        raise ValueError(f"the judge is written {KINDS[kind]}")
-    return kind, rest  # type: ignore[return-value]  # one of KINDS
+def parse_judge(text: str, place: Place) -> JudgeKind:
+    """The judge of this name; raises JudgeNameError for one that there is not, or that `place` cannot use."""
+    name, colon, argument = text.partition(":")
+    kind = KINDS.get(name)
+    if kind is None:
+        raise JudgeNameError(f"no judge is called {name!r}{_meant(text, place)} ({place.where} takes {usages(place)})")
+    if not place.can_use(kind):
+        raise JudgeNameError(f"{name} {kind.refusal} ({place.where} takes {usages(place)})")
+    if colon and not argument:
+        raise JudgeNameError(f"the judge is written {kind.usage}")
+    return kind(argument)
 
 
-def open_judge(name: str, means: JudgeResources, resources: ExitStack) -> scoring.Judge:
-    """The judge of this name that scores what it is shown; `resources` close what it opens.
+@settings
+class RewardSource:
+    """One of several judges that score, with its weight."""
 
-    Raises `ValueError` for truth, stronger and human, which judge by where an answer comes from, or later.
-    """
-    kind, rest = judge_kind(name)
-    match kind:
-        case "verifier":
-            return scoring.open_verifier(rest, resources)
-        case "reward":
-            return scoring.ByReward(rest, means.open_reward(rest))
-        case "llm" | "llm-score":
-            rubric = Rubric.load("compare" if kind == "llm" else "score", Path(means.rubric) if means.rubric else None)
-            server = resources.enter_context(Server(Endpoint.of(rest), means.retry))
-            make = scoring.ByComparingModel if kind == "llm" else scoring.ByScoringModel
-            return make(Judge(server, rubric), means.open_ledger())
-        case _:
-            raise ValueError(f"{kind} is no judge of single answers")
+    source: str
+    """A judge, KIND[:ARGUMENT] (docs/judges.md)."""
+    weight: float = 1.0
+
+
+def parse_sources(sources: Sequence[RewardSource], name: str, place: Place) -> list[JudgeKind]:
+    """The judges of setting `name`. Raises ValueError for none, for one twice, and for one that `place` cannot use."""
+    names = [each.source for each in sources]
+    require(len(names) > 0, f"{name} needs at least one source")
+    require(len(set(names)) == len(names), f"{name} names a source twice: give it once, with the weight of both")
+    return [parse_judge(source, place) for source in names]
 
 
 def ledger_path(out: Path) -> Path:
     """Where everything that was asked for `out` is kept."""
     return out.with_name(f"{out.name.removesuffix('.jsonl')}.ledger.jsonl")
+
+
+def _meant(text: str, place: Place) -> str:
+    near = get_close_matches(text.partition(":")[0], [name for name, kind in KINDS.items() if place.can_use(kind)], n=1)
+    if near:
+        return f": did you mean `{near[0]}`?"
+    if "://" in text:
+        return f": a language model behind a server is written llm:{text}"
+    return f": a reward model is written reward:{text}" if "/" in text or Path(text).is_dir() else ""

@@ -14,22 +14,17 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from twofold.batch import Group
 from twofold.errors import RecipeError
 from twofold.settings import require, settings
 
 MOST_BYTES = 2**20  # of output
 BLOCK = re.compile(r"```(?:python|py)?\n(.*?)```", re.DOTALL)
 REMEDY = (
-    "set algorithm.execution to {allow: true, sandbox: [bwrap, --unshare-all, …]}: a command without network "
-    "and without your files, which the program is run by (docs/policy-gradient.md)"
+    "set {} to {{allow: true, sandbox: [bwrap, --unshare-all, …]}}: a command without network and without your files, "
+    "which the program is run by (docs/policy-gradient.md)"
 )
 
 # Runs inside the sandbox: limits first, then the program from standard input.
@@ -84,19 +79,22 @@ class ExecutionResult:
 class Sandbox:
     """Runs programs by the user's command."""
 
-    def __init__(self, execution: Execution, asked_by: str = "algorithm.reward") -> None:
-        """Raises RecipeError, which names the setting that asks for it, unless running is allowed, by a command that
-        exists and cuts the network off."""
+    def __init__(
+        self, execution: Execution, where: str = "algorithm.reward", settings: str = "algorithm.execution"
+    ) -> None:
+        """Raises RecipeError, which names the setting that needs it (`where`) and the one that allows it (`settings`),
+        unless running is allowed, by a command that exists and cuts the network off."""
         self.execution = execution
-        where = "algorithm.execution"
+        remedy = REMEDY.format(settings)
         if not execution.allow:
-            raise RecipeError("this reward runs programs that the model writes", where=asked_by, remedy=REMEDY)
+            raise RecipeError("this reward runs programs that the model writes", where=where, remedy=remedy)
         if not execution.sandbox:
-            raise RecipeError("programs of a model are run in a sandbox only", where=f"{where}.sandbox", remedy=REMEDY)
+            fault = "programs of a model are run in a sandbox only"
+            raise RecipeError(fault, where=f"{settings}.sandbox", remedy=remedy)
         if shutil.which(execution.sandbox[0]) is None:
             remedy = "install it, or name another; the first word must be a program on the PATH"
-            raise RecipeError(f"there is no `{execution.sandbox[0]}`", where=f"{where}.sandbox", remedy=remedy)
-        self._refuse_open(f"{where}.sandbox")
+            raise RecipeError(f"there is no `{execution.sandbox[0]}`", where=f"{settings}.sandbox", remedy=remedy)
+        self._refuse_open(f"{settings}.sandbox")
 
     def run(self, program: str) -> ExecutionResult:
         """Run a program of Python; its standard error counts as output."""
@@ -144,25 +142,15 @@ class Sandbox:
 
 @dataclass(frozen=True)
 class CodeReward:
-    """1 for a draft whose program passes the ground truth's tests, which are run after it; 0 for any other.
+    """1 for a completion whose program passes the ground truth's tests, which are run after it; 0 for any other.
 
-    The program is the last block of code of the draft, or all of it. A program that leaves early passes nothing; one
-    that looks for the sign of success in its own interpreter can forge it.
+    The program is the last block of code of the completion, or all of it. A program that leaves early passes nothing;
+    one that looks for the sign of success in its own interpreter can forge it.
     """
 
     sandbox: Sandbox
-    text: Callable[[Tensor], str]
-    executes = True
 
-    def rate(self, groups: Sequence[Group]) -> list[list[float]]:
-        with ThreadPoolExecutor(self.sandbox.execution.parallel) as pool:
-            return [list(pool.map(self._one, [(g, b.tokens) for b in g.branches])) for g in groups]
-
-    def _one(self, said: tuple[Group, Tensor]) -> float:
-        group, tokens = said
-        assert group.truth is not None, "checked before step 0"
-        draft, sign = self.text(tokens), secrets.token_hex(16)
-        blocks = BLOCK.findall(draft)
-        program = f"{blocks[-1] if blocks else draft}\n{self.text(group.truth)}\nprint('\\n{sign}')\n"
-        ran = self.sandbox.run(program)
+    def __call__(self, prompt: str, completion: str, truth: str | None) -> float:
+        blocks, sign = BLOCK.findall(completion), secrets.token_hex(16)
+        ran = self.sandbox.run(f"{blocks[-1] if blocks else completion}\n{truth}\nprint('\\n{sign}')\n")
         return float(ran.status == 0 and ran.output.rstrip().endswith(sign))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,9 +16,26 @@ from twofold.batch import Group
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import MovingReference, Reference
+from twofold.settings import require, settings
 
 Balance = Callable[[Sequence[Sequence[float]], Sequence[Sequence[int]]], float]
 """(rewards, lengths) of each prompt's drafts → the penalty per token."""
+
+
+@settings
+class Implicit:
+    """The policy's own implicit reward as judge: β·log π/π_ref of a draft, minus a penalty for its length."""
+
+    reference: str | None = None
+    """Folder or hub name of what the model was trained from: against itself it says nothing. With algorithm.reference
+    fresh this holds for the first round, and then what the last round was trained from."""
+    beta: float = 0.1
+    length_penalty: float | Literal["balanced"] = 0.0
+    """Reward taken per token; balanced finds what makes best and worst drafts of a round equally long (DICE)."""
+
+    def __post_init__(self) -> None:
+        require(self.beta > 0, "beta must be > 0")
+        require(self.length_penalty == "balanced" or self.length_penalty >= 0, "length_penalty must be ≥ 0")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import select
 import subprocess
 import sys
 from importlib.util import find_spec
-from types import TracebackType
 from typing import IO, Any
 
 from twofold.errors import RecipeError
@@ -34,10 +33,13 @@ class MathVerifier:
     def __enter__(self) -> MathVerifier:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._kill()
+
+    def __call__(self, prompt: str, completion: str, truth: str | None) -> float:
+        """1 where `right`, else 0."""
+        assert truth is not None, "checked before anything is rated"
+        return float(self.right(completion, truth))
 
     def right(self, completion: str, answer: str) -> bool:
         """Whether the last answer in `completion` equals the ground truth's."""

@@ -1,17 +1,20 @@
-"""A trained reward model as a judge of any rows."""
+"""A trained reward model: of rows as texts, and of the very tokens that a policy has drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from transformers import PreTrainedTokenizerBase
+
 from twofold.batch import Branch, Group, Role
 from twofold.data.encode import encode
 from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.errors import DataError, ModelError
 from twofold.models.heads import RewardModel, load_reward_model
-from twofold.models.load import ModelSettings
+from twofold.models.load import LoadedModel, ModelSettings
 from twofold.models.locate import model_path
+from twofold.models.packing import Packing
 from twofold.progress import Progress
 from twofold.records import Record
 
@@ -28,13 +31,7 @@ class ModelScorer:
     @classmethod
     def load(cls, settings: ModelSettings, max_length: int = 1024, *, cut_prompt: bool = False) -> ModelScorer:
         """From the folder that training left; a language model, whose scores would be chance, raises ModelError."""
-        model, loaded = load_reward_model(settings)
-        if model.note:
-            raise ModelError(
-                "this model has no trained score head",
-                where=settings.path,
-                remedy="train one: objective.kind=bradley_terry",
-            )
+        model, loaded = _load(settings)
         how = TokenizeSettings(max_length=max_length, truncation="cut_prompt" if cut_prompt else "refuse")
         return cls(model, Encoder(loaded.tokenizer, loaded.stop_tokens, how))
 
@@ -68,6 +65,37 @@ class ModelScorer:
 def open_reward(name: str, max_length: int = 1024, *, cut_prompt: bool = False) -> ModelScorer:
     """The reward model of a folder, of a run directory or of a hub name."""
     return ModelScorer.load(ModelSettings(path=model_path(name)), max_length, cut_prompt=cut_prompt)
+
+
+@dataclass(frozen=True)
+class ModelReward:
+    """A reward model's score of the very tokens that were drawn, with or without a stop token."""
+
+    model: RewardModel
+    packing: Packing
+
+    @classmethod
+    def load(cls, settings: ModelSettings, tokenizer: PreTrainedTokenizerBase, packing: Packing) -> ModelReward:
+        """Raises ModelError for a model without a trained head, and for one of another vocabulary than the policy's."""
+        model, loaded = _load(settings)
+        if loaded.tokenizer.get_vocab() != tokenizer.get_vocab():
+            raise ModelError(
+                "this reward model has another vocabulary than the policy, whose tokens it is to score",
+                where=settings.path,
+                remedy="train one from the policy's own base",
+            )
+        return cls(model.requires_grad_(False), packing)
+
+    def rate(self, groups: Sequence[Group]) -> list[list[float]]:
+        return self.model.scores(groups, self.packing)
+
+
+def _load(settings: ModelSettings) -> tuple[RewardModel, LoadedModel]:
+    model, loaded = load_reward_model(settings)
+    if model.note:
+        remedy = "train one: objective.kind=bradley_terry"
+        raise ModelError("this model has no trained score head", where=settings.path, remedy=remedy)
+    return model, loaded
 
 
 def _spoken(group: Group) -> Group:

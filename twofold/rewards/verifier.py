@@ -10,17 +10,11 @@ Source: Cobbe et al. (2021), arXiv 2110.14168, and the dataset's `dataset.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from twofold.errors import DataError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from twofold.batch import Group
 
 Metric = Literal["strict", "flexible"]
 
@@ -81,23 +75,14 @@ def judge(completion: str, answer: str) -> Verdict:
 
 
 @dataclass(frozen=True)
-class Verifier:
-    """Judges drafts by their text; `text` turns tokens [n] into text without special tokens."""
+class VerifierReward:
+    """1 for a completion that is right by `metric`, else 0; raises `DataError` for a truth without a number."""
 
-    text: Callable[[Tensor], str]
     metric: Metric = "strict"
 
-    def right(self, draft: Tensor, truth: Tensor) -> bool:
-        """Whether the draft's tokens [n] say the answer that the ground truth's [n] say."""
-        return getattr(judge(self.text(draft), self.text(truth)), self.metric)
-
-    def check(self, problems: Iterable[Group], stop_tokens: frozenset[int]) -> None:
-        """Raise `DataError` for the first problem whose ground truth was cut or holds no number."""
-        for problem in problems:
-            if problem.truth is None or int(problem.truth[-1]) not in stop_tokens:
-                remedy = "raise data.tokenize.max_length, or set truncation to drop"
-                raise DataError("no draft can be verified, the ground truth was cut", where=problem.name, remedy=remedy)
-            answerable(self.text(problem.truth), problem.name)
+    def __call__(self, prompt: str, completion: str, truth: str | None) -> float:
+        assert truth is not None, "checked before anything is rated"
+        return float(getattr(judge(completion, truth), self.metric))
 
 
 def answerable(answer: str, where: str) -> None:

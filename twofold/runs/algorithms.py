@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from transformers import PreTrainedModel
+
 from twofold.algorithms.base import Algorithm
 from twofold.batch import Group
 from twofold.data.mixture import mixture
 from twofold.data.order import Mixture
+from twofold.judges.base import JudgeKind
 from twofold.judges.drafts import PairJudge
+from twofold.judges.gates import GateSettings
 from twofold.models.heads import ValueModel
 from twofold.models.load import save_policy
 from twofold.models.policy import Policy
 from twofold.rewards.base import Reward
 from twofold.rewards.rollouts import Rewards
 from twofold.runs.context import RunContext
-from twofold.runs.draft_filter import gate_of
-from twofold.runs.online import judge_of, reference_sampler
+from twofold.runs.judges import gate_of, server_judge
 from twofold.sampling.base import Sampler
+from twofold.sampling.local import LocalSampler
+from twofold.sampling.reference import ReferenceSampler
 from twofold.sampling.servers import ServerSampler
 from twofold.training.step import Provider
 
@@ -62,13 +67,19 @@ class RunParts:
         return ServerSampler(policy, loaded.stop_tokens, recipe.sampling, save, Path(recipe.run) / "served")
 
     def reference_sampler(self) -> Sampler:
-        return reference_sampler(self.context)
+        reference, loaded, recipe = self.context.reference, self.context.loaded, self.context.recipe
+        assert reference is not None, "an algorithm that draws from it needs it"
 
-    def judge(self) -> PairJudge | None:
-        return judge_of(self.context)
+        def make(model: PreTrainedModel) -> LocalSampler:
+            return LocalSampler(model, loaded.tokenizer, loaded.stop_tokens, recipe.sampling)
 
-    def gate(self) -> Reward | None:
-        return gate_of(self.context, self.groups["generator"])
+        return ReferenceSampler(reference, make)
+
+    def server_judge(self, kind: JudgeKind, rubric: str | None) -> PairJudge:
+        return server_judge(self.context, kind, rubric)
+
+    def gate(self, settings: GateSettings) -> Reward:
+        return gate_of(self.context, settings, self.groups["generator"])
 
 
 def build_algorithm(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from twofold.batch import Group
+from twofold.batch import Branch, Group, Role
 from twofold.config.load import plain
 from twofold.errors import RecipeError
 from twofold.evaluation.exact_match import exact_match
@@ -13,11 +14,12 @@ from twofold.evaluation.reward import RewardReport
 from twofold.models.reference import COLUMN, MovingReference, cached_reference, live_reference
 from twofold.objectives import BCO
 from twofold.objectives.base import Objective
+from twofold.rewards.rollouts import Rewards
 from twofold.runs.algorithms import build_algorithm
 from twofold.runs.context import RunContext, asks_live, reference_pace
-from twofold.runs.online import implicit_reward
-from twofold.runs.rewards import build_rewards, heldout_reward
+from twofold.runs.judges import build_rewards, implicit_reward
 from twofold.runs.value_model import build_value_model, value_model_trainables
+from twofold.sampling.base import Sampler
 from twofold.training.bco_shift import COLUMN as DELTA
 from twofold.training.bco_shift import BCOShift
 from twofold.training.column_providers import providers
@@ -32,7 +34,7 @@ def build_trainer(run: RunContext, folder: Path) -> Trainer:
     """References are made from the policy as it is now, so call this before any checkpoint is loaded."""
     groups, known, stateful = _with_references(run, folder)
     if run.recipe.algorithm.is_rewarded:
-        implicit, moving = implicit_reward(run, run.reference)
+        implicit, moving = implicit_reward(run)
         stateful = [*moving, *stateful]
         run.rewards = build_rewards(run, implicit)
     run.value_model = build_value_model(run)
@@ -96,6 +98,20 @@ def _evaluators(run: RunContext, heldout: Sequence[Group], step: Step) -> list[E
     if run.dataset.tasks:
         found.append(lambda: _solve(run))
     return found
+
+
+def heldout_reward(rewards: Rewards, sampler: Sampler, tasks: Sequence[Group], seed: int) -> Evaluation:
+    """The mean reward of one completion for each held-out prompt, drawn as evaluation.sampling says."""
+    rows = sampler.sample([t.prompt for t in tasks], seed=(seed, 0))
+    said = [
+        replace(t, branches=tuple(Branch(d.tokens, Role.DRAFT) for d in drafts))
+        for t, drafts in zip(tasks, rows, strict=True)
+    ]
+    verdicts = rewards.verdicts(said)
+    total = [reward for row in verdicts.scores if row is not None for reward in row]
+    figures = {"reward": sum(total) / len(total), "n": float(len(total)), **verdicts.figures}
+    figures["truncated"] = sum(d.truncated for drafts in rows for d in drafts) / len(total)
+    return Evaluation({f"heldout/{name}": value for name, value in figures.items()})
 
 
 def _solve(run: RunContext) -> Evaluation:

@@ -24,7 +24,8 @@ from twofold.models.reference import COLUMN, LiveReference
 from twofold.objectives.base import Objective
 from twofold.progress import Progress
 from twofold.records import Record
-from twofold.rewards.rollouts import RewardFunction, Rewards
+from twofold.rewards.base import RewardFunction
+from twofold.rewards.rollouts import Rewards
 from twofold.runs.dataset import data_cache
 from twofold.sampling.local import LocalSampler
 from twofold.training.column_providers import OF_REFERENCE

@@ -30,9 +30,9 @@ from twofold.runs.build import build_trainer
 from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import IN_MEMORY, read_dataset
 from twofold.runs.displacement import chosen_displacement
+from twofold.runs.judges import functions_of
 from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.runs.results import results
-from twofold.runs.rewards import functions_of
 from twofold.training.diagnostics import CHOSEN_FALLS
 from twofold.training.track import refuse_missing
 from twofold.training.trainer import TrainOutcome

@@ -1,0 +1,53 @@
+"""Models of this machine as judges: a trained reward model, and the policy's own implicit reward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from twofold.judges.base import DraftResources, Judge, JudgeKind, JudgeResources, Scores
+from twofold.judges.questions import Question
+from twofold.progress import Progress
+from twofold.records import Demonstration, Ranking
+from twofold.rewards.base import Reward, Scorer
+
+
+@dataclass(frozen=True)
+class RewardModelJudge:
+    """A reward model's score of texts; the candidates of a question are one row, in no order that means anything."""
+
+    scorer: Scorer
+    provenance: Mapping[str, Any]
+
+    def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
+        texts = [(q, tuple(c.text for c in q.candidates)) for q in questions]
+        rows = [
+            Demonstration(q.prompt, t[0], q.source) if len(t) == 1 else Ranking(q.prompt, t, q.source) for q, t in texts
+        ]
+        return [[*scores] for scores in self.scorer.score(rows, progress)]
+
+
+class RewardModelKind(JudgeKind):
+    """the score of a trained reward model"""
+
+    name, usage = "reward", "reward:FOLDER"
+
+    def open(self, resources: JudgeResources, stack: ExitStack) -> Judge:
+        assert resources.open_reward is not None, "who judges texts says how a reward model is loaded"
+        return RewardModelJudge(resources.open_reward(self.argument), {"kind": self.name, "model": self.argument})
+
+    def of_tokens(self, drafts: DraftResources) -> Reward | None:
+        return drafts.open_reward(self.argument)
+
+
+class ImplicitKind(JudgeKind):
+    """the policy's own implicit reward β·log π/π_ref, minus a penalty per token (`algorithm.implicit`)"""
+
+    name = usage = "implicit"
+    needs = ("policy",)
+    refusal = "is the reward of a policy in training against its reference: algorithm online alone has both"
+
+    def of_tokens(self, drafts: DraftResources) -> Reward | None:
+        return drafts.implicit

@@ -1,0 +1,111 @@
+"""Language models behind servers as judges: one scores each completion from 1 to 10, one compares every two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, ClassVar
+
+from twofold.client.server import Endpoint, Server
+from twofold.judges.base import Judge, JudgeKind, JudgeResources, Scores, collected
+from twofold.judges.language_model import Form, Match, ModelJudge, Rubric, agreed
+from twofold.judges.questions import Question
+from twofold.ledger import Ledger
+from twofold.progress import Progress
+
+
+@dataclass(frozen=True)
+class ScoringJudge:
+    """The score from 1 to 10 that a language model gives by a rubric, the ground truth before its eyes."""
+
+    model: ModelJudge
+    ledger: Ledger
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        return {"kind": ScoringKind.name, **self.model.provenance}
+
+    def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
+        asked = [(q.prompt, c.text, q.answer) for q in questions for c in q.candidates]
+        replies = iter(collected(self.model.score(asked, self.ledger), len(asked), progress))
+        rows = [[next(replies) for _ in q.candidates] for q in questions]
+        return [None if len(known := [s for s in row if s is not None]) < len(row) else known for row in rows]
+
+
+@dataclass(frozen=True)
+class PairwiseJudge:
+    """The share of matches that a completion wins before a language model: each meets every other one, in both orders;
+    a tie is half a win."""
+
+    model: ModelJudge
+    ledger: Ledger
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        return {"kind": PairwiseKind.name, **self.model.provenance}
+
+    def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
+        games = [(n, a, b) for n, q in enumerate(questions) for a, b in combinations(range(len(q.candidates)), 2)]
+        matches = [
+            Match(q.prompt, q.candidates[a].text, q.candidates[b].text, q.answer)
+            for n, a, b in games
+            for q in (questions[n],)
+        ]
+        won = [[0.0] * len(q.candidates) for q in questions]
+        open_games: set[int] = set()
+        replies = collected(self.model.verdicts(matches, self.ledger), len(matches), progress)
+        for (n, a, b), orders in zip(games, replies, strict=True):
+            if orders is None or (share := agreed(*orders)) is None:
+                open_games.add(n)
+            else:
+                won[n][a] += share
+                won[n][b] += 1 - share
+        return [None if n in open_games else [w / max(1, len(row) - 1) for w in row] for n, row in enumerate(won)]
+
+
+class ServerKind(JudgeKind):
+    """What both have: an address and a rubric."""
+
+    asks_server = True
+    form: ClassVar[Form]
+
+    def check(self, resources: JudgeResources) -> None:
+        Endpoint.of(self.argument)
+        self._rubric(resources)
+
+    def model(self, resources: JudgeResources, stack: ExitStack) -> ModelJudge:
+        rubric = self._rubric(resources)
+        return ModelJudge(stack.enter_context(Server(Endpoint.of(self.argument), resources.retry)), rubric)
+
+    def _rubric(self, resources: JudgeResources) -> Rubric:
+        return Rubric.load(self.form, Path(resources.rubric) if resources.rubric else None)
+
+
+class ScoringKind(ServerKind):
+    """1 to 10 by a language model"""
+
+    name, usage, form = "llm-score", "llm-score:URL#MODEL", "score"
+
+    def requests(self, candidates: int) -> int:
+        return candidates
+
+    def open(self, resources: JudgeResources, stack: ExitStack) -> Judge:
+        return ScoringJudge(self.model(resources, stack), resources.open_ledger())
+
+
+class PairwiseKind(ServerKind):
+    """the share of its matches with the others that a completion wins before a language model, in both orders"""
+
+    name, usage, form = "llm", "llm:URL#MODEL", "compare"
+    gives = "shares"
+    middle = 0.5
+    refusal = "compares answers and gives no reward; llm-score:URL#MODEL does"
+
+    def requests(self, candidates: int) -> int:
+        return candidates * (candidates - 1)
+
+    def open(self, resources: JudgeResources, stack: ExitStack) -> PairwiseJudge:
+        return PairwiseJudge(self.model(resources, stack), resources.open_ledger())
