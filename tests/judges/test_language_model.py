@@ -26,7 +26,8 @@ def stub() -> Iterator[Stub]:
 
 def compare(stub: Stub, ledger: Path, *matches: Match) -> dict[int, float | None]:
     with Server(Endpoint.of(f"{stub.url}#judge"), QUICK) as server, Ledger(ledger) as kept:
-        return dict(ModelJudge(server, Rubric.load("compare")).compare(matches, kept))
+        verdicts = ModelJudge(server, Rubric.load("compare")).verdicts(matches, kept)
+        return {place: agreed(*orders) for place, orders in verdicts}
 
 
 @pytest.mark.parametrize(

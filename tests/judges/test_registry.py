@@ -23,7 +23,6 @@ from twofold.judges.registry import (
     REWARD,
     SCORE,
     WIN_RATE,
-    judge_at,
     parse_judge,
     usages,
 )
@@ -112,4 +111,4 @@ def test_a_name_is_guessed_at() -> None:
     with pytest.raises(ValueError, match=r"no judge is called 'http': a language model .* llm:http://host/v1#m"):
         parse_judge("http://host/v1#m", SCORE)
     with pytest.raises(RecipeError, match=r"no judge is called 'nobody' \(score --judge takes verifier\["):
-        judge_at("nobody", SCORE)
+        parse_judge("nobody", SCORE)

@@ -125,6 +125,8 @@ class AlgorithmSettings:
     """Whether the rows to train on are prompts that the policy answers: nothing of its completions can be cached."""
     judge_place: ClassVar[Place] = REWARD
     """The setting that names rewards."""
+    execution: Execution
+    """What a judge that runs the model's programs may do, where `is_rewarded`."""
 
     @property
     def passes(self) -> int:
@@ -145,11 +147,6 @@ class AlgorithmSettings:
     def rewards(self) -> tuple[RewardSource, ...]:
         """The judges that score drafts, with their weights."""
         return ()
-
-    @property
-    def programs(self) -> Execution:
-        """What a judge that runs the model's programs may do."""
-        return Execution()
 
     @property
     def implicit_judge(self) -> Implicit | None:

@@ -116,10 +116,6 @@ class Online(AlgorithmSettings):
         return parse_sources(self.rewards, "judge", ONLINE)
 
     @property
-    def programs(self) -> Execution:
-        return self.execution
-
-    @property
     def implicit_judge(self) -> Implicit | None:
         return self.implicit if any("policy" in kind.needs for kind in self.judges) else None
 

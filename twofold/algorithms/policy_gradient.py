@@ -108,10 +108,6 @@ class PolicyGradient(AlgorithmSettings):
         return True
 
     @property
-    def programs(self) -> Execution:
-        return self.execution
-
-    @property
     def passes(self) -> int:
         return self.epochs
 

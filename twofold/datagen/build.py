@@ -134,9 +134,7 @@ class Builder:
             known = [q for q in answered if q is not None]
             comparable = [q for q in map(self._usable, known) if self._can_be_judged(q)]
             scores = [None] * len(comparable) if judge is None else judge.scores(comparable, self.progress)
-        found: list[list[Row]] = []
-        for question, score in zip(comparable, scores, strict=True):
-            found.append(self._rows(question, score, judge))
+        found = [self._rows(question, score, judge) for question, score in zip(comparable, scores, strict=True)]
         write_rows(out, (row for rows in found for row in rows))
         silent = sum(score is None for score in scores) if judge else 0
         missing = len(answered) - len(known) + silent

@@ -19,7 +19,7 @@ from twofold.evaluation.hull import Point, areas, best_of, point
 from twofold.evaluation.rows import Data, rows_of
 from twofold.judges.base import Judge, JudgeResources
 from twofold.judges.questions import Question
-from twofold.judges.registry import FRONTIER, judge_at
+from twofold.judges.registry import FRONTIER, parse_judge
 from twofold.ledger import Ledger
 from twofold.models.locate import is_adapter
 from twofold.models.policy import Policy
@@ -151,7 +151,7 @@ class _Measure:
 
 
 def _open_rater(how: FrontierSettings, resources: ExitStack) -> Judge:
-    kind, path = judge_at(how.reward, FRONTIER), (how.out or Path()) / "ledger.jsonl"
+    kind, path = parse_judge(how.reward, FRONTIER), (how.out or Path()) / "ledger.jsonl"
     if how.out is None and kind.asks_server:
         raise RecipeError("nowhere to keep what a server answers", where="--reward", remedy="add --out FOLDER")
     reward = partial(open_reward, max_length=how.max_length)

@@ -22,7 +22,7 @@ from twofold.evaluation.rows import Data, rows_of
 from twofold.judges.base import JudgeResources
 from twofold.judges.matchups import MatchResult, Matchup, Referee, open_people, open_referee, unjudged
 from twofold.judges.questions import Question
-from twofold.judges.registry import WIN_RATE, judge_at
+from twofold.judges.registry import WIN_RATE, parse_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress, Silent, counted
 from twofold.records import Candidate, Labelled, Record, Task, completion_fields, short_name, shown
@@ -172,7 +172,7 @@ def _questions(records: Sequence[Record], how: WinRateSettings) -> list[Question
         if row and (not texts or isinstance(record, Labelled)):
             remedy = "rows need an answer to win against; or name a model: --against MODEL"
             raise DataError("has no answer to compare with", where=str(record.source), remedy=remedy)
-        known = isinstance(record, Task) and (not row or judge_at(how.judge, WIN_RATE).needs_truth)
+        known = isinstance(record, Task) and (not row or parse_judge(how.judge, WIN_RATE).needs_truth)
         other = (Candidate(texts[0][1], {"row": record.source.row, "field": texts[0][0]}),) if row else ()
         found.append(Question(record.prompt, record.source, texts[0][1] if known else None, other))
     return found

@@ -32,6 +32,10 @@ Scores = list[list[float] | None]
 TASK = "judged"
 
 
+class JudgeNameError(RecipeError, ValueError):
+    """A name of no judge, or of one that cannot be used here; in a recipe a fault of the section that has it."""
+
+
 class Judge(Protocol):
     """`scores` has a number for each candidate of each question, more is better; None for a question that stayed
     without a verdict."""
@@ -92,8 +96,8 @@ class JudgeKind:
     """A judge by its name `KIND[:ARGUMENT]`. The docstring of a kind says what its score means, in one line.
 
     `usage` is how it is written (`[…]` may be left out), `middle` the score above which a completion is good, if there
-    is one, and `refusal` why some settings cannot use it: what follows its name in the error. Raises ValueError for an
-    argument that it does not take.
+    is one, and `refusal` why some settings cannot use it: what follows its name in the error. Raises JudgeNameError
+    for an argument that it does not take.
     """
 
     argument: str = ""
@@ -109,7 +113,7 @@ class JudgeKind:
 
     def __post_init__(self) -> None:
         if "[" not in self.usage and (":" in self.usage) != bool(self.argument):
-            raise ValueError(f"the judge is written {self.usage}")
+            raise JudgeNameError(f"the judge is written {self.usage}")
 
     @classmethod
     def help(cls) -> str:

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from twofold.errors import DataError, RecipeError
-from twofold.judges.base import TASK, Judge, JudgeKind, JudgeResources, Scores
+from twofold.judges.base import TASK, Judge, JudgeKind, JudgeNameError, JudgeResources, Scores
 from twofold.judges.language_model import plain
 from twofold.judges.questions import Question
 from twofold.progress import Progress
 from twofold.rewards.base import RewardFunction, executes
 from twofold.rewards.execution import CodeReward
 from twofold.rewards.mathematics import MathVerifier
-from twofold.rewards.verifier import VerifierReward, answerable
+from twofold.rewards.verifier import Metric, VerifierReward, answerable
 
 RULES = ("strict", "flexible", "math")
 
@@ -59,7 +59,7 @@ class VerifierKind(JudgeKind):
 
     def __post_init__(self) -> None:
         if self.argument not in ("", *RULES):
-            raise ValueError(f"a verifier's rule is one of {', '.join(RULES)}")
+            raise JudgeNameError(f"a verifier's rule is one of {', '.join(RULES)}")
 
     def refuse(self, truth: str | None, where: str) -> None:
         super().refuse(truth, where)
@@ -67,12 +67,9 @@ class VerifierKind(JudgeKind):
             answerable(truth, where)
 
     def open(self, resources: JudgeResources, stack: ExitStack) -> Judge:
-        function: RewardFunction
-        if self.argument == "math":
-            function = stack.enter_context(MathVerifier())
-        else:
-            function = VerifierReward("flexible" if self.argument == "flexible" else "strict")
-        return CompletionJudge(function, {"kind": self.name, "metric": self.argument or "strict"}, self.refuse)
+        rule = self.argument or "strict"
+        reward = stack.enter_context(MathVerifier()) if rule == "math" else VerifierReward(cast("Metric", rule))
+        return CompletionJudge(reward, {"kind": self.name, "metric": rule}, self.refuse)
 
 
 class CodeKind(JudgeKind):

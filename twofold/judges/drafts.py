@@ -17,7 +17,7 @@ from twofold.batch import Group
 from twofold.errors import DataError
 from twofold.judges.base import DraftResources, Judge, JudgeKind
 from twofold.judges.questions import Candidate, Question
-from twofold.judges.registry import judge_at
+from twofold.judges.registry import parse_judge
 from twofold.ledger import Ledger
 from twofold.progress import Silent
 from twofold.records import Prompt, Source
@@ -61,7 +61,7 @@ class JudgedDrafts:
 def open_draft_judge(name: str, drafts: DraftResources, stack: ExitStack, problems: Iterable[Group]) -> Reward:
     """What rates drafts of `problems` by this name. Raises DataError for a problem that it cannot judge, RecipeError
     and ModelError for a judge that is not there."""
-    kind = judge_at(name, drafts.of_texts.place)
+    kind = parse_judge(name, drafts.of_texts.place)
     reward = kind.of_tokens(drafts)
     if reward is None:
         reward = JudgedDrafts(kind.open(drafts.of_texts, stack), drafts.text, against_truth=kind.gives == "shares")

@@ -94,25 +94,19 @@ class ModelJudge:
         return {"model": endpoint.model, "server": endpoint.url, "rubric": self.rubric.digest}
 
     def verdicts(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, Orders]]:
-        """(place, what was said in either order) of each match as its second order is told; None for no verdict."""
+        """(place, the verdicts on either order) of each match as its second one comes; None for no verdict."""
         questions = [CompletionRequest(self._body(m.prompt, m.truth, first=a, second=b), _choice)
                      for m in matches for a, b in ((m.first, m.second), (m.second, m.first))]  # fmt: skip
-        heard: dict[int, Choice | None] = {}
+        read: dict[int, Choice | None] = {}
         for place, verdict in self.server.ask(questions, ledger):
-            heard[place] = verdict
-            match = place // 2
-            if place ^ 1 in heard:
-                yield match, (heard[2 * match], heard[2 * match + 1])
-
-    def compare(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, float | None]]:
-        """(place, the first answer's share: 1, ½ or 0) of each match as its second order is told; None without one."""
-        for place, orders in self.verdicts(matches, ledger):
-            yield place, agreed(*orders)
+            read[place] = verdict
+            if place ^ 1 in read:
+                yield place // 2, (read[place & ~1], read[place | 1])
 
     def score(
         self, asked: Sequence[tuple[Prompt, str, str | None]], ledger: Ledger
     ) -> Iterator[tuple[int, float | None]]:
-        """(place, score from 1 to 10) of each (prompt, completion, truth) as it is told; None without one."""
+        """(place, score from 1 to 10) of each (prompt, completion, truth) as it comes; None without one."""
         questions = [CompletionRequest(self._body(p, truth, completion=text), _score) for p, text, truth in asked]
         yield from self.server.ask(questions, ledger)
 

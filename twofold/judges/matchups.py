@@ -18,7 +18,7 @@ from twofold.judges.base import Judge, JudgeResources, collected
 from twofold.judges.language_model import Choice, Match, agreed
 from twofold.judges.people import HumanVerdicts, content_key, verdicts_path
 from twofold.judges.questions import Question
-from twofold.judges.registry import judge_at
+from twofold.judges.registry import parse_judge
 from twofold.judges.servers import PairwiseJudge
 from twofold.progress import Progress
 from twofold.records import Candidate, Prompt, Source, shown
@@ -65,7 +65,7 @@ def open_referee(name: str, resources: JudgeResources, stack: ExitStack) -> Refe
 
     Raises RecipeError for a name that is no judge of answers.
     """
-    kind = judge_at(name, resources.place)
+    kind = parse_judge(name, resources.place)
     if kind.gives == "verdicts":
         if not kind.argument:
             raise RecipeError("people decided about a labelled file: human:FILE", where=resources.place.where)

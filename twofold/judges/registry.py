@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from twofold.errors import RecipeError
-from twofold.judges.base import JudgeKind, Place
+from twofold.judges.base import JudgeKind, JudgeNameError, Place
 from twofold.judges.completions import CodeKind, FunctionKind, VerifierKind
 from twofold.judges.models import ImplicitKind, RewardModelKind
 from twofold.judges.origins import HumanKind, StrongerKind, TruthKind
@@ -46,15 +45,15 @@ def usages(place: Place) -> str:
 
 
 def parse_judge(text: str, place: Place) -> JudgeKind:
-    """The judge of this name; raises ValueError for one that there is not, or that `place` cannot use."""
+    """The judge of this name; raises JudgeNameError for one that there is not, or that `place` cannot use."""
     name, colon, argument = text.partition(":")
     kind = KINDS.get(name)
     if kind is None:
-        raise ValueError(f"no judge is called {name!r}{_meant(text, place)} ({place.where} takes {usages(place)})")
+        raise JudgeNameError(f"no judge is called {name!r}{_meant(text, place)} ({place.where} takes {usages(place)})")
     if not place.can_use(kind):
-        raise ValueError(f"{name} {kind.refusal} ({place.where} takes {usages(place)})")
+        raise JudgeNameError(f"{name} {kind.refusal} ({place.where} takes {usages(place)})")
     if colon and not argument:
-        raise ValueError(f"the judge is written {kind.usage}")
+        raise JudgeNameError(f"the judge is written {kind.usage}")
     return kind(argument)
 
 
@@ -73,14 +72,6 @@ def parse_sources(sources: Sequence[RewardSource], name: str, place: Place) -> l
     require(len(names) > 0, f"{name} needs at least one source")
     require(len(set(names)) == len(names), f"{name} names a source twice: give it once, with the weight of both")
     return [parse_judge(source, place) for source in names]
-
-
-def judge_at(text: str, place: Place) -> JudgeKind:
-    """As `parse_judge`, for the command line: raises RecipeError."""
-    try:
-        return parse_judge(text, place)
-    except ValueError as error:
-        raise RecipeError(str(error)) from None
 
 
 def ledger_path(out: Path) -> Path:

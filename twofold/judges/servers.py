@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from twofold.client.server import Endpoint, Server
 from twofold.judges.base import Judge, JudgeKind, JudgeResources, Scores, collected
-from twofold.judges.language_model import Form, Match, ModelJudge, Rubric
+from twofold.judges.language_model import Form, Match, ModelJudge, Rubric, agreed
 from twofold.judges.questions import Question
 from twofold.ledger import Ledger
 from twofold.progress import Progress
@@ -56,13 +56,13 @@ class PairwiseJudge:
         ]
         won = [[0.0] * len(q.candidates) for q in questions]
         open_games: set[int] = set()
-        replies = collected(self.model.compare(matches, self.ledger), len(matches), progress)
-        for (n, a, b), share in zip(games, replies, strict=True):
-            if share is None:
+        replies = collected(self.model.verdicts(matches, self.ledger), len(matches), progress)
+        for (n, a, b), orders in zip(games, replies, strict=True):
+            if orders is None or (share := agreed(*orders)) is None:
                 open_games.add(n)
-                continue
-            won[n][a] += share
-            won[n][b] += 1 - share
+            else:
+                won[n][a] += share
+                won[n][b] += 1 - share
         return [None if n in open_games else [w / max(1, len(row) - 1) for w in row] for n, row in enumerate(won)]
 
 

@@ -149,7 +149,6 @@ class CodeReward:
     """
 
     sandbox: Sandbox
-    executes = True
 
     def __call__(self, prompt: str, completion: str, truth: str | None) -> float:
         blocks, sign = BLOCK.findall(completion), secrets.token_hex(16)

@@ -57,7 +57,7 @@ def build_rewards(run: RunContext, implicit: Reward | None) -> Rewards:
     """What rates drafts, after looking at every problem that it is to rate. Raises DataError for a problem that a judge
     cannot rate, RecipeError and ModelError for a judge that is not there."""
     algorithm, problems = run.recipe.algorithm, [*run.groups["train"], *run.groups["heldout"]]
-    drafts = draft_resources(run, algorithm.judge_place, execution=algorithm.programs)
+    drafts = draft_resources(run, algorithm.judge_place, execution=algorithm.execution)
     drafts = replace(drafts, implicit=implicit)
     return Rewards(
         [(s.source, s.weight, open_draft_judge(s.source, drafts, run.resources, problems)) for s in algorithm.rewards]
