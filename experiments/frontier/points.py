@@ -1,6 +1,6 @@
 """The pure part of the sentiment frontier: KL of sampled completions, the upper envelope of points, the area under it.
 
-`twofold/evaluation/frontier.py` compares methods by the hull of their points up to a KL that all of them reached. Here
+`twofold/evaluation/hull.py` compares methods by the hull of their points up to a KL that all of them reached. Here
 the sweep says how far, whatever a family reached, and families have from 6 to 24 points a seed, so that the envelope is
 chosen and read on different prompts.
 """

@@ -47,7 +47,7 @@ def refuse_trained_on(run: Path, tasks: Sequence[Record]) -> None:
     document = load_recipe(run / "resolved.yaml")
     # Which rows there were hangs on nothing else; an objective may be a stranger's code, other keys of another version.
     needed = {k: v for k, v in document.data.items() if k in ("model", "data", "run", "seed", "evaluation")}
-    needed["data"] = {k: v for k, v in needed["data"].items() if k != "tokenize"}
+    needed["data"] = {k: v for k, v in document.data.get("data", {}).items() if k != "tokenize"}
     recipe = validate(Recipe, replace(document, data=needed))
     if recipe.data.train == IN_MEMORY:
         return
