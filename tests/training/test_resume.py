@@ -370,14 +370,15 @@ def test_not_finite_stops_before_the_update_and_keeps_the_checkpoint(tmp_path: P
     made.train(stop=stop_after(2))
     again = loop(tmp_path, "offline")
     parameter = next(iter(again.step.policy.parameters.values()))
-    take = again._take_weights
+    resume = again._resume
 
-    def poison(found: Any) -> None:
-        take(found)
+    def poison() -> bool:
+        resumed = resume()
         with torch.no_grad():
             parameter.fill_(float("nan"))
+        return resumed
 
-    again._take_weights = poison  # type: ignore[method-assign]  # the only way in
+    again._resume = poison  # type: ignore[method-assign]  # the only way in
     with pytest.raises(NonFiniteError, match="made:"):
         again.train()
     assert loop(tmp_path, "offline").train().step == STEPS
