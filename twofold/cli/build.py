@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twofold.cli.dataclass_options import spread
-from twofold.cli.terminal import counted, results
+from twofold.cli.terminal import results
+from twofold.progress import counted
 
 if TYPE_CHECKING:
     from twofold.datagen.build import BuildSettings, Built

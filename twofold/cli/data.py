@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twofold.cli.data_show import column_map
 from twofold.cli.dataclass_options import spread
-from twofold.cli.terminal import counted, results, table
+from twofold.cli.terminal import results, table
+from twofold.progress import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +54,7 @@ def check(options: CheckOptions) -> None:
         raise typer.BadParameter("takes one FILE at a time", param_hint="--fix")
     how: dict[str, Any] = {
         "split": options.split,
-        "columns": _columns(options.column or []),
+        "columns": column_map(options.column or [], "--column"),
         "against": options.against,
     }
     with RichProgress() as progress:
@@ -72,13 +73,6 @@ def check(options: CheckOptions) -> None:
             _show_fixed(fixed)
     if not all(report.ok for report in reports):
         raise typer.Exit(2)
-
-
-def _columns(given: list[str]) -> Mapping[str, str]:
-    for item in given:
-        if "=" not in item:
-            raise typer.BadParameter(f"{item!r} is not FIELD=COLUMN", param_hint="--column")
-    return dict(item.split("=", 1) for item in given)
 
 
 def _encoder(model: str, max_length: int) -> Encoder:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from twofold.cli.terminal import counted, results
+from twofold.cli.terminal import results
 from twofold.errors import RecipeError
+from twofold.progress import counted
 from twofold.settings import settings
 
 if TYPE_CHECKING:
@@ -64,11 +65,11 @@ def show(
         raise typer.Exit(2)
 
 
-def column_map(assignments: Sequence[str]) -> dict[str, str]:
+def column_map(assignments: Sequence[str], option: str = "--columns") -> dict[str, str]:
     """`ours=theirs` assignments as a column map."""
     wrong = next((a for a in assignments if "=" not in a.strip("=")), None)
     if wrong is not None:
-        raise RecipeError("should be OURS=THEIRS, as in prompt=question", where=f"--columns {wrong}")
+        raise RecipeError("should be OURS=THEIRS, as in prompt=question", where=f"{option} {wrong}")
     return dict(a.split("=", 1) for a in assignments)
 
 

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from twofold.cli.data_show import column_map
 from twofold.cli.dataclass_options import spread
-from twofold.cli.terminal import counted, results, table
+from twofold.cli.terminal import results, table
 from twofold.errors import RecipeError
+from twofold.progress import counted
 
 if TYPE_CHECKING:
     from twofold.analysis.drift import Drift

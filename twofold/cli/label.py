@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from twofold.cli.terminal import counted, errors, results
+from twofold.cli.terminal import errors, results
+from twofold.progress import counted
 
 
 def label(

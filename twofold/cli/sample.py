@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from twofold.cli.dataclass_options import spread
-from twofold.cli.terminal import counted, results
+from twofold.cli.terminal import results
 from twofold.errors import RecipeError
+from twofold.progress import counted
 
 if TYPE_CHECKING:
     from twofold.data.tokenize import Encoder

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twofold.cli.data_show import column_map
 from twofold.cli.dataclass_options import spread
-from twofold.cli.terminal import counted, results, table
+from twofold.cli.terminal import results, table
 from twofold.errors import RecipeError, ServerError
+from twofold.progress import counted
 
 if TYPE_CHECKING:
     from twofold.datagen.score import Entry, ScoredFile, ScoreSettings
@@ -60,7 +62,7 @@ def score(given: Options) -> None:
     how = _settings(given)
     opened = partial(open_reward, max_length=given.max_length, cut_prompt=given.cut_prompt)
     with RichProgress() as progress:
-        scored = add_scores(given.file, how, given.out, opened, progress, _columns(given.columns or []))
+        scored = add_scores(given.file, how, given.out, opened, progress, column_map(given.columns or []))
     _show(given.out, scored)
     if scored.missing:
         what = f"{scored.missing} of {counted(len(scored.entries), 'row')} lack a verdict and are left out"
@@ -79,13 +81,6 @@ def _settings(given: Options) -> ScoreSettings:
         raise RecipeError("nobody scores", where="--judge", remedy=remedy)
     named = [f"judge={json.dumps(given.judge)}", f"rubric={json.dumps(given.rubric)}"]
     return validate(ScoreSettings, from_overrides([*named, *(given.settings or [])]))
-
-
-def _columns(given: Sequence[str]) -> dict[str, str]:
-    wrong = next((pair for pair in given if "=" not in pair), None)
-    if wrong is not None:
-        raise RecipeError("should be OURS=THEIRS", where=f"--columns {wrong}", remedy="as --columns prompt=instruction")
-    return {ours: theirs for ours, _, theirs in (pair.partition("=") for pair in given)}
 
 
 def _show(out: Path, scored: ScoredFile) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from twofold.progress import counted as counted
-
 PIPE_WIDTH = 200
 
 
