@@ -60,7 +60,7 @@ def test_a_reward_model_rates_a_run(tmp_path: Path, base: Path) -> None:
     pairs.write_text("".join(json.dumps(row) + "\n" for row in told))
     quick: dict[str, Any] = {"training": {"steps": 30, "batch_size": 6}, "optimizer": {"learning_rate": 1e-2}}
     train(str(base), str(pairs), run=str(tmp_path / "rm"), **quick, objective={"kind": "bradley_terry"})  # type: ignore[arg-type]  # a section
-    scorer = {"reward": f"reward:{tmp_path / 'rm' / 'model'}", "kl": {"coefficient": 0.01}}
+    scorer = {"reward": f"reward:{tmp_path / 'rm'}", "kl": {"coefficient": 0.01}}
     train_recipe(recipe(tmp_path, base, algorithm=scorer, training={"steps": 20}))
     found = [line["reward"] for line in lines(tmp_path / "run")]
     assert sum(found[-4:]) > sum(found[:4])

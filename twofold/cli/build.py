@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,9 +28,9 @@ class Options:
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="sampling.temperature=0.7 retry.parallel=16 …"),
     ] = None
-    model: Annotated[
+    models: Annotated[
         list[str] | None,
-        typer.Option(help="Who answers: a folder, hub name or https://host/v1#name; may be given again."),
+        typer.Option("--model", help="Who answers: a folder, hub name or https://host/v1#name; may be given again."),
     ] = None
     judge: Annotated[
         str,
@@ -83,11 +83,8 @@ def _settings(given: Options) -> BuildSettings:
     from twofold.config.load import from_overrides, validate
     from twofold.datagen.build import BuildSettings
 
-    named = {
-        "models": given.model or [], "judge": given.judge, "samples": given.samples, "form": given.form,
-        "seed": given.seed, "only_wrong": given.only_wrong, "all_pairs": given.all_pairs, "gap": given.gap,
-        "threshold": given.threshold, "rubric": given.rubric, "keep_truncated": given.keep_truncated,
-    }  # fmt: skip
+    names = {f.name for f in fields(BuildSettings)}
+    named = {name: value for name, value in vars(given).items() if name in names and value is not None}
     overrides = [f"{name}={json.dumps(value)}" for name, value in named.items()]
     return validate(BuildSettings, from_overrides([*overrides, *(given.settings or [])]))
 

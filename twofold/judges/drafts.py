@@ -66,15 +66,11 @@ def open_draft_judge(name: str, drafts: DraftResources, stack: ExitStack, proble
     if reward is None:
         reward = JudgedDrafts(kind.open(drafts.of_texts, stack), drafts.text, against_truth=kind.gives == "shares")
     for problem in problems if kind.needs_truth else ():
-        _refuse_cut(problem, drafts.stop_tokens)
+        if problem.truth is not None and int(problem.truth[-1]) not in drafts.stop_tokens:
+            remedy = "raise data.tokenize.max_length, or set truncation to drop"
+            raise DataError("no draft can be verified, the ground truth was cut", where=problem.name, remedy=remedy)
         kind.refuse(None if problem.truth is None else drafts.text(problem.truth), problem.name)
     return reward
-
-
-def _refuse_cut(problem: Group, stop_tokens: frozenset[int]) -> None:
-    if problem.truth is not None and int(problem.truth[-1]) not in stop_tokens:
-        remedy = "raise data.tokenize.max_length, or set truncation to drop"
-        raise DataError("no draft can be verified, the ground truth was cut", where=problem.name, remedy=remedy)
 
 
 class PairJudge(Protocol):

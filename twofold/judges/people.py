@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -51,11 +50,6 @@ class HumanVerdicts:
     def get(self, key: str) -> Choice | None:
         """The verdict on a pair, or None."""
         return self._given.get(key)
-
-    def counts(self) -> dict[Choice, int]:
-        """How often each verdict was given."""
-        found = Counter(self._given.values())
-        return {choice: found[choice] for choice in get_args(Choice)}
 
     def give(self, key: str, choice: Choice, **details: Any) -> None:
         """Keep a verdict; on disk when this returns."""

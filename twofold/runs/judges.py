@@ -18,6 +18,7 @@ from twofold.judges.gates import GateSettings, open_gate
 from twofold.judges.registry import GATE
 from twofold.ledger import Ledger
 from twofold.models.load import load_policy
+from twofold.models.locate import model_path
 from twofold.models.reference import MovingReference, Reference
 from twofold.rewards.base import Reward, RewardFunction
 from twofold.rewards.execution import Execution
@@ -84,7 +85,7 @@ def draft_resources(
     """What the judges of a run's drafts are opened with; one ledger serves all of the run."""
 
     def open_reward(folder: str) -> Reward:
-        settings = replace(run.recipe.model, path=folder, lora=None, adapter=None)
+        settings = replace(run.recipe.model, path=model_path(folder), lora=None, adapter=None)
         return ModelReward.load(settings, run.loaded.tokenizer, run.recipe.training.packing)
 
     of_texts = JudgeResources(
