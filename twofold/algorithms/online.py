@@ -286,13 +286,10 @@ class OnlineAlgorithm(Algorithm):
         asked = compared(score_N, how.pairs)
         told = [pair for pair in asked if not tied(pair, win_NN, tokens, how.labels)]
         made: list[Group] = []
-        for each in decided(_some(told, how.most, chance), win_NN, chance):
-            margin = float(score_N[each.chosen] - score_N[each.rejected])
-            chosen, rejected = (
-                group.branches[i].with_columns({"win_rate": rate_N[i], "margin": margin})
-                for i in (each.chosen, each.rejected)
-            )
-            made.append(replace(group, branches=sides(chosen, rejected)))
+        for i, j in decided(_some(told, how.most, chance), win_NN, chance):
+            margin = float(score_N[i] - score_N[j])
+            two = (group.branches[k].with_columns({"win_rate": rate_N[k], "margin": margin}) for k in (i, j))
+            made.append(replace(group, branches=sides(*two)))
         return made, len(asked) - len(told)
 
     def alpha(self, number: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from typing import Literal
 
@@ -14,14 +14,6 @@ from twofold.batch import Branch, Role
 
 Which = Literal["best_worst", "all"]
 Labels = Literal["hard", "bradley_terry"]
-
-
-@dataclass(frozen=True)
-class Preference:
-    """Of two drafts of a prompt, by their places: which is preferred."""
-
-    chosen: int
-    rejected: int
 
 
 def wins(score_N: Tensor, labels: Labels, scale: float) -> Tensor:
@@ -44,9 +36,9 @@ def compared(score_N: Tensor, which: Which) -> list[tuple[int, int]]:
     return [(int(score_N.argmax()), last)]
 
 
-def decided(pairs: Iterable[tuple[int, int]], win_NN: Tensor, chance: Iterator[float]) -> list[Preference]:
-    """Who wins each pair, by one number of `chance` (uniform in [0, 1)) for each: certain where P is 1 or 0."""
-    return [Preference(*(pair if next(chance) < win_NN[pair] else pair[::-1])) for pair in pairs]
+def decided(pairs: Iterable[tuple[int, int]], win_NN: Tensor, chance: Iterator[float]) -> list[tuple[int, int]]:
+    """Each pair, its winner first, by one number of `chance` (uniform in [0, 1)) each: certain where P is 1 or 0."""
+    return [pair if next(chance) < win_NN[pair] else pair[::-1] for pair in pairs]
 
 
 def tied(pair: tuple[int, int], win_NN: Tensor, tokens: Sequence[Tensor], labels: Labels) -> bool:

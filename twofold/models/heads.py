@@ -24,7 +24,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from twofold.batch import Group, Outputs
+from twofold.batch import Group
 from twofold.errors import ModelError
 from twofold.models.load import (
     CLASSIFIER,
@@ -46,18 +46,28 @@ from twofold.models.load import (
     stop_tokens,
 )
 from twofold.models.packed_model import ModelOptions, PackedModel, padded
-from twofold.models.packing import Pack, Packing, bins
+from twofold.models.packing import Pack, Packing
 from twofold.models.policy import Policy
 
 
-class ScoreHead:
+class _LinearHead:
+    """What both heads do with hidden rows."""
+
+    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor:
+        return _scores(model, hidden_SH)
+
+    def statistics(
+        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
+    ) -> Mapping[str, Tensor]:
+        return {}
+
+
+class ScoreHead(_LinearHead):
     """Scores [B] of completions: a linear function of the hidden row at each last token, in float32 at least."""
 
     ends = True
     name = "scores"
-
-    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor:
-        return _scores(model, hidden_SH)
+    output = "score_B"
 
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor:
         rows = [torch.cat([g.prompt, b.tokens]) for g in groups for b in g.branches]
@@ -66,23 +76,13 @@ class ScoreHead:
         hidden_BH = out.last_hidden_state[torch.arange(len(rows), device=model.device), last]
         return _scores(model, hidden_BH)
 
-    def outputs(self, value: Tensor) -> Outputs:
-        return Outputs(score_B=value)
 
-    def statistics(
-        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
-    ) -> Mapping[str, Tensor]:
-        return {}
-
-
-class ValueHead:
+class ValueHead(_LinearHead):
     """Values [S]: the same linear function of each hidden row that predicts a token of a completion."""
 
     ends = False
     name = "values"
-
-    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor:
-        return _scores(model, hidden_SH)
+    output = "value_S"
 
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor:
         pairs = [(g.prompt, b.tokens) for g in groups for b in g.branches]
@@ -90,14 +90,6 @@ class ValueHead:
         out = model.base_model(input_ids=padded(rows, model.device), use_cache=False).last_hidden_state
         read = [h[len(p) - 1 : len(p) - 1 + len(t)] for h, (p, t) in zip(out, pairs, strict=True)]
         return _scores(model, torch.cat(read))
-
-    def outputs(self, value: Tensor) -> Outputs:
-        return Outputs(value_S=value)
-
-    def statistics(
-        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
-    ) -> Mapping[str, Tensor]:
-        return {}
 
 
 def _scores(model: PreTrainedModel, hidden_BH: Tensor) -> Tensor:
@@ -109,28 +101,18 @@ def _scores(model: PreTrainedModel, hidden_BH: Tensor) -> Tensor:
 class RewardModel(PackedModel):
     """A sequence classifier with one label as twofold sees it. `note` says where its head comes from, if it is new."""
 
-    def __init__(self, model: PreTrainedModel, *, note: str = "", **holding: Unpack[ModelOptions]) -> None:
-        self.note = note
+    def __init__(self, model: PreTrainedModel, **holding: Unpack[ModelOptions]) -> None:
         super().__init__(model, ScoreHead(), **holding)
 
-    @torch.no_grad()
     def scores(self, groups: Sequence[Group], packing: Packing | None = None) -> list[list[float]]:
         """Per group the score of each branch, without gradient."""
-        result: list[list[float]] = [[] for _ in groups]
-        for members in bins(groups, packing or Packing()):
-            outputs, _ = self([groups[i].only_columns(()) for i in members])
-            assert outputs.score_B is not None
-            pieces = iter(outputs.score_B.tolist())
-            for i in members:
-                result[i] = [next(pieces) for _ in groups[i].branches]
-        return result
+        return [[score.item() for score in row] for row in self.per_branch(groups, packing)]
 
 
 class ValueModel(PackedModel):
     """What is still to come, before each token of a completion: PPO's critic. `note` as a reward model's."""
 
-    def __init__(self, model: PreTrainedModel, *, note: str = "", **holding: Unpack[ModelOptions]) -> None:
-        self.note = note
+    def __init__(self, model: PreTrainedModel, **holding: Unpack[ModelOptions]) -> None:
         super().__init__(model, ValueHead(), **holding)
 
     @classmethod
@@ -146,12 +128,7 @@ class ValueModel(PackedModel):
 
     def values(self, groups: Sequence[Group], packing: Packing | None = None) -> list[list[Tensor]]:
         """Per group and branch the value [n] before each of its tokens, without gradient, on the CPU."""
-        return self.per_token(groups, packing, _values)
-
-
-def _values(outputs: Outputs) -> Tensor:
-    assert outputs.value_S is not None
-    return outputs.value_S
+        return self.per_branch(groups, packing)
 
 
 def load_value_model(settings: ModelSettings, seed: int = 0) -> tuple[ValueModel, LoadedModel]:

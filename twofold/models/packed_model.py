@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -39,12 +38,12 @@ class Head(Protocol):
     ends: bool
     name: str
     """What its values are, in the plural."""
+    output: str
+    """The field of `Outputs` that they are."""
 
     def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor: ...
 
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor: ...
-
-    def outputs(self, value: Tensor) -> Outputs: ...
 
     def statistics(
         self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
@@ -55,24 +54,23 @@ class Head(Protocol):
 
 class ModelOptions(TypedDict, total=False):
     """How a model is held; `adapter` is PEFT's wrapper where there is one. `sharing` "auto" checks whether prompts can
-    be shared and says in `sharing_note` why not; "shared" insists."""
+    be shared and says in `sharing_note` why not; "shared" insists. `note` is what users should know of the model."""
 
     adapter: PeftModel | None
     autocast: torch.dtype | None
     sharing: Sharing
     activation_checkpointing: bool
+    note: str
 
 
 class PackedModel(nn.Module):
-    """A model with one head, as steps and trainers see it, without dropout. `note` is what users should know of it."""
-
-    note: str = ""
+    """A model with one head, as steps and trainers see it, without dropout."""
 
     def __init__(self, model: PreTrainedModel, head: Head, **holding: Unpack[ModelOptions]) -> None:
         super().__init__()
         self.model, self.head = model, head
         self._adapter = (holding.get("adapter"),)  # in a tuple, or its parameters would count twice
-        self.autocast = holding.get("autocast")
+        self.autocast, self.note = holding.get("autocast"), holding.get("note", "")
         self.model.eval()
         if holding.get("activation_checkpointing"):
             _checkpoint_activations(model)
@@ -108,22 +106,21 @@ class PackedModel(nn.Module):
                 value = self.head.of_pack(self.model, hidden_SH, stream)
             else:
                 value = self.head.of_rows(self.model, groups)
-            outputs = self.head.outputs(value)
+            fields: dict[str, Any] = {self.head.output: value}
             if statistics:
                 with torch.no_grad():
                     known = self.head.statistics(self.model, groups, hidden_SH)
-                outputs = replace(outputs, statistics={name: known[name] for name in statistics})
-        return outputs, Batch.of(groups, device)
+                fields["statistics"] = {name: known[name] for name in statistics}
+        return Outputs(**fields), Batch.of(groups, device)
 
     @torch.no_grad()
-    def per_token(
-        self, groups: Sequence[Group], packing: Packing | None, read: Callable[[Outputs], Tensor]
-    ) -> list[list[Tensor]]:
-        """Per group and branch what `read` takes of the outputs [n], without gradient, on the CPU."""
+    def per_branch(self, groups: Sequence[Group], packing: Packing | None) -> list[list[Tensor]]:
+        """Per group and branch what the head says of it: [n], or of its end alone [1]; without gradient, on the CPU."""
         result: list[list[Tensor]] = [[] for _ in groups]
         for members in bins(groups, packing or Packing()):
             outputs, batch = self([groups[i].only_columns(()) for i in members])
-            pieces = iter(read(outputs).cpu().split(batch.length_B.tolist()))
+            sizes = 1 if self.head.ends else batch.length_B.tolist()
+            pieces = iter(getattr(outputs, self.head.output).cpu().split(sizes))
             for i in members:
                 result[i] = [next(pieces) for _ in groups[i].branches]
         return result

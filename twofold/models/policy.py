@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from twofold.batch import Group, Outputs
+from twofold.batch import Group
 from twofold.errors import ModelError
 from twofold.models.attention import UnsupportedAttention, stock_attention
 from twofold.models.logprob import statistics_of, token_logps, token_statistics
@@ -24,6 +24,7 @@ class LanguageHead:
 
     ends = False
     name = "log-probabilities (nats per token)"
+    output = "logp_S"
 
     def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor:
         head = model.get_output_embeddings()
@@ -37,9 +38,6 @@ class LanguageHead:
         scored = [z.log_softmax(-1).gather(1, tokens.to(z.device)[:, None]).squeeze(1) for z, tokens in rows]
         return torch.cat(scored)
 
-    def outputs(self, value: Tensor) -> Outputs:
-        return Outputs(logp_S=value)
-
     def statistics(
         self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
     ) -> Mapping[str, Tensor]:
@@ -49,11 +47,6 @@ class LanguageHead:
         if type(head) is nn.Linear:
             return token_statistics(hidden_SH, head.weight, head.bias, _softcap(model))
         return statistics_of(_logits(model, hidden_SH))
-
-
-def _logps(outputs: Outputs) -> Tensor:
-    assert outputs.logp_S is not None
-    return outputs.logp_S
 
 
 def _softcap(model: PreTrainedModel) -> float | None:
@@ -87,7 +80,7 @@ class Policy(PackedModel):
 
     def logps(self, groups: Sequence[Group], packing: Packing | None = None) -> list[list[Tensor]]:
         """Per group and branch the log-probabilities [n] of its tokens, without gradient, on the CPU."""
-        return self.per_token(groups, packing, _logps)
+        return self.per_branch(groups, packing)
 
     @torch.no_grad()
     def distributions(self, group: Group) -> list[Tensor]:

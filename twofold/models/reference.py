@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 
 from twofold.batch import Group
 from twofold.errors import RecipeError
-from twofold.models.load import REFERENCE_ADAPTER, copy_adapter
+from twofold.models.load import REFERENCE_ADAPTER, copy_adapter, weights_digest
 from twofold.models.packing import Packing, bins
 from twofold.models.policy import Policy
 from twofold.progress import Progress
@@ -176,7 +176,12 @@ def move(reference: Tensor, policy: Tensor, alpha: float) -> None:
 
 def with_reference(groups: Sequence[Group], logps: Sequence[Sequence[Tensor]]) -> list[Group]:
     """The groups with `ref_logp` on every branch."""
-    return [g.with_columns([{COLUMN: value} for value in row]) for g, row in zip(groups, logps, strict=True)]
+    return with_tokens(groups, COLUMN, logps)
+
+
+def with_tokens(groups: Sequence[Group], column: str, values: Sequence[Sequence[Tensor]]) -> list[Group]:
+    """The groups with a token column of `values` [n], given per group and branch."""
+    return [g.with_columns([{column: value} for value in row]) for g, row in zip(groups, values, strict=True)]
 
 
 def cached_reference(
@@ -253,11 +258,7 @@ class OnDisk(Sequence[Group]):
 
 def fingerprint(policy: Policy) -> str:
     """sha256 over the weights, names, precision and layout that the log-probabilities depend on."""
-    digest = hashlib.sha256(f"{CACHE_VERSION} {policy.autocast} {policy.shared}".encode())
-    for name, value in policy.model.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return weights_digest(policy.model, f"{CACHE_VERSION} {policy.autocast} {policy.shared}")
 
 
 def _key(how: str, groups: Sequence[Group]) -> str:

@@ -7,33 +7,21 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from torch import Tensor
 
-from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term
-from twofold.objectives.pairs import Pairs
-from twofold.settings import require, settings
+from twofold.objectives.pairs import OnPairRewards, Sides
+from twofold.settings import settings
 
 
 @settings
-class AnchoredPO(Objective):
+class AnchoredPO(OnPairRewards):
     """zero: chosen up, rejected down. down: chosen down, rejected further down. Both against the reference."""
 
     kind: Literal["anchored_po"] = "anchored_po"
-    beta: float = 0.1
-    """Strength of the pull towards the reference."""
     anchor: Literal["zero", "down"] = "zero"
     """zero where chosen is better than what the model says by itself, down where it is worse."""
 
-    requires = ("ref_logp",)
-
-    def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
-
-    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        pairs = Pairs.of(outputs, batch)
-        reward = self.beta * pairs.logratio
+    def loss(self, reward: Sides) -> Tensor:
         if self.anchor == "zero":
-            loss_P = torch.sigmoid(-reward.chosen) + torch.sigmoid(reward.rejected)
-        else:
-            loss_P = torch.sigmoid(reward.chosen) + torch.sigmoid(-reward.margin)
-        return Loss({"anchored_po": Term(loss_P, "pair")}, pairs.metrics(reward))
+            return torch.sigmoid(-reward.chosen) + torch.sigmoid(reward.rejected)
+        return torch.sigmoid(reward.chosen) + torch.sigmoid(-reward.margin)

@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term
+from twofold.objectives.base import Loss, Term, WithReference
 from twofold.objectives.pair_losses import smoothed
 from twofold.objectives.pairs import Pairs, sums
 from twofold.settings import require, settings
 
 
 @settings
-class AOT(Objective):
+class AOT(WithReference):
     """−log σ(β·[k-th smallest of what is to lead − k-th smallest of what it is to lead]), over all ranks k of a step.
 
     paired compares chosen − rejected under the policy with the same under the reference, unpaired the log-ratios of
@@ -23,18 +23,15 @@ class AOT(Objective):
     """
 
     kind: Literal["aot"] = "aot"
-    beta: float = 0.1
-    """Strength of the pull towards the reference."""
     form: Literal["paired", "unpaired"] = "paired"
     """What is sorted: differences within pairs, or chosen and rejected apart."""
     label_smoothing: float = 0.0
     """Share of pairs whose label is believed wrong."""
 
-    requires = ("ref_logp",)
     couples = True
 
     def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
+        super().__post_init__()
         require(0 <= self.label_smoothing < 0.5, "label_smoothing must be in [0, 0.5)")
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:

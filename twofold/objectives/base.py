@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Batch, DataKind, Outputs
+from twofold.settings import require, settings
 
 T = TypeVar("T")
 
@@ -103,6 +104,20 @@ class Objective:
     def __repr__(self) -> str:
         """The class and its state, the same in every process: a run that goes on compares it."""
         return f"{type(self).__qualname__}({self.__getstate__() or ''})"
+
+
+@settings
+class WithReference(Objective):
+    """What methods of DPO's kind share: β of the implicit reward β·log π/π_ref, and the reference's column."""
+
+    kind: str
+    beta: float = 0.1
+    """Strength of the pull towards the reference."""
+
+    requires = ("ref_logp",)
+
+    def __post_init__(self) -> None:
+        require(self.beta > 0, "beta must be > 0")
 
 
 def trait(function: Callable[[Any], T]) -> T:

@@ -9,20 +9,18 @@ from typing import Literal
 import torch
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term, logps, logratios
+from twofold.objectives.base import Loss, Term, WithReference, logps, logratios
 from twofold.objectives.labels import labels, metrics
 from twofold.objectives.pair_losses import logistic
 from twofold.settings import require, settings
 
 
 @settings
-class BCO(Objective):
+class BCO(WithReference):
     """−log σ(r − δ) of a desirable completion, −log σ(δ − r) of an undesirable one, r = β·log-ratio. δ is half-way
     between the mean rewards of the two, over the whole step and those before, and is held fixed."""
 
     kind: Literal["bco"] = "bco"
-    beta: float = 0.1
-    """Strength of the pull towards the reference."""
     shift_decay: float = 0.9
     """What the running means behind δ keep of themselves in a step; 0 takes the means of the step alone."""
 
@@ -31,7 +29,7 @@ class BCO(Objective):
     constant = ("shift_decay",)
 
     def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
+        super().__post_init__()
         require(0 <= self.shift_decay < 1, "shift_decay must be in [0, 1)")
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:

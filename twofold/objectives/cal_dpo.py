@@ -7,14 +7,14 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term
+from twofold.objectives.base import Loss, Term, WithReference
 from twofold.objectives.pair_losses import logistic, square
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 
 
 @settings
-class CalDPO(Objective):
+class CalDPO(WithReference):
     """−log σ(difference of log-ratios) + c·[(log-ratio of chosen − 1/(2β))² + (log-ratio of rejected + 1/(2β))²]."""
 
     kind: Literal["cal_dpo"] = "cal_dpo"
@@ -23,11 +23,10 @@ class CalDPO(Objective):
     coefficient: float = 0.5
     """c, the weight of the squares, as in the authors' code."""
 
-    requires = ("ref_logp",)
     remedy = "a larger objective.coefficient, or a lower learning rate"
 
     def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
+        super().__post_init__()
         require(self.coefficient >= 0, "coefficient must be ≥ 0")
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:

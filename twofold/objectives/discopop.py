@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import logistic
-from twofold.objectives.pairs import Pairs
+from twofold.objectives.pairs import OnPairRewards, Sides
 from twofold.settings import require, settings
 
 
@@ -23,22 +21,17 @@ def modulated(margin_P: Tensor, tau: float) -> Tensor:
 
 
 @settings
-class DiscoPOP(Objective):
+class DiscoPOP(OnPairRewards):
     """(1 − m)·(−log σ(margin)) + m·exp(−margin), m = σ(margin/τ)."""
 
     kind: Literal["discopop"] = "discopop"
     beta: float = 0.05
-    """Strength of the pull towards the reference."""
     tau: float = 0.05
     """How sharply the loss passes from logistic to exponential at a margin of 0."""
 
-    requires = ("ref_logp",)
-
     def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
+        super().__post_init__()
         require(0 < self.tau <= 1, "tau must be in (0, 1]")
 
-    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        pairs = Pairs.of(outputs, batch)
-        reward = self.beta * pairs.logratio
-        return Loss({"discopop": Term(modulated(reward.margin, self.tau), "pair")}, pairs.metrics(reward))
+    def loss(self, reward: Sides) -> Tensor:
+        return modulated(reward.margin, self.tau)

@@ -11,19 +11,17 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.aux_terms import nll
-from twofold.objectives.base import Loss, Objective, Term, trait
+from twofold.objectives.base import Loss, Term, WithReference, trait
 from twofold.objectives.pair_losses import smoothed
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 
 
 @settings
-class DPO(Objective):
+class DPO(WithReference):
     """−log σ(β·[log-ratio of chosen − log-ratio of rejected])."""
 
     kind: Literal["dpo"] = "dpo"
-    beta: float = 0.1
-    """Strength of the pull towards the reference."""
     label_smoothing: float = 0.0
     """Share of pairs whose label is believed wrong: margins beyond that certainty are pulled back (cDPO)."""
     reference_free: bool = False
@@ -35,7 +33,7 @@ class DPO(Objective):
     margin_weighted = True
 
     def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
+        super().__post_init__()
         require(0 <= self.label_smoothing < 0.5, "label_smoothing must be in [0, 0.5)")
         require(self.nll >= 0, "nll must be ≥ 0")
 

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term
-from twofold.objectives.pairs import Pairs
+from twofold.objectives.pairs import OnPairRewards, Sides
 from twofold.settings import require, settings
 
 
@@ -25,22 +23,16 @@ def reverse_kl(margin_P: Tensor, epsilon: float) -> Tensor:
 
 
 @settings
-class EXO(Objective):
+class EXO(OnPairRewards):
     """KL((σ(margin), σ(−margin)) ‖ (1 − ε, ε))."""
 
     kind: Literal["exo"] = "exo"
-    beta: float = 0.1
-    """Strength of the pull towards the reference."""
     epsilon: float = 0.001
     """Probability that a label is wrong; at 0 the loss would be infinite."""
 
-    requires = ("ref_logp",)
-
     def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
+        super().__post_init__()
         require(0 < self.epsilon < 0.5, "epsilon must be in (0, 0.5)")
 
-    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        pairs = Pairs.of(outputs, batch)
-        reward = self.beta * pairs.logratio
-        return Loss({"exo": Term(reverse_kl(reward.margin, self.epsilon), "pair")}, pairs.metrics(reward))
+    def loss(self, reward: Sides) -> Tensor:
+        return reverse_kl(reward.margin, self.epsilon)

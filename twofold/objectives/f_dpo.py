@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Domain, Loss, Objective, Term
+from twofold.objectives.base import Domain, Loss, Term, WithReference
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
@@ -30,22 +30,19 @@ def slope(logratio: Tensor, divergence: Divergence, alpha: float) -> Tensor:
 
 
 @settings
-class FDPO(Objective):
+class FDPO(WithReference):
     """−log σ(β·[f'(u of chosen) − f'(u of rejected)]), u = π/π_ref."""
 
     kind: Literal["f_dpo"] = "f_dpo"
-    beta: float = 0.1
-    """Strength of the pull towards the reference."""
     divergence: Divergence = "js"
     """Which divergence from the reference is held small; reverse_kl is DPO."""
     alpha: float = 0.5
     """Of the alpha-divergence only: towards 0 it is the reverse KL, towards 1 the forward KL."""
 
-    requires = ("ref_logp",)
     domain = Domain(logratio=80.0)
 
     def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
+        super().__post_init__()
         require(0 < self.alpha < 1, "alpha must be in (0, 1)")
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:

@@ -6,38 +6,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term, logps, logratios, trait
-from twofold.objectives.rankings import below, label, log_share, metrics
-from twofold.settings import require, settings
+from torch import Tensor
+
+from twofold.batch import Batch
+from twofold.objectives.rankings import OnScoredRankings, log_share
+from twofold.settings import settings
 
 
 @settings
-class InfoNCA(Objective):
+class InfoNCA(OnScoredRankings):
     """−Σ softmax(score/α)·log softmax(r) over the completions of a group, r = β·log-ratio: a classifier that names the
     best, taught with soft labels."""
 
     kind: Literal["infonca"] = "infonca"
-    beta: float = 0.01
-    """Strength of the pull towards the reference."""
-    alpha: float = 1.0
-    """Temperature of the scores, in their unit; 0 takes the best alone for good and reads no scores."""
 
-    data_kind = "rankings"
-
-    def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
-        require(self.alpha >= 0, "alpha must be ≥ 0")
-
-    @trait
-    def requires(self) -> tuple[str, ...]:
-        return ("ref_logp", "score") if self.alpha > 0 else ("ref_logp",)
-
-    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        """Branches stand in the order of their ranks; a group of one alone raises ValueError."""
-        worse_BB = below(batch)
-        reward_B = self.beta * batch.sum(logratios(outputs, batch))
-        share_B = label(worse_BB, batch, self.alpha).to(reward_B.dtype)
-        loss_G = batch.sum_groups(-share_B * log_share(reward_B, batch))
-        seen = metrics(reward_B, logps(outputs), worse_BB, batch)
-        return Loss({"infonca": Term(loss_G, "group")}, seen)
+    def loss(self, reward_B: Tensor, share_B: Tensor, batch: Batch) -> Tensor:
+        return batch.sum_groups(-share_B * log_share(reward_B, batch))

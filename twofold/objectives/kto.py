@@ -12,19 +12,17 @@ from typing import Literal
 import torch
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term, logps, logratios, trait
+from twofold.objectives.base import Loss, Term, WithReference, logps, logratios, trait
 from twofold.objectives.labels import labels, metrics
 from twofold.settings import require, settings
 
 
 @settings
-class KTO(Objective):
+class KTO(WithReference):
     """λ_D·(1 − σ(β·(log-ratio − z₀))) of a desirable completion, λ_U·(1 − σ(β·(z₀ − log-ratio))) of an undesirable one.
     The point of reference z₀ estimates KL(π ‖ π_ref) over the whole step and is held fixed."""
 
     kind: Literal["kto"] = "kto"
-    beta: float = 0.1
-    """Strength of the pull towards the reference."""
     desirable_weight: float = 1.0
     """λ_D; the paper wants λ_D·n_D / (λ_U·n_U) in [1, 3/2], n counting the rows of each label."""
     undesirable_weight: float = 1.0
@@ -36,7 +34,7 @@ class KTO(Objective):
     remedy = "a larger objective.desirable_weight"
 
     def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
+        super().__post_init__()
         require(self.desirable_weight > 0, "desirable_weight must be > 0")
         require(self.undesirable_weight > 0, "undesirable_weight must be > 0")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term
+from twofold.objectives.base import Loss, Term, WithReference
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pair_scores import tail_weighted
 from twofold.objectives.pairs import Pairs
@@ -15,20 +15,17 @@ from twofold.settings import require, settings
 
 
 @settings
-class LDDPO(Objective):
+class LDDPO(WithReference):
     """DPO with tokens past the length of the pair's shorter completion weighted α."""
 
     kind: Literal["ld_dpo"] = "ld_dpo"
-    beta: float = 0.1
-    """Strength of the pull towards the reference."""
     alpha: float = 0.5
     """1 is DPO; 0 compares both completions over equal lengths."""
 
-    requires = ("ref_logp",)
     margin_weighted = True
 
     def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
+        super().__post_init__()
         require(0 <= self.alpha <= 1, "alpha must be in [0, 1]")
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:

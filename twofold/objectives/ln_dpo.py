@@ -7,26 +7,22 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term
+from twofold.objectives.base import Loss, Term, WithReference
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pair_scores import mean
 from twofold.objectives.pairs import Pairs
-from twofold.settings import require, settings
+from twofold.settings import settings
 
 
 @settings
-class LNDPO(Objective):
+class LNDPO(WithReference):
     """−log σ(β·[mean log-ratio of chosen − mean log-ratio of rejected]), means over tokens."""
 
     kind: Literal["ln_dpo"] = "ln_dpo"
     beta: float = 5.0
     """As DPO's, but of a mean per token: about DPO's times the length."""
 
-    requires = ("ref_logp",)
     margin_weighted = True
-
-    def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         pairs = Pairs.of(outputs, batch)

@@ -8,11 +8,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term
 from twofold.objectives.pair_losses import logistic
-from twofold.objectives.pairs import Pairs
-from twofold.settings import require, settings
+from twofold.objectives.pairs import OnPairRewards, Sides
+from twofold.settings import settings
 
 
 def contrast(reward: Tensor, share: Tensor | float, count: Tensor | int) -> Tensor:
@@ -22,20 +20,11 @@ def contrast(reward: Tensor, share: Tensor | float, count: Tensor | int) -> Tens
 
 
 @settings
-class NCA(Objective):
+class NCA(OnPairRewards):
     """−log σ(r of chosen) − ½·log σ(−r of chosen) − ½·log σ(−r of rejected), r = β·log-ratio."""
 
     kind: Literal["nca"] = "nca"
     beta: float = 0.01
-    """Strength of the pull towards the reference."""
 
-    requires = ("ref_logp",)
-
-    def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
-
-    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        pairs = Pairs.of(outputs, batch)
-        reward = self.beta * pairs.logratio
-        loss_P = contrast(reward.chosen, 1, 2) + contrast(reward.rejected, 0, 2)
-        return Loss({"nca": Term(loss_P, "pair")}, pairs.metrics(reward))
+    def loss(self, reward: Sides) -> Tensor:
+        return contrast(reward.chosen, 1, 2) + contrast(reward.rejected, 0, 2)

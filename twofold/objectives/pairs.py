@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Batch, Outputs, Role
-from twofold.objectives.base import Term, logps, logratios
+from twofold.objectives.base import Loss, Term, WithReference, logps, logratios
 from twofold.objectives.logratio_metrics import moved
+from twofold.settings import settings
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,20 @@ class Pairs:
         values |= {f"rejected_{name}": side.rejected for name, side in told.items()}
         metrics = {name: Term(value.detach(), "pair") for name, value in values.items()}
         return metrics | {"gradient_weight": Term(torch.sigmoid(-margin), "pair", spread=True)}
+
+
+@settings
+class OnPairRewards(WithReference):
+    """A method that compares the implicit rewards β·log-ratio of a pair; it has its `loss` alone to define."""
+
+    def loss(self, reward: Sides) -> Tensor:
+        """What each pair costs [P]."""
+        raise NotImplementedError
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        pairs = Pairs.of(outputs, batch)
+        reward = self.beta * pairs.logratio
+        return Loss({self.kind: Term(self.loss(reward), "pair")}, pairs.metrics(reward))
 
 
 def sides(value_B: Tensor, batch: Batch) -> Sides:

@@ -129,7 +129,7 @@ class PDPOGenerator(GeneratorSettings, Objective):
         truth_reward_B = self._truth_reward(outputs, batch, drafts)
         gap_B = truth_reward_B.detach() - draft_reward_B
         hinge_arg_B = (gap_B if self.direction == "up" else -gap_B) + self.margin
-        passed_B = self._passed(drafts, gap_B.dtype)
+        passed_B = self._judged(drafts, gap_B.dtype, right=self.direction == "up")
         metrics = {
             "gap": gap_B,
             "active": (hinge_arg_B > 0) * passed_B,
@@ -150,7 +150,7 @@ class PDPOGenerator(GeneratorSettings, Objective):
             terms["pdpo"] = Term(self._surrogate(passed_B * gap_weight(hinge_arg_B, self.form), said, drafts), _UNIT)
         if self.gradient_to != "drafts":
             below_B = draft_reward_B.detach() - truth_reward_B + self.margin
-            wrong_B = self._wrong(drafts, gap_B.dtype)
+            wrong_B = self._judged(drafts, gap_B.dtype, right=False)
             terms["truth"] = Term(wrong_B * generator_loss(below_B, self.form), _UNIT)
             metrics["truth_active"] = (below_B > 0) * wrong_B
         if self.kl:
@@ -182,18 +182,9 @@ class PDPOGenerator(GeneratorSettings, Objective):
             return -self.beta * advantage_B * batch.sum(logps(outputs))
         return -self.beta * clipped(advantage_B, ratios(outputs, batch), self.clip)
 
-    def _passed(self, batch: Batch, dtype: torch.dtype) -> Tensor:
-        """1 for each draft that the gate lets through."""
-        return self._wrong(batch, dtype) if self.direction == "down" else self._right(batch, dtype)
-
-    def _right(self, batch: Batch, dtype: torch.dtype) -> Tensor:
-        """1 for each draft that may be pulled up: all of them, or those that the gate finds right."""
+    def _judged(self, batch: Batch, dtype: torch.dtype, *, right: bool) -> Tensor:
+        """1 for each draft that the gate finds right, or wrong; without a gate for all of them."""
         if self.gate == "none":
             return torch.ones_like(batch.length_B, dtype=dtype)
-        return batch.branch_columns["correct"].to(dtype)
-
-    def _wrong(self, batch: Batch, dtype: torch.dtype) -> Tensor:
-        """1 for each draft that the truth is to be above: all of them, or those that the gate finds wrong."""
-        if self.gate == "none":
-            return torch.ones_like(batch.length_B, dtype=dtype)
-        return 1 - batch.branch_columns["correct"].to(dtype)
+        correct_B = batch.branch_columns["correct"].to(dtype)
+        return correct_B if right else 1 - correct_B

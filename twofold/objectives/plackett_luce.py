@@ -7,27 +7,21 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term, logps, logratios
+from twofold.objectives.base import Loss, Term, WithReference, logps, logratios
 from twofold.objectives.rankings import below, contests, metrics
-from twofold.settings import require, settings
+from twofold.settings import settings
 
 
 @settings
-class PlackettLuce(Objective):
+class PlackettLuce(WithReference):
     """−Σₖ log(e^{rₖ} / Σ_{j ≥ k} e^{rⱼ}) over the ranks k of a group, r = β·log-ratio: each completion is the best of
     those not yet taken. Two completions make it DPO; groups may differ in size, and none is divided by it."""
 
     kind: Literal["plackett_luce"] = "plackett_luce"
-    beta: float = 0.1
-    """Strength of the pull towards the reference."""
 
-    requires = ("ref_logp",)
     data_kind = "rankings"
     remedy = "a lower learning rate, or the best and worst of each ranking as pairs for dpo with nll=1"
     margin_weighted = True
-
-    def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         """Branches stand in the order of their ranks; a group of one alone raises ValueError."""

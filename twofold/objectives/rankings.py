@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from twofold.batch import Batch, Role
-from twofold.objectives.base import Term
+from twofold.batch import Batch, Outputs, Role
+from twofold.objectives.base import Loss, Term, WithReference, logps, logratios, trait
 from twofold.objectives.logratio_metrics import moved
 from twofold.objectives.pair_losses import logistic
+from twofold.settings import require, settings
 
 
 def below(batch: Batch) -> Tensor:
@@ -64,3 +65,34 @@ def metrics(reward_B: Tensor, logp_S: Tensor, worse_BB: Tensor, batch: Batch) ->
     return {name: Term(value, "group") for name, value in values.items()} | {
         "gradient_weight": Term(weight_G, "group", spread=True)
     }
+
+
+@settings
+class OnScoredRankings(WithReference):
+    """A method that holds the implicit rewards of a ranking against its scores; it has its `loss` alone to define."""
+
+    beta: float = 0.01
+    alpha: float = 1.0
+    """Temperature of the scores, in their unit; 0 takes the best alone for good and reads no scores."""
+
+    data_kind = "rankings"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.alpha >= 0, "alpha must be ≥ 0")
+
+    @trait
+    def requires(self) -> tuple[str, ...]:
+        return ("ref_logp", "score") if self.alpha > 0 else ("ref_logp",)
+
+    def loss(self, reward_B: Tensor, share_B: Tensor, batch: Batch) -> Tensor:
+        """What each ranking costs [G]; `share_B` is how likely its scores make each completion to be the best."""
+        raise NotImplementedError
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        """Branches stand in the order of their ranks; a group of one alone raises ValueError."""
+        worse_BB = below(batch)
+        reward_B = self.beta * batch.sum(logratios(outputs, batch))
+        share_B = label(worse_BB, batch, self.alpha).to(reward_B.dtype)
+        loss_G = self.loss(reward_B, share_B, batch)
+        return Loss({self.kind: Term(loss_G, "group")}, metrics(reward_B, logps(outputs), worse_BB, batch))

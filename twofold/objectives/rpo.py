@@ -8,29 +8,27 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.aux_terms import nll
-from twofold.objectives.base import Loss, Objective, Term
+from twofold.objectives.base import Loss, Term, WithReference
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pairs import Pairs
 from twofold.settings import require, settings
 
 
 @settings
-class RPO(Objective):
+class RPO(WithReference):
     """DPO + η·(−log π(chosen))."""
 
     kind: Literal["rpo"] = "rpo"
     beta: float = 0.01
-    """Strength of the pull towards the reference."""
     eta: float = 0.005
     """Weight of the likelihood of chosen."""
     likelihood: Literal["sum", "mean"] = "sum"
     """Over a completion, as the theory has it, or per token; the authors ran both."""
 
-    requires = ("ref_logp",)
     margin_weighted = True
 
     def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
+        super().__post_init__()
         require(self.eta >= 0, "eta must be ≥ 0")
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:

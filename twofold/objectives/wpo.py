@@ -9,27 +9,20 @@ from typing import Literal
 import torch
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term, statistic, trait
+from twofold.objectives.base import Loss, Term, WithReference, statistic, trait
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pair_scores import mean
 from twofold.objectives.pairs import Pairs, sums
-from twofold.settings import require, settings
+from twofold.settings import settings
 
 
 @settings
-class WPO(Objective):
+class WPO(WithReference):
     """w(chosen)·w(rejected)·DPO, w = exp(mean over tokens of log π(token) − log Σ π²), held fixed."""
 
     kind: Literal["wpo"] = "wpo"
-    beta: float = 0.1
-    """Strength of the pull towards the reference."""
     alignment: Literal["sampled", "greedy", "none"] = "sampled"
     """What a token's probability is divided by: sampled, that expected of a sample, Σ π²; greedy, the largest."""
-
-    requires = ("ref_logp",)
-
-    def __post_init__(self) -> None:
-        require(self.beta > 0, "beta must be > 0")
 
     @trait
     def statistics(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term, logps, trait
+from twofold.objectives.base import Loss, Objective, Term, as_objective, logps
 from twofold.objectives.pairs import sums
 
 OF_REFERENCE = "from_reference"
@@ -22,25 +22,11 @@ class XPO(Objective):
     base: Objective
     alpha: float
 
-    @trait
-    def requires(self) -> tuple[str, ...]:
-        return (*self.base.requires, OF_REFERENCE)
-
-    @trait
-    def statistics(self) -> tuple[str, ...]:
-        return self.base.statistics
-
-    @trait
-    def couples(self) -> bool:
-        return self.base.couples
-
-    @trait
-    def remedy(self) -> str:
-        return self.base.remedy
-
-    @trait
-    def margin_weighted(self) -> bool:
-        return self.base.margin_weighted
+    def __post_init__(self) -> None:
+        """What a run must know of it is what it must know of `base`, and the column."""
+        base = as_objective(self.base)
+        traits = {name: getattr(base, name) for name in ("statistics", "couples", "remedy", "margin_weighted")}
+        vars(self).update(traits, requires=(*self.base.requires, OF_REFERENCE))
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         loss = self.base(outputs, batch)

@@ -16,7 +16,6 @@ from twofold.records import Candidate, Prompt, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.nn import Module
 
     from twofold.sampling.base import Sampling
     from twofold.sampling.named_model import NamedModel
@@ -54,6 +53,8 @@ class LocalAnswerer:
     """A model in this process; its answers are a function of weights, tokens, settings and seed, as their record is."""
 
     def __init__(self, model: NamedModel) -> None:
+        from twofold.models.load import weights_digest
+
         self.name, self._model = model.name, model
         self._weights = weights_digest(model.loaded.model)
 
@@ -154,17 +155,6 @@ def open_answerer(model: str, resources: ExitStack, retry: RetrySettings | None 
     from twofold.sampling.named_model import open_model
 
     return LocalAnswerer(open_model(model))
-
-
-def weights_digest(model: Module) -> str:
-    """sha256 over every weight's name, type, shape and bytes."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _whole(reply: Reply) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from twofold.settings import require, settings
 
@@ -89,14 +89,6 @@ class Sampler(Protocol):
     ) -> list[list[Draft]]: ...
 
 
-@runtime_checkable
-class HasMetrics(Protocol):
-    """A sampler that has figures of its last call."""
-
-    @property
-    def metrics(self) -> Mapping[str, float]: ...
-
-
 def sampler_metrics(sampler: Sampler) -> dict[str, float]:
-    """What a sampler tells of its last call, for the metrics of a step."""
-    return dict(sampler.metrics) if isinstance(sampler, HasMetrics) else {}
+    """What a sampler tells of its last call, for the metrics of a step; those without `metrics` tell nothing."""
+    return dict(getattr(sampler, "metrics", {}))

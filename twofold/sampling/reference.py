@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from twofold.models.reference import LiveReference
 from twofold.sampling.base import Draft, Sampler
-
-
-class Speaker(Protocol):
-    """A reference that can lend its model (`models/reference.py`)."""
-
-    def activated(self) -> AbstractContextManager[PreTrainedModel]: ...
 
 
 @dataclass(frozen=True)
 class ReferenceSampler:
     """Draws as `make`'s sampler does, from the reference as it is when it is asked."""
 
-    reference: Speaker
+    reference: LiveReference
     make: Callable[[PreTrainedModel], Sampler]
 
     def sample(

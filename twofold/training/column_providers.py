@@ -9,7 +9,7 @@ from twofold.errors import DataError
 from twofold.models.heads import ValueModel
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
-from twofold.models.reference import COLUMN, Reference, with_reference
+from twofold.models.reference import COLUMN, Reference, with_reference, with_tokens
 from twofold.training.kl_baseline import with_kl_baseline
 from twofold.training.step import Provider
 
@@ -22,36 +22,25 @@ OF_REFERENCE = (COLUMN, "truth_logratio", "truth_length", "z0")
 def providers(policy: Policy, reference: Reference, packing: Packing) -> dict[str, Provider]:
     """Column name → provider. All of them compute without gradient, in the packs that the step will use."""
 
-    def ref_logp(groups: Sequence[Group]) -> list[Group]:
-        return with_reference(groups, reference.logps(groups, packing))
-
     def truth(groups: Sequence[Group]) -> list[Group]:
         return with_truth(groups, policy, reference, packing)
 
-    def z0(groups: Sequence[Group]) -> list[Group]:
-        return with_kl_baseline(groups, policy, reference, packing)
-
-    return {COLUMN: ref_logp, "truth_logratio": truth, "truth_length": truth, "z0": z0}
+    return {
+        COLUMN: lambda groups: with_reference(groups, reference.logps(groups, packing)),
+        "truth_logratio": truth,
+        "truth_length": truth,
+        "z0": lambda groups: with_kl_baseline(groups, policy, reference, packing),
+    }
 
 
 def old_logps(policy: Policy, packing: Packing) -> Provider:
     """A provider of `old_logp` [n]: what the policy says of its drafts as it is when they are drawn."""
-
-    def old_logp(groups: Sequence[Group]) -> list[Group]:
-        said = policy.logps(groups, packing)
-        return [g.with_columns([{OLD: logp} for logp in row]) for g, row in zip(groups, said, strict=True)]
-
-    return old_logp
+    return lambda groups: with_tokens(groups, OLD, policy.logps(groups, packing))
 
 
 def old_values(critic: ValueModel, packing: Packing) -> Provider:
     """A provider of `old_value` [n]: what the value model expects of drafts as it is when they are drawn."""
-
-    def old_value(groups: Sequence[Group]) -> list[Group]:
-        said = critic.values(groups, packing)
-        return [g.with_columns([{VALUE: value} for value in row]) for g, row in zip(groups, said, strict=True)]
-
-    return old_value
+    return lambda groups: with_tokens(groups, VALUE, critic.values(groups, packing))
 
 
 def with_truth(groups: Sequence[Group], policy: Policy, reference: Reference, packing: Packing) -> list[Group]:

@@ -25,7 +25,6 @@ from twofold.progress import Progress, Silent
 Tracking = Literal["none", "tensorboard", "wandb", "trackio"]
 PROJECT = "twofold"
 FILE = "tracker.json"
-MODULES: Mapping[str, str] = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
 USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 REDACTED = "[redacted]"
@@ -55,7 +54,7 @@ def refuse_missing(kind: Tracking) -> None:
     if kind == "none":
         return
     try:
-        importlib.import_module(MODULES[kind])
+        importlib.import_module(kind)
     except ImportError:
         told = f"pip install 'twofold[{kind}]', or leave training.track out"
         raise RecipeError(f"{kind} is not installed", where="training.track", remedy=told) from None
@@ -173,40 +172,39 @@ class _TensorBoard:
         self._writer.close()
 
 
-class _WandB:
+class _Run:
+    """An open run of Weights & Biases or of trackio, which write and close alike."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        self._run.log(dict(figures), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def _wandb(start: Start) -> _Run:
     """A run of Weights & Biases; of steps that it has already it keeps the first, which resume repeats to the byte."""
-
-    def __init__(self, start: Start) -> None:
-        wandb = importlib.import_module("wandb")
-        self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", PROJECT), name=start.run.resolve().name, id=start.identity,
-            resume="allow", config=dict(start.settings), dir=str(start.run),
-        )  # fmt: skip
-
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        self._run.log(dict(figures), step=step)
-
-    def close(self) -> None:
-        self._run.finish()
+    wandb = importlib.import_module("wandb")
+    return _Run(wandb.init(
+        project=os.environ.get("WANDB_PROJECT", PROJECT), name=start.run.resolve().name, id=start.identity,
+        resume="allow", config=dict(start.settings), dir=str(start.run),
+    ))  # fmt: skip
 
 
-class _Trackio:
+def _trackio(start: Start) -> _Run:
     """A run of trackio: a local database, or a Space where TRACKIO_SPACE_ID names one."""
-
-    def __init__(self, start: Start) -> None:
-        trackio = importlib.import_module("trackio")
-        self._run = trackio.init(
-            project=os.environ.get("TRACKIO_PROJECT", PROJECT), name=start.identity, config=dict(start.settings),
-            space_id=os.environ.get("TRACKIO_SPACE_ID"), resume="allow", embed=False,
-        )  # fmt: skip
-
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        self._run.log(dict(figures), step=step)
-
-    def close(self) -> None:
-        self._run.finish()
+    trackio = importlib.import_module("trackio")
+    return _Run(trackio.init(
+        project=os.environ.get("TRACKIO_PROJECT", PROJECT), name=start.identity, config=dict(start.settings),
+        space_id=os.environ.get("TRACKIO_SPACE_ID"), resume="allow", embed=False,
+    ))  # fmt: skip
 
 
 SESSIONS: Mapping[str, Callable[[Start], Session]] = {
-    "tensorboard": _TensorBoard, "wandb": _WandB, "trackio": _Trackio,
-}  # fmt: skip
+    "tensorboard": _TensorBoard,
+    "wandb": _wandb,
+    "trackio": _trackio,
+}

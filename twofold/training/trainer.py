@@ -175,10 +175,10 @@ class Trainer:
 
     def _one_step(self, step: int) -> None:
         began = time.perf_counter()
-        round = self.algorithm.round(step, self.state.algorithm)
+        made = self.algorithm.round(step, self.state.algorithm)
         drawn = time.perf_counter()
         rate = self.step.policy.learning_rate
-        metrics = self.step(round)
+        metrics = self.step(made)
         for trainable in self.step.trainables:
             trainable.on_step_end()
         self.algorithm.observe(metrics, self.state.algorithm)
@@ -187,9 +187,9 @@ class Trainer:
         self._log({"kind": "train", "step": step, **ordered(metrics), "learning_rate": rate})
         seconds = time.perf_counter() - began
         pace = {"drafts_per_second": metrics["drafts"] / max(drawn - began, 1e-9)} if "drafts" in metrics else {}
-        self.timings.write({"step": step, "seconds": round_to(seconds), **{k: round_to(v) for k, v in pace.items()}})
+        self.timings.write({"step": step, "seconds": round(seconds, 4), **{k: round(v, 4) for k, v in pace.items()}})
         self.state.step = step + 1
-        for warning in Diagnostics(self.state.diagnostics).check(step, metrics, round.parts[0].objective):
+        for warning in Diagnostics(self.state.diagnostics).check(step, metrics, made.parts[0].objective):
             self.logs["warnings"].write({"step": step, "text": warning})
             self._warn(warning)
         self.progress.advance("train", 1, **{k: metrics[k] for k in SHOWN if k in metrics}, **pace)
@@ -289,11 +289,6 @@ class Trainer:
 def _optimizer_of(name: str) -> str:
     """What a trainable's moments are called in a checkpoint."""
     return f"{name}-optimizer"
-
-
-def round_to(value: float, digits: int = 4) -> float:
-    """`value` to `digits` decimal places."""
-    return float(f"{value:.{digits}f}")
 
 
 def _refuse_older(found: checkpoint.Checkpoint) -> None:
