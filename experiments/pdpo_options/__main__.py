@@ -17,8 +17,8 @@ from experiments.harness.files import read_rows
 from experiments.harness.pages import markdown, points
 from experiments.harness.recipes import demo_run
 from twofold.demo.play import Size, final_rows, make_data, rows_at
-from twofold.evaluation.exact_match import Row
 from twofold.progress import Silent
+from twofold.reports.run import Sample
 from twofold.statistics import Estimate, mean_interval, paired_bootstrap, wilson
 
 MODULE, OUT = "experiments.pdpo_options", Path("runs/pdpo-options")
@@ -77,7 +77,7 @@ def watched(runs: Sequence[Path]) -> dict[str, float]:
     return {name: fmean(column) for name, column in columns.items() if column}
 
 
-def right(rows: Sequence[Row]) -> list[bool]:
+def right(rows: Sequence[Sample]) -> list[bool]:
     return [row.strict for row in rows]
 
 

@@ -13,7 +13,7 @@ from support.hostile import HOSTILE, Elements
 from support.made_up_runs import Make
 from twofold.reports.explanation import explanation_page, most_of
 from twofold.reports.heat import level, rows_of, scale_of, shown
-from twofold.reports.html import clip
+from twofold.reports.pages import clip
 from twofold.reports.run import read_run
 
 ALLOWED = {

@@ -13,7 +13,8 @@ import pytest
 from support.hostile import HOSTILE, Elements, page
 from support.made_up_runs import Make, lines, sample
 from twofold.errors import DataError
-from twofold.reports.html import clip, write_report
+from twofold.reports.html import write_report
+from twofold.reports.pages import clip
 
 ALLOWED = {
     "html", "head", "meta", "title", "style", "body", "header", "main", "section", "article", "h1", "h2", "h3", "ul",

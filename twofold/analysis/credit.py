@@ -21,7 +21,7 @@ from twofold.analysis.causes import Gram, opening
 from twofold.batch import Group, Role
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
-from twofold.models.reference import COLUMN, Reference
+from twofold.models.reference import COLUMN, Reference, with_reference
 from twofold.statistics import Estimate, clustered_mean, mean_interval
 
 Values = NDArray[np.float64]
@@ -87,19 +87,19 @@ def token_rewards(
     if reference is None and not all(g.has(COLUMN) for g in groups):
         raise ValueError("token rewards need a reference, or its log-probabilities on every completion")
     own = policy.logps(groups, packing)
-    other = reference.logps(groups, packing) if reference is not None else [_column(g) for g in groups]
-    return [_row(g, mine, theirs, beta) for g, mine, theirs in zip(groups, own, other, strict=True)]
+    if reference is not None:
+        groups = with_reference(groups, reference.logps(groups, packing))
+    return [_row(g, mine, beta) for g, mine in zip(groups, own, strict=True)]
 
 
-def _column(group: Group) -> list[Tensor]:
-    return [b.token_columns[COLUMN] for b in group.branches]
-
-
-def _row(group: Group, own: Sequence[Tensor], other: Sequence[Tensor], beta: float) -> CreditedRow:
+def _row(group: Group, own: Sequence[Tensor], beta: float) -> CreditedRow:
     told = [
-        Credited(b.role, rank, tuple(b.tokens.tolist()), mine.double().numpy(), beta * (mine - ref).double().numpy())
-        for rank, (b, mine, ref) in enumerate(zip(group.branches, own, other, strict=True))
-    ]
+        Credited(
+            b.role, rank, tuple(b.tokens.tolist()), mine.double().numpy(),
+            beta * (mine - b.token_columns[COLUMN]).double().numpy(),
+        )
+        for rank, (b, mine) in enumerate(zip(group.branches, own, strict=True))
+    ]  # fmt: skip
     return CreditedRow(group.name, tuple(group.prompt.tolist()), tuple(told))
 
 
@@ -108,29 +108,21 @@ class Phrase:
     """Tokens that stand in `rows` rows: what they earn together where they occur (clustered by row), and how often they
     occur in what is better and in what is worse."""
 
-    tokens: Gram
     text: str
+    tokens: Gram
     credit: Estimate
     rows: int
     better: int
     worse: int
-
-    def as_dict(self) -> dict[str, Any]:
-        told = {"text": self.text, "tokens": list(self.tokens), "credit": self.credit.as_dict()}
-        return {**told, "rows": self.rows, "better": self.better, "worse": self.worse}
 
 
 @dataclass(frozen=True)
 class Ledger:
     """The phrases of one length or several that earn most and that cost most, each list in order."""
 
+    counted: int
     credited: tuple[Phrase, ...]
     blamed: tuple[Phrase, ...]
-    counted: int
-
-    def as_dict(self) -> dict[str, Any]:
-        sides = {"credited": self.credited, "blamed": self.blamed}
-        return {"counted": self.counted, **{n: [p.as_dict() for p in found] for n, found in sides.items()}}
 
 
 @dataclass
@@ -163,13 +155,13 @@ def ledger(
 
     def phrases(grams: Sequence[Gram]) -> tuple[Phrase, ...]:
         return tuple(
-            Phrase(g, text(g), means[g], len(tallies[g].sums), tallies[g].better, tallies[g].worse)
+            Phrase(text(g), g, means[g], len(tallies[g].sums), tallies[g].better, tallies[g].worse)
             for g in _apart(grams, top, means)
         )
 
     best = sorted((g for g, e in means.items() if e.low > least), key=lambda g: (-means[g].low, g))
     worst = sorted((g for g, e in means.items() if e.high < -least), key=lambda g: (means[g].high, g))
-    return Ledger(phrases(best), phrases(worst), len(means))
+    return Ledger(len(means), phrases(best), phrases(worst))
 
 
 def _apart(grams: Sequence[Gram], top: int, means: Mapping[Gram, Estimate]) -> list[Gram]:

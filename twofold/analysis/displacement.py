@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twofold.analysis.causes import Gram, Patterns, likeness, shared
+from twofold.analysis.credit import token_rewards
 from twofold.batch import Group, Role
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
-from twofold.models.reference import COLUMN, Reference, with_reference
+from twofold.models.reference import COLUMN, Reference
 from twofold.statistics import Estimate, bootstrap_ratio, mean_interval, wilson
 
 CAUSES = ("pattern", "shared", "opening")
@@ -155,7 +156,7 @@ class Displacement:
             "positions": {n: [e.as_dict() for e in found] for n, found in self.positions.items()},
             "patterns": [{k: v for k, v in asdict(p).items() if k != "tokens"} for p in self.patterns],
             "likely": dict(Counter(p.likely for p in self.pairs if p.likely).most_common()),
-            "worst": [{**asdict(p), "lost": dict(p.lost), "likely": p.likely} for p in worst],
+            "worst": [{**asdict(p), "likely": p.likely} for p in worst],
         }
 
 
@@ -176,14 +177,8 @@ def displacement(
     groups = [_ends(g) for g in pairs]
     if not groups or (reference is None and not all(g.has(COLUMN) for g in groups)):
         raise ValueError("displacement needs pairs, and a reference or its log-probabilities on each of them")
-    packing = packing or Packing()
-    if reference is not None:
-        groups = with_reference(groups, reference.logps(groups, packing))
-    changes = [
-        [(mine - b.token_columns[COLUMN]).double().numpy() for mine, b in zip(row, g.branches, strict=True)]
-        for row, g in zip(policy.logps(groups, packing), groups, strict=True)
-    ]
-    return split(groups, changes, others=others, text=text)
+    rows = token_rewards(policy, groups, beta=1.0, reference=reference, packing=packing)
+    return split(groups, [[c.credit for c in row.completions] for row in rows], others=others, text=text)
 
 
 def split(
@@ -252,11 +247,8 @@ def _tokens(pair: Group) -> tuple[list[int], list[int]]:
 
 def _kinds(chosen: list[int], rejected: list[int], contested: Sequence[Gram | None]) -> NDArray[np.int64]:
     """For each chosen token the index of the first of CAUSES that can reach it; len(CAUSES) for none."""
-    reach = (
-        np.array([gram is not None for gram in contested]),
-        shared(chosen, rejected),
-        np.arange(len(chosen)) < OPENING,
-    )
+    pattern = np.array([gram is not None for gram in contested])
+    reach = (pattern, shared(chosen, rejected), np.arange(len(chosen)) < OPENING)
     return np.select(reach, range(len(CAUSES)), len(CAUSES))
 
 

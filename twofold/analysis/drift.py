@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -32,10 +31,6 @@ class Style:
     entropy: Estimate
     distinct: tuple[float, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        told = {name: getattr(self, name).as_dict() for name in ("length", "truncated", "entropy")}
-        return {**told, "distinct": list(self.distinct)}
-
 
 @dataclass(frozen=True)
 class Drift:
@@ -51,10 +46,6 @@ class Drift:
     kl: Estimate
     kl_drawn: Estimate
     kl_token: Estimate
-
-    def as_dict(self) -> dict[str, Any]:
-        names = ("policy", "reference", "longer", "surer", "kl", "kl_drawn", "kl_token")
-        return {"prompts": self.prompts, **{name: getattr(self, name).as_dict() for name in names}}
 
 
 def drift(policy: Policy, reference: Policy, prompts: Sequence[Tensor], own: Drafts, other: Drafts) -> Drift:

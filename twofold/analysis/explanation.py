@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
-from twofold.analysis.causes import Gram
 from twofold.analysis.credit import LONGEST, Credited, CreditedRow, Ledger, Partings, ledger, parting, partings
 from twofold.analysis.displacement import Displacement, split
 from twofold.analysis.drift import Drift
@@ -39,13 +38,14 @@ class Explanation:
         """The answer as JSON; the rows at the indices `shown` (all where None) with the text of every token."""
         indices = range(len(self.rows)) if shown is None else shown
         parts = {"accuracy": self.accuracy, "partings": self.partings, "displacement": self.displacement}
+        told = {name: part.as_dict() for name, part in parts.items() if part is not None}
         return {
             "beta": self.beta,
             "n": len(self.rows),
             "rewards": {name: e.as_dict() for name, e in self.rewards.items()},
-            **{name: part.as_dict() for name, part in (parts | {"drift": self.drift}).items() if part is not None},
-            "tokens": self.tokens.as_dict(),
-            "phrases": self.phrases.as_dict(),
+            **(told | ({"drift": _plain(self.drift)} if self.drift else {})),
+            "tokens": _plain(self.tokens),
+            "phrases": _plain(self.phrases),
             "rows": [self._row(self.rows[i], decode) for i in indices],
         }
 
@@ -78,23 +78,24 @@ def explain(
     """
     if not rows:
         raise ValueError("nothing to explain: no rows")
-
-    def text(gram: Gram) -> str:
-        return decode(gram)
-
     found = [p for row in rows if (p := parting(row)) is not None]
     compared = [(row, g) for row, g in zip(rows, groups, strict=True) if row.ends is not None]
     return Explanation(
         beta=beta,
         rows=tuple(rows),
         rewards=_rewards(rows),
-        tokens=ledger(rows, text, fewest=fewest, least=LEAST * beta),
-        phrases=ledger(rows, text, lengths=range(2, LONGEST + 1), fewest=fewest, least=LEAST * beta),
+        tokens=ledger(rows, decode, fewest=fewest, least=LEAST * beta),
+        phrases=ledger(rows, decode, lengths=range(2, LONGEST + 1), fewest=fewest, least=LEAST * beta),
         accuracy=wilson(sum(p.margin > 0 for p in found), len(found)) if found else None,
         partings=partings(found) if found else None,
         displacement=_displaced(compared, beta, decode) if compared else None,
         drift=drift,
     )
+
+
+def _plain(told: Drift | Ledger) -> dict[str, Any]:
+    """Its fields; an interval's `count` only where there is one."""
+    return asdict(told, dict_factory=lambda items: {k: v for k, v in items if v is not None})
 
 
 def _rewards(rows: Sequence[CreditedRow]) -> dict[str, Estimate]:

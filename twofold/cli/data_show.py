@@ -57,7 +57,7 @@ def show(
     for view in seen.views:
         out.print(rendered(view))
     if html is not None:
-        from twofold.reports.rows import write_rows
+        from twofold.reports.pages import write_rows
 
         write_rows(html, source, heading, seen.views)
         out.print(f"written to {html}", markup=False)

@@ -106,8 +106,8 @@ def _write(given: Options, found: Explanation, decode: Decode, about: tuple[list
 
 def _show(found: Explanation, told: Mapping[str, Any]) -> None:
     from twofold.reports.explanation import PARTS
-    from twofold.reports.heat import scale_of, signed
-    from twofold.reports.tables import interval, percent
+    from twofold.reports.heat import scale_of
+    from twofold.reports.tables import interval, percent, signed
 
     out = results()
     if found.accuracy is not None and found.partings is not None:
@@ -174,7 +174,8 @@ def _show_drift(drift: Drift) -> None:
 def rendered(row: Mapping[str, Any], scale: float) -> Text:
     """A row for the terminal: each token on the colour of its credit, the strongest with their numbers."""
     from twofold.data.preview import visible
-    from twofold.reports.heat import level, shown, signed
+    from twofold.reports.heat import level, shown
+    from twofold.reports.tables import signed
 
     text = Text(f"\n{row['name']}", style="bold")
     if "margin" in row:

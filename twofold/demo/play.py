@@ -9,7 +9,6 @@ from hashlib import sha256
 from importlib.resources import as_file, files
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,10 +16,10 @@ from twofold.config.load import Document, load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.data.tokenize import Encoder
 from twofold.demo.task import pairs, tasks, write_files
-from twofold.evaluation.exact_match import Row
 from twofold.models.load import ModelSettings, load_model
 from twofold.progress import Progress
 from twofold.reports.html import write_report
+from twofold.reports.run import Sample, read_run
 from twofold.runs.train import RunOptions, train_recipe
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
@@ -121,22 +120,19 @@ def _recipe(out: Path, recipes: Path, base: Path, which: tuple[str, int], size: 
     return load_recipe(recipes / f"{method}.yaml", overrides)
 
 
-def rows_at(run: Path, step: int) -> list[Row]:
-    with (run / "samples.jsonl").open(encoding="utf-8", newline="\n") as file:
-        lines = [json.loads(line) for line in file]
-    return [Row(**{k: v for k, v in line.items() if k != "step"}) for line in lines if line["step"] == step]
+def rows_at(run: Path, step: int) -> list[Sample]:
+    return [sample for sample in read_run(run).samples if sample.step == step]
 
 
-def final_rows(run: Path) -> list[Row]:
-    results: Mapping[str, Any] = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    return rows_at(run, results["step"])
+def final_rows(run: Path) -> list[Sample]:
+    return list(read_run(run).final_samples.values())
 
 
-def _right(rows: Sequence[Row]) -> list[bool]:
+def _right(rows: Sequence[Sample]) -> list[bool]:
     return [row.strict for row in rows]
 
 
-def _table_of_one(base: list[Row], methods: Mapping[str, list[Row]], report: Path) -> DemoResult:
+def _table_of_one(base: list[Sample], methods: Mapping[str, list[Sample]], report: Path) -> DemoResult:
     """The mission's table: n, accuracy, Wilson interval, McNemar's test on the same problems."""
     models = {"base": base, **methods}
     rows: list[tuple[str, ...]] = []
@@ -157,7 +153,7 @@ def _p_value(test: PairedTest) -> str:
     return f"{test.p_value:.2g} (+{test.only_b} −{test.only_a})"
 
 
-def _table_of_seeds(base: list[Row], methods: Mapping[str, list[list[Row]]], report: Path) -> DemoResult:
+def _table_of_seeds(base: list[Sample], methods: Mapping[str, list[list[Sample]]], report: Path) -> DemoResult:
     """Means over seeds, with a paired bootstrap over seeds and problems for the differences."""
     start = wilson(sum(_right(base)), len(base))
     rows: list[tuple[str, ...]] = [("base", "1", f"{start.value:.1%}", f"{start.low:.1%} – {start.high:.1%}", "–", "–")]

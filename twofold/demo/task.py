@@ -7,6 +7,7 @@ the same calculation in other words, can occur in another.
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ _STORIES: tuple[tuple[str, float, str], ...] = (
     ("-*", 0.4, "{c} boxes held {a} {things} each, {name} took {b} from each. How many left?"),
 )
 """Operators, share of people who work such a story out on paper, and the story."""
+_OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +139,8 @@ def _stream(split: Split, seed: int) -> Iterator[Problem]:
         if split_of(operators, numbers) != split:
             continue
         a, b, c = numbers
-        middle = _apply(operators[0], a, b)
-        number = _apply(operators[1], middle, c)
+        middle = _OPERATORS[operators[0]](a, b)
+        number = _OPERATORS[operators[1]](middle, c)
         if middle > 1 and number > 0:
             steps = (f"{a}{operators[0]}{b}={middle}", f"{middle}{operators[1]}{c}={number}")
             prompt = story.format(name=name, things=things, a=a, b=b, c=c)
@@ -153,13 +155,3 @@ def _numbers(operators: str, random: Random) -> tuple[int, int, int]:
             return random.randint(2, 12), random.randint(2, 9), random.randint(2, 9)
         case _:
             return random.randint(5, 39), random.randint(2, 12), random.randint(2, 12)
-
-
-def _apply(operator: str, left: int, right: int) -> int:
-    match operator:
-        case "+":
-            return left + right
-        case "-":
-            return left - right
-        case _:
-            return left * right

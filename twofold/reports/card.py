@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from twofold.reports import provenance, tables
 from twofold.reports.findings import findings, worries
+from twofold.reports.pages import clip, environment, write_page
 from twofold.reports.run import RunData, read_run
 from twofold.reports.significance import all_tests
-from twofold.reports.text import clip
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 TAGLESS = re.compile(r"[^\w.:/-]+")
@@ -22,23 +21,14 @@ SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!$])")
 
 def write_card(run: Path) -> Path:
     """Write README.md into the run directory `run` and return its path."""
-    out = run / "README.md"
-    out.write_text(render_card(read_run(run)), encoding="utf-8", errors="replace", newline="\n")
-    return out
+    return write_page(run / "README.md", render_card(read_run(run)))
 
 
 def render_card(run: RunData) -> str:
     """The card as Markdown with Hugging Face's YAML front matter; every text of the run is escaped."""
-    environment = Environment(
-        loader=PackageLoader("twofold.reports", "templates"),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"text": plain, "code": fenced, "interval": tables.interval, "percent": tables.percent}
-    environment.filters |= {"number": tables.number, "p": tables.p_value}
-    return environment.get_template("card.md.jinja").render(
+    templates = environment(escape=False)
+    templates.filters |= {"text": plain, "code": fenced}
+    return templates.get_template("card.md.jinja").render(
         front=yaml.safe_dump(front_matter(run), sort_keys=False, allow_unicode=True).strip(),
         run=run,
         findings=findings([run]),
@@ -53,7 +43,6 @@ def render_card(run: RunData) -> str:
         data=provenance.data_hashes(run),
         command=provenance.command(run),
         repeat=provenance.repeat(run),
-        is_share=tables.is_share,
     )
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from twofold.reports import charts
-from twofold.reports.displacement import Fall, fall_in
+from twofold.reports.displacement import fall_in
 from twofold.reports.heat import LIKELY, rows_of, scale_of, shown
-from twofold.reports.html import environment, script_of
+from twofold.reports.pages import environment, script_of, write_page
 from twofold.reports.run import RunData, estimate
 from twofold.statistics import Estimate
 
@@ -31,16 +31,13 @@ def write_explanation(
     told: Mapping[str, Any], out: Path, *, title: str, facts: Sequence[str], run: RunData | None = None
 ) -> Path:
     """Write the page of what `Explanation.as_dict` told, with the gradient weights of `run`'s training where given."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    text = explanation_page(told, title=title, facts=facts, run=run)
-    out.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-    return out
+    return write_page(out, explanation_page(told, title=title, facts=facts, run=run))
 
 
 def explanation_page(told: Mapping[str, Any], *, title: str, facts: Sequence[str], run: RunData | None = None) -> str:
     """The page as text."""
     script, digest = script_of("heat.js")
-    scale, made = scale_of(told["rows"]), environment()
+    scale, made, fell = scale_of(told["rows"]), environment(), told.get("displacement", {})
     made.filters |= {"estimate": _estimate, "shown": shown, "zip": zip}
     return made.get_template("explain.html.jinja").render(
         title=title,
@@ -48,8 +45,8 @@ def explanation_page(told: Mapping[str, Any], *, title: str, facts: Sequence[str
         told=told,
         scale=scale,
         rows=rows_of(told["rows"], scale, most_of(told["rows"])),
-        fall=fall_of(told),
-        likely=likely_of(told),
+        fall=fall_in(fell, ""),
+        likely=[(LIKELY[name], n) for name, n in fell.get("likely", {}).items()],
         parts=PARTS,
         weights=weights_of(run) if run else [],
         script=script,
@@ -60,17 +57,6 @@ def explanation_page(told: Mapping[str, Any], *, title: str, facts: Sequence[str
 def most_of(rows: Sequence[Mapping[str, Any]]) -> int:
     """How many tokens of each completion are shown: all are cut alike where the page would be too large."""
     return max(40, MOST_TOKENS // max(1, sum(len(row["completions"]) for row in rows)))
-
-
-def fall_of(told: Mapping[str, Any]) -> Fall | None:
-    """The section on likelihood displacement; None without pairs."""
-    return fall_in(told.get("displacement", {}), "")
-
-
-def likely_of(told: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """The likely causes of single pairs in words, with how many pairs each explains."""
-    counts: Mapping[str, int] = told.get("displacement", {}).get("likely", {})
-    return [(LIKELY[name], n) for name, n in counts.items()]
 
 
 def weights_of(run: RunData) -> list[charts.Chart]:

@@ -13,8 +13,8 @@ from typing import Any
 
 from twofold.data.preview import visible
 from twofold.reports import tables
+from twofold.reports.pages import clip
 from twofold.reports.run import RunData
-from twofold.reports.text import clip
 
 LEVELS = 5
 STRONG = 0.98
@@ -110,11 +110,6 @@ def shown(text: str) -> str:
     return visible(text).replace("\n", "↵\n") if text else "·"
 
 
-def signed(value: float) -> str:
-    """A figure with its sign and three digits."""
-    return f"{value:+.3g}".replace("-", "−") if value else "0"
-
-
 def _completions(row: Any) -> list[Any]:
     found = row.get("completions") if isinstance(row, Mapping) else None
     return found if isinstance(found, list) else []
@@ -147,4 +142,4 @@ def _facts(row: Mapping[str, Any]) -> str:
     same = f"; both begin with the same {opening} token{'s' if opening != 1 else ''}" if opening else ""
     cause = LIKELY.get(str(row.get("likely")))
     fell = f"; chosen fell {tables.number(-change)} nats, likely cause: {cause}" if cause else ""
-    return f"margin {signed(margin)}{same}{fell}"
+    return f"margin {tables.signed(margin)}{same}{fell}"

@@ -5,16 +5,9 @@ The page says all without that script, which steps through answers by key, filte
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from twofold.errors import DataError
 from twofold.records import short_name
@@ -22,13 +15,13 @@ from twofold.reports import charts, provenance, tables
 from twofold.reports.displacement import Fall, fall_of
 from twofold.reports.findings import Finding, Worry, between, findings, lead, worries
 from twofold.reports.frontier import frontier_charts, win_rate_charts
-from twofold.reports.heat import Explained, explained, signed
+from twofold.reports.heat import Explained, explained
+from twofold.reports.pages import TEXT, environment, script_of, write_page
 from twofold.reports.reward import calibration_chart
 from twofold.reports.run import RewardResult, RunData, read_run
 from twofold.reports.samples import TELLS, SideBySide, side_by_side
 from twofold.reports.settings_diff import settings_diff
 from twofold.reports.significance import Family, all_tests, headline_metric
-from twofold.reports.text import TEXT, clip
 from twofold.statistics import Estimate
 
 RECIPE, WORRIES, COLUMNS, FALLS = 24_000, 24, 6, 3
@@ -108,16 +101,15 @@ def write_report(runs: Sequence[Path], out: Path, title: str = "") -> Path:
     if not runs:
         raise DataError("no runs to report", remedy="name at least one run directory")
     read = [read_run(path) for path in runs]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(render(read, title or read[0].name), encoding="utf-8", errors="replace", newline="\n")
-    return out
+    return write_page(out, render(read, title or read[0].name))
 
 
 def render(runs: Sequence[RunData], title: str) -> str:
     """The page as text."""
-    template = environment().get_template("report.html.jinja")
+    templates = environment()
+    templates.filters |= {"place": _place, "short": short_name}
     script, digest = script_of("report.js", "heat.js")
-    return template.render(
+    return templates.get_template("report.html.jinja").render(
         page=_page(runs, title),
         verdicts=VERDICTS,
         outcomes=TELLS,
@@ -127,13 +119,6 @@ def render(runs: Sequence[RunData], title: str) -> str:
         script=script,
         digest=digest,
     )
-
-
-def script_of(*names: str) -> tuple[Markup, str]:
-    """The scripts of a page as one, and its hash for the page's content policy."""
-    folder = files("twofold.reports").joinpath("templates")
-    text = "\n".join(folder.joinpath(name).read_text(encoding="utf-8").strip() for name in names)
-    return Markup(text), b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _page(runs: Sequence[RunData], title: str) -> Page:
@@ -194,39 +179,6 @@ def _about(run: RunData, name: str, look: str) -> About:
     )
 
 
-def environment() -> Environment:
-    """The templates, everything escaped, with what writes figures and texts into them."""
-    made = Environment(
-        loader=PackageLoader("twofold.reports", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {
-        "clip": clip,
-        "drawing": _drawing,
-        "interval": tables.interval,
-        "number": tables.number,
-        "p": tables.p_value,
-        "percent": tables.percent,
-        "place": _place,
-        "short": short_name,
-        "signed": signed,
-    }
-    made.tests["share"] = _is_share
-    return made
-
-
-def _drawing(chart: charts.Chart) -> Markup:
-    """A drawing holds numbers and the package's own titles only, so it may stand unescaped."""
-    return Markup(chart.svg)
-
-
 def _place(share: float) -> str:
     """A share as a CSS length within its row."""
     return f"{100 * min(1.0, max(0.0, share)):.2f}%"
-
-
-def _is_share(estimate: Any, name: str) -> bool:
-    return tables.is_share(name, estimate)

@@ -8,8 +8,8 @@ from html import escape
 from typing import Literal
 
 from twofold.data.differences import Pieces, differences
+from twofold.reports.pages import clip
 from twofold.reports.run import RunData, Sample
-from twofold.reports.text import clip
 
 Outcome = Literal["gained", "lost", "right", "wrong"]
 SHOWN: dict[Outcome, int] = {"gained": 4, "lost": 4, "wrong": 3, "right": 2}

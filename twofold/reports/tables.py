@@ -178,6 +178,11 @@ def number(value: float) -> str:
     return told.replace("-", "−")
 
 
+def signed(value: float) -> str:
+    """A figure with its sign and three digits."""
+    return f"{value:+.3g}".replace("-", "−") if value else "0"
+
+
 def is_share(name: str, estimate: Estimate) -> bool:
     """Whether an estimate is a proportion, to be told in percent."""
     return estimate.count is not None or name in METRICS or name.endswith("accuracy")

@@ -1,0 +1,63 @@
+"""What every page shares: the templates and how figures and texts of a run are written into them."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from base64 import b64encode
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from twofold.reports import tables
+
+if TYPE_CHECKING:
+    from twofold.data.preview import RowView
+
+TEXT = 1200
+
+
+def clip(text: str, limit: int = TEXT) -> str:
+    """`text` without control characters, and without what is beyond `limit`, which is counted instead."""
+    kept = "".join(c for c in text[:limit] if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cs"})
+    return kept if len(text) <= limit else f"{kept} … ({len(text) - limit:,} more characters)"
+
+
+def environment(*, escape: bool = True) -> Environment:
+    """The templates, everything escaped if they are of HTML, with what writes figures into them."""
+    made = Environment(
+        loader=PackageLoader("twofold.reports", "templates"),
+        autoescape=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"clip": clip, "interval": tables.interval, "number": tables.number, "p": tables.p_value}
+    made.filters |= {"percent": tables.percent, "signed": tables.signed}
+    made.filters["drawing"] = lambda chart: Markup(chart.svg)  # numbers and the package's own titles only
+    made.globals["is_share"] = tables.is_share
+    return made
+
+
+def script_of(*names: str) -> tuple[Markup, str]:
+    """The scripts of a page as one, and its hash for the page's content policy."""
+    folder = files("twofold.reports").joinpath("templates")
+    text = "\n".join(folder.joinpath(name).read_text(encoding="utf-8").strip() for name in names)
+    return Markup(text), b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def write_page(path: Path, text: str) -> Path:
+    """Write a page, and its folder where there is none; return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+    return path
+
+
+def write_rows(path: Path, title: str, heading: Sequence[str], rows: Sequence[RowView]) -> None:
+    """Rows of a data set as the model will see them, as one page: self-contained, no script."""
+    template = environment().get_template("rows.html.jinja")
+    write_page(path, template.render(title=title, heading=heading, rows=rows))
