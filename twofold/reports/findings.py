@@ -183,7 +183,7 @@ def _sentence(c: Comparison, family: Family) -> str:
     told = family.sentence(c)
     clear = (family.adjusted(c) or 0.0) < SIGNIFICANT
     if c.only_b < c.only_a:
-        c = Comparison(c.b, c.a, c.metric, c.only_b, c.only_a, c.p_value, c.test)
+        c = c.turned
     if c.only_b == 0:
         return f"{c.b} and {c.a} solve exactly the same problems."
     first = f"{c.b} alone solves {c.only_b:,} problem{'s' if c.only_b > 1 else ''}, {c.a} alone {c.only_a:,} ({told}): "
