@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from support.made_up_runs import Make
+from twofold.reports.provenance import settings_diff
 from twofold.reports.run import RunData, read_run
-from twofold.reports.settings_diff import settings_diff
 
 
 def setup(make_run: Make, name: str, text: str) -> RunData:

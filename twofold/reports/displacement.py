@@ -8,7 +8,7 @@ from typing import Any
 
 from twofold.reports.charts import Chart
 from twofold.reports.drawing import Frame, Line, svg
-from twofold.reports.run import RunData, estimate
+from twofold.reports.run import RunData, dicts, estimate, mapping, typed
 from twofold.statistics import Estimate
 
 WORDS = {
@@ -67,15 +67,15 @@ def fall_in(told: Mapping[str, Any], name: str) -> Fall | None:
     """The section of an analysis as results.json holds it; None for an empty one. What is broken is left out."""
     if not told.get("verdict"):
         return None
-    causes, positions, cause = _mapping(told.get("causes")), _mapping(told.get("positions")), told.get("cause")
-    chart = _chart({side: _estimates(positions.get(side)) for side in ("chosen", "rejected")})
+    causes, positions, cause = mapping(told.get("causes")), mapping(told.get("positions")), told.get("cause")
+    chart = _chart({s: [e for p in dicts(positions.get(s)) if (e := estimate(p))] for s in ("chosen", "rejected")})
     return Fall(
         run=name,
         verdict=str(told["verdict"]),
         remedy=str(told.get("remedy", "")),
         causes=[row for kind, words in WORDS.items() if (row := _cause(causes.get(kind), words, cause == kind))],
-        sides=[(words, e) for side, words in SIDES.items() if (e := estimate(_mapping(told.get(side))))],
-        patterns=[row for p in told.get("patterns") or () if (row := _pattern(_mapping(p)))],
+        sides=[(words, e) for side, words in SIDES.items() if (e := estimate(told.get(side)))],
+        patterns=[row for p in dicts(told.get("patterns")) if (row := typed(PatternRow, p))],
         charts=[chart] if chart else [],
     )
 
@@ -99,22 +99,5 @@ def _chart(positions: Mapping[str, Sequence[Estimate]]) -> Chart | None:
 
 
 def _cause(data: Any, words: str, named: bool) -> CauseRow | None:
-    data = _mapping(data)
-    nats, tokens = estimate(_mapping(data.get("nats"))), data.get("tokens")
+    nats, tokens = estimate(mapping(data).get("nats")), mapping(data).get("tokens")
     return CauseRow(words, nats, float(tokens), named) if nats and isinstance(tokens, int | float) else None
-
-
-def _pattern(data: Mapping[str, Any]) -> PatternRow | None:
-    try:
-        return PatternRow(str(data["text"]), float(data["nats"]), int(data["chosen"]), int(data["rejected"]))
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _estimates(data: Any) -> list[Estimate]:
-    rows = data if isinstance(data, list) else []
-    return [e for row in rows if isinstance(row, Mapping) and (e := estimate(row))]
-
-
-def _mapping(data: Any) -> Mapping[str, Any]:
-    return data if isinstance(data, Mapping) else {}

@@ -6,11 +6,11 @@ matplotlib draws with stand-in colours, which then become CSS variables: one dra
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from statistics import fmean
 from typing import Any
 
 import matplotlib as mpl
@@ -72,17 +72,13 @@ def binned(x: Sequence[float], y: Sequence[float], points: int) -> tuple[list[fl
     """At most `points` points: means over consecutive stretches of steps."""
     size = -(-len(x) // points)
     stretches = [slice(i, i + size) for i in range(0, len(x), size)]
-    return [_mean(x[s]) for s in stretches], [_mean(y[s]) for s in stretches]
+    return [fmean(x[s]) for s in stretches], [fmean(y[s]) for s in stretches]
 
 
 def _smooth(y: Sequence[float]) -> list[float]:
     """Centred running mean over a tenth of the points, of what there is of it at both ends."""
     reach = len(y) // 20
-    return [_mean(y[max(0, i - reach) : i + reach + 1]) for i in range(len(y))]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+    return [fmean(y[max(0, i - reach) : i + reach + 1]) for i in range(len(y))]
 
 
 def svg(lines: Sequence[Line], frame: Frame) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from twofold.reports.run import Comparison, RunData
@@ -183,30 +183,29 @@ def _sentence(c: Comparison, family: Family) -> str:
     told = family.sentence(c)
     clear = (family.adjusted(c) or 0.0) < SIGNIFICANT
     if c.only_b < c.only_a:
-        c = Comparison(c.b, c.a, c.metric, c.only_b, c.only_a, c.p_value, c.test)
+        c = c.turned
     if c.only_b == 0:
         return f"{c.b} and {c.a} solve exactly the same problems."
     first = f"{c.b} alone solves {c.only_b:,} problem{'s' if c.only_b > 1 else ''}, {c.a} alone {c.only_a:,} ({told}): "
     return first + (f"{c.b} is better." if clear else "chance alone explains a difference like this.")
 
 
-def _unfinished(run: RunData) -> list[str]:
+def _unfinished(run: RunData) -> Iterator[str]:
     if not run.train and not run.results.models:
-        return ["there is nothing to report yet: no metrics and no results"]
-    measured = run.results.models or run.results.heldout
-    return [] if measured else ["no final results: the run has not finished, or was not evaluated"]
+        yield "there is nothing to report yet: no metrics and no results"
+    elif not run.results.models and not run.results.heldout:
+        yield "no final results: the run has not finished, or was not evaluated"
 
 
-def _few(run: RunData) -> list[str]:
+def _few(run: RunData) -> Iterator[str]:
     policy = run.results.model("policy")
     wide = [e for m, e in policy.estimates.items() if m in METRICS and e.high - e.low > 2 * WIDE] if policy else []
-    if not wide:
-        return []
-    half = 50 * (wide[0].high - wide[0].low)
-    return [f"{wide[0].n:,} problems place an accuracy only within ±{half:.0f} points"]
+    if wide:
+        half = 50 * (wide[0].high - wide[0].low)
+        yield f"{wide[0].n:,} problems place an accuracy only within ±{half:.0f} points"
 
 
-def _peaked(run: RunData) -> list[str]:
+def _peaked(run: RunData) -> Iterator[str]:
     """Accuracy that was clearly higher on the way than at the end."""
     for key in ("exact_match/strict", "exact_match/flexible", HELDOUT):
         steps, values = run.series(key, "evaluation")
@@ -217,67 +216,60 @@ def _peaked(run: RunData) -> list[str]:
         best = max(range(len(values)), key=values.__getitem__)
         if wilson(round(values[best] * n), n).low > wilson(round(values[-1] * n), n).high:
             peak = f"{key} peaked at step {steps[best]:,.0f} ({percent(values[best])})"
-            return [f"{peak} and ended at {percent(values[-1])}: an earlier checkpoint is better"]
-    return []
+            yield f"{peak} and ended at {percent(values[-1])}: an earlier checkpoint is better"
+            return
 
 
-def _form_only(run: RunData) -> list[str]:
+def _form_only(run: RunData) -> Iterator[str]:
     tests = {c.metric: c for c in run.results.comparisons if (c.a, c.b) == (BASE, "policy")}
     if not tests.keys() >= set(METRICS):
-        return []
+        return
     gained = tests["strict"].p_value < SIGNIFICANT and tests["strict"].only_b > tests["strict"].only_a
     if gained and tests["flexible"].p_value >= SIGNIFICANT:
-        return ["strict accuracy rose but flexible did not: the model learnt the form of the answer, not to solve more"]
-    return []
+        yield "strict accuracy rose but flexible did not: the model learnt the form of the answer, not to solve more"
 
 
-def _chosen_sinks(run: RunData) -> list[str]:
-    if any("chosen" in w for w in run.results.warnings):
-        return []
+def _chosen_sinks(run: RunData) -> Iterator[str]:
     start, end = _ends(run, "chosen_logp")
-    if start - end > max(NEGLIGIBLE_NATS, 0.2 * abs(start)):
-        return [f"chosen completions lost {start - end:.1f} nats of log-probability since the start of training"]
-    return []
+    warned = any("chosen" in w for w in run.results.warnings)
+    if not warned and start - end > max(NEGLIGIBLE_NATS, 0.2 * abs(start)):
+        yield f"chosen completions lost {start - end:.1f} nats of log-probability since the start of training"
 
 
-def _fell(run: RunData) -> list[str]:
+def _fell(run: RunData) -> Iterator[str]:
     """What the analysis of the fall found, at the end of a run that warned of it."""
     verdict, remedy = (run.results.displacement.get(k) for k in ("verdict", "remedy"))
-    return [f"why chosen fell: {verdict}; what helps: {remedy}"] if verdict and remedy else []
+    if verdict and remedy:
+        yield f"why chosen fell: {verdict}; what helps: {remedy}"
 
 
-def _drafts(run: RunData) -> list[str]:
-    found: list[str] = []
+def _drafts(run: RunData) -> Iterator[str]:
     start, end = _ends(run, "draft_length")
     if start > 0 and max(end / start, start / max(end, 1e-9)) > 1.5:
-        found.append(f"drafts went from {start:.0f} to {end:.0f} tokens: what changed may be length")
+        yield f"drafts went from {start:.0f} to {end:.0f} tokens: what changed may be length"
     cut = _ends(run, "truncated")[1]
     if cut > 0.1:
-        found.append(f"{percent(cut)} of the last drafts hit the length limit and taught nothing")
+        yield f"{percent(cut)} of the last drafts hit the length limit and taught nothing"
     said = run.final_samples.values()
     late = sum(s.truncated for s in said)
-    if said and late > 0.05 * len(said):
-        found.append(f"{late:,} of {len(said):,} evaluated completions were cut at the length limit")
-    return found
+    if late > 0.05 * len(said):
+        yield f"{late:,} of {len(said):,} evaluated completions were cut at the length limit"
 
 
-def _too_easy(run: RunData) -> list[str]:
+def _too_easy(run: RunData) -> Iterator[str]:
     values = run.series(HELDOUT, "evaluation")[1]
     if values and values[-1] > 0.995:
-        return ["held-out preference accuracy is nearly 100%: the pairs may be told apart by form alone"]
-    return []
+        yield "held-out preference accuracy is nearly 100%: the pairs may be told apart by form alone"
 
 
-def _length_alone(run: RunData) -> list[str]:
+def _length_alone(run: RunData) -> Iterator[str]:
     """A reward model that does no better than the rule that the longer answer wins, or that the shorter does."""
-    reward = run.results.reward
-    if reward is None:
-        return []
-    longer, accuracy = reward.longer_wins.value, reward.accuracy
-    if max(longer, 1 - longer) < accuracy.low:
-        return []
-    rule, share = ("longer", longer) if longer >= 0.5 else ("shorter", 1 - longer)
-    return [f"“the {rule} answer wins” is right in {percent(share)} of the comparisons: this may be all it learned"]
+    if reward := run.results.reward:
+        longer = reward.longer_wins.value
+        rule, share = ("longer", longer) if longer >= 0.5 else ("shorter", 1 - longer)
+        if not share < reward.accuracy.low:
+            right = f"is right in {percent(share)} of the comparisons"
+            yield f"“the {rule} answer wins” {right}: this may be all it learned"
 
 
 CHECKS = (_unfinished, _peaked, _chosen_sinks, _fell, _drafts, _form_only, _too_easy, _length_alone, _few)

@@ -8,7 +8,7 @@ from typing import Any
 
 from twofold.reports.charts import Chart
 from twofold.reports.drawing import Frame, Line, svg
-from twofold.reports.run import RunData, estimate
+from twofold.reports.run import RunData, dicts, estimate
 from twofold.statistics import Estimate, wilson
 
 GAINS = {
@@ -39,7 +39,7 @@ def win_rate_charts(runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) 
     found: dict[str, list[tuple[tuple[str, str], list[Point]]]] = {}
     for run, label in zip(runs, labels, strict=True):
         rates: dict[str, list[Point]] = {}
-        for row in _rows(run.extra.get("win_rates")):
+        for row in dicts(run.extra.get("win_rates")):
             heat, rate = _number(row.get("temperature")), estimate(row)
             if heat is not None and rate is not None and math.isfinite(rate.value):
                 rates.setdefault(str(row.get("against", "")), []).append((heat, rate))
@@ -51,7 +51,7 @@ def win_rate_charts(runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) 
 def _frontiers(run: RunData) -> Iterator[tuple[str, list[Point]]]:
     """The points of a run: those that a frontier measured, else evaluations beside the KL of the drafts then."""
     measured: dict[str, list[Point]] = {}
-    for row in _rows(run.extra.get("frontier")):
+    for row in dicts(run.extra.get("frontier")):
         distance, gain = _number(_value(row.get("kl"))), estimate(_mapping(row.get("reward")))
         if distance is not None and gain is not None:
             measured.setdefault(str(row.get("of", "reward")), []).append((distance, gain))
@@ -137,10 +137,6 @@ def _frame(title: str, lines: Sequence[Line], percent: bool, level: float | None
     begin, end = min(0.0, *xs), max(xs)
     return Frame(title, end if end > begin else begin + 1, min(values) - pad, max(values) + pad, level,
                  percent=percent, begin=begin, whole=False)  # fmt: skip
-
-
-def _rows(value: Any) -> list[Mapping[str, Any]]:
-    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

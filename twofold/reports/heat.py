@@ -14,7 +14,7 @@ from typing import Any
 from twofold.data.preview import visible
 from twofold.reports import tables
 from twofold.reports.pages import clip
-from twofold.reports.run import RunData
+from twofold.reports.run import RunData, dicts, mapping
 
 LEVELS = 5
 STRONG = 0.98
@@ -85,8 +85,8 @@ def rows_of(rows: Sequence[Any], scale: float, most: int) -> tuple[Row, ...]:
     """The rows with a colour for each token, `most` tokens of each completion; rows without one are left out."""
     found = (
         Row(clip(str(row.get("name", "")), 160), visible(clip(str(row.get("prompt", "")))), _facts(row), tuple(said))
-        for row in rows
-        if isinstance(row, Mapping) and (said := [_completion(c, scale, most) for c in _completions(row) if _tokens(c)])
+        for row in dicts(rows)
+        if (said := [_completion(c, scale, most) for c in _completions(row) if _tokens(c)])
     )
     return tuple(found)
 
@@ -110,15 +110,12 @@ def shown(text: str) -> str:
     return visible(text).replace("\n", "↵\n") if text else "·"
 
 
-def _completions(row: Any) -> list[Any]:
-    found = row.get("completions") if isinstance(row, Mapping) else None
-    return found if isinstance(found, list) else []
+def _completions(row: Any) -> list[Mapping[str, Any]]:
+    return list(dicts(mapping(row).get("completions")))
 
 
-def _tokens(said: Any) -> list[tuple[str, float]]:
-    rows = said.get("tokens") if isinstance(said, Mapping) else None
-    found = [t for t in rows if isinstance(t, Mapping)] if isinstance(rows, list) else []
-    credits = [(str(t.get("text", "")), t.get("credit")) for t in found]
+def _tokens(said: Mapping[str, Any]) -> list[tuple[str, float]]:
+    credits = [(str(t.get("text", "")), t.get("credit")) for t in dicts(said.get("tokens"))]
     return [(text, float(c)) for text, c in credits if isinstance(c, int | float) and math.isfinite(c)]
 
 

@@ -1,4 +1,4 @@
-"""Where a run came from: base model, data with their hashes, command, settings, machine."""
+"""Where a run came from: base model, data with their hashes, command, settings, machine; and what sets runs apart."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 from twofold.records import short_name
 from twofold.reports.run import RunData, read_run
 from twofold.reports.tables import duration
+
+MOST_SETTINGS = 60
 
 
 def base_model(run: RunData) -> str:
@@ -72,6 +74,16 @@ def machine(run: RunData) -> list[tuple[str, str]]:
     return [(str(k), v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)) for k, v in told]
 
 
+def settings_diff(runs: Sequence[RunData]) -> list[tuple[str, tuple[str, ...]]]:
+    """(key, value in each run) of the settings that are not the same in all; a dash where a run has no such key."""
+    flat = [dict(_flat(run.settings)) for run in runs]
+    keys = dict.fromkeys(key for found in flat for key in found if key != "run")
+    sections = {key[:at] for key in keys for at, letter in enumerate(key) if letter == "."}
+    keys = [key for key in keys if key not in sections]  # an absent section, whose keys another run has
+    rows = [(key, tuple(found.get(key, "–") for found in flat)) for key in keys]
+    return [(key, values) for key, values in rows if len(set(values)) > 1][:MOST_SETTINGS]
+
+
 def _without_seed(settings: Mapping[str, Any]) -> str:
     kept = {k: v for k, v in settings.items() if k not in ("seed", "run")}
     return json.dumps(kept, sort_keys=True, default=str) if kept else ""
@@ -88,3 +100,12 @@ def _hashes(value: Any, name: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for inner in value:
             yield from _hashes(inner, name)
+
+
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """`objective.beta` → `0.1`, and so on for every value; lists are one value."""
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _flat(inner, f"{key}.{name}" if key else str(name))
+    elif key:
+        yield key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

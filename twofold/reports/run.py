@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from twofold.errors import DataError
 from twofold.statistics import Estimate
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Metrics = Mapping[str, float]
+T = TypeVar("T", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +26,13 @@ class Sample:
     """A judged completion: a line of samples.jsonl."""
 
     step: int
-    name: str
-    prompt: str
-    completion: str
-    answer: str
-    strict: bool
-    flexible: bool
-    truncated: bool
+    name: str = ""
+    prompt: str = ""
+    completion: str = ""
+    answer: str = ""
+    strict: bool = False
+    flexible: bool = False
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,12 @@ class Comparison:
     only_a: int
     only_b: int
     p_value: float
-    test: str
+    test: str = ""
+
+    @property
+    def turned(self) -> Comparison:
+        """The same test with `b` before `a`."""
+        return replace(self, a=self.b, b=self.a, only_a=self.only_b, only_b=self.only_a)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +92,16 @@ class Results:
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Results:
         """Read the figures of results.json; entries without the fields of the schema are left out."""
-        models = [m for m in _dicts(data.get("models")) if "name" in m]
+        models = [m for m in dicts(data.get("models")) if "name" in m]
         return cls(
             name=_text(data.get("name")),
             command=_text(data.get("command")),
             models=tuple(ModelResult(_text(m["name"]), _estimates(m)) for m in models),
-            comparisons=tuple(c for d in _dicts(data.get("comparisons")) if (c := _comparison(d))),
+            comparisons=tuple(c for d in dicts(data.get("comparisons")) if (c := typed(Comparison, d))),
             heldout=_estimates(data.get("heldout")),
             training=_estimates(data.get("training")),
             warnings=tuple(_text(w) for w in data.get("warnings") or ()),
-            displacement=why if isinstance(why := data.get("displacement"), Mapping) else {},
+            displacement=mapping(data.get("displacement")),
             step=data["step"] if isinstance(data.get("step"), int) else None,
             reward=_reward(data.get("reward_model")),
         )
@@ -248,35 +257,26 @@ def _numbers(line: Mapping[str, Any]) -> Metrics:
 
 def _sample(line: Mapping[str, Any]) -> Sample:
     step = line.get("step")
-    return Sample(
-        step=int(step) if isinstance(step, int | float) and math.isfinite(step) else 0,
-        name=_text(line.get("name")),
-        prompt=_text(line.get("prompt")),
-        completion=_text(line.get("completion")),
-        answer=_text(line.get("answer")),
-        strict=bool(line.get("strict")),
-        flexible=bool(line.get("flexible")),
-        truncated=bool(line.get("truncated")),
-    )
+    whole = step if isinstance(step, int | float) and math.isfinite(step) else 0
+    return typed(Sample, {**line, "step": whole}) or Sample(0)
 
 
 def _estimates(data: Any) -> dict[str, Estimate]:
-    pairs = data.items() if isinstance(data, Mapping) else ()
-    return {str(k): e for k, v in pairs if isinstance(v, Mapping) and (e := estimate(v))}
+    return {str(k): e for k, v in mapping(data).items() if (e := estimate(v))}
 
 
-def estimate(data: Mapping[str, Any]) -> Estimate | None:
+def estimate(data: Any) -> Estimate | None:
+    """The interval that `data` holds; None for anything else."""
     try:
-        return Estimate.from_dict(data)
+        return Estimate.from_dict(data) if isinstance(data, Mapping) else None
     except (KeyError, TypeError, ValueError):
         return None
 
 
 def _reward(data: Any) -> RewardResult | None:
     try:
-        told = {name: estimate(data[name]) for name in ("accuracy", "longer_wins")}
-        lengths = [(_text(row["better"]), estimate(row)) for row in _dicts(data["by_length"])]
-        accuracy, longer = told["accuracy"], told["longer_wins"]
+        accuracy, longer = estimate(data["accuracy"]), estimate(data["longer_wins"])
+        lengths = [(_text(row["better"]), estimate(row)) for row in dicts(data["by_length"])]
         if accuracy is None or longer is None:
             return None
         return RewardResult(
@@ -285,29 +285,29 @@ def _reward(data: Any) -> RewardResult | None:
             by_length=tuple((name, e) for name, e in lengths if e),
             calibration_error=float(data["calibration_error"]),
             p_value=float(data["test"]["p_value"]),
-            bins=tuple((float(b["predicted"]), float(b["observed"]), int(b["n"])) for b in _dicts(data["bins"])),
+            bins=tuple((float(b["predicted"]), float(b["observed"]), int(b["n"])) for b in dicts(data["bins"])),
         )
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def _comparison(data: Mapping[str, Any]) -> Comparison | None:
+def typed(kind: type[T], data: Mapping[str, Any]) -> T | None:
+    """`kind` from the fields that `data` has, as what it says they are; None where one is missing or something else."""
+    casts: dict[Any, Callable[[Any], Any]] = {"str": _text, "int": int, "float": float, "bool": bool}
     try:
-        return Comparison(
-            a=_text(data["a"]),
-            b=_text(data["b"]),
-            metric=_text(data["metric"]),
-            only_a=int(data["only_a"]),
-            only_b=int(data["only_b"]),
-            p_value=float(data["p_value"]),
-            test=_text(data.get("test")),
-        )
-    except (KeyError, TypeError, ValueError):
+        return kind(**{f.name: casts[f.type](data[f.name]) for f in fields(kind) if f.name in data})
+    except (TypeError, ValueError):
         return None
 
 
-def _dicts(value: Any) -> Iterator[Mapping[str, Any]]:
+def dicts(value: Any) -> Iterator[Mapping[str, Any]]:
+    """The objects of a list; none of anything else."""
     return (v for v in (value if isinstance(value, Sequence) else ()) if isinstance(v, Mapping))
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """An object, empty where there is none."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _text(value: Any) -> str:

@@ -99,7 +99,7 @@ def against(tests: Sequence[Comparison], model: str, other: str, metric: str) ->
         if c.metric == metric and (c.a, c.b) == (other, model):
             return c
         if c.metric == metric and (c.b, c.a) == (other, model):
-            return Comparison(other, model, metric, c.only_b, c.only_a, c.p_value, c.test)
+            return c.turned
     return None
 
 
