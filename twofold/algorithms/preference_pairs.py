@@ -38,7 +38,7 @@ def compared(score_N: Tensor, which: Which) -> list[tuple[int, int]]:
 
 def decided(pairs: Iterable[tuple[int, int]], win_NN: Tensor, chance: Iterator[float]) -> list[tuple[int, int]]:
     """Each pair, its winner first, by one number of `chance` (uniform in [0, 1)) each: certain where P is 1 or 0."""
-    return [pair if next(chance) < win_NN[pair] else pair[::-1] for pair in pairs]
+    return [(i, j) if next(chance) < win_NN[i, j] else (j, i) for i, j in pairs]
 
 
 def tied(pair: tuple[int, int], win_NN: Tensor, tokens: Sequence[Tensor], labels: Labels) -> bool:
