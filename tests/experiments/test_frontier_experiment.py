@@ -145,7 +145,7 @@ def test_online_dpo_draws_judges_and_steps_as_ppo_does(protocol: Protocol) -> No
     )
     assert isinstance(online.algorithm, Online)
     assert isinstance(ppo.algorithm, PolicyGradient)
-    assert online.algorithm.judge == ppo.algorithm.reward == "reward-3"
+    assert online.algorithm.judge == ppo.algorithm.reward == "reward:reward-3"
     size, num = online.training.batch_size, protocol.ground.prefixes
     assert online.algorithm.size(size, num) * online.algorithm.samples == ppo.algorithm.rollouts == protocol.rollout
     assert size * online.algorithm.samples == ppo.training.batch_size
