@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 def key(rows: Sequence[Any]) -> str:
     """What `rows` are, as a digest: that of a list is made of its members."""
-    return rows.key if isinstance(rows, _LazySequence) or hasattr(rows, "key") else _digest(map(repr, rows))  # type: ignore[union-attr]
+    return rows.key if isinstance(rows, LazySequence) else _digest(map(repr, rows))
 
 
-class _LazySequence(Sequence[T]):
-    """What all views share: slices, and a key."""
+class LazySequence(Sequence[T]):
+    """What all rows that are made when they are needed share: slices, and a key."""
 
     key: str
 
@@ -42,7 +42,7 @@ class _LazySequence(Sequence[T]):
         """The member at `place` ≥ 0."""
 
 
-class Subset(_LazySequence[T]):
+class Subset(LazySequence[T]):
     """The members of `of` at `places`."""
 
     def __init__(self, of: Sequence[T], places: NDArray[np.int64]) -> None:
@@ -56,7 +56,7 @@ class Subset(_LazySequence[T]):
         return self.of[int(self.places[place])]
 
 
-class Concat(_LazySequence[T]):
+class Concat(LazySequence[T]):
     """The members of `parts`, one part after the other."""
 
     def __init__(self, parts: Sequence[Sequence[T]]) -> None:
@@ -77,7 +77,7 @@ class Concat(_LazySequence[T]):
         raise IndexError(place)
 
 
-class MappedRows(_LazySequence[T]):
+class MappedRows(LazySequence[T]):
     """What `reading` makes of each member of `of`: none, one or several; `name` tells readings apart.
 
     Made to be iterated: its length, and a member, take a pass.

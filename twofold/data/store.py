@@ -15,9 +15,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import pyarrow as pa
+
+from twofold.data.lazy import LazySequence
 
 T = TypeVar("T")
 AT_ONCE = 1024
@@ -42,20 +44,14 @@ class Batches:
             yield from (file.get_batch(i) for i in range(file.num_record_batches))
 
     def find(self, row: int) -> tuple[pa.RecordBatch, int]:
-        """The batch that holds `row`, and where in it; raises IndexError as lists do."""
-        if not -len(self) <= row < len(self):
-            raise IndexError(row)
-        row %= len(self)
+        """The batch that holds `row` ≥ 0, and where in it."""
         number = bisect_right(self._starts, row) - 1
-        return self._batch(number), row - self._starts[number]
-
-    def _batch(self, number: int) -> pa.RecordBatch:
         if self._held is None or self._held[0] != number:
             self._held = number, self._file.get_batch(number)
-        return self._held[1]
+        return self._held[1], row - self._starts[number]
 
 
-class Stored(Sequence[T]):
+class Stored(LazySequence[T]):
     """A sequence whose members are made anew from disk whenever they are asked for."""
 
     def __init__(self, key: str, batches: Batches, facts: Mapping[str, Any]) -> None:
@@ -64,16 +60,8 @@ class Stored(Sequence[T]):
     def __len__(self) -> int:
         return len(self._batches)
 
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[T]: ...
-
-    def __getitem__(self, index: int | slice) -> T | list[T]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        return self.made(*self._batches.find(index))
+    def at(self, place: int) -> T:
+        return self.made(*self._batches.find(place))
 
     def __iter__(self) -> Iterator[T]:
         return (self.made(batch, place) for batch in self._batches for place in range(batch.num_rows))

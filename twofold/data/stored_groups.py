@@ -159,9 +159,7 @@ def _row(group: Group) -> dict[str, Any]:
 
 
 def _slice(batch: pa.RecordBatch, column: str, place: int) -> Any:
-    held = batch.column(column)
-    offsets = held.offsets
-    return held.values.slice(offsets[place].as_py(), offsets[place + 1].as_py() - offsets[place].as_py()).to_numpy()
+    return batch.column(column)[place].values.to_numpy()
 
 
 def _tensor(batch: pa.RecordBatch, column: str, place: int) -> Tensor:
