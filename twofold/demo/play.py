@@ -166,8 +166,7 @@ def _table_of_seeds(base: list[Sample], methods: Mapping[str, list[list[Sample]]
         mean = sum(shares) / len(shares)
         spread = f"{min(shares):.1%} – {max(shares):.1%}"
         rows.append((NAMES[method], str(len(found)), f"{mean:.1%}", spread, *told, *["–"] * (2 - len(told))))
-    note = (
-        f"Exact match on {len(base)} problems, greedy. Differences in points, with a bootstrap over seeds and problems."
-    )
+    how = "Differences in points, with a bootstrap over seeds and problems."
+    note = f"Exact match on {len(base)} problems, greedy. {how}"
     columns = ("model", "seeds", "accuracy", "lowest – highest seed", "against base", "against DPO")
     return DemoResult(columns, rows, note, report)

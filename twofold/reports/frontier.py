@@ -99,14 +99,8 @@ def _chart(words: str, found: Sequence[tuple[tuple[str, str], list[Point]]], man
     percent = share and words != "held-out reward" and words != "reward"
     frame = _frame(f"{words[0].upper()}{words[1:]} against KL", lines, percent)
     note = "Up and to the left is better: more gained, less far from the reference. Points in the order of the steps."
-    return Chart(
-        frame.title,
-        note,
-        svg(lines, frame),
-        _legend(found) if many else (),
-        ("frontier",),
-        "KL from the reference, nats",
-    )
+    legend = _legend(found) if many else ()
+    return Chart(frame.title, note, svg(lines, frame), legend, ("frontier",), "KL from the reference, nats")
 
 
 def _rates(against: str, found: Sequence[tuple[tuple[str, str], list[Point]]], many: bool) -> Chart:

@@ -159,7 +159,8 @@ def read_run(path: Path) -> RunData:
         raise DataError("no such run directory", where=str(path), remedy="name the folder that `twofold train` wrote")
     faults: list[str] = []
     lines = _lines(path / "metrics.jsonl", faults)
-    results = Results.of(_object(path / "results.json", faults))
+    figures = _object(path / "results.json", faults)
+    results = Results.of(figures)
     name = results.name or path.resolve().name
     recipe = next((text for f in ("resolved.yaml", "recipe.yaml") if (text := _read(path / f, faults))), "")
     return RunData(
@@ -173,21 +174,20 @@ def read_run(path: Path) -> RunData:
         recipe=recipe,
         settings=_parsed(recipe, faults),
         environment=_object(path / "environment.json", faults),
-        extra=_extra(path, faults),
+        extra=_extra(path, figures, faults),
         faults=tuple(faults),
     )
 
 
-def _extra(path: Path, faults: list[str]) -> dict[str, Any]:
+def _extra(path: Path, figures: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
     """Each of EXTRAS from its own file (`explain.json`), else from results.json."""
     found: dict[str, Any] = {}
-    results = _object(path / "results.json", [])
     for name in EXTRAS:
         file = path / f"{name}.json"
         if file.is_file() and file.stat().st_size > MOST_BYTES:
             faults.append(f"{file.name} is larger than {MOST_BYTES:,} bytes and was left out")
             continue
-        value = results.get(name)
+        value = figures.get(name)
         if file.is_file():
             try:
                 value = json.loads(_read(file, faults) or "null")
