@@ -72,7 +72,9 @@ class Lines:
         whole = data.rfind(b"\n") + 1
         tail = _object(data[whole:])
         if tail is not None:
-            _append_at(self._file, len(data), b"\n")
+            os.lseek(self._file, len(data), os.SEEK_SET)
+            _write(self._file, b"\n")
+            os.fsync(self._file)
         elif whole < len(data):
             os.ftruncate(self._file, whole)
         rows = [_object(line) for line in data[:whole].split(b"\n")[:-1]]
@@ -148,12 +150,6 @@ def _object(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def _append_at(file: int, place: int, data: bytes) -> None:
-    os.lseek(file, place, os.SEEK_SET)
-    _write(file, data)
-    os.fsync(file)
 
 
 def _write(file: int, data: bytes) -> None:
