@@ -17,7 +17,7 @@ import numpy as np
 
 from twofold.data.digests import Collected, firsts
 from twofold.data.formats import ParsedRow, Stream, texts
-from twofold.data.issues import Issue, IssueError, Severity
+from twofold.data.issues import Issue, Severity
 from twofold.data.lengths import Histogram, LengthBias, bias_fault
 from twofold.data.readers import count
 from twofold.data.split import problem, prompt_key
@@ -119,19 +119,16 @@ class Inspection:
 
     def _tokenized(self, record: Record, encoder: Encoder) -> None:
         for turn in supervised(record, encoder.settings.loss_on):
-            try:
-                fitted = encoder.fit(turn)
-            except IssueError as error:
-                self._faults.append(error.fault)
+            fitted, fault = encoder.inspect(turn)
+            if fitted is not None:
+                self._tokens.append(fitted.tokens)
+                if fitted.unstopped:
+                    first, number = self._endless
+                    self._endless = first or record.source.row, number + 1
+            if fault is not None:
+                self._faults.append(fault)
                 return
-            self._tokens.append(fitted.tokens)
-            if fitted.unstopped:
-                first, number = self._endless
-                self._endless = first or record.source.row, number + 1
-            if fitted.tokens > encoder.settings.max_length:
-                self._faults.append(encoder.overlong(turn, fitted))
-                return
-            if isinstance(record, Pair) and fitted.group is not None:
+            if isinstance(record, Pair) and fitted is not None and fitted.group is not None:
                 chosen, rejected = fitted.group.branches[:2]
                 self._bias.add(len(chosen.tokens), len(rejected.tokens))
 
