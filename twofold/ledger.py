@@ -12,8 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from twofold.errors import DataError
 
@@ -39,12 +38,10 @@ class Lines:
         if new:
             _sync_folder(path.parent)
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -75,7 +72,9 @@ class Lines:
         whole = data.rfind(b"\n") + 1
         tail = _object(data[whole:])
         if tail is not None:
-            _append_at(self._file, len(data), b"\n")
+            os.lseek(self._file, len(data), os.SEEK_SET)
+            _write(self._file, b"\n")
+            os.fsync(self._file)
         elif whole < len(data):
             os.ftruncate(self._file, whole)
         rows = [_object(line) for line in data[:whole].split(b"\n")[:-1]]
@@ -86,25 +85,16 @@ class Lines:
         return [row for row in (*rows, tail) if row is not None]
 
 
-class Ledger:
+class Ledger(Lines):
     """Replies by request: what `add` was told, `get` knows, also after a kill.
 
     A request is any JSON object; the same content is the same request, whatever the order of its keys.
     """
 
     def __init__(self, path: Path) -> None:
-        self._lines = Lines(path)
-        self.path = path
-        self._replies: dict[str, Any] = {row["key"]: row["reply"] for row in self._lines.found if "reply" in row}
-        self._lines.found = []
-
-    def __enter__(self) -> Ledger:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lines.close()
+        super().__init__(path)
+        self._replies: dict[str, Any] = {row["key"]: row["reply"] for row in self.found if "reply" in row}
+        self.found = []
 
     def get(self, request: Mapping[str, Any]) -> Any | None:
         """The reply recorded for `request`, or None."""
@@ -113,12 +103,12 @@ class Ledger:
     def add(self, answered: Iterable[tuple[Mapping[str, Any], Any]]) -> None:
         """Record (request, reply) pairs; on disk when this returns."""
         rows = [{"key": key(request), "request": request, "reply": reply} for request, reply in answered]
-        self._lines.append(rows)
+        self.append(rows)
         self._replies.update((row["key"], row["reply"]) for row in rows)
 
     def fail(self, request: Mapping[str, Any], reason: str, **details: Any) -> None:
         """Record that an attempt at `request` brought nothing of use, and why."""
-        self._lines.append([{"key": key(request), "failure": reason, **details}])
+        self.append([{"key": key(request), "failure": reason, **details}])
 
 
 def recorded(path: Path) -> int:
@@ -160,12 +150,6 @@ def _object(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def _append_at(file: int, place: int, data: bytes) -> None:
-    os.lseek(file, place, os.SEEK_SET)
-    _write(file, data)
-    os.fsync(file)
 
 
 def _write(file: int, data: bytes) -> None:

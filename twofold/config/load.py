@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -221,7 +222,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 
 def _overridden(document: Document, overrides: Sequence[str]) -> Document:
-    data, places = _merged({}, document.data), dict(document.places)
+    data, places = deepcopy(document.data), dict(document.places)
     for override in overrides:
         where = f"override `{override}`"
         name, equals, text = override.partition("=")
@@ -237,14 +238,14 @@ def _overridden(document: Document, overrides: Sequence[str]) -> Document:
 
 
 def _put(data: dict[str, Any], key: tuple[str, ...], value: Any, where: str) -> None:
-    """Set one value in a tree of mappings and lists; copies what it changes, so that no other holder sees it."""
+    """Set one value in a tree of mappings and lists; a section that is empty or not there becomes a mapping."""
     here: Any = data
     for depth, word in enumerate(key):
         slot = _slot(here, word, dotted(key[:depth]), where)
         if depth == len(key) - 1:
             here[slot] = value
             return
-        here[slot] = _copied(here[slot])
+        here[slot] = {} if here[slot] is None else here[slot]
         here = here[slot]
 
 
@@ -259,9 +260,3 @@ def _slot(here: Any, word: str, name: str, where: str) -> str | int:
         raise RecipeError(f"{name} is a value, not a section", where=where)
     cast("dict[str, Any]", here).setdefault(word, None)
     return word
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, list):
-        return list(cast("list[Any]", value))
-    return dict(cast("dict[str, Any]", value or {})) if isinstance(value, dict | None) else value

@@ -88,16 +88,6 @@ def kind(value: Any) -> str:
     return next((name for cls, name in names.items() if isinstance(value, cls)), f"a {type(value).__name__}")
 
 
-def common_prefix(chats: Sequence[Chat]) -> Chat:
-    """The messages that all `chats` start with, leaving each at least its last one."""
-    length = 0
-    for turns in zip(*(c[:-1] for c in chats), strict=False):
-        if any(t != turns[0] for t in turns):
-            break
-        length += 1
-    return chats[0][:length]
-
-
 def rendering(tokenizer: Any, messages: Iterable[Message], *, generation_prompt: bool = False) -> str:
     """`messages` through the tokenizer's chat template, as text."""
     return tokenizer.apply_chat_template(**_plain(messages), add_generation_prompt=generation_prompt, tokenize=False)

@@ -1,9 +1,10 @@
-"""Where two texts differ, word by word."""
+"""Where texts differ: word by word, and what they begin with."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Hashable, Sequence
 
 WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 MOST_COMPARED = 4_000_000  # words of one text times words of the other: beyond it the differences are not marked
@@ -22,3 +23,9 @@ def differences(left: str, right: str) -> tuple[Pieces, Pieces]:
             if words:
                 side.append(("".join(words), what != "equal"))
     return pieces
+
+
+def common_length(*rows: Sequence[Hashable]) -> int:
+    """How many members (characters, tokens, messages) all `rows` begin with."""
+    differing = (i for i, members in enumerate(zip(*rows, strict=False)) if len(set(members)) > 1)
+    return next(differing, min(map(len, rows)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
@@ -46,6 +46,12 @@ class Encoded:
     prompt_tokens: Spread
     completion_tokens: Spread
 
+    @classmethod
+    def of(cls, groups: Sequence[Group], facts: Mapping[str, Any]) -> Encoded:
+        """`groups` with the facts that `Keep` brings of them."""
+        spreads = {name: Spread(**facts[name]) for name in ("prompt_tokens", "completion_tokens")}
+        return cls(groups, **{**facts, "dropped": tuple(facts["dropped"]), **spreads})
+
     @property
     def num_groups(self) -> int:
         return len(self.groups)
@@ -53,11 +59,8 @@ class Encoded:
     def counts(self) -> dict[str, Any]:
         """Everything but the groups, ready for JSON."""
         figures = asdict(replace(self, groups=[]))
-        return {
-            "rows": figures.pop("rows"),
-            "used": self.num_groups,
-            **{k: v for k, v in figures.items() if k != "groups"},
-        }
+        del figures["groups"]
+        return {"rows": figures.pop("rows"), "used": self.num_groups, **figures}
 
 
 Keep = Callable[[Iterator[Group], Callable[[], dict[str, Any]]], Sequence[Group]]
@@ -81,7 +84,7 @@ def encode(
     progress.begin("tokenize", len(records) if isinstance(records, list) else None)
     groups = keep(_groups(records, encoder, tally, progress), tally.facts)
     progress.end("tokenize")
-    encoded = tally.encoded(groups)
+    encoded = Encoded.of(groups, tally.facts())
     tell(encoded, encoder.settings.max_length, progress)
     if not groups:
         remedy = f"raise max_length (now {encoder.settings.max_length})" if encoded.rows else "bring rows"
@@ -125,21 +128,7 @@ class _Tally:
     def facts(self) -> dict[str, Any]:
         """Everything but the groups, ready for JSON."""
         spreads = {"prompt_tokens": _spread(self._prompts), "completion_tokens": _spread(self._completions)}
-        return {**self._counts, "dropped": self._dropped, **{k: asdict(v) for k, v in spreads.items()}}
-
-    def encoded(self, groups: Sequence[Group]) -> Encoded:
-        counts = self._counts
-        return Encoded(
-            groups=groups,
-            rows=counts["rows"],
-            dropped=tuple(self._dropped),
-            cut_prompt=counts["cut_prompt"],
-            cut_completion=counts["cut_completion"],
-            stop_cut=counts["stop_cut"],
-            merged=counts["merged"],
-            prompt_tokens=_spread(self._prompts),
-            completion_tokens=_spread(self._completions),
-        )
+        return {**self._counts, "dropped": self._dropped, **spreads}
 
 
 def _admitted(encoder: Encoder, record: Record) -> EncodedRow:
@@ -162,5 +151,5 @@ def tell(encoded: Encoded, limit: int, progress: Progress) -> None:
         progress.note(f"{encoded.merged} completions tokenized on their own: the tokenizer merges them into the prompt")
 
 
-def _spread(lengths: Sequence[int]) -> Spread:
-    return Spread(sum(lengths) / len(lengths), max(lengths)) if lengths else Spread(0.0, 0)
+def _spread(lengths: Sequence[int]) -> dict[str, float]:
+    return {"mean": sum(lengths) / len(lengths) if lengths else 0.0, "max": max(lengths, default=0)}

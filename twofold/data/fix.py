@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -103,13 +104,21 @@ def _by_row(faults: tuple[Issue, ...], places: Mapping[int, int] | None = None) 
 def _write(numbered: Iterator[tuple[int, Row | Issue]], faulty: Mapping[int, object], path: Path) -> list[int]:
     """Write the rows that are not faulty; gives their numbers in the source."""
     name, kept = path.name.lower().removesuffix(".gz"), list[int]()
-    with _opened(path) as stream:
-        put = _csv(stream) if name.endswith(".csv") else _lines(stream, array=name.endswith(".json"))
+
+    def clean() -> Iterator[Row]:
         for number, row in numbered:
             if number not in faulty and not isinstance(row, Issue):
-                put(row)
                 kept.append(number)
-        put(None)
+                yield row
+
+    with _opened(path) as stream:
+        if name.endswith(".csv"):
+            _write_csv(stream, clean())
+        else:
+            opening, between, closing = ("[\n", ",\n", "\n]\n") if name.endswith(".json") else ("", "\n", "\n")
+            for row in clean():
+                stream.write((between if len(kept) > 1 else opening) + _shown(row))
+            stream.write(closing)
     return kept
 
 
@@ -138,38 +147,17 @@ def _opened(path: Path) -> Iterator[TextIO]:
             os.fsync(file.fileno())
 
 
-def _lines(stream: TextIO, *, array: bool) -> Callable[[Row | None], None]:
-    before = "[\n" if array else ""
-
-    def put(row: Row | None) -> None:
-        nonlocal before
-        if row is not None:
-            stream.write(before + _shown(row) + ("" if array else "\n"))
-            before = ",\n" if array else ""
-        elif array:
-            stream.write("\n]\n" if before == ",\n" else "[]\n")
-
-    return put
-
-
 def _shown(row: Row) -> str:
     text = json.dumps(row, ensure_ascii=False, default=str)
     return text if text.isprintable() else json.dumps(row, default=str)  # half a character, in a field that is not used
 
 
-def _csv(stream: TextIO) -> Callable[[Row | None], None]:
-    writer = csv.writer(stream)
-    columns: list[str] = []
-
-    def put(row: Row | None) -> None:
-        if row is None:
-            return
-        if not columns:
-            columns.extend(row)
-            writer.writerow(columns)
-        writer.writerow([_cell(row.get(column)) for column in columns])
-
-    return put
+def _write_csv(stream: TextIO, clean: Iterator[Row]) -> None:
+    """The first row says which columns there are."""
+    for first in clean:
+        writer = csv.DictWriter(stream, list(first), extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in chain([first], clean))
 
 
 def _cell(value: Any) -> Any:

@@ -49,28 +49,30 @@ def read(
     `columns` maps our field names to the source's, and chooses the shape where several fit. Raises DataError naming
     file, row and field of the first fault.
     """
-    found = scan(source, columns=columns, split=split, limit=limit, patient=False)
-    if not found.table.records:
+    stream = Stream(source, columns=columns, split=split, limit=limit)
+    records: list[Record] = []
+    for made in stream:
+        fault = next((fault for fault in made.faults if fault.severity == "error"), None)
+        if fault is not None:
+            raise IssueError(fault)
+        if made.record is not None:
+            records.append(made.record)
+    if not records:
         raise DataError("has no rows", where=source, remedy="check the file and the split")
-    return found.table
+    return Table(records, stream.format, source, stream.sha256)
 
 
 def scan(
-    source: str,
-    *,
-    columns: Mapping[str, str] = _NO_COLUMNS,
-    split: str = "train",
-    limit: int | None = None,
-    patient: bool = True,
+    source: str, *, columns: Mapping[str, str] = _NO_COLUMNS, split: str = "train", limit: int | None = None
 ) -> Scan:
-    """As `read`, but a `patient` scan collects the faults of rows; only a source that is not there raises DataError."""
+    """As `read`, but collects the faults of rows; only a source that is not there raises DataError."""
     stream = Stream(source, columns=columns, split=split, limit=limit)
     records: list[Record] = []
     faults: list[Issue] = []
     count = 0
     for made in stream:
         count += made.is_row
-        faults += _collected(made, patient)
+        faults += made.faults
         if made.record is not None:
             records.append(made.record)
     table = Table(records, stream.format, source, stream.sha256)
@@ -97,8 +99,8 @@ class ParsedRow:
 class Stream:
     """One pass over a source, row by row, that holds none of them.
 
-    Only a source that is not there raises DataError, and does so at once. `remarks` are complete at the end, and so is
-    `format`.
+    Only a source that is not there raises DataError, and does so at once. `remarks` (warnings about rows that are
+    used) are complete at the end, and so is `format`.
     """
 
     def __init__(
@@ -113,52 +115,45 @@ class Stream:
     ) -> None:
         """`sha256` is the file's, where it is known already."""
         _refuse_unknown_fields(columns, source)
-        self.source, self._limit = source, limit
+        self.source, self._columns, self._limit = source, columns, limit
         self._rows = rows(source, split, stream)
-        self._make = _Maker(source, columns)
-        self._sum = _Digest(source, sha256)
+        self._shape: Shape | None = None
+        self.remarks: list[Issue] = []
+        self._sha256, self._sum = sha256, None if Path(source).is_file() else hashlib.sha256()
 
     def __iter__(self) -> Iterator[ParsedRow]:
         for number, row in _limited(self._rows, self._limit):
-            self._sum.add(row)
-            made = self._make(number, row)
+            made = self._made(number, row)
             read = None if isinstance(row, Issue) else row
+            if self._sum and read is not None:
+                line = json.dumps(read, sort_keys=True, ensure_ascii=True, default=str)
+                self._sum.update(line.encode() + b"\n")
             yield ParsedRow(number, read, None, made) if isinstance(made, list) else ParsedRow(number, read, made)
 
-    @property
-    def remarks(self) -> list[Issue]:
-        """Warnings about rows that are used."""
-        return self._make.remarks
+    def _made(self, number: int, row: Row | Issue) -> Record | list[Issue]:
+        """The row's record, or its faults; the first row that fits a shape decides for the rows behind it."""
+        place = Source(self.source, number)
+        named = row if isinstance(row, Issue) else _renamed(row, self._columns, place)
+        if isinstance(named, Issue):
+            return [named]
+        self._shape = self._shape or detect(named, self._columns)
+        if self._shape is None:
+            return [unknown(named, place)]
+        made = parse(self._shape, named, place, self.remarks)
+        return made if isinstance(made, list) else _half_characters(made) or made
 
     @property
     def format(self) -> str:
         """The name of the shape that was detected."""
-        return self._make.shape.name if self._make.shape else "unknown"
+        return self._shape.name if self._shape else "unknown"
 
     @property
     def sha256(self) -> str:
         """Of the file's bytes, or of the rows that have been read."""
-        return self._sum.hexdigest()
-
-
-class _Maker:
-    """Makes records of rows; the first row that fits a shape decides for the rows behind it."""
-
-    def __init__(self, source: str, columns: Mapping[str, str]) -> None:
-        self._source, self._columns = source, columns
-        self.shape: Shape | None = None
-        self.remarks: list[Issue] = []
-
-    def __call__(self, number: int, row: Row | Issue) -> Record | list[Issue]:
-        place = Source(self._source, number)
-        named = row if isinstance(row, Issue) else _renamed(row, self._columns, place)
-        if isinstance(named, Issue):
-            return [named]
-        self.shape = self.shape or detect(named, self._columns)
-        if self.shape is None:
-            return [unknown(named, place)]
-        made = parse(self.shape, named, place, self.remarks)
-        return made if isinstance(made, list) else _half_characters(made) or made
+        if self._sum:
+            return self._sum.hexdigest()
+        self._sha256 = self._sha256 or digest(self.source) or ""
+        return self._sha256
 
 
 def _half_characters(record: Record) -> list[Issue]:
@@ -182,13 +177,6 @@ def texts(record: Record) -> Iterator[tuple[str, str]]:
     else:
         yield from (("prompt", m.content) for m in record.prompt)
     yield from completion_fields(record)
-
-
-def _collected(made: ParsedRow, patient: bool) -> Sequence[Issue]:
-    for fault in made.faults:
-        if fault.severity == "error" and not patient:
-            raise IssueError(fault)
-    return made.faults
 
 
 def _limited(numbered: Iterable[Numbered], limit: int | None) -> Iterable[Numbered]:
@@ -217,21 +205,3 @@ def _renamed(row: Row, columns: Mapping[str, str], source: Source) -> Row | Issu
             return Issue(source.file, source.row, field, reason, remedy, check="missing field")
     kept = {k: v for k, v in row.items() if k not in columns.values()}
     return {**kept, **{field: row[column] for field, column in columns.items()}}
-
-
-class _Digest:
-    """The sha256 of a file, or else of the rows that pass by."""
-
-    def __init__(self, source: str, known: str | None) -> None:
-        self._source, self._is_file, self._known = source, Path(source).is_file(), known
-        self._sum = hashlib.sha256()
-
-    def add(self, row: Row | Issue) -> None:
-        if not self._is_file and not isinstance(row, Issue):
-            line = json.dumps(row, sort_keys=True, ensure_ascii=True, default=str)
-            self._sum.update(line.encode() + b"\n")
-
-    def hexdigest(self) -> str:
-        if self._known is None and self._is_file:
-            self._known = digest(self._source)
-        return self._known or self._sum.hexdigest()

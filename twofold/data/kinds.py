@@ -86,25 +86,23 @@ def _converted(record: Record, wanted: DataKind) -> list[Record]:
         case "rankings", Pair():
             return [Ranking(prompt, (record.chosen, record.rejected), source, margin=record.margin)]
         case "prompts", _:
-            best = (
-                None
-                if isinstance(record, Labelled) and not record.desirable
-                else next(iter(completion_fields(record)), None)
-            )
-            return [Request(prompt, source) if best is None else Task(prompt, best[1], source)]
+            best = best_completion(record)
+            return [Request(prompt, source) if best is None else Task(prompt, best, source)]
         case "labels", Pair():
             sides = (record.chosen, True), (record.rejected, False)
             return [Labelled(prompt, completion, desirable, source) for completion, desirable in sides]
-        case "demonstrations", Pair():
-            return [Demonstration(prompt, record.chosen, source)]
-        case "demonstrations", Ranking():
-            return [Demonstration(prompt, record.completions[0], source)]
-        case "demonstrations", Task():
-            return [Demonstration(prompt, record.answer, source)]
-        case "demonstrations", Labelled(desirable=True):
-            return [Demonstration(prompt, record.completion, source)]
+        case "demonstrations", _:
+            best = best_completion(record)
+            return [] if best is None else [Demonstration(prompt, best, source)]
         case _:
             return []
+
+
+def best_completion(record: Record) -> str | None:
+    """The best answer that `record` holds; None where it holds no good one."""
+    if isinstance(record, Labelled) and not record.desirable:
+        return None
+    return next((text for _, text in completion_fields(record)), None)
 
 
 def _described(record: Record) -> str:

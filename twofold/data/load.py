@@ -56,14 +56,14 @@ def _parse(reading: Reading, known: str | None, folder: Path, progress: Progress
     inspection = Inspection(stream, progress=progress)
     arriving = (made.record for made in inspection if made.record is not None)
     head = list(islice(arriving, IN_MEMORY))
-    if len(head) < IN_MEMORY:
-        facts = _facts(_without_errors(inspection.report(), len(head), reading.accept), stream.sha256)
-        return Table(head, stream.format, reading.source, stream.sha256), facts
-    from twofold.data.stored_records import write_records
 
     def closing() -> tuple[str, dict[str, Any]]:
-        facts = _facts(_without_errors(inspection.report(), IN_MEMORY, reading.accept), stream.sha256)
+        facts = _facts(_without_errors(inspection.report(), len(head), reading.accept), stream.sha256)
         return _key(reading, stream.sha256), facts
+
+    if len(head) < IN_MEMORY:
+        return Table(head, stream.format, reading.source, stream.sha256), closing()[1]
+    from twofold.data.stored_records import write_records
 
     key = write_records(folder, chain(head, arriving), closing)
     found = _cached(reading, stream.sha256, folder)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from twofold.data.differences import common_length
+
 Kind = Literal["prompt", "shared", "supervised", "stop"]
 Decode = Callable[[Sequence[int]], str]
 
@@ -63,7 +65,7 @@ def row_view(
     stop_tokens: frozenset[int],
 ) -> RowView:
     """The row of these token ids; `decode` must keep special tokens."""
-    shared = _common([ids for _, ids in completions]) if len(completions) > 1 else 0
+    shared = common_length(*(ids for _, ids in completions)) if len(completions) > 1 else 0
     lines = [_line(label, prompt, ids, (shared, decode, stop_tokens)) for label, ids in completions]
     return RowView(name, Span("prompt", visible(decode(prompt)), len(prompt)), tuple(lines))
 
@@ -88,20 +90,7 @@ def _line(label: str, prompt: Sequence[int], ids: Sequence[int], how: tuple[int,
     for kind, cut in cuts:
         if cut == before:
             continue
-        stop = _boundary(whole, decode([*prompt, *ids[:cut]]))
+        stop = common_length(whole, decode([*prompt, *ids[:cut]]))  # before a character that it ends within
         spans.append(Span(kind, visible(whole[start:stop]), cut - before))
         before, start = cut, stop
     return Line(label, tuple(spans))
-
-
-def _boundary(whole: str, beginning: str) -> int:
-    """Where `beginning` ends in `whole`; one that ends within a character ends before it."""
-    if whole.startswith(beginning):
-        return len(beginning)
-    return next((i for i, (a, b) in enumerate(zip(whole, beginning, strict=False)) if a != b), len(beginning))
-
-
-def _common(rows: Sequence[Sequence[int]]) -> int:
-    """How many tokens all `rows` begin with."""
-    shortest = min(len(row) for row in rows)
-    return next((i for i in range(shortest) if any(row[i] != rows[0][i] for row in rows)), shortest)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -85,9 +85,9 @@ def _similar(path: Path) -> Path | None:
 def _file(path: Path, source: str) -> Iterator[Numbered]:
     name = path.name.lower()
     if name.endswith(".parquet"):
-        return _parquet(path, source)
+        return _tables(_parquet, path, source, "parquet")
     if name.endswith(".arrow"):
-        return _arrow(path, source)
+        return _tables(_arrow, path, source, "Arrow")
     if name.endswith(_CSV):
         return _csv_rows(path, source)
     if name.endswith(_KNOWN):
@@ -212,41 +212,37 @@ def _csv_rows(path: Path, source: str) -> Iterator[Numbered]:
         yield number + 1, _unreadable(source, number + 1, f"cannot be read to its end: {error}")
 
 
-def _arrow(path: Path, source: str) -> Iterator[Numbered]:
+def _tables(batches: Callable[[Path], Iterator[Any]], path: Path, source: str, kind: str) -> Iterator[Numbered]:
+    """The rows of Arrow's record `batches`."""
+    import pyarrow as pa
+
+    number = 0
+    try:
+        for number, row in enumerate((row for batch in batches(path) for row in batch.to_pylist()), 1):
+            yield number, row
+    except (pa.ArrowException, OSError, ValueError) as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        yield number and number + 1, _unreadable(source, number and number + 1, f"not readable as {kind}: {first}")
+
+
+def _arrow(path: Path) -> Iterator[Any]:
     """A stream or a file of Arrow record batches; `datasets` writes streams."""
     import pyarrow as pa
 
-    number = 0
-    try:
-        with pa.memory_map(str(path)) as held:
-            try:
-                batches = iter(pa.ipc.open_stream(held))
-            except pa.ArrowInvalid:
-                file = pa.ipc.open_file(held)
-                batches = (file.get_batch(i) for i in range(file.num_record_batches))
-            for batch in batches:
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except (pa.ArrowException, OSError, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        yield number and number + 1, _unreadable(source, number and number + 1, f"not readable as Arrow: {first}")
+    with pa.memory_map(str(path)) as mapped:
+        try:
+            batches = iter(pa.ipc.open_stream(mapped))
+        except pa.ArrowInvalid:
+            file = pa.ipc.open_file(mapped)
+            batches = (file.get_batch(i) for i in range(file.num_record_batches))
+        yield from batches
 
 
-def _parquet(path: Path, source: str) -> Iterator[Numbered]:
-    import pyarrow as pa
+def _parquet(path: Path) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except (pa.ArrowException, OSError, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        yield number and number + 1, _unreadable(source, number and number + 1, f"not readable as parquet: {first}")
+    with pq.ParquetFile(path) as file:
+        yield from file.iter_batches(batch_size=1024)
 
 
 def _is_saved(path: Path) -> bool:

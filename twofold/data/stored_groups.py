@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Branch, Group, Role
-from twofold.data.encode import Encoded, Spread, encode, tell
+from twofold.data.encode import Encoded, encode, tell
 from twofold.data.lazy import key as key_of
 from twofold.data.load import code
 from twofold.data.store import Stored, opened, write
@@ -137,12 +137,8 @@ def _open(folder: Path, key: str) -> Encoded | None:
     found = opened(folder, key) if (folder / f"{key}.json").is_file() else None
     if found is None:
         return None
-    facts = dict(found[1])
-    for own in ("digest", "max_tokens"):
-        facts.pop(own)
-    spreads = {name: Spread(**facts.pop(name)) for name in ("prompt_tokens", "completion_tokens")}
-    dropped = tuple(facts.pop("dropped"))
-    return Encoded(groups=StoredGroups(key, *found), dropped=dropped, **spreads, **facts)
+    facts = {name: fact for name, fact in found[1].items() if name not in ("digest", "max_tokens")}
+    return Encoded.of(StoredGroups(key, *found), facts)
 
 
 def _row(group: Group) -> dict[str, Any]:

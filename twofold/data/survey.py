@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 from twofold.batch import Group
 from twofold.data.formats import Scan
-from twofold.data.issues import Issue, IssueError
 from twofold.data.packing_stats import Lengths, Savings, savings
 from twofold.data.preview import RowView, row_view
 from twofold.data.supervision import supervised
 from twofold.data.tokenize import Encoder
 from twofold.progress import Progress, counted
-from twofold.records import Record
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,10 @@ def survey(scan: Scan, encoder: Encoder, number: int, progress: Progress) -> Sur
     turns = [turn for record in scan.table.records for turn in supervised(record, encoder.settings.loss_on)]
     progress.begin("tokenize", len(turns))
     for turn in turns:
-        group, fault = _encoded(turn, encoder)
+        fitted, fault = encoder.inspect(turn)
         if fault is not None:
             faults.append(f"{fault.where}: {fault.reason}")
-        if group is not None:
+        if fitted is not None and (group := fitted.group) is not None:
             completions = list(_completions(group))
             lengths.append(Lengths(len(group.prompt), tuple(len(ids) for _, ids in completions)))
             if len(views) < number:
@@ -66,16 +64,6 @@ def survey(scan: Scan, encoder: Encoder, number: int, progress: Progress) -> Sur
         progress.advance("tokenize")
     progress.end("tokenize")
     return Survey(scan, views, len(faults), faults[0] if faults else "", savings(lengths))
-
-
-def _encoded(record: Record, encoder: Encoder) -> tuple[Group | None, Issue | None]:
-    """The record's group, and what was wrong with it: not encodable, too long, or cut."""
-    try:
-        fitted = encoder.fit(record)
-    except IssueError as error:
-        return None, error.fault
-    long = fitted.tokens > encoder.settings.max_length
-    return fitted.group, encoder.overlong(record, fitted) if long else None
 
 
 def _completions(group: Group) -> Iterator[tuple[str, Sequence[int]]]:

@@ -143,6 +143,14 @@ class Encoder:
         fitted = self._fit(group, sum(c.merged for c in completions))
         return replace(fitted, unstopped=sum(c.unstopped for c in completions))
 
+    def inspect(self, record: Record) -> tuple[EncodedRow | None, Issue | None]:
+        """As `fit`, and what was wrong with the record: not encodable, too long, or cut."""
+        try:
+            fitted = self.fit(record)
+        except IssueError as error:
+            return None, error.fault
+        return fitted, self.overlong(record, fitted) if fitted.tokens > self.settings.max_length else None
+
     def text(self, tokens: Tensor | Sequence[int]) -> str:
         """A completion as text, without its stop token and any special ones."""
         ids = tokens.tolist() if isinstance(tokens, Tensor) else list(tokens)
@@ -163,8 +171,12 @@ class Encoder:
 
     def _prompt(self, prompt: Prompt, source: Source) -> list[int]:
         if isinstance(prompt, str):
-            ids = self._bare(prompt)
-            return self._with_bos(ids) or [self._bos_for_empty(source)]
+            ids = self._with_bos(self._bare(prompt))
+            if not ids and self._bos is None:
+                raise _fault(
+                    source, "prompt", "is empty, and the tokenizer has no bos token to stand for it", "fill it"
+                )
+            return ids if self._bos is None else ids or [self._bos]
         if not getattr(self.tokenizer, "chat_template", None):
             remedy = "choose a model with a chat template, or write prompts as text"
             raise _fault(source, "prompt", "is a chat, but the tokenizer has no chat template", remedy)
@@ -172,11 +184,6 @@ class Encoder:
             remedy = "choose a model whose template knows tools, or remove them"
             raise _fault(source, "tools", "are defined, but the chat template does not show any", remedy)
         return self._rendered(prompt, source, "prompt", generation_prompt=True)
-
-    def _bos_for_empty(self, source: Source) -> int:
-        if self._bos is None:
-            raise _fault(source, "prompt", "is empty, and the tokenizer has no bos token to stand for it", "fill it")
-        return self._bos
 
     def _completion(self, record: Record, field: str, text: str, head: list[int]) -> _Completion:
         prompt = record.prompt

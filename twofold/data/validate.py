@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twofold.data.digests import Collected, Digests, firsts
+from twofold.data.digests import Collected, firsts
 from twofold.data.formats import ParsedRow, Stream, texts
-from twofold.data.issues import Issue, IssueError, Severity
+from twofold.data.issues import Issue, Severity
 from twofold.data.lengths import Histogram, LengthBias, bias_fault
 from twofold.data.readers import count
 from twofold.data.split import problem, prompt_key
@@ -81,7 +81,7 @@ class Inspection:
         self._faults: list[Issue] = []
         self._rows = self._records = 0
         self._repeats, self._blank = Repeats(), BlankPrompts()
-        self._problems, self._places = Collected(), array("q")
+        self._problems, self._places = Collected(), array("q")  # what each usable record asks, and its row
         self._bias = LengthBias()
         self._tokens = array("q")
         self._endless: tuple[int, int] = (0, 0)
@@ -119,31 +119,18 @@ class Inspection:
 
     def _tokenized(self, record: Record, encoder: Encoder) -> None:
         for turn in supervised(record, encoder.settings.loss_on):
-            try:
-                fitted = encoder.fit(turn)
-            except IssueError as error:
-                self._faults.append(error.fault)
+            fitted, fault = encoder.inspect(turn)
+            if fitted is not None:
+                self._tokens.append(fitted.tokens)
+                if fitted.unstopped:
+                    first, number = self._endless
+                    self._endless = first or record.source.row, number + 1
+            if fault is not None:
+                self._faults.append(fault)
                 return
-            self._tokens.append(fitted.tokens)
-            if fitted.unstopped:
-                first, number = self._endless
-                self._endless = first or record.source.row, number + 1
-            if fitted.tokens > encoder.settings.max_length:
-                self._faults.append(encoder.overlong(turn, fitted))
-                return
-            if isinstance(record, Pair) and fitted.group is not None:
+            if isinstance(record, Pair) and fitted is not None and fitted.group is not None:
                 chosen, rejected = fitted.group.branches[:2]
                 self._bias.add(len(chosen.tokens), len(rejected.tokens))
-
-    @property
-    def problems(self) -> Digests:
-        """What each usable record asks, as digests."""
-        return self._problems.array()
-
-    @property
-    def places(self) -> array[int]:
-        """The row of each usable record."""
-        return self._places
 
     def report(self, against: Inspection | None = None) -> Report:
         """Everything that was found; to be asked when the pass is over. `against` must share no prompt."""
@@ -164,11 +151,11 @@ class Inspection:
 
     def _shared(self, other: Inspection) -> Iterator[Issue]:
         """Rows whose prompt the other source has too."""
-        theirs = other.problems
-        found = firsts(np.concatenate([theirs, self.problems]))[len(theirs) :]
+        theirs = other._problems.array()
+        found = firsts(np.concatenate([theirs, self._problems.array()]))[len(theirs) :]
         remedy = "remove the row here or there: nothing is evaluated on what was trained on"
         for place in np.flatnonzero(found < len(theirs)).tolist():
-            reason = f"is also at {Source(other._stream.source, other.places[found[place]])}"
+            reason = f"is also at {Source(other._stream.source, other._places[found[place]])}"
             yield Issue(self._stream.source, self._places[place], "prompt", reason, remedy, "error", "overlap")
 
 
@@ -188,25 +175,20 @@ def check(
     """
     try:
         found = Inspection(Stream(source, columns=columns or {}, split=split), encoder=encoder, progress=progress)
-        _exhaust(found)
+        deque(found, maxlen=0)
     except DataError as error:
         return Report(source, "unknown", 0, 0, (_unreadable(source, error),))
     if against is None:
         return found.report()
     try:
         other = Inspection(Stream(against, columns=columns or {}, split=split), progress=progress)
-        _exhaust(other)
+        deque(other, maxlen=0)
     except DataError as error:
         report = found.report()
         return replace(report, faults=(*report.faults, _unreadable(against, error)))
     report, theirs = found.report(other), other.report()
     whole = (f for f in theirs.faults if f.row == 0 and f.severity == "error")
     return replace(report, faults=(*report.faults, *whole))
-
-
-def _exhaust(items: Iterable[object]) -> None:
-    for _ in items:
-        pass
 
 
 def _unreadable(source: str, error: DataError) -> Issue:

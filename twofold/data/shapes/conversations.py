@@ -7,7 +7,7 @@ them, LLaMA-Factory (data/README.md). Either way of writing a message is read un
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 from twofold.data.shapes.fields import Fields
 from twofold.data.shapes.shape import Shape
@@ -26,25 +26,21 @@ def _taken_apart(row: Fields, field: str) -> tuple[Prompt, str]:
     return row.with_tools(asked, row.row.get("tools")), told
 
 
-def _demonstration(field: str) -> Callable[[Fields], Demonstration]:
-    def parse(row: Fields) -> Demonstration:
-        prompt, told = _taken_apart(row, field)
-        return Demonstration(prompt, told, row.source)
-
-    return parse
+def _demonstration(row: Fields, field: str) -> Demonstration:
+    return Demonstration(*_taken_apart(row, field), row.source)
 
 
-def _labelled(field: str, label: str) -> Callable[[Fields], Labelled]:
-    def parse(row: Fields) -> Labelled:
-        prompt, told = _taken_apart(row, field)
-        return Labelled(prompt, told, row.flag(label), row.source)
+def _labelled(row: Fields, field: str, label: str) -> Labelled:
+    return Labelled(*_taken_apart(row, field), row.flag(label), row.source)
 
-    return parse
+
+def _pair(row: Fields, prompt: str | None, *sides: str) -> Pair:
+    asked, (chosen, rejected) = row.turns(prompt, *sides)
+    return Pair(row.with_tools(asked, row.row.get("tools")), chosen, rejected, row.source)
 
 
 def _ranking(row: Fields) -> Pair:
-    prompt, (chosen, rejected) = row.turns("conversations", "chosen", "rejected")
-    return Pair(row.with_tools(prompt, row.row.get("tools")), chosen, rejected, row.source)
+    return _pair(row, "conversations", "chosen", "rejected")
 
 
 def _rejected_response(row: Fields) -> Pair:
@@ -55,8 +51,7 @@ def _rejected_response(row: Fields) -> Pair:
 
 
 def _rejected_messages(row: Fields) -> Pair:
-    prompt, (chosen, rejected) = row.turns(None, "messages", "rejected_messages")
-    return Pair(row.with_tools(prompt, row.row.get("tools")), chosen, rejected, row.source)
+    return _pair(row, None, "messages", "rejected_messages")
 
 
 PAIRS = (
@@ -64,16 +59,11 @@ PAIRS = (
     Shape("messages + rejected_response (swift)", ("messages", "rejected_response"), _rejected_response, AROUND),
     Shape("messages + rejected_messages (swift)", ("messages", "rejected_messages"), _rejected_messages, AROUND),
 )
-LABELLED = (
-    Shape("messages + label (swift)", ("messages", "label"), _labelled("messages", "label"), AROUND),
-    Shape(
-        "conversations + kto_tag (sharegpt)",
-        ("conversations", "kto_tag"),
-        _labelled("conversations", "kto_tag"),
-        AROUND,
-    ),
+LABELLED = tuple(
+    Shape(f"{field} + {label} ({by})", (field, label), partial(_labelled, field=field, label=label), AROUND)
+    for field, label, by in (("messages", "label", "swift"), ("conversations", "kto_tag", "sharegpt"))
 )
 DEMONSTRATIONS = (
-    Shape("messages", ("messages",), _demonstration("messages"), AROUND),
-    Shape("conversations (sharegpt)", ("conversations",), _demonstration("conversations"), AROUND),
+    Shape("messages", ("messages",), partial(_demonstration, field="messages"), AROUND),
+    Shape("conversations (sharegpt)", ("conversations",), partial(_demonstration, field="conversations"), AROUND),
 )

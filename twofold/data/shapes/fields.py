@@ -8,6 +8,7 @@ from typing import Any
 
 from twofold.data import chat
 from twofold.data.chat import Chat, Malformed
+from twofold.data.differences import common_length
 from twofold.data.issues import Issue, Severity, quoted
 from twofold.records import Message, Prompt, Source
 
@@ -59,7 +60,7 @@ class Fields:
         if asked is None or any(s is None for s in said):
             return "", [self.filled(c, s) if isinstance(s, str) else "" for c, s in zip(completions, said, strict=True)]
         conversations = [s for s in said if isinstance(s, tuple)]
-        shared = chat.common_prefix(conversations) if conversations else ()
+        shared = conversations[0][: common_length(*(c[:-1] for c in conversations))] if conversations else ()
         if isinstance(asked, str) and conversations:
             asked = self._as_chat(prompt or "", asked, shared, len(conversations) == len(said))
         elif prompt is None:
@@ -116,17 +117,20 @@ class Fields:
         value = self.row.get("probability")
         if value is None or (is_number(value) and 0 <= value <= 1):
             return None if value is None else float(value)
-        what = f"{value:g}" if is_number(value) else chat.kind(value)
-        self.fault("probability", f"is {what}, not a probability", "write a number from 0 to 1, or remove it")
+        reason = f"is {_number_or_kind(value)}, not a probability"
+        self.fault("probability", reason, "write a number from 0 to 1, or remove it")
         return None
 
     def margin(self) -> float | None:
         """By how much the better is better, where the row says so."""
         value = self.row.get("margin")
-        if value is None or (is_number(value) and math.isfinite(value)):
-            return None if value is None else float(value)
-        what = f"{value:g}" if is_number(value) else chat.kind(value)
-        self.fault("margin", f"is {what}, not a finite number", "write a number, or remove it")
+        return None if value is None else self.number("margin", value, "write a number, or remove it")
+
+    def number(self, field: str, value: Any, remedy: str) -> float | None:
+        """A finite number; None where `value` is none."""
+        if is_number(value) and math.isfinite(value):
+            return float(value)
+        self.fault(field, f"is {_number_or_kind(value)}, not a finite number", remedy)
         return None
 
     def completion(self, field: str) -> Said | None:
@@ -233,10 +237,8 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def common_beginning(one: str, other: str) -> str:
-    """The characters that both texts begin with."""
-    differing = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
-    return one[: next(differing, min(len(one), len(other)))]
+def _number_or_kind(value: Any) -> str:
+    return f"{value:g}" if is_number(value) else chat.kind(value)
 
 
 def _after(said: Chat, asked: Prompt) -> Chat:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twofold.data.shapes.fields import Fields, common_beginning
+from twofold.data.differences import common_length
+from twofold.data.shapes.fields import Fields
 from twofold.data.shapes.shape import Shape
 from twofold.records import Pair
 
@@ -29,7 +30,7 @@ def _human_feedback(row: Fields) -> Pair:
             row.fault("chosen", "is no text of turns", r'write it as "\n\nHuman: …\n\nAssistant: …"')
         return nothing
     texts = [str(s) for s in sides]
-    shared = common_beginning(*texts)
+    shared = texts[0][: common_length(*texts)]
     at = shared.rfind(ASSISTANT)
     if not shared.startswith(HUMAN) or at < 0:
         row.fault(

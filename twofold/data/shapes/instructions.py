@@ -7,7 +7,7 @@ chatml.argilla, intel, icr). ms-swift's query and response (Custom-dataset.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 from twofold.data.shapes.fields import Fields
 from twofold.data.shapes.shape import Shape
@@ -17,32 +17,29 @@ AROUND = ("system", "history")
 Questions = tuple[str, ...]
 
 
-def _pair(asked: Questions, chosen: str, rejected: str) -> Callable[[Fields], Pair]:
-    def parse(row: Fields) -> Pair:
-        prompt, (better, worse) = row.answers(row.user(*asked), asked[0], chosen, rejected)
-        return Pair(prompt, better, worse, row.source)
-
-    return parse
+def _pair(row: Fields, asked: Questions, chosen: str, rejected: str) -> Pair:
+    prompt, (better, worse) = row.answers(row.user(*asked), asked[0], chosen, rejected)
+    return Pair(prompt, better, worse, row.source)
 
 
-def _demonstration(asked: Questions, told: str) -> Callable[[Fields], Demonstration]:
-    def parse(row: Fields) -> Demonstration:
-        prompt, (completion,) = row.answers(row.user(*asked), asked[0], told)
-        return Demonstration(prompt, completion, row.source)
-
-    return parse
+def _demonstration(row: Fields, asked: Questions, told: str) -> Demonstration:
+    prompt, (completion,) = row.answers(row.user(*asked), asked[0], told)
+    return Demonstration(prompt, completion, row.source)
 
 
-def _labelled(asked: Questions, told: str, label: str) -> Callable[[Fields], Labelled]:
-    def parse(row: Fields) -> Labelled:
-        prompt, (completion,) = row.answers(row.user(*asked), asked[0], told)
-        return Labelled(prompt, completion, row.flag(label), row.source)
-
-    return parse
+def _labelled(row: Fields) -> Labelled:
+    shown = _demonstration(row, ALPACA, "output")
+    return Labelled(shown.prompt, shown.completion, row.flag("kto_tag"), row.source)
 
 
 def _pairs(name: str, asked: Questions, chosen: str = "chosen", rejected: str = "rejected") -> Shape:
-    return Shape(name, (asked[0], chosen, rejected), _pair(asked, chosen, rejected), (*asked[1:], *AROUND))
+    parse = partial(_pair, asked=asked, chosen=chosen, rejected=rejected)
+    return Shape(name, (asked[0], chosen, rejected), parse, (*asked[1:], *AROUND))
+
+
+def _demonstrations(name: str, asked: Questions, told: str) -> Shape:
+    parse = partial(_demonstration, asked=asked, told=told)
+    return Shape(name, (asked[0], told), parse, (*asked[1:], *AROUND))
 
 
 ALPACA = ("instruction", "input")
@@ -59,13 +56,11 @@ LABELLED = (
     Shape(
         "instruction + output + kto_tag (alpaca)",
         ("instruction", "output", "kto_tag"),
-        _labelled(ALPACA, "output", "kto_tag"),
+        _labelled,
         ("input", *AROUND),
     ),
 )
 DEMONSTRATIONS = (
-    Shape(
-        "instruction + output (alpaca)", ("instruction", "output"), _demonstration(ALPACA, "output"), ("input", *AROUND)
-    ),
-    Shape("query + response", ("query", "response"), _demonstration(("query",), "response"), AROUND),
+    _demonstrations("instruction + output (alpaca)", ALPACA, "output"),
+    _demonstrations("query + response", ("query",), "response"),
 )

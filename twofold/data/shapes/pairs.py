@@ -7,24 +7,14 @@ and chatml.argilla_chat are cases of these.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from twofold.data.chat import is_message
-from twofold.data.shapes.fields import Fields, common_beginning
+from twofold.data.differences import common_length
+from twofold.data.shapes.fields import Fields
 from twofold.data.shapes.shape import Shape
 from twofold.records import Pair
-
-
-def _preference(row: Fields) -> Pair:
-    return _pair(row, "prompt")
-
-
-def _implicit_chats(row: Fields) -> Pair:
-    return _pair(row, None)
-
-
-def _prompt_in_messages(row: Fields) -> Pair:
-    return _pair(row, "messages")
 
 
 def _pair(row: Fields, asked: str | None) -> Pair:
@@ -42,7 +32,7 @@ def _implicit_texts(row: Fields) -> Pair:
         if chosen is not None and rejected is not None:
             row.fault("chosen" if isinstance(chosen, tuple) else "rejected", "is a chat, not text", "write it as text")
         return Pair("", "", "", row.source)
-    shared = common_beginning(chosen, rejected)
+    shared = chosen[: common_length(chosen, rejected)]
     at = max((i for i, character in enumerate(shared) if character.isspace()), default=0)
     if not shared[:at].strip():
         row.fault("chosen", "is text without a prompt, and begins otherwise than `rejected`", "add a `prompt` column")
@@ -62,18 +52,14 @@ def _single_answers(row: Mapping[str, Any]) -> bool:
 
 
 _JUDGED = ("probability", "margin")
+_AROUND = ("system", "tools", *_JUDGED, "gold")
 SHAPES = (
-    Shape(
-        "prompt + chosen + rejected",
-        ("prompt", "chosen", "rejected"),
-        _preference,
-        ("system", "tools", *_JUDGED, "gold"),
-    ),
+    Shape("prompt + chosen + rejected", ("prompt", "chosen", "rejected"), partial(_pair, asked="prompt"), _AROUND),
     Shape(
         "messages + chosen + rejected",
         ("messages", "chosen", "rejected"),
-        _prompt_in_messages,
-        ("system", "tools", *_JUDGED, "gold"),
+        partial(_pair, asked="messages"),
+        _AROUND,
         _single_answers,
     ),
 )
@@ -81,11 +67,6 @@ SHAPES = (
 
 IMPLICIT = (
     Shape("chosen + rejected (shared beginning)", ("chosen", "rejected"), _implicit_texts, _JUDGED, _texts),
-    Shape(
-        "chosen + rejected (shared prompt)",
-        ("chosen", "rejected"),
-        _implicit_chats,
-        ("system", "tools", *_JUDGED, "gold"),
-    ),
+    Shape("chosen + rejected (shared prompt)", ("chosen", "rejected"), partial(_pair, asked=None), _AROUND),
 )
 """Pairs whose prompt is what both sides begin with."""

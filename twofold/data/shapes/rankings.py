@@ -6,7 +6,6 @@ UltraFeedback keeps `instruction` and `completions` of {response, overall_score}
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -106,9 +105,7 @@ def _numbers(row: Fields, field: str, count: int) -> list[float] | None:
         row.fault(field, f"{has}, not one for each of {count} completions", "list one number for each completion")
         return None
     for place, value in enumerate(values, 1):
-        if not (is_number(value) and math.isfinite(value)):
-            what = f"{value:g}" if is_number(value) else chat.kind(value)
-            row.fault(f"{field}[{place}]", f"is {what}, not a finite number", "write a number, or remove the row")
+        if row.number(f"{field}[{place}]", value, "write a number, or remove the row") is None:
             return None
     return [float(v) for v in values]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from twofold.data.shapes.fields import Fields
@@ -28,13 +29,8 @@ def _labelled(row: Fields) -> Labelled:
     return Labelled(prompt, completion, row.flag("label"), row.source)
 
 
-def _task(row: Fields) -> Task:
-    prompt, (answer,) = row.turns("prompt", "answer")
-    return Task(prompt, answer, row.source)
-
-
-def _question(row: Fields) -> Task:
-    prompt, (answer,) = row.turns("question", "answer")
+def _task(row: Fields, asked: str) -> Task:
+    prompt, (answer,) = row.turns(asked, "answer")
     return Task(prompt, answer, row.source)
 
 
@@ -62,9 +58,9 @@ def _no_prompt(row: Mapping[str, Any]) -> bool:
 
 LABELLED = (Shape("prompt + completion + label", ("prompt", "completion", "label"), _labelled, ("system",)),)
 DEMONSTRATIONS = (Shape("prompt + completion", ("prompt", "completion"), _demonstration, ("system", "tools")),)
-TASKS = (
-    Shape("prompt + answer", ("prompt", "answer"), _task, ("system",)),
-    Shape("question + answer", ("question", "answer"), _question, ("system",)),
+TASKS = tuple(
+    Shape(f"{asked} + answer", (asked, "answer"), partial(_task, asked=asked), ("system",))
+    for asked in ("prompt", "question")
 )
 ALONE = (
     Shape("text", ("text",), _text, fits=_no_prompt),
