@@ -57,10 +57,10 @@ class Stub:
         kind = self.behave(body, nth)
         handler.close_connection = True
         if kind == "silent":
-            time.sleep(1.5)
+            time.sleep(6)
         elif kind == "drip":
             _send(handler, 200, b"", length=100)
-            for _ in range(15):
+            for _ in range(60):
                 handler.wfile.write(b" ")
                 handler.wfile.flush()
                 time.sleep(0.1)
