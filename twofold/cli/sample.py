@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,9 +14,9 @@ from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import results
 from twofold.errors import RecipeError
 from twofold.progress import counted
+from twofold.settings import settings
 
 if TYPE_CHECKING:
-    from twofold.data.tokenize import Encoder
     from twofold.records import Prompt
     from twofold.sampling.base import Sampling
 
@@ -28,7 +28,9 @@ class Options:
     model: Annotated[str, typer.Argument(help="A model, adapter or run folder, or a hub name.")]
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="How to draw: temperature=0.7 top_p=0.9 seed=1 …"),
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="How to draw: temperature=0.7 top_p=0.9 seed=1 …; chat=text: bare prompts."
+        ),
     ] = None
     prompt: Annotated[
         str | None, typer.Option(help="One prompt; a user's turn where the model has a chat template.")
@@ -57,9 +59,10 @@ def sample(given: Options) -> None:
     from twofold.sampling.named_model import open_model
 
     _refuse_contradictions(given)
-    seed, sampling = _settings(given.settings or [])
-    model = open_model(given.model)
-    prompts = [_turn(given.prompt, model.encoder)] if given.prompt is not None else _prompts(given.file)
+    seed, chat, sampling = _settings(given.settings or [])
+    model = open_model(given.model, chat=chat)
+    texts = [given.prompt] if given.prompt is not None else _prompts(given.file)
+    prompts = [model.encoder.turns.put(text).prompt for text in texts]
     asked = counted(len(prompts), "prompt")
     with RichProgress() as progress:
         if given.beam is not None:
@@ -97,27 +100,26 @@ def _refuse_contradictions(given: Options) -> None:
             raise RecipeError(told, where="twofold sample")
 
 
-def _settings(assignments: Sequence[str]) -> tuple[int, Sampling]:
+@settings
+class _Draw:
+    """What is drawn with, beside `Sampling`."""
+
+    seed: int = 0
+    chat: Literal["auto", "text", "chat"] = "auto"
+
+
+def _settings(assignments: Sequence[str]) -> tuple[int, Literal["auto", "text", "chat"], Sampling]:
     from twofold.config.load import from_overrides, validate
     from twofold.sampling.base import Sampling
 
-    seeds = [a for a in assignments if a.partition("=")[0] == "seed"]
-    drawn = [a for a in assignments if a not in seeds]
-    seed = from_overrides(seeds).data.get("seed", 0)
-    if not isinstance(seed, int):
-        raise RecipeError("should be a whole number", where=f"override `{seeds[-1]}`")
-    return seed, validate(Sampling, from_overrides(drawn))
+    own = [a for a in assignments if a.partition("=")[0] in ("seed", "chat")]
+    drawn = validate(_Draw, from_overrides(own))
+    return drawn.seed, drawn.chat, validate(Sampling, from_overrides([a for a in assignments if a not in own]))
 
 
 def _describe(sampling: Sampling) -> str:
     how = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature}, top_p {sampling.top_p}"
     return f"{how}, at most {sampling.max_new_tokens} new tokens"
-
-
-def _turn(text: str, encoder: Encoder) -> Prompt:
-    from twofold.records import Message
-
-    return (Message("user", text),) if encoder.tokenizer.chat_template else text
 
 
 def _prompts(file: Path | None) -> list[Prompt]:

@@ -11,6 +11,7 @@ from twofold.algorithms.schedules import refuse_bad_ramps
 from twofold.config.load import dump
 from twofold.config.schema import Recipe
 from twofold.data.dataset import encode_rows
+from twofold.data.encode import described_in_all
 from twofold.data.stored_groups import max_tokens
 from twofold.data.tokenize import Encoder
 from twofold.models.load import (
@@ -53,6 +54,7 @@ class DryRun:
 
     resolved: str
     rows: dict[str, int]
+    prompts: str
     tokens: dict[str, Any]
     parameters: int
     trainable: int
@@ -67,6 +69,7 @@ class DryRun:
         counts = ", ".join(f"{k} {v}" for k, v in self.rows.items() if v)
         return [
             f"rows        {counts}",
+            f"prompts     {self.prompts}",
             f"parameters  {self.parameters:,} ({self.trainable:,} trainable)",
             f"steps       {self.steps}",
             f"device      {self.device}, {self.precision}",
@@ -83,7 +86,7 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     if recipe.objective.reads != "scores":
         refuse_classifier(recipe.model.path, recipe.model.revision)
     stops = load_stop_tokens(recipe.model.path, tokenizer, recipe.model.revision)
-    encoder = Encoder(tokenizer, stops, recipe.data.tokenize)
+    encoder = Encoder(tokenizer, stops, recipe.data.tokenize, recipe.data.chat)
     trained = encode_rows(records.train, encoder, data_cache(recipe), progress)
     sizes = model_size(recipe.model)
     device = resolve_device(recipe.model.device)
@@ -92,6 +95,7 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
         resolved=dump(recipe),
         rows={name: len(getattr(records, name)) for name in ("generator", "heldout", "tasks")}
         | {"train": trained.rows},
+        prompts=described_in_all([trained], encoder),
         tokens=trained.counts(),
         parameters=sizes.parameters,
         trainable=sizes.trainable,
