@@ -32,7 +32,7 @@ def report(
     written = [page, write_card(run)] if card else [page]
     console = results()
     _tell(console, read)
-    console.print(", ".join(map(str, written)), markup=False)
+    console.print(", ".join(map(str, written)))
 
 
 def compare(
@@ -48,7 +48,7 @@ def compare(
     page = write_report(runs, out, title or (names if len(read) <= 3 else f"{len(read)} runs"))
     console = results()
     _tell(console, read)
-    console.print(str(page), markup=False)
+    console.print(str(page))
 
 
 def _read(runs: list[Path]) -> list[RunData]:
@@ -73,8 +73,8 @@ def _tell(console: Console, runs: list[RunData]) -> None:
         grid = table(*FINDING_COLUMNS)
         for finding in found:
             grid.add_row(*finding_row(finding))
-        console.print(grid, markup=False)
+        console.print(grid)
     for line in between(runs):
-        console.print(line, markup=False)
+        console.print(line)
     for worry in worries(runs, unique([run.name for run in runs])):
-        console.print(f"worry: {worry.run}: {worry.text}" if worry.run else f"worry: {worry.text}", markup=False)
+        console.print(f"worry: {worry.run}: {worry.text}" if worry.run else f"worry: {worry.text}")
