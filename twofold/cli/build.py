@@ -62,16 +62,19 @@ class Options:
 @spread
 def build(given: Options) -> None:
     """Sample answers, judge them, and write pairs, rankings or labels. A broken run goes on where it stopped."""
+    from twofold.cli.first_look import first_look
     from twofold.cli.progress import RichProgress
     from twofold.datagen.build import build as make
     from twofold.datagen.build import read_for
-    from twofold.rewards.model import open_reward
 
     how = _settings(given)
+    first_look(rows=[given.prompts], models=how.models)
     questions = read_for(how, given.prompts, split=given.split, limit=given.limit)
     if given.dry:
         _estimate(questions, how, given.out)
         return
+    from twofold.rewards.model import open_reward  # imports torch
+
     with RichProgress() as progress:
         told = counted(len(questions.questions), "prompt")
         progress.note(f"{told}, {questions.repeated} repeated" if questions.repeated else told)

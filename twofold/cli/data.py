@@ -46,12 +46,14 @@ class CheckOptions:
 @spread
 def check(options: CheckOptions) -> None:
     """Name every faulty row with file, field and remedy. Exit code 2 if there is an error, 0 with mere warnings."""
+    from twofold.cli.first_look import first_look
     from twofold.cli.progress import RichProgress
     from twofold.data.fix import fix
     from twofold.data.validate import check as look
 
     if options.fix and len(options.sources) > 1:
         raise typer.BadParameter("takes one FILE at a time", param_hint="--fix")
+    first_look(models=[options.model])
     how: dict[str, Any] = {
         "split": options.split,
         "columns": column_map(options.column or [], "--column"),

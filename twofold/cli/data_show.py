@@ -38,13 +38,16 @@ def show(
     html: Annotated[Path | None, typer.Option(help="Write the rows as a page, too.")] = None,
 ) -> None:
     """Show rows as the model will see them: prompt, supervised tokens, stop token; and what the layout of all costs."""
+    from twofold.cli.first_look import first_look
+
+    first_look(rows=[source], models=[model])
+    reading, how = _settings(given or [])
     from twofold.cli.progress import RichProgress
     from twofold.data.formats import scan
     from twofold.data.survey import survey
     from twofold.data.tokenize import Encoder
     from twofold.models.load import load_stop_tokens, load_tokenizer
 
-    reading, how = _settings(given or [])
     tokenizer = load_tokenizer(model)
     encoder = Encoder(tokenizer, load_stop_tokens(model, tokenizer), how)
     found = scan(source, columns=column_map(columns or []), split=reading.split, limit=reading.limit)
@@ -83,11 +86,14 @@ class _Reading:
 
 def _settings(assignments: Sequence[str]) -> tuple[_Reading, TokenizeSettings]:
     from twofold.config.load import from_overrides, validate
-    from twofold.data.tokenize import TokenizeSettings
+    from twofold.config.outline import check
 
     reading = [a for a in assignments if a.partition("=")[0] in ("split", "limit")]
-    rest = [a for a in assignments if a not in reading]
-    return validate(_Reading, from_overrides(reading)), validate(TokenizeSettings, from_overrides(rest))
+    rows, layout = from_overrides(reading), from_overrides([a for a in assignments if a not in reading])
+    check("TokenizeSettings", layout)
+    from twofold.data.tokenize import TokenizeSettings  # imports torch
+
+    return validate(_Reading, rows), validate(TokenizeSettings, layout)
 
 
 def rendered(view: RowView) -> Text:

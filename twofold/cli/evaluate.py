@@ -29,9 +29,11 @@ def evaluate(given: Options) -> None:
     """Measure models on the same items: answers by strict (`#### N`), flexible (last number) and math-verify; pass@k;
     held-out preferences; perplexity; win rates before a judge; reward against KL. 95% intervals; two models or more get
     paired tests."""
+    from twofold.cli.first_look import first_look
     from twofold.cli.progress import RichProgress
 
     refuse_contradictions(given)
+    first_look(rows=[given.tasks, given.examples, given.people], models=[*given.models, given.reference, given.against])
     with RichProgress() as progress:
         about, found = _measured(given, progress)
     figures = {"command": command(given), **about, **found.figures}
@@ -45,9 +47,8 @@ def _measured(given: Options, progress: Progress) -> tuple[dict[str, Any], Evalu
     """What the figures are of, and the figures."""
     if given.harness is not None:
         return {}, _by_harness(given, progress)
-    call = _library_call(given)
+    source, call = _source(given), _library_call(given)  # the second imports torch
     how = _keywords(given, call)
-    source = _source(given)
     for model in given.models:
         _refuse_trained_on(Path(model), source.records, progress)
     about = {

@@ -62,14 +62,17 @@ class Options:
 @spread
 def explain(given: Options) -> None:
     """Read a model token by token: what its implicit reward credits and blames, where chosen and rejected part."""
-    from twofold.analysis.explain_model import explain_model
+    from twofold.cli.first_look import first_look
     from twofold.cli.progress import RichProgress
     from twofold.data.formats import read
     from twofold.runs.folder import origin
 
+    first_look(rows=[given.file], models=[given.model, given.reference])
     began = origin(given.model)
     reference, beta = _reference(given, began), given.beta or (began and began.beta) or BETA
     source = read(given.file, columns=column_map(given.columns or []), split=given.split, limit=given.limit)
+    from twofold.analysis.explain_model import explain_model  # imports torch
+
     with RichProgress() as progress:
         found, decode = explain_model(
             given.model, source.records, reference=reference, beta=beta, fewest=given.fewest, drift=given.drift,

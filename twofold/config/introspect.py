@@ -100,6 +100,8 @@ def _kind(default: Any) -> Any:
 
 
 def _values(default: Any) -> dict[str, Any]:
+    if isinstance(default, Mapping):
+        return dict(cast("Mapping[str, Any]", default))
     return {name: getattr(default, name) for name in fields(type(default))}
 
 
