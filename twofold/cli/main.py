@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from twofold.cli.terminal import errors
+from twofold.cli.verb_command import VerbCommand
 from twofold.errors import TwofoldError
 
 INTERRUPTED = 130
@@ -66,7 +67,7 @@ def _app(verbs: Mapping[str, str]) -> typer.Typer:
         verb = getattr(import_module(f"twofold.cli.{module}"), function)
         if not verb.__doc__:
             raise ValueError(f"{name} says nothing of itself: its docstring is its help")
-        (groups[group] if group else app).command(word)(verb)
+        (groups[group] if group else app).command(word, cls=VerbCommand)(verb)
     return app
 
 
