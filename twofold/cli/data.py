@@ -37,7 +37,10 @@ class CheckOptions:
     ] = None
     max_length: Annotated[int, typer.Option(help="Tokens of prompt and completion together; with --model.")] = 1024
     split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train"
-    column: Annotated[list[str] | None, typer.Option(help="Our name of a field=its name in the files.")] = None
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OURS=THEIRS", help="A field's name there, as prompt=instruction."),
+    ] = None
     against: Annotated[str | None, typer.Option(help="A source that must not share a prompt with these.")] = None
     fix: Annotated[str | None, typer.Option(help="Write the clean rows to this file; with one source.")] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False
@@ -56,7 +59,7 @@ def check(options: CheckOptions) -> None:
     first_look(models=[options.model])
     how: dict[str, Any] = {
         "split": options.split,
-        "columns": column_map(options.column or [], "--column"),
+        "columns": column_map(options.columns or []),
         "against": options.against,
     }
     with RichProgress() as progress:

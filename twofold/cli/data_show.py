@@ -31,9 +31,9 @@ def show(
     ] = None,
     *,
     model: Annotated[str, typer.Option("--model", "--tokenizer", help="Whose tokenizer and chat template.")],
-    number: Annotated[int, typer.Option("-n", min=0, help="How many rows.")] = 5,
+    number: Annotated[int, typer.Option("--rows", min=0, help="How many rows.")] = 5,
     columns: Annotated[
-        list[str] | None, typer.Option(help="OURS=THEIRS: what the file calls a field of ours; repeat for more.")
+        list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A field's name in the file, as prompt=instruction.")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the rows as a page, too.")] = None,
 ) -> None:
@@ -68,11 +68,11 @@ def show(
         raise typer.Exit(2)
 
 
-def column_map(assignments: Sequence[str], option: str = "--columns") -> dict[str, str]:
+def column_map(assignments: Sequence[str]) -> dict[str, str]:
     """`ours=theirs` assignments as a column map."""
     wrong = next((a for a in assignments if "=" not in a.strip("=")), None)
     if wrong is not None:
-        raise RecipeError("should be OURS=THEIRS, as in prompt=question", where=f"{option} {wrong}")
+        raise RecipeError("should be OURS=THEIRS, as in prompt=question", where=f"--columns {wrong}")
     return dict(a.split("=", 1) for a in assignments)
 
 

@@ -44,7 +44,7 @@ class Options:
         float | None, typer.Option(min=1e-6, help="The unit of reward. Of a run: its objective's, else 0.1.")
     ] = None
     limit: Annotated[int, typer.Option(min=1, help="Read so many rows.")] = 500
-    number: Annotated[int, typer.Option("-n", min=0, help="Show so many of them token by token.")] = 3
+    number: Annotated[int, typer.Option("--rows", min=0, help="Show so many of them token by token.")] = 3
     fewest: Annotated[int, typer.Option(min=2, help="Rows in which a token or phrase must stand to be listed.")] = 10
     drift: Annotated[
         int, typer.Option(min=0, help="Let both models answer so many of the prompts, and compare their styles.")
