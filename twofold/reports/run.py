@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
+from twofold import manifest
 from twofold.errors import DataError
 from twofold.statistics import Estimate
 
@@ -158,6 +159,8 @@ def read_run(path: Path) -> RunData:
     if not path.is_dir():
         raise DataError("no such run directory", where=str(path), remedy="name the folder that `twofold train` wrote")
     faults: list[str] = []
+    if manifest.MANIFEST in manifest.faults(path, lambda name: False):
+        faults.append(f"{manifest.MANIFEST} is damaged: nothing says whether the run's files are whole")
     lines = _lines(path / "metrics.jsonl", faults)
     figures = _object(path / "results.json", faults)
     results = Results.of(figures)
@@ -199,6 +202,9 @@ def _extra(path: Path, figures: Mapping[str, Any], faults: list[str]) -> dict[st
 
 
 def _read(path: Path, faults: list[str]) -> str:
+    if fault := manifest.faults(path.parent, path.name.__eq__).get(path.name):
+        faults.append(f"{path.name} {fault} since the run wrote it, and was left out")
+        return ""
     if not path.is_file():
         return ""
     try:
@@ -222,8 +228,8 @@ def _object(path: Path, faults: list[str]) -> dict[str, Any]:
 
 def _lines(path: Path, faults: list[str]) -> list[dict[str, Any]]:
     """The objects of a JSONL file; a run that was killed may leave half a line behind."""
-    objects, bad = [], 0
-    for line in _read(path, faults).split("\n"):
+    objects, bad = [], list[int]()
+    for number, line in enumerate(_read(path, faults).split("\n"), 1):
         try:
             value = json.loads(line) if line.strip() else {}
         except ValueError:
@@ -231,9 +237,10 @@ def _lines(path: Path, faults: list[str]) -> list[dict[str, Any]]:
         if isinstance(value, dict):
             objects += [value] if value else []
         else:
-            bad += 1
+            bad.append(number)
     if bad:
-        faults.append(f"{path.name}: {bad} unreadable line{'s' if bad > 1 else ''} left out")
+        lines = f"line {bad[0]}" if len(bad) == 1 else f"lines {', '.join(map(str, bad[:5]))}{' …' if bad[5:] else ''}"
+        faults.append(f"{path.name}: {len(bad)} unreadable line{'s' if len(bad) > 1 else ''} left out ({lines})")
     return objects
 
 
