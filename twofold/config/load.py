@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 import pydantic
 import yaml
 
+from twofold import manifest
 from twofold.config.introspect import completed
 from twofold.config.validation_errors import Key, dotted, explain
 from twofold.errors import RecipeError
@@ -160,6 +161,9 @@ def _read(path: Path, said_at: str = "") -> Document:
         raise RecipeError("not a text file in UTF-8", where=str(path)) from None
     except OSError as error:
         raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    if fault := manifest.faults(path.parent, path.name.__eq__).get(path.name):
+        remedy = "put the file back; to change its settings, copy it under another name first"
+        raise RecipeError(f"{fault}: it is not what the run wrote", where=str(path), remedy=remedy)
     places: dict[Key, str] = {}
     data = _parse(text, str(path), places)
     if not isinstance(data, dict):
