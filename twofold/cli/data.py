@@ -40,7 +40,10 @@ class CheckOptions:
         "auto"
     )
     split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train"
-    column: Annotated[list[str] | None, typer.Option(help="Our name of a field=its name in the files.")] = None
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OURS=THEIRS", help="A field's name there, as prompt=instruction."),
+    ] = None
     against: Annotated[str | None, typer.Option(help="A source that must not share a prompt with these.")] = None
     fix: Annotated[str | None, typer.Option(help="Write the clean rows to this file; with one source.")] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False
@@ -49,15 +52,17 @@ class CheckOptions:
 @spread
 def check(options: CheckOptions) -> None:
     """Name every faulty row with file, field and remedy. Exit code 2 if there is an error, 0 with mere warnings."""
+    from twofold.cli.first_look import first_look
     from twofold.cli.progress import RichProgress
     from twofold.data.fix import fix
     from twofold.data.validate import check as look
 
     if options.fix and len(options.sources) > 1:
         raise typer.BadParameter("takes one FILE at a time", param_hint="--fix")
+    first_look(models=[options.model])
     how: dict[str, Any] = {
         "split": options.split,
-        "columns": column_map(options.column or [], "--column"),
+        "columns": column_map(options.columns or []),
         "against": options.against,
     }
     with RichProgress() as progress:

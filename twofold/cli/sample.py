@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from twofold import disk
 from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import results
 from twofold.errors import RecipeError
@@ -37,6 +37,7 @@ class Options:
     ] = None
     file: Annotated[Path | None, typer.Option(help="Rows with prompts, of any shape that training reads.")] = None
     samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="Drafts for each prompt.")] = 1
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Then drafts are cut (256).")] = None
     best_of: Annotated[
         int | None, typer.Option(min=1, help="Draw so many and keep the one that --reward scores highest.")
     ] = None
@@ -53,14 +54,17 @@ class Options:
 @spread
 def sample(given: Options) -> None:
     """Draw drafts from a model, or search for its best ones, and print them or write them as JSON lines."""
+    from twofold.cli.first_look import first_look
     from twofold.cli.progress import RichProgress
+
+    _refuse_contradictions(given)
+    draw, sampling = _settings(given)
+    first_look(rows=[given.file and str(given.file)], models=[given.model, given.reference, given.reward])
     from twofold.datagen.completions import beams_of, best_drafts_of, drafts_of
     from twofold.sampling.beam import Beams
     from twofold.sampling.named_model import open_model
 
-    _refuse_contradictions(given)
-    seed, chat, sampling = _settings(given.settings or [])
-    model = open_model(given.model, chat=chat)
+    model = open_model(given.model, chat=draw.chat)
     texts = [given.prompt] if given.prompt is not None else _prompts(given.file)
     prompts = [model.encoder.turns.put(text).prompt for text in texts]
     asked = counted(len(prompts), "prompt")
@@ -72,14 +76,14 @@ def sample(given: Options) -> None:
         else:
             number = given.best_of or given.samples
             progress.note(f"{asked}, {counted(number, 'draft')} each: {_describe(sampling)}")
-            how = model, prompts, sampling, (number, seed)
+            how = model, prompts, sampling, (number, draw.seed)
             if given.reward is None:
                 rows = drafts_of(*how, progress)
             else:
                 rows = best_drafts_of(*how, reward=given.reward, progress=progress)
     if given.out is not None:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        given.out.write_text(text, encoding="utf-8")
+        disk.write(given.out, text)
         results().print(f"{given.out}: {len(rows)} drafts", markup=False)
         return
     for row in rows:
@@ -108,13 +112,15 @@ class _Draw:
     chat: Literal["auto", "text", "chat"] = "auto"
 
 
-def _settings(assignments: Sequence[str]) -> tuple[int, Literal["auto", "text", "chat"], Sampling]:
+def _settings(given: Options) -> tuple[_Draw, Sampling]:
     from twofold.config.load import from_overrides, validate
     from twofold.sampling.base import Sampling
 
+    limit = given.max_new_tokens
+    assignments = [*(given.settings or []), *([] if limit is None else [f"max_new_tokens={limit}"])]
     own = [a for a in assignments if a.partition("=")[0] in ("seed", "chat")]
-    drawn = validate(_Draw, from_overrides(own))
-    return drawn.seed, drawn.chat, validate(Sampling, from_overrides([a for a in assignments if a not in own]))
+    drawn = [a for a in assignments if a not in own]
+    return validate(_Draw, from_overrides(own)), validate(Sampling, from_overrides(drawn))
 
 
 def _describe(sampling: Sampling) -> str:
