@@ -78,9 +78,8 @@ def add_file(path: Path, value: Any) -> None:
         manifest.record(path.parent, path.name)
 
 
-def claim(run: Path) -> None:
-    """Make the folder of a run. Links among the folders in it are taken away: nothing is written through them."""
-    disk.make_folder(run)
+def drop_links(run: Path) -> None:
+    """Take away the links among the folders in a run: nothing is written through them."""
     for name in FOLDERS:
         if (run / name).is_symlink():
             (run / name).unlink()
