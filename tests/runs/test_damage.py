@@ -91,11 +91,10 @@ def kinds(made: Made) -> Iterator[Kind]:
     def resumed() -> tuple[Any, list[str]]:
         found = checkpoint.newest(checkpoints)
         assert found is not None
-        told = [f"step-3 {fault} {path.name}" for fault in found.skipped.values() for path in newest]
+        told = [f"{name}: {fault}" for name, fault in found.skipped.items()]
         return (None if told else found.step), told
 
-    newest = sorted((checkpoints / "step-3").iterdir())
-    yield Kind("checkpoint", newest, resumed, lambda found, whole: found is None)
+    yield Kind("checkpoint", sorted((checkpoints / "step-3").iterdir()), resumed, lambda found, whole: found is None)
 
     def context(progress: Silent) -> RunContext:
         dataset = read_dataset(recipe, recipe.objective, progress=progress)
@@ -104,11 +103,12 @@ def kinds(made: Made) -> Iterator[Kind]:
     plain = context(Silent())
 
     def referenced() -> tuple[Any, list[str]]:
-        progress, packing = Silent(), recipe.training.packing
-        groups = cached_reference(
-            plain.language_model, plain.groups["train"], packing, run / "reference-cache", progress
-        )
-        return [b.token_columns[COLUMN].tolist() for g in groups for b in g.branches], progress.warnings
+        progress, found = Silent(), list[Any]()
+        for name in ("train", "heldout"):
+            rows, packing = plain.groups[name], recipe.training.packing
+            groups = cached_reference(plain.language_model, rows, packing, run / "reference-cache", progress)
+            found += [b.token_columns[COLUMN].tolist() for g in groups for b in g.branches]
+        return found, progress.warnings
 
     yield Kind("reference cache", sorted((run / "reference-cache").iterdir()), referenced)
 
