@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
 
 
 def kinds(made: Made) -> Iterator[Kind]:
+    yield from _of_training(made)
+    yield from _of_lines(made)
+    yield from _of_models(made)
+    yield from _of_runs(made)
+
+
+def _of_training(made: Made) -> Iterator[Kind]:
     run, recipe = made.run, made.recipe
-    state = checkpoint.Checkpoint.open(run / "checkpoints" / "step-3").state["trainer"]
-    cache, checkpoints = run / "data-cache", run / "checkpoints"
+    checkpoints = run / "checkpoints"
 
     def resumed() -> tuple[Any, list[str]]:
         found = checkpoint.newest(checkpoints)
@@ -95,12 +102,8 @@ def kinds(made: Made) -> Iterator[Kind]:
         return (None if told else found.step), told
 
     yield Kind("checkpoint", sorted((checkpoints / "step-3").iterdir()), resumed, lambda found, whole: found is None)
-
-    def context(progress: Silent) -> RunContext:
-        dataset = read_dataset(recipe, recipe.objective, progress=progress)
-        return RunContext(recipe, recipe.objective, *load_policy(recipe.model), dataset, progress)
-
-    plain = context(Silent())
+    dataset = read_dataset(recipe, recipe.objective)
+    plain = RunContext(recipe, recipe.objective, *load_policy(recipe.model), dataset, Silent())
 
     def referenced() -> tuple[Any, list[str]]:
         progress, found = Silent(), list[Any]()
@@ -117,53 +120,58 @@ def kinds(made: Made) -> Iterator[Kind]:
         dataset = read_dataset(recipe, recipe.objective, progress=progress)
         encoded = RunContext(recipe, recipe.objective, plain.policy, plain.loaded, dataset, progress)
         tokens = [[b.tokens.tolist() for b in g.branches] for g in encoded.groups["train"]]
-        return (list(map(repr, dataset.train)), tokens), [t for t in progress.warnings if "damaged" in t]
+        told = [text for text in progress.warnings if "damaged" in text]  # by the sheet, one of the store's two files
+        return (list(map(repr, dataset.train)), tokens), [*told, *(t.replace(".json", ".arrow") for t in told)]
 
-    yield Kind("row and token stores", sorted(cache.iterdir()), lambda: _both(stored()))
+    yield Kind("row and token stores", sorted((run / "data-cache").iterdir()), stored)
+
+
+def _of_lines(made: Made) -> Iterator[Kind]:
+    ledger, verdicts = made.beside / "out.ledger.jsonl", made.beside / "out.verdicts.jsonl"
 
     def replies() -> tuple[Any, list[str]]:
-        with Ledger(made.beside / "out.ledger.jsonl") as ledger:
-            return [ledger.get(request) for request, _ in REQUESTS], []
+        with Ledger(ledger) as known:
+            return [known.get(request) for request, _ in REQUESTS], []
 
-    def verdicts() -> tuple[Any, list[str]]:
-        with HumanVerdicts(made.beside / "out.verdicts.jsonl") as known:
+    def choices() -> tuple[Any, list[str]]:
+        with HumanVerdicts(verdicts) as known:
             return [known.get(f"row {n}") for n in range(8)], []
 
-    yield Kind("ledger", [made.beside / "out.ledger.jsonl"], replies, _fewer)
-    yield Kind("verdicts of people", [made.beside / "out.verdicts.jsonl"], verdicts, _fewer)
-    for name, folder in (("model", run / "model"), ("exported model", made.beside / "exported"),
-                         ("adapter", made.beside / "adapted" / "model")):  # fmt: skip
-        yield Kind(name, sorted(p for p in folder.iterdir() if p.is_file()), lambda f=folder: _opened(f))
+    yield Kind("ledger", [ledger], replies, _fewer)
+    yield Kind("verdicts of people", [verdicts], choices, _fewer)
+
+
+def _of_models(made: Made) -> Iterator[Kind]:
+    folders = {"model": made.run / "model", "exported model": made.beside / "exported",
+               "adapter": made.beside / "adapted" / "model"}  # fmt: skip
+    for name, folder in folders.items():
+        yield Kind(name, sorted(p for p in folder.iterdir() if p.is_file()), partial(_opened, folder))
+
+
+def _of_runs(made: Made) -> Iterator[Kind]:
+    run, resolved = made.run, made.run / "resolved.yaml"
+    state = checkpoint.Checkpoint.open(run / "checkpoints" / "step-3").state["trainer"]
 
     def logs() -> tuple[Any, list[str]]:
         for name in ("metrics", "samples", "warnings"):
             Log(run / f"{name}.jsonl").cut(state["logs"][name])
         return [(run / name).read_bytes() for name in LOGS], []
 
-    yield Kind("logs, on resume", [run / "metrics.jsonl", run / "samples.jsonl"], logs)
-
     def reported() -> tuple[Any, list[str]]:
         data = asdict(read_run(run))
         told = data.pop("faults")
         return (None if told else json.dumps(data, default=str)), told
-
-    files = [run / name for name in (*FILES, "win_rates.json", manifest.MANIFEST)]
-    yield Kind("a run's files, in reports", files, reported, lambda found, whole: found is None)
-    yield Kind(
-        "resolved.yaml, as a recipe", [run / "resolved.yaml"], lambda: (load_recipe(run / "resolved.yaml").data, [])
-    )
 
     def identified() -> tuple[Any, list[str]]:
         progress = Silent()
         found = Tracker("wandb", run, {}, progress)._identity(True)
         return (None if progress.warnings else found), progress.warnings
 
+    yield Kind("logs, on resume", [run / "metrics.jsonl", run / "samples.jsonl"], logs)
+    files = [run / name for name in (*FILES, "win_rates.json", manifest.MANIFEST)]
+    yield Kind("a run's files, in reports", files, reported, lambda found, whole: found is None)
+    yield Kind("resolved.yaml, as a recipe", [resolved], lambda: (load_recipe(resolved).data, []))
     yield Kind("tracker", [run / TRACKER], identified, lambda found, whole: found is None)
-
-
-def _both(found: tuple[Any, list[str]]) -> tuple[Any, list[str]]:
-    """A store is two files under one key: either is told by the name of its sheet."""
-    return found[0], [*found[1], *(text.replace(".json", ".arrow") for text in found[1])]
 
 
 def _fewer(found: list[Any], whole: list[Any]) -> bool:
