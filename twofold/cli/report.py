@@ -24,10 +24,12 @@ def report(
     card: Annotated[bool, typer.Option("--card", help="Write the model card, README.md, anew as well.")] = False,
 ) -> None:
     """Write a run's report anew: one offline page with what happened, curves, answers and settings."""
+    from twofold.cli.first_look import refuse_unwritable
     from twofold.reports.card import write_card
     from twofold.reports.html import write_report
 
     read = _read([run])
+    refuse_unwritable(out)
     page = write_report([run], out or run / "report.html")
     written = [page, write_card(run)] if card else [page]
     console = results()
@@ -41,9 +43,11 @@ def compare(
     title: Annotated[str, typer.Option(help="What the page is called.", show_default="the runs' names")] = "",
 ) -> None:
     """Compare runs on one offline page: paired tests on the same items, Holm over all of them, curves, settings."""
+    from twofold.cli.first_look import refuse_unwritable
     from twofold.reports.html import write_report
 
     read = _read(runs)
+    refuse_unwritable(out)
     names = " and ".join(dict.fromkeys(run.name for run in read))
     page = write_report(runs, out, title or (names if len(read) <= 3 else f"{len(read)} runs"))
     console = results()
