@@ -99,6 +99,14 @@ def test_other_weights_precision_or_tokens_are_another_file(tmp_path: Path) -> N
     assert torch.equal(moved, direct(policy, groups))
 
 
+def test_other_packs_are_another_file(tmp_path: Path) -> None:
+    """What a pack sums in another order may differ in the last bits, and a cache must not hand that on."""
+    policy, groups = tiny.policy(dtype=torch.float32), tiny.pairs(2)
+    for tokens in (4000, 5000):
+        cached_reference(policy, groups, Packing(tokens=tokens), tmp_path, Silent())
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_the_boundary_between_prompt_and_branch_is_part_of_the_key(tmp_path: Path) -> None:
     """The same tokens, cut elsewhere."""
     policy = tiny.policy(dtype=torch.float32)

@@ -20,7 +20,6 @@ import pydantic
 import yaml
 
 from twofold import manifest
-from twofold.config.custom import own_kind
 from twofold.config.introspect import completed
 from twofold.config.validation_errors import Key, dotted, explain
 from twofold.errors import RecipeError
@@ -130,6 +129,8 @@ def dump(settings: object) -> str:
 
 def plain(value: object) -> Any:
     """Settings as mappings, lists and scalars, ready for YAML or JSON."""
+    from twofold.config.custom import own_kind  # imports torch, which whoever only reads a recipe does without
+
     if (kind := own_kind(value)) is not None:
         return {"kind": kind} | {k: v for k, v in _fields(value).items() if k != "kind"}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any, cast
 
+from twofold.client.hub import stay_local_if_cut_off
 from twofold.data import csv
 from twofold.data.chat import kind
 from twofold.data.issues import Issue, quoted
@@ -38,15 +39,19 @@ def rows(source: str, split: str = "train", stream: bool = False) -> Iterator[Nu
     to read it over the network, row by row, without a copy of its files here.
     """
     path = Path(source)
+    refuse_missing(source)
     if path.is_dir():
         return _saved(path, split) if _is_saved(path) else _hub(source, split, stream)
-    if path.is_file():
-        return _file(path, source)
-    if source.endswith(_KNOWN) or not _HUB_NAME.fullmatch(source):
+    return _file(path, source) if path.is_file() else _hub(source, split, stream)
+
+
+def refuse_missing(source: str) -> None:
+    """Raise DataError for what is not there and cannot be a hub name."""
+    path = Path(source)
+    if not path.exists() and (source.endswith(_KNOWN) or not _HUB_NAME.fullmatch(source)):
         near = _similar(path)
         remedy = f"did you mean `{near}`?" if near else "check the path"
         raise DataError("no such file", where=source, remedy=remedy)
-    return _hub(source, split, stream)
 
 
 def digest(source: str) -> str | None:
@@ -275,6 +280,7 @@ def _saved(path: Path, split: str) -> Iterator[Numbered]:
 
 
 def _hub(source: str, split: str, stream: bool) -> Iterator[Numbered]:
+    stay_local_if_cut_off()
     import datasets
 
     name, _, configuration = (source, "", "") if Path(source).exists() else source.partition(":")

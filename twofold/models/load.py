@@ -24,6 +24,7 @@ from transformers import (
 from twofold import disk, manifest
 from twofold.errors import ModelError
 from twofold.models.integrity import check_folder
+from twofold.models.locate import refuse_missing
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.policy import Policy
 from twofold.settings import require, settings
@@ -99,7 +100,7 @@ def resolve_precision(precision: str, device: str) -> str:
 
 def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer that belongs to `path` (an adapter folder's, or its base model's)."""
-    _refuse_no_folder(path)
+    refuse_missing(path)
     check_folder(path, weights=False)
     with readable(path):
         return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
@@ -338,12 +339,6 @@ def _adapter_base(path: str) -> str:
 
 def _has_tokenizer(path: str) -> bool:
     return (Path(path) / "tokenizer_config.json").is_file()
-
-
-def _refuse_no_folder(path: str) -> None:
-    """What can only be a folder and is none: say so at once, before the hub is asked again and again."""
-    if (path.startswith((".", "/", "~")) or path.count("/") > 1) and not Path(path).is_dir():
-        raise ModelError("no such folder", where=path, remedy="check model.path")
 
 
 def _refuse_no_adapter(path: str) -> None:
