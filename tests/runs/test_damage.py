@@ -23,6 +23,7 @@ from twofold.models.export import export_model
 from twofold.models.load import ModelSettings, load_model, load_policy, weights_digest
 from twofold.models.reference import COLUMN, cached_reference
 from twofold.progress import Silent
+from twofold.reports.columns import Columns
 from twofold.reports.run import read_run
 from twofold.runs.context import RunContext
 from twofold.runs.dataset import read_dataset
@@ -160,7 +161,7 @@ def _of_runs(made: Made) -> Iterator[Kind]:
     def reported() -> tuple[Any, list[str]]:
         data = asdict(read_run(run))
         told = data.pop("faults")
-        return (None if told else json.dumps(data, default=str)), told
+        return (None if told else json.dumps(data, default=_plain)), told
 
     def identified() -> tuple[Any, list[str]]:
         progress = Silent()
@@ -172,6 +173,11 @@ def _of_runs(made: Made) -> Iterator[Kind]:
     yield Kind("a run's files, in reports", files, reported, lambda found, whole: found is None)
     yield Kind("resolved.yaml, as a recipe", [resolved], lambda: (load_recipe(resolved).data, []))
     yield Kind("tracker", [run / TRACKER], identified, lambda found, whole: found is None)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for, in a run's data: paths, and the columns of a log."""
+    return [value.series(key) for key in ("loss", "margin", "seconds")] if isinstance(value, Columns) else str(value)
 
 
 def _fewer(found: list[Any], whole: list[Any]) -> bool:
