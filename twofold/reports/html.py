@@ -13,7 +13,7 @@ from twofold.errors import DataError
 from twofold.records import short_name
 from twofold.reports import charts, provenance, tables
 from twofold.reports.displacement import fall_of
-from twofold.reports.findings import between, findings, lead, worries
+from twofold.reports.findings import between, findings, lead, review
 from twofold.reports.frontier import frontier_charts, win_rate_charts
 from twofold.reports.heat import explained
 from twofold.reports.pages import TEXT, environment, script_of, write_page
@@ -62,7 +62,7 @@ def _page(runs: Sequence[RunData], title: str) -> dict[str, Any]:
     labels = list(zip(names, charts.looks(methods), strict=True))
     named = list(zip(names, runs, strict=True))
     entries = tables.entries([run.results for run in runs])
-    metric, family = headline_metric(entries), Family.of(runs)
+    metric, family, reviewed = headline_metric(entries), Family.of(runs), review(runs, names)
     metrics = dict.fromkeys(m for e in entries for m in e.estimates)
     training_end = [(name, tables.watched(run.results)) for name, run in named][:COLUMNS]
     return {
@@ -75,7 +75,8 @@ def _page(runs: Sequence[RunData], title: str) -> dict[str, Any]:
         "top": _top([e.estimates[metric] for e in entries if metric in e.estimates], metric) if metric else 0.0,
         "findings": findings(runs),
         "between": between(runs),
-        "worries": worries(runs, names)[:WORRIES],
+        "worries": reviewed.worries[:WORRIES],
+        "sound": reviewed.words,
         "entries": entries,
         "tests": [(test, family.tests.get(test)) for test in all_tests(runs)],
         "heldout": [(name, k, e) for name, run in named for k, e in run.results.heldout.items()],
