@@ -6,6 +6,7 @@ The page says all without that script, which steps through answers by key, filte
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +32,33 @@ VERDICTS = {
 }
 
 
-def write_report(runs: Sequence[Path], out: Path, title: str = "") -> Path:
+@dataclass(frozen=True)
+class Introduction:
+    """What a page says to people who meet its subject for the first time: `terms` with their meanings, what the figures
+    do not show, and `steps` to take next, each a command and what for."""
+
+    about: str
+    terms: tuple[tuple[str, str], ...]
+    caveat: str
+    steps: tuple[tuple[str, str], ...]
+
+
+def write_report(runs: Sequence[Path], out: Path, title: str = "", *, introduction: Introduction | None = None) -> Path:
     """Read `runs` and write one page of all of them to `out`; at most 2 MB whatever the runs hold."""
     if not runs:
         raise DataError("no runs to report", remedy="name at least one run directory")
     read = [read_run(path) for path in runs]
-    return write_page(out, render(read, title or read[0].name))
+    return write_page(out, render(read, title or read[0].name, introduction))
 
 
-def render(runs: Sequence[RunData], title: str) -> str:
+def render(runs: Sequence[RunData], title: str, introduction: Introduction | None = None) -> str:
     """The page as text."""
     templates = environment()
     templates.filters |= {"place": _place, "short": short_name}
     script, digest = script_of("report.js", "heat.js")
     return templates.get_template("report.html.jinja").render(
         page=_page(runs, title),
+        introduction=introduction,
         verdicts=VERDICTS,
         outcomes=TELLS,
         seed_columns=tables.SEED_COLUMNS,
