@@ -26,7 +26,7 @@ def test_rows_and_their_cost_are_shown(twofold: Run, tmp_path: Path, model_folde
     rows = [{"question": f"{n}?", "good": "yes", "bad": "yell"} for n in range(3)]
     path = lines(tmp_path / "rows.jsonl", *rows)
     columns = ("--columns", "prompt=question", "--columns", "chosen=good", "--columns", "rejected=bad")
-    answer = twofold("data", "show", path, "--model", model_folder, "-n", 1, *columns)
+    answer = twofold("data", "show", path, "--model", model_folder, "--rows", 1, *columns)
     assert answer.code == 0, answer.err
     told = answer.out.splitlines()
     assert told[0] == f"{path}: 3 rows, 3 usable, prompt + chosen + rejected"

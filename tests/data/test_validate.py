@@ -66,7 +66,7 @@ def test_every_fault_is_collected_in_order_of_rows(write: Write) -> None:
         (11, "chosen", "no assistant turn"),
         (12, "", "truncated last line"),
     ]
-    assert (report.ok, report.rows, report.records) == (False, 12, 6)
+    assert (report.ok, report.rows, report.records) == (False, 12, 2)
     assert report.counts["contradiction"] == 3
     assert {f.check for f in report.errors} == {
         "bad JSON",

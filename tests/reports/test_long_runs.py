@@ -119,4 +119,4 @@ def test_a_line_without_end_is_left_out(make_run: Make, monkeypatch: pytest.Monk
         )
     run = read_run(folder)
     assert run.series("seconds", "timing") == ([1, 2, 3, 4], [0.5, 0.5, 4.0, 8.0])
-    assert run.faults == ("timings.jsonl: 1 unreadable line left out",)
+    assert run.faults == ("timings.jsonl: 1 unreadable line left out (line 3)",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,7 +38,10 @@ class CheckOptions:
     ] = None
     max_length: Annotated[int, typer.Option(help="Tokens of prompt and completion together; with --model.")] = 1024
     split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train"
-    column: Annotated[list[str] | None, typer.Option(help="Our name of a field=its name in the files.")] = None
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OURS=THEIRS", help="A field's name there, as prompt=instruction."),
+    ] = None
     against: Annotated[str | None, typer.Option(help="A source that must not share a prompt with these.")] = None
     fix: Annotated[str | None, typer.Option(help="Write the clean rows to this file; with one source.")] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False
@@ -46,15 +50,18 @@ class CheckOptions:
 @spread
 def check(options: CheckOptions) -> None:
     """Name every faulty row with file, field and remedy. Exit code 2 if there is an error, 0 with mere warnings."""
+    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
     from twofold.data.fix import fix
     from twofold.data.validate import check as look
 
     if options.fix and len(options.sources) > 1:
         raise typer.BadParameter("takes one FILE at a time", param_hint="--fix")
+    first_look(models=[options.model])
+    refuse_unwritable(Path(options.fix) if options.fix else None)
     how: dict[str, Any] = {
         "split": options.split,
-        "columns": column_map(options.column or [], "--column"),
+        "columns": column_map(options.columns or []),
         "against": options.against,
     }
     with RichProgress() as progress:

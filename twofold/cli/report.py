@@ -24,11 +24,13 @@ def report(
     card: Annotated[bool, typer.Option("--card", help="Write the model card, README.md, anew as well.")] = False,
 ) -> None:
     """Write a run's report anew: one offline page with what happened, curves, answers and settings."""
+    from twofold.cli.first_look import refuse_unwritable
     from twofold.reports.card import render_card
     from twofold.reports.html import render
     from twofold.reports.pages import write_page
 
     read = _read([run])
+    refuse_unwritable(out)
     written = [write_page(out or run / "report.html", render(read, read[0].name))]
     written += [write_page(run / "README.md", render_card(read[0]))] if card else []
     console = results()
@@ -42,10 +44,12 @@ def compare(
     title: Annotated[str, typer.Option(help="What the page is called.", show_default="the runs' names")] = "",
 ) -> None:
     """Compare runs on one offline page: paired tests on the same items, Holm over all of them, curves, settings."""
+    from twofold.cli.first_look import refuse_unwritable
     from twofold.reports.html import render
     from twofold.reports.pages import write_page
 
     read = _read(runs)
+    refuse_unwritable(out)
     names = " and ".join(dict.fromkeys(run.name for run in read))
     page = write_page(out, render(read, title or (names if len(read) <= 3 else f"{len(read)} runs")))
     console = results()

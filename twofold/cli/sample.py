@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twofold import disk
 from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import results
 from twofold.errors import RecipeError
@@ -35,6 +35,7 @@ class Options:
     ] = None
     file: Annotated[Path | None, typer.Option(help="Rows with prompts, of any shape that training reads.")] = None
     samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="Drafts for each prompt.")] = 1
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Then drafts are cut (256).")] = None
     best_of: Annotated[
         int | None, typer.Option(min=1, help="Draw so many and keep the one that --reward scores highest.")
     ] = None
@@ -51,13 +52,17 @@ class Options:
 @spread
 def sample(given: Options) -> None:
     """Draw drafts from a model, or search for its best ones, and print them or write them as JSON lines."""
+    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
+
+    _refuse_contradictions(given)
+    seed, sampling = _settings(given)
+    first_look(rows=[given.file and str(given.file)], models=[given.model, given.reference, given.reward])
+    refuse_unwritable(given.out)
     from twofold.datagen.completions import beams_of, best_drafts_of, drafts_of
     from twofold.sampling.beam import Beams
     from twofold.sampling.named_model import open_model
 
-    _refuse_contradictions(given)
-    seed, sampling = _settings(given.settings or [])
     model = open_model(given.model)
     prompts = [_turn(given.prompt, model.encoder)] if given.prompt is not None else _prompts(given.file)
     asked = counted(len(prompts), "prompt")
@@ -76,7 +81,7 @@ def sample(given: Options) -> None:
                 rows = best_drafts_of(*how, reward=given.reward, progress=progress)
     if given.out is not None:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        given.out.write_text(text, encoding="utf-8")
+        disk.write(given.out, text)
         results().print(f"{given.out}: {len(rows)} drafts", markup=False)
         return
     for row in rows:
@@ -97,10 +102,12 @@ def _refuse_contradictions(given: Options) -> None:
             raise RecipeError(told, where="twofold sample")
 
 
-def _settings(assignments: Sequence[str]) -> tuple[int, Sampling]:
+def _settings(given: Options) -> tuple[int, Sampling]:
     from twofold.config.load import from_overrides, validate
     from twofold.sampling.base import Sampling
 
+    limit = given.max_new_tokens
+    assignments = [*(given.settings or []), *([] if limit is None else [f"max_new_tokens={limit}"])]
     seeds = [a for a in assignments if a.partition("=")[0] == "seed"]
     drawn = [a for a in assignments if a not in seeds]
     seed = from_overrides(seeds).data.get("seed", 0)

@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 import pydantic
 import yaml
 
-from twofold.config.custom import own_kind
+from twofold import manifest
 from twofold.config.introspect import completed
 from twofold.config.validation_errors import Key, dotted, explain
 from twofold.errors import RecipeError
@@ -129,6 +129,8 @@ def dump(settings: object) -> str:
 
 def plain(value: object) -> Any:
     """Settings as mappings, lists and scalars, ready for YAML or JSON."""
+    from twofold.config.custom import own_kind  # imports torch, which whoever only reads a recipe does without
+
     if (kind := own_kind(value)) is not None:
         return {"kind": kind} | {k: v for k, v in _fields(value).items() if k != "kind"}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -159,6 +161,9 @@ def _read(path: Path, said_at: str = "") -> Document:
         raise RecipeError("not a text file in UTF-8", where=str(path)) from None
     except OSError as error:
         raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    if fault := manifest.faults(path.parent, path.name.__eq__).get(path.name):
+        remedy = "put the file back; to change its settings, copy it under another name first"
+        raise RecipeError(f"{fault}: it is not what the run wrote", where=str(path), remedy=remedy)
     places: dict[Key, str] = {}
     data = _parse(text, str(path), places)
     if not isinstance(data, dict):

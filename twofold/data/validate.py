@@ -147,7 +147,9 @@ class Inspection:
         faults.sort(key=lambda f: (f.file != source, f.row))
         bias = self._bias if self._bias.pairs else None
         tokens = Histogram.of(np.asarray(self._tokens)) if self._tokens else None
-        return Report(source, self._stream.format, self._rows, self._records, tuple(faults), bias, tokens)
+        bad = {f.row for f in faults if f.severity == "error" and f.row and f.file == source}
+        usable = self._records - sum(row in bad for row in self._places if bad)
+        return Report(source, self._stream.format, self._rows, usable, tuple(faults), bias, tokens)
 
     def _shared(self, other: Inspection) -> Iterator[Issue]:
         """Rows whose prompt the other source has too."""

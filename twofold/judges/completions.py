@@ -15,7 +15,7 @@ from twofold.judges.questions import Question
 from twofold.progress import Progress
 from twofold.rewards.base import RewardFunction, executes
 from twofold.rewards.execution import CodeReward
-from twofold.rewards.mathematics import MathVerifier
+from twofold.rewards.mathematics import MathVerifier, solvable
 from twofold.rewards.verifier import Metric, VerifierReward, answerable
 
 RULES = ("strict", "flexible", "math")
@@ -63,8 +63,8 @@ class VerifierKind(JudgeKind):
 
     def refuse(self, truth: str | None, where: str) -> None:
         super().refuse(truth, where)
-        if truth is not None and self.argument != "math":
-            answerable(truth, where)
+        if truth is not None:
+            (solvable if self.argument == "math" else answerable)(truth, where)
 
     def open(self, resources: JudgeResources, stack: ExitStack) -> Judge:
         rule = self.argument or "strict"

@@ -82,10 +82,14 @@ def numbers(line: Mapping[str, Any]) -> dict[str, float]:
 
 
 class Lines:
-    """The objects of a JSONL file as it grows: half a line waits for its end. `bad` counts what is no object."""
+    """The objects of a JSONL file as it grows: half a line waits for its end.
+
+    `bad` counts the lines that are no object; `first_bad` has the numbers of the first five.
+    """
 
     def __init__(self) -> None:
-        self.bad, self._rest, self._too_long = 0, b"", False
+        self.bad, self.first_bad = 0, list[int]()
+        self._number, self._rest, self._too_long = 0, b"", False
 
     def read(self, file: BinaryIO) -> Iterator[dict[str, Any]]:
         """The objects of all lines that end in the rest of `file`."""
@@ -104,11 +108,13 @@ class Lines:
         self._rest = b""
 
     def _object(self, line: bytes) -> Iterator[dict[str, Any]]:
+        self._number += 1
         try:
             value = json.loads(line.decode(errors="replace")) if line.strip() and not self._too_long else {}
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict) or self._too_long:
             self.bad += 1
+            self.first_bad = [*self.first_bad, self._number][:5]
         elif value:
             yield value

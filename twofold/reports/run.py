@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
+from twofold import manifest
 from twofold.errors import DataError
 from twofold.reports.columns import Columns, Lines, numbers
 from twofold.statistics import Estimate
@@ -163,6 +164,8 @@ def read_run(path: Path) -> RunData:
     if not path.is_dir():
         raise DataError("no such run directory", where=str(path), remedy="name the folder that `twofold train` wrote")
     faults: list[str] = []
+    if manifest.MANIFEST in manifest.faults(path, lambda name: False):
+        faults.append(f"{manifest.MANIFEST} is damaged: nothing says whether the run's files are whole")
     train, timings, evaluations = Columns(), Columns(), list[Metrics]()
     for line in _lines(path / "metrics.jsonl", faults):
         if line.get("kind") == "train":
@@ -211,6 +214,9 @@ def _extra(path: Path, figures: Mapping[str, Any], faults: list[str]) -> dict[st
 
 
 def _read(path: Path, faults: list[str]) -> str:
+    if fault := manifest.faults(path.parent, path.name.__eq__).get(path.name):
+        faults.append(f"{path.name} {fault} since the run wrote it, and was left out")
+        return ""
     if not path.is_file():
         return ""
     try:
@@ -243,7 +249,9 @@ def _lines(path: Path, faults: list[str]) -> Iterator[dict[str, Any]]:
     except OSError as error:
         faults.append(f"{path.name} cannot be read: {error.strerror}")
     if lines.bad:
-        faults.append(f"{path.name}: {lines.bad} unreadable line{'s' if lines.bad > 1 else ''} left out")
+        where = ", ".join(map(str, lines.first_bad)) + (" …" if lines.bad > len(lines.first_bad) else "")
+        counted = f"{lines.bad} unreadable line{'s' if lines.bad > 1 else ''}"
+        faults.append(f"{path.name}: {counted} left out (line{'s' if lines.bad > 1 else ''} {where})")
 
 
 def _samples(lines: Iterator[dict[str, Any]], final: int | None) -> tuple[Sample, ...]:
