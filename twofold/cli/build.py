@@ -65,13 +65,14 @@ class Options:
 @spread
 def build(given: Options) -> None:
     """Sample answers, judge them, and write pairs, rankings or labels. A broken run goes on where it stopped."""
-    from twofold.cli.first_look import first_look
+    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
     from twofold.datagen.build import build as make
     from twofold.datagen.build import read_for
 
     how = _settings(given)
     first_look(rows=[given.prompts], models=how.models)
+    refuse_unwritable(given.out)
     questions = read_for(how, given.prompts, split=given.split, limit=given.limit)
     if given.dry:
         _estimate(questions, how, given.out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -52,7 +53,7 @@ class CheckOptions:
 @spread
 def check(options: CheckOptions) -> None:
     """Name every faulty row with file, field and remedy. Exit code 2 if there is an error, 0 with mere warnings."""
-    from twofold.cli.first_look import first_look
+    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
     from twofold.data.fix import fix
     from twofold.data.validate import check as look
@@ -60,6 +61,7 @@ def check(options: CheckOptions) -> None:
     if options.fix and len(options.sources) > 1:
         raise typer.BadParameter("takes one FILE at a time", param_hint="--fix")
     first_look(models=[options.model])
+    refuse_unwritable(Path(options.fix) if options.fix else None)
     how: dict[str, Any] = {
         "split": options.split,
         "columns": column_map(options.columns or []),

@@ -38,9 +38,10 @@ def show(
     html: Annotated[Path | None, typer.Option(help="Write the rows as a page, too.")] = None,
 ) -> None:
     """Show rows as the model will see them: prompt, supervised tokens, stop token; and what the layout of all costs."""
-    from twofold.cli.first_look import first_look
+    from twofold.cli.first_look import first_look, refuse_unwritable
 
     first_look(rows=[source], models=[model])
+    refuse_unwritable(html)
     reading, how = _settings(given or [])
     from twofold.cli.progress import RichProgress
     from twofold.data.formats import scan

@@ -30,11 +30,13 @@ def evaluate(given: Options) -> None:
     """Measure models on the same items: answers by strict (`#### N`), flexible (last number) and math-verify; pass@k;
     held-out preferences; perplexity; win rates before a judge; reward against KL. 95% intervals; two models or more get
     paired tests."""
-    from twofold.cli.first_look import first_look
+    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
 
     refuse_contradictions(given)
     first_look(rows=[given.tasks, given.examples, given.people], models=[*given.models, given.reference, given.against])
+    folder = given.out and (given.out / "results.json", given.out / "rows.jsonl")
+    refuse_unwritable(given.json_file, *(folder or ()))
     with RichProgress() as progress:
         about, found = _measured(given, progress)
     figures = {"command": command(given), **about, **found.figures}
@@ -162,7 +164,6 @@ def _add_to_runs(given: Options, figures: Mapping[str, Any]) -> None:
 def _write(given: Options, figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
     if given.out is not None:
-        disk.make_folder(given.out)
         disk.write(given.out / "results.json", text)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         disk.write(given.out / "rows.jsonl", lines)

@@ -61,12 +61,13 @@ class Options:
 @spread
 def explain(given: Options) -> None:
     """Read a model token by token: what its implicit reward credits and blames, where chosen and rejected part."""
-    from twofold.cli.first_look import first_look
+    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
     from twofold.data.formats import read
     from twofold.runs.folder import origin
 
     first_look(rows=[given.file], models=[given.model, given.reference])
+    refuse_unwritable(given.html, given.json_file)
     began = origin(given.model)
     reference, beta = _reference(given, began), given.beta or (began and began.beta) or BETA
     source = read(given.file, columns=column_map(given.columns or []), split=given.split, limit=given.limit)

@@ -31,6 +31,18 @@ def first_look(*, rows: Sequence[str | None] = (), models: Sequence[str | None] 
                 refuse_unknown_model(name)
 
 
+def refuse_unwritable(*files: Path | None) -> None:
+    """Raise DataError or OSError for files that could not be written when the work is done; makes their folders."""
+    for path in filter(None, files):
+        if path.is_dir():
+            raise DataError("is a folder", where=str(path), remedy="name a file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        path.open("ab").close()
+        if is_new:
+            path.unlink()
+
+
 def look_at_recipe(document: Document) -> None:
     """Raise RecipeError for what a recipe cannot say, and for files and folders in it that are not there."""
     from twofold.config.outline import check

@@ -54,12 +54,13 @@ class Options:
 @spread
 def sample(given: Options) -> None:
     """Draw drafts from a model, or search for its best ones, and print them or write them as JSON lines."""
-    from twofold.cli.first_look import first_look
+    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
 
     _refuse_contradictions(given)
     draw, sampling = _settings(given)
     first_look(rows=[given.file and str(given.file)], models=[given.model, given.reference, given.reward])
+    refuse_unwritable(given.out)
     from twofold.datagen.completions import beams_of, best_drafts_of, drafts_of
     from twofold.sampling.beam import Beams
     from twofold.sampling.named_model import open_model

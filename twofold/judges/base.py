@@ -55,11 +55,12 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """A setting that names a judge: what errors call it, and what it can use."""
+    """A setting that names a judge: what errors call it, what it can use, and whether a judge's warnings are shown."""
 
     where: str
     takes: tuple[Gives, ...]
     offers: tuple[Need, ...] = ()
+    warns: bool = True
 
     def can_use(self, kind: type[JudgeKind]) -> bool:
         return kind.gives in self.takes and set(kind.needs) <= set(self.offers)

@@ -119,6 +119,8 @@ class ServerAnswerer:
             heard[place] = reply
             progress.advance(task)
         progress.end(task)
+        for note in self._server.take_notes():
+            progress.warn(note)
         return [
             self._candidates([heard[n * draw.samples + i] for i in range(draw.samples)], draw)
             for n in range(len(prompts))
