@@ -33,7 +33,7 @@ class Options:
         ),
     ] = None
     prompt: Annotated[
-        str | None, typer.Option(help="One prompt; a user's turn where the model has a chat template.")
+        str | None, typer.Option(help="One prompt; put as data.chat says: in the chat template, if there is one.")
     ] = None
     file: Annotated[Path | None, typer.Option(help="Rows with prompts, of any shape that training reads.")] = None
     samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="Drafts for each prompt.")] = 1
@@ -66,8 +66,7 @@ def sample(given: Options) -> None:
     from twofold.sampling.named_model import open_model
 
     model = open_model(given.model, chat=draw.chat)
-    texts = [given.prompt] if given.prompt is not None else _prompts(given.file)
-    prompts = [model.encoder.turns.put(text).prompt for text in texts]
+    prompts = _prompts(given.file) if given.prompt is None else [model.encoder.turns.put(given.prompt).prompt]
     asked = counted(len(prompts), "prompt")
     with RichProgress() as progress:
         if given.beam is not None:
