@@ -139,6 +139,17 @@ def test_an_encoder_adds_what_it_cannot_use(write: Write, tokenizer: Any) -> Non
         assert report.faults[0].reason == "has 42 tokens, max_length is 20"
 
 
+@pytest.mark.parametrize("encoded", [False, True])
+def test_the_longer_answer_is_counted_on_its_side(write: Write, tokenizer: Any, encoded: bool) -> None:
+    """In characters, or with an encoder in tokens; three pairs choose the longer, one the shorter, one neither."""
+    made = tokenizer(None)
+    encoder = Encoder(made, frozenset({made.eos_token_id})) if encoded else None
+    rows = [row(str(i), "abcd", "ab") for i in range(3)]
+    report = check(write("rows.jsonl", *rows, row("x", "a", "bcd"), row("y", "ab", "cd")), encoder=encoder)
+    assert report.bias is not None
+    assert (report.bias.chosen, report.bias.rejected, report.bias.same) == (3, 1, 1)
+
+
 @given(data=st.binary(max_size=200))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.jsonl.gz", "rows.parquet"])

@@ -9,6 +9,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twofold import disk
 from twofold.cli import evaluate_tables
 from twofold.cli.dataclass_options import spread
 from twofold.cli.evaluate_options import Options, command, flag, numbers, refuse_contradictions, words
@@ -164,8 +165,9 @@ def _add_to_runs(given: Options, figures: Mapping[str, Any]) -> None:
 def _write(given: Options, figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
     if given.out is not None:
-        (given.out / "results.json").write_text(text, encoding="utf-8")
+        disk.make_folder(given.out)
+        disk.write(given.out / "results.json", text)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (given.out / "rows.jsonl").write_text(lines, encoding="utf-8")
+        disk.write(given.out / "rows.jsonl", lines)
     if given.json_file is not None:
-        given.json_file.write_text(text, encoding="utf-8")
+        disk.write(given.json_file, text)

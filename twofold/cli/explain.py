@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,10 +94,12 @@ def _reference(given: Options, began: Origin | None) -> str:
 
 
 def _write(given: Options, found: Explanation, decode: Decode, about: tuple[list[str], Path | None]) -> None:
+    from twofold.runs.folder import add_file
+
     facts, run = about
     if given.json_file is not None:
         told = {"facts": facts, **found.as_dict(decode)}
-        given.json_file.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        add_file(given.json_file, told)
     if given.html is not None:
         from twofold.reports.explanation import write_explanation
         from twofold.reports.run import read_run

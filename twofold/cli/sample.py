@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twofold import disk
 from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import results
 from twofold.errors import RecipeError
@@ -80,7 +81,7 @@ def sample(given: Options) -> None:
                 rows = best_drafts_of(*how, reward=given.reward, progress=progress)
     if given.out is not None:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        given.out.write_text(text, encoding="utf-8")
+        disk.write(given.out, text)
         results().print(f"{given.out}: {len(rows)} drafts", markup=False)
         return
     for row in rows:

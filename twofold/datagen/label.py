@@ -25,6 +25,7 @@ from twofold.records import Candidate, shown
 
 LOOPBACK = "127.0.0.1"
 MOST_BODY = 4096
+MOST_SECONDS = 1e9
 SIDES = ("left", "right", "tie", "skip")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -234,7 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _verdict(self, asked: Mapping[str, Any]) -> None:
         name, side, seconds = asked.get("key"), asked.get("choice"), asked.get("seconds", 0.0)
-        if not isinstance(name, str) or side not in SIDES or not isinstance(seconds, int | float):
+        is_time = isinstance(seconds, int | float) and 0 <= seconds < MOST_SECONDS
+        if not isinstance(name, str) or side not in SIDES or not is_time:
             self._refuse(HTTPStatus.BAD_REQUEST, "no such verdict")
             return
         try:
@@ -277,7 +279,7 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         try:
             found = json.loads(self.rfile.read(int(length)))
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             self._refuse(HTTPStatus.BAD_REQUEST, "no JSON object")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from twofold.judges.questions import Question
 from twofold.progress import Progress
 from twofold.rewards.base import RewardFunction, executes
 from twofold.rewards.execution import CodeReward
-from twofold.rewards.mathematics import MathVerifier
+from twofold.rewards.mathematics import MathVerifier, solvable
 from twofold.rewards.verifier import Metric, VerifierReward, answerable
 
 RULES = ("strict", "flexible", "math")
@@ -39,7 +40,7 @@ class CompletionJudge:
         progress.begin(TASK, len(questions))
         with ExitStack() as stack:
             each = map if self.parallel == 1 else stack.enter_context(ThreadPoolExecutor(self.parallel)).map
-            rated = iter(each(lambda texts: float(self.function(*texts)), asked))
+            rated = iter(each(self._rated, asked))
             for question in questions:
                 scores.append([next(rated) for _ in question.candidates])
                 progress.advance(TASK)
@@ -48,6 +49,22 @@ class CompletionJudge:
             seconds = getattr(self.function, "timeout", 0)
             progress.warn(f"{late} comparisons took longer than {seconds:g} s and count as unequal")
         return scores
+
+    def _rated(self, texts: tuple[str, str, str | None]) -> float:
+        value = self.function(*texts)
+        try:
+            number = math.nan if isinstance(value, str) else float(value)
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        shown = f"{type(value).__name__} {str(value)[:40]!r}"
+        raise RecipeError(
+            f"the reward function gave {shown}, no finite number, for the completion {texts[1][:40]!r}",
+            where=name,
+            remedy="return one number for every completion; a low one for what cannot be scored",
+        )
 
 
 class VerifierKind(JudgeKind):
@@ -63,8 +80,8 @@ class VerifierKind(JudgeKind):
 
     def refuse(self, truth: str | None, where: str) -> None:
         super().refuse(truth, where)
-        if truth is not None and self.argument != "math":
-            answerable(truth, where)
+        if truth is not None:
+            (solvable if self.argument == "math" else answerable)(truth, where)
 
     def open(self, resources: JudgeResources, stack: ExitStack) -> Judge:
         rule = self.argument or "strict"

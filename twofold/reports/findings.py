@@ -191,7 +191,7 @@ def _sentence(c: Comparison, family: Family) -> str:
 
 
 def _unfinished(run: RunData) -> Iterator[str]:
-    if not run.train and not run.results.models:
+    if not len(run.train) and not run.results.models:
         yield "there is nothing to report yet: no metrics and no results"
     elif not run.results.models and not run.results.heldout:
         yield "no final results: the run has not finished, or was not evaluated"
