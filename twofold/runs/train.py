@@ -177,6 +177,8 @@ def _run_training(run: RunContext, folder: Path, options: RunOptions) -> TrainRe
 def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
     """recipe.yaml, resolved.yaml and environment.json."""
     recipe, resolved = run.recipe, dump(run.recipe)
+    prompts = run.prompts()
+    options.progress.note(f"prompts: {prompts}")
     disk.write(folder / "recipe.yaml", options.recipe_text or resolved)
     disk.write(folder / "resolved.yaml", resolved)
     device = resolve_device(recipe.model.device)
@@ -197,6 +199,7 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
                 name: {"source": t.source, "format": t.format, "sha256": t.sha256, "rows": len(t.records)}
                 for name, t in run.dataset.tables.items()
             },
+            "prompts": prompts,
             "tokens": {name: encoded.counts() for name, encoded in run.encoded.items()},
             "steps": run.steps,
         },
