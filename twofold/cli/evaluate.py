@@ -164,6 +164,7 @@ def _add_to_runs(given: Options, figures: Mapping[str, Any]) -> None:
 def _write(given: Options, figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
     if given.out is not None:
+        disk.make_folder(given.out)
         disk.write(given.out / "results.json", text)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         disk.write(given.out / "rows.jsonl", lines)
