@@ -86,7 +86,13 @@ def test_a_function_gets_texts_and_may_say_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("truth", "message"),
-    [(tokens("#### 1", stop=False), "was cut"), (None, "no answer"), (tokens("eighteen"), "holds no number")],
+    [
+        (tokens("#### 1", stop=False), "was cut"),
+        (None, "no answer"),
+        (tokens("eighteen"), "holds no number"),
+        (tokens("so\n#### 3/4"), "no plain number"),
+        (tokens("#### 12:30"), "no plain number"),
+    ],
 )
 def test_problems_that_cannot_be_verified_are_named(truth: Tensor | None, message: str, tmp_path: Path) -> None:
     good, bad = problem("f:1", tokens("#### 1"), "#### 1"), problem("f:2", truth)
