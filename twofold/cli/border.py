@@ -92,7 +92,8 @@ def _innermost(error: Exception) -> tuple[str, int] | None:
 def _places(error: Exception) -> Iterator[tuple[str, int]]:
     for frame, line in traceback.walk_tb(error.__traceback__):
         path = _file(frame)
-        if path.startswith(_PACKAGE) or (path.startswith(os.sep) and not path.startswith(_LIBRARIES)):
+        library = path.startswith(_LIBRARIES) or "site-packages" in path or "dist-packages" in path
+        if path.startswith(_PACKAGE) or (path and not library):
             yield path, line
 
 

@@ -24,7 +24,7 @@ from twofold.cli.verb_command import VerbCommand
 from twofold.errors import TwofoldError
 
 INTERRUPTED = 130
-MOST_LINES = 10
+MOST_LINES, MOST_CHARACTERS = 10, 1000
 
 VERBS = {
     "demo": "demo:demo",
@@ -143,7 +143,7 @@ def _end(error: Exception) -> int:
 
 
 def _tell(error: TwofoldError) -> None:
-    lines = str(error).splitlines()
+    lines = [line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]}…" for line in str(error).splitlines()]
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"… {len(lines) - MOST_LINES + 1} more lines: --debug"]
     console = errors()

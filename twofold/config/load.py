@@ -26,6 +26,9 @@ from twofold.errors import RecipeError
 
 T = TypeVar("T")
 
+MOST_SHOWN = 80
+"""Characters of an override that an error repeats."""
+
 _NUMBER_STARTS = "-+.0123456789"
 _FLOAT = (
     r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$",
@@ -209,7 +212,10 @@ def _value(loader: _Loader, node: yaml.Node, name: str, places: dict[Key, str], 
         return [_value(loader, child, name, places, (*key, i)) for i, child in enumerate(node.value)]
     if not isinstance(node, yaml.ScalarNode):
         raise RecipeError(f"the tag {node.tag} has no meaning here", where=where)
-    return cast("Any", loader).construct_object(node)
+    try:
+        return cast("Any", loader).construct_object(node)
+    except ValueError:
+        raise RecipeError(f"a number of {len(node.value)} digits is too long", where=where) from None
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,7 +235,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def _overridden(document: Document, overrides: Sequence[str]) -> Document:
     data, places = deepcopy(document.data), dict(document.places)
     for override in overrides:
-        where = f"override `{override}`"
+        where = f"override `{override if len(override) <= MOST_SHOWN else override[:MOST_SHOWN] + '…'}`"
         name, equals, text = override.partition("=")
         key = tuple(name.strip().split("."))
         if not equals or not all(key):

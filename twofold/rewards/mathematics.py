@@ -1,8 +1,8 @@
 """Whether two mathematical answers are equal, by math-verify (an optional extra), in a process that may be killed.
 
-Which part of a text is its answer, and how it is to be read, is decided before (`final_answer`, `notation`):
-math-verify reads `12:30` as 12. Plain numbers, percents, ratios and times are compared without it. Expressions exist
-that keep a computer algebra system busy for ever; a judged file must not wait for them.
+Which part of a text is its answer, and how it is read, is decided before (`final_answer`, `notation`): math-verify
+reads `12:30` as 12. Plain numbers, percents, ratios and times are compared without it. Expressions exist that keep a
+computer algebra system busy for ever; a judged file must not wait for them.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from math import gcd
 
 from twofold.rewards.numerals import numerals, plainer
 
-LONGEST = 1000
-DEEPEST = 40
+LONGEST, DEEPEST = 500, 15
+"""Characters and brackets within brackets of a formula: what is more takes a parser seconds."""
 
 TIME = re.compile(r"(\d{1,2})[:：](\d\d)(?:[:：](\d\d))?\s?([ap]\.?m\.?)?", re.IGNORECASE)
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mathrm|mathbf|mbox|operatorname)\s?\{([^{}]*)\}")
