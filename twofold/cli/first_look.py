@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
+from twofold import disk
 from twofold.errors import DataError, ModelError, RecipeError
 
 if TYPE_CHECKING:
@@ -36,11 +39,11 @@ def refuse_unwritable(*files: Path | None) -> None:
     for path in filter(None, files):
         if path.is_dir():
             raise DataError("is a folder", where=str(path), remedy="name a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not path.exists()
-        path.open("ab").close()
-        if is_new:
-            path.unlink()
+        disk.make_folder(path.parent)
+        with suppress(FileNotFoundError):
+            path.lstat()  # a name may be too long
+        if not path.exists() or path.is_file():
+            TemporaryFile(dir=path.parent).close()
 
 
 def look_at_recipe(document: Document) -> None:

@@ -19,12 +19,15 @@ from typing import Any, TypeVar, cast
 import pydantic
 import yaml
 
-from twofold import manifest
+from twofold import disk, manifest
 from twofold.config.introspect import completed
 from twofold.config.validation_errors import Key, dotted, explain
 from twofold.errors import RecipeError
 
 T = TypeVar("T")
+
+MOST_SHOWN = 80
+"""Characters of an override that an error repeats."""
 
 _NUMBER_STARTS = "-+.0123456789"
 _FLOAT = (
@@ -152,7 +155,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _read(path: Path, said_at: str = "") -> Document:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = disk.read_text(path)
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1)
         remedy = f"did you mean `{path.parent / near[0]}`?" if near else ""
@@ -209,7 +212,10 @@ def _value(loader: _Loader, node: yaml.Node, name: str, places: dict[Key, str], 
         return [_value(loader, child, name, places, (*key, i)) for i, child in enumerate(node.value)]
     if not isinstance(node, yaml.ScalarNode):
         raise RecipeError(f"the tag {node.tag} has no meaning here", where=where)
-    return cast("Any", loader).construct_object(node)
+    try:
+        return cast("Any", loader).construct_object(node)
+    except ValueError:
+        raise RecipeError(f"a number of {len(node.value)} digits is too long", where=where) from None
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,7 +235,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def _overridden(document: Document, overrides: Sequence[str]) -> Document:
     data, places = deepcopy(document.data), dict(document.places)
     for override in overrides:
-        where = f"override `{override}`"
+        where = f"override `{override if len(override) <= MOST_SHOWN else override[:MOST_SHOWN] + '…'}`"
         name, equals, text = override.partition("=")
         key = tuple(name.strip().split("."))
         if not equals or not all(key):

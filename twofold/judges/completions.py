@@ -13,7 +13,7 @@ from twofold.judges.base import TASK, Judge, JudgeKind, JudgeNameError, JudgeRes
 from twofold.judges.language_model import plain
 from twofold.judges.questions import Question
 from twofold.progress import Progress
-from twofold.rewards.base import RewardFunction, executes
+from twofold.rewards.base import RewardFunction, executes, rated
 from twofold.rewards.execution import CodeReward
 from twofold.rewards.mathematics import MathVerifier, solvable
 from twofold.rewards.verifier import Metric, VerifierReward, answerable
@@ -35,13 +35,13 @@ class CompletionJudge:
         for question in questions:
             self.refuse(question.answer, str(question.source))
         before, scores = getattr(self.function, "timeouts", 0), Scores()
-        asked = [(plain(q.prompt), c.text, q.answer) for q in questions for c in q.candidates]
+        asked = [((plain(q.prompt), c.text, q.answer), str(q.source)) for q in questions for c in q.candidates]
         progress.begin(TASK, len(questions))
         with ExitStack() as stack:
             each = map if self.parallel == 1 else stack.enter_context(ThreadPoolExecutor(self.parallel)).map
-            rated = iter(each(lambda texts: float(self.function(*texts)), asked))
+            numbers = iter(each(lambda one: rated(self.function, *one), asked))
             for question in questions:
-                scores.append([next(rated) for _ in question.candidates])
+                scores.append([next(numbers) for _ in question.candidates])
                 progress.advance(TASK)
         progress.end(TASK)
         if late := getattr(self.function, "timeouts", 0) - before:
