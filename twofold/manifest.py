@@ -44,9 +44,11 @@ def record(folder: Path, *names: str) -> None:
 
 
 def forget(folder: Path, *names: str) -> None:
-    """Take `names` out of the manifest: they are about to be written anew."""
+    """Take `names` out of the manifest, for they are about to be written anew; of a damaged one nothing is left."""
     known = _files(folder)
-    if known:
+    if known is None:
+        (folder / MANIFEST).unlink()
+    elif known:
         _put(folder, {name: each for name, each in known.items() if name not in names})
 
 

@@ -163,6 +163,14 @@ def test_a_phrase_is_told_once() -> None:
     assert found.counted == 6
 
 
+def test_a_phrase_that_also_stands_alone_is_told_beside_the_one_it_goes_on_from() -> None:
+    """2 3 follows on 1 2, but stands in twelve more rows without it: it is a phrase of its own."""
+    sides = [[1, 2, 3], [2, 3]] * 12
+    rows = [pair(str(i), (s, [float(t) for t in s]), ([9, 9], [0.0, 0.0])) for i, s in enumerate(sides)]
+    found = ledger(rows, str, lengths=range(2, 3), fewest=10)
+    assert [(p.tokens, p.credit.value, p.credit.n) for p in found.credited] == [((2, 3), 5.0, 24), ((1, 2), 3.0, 12)]
+
+
 def test_the_margin_by_parts() -> None:
     """1 2 open both; 3 and 6 differ first; 9 ends both."""
     row = pair("a", ([1, 2, 3, 4, 9], [0.5, 0.25, 1.0, 2.0, 4.0]), ([1, 2, 6, 9], [0.5, 0.25, -1.0, 3.0]))

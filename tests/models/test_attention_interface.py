@@ -17,12 +17,10 @@ from twofold.models.policy import Policy
 class Leaning(tr.LlamaModel):
     """Its hidden rows are off by a factor wherever prompts are shared."""
 
-    lean = 0.0
-
     def forward(self, *args: Any, **asked: Any) -> Any:
         out = super().forward(*args, **asked)
         if "layout" in asked:
-            out.last_hidden_state = out.last_hidden_state * (1 + self.lean)
+            out.last_hidden_state = out.last_hidden_state * (1 + self.config.lean)
         return out
 
 
@@ -32,19 +30,13 @@ class LeaningLM(tr.LlamaForCausalLM):
         self.model = Leaning(config)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "lean", "shared"),
-    [
-        (torch.float64, 1e-9, True), (torch.float64, 1e-4, False), (torch.float64, 1e-2, False),
-        (torch.float32, 1e-6, True), (torch.float32, 1e-2, False),
-    ],
-)  # fmt: skip
-def test_a_pack_that_is_off_by_little_is_off(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, lean: float, shared: bool
-) -> None:
-    """Rounding passes, and a hundredth of a nat does not, in the precision that the model has."""
-    monkeypatch.setattr(Leaning, "lean", lean)
-    policy = Policy(tiny.sharp(LeaningLM(tr.LlamaConfig(**tiny.DECODER))).to(dtype))
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize(("lean", "shared"), [(0.0, True), (1e-7, True), (2e-3, False), (1e-2, False)])
+def test_a_pack_that_is_off_by_little_is_off(dtype: torch.dtype, lean: float, shared: bool) -> None:
+    """Rounding passes, and a few thousandths of a nat do not."""
+    config = tr.LlamaConfig(**{**tiny.DECODER, "lean": lean})
+    model = tiny.sharp(LeaningLM(config))
+    policy = Policy(model.double() if dtype == torch.float64 else model)
     assert policy.shared == shared
     assert ("differ by" in policy.sharing_note) == (not shared)
 

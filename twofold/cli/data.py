@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -37,6 +37,9 @@ class CheckOptions:
         typer.Option("--model", "--tokenizer", help="Also check what this model's tokenizer makes of the rows."),
     ] = None
     max_length: Annotated[int, typer.Option(help="Tokens of prompt and completion together; with --model.")] = 1024
+    chat: Annotated[Literal["auto", "text", "chat"], typer.Option(help="As data.chat in a recipe; with --model.")] = (
+        "auto"
+    )
     split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train"
     columns: Annotated[
         list[str] | None,
@@ -65,7 +68,7 @@ def check(options: CheckOptions) -> None:
         "against": options.against,
     }
     with RichProgress() as progress:
-        encoder = _encoder(options.model, options.max_length) if options.model else None
+        encoder = _encoder(options.model, options) if options.model else None
         how |= {"encoder": encoder, "progress": progress}
         reports = [look(source, **how) for source in options.sources]
         again = partial(look, **how)
@@ -82,12 +85,13 @@ def check(options: CheckOptions) -> None:
         raise typer.Exit(2)
 
 
-def _encoder(model: str, max_length: int) -> Encoder:
+def _encoder(model: str, options: CheckOptions) -> Encoder:
     from twofold.data.tokenize import Encoder, TokenizeSettings
     from twofold.models.load import load_stop_tokens, load_tokenizer
 
     tokenizer = load_tokenizer(model)
-    return Encoder(tokenizer, load_stop_tokens(model, tokenizer), TokenizeSettings(max_length=max_length))
+    how = TokenizeSettings(max_length=options.max_length)
+    return Encoder(tokenizer, load_stop_tokens(model, tokenizer), how, options.chat)
 
 
 def _object(report: Report) -> dict[str, Any]:
@@ -95,6 +99,7 @@ def _object(report: Report) -> dict[str, Any]:
     figures = {
         "length_bias": report.bias.as_dict() if report.bias else None,
         "tokens": report.tokens.as_dict() if report.tokens else None,
+        "prompts": report.prompts or None,
     }
     return {"source": report.source, "format": report.format, "rows": report.rows, "usable": report.records,
             "ok": report.ok, "counts": report.counts, **figures, "faults": faults}  # fmt: skip
@@ -107,6 +112,8 @@ def _show(report: Report) -> None:
     told = f"{report.source}: {counted(report.rows, 'row')}, {report.records} usable, {report.format}: {verdict}"
     out.print(told, style="red" if errors else "yellow" if warnings else "green", markup=False)
     _show_faults(out, report)
+    if report.prompts:
+        out.print(f"prompts: {report.prompts}", markup=False)
     if report.bias and report.bias.share.n:
         out.print(report.bias.words(), markup=False)
     if report.tokens:

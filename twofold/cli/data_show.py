@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -27,7 +27,7 @@ def show(
     source: Annotated[str, typer.Argument(help="A file, saved folder or hub name of any format that training reads.")],
     given: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="split=test limit=1000 max_length=512 loss_on=all …"),
+        typer.Argument(metavar="[KEY=VALUE]...", help="split=test limit=1000 chat=text max_length=512 loss_on=all …"),
     ] = None,
     *,
     model: Annotated[str, typer.Option("--model", "--tokenizer", help="Whose tokenizer and chat template.")],
@@ -50,7 +50,7 @@ def show(
     from twofold.models.load import load_stop_tokens, load_tokenizer
 
     tokenizer = load_tokenizer(model)
-    encoder = Encoder(tokenizer, load_stop_tokens(model, tokenizer), how)
+    encoder = Encoder(tokenizer, load_stop_tokens(model, tokenizer), how, reading.chat)
     found = scan(source, columns=column_map(columns or []), split=reading.split, limit=reading.limit)
     with RichProgress() as progress:
         seen = survey(found, encoder, number, progress)
@@ -79,17 +79,18 @@ def column_map(assignments: Sequence[str]) -> dict[str, str]:
 
 @settings
 class _Reading:
-    """Which rows of a source are read."""
+    """Which rows of a source are read, and how their prompts are put."""
 
     split: str = "train"
     limit: int | None = None
+    chat: Literal["auto", "text", "chat"] = "auto"
 
 
 def _settings(assignments: Sequence[str]) -> tuple[_Reading, TokenizeSettings]:
     from twofold.config.load import from_overrides, validate
     from twofold.config.outline import check
 
-    reading = [a for a in assignments if a.partition("=")[0] in ("split", "limit")]
+    reading = [a for a in assignments if a.partition("=")[0] in ("split", "limit", "chat")]
     rows, layout = from_overrides(reading), from_overrides([a for a in assignments if a not in reading])
     check("TokenizeSettings", layout)
     from twofold.data.tokenize import TokenizeSettings  # imports torch

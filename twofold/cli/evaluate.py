@@ -140,9 +140,8 @@ def _by_harness(given: Options, progress: Progress) -> Evaluation:
     for field in fields(given):
         if field.name not in FOR_HARNESS and getattr(given, field.name) != field.default:
             raise RecipeError("means nothing to --harness lm-eval", where=flag(field.name), remedy="leave it out")
-    chat, include = given.style == "chat", given.harness_include
-    request = HarnessRequest(tuple(tasks), given.shots or None, chat, given.limit, include)
-    return harness(given.models, request, progress=progress)
+    request = HarnessRequest(tuple(tasks), given.shots or None, limit=given.limit, include=given.harness_include)
+    return harness(given.models, request, style=given.style, progress=progress)
 
 
 def _add_to_runs(given: Options, figures: Mapping[str, Any]) -> None:

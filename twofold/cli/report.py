@@ -71,7 +71,7 @@ def _read(runs: list[Path]) -> list[RunData]:
 
 def _tell(console: Console, runs: list[RunData]) -> None:
     """What the top of the page says."""
-    from twofold.reports.findings import FINDING_COLUMNS, between, finding_row, findings, worries
+    from twofold.reports.findings import FINDING_COLUMNS, between, finding_row, findings, review
     from twofold.reports.tables import unique
 
     found = findings(runs)
@@ -82,5 +82,8 @@ def _tell(console: Console, runs: list[RunData]) -> None:
         console.print(grid)
     for line in between(runs):
         console.print(line)
-    for worry in worries(runs, unique([run.name for run in runs])):
+    reviewed = review(runs, unique([run.name for run in runs]))
+    for worry in reviewed.worries:
         console.print(f"worry: {worry.run}: {worry.text}" if worry.run else f"worry: {worry.text}")
+    if reviewed.words:
+        console.print(reviewed.words)

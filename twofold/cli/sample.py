@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,9 +14,9 @@ from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import results
 from twofold.errors import RecipeError
 from twofold.progress import counted
+from twofold.settings import settings
 
 if TYPE_CHECKING:
-    from twofold.data.tokenize import Encoder
     from twofold.records import Prompt
     from twofold.sampling.base import Sampling
 
@@ -31,10 +31,12 @@ class Options:
     model: Annotated[str, typer.Argument(help="A model, adapter or run folder, or a hub name.")]
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="How to draw: temperature=0.7 top_p=0.9 seed=1 …"),
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="How to draw: temperature=0.7 top_p=0.9 seed=1 …; chat=text: bare prompts."
+        ),
     ] = None
     prompt: Annotated[
-        str | None, typer.Option(help="One prompt; a user's turn where the model has a chat template.")
+        str | None, typer.Option(help="One prompt; put as data.chat says: in the chat template, if there is one.")
     ] = None
     file: Annotated[Path | None, typer.Option(help="Rows with prompts, of any shape that training reads.")] = None
     samples: Annotated[int, typer.Option("--samples", "-n", min=1, max=MOST_DRAFTS, help="Drafts for each prompt.")] = 1
@@ -61,15 +63,15 @@ def sample(given: Options) -> None:
     from twofold.cli.progress import RichProgress
 
     _refuse_contradictions(given)
-    seed, sampling = _settings(given)
+    draw, sampling = _settings(given)
     first_look(rows=[given.file and str(given.file)], models=[given.model, given.reference, given.reward])
     refuse_unwritable(given.out)
     from twofold.datagen.completions import beams_of, best_drafts_of, drafts_of
     from twofold.sampling.beam import Beams
     from twofold.sampling.named_model import open_model
 
-    model = open_model(given.model)
-    prompts = [_turn(given.prompt, model.encoder)] if given.prompt is not None else _prompts(given.file)
+    model = open_model(given.model, chat=draw.chat)
+    prompts = _prompts(given.file) if given.prompt is None else [model.encoder.turns.put(given.prompt).prompt]
     asked = counted(len(prompts), "prompt")
     with RichProgress() as progress:
         if given.beam is not None:
@@ -79,7 +81,7 @@ def sample(given: Options) -> None:
         else:
             number = given.best_of or given.samples
             progress.note(f"{asked}, {counted(number, 'draft')} each: {_describe(sampling)}")
-            how = model, prompts, sampling, (number, seed)
+            how = model, prompts, sampling, (number, draw.seed)
             if given.reward is None:
                 rows = drafts_of(*how, progress)
             else:
@@ -107,29 +109,28 @@ def _refuse_contradictions(given: Options) -> None:
             raise RecipeError(told, where="twofold sample")
 
 
-def _settings(given: Options) -> tuple[int, Sampling]:
+@settings
+class _Draw:
+    """What is drawn with, beside `Sampling`."""
+
+    seed: int = 0
+    chat: Literal["auto", "text", "chat"] = "auto"
+
+
+def _settings(given: Options) -> tuple[_Draw, Sampling]:
     from twofold.config.load import from_overrides, validate
     from twofold.sampling.base import Sampling
 
     limit = given.max_new_tokens
     assignments = [*(given.settings or []), *([] if limit is None else [f"max_new_tokens={limit}"])]
-    seeds = [a for a in assignments if a.partition("=")[0] == "seed"]
-    drawn = [a for a in assignments if a not in seeds]
-    seed = from_overrides(seeds).data.get("seed", 0)
-    if not isinstance(seed, int):
-        raise RecipeError("should be a whole number", where=f"override `{seeds[-1]}`")
-    return seed, validate(Sampling, from_overrides(drawn))
+    own = [a for a in assignments if a.partition("=")[0] in ("seed", "chat")]
+    drawn = [a for a in assignments if a not in own]
+    return validate(_Draw, from_overrides(own)), validate(Sampling, from_overrides(drawn))
 
 
 def _describe(sampling: Sampling) -> str:
     how = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature}, top_p {sampling.top_p}"
     return f"{how}, at most {sampling.max_new_tokens} new tokens"
-
-
-def _turn(text: str, encoder: Encoder) -> Prompt:
-    from twofold.records import Message
-
-    return (Message("user", text),) if encoder.tokenizer.chat_template else text
 
 
 def _prompts(file: Path | None) -> list[Prompt]:

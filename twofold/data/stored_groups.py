@@ -81,7 +81,13 @@ def fingerprint_of(encoder: Encoder) -> str:
     import transformers
 
     told = (type(tokenizer).__name__, repr(tokenizer.special_tokens_map), tokenizer.chat_template, words)
-    rest = (sorted(encoder.stop_tokens), encoder.settings, transformers.__version__, tokenizers.__version__)
+    rest = (
+        sorted(encoder.stop_tokens),
+        encoder.settings,
+        encoder.turns.choice,
+        transformers.__version__,
+        tokenizers.__version__,
+    )
     return sha256(repr((told, rest)).encode("utf-8", "backslashreplace")).hexdigest()
 
 

@@ -15,6 +15,7 @@ from twofold import disk, manifest
 from twofold.config.load import Document, load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.data.tokenize import Encoder
+from twofold.demo.introduction import INTRODUCTION
 from twofold.demo.task import pairs, tasks, write_files
 from twofold.ledger import write_rows
 from twofold.models.load import ModelSettings, load_model
@@ -64,11 +65,12 @@ def play(
             document = _recipe(out, recipes, base, (method, seed), size)
             progress.note(f"{NAMES[method]}, seed {seed}")
             conduct = RunOptions(progress=progress, command="twofold demo", stop=stop)
-            trained = train_recipe(validate(Recipe, document), conduct)
-            if trained.outcome.stopped:
+            result = train_recipe(validate(Recipe, document), conduct)
+            if result.outcome.stopped:
                 return None
-            runs[method].append(trained.folder)
-    report = write_report([run for method in METHODS for run in runs[method]], out / "report.html", "twofold demo")
+            runs[method].append(result.folder)
+    trained = [run for method in METHODS for run in runs[method]]
+    report = write_report(trained, out / "report.html", "twofold demo", introduction=INTRODUCTION)
     rows = {method: [final_rows(run) for run in found] for method, found in runs.items()}
     base_rows = rows_at(runs["dpo"][0], 0)
     if seeds == 1:

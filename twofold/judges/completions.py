@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ from twofold.judges.base import TASK, Judge, JudgeKind, JudgeNameError, JudgeRes
 from twofold.judges.language_model import plain
 from twofold.judges.questions import Question
 from twofold.progress import Progress
-from twofold.rewards.base import RewardFunction, executes
+from twofold.rewards.base import RewardFunction, executes, rated
 from twofold.rewards.execution import CodeReward
 from twofold.rewards.mathematics import MathVerifier, solvable
 from twofold.rewards.verifier import Metric, VerifierReward, answerable
@@ -36,35 +35,19 @@ class CompletionJudge:
         for question in questions:
             self.refuse(question.answer, str(question.source))
         before, scores = getattr(self.function, "timeouts", 0), Scores()
-        asked = [(plain(q.prompt), c.text, q.answer) for q in questions for c in q.candidates]
+        asked = [((plain(q.prompt), c.text, q.answer), str(q.source)) for q in questions for c in q.candidates]
         progress.begin(TASK, len(questions))
         with ExitStack() as stack:
             each = map if self.parallel == 1 else stack.enter_context(ThreadPoolExecutor(self.parallel)).map
-            rated = iter(each(self._rated, asked))
+            numbers = iter(each(lambda one: rated(self.function, *one), asked))
             for question in questions:
-                scores.append([next(rated) for _ in question.candidates])
+                scores.append([next(numbers) for _ in question.candidates])
                 progress.advance(TASK)
         progress.end(TASK)
         if late := getattr(self.function, "timeouts", 0) - before:
             seconds = getattr(self.function, "timeout", 0)
             progress.warn(f"{late} comparisons took longer than {seconds:g} s and count as unequal")
         return scores
-
-    def _rated(self, texts: tuple[str, str, str | None]) -> float:
-        value = self.function(*texts)
-        try:
-            number = math.nan if isinstance(value, str) else float(value)
-        except (TypeError, ValueError, OverflowError, RuntimeError):
-            number = math.nan
-        if math.isfinite(number):
-            return number
-        name = getattr(self.function, "__name__", type(self.function).__name__)
-        shown = f"{type(value).__name__} {str(value)[:40]!r}"
-        raise RecipeError(
-            f"the reward function gave {shown}, no finite number, for the completion {texts[1][:40]!r}",
-            where=name,
-            remedy="return one number for every completion; a low one for what cannot be scored",
-        )
 
 
 class VerifierKind(JudgeKind):

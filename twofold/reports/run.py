@@ -213,11 +213,16 @@ def _extra(path: Path, figures: Mapping[str, Any], faults: list[str]) -> dict[st
     return found
 
 
-def _read(path: Path, faults: list[str]) -> str:
+def _is_whole(path: Path, faults: list[str]) -> bool:
+    """Whether there is such a file, as the run wrote it."""
     if fault := manifest.faults(path.parent, path.name.__eq__).get(path.name):
         faults.append(f"{path.name} {fault} since the run wrote it, and was left out")
-        return ""
-    if not path.is_file():
+        return False
+    return path.is_file()
+
+
+def _read(path: Path, faults: list[str]) -> str:
+    if not _is_whole(path, faults):
         return ""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
@@ -242,7 +247,7 @@ def _lines(path: Path, faults: list[str]) -> Iterator[dict[str, Any]]:
     """The objects of a JSONL file; a run that was killed may leave half a line behind."""
     lines = Lines()
     try:
-        if path.is_file():
+        if _is_whole(path, faults):
             with path.open("rb") as file:
                 yield from lines.read(file)
             yield from lines.end()

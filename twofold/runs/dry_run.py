@@ -11,6 +11,7 @@ from twofold.algorithms.schedules import refuse_bad_ramps
 from twofold.config.load import dump
 from twofold.config.schema import Recipe
 from twofold.data.dataset import encode_rows
+from twofold.data.encode import described_in_all
 from twofold.data.stored_groups import max_tokens
 from twofold.data.tokenize import Encoder
 from twofold.models.load import (
@@ -55,6 +56,7 @@ class DryRun:
 
     resolved: str
     rows: dict[str, int]
+    prompts: str
     used: int
     """Training rows that fit, of which the steps are counted."""
     tokens: dict[str, Any]
@@ -71,6 +73,7 @@ class DryRun:
         counts = ", ".join(f"{k} {v}{self._share(k)}" for k, v in self.rows.items() if v)
         return [
             f"rows        {counts}",
+            f"prompts     {self.prompts}",
             f"parameters  {self.parameters:,} ({self.trainable:,} trainable)",
             f"steps       {self.steps}",
             f"device      {self.device}, {self.precision}",
@@ -91,7 +94,7 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     if recipe.objective.reads != "scores":
         refuse_classifier(recipe.model.path, recipe.model.revision)
     stops = load_stop_tokens(recipe.model.path, tokenizer, recipe.model.revision)
-    encoder = Encoder(tokenizer, stops, recipe.data.tokenize)
+    encoder = Encoder(tokenizer, stops, recipe.data.tokenize, recipe.data.chat)
     trained = encode_rows(records.train, encoder, data_cache(recipe), progress)
     sizes = model_size(recipe.model)
     device = resolve_device(recipe.model.device)
@@ -103,6 +106,7 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
         resolved=dump(recipe),
         rows={name: len(getattr(records, name)) for name in ("generator", "heldout", "tasks")}
         | {"train": trained.rows},
+        prompts=described_in_all([trained], encoder),
         used=trained.num_groups,
         tokens=trained.counts(),
         parameters=sizes.parameters,

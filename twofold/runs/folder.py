@@ -60,7 +60,7 @@ def add_rows(path: Path, rows: Sequence[Row], key: str) -> None:
     """Put `rows` into the list of a JSON file, in the place of what it held with the same values under `key`; a file
     that holds no list is replaced. Raises DataError for a file that was changed since it was written."""
     run, name = path.parent, path.name
-    if fault := manifest.faults(run, name.__eq__).get(name):
+    if path.exists() and (fault := manifest.faults(run, name.__eq__).get(name)):
         raise DataError(fault, where=str(path), remedy="remove the file: its figures are lost, these take their place")
     try:
         known: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
@@ -78,9 +78,8 @@ def add_file(path: Path, value: Any) -> None:
         manifest.record(path.parent, path.name)
 
 
-def claim(run: Path) -> None:
-    """Make the folder of a run. Links among the folders in it are taken away: nothing is written through them."""
-    disk.make_folder(run)
+def drop_links(run: Path) -> None:
+    """Take away the links among the folders in a run: nothing is written through them."""
     for name in FOLDERS:
         if (run / name).is_symlink():
             (run / name).unlink()

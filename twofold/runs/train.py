@@ -19,6 +19,7 @@ from twofold.algorithms.gae import VALUE_MODEL
 from twofold.config.load import Document, dump, validate
 from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset
+from twofold.data.turns import GUESS_REMEDY
 from twofold.models.heads import RewardModel, load_reward_model, save_value_model, wrap_reward_model
 from twofold.models.load import load_policy, resolve_device, resolve_precision, save_policy, wrap
 from twofold.models.policy import Policy
@@ -31,7 +32,7 @@ from twofold.runs.build import build_trainer
 from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import IN_MEMORY, read_dataset
 from twofold.runs.displacement import chosen_displacement
-from twofold.runs.folder import begin, claim, finish
+from twofold.runs.folder import begin, drop_links, finish
 from twofold.runs.judges import functions_of
 from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.runs.results import results
@@ -74,7 +75,7 @@ def train_recipe(recipe: Recipe, options: RunOptions | None = None) -> TrainResu
     """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for users' mistakes."""
     options = options or RunOptions()
     refuse_missing(recipe.training.track)
-    claim(Path(recipe.run))
+    drop_links(Path(recipe.run))
     dataset = read_dataset(recipe, recipe.objective, progress=options.progress)
     return _train(recipe, dataset, _load_model(recipe, recipe.objective), options)
 
@@ -106,7 +107,7 @@ def train(
     recipe = validate(Recipe, Document("train()", given, {}))
     options = options or RunOptions()
     refuse_missing(recipe.training.track)
-    claim(Path(recipe.run))
+    drop_links(Path(recipe.run))
     dataset = read_dataset(recipe, recipe.objective, None if isinstance(data, str) else data, options.progress)
     loaded = _load_model(recipe, recipe.objective, None if isinstance(model, str) else model)
     return _train(recipe, dataset, loaded, options, partial(RunContext, functions=functions))
@@ -136,6 +137,7 @@ def _train(
         if note:
             options.progress.note(note)
     folder = Path(recipe.run)
+    disk.make_folder(folder)
     if recipe.reference.fit is not None:
         stage = fit_stage(recipe, dataset, model, folder, options.progress)
         fitted = stage.train(resume=options.resume, stop=options.stop)
@@ -176,6 +178,11 @@ def _run_training(run: RunContext, folder: Path, options: RunOptions) -> TrainRe
 def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
     """recipe.yaml, resolved.yaml and environment.json."""
     recipe, resolved = run.recipe, dump(run.recipe)
+    prompts = run.prompts()
+    options.progress.note(f"prompts: {prompts}")
+    for table in run.dataset.tables.values():
+        if guess := run.encoder.turns.of_format(table.format):
+            options.progress.warn(f"{table.source}: {guess} → {GUESS_REMEDY}")
     disk.write(folder / "recipe.yaml", options.recipe_text or resolved)
     disk.write(folder / "resolved.yaml", resolved)
     device = resolve_device(recipe.model.device)
@@ -196,6 +203,7 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
                 name: {"source": t.source, "format": t.format, "sha256": t.sha256, "rows": len(t.records)}
                 for name, t in run.dataset.tables.items()
             },
+            "prompts": prompts,
             "tokens": {name: encoded.counts() for name, encoded in run.encoded.items()},
             "steps": run.steps,
         },
