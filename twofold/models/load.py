@@ -20,8 +20,10 @@ from transformers import (
 )
 
 from twofold.errors import ModelError
+from twofold.models.loadable import readable, refuse_broken_weights, refuse_ids, refuse_unknown_tokens
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.policy import Policy
+from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:
@@ -77,6 +79,9 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     stop_tokens: frozenset[int]
 
+    def __post_init__(self) -> None:
+        refuse_unknown_tokens(self.tokenizer, self.model)
+
 
 def resolve_device(device: str) -> str:
     """`auto` becomes cuda where there is one."""
@@ -96,10 +101,16 @@ def resolve_precision(precision: str, device: str) -> str:
 def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer that belongs to `path` (an adapter folder's, or its base model's)."""
     _refuse_no_folder(path)
+    with readable(path):
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     try:
-        return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(first_line(error), where=path, remedy=_local_remedy(path)) from error
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+        rows = config.get_text_config().vocab_size
+    except (OSError, ValueError, KeyError, AttributeError, ImportError):
+        return tokenizer  # an adapter's: whoever loads the weights compares with them
+    if isinstance(rows, int):
+        refuse_ids(tokenizer, rows, path)
+    return tokenizer
 
 
 def load_model(settings: ModelSettings) -> LoadedModel:
@@ -126,6 +137,7 @@ def wrap(
     settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0
 ) -> tuple[Policy, LoadedModel]:
     """As `load_policy`, of a model that is in memory already; it is trained in place."""
+    refuse_broken_weights(model, settings.path)
     loaded = LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
     adapter = attach_adapter(model, settings, seed)
     if adapter is not None and settings.adapter is not None:
@@ -169,13 +181,14 @@ def stop_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerB
 
 
 def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """A Hugging Face folder (or PEFT adapter) with its tokenizer, written whole or not at all."""
+    """A Hugging Face folder in the dtype that its base has (or PEFT adapter, in float32) with its tokenizer, written
+    whole or not at all."""
     temporary = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     if policy.adapter is not None:
         policy.adapter.save_pretrained(str(temporary), selected_adapters=["default"])
     else:
-        policy.model.save_pretrained(temporary)
+        save_weights(policy.model, temporary, stored_dtype(policy.model))
     tokenizer.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
@@ -197,8 +210,8 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
     dtype = torch.float64 if precision == "float64" else torch.float32
     if precision == "bfloat16" and (settings.lora or settings.adapter):
         dtype = torch.bfloat16
-    try:
-        return auto.from_pretrained(
+    with readable(path):
+        model = auto.from_pretrained(
             path,
             revision=settings.revision,
             dtype=dtype,
@@ -206,8 +219,9 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
             use_safetensors=True,
             attn_implementation=None,
         ).to(device)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(first_line(error), where=path, remedy=_local_remedy(path)) from error
+    remember_dtype(model, dtype_on_disk(path, settings.revision))
+    refuse_broken_weights(model, path)
+    return model
 
 
 def attach_adapter(
@@ -316,13 +330,3 @@ def _refuse_no_folder(path: str) -> None:
     """What can only be a folder and is none: say so at once, before the hub is asked again and again."""
     if (path.startswith((".", "/", "~")) or path.count("/") > 1) and not Path(path).is_dir():
         raise ModelError("no such folder", where=path, remedy="check model.path")
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _local_remedy(path: str) -> str:
-    if Path(path).is_dir():
-        return "the folder must hold config.json, *.safetensors and the tokenizer's files"
-    return f"no folder {path!r} here: check the path, or the hub name and your connection"

@@ -8,7 +8,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from twofold.errors import ModelError
-from twofold.models.load import LoRA, ModelSettings, first_line
+from twofold.models.load import LoRA, ModelSettings
+from twofold.models.trial import first_line
 
 
 @dataclass(frozen=True)
