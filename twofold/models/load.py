@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,11 +18,15 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from twofold import disk, manifest
 from twofold.errors import ModelError
+from twofold.models.integrity import check_folder
 from twofold.models.loadable import readable, refuse_broken_weights, refuse_ids, refuse_unknown_tokens
+from twofold.models.locate import refuse_missing
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
-from twofold.models.policy import Policy
+from twofold.models.policy import LanguageHead, Policy
 from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
+from twofold.models.trial import findings, know_float64, refuse_leaks
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:
@@ -100,7 +103,8 @@ def resolve_precision(precision: str, device: str) -> str:
 
 def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer that belongs to `path` (an adapter folder's, or its base model's)."""
-    _refuse_no_folder(path)
+    refuse_missing(path)
+    check_folder(path, weights=False)
     with readable(path):
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     try:
@@ -124,6 +128,8 @@ def load_model(settings: ModelSettings) -> LoadedModel:
     model = load_weights(settings, base)
     if adapter is not None:
         model = merged(model, adapter)
+    know_float64(model)
+    refuse_leaks(model, findings(model, LanguageHead()), LanguageHead.name)
     return LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
 
 
@@ -180,18 +186,21 @@ def stop_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerB
     return found
 
 
-def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """A Hugging Face folder in the dtype that its base has (or PEFT adapter, in float32) with its tokenizer, written
-    whole or not at all."""
+def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, sealed: bool = True) -> None:
+    """A Hugging Face folder in the dtype that its base has (or a PEFT adapter) with its tokenizer, for its owner alone,
+    written whole or not at all; `sealed` with a manifest, by which damage is noticed."""
     temporary = folder.with_name(f"{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    disk.remove(temporary)
+    disk.make_folder(temporary)
     if policy.adapter is not None:
         policy.adapter.save_pretrained(str(temporary), selected_adapters=["default"])
     else:
         save_weights(policy.model, temporary, stored_dtype(policy.model))
     tokenizer.save_pretrained(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    disk.make_private(temporary)
+    if sealed:
+        manifest.write(temporary)
+    disk.put_folder(temporary, folder)
 
 
 def weights_digest(model: nn.Module, begin: str = "") -> str:
@@ -210,6 +219,7 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
     dtype = torch.float64 if precision == "float64" else torch.float32
     if precision == "bfloat16" and (settings.lora or settings.adapter):
         dtype = torch.bfloat16
+    check_folder(path)
     with readable(path):
         model = auto.from_pretrained(
             path,
@@ -219,7 +229,8 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
             use_safetensors=True,
             attn_implementation=None,
         ).to(device)
-    remember_dtype(model, dtype_on_disk(path, settings.revision))
+    if dtype != torch.float64:  # which is asked for by name, and written as well
+        remember_dtype(model, dtype_on_disk(path, settings.revision))
     refuse_broken_weights(model, path)
     return model
 
@@ -232,8 +243,10 @@ def attach_adapter(
         return None
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    if settings.adapter is not None and task != CLASSIFYING:
-        refuse_classifier(settings.adapter)
+    if settings.adapter is not None:
+        _refuse_no_adapter(settings.adapter)
+        if task != CLASSIFYING:
+            refuse_classifier(settings.adapter)
     if settings.lora is not None:
         targets = settings.lora.targets if isinstance(settings.lora.targets, str) else list(settings.lora.targets)
         config = LoraConfig(
@@ -249,7 +262,9 @@ def attach_adapter(
             adapter = get_peft_model(model, config)
         config.base_model_name_or_path = settings.path
         return adapter  # type: ignore[return-value]  # no mixed adapters here
-    return PeftModel.from_pretrained(model, settings.adapter, is_trainable=True)  # type: ignore[arg-type]  # checked above
+    assert settings.adapter is not None, "one of both"
+    with readable(settings.adapter):
+        return PeftModel.from_pretrained(model, settings.adapter, is_trainable=True)  # type: ignore[arg-type]
 
 
 def copy_adapter(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
@@ -276,12 +291,24 @@ def merged(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
     """The model with the adapter folder `adapter` merged into its weights."""
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, adapter).merge_and_unload()  # type: ignore[no-any-return, operator]  # PEFT forwards by attribute
+    check_folder(adapter)
+    with readable(adapter):
+        return PeftModel.from_pretrained(model, adapter).merge_and_unload()  # type: ignore[no-any-return, operator]  # PEFT forwards by attribute
 
 
 def base_and_adapter(path: str) -> tuple[str, str | None]:
     """The model that an adapter folder is for, and the folder; of any other path, the path and None."""
-    return (_adapter_base(path), path) if (Path(path) / "adapter_config.json").is_file() else (path, None)
+    check_folder(path)
+    if not (Path(path) / "adapter_config.json").is_file():
+        return path, None
+    base = _adapter_base(path)
+    try:
+        refuse_missing(base)
+    except ModelError as error:
+        remedy = "put its base model back there, or correct base_model_name_or_path in adapter_config.json"
+        raise ModelError(f"is an adapter of {base}, which is not here", where=path, remedy=remedy) from error
+    check_folder(base)
+    return base, path
 
 
 def is_classifier(path: str, revision: str | None = None) -> bool:
@@ -310,13 +337,15 @@ def adapter_task(adapter: str) -> str | None:
     """What PEFT calls the task of an adapter folder."""
     from peft import PeftConfig
 
-    return PeftConfig.from_pretrained(adapter).task_type  # type: ignore[return-value]  # a str enum
+    with readable(adapter):
+        return PeftConfig.from_pretrained(adapter).task_type  # type: ignore[return-value]  # a str enum
 
 
 def _adapter_base(path: str) -> str:
     from peft import PeftConfig
 
-    base = PeftConfig.from_pretrained(path).base_model_name_or_path
+    with readable(path):
+        base = PeftConfig.from_pretrained(path).base_model_name_or_path
     if not base:
         raise ModelError("the adapter does not name its base model", where=path)
     return base
@@ -326,7 +355,9 @@ def _has_tokenizer(path: str) -> bool:
     return (Path(path) / "tokenizer_config.json").is_file()
 
 
-def _refuse_no_folder(path: str) -> None:
-    """What can only be a folder and is none: say so at once, before the hub is asked again and again."""
-    if (path.startswith((".", "/", "~")) or path.count("/") > 1) and not Path(path).is_dir():
-        raise ModelError("no such folder", where=path, remedy="check model.path")
+def _refuse_no_adapter(path: str) -> None:
+    """An adapter is a folder: PEFT would read a pickle of the hub where there are no safetensors."""
+    if not (Path(path) / "adapter_config.json").is_file():
+        remedy = "name a folder with adapter_config.json and adapter_model.safetensors"
+        raise ModelError("is no folder of a PEFT adapter", where=path, remedy=remedy)
+    check_folder(path)

@@ -1,5 +1,4 @@
-"""What stands in the way of a model that is loaded, as one message: files, packages, weights, a tokenizer that is not its
-own."""
+"""What stands in the way of loading a model, as one message: files, packages, weights, a tokenizer of another."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,7 +22,7 @@ def readable(path: str) -> Iterator[None]:
     except ImportError as error:
         remedy = "install what it names, or choose a model that is stored without it"
         raise ModelError(f"needs a package that is not here: {first_line(error)}", where=path, remedy=remedy) from error
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         kind = _encoder_decoder(path)
         if kind:
             what = f"is a {kind} model, an encoder with a decoder: twofold trains decoders alone"

@@ -30,9 +30,12 @@ def save_weights(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> No
     wide = {"score", *(getattr(model, "_keep_in_fp32_modules", None) or ())}
     wide |= {*(getattr(model, "_keep_in_fp32_modules_strict", None) or ())}
 
+    tied: dict[tuple[int, torch.Size], Tensor] = {}
+
     def cast(name: str, value: Tensor) -> Tensor:
-        narrow = value.is_floating_point() and not wide & {*name.split(".")}
-        return value.to(dtype) if narrow else value
+        if not value.is_floating_point() or wide & {*name.split(".")}:
+            return value
+        return tied.setdefault((value.data_ptr(), value.shape), value.to(dtype))
 
     model.save_pretrained(folder, state_dict={name: cast(name, value) for name, value in model.state_dict().items()})
     config = folder / "config.json"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -128,7 +128,7 @@ class Fields:
 
     def number(self, field: str, value: Any, remedy: str) -> float | None:
         """A finite number; None where `value` is none."""
-        if is_number(value) and math.isfinite(value):
+        if is_number(value) and abs(value) <= sys.float_info.max:
             return float(value)
         self.fault(field, f"is {_number_or_kind(value)}, not a finite number", remedy)
         return None
