@@ -15,6 +15,7 @@ from twofold.reports.run import read_run
 def test_facts_of_a_run(make_run: Make) -> None:
     run = read_run(make_run("a b", extra={"gap": 0.1}))
     assert facts(run) == ["pdpo with dpo", "from acme/base-1", "40 steps", "20 s"]
+    assert facts(replace(run, environment={"prompts": "3 as bare text"}))[-1] == "prompts 3 as bare text"
     assert (kind(run, "algorithm"), kind(run, "objective"), base_model(run)) == ("pdpo", "dpo", "acme/base-1")
     assert data_hashes(run) == [("pairs.jsonl", DIGEST)]
     assert command(run) == "twofold train a b.yaml"
