@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 import pydantic
 import yaml
 
-from twofold import manifest
+from twofold import disk, manifest
 from twofold.config.introspect import completed
 from twofold.config.validation_errors import Key, dotted, explain
 from twofold.errors import RecipeError
@@ -155,7 +155,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _read(path: Path, said_at: str = "") -> Document:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = disk.read_text(path)
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1)
         remedy = f"did you mean `{path.parent / near[0]}`?" if near else ""

@@ -222,14 +222,20 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
         dtype = torch.bfloat16
     check_folder(path)
     with readable(path):
-        model = auto.from_pretrained(
+        model, info = auto.from_pretrained(
             path,
             revision=settings.revision,
             dtype=dtype,
             trust_remote_code=False,
             use_safetensors=True,
             attn_implementation=None,
-        ).to(device)
+            output_loading_info=True,
+        )
+    if missing := sorted(info["missing_keys"]):  # transformers would draw them, and say nothing that one sees
+        what = f"lacks weights that a {type(model).__name__} has: {missing[0]}"
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise ModelError(f"{what}{more}", where=path, remedy="the folder is of another model, or damaged: check it")
+    model = model.to(device)
     if dtype != torch.float64:  # which is asked for by name, and written as well
         remember_dtype(model, dtype_on_disk(path, settings.revision))
     refuse_broken_weights(model, path)

@@ -238,6 +238,8 @@ def is_number(value: object) -> bool:
 
 
 def _number_or_kind(value: Any) -> str:
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return "a number of hundreds of digits"
     return f"{value:g}" if is_number(value) else chat.kind(value)
 
 
