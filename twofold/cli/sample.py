@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twofold.cli.data_show import Ignore, ignored
 from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import results
 from twofold.errors import RecipeError
@@ -34,6 +35,7 @@ class Options:
         str | None, typer.Option(help="One prompt; a user's turn where the model has a chat template.")
     ] = None
     file: Annotated[Path | None, typer.Option(help="Rows with prompts, of any shape that training reads.")] = None
+    ignore: Ignore = None
     samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="Drafts for each prompt.")] = 1
     best_of: Annotated[
         int | None, typer.Option(min=1, help="Draw so many and keep the one that --reward scores highest.")
@@ -59,7 +61,7 @@ def sample(given: Options) -> None:
     _refuse_contradictions(given)
     seed, sampling = _settings(given.settings or [])
     model = open_model(given.model)
-    prompts = [_turn(given.prompt, model.encoder)] if given.prompt is not None else _prompts(given.file)
+    prompts = [_turn(given.prompt, model.encoder)] if given.prompt is not None else _prompts(given)
     asked = counted(len(prompts), "prompt")
     with RichProgress() as progress:
         if given.beam is not None:
@@ -120,10 +122,12 @@ def _turn(text: str, encoder: Encoder) -> Prompt:
     return (Message("user", text),) if encoder.tokenizer.chat_template else text
 
 
-def _prompts(file: Path | None) -> list[Prompt]:
+def _prompts(given: Options) -> list[Prompt]:
     from twofold.data.formats import read
+    from twofold.data.reading import Reading
 
-    return list(dict.fromkeys(record.prompt for record in read(str(file)).records))
+    rows = read(Reading(str(given.file), ignore=ignored(given.ignore))).records
+    return list(dict.fromkeys(record.prompt for record in rows))
 
 
 def _searched(given: Options, sampling: Sampling) -> str:

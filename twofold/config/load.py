@@ -26,6 +26,12 @@ from twofold.errors import RecipeError
 
 T = TypeVar("T")
 
+LARGEST = 2**20
+"""Bytes of a recipe."""
+MOST_VALUES = 50_000
+"""Values in a recipe."""
+MOST_DIGITS = 100
+"""Digits of a whole number."""
 _NUMBER_STARTS = "-+.0123456789"
 _FLOAT = (
     r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$",
@@ -40,6 +46,8 @@ _PLAIN_WORDS = {
 
 
 class _Loader(yaml.SafeLoader):
+    values = 0
+    """How many have been made: an alias is made as often as it is named."""
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML keeps them on the class)
 
 
@@ -150,7 +158,12 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _read(path: Path, said_at: str = "") -> Document:
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            data = stream.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            remedy = "name a recipe; data is named in it, under data.train"
+            raise RecipeError(f"is larger than any recipe ({LARGEST:,} bytes)", where=str(path), remedy=remedy)
+        text = data.decode("utf-8-sig")
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1)
         remedy = f"did you mean `{path.parent / near[0]}`?" if near else ""
@@ -160,11 +173,11 @@ def _read(path: Path, said_at: str = "") -> Document:
     except OSError as error:
         raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None
     places: dict[Key, str] = {}
-    data = _parse(text, str(path), places)
-    if not isinstance(data, dict):
-        fault = "is empty" if data is None else "holds no keys"
+    values = _parse(text, str(path), places)
+    if not isinstance(values, dict):
+        fault = "is empty" if values is None else "holds no keys"
         raise RecipeError(fault, where=str(path), remedy="a recipe is a mapping: `key: value` lines")
-    return Document(str(path), cast("dict[str, Any]", data), places)
+    return Document(str(path), cast("dict[str, Any]", values), places)
 
 
 def _parse(text: str, name: str, places: dict[Key, str]) -> Any:
@@ -189,6 +202,11 @@ def _value(loader: _Loader, node: yaml.Node, name: str, places: dict[Key, str], 
     """The plain value of a node; notes the place of every key on the way."""
     where = f"{name}:{node.start_mark.line + 1}"
     places.setdefault(key, where)
+    loader.values += 1
+    if loader.values > MOST_VALUES:
+        remedy = "write out what you need, without aliases of aliases"
+        what = f"holds more than {MOST_VALUES:,} values, aliases (`*name`) included"
+        raise RecipeError(what, where=where, remedy=remedy)
     if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -204,7 +222,14 @@ def _value(loader: _Loader, node: yaml.Node, name: str, places: dict[Key, str], 
         return [_value(loader, child, name, places, (*key, i)) for i, child in enumerate(node.value)]
     if not isinstance(node, yaml.ScalarNode):
         raise RecipeError(f"the tag {node.tag} has no meaning here", where=where)
-    return cast("Any", loader).construct_object(node)
+    try:
+        value = cast("Any", loader).construct_object(node)
+    except ValueError:  # Python refuses to read thousands of digits
+        value = None
+    if node.tag.endswith(":int") and (value is None or len(node.value) > MOST_DIGITS):
+        what = f"a number of {len(node.value):,} digits is too large"
+        raise RecipeError(f"{dotted(key)}: {what}" if key else what, where=where)
+    return value
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,7 +249,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def _overridden(document: Document, overrides: Sequence[str]) -> Document:
     data, places = deepcopy(document.data), dict(document.places)
     for override in overrides:
-        where = f"override `{override}`"
+        where = f"override `{override if len(override) <= 200 else override[:200] + '…'}`"
         name, equals, text = override.partition("=")
         key = tuple(name.strip().split("."))
         if not equals or not all(key):

@@ -54,6 +54,7 @@ class Recipe:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 
     def __post_init__(self) -> None:
+        require(-(2**63) <= self.seed < 2**63, "seed must be a number of 64 bits")
         self.algorithm.refuse_misfit(self)
         drafts = self.algorithm.draws_drafts
         require(self.sampling.server is None or drafts, "sampling.server draws drafts: this algorithm asks for none")

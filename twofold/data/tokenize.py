@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -112,10 +111,14 @@ class Encoder:
             return
         if not getattr(self.tokenizer, "chat_template", None):
             return
-        with suppress(Exception):  # whatever a template dislikes is told when the record is fitted
+        try:
             yield rendering(self.tokenizer, record.prompt, generation_prompt=True)
             for _, text in completion_fields(record):
                 yield rendering(self.tokenizer, (*record.prompt, Message("assistant", text)))
+        except ModelError:
+            raise
+        except Exception:  # whatever a template dislikes is told when the record is fitted
+            return
 
     def prompt(self, prompt: Prompt) -> Tensor:
         """The prompt's tokens [P], up to where a completion begins."""
@@ -223,6 +226,8 @@ class Encoder:
     def _rendered(self, chat: Chat, source: Source, field: str, *, generation_prompt: bool = False) -> list[int]:
         try:
             return self._bare(rendering(self.tokenizer, chat, generation_prompt=generation_prompt))
+        except ModelError:
+            raise
         except Exception as error:  # templates refuse what they dislike with errors of their own
             reason = f"is refused by the chat template: {next(iter(str(error).splitlines()), type(error).__name__)}"
             raise _fault(source, field, reason, "write the turns as the model's template wants them") from None

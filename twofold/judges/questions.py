@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 from twofold.data.issues import Issue, IssueError
-from twofold.data.readers import Row, rows
+from twofold.data.json_rows import Row
+from twofold.data.readers import rows
 from twofold.data.shapes import Fields, detect, is_unjudged, parse, unknown
 from twofold.data.split import prompt_key
 from twofold.errors import DataError
@@ -32,7 +33,12 @@ class Questions:
 
 
 def read_questions(
-    source: str, *, split: str = "train", limit: int | None = None, with_answers: bool = True
+    source: str,
+    *,
+    split: str = "train",
+    limit: int | None = None,
+    with_answers: bool = True,
+    ignore: Collection[str] = (),
 ) -> Questions:
     """Rows of any shape that training reads, of a prompt alone, or of a prompt with `answers` in no order.
 
@@ -40,7 +46,7 @@ def read_questions(
     """
     found: dict[object, Question] = {}
     repeated = 0
-    for read in questions_of(source, split):
+    for read in questions_of(source, split, ignore):
         if limit is not None and len(found) >= limit:
             break
         question = read if with_answers else replace(read, candidates=())
@@ -51,9 +57,10 @@ def read_questions(
     return Questions(list(found.values()), repeated)
 
 
-def questions_of(source: str, split: str = "train") -> Iterator[Question]:
-    """Every row as a question; raises DataError naming file, row and field of the first fault."""
-    for number, row in rows(source, split):
+def questions_of(source: str, split: str = "train", ignore: Collection[str] = ()) -> Iterator[Question]:
+    """Every row as a question, without its keys to `ignore`; raises DataError naming file, row and field of the first
+    fault."""
+    for number, row in rows(source, split, ignore=ignore):
         if isinstance(row, Issue):
             if row.severity == "error":
                 raise IssueError(row)
@@ -79,6 +86,7 @@ def _question(row: Row, source: Source) -> Question | None:
     if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
         fields.fault("answers", "is no list of texts", 'write {"prompt": "…", "answers": ["…", "…"]}')
     prompt, _ = fields.turns("prompt")
+    fields.refuse_unread("", row, ("prompt", "answers", "system"))
     if fields.faults:
         raise IssueError(fields.faults[0])
     return Question(prompt, source, _truth(row), _known(answers, row, source))
