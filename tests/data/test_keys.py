@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def needs(kind: DataKind, *columns: str) -> RowNeeds:
 
 @pytest.mark.parametrize(("field", "column"), [("margin", "margin"), ("probability", "win_rate")])
 def test_what_an_objective_does_not_read_is_refused(field: str, column: str) -> None:
-    pair = Pair("a", "b", "c", Source("f", 3), **{field: 0.5})
+    pair = replace(Pair("a", "b", "c", Source("f", 3)), **{field: 0.5})
     for kind in ("pairs", "labels", "prompts", "demonstrations"):
         with pytest.raises(DataError, match=rf"f:3: `{field}` is filled.*\n.*data.ignore=\[{field}\]"):
             rows_of_kind([pair], needs(kind))

@@ -67,9 +67,9 @@ def _message(item: Any, number: int) -> Message:
     role, content = (item["role"], item["content"]) if named else (item["from"], item["value"])
     if role == "function_call" or item.get("tool_calls"):
         raise Malformed(f"message {number} calls tools, which the rendering would lose", "remove the row")
-    for key in unread(item, ("role", "content") if named else ("from", "value")):
-        reason = f"message {number}: its key `{shortened(key)}` {meaning(key)}"
-        raise Malformed(reason, remedy(key), "unread key")
+    if keys := unread(item, ("role", "content") if named else ("from", "value")):
+        reason = f"message {number}: its key `{shortened(keys[0])}` {meaning(keys[0])}"
+        raise Malformed(reason, remedy(keys), "unread key")
     if not named and isinstance(role, str):
         role = _SHAREGPT.get(role, role)
     if role not in ROLES:

@@ -156,7 +156,7 @@ class Stream:
         if self._shape is None:
             return [unknown(named, place)]
         large = _too_large(self._shape, named, place, self._reading.bounds)
-        made = large or parse(self._shape, named, place, self.remarks, columns)
+        made = large or parse(self._shape, named, place, self.remarks, columns, self._reading.whole)
         return made if isinstance(made, list) else _half_characters(made) or made
 
     def _too_many(self, number: int) -> Issue:

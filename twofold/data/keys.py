@@ -5,11 +5,11 @@ A reader names the keys that it uses; `unread` finds the filled ones that it doe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from twofold.data.issues import LONGEST_NAME, shortened
+from twofold.data.issues import LONGEST_NAME, MOST_NAMES, shortened
 
 HARMLESS: Mapping[str, tuple[str, ...]] = {
     "names and places of a row": (
@@ -105,10 +105,11 @@ def meaning(key: str) -> str:
     return f"holds {known}" if known else "is filled, and nothing reads it"
 
 
-def remedy(key: str) -> str:
-    """What to do about it."""
-    name = shortened(key)
-    return f"leave it out, or say that it may be lost: data.ignore=[{name}] (--ignore {name})"
+def remedy(keys: Sequence[str]) -> str:
+    """What to do about the unread `keys` of one row or message."""
+    names = [shortened(key) for key in keys[:MOST_NAMES]]
+    it = "it" if len(keys) == 1 else "them"
+    return f"leave {it} out, or say what may be lost: data.ignore=[{', '.join(names)}] (--ignore {','.join(names)})"
 
 
 def without(value: Any, ignored: Collection[str]) -> Any:
@@ -123,10 +124,14 @@ def without(value: Any, ignored: Collection[str]) -> Any:
     return [without(v, ignored) for v in value] if isinstance(value, list) else value
 
 
+def is_meant(key: str) -> bool:
+    """Whether a key is known to mean something to what is learnt or judged."""
+    return len(key) <= LONGEST_NAME and key.lower().replace("-", "_") in _MEANING
+
+
 def says_again(key: str, value: Any, known: set[str]) -> bool:
     """Whether a value, of a key without a meaning of its own, is made of `known` texts."""
-    own = key.lower().replace("-", "_") in _MEANING
-    return not own and isinstance(value, str | list) and known.issuperset(texts_in(value))
+    return not is_meant(key) and isinstance(value, str | list) and known.issuperset(texts_in(value))
 
 
 def texts_in(value: Any) -> Iterator[str]:

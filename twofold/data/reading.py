@@ -28,7 +28,8 @@ BOUNDS = RowBounds()
 @dataclass(frozen=True)
 class Reading:
     """Which rows of a source, and as what; a hub name may be `stream`ed, without a copy of its files. What it is to
-    `accept` are warnings; keys that it is to `ignore` are as good as not there, in rows and in their messages."""
+    `accept` are warnings; keys that it is to `ignore` are as good as not there, in rows and in their messages. Rows
+    that go on `whole` lose nothing, so that keys of a row that nobody knows are no fault."""
 
     source: str
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -38,3 +39,4 @@ class Reading:
     accept: tuple[Acceptable, ...] = ()
     ignore: tuple[str, ...] = ()
     bounds: RowBounds = BOUNDS
+    whole: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,8 +109,8 @@ def entries_of(reading: Reading) -> list[Entry]:
     source = reading.source
     first = next((row for _, row in rows(source) if isinstance(row, dict)), {})
     if is_unjudged(first) and not reading.columns:
-        return [Entry(q, (SEVERAL,)) for q in questions_of(source, ignore=reading.ignore)]
-    records = read(reading).records
+        return [Entry(q, (SEVERAL,)) for q in questions_of(source, ignore=reading.ignore, whole=True)]
+    records = read(replace(reading, whole=True)).records
     truths = {n: row.get("answer") for n, row in rows(source) if isinstance(row, dict) and "answer" in row}
     return [_entry(record, truths.get(record.source.row)) for record in records]
 

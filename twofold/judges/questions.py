@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from twofold.data.issues import Issue, IssueError
 from twofold.data.json_rows import Row
+from twofold.data.keys import is_meant
 from twofold.data.readers import rows
 from twofold.data.shapes import Fields, detect, is_unjudged, parse, unknown
 from twofold.data.split import prompt_key
@@ -57,22 +58,26 @@ def read_questions(
     return Questions(list(found.values()), repeated)
 
 
-def questions_of(source: str, split: str = "train", ignore: Collection[str] = ()) -> Iterator[Question]:
-    """Every row as a question, without its keys to `ignore`; raises DataError naming file, row and field of the first
-    fault."""
+def questions_of(
+    source: str, split: str = "train", ignore: Collection[str] = (), *, whole: bool = False
+) -> Iterator[Question]:
+    """Every row as a question, without its keys to `ignore`; where rows go on `whole`, keys that nobody knows may stay.
+
+    Raises DataError naming file, row and field of the first fault.
+    """
     for number, row in rows(source, split, ignore=ignore):
         if isinstance(row, Issue):
             if row.severity == "error":
                 raise IssueError(row)
-        elif (question := _question(row, Source(source, number))) is not None:
+        elif (question := _question(row, Source(source, number), whole)) is not None:
             yield question
 
 
-def _question(row: Row, source: Source) -> Question | None:
+def _question(row: Row, source: Source, whole: bool) -> Question | None:
     """None for a row that is passed over."""
     shape = detect(row)
     if shape is not None and not is_unjudged(row):
-        made = parse(shape, row, source, remarks=[])
+        made = parse(shape, row, source, remarks=[], whole=whole)
         if not isinstance(made, list):
             return _of(made, row)
         error = next((fault for fault in made if fault.severity == "error"), None)
@@ -86,7 +91,8 @@ def _question(row: Row, source: Source) -> Question | None:
     if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
         fields.fault("answers", "is no list of texts", 'write {"prompt": "…", "answers": ["…", "…"]}')
     prompt, _ = fields.turns("prompt")
-    fields.refuse_unread("", row, ("prompt", "answers", "system"))
+    known = [key for key in row if whole and not is_meant(key)]
+    fields.refuse_unread("", row, ("prompt", "answers", "system", *known))
     if fields.faults:
         raise IssueError(fields.faults[0])
     return Question(prompt, source, _truth(row), _known(answers, row, source))

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from twofold.data.issues import Issue, nearest, quoted
-from twofold.data.keys import says_again, texts_in, unread
+from twofold.data.keys import is_meant, says_again, texts_in, unread
 from twofold.data.shapes import (
     conversations,
     human_feedback,
@@ -59,10 +59,16 @@ def detect(row: Mapping[str, Any], named: Collection[str] = ()) -> Shape | None:
 
 
 def parse(
-    shape: Shape, row: Mapping[str, Any], source: Source, remarks: list[Issue], named: Collection[str] = ()
+    shape: Shape,
+    row: Mapping[str, Any],
+    source: Source,
+    remarks: list[Issue],
+    named: Collection[str] = (),
+    whole: bool = False,
 ) -> Record | list[Issue]:
     """The record that the row is under `shape`, or everything that is wrong with it; warnings about a row that can be
-    used go to `remarks`. Where fields are `named`, they chose the shape, and what the others read may go unread."""
+    used go to `remarks`. Where fields are `named`, they chose the shape, and what the others read may go unread;
+    where the row goes on `whole`, so may what nobody knows."""
     missing = [k for k in shape.keys if k not in row]
     other = detect(row) if missing else _says_more(shape, row)
     if other is not None:
@@ -72,7 +78,9 @@ def parse(
         return [_missing(key, shape, row, source) for key in missing]
     fields = Fields(row, source)
     record = shape.parse(fields)
-    fields.refuse_unread("", _remaining(shape, row), _KEYS if named else ())
+    left = _remaining(shape, row)
+    unknown_keys = [key for key in left if whole and not is_meant(key)]
+    fields.refuse_unread("", left, {*unknown_keys, *(_KEYS if named else ())})
     remarks += fields.remarks
     return fields.faults or record
 

@@ -51,7 +51,7 @@ class Fields:
         unread = keys.unread(holder, used)
         for key in unread[:MOST_NAMES]:
             name = f"{part}.{shortened(key)}" if part else shortened(key)
-            self.fault(name, keys.meaning(key), keys.remedy(key), "unread key")
+            self.fault(name, keys.meaning(key), keys.remedy(unread), "unread key")
         if len(unread) > MOST_NAMES:
             reason = f"and {len(unread) - MOST_NAMES} more keys are filled, and nothing reads them"
             self.fault(part, reason, "is this the file that you meant?", "unread key")
