@@ -57,7 +57,7 @@ def same(one: Group, other: Group) -> bool:
 
 def made(tokenizer: Any, template: str | None = None, **settings: Any) -> Encoder:
     tokens = tokenizer(template) if template else tokenizer()
-    return Encoder(tokens, frozenset({tokens.eos_token_id}), TokenizeSettings(**settings))
+    return Encoder(tokens, frozenset({tokens.eos_token_id}), TokenizeSettings(**settings), "text")
 
 
 @pytest.mark.parametrize(

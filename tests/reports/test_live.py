@@ -6,6 +6,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,9 +35,16 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
+class Listed(list[Any]):
+    """Rows as a list."""
+
+    def add(self, line: Any) -> None:
+        self.append(line)
+
+
 def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
-    tail = Tail(file)
+    tail = Tail(file, Listed)
     assert (tail.read(), tail.rows) == (False, [])
     file.write_text('{"step": 0}\n{"st')
     assert (tail.read(), tail.rows) == (True, [{"step": 0}])
@@ -49,7 +57,7 @@ def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
 def test_a_file_cut_back_is_read_anew(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     write(file, train(0), train(1), train(2))
-    tail = Tail(file)
+    tail = Tail(file, Listed)
     tail.read()
     os.truncate(file, 0)
     write(file, train(0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from support.made_up_runs import DIGEST, Make
+from twofold.reports.columns import Columns
 from twofold.reports.provenance import base_model, command, data_hashes, facts, kind, methods, repeat
 from twofold.reports.run import read_run
 
@@ -19,7 +20,7 @@ def test_facts_of_a_run(make_run: Make) -> None:
 
 
 def test_a_run_that_tells_nothing_has_no_facts(make_run: Make) -> None:
-    run = replace(read_run(make_run("a")), settings={}, train=(), evaluations=(), timings=())
+    run = replace(read_run(make_run("a")), settings={}, train=Columns(), evaluations=(), timings=Columns())
     assert facts(run) == []
     assert kind(replace(run, settings={"algorithm": "pdpo", "model": ["x"]}), "algorithm") == "pdpo"
     assert base_model(replace(run, settings={"model": ["x"]})) == ""

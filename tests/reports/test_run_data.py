@@ -74,7 +74,7 @@ def test_half_a_line_and_broken_files_are_said(make_run: Make) -> None:
     run = read_run(folder)
     assert len(run.train) == 40
     assert run.faults == (
-        "metrics.jsonl: 1 unreadable line left out",
+        "metrics.jsonl: 1 unreadable line left out (line 44)",
         "results.json is not a JSON object and was left out",
         "the recipe is not valid YAML and is shown as it stands",
         "environment.json is not a JSON object and was left out",

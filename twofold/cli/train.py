@@ -28,12 +28,14 @@ def train(
     ] = True,
 ) -> None:
     """Align a model as a recipe says, and leave a run directory with model, metrics and report."""
+    from twofold.cli.first_look import look_at_recipe
     from twofold.cli.progress import RichProgress
     from twofold.cli.signals import Stop
     from twofold.config.load import load_recipe, validate
 
     document = load_recipe(recipe, settings or [])
-    from twofold.config.schema import Recipe  # slow: not before the recipe is known to be readable
+    look_at_recipe(document)
+    from twofold.config.schema import Recipe  # imports torch
 
     resolved = validate(Recipe, document)
     if dry:

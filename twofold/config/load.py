@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 import pydantic
 import yaml
 
-from twofold.config.custom import own_kind
+from twofold import manifest
 from twofold.config.introspect import completed
 from twofold.config.validation_errors import Key, dotted, explain
 from twofold.errors import RecipeError
@@ -32,6 +32,9 @@ MOST_VALUES = 50_000
 """Values in a recipe."""
 MOST_DIGITS = 100
 """Digits of a whole number."""
+MOST_SHOWN = 80
+"""Characters of an override that an error repeats."""
+
 _NUMBER_STARTS = "-+.0123456789"
 _FLOAT = (
     r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$",
@@ -137,6 +140,8 @@ def dump(settings: object) -> str:
 
 def plain(value: object) -> Any:
     """Settings as mappings, lists and scalars, ready for YAML or JSON."""
+    from twofold.config.custom import own_kind  # imports torch, which whoever only reads a recipe does without
+
     if (kind := own_kind(value)) is not None:
         return {"kind": kind} | {k: v for k, v in _fields(value).items() if k != "kind"}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -172,6 +177,9 @@ def _read(path: Path, said_at: str = "") -> Document:
         raise RecipeError("not a text file in UTF-8", where=str(path)) from None
     except OSError as error:
         raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    if fault := manifest.faults(path.parent, path.name.__eq__).get(path.name):
+        remedy = "put the file back; to change its settings, copy it under another name first"
+        raise RecipeError(f"{fault}: it is not what the run wrote", where=str(path), remedy=remedy)
     places: dict[Key, str] = {}
     values = _parse(text, str(path), places)
     if not isinstance(values, dict):
@@ -249,7 +257,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def _overridden(document: Document, overrides: Sequence[str]) -> Document:
     data, places = deepcopy(document.data), dict(document.places)
     for override in overrides:
-        where = f"override `{override if len(override) <= 200 else override[:200] + '…'}`"
+        where = f"override `{override if len(override) <= MOST_SHOWN else override[:MOST_SHOWN] + '…'}`"
         name, equals, text = override.partition("=")
         key = tuple(name.strip().split("."))
         if not equals or not all(key):

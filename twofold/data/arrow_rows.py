@@ -19,7 +19,7 @@ from twofold.data.json_rows import Numbered
 if TYPE_CHECKING:
     import pyarrow as pa
 
-AT_ONCE = 256
+AT_ONCE = 64
 """Rows of parquet that are decoded together."""
 Batches = Callable[[Path], Iterator["pa.RecordBatch"]]
 

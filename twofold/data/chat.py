@@ -17,6 +17,8 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 Chat = tuple[Message, ...]
 TEMPLATE_SECONDS = 5
 """Of a processor, for one rendering: a thousand times what a long one takes."""
+_STOPPED = set[str]()
+"""Templates that are not tried again."""
 TOOLS = "tools"
 """The role of a message before all others that holds the definitions of tools, as JSON, for the template to show."""
 
@@ -113,16 +115,18 @@ def kind(value: Any) -> str:
 
 def rendering(tokenizer: Any, messages: Iterable[Message], *, generation_prompt: bool = False) -> str:
     """`messages` through the tokenizer's chat template, as text. Raises ModelError for a template that does not end."""
-    plain = _plain(messages)
+    plain, template = _plain(messages), str(getattr(tokenizer, "chat_template", ""))
 
     def render() -> str:
         return tokenizer.apply_chat_template(**plain, add_generation_prompt=generation_prompt, tokenize=False)
 
     try:
-        return within(TEMPLATE_SECONDS, render)
+        if template not in _STOPPED:
+            return within(TEMPLATE_SECONDS, render)
     except TimeoutError:
-        what = f"the chat template was stopped after {TEMPLATE_SECONDS} s over one row"
-        raise ModelError(what, remedy="its loops do not end: choose a model with another template") from None
+        _STOPPED.add(template)
+    what = f"the chat template was stopped after {TEMPLATE_SECONDS} s over one row"
+    raise ModelError(what, remedy="its loops do not end: choose a model with another template")
 
 
 def _plain(messages: Iterable[Message]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any, cast
 
+from twofold.client.hub import stay_local_if_cut_off
 from twofold.data import csv, json_rows
 from twofold.data.arrow_rows import arrow, damaged, first_line, parquet, tables
 from twofold.data.issues import Issue, quoted, shortened
@@ -53,16 +54,20 @@ def rows(
 def _opened_source(
     source: str, split: str, stream: bool, ignore: Collection[str], bounds: RowBounds
 ) -> Iterator[Numbered]:
+    refuse_missing(source)
     path, kind = Path(source), _kind(source)
     if kind == "folder":
         return _saved(path, split) if _is_saved(path) else _hub(source, split, stream)
-    if kind == "file":
-        return _file(path, source, ignore, bounds)
-    if source.endswith(_KNOWN) or not _HUB_NAME.fullmatch(source):
+    return _file(path, source, ignore, bounds) if kind == "file" else _hub(source, split, stream)
+
+
+def refuse_missing(source: str) -> None:
+    """Raise DataError for what is not there and cannot be a hub name."""
+    path = Path(source)
+    if not _kind(source) and (source.endswith(_KNOWN) or not _HUB_NAME.fullmatch(source)):
         near = _similar(path)
         remedy = f"did you mean `{near}`?" if near else "check the path"
         raise DataError("no such file", where=source, remedy=remedy)
-    return _hub(source, split, stream)
 
 
 def _cleaned(row: Row, ignore: Collection[str]) -> Row:
@@ -205,6 +210,7 @@ def _saved(path: Path, split: str) -> Iterator[Numbered]:
 
 
 def _hub(source: str, split: str, stream: bool) -> Iterator[Numbered]:
+    stay_local_if_cut_off()
     import datasets
 
     name, _, configuration = (source, "", "") if Path(source).exists() else source.partition(":")

@@ -9,6 +9,7 @@ from twofold.data.issues import Acceptable
 from twofold.data.readers import files, is_pattern
 from twofold.data.reading import RowBounds
 from twofold.data.tokenize import TokenizeSettings
+from twofold.data.turns import ChatChoice
 from twofold.errors import DataError
 from twofold.settings import require, settings
 
@@ -81,6 +82,9 @@ class DataSettings:
     """Problems for PDPO's generator; from a share of pairs, the chosen completion is the ground truth."""
     heldout: DataSplit | None = None
     """Rows to measure the objective on (accuracy, margin …), never trained on."""
+    chat: ChatChoice = "auto"
+    """Prompts that are text: a user's turn (transcripts: several) where the tokenizer has a chat template and bare text
+    where not (auto); always bare text; or always turns. The trained model keeps the choice, and auto follows it."""
     tokenize: TokenizeSettings = field(default_factory=TokenizeSettings)
 
     def __post_init__(self) -> None:

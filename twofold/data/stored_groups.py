@@ -61,6 +61,8 @@ def encode_stored(records: Sequence[Record], encoder: Encoder, folder: Path, pro
     key = sha256("\n".join([key_of(records), fingerprint_of(encoder), code()]).encode()).hexdigest()[:32]
     found = _open(folder, key)
     if found is None:
+        if (folder / f"{key}.json").is_file():
+            progress.warn(f"{folder / key}.json: what is kept here is damaged; the tokens are made again")
         encode(records, encoder, progress, keep=lambda groups, facts: _write(folder, key, groups, facts))
         found = _open(folder, key)
         if found is None:
@@ -79,7 +81,13 @@ def fingerprint_of(encoder: Encoder) -> str:
     import transformers
 
     told = (type(tokenizer).__name__, repr(tokenizer.special_tokens_map), tokenizer.chat_template, words)
-    rest = (sorted(encoder.stop_tokens), encoder.settings, transformers.__version__, tokenizers.__version__)
+    rest = (
+        sorted(encoder.stop_tokens),
+        encoder.settings,
+        encoder.turns.choice,
+        transformers.__version__,
+        tokenizers.__version__,
+    )
     return sha256(repr((told, rest)).encode("utf-8", "backslashreplace")).hexdigest()
 
 

@@ -23,6 +23,7 @@ from twofold.data.readers import count
 from twofold.data.reading import Reading
 from twofold.data.split import problem, prompt_key
 from twofold.data.supervision import supervised
+from twofold.data.turns import GUESS_REMEDY, PromptTally, described
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
 from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, completion_fields
@@ -40,7 +41,7 @@ AT_ONCE = 256
 class Report:
     """What a check found. `rows` counts all rows, `records` the usable ones; `format` is the shape detected.
 
-    `tokens` says how long prompts with their completions are, where there was a tokenizer.
+    Where there was a tokenizer, `tokens` says how long prompts with their completions are, `prompts` how they are put.
     """
 
     source: str
@@ -50,6 +51,7 @@ class Report:
     faults: tuple[Issue, ...]
     bias: LengthBias | None = None
     tokens: Histogram | None = None
+    prompts: str = ""
 
     @property
     def errors(self) -> tuple[Issue, ...]:
@@ -84,14 +86,14 @@ class Inspection:
         self._repeats, self._blank = Repeats(), BlankPrompts()
         self._problems, self._places = Collected(), array("q")  # what each usable record asks, and its row
         self._bias = LengthBias()
-        self._tokens = array("q")
+        self._tokens, self._prompts_put = array("q"), PromptTally()
         self._endless: tuple[int, int] = (0, 0)
 
     def __iter__(self) -> Iterator[ParsedRow]:
         task = f"check {self._stream.source}"
         self._progress.begin(task, count(self._stream.source))
         arriving = iter(self._stream)
-        while chunk := list(islice(arriving, AT_ONCE)):
+        while chunk := list(islice(arriving, AT_ONCE if self._encoder else 16)):
             if self._encoder is not None:
                 self._encoder.ahead([made.record for made in chunk if made.record is not None])
             for made in chunk:
@@ -123,6 +125,11 @@ class Inspection:
             fitted, fault = encoder.inspect(turn)
             if fitted is not None:
                 self._tokens.append(fitted.tokens)
+                self._prompts_put.add(fitted.form, fitted.guess, str(record.source))
+                if fitted.guess:
+                    self._faults.append(
+                        _fault(record, "prompt", "guessed prompt", fitted.guess, GUESS_REMEDY, "warning")
+                    )
                 if fitted.unstopped:
                     first, number = self._endless
                     self._endless = first or record.source.row, number + 1
@@ -148,7 +155,11 @@ class Inspection:
         faults.sort(key=lambda f: (f.file != source, f.row))
         bias = self._bias if self._bias.pairs else None
         tokens = Histogram.of(np.asarray(self._tokens)) if self._tokens else None
-        return Report(source, self._stream.format, self._rows, self._records, tuple(faults), bias, tokens)
+        bad = {f.row for f in faults if f.severity == "error" and f.row and f.file == source}
+        usable = self._records - sum(row in bad for row in self._places if bad)
+        template = self._encoder is not None and self._encoder.turns.has_template
+        prompts = described(self._prompts_put.forms, has_template=template)
+        return Report(source, self._stream.format, self._rows, usable, tuple(faults), bias, tokens, prompts)
 
     def _shared(self, other: Inspection) -> Iterator[Issue]:
         """Rows whose prompt the other source has too."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from transformers import AutoConfig
 
+from twofold import disk, manifest
 from twofold.errors import ModelError
 from twofold.models.load import ModelSettings, base_and_adapter, load_model
 
@@ -16,11 +17,12 @@ Stored = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def export_model(model: Path, out: Path, dtype: Stored = "auto") -> None:
-    """Write the model, its adapter merged in float32, to `out`: whole or not at all; auto stores it as the base is.
+    """Write the model, its adapter merged in float32, to `out`: whole or not at all, with a manifest; auto stores it as
+    the base is.
 
     Raises ModelError where `out` holds something.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if (out.exists() or out.is_symlink()) and (not out.is_dir() or any(out.iterdir())):
         raise ModelError("already exists", where=str(out), remedy="name a folder that does not exist")
     loaded = load_model(ModelSettings(path=str(model), device="cpu", precision="float32"))
     partial = out.with_name(f".{out.name}.partial")
@@ -30,9 +32,8 @@ def export_model(model: Path, out: Path, dtype: Stored = "auto") -> None:
         loaded.model.to(_dtype(model, dtype))
         loaded.model.save_pretrained(partial)
         loaded.tokenizer.save_pretrained(partial)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
+        manifest.write(partial)
+        disk.put_folder(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

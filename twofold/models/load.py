@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -19,7 +21,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from twofold import disk, manifest
 from twofold.errors import ModelError
+from twofold.models.integrity import check_folder
+from twofold.models.locate import refuse_missing
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.policy import Policy
 from twofold.settings import require, settings
@@ -95,11 +100,10 @@ def resolve_precision(precision: str, device: str) -> str:
 
 def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer that belongs to `path` (an adapter folder's, or its base model's)."""
-    _refuse_no_folder(path)
-    try:
+    refuse_missing(path)
+    check_folder(path, weights=False)
+    with readable(path):
         return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(first_line(error), where=path, remedy=_local_remedy(path)) from error
 
 
 def load_model(settings: ModelSettings) -> LoadedModel:
@@ -168,17 +172,30 @@ def stop_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerB
     return found
 
 
-def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """A Hugging Face folder (or PEFT adapter) with its tokenizer, written whole or not at all."""
+def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, sealed: bool = True) -> None:
+    """A Hugging Face folder (or PEFT adapter) with its tokenizer, for its owner alone, written whole or not at all;
+    `sealed` with a manifest, by which damage is noticed."""
     temporary = folder.with_name(f"{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    disk.remove(temporary)
+    disk.make_folder(temporary)
     if policy.adapter is not None:
         policy.adapter.save_pretrained(str(temporary), selected_adapters=["default"])
     else:
         policy.model.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    disk.make_private(temporary)
+    if sealed:
+        manifest.write(temporary)
+    disk.put_folder(temporary, folder)
+
+
+@contextmanager
+def readable(path: str) -> Iterator[None]:
+    """What libraries raise for a folder or hub name that they cannot read, as one ModelError."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ModelError(first_line(error), where=path, remedy=_local_remedy(path)) from error
 
 
 def weights_digest(model: nn.Module, begin: str = "") -> str:
@@ -197,7 +214,8 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
     dtype = torch.float64 if precision == "float64" else torch.float32
     if precision == "bfloat16" and (settings.lora or settings.adapter):
         dtype = torch.bfloat16
-    try:
+    check_folder(path)
+    with readable(path):
         return auto.from_pretrained(
             path,
             revision=settings.revision,
@@ -206,8 +224,6 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
             use_safetensors=True,
             attn_implementation=None,
         ).to(device)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(first_line(error), where=path, remedy=_local_remedy(path)) from error
 
 
 def attach_adapter(
@@ -218,8 +234,10 @@ def attach_adapter(
         return None
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    if settings.adapter is not None and task != CLASSIFYING:
-        refuse_classifier(settings.adapter)
+    if settings.adapter is not None:
+        _refuse_no_adapter(settings.adapter)
+        if task != CLASSIFYING:
+            refuse_classifier(settings.adapter)
     if settings.lora is not None:
         targets = settings.lora.targets if isinstance(settings.lora.targets, str) else list(settings.lora.targets)
         config = LoraConfig(
@@ -235,7 +253,9 @@ def attach_adapter(
             adapter = get_peft_model(model, config)
         config.base_model_name_or_path = settings.path
         return adapter  # type: ignore[return-value]  # no mixed adapters here
-    return PeftModel.from_pretrained(model, settings.adapter, is_trainable=True)  # type: ignore[arg-type]  # checked above
+    assert settings.adapter is not None, "one of both"
+    with readable(settings.adapter):
+        return PeftModel.from_pretrained(model, settings.adapter, is_trainable=True)  # type: ignore[arg-type]
 
 
 def copy_adapter(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
@@ -262,12 +282,19 @@ def merged(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
     """The model with the adapter folder `adapter` merged into its weights."""
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, adapter).merge_and_unload()  # type: ignore[no-any-return, operator]  # PEFT forwards by attribute
+    check_folder(adapter)
+    with readable(adapter):
+        return PeftModel.from_pretrained(model, adapter).merge_and_unload()  # type: ignore[no-any-return, operator]  # PEFT forwards by attribute
 
 
 def base_and_adapter(path: str) -> tuple[str, str | None]:
     """The model that an adapter folder is for, and the folder; of any other path, the path and None."""
-    return (_adapter_base(path), path) if (Path(path) / "adapter_config.json").is_file() else (path, None)
+    check_folder(path)
+    if not (Path(path) / "adapter_config.json").is_file():
+        return path, None
+    base = _adapter_base(path)
+    check_folder(base)
+    return base, path
 
 
 def is_classifier(path: str, revision: str | None = None) -> bool:
@@ -296,13 +323,15 @@ def adapter_task(adapter: str) -> str | None:
     """What PEFT calls the task of an adapter folder."""
     from peft import PeftConfig
 
-    return PeftConfig.from_pretrained(adapter).task_type  # type: ignore[return-value]  # a str enum
+    with readable(adapter):
+        return PeftConfig.from_pretrained(adapter).task_type  # type: ignore[return-value]  # a str enum
 
 
 def _adapter_base(path: str) -> str:
     from peft import PeftConfig
 
-    base = PeftConfig.from_pretrained(path).base_model_name_or_path
+    with readable(path):
+        base = PeftConfig.from_pretrained(path).base_model_name_or_path
     if not base:
         raise ModelError("the adapter does not name its base model", where=path)
     return base
@@ -312,10 +341,12 @@ def _has_tokenizer(path: str) -> bool:
     return (Path(path) / "tokenizer_config.json").is_file()
 
 
-def _refuse_no_folder(path: str) -> None:
-    """What can only be a folder and is none: say so at once, before the hub is asked again and again."""
-    if (path.startswith((".", "/", "~")) or path.count("/") > 1) and not Path(path).is_dir():
-        raise ModelError("no such folder", where=path, remedy="check model.path")
+def _refuse_no_adapter(path: str) -> None:
+    """An adapter is a folder: PEFT would read a pickle of the hub where there are no safetensors."""
+    if not (Path(path) / "adapter_config.json").is_file():
+        remedy = "name a folder with adapter_config.json and adapter_model.safetensors"
+        raise ModelError("is no folder of a PEFT adapter", where=path, remedy=remedy)
+    check_folder(path)
 
 
 def first_line(error: Exception) -> str:

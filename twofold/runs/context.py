@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from typing import Any, TypeAlias, cast
 
 from twofold.algorithms.base import Algorithm
@@ -13,9 +15,10 @@ from twofold.batch import Group
 from twofold.config.load import plain
 from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset, encode_rows
-from twofold.data.encode import Encoded
+from twofold.data.encode import Encoded, described_in_all
 from twofold.data.stored_groups import fingerprint
 from twofold.data.tokenize import Encoder
+from twofold.data.turns import keep_choice
 from twofold.evaluation.reward import RewardReport, judge, scored
 from twofold.models.heads import RewardModel, ValueModel
 from twofold.models.load import LoadedModel
@@ -23,7 +26,7 @@ from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN, LiveReference
 from twofold.objectives.base import Objective
 from twofold.progress import Progress
-from twofold.records import Record
+from twofold.records import Prompt, Record
 from twofold.rewards.base import RewardFunction
 from twofold.rewards.rollouts import Rewards
 from twofold.runs.dataset import data_cache
@@ -55,7 +58,9 @@ class RunContext:
     """What the policy is compared with, what rates drafts, the value model, the algorithm: made with the trainer."""
 
     def __post_init__(self) -> None:
-        self.encoder = Encoder(self.loaded.tokenizer, self.loaded.stop_tokens, self.recipe.data.tokenize)
+        data, tokenizer = self.recipe.data, self.loaded.tokenizer
+        self.encoder = Encoder(tokenizer, self.loaded.stop_tokens, data.tokenize, data.chat)
+        keep_choice(tokenizer, data.chat)
         self.encoded: dict[str, Encoded] = {}
         self.groups = {name: self._encode(name) for name in ("train", "generator", "heldout")}
         self.steps = total_steps(self.recipe, len(self.groups["train"]))
@@ -66,6 +71,22 @@ class RunContext:
             return []
         self.encoded[name] = encode_rows(rows, self.encoder, data_cache(self.recipe), self.progress)
         return self.encoded[name].groups
+
+    def prompt_of(self, name: str) -> Prompt | None:
+        """The prompt of the row that a group was made of, as it was written; None where several rows have its name."""
+        return self._prompts.get(name)
+
+    @cached_property
+    def _prompts(self) -> dict[str, Prompt | None]:
+        found: dict[str, Prompt | None] = {}
+        for record in chain(self.dataset.train, self.dataset.generator, self.dataset.heldout):
+            name, prompt = str(record.source), record.prompt
+            found[name] = prompt if found.get(name, prompt) == prompt else None
+        return found
+
+    def prompts(self) -> str:
+        """How the prompts of all rows are put."""
+        return described_in_all(self.encoded.values(), self.encoder)
 
     def identity(self) -> dict[str, Any]:
         """What must be the same when the run is resumed."""

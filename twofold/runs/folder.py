@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from twofold import disk, manifest
 from twofold.config.load import load_recipe
-from twofold.errors import RecipeError
+from twofold.errors import DataError, RecipeError
 
 Row = Mapping[str, Any]
+LOGS = ("metrics.jsonl", "timings.jsonl", "samples.jsonl", "warnings.jsonl")
+FILES = (*LOGS, "resolved.yaml", "environment.json", "results.json")
+"""What a finished run's manifest lists; a model's folder has its own."""
+FOLDERS = ("data-cache", "reference-cache", "fit", "served", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,38 @@ def common_origin(models: Sequence[str]) -> str:
 
 def add_rows(path: Path, rows: Sequence[Row], key: str) -> None:
     """Put `rows` into the list of a JSON file, in the place of what it held with the same values under `key`; a file
-    that holds no list is replaced."""
+    that holds no list is replaced. Raises DataError for a file that was changed since it was written."""
+    run, name = path.parent, path.name
+    if path.exists() and (fault := manifest.faults(run, name.__eq__).get(name)):
+        raise DataError(fault, where=str(path), remedy="remove the file: its figures are lost, these take their place")
     try:
         known: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     except ValueError:
         known = []
     mine, listed = {row[key] for row in rows}, cast("list[Any]", known if isinstance(known, list) else [])
     others: list[Any] = [row for row in listed if isinstance(row, dict) and cast("Row", row).get(key) not in mine]
-    path.write_text(json.dumps([*others, *rows], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    add_file(path, [*others, *rows])
+
+
+def add_file(path: Path, value: Any) -> None:
+    """Write `value` as JSON; into a run, and into its manifest."""
+    disk.write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    if is_run(str(path.parent)):
+        manifest.record(path.parent, path.name)
+
+
+def drop_links(run: Path) -> None:
+    """Take away the links among the folders in a run: nothing is written through them."""
+    for name in FOLDERS:
+        if (run / name).is_symlink():
+            (run / name).unlink()
+
+
+def begin(run: Path) -> None:
+    """The files of the run are about to be written anew."""
+    manifest.forget(run, *FILES)
+
+
+def finish(run: Path) -> None:
+    """The files of the run are as they stay."""
+    manifest.record(run, *(name for name in FILES if (run / name).is_file()))

@@ -70,8 +70,7 @@ def server_judge(run: RunContext, kind: JudgeKind, rubric: str | None) -> PairJu
     before any draft is drawn."""
     drafts = draft_resources(run, run.recipe.algorithm.judge_place, rubric=rubric)
     kind.check(drafts.of_texts)
-    prompts = {str(r.source): r.prompt for r in run.dataset.train}
-    return ByServer(kind, drafts, Path(run.recipe.run) / LEDGERS, prompts)
+    return ByServer(kind, drafts, Path(run.recipe.run) / LEDGERS)
 
 
 def gate_of(run: RunContext, settings: GateSettings, tasks: Sequence[Group]) -> Reward:
@@ -95,7 +94,7 @@ def draft_resources(
         execution=execution or Execution(),
         functions=run.functions,
     )
-    return DraftResources(of_texts, run.encoder.text, run.loaded.stop_tokens, open_reward)
+    return DraftResources(of_texts, run.encoder.text, run.loaded.stop_tokens, open_reward, prompt_of=run.prompt_of)
 
 
 def implicit_reward(run: RunContext) -> tuple[Reward | None, list[Stateful]]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from twofold import disk
 from twofold.algorithms.gae import VALUE_MODEL
 from twofold.config.load import Document, dump, validate
 from twofold.config.schema import Recipe
@@ -30,6 +31,7 @@ from twofold.runs.build import build_trainer
 from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import IN_MEMORY, read_dataset
 from twofold.runs.displacement import chosen_displacement
+from twofold.runs.folder import begin, drop_links, finish
 from twofold.runs.judges import functions_of
 from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.runs.results import results
@@ -72,6 +74,7 @@ def train_recipe(recipe: Recipe, options: RunOptions | None = None) -> TrainResu
     """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for users' mistakes."""
     options = options or RunOptions()
     refuse_missing(recipe.training.track)
+    drop_links(Path(recipe.run))
     dataset = read_dataset(recipe, recipe.objective, progress=options.progress)
     return _train(recipe, dataset, _load_model(recipe, recipe.objective), options)
 
@@ -103,6 +106,7 @@ def train(
     recipe = validate(Recipe, Document("train()", given, {}))
     options = options or RunOptions()
     refuse_missing(recipe.training.track)
+    drop_links(Path(recipe.run))
     dataset = read_dataset(recipe, recipe.objective, None if isinstance(data, str) else data, options.progress)
     loaded = _load_model(recipe, recipe.objective, None if isinstance(model, str) else model)
     return _train(recipe, dataset, loaded, options, partial(RunContext, functions=functions))
@@ -132,7 +136,7 @@ def _train(
         if note:
             options.progress.note(note)
     folder = Path(recipe.run)
-    folder.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(folder)
     if recipe.reference.fit is not None:
         stage = fit_stage(recipe, dataset, model, folder, options.progress)
         fitted = stage.train(resume=options.resume, stop=options.stop)
@@ -148,6 +152,7 @@ def _run_training(run: RunContext, folder: Path, options: RunOptions) -> TrainRe
     """Train, and write what a finished run leaves in its folder."""
     policy, loaded = run.policy, run.loaded
     trainer = build_trainer(run, folder)
+    begin(folder)
     _describe(folder, options, run)
     outcome = trainer.train(resume=options.resume, stop=options.stop)
     if outcome.stopped:
@@ -165,14 +170,17 @@ def _run_training(run: RunContext, folder: Path, options: RunOptions) -> TrainRe
     _write(folder / "results.json", figures)
     write_card(folder)
     write_report([folder], folder / "report.html")
+    finish(folder)
     return TrainResult(folder, policy, loaded.tokenizer, outcome, figures)
 
 
 def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
     """recipe.yaml, resolved.yaml and environment.json."""
     recipe, resolved = run.recipe, dump(run.recipe)
-    (folder / "recipe.yaml").write_text(options.recipe_text or resolved, encoding="utf-8")
-    (folder / "resolved.yaml").write_text(resolved, encoding="utf-8")
+    prompts = run.prompts()
+    options.progress.note(f"prompts: {prompts}")
+    disk.write(folder / "recipe.yaml", options.recipe_text or resolved)
+    disk.write(folder / "resolved.yaml", resolved)
     device = resolve_device(recipe.model.device)
     _write(
         folder / "environment.json",
@@ -191,6 +199,7 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
                 name: {"source": t.source, "format": t.format, "sha256": t.sha256, "rows": len(t.records)}
                 for name, t in run.dataset.tables.items()
             },
+            "prompts": prompts,
             "tokens": {name: encoded.counts() for name, encoded in run.encoded.items()},
             "steps": run.steps,
         },
@@ -198,6 +207,4 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    disk.write(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")

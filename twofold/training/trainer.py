@@ -7,7 +7,6 @@ of (seed, step), the logs are cut back to the checkpoint, and a checkpoint is wh
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from twofold import disk
 from twofold.errors import CheckpointError
 from twofold.models.packing import Packing
 from twofold.progress import Progress
@@ -106,7 +106,7 @@ class TrainerState:
     best_value: float | None = None
     best_step: int | None = None
     waited: int = 0
-    logs: dict[str, int] = field(default_factory=dict[str, int])
+    logs: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
 
 
 @dataclass(frozen=True)
@@ -153,9 +153,9 @@ class Trainer:
 
     def _train(self, resumed: bool, stop: Callable[[], bool]) -> TrainOutcome:
         if not resumed:
-            shutil.rmtree(self.checkpoints, ignore_errors=True)
+            disk.remove(self.checkpoints)
             for log in (*self.logs.values(), self.timings):
-                log.cut(0)
+                log.cut()
             self._evaluate(0)
         self.progress.begin("train", self.steps)
         self.progress.advance("train", self.state.step)
@@ -169,6 +169,8 @@ class Trainer:
                 return self._result(stopped=True)
         self.progress.end("train")
         self._save()
+        for log in self.logs.values():
+            log.check()
         if self.settings.best_metric is not None:
             self._load_best()
         return self._result(stopped=False)
@@ -241,7 +243,7 @@ class Trainer:
         return self.settings.patience is not None and self.state.waited >= self.settings.patience
 
     def _save(self) -> None:
-        self.state.logs = {name: log.size() for name, log in self.logs.items()}
+        self.state.logs = {name: log.mark() for name, log in self.logs.items()}
         self.state.stateful = {each.name: each.state_dict() for each in self.stateful}
         state = {"trainer": vars(self.state), "identity": self.identity}
         tensors: dict[str, Mapping[str, Tensor]] = {k.name: kept for k in self.stateful if (kept := k.tensors())}
@@ -293,7 +295,8 @@ def _optimizer_of(name: str) -> str:
 
 def _refuse_older(found: checkpoint.Checkpoint) -> None:
     """Raise CheckpointError for the layout of an earlier version, whose settings had other names."""
-    if "trainer" not in found.state:
+    marks = found.state.get("trainer", {}).get("logs", {"none": 0}).values()
+    if not all(isinstance(mark, dict) for mark in marks):
         what = "this run was begun by an earlier version of twofold, which named settings and state differently"
         remedy = "finish it with that version, or start again in another run folder (or with --no-resume)"
         raise CheckpointError(what, where=str(found.path), remedy=remedy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -138,7 +139,7 @@ class Fields:
 
     def number(self, field: str, value: Any, remedy: str) -> float | None:
         """A finite number; None where `value` is none."""
-        if is_number(value) and math.isfinite(as_float(value)):
+        if is_number(value) and abs(value) <= sys.float_info.max:
             return float(value)
         self.fault(field, f"is {_number_or_kind(value)}, not a finite number", remedy)
         return None

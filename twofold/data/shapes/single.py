@@ -54,6 +54,11 @@ def _no_completion(row: Mapping[str, Any]) -> bool:
     return not any(get_close_matches(name, ANSWERS, n=1, cutoff=0.75) for name in names)
 
 
+def _no_answers(row: Mapping[str, Any]) -> bool:
+    """Whether no answers in no order stand beside the ground truth: they wait for a judge."""
+    return "prompt" not in row or not isinstance(row.get("answers"), list | tuple)
+
+
 def _no_prompt(row: Mapping[str, Any]) -> bool:
     return "prompt" not in row
 
@@ -66,7 +71,7 @@ def _class(row: Mapping[str, Any]) -> tuple[str, ...]:
 LABELLED = (Shape("prompt + completion + label", ("prompt", "completion", "label"), _labelled, ("system",)),)
 DEMONSTRATIONS = (Shape("prompt + completion", ("prompt", "completion"), _demonstration, ("system", "tools")),)
 TASKS = tuple(
-    Shape(f"{asked} + answer", (asked, "answer"), partial(_task, asked=asked), ("system",))
+    Shape(f"{asked} + answer", (asked, "answer"), partial(_task, asked=asked), ("system",), fits=_no_answers)
     for asked in ("prompt", "question")
 )
 ALONE = (
