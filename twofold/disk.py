@@ -6,6 +6,7 @@ damage, or another file in its place, is noticed when it is read.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+MOST_TEXT = 10_000_000
 
 _CHECKED = re.compile(rb', "check": "([0-9a-f]{16})"\}\Z')
 
@@ -48,6 +50,15 @@ def write(path: Path, data: str | bytes) -> None:
     """Put `data` in the place of `path`: at any moment there is the old file or the new one."""
     with replacing(path) as file:
         file.write(data.encode("utf-8", "replace") if isinstance(data, str) else data)
+
+
+def read_text(path: Path) -> str:
+    """A text that a person has written. Raises OSError for more than MOST_TEXT bytes, as an endless device has."""
+    with path.open("rb") as file:
+        data = file.read(MOST_TEXT + 1)
+    if len(data) > MOST_TEXT:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data.decode("utf-8")
 
 
 def make_folder(path: Path) -> None:

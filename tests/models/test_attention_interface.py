@@ -34,8 +34,9 @@ class LeaningLM(tr.LlamaForCausalLM):
 @pytest.mark.parametrize(("lean", "shared"), [(0.0, True), (1e-7, True), (2e-3, False), (1e-2, False)])
 def test_a_pack_that_is_off_by_little_is_off(dtype: torch.dtype, lean: float, shared: bool) -> None:
     """Rounding passes, and a few thousandths of a nat do not."""
-    config = tr.LlamaConfig(**tiny.DECODER, lean=lean)
-    policy = Policy(tiny.sharp(LeaningLM(config)).to(dtype))
+    config = tr.LlamaConfig(**{**tiny.DECODER, "lean": lean})
+    model = tiny.sharp(LeaningLM(config))
+    policy = Policy(model.double() if dtype == torch.float64 else model)
     assert policy.shared == shared
     assert ("differ by" in policy.sharing_note) == (not shared)
 

@@ -105,13 +105,13 @@ def accuracies(*values: float, n: int = 1000, key: str = "heldout/accuracy") -> 
     ("values", "n", "ending"),
     [
         ((0.9167, 0.875), 24, "peaked at step 0 (91.7%) and ended at 87.5% of 24 pairs: chance may explain it; "
-                              "training.best_metric keeps the best step"),
+                              "training.best_metric=heldout/accuracy would keep the best step"),
         ((0.5, 0.92, 0.35), 500, "peaked at step 10 (92.0%) and ended at 35.0%: an earlier checkpoint is better"),
         ((0.5, 0.80, 0.79), 1000, ""), ((0.8, 0.9), 1000, ""), ((0.9,), 1000, ""),
     ],
 )  # fmt: skip
 def test_a_fall_of_the_held_out_accuracy(sound: Sound, values: tuple[float, ...], n: int, ending: str) -> None:
-    assert words(sound(evaluations=accuracies(*values, n=n))) == ([f"heldout/accuracy {ending}"] if ending else [])
+    assert words(sound(evaluations=accuracies(*values, n=n))) == ([f"held-out accuracy {ending}"] if ending else [])
 
 
 def test_a_rising_loss_on_held_out_rows(sound: Sound) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from twofold import manifest
 from twofold.reports.live import Live, Tail, span, sparkline
 
 
@@ -112,3 +113,12 @@ def test_sparklines_and_spans() -> None:
     assert sparkline([3, 3], 8) == "▁▁"
     assert sparkline([], 8) == ""
     assert [span(s) for s in (0.4, 119, 150, 7300)] == ["0 s", "119 s", "2 min", "2 h 2 min"]
+
+
+def test_a_finished_run_that_was_changed_says_so(run: Path) -> None:
+    (run / "metrics.jsonl").write_text('{"kind": "train", "step": 0, "loss": 0.5}\n')
+    (run / "timings.jsonl").write_text("")
+    manifest.write(run, ["metrics.jsonl", "timings.jsonl"])
+    assert Live(run).look().warnings == []
+    (run / "metrics.jsonl").write_text('{"kind": "train", "step": 0, "loss": 0.4}\n')
+    assert Live(run).look().warnings == ["metrics.jsonl does not match its sha256 since the run wrote it"]

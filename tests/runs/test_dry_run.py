@@ -10,7 +10,7 @@ import pytest
 
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
-from twofold.errors import RecipeError
+from twofold.errors import DataError, RecipeError
 from twofold.models.machine import GIB, memory_bytes
 from twofold.progress import Silent
 from twofold.runs.dry_run import dry_run
@@ -43,6 +43,14 @@ def test_steps_are_counted_of_the_rows_that_fit_and_both_are_shown(tmp_path: Pat
     planned = dry_run(recipe(tmp_path, base))
     assert (planned.rows["train"], planned.used, planned.steps) == (6, 4, 2)
     assert "rows        train 6 (4 used, the others do not fit)" in planned.lines()
+
+
+def test_a_measured_answer_that_exact_match_cannot_read_is_refused(tmp_path: Path, base: Path) -> None:
+    tasks = tmp_path / "tasks.jsonl"
+    rows = [{"prompt": "half of 4?", "answer": "#### 2"}, {"prompt": "1/2+1/4?", "answer": "#### 3/4"}]
+    tasks.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with pytest.raises(DataError, match=r"tasks\.jsonl:2: the answer '3/4' is no plain number"):
+        dry_run(recipe(tmp_path, base, evaluation={"tasks": {"file": str(tasks)}}))
 
 
 def test_a_tracker_that_is_not_installed_is_refused(tmp_path: Path, base: Path) -> None:

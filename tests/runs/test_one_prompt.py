@@ -5,19 +5,17 @@ What models read is seen by their embeddings, not by any code of twofold's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import nn
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import twofold as tf
 from support.chat_templates import FAMILIES, HH, QUESTION, Family
+from support.prompted import model_folder, rows
 from twofold.datagen.completions import beams_of, best_drafts_of, drafts_of
 from twofold.progress import Silent
 from twofold.rewards.model import open_reward
@@ -48,25 +46,6 @@ def what_models_read() -> Iterator[list[list[int]]]:
 def times(part: list[int], rows: list[list[int]]) -> int:
     """How often `part` stands in `rows`."""
     return sum(row[i : i + len(part)] == part for row in rows for i in range(len(row) - len(part) + 1))
-
-
-def rows(path: Path, objects: list[dict[str, str]]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in objects), encoding="utf-8")
-    return str(path)
-
-
-def model_folder(family: Family, folder: Path) -> str:
-    """A random model on the family's tokenizer."""
-    tokenizer = family.tokenizer()
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=512, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
-        pad_token_id=None,
-    )  # fmt: skip
-    Qwen2ForCausalLM(config).save_pretrained(folder)
-    return str(folder)
 
 
 def uses(family: Family, folder: Path, **data: str) -> dict[str, Callable[[], object]]:

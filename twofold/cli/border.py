@@ -32,6 +32,7 @@ REMEDIES = {
     errno.ENOTDIR: "a part of the path is a file: name another",
     errno.EEXIST: "name a path that does not exist",
     errno.ELOOP: "the link leads to itself: name what it was to lead to",
+    errno.EFBIG: "name a smaller file: a recipe or a rubric is a short text",
     errno.EMFILE: "raise the limit on open files: ulimit -n 4096",
     errno.ENOMEM: "close other programs, or take a smaller model or batch",
 }
@@ -39,7 +40,7 @@ REMEDIES = {
 
 _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
+_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "maximum allowed dimension exceeded")
 
 
 def explained(error: Exception) -> TwofoldError | None:
@@ -51,6 +52,8 @@ def explained(error: Exception) -> TwofoldError | None:
     if isinstance(error, MemoryError) or any(words in text.lower() for words in _MEMORY):
         remedy = "take smaller packs (training.packing.tokens), a smaller batch or model, or model.lora={rank: 16}"
         return TwofoldError("there is not enough memory", remedy=remedy)
+    if isinstance(error, OverflowError):
+        return TwofoldError(f"a number is too large: {text}", remedy="choose a smaller one")
     if isinstance(error, UnicodeError):
         return TwofoldError(f"a text is not valid Unicode: {text}", remedy="save the file as UTF-8; name it in UTF-8")
     if isinstance(error, RecursionError):

@@ -21,7 +21,7 @@ import typer
 
 from twofold.cli.terminal import errors
 from twofold.cli.verb_command import VerbCommand
-from twofold.errors import TwofoldError
+from twofold.errors import RecipeError, TwofoldError
 
 INTERRUPTED = 130
 MOST_LINES, MOST_CHARACTERS = 10, 1000
@@ -118,6 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str]) -> None:
+    if wrong := next((a for a in arguments if a != a.encode("utf-8", "ignore").decode("utf-8")), None):
+        raise RecipeError("is not UTF-8", where=ascii(wrong), remedy="write prompts and names of files in UTF-8")
     try:
         app(args=arguments, prog_name="twofold")
     finally:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from twofold.sampling.base import Sampling
 
 
+MOST_DRAFTS, MOST_BEAMS = 1_000_000, 10_000
+
+
 @dataclass(frozen=True)
 class Options:
     """What `twofold sample` may be told."""
@@ -34,18 +37,20 @@ class Options:
         ),
     ] = None
     prompt: Annotated[
-        str | None, typer.Option(help="One prompt; a user's turn where the model has a chat template.")
+        str | None, typer.Option(help="One prompt; put as data.chat says: in the chat template, if there is one.")
     ] = None
     file: Annotated[Path | None, typer.Option(help="Rows with prompts, of any shape that training reads.")] = None
     ignore: Ignore = None
-    samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="Drafts for each prompt.")] = 1
+    samples: Annotated[int, typer.Option("--samples", "-n", min=1, max=MOST_DRAFTS, help="Drafts for each prompt.")] = 1
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Then drafts are cut (256).")] = None
     best_of: Annotated[
-        int | None, typer.Option(min=1, help="Draw so many and keep the one that --reward scores highest.")
+        int | None,
+        typer.Option(min=1, max=MOST_DRAFTS, help="Draw so many, keep the one that --reward scores highest."),
     ] = None
     reward: Annotated[str | None, typer.Option(help="A reward model, its adapter or its run folder.")] = None
     beam: Annotated[
-        int | None, typer.Option(min=1, help="Search with so many beams for the most probable completions.")
+        int | None,
+        typer.Option(min=1, max=MOST_BEAMS, help="Search with so many beams for the most probable ones."),
     ] = None
     reference: Annotated[str | None, typer.Option(help="With --beam: rank by the log-ratio to this model instead.")] = (
         None
@@ -68,8 +73,7 @@ def sample(given: Options) -> None:
     from twofold.sampling.named_model import open_model
 
     model = open_model(given.model, chat=draw.chat)
-    texts = [given.prompt] if given.prompt is not None else _prompts(given)
-    prompts = [model.encoder.turns.put(text).prompt for text in texts]
+    prompts = _prompts(given) if given.prompt is None else [model.encoder.turns.put(given.prompt).prompt]
     asked = counted(len(prompts), "prompt")
     with RichProgress() as progress:
         if given.beam is not None:

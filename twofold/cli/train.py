@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twofold import disk
 from twofold.cli.terminal import errors, results, table
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def train(
     from twofold.runs.train import RunOptions, train_recipe
 
     command = shlex.join(["twofold", "train", str(recipe), *(settings or [])])
-    given = recipe.read_text(encoding="utf-8")
+    given = disk.read_text(recipe)
     with RichProgress() as progress, Stop() as stop:
         trained = train_recipe(
             resolved, RunOptions(progress=progress, resume=resume, stop=stop, command=command, recipe_text=given)

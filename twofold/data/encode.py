@@ -13,7 +13,7 @@ from twofold.batch import Group
 from twofold.data.issues import IssueError
 from twofold.data.supervision import supervised
 from twofold.data.tokenize import EncodedRow, Encoder, completions
-from twofold.data.turns import PromptTally, described, guessed
+from twofold.data.turns import GUESS_REMEDY, PromptTally, described, guessed
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
 from twofold.records import Record
@@ -163,7 +163,7 @@ def tell(encoded: Encoded, limit: int, progress: Progress) -> None:
     if encoded.stop_cut:
         progress.warn(f"{encoded.stop_cut} completions cut to fit {limit} tokens: they have no stop token")
     for warning in guessed(encoded.guesses):
-        progress.warn(warning)
+        progress.warn(f"{warning} → {GUESS_REMEDY}")
     if encoded.merged:
         progress.note(f"{encoded.merged} completions tokenized on their own: the tokenizer merges them into the prompt")
 

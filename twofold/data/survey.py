@@ -11,7 +11,7 @@ from twofold.data.packing_stats import Lengths, Savings, savings
 from twofold.data.preview import RowView, row_view
 from twofold.data.supervision import supervised
 from twofold.data.tokenize import Encoder
-from twofold.data.turns import PromptTally, described, guessed
+from twofold.data.turns import GUESS_REMEDY, PromptTally, described, guessed
 from twofold.progress import Progress, counted
 
 
@@ -37,7 +37,7 @@ class Survey:
             if count:
                 told.append(f"{counted(count, severity)} in the rows: twofold data check names each")
         told += [f"prompts: {self.prompts}"] if self.prompts else []
-        told += self.guesses
+        told += [f"{guess} → {GUESS_REMEDY}" for guess in self.guesses]
         if self.unfit:
             rows = counted(self.unfit, "row")
             told.append(f"{rows} cut or left out by the tokenizer, the first: {self.first_fault}")
@@ -72,7 +72,9 @@ def survey(scan: Scan, encoder: Encoder, number: int, progress: Progress) -> Sur
                 views.append(row_view(group.name, prompt, completions, encoder.decode, encoder.stop_tokens))
         progress.advance("tokenize")
     progress.end("tokenize")
+    whole = encoder.turns.of_format(scan.table.format)
     prompts, guesses = described(tally.forms, has_template=encoder.turns.has_template), guessed(tally.guesses)
+    guesses = [whole, *guesses] if whole else guesses
     return Survey(scan, views, len(faults), faults[0] if faults else "", savings(lengths), prompts, guesses)
 
 

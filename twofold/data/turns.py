@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from twofold.data.chat import rendering
 from twofold.data.differences import common_length
+from twofold.data.shapes.pairs import SHARED_BEGINNING
 from twofold.data.transcripts import transcript
 from twofold.errors import RecipeError
 from twofold.progress import counted
@@ -22,7 +23,7 @@ PromptForm = Literal["chat", "turn", "transcript", "rendered", "text", "none"]
 """A chat of the row's own; text as one user's turn; as several turns; that holds the template already; bare; absent."""
 CHOICE = "twofold_chat"
 """The entry of tokenizer_config.json in which a model keeps a choice it was trained under, for auto to follow."""
-GUESS_REMEDY = "Write prompts as messages, or choose data.chat: text or chat"
+GUESS_REMEDY = "write prompts as messages, or choose data.chat: text or chat"
 
 _PROBES = "the-first-of-twofold", "the-answer-of-twofold", "the-last-of-twofold"
 _MARKERS = re.compile(r"<\|[a-z_]+\|>|<｜[^｜\n]{1,40}｜>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>")
@@ -67,6 +68,12 @@ class Turns:
             raise RecipeError(what, where="data.chat", remedy=remedy)
         self.renders = self.has_template and self.choice != "text"
         self._before, self._behind = _frame(tokenizer) if self.renders else ("", "")
+
+    def of_format(self, name: str) -> str:
+        """What makes turns of the prompts of a whole file a guess."""
+        if self.choice != "auto" or not self.renders or name != SHARED_BEGINNING:
+            return ""
+        return "prompts are what both texts begin with, up to a word, and are put as a user's turn"
 
     def put(self, prompt: Prompt) -> PutPrompt:
         """The prompt as the model will see it, before it is tokens."""
@@ -137,10 +144,7 @@ class PromptTally:
 
 def guessed(guesses: Mapping[str, tuple[int, str]]) -> list[str]:
     """A warning for each kind of guess."""
-    return [
-        f"{counted(count, 'prompt')}, the first at {first}: {guess}. {GUESS_REMEDY}"
-        for guess, (count, first) in guesses.items()
-    ]
+    return [f"{counted(count, 'prompt')}, the first at {first}: {guess}" for guess, (count, first) in guesses.items()]
 
 
 def described(forms: Mapping[str, int], *, has_template: bool) -> str:

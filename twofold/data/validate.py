@@ -23,7 +23,7 @@ from twofold.data.readers import count
 from twofold.data.reading import Reading
 from twofold.data.split import problem, prompt_key
 from twofold.data.supervision import supervised
-from twofold.data.turns import GUESS_REMEDY, PromptTally, described
+from twofold.data.turns import GUESS_REMEDY, PromptTally, described, guessed
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
 from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, completion_fields
@@ -126,10 +126,6 @@ class Inspection:
             if fitted is not None:
                 self._tokens.append(fitted.tokens)
                 self._prompts_put.add(fitted.form, fitted.guess, str(record.source))
-                if fitted.guess:
-                    self._faults.append(
-                        _fault(record, "prompt", "guessed prompt", fitted.guess, GUESS_REMEDY, "warning")
-                    )
                 if fitted.unstopped:
                     first, number = self._endless
                     self._endless = first or record.source.row, number + 1
@@ -150,6 +146,9 @@ class Inspection:
         faults += bias_fault(self._bias, source)
         if self._encoder is not None and self._endless[1]:
             faults.append(_stop_added(self._encoder, source, *self._endless))
+        whole = self._encoder.turns.of_format(self._stream.format) if self._encoder is not None else ""
+        for warning in (*([whole] if whole else []), *guessed(self._prompts_put.guesses)):
+            faults.append(Issue(source, 0, "prompt", warning, GUESS_REMEDY, "warning", "guessed prompt"))
         if against is not None:
             faults += self._shared(against)
         faults.sort(key=lambda f: (f.file != source, f.row))

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
+from twofold import disk
 from twofold.client.server import CompletionRequest, Reply, Server, UnparsableReply
 from twofold.errors import RecipeError
 from twofold.judges.base import collected
@@ -69,7 +70,7 @@ class Rubric:
         )
         shipped = files("twofold.judges") / "templates" / f"{form}.jinja"
         try:
-            text = (shipped if path is None else path).read_text(encoding="utf-8")
+            text = shipped.read_text(encoding="utf-8") if path is None else disk.read_text(path)
             rubric = cls(environment.from_string(text), form, hashlib.sha256(text.encode()).hexdigest())
             rubric.render(prompt="p", truth=None, **dict.fromkeys(_FIELDS[form], "x"))
         except (OSError, UnicodeDecodeError, TemplateError) as error:

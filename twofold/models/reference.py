@@ -294,5 +294,5 @@ def _save(flat: Tensor, path: Path) -> None:
 
 def _sum(key: str, flat: Tensor) -> str:
     digest = hashlib.sha256(f"{key} {flat.dtype} {tuple(flat.shape)}".encode())
-    digest.update(flat.contiguous().view(torch.uint8).numpy())
+    digest.update(flat.contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -124,11 +124,12 @@ def _fall(run: RunData, key: str, how: tuple[float, float, float]) -> str:
     step, best, last = how
     sizes = run.series("exact_match/n" if key.startswith("exact") else "heldout/n", "evaluation")[1]
     n = round(min(sizes, default=200))
-    told = f"{key} peaked at step {step:,.0f} ({percent(best)}) and ended at {percent(last)}"
+    name = "held-out accuracy" if key == HELDOUT else key
+    told = f"{name} peaked at step {step:,.0f} ({percent(best)}) and ended at {percent(last)}"
     if wilson(round(best * n), n).low > wilson(round(last * n), n).high:
         return f"{told}: an earlier checkpoint is better"
     of = f" of {n:,} {'problems' if key.startswith('exact') else 'pairs'}" if sizes else ""
-    return f"{told}{of}: chance may explain it; training.best_metric keeps the best step"
+    return f"{told}{of}: chance may explain it; training.best_metric={key} would keep the best step"
 
 
 def chosen_sinks(run: RunData) -> Answer:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from twofold import manifest
 from twofold.reports.columns import Columns, Lines, numbers
 
 State = Literal["waiting", "running", "finished", "silent"]
@@ -170,6 +171,8 @@ class Live:
         pace = statistics.fmean(seconds) if seconds else None
         total = self._total()
         quiet = max(0.0, time.time() - self._written())
+        faults = manifest.faults(self.run, (*LOGS, "environment.json").__contains__)
+        changed = [f"{name} {fault} since the run wrote it" for name, fault in faults.items()]
         more = [f"{warned.count - MOST_TEXTS} more in warnings.jsonl"] if warned.count > MOST_TEXTS else []
         return Snapshot(
             path=self.run,
@@ -180,7 +183,7 @@ class Live:
             seconds=pace * (total - step) if pace and total else None,
             quiet=quiet,
             curves=self.metrics.rows.curves(),
-            warnings=[*warned.texts, *more],
+            warnings=[*changed, *warned.texts, *more],
         )
 
     def _state(self, step: int, quiet: float, pace: float | None) -> State:

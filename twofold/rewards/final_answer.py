@@ -9,6 +9,8 @@ import re
 from collections import deque
 from collections.abc import Iterator
 
+from twofold.rewards.numerals import last_numeral, numerals, plainer
+
 SEVERAL = 16
 """Marks of one ground truth that are looked at."""
 TAIL = 4000
@@ -20,9 +22,14 @@ _SIGN = re.compile(
     r"[-+*/^=×·÷±<>≤≥:,()\[\]{}|\u2212]+|[b-hj-z]|(?:[ap]\.?m|percent|(?:m|b|tr)illions?|thousands?|hundreds?)[.,]?",
     re.IGNORECASE,
 )
+_UNKNOWN = re.compile(r"[A-Za-z]\s?=")
+_CALL = re.compile(r"[A-Za-z]\([^()]{0,20}\)")
+_VARIABLE = re.compile(r"(?<![A-Za-z\\])[b-hj-zB-HJ-Z](?![A-Za-z])")
+_OPERATION = re.compile(r"[\^+*/\-\u2212\d]")
+MOST_LEFT = 200
 HASHES = "####"
 BOX = re.compile(r"\\(?:boxed|fbox)\s?\{")
-SENTENCE = re.compile(r"(?<=[.!?])\s+")
+SENTENCE = re.compile(r"(?:(?<=[.?])|(?<=[^\\]!))\s+")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
@@ -66,10 +73,12 @@ def last_sentence(text: str) -> str | None:
 
 
 def behind_equals(sentence: str) -> str:
-    """What stands behind the last equals sign, unless several unknowns have values."""
+    """What stands behind the last equals sign of a sum or of `x = …`; an equation, or several unknowns, stay whole."""
     before, equals, last = sentence.replace("≈", "=").rpartition("=")
-    several = len(re.findall(r"[A-Za-z]\s?=", sentence)) > 1
-    return sentence if not equals or several or before.endswith(tuple("<>!")) else last.strip()
+    several = len(_UNKNOWN.findall(sentence)) > 1
+    left = _CALL.sub("f", before.rpartition("=")[2][-MOST_LEFT:])
+    equation = _VARIABLE.search(left) and _OPERATION.search(left)
+    return sentence if not equals or several or equation or before.endswith(tuple("<>!")) else last.strip()
 
 
 def _backwards(text: str) -> Iterator[str]:
@@ -110,7 +119,10 @@ def _expression(sentence: str) -> str | None:
     words = behind_equals(_unpunctuated(sentence)).split()
     end = next((n for n in range(len(words), 0, -1) if _mathematical(words[n - 1])), 0)
     start = next((n for n in range(end, 0, -1) if not _mathematical(words[n - 1])), 0)
-    return " ".join(words[start:end]) or None
+    expression = " ".join(words[start:end])
+    alone = [each for each in numerals(plainer(expression)) if each.text is not None]
+    among = last_numeral(sentence)  # of 2 hours 30 minutes, 30 is a part
+    return None if not expression or (alone and among and among.text is None) else expression
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:

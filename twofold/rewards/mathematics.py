@@ -8,6 +8,7 @@ computer algebra system busy for ever; a judged file must not wait for them.
 from __future__ import annotations
 
 import json
+import re
 import select
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from importlib.util import find_spec
 from typing import IO, Any
 
 from twofold.errors import DataError, RecipeError
-from twofold.rewards.final_answer import boxed, marked, short, spoken
+from twofold.rewards.final_answer import boxed, last_sentence, marked, short, spoken
 from twofold.rewards.notation import Formula, formula_of
 
 START_SECONDS = 60.0
@@ -25,6 +26,8 @@ MOST_BYTES = 4 * 2**30
 MOST_WORDS = 12
 """A ground truth without a mark that has more words is a worked solution, whose last formula is the answer."""
 TINY = 1e-4
+RANGE = re.compile(r"\d[\d.]*(?:\\?%)? ?- ?\d[\d.]*(?:\\?%)?")
+"""`3-4`: a difference, or from 3 to 4."""
 UNREADABLE = "unreadable"
 REMEDY = "math reads one formula, time or number behind `####` or in \\boxed{…}; for words evaluate with --metrics text"
 
@@ -108,13 +111,20 @@ class MathVerifier:
 @lru_cache(maxsize=4096)
 def formula(answer: str) -> Formula:
     """The final answer of a ground truth. Raises DataError where it is no formula, or where there are several."""
-    last = (spoken(answer) or "") if len(answer.split()) > MOST_WORDS else answer
-    golds = dict.fromkeys(formula_of(boxed(part) or part) for part in marked(answer) or [last])
+    golds = dict.fromkeys(formula_of(boxed(part) or part) for part in marked(answer)) or {_unmarked(answer): None}
     if len(golds) > 1:
         raise DataError(f"the answer {short(answer)!r} has several final answers", remedy=REMEDY)
-    if (gold := next(iter(golds))) is None:
+    if (gold := next(iter(golds))) is None or RANGE.fullmatch(gold.text):
         raise DataError(f"the answer {short(answer)!r} is no formula that can be read whole", remedy=REMEDY)
     return gold
+
+
+def _unmarked(answer: str) -> Formula | None:
+    """All of a short answer, or what it says behind its equals sign; of a worked solution how it ends."""
+    if len(answer.split()) > MOST_WORDS:
+        return spoken_formula(answer)
+    whole = formula_of(answer)
+    return formula_of(last_sentence(answer) or "") if whole is None and "=" in answer else whole
 
 
 def spoken_formula(completion: str) -> Formula | None:

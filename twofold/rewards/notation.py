@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from math import gcd
 
-from twofold.rewards.numerals import numerals, plainer
+from twofold.rewards.numerals import numerals, plainer, untagged
 
 LONGEST, DEEPEST = 500, 15
 """Characters and brackets within brackets of a formula: what is more takes a parser seconds."""
@@ -39,15 +39,21 @@ _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 
 _SCALED = re.compile(rf"(\d|\}}) ?({'|'.join(_SCALES)})s?\b")
 _NAMED = re.compile(r"(?<![\\A-Za-z])(pi|sin|cos|tan|log|ln|exp|infty|theta|alpha|beta)(?![A-Za-z])")
 _UNENDING = re.compile(r"\d\.\d+ ?(?:\.\.\.|…|\\l?dots)")
+_REPEATING = re.compile(r"(\d{0,15})\.(\d{0,15})\\(?:overline|bar)\s?\{(\d{1,15})\}")
+_BASED = re.compile(r"([0-9A-F]{1,40})_\{?(\d{1,2})\}?")
+_DATE = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}")
+_ODD = re.compile(r"\d[A-Za-z]\d|\d'\d|\d\.\d+\.\d|\d_\d{3}|[^\x00-\x7f]|(?<![_\d])\d+ +\d")
+"""Hexadecimal, feet and inches, versions, other scripts, two numbers with nothing between them."""
 _RATIO = re.compile(r"\d{1,15}(?: ?[:：] ?\d{1,15})+")
 _SPLIT = re.compile(r" (?:and|or) ")
 _KNOWN = re.compile(
     "frac|sqrt|binom|times|cdot|div|pi|theta|alpha|beta|gamma|delta|lambda|mu|sigma|phi|omega|infty|[lg]eq?|neq?|[lg]t|[pm]m"
-    "|circ|(?:arc)?(?:sin|cos|tan)|cot|sec|csc|log|ln|exp|cup|cap|in|math[a-z]+|begin|end|overline|[lc]?dots|emptyset"
+    "|circ|(?:arc)?(?:sin|cos|tan)|cot|sec|csc|log|ln|exp|cup|cap|in|math[a-z]+|begin|end|[lc]?dots|emptyset"
     "|varnothing|angle|[lr](?:floor|ceil)|vert|sum|prod|int|lim|pmod"
 )
 _VALUE_WORDS = re.compile(
-    r"\b(?:half|halves|thirds?|quarters?|root|cubed|power|factorial|minus|negative|least|most|than)\b", re.IGNORECASE
+    r"\b(?:half|halves|thirds?|quarters?|root|cubed|power|factorial|minus|negative|least|most|than|more|less|dozen|lakh|crore)\b",
+    re.IGNORECASE,
 )
 _ALGEBRA = re.compile(r"\d\s?!|[<>≤≥≠±√=]|^[-\u2212\u2013] ")
 
@@ -62,7 +68,7 @@ class Formula:
 
 def formula_of(part: str) -> Formula | None:
     """A final answer as a formula; None where it is none, or could be read in part alone."""
-    part = part.strip().strip("*`_ ").strip()
+    part = untagged(part.strip()).strip("*`_ \n")
     if not part or len(part) > LONGEST or not _balanced(part):
         return None
     line = plainer(part)
@@ -76,6 +82,8 @@ def formula_of(part: str) -> Formula | None:
         hours, minutes, seconds, half = time.groups()
         half = "" if half is None else half.replace(".", "").lower()
         return Formula(f"{int(hours)}:{minutes}:{seconds or '00'}{half}", "time")
+    if _DATE.fullmatch(line.strip(" $.{}")):
+        return Formula(line.strip(" $.{}"), "words")
     if _RATIO.fullmatch(line.strip(" $.{}")):
         parts = [int(each) for each in re.findall(r"\d+", line)]
         return Formula(":".join(str(each // max(1, gcd(*parts))) for each in parts), "ratio")
@@ -86,10 +94,16 @@ def _formula(part: str) -> Formula | None:
     words = _TEXT.fullmatch(part.strip("$ ."))
     if words and not any(map(str.isdecimal, words[1])):
         return Formula(" ".join(words[1].casefold().split()), "words")
-    text = re.sub(r"\\[()\[\]]|\$", "", part)
+    if based := _BASED.fullmatch(part.strip("$ .")):
+        return Formula(f"{based[1]}_{based[2]}", "words")
+    text = re.sub(r"(?<!\\)\\[()\[\]]|\$", "", part)
+    text = text.replace(r",\! ", ",").replace(r"\! ", "")
+    text = _REPEATING.sub(_fraction, text)
     text = _TEXT.sub(lambda m: f" {m[1]} " if re.search(r"\b(?:and|or)\b", m[1]) else " ", text)
+    rows = text.split(r"\\")  # of a matrix
     for sign, plain in _SIGNS.items():
-        text = text.replace(sign, plain)
+        rows = [row.replace(sign, plain) for row in rows]
+    text = r" \\ ".join(rows)
     text = _SUPERSCRIPT.sub(lambda m: f"^{{{m[0].translate(_PLAIN_SUPERSCRIPTS)}}}", text)
     text = re.sub(r"[€£¥₹]", "", text).strip().rstrip(".,;").strip()
     text = _SQRT.sub(lambda m: rf"\sqrt{{{m[1] or m[2]}}}", text)
@@ -98,16 +112,24 @@ def _formula(part: str) -> Formula | None:
     text = _SPLIT.sub(", ", text)
     text = _MIXED.sub(r"(\1+\\frac{\2}{\3})", text)
     text = re.sub(r"(?<!\\)%| percent\b", r"\\%", _GROUPS.sub(lambda m: re.sub("[, ]", "", m[0]), text))
-    text = _UNIT.sub("", _NAMED.sub(r"\\\1 ", text))
+    text = _NAMED.sub(r"\\\1 ", text)
+    text = text if "," in text else _UNIT.sub("", text)
     if "=" in text and not re.search(r"[A-Za-z<>]", re.sub(r"\\[a-zA-Z]+", "", text)):
         text = text.rpartition("=")[2].strip()  # a sum and what it makes
     if not text or _WORD.search(re.sub(r"\\(?:begin|end)\s?\{[a-z]+\}|\\math[a-z]+", "", text)):
         return None
     if not all(map(_KNOWN.fullmatch, _COMMANDS.findall(text))):
         return None
-    if re.search(r"\d[ ]+\d", text):  # two numbers with nothing between them
+    if _ODD.search(text):
         return None
     return Formula(" ".join(text.split()), "formula")
+
+
+def _fraction(match: re.Match[str]) -> str:
+    """A decimal that repeats as a fraction."""
+    whole, once, again = match.groups()
+    numerator = int(f"0{whole}{once}{again}") - int(f"0{whole}{once}")
+    return rf"\frac{{{numerator}}}{{{'9' * len(again)}{'0' * len(once)}}}"
 
 
 def _balanced(text: str) -> bool:

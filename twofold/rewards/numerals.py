@@ -8,6 +8,7 @@ and every pattern is linear in the length of the text.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import deque
 from dataclasses import dataclass
 from itertools import islice
@@ -31,6 +32,7 @@ _AREAS = re.compile(
     r"(\d[ }]{0,2}\{? ?(?:[kcmd]?m|ft|in|yd|mi|units?|inch(?:es)?|feet|miles?|(?:centi|kilo)?met(?:er|re)s?)\}?)"
     r"\^\{?[23]\}?"
 )
+_TAGS = re.compile(r"</?[A-Za-z]\w{0,20}>|<\|\w{1,30}\|>")
 _SPACES = re.compile(r"\\[,;: ]|[~\u00a0\u2009\u202f]")
 _DELIMITERS = re.compile(r"\\[()\[\]]|\\\\")
 _INNER = re.compile(r"(?<=[{(\[]) | (?=[})\]])")
@@ -53,7 +55,7 @@ _GOES_ON = re.compile(
     r"\s?\^|[²³¹⁰⁴-⁹½¼¾]|\s?\\[a-zA-Z]"
     r"|\s?[+×·÷±]\s?[\w(\\]|\*[\w(\\]|\s\*\s[\w(\\]"
     rf"|\s?[-\u2212\u2013/](?:[\d(\\$]|{_LETTER}(?!{_LETTER}))|\s[-\u2212\u2013/]\s(?:[\d(\\$]|{_LETTER}(?!{_LETTER}))"
-    r"|[:：]\d|\s:\s\d|,\s?[-$]?\d|\.\d|\s\d"
+    r"|[:：]\d|\s:\s\d|,\s?[-$]?\d|\.\d|_\w|\s\d|\s,\d"
     r"|\s?(?:<(?![</|]|[\w/]+>)|>(?!>)|[≤≥≠])=?\s?[\w(]"
     r"|\s(?:and|or|to|by|x|out of|versus|vs\.?)\s[-\u2212]?[$€£]?\d"
     r"|\s(?:and\s(?:an?|one|two|three)\s(?:half|third|quarters?|fourths?|fifths?)|squared|cubed|factorial)\b"
@@ -69,7 +71,12 @@ _UNENDING = re.compile(r"\.\.\.|…")
 # What stands left of a number, behind signs and brackets that open.
 _COMMAND = re.compile(r"\\[a-zA-Z]+\s?$")
 _NEGATIVE = re.compile(r"\b(?:minus|negative)\s$", re.IGNORECASE)
-_OPERAND = re.compile(rf"(?:\d|[)\]}}]|(?<!{_LETTER}){_LETTER})$")
+_JOINED = re.compile(  # 2 hours 30, 3 out of 4, 5 or 6
+    r"\d[ -]?(?:hours?|hrs?|h|min(?:ute)?s?|days?|weeks?|years?|feet|foot|ft|k?m|met(?:er|re)s?|kg|lbs?|pounds?"
+    r"|dollars?|or|out of|remainder|r),?(?: and)? $",
+    re.IGNORECASE,
+)
+_OPERAND = re.compile(rf"(?:\d|[)\]}}%°]|(?<!{_LETTER}){_LETTER})$")
 _CASED = re.compile(rf"(?:{_LETTER}|\d)$")
 _TAG = re.compile(r"</?[\w|-]+$")
 
@@ -85,10 +92,15 @@ class Numeral:
 
 def plainer(line: str) -> str:
     """One line without the marks of LaTeX and Markdown that change no number."""
-    line = _DELIMITERS.sub("$", _LAYOUT.sub("", line.replace("{,}", ",")))
+    line = _DELIMITERS.sub("$", _LAYOUT.sub("", line.replace("{,}", ",").replace(r",\! ", ",")))
     line = _DEGREES.sub("°", _WRAPPERS.sub(" {", line)).replace("\\approx", "≈")
-    line = _INNER.sub("", _SPACES.sub(" ", _ESCAPED.sub(r"\1", line)))
+    line = untagged(_INNER.sub("", _SPACES.sub(" ", _ESCAPED.sub(r"\1", line))))
     return _AREAS.sub(r"\1", _BOLD.sub("", line))
+
+
+def untagged(text: str) -> str:
+    """A text without tags, as `<b>`, `</answer>` and `<|im_end|>`."""
+    return _TAGS.sub("", text)
 
 
 def numerals(line: str) -> list[Numeral]:
@@ -123,12 +135,14 @@ def digits(number: str) -> str:
     """A number without separators: of two different ones the last is the decimal point."""
     if number.count(".") > 1 or -1 < number.find(".") < number.find(","):
         number = number.replace(".", "").replace(",", ".")
-    return number.replace(",", "").replace(" ", "")
+    number = number.replace(",", "").replace(" ", "")
+    return number if number.isascii() else "".join(c if c == "." else str(unicodedata.decimal(c)) for c in number)
 
 
 def _read(line: str, match: re.Match[str]) -> Numeral:
     left, right = line[max(0, match.start() - AROUND) : match.start()], line[match.end() : match.end() + AROUND]
-    sign = None if goes_on(right, "." in match[0]) else _sign(left)
+    cut = match[0].startswith("00") and left.rstrip().endswith(",")  # 18, 000
+    sign = None if cut or goes_on(right, "." in match[0]) else _sign(left)
     return Numeral(None if sign is None else sign + digits(match[0]), match.start(), match.end())
 
 
@@ -141,7 +155,7 @@ def _sign(left: str) -> str | None:
     apart = body.endswith(" ")
     if not apart and (body.endswith(("}", "]", ")")) or (_CASED.search(body) and "$" not in opened)):
         return None  # an identifier, a product, an argument
-    if _COMMAND.search(body) or _NEGATIVE.search(body):
+    if any(pattern.search(body) for pattern in (_COMMAND, _NEGATIVE, _JOINED)):
         return None
     return "" if _stands_alone(body.rstrip(), tight=not apart) else None
 

@@ -28,7 +28,7 @@ REMEDY = (
 )
 _ANOTHER = re.compile(  # words and signs beside a number that make it another one, or none
     r"\b(?:half|halves|thirds?|quarters?|root|squared|cubed|power|factorial|minus|negative|(?:at|the) (?:least|most)|"
-    r"(?:less|more|greater|fewer) than)\b|\d\s?!|[<>≤≥≠±√]|\\[a-zA-Z]|^[-\u2212\u2013] ",
+    r"(?:less|more|greater|fewer) than|or (?:less|more|fewer))\b|\d\s?!|\d\+|[<>≤≥≠±√]|\\[a-zA-Z]|^[-\u2212\u2013] ",
     re.IGNORECASE,
 )
 
@@ -50,7 +50,8 @@ def strict(text: str) -> str | None:
     form = match[1].rstrip(".,")
     behind = text[match.start() + len("#### ") + len(form) :][:AROUND].partition("\n")[0]
     size = form.removeprefix("-")
-    whole = NUMBER.fullmatch(size) and size.count(".") < 2 and not goes_on(plainer(behind), "." in size)
+    western = size.count(".") < 2 and (size.rfind(",") < size.find(".") or "." not in size)
+    whole = NUMBER.fullmatch(size) and western and not goes_on(plainer(behind), "." in size)
     return form.replace(",", "") if whole else None
 
 

@@ -19,6 +19,7 @@ from twofold.algorithms.gae import VALUE_MODEL
 from twofold.config.load import Document, dump, validate
 from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset
+from twofold.data.turns import GUESS_REMEDY
 from twofold.models.heads import RewardModel, load_reward_model, save_value_model, wrap_reward_model
 from twofold.models.load import load_policy, resolve_device, resolve_precision, save_policy, wrap
 from twofold.models.policy import Policy
@@ -179,6 +180,9 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
     recipe, resolved = run.recipe, dump(run.recipe)
     prompts = run.prompts()
     options.progress.note(f"prompts: {prompts}")
+    for table in run.dataset.tables.values():
+        if guess := run.encoder.turns.of_format(table.format):
+            options.progress.warn(f"{table.source}: {guess} → {GUESS_REMEDY}")
     disk.write(folder / "recipe.yaml", options.recipe_text or resolved)
     disk.write(folder / "resolved.yaml", resolved)
     device = resolve_device(recipe.model.device)

@@ -11,6 +11,8 @@ from twofold.settings import require, settings
 if TYPE_CHECKING:
     from torch import Tensor
 
+MOST_TOKENS = 1_000_000
+
 
 @settings
 class ServerSettings:
@@ -69,6 +71,7 @@ class Sampling:
         require(0 < self.top_p <= 1, "top_p must be in (0, 1]")
         require(self.top_k >= 0, "top_k must be ≥ 0")
         require(self.max_new_tokens > 0 and self.batch_size > 0, "max_new_tokens and batch_size must be ≥ 1")
+        require(self.max_new_tokens <= MOST_TOKENS, f"max_new_tokens must be ≤ {MOST_TOKENS}")
 
 
 @dataclass(frozen=True)
