@@ -15,7 +15,7 @@ from twofold.reports.run import Results, read_run
 
 def test_a_whole_run_is_read(make_run: Make) -> None:
     run = read_run(make_run("pdpo"))
-    assert (run.name, run.last_step, run.faults) == ("pdpo", 40, ())
+    assert (run.name, run.steps_done, run.faults) == ("pdpo", 40, ())
     assert (len(run.train), len(run.evaluations), len(run.timings), len(run.samples)) == (40, 3, 40, 80)
     assert run.settings["objective"] == {"kind": "dpo", "beta": 0.1}
     base = run.results.model("base")
@@ -60,7 +60,7 @@ def test_an_accuracy_of_tied_pairs_is_none(make_run: Make) -> None:
 
 def test_an_empty_folder_is_an_empty_run(tmp_path: Path) -> None:
     run = read_run(tmp_path)
-    assert (run.name, run.last_step, run.faults) == (tmp_path.name, 0, ())
+    assert (run.name, run.steps_done, run.faults) == (tmp_path.name, 0, ())
     assert run.results.models == ()
 
 

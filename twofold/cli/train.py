@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from twofold.cli.terminal import errors, results, table
+from twofold.stopping import Stopped
 
 if TYPE_CHECKING:
     from twofold.config.schema import Recipe
+
+BEFORE = "stopped before the first step; the same command begins again"
+BETWEEN = "stopped between steps, with nothing to save; the same command goes on from the last checkpoint, if any"
 
 
 def train(
@@ -43,12 +47,18 @@ def train(
 
     command = shlex.join(["twofold", "train", str(recipe), *(settings or [])])
     given = recipe.read_text(encoding="utf-8")
-    with RichProgress() as progress, Stop() as stop:
-        trained = train_recipe(
-            resolved, RunOptions(progress=progress, resume=resume, stop=stop, command=command, recipe_text=given)
-        )
+    stop = Stop()
+    try:
+        with RichProgress() as progress, stop:
+            trained = train_recipe(
+                resolved, RunOptions(progress=progress, resume=resume, stop=stop, command=command, recipe_text=given)
+            )
+    except Stopped:
+        errors().print(BETWEEN)
+        raise typer.Exit(stop.exit_code) from None
     if trained.outcome.stopped:
-        errors().print(f"stopped after step {trained.outcome.step} and saved; the same command goes on from there")
+        step = trained.outcome.step
+        errors().print(f"stopped after step {step} and saved; the same command goes on from there" if step else BEFORE)
         raise typer.Exit(stop.exit_code)
     _tell(trained.folder, trained.results)
 

@@ -194,7 +194,8 @@ def _unfinished(run: RunData) -> Iterator[str]:
     if not run.train and not run.results.models:
         yield "there is nothing to report yet: no metrics and no results"
     elif not run.results.models and not run.results.heldout:
-        yield "no final results: the run has not finished, or was not evaluated"
+        missing = "the run has not finished" if run.results.step is None else "nothing was held out or evaluated"
+        yield f"no final results: {missing}"
 
 
 def _few(run: RunData) -> Iterator[str]:

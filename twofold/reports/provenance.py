@@ -62,7 +62,7 @@ def facts(run: RunData) -> list[str]:
     told = (
         method,
         f"from {short_name(base_model(run))}" if base_model(run) else "",
-        f"{run.last_step:,} steps" if run.last_step else "",
+        f"{run.steps_done:,} step{'s' if run.steps_done > 1 else ''}" if run.steps_done else "",
         duration(run),
     )
     return [fact for fact in told if fact]

@@ -144,9 +144,10 @@ class RunData:
         return {s.name: s for s in self.samples if s.step == step}
 
     @property
-    def last_step(self) -> int:
-        """The last step that any line of metrics.jsonl tells of; 0 without one."""
-        return int(max((line.get("step", 0) for line in (*self.train, *self.evaluations)), default=0))
+    def steps_done(self) -> int:
+        """How many steps metrics.jsonl has: lines of training count from 0, evaluations stand after so many steps."""
+        trained = [int(line.get("step", -1)) + 1 for line in self.train]
+        return max([*trained, *(int(line.get("step", 0)) for line in self.evaluations)], default=0)
 
 
 EXTRAS = ("frontier", "win_rates", "explain")

@@ -33,9 +33,11 @@ from twofold.runs.displacement import chosen_displacement
 from twofold.runs.judges import functions_of
 from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.runs.results import results
+from twofold.runs.run_folder import disk_errors, open_run_folder, write_text
+from twofold.stopping import StopAsked, droppable, undroppable
 from twofold.training.diagnostics import CHOSEN_FALLS
 from twofold.training.track import refuse_missing
-from twofold.training.trainer import TrainOutcome
+from twofold.training.trainer import Trainer, TrainOutcome
 from twofold.version import __version__
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "safetensors", "numpy")
@@ -62,7 +64,8 @@ class RunOptions:
 
     progress: Progress = field(default_factory=Silent)
     resume: bool = True
-    stop: Callable[[], bool] = lambda: False
+    stop: StopAsked = lambda: False
+    """Whether to stop after the step; a `StopRequest` also drops what is worth nothing by halves."""
     command: str = "twofold train"
     recipe_text: str | None = None
     """The recipe as the user wrote it."""
@@ -72,8 +75,9 @@ def train_recipe(recipe: Recipe, options: RunOptions | None = None) -> TrainResu
     """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for users' mistakes."""
     options = options or RunOptions()
     refuse_missing(recipe.training.track)
-    dataset = read_dataset(recipe, recipe.objective, progress=options.progress)
-    return _train(recipe, dataset, _load_model(recipe, recipe.objective), options)
+    with open_run_folder(recipe.run), droppable(options.stop):
+        dataset = read_dataset(recipe, recipe.objective, progress=options.progress)
+        return _train(recipe, dataset, _load_model(recipe, recipe.objective), options)
 
 
 def train(
@@ -103,9 +107,10 @@ def train(
     recipe = validate(Recipe, Document("train()", given, {}))
     options = options or RunOptions()
     refuse_missing(recipe.training.track)
-    dataset = read_dataset(recipe, recipe.objective, None if isinstance(data, str) else data, options.progress)
-    loaded = _load_model(recipe, recipe.objective, None if isinstance(model, str) else model)
-    return _train(recipe, dataset, loaded, options, partial(RunContext, functions=functions))
+    with open_run_folder(recipe.run), droppable(options.stop):
+        dataset = read_dataset(recipe, recipe.objective, None if isinstance(data, str) else data, options.progress)
+        loaded = _load_model(recipe, recipe.objective, None if isinstance(model, str) else model)
+        return _train(recipe, dataset, loaded, options, partial(RunContext, functions=functions))
 
 
 def _load_model(
@@ -132,10 +137,10 @@ def _train(
         if note:
             options.progress.note(note)
     folder = Path(recipe.run)
-    folder.mkdir(parents=True, exist_ok=True)
     if recipe.reference.fit is not None:
-        stage = fit_stage(recipe, dataset, model, folder, options.progress)
-        fitted = stage.train(resume=options.resume, stop=options.stop)
+        stage = fit_stage(recipe, dataset, model, folder, options.progress, resume=options.resume)
+        with undroppable(options.stop), disk_errors(folder):
+            fitted = stage.train(resume=options.resume, stop=options.stop)
         if fitted.stopped:
             return TrainResult(folder, policy, loaded.tokenizer, fitted, {})
         start_from_fit(policy)
@@ -147,11 +152,20 @@ def _train(
 def _run_training(run: RunContext, folder: Path, options: RunOptions) -> TrainResult:
     """Train, and write what a finished run leaves in its folder."""
     policy, loaded = run.policy, run.loaded
-    trainer = build_trainer(run, folder)
-    _describe(folder, options, run)
-    outcome = trainer.train(resume=options.resume, stop=options.stop)
-    if outcome.stopped:
-        return TrainResult(folder, policy, loaded.tokenizer, outcome, {})
+    trainer = build_trainer(run, folder, resume=options.resume)
+    with disk_errors(folder):
+        _describe(folder, options, run)
+        with undroppable(options.stop):
+            outcome = trainer.train(resume=options.resume, stop=options.stop)
+        figures = {} if outcome.stopped else _write_results(run, folder, options, trainer, outcome)
+    return TrainResult(folder, policy, loaded.tokenizer, outcome, figures)
+
+
+def _write_results(
+    run: RunContext, folder: Path, options: RunOptions, trainer: Trainer, outcome: TrainOutcome
+) -> dict[str, Any]:
+    """The model, its figures, its card and its report."""
+    policy, loaded = run.policy, run.loaded
     save_policy(policy, loaded.tokenizer, folder / "model")
     if run.value_model is not None:
         value_model, source = run.value_model
@@ -165,14 +179,14 @@ def _run_training(run: RunContext, folder: Path, options: RunOptions) -> TrainRe
     _write(folder / "results.json", figures)
     write_card(folder)
     write_report([folder], folder / "report.html")
-    return TrainResult(folder, policy, loaded.tokenizer, outcome, figures)
+    return figures
 
 
 def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
     """recipe.yaml, resolved.yaml and environment.json."""
     recipe, resolved = run.recipe, dump(run.recipe)
-    (folder / "recipe.yaml").write_text(options.recipe_text or resolved, encoding="utf-8")
-    (folder / "resolved.yaml").write_text(resolved, encoding="utf-8")
+    write_text(folder / "recipe.yaml", options.recipe_text or resolved)
+    write_text(folder / "resolved.yaml", resolved)
     device = resolve_device(recipe.model.device)
     _write(
         folder / "environment.json",
@@ -198,6 +212,4 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")

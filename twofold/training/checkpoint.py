@@ -124,6 +124,22 @@ def newest(folder: Path | str) -> Checkpoint | None:
     )
 
 
+def set_aside(folder: Path | str, step: int) -> None:
+    """Rename the checkpoint of `step`, so that an earlier one is resumed."""
+    path = Path(folder) / f"step-{step}"
+    aside = path.with_name(f"{path.name}.set-aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+
+
+def newest_state(folder: Path | str) -> tuple[Path, dict[str, Any]] | None:
+    """Where the newest checkpoint lies whose state is as it was written, and its state: without reading the tensors."""
+    for path in _candidates(Path(folder)):
+        if not _fault(path, only=STATE):
+            return path, Checkpoint(path, _step(path)).state
+    return None
+
+
 def _candidates(folder: Path) -> list[Path]:
     """Checkpoint folders, newest first; one that was being replaced comes after what replaced it."""
     paths = [p for p in folder.iterdir() if p.is_dir() and _STEP.fullmatch(p.name)] if folder.is_dir() else []
@@ -135,8 +151,8 @@ def _step(path: Path) -> int:
     return int(match[1]) if match else -1
 
 
-def _fault(path: Path) -> str:
-    """What is wrong with the checkpoint in `path`; nothing is an empty string."""
+def _fault(path: Path, only: str | None = None) -> str:
+    """What is wrong with the checkpoint in `path`, or with the one file in it; nothing is an empty string."""
     try:
         text = (path / MANIFEST).read_bytes()
         manifest = json.loads(text)
@@ -149,6 +165,8 @@ def _fault(path: Path) -> str:
         if STATE not in manifest["files"]:
             return f"{MANIFEST} is damaged"
         for name, expected in manifest["files"].items():
+            if only not in (None, name):
+                continue
             if not (path / name).is_file():
                 return f"{name} is missing"
             if (path / name).stat().st_size != expected["size"]:

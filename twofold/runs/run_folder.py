@@ -1,0 +1,89 @@
+"""The folder that a run is written into: made at once, locked for as long as it is written, and looked at before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from twofold.algorithms.gae import VALUE_MODEL
+from twofold.errors import CheckpointError, RecipeError
+from twofold.locks import exclusive
+from twofold.runs.reference_fit import FOLDER as FIT
+from twofold.training.trainer import CHECKPOINTS
+
+LOCK = ".lock"
+FOLDERS = ("model", VALUE_MODEL, CHECKPOINTS, FIT)
+FILES = (
+    "recipe.yaml", "resolved.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "warnings.jsonl",
+    "timings.jsonl", "results.json", "README.md", "report.html",
+)  # fmt: skip
+LONG = 100
+_OTHER = "wait until it ends or end it, or name another run folder"
+_AGAIN = "free or mend the disk, then give the same command again: the run goes on from its last checkpoint"
+
+
+@contextmanager
+def open_run_folder(path: str) -> Iterator[Path]:
+    """The folder, made and locked. Raises RecipeError where it cannot be made or written to, and where something stands
+    in the way of what the run will leave; BusyError where another process writes there. A folder that was made here is
+    removed again where nothing came of it."""
+    folder = Path(path)
+    with ExitStack() as stack:
+        try:
+            missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.callback(_remove_empty, missing)
+            stack.enter_context(exclusive(folder / LOCK, "another process is writing this run", _OTHER))
+        except (OSError, ValueError) as error:
+            words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            where = f"run: {path if len(path) <= LONG else path[:LONG] + '…'}"
+            remedy = "name a folder that can be made and written to"
+            raise RecipeError(f"the run's folder cannot be written: {words}", where=where, remedy=remedy) from None
+        _refuse_strangers(folder)
+        yield folder
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """What a disk that is full or fails makes of the writing within, as CheckpointError."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        where = getattr(error, "filename", None) or folder
+        raise CheckpointError(f"cannot be written: {words}", where=str(where), remedy=_AGAIN) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Put a whole file in the place of `path` (of a link there too): at any moment there is the old or the new one."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """Raise RecipeError before hours of work for what could not be replaced after them."""
+    for name, is_fit in [*((n, _is_plain_folder) for n in FOLDERS), *((n, _is_no_folder) for n in FILES)]:
+        path = folder / name
+        if (path.is_symlink() or path.exists()) and not is_fit(path):
+            kind = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "a file"
+            remedy = "move it away, or name another run folder"
+            raise RecipeError(f"is {kind}, and stands where the run will write its own", where=str(path), remedy=remedy)
+
+
+def _is_plain_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _is_no_folder(path: Path) -> bool:
+    return path.is_symlink() or not path.is_dir()
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    with suppress(OSError):  # not empty: that one and its parents stay
+        for folder in folders:
+            folder.rmdir()
