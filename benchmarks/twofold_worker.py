@@ -20,8 +20,8 @@ from twofold.models.reference import cached_reference, live_reference
 from twofold.objectives.dpo import DPO
 from twofold.progress import Silent
 from twofold.training.column_providers import providers
-from twofold.training.optim import AdamW
 from twofold.training.identity import Identity
+from twofold.training.optim import AdamW
 from twofold.training.step import Part, Round, Step
 from twofold.training.trainable import POLICY, Trainable
 from twofold.training.trainer import Trainer, TrainingSettings

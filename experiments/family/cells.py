@@ -38,8 +38,8 @@ from twofold.runs.dataset import row_needs
 from twofold.sampling.base import Sampling
 from twofold.statistics import mean_interval
 from twofold.training.column_providers import providers
-from twofold.training.optim import AdamW
 from twofold.training.identity import Identity
+from twofold.training.optim import AdamW
 from twofold.training.step import Step
 from twofold.training.trainable import POLICY, Trainable
 from twofold.training.trainer import Trainer, TrainingSettings

@@ -145,9 +145,9 @@ class RunData:
 
     @property
     def steps_done(self) -> int:
-        """How many steps metrics.jsonl has: lines of training count from 0, evaluations stand after so many steps."""
-        trained = [int(line.get("step", -1)) + 1 for line in self.train]
-        return max([*trained, *(int(line.get("step", 0)) for line in self.evaluations)], default=0)
+        """How many steps metrics.jsonl tells of: it has a line for each, and evaluations after so many."""
+        trained = len({line["step"] for line in self.train if "step" in line})
+        return max([trained, *(int(line.get("step", 0)) for line in self.evaluations)])
 
 
 EXTRAS = ("frontier", "win_rates", "explain")

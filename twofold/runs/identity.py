@@ -67,7 +67,7 @@ def identity_of(run: RunContext) -> Identity:
     model, device = run.policy.model, run.policy.device.type
     rows = {f"data ({name})": fingerprint(groups) for name, groups in run.groups.items() if groups}
     rows["data (tasks)"] = hashlib.sha256(repr(run.dataset.tasks).encode()).hexdigest()[:16]
-    generation = model.generation_config.to_diff_dict() if model.generation_config is not None else {}
+    generation = model.generation_config.to_diff_dict() if model.can_generate() else {}
     values = {
         **settings,
         **rows,
@@ -106,7 +106,7 @@ def _own_code(run: RunContext) -> dict[str, str]:
 def source_digest(thing: Any) -> str:
     """A digest of the code of a function or of an object's class: of the text of its module, or in a script or
     notebook, which hold settings too, of that code and what it uses there; where there is no text, of its bytecode."""
-    code = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
+    code: Any = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
     module = inspect.getmodule(code)
     try:
         if module is None or module.__name__ == "__main__":

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from twofold.algorithms.gae import VALUE_MODEL
-from twofold.errors import CheckpointError, RecipeError
+from twofold.errors import CheckpointError, RecipeError, TwofoldError
 from twofold.locks import exclusive
 from twofold.runs.reference_fit import FOLDER as FIT
 from twofold.training.trainer import CHECKPOINTS
@@ -21,12 +21,14 @@ FILES = (
     "timings.jsonl", "results.json", "README.md", "report.html",
 )  # fmt: skip
 LONG = 100
+RUST = "(os error "
+"""Of a disk's fault, where `tokenizers` writes: it raises plain exceptions."""
 _OTHER = "wait until it ends or end it, or name another run folder"
 _AGAIN = "free or mend the disk, then give the same command again: the run goes on from its last checkpoint"
 
 
 @contextmanager
-def open_run_folder(path: str) -> Iterator[Path]:
+def open_run_folder(path: str) -> Generator[Path]:
     """The folder, made and locked. Raises RecipeError where it cannot be made or written to, and where something stands
     in the way of what the run will leave; BusyError where another process writes there. A folder that was made here is
     removed again where nothing came of it."""
@@ -47,11 +49,15 @@ def open_run_folder(path: str) -> Iterator[Path]:
 
 
 @contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path) -> Generator[None]:
     """What a disk that is full or fails makes of the writing within, as CheckpointError."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
+    except TwofoldError:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError | SafetensorError) and RUST not in str(error):
+            raise
         words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         where = getattr(error, "filename", None) or folder
         raise CheckpointError(f"cannot be written: {words}", where=str(where), remedy=_AGAIN) from error

@@ -221,6 +221,7 @@ def _refuse_non_finite(outputs: Outputs, batch: Batch) -> None:
         raise NonFiniteError(
             f"a {name} is not finite; nothing was updated",
             where=_few([batch.names[i] for i in groups]),
+            remedy="lower the learning rate, or look at these rows",
         )
 
 

@@ -55,7 +55,8 @@ class Trainable:
     def non_finite(self) -> str:
         """The name of a weight or moment that holds inf or NaN; where there is none, an empty string."""
         named = {**self.weights(), **self.moments()}
-        norms = torch._foreach_norm(list(named.values()))  # one pass; huge and finite may overflow, so look again
+        # One pass over all; what is huge and finite may overflow, so look at it again.
+        norms = torch._foreach_norm(list(named.values()))  # type: ignore[reportPrivateImportUsage]  # torch's own optimizers do
         suspect = ~torch.isfinite(torch.stack([norm.double().to(self.model.device) for norm in norms]))
         names = [name for name, odd in zip(named, suspect.tolist(), strict=True) if odd]
         return next((name for name in names if not torch.isfinite(named[name]).all()), "")
