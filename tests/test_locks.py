@@ -17,6 +17,7 @@ import pytest
 
 from twofold.errors import BusyError
 from twofold.locks import exclusive
+from twofold.runs.folder import add_rows
 
 
 def leave() -> None:
@@ -112,3 +113,36 @@ def test_where_the_file_system_knows_no_locks_the_file_is_the_lock(
         with exclusive(lock, "busy"):
             pass
         assert not lock.exists()
+
+
+def test_patience_waits_for_the_other_to_end(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    pid = os.fork()
+    if pid == 0:
+        with exclusive(lock, "busy"):
+            (tmp_path / "begun").touch()
+            time.sleep(0.5)
+            (tmp_path / "ended").touch()
+        os._exit(0)
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.01)
+    with pytest.raises(BusyError), exclusive(lock, "busy", patience=0.1):
+        pass
+    with exclusive(lock, "busy", patience=30):
+        assert (tmp_path / "ended").exists()
+    os.waitpid(pid, 0)
+
+
+def test_figures_of_two_who_measure_one_run_are_all_there(tmp_path: Path) -> None:
+    """Read, change, write, eighty times in four processes at once: none may take what another had read."""
+    path, children = tmp_path / "frontier.json", list[int]()
+    for child in range(4):
+        pid = os.fork()
+        if pid == 0:
+            for row in range(20):
+                add_rows(path, [{"of": f"{child}-{row}"}], "of")
+            os._exit(0)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+    assert len(json.loads(path.read_text())) == 80
+    assert [p.name for p in tmp_path.iterdir()] == ["frontier.json"]

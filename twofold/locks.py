@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,19 +16,27 @@ from typing import Any
 
 from twofold.errors import BusyError
 
+_PAUSE = 0.05
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """What file systems answer that know no locks."""
 
 
 @contextmanager
-def exclusive(path: Path, what: str, remedy: str = "wait until it ends, or end it") -> Iterator[None]:
-    """Lock the file `path`, made for this alone, and remove it afterwards. Raises BusyError where another has it.
+def exclusive(
+    path: Path, what: str, remedy: str = "wait until it ends, or end it", *, patience: float = 0.0
+) -> Iterator[None]:
+    """Lock the file `path`, made for this alone, and remove it afterwards. Raises BusyError where another has it, and
+    does not let go within `patience` seconds.
 
     The kernel drops the lock when the process ends, however it ends. It holds between machines where the file system
     passes locks on (NFS, Lustre with `flock`, GPFS, CephFS). Where a file system knows no locks at all, the file itself
     is the lock: of a dead process on this machine it is taken over, of another machine's it has to be removed by hand.
     """
-    file = _take(path, what, remedy)
+    until = time.monotonic() + patience
+    while (file := _take(path)) is None:
+        if time.monotonic() >= until:
+            raise BusyError(f"{what}: {_words(_owner(path))}", where=str(path.parent), remedy=remedy)
+        time.sleep(_PAUSE)
     try:
         os.ftruncate(file, 0)
         os.pwrite(file, _mine(), 0)
@@ -37,24 +46,24 @@ def exclusive(path: Path, what: str, remedy: str = "wait until it ends, or end i
         os.close(file)
 
 
-def _take(path: Path, what: str, remedy: str) -> int:
-    """The open file, locked, and still the one that has the name: its last owner may just have removed it."""
+def _take(path: Path) -> int | None:
+    """The open file, locked, and still the one that has the name (its last owner may just have removed it); None where
+    another has it."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            locked = _lock(file)
-            owner = _owner(file)
-            if not locked:
-                raise BusyError(f"{what}: {_words(owner)}", where=str(path.parent), remedy=remedy)
-            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+            locked = _lock(file, path)
+            if locked and path.exists() and os.path.samestat(os.fstat(file), path.stat()):
                 return file
         except BaseException:
             os.close(file)
             raise
         os.close(file)
+        if not locked:
+            return None
 
 
-def _lock(file: int) -> bool:
+def _lock(file: int, path: Path) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -62,7 +71,7 @@ def _lock(file: int) -> bool:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        return _is_gone(_owner(file))
+        return _is_gone(_owner(path))
     return True
 
 
@@ -71,11 +80,11 @@ def _mine() -> bytes:
     return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": since}).encode()
 
 
-def _owner(file: int) -> dict[str, Any]:
+def _owner(path: Path) -> dict[str, Any]:
     """What the lock's owner wrote of itself; empty where there is none, or it has not written yet."""
     try:
-        owner = json.loads(os.pread(file, 4096, 0))
-    except ValueError:
+        owner = json.loads(path.read_bytes()[:4096])
+    except (OSError, ValueError):
         return {}
     return owner if isinstance(owner, dict) else {}
 

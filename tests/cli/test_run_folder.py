@@ -128,6 +128,21 @@ def test_a_killed_run_has_let_go_and_its_folder_was_there_at_once(twofold: Run, 
     assert twofold("train", recipe).code == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+def test_a_signal_while_the_model_is_loaded_leaves_nothing(recipe: Path, number: int) -> None:
+    """Long before the first step: there is nothing to save, so nothing to wait for."""
+    command = [sys.executable, "-m", "twofold", "train", str(recipe), "training.steps=100000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (recipe.parent / "run" / LOCK).exists():
+        time.sleep(0.001)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, told
+    assert "Traceback" not in told
+    assert "stopped between steps" in told
+    assert not (recipe.parent / "run").exists()
+
+
 @pytest.fixture
 def small_files() -> Iterator[Callable[[int], None]]:
     """A limit on how large a file may grow: the disk, as far as a program can see, takes no more."""

@@ -10,8 +10,11 @@ from typing import Any, cast
 
 from twofold.config.load import load_recipe
 from twofold.errors import RecipeError
+from twofold.locks import exclusive
 
 Row = Mapping[str, Any]
+PATIENCE = 60.0
+"""Seconds that figures, once measured, wait for a file that another process writes."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,20 @@ def common_origin(models: Sequence[str]) -> str:
 
 def add_rows(path: Path, rows: Sequence[Row], key: str) -> None:
     """Put `rows` into the list of a JSON file, in the place of what it held with the same values under `key`; a file
-    that holds no list is replaced."""
-    try:
-        known: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    except ValueError:
-        known = []
-    mine, listed = {row[key] for row in rows}, cast("list[Any]", known if isinstance(known, list) else [])
-    others: list[Any] = [row for row in listed if isinstance(row, dict) and cast("Row", row).get(key) not in mine]
-    path.write_text(json.dumps([*others, *rows], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    that holds no list is replaced. Others who do so at the same time wait for each other."""
+    with exclusive(path.with_name(f".{path.name}.lock"), "another process is writing this file", patience=PATIENCE):
+        try:
+            known: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        except ValueError:
+            known = []
+        mine, listed = {row[key] for row in rows}, cast("list[Any]", known if isinstance(known, list) else [])
+        others: list[Any] = [row for row in listed if isinstance(row, dict) and cast("Row", row).get(key) not in mine]
+        write_text(path, json.dumps([*others, *rows], indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Put a whole file in the place of `path` (of a link there too): at any moment there is the old or the new one."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -63,14 +63,6 @@ def disk_errors(folder: Path) -> Generator[None]:
         raise CheckpointError(f"cannot be written: {words}", where=str(where), remedy=_AGAIN) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Put a whole file in the place of `path` (of a link there too): at any moment there is the old or the new one."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 def _refuse_strangers(folder: Path) -> None:
     """Raise RecipeError before hours of work for what could not be replaced after them."""
     for name, is_fit in [*((n, _is_plain_folder) for n in FOLDERS), *((n, _is_no_folder) for n in FILES)]:

@@ -30,10 +30,11 @@ from twofold.runs.build import build_trainer
 from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import IN_MEMORY, read_dataset
 from twofold.runs.displacement import chosen_displacement
+from twofold.runs.folder import write_text
 from twofold.runs.judges import functions_of
 from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.runs.results import results
-from twofold.runs.run_folder import disk_errors, open_run_folder, write_text
+from twofold.runs.run_folder import disk_errors, open_run_folder
 from twofold.stopping import StopAsked, droppable, undroppable
 from twofold.training.diagnostics import CHOSEN_FALLS
 from twofold.training.track import refuse_missing
@@ -152,8 +153,8 @@ def _train(
 def _run_training(run: RunContext, folder: Path, options: RunOptions) -> TrainResult:
     """Train, and write what a finished run leaves in its folder."""
     policy, loaded = run.policy, run.loaded
-    trainer = build_trainer(run, folder, resume=options.resume)
     with disk_errors(folder):
+        trainer = build_trainer(run, folder, resume=options.resume)
         _describe(folder, options, run)
         with undroppable(options.stop):
             outcome = trainer.train(resume=options.resume, stop=options.stop)
