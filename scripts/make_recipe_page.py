@@ -1,10 +1,12 @@
-"""docs/recipe.md from the settings classes: `python scripts/make_recipe_page.py` writes it, a test keeps it fresh."""
+"""docs/recipe.md and the outline that recipes are checked against before torch is imported, from the settings classes:
+`python scripts/make_recipe_page.py` writes both, tests keep them fresh."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
 import inspect
+import json
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -92,7 +94,23 @@ def page() -> str:
     return HEAD + "".join((*sections(Recipe, "", set()), *objectives()))
 
 
+def outline() -> str:
+    """One line for each field, so that a change of settings is a change of few lines."""
+    from twofold.config.outline import outlined
+    from twofold.config.schema import Recipe
+
+    sections = [
+        f" {json.dumps(name)}: {{\n  "
+        + ",\n  ".join(f"{json.dumps(key)}: {json.dumps(field)}" for key, field in fields.items())
+        for name, fields in outlined([Recipe]).items()
+    ]
+    return "{\n" + "\n },\n".join(sections) + "\n }\n}\n"
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
+    from twofold.config.outline import FILE
+
     PAGE.write_text(page(), encoding="utf-8")
-    print(PAGE)
+    FILE.write_text(outline(), encoding="utf-8")
+    print(PAGE, FILE)

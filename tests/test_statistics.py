@@ -165,6 +165,15 @@ def test_bootstrap_ratio_is_of_sums_and_repeats() -> None:
         bootstrap_ratio([1.0], [1.0, 2.0])
 
 
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99])
+def test_bootstrap_ratio_is_as_wide_as_its_level_says(level: float) -> None:
+    """Of 400 items that are worth 1, half of them all of it: a mean, which is normal to within a resample's noise."""
+    found = bootstrap_ratio([1.0, 0.0] * 200, [1.0] * 400, resamples=20_000, level=level)
+    half = stats.norm.ppf((1 + level) / 2) * math.sqrt(0.25 / 400)
+    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half), abs=2.5e-3)
+    assert found.method == f"bootstrap over items {level:.0%}"
+
+
 def test_a_share_of_singletons_is_wilsons() -> None:
     counts = [1] * 30 + [0] * 20
     found, plain = clustered_share(counts, [1] * 50), wilson(30, 50)
@@ -177,6 +186,18 @@ def test_clusters_that_agree_count_once() -> None:
     found, plain = clustered_share([10] * 30 + [0] * 20, [10] * 50), wilson(30, 50)
     assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=2e-3)
     assert clustered_share([10] * 5, [10] * 5).low == wilson(5, 5).low
+
+
+def test_a_share_of_four_clusters_by_hand() -> None:
+    """6 of 10. Around p = 0.6 the clusters stand at 1.2, −0.2, 0.2 and −1.2: squares 2.96, times 4/3 (Bessel), over
+    n·p·(1 − p) = 2.4, is the design effect 1.6444: Wilson's interval of 10/1.6444 = 6.0811 observations."""
+    found, n, z = clustered_share([3, 1, 2, 0], [3, 2, 3, 2]), 10 / (2.96 * 4 / 3 / 2.4), 1.959963985
+    middle, half = (0.6 + z * z / (2 * n), z * math.sqrt(0.24 / n + z * z / (4 * n * n)))
+    assert n == pytest.approx(6.0811, abs=1e-4)
+    assert (found.value, found.n, found.count) == (0.6, 10, 6)
+    assert (found.low, found.high) == pytest.approx(
+        ((middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n))
+    )
 
 
 def test_clustered_interval_covers() -> None:
@@ -210,6 +231,13 @@ def test_sign_flips_are_scipys_permutation_test(size: int) -> None:
     assert (found.only_a, found.only_b) == (int((b < a).sum()), int((b > a).sum()))
     assert found.test == ("sign flips, exact" if size < 15 else "sign flips, 20000 random")
     assert sign_flips(a, b) == found
+
+
+def test_what_no_random_flip_reaches_is_not_impossible() -> None:
+    """All of 60 differences are alike: none of 2⁶⁰ / 2 flips comes as far, and what was seen counts as one of them."""
+    assert sign_flips([0.0] * 60, [1.0] * 60, flips=999).p_value == 1 / 1000
+    assert sign_flips([0.0] * 60, [1.0] * 60).p_value == 1 / 20_001
+    assert sign_flips([0.0] * 14, [1.0] * 14).p_value == 2 / 2**14
 
 
 def test_sign_flips_of_nothing() -> None:

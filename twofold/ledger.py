@@ -1,6 +1,7 @@
 """What was asked and answered, kept line by line, so that a broken run asks for nothing twice.
 
-A line is on disk before anyone uses it. What a killed process left half written is cut off when the file is opened.
+A line is on disk before anyone uses it, and is signed: a damaged one is named. What a killed process left half written
+is cut off when the file is opened. Lines of earlier versions, without a check, may stand before the first that has one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
+from twofold.disk import encoded, is_signed, json_object, own, replacing, signed, sync, verified
 from twofold.errors import DataError
 
 
@@ -21,14 +23,15 @@ class Lines:
     """A file of JSON objects, one a line, that only grows: `append` returns once they are on disk.
 
     One process at a time may hold it; it may be shared between threads. Raises `DataError` where another process holds
-    the file, where a whole line of it is no JSON object, or where the disk takes no more.
+    the file, where a whole line of it is damaged, or where the disk takes no more.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self._lock = path, Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         new = not path.exists()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        own(path)
+        self._file = os.open(path, os.O_RDWR)
         try:
             self._hold()
             self.found = self._read()
@@ -36,7 +39,7 @@ class Lines:
             os.close(self._file)
             raise
         if new:
-            _sync_folder(path.parent)
+            sync(path.parent)
 
     def __enter__(self) -> Self:
         return self
@@ -46,7 +49,7 @@ class Lines:
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write `rows` behind what is there and wait for the disk; either all of them are kept, or none."""
-        data = b"".join(_line(row) for row in rows)
+        data = b"".join(signed(row) + b"\n" for row in rows)
         with self._lock:
             end = os.lseek(self._file, 0, os.SEEK_END)
             try:
@@ -70,18 +73,19 @@ class Lines:
     def _read(self) -> list[dict[str, Any]]:
         data = self.path.read_bytes()
         whole = data.rfind(b"\n") + 1
-        tail = _object(data[whole:])
+        lines = data[:whole].split(b"\n")[:-1]
+        rows = _rows(lines)
+        for number, row in enumerate(rows, 1):
+            if row is None:
+                remedy = "remove the line, and what it says is asked again; or remove the file to begin anew"
+                raise DataError("is damaged", where=f"{self.path}:{number}", remedy=remedy)
+        tail = _rows([*lines[-1:], data[whole:]])[-1]
         if tail is not None:
             os.lseek(self._file, len(data), os.SEEK_SET)
             _write(self._file, b"\n")
             os.fsync(self._file)
         elif whole < len(data):
             os.ftruncate(self._file, whole)
-        rows = [_object(line) for line in data[:whole].split(b"\n")[:-1]]
-        for number, row in enumerate(rows, 1):
-            if row is None:
-                remedy = "remove the line, or the file to begin anew"
-                raise DataError("is no JSON object", where=f"{self.path}:{number}", remedy=remedy)
         return [row for row in (*rows, tail) if row is not None]
 
 
@@ -93,7 +97,8 @@ class Ledger(Lines):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._replies: dict[str, Any] = {row["key"]: row["reply"] for row in self.found if "reply" in row}
+        replies = (row for row in self.found if row.keys() >= {"key", "reply"})
+        self._replies: dict[str, Any] = {row["key"]: row["reply"] for row in replies}
         self.found = []
 
     def get(self, request: Mapping[str, Any]) -> Any | None:
@@ -115,8 +120,8 @@ def recorded(path: Path) -> int:
     """How many replies a ledger holds, without touching it; 0 where there is none."""
     if not path.exists():
         return 0
-    rows = (_object(line) for line in path.read_bytes().split(b"\n"))
-    return len({row["key"] for row in rows if row is not None and "reply" in row})
+    rows = _rows(path.read_bytes().split(b"\n"))
+    return len({row["key"] for row in rows if row is not None and row.keys() >= {"key", "reply"}})
 
 
 def key(request: Mapping[str, Any]) -> str:
@@ -128,38 +133,20 @@ def key(request: Mapping[str, Any]) -> str:
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Put a whole file of JSON lines in the place of `path`: at any moment there is the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            file.writelines(_line(row) for row in rows)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    with replacing(path) as file:
+        file.writelines(encoded(row) + b"\n" for row in rows)
 
 
-def _line(row: Mapping[str, Any]) -> bytes:
-    return json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass") + b"\n"
-
-
-def _object(line: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
+def _rows(lines: Iterable[bytes]) -> list[dict[str, Any] | None]:
+    """The object of each line; None for a damaged one."""
+    found: list[dict[str, Any] | None] = []
+    checked = False
+    for line in lines:
+        checked = checked or is_signed(line)
+        found.append(verified(line) if checked else json_object(line))
+    return found
 
 
 def _write(file: int, data: bytes) -> None:
     while data:
         data = data[os.write(file, data) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

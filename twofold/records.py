@@ -24,13 +24,13 @@ Prompt: TypeAlias = str | tuple[Message, ...]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a record was read: file (or hub name) and row, counted from 1 as editors do."""
+    """Where a record was read: file (or hub name) and row, counted from 1 as editors do; 0 where `file` says all."""
 
     file: str
     row: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.row}"
+        return f"{self.file}:{self.row}" if self.row else self.file
 
 
 @dataclass(frozen=True, slots=True)

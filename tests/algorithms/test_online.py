@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -109,7 +110,9 @@ def test_the_better_draft_is_chosen_and_ties_are_counted() -> None:
     figures = round.figures
     assert (figures["pairs"], figures["ties"], figures["drafts"]) == (len(apart), 12 - len(apart), 36)
     assert figures["no_pair"] == pytest.approx(1 - len(apart) / 12)
-    assert figures["reward"] == pytest.approx(sum(map(sum, by_name.values())) / 36)
+    rewards = [said for row in by_name.values() for said in row]
+    assert figures["reward"] == pytest.approx(statistics.fmean(rewards))
+    assert figures["reward_std"] == pytest.approx(statistics.pstdev(rewards))
 
 
 def test_a_step_in_which_every_pair_ties_does_nothing() -> None:

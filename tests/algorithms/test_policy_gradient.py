@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from dataclasses import replace
 from typing import Any
 
@@ -43,7 +44,8 @@ def test_a_rollout_carries_its_advantages_as_columns() -> None:
         found = [b.columns["advantage"] for b in group.branches]
         assert found == pytest.approx(leave_one_out(torch.tensor(reward, dtype=torch.float64)).tolist(), abs=1e-12)
         rewards += [share("", text(b.tokens), None) for b in group.branches]
-    assert round.figures["reward"] == pytest.approx(sum(rewards) / 12)
+    assert round.figures["reward"] == pytest.approx(statistics.fmean(rewards))
+    assert round.figures["reward_std"] == pytest.approx(statistics.pstdev(rewards))
     assert round.figures["drafts"] == 12
     cut = [int(b.tokens[-1]) not in STOP for g in part.groups for b in g.branches]
     assert round.figures["truncated"] == pytest.approx(sum(cut) / 12)

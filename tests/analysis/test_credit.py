@@ -122,6 +122,37 @@ def test_what_a_phrase_earns() -> None:
     assert ledger(rows * 20, str, fewest=2, least=3.0).blamed == ()
 
 
+def test_phrases_are_in_the_order_of_what_they_surely_earn() -> None:
+    """Over 40 rows 1 earns 2 or 8, 2 always 3, 3 always 1. Six more rows in which 1 earns −30 or 44 raise its mean, and
+    lower what it surely earns below 3: the surest leads, not the largest mean. What costs is in the same order."""
+    sides = [([2.0, 8.0][i % 2], 3.0, 1.0) for i in range(40)]
+    rows = [pair(str(i), ([1, 2, 3], list(s)), ([4, 5, 6], [-x for x in s])) for i, s in enumerate(sides)]
+    wild = [pair(str(i), ([1], [s]), ([4], [-s])) for i, s in enumerate([-30.0, 44.0] * 3)]
+
+    def order(rows: list[CreditedRow], **how: int) -> list[list[tuple[int, ...]]]:
+        found = ledger(rows, str, fewest=2, **how)
+        return [[p.tokens for p in side] for side in (found.credited, found.blamed)]
+
+    assert order(rows) == [[(1,), (2,), (3,)], [(4,), (5,), (6,)]]
+    assert order([*rows, *wild]) == [[(2,), (1,), (3,)], [(5,), (4,), (6,)]]
+    assert order([*rows, *wild], top=1) == [[(2,)], [(5,)]]
+
+
+def test_every_occurrence_counts_on_its_side() -> None:
+    """Once for each place that it stands in; chosen, desirable, demonstrations and truths are what is better."""
+    better = [Role.CHOSEN, Role.DESIRABLE, Role.DEMONSTRATION, Role.TRUTH]
+    worse = [Role.REJECTED, Role.UNDESIRABLE]
+    sides = [said(role, [7, 5, 7], [-1.0, 0.0, -1.0]) for role in better]
+    sides += [said(role, [7], [-1.0]) for role in worse] + [
+        said(Role.RANKED, [7], [-1.0]),
+        said(Role.DRAFT, [7], [-1.0]),
+    ]
+    found = ledger([CreditedRow(str(i), (0,), tuple(sides)) for i in range(3)], str, fewest=3)
+    (seven,) = found.blamed
+    assert (seven.tokens, seven.better, seven.worse, seven.rows, seven.credit.n) == ((7,), 3 * 8, 3 * 2, 3, 3 * 12)
+    assert seven.credit.value == -1.0
+
+
 def test_a_phrase_is_told_once() -> None:
     """1 2 3 9 always stand together: of all they hold the surest is told, and nothing within, around or behind it."""
     rows = [pair(str(i), ([1, 2, 3, 9], [1.0, 2.0, 3.0, 0.0]), ([4, 5], [-1.0 - i % 2, -1.0])) for i in range(12)]
@@ -130,6 +161,14 @@ def test_a_phrase_is_told_once() -> None:
     assert found.credited[0].credit.value == 6.0
     assert [p.tokens for p in found.blamed] == [(4, 5)]
     assert found.counted == 6
+
+
+def test_a_phrase_that_also_stands_alone_is_told_beside_the_one_it_goes_on_from() -> None:
+    """2 3 follows on 1 2, but stands in twelve more rows without it: it is a phrase of its own."""
+    sides = [[1, 2, 3], [2, 3]] * 12
+    rows = [pair(str(i), (s, [float(t) for t in s]), ([9, 9], [0.0, 0.0])) for i, s in enumerate(sides)]
+    found = ledger(rows, str, lengths=range(2, 3), fewest=10)
+    assert [(p.tokens, p.credit.value, p.credit.n) for p in found.credited] == [((2, 3), 5.0, 24), ((1, 2), 3.0, 12)]
 
 
 def test_the_margin_by_parts() -> None:
@@ -143,6 +182,18 @@ def test_the_margin_by_parts() -> None:
     told = partings([found, found])
     assert {name: e.value for name, e in told.parts.items()} == found.parts
     assert told.tokens == pytest.approx({"opening": 4 / 9, "first": 2 / 9, "middle": 1 / 9, "ending": 2 / 9})
+
+
+def test_an_answer_that_the_other_goes_on_from_has_no_first_token_of_its_own() -> None:
+    """1 2 against 1 2 3 4: both begin with 1 2, and only one side has a token that differs first."""
+    found = parting(pair("a", ([1, 2], [0.5, 0.25]), ([1, 2, 3, 4], [0.5, 0.25, 2.0, 1.0])))
+    assert found is not None
+    assert found.parts == {"opening": 0.0, "first": -2.0, "middle": -1.0, "ending": 0.0}
+    told = partings([found])
+    assert told.tokens == pytest.approx({"opening": 4 / 6, "first": 1 / 6, "middle": 1 / 6, "ending": 0.0})
+    same = parting(pair("b", ([1, 2], [0.5, 0.25]), ([1, 2], [0.5, 0.25])))
+    assert same is not None
+    assert partings([same]).tokens == {"opening": 1.0, "first": 0.0, "middle": 0.0, "ending": 0.0}
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,4 +1,4 @@
-"""`twofold data check` as people use it: the summary, `--column`, `--fix`, `--json`."""
+"""`twofold data check` as people use it: the summary, `--columns`, `--fix`, `--json`."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def test_fix_refuses_where_it_cannot_write(twofold: Run, tmp_path: Path, out: st
 
 def test_columns_may_be_named(twofold: Run, tmp_path: Path) -> None:
     path = written(tmp_path / "rows.jsonl", [{"q": f"{n}", "good": "a", "bad": "b"} for n in range(3)])
-    named = [x for pair in ("prompt=q", "chosen=good", "rejected=bad") for x in ("--column", pair)]
+    named = [x for pair in ("prompt=q", "chosen=good", "rejected=bad") for x in ("--columns", pair)]
     assert twofold("data", "check", path).code == 2
     assert twofold("data", "check", path, *named).code == 0
-    wrong = twofold("data", "check", path, "--column", "prompt")
-    assert (wrong.code, "--column" in wrong.err and "should be OURS=THEIRS" in wrong.err) == (2, True)
+    wrong = twofold("data", "check", path, "--columns", "prompt")
+    assert (wrong.code, "--columns" in wrong.err and "should be OURS=THEIRS" in wrong.err) == (2, True)

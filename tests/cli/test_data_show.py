@@ -26,17 +26,18 @@ def test_rows_and_their_cost_are_shown(twofold: Run, tmp_path: Path, model_folde
     rows = [{"question": f"{n}?", "good": "yes", "bad": "yell"} for n in range(3)]
     path = lines(tmp_path / "rows.jsonl", *rows)
     columns = ("--columns", "prompt=question", "--columns", "chosen=good", "--columns", "rejected=bad")
-    answer = twofold("data", "show", path, "--model", model_folder, "-n", 1, *columns)
+    answer = twofold("data", "show", path, "--model", model_folder, "--rows", 1, *columns)
     assert answer.code == 0, answer.err
     told = answer.out.splitlines()
     assert told[0] == f"{path}: 3 rows, 3 usable, prompt + chosen + rejected"
     # 2 + 4 and 2 + 5 tokens a row in a batch as wide as 7; together 2 + 4 + 5
-    assert told[1] == (
+    assert told[1] == "prompts: 3 as bare text: the tokenizer has no chat template"
+    assert told[2] == (
         "3 groups, 33 tokens; in padded batches of 8 rows 7.1% would be padding, a shared prompt saves 15.4% of the "
         "rest: 1.27x fewer tokens"
     )
-    assert told[3] == f"{path}:1: prompt 2 tokens, chosen 4, rejected 5, the first 2 of each the same"
-    assert [line.split() for line in told[4:]] == [["prompt", "0?"], ["chosen", "ye┆s</s>"], ["rejected", "ye┆ll</s>"]]
+    assert told[4] == f"{path}:1: prompt 2 tokens, chosen 4, rejected 5, the first 2 of each the same"
+    assert [line.split() for line in told[5:]] == [["prompt", "0?"], ["chosen", "ye┆s</s>"], ["rejected", "ye┆ll</s>"]]
 
 
 def test_what_does_not_fit_is_said(twofold: Run, tmp_path: Path, model_folder: Path) -> None:

@@ -121,7 +121,7 @@ def test_gsm8k_is_put_by_its_template_and_as_a_chat_where_there_is_one(
     plain = shown(chatty, "--task", "gsm8k", *FAST, "--limit", 2, "--style", "text")
     assert plain["models"][0]["prompting"] == text
     own = shown(chatty, *FAST, "--limit", 2, "--template", "Q {prompt}")
-    assert own["models"][0]["prompting"]["first prompt"] == "Q 0 + 1 = "
+    assert own["models"][0]["prompting"]["first prompt"] == "<user>Q 0 + 1 = <a>"
 
 
 def test_prompted_baselines_are_lines_of_the_same_table(

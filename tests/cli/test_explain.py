@@ -41,7 +41,7 @@ def test_the_json_adds_up_and_the_terminal_says_the_same(
 ) -> None:
     out, page = tmp_path / "a.json", tmp_path / "a.html"
     answer = twofold(
-        "explain", moved_folder, pairs, "--reference", model_folder, "--json", out, "--html", page, "-n", 2,
+        "explain", moved_folder, pairs, "--reference", model_folder, "--json", out, "--html", page, "--rows", 2,
         "--drift", 3, "--max-new-tokens", 4,
     )  # fmt: skip
     assert answer.code == 0, answer.err

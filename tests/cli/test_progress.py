@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 
 import pytest
-from rich.console import Console
 
 from twofold.cli.progress import RichProgress, shown_metrics
+from twofold.cli.terminal import Terminal
 
 
 def written(*, terminal: bool) -> str:
-    console = Console(
+    console = Terminal(
         file=io.StringIO(), force_terminal=terminal, width=120, color_system="standard" if terminal else None
     )
     with RichProgress(console) as progress:
@@ -52,7 +52,7 @@ def test_the_figures_that_matter_come_first_and_few() -> None:
 
 
 def test_tasks_that_nobody_began_are_ignored() -> None:
-    console = Console(file=io.StringIO())
+    console = Terminal(file=io.StringIO())
     progress = RichProgress(console)
     progress.advance("nothing")
     progress.end("nothing")

@@ -66,7 +66,7 @@ def test_a_folder_that_cannot_be_is_one_message(
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("model", "file"), ("model", "link"), ("checkpoints", "file"), ("fit", "link"), ("metrics.jsonl", "folder")],
+    [("model", "file"), ("checkpoints", "link"), ("checkpoints", "file"), ("metrics.jsonl", "folder")],
 )
 def test_what_stands_in_the_way_is_seen_before_training(
     twofold: Run, recipe: Path, tmp_path: Path, name: str, kind: str

@@ -107,7 +107,7 @@ def test_sample_prints_a_greedy_draft(twofold: Run, model_folder: Path) -> None:
     [
         (["--prompt", "x", "temperatur=1"], "did you mean `temperature`?"),
         (["--prompt", "x", "temperature=-1"], "temperature: must be ≥ 0"),
-        (["--prompt", "x", "seed=x"], "override `seed=x`: should be a whole number"),
+        (["--prompt", "x", "seed=x"], "override `seed=x`: seed: should be a valid integer"),
         ([], "give either --prompt or --file"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from support.openai_stub import Stub, said
-from twofold.client.http import api_key
+from twofold.client.http import RefusedFieldError, _seconds, api_key, loads
 from twofold.client.server import CompletionRequest, Endpoint, Reply, RetrySettings, Server, UnparsableReply
 from twofold.errors import RecipeError, ServerError
 from twofold.ledger import Ledger
@@ -148,3 +148,90 @@ def test_a_model_that_never_says_anything_of_use_is_not_paid_for_ever(stub: Make
         with pytest.raises(ServerError, match=r"12 questions in a row .*: not what was asked for"):
             list(client.ask(questions, ledger))
     assert len(server.requests) <= (12 + 2 * QUICK.parallel) * QUICK.attempts
+
+
+def picky(*refused: str, message: str = "Unsupported parameter: '{}' is not supported with this model.") -> Any:
+    """A server's behaviour that refuses the first of these settings that a request has."""
+
+    def behave(body: dict[str, Any], nth: int) -> str:
+        first = next((name for name in refused if name in body), None)
+        return "good" if first is None else "400 " + message.format(first)
+
+    return behave
+
+
+def test_a_setting_that_a_server_does_not_take_is_sent_otherwise_or_not_at_all(stub: Make, tmp_path: Path) -> None:
+    server = stub(lambda body: "yes", picky("max_tokens", "temperature", "seed"))
+    with (
+        Server(Endpoint.of(f"{server.url}#m"), PATIENT, optional=("temperature", "seed")) as client,
+        Ledger(tmp_path / "l.jsonl") as ledger,
+    ):
+        questions = [
+            CompletionRequest(client.body(str(n), max_tokens=9, temperature=0.0, seed=7), whole) for n in range(12)
+        ]
+        assert dict(client.ask(questions, ledger)) == dict.fromkeys(range(12), "yes")
+        assert client.refused == ["seed", "temperature"]
+        notes = client.take_notes()
+        assert [note.partition(" does not take ")[2] for note in notes] == [
+            "`max_tokens`: `max_completion_tokens` is sent in its place",
+            "`temperature`: it is left out, the server's own default holds",
+            "`seed`: it is left out, the server's own default holds",
+        ]
+        assert client.take_notes() == []
+        good = server.requests[-1]
+        assert set(good) == {"model", "messages", "max_completion_tokens"}
+        before = len(server.requests)
+        assert dict(client.ask(questions, ledger)) == dict.fromkeys(range(12), "yes")
+        assert len(server.requests) == before  # what was recorded is known by what was asked for
+
+
+@pytest.mark.parametrize(
+    ("message", "settings"),
+    [
+        ("Unsupported value: '{}' does not support 0 with this model. Only the default (1) value is supported.", {}),
+        ("{}: Extra inputs are not permitted", {}),
+        ("{} is too large: 9. This model's maximum context length is 4 tokens.", {"optional": ("temperature",)}),
+    ],
+)
+def test_a_refusal_that_cannot_be_helped_names_the_setting(
+    stub: Make, tmp_path: Path, message: str, settings: dict[str, Any]
+) -> None:
+    server = stub(lambda body: "yes", picky("temperature", message=message))
+    with Server(Endpoint.of(f"{server.url}#m"), PATIENT, **settings) as client, Ledger(tmp_path / "l.jsonl") as ledger:
+        with pytest.raises(RefusedFieldError, match="HTTP 400") as error:
+            list(client.ask([CompletionRequest(client.body("a", temperature=0.0), whole)], ledger))
+        assert "`temperature`" in error.value.remedy
+        assert "check the address" not in error.value.remedy
+        assert len(server.requests) == 1
+
+
+def test_a_refusal_of_something_else_shows_what_the_server_says(stub: Make, tmp_path: Path) -> None:
+    server = stub(lambda body: "yes", lambda body, nth: "400 The prompt holds a word that is not allowed")
+    with pytest.raises(ServerError, match="a word that is not allowed") as error:
+        ask(server.url, tmp_path / "l.jsonl", ["a"])
+    assert "refuses the request" in error.value.remedy
+
+
+def test_replies_of_brackets_are_asked_again(stub: Make, tmp_path: Path) -> None:
+    server = stub(lambda body: "yes", lambda body, nth: "brackets" if body["seed"] == 7 else "good")
+    assert ask(server.url, tmp_path / "l.jsonl", ["a"], PATIENT) == {0: "yes"}
+    with pytest.raises(ValueError, match="nested too deep"):
+        loads("[" * 200_000)
+
+
+def test_how_long_a_server_wants_to_be_left_alone() -> None:
+    assert _seconds("2.5") == 2.5
+    assert _seconds("Wed, 21 Oct 2015 07:28:00 GMT") < 0  # type: ignore[operator]  # a number
+    for odd in (
+        None,
+        "NaN",
+        "inf",
+        "-inf",
+        "1e999",
+        "soon",
+        "",
+        "Mon, 99 Foo 99999 00:00:00 GMT",
+        "1 2 3 4 5 6",
+        "1" * 400,
+    ):
+        assert _seconds(odd) is None, odd

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twofold.data.order import Mixture
+from twofold.data.order import Mixture, permutation
 
 PARTS = (tuple(range(10)), tuple(range(10, 40)))
 
@@ -51,6 +51,15 @@ def test_no_row_of_a_part_comes_again_before_all_others(mixed: Mixture, epochs: 
         seen = [counts[row] for row in part]
         assert sum(seen) == epochs * share
         assert max(seen) - min(seen) <= 1
+
+
+def test_each_part_has_an_order_of_its_own() -> None:
+    """Two parts of 20 rows: each in the order of a seed of its own, or their rows would march in step."""
+    rows = Mixture((tuple(range(20)), tuple(range(20, 40))), (1.0, 1.0), 0).at(0, 40)
+    slots, orders = permutation(40, 0, 0), (permutation(20, 1, 0), permutation(20, 2, 0))
+    assert [row for row in rows if row < 20] == [orders[0][slot] for slot in slots if slot < 20]
+    assert [row - 20 for row in rows if row >= 20] == [orders[1][slot - 20] for slot in slots if slot >= 20]
+    assert orders[0] != orders[1]
 
 
 def test_another_seed_is_another_order() -> None:

@@ -73,6 +73,13 @@ def test_overlap_is_refused_by_the_first_rows() -> None:
     assert "test.jsonl:2 = train.jsonl:2, test.jsonl:3 = train.jsonl:3" in str(error.value)
 
 
+@pytest.mark.parametrize("place", range(3))
+def test_no_place_in_the_training_data_hides_a_leak(place: int) -> None:
+    train, asked = tasks([1, 2, 3]), task(f"problem {place + 1}", 1, "test.jsonl")
+    assert [(t.source.row, e.source.row) for t, e in overlaps(train, [asked])] == [(place + 1, 1)]
+    assert [t.source.row for t, _ in overlaps(train[place : place + 1], [asked])] == [place + 1]
+
+
 def test_disjoint_data_passes() -> None:
     refuse_overlap(tasks([1, 2]), tasks([3]))
     assert overlaps(tasks([1, 2]), tasks([3])) == []

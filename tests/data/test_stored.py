@@ -56,7 +56,7 @@ def same(one: Group, other: Group) -> bool:
 
 def made(tokenizer: Any, template: str | None = None, **settings: Any) -> Encoder:
     tokens = tokenizer(template) if template else tokenizer()
-    return Encoder(tokens, frozenset({tokens.eos_token_id}), TokenizeSettings(**settings))
+    return Encoder(tokens, frozenset({tokens.eos_token_id}), TokenizeSettings(**settings), "text")
 
 
 @pytest.mark.parametrize(
@@ -195,10 +195,11 @@ def test_tokens_are_made_again_for_another_tokenizer_template_or_setting(
         key(made(tokenizer, "{% for m in messages %}{{ m.content }}{% endfor %}")),
         key(made(tokenizer, max_length=512)),
         key(Encoder(merged, frozenset({merged.eos_token_id}))),
+        key(Encoder(tokenizer(), frozenset({tokenizer().eos_token_id}), chat="chat")),
         key(made(tokenizer), split_by_prompt(records, count=9, seed=0)[0]),
         key(made(tokenizer), MappedRows(records, lambda record: [record], "again")),
     ]
-    assert len({usual, *others}) == 6
+    assert len({usual, *others}) == 7
     assert progress.warnings == []
 
 

@@ -20,7 +20,7 @@ ASK = (Message("user", "Hi?"),)
 
 def encoder(tokenizer: Any, *stops: str, **settings: Any) -> Encoder:
     ids = frozenset(tokenizer.convert_tokens_to_ids(s) for s in stops or ("</s>",))
-    return Encoder(tokenizer, ids, TokenizeSettings(**settings))
+    return Encoder(tokenizer, ids, TokenizeSettings(**settings), "text")
 
 
 def shown(tokenizer: Any, tokens: Any) -> list[str]:

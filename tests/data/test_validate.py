@@ -66,7 +66,7 @@ def test_every_fault_is_collected_in_order_of_rows(write: Write) -> None:
         (11, "chosen", "no assistant turn"),
         (12, "", "truncated last line"),
     ]
-    assert (report.ok, report.rows, report.records) == (False, 12, 6)
+    assert (report.ok, report.rows, report.records) == (False, 12, 2)
     assert report.counts["contradiction"] == 3
     assert {f.check for f in report.errors} == {
         "bad JSON",
@@ -137,6 +137,17 @@ def test_an_encoder_adds_what_it_cannot_use(write: Write, tokenizer: Any) -> Non
         ]
         assert report.faults[0].severity == severity
         assert report.faults[0].reason == "has 42 tokens, max_length is 20"
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_the_longer_answer_is_counted_on_its_side(write: Write, tokenizer: Any, encoded: bool) -> None:
+    """In characters, or with an encoder in tokens; three pairs choose the longer, one the shorter, one neither."""
+    made = tokenizer(None)
+    encoder = Encoder(made, frozenset({made.eos_token_id})) if encoded else None
+    rows = [row(str(i), "abcd", "ab") for i in range(3)]
+    report = check(write("rows.jsonl", *rows, row("x", "a", "bcd"), row("y", "ab", "cd")), encoder=encoder)
+    assert report.bias is not None
+    assert (report.bias.chosen, report.bias.rejected, report.bias.same) == (3, 1, 1)
 
 
 @given(data=st.binary(max_size=200))

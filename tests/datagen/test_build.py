@@ -16,7 +16,10 @@ from twofold.client.server import RetrySettings
 from twofold.data.formats import read
 from twofold.data.validate import check
 from twofold.datagen.build import BuildSettings, Built, build, estimate, read_for
+from twofold.datagen.label import Labelling
+from twofold.datagen.score import ScoreSettings, score
 from twofold.errors import DataError, RecipeError, ServerError
+from twofold.judges.questions import read_questions
 from twofold.progress import Silent
 from twofold.records import Labelled, Pair, Ranking
 
@@ -142,6 +145,26 @@ def test_what_people_will_judge_is_not_taken_for_a_ranking(stub: Stub, tasks: Pa
     assert run(tasks, out, models=(f"{stub.url}#policy",), judge="human", samples=8).rows == 6
     assert set(rows(out)[0]["answers"]) == {"#### 1", "#### 2"}
     assert not check(str(out)).ok
+
+
+@pytest.mark.parametrize("form", ["pairs", "rankings", "labels"])
+def test_rows_keep_the_ground_truth_so_that_a_verifier_can_score_them(answers: Path, tmp_path: Path, form: str) -> None:
+    out = tmp_path / "out.jsonl"
+    run(answers, out, form=form)
+    assert {row["answer"] for row in rows(out)} == {"#### 5"}
+    scored = score(str(out), ScoreSettings(judge="verifier"), tmp_path / "scored.jsonl", pytest.fail, Silent())
+    assert [scores for _, scores in scored.known()] == {
+        "pairs": [[1.0, 0.0]] * 3, "rankings": [[1.0, 0.0]] * 3, "labels": [[0.0], [1.0], [0.0]] * 3
+    }[form]  # fmt: skip
+
+
+def test_people_s_verdicts_keep_the_ground_truth_too(answers: Path, tmp_path: Path) -> None:
+    run(answers, tmp_path / "open.jsonl", judge="human")
+    assert {row["answer"] for row in rows(tmp_path / "open.jsonl")} == {"#### 5"}
+    with Labelling.open(read_questions(str(tmp_path / "open.jsonl")).questions, tmp_path / "pairs.jsonl") as labelling:
+        labelling.give(labelling.state()["row"]["key"], "left", 1.0)
+        assert labelling.write() == 1
+    assert rows(tmp_path / "pairs.jsonl")[0]["answer"] == "#### 5"
 
 
 def test_cut_and_empty_answers_are_left_out_and_counted(stub: Stub, tasks: Path, tmp_path: Path) -> None:

@@ -138,6 +138,29 @@ def test_verdicts_become_pairs_whatever_side_they_were_shown_on(
     assert check(str(tmp_path / "pairs.jsonl")).ok
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[" * 4000,
+        '{"a":' * 800,
+        "",
+        "null",
+        '{"key": "%s", "choice": "left", "seconds": NaN}',
+        '{"key": "%s", "choice": "left", "seconds": Infinity}',
+        '{"key": "%s", "choice": "left", "seconds": -1}',
+        '{"key": "%s", "choice": "left", "seconds": 1e999}',
+        '{"key": "%s", "choice": "left", "seconds": ' + "9" * 3900 + "}",
+        '{"key": "%s", "choice": ["left"], "seconds": 1}',
+        '{"key": {}, "choice": "left", "seconds": 1}',
+    ],
+)
+def test_a_body_that_is_no_verdict_is_refused_and_changes_nothing(server: LabelServer, body: str) -> None:
+    shown = state(server)
+    status, _ = ask(server, "/verdict", body.replace("%s", shown["row"]["key"]))
+    assert status == 400
+    assert state(server) == shown
+
+
 def test_a_second_press_judges_nothing_and_undo_goes_back(server: LabelServer) -> None:
     first = state(server)["row"]["key"]
     verdict = {"key": first, "choice": "tie", "seconds": 0}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+from twofold.cli.main import VERBS
+from twofold.demo.introduction import INTRODUCTION
 from twofold.demo.play import DemoResult, Size, play
 from twofold.progress import Silent
 
@@ -26,12 +29,27 @@ def test_one_seed_gives_the_table_and_the_report(tmp_path: Path) -> None:
     assert {row[1] for row in played.rows} == {"12"}
     assert played.rows[0][-2:] == ("–", "–")
     assert played.columns[-2:] == ("p against base", "p against DPO")
-    assert played.report.read_text(encoding="utf-8").count("PDPO") > 3
+    page = played.report.read_text(encoding="utf-8")
+    assert page.count("PDPO") > 3
+    for term in ("the task", "base", "DPO", "PDPO"):
+        assert f"<dt>{term}</dt>" in page
+    assert "searched with five beams, it solves 89.6% [86.6, 92.0] of these problems untrained" in page
+    assert "<code>twofold demo --seeds 5</code>" in page
+    assert page.index("What this is") < page.index("Summary") < page.index("<h2>What to do next")
     results = json.loads((tmp_path / "PDPO" / "results.json").read_text())
     assert results["models"][1]["strict"]["n"] == 12
     pairs = [json.loads(line) for line in (tmp_path / "data" / "pairs.jsonl").read_text().splitlines()]
     assert all(p["chosen"] != p["rejected"] for p in pairs)
     assert all("####" in p["chosen"] and p["chosen"].count("\n") == 2 for p in pairs)
+
+
+def test_the_page_and_the_readme_say_the_same_of_what_the_demo_does_not_show(root: Path) -> None:
+    readme = " ".join((root / "README.md").read_text(encoding="utf-8").split())
+    figures = re.findall(r"\d+\.\d% \[[\d., ]+\]", INTRODUCTION.caveat)
+    assert figures == ["89.6% [86.6, 92.0]"]
+    assert figures[0] in readme
+    verbs = [command.split()[1] for command, _ in INTRODUCTION.steps]
+    assert set(verbs) <= {name.split()[0] for name in VERBS}
 
 
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,13 +78,21 @@ def test_a_function_gets_texts_and_may_say_nothing(tmp_path: Path) -> None:
     ((value,),) = rated("python:silent", given, problem("f:1", tokens("yes"), "no"))
     assert math.isnan(value)
     assert seen == [("why?", "no", "yes")]
+    rated("python:silent", replace(given, prompt_of={"f:1": "Why?"}.get), problem("f:1", None, "no"))
+    assert seen[1:] == [("Why?", "no", None)]
     with pytest.raises(RecipeError, match="python:other is a function of a program"):
         rated("python:other", given)
 
 
 @pytest.mark.parametrize(
     ("truth", "message"),
-    [(tokens("#### 1", stop=False), "was cut"), (None, "no answer"), (tokens("eighteen"), "holds no number")],
+    [
+        (tokens("#### 1", stop=False), "was cut"),
+        (None, "no answer"),
+        (tokens("eighteen"), "holds no number"),
+        (tokens("so\n#### 3/4"), "no plain number"),
+        (tokens("#### 12:30"), "no plain number"),
+    ],
 )
 def test_problems_that_cannot_be_verified_are_named(truth: Tensor | None, message: str, tmp_path: Path) -> None:
     good, bad = problem("f:1", tokens("#### 1"), "#### 1"), problem("f:2", truth)

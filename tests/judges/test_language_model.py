@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from support.judge_replies import QUICK, longer, parts
 from support.openai_stub import Stub
 from twofold.client.server import Endpoint, Reply, Server, UnparsableReply
 from twofold.errors import RecipeError
-from twofold.judges.language_model import Match, ModelJudge, Rubric, agreed
+from twofold.judges.language_model import SCORE, VERDICT, Match, ModelJudge, Rubric, agreed
 from twofold.ledger import Ledger
 from twofold.records import Message
 
@@ -80,6 +81,14 @@ def test_only_a_whole_last_line_is_a_verdict() -> None:
     ):
         with pytest.raises(UnparsableReply):
             _choice(Reply(text, cut))
+
+
+def test_replies_of_any_shape_are_read_in_time_that_grows_as_they_do() -> None:
+    for unit in ("\n", "-", "verdict:", "score:\n", "Verdict" + "-" * 1000, "Score: 9", "9", "Score: 1/", "\n:"):
+        text = unit * (1_000_000 // len(unit)) + "x"
+        began = time.process_time()
+        assert len(VERDICT.findall(text)) + len(SCORE.findall(text)) <= len(text) // len(unit)
+        assert time.process_time() - began < 3, unit[:20]
 
 
 def test_no_answer_can_close_the_fence_that_it_stands_in() -> None:

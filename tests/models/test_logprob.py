@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -131,6 +133,13 @@ def test_a_near_certain_token_still_pushes_the_others_down() -> None:
     hidden = torch.tensor([[40.0, 0.0]], dtype=torch.float64, requires_grad=True)
     token_logps(hidden, torch.eye(2, dtype=torch.float64), torch.tensor([0])).sum().backward()
     assert hidden.grad[0, 1].item() == pytest.approx(-4.248354255291589e-18, rel=1e-9, abs=0)
+
+
+def test_a_likely_token_is_pulled_to_the_last_digit() -> None:
+    """Logits 0 and −13·ln 2: p = 8192/8193. 1 − p keeps float32's precision; as 1 − exp(log p) it is off by 1e-4."""
+    hidden = torch.tensor([[0.0, -13 * math.log(2)]], requires_grad=True)
+    token_logps(hidden, torch.eye(2), torch.tensor([0])).sum().backward()
+    assert hidden.grad[0].tolist() == pytest.approx([1 / 8193, -1 / 8193], rel=1e-5, abs=0)
 
 
 @pytest.mark.parametrize("size", [1e3, -1e3])

@@ -122,5 +122,18 @@ def test_advantages_of_a_rollout() -> None:
     assert torch.cat(advantages_of([vector([1.0])] * 2, "rollout", "rollout")).tolist() == [0.0, 0.0]
 
 
+def test_the_scale_of_leave_one_out() -> None:
+    """What the baseline has left, ±1 and ±4, over its own spread √(34/3) (rollout), or over that of the rewards of each
+    prompt, √½ and √8 (group)."""
+    rewards = [vector([1.0, 0.0]), vector([0.0, 4.0])]
+    left, wide = torch.cat(advantages_of(rewards, "leave_one_out", "none")), (34 / 3) ** 0.5
+    assert left.tolist() == [1, -1, -4, 4]
+    rollout = torch.cat(advantages_of(rewards, "leave_one_out", "rollout")).tolist()
+    assert rollout == pytest.approx([1 / wide, -1 / wide, -4 / wide, 4 / wide], rel=1e-6)
+    group = torch.cat(advantages_of(rewards, "leave_one_out", "group")).tolist()
+    own = [1 / (0.5**0.5 + 1e-4), 4 / (8**0.5 + 1e-4)]
+    assert group == pytest.approx([own[0], -own[0], -own[1], own[1]], rel=1e-12)
+
+
 def test_a_completion_that_never_stopped_pays() -> None:
     assert without_stop(vector([1.0, 1.0]), vector([0.0, 1.0]), 0.4).tolist() == near([1.0, 0.6])

@@ -43,6 +43,14 @@ def test_pairs_tell_log_ratios_and_k2_of_both_sides() -> None:
     assert [name for name, term in loss.metrics.items() if term.spread] == ["gradient_weight"]
 
 
+def test_a_pair_whose_sides_moved_alike_is_not_in_order() -> None:
+    """A margin of 0 is a tie, and no tie is right."""
+    told = values(said(DPO(beta=0.5), ("good", Role.CHOSEN), ("good", Role.REJECTED)))
+    assert (told["margin"], told["accuracy"]) == (0, 0)
+    assert values(said(DPO(beta=0.5), ("good", Role.CHOSEN), ("bad", Role.REJECTED)))["accuracy"] == 1
+    assert values(said(DPO(beta=0.5), ("bad", Role.CHOSEN), ("good", Role.REJECTED)))["accuracy"] == 0
+
+
 def test_rankings_weigh_the_best_by_the_chance_that_another_is_taken_first() -> None:
     rewards = {"good": -1.5, "fair": 0.5, "bad": -2.5}
     told = values(said(PlackettLuce(beta=0.5), *((name, Role.RANKED) for name in ("good", "fair", "bad"))))

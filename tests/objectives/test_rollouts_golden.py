@@ -66,6 +66,20 @@ def test_grpo_by_hand() -> None:
     assert grad_B.tolist() == near([0.0, 0.5])
 
 
+def test_grpo_may_go_further_up_than_down() -> None:
+    """DAPO: ε is 0.2 below 1 and 0.28 above. A = 1 at ρ = 1.5 and 1.25 gains 1.28 and 1.25; A = −1 at ρ = 0.75 costs
+    0.8, as with one ε. Only the first and the last are stopped."""
+    moved = [[math.log(r)] for r in (1.5, 1.25, 0.75)]
+    told = scene(moved, [[0.0]] * 3, [[0.0]] * 3, [1.0, 1.0, -1.0])
+    loss, grad_B, _ = evaluate(GRPO(beta=0.0, clip=0.2, clip_high=0.28), told)
+    assert whole(loss).tolist() == near([-1.28, -1.25, 0.8])
+    assert loss.metrics["clipped"].value.tolist() == [1, 0, 1]
+    assert grad_B.tolist() == near([0.0, -1.25 / 3, 0.0])
+    one, _, _ = evaluate(GRPO(beta=0.0, clip=0.2), told)
+    assert whole(one).tolist() == near([-1.2, -1.2, 0.8])
+    assert one.metrics["clipped"].value.tolist() == [1, 1, 1]
+
+
 def test_rloo_by_hand() -> None:
     """−A·log π: A = (0.7, −0.5667, −0.7667, 0.6333) on log π = (−20, −22, −25, −19) gives −1.4 in the mean."""
     case, want = given("rloo"), expected("rloo")

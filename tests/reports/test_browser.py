@@ -167,6 +167,21 @@ def test_a_page_fits_its_screen(make_run: Make, tmp_path: Path, browser: devtool
     assert browser.log == []
 
 
+@pytest.mark.parametrize("width", [320, 390])
+def test_no_column_of_the_paired_tests_is_cut_on_a_phone(
+    make_run: Make, tmp_path: Path, browser: devtools.Page, width: int
+) -> None:
+    """Two runs, whose tests have Holm's column too; every cell is on the screen, behind its column's name."""
+    write_page([make_run(name, solved=(10, n), problems=1000) for name, n in (("DPO", 970), ("PDPO", 980))], tmp_path)
+    show(browser, tmp_path / "out" / "report.html", width)
+    table = "[...document.querySelectorAll('#results .scroll')].find((e) => e.querySelector('.stacked'))"
+    assert browser.ask(f"{table}.scrollWidth") <= browser.ask(f"{table}.clientWidth")
+    cells = f"[...{table}.querySelectorAll('tbody tr:first-child td')]"
+    assert browser.ask(f"{cells}.every((e) => e.getBoundingClientRect().right <= {width} && e.offsetHeight > 0)")
+    names = browser.ask(f"{cells}.slice(1).map((e) => getComputedStyle(e, '::before').content)")
+    assert names == [f'"{name} "' for name in ("metric", "p", "by Holm", "only first", "only second", "test")]
+
+
 def test_keys_and_filters_move_through_the_answers(make_run: Make, tmp_path: Path, browser: devtools.Page) -> None:
     write_page([make_run("a", solved=(15, 30))], tmp_path)
     show(browser, tmp_path / "out" / "report.html")

@@ -31,7 +31,7 @@ def test_a_card_says_what_was_measured(make_run: Make) -> None:
     assert "| base | strict | **25.0%** (14.2 – 40.2%) | 40 |" in body
     assert "| policy | strict | **75.0%** (59.8 – 85.8%) | 40 |" in body
     assert "+50.0 points over the base" in body
-    assert "| accuracy | **80.0%** (71.1 – 86.7%) | 100 |" in body
+    assert "| accuracy | **80.0%** (77.4 – 82.4%) | 1000 |" in body
     assert "| margin | **4** (1.52 … 6.48) | 3 |" in body
     assert f"| pairs.jsonl | {DIGEST} |" in body
     assert "```\ntwofold train demo.yaml\n```" in body

@@ -113,6 +113,23 @@ def test_a_gain_in_form_alone(make_run: Make) -> None:
     assert "learnt the form" in said(read_run(folder))
 
 
+@pytest.mark.parametrize(
+    ("strict", "flexible", "form"),
+    [((0, 20), (5, 5), True), ((20, 0), (5, 5), False), ((0, 20), (0, 15), False), ((4, 5), (5, 5), False)],
+)
+def test_form_alone_is_a_gain_in_strict_and_none_in_flexible(
+    make_run: Make, strict: tuple[int, int], flexible: tuple[int, int], form: bool
+) -> None:
+    """`(lost, won)` by metric: strict that fell, or a flexible that rose too, is no matter of form."""
+    run = read_run(make_run("pdpo"))
+    coin = {(0, 20): 2e-6, (20, 0): 2e-6, (0, 15): 6e-5, (5, 5): 1.0, (4, 5): 1.0}
+    tests = tuple(
+        Comparison("base", "policy", metric, *counts, coin[counts])
+        for metric, counts in (("strict", strict), ("flexible", flexible))
+    )
+    assert ("learnt the form" in said(replace(run, results=replace(run.results, comparisons=tests)))) == form
+
+
 def test_answers_cut_off_and_pairs_too_easy(make_run: Make) -> None:
     folder = make_run("pdpo")
     lines(folder / "samples.jsonl", [{**sample(40, i, False), "truncated": i < 8} for i in range(40)])

@@ -6,9 +6,11 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from twofold import manifest
 from twofold.reports.live import Live, Tail, span, sparkline
 
 
@@ -34,9 +36,16 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
+class Listed(list[Any]):
+    """Rows as a list."""
+
+    def add(self, line: Any) -> None:
+        self.append(line)
+
+
 def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
-    tail = Tail(file)
+    tail = Tail(file, Listed)
     assert (tail.read(), tail.rows) == (False, [])
     file.write_text('{"step": 0}\n{"st')
     assert (tail.read(), tail.rows) == (True, [{"step": 0}])
@@ -49,7 +58,7 @@ def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
 def test_a_file_cut_back_is_read_anew(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     write(file, train(0), train(1), train(2))
-    tail = Tail(file)
+    tail = Tail(file, Listed)
     tail.read()
     os.truncate(file, 0)
     write(file, train(0))
@@ -104,3 +113,12 @@ def test_sparklines_and_spans() -> None:
     assert sparkline([3, 3], 8) == "▁▁"
     assert sparkline([], 8) == ""
     assert [span(s) for s in (0.4, 119, 150, 7300)] == ["0 s", "119 s", "2 min", "2 h 2 min"]
+
+
+def test_a_finished_run_that_was_changed_says_so(run: Path) -> None:
+    (run / "metrics.jsonl").write_text('{"kind": "train", "step": 0, "loss": 0.5}\n')
+    (run / "timings.jsonl").write_text("")
+    manifest.write(run, ["metrics.jsonl", "timings.jsonl"])
+    assert Live(run).look().warnings == []
+    (run / "metrics.jsonl").write_text('{"kind": "train", "step": 0, "loss": 0.4}\n')
+    assert Live(run).look().warnings == ["metrics.jsonl does not match its sha256 since the run wrote it"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from support.made_up_runs import Make
-from twofold.reports.findings import finding_row, findings, lead
+from twofold.reports.findings import between, finding_row, findings, lead
 from twofold.reports.run import Comparison, RunData, read_run
 from twofold.reports.significance import Family
 
@@ -55,6 +55,44 @@ def test_eight_runs_are_tested_against_each_other_and_nine_against_their_base(ma
 )
 def test_the_lead_says_what_improved_and_whether_chance_explains_it(make_run: Make, p: float, end: str) -> None:
     assert lead([with_test(read_run(make_run("a")), p)]) == f"The trained model solves 75.0% of 40 problems, {end}"
+
+
+@pytest.mark.parametrize(
+    ("between_p", "next_words", "verdict"),
+    [
+        (0.03, "no further away than chance explains", "chance alone explains a difference like this."),
+        (0.001, "beyond chance", "b is better."),
+    ],
+)
+def test_words_about_several_runs_are_by_holm(make_run: Make, between_p: float, next_words: str, verdict: str) -> None:
+    """Each of three tests at p = 0.03 is significant alone and none together: 0.09 by Holm. With one at 0.001 that one
+    is (0.003), and the others stand at 0.06."""
+    runs = [with_test(read_run(make_run(name, solved=(10, n))), 0.03) for name, n in (("a", 20), ("b", 30))]
+    test = Comparison("a", "b", "strict", 2, 9, between_p, "made up")
+    own = runs[1].results
+    runs[1] = replace(runs[1], results=replace(own, comparisons=(*own.comparisons, test)))
+    other = "0.090" if between_p == 0.03 else "0.060"
+    told = "b solves 75.0% of 40 problems, 50.0 points more than its base: chance alone explains a difference like this"
+    assert lead(runs) == f"{told} (Holm’s p = {other}). a comes next, {next_words}."
+    size = f"McNemar p = {between_p:.3f}, {'0.090' if between_p == 0.03 else '0.003'} by Holm over 3 tests"
+    assert between(runs) == [f"b alone solves 9 problems, a alone 2 ({size}): {verdict}"]
+    assert between(runs[::-1]) == between(runs)
+
+
+@pytest.mark.parametrize(
+    ("solved", "words"),
+    [
+        ((30, 10), "The trained model solves 25.0% of 40 problems, 50.0 points fewer than its base: chance does not "
+                   "explain the loss (McNemar’s p = 1.9e-6)."),
+        ((20, 20), "The trained model solves 50.0% of 40 problems, as many as its base: chance"),
+    ],
+)  # fmt: skip
+def test_a_loss_is_a_loss(make_run: Make, solved: tuple[int, int], words: str) -> None:
+    run = read_run(make_run("a", solved=solved))
+    if solved == (30, 10):
+        test = Comparison("base", "policy", "strict", 20, 0, 2 / 2**20, "made up")
+        run = replace(run, results=replace(run.results, comparisons=(test,)))
+    assert lead([run]).startswith(words)
 
 
 def test_the_lead_without_a_test_says_so(make_run: Make) -> None:

@@ -26,6 +26,5 @@ def test_lines_count_from_0(tmp_path: Path) -> None:
 def test_only_a_run_without_results_has_not_finished(tmp_path: Path) -> None:
     done = str(worries([read_run(run_of(tmp_path, 2, finished=True))], ["x"]))
     assert "has not finished" not in done
-    assert "nothing was held out or evaluated" in done
     (tmp_path / "results.json").unlink()
     assert "the run has not finished" in str(worries([read_run(tmp_path)], ["x"]))

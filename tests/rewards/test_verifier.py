@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from twofold.errors import DataError
-from twofold.rewards.verifier import VerifierReward, flexible, judge, same_number, strict, truth
+from twofold.rewards.verifier import VerifierReward, answerable, flexible, judge, same_number, strict, truth
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,23 @@ def test_strict_is_gsm8ks_rule(text: str, expected: str | None) -> None:
         ("-$5", "-5"),
         ("$-5", "-5"),
         ("\u22127 degrees", "-7"),
-        ("16-3", "3"),
-        ("16 - 3", "3"),
-        ("(16)-3", "3"),
+        ("16-3", None),
+        ("16 - 3", None),
+        ("(16)-3", None),
+        ("16-3=13", "13"),
+        ("GPT-4", "4"),
+        ("Total - 3", "3"),
+        ("= - 3", None),
         ("x = -3.", "-3"),
-        ("1,2,3", "3"),
+        ("1,2,3", None),
+        ("1, 2, 3", "3"),
+        ("<<9*2=18>>18", "18"),
+        ("<answer>18</answer>", "18"),
+        ("18<|im_end|>", "18"),
+        ("a 10-year-old", "10"),
+        ("10^{-6}", None),
+        ("x > 5", None),
+        ("Step 3: 18", "18"),
         ("18.0", "18.0"),
         ("about .5", ".5"),
         ("see No.5", "5"),
@@ -72,7 +84,12 @@ def test_same_number_compares_values() -> None:
     [
         ("Worked 3 * 6.\n#### 18", "18"),
         ("Worked 3 * 6.\nA: 18", "18"),
-        ("A: $1,000 in 12 months", "1000"),
+        ("A: $1,000", "1000"),
+        ("Q: 1+1\nA: 17\nQ: 9+9\nA: 18", "18"),
+        ("A:\n18", "18"),
+        ("#### 18\nA: 19", "18"),
+        (r"\boxed{17} and then \boxed{18}", "18"),
+        ("There are 3*6=18 eggs. They are sold.", "18"),
         ("18", "18"),
         ("eighteen, i.e. $18", "18"),
         ("#### ... 18", "18"),
@@ -85,6 +102,27 @@ def test_truth_reads_every_form_of_answer(answer: str, expected: str) -> None:
 def test_truth_refuses_an_answer_without_a_number() -> None:
     with pytest.raises(DataError, match="holds no number"):
         truth("eighteen")
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        ("3/8 + 3/8 = 3/4\n#### 3/4", "'3/4' is no plain number"),
+        ("A: $1,000 in 12 months", r"'\$1,000 in 12 months' is no plain number"),
+        ("#### 18\n#### 19", "several final answers: 18, 19"),
+        ("between 3 and 4", "no plain number"),
+        ("x = 2 or x = 3", "no plain number"),
+    ],
+)
+def test_truth_refuses_what_is_more_than_one_plain_number(answer: str, shown: str) -> None:
+    with pytest.raises(DataError, match=shown) as error:
+        truth(answer)
+    assert "verifier:math" in error.value.remedy
+
+
+def test_a_row_whose_answer_cannot_be_read_is_named() -> None:
+    with pytest.raises(DataError, match=r"^test\.jsonl:12: the answer '12:30' is no plain number"):
+        answerable("#### 12:30", "test.jsonl:12")
 
 
 @pytest.mark.parametrize(
@@ -105,8 +143,7 @@ def test_judge_gives_both_verdicts(completion: str, expected: tuple[bool, bool])
 
 def test_a_completion_earns_1_or_0() -> None:
     right = "6*3=18\n#### 18"
-    for metric, lax in (("strict", 0.0), ("flexible", 1.0)):
-        reward = VerifierReward(metric)
+    for reward, lax in ((VerifierReward("strict"), 0.0), (VerifierReward("flexible"), 1.0)):
         assert reward("", "9+9=18\n#### 18", right) == 1.0
         assert reward("", "9+8=17\n#### 17", right) == 0.0
         assert reward("", "It is 18", right) == lax

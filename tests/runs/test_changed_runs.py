@@ -41,7 +41,7 @@ def train(tmp_path: Path, stop_after: int | None = None, **changes: Any) -> Trai
     """A run of 5 steps, each saved, under `changes` by dotted key."""
     given: dict[str, Any] = {
         "model": {"path": str(tmp_path / "base"), "precision": "float32"},
-        "data": {"train": str(write(tmp_path / "pairs.jsonl", ROWS))},
+        "data": {"train": str(write(tmp_path / "pairs.jsonl", ROWS)), "chat": "text"},
         "training": {"steps": 5, "batch_size": 4, "checkpoint_every": 1},
         "optimizer": {"learning_rate": 1e-3},
         "run": str(tmp_path / "run"),

@@ -24,6 +24,13 @@ def test_top_k_and_top_p_by_value() -> None:
     assert keep_top_p(score, 0.5)[0, 2].item() != cut
 
 
+def test_top_p_at_a_tie_is_the_smallest_set_that_reaches_it() -> None:
+    """¼ each, to the last bit: one reaches ¼, two reach ½, and no more than those that are needed stay."""
+    even = torch.zeros(1, 4)
+    assert [keep_top_p(even, p).isinf().sum().item() for p in (0.25, 0.5, 0.75, 0.76)] == [3, 2, 1, 0]
+    assert keep_top_p(torch.tensor([[0.0, 0.0, -torch.inf]]), 0.5)[0].tolist() == [0.0, -torch.inf, -torch.inf]
+
+
 def test_inverse_cdf_takes_the_token_whose_interval_holds_the_noise() -> None:
     probability = torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]]).expand(5, -1)
     noise = torch.tensor([0.0, 0.2499, 0.25, 0.9, 1 - 2**-52], dtype=torch.float64)

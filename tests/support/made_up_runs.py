@@ -28,7 +28,7 @@ DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Make:
-    """Write a run: `solved` problems of PROBLEMS before and after, `extra` metrics on every line of training."""
+    """Write a run: `solved` of `problems` before and after, `extra` metrics on every line of training."""
 
     def make(
         name: str,
@@ -37,18 +37,20 @@ def make_run(tmp_path: Path) -> Make:
         steps: int = 40,
         extra: Mapping[str, float] = NOTHING,
         seed: int = 0,
+        problems: int = PROBLEMS,
     ) -> Path:
         folder = tmp_path / name.replace("/", "_")
         folder.mkdir()
-        before, after = [i < solved[0] for i in range(PROBLEMS)], [i >= PROBLEMS - solved[1] for i in range(PROBLEMS)]
-        lines(folder / "metrics.jsonl", [*train_lines(steps, extra), *evaluations(steps, solved)])
-        lines(folder / "timings.jsonl", [{"step": s, "seconds": 0.5} for s in range(1, steps + 1)])
+        before, after = [i < solved[0] for i in range(problems)], [i >= problems - solved[1] for i in range(problems)]
+        lines(folder / "metrics.jsonl", [*train_lines(steps, extra), *evaluations(steps, solved, problems)])
+        lines(folder / "timings.jsonl", [{"step": s, "seconds": 0.5} for s in range(steps)])
         said = [sample(0, i, right) for i, right in enumerate(before)]
         lines(folder / "samples.jsonl", said + [sample(steps, i, right) for i, right in enumerate(after)])
         (folder / "results.json").write_text(json.dumps(results(name, before, after)))
         (folder / "resolved.yaml").write_text(recipe(folder, extra, seed))
         data = {"pairs": {"source": "pairs.jsonl", "sha256": DIGEST}}
-        (folder / "environment.json").write_text(json.dumps({"python": "3.11.9", "data": data}))
+        tokens = {"train": {"rows": 2000, "used": 2000, "dropped": [], "cut_prompt": 0, "stop_cut": 0}}
+        (folder / "environment.json").write_text(json.dumps({"python": "3.11.9", "data": data, "tokens": tokens}))
         return folder
 
     return make
@@ -65,7 +67,7 @@ def lines(path: Path, objects: list[dict[str, Any]]) -> None:
 def train_lines(steps: int, extra: Mapping[str, float]) -> list[dict[str, Any]]:
     return [
         {
-            "kind": "train", "step": s, "loss": 0.69 / s, "margin": 0.1 * s, "accuracy": 0.9, "grad_norm": 1.0,
+            "kind": "train", "step": s - 1, "loss": 0.69 / s, "margin": 0.1 * s, "accuracy": 0.9, "grad_norm": 1.0,
             "chosen_reward": 0.01 * s, "rejected_reward": -0.1 * s, "chosen_logp": -20.0, "rejected_logp": -30.0 - s,
             **extra,
         }
@@ -73,9 +75,9 @@ def train_lines(steps: int, extra: Mapping[str, float]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def evaluations(steps: int, solved: tuple[int, int]) -> list[dict[str, Any]]:
+def evaluations(steps: int, solved: tuple[int, int], problems: int = PROBLEMS) -> list[dict[str, Any]]:
     return [
-        {"kind": "evaluation", "step": s, "exact_match/strict": k / PROBLEMS, "exact_match/n": PROBLEMS,
+        {"kind": "evaluation", "step": s, "exact_match/strict": k / problems, "exact_match/n": problems,
          "heldout/accuracy": 0.5 + 0.3 * (s > 0)}
         for s, k in ((0, solved[0]), (steps // 2, solved[1]), (steps, solved[1]))
     ]  # fmt: skip
@@ -96,5 +98,5 @@ def results(name: str, before: list[bool], after: list[bool]) -> dict[str, Any]:
     return {
         "name": name, "command": f"twofold train {name}.yaml", "models": models, "comparisons": [test],
         "training": {"margin": mean_interval([3.0, 4.0, 5.0]).as_dict()},
-        "heldout": {"accuracy": wilson(80, 100).as_dict()}, "warnings": [],
+        "heldout": {"accuracy": wilson(800, 1000).as_dict()}, "warnings": [],
     }  # fmt: skip

@@ -12,11 +12,13 @@ from typing import Any
 Body = dict[str, Any]
 Behaviour = Callable[[Body, int], str]
 GOOD = "good"
+ODD = {"garbage": b"<html>so sorry</html>", "brackets": b"[" * 200_000}
 
 
 class Stub:
     """`behave(body, nth)` names what becomes of a request (the nth with this body, seed apart): `good`, `429`, `500`,
-    `garbage`, `empty`, `half`, `cut`, `silent` or `drip`; `say(body)` is the text of a good answer."""
+    `garbage`, `brackets`, `empty`, `half`, `cut`, `silent`, `drip` or `400 MESSAGE`; `say(body)` is the text of a good
+    answer."""
 
     def __init__(self, say: Callable[[Body], str], behave: Behaviour = lambda body, nth: GOOD) -> None:
         self.say, self.behave = say, behave
@@ -66,8 +68,10 @@ class Stub:
                 time.sleep(0.1)
         elif kind in ("429", "500", "401"):
             _send(handler, int(kind), b'{"error": {"message": "not now"}}', retry="0.02" if kind == "429" else None)
-        elif kind == "garbage":
-            _send(handler, 200, b"<html>so sorry</html>")
+        elif kind.startswith("400 "):
+            _send(handler, 400, json.dumps({"error": {"message": kind.removeprefix("400 ")}}).encode())
+        elif kind in ODD:
+            _send(handler, 200, ODD[kind])
         elif kind == "empty":
             _send(handler, 200, b'{"choices": []}')
         else:

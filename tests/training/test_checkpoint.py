@@ -286,3 +286,39 @@ def test_a_folder_that_cannot_be_made_and_names_that_are_no_files_are_told(tmp_p
     with pytest.raises(TypeError):
         save(tmp_path, 1, {}, {"tensor": torch.ones(1)}, keep=None)
     assert not list(tmp_path.glob("step-*"))
+
+
+def test_files_then_their_folder_then_its_new_name_reach_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def synced(descriptor: int) -> None:
+        happened.append(f"sync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).relative_to(tmp_path)}")
+        sync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        happened.append(f"{path.name} becomes {Path(target).name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    put(tmp_path / "c", 7)
+    aside = "c/.unfinished-step-7"
+    files = ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"]
+    assert sorted(happened[:4]) == [f"sync {aside}/{name}" for name in files]
+    assert happened[4:] == [f"sync {aside}", ".unfinished-step-7 becomes step-7", "sync c"]
+
+
+def test_a_checkpoint_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = put(tmp_path / "c", 7)
+    assert [p.stat().st_mode & 0o777 for p in (path.parent, path)] == [0o700, 0o700]
+    assert {p.stat().st_mode & 0o777 for p in path.iterdir()} == {0o600}
+
+
+def test_a_link_to_checkpoints_is_neither_resumed_nor_written_through(tmp_path: Path) -> None:
+    elsewhere = put(tmp_path / "elsewhere", 7).parent
+    (tmp_path / "c").symlink_to(elsewhere)
+    with pytest.raises(CheckpointError, match=r"c: is a link: twofold writes through none"):
+        newest(tmp_path / "c")

@@ -40,6 +40,9 @@ class Options:
         ),
     ] = "verifier"
     samples: Annotated[int, typer.Option("--samples", "-n", help="Answers per prompt and model.")] = 4
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Then answers are cut; also sampling.max_new_tokens=N.")
+    ] = None
     form: Annotated[str, typer.Option("--as", help="pairs, rankings or labels.")] = "pairs"
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")] = None
     split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train"
@@ -62,16 +65,20 @@ class Options:
 @spread
 def build(given: Options) -> None:
     """Sample answers, judge them, and write pairs, rankings or labels. A broken run goes on where it stopped."""
+    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
     from twofold.datagen.build import build as make
     from twofold.datagen.build import read_for
-    from twofold.rewards.model import open_reward
 
     how = _settings(given)
+    first_look(rows=[given.prompts], models=how.models)
+    refuse_unwritable(given.out)
     questions = read_for(how, given.prompts, split=given.split, limit=given.limit)
     if given.dry:
         _estimate(questions, how, given.out)
         return
+    from twofold.rewards.model import open_reward  # imports torch
+
     with RichProgress() as progress:
         told = counted(len(questions.questions), "prompt")
         progress.note(f"{told}, {questions.repeated} repeated" if questions.repeated else told)
@@ -86,7 +93,8 @@ def _settings(given: Options) -> BuildSettings:
     names = {f.name for f in fields(BuildSettings)}
     named = {name: value for name, value in vars(given).items() if name in names and value is not None}
     overrides = [f"{name}={json.dumps(value)}" for name, value in named.items()]
-    return validate(BuildSettings, from_overrides([*overrides, *(given.settings or [])]))
+    cut = [] if given.max_new_tokens is None else [f"sampling.max_new_tokens={given.max_new_tokens}"]
+    return validate(BuildSettings, from_overrides([*overrides, *(given.settings or []), *cut]))
 
 
 def _estimate(questions: Questions, how: BuildSettings, out: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -36,8 +37,14 @@ class CheckOptions:
         typer.Option("--model", "--tokenizer", help="Also check what this model's tokenizer makes of the rows."),
     ] = None
     max_length: Annotated[int, typer.Option(help="Tokens of prompt and completion together; with --model.")] = 1024
+    chat: Annotated[Literal["auto", "text", "chat"], typer.Option(help="As data.chat in a recipe; with --model.")] = (
+        "auto"
+    )
     split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train"
-    column: Annotated[list[str] | None, typer.Option(help="Our name of a field=its name in the files.")] = None
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OURS=THEIRS", help="A field's name there, as prompt=instruction."),
+    ] = None
     against: Annotated[str | None, typer.Option(help="A source that must not share a prompt with these.")] = None
     fix: Annotated[str | None, typer.Option(help="Write the clean rows to this file; with one source.")] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False
@@ -46,19 +53,22 @@ class CheckOptions:
 @spread
 def check(options: CheckOptions) -> None:
     """Name every faulty row with file, field and remedy. Exit code 2 if there is an error, 0 with mere warnings."""
+    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
     from twofold.data.fix import fix
     from twofold.data.validate import check as look
 
     if options.fix and len(options.sources) > 1:
         raise typer.BadParameter("takes one FILE at a time", param_hint="--fix")
+    first_look(models=[options.model])
+    refuse_unwritable(Path(options.fix) if options.fix else None)
     how: dict[str, Any] = {
         "split": options.split,
-        "columns": column_map(options.column or [], "--column"),
+        "columns": column_map(options.columns or []),
         "against": options.against,
     }
     with RichProgress() as progress:
-        encoder = _encoder(options.model, options.max_length) if options.model else None
+        encoder = _encoder(options.model, options) if options.model else None
         how |= {"encoder": encoder, "progress": progress}
         reports = [look(source, **how) for source in options.sources]
         again = partial(look, **how)
@@ -75,12 +85,13 @@ def check(options: CheckOptions) -> None:
         raise typer.Exit(2)
 
 
-def _encoder(model: str, max_length: int) -> Encoder:
+def _encoder(model: str, options: CheckOptions) -> Encoder:
     from twofold.data.tokenize import Encoder, TokenizeSettings
     from twofold.models.load import load_stop_tokens, load_tokenizer
 
     tokenizer = load_tokenizer(model)
-    return Encoder(tokenizer, load_stop_tokens(model, tokenizer), TokenizeSettings(max_length=max_length))
+    how = TokenizeSettings(max_length=options.max_length)
+    return Encoder(tokenizer, load_stop_tokens(model, tokenizer), how, options.chat)
 
 
 def _object(report: Report) -> dict[str, Any]:
@@ -88,6 +99,7 @@ def _object(report: Report) -> dict[str, Any]:
     figures = {
         "length_bias": report.bias.as_dict() if report.bias else None,
         "tokens": report.tokens.as_dict() if report.tokens else None,
+        "prompts": report.prompts or None,
     }
     return {"source": report.source, "format": report.format, "rows": report.rows, "usable": report.records,
             "ok": report.ok, "counts": report.counts, **figures, "faults": faults}  # fmt: skip
@@ -100,6 +112,8 @@ def _show(report: Report) -> None:
     told = f"{report.source}: {counted(report.rows, 'row')}, {report.records} usable, {report.format}: {verdict}"
     out.print(told, style="red" if errors else "yellow" if warnings else "green", markup=False)
     _show_faults(out, report)
+    if report.prompts:
+        out.print(f"prompts: {report.prompts}", markup=False)
     if report.bias and report.bias.share.n:
         out.print(report.bias.words(), markup=False)
     if report.tokens:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -27,26 +27,30 @@ def show(
     source: Annotated[str, typer.Argument(help="A file, saved folder or hub name of any format that training reads.")],
     given: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="split=test limit=1000 max_length=512 loss_on=all …"),
+        typer.Argument(metavar="[KEY=VALUE]...", help="split=test limit=1000 chat=text max_length=512 loss_on=all …"),
     ] = None,
     *,
     model: Annotated[str, typer.Option("--model", "--tokenizer", help="Whose tokenizer and chat template.")],
-    number: Annotated[int, typer.Option("-n", min=0, help="How many rows.")] = 5,
+    number: Annotated[int, typer.Option("--rows", min=0, help="How many rows.")] = 5,
     columns: Annotated[
-        list[str] | None, typer.Option(help="OURS=THEIRS: what the file calls a field of ours; repeat for more.")
+        list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A field's name in the file, as prompt=instruction.")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the rows as a page, too.")] = None,
 ) -> None:
     """Show rows as the model will see them: prompt, supervised tokens, stop token; and what the layout of all costs."""
+    from twofold.cli.first_look import first_look, refuse_unwritable
+
+    first_look(rows=[source], models=[model])
+    refuse_unwritable(html)
+    reading, how = _settings(given or [])
     from twofold.cli.progress import RichProgress
     from twofold.data.formats import scan
     from twofold.data.survey import survey
     from twofold.data.tokenize import Encoder
     from twofold.models.load import load_stop_tokens, load_tokenizer
 
-    reading, how = _settings(given or [])
     tokenizer = load_tokenizer(model)
-    encoder = Encoder(tokenizer, load_stop_tokens(model, tokenizer), how)
+    encoder = Encoder(tokenizer, load_stop_tokens(model, tokenizer), how, reading.chat)
     found = scan(source, columns=column_map(columns or []), split=reading.split, limit=reading.limit)
     with RichProgress() as progress:
         seen = survey(found, encoder, number, progress)
@@ -65,29 +69,33 @@ def show(
         raise typer.Exit(2)
 
 
-def column_map(assignments: Sequence[str], option: str = "--columns") -> dict[str, str]:
+def column_map(assignments: Sequence[str]) -> dict[str, str]:
     """`ours=theirs` assignments as a column map."""
     wrong = next((a for a in assignments if "=" not in a.strip("=")), None)
     if wrong is not None:
-        raise RecipeError("should be OURS=THEIRS, as in prompt=question", where=f"{option} {wrong}")
+        raise RecipeError("should be OURS=THEIRS, as in prompt=question", where=f"--columns {wrong}")
     return dict(a.split("=", 1) for a in assignments)
 
 
 @settings
 class _Reading:
-    """Which rows of a source are read."""
+    """Which rows of a source are read, and how their prompts are put."""
 
     split: str = "train"
     limit: int | None = None
+    chat: Literal["auto", "text", "chat"] = "auto"
 
 
 def _settings(assignments: Sequence[str]) -> tuple[_Reading, TokenizeSettings]:
     from twofold.config.load import from_overrides, validate
-    from twofold.data.tokenize import TokenizeSettings
+    from twofold.config.outline import check
 
-    reading = [a for a in assignments if a.partition("=")[0] in ("split", "limit")]
-    rest = [a for a in assignments if a not in reading]
-    return validate(_Reading, from_overrides(reading)), validate(TokenizeSettings, from_overrides(rest))
+    reading = [a for a in assignments if a.partition("=")[0] in ("split", "limit", "chat")]
+    rows, layout = from_overrides(reading), from_overrides([a for a in assignments if a not in reading])
+    check("TokenizeSettings", layout)
+    from twofold.data.tokenize import TokenizeSettings  # imports torch
+
+    return validate(_Reading, rows), validate(TokenizeSettings, layout)
 
 
 def rendered(view: RowView) -> Text:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from twofold import disk
 from twofold.cli import evaluate_tables
 from twofold.cli.dataclass_options import spread
 from twofold.cli.evaluate_options import Options, command, flag, numbers, refuse_contradictions, words
@@ -17,6 +18,7 @@ from twofold.errors import LeakError, RecipeError, TwofoldError
 
 if TYPE_CHECKING:
     from twofold.data.formats import Table
+    from twofold.data.turns import ChatChoice
     from twofold.evaluation.figures import Evaluation
     from twofold.progress import Progress
     from twofold.records import Record
@@ -29,9 +31,13 @@ def evaluate(given: Options) -> None:
     """Measure models on the same items: answers by strict (`#### N`), flexible (last number) and math-verify; pass@k;
     held-out preferences; perplexity; win rates before a judge; reward against KL. 95% intervals; two models or more get
     paired tests."""
+    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
 
     refuse_contradictions(given)
+    first_look(rows=[given.tasks, given.examples, given.people], models=[*given.models, given.reference, given.against])
+    folder = given.out and (given.out / "results.json", given.out / "rows.jsonl")
+    refuse_unwritable(given.json_file, *(folder or ()))
     with RichProgress() as progress:
         about, found = _measured(given, progress)
     figures = {"command": command(given), **about, **found.figures}
@@ -45,9 +51,8 @@ def _measured(given: Options, progress: Progress) -> tuple[dict[str, Any], Evalu
     """What the figures are of, and the figures."""
     if given.harness is not None:
         return {}, _by_harness(given, progress)
-    call = _library_call(given)
+    source, call = _source(given), _library_call(given)  # the second imports torch
     how = _keywords(given, call)
-    source = _source(given)
     for model in given.models:
         _refuse_trained_on(Path(model), source.records, progress)
     about = {
@@ -136,9 +141,8 @@ def _by_harness(given: Options, progress: Progress) -> Evaluation:
     for field in fields(given):
         if field.name not in FOR_HARNESS and getattr(given, field.name) != field.default:
             raise RecipeError("means nothing to --harness lm-eval", where=flag(field.name), remedy="leave it out")
-    chat, include = given.style == "chat", given.harness_include
-    request = HarnessRequest(tuple(tasks), given.shots or None, chat, given.limit, include)
-    return harness(given.models, request, progress=progress)
+    request = HarnessRequest(tuple(tasks), given.shots or None, limit=given.limit, include=given.harness_include)
+    return harness(given.models, request, style=cast("ChatChoice", given.style), progress=progress)
 
 
 def _add_to_runs(given: Options, figures: Mapping[str, Any]) -> None:
@@ -161,9 +165,9 @@ def _add_to_runs(given: Options, figures: Mapping[str, Any]) -> None:
 def _write(given: Options, figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
     if given.out is not None:
-        given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / "results.json").write_text(text, encoding="utf-8")
+        disk.make_folder(given.out)
+        disk.write(given.out / "results.json", text)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (given.out / "rows.jsonl").write_text(lines, encoding="utf-8")
+        disk.write(given.out / "rows.jsonl", lines)
     if given.json_file is not None:
-        given.json_file.write_text(text, encoding="utf-8")
+        disk.write(given.json_file, text)

@@ -18,7 +18,7 @@ ANSWERS, PAIRS, SAMPLED = ("answers", "gsm8k"), ("preference", "perplexity"), ("
 TASKS = (*ANSWERS, *PAIRS, *SAMPLED)
 _ONLY: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(
-        ("metrics", "template", "style", "shots", "prompted", "examples", "pass_at", "temperature"), ANSWERS
+        ("metrics", "template", "shots", "prompted", "examples", "pass_at", "temperature"), ANSWERS
     ),
     **dict.fromkeys(("max_new_tokens", "samples", "seed"), (*ANSWERS, *SAMPLED)),
     **dict.fromkeys(("judge", "against", "temperatures", "canary", "people"), ("win-rate",)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +40,10 @@ class Options:
         str | None, typer.Option(help="What it was trained from. Of a run: the model that its recipe names.")
     ] = None
     beta: Annotated[
-        float | None, typer.Option(min=1e-6, help="The unit of reward. Of a run: its objective's, else 0.1.")
+        float | None, typer.Option(min=1e-6, max=1e6, help="The unit of reward. Of a run: its objective's, else 0.1.")
     ] = None
     limit: Annotated[int, typer.Option(min=1, help="Read so many rows.")] = 500
-    number: Annotated[int, typer.Option("-n", min=0, help="Show so many of them token by token.")] = 3
+    number: Annotated[int, typer.Option("--rows", min=0, help="Show so many of them token by token.")] = 3
     fewest: Annotated[int, typer.Option(min=2, help="Rows in which a token or phrase must stand to be listed.")] = 10
     drift: Annotated[
         int, typer.Option(min=0, help="Let both models answer so many of the prompts, and compare their styles.")
@@ -62,14 +61,18 @@ class Options:
 @spread
 def explain(given: Options) -> None:
     """Read a model token by token: what its implicit reward credits and blames, where chosen and rejected part."""
-    from twofold.analysis.explain_model import explain_model
+    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
     from twofold.data.formats import read
     from twofold.runs.folder import origin
 
+    first_look(rows=[given.file], models=[given.model, given.reference])
+    refuse_unwritable(given.html, given.json_file)
     began = origin(given.model)
     reference, beta = _reference(given, began), given.beta or (began and began.beta) or BETA
     source = read(given.file, columns=column_map(given.columns or []), split=given.split, limit=given.limit)
+    from twofold.analysis.explain_model import explain_model  # imports torch
+
     with RichProgress() as progress:
         found, decode = explain_model(
             given.model, source.records, reference=reference, beta=beta, fewest=given.fewest, drift=given.drift,
@@ -91,10 +94,12 @@ def _reference(given: Options, began: Origin | None) -> str:
 
 
 def _write(given: Options, found: Explanation, decode: Decode, about: tuple[list[str], Path | None]) -> None:
+    from twofold.runs.folder import add_file
+
     facts, run = about
     if given.json_file is not None:
         told = {"facts": facts, **found.as_dict(decode)}
-        given.json_file.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        add_file(given.json_file, told)
     if given.html is not None:
         from twofold.reports.explanation import write_explanation
         from twofold.reports.run import read_run

@@ -20,9 +20,10 @@ def export(
     dtype: Annotated[Stored, typer.Option(help="How weights are stored; auto as the base model has them.")] = "auto",
 ) -> None:
     """Merge an adapter into its base model: a folder that loads with `from_pretrained`, with the tokenizer."""
-    from twofold.models.export import export_model
     from twofold.models.locate import model_folder
 
     model = model_folder(source)
+    from twofold.models.export import export_model  # imports torch
+
     export_model(model, out, dtype)
     results().print(f"{out}: written from {model}", markup=False)

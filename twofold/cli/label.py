@@ -20,10 +20,12 @@ def label(
     serve: Annotated[bool, typer.Option(help="Serve the page, or only write the pairs of the verdicts so far.")] = True,
 ) -> None:
     """Judge answers side by side with ← → t s u. Each verdict is on disk at once; the pairs are written at the end."""
+    from twofold.cli.first_look import refuse_unwritable
     from twofold.cli.signals import Stop
     from twofold.datagen.label import Labelling, LabelServer
     from twofold.judges.questions import read_questions
 
+    refuse_unwritable(out)
     questions = read_questions(file, limit=limit).questions
     with Labelling.open(questions, out, seed=seed) as labelling:
         if serve:

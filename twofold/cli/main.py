@@ -13,16 +13,18 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from twofold.cli.terminal import errors
-from twofold.errors import TwofoldError
+from twofold.cli.verb_command import VerbCommand
+from twofold.errors import RecipeError, TwofoldError
 
 INTERRUPTED = 130
-MOST_LINES = 10
+MOST_LINES, MOST_CHARACTERS = 10, 1000
 
 VERBS = {
     "demo": "demo:demo",
@@ -66,7 +68,7 @@ def _app(verbs: Mapping[str, str]) -> typer.Typer:
         verb = getattr(import_module(f"twofold.cli.{module}"), function)
         if not verb.__doc__:
             raise ValueError(f"{name} says nothing of itself: its docstring is its help")
-        (groups[group] if group else app).command(word)(verb)
+        (groups[group] if group else app).command(word, cls=VerbCommand)(verb)
     return app
 
 
@@ -96,27 +98,54 @@ def options(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit.
 
-    0 done, 2 a mistake of the user's, 3 non-finite numbers, 4 a server that does not answer, 130 interrupted.
+    0 done, 2 a mistake of the user's or of the machine's, 3 non-finite numbers, 4 a server that does not answer, 130
+    interrupted, 1 a fault of twofold's own.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     if not debug:
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|datasets)\b")
     try:
-        app(args=[a for a in given if a != "--debug"], prog_name="twofold")
-    except TwofoldError as error:
+        _run([a for a in given if a != "--debug"])
+    except Exception as error:
         if debug:
             raise
-        _tell(error)
-        raise SystemExit(error.exit_code) from None
+        raise SystemExit(_end(error)) from None
     except SystemExit as end:
         if end.code == INTERRUPTED:
             errors().print("interrupted")
         raise
 
 
+def _run(arguments: Sequence[str]) -> None:
+    if wrong := next((a for a in arguments if a != a.encode("utf-8", "ignore").decode("utf-8")), None):
+        raise RecipeError("is not UTF-8", where=ascii(wrong), remedy="write prompts and names of files in UTF-8")
+    try:
+        app(args=arguments, prog_name="twofold")
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            sys.stdout = None  # or it would be flushed again, and fail, when Python ends
+            raise
+
+
+def _end(error: Exception) -> int:
+    """Print what ended a verb; the exit code."""
+    if isinstance(error, TwofoldError):
+        told, code = error, error.exit_code
+    else:
+        from twofold.cli.border import BUG, as_bug, explained
+
+        known = explained(error)
+        told, code = (known, known.exit_code) if known else (as_bug(error), BUG)
+    with suppress(OSError):  # where standard error is full, too
+        _tell(told)
+    return code
+
+
 def _tell(error: TwofoldError) -> None:
-    lines = str(error).splitlines()
+    lines = [line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]}…" for line in str(error).splitlines()]
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"… {len(lines) - MOST_LINES + 1} more lines: --debug"]
     console = errors()

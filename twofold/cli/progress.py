@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from twofold.cli.terminal import errors
+from twofold.cli.terminal import Terminal, errors
 
 LEAD = ("loss", "margin", "accuracy", "drafts_per_second")
 MOST_FIGURES = 5
@@ -18,14 +17,14 @@ PLAIN_EVERY_SECONDS = 10.0
 class RichProgress:
     """The `Progress` of a person: a context manager around long work."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Terminal | None = None) -> None:
         self._console = console or errors()
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             console=self._console,
             disable=not self._console.is_terminal,
         )
@@ -72,7 +71,7 @@ class RichProgress:
         self._say(f"warning: {message}", style="yellow")
 
     def _say(self, message: str, style: str | None = None) -> None:
-        self._console.print(message, style=style, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(message, style=style, soft_wrap=True)
 
 
 class _Plain:

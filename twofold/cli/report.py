@@ -24,15 +24,18 @@ def report(
     card: Annotated[bool, typer.Option("--card", help="Write the model card, README.md, anew as well.")] = False,
 ) -> None:
     """Write a run's report anew: one offline page with what happened, curves, answers and settings."""
-    from twofold.reports.card import write_card
-    from twofold.reports.html import write_report
+    from twofold.cli.first_look import refuse_unwritable
+    from twofold.reports.card import render_card
+    from twofold.reports.html import render
+    from twofold.reports.pages import write_page
 
     read = _read([run])
-    page = write_report([run], out or run / "report.html")
-    written = [page, write_card(run)] if card else [page]
+    refuse_unwritable(out)
+    written = [write_page(out or run / "report.html", render(read, read[0].name))]
+    written += [write_page(run / "README.md", render_card(read[0]))] if card else []
     console = results()
     _tell(console, read)
-    console.print(", ".join(map(str, written)), markup=False)
+    console.print(", ".join(map(str, written)))
 
 
 def compare(
@@ -41,14 +44,17 @@ def compare(
     title: Annotated[str, typer.Option(help="What the page is called.", show_default="the runs' names")] = "",
 ) -> None:
     """Compare runs on one offline page: paired tests on the same items, Holm over all of them, curves, settings."""
-    from twofold.reports.html import write_report
+    from twofold.cli.first_look import refuse_unwritable
+    from twofold.reports.html import render
+    from twofold.reports.pages import write_page
 
     read = _read(runs)
+    refuse_unwritable(out)
     names = " and ".join(dict.fromkeys(run.name for run in read))
-    page = write_report(runs, out, title or (names if len(read) <= 3 else f"{len(read)} runs"))
+    page = write_page(out, render(read, title or (names if len(read) <= 3 else f"{len(read)} runs")))
     console = results()
     _tell(console, read)
-    console.print(str(page), markup=False)
+    console.print(str(page))
 
 
 def _read(runs: list[Path]) -> list[RunData]:
@@ -65,7 +71,7 @@ def _read(runs: list[Path]) -> list[RunData]:
 
 def _tell(console: Console, runs: list[RunData]) -> None:
     """What the top of the page says."""
-    from twofold.reports.findings import FINDING_COLUMNS, between, finding_row, findings, worries
+    from twofold.reports.findings import FINDING_COLUMNS, between, finding_row, findings, review
     from twofold.reports.tables import unique
 
     found = findings(runs)
@@ -73,8 +79,11 @@ def _tell(console: Console, runs: list[RunData]) -> None:
         grid = table(*FINDING_COLUMNS)
         for finding in found:
             grid.add_row(*finding_row(finding))
-        console.print(grid, markup=False)
+        console.print(grid)
     for line in between(runs):
-        console.print(line, markup=False)
-    for worry in worries(runs, unique([run.name for run in runs])):
-        console.print(f"worry: {worry.run}: {worry.text}" if worry.run else f"worry: {worry.text}", markup=False)
+        console.print(line)
+    reviewed = review(runs, unique([run.name for run in runs]))
+    for worry in reviewed.worries:
+        console.print(f"worry: {worry.run}: {worry.text}" if worry.run else f"worry: {worry.text}")
+    if reviewed.words:
+        console.print(reviewed.words)

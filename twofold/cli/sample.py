@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from twofold import disk
 from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import results
 from twofold.errors import RecipeError
 from twofold.progress import counted
+from twofold.settings import settings
 
 if TYPE_CHECKING:
-    from twofold.data.tokenize import Encoder
     from twofold.records import Prompt
     from twofold.sampling.base import Sampling
+
+
+MOST_DRAFTS, MOST_BEAMS = 1_000_000, 10_000
 
 
 @dataclass(frozen=True)
@@ -28,19 +31,24 @@ class Options:
     model: Annotated[str, typer.Argument(help="A model, adapter or run folder, or a hub name.")]
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="How to draw: temperature=0.7 top_p=0.9 seed=1 …"),
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="How to draw: temperature=0.7 top_p=0.9 seed=1 …; chat=text: bare prompts."
+        ),
     ] = None
     prompt: Annotated[
-        str | None, typer.Option(help="One prompt; a user's turn where the model has a chat template.")
+        str | None, typer.Option(help="One prompt; put as data.chat says: in the chat template, if there is one.")
     ] = None
     file: Annotated[Path | None, typer.Option(help="Rows with prompts, of any shape that training reads.")] = None
-    samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="Drafts for each prompt.")] = 1
+    samples: Annotated[int, typer.Option("--samples", "-n", min=1, max=MOST_DRAFTS, help="Drafts for each prompt.")] = 1
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Then drafts are cut (256).")] = None
     best_of: Annotated[
-        int | None, typer.Option(min=1, help="Draw so many and keep the one that --reward scores highest.")
+        int | None,
+        typer.Option(min=1, max=MOST_DRAFTS, help="Draw so many, keep the one that --reward scores highest."),
     ] = None
     reward: Annotated[str | None, typer.Option(help="A reward model, its adapter or its run folder.")] = None
     beam: Annotated[
-        int | None, typer.Option(min=1, help="Search with so many beams for the most probable completions.")
+        int | None,
+        typer.Option(min=1, max=MOST_BEAMS, help="Search with so many beams for the most probable ones."),
     ] = None
     reference: Annotated[str | None, typer.Option(help="With --beam: rank by the log-ratio to this model instead.")] = (
         None
@@ -51,15 +59,19 @@ class Options:
 @spread
 def sample(given: Options) -> None:
     """Draw drafts from a model, or search for its best ones, and print them or write them as JSON lines."""
+    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
+
+    _refuse_contradictions(given)
+    draw, sampling = _settings(given)
+    first_look(rows=[given.file and str(given.file)], models=[given.model, given.reference, given.reward])
+    refuse_unwritable(given.out)
     from twofold.datagen.completions import beams_of, best_drafts_of, drafts_of
     from twofold.sampling.beam import Beams
     from twofold.sampling.named_model import open_model
 
-    _refuse_contradictions(given)
-    seed, sampling = _settings(given.settings or [])
-    model = open_model(given.model)
-    prompts = [_turn(given.prompt, model.encoder)] if given.prompt is not None else _prompts(given.file)
+    model = open_model(given.model, chat=draw.chat)
+    prompts = _prompts(given.file) if given.prompt is None else [model.encoder.turns.put(given.prompt).prompt]
     asked = counted(len(prompts), "prompt")
     with RichProgress() as progress:
         if given.beam is not None:
@@ -69,14 +81,14 @@ def sample(given: Options) -> None:
         else:
             number = given.best_of or given.samples
             progress.note(f"{asked}, {counted(number, 'draft')} each: {_describe(sampling)}")
-            how = model, prompts, sampling, (number, seed)
+            how = model, prompts, sampling, (number, draw.seed)
             if given.reward is None:
                 rows = drafts_of(*how, progress)
             else:
                 rows = best_drafts_of(*how, reward=given.reward, progress=progress)
     if given.out is not None:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        given.out.write_text(text, encoding="utf-8")
+        disk.write(given.out, text)
         results().print(f"{given.out}: {len(rows)} drafts", markup=False)
         return
     for row in rows:
@@ -97,27 +109,28 @@ def _refuse_contradictions(given: Options) -> None:
             raise RecipeError(told, where="twofold sample")
 
 
-def _settings(assignments: Sequence[str]) -> tuple[int, Sampling]:
+@settings
+class _Draw:
+    """What is drawn with, beside `Sampling`."""
+
+    seed: int = 0
+    chat: Literal["auto", "text", "chat"] = "auto"
+
+
+def _settings(given: Options) -> tuple[_Draw, Sampling]:
     from twofold.config.load import from_overrides, validate
     from twofold.sampling.base import Sampling
 
-    seeds = [a for a in assignments if a.partition("=")[0] == "seed"]
-    drawn = [a for a in assignments if a not in seeds]
-    seed = from_overrides(seeds).data.get("seed", 0)
-    if not isinstance(seed, int):
-        raise RecipeError("should be a whole number", where=f"override `{seeds[-1]}`")
-    return seed, validate(Sampling, from_overrides(drawn))
+    limit = given.max_new_tokens
+    assignments = [*(given.settings or []), *([] if limit is None else [f"max_new_tokens={limit}"])]
+    own = [a for a in assignments if a.partition("=")[0] in ("seed", "chat")]
+    drawn = [a for a in assignments if a not in own]
+    return validate(_Draw, from_overrides(own)), validate(Sampling, from_overrides(drawn))
 
 
 def _describe(sampling: Sampling) -> str:
     how = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature}, top_p {sampling.top_p}"
     return f"{how}, at most {sampling.max_new_tokens} new tokens"
-
-
-def _turn(text: str, encoder: Encoder) -> Prompt:
-    from twofold.records import Message
-
-    return (Message("user", text),) if encoder.tokenizer.chat_template else text
 
 
 def _prompts(file: Path | None) -> list[Prompt]:

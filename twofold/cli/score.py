@@ -53,13 +53,17 @@ def score(given: Options) -> None:
 
     A broken run goes on where it stopped.
     """
+    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
     from twofold.datagen.score import score as add_scores
-    from twofold.rewards.model import open_reward
 
     if given.out.resolve() == Path(given.file).resolve():
         raise RecipeError("would overwrite the rows", where=str(given.out), remedy="choose another --out")
     how = _settings(given)
+    first_look(rows=[given.file])
+    refuse_unwritable(given.out)
+    from twofold.rewards.model import open_reward  # imports torch
+
     opened = partial(open_reward, max_length=given.max_length, cut_prompt=given.cut_prompt)
     with RichProgress() as progress:
         scored = add_scores(given.file, how, given.out, opened, progress, column_map(given.columns or []))

@@ -1,22 +1,47 @@
-"""Where the command line writes: results to standard output, everything else to standard error."""
+"""Where the command line writes: results to standard output, everything else to standard error.
+
+Names, prompts, rows and messages are other people's texts: printed here they are text and nothing else, neither markup
+nor commands to the terminal.
+"""
 
 from __future__ import annotations
 
-from rich.console import Console
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
+
+from twofold.data.preview import COMMANDS, visible
 
 PIPE_WIDTH = 200
 
 
+class Terminal(Console):
+    """A console on which no text but the package's own styles has an effect."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"highlight": False, "markup": False, "emoji": False, **options})
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text, COMMANDS), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text, COMMANDS), style, control)
+
+
 def results() -> Console:
     """What was asked for; a pipe gets it without colour, lines whole and tables wide."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=PIPE_WIDTH)
+    console = Terminal()
+    return console if console.is_terminal else Terminal(soft_wrap=True, width=PIPE_WIDTH)
 
 
 def errors() -> Console:
     """Progress, warnings and mistakes."""
-    return Console(stderr=True, highlight=False)
+    return Terminal(stderr=True)
 
 
 def table(*columns: str, title: str | None = None) -> Table:

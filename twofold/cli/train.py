@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twofold import disk
 from twofold.cli.terminal import errors, results, table
 from twofold.stopping import Stopped
 
@@ -32,12 +33,14 @@ def train(
     ] = True,
 ) -> None:
     """Align a model as a recipe says, and leave a run directory with model, metrics and report."""
+    from twofold.cli.first_look import look_at_recipe
     from twofold.cli.progress import RichProgress
     from twofold.cli.signals import Stop
     from twofold.config.load import load_recipe, validate
 
     document = load_recipe(recipe, settings or [])
-    from twofold.config.schema import Recipe  # slow: not before the recipe is known to be readable
+    look_at_recipe(document)
+    from twofold.config.schema import Recipe  # imports torch
 
     resolved = validate(Recipe, document)
     if dry:
@@ -46,8 +49,7 @@ def train(
     from twofold.runs.train import RunOptions, train_recipe
 
     command = shlex.join(["twofold", "train", str(recipe), *(settings or [])])
-    given = recipe.read_text(encoding="utf-8")
-    stop = Stop()
+    given, stop = disk.read_text(recipe), Stop()
     try:
         with RichProgress() as progress, stop:
             trained = train_recipe(

@@ -41,7 +41,7 @@ def watch(
         _follow(live, console, every)
     else:
         for line in plain_lines(live, every):
-            console.print(line, markup=False)
+            console.print(line)
 
 
 def _follow(live: Live, console: Console, every: float) -> None:

@@ -29,6 +29,15 @@ from twofold.settings import require, settings
 KEY_VARIABLE = "TWOFOLD_API_KEY"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_BYTES = 16 * 2**20
+MOST_MESSAGE = 2000
+UNKNOWN = re.compile(
+    r"unsupported|n[o']t support|unrecogni[sz]ed|unknown|unexpected|not (?:permitted|allowed|accepted)"
+    r"|extra (?:field|input)|only the default|deprecated",
+    re.IGNORECASE,
+)
+REFUSED = (
+    "the server refuses the request: what it says stands above; check the address and the model's name behind #, too"
+)
 LONGEST_WISH = 600.0  # seconds of Retry-After that are waited for
 AGAIN = (408, 409, 425, 429)
 
@@ -58,6 +67,15 @@ class RetryableError(Exception):
     def __init__(self, reason: str, after: float | None = None, raw: str = "", *, useless: bool = False) -> None:
         self.after, self.raw, self.useless = after, raw, useless
         super().__init__(reason)
+
+
+class RefusedFieldError(ServerError):
+    """A server does not take one field of a request, at all or (not `unknown`) with this value."""
+
+    def __init__(self, what: str, where: str, field: str, *, unknown: bool) -> None:
+        self.field, self.unknown = field, unknown
+        remedy = f"the server refuses `{field}` of the request: name a model, or another server, that takes it"
+        super().__init__(what, where=where, remedy=remedy)
 
 
 class HttpClient:
@@ -116,21 +134,27 @@ class HttpClient:
                         )
                     if len(data) > MOST_BYTES:
                         raise RetryableError(f"the answer is longer than {MOST_BYTES} bytes")
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             what = "timed out" if isinstance(error, httpx2.TimeoutException) else str(error) or type(error).__name__
             raise RetryableError(self._redacted(what), raw=self._excerpt(data)) from None
         text = self._redacted(data.decode("utf-8", "replace"))
         if response.status_code != 200:
-            self._refused(response, text, url, remedies or {})
+            self._refused(response, text, (url, body), remedies or {})
         return text
 
-    def _refused(self, response: httpx2.Response, text: str, url: str, remedies: Mapping[int, str]) -> None:
-        status = response.status_code
+    def _refused(
+        self, response: httpx2.Response, text: str, request: tuple[str, Mapping[str, Any]], remedies: Mapping[int, str]
+    ) -> None:
+        status, (url, body) = response.status_code, request
         what = f"HTTP {status}: {_short(_message(text))}"
         if status in AGAIN or status >= 500:
             raise RetryableError(what, _seconds(response.headers.get("Retry-After")), raw=text[:2000])
+        if status in (400, 422) and (field := _refused_field(text, body)):
+            unknown = UNKNOWN.search(_message(text)[:MOST_MESSAGE]) is not None
+            raise RefusedFieldError(what, url, field, unknown=unknown)
         key = {401: f"set {KEY_VARIABLE}", 403: f"set {KEY_VARIABLE} to a key that may do this"}
-        remedy = {**key, **remedies}.get(status, "check the address and the model's name behind #")
+        address = "check the address and the model's name behind #"
+        remedy = {**key, 404: address, 405: address, **remedies}.get(status, REFUSED)
         raise ServerError(what, where=url, remedy=remedy)
 
     def _excerpt(self, data: bytearray) -> str:
@@ -153,12 +177,33 @@ def api_key(url: str) -> str | None:
     return found
 
 
+def loads(text: str) -> Any:
+    """JSON that someone else wrote; raises ValueError for anything else, nested too deep included."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def _message(text: str) -> str:
     try:
-        error = json.loads(text)["error"]
+        error = loads(text)["error"]
         return str(error["message"] if isinstance(error, dict) else error)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, IndexError):
         return text
+
+
+def _refused_field(text: str, body: Mapping[str, Any]) -> str | None:
+    """The setting of a request that an error is about: its `param`, or the first that it names."""
+    settings = {name for name in body if name not in ("model", "messages", "prompt")}
+    try:
+        named = loads(text)["error"]["param"]
+    except (ValueError, KeyError, TypeError, IndexError):
+        named = None
+    if named in settings:
+        return named
+    words = re.findall(r"\w+", _message(text)[:MOST_MESSAGE])
+    return next((word for word in words if word in settings), None)
 
 
 def _seconds(header: str | None) -> float | None:
@@ -167,12 +212,12 @@ def _seconds(header: str | None) -> float | None:
         return None
     try:
         seconds = float(header)
-        return None if math.isnan(seconds) else seconds
+        return seconds if math.isfinite(seconds) else None
     except ValueError:
         pass
     try:
         return parsedate_to_datetime(header).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, TypeError, IndexError, OverflowError, OSError):
         return None
 
 

@@ -6,16 +6,16 @@ host that it is meant for, and is never written down.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import httpx2
 from tenacity import RetryCallState
 
-from twofold.client.http import KEY_VARIABLE, HttpClient, RetryableError
+from twofold.client.http import KEY_VARIABLE, HttpClient, RefusedFieldError, RetryableError, loads
 from twofold.client.http import RetrySettings as RetrySettings
 from twofold.errors import RecipeError, ServerError
 from twofold.ledger import Ledger
@@ -80,11 +80,23 @@ class CompletionRequest:
     read: Callable[[Reply], Any]
 
 
-class Server:
-    """Asks one endpoint; a context manager. `body` makes requests, `ask` sends those that the ledger does not hold."""
+RENAMED = {"max_tokens": "max_completion_tokens"}
 
-    def __init__(self, endpoint: Endpoint, retry: RetrySettings | None = None) -> None:
-        self.endpoint, self.retry = endpoint, retry or RetrySettings()
+
+class Server:
+    """Asks one endpoint; a context manager. `body` makes requests, `ask` sends those that the ledger does not hold.
+
+    A setting that the server refuses is sent by its other name, or, where it is one that requests can do without
+    (`optional`), no more: `take_notes` says so, once for each.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, retry: RetrySettings | None = None, *, optional: Collection[str] = ()
+    ) -> None:
+        self.endpoint, self.retry, self.optional = endpoint, retry or RetrySettings(), optional
+        self._notes: list[str] = []
+        self._changes: dict[str, str | None] = {}
+        self._lock = Lock()
         self._wire = HttpClient(endpoint.url, self.retry)
 
     def __enter__(self) -> Server:
@@ -102,6 +114,17 @@ class Server:
             raise RecipeError("continues text, the prompts are chats", where=self.endpoint.url, remedy=remedy)
         field = "prompt" if self.endpoint.raw else "messages"
         return {"model": self.endpoint.model, field: prompt, **settings}
+
+    @property
+    def refused(self) -> list[str]:
+        """The settings that the server does not take and that are left out."""
+        return sorted(name for name, other in self._changes.items() if other is None)
+
+    def take_notes(self) -> list[str]:
+        """What the server did not take since this was last called."""
+        with self._lock:
+            notes, self._notes = self._notes, []
+        return notes
 
     def request(self, question: CompletionRequest) -> dict[str, Any]:
         """What the ledger knows a question by: where it goes and what it says."""
@@ -171,7 +194,7 @@ class Server:
         for attempt in retrying:
             with attempt:
                 number = attempt.retry_state.attempt_number
-                reply = _reply(self._wire.post(self.endpoint.url, _other(question.body, number)))
+                reply = _reply(self._post(_other(question.body, number)))
                 try:
                     read = question.read(reply)
                 except UnparsableReply as error:
@@ -180,6 +203,30 @@ class Server:
                 ledger.add([(request, kept)])
                 return read
         raise AssertionError("tenacity raises the last failure")
+
+    def _post(self, body: Mapping[str, Any]) -> str:
+        """The text of a good answer, asked for without what the server has refused."""
+        while True:
+            changes = dict(self._changes)
+            names = {name: changes.get(name, name) for name in body}
+            sent = {other: body[name] for name, other in names.items() if other is not None}
+            try:
+                return self._wire.post(self.endpoint.url, sent)
+            except RefusedFieldError as error:
+                self._change(error)
+
+    def _change(self, error: RefusedFieldError) -> None:
+        """Send a refused setting otherwise from now on; raises `error` where there is no other way."""
+        with self._lock:
+            name = next((name for name, other in self._changes.items() if other == error.field), error.field)
+            if name in self._changes and self._changes[name] != error.field:
+                return  # refused to another thread, too
+            other = RENAMED.get(name) if name not in self._changes else None
+            if not error.unknown or (other is None and name not in self.optional):
+                raise error
+            self._changes[name] = other
+            how = f"`{other}` is sent in its place" if other else "it is left out, the server's own default holds"
+            self._notes.append(f"{self.endpoint.url} does not take `{error.field}`: {how}")
 
 
 def _other(body: Mapping[str, Any], attempt: int) -> dict[str, Any]:
@@ -190,7 +237,7 @@ def _other(body: Mapping[str, Any], attempt: int) -> dict[str, Any]:
 def _reply(text: str) -> Reply:
     """The first choice of a completion object, of either endpoint; raises `Again` for anything else or half of it."""
     try:
-        whole = json.loads(text)
+        whole = loads(text)
         choice = whole["choices"][0]
         said = choice["message"]["content"] if "message" in choice else choice["text"]
     except (ValueError, KeyError, IndexError, TypeError):

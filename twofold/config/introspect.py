@@ -57,20 +57,27 @@ def fields(type_: Any) -> list[str]:
     return [f.name for f in dataclasses.fields(type_) if f.init] if dataclasses.is_dataclass(type_) else []
 
 
+def paths(type_: Any, key: tuple[str, ...], value: Any = None) -> Iterator[tuple[str, ...]]:
+    """Every key that a settings class knows, sections and their fields; of choices that `value` decides, no other."""
+    for choice in members(member(type_, value)):
+        for name in fields(choice):
+            yield (*key, name)
+            yield from paths(inner(choice, name), (*key, name), entries(value).get(name))
+
+
+def required(type_: Any) -> list[str]:
+    """The fields that have no default."""
+    missing = dataclasses.MISSING
+    known = dataclasses.fields(type_) if dataclasses.is_dataclass(type_) else ()
+    return [f.name for f in known if f.init and f.default is missing and f.default_factory is missing]
+
+
 def inner(type_: Any, part: str | int) -> Any:
     """The type of a field, item or value of `type_`; None where there is no such field."""
     if dataclasses.is_dataclass(type_):
         return get_type_hints(type_, include_extras=True).get(str(part))
     arguments = [a for a in get_args(type_) if a is not Ellipsis]
     return arguments[-1] if arguments else Any
-
-
-def paths(type_: Any, key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Every key that a settings class knows, sections and their fields."""
-    for member in members(bare(type_)):
-        for name in fields(member):
-            yield (*key, name)
-            yield from paths(get_type_hints(member, include_extras=True)[name], (*key, name))
 
 
 def completed(type_: Any, data: Any, default: Any = None) -> Any:
@@ -100,6 +107,8 @@ def _kind(default: Any) -> Any:
 
 
 def _values(default: Any) -> dict[str, Any]:
+    if isinstance(default, Mapping):
+        return dict(cast("Mapping[str, Any]", default))
     return {name: getattr(default, name) for name in fields(type(default))}
 
 

@@ -19,12 +19,15 @@ from typing import Any, TypeVar, cast
 import pydantic
 import yaml
 
-from twofold.config.custom import own_kind
+from twofold import disk, manifest
 from twofold.config.introspect import completed
 from twofold.config.validation_errors import Key, dotted, explain
 from twofold.errors import RecipeError
 
 T = TypeVar("T")
+
+MOST_SHOWN = 80
+"""Characters of an override that an error repeats."""
 
 _NUMBER_STARTS = "-+.0123456789"
 _FLOAT = (
@@ -129,6 +132,8 @@ def dump(settings: object) -> str:
 
 def plain(value: object) -> Any:
     """Settings as mappings, lists and scalars, ready for YAML or JSON."""
+    from twofold.config.custom import own_kind  # imports torch, which whoever only reads a recipe does without
+
     if (kind := own_kind(value)) is not None:
         return {"kind": kind} | {k: v for k, v in _fields(value).items() if k != "kind"}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -150,7 +155,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _read(path: Path, said_at: str = "") -> Document:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = disk.read_text(path)
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1)
         remedy = f"did you mean `{path.parent / near[0]}`?" if near else ""
@@ -159,6 +164,9 @@ def _read(path: Path, said_at: str = "") -> Document:
         raise RecipeError("not a text file in UTF-8", where=str(path)) from None
     except OSError as error:
         raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    if fault := manifest.faults(path.parent, path.name.__eq__).get(path.name):
+        remedy = "put the file back; to change its settings, copy it under another name first"
+        raise RecipeError(f"{fault}: it is not what the run wrote", where=str(path), remedy=remedy)
     places: dict[Key, str] = {}
     data = _parse(text, str(path), places)
     if not isinstance(data, dict):
@@ -204,7 +212,10 @@ def _value(loader: _Loader, node: yaml.Node, name: str, places: dict[Key, str], 
         return [_value(loader, child, name, places, (*key, i)) for i, child in enumerate(node.value)]
     if not isinstance(node, yaml.ScalarNode):
         raise RecipeError(f"the tag {node.tag} has no meaning here", where=where)
-    return cast("Any", loader).construct_object(node)
+    try:
+        return cast("Any", loader).construct_object(node)
+    except ValueError:
+        raise RecipeError(f"a number of {len(node.value)} digits is too long", where=where) from None
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,7 +235,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def _overridden(document: Document, overrides: Sequence[str]) -> Document:
     data, places = deepcopy(document.data), dict(document.places)
     for override in overrides:
-        where = f"override `{override}`"
+        where = f"override `{override if len(override) <= MOST_SHOWN else override[:MOST_SHOWN] + '…'}`"
         name, equals, text = override.partition("=")
         key = tuple(name.strip().split("."))
         if not equals or not all(key):

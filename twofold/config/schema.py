@@ -54,6 +54,8 @@ class Recipe:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 
     def __post_init__(self) -> None:
+        adapter = self.model.lora is not None or self.model.adapter is not None
+        object.__setattr__(self, "optimizer", self.optimizer.for_tuning(adapter=adapter))
         self.algorithm.refuse_misfit(self)
         drafts = self.algorithm.draws_drafts
         require(self.sampling.server is None or drafts, "sampling.server draws drafts: this algorithm asks for none")

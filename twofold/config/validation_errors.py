@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import pydantic
 
-from twofold.config.introspect import entries, fields, inner, kinds, member, members, paths
+from twofold.config import advice
+from twofold.config.introspect import bare, entries, fields, inner, member
 from twofold.config.renamed import renamed
 from twofold.errors import RecipeError
 
@@ -23,7 +23,7 @@ def explain(
     """One error for all faults (at most ten lines), each at its `place`."""
     faults: dict[Key, RecipeError] = {}
     for raw in error.errors(include_url=False):
-        key, what, remedy = _describe(cast("Mapping[str, Any]", raw), _locate(raw["loc"], type_, data), type_)
+        key, what, remedy = _describe(cast("Mapping[str, Any]", raw), _locate(raw["loc"], type_, data), (type_, data))
         what = f"{dotted(key)}: {what}" if key else what
         faults.setdefault(key, RecipeError(what, where=place(key), remedy=remedy))
     # A union complains once for each member; who came furthest was meant.
@@ -44,25 +44,28 @@ def dotted(key: Key) -> str:
 
 @dataclass(frozen=True)
 class _Spot:
-    """Where a fault is: the key, the type that stands there and the one around it."""
+    """Where a fault is: the key, the type that stands there, the one around it, and what could stand around it."""
 
     key: Key
     type_: Any
     around: Any
+    choices: Any
 
 
 def _locate(loc: Sequence[str | int], type_: Any, value: Any) -> _Spot:
     """The spot in `value` that pydantic's `loc` means: without the tags by which a union names its members."""
     key: Key = ()
-    around = type_ = member(type_, value)
+    choices = around = whole = type_
+    type_ = around = member(whole, value)
     for part in loc:
         if part in (here := entries(value)):
-            value, around = here[part], type_
-            key, type_ = (*key, part), member(inner(type_, part), value)
-    return _Spot(key, type_, around)
+            value, around, choices = here[part], type_, whole
+            whole = bare(inner(type_, part))
+            key, type_ = (*key, part), member(whole, value)
+    return _Spot(key, type_, around, choices)
 
 
-def _describe(fault: Mapping[str, Any], spot: _Spot, type_: Any) -> tuple[Key, str, str]:
+def _describe(fault: Mapping[str, Any], spot: _Spot, whole: tuple[Any, Any]) -> tuple[Key, str, str]:
     """The key at fault, what is wrong with it and what to do, of one pydantic error."""
     key, value = spot.key, fault["input"]
     shown = repr(value)
@@ -72,14 +75,13 @@ def _describe(fault: Mapping[str, Any], spot: _Spot, type_: Any) -> tuple[Key, s
             return (*key, fault["loc"][-1]), "missing", "give it in the recipe or as key=value"
         case "union_tag_invalid":
             kind: Any = cast("Mapping[str, Any]", value).get("kind") if isinstance(value, Mapping) else value.kind
-            return ((*key, "kind"), *_wrong_kind(kind, spot.type_))
+            return ((*key, "kind"), *advice.of_kind(kind, spot.type_, dotted(key), whole[0]))
         case "unexpected_keyword_argument" | "extra_forbidden":
             if became := renamed(dotted(key)):
                 return key, became, ""
-            return (key, "unknown key", _meant(str(key[-1]), fields(spot.around), type_))
+            return key, *advice.of_key(key, spot.around, spot.choices, *whole)
         case "dataclass_type" | "model_attributes_type" | "union_tag_not_found":
-            keys = fields(spot.type_) or ["kind"]
-            return key, f"expected a section of keys, not {shown}", f"its keys are {_listed(keys)}"
+            return key, f"expected a section of keys, not {shown}", advice.of_value(dotted(key), value, spot.type_)
         case "value_error":
             message = str(fault["msg"]).removeprefix("Value error, ")
             word, _, rest = message.partition(" ")
@@ -87,23 +89,3 @@ def _describe(fault: Mapping[str, Any], spot: _Spot, type_: Any) -> tuple[Key, s
         case _:
             message = f"{str(fault['msg']).removeprefix('Input ')}, not {shown}"
             return key, renamed(f"{dotted(key)}={value}") or message, ""
-
-
-def _wrong_kind(kind: Any, type_: Any) -> tuple[str, str]:
-    known = [kind for choice in members(type_) for kind in kinds(choice)]
-    near = difflib.get_close_matches(str(kind), known, n=1) if kind is not None else []
-    remedy = f"did you mean `{near[0]}`?" if near else f"one of {_listed(known)}"
-    return "missing" if kind is None else f"unknown kind {kind!r}", remedy
-
-
-def _meant(word: str, siblings: Sequence[str], type_: Any) -> str:
-    """A remedy for an unknown key: a sibling of nearly this name, or else the same name in another section."""
-    if near := difflib.get_close_matches(word, siblings, n=1):
-        return f"did you mean `{near[0]}`?"
-    if elsewhere := next((path for path in paths(type_, ()) if path[-1] == word), None):
-        return f"did you mean `{dotted(elsewhere)}`?"
-    return f"the keys here are {_listed(siblings)}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return ", ".join(words[:12]) + (", …" if len(words) > 12 else "")

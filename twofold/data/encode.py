@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -12,6 +13,7 @@ from twofold.batch import Group
 from twofold.data.issues import IssueError
 from twofold.data.supervision import supervised
 from twofold.data.tokenize import EncodedRow, Encoder, completions
+from twofold.data.turns import GUESS_REMEDY, PromptTally, described, guessed
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
 from twofold.records import Record
@@ -33,7 +35,8 @@ class Encoded:
     """Groups, and what it took to make them: counts of rows, except `merged` and `stop_cut`, which count completions.
 
     `dropped` names rows that do not fit; `merged` completions were tokenized on their own, because the tokenizer would
-    have merged their beginning into the prompt's end; `stop_cut` ones have lost their stop token.
+    have merged their beginning into the prompt's end; `stop_cut` ones have lost their stop token. `forms` counts how
+    prompts were put, and `guesses` what made that a guess, with the first row of each kind.
     """
 
     groups: Sequence[Group]
@@ -45,12 +48,15 @@ class Encoded:
     merged: int
     prompt_tokens: Spread
     completion_tokens: Spread
+    forms: Mapping[str, int]
+    guesses: Mapping[str, tuple[int, str]]
 
     @classmethod
     def of(cls, groups: Sequence[Group], facts: Mapping[str, Any]) -> Encoded:
         """`groups` with the facts that `Keep` brings of them."""
         spreads = {name: Spread(**facts[name]) for name in ("prompt_tokens", "completion_tokens")}
-        return cls(groups, **{**facts, "dropped": tuple(facts["dropped"]), **spreads})
+        guesses = {guess: (count, first) for guess, (count, first) in facts["guesses"].items()}
+        return cls(groups, **{**facts, "dropped": tuple(facts["dropped"]), "guesses": guesses, **spreads})
 
     @property
     def num_groups(self) -> int:
@@ -111,10 +117,12 @@ class _Tally:
     def __init__(self) -> None:
         self._counts = dict.fromkeys(("rows", "cut_prompt", "cut_completion", "stop_cut", "merged"), 0)
         self._dropped: list[str] = []
+        self._prompts_put = PromptTally()
         self._prompts, self._completions = array("q"), array("q")
 
     def add(self, record: Record, fitted: EncodedRow) -> None:
         self._counts["rows"] += 1
+        self._prompts_put.add(fitted.form, fitted.guess, str(record.source))
         if fitted.group is None:
             self._dropped.append(str(record.source))
             return
@@ -128,7 +136,8 @@ class _Tally:
     def facts(self) -> dict[str, Any]:
         """Everything but the groups, ready for JSON."""
         spreads = {"prompt_tokens": _spread(self._prompts), "completion_tokens": _spread(self._completions)}
-        return {**self._counts, "dropped": self._dropped, **spreads}
+        put = {"forms": dict(self._prompts_put.forms), "guesses": self._prompts_put.guesses}
+        return {**self._counts, "dropped": self._dropped, **spreads, **put}
 
 
 def _admitted(encoder: Encoder, record: Record) -> EncodedRow:
@@ -136,6 +145,12 @@ def _admitted(encoder: Encoder, record: Record) -> EncodedRow:
     if fitted.group is None and encoder.settings.truncation == "refuse":
         raise IssueError(encoder.overlong(record, fitted))
     return fitted
+
+
+def described_in_all(several: Iterable[Encoded], encoder: Encoder) -> str:
+    """How the prompts of `several` are put, in words."""
+    forms = sum((Counter(each.forms) for each in several), Counter[str]())
+    return described(forms, has_template=encoder.turns.has_template)
 
 
 def tell(encoded: Encoded, limit: int, progress: Progress) -> None:
@@ -147,6 +162,8 @@ def tell(encoded: Encoded, limit: int, progress: Progress) -> None:
         progress.warn(f"{encoded.cut_prompt} of {encoded.rows} prompts cut from the left to fit {limit} tokens")
     if encoded.stop_cut:
         progress.warn(f"{encoded.stop_cut} completions cut to fit {limit} tokens: they have no stop token")
+    for warning in guessed(encoded.guesses):
+        progress.warn(f"{warning} → {GUESS_REMEDY}")
     if encoded.merged:
         progress.note(f"{encoded.merged} completions tokenized on their own: the tokenizer merges them into the prompt")
 

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from twofold.data.issues import Issue, quoted
 from twofold.data.readers import Row, rows
 from twofold.data.validate import Report
+from twofold.disk import PRIVATE_FILE
 from twofold.errors import DataError
 
 _ENDINGS = (".jsonl", ".ndjson", ".json", ".csv")
@@ -135,6 +136,7 @@ def _list(numbered: Iterator[tuple[int, Row | Issue]], faulty: Mapping[int, list
 def _opened(path: Path) -> Iterator[TextIO]:
     """A file to write text to, on the disk when it closes."""
     with path.open("wb") as file:
+        os.fchmod(file.fileno(), PRIVATE_FILE)
         packed = gzip.GzipFile(fileobj=file, mode="wb", mtime=0) if path.name.lower().endswith(".gz") else None
         with io.TextIOWrapper(
             packed or file, encoding="utf-8", errors="replace", newline="", write_through=True

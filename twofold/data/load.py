@@ -43,7 +43,7 @@ def load(reading: Reading, folder: Path, progress: Progress) -> Table:
     the file is not parsed again. Raises FaultError for the first error, saying how many there are.
     """
     known = digest(reading.source)
-    held = _cached(reading, known, folder) if known else None
+    held = _cached(reading, known, folder, progress) if known else None
     if held is None:
         held = _parse(reading, known, folder, progress)
     _tell_warnings(reading.source, held[1], progress)
@@ -66,13 +66,13 @@ def _parse(reading: Reading, known: str | None, folder: Path, progress: Progress
     from twofold.data.stored_records import write_records
 
     key = write_records(folder, chain(head, arriving), closing)
-    found = _cached(reading, stream.sha256, folder)
+    found = _cached(reading, stream.sha256, folder, progress)
     if found is None:
         raise DataError("the rows just written cannot be read again", where=str(folder / key), remedy="check the disk")
     return found
 
 
-def _cached(reading: Reading, known: str, folder: Path) -> tuple[Table, dict[str, Any]] | None:
+def _cached(reading: Reading, known: str, folder: Path, progress: Progress) -> tuple[Table, dict[str, Any]] | None:
     key = _key(reading, known)
     if not (folder / f"{key}.json").is_file():
         return None
@@ -80,6 +80,7 @@ def _cached(reading: Reading, known: str, folder: Path) -> tuple[Table, dict[str
 
     records = open_records(folder, key, reading.source)
     if records is None:
+        progress.warn(f"{folder / key}.json: what is kept here is damaged; the rows are read again")
         return None
     facts = dict(records.facts)
     return Table(records, facts["format"], reading.source, facts["sha256"]), facts

@@ -13,8 +13,11 @@ from twofold.data.differences import common_length
 Kind = Literal["prompt", "shared", "supervised", "stop"]
 Decode = Callable[[Sequence[int]], str]
 
-# What a terminal would obey or a reader could not see; line ends and tabs stay.
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_OBEYED = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+COMMANDS = re.compile(f"[{_OBEYED}]")
+"""What a terminal obeys, or cannot show at all; line ends and tabs stay."""
+HIDDEN = re.compile(f"[{_OBEYED}\u200b-\u200f\u2060-\u2065\ufeff]")
+"""That, and what a reader could not see."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,9 @@ def row_view(
     return RowView(name, Span("prompt", visible(decode(prompt)), len(prompt)), tuple(lines))
 
 
-def visible(text: str) -> str:
+def visible(text: str, which: re.Pattern[str] = HIDDEN) -> str:
     """`text` with control and formatting characters as what can be seen: ␛ for escape, ⟨U+202E⟩ for an override."""
-    return _HIDDEN.sub(_picture, text)
+    return which.sub(_picture, text)
 
 
 def _picture(found: re.Match[str]) -> str:

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any, cast
 
+from twofold.client.hub import stay_local_if_cut_off
 from twofold.data import csv
 from twofold.data.chat import kind
 from twofold.data.issues import Issue, quoted
@@ -38,15 +39,19 @@ def rows(source: str, split: str = "train", stream: bool = False) -> Iterator[Nu
     to read it over the network, row by row, without a copy of its files here.
     """
     path = Path(source)
+    refuse_missing(source)
     if path.is_dir():
         return _saved(path, split) if _is_saved(path) else _hub(source, split, stream)
-    if path.is_file():
-        return _file(path, source)
-    if source.endswith(_KNOWN) or not _HUB_NAME.fullmatch(source):
+    return _file(path, source) if path.is_file() else _hub(source, split, stream)
+
+
+def refuse_missing(source: str) -> None:
+    """Raise DataError for what is not there and cannot be a hub name."""
+    path = Path(source)
+    if not path.exists() and (source.endswith(_KNOWN) or not _HUB_NAME.fullmatch(source)):
         near = _similar(path)
         remedy = f"did you mean `{near}`?" if near else "check the path"
         raise DataError("no such file", where=source, remedy=remedy)
-    return _hub(source, split, stream)
 
 
 def digest(source: str) -> str | None:
@@ -218,24 +223,31 @@ def _tables(batches: Callable[[Path], Iterator[Any]], path: Path, source: str, k
 
     number = 0
     try:
-        for number, row in enumerate((row for batch in batches(path) for row in batch.to_pylist()), 1):
+        for number, row in enumerate((row for batch in batches(path) for row in _whole(batch).to_pylist()), 1):
             yield number, row
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         yield number and number + 1, _unreadable(source, number and number + 1, f"not readable as {kind}: {first}")
 
 
 def _arrow(path: Path) -> Iterator[Any]:
-    """A stream or a file of Arrow record batches; `datasets` writes streams."""
+    """A stream or a file of Arrow record batches; `datasets` writes streams. Read, not mapped: a damaged file must not
+    end the process."""
     import pyarrow as pa
 
-    with pa.memory_map(str(path)) as mapped:
+    with pa.OSFile(str(path)) as opened:
         try:
-            batches = iter(pa.ipc.open_stream(mapped))
+            batches = iter(pa.ipc.open_stream(opened))
         except pa.ArrowInvalid:
-            file = pa.ipc.open_file(mapped)
+            file = pa.ipc.open_file(opened)
             batches = (file.get_batch(i) for i in range(file.num_record_batches))
         yield from batches
+
+
+def _whole(batch: Any) -> Any:
+    """A record batch, or table, whose every offset and text is where and what it says; Arrow's errors otherwise."""
+    batch.validate(full=True)
+    return batch
 
 
 def _parquet(path: Path) -> Iterator[Any]:
@@ -255,6 +267,8 @@ def _saved(path: Path, split: str) -> Iterator[Numbered]:
     source = str(path)
     try:
         data = datasets.load_from_disk(source)
+        for part in data.values() if isinstance(data, datasets.DatasetDict) else [data]:
+            _whole(part.data)
     except Exception as error:  # arrow, json and file errors alike mean one thing to whoever named the folder
         raise DataError(f"not readable as a saved data set: {error}", where=source, remedy="save it again") from None
     if isinstance(data, datasets.DatasetDict):
@@ -266,6 +280,7 @@ def _saved(path: Path, split: str) -> Iterator[Numbered]:
 
 
 def _hub(source: str, split: str, stream: bool) -> Iterator[Numbered]:
+    stay_local_if_cut_off()
     import datasets
 
     name, _, configuration = (source, "", "") if Path(source).exists() else source.partition(":")
@@ -284,7 +299,7 @@ def _dataset(data: Any, source: str) -> Iterator[Numbered]:
     try:
         for number, row in enumerate(data, 1):
             yield number, dict(row)
-    except (OSError, ValueError) as error:  # arrow's errors are ValueErrors
+    except (OSError, ValueError, OverflowError) as error:  # arrow's errors are ValueErrors
         yield number + 1, _unreadable(source, number + 1, f"cannot be read: {error}")
 
 

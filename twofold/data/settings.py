@@ -7,6 +7,7 @@ from dataclasses import field
 
 from twofold.data.issues import Acceptable
 from twofold.data.tokenize import TokenizeSettings
+from twofold.data.turns import ChatChoice
 from twofold.settings import require, settings
 
 
@@ -73,6 +74,9 @@ class DataSettings:
     """Problems for PDPO's generator; from a share of pairs, the chosen completion is the ground truth."""
     heldout: DataSplit | None = None
     """Rows to measure the objective on (accuracy, margin …), never trained on."""
+    chat: ChatChoice = "auto"
+    """Prompts that are text: a user's turn (transcripts: several) where the tokenizer has a chat template and bare text
+    where not (auto); always bare text; or always turns. The trained model keeps the choice, and auto follows it."""
     tokenize: TokenizeSettings = field(default_factory=TokenizeSettings)
 
     def __post_init__(self) -> None:

@@ -1,15 +1,14 @@
 """Rows and token groups of data too large to hold: Arrow files that are mapped into memory, each behind a `Sequence`.
 
-A store is `KEY.arrow` and, written after it, `KEY.json` with its facts and the checksum of the other. A store that is
-not whole, or does not match its checksum, is as good as none.
+A store is `KEY.arrow` and, written after it, `KEY.json`: signed for its key, with its facts and the other's sha256.
+A store that is not whole, or is not what was written, is as good as none.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
-import json
 import os
-import zlib
 from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,11 +19,11 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from twofold.data.lazy import LazySequence
+from twofold.disk import make_folder, read_signed, replacing, sha256, write_signed
 
 T = TypeVar("T")
 AT_ONCE = 1024
 """Rows of a record batch."""
-_BLOCK = 1 << 20
 
 
 class Batches:
@@ -79,22 +78,20 @@ def write(
 ) -> str:
     """Write `rows` in batches as they come; gives the key of the store, which `closing` tells, with its facts, when all
     rows have passed. Nothing is left behind where `rows` raise."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     temporary = folder / f"{os.getpid()}-{id(rows)}.tmp"
     arriving, counts = iter(rows), list[int]()
     try:
-        with temporary.open("wb") as file:
+        with replacing(temporary) as file:
             summed = _Summed(file)
             with pa.ipc.new_file(pa.PythonFile(summed, "w"), schema) as writer:
                 while chunk := list(islice(arriving, AT_ONCE)):
                     writer.write_batch(pa.RecordBatch.from_pylist(chunk, schema))
                     counts.append(len(chunk))
-            os.fsync(file.fileno())
         key, facts = closing()
         temporary.replace(folder / f"{key}.arrow")
-        sheet = {"crc32": summed.crc, "bytes": summed.size, "counts": counts, "facts": facts}
-        temporary.write_text(json.dumps(sheet, ensure_ascii=False), encoding="utf-8")
-        temporary.replace(folder / f"{key}.json")
+        sheet = {"sha256": summed.sha256.hexdigest(), "counts": counts, "facts": facts}
+        write_signed(folder / f"{key}.json", sheet, about=key)
     finally:
         temporary.unlink(missing_ok=True)
     return key
@@ -102,36 +99,26 @@ def write(
 
 def opened(folder: Path, key: str) -> tuple[Batches, dict[str, Any]] | None:
     """The batches and facts of a store; None where it is missing or damaged."""
-    path = folder / f"{key}.arrow"
+    path, sheet = folder / f"{key}.arrow", read_signed(folder / f"{key}.json", about=key)
     try:
-        sheet = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
-        if path.stat().st_size != sheet["bytes"] or _crc(path) != sheet["crc32"]:
+        if sheet is None or sha256(path) != sheet["sha256"]:
             return None
         return Batches(path, sheet["counts"]), sheet["facts"]
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+    except (OSError, pa.ArrowException):
         return None
-
-
-def _crc(path: Path) -> int:
-    found = 0
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            found = zlib.crc32(block, found)
-    return found
 
 
 class _Summed(io.RawIOBase):
     """A file that sums what is written to it."""
 
     def __init__(self, file: Any) -> None:
-        self._file, self.crc, self.size = file, 0, 0
+        self._file, self.sha256 = file, hashlib.sha256()
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        self.crc = zlib.crc32(data, self.crc)
-        self.size += len(data)
+        self.sha256.update(data)
         return self._file.write(data)
 
     def flush(self) -> None:

@@ -62,6 +62,8 @@ def encode_stored(records: Sequence[Record], encoder: Encoder, folder: Path, pro
     key = sha256("\n".join([key_of(records), fingerprint_of(encoder), code()]).encode()).hexdigest()[:32]
     found = _open(folder, key)
     if found is None:
+        if (folder / f"{key}.json").is_file():
+            progress.warn(f"{folder / key}.json: what is kept here is damaged; the tokens are made again")
         encode(records, encoder, progress, keep=lambda groups, facts: _write(folder, key, groups, facts))
         found = _open(folder, key)
         if found is None:
@@ -77,7 +79,8 @@ def fingerprint_of(encoder: Encoder) -> str:
     import transformers
 
     versions = (transformers.__version__, tokenizers.__version__)
-    parts = (tokenizer_digest(encoder.tokenizer), sorted(encoder.stop_tokens), encoder.settings, versions)
+    how = (sorted(encoder.stop_tokens), encoder.settings, encoder.turns.choice)
+    parts = (tokenizer_digest(encoder.tokenizer), how, versions)
     return sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()
 
 

@@ -11,18 +11,22 @@ from twofold.data.packing_stats import Lengths, Savings, savings
 from twofold.data.preview import RowView, row_view
 from twofold.data.supervision import supervised
 from twofold.data.tokenize import Encoder
+from twofold.data.turns import GUESS_REMEDY, PromptTally, described, guessed
 from twofold.progress import Progress, counted
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Of the rows of `scan`: `views` to show, how many do not encode or fit, the first of them, the others' cost."""
+    """Of the rows of `scan`: `views` to show, how many do not encode or fit, the first of them, the others' cost, and
+    how prompts are put."""
 
     scan: Scan
     views: list[RowView]
     unfit: int
     first_fault: str
     cost: Savings | None
+    prompts: str
+    guesses: list[str]
 
     def lines(self) -> list[str]:
         """All but the views, in words."""
@@ -32,6 +36,8 @@ class Survey:
             count = sum(fault.severity == severity for fault in self.scan.faults)
             if count:
                 told.append(f"{counted(count, severity)} in the rows: twofold data check names each")
+        told += [f"prompts: {self.prompts}"] if self.prompts else []
+        told += [f"{guess} → {GUESS_REMEDY}" for guess in self.guesses]
         if self.unfit:
             rows = counted(self.unfit, "row")
             told.append(f"{rows} cut or left out by the tokenizer, the first: {self.first_fault}")
@@ -49,12 +55,15 @@ def survey(scan: Scan, encoder: Encoder, number: int, progress: Progress) -> Sur
     views: list[RowView] = []
     lengths: list[Lengths] = []
     faults: list[str] = []
+    tally = PromptTally()
     turns = [turn for record in scan.table.records for turn in supervised(record, encoder.settings.loss_on)]
     progress.begin("tokenize", len(turns))
     for turn in turns:
         fitted, fault = encoder.inspect(turn)
         if fault is not None:
             faults.append(f"{fault.where}: {fault.reason}")
+        if fitted is not None:
+            tally.add(fitted.form, fitted.guess, str(turn.source))
         if fitted is not None and (group := fitted.group) is not None:
             completions = list(_completions(group))
             lengths.append(Lengths(len(group.prompt), tuple(len(ids) for _, ids in completions)))
@@ -63,7 +72,10 @@ def survey(scan: Scan, encoder: Encoder, number: int, progress: Progress) -> Sur
                 views.append(row_view(group.name, prompt, completions, encoder.decode, encoder.stop_tokens))
         progress.advance("tokenize")
     progress.end("tokenize")
-    return Survey(scan, views, len(faults), faults[0] if faults else "", savings(lengths))
+    whole = encoder.turns.of_format(scan.table.format)
+    prompts, guesses = described(tally.forms, has_template=encoder.turns.has_template), guessed(tally.guesses)
+    guesses = [whole, *guesses] if whole else guesses
+    return Survey(scan, views, len(faults), faults[0] if faults else "", savings(lengths), prompts, guesses)
 
 
 def _completions(group: Group) -> Iterator[tuple[str, Sequence[int]]]:

@@ -13,7 +13,9 @@ from torch import Tensor
 from twofold.batch import Branch, Group, Role
 from twofold.data.chat import TOOLS, Chat, rendering
 from twofold.data.issues import Issue, IssueError
+from twofold.data.reasoning import is_whole, spoken
 from twofold.data.supervision import LossOn, supervised
+from twofold.data.turns import ChatChoice, PromptForm, PutPrompt, Turns
 from twofold.errors import ModelError
 from twofold.records import (
     Demonstration,
@@ -53,7 +55,8 @@ class TokenizeSettings:
 class EncodedRow:
     """A record as a group, None where it cannot be made to fit, and what was done to it.
 
-    `unstopped` completions were left without a stop token by the chat template, and were given one.
+    `unstopped` completions were left without a stop token by the chat template, and were given one. `form` is how the
+    prompt was put, `guess` what makes that a guess.
     """
 
     group: Group | None
@@ -62,28 +65,41 @@ class EncodedRow:
     unstopped: int = 0
     cut_prompt: bool = False
     stop_cut: int = 0
+    form: PromptForm = "text"
+    guess: str = ""
 
 
-class _Completion(NamedTuple):
-    """A completion's tokens; whether it was tokenized on its own, and whether its template left it without a stop."""
+class _Ending(NamedTuple):
+    """A completion's tokens; whether it was tokenized on its own, whether its template left it without a stop, and what
+    makes them a guess."""
 
     ids: list[int]
-    merged: bool
-    unstopped: bool
+    merged: bool = False
+    unstopped: bool = False
+    guess: str = ""
 
 
 class Encoder:
-    """Makes groups with one tokenizer; `stop_tokens` are the ids that end a completion.
+    """Makes groups with one tokenizer; `stop_tokens` are the ids that end a completion, `chat` is what becomes of
+    prompts that are text.
 
-    Raises ModelError for a tokenizer without a stop token and DataError, naming the row, for a record without a clean
-    boundary between prompt and completion or without a token to learn from.
+    Raises ModelError for a tokenizer without a stop token, RecipeError for one without a chat template where `chat`
+    needs it, and DataError, naming the row, for a record without a clean boundary between prompt and completion or
+    without a token to learn from.
     """
 
-    def __init__(self, tokenizer: Any, stop_tokens: frozenset[int], settings: TokenizeSettings | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        stop_tokens: frozenset[int],
+        settings: TokenizeSettings | None = None,
+        chat: ChatChoice = "auto",
+    ) -> None:
         if not stop_tokens:
             raise ModelError("the tokenizer has no stop token", remedy="set its eos_token")
         self.tokenizer, self.stop_tokens = tokenizer, stop_tokens
         self.settings = settings or TokenizeSettings()
+        self.turns = Turns(tokenizer, chat)
         eos = tokenizer.eos_token_id
         self.stop: int = eos if eos in stop_tokens else min(stop_tokens)
         self._bos: int | None = tokenizer.bos_token_id
@@ -106,20 +122,21 @@ class Encoder:
 
     def _texts(self, record: Record) -> Iterator[str]:
         """What `fit` will tokenize of a record, for all that is sound."""
-        if isinstance(record.prompt, str):
-            yield record.prompt
-            yield from (record.prompt + text for _, text in completion_fields(record))
+        put = self.turns.put(record.prompt)
+        prompt, texts = put.prompt, [put.answer(text) for _, text in completion_fields(record)]
+        if isinstance(prompt, str):
+            yield prompt
+            yield from (prompt + text for text in texts)
             return
-        if not getattr(self.tokenizer, "chat_template", None):
+        if not self.turns.has_template:
             return
         with suppress(Exception):  # whatever a template dislikes is told when the record is fitted
-            yield rendering(self.tokenizer, record.prompt, generation_prompt=True)
-            for _, text in completion_fields(record):
-                yield rendering(self.tokenizer, (*record.prompt, Message("assistant", text)))
+            yield rendering(self.tokenizer, prompt, generation_prompt=True)
+            yield from (rendering(self.tokenizer, (*prompt, Message("assistant", text))) for text in texts)
 
     def prompt(self, prompt: Prompt) -> Tensor:
         """The prompt's tokens [P], up to where a completion begins."""
-        return torch.tensor(self._prompt(prompt, NOWHERE), dtype=torch.int64)
+        return torch.tensor(self._prompt(self.turns.put(prompt).prompt, NOWHERE), dtype=torch.int64)
 
     def group(self, record: Record) -> Group:
         """The record's group, cut where the settings say so; raises DataError where it does not fit."""
@@ -130,8 +147,9 @@ class Encoder:
 
     def fit(self, record: Record) -> EncodedRow:
         """The record's group and what was cut of it."""
-        head = self._prompt(record.prompt, record.source)
-        completions = [self._completion(record, field, text, head) for field, text in completion_fields(record)]
+        put = self.turns.put(record.prompt)
+        head = self._prompt(put.prompt, record.source)
+        completions = [self._completion(put, record.source, f, text, head) for f, text in completion_fields(record)]
         roles = zip(_roles(record), _columns(record), completions, strict=True)
         told = [Branch(_ids(said.ids), role, columns=columns) for role, columns, said in roles]
         group = Group(
@@ -141,7 +159,9 @@ class Encoder:
             truth=next((branch.tokens for branch in told if branch.role is Role.TRUTH), None),
         )
         fitted = self._fit(group, sum(c.merged for c in completions))
-        return replace(fitted, unstopped=sum(c.unstopped for c in completions))
+        unstopped = sum(c.unstopped for c in completions)
+        guess = next((guess for guess in (put.guess, *(c.guess for c in completions)) if guess), "")
+        return replace(fitted, unstopped=unstopped, form=put.form, guess=guess)
 
     def inspect(self, record: Record) -> tuple[EncodedRow | None, Issue | None]:
         """As `fit`, and what was wrong with the record: not encodable, too long, or cut."""
@@ -177,52 +197,50 @@ class Encoder:
                     source, "prompt", "is empty, and the tokenizer has no bos token to stand for it", "fill it"
                 )
             return ids if self._bos is None else ids or [self._bos]
-        if not getattr(self.tokenizer, "chat_template", None):
+        if not self.turns.has_template:
             remedy = "choose a model with a chat template, or write prompts as text"
             raise _fault(source, "prompt", "is a chat, but the tokenizer has no chat template", remedy)
         if prompt and prompt[0].role == TOOLS and "tools" not in str(self.tokenizer.chat_template):
             remedy = "choose a model whose template knows tools, or remove them"
             raise _fault(source, "tools", "are defined, but the chat template does not show any", remedy)
-        return self._rendered(prompt, source, "prompt", generation_prompt=True)
+        return self._bare(self._rendered(prompt, source, "prompt", generation_prompt=True))
 
-    def _completion(self, record: Record, field: str, text: str, head: list[int]) -> _Completion:
-        prompt = record.prompt
+    def _completion(self, put: PutPrompt, source: Source, field: str, whole: str, head: list[int]) -> _Ending:
+        prompt, text = put.prompt, put.answer(whole)
         if not text.strip():
-            raise _fault(
-                record.source,
-                field,
-                "is empty or white space: nothing to learn from",
-                "remove the row",
-                "no supervised token",
-            )
+            reason = "is empty or white space: nothing to learn from"
+            raise _fault(source, field, reason, "remove the row", "no supervised token")
         if isinstance(prompt, str):
-            ids, merged = self._after_text(prompt, text, head)
+            said = self._after_text(prompt, text, head)
         else:
-            ids, merged = self._after_chat((*prompt, Message("assistant", text)), head, record.source, field)
-        unstopped = not isinstance(prompt, str) and not self.stop_tokens.intersection(ids)
-        return _Completion(self._stopped(ids, record.source, field), merged, unstopped)
+            said = self._after_chat((*prompt, Message("assistant", text)), head, source, field)
+        unstopped = not isinstance(prompt, str) and not self.stop_tokens.intersection(said.ids)
+        return said._replace(ids=self._stopped(said.ids, source, field), unstopped=unstopped)
 
-    def _after_text(self, prompt: str, text: str, head: list[int]) -> tuple[list[int], bool]:
+    def _after_text(self, prompt: str, text: str, head: list[int]) -> _Ending:
         whole = self._with_bos(self._bare(prompt + text))
         if prompt and whole[: len(head)] == head:
-            return whole[len(head) :], False
-        return (self._inner(text), True) if prompt else (self._bare(text), False)
+            return _Ending(whole[len(head) :])
+        return _Ending(self._inner(text), merged=True) if prompt else _Ending(self._bare(text))
 
-    def _after_chat(self, chat: Chat, head: list[int], source: Source, field: str) -> tuple[list[int], bool]:
-        whole = self._rendered(chat, source, field)
-        if whole[: len(head)] == head:
-            return whole[len(head) :], False
+    def _after_chat(self, chat: Chat, head: list[int], source: Source, field: str) -> _Ending:
+        after = self._rendered(chat, source, field)
+        ids, whole = self._bare(after), is_whole(chat[-1].content, after)
+        if whole and ids[: len(head)] == head:
+            return _Ending(ids[len(head) :])
         before = rendering(self.tokenizer, chat[:-1], generation_prompt=True)
-        after = rendering(self.tokenizer, chat)
-        if not after.startswith(before):
-            reason = "cannot be told from the prompt, which the chat template renders otherwise once it is answered"
-            remedy = "use a chat template whose generation prompt begins the assistant turn, or write prompts as text"
-            raise _fault(source, field, reason, remedy)
-        return self._inner(after[len(before) :]), True
+        if whole and after.startswith(before):
+            return _Ending(self._inner(after[len(before) :]), merged=True)
+        found = spoken(self.tokenizer, chat)
+        if found is not None:
+            return _Ending(self._inner(found.text), guess=found.guess)
+        reason = "cannot be told from the prompt, which the chat template renders otherwise once it is answered"
+        remedy = "use a chat template whose generation prompt begins the assistant turn, or data.chat=text"
+        raise _fault(source, field, reason, remedy)
 
-    def _rendered(self, chat: Chat, source: Source, field: str, *, generation_prompt: bool = False) -> list[int]:
+    def _rendered(self, chat: Chat, source: Source, field: str, *, generation_prompt: bool = False) -> str:
         try:
-            return self._bare(rendering(self.tokenizer, chat, generation_prompt=generation_prompt))
+            return rendering(self.tokenizer, chat, generation_prompt=generation_prompt)
         except Exception as error:  # templates refuse what they dislike with errors of their own
             reason = f"is refused by the chat template: {next(iter(str(error).splitlines()), type(error).__name__)}"
             raise _fault(source, field, reason, "write the turns as the model's template wants them") from None

@@ -22,6 +22,7 @@ from twofold.data.lengths import Histogram, LengthBias, bias_fault
 from twofold.data.readers import count
 from twofold.data.split import problem, prompt_key
 from twofold.data.supervision import supervised
+from twofold.data.turns import GUESS_REMEDY, PromptTally, described, guessed
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
 from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, completion_fields
@@ -39,7 +40,7 @@ AT_ONCE = 256
 class Report:
     """What a check found. `rows` counts all rows, `records` the usable ones; `format` is the shape detected.
 
-    `tokens` says how long prompts with their completions are, where there was a tokenizer.
+    Where there was a tokenizer, `tokens` says how long prompts with their completions are, `prompts` how they are put.
     """
 
     source: str
@@ -49,6 +50,7 @@ class Report:
     faults: tuple[Issue, ...]
     bias: LengthBias | None = None
     tokens: Histogram | None = None
+    prompts: str = ""
 
     @property
     def errors(self) -> tuple[Issue, ...]:
@@ -83,7 +85,7 @@ class Inspection:
         self._repeats, self._blank = Repeats(), BlankPrompts()
         self._problems, self._places = Collected(), array("q")  # what each usable record asks, and its row
         self._bias = LengthBias()
-        self._tokens = array("q")
+        self._tokens, self._prompts_put = array("q"), PromptTally()
         self._endless: tuple[int, int] = (0, 0)
 
     def __iter__(self) -> Iterator[ParsedRow]:
@@ -122,6 +124,7 @@ class Inspection:
             fitted, fault = encoder.inspect(turn)
             if fitted is not None:
                 self._tokens.append(fitted.tokens)
+                self._prompts_put.add(fitted.form, fitted.guess, str(record.source))
                 if fitted.unstopped:
                     first, number = self._endless
                     self._endless = first or record.source.row, number + 1
@@ -142,12 +145,19 @@ class Inspection:
         faults += bias_fault(self._bias, source)
         if self._encoder is not None and self._endless[1]:
             faults.append(_stop_added(self._encoder, source, *self._endless))
+        whole = self._encoder.turns.of_format(self._stream.format) if self._encoder is not None else ""
+        for warning in (*([whole] if whole else []), *guessed(self._prompts_put.guesses)):
+            faults.append(Issue(source, 0, "prompt", warning, GUESS_REMEDY, "warning", "guessed prompt"))
         if against is not None:
             faults += self._shared(against)
         faults.sort(key=lambda f: (f.file != source, f.row))
         bias = self._bias if self._bias.pairs else None
         tokens = Histogram.of(np.asarray(self._tokens)) if self._tokens else None
-        return Report(source, self._stream.format, self._rows, self._records, tuple(faults), bias, tokens)
+        bad = {f.row for f in faults if f.severity == "error" and f.row and f.file == source}
+        usable = self._records - sum(row in bad for row in self._places if bad)
+        template = self._encoder is not None and self._encoder.turns.has_template
+        prompts = described(self._prompts_put.forms, has_template=template)
+        return Report(source, self._stream.format, self._rows, usable, tuple(faults), bias, tokens, prompts)
 
     def _shared(self, other: Inspection) -> Iterator[Issue]:
         """Rows whose prompt the other source has too."""

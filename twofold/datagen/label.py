@@ -17,14 +17,16 @@ from threading import Lock, Thread
 from typing import Any
 
 from twofold.data.differences import differences
+from twofold.datagen.rows import prompt_fields
 from twofold.errors import DataError
 from twofold.judges.people import Choice, HumanVerdicts, content_key, swapped, verdicts_path
 from twofold.judges.questions import Question
 from twofold.ledger import write_rows
-from twofold.records import Candidate, shown
+from twofold.records import Candidate
 
 LOOPBACK = "127.0.0.1"
 MOST_BODY = 4096
+MOST_SECONDS = 1e9
 SIDES = ("left", "right", "tie", "skip")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -151,8 +153,8 @@ class Labelling:
                 better, worse = worse, better
             told = {"chosen": better.origin, "rejected": worse.origin, "judge": {"kind": "human"},
                     "source": str(comparison.question.source)}  # fmt: skip
-            prompt = shown(comparison.question.prompt)
-            yield {"prompt": prompt, "chosen": better.text, "rejected": worse.text, "provenance": told}
+            fields = prompt_fields(comparison.question)
+            yield {**fields, "chosen": better.text, "rejected": worse.text, "provenance": told}
 
 
 class LabelServer:
@@ -234,7 +236,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _verdict(self, asked: Mapping[str, Any]) -> None:
         name, side, seconds = asked.get("key"), asked.get("choice"), asked.get("seconds", 0.0)
-        if not isinstance(name, str) or side not in SIDES or not isinstance(seconds, int | float):
+        timed = isinstance(seconds, int | float) and 0 <= seconds <= MOST_SECONDS  # NaN is neither
+        if not isinstance(name, str) or side not in SIDES or not timed:
             self._refuse(HTTPStatus.BAD_REQUEST, "no such verdict")
             return
         try:
@@ -277,7 +280,7 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         try:
             found = json.loads(self.rfile.read(int(length)))
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             self._refuse(HTTPStatus.BAD_REQUEST, "no JSON object")

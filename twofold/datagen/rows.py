@@ -55,7 +55,12 @@ def _pairs(judged: Judged, choice: Choice) -> Iterator[Row]:
         if better > 0 and better >= choice.gap:
             chosen, rejected = (judged.question.candidates[i] for i in (a, b))
             told = {"chosen": chosen.origin, "rejected": rejected.origin, **_provenance(judged, (a, b))}
-            yield {**_prompt_fields(judged), "chosen": chosen.text, "rejected": rejected.text, "provenance": told}
+            yield {
+                **prompt_fields(judged.question),
+                "chosen": chosen.text,
+                "rejected": rejected.text,
+                "provenance": told,
+            }
 
 
 def _rankings(judged: Judged) -> Iterator[Row]:
@@ -69,7 +74,7 @@ def _rankings(judged: Judged) -> Iterator[Row]:
         told = {"completions": [c.origin for c in candidates], **_provenance(judged, kept)}
         scores = [judged.scores[i] for i in kept]
         yield {
-            **_prompt_fields(judged),
+            **prompt_fields(judged.question),
             "completions": [c.text for c in candidates],
             "scores": scores,
             "provenance": told,
@@ -83,14 +88,19 @@ def _labels(judged: Judged, choice: Choice) -> Iterator[Row]:
         bound = choice.middle if choice.threshold is None else choice.threshold
         assert bound is not None
         told = {"completion": candidate.origin, **_provenance(judged, [i])}
-        yield {**_prompt_fields(judged), "completion": candidate.text, "label": score >= bound, "provenance": told}
+        yield {
+            **prompt_fields(judged.question),
+            "completion": candidate.text,
+            "label": score >= bound,
+            "provenance": told,
+        }
 
 
 def unjudged(question: Question) -> Row:
     """A question with its candidates in no order: for `twofold data label`; training refuses it."""
     told = {"answers": [c.origin for c in question.candidates], "source": str(question.source)}
     texts = [c.text for c in question.candidates]
-    return {"prompt": shown(question.prompt), "answers": texts, "provenance": told}
+    return {**prompt_fields(question), "answers": texts, "provenance": told}
 
 
 def worth_judging(candidates: Sequence[Candidate], *, keep_truncated: bool) -> tuple[Candidate, ...]:
@@ -102,8 +112,10 @@ def _ranked(scores: Sequence[float]) -> list[int]:
     return sorted(range(len(scores)), key=lambda i: -scores[i])
 
 
-def _prompt_fields(judged: Judged) -> Row:
-    return {"prompt": shown(judged.question.prompt)}
+def prompt_fields(question: Question) -> Row:
+    """What a row keeps of its question: the prompt, and the ground truth where there is one."""
+    answer = {} if question.answer is None else {"answer": question.answer}
+    return {"prompt": shown(question.prompt), **answer}
 
 
 def _provenance(judged: Judged, places: Sequence[int]) -> Row:

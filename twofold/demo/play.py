@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.resources import as_file, files
 from itertools import product
 from pathlib import Path
 
 import torch
 
+from twofold import disk, manifest
 from twofold.config.load import Document, load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.data.tokenize import Encoder
+from twofold.demo.introduction import INTRODUCTION
 from twofold.demo.task import pairs, tasks, write_files
+from twofold.ledger import write_rows
 from twofold.locks import exclusive
 from twofold.models.load import ModelSettings, load_model
 from twofold.progress import Progress
@@ -56,7 +58,7 @@ def play(
     """Train every method with every seed into `out`, or take up what is already there, and compare; None if stopped."""
     size = size or Size()
     torch.set_num_threads(1)  # tensors this small cost more to share between cores than to compute
-    out.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(out)
     lock = exclusive(out / ".lock", "another demo is running here", "wait until it ends, or name another --out")
     with lock, as_file(files("twofold.demo") / "base") as base, as_file(files("twofold.demo") / "recipes") as recipes:
         make_data(out / "data", base, size, progress)
@@ -65,11 +67,12 @@ def play(
             document = _recipe(out, recipes, base, (method, seed), size)
             progress.note(f"{NAMES[method]}, seed {seed}")
             conduct = RunOptions(progress=progress, command="twofold demo", stop=stop)
-            trained = train_recipe(validate(Recipe, document), conduct)
-            if trained.outcome.stopped:
+            result = train_recipe(validate(Recipe, document), conduct)
+            if result.outcome.stopped:
                 return None
-            runs[method].append(trained.folder)
-    report = write_report([run for method in METHODS for run in runs[method]], out / "report.html", "twofold demo")
+            runs[method].append(result.folder)
+    trained = [run for method in METHODS for run in runs[method]]
+    report = write_report(trained, out / "report.html", "twofold demo", introduction=INTRODUCTION)
     rows = {method: [final_rows(run) for run in found] for method, found in runs.items()}
     base_rows = rows_at(runs["dpo"][0], 0)
     if seeds == 1:
@@ -79,11 +82,10 @@ def play(
 
 def make_data(folder: Path, base: Path, size: Size, progress: Progress) -> None:
     """Problems for training, drafting and the examination, and pairs: the worked answer over the base's own answer."""
-    weights = sha256((base / "model.safetensors").read_bytes()).hexdigest()
-    wanted = json.dumps({**vars(size), "base": weights}, sort_keys=True)
-    stamp = folder / "made.json"
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+    wanted = {**vars(size), "base": disk.sha256(base / "model.safetensors")}
+    if manifest.made_of(folder) == wanted:
         return
+    disk.make_folder(folder)
     write_files(folder, {"generator": size.generator, "test": size.test})
     problems = tasks("train", size.pairs)
     loaded = load_model(ModelSettings(path=str(base), precision="float32"))
@@ -99,8 +101,8 @@ def make_data(folder: Path, base: Path, size: Size, progress: Progress) -> None:
         progress.advance("base's own answers", len(part))
     progress.end("base's own answers")
     rows = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in pairs(problems, answers)]
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    stamp.write_text(wanted, encoding="utf-8")
+    write_rows(folder / "pairs.jsonl", rows)
+    manifest.write(folder, [f"{name}.jsonl" for name in ("pairs", "generator", "test")], of=wanted)
 
 
 def _recipe(out: Path, recipes: Path, base: Path, which: tuple[str, int], size: Size) -> Document:

@@ -6,7 +6,6 @@ the same calculation in other words, can occur in another.
 
 from __future__ import annotations
 
-import json
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from random import Random
 from typing import Literal, TypeAlias
 from zlib import crc32
 
+from twofold.ledger import write_rows
 from twofold.records import Demonstration, Pair, Source, Task
 
 Split: TypeAlias = Literal["base", "train", "generator", "test"]
@@ -111,12 +111,11 @@ def pairs(tasks: Sequence[Task], samples: Sequence[str]) -> list[Pair]:
 
 def write_files(folder: Path, counts: Mapping[Split, int], *, seed: int = 0) -> dict[Split, Path]:
     """Write `train.jsonl` and so on, a `{"prompt", "answer"}` with the worked answer per line; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     paths: dict[Split, Path] = {}
     for split, count in counts.items():
         rows = ({"prompt": task.prompt, "answer": task.answer} for task in tasks(split, count, seed=seed))
         paths[split] = folder / f"{split}.jsonl"
-        paths[split].write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_rows(paths[split], rows)
     return paths
 
 

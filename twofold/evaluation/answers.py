@@ -1,6 +1,6 @@
 """`accuracy`: completions of problems with answers, judged by several rules side by side.
 
-*strict* and *flexible* are those of `rewards/verifier.py`; *math* is math-verify's, for answers that are formulas;
+*strict* and *flexible* are those of `rewards/verifier.py`; *math* (`rewards/mathematics.py`) also reads formulas;
 *text* compares what stands after the last `####` (or all of the completion), white space, case and a closing full stop
 aside.
 """
@@ -23,7 +23,7 @@ from twofold.evaluation.prompting import Prompting
 from twofold.evaluation.rows import Data, rows_of
 from twofold.progress import Progress, Silent
 from twofold.records import Prompt, Task
-from twofold.rewards.mathematics import MathVerifier
+from twofold.rewards.mathematics import MathVerifier, solvable
 from twofold.rewards.verifier import answerable, judge
 from twofold.sampling.base import Sampler
 from twofold.settings import with_keywords
@@ -43,8 +43,16 @@ def _text(completion: str, answer: str) -> bool:
     return _final(completion) == _final(answer)
 
 
+def _any_text(answer: str, where: str) -> None:
+    if not _final(answer):
+        raise DataError("the answer is empty", where=where, remedy="write it behind `####`, or remove the row")
+
+
 NUMERIC: Mapping[str, Rule] = {"strict": _strict, "flexible": _flexible}
 METRICS = (*NUMERIC, "math", "text")
+_CHECKS: Mapping[str, Callable[[str, str], None]] = {
+    "strict": answerable, "flexible": answerable, "math": solvable, "text": _any_text
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,15 +128,11 @@ def answers(
 
 
 def refuse_unanswerable(tasks: Sequence[Task], metrics: Sequence[str]) -> None:
-    """Raise DataError for the first task whose answer no number can be compared with, where a rule needs one."""
-    if not any(metric in NUMERIC for metric in metrics):
-        return
+    """Raise DataError for the first task whose answer one of the metrics cannot read."""
+    checks = [_CHECKS[metric] for metric in METRICS if metric in metrics]
     for task in tasks:
-        try:
-            answerable(task.answer, str(task.source))
-        except DataError as error:
-            remedy = f"{error.remedy}; answers of another kind: --metrics math, or text"
-            raise DataError(error.what, where=error.where, remedy=remedy) from None
+        for check in dict.fromkeys(checks):
+            check(task.answer, str(task.source))
 
 
 def verdicts(found: Sequence[Answered], metrics: Sequence[str]) -> dict[str, list[bool]]:

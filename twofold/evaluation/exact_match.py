@@ -62,8 +62,7 @@ def exact_match(
 
     Every answer is checked before the first token is drawn; `DataError` names the row that cannot be judged.
     """
-    for task in tasks:
-        answerable(task.answer, str(task.source))
+    refuse_unreadable(tasks)
     progress = progress or Silent()
     progress.begin("exact match", len(tasks))
     rows: list[Row] = []
@@ -74,6 +73,12 @@ def exact_match(
         progress.advance("exact match", len(part), strict=_share(rows, "strict"), flexible=_share(rows, "flexible"))
     progress.end("exact match")
     return summary(rows)
+
+
+def refuse_unreadable(tasks: Sequence[Task]) -> None:
+    """Raise DataError for the first problem whose answer is no plain number."""
+    for task in tasks:
+        answerable(task.answer, str(task.source))
 
 
 def summary(rows: Sequence[Row]) -> ExactMatch:

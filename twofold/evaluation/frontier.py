@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from twofold.data.turns import ChatChoice, Turns
 from twofold.errors import ModelError, RecipeError
 from twofold.evaluation.figures import Evaluation
 from twofold.evaluation.hull import Point, areas, best_of, point
@@ -21,7 +22,8 @@ from twofold.judges.base import Judge, JudgeResources
 from twofold.judges.questions import Question
 from twofold.judges.registry import FRONTIER, parse_judge
 from twofold.ledger import Ledger
-from twofold.models.locate import is_adapter
+from twofold.models.load import load_tokenizer
+from twofold.models.locate import is_adapter, model_path
 from twofold.models.policy import Policy
 from twofold.progress import Progress, Silent, counted
 from twofold.records import Candidate, Record, Task
@@ -37,7 +39,8 @@ REFERENCE = "reference"
 @dataclass(frozen=True, kw_only=True)
 class FrontierSettings:
     """`reward` is a judge that scores, KIND[:ARGUMENT] (docs/judges.md); `rubric` a jinja2 file with a
-    language model's instructions, `max_length` a reward model's tokens. `reference` is the model that KL is from.
+    language model's instructions, `max_length` a reward model's tokens. `reference` is the model that KL is from;
+    `style` puts text prompts as data.chat of a recipe does.
 
     `samples` answers to each prompt are drawn at temperature 1 by `seed`; of the reference as many as the largest of
     `best_of`. `checkpoints` makes each checkpoint of a run a point. `methods` names the method of a model where several
@@ -54,6 +57,7 @@ class FrontierSettings:
     max_new_tokens: int = 256
     max_length: int = 4096
     rubric: str | None = None
+    style: ChatChoice = "auto"
     out: Path | None = None
     progress: Progress = field(default_factory=Silent)
 
@@ -72,13 +76,13 @@ def frontier(models: Sequence[str], data: Data, how: FrontierSettings) -> Evalua
     with ExitStack() as resources:
         measure = _Measure(how, firsts, _open_rater(how, resources))
         how.progress.note(f"{how.reference}: {counted(len(firsts), 'prompt')}, the reference")
-        reference = open_model(how.reference)
+        reference = open_model(how.reference, chat=_common_choice(models, how.style))
         origin = reference.policy
         base, scores = measure.point(reference, (origin, None), max([how.samples, *how.best_of]))
         points: dict[ModelCheckpoint, Point] = {}
         for checkpoint in checkpoints:
             how.progress.note(f"{checkpoint.name}: {counted(len(firsts), 'prompt')}")
-            model = checkpoint.open()
+            model = checkpoint.open(how.style)
             points[checkpoint], _ = measure.point(model, (model.policy, origin), how.samples)
     figures: dict[str, Any] = {
         "reward": dict(measure.judge.provenance), "reference": base.as_dict(), "prompts": len(firsts),
@@ -106,9 +110,9 @@ class ModelCheckpoint:
     def name(self) -> str:
         return self.model if self.step is None else f"{self.model}, step {self.step}"
 
-    def open(self) -> NamedModel:
+    def open(self, style: ChatChoice) -> NamedModel:
         """The model, at the weights of its checkpoint."""
-        opened = open_model(self.model)
+        opened = open_model(self.model, chat=style)
         if self.step is not None:
             folder = Path(self.model) / "checkpoints" / f"step-{self.step}"
             weights = Checkpoint.open(folder).tensors("policy")
@@ -148,6 +152,12 @@ class _Measure:
             remedy = "run the same command again: only what is missing is asked for"
             raise ModelError(f"{len(questions) - len(found)} answers have no reward", where="--reward", remedy=remedy)
         return found
+
+
+def _common_choice(models: Sequence[str], style: ChatChoice) -> ChatChoice:
+    """How prompts are put to the reference: as all models were trained, if that is one way."""
+    choices = {Turns(load_tokenizer(model_path(model)), style).choice for model in models}
+    return choices.pop() if len(choices) == 1 else style
 
 
 def _open_rater(how: FrontierSettings, resources: ExitStack) -> Judge:

@@ -13,9 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from twofold.data.turns import ChatChoice, Turns
 from twofold.errors import RecipeError
 from twofold.evaluation.figures import BinaryOutcomes, Entry, Evaluation, Measure, Ratio
-from twofold.models.load import base_and_adapter, resolve_device, resolve_precision
+from twofold.models.load import base_and_adapter, load_tokenizer, resolve_device, resolve_precision
 from twofold.models.locate import model_path
 from twofold.progress import Progress, Silent
 
@@ -54,23 +55,31 @@ class HarnessRequest:
         return shlex.join([*words, "--log_samples"])
 
 
-def harness(models: Sequence[str], request: HarnessRequest, *, progress: Progress | None = None) -> Evaluation:
+def harness(
+    models: Sequence[str], request: HarnessRequest, *, style: ChatChoice = "auto", progress: Progress | None = None
+) -> Evaluation:
     """What lm-eval makes of each model on the tasks of `request`, with our intervals and paired tests of its items.
 
-    `models` are folders, run directories, adapters or hub names. Raises RecipeError where lm-eval is not installed,
-    with the commands to run elsewhere, and for a task that it does not know.
+    `models` are folders, run directories, adapters or hub names; `style` puts prompts to each as data.chat of a recipe
+    does: in its chat template, where it has one and was not trained on bare text (auto). Raises RecipeError where
+    lm-eval is not installed, with the commands to run elsewhere, and for a task that it does not know.
     """
     request, progress = request.resolved(), progress or Silent()
     arguments: dict[str, dict[str, str]] = {
         name: request.model_arguments(*base_and_adapter(model_path(name))) for name in dict.fromkeys(models)
     }
-    commands = {name: request.command(told) for name, told in arguments.items()}
+    asked = {name: replace(request, chat=_in_chat(name, style)) for name in arguments}
+    commands = {name: asked[name].command(told) for name, told in arguments.items()}
     require_harness(list(commands.values()))
     found: list[Entry] = []
     for name, told in arguments.items():
         progress.note(f"{name}: lm-eval on {', '.join(request.tasks)}")
-        found.append(entry(name, run(request, told), commands[name]))
+        found.append(entry(name, run(asked[name], told), commands[name]))
     return Evaluation.of(found, harness="lm-eval", harness_tasks=list(request.tasks))
+
+
+def _in_chat(model: str, style: ChatChoice) -> bool:
+    return style != "text" and Turns(load_tokenizer(model_path(model)), style).renders
 
 
 def require_harness(commands: Sequence[str]) -> None:

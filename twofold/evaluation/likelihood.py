@@ -7,11 +7,12 @@ Log-probabilities are of a completion's tokens given its prompt, its stop token 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twofold.batch import Group, Role
 from twofold.data.tokenize import TokenizeSettings
+from twofold.data.turns import ChatChoice
 from twofold.evaluation.figures import BinaryOutcomes, Entry, Evaluation, Measure, Ratio
 from twofold.evaluation.rows import Data, rows_of
 from twofold.models.packing import Packing
@@ -25,39 +26,57 @@ SIDES = {Role.CHOSEN: "chosen", Role.REJECTED: "rejected", Role.DEMONSTRATION: "
 UNITS = ("perplexity", "perplexity_per_completion", "nats_per_completion")
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """How models read rows: tokens at most, how text prompts are put, and who hears of it."""
+
+    max_length: int
+    style: ChatChoice
+    progress: Progress
+
+
 def preference(
     models: Sequence[str], data: Data, *,
-    reference: str | None = None, max_length: int = 4096, progress: Progress | None = None,
+    reference: str | None = None, max_length: int = 4096, style: ChatChoice = "auto", progress: Progress | None = None,
 ) -> Evaluation:  # fmt: skip
     """How often each model finds the chosen of held-out pairs likelier than the rejected.
 
     `models` and `reference` are folders, run directories or hub names, `data` pairs; with a reference the implicit
-    reward is counted too. Shares have Wilson's intervals (pairs of one prompt are alike), every two models an exact
+    reward is counted too, its prompts put as the model's own. `style` puts text prompts as data.chat of a recipe does.
+    Shares have Wilson's intervals (pairs of one prompt are alike), every two models an exact
     paired test per metric, with Holm's correction over all. A row longer than `max_length` tokens raises DataError.
     """
-    pairs, how = rows_of(data, "preference"), (max_length, progress or Silent())
-    base = None if reference is None else _likely(reference, pairs, how)
-    return Evaluation.of([preference_entry(name, _likely(name, pairs, how), base) for name in dict.fromkeys(models)])
+    pairs, how = rows_of(data, "preference"), _Reading(max_length, style, progress or Silent())
+    entries: list[Entry] = []
+    bases: dict[ChatChoice, list[Likely]] = {}
+    for name in dict.fromkeys(models):
+        choice, found = _likely(name, pairs, how)
+        if reference is not None and choice not in bases:
+            bases[choice] = _likely(reference, pairs, replace(how, style=choice))[1]
+        entries.append(preference_entry(name, found, bases.get(choice)))
+    return Evaluation.of(entries)
 
 
 def perplexity(
-    models: Sequence[str], data: Data, *, max_length: int = 4096, progress: Progress | None = None
-) -> Evaluation:
+    models: Sequence[str], data: Data, *,
+    max_length: int = 4096, style: ChatChoice = "auto", progress: Progress | None = None,
+) -> Evaluation:  # fmt: skip
     """Perplexity, and nats per completion, of each side of the rows under each model.
 
     `models` are folders, run directories or hub names, `data` pairs or completions. Ratios have bootstrap intervals
     over rows, every two models sign flips per figure, where their tokens allow it, with Holm's correction over all. A
-    row longer than `max_length` tokens raises DataError.
+    row longer than `max_length` tokens raises DataError. `style` puts text prompts as data.chat of a recipe does.
     """
-    records, how = rows_of(data, "perplexity"), (max_length, progress or Silent())
-    return Evaluation.of([perplexity_entry(name, _likely(name, records, how)) for name in dict.fromkeys(models)])
+    records, how = rows_of(data, "perplexity"), _Reading(max_length, style, progress or Silent())
+    return Evaluation.of([perplexity_entry(name, _likely(name, records, how)[1]) for name in dict.fromkeys(models)])
 
 
-def _likely(name: str, records: Sequence[Record], how: tuple[int, Progress]) -> list[Likely]:
-    max_length, progress = how
-    progress.note(f"{name}: {counted(len(records), 'row')}")
-    model = open_model(name, TokenizeSettings(max_length=max_length, truncation="refuse"))
-    return likelihoods(model.policy, [model.encoder.group(record) for record in records], progress)
+def _likely(name: str, records: Sequence[Record], how: _Reading) -> tuple[ChatChoice, list[Likely]]:
+    """What a model finds likely, and how it was put to it."""
+    how.progress.note(f"{name}: {counted(len(records), 'row')}")
+    model = open_model(name, TokenizeSettings(max_length=how.max_length, truncation="refuse"), how.style)
+    groups = [model.encoder.group(record) for record in records]
+    return model.encoder.turns.choice, likelihoods(model.policy, groups, how.progress)
 
 
 @dataclass(frozen=True, slots=True)

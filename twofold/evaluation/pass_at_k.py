@@ -18,14 +18,14 @@ from typing import Any
 
 from twofold.data.tokenize import Encoder
 from twofold.errors import DataError, RecipeError
-from twofold.evaluation.exact_match import CHUNK, Codec
+from twofold.evaluation.exact_match import CHUNK, Codec, refuse_unreadable
 from twofold.evaluation.figures import Difference, Evaluation, corrected
 from twofold.evaluation.problems import PromptSettings, each_model
 from twofold.evaluation.prompting import Prompting, Put
 from twofold.evaluation.rows import Data, rows_of
 from twofold.progress import Progress, Silent
 from twofold.records import Task
-from twofold.rewards.verifier import Metric, answerable, flexible, strict, truth
+from twofold.rewards.verifier import Metric, flexible, strict, truth
 from twofold.sampling.base import Sampler
 from twofold.settings import with_keywords
 from twofold.statistics import Estimate, bootstrap_ratio, paired_bootstrap, sign_flips
@@ -188,8 +188,7 @@ def solve(
 
     Raises DataError for a task whose answer holds no number, before the first token is drawn.
     """
-    for task in tasks:
-        answerable(task.answer, str(task.source))
+    refuse_unreadable(tasks)
     progress = progress or Silent()
     progress.begin("pass@k", len(tasks))
     found: dict[Metric, list[Sampled]] = {metric: [] for metric in METRICS}

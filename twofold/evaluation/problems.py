@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from twofold.data.formats import read
 from twofold.data.tokenize import Encoder
+from twofold.data.turns import ChatChoice
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.prompting import PLACE, PRESETS, Prompting, drawn
 from twofold.progress import Progress, Silent, counted
@@ -22,14 +23,15 @@ T = TypeVar("T")
 class PromptSettings:
     """How problems are put to models, and how long an answer may be.
 
-    `preset` names one of PRESETS, whose template and style hold unless `template` and `style` say otherwise. `shots`
+    `preset` names one of PRESETS, whose templates hold unless `template` says otherwise. `style` is data.chat of a
+    recipe: text problems are put to each model as it was trained (auto), as bare text, or in its chat template. `shots`
     worked examples, from the rows `examples`, come before each problem, drawn by `seed`; `prompted` adds the first
     model with so many as lines of its own.
     """
 
     preset: str = "answers"
     template: str | None = None
-    style: str = "auto"
+    style: ChatChoice = "auto"
     shots: int = 0
     prompted: Sequence[int] = ()
     examples: str | None = None
@@ -50,7 +52,7 @@ def each_model(
     pool = _pool(how) if max([how.shots, *further]) > 0 else []
 
     def of(model: str, lines: Mapping[str, int]) -> dict[str, T]:
-        opened = open_model(model)
+        opened = open_model(model, chat=how.style)
         found: dict[str, T] = {}
         for name, shots in lines.items():
             how.progress.note(f"{name}: {counted(len(problems), 'problem')}")
@@ -69,17 +71,17 @@ def each_model(
 def _prompting(
     how: PromptSettings, problems: Sequence[Task], encoder: Encoder, worked: tuple[Sequence[Task], int]
 ) -> Prompting:
-    preset, has_template = PRESETS[how.preset], bool(encoder.tokenizer.chat_template)
+    preset, turns = PRESETS[how.preset], encoder.turns
     chats = any(not isinstance(problem.prompt, str) for problem in problems)
-    auto = chats or (preset.chat_where_possible and has_template)
-    chat = auto if how.style == "auto" else how.style == "chat"
-    if chat and not has_template:
-        raise RecipeError("the model has no chat template", where="--style chat", remedy="choose --style text")
+    chat = turns.renders or (chats and how.style == "auto")
+    if chat and not turns.has_template:
+        what, remedy = "the rows are chats, and the model has no chat template", "bring prompts as text"
+        raise RecipeError(what, where="--style", remedy=remedy)
     template = how.template if how.template is not None else preset.chat if chat else preset.text
     if PLACE not in template:
         raise RecipeError(f"lacks {PLACE}", where="--template", remedy=f"write {PLACE} where the problem stands")
     pool, shots = worked
-    return Prompting(template, chat, drawn(pool, problems, shots, how.seed) if shots else ())
+    return Prompting(template, chat, drawn(pool, problems, shots, how.seed) if shots else (), turns)
 
 
 def _pool(how: PromptSettings) -> list[Task]:

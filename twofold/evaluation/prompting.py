@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from twofold.data.turns import Turns
 from twofold.errors import DataError
 from twofold.evaluation.exact_match import Codec
 from twofold.records import Message, Prompt, Task
@@ -21,12 +22,11 @@ BETWEEN = "\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """How a task puts its problems unless told otherwise: templates for text and chat; which of them where the model
-    could do both; and where problems and examples come from (None: the user says)."""
+    """How a task puts its problems unless told otherwise: templates for text and chat, and where problems and examples
+    come from (None: the user says)."""
 
     text: str = PLACE
     chat: str = PLACE
-    chat_where_possible: bool = False
     source: str | None = None
 
 
@@ -35,7 +35,6 @@ PRESETS = {
     "gsm8k": Preset(
         text=f"Question: {PLACE}\nAnswer:",
         chat=f"{PLACE}\n\nReason step by step. End with a line `#### N`, where N is the number alone.",
-        chat_where_possible=True,
         source="openai/gsm8k:main",
     ),
 }
@@ -44,11 +43,13 @@ PRESETS = {
 @dataclass(frozen=True)
 class Prompting:
     """`template` holds `{prompt}`, which stands for the problem; `examples` come before it, worked. As a `chat` each
-    example is a user's turn and the assistant's answer, as text they are divided by an empty line."""
+    example is a user's turn and the assistant's answer, as text they are divided by an empty line. `turns` makes chats
+    of prompts that are text; what holds the model's own template already is put as it stands, without examples."""
 
     template: str = PLACE
     chat: bool = False
     examples: tuple[Task, ...] = ()
+    turns: Turns | None = None
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -61,7 +62,10 @@ class Prompting:
     def of(self, task: Task) -> Task:
         """The task as it is put; raises DataError for a chat where text is asked for."""
         if self.chat:
-            *before, last = _turns(task)
+            turns = self._turns(task)
+            if turns is None:
+                return task
+            *before, last = turns
             shown = [turn for example in self.examples for turn in self._worked(example)]
             return replace(task, prompt=(*before, *shown, Message(last.role, self._filled(last.content))))
         shown = [self._filled(_text(e)) for e in self.examples]
@@ -81,7 +85,15 @@ class Prompting:
                 "examples": rows, "stop": list(self.stop)}  # fmt: skip
 
     def _worked(self, example: Task) -> tuple[Message, Message]:
-        return Message("user", self._filled(_turns(example)[-1].content)), Message("assistant", example.answer)
+        asked = _key(example.prompt) if (turns := self._turns(example)) is None else turns[-1].content
+        return Message("user", self._filled(asked)), Message("assistant", example.answer)
+
+    def _turns(self, task: Task) -> tuple[Message, ...] | None:
+        """The prompt as a chat; None for a text that is to stay as it stands."""
+        prompt = task.prompt if self.turns is None else self.turns.put(task.prompt).prompt
+        if not isinstance(prompt, str):
+            return prompt
+        return (Message("user", prompt),) if self.turns is None else None
 
     def _filled(self, text: str) -> str:
         return self.template.replace(PLACE, text)
@@ -113,10 +125,6 @@ def drawn(pool: Sequence[Task], problems: Sequence[Task], count: int, seed: int)
         raise DataError(what, where=pool[0].source.file if pool else "", remedy="bring more examples, or ask for fewer")
     order = np.random.default_rng(seed).permutation(len(free))
     return tuple(free[i] for i in order[:count])
-
-
-def _turns(task: Task) -> tuple[Message, ...]:
-    return (Message("user", task.prompt),) if isinstance(task.prompt, str) else task.prompt
 
 
 def _text(task: Task) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from twofold.data.turns import ChatChoice
 from twofold.errors import DataError, RecipeError, ServerError
 from twofold.evaluation.figures import Evaluation, corrected
 from twofold.evaluation.games import HIGH, Agreement, Game, Shares, agreement, summary
@@ -39,7 +40,8 @@ CANARY = "Thank you for the question. I have thought about it, and I hope that t
 @dataclass(frozen=True, kw_only=True)
 class WinRateSettings:
     """`judge` is KIND[:ARGUMENT] (docs/judges.md), as `reward:FOLDER`, `llm:URL#NAME` or `human:FILE`; `rubric` a
-    jinja2 file with a language model's instructions, `max_length` a reward model's tokens.
+    jinja2 file with a language model's instructions, `max_length` a reward model's tokens. `style` puts text prompts to
+    models as data.chat of a recipe does.
 
     The opponent is the model `against` at the same temperature, or the rows' own answers. `samples` answers to each
     prompt (at temperature 0 one) are drawn by `seed`. `canary` is a constant answer for the judge, "" for none; with a
@@ -55,6 +57,7 @@ class WinRateSettings:
     max_new_tokens: int = 256
     max_length: int = 4096
     rubric: str | None = None
+    style: ChatChoice = "auto"
     canary: str = CANARY
     people: str | None = None
     out: Path | None = None
@@ -140,7 +143,7 @@ class _Session:
 
     def _answers(self, model: str, questions: Sequence[Question]) -> dict[float, list[list[Candidate]]]:
         """A model's answers to every question by temperature, greedy ones once; ServerError where one is missing."""
-        how, answerer = self.how, open_answerer(model, self.resources)
+        how, answerer = self.how, open_answerer(model, self.resources, chat=self.how.style)
         found: dict[float, list[list[Candidate]]] = {}
         for temperature in how.temperatures:
             how.progress.note(f"{model}: {counted(len(questions), 'prompt')} at temperature {temperature:g}")

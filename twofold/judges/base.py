@@ -13,6 +13,7 @@ from twofold.errors import DataError, RecipeError
 from twofold.judges.questions import Question
 from twofold.ledger import Ledger
 from twofold.progress import Progress
+from twofold.records import Prompt
 from twofold.rewards.base import Reward, RewardFunction, Scorer
 from twofold.rewards.execution import Execution, Sandbox
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     OpenReward = Callable[[str], Scorer]
 
 T = TypeVar("T")
+PromptOf = Callable[[str], Prompt | None]
 Gives = Literal["scores", "shares", "order", "verdicts"]
 """A score of each completion alone, the share of its matches with others that it wins, an order by where completions
 come from, what people decided about pairs."""
@@ -30,6 +32,11 @@ Need = Literal["programs", "policy", "function", "answers"]
 calling program, answers of another model."""
 Scores = list[list[float] | None]
 TASK = "judged"
+
+
+def decoded(name: str) -> Prompt | None:
+    """Of a group whose row nobody knows: its tokens are all there is."""
+    return None
 
 
 class JudgeNameError(RecipeError, ValueError):
@@ -48,11 +55,12 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """A setting that names a judge: what errors call it, and what it can use."""
+    """A setting that names a judge: what errors call it, what it can use, and whether a judge's warnings are shown."""
 
     where: str
     takes: tuple[Gives, ...]
     offers: tuple[Need, ...] = ()
+    warns: bool = True
 
     def can_use(self, kind: type[JudgeKind]) -> bool:
         return kind.gives in self.takes and set(kind.needs) <= set(self.offers)
@@ -82,13 +90,15 @@ class JudgeResources:
 @dataclass(frozen=True)
 class DraftResources:
     """What judges of a policy's own drafts are opened with: `text` turns tokens [n] into text without special tokens,
-    `open_reward` loads a reward model that reads the policy's tokens."""
+    `open_reward` loads a reward model that reads the policy's tokens, `prompt_of` knows a group's row by its name, so
+    that texts are judged as they were written and not as they were rendered."""
 
     of_texts: JudgeResources
     text: Callable[[Tensor], str]
     stop_tokens: frozenset[int]
     open_reward: Callable[[str], Reward]
     implicit: Reward | None = None
+    prompt_of: PromptOf = decoded
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from twofold.judges.base import TASK, Judge, JudgeKind, JudgeNameError, JudgeRes
 from twofold.judges.language_model import plain
 from twofold.judges.questions import Question
 from twofold.progress import Progress
-from twofold.rewards.base import RewardFunction, executes
+from twofold.rewards.base import RewardFunction, executes, rated
 from twofold.rewards.execution import CodeReward
-from twofold.rewards.mathematics import MathVerifier
+from twofold.rewards.mathematics import MathVerifier, solvable
 from twofold.rewards.verifier import Metric, VerifierReward, answerable
 
 RULES = ("strict", "flexible", "math")
@@ -35,13 +35,13 @@ class CompletionJudge:
         for question in questions:
             self.refuse(question.answer, str(question.source))
         before, scores = getattr(self.function, "timeouts", 0), Scores()
-        asked = [(plain(q.prompt), c.text, q.answer) for q in questions for c in q.candidates]
+        asked = [((plain(q.prompt), c.text, q.answer), str(q.source)) for q in questions for c in q.candidates]
         progress.begin(TASK, len(questions))
         with ExitStack() as stack:
             each = map if self.parallel == 1 else stack.enter_context(ThreadPoolExecutor(self.parallel)).map
-            rated = iter(each(lambda texts: float(self.function(*texts)), asked))
+            numbers = iter(each(lambda one: rated(self.function, *one), asked))
             for question in questions:
-                scores.append([next(rated) for _ in question.candidates])
+                scores.append([next(numbers) for _ in question.candidates])
                 progress.advance(TASK)
         progress.end(TASK)
         if late := getattr(self.function, "timeouts", 0) - before:
@@ -63,8 +63,8 @@ class VerifierKind(JudgeKind):
 
     def refuse(self, truth: str | None, where: str) -> None:
         super().refuse(truth, where)
-        if truth is not None and self.argument != "math":
-            answerable(truth, where)
+        if truth is not None:
+            (solvable if self.argument == "math" else answerable)(truth, where)
 
     def open(self, resources: JudgeResources, stack: ExitStack) -> Judge:
         rule = self.argument or "strict"

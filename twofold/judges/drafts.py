@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from twofold.batch import Group
 from twofold.errors import DataError
-from twofold.judges.base import DraftResources, Judge, JudgeKind
+from twofold.judges.base import DraftResources, Judge, JudgeKind, PromptOf, decoded
 from twofold.judges.questions import Candidate, Question
 from twofold.judges.registry import parse_judge
 from twofold.ledger import Ledger
@@ -37,11 +37,13 @@ class JudgedDrafts:
     """A judge of texts as a reward of drafts, each a question of its own; NaN for a draft without a verdict.
 
     `against_truth` is for judges that compare: a draft's score is then its share of the match with the ground truth.
+    `prompt_of` knows a group's row by its name.
     """
 
     judge: Judge
     text: Callable[[Tensor], str]
     against_truth: bool = False
+    prompt_of: PromptOf = decoded
 
     def rate(self, groups: Sequence[Group]) -> list[list[float]]:
         questions = [question for group in groups for question in self._questions(group)]
@@ -49,7 +51,7 @@ class JudgedDrafts:
         return [[math.nan if (row := next(scores)) is None else row[0] for _ in g.branches] for g in groups]
 
     def _questions(self, group: Group) -> Iterator[Question]:
-        whole = question_of(group, self.text)
+        whole = question_of(group, self.text, self.prompt_of(group.name))
         for draft in whole.candidates:
             if self.against_truth:
                 assert whole.answer is not None, "checked before step 0"
@@ -64,7 +66,8 @@ def open_draft_judge(name: str, drafts: DraftResources, stack: ExitStack, proble
     kind = parse_judge(name, drafts.of_texts.place)
     reward = kind.of_tokens(drafts)
     if reward is None:
-        reward = JudgedDrafts(kind.open(drafts.of_texts, stack), drafts.text, against_truth=kind.gives == "shares")
+        judge, compares = kind.open(drafts.of_texts, stack), kind.gives == "shares"
+        reward = JudgedDrafts(judge, drafts.text, compares, drafts.prompt_of)
     for problem in problems if kind.needs_truth else ():
         if problem.truth is not None and int(problem.truth[-1]) not in drafts.stop_tokens:
             remedy = "raise data.tokenize.max_length, or set truncation to drop"
@@ -85,19 +88,19 @@ class PairJudge(Protocol):
 @dataclass(frozen=True)
 class ByServer:
     """A language model behind a server, asked in rounds: what is asked in a round has a ledger of its own in `folder`,
-    so that a round that was broken off is asked nothing twice. `prompts` are the rows' own, by the names of groups."""
+    so that a round that was broken off is asked nothing twice."""
 
     kind: JudgeKind
     drafts: DraftResources
     folder: Path
-    prompts: Mapping[str, Prompt]
 
     @property
     def shares(self) -> bool:
         return self.kind.gives == "shares"
 
     def verdicts(self, groups: Sequence[Group]) -> DraftScores:
-        questions = [question_of(g, self.drafts.text, self.prompts[g.name], place) for place, g in enumerate(groups)]
+        text, prompt_of = self.drafts.text, self.drafts.prompt_of
+        questions = [question_of(g, text, prompt_of(g.name), place) for place, g in enumerate(groups)]
         asked = [(str(q.source), *(c.text for c in q.candidates)) for q in questions]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
         with ExitStack() as stack:

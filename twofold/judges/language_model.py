@@ -8,27 +8,34 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
+from twofold import disk
 from twofold.client.server import CompletionRequest, Reply, Server, UnparsableReply
 from twofold.errors import RecipeError
+from twofold.judges.base import collected
 from twofold.ledger import Ledger
+from twofold.progress import Progress
 from twofold.records import Prompt
 
+T = TypeVar("T")
 Form = Literal["compare", "score"]
 Choice = Literal["A", "B", "tie"]
 Orders: TypeAlias = tuple[Choice | None, Choice | None]
 """Verdicts on a match and on the same with its answers exchanged; A is whichever stood first."""
 
-VERDICT = re.compile(r"^\W*verdict\W*?:\W*(A|B|tie)\b\W*$", re.IGNORECASE | re.MULTILINE)
-SCORE = re.compile(r"^\W*score\W*?:\W*?(-?\d+(?:\.\d+)?)(?:\s*/\s*10)?\W*$", re.IGNORECASE | re.MULTILINE)
+_LABEL = r"^[^\w\n]*{}[^\w\n:]{{0,20}}:\W{{0,20}}?"
+VERDICT = re.compile(_LABEL.format("verdict") + r"(A|B|tie)\b[^\w\n]*$", re.IGNORECASE | re.MULTILINE)
+SCORE = re.compile(
+    _LABEL.format("score") + r"(-?\d+(?:\.\d+)?)(?: {0,9}/ {0,9}10)?[^\w\n]*$", re.IGNORECASE | re.MULTILINE
+)
 LOW, HIGH = 1.0, 10.0
 NO_TEXT = "(no text)"
 
@@ -63,7 +70,7 @@ class Rubric:
         )
         shipped = files("twofold.judges") / "templates" / f"{form}.jinja"
         try:
-            text = (shipped if path is None else path).read_text(encoding="utf-8")
+            text = shipped.read_text(encoding="utf-8") if path is None else disk.read_text(path)
             rubric = cls(environment.from_string(text), form, hashlib.sha256(text.encode()).hexdigest())
             rubric.render(prompt="p", truth=None, **dict.fromkeys(_FIELDS[form], "x"))
         except (OSError, UnicodeDecodeError, TemplateError) as error:
@@ -91,7 +98,8 @@ class ModelJudge:
     @property
     def provenance(self) -> dict[str, Any]:
         endpoint = self.server.endpoint
-        return {"model": endpoint.model, "server": endpoint.url, "rubric": self.rubric.digest}
+        changed = {"not taken": self.server.refused} if self.server.refused else {}
+        return {"model": endpoint.model, "server": endpoint.url, "rubric": self.rubric.digest, **changed}
 
     def verdicts(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, Orders]]:
         """(place, the verdicts on either order) of each match as its second one comes; None for no verdict."""
@@ -109,6 +117,13 @@ class ModelJudge:
         """(place, score from 1 to 10) of each (prompt, completion, truth) as it comes; None without one."""
         questions = [CompletionRequest(self._body(p, truth, completion=text), _score) for p, text, truth in asked]
         yield from self.server.ask(questions, ledger)
+
+    def collected(self, replies: Iterable[tuple[int, T]], count: int, progress: Progress) -> list[T | None]:
+        """`count` replies by their places, as they come, and a warning of what the server did not take."""
+        found = collected(replies, count, progress)
+        for note in self.server.take_notes():
+            progress.warn(note)
+        return found
 
     def _body(self, prompt: Prompt, truth: str | None, **answers: str) -> dict[str, object]:
         texts = {name: text if text.strip() else NO_TEXT for name, text in answers.items()}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from twofold.errors import DataError, RecipeError
-from twofold.judges.base import Judge, JudgeResources, collected
+from twofold.judges.base import Judge, JudgeResources
 from twofold.judges.language_model import Choice, Match, agreed
 from twofold.judges.people import HumanVerdicts, content_key, verdicts_path
 from twofold.judges.questions import Question
@@ -120,7 +120,7 @@ def _by_scores(judge: Judge, contests: Sequence[Matchup], progress: Progress) ->
 def _in_both_orders(judge: PairwiseJudge, contests: Sequence[Matchup], progress: Progress) -> Results:
     """What a judge's two orders do not agree on is a tie."""
     matches = [Match(c.prompt, c.own, c.other, c.truth) for c in contests]
-    replies = collected(judge.model.verdicts(matches, judge.ledger), len(matches), progress)
+    replies = judge.model.collected(judge.model.verdicts(matches, judge.ledger), len(matches), progress)
     return [None if orders is None else _result(*orders) for orders in replies]
 
 

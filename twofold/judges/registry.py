@@ -29,9 +29,9 @@ KINDS: dict[str, type[JudgeKind]] = {
     )
 }
 
-REWARD = Place("algorithm.reward", ("scores",), ("programs", "function"))
-ONLINE = Place("algorithm.judge", ("scores", "shares", "order"), ("programs", "function", "policy"))
-GATE = Place("algorithm.judge.source", ("scores", "shares"), ("function",))
+REWARD = Place("algorithm.reward", ("scores",), ("programs", "function"), warns=False)
+ONLINE = Place("algorithm.judge", ("scores", "shares", "order"), ("programs", "function", "policy"), warns=False)
+GATE = Place("algorithm.judge.source", ("scores", "shares"), ("function",), warns=False)
 SCORE = Place("score --judge", ("scores", "shares"), ("programs",))
 BUILD = Place("data build --judge", ("scores", "shares", "order", "verdicts"), ("programs", "answers"))
 WIN_RATE = Place("win-rate --judge", ("scores", "shares", "verdicts"))

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from twofold.client.server import Endpoint, Server
-from twofold.judges.base import Judge, JudgeKind, JudgeResources, Scores, collected
+from twofold.judges.base import Judge, JudgeKind, JudgeResources, Scores
 from twofold.judges.language_model import Form, Match, ModelJudge, Rubric, agreed
 from twofold.judges.questions import Question
 from twofold.ledger import Ledger
 from twofold.progress import Progress
+
+OPTIONAL = ("temperature", "seed")
+"""What a judge can do without, where somebody is warned: reasoning models take neither."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class ScoringJudge:
 
     def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
         asked = [(q.prompt, c.text, q.answer) for q in questions for c in q.candidates]
-        replies = iter(collected(self.model.score(asked, self.ledger), len(asked), progress))
+        replies = iter(self.model.collected(self.model.score(asked, self.ledger), len(asked), progress))
         rows = [[next(replies) for _ in q.candidates] for q in questions]
         return [None if len(known := [s for s in row if s is not None]) < len(row) else known for row in rows]
 
@@ -56,7 +59,7 @@ class PairwiseJudge:
         ]
         won = [[0.0] * len(q.candidates) for q in questions]
         open_games: set[int] = set()
-        replies = collected(self.model.verdicts(matches, self.ledger), len(matches), progress)
+        replies = self.model.collected(self.model.verdicts(matches, self.ledger), len(matches), progress)
         for (n, a, b), orders in zip(games, replies, strict=True):
             if orders is None or (share := agreed(*orders)) is None:
                 open_games.add(n)
@@ -77,8 +80,9 @@ class ServerKind(JudgeKind):
         self._rubric(resources)
 
     def model(self, resources: JudgeResources, stack: ExitStack) -> ModelJudge:
-        rubric = self._rubric(resources)
-        return ModelJudge(stack.enter_context(Server(Endpoint.of(self.argument), resources.retry)), rubric)
+        optional = OPTIONAL if resources.place.warns else ()
+        server = Server(Endpoint.of(self.argument), resources.retry, optional=optional)
+        return ModelJudge(stack.enter_context(server), self._rubric(resources))
 
     def _rubric(self, resources: JudgeResources) -> Rubric:
         return Rubric.load(self.form, Path(resources.rubric) if resources.rubric else None)

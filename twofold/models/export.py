@@ -4,41 +4,34 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from transformers import AutoConfig
 
+from twofold import disk, manifest
 from twofold.errors import ModelError
-from twofold.models.load import ModelSettings, base_and_adapter, load_model
+from twofold.models.load import ModelSettings, load_model
+from twofold.models.stored import save_weights, stored_dtype
 
 Stored = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def export_model(model: Path, out: Path, dtype: Stored = "auto") -> None:
-    """Write the model, its adapter merged in float32, to `out`: whole or not at all; auto stores it as the base is.
+    """Write the model, its adapter merged in float32, to `out`: whole or not at all, with a manifest; auto stores it as
+    the base is.
 
     Raises ModelError where `out` holds something.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if (out.exists() or out.is_symlink()) and (not out.is_dir() or any(out.iterdir())):
         raise ModelError("already exists", where=str(out), remedy="name a folder that does not exist")
     loaded = load_model(ModelSettings(path=str(model), device="cpu", precision="float32"))
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        loaded.model.to(_dtype(model, dtype))
-        loaded.model.save_pretrained(partial)
+        save_weights(loaded.model, partial, stored_dtype(loaded.model) if dtype == "auto" else getattr(torch, dtype))
         loaded.tokenizer.save_pretrained(partial)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
+        manifest.write(partial)
+        disk.put_folder(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _dtype(model: Path, dtype: Stored) -> Any:
-    if dtype != "auto":
-        return getattr(torch, dtype)
-    base, _ = base_and_adapter(str(model))
-    return AutoConfig.from_pretrained(base, trust_remote_code=False).dtype or torch.float32

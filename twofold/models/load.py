@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,9 +18,15 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from twofold import disk, manifest
 from twofold.errors import ModelError
+from twofold.models.integrity import check_folder
+from twofold.models.loadable import readable, refuse_broken_weights, refuse_ids, refuse_unknown_tokens
+from twofold.models.locate import refuse_missing
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
-from twofold.models.policy import Policy
+from twofold.models.policy import LanguageHead, Policy
+from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
+from twofold.models.trial import findings, know_float64, refuse_leaks
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:
@@ -77,6 +82,9 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     stop_tokens: frozenset[int]
 
+    def __post_init__(self) -> None:
+        refuse_unknown_tokens(self.tokenizer, self.model)
+
 
 def resolve_device(device: str) -> str:
     """`auto` becomes cuda where there is one."""
@@ -95,11 +103,18 @@ def resolve_precision(precision: str, device: str) -> str:
 
 def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer that belongs to `path` (an adapter folder's, or its base model's)."""
-    _refuse_no_folder(path)
+    refuse_missing(path)
+    check_folder(path, weights=False)
+    with readable(path):
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     try:
-        return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(first_line(error), where=path, remedy=_local_remedy(path)) from error
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+        rows = config.get_text_config().vocab_size
+    except (OSError, ValueError, KeyError, AttributeError, ImportError):
+        return tokenizer  # an adapter's: whoever loads the weights compares with them
+    if isinstance(rows, int):
+        refuse_ids(tokenizer, rows, path)
+    return tokenizer
 
 
 def load_model(settings: ModelSettings) -> LoadedModel:
@@ -113,6 +128,8 @@ def load_model(settings: ModelSettings) -> LoadedModel:
     model = load_weights(settings, base)
     if adapter is not None:
         model = merged(model, adapter)
+    know_float64(model)
+    refuse_leaks(model, findings(model, LanguageHead()), LanguageHead.name)
     return LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
 
 
@@ -126,6 +143,7 @@ def wrap(
     settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0
 ) -> tuple[Policy, LoadedModel]:
     """As `load_policy`, of a model that is in memory already; it is trained in place."""
+    refuse_broken_weights(model, settings.path)
     loaded = LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
     adapter = attach_adapter(model, settings, seed)
     if adapter is not None and settings.adapter is not None:
@@ -168,17 +186,21 @@ def stop_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerB
     return found
 
 
-def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """A Hugging Face folder (or PEFT adapter) with its tokenizer, written whole or not at all."""
+def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, sealed: bool = True) -> None:
+    """A Hugging Face folder in the dtype that its base has (or a PEFT adapter) with its tokenizer, for its owner alone,
+    written whole or not at all; `sealed` with a manifest, by which damage is noticed."""
     temporary = folder.with_name(f"{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    disk.remove(temporary)
+    disk.make_folder(temporary)
     if policy.adapter is not None:
         policy.adapter.save_pretrained(str(temporary), selected_adapters=["default"])
     else:
-        policy.model.save_pretrained(temporary)
+        save_weights(policy.model, temporary, stored_dtype(policy.model))
     tokenizer.save_pretrained(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    disk.make_private(temporary)
+    if sealed:
+        manifest.write(temporary)
+    disk.put_folder(temporary, folder)
 
 
 def weights_digest(model: nn.Module, begin: str = "") -> str:
@@ -197,17 +219,26 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
     dtype = torch.float64 if precision == "float64" else torch.float32
     if precision == "bfloat16" and (settings.lora or settings.adapter):
         dtype = torch.bfloat16
-    try:
-        return auto.from_pretrained(
+    check_folder(path)
+    with readable(path):
+        model, info = auto.from_pretrained(
             path,
             revision=settings.revision,
             dtype=dtype,
             trust_remote_code=False,
             use_safetensors=True,
             attn_implementation=None,
-        ).to(device)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(first_line(error), where=path, remedy=_local_remedy(path)) from error
+            output_loading_info=True,
+        )
+    if missing := sorted(info["missing_keys"]):  # transformers would draw them, and say nothing that one sees
+        what = f"lacks weights that a {type(model).__name__} has: {missing[0]}"
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise ModelError(f"{what}{more}", where=path, remedy="the folder is of another model, or damaged: check it")
+    model = model.to(device)
+    if dtype != torch.float64:  # which is asked for by name, and written as well
+        remember_dtype(model, dtype_on_disk(path, settings.revision))
+    refuse_broken_weights(model, path)
+    return model
 
 
 def attach_adapter(
@@ -218,8 +249,10 @@ def attach_adapter(
         return None
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    if settings.adapter is not None and task != CLASSIFYING:
-        refuse_classifier(settings.adapter)
+    if settings.adapter is not None:
+        _refuse_no_adapter(settings.adapter)
+        if task != CLASSIFYING:
+            refuse_classifier(settings.adapter)
     if settings.lora is not None:
         targets = settings.lora.targets if isinstance(settings.lora.targets, str) else list(settings.lora.targets)
         config = LoraConfig(
@@ -235,7 +268,9 @@ def attach_adapter(
             adapter = get_peft_model(model, config)
         config.base_model_name_or_path = settings.path
         return adapter  # type: ignore[return-value]  # no mixed adapters here
-    return PeftModel.from_pretrained(model, settings.adapter, is_trainable=True)  # type: ignore[arg-type]  # checked above
+    assert settings.adapter is not None, "one of both"
+    with readable(settings.adapter):
+        return PeftModel.from_pretrained(model, settings.adapter, is_trainable=True)  # type: ignore[arg-type]
 
 
 def copy_adapter(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
@@ -262,12 +297,24 @@ def merged(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
     """The model with the adapter folder `adapter` merged into its weights."""
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, adapter).merge_and_unload()  # type: ignore[no-any-return, operator]  # PEFT forwards by attribute
+    check_folder(adapter)
+    with readable(adapter):
+        return PeftModel.from_pretrained(model, adapter).merge_and_unload()  # type: ignore[no-any-return, operator]  # PEFT forwards by attribute
 
 
 def base_and_adapter(path: str) -> tuple[str, str | None]:
     """The model that an adapter folder is for, and the folder; of any other path, the path and None."""
-    return (_adapter_base(path), path) if (Path(path) / "adapter_config.json").is_file() else (path, None)
+    check_folder(path)
+    if not (Path(path) / "adapter_config.json").is_file():
+        return path, None
+    base = _adapter_base(path)
+    try:
+        refuse_missing(base)
+    except ModelError as error:
+        remedy = "put its base model back there, or correct base_model_name_or_path in adapter_config.json"
+        raise ModelError(f"is an adapter of {base}, which is not here", where=path, remedy=remedy) from error
+    check_folder(base)
+    return base, path
 
 
 def is_classifier(path: str, revision: str | None = None) -> bool:
@@ -296,13 +343,15 @@ def adapter_task(adapter: str) -> str | None:
     """What PEFT calls the task of an adapter folder."""
     from peft import PeftConfig
 
-    return PeftConfig.from_pretrained(adapter).task_type  # type: ignore[return-value]  # a str enum
+    with readable(adapter):
+        return PeftConfig.from_pretrained(adapter).task_type  # type: ignore[return-value]  # a str enum
 
 
 def _adapter_base(path: str) -> str:
     from peft import PeftConfig
 
-    base = PeftConfig.from_pretrained(path).base_model_name_or_path
+    with readable(path):
+        base = PeftConfig.from_pretrained(path).base_model_name_or_path
     if not base:
         raise ModelError("the adapter does not name its base model", where=path)
     return base
@@ -312,17 +361,9 @@ def _has_tokenizer(path: str) -> bool:
     return (Path(path) / "tokenizer_config.json").is_file()
 
 
-def _refuse_no_folder(path: str) -> None:
-    """What can only be a folder and is none: say so at once, before the hub is asked again and again."""
-    if (path.startswith((".", "/", "~")) or path.count("/") > 1) and not Path(path).is_dir():
-        raise ModelError("no such folder", where=path, remedy="check model.path")
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _local_remedy(path: str) -> str:
-    if Path(path).is_dir():
-        return "the folder must hold config.json, *.safetensors and the tokenizer's files"
-    return f"no folder {path!r} here: check the path, or the hub name and your connection"
+def _refuse_no_adapter(path: str) -> None:
+    """An adapter is a folder: PEFT would read a pickle of the hub where there are no safetensors."""
+    if not (Path(path) / "adapter_config.json").is_file():
+        remedy = "name a folder with adapter_config.json and adapter_model.safetensors"
+        raise ModelError("is no folder of a PEFT adapter", where=path, remedy=remedy)
+    check_folder(path)

@@ -22,6 +22,14 @@ def model_folder(source: Path) -> Path:
     raise ModelError(what, where=str(source), remedy=remedy)
 
 
+def refuse_missing(name: str) -> None:
+    """Raise ModelError for a file, and for what can only be a folder and is none: before the hub is asked for it."""
+    if Path(name).is_file():
+        raise ModelError("is a file, not a model", where=name, remedy="name the folder that holds config.json")
+    if (name.startswith((".", "/", "~")) or name.count("/") > 1) and not Path(name).is_dir():
+        raise ModelError("no such folder", where=name, remedy="check the path")
+
+
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds a PEFT adapter."""
     return (folder / "adapter_config.json").is_file()

@@ -63,6 +63,17 @@ def paths(found: dict[str, Any]) -> list[str]:
     return told
 
 
+def memory_bytes(device: str) -> int | None:
+    """All the memory of a device, in a container no more than it may take; None where the system does not say."""
+    if device == "cuda":
+        return torch.cuda.get_device_properties(0).total_memory
+    found = _memory()
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text("ascii").strip() if limit.is_file() else ""
+    known = [int(text)] if text.isdecimal() else []
+    return min([*known, int(found["total"] * GIB)] if found else known, default=None)
+
+
 def bfloat16_speedup(device: str, size: int = 512) -> float:
     """How many times faster than float32 a [size, size] product is in bfloat16: best of five each."""
     seconds = {dtype: _seconds(_product(size, dtype, device)) for dtype in (torch.float32, torch.bfloat16)}

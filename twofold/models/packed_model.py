@@ -18,17 +18,17 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from twofold.batch import Batch, Branch, Group, Outputs, Role
-from twofold.errors import ModelError
-from twofold.models.attention import NAME, UnsupportedAttention, set_attention, stock_attention, stock_name
+from twofold.batch import Batch, Group, Outputs
+from twofold.errors import DataError, ModelError
+from twofold.models.attention import NAME, UnsupportedAttention, set_attention, stock_name
 from twofold.models.packing import Pack, Packing, bins, pack
+from twofold.models.row_lengths import restart_rotary
+from twofold.models.trial import findings, first_line, in_order, know_float64, positions, refuse_leaks, trial_groups
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
 Sharing = Literal["auto", "shared", "rows"]
-
-_TOLERANCE = {torch.float64: 1e-5, torch.float32: 5e-4}  # of a head's values, for the check; others 0.15
 
 
 class Head(Protocol):
@@ -74,9 +74,14 @@ class PackedModel(nn.Module):
         self.model.eval()
         if holding.get("activation_checkpointing"):
             _checkpoint_activations(model)
-        self.sharing_note = ""
+        know_float64(model)
+        known = findings(model, head)
+        refuse_leaks(model, known, head.name)
+        self.row_lengths, self.most_tokens = known.row_lengths(model), known.most_tokens(model)
+        self.positions = self.most_tokens or positions(model)
         sharing = holding.get("sharing", "auto")
-        self.shared = sharing != "rows" and self._can_share()
+        self.sharing_note = "" if sharing == "rows" else known.sharing_note or self._device_note()
+        self.shared = sharing != "rows" and not self.sharing_note
         if sharing == "shared" and not self.shared:
             raise ModelError(
                 f"this model cannot share prompts: {self.sharing_note}", remedy="set model.sharing to auto or rows"
@@ -98,20 +103,49 @@ class PackedModel(nn.Module):
 
     def forward(self, groups: Sequence[Group], statistics: Sequence[str] = ()) -> tuple[Outputs, Batch]:
         """What the head says of every branch of `groups`, with the `statistics` named; and the batch of them."""
-        device, hidden_SH = self.device, None
+        self.refuse_long(groups)
         set_attention(self.model, self._attention)  # another model on the same config may have switched it
+        calls = [(list(groups), list[int]())]
+        if self.row_lengths.matter:
+            calls = self.row_lengths.calls(groups, ends=self.head.ends) or calls
         with self._precision():
-            if self.shared:
-                hidden_SH, stream = self._packed(groups)
-                value = self.head.of_pack(self.model, hidden_SH, stream)
-            else:
-                value = self.head.of_rows(self.model, groups)
-            fields: dict[str, Any] = {self.head.output: value}
-            if statistics:
-                with torch.no_grad():
-                    known = self.head.statistics(self.model, groups, hidden_SH)
-                fields["statistics"] = {name: known[name] for name in statistics}
-        return Outputs(**fields), Batch.of(groups, device)
+            said = [self._values(members, statistics) for members, _ in calls]
+        ends, places = self.head.ends, [place for _, place in calls]
+        fields: dict[str, Any] = {
+            name: in_order([(part[name], at) for part, at in zip(said, places, strict=True)], groups, ends=ends)
+            for name in said[0]
+        }
+        known = {name: fields.pop(name) for name in statistics}
+        return Outputs(**fields, statistics=known), Batch.of(groups, self.device)
+
+    def _values(self, groups: Sequence[Group], statistics: Sequence[str]) -> dict[str, Tensor]:
+        """What one call says of `groups`, by the name of the field or of the statistic."""
+        if self.row_lengths.matter:
+            restart_rotary(self.model)
+        hidden_SH = None
+        if self.shared:
+            hidden_SH, stream = self._packed(groups)
+            value = self.head.of_pack(self.model, hidden_SH, stream)
+        else:
+            value = self.head.of_rows(self.model, groups)
+        if not statistics:
+            return {self.head.output: value}
+        with torch.no_grad():
+            known = self.head.statistics(self.model, groups, hidden_SH)
+        return {self.head.output: value, **{name: known[name] for name in statistics}}
+
+    def refuse_long(self, groups: Sequence[Group]) -> None:
+        """Raise DataError for a row that is longer than the positions that the model has learned."""
+        if self.most_tokens is None:
+            return
+        for group in groups:
+            longest = len(group.prompt) + max((len(b.tokens) for b in group.branches), default=0) - (not self.head.ends)
+            if longest > self.most_tokens:
+                raise DataError(
+                    f"{longest} tokens; the model has learned {self.most_tokens} positions",
+                    where=group.name,
+                    remedy=f"set data.tokenize.max_length={self.most_tokens}, or leave the row out",
+                )
 
     @torch.no_grad()
     def per_branch(self, groups: Sequence[Group], packing: Packing | None) -> list[list[Tensor]]:
@@ -140,31 +174,20 @@ class PackedModel(nn.Module):
         return out.last_hidden_state[0].index_select(0, stream.score_S), stream
 
     @torch.no_grad()
-    def _can_share(self) -> bool:
-        """Whether a pack of two-branch groups gives the values of separate rows, layer by layer exact."""
-        groups = _trial(self.model)
+    def _device_note(self) -> str:
+        """Why packs cannot be computed where the model is; an accelerator has a kernel of its own for them."""
+        if self.device.type == "cpu":
+            return ""
         before = str(self.model.config._attn_implementation)
         try:
             set_attention(self.model, NAME)
             with self._precision():
-                hidden_SH, stream = self._packed(groups)
-                shared = self.head.of_pack(self.model, hidden_SH, stream)
-        except (UnsupportedAttention, TypeError, AttributeError) as error:
-            self.sharing_note = str(error)
-            return False
+                self._packed(trial_groups(self.model))
+        except (UnsupportedAttention, RuntimeError, ValueError) as error:
+            return first_line(error)
         finally:
             set_attention(self.model, before)
-        if stream.layout.calls < self.model.config.get_text_config().num_hidden_layers:
-            self.sharing_note = f"only {stream.layout.calls} of its layers use the attention interface"
-            return False
-        with self._precision(), stock_attention(self.model):
-            rows = self.head.of_rows(self.model, groups)
-        error = (shared - rows).abs().max().item()
-        exact = torch.float64 if self.model.dtype == torch.float64 else None if self.autocast else self.model.dtype
-        if not error <= _TOLERANCE.get(exact, 0.15):  # type: ignore[arg-type]  # None has no entry
-            self.sharing_note = f"shared and separate {self.head.name} differ by {error:.2g}"
-            return False
-        return True
+        return ""
 
 
 def padded(rows: Sequence[Tensor], device: torch.device) -> Tensor:
@@ -194,21 +217,3 @@ def _recomputed(layer: nn.Module, call: Callable[..., object], *args: object) ->
             layer.training = True
 
     return checkpoint(still, *args, use_reentrant=False)
-
-
-def _trial(model: PreTrainedModel) -> list[Group]:
-    """Two groups of two branches each, of fixed random tokens, long enough to leave a small sliding window."""
-    config = model.config.get_text_config()
-    room = min(getattr(config, "max_position_embeddings", 64) or 64, 64)
-    window = getattr(config, "sliding_window", None) or 0
-    length = max(2, min(room // 2 - 1, max(6, window // 2 + 3)))
-    noise = torch.Generator().manual_seed(0)
-
-    def tokens(n: int) -> Tensor:
-        return torch.randint(config.vocab_size, (n,), generator=noise)
-
-    def group(name: str, extra: int) -> Group:
-        branches = (Branch(tokens(length), Role.CHOSEN), Branch(tokens(length - extra), Role.REJECTED))
-        return Group(name, tokens(length), branches)
-
-    return [group("check 0", 0), group("check 1", 1)]

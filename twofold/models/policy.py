@@ -17,6 +17,7 @@ from twofold.models.logprob import statistics_of, token_logps, token_statistics
 from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packed_model import Sharing as Sharing
 from twofold.models.packing import Pack, Packing
+from twofold.models.row_lengths import restart_rotary
 
 
 class LanguageHead:
@@ -86,8 +87,12 @@ class Policy(PackedModel):
     def distributions(self, group: Group) -> list[Tensor]:
         """For each branch log π [n, V] of everything that could be said in the place of each of its tokens; padded
         rows, all held at once."""
+        found: dict[int, Tensor] = {}
         with stock_attention(self.model), self._precision():
-            return [logits.log_softmax(-1) for logits in _row_logits(self.model, [group])]
+            for members, places in self.row_lengths.calls([group], ends=False):
+                restart_rotary(self.model)
+                found |= zip(places, _row_logits(self.model, members), strict=True)
+        return [found[place].log_softmax(-1) for place in range(len(found))]
 
     @property
     def vocabulary(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -18,12 +17,14 @@ from typing import Any, Literal, Protocol, overload
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from twofold.batch import Group
+from twofold.disk import make_folder, write
 from twofold.errors import RecipeError
+from twofold.models.integrity import header
 from twofold.models.load import REFERENCE_ADAPTER, copy_adapter, weights_digest
 from twofold.models.packing import Packing, bins
 from twofold.models.policy import Policy
@@ -31,7 +32,8 @@ from twofold.progress import Progress
 from twofold.settings import require, settings
 
 COLUMN = "ref_logp"
-CACHE_VERSION = 1  # raise it when the numbers of a forward change
+SUM = "sha256"
+CACHE_VERSION = 2  # raise it when the numbers of a forward, or what a file holds, change
 _PART = 16  # packs per file, so that a broken run continues
 _WINDOW = 16_384  # groups that are packed together, and of which the column is held in memory
 _WHOLE = Packing(tokens=2**62)  # what it is given, as one pack
@@ -191,9 +193,10 @@ def cached_reference(
 
     The packs are those that measuring all of `groups` makes, so that held-out margins start at exactly 0; of more than
     `_WINDOW` groups they are made window by window, and the column stays on disk until a group is asked for.
-    A file is keyed by weights, tokens, precision, packing and `CACHE_VERSION`; a damaged one is made again.
+    A file is keyed by weights, tokens, precision, packing and `CACHE_VERSION`, and has a sha256 of its key and its
+    numbers; a damaged one is made again, with a warning.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     how = f"{fingerprint(policy)} {packing}"
     progress.begin("reference", len(groups))
     held = len(groups) <= _WINDOW
@@ -209,6 +212,8 @@ def cached_reference(
             path = folder / f"{_key(how, [window[i] for i in members])}.safetensors"
             flat = _load(path, sum(lengths))
             if flat is None:
+                if path.exists():
+                    progress.warn(f"{path}: damaged; the reference of these rows is computed again")
                 rows = [row for pack in part for row in policy.logps([window[i] for i in pack], _WHOLE)]
                 flat = torch.cat([value for row in rows for value in row])
                 _save(flat, path)
@@ -271,14 +276,23 @@ def _key(how: str, groups: Sequence[Group]) -> str:
 
 
 def _load(path: Path, length: int) -> Tensor | None:
+    """The numbers of a cached file; None where it is not there, or a byte of it is not what was written."""
     try:
+        head = header(path)
+        if head is None:
+            return None
         flat = load_file(path)[COLUMN]
-    except (OSError, SafetensorError, KeyError):
+        known = head["__metadata__"][SUM]
+    except (OSError, SafetensorError, KeyError, TypeError):
         return None
-    return flat if len(flat) == length else None
+    return flat if len(flat) == length and known == _sum(path.stem, flat) else None
 
 
 def _save(flat: Tensor, path: Path) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file({COLUMN: flat}, temporary)
-    os.replace(temporary, path)
+    write(path, save({COLUMN: flat}, {SUM: _sum(path.stem, flat)}))
+
+
+def _sum(key: str, flat: Tensor) -> str:
+    digest = hashlib.sha256(f"{key} {flat.dtype} {tuple(flat.shape)}".encode())
+    digest.update(flat.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

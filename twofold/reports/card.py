@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from twofold.reports import provenance, tables
-from twofold.reports.findings import findings, worries
+from twofold.reports.findings import findings, review
 from twofold.reports.pages import clip, environment, write_page
 from twofold.reports.run import RunData, read_run
 from twofold.reports.significance import all_tests
@@ -37,7 +37,7 @@ def render_card(run: RunData) -> str:
         heldout=run.results.heldout,
         reward=run.results.reward,
         training=tables.watched(run.results),
-        worries=worries([run], [run.name]),
+        review=review([run], [run.name]),
         adapter=_is_adapter(run),
         facts=provenance.facts(run),
         data=provenance.data_hashes(run),

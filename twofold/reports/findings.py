@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from twofold.reports.checks import CHECKS, HELDOUT
 from twofold.reports.run import Comparison, RunData
 from twofold.reports.significance import SIGNIFICANT, Family, Verdict, headline_metric
 from twofold.reports.tables import (
     BASE,
-    METRICS,
     Entry,
     against,
     entries,
@@ -21,11 +20,8 @@ from twofold.reports.tables import (
     points,
     unique,
 )
-from twofold.statistics import Estimate, wilson
+from twofold.statistics import Estimate
 
-WIDE = 0.05
-HELDOUT = "heldout/accuracy"
-NEGLIGIBLE_NATS = 2.0
 FEW = 4
 
 
@@ -163,14 +159,44 @@ def finding_row(found: Finding) -> tuple[str, ...]:
             interval(found.estimate), difference, p, adjusted, found.verdict)  # fmt: skip
 
 
-def worries(runs: Sequence[RunData], names: Sequence[str]) -> list[Worry]:
-    """The warnings that the runs recorded, and what their curves and figures say besides."""
-    many = len(runs) > 1
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What is wrong with runs, as far as `CHECKS` can tell: the worries, what was looked at, and what should have been
+    and could not."""
+
+    worries: tuple[Worry, ...]
+    looked: tuple[str, ...]
+    unseen: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """What to say where there is no worry."""
+        looked = ", ".join(self.looked)
+        if self.worries:
+            return ""
+        if self.unseen:
+            return f"No warning, but {', '.join(self.unseen)} could not be looked at. Looked at: {looked}."
+        return f"Nothing to worry about in what was looked at: {looked}."
+
+
+def review(runs: Sequence[RunData], names: Sequence[str]) -> Review:
+    """The warnings that the runs recorded, and what their curves, counts and answers say besides."""
     found: list[Worry] = []
+    looked, unseen = dict.fromkeys(c.name for c in CHECKS), dict[str, None]()
     for run, name in zip(runs, names, strict=True):
-        derived = [w for check in CHECKS for w in check(run)]
-        found += [Worry(name if many else "", text) for text in (*run.results.warnings, *derived, *run.faults)]
-    return list(dict.fromkeys(found))
+        answers = {check: check.look(run) for check in CHECKS}
+        for check, answer in answers.items():
+            if answer is None:
+                looked.pop(check.name, None)
+                unseen |= {check.name: None} if check.always else {}
+        texts = [*run.results.warnings, *(text for answer in answers.values() for text in answer or ()), *run.faults]
+        found += [Worry(name if len(runs) > 1 else "", text) for text in texts]
+    return Review(tuple(dict.fromkeys(found)), tuple(looked), tuple(unseen))
+
+
+def worries(runs: Sequence[RunData], names: Sequence[str]) -> list[Worry]:
+    """What a reader should know before believing the figures of `runs`."""
+    return list(review(runs, names).worries)
 
 
 def _heldout(run: RunData) -> tuple[Estimate | None, float | None]:
@@ -188,98 +214,3 @@ def _sentence(c: Comparison, family: Family) -> str:
         return f"{c.b} and {c.a} solve exactly the same problems."
     first = f"{c.b} alone solves {c.only_b:,} problem{'s' if c.only_b > 1 else ''}, {c.a} alone {c.only_a:,} ({told}): "
     return first + (f"{c.b} is better." if clear else "chance alone explains a difference like this.")
-
-
-def _unfinished(run: RunData) -> Iterator[str]:
-    if not run.train and not run.results.models:
-        yield "there is nothing to report yet: no metrics and no results"
-    elif not run.results.models and not run.results.heldout:
-        missing = "the run has not finished" if run.results.step is None else "nothing was held out or evaluated"
-        yield f"no final results: {missing}"
-
-
-def _few(run: RunData) -> Iterator[str]:
-    policy = run.results.model("policy")
-    wide = [e for m, e in policy.estimates.items() if m in METRICS and e.high - e.low > 2 * WIDE] if policy else []
-    if wide:
-        half = 50 * (wide[0].high - wide[0].low)
-        yield f"{wide[0].n:,} problems place an accuracy only within ±{half:.0f} points"
-
-
-def _peaked(run: RunData) -> Iterator[str]:
-    """Accuracy that was clearly higher on the way than at the end."""
-    for key in ("exact_match/strict", "exact_match/flexible", HELDOUT):
-        steps, values = run.series(key, "evaluation")
-        if len(values) < 3 or not all(0 <= v <= 1 for v in values):
-            continue
-        sizes = run.series("exact_match/n" if key.startswith("exact") else "heldout/n", "evaluation")[1]
-        n = round(min(sizes, default=200))
-        best = max(range(len(values)), key=values.__getitem__)
-        if wilson(round(values[best] * n), n).low > wilson(round(values[-1] * n), n).high:
-            peak = f"{key} peaked at step {steps[best]:,.0f} ({percent(values[best])})"
-            yield f"{peak} and ended at {percent(values[-1])}: an earlier checkpoint is better"
-            return
-
-
-def _form_only(run: RunData) -> Iterator[str]:
-    tests = {c.metric: c for c in run.results.comparisons if (c.a, c.b) == (BASE, "policy")}
-    if not tests.keys() >= set(METRICS):
-        return
-    gained = tests["strict"].p_value < SIGNIFICANT and tests["strict"].only_b > tests["strict"].only_a
-    if gained and tests["flexible"].p_value >= SIGNIFICANT:
-        yield "strict accuracy rose but flexible did not: the model learnt the form of the answer, not to solve more"
-
-
-def _chosen_sinks(run: RunData) -> Iterator[str]:
-    start, end = _ends(run, "chosen_logp")
-    warned = any("chosen" in w for w in run.results.warnings)
-    if not warned and start - end > max(NEGLIGIBLE_NATS, 0.2 * abs(start)):
-        yield f"chosen completions lost {start - end:.1f} nats of log-probability since the start of training"
-
-
-def _fell(run: RunData) -> Iterator[str]:
-    """What the analysis of the fall found, at the end of a run that warned of it."""
-    verdict, remedy = (run.results.displacement.get(k) for k in ("verdict", "remedy"))
-    if verdict and remedy:
-        yield f"why chosen fell: {verdict}; what helps: {remedy}"
-
-
-def _drafts(run: RunData) -> Iterator[str]:
-    start, end = _ends(run, "draft_length")
-    if start > 0 and max(end / start, start / max(end, 1e-9)) > 1.5:
-        yield f"drafts went from {start:.0f} to {end:.0f} tokens: what changed may be length"
-    cut = _ends(run, "truncated")[1]
-    if cut > 0.1:
-        yield f"{percent(cut)} of the last drafts hit the length limit and taught nothing"
-    said = run.final_samples.values()
-    late = sum(s.truncated for s in said)
-    if late > 0.05 * len(said):
-        yield f"{late:,} of {len(said):,} evaluated completions were cut at the length limit"
-
-
-def _too_easy(run: RunData) -> Iterator[str]:
-    values = run.series(HELDOUT, "evaluation")[1]
-    if values and values[-1] > 0.995:
-        yield "held-out preference accuracy is nearly 100%: the pairs may be told apart by form alone"
-
-
-def _length_alone(run: RunData) -> Iterator[str]:
-    """A reward model that does no better than the rule that the longer answer wins, or that the shorter does."""
-    if reward := run.results.reward:
-        longer = reward.longer_wins.value
-        rule, share = ("longer", longer) if longer >= 0.5 else ("shorter", 1 - longer)
-        if not share < reward.accuracy.low:
-            right = f"is right in {percent(share)} of the comparisons"
-            yield f"“the {rule} answer wins” {right}: this may be all it learned"
-
-
-CHECKS = (_unfinished, _peaked, _chosen_sinks, _fell, _drafts, _form_only, _too_easy, _length_alone, _few)
-
-
-def _ends(run: RunData, key: str) -> tuple[float, float]:
-    """Means over the first and the last tenth of a training metric; NaN, which trips no check, below ten points."""
-    values = run.series(key)[1]
-    tenth = len(values) // 10
-    if not tenth:
-        return math.nan, math.nan
-    return math.fsum(values[:tenth]) / tenth, math.fsum(values[-tenth:]) / tenth

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -58,11 +59,12 @@ def _frontiers(run: RunData) -> Iterator[tuple[str, list[Point]]]:
     if measured:
         yield from ((words, points[:MOST]) for words, points in measured.items())
         return
+    drafts = next((told for key in DRAFTS if (told := run.series(key))[0]), ([], []))
     for key, words in GAINS.items():
         points = [
             (away, gain)
             for line in run.evaluations
-            if key in line and "step" in line and (away := _distance(run, line)) is not None
+            if key in line and "step" in line and (away := _distance(drafts, line)) is not None
             if (gain := _gain(line, key)) is not None
         ]
         if len(points) > 1 and any(away for away, _ in points):
@@ -70,17 +72,17 @@ def _frontiers(run: RunData) -> Iterator[tuple[str, list[Point]]]:
             return
 
 
-def _distance(run: RunData, line: Mapping[str, float]) -> float | None:
+def _distance(drafts: tuple[list[float], list[float]], line: Mapping[str, float]) -> float | None:
     """KL from the reference, in nats a completion: measured with the evaluation, else of the drafts of the last steps
     before it. A run begins at its reference, where it is 0."""
     told = next((line[key] for key in DISTANCES if key in line), None)
     if told is not None:
         return told if math.isfinite(told) else None
-    for key in DRAFTS:
-        steps, values = run.series(key)
-        near = [v for s, v in zip(steps, values, strict=True) if s < line["step"]][-RECENT:]
-        if steps and (near or line["step"] == 0):
-            return math.fsum(near) / len(near) if near else 0.0
+    steps, values = drafts
+    end = bisect_left(steps, line["step"])
+    near = values[max(0, end - RECENT) : end]
+    if steps and (near or line["step"] == 0):
+        return math.fsum(near) / len(near) if near else 0.0
     return None
 
 

@@ -6,6 +6,7 @@ The page says all without that script, which steps through answers by key, filte
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from twofold.errors import DataError
 from twofold.records import short_name
 from twofold.reports import charts, provenance, tables
 from twofold.reports.displacement import fall_of
-from twofold.reports.findings import between, findings, lead, worries
+from twofold.reports.findings import between, findings, lead, review
 from twofold.reports.frontier import frontier_charts, win_rate_charts
 from twofold.reports.heat import explained
 from twofold.reports.pages import TEXT, environment, script_of, write_page
@@ -31,21 +32,33 @@ VERDICTS = {
 }
 
 
-def write_report(runs: Sequence[Path], out: Path, title: str = "") -> Path:
+@dataclass(frozen=True)
+class Introduction:
+    """What a page says to people who meet its subject for the first time: `terms` with their meanings, what the figures
+    do not show, and `steps` to take next, each a command and what for."""
+
+    about: str
+    terms: tuple[tuple[str, str], ...]
+    caveat: str
+    steps: tuple[tuple[str, str], ...]
+
+
+def write_report(runs: Sequence[Path], out: Path, title: str = "", *, introduction: Introduction | None = None) -> Path:
     """Read `runs` and write one page of all of them to `out`; at most 2 MB whatever the runs hold."""
     if not runs:
         raise DataError("no runs to report", remedy="name at least one run directory")
     read = [read_run(path) for path in runs]
-    return write_page(out, render(read, title or read[0].name))
+    return write_page(out, render(read, title or read[0].name, introduction))
 
 
-def render(runs: Sequence[RunData], title: str) -> str:
+def render(runs: Sequence[RunData], title: str, introduction: Introduction | None = None) -> str:
     """The page as text."""
     templates = environment()
     templates.filters |= {"place": _place, "short": short_name}
     script, digest = script_of("report.js", "heat.js")
     return templates.get_template("report.html.jinja").render(
         page=_page(runs, title),
+        introduction=introduction,
         verdicts=VERDICTS,
         outcomes=TELLS,
         seed_columns=tables.SEED_COLUMNS,
@@ -62,7 +75,7 @@ def _page(runs: Sequence[RunData], title: str) -> dict[str, Any]:
     labels = list(zip(names, charts.looks(methods), strict=True))
     named = list(zip(names, runs, strict=True))
     entries = tables.entries([run.results for run in runs])
-    metric, family = headline_metric(entries), Family.of(runs)
+    metric, family, reviewed = headline_metric(entries), Family.of(runs), review(runs, names)
     metrics = dict.fromkeys(m for e in entries for m in e.estimates)
     training_end = [(name, tables.watched(run.results)) for name, run in named][:COLUMNS]
     return {
@@ -75,7 +88,8 @@ def _page(runs: Sequence[RunData], title: str) -> dict[str, Any]:
         "top": _top([e.estimates[metric] for e in entries if metric in e.estimates], metric) if metric else 0.0,
         "findings": findings(runs),
         "between": between(runs),
-        "worries": worries(runs, names)[:WORRIES],
+        "worries": reviewed.worries[:WORRIES],
+        "sound": reviewed.words,
         "entries": entries,
         "tests": [(test, family.tests.get(test)) for test in all_tests(runs)],
         "heldout": [(name, k, e) for name, run in named for k, e in run.results.heldout.items()],

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from twofold import manifest
+from twofold.reports.columns import Columns, Lines, numbers
 
 State = Literal["waiting", "running", "finished", "silent"]
 LOGS = ("metrics.jsonl", "timings.jsonl", "warnings.jsonl")
@@ -26,34 +29,87 @@ CURVES = {
     "problems solved": ("exact_match/strict",),
 }
 """What one watches, in words, and the metric that tells it: the first that is there."""
+WATCHED = {"step", *(key for keys in CURVES.values() for key in keys)}
 BARS = "▁▂▃▄▅▆▇█"
+MOST_TEXTS, MOST_LETTERS = 20, 2000
 
 
-@dataclass
-class Tail:
-    """A JSONL file that someone else writes: half a line waits for its end, a file cut back is read anew."""
+class Rows(Protocol):
+    """What takes the rows of a file, one after the other."""
 
-    path: Path
-    rows: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
-    _offset: int = 0
-    _rest: bytes = b""
-    _file: int = 0
+    def add(self, line: Mapping[str, Any]) -> None: ...
+
+
+R = TypeVar("R", bound=Rows)
+
+
+class Tail(Generic[R]):
+    """A JSONL file that someone else writes, whose rows go into what `make` makes; a file cut back is read anew."""
+
+    def __init__(self, path: Path, make: Callable[[], R]) -> None:
+        self.path, self._make = path, make
+        self._begin(0)
 
     def read(self) -> bool:
         """Take what has come; whether there was any change."""
         try:
             found = self.path.stat()
             if found.st_size < self._offset or found.st_ino != self._file:
-                self.rows, self._offset, self._rest, self._file = [], 0, b"", found.st_ino
+                self._begin(found.st_ino)
             with self.path.open("rb") as file:
-                file.seek(self._offset)
-                new = file.read()
+                before = file.seek(self._offset)
+                for row in self._lines.read(file):
+                    self.rows.add(row)
+                self._offset = file.tell()
         except OSError:
             return False
-        self._offset += len(new)
-        *whole, self._rest = (self._rest + new).split(b"\n")
-        self.rows += [row for line in whole if (row := _object(line))]
-        return bool(new)
+        return self._offset > before
+
+    def _begin(self, file: int) -> None:
+        self.rows, self._lines, self._offset, self._file = self._make(), Lines(), 0, file
+
+
+class Watched:
+    """Of metrics.jsonl: the figures that one watches, and how many steps there were."""
+
+    def __init__(self) -> None:
+        self.columns, self.steps = Columns(), 0
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        if isinstance(step := line.get("step"), int):
+            self.steps = max(self.steps, step + 1 if line.get("kind") == "train" else 0)
+            self.columns.add({k: v for k, v in numbers(line).items() if k in WATCHED})
+
+    def curves(self) -> list[Curve]:
+        """Each of CURVES by its first metric that is there."""
+        drawn = {name: [self.columns.series(key) for key in keys] for name, keys in CURVES.items()}
+        return [
+            Curve(name, *next(s for s in found if s[0])) for name, found in drawn.items() if any(s for s, _ in found)
+        ]
+
+
+class Recent:
+    """Of timings.jsonl: how long the last steps took."""
+
+    def __init__(self) -> None:
+        self.seconds = deque[float](maxlen=RECENT)
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        if isinstance(seconds := line.get("seconds"), int | float):
+            self.seconds.append(float(seconds))
+
+
+class Texts:
+    """Of warnings.jsonl: what was warned of first, and how often in all."""
+
+    def __init__(self) -> None:
+        self.texts = list[str]()
+        self.count = 0
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        if "text" in line:
+            self.count += 1
+            self.texts += [str(line["text"])[:MOST_LETTERS]] if self.count <= MOST_TEXTS else []
 
 
 @dataclass(frozen=True)
@@ -61,7 +117,7 @@ class Curve:
     """A metric so far: its finite values by step."""
 
     name: str
-    steps: Sequence[int]
+    steps: Sequence[float]
     values: Sequence[float]
 
 
@@ -103,29 +159,31 @@ class Live:
 
     def __init__(self, run: Path) -> None:
         self.run = run
-        self.metrics, self.timings, self.warnings = (Tail(run / name) for name in LOGS)
+        metrics, timings, warnings = (run / name for name in LOGS)
+        self.metrics, self.timings = Tail(metrics, Watched), Tail(timings, Recent)
+        self.warnings = Tail(warnings, Texts)
 
     def look(self) -> Snapshot:
         """Read what is new and say how the run stands."""
         for log in (self.metrics, self.timings, self.warnings):
             log.read()
-        steps = [int(r["step"]) for r in self.metrics.rows if r.get("kind") == "train" and _counts(r)]
-        step = max(steps, default=-1) + 1
-        seconds = [float(r["seconds"]) for r in self.timings.rows if isinstance(r.get("seconds"), int | float)]
-        pace = statistics.fmean(seconds[-RECENT:]) if seconds else None
+        step, seconds, warned = self.metrics.rows.steps, self.timings.rows.seconds, self.warnings.rows
+        pace = statistics.fmean(seconds) if seconds else None
         total = self._total()
         quiet = max(0.0, time.time() - self._written())
-        state = self._state(step, quiet, pace)
+        faults = manifest.faults(self.run, (*LOGS, "environment.json").__contains__)
+        changed = [f"{name} {fault} since the run wrote it" for name, fault in faults.items()]
+        more = [f"{warned.count - MOST_TEXTS} more in warnings.jsonl"] if warned.count > MOST_TEXTS else []
         return Snapshot(
             path=self.run,
-            state=state,
+            state=self._state(step, quiet, pace),
             step=step,
             steps=total,
             pace=pace,
             seconds=pace * (total - step) if pace and total else None,
             quiet=quiet,
-            curves=[c for name, keys in CURVES.items() if (c := _curve(name, keys, self.metrics.rows))],
-            warnings=[str(r["text"]) for r in self.warnings.rows if "text" in r],
+            curves=self.metrics.rows.curves(),
+            warnings=[*changed, *warned.texts, *more],
         )
 
     def _state(self, step: int, quiet: float, pace: float | None) -> State:
@@ -167,25 +225,3 @@ def span(seconds: float) -> str:
         return f"{whole} s"
     minutes, hours = round(whole / 60), whole // 3600
     return f"{minutes} min" if minutes < 120 else f"{hours} h {round((whole - 3600 * hours) / 60)} min"
-
-
-def _object(line: bytes) -> Mapping[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _counts(row: Mapping[str, Any]) -> bool:
-    return isinstance(row.get("step"), int)
-
-
-def _curve(name: str, keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Curve | None:
-    """By step; where a resumed run wrote a step twice, the last counts."""
-    for key in keys:
-        found = {int(r["step"]): float(r[key]) for r in rows if isinstance(r.get(key), int | float) and _counts(r)}
-        points = sorted((s, v) for s, v in found.items() if math.isfinite(v))
-        if points:
-            return Curve(name, [s for s, _ in points], [v for _, v in points])
-    return None

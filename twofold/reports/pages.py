@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from twofold import disk
 from twofold.reports import tables
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def script_of(*names: str) -> tuple[Markup, str]:
 def write_page(path: Path, text: str) -> Path:
     """Write a page, and its folder where there is none; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+    disk.write(path, text)
     return path
 
 

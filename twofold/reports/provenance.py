@@ -57,13 +57,16 @@ def repeat(run: RunData) -> str:
 
 
 def facts(run: RunData) -> list[str]:
-    """What the head of the page says of a run: method, base model, steps, time; only what is known."""
+    """What the head of the page says of a run: method, base model, steps, time, how prompts were put; only what is
+    known."""
+    prompts = run.environment.get("prompts")
     method = " with ".join(dict.fromkeys(k for k in (kind(run, "algorithm"), kind(run, "objective")) if k))
     told = (
         method,
         f"from {short_name(base_model(run))}" if base_model(run) else "",
-        f"{run.steps_done:,} step{'s' if run.steps_done > 1 else ''}" if run.steps_done else "",
+        f"{run.steps:,} step{'s' if run.steps > 1 else ''}" if run.steps else "",
         duration(run),
+        f"prompts {prompts}" if isinstance(prompts, str) and prompts else "",
     )
     return [fact for fact in told if fact]
 

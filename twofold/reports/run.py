@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
+from twofold import manifest
 from twofold.errors import DataError
+from twofold.reports.columns import Columns, Lines, numbers
 from twofold.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -117,10 +119,11 @@ class RunData:
 
     path: Path
     name: str
-    train: tuple[Metrics, ...]
+    train: Columns
     evaluations: tuple[Metrics, ...]
-    timings: tuple[Metrics, ...]
+    timings: Columns
     samples: tuple[Sample, ...]
+    """Of the first and the last step that has any, and of the step that the results tell of."""
     results: Results
     recipe: str
     settings: Mapping[str, Any]
@@ -131,10 +134,12 @@ class RunData:
 
     def series(self, key: str, kind: str = "train") -> tuple[list[float], list[float]]:
         """Steps and finite values of `key` in lines of `kind` (train, evaluation or timing), by step."""
-        lines = {"train": self.train, "evaluation": self.evaluations, "timing": self.timings}[kind]
-        found = {line["step"]: line[key] for line in lines if key in line and "step" in line}
-        points = sorted((step, value) for step, value in found.items() if math.isfinite(value))
-        return [step for step, _ in points], [value for _, value in points]
+        if kind == "evaluation":
+            lines = Columns()
+            for line in self.evaluations:
+                lines.add({k: line[k] for k in ("step", key) if k in line})
+            return lines.series(key)
+        return {"train": self.train, "timing": self.timings}[kind].series(key)
 
     @property
     def final_samples(self) -> dict[str, Sample]:
@@ -144,10 +149,10 @@ class RunData:
         return {s.name: s for s in self.samples if s.step == step}
 
     @property
-    def steps_done(self) -> int:
-        """How many steps metrics.jsonl tells of: it has a line for each, and evaluations after so many."""
-        trained = len({line["step"] for line in self.train if "step" in line})
-        return max([trained, *(int(line.get("step", 0)) for line in self.evaluations)])
+    def steps(self) -> int:
+        """How many steps were taken, as far as any line of metrics.jsonl tells; 0 without one."""
+        evaluated = [line["step"] for line in self.evaluations if math.isfinite(line.get("step", math.nan))]
+        return int(max((self.train.last_step + 1, *evaluated)))
 
 
 EXTRAS = ("frontier", "win_rates", "explain")
@@ -159,7 +164,16 @@ def read_run(path: Path) -> RunData:
     if not path.is_dir():
         raise DataError("no such run directory", where=str(path), remedy="name the folder that `twofold train` wrote")
     faults: list[str] = []
-    lines = _lines(path / "metrics.jsonl", faults)
+    if manifest.MANIFEST in manifest.faults(path, lambda name: False):
+        faults.append(f"{manifest.MANIFEST} is damaged: nothing says whether the run's files are whole")
+    train, timings, evaluations = Columns(), Columns(), list[Metrics]()
+    for line in _lines(path / "metrics.jsonl", faults):
+        if line.get("kind") == "train":
+            train.add(numbers(line))
+        elif line.get("kind") == "evaluation":
+            evaluations.append(numbers(line))
+    for line in _lines(path / "timings.jsonl", faults):
+        timings.add(numbers(line))
     figures = _object(path / "results.json", faults)
     results = Results.of(figures)
     name = results.name or path.resolve().name
@@ -167,10 +181,10 @@ def read_run(path: Path) -> RunData:
     return RunData(
         path=path,
         name=name,
-        train=tuple(_numbers(line) for line in lines if line.get("kind") == "train"),
-        evaluations=tuple(_numbers(line) for line in lines if line.get("kind") == "evaluation"),
-        timings=tuple(_numbers(line) for line in _lines(path / "timings.jsonl", faults)),
-        samples=tuple(_sample(line) for line in _lines(path / "samples.jsonl", faults)),
+        train=train,
+        evaluations=tuple(evaluations),
+        timings=timings,
+        samples=_samples(_lines(path / "samples.jsonl", faults), results.step),
         results=replace(results, name=name),
         recipe=recipe,
         settings=_parsed(recipe, faults),
@@ -199,8 +213,16 @@ def _extra(path: Path, figures: Mapping[str, Any], faults: list[str]) -> dict[st
     return found
 
 
+def _is_whole(path: Path, faults: list[str]) -> bool:
+    """Whether there is such a file, as the run wrote it."""
+    if fault := manifest.faults(path.parent, path.name.__eq__).get(path.name):
+        faults.append(f"{path.name} {fault} since the run wrote it, and was left out")
+        return False
+    return path.is_file()
+
+
 def _read(path: Path, faults: list[str]) -> str:
-    if not path.is_file():
+    if not _is_whole(path, faults):
         return ""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
@@ -221,21 +243,32 @@ def _object(path: Path, faults: list[str]) -> dict[str, Any]:
     return value
 
 
-def _lines(path: Path, faults: list[str]) -> list[dict[str, Any]]:
+def _lines(path: Path, faults: list[str]) -> Iterator[dict[str, Any]]:
     """The objects of a JSONL file; a run that was killed may leave half a line behind."""
-    objects, bad = [], 0
-    for line in _read(path, faults).split("\n"):
-        try:
-            value = json.loads(line) if line.strip() else {}
-        except ValueError:
-            value = None
-        if isinstance(value, dict):
-            objects += [value] if value else []
-        else:
-            bad += 1
-    if bad:
-        faults.append(f"{path.name}: {bad} unreadable line{'s' if bad > 1 else ''} left out")
-    return objects
+    lines = Lines()
+    try:
+        if _is_whole(path, faults):
+            with path.open("rb") as file:
+                yield from lines.read(file)
+            yield from lines.end()
+    except OSError as error:
+        faults.append(f"{path.name} cannot be read: {error.strerror}")
+    if lines.bad:
+        where = ", ".join(map(str, lines.first_bad)) + (" …" if lines.bad > len(lines.first_bad) else "")
+        counted = f"{lines.bad} unreadable line{'s' if lines.bad > 1 else ''}"
+        faults.append(f"{path.name}: {counted} left out (line{'s' if lines.bad > 1 else ''} {where})")
+
+
+def _samples(lines: Iterator[dict[str, Any]], final: int | None) -> tuple[Sample, ...]:
+    """Those of the first step, of the last and of step `final`, in the order of the file."""
+    by_step: dict[int, list[Sample]] = {}
+    for line in lines:
+        sample = _sample(line)
+        by_step.setdefault(sample.step, []).append(sample)
+        if len(by_step) > 3:
+            ends = {min(by_step), max(by_step), final}
+            by_step = {step: samples for step, samples in by_step.items() if step in ends}
+    return tuple(sample for samples in by_step.values() for sample in samples)
 
 
 def _parsed(text: str, faults: list[str]) -> dict[str, Any]:
@@ -245,15 +278,6 @@ def _parsed(text: str, faults: list[str]) -> dict[str, Any]:
         faults.append("the recipe is not valid YAML and is shown as it stands")
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _numbers(line: Mapping[str, Any]) -> Metrics:
-    """The numbers of a line; where all margins are still 0 every pair is tied, and an accuracy would say nothing."""
-    numbers = {k: float(v) for k, v in line.items() if isinstance(v, int | float)}
-    for of in ("", "heldout/"):
-        if numbers.get(f"{of}margin") == 0:
-            numbers.pop(f"{of}accuracy", None)
-    return numbers
 
 
 def _sample(line: Mapping[str, Any]) -> Sample:

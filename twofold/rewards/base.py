@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from twofold.errors import RecipeError, TwofoldError
 from twofold.progress import Progress
 from twofold.records import Record
 
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
     from twofold.batch import Group
 
 RewardFunction: TypeAlias = Callable[[str, str, str | None], float]
-"""(prompt, completion, ground truth or None) → reward; texts without special tokens. One that runs programs that a
-model has written has `executes` = True."""
+"""(prompt, completion, ground truth or None) → reward, one number, NaN for none; texts without special tokens. One that
+runs programs that a model has written has `executes` = True."""
 
 
 class Scorer(Protocol):
@@ -31,3 +32,42 @@ class Reward(Protocol):
 def executes(function: RewardFunction) -> bool:
     """Whether a function says that it runs what a model has written."""
     return bool(getattr(function, "executes", False))
+
+
+def rated(function: RewardFunction, texts: tuple[str, str, str | None], where: str) -> float:
+    """What a function makes of (prompt, completion, ground truth). Raises RecipeError, which names the function and the
+    row at `where`, for one that fails or returns no number."""
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    try:
+        value: Any = function(*texts)
+    except TwofoldError:
+        raise
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
+        what = f"the function {name} failed on a completion: {_excerpt(f'{type(error).__name__}: {error}')}"
+        remedy = "it is called as (prompt, completion, ground truth) and returns a number"
+        raise RecipeError(what, where=where, remedy=remedy) from error
+    number = None if isinstance(value, str | bytes) else _number(value)
+    if number is None:
+        what = f"the function {name} returned {_described(value)} for a completion, which is no number"
+        remedy = "return one number for one completion; in a gate NaN is no rating"
+        raise RecipeError(what, where=where, remedy=remedy)
+    return number
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except Exception:  # whatever a value of a user's own class raises
+        return None
+
+
+def _described(value: Any) -> str:
+    try:
+        return _excerpt(repr(value))
+    except Exception:
+        return type(value).__name__
+
+
+def _excerpt(text: str, width: int = 120) -> str:
+    line = " ".join(text[: 4 * width].split())
+    return line if len(line) <= width else line[: width - 1] + "…"

@@ -84,7 +84,7 @@ class Sandbox:
     ) -> None:
         """Raises RecipeError, which names the setting that needs it (`where`) and the one that allows it (`settings`),
         unless running is allowed, by a command that exists and cuts the network off."""
-        self.execution = execution
+        self.execution, self.where = execution, f"{settings}.sandbox"
         remedy = REMEDY.format(settings)
         if not execution.allow:
             raise RecipeError("this reward runs programs that the model writes", where=where, remedy=remedy)
@@ -93,23 +93,27 @@ class Sandbox:
             raise RecipeError(fault, where=f"{settings}.sandbox", remedy=remedy)
         if shutil.which(execution.sandbox[0]) is None:
             remedy = "install it, or name another; the first word must be a program on the PATH"
-            raise RecipeError(f"there is no `{execution.sandbox[0]}`", where=f"{settings}.sandbox", remedy=remedy)
-        self._refuse_open(f"{settings}.sandbox")
+            raise RecipeError(f"there is no `{execution.sandbox[0]}`", where=self.where, remedy=remedy)
+        self._refuse_open()
 
     def run(self, program: str) -> ExecutionResult:
         """Run a program of Python; its standard error counts as output."""
         limits = (max(1, round(self.execution.seconds)), self.execution.memory * 2**20, MOST_BYTES)
         interpreter = [self.execution.python, "-I", "-c", _LAUNCH, *map(str, limits)]
         with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory() as folder:
-            process = subprocess.Popen(
-                [*self.execution.sandbox, *interpreter],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-                env={"PATH": os.environ.get("PATH", os.defpath)},
-                start_new_session=True,
-            )
+            try:
+                process = subprocess.Popen(
+                    [*self.execution.sandbox, *interpreter],
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    cwd=folder,
+                    env={"PATH": os.environ.get("PATH", os.defpath)},
+                    start_new_session=True,
+                )
+            except OSError as error:
+                what = f"`{self.execution.sandbox[0]}` cannot be started: {error.strerror}"
+                raise RecipeError(what, where=self.where, remedy=f"try it: {self._by_hand()}") from None
             status = self._ended(process, program)
             output.seek(0)
             return ExecutionResult(status, output.read(MOST_BYTES).decode("utf-8", "replace"))
@@ -126,18 +130,21 @@ class Sandbox:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def _refuse_open(self, where: str) -> None:
+    def _by_hand(self) -> str:
+        return f"{' '.join(self.execution.sandbox)} python3 -c pass"
+
+    def _refuse_open(self) -> None:
         """Raise RecipeError where nothing runs, or what runs can connect to a port of this machine."""
         nonce = secrets.token_hex(8)
         said = self.run(f"print('{nonce}')")
         if nonce not in said.output:
             what = f"runs no program: {said.output.strip().splitlines()[-1] if said.output.strip() else said.status}"
-            raise RecipeError(what, where=where, remedy=f"try it: {' '.join(self.execution.sandbox)} python3 -c pass")
+            raise RecipeError(what, where=self.where, remedy=f"try it: {self._by_hand()}")
         with socket.create_server(("127.0.0.1", 0)) as server:
             reached = self.run(_REACHES.format(port=server.getsockname()[1], nonce=nonce))
         if nonce in reached.output:
             remedy = "cut it off: bwrap --unshare-net, firejail --net=none, docker run --network none"
-            raise RecipeError("lets programs reach the network", where=where, remedy=remedy)
+            raise RecipeError("lets programs reach the network", where=self.where, remedy=remedy)
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,35 @@
 """Whether two mathematical answers are equal, by math-verify (an optional extra), in a process that may be killed.
 
-Expressions exist that keep a computer algebra system busy for ever; a judged file must not wait for them.
+Which part of a text is its answer, and how it is read, is decided before (`final_answer`, `notation`): math-verify
+reads `12:30` as 12. Plain numbers, percents, ratios and times are compared without it. Expressions exist that keep a
+computer algebra system busy for ever; a judged file must not wait for them.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import select
 import subprocess
 import sys
+from decimal import Decimal
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import IO, Any
 
-from twofold.errors import RecipeError
+from twofold.errors import DataError, RecipeError
+from twofold.rewards.final_answer import boxed, last_sentence, marked, short, spoken
+from twofold.rewards.notation import Formula, formula_of
 
 START_SECONDS = 60.0
+MOST_BYTES = 4 * 2**30
+MOST_WORDS = 12
+"""A ground truth without a mark that has more words is a worked solution, whose last formula is the answer."""
+TINY = 1e-4
+RANGE = re.compile(r"\d[\d.]*(?:\\?%)? ?- ?\d[\d.]*(?:\\?%)?")
+"""`3-4`: a difference, or from 3 to 4."""
+UNREADABLE = "unreadable"
+REMEDY = "math reads one formula, time or number behind `####` or in \\boxed{…}; for words evaluate with --metrics text"
 
 
 class MathVerifier:
@@ -42,11 +57,18 @@ class MathVerifier:
         return float(self.right(completion, truth))
 
     def right(self, completion: str, answer: str) -> bool:
-        """Whether the last answer in `completion` equals the ground truth's."""
+        """Whether the final answer of `completion` equals the ground truth's, both read whole. Raises DataError for a
+        ground truth that is no formula."""
+        gold, given = formula(answer), spoken_formula(completion)
+        if given is None:
+            return False
+        known = _equal(gold, given)
+        return self._by_algebra(gold.text, given.text) if known is None else known
+
+    def _by_algebra(self, gold: str, given: str) -> bool:
         child = self._child or self._start()
-        line = json.dumps({"completion": completion, "answer": answer}).encode() + b"\n"
         try:
-            child.stdin.write(line)  # type: ignore[union-attr]  # a pipe, as opened
+            child.stdin.write(json.dumps([gold, given]).encode() + b"\n")  # type: ignore[union-attr]  # a pipe, as opened
             child.stdin.flush()  # type: ignore[union-attr]
             said = self._read(child, self.timeout)
         except OSError:
@@ -54,6 +76,8 @@ class MathVerifier:
         if said is None:
             self.timeouts += 1
             self._kill()
+        if said == UNREADABLE:
+            raise DataError(f"the answer {gold!r} is no formula that math-verify reads", remedy=REMEDY)
         return said is True
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -84,23 +108,94 @@ class MathVerifier:
                     pipe.close()
 
 
-def serve(questions: IO[str], replies: IO[str]) -> None:
-    """The child's life: a line `true` once it is ready, then one for each line of {completion, answer}."""
-    from math_verify import parse, verify
+@lru_cache(maxsize=4096)
+def formula(answer: str) -> Formula:
+    """The final answer of a ground truth. Raises DataError where it is no formula, or where there are several."""
+    golds = dict.fromkeys(formula_of(boxed(part) or part) for part in marked(answer)) or {_unmarked(answer): None}
+    if len(golds) > 1:
+        raise DataError(f"the answer {short(answer)!r} has several final answers", remedy=REMEDY)
+    if (gold := next(iter(golds))) is None or RANGE.fullmatch(gold.text):
+        raise DataError(f"the answer {short(answer)!r} is no formula that can be read whole", remedy=REMEDY)
+    return gold
 
-    def tell(said: bool) -> None:
+
+def _unmarked(answer: str) -> Formula | None:
+    """All of a short answer, or what it says behind its equals sign; of a worked solution how it ends."""
+    if len(answer.split()) > MOST_WORDS:
+        return spoken_formula(answer)
+    whole = formula_of(answer)
+    return formula_of(last_sentence(answer) or "") if whole is None and "=" in answer else whole
+
+
+def spoken_formula(completion: str) -> Formula | None:
+    """The final answer of a completion; None where it gives none that is a formula."""
+    part = spoken(completion)
+    return None if part is None else formula_of(boxed(part) or part)
+
+
+def solvable(answer: str, where: str) -> None:
+    """Raise DataError at `where` unless `answer` is a formula to compare with."""
+    try:
+        formula(answer)
+    except DataError as error:
+        raise DataError(error.what, where=where, remedy=error.remedy) from None
+
+
+def _equal(gold: Formula, given: Formula) -> bool | None:
+    """Whether two answers are equal, where that needs no algebra; else None."""
+    kinds = {gold.kind, given.kind}
+    if gold.text == given.text and kinds != {"words", "number"}:
+        return True
+    if kinds & {"time", "ratio", "words"}:
+        return False
+    if kinds <= {"number", "percent"}:
+        values = [Decimal(each.text.rstrip("%")) for each in (gold, given)]
+        if values[0] == values[1] or len(kinds) == 1:
+            return values[0] == values[1]
+        percent, number = values if gold.kind == "percent" else values[::-1]
+        return percent == number * 100
+    return None
+
+
+def serve(questions: IO[str], replies: IO[str]) -> None:
+    """The child's life: a line `true` once it is ready, then one for each line of [ground truth, answer]."""
+    import resource
+
+    from math_verify import LatexExtractionConfig, parse, verify
+
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+
+    ours: Any = {"parsing_timeout": None}  # the parent keeps the time
+
+    def reply(said: bool | str) -> None:
         replies.write(json.dumps(said) + "\n")
         replies.flush()
 
-    ours: Any = {"parsing_timeout": None}  # the parent keeps the time
-    tell(True)
+    def parsed(formula: str) -> list[Any]:
+        text = "$" + formula.replace("\\%", "%").replace("%", "\\%") + "$"
+        whole: Any = {"extraction_config": [LatexExtractionConfig()], "fallback_mode": "no_fallback"}
+        return parse(text, **whole, **ours)
+
+    reply(True)
     for line in questions:
-        asked = json.loads(line)
         try:
-            gold, said = parse(asked["answer"].rpartition("####")[2], **ours), parse(asked["completion"], **ours)
-            tell(bool(verify(gold, said, timeout_seconds=None)))
+            gold, given = (parsed(each) for each in json.loads(line))
+            reply(
+                bool(verify(gold, given, timeout_seconds=None)) and _same_size(gold[0], given[0])
+                if gold
+                else UNREADABLE
+            )
         except Exception:  # whatever a computer algebra system raises: no answer was found equal
-            tell(False)
+            reply(False)
+
+
+def _same_size(gold: Any, given: Any) -> bool:
+    """Whether two numbers that math-verify finds equal, to six decimals, are so where both are tiny, too."""
+    try:
+        a, b = (abs(each.doit().evalf()) for each in (gold, given))
+        return bool(max(a, b) >= TINY or abs(a - b) <= 1e-6 * max(a, b))
+    except (AttributeError, TypeError, ValueError):  # no numbers
+        return True
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ from twofold.batch import Group
 from twofold.errors import NonFiniteError
 from twofold.rewards.base import Reward
 
+LARGEST = 1e18
+REMEDY = "return a finite number for every completion, or judge by something else"
+
 
 @dataclass(frozen=True)
 class DraftScores:
@@ -27,12 +30,16 @@ class Rewards:
     shares = False
 
     def rate(self, groups: Sequence[Group]) -> dict[str, list[list[float]]]:
-        """Each by itself, unweighted. Raises NonFiniteError for a reward that is no finite number."""
+        """Each by itself, unweighted. Raises NonFiniteError for a reward that is no finite number, or whose weighted
+        square would be none in float32."""
         found = {name: source.rate(groups) for name, _, source in self.sources}
-        for name, rows in found.items():
-            for group, row in zip(groups, rows, strict=True):
+        for name, weight, _ in self.sources:
+            for group, row in zip(groups, found[name], strict=True):
                 if not all(map(math.isfinite, row)):
-                    raise NonFiniteError(f"the reward {name} is not finite: {row}", where=group.name)
+                    raise NonFiniteError(f"the reward {name} is not finite: {row}", where=group.name, remedy=REMEDY)
+                if any(abs(weight * reward) > LARGEST for reward in row):
+                    what = f"the reward {name} is larger than {LARGEST:g} (times its weight): {row}"
+                    raise NonFiniteError(what, where=group.name, remedy="scale it down: differences alone matter")
         return found
 
     def total(self, rated: dict[str, list[list[float]]]) -> list[list[float]]:

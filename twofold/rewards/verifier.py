@@ -2,7 +2,8 @@
 
 *Strict* is GSM8K's own rule: the completion must hold `#### N`, compared as text once commas are gone. *Flexible* takes
 the last number of the completion and compares values. Strict counts form and sum, flexible the sum alone: a model that
-gains in the first and not in the second has learnt the form.
+gains in the first and not in the second has learnt the form. Both compare plain numbers (`rewards/numerals.py`): what
+is none, or only a part of what is written, counts as no answer, and is refused as a ground truth.
 
 Source: Cobbe et al. (2021), arXiv 2110.14168, and the dataset's `dataset.py`.
 """
@@ -15,12 +16,21 @@ from decimal import Decimal
 from typing import Literal
 
 from twofold.errors import DataError
+from twofold.rewards.final_answer import behind_equals, boxed, last_sentence, marked, short
+from twofold.rewards.numerals import AROUND, LONGEST, NUMBER, goes_on, last_numeral, numerals, plainer
 
 Metric = Literal["strict", "flexible"]
 
-STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
-MARKED = re.compile(r"^\s*A:\s*(.*\d.*)$", re.MULTILINE)
-NUMBER = re.compile(r"((?<![\w)\]])[-\u2212])?\$?((?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.])\.\d+)")
+STRICT = re.compile(r"#### (-?[0-9.,]+)")
+REMEDY = (
+    "strict and flexible compare plain numbers, as 18, -7, 1,234.50, $18 or 5 km, best behind `####`; for fractions, "
+    "times and formulas judge by verifier:math or evaluate with --metrics math, or text for words"
+)
+_ANOTHER = re.compile(  # words and signs beside a number that make it another one, or none
+    r"\b(?:half|halves|thirds?|quarters?|root|squared|cubed|power|factorial|minus|negative|(?:at|the) (?:least|most)|"
+    r"(?:less|more|greater|fewer) than|or (?:less|more|fewer))\b|\d\s?!|\d\+|[<>≤≥≠±√]|\\[a-zA-Z]|^[-\u2212\u2013] ",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +42,29 @@ class Verdict:
 
 
 def strict(text: str) -> str | None:
-    """The first `#### N` of `text`, without commas and a closing full stop; None where the form is not kept."""
+    """The first `#### N` of `text`, without commas and a closing full stop; None where the form is not kept, or the
+    number goes on: `#### 3/4`."""
     match = STRICT.search(text)
-    return match.group(1).replace(",", "").removesuffix(".") if match else None
+    if match is None:
+        return None
+    form = match[1].rstrip(".,")
+    behind = text[match.start() + len("#### ") + len(form) :][:AROUND].partition("\n")[0]
+    size = form.removeprefix("-")
+    western = size.count(".") < 2 and (size.rfind(",") < size.find(".") or "." not in size)
+    whole = NUMBER.fullmatch(size) and western and not goes_on(plainer(behind), "." in size)
+    return form.replace(",", "") if whole else None
 
 
 def flexible(text: str) -> str | None:
-    """The last number anywhere in `text`, without commas and currency; None without one.
+    """The last number anywhere in `text`, without separators and currency; None without one, or where it is a part of
+    something else, as in `3/4`.
 
-    A minus sign counts unless it stands right after a word, a digit or a bracket, as in `16-3`.
+    A minus sign counts unless it stands right after a word, as in `GPT-4`.
     """
-    numbers = _numbers(text)
-    return numbers[-1] if numbers else None
+    for line in reversed(text.splitlines()):
+        if last := last_numeral(line):
+            return last.text
+    return None
 
 
 def same_number(a: str | None, b: str | None) -> bool:
@@ -52,31 +73,24 @@ def same_number(a: str | None, b: str | None) -> bool:
 
 
 def truth(answer: str) -> str:
-    """The final answer of a ground truth: after `####`, else first on its last `A:` line, else its last number.
-
-    Raises `DataError` where there is no number.
-    """
-    form, marked = strict(answer), MARKED.findall(answer)
-    if form is not None and NUMBER.fullmatch(form):
-        return form
-    numbers = _numbers(marked[-1])[:1] if marked else _numbers(answer)
-    if not numbers:
-        raise DataError(
-            f"the answer {_short(answer)!r} holds no number",
-            remedy="exact match needs an answer that is a number or ends in `#### N`",
-        )
-    return numbers[-1]
+    r"""The final answer of a ground truth: behind `####`, else in its last `\boxed{…}`, else on its last line `A:`,
+    else in its last sentence. Raises `DataError` where that is no plain number."""
+    values = [_plain(part, answer) for part in marked(answer) or [last_sentence(answer) or ""]]
+    if any(not same_number(values[0], value) for value in values):
+        what = f"the answer {short(answer)!r} has several final answers: {', '.join(dict.fromkeys(values))}"
+        raise DataError(what, remedy=REMEDY)
+    return values[0]
 
 
 def judge(completion: str, answer: str) -> Verdict:
-    """Judge `completion` against the ground truth `answer`; raises `DataError` where that holds no number."""
+    """Judge `completion` against the ground truth `answer`; raises `DataError` where that is no plain number."""
     right = truth(answer)
     return Verdict(strict=strict(completion) == right, flexible=same_number(flexible(completion), right))
 
 
 @dataclass(frozen=True)
 class VerifierReward:
-    """1 for a completion that is right by `metric`, else 0; raises `DataError` for a truth without a number."""
+    """1 for a completion that is right by `metric`, else 0; raises `DataError` for a truth that is no plain number."""
 
     metric: Metric = "strict"
 
@@ -86,16 +100,23 @@ class VerifierReward:
 
 
 def answerable(answer: str, where: str) -> None:
-    """Raise `DataError` at `where` unless `answer` holds a number to compare with."""
+    """Raise `DataError` at `where` unless `answer` is a plain number to compare with."""
     try:
         truth(answer)
     except DataError as error:
         raise DataError(error.what, where=where, remedy=error.remedy) from None
 
 
-def _numbers(text: str) -> list[str]:
-    return [("-" if sign else "") + size.replace(",", "") for sign, size in NUMBER.findall(text)]
-
-
-def _short(text: str, width: int = 60) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+def _plain(part: str, answer: str) -> str:
+    """The one number of a final answer."""
+    final = behind_equals(boxed(part) or part)
+    if len(final) > LONGEST:
+        raise DataError(f"the answer {short(final)!r} is no plain number", remedy=REMEDY)
+    line = plainer(final)
+    inside = numerals(line)
+    if not inside:
+        raise DataError(f"the answer {short(answer)!r} holds no number", remedy=REMEDY)
+    listed = line[: inside[0].start].rstrip().endswith((",", ";"))
+    if len(inside) > 1 or inside[0].text is None or listed or _ANOTHER.search(line):
+        raise DataError(f"the answer {short(part or answer)!r} is no plain number", remedy=REMEDY)
+    return inside[0].text

@@ -62,7 +62,7 @@ class RunParts:
             return self.context.sampler(training=True)
 
         def save(folder: Path) -> None:
-            save_policy(policy, loaded.tokenizer, folder)
+            save_policy(policy, loaded.tokenizer, folder, sealed=False)
 
         return ServerSampler(policy, loaded.stop_tokens, recipe.sampling, save, Path(recipe.run) / "served")
 

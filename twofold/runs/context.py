@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from typing import TypeAlias
 
 from twofold.algorithms.base import Algorithm
 from twofold.batch import Group
 from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset, encode_rows
-from twofold.data.encode import Encoded
+from twofold.data.encode import Encoded, described_in_all
 from twofold.data.tokenize import Encoder
+from twofold.data.turns import keep_choice
 from twofold.evaluation.reward import RewardReport, judge, scored
 from twofold.models.heads import RewardModel, ValueModel
 from twofold.models.load import LoadedModel
 from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN, LiveReference
 from twofold.objectives.base import Objective
-from twofold.progress import Progress
-from twofold.records import Record
+from twofold.progress import Progress, counted
+from twofold.records import Prompt, Record
 from twofold.rewards.base import RewardFunction
 from twofold.rewards.rollouts import Rewards
 from twofold.runs.dataset import data_cache
@@ -52,10 +55,28 @@ class RunContext:
     """What the policy is compared with, what rates drafts, the value model, the algorithm: made with the trainer."""
 
     def __post_init__(self) -> None:
-        self.encoder = Encoder(self.loaded.tokenizer, self.loaded.stop_tokens, self.recipe.data.tokenize)
+        data, tokenizer = self.recipe.data, self.loaded.tokenizer
+        self.encoder = Encoder(tokenizer, self.loaded.stop_tokens, data.tokenize, data.chat)
+        keep_choice(tokenizer, data.chat)
         self.encoded: dict[str, Encoded] = {}
         self.groups = {name: self._encode(name) for name in ("train", "generator", "heldout")}
+        self._look_at_lengths()
         self.steps = total_steps(self.recipe, len(self.groups["train"]))
+
+    def _look_at_lengths(self) -> None:
+        """Refuse rows that the model has no positions for; say it where they go beyond what it was trained on."""
+        known = self.policy.positions
+        if known is None or self.recipe.data.tokenize.max_length <= known:
+            return
+        longer = 0
+        for groups in self.groups.values():
+            self.policy.refuse_long(groups)
+            longer += sum(len(g.prompt) + len(b.tokens) > known for g in groups for b in g.branches)
+        if longer:
+            self.progress.warn(
+                f"{counted(longer, 'completion')} with the prompt longer than the {known} tokens that the model was "
+                f"made for: set data.tokenize.max_length={known} to leave them out"
+            )
 
     def _encode(self, name: str) -> Sequence[Group]:
         rows: Sequence[Record] = getattr(self.dataset, name)
@@ -63,6 +84,22 @@ class RunContext:
             return []
         self.encoded[name] = encode_rows(rows, self.encoder, data_cache(self.recipe), self.progress)
         return self.encoded[name].groups
+
+    def prompt_of(self, name: str) -> Prompt | None:
+        """The prompt of the row that a group was made of, as it was written; None where several rows have its name."""
+        return self._prompts.get(name)
+
+    @cached_property
+    def _prompts(self) -> dict[str, Prompt | None]:
+        found: dict[str, Prompt | None] = {}
+        for record in chain(self.dataset.train, self.dataset.generator, self.dataset.heldout):
+            name, prompt = str(record.source), record.prompt
+            found[name] = prompt if found.get(name, prompt) == prompt else None
+        return found
+
+    def prompts(self) -> str:
+        """How the prompts of all rows are put."""
+        return described_in_all(self.encoded.values(), self.encoder)
 
     def sampler(self, *, training: bool) -> LocalSampler:
         """The sampler of drafts (`training`) or of evaluation completions."""

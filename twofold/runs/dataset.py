@@ -14,6 +14,7 @@ from twofold.data.kinds import RowNeeds
 from twofold.data.lazy import concat
 from twofold.data.split import refuse_overlap
 from twofold.errors import RecipeError
+from twofold.evaluation.exact_match import refuse_unreadable
 from twofold.objectives.base import Objective
 from twofold.progress import Progress, Silent
 from twofold.records import Record
@@ -26,10 +27,13 @@ def read_dataset(
     recipe: Recipe, objective: Objective, rows: Sequence[Record] | None = None, progress: Progress | None = None
 ) -> Dataset:
     """The rows that `objective` learns from; `rows` replace those of `data.train`. Raises DataError for whatever
-    `twofold data check` calls an error, and RecipeError for what a reward model cannot do."""
+    `twofold data check` calls an error and for a measured answer that exact match cannot read, and RecipeError for
+    what a reward model cannot do."""
     _refuse_speech(recipe, objective)
     needs = row_needs(objective, recipe.algorithm.data_kind(objective))
-    return _reader(recipe, progress or Silent()).read(recipe.evaluation.tasks, rows).of_kind(needs)
+    dataset = _reader(recipe, progress or Silent()).read(recipe.evaluation.tasks, rows).of_kind(needs)
+    refuse_unreadable(dataset.tasks)
+    return dataset
 
 
 def row_needs(objective: Objective, kind: DataKind | None = None) -> RowNeeds:

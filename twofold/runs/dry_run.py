@@ -11,6 +11,7 @@ from twofold.algorithms.schedules import refuse_bad_ramps
 from twofold.config.load import dump
 from twofold.config.schema import Recipe
 from twofold.data.dataset import encode_rows
+from twofold.data.encode import described_in_all
 from twofold.data.stored_groups import max_tokens
 from twofold.data.tokenize import Encoder
 from twofold.models.load import (
@@ -22,10 +23,12 @@ from twofold.models.load import (
     resolve_precision,
 )
 from twofold.models.logprob import TILE
+from twofold.models.machine import memory_bytes
 from twofold.models.model_size import ModelSize, model_size
 from twofold.progress import Progress, Silent
 from twofold.runs.context import asks_live, total_steps
 from twofold.runs.dataset import data_cache, read_dataset
+from twofold.training.track import refuse_missing
 
 GIB = 2**30
 
@@ -53,6 +56,9 @@ class DryRun:
 
     resolved: str
     rows: dict[str, int]
+    prompts: str
+    used: int
+    """Training rows that fit, of which the steps are counted."""
     tokens: dict[str, Any]
     parameters: int
     trainable: int
@@ -64,18 +70,23 @@ class DryRun:
     def lines(self) -> list[str]:
         """The figures for a person, after the resolved settings."""
         memory = ", ".join(f"{k} {v / GIB:.2f}" for k, v in vars(self.memory).items() if v)
-        counts = ", ".join(f"{k} {v}" for k, v in self.rows.items() if v)
+        counts = ", ".join(f"{k} {v}{self._share(k)}" for k, v in self.rows.items() if v)
         return [
             f"rows        {counts}",
+            f"prompts     {self.prompts}",
             f"parameters  {self.parameters:,} ({self.trainable:,} trainable)",
             f"steps       {self.steps}",
             f"device      {self.device}, {self.precision}",
             f"memory      about {self.memory.total / GIB:.2f} GiB ({memory}; activations are a rule of thumb)",
         ]
 
+    def _share(self, name: str) -> str:
+        return f" ({self.used} used, the others do not fit)" if name == "train" and self.used < self.rows[name] else ""
+
 
 def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     """Read and tokenize the data and count; no weights are loaded. Raises TwofoldError as the run would."""
+    refuse_missing(recipe.training.track)
     refuse_bad_ramps(recipe.objective, recipe.algorithm.ramp)
     progress = progress or Silent()
     records = read_dataset(recipe, recipe.objective, progress=progress)
@@ -83,23 +94,38 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     if recipe.objective.reads != "scores":
         refuse_classifier(recipe.model.path, recipe.model.revision)
     stops = load_stop_tokens(recipe.model.path, tokenizer, recipe.model.revision)
-    encoder = Encoder(tokenizer, stops, recipe.data.tokenize)
+    encoder = Encoder(tokenizer, stops, recipe.data.tokenize, recipe.data.chat)
     trained = encode_rows(records.train, encoder, data_cache(recipe), progress)
     sizes = model_size(recipe.model)
     device = resolve_device(recipe.model.device)
-    longest = max_tokens(trained.groups)
+    memory = forecast(recipe, sizes, max(max_tokens(trained.groups), recipe.training.packing.tokens))
+    if (there := memory_bytes(device)) is not None and memory.total > there:
+        needed = f"about {memory.total / GIB:.0f} GiB are needed and {device} has {there / GIB:.0f}"
+        progress.warn(f"{needed}: training would run out of memory. {_remedy(recipe)}")
     return DryRun(
         resolved=dump(recipe),
         rows={name: len(getattr(records, name)) for name in ("generator", "heldout", "tasks")}
         | {"train": trained.rows},
+        prompts=described_in_all([trained], encoder),
+        used=trained.num_groups,
         tokens=trained.counts(),
         parameters=sizes.parameters,
         trainable=sizes.trainable,
         steps=total_steps(recipe, len(trained.groups)),
         device=device,
         precision=resolve_precision(recipe.model.precision, device),
-        memory=forecast(recipe, sizes, max(longest, recipe.training.packing.tokens)),
+        memory=memory,
     )
+
+
+def _remedy(recipe: Recipe) -> str:
+    ways = {
+        "model.lora={rank: 16}": recipe.model.lora is None and recipe.model.adapter is None,
+        "model.activation_checkpointing=true": not recipe.model.activation_checkpointing,
+        "fewer training.packing.tokens": True,
+        "a smaller model": True,
+    }
+    return f"Less take {', '.join(way for way, is_open in ways.items() if is_open)}"
 
 
 def forecast(recipe: Recipe, sizes: ModelSize, pack_tokens: int) -> Forecast:

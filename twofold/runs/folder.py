@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from twofold import disk, manifest
 from twofold.config.load import load_recipe
-from twofold.errors import RecipeError
+from twofold.errors import DataError, RecipeError
 from twofold.locks import exclusive
 
 Row = Mapping[str, Any]
 PATIENCE = 60.0
 """Seconds that figures, once measured, wait for a file that another process writes."""
+LOGS = ("metrics.jsonl", "timings.jsonl", "samples.jsonl", "warnings.jsonl")
+FILES = (*LOGS, "resolved.yaml", "environment.json", "results.json")
+"""What a finished run's manifest lists; a model's folder has its own."""
+FOLDERS = ("data-cache", "reference-cache", "fit", "served", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -56,20 +61,41 @@ def common_origin(models: Sequence[str]) -> str:
 
 def add_rows(path: Path, rows: Sequence[Row], key: str) -> None:
     """Put `rows` into the list of a JSON file, in the place of what it held with the same values under `key`; a file
-    that holds no list is replaced. Others who do so at the same time wait for each other."""
-    with exclusive(path.with_name(f".{path.name}.lock"), "another process is writing this file", patience=PATIENCE):
+    that holds no list is replaced. Others who do so at the same time wait for each other. Raises DataError for a file
+    that was changed since it was written."""
+    run, name = path.parent, path.name
+    with exclusive(run / ".figures.lock", "another process is writing figures of this run", patience=PATIENCE):
+        if path.exists() and (fault := manifest.faults(run, name.__eq__).get(name)):
+            remedy = "remove the file: its figures are lost, these take their place"
+            raise DataError(fault, where=str(path), remedy=remedy)
         try:
             known: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
         except ValueError:
             known = []
         mine, listed = {row[key] for row in rows}, cast("list[Any]", known if isinstance(known, list) else [])
         others: list[Any] = [row for row in listed if isinstance(row, dict) and cast("Row", row).get(key) not in mine]
-        write_text(path, json.dumps([*others, *rows], indent=1, ensure_ascii=False) + "\n")
+        add_file(path, [*others, *rows])
 
 
-def write_text(path: Path, text: str) -> None:
-    """Put a whole file in the place of `path` (of a link there too): at any moment there is the old or the new one."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+def add_file(path: Path, value: Any) -> None:
+    """Write `value` as JSON; into a run, and into its manifest."""
+    disk.write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    if is_run(str(path.parent)):
+        manifest.record(path.parent, path.name)
+
+
+def drop_links(run: Path) -> None:
+    """Take away the links among the folders in a run: nothing is written through them."""
+    for name in FOLDERS:
+        if (run / name).is_symlink():
+            (run / name).unlink()
+
+
+def begin(run: Path) -> None:
+    """The files of the run are about to be written anew."""
+    manifest.forget(run, *FILES)
+
+
+def finish(run: Path) -> None:
+    """The files of the run are as they stay."""
+    manifest.record(run, *(name for name in FILES if (run / name).is_file()))

@@ -70,8 +70,7 @@ def server_judge(run: RunContext, kind: JudgeKind, rubric: str | None) -> PairJu
     before any draft is drawn."""
     drafts = draft_resources(run, run.recipe.algorithm.judge_place, rubric=rubric)
     kind.check(drafts.of_texts)
-    prompts = {str(r.source): r.prompt for r in run.dataset.train}
-    return ByServer(kind, drafts, Path(run.recipe.run) / LEDGERS, prompts)
+    return ByServer(kind, drafts, Path(run.recipe.run) / LEDGERS)
 
 
 def gate_of(run: RunContext, settings: GateSettings, tasks: Sequence[Group]) -> Reward:
@@ -86,7 +85,13 @@ def draft_resources(
 
     def open_reward(folder: str) -> Reward:
         settings = replace(run.recipe.model, path=model_path(folder), lora=None, adapter=None)
-        return ModelReward.load(settings, run.loaded.tokenizer, run.recipe.training.packing)
+        reward = ModelReward.load(settings, run.loaded.tokenizer, run.recipe.training.packing)
+        if reward.renders != run.encoder.turns.renders:
+            ways = ("bare text", "turns of the chat template")
+            theirs, own = ways[reward.renders], ways[run.encoder.turns.renders]
+            remedy = "train both under the same data.chat"
+            run.progress.warn(f"{folder}: reads text prompts as {theirs}, and the policy's are {own} → {remedy}")
+        return reward
 
     of_texts = JudgeResources(
         place,
@@ -95,7 +100,7 @@ def draft_resources(
         execution=execution or Execution(),
         functions=run.functions,
     )
-    return DraftResources(of_texts, run.encoder.text, run.loaded.stop_tokens, open_reward)
+    return DraftResources(of_texts, run.encoder.text, run.loaded.stop_tokens, open_reward, prompt_of=run.prompt_of)
 
 
 def implicit_reward(run: RunContext) -> tuple[Reward | None, list[Stateful]]:

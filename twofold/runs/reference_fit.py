@@ -15,6 +15,7 @@ from twofold.config.schema import EvaluationSettings, Recipe
 from twofold.data.dataset import Dataset
 from twofold.data.kinds import rows_of_kind
 from twofold.data.lazy import MappedRows
+from twofold.disk import make_folder
 from twofold.errors import RecipeError
 from twofold.models.load import copy_adapter
 from twofold.models.packed_model import PackedModel
@@ -38,7 +39,7 @@ def fit_stage(
     if recipe.objective.data_kind == "demonstrations":
         raise RecipeError("sft fits the model already", where="reference.fit", remedy="leave reference.fit out")
     folder = run / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     stage = Dataset(rows_of_kind(_liked(dataset.train), row_needs(SFT())), [], [], [])
     progress.note(f"first stage: fit the model to {len(stage.train)} chosen completions ({folder})")
     return build_trainer(RunContext(_stage(recipe, folder), SFT(), *model, stage, progress), folder, resume=resume)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,12 @@ def results(
 ) -> dict[str, Any]:
     """What `run` achieved at `final_step` against where it began, with McNemar's test on the same problems; `reward` is
     what a reward model made of its held-out comparisons."""
-    lines = _lines(run / "metrics.jsonl")
+    train, judged = _LastTenth(), None
+    for line in _lines(run / "metrics.jsonl"):
+        if line["kind"] == "train":
+            train.add(line)
+        elif line["step"] == final_step:
+            judged = line
     base, policy = (_exact_match(run / "samples.jsonl", step) for step in (0, final_step))
     found: dict[str, Any] = {"name": name, "command": command, "step": final_step, "models": [], "comparisons": []}
     if base and policy:
@@ -33,12 +38,11 @@ def results(
         found["comparisons"] = [
             {"a": "base", "b": "policy", "metric": m, **compare(base, policy, m).as_dict()} for m in METRICS
         ]
-    judged = [line for line in lines if line["kind"] == "evaluation" and line["step"] == final_step]
-    found["heldout"] = {k: v.as_dict() for k, v in _heldout(judged[-1]).items()} if judged else {}
+    found["heldout"] = {k: v.as_dict() for k, v in _heldout(judged).items()} if judged else {}
     if reward is not None:
         found["heldout"] = {"accuracy": reward.accuracy.as_dict(), "longer wins": reward.longer_wins.as_dict()}
         found["reward_model"] = reward.as_dict()
-    found["training"] = _training([line for line in lines if line["kind"] == "train"])
+    found["training"] = _training(train.lines())
     found["warnings"] = list(warnings)
     return found
 
@@ -50,9 +54,24 @@ def _heldout(evaluation: Mapping[str, Any]) -> dict[str, Estimate]:
     return {"accuracy": wilson(round(evaluation["heldout/accuracy"] * n), n)}
 
 
-def _training(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over the last tenth of the steps (at least ten where there are) of what one watches."""
-    last = lines[-max(10, len(lines) // 10) :]
+class _LastTenth:
+    """The last tenth of lines as they come, at least ten where there are, without all of them at once."""
+
+    def __init__(self) -> None:
+        self._lines, self._count = list[Mapping[str, Any]](), 0
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        self._lines.append(line)
+        self._count += 1
+        if len(self._lines) >= 2 * max(100, self._count // 10):
+            self._lines = self.lines()
+
+    def lines(self) -> list[Mapping[str, Any]]:
+        return self._lines[-max(10, self._count // 10) :]
+
+
+def _training(last: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over `last` lines of what one watches."""
     names: list[str] = [k for line in last[-1:] for k in line if k not in _UNWATCHED]
     columns: dict[str, list[float]] = {k: [line[k] for line in last if k in line] for k in names}
     return {k: mean_interval(v).as_dict() for k, v in columns.items() if len(v) > 1}
@@ -63,8 +82,7 @@ def _exact_match(path: Path, step: int) -> ExactMatch | None:
     return summary(rows) if rows else None
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="\n") as file:
-        return [json.loads(line) for line in file]
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="\n") as file:
+            yield from map(json.loads, file)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from twofold import disk
 from twofold.algorithms.gae import VALUE_MODEL
 from twofold.errors import CheckpointError, RecipeError, TwofoldError
 from twofold.locks import exclusive
+from twofold.runs.folder import drop_links
 from twofold.runs.reference_fit import FOLDER as FIT
 from twofold.training.trainer import CHECKPOINTS
 
@@ -36,7 +38,7 @@ def open_run_folder(path: str) -> Generator[Path]:
     with ExitStack() as stack:
         try:
             missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-            folder.mkdir(parents=True, exist_ok=True)
+            disk.make_folder(folder)
             stack.callback(_remove_empty, missing)
             stack.enter_context(exclusive(folder / LOCK, "another process is writing this run", _OTHER))
         except (OSError, ValueError) as error:
@@ -44,6 +46,7 @@ def open_run_folder(path: str) -> Generator[Path]:
             where = f"run: {path if len(path) <= LONG else path[:LONG] + '…'}"
             remedy = "name a folder that can be made and written to"
             raise RecipeError(f"the run's folder cannot be written: {words}", where=where, remedy=remedy) from None
+        drop_links(folder)
         _refuse_strangers(folder)
         yield folder
 
@@ -64,21 +67,14 @@ def disk_errors(folder: Path) -> Generator[None]:
 
 
 def _refuse_strangers(folder: Path) -> None:
-    """Raise RecipeError before hours of work for what could not be replaced after them."""
-    for name, is_fit in [*((n, _is_plain_folder) for n in FOLDERS), *((n, _is_no_folder) for n in FILES)]:
-        path = folder / name
-        if (path.is_symlink() or path.exists()) and not is_fit(path):
-            kind = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "a file"
+    """Raise RecipeError before hours of work for what the run could not replace or should not."""
+    for path in (folder / name for name in (*FOLDERS, *FILES)):
+        link = path.is_symlink() and path.name == CHECKPOINTS  # other links are replaced, and none is followed
+        file = path.name in FOLDERS and path.exists() and not path.is_dir()
+        if link or file or (path.name in FILES and path.is_dir()):
+            kind = "a link" if link else "a file" if file else "a folder"
             remedy = "move it away, or name another run folder"
             raise RecipeError(f"is {kind}, and stands where the run will write its own", where=str(path), remedy=remedy)
-
-
-def _is_plain_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
-
-
-def _is_no_folder(path: Path) -> bool:
-    return path.is_symlink() or not path.is_dir()
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from twofold import disk
 from twofold.algorithms.gae import VALUE_MODEL
 from twofold.config.load import Document, dump, validate
 from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset
+from twofold.data.turns import GUESS_REMEDY
 from twofold.models.heads import RewardModel, load_reward_model, save_value_model, wrap_reward_model
 from twofold.models.load import load_policy, resolve_device, resolve_precision, save_policy, wrap
 from twofold.models.policy import Policy
@@ -30,7 +32,7 @@ from twofold.runs.build import build_trainer
 from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import IN_MEMORY, read_dataset
 from twofold.runs.displacement import chosen_displacement
-from twofold.runs.folder import write_text
+from twofold.runs.folder import begin, finish
 from twofold.runs.judges import functions_of
 from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.runs.results import results
@@ -155,6 +157,7 @@ def _run_training(run: RunContext, folder: Path, options: RunOptions) -> TrainRe
     policy, loaded = run.policy, run.loaded
     with disk_errors(folder):
         trainer = build_trainer(run, folder, resume=options.resume)
+        begin(folder)
         _describe(folder, options, run)
         with undroppable(options.stop):
             outcome = trainer.train(resume=options.resume, stop=options.stop)
@@ -180,14 +183,20 @@ def _write_results(
     _write(folder / "results.json", figures)
     write_card(folder)
     write_report([folder], folder / "report.html")
+    finish(folder)
     return figures
 
 
 def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
     """recipe.yaml, resolved.yaml and environment.json."""
     recipe, resolved = run.recipe, dump(run.recipe)
-    write_text(folder / "recipe.yaml", options.recipe_text or resolved)
-    write_text(folder / "resolved.yaml", resolved)
+    prompts = run.prompts()
+    options.progress.note(f"prompts: {prompts}")
+    for table in run.dataset.tables.values():
+        if guess := run.encoder.turns.of_format(table.format):
+            options.progress.warn(f"{table.source}: {guess} → {GUESS_REMEDY}")
+    disk.write(folder / "recipe.yaml", options.recipe_text or resolved)
+    disk.write(folder / "resolved.yaml", resolved)
     device = resolve_device(recipe.model.device)
     _write(
         folder / "environment.json",
@@ -206,6 +215,7 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
                 name: {"source": t.source, "format": t.format, "sha256": t.sha256, "rows": len(t.records)}
                 for name, t in run.dataset.tables.items()
             },
+            "prompts": prompts,
             "tokens": {name: encoded.counts() for name, encoded in run.encoded.items()},
             "steps": run.steps,
         },
@@ -213,4 +223,4 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    disk.write(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")

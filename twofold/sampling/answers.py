@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twofold.client.server import CompletionRequest, Endpoint, Reply, RetrySettings, Server, is_url
+from twofold.data.transcripts import split
+from twofold.data.turns import ChatChoice
 from twofold.errors import RecipeError
 from twofold.ledger import Ledger
 from twofold.progress import Progress
@@ -117,6 +119,8 @@ class ServerAnswerer:
             heard[place] = reply
             progress.advance(task)
         progress.end(task)
+        for note in self._server.take_notes():
+            progress.warn(note)
         return [
             self._candidates([heard[n * draw.samples + i] for i in range(draw.samples)], draw)
             for n in range(len(prompts))
@@ -130,8 +134,9 @@ class ServerAnswerer:
         texts: dict[str, Any] = {"stop": list(rule.stop)} if rule.stop else {}
         noise = hashlib.sha256(f"{draw.seed}/{sample}".encode()).digest()
         seed = MOST_ATTEMPTS * int.from_bytes(noise[:3], "little")
+        asked = prompt if self._server.endpoint.raw else split(prompt)
         return self._server.body(
-            shown(prompt),
+            shown(asked),
             temperature=rule.temperature,
             top_p=rule.top_p,
             max_tokens=rule.max_new_tokens,
@@ -148,13 +153,16 @@ class ServerAnswerer:
         ]
 
 
-def open_answerer(model: str, resources: ExitStack, retry: RetrySettings | None = None) -> Answerer:
-    """What answers for a folder, a hub name or https://host/v1#name; `resources` close what it opens."""
+def open_answerer(
+    model: str, resources: ExitStack, retry: RetrySettings | None = None, chat: ChatChoice = "auto"
+) -> Answerer:
+    """What answers for a folder, a hub name or https://host/v1#name; `resources` close what it opens. `chat` is what
+    becomes of text prompts here; a server always gets turns, for its own template."""
     if is_url(model):
         return ServerAnswerer(resources.enter_context(Server(Endpoint.of(model), retry or RetrySettings())))
     from twofold.sampling.named_model import open_model
 
-    return LocalAnswerer(open_model(model))
+    return LocalAnswerer(open_model(model, chat=chat))
 
 
 def _whole(reply: Reply) -> dict[str, Any]:

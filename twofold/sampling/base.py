@@ -11,6 +11,8 @@ from twofold.settings import require, settings
 if TYPE_CHECKING:
     from torch import Tensor
 
+MOST_TOKENS = 1_000_000
+
 
 @settings
 class ServerSettings:
@@ -55,7 +57,8 @@ class Sampling:
     stop: tuple[str, ...] = ()
     """Further texts that end a draft."""
     use_generation_config: bool = False
-    """Take temperature, top_p, top_k and repetition penalty from the model's own generation_config instead."""
+    """Take temperature, top_p, top_k, min_p, do_sample and the repetition penalty from the model's own
+    generation_config instead; what else it sets is refused."""
     batch_size: int = 64
     """Rows decoded at once."""
     cache: Literal["auto", "growing", "static"] = "auto"
@@ -69,6 +72,7 @@ class Sampling:
         require(0 < self.top_p <= 1, "top_p must be in (0, 1]")
         require(self.top_k >= 0, "top_k must be ≥ 0")
         require(self.max_new_tokens > 0 and self.batch_size > 0, "max_new_tokens and batch_size must be ≥ 1")
+        require(self.max_new_tokens <= MOST_TOKENS, f"max_new_tokens must be ≤ {MOST_TOKENS}")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from twofold.data.tokenize import Encoder, TokenizeSettings
+from twofold.data.turns import ChatChoice
 from twofold.models.load import LoadedModel, ModelSettings, load_model, wrap
 from twofold.models.locate import model_path
 from twofold.models.policy import Policy
@@ -31,7 +32,8 @@ class NamedModel:
         return LocalSampler(self.loaded.model, self.loaded.tokenizer, self.loaded.stop_tokens, sampling, note)
 
 
-def open_model(name: str, tokenize: TokenizeSettings | None = None) -> NamedModel:
-    """The model of a folder, adapter, run directory or hub name. Raises ModelError where there is none."""
+def open_model(name: str, tokenize: TokenizeSettings | None = None, chat: ChatChoice = "auto") -> NamedModel:
+    """The model of a folder, adapter, run directory or hub name, its text prompts put as `chat` says. Raises ModelError
+    where there is none."""
     loaded = load_model(ModelSettings(path=model_path(name)))
-    return NamedModel(name, loaded, Encoder(loaded.tokenizer, loaded.stop_tokens, tokenize or TokenizeSettings()))
+    return NamedModel(name, loaded, Encoder(loaded.tokenizer, loaded.stop_tokens, tokenize, chat))

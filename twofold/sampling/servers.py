@@ -8,7 +8,6 @@ computed here, by the policy itself; how far the server's own are from them is t
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import shutil
 import uuid
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Branch, Group, Role
-from twofold.client.http import HttpClient, RetryableError, RetrySettings
+from twofold.client.http import HttpClient, RetryableError, RetrySettings, loads
 from twofold.errors import RecipeError, ServerError
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
@@ -264,7 +263,7 @@ def request_seed(seed: tuple[int, int], prompt: Tensor, index: int) -> int:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        whole = json.loads(text)
+        whole = loads(text)
     except ValueError:
         raise RetryableError("the answer is no JSON", raw=text[:2000]) from None
     if not isinstance(whole, dict):

@@ -6,9 +6,7 @@ holds size and sha256 of the others. It is written in a sibling folder, synced t
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
@@ -20,6 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from twofold import manifest
+from twofold.disk import make_folder, make_private, sync
 from twofold.errors import CheckpointError
 
 FORMAT = 1
@@ -88,10 +88,10 @@ def save(
     path = folder / f"step-{step}"
     aside = _aside(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         _tidy(folder)
         _refuse_full_disk(folder, tensors, text)
-        aside.mkdir()
+        make_folder(aside)
         _write(aside, step, tensors, text)
         _put(aside, path)
         _prune(folder, step, keep, protect)
@@ -108,9 +108,12 @@ def save(
 def newest(folder: Path | str) -> Checkpoint | None:
     """The newest checkpoint in `folder` whose every file is as it was written; None where there is none at all.
 
-    Raises CheckpointError where there are checkpoints and all are damaged.
+    Raises CheckpointError where there are checkpoints and all are damaged, or `folder` is a link to them.
     """
     skipped: dict[str, str] = {}
+    if Path(folder).is_symlink() and _candidates(Path(folder)):
+        remedy = "move the folder it names here, or start over with --no-resume, which leaves it alone"
+        raise CheckpointError("is a link: twofold writes through none", where=str(folder), remedy=remedy)
     for path in _candidates(Path(folder)):
         try:
             return replace(Checkpoint.open(path), skipped=skipped)
@@ -155,24 +158,18 @@ def _fault(path: Path, only: str | None = None) -> str:
     """What is wrong with the checkpoint in `path`, or with the one file in it; nothing is an empty string."""
     try:
         text = (path / MANIFEST).read_bytes()
-        manifest = json.loads(text)
-        if text != _encoded(manifest):
+        listed = json.loads(text)
+        if text != _encoded(listed):
             return f"{MANIFEST} is damaged"
-        if manifest["format"] != FORMAT:
-            return f"format {manifest['format']}; this version reads format {FORMAT}"
-        if manifest["step"] != _step(path):
-            return f"{MANIFEST} belongs to step {manifest['step']}"
-        if STATE not in manifest["files"]:
+        if listed["format"] != FORMAT:
+            return f"format {listed['format']}; this version reads format {FORMAT}"
+        if listed["step"] != _step(path):
+            return f"{MANIFEST} belongs to step {listed['step']}"
+        if STATE not in listed["files"]:
             return f"{MANIFEST} is damaged"
-        for name, expected in manifest["files"].items():
-            if only not in (None, name):
-                continue
-            if not (path / name).is_file():
-                return f"{name} is missing"
-            if (path / name).stat().st_size != expected["size"]:
-                return f"{name} has {(path / name).stat().st_size} bytes instead of {expected['size']}"
-            if _sha256(path / name) != expected["sha256"]:
-                return f"{name} does not match its sha256"
+        for name, expected in listed["files"].items():
+            if only in (None, name) and (fault := manifest.fault(path / name, expected)):
+                return f"{name} {fault}"
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
     except OSError as error:
@@ -186,14 +183,15 @@ def _write(aside: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], 
     for name, some in tensors.items():
         save_file({k: t.detach().cpu().contiguous() for k, t in some.items()}, aside / f"{name}.safetensors")
     (aside / STATE).write_text(state, encoding="utf-8")
-    files = {p.name: {"size": p.stat().st_size, "sha256": _sha256(p)} for p in sorted(aside.iterdir())}
+    files = {p.name: manifest.entry(p) for p in sorted(aside.iterdir())}
     (aside / MANIFEST).write_bytes(_encoded({"format": FORMAT, "step": step, "files": files}))
+    make_private(aside)
     for path in (*aside.iterdir(), aside):
-        _sync(path)
+        sync(path)
 
 
-def _encoded(manifest: Any) -> bytes:
-    return (json.dumps(manifest, indent=1) + "\n").encode()
+def _encoded(listed: Any) -> bytes:
+    return (json.dumps(listed, indent=1) + "\n").encode()
 
 
 def _aside(path: Path) -> Path:
@@ -206,7 +204,7 @@ def _put(aside: Path, path: Path) -> None:
     if path.exists():
         path.rename(replaced)
     aside.rename(path)
-    _sync(path.parent)
+    sync(path.parent)
     _discard([replaced] if replaced.exists() else [])
 
 
@@ -246,16 +244,3 @@ def _refuse_full_disk(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]],
             where=str(folder),
             remedy="free disk space, keep fewer checkpoints, or choose another folder",
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

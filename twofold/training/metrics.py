@@ -3,42 +3,69 @@ not."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from twofold.disk import own, sync
 from twofold.errors import CheckpointError
 
 
 class Log:
-    """A JSONL file that a resumed run cuts back to where its checkpoint stood. A link in its place is replaced."""
+    """A JSONL file that a resumed run cuts back to where its checkpoint stood, if it is what was written until then."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        own(path)
+        self._size, self._sum = 0, hashlib.sha256()
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append one object, its keys in the order given. Raises CheckpointError where the disk does not take it."""
+        line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
         try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            with self.path.open("ab") as file:
+                file.write(line)
         except OSError as error:
             remedy = "free or mend the disk, then give the same command again: it goes on from the last checkpoint"
             raise CheckpointError(f"cannot be written: {error.strerror}", where=str(self.path), remedy=remedy) from None
+        self._size += len(line)
+        self._sum.update(line)
 
-    def size(self) -> int:
-        """Bytes on disk now, after making sure that they are there."""
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
-        return self.path.stat().st_size
+    def mark(self) -> dict[str, Any]:
+        """Size and sha256 of what was written, after making sure that it is on disk."""
+        sync(self.path)
+        return {"size": self._size, "sha256": self._sum.hexdigest()}
 
-    def cut(self, size: int) -> None:
-        """Forget what was written after `size` bytes."""
-        if self.path.is_symlink():
-            self.path.unlink()
-        self.path.touch()
+    def cut(self, mark: Mapping[str, Any] | None = None) -> None:
+        """Forget what was written after `mark`, or everything. Raises CheckpointError where what stands before it is
+        not what was written."""
+        size = 0 if mark is None else int(mark["size"])
+        self._size, self._sum = size, _sum(self.path, size)
+        if mark is not None and self._sum.hexdigest() != mark["sha256"]:
+            raise self._changed()
         os.truncate(self.path, size)
+
+    def check(self) -> None:
+        """Raise CheckpointError where the file is not what was written."""
+        if self.path.stat().st_size != self._size or _sum(self.path, self._size).digest() != self._sum.digest():
+            raise self._changed()
+
+    def _changed(self) -> CheckpointError:
+        what = "is damaged or was changed since the run wrote it"
+        return CheckpointError(what, where=str(self.path), remedy="put it back, or start over with --no-resume")
+
+
+def _sum(path: Path, size: int) -> Any:
+    """The sha256 of the first `size` bytes, ready for more."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while size > 0 and (block := file.read(min(size, 1 << 20))):
+            found.update(block)
+            size -= len(block)
+    return found
 
 
 def ordered(metrics: Mapping[str, float]) -> dict[str, float]:

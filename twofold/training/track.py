@@ -10,7 +10,6 @@ import importlib
 import json
 import os
 import re
-import shutil
 import sys
 import uuid
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from twofold.disk import read_signed, remove, write_signed
 from twofold.errors import RecipeError
 from twofold.progress import Progress, Silent
 
@@ -113,10 +113,13 @@ class Tracker:
     def _identity(self, resumed: bool) -> str:
         """The run's name there, kept in its folder: a resumed run goes on under it, a new one gets one of its own."""
         path = self.run / FILE
-        if resumed and path.is_file():
-            return str(json.loads(path.read_text(encoding="utf-8"))["identity"])
+        known = read_signed(path, about=FILE) if resumed else None
+        if known is not None:
+            return str(known["identity"])
+        if resumed and path.exists():
+            self.progress.warn(f"{path} is damaged: {self.kind} gets the rest of the run as a new one")
         identity = f"{self.run.resolve().name}-{uuid.uuid4().hex[:8]}"
-        path.write_text(json.dumps({"kind": self.kind, "identity": identity}) + "\n", encoding="utf-8")
+        write_signed(path, {"kind": self.kind, "identity": identity}, about=FILE)
         return identity
 
 
@@ -154,7 +157,7 @@ class _TensorBoard:
 
         folder = start.run / "tensorboard"
         if not start.resumed:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
         self._writer = SummaryWriter(str(folder), purge_step=start.step if start.resumed else None)
         if not start.resumed:
             self._writer.add_text("settings", f"```\n{json.dumps(start.settings, indent=2, default=str)}\n```")

@@ -7,7 +7,6 @@ of (seed, step), the logs are cut back to the checkpoint, and a checkpoint is wh
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from twofold import disk
 from twofold.errors import BrokenUpdateError, CheckpointError, NonFiniteError
 from twofold.models.packing import Packing
 from twofold.progress import Progress
@@ -118,7 +118,7 @@ class TrainerState:
     waited: int = 0
     evaluation_due: bool = False
     """A stop dropped the evaluation of this step; resuming begins with it."""
-    logs: dict[str, int] = field(default_factory=dict[str, int])
+    logs: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
 
 
 @dataclass(frozen=True)
@@ -174,9 +174,9 @@ class Trainer:
 
     def _train(self, resumed: bool) -> TrainOutcome:
         if not resumed:
-            shutil.rmtree(self.checkpoints, ignore_errors=True)
+            disk.remove(self.checkpoints)
             for log in (*self.logs.values(), self.timings):
-                log.cut(0)
+                log.cut()
         try:
             self._all_steps(begin=not resumed)
         except Stopped:
@@ -184,6 +184,8 @@ class Trainer:
                 self._save()
             return self._result(stopped=True)
         self._save()
+        for log in self.logs.values():
+            log.check()
         if self.settings.best_metric is not None:
             self._load_best()
         return self._result(stopped=False)
@@ -293,7 +295,7 @@ class Trainer:
         if not self._unsaved:
             return
         began = self._schedule.clock()
-        self.state.logs = {name: log.size() for name, log in self.logs.items()}
+        self.state.logs = {name: log.mark() for name, log in self.logs.items()}
         self.state.stateful = {each.name: each.state_dict() for each in self.stateful}
         finished = self.state.step >= self.steps or self._patience_spent()
         state = {"trainer": vars(self.state), "identity": dict(self.identity.values), "finished": finished}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -128,7 +128,7 @@ class Fields:
 
     def number(self, field: str, value: Any, remedy: str) -> float | None:
         """A finite number; None where `value` is none."""
-        if is_number(value) and math.isfinite(value):
+        if is_number(value) and abs(value) <= sys.float_info.max:
             return float(value)
         self.fault(field, f"is {_number_or_kind(value)}, not a finite number", remedy)
         return None
@@ -238,6 +238,8 @@ def is_number(value: object) -> bool:
 
 
 def _number_or_kind(value: Any) -> str:
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return "a number of hundreds of digits"
     return f"{value:g}" if is_number(value) else chat.kind(value)
 
 

@@ -65,8 +65,9 @@ SHAPES = (
 )
 """Pairs whose prompt has a field."""
 
+SHARED_BEGINNING = "chosen + rejected (shared beginning)"
 IMPLICIT = (
-    Shape("chosen + rejected (shared beginning)", ("chosen", "rejected"), _implicit_texts, _JUDGED, _texts),
+    Shape(SHARED_BEGINNING, ("chosen", "rejected"), _implicit_texts, _JUDGED, _texts),
     Shape("chosen + rejected (shared prompt)", ("chosen", "rejected"), partial(_pair, asked=None), _AROUND),
 )
 """Pairs whose prompt is what both sides begin with."""

@@ -52,6 +52,11 @@ def _no_completion(row: Mapping[str, Any]) -> bool:
     return not any(get_close_matches(str(k).lower(), ANSWERS, n=1, cutoff=0.75) for k in row if k != "prompt")
 
 
+def _no_answers(row: Mapping[str, Any]) -> bool:
+    """Whether no answers in no order stand beside the ground truth: they wait for a judge."""
+    return "prompt" not in row or not isinstance(row.get("answers"), list | tuple)
+
+
 def _no_prompt(row: Mapping[str, Any]) -> bool:
     return "prompt" not in row
 
@@ -59,7 +64,7 @@ def _no_prompt(row: Mapping[str, Any]) -> bool:
 LABELLED = (Shape("prompt + completion + label", ("prompt", "completion", "label"), _labelled, ("system",)),)
 DEMONSTRATIONS = (Shape("prompt + completion", ("prompt", "completion"), _demonstration, ("system", "tools")),)
 TASKS = tuple(
-    Shape(f"{asked} + answer", (asked, "answer"), partial(_task, asked=asked), ("system",))
+    Shape(f"{asked} + answer", (asked, "answer"), partial(_task, asked=asked), ("system",), fits=_no_answers)
     for asked in ("prompt", "question")
 )
 ALONE = (

@@ -1,0 +1,61 @@
+"""One spelling for each thing: an option works in every verb, and another verb's way is answered with this one's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("data show x.jsonl --model m -n 3", "-n: is written another way now\n  → write --rows"),
+        ("explain m x.jsonl -n 3", "-n: is written another way now\n  → write --rows"),
+        ("data check x.jsonl --column a=b", "--column: is written another way now\n  → write --columns"),
+        ("evaluate m max_new_tokens=5", "max_new_tokens=5: evaluate takes options here\n  → write --max-new-tokens 5"),
+        ("explain m x.jsonl max_length=5", "max_length=5: explain takes options here\n  → write --max-length 5"),
+        ("sample m --prompt x --top-p 0.9", "--top-p: no such option\n  → a setting is written top_p=VALUE"),
+        ("train r.yaml --seed=3", "--seed: no such option\n  → a setting is written seed=3"),
+    ],
+)
+def test_another_spelling_is_answered_with_the_right_one(twofold: Run, line: str, expected: str) -> None:
+    answer = twofold(*line.split())
+    assert (answer.code, answer.err.strip()) == (2, f"error: {expected}")
+
+
+def test_what_looks_like_a_setting_may_be_a_file(twofold: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "limit=5").mkdir()
+    answer = twofold("explain", "limit=5", "x.jsonl")
+    assert "takes options" not in answer.err
+
+
+def test_an_option_may_have_a_value_with_an_equals_sign(twofold: Run) -> None:
+    answer = twofold("explain", "m", "x.jsonl", "--columns", "limit=question")
+    assert "takes options" not in answer.err
+
+
+def test_drafts_are_cut_by_either_spelling(twofold: Run, tmp_path: Path, model_folder: Path) -> None:
+    for number, spelling in enumerate((["--max-new-tokens", 3], ["max_new_tokens=3"])):
+        out = tmp_path / f"{number}.jsonl"
+        assert twofold("sample", model_folder, "--prompt", "x", *spelling, "--out", out).code == 0
+        assert json.loads(out.read_text(encoding="utf-8"))["tokens"] <= 3
+    texts = [(tmp_path / f"{number}.jsonl").read_text(encoding="utf-8") for number in (0, 1)]
+    assert texts[0] == texts[1]
+
+
+def test_built_answers_are_cut_by_the_same_option(twofold: Run, tmp_path: Path, model_folder: Path) -> None:
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text('{"question": "1 + 1 =", "answer": "#### 2"}\n', encoding="utf-8")
+    common = ("data", "build", problems, "--model", model_folder, "--out", tmp_path / "out.jsonl", "--as", "labels")
+    refused = twofold(*common, "--max-new-tokens", 0)
+    assert (refused.code, "max-new-tokens" in refused.err) == (2, True)
+    assert twofold(*common, "--max-new-tokens", 2, "--keep-truncated", "--samples", 1).code == 0
+    (row,) = map(json.loads, (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines())
+    assert len(row["completion"]) <= 2

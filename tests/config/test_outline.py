@@ -1,0 +1,130 @@
+"""The outline: what the settings classes say, without torch and in a tenth of the time."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from scripts import make_recipe_page
+from twofold.config.load import Document, load_recipe, validate
+from twofold.config.outline import FILE, check, outlined
+from twofold.config.schema import Recipe
+from twofold.errors import RecipeError
+from twofold.settings import settings
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
+BARE: dict[str, Any] = {"model": {"path": "base"}, "data": {"train": "pairs.jsonl"}}
+FAULTS: list[dict[str, Any]] = [
+    {"objective": {"btea": 1}},
+    {"objective": {"kind": "dop"}},
+    {"objective": {"kind": "bradley_terry", "beta": 0.1}},
+    {"objective": "dpo"},
+    {"objective": {"beta": "much"}},
+    {"objective": {"kind": ["dpo"]}},
+    {"algorithm": {"kind": "ppo"}},
+    {"algorithm": {"kind": "pdpo", "generator": {"frm": "square"}}},
+    {"learning_rate": 1e-5},
+    {"optimizer": {"betas": [0.9]}},
+    {"optimizer": {"learning_rte": 1}},
+    {"training": {"epochs": None}},
+    {"training": {"track": "wanb"}},
+    {"model": {}},
+    {"model": {"path": "x", "lora": {"rnk": 1}}},
+    {"data": {"train": [{"fil": "x"}]}},
+    {"data": {"train": "x", "heldout": {"fraction": "half"}}},
+    {"data": {"train": "x", "accept": ["chosen=rejected"]}},
+    {"evaluation": {"sampling": {"temprature": 0}}},
+    {"algorithm": {"ramp": {"beta": {"too": 1}}}},
+]
+
+
+def complaint(call: Any) -> str:
+    with pytest.raises(RecipeError) as caught:
+        call()
+    return str(caught.value)
+
+
+def test_the_file_is_fresh() -> None:
+    told = FILE.read_text(encoding="utf-8")
+    assert told == make_recipe_page.outline(), "run: python scripts/make_recipe_page.py"
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_a_mistake_gets_the_message_of_the_real_classes(fault: dict[str, Any]) -> None:
+    document = Document("recipe", {**BARE, **fault}, {})
+    told = complaint(lambda: check("Recipe", document))
+    assert told == complaint(lambda: validate(Recipe, document))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.name)
+def test_every_recipe_of_ours_passes(path: Path) -> None:
+    check("Recipe", load_recipe(path, ["model.path=base", "data.train=pairs.jsonl"]))
+
+
+def test_an_objective_of_the_users_own_is_left_to_the_real_classes() -> None:
+    check("Recipe", Document("recipe", {**BARE, "objective": {"kind": "mine:Mine", "anything": 1}}, {}))
+
+
+def test_two_sections_of_one_name_are_refused() -> None:
+    first = settings(type("Twice", (), {"__annotations__": {"a": int}, "__module__": __name__}))
+    second = settings(type("Twice", (), {"__annotations__": {"b": int}, "__module__": __name__}))
+    with pytest.raises(TypeError, match="two settings classes are called Twice"):
+        outlined([first, second])
+
+
+def test_an_outline_spells_types_and_defaults() -> None:
+    @settings
+    class Small:
+        size: Literal["a", 2] | None = None
+        pair: tuple[int, ...] = (1, 2)
+        must: float
+
+    expected = {
+        "size": [["one of", ["literal", "a", 2], "null"], None],
+        "pair": [["tuple", "int", "..."], [1, 2]],
+        "must": ["float"],
+    }
+    Small.__annotations__ = {"size": Literal["a", 2] | None, "pair": tuple[int, ...], "must": float}
+    assert outlined([Small]) == {"Small": expected}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["train", "{recipe}", "objective.btea=1"], "did you mean `beta`?"),
+        (["train", "{recipe}", "objective.kind=dpoo"], "did you mean `dpo`?"),
+        (["train", "{recipe}", "data.train=nothing.jsonl"], "data.train=nothing.jsonl: no such file"),
+        (["train", "{recipe}", "model.path=./nothing"], "model.path=./nothing: no such folder"),
+        (["train", "{recipe}", "model.path=nobody/nothing"], "no folder of this name is here"),
+        (["train", "{recipe}", "--dry"], "--dry-run"),
+        (["sample", "./nothing", "--prompt", "x"], "no such folder"),
+        (["sample", "nobody/nothing", "--prompt", "x", "temprature=1"], "did you mean `temperature`?"),
+        (["evaluate", ".", "--tasks", "nothing.jsonl"], "nothing.jsonl: no such file"),
+        (["score", "nothing.jsonl", "--judge", "verifier", "--out", "o"], "nothing.jsonl: no such file"),
+        (["explain", ".", "nothing.jsonl"], "nothing.jsonl: no such file"),
+        (["export", "nothing", "out"], "no such folder"),
+        (["data", "show", "{rows}", "--model", ".", "max_lenght=1"], "did you mean `max_length`?"),
+        (["data", "build", "nothing.jsonl", "--model", ".", "--out", "o"], "nothing.jsonl: no such file"),
+    ],
+)
+def test_a_mistake_costs_less_than_a_second(tmp_path: Path, arguments: list[str], meant: str) -> None:
+    rows, recipe = tmp_path / "rows.jsonl", tmp_path / "recipe.yaml"
+    rows.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n', encoding="utf-8")
+    recipe.write_text(f"model: {{path: .}}\ndata: {{train: {rows}}}\nobjective: {{kind: dpo}}\n", encoding="utf-8")
+    line = [word.format(recipe=recipe, rows=rows) for word in arguments]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    surroundings = os.environ | {"COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-m", "twofold", *line], capture_output=True, text=True, check=False, env=surroundings
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (done.returncode, meant in done.stderr) == (2, True), done.stderr
+    assert len(done.stderr.splitlines()) <= 10
+    # Importing torch alone takes two.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5

@@ -1,0 +1,75 @@
+"""A dry run refuses what the run would refuse, counts the rows that fit, and warns where memory is short."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twofold.config.load import Document, validate
+from twofold.config.schema import Recipe
+from twofold.errors import DataError, RecipeError
+from twofold.models.machine import GIB, memory_bytes
+from twofold.progress import Silent
+from twofold.runs.dry_run import dry_run
+
+
+class Warnings(Silent):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.texts.append(message)
+
+
+def recipe(tmp_path: Path, base: Path, **sections: Any) -> Recipe:
+    lengths = (3, 3, 3, 3, 90, 90)
+    rows = [{"prompt": f"{n}+1?", "chosen": "1" * length, "rejected": "2"} for n, length in enumerate(lengths)]
+    train = tmp_path / "pairs.jsonl"
+    train.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    given = {
+        "model": {"path": str(base), "precision": "float32"},
+        "data": {"train": str(train), "tokenize": {"max_length": 32}},
+        "training": {"epochs": 1, "batch_size": 2},
+        "run": str(tmp_path / "run"),
+        **sections,
+    }
+    return validate(Recipe, Document("test", given, {}))
+
+
+def test_steps_are_counted_of_the_rows_that_fit_and_both_are_shown(tmp_path: Path, base: Path) -> None:
+    planned = dry_run(recipe(tmp_path, base))
+    assert (planned.rows["train"], planned.used, planned.steps) == (6, 4, 2)
+    assert "rows        train 6 (4 used, the others do not fit)" in planned.lines()
+
+
+def test_a_measured_answer_that_exact_match_cannot_read_is_refused(tmp_path: Path, base: Path) -> None:
+    tasks = tmp_path / "tasks.jsonl"
+    rows = [{"prompt": "half of 4?", "answer": "#### 2"}, {"prompt": "1/2+1/4?", "answer": "#### 3/4"}]
+    tasks.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with pytest.raises(DataError, match=r"tasks\.jsonl:2: the answer '3/4' is no plain number"):
+        dry_run(recipe(tmp_path, base, evaluation={"tasks": {"file": str(tasks)}}))
+
+
+def test_a_tracker_that_is_not_installed_is_refused(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(RecipeError, match="wandb is not installed"):
+        dry_run(recipe(tmp_path, base, training={"track": "wandb"}))
+
+
+def test_a_model_that_memory_cannot_hold_is_warned_of(tmp_path: Path, base: Path) -> None:
+    small, large = Warnings(), Warnings()
+    dry_run(recipe(tmp_path, base), small)
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    size = 2**18  # one layer of 4 · size² + 3 · 16 · size weights
+    config |= {"hidden_size": size, "head_dim": size // 2}
+    (base / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    planned = dry_run(recipe(tmp_path, base), large)
+    there = memory_bytes("cpu")
+    assert there is not None
+    assert planned.memory.total > there > GIB
+    assert not [text for text in small.texts if "GiB" in text]
+    (warning,) = [text for text in large.texts if "GiB" in text]
+    assert f"about {planned.memory.total / GIB:.0f} GiB are needed and cpu has {there / GIB:.0f}" in warning
+    assert "model.lora={rank: 16}" in warning

@@ -1,0 +1,115 @@
+"""The border of every verb: what a machine, a file or a user's code does wrong becomes one message, and so does a bug.
+
+Tracebacks of bugs go to a file that a report can bring; `--debug` shows every traceback in place.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import sysconfig
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from twofold.errors import TwofoldError
+
+BUG = 1
+"""Exit code of what is not the user's mistake."""
+
+REMEDIES = {
+    errno.ENOSPC: "free space there, or write to another disk; then give the same command again",
+    errno.EDQUOT: "free space there, or write to another disk; then give the same command again",
+    errno.EACCES: "choose a place that you may read and write, or change its rights",
+    errno.EPERM: "choose a place that you may read and write, or change its rights",
+    errno.EROFS: "choose a place that can be written to",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOENT: "check the path",
+    errno.EISDIR: "name a file",
+    errno.ENOTDIR: "a part of the path is a file: name another",
+    errno.EEXIST: "name a path that does not exist",
+    errno.ELOOP: "the link leads to itself: name what it was to lead to",
+    errno.EFBIG: "name a smaller file: a recipe or a rubric is a short text",
+    errno.EMFILE: "raise the limit on open files: ulimit -n 4096",
+    errno.ENOMEM: "close other programs, or take a smaller model or batch",
+}
+"""What to do about an error of the system."""
+
+_PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
+_LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "maximum allowed dimension exceeded")
+
+
+def explained(error: Exception) -> TwofoldError | None:
+    """The message for what the system, a file, a package or the user's own code did wrong; None of a bug."""
+    name, module = type(error).__name__, type(error).__module__
+    text = (str(error).strip().splitlines() or [name])[0]
+    if isinstance(error, OSError):
+        return _of_system(error, text)
+    if isinstance(error, MemoryError) or any(words in text.lower() for words in _MEMORY):
+        remedy = "take smaller packs (training.packing.tokens), a smaller batch or model, or model.lora={rank: 16}"
+        return TwofoldError("there is not enough memory", remedy=remedy)
+    if isinstance(error, OverflowError):
+        return TwofoldError(f"a number is too large: {text}", remedy="choose a smaller one")
+    if isinstance(error, UnicodeError):
+        return TwofoldError(f"a text is not valid Unicode: {text}", remedy="save the file as UTF-8; name it in UTF-8")
+    if isinstance(error, RecursionError):
+        return TwofoldError("the input is nested too deeply", remedy="flatten it")
+    if isinstance(error, ImportError) and not str(error.name or "twofold").startswith("twofold"):
+        return TwofoldError(f"a package is missing: {text}", remedy=f"pip install {error.name}")
+    if name == "SafetensorError":
+        return TwofoldError(f"a .safetensors file is damaged: {text}", remedy="copy or download the file again")
+    if module.startswith("pyarrow"):
+        return TwofoldError(f"a table cannot be read: {text}", remedy="copy or write the file again")
+    frame = _innermost(error)
+    if frame is not None and not frame[0].startswith(_PACKAGE):
+        where = f"{Path(frame[0]).name}:{frame[1]}"
+        return TwofoldError(f"your code raised {name}: {text}", where=where, remedy="--debug shows the traceback")
+    return None
+
+
+def as_bug(error: Exception) -> TwofoldError:
+    """The message for a fault of twofold itself; its traceback goes to a file of its own."""
+    frame = _innermost(error)
+    place = f" ({frame[0].removeprefix(_PACKAGE)}:{frame[1]})" if frame else ""
+    what = f"twofold failed where it should not: {type(error).__name__}: {error}{place}"
+    return TwofoldError(what, remedy=f"please report it, with the command and {_traceback_file(error)}")
+
+
+def _of_system(error: OSError, text: str) -> TwofoldError:
+    if error.errno is None or error.strerror is None:
+        return TwofoldError(text, remedy="check the path and the connection")
+    what = error.strerror[:1].lower() + error.strerror[1:]
+    names = [str(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)]
+    return TwofoldError(what, where=" and ".join(names), remedy=REMEDIES.get(error.errno, ""))
+
+
+def _innermost(error: Exception) -> tuple[str, int] | None:
+    """File and line of the last frame that belongs to no library."""
+    return next(reversed(list(_places(error))), None)
+
+
+def _places(error: Exception) -> Iterator[tuple[str, int]]:
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        path = _file(frame)
+        library = path.startswith(_LIBRARIES) or "site-packages" in path or "dist-packages" in path
+        if path.startswith(_PACKAGE) or (path and not library):
+            yield path, line
+
+
+def _file(frame: FrameType) -> str:
+    return os.path.abspath(frame.f_code.co_filename) if os.path.exists(frame.f_code.co_filename) else ""
+
+
+def _traceback_file(error: Exception) -> str:
+    text = f"{' '.join(sys.argv)}\n\n{''.join(traceback.format_exception(error))}"
+    try:
+        number, path = tempfile.mkstemp(prefix="twofold-", suffix=".txt")
+        with open(number, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError:
+        return "what --debug shows"
+    return path

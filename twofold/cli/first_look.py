@@ -1,0 +1,71 @@
+"""What a verb refuses before it imports torch, which takes seconds: unknown settings, files that are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
+
+from twofold import disk
+from twofold.errors import DataError, ModelError, RecipeError
+
+if TYPE_CHECKING:
+    from twofold.config.load import Document
+
+GLOB = frozenset("*?[")
+
+
+def first_look(*, rows: Sequence[str | None] = (), models: Sequence[str | None] = ()) -> None:
+    """Raise TwofoldError for sources of rows and for models that are neither here nor can be hub names."""
+    from twofold.client.hub import refuse_unknown_model, stay_local_if_cut_off
+    from twofold.data.readers import refuse_missing as refuse_missing_rows
+    from twofold.models.locate import refuse_missing as refuse_missing_model
+
+    for name in filter(None, rows):
+        refuse_missing_rows(name)
+        if not Path(name).exists():
+            stay_local_if_cut_off()
+    for name in filter(None, models):
+        if "://" not in name:
+            refuse_missing_model(name)
+            if not Path(name).is_dir():
+                refuse_unknown_model(name)
+
+
+def refuse_unwritable(*files: Path | None) -> None:
+    """Raise DataError or OSError for files that could not be written when the work is done; makes their folders."""
+    for path in filter(None, files):
+        if path.is_dir():
+            raise DataError("is a folder", where=str(path), remedy="name a file")
+        disk.make_folder(path.parent)
+        with suppress(FileNotFoundError):
+            path.lstat()  # a name may be too long
+        if not path.exists() or path.is_file():
+            TemporaryFile(dir=path.parent).close()
+
+
+def look_at_recipe(document: Document) -> None:
+    """Raise RecipeError for what a recipe cannot say, and for files and folders in it that are not there."""
+    from twofold.config.outline import check
+
+    check("Recipe", document)
+    for key, value in _leaves(document.data):
+        is_model = key in (("model", "path"), ("model", "adapter"))
+        is_rows = key[-1] == "file" or (key[:2] == ("data", "train") and isinstance((*key, 0)[2], int))
+        if not isinstance(value, str) or not (is_model or is_rows) or GLOB & set(value):
+            continue
+        try:
+            first_look(rows=[] if is_model else [value], models=[value] if is_model else [])
+        except (DataError, ModelError) as error:
+            name = f"{'.'.join(map(str, key))}={error.where}"
+            raise RecipeError(f"{name}: {error.what}", where=document.place(key), remedy=error.remedy) from None
+
+
+def _leaves(data: Any, key: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    if isinstance(data, dict | list):
+        for name, value in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _leaves(value, (*key, name))
+    else:
+        yield key, data

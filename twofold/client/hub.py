@@ -1,0 +1,48 @@
+"""The Hugging Face hub where it cannot be reached: files that are here already are used, all else is refused."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from twofold.errors import ModelError
+
+HUB = "https://huggingface.co"
+PATIENCE = 3.0
+"""Seconds."""
+
+
+def stay_local_if_cut_off() -> bool:
+    """Whether hub names mean files that are here already. Asked for once, or found by one short try to connect, which
+    spares the hub's client its minute of tries; to be called before that client is imported."""
+    if os.environ.get("HF_HUB_OFFLINE") is None and not _reachable():
+        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def refuse_unknown_model(name: str) -> None:
+    """Raise ModelError for a hub name whose files are not here where the hub cannot be reached."""
+    if not stay_local_if_cut_off():
+        return
+    from huggingface_hub import constants
+
+    if not Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}").is_dir():
+        raise ModelError(
+            "no folder of this name is here, and the hub cannot be reached",
+            where=name,
+            remedy="check the path; a hub name needs a connection (or no HF_HUB_OFFLINE) when it is first used",
+        )
+
+
+def _reachable() -> bool:
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True  # the proxy knows
+    address = urlsplit(os.environ.get("HF_ENDPOINT") or HUB)
+    try:
+        port = address.port or (80 if address.scheme == "http" else 443)
+        socket.create_connection((address.hostname or "", port), PATIENCE).close()
+    except (OSError, ValueError):
+        return False
+    return True

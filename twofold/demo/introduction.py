@@ -1,0 +1,54 @@
+"""What a newcomer needs to know to read the demo's page: its words, what it does not show, and what to do next."""
+
+from __future__ import annotations
+
+from twofold.reports.html import Introduction
+
+INTRODUCTION = Introduction(
+    about="A small language model learns from preferences, in two ways, and solves problems that it has not seen.",
+    terms=(
+        (
+            "the task",
+            "Stories with a sum of two steps, such as “Ann has 12 pens, gets 7, then 5 more. How many in all?”. An "
+            "answer can be worked out in two lines or blurted out in one. It must end in “#### N”.",
+        ),
+        (
+            "base",
+            "The model before training: 0.8 million parameters, part of the package. It has learnt both kinds of "
+            "answer, mostly blurts out the number, and is then often wrong.",
+        ),
+        (
+            "preferences",
+            "Pairs of answers to one problem. The worked answer is chosen; what the base itself said is rejected.",
+        ),
+        (
+            "DPO",
+            "Direct Preference Optimization (Rafailov et al. 2023): make the chosen answer more likely and the "
+            "rejected one less, each compared with the base. The model only reads; it never answers while it learns.",
+        ),
+        (
+            "PDPO",
+            "Proximal DPO (Hepan 2024): the same, and the model also answers further problems itself. Its own drafts "
+            "are pulled up to how much the right answer has gained.",
+        ),
+        (
+            "p, and the interval",
+            "How often chance alone would do as well, on the same problems; and where the true share lies, 95 times of "
+            "100. Small p: not chance.",
+        ),
+    ),
+    caveat="Nearly all of the gain is working a problem out instead of guessing its answer, and the base can already "
+    "do that: searched with five beams, it solves 89.6% [86.6, 92.0] of these problems untrained. Preferences teach it "
+    "which of its own ways of answering to take. The task does not tell methods apart, either: where they differ is in "
+    "docs/arena.md.",
+    steps=(
+        ("twofold demo --seeds 5", "how much the luck of the seed matters"),
+        (
+            "twofold data check preferences.jsonl",
+            "what is wrong with preferences of your own (prompt, chosen, rejected)",
+        ),
+        ("twofold train recipe.yaml", "align a model of yours; README.md has a first recipe"),
+        ("twofold compare RUN RUN", "two runs on a page like this one"),
+        ("twofold sample RUN --prompt “…”", "ask what came out"),
+    ),
+)

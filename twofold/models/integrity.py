@@ -1,0 +1,60 @@
+"""Whether a model's folder is fit to be read: twofold's files are as they were written, weights are no pickle."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from twofold import manifest
+from twofold.errors import ModelError
+
+SAFETENSORS = ".safetensors"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+MOST_HEADER = 100_000_000
+"""Bytes that safetensors itself takes for a header, at most."""
+
+_WEIGHTS = re.compile(r"(adapter_)?model(-\d+-of-\d+)?\.safetensors")
+
+
+def check_folder(path: str, *, weights: bool = True) -> None:
+    """Raise ModelError for a folder with a file that is not as twofold wrote it, or whose weights are no safetensors;
+    without `weights` only the other files are looked at. A name of the hub is no folder, and passes."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return
+    for name, fault in manifest.faults(folder, lambda name: weights or not name.endswith(SAFETENSORS)).items():
+        remedy = f"put the file back, or make the model again; if the change is meant, remove {manifest.MANIFEST}"
+        raise ModelError(f"{name} {fault}: it is not what was written", where=str(folder), remedy=remedy)
+    if weights:
+        _refuse_pickles(folder)
+        for file in sorted(folder.iterdir()):
+            if _WEIGHTS.fullmatch(file.name) and header(file) is None:
+                what = f"{file.name} is no safetensors file, or damaged"
+                raise ModelError(what, where=str(folder), remedy="download or write it again")
+
+
+def header(path: Path) -> dict[str, Any] | None:
+    """The header of a safetensors file; None where that is none, or says what the file does not have."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or not 2 <= length <= min(size - 8, MOST_HEADER):
+                return None
+            found = json.loads(file.read(length))
+        ends = [each["data_offsets"][1] for name, each in found.items() if name != "__metadata__"]
+        return found if max(ends, default=0) == size - 8 - length else None
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """A pickle can run anything when it is read, so none is: not as a model, not as an adapter."""
+    safe = "adapter_model.safetensors" if (folder / "adapter_config.json").is_file() else f"*{SAFETENSORS}"
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES and "training_args" not in p.name)
+    if pickles and not any(folder.glob(safe)):
+        what = f"holds its weights as a pickle ({pickles[0]}), which can run code when it is read"
+        remedy = f"convert it to safetensors where you trust it, and put {safe.replace('*', 'model')} here"
+        raise ModelError(what, where=str(folder), remedy=remedy)

@@ -1,0 +1,257 @@
+"""What an architecture does, tried once on a small copy of it (`small_copy.py`) before a model is trusted: whether a
+later token changes an earlier value, which rows may share a call, whether completions may share their prompt, and
+whether a row can be longer than the positions that the model has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from twofold.batch import Branch, Group, Role
+from twofold.errors import ModelError
+from twofold.models.attention import NAME, UnsupportedAttention, set_attention, stock_attention
+from twofold.models.packing import Pack, pack
+from twofold.models.row_lengths import EACH_ITS_OWN, RowLengths, restart_rotary
+from twofold.models.small_copy import small_copy, windows
+
+_SHAPES = ((6, 7, 4), (14, 16, 5), (24, 9, 3), (1, 3))  # prompt and branches: short, across the copy's switch, long
+_LONGEST = 34
+_OFFSETS = 5  # positions that a learned table may begin with and give to no token
+_TOLERANCE = {torch.float64: 1e-4, torch.float32: 5e-3}  # of a head's values; others 0.15
+
+
+class ReadsRows(Protocol):
+    """What a trial needs of a head (`packed_model.Head`)."""
+
+    ends: bool
+    name: str
+
+    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor: ...
+
+    def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Findings:
+    """`fault` is why no row can be computed at all, `sharing_note` why prompts cannot be shared; both may be empty.
+
+    `spare_positions` of the positions that the config names take no token; None where a row may have more than these.
+    """
+
+    fault: str = ""
+    causal: bool = True
+    own_calls: bool = False
+    """Whether rows of different lengths change each other in a way that the config does not tell."""
+    sharing_note: str = ""
+    spare_positions: int | None = None
+
+    def row_lengths(self, model: PreTrainedModel) -> RowLengths:
+        """Which rows of `model` may share a call."""
+        return EACH_ITS_OWN if self.own_calls else RowLengths.of(model.config.get_text_config())
+
+    def most_tokens(self, model: PreTrainedModel) -> int | None:
+        """The longest row that `model` has positions for; None for no end."""
+        named = positions(model)
+        return None if named is None or self.spare_positions is None else named - self.spare_positions
+
+
+_known: dict[str, Findings] = {}
+
+
+def findings(model: PreTrainedModel, head: ReadsRows) -> Findings:
+    """What is true of every model of this class and config; tried once in a process."""
+    facts = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
+    key = f"{type(model).__qualname__} {type(head).__qualname__} {model.dtype} {facts}"
+    if key not in _known:
+        _known[key] = _tried(model, head)
+    return _known[key]
+
+
+def refuse_leaks(model: PreTrainedModel, found: Findings, what: str) -> None:
+    """Raise ModelError for a model that cannot compute rows, or sees what is still to come."""
+    name = type(model).__name__
+    remedy = "choose a causal language model (a decoder)"
+    if found.fault:
+        raise ModelError(f"a {name} cannot be used here: {found.fault}", where=model.name_or_path, remedy=remedy)
+    if not found.causal:
+        fault = f"a {name} is not causal: its {what} depend on the tokens after them, which they would only repeat"
+        raise ModelError(
+            fault, where=model.name_or_path, remedy=f"{remedy}; of some, is_decoder in config.json makes one"
+        )
+
+
+def know_float64(model: PreTrainedModel) -> None:
+    """Let experts be computed by what knows float64, where that is the precision."""
+    if model.dtype == torch.float64:
+        model.config._experts_implementation = model.config.get_text_config()._experts_implementation = "eager"
+
+
+def packed_values(model: PreTrainedModel, head: ReadsRows, groups: Sequence[Group]) -> tuple[Tensor, Pack]:
+    """What `head` reads of `groups` whose branches share their prompts. Raises UnsupportedAttention."""
+    stream = pack(groups, model.device, ends=head.ends)
+    hidden = model.base_model(
+        input_ids=stream.token_T, position_ids=stream.position_T, use_cache=False, layout=stream.layout
+    ).last_hidden_state[0]
+    return head.of_pack(model, hidden.index_select(0, stream.score_S), stream), stream
+
+
+def trial_groups(model: PreTrainedModel) -> list[Group]:
+    """Groups of fixed random tokens, that fit into the model's positions."""
+    vocabulary, room = model.config.get_text_config().vocab_size, positions(model)
+    if RowLengths.of(model.config.get_text_config()).own_from is not None:
+        room = None  # it goes on beyond its positions, and that is to be tried
+    scale = 1.0 if room is None else min(1.0, max(room - _OFFSETS, 4) / _LONGEST)
+    noise = torch.Generator().manual_seed(0)
+
+    def tokens(length: int) -> Tensor:
+        return torch.randint(vocabulary, (max(1, int(length * scale)),), generator=noise)
+
+    made: list[Group] = []
+    for i, (prompt, *lengths) in enumerate(_SHAPES):
+        branches = tuple(Branch(tokens(n), Role.DRAFT) for n in lengths)
+        made.append(Group(f"trial {i}", tokens(prompt), branches))
+    return made
+
+
+def _tried(model: PreTrainedModel, head: ReadsRows) -> Findings:
+    copied = small_copy(model)
+    tried = model if copied is None else copied
+    groups = trial_groups(tried)
+    with _evaluating(tried):
+        try:
+            alone = _alone(tried, head, groups)
+            found = _by_rows(tried, head, groups, alone)
+        except Exception as error:  # of any kind: the layers are not ours
+            return Findings(fault=first_line(error), sharing_note="it computes no rows")
+        note = _sharing_note(tried, head, groups, (found.row_lengths(tried), alone))
+        if copied is None and not note and (far := max(windows(model.config), default=0)) > _LONGEST // 2:
+            note = f"no small copy of it can be made, to try its window of {far} tokens"
+        spare = None if copied is None else _spare_positions(copied, head)
+    return replace(found, sharing_note=note, spare_positions=spare)
+
+
+def _by_rows(model: PreTrainedModel, head: ReadsRows, groups: list[Group], alone: Tensor) -> Findings:
+    """All branches in as few calls as the config allows, and one with other tokens at its end, against each `alone`."""
+    lengths = RowLengths.of(model.config.get_text_config())
+    own_calls = _distance(_by_calls(model, head, groups, lengths), alone) > _tolerance(model)
+    if head.ends:
+        return Findings(own_calls=own_calls)
+    group = groups[0]
+    tokens = group.branches[0].tokens
+    at = max(1, len(tokens) // 2)
+    changed = torch.cat([tokens[:at], (tokens[at:] + 1) % model.config.get_text_config().vocab_size])
+    other = replace(group, branches=(replace(group.branches[0], tokens=changed),))
+    causal = _distance(_alone(model, head, [other])[:at], alone[:at]) <= _tolerance(model)
+    return Findings(own_calls=own_calls, causal=causal)
+
+
+def _sharing_note(
+    model: PreTrainedModel, head: ReadsRows, groups: list[Group], expected: tuple[RowLengths, Tensor]
+) -> str:
+    """Why a pack does not give the values of separate rows; empty where it does."""
+    lengths, alone = expected
+    before = str(model.config._attn_implementation)
+    parts: list[tuple[Tensor, list[int]]] = []
+    try:
+        set_attention(model, NAME)
+        for members, places in lengths.calls(groups, ends=head.ends):
+            restart_rotary(model)
+            values, stream = packed_values(model, head, members)
+            if stream.layout.calls < model.config.get_text_config().num_hidden_layers:
+                return f"only {stream.layout.calls} of its layers use the attention interface"
+            parts.append((values, places))
+    except UnsupportedAttention as error:
+        return str(error)
+    except Exception as error:  # of any kind: the layers are not ours
+        return f"a pack fails: {first_line(error)}"
+    finally:
+        set_attention(model, before)
+    error = _distance(in_order(parts, groups, ends=head.ends), alone)
+    return "" if error <= _tolerance(model) else f"shared and separate {head.name} differ by {error:.2g}"
+
+
+def in_order(parts: Sequence[tuple[Tensor, list[int]]], groups: Sequence[Group], *, ends: bool) -> Tensor:
+    """Values [S] or [B] of all branches, from those of calls and the places of their branches."""
+    if len(parts) == 1:
+        return parts[0][0]
+    sizes = [1 if ends else len(b.tokens) for g in groups for b in g.branches]
+    pieces: dict[int, Tensor] = {}
+    for values, places in parts:
+        pieces |= zip(places, values.split([sizes[place] for place in places]), strict=True)
+    return torch.cat([pieces[place] for place in range(len(sizes))])
+
+
+def _by_calls(model: PreTrainedModel, head: ReadsRows, groups: list[Group], lengths: RowLengths) -> Tensor:
+    parts: list[tuple[Tensor, list[int]]] = []
+    with stock_attention(model), torch.no_grad():
+        for members, places in lengths.calls(groups, ends=head.ends):
+            restart_rotary(model)
+            parts.append((head.of_rows(model, members), places))
+    return in_order(parts, groups, ends=head.ends)
+
+
+def _alone(model: PreTrainedModel, head: ReadsRows, groups: list[Group]) -> Tensor:
+    """Values of every branch as one row, in a call of its own."""
+    rows: list[Tensor] = []
+    with stock_attention(model), torch.no_grad():
+        for group in groups:
+            for branch in group.branches:
+                restart_rotary(model)
+                rows.append(head.of_rows(model, [replace(group, branches=(branch,))]))
+    return torch.cat(rows)
+
+
+def _spare_positions(model: PreTrainedModel, head: ReadsRows) -> int | None:
+    """How many of its positions a row cannot have, where one more than these fails."""
+    named = positions(model)
+    if named is None:
+        return None
+
+    def fits(length: int) -> bool:
+        prompt, branch = torch.ones(length - 1, dtype=torch.int64), torch.ones(1 if head.ends else 2, dtype=torch.int64)
+        try:
+            _alone(model, head, [Group("trial", prompt, (Branch(branch, Role.DRAFT),))])
+        except (IndexError, RuntimeError, ValueError):
+            return False
+        return True
+
+    if fits(named + 1):
+        return None
+    return next((spare for spare in range(min(_OFFSETS, named - 2)) if fits(named - spare)), None)
+
+
+def positions(model: PreTrainedModel) -> int | None:
+    """How many its config names."""
+    named = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return named if isinstance(named, int) and named > 0 else None
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    """The largest difference; infinite where something is no number."""
+    return (a - b).abs().nan_to_num(torch.inf, posinf=torch.inf).max().item()
+
+
+def _tolerance(model: PreTrainedModel) -> float:
+    return _TOLERANCE.get(model.dtype, 0.15)
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
