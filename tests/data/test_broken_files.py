@@ -16,7 +16,8 @@ from support.broken_files import ASK, BROKEN, CHAT, FATAL, GOOD, LABEL
 from twofold.data.encode import encode
 from twofold.data.fix import fix
 from twofold.data.formats import read
-from twofold.data.load import Reading, load
+from twofold.data.load import load
+from twofold.data.reading import Reading
 from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.data.validate import check
 from twofold.errors import DataError

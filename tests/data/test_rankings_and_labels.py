@@ -98,7 +98,7 @@ def test_the_check_of_rankings(write: Write) -> None:
         (4, "completions[2]", "control character"),
     ]
     assert [f.severity for f in report.faults] == ["error", "warning", "warning"]
-    assert report.records == 4
+    assert report.records == 3
 
 
 def test_the_check_of_labels(write: Write) -> None:

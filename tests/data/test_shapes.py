@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from twofold.data.formats import read, scan
+from twofold.data.reading import Reading
 from twofold.data.shapes import FIELDS, SHAPES
 from twofold.data.validate import check
 from twofold.errors import DataError
@@ -301,7 +302,9 @@ def test_a_row_that_says_more_than_the_others_is_not_read_as_less(write: Write, 
 
 def test_columns_choose_among_the_shapes_that_fit(write: Write) -> None:
     path = write("rows.jsonl", {**PAIR, "answer": "2", "summary": "two"})
-    pair, task = read(path).records[0], read(path, columns={"prompt": "prompt", "answer": "answer"}).records[0]
+    known = Reading(path, ignore=("summary",))
+    task_map = {"prompt": "prompt", "answer": "answer"}
+    pair, task = read(known).records[0], read(replace(known, columns=task_map)).records[0]
     (demonstration,) = read(path, columns={"prompt": "prompt", "completion": "summary"}).records
     assert [type(r) for r in (pair, task, demonstration)] == [Pair, Task, Demonstration]
     (request,) = read(write("messages.jsonl", {"messages": turns("a")}), columns={"prompt": "messages"}).records

@@ -15,7 +15,8 @@ from twofold.batch import Group
 from twofold.data import load as load_module
 from twofold.data.encode import Encoded, encode
 from twofold.data.lazy import Concat, MappedRows, concat
-from twofold.data.load import Reading, load
+from twofold.data.load import load
+from twofold.data.reading import Reading
 from twofold.data.split import overlaps, split_by_prompt
 from twofold.data.store import AT_ONCE
 from twofold.data.stored_groups import StoredGroups, encode_stored, fingerprint

@@ -94,11 +94,15 @@ def test_only_the_page_itself_is_served(server: LabelServer) -> None:
         ask(server, "/verdict", [1]),
         ask(server, "/verdict", "{"),
         ask(server, "/verdict", " " * 5000),
+        ask(server, "/verdict", "[" * 4000),
+        ask(server, "/verdict", {**verdict, "seconds": float("nan")}),
+        ask(server, "/verdict", {**verdict, "seconds": -1}),
+        ask(server, "/verdict", {**verdict, "seconds": 1e308}),
         ask(server, "/../label.py"),
         ask(server, "/nothing", {}),
     ]
     assert [status for status, _ in refused] == [403, 403, 403, 403, 401, 401, 403, 401, 403, 403, 403, 403, 400, 409,
-                                                 400, 400, 413, 404, 404]  # fmt: skip
+                                                 400, 400, 413, 400, 400, 400, 400, 404, 404]  # fmt: skip
     assert state(server)["done"] == 0
     assert ask(server, "/", Authorization="")[0] == 200
     assert server._server.server_address[0] == "127.0.0.1"

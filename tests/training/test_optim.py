@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from twofold.config.load import Document, validate
+from twofold.config.schema import Recipe
 from twofold.training.optim import AdamW, make_optimizer, make_schedule
 
 
@@ -80,3 +83,16 @@ def test_a_schedule_taken_up_anywhere_is_the_same(start: int) -> None:
 def test_settings_that_cannot_be_meant_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         AdamW(**{field: value})
+
+
+def test_the_rate_by_default_is_that_of_the_kind_of_tuning() -> None:
+    recipe = {"model": {"path": "m"}, "data": {"train": "t.jsonl"}}
+
+    def rate(**changes: Any) -> float | None:
+        return validate(Recipe, Document("test", {**recipe, **changes}, {})).optimizer.learning_rate
+
+    assert rate() == 1e-6
+    assert rate(model={"path": "m", "lora": {}}) == 1e-5
+    assert rate(model={"path": "m", "adapter": "a"}) == 1e-5
+    assert rate(model={"path": "m", "lora": {}}, optimizer={"learning_rate": 3e-6}) == 3e-6
+    assert rate(optimizer={"weight_decay": 0.1}) == 1e-6

@@ -179,5 +179,5 @@ class AlgorithmSettings:
 def refuse_fixed_rows(recipe: Sections, kind: str) -> None:
     """Raise ValueError for sections of which an algorithm that answers prompts makes nothing."""
     require(recipe.data.generator is None, f"data.generator is pdpo's: {kind} answers the rows of data.train")
-    require(isinstance(recipe.data.train, str), "data.train must be one file: drafts know no mixture yet")
+    require(not recipe.data.is_mixture, "data.train must have no weights: drafts know no mixture yet")
     require(recipe.reference.fit is None, "reference.fit needs chosen completions: fit the model in a run of its own")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twofold.cli.data_show import Ignore, ignored
 from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import results
 from twofold.progress import counted
@@ -46,6 +47,7 @@ class Options:
     form: Annotated[str, typer.Option("--as", help="pairs, rankings or labels.")] = "pairs"
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")] = None
     split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train"
+    ignore: Ignore = None
     seed: Annotated[int, typer.Option(help="Another seed draws other answers.")] = 0
     only_wrong: Annotated[
         bool, typer.Option("--only-wrong", help="With truth and stronger: reject only what the verifier finds wrong.")
@@ -73,7 +75,8 @@ def build(given: Options) -> None:
     how = _settings(given)
     first_look(rows=[given.prompts], models=how.models)
     refuse_unwritable(given.out)
-    questions = read_for(how, given.prompts, split=given.split, limit=given.limit)
+    ignore = ignored(given.ignore)
+    questions = read_for(how, given.prompts, split=given.split, limit=given.limit, ignore=ignore)
     if given.dry:
         _estimate(questions, how, given.out)
         return

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from twofold.cli.data_show import column_map
+from twofold.cli.data_show import Ignore, column_map, ignored
 from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import results, table
+from twofold.data.reading import BOUNDS, Reading, RowBounds
 from twofold.progress import counted
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ class CheckOptions:
         typer.Option(metavar="OURS=THEIRS", help="A field's name there, as prompt=instruction."),
     ] = None
     against: Annotated[str | None, typer.Option(help="A source that must not share a prompt with these.")] = None
+    ignore: Ignore = None
+    row_bytes: Annotated[int, typer.Option(min=1, help="The longest that a row may be.")] = BOUNDS.bytes
+    row_items: Annotated[int, typer.Option(min=1, help="The most completions or messages of a row.")] = BOUNDS.items
     fix: Annotated[str | None, typer.Option(help="Write the clean rows to this file; with one source.")] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False
 
@@ -56,23 +59,29 @@ def check(options: CheckOptions) -> None:
     from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
     from twofold.data.fix import fix
+    from twofold.data.readers import files
     from twofold.data.validate import check as look
 
     if options.fix and len(options.sources) > 1:
         raise typer.BadParameter("takes one FILE at a time", param_hint="--fix")
     first_look(models=[options.model])
     refuse_unwritable(Path(options.fix) if options.fix else None)
-    how: dict[str, Any] = {
-        "split": options.split,
-        "columns": column_map(options.columns or []),
-        "against": options.against,
-    }
+    bounds = RowBounds(bytes=options.row_bytes, items=options.row_items)
+    columns, ignore = column_map(options.columns or []), ignored(options.ignore)
+    how: dict[str, Any] = {"against": options.against}
+
+    def reading(source: str) -> Reading:
+        return Reading(source, columns, options.split, ignore=ignore, bounds=bounds)
+
     with RichProgress() as progress:
         encoder = _encoder(options.model, options) if options.model else None
         how |= {"encoder": encoder, "progress": progress}
-        reports = [look(source, **how) for source in options.sources]
-        again = partial(look, **how)
-        fixed = fix(reports[0], options.fix, again, split=options.split) if options.fix else None
+
+        def again(source: str) -> Report:
+            return look(reading(source), **how)
+
+        reports = [again(source) for pattern in options.sources for source in files(pattern)]
+        fixed = fix(reports[0], options.fix, again, reading(reports[0].source)) if options.fix else None
     if options.as_json:
         told = {"ok": all(r.ok for r in reports), "sources": [_object(r) for r in reports]}
         typer.echo(json.dumps(told | ({"fixed": asdict(fixed)} if fixed else {}), indent=2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,7 @@ import typer
 from rich.text import Text
 
 from twofold.cli.terminal import results
+from twofold.data.reading import RowBounds
 from twofold.errors import RecipeError
 from twofold.progress import counted
 from twofold.settings import settings
@@ -27,7 +29,7 @@ def show(
     source: Annotated[str, typer.Argument(help="A file, saved folder or hub name of any format that training reads.")],
     given: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="split=test limit=1000 chat=text max_length=512 loss_on=all …"),
+        typer.Argument(metavar="[KEY=VALUE]...", help="split=test limit=1000 ignore=[note] chat=text loss_on=all …"),
     ] = None,
     *,
     model: Annotated[str, typer.Option("--model", "--tokenizer", help="Whose tokenizer and chat template.")],
@@ -45,13 +47,17 @@ def show(
     reading, how = _settings(given or [])
     from twofold.cli.progress import RichProgress
     from twofold.data.formats import scan
+    from twofold.data.reading import Reading
     from twofold.data.survey import survey
     from twofold.data.tokenize import Encoder
     from twofold.models.load import load_stop_tokens, load_tokenizer
 
     tokenizer = load_tokenizer(model)
     encoder = Encoder(tokenizer, load_stop_tokens(model, tokenizer), how, reading.chat)
-    found = scan(source, columns=column_map(columns or []), split=reading.split, limit=reading.limit)
+    columns_of = column_map(columns or [])
+    found = scan(
+        Reading(source, columns_of, reading.split, reading.limit, ignore=reading.ignore, bounds=reading.bounds)
+    )
     with RichProgress() as progress:
         seen = survey(found, encoder, number, progress)
     heading = seen.lines()
@@ -77,12 +83,25 @@ def column_map(assignments: Sequence[str]) -> dict[str, str]:
     return dict(a.split("=", 1) for a in assignments)
 
 
+Ignore = Annotated[
+    str | None,
+    typer.Option("--ignore", metavar="KEYS", help="Keys of rows and messages that may be lost, as note,weight."),
+]
+
+
+def ignored(keys: str | None) -> tuple[str, ...]:
+    """The keys that --ignore lists."""
+    return tuple(key.strip() for key in keys.split(",") if key.strip()) if keys else ()
+
+
 @settings
 class _Reading:
     """Which rows of a source are read, and how their prompts are put."""
 
     split: str = "train"
     limit: int | None = None
+    ignore: tuple[str, ...] = ()
+    bounds: RowBounds = field(default_factory=RowBounds)
     chat: Literal["auto", "text", "chat"] = "auto"
 
 
@@ -90,7 +109,8 @@ def _settings(assignments: Sequence[str]) -> tuple[_Reading, TokenizeSettings]:
     from twofold.config.load import from_overrides, validate
     from twofold.config.outline import check
 
-    reading = [a for a in assignments if a.partition("=")[0] in ("split", "limit", "chat")]
+    own = [f.name for f in fields(_Reading)]
+    reading = [a for a in assignments if a.partition("=")[0].partition(".")[0] in own]
     rows, layout = from_overrides(reading), from_overrides([a for a in assignments if a not in reading])
     check("TokenizeSettings", layout)
     from twofold.data.tokenize import TokenizeSettings  # imports torch

@@ -106,13 +106,14 @@ def _of_runs(given: Options) -> dict[str, Any]:
 
 def _source(given: Options) -> Table:
     from twofold.data.formats import read
+    from twofold.data.reading import Reading
     from twofold.evaluation.prompting import PRESETS
 
     preset = PRESETS.get(given.task)
     name = given.tasks or (preset.source if preset else None)
     if name is None:
         raise RecipeError("no rows", where=f"--task {given.task}", remedy="name their file: --tasks FILE")
-    return read(name, split=given.split, limit=given.limit)
+    return read(Reading(name, split=given.split, limit=given.limit, ignore=tuple(words(given.ignore) or ())))
 
 
 def _refuse_trained_on(run: Path, records: Sequence[Record], progress: Progress) -> None:

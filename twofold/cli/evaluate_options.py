@@ -50,6 +50,7 @@ class Options:
     limit: Annotated[int | None, _number(1, "Only the first so many rows.")] = None
     max_new_tokens: Annotated[int, _number(1, "Then completions are cut (256).")] = 256
     split: Annotated[str, _word("Of a hub data set (test).")] = "test"
+    ignore: Annotated[str | None, _word("Keys of rows that may be lost.")] = None
     metrics: Annotated[str | None, _word("Of strict,flexible,math,text.")] = None
     template: Annotated[str | None, _word("With {prompt} for the problem.")] = None
     style: Annotated[str, _word("text, chat or auto.")] = "auto"

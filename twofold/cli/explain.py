@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from twofold.cli.data_show import column_map
+from twofold.cli.data_show import Ignore, column_map, ignored
 from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import results, table
 from twofold.errors import RecipeError
@@ -53,6 +53,7 @@ class Options:
     columns: Annotated[
         list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A field's name in the file, as prompt=instruction.")
     ] = None
+    ignore: Ignore = None
     split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train"
     html: Annotated[Path | None, typer.Option(help="Write a page with heat maps here.")] = None
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything here, every row with it.")] = None
@@ -64,13 +65,15 @@ def explain(given: Options) -> None:
     from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
     from twofold.data.formats import read
+    from twofold.data.reading import Reading
     from twofold.runs.folder import origin
 
     first_look(rows=[given.file], models=[given.model, given.reference])
     refuse_unwritable(given.html, given.json_file)
     began = origin(given.model)
     reference, beta = _reference(given, began), given.beta or (began and began.beta) or BETA
-    source = read(given.file, columns=column_map(given.columns or []), split=given.split, limit=given.limit)
+    columns, ignore = column_map(given.columns or []), ignored(given.ignore)
+    source = read(Reading(given.file, columns, given.split, given.limit, ignore=ignore))
     from twofold.analysis.explain_model import explain_model  # imports torch
 
     with RichProgress() as progress:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from twofold import disk
+from twofold.cli.data_show import Ignore, ignored
 from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import results
 from twofold.errors import RecipeError
@@ -39,6 +40,7 @@ class Options:
         str | None, typer.Option(help="One prompt; put as data.chat says: in the chat template, if there is one.")
     ] = None
     file: Annotated[Path | None, typer.Option(help="Rows with prompts, of any shape that training reads.")] = None
+    ignore: Ignore = None
     samples: Annotated[int, typer.Option("--samples", "-n", min=1, max=MOST_DRAFTS, help="Drafts for each prompt.")] = 1
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Then drafts are cut (256).")] = None
     best_of: Annotated[
@@ -71,7 +73,7 @@ def sample(given: Options) -> None:
     from twofold.sampling.named_model import open_model
 
     model = open_model(given.model, chat=draw.chat)
-    prompts = _prompts(given.file) if given.prompt is None else [model.encoder.turns.put(given.prompt).prompt]
+    prompts = _prompts(given) if given.prompt is None else [model.encoder.turns.put(given.prompt).prompt]
     asked = counted(len(prompts), "prompt")
     with RichProgress() as progress:
         if given.beam is not None:
@@ -133,10 +135,12 @@ def _describe(sampling: Sampling) -> str:
     return f"{how}, at most {sampling.max_new_tokens} new tokens"
 
 
-def _prompts(file: Path | None) -> list[Prompt]:
+def _prompts(given: Options) -> list[Prompt]:
     from twofold.data.formats import read
+    from twofold.data.reading import Reading
 
-    return list(dict.fromkeys(record.prompt for record in read(str(file)).records))
+    rows = read(Reading(str(given.file), ignore=ignored(given.ignore))).records
+    return list(dict.fromkeys(record.prompt for record in rows))
 
 
 def _searched(given: Options, sampling: Sampling) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twofold.cli.data_show import column_map
+from twofold.cli.data_show import Ignore, column_map, ignored
 from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import results, table
 from twofold.errors import RecipeError, ServerError
@@ -40,6 +40,7 @@ class Options:
     columns: Annotated[
         list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A field's name in the file, as prompt=instruction.")
     ] = None
+    ignore: Ignore = None
     rubric: Annotated[str | None, typer.Option(help="A jinja2 file with the judge's instructions.")] = None
     max_length: Annotated[int, typer.Option(min=2, help="A reward model's tokens of a prompt and one completion.")] = (
         1024
@@ -55,6 +56,7 @@ def score(given: Options) -> None:
     """
     from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
+    from twofold.data.reading import Reading
     from twofold.datagen.score import score as add_scores
 
     if given.out.resolve() == Path(given.file).resolve():
@@ -66,7 +68,8 @@ def score(given: Options) -> None:
 
     opened = partial(open_reward, max_length=given.max_length, cut_prompt=given.cut_prompt)
     with RichProgress() as progress:
-        scored = add_scores(given.file, how, given.out, opened, progress, column_map(given.columns or []))
+        reading = Reading(given.file, column_map(given.columns or []), ignore=ignored(given.ignore))
+        scored = add_scores(given.file, how, given.out, opened, progress, reading)
     _show(given.out, scored)
     if scored.missing:
         what = f"{scored.missing} of {counted(len(scored.entries), 'row')} lack a verdict and are left out"

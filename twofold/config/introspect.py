@@ -38,12 +38,14 @@ def kinds(type_: Any) -> tuple[str, ...]:
 
 
 def member(type_: Any, value: Any) -> Any:
-    """The member of a union that `value` means: by its `kind`, or a list's; else the type as it is."""
+    """The member of a union that `value` means: by its `kind`, as its only section or list; else the type itself."""
     type_ = bare(type_)
     if isinstance(value, list):
         return next((m for m in members(type_) if get_origin(m) is tuple), type_)
     kind = entries(value).get("kind")
-    return next((m for m in members(type_) if kind in kinds(m)), type_)
+    sections = [m for m in members(type_) if dataclasses.is_dataclass(m)]
+    alone = sections[0] if isinstance(value, Mapping) and len(sections) == 1 else type_
+    return next((m for m in members(type_) if kind in kinds(m)), alone)
 
 
 def entries(value: Any) -> Mapping[str | int, Any]:

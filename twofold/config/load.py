@@ -19,13 +19,19 @@ from typing import Any, TypeVar, cast
 import pydantic
 import yaml
 
-from twofold import disk, manifest
+from twofold import manifest
 from twofold.config.introspect import completed
 from twofold.config.validation_errors import Key, dotted, explain
 from twofold.errors import RecipeError
 
 T = TypeVar("T")
 
+LARGEST = 2**20
+"""Bytes of a recipe."""
+MOST_VALUES = 50_000
+"""Values in a recipe."""
+MOST_DIGITS = 100
+"""Digits of a whole number."""
 MOST_SHOWN = 80
 """Characters of an override that an error repeats."""
 
@@ -43,6 +49,8 @@ _PLAIN_WORDS = {
 
 
 class _Loader(yaml.SafeLoader):
+    values = 0
+    """How many have been made: an alias is made as often as it is named."""
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML keeps them on the class)
 
 
@@ -155,7 +163,12 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _read(path: Path, said_at: str = "") -> Document:
     try:
-        text = disk.read_text(path)
+        with path.open("rb") as stream:
+            data = stream.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            remedy = "name a recipe; data is named in it, under data.train"
+            raise RecipeError(f"is larger than any recipe ({LARGEST:,} bytes)", where=str(path), remedy=remedy)
+        text = data.decode("utf-8-sig")
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1)
         remedy = f"did you mean `{path.parent / near[0]}`?" if near else ""
@@ -168,11 +181,11 @@ def _read(path: Path, said_at: str = "") -> Document:
         remedy = "put the file back; to change its settings, copy it under another name first"
         raise RecipeError(f"{fault}: it is not what the run wrote", where=str(path), remedy=remedy)
     places: dict[Key, str] = {}
-    data = _parse(text, str(path), places)
-    if not isinstance(data, dict):
-        fault = "is empty" if data is None else "holds no keys"
+    values = _parse(text, str(path), places)
+    if not isinstance(values, dict):
+        fault = "is empty" if values is None else "holds no keys"
         raise RecipeError(fault, where=str(path), remedy="a recipe is a mapping: `key: value` lines")
-    return Document(str(path), cast("dict[str, Any]", data), places)
+    return Document(str(path), cast("dict[str, Any]", values), places)
 
 
 def _parse(text: str, name: str, places: dict[Key, str]) -> Any:
@@ -197,6 +210,11 @@ def _value(loader: _Loader, node: yaml.Node, name: str, places: dict[Key, str], 
     """The plain value of a node; notes the place of every key on the way."""
     where = f"{name}:{node.start_mark.line + 1}"
     places.setdefault(key, where)
+    loader.values += 1
+    if loader.values > MOST_VALUES:
+        remedy = "write out what you need, without aliases of aliases"
+        what = f"holds more than {MOST_VALUES:,} values, aliases (`*name`) included"
+        raise RecipeError(what, where=where, remedy=remedy)
     if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -213,9 +231,13 @@ def _value(loader: _Loader, node: yaml.Node, name: str, places: dict[Key, str], 
     if not isinstance(node, yaml.ScalarNode):
         raise RecipeError(f"the tag {node.tag} has no meaning here", where=where)
     try:
-        return cast("Any", loader).construct_object(node)
-    except ValueError:
-        raise RecipeError(f"a number of {len(node.value)} digits is too long", where=where) from None
+        value = cast("Any", loader).construct_object(node)
+    except ValueError:  # Python refuses to read thousands of digits
+        value = None
+    if node.tag.endswith(":int") and (value is None or len(node.value) > MOST_DIGITS):
+        what = f"a number of {len(node.value):,} digits is too large"
+        raise RecipeError(f"{dotted(key)}: {what}" if key else what, where=where)
+    return value
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

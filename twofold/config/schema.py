@@ -54,6 +54,7 @@ class Recipe:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 
     def __post_init__(self) -> None:
+        require(-(2**63) <= self.seed < 2**63, "seed must be a number of 64 bits")
         adapter = self.model.lora is not None or self.model.adapter is not None
         object.__setattr__(self, "optimizer", self.optimizer.for_tuning(adapter=adapter))
         self.algorithm.refuse_misfit(self)

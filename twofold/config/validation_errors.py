@@ -22,7 +22,8 @@ def explain(
 ) -> RecipeError:
     """One error for all faults (at most ten lines), each at its `place`."""
     faults: dict[Key, RecipeError] = {}
-    for raw in error.errors(include_url=False):
+    raws = error.errors(include_url=False)
+    for raw in sorted(raws, key=lambda raw: raw["type"] == "string_type" and isinstance(raw["input"], Mapping)):
         key, what, remedy = _describe(cast("Mapping[str, Any]", raw), _locate(raw["loc"], type_, data), (type_, data))
         what = f"{dotted(key)}: {what}" if key else what
         faults.setdefault(key, RecipeError(what, where=place(key), remedy=remedy))

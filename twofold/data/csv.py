@@ -5,21 +5,28 @@ from __future__ import annotations
 import csv
 import json
 from codecs import BOM_UTF8
+from collections import Counter
 from collections.abc import Iterator
 from typing import IO, Any
 
-from twofold.data.issues import Issue
+from twofold.data.issues import Issue, shortened
+from twofold.data.json_rows import too_long
+from twofold.data.json_text import TwiceError, once
 
-_LARGEST = 2**31 - 1  # of a cell, in characters; the module's own limit is 131072, less than long answers have
 
-
-def rows(stream: IO[bytes], source: str) -> Iterator[tuple[int, dict[str, Any] | Issue]]:
-    """Each row by the line where it begins, the header's being 1; a byte order mark is Excel's way and no fault."""
-    csv.field_size_limit(_LARGEST)
-    reader = csv.reader(_lines(stream), strict=True)
+def rows(stream: IO[bytes], source: str, most: int) -> Iterator[tuple[int, dict[str, Any] | Issue]]:
+    """Each row by the line where it begins, the header's being 1; a byte order mark is Excel's way and no fault. A line
+    or a cell of more than `most` bytes ends the reading."""
+    csv.field_size_limit(most)
+    reader = csv.reader(_lines(stream, most), strict=True)
     begins = 1
     try:
         header = next(reader, [])
+        twice = next((name for name, count in Counter(header).items() if count > 1), None)
+        if twice is not None:
+            reason, remedy = "is there twice: one of the two columns would be lost", "keep one of them"
+            yield 1, Issue(source, 1, shortened(twice), reason, remedy, check="field twice")
+            return
         while True:
             begins = reader.line_num + 1
             cells = next(reader, None)
@@ -27,15 +34,28 @@ def rows(stream: IO[bytes], source: str) -> Iterator[tuple[int, dict[str, Any] |
                 return
             if cells:
                 yield begins, _row(header, cells, source, begins)
+    except _TooLongError:
+        yield 0, too_long(source, begins, most)
     except csv.Error as error:
+        if "field larger than field limit" in str(error):
+            yield 0, too_long(source, begins, most)
+            return
         remedy = "put cells with quotes or line ends between quotes, and double the quotes inside"
         yield begins, Issue(source, begins, "", f"bad CSV: {error}", remedy, check="bad CSV")
 
 
-def _lines(stream: IO[bytes]) -> Iterator[str]:
+class _TooLongError(Exception):
+    pass
+
+
+def _lines(stream: IO[bytes], most: int) -> Iterator[str]:
     """Lines as text; a byte that is not UTF-8 stays in it as a lone surrogate, so that its row can be named."""
-    for number, line in enumerate(stream):
-        yield (line if number else line.removeprefix(BOM_UTF8)).decode("utf-8", "surrogateescape")
+    first = True
+    while line := stream.readline(most + 1):
+        if len(line) > most:
+            raise _TooLongError
+        yield (line.removeprefix(BOM_UTF8) if first else line).decode("utf-8", "surrogateescape")
+        first = False
 
 
 def _row(header: list[str], cells: list[str], source: str, number: int) -> dict[str, Any] | Issue:
@@ -47,7 +67,11 @@ def _row(header: list[str], cells: list[str], source: str, number: int) -> dict[
         if broken is not None:
             reason = f"byte {ord(broken) - 0xDC00:#04x} is not UTF-8"
             return Issue(source, number, name, reason, "save the file as UTF-8", check="bad UTF-8")
-    return {name: _value(cell) for name, cell in zip(header, cells, strict=True)}
+    try:
+        return {name: _value(cell) for name, cell in zip(header, cells, strict=True)}
+    except TwiceError as error:
+        reason, remedy = "is there twice in one object: one of the two would be lost", "keep one of them"
+        return Issue(source, number, shortened(error.key), reason, remedy, check="field twice")
 
 
 def _value(cell: str) -> Any:
@@ -55,7 +79,9 @@ def _value(cell: str) -> Any:
         return None
     if cell.startswith("[{") and cell.endswith("}]"):
         try:
-            return json.loads(cell)
+            return json.loads(cell, object_pairs_hook=once)
+        except TwiceError:
+            raise
         except (ValueError, RecursionError):
             return cell
     return cell

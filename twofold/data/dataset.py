@@ -10,7 +10,8 @@ from twofold.data.encode import Encoded, encode
 from twofold.data.formats import Table
 from twofold.data.kinds import RowNeeds, rows_of_kind
 from twofold.data.lazy import MappedRows, concat
-from twofold.data.load import Reading, load
+from twofold.data.load import load
+from twofold.data.reading import Reading
 from twofold.data.settings import DataSettings, DataSource, DataSplit
 from twofold.data.split import refuse_overlap, split_by_prompt
 from twofold.data.stored_groups import encode_stored
@@ -49,8 +50,10 @@ class Reader:
         for whatever `twofold data check` calls an error; `progress` gets its warnings."""
         tables = dict[str, Table]()
         if rows is None:
-            for number, each in enumerate(self.data.sources, 1):
-                tables["train" if isinstance(self.data.train, str) else f"train {number}"] = self._table(each)
+            sources = self.data.sources
+            for number, each in enumerate(sources, 1):
+                alone = isinstance(self.data.train, str) and len(sources) == 1
+                tables["train" if alone else f"train {number}"] = self._table(each)
             rows = concat([table.records for table in tables.values()])
         else:
             rows = list(rows)
@@ -67,7 +70,8 @@ class Reader:
 
     def _table(self, each: DataSource | DataSplit) -> Table:
         stream = isinstance(each, DataSource) and each.stream
-        reading = Reading(each.file or "", each.columns, each.split, each.limit, stream, self.data.accept)
+        data, how = self.data, (each.columns, each.split, each.limit, stream)
+        reading = Reading(each.file or "", *how, accept=data.accept, ignore=data.ignore, bounds=data.bounds)
         return load(reading, self.cache, self.progress)
 
     def _split(

@@ -10,13 +10,15 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
 from twofold.data.issues import Issue, quoted
-from twofold.data.readers import Row, rows
+from twofold.data.json_rows import Row
+from twofold.data.readers import rows
+from twofold.data.reading import Reading
 from twofold.data.validate import Report
 from twofold.disk import PRIVATE_FILE
 from twofold.errors import DataError
@@ -43,29 +45,31 @@ class Fixed:
     reasons: Mapping[str, int]
 
 
-def fix(report: Report, out: str, check: Check, *, split: str = "train") -> Fixed:
+def fix(report: Report, out: str, check: Check, reading: Reading | None = None) -> Fixed:
     """Write the rows without faults of the source of `report` to `out`, and the others with their faults beside it.
+    `reading` says how the source was read; what it ignores is written too.
 
     `check` judges what was written, until no row of it is at fault: a row may be the first of its shape, or one of
     several. A file is there whole or not at all. Raises DataError where nothing is left, or the whole file is at fault.
     """
     _refuse(report, out)
+    how = replace(reading or Reading(report.source), ignore=())
     target, beside = Path(out), Path(out + LEFT_OUT)
     written = target.with_name(f".{os.getpid()}.{target.name}")
     listed = target.with_name(f".{os.getpid()}.{beside.name}")
     faulty = _by_row(report.faults)
     try:
         while True:
-            kept = _write(_rows(report.source, split), faulty, written)
+            kept = _write(_rows(how), faulty, written)
             if not kept:
                 raise DataError("no row is without faults", where=report.source, remedy="see `twofold data check`")
-            places = dict(zip((number for number, _ in _rows(str(written), split)), kept, strict=True))
+            places = dict(zip((number for number, _ in _rows(replace(how, source=str(written)))), kept, strict=True))
             more = _by_row(check(str(written)).faults, places)
             if not more:
                 break
             faulty |= more
         if faulty:
-            _list(_rows(report.source, split), faulty, listed)
+            _list(_rows(how), faulty, listed)
             os.replace(listed, beside)
         os.replace(written, target)
     finally:
@@ -87,9 +91,10 @@ def _refuse(report: Report, out: str) -> None:
         raise DataError(whole.reason, where=whole.where, remedy=whole.remedy)
 
 
-def _rows(source: str, split: str) -> Iterator[tuple[int, Row | Issue]]:
+def _rows(how: Reading) -> Iterator[tuple[int, Row | Issue]]:
     """Rows and what stands in place of one; not the warnings that come before one."""
-    return ((n, row) for n, row in rows(source, split) if not isinstance(row, Issue) or row.severity == "error")
+    found = rows(how.source, how.split, bounds=how.bounds)
+    return ((n, row) for n, row in found if not isinstance(row, Issue) or row.severity == "error")
 
 
 def _by_row(faults: tuple[Issue, ...], places: Mapping[int, int] | None = None) -> dict[int, list[Issue]]:

@@ -7,14 +7,17 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from twofold.data.issues import Issue, IssueError, nearest, quoted
-from twofold.data.readers import Numbered, Row, digest, rows
+from twofold.data.json_rows import Numbered, Row
+from twofold.data.readers import digest, is_file, rows
+from twofold.data.reading import Reading, RowBounds
 from twofold.data.shapes import FIELDS, Shape, detect, parse, unknown
 from twofold.errors import DataError
 from twofold.records import Record, Source, completion_fields
 
+MOST_ERRORS = 200_000
+"""Faulty rows after which a source is not read on."""
 _NO_COLUMNS: Mapping[str, str] = {}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -42,14 +45,14 @@ class Scan:
 
 
 def read(
-    source: str, *, columns: Mapping[str, str] = _NO_COLUMNS, split: str = "train", limit: int | None = None
+    source: str | Reading, *, columns: Mapping[str, str] = _NO_COLUMNS, split: str = "train", limit: int | None = None
 ) -> Table:
     """The records of a JSON, JSON-lines, CSV (also .gz), parquet or Arrow file, a folder of `datasets`, or a hub name.
 
-    `columns` maps our field names to the source's, and chooses the shape where several fit. Raises DataError naming
-    file, row and field of the first fault.
+    `columns` maps our field names to the source's, and chooses the shape where several fit; a `Reading` says this and
+    more. Raises DataError naming file, row and field of the first fault.
     """
-    stream = Stream(source, columns=columns, split=split, limit=limit)
+    stream = Stream(reading_of(source, columns, split, limit))
     records: list[Record] = []
     for made in stream:
         fault = next((fault for fault in made.faults if fault.severity == "error"), None)
@@ -58,15 +61,15 @@ def read(
         if made.record is not None:
             records.append(made.record)
     if not records:
-        raise DataError("has no rows", where=source, remedy="check the file and the split")
-    return Table(records, stream.format, source, stream.sha256)
+        raise DataError("has no rows", where=stream.source, remedy="check the file and the split")
+    return Table(records, stream.format, stream.source, stream.sha256)
 
 
 def scan(
-    source: str, *, columns: Mapping[str, str] = _NO_COLUMNS, split: str = "train", limit: int | None = None
+    source: str | Reading, *, columns: Mapping[str, str] = _NO_COLUMNS, split: str = "train", limit: int | None = None
 ) -> Scan:
     """As `read`, but collects the faults of rows; only a source that is not there raises DataError."""
-    stream = Stream(source, columns=columns, split=split, limit=limit)
+    stream = Stream(reading_of(source, columns, split, limit))
     records: list[Record] = []
     faults: list[Issue] = []
     count = 0
@@ -75,8 +78,15 @@ def scan(
         faults += made.faults
         if made.record is not None:
             records.append(made.record)
-    table = Table(records, stream.format, source, stream.sha256)
+    table = Table(records, stream.format, stream.source, stream.sha256)
     return Scan(table, [*faults, *stream.remarks], count)
+
+
+def reading_of(
+    source: str | Reading, columns: Mapping[str, str] = _NO_COLUMNS, split: str = "train", limit: int | None = None
+) -> Reading:
+    """A source with how it is read; a `Reading` says so itself."""
+    return source if isinstance(source, Reading) else Reading(source, columns, split, limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +115,30 @@ class Stream:
 
     def __init__(
         self,
-        source: str,
+        source: str | Reading,
         *,
         columns: Mapping[str, str] = _NO_COLUMNS,
         split: str = "train",
         limit: int | None = None,
-        stream: bool = False,
         sha256: str | None = None,
     ) -> None:
         """`sha256` is the file's, where it is known already."""
-        _refuse_unknown_fields(columns, source)
-        self.source, self._columns, self._limit = source, columns, limit
-        self._rows = rows(source, split, stream)
+        reading = reading_of(source, columns, split, limit)
+        _refuse_unknown_fields(reading.columns, reading.source)
+        self.source, self._reading = reading.source, reading
+        self._rows = rows(self.source, reading.split, reading.stream, reading.ignore, reading.bounds)
         self._shape: Shape | None = None
         self.remarks: list[Issue] = []
-        self._sha256, self._sum = sha256, None if Path(source).is_file() else hashlib.sha256()
+        self._sha256, self._sum = sha256, None if is_file(self.source) else hashlib.sha256()
 
     def __iter__(self) -> Iterator[ParsedRow]:
-        for number, row in _limited(self._rows, self._limit):
+        errors = 0
+        for number, row in _limited(self._rows, self._reading.limit):
             made = self._made(number, row)
+            errors += isinstance(made, list)
+            if errors > MOST_ERRORS:
+                yield ParsedRow(number, None, None, [self._too_many(number)])
+                return
             read = None if isinstance(row, Issue) else row
             if self._sum and read is not None:
                 line = json.dumps(read, sort_keys=True, ensure_ascii=True, default=str)
@@ -133,14 +148,20 @@ class Stream:
     def _made(self, number: int, row: Row | Issue) -> Record | list[Issue]:
         """The row's record, or its faults; the first row that fits a shape decides for the rows behind it."""
         place = Source(self.source, number)
-        named = row if isinstance(row, Issue) else _renamed(row, self._columns, place)
+        columns = self._reading.columns
+        named = row if isinstance(row, Issue) else _renamed(row, columns, place)
         if isinstance(named, Issue):
             return [named]
-        self._shape = self._shape or detect(named, self._columns)
+        self._shape = self._shape or detect(named, columns)
         if self._shape is None:
             return [unknown(named, place)]
-        made = parse(self._shape, named, place, self.remarks)
+        large = _too_large(self._shape, named, place, self._reading.bounds)
+        made = large or parse(self._shape, named, place, self.remarks, columns, self._reading.whole)
         return made if isinstance(made, list) else _half_characters(made) or made
+
+    def _too_many(self, number: int) -> Issue:
+        reason = f"has more than {MOST_ERRORS:,} faulty rows; row {number} and what follows was not read"
+        return Issue(self.source, 0, "", reason, "mend the first ones: all may have one cause", check="too many errors")
 
     @property
     def format(self) -> str:
@@ -154,6 +175,26 @@ class Stream:
             return self._sum.hexdigest()
         self._sha256 = self._sha256 or digest(self.source) or ""
         return self._sha256
+
+
+def _too_large(shape: Shape, row: Row, place: Source, bounds: RowBounds) -> list[Issue]:
+    """Lists and texts beyond the `bounds`, among what the shape reads and in the members of its objects."""
+    faults = list[Issue]()
+    for key in (*shape.keys, *shape.optional):
+        value = row.get(key)
+        parts = {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+        for name, part in parts.items():
+            if isinstance(part, str) and len(part) > bounds.bytes:
+                faults.append(_beyond(place, name, len(part), "characters", bounds.bytes, "bytes"))
+            elif isinstance(part, list) and len(part) > bounds.items:
+                faults.append(_beyond(place, name, len(part), "items", bounds.items, "items"))
+    return faults
+
+
+def _beyond(place: Source, name: str, count: int, what: str, most: int, setting: str) -> Issue:
+    reason = f"has {count:,} {what}, at most {most:,} are read"
+    remedy = f"remove the row; where it is meant so, raise data.bounds.{setting} (--row-{setting})"
+    return Issue(place.file, place.row, name, reason, remedy, check="row too long")
 
 
 def _half_characters(record: Record) -> list[Issue]:
@@ -192,7 +233,7 @@ def _refuse_unknown_fields(columns: Mapping[str, str], source: str) -> None:
     for field in columns:
         if field not in FIELDS:
             near = nearest(field, FIELDS)
-            remedy = f"did you mean `{near}`?" if near else f"fields are {quoted(FIELDS)}"
+            remedy = f"did you mean `{near}`?" if near else f"fields are {quoted(FIELDS, len(FIELDS))}"
             raise DataError(f"`columns` names an unknown field `{field}`", where=source, remedy=remedy)
 
 

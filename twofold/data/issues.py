@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import Literal
 
 from twofold.errors import DataError
@@ -45,13 +46,27 @@ class IssueError(DataError):
         super().__init__(fault.reason, where=fault.where, remedy=fault.remedy)
 
 
+MOST_NAMES = 12
+LONGEST_NAME = 60
+_COMPARED = 500  # names at most that one is compared with
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The member of `known` that `name` most probably stands for, if any is close."""
-    by_lower = {k.lower(): k for k in known}
+    """The member of `known` that `name` most probably stands for, if any is close; names of many letters are none."""
+    short = (k for k in known if len(k) <= LONGEST_NAME)
+    by_lower = {k.lower(): k for k in islice(short, _COMPARED)} if len(name) <= LONGEST_NAME else {}
     matches = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[matches[0]] if matches else None
 
 
-def quoted(names: Iterable[str]) -> str:
-    """Names as a sentence lists them."""
-    return ", ".join(f"`{n}`" for n in names)
+def quoted(names: Iterable[str], most: int = MOST_NAMES) -> str:
+    """Names as a sentence lists them: the first `most`, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(f"`{shortened(n)}`" for n in listed[:most]) + more
+
+
+def shortened(name: str) -> str:
+    """A name as a message can hold it: its first letters, without what a terminal would obey."""
+    short = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+    return short if short.isprintable() else short.encode("unicode_escape").decode()

@@ -52,6 +52,14 @@ def _rows_of(record: Record, needs: RowNeeds) -> list[Record]:
             where=str(record.source),
             remedy=_BRING[needs.kind],
         )
+    unread = _unread_field(record, needs)
+    if unread is not None:
+        field, reader = unread
+        raise DataError(
+            f"`{field}` is filled, and {needs.learner} as set here does not read it",
+            where=str(record.source),
+            remedy=f"set {reader}, or let it go: data.ignore=[{field}]",
+        )
     lacking = next((field for row in rows if (field := _missing_field(row, needs.columns))), None)
     if lacking is not None:
         raise DataError(
@@ -60,6 +68,21 @@ def _rows_of(record: Record, needs: RowNeeds) -> list[Record]:
             remedy=_REMEDIES[lacking],
         )
     return rows
+
+
+_READERS = {
+    "margin": ("margin", "objective.margin=data under bradley_terry"),
+    "probability": ("win_rate", "objective.probability=data under sppo"),
+}
+
+
+def _unread_field(record: Record, needs: RowNeeds) -> tuple[str, str] | None:
+    """What `record` says of its answers that nobody reads, and what would read it."""
+    for field, (column, reader) in _READERS.items():
+        read = column in needs.columns and needs.kind != "prompts"  # what answers prompts makes pairs of its own
+        if getattr(record, field, None) is not None and not read:
+            return field, reader
+    return None
 
 
 def _missing_field(record: Record, columns: tuple[str, ...]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cache
 from hashlib import sha256
 from itertools import chain, islice
@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from twofold.data.formats import Stream, Table
-from twofold.data.issues import Acceptable, Issue, IssueError
+from twofold.data.issues import Issue, IssueError
 from twofold.data.readers import digest
+from twofold.data.reading import Reading
 from twofold.data.validate import Inspection, Report
 from twofold.errors import DataError
 from twofold.progress import Progress
@@ -21,19 +22,6 @@ from twofold.progress import Progress
 IN_MEMORY = 20_000
 """Rows of a source that are held as objects; from there on they are read from disk as they are needed."""
 MOST_TOLD = 5
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Which rows of a source, and as what; a hub name may be `stream`ed, without a copy of its files. What it is to
-    `accept` are warnings."""
-
-    source: str
-    columns: Mapping[str, str] = field(default_factory=dict[str, str])
-    split: str = "train"
-    limit: int | None = None
-    stream: bool = False
-    accept: tuple[Acceptable, ...] = ()
 
 
 def load(reading: Reading, folder: Path, progress: Progress) -> Table:
@@ -51,8 +39,7 @@ def load(reading: Reading, folder: Path, progress: Progress) -> Table:
 
 
 def _parse(reading: Reading, known: str | None, folder: Path, progress: Progress) -> tuple[Table, dict[str, Any]]:
-    how = {"columns": reading.columns, "split": reading.split, "limit": reading.limit, "stream": reading.stream}
-    stream = Stream(reading.source, sha256=known, **how)
+    stream = Stream(reading, sha256=known)
     inspection = Inspection(stream, progress=progress)
     arriving = (made.record for made in inspection if made.record is not None)
     head = list(islice(arriving, IN_MEMORY))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -130,9 +129,13 @@ class Encoder:
             return
         if not self.turns.has_template:
             return
-        with suppress(Exception):  # whatever a template dislikes is told when the record is fitted
+        try:
             yield rendering(self.tokenizer, prompt, generation_prompt=True)
             yield from (rendering(self.tokenizer, (*prompt, Message("assistant", text))) for text in texts)
+        except ModelError:
+            raise
+        except Exception:  # whatever a template dislikes is told when the record is fitted
+            return
 
     def prompt(self, prompt: Prompt) -> Tensor:
         """The prompt's tokens [P], up to where a completion begins."""
@@ -241,6 +244,8 @@ class Encoder:
     def _rendered(self, chat: Chat, source: Source, field: str, *, generation_prompt: bool = False) -> str:
         try:
             return rendering(self.tokenizer, chat, generation_prompt=generation_prompt)
+        except ModelError:
+            raise
         except Exception as error:  # templates refuse what they dislike with errors of their own
             reason = f"is refused by the chat template: {next(iter(str(error).splitlines()), type(error).__name__)}"
             raise _fault(source, field, reason, "write the turns as the model's template wants them") from None

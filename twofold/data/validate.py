@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twofold.data.digests import Collected, firsts
-from twofold.data.formats import ParsedRow, Stream, texts
+from twofold.data.formats import ParsedRow, Stream, reading_of, texts
 from twofold.data.issues import Issue, Severity
 from twofold.data.lengths import Histogram, LengthBias, bias_fault
 from twofold.data.readers import count
+from twofold.data.reading import Reading
 from twofold.data.split import problem, prompt_key
 from twofold.data.supervision import supervised
 from twofold.data.turns import GUESS_REMEDY, PromptTally, described, guessed
@@ -92,7 +93,7 @@ class Inspection:
         task = f"check {self._stream.source}"
         self._progress.begin(task, count(self._stream.source))
         arriving = iter(self._stream)
-        while chunk := list(islice(arriving, AT_ONCE)):
+        while chunk := list(islice(arriving, AT_ONCE if self._encoder else 16)):
             if self._encoder is not None:
                 self._encoder.ahead([made.record for made in chunk if made.record is not None])
             for made in chunk:
@@ -170,7 +171,7 @@ class Inspection:
 
 
 def check(
-    source: str,
+    source: str | Reading,
     *,
     columns: Mapping[str, str] | None = None,
     split: str = "train",
@@ -178,20 +179,22 @@ def check(
     against: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Every fault of `source`, in order of rows. Never raises for broken input.
+    """Every fault of `source`, in order of rows. Never raises for broken input. A `Reading` says how it is read.
 
     With an `encoder` also what its tokenizer and max_length make of the rows; with `against`, the source that will be
     evaluated on (or trained on), also prompts that both have.
     """
+    reading = reading_of(source, columns or {}, split)
     try:
-        found = Inspection(Stream(source, columns=columns or {}, split=split), encoder=encoder, progress=progress)
+        found = Inspection(Stream(reading), encoder=encoder, progress=progress)
         deque(found, maxlen=0)
     except DataError as error:
+        source = reading.source
         return Report(source, "unknown", 0, 0, (_unreadable(source, error),))
     if against is None:
         return found.report()
     try:
-        other = Inspection(Stream(against, columns=columns or {}, split=split), progress=progress)
+        other = Inspection(Stream(replace(reading, source=against)), progress=progress)
         deque(other, maxlen=0)
     except DataError as error:
         report = found.report()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -264,9 +264,12 @@ def with_best_first(question: Question, best: Candidate) -> Question:
     return replace(question, candidates=(best, *others))
 
 
-def read_for(how: BuildSettings, source: str, *, split: str = "train", limit: int | None = None) -> Questions:
-    """The questions of `source` as `how` needs them; raises `RecipeError` where truth is asked to judge nothing."""
+def read_for(
+    how: BuildSettings, source: str, *, split: str = "train", limit: int | None = None, ignore: Collection[str] = ()
+) -> Questions:
+    """The questions of `source` as `how` needs them, without its keys to `ignore`; raises `RecipeError` where truth is
+    asked to judge nothing."""
     kind = parse_judge(how.judge, BUILD)
     if "answers" in kind.needs and kind.argument in how.models:
         raise RecipeError("is also the model that it should be better than", where=f"--judge {how.judge}")
-    return read_questions(source, split=split, limit=limit, with_answers=not how.models)
+    return read_questions(source, split=split, limit=limit, with_answers=not how.models, ignore=ignore)

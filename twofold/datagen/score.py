@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twofold.client.server import RetrySettings
 from twofold.data.formats import read
 from twofold.data.readers import rows
+from twofold.data.reading import Reading
 from twofold.data.shapes import is_unjudged
 from twofold.errors import DataError
 from twofold.judges.base import JudgeResources, Scores
@@ -82,14 +83,14 @@ def score(
     out: Path,
     open_reward: OpenReward,
     progress: Progress,
-    columns: Mapping[str, str] | None = None,
+    reading: Reading | None = None,
 ) -> ScoredFile:
     """Write the rows of `source` with their scores to `out`, whole and at the end; a row without a verdict is left out.
 
     What a language model is asked is kept beside `out`, and asked once. Raises DataError for a row that the judge
-    cannot score.
+    cannot score. `reading` says how `source` is read.
     """
-    entries = entries_of(source, columns or {})
+    entries = entries_of(reading or Reading(source))
     _refuse(entries, how)
     with ExitStack() as stack:
 
@@ -103,12 +104,13 @@ def score(
     return scored
 
 
-def entries_of(source: str, columns: Mapping[str, str]) -> list[Entry]:
+def entries_of(reading: Reading) -> list[Entry]:
     """Rows of any shape that training reads, or of a prompt with `answers` in no order."""
+    source = reading.source
     first = next((row for _, row in rows(source) if isinstance(row, dict)), {})
-    if is_unjudged(first) and not columns:
-        return [Entry(q, (SEVERAL,)) for q in questions_of(source)]
-    records = read(source, columns=columns).records
+    if is_unjudged(first) and not reading.columns:
+        return [Entry(q, (SEVERAL,)) for q in questions_of(source, ignore=reading.ignore, whole=True)]
+    records = read(replace(reading, whole=True)).records
     truths = {n: row.get("answer") for n, row in rows(source) if isinstance(row, dict) and "answer" in row}
     return [_entry(record, truths.get(record.source.row)) for record in records]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 from twofold.data.issues import Issue, IssueError
-from twofold.data.readers import Row, rows
+from twofold.data.json_rows import Row
+from twofold.data.keys import is_meant
+from twofold.data.readers import rows
 from twofold.data.shapes import Fields, detect, is_unjudged, parse, unknown
 from twofold.data.split import prompt_key
 from twofold.errors import DataError
@@ -32,7 +34,12 @@ class Questions:
 
 
 def read_questions(
-    source: str, *, split: str = "train", limit: int | None = None, with_answers: bool = True
+    source: str,
+    *,
+    split: str = "train",
+    limit: int | None = None,
+    with_answers: bool = True,
+    ignore: Collection[str] = (),
 ) -> Questions:
     """Rows of any shape that training reads, of a prompt alone, or of a prompt with `answers` in no order.
 
@@ -40,7 +47,7 @@ def read_questions(
     """
     found: dict[object, Question] = {}
     repeated = 0
-    for read in questions_of(source, split):
+    for read in questions_of(source, split, ignore):
         if limit is not None and len(found) >= limit:
             break
         question = read if with_answers else replace(read, candidates=())
@@ -51,21 +58,26 @@ def read_questions(
     return Questions(list(found.values()), repeated)
 
 
-def questions_of(source: str, split: str = "train") -> Iterator[Question]:
-    """Every row as a question; raises DataError naming file, row and field of the first fault."""
-    for number, row in rows(source, split):
+def questions_of(
+    source: str, split: str = "train", ignore: Collection[str] = (), *, whole: bool = False
+) -> Iterator[Question]:
+    """Every row as a question, without its keys to `ignore`; where rows go on `whole`, keys that nobody knows may stay.
+
+    Raises DataError naming file, row and field of the first fault.
+    """
+    for number, row in rows(source, split, ignore=ignore):
         if isinstance(row, Issue):
             if row.severity == "error":
                 raise IssueError(row)
-        elif (question := _question(row, Source(source, number))) is not None:
+        elif (question := _question(row, Source(source, number), whole)) is not None:
             yield question
 
 
-def _question(row: Row, source: Source) -> Question | None:
+def _question(row: Row, source: Source, whole: bool) -> Question | None:
     """None for a row that is passed over."""
     shape = detect(row)
     if shape is not None and not is_unjudged(row):
-        made = parse(shape, row, source, remarks=[])
+        made = parse(shape, row, source, remarks=[], whole=whole)
         if not isinstance(made, list):
             return _of(made, row)
         error = next((fault for fault in made if fault.severity == "error"), None)
@@ -79,6 +91,8 @@ def _question(row: Row, source: Source) -> Question | None:
     if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
         fields.fault("answers", "is no list of texts", 'write {"prompt": "…", "answers": ["…", "…"]}')
     prompt, _ = fields.turns("prompt")
+    known = [key for key in row if whole and not is_meant(key)]
+    fields.refuse_unread("", row, ("prompt", "answers", "system", *known))
     if fields.faults:
         raise IssueError(fields.faults[0])
     return Question(prompt, source, _truth(row), _known(answers, row, source))

@@ -23,6 +23,7 @@ from twofold.errors import ModelError
 from twofold.models.integrity import check_folder
 from twofold.models.loadable import readable, refuse_broken_weights, refuse_ids, refuse_unknown_tokens
 from twofold.models.locate import refuse_missing
+from twofold.models.lora_targets import expert_targets
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.policy import LanguageHead, Policy
 from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
@@ -254,11 +255,14 @@ def attach_adapter(
         if task != CLASSIFYING:
             refuse_classifier(settings.adapter)
     if settings.lora is not None:
-        targets = settings.lora.targets if isinstance(settings.lora.targets, str) else list(settings.lora.targets)
+        asked = settings.lora.targets
+        targets: dict[str, Any] = {"target_modules": asked if isinstance(asked, str) else list(asked)}
+        if asked == "all-linear":
+            targets |= expert_targets(model)
         config = LoraConfig(
             r=settings.lora.rank,
             lora_alpha=settings.lora.alpha,  # type: ignore[arg-type]  # PEFT takes a float as well
-            target_modules=targets,
+            **targets,
             lora_dropout=0.0,
             task_type=task,  # type: ignore[arg-type]  # the name of a TaskType
             fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in model.modules()),

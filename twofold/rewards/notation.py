@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from math import gcd
 
-from twofold.rewards.numerals import numerals, plainer, untagged
+from twofold.rewards.numerals import PARTS, numerals, plainer, untagged
 
 LONGEST, DEEPEST = 500, 15
 """Characters and brackets within brackets of a formula: what is more takes a parser seconds."""
@@ -52,7 +52,8 @@ _KNOWN = re.compile(
     "|varnothing|angle|[lr](?:floor|ceil)|vert|sum|prod|int|lim|pmod"
 )
 _VALUE_WORDS = re.compile(
-    r"\b(?:half|halves|thirds?|quarters?|root|cubed|power|factorial|minus|negative|least|most|than|more|less|dozen|lakh|crore)\b",
+    r"\b(?:half|halves|thirds?|quarters?|root|squared|cubed|power|factorial|minus|negative|least|most|than|more|less"
+    rf"|dozens?|lakhs?|crores?|[bm]n|mil|{PARTS})\b",
     re.IGNORECASE,
 )
 _ALGEBRA = re.compile(r"\d\s?!|[<>≤≥≠±√=]|^[-\u2212\u2013] ")
@@ -99,7 +100,7 @@ def _formula(part: str) -> Formula | None:
     text = re.sub(r"(?<!\\)\\[()\[\]]|\$", "", part)
     text = text.replace(r",\! ", ",").replace(r"\! ", "")
     text = _REPEATING.sub(_fraction, text)
-    text = _TEXT.sub(lambda m: f" {m[1]} " if re.search(r"\b(?:and|or)\b", m[1]) else " ", text)
+    text = " ".join(_TEXT.sub(r" \1 ", text).split())
     rows = text.split(r"\\")  # of a matrix
     for sign, plain in _SIGNS.items():
         rows = [row.replace(sign, plain) for row in rows]
@@ -108,7 +109,8 @@ def _formula(part: str) -> Formula | None:
     text = re.sub(r"[€£¥₹]", "", text).strip().rstrip(".,;").strip()
     text = _SQRT.sub(lambda m: rf"\sqrt{{{m[1] or m[2]}}}", text)
     text = _POWER_OF_TEN.sub(r"\1\\times 10^{\2}", text)
-    text = _SCALED.sub(lambda m: rf"{m[1]}\times 10^{{{_SCALES[m[2]]}}}", text)
+    for _ in range(2):  # hundred thousand
+        text = _SCALED.sub(lambda m: rf"{m[1]}\times 10^{{{_SCALES[m[2]]}}}", text)
     text = _SPLIT.sub(", ", text)
     text = _MIXED.sub(r"(\1+\\frac{\2}{\3})", text)
     text = re.sub(r"(?<!\\)%| percent\b", r"\\%", _GROUPS.sub(lambda m: re.sub("[, ]", "", m[0]), text))

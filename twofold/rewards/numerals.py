@@ -41,6 +41,7 @@ _ESCAPED = re.compile(r"\\([$%#&_])")
 
 _LETTER = "[A-Za-z\u00c0-\u024f\u0370-\u03ff\u0400-\u04ff]"
 _SCALE = r"(?:(?:hundred|thousand|million|billion|trillion|lakh|crore|dozen|k|bn|mn)s?\b|[百千万亿萬億])"
+PARTS = "(?:four|fif|six|seven|eigh|nin|ten|twelf|hundred|thousand|million)ths"
 _UNITS = re.compile(
     "[kcdmn]?m|kg|m?g|m[il]|[cd]l|m?s|mins?|hrs?|secs?|k?mph|km?ph|kmh|lbs?|oz|ft|yds?|gal|[pq]ts?|[kmgt]b|[kmg]?hz|kwh?"
     "|rpm|usd|eur|gbp|cad|aud|inr|rs|dollars?|cents?|euros?|pounds|percent|deg(?:rees)?|st|nd|rd|th|am|pm",
@@ -58,7 +59,8 @@ _GOES_ON = re.compile(
     r"|[:：]\d|\s:\s\d|,\s?[-$]?\d|\.\d|_\w|\s\d|\s,\d"
     r"|\s?(?:<(?![</|]|[\w/]+>)|>(?!>)|[≤≥≠])=?\s?[\w(]"
     r"|\s(?:and|or|to|by|x|out of|versus|vs\.?)\s[-\u2212]?[$€£]?\d"
-    r"|\s(?:and\s(?:an?|one|two|three)\s(?:half|third|quarters?|fourths?|fifths?)|squared|cubed|factorial)\b"
+    r"|\s(?:and\s(?:an?|one|two|three)\s(?:half|third|quarters?|fourths?|fifths?)|squared|cubed|factorial"
+    rf"|{PARTS}|thirds|halves)\b"
     rf"|\s?\{{?\s?{_SCALE}|分之"
     rf"|\s(?-i:(?![aImgshlLCFNJWV]\b){_LETTER})(?![\w.'’])",
     re.IGNORECASE,

@@ -17,7 +17,7 @@ from typing import Literal
 
 from twofold.errors import DataError
 from twofold.rewards.final_answer import behind_equals, boxed, last_sentence, marked, short
-from twofold.rewards.numerals import AROUND, LONGEST, NUMBER, goes_on, last_numeral, numerals, plainer
+from twofold.rewards.numerals import AROUND, LONGEST, NUMBER, PARTS, goes_on, last_numeral, numerals, plainer
 
 Metric = Literal["strict", "flexible"]
 
@@ -28,7 +28,8 @@ REMEDY = (
 )
 _ANOTHER = re.compile(  # words and signs beside a number that make it another one, or none
     r"\b(?:half|halves|thirds?|quarters?|root|squared|cubed|power|factorial|minus|negative|(?:at|the) (?:least|most)|"
-    r"(?:less|more|greater|fewer) than|or (?:less|more|fewer))\b|\d\s?!|\d\+|[<>≤≥≠±√]|\\[a-zA-Z]|^[-\u2212\u2013] ",
+    rf"(?:less|more|greater|fewer) than|or (?:less|more|fewer)|{PARTS})\b"
+    r"|\d\s?!|\d\+|[<>≤≥≠±√]|\\[a-zA-Z]|^[-\u2212\u2013] ",
     re.IGNORECASE,
 )
 

@@ -19,7 +19,7 @@ from twofold.errors import ModelError
 from twofold.models.attention import stock_attention
 from twofold.sampling.base import Draft
 from twofold.sampling.cache import Prefilled, max_positions, next_logits, refuse_unfit
-from twofold.sampling.local import evaluating, unusable_logits
+from twofold.sampling.local import draw_for_trial, evaluating, unusable_logits
 from twofold.sampling.recompute import prefilled_rows, row_logits, why_recompute
 from twofold.settings import require, settings
 
@@ -119,7 +119,7 @@ class Track:
 
     def __init__(self, model: PreTrainedModel, prompt: Tensor, num_new: int) -> None:
         self.model, self.position = model, len(prompt)
-        whole = why_recompute(model, [prompt], num_new)
+        whole = why_recompute(model, [prompt], num_new, draw_for_trial)
         start = (prefilled_rows if whole else Prefilled.of)([prompt], model)
         self.cache, self.token_KN = start.cache, start.token_AT
         self.logp_KV = start.logits_AV.log_softmax(-1).to(prompt.device)

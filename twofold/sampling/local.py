@@ -90,7 +90,7 @@ class LocalSampler:
     @property
     def note(self) -> str:
         """What a person should know of how it draws; empty where it draws in the fastest way."""
-        if self._drive != "rows" and (why := cache_fault(self.model)):
+        if self._drive != "rows" and (why := cache_fault(self.model, draw_for_trial)):
             return f"drafts are computed as whole rows, without a cache, which is slow: {why}"
         if self.refills:
             return ""
@@ -128,7 +128,7 @@ class LocalSampler:
         """Whether the next drafts are computed as whole rows; said once where that is slower than it might be."""
         if self._drive != "auto":
             return
-        why = why_recompute(self.model, prompts, self.ends.max_new_tokens)
+        why = why_recompute(self.model, prompts, self.ends.max_new_tokens, draw_for_trial)
         self._rows = bool(why)
         if not why:
             restart_rotary(self.model)
@@ -311,6 +311,15 @@ class StaticDecoder:
     def begun(self, rule: LogitsProcessor, fresh: NewDrafts, supply: DraftQueue) -> Decoding:
         """Drafts under way in these slots."""
         return Decoding(self.sampler, rule, fresh, supply, self)
+
+
+def draw_for_trial(
+    model: PreTrainedModel, drive: Literal["cache", "rows"], prompts: Sequence[Tensor], num_new: int
+) -> list[list[Draft]]:
+    """Drafts of a model that is tried: they end at different times, and those of a last prompt take their place."""
+    stops = range(0, model.config.get_text_config().vocab_size, 8)
+    how = Sampling(max_new_tokens=num_new, batch_size=6, cache="growing")
+    return LocalSampler(model, None, stops, how, drive=drive).sample(prompts, samples=3)
 
 
 def _refuse_nan(drafts: Sequence[Sequence[Draft]]) -> None:

@@ -10,7 +10,8 @@ Shapes: A rows, T columns, V vocabulary.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +21,11 @@ from twofold.errors import ModelError, NonFiniteError
 from twofold.models.row_lengths import RowLengths, restart_rotary
 from twofold.models.small_copy import small_copy
 from twofold.models.trial import first_line, positions
+from twofold.sampling.base import Draft
 from twofold.sampling.cache import Prefilled
+
+Draw = Callable[[PreTrainedModel, Literal["cache", "rows"], Sequence[Tensor], int], list[list[Draft]]]
+"""Drafts of a model after prompts, of at most so many tokens, from its cache or from whole rows."""
 
 AT_ONCE = 2048  # tokens of which logits are held
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-2}  # nats per token; others 0.5
@@ -90,7 +95,7 @@ def prefilled_rows(prompts: Sequence[Tensor], model: PreTrainedModel) -> Prefill
     return Prefilled(None, token_AT.to(model.device), length_A, row_logits(model, prompts))
 
 
-def why_recompute(model: PreTrainedModel, prompts: Sequence[Tensor], num_new: int) -> str:
+def why_recompute(model: PreTrainedModel, prompts: Sequence[Tensor], num_new: int, draw: Draw) -> str:
     """Why the cache of `model` is not driven for so many new tokens after these prompts; empty where it is."""
     classes = RowLengths.of(model.config.get_text_config())
     ends = (
@@ -98,42 +103,37 @@ def why_recompute(model: PreTrainedModel, prompts: Sequence[Tensor], num_new: in
     )
     if len(ends) > 1:
         return "drafts may grow past a length at which it changes its rotary factors"
-    return cache_fault(model, padded=len({len(prompt) for prompt in prompts}) > 1)
+    return cache_fault(model, draw, padded=len({len(prompt) for prompt in prompts}) > 1)
 
 
 _PADDING = "in this precision, padded prompts make its attention say nothing finite"
 _known: dict[str, str] = {}
 
 
-def cache_fault(model: PreTrainedModel, *, padded: bool = False) -> str:
+def cache_fault(model: PreTrainedModel, draw: Draw, *, padded: bool = False) -> str:
     """Why drafts from the cache of a model of this kind are not those of whole rows, of prompts of one length or
     `padded` ones; empty where they are. Tried once in a process."""
     facts = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
     key = f"{type(model).__qualname__} {model.dtype == torch.float64} {facts}"
     if key not in _known:
-        _known[key] = _tried(model)
+        _known[key] = _tried(model, draw)
     return "" if _known[key] == _PADDING and not padded else _known[key]
 
 
-def _tried(model: PreTrainedModel) -> str:
-    from twofold.sampling.base import Sampling
-    from twofold.sampling.local import LocalSampler
-
+def _tried(model: PreTrainedModel, draw: Draw) -> str:
     dtype = torch.float64 if model.dtype == torch.float64 else torch.float32
     tried = small_copy(model, (dtype,)) or model
     vocabulary = tried.config.get_text_config().vocab_size
     room = (positions(tried) or 2**31) - max(_PROMPTS)
     noise = torch.Generator().manual_seed(0)
     prompts = [torch.randint(vocabulary, (n if room > 1 else 1,), generator=noise) for n in _PROMPTS]
-    how = Sampling(max_new_tokens=max(1, min(_NEW, room)), batch_size=6, cache="growing")
-    stops = range(0, vocabulary, 8)  # drafts end at different times, and those of a third prompt take their place
+    num_new = max(1, min(_NEW, room))
     try:
-        rows, cached = (LocalSampler(tried, None, stops, how, drive=drive) for drive in ("rows", "cache"))
-        expected = rows.sample(prompts, samples=3)
+        expected = draw(tried, "rows", prompts, num_new)
     except Exception as error:  # of any kind: the layers are not ours
         return f"it computes no rows: {first_line(error)}"
     try:
-        found = cached.sample(prompts, samples=3)
+        found = draw(tried, "cache", prompts, num_new)
     except NonFiniteError:
         return _PADDING
     except Exception as error:  # likewise

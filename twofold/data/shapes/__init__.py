@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from twofold.data.issues import Issue, nearest, quoted
+from twofold.data.keys import is_meant, says_again, texts_in, unread
 from twofold.data.shapes import (
     conversations,
     human_feedback,
@@ -42,6 +43,7 @@ SHAPES: tuple[Shape, ...] = (
     *single.ALONE,
 )
 _RICHER = {s.name: tuple(o for o in SHAPES if set(o.keys) > set(s.keys)) for s in SHAPES}
+_KEYS = frozenset(key for shape in SHAPES for key in shape.keys)
 FIELDS = tuple(dict.fromkeys(key for shape in SHAPES for key in (*shape.keys, *shape.optional)))
 
 
@@ -56,9 +58,17 @@ def detect(row: Mapping[str, Any], named: Collection[str] = ()) -> Shape | None:
     return next(iter([*asked, *filled, *fitting]), None)
 
 
-def parse(shape: Shape, row: Mapping[str, Any], source: Source, remarks: list[Issue]) -> Record | list[Issue]:
+def parse(
+    shape: Shape,
+    row: Mapping[str, Any],
+    source: Source,
+    remarks: list[Issue],
+    named: Collection[str] = (),
+    whole: bool = False,
+) -> Record | list[Issue]:
     """The record that the row is under `shape`, or everything that is wrong with it; warnings about a row that can be
-    used go to `remarks`."""
+    used go to `remarks`. Where fields are `named`, they chose the shape, and what the others read may go unread;
+    where the row goes on `whole`, so may what nobody knows."""
     missing = [k for k in shape.keys if k not in row]
     other = detect(row) if missing else _says_more(shape, row)
     if other is not None:
@@ -68,8 +78,21 @@ def parse(shape: Shape, row: Mapping[str, Any], source: Source, remarks: list[Is
         return [_missing(key, shape, row, source) for key in missing]
     fields = Fields(row, source)
     record = shape.parse(fields)
+    left = _remaining(shape, row)
+    unknown_keys = [key for key in left if whole and not is_meant(key)]
+    fields.refuse_unread("", left, {*unknown_keys, *(_KEYS if named else ())})
     remarks += fields.remarks
     return fields.faults or record
+
+
+def _remaining(shape: Shape, row: Mapping[str, Any]) -> dict[str, Any]:
+    """What is left of a row without what its shape reads, and without what says that again."""
+    used = {*shape.keys, *shape.optional, *shape.beside(row)}
+    left = {k: row[k] for k in unread(row, used)}
+    if left:
+        known = set(texts_in([v for k, v in row.items() if k in used]))
+        left = {k: v for k, v in left.items() if not says_again(k, v, known)}
+    return left
 
 
 def is_unjudged(row: Mapping[str, Any]) -> bool:

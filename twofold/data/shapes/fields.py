@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from twofold.data import chat
+from twofold.data import chat, keys
 from twofold.data.chat import Chat, Malformed
 from twofold.data.differences import common_length
-from twofold.data.issues import Issue, Severity, quoted
+from twofold.data.issues import MOST_NAMES, Issue, Severity, quoted, shortened
 from twofold.records import Message, Prompt, Source
 
 Said = str | Chat
@@ -45,6 +46,16 @@ class Fields:
         wider = Fields({**self.row, **extra}, self.source)
         wider.faults, wider.remarks = self.faults, self.remarks
         return wider
+
+    def refuse_unread(self, part: str, holder: Mapping[str, Any], used: Collection[str]) -> None:
+        """Fault the filled keys of `holder` that nobody reads: of the row itself, or of a `part` of it."""
+        unread = keys.unread(holder, used)
+        for key in unread[:MOST_NAMES]:
+            name = f"{part}.{shortened(key)}" if part else shortened(key)
+            self.fault(name, keys.meaning(key), keys.remedy(unread), "unread key")
+        if len(unread) > MOST_NAMES:
+            reason = f"and {len(unread) - MOST_NAMES} more keys are filled, and nothing reads them"
+            self.fault(part, reason, "is this the file that you meant?", "unread key")
 
     def turns(self, prompt: str | None, *completions: str) -> tuple[Prompt, list[str]]:
         """The prompt of the row and its completions; without a prompt field, it is what the completions share.
@@ -163,7 +174,12 @@ class Fields:
 
     def with_tools(self, asked: Prompt, tools: Any) -> Prompt:
         """The prompt behind the definitions of the `tools` that its chat template is to show."""
-        if not tools or not isinstance(asked, tuple):
+        if not tools or tools == "[]":
+            return asked
+        if isinstance(asked, str):
+            self.fault(
+                "tools", "stand beside a text, which no template shows them with", "write the prompt as messages"
+            )
             return asked
         try:
             return (chat.tools_message(tools), *asked)
@@ -175,9 +191,13 @@ class Fields:
         if asked is None or "system" not in self.row:
             return asked
         turns = (Message("user", asked),) if isinstance(asked, str) else asked
-        if not self.row["system"] or (turns and turns[0].role == "system"):
+        if not self.row["system"]:
             return turns
         system = self.completion("system")
+        if turns and turns[0].role == "system":
+            if system != turns[0].content:
+                self.fault("system", "is another system message than the chat's own", "keep one of them")
+            return turns
         if isinstance(system, tuple):
             self.fault("system", "is a chat, not text", "write it as text")
         return (Message("system", system), *turns) if isinstance(system, str) else None
@@ -237,10 +257,16 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def as_float(number: float) -> float:
+    """A JSON number as a float; a whole one that is too large for any is infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
 def _number_or_kind(value: Any) -> str:
-    if isinstance(value, int) and abs(value) > sys.float_info.max:
-        return "a number of hundreds of digits"
-    return f"{value:g}" if is_number(value) else chat.kind(value)
+    return f"{as_float(value):g}" if is_number(value) else chat.kind(value)
 
 
 def _after(said: Chat, asked: Prompt) -> Chat:

@@ -37,9 +37,9 @@ def _pairs(name: str, asked: Questions, chosen: str = "chosen", rejected: str = 
     return Shape(name, (asked[0], chosen, rejected), parse, (*asked[1:], *AROUND))
 
 
-def _demonstrations(name: str, asked: Questions, told: str) -> Shape:
+def _demonstrations(name: str, asked: Questions, told: str, beside: tuple[str, ...] = ()) -> Shape:
     parse = partial(_demonstration, asked=asked, told=told)
-    return Shape(name, (asked[0], told), parse, (*asked[1:], *AROUND))
+    return Shape(name, (asked[0], told), parse, (*asked[1:], *AROUND), beside=lambda _: beside)
 
 
 ALPACA = ("instruction", "input")
@@ -61,6 +61,6 @@ LABELLED = (
     ),
 )
 DEMONSTRATIONS = (
-    _demonstrations("instruction + output (alpaca)", ALPACA, "output"),
+    _demonstrations("instruction + output (alpaca)", ALPACA, "output", ("text",)),  # all of it, put together
     _demonstrations("query + response", ("query",), "response"),
 )

@@ -22,6 +22,7 @@ def _preference(row: Fields) -> Pair:
     if not isinstance(asked, Mapping):
         row.fault("input", f"is {chat.kind(asked)}, not an object with `messages`", 'write it as {"messages": […]}')
         asked = {"messages": []}
+    row.refuse_unread("input", asked, ("messages", "tools", "parallel_tool_calls"))
     inner = row.spread({"input.messages": asked.get("messages")})
     prompt, (chosen, rejected) = inner.turns("input.messages", "preferred_output", "non_preferred_output")
     return Pair(inner.with_tools(prompt, asked.get("tools")), chosen, rejected, row.source)

@@ -52,7 +52,10 @@ def _of_objects(row: Fields) -> Ranking:
             row.fault(field, "holds items that are not {text, score}", "give every item its text and its score or rank")
         return Ranking("", (), row.source)
     by_rank = not any(k in item for item in listed for k in SCORES)
-    texts = [next(item[k] for k in TEXTS if k in item) for item in listed]
+    names = [next(k for k in TEXTS if k in item) for item in listed]
+    for place, (item, name) in enumerate(zip(listed, names, strict=True), 1):
+        row.refuse_unread(f"{field}[{place}]", item, (name, *SCORES, *RANKS))
+    texts = [item[name] for item, name in zip(listed, names, strict=True)]
     inner = row.spread({field: texts, f"{field}.score": [_score(item) for item in listed]})
     asked = "prompt" if row.row.get("prompt") is not None else "instruction"
     made = _by_score(inner, asked, field, _numbers(inner, f"{field}.score", len(listed)))

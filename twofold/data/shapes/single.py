@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
+from twofold.data.issues import LONGEST_NAME
 from twofold.data.shapes.fields import Fields
 from twofold.data.shapes.shape import Shape
 from twofold.records import Demonstration, Labelled, Request, Task
@@ -49,7 +50,8 @@ def _request(row: Fields) -> Request:
 
 def _no_completion(row: Mapping[str, Any]) -> bool:
     """Whether no further column is, or by its name looks like, an answer to the prompt."""
-    return not any(get_close_matches(str(k).lower(), ANSWERS, n=1, cutoff=0.75) for k in row if k != "prompt")
+    names = (str(k).lower() for k in row if k != "prompt" and len(k) <= LONGEST_NAME)
+    return not any(get_close_matches(name, ANSWERS, n=1, cutoff=0.75) for name in names)
 
 
 def _no_answers(row: Mapping[str, Any]) -> bool:
@@ -61,6 +63,11 @@ def _no_prompt(row: Mapping[str, Any]) -> bool:
     return "prompt" not in row
 
 
+def _class(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The class of a text is no judgement of it, unless it is a truth."""
+    return () if isinstance(row.get("label"), bool) else ("label",)
+
+
 LABELLED = (Shape("prompt + completion + label", ("prompt", "completion", "label"), _labelled, ("system",)),)
 DEMONSTRATIONS = (Shape("prompt + completion", ("prompt", "completion"), _demonstration, ("system", "tools")),)
 TASKS = tuple(
@@ -68,6 +75,6 @@ TASKS = tuple(
     for asked in ("prompt", "question")
 )
 ALONE = (
-    Shape("text", ("text",), _text, fits=_no_prompt),
+    Shape("text", ("text",), _text, fits=_no_prompt, beside=_class),
     Shape("prompt", ("prompt",), _request, ("system", "tools"), _no_completion),
 )

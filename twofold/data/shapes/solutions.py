@@ -37,4 +37,10 @@ def _truth_over_wrong(row: Fields) -> Pair:
     return Pair(prompt, chosen, rejected, row.source)
 
 
-SHAPES = (Shape("GSM8K model solutions", ("question", "ground_truth"), _truth_over_wrong, fits=_solved),)
+def _solutions(row: Mapping[str, Any]) -> list[str]:
+    return [name for name, value in row.items() if _is_solution(value)]
+
+
+SHAPES = (
+    Shape("GSM8K model solutions", ("question", "ground_truth"), _truth_over_wrong, fits=_solved, beside=_solutions),
+)

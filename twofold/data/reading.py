@@ -1,0 +1,42 @@
+"""Which rows of a source are read, and as what; and how much one row may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from twofold.data.issues import Acceptable
+from twofold.settings import require, settings
+
+
+@settings
+class RowBounds:
+    """How much one row may hold. Larger ones are refused: they cost time and memory that nobody meant to spend."""
+
+    bytes: int = 16 * 2**20
+    """Of a line of JSON or CSV, or an item of a JSON array, unpacked."""
+    items: int = 1000
+    """Of a list in it: completions, messages."""
+
+    def __post_init__(self) -> None:
+        require(self.bytes >= 1 and self.items >= 1, "bounds must be ≥ 1")
+
+
+BOUNDS = RowBounds()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which rows of a source, and as what; a hub name may be `stream`ed, without a copy of its files. What it is to
+    `accept` are warnings; keys that it is to `ignore` are as good as not there, in rows and in their messages. Rows
+    that go on `whole` lose nothing, so that keys of a row that nobody knows are no fault."""
+
+    source: str
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    split: str = "train"
+    limit: int | None = None
+    stream: bool = False
+    accept: tuple[Acceptable, ...] = ()
+    ignore: tuple[str, ...] = ()
+    bounds: RowBounds = BOUNDS
+    whole: bool = False
