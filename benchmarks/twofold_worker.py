@@ -20,6 +20,7 @@ from twofold.models.reference import cached_reference, live_reference
 from twofold.objectives.dpo import DPO
 from twofold.progress import Silent
 from twofold.training.column_providers import providers
+from twofold.training.identity import Identity
 from twofold.training.optim import AdamW
 from twofold.training.step import Part, Round, Step
 from twofold.training.trainable import POLICY, Trainable
@@ -107,7 +108,7 @@ def main(job: Job) -> None:
         evaluators=(),
         settings=TrainingSettings(steps=steps, checkpoint_every=steps + 1, batch_size=job.batch_size),
         steps=steps,
-        identity={},
+        identity=Identity({}),
         progress=TakeTurns(job, settings),
     )
     loop.train(resume=False)

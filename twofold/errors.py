@@ -40,10 +40,18 @@ class CheckpointError(TwofoldError):
     """No checkpoint can be resumed, or it belongs to another run."""
 
 
+class BusyError(TwofoldError):
+    """Another process writes to the same place."""
+
+
 class NonFiniteError(TwofoldError):
     """A loss, gradient or log-probability is not finite; nothing was updated."""
 
     exit_code = 3
+
+
+class BrokenUpdateError(NonFiniteError):
+    """A weight, or what the optimizer remembers of it, is not finite after an update; nothing of it was saved."""
 
 
 class ServerError(TwofoldError):

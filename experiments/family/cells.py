@@ -38,6 +38,7 @@ from twofold.runs.dataset import row_needs
 from twofold.sampling.base import Sampling
 from twofold.statistics import mean_interval
 from twofold.training.column_providers import providers
+from twofold.training.identity import Identity
 from twofold.training.optim import AdamW
 from twofold.training.step import Step
 from twofold.training.trainable import POLICY, Trainable
@@ -152,7 +153,7 @@ class Bench:
         algorithm = OfflineAlgorithm(groups, objective, batch_size=rows, seed=cell.seed, steps=steps)
         return Trainer(
             run=self._weights(cell).parent, algorithm=algorithm, step=step, evaluators=(),
-            settings=TrainingSettings(), steps=steps, identity={}, progress=Silent(),
+            settings=TrainingSettings(), steps=steps, identity=Identity({}), progress=Silent(),
         )  # fmt: skip
 
     def train(self, cell: Cell) -> Result:

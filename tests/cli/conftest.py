@@ -46,7 +46,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>", pad_token="</s>", unk_token="</s>").save_pretrained(folder)
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=257,
+        vocab_size=258,
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=2,

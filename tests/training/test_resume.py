@@ -11,201 +11,16 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from twofold.config.load import Document, validate
-from twofold.config.schema import Recipe
-from twofold.demo.build import character_tokenizer
+from support.resumable_runs import KINDS, STEPS, assembly, left_behind, loop, stop_after
 from twofold.errors import CheckpointError, NonFiniteError
-from twofold.models.load import wrap
-from twofold.progress import Silent
-from twofold.records import Pair, Source
 from twofold.runs.build import build_trainer
-from twofold.runs.context import RunContext
-from twofold.runs.dataset import read_dataset
 from twofold.training.checkpoint import Checkpoint, save
-from twofold.training.trainer import Trainer, TrainOutcome
-
-STEPS = 6
-KINDS: dict[str, dict[str, Any]] = {
-    "offline": {},
-    "pdpo": {"algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
-    "pdpo-stale": {
-        "algorithm": {
-            "kind": "pdpo",
-            "prompts": 2,
-            "samples": 2,
-            "warmup": 1,
-            "drop_truncated": False,
-            "gamma": 1.0,
-            "reuse_steps": 3,
-            "generator": {"clip": 0.2, "baseline": "leave_one_out", "form": "square", "margin": 0.1},
-        }
-    },
-    "pdpo-gated": {
-        "algorithm": {
-            "kind": "pdpo",
-            "prompts": 2,
-            "samples": 2,
-            "warmup": 1,
-            "drop_truncated": False,
-            "gamma": 0.5,
-            "generator": {"form": "softplus", "gradient_to": "both", "kl": 0.1, "gate": "judge"},
-            "reuse_steps": 2,
-            "ramp": {"gamma": {"to": 0.8}, "beta": {"to": 0.3}},
-            "judge": {"source": "python:brevity", "at_least": -1.0},
-        }
-    },
-    "offline-lora": {"lora": True},
-    "pdpo-lora": {"lora": True, "algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
-    "bco": {"objective": {"kind": "bco", "shift_decay": 0.5}},
-    "moving": {"reference": {"kind": "moving", "alpha": 0.3, "sync_every": 2}},
-    "pdpo-moving": {
-        "algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False},
-        "reference": {"kind": "moving", "alpha": 0.5, "sync_every": 1},
-    },
-    "grpo": {
-        "objective": {"kind": "grpo", "scale": "none"},
-        "algorithm": {"kind": "policy_gradient", "reward": "python:brevity", "rollouts": 6, "epochs": 2, "samples": 3},
-    },
-    "rloo-adaptive-lora": {
-        "lora": True,
-        "objective": {"kind": "rloo", "clip": 0.2},
-        "algorithm": {
-            "kind": "policy_gradient",
-            "reward": [{"source": "python:brevity", "weight": 2.0}, {"source": "verifier"}],
-            "epochs": 2,
-            "kl": {"coefficient": 0.1, "target": 0.5, "horizon": 50},
-            "stop_penalty": 0.3,
-        },
-    },
-    "ppo-value": {
-        "objective": {"kind": "ppo"},
-        "algorithm": {
-            "kind": "policy_gradient",
-            "reward": "python:brevity",
-            "rollouts": 6,
-            "epochs": 2,
-            "normalize": True,
-            "kl": {"coefficient": 0.1, "target": 0.5, "horizon": 50},
-            "value": {"learning_rate": 3e-3},
-        },
-    },
-    "ppo-value-lora": {
-        "lora": True,
-        "objective": {"kind": "ppo", "scale": "none"},
-        "algorithm": {"kind": "policy_gradient", "reward": "python:brevity", "epochs": 3, "value": {"gae_lambda": 1.0}},
-    },
-    "online-rounds": {
-        "algorithm": {
-            "kind": "online",
-            "judge": "python:brevity",
-            "samples": 3,
-            "pairs": "all",
-            "most": 2,
-            "labels": "bradley_terry",
-            "prompts": 6,
-            "epochs": 2,
-            "reference": "fresh",
-        },
-    },
-    "online-rounds-lora": {
-        "lora": True,
-        "objective": {"kind": "sppo", "eta": 3.0, "probability": "data"},
-        "algorithm": {
-            "kind": "online",
-            "judge": [{"source": "python:brevity", "weight": 2.0}, {"source": "verifier"}],
-            "samples": 3,
-            "prompts": 6,
-            "epochs": 2,
-            "reference": "fresh",
-        },
-    },
-    "xpo": {
-        "algorithm": {
-            "kind": "online",
-            "judge": "python:brevity",
-            "samples": 1,
-            "reference_samples": 1,
-            "alpha": 0.01,
-            "alpha_decay": "linear",
-            "prompts": 6,
-            "reference": "fresh",
-        },
-    },
-    "moving-lora": {"lora": True, "reference": {"kind": "moving", "alpha": 1.0, "sync_every": 2}},
-}
-
-
-def brevity(prompt: str, completion: str, truth: str | None) -> float:
-    """A reward that differs from draft to draft."""
-    return -len(completion) / 6 + completion.count("1")
-
-
-def pairs() -> list[Pair]:
-    return [
-        Pair(f"{a} + {b}?", f"{a}+{b}={a + b}\n#### {a + b}", f"#### {a * b}", Source("made", a * 5 + b))
-        for a in range(1, 5)
-        for b in range(1, 5)
-    ]
-
-
-def assembly(run: Path, kind: str, **training: Any) -> RunContext:
-    """A run that takes milliseconds a step; made anew it is the same to the bit."""
-    spec = dict(KINDS[kind])
-    lora = {"lora": {"rank": 2}} if spec.pop("lora", False) else {}
-    data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}}
-    if spec.get("algorithm", {}).get("kind") == "pdpo":
-        data["generator"] = {"count": 4}
-    settings = {
-        "steps": STEPS,
-        "batch_size": 3,
-        "checkpoint_every": 1,
-        "evaluate_every": 2,
-        "keep_checkpoints": 2,
-        **training,
-    }
-    given = {
-        "run": str(run),
-        "model": {"path": "made", "precision": "float32", **lora},
-        "data": data,
-        "training": settings,
-        "optimizer": {"learning_rate": 1e-3},
-        "sampling": {"max_new_tokens": 6},
-        "reference": {"cache": str(run.parent / "reference-cache")},
-        **spec,
-    }
-    recipe = validate(Recipe, Document("test", given, {}))
-    torch.manual_seed(0)
-    tokenizer = character_tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id, bos_token_id=None, pad_token_id=None,
-    )  # fmt: skip
-    policy, loaded = wrap(recipe.model, LlamaForCausalLM(config), tokenizer)
-    records = read_dataset(recipe, recipe.objective, pairs())
-    run.mkdir(parents=True, exist_ok=True)
-    return RunContext(recipe, recipe.objective, policy, loaded, records, Silent(), {"python:brevity": brevity})
-
-
-def loop(run: Path, kind: str, **training: Any) -> Trainer:
-    return build_trainer(assembly(run, kind, **training), run)
-
-
-def stop_after(steps: int) -> Callable[[], bool]:
-    left = iter([False] * (steps - 1) + [True] * 1000)
-    return lambda: next(left)
-
-
-def left_behind(run: Path) -> dict[str, bytes]:
-    """What must not differ: the logs, and weights, optimizer and memory of the last checkpoint."""
-    last = run / "checkpoints" / f"step-{STEPS}"
-    files = [run / "metrics.jsonl", run / "samples.jsonl", *sorted(last.iterdir())]
-    return {f.name: f.read_bytes() for f in files}
+from twofold.training.identity import Identity
+from twofold.training.trainer import TrainOutcome
 
 
 @pytest.fixture(scope="module", params=list(KINDS))
@@ -352,14 +167,14 @@ def test_changed_settings_or_data_are_refused_with_a_diff(tmp_path: Path) -> Non
     with pytest.raises(CheckpointError, match=r"training.batch_size: 3 → 4"):
         loop(tmp_path, "offline", batch_size=4).train()
     changed = loop(tmp_path, "offline")
-    changed.identity = {**changed.identity, "data (train)": "other"}
+    changed.identity = Identity({**changed.identity.values, "data (train)": "other"})
     with pytest.raises(CheckpointError, match=r"data \(train\)"):
         changed.train()
 
 
 def test_starting_over_forgets_the_old_run(tmp_path: Path) -> None:
     loop(tmp_path, "offline").train(stop=stop_after(4))
-    loop(tmp_path, "offline", batch_size=4).train(resume=False, stop=stop_after(1))
+    loop(tmp_path, "offline", resume=False, batch_size=4).train(resume=False, stop=stop_after(1))
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-1"]
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [0, 0]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from twofold.cli.terminal import errors, results, table
+from twofold.stopping import Stopped
 
 
 def demo(
@@ -21,7 +23,8 @@ def demo(
     from twofold.cli.signals import Stop
     from twofold.demo.play import play
 
-    with RichProgress() as progress, Stop() as stop:
+    stop, played = Stop(), None
+    with suppress(Stopped), RichProgress() as progress, stop:
         played = play(out, seeds=seeds, progress=progress, stop=stop)
     if played is None:
         errors().print("stopped and saved; the same command goes on from there")

@@ -1,21 +1,32 @@
-"""Leaving long work in order: the first signal asks it to stop after its step, the second ends it at once."""
+"""Leaving long work in order: a signal asks it to stop after its step, a second Ctrl-C ends it at once."""
 
 from __future__ import annotations
 
+import os
 import signal
 from types import FrameType, TracebackType
 
-WATCHED = (signal.SIGTERM, signal.SIGINT)
+from twofold.stopping import StopRequest
+
+WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+"""Ctrl-C, and what schedulers send before they kill (SLURM: `--signal=USR1@300`) and terminals when they close."""
 
 
-class Stop:
-    """A context manager that counts signals; calling it says whether work should stop."""
+class Stop(StopRequest):
+    """A context manager that takes signals for requests; calling it says whether work should stop.
+
+    What the process was started to ignore (`nohup` ignores SIGHUP) stays ignored. Schedulers send more than one signal;
+    after the first only Ctrl-C has a meaning: leave now, whatever is lost. A third does not wait for anything.
+    """
 
     def __init__(self) -> None:
+        super().__init__()
         self.received: signal.Signals | None = None
+        self._hurried = False
 
     def __enter__(self) -> Stop:
-        self._before = {s: signal.signal(s, self._take) for s in WATCHED}
+        heard = [s for s in WATCHED if signal.getsignal(s) != signal.SIG_IGN]
+        self._before = {s: signal.signal(s, self._take) for s in heard}
         return self
 
     def __exit__(
@@ -24,15 +35,17 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def __call__(self) -> bool:
-        return self.received is not None
-
     @property
     def exit_code(self) -> int:
         """As a shell counts: 128 and the signal's number."""
         return 128 + (self.received or 0)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received = signal.Signals(number)
+            self.request()
+        elif number == signal.SIGINT:
+            if self._hurried:
+                os._exit(128 + number)
+            self._hurried = True
             raise KeyboardInterrupt
-        self.received = signal.Signals(number)

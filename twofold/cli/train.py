@@ -11,9 +11,13 @@ import typer
 
 from twofold import disk
 from twofold.cli.terminal import errors, results, table
+from twofold.stopping import Stopped
 
 if TYPE_CHECKING:
     from twofold.config.schema import Recipe
+
+BEFORE = "stopped before the first step; the same command begins again"
+BETWEEN = "stopped between steps, with nothing to save; the same command goes on from the last checkpoint, if any"
 
 
 def train(
@@ -45,13 +49,18 @@ def train(
     from twofold.runs.train import RunOptions, train_recipe
 
     command = shlex.join(["twofold", "train", str(recipe), *(settings or [])])
-    given = disk.read_text(recipe)
-    with RichProgress() as progress, Stop() as stop:
-        trained = train_recipe(
-            resolved, RunOptions(progress=progress, resume=resume, stop=stop, command=command, recipe_text=given)
-        )
+    given, stop = disk.read_text(recipe), Stop()
+    try:
+        with RichProgress() as progress, stop:
+            trained = train_recipe(
+                resolved, RunOptions(progress=progress, resume=resume, stop=stop, command=command, recipe_text=given)
+            )
+    except Stopped:
+        errors().print(BETWEEN)
+        raise typer.Exit(stop.exit_code) from None
     if trained.outcome.stopped:
-        errors().print(f"stopped after step {trained.outcome.step} and saved; the same command goes on from there")
+        step = trained.outcome.step
+        errors().print(f"stopped after step {step} and saved; the same command goes on from there" if step else BEFORE)
         raise typer.Exit(stop.exit_code)
     _tell(trained.folder, trained.results)
 

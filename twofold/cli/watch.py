@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WIDEST = 60
 BESIDE = 44  # columns that names and figures take
 PLAIN_SECONDS = 10.0
-TRACES = ("metrics.jsonl", "resolved.yaml", "environment.json")
+TRACES = (".lock", "metrics.jsonl", "resolved.yaml", "environment.json")
 STYLES = {"waiting": "dim", "running": "green", "finished": "bold green", "silent": "bold yellow"}
 
 

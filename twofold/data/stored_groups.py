@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from twofold.batch import Branch, Group, Role
 from twofold.data.encode import Encoded, encode, tell
@@ -74,21 +75,21 @@ def encode_stored(records: Sequence[Record], encoder: Encoder, folder: Path, pro
 
 def fingerprint_of(encoder: Encoder) -> str:
     """A digest of all that decides which tokens a text becomes."""
-    tokenizer = encoder.tokenizer
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    words = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
     import tokenizers
     import transformers
 
-    told = (type(tokenizer).__name__, repr(tokenizer.special_tokens_map), tokenizer.chat_template, words)
-    rest = (
-        sorted(encoder.stop_tokens),
-        encoder.settings,
-        encoder.turns.choice,
-        transformers.__version__,
-        tokenizers.__version__,
-    )
-    return sha256(repr((told, rest)).encode("utf-8", "backslashreplace")).hexdigest()
+    versions = (transformers.__version__, tokenizers.__version__)
+    how = (sorted(encoder.stop_tokens), encoder.settings, encoder.turns.choice)
+    parts = (tokenizer_digest(encoder.tokenizer), how, versions)
+    return sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A digest of a tokenizer's words, special tokens and chat template."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    words = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    parts = (type(tokenizer).__name__, repr(tokenizer.special_tokens_map), tokenizer.chat_template, words)
+    return sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 class Fingerprint:

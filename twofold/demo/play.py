@@ -18,6 +18,7 @@ from twofold.data.tokenize import Encoder
 from twofold.demo.introduction import INTRODUCTION
 from twofold.demo.task import pairs, tasks, write_files
 from twofold.ledger import write_rows
+from twofold.locks import exclusive
 from twofold.models.load import ModelSettings, load_model
 from twofold.progress import Progress
 from twofold.reports.html import write_report
@@ -58,7 +59,8 @@ def play(
     size = size or Size()
     torch.set_num_threads(1)  # tensors this small cost more to share between cores than to compute
     disk.make_folder(out)
-    with as_file(files("twofold.demo") / "base") as base, as_file(files("twofold.demo") / "recipes") as recipes:
+    lock = exclusive(out / ".lock", "another demo is running here", "wait until it ends, or name another --out")
+    with lock, as_file(files("twofold.demo") / "base") as base, as_file(files("twofold.demo") / "recipes") as recipes:
         make_data(out / "data", base, size, progress)
         runs: dict[str, list[Path]] = {method: [] for method in METHODS}
         for method, seed in product(METHODS, range(seeds)):

@@ -17,6 +17,7 @@ from twofold.objectives.base import Objective
 from twofold.rewards.rollouts import Rewards
 from twofold.runs.algorithms import build_algorithm
 from twofold.runs.context import RunContext, asks_live, reference_pace
+from twofold.runs.identity import identity_of
 from twofold.runs.judges import build_rewards, implicit_reward
 from twofold.runs.value_model import build_value_model, value_model_trainables
 from twofold.sampling.base import Sampler
@@ -27,11 +28,15 @@ from twofold.training.stateful import Stateful
 from twofold.training.step import Part, Provider, Step
 from twofold.training.track import Tracker
 from twofold.training.trainable import POLICY, Trainable
-from twofold.training.trainer import Evaluation, Evaluator, Trainer
+from twofold.training.trainer import CHECKPOINTS, Evaluation, Evaluator, Trainer
 
 
-def build_trainer(run: RunContext, folder: Path) -> Trainer:
-    """References are made from the policy as it is now, so call this before any checkpoint is loaded."""
+def build_trainer(run: RunContext, folder: Path, *, resume: bool = True) -> Trainer:
+    """References are made from the policy as it is now, so call this before any checkpoint is loaded. Raises
+    CheckpointError, before anything is written, where `folder` holds a run to resume that is not this one."""
+    identity = identity_of(run)
+    if resume:
+        identity.refuse_changed(folder / CHECKPOINTS)
     groups, known, stateful = _with_references(run, folder)
     if run.recipe.algorithm.is_rewarded:
         implicit, moving = implicit_reward(run)
@@ -55,7 +60,7 @@ def build_trainer(run: RunContext, folder: Path) -> Trainer:
         evaluators=_evaluators(run, groups["heldout"], step),
         settings=run.recipe.training,
         steps=run.steps,
-        identity=run.identity(),
+        identity=identity,
         progress=run.progress,
         tracker=Tracker(run.recipe.training.track, folder, plain(run.recipe), run.progress),
         stateful=stateful,

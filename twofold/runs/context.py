@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias
 
 from twofold.algorithms.base import Algorithm
 from twofold.batch import Group
-from twofold.config.load import plain
 from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset, encode_rows
 from twofold.data.encode import Encoded, described_in_all
-from twofold.data.stored_groups import fingerprint
 from twofold.data.tokenize import Encoder
 from twofold.data.turns import keep_choice
 from twofold.evaluation.reward import RewardReport, judge, scored
@@ -104,24 +101,6 @@ class RunContext:
         """How the prompts of all rows are put."""
         return described_in_all(self.encoded.values(), self.encoder)
 
-    def identity(self) -> dict[str, Any]:
-        """What must be the same when the run is resumed."""
-        settings = _flat(plain(self.recipe))
-        for free in (
-            "run",
-            "training.keep_checkpoints",
-            "training.checkpoint_every",
-            "training.track",
-            "reference.cache",
-            "data.cache",
-        ):
-            settings.pop(free, None)
-        for way in ("url", "timeout", "attempts", "pause", "parallel"):
-            settings.pop(f"sampling.server.{way}", None)
-        rows = {f"data ({name})": fingerprint(groups) for name, groups in self.groups.items() if groups}
-        tasks = {"data (tasks)": hashlib.sha256(repr(self.dataset.tasks).encode()).hexdigest()[:16]}
-        return {**settings, "objective (code)": repr(self.objective), "steps": self.steps, **rows, **tasks}
-
     def sampler(self, *, training: bool) -> LocalSampler:
         """The sampler of drafts (`training`) or of evaluation completions."""
         how = self.recipe.sampling if training else self.recipe.evaluation.sampling
@@ -166,11 +145,3 @@ def reference_pace(recipe: Recipe, num: int) -> tuple[float, int] | None:
 def total_steps(recipe: Recipe, num: int) -> int:
     """Optimizer steps of a run on `num` rows."""
     return recipe.training.total_steps(num, recipe.algorithm.passes)
-
-
-def _flat(tree: object, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
-    if not isinstance(tree, Mapping):
-        return {prefix: tree}
-    branches = cast("Mapping[str, object]", tree).items()
-    return {k: v for name, sub in branches for k, v in _flat(sub, f"{prefix}.{name}" if prefix else name).items()}

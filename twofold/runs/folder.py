@@ -11,8 +11,11 @@ from typing import Any, cast
 from twofold import disk, manifest
 from twofold.config.load import load_recipe
 from twofold.errors import DataError, RecipeError
+from twofold.locks import exclusive
 
 Row = Mapping[str, Any]
+PATIENCE = 60.0
+"""Seconds that figures, once measured, wait for a file that another process writes."""
 LOGS = ("metrics.jsonl", "timings.jsonl", "samples.jsonl", "warnings.jsonl")
 FILES = (*LOGS, "resolved.yaml", "environment.json", "results.json")
 """What a finished run's manifest lists; a model's folder has its own."""
@@ -58,17 +61,20 @@ def common_origin(models: Sequence[str]) -> str:
 
 def add_rows(path: Path, rows: Sequence[Row], key: str) -> None:
     """Put `rows` into the list of a JSON file, in the place of what it held with the same values under `key`; a file
-    that holds no list is replaced. Raises DataError for a file that was changed since it was written."""
+    that holds no list is replaced. Others who do so at the same time wait for each other. Raises DataError for a file
+    that was changed since it was written."""
     run, name = path.parent, path.name
-    if path.exists() and (fault := manifest.faults(run, name.__eq__).get(name)):
-        raise DataError(fault, where=str(path), remedy="remove the file: its figures are lost, these take their place")
-    try:
-        known: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    except ValueError:
-        known = []
-    mine, listed = {row[key] for row in rows}, cast("list[Any]", known if isinstance(known, list) else [])
-    others: list[Any] = [row for row in listed if isinstance(row, dict) and cast("Row", row).get(key) not in mine]
-    add_file(path, [*others, *rows])
+    with exclusive(run / ".figures.lock", "another process is writing figures of this run", patience=PATIENCE):
+        if path.exists() and (fault := manifest.faults(run, name.__eq__).get(name)):
+            remedy = "remove the file: its figures are lost, these take their place"
+            raise DataError(fault, where=str(path), remedy=remedy)
+        try:
+            known: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        except ValueError:
+            known = []
+        mine, listed = {row[key] for row in rows}, cast("list[Any]", known if isinstance(known, list) else [])
+        others: list[Any] = [row for row in listed if isinstance(row, dict) and cast("Row", row).get(key) not in mine]
+        add_file(path, [*others, *rows])
 
 
 def add_file(path: Path, value: Any) -> None:

@@ -32,7 +32,9 @@ FOLDER = "fit"
 """Where in the run the stage keeps its own logs and checkpoints."""
 
 
-def fit_stage(recipe: Recipe, dataset: Dataset, model: Model, run: Path, progress: Progress) -> Trainer:
+def fit_stage(
+    recipe: Recipe, dataset: Dataset, model: Model, run: Path, progress: Progress, *, resume: bool
+) -> Trainer:
     """The trainer that fits the policy, in place, to the chosen side of the training rows; resumed like any other."""
     if recipe.objective.data_kind == "demonstrations":
         raise RecipeError("sft fits the model already", where="reference.fit", remedy="leave reference.fit out")
@@ -40,7 +42,7 @@ def fit_stage(recipe: Recipe, dataset: Dataset, model: Model, run: Path, progres
     make_folder(folder)
     stage = Dataset(rows_of_kind(_liked(dataset.train), row_needs(SFT())), [], [], [])
     progress.note(f"first stage: fit the model to {len(stage.train)} chosen completions ({folder})")
-    return build_trainer(RunContext(_stage(recipe, folder), SFT(), *model, stage, progress), folder)
+    return build_trainer(RunContext(_stage(recipe, folder), SFT(), *model, stage, progress), folder, resume=resume)
 
 
 def start_from_fit(policy: PackedModel) -> None:

@@ -32,13 +32,15 @@ from twofold.runs.build import build_trainer
 from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import IN_MEMORY, read_dataset
 from twofold.runs.displacement import chosen_displacement
-from twofold.runs.folder import begin, drop_links, finish
+from twofold.runs.folder import begin, finish
 from twofold.runs.judges import functions_of
 from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.runs.results import results
+from twofold.runs.run_folder import disk_errors, open_run_folder
+from twofold.stopping import StopAsked, droppable, undroppable
 from twofold.training.diagnostics import CHOSEN_FALLS
 from twofold.training.track import refuse_missing
-from twofold.training.trainer import TrainOutcome
+from twofold.training.trainer import Trainer, TrainOutcome
 from twofold.version import __version__
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "safetensors", "numpy")
@@ -65,7 +67,8 @@ class RunOptions:
 
     progress: Progress = field(default_factory=Silent)
     resume: bool = True
-    stop: Callable[[], bool] = lambda: False
+    stop: StopAsked = lambda: False
+    """Whether to stop after the step; a `StopRequest` also drops what is worth nothing by halves."""
     command: str = "twofold train"
     recipe_text: str | None = None
     """The recipe as the user wrote it."""
@@ -75,9 +78,9 @@ def train_recipe(recipe: Recipe, options: RunOptions | None = None) -> TrainResu
     """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for users' mistakes."""
     options = options or RunOptions()
     refuse_missing(recipe.training.track)
-    drop_links(Path(recipe.run))
-    dataset = read_dataset(recipe, recipe.objective, progress=options.progress)
-    return _train(recipe, dataset, _load_model(recipe, recipe.objective), options)
+    with open_run_folder(recipe.run), droppable(options.stop):
+        dataset = read_dataset(recipe, recipe.objective, progress=options.progress)
+        return _train(recipe, dataset, _load_model(recipe, recipe.objective), options)
 
 
 def train(
@@ -107,10 +110,10 @@ def train(
     recipe = validate(Recipe, Document("train()", given, {}))
     options = options or RunOptions()
     refuse_missing(recipe.training.track)
-    drop_links(Path(recipe.run))
-    dataset = read_dataset(recipe, recipe.objective, None if isinstance(data, str) else data, options.progress)
-    loaded = _load_model(recipe, recipe.objective, None if isinstance(model, str) else model)
-    return _train(recipe, dataset, loaded, options, partial(RunContext, functions=functions))
+    with open_run_folder(recipe.run), droppable(options.stop):
+        dataset = read_dataset(recipe, recipe.objective, None if isinstance(data, str) else data, options.progress)
+        loaded = _load_model(recipe, recipe.objective, None if isinstance(model, str) else model)
+        return _train(recipe, dataset, loaded, options, partial(RunContext, functions=functions))
 
 
 def _load_model(
@@ -137,10 +140,10 @@ def _train(
         if note:
             options.progress.note(note)
     folder = Path(recipe.run)
-    disk.make_folder(folder)
     if recipe.reference.fit is not None:
-        stage = fit_stage(recipe, dataset, model, folder, options.progress)
-        fitted = stage.train(resume=options.resume, stop=options.stop)
+        stage = fit_stage(recipe, dataset, model, folder, options.progress, resume=options.resume)
+        with undroppable(options.stop), disk_errors(folder):
+            fitted = stage.train(resume=options.resume, stop=options.stop)
         if fitted.stopped:
             return TrainResult(folder, policy, loaded.tokenizer, fitted, {})
         start_from_fit(policy)
@@ -152,12 +155,21 @@ def _train(
 def _run_training(run: RunContext, folder: Path, options: RunOptions) -> TrainResult:
     """Train, and write what a finished run leaves in its folder."""
     policy, loaded = run.policy, run.loaded
-    trainer = build_trainer(run, folder)
-    begin(folder)
-    _describe(folder, options, run)
-    outcome = trainer.train(resume=options.resume, stop=options.stop)
-    if outcome.stopped:
-        return TrainResult(folder, policy, loaded.tokenizer, outcome, {})
+    with disk_errors(folder):
+        trainer = build_trainer(run, folder, resume=options.resume)
+        begin(folder)
+        _describe(folder, options, run)
+        with undroppable(options.stop):
+            outcome = trainer.train(resume=options.resume, stop=options.stop)
+        figures = {} if outcome.stopped else _write_results(run, folder, options, trainer, outcome)
+    return TrainResult(folder, policy, loaded.tokenizer, outcome, figures)
+
+
+def _write_results(
+    run: RunContext, folder: Path, options: RunOptions, trainer: Trainer, outcome: TrainOutcome
+) -> dict[str, Any]:
+    """The model, its figures, its card and its report."""
+    policy, loaded = run.policy, run.loaded
     save_policy(policy, loaded.tokenizer, folder / "model")
     if run.value_model is not None:
         value_model, source = run.value_model
@@ -172,7 +184,7 @@ def _run_training(run: RunContext, folder: Path, options: RunOptions) -> TrainRe
     write_card(folder)
     write_report([folder], folder / "report.html")
     finish(folder)
-    return TrainResult(folder, policy, loaded.tokenizer, outcome, figures)
+    return figures
 
 
 def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:

@@ -127,6 +127,22 @@ def newest(folder: Path | str) -> Checkpoint | None:
     )
 
 
+def set_aside(folder: Path | str, step: int) -> None:
+    """Rename the checkpoint of `step`, so that an earlier one is resumed."""
+    path = Path(folder) / f"step-{step}"
+    aside = path.with_name(f"{path.name}.set-aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+
+
+def newest_state(folder: Path | str) -> tuple[Path, dict[str, Any]] | None:
+    """Where the newest checkpoint lies whose state is as it was written, and its state: without reading the tensors."""
+    for path in _candidates(Path(folder)):
+        if not _fault(path, only=STATE):
+            return path, Checkpoint(path, _step(path)).state
+    return None
+
+
 def _candidates(folder: Path) -> list[Path]:
     """Checkpoint folders, newest first; one that was being replaced comes after what replaced it."""
     paths = [p for p in folder.iterdir() if p.is_dir() and _STEP.fullmatch(p.name)] if folder.is_dir() else []
@@ -138,8 +154,8 @@ def _step(path: Path) -> int:
     return int(match[1]) if match else -1
 
 
-def _fault(path: Path) -> str:
-    """What is wrong with the checkpoint in `path`; nothing is an empty string."""
+def _fault(path: Path, only: str | None = None) -> str:
+    """What is wrong with the checkpoint in `path`, or with the one file in it; nothing is an empty string."""
     try:
         text = (path / MANIFEST).read_bytes()
         listed = json.loads(text)
@@ -152,7 +168,7 @@ def _fault(path: Path) -> str:
         if STATE not in listed["files"]:
             return f"{MANIFEST} is damaged"
         for name, expected in listed["files"].items():
-            if fault := manifest.fault(path / name, expected):
+            if only in (None, name) and (fault := manifest.fault(path / name, expected)):
                 return f"{name} {fault}"
     except FileNotFoundError:
         return f"{MANIFEST} is missing"

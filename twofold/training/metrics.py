@@ -23,10 +23,14 @@ class Log:
         self._size, self._sum = 0, hashlib.sha256()
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Append one object, its keys in the order given."""
+        """Append one object, its keys in the order given. Raises CheckpointError where the disk does not take it."""
         line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
-        with self.path.open("ab") as file:
-            file.write(line)
+        try:
+            with self.path.open("ab") as file:
+                file.write(line)
+        except OSError as error:
+            remedy = "free or mend the disk, then give the same command again: it goes on from the last checkpoint"
+            raise CheckpointError(f"cannot be written: {error.strerror}", where=str(self.path), remedy=remedy) from None
         self._size += len(line)
         self._sum.update(line)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Batch, Group, Outputs, with_shared_columns
-from twofold.errors import NonFiniteError, RecipeError
+from twofold.errors import BrokenUpdateError, NonFiniteError, RecipeError
 from twofold.models.packed_model import PackedModel
 from twofold.models.packing import Packing, bins
 from twofold.objectives.base import Loss, Objective, logps
@@ -106,6 +106,11 @@ class Step:
             metrics["skipped"] = float(skipped)
         for each in self.trainables:
             each.optimizer.step()
+            if broken := each.non_finite():
+                where = _few([g.name for part in round.parts for g in part.groups])
+                raise BrokenUpdateError(
+                    f"after the update {broken} is not finite; nothing of it was saved", where=where
+                )
         return metrics
 
     def _prefix(self, trainable: Trainable) -> str:
@@ -216,7 +221,7 @@ def _refuse_non_finite(outputs: Outputs, batch: Batch) -> None:
         raise NonFiniteError(
             f"a {name} is not finite; nothing was updated",
             where=_few([batch.names[i] for i in groups]),
-            remedy="lower the learning rate, or look at these rows; the last checkpoint is good",
+            remedy="lower the learning rate, or look at these rows",
         )
 
 

@@ -52,6 +52,15 @@ class Trainable:
         state = self.optimizer.state
         return {f"{n}/{k}": v for n, p in self.parameters.items() for k, v in state.get(p, {}).items()}
 
+    def non_finite(self) -> str:
+        """The name of a weight or moment that holds inf or NaN; where there is none, an empty string."""
+        named = {**self.weights(), **self.moments()}
+        # One pass over all; what is huge and finite may overflow, so look at it again.
+        norms = torch._foreach_norm(list(named.values()))  # type: ignore[reportPrivateImportUsage]  # torch's own optimizers do
+        suspect = ~torch.isfinite(torch.stack([norm.double().to(self.model.device) for norm in norms]))
+        names = [name for name, odd in zip(named, suspect.tolist(), strict=True) if odd]
+        return next((name for name in names if not torch.isfinite(named[name]).all()), "")
+
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take `weights` as they were saved."""
         with torch.no_grad():

@@ -16,19 +16,24 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from twofold import disk
-from twofold.errors import CheckpointError
+from twofold.errors import BrokenUpdateError, CheckpointError, NonFiniteError
 from twofold.models.packing import Packing
 from twofold.progress import Progress
 from twofold.settings import require, settings
+from twofold.stopping import StopAsked, Stopped, droppable
 from twofold.training import checkpoint
 from twofold.training.diagnostics import Diagnostics
+from twofold.training.identity import Identity
 from twofold.training.metrics import Log, ordered
+from twofold.training.save_schedule import SaveSchedule
 from twofold.training.stateful import Stateful
 from twofold.training.step import Round, Step
 from twofold.training.track import Tracker, Tracking, untracked
 
 SHOWN = ("loss", "margin", "accuracy", "gap")
 TOLD = ("accuracy", "margin", "strict", "flexible")
+CHECKPOINTS = "checkpoints"
+"""Folder of a run."""
 
 
 @settings
@@ -44,7 +49,10 @@ class TrainingSettings:
     evaluate_every: int | None = None
     """Steps between evaluations; by default before the first step and after the last."""
     checkpoint_every: int | None = None
-    """Steps between checkpoints; by default ten in a run."""
+    """Steps between checkpoints; by default the clock decides (`checkpoint_minutes`)."""
+    checkpoint_minutes: float | None = None
+    """Minutes between checkpoints, more where writing them would take over a tenth of the time; by default 10, or none
+    beside `checkpoint_every`. A stop by a signal and the end of a run save in any case."""
     keep_checkpoints: int = 2
     """Checkpoints kept, the best one not counted."""
     best_metric: str | None = None
@@ -65,6 +73,8 @@ class TrainingSettings:
         )
         require(all(c is None or c >= 1 for c in counts), "steps, sizes and intervals must be ≥ 1")
         require(self.epochs > 0, "epochs must be > 0")
+        minutes = self.checkpoint_minutes
+        require(minutes is None or minutes >= 0, "checkpoint_minutes must be ≥ 0")
         require(
             self.patience is None or self.best_metric is not None,
             "patience needs `best_metric`, the figure to be patient about",
@@ -106,6 +116,8 @@ class TrainerState:
     best_value: float | None = None
     best_step: int | None = None
     waited: int = 0
+    evaluation_due: bool = False
+    """A stop dropped the evaluation of this step; resuming begins with it."""
     logs: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
 
 
@@ -123,7 +135,7 @@ class TrainOutcome:
 
 @dataclass(kw_only=True)
 class Trainer:
-    """One run in one folder. `identity` is what must not change between stop and resume (settings, data, tokenizer)."""
+    """One run in one folder. `identity` is what must not change between stop and resume."""
 
     run: Path
     algorithm: Algorithm
@@ -131,7 +143,7 @@ class Trainer:
     evaluators: Sequence[Evaluator]
     settings: TrainingSettings
     steps: int
-    identity: Mapping[str, Any]
+    identity: Identity
     progress: Progress
     stateful: Sequence[Stateful] = ()
     tracker: Tracker = field(default_factory=untracked)
@@ -140,34 +152,37 @@ class Trainer:
     def __post_init__(self) -> None:
         self.logs = {name: Log(self.run / f"{name}.jsonl") for name in ("metrics", "samples", "warnings")}
         self.timings = Log(self.run / "timings.jsonl")
-        self.checkpoints = self.run / "checkpoints"
+        self.checkpoints = self.run / CHECKPOINTS
+        self._schedule = SaveSchedule(self.settings.checkpoint_every, self.settings.checkpoint_minutes)
+        self._saved: int | None = None
+        self._unsaved = True
+        self._stop: StopAsked = lambda: False
 
-    def train(self, *, resume: bool = True, stop: Callable[[], bool] = lambda: False) -> TrainOutcome:
-        """Run to the end or until `stop()`, which is asked once per step; the state is saved either way."""
+    def train(self, *, resume: bool = True, stop: StopAsked = lambda: False) -> TrainOutcome:
+        """Run to the end or until `stop()`, which is asked once per step; the state is saved either way. A
+        `StopRequest` also ends an evaluation, which is then made when the run is resumed."""
+        self._stop = stop
         resumed = resume and self._resume()
         self.tracker.begin(self.state.step, resumed=resumed)
         try:
-            return self._train(resumed, stop)
+            return self._train(resumed)
+        except NonFiniteError as error:
+            remedy = self._way_out(own_numbers=not isinstance(error, BrokenUpdateError))
+            raise type(error)(error.what, where=error.where, remedy=remedy) from error
         finally:
             self.tracker.end()
 
-    def _train(self, resumed: bool, stop: Callable[[], bool]) -> TrainOutcome:
+    def _train(self, resumed: bool) -> TrainOutcome:
         if not resumed:
             disk.remove(self.checkpoints)
             for log in (*self.logs.values(), self.timings):
                 log.cut()
-            self._evaluate(0)
-        self.progress.begin("train", self.steps)
-        self.progress.advance("train", self.state.step)
-        while self.state.step < self.steps and not self._patience_spent():
-            self._one_step(self.state.step)
-            stopped = stop()
-            if stopped or self._due(self.settings.checkpoint_every or max(1, self.steps // 10)):
+        try:
+            self._all_steps(begin=not resumed)
+        except Stopped:
+            if self.state.step:
                 self._save()
-            if stopped:
-                self.progress.end("train")
-                return self._result(stopped=True)
-        self.progress.end("train")
+            return self._result(stopped=True)
         self._save()
         for log in self.logs.values():
             log.check()
@@ -175,8 +190,35 @@ class Trainer:
             self._load_best()
         return self._result(stopped=False)
 
+    def _all_steps(self, *, begin: bool) -> None:
+        """Raises Stopped where a stop was asked for."""
+        if begin or self.state.evaluation_due:
+            self._evaluate(self.state.step)
+        self.progress.begin("train", self.steps)
+        self.progress.advance("train", self.state.step)
+        try:
+            while self.state.step < self.steps and not self._patience_spent():
+                self._one_step(self.state.step)
+                if self._stop():
+                    raise Stopped
+                if self._schedule.due(self.state.step):
+                    self._save()
+        finally:
+            self.progress.end("train")
+
+    def _way_out(self, *, own_numbers: bool) -> str:
+        """What to do about numbers that are not finite, after setting aside a checkpoint that gave them by itself: they
+        are its own where nothing was updated since."""
+        if own_numbers and self._saved is not None and self._saved == self.state.step:
+            checkpoint.set_aside(self.checkpoints, self._saved)
+            saved = checkpoint.newest_state(self.checkpoints)
+            self._saved = None if saved is None else saved[1]["trainer"]["step"]
+        goes_on = "begins again" if self._saved is None else f"goes on from its checkpoint of step {self._saved}"
+        return f"lower the learning rate, or look at these rows; the same command then {goes_on}"
+
     def _one_step(self, step: int) -> None:
         began = time.perf_counter()
+        self._unsaved = True
         made = self.algorithm.round(step, self.state.algorithm)
         drawn = time.perf_counter()
         rate = self.step.policy.learning_rate
@@ -192,8 +234,7 @@ class Trainer:
         self.timings.write({"step": step, "seconds": round(seconds, 4), **{k: round(v, 4) for k, v in pace.items()}})
         self.state.step = step + 1
         for warning in Diagnostics(self.state.diagnostics).check(step, metrics, made.parts[0].objective):
-            self.logs["warnings"].write({"step": step, "text": warning})
-            self._warn(warning)
+            self._record_warning(step, warning)
         self.progress.advance("train", 1, **{k: metrics[k] for k in SHOWN if k in metrics}, **pace)
         if self._due(self.settings.evaluate_every) or self.state.step == self.steps:
             self._evaluate(self.state.step)
@@ -205,6 +246,10 @@ class Trainer:
     def _due(self, every: int | None) -> bool:
         return every is not None and self.state.step % every == 0
 
+    def _record_warning(self, step: int, text: str) -> None:
+        self.logs["warnings"].write({"step": step, "text": text})
+        self._warn(text)
+
     def _warn(self, text: str) -> None:
         self.state.warnings.append(text)
         self.progress.warn(text)
@@ -212,9 +257,12 @@ class Trainer:
     def _evaluate(self, step: int) -> None:
         if not self.evaluators:
             return
+        self.state.evaluation_due = self._unsaved = True
+        with droppable(self._stop):
+            results = [evaluate() for evaluate in self.evaluators]
+        self.state.evaluation_due = False
         figures: dict[str, float] = {}
-        for evaluate in self.evaluators:
-            result = evaluate()
+        for result in results:
             figures.update(result.figures)
             for row in result.samples:
                 self.logs["samples"].write({"step": step, **row})
@@ -243,9 +291,14 @@ class Trainer:
         return self.settings.patience is not None and self.state.waited >= self.settings.patience
 
     def _save(self) -> None:
+        """Save the state as it is, unless it has been."""
+        if not self._unsaved:
+            return
+        began = self._schedule.clock()
         self.state.logs = {name: log.mark() for name, log in self.logs.items()}
         self.state.stateful = {each.name: each.state_dict() for each in self.stateful}
-        state = {"trainer": vars(self.state), "identity": self.identity}
+        finished = self.state.step >= self.steps or self._patience_spent()
+        state = {"trainer": vars(self.state), "identity": dict(self.identity.values), "finished": finished}
         tensors: dict[str, Mapping[str, Tensor]] = {k.name: kept for k in self.stateful if (kept := k.tensors())}
         for each in self.step.trainables:
             tensors |= {each.name: each.weights(), _optimizer_of(each.name): each.moments()}
@@ -253,6 +306,8 @@ class Trainer:
         checkpoint.save(
             self.checkpoints, self.state.step, tensors, state, keep=self.settings.keep_checkpoints, protect=best
         )
+        self._saved, self._unsaved = self.state.step, False
+        self._schedule.took(began)
 
     def _resume(self) -> bool:
         """Take up the newest valid checkpoint, if there is one."""
@@ -261,8 +316,7 @@ class Trainer:
             return False
         for name, reason in found.skipped.items():
             self._warn(f"{name} was passed over: {reason}")
-        _refuse_older(found)
-        _refuse_drift(found.state["identity"], self.identity, found.path)
+        adjusted = self.identity.changes(found.state, found.path)
         warned = self.state.warnings
         self.state = TrainerState(**found.state["trainer"])
         self.state.warnings += warned
@@ -273,6 +327,9 @@ class Trainer:
             each.restore(kept, self.state.stateful[each.name])
         for name, log in self.logs.items():
             log.cut(self.state.logs[name])
+        self._saved, self._unsaved = self.state.step, bool(adjusted)
+        for change in adjusted:
+            self._record_warning(self.state.step, f"from step {self.state.step} on: {change}")
         self.progress.note(f"resumed at step {self.state.step}")
         return True
 
@@ -291,24 +348,3 @@ class Trainer:
 def _optimizer_of(name: str) -> str:
     """What a trainable's moments are called in a checkpoint."""
     return f"{name}-optimizer"
-
-
-def _refuse_older(found: checkpoint.Checkpoint) -> None:
-    """Raise CheckpointError for the layout of an earlier version, whose settings had other names."""
-    marks = found.state.get("trainer", {}).get("logs", {"none": 0}).values()
-    if not all(isinstance(mark, dict) for mark in marks):
-        what = "this run was begun by an earlier version of twofold, which named settings and state differently"
-        remedy = "finish it with that version, or start again in another run folder (or with --no-resume)"
-        raise CheckpointError(what, where=str(found.path), remedy=remedy)
-
-
-def _refuse_drift(then: Mapping[str, Any], now: Mapping[str, Any], where: Path) -> None:
-    """A run resumes only as what it was."""
-    changed = [k for k in sorted({*then, *now}) if then.get(k) != now.get(k)]
-    if changed:
-        shown = "; ".join(f"{k}: {then.get(k)!r} → {now.get(k)!r}" for k in changed[:5])
-        raise CheckpointError(
-            f"the run has changed since its checkpoint: {shown}",
-            where=str(where),
-            remedy="put it back, choose another run folder, or start over with --no-resume",
-        )
