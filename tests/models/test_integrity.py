@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from support import tiny
 from twofold.demo.build import character_tokenizer
@@ -76,6 +77,16 @@ def test_an_export_has_its_manifest_and_the_rights_that_are_usual(tmp_path: Path
     (tmp_path / "out" / "config.json").write_text("{}")
     with pytest.raises(ModelError, match=r"config\.json has 2 bytes"):
         loaded(tmp_path / "out")
+
+
+def test_weights_that_are_missing_are_not_drawn(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "model")
+    (folder / MANIFEST).unlink()
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.other.weight"] = weights.pop("model.layers.1.mlp.up_proj.weight")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks weights that a LlamaForCausalLM has: model\.layers\.1\.mlp\.up_proj"):
+        loaded(folder)
 
 
 class Harm:

@@ -104,7 +104,7 @@ def test_of_many_evaluations_the_first_the_last_and_the_final_ones_are_read(make
     assert [(s.step, s.name) for s in run.samples] == [(s, str(i)) for s in (0, 20, 40) for i in range(3)]
     assert {s.step for s in run.final_samples.values()} == {20}
     lines(folder / "metrics.jsonl", evaluations(40, (1, 2)))
-    assert read_run(folder).last_step == 40
+    assert read_run(folder).steps == 40
 
 
 def test_a_line_without_end_is_left_out(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,5 +118,5 @@ def test_a_line_without_end_is_left_out(make_run: Make, monkeypatch: pytest.Monk
             + '"}\n{"step": 3, "seconds": 4.0}\n{"step": 4, "seconds": 8}'
         )
     run = read_run(folder)
-    assert run.series("seconds", "timing") == ([1, 2, 3, 4], [0.5, 0.5, 4.0, 8.0])
+    assert run.series("seconds", "timing") == ([0, 1, 3, 4], [0.5, 0.5, 4.0, 8.0])
     assert run.faults == ("timings.jsonl: 1 unreadable line left out (line 3)",)

@@ -71,11 +71,11 @@ def test_watch_once_tells_state_curves_and_warnings(make_run: Make, verb: Verb) 
     run = make_run("mine")
     warned = {"step": 10, "text": "step 10: chosen fell 3.0 nats against the reference"}
     (run / "warnings.jsonl").write_text(json.dumps(warned) + "\n")
-    (run / "environment.json").write_text(json.dumps({"steps": 41}))
+    (run / "environment.json").write_text(json.dumps({"steps": 40}))
     code, out, _ = verb("watch", run, "--once")
     assert code == 0
     first, *rest = out.splitlines()
-    assert first == "mine: finished, step 41/41, 0.5 s a step"
+    assert first == "mine: finished, step 40/40, 0.5 s a step"
     assert any(row.startswith("margin") and "▁" in row and row.split()[-2:] == ["0.1", "4"] for row in rest)
     assert any(row.startswith("warning: step 10: chosen fell 3.0 nats") for row in rest)
 
@@ -97,4 +97,4 @@ def test_watch_follows_a_run_that_is_being_written(tmp_path: Path) -> None:
     said = list(plain_lines(Live(run), 0.02))
     writer.join()
     assert said[0].startswith(("mine: no step yet", "mine: running, step"))
-    assert said[-1].startswith("mine: finished, step 6  loss 0.138")
+    assert said[-1].startswith("mine: finished, step 5  loss 0.138")

@@ -15,7 +15,7 @@ from twofold.reports.run import Results, read_run
 
 def test_a_whole_run_is_read(make_run: Make) -> None:
     run = read_run(make_run("pdpo"))
-    assert (run.name, run.last_step, run.faults) == ("pdpo", 40, ())
+    assert (run.name, run.steps, run.faults) == ("pdpo", 40, ())
     assert (len(run.train), len(run.evaluations), len(run.timings), len(run.samples)) == (40, 3, 40, 80)
     assert run.settings["objective"] == {"kind": "dpo", "beta": 0.1}
     base = run.results.model("base")
@@ -29,7 +29,7 @@ def test_a_series_is_by_step_without_what_is_not_finite(make_run: Make) -> None:
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"kind":"train","step":5,"loss":NaN}\n{"kind":"train","step":4,"loss":1}\n')
     steps, values = read_run(folder).series("loss")
-    assert steps == [1, 2, 3, 4]
+    assert steps == [0, 1, 2, 4]
     assert values[-1] == 1.0
     assert read_run(folder).series("no such") == ([], [])
     assert read_run(folder).series("exact_match/strict", "evaluation")[0] == [0, 1, 3]
@@ -38,7 +38,7 @@ def test_a_series_is_by_step_without_what_is_not_finite(make_run: Make) -> None:
 def test_a_step_repeated_after_a_resume_counts_once(make_run: Make) -> None:
     folder = make_run("pdpo", steps=3)
     with (folder / "metrics.jsonl").open("a") as file:
-        file.write('{"kind":"train","step":3,"loss":9}\n')
+        file.write('{"kind":"train","step":2,"loss":9}\n')
     assert read_run(folder).series("loss")[1][-1] == 9.0
 
 
@@ -60,7 +60,7 @@ def test_an_accuracy_of_tied_pairs_is_none(make_run: Make) -> None:
 
 def test_an_empty_folder_is_an_empty_run(tmp_path: Path) -> None:
     run = read_run(tmp_path)
-    assert (run.name, run.last_step, run.faults) == (tmp_path.name, 0, ())
+    assert (run.name, run.steps, run.faults) == (tmp_path.name, 0, ())
     assert run.results.models == ()
 
 

@@ -109,8 +109,7 @@ def test_a_model_that_was_trained_on_bare_text_is_used_with_bare_text(tmp_path: 
     bare = [family.tokenizer()(text, add_special_tokens=False)["input_ids"][:-1] for text in (QUESTION, HH)]
     mark = family.tokenizer()("<|im_start|>", add_special_tokens=False)["input_ids"]
     for name, use in uses(family, tmp_path, chat="text").items():
-        if name != "frontier":  # which reads what the reference draws too, as the reference was trained
-            with what_models_read() as read:
-                use()
-            assert all(times(ids, read) > 0 for ids in bare), name
-            assert times(mark, read) == 0, name
+        with what_models_read() as read:
+            use()
+        assert all(times(ids, read) > 0 for ids in bare), name
+        assert times(mark, read) == 0, name

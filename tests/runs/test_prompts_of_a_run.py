@@ -151,3 +151,14 @@ def test_the_choice_is_kept_in_the_model(base: str, tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "run" / "model" / "tokenizer_config.json").read_text(encoding="utf-8"))
     assert kept["twofold_chat"] == "text"
     assert read_run(tmp_path / "run").environment["prompts"] == "2 as bare text (chat: text)"
+
+
+def test_a_reward_model_that_reads_prompts_otherwise_is_warned_of(base: str, tmp_path: Path) -> None:
+    pairs, tasks = rows(tmp_path / "p.jsonl", PAIRS), rows(tmp_path / "t.jsonl", [{"prompt": "1+1?"}])
+    for choice, told in (("text", 1), ("auto", 0)):
+        reward, progress = str(tmp_path / f"reward-{choice}"), Silent()
+        tf.train(base, pairs, run=reward, objective=tf.BradleyTerry(), data={"chat": choice}, **ONE_STEP)
+        tf.train(base, tasks, run=f"{reward}-policy", objective=tf.RLOO(), sampling={"max_new_tokens": 2},
+                 algorithm={"kind": "policy_gradient", "reward": f"reward:{reward}"},
+                 options=RunOptions(progress=progress), training={"steps": 1, "batch_size": 1})  # fmt: skip
+        assert sum("reads text prompts as bare text" in warning for warning in progress.warnings) == told

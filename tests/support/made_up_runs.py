@@ -43,7 +43,7 @@ def make_run(tmp_path: Path) -> Make:
         folder.mkdir()
         before, after = [i < solved[0] for i in range(problems)], [i >= problems - solved[1] for i in range(problems)]
         lines(folder / "metrics.jsonl", [*train_lines(steps, extra), *evaluations(steps, solved, problems)])
-        lines(folder / "timings.jsonl", [{"step": s, "seconds": 0.5} for s in range(1, steps + 1)])
+        lines(folder / "timings.jsonl", [{"step": s, "seconds": 0.5} for s in range(steps)])
         said = [sample(0, i, right) for i, right in enumerate(before)]
         lines(folder / "samples.jsonl", said + [sample(steps, i, right) for i, right in enumerate(after)])
         (folder / "results.json").write_text(json.dumps(results(name, before, after)))
@@ -67,7 +67,7 @@ def lines(path: Path, objects: list[dict[str, Any]]) -> None:
 def train_lines(steps: int, extra: Mapping[str, float]) -> list[dict[str, Any]]:
     return [
         {
-            "kind": "train", "step": s, "loss": 0.69 / s, "margin": 0.1 * s, "accuracy": 0.9, "grad_norm": 1.0,
+            "kind": "train", "step": s - 1, "loss": 0.69 / s, "margin": 0.1 * s, "accuracy": 0.9, "grad_norm": 1.0,
             "chosen_reward": 0.01 * s, "rejected_reward": -0.1 * s, "chosen_logp": -20.0, "rejected_logp": -30.0 - s,
             **extra,
         }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twofold import disk
 from twofold.cli import evaluate_tables
@@ -18,6 +18,7 @@ from twofold.errors import LeakError, RecipeError, TwofoldError
 
 if TYPE_CHECKING:
     from twofold.data.formats import Table
+    from twofold.data.turns import ChatChoice
     from twofold.evaluation.figures import Evaluation
     from twofold.progress import Progress
     from twofold.records import Record
@@ -142,7 +143,7 @@ def _by_harness(given: Options, progress: Progress) -> Evaluation:
         if field.name not in FOR_HARNESS and getattr(given, field.name) != field.default:
             raise RecipeError("means nothing to --harness lm-eval", where=flag(field.name), remedy="leave it out")
     request = HarnessRequest(tuple(tasks), given.shots or None, limit=given.limit, include=given.harness_include)
-    return harness(given.models, request, style=given.style, progress=progress)
+    return harness(given.models, request, style=cast("ChatChoice", given.style), progress=progress)
 
 
 def _add_to_runs(given: Options, figures: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ class Options:
         str | None, typer.Option(help="What it was trained from. Of a run: the model that its recipe names.")
     ] = None
     beta: Annotated[
-        float | None, typer.Option(min=1e-6, help="The unit of reward. Of a run: its objective's, else 0.1.")
+        float | None, typer.Option(min=1e-6, max=1e6, help="The unit of reward. Of a run: its objective's, else 0.1.")
     ] = None
     limit: Annotated[int, typer.Option(min=1, help="Read so many rows.")] = 500
     number: Annotated[int, typer.Option("--rows", min=0, help="Show so many of them token by token.")] = 3

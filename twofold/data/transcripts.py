@@ -15,7 +15,8 @@ from twofold.records import Message, Prompt
 
 _ABOUT_THE_FORM = "Below is an instruction that describes a task"
 """How Alpaca's prompts begin; it says nothing but what comes next."""
-_INPUT = re.compile(r"\n+### Input:[ \n]*")
+_INPUT = "\n### Input:"
+"""Alpaca's second part of a question."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class Form:
 
     @cached_property
     def _names(self) -> re.Pattern[str]:
-        return re.compile(rf"(?:\A\s*|{self.before}\s*)({re.escape(self.user)}|{re.escape(self.assistant)})")
+        return re.compile(rf"(?:\A|{self.before})({re.escape(self.user)}|{re.escape(self.assistant)})")
 
     def turns(self, text: str) -> Chat | None:
         """The turns of `text`, up to the answer that is to come; None where it is of another form."""
-        preface, *rest = self._names.split(text)
+        preface, *rest = self._names.split(text.lstrip())
         speakers, texts = rest[::2], [part.strip() for part in rest[1::2]]
         if speakers[-1:] == [self.assistant] and not texts[-1]:
             speakers, texts = speakers[:-1], texts[:-1]
@@ -49,7 +50,7 @@ class Form:
             role = "user" if speaker == self.user else "assistant"
             if found and found[-1].role == role:
                 said = f"{found.pop().content}\n\n{said}"
-            found.append(Message(role, _INPUT.sub("\n", said) if self.user == "### Instruction:" else said))
+            found.append(Message(role, "\n".join(filter(None, map(str.strip, said.split(_INPUT))))))
         return tuple(found)
 
     def answer(self, text: str) -> str:

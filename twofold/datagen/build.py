@@ -28,6 +28,8 @@ from twofold.settings import require, settings
 if TYPE_CHECKING:
     from twofold.judges.base import OpenReward
 
+MOST_SAMPLES = 1_000_000
+
 
 @settings
 class BuildSettings:
@@ -59,7 +61,7 @@ class BuildSettings:
     """What a judge that runs programs of a model may do; by default it is refused."""
 
     def __post_init__(self) -> None:
-        require(self.samples >= 1, "samples must be ≥ 1")
+        require(1 <= self.samples <= MOST_SAMPLES, f"samples must be from 1 to {MOST_SAMPLES}")
         require(self.gap >= 0, "gap must be ≥ 0")
         kind = parse_judge(self.judge, BUILD)
         ordered = kind.gives == "order"

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twofold.data.turns import ChatChoice
+from twofold.data.turns import ChatChoice, Turns
 from twofold.errors import ModelError, RecipeError
 from twofold.evaluation.figures import Evaluation
 from twofold.evaluation.hull import Point, areas, best_of, point
@@ -22,7 +22,8 @@ from twofold.judges.base import Judge, JudgeResources
 from twofold.judges.questions import Question
 from twofold.judges.registry import FRONTIER, parse_judge
 from twofold.ledger import Ledger
-from twofold.models.locate import is_adapter
+from twofold.models.load import load_tokenizer
+from twofold.models.locate import is_adapter, model_path
 from twofold.models.policy import Policy
 from twofold.progress import Progress, Silent, counted
 from twofold.records import Candidate, Record, Task
@@ -75,7 +76,7 @@ def frontier(models: Sequence[str], data: Data, how: FrontierSettings) -> Evalua
     with ExitStack() as resources:
         measure = _Measure(how, firsts, _open_rater(how, resources))
         how.progress.note(f"{how.reference}: {counted(len(firsts), 'prompt')}, the reference")
-        reference = open_model(how.reference, chat=how.style)
+        reference = open_model(how.reference, chat=_common_choice(models, how.style))
         origin = reference.policy
         base, scores = measure.point(reference, (origin, None), max([how.samples, *how.best_of]))
         points: dict[ModelCheckpoint, Point] = {}
@@ -151,6 +152,12 @@ class _Measure:
             remedy = "run the same command again: only what is missing is asked for"
             raise ModelError(f"{len(questions) - len(found)} answers have no reward", where="--reward", remedy=remedy)
         return found
+
+
+def _common_choice(models: Sequence[str], style: ChatChoice) -> ChatChoice:
+    """How prompts are put to the reference: as all models were trained, if that is one way."""
+    choices = {Turns(load_tokenizer(model_path(model)), style).choice for model in models}
+    return choices.pop() if len(choices) == 1 else style
 
 
 def _open_rater(how: FrontierSettings, resources: ExitStack) -> Judge:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from transformers import AutoConfig
 
 from twofold import disk, manifest
 from twofold.errors import ModelError
-from twofold.models.load import ModelSettings, base_and_adapter, load_model
+from twofold.models.load import ModelSettings, load_model
+from twofold.models.stored import save_weights, stored_dtype
 
 Stored = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -29,17 +29,9 @@ def export_model(model: Path, out: Path, dtype: Stored = "auto") -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        loaded.model.to(_dtype(model, dtype))
-        loaded.model.save_pretrained(partial)
+        save_weights(loaded.model, partial, stored_dtype(loaded.model) if dtype == "auto" else getattr(torch, dtype))
         loaded.tokenizer.save_pretrained(partial)
         manifest.write(partial)
         disk.put_folder(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _dtype(model: Path, dtype: Stored) -> Any:
-    if dtype != "auto":
-        return getattr(torch, dtype)
-    base, _ = base_and_adapter(str(model))
-    return AutoConfig.from_pretrained(base, trust_remote_code=False).dtype or torch.float32

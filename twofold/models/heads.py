@@ -35,7 +35,6 @@ from twofold.models.load import (
     adapter_task,
     attach_adapter,
     base_and_adapter,
-    first_line,
     is_classifier,
     load_model,
     load_tokenizer,
@@ -48,6 +47,8 @@ from twofold.models.load import (
 from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packing import Pack, Packing
 from twofold.models.policy import Policy
+from twofold.models.stored import remember_dtype, stored_dtype
+from twofold.models.trial import first_line
 
 
 class _LinearHead:
@@ -228,6 +229,7 @@ def _with_head(loaded: LoadedModel, seed: int, path: str) -> tuple[LoadedModel, 
     if type(getattr(model, "score", None)) is nn.Linear:
         setattr(model, model.base_model_prefix, causal.base_model)
         model.score = _fresh_head(cast("nn.Linear", model.score), seed).to(device=causal.device, dtype=causal.dtype)
+    remember_dtype(model, stored_dtype(causal))
     model.config = config  # the one that its layers look their attention up in
     model.eval()
     note = f"{path} has no score head: a fresh one was drawn from seed {seed}"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -24,9 +21,12 @@ from transformers import (
 from twofold import disk, manifest
 from twofold.errors import ModelError
 from twofold.models.integrity import check_folder
+from twofold.models.loadable import readable, refuse_broken_weights, refuse_ids, refuse_unknown_tokens
 from twofold.models.locate import refuse_missing
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
-from twofold.models.policy import Policy
+from twofold.models.policy import LanguageHead, Policy
+from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
+from twofold.models.trial import findings, know_float64, refuse_leaks
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:
@@ -82,6 +82,9 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     stop_tokens: frozenset[int]
 
+    def __post_init__(self) -> None:
+        refuse_unknown_tokens(self.tokenizer, self.model)
+
 
 def resolve_device(device: str) -> str:
     """`auto` becomes cuda where there is one."""
@@ -103,7 +106,15 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
     refuse_missing(path)
     check_folder(path, weights=False)
     with readable(path):
-        return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+    try:
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+        rows = config.get_text_config().vocab_size
+    except (OSError, ValueError, KeyError, AttributeError, ImportError):
+        return tokenizer  # an adapter's: whoever loads the weights compares with them
+    if isinstance(rows, int):
+        refuse_ids(tokenizer, rows, path)
+    return tokenizer
 
 
 def load_model(settings: ModelSettings) -> LoadedModel:
@@ -117,6 +128,8 @@ def load_model(settings: ModelSettings) -> LoadedModel:
     model = load_weights(settings, base)
     if adapter is not None:
         model = merged(model, adapter)
+    know_float64(model)
+    refuse_leaks(model, findings(model, LanguageHead()), LanguageHead.name)
     return LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
 
 
@@ -130,6 +143,7 @@ def wrap(
     settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0
 ) -> tuple[Policy, LoadedModel]:
     """As `load_policy`, of a model that is in memory already; it is trained in place."""
+    refuse_broken_weights(model, settings.path)
     loaded = LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
     adapter = attach_adapter(model, settings, seed)
     if adapter is not None and settings.adapter is not None:
@@ -173,29 +187,20 @@ def stop_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerB
 
 
 def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, sealed: bool = True) -> None:
-    """A Hugging Face folder (or PEFT adapter) with its tokenizer, for its owner alone, written whole or not at all;
-    `sealed` with a manifest, by which damage is noticed."""
+    """A Hugging Face folder in the dtype that its base has (or a PEFT adapter) with its tokenizer, for its owner alone,
+    written whole or not at all; `sealed` with a manifest, by which damage is noticed."""
     temporary = folder.with_name(f"{folder.name}.tmp")
     disk.remove(temporary)
     disk.make_folder(temporary)
     if policy.adapter is not None:
         policy.adapter.save_pretrained(str(temporary), selected_adapters=["default"])
     else:
-        policy.model.save_pretrained(temporary)
+        save_weights(policy.model, temporary, stored_dtype(policy.model))
     tokenizer.save_pretrained(temporary)
     disk.make_private(temporary)
     if sealed:
         manifest.write(temporary)
     disk.put_folder(temporary, folder)
-
-
-@contextmanager
-def readable(path: str) -> Iterator[None]:
-    """What libraries raise for a folder or hub name that they cannot read, as one ModelError."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ModelError(first_line(error), where=path, remedy=_local_remedy(path)) from error
 
 
 def weights_digest(model: nn.Module, begin: str = "") -> str:
@@ -216,14 +221,24 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
         dtype = torch.bfloat16
     check_folder(path)
     with readable(path):
-        return auto.from_pretrained(
+        model, info = auto.from_pretrained(
             path,
             revision=settings.revision,
             dtype=dtype,
             trust_remote_code=False,
             use_safetensors=True,
             attn_implementation=None,
-        ).to(device)
+            output_loading_info=True,
+        )
+    if missing := sorted(info["missing_keys"]):  # transformers would draw them, and say nothing that one sees
+        what = f"lacks weights that a {type(model).__name__} has: {missing[0]}"
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise ModelError(f"{what}{more}", where=path, remedy="the folder is of another model, or damaged: check it")
+    model = model.to(device)
+    if dtype != torch.float64:  # which is asked for by name, and written as well
+        remember_dtype(model, dtype_on_disk(path, settings.revision))
+    refuse_broken_weights(model, path)
+    return model
 
 
 def attach_adapter(
@@ -293,6 +308,11 @@ def base_and_adapter(path: str) -> tuple[str, str | None]:
     if not (Path(path) / "adapter_config.json").is_file():
         return path, None
     base = _adapter_base(path)
+    try:
+        refuse_missing(base)
+    except ModelError as error:
+        remedy = "put its base model back there, or correct base_model_name_or_path in adapter_config.json"
+        raise ModelError(f"is an adapter of {base}, which is not here", where=path, remedy=remedy) from error
     check_folder(base)
     return base, path
 
@@ -347,13 +367,3 @@ def _refuse_no_adapter(path: str) -> None:
         remedy = "name a folder with adapter_config.json and adapter_model.safetensors"
         raise ModelError("is no folder of a PEFT adapter", where=path, remedy=remedy)
     check_folder(path)
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _local_remedy(path: str) -> str:
-    if Path(path).is_dir():
-        return "the folder must hold config.json, *.safetensors and the tokenizer's files"
-    return f"no folder {path!r} here: check the path, or the hub name and your connection"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from twofold.errors import ModelError
-from twofold.models.load import LoRA, ModelSettings, first_line
+from twofold.models.load import LoRA, ModelSettings
+from twofold.models.loadable import readable
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,8 @@ class ModelSize:
 
 def model_size(settings: ModelSettings) -> ModelSize:
     """The sizes of the policy that `load_policy` would make, but for an existing adapter, whose own are not counted."""
-    try:
+    with readable(settings.path), torch.device("meta"):
         config = AutoConfig.from_pretrained(settings.path, revision=settings.revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ModelError(first_line(error), where=settings.path) from error
-    with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     parameters = sum(p.numel() for p in model.parameters())
     added = _lora_parameters(model, settings.lora) if settings.lora is not None else 0

@@ -23,7 +23,7 @@ from twofold.errors import DataError, ModelError
 from twofold.models.attention import NAME, UnsupportedAttention, set_attention, stock_name
 from twofold.models.packing import Pack, Packing, bins, pack
 from twofold.models.row_lengths import restart_rotary
-from twofold.models.trial import findings, first_line, in_order, refuse_leaks, trial_groups
+from twofold.models.trial import findings, first_line, in_order, know_float64, positions, refuse_leaks, trial_groups
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -74,9 +74,11 @@ class PackedModel(nn.Module):
         self.model.eval()
         if holding.get("activation_checkpointing"):
             _checkpoint_activations(model)
+        know_float64(model)
         known = findings(model, head)
         refuse_leaks(model, known, head.name)
         self.row_lengths, self.most_tokens = known.row_lengths(model), known.most_tokens(model)
+        self.positions = self.most_tokens or positions(model)
         sharing = holding.get("sharing", "auto")
         self.sharing_note = "" if sharing == "rows" else known.sharing_note or self._device_note()
         self.shared = sharing != "rows" and not self.sharing_note

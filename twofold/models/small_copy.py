@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import re
 import warnings
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -30,15 +30,17 @@ _LAYER_NAMES = ("num_hidden_layers", "num_encoder_layers", "num_decoder_layers",
 _HEAD_NAMES = ("num_attention_heads", "encoder_attention_heads", "decoder_attention_heads")
 
 
-def small_copy(model: PreTrainedModel) -> PreTrainedModel | None:
-    """A model of `model`'s class on the CPU, in float64 where its layers know it and else in float32, that says
-    something finite of a row; None where no small one can be built."""
+def small_copy(
+    model: PreTrainedModel, dtypes: Sequence[torch.dtype] = (torch.float64, torch.float32)
+) -> PreTrainedModel | None:
+    """A model of `model`'s class on the CPU, in the first of `dtypes` that its layers know, that says something finite
+    of a row; None where no small one can be built."""
     with _quiet():
-        return _first_built(model)
+        return _first_built(model, dtypes)
 
 
-def _first_built(model: PreTrainedModel) -> PreTrainedModel | None:
-    for dtype in (torch.float64, torch.float32):
+def _first_built(model: PreTrainedModel, dtypes: Sequence[torch.dtype]) -> PreTrainedModel | None:
+    for dtype in dtypes:
         for narrow in (True, False):
             config = copy.deepcopy(model.config)
             try:

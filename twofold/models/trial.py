@@ -59,7 +59,7 @@ class Findings:
 
     def most_tokens(self, model: PreTrainedModel) -> int | None:
         """The longest row that `model` has positions for; None for no end."""
-        named = _positions(model)
+        named = positions(model)
         return None if named is None or self.spare_positions is None else named - self.spare_positions
 
 
@@ -88,6 +88,12 @@ def refuse_leaks(model: PreTrainedModel, found: Findings, what: str) -> None:
         )
 
 
+def know_float64(model: PreTrainedModel) -> None:
+    """Let experts be computed by what knows float64, where that is the precision."""
+    if model.dtype == torch.float64:
+        model.config._experts_implementation = model.config.get_text_config()._experts_implementation = "eager"
+
+
 def packed_values(model: PreTrainedModel, head: ReadsRows, groups: Sequence[Group]) -> tuple[Tensor, Pack]:
     """What `head` reads of `groups` whose branches share their prompts. Raises UnsupportedAttention."""
     stream = pack(groups, model.device, ends=head.ends)
@@ -99,7 +105,7 @@ def packed_values(model: PreTrainedModel, head: ReadsRows, groups: Sequence[Grou
 
 def trial_groups(model: PreTrainedModel) -> list[Group]:
     """Groups of fixed random tokens, that fit into the model's positions."""
-    vocabulary, room = model.config.get_text_config().vocab_size, _positions(model)
+    vocabulary, room = model.config.get_text_config().vocab_size, positions(model)
     if RowLengths.of(model.config.get_text_config()).own_from is not None:
         room = None  # it goes on beyond its positions, and that is to be tried
     scale = 1.0 if room is None else min(1.0, max(room - _OFFSETS, 4) / _LONGEST)
@@ -205,7 +211,7 @@ def _alone(model: PreTrainedModel, head: ReadsRows, groups: list[Group]) -> Tens
 
 def _spare_positions(model: PreTrainedModel, head: ReadsRows) -> int | None:
     """How many of its positions a row cannot have, where one more than these fails."""
-    named = _positions(model)
+    named = positions(model)
     if named is None:
         return None
 
@@ -222,7 +228,8 @@ def _spare_positions(model: PreTrainedModel, head: ReadsRows) -> int | None:
     return next((spare for spare in range(min(_OFFSETS, named - 2)) if fits(named - spare)), None)
 
 
-def _positions(model: PreTrainedModel) -> int | None:
+def positions(model: PreTrainedModel) -> int | None:
+    """How many its config names."""
     named = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return named if isinstance(named, int) and named > 0 else None
 

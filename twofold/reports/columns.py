@@ -25,7 +25,7 @@ class Columns:
         self._step = array("d")
         self._columns: dict[str, tuple[array[int], array[float]]] = {}
         self._lines, self._stride = 0, 1
-        self.last_step = 0
+        self.last_step = -1
 
     def __len__(self) -> int:
         """Lines that were added."""

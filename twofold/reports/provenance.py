@@ -64,7 +64,7 @@ def facts(run: RunData) -> list[str]:
     told = (
         method,
         f"from {short_name(base_model(run))}" if base_model(run) else "",
-        f"{run.last_step:,} steps" if run.last_step else "",
+        f"{run.steps:,} step{'s' if run.steps > 1 else ''}" if run.steps else "",
         duration(run),
         f"prompts {prompts}" if isinstance(prompts, str) and prompts else "",
     )

@@ -149,10 +149,10 @@ class RunData:
         return {s.name: s for s in self.samples if s.step == step}
 
     @property
-    def last_step(self) -> int:
-        """The last step that any line of metrics.jsonl tells of; 0 without one."""
-        steps = [line["step"] for line in self.evaluations if math.isfinite(line.get("step", math.nan))]
-        return int(max((self.train.last_step, *steps)))
+    def steps(self) -> int:
+        """How many steps were taken, as far as any line of metrics.jsonl tells; 0 without one."""
+        evaluated = [line["step"] for line in self.evaluations if math.isfinite(line.get("step", math.nan))]
+        return int(max((self.train.last_step + 1, *evaluated)))
 
 
 EXTRAS = ("frontier", "win_rates", "explain")

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from twofold.batch import Branch, Group, Role
 from twofold.data.encode import encode
 from twofold.data.tokenize import Encoder, TokenizeSettings
+from twofold.data.turns import Turns
 from twofold.errors import DataError, ModelError
 from twofold.models.heads import RewardModel, load_reward_model
 from twofold.models.load import LoadedModel, ModelSettings
@@ -69,10 +70,12 @@ def open_reward(name: str, max_length: int = 1024, *, cut_prompt: bool = False) 
 
 @dataclass(frozen=True)
 class ModelReward:
-    """A reward model's score of the very tokens that were drawn, with or without a stop token."""
+    """A reward model's score of the very tokens that were drawn, with or without a stop token; `renders` says whether
+    it was trained on text prompts in its chat template."""
 
     model: RewardModel
     packing: Packing
+    renders: bool = False
 
     @classmethod
     def load(cls, settings: ModelSettings, tokenizer: PreTrainedTokenizerBase, packing: Packing) -> ModelReward:
@@ -84,7 +87,7 @@ class ModelReward:
                 where=settings.path,
                 remedy="train one from the policy's own base",
             )
-        return cls(model.requires_grad_(False), packing)
+        return cls(model.requires_grad_(False), packing, Turns(loaded.tokenizer).renders)
 
     def rate(self, groups: Sequence[Group]) -> list[list[float]]:
         return self.model.scores(groups, self.packing)

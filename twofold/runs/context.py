@@ -25,7 +25,7 @@ from twofold.models.load import LoadedModel
 from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN, LiveReference
 from twofold.objectives.base import Objective
-from twofold.progress import Progress
+from twofold.progress import Progress, counted
 from twofold.records import Prompt, Record
 from twofold.rewards.base import RewardFunction
 from twofold.rewards.rollouts import Rewards
@@ -63,7 +63,23 @@ class RunContext:
         keep_choice(tokenizer, data.chat)
         self.encoded: dict[str, Encoded] = {}
         self.groups = {name: self._encode(name) for name in ("train", "generator", "heldout")}
+        self._look_at_lengths()
         self.steps = total_steps(self.recipe, len(self.groups["train"]))
+
+    def _look_at_lengths(self) -> None:
+        """Refuse rows that the model has no positions for; say it where they go beyond what it was trained on."""
+        known = self.policy.positions
+        if known is None or self.recipe.data.tokenize.max_length <= known:
+            return
+        longer = 0
+        for groups in self.groups.values():
+            self.policy.refuse_long(groups)
+            longer += sum(len(g.prompt) + len(b.tokens) > known for g in groups for b in g.branches)
+        if longer:
+            self.progress.warn(
+                f"{counted(longer, 'completion')} with the prompt longer than the {known} tokens that the model was "
+                f"made for: set data.tokenize.max_length={known} to leave them out"
+            )
 
     def _encode(self, name: str) -> Sequence[Group]:
         rows: Sequence[Record] = getattr(self.dataset, name)

@@ -85,7 +85,13 @@ def draft_resources(
 
     def open_reward(folder: str) -> Reward:
         settings = replace(run.recipe.model, path=model_path(folder), lora=None, adapter=None)
-        return ModelReward.load(settings, run.loaded.tokenizer, run.recipe.training.packing)
+        reward = ModelReward.load(settings, run.loaded.tokenizer, run.recipe.training.packing)
+        if reward.renders != run.encoder.turns.renders:
+            ways = ("bare text", "turns of the chat template")
+            theirs, own = ways[reward.renders], ways[run.encoder.turns.renders]
+            remedy = "train both under the same data.chat"
+            run.progress.warn(f"{folder}: reads text prompts as {theirs}, and the policy's are {own} → {remedy}")
+        return reward
 
     of_texts = JudgeResources(
         place,

@@ -57,7 +57,8 @@ class Sampling:
     stop: tuple[str, ...] = ()
     """Further texts that end a draft."""
     use_generation_config: bool = False
-    """Take temperature, top_p, top_k and repetition penalty from the model's own generation_config instead."""
+    """Take temperature, top_p, top_k, min_p, do_sample and the repetition penalty from the model's own
+    generation_config instead; what else it sets is refused."""
     batch_size: int = 64
     """Rows decoded at once."""
     cache: Literal["auto", "growing", "static"] = "auto"

@@ -19,7 +19,8 @@ from twofold.errors import ModelError
 from twofold.models.attention import stock_attention
 from twofold.sampling.base import Draft
 from twofold.sampling.cache import Prefilled, max_positions, next_logits, refuse_unfit
-from twofold.sampling.local import evaluating
+from twofold.sampling.local import evaluating, unusable_logits
+from twofold.sampling.recompute import prefilled_rows, row_logits, why_recompute
 from twofold.settings import require, settings
 
 
@@ -72,12 +73,15 @@ class BeamSearch:
 
     def _search(self, prompt: Tensor) -> list[BeamResult]:
         prompt = prompt.to(self.model.device)
-        tracks = [Track(model, prompt) for model in (self.model, self.reference) if model is not None]
+        num_new = min(self.beams.max_new_tokens, self.max_positions - len(prompt))
+        tracks = [Track(model, prompt, num_new) for model in (self.model, self.reference) if model is not None]
         score_K = torch.zeros(1, dtype=tracks[0].logp_KV.dtype, device=self.model.device)
         token_KN = torch.zeros(1, 0, dtype=torch.int64, device=self.model.device)
         logp_KN = torch.zeros_like(token_KN, dtype=score_K.dtype)
         ended: list[BeamResult] = []
-        for _ in range(min(self.beams.max_new_tokens, self.max_positions - len(prompt))):
+        for step in range(num_new):
+            if any(track.logp_KV.isnan().any() for track in tracks):
+                raise unusable_logits(f"a prompt of {len(prompt)} tokens", step + 1)
             score_M, parent_M, token_M = self._grown(tracks, score_K)
             gained_M = tracks[0].logp_KV[parent_M, token_M]
             token_MN = torch.cat([token_KN[parent_M], token_M[:, None]], 1)
@@ -111,19 +115,25 @@ class BeamSearch:
 
 
 class Track:
-    """One model along all beams: its cache and log-probabilities [K, V] of what comes next."""
+    """One model along all beams: its cache, or the rows themselves, and log-probabilities [K, V] of what comes next."""
 
-    def __init__(self, model: PreTrainedModel, prompt: Tensor) -> None:
-        start = Prefilled.of([prompt], model)
-        self.model, self.cache, self.position = model, start.cache, len(prompt)
+    def __init__(self, model: PreTrainedModel, prompt: Tensor, num_new: int) -> None:
+        self.model, self.position = model, len(prompt)
+        whole = why_recompute(model, [prompt], num_new)
+        start = (prefilled_rows if whole else Prefilled.of)([prompt], model)
+        self.cache, self.token_KN = start.cache, start.token_AT
         self.logp_KV = start.logits_AV.log_softmax(-1).to(prompt.device)
 
     def feed(self, parent_K: Tensor, token_K: Tensor) -> None:
         """Go on with these tokens after these beams."""
-        self.cache.batch_select_indices(parent_K.to(self.model.device))
-        token = token_K[:, None].to(self.model.device)
-        position = torch.full_like(token, self.position)
-        self.logp_KV = next_logits(self.model, self.cache, token, position, None).log_softmax(-1).to(token_K.device)
+        parent, token = parent_K.to(self.model.device), token_K[:, None].to(self.model.device)
+        if self.cache is None:
+            self.token_KN = torch.cat([self.token_KN[parent], token], 1)
+            logits_KV = row_logits(self.model, list(self.token_KN))
+        else:
+            self.cache.batch_select_indices(parent)
+            logits_KV = next_logits(self.model, self.cache, token, torch.full_like(token, self.position), None)
+        self.logp_KV = logits_KV.log_softmax(-1).to(token_K.device)
         self.position += 1
 
 

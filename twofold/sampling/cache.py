@@ -16,6 +16,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from twofold.errors import DataError, ModelError
+from twofold.models.trial import positions
 
 DROP = 8  # slots without a draft leave the cache once they are this part of it: all copying costs a few whole caches
 
@@ -99,9 +100,9 @@ def refillable(model: PreTrainedModel) -> bool:
 
 @dataclass(frozen=True)
 class Prefilled:
-    """Rows whose prompts `token_AT` are in the cache, and the logits behind them."""
+    """Rows whose prompts `token_AT` are in the cache, where there is one, and the logits behind them."""
 
-    cache: DynamicCache
+    cache: DynamicCache | None
     token_AT: Tensor
     length_A: Tensor
     logits_AV: Tensor
@@ -123,6 +124,8 @@ class Prefilled:
 
     def select(self, index: Tensor) -> Prefilled:
         """These rows, each as often as `index` names it, with a cache of their own."""
+        if self.cache is None:
+            return Prefilled(None, self.token_AT[index], self.length_A[index], self.logits_AV[index])
         cache = copy.copy(self.cache)
         cache.layers = [copy.copy(layer) for layer in self.cache.layers]
         cache.batch_select_indices(index)
@@ -140,6 +143,7 @@ class GrowingStore:
     def fill(self, slot_A: Tensor, start: Prefilled) -> None:
         """Put these prompts into these slots: all slots of an empty cache, some of another."""
         self._moved = True
+        assert start.cache is not None
         if self.cache is None:
             self.cache, self.width = start.cache, start.token_AT.shape[1]
             return
@@ -207,7 +211,7 @@ def next_logits(
 
 def max_positions(model: PreTrainedModel) -> int:
     """Tokens that the model can hold, prompt and draft together."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
+    return positions(model) or 2**31
 
 
 def refuse_unfit(prompts: Sequence[Tensor], most: int) -> None:

@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from twofold.errors import RecipeError
+from twofold.errors import NonFiniteError, RecipeError
 from twofold.models.attention import stock_attention
+from twofold.models.row_lengths import restart_rotary
+from twofold.models.trial import know_float64
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.cache import GrowingStore, Prefilled, max_positions, refillable, refuse_unfit
 from twofold.sampling.logits_processor import LogitsProcessor, as_bytes, uniforms
+from twofold.sampling.recompute import RowStore, cache_fault, prefilled_rows, why_recompute
 from twofold.sampling.slots import NewDrafts, Row, Slots, StopCriteria
 from twofold.sampling.static import Graphs, StaticStore, Unfit, addresses, refuse_unfit_model
 
@@ -57,13 +60,19 @@ class LocalSampler:
         stop_tokens: Collection[int],
         settings: Sampling,
         tell: Callable[[str], None] = lambda said: None,
+        *,
+        drive: Literal["auto", "cache", "rows"] = "auto",
     ) -> None:
+        """`drive` insists on the model's cache, or on whole rows; auto takes the cache wherever it is right."""
         if settings.server is not None:
             remedy = "leave it out: a server draws the drafts of training only"
             raise RecipeError("these drafts are drawn in this process", where="sampling.server", remedy=remedy)
         self.model, self.tokenizer, self.settings, self.tell = model, tokenizer, settings, tell
         self.ends = StopCriteria(sorted(stop_tokens), settings.max_new_tokens, max_positions(model))
-        self._refillable, self._static, self._fits = refillable(model), None, True
+        self._drive, self._rows, self._warned = drive, drive == "rows", False
+        self._static, self._fits = None, True
+        know_float64(model)
+        LogitsProcessor.of(settings, model)  # which refuses what cannot be followed
         self.steps = 0
         """Decoding steps so far, in all calls."""
 
@@ -71,16 +80,18 @@ class LocalSampler:
     def static(self) -> bool:
         """Whether the next drafts are decoded with a static cache."""
         asked = self.settings.cache == "static" or (self.settings.cache == "auto" and self.model.device.type == "cuda")
-        return asked and self._fits and not (self._static is not None and self._static.graphs.failed)
+        return asked and self._fits and not self._rows and not (self._static is not None and self._static.graphs.failed)
 
     @property
     def refills(self) -> bool:
         """Whether a finished draft's place is taken by another."""
-        return self._refillable or self.static
+        return self._rows or self.static or refillable(self.model)
 
     @property
     def note(self) -> str:
         """What a person should know of how it draws; empty where it draws in the fastest way."""
+        if self._drive != "rows" and (why := cache_fault(self.model)):
+            return f"drafts are computed as whole rows, without a cache, which is slow: {why}"
         if self.refills:
             return ""
         return "a layer of this model keeps a window only: no draft takes a finished one's place in the batch"
@@ -102,13 +113,36 @@ class LocalSampler:
         place = {key: i for i, key in enumerate(sorted(distinct, key=lambda key: -len(distinct[key])))}
         drafts: dict[Row, Draft] = {}
         with torch.no_grad(), stock_attention(self.model), evaluating(self.model):
+            self._choose(prompts)
             static = self._prepared(max((len(p) for p in prompts), default=0))
             supply = DraftQueue(self, [distinct[key] for key in place], draws, seed)
             while (fresh := supply.take(self.settings.batch_size)) is not None:
                 decoding = Decoding(self, rule, fresh, supply) if static is None else static.begun(rule, fresh, supply)
                 drafts.update(decoding.run())
                 self.steps += decoding.step
-        return [[drafts[place[key], i] for i in range(draws)] * (samples // draws) for key in keys]
+        found = [[drafts[place[key], i] for i in range(draws)] * (samples // draws) for key in keys]
+        _refuse_nan(found)
+        return found
+
+    def _choose(self, prompts: Sequence[Tensor]) -> None:
+        """Whether the next drafts are computed as whole rows; said once where that is slower than it might be."""
+        if self._drive != "auto":
+            return
+        why = why_recompute(self.model, prompts, self.ends.max_new_tokens)
+        self._rows = bool(why)
+        if not why:
+            restart_rotary(self.model)
+        elif not self._warned:
+            self._warned = True
+            self.tell(f"drafts are computed as whole rows, without a cache, which is slow: {why}")
+
+    def start(self, prompts: Sequence[Tensor]) -> Prefilled:
+        """`prompts` [P], ready to be gone on with."""
+        return prefilled_rows(prompts, self.model) if self._rows else Prefilled.of(prompts, self.model)
+
+    def store(self) -> Store:
+        """What holds drafts under way, where it is not static."""
+        return RowStore(self.model) if self._rows else GrowingStore(self.model, self.refills)
 
     def _prepared(self, longest: int) -> StaticDecoder | None:
         """The static decoder with room for prompts of up to `longest` tokens, or None where the cache grows."""
@@ -159,7 +193,7 @@ class DraftQueue:
         else:
             width = -(-(slots // AHEAD if self.begun else slots) // self.draws)
         prompts = self.prompts[self.begun : self.begun + max(1, width)]
-        self.group = Prefilled.of(prompts, self.sampler.model) if prompts else None
+        self.group = self.sampler.start(prompts) if prompts else None
         self.waiting = [((self.begun + p, i), p) for p in range(len(prompts)) for i in range(self.draws)]
         self.begun += len(prompts)
 
@@ -177,7 +211,7 @@ class Decoding:
     ) -> None:
         self.sampler, self.supply, self.static = sampler, supply, static
         like = fresh.prefilled.logits_AV
-        self.store: Store = GrowingStore(sampler.model, sampler.refills) if static is None else static.store
+        self.store: Store = sampler.store() if static is None else static.store
         self.slots = Slots(len(fresh), rule, sampler.ends, like) if static is None else static.slots(rule, like)
         self.slots.restart(
             len(fresh) if static is None else static.store.size_for(len(fresh), len(static.store.frame.row_A))
@@ -277,6 +311,20 @@ class StaticDecoder:
     def begun(self, rule: LogitsProcessor, fresh: NewDrafts, supply: DraftQueue) -> Decoding:
         """Drafts under way in these slots."""
         return Decoding(self.sampler, rule, fresh, supply, self)
+
+
+def _refuse_nan(drafts: Sequence[Sequence[Draft]]) -> None:
+    for i, some in enumerate(drafts):
+        for draft in some:
+            if draft.logp.isnan().any():
+                raise unusable_logits(f"prompt {i + 1} of {len(drafts)}", len(draft.tokens))
+
+
+def unusable_logits(where: str, token: int) -> NonFiniteError:
+    """What to say of a model whose logits are no numbers at a draft's `token`."""
+    what = f"the model's logits are not finite at token {token} of a draft: nothing can be drawn from them"
+    remedy = "its weights are damaged or have diverged: take an earlier checkpoint, or set model.precision=float32"
+    return NonFiniteError(what, where=where, remedy=remedy)
 
 
 @contextmanager

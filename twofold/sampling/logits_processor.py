@@ -6,39 +6,60 @@ Shapes: A rows, V vocabulary.
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
+from twofold.errors import RecipeError
 from twofold.sampling.base import Sampling
+
+IGNORED: Mapping[str, tuple[object, ...]] = {
+    "num_beams": (1,), "num_beam_groups": (1,), "penalty_alpha": (0,), "guidance_scale": (1,), "typical_p": (1,),
+    "top_h": (), "epsilon_cutoff": (0,), "eta_cutoff": (0,), "no_repeat_ngram_size": (0,),
+    "encoder_repetition_penalty": (1,), "encoder_no_repeat_ngram_size": (0,), "min_length": (0,),
+    "min_new_tokens": (0,), "exponential_decay_length_penalty": (), "bad_words_ids": (), "force_words_ids": (),
+    "constraints": (), "sequence_bias": (), "suppress_tokens": (), "begin_suppress_tokens": (),
+    "forced_bos_token_id": (), "forced_eos_token_id": (), "stop_strings": (), "watermarking_config": (),
+}  # fmt: skip
+"""What a generation_config may ask for that drafts do not follow, with the values that ask for nothing."""
 
 
 @dataclass(frozen=True)
 class LogitsProcessor:
-    """How logits become a choice: repetition penalty, temperature, top-k, top-p, in this order."""
+    """How logits become a choice: repetition penalty, temperature, top-k, top-p, min-p, in this order."""
 
     temperature: float
     top_k: int
     top_p: float
     penalty: float = 1.0
+    min_p: float = 0.0
 
     @classmethod
     def of(cls, settings: Sampling, model: PreTrainedModel) -> LogitsProcessor:
-        """The settings' rule; where they ask for the model's generation_config, whatever that sets replaces it."""
+        """The settings' rule; where they ask for the model's generation_config, whatever that sets replaces it.
+
+        Raises RecipeError for what it sets and drafts would not follow.
+        """
         config = model.generation_config if settings.use_generation_config else None
 
         def own(name: str, otherwise: float) -> float:
             value = getattr(config, name, None)
             return otherwise if value is None else value
 
+        if config is not None:
+            _refuse_ignored(config)
+        greedy = getattr(config, "do_sample", None) is False
         return cls(
-            temperature=own("temperature", settings.temperature),
+            temperature=0.0 if greedy else own("temperature", settings.temperature),
             top_k=int(own("top_k", settings.top_k)),
             top_p=own("top_p", settings.top_p),
             penalty=own("repetition_penalty", 1.0),
+            min_p=own("min_p", 0.0),
         )
 
     def draw(self, logits_AV: Tensor, seen_AV: Tensor | None, uniform_A: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,11 +67,12 @@ class LogitsProcessor:
         logp_AV = logits_AV.log_softmax(-1)
         if self.temperature == 0:
             token_A = self._penalized(logits_AV, seen_AV).argmax(-1)
-        elif (self.temperature, self.top_k, self.top_p, self.penalty) == (1.0, 0, 1.0, 1.0):
+        elif (self.temperature, self.top_k, self.top_p, self.penalty, self.min_p) == (1.0, 0, 1.0, 1.0, 0.0):
             token_A = inverse_cdf(logp_AV.exp(), uniform_A)
         else:
             score_AV = self._penalized(logits_AV, seen_AV) / self.temperature
-            token_A = inverse_cdf(keep_top_p(keep_top_k(score_AV, self.top_k), self.top_p).softmax(-1), uniform_A)
+            score_AV = keep_min_p(keep_top_p(keep_top_k(score_AV, self.top_k), self.top_p), self.min_p)
+            token_A = inverse_cdf(score_AV.softmax(-1), uniform_A)
         return token_A, logp_AV.gather(1, token_A[:, None]).squeeze(1)
 
     def _penalized(self, logits_AV: Tensor, seen_AV: Tensor | None) -> Tensor:
@@ -59,6 +81,17 @@ class LogitsProcessor:
             return logits_AV
         penalized = torch.where(logits_AV < 0, logits_AV * self.penalty, logits_AV / self.penalty)
         return torch.where(seen_AV, penalized, logits_AV)
+
+
+def _refuse_ignored(config: GenerationConfig) -> None:
+    named = {name: getattr(config, name, None) for name in IGNORED}
+    asked = [f"{name}: {value}" for name, value in named.items() if value and value not in IGNORED[name]]
+    if asked:
+        raise RecipeError(
+            f"the model's generation_config sets what drafts do not follow ({', '.join(asked)})",
+            where="sampling.use_generation_config",
+            remedy="leave it out and set temperature, top_p, top_k, or take these lines out of generation_config.json",
+        )
 
 
 def keep_top_k(score_AV: Tensor, k: int) -> Tensor:
@@ -78,11 +111,19 @@ def keep_top_p(score_AV: Tensor, p: float) -> Tensor:
     return torch.empty_like(score_AV).scatter_(1, index, ordered.masked_fill(above >= p, -torch.inf))
 
 
+def keep_min_p(score_AV: Tensor, p: float) -> Tensor:
+    """`score_AV` with -inf where a token has less than `p` of the best one's probability (arXiv 2407.01082)."""
+    if p <= 0:
+        return score_AV
+    return score_AV.masked_fill(score_AV < score_AV.amax(-1, keepdim=True) + math.log(p), -torch.inf)
+
+
 def inverse_cdf(probability_AV: Tensor, uniform_A: Tensor) -> Tensor:
-    """The tokens [A] at quantile `uniform_A` in [0, 1 - 2^-52]; never one of probability 0."""
+    """The tokens [A] at quantile `uniform_A` in [0, 1 - 2^-52]; never one of probability 0. Of what is no number, the
+    last token."""
     cdf_AV = probability_AV.cumsum(-1, dtype=torch.float64)
     target = uniform_A[:, None] * cdf_AV[:, -1:]
-    return torch.searchsorted(cdf_AV, target, right=True).squeeze(1)
+    return torch.searchsorted(cdf_AV, target, right=True).squeeze(1).clamp(max=cdf_AV.shape[1] - 1)
 
 
 def uniforms(seed: tuple[int, int], prompt: Tensor, index: int, count: int) -> np.ndarray:

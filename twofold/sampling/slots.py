@@ -95,7 +95,8 @@ class Slots:
         stopped_A = self.stop_V[token_A] & live_A
         self.drawn_A[slot_A] = drawn_A
         self.stopped_A[slot_A] |= stopped_A
-        self.done_A[slot_A] |= stopped_A | (drawn_A >= self.limit_A[slot_A])
+        # What is no number ends a draft at once, and whoever reads its last log-probability sees it.
+        self.done_A[slot_A] |= stopped_A | (drawn_A >= self.limit_A[slot_A]) | (live_A & logp_A.isnan())
 
     def last(self) -> tuple[Tensor, Tensor]:
         """The tokens [A] that were drawn last and their positions [A]; they now count as seen."""

@@ -167,6 +167,7 @@ class StaticStore:
 
     def fill(self, slot_A: Tensor, start: Prefilled) -> None:
         """Put these prompts into these slots."""
+        assert start.cache is not None
         for layer, other in zip(self.layers, start.cache.layers, strict=True):
             assert isinstance(other, DynamicLayer)
             layer.fill(slot_A, other, start.length_A)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -210,3 +211,13 @@ def test_tokenizing_ahead_changes_nothing(prompt: Prompt) -> None:
     ahead, alone = encoder(CHATML.tokenizer()), encoder(CHATML.tokenizer())
     ahead.ahead([row])
     assert written(ahead, row) == written(alone, row)
+
+
+@pytest.mark.parametrize(
+    "text", ["\n" * 200_000, "\n\nHuman:" * 20_000, "### Input:\n" * 20_000 + "Assistant:", "<|" * 100_000]
+)
+def test_long_texts_of_odd_shapes_take_no_longer_than_their_length(text: str) -> None:
+    start = time.process_time()
+    Turns(CHATML.tokenizer()).put(f"a{text}b")
+    Turns(CHATML.tokenizer()).put(f"{text}Human: a\n\nAssistant:")
+    assert time.process_time() - start < 2

@@ -1,0 +1,57 @@
+"""The dtype that weights are stored in: what is written keeps the base's, whatever training computes in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedModel
+
+
+def dtype_on_disk(path: str, revision: str | None) -> torch.dtype:
+    """What the weights at `path` are stored in: as its config says, or else as the first tensor is."""
+    named: Any = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False).dtype
+    if named is None:
+        for file in sorted(Path(path).glob("*.safetensors"))[:1]:
+            with safe_open(file, framework="pt") as weights:
+                named = {"F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}.get(
+                    weights.get_slice(next(iter(weights.keys()))).get_dtype()
+                )
+    return named if isinstance(named, torch.dtype) else torch.float32
+
+
+def save_weights(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
+    """A Hugging Face folder whose weights are of `dtype`; a score head, and what transformers keeps in float32, stay as
+    they are."""
+    wide = {"score", *(getattr(model, "_keep_in_fp32_modules", None) or ())}
+    wide |= {*(getattr(model, "_keep_in_fp32_modules_strict", None) or ())}
+
+    tied: dict[tuple[int, torch.Size], Tensor] = {}
+
+    def cast(name: str, value: Tensor) -> Tensor:
+        if not value.is_floating_point() or wide & {*name.split(".")}:
+            return value
+        return tied.setdefault((value.data_ptr(), value.shape), value.to(dtype))
+
+    model.save_pretrained(folder, state_dict={name: cast(name, value) for name, value in model.state_dict().items()})
+    config = folder / "config.json"
+    written = json.loads(config.read_text(encoding="utf-8"))
+    written["dtype"] = str(dtype).removeprefix("torch.")
+    config.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def stored_dtype(model: PreTrainedModel) -> torch.dtype:
+    """What the weights of `model` were stored in; of a model that was never loaded, what they are in."""
+    return getattr(model, _REMEMBERED, model.dtype)
+
+
+def remember_dtype(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Let `stored_dtype` know what `model` was stored in."""
+    object.__setattr__(model, _REMEMBERED, dtype)
+
+
+_REMEMBERED = "twofold_stored_dtype"

@@ -1,0 +1,147 @@
+"""Drafts of models whose cache cannot be driven: every step computes whole rows anew. Slow, and right for anything
+causal.
+
+A cache is not driven where the model has none of keys and values (recurrent layers), where drafts from it are not those
+of whole rows (tried once on a small copy of the architecture), and where a draft may grow past a length at which the
+model changes its rotary factors.
+Shapes: A rows, T columns, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from twofold.errors import ModelError, NonFiniteError
+from twofold.models.row_lengths import RowLengths, restart_rotary
+from twofold.models.small_copy import small_copy
+from twofold.models.trial import first_line, positions
+from twofold.sampling.cache import Prefilled
+
+AT_ONCE = 2048  # tokens of which logits are held
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-2}  # nats per token; others 0.5
+_PROMPTS, _NEW = (10, 7, 3), 9  # out of a small copy's window, and on one side of its factor switch
+
+
+class RowStore:
+    """The tokens of the drafts under way."""
+
+    refills = True
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model, self.most = model, positions(model)
+        self.rows: list[Tensor] = []
+
+    def fill(self, slot_A: Tensor, start: Prefilled) -> None:
+        """Put these prompts into these slots: all slots of an empty store, some of another."""
+        own = [tokens[len(tokens) - n :] for tokens, n in zip(start.token_AT, start.length_A.tolist(), strict=True)]
+        if not self.rows:
+            self.rows = own
+            return
+        for slot, row in zip(slot_A.tolist(), own, strict=True):
+            self.rows[slot] = row
+
+    def size_for(self, live: int, size: int) -> int:
+        """Rows to keep: those that go on."""
+        return live
+
+    def keep(self, index: Tensor) -> None:
+        """These rows stay."""
+        self.rows = [self.rows[i] for i in index.tolist()]
+
+    def settle(self, position_A: Tensor, live_A: Tensor) -> None:
+        """Nothing is held that could be forgotten."""
+
+    def feed(self, token_A: Tensor, position_A: Tensor) -> Tensor:
+        """Logits [A, V] after these tokens; a draft that is done may have grown past the model's positions."""
+        grown = zip(self.rows, token_A, strict=True)
+        self.rows = [torch.cat([row, token[None]])[-(self.most or len(row) + 1) :] for row, token in grown]
+        return row_logits(self.model, self.rows)
+
+
+def row_logits(model: PreTrainedModel, rows: Sequence[Tensor]) -> Tensor:
+    """Logits [A, V] after each of `rows`; rows of one length share a call, so that nothing is padded."""
+    by_length: dict[int, list[int]] = {}
+    for i, row in enumerate(rows):
+        by_length.setdefault(len(row), []).append(i)
+    found: dict[int, Tensor] = {}
+    for length, places in by_length.items():
+        size = max(1, AT_ONCE // length)
+        for begin in range(0, len(places), size):
+            part = places[begin : begin + size]
+            restart_rotary(model)
+            token_AT = torch.stack([rows[i] for i in part]).to(model.device)
+            logits_AV = model(input_ids=token_AT, use_cache=False).logits[:, -1]
+            found |= zip(part, logits_AV.to(torch.promote_types(logits_AV.dtype, torch.float32)), strict=True)
+    return torch.stack([found[i] for i in range(len(rows))])
+
+
+def prefilled_rows(prompts: Sequence[Tensor], model: PreTrainedModel) -> Prefilled:
+    """`prompts` [P] and the logits behind them, without a cache."""
+    longest = max(len(prompt) for prompt in prompts)
+    token_AT = torch.zeros(len(prompts), longest, dtype=torch.int64)
+    for i, prompt in enumerate(prompts):
+        token_AT[i, longest - len(prompt) :] = prompt.cpu()
+    length_A = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+    return Prefilled(None, token_AT.to(model.device), length_A, row_logits(model, prompts))
+
+
+def why_recompute(model: PreTrainedModel, prompts: Sequence[Tensor], num_new: int) -> str:
+    """Why the cache of `model` is not driven for so many new tokens after these prompts; empty where it is."""
+    classes = RowLengths.of(model.config.get_text_config())
+    ends = (
+        {classes.class_of(n) for p in prompts for n in (len(p), len(p) + num_new)} if classes.matter else set[object]()
+    )
+    if len(ends) > 1:
+        return "drafts may grow past a length at which it changes its rotary factors"
+    return cache_fault(model, padded=len({len(prompt) for prompt in prompts}) > 1)
+
+
+_PADDING = "in this precision, padded prompts make its attention say nothing finite"
+_known: dict[str, str] = {}
+
+
+def cache_fault(model: PreTrainedModel, *, padded: bool = False) -> str:
+    """Why drafts from the cache of a model of this kind are not those of whole rows, of prompts of one length or
+    `padded` ones; empty where they are. Tried once in a process."""
+    facts = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
+    key = f"{type(model).__qualname__} {model.dtype == torch.float64} {facts}"
+    if key not in _known:
+        _known[key] = _tried(model)
+    return "" if _known[key] == _PADDING and not padded else _known[key]
+
+
+def _tried(model: PreTrainedModel) -> str:
+    from twofold.sampling.base import Sampling
+    from twofold.sampling.local import LocalSampler
+
+    dtype = torch.float64 if model.dtype == torch.float64 else torch.float32
+    tried = small_copy(model, (dtype,)) or model
+    vocabulary = tried.config.get_text_config().vocab_size
+    room = (positions(tried) or 2**31) - max(_PROMPTS)
+    noise = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(vocabulary, (n if room > 1 else 1,), generator=noise) for n in _PROMPTS]
+    how = Sampling(max_new_tokens=max(1, min(_NEW, room)), batch_size=6, cache="growing")
+    stops = range(0, vocabulary, 8)  # drafts end at different times, and those of a third prompt take their place
+    try:
+        rows, cached = (LocalSampler(tried, None, stops, how, drive=drive) for drive in ("rows", "cache"))
+        expected = rows.sample(prompts, samples=3)
+    except Exception as error:  # of any kind: the layers are not ours
+        return f"it computes no rows: {first_line(error)}"
+    try:
+        found = cached.sample(prompts, samples=3)
+    except NonFiniteError:
+        return _PADDING
+    except Exception as error:  # likewise
+        return (
+            error.what if isinstance(error, ModelError) else f"it has no cache to go on from ({type(error).__name__})"
+        )
+    tolerance = _TOLERANCE.get(tried.dtype, 0.5)
+    for a, b in zip((d for some in found for d in some), (d for some in expected for d in some), strict=True):
+        if not torch.equal(a.tokens, b.tokens) or not (a.logp - b.logp).abs().max() <= tolerance:
+            return "decoded with its cache, it draws other drafts than computed as whole rows"
+    return ""
