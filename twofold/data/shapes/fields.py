@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -257,16 +256,10 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def as_float(number: float) -> float:
-    """A JSON number as a float; a whole one that is too large for any is infinite."""
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf if number > 0 else -math.inf
-
-
 def _number_or_kind(value: Any) -> str:
-    return f"{as_float(value):g}" if is_number(value) else chat.kind(value)
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return "a number of hundreds of digits"
+    return f"{value:g}" if is_number(value) else chat.kind(value)
 
 
 def _after(said: Chat, asked: Prompt) -> Chat:
