@@ -31,7 +31,7 @@ def convert(gguf: Path, target: Path) -> None:
 
     read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    del read.config.quantization_config  # the weights are whole again; transformers refuses to save what says otherwise
+    delattr(read.config, "quantization_config")  # the weights are whole again
     model = AutoModelForCausalLM.from_config(read.config, dtype=torch.bfloat16)
     model.load_state_dict(read.state_dict())
     model.generation_config = read.generation_config

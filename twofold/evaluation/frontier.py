@@ -156,7 +156,7 @@ class _Measure:
 
 def _common_choice(models: Sequence[str], style: ChatChoice) -> ChatChoice:
     """How prompts are put to the reference: as all models were trained, if that is one way."""
-    choices = {Turns(load_tokenizer(model_path(model)), style).choice for model in models}
+    choices: set[ChatChoice] = {Turns(load_tokenizer(model_path(model)), style).choice for model in models}
     return choices.pop() if len(choices) == 1 else style
 
 

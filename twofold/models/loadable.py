@@ -55,7 +55,7 @@ def refuse_broken_weights(model: nn.Module, path: str) -> None:
 def refuse_unknown_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
     """Raise ModelError for a tokenizer that makes tokens of which the model has no embedding."""
     rows = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[union-attr, arg-type]  # an nn.Embedding
-    refuse_ids(tokenizer, rows, model.name_or_path)
+    refuse_ids(tokenizer, rows, model.name_or_path or "")
 
 
 def refuse_ids(tokenizer: PreTrainedTokenizerBase, rows: int, where: str) -> None:

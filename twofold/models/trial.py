@@ -80,11 +80,11 @@ def refuse_leaks(model: PreTrainedModel, found: Findings, what: str) -> None:
     name = type(model).__name__
     remedy = "choose a causal language model (a decoder)"
     if found.fault:
-        raise ModelError(f"a {name} cannot be used here: {found.fault}", where=model.name_or_path, remedy=remedy)
+        raise ModelError(f"a {name} cannot be used here: {found.fault}", where=model.name_or_path or "", remedy=remedy)
     if not found.causal:
         fault = f"a {name} is not causal: its {what} depend on the tokens after them, which they would only repeat"
         raise ModelError(
-            fault, where=model.name_or_path, remedy=f"{remedy}; of some, is_decoder in config.json makes one"
+            fault, where=model.name_or_path or "", remedy=f"{remedy}; of some, is_decoder in config.json makes one"
         )
 
 

@@ -106,7 +106,7 @@ def _own_code(run: RunContext) -> dict[str, str]:
 def source_digest(thing: Any) -> str:
     """A digest of the code of a function or of an object's class: of the text of its module, or in a script or
     notebook, which hold settings too, of that code and what it uses there; where there is no text, of its bytecode."""
-    code: Any = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
+    code = thing if inspect.isroutine(thing) or inspect.isclass(thing) else cast("Any", type(thing))
     module = inspect.getmodule(code)
     try:
         if module is None or module.__name__ == "__main__":

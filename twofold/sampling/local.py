@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -319,7 +319,8 @@ def draw_for_trial(
     """Drafts of a model that is tried: they end at different times, and those of a last prompt take their place."""
     stops = range(0, model.config.get_text_config().vocab_size, 8)
     how = Sampling(max_new_tokens=num_new, batch_size=6, cache="growing")
-    return LocalSampler(model, None, stops, how, drive=drive).sample(prompts, samples=3)
+    no_text = cast("PreTrainedTokenizerBase", None)  # only stop texts are looked for in decoded drafts
+    return LocalSampler(model, no_text, stops, how, drive=drive).sample(prompts, samples=3)
 
 
 def _refuse_nan(drafts: Sequence[Sequence[Draft]]) -> None:
