@@ -110,6 +110,10 @@ def house(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     write_base(folder)
     for section in sections(root)[1:]:
         write_blocks(folder, blocks(root, section))
+    for name in ("scripts", "docs"):
+        (folder / name).mkdir(exist_ok=True)
+    shutil.copy(root / "scripts" / "make_recipe_page.py", folder / "scripts")
+    run(folder, "scripts/make_recipe_page.py")
     return folder
 
 

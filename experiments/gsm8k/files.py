@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.harness.files import read_rows
-from twofold.rewards.verifier import truth
+from twofold.rewards.verifier import flexible
 
 SOLVERS = ("175b_verification", "175b_finetuning", "6b_verification", "6b_finetuning")
 
@@ -63,8 +63,8 @@ def rankings(source: Path) -> list[dict[str, Any]]:
 
 
 def _gsm8k_form(solution: str) -> str:
-    """The solution with its last line as `#### N` where it has one that says `A: N`."""
+    """The solution with its last line as `#### N` where it has one that says `A: N`; other answers stay as they are."""
     body, _, last = solution.strip().rpartition("\n")
-    return (
-        f"{body}\n#### {truth(last)}" if last.startswith("A:") and any(c.isdigit() for c in last) else solution.strip()
-    )
+    if not last.startswith("A:") or not any(c.isdigit() for c in last):
+        return solution.strip()
+    return f"{body}\n#### {flexible(last) or last.removeprefix('A:').strip()}"

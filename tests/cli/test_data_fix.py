@@ -70,7 +70,6 @@ def test_fix_writes_clean_rows_that_check_clean(twofold: Run, tmp_path: Path, na
     [
         ("clean.parquet", "unknown kind of file to write"),
         ("rows.jsonl", "is there already"),
-        ("none/clean.jsonl", "its folder does not exist"),
     ],
 )
 def test_fix_refuses_where_it_cannot_write(twofold: Run, tmp_path: Path, out: str, message: str) -> None:

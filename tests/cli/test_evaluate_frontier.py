@@ -73,13 +73,14 @@ def test_runs_and_checkpoints_are_points(twofold: Run, runs: list[Path], tasks: 
 
 
 def test_a_run_is_its_last_checkpoint(twofold: Run, runs: list[Path], tasks: Path, tmp_path: Path) -> None:
+    """But for rounding: a checkpoint keeps float32, `model/` is written in bfloat16 as its base is."""
     found = []
     for words in (("--checkpoints",), ()):
         answer = twofold("evaluate", runs[0], "--tasks", tasks, *HOW, *words, "--json", tmp_path / "told.json")
         assert answer.code == 0, answer.err
         found.append(json.loads((tmp_path / "told.json").read_text(encoding="utf-8"))["points"][-1])
     for name in ("kl", "kl_drawn", "reward"):
-        assert found[0][name]["value"] == pytest.approx(found[1][name]["value"], rel=1e-4)
+        assert found[0][name]["value"] == pytest.approx(found[1][name]["value"], rel=0.02, abs=0.005)
 
 
 def test_the_reference_is_no_distance_from_itself(
@@ -105,6 +106,7 @@ def test_the_reference_is_no_distance_from_itself(
     ],
 )
 def test_mistakes_are_short(twofold: Run, model_folder: Path, tasks: Path, words: tuple[str, ...], told: str) -> None:
+    words = tuple(str(model_folder) if word == "x" else word for word in words)
     answer = twofold("evaluate", model_folder, "--task", "frontier", "--tasks", tasks, *words)
     assert answer.code == 2
     assert told in " ".join(answer.err.split())

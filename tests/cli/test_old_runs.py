@@ -16,6 +16,7 @@ def test_a_run_of_before_is_not_repeated_but_still_read(twofold: Run, tmp_path: 
     recipe, run = tmp_path / "r.yaml", tmp_path / "run"
     recipe.write_text(f"model: {{path: {model_folder}}}\ndata: {{train: {tmp_path}/pairs.jsonl}}\nrun: {run}\n")
     assert twofold("train", recipe, "training.steps=1").code == 0
+    (run / "twofold-manifest.json").unlink()  # runs of before have none
     resolved = (run / "resolved.yaml").read_text()
     (run / "resolved.yaml").write_text(resolved.replace("keep_checkpoints:", "keep:").replace("loss_on:", "supervise:"))
     repeated = twofold("train", run / "resolved.yaml")

@@ -56,6 +56,7 @@ def test_built_answers_are_cut_by_the_same_option(twofold: Run, tmp_path: Path, 
     common = ("data", "build", problems, "--model", model_folder, "--out", tmp_path / "out.jsonl", "--as", "labels")
     refused = twofold(*common, "--max-new-tokens", 0)
     assert (refused.code, "max-new-tokens" in refused.err) == (2, True)
-    assert twofold(*common, "--max-new-tokens", 2, "--keep-truncated", "--samples", 1).code == 0
-    (row,) = map(json.loads, (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines())
-    assert len(row["completion"]) <= 2
+    assert twofold(*common, "--max-new-tokens", 2, "--keep-truncated", "--samples", 8).code == 0
+    lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {len(json.loads(line)["completion"]) for line in lines} <= {1, 2}
+    assert lines

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -93,6 +94,7 @@ def test_a_function_judges_a_run_from_python(tmp_path: Path, base: Path) -> None
     assert (betas[0], betas[-1]) == (0.1, pytest.approx(0.3))
     again = validate(Recipe, load_recipe(tmp_path / "run" / "resolved.yaml"))
     assert again.algorithm.judge == "python:digits"  # type: ignore[union-attr]  # as the line before says
+    rmtree(tmp_path / "run")
     with pytest.raises(RecipeError, match="function of a program"):
         train_recipe(recipe(tmp_path, base, algorithm={"judge": "python:digits"}))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -42,6 +43,7 @@ def test_a_function_rates_a_run_from_python(tmp_path: Path, base: Path) -> None:
     assert sum(rated[-4:]) > sum(rated[:4]) + 1
     again = validate(Recipe, load_recipe(tmp_path / "run" / "resolved.yaml"))
     assert again.algorithm.rewards[0].source == "python:digits"  # type: ignore[union-attr]  # as the line before says
+    rmtree(tmp_path / "run")
     with pytest.raises(RecipeError, match="function of a program"):
         train_recipe(recipe(tmp_path, base, algorithm={"reward": "python:digits"}))
 
@@ -64,6 +66,7 @@ def test_a_reward_model_rates_a_run(tmp_path: Path, base: Path) -> None:
     train_recipe(recipe(tmp_path, base, algorithm=scorer, training={"steps": 20}))
     found = [line["reward"] for line in lines(tmp_path / "run")]
     assert sum(found[-4:]) > sum(found[:4])
+    rmtree(tmp_path / "run")
     with pytest.raises(ModelError, match="no trained score head"):
         train_recipe(recipe(tmp_path, base, algorithm={"reward": f"reward:{base}"}))
 

@@ -113,6 +113,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, base: Path, changes: dict[
 def test_another_vocabulary_is_refused(tmp_path: Path, base: Path) -> None:
     policy, loaded = load_policy(ModelSettings(path=str(base)))
     loaded.tokenizer.add_tokens(["another"])
+    policy.model.resize_token_embeddings(len(loaded.tokenizer))
     save_policy(policy, loaded.tokenizer, tmp_path / "other")
     with pytest.raises(ModelError, match="another vocabulary"):
         train_recipe(recipe(tmp_path, base, **{**PPO, "algorithm": {"value": {"start": str(tmp_path / "other")}}}))

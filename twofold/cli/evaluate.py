@@ -35,7 +35,7 @@ def evaluate(given: Options) -> None:
     from twofold.cli.progress import RichProgress
 
     refuse_contradictions(given)
-    first_look(rows=[given.tasks, given.examples, given.people], models=[*given.models, given.reference, given.against])
+    first_look(rows=[given.tasks, given.examples], models=[*given.models, given.reference, given.against])
     folder = given.out and (given.out / "results.json", given.out / "rows.jsonl")
     refuse_unwritable(given.json_file, *(folder or ()))
     with RichProgress() as progress:

@@ -55,6 +55,7 @@ def fix(report: Report, out: str, check: Check, reading: Reading | None = None) 
     _refuse(report, out)
     how = replace(reading or Reading(report.source), ignore=())
     target, beside = Path(out), Path(out + LEFT_OUT)
+    target.parent.mkdir(parents=True, exist_ok=True)
     written = target.with_name(f".{os.getpid()}.{target.name}")
     listed = target.with_name(f".{os.getpid()}.{beside.name}")
     faulty = _by_row(report.faults)
@@ -84,8 +85,6 @@ def _refuse(report: Report, out: str) -> None:
         raise DataError("unknown kind of file to write", where=out, remedy=f"end its name in one of {quoted(KNOWN)}")
     if Path(out).exists():
         raise DataError("is there already", where=out, remedy="name a new file")
-    if not Path(out).absolute().parent.is_dir():
-        raise DataError("its folder does not exist", where=out, remedy="make it first")
     whole = next((f for f in report.errors if not f.row), None)
     if whole is not None:
         raise DataError(whole.reason, where=whole.where, remedy=whole.remedy)

@@ -205,9 +205,11 @@ def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder:
 
 
 def weights_digest(model: nn.Module, begin: str = "") -> str:
-    """sha256 over `begin` and every weight's name, type, shape and bytes."""
+    """sha256 over `begin` and every weight's name, type, shape and bytes, without a reference's copy of an adapter."""
     digest = hashlib.sha256(begin.encode())
     for name, value in model.state_dict().items():
+        if f".{REFERENCE_ADAPTER}." in name:
+            continue
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
