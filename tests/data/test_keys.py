@@ -42,13 +42,13 @@ def refused(path: str, **how: Any) -> list[tuple[int, str, str]]:
     [
         ("images", ["heron.jpg"], "holds a picture, which is not read"),
         ("videos", ["a.mp4"], "holds sound or film, which is not read"),
-        ("weight", 0.5, "holds a choice of what is learnt, which is not carried yet"),
-        ("weight", 0, "holds a choice of what is learnt, which is not carried yet"),
-        ("train", False, "holds a choice of what is learnt, which is not carried yet"),
-        ("reasoning_content", "since", "holds reasoning, which is not carried yet"),
-        ("tool_calls", [{"a": 1}], "holds a call of tools, which is not carried yet"),
-        ("summary", "a city", "is filled, and nothing reads it"),
-        ("history", [["a", "b"]], "is filled, and nothing reads it"),
+        ("weight", 0.5, "holds a training weight or mask, which is not supported yet"),
+        ("weight", 0, "holds a training weight or mask, which is not supported yet"),
+        ("train", False, "holds a training weight or mask, which is not supported yet"),
+        ("reasoning_content", "since", "holds reasoning, which is not supported yet"),
+        ("tool_calls", [{"a": 1}], "holds a call of tools, which is not supported yet"),
+        ("summary", "a city", "is filled, and twofold does not read it"),
+        ("history", [["a", "b"]], "is filled, and twofold does not read it"),
     ],
 )
 def test_a_filled_key_of_a_row_that_nothing_reads_is_refused(write: Write, key: str, value: Any, reason: str) -> None:
@@ -146,7 +146,7 @@ def test_a_class_beside_a_text_may_stay_and_a_truth_may_not(write: Write) -> Non
 def test_parts_of_rows_are_held_to_it_too(write: Write) -> None:
     scored = [{"text": "x", "score": 1, "model": "m"}, {"text": "y", "score": 2, "tool_calls": ["f"]}]
     assert refused(write("a.jsonl", {"prompt": "a", "completions": scored})) == [
-        (1, "completions[2].tool_calls", "holds a call of tools, which is not carried yet")
+        (1, "completions[2].tool_calls", "holds a call of tools, which is not supported yet")
     ]
     asked = {"messages": [ASK], "parallel_tool_calls": True, "reasoning": "high"}
     row = {"input": asked, "preferred_output": [said("a")], "non_preferred_output": [said("b")]}

@@ -54,13 +54,13 @@ HARMLESS: Mapping[str, tuple[str, ...]] = {
 _NAMES = frozenset(name for names in HARMLESS.values() for name in names)
 _ENDINGS = ("_id", "_ids", "_idx", "_uuid", "_hash", "_url")
 _MEANINGS = {
-    "reasoning, which is not carried yet": (
+    "reasoning, which is not supported yet": (
         "reasoning_content", "reasoning", "reasoning_details", "thinking", "thought", "thoughts",
     ),
-    "a call of tools, which is not carried yet": (
+    "a call of tools, which is not supported yet": (
         "tool_calls", "tool_call_id", "tool_call", "function_call", "functions",
     ),
-    "a choice of what is learnt, which is not carried yet": (
+    "a training weight or mask, which is not supported yet": (
         "weight", "weights", "loss", "loss_weight", "sample_weight", "train", "trainable", "train_on_turn", "mask",
         "label", "labels", "margin", "probability",
     ),
@@ -71,7 +71,7 @@ _MEANINGS = {
         "audio", "audios", "input_audio", "video", "videos", "video_url",
     ),
     "a file, which is not read": ("file_data", "input_file", "document", "documents"),
-    "the name of a speaker, which is not carried yet": ("name",),
+    "the name of a speaker, which is not supported yet": ("name",),
 }  # fmt: skip
 _MEANING = {name: meaning for meaning, names in _MEANINGS.items() for name in names}
 _EVER = frozenset({"tool_call_id"})
@@ -102,14 +102,14 @@ def unread(holder: Mapping[str, Any], used: Collection[str]) -> list[str]:
 def meaning(key: str) -> str:
     """What a fault says of a filled key that nothing reads."""
     known = _MEANING.get(key.lower().replace("-", "_"))
-    return f"holds {known}" if known else "is filled, and nothing reads it"
+    return f"holds {known}" if known else "is filled, and twofold does not read it"
 
 
 def remedy(keys: Sequence[str]) -> str:
     """What to do about the unread `keys` of one row or message."""
     names = [shortened(key) for key in keys[:MOST_NAMES]]
     it = "it" if len(keys) == 1 else "them"
-    return f"leave {it} out, or say what may be lost: data.ignore=[{', '.join(names)}] (--ignore {','.join(names)})"
+    return f"leave {it} out, or drop {it} by data.ignore=[{', '.join(names)}] (--ignore {','.join(names)})"
 
 
 def without(value: Any, ignored: Collection[str]) -> Any:
