@@ -15,9 +15,9 @@ Run = Callable[..., Any]
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("data show x.jsonl --model m -n 3", "-n: is written another way now\n  → write --rows"),
-        ("explain m x.jsonl -n 3", "-n: is written another way now\n  → write --rows"),
-        ("data check x.jsonl --column a=b", "--column: is written another way now\n  → write --columns"),
+        ("data show x.jsonl --model m -n 3", "-n: was renamed\n  → use --rows"),
+        ("explain m x.jsonl -n 3", "-n: was renamed\n  → use --rows"),
+        ("data check x.jsonl --column a=b", "--column: was renamed\n  → use --columns"),
         ("evaluate m max_new_tokens=5", "max_new_tokens=5: evaluate takes options here\n  → write --max-new-tokens 5"),
         ("explain m x.jsonl max_length=5", "max_length=5: explain takes options here\n  → write --max-length 5"),
         ("sample m --prompt x --top-p 0.9", "--top-p: no such option\n  → a setting is written top_p=VALUE"),

@@ -50,7 +50,7 @@ def test_links_in_a_run_are_replaced_and_what_they_name_stays(tmp_path: Path, ba
     (outside / "file").write_text("precious")
     (outside / "folder" / "file").write_text("precious")
     run.mkdir()
-    folders = ("model", "checkpoints", "reference-cache", "data-cache", "fit", "served", "tensorboard")
+    folders = ("model", "reference-cache", "data-cache", "fit", "served", "tensorboard")
     files = ("recipe.yaml", "resolved.yaml", "environment.json", "metrics.jsonl", "timings.jsonl", "samples.jsonl",
              "warnings.jsonl", "results.json", "README.md", "report.html", MANIFEST)  # fmt: skip
     for name in folders:
@@ -64,12 +64,24 @@ def test_links_in_a_run_are_replaced_and_what_they_name_stays(tmp_path: Path, ba
     assert faults(run) == {}
 
 
-@pytest.mark.parametrize("what", ["file", "link"])
-def test_a_file_where_the_model_goes_is_replaced(tmp_path: Path, base: Path, what: str) -> None:
+def test_a_link_to_nothing_where_the_model_goes_is_replaced(tmp_path: Path, base: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "model").write_text("") if what == "file" else (tmp_path / "run" / "model").symlink_to("none")
+    (tmp_path / "run" / "model").symlink_to("none")
     train_recipe(recipe(tmp_path, base))
     assert (tmp_path / "run" / "model" / "config.json").is_file()
+
+
+def test_what_may_be_somebody_s_is_refused_before_training(tmp_path: Path, base: Path) -> None:
+    """A file where the model goes, and a link for checkpoints, which may name another disk on purpose."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model").write_text("precious")
+    with pytest.raises(RecipeError, match="run/model: is a file, and stands where"):
+        train_recipe(recipe(tmp_path, base))
+    (tmp_path / "run" / "model").unlink()
+    (tmp_path / "run" / "checkpoints").symlink_to(tmp_path)
+    with pytest.raises(RecipeError, match="run/checkpoints: is a link, and stands where"):
+        train_recipe(recipe(tmp_path, base))
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 @pytest.mark.parametrize("name", ["metrics", "samples"])

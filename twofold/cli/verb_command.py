@@ -33,7 +33,7 @@ class VerbCommand(TyperCommand):
             name, equals, value = word.partition("=")
             renamed = RENAMED.get(name)
             if name not in options and renamed in options:
-                raise RecipeError("is written another way now", where=name, remedy=f"write {renamed}")
+                raise RecipeError("was renamed", where=name, remedy=f"use {renamed}")
             if name.startswith("--") and name not in options and settings:
                 self._refuse_setting(name, value, options)
             option = "--" + name.replace("_", "-")
