@@ -69,3 +69,19 @@ def test_a_seed_has_64_bits(seed: int, fits: bool) -> None:
         return
     with pytest.raises(RecipeError, match="seed: must be a number of 64 bits"):
         validate(Recipe, document)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.batch_size=1000001", "batch_size: must be ≤ 1000000"),
+        (f"training.batch_size=1{'0' * 23}", "batch_size: must be ≤ 1000000"),
+        ("training.epochs=.inf", "epochs: must be > 0 and finite"),
+        ("training.epochs=0", "epochs: must be > 0 and finite"),
+    ],
+)
+def test_a_step_and_a_run_have_an_end(override: str, message: str) -> None:
+    document = from_overrides(["model.path=m", "data.train=rows.jsonl", override])
+    with pytest.raises(RecipeError, match=message):
+        validate(Recipe, document)
+    validate(Recipe, from_overrides(["model.path=m", "data.train=rows.jsonl", "training.batch_size=1000000"]))

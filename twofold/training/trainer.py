@@ -34,6 +34,8 @@ SHOWN = ("loss", "margin", "accuracy", "gap")
 TOLD = ("accuracy", "margin", "strict", "flexible")
 CHECKPOINTS = "checkpoints"
 """Folder of a run."""
+MOST_ROWS = 1_000_000
+"""Of an optimizer step."""
 
 
 @settings
@@ -72,7 +74,8 @@ class TrainingSettings:
             self.batch_size,
         )
         require(all(c is None or c >= 1 for c in counts), "steps, sizes and intervals must be ≥ 1")
-        require(self.epochs > 0, "epochs must be > 0")
+        require(self.batch_size <= MOST_ROWS, f"batch_size must be ≤ {MOST_ROWS}")
+        require(0 < self.epochs < math.inf, "epochs must be > 0 and finite")
         minutes = self.checkpoint_minutes
         require(minutes is None or minutes >= 0, "checkpoint_minutes must be ≥ 0")
         require(
