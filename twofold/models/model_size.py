@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from twofold.models.load import LoRA, ModelSettings
+from twofold.models.load import ModelSettings, attach_adapter
 from twofold.models.loadable import readable
 
 
@@ -28,7 +28,7 @@ def model_size(settings: ModelSettings) -> ModelSize:
         config = AutoConfig.from_pretrained(settings.path, revision=settings.revision, trust_remote_code=False)
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     parameters = sum(p.numel() for p in model.parameters())
-    added = _lora_parameters(model, settings.lora) if settings.lora is not None else 0
+    added = _adapter_parameters(model, settings) if settings.lora is not None else 0
     text = config.get_text_config()
     return ModelSize(
         parameters=parameters + added,
@@ -39,14 +39,8 @@ def model_size(settings: ModelSettings) -> ModelSize:
     )
 
 
-def _lora_parameters(model: PreTrainedModel, lora: LoRA) -> int:
-    """rank · (inputs + outputs) of each adapted layer."""
-    head = model.get_output_embeddings()
-    named = None if isinstance(lora.targets, str) else set(lora.targets)
-    matrices = [
-        module.weight.shape
-        for name, module in model.named_modules()
-        if type(module).__name__ in ("Linear", "Conv1D") and module is not head
-        if named is None or name.rpartition(".")[2] in named
-    ]
-    return sum(lora.rank * sum(shape) for shape in matrices)  # type: ignore[arg-type, misc]  # of a module's weight
+def _adapter_parameters(model: PreTrainedModel, settings: ModelSettings) -> int:
+    """What the adapter adds, counted on it."""
+    with torch.device("meta"):
+        attach_adapter(model, settings, seed=0)
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
