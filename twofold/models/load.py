@@ -89,7 +89,9 @@ class ModelSettings:
 
     def __post_init__(self) -> None:
         require((self.router_aux_loss_coef or 0) >= 0, "router_aux_loss_coef must be ≥ 0")
-        require(not self.train_tokens or (self.lora and self.add_tokens), "train_tokens asks for lora and add_tokens")
+        require(
+            not self.train_tokens or bool(self.lora and self.add_tokens), "train_tokens asks for lora and add_tokens"
+        )
         require(not (self.lora and self.adapter), "give lora (a new adapter) or adapter (an existing one), not both")
 
 
@@ -177,7 +179,7 @@ def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder:
     disk.remove(temporary)
     disk.make_folder(temporary)
     if policy.adapter is not None:
-        trains = policy.adapter.peft_config["default"].trainable_token_indices
+        trains = getattr(policy.adapter.peft_config["default"], "trainable_token_indices", None)
         # Rows that the adapter does not train are written beside it, or other libraries could not have them.
         embeddings = not trains if added_rows(policy.model) else "auto"
         policy.adapter.save_pretrained(str(temporary), selected_adapters=["default"], save_embedding_layers=embeddings)
