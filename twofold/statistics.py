@@ -329,13 +329,12 @@ def _t_quantile(level: float, df: int) -> float:
     if df > 1000:
         first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
         return z + first / df + second / df**2 + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / df**3
-    low, high = z, 2 * z
+    low, high = 0.0, 1.0
     while _t_within(high, df) < level:
         low, high = high, 2 * high
-    for _ in range(100):
-        middle = (low + high) / 2
+    while low < (middle := (low + high) / 2) < high:
         low, high = (middle, high) if _t_within(middle, df) < level else (low, middle)
-    return (low + high) / 2
+    return high
 
 
 def _t_within(t: float, df: int) -> float:
