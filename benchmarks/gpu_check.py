@@ -75,9 +75,10 @@ def attention_is_exact(bench: Bench) -> Facts:
                 torch.randn(length, n, size, device=bench.device, dtype=torch.bfloat16, requires_grad=True)
                 for n in (heads, key_heads, key_heads)
             ]
-            exact = [x.detach().double().requires_grad_() for x in inputs]
-            ours = attention._varlen(*inputs, packed.layout, size**-0.5, window)
-            plain = attention._bucketed(*exact, packed.layout, Scores(size**-0.5, None, window))
+            (q, k, v), exact = inputs, [x.detach().double().requires_grad_() for x in inputs]
+            ours = attention._varlen(q, k, v, packed.layout, size**-0.5, window)
+            q, k, v = exact
+            plain = attention._bucketed(q, k, v, packed.layout, Scores(size**-0.5, None, window))
             gradient = torch.randn_like(plain)
             ours.backward(gradient.bfloat16())
             plain.backward(gradient)
@@ -209,8 +210,8 @@ def fsdp_of_one(bench: Bench) -> Facts:
     norms = [_gradient_norm(policy)]
     policy.zero_grad()
     with tempfile.TemporaryDirectory() as folder:
-        store = distributed.FileStore(f"{folder}/store", 1)
-        distributed.init_process_group("nccl" if bench.cuda else "gloo", store=store, rank=0, world_size=1)
+        backend, place = "nccl" if bench.cuda else "gloo", f"file://{folder}/store"
+        distributed.init_process_group(backend, init_method=place, rank=0, world_size=1)
         try:
             warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")  # never written to
             mesh = init_device_mesh(bench.device.type, (1,))
