@@ -163,6 +163,11 @@ class PackedModel(nn.Module):
         """The parameters that training moves, by name; tied ones once."""
         return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
 
+    def embeddings(self) -> list[nn.Parameter]:
+        """The weights of the input and output embeddings."""
+        modules = (self.model.get_input_embeddings(), self.model.get_output_embeddings())
+        return [p for module in modules if module is not None for p in module.parameters()]
+
     def _precision(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, self.autocast) if self.autocast else nullcontext()
 

@@ -265,14 +265,17 @@ def length_alone(run: RunData) -> Answer:
 
 def rate(run: RunData) -> Answer:
     """A learning rate that is unusual for what is tuned: all weights or an adapter, a toy or a grown model."""
-    value = mapping(run.settings.get("optimizer")).get("learning_rate")
+    optimizer = mapping(run.settings.get("optimizer"))
+    value, kind = optimizer.get("learning_rate"), optimizer.get("kind", "adamw")
     model = mapping(run.settings.get("model"))
-    if not isinstance(value, int | float) or not 0 < value < math.inf:
+    if not isinstance(value, int | float) or not 0 < value < math.inf or kind == "sgd":
         return None
+    relative = 30 if kind == "adafactor" else 1  # its rate is a share of the weights' size
     adapter = bool(model.get("lora") or model.get("adapter"))
     toy = 0 < _count(run.environment.get("parameters")) < SMALL_MODEL
     likely = mapping(run.settings.get("objective")).get("kind") in ("sft", "bradley_terry")
     low, high = (1e-5, 1e-3) if adapter else (1e-7, 1e-4 if likely else 1e-5)
+    low, high = relative * low, relative * high
     words = f"{value:g} for {'an adapter' if adapter else 'all weights'}"
     usual = f"{low:g} to {high:g} are usual"
     if value < low / 2:
