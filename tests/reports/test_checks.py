@@ -262,3 +262,8 @@ def test_rows_of_a_file_that_was_trained_on(sound: Sound) -> None:
     assert words(folder) == ["the tasks rows come from a file that was trained on"]
     change(folder / "environment.json", data=table(train="a", heldout="b", tasks="c"))
     assert words(folder) == []
+    change(folder / "environment.json", alike={"heldout": 1, "tasks": 3})
+    assert words(folder) == [
+        "1 heldout row differs from what was trained on by case, spacing or punctuation alone",
+        "3 tasks rows differ from what was trained on by case, spacing or punctuation alone",
+    ]

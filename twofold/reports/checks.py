@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from twofold.progress import counted
 from twofold.reports.run import RunData, mapping
 from twofold.reports.significance import SIGNIFICANT
 from twofold.reports.tables import BASE, METRICS, percent
@@ -288,12 +289,19 @@ def rate(run: RunData) -> Answer:
 def overlap(run: RunData) -> Answer:
     """Rows to measure on that were trained on: here, or by a first stage that split the same file otherwise.
 
-    A prompt on both sides of a run is refused before its first step; what came before it only the files can tell.
+    A prompt on both sides of a run is refused before its first step, nearly the same one is counted; what came before
+    it only the files can tell.
     """
     data, own = mapping(run.settings.get("data")), _hashes(run.environment)
     if not own:
         return None
-    told = list[str]()
+    near = mapping(run.environment.get("alike")).items()
+    told = [
+        f"{counted(count, f'{name} row')} {'differs' if count == 1 else 'differ'} from what was trained on by case, "
+        "spacing or punctuation alone"
+        for name, count in near
+        if _count(count)
+    ]
     sources = {n: d for n, d in own.items() if n in ("heldout", "tasks")}
     told += [
         f"the {name} rows come from a file that was trained on" for name, d in sources.items() if d in _trained(own)

@@ -215,6 +215,7 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
                 name: {"source": t.source, "format": t.format, "sha256": t.sha256, "rows": len(t.records)}
                 for name, t in run.dataset.tables.items()
             },
+            "alike": run.dataset.alike,
             "prompts": prompts,
             "tokens": {name: encoded.counts() for name, encoded in run.encoded.items()},
             "steps": run.steps,
