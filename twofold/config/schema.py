@@ -10,6 +10,7 @@ from pydantic import Discriminator, WrapValidator
 from twofold.algorithms import AnyAlgorithm, Offline
 from twofold.config.custom import own_objective
 from twofold.data.settings import DataSettings, DataSplit
+from twofold.evaluation.exact_match import Rule
 from twofold.models.load import ModelSettings
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import DPO, AnyObjective
@@ -28,6 +29,9 @@ class EvaluationSettings:
     tasks: DataSplit | None = None
     """GSM8K-style prompts and answers (a file: a share of the training rows is refused)."""
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
+    rule: Rule = "answer"
+    """What the answers of tasks are: a final answer to be met (answer), or rules that the completion obeys, such as
+    `at most 15 words` (instructions; docs/judges.md)."""
 
     def __post_init__(self) -> None:
         require(self.tasks is None or self.tasks.file is not None, "tasks must come from a file of their own")
