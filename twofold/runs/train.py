@@ -32,6 +32,7 @@ from twofold.runs.build import build_trainer
 from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import IN_MEMORY, read_dataset
 from twofold.runs.displacement import chosen_displacement
+from twofold.runs.experts import expert_use
 from twofold.runs.folder import begin, finish
 from twofold.runs.judges import functions_of
 from twofold.runs.reference_fit import fit_stage, start_from_fit
@@ -180,6 +181,7 @@ def _write_results(
     if CHOSEN_FALLS in outcome.warning_kinds and (why := chosen_displacement(run, trainer)):
         figures["displacement"] = why.as_dict()
         options.progress.note(f"{why.verdict}; {why.remedy}" if why.remedy else why.verdict)
+    figures |= expert_use(run)
     _write(folder / "results.json", figures)
     write_card(folder)
     write_report([folder], folder / "report.html")
