@@ -63,7 +63,7 @@ class LogitsProcessor:
     def draw(self, logits_AV: Tensor, seen_AV: Tensor | None, uniform_A: Tensor) -> tuple[Tensor, Tensor]:
         """The tokens [A] that `uniform_A` chooses, and their log-probabilities [A] under the untouched logits."""
         logp_AV = logits_AV.log_softmax(-1)
-        if self.temperature == 0:
+        if not self.temperature:
             token_A = self._penalized(logits_AV, seen_AV).argmax(-1)
         elif (self.temperature, self.top_k, self.top_p, self.penalty, self.min_p) == (1.0, 0, 1.0, 1.0, 0.0):
             token_A = inverse_cdf(logp_AV.exp(), uniform_A)
