@@ -137,14 +137,15 @@ def draw(paths: list[Path], sample: int, seed: int) -> list[Mutant]:
 
 
 def test_files(mirror: str) -> list[Path]:
-    """The test files of a mirror: a folder, or one file."""
-    return [Path(mirror)] if mirror.endswith(".py") else sorted(Path(mirror).rglob("test_*.py"))
+    """The test files of a mirror: all of a folder, or those whose names begin as the mirror does."""
+    top = Path(mirror)
+    return sorted(top.rglob("test_*.py") if top.is_dir() else top.parent.glob(f"{top.name}*.py"))
 
 
 def mirrored(path: str) -> str:
-    """The tests that answer for a file: its room's folder, or the test file of a module at the top."""
+    """The tests that answer for a file: its room's folder, or the test files called after a module at the top."""
     parts = Path(path).parts
-    return f"tests/{parts[1]}" if len(parts) > 2 else f"tests/test_{parts[1]}"
+    return f"tests/{parts[1]}" if len(parts) > 2 else f"tests/test_{Path(path).stem}"
 
 
 def tests_by_line(root: Path, tests: list[Path], cache: Path) -> dict[str, CoverageData]:
