@@ -113,10 +113,11 @@ def falls(run: RunData) -> Answer:
         if values[best] - values[-1] >= FELL and not any(told):
             told.append(_fall(run, key, (steps[best], values[best], values[-1])))
     steps, values = run.series("heldout/loss", "evaluation")
-    if len(values) > 2 and min(values) > 0 and values[-1] > 1.1 * min(values):
+    if len(values) > 2 and min(values) > 0:
         looked, low = True, values.index(min(values))
-        low_at = f"{values[low]:.3f} (step {steps[low]:,.0f})"
-        told.append(f"the loss on held-out rows rose from {low_at} to {values[-1]:.3f}: the run went on for too long")
+        if values[-1] > 1.1 * values[low]:
+            rose = f"rose from {values[low]:.3f} (step {steps[low]:,.0f}) to {values[-1]:.3f}"
+            told.append(f"the loss on held-out rows {rose}: the run went on for too long")
     return told if looked else None
 
 
