@@ -165,7 +165,7 @@ class PackedModel(nn.Module):
 
     @contextmanager
     def cast_once(self) -> Iterator[None]:
-        """Within it each weight is cast once for all calls whose gradient is wanted; outside of them autocast is off."""
+        """Within it each weight is cast once for all calls whose gradient is wanted; outside autocast is off."""
         with self._precision(), torch.autocast(self.device.type, enabled=False):
             yield
 
