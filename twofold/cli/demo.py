@@ -20,8 +20,8 @@ def demo(
 ) -> None:
     """Align the embedded model with DPO and PDPO, and compare both with it: no network, no download."""
     from twofold.cli.progress import RichProgress
-    from twofold.cli.signals import Stop
     from twofold.demo.play import play
+    from twofold.signals import Stop
 
     stop, played = Stop(), None
     with suppress(Stopped), RichProgress() as progress, stop:
@@ -33,4 +33,4 @@ def demo(
     for row in played.rows:
         told.add_row(*row)
     results().print(told)
-    results().print(f"{played.note}\nreport: {played.report}", markup=False)
+    results().print(f"{played.note}\nreport: {played.report}")
