@@ -13,6 +13,7 @@ SECTIONS = ("training", "optimizer", "data", "model", "objective", "algorithm")
 
 ELSEWHERE = {
     "lr": "optimizer.learning_rate",
+    "optim": "optimizer.kind",
     "lr_scheduler_type": "optimizer.schedule",
     "warmup_ratio": "optimizer.warmup",
     "max_grad_norm": "optimizer.clip",

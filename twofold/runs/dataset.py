@@ -27,12 +27,12 @@ def read_dataset(
     recipe: Recipe, objective: Objective, rows: Sequence[Record] | None = None, progress: Progress | None = None
 ) -> Dataset:
     """The rows that `objective` learns from; `rows` replace those of `data.train`. Raises DataError for whatever
-    `twofold data check` calls an error and for a measured answer that exact match cannot read, and RecipeError for
+    `twofold data check` calls an error and for a measured answer that evaluation.rule cannot read, and RecipeError for
     what a reward model cannot do."""
     _refuse_speech(recipe, objective)
     needs = row_needs(objective, recipe.algorithm.data_kind(objective))
     dataset = _reader(recipe, progress or Silent()).read(recipe.evaluation.tasks, rows).of_kind(needs)
-    refuse_unreadable(dataset.tasks)
+    refuse_unreadable(dataset.tasks, recipe.evaluation.rule)
     return dataset
 
 
