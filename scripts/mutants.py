@@ -11,22 +11,29 @@ from __future__ import annotations
 
 import argparse
 import ast
+import compileall
 import difflib
+import hashlib
+import importlib
 import json
 import os
 import random
+import resource
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from queue import SimpleQueue
-from subprocess import CompletedProcess
 
+# As in the tests: read when the libraries load, which they do here, once for all mutants.
+os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", TOKENIZERS_PARALLELISM="false")
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", MPLBACKEND="Agg")
+
+import pytest
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import MutationVisitor
 from cosmic_ray.operators.operator import Operator
@@ -37,7 +44,10 @@ ROOMS = ("objectives", "training", "models", "sampling", "statistics.py", "evalu
          "algorithms", "analysis")  # fmt: skip
 COPIED = ("twofold", "tests", "recipes", "docs", "experiments", "benchmarks", "scripts", "pyproject.toml", "README.md",
           "Makefile", "constraints.txt")  # fmt: skip
-LONGEST = 300  # seconds: a mutant that loops for ever is noticed
+LONGEST, CPU_SECONDS = 900, 120  # a mutant that loops for ever, or waits for ever, is noticed
+PRELOADED = ("torch", "transformers.models.llama.modeling_llama", "peft", "datasets", "pyarrow.parquet", "scipy.stats",
+             "httpx2", "pydantic")  # fmt: skip
+PLUGINS = ("-p", "no:cacheprovider", "-p", "pytest_cov.plugin", "-p", "_hypothesis_pytestplugin")
 
 
 class DropKeywordArgument(Operator):
@@ -126,68 +136,154 @@ def draw(paths: list[Path], sample: int, seed: int) -> list[Mutant]:
     return [generator.choice(places[place]) for place in chosen]
 
 
+def test_files(mirror: str) -> list[Path]:
+    """The test files of a mirror: all of a folder, or those whose names begin as the mirror does."""
+    top = Path(mirror)
+    return sorted(top.rglob("test_*.py") if top.is_dir() else top.parent.glob(f"{top.name}*.py"))
+
+
 def mirrored(path: str) -> str:
-    """The tests that answer for a file: its room's folder, or the test file of a module at the top."""
+    """The tests that answer for a file: its room's folder, or the test files called after a module at the top."""
     parts = Path(path).parts
-    return f"tests/{parts[1]}" if len(parts) > 2 else f"tests/test_{parts[1]}"
+    return f"tests/{parts[1]}" if len(parts) > 2 else f"tests/test_{Path(path).stem}"
 
 
-def tests_by_line(root: Path, tests: str, cache: Path) -> CoverageData:
-    """Which tests of a folder run which lines, recorded once (delete `cache` to record again)."""
-    file = cache / f"{tests.replace('/', '-')}.coverage"
-    if not file.exists():
-        arguments = ["--cov=twofold", "--cov-context=test", "--cov-report=", tests]
-        run = _pytest(root, arguments, {"COVERAGE_FILE": str(file)}, 3600)
-        if run.returncode:
-            sys.exit(f"{tests} fails without a mutant: mend that first\n{run.stdout[-2000:]}{run.stderr[-1000:]}")
-    data = CoverageData(str(file))
-    data.read()
-    return data
+def tests_by_line(root: Path, tests: list[Path], cache: Path) -> dict[str, CoverageData]:
+    """Which tests of each file run which lines: recorded where neither the file nor the package has changed since."""
+    package = _digest(*sorted((root / "twofold").rglob("*.py")), *sorted((root / "tests/support").rglob("*.py")))
+    recorded = {}
+    for number, test in enumerate(tests):
+        record = cache / package / f"{_digest(root / test)}.coverage"
+        if not record.exists():
+            print(f"recording {number + 1} of {len(tests)}: {test}", flush=True)
+            record.parent.mkdir(parents=True, exist_ok=True)
+            arguments = ["--cov=twofold", "--cov-context=test", "--cov-report=", str(test)]
+            _wait(_start(root, arguments, {"COVERAGE_FILE": f"{record}.new"}, 3600), record, test)
+        recorded[str(test)] = CoverageData(str(record))
+        recorded[str(test)].read()
+    return recorded
 
 
-def _pytest(root: Path, arguments: list[str], extra: dict[str, str], seconds: float) -> CompletedProcess[str]:
-    environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)} | extra
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=seconds)
+def _digest(*files: Path) -> str:
+    sum_of_all = hashlib.sha256()
+    for file in files:
+        sum_of_all.update(file.read_bytes())
+    return sum_of_all.hexdigest()[:20]
 
 
-def tests_for(mutant: Mutant, root: Path, data: CoverageData) -> list[str]:
-    """The tests that run the mutant's line; of a line run at import, all tests that enter its file."""
-    by_line = data.contexts_by_lineno(str(root / mutant.path))
-    names = {context.split("|")[0] for context in by_line.get(mutant.line, ())} - {""}
-    if not names:
-        names = {context.split("|")[0] for contexts in by_line.values() for context in contexts} - {""}
-    return sorted(names)
+def _wait(child: int, record: Path, test: Path) -> None:
+    _, status = os.waitpid(child, 0)
+    if os.waitstatus_to_exitcode(status) not in (0, 5):  # 5: every test of the file is for another run (slow, gpu)
+        sys.exit(f"{test} fails without a mutant: mend that first")
+    os.replace(f"{record}.new", record)
 
 
-def judge(mutant: Mutant, root: Path, tests: list[str]) -> None:
-    """Write the mutant into the copy `root`, run `tests`, restore the file, and note the outcome."""
+def _start(root: Path, arguments: list[str], extra: dict[str, str], seconds: int) -> int:
+    """Run pytest in a child process that has the large libraries already, for at most `seconds` of CPU time."""
+    sys.stdout.flush()
+    if child := os.fork():
+        return child
+    code = 70
+    try:
+        os.setpgid(0, 0)
+        os.chdir(root)
+        os.environ.update(extra, PYTHONPATH=str(root), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+        sys.path[:0] = [str(root)]
+        sys.dont_write_bytecode = not extra
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        code = int(pytest.main(["-q", *PLUGINS, *arguments]))
+    finally:
+        os._exit(code)
+
+
+def tests_for(mutant: Mutant, recorded: dict[str, CoverageData]) -> list[str]:
+    """The tests that run the mutant's line; of a line run at import, all that enter its file, or all that import it."""
+    line, anywhere, importing = set(), set(), set()
+    for test, data in recorded.items():
+        if test.startswith(mirrored(mutant.path)):
+            measured = next((f for f in data.measured_files() if f.endswith(f"/{mutant.path}")), "")
+            by_line = data.contexts_by_lineno(measured)
+            line |= {context.split("|")[0] for context in by_line.get(mutant.line, ())}
+            anywhere |= {context.split("|")[0] for contexts in by_line.values() for context in contexts}
+            importing |= {test} if mutant.line in by_line else set()
+    return sorted((line - {""}) or (anywhere - {""}) or importing)
+
+
+@dataclass
+class Trial:
+    """A mutant at work in one copy of the tree: its process, and how to put the file back."""
+
+    mutant: Mutant
+    root: Path
+    child: int
+    source: str
+    times: tuple[int, int]
+    began: float
+
+    def ended(self) -> bool:
+        """Whether the tests are done; then the file is as before and the outcome is noted."""
+        child, status = os.waitpid(self.child, os.WNOHANG)
+        if not child and time.monotonic() - self.began < LONGEST:
+            return False
+        with suppress(ProcessLookupError):  # what the tests started, or all of it where it took too long
+            os.killpg(self.child, signal.SIGKILL)
+        if not child:
+            os.waitpid(self.child, 0)
+        self.mutant.outcome = "survived" if child and status == 0 else "killed"
+        file = self.root / self.mutant.path
+        file.write_text(self.source, encoding="utf-8")
+        os.utime(file, ns=self.times)  # so that its compiled form is valid again
+        return True
+
+
+def begin(mutant: Mutant, root: Path, tests: list[str]) -> Trial:
+    """Write the mutant into the copy `root` and start `tests`."""
     file = root / mutant.path
-    source = file.read_text(encoding="utf-8")
-    changed = MutationVisitor.mutate_code(source, _operator(mutant.operator), mutant.occurrence)
-    lines = difflib.unified_diff(source.splitlines(), (changed or "").splitlines(), n=0, lineterm="")
+    source, state = file.read_text(encoding="utf-8"), file.stat()
+    changed = MutationVisitor.mutate_code(source, _operator(mutant.operator), mutant.occurrence) or source
+    lines = difflib.unified_diff(source.splitlines(), changed.splitlines(), n=0, lineterm="")
     mutant.diff = "\n".join(line for line in list(lines)[2:] if not line.startswith("@@"))
-    if not tests:
-        mutant.outcome = "no test runs it"
-        return
+    file.write_text(changed, encoding="utf-8")
     listing = root / "mutant-tests.txt"
     listing.write_text("\n".join(tests))
-    file.write_text(changed or source, encoding="utf-8")
-    try:
-        mutant.outcome = "killed" if _pytest(root, ["-x", f"@{listing}"], {}, LONGEST).returncode else "survived"
-    except subprocess.TimeoutExpired:
-        mutant.outcome = "killed"
-    finally:
-        file.write_text(source, encoding="utf-8")
+    child = _start(root, ["-x", f"@{listing}"], {}, CPU_SECONDS)
+    return Trial(mutant, root, child, source, (state.st_atime_ns, state.st_mtime_ns), time.monotonic())
 
 
-def _copies(number: int) -> Iterator[Path]:
-    for _ in range(number):
-        root = Path(tempfile.mkdtemp(prefix="mutants-"))
-        for name in COPIED:
-            copy = shutil.copytree if Path(name).is_dir() else shutil.copy
-            copy(name, root / name)
-        yield root
+def judge(mutants: list[Mutant], roots: list[Path], recorded: dict[str, CoverageData]) -> None:
+    """Try all mutants, one in each copy of the tree at a time."""
+    waiting, running, free = list(reversed(mutants)), [], list(roots)
+    while waiting or running:
+        while waiting and free:
+            mutant = waiting.pop()
+            if tests := tests_for(mutant, recorded):
+                running.append(begin(mutant, free.pop(), tests))
+            else:
+                mutant.outcome = "no test runs it"
+                print(f"{mutant.outcome:16} {mutant.path}:{mutant.line} {mutant.operator}", flush=True)
+        time.sleep(0.05)
+        for trial in [t for t in running if t.ended()]:
+            running.remove(trial)
+            free.append(trial.root)
+            mutant = trial.mutant
+            print(f"{mutant.outcome:16} {mutant.path}:{mutant.line} {mutant.operator}", flush=True)
+
+
+def copies(number: int, folder: Path) -> list[Path]:
+    """Copies of the working tree, with everything compiled: a child compiles the changed file alone."""
+    first = folder / "0"
+    for name in COPIED:
+        copy = shutil.copytree if Path(name).is_dir() else shutil.copy
+        first.mkdir(exist_ok=True)
+        copy(name, first / name)
+    compileall.compile_dir(first / "twofold", quiet=1)
+    others = [folder / str(i) for i in range(1, number)]
+    for other in others:
+        shutil.copytree(first, other)
+    return [first, *others]
 
 
 def main() -> int:
@@ -197,30 +293,24 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--required", type=float, default=0.95)
-    parser.add_argument("--rooms", nargs="*", default=ROOMS)
+    parser.add_argument("--rooms", nargs="*", default=ROOMS, help="or files, as paths below twofold/")
+    parser.add_argument("--again", type=Path, help="a record: try its survivors again instead of a new sample")
     parser.add_argument("--out", type=Path, default=Path("mutants.json"))
+    parser.add_argument("--cache", type=Path, default=Path(".mutants"), help="which tests run which lines")
     options = parser.parse_args()
     tops = [Path("twofold") / room for room in options.rooms]
-    mutants = draw([p for top in tops for p in ([top] if top.is_file() else sorted(top.rglob("*.py")))],
-                   options.sample, options.seed)  # fmt: skip
-    roots = list(_copies(options.workers))
-    folders = sorted({mirrored(m.path) for m in mutants})
-    data = {tests: tests_by_line(roots[0], tests, roots[0]) for tests in folders}
-    free: SimpleQueue[Path] = SimpleQueue()
-    for root in roots:
-        free.put(root)
-
-    def run(mutant: Mutant) -> None:
-        root = free.get()
-        judge(mutant, root, tests_for(mutant, roots[0], data[mirrored(mutant.path)]))
-        free.put(root)
-        print(f"{mutant.outcome:16} {mutant.path}:{mutant.line} {mutant.operator}", flush=True)
-
-    with ThreadPoolExecutor(options.workers) as pool:
-        list(pool.map(run, mutants))
+    files = [p for top in tops for p in ([top] if top.is_file() else sorted(top.rglob("*.py")))]
+    if options.again:
+        mutants = [Mutant(**m) for m in json.loads(options.again.read_text()) if m["outcome"] != "killed"]
+    else:
+        mutants = draw(files, options.sample, options.seed)
+    tests = sorted({t for m in mutants for t in test_files(mirrored(m.path))})
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        roots = copies(options.workers, Path(folder))
+        for name in PRELOADED:
+            importlib.import_module(name)
+        judge(mutants, roots, tests_by_line(roots[0], tests, options.cache.resolve()))
     options.out.write_text(json.dumps([asdict(m) for m in mutants], indent=1))
-    for root in roots:
-        shutil.rmtree(root)
     return summary(mutants, options.required)
 
 

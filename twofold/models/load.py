@@ -25,6 +25,7 @@ from twofold.models.locate import gguf_of, refuse_missing
 from twofold.models.lora_targets import WHERE, refuse_untouched_experts, targets_of
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.policy import LanguageHead, Policy
+from twofold.models.precision import hidden_units, resolve_precision
 from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
 from twofold.models.tokenizers import added_rows, beyond, load_tokenizer, prepare, stop_tokens
 from twofold.models.tokenizers import grow as grow
@@ -64,7 +65,8 @@ class ModelSettings:
     """Folder or hub name."""
     revision: str | None = None
     precision: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
-    """bfloat16 computes under autocast over float32 weights; auto takes it where the hardware is fast at it."""
+    """bfloat16 computes under autocast over float32 weights; auto takes it where that pays: on GPUs, and on processors
+    that are fast at it for models of 512 hidden units or more."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lora: LoRA | None = None
     adapter: str | None = None
@@ -114,14 +116,6 @@ def resolve_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def resolve_precision(precision: str, device: str) -> str:
-    """`auto` becomes bfloat16 on GPUs that compute in it, float32 elsewhere (small packs on a CPU gain nothing)."""
-    if precision != "auto":
-        return precision
-    fast = device == "cuda" and torch.cuda.get_device_capability()[0] >= 8
-    return "bfloat16" if fast else "float32"
-
-
 def load_model(settings: ModelSettings) -> LoadedModel:
     """Weights in float32 (float64 if asked; a frozen base under LoRA in bfloat16 where that is the precision).
 
@@ -157,15 +151,20 @@ def wrap(
     adapter = attach_adapter(model, settings, seed)
     if adapter is not None and settings.adapter is not None:
         adapter.load_adapter(settings.adapter, REFERENCE_ADAPTER, is_trainable=False)
-    return Policy(loaded.model, **model_options(settings, adapter)), loaded
+    return Policy(loaded.model, **model_options(settings, model, adapter)), loaded
 
 
-def model_options(settings: ModelSettings, adapter: PeftModel | None) -> ModelOptions:
+def autocast_of(settings: ModelSettings, model: PreTrainedModel) -> torch.dtype | None:
+    """The dtype in which `model` computes, where that is not the one of its weights."""
+    precision = resolve_precision(settings.precision, resolve_device(settings.device), hidden_units(model.config))
+    return torch.bfloat16 if precision == "bfloat16" else None
+
+
+def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: PeftModel | None) -> ModelOptions:
     """How a model of `settings` is held."""
-    precision = resolve_precision(settings.precision, resolve_device(settings.device))
     return {
         "adapter": adapter,
-        "autocast": torch.bfloat16 if precision == "bfloat16" else None,
+        "autocast": autocast_of(settings, model),
         "sharing": settings.sharing,
         "activation_checkpointing": settings.activation_checkpointing,
         "router_aux_loss_coef": settings.router_aux_loss_coef,
@@ -206,18 +205,20 @@ def weights_digest(model: nn.Module, begin: str = "") -> str:
 def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModelForCausalLM) -> PreTrainedModel:
     """The weights at `path`, as a class of the family `auto`, on the device and in the dtype of `settings`."""
     device = resolve_device(settings.device)
-    precision = resolve_precision(settings.precision, device)
-    dtype = torch.float64 if precision == "float64" else torch.float32
-    if precision == "bfloat16" and (settings.lora or settings.adapter):
-        dtype = torch.bfloat16
     check_folder(path)
     with readable(path):
+        gguf = gguf_of(path, settings.gguf_file)
+        config = AutoConfig.from_pretrained(path, revision=settings.revision, gguf_file=gguf, trust_remote_code=False)
+        precision = resolve_precision(settings.precision, device, hidden_units(config))
+        dtype = torch.float64 if precision == "float64" else torch.float32
+        if precision == "bfloat16" and (settings.lora or settings.adapter):
+            dtype = torch.bfloat16
         model, info = auto.from_pretrained(
             path,
             revision=settings.revision,
             dtype=dtype,
             trust_remote_code=False,
-            **weights_from(path, settings.gguf_file),
+            **({"use_safetensors": True} if gguf is None else {"gguf_file": gguf}),
             attn_implementation=None,
             output_loading_info=True,
         )
@@ -225,7 +226,7 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
         what = f"lacks weights that a {type(model).__name__} has: {missing[0]}"
         more = f" and {len(missing) - 1} more" if missing[1:] else ""
         raise ModelError(f"{what}{more}", where=path, remedy="the folder is of another model, or damaged: check it")
-    if gguf_of(path, settings.gguf_file) is not None:
+    if gguf is not None:
         del model.config.quantization_config, model.hf_quantizer  # the weights are plain now
         model.is_quantized = False  # type: ignore[assignment]  # a flag of transformers
     model = model.to(device)
@@ -233,12 +234,6 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
         remember_dtype(model, dtype_on_disk(path, settings.revision, settings.gguf_file))
     refuse_broken_weights(model, path)
     return model
-
-
-def weights_from(path: str, gguf_file: str | None) -> dict[str, Any]:
-    """What to read the weights at `path` from: a GGUF file, or else safetensors and nothing else."""
-    gguf = gguf_of(path, gguf_file)
-    return {"use_safetensors": True} if gguf is None else {"gguf_file": gguf}
 
 
 def attach_adapter(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from twofold.models.load import ModelSettings, attach_adapter
 from twofold.models.loadable import readable
@@ -37,9 +37,10 @@ def model_size(settings: ModelSettings) -> ModelSize:
         if settings.add_tokens:
             tokenizer = load_tokenizer(settings.path, settings.revision, settings.gguf_file)
             grow(model, prepare(tokenizer, settings.add_tokens, {}))
-    parameters = sum(p.numel() for p in model.parameters())
-    added = _adapter_parameters(model, settings) if settings.lora is not None else 0
-    text = config.get_text_config()
+        parameters = sum(p.numel() for p in model.parameters())
+        adapter = attach_adapter(model, replace(settings, adapter=None), seed=0)
+    added = sum(p.numel() for p in adapter.parameters() if p.requires_grad) if adapter is not None else 0
+    text = model.config.get_text_config()
     return ModelSize(
         parameters=parameters + added,
         trainable=added or parameters,
@@ -47,10 +48,3 @@ def model_size(settings: ModelSettings) -> ModelSize:
         hidden=text.hidden_size,
         vocabulary=text.vocab_size,
     )
-
-
-def _adapter_parameters(model: PreTrainedModel, settings: ModelSettings) -> int:
-    """What the adapter adds, counted on it."""
-    with torch.device("meta"):
-        attach_adapter(model, settings, seed=0)
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)

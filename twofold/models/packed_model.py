@@ -7,8 +7,8 @@ the hidden rows is a head's business (`policy.py`: log-probabilities; `heads.py`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial, reduce
 from operator import add
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack
@@ -189,8 +189,21 @@ class PackedModel(nn.Module):
         """The parameters that training moves, by name; tied ones once."""
         return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
 
+    def embeddings(self) -> list[nn.Parameter]:
+        """The weights of the input and output embeddings."""
+        modules = (self.model.get_input_embeddings(), self.model.get_output_embeddings())
+        return [p for module in modules if module is not None for p in module.parameters()]
+
+    @contextmanager
+    def cast_once(self) -> Iterator[None]:
+        """Within it each weight is cast once for all calls whose gradient is wanted; outside autocast is off."""
+        with self._precision(), torch.autocast(self.device.type, enabled=False):
+            yield
+
     def _precision(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device.type, self.autocast) if self.autocast else nullcontext()
+        """Casts are kept for calls whose gradient is wanted alone: what another call left would have none."""
+        known = torch.is_grad_enabled()
+        return torch.autocast(self.device.type, self.autocast, self.autocast is not None, cache_enabled=known)
 
     def _packed(self, groups: Sequence[Group]) -> tuple[Tensor, Pack]:
         stream = pack(groups, self.device, ends=self.head.ends)

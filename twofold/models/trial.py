@@ -221,9 +221,11 @@ def _spare_positions(model: PreTrainedModel, head: ReadsRows) -> int | None:
     named = positions(model)
     if named is None:
         return None
+    padding = getattr(model.config.get_text_config(), "pad_token_id", None)
+    token = 0 if padding == 1 else 1  # padding may have no position of its own
 
     def fits(length: int) -> bool:
-        prompt, branch = torch.ones(length - 1, dtype=torch.int64), torch.ones(1 if head.ends else 2, dtype=torch.int64)
+        prompt, branch = torch.full((length - 1,), token), torch.full((1 if head.ends else 2,), token)
         try:
             _alone(model, head, [Group("trial", prompt, (Branch(branch, Role.DRAFT),))])
         except (IndexError, RuntimeError, ValueError):

@@ -96,12 +96,13 @@ class Step:
             each.optimizer.zero_grad(set_to_none=True)
         averages, skipped = Averages(), 0
         whole = self._routing(round.parts)
-        for part in round.parts:
-            for loss in self._losses(part, averages, whole):
-                if loss is None:
-                    skipped += 1
-                elif loss.requires_grad:
-                    loss.backward()
+        with self.policy.model.cast_once():
+            for part in round.parts:
+                for loss in self._losses(part, averages, whole):
+                    if loss is None:
+                        skipped += 1
+                    elif loss.requires_grad:
+                        loss.backward()
         norms = {f"{self._prefix(each)}grad_norm": self._clipped(each.optimizer, round) for each in self.trainables}
         metrics = {**averages.figures(), **norms, **round.figures}
         for each in self.trainables:
