@@ -14,6 +14,7 @@ from support import tiny
 from twofold.errors import ModelError
 from twofold.models import load
 from twofold.models.load import (
+    LoadedModel,
     LoRA,
     ModelSettings,
     attach_adapter,
@@ -336,6 +337,19 @@ def test_tokens_without_an_embedding_are_named(rows: int, told: str) -> None:
         f"here: the model has {rows} embeddings, its tokenizer makes {told}\n"
         "  → load it with transformers, call model.resize_token_embeddings(len(tokenizer)) and save both again"
     )
+
+
+def test_a_tokenizer_and_a_model_belong_together_wherever_they_come_from() -> None:
+    model, tokenizer = tiny.llama(), tiny.tokenizer()
+    LoadedModel(model, tokenizer, frozenset({2}))
+    tokenizer.add_tokens(["<more>"])
+    for name in ("here", ""):
+        model.name_or_path = name
+        with pytest.raises(
+            ModelError, match="61 embeddings, its tokenizer makes 1 tokens beyond them: '<more>'"
+        ) as error:
+            LoadedModel(model, tokenizer, frozenset({2}))
+        assert error.value.where == name
 
 
 def test_broken_weights_are_looked_for_where_there_can_be_some() -> None:
