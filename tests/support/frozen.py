@@ -1,0 +1,27 @@
+"""Which dataclasses of a package may be changed once they are made, and which take no further attributes."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from typing import Any
+
+
+def dataclasses_of(package: Any) -> dict[str, type]:
+    """Every dataclass that a module of `package` defines, by its name."""
+    names = [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    members = [value for name in names for value in vars(importlib.import_module(name)).values()]
+    made = [m for m in members if isinstance(m, type) and dataclasses.is_dataclass(m) and m.__module__ in names]
+    return {cls.__name__: cls for cls in made}
+
+
+def changeable(package: Any) -> set[str]:
+    """Those whose members can be set."""
+    known: dict[str, Any] = dataclasses_of(package)
+    return {name for name, cls in known.items() if not cls.__dataclass_params__.frozen}
+
+
+def slotted(package: Any) -> set[str]:
+    """Those without a dictionary of their own: there are very many of them."""
+    return {name for name, cls in dataclasses_of(package).items() if "__slots__" in vars(cls)}
