@@ -1,18 +1,30 @@
-"""Which dataclasses of a package may be changed once they are made, and which take no further attributes."""
+"""Values that nobody may change, of which many take little memory."""
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import pkgutil
+from dataclasses import FrozenInstanceError, fields, is_dataclass
 from typing import Any
+
+import pytest
+
+
+def refuse_changes(*values: Any, slots: bool = False) -> None:
+    """Assert that no field of a dataclass's instances can be set; those with `slots` have no room for anything else."""
+    for value in values:
+        name = fields(value)[0].name
+        before = getattr(value, name)
+        with pytest.raises(FrozenInstanceError):
+            setattr(value, name, before)
+        assert hasattr(value, "__dict__") != slots, type(value)
 
 
 def dataclasses_of(package: Any) -> dict[str, type]:
     """Every dataclass that a module of `package` defines, by its name."""
     names = [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     members = [value for name in names for value in vars(importlib.import_module(name)).values()]
-    made = [m for m in members if isinstance(m, type) and dataclasses.is_dataclass(m) and m.__module__ in names]
+    made = [m for m in members if isinstance(m, type) and is_dataclass(m) and m.__module__ in names]
     return {cls.__name__: cls for cls in made}
 
 
