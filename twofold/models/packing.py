@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,14 @@ class Route:
     padding: Tensor
     shared_prompt: tuple[Tensor, Tensor] | None = None
 
+    def summed(self, padded_M: Tensor) -> Tensor:
+        """Rows of the stream, each the sum of its copies among padded rows [M, …]."""
+        total = padded_M.index_select(0, self.inverse_T)
+        if self.shared_prompt is None:
+            return total
+        to, away = self.shared_prompt
+        return total.index_add(0, to, padded_M.index_select(0, away))
+
 
 @dataclass
 class Bucket:
@@ -77,6 +86,8 @@ class Layout:
     position_T: Tensor
     device: torch.device
     calls: int = 0
+    tiles: dict[tuple[int | None, int], list[Any]] = field(default_factory=dict[tuple[int | None, int], list[Any]])
+    """Of `tiled_attention`, by window and heads."""
 
     @cached_property
     def chunks(self) -> list[list[Segment]]:

@@ -1,0 +1,84 @@
+"""Every way to train, on a real pretrained model: where it begins, and that it goes the right way."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+import twofold
+from support.real_model import steps_of, verb
+
+pytestmark = pytest.mark.real
+BEGIN = math.log(2)
+EXACTLY = 1e-6
+
+
+@pytest.mark.parametrize(
+    ("tuning", "reference", "precision", "bound"),
+    [
+        ("lora", "cached", "float32", 1e-4),
+        ("lora", "live", "bfloat16", EXACTLY),
+        ("lora", "cached", "bfloat16", 0.02),  # computed in packs of its own: bfloat16 rounds otherwise there
+        ("full", "cached", "float32", 1e-4),
+        ("full", "live", "bfloat16", EXACTLY),
+    ],
+)
+def test_dpo_begins_at_ln_2_and_learns_its_rows(
+    recipe: Path, tmp_path: Path, tuning: str, reference: str, precision: str, bound: float
+) -> None:
+    run = tmp_path / "run"
+    full = ["model.lora=null", "optimizer.learning_rate=2e-5"] if tuning == "full" else []
+    how = [f"model.precision={precision}", f"reference.kind={reference}", "training.batch_size=2", "training.steps=3"]
+    verb("train", recipe, f"run={run}", *how, *full)
+    first, _, third = steps_of(run)  # the rows of the first step, then the other two, then two that were met
+    assert first["loss"] == pytest.approx(BEGIN, abs=bound)
+    assert first["margin"] == pytest.approx(0, abs=2 * bound)
+    assert third["loss"] < BEGIN - 0.05
+    assert third["accuracy"] == 1
+    if tuning == "full":
+        stored = AutoModelForCausalLM.from_pretrained(run / "model", dtype="auto")
+        assert str(stored.dtype) == "torch.bfloat16"  # as its base is
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_pdpo_begins_with_every_gap_at_0(recipe: Path, tmp_path: Path, precision: str) -> None:
+    run = tmp_path / "run"
+    how = ["data.generator.count=2", "algorithm.kind=pdpo", "algorithm.prompts=2", "algorithm.samples=2"]
+    how += ["algorithm.warmup=0", "algorithm.drop_truncated=false", "sampling.max_new_tokens=10"]
+    verb("train", recipe, f"run={run}", f"model.precision={precision}", "training.batch_size=2", *how)
+    first, second = steps_of(run)
+    assert [(s["drafts"], s["drafts_kept"]) for s in (first, second)] == [(4, 4), (4, 4)]
+    assert (first["gap"], first["loss/pdpo"], first["draft_reward"], first["truth_reward"]) == (0, 0, 0, 0)
+    assert first["draft_logp"] < -5  # of a model that can write, at temperature 1
+    assert second["gap"] != 0
+    gamma = 0.1
+    assert second["loss"] == pytest.approx(second["loss/dpo"] + gamma * second["loss/pdpo"], rel=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_grpo_learns_from_the_reward_of_its_own_drafts(
+    real_model: Path, pairs: Path, tmp_path: Path, precision: str
+) -> None:
+    heard: list[tuple[str, str]] = []
+
+    def brief(prompt: str, completion: str, truth: str | None) -> float:
+        heard.append((prompt, completion))
+        return -float(len(completion))
+
+    run = tmp_path / "run"
+    twofold.train(
+        str(real_model), str(pairs), run=str(run), objective=twofold.GRPO(beta=0.1),
+        model={"precision": precision, "lora": {"rank": 4}},
+        algorithm={"kind": "policy_gradient", "reward": brief, "samples": 3},
+        sampling={"max_new_tokens": 10}, training={"steps": 1, "batch_size": 2},
+    )  # fmt: skip
+    (step,) = steps_of(run)
+    assert len(heard) == step["drafts"] == 6
+    assert all(prompt.startswith("[user]") and "<|im" not in text for prompt, text in heard)
+    assert step["reward"] == pytest.approx(-sum(len(text) for _, text in heard) / 6, rel=1e-6)
+    assert step["ratio"] == pytest.approx(1, abs=EXACTLY)  # on-policy
+    assert step["loss/kl"] == pytest.approx(0, abs=EXACTLY)  # the policy is its reference
+    assert step["grad_norm"] > 0
