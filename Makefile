@@ -1,5 +1,5 @@
 # make demo | test | test-real | check | slow | gpu: each does all set-up first (a virtual environment in .venv).
-# `make gpu BENCHMARK="--json FILE"` hands options to the benchmark.
+# `make gpu GPU="--tiny --json FILE"` hands options to the checks; it installs nothing, and takes .venv where there is one.
 # `make lock` pins every dependency with its hashes; `make advisories` records the security notices that `make check` reads.
 # `make check PY=/path/to/python` uses an environment of yours and sets nothing up.
 
@@ -37,9 +37,8 @@ format: setup
 slow: setup
 	$(PY) -m pytest -m slow
 
-gpu: setup
-	$(PY) -m pytest -m gpu
-	$(PY) -m benchmarks.dpo_vs_trl $(BENCHMARK)
+gpu:
+	$(if $(wildcard $(PY)),$(PY),$(PYTHON)) -m benchmarks.gpu_check $(GPU)
 
 lock: setup
 	$(PY) -m pip install --quiet --disable-pip-version-check uv

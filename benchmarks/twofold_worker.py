@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from benchmarks.pairs import Pair, load
 from benchmarks.turns import Job, Turns
 from twofold.batch import Branch, Group, Role
-from twofold.models.packing import Packing
+from twofold.models.packing import Packing, bins
 from twofold.models.policy import Policy
 from twofold.models.reference import cached_reference, live_reference
 from twofold.objectives.dpo import DPO
@@ -73,7 +73,12 @@ def prepare(job: Job, model: str) -> tuple[Policy, Step, Sequence[Group]]:
     policy = Policy(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32))
     packing, groups = Packing(), cast("Sequence[Group]", groups_of(load(job.pairs)))
     if job.reference == "cached":
-        groups = cached_reference(policy, groups, packing, Path(job.scratch) / "reference", Silent())
+        packs = [
+            [at + i for i in members]
+            for at in range(0, len(groups), job.batch_size)
+            for members in bins(groups[at : at + job.batch_size], packing)
+        ]
+        groups = cached_reference(policy, groups, packs, Path(job.scratch) / "reference", Silent())
         known = {}
     else:
         known = providers(policy, live_reference(policy), packing)

@@ -137,14 +137,15 @@ def draw(paths: list[Path], sample: int, seed: int) -> list[Mutant]:
 
 
 def test_files(mirror: str) -> list[Path]:
-    """The test files of a mirror: a folder, or one file."""
-    return [Path(mirror)] if mirror.endswith(".py") else sorted(Path(mirror).rglob("test_*.py"))
+    """The test files of a mirror: all of a folder, or those whose names begin as the mirror does."""
+    top = Path(mirror)
+    return sorted(top.rglob("test_*.py") if top.is_dir() else top.parent.glob(f"{top.name}*.py"))
 
 
 def mirrored(path: str) -> str:
-    """The tests that answer for a file: its room's folder, or the test file of a module at the top."""
+    """The tests that answer for a file: its room's folder, or the test files called after a module at the top."""
     parts = Path(path).parts
-    return f"tests/{parts[1]}" if len(parts) > 2 else f"tests/test_{parts[1]}"
+    return f"tests/{parts[1]}" if len(parts) > 2 else f"tests/test_{Path(path).stem}"
 
 
 def tests_by_line(root: Path, tests: list[Path], cache: Path) -> dict[str, CoverageData]:
@@ -199,15 +200,16 @@ def _start(root: Path, arguments: list[str], extra: dict[str, str], seconds: int
 
 
 def tests_for(mutant: Mutant, recorded: dict[str, CoverageData]) -> list[str]:
-    """The tests that run the mutant's line; of a line run at import, all tests that enter its file."""
-    line, anywhere = set(), set()
+    """The tests that run the mutant's line; of a line run at import, all that enter its file, or all that import it."""
+    line, anywhere, importing = set(), set(), set()
     for test, data in recorded.items():
         if test.startswith(mirrored(mutant.path)):
             measured = next((f for f in data.measured_files() if f.endswith(f"/{mutant.path}")), "")
             by_line = data.contexts_by_lineno(measured)
             line |= {context.split("|")[0] for context in by_line.get(mutant.line, ())}
             anywhere |= {context.split("|")[0] for contexts in by_line.values() for context in contexts}
-    return sorted((line - {""}) or (anywhere - {""}))
+            importing |= {test} if mutant.line in by_line else set()
+    return sorted((line - {""}) or (anywhere - {""}) or importing)
 
 
 @dataclass

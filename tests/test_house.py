@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -55,6 +57,29 @@ def test_no_remote_code_is_ever_trusted(root: Path) -> None:
         if isinstance(node, ast.keyword) and node.arg == "trust_remote_code" and ast.unparse(node.value) != "False"
     ]
     assert trusting == []
+
+
+TRAINING_ALONE = """
+import builtins, importlib, pkgutil
+others = {"datasets", "pyarrow", "pydantic", "httpx2", "tenacity", "typer"}
+whole = builtins.__import__
+def imported(name, globals=None, locals=None, fromlist=(), level=0):
+    ours = str((globals or {}).get("__name__")).startswith("twofold")
+    if ours and level == 0 and name.partition(".")[0] in others:
+        raise ImportError(f"{globals['__name__']} imports {name}")
+    return whole(name, globals, locals, fromlist, level)
+builtins.__import__ = imported
+for room in ("objectives", "models", "training", "sampling", "algorithms", "rewards", "judges"):
+    package = importlib.import_module(f"twofold.{room}")
+    for module in pkgutil.iter_modules(package.__path__, f"twofold.{room}."):
+        importlib.import_module(module.name)
+"""
+
+
+def test_training_imports_no_package_that_only_other_verbs_use(root: Path) -> None:
+    """A machine with torch, transformers and PEFT alone can train."""
+    run = subprocess.run([sys.executable, "-c", TRAINING_ALONE], cwd=root, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-500:]
 
 
 def test_every_module_says_what_it_is(root: Path) -> None:

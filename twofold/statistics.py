@@ -90,7 +90,8 @@ def clustered_share(counts: Sequence[int], totals: Sequence[int], level: float =
     the cluster-robust variance of the ratio over that of independent ones. Where all or none succeed, clusters count.
     Source: Kish (1965), chapter 8; Korn and Graubard (1998), Survey Methodology 24.
     """
-    if any(not 0 <= c <= t for c, t in zip(counts, totals, strict=True)):
+    shares = list(zip(counts, totals, strict=True))
+    if any(not 0 <= c <= t for c, t in shares):
         raise ValueError("every count must be in 0 … its total")
     n, count, clusters = sum(totals), sum(counts), sum(t > 0 for t in totals)
     method = f"Wilson, clustered, {level:.0%}"
@@ -99,7 +100,7 @@ def clustered_share(counts: Sequence[int], totals: Sequence[int], level: float =
     p = count / n
     effective = float(clusters)
     if 0 < count < n and clusters > 1:
-        spread = math.fsum((c - p * t) ** 2 for c, t in zip(counts, totals, strict=True))
+        spread = math.fsum((c - p * t) ** 2 for c, t in shares)
         effect = spread * clusters / (clusters - 1) / (n * p * (1 - p))
         effective = n / max(effect, 1.0)
     return Estimate(p, *_wilson(p, effective, level), n, count, method)
@@ -108,8 +109,8 @@ def clustered_share(counts: Sequence[int], totals: Sequence[int], level: float =
 def sign_test(counts: Sequence[int], totals: Sequence[int]) -> PairedTest:
     """Are clusters whose observations mostly succeed as many as those that mostly fail (`only_b`, `only_a`)? Exact,
     two-sided; a cluster that is split evenly says nothing. With one observation a cluster it is the binomial test."""
-    better = sum(2 * c > t for c, t in zip(counts, totals, strict=True))
-    worse = sum(2 * c < t for c, t in zip(counts, totals, strict=True))
+    leads = [2 * c - t for c, t in zip(counts, totals, strict=True)]
+    better, worse = sum(lead > 0 for lead in leads), sum(lead < 0 for lead in leads)
     return PairedTest(worse, better, _two_sided_coin(worse, better), len(counts), "sign test over clusters, exact")
 
 
@@ -119,8 +120,8 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> PairedTest:
     `a[i]` and `b[i]` are the verdicts on the same problem. p = 1 where the models never differ.
     Source: McNemar (1947), Psychometrika 12; exact binomial form.
     """
-    only_a = sum(bool(x) and not y for x, y in zip(a, b, strict=True))
-    only_b = sum(bool(y) and not x for x, y in zip(a, b, strict=True))
+    solved = Counter((bool(x), bool(y)) for x, y in zip(a, b, strict=True))
+    only_a, only_b = solved[True, False], solved[False, True]
     return PairedTest(only_a, only_b, _two_sided_coin(only_a, only_b), len(a), "McNemar exact")
 
 
@@ -328,13 +329,12 @@ def _t_quantile(level: float, df: int) -> float:
     if df > 1000:
         first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
         return z + first / df + second / df**2 + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / df**3
-    low, high = z, 2 * z
+    low, high = 0.0, 1.0
     while _t_within(high, df) < level:
         low, high = high, 2 * high
-    for _ in range(100):
-        middle = (low + high) / 2
+    while low < (middle := (low + high) / 2) < high:
         low, high = (middle, high) if _t_within(middle, df) < level else (low, middle)
-    return (low + high) / 2
+    return high
 
 
 def _t_within(t: float, df: int) -> float:

@@ -3,10 +3,16 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twofold.batch import Group
+from twofold.data.mixture import mixture
 from twofold.data.order import Mixture, permutation
+from twofold.data.settings import DataSource
+from twofold.errors import DataError
+from twofold.progress import Silent
 
 PARTS = (tuple(range(10)), tuple(range(10, 40)))
 
@@ -71,3 +77,50 @@ def test_another_seed_is_another_order() -> None:
 def test_a_mixture_needs_rows_and_weights(parts: tuple[tuple[int, ...], ...], weights: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="a mixture needs parts with rows"):
         Mixture(parts, weights, 0)
+
+
+class Notes(Silent):
+    """Keeps what is noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def named(*names: str) -> list[Group]:
+    return [Group(name, torch.tensor([1]), ()) for name in names]
+
+
+GROUPS = named("a:1", "b:c:1", "a:2", "a:3", "b:c:2", "a:4", "a:5", "a:6")
+
+
+def test_weights_say_how_often_each_file_is_met() -> None:
+    """Six rows of `a` and two of `b:c` in equal shares: those of `b:c` twice an epoch."""
+    notes = Notes()
+    mixed = mixture([DataSource(file="a", weight=2.0), DataSource(file="b:c", weight=2.0)], GROUPS, 5, notes)
+    assert mixed == Mixture(((0, 2, 3, 5, 6, 7), (1, 4)), (2.0, 2.0), 5)
+    assert notes.notes == [
+        "mixture: a: 50.0% of the rows, 0.67 passes an epoch",
+        "mixture: b:c: 50.0% of the rows, 2.00 passes an epoch",
+    ]
+
+
+def test_without_weights_there_is_no_mixture() -> None:
+    assert mixture([DataSource(file="a"), DataSource(file="b:c")], GROUPS, 0, Silent()) is None
+
+
+@pytest.mark.parametrize(
+    ("weights", "names", "message"),
+    [
+        ((1.0, 1.0), ("a:1", "a:2"), "b: no row of this file is left to train on\n  → leave it out, or look at it"),
+        ((9.0, 0.1), ("a:1", "a:2", "b:1"), "b: its weight gives it no row in an epoch of 3\n  → raise it"),
+    ],
+)
+def test_a_file_that_is_never_met_is_named(weights: tuple[float, float], names: tuple[str, ...], message: str) -> None:
+    portions = [DataSource(file=file, weight=weight) for file, weight in zip("ab", weights, strict=True)]
+    with pytest.raises(DataError) as error:
+        mixture(portions, named(*names), 0, Silent())
+    assert str(error.value) == message

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from support.heard import Heard
 from support.recital import Letters, Recites, tasks
 from twofold.errors import DataError
-from twofold.evaluation.exact_match import CHUNK, compare, exact_match
+from twofold.evaluation.exact_match import compare, exact_match
 from twofold.records import Message, Source, Task
 
 
@@ -27,36 +28,17 @@ def test_exact_match_shows_a_chat_as_text() -> None:
     assert result.rows[0].prompt == "system: be brief\nuser: q0"
 
 
-class Counts:
-    """A progress that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.total: int | None = None
-        self.done: list[int] = []
-        self.figures: dict[str, float] = {}
-        self.ended = False
-
-    def begin(self, task: str, total: int | None = None) -> None:
-        self.total = total
-
-    def advance(self, task: str, steps: int = 1, **figures: float) -> None:
-        self.done.append(steps)
-        self.figures = figures
-
-    def end(self, task: str) -> None:
-        self.ended = True
-
-    def note(self, message: str) -> None: ...
-
-    def warn(self, message: str) -> None: ...
-
-
-def test_exact_match_reports_its_progress_in_chunks() -> None:
-    count, seen = CHUNK + 3, Counts()
-    sampler = Recites({f"q{i}": "#### 1" for i in range(count)})
-    exact_match(sampler, tasks(*["#### 1"] * count), Letters(), progress=seen)
-    assert (seen.total, seen.done, sampler.calls, seen.ended) == (count, [CHUNK, 3], 2, True)
-    assert seen.figures == {"strict": 1.0, "flexible": 1.0}
+def test_exact_match_draws_256_at_a_time_and_tells_how_far_it_is() -> None:
+    heard, table = Heard(), {f"q{i}": "#### 1" if i < 256 else "it is 1" for i in range(259)}
+    sampler = Recites(table)
+    exact_match(sampler, tasks(*["#### 1"] * 259), Letters(), progress=heard, seed=7)
+    assert sampler.asked == [(256, 1, (7, 0)), (3, 1, (7, 0))]
+    assert heard.of("exact match") == [
+        ("begin", 259), ("advance", 256, {"strict": 1.0, "flexible": 1.0}),
+        ("advance", 3, {"strict": 256 / 259, "flexible": 1.0}), ("end",),
+    ]  # fmt: skip
+    exact_match(sampler, tasks("1"), Letters())
+    assert sampler.asked[-1] == (1, 1, (0, 0))
 
 
 def test_exact_match_names_the_row_before_it_draws() -> None:
@@ -78,14 +60,32 @@ def test_compare_is_mcnemar_on_the_same_problems_in_any_order() -> None:
 def test_compare_refuses_different_problems() -> None:
     sampler = Recites({"q0": "1", "q1": "2"})
     one, two = (exact_match(sampler, tasks(*answers), Letters()) for answers in (["1"], ["1", "2"]))
-    with pytest.raises(DataError, match=r"test\.jsonl:2: .*different problems"):
+    with pytest.raises(DataError) as refused:
         compare(one, two)
+    assert str(refused.value) == (
+        "test.jsonl:2: the two models were judged on different problems (1 and 2)\n"
+        "  → evaluate both on the same file, with the same limit"
+    )
+    elsewhere = exact_match(sampler, [Task("q0", "1", Source("a.jsonl", 9))], Letters())
+    with pytest.raises(DataError, match=r"^a\.jsonl:9: .*different problems \(1 and 1\)"):
+        compare(one, elsewhere)
+
+
+def test_a_problem_is_its_name_its_prompt_and_its_answer() -> None:
+    """Rows of one name are one problem only where prompt and answer are the same."""
+    same = [Task(prompt, answer, Source("t", 1)) for prompt, answer in (("q0", "1"), ("q0", "2"), ("q1", "1"))]
+    found = exact_match(Recites({"q0": "#### 1", "q1": "#### 1"}), same, Letters())
+    assert (compare(found, found).n, found.strict.count) == (3, 2)
 
 
 def test_compare_refuses_a_problem_judged_twice() -> None:
     twice = exact_match(Recites({"q0": "1"}), tasks("1") * 2, Letters())
-    with pytest.raises(DataError, match="judged 2 times"):
+    with pytest.raises(DataError) as refused:
         compare(twice, twice)
+    assert str(refused.value) == "test.jsonl:1: the problem was judged 2 times\n  → keep one row per problem"
+    most = exact_match(Recites({"q0": "1", "q1": "1"}), [*tasks("1", "1"), *[tasks("1", "1")[1]] * 2], Letters())
+    with pytest.raises(DataError, match=r"^test\.jsonl:2: the problem was judged 3 times"):
+        compare(most, most)
 
 
 def test_rules_are_obeyed_strictly_or_but_for_an_introduction() -> None:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from support import tiny
 from twofold.batch import Group
+from twofold.models import reference
 from twofold.models.load import REFERENCE_ADAPTER
-from twofold.models.packing import Packing
+from twofold.models.packing import Packing, bins
 from twofold.models.policy import Policy
 from twofold.models.reference import (
     COLUMN,
@@ -28,7 +29,7 @@ PACKING = Packing(tokens=30)
 
 
 def cached(policy: Policy, groups: list[Group], folder: Path) -> Tensor:
-    groups = cached_reference(policy, groups, PACKING, folder, Silent())
+    groups = cached_reference(policy, groups, bins(groups, PACKING), folder, Silent())
     return torch.cat([b.token_columns[COLUMN] for g in groups for b in g.branches])
 
 
@@ -66,7 +67,7 @@ def test_other_numbers_in_the_cache_and_those_of_another_key_are_made_again_with
     for damaged in (other_numbers.read_bytes(), other.read_bytes(), whole[:-1], whole + b"\0", b""):
         file.write_bytes(damaged)
         progress = Silent()
-        again = cached_reference(policy, groups, PACKING, tmp_path / "a", progress)
+        again = cached_reference(policy, groups, bins(groups, PACKING), tmp_path / "a", progress)
         assert torch.equal(torch.cat([b.token_columns[COLUMN] for g in again for b in g.branches]), first)
         assert progress.warnings == [f"{file}: damaged; the reference of these rows is computed again"]
         assert file.read_bytes() == whole
@@ -102,9 +103,28 @@ def test_other_weights_precision_or_tokens_are_another_file(tmp_path: Path) -> N
 def test_other_packs_are_another_file(tmp_path: Path) -> None:
     """What a pack sums in another order may differ in the last bits, and a cache must not hand that on."""
     policy, groups = tiny.policy(dtype=torch.float32), tiny.pairs(2)
-    for tokens in (4000, 5000):
-        cached_reference(policy, groups, Packing(tokens=tokens), tmp_path, Silent())
-    assert len(list(tmp_path.iterdir())) == 2
+    for packs in ([[0, 1]], [[0], [1]], [[1, 0]], [[0, 1]]):
+        cached_reference(policy, groups, packs, tmp_path, Silent())
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_group_of_several_packs_has_its_column_from_the_first(
+    in_memory: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bfloat16, where what else is in a pack changes the rounding of each row."""
+    if not in_memory:
+        monkeypatch.setattr(reference, "_WINDOW", 2)
+    policy, groups = tiny.policy(dtype=torch.float32, autocast=torch.bfloat16), tiny.pairs(4)
+    packs = [[2, 0], [1, 2], [3]]
+    got = cached_reference(policy, groups, packs, tmp_path, Silent())
+    assert isinstance(got, reference.OnDisk) != in_memory
+    first = {
+        i: row for pack in reversed(packs) for i, row in zip(pack, policy.logps([groups[i] for i in pack]), strict=True)
+    }
+    for i, group in enumerate(got):
+        for branch, want in zip(group.branches, first[i], strict=True):
+            assert torch.equal(branch.token_columns[COLUMN], want)
 
 
 def test_the_boundary_between_prompt_and_branch_is_part_of_the_key(tmp_path: Path) -> None:

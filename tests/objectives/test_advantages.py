@@ -11,6 +11,7 @@ from torch import Tensor
 from support.golden import expected, given
 from support.scenes import near
 from twofold.objectives.advantages import (
+    Moments,
     adapted,
     advantages_of,
     gae,
@@ -137,3 +138,65 @@ def test_the_scale_of_leave_one_out() -> None:
 
 def test_a_completion_that_never_stopped_pays() -> None:
     assert without_stop(vector([1.0, 1.0]), vector([0.0, 1.0]), 0.4).tolist() == near([1.0, 0.6])
+
+
+def test_what_keeps_a_spread_of_nearly_0_in_bounds() -> None:
+    """1e-4 joins a group's standard deviation, 1e-8 a variance: of ±1e-4 they are √2·1e-4 and 2e-8."""
+    near_0 = vector([1e-4, -1e-4])
+    group = 1e-4 / (2**0.5 * 1e-4 + 1e-4)
+    assert of_group(near_0, std=True).tolist() == near([group, -group])
+    assert whitened(near_0).tolist() == near([1 / 3**0.5, -1 / 3**0.5])
+    assert torch.cat(advantages_of([near_0], "group", "group")).tolist() == near([group, -group])
+    assert torch.cat(advantages_of([near_0], "group", "rollout")).tolist() == near([1 / 3**0.5, -1 / 3**0.5])
+
+
+def test_one_alone_and_all_alike_have_no_advantage() -> None:
+    assert whitened(vector([3.0])).tolist() == [0.0]
+    assert whitened(vector([3.0, 3.0])).tolist() == [0.0, 0.0]
+    assert of_group(vector([3.0]), std=True).tolist() == of_group(vector([3.0]), std=False).tolist() == [0.0]
+    assert advantages_of([vector([3.0])], "none", "rollout")[0].tolist() == [3.0]
+    for baseline, left in (("none", 3.0), ("group", 0.0), ("leave_one_out", 0.0)):
+        assert advantages_of([vector([3.0, 3.0])], baseline, "group")[0].tolist() == [left, left]
+    assert leave_one_out(vector([1.0, 4.0])).tolist() == [-3.0, 3.0]
+
+
+def test_gae_discounts_and_smooths_by_default_as_ppo_does() -> None:
+    """γ = 1 and λ = 0.95: of rewards 0, 0, 1 without values, 0.95², 0.95 and 1."""
+    zero = vector([0.0] * 3)
+    advantage_T, return_T = gae(vector([0.0, 0.0, 1.0]), zero)
+    assert advantage_T.tolist() == return_T.tolist() == near([0.9025, 0.95, 1.0])
+
+
+def test_the_adaptive_coefficient_moves_a_fifth_at_most() -> None:
+    """KL/target − 1 of 0.1, and of 4 and −0.9, which count as ±0.2; over 50 of a horizon of 100."""
+    assert adapted(0.5, 1.1, 1.0, 50, 100) == near(0.5 * 1.05)
+    assert [adapted(0.5, kl, 1.0, 50, 100) for kl in (5.0, 0.1)] == near([0.5 * 1.1, 0.5 * 0.9])
+
+
+def test_moments_of_all_numbers_so_far() -> None:
+    """As of all at once, however they come; the standard is that of what is known."""
+    noise = torch.Generator().manual_seed(0)
+    parts = [3 + 2 * torch.randn(n, generator=noise, dtype=torch.float64) for n in (1, 5, 2, 40)]
+    found = Moments()
+    for i, part in enumerate(parts):
+        found = found.with_more(part)
+        all_N = torch.cat(parts[: i + 1])
+        assert (found.count, found.mean) == near((len(all_N), all_N.mean().item()))
+        assert found.squares == near((all_N - all_N.mean()).square().sum().item())
+    standard = (vector([1.0, 5.0]) - all_N.mean()) / all_N.std()
+    assert found.standard(vector([1.0, 5.0])).tolist() == near(standard.tolist())
+
+
+def test_moments_of_nothing_of_one_and_of_what_is_alike() -> None:
+    """From 0 of nothing: a first number is its own mean; a spread needs two that differ."""
+    assert Moments() == Moments(0.0, 0.0, 0.0)
+    assert Moments().standard(vector([7.0])).tolist() == [0.0]
+    one = Moments().with_more(vector([7.0]))
+    assert one == Moments(1.0, 7.0, 0.0)
+    assert one.standard(vector([9.0])).tolist() == [0.0]
+    alike = one.with_more(vector([7.0, 7.0]))
+    assert alike == Moments(3.0, 7.0, 0.0)
+    assert alike.standard(vector([8.0])).tolist() == [0.0]
+    two = one.with_more(vector([9.0]))
+    assert two == Moments(2.0, 8.0, 2.0)
+    assert two.standard(vector([8.0, 8.0 + 2**0.5])).tolist() == near([0.0, 1.0])

@@ -143,3 +143,40 @@ def test_what_cannot_be_meant_is_refused() -> None:
     with pytest.raises(ValueError, match="gives no scores"):
         scores(Outputs(torch.zeros(1)))
     assert BradleyTerry().reads == "scores"
+
+
+def test_what_is_told_of_scores() -> None:
+    """One ranking of 3, 1, 2 with lengths 1: of three comparisons two are right; and one that is all but tied, of which
+    two are best and equal scores are not right."""
+    made = scored([3.0, 1.0, 2.0])
+    loss = evaluate(BradleyTerry(), made)
+    found = {name: term.value.item() for name, term in loss.metrics.items()}
+    assert found == {
+        "accuracy": near(2 / 3), "kendall_tau": near(1 / 3), "margin": 1.0, "best_score": 3.0, "best_length": 1.0,
+        "worst_score": 2.0, "worst_length": 1.0,
+    }  # fmt: skip
+    assert {term.unit for term in loss.metrics.values()} == {"group"}
+    tied = {
+        n: t.value.item()
+        for n, t in evaluate(BradleyTerry(), scored([2.0, 0.0, 0.0], levels=[0, 0, 1])).metrics.items()
+    }
+    assert (tied["accuracy"], tied["kendall_tau"], tied["best_score"], tied["worst_score"]) == (0.5, 0.5, 1.0, 0.0)
+
+
+def test_each_ranking_has_its_own_means() -> None:
+    """Of two rankings, three comparisons and one; margins of the data are each row's own."""
+    row, pair = [math.log(6), math.log(3), 0.0], [0.0, math.log(2)]
+    both = values(evaluate(BradleyTerry(), scored(row, pair)))
+    assert both == near([math.log(7 / 3) / 3, math.log(3)])
+    apart = values(evaluate(BradleyTerry(margin="data"), scored(pair, pair, margins=[0.0, math.log(2)])))
+    assert apart == near([math.log(3), math.log(5)])
+    centred = evaluate(BradleyTerry(centring=0.5), scored([2.0, -1.0], [1.0, 1.0])).terms["centring"]
+    assert (centred.value.tolist(), centred.weight, centred.unit) == ([1.0, 4.0], 0.5, "group")
+
+
+def test_one_ranking_all_tied_among_others_is_refused() -> None:
+    with pytest.raises(ValueError, match="not all tied"):
+        evaluate(BradleyTerry(), scored([1.0, 0.0], [1.0, 0.0], levels=[0, 0]))
+    for made in (scored([1.0], [1.0, 0.0]), scored([1.0, 0.0], [1.0])):
+        with pytest.raises(ValueError, match="two or more ranked"):
+            evaluate(BradleyTerry(), made)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from support.golden import expected, given
-from support.scenes import Scene, branch, evaluate, even, group, near, total, whole
+from support.scenes import Scene, branch, evaluate, even, group, near, outputs, total, whole
 from support.scenes import rollouts as painted
-from twofold.batch import Role
+from twofold.batch import Batch, Role
 from twofold.objectives import GRPO, PPO, RLOO, Reinforce
 from twofold.objectives.base import Objective
 
@@ -118,3 +119,43 @@ def test_at_ratio_1_the_gradient_is_reinforces(objective: Objective) -> None:
     _, plain, _ = evaluate(Reinforce(), (fresh, logps))
     assert mine.tolist() == near(plain.tolist())
     assert plain.abs().max() > 0.01
+
+
+def test_what_is_told_of_drafts() -> None:
+    """Log-ratios to the old policy of 0.2 and −0.4 (a token of each of two drafts), to the reference of 1 and 3."""
+    told = scene([[-1.0, -1.0], [-2.0]], [[-1.2, -1.0], [-1.6]], [[-1.5, -1.5], [-5.0]], [1.0, -1.0])
+    for objective in (PPO(), GRPO(), RLOO(clip=0.2), Reinforce()):
+        metrics = evaluate(objective, told, even=False)[0].metrics
+        assert metrics["draft_logp"].value.tolist() == near([-2.0, -2.0])
+        assert metrics["draft_length"].value.tolist() == [2, 1]
+        assert metrics["approx_kl"].value.tolist() == near([0.02, 0.0, 0.08])
+        assert metrics["draft_kl"].value.tolist() == near([1.0, 3.0])
+        assert (metrics["advantage"].value.tolist(), metrics["advantage"].spread) == ([1.0, -1.0], True)
+        units = {
+            name: metrics[name].unit for name in ("draft_logp", "draft_length", "approx_kl", "draft_kl", "advantage")
+        }
+        assert units == {**dict.fromkeys(units, "branch"), "approx_kl": "token"}
+    bare = told[0][0].only_columns(["advantage"])
+    assert {"approx_kl", "draft_kl"}.isdisjoint(Reinforce()(outputs(told[1]), Batch.of([bare])).metrics)
+
+
+def test_an_advantage_of_every_token_is_its_own() -> None:
+    """From a value model: 1 and −1 within one completion."""
+    (whole_group,), logps = scene([[-1.0, -1.0]], [[-1.0, -1.0]], [[-1.0, -1.0]], [5.0])
+    own = whole_group.with_columns([{"advantage": torch.tensor([1.0, -1.0])}])
+    bare = replace(own, branches=(replace(own.branches[0], columns={}),))
+    loss, _, _ = evaluate(PPO(), ([bare], logps), even=False)
+    assert loss.terms["ppo"].value.tolist() == [-1.0, 1.0]
+    told = loss.metrics["advantage"]
+    assert (told.value.tolist(), told.unit, told.spread) == ([1.0, -1.0], "token", True)
+
+
+def test_a_completion_of_one_action_is_clipped_as_one() -> None:
+    """RLOO: a completion e^0.3 as likely as it was, its tokens by e^0.6 and e^−0.3; the bound is 1.2."""
+    told = scene([[-1.0, -1.0], [-1.0, -1.0]], [[-1.6, -0.7]] * 2, [[0.0, 0.0]] * 2, [1.0, -1.0])
+    loss, grad_S, _ = evaluate(RLOO(clip=0.2), told, even=False)
+    rise = math.exp(0.3)
+    assert loss.metrics["ratio"].value.tolist() == near([rise, rise])
+    assert loss.terms["rloo"].value.tolist() == near([-1.2, rise])
+    assert (loss.metrics["clipped"].value.tolist(), loss.metrics["clipped"].unit) == ([1.0, 0.0], "branch")
+    assert grad_S.tolist() == near([0.0, 0.0, rise / 2, rise / 2])

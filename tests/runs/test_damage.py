@@ -21,6 +21,7 @@ from twofold.judges.people import HumanVerdicts
 from twofold.ledger import Ledger
 from twofold.models.export import export_model
 from twofold.models.load import ModelSettings, load_model, load_policy, weights_digest
+from twofold.models.packing import bins
 from twofold.models.reference import COLUMN, cached_reference
 from twofold.progress import Silent
 from twofold.reports.columns import Columns
@@ -30,6 +31,7 @@ from twofold.runs.dataset import read_dataset
 from twofold.runs.folder import FILES, LOGS, add_rows
 from twofold.runs.train import train_recipe
 from twofold.training import checkpoint
+from twofold.training.first_packs import first_packs
 from twofold.training.metrics import Log
 from twofold.training.track import FILE as TRACKER
 from twofold.training.track import Tracker
@@ -108,9 +110,11 @@ def _of_training(made: Made) -> Iterator[Kind]:
 
     def referenced() -> tuple[Any, list[str]]:
         progress, found = Silent(), list[Any]()
-        for name in ("train", "heldout"):
-            rows, packing = plain.groups[name], recipe.training.packing
-            groups = cached_reference(plain.language_model, rows, packing, run / "reference-cache", progress)
+        training, heldout = recipe.training, plain.groups["heldout"]
+        met = first_packs(plain.groups["train"], plain.order, training.batch_size, plain.steps, training.packing)
+        for name, packs in (("train", met), ("heldout", bins(heldout, training.packing))):
+            rows = plain.groups[name]
+            groups = cached_reference(plain.language_model, rows, packs, run / "reference-cache", progress)
             found += [b.token_columns[COLUMN].tolist() for g in groups for b in g.branches]
         return found, progress.warnings
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold.cli.main import main
-from twofold.models.load import resolve_precision
+from twofold.models.precision import NARROWEST, resolve_precision
 
 QUESTIONS = (
     ("What is the capital of France?", "Paris is the capital of France.", "France has many cities."),
@@ -92,7 +92,7 @@ def steps_of(run: Path) -> list[dict[str, Any]]:
 
 def tolerance() -> float:
     """Nats that an answer's log-probability may be off in a verb, by the precision that it takes here."""
-    return EXACT if resolve_precision("auto", "cpu") == "float32" else 10 * ROUNDED
+    return EXACT if resolve_precision("auto", "cpu", NARROWEST) == "float32" else 10 * ROUNDED
 
 
 def rms(found: Tensor, expected: Tensor) -> float:

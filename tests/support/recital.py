@@ -27,11 +27,14 @@ class Recites:
 
     def __init__(self, table: dict[str, str]) -> None:
         self.table, self.calls = table, 0
+        self.asked: list[tuple[int, int, tuple[int, int]]] = []
+        """Of every call: prompts, samples, seed."""
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
     ) -> list[list[Draft]]:
         self.calls += 1
+        self.asked.append((len(prompts), samples, seed))
         return [[self._draft(Letters().text(p))] * samples for p in prompts]
 
     def _draft(self, prompt: str) -> Draft:

@@ -31,8 +31,8 @@ def evaluate(given: Options) -> None:
     """Measure models on the same items: answers by strict (`#### N`), flexible (last number) and math-verify; pass@k;
     held-out preferences; perplexity; win rates before a judge; reward against KL. 95% intervals; two models or more get
     paired tests."""
-    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
+    from twofold.config.first_look import first_look, refuse_unwritable
 
     refuse_contradictions(given)
     first_look(rows=[given.tasks, given.examples], models=[*given.models, given.reference, given.against])
@@ -43,7 +43,7 @@ def evaluate(given: Options) -> None:
     figures = {"command": command(given), **about, **found.figures}
     evaluate_tables.show(figures)
     _add_to_runs(given, figures)
-    results().print(f"again: {figures['command']}", markup=False, soft_wrap=True, style="dim")
+    results().print(f"again: {figures['command']}", soft_wrap=True, style="dim")
     _write(given, figures, found.rows)
 
 
@@ -124,7 +124,9 @@ def _refuse_trained_on(run: Path, records: Sequence[Record], progress: Progress)
     if not is_run(str(run)):
         return
     try:
-        refuse_trained_on(run, records)
+        if near := refuse_trained_on(run, records):
+            told = f"{near} of {len(records)} rows differ from what it was trained on by case, spacing or punctuation"
+            progress.warn(f"{run}: {told} alone")
     except LeakError:
         raise
     except TwofoldError as error:

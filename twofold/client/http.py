@@ -10,21 +10,14 @@ import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from threading import Event
-from typing import Any
-
-import httpx2
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    sleep_using_event,
-    stop_after_attempt,
-    wait_exponential,
-    wait_random,
-)
+from typing import TYPE_CHECKING, Any
 
 from twofold.errors import RecipeError, ServerError
 from twofold.settings import require, settings
+
+if TYPE_CHECKING:  # imported where a request is made: training needs neither
+    import httpx2
+    from tenacity import RetryCallState, Retrying
 
 KEY_VARIABLE = "TWOFOLD_API_KEY"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -83,6 +76,8 @@ class HttpClient:
 
     def __init__(self, url: str, retry: RetrySettings) -> None:
         """Raises RecipeError where the key would be sent in clear."""
+        import httpx2
+
         host = httpx2.URL(url).host
         self.retry, self.stop = retry, Event()
         self._key = api_key(url)
@@ -99,7 +94,9 @@ class HttpClient:
         self._client.close()
 
     def retrying(self, failed: Callable[[RetryCallState], None] = lambda state: None) -> Retrying:
-        """Attempts until one raises no `Again`; the last failure is raised."""
+        """Attempts until one raises no RetryableError; the last failure is raised."""
+        from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt
+
         return Retrying(
             stop=stop_after_attempt(self.retry.attempts),
             wait=self._pause,
@@ -110,6 +107,8 @@ class HttpClient:
         )
 
     def _pause(self, state: RetryCallState) -> float:
+        from tenacity import wait_exponential, wait_random
+
         error = state.outcome.exception() if state.outcome else None
         wish = error.after if isinstance(error, RetryableError) else None
         if wish is not None:
@@ -118,8 +117,10 @@ class HttpClient:
         return (wait_exponential(multiplier=pause, max=60.0) + wait_random(0, pause))(state)
 
     def post(self, url: str, body: Mapping[str, Any], remedies: Mapping[int, str] | None = None) -> str:
-        """The text of a good answer. Raises Again for what may go better, ServerError (with the status's own remedy)
-        for a refusal."""
+        """The text of a good answer. Raises RetryableError for what may go better, ServerError (with the remedy that
+        belongs to the status) for a refusal."""
+        import httpx2
+
         if self.stop.is_set():
             raise RetryableError("stopped")
         deadline = time.monotonic() + self.retry.timeout
@@ -166,6 +167,8 @@ class HttpClient:
 
 def api_key(url: str) -> str | None:
     """The key for an address's host: TWOFOLD_API_KEY_HOST_NAME, else TWOFOLD_API_KEY, which never leaves in clear."""
+    import httpx2
+
     host = httpx2.URL(url).host
     own = f"{KEY_VARIABLE}_{re.sub(r'[^A-Z0-9]', '_', host.upper())}"
     if own in os.environ:

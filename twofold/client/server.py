@@ -10,15 +10,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
-
-import httpx2
-from tenacity import RetryCallState
+from typing import TYPE_CHECKING, Any
 
 from twofold.client.http import KEY_VARIABLE, HttpClient, RefusedFieldError, RetryableError, loads
 from twofold.client.http import RetrySettings as RetrySettings
 from twofold.errors import RecipeError, ServerError
 from twofold.ledger import Ledger
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 HOPELESS = {False: 3, True: 12}  # unanswered questions in a row, silent or answered with garbage: so would the rest be
 
@@ -34,6 +34,8 @@ class Endpoint:
     @classmethod
     def of(cls, text: str) -> Endpoint:
         """From `https://host/v1#model`, or `https://host/v1/completions#model` for a base model."""
+        import httpx2
+
         base, _, model = text.partition("#")
         try:
             url = httpx2.URL(base)
@@ -51,6 +53,8 @@ class Endpoint:
 
     @property
     def host(self) -> str:
+        import httpx2
+
         return httpx2.URL(self.url).host
 
 

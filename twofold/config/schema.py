@@ -16,7 +16,7 @@ from twofold.models.reference import ReferenceSettings
 from twofold.objectives import DPO, AnyObjective
 from twofold.sampling.base import Sampling
 from twofold.settings import require, settings
-from twofold.training.optim import AdamW
+from twofold.training.optim import AdamW, AnyOptimizer
 from twofold.training.trainer import TrainingSettings
 
 BY_KIND = Discriminator("kind")
@@ -53,7 +53,7 @@ class Recipe:
     reference: ReferenceSettings = field(default_factory=ReferenceSettings)
     sampling: Sampling = field(default_factory=Sampling)
     """How drafts for training are drawn."""
-    optimizer: AdamW = field(default_factory=AdamW)
+    optimizer: Annotated[AnyOptimizer, BY_KIND] = field(default_factory=AdamW)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 

@@ -63,7 +63,7 @@ def _line(line: bytes, source: str, number: int) -> Iterator[Numbered]:
 
 def _parsed(data: bytes, source: str, number: int) -> Any | Issue:
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=once)
+        return json.loads(data.decode("utf-8").rstrip("\r\n"), object_pairs_hook=once)
     except UnicodeDecodeError as error:
         reason = f"byte {error.start + 1} ({data[error.start]:#04x}) is not UTF-8"
         return Issue(source, number, "", reason, "save the file as UTF-8", check="bad UTF-8")

@@ -16,8 +16,9 @@ from typing import Any
 from twofold.data.turns import ChatChoice, Turns
 from twofold.errors import RecipeError
 from twofold.evaluation.figures import BinaryOutcomes, Entry, Evaluation, Measure, Ratio
-from twofold.models.load import base_and_adapter, load_tokenizer, resolve_device, resolve_precision
+from twofold.models.load import base_and_adapter, load_tokenizer, resolve_device
 from twofold.models.locate import model_path
+from twofold.models.precision import resolve_precision
 from twofold.progress import Progress, Silent
 
 

@@ -23,7 +23,6 @@ from twofold.sampling.named_model import open_model
 
 CHUNK = 256
 SIDES = {Role.CHOSEN: "chosen", Role.REJECTED: "rejected", Role.DEMONSTRATION: "completion"}
-UNITS = ("perplexity", "perplexity_per_completion", "nats_per_completion")
 
 
 @dataclass(frozen=True)
@@ -141,8 +140,9 @@ def perplexity_entry(name: str, found: Sequence[Likely]) -> Entry:
         tokens = [float(row.tokens[side]) for row in found]
         ones = [1.0] * len(found)
         own = [n / t for n, t in zip(nats, tokens, strict=True)]
-        kinds = (Ratio(nats, tokens, True, tokens), Ratio(own, ones, True, tokens), Ratio(nats, ones))
-        measures |= {f"{side}_{unit}": ratio for unit, ratio in zip(UNITS, kinds, strict=True)}
+        measures[f"{side}_perplexity"] = Ratio(nats, tokens, True, tokens)
+        measures[f"{side}_perplexity_per_completion"] = Ratio(own, ones, True, tokens)
+        measures[f"{side}_nats_per_completion"] = Ratio(nats, ones)
     return Entry(name, measures, rows=_lines(name, found, None))
 
 

@@ -26,7 +26,7 @@ from twofold.judges.questions import Question
 from twofold.judges.registry import WIN_RATE, parse_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress, Silent, counted
-from twofold.records import Candidate, Labelled, Record, Task, completion_fields, short_name, shown
+from twofold.records import Candidate, Record, Task, completion_fields, short_name, shown
 from twofold.rewards.model import open_reward
 from twofold.sampling.answers import Draw, open_answerer
 from twofold.sampling.base import Sampling
@@ -153,7 +153,8 @@ class _Session:
             found[temperature] = [several for several in answers if several is not None]
             if missing := len(questions) - len(found[temperature]):
                 remedy = "run the same command again: only what is missing is asked for"
-                raise ServerError(f"{missing} answers are missing", where=model, remedy=remedy)
+                what = f"answers to {counted(missing, 'prompt')} are missing"
+                raise ServerError(what, where=model, remedy=remedy)
         return found
 
 
@@ -169,16 +170,16 @@ def _ledger_path(models: Sequence[str], how: WinRateSettings, resources: ExitSta
 
 def _questions(records: Sequence[Record], how: WinRateSettings) -> list[Question]:
     """The rows as prompts; the best answer of a row, if nothing else is the opponent, is its only candidate."""
-    found: list[Question] = []
+    row, questions = not how.against, list[Question]()
     for record in records:
-        texts, row = completion_fields(record), not how.against
-        if row and (not texts or isinstance(record, Labelled)):
+        texts = completion_fields(record)
+        if row and not texts:
             remedy = "rows need an answer to win against; or name a model: --against MODEL"
             raise DataError("has no answer to compare with", where=str(record.source), remedy=remedy)
         known = isinstance(record, Task) and (not row or parse_judge(how.judge, WIN_RATE).needs_truth)
-        other = (Candidate(texts[0][1], {"row": record.source.row, "field": texts[0][0]}),) if row else ()
-        found.append(Question(record.prompt, record.source, texts[0][1] if known else None, other))
-    return found
+        opponent = (Candidate(texts[0][1], {}),) if row else ()
+        questions.append(Question(record.prompt, record.source, texts[0][1] if known else None, opponent))
+    return questions
 
 
 def _canary(how: WinRateSettings, referee: Referee, matchups: Sequence[Matchup]) -> ModelGames | None:

@@ -120,7 +120,7 @@ class ValueModel(PackedModel):
     def of(cls, model: RewardModel, settings: ModelSettings) -> ValueModel:
         """The same weights read before every token. A fresh head is emptied: it expects 0 until it has learnt; not
         before the check on sharing, which zeros would always pass."""
-        held = cls(model.model, **model_options(settings, model.adapter) | {"note": model.note})
+        held = cls(model.model, **model_options(settings, model.model, model.adapter) | {"note": model.note})
         if model.note:
             with torch.no_grad():
                 for parameter in cast("nn.Module", held.model.score).parameters():
@@ -210,7 +210,7 @@ def _wrap(settings: ModelSettings, loaded: LoadedModel, seed: int, note: str) ->
     score = cast("nn.Module", model.score)
     score.to(torch.promote_types(model.dtype, torch.float32))  # a bfloat16 head would round every score
     adapter = attach_adapter(model, settings, seed, CLASSIFYING)
-    held = RewardModel(model, **model_options(settings, adapter) | {"note": note})
+    held = RewardModel(model, **model_options(settings, model, adapter) | {"note": note})
     return held, LoadedModel(model, tokenizer, loaded.stop_tokens)
 
 

@@ -23,11 +23,12 @@ from twofold.errors import ModelError
 from twofold.models.integrity import check_folder
 from twofold.models.loadable import readable, refuse_broken_weights, refuse_ids, refuse_unknown_tokens
 from twofold.models.locate import refuse_missing
-from twofold.models.lora_targets import expert_targets
+from twofold.models.lora_targets import WHERE, refuse_untouched_experts, targets_of
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.policy import LanguageHead, Policy
+from twofold.models.precision import hidden_units, resolve_precision
 from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
-from twofold.models.trial import findings, know_float64, refuse_leaks
+from twofold.models.trial import findings, first_line, know_float64, refuse_leaks
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class LoRA:
     alpha: float = 32.0
     """The update is scaled by alpha / rank."""
     targets: str | tuple[str, ...] = "all-linear"
-    """Names of the layers to adapt."""
+    """Names of the layers to adapt: all-linear, which leaves the head and routers out, or a list of names; `experts`
+    are all those of a mixture."""
 
     def __post_init__(self) -> None:
         require(self.rank > 0, "rank must be ≥ 1")
@@ -61,17 +63,22 @@ class ModelSettings:
     """Folder or hub name."""
     revision: str | None = None
     precision: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
-    """bfloat16 computes under autocast over float32 weights; auto takes it where the hardware is fast at it."""
+    """bfloat16 computes under autocast over float32 weights; auto takes it where that pays: on GPUs, and on processors
+    that are fast at it for models of 512 hidden units or more."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lora: LoRA | None = None
     adapter: str | None = None
     """Folder of a PEFT adapter to go on training."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    router_aux_loss_coef: float | None = None
+    """Of a mixture of experts: how much the load-balancing loss counts, over all tokens of a step. By default as the
+    model's config says, where that sets output_router_logits; else, and with 0, there is none."""
     sharing: Sharing = "auto"
     """Whether completions share their prompt; auto checks that the model computes the same either way."""
 
     def __post_init__(self) -> None:
+        require((self.router_aux_loss_coef or 0) >= 0, "router_aux_loss_coef must be ≥ 0")
         require(not (self.lora and self.adapter), "give lora (a new adapter) or adapter (an existing one), not both")
 
 
@@ -92,14 +99,6 @@ def resolve_device(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("no CUDA device is visible", where="model.device", remedy="set model.device to auto or cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-
-
-def resolve_precision(precision: str, device: str) -> str:
-    """`auto` becomes bfloat16 on GPUs that compute in it, float32 elsewhere (small packs on a CPU gain nothing)."""
-    if precision != "auto":
-        return precision
-    fast = device == "cuda" and torch.cuda.get_device_capability()[0] >= 8
-    return "bfloat16" if fast else "float32"
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -149,17 +148,23 @@ def wrap(
     adapter = attach_adapter(model, settings, seed)
     if adapter is not None and settings.adapter is not None:
         adapter.load_adapter(settings.adapter, REFERENCE_ADAPTER, is_trainable=False)
-    return Policy(loaded.model, **model_options(settings, adapter)), loaded
+    return Policy(loaded.model, **model_options(settings, model, adapter)), loaded
 
 
-def model_options(settings: ModelSettings, adapter: PeftModel | None) -> ModelOptions:
+def autocast_of(settings: ModelSettings, model: PreTrainedModel) -> torch.dtype | None:
+    """The dtype in which `model` computes, where that is not the one of its weights."""
+    precision = resolve_precision(settings.precision, resolve_device(settings.device), hidden_units(model.config))
+    return torch.bfloat16 if precision == "bfloat16" else None
+
+
+def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: PeftModel | None) -> ModelOptions:
     """How a model of `settings` is held."""
-    precision = resolve_precision(settings.precision, resolve_device(settings.device))
     return {
         "adapter": adapter,
-        "autocast": torch.bfloat16 if precision == "bfloat16" else None,
+        "autocast": autocast_of(settings, model),
         "sharing": settings.sharing,
         "activation_checkpointing": settings.activation_checkpointing,
+        "router_aux_loss_coef": settings.router_aux_loss_coef,
     }
 
 
@@ -218,12 +223,13 @@ def weights_digest(model: nn.Module, begin: str = "") -> str:
 def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModelForCausalLM) -> PreTrainedModel:
     """The weights at `path`, as a class of the family `auto`, on the device and in the dtype of `settings`."""
     device = resolve_device(settings.device)
-    precision = resolve_precision(settings.precision, device)
-    dtype = torch.float64 if precision == "float64" else torch.float32
-    if precision == "bfloat16" and (settings.lora or settings.adapter):
-        dtype = torch.bfloat16
     check_folder(path)
     with readable(path):
+        config = AutoConfig.from_pretrained(path, revision=settings.revision, trust_remote_code=False)
+        precision = resolve_precision(settings.precision, device, hidden_units(config))
+        dtype = torch.float64 if precision == "float64" else torch.float32
+        if precision == "bfloat16" and (settings.lora or settings.adapter):
+            dtype = torch.bfloat16
         model, info = auto.from_pretrained(
             path,
             revision=settings.revision,
@@ -257,10 +263,7 @@ def attach_adapter(
         if task != CLASSIFYING:
             refuse_classifier(settings.adapter)
     if settings.lora is not None:
-        asked = settings.lora.targets
-        targets: dict[str, Any] = {"target_modules": asked if isinstance(asked, str) else list(asked)}
-        if asked == "all-linear":
-            targets |= expert_targets(model)
+        targets = targets_of(model, settings.lora.targets)
         config = LoraConfig(
             r=settings.lora.rank,
             lora_alpha=settings.lora.alpha,  # type: ignore[arg-type]  # PEFT takes a float as well
@@ -271,7 +274,11 @@ def attach_adapter(
         )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            adapter = get_peft_model(model, config)
+            try:
+                adapter = get_peft_model(model, config)
+            except ValueError as error:  # a target that PEFT has no layer for
+                raise ModelError(first_line(error), where=WHERE, remedy="name other layers") from error
+        refuse_untouched_experts(model, targets)
         config.base_model_name_or_path = settings.path
         return adapter  # type: ignore[return-value]  # no mixed adapters here
     assert settings.adapter is not None, "one of both"

@@ -7,20 +7,26 @@ import platform
 import re
 import shutil
 import sys
-import time
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from twofold.models.load import resolve_device, resolve_precision
+from twofold.models.load import resolve_device
+from twofold.models.precision import (
+    FAST,
+    NARROWEST,
+    bfloat16_speedup,
+    cpu_info,
+    features,
+    known_speedup,
+    processor_name,
+    resolve_precision,
+)
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "safetensors", "pydantic", "numpy")
-FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_tile", "asimd", "bf16", "sve")
 GIB = 2**30
-FAST = 1.5
 
 
 def inspect_machine() -> dict[str, Any]:
@@ -36,8 +42,8 @@ def inspect_machine() -> dict[str, Any]:
         "disk_free_gib": round(shutil.disk_usage(Path.cwd()).free / GIB, 1),
         "gpu": [_gpu(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else [],
         "device": device,
-        "precision": resolve_precision("auto", device),
-        "bfloat16_speedup": bfloat16_speedup(device),
+        "precision": resolve_precision("auto", device, NARROWEST),
+        "bfloat16_speedup": known_speedup() if device == "cpu" else bfloat16_speedup(device),
     }
     return {**found, "paths": paths(found)}
 
@@ -48,12 +54,10 @@ def paths(found: dict[str, Any]) -> list[str]:
         "attention over packs: one variable-length call (bfloat16 on the GPU)"
         if found["device"] == "cuda"
         else "attention over packs: SDPA for each completion, the prompt shared",
-        f"precision auto: {found['precision']}",
+        f"precision auto: {found['precision']}{_widths(found)}",
     ]
     speedup = found["bfloat16_speedup"]
-    if speedup >= FAST and found["precision"] == "float32":
-        told.append(f"bfloat16 multiplies {speedup}× as fast here: precision=bfloat16 pays for wide models")
-    elif speedup < 1:
+    if speedup < 1:
         told.append("bfloat16 is slower than float32 here: leave precision alone")
     cores = found["processor"]["cores_usable"]
     if found["threads"] > cores:
@@ -61,6 +65,14 @@ def paths(found: dict[str, Any]) -> list[str]:
     if found["omp_wait_policy"].upper() != "PASSIVE" and found["device"] == "cpu":
         told.append("waiting threads spin: set OMP_WAIT_POLICY=PASSIVE where others share the processor")
     return told
+
+
+def _widths(found: dict[str, Any]) -> str:
+    """Which models `auto` takes bfloat16 for, and why."""
+    speedup = f"it multiplies {found['bfloat16_speedup']}× as fast as float32"
+    if found["device"] == "cuda" or found["precision"] == "float32":
+        return f" (bfloat16: {speedup}; {FAST}× is where it pays)" if found["device"] == "cpu" else ""
+    return f" for models of {NARROWEST} hidden units or more ({speedup}), float32 for smaller ones"
 
 
 def memory_bytes(device: str) -> int | None:
@@ -74,32 +86,6 @@ def memory_bytes(device: str) -> int | None:
     return min([*known, int(found["total"] * GIB)] if found else known, default=None)
 
 
-def bfloat16_speedup(device: str, size: int = 512) -> float:
-    """How many times faster than float32 a [size, size] product is in bfloat16: best of five each."""
-    seconds = {dtype: _seconds(_product(size, dtype, device)) for dtype in (torch.float32, torch.bfloat16)}
-    return round(seconds[torch.float32] / seconds[torch.bfloat16], 2)
-
-
-def _product(size: int, dtype: torch.dtype, device: str) -> Callable[[], object]:
-    matrix = torch.ones(size, size, dtype=dtype, device=device)
-
-    def multiply() -> object:
-        out = matrix @ matrix
-        return out[0, 0].item()  # waits for the device
-
-    return multiply
-
-
-def _seconds(run: Callable[[], object], repeats: int = 5) -> float:
-    run()
-    best = float("inf")
-    for _ in range(repeats):
-        began = time.perf_counter()
-        run()
-        best = min(best, time.perf_counter() - began)
-    return best
-
-
 def _version(name: str) -> str:
     try:
         return version(name)
@@ -108,17 +94,12 @@ def _version(name: str) -> str:
 
 
 def _processor() -> dict[str, Any]:
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8", errors="replace") if info.is_file() else ""
-    named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
-    has = set(flags[1].split()) if flags else set[str]()
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     return {
-        "name": named[1] if named else platform.processor() or platform.machine(),
+        "name": processor_name(),
         "cores": os.cpu_count(),
         "cores_usable": usable,
-        "features": [f for f in FEATURES if f in has],
+        "features": features(cpu_info()),
     }
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol, overload
 
@@ -26,16 +27,16 @@ from twofold.disk import make_folder, write
 from twofold.errors import RecipeError
 from twofold.models.integrity import header
 from twofold.models.load import REFERENCE_ADAPTER, copy_adapter, weights_digest
-from twofold.models.packing import Packing, bins
+from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.progress import Progress
 from twofold.settings import require, settings
 
 COLUMN = "ref_logp"
 SUM = "sha256"
-CACHE_VERSION = 2  # raise it when the numbers of a forward, or what a file holds, change
+CACHE_VERSION = 3  # raise it when the numbers of a forward, or what a file holds, change
 _PART = 16  # packs per file, so that a broken run continues
-_WINDOW = 16_384  # groups that are packed together, and of which the column is held in memory
+_WINDOW = 16_384  # groups of which the column is held in memory
 _WHOLE = Packing(tokens=2**62)  # what it is given, as one pack
 
 
@@ -187,44 +188,44 @@ def with_tokens(groups: Sequence[Group], column: str, values: Sequence[Sequence[
 
 
 def cached_reference(
-    policy: Policy, groups: Sequence[Group], packing: Packing, folder: Path, progress: Progress
+    policy: Policy, groups: Sequence[Group], packs: Iterable[Sequence[int]], folder: Path, progress: Progress
 ) -> Sequence[Group]:
     """`groups` with the reference column of `policy` as it stands now, from `folder` where it has been computed before.
 
-    The packs are those that measuring all of `groups` makes, so that held-out margins start at exactly 0; of more than
-    `_WINDOW` groups they are made window by window, and the column stays on disk until a group is asked for.
-    A file is keyed by weights, tokens, precision, packing and `CACHE_VERSION`, and has a sha256 of its key and its
-    numbers; a damaged one is made again, with a warning.
+    `packs` are indices of groups, every group in one of them at least, and should be those in which the policy will
+    meet the groups: a pack's other rows change the rounding of each, and only in equal packs do first margins start at
+    exactly 0. Of a group in several packs the first counts. Of more than `_WINDOW` groups the column stays on disk
+    until a group is asked for. A file is keyed by weights, tokens, precision, packs and `CACHE_VERSION`, and has a
+    sha256 of its key and its numbers; a damaged one is made again, with a warning.
     """
     make_folder(folder)
-    how = f"{fingerprint(policy)} {packing}"
+    how = fingerprint(policy)
     progress.begin("reference", len(groups))
     held = len(groups) <= _WINDOW
-    found: dict[int, list[Tensor]] = {}
-    kept = OnDisk(groups)
-    for begin in range(0, len(groups), _WINDOW):
-        window = groups[begin : begin + _WINDOW]
-        packs = bins(window, packing)
-        for at in range(0, len(packs), _PART):
-            part = packs[at : at + _PART]
-            members = [i for pack in part for i in pack]
-            lengths = [len(b.tokens) for i in members for b in window[i].branches]
-            path = folder / f"{_key(how, [window[i] for i in members])}.safetensors"
-            flat = _load(path, sum(lengths))
-            if flat is None:
-                if path.exists():
-                    progress.warn(f"{path}: damaged; the reference of these rows is computed again")
-                rows = [row for pack in part for row in policy.logps([window[i] for i in pack], _WHOLE)]
-                flat = torch.cat([value for row in rows for value in row])
-                _save(flat, path)
-            if held:
-                pieces = iter(flat.split(lengths))
-                found |= {i: [next(pieces) for _ in window[i].branches] for i in members}
-            else:
-                kept.add(path, [begin + i for i in members], [window[i] for i in members])
-            progress.advance("reference", len(members))
+    columns: dict[int, list[Tensor]] = {}
+    on_disk = OnDisk(groups)
+    turns = iter(packs)
+    while part := list(islice(turns, _PART)):
+        members = [i for pack in part for i in pack]
+        rows = {i: groups[i] for i in members}
+        lengths = [sum(len(b.tokens) for b in rows[i].branches) for i in members]
+        path = folder / f"{_key(f'{how} {[len(pack) for pack in part]}', [rows[i] for i in members])}.safetensors"
+        flat = _load(path, sum(lengths))
+        if flat is None:
+            if path.exists():
+                progress.warn(f"{path}: damaged; the reference of these rows is computed again")
+            said = [row for pack in part for row in policy.logps([rows[i] for i in pack], _WHOLE)]
+            flat = torch.cat([value for row in said for value in row])
+            _save(flat, path)
+        before = len(columns) if held else on_disk.num_known
+        if held:
+            for i, piece in zip(members, flat.split(lengths), strict=True):
+                columns.setdefault(i, list(piece.split([len(b.tokens) for b in rows[i].branches])))
+        else:
+            on_disk.add(path, members, lengths)
+        progress.advance("reference", (len(columns) if held else on_disk.num_known) - before)
     progress.end("reference")
-    return with_reference(groups, [found[i] for i in range(len(groups))]) if held else kept
+    return with_reference(groups, [columns[i] for i in range(len(groups))]) if held else on_disk
 
 
 class OnDisk(Sequence[Group]):
@@ -232,13 +233,18 @@ class OnDisk(Sequence[Group]):
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self._groups, self._paths = groups, list[Path]()
-        self._place = np.zeros((len(groups), 2), np.int64)
+        self._place = np.full((len(groups), 2), -1, np.int64)
+        self.num_known = 0
 
-    def add(self, path: Path, rows: Sequence[int], groups: Sequence[Group]) -> None:
-        """The column of `groups`, which stand at `rows`, lies one after the other in the file at `path`."""
-        lengths = [sum(len(b.tokens) for b in g.branches) for g in groups]
-        self._place[list(rows), 0] = len(self._paths)
-        self._place[list(rows), 1] = np.cumsum([0, *lengths[:-1]])
+    def add(self, path: Path, rows: Sequence[int], lengths: Sequence[int]) -> None:
+        """The columns of the groups at `rows`, so long, lie one after the other in the file at `path`. A group keeps
+        the first place that it gets."""
+        begin = 0
+        for row, length in zip(rows, lengths, strict=True):
+            if self._place[row, 0] < 0:
+                self._place[row] = len(self._paths), begin
+                self.num_known += 1
+            begin += length
         self._paths.append(path)
 
     def __len__(self) -> int:

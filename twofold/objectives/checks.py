@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd.gradcheck import GradcheckError
 
 from twofold.batch import UNITS, Batch, Branch, DataKind, Group, Outputs, Role
 from twofold.objectives.base import Loss, Objective, PlainObjective, as_objective
@@ -34,11 +35,11 @@ def check_objective(objective: PlainObjective, paint: Painter | None = None, *, 
     for seed in range(3):
         noise = torch.Generator().manual_seed(seed)
         scene = painter(5, noise)
+        has_one_entry_per_unit(mine, scene)
         if not mine.couples:
             splits_into_micro_batches(mine, scene, [0, 1, 0, 2, 1])
             keeps_groups_apart(mine, scene)
         follows_permutations(mine, scene, [3, 0, 4, 1, 2])
-        has_one_entry_per_unit(mine, scene)
         widens_bfloat16(mine, scene)
         uses_what_it_requires(mine, scene)
         if not constant:
@@ -101,7 +102,10 @@ def has_the_gradient_of_its_loss(objective: Objective, scene: Scene) -> None:
     def value(said: Tensor) -> Tensor:
         return total(objective(heard(objective, said), batch), batch)
 
-    torch.autograd.gradcheck(value, (leaf(scene[1]),))  # raises, and says where, if they differ
+    try:
+        torch.autograd.gradcheck(value, (leaf(scene[1]),))
+    except GradcheckError as error:
+        raise AssertionError(str(error)) from None
 
 
 def widens_bfloat16(objective: Objective, scene: Scene) -> None:

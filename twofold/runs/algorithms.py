@@ -9,7 +9,6 @@ from transformers import PreTrainedModel
 
 from twofold.algorithms.base import Algorithm
 from twofold.batch import Group
-from twofold.data.mixture import mixture
 from twofold.data.order import Mixture
 from twofold.judges.base import JudgeKind
 from twofold.judges.drafts import PairJudge
@@ -52,8 +51,7 @@ class RunParts:
         return self.context.rewards
 
     def mixture(self) -> Mixture | None:
-        context = self.context
-        return mixture(context.recipe.data.sources, context.groups["train"], self.seed, context.progress)
+        return self.context.mixture
 
     def sampler(self) -> Sampler:
         """In this process, or the server that the recipe names."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from twofold.config.load import plain
 from twofold.errors import RecipeError
 from twofold.evaluation.exact_match import exact_match
 from twofold.evaluation.reward import RewardReport
+from twofold.models.packing import bins
 from twofold.models.reference import COLUMN, MovingReference, cached_reference, live_reference
 from twofold.objectives import BCO
 from twofold.objectives.base import Objective
@@ -24,6 +25,7 @@ from twofold.sampling.base import Sampler
 from twofold.training.bco_shift import COLUMN as DELTA
 from twofold.training.bco_shift import BCOShift
 from twofold.training.column_providers import providers
+from twofold.training.first_packs import first_packs
 from twofold.training.stateful import Stateful
 from twofold.training.step import Part, Provider, Step
 from twofold.training.track import Tracker
@@ -79,9 +81,10 @@ def _with_references(
     needed = COLUMN in run.objective.requires or algorithm.needs_reference
     if needed and settings.kind == "cached" and not algorithm.answers_rows:
         cache = Path(settings.cache) if settings.cache else folder / "reference-cache"
-        for name in ("train", "heldout"):
+        packs = {"train": _training_packs(run), "heldout": bins(groups["heldout"], packing)}
+        for name, its_packs in packs.items():
             if groups[name]:
-                groups[name] = cached_reference(policy, groups[name], packing, cache, run.progress)
+                groups[name] = cached_reference(policy, groups[name], its_packs, cache, run.progress)
     if pace := reference_pace(run.recipe, len(groups["train"])):
         if not needed:
             where = "reference.kind" if settings.kind == "moving" else "algorithm.reference"
@@ -92,6 +95,12 @@ def _with_references(
         return groups, {}, []
     run.reference = live_reference(policy)
     return groups, providers(policy, run.reference, packing), []
+
+
+def _training_packs(run: RunContext) -> Iterator[list[int]]:
+    """Those of the first epoch."""
+    rows, training = run.groups["train"], run.recipe.training
+    return first_packs(rows, run.order, training.batch_size, run.steps, training.packing)
 
 
 def _evaluators(run: RunContext, heldout: Sequence[Group], step: Step) -> list[Evaluator]:

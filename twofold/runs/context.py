@@ -14,6 +14,8 @@ from twofold.batch import Group
 from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset, encode_rows
 from twofold.data.encode import Encoded, described_in_all
+from twofold.data.mixture import mixture
+from twofold.data.order import Mixture, Order
 from twofold.data.tokenize import Encoder
 from twofold.data.turns import keep_choice
 from twofold.evaluation.reward import RewardReport, judge, scored
@@ -84,6 +86,17 @@ class RunContext:
             return []
         self.encoded[name] = encode_rows(rows, self.encoder, data_cache(self.recipe), self.progress)
         return self.encoded[name].groups
+
+    @cached_property
+    def mixture(self) -> Mixture | None:
+        """The order of the training rows that weights of files ask for."""
+        recipe = self.recipe
+        return mixture(recipe.data.sources, self.groups["train"], recipe.seed, self.progress)
+
+    @property
+    def order(self) -> Order | Mixture:
+        """The order in which steps meet the training rows."""
+        return self.mixture or Order(len(self.groups["train"]), self.recipe.seed)
 
     def prompt_of(self, name: str) -> Prompt | None:
         """The prompt of the row that a group was made of, as it was written; None where several rows have its name."""

@@ -12,7 +12,7 @@ from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset, Reader
 from twofold.data.kinds import RowNeeds
 from twofold.data.lazy import concat
-from twofold.data.split import refuse_overlap
+from twofold.data.split import alike, refuse_overlap
 from twofold.errors import RecipeError
 from twofold.evaluation.exact_match import refuse_unreadable
 from twofold.objectives.base import Objective
@@ -46,17 +46,19 @@ def data_cache(recipe: Recipe) -> Path:
     return Path(recipe.data.cache or Path(recipe.run) / "data-cache")
 
 
-def refuse_trained_on(run: Path, tasks: Sequence[Record]) -> None:
-    """Raise DataError for rows whose prompts `run` was trained on, by its own resolved.yaml."""
+def refuse_trained_on(run: Path, tasks: Sequence[Record]) -> int:
+    """Raise DataError for rows whose prompts `run` was trained on, by its own resolved.yaml; how many are alike."""
     document = load_recipe(run / "resolved.yaml")
     # Which rows there were hangs on nothing else; an objective may be a stranger's code, other keys of another version.
     needed = {k: v for k, v in document.data.items() if k in ("model", "data", "run", "seed", "evaluation")}
     needed["data"] = {k: v for k, v in document.data.get("data", {}).items() if k != "tokenize"}
     recipe = validate(Recipe, replace(document, data=needed))
     if recipe.data.train == IN_MEMORY:
-        return
+        return 0
     dataset = _reader(recipe, Silent()).read(recipe.evaluation.tasks)
-    refuse_overlap(concat([dataset.train, dataset.generator]), tasks)
+    trained = concat([dataset.train, dataset.generator])
+    refuse_overlap(trained, tasks)
+    return alike(trained, tasks)
 
 
 def _reader(recipe: Recipe, progress: Progress) -> Reader:

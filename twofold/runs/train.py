@@ -21,8 +21,9 @@ from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset
 from twofold.data.turns import GUESS_REMEDY
 from twofold.models.heads import RewardModel, load_reward_model, save_value_model, wrap_reward_model
-from twofold.models.load import load_policy, resolve_device, resolve_precision, save_policy, wrap
+from twofold.models.load import load_policy, resolve_device, save_policy, wrap
 from twofold.models.policy import Policy
+from twofold.models.precision import hidden_units, resolve_precision
 from twofold.objectives.base import Objective, PlainObjective
 from twofold.progress import Progress, Silent
 from twofold.records import Record
@@ -32,6 +33,7 @@ from twofold.runs.build import build_trainer
 from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import IN_MEMORY, read_dataset
 from twofold.runs.displacement import chosen_displacement
+from twofold.runs.experts import expert_use
 from twofold.runs.folder import begin, finish
 from twofold.runs.judges import functions_of
 from twofold.runs.reference_fit import fit_stage, start_from_fit
@@ -180,6 +182,7 @@ def _write_results(
     if CHOSEN_FALLS in outcome.warning_kinds and (why := chosen_displacement(run, trainer)):
         figures["displacement"] = why.as_dict()
         options.progress.note(f"{why.verdict}; {why.remedy}" if why.remedy else why.verdict)
+    figures |= expert_use(run)
     _write(folder / "results.json", figures)
     write_card(folder)
     write_report([folder], folder / "report.html")
@@ -206,7 +209,7 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
             "platform": platform.platform(),
             "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
-            "precision": resolve_precision(recipe.model.precision, device),
+            "precision": resolve_precision(recipe.model.precision, device, hidden_units(run.policy.model.config)),
             "prompts_shared": run.policy.shared,
             "parameters": sum(p.numel() for p in run.policy.model.parameters()),
             "trainable_parameters": sum(p.numel() for p in run.policy.trainable().values()),
@@ -215,6 +218,7 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
                 name: {"source": t.source, "format": t.format, "sha256": t.sha256, "rows": len(t.records)}
                 for name, t in run.dataset.tables.items()
             },
+            "alike": run.dataset.alike,
             "prompts": prompts,
             "tokens": {name: encoded.counts() for name, encoded in run.encoded.items()},
             "steps": run.steps,

@@ -1,0 +1,148 @@
+"""What rows become for a learner: every kind of row before every kind of learner, and the messages of those that do not
+fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from twofold.batch import DataKind
+from twofold.data.kinds import RowNeeds, best_completion, rows_of_kind
+from twofold.data.lazy import Concat, MappedRows, key
+from twofold.errors import DataError
+from twofold.records import Demonstration, Labelled, Message, Pair, Ranking, Record, Request, Source, Task
+
+AT = Source("f", 4)
+CHAT = (Message("user", "p"),)
+PAIR = Pair("p", "a", "b", AT)
+TRIPLE = replace(PAIR, gold="g")
+RANKED = Ranking("p", ("a", "b", "c"), AT)
+GOOD, BAD = Labelled("p", "a", True, AT), Labelled("p", "b", False, AT)
+SHOWN, TASK, ASKED = Demonstration("p", "a", AT), Task("p", "a", AT), Request("p", AT)
+KNOWN = {
+    "a pair": PAIR, "a triple": TRIPLE, "a ranking": RANKED, "a desirable completion": GOOD,
+    "an undesirable completion": BAD, "a demonstration": SHOWN, "a problem with its answer": TASK,
+    "a prompt alone": ASKED,
+}  # fmt: skip
+MADE: dict[DataKind, dict[str, list[Record]]] = {
+    "pairs": {"a pair": [PAIR], "a triple": [PAIR]},
+    "triples": {"a triple": [TRIPLE]},
+    "rankings": {
+        "a ranking": [RANKED],
+        "a pair": [Ranking("p", ("a", "b"), AT)],
+        "a triple": [Ranking("p", ("a", "b"), AT)],
+    },
+    "labels": {
+        "a desirable completion": [GOOD],
+        "an undesirable completion": [BAD],
+        "a pair": [GOOD, BAD],
+        "a triple": [GOOD, BAD],
+    },
+    "demonstrations": {
+        name: [SHOWN] for name in ("a pair", "a triple", "a ranking", "a desirable completion", "a demonstration",
+                                   "a problem with its answer")
+    },
+    "prompts": {name: [ASKED] if name in ("an undesirable completion", "a prompt alone") else [TASK] for name in KNOWN},
+}  # fmt: skip
+REMEDIES: dict[DataKind, str] = {
+    "pairs": "bring prompt, chosen and rejected, or set objective.kind=sft",
+    "triples": "bring prompt, gold, chosen and rejected",
+    "rankings": "bring prompt and completions (best first), or pairs",
+    "labels": "bring prompt, completion and label, or pairs",
+    "demonstrations": "keep the desirable rows alone",
+}
+
+
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_row_is_what_a_learner_takes_or_is_refused(kind: DataKind, name: str) -> None:
+    needs = RowNeeds(kind, (), "DPO")
+    wanted = MADE[kind].get(name)
+    if wanted is not None:
+        assert rows_of_kind([KNOWN[name]], needs) == wanted
+        return
+    with pytest.raises(DataError) as error:
+        rows_of_kind([KNOWN[name]], needs)
+    shown = "a pair" if name == "a triple" else name
+    assert error.value.what == f"DPO learns from {kind}, and this row is {shown}"
+    assert (error.value.where, error.value.remedy) == ("f:4", REMEDIES[kind])
+
+
+def test_rows_keep_their_prompts_and_places() -> None:
+    pair = Pair(CHAT, "a", "b", Source("g", 7), margin=2.0)
+    assert rows_of_kind([pair], RowNeeds("rankings", ("margin",), "x")) == [
+        Ranking(CHAT, ("a", "b"), Source("g", 7), margin=2.0)
+    ]
+    plain = replace(pair, margin=None)
+    assert (
+        rows_of_kind([plain, plain], RowNeeds("demonstrations", (), "x"))
+        == [Demonstration(CHAT, "a", Source("g", 7))] * 2
+    )
+    assert rows_of_kind([plain], RowNeeds("prompts", (), "x")) == [Task(CHAT, "a", Source("g", 7))]
+    assert rows_of_kind([], RowNeeds("pairs", (), "x")) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "column", "field", "remedy"),
+    [
+        ("rankings", RANKED, "score", "scores",
+         "bring a number for each completion, or set objective.alpha=0: the best alone is the label"),
+        ("rankings", RANKED, "margin", "margin",
+         "bring a number by how much the better leads, or set objective.margin to one for all"),
+        ("pairs", PAIR, "margin", "margin",
+         "bring a number by how much the better leads, or set objective.margin to one for all"),
+        ("pairs", PAIR, "win_rate", "probability",
+         "bring how likely chosen is to win, or set objective.probability to one number for all"),
+    ],
+)  # fmt: skip
+def test_a_number_that_a_learner_asks_for_must_be_there(
+    kind: DataKind, record: Record, column: str, field: str, remedy: str
+) -> None:
+    needs = RowNeeds(kind, (column,), "the learner")
+    with pytest.raises(DataError) as error:
+        rows_of_kind([record], needs)
+    assert error.value.what == f"the learner as set here asks for `{field}`, and this row has none"
+    assert (error.value.where, error.value.remedy) == ("f:4", remedy)
+    changes = {"scores": {"scores": (3.0, 2.0, 1.0)}, "margin": {"margin": 0.0}, "probability": {"probability": 0.0}}
+    filled = replace(record, **changes[field])  # type: ignore[arg-type]  # of the fields that it has
+    assert rows_of_kind([filled], needs) == [filled]
+    assert rows_of_kind([record], RowNeeds(kind, ("another",), "x")) == [record]
+    assert rows_of_kind([SHOWN], RowNeeds("demonstrations", (column,), "x")) == [SHOWN]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reader"),
+    [
+        ("margin", 0.0, "objective.margin=data under bradley_terry"),
+        ("probability", 0.0, "objective.probability=data under sppo"),
+    ],
+)
+def test_a_number_that_nobody_reads_is_refused(field: str, value: float, reader: str) -> None:
+    row = replace(PAIR, **{field: value})
+    with pytest.raises(DataError) as error:
+        rows_of_kind([row], RowNeeds("pairs", (), "DPO"))
+    assert error.value.what == f"`{field}` is filled, and DPO as set here does not read it"
+    assert (error.value.where, error.value.remedy) == ("f:4", f"set {reader}, or let it go: data.ignore=[{field}]")
+
+
+def test_rows_on_disk_are_read_as_they_pass() -> None:
+    """The same rows as of a list, refused when they are read; another kind or other columns are another reading."""
+    rows = Concat([[PAIR, TRIPLE], [PAIR]])
+    labels = rows_of_kind(rows, RowNeeds("labels", (), "KTO"))
+    assert isinstance(labels, MappedRows)
+    assert list(labels) == rows_of_kind(list(rows), RowNeeds("labels", (), "KTO")) == [GOOD, BAD] * 3
+    refused = rows_of_kind(rows, RowNeeds("triples", (), "TPO"))
+    with pytest.raises(DataError, match="TPO learns from triples, and this row is a pair"):
+        list(refused)
+    one, same, other, wider = (
+        rows_of_kind(rows, RowNeeds(kind, columns, "x"))
+        for kind, columns in (("pairs", ("a", "b")), ("pairs", ("b", "a")), ("labels", ("a", "b")), ("pairs", ("a",)))
+    )
+    assert key(one) == key(same)
+    assert len({key(one), key(other), key(wider)}) == 3
+
+
+def test_the_best_completion_is_the_first_good_one() -> None:
+    found = [best_completion(record) for record in (*KNOWN.values(),)]
+    assert found == ["a", "a", "a", "a", None, "a", "a", None]
