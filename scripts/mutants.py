@@ -200,15 +200,16 @@ def _start(root: Path, arguments: list[str], extra: dict[str, str], seconds: int
 
 
 def tests_for(mutant: Mutant, recorded: dict[str, CoverageData]) -> list[str]:
-    """The tests that run the mutant's line; of a line run at import, all tests that enter its file."""
-    line, anywhere = set(), set()
+    """The tests that run the mutant's line; of a line run at import, all that enter its file, or all that import it."""
+    line, anywhere, importing = set(), set(), set()
     for test, data in recorded.items():
         if test.startswith(mirrored(mutant.path)):
             measured = next((f for f in data.measured_files() if f.endswith(f"/{mutant.path}")), "")
             by_line = data.contexts_by_lineno(measured)
             line |= {context.split("|")[0] for context in by_line.get(mutant.line, ())}
             anywhere |= {context.split("|")[0] for contexts in by_line.values() for context in contexts}
-    return sorted((line - {""}) or (anywhere - {""}))
+            importing |= {test} if mutant.line in by_line else set()
+    return sorted((line - {""}) or (anywhere - {""}) or importing)
 
 
 @dataclass

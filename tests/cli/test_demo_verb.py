@@ -20,3 +20,20 @@ def test_the_demo_prints_its_table_and_names_its_report(
     words = [line.split()[:2] for line in answer.out.splitlines()]
     assert words[:4] == [["model", "n"], ["base", "12"], ["DPO", "12"], ["PDPO", "12"]]
     assert answer.out.replace("\n", "").endswith(f"report: {tmp_path / 'report.html'}")
+
+
+def test_a_model_is_for_the_real_demo_alone(twofold: Callable[..., Any], tmp_path: Path) -> None:
+    answer = twofold("demo", "--model", tmp_path, "--out", tmp_path / "out")
+    assert answer.code == 2
+    assert "--model: goes with --real" in answer.err
+
+
+def test_the_real_demo_without_its_model_costs_one_message(
+    twofold: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWOFOLD_REAL_MODEL", str(tmp_path / "nowhere"))
+    answer = twofold("demo", "--real", "--out", tmp_path / "out")
+    assert answer.code == 2
+    assert "make real" in answer.err
+    assert "Traceback" not in answer.err
+    assert not (tmp_path / "out").exists()

@@ -103,6 +103,8 @@ def test_an_outline_spells_types_and_defaults() -> None:
         (["train", "{recipe}", "model.path=./nothing"], "model.path=./nothing: no such folder"),
         (["train", "{recipe}", "model.path=nobody/nothing"], "no folder of this name is here"),
         (["train", "{recipe}", "--dry"], "--dry-run"),
+        (["train", "{recipe}", "--temprature", "1"], "did you mean sampling.temperature=1?"),
+        (["evaluate", ".", "--temprature", "1"], "did you mean `--temperature`?"),
         (["sample", "./nothing", "--prompt", "x"], "no such folder"),
         (["sample", "nobody/nothing", "--prompt", "x", "temprature=1"], "did you mean `temperature`?"),
         (["evaluate", ".", "--tasks", "nothing.jsonl"], "nothing.jsonl: no such file"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twofold.data.split import overlaps, prompt_key, refuse_overlap, split_by_prompt
+from twofold.data.split import alike, loose_problem, overlaps, prompt_key, refuse_overlap, split_by_prompt
 from twofold.errors import DataError
 from twofold.records import Message, Source, Task
 
@@ -83,3 +83,29 @@ def test_no_place_in_the_training_data_hides_a_leak(place: int) -> None:
 def test_disjoint_data_passes() -> None:
     refuse_overlap(tasks([1, 2]), tasks([3]))
     assert overlaps(tasks([1, 2]), tasks([3])) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("What is 2 + 3?", "what is  2 + 3", True),
+        ("Hello, World!", "hello world", True),
+        ('He said: "go".', "he said go", True),
+        ("Straße", "STRASSE", True),
+        ("2 - 3", "2 + 3", False),
+        ("2 * (3 + 4)", "(2 * 3) + 4", False),
+        ("1.5 apples", "15 apples", False),
+        ("-3", "3", False),
+        ("?", "!", False),
+        ("a b", "ab", False),
+    ],
+)
+def test_problems_are_alike_but_for_case_spacing_and_marks(one: str, other: str, same: bool) -> None:
+    assert (loose_problem(task(one)) == loose_problem(task(other))) == same
+    assert alike([task("x"), task(one)], [task(other), task("y")]) == same
+
+
+def test_alike_rows_are_counted_in_what_is_measured() -> None:
+    assert alike(tasks([1, 2]), []) == 0
+    assert alike([], tasks([1, 2])) == 0
+    assert alike([task("Problem 1!")], [*tasks([1, 2]), task("PROBLEM 1")]) == 2

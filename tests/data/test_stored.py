@@ -102,6 +102,17 @@ def test_rows_on_disk_are_those_in_memory(write: Write, tmp_path: Path, monkeypa
     assert (list(both), both[len(records) + 1], both[-1]) == ([*held.records] * 2, records[1], records[-1])
 
 
+def test_rows_of_much_text_are_not_held(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_module, "IN_MEMORY", 10**6)
+    path, reading = write("rows.jsonl", *pairs(30)), Reading(str(tmp_path / "rows.jsonl"))
+    characters = 30 * 2 + 2 * (10 * 2 + 20 * 3)
+    for most, is_stored in ((characters, False), (characters - 1, True)):
+        monkeypatch.setattr(load_module, "TEXT_IN_MEMORY", most)
+        found = load(reading, tmp_path / "cache", Silent()).records
+        assert isinstance(found, StoredRecords) == is_stored
+        assert [r.source for r in found] == [Source(path, n) for n in range(1, 31)]
+
+
 def test_a_later_run_finds_them_unless_something_changed(write: Write, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     path = write("rows.jsonl", *pairs(30))

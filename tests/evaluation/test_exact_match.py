@@ -86,3 +86,18 @@ def test_compare_refuses_a_problem_judged_twice() -> None:
     most = exact_match(Recites({"q0": "1", "q1": "1"}), [*tasks("1", "1"), *[tasks("1", "1")[1]] * 2], Letters())
     with pytest.raises(DataError, match=r"^test\.jsonl:2: the problem was judged 3 times"):
         compare(most, most)
+
+
+def test_rules_are_obeyed_strictly_or_but_for_an_introduction() -> None:
+    sampler = Recites({"q0": "small", "q1": "Sure:\nsmall", "q2": "Large"})
+    result = exact_match(sampler, tasks("lowercase", "lowercase", "lowercase"), Letters(), rule="instructions")
+    assert [(row.strict, row.flexible) for row in result.rows] == [(True, True), (False, True), (False, False)]
+
+
+def test_a_rule_that_cannot_be_read_is_refused_before_anything_is_drawn() -> None:
+    sampler = Recites({"q0": "small"})
+    with pytest.raises(DataError, match="cannot be checked"):
+        exact_match(sampler, tasks("be brief"), Letters(), rule="instructions")
+    with pytest.raises(DataError):
+        exact_match(sampler, tasks("lowercase"), Letters())
+    assert sampler.calls == 0

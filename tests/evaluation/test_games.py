@@ -9,8 +9,18 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from twofold.evaluation.games import PENALTY, Game, Shares, agreement, length_controlled, order_agreement, summary
-from twofold.statistics import clustered_share, cohens_kappa, wilson
+from support.frozen import refuse_changes
+from twofold.evaluation import games as room
+from twofold.evaluation.games import (
+    Game,
+    LengthControlled,
+    Shares,
+    agreement,
+    length_controlled,
+    order_agreement,
+    summary,
+)
+from twofold.statistics import bootstrap_ratio, clustered_share, cohens_kappa, sign_flips, wilson
 
 
 def games(
@@ -29,8 +39,7 @@ def test_a_tie_is_half_a_win_and_no_two_games() -> None:
     assert (found.low, found.high) == (halves.low, halves.high)
     decided = Shares(games([1.0] * 30 + [0.0] * 10)).estimate()
     assert (decided.low, decided.high) == pytest.approx((wilson(30, 40).low, wilson(30, 40).high), abs=0.01)
-    told = summary(games([1, 1, 1, 0.5, 0.5, 0]))
-    assert (told["wins"], told["ties"], told["losses"]) == (3, 2, 1)
+    assert found.method == "Wilson, clustered, 95%, ties ½"
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
@@ -53,6 +62,7 @@ def test_two_models_are_tested_on_the_items_that_both_played() -> None:
     assert found.difference.value == pytest.approx(4 / 6)
     assert (found.test.only_a, found.test.only_b, found.test.n) == (0, 5, 6)
     assert found.test.p_value == pytest.approx(2 / 2**5)
+    assert found.difference == bootstrap_ratio([1.0, 0.5, 1.0, 1.0, 0.5, 0.0], [1.0] * 6)
     assert Shares(a).against(Shares([Game("other", 0, 1.0, 9, 9)])) is None
 
 
@@ -62,6 +72,11 @@ def test_games_of_one_prompt_are_one_sign() -> None:
     found = Shares(a).against(Shares(b))
     assert found is not None
     assert (found.test.n, found.test.p_value) == (4, pytest.approx(2 / 2**4))
+    uneven = Shares([Game(0, "x", 1.0, 9, 9), Game(1, "x", 0.5, 9, 9), Game(2, "y", 0.0, 9, 9)])
+    found = uneven.against(Shares([Game(0, "x", 0.5, 9, 9), Game(1, "x", 0.0, 9, 9), Game(2, "y", 0.5, 9, 9)]))
+    assert found is not None
+    assert found.difference == bootstrap_ratio([-1.0, 0.5], [2.0, 1.0])
+    assert found.test == sign_flips([1.5, 0.0], [0.5, 0.5])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -73,13 +88,13 @@ def test_length_control_is_the_fit_that_scipy_finds(seed: int) -> None:
 
     def loss(at: np.ndarray) -> float:
         z = at[0] + at[1] * x
-        return float((np.logaddexp(0, z) - shares * z).sum() + PENALTY / 2 * (at**2).sum())
+        return float((np.logaddexp(0, z) - shares * z).sum() + (at**2).sum() / 200)
 
     theta, phi = minimize(loss, np.zeros(2), tol=1e-12).x
     found = length_controlled(games(shares.tolist(), gaps.tolist()), resamples=20)
     assert found.rate.value == pytest.approx(1 / (1 + math.exp(-theta)), abs=1e-6)
     assert found.slope == pytest.approx(phi, abs=1e-5)
-    assert found.longer == pytest.approx((gaps > 0).mean())
+    assert (found.longer, found.shorter) == pytest.approx(((gaps > 0).mean(), (gaps < 0).mean()))
 
 
 def test_where_lengths_are_equal_nothing_is_corrected() -> None:
@@ -145,3 +160,79 @@ def test_a_judge_beside_people() -> None:
     found = agreement(judge, people)
     assert found.same == wilson(3, 5)
     assert found.kappa == cohens_kappa(["w", "w", "l", "t", "l"], ["w", "l", "l", "t", "t"])
+
+
+def test_a_summary_is_all_that_is_told_of_games() -> None:
+    played = [
+        Game(0, "x", 1.0, 10, 4, ("A", "B")), Game(1, "x", 0.5, 3, 3, ("A", "A")), Game(2, "y", 0.0, 2, 8, ("B", "A")),
+        Game(3, "z", 1.0, 7, 6),
+    ]  # fmt: skip
+    orders = order_agreement(played)
+    assert orders is not None
+    assert summary(played) == {
+        **Shares(played).estimate().as_dict(), "wins": 2, "ties": 1, "losses": 1, "length": 5.5, "other_length": 5.25,
+        "length_controlled": length_controlled(played).as_dict(), "orders": orders.as_dict(),
+    }  # fmt: skip
+    assert orders.as_dict() == {**wilson(2, 3).as_dict(), "first": 1, "second": 0}
+    assert summary([]) == {**Shares([]).estimate().as_dict(), "wins": 0, "ties": 0, "losses": 0}
+    judged = agreement([1.0, 0.0], [1.0, 0.5])
+    assert judged.as_dict() == {"kappa": judged.kappa.as_dict(), "same": judged.same.as_dict()}
+
+
+@pytest.mark.parametrize(
+    ("longer", "shorter", "guessed"),
+    [(0.96, 0.04, True), (0.04, 0.96, True), (0.95, 0.05, False), (0.05, 0.95, False), (0.0, 0.0, False),
+     (0.5, 0.04, True), (0.05, 0.0, False), (0.04, 0.0, False), (0.06, 0.0, True)],
+)  # fmt: skip
+def test_equal_lengths_are_a_guess_where_almost_none_are_of_one_side(
+    longer: float, shorter: float, guessed: bool
+) -> None:
+    found = LengthControlled(Shares(games([1.0])).estimate(), 0.5, longer, shorter)
+    assert found.guessed == guessed
+    assert found.as_dict() == {
+        **found.rate.as_dict(), "slope": 0.5, "longer": longer, "shorter": shorter, "extrapolated": guessed,
+    }  # fmt: skip
+
+
+def test_the_interval_at_equal_lengths_is_of_a_thousand_draws_at_95_percent() -> None:
+    """The bootstrap by hand: prompts drawn by default_rng(0), each draw fitted by scipy, their 2.5% and 97.5%."""
+    shares, gaps = [1.0, 0.5, 0.0, 1.0, 1.0, 0.0], [5, -3, 2, 8, 0, -6]
+    played = games(shares, gaps, prompts=[0, 0, 1, 2, 3, 4])
+    found = length_controlled(played, resamples=20, level=0.8)
+    x = np.tanh(np.array(gaps) / np.std(gaps, ddof=1))
+    weights = np.random.default_rng(0).multinomial(5, np.full(5, 0.2), size=20)[:, [0, 0, 1, 2, 3, 4]]
+
+    def loss(at: np.ndarray, weight: np.ndarray) -> float:
+        z = at[0] + at[1] * x
+        return float((weight * (np.logaddexp(0, z) - np.array(shares) * z)).sum() + (at**2).sum() / 200)
+
+    drawn = [minimize(loss, np.zeros(2), (weight,), tol=1e-12).x[0] for weight in weights]
+    low, high = 1 / (1 + np.exp(-np.quantile(drawn, [0.1, 0.9])))
+    assert (found.rate.low, found.rate.high) == pytest.approx((low, high), abs=1e-5)
+    assert (found.rate.n, found.rate.count) == (6, None)
+    assert found.rate.method == "length-controlled, bootstrap over prompts 80%"
+    assert length_controlled(played) == length_controlled(played, seed=0, resamples=1000, level=0.95)
+    assert length_controlled(played) != length_controlled(played, seed=1)
+
+
+def test_draws_in_portions_are_the_draws_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = games([1.0, 0.5, 0.0], [5, -3, 2])
+    whole = length_controlled(played, resamples=7)
+    for most in (1, 6, 9, 10):  # entries at once: one row, two, three, three and a rest
+        monkeypatch.setattr(room, "HELD", most)
+        found = length_controlled(played, resamples=7).rate
+        assert (found.low, found.high) == pytest.approx((whole.rate.low, whole.rate.high), abs=1e-12)
+
+
+def test_one_game_has_no_spread_and_none_has_no_rate() -> None:
+    alone = length_controlled(games([1.0], [7]), resamples=10)
+    assert (alone.slope, alone.longer, alone.shorter) == (0.0, 1.0, 0.0)
+    assert alone.rate.low == alone.rate.high == pytest.approx(alone.rate.value)
+    with pytest.raises(ValueError, match="no games"):
+        length_controlled([])
+
+
+def test_what_was_played_stays() -> None:
+    orders = order_agreement([Game(0, 0, 1.0, 1, 1, ("A", "B"))])
+    refuse_changes(Game(0, 0, 1.0, 1, 1), slots=True)
+    refuse_changes(Shares([]), length_controlled(games([1.0])), orders, agreement([1.0, 0.0], [1.0, 0.5]))

@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
-from twofold.evaluation.reward import Comparison, Scored, calibration, comparisons, judge
+from support.frozen import refuse_changes
+from twofold.batch import Branch, Group, Role
+from twofold.evaluation.reward import Comparison, Scored, calibration, comparisons, judge, scored
+from twofold.objectives.comparisons import LEVEL
+from twofold.statistics import clustered_share, sign_test
 
 
 def pair(prompt: str, better: float, worse: float, lengths: tuple[int, int] = (4, 4)) -> Scored:
@@ -60,6 +65,72 @@ def test_length_has_buckets_and_a_canary() -> None:
     }
     assert report.figures["longer_wins"] == pytest.approx(2 / 3)
     assert report.as_dict()["by_length"][2] == {"better": "longer", **report.by_length[2][1].as_dict()}
+
+
+def test_a_report_is_all_its_figures() -> None:
+    report = judge([pair("a", 1, 0, (9, 3)), pair("b", 0, 1, (5, 4)), pair("c", 1, 0, (2, 8))])
+    assert report.figures == {
+        "accuracy": report.accuracy.value, "longer_wins": report.longer_wins.value,
+        "calibration_error": report.calibration_error,
+    }  # fmt: skip
+    assert report.as_dict() == {
+        "accuracy": report.accuracy.as_dict(), "test": report.test.as_dict(),
+        "longer_wins": report.longer_wins.as_dict(),
+        "by_length": [{"better": name, **e.as_dict()} for name, e in report.by_length],
+        "calibration_error": report.calibration_error,
+        "bins": [{"low": b.low, "high": b.high, "n": b.n, "predicted": b.predicted, "observed": b.observed}
+                 for b in report.bins],
+        "prompts": 3,
+    }  # fmt: skip
+    assert report.accuracy == clustered_share([1, 0, 1], [1, 1, 1])
+    assert report.test == sign_test([1, 0, 1], [1, 1, 1])
+    refuse_changes(report, report.bins[0], pair("a", 1, 0), Comparison("a", 1.0, 0.0))
+
+
+def test_pairs_of_one_prompt_are_counted_together() -> None:
+    groups = [pair("a", 1, 0, (9, 3)), pair("a", 0, 1, (1, 3)), pair("a", 1, 0), pair("b", 1, 0, (9, 3))]
+    report = judge(groups)
+    assert report.accuracy == clustered_share([2, 1], [3, 1])
+    assert report.test == sign_test([2, 1], [3, 1])
+    assert report.longer_wins == clustered_share([1, 1], [2, 1])
+    assert report.prompts == 2
+
+
+@pytest.mark.parametrize(
+    ("lengths", "name"),
+    [
+        ((1, 2), "less than half as long"), ((5, 9), "shorter"), ((9, 10), "shorter"),
+        ((10, 11), "about as long (±10%)"), ((10, 9), "about as long (±10%)"), ((9, 8), "longer"), ((2, 1), "longer"),
+        ((9, 4), "more than twice as long"), ((0, 0), "about as long (±10%)"), ((1, 0), "more than twice as long"),
+    ],
+)  # fmt: skip
+def test_the_better_is_longer_or_shorter(lengths: tuple[int, int], name: str) -> None:
+    """By the difference over the longer of the two: half as long is the end of the first bucket, and so on."""
+    assert [told for told, _ in judge([pair("a", 1, 0, lengths)]).by_length] == [name]
+
+
+def test_bins_are_twentieths_of_confidence_from_a_half() -> None:
+    """A lead of 0 is sure by ½, ln 3 by ¾ (the beginning of the sixth bin), 100 by 1 (in the last)."""
+    found = calibration([Comparison(0, lead, 0.0) for lead in (0.0, math.log(3) + 1e-9, -100.0)])
+    assert [(b.low, b.high, b.n, b.observed) for b in found] == [
+        (0.5, pytest.approx(0.55), 1, 0.5), (0.75, pytest.approx(0.8), 1, 1.0), (pytest.approx(0.95), 1.0, 1, 0.0),
+    ]  # fmt: skip
+    assert [b.predicted for b in found] == pytest.approx([0.5, 0.75, 1.0])
+    assert calibration([Comparison(0, -1e9, 0.0)])[0].predicted == 1.0  # e^-700 is nothing, and no overflow
+
+
+def test_groups_are_best_first_unless_a_column_tells_levels() -> None:
+    tokens, prompt = [torch.tensor([4, 5]), torch.tensor([6])], torch.tensor([1])
+    told = [Branch(t, Role.DRAFT, columns={LEVEL: level}) for t, level in zip(tokens, (1.0, 0.0), strict=True)]
+    plain = Group("a", prompt, tuple(Branch(t, Role.DRAFT) for t in tokens))
+    groups = [plain, Group("b", prompt, tuple(told))]
+    assert scored(groups, [[0.1, 0.2], [0.3, 0.4]]) == [
+        Scored(prompt.numpy().tobytes(), [0.0, 1.0], [0.1, 0.2], [2, 1]),
+        Scored(prompt.numpy().tobytes(), [1.0, 0.0], [0.3, 0.4], [2, 1]),
+    ]
+    for broken in (lambda: scored(groups, [[0.1, 0.2]]), lambda: comparisons(Scored("p", [0, 1], [1.0], [1, 1]))):
+        with pytest.raises(ValueError):
+            broken()
 
 
 def test_nothing_to_compare_is_refused() -> None:

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from support import tiny
+from support.frozen import refuse_changes
 from twofold.evaluation.hull import Point, areas, best_of, height, hull, point
 from twofold.models.attention import stock_attention
 from twofold.models.policy import Policy
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.best_of_n import distribution, kl_bound
 from twofold.sampling.local import LocalSampler
-from twofold.statistics import mean_interval
+from twofold.statistics import Estimate, bootstrap_ratio, mean_interval
 
 
 def flat(kl: float, reward: float, prompts: int = 8) -> Point:
@@ -126,3 +127,89 @@ def test_the_best_of_n_is_what_its_distribution_says() -> None:
     assert best_of(many, [2])[0]["reward"]["value"] == pytest.approx(
         distribution([0.25] * 4, range(4), 2).score, abs=0.01
     )
+
+
+def test_the_best_of_n_has_an_interval_over_prompts() -> None:
+    (found,) = best_of([[1.0, 2.0], [5.0, 3.0], [0.0, 0.0]], [2])
+    assert found == {
+        "n": 2, "kl_at_most": math.log(2) - 0.5, "reward": bootstrap_ratio([2.0, 5.0, 0.0], [1.0] * 3).as_dict(),
+    }  # fmt: skip
+
+
+def test_a_point_as_json_and_row_by_row() -> None:
+    told = Point([1.0, 3.0], [0.5, 2.5], [4.0, 8.0], 7.5, 0.25)
+    ones = [1.0, 1.0]
+    assert told.as_dict() == {
+        "kl": bootstrap_ratio([1.0, 3.0], ones).as_dict(), "kl_drawn": bootstrap_ratio([0.5, 2.5], ones).as_dict(),
+        "reward": bootstrap_ratio([4.0, 8.0], ones).as_dict(), "tokens": 7.5, "truncated": 0.25,
+    }  # fmt: skip
+    assert told.rows("m") == [
+        {"model": "m", "prompt": 1, "kl": 1.0, "kl_drawn": 0.5, "reward": 4.0},
+        {"model": "m", "prompt": 2, "kl": 3.0, "kl_drawn": 2.5, "reward": 8.0},
+    ]
+    assert (Point([], [], []).length, Point([], [], []).truncated) == (0.0, 0.0)
+    for broken in (Point([1.0], [1.0, 2.0], [1.0]), Point([1.0], [1.0], [1.0, 2.0])):
+        with pytest.raises(ValueError):
+            broken.rows("m")
+
+
+def test_drafts_and_scores_of_other_prompts_are_no_point() -> None:
+    policy, draft = Policy(tiny.llama(0).double()), Draft(torch.tensor([4, 5]), torch.zeros(2), False)
+    prompt = torch.tensor([1])
+    for prompts, drafts, scores in (([prompt, prompt], [[draft]], [[1.0]]), ([prompt], [[draft]], [[1.0], [2.0]])):
+        with pytest.raises(ValueError):
+            point(policy, None, prompts, drafts, scores)
+
+
+def test_the_frontier_of_two_methods_by_hand() -> None:
+    """Two prompts, a method that is 2 better on both and one that is 6 better on the second: areas of 1 and 1.5 up to
+    2 nats. A draw of two prompts has the first twice, both, or the second twice."""
+    base, near = flat(0, 0, 2), [flat(2, 2, 2)]
+    far = [Point([2.0, 2.0], [2.0, 2.0], [0.0, 6.0])]
+    found = areas(base, {"near": [near], "far": [far]}, resamples=200, level=0.9)
+    assert found is not None
+    method = "bootstrap over seeds and prompts 90%"
+    near_by = Estimate(pytest.approx(1.0), pytest.approx(1.0), pytest.approx(1.0), 1, None, method)
+    assert found.heights["near"] == near_by
+    assert (found.heights["far"].low, found.heights["far"].high) == pytest.approx((0.0, 3.0))
+    (test,) = found.comparisons
+    assert {k: test[k] for k in ("a", "b", "test")} == {"a": "near", "b": "far", "test": "bootstrap"}
+    assert test["difference"] == {
+        "value": pytest.approx(0.5), "low": pytest.approx(-1.0), "high": pytest.approx(2.0), "n": 1, "method": method
+    }  # fmt: skip
+    draws = np.random.default_rng(0)
+    below = 0
+    for _ in range(200):
+        below += bool(draws.multinomial(2, [0.5, 0.5])[0] == 2)
+        draws.integers(1, size=1), draws.integers(1, size=1)
+    assert test["p_value"] == min(1.0, 2 * (below + 1) / 201)
+    assert found.as_dict() == {
+        "limit": 2.0, "heights": {name: e.as_dict() for name, e in found.heights.items()}, "comparisons": [test],
+    }  # fmt: skip
+
+
+def test_methods_that_are_alike_have_a_p_of_one() -> None:
+    one = [flat(2, 2, 3)]
+    found = areas(flat(0, 0, 3), {"a": [one], "b": [one]}, resamples=20)
+    assert found is not None
+    assert found.comparisons[0]["p_value"] == 1.0
+    assert found.heights["a"].method == "bootstrap over seeds and prompts 95%"
+
+
+def test_areas_are_of_a_thousand_draws_under_seed_0() -> None:
+    noise = np.random.default_rng(0).normal(5, 1, size=30).tolist()
+    base, moved = flat(0, 0, 30), {"m": [[Point([1.0] * 30, [1.0] * 30, noise)]]}
+    assert areas(base, moved) == areas(base, moved, seed=0, resamples=1000, level=0.95)
+    assert areas(base, moved) != areas(base, moved, seed=1)
+
+
+def test_a_height_is_above_no_distance() -> None:
+    for limit in (0.0, -1.0):
+        with pytest.raises(ValueError, match="nothing moved away from the reference"):
+            height([(0.0, 0.0), (1.0, 1.0)], limit)
+    assert height([(0.0, 1.0), (-0.5, 3.0), (2.0, 3.0)], 1.0) == 2.0  # KL below 0 is noise of an estimate: 0
+
+
+def test_what_was_measured_stays() -> None:
+    found = areas(flat(0, 0), {"m": [[flat(1, 1)]]}, resamples=2)
+    refuse_changes(flat(0, 0), found)

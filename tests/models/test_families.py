@@ -12,10 +12,11 @@ import transformers as tr
 from torch import Tensor, nn
 
 from support import tiny
-from support.families import FAMILIES, GEMMA, UNSHARED, build
+from support.families import FAMILIES, GEMMA, ROUNDED, UNSHARED, build
 from twofold.batch import Group
 from twofold.errors import ModelError
 from twofold.models.policy import Policy
+from twofold.models.trial import know_float64
 
 NORM_CLASSES = ("LlamaRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "MistralRMSNorm", "Gemma2RMSNorm", "Gemma3RMSNorm")
 
@@ -92,9 +93,11 @@ def test_shared_prompts_equal_separate_rows(
     assert gradients <= 1e-12
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *ROUNDED])
 def test_shared_prompts_equal_separate_rows_with_stock_norms(family: str) -> None:
-    logps, gradients = disagreement(FAMILIES[family]().double())
+    model = {**FAMILIES, **ROUNDED}[family]().double()
+    know_float64(model)
+    logps, gradients = disagreement(model)
     assert logps <= 1e-6
     assert gradients <= 1e-6
 
@@ -118,6 +121,22 @@ def test_a_window_is_felt() -> None:
     assert (narrow - wide).abs().max() > 0.1
 
 
+def test_sinks_are_felt_and_learn() -> None:
+    """Without them the same weights say something else; their gradient is that of separate rows (above)."""
+    with_sinks, without = ROUNDED["gpt_oss"]().double(), ROUNDED["gpt_oss"]().double()
+    with torch.no_grad():
+        for name, weight in without.named_parameters():
+            if "sinks" in name:
+                weight.fill_(-1e4)
+    policies = [Policy(model) for model in (with_sinks, without)]
+    sunk, plain = (policy(GROUPS)[0].logp_S for policy in policies)
+    assert (sunk - plain).abs().max() > 0.01
+    sunk.sum().backward()
+    learned = [gradient for name, gradient in tiny.gradients(policies[0]).items() if "sinks" in name]
+    assert len(learned) == 2
+    assert all(gradient.abs().min() > 0 for gradient in learned)
+
+
 def test_soft_caps_are_felt() -> None:
     caps = (
         {"attn_logit_softcapping": a, "final_logit_softcapping": f} for a, f in ((0.5, 3.0), (50.0, 3.0), (0.5, 30.0))
@@ -129,11 +148,10 @@ def test_soft_caps_are_felt() -> None:
     assert (capped - loose).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, *UNSHARED])
+@pytest.mark.parametrize("family", [*FAMILIES, *ROUNDED, *UNSHARED])
 def test_log_probabilities_are_those_of_transformers(family: str) -> None:
-    model = {**FAMILIES, **UNSHARED}[family]()
-    if family != "gpt_oss":  # its experts know no float64
-        model.double()
+    model = {**FAMILIES, **ROUNDED, **UNSHARED}[family]().double()
+    know_float64(model)
     expected = [alone for g in GROUPS for alone in tiny.alone(model, g)]
     found = [logp for group in Policy(model).logps(GROUPS) for logp in group]
     for a, b in zip(found, expected, strict=True):
@@ -143,7 +161,7 @@ def test_log_probabilities_are_those_of_transformers(family: str) -> None:
 @pytest.mark.parametrize("family", UNSHARED)
 def test_a_family_that_cannot_share_says_why(family: str) -> None:
     policy = Policy(UNSHARED[family]())
-    why = {"bloom": "", "mamba": "", "gpt_oss": "s_aux"}[family]
+    why = "only 0 of its layers"
     assert not policy.shared
     assert policy.sharing_note
     assert why in policy.sharing_note

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.real_model import folder
 from support.real_model import Independent, chat_rows, verb, write_lines
+from twofold.demo.real_model import folder
 
 
 @pytest.fixture(scope="session")

@@ -217,6 +217,21 @@ def test_rates_that_are_unusual_for_what_is_tuned(
     assert [w.startswith(f"the learning rate is {told}") for w in words(folder)] == ([True] if told else [])
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "told"),
+    [
+        ({"kind": "adafactor", "learning_rate": 2e-4}, 0), ({"kind": "adafactor", "learning_rate": 2e-6}, 0),
+        ({"kind": "adafactor", "learning_rate": 1e-6}, 1), ({"kind": "muon", "learning_rate": 2e-4}, 1),
+        ({"kind": "sgd", "learning_rate": 0.5}, 0),
+    ],
+)  # fmt: skip
+def test_what_is_usual_depends_on_the_optimizer(sound: Sound, optimizer: dict[str, Any], told: int) -> None:
+    """Adafactor's rate is a share of the weights' size, some 30 times AdamW's; no rate of SGD is usual."""
+    folder = sound(settings={"optimizer": optimizer, "model": {"path": "acme/base"}})
+    change(folder / "environment.json", parameters=10**9)
+    assert len(words(folder)) == told
+
+
 def test_supervised_rates_may_be_higher(sound: Sound) -> None:
     settings = {"optimizer": {"learning_rate": 2e-4}, "objective": {"kind": "sft"}}
     assert words(sound(settings=settings)) == []
@@ -247,3 +262,8 @@ def test_rows_of_a_file_that_was_trained_on(sound: Sound) -> None:
     assert words(folder) == ["the tasks rows come from a file that was trained on"]
     change(folder / "environment.json", data=table(train="a", heldout="b", tasks="c"))
     assert words(folder) == []
+    change(folder / "environment.json", alike={"heldout": 1, "tasks": 3})
+    assert words(folder) == [
+        "1 heldout row differs from what was trained on by case, spacing or punctuation alone",
+        "3 tasks rows differ from what was trained on by case, spacing or punctuation alone",
+    ]

@@ -47,6 +47,15 @@ def test_a_run_in_which_nothing_is_wrong(tmp_path: Path, base: Path) -> None:
     assert told in (folder / "README.md").read_text()
 
 
+def test_held_out_rows_that_are_nearly_trained_on(tmp_path: Path, base: Path) -> None:
+    rows = [{"prompt": f"What is {i} ?", "chosen": "yes", "rejected": "no"} for i in range(12)]
+    unseen = [{**row, "prompt": row["prompt"].upper().replace(" ?", "?")} for row in rows[:5]]
+    unseen += [{**rows[0], "prompt": f"what is -{i}"} for i in range(12)]
+    heldout = {"file": str(write(tmp_path / "heldout.jsonl", unseen))}
+    told = words(train(tmp_path, base, rows, data={"heldout": heldout}))
+    assert "5 heldout rows differ from what was trained on by case, spacing or punctuation alone" in told
+
+
 def test_a_run_in_which_much_is_wrong(tmp_path: Path, base: Path) -> None:
     """Long rows, few pairs and problems to measure on, drafts of two tokens that no gate lets through."""
     rows = [{**row, "rejected": row["rejected"] + ("x" * 40 if row["prompt"][0] in "23" else "")} for row in ROWS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from support.golden import expected as wanted
 from support.golden import given
 from twofold.errors import DataError
-from twofold.sampling.base import Sampling
+from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.best_of_n import best_of_n, distribution, expected, kl_bound
 from twofold.sampling.local import LocalSampler
 
@@ -81,3 +82,56 @@ def test_the_scorers_favourite_is_chosen_and_the_first_of_equals() -> None:
         assert best.draft.tokens.tolist() == several[best.index].tokens.tolist()
     with pytest.raises(DataError, match="prompt 2 of 2"):
         best_of_n(sampler, prompts, lambda _: [[0.0] * 6, [math.nan] * 6], n=6)
+
+
+@pytest.mark.parametrize(
+    ("message", "act"),
+    [
+        ("n must be ≥ 1", lambda: kl_bound(0)),
+        ("which sum to 1", lambda: distribution([0.5, 0.4], [0.0, 1.0], 2)),
+        ("one probability per score", lambda: distribution([0.5, 0.5], [0.0], 2)),
+        ("between 1 and the number", lambda: expected([1.0, 2.0], [1.0, 2.0], 0)),
+        ("between 1 and the number", lambda: expected([1.0, 2.0], [1.0, 2.0], 3)),
+        ("one value per score", lambda: expected([1.0, 2.0], [1.0], 1)),
+    ],
+)
+def test_what_has_no_best_is_refused(message: str, act: Any) -> None:
+    with pytest.raises(ValueError, match=message):
+        act()
+
+
+def test_an_answer_that_is_never_drawn_is_never_the_best() -> None:
+    found = distribution([0.5, 0.0, 0.5], [0.0, 2.0, 1.0], 2)
+    assert found.probabilities == (0.25, 0.0, 0.75)
+    assert found.score == 0.75
+    assert found.kl == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5))
+    assert distribution([1 / 3] * 3, [0.0] * 3, 5).probabilities == pytest.approx([1 / 3] * 3)
+
+
+class Fixed:
+    """Draws what it was given, and remembers how it was asked."""
+
+    def __init__(self, *drafts: list[Draft]) -> None:
+        self.drafts, self.calls = drafts, list[Any]()
+
+    def sample(self, prompts: Any, *, samples: int = 1, seed: tuple[int, int] = (0, 0)) -> list[list[Draft]]:
+        self.calls.append((len(prompts), samples, seed))
+        return list(self.drafts)
+
+
+def test_the_best_by_hand() -> None:
+    """The first of equals; −∞ is a score, what is no number and what is missing are none."""
+    made = [Draft(torch.tensor([i]), torch.zeros(1), truncated=False) for i in range(3)]
+    sampler, prompts = Fixed(made, made), [torch.tensor([1])] * 2
+    scores = [[1.0, 2.0, 2.0], [-math.inf, -math.inf, -5.0]]
+    found = best_of_n(sampler, prompts, lambda drafts: scores, n=3)
+    assert [(b.index, b.scores, b.draft is made[b.index]) for b in found] == [
+        (1, (1.0, 2.0, 2.0), True), (2, (-math.inf, -math.inf, -5.0), True),
+    ]  # fmt: skip
+    best_of_n(sampler, prompts, lambda drafts: scores, n=3, seed=(4, 2))
+    assert sampler.calls == [(2, 3, (0, 0)), (2, 3, (4, 2))]
+    with pytest.raises(DataError, match="a draft has no score") as caught:
+        best_of_n(sampler, prompts, lambda drafts: [scores[0][:2], scores[1]], n=3)
+    assert caught.value.where == "prompt 1 of 2"
+    with pytest.raises(ValueError, match="shorter"):
+        best_of_n(sampler, prompts, lambda drafts: scores[:1], n=3)

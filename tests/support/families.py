@@ -32,14 +32,22 @@ FAMILIES: dict[str, Callable[[], tr.PreTrainedModel]] = {
     "gpt2": tiny.gpt2,
     "neox": lambda: build(tr.GPTNeoXForCausalLM, tr.GPTNeoXConfig, num_key_value_heads=4),
 }
+ROUNDED: dict[str, Callable[[], tr.PreTrainedModel]] = {
+    "cohere": lambda: build(tr.CohereForCausalLM, tr.CohereConfig, logit_scale=0.5),
+    "cohere2": lambda: build(tr.Cohere2ForCausalLM, tr.Cohere2Config, logit_scale=0.25, **WINDOW),
+    "granite": lambda: build(tr.GraniteForCausalLM, tr.GraniteConfig, logits_scaling=8.0, residual_multiplier=0.5),
+    "stablelm": lambda: build(tr.StableLmForCausalLM, tr.StableLmConfig, use_parallel_residual=True),
+    "nemotron": lambda: build(tr.NemotronForCausalLM, tr.NemotronConfig),
+    "gpt_oss": lambda: build(
+        tr.GptOssForCausalLM, tr.GptOssConfig, head_dim=8, num_local_experts=2, num_experts_per_tok=1, **WINDOW
+    ),
+}
+"""Shared as well: what scales its logits, hands no keyword arguments on, has sinks. In float64 it rounds to float32."""
 UNSHARED: dict[str, Callable[[], tr.PreTrainedModel]] = {
     "bloom": lambda: tiny.sharp(
         tr.BloomForCausalLM(tr.BloomConfig(**tiny.SPECIAL, hidden_size=32, n_layer=2, n_head=4))
     ),
     "mamba": lambda: tiny.sharp(
         tr.MambaForCausalLM(tr.MambaConfig(**tiny.SPECIAL, hidden_size=32, num_hidden_layers=2, state_size=4))
-    ),
-    "gpt_oss": lambda: build(
-        tr.GptOssForCausalLM, tr.GptOssConfig, head_dim=8, num_local_experts=2, num_experts_per_tok=1, **WINDOW
     ),
 }

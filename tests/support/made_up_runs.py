@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from twofold.reports.columns import Columns
+from twofold.reports.run import Results, RunData
 from twofold.statistics import mcnemar, mean_interval, wilson
 
 Make = Callable[..., Path]
 PROBLEMS = 40
 NOTHING: Mapping[str, float] = {}
+NO_SERIES: Mapping[str, list[float]] = {}
 RECIPE = """algorithm: {{kind: {kind}}}
 model:
   path: acme/base-1
@@ -100,3 +103,24 @@ def results(name: str, before: list[bool], after: list[bool]) -> dict[str, Any]:
         "training": {"margin": mean_interval([3.0, 4.0, 5.0]).as_dict()},
         "heldout": {"accuracy": wilson(800, 1000).as_dict()}, "warnings": [],
     }  # fmt: skip
+
+
+def run_data(
+    *,
+    train: Mapping[str, list[float]] = NO_SERIES,
+    timings: Mapping[str, list[float]] = NO_SERIES,
+    evaluations: Mapping[str, list[float]] = NO_SERIES,
+    **parts: Any,
+) -> RunData:
+    """A run that was never written: each metric's values at steps 0, 1, 2 …, and other `parts` of RunData."""
+    columns = [Columns(), Columns()]
+    for column, series in zip(columns, (train, timings), strict=True):
+        for key, values in series.items():
+            for step, value in enumerate(values):
+                column.add({"step": step, key: value})
+    rows = [{"step": s, key: v} for key, values in evaluations.items() for s, v in enumerate(values)]
+    whole: dict[str, Any] = {
+        "path": Path("runs/a"), "name": "a", "samples": (), "results": Results(), "recipe": "", "settings": {},
+        "environment": {}, "faults": (),
+    }  # fmt: skip
+    return RunData(train=columns[0], timings=columns[1], evaluations=tuple(rows), **{**whole, **parts})

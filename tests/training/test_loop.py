@@ -72,12 +72,13 @@ class Counter:
 
     def __init__(self) -> None:
         self.seen: list[int] = []
-        self.total = torch.zeros(1)
+        self.total, self.saves = torch.zeros(1), 0
 
     def tensors(self) -> Mapping[str, Tensor]:
         return {"total": self.total}
 
     def state_dict(self) -> dict[str, Any]:
+        self.saves += 1
         return {"seen": list(self.seen)}
 
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
@@ -169,8 +170,12 @@ def test_a_stop_saves_all_and_a_resume_takes_it_up(tmp_path: Path) -> None:
     found = Checkpoint.open(tmp_path / "checkpoints" / "step-2")
     assert found.state["identity"] == {"a": 1}
     assert found.state["finished"] is False
-    assert found.state["trainer"]["algorithm"] == {"rounds": 2}
-    assert found.state["trainer"]["stateful"] == {"counter": {"seen": [1, 2]}}
+    state = found.state["trainer"]
+    assert {k: v for k, v in state.items() if k not in ("logs", "diagnostics")} == {
+        "step": 2, "algorithm": {"rounds": 2}, "stateful": {"counter": {"seen": [1, 2]}}, "warnings": [],
+        "best_value": None, "best_step": None, "waited": 0, "evaluation_due": False,
+    }  # fmt: skip
+    assert set(state["logs"]) == {"metrics", "samples", "warnings"}
     assert found.tensors("counter")["total"].tolist() == [3.0]
     counter, algorithm = Counter(), Fitting()
     second = trainer(tmp_path, 4, stateful=[counter], algorithm=algorithm)
@@ -192,6 +197,18 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert again.train() == TrainOutcome(2, False, None, (), ())
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "checkpoints" / "step-2").iterdir()} == before
     assert len(lines(tmp_path, "metrics")) == 2
+
+
+def test_a_step_is_saved_once(tmp_path: Path) -> None:
+    """Of 4 steps, saved every 2: after 2, after 4, and not again at the end."""
+    counter = Counter()
+    trainer(tmp_path, 4, stateful=[counter], checkpoint_every=2).train()
+    assert counter.saves == 2
+
+
+def test_a_run_that_is_beyond_its_end_takes_no_step(tmp_path: Path) -> None:
+    trainer(tmp_path, 4).train(stop=after(3))
+    assert trainer(tmp_path, 2).train() == TrainOutcome(3, False, None, (), ())
 
 
 def evaluator(*values: float) -> Callable[[], Evaluation]:

@@ -125,7 +125,7 @@ class Online(AlgorithmSettings):
 
     @property
     def needs_reference(self) -> bool:
-        return self.reference_samples > 0
+        return bool(self.reference_samples)
 
     def data_kind(self, objective: Objective) -> DataKind:
         return "prompts"
@@ -222,16 +222,16 @@ class OnlineAlgorithm(Algorithm):
         """Draft, judge and pair every few steps; learn from the pairs of one batch of prompts in each."""
         number, age = divmod(step, self.steps_per_round)
         tasks = [self.tasks[i] for i in self.order.at(number, self.size)]
-        if age == 0:
-            pairs, figures = self.prefer(tasks, step)
-        else:
+        if age:
             pairs, figures = _recalled(tasks, state["pairs"]), {}
-        if self.steps_per_round > 1 and age == 0:
-            state["pairs"] = dump_drafts([tuple(b for g in groups for b in g.branches) for groups in pairs])
+        else:
+            pairs, figures = self.prefer(tasks, step)
+            if self.steps_per_round > 1:
+                state["pairs"] = dump_drafts([tuple(b for g in groups for b in g.branches) for groups in pairs])
         batch = Order(self.size, self.seed + 1 + number).at(age, self.batch_size)
         objective = scheduled(self.objective, self.settings.ramp, step, self.steps)
         led = {name: getattr(objective, name) for name in self.settings.ramp}
-        if self.settings.alpha > 0:
+        if self.settings.alpha:
             objective = XPO(objective, self.alpha(number))
             led["alpha"] = objective.alpha
         return Round(step, [Part([g for i in batch for g in pairs[i]], objective)],

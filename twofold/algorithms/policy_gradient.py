@@ -113,7 +113,7 @@ class PolicyGradient(AlgorithmSettings):
 
     @property
     def needs_reference(self) -> bool:
-        return self.kl.coefficient > 0
+        return bool(self.kl.coefficient)
 
     @property
     def value_model(self) -> ValueModelSettings | None:
@@ -196,13 +196,13 @@ class PolicyGradientAlgorithm(Algorithm):
         """Roll out and rate every few steps; learn from one batch of the rollout in each."""
         rollout, age = divmod(step, self.steps_per_rollout)
         tasks = [self.tasks[i] for i in self.order.at(rollout, self.size)]
-        if age == 0:
-            groups, figures = self.roll_out(tasks, step, state)
-        else:
+        if age:
             said, figures = load_drafts(state["rollout"]), {}
             groups = [replace(task, branches=branches) for task, branches in zip(tasks, said, strict=True)]
-        if self.steps_per_rollout > 1 and age == 0:
-            state["rollout"] = dump_drafts([g.branches for g in groups])
+        else:
+            groups, figures = self.roll_out(tasks, step, state)
+            if self.steps_per_rollout > 1:
+                state["rollout"] = dump_drafts([g.branches for g in groups])
         batch = Order(self.size, self.seed + 1 + rollout).at(age, self.batch_size)
         objective = scheduled(self.objective, self.settings.ramp, step, self.steps)
         led = {name: getattr(objective, name) for name in self.settings.ramp}
@@ -232,7 +232,7 @@ class PolicyGradientAlgorithm(Algorithm):
         if self.settings.normalize:
             seen = Moments(**state.get("rewards", {})).with_more(torch.cat(scores))
             scores, state["rewards"] = [seen.standard(s) for s in scores], vars(seen)
-        if self.settings.kl.coefficient > 0:
+        if self.settings.kl.coefficient:
             away = [d.sum() for g in groups for d in map(_logratio, g.branches)]
             figures |= {"kl": torch.stack([k1(d) for d in away]).mean().item()}
             figures |= {"kl_coefficient": self.coefficient(state)}
@@ -254,13 +254,13 @@ class PolicyGradientAlgorithm(Algorithm):
 
     def rollout_columns(self) -> list[str]:
         """Token columns to be made for a rollout."""
-        kl = ("old_logp", "ref_logp") if self.settings.kl.coefficient > 0 else ()
+        kl = ("old_logp", "ref_logp") if self.settings.kl.coefficient else ()
         value = (VALUE,) if self.settings.value else ()
         return sorted({*kl, *value, *self.objective.requires} - {"advantage"})
 
     def kl(self, draft: Branch) -> Tensor:
         """The estimate [n] of the KL to the reference at each token, in nats, when it was drawn; 0 if none is paid."""
-        if self.settings.kl.coefficient == 0:
+        if not self.settings.kl.coefficient:
             return torch.zeros(len(draft.tokens), dtype=torch.float64)
         return ESTIMATORS[self.settings.kl.estimator](_logratio(draft))
 
@@ -271,7 +271,7 @@ class PolicyGradientAlgorithm(Algorithm):
     def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
         """After a rollout its KL leads the coefficient towards the target."""
         kl = self.settings.kl
-        if kl.target is not None and metrics["age"] == 0:
+        if kl.target is not None and not metrics["age"]:
             now = self.coefficient(state)
             state["kl_coefficient"] = adapted(now, metrics["kl"], kl.target, metrics["drafts"], kl.horizon)
 

@@ -49,6 +49,9 @@ class CheckOptions:
     ignore: Ignore = None
     row_bytes: Annotated[int, typer.Option(min=1, help="The longest that a row may be.")] = BOUNDS.bytes
     row_items: Annotated[int, typer.Option(min=1, help="The most completions or messages of a row.")] = BOUNDS.items
+    growth: Annotated[int, typer.Option(min=1, help="Times its bytes that a packed file may unpack to.")] = (
+        BOUNDS.growth
+    )
     fix: Annotated[str | None, typer.Option(help="Write the clean rows to this file; with one source.")] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False
 
@@ -66,7 +69,7 @@ def check(options: CheckOptions) -> None:
         raise typer.BadParameter("takes one FILE at a time", param_hint="--fix")
     first_look(models=[options.model])
     refuse_unwritable(Path(options.fix) if options.fix else None)
-    bounds = RowBounds(bytes=options.row_bytes, items=options.row_items)
+    bounds = RowBounds(bytes=options.row_bytes, items=options.row_items, growth=options.growth)
     columns, ignore = column_map(options.columns or []), ignored(options.ignore)
     how: dict[str, Any] = {"against": options.against}
 

@@ -124,7 +124,9 @@ def _refuse_trained_on(run: Path, records: Sequence[Record], progress: Progress)
     if not is_run(str(run)):
         return
     try:
-        refuse_trained_on(run, records)
+        if near := refuse_trained_on(run, records):
+            told = f"{near} of {len(records)} rows differ from what it was trained on by case, spacing or punctuation"
+            progress.warn(f"{run}: {told} alone")
     except LeakError:
         raise
     except TwofoldError as error:

@@ -1,20 +1,24 @@
-"""One way to write each thing: what is written as another verb has it is answered with how this one has it."""
+"""One way to write each thing: what is misspelt, or written as in another verb, is answered with this one's way."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand
 
+from twofold.config.advice import near
 from twofold.errors import RecipeError
 
 SETTINGS = "KEY=VALUE"
 RENAMED = {"-n": "--rows", "--column": "--columns"}
 """Options of former versions."""
+SECTIONS = {"train": ("Recipe", ""), "sample": ("Sampling", ""), "build": ("Sampling", "sampling.")}
+"""What the settings of a verb make, by its name in `outline.json`, and what stands before its keys."""
+ALWAYS = ("--help", "-h", "--debug")
+"""Options of every verb."""
 
 
 class VerbCommand(TyperCommand):
@@ -25,24 +29,44 @@ class VerbCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
     def _refuse_other_spellings(self, args: Sequence[str]) -> None:
-        options = {spelling for param in self.params for spelling in (*param.opts, *param.secondary_opts)}
+        options = {spelling: param for param in self.params for spelling in (*param.opts, *param.secondary_opts)}
         settings = any(SETTINGS in (getattr(param, "metavar", None) or "") for param in self.params)
-        for before, word in zip(["", *args], args, strict=False):
+        for before, word, after in zip(["", *args], args, [*args[1:], ""], strict=False):
             if word == "--":
                 return
             name, equals, value = word.partition("=")
-            renamed = RENAMED.get(name)
-            if name not in options and renamed in options:
+            if name in options or name in ALWAYS or _takes_value(options.get(before)):
+                continue
+            if (renamed := RENAMED.get(name)) in options:
                 raise RecipeError("was renamed", where=name, remedy=f"use {renamed}")
-            if name.startswith("--") and name not in options and settings:
-                self._refuse_setting(name, value, options)
+            if re.match(r"--?[A-Za-z][\w-]", name) and name[:2] not in options:
+                value = value if equals or after.startswith("-") else after
+                raise RecipeError("no such option", where=name, remedy=self._meant(name, value, options, settings))
             option = "--" + name.replace("_", "-")
             is_setting = equals and re.fullmatch(r"\w+", name) and not before.startswith("-") and not settings
             if is_setting and option in options and not Path(word).exists():
                 raise RecipeError(f"{self.name} takes options here", where=word, remedy=f"write {option} {value}")
 
-    def _refuse_setting(self, name: str, value: str, options: set[str]) -> None:
-        if name in ("--help", "--debug") or difflib.get_close_matches(name, options, n=1):
-            return
-        key = name.removeprefix("--").replace("-", "_")
-        raise RecipeError("no such option", where=name, remedy=f"a setting is written {key}={value or 'VALUE'}")
+    def _meant(self, name: str, value: str, options: Collection[str], settings: bool) -> str:
+        """What to do about an option that there is not."""
+        word = name.lstrip("-").replace("-", "_")
+        spelt = {option.lstrip("-").replace("-", "_"): option for option in options if option.startswith("--")}
+        if meant := near(word, [*spelt, "help"]):
+            return f"did you mean `{spelt.get(meant, '--help')}`?"
+        if not settings:
+            return "--help lists the options"
+        section, before = SECTIONS.get(self.name or "", ("", ""))
+        path = _setting_path(section, word) if section else None
+        setting = f"{before}{path or word}={value or 'VALUE'}"
+        is_other = path is not None and path.rpartition(".")[2] != word
+        return f"did you mean {setting}?" if is_other else f"a setting is written {setting}"
+
+
+def _setting_path(section: str, word: str) -> str | None:
+    from twofold.config.outline import setting_path
+
+    return setting_path(section, word)
+
+
+def _takes_value(option: Any) -> bool:
+    return option is not None and not getattr(option, "is_flag", False)

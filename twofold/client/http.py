@@ -117,8 +117,8 @@ class HttpClient:
         return (wait_exponential(multiplier=pause, max=60.0) + wait_random(0, pause))(state)
 
     def post(self, url: str, body: Mapping[str, Any], remedies: Mapping[int, str] | None = None) -> str:
-        """The text of a good answer. Raises RetryableError for what may go better, ServerError (with the status's own remedy)
-        for a refusal."""
+        """The text of a good answer. Raises RetryableError for what may go better, ServerError (with the remedy that
+        belongs to the status) for a refusal."""
         import httpx2
 
         if self.stop.is_set():

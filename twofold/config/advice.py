@@ -13,6 +13,7 @@ SECTIONS = ("training", "optimizer", "data", "model", "objective", "algorithm")
 
 ELSEWHERE = {
     "lr": "optimizer.learning_rate",
+    "optim": "optimizer.kind",
     "lr_scheduler_type": "optimizer.schedule",
     "warmup_ratio": "optimizer.warmup",
     "max_grad_norm": "optimizer.clip",
@@ -58,16 +59,20 @@ def of_key(key: tuple[str | int, ...], around: Any, choices: Any, whole: Any, da
     if others and (kind := next(iter(kinds(around)), None)):
         remedy = f"take it out, or replace the whole section: on the line, {section}={{kind: {kind}}} does"
         return f"unknown key of {kind} (known to {_listed(others, 3)})", remedy
-    if near := _near(word, fields(around)):
-        return "unknown key", f"did you mean `{near}`?"
+    if name := near(word, fields(around)):
+        return "unknown key", f"did you mean `{name}`?"
     if word in ELSEWHERE and "objective" in fields(whole):
         return "unknown key", f"here it is `{ELSEWHERE[word]}`"
+    path = of_word(word, whole, data)
+    return "unknown key", f"did you mean `{path}`?" if path else f"the keys here are {_listed(fields(around))}"
+
+
+def of_word(word: str, whole: Any, data: Any = None) -> str | None:
+    """Where in `whole` a key of this or nearly this spelling stands; of several places, the likeliest."""
     known = sorted(paths(whole, (), data), key=_likelihood)
     names = [path[-1] for path in known]
-    name = word if word in names else _near(word, names)
-    if name is None:
-        return "unknown key", f"the keys here are {_listed(fields(around))}"
-    return "unknown key", f"did you mean `{'.'.join(known[names.index(name)])}`?"
+    name = word if word in names else near(word, names)
+    return None if name is None else ".".join(known[names.index(name)])
 
 
 def of_kind(kind: Any, choices: Any, section: str, whole: Any) -> tuple[str, str]:
@@ -82,8 +87,8 @@ def of_kind(kind: Any, choices: Any, section: str, whole: Any) -> tuple[str, str
         return what, f"{word} is an {others[0]}: write {others[0]}.kind={word}"
     if section == "objective" and word in REWARD_MODELS:
         return what, "a reward model is trained with objective.kind=bradley_terry"
-    near = _near(word, _kinds(choices))
-    return what, f"did you mean `{near}`?" if near else f"one of {_listed(_kinds(choices))}"
+    name = near(word, _kinds(choices))
+    return what, f"did you mean `{name}`?" if name else f"one of {_listed(_kinds(choices))}"
 
 
 def of_value(key: str, value: Any, type_: Any) -> str:
@@ -97,14 +102,14 @@ def of_value(key: str, value: Any, type_: Any) -> str:
     return f"its keys are {_listed(fields(type_) or ['kind'])}"
 
 
-def _kinds(choices: Any) -> list[str]:
-    return [kind for choice in members(choices) for kind in kinds(choice)]
-
-
-def _near(word: str, known: Sequence[str]) -> str | None:
+def near(word: str, known: Sequence[str]) -> str | None:
     """The known word of nearly this spelling; two letters that have changed places are the nearest."""
     turned = [name for name in known if sorted(name) == sorted(word)]
     return next(iter([*turned, *difflib.get_close_matches(word, known, n=1)]), None)
+
+
+def _kinds(choices: Any) -> list[str]:
+    return [kind for choice in members(choices) for kind in kinds(choice)]
 
 
 def _likelihood(path: tuple[str, ...]) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeAlias, Union, cast, get_args, ge
 
 import pydantic
 
+from twofold.config.advice import of_word
 from twofold.config.introspect import is_choice, members
 from twofold.config.load import Document, plain, validate
 
@@ -39,6 +40,11 @@ def check(section: str, document: Document) -> None:
     own = section == "Recipe" and ":" in str(kind)
     data = {key: value for key, value in document.data.items() if not (own and key == "objective")}
     validate(_classes()[section], dataclasses.replace(document, data=data))
+
+
+def setting_path(section: str, word: str) -> str | None:
+    """Where in a `section` the key of this or nearly this spelling stands."""
+    return of_word(word, _classes()[section])
 
 
 def outlined(types: Iterable[type]) -> Outline:

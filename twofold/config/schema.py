@@ -10,12 +10,13 @@ from pydantic import Discriminator, WrapValidator
 from twofold.algorithms import AnyAlgorithm, Offline
 from twofold.config.custom import own_objective
 from twofold.data.settings import DataSettings, DataSplit
+from twofold.evaluation.exact_match import Rule
 from twofold.models.load import ModelSettings
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import DPO, AnyObjective
 from twofold.sampling.base import Sampling
 from twofold.settings import require, settings
-from twofold.training.optim import AdamW
+from twofold.training.optim import AdamW, AnyOptimizer
 from twofold.training.trainer import TrainingSettings
 
 BY_KIND = Discriminator("kind")
@@ -28,6 +29,9 @@ class EvaluationSettings:
     tasks: DataSplit | None = None
     """GSM8K-style prompts and answers (a file: a share of the training rows is refused)."""
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
+    rule: Rule = "answer"
+    """What the answers of tasks are: a final answer to be met (answer), or rules that the completion obeys, such as
+    `at most 15 words` (instructions; docs/judges.md)."""
 
     def __post_init__(self) -> None:
         require(self.tasks is None or self.tasks.file is not None, "tasks must come from a file of their own")
@@ -49,7 +53,7 @@ class Recipe:
     reference: ReferenceSettings = field(default_factory=ReferenceSettings)
     sampling: Sampling = field(default_factory=Sampling)
     """How drafts for training are drawn."""
-    optimizer: AdamW = field(default_factory=AdamW)
+    optimizer: Annotated[AnyOptimizer, BY_KIND] = field(default_factory=AdamW)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 

@@ -13,7 +13,7 @@ from twofold.data.lazy import MappedRows, concat
 from twofold.data.load import load
 from twofold.data.reading import Reading
 from twofold.data.settings import DataSettings, DataSource, DataSplit
-from twofold.data.split import refuse_overlap, split_by_prompt
+from twofold.data.split import alike, refuse_overlap, split_by_prompt
 from twofold.data.stored_groups import encode_stored
 from twofold.data.tokenize import Encoder
 from twofold.errors import DataError
@@ -30,6 +30,8 @@ class Dataset:
     heldout: Sequence[Record]
     tasks: Sequence[Task]
     tables: Mapping[str, Table] = field(default_factory=dict[str, Table])
+    alike: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How many rows to measure on are nearly trained on, by their use."""
 
     def of_kind(self, needs: RowNeeds) -> Dataset:
         """With the rows to train and to measure the objective on as `needs` has them."""
@@ -61,12 +63,14 @@ class Reader:
         generator, train = self._split(self.data.generator, "generator", train, tables)
         measured, _ = self._split(tasks, "tasks", train, tables)
         refuse_overlap(train, generator)
-        for unseen in (heldout, measured):
-            refuse_overlap(concat([train, generator]), unseen)
+        trained, unseen = concat([train, generator]), {"heldout": heldout, "tasks": measured}
+        for records in unseen.values():
+            refuse_overlap(trained, records)
+        near = {name: count for name, records in unseen.items() if (count := alike(trained, records))}
         wrong = next((r for r in measured if not isinstance(r, Task)), None)
         if wrong is not None:
             raise DataError("evaluation.tasks need a prompt and an answer", where=str(wrong.source))
-        return Dataset(train, as_tasks(generator), heldout, [t for t in measured if isinstance(t, Task)], tables)
+        return Dataset(train, as_tasks(generator), heldout, [t for t in measured if isinstance(t, Task)], tables, near)
 
     def _table(self, each: DataSource | DataSplit) -> Table:
         stream = isinstance(each, DataSource) and each.stream

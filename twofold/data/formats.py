@@ -199,7 +199,7 @@ def _beyond(place: Source, name: str, count: int, what: str, most: int, setting:
 
 def _half_characters(record: Record) -> list[Issue]:
     """Halves of characters outside the basic plane, which no tokenizer takes: JSON may escape them one by one."""
-    found = ((field, _SURROGATE.search(text)) for field, text in texts(record))
+    found = ((field, _SURROGATE.search(text)) for field, text in texts(record) if not text.isascii())
     return [
         Issue(
             *(record.source.file, record.source.row, field, f"holds half a character, U+{ord(half[0]):04X}"),

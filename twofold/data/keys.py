@@ -107,8 +107,10 @@ def meaning(key: str) -> str:
 
 def remedy(keys: Sequence[str]) -> str:
     """What to do about the unread `keys` of one row or message."""
-    names = [shortened(key) for key in keys[:MOST_NAMES]]
+    names = [key for key in keys[:MOST_NAMES] if shortened(key) == key]
     it = "it" if len(keys) == 1 else "them"
+    if len(names) < len(keys[:MOST_NAMES]):
+        return f"leave {it} out"
     return f"leave {it} out, or drop {it} by data.ignore=[{', '.join(names)}] (--ignore {','.join(names)})"
 
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from hashlib import sha256
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from twofold.data.formats import Stream, Table
+from twofold.data.formats import Stream, Table, texts
 from twofold.data.issues import Issue, IssueError
 from twofold.data.readers import digest
 from twofold.data.reading import Reading
 from twofold.data.validate import Inspection, Report
 from twofold.errors import DataError
 from twofold.progress import Progress
+from twofold.records import Record
 
 IN_MEMORY = 20_000
 """Rows of a source that are held as objects; from there on they are read from disk as they are needed."""
+TEXT_IN_MEMORY = 2**28
+"""Characters of rows that are held as objects."""
 MOST_TOLD = 5
 
 
@@ -42,13 +45,13 @@ def _parse(reading: Reading, known: str | None, folder: Path, progress: Progress
     stream = Stream(reading, sha256=known)
     inspection = Inspection(stream, progress=progress)
     arriving = (made.record for made in inspection if made.record is not None)
-    head = list(islice(arriving, IN_MEMORY))
+    head, whole = _head(arriving)
 
     def closing() -> tuple[str, dict[str, Any]]:
         facts = _facts(_without_errors(inspection.report(), len(head), reading.accept), stream.sha256)
         return _key(reading, stream.sha256), facts
 
-    if len(head) < IN_MEMORY:
+    if whole:
         return Table(head, stream.format, reading.source, stream.sha256), closing()[1]
     from twofold.data.stored_records import write_records
 
@@ -57,6 +60,17 @@ def _parse(reading: Reading, known: str | None, folder: Path, progress: Progress
     if found is None:
         raise DataError("the rows just written cannot be read again", where=str(folder / key), remedy="check the disk")
     return found
+
+
+def _head(arriving: Iterator[Record]) -> tuple[list[Record], bool]:
+    """The first records, as many as memory is to hold, and whether they are all."""
+    head, size = list[Record](), 0
+    for record in arriving:
+        head.append(record)
+        size += sum(len(text) for _, text in texts(record))
+        if len(head) >= IN_MEMORY or size > TEXT_IN_MEMORY:
+            return head, False
+    return head, True
 
 
 def _cached(reading: Reading, known: str, folder: Path, progress: Progress) -> tuple[Table, dict[str, Any]] | None:

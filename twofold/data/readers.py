@@ -23,6 +23,7 @@ from twofold.data.issues import Issue, quoted, shortened
 from twofold.data.json_rows import Numbered, Row
 from twofold.data.keys import without
 from twofold.data.reading import BOUNDS, RowBounds
+from twofold.data.unpacking import Allowance, UnpackedError, bounded
 from twofold.errors import DataError
 
 _JSON = (".jsonl", ".json", ".ndjson")
@@ -57,8 +58,8 @@ def _opened_source(
     refuse_missing(source)
     path, kind = Path(source), _kind(source)
     if kind == "folder":
-        return _saved(path, split) if _is_saved(path) else _hub(source, split, stream)
-    return _file(path, source, ignore, bounds) if kind == "file" else _hub(source, split, stream)
+        return _saved(path, split, bounds.growth) if _is_saved(path) else _hub(source, split, stream, bounds.growth)
+    return _file(path, source, ignore, bounds) if kind == "file" else _hub(source, split, stream, bounds.growth)
 
 
 def refuse_missing(source: str) -> None:
@@ -148,11 +149,11 @@ def _similar(path: Path) -> Path | None:
 def _file(path: Path, source: str, ignore: Collection[str], bounds: RowBounds) -> Iterator[Numbered]:
     name = path.name.lower()
     if name.endswith((".parquet", ".arrow")):
-        return tables(parquet if name.endswith(".parquet") else arrow, path, source, ignore)
+        return tables(parquet if name.endswith(".parquet") else arrow, path, source, ignore, bounds)
     if name.endswith(_CSV):
-        return _read(csv.rows, path, source, bounds.bytes)
+        return _read(csv.rows, path, source, bounds)
     if name.endswith(_KNOWN):
-        return _read(json_rows.array if _starts_array(path) else json_rows.lines, path, source, bounds.bytes)
+        return _read(json_rows.array if _starts_array(path) else json_rows.lines, path, source, bounds)
     raise DataError(
         f"unknown kind of file `{path.suffix or path.name}`", where=source, remedy=f"bring one of {quoted(_KNOWN)}"
     )
@@ -172,14 +173,16 @@ def _starts_array(path: Path) -> bool:
 
 
 def _read(
-    parse: Callable[[IO[bytes], str, int], Iterator[Numbered]], path: Path, source: str, most: int
+    parse: Callable[[IO[bytes], str, int], Iterator[Numbered]], path: Path, source: str, bounds: RowBounds
 ) -> Iterator[Numbered]:
     """What `parse` makes of a file of text, to its end or to where it cannot be read."""
-    number = 0
+    number, allowance = 0, Allowance(path, bounds.growth)
     try:
-        with _opened(path) as stream:
-            for number, row in parse(stream, source, most):
+        with _opened(path) as opened, bounded(opened, allowance) as stream:
+            for number, row in parse(stream, source, bounds.bytes):
                 yield number, row
+    except UnpackedError:
+        yield 0, allowance.issue(source, number + 1)
     except _READ_ERRORS as error:
         yield number + 1, _unreadable(source, number + 1, f"cannot be read to its end: {error}")
 
@@ -192,11 +195,11 @@ def _is_saved(path: Path) -> bool:
     return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
 
 
-def _saved(path: Path, split: str) -> Iterator[Numbered]:
+def _saved(path: Path, split: str, growth: int) -> Iterator[Numbered]:
     import datasets
 
     source = str(path)
-    _refuse_damage(sorted(path.rglob("*.arrow")))
+    _refuse_damage(sorted(path.rglob("*.arrow")), growth)
     try:
         data = datasets.load_from_disk(source)
     except Exception as error:  # arrow, json and file errors alike mean one thing to whoever named the folder
@@ -209,7 +212,7 @@ def _saved(path: Path, split: str) -> Iterator[Numbered]:
     return _dataset(data, source)
 
 
-def _hub(source: str, split: str, stream: bool) -> Iterator[Numbered]:
+def _hub(source: str, split: str, stream: bool, growth: int) -> Iterator[Numbered]:
     stay_local_if_cut_off()
     import datasets
 
@@ -221,13 +224,13 @@ def _hub(source: str, split: str, stream: bool) -> Iterator[Numbered]:
         remedy = "check the name, the split and the connection, or name a local file"
         first = first_line(error)
         raise DataError(f"split `{split}` cannot be loaded: {first}", where=source, remedy=remedy) from None
-    _refuse_damage([Path(file["filename"]) for file in getattr(data, "cache_files", ())])
+    _refuse_damage([Path(file["filename"]) for file in getattr(data, "cache_files", ())], growth)
     return _dataset(data, source)
 
 
-def _refuse_damage(files: list[Path]) -> None:
+def _refuse_damage(files: list[Path], growth: int) -> None:
     """`datasets` maps its files into memory and looks at nothing: a damaged one would end the program."""
-    found = damaged(files)
+    found = damaged(files, growth)
     if found is not None:
         path, reason = found
         raise DataError(f"not readable as Arrow: {reason}", where=str(path), remedy="copy or make the data set again")

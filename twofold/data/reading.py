@@ -1,4 +1,4 @@
-"""Which rows of a source are read, and as what; and how much one row may hold."""
+"""Which rows of a source are read, and as what; and how much one row, and a packed file, may hold."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from twofold.settings import require, settings
 
 @settings
 class RowBounds:
-    """How much one row may hold. Larger ones are refused: they cost time and memory that nobody meant to spend."""
+    """How much one row, and a packed file, may hold. More is refused: it costs time and memory that nobody meant to
+    spend."""
 
     bytes: int = 16 * 2**20
-    """Of a line of JSON or CSV, or an item of a JSON array, unpacked."""
+    """Of a row, unpacked: a line of JSON or CSV, an item of a JSON array, the values of a row of parquet or Arrow."""
     items: int = 1000
     """Of a list in it: completions, messages."""
+    growth: int = 100
+    """Times its own bytes that a packed file (gz, parquet, Arrow) may unpack to; 64 MiB are always allowed."""
 
     def __post_init__(self) -> None:
-        require(self.bytes >= 1 and self.items >= 1, "bounds must be ≥ 1")
+        require(min(self.bytes, self.items, self.growth) >= 1, "bounds must be ≥ 1")
 
 
 BOUNDS = RowBounds()

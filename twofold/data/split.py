@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -15,6 +16,8 @@ from twofold.errors import DataError, LeakError
 from twofold.records import Demonstration, Prompt, Record
 
 R = TypeVar("R", bound=Record)
+_MARKS = ".,;:!?…\"'`“”‘’«»¿¡"
+"""What may end or begin a word and leave it the same; signs of arithmetic are not among them."""
 
 
 def prompt_key(prompt: Prompt) -> str:
@@ -31,6 +34,12 @@ def problem(record: Record) -> str:
     """What must not stand on two sides: the prompt, or the text of a record that has none."""
     key = prompt_key(record.prompt)
     return key if key or not isinstance(record, Demonstration) else record.completion
+
+
+def loose_problem(record: Record) -> str:
+    """What makes two problems alike: the words of `problem`, whatever their case and the marks around them."""
+    key = problem(record)
+    return " ".join(filter(None, (word.strip(_MARKS) for word in key.casefold().split()))) or key
 
 
 def split_by_prompt(
@@ -87,6 +96,16 @@ def overlaps(train: Sequence[Record], evaluation: Sequence[Record]) -> list[tupl
     """Each evaluation record whose prompt is trained on, after the first training record that has it."""
     found = firsts(np.concatenate([problems(train), problems(evaluation)]))[len(train) :]
     return [(train[found[place]], evaluation[place]) for place in np.flatnonzero(found < len(train)).tolist()]
+
+
+def alike(train: Sequence[Record], evaluation: Sequence[Record]) -> int:
+    """How many evaluation records have a prompt that is trained on, but for case, spacing and punctuation."""
+    if not evaluation:
+        return 0
+    made = Collected()
+    for record in chain(train, evaluation):
+        made.add(loose_problem(record))
+    return int((firsts(made.array())[len(train) :] < len(train)).sum())
 
 
 def refuse_overlap(train: Sequence[Record], evaluation: Sequence[Record]) -> None:

@@ -52,3 +52,40 @@ INTRODUCTION = Introduction(
         ("twofold sample RUN --prompt “…”", "ask what came out"),
     ),
 )
+
+REAL_INTRODUCTION = Introduction(
+    about="A pretrained chat model learns from preferences among its own answers to obey instructions, in two ways, "
+    "and is examined on topics that it has not seen.",
+    terms=(
+        (
+            "the task",
+            "An everyday question with an instruction that a program can check: at most 15 words, an answer that ends "
+            "with a question, or lowercase letters only. “Solved” means obeyed; whether the answer is also a good "
+            "one, nobody judges.",
+        ),
+        (
+            "base",
+            "SmolLM2-135M-Instruct before training: 135 million parameters, made by others. It knows the instructions "
+            "and mostly forgets them.",
+        ),
+        (
+            "preferences",
+            "The base answers each question eight times. An answer that obeys is chosen, one that does not is "
+            "rejected. No person and no other model wrote any of them.",
+        ),
+        *(term for term in INTRODUCTION.terms if term[0] in ("DPO", "PDPO", "p, and the interval")),
+    ),
+    caveat="The instructions of the examination are those of the training, on other topics: that an instruction of "
+    "another kind is obeyed too does not follow. The checker sees form alone; read the answers below before you "
+    "believe in the figures.",
+    steps=(
+        ("twofold sample runs/demo-real/PDPO --prompt “…”", "ask what came out"),
+        ("twofold explain runs/demo-real/DPO runs/demo-real/data/pairs.jsonl", "what it has learnt, token by token"),
+        ("twofold demo --real --seeds 3", "how much the luck of the seed matters"),
+        (
+            "twofold data build prompts.jsonl --model MODEL --judge verifier:instructions --out pairs.jsonl",
+            "the same with prompts of yours",
+        ),
+        ("twofold train recipe.yaml", "align a model of yours; README.md has a first recipe"),
+    ),
+)

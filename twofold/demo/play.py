@@ -1,4 +1,4 @@
-"""`twofold demo`: base, DPO and PDPO on the embedded task, judged on the same problems, with intervals. No network."""
+"""`twofold demo`: base, DPO and PDPO on one task, judged on the same problems, with intervals; embedded, no network."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from twofold.config.schema import Recipe
 from twofold.data.tokenize import Encoder
 from twofold.demo.introduction import INTRODUCTION
 from twofold.demo.task import pairs, tasks, write_files
+from twofold.evaluation.games import Game, Shares
 from twofold.ledger import write_rows
 from twofold.locks import exclusive
 from twofold.models.load import ModelSettings, load_model
 from twofold.progress import Progress
-from twofold.reports.html import write_report
+from twofold.reports.html import Introduction, write_report
 from twofold.reports.run import Sample, read_run
 from twofold.runs.train import RunOptions, train_recipe
 from twofold.sampling.base import Sampling
@@ -52,32 +53,67 @@ class DemoResult:
     report: Path
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a demo aligns: a base, a folder of recipes with `overrides`, and rows, which `make_data` leaves in a folder;
+    `introduction` opens the page, `measure` says in the terminal what is counted."""
+
+    command: str
+    base: str
+    recipes: Path
+    make_data: Callable[[Path, Progress], None]
+    introduction: Introduction
+    measure: str
+    overrides: tuple[str, ...] = ()
+    win_rates: bool = False
+    """Whether the table of one seed has the win rate over the base."""
+
+
 def play(
     out: Path, *, seeds: int, progress: Progress, size: Size | None = None, stop: Callable[[], bool] = lambda: False
 ) -> DemoResult | None:
-    """Train every method with every seed into `out`, or take up what is already there, and compare; None if stopped."""
+    """Align the embedded model on the embedded task, as `align` does."""
     size = size or Size()
     torch.set_num_threads(1)  # tensors this small cost more to share between cores than to compute
+    steps = () if size.steps is None else (f"training.steps={size.steps}",)
+    every = () if size.steps is None else (f"training.evaluate_every={max(1, size.steps // 4)}",)
+    with as_file(files("twofold.demo") / "base") as base, as_file(files("twofold.demo") / "recipes") as recipes:
+        subject = Subject(
+            command="twofold demo",
+            base=str(base),
+            recipes=recipes,
+            make_data=lambda folder, progress: make_data(folder, base, size, progress),
+            introduction=INTRODUCTION,
+            measure="Exact match in the form `#### N`, greedy",
+            overrides=(*steps, *every),
+        )
+        return align(subject, out, seeds=seeds, progress=progress, stop=stop)
+
+
+def align(
+    subject: Subject, out: Path, *, seeds: int, progress: Progress, stop: Callable[[], bool] = lambda: False
+) -> DemoResult | None:
+    """Train every method with every seed into `out`, or take up what is already there, and compare; None if stopped."""
     disk.make_folder(out)
     lock = exclusive(out / ".lock", "another demo is running here", "wait until it ends, or name another --out")
-    with lock, as_file(files("twofold.demo") / "base") as base, as_file(files("twofold.demo") / "recipes") as recipes:
-        make_data(out / "data", base, size, progress)
+    with lock:
+        subject.make_data(out / "data", progress)
         runs: dict[str, list[Path]] = {method: [] for method in METHODS}
         for method, seed in product(METHODS, range(seeds)):
-            document = _recipe(out, recipes, base, (method, seed), size)
+            document = _recipe(out, subject, (method, seed))
             progress.note(f"{NAMES[method]}, seed {seed}")
-            conduct = RunOptions(progress=progress, command="twofold demo", stop=stop)
+            conduct = RunOptions(progress=progress, command=subject.command, stop=stop)
             result = train_recipe(validate(Recipe, document), conduct)
             if result.outcome.stopped:
                 return None
             runs[method].append(result.folder)
     trained = [run for method in METHODS for run in runs[method]]
-    report = write_report(trained, out / "report.html", "twofold demo", introduction=INTRODUCTION)
+    report = write_report(trained, out / "report.html", subject.command, introduction=subject.introduction)
     rows = {method: [final_rows(run) for run in found] for method, found in runs.items()}
     base_rows = rows_at(runs["dpo"][0], 0)
     if seeds == 1:
-        return _table_of_one(base_rows, {m: r[0] for m, r in rows.items()}, report)
-    return _table_of_seeds(base_rows, rows, report)
+        return _table_of_one(base_rows, {m: r[0] for m, r in rows.items()}, subject, report)
+    return _table_of_seeds(base_rows, rows, subject, report)
 
 
 def make_data(folder: Path, base: Path, size: Size, progress: Progress) -> None:
@@ -105,23 +141,22 @@ def make_data(folder: Path, base: Path, size: Size, progress: Progress) -> None:
     manifest.write(folder, [f"{name}.jsonl" for name in ("pairs", "generator", "test")], of=wanted)
 
 
-def _recipe(out: Path, recipes: Path, base: Path, which: tuple[str, int], size: Size) -> Document:
+def _recipe(out: Path, subject: Subject, which: tuple[str, int]) -> Document:
     """The recipe of (method, seed) with its paths filled in."""
     method, seed = which
     run = out / (NAMES[method] if seed == 0 else f"{NAMES[method]}-seed-{seed}")
     overrides = [
-        f"model.path={json.dumps(str(base))}",
+        f"model.path={json.dumps(subject.base)}",
         f"data.train={json.dumps(str(out / 'data' / 'pairs.jsonl'))}",
         f"evaluation.tasks.file={json.dumps(str(out / 'data' / 'test.jsonl'))}",
         f"reference.cache={json.dumps(str(out / 'reference-cache'))}",
         f"run={json.dumps(str(run))}",
         f"seed={seed}",
     ]
-    if method == "pdpo":
-        overrides.append(f"data.generator.file={json.dumps(str(out / 'data' / 'generator.jsonl'))}")
-    if size.steps is not None:
-        overrides += [f"training.steps={size.steps}", f"training.evaluate_every={max(1, size.steps // 4)}"]
-    return load_recipe(recipes / f"{method}.yaml", overrides)
+    drafted = out / "data" / "generator.jsonl"
+    if method == "pdpo" and drafted.is_file():
+        overrides.append(f"data.generator.file={json.dumps(str(drafted))}")
+    return load_recipe(subject.recipes / f"{method}.yaml", [*overrides, *subject.overrides])
 
 
 def rows_at(run: Path, step: int) -> list[Sample]:
@@ -136,7 +171,9 @@ def _right(rows: Sequence[Sample]) -> list[bool]:
     return [row.strict for row in rows]
 
 
-def _table_of_one(base: list[Sample], methods: Mapping[str, list[Sample]], report: Path) -> DemoResult:
+def _table_of_one(
+    base: list[Sample], methods: Mapping[str, list[Sample]], subject: Subject, report: Path
+) -> DemoResult:
     """The mission's table: n, accuracy, Wilson interval, McNemar's test on the same problems."""
     models = {"base": base, **methods}
     rows: list[tuple[str, ...]] = []
@@ -146,18 +183,32 @@ def _table_of_one(base: list[Sample], methods: Mapping[str, list[Sample]], repor
             "–" if name in (other, "base") else _p_value(mcnemar(_right(models[other]), _right(found)))
             for other in ("base", "dpo")
         ]
-        rows.append(
-            (NAMES[name], str(estimate.n), f"{estimate.value:.1%}", f"{estimate.low:.1%} – {estimate.high:.1%}", *tests)
-        )
-    note = "Exact match in the form `#### N`, greedy; one seed. `twofold demo --seeds 5` tells how much a seed matters."
-    return DemoResult(("model", "n", "accuracy", "95% interval", "p against base", "p against DPO"), rows, note, report)
+        wins = [] if not subject.win_rates else ["–" if name == "base" else _win_rate(found, base)]
+        share = f"{estimate.low:.1%} – {estimate.high:.1%}"
+        rows.append((NAMES[name], str(estimate.n), f"{estimate.value:.1%}", share, *wins, *tests))
+    note = f"{subject.measure}; one seed. `{subject.command} --seeds 5` tells how much a seed matters."
+    wins = ("win rate over base",) if subject.win_rates else ()
+    columns = ("model", "n", "accuracy", "95% interval", *wins, "p against base", "p against DPO")
+    return DemoResult(columns, rows, note, report)
+
+
+def _win_rate(found: Sequence[Sample], base: Sequence[Sample]) -> str:
+    """How often an answer is right where the base's is not, a tie being half a win, with its interval."""
+    games = [
+        Game(own.name, own.prompt, (1 + own.strict - other.strict) / 2, len(own.completion), len(other.completion))
+        for own, other in zip(found, base, strict=True)
+    ]
+    won = Shares(games).estimate()
+    return f"{won.value:.1%} [{won.low:.1%}, {won.high:.1%}]"
 
 
 def _p_value(test: PairedTest) -> str:
     return f"{test.p_value:.2g} (+{test.only_b} −{test.only_a})"
 
 
-def _table_of_seeds(base: list[Sample], methods: Mapping[str, list[list[Sample]]], report: Path) -> DemoResult:
+def _table_of_seeds(
+    base: list[Sample], methods: Mapping[str, list[list[Sample]]], subject: Subject, report: Path
+) -> DemoResult:
     """Means over seeds, with a paired bootstrap over seeds and problems for the differences."""
     start = wilson(sum(_right(base)), len(base))
     rows: list[tuple[str, ...]] = [("base", "1", f"{start.value:.1%}", f"{start.low:.1%} – {start.high:.1%}", "–", "–")]
@@ -171,6 +222,6 @@ def _table_of_seeds(base: list[Sample], methods: Mapping[str, list[list[Sample]]
         spread = f"{min(shares):.1%} – {max(shares):.1%}"
         rows.append((NAMES[method], str(len(found)), f"{mean:.1%}", spread, *told, *["–"] * (2 - len(told))))
     how = "Differences in points, with a bootstrap over seeds and problems."
-    note = f"Exact match on {len(base)} problems, greedy. {how}"
+    note = f"{subject.measure}, on {len(base)} problems. {how}"
     columns = ("model", "seeds", "accuracy", "lowest – highest seed", "against base", "against DPO")
     return DemoResult(columns, rows, note, report)

@@ -1,16 +1,18 @@
-"""Exact match of final answers, strict and flexible side by side: `rewards/verifier.py` says what each counts."""
+"""Exact match of final answers, or instructions obeyed, strict and flexible side by side: `rewards/verifier.py` and
+`rewards/instructions.py` say what each counts."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
 from twofold.records import Prompt, Task
-from twofold.rewards.verifier import Metric, answerable, judge
+from twofold.rewards import instructions, verifier
+from twofold.rewards.verifier import Metric
 from twofold.statistics import Estimate, PairedTest, mcnemar, wilson
 
 if TYPE_CHECKING:
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from twofold.sampling.base import Sampler
 
 CHUNK = 256
+Rule: TypeAlias = Literal["answer", "instructions"]
+"""What a ground truth is: a final answer to be met, or rules to be obeyed."""
+_READ = {"answer": verifier.answerable, "instructions": instructions.readable}
+_JUDGE = {"answer": verifier.judge, "instructions": instructions.judge}
 
 
 class Codec(Protocol):
@@ -56,29 +62,35 @@ class ExactMatch:
 
 
 def exact_match(
-    sampler: Sampler, tasks: Sequence[Task], codec: Codec, *, progress: Progress | None = None, seed: int = 0
+    sampler: Sampler,
+    tasks: Sequence[Task],
+    codec: Codec,
+    *,
+    progress: Progress | None = None,
+    seed: int = 0,
+    rule: Rule = "answer",
 ) -> ExactMatch:
-    """Draw one completion per task and judge it; greedy or not is the sampler's own setting.
+    """Draw one completion per task and judge it by `rule`; greedy or not is the sampler's own setting.
 
     Every answer is checked before the first token is drawn; `DataError` names the row that cannot be judged.
     """
-    refuse_unreadable(tasks)
+    refuse_unreadable(tasks, rule)
     progress = progress or Silent()
     progress.begin("exact match", len(tasks))
     rows: list[Row] = []
     for start in range(0, len(tasks), CHUNK):
         part = tasks[start : start + CHUNK]
         drafts = sampler.sample([codec.prompt(task.prompt) for task in part], samples=1, seed=(seed, 0))
-        rows += [_row(task, codec.text(d.tokens), d.truncated) for task, (d,) in zip(part, drafts, strict=True)]
+        rows += [_row(task, codec.text(d.tokens), d.truncated, rule) for task, (d,) in zip(part, drafts, strict=True)]
         progress.advance("exact match", len(part), strict=_share(rows, "strict"), flexible=_share(rows, "flexible"))
     progress.end("exact match")
     return summary(rows)
 
 
-def refuse_unreadable(tasks: Sequence[Task]) -> None:
-    """Raise DataError for the first problem whose answer is no plain number."""
+def refuse_unreadable(tasks: Sequence[Task], rule: Rule = "answer") -> None:
+    """Raise DataError for the first problem whose ground truth `rule` cannot read."""
     for task in tasks:
-        answerable(task.answer, str(task.source))
+        _READ[rule](task.answer, str(task.source))
 
 
 def summary(rows: Sequence[Row]) -> ExactMatch:
@@ -113,8 +125,8 @@ def _by_problem(result: ExactMatch) -> dict[tuple[str, str, str], Row]:
     return rows
 
 
-def _row(task: Task, completion: str, truncated: bool) -> Row:
-    verdict = judge(completion, task.answer)
+def _row(task: Task, completion: str, truncated: bool, rule: Rule) -> Row:
+    verdict = _JUDGE[rule](completion, task.answer)
     return Row(
         name=str(task.source),
         prompt=_plain(task.prompt),

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Protocol
 
+import numpy as np
+
 from twofold.statistics import (
     Estimate,
     PairedTest,
@@ -68,8 +70,7 @@ class BinaryOutcomes:
             return Difference(paired_bootstrap(self.right, other.right), mcnemar(self.right, other.right))
         a, b = (_sums(x.right, self.prompts) for x in (self, other))
         totals = _sums([1] * len(self.right), self.prompts)
-        moved = [y - x for x, y in zip(a, b, strict=True)]
-        return Difference(bootstrap_ratio(moved, totals), sign_flips(a, b))
+        return Difference(bootstrap_ratio(np.subtract(b, a), totals), sign_flips(a, b))
 
     @property
     def _repeated(self) -> bool:
@@ -100,8 +101,7 @@ class Ratio:
         """In units of the ratio itself."""
         if list(self.tokens) != list(other.tokens):
             return None
-        moved = [b - a for a, b in zip(self.part, other.part, strict=True)]
-        difference = bootstrap_ratio(moved, self.whole)
+        difference = bootstrap_ratio(np.subtract(other.part, self.part), self.whole)
         if self.exponential:
             difference = replace(difference, method=f"{difference.method}, {LOGARITHMS}")
         return Difference(difference, sign_flips(self.part, other.part))

@@ -103,7 +103,7 @@ def estimate_maj_at_k(right: int, wrong: Sequence[int], silent: int, k: int) -> 
     `wrong` are how often each other answer was given, `silent` samples gave none and have no vote.
     """
     n = right + sum(wrong) + silent
-    if min(right, silent, *wrong, 0) < 0 or not 1 <= k <= n:
+    if min(right, silent, *wrong) < 0 or not 1 <= k <= n:
         raise ValueError(f"needs counts ≥ 0 and 1 ≤ k ≤ {n}, got k {k}")
     won = sum(
         math.comb(right, votes)
@@ -138,6 +138,9 @@ class Sampled:
     def n(self) -> int:
         return self.right + sum(self.wrong) + self.silent
 
+    def as_dict(self) -> dict[str, Any]:
+        return {"right": self.right, "wrong": list(self.wrong), "silent": self.silent}
+
 
 @dataclass(frozen=True)
 class PassAtK:
@@ -160,11 +163,9 @@ class PassAtK:
     def counts(self) -> list[dict[str, Any]]:
         """Each problem by name, with how many samples were right, wrong (by answer) and silent under either rule."""
         return [
-            {"name": row[0].name,
-             **{m: {"right": p.right, "wrong": list(p.wrong), "silent": p.silent}
-                for m, p in zip(self.problems, row, strict=True)}}
-            for row in zip(*self.problems.values(), strict=True)
-        ]  # fmt: skip
+            {"name": problem.name, **{metric: rows[i].as_dict() for metric, rows in self.problems.items()}}
+            for i, problem in enumerate(self.problems["strict"])
+        ]
 
     def estimate(self, kind: str, metric: Metric, k: int) -> Estimate:
         """The mean over problems, with a bootstrap interval over problems."""

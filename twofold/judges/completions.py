@@ -15,10 +15,11 @@ from twofold.judges.questions import Question
 from twofold.progress import Progress
 from twofold.rewards.base import RewardFunction, executes, rated
 from twofold.rewards.execution import CodeReward
+from twofold.rewards.instructions import InstructionReward, readable
 from twofold.rewards.mathematics import MathVerifier, solvable
 from twofold.rewards.verifier import Metric, VerifierReward, answerable
 
-RULES = ("strict", "flexible", "math")
+RULES = ("strict", "flexible", "math", "instructions")
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class CompletionJudge:
 
 
 class VerifierKind(JudgeKind):
-    """1 for a completion that ends in the ground truth's answer, else 0"""
+    """1 for a completion that ends in the ground truth's answer, or obeys its rules, else 0"""
 
-    name, usage = "verifier", "verifier[:strict|:flexible|:math]"
+    name, usage = "verifier", "verifier[:strict|:flexible|:math|:instructions]"
     needs_truth = True
     middle = 0.5
 
@@ -64,11 +65,15 @@ class VerifierKind(JudgeKind):
     def refuse(self, truth: str | None, where: str) -> None:
         super().refuse(truth, where)
         if truth is not None:
-            (solvable if self.argument == "math" else answerable)(truth, where)
+            {"math": solvable, "instructions": readable}.get(self.argument, answerable)(truth, where)
 
     def open(self, resources: JudgeResources, stack: ExitStack) -> Judge:
         rule = self.argument or "strict"
-        reward = stack.enter_context(MathVerifier()) if rule == "math" else VerifierReward(cast("Metric", rule))
+        reward: RewardFunction
+        if rule == "math":
+            reward = stack.enter_context(MathVerifier())
+        else:
+            reward = InstructionReward() if rule == "instructions" else VerifierReward(cast("Metric", rule))
         return CompletionJudge(reward, {"kind": self.name, "metric": rule}, self.refuse)
 
 

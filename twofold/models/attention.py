@@ -3,7 +3,7 @@
 One function stands in for a transformers model's attention while the model runs over a pack (`packing.Layout`).
 On CUDA it is one variable-length call over gathered keys and values; elsewhere segments of similar length share a call,
 or in bfloat16 on a processor a tile (`tiled_attention.py`).
-A sliding window is exact because each segment is contiguous in position; soft-capping is applied to the scores.
+A sliding window is exact because each segment is contiguous in position; soft caps and sinks are applied to the scores.
 What it does not implement it refuses, and the policy then runs unshared rows (`policy.py`).
 """
 
@@ -26,11 +26,26 @@ from twofold.models.tiled_attention import Scores, tiled_attention
 
 NAME = "twofold_branches"
 
+LAYOUT_LOST = "the model does not hand its keyword arguments to the attention"
+
 _HARMLESS = {"position_ids", "use_cache", "cache_position", "return_dict", "output_hidden_states", "logits_to_keep"}
 
 
 class UnsupportedAttention(Exception):
     """The model asks its attention for something that branch attention does not implement."""
+
+
+class LayoutMask(Tensor):
+    """An attention mask [1, 1, 1, 1] that says nothing but the layout of a pack: what models that hand no keyword
+    arguments on hand to their attention all the same."""
+
+    of_pack: Layout
+
+    @classmethod
+    def of(cls, layout: Layout) -> LayoutMask:
+        mask = torch.zeros(1, 1, 1, 1, device=layout.device).as_subclass(cls)
+        mask.of_pack = layout
+        return mask
 
 
 def branch_attention(
@@ -41,22 +56,25 @@ def branch_attention(
     Dropout is ignored: twofold trains without it. Raises `UnsupportedAttention` for what is not implemented.
     """
     layout = asked.pop("layout", None)
+    if isinstance(attention_mask, LayoutMask):
+        layout, attention_mask = attention_mask.of_pack, None
     if not isinstance(layout, Layout):
-        raise UnsupportedAttention("the model does not hand its keyword arguments to the attention")
+        raise UnsupportedAttention(LAYOUT_LOST)
     asked.pop("dropout", None)
-    scale, softcap, window = (asked.pop(k, None) for k in ("scaling", "softcap", "sliding_window"))
+    scale, softcap, window, sink_H = (asked.pop(k, None) for k in ("scaling", "softcap", "sliding_window", "s_aux"))
     _refuse_unknown(module, attention_mask, asked)
     layout.calls += 1
     q, k, v = (_operand(x[0].transpose(0, 1)) for x in (query, key, value))
     scale = q.shape[-1] ** -0.5 if scale is None else float(scale)  # type: ignore[arg-type]  # transformers hands a float
     window = int(window) if window else None  # type: ignore[call-overload]  # likewise an int
     cap = float(softcap) if softcap else None  # type: ignore[arg-type]  # likewise a float
-    if q.is_cuda and not softcap and q.dtype in (torch.bfloat16, torch.float16):
+    scores = Scores(scale, cap, window, sink_H)  # type: ignore[arg-type]  # likewise a tensor
+    if q.is_cuda and not softcap and sink_H is None and q.dtype in (torch.bfloat16, torch.float16):
         out = _varlen(q, k, v, layout, scale, window)
-    elif q.dtype == torch.bfloat16 and q.device.type == "cpu":
-        out = tiled_attention(q, k, v, layout, Scores(scale, cap, window))
+    elif q.dtype == torch.bfloat16 and q.device.type == "cpu" and sink_H is None:
+        out = tiled_attention(q, k, v, layout, scores)
     else:
-        out = _bucketed(q, k, v, layout, Scores(scale, cap, window))
+        out = _bucketed(q, k, v, layout, scores)
     return out.unsqueeze(0), None
 
 
@@ -120,7 +138,7 @@ def _bucketed(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scores: Scores) -
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scores: Scores) -> Tensor:
     """Outputs [N, heads, Q, d] of N segments; no `mask` means plain causality."""
-    if scores.softcap is not None:
+    if scores.softcap is not None or scores.sink_H is not None:
         return _plain(q, k, v, mask, scores)
     gqa = q.shape[1] != k.shape[1]
     return F.scaled_dot_product_attention(
@@ -138,7 +156,9 @@ def _plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scores: Scores)
         mask = torch.ones(score.shape[-2:], dtype=torch.bool, device=score.device).tril()
     score = score.masked_fill(~mask, torch.finfo(score.dtype).min)
     wide = torch.promote_types(score.dtype, torch.float32)
-    return torch.softmax(score, -1, dtype=wide).to(v.dtype) @ v
+    if scores.sink_H is not None:
+        score = torch.cat([score, scores.sink_H.to(score.dtype).view(-1, 1, 1).expand(*score.shape[:3], 1)], -1)
+    return torch.softmax(score, -1, dtype=wide)[..., : k.shape[2]].to(v.dtype) @ v
 
 
 @cache

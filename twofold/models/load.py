@@ -23,12 +23,12 @@ from twofold.errors import ModelError
 from twofold.models.integrity import check_folder
 from twofold.models.loadable import readable, refuse_broken_weights, refuse_ids, refuse_unknown_tokens
 from twofold.models.locate import refuse_missing
-from twofold.models.lora_targets import expert_targets
+from twofold.models.lora_targets import WHERE, refuse_untouched_experts, targets_of
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.policy import LanguageHead, Policy
 from twofold.models.precision import hidden_units, resolve_precision
 from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
-from twofold.models.trial import findings, know_float64, refuse_leaks
+from twofold.models.trial import findings, first_line, know_float64, refuse_leaks
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class LoRA:
     alpha: float = 32.0
     """The update is scaled by alpha / rank."""
     targets: str | tuple[str, ...] = "all-linear"
-    """Names of the layers to adapt."""
+    """Names of the layers to adapt: all-linear, which leaves the head and routers out, or a list of names; `experts`
+    are all those of a mixture."""
 
     def __post_init__(self) -> None:
         require(self.rank > 0, "rank must be ≥ 1")
@@ -70,10 +71,14 @@ class ModelSettings:
     """Folder of a PEFT adapter to go on training."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    router_aux_loss_coef: float | None = None
+    """Of a mixture of experts: how much the load-balancing loss counts, over all tokens of a step. By default as the
+    model's config says, where that sets output_router_logits; else, and with 0, there is none."""
     sharing: Sharing = "auto"
     """Whether completions share their prompt; auto checks that the model computes the same either way."""
 
     def __post_init__(self) -> None:
+        require((self.router_aux_loss_coef or 0) >= 0, "router_aux_loss_coef must be ≥ 0")
         require(not (self.lora and self.adapter), "give lora (a new adapter) or adapter (an existing one), not both")
 
 
@@ -159,6 +164,7 @@ def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: Peft
         "autocast": autocast_of(settings, model),
         "sharing": settings.sharing,
         "activation_checkpointing": settings.activation_checkpointing,
+        "router_aux_loss_coef": settings.router_aux_loss_coef,
     }
 
 
@@ -257,10 +263,7 @@ def attach_adapter(
         if task != CLASSIFYING:
             refuse_classifier(settings.adapter)
     if settings.lora is not None:
-        asked = settings.lora.targets
-        targets: dict[str, Any] = {"target_modules": asked if isinstance(asked, str) else list(asked)}
-        if asked == "all-linear":
-            targets |= expert_targets(model)
+        targets = targets_of(model, settings.lora.targets)
         config = LoraConfig(
             r=settings.lora.rank,
             lora_alpha=settings.lora.alpha,  # type: ignore[arg-type]  # PEFT takes a float as well
@@ -271,7 +274,11 @@ def attach_adapter(
         )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            adapter = get_peft_model(model, config)
+            try:
+                adapter = get_peft_model(model, config)
+            except ValueError as error:  # a target that PEFT has no layer for
+                raise ModelError(first_line(error), where=WHERE, remedy="name other layers") from error
+        refuse_untouched_experts(model, targets)
         config.base_model_name_or_path = settings.path
         return adapter  # type: ignore[return-value]  # no mixed adapters here
     assert settings.adapter is not None, "one of both"

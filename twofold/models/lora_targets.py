@@ -1,38 +1,117 @@
-"""What of a mixture of experts an adapter on all linear layers is for: attention, and the experts themselves, which are
-stacked parameters; never a router, whose small changes send tokens elsewhere. Shapes: E experts.
+"""What an adapter is put on: linear layers, and the experts of a mixture, which are stacked parameters; a router, whose
+small changes send tokens elsewhere, only where it is named. Shapes: E experts.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from transformers import PreTrainedModel
 
+from twofold.errors import ModelError
+
+ALL = "all-linear"
+EXPERTS = "experts"
+"""Among the targets: all experts of a mixture."""
+WHERE = "model.lora.targets"
+
 _ROUTER = re.compile(r"(^|\.)([a-z_]*router[a-z_]*|gate|[a-z_]*_gate)(\.|$)")
 _LINEAR = ("Linear", "Conv1D")
+_FUSED = {
+    "gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "w1": "gate_up_proj", "w3": "gate_up_proj",
+    "w2": "down_proj",
+}  # fmt: skip
+"""What parts of stacked experts are called in models that do not stack them."""
 _RENAMED = {"gate_proj", "up_proj", "down_proj"}
 """Leaf names that PEFT takes for an older form of stacked experts, and would no longer find as layers."""
+_RECURRENT = {"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"}
+_READ_PAST = {"out_proj", "conv1d"}
+"""Layers of these models whose fast kernels read their weights past an adapter; PEFT refuses them."""
 
 
-def expert_targets(model: PreTrainedModel) -> dict[str, Any]:
-    """The targets of a LoraConfig in a mixture of experts; empty for any other model."""
-    experts = {_ending(name) for name, p in model.named_parameters() if p.dim() == 3 and "experts" in name}
-    if not experts:
-        return {}
+def targets_of(model: PreTrainedModel, asked: str | Sequence[str]) -> dict[str, Any]:
+    """The targets of a LoraConfig. Raises ModelError for a name that is nothing of the model."""
+    if isinstance(asked, str) and asked != ALL:
+        return {"target_modules": asked}  # a pattern, which PEFT matches
+    stacks = _stacks(model)
+    linear = _linear(model)
+    if asked == ALL and not stacks and _type(model) not in _RECURRENT:
+        return {"target_modules": ALL}
+    modules, layers = _split({_leaf(name) for name in linear if not _ROUTER.search(name)}, linear, stacks)
+    if asked == ALL:
+        modules -= _READ_PAST if _type(model) in _RECURRENT else set[str]()
+        return _config(model, modules, {*stacks, *layers}, spare_routers=True)
+    chosen: set[str] = set()
+    named: set[str] = set()
+    for name in asked:
+        of_experts = {s for s in stacks if name == EXPERTS or _leaf(s) in (name, _FUSED.get(name))}
+        of_layers = {each for each in linear if each == name or each.endswith(f".{name}")}
+        if not of_experts and not of_layers and not _other(model, name):
+            _refuse(name, linear, stacks)
+        chosen |= of_experts
+        named |= {name} if of_layers or not of_experts else set[str]()
+    modules, layers = _split(named, linear, stacks)
+    return _config(model, modules, {*chosen, *layers}, spare_routers=False)
+
+
+def refuse_untouched_experts(model: PreTrainedModel, targets: dict[str, Any]) -> None:
+    """Raise ModelError where experts were asked for and the adapter has none."""
+    wanted = set(targets.get("target_parameters") or ()) & set(_stacks(model, adapted=True))
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    if wanted and not any(f".{EXPERTS}." in name or name.startswith(f"{EXPERTS}.") for name in trained):
+        what = f"no expert is adapted: PEFT put nothing on {', '.join(sorted(wanted))}"
+        raise ModelError(what, where=WHERE, remedy="name other layers, or update peft")
+
+
+def _config(
+    model: PreTrainedModel, modules: Iterable[str], parameters: Iterable[str], *, spare_routers: bool
+) -> dict[str, Any]:
+    spared = sorted(name for name, _ in model.named_modules() if _ROUTER.search(name)) if spare_routers else []
+    made: dict[str, Any] = {"target_modules": sorted(modules)}
+    if stacked := sorted(parameters):
+        made["target_parameters"] = stacked
+    return made | ({"exclude_modules": spared} if spared else {})
+
+
+def _split(names: set[str], linear: Iterable[str], stacks: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Of the names of layers those that PEFT takes as such, and the others as parameters."""
+    renamed = {name for name in names if _leaf(name) in _RENAMED} if any(stacks) else set[str]()
+    endings = {f".{name}" for name in renamed}
+    layers = {f"{_ending(each)}.weight" for each in linear if each.endswith(tuple(endings))} if endings else set[str]()
+    return names - renamed, layers
+
+
+def _stacks(model: PreTrainedModel, *, adapted: bool = False) -> set[str]:
+    """Endings of the names of stacked experts; `adapted` as they are called where an adapter is around them."""
+    named = ((name.replace(".base_layer", "") if adapted else name, p) for name, p in model.named_parameters())
+    return {_ending(name) for name, p in named if p.dim() == 3 and EXPERTS in name and ".lora_" not in name}
+
+
+def _linear(model: PreTrainedModel) -> list[str]:
     head = model.get_output_embeddings()
-    linear = [
-        name
-        for name, module in model.named_modules()
-        if type(module).__name__ in _LINEAR and module is not head and not _ROUTER.search(name)
-    ]
-    modules = {name.rpartition(".")[2] for name in linear}
-    layers = {f"{_ending(name)}.weight" for name in linear if name.rpartition(".")[2] in _RENAMED}
-    return {
-        "target_modules": sorted(modules - _RENAMED),
-        "target_parameters": sorted(experts | layers),
-        "exclude_modules": sorted(name for name, _ in model.named_modules() if _ROUTER.search(name)),
-    }
+    return [n for n, module in model.named_modules() if type(module).__name__ in _LINEAR and module is not head]
+
+
+def _other(model: PreTrainedModel, name: str) -> bool:
+    """Whether a module of any kind that has weights of its own is called so: embeddings, the head, a convolution."""
+    found = (m for n, m in model.named_modules() if n == name or n.endswith(f".{name}"))
+    return any(getattr(module, "weight", None) is not None for module in found)
+
+
+def _refuse(name: str, linear: Iterable[str], stacks: Iterable[str]) -> None:
+    known = sorted({_leaf(each) for each in [*linear, *stacks]} | ({EXPERTS} if any(stacks) else set[str]()))
+    what = "has no experts" if name == EXPERTS else f"has no layer called {name!r}"
+    raise ModelError(f"the model {what}", where=WHERE, remedy=f"choose from {', '.join(known)}, or {ALL}")
+
+
+def _type(model: PreTrainedModel) -> str:
+    return str(getattr(model.config, "model_type", ""))
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _ending(name: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from twofold.models.load import LoRA, ModelSettings
+from twofold.models.load import ModelSettings, attach_adapter
 from twofold.models.loadable import readable
 
 
@@ -27,8 +27,9 @@ def model_size(settings: ModelSettings) -> ModelSize:
     with readable(settings.path), torch.device("meta"):
         config = AutoConfig.from_pretrained(settings.path, revision=settings.revision, trust_remote_code=False)
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    parameters = sum(p.numel() for p in model.parameters())
-    added = _lora_parameters(model, settings.lora) if settings.lora is not None else 0
+        parameters = sum(p.numel() for p in model.parameters())
+        adapter = attach_adapter(model, replace(settings, adapter=None), seed=0)
+    added = sum(p.numel() for p in adapter.parameters() if p.requires_grad) if adapter is not None else 0
     text = config.get_text_config()
     return ModelSize(
         parameters=parameters + added,
@@ -37,16 +38,3 @@ def model_size(settings: ModelSettings) -> ModelSize:
         hidden=text.hidden_size,
         vocabulary=text.vocab_size,
     )
-
-
-def _lora_parameters(model: PreTrainedModel, lora: LoRA) -> int:
-    """rank · (inputs + outputs) of each adapted layer."""
-    head = model.get_output_embeddings()
-    named = None if isinstance(lora.targets, str) else set(lora.targets)
-    matrices = [
-        module.weight.shape
-        for name, module in model.named_modules()
-        if type(module).__name__ in ("Linear", "Conv1D") and module is not head
-        if named is None or name.rpartition(".")[2] in named
-    ]
-    return sum(lora.rank * sum(shape) for shape in matrices)  # type: ignore[arg-type, misc]  # of a module's weight

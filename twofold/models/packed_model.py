@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack
 
 import torch
@@ -18,9 +19,12 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from twofold.batch import Batch, Group, Outputs
+from twofold.batch import Batch, Group, Outputs, Routing
 from twofold.errors import DataError, ModelError
 from twofold.models.attention import NAME, UnsupportedAttention, set_attention, stock_name
+from twofold.models.backbone import pack_hidden
+from twofold.models.experts import balance, pack_weights, recorded, routers, row_weights, top_k
+from twofold.models.experts import routing as routing_of
 from twofold.models.packing import Pack, Packing, bins, pack
 from twofold.models.row_lengths import restart_rotary
 from twofold.models.trial import findings, first_line, in_order, know_float64, positions, refuse_leaks, trial_groups
@@ -60,6 +64,7 @@ class ModelOptions(TypedDict, total=False):
     autocast: torch.dtype | None
     sharing: Sharing
     activation_checkpointing: bool
+    router_aux_loss_coef: float | None
     note: str
 
 
@@ -74,11 +79,13 @@ class PackedModel(nn.Module):
         self.model.eval()
         if holding.get("activation_checkpointing"):
             _checkpoint_activations(model)
+        self.balance = balance(model, holding.get("router_aux_loss_coef"))
         know_float64(model)
         known = findings(model, head)
         refuse_leaks(model, known, head.name)
         self.row_lengths, self.most_tokens = known.row_lengths(model), known.most_tokens(model)
         self.positions = self.most_tokens or positions(model)
+        self._by_mask = known.by_mask
         sharing = holding.get("sharing", "auto")
         self.sharing_note = "" if sharing == "rows" else known.sharing_note or self._device_note()
         self.shared = sharing != "rows" and not self.sharing_note
@@ -101,25 +108,36 @@ class PackedModel(nn.Module):
         """Dropout never comes on: what a model says must not depend on the mode."""
         return self
 
-    def forward(self, groups: Sequence[Group], statistics: Sequence[str] = ()) -> tuple[Outputs, Batch]:
-        """What the head says of every branch of `groups`, with the `statistics` named; and the batch of them."""
+    def forward(
+        self, groups: Sequence[Group], statistics: Sequence[str] = (), *, routing: bool = False
+    ) -> tuple[Outputs, Batch]:
+        """What the head says of every branch of `groups`, with the `statistics` named and, of a mixture of experts, the
+        `routing`; and the batch of them."""
         self.refuse_long(groups)
         set_attention(self.model, self._attention)  # another model on the same config may have switched it
         calls = [(list(groups), list[int]())]
         if self.row_lengths.matter:
             calls = self.row_lengths.calls(groups, ends=self.head.ends) or calls
         with self._precision():
-            said = [self._values(members, statistics) for members, _ in calls]
+            said = [self._values(members, statistics, routing=routing) for members, _ in calls]
         ends, places = self.head.ends, [place for _, place in calls]
+        routed = [part.pop("routing") for part in said] if routing else []
         fields: dict[str, Any] = {
             name: in_order([(part[name], at) for part, at in zip(said, places, strict=True)], groups, ends=ends)
             for name in said[0]
         }
         known = {name: fields.pop(name) for name in statistics}
-        return Outputs(**fields, statistics=known), Batch.of(groups, self.device)
+        total = reduce(add, routed) if routed else None
+        return Outputs(**fields, statistics=known, routing=total), Batch.of(groups, self.device)
 
-    def _values(self, groups: Sequence[Group], statistics: Sequence[str]) -> dict[str, Tensor]:
+    def _values(self, groups: Sequence[Group], statistics: Sequence[str], *, routing: bool) -> dict[str, Any]:
         """What one call says of `groups`, by the name of the field or of the statistic."""
+        if routing:
+            weigh = pack_weights if self.shared else row_weights
+            with recorded(self.model) as logits:
+                values = self._values(groups, statistics, routing=False)
+            weight_T = weigh(groups, ends=self.head.ends).to(self.device)
+            return {**values, "routing": routing_of(logits, weight_T, top_k(self.model) or 1)}
         if self.row_lengths.matter:
             restart_rotary(self.model)
         hidden_SH = None
@@ -159,9 +177,22 @@ class PackedModel(nn.Module):
                 result[i] = [next(pieces) for _ in groups[i].branches]
         return result
 
+    @torch.no_grad()
+    def routing(self, groups: Sequence[Group], packing: Packing) -> Routing | None:
+        """Where the tokens of `groups` go in a mixture of experts, without gradient; None without routers."""
+        if not groups or not routers(self.model):
+            return None
+        packs = [[groups[i].only_columns(()) for i in members] for members in bins(groups, packing)]
+        return reduce(add, [self(each, routing=True)[0].routing for each in packs])
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training moves, by name; tied ones once."""
         return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+
+    def embeddings(self) -> list[nn.Parameter]:
+        """The weights of the input and output embeddings."""
+        modules = (self.model.get_input_embeddings(), self.model.get_output_embeddings())
+        return [p for module in modules if module is not None for p in module.parameters()]
 
     @contextmanager
     def cast_once(self) -> Iterator[None]:
@@ -176,10 +207,7 @@ class PackedModel(nn.Module):
 
     def _packed(self, groups: Sequence[Group]) -> tuple[Tensor, Pack]:
         stream = pack(groups, self.device, ends=self.head.ends)
-        out = self.model.base_model(
-            input_ids=stream.token_T, position_ids=stream.position_T, use_cache=False, layout=stream.layout
-        )
-        return out.last_hidden_state[0].index_select(0, stream.score_S), stream
+        return pack_hidden(self.model, stream, by_mask=self._by_mask), stream
 
     @torch.no_grad()
     def _device_note(self) -> str:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from twofold.batch import Group
 from twofold.errors import ModelError
 from twofold.models.attention import UnsupportedAttention, stock_attention
+from twofold.models.backbone import logit_scale
 from twofold.models.logprob import statistics_of, token_logps, token_statistics
 from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packed_model import Sharing as Sharing
@@ -30,7 +31,7 @@ class LanguageHead:
     def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor:
         head = model.get_output_embeddings()
         if type(head) is nn.Linear:
-            return token_logps(hidden_SH, head.weight, stream.target_S, head.bias, _softcap(model))
+            return token_logps(_scaled(model, hidden_SH), head.weight, stream.target_S, head.bias, _softcap(model))
         return _logits(model, hidden_SH).log_softmax(-1).gather(1, stream.target_S[:, None]).squeeze(1)
 
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor:
@@ -46,8 +47,14 @@ class LanguageHead:
             return statistics_of(torch.cat(_row_logits(model, groups)))
         head = model.get_output_embeddings()
         if type(head) is nn.Linear:
-            return token_statistics(hidden_SH, head.weight, head.bias, _softcap(model))
+            return token_statistics(_scaled(model, hidden_SH), head.weight, head.bias, _softcap(model))
         return statistics_of(_logits(model, hidden_SH))
+
+
+def _scaled(model: PreTrainedModel, hidden_SH: Tensor) -> Tensor:
+    """Hidden rows from which the head makes the logits that the model makes."""
+    scale = logit_scale(model)
+    return hidden_SH if scale == 1 else hidden_SH * scale
 
 
 def _softcap(model: PreTrainedModel) -> float | None:
@@ -59,7 +66,7 @@ def _logits(model: PreTrainedModel, hidden_SH: Tensor) -> Tensor:
     head, softcap = model.get_output_embeddings(), _softcap(model)
     if head is None:
         raise UnsupportedAttention("the model has no output embeddings")
-    logits = head(hidden_SH)
+    logits = head(_scaled(model, hidden_SH))
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits if softcap is None else torch.tanh(logits / softcap) * softcap
 

@@ -20,13 +20,16 @@ from twofold.models.row_lengths import rope_kind, rope_tables
 WINDOW, SWITCH, POSITIONS = 8, 20, 48
 """How far a sliding window of the copy looks back, after how many tokens its rotary factors change, its positions."""
 _VOCABULARY = 64
-_LAYERS, _HEADS, _EXPERTS, _FEED_FORWARD = 6, 2, 16, 48  # at most; of layers one of each kind, and two at least
+_LAYERS, _EXPERTS, _FEED_FORWARD = 6, 16, 48  # at most; of layers one of each kind, and two at least
+_HEADS = 2, 4  # some know no fewer than four
 _MOST = 40_000_000  # weights of a copy that is worth its time
 
 _WINDOW_NAMES = re.compile(r"(window|window_size|window_len|attention_chunk_size|local_attention|index_topk)$")
 _FEED_FORWARD_NAMES = re.compile(r"(intermediate_size|ffn_dim|ffn_hidden_size|n_inner|d_ff)$")
 _EXPERT_NAMES = re.compile(r"(num_experts|num_local_experts|n_routed_experts|moe_num_experts)$")
 _LAYER_NAMES = ("num_hidden_layers", "num_encoder_layers", "num_decoder_layers", "encoder_layers", "decoder_layers")
+_DENSE = "first_k_dense_replace"
+_BORROWERS = "num_kv_shared_layers"
 _HEAD_NAMES = ("num_attention_heads", "encoder_attention_heads", "decoder_attention_heads")
 
 
@@ -41,13 +44,13 @@ def small_copy(
 
 def _first_built(model: PreTrainedModel, dtypes: Sequence[torch.dtype]) -> PreTrainedModel | None:
     for dtype in dtypes:
-        for narrow in (True, False):
+        for heads in (*_HEADS, None):
             config = copy.deepcopy(model.config)
             try:
                 for part in _parts(config):
                     _shorten(part)
-                    if narrow:
-                        _narrow(part)
+                    if heads:
+                        _narrow(part, heads)
                 made = _built(type(model), config, dtype)
                 if made is not None and _speaks(made):
                     return made
@@ -146,30 +149,39 @@ def _fewer_layers(config: PreTrainedConfig) -> None:
     if not isinstance(count, int) or count < 1:
         return
     lists = {n: v for n, v in vars(config).items() if isinstance(v, (list, tuple)) and len(v) == count}
+    borrowing = count - (getattr(config, _BORROWERS, None) or 0)  # the layers from here on take others' keys and values
     kinds: dict[str, int] = {}
     for i in range(count):
-        kinds.setdefault(repr([v[i] for v in lists.values()]), i)
+        kinds.setdefault(repr([i >= borrowing, *(v[i] for v in lists.values())]), i)
     chosen = sorted({*list(kinds.values())[:_LAYERS], *range(min(2, count))})
     for name, values in lists.items():
         _set(config, name, [values[i] for i in chosen])
+    _set(config, _DENSE, min(getattr(config, _DENSE, None) or 0, 1))
     for name in _LAYER_NAMES:
         _set(config, name, len(chosen))
+    _set(config, _BORROWERS, sum(i >= borrowing for i in chosen))
 
 
-def _narrow(config: PreTrainedConfig) -> None:
-    """Few heads of the size that they have, few experts, and a narrow feed-forward layer."""
+def _narrow(config: PreTrainedConfig, most: int) -> None:
+    """At most so many heads of the size that they have, few experts, and a narrow feed-forward layer."""
     heads, hidden = (getattr(config, name, None) for name in ("num_attention_heads", "hidden_size"))
     numbers = {name: value for name, value in vars(config).items() if type(value) is int}
-    if isinstance(heads, int) and isinstance(hidden, int) and heads > _HEADS:
+    if isinstance(heads, int) and isinstance(hidden, int) and heads > most:
         for name, value in numbers.items():
             if value == hidden and "vocab" not in name and "position" not in name:
-                _set(config, name, hidden // heads * _HEADS)
+                _set(config, name, hidden // heads * most)
         shared = numbers.get("num_key_value_heads", heads)
-        _set(config, "num_key_value_heads", _HEADS if shared == heads else 1)
+        _set(config, "num_key_value_heads", most if shared == heads else 1)
         for name in _HEAD_NAMES:
-            _set(config, name, _HEADS)
-    for name, value in numbers.items():
-        if _FEED_FORWARD_NAMES.search(name):
-            _set(config, name, min(value, _FEED_FORWARD))
-        elif _EXPERT_NAMES.search(name):
-            _set(config, name, min(value, _EXPERTS))
+            _set(config, name, most)
+    for name, value in list(vars(config).items()):
+        for names, most_of_it in ((_FEED_FORWARD_NAMES, _FEED_FORWARD), (_EXPERT_NAMES, _EXPERTS)):
+            if names.search(name):
+                _set(config, name, _at_most(value, most_of_it))
+
+
+def _at_most(value: Any, most: int) -> Any:
+    """A number, or one for each layer."""
+    if isinstance(value, (list, tuple)):
+        return [_at_most(v, most) for v in value]  # pyright: ignore[reportUnknownVariableType]  # of whatever it holds
+    return min(value, most) if type(value) is int else value

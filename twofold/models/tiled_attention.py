@@ -31,6 +31,8 @@ class Scores:
     scale: float
     softcap: float | None
     window: int | None
+    sink_H: Tensor | None = None
+    """One more score of each head, of a key whose value is nothing; tiles do not have it."""
 
 
 @dataclass(frozen=True)

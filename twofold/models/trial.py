@@ -5,6 +5,7 @@ whether a row can be longer than the positions that the model has.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ from transformers import PreTrainedModel
 
 from twofold.batch import Branch, Group, Role
 from twofold.errors import ModelError
-from twofold.models.attention import NAME, UnsupportedAttention, set_attention, stock_attention
+from twofold.models.attention import LAYOUT_LOST, NAME, UnsupportedAttention, set_attention, stock_attention
+from twofold.models.backbone import backbone, pack_hidden
 from twofold.models.packing import Pack, pack
 from twofold.models.row_lengths import EACH_ITS_OWN, RowLengths, restart_rotary
 from twofold.models.small_copy import small_copy, windows
@@ -51,6 +53,8 @@ class Findings:
     own_calls: bool = False
     """Whether rows of different lengths change each other in a way that the config does not tell."""
     sharing_note: str = ""
+    by_mask: bool = False
+    """Whether the layout of a pack reaches the attention only where a mask would."""
     spare_positions: int | None = None
 
     def row_lengths(self, model: PreTrainedModel) -> RowLengths:
@@ -94,15 +98,6 @@ def know_float64(model: PreTrainedModel) -> None:
         model.config._experts_implementation = model.config.get_text_config()._experts_implementation = "eager"
 
 
-def packed_values(model: PreTrainedModel, head: ReadsRows, groups: Sequence[Group]) -> tuple[Tensor, Pack]:
-    """What `head` reads of `groups` whose branches share their prompts. Raises UnsupportedAttention."""
-    stream = pack(groups, model.device, ends=head.ends)
-    hidden = model.base_model(
-        input_ids=stream.token_T, position_ids=stream.position_T, use_cache=False, layout=stream.layout
-    ).last_hidden_state[0]
-    return head.of_pack(model, hidden.index_select(0, stream.score_S), stream), stream
-
-
 def trial_groups(model: PreTrainedModel) -> list[Group]:
     """Groups of fixed random tokens, that fit into the model's positions."""
     vocabulary, room = model.config.get_text_config().vocab_size, positions(model)
@@ -131,11 +126,15 @@ def _tried(model: PreTrainedModel, head: ReadsRows) -> Findings:
             found = _by_rows(tried, head, groups, alone)
         except Exception as error:  # of any kind: the layers are not ours
             return Findings(fault=first_line(error), sharing_note="it computes no rows")
-        note = _sharing_note(tried, head, groups, (found.row_lengths(tried), alone))
+        expected = found.row_lengths(tried), alone
+        note, by_mask = _sharing_note(tried, head, groups, expected), False
+        if note == LAYOUT_LOST:
+            by_mask = not (_sharing_note(tried, head, groups, expected, by_mask=True))
+            note = "" if by_mask else note
         if copied is None and not note and (far := max(windows(model.config), default=0)) > _LONGEST // 2:
             note = f"no small copy of it can be made, to try its window of {far} tokens"
         spare = None if copied is None else _spare_positions(copied, head)
-    return replace(found, sharing_note=note, spare_positions=spare)
+    return replace(found, sharing_note=note, by_mask=by_mask, spare_positions=spare)
 
 
 def _by_rows(model: PreTrainedModel, head: ReadsRows, groups: list[Group], alone: Tensor) -> Findings:
@@ -154,7 +153,12 @@ def _by_rows(model: PreTrainedModel, head: ReadsRows, groups: list[Group], alone
 
 
 def _sharing_note(
-    model: PreTrainedModel, head: ReadsRows, groups: list[Group], expected: tuple[RowLengths, Tensor]
+    model: PreTrainedModel,
+    head: ReadsRows,
+    groups: list[Group],
+    expected: tuple[RowLengths, Tensor],
+    *,
+    by_mask: bool = False,
 ) -> str:
     """Why a pack does not give the values of separate rows; empty where it does."""
     lengths, alone = expected
@@ -164,13 +168,16 @@ def _sharing_note(
         set_attention(model, NAME)
         for members, places in lengths.calls(groups, ends=head.ends):
             restart_rotary(model)
-            values, stream = packed_values(model, head, members)
+            stream = pack(members, model.device, ends=head.ends)
+            values = head.of_pack(model, pack_hidden(model, stream, by_mask=by_mask), stream)
             if stream.layout.calls < model.config.get_text_config().num_hidden_layers:
                 return f"only {stream.layout.calls} of its layers use the attention interface"
             parts.append((values, places))
     except UnsupportedAttention as error:
         return str(error)
     except Exception as error:  # of any kind: the layers are not ours
+        if "position_ids" not in inspect.signature(backbone(model).forward).parameters:
+            return "it takes no positions, so that no completion can begin where its prompt ends"
         return f"a pack fails: {first_line(error)}"
     finally:
         set_attention(model, before)
@@ -214,9 +221,11 @@ def _spare_positions(model: PreTrainedModel, head: ReadsRows) -> int | None:
     named = positions(model)
     if named is None:
         return None
+    padding = getattr(model.config.get_text_config(), "pad_token_id", None)
+    token = 0 if padding == 1 else 1  # padding may have no position of its own
 
     def fits(length: int) -> bool:
-        prompt, branch = torch.ones(length - 1, dtype=torch.int64), torch.ones(1 if head.ends else 2, dtype=torch.int64)
+        prompt, branch = torch.full((length - 1,), token), torch.full((1 if head.ends else 2,), token)
         try:
             _alone(model, head, [Group("trial", prompt, (Branch(branch, Role.DRAFT),))])
         except (IndexError, RuntimeError, ValueError):

@@ -57,7 +57,7 @@ class Moments:
     def standard(self, value_N: Tensor) -> Tensor:
         """Less the mean, over the standard deviation (Bessel's); numbers that were all alike so far give 0."""
         variance = self.squares / (self.count - 1) if self.count > 1 else 0.0
-        return (value_N - self.mean) / math.sqrt(variance) if variance > 0 else torch.zeros_like(value_N)
+        return (value_N - self.mean) / math.sqrt(variance) if variance else torch.zeros_like(value_N)
 
 
 def gae(reward_T: Tensor, value_T: Tensor, gamma: float = 1.0, lam: float = 0.95) -> tuple[Tensor, Tensor]:

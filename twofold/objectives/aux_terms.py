@@ -8,7 +8,7 @@ from twofold.objectives.pairs import Pairs
 
 def nll(pairs: Pairs, weight: float, *, per_token: bool = True) -> dict[str, Term]:
     """−log π(chosen), divided by its length `per_token`: it keeps chosen likely in itself, not only above rejected."""
-    if weight == 0:
+    if not weight:
         return {}
     value = -pairs.logp.chosen / pairs.length.chosen if per_token else -pairs.logp.chosen
     return {"nll": Term(value, "pair", weight)}

@@ -45,7 +45,7 @@ class GRPO(Objective):
 
     @trait
     def requires(self) -> tuple[str, ...]:
-        return ("old_logp", "advantage", *(("ref_logp",) if self.beta > 0 else ()))
+        return ("old_logp", "advantage", *(("ref_logp",) if self.beta else ()))
 
     @trait
     def comparison(self) -> tuple[Baseline | None, Scale]:
@@ -53,14 +53,14 @@ class GRPO(Objective):
 
     @trait
     def domain(self) -> Domain:
-        return Domain(logratio=80.0) if self.beta > 0 and self.estimator == "k3" else Domain()
+        return Domain(logratio=80.0) if self.beta and self.estimator == "k3" else Domain()
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         ratio_S = moves(outputs, batch).exp()
         advantage_S = advantages(batch, ratio_S.dtype)[batch.branch_S]
         loss_S = -clipped(advantage_S, ratio_S, self.clip, self.clip_high)
         terms = {"grpo": averaged(loss_S, batch, self.average, self.length)}
-        if self.beta > 0:
+        if self.beta:
             kl_S = ESTIMATORS[self.estimator](logratios(outputs, batch))
             terms["kl"] = averaged(kl_S, batch, self.average, self.length, self.beta)
         clip = Term(stopped(advantage_S, ratio_S, self.clip, self.clip_high), "token")

@@ -40,7 +40,7 @@ def log_share(value_B: Tensor, batch: Batch) -> Tensor:
 def label(worse_BB: Tensor, batch: Batch, alpha: float) -> Tensor:
     """How likely each completion is to be the best of its ranking [B]: softmax of score/α, and at α = 0, where no score
     is read, the first for certain."""
-    if alpha == 0:
+    if not alpha:
         return (~worse_BB.any(0)).to(torch.float64)
     return log_share(batch.branch_columns["score"] / alpha, batch).exp()
 
@@ -83,7 +83,7 @@ class OnScoredRankings(WithReference):
 
     @trait
     def requires(self) -> tuple[str, ...]:
-        return ("ref_logp", "score") if self.alpha > 0 else ("ref_logp",)
+        return ("ref_logp", "score") if self.alpha else ("ref_logp",)
 
     def loss(self, reward_B: Tensor, share_B: Tensor, batch: Batch) -> Tensor:
         """What each ranking costs [G]; `share_B` is how likely its scores make each completion to be the best."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from twofold.progress import counted
 from twofold.reports.run import RunData, mapping
 from twofold.reports.significance import SIGNIFICANT
 from twofold.reports.tables import BASE, METRICS, percent
@@ -112,10 +113,11 @@ def falls(run: RunData) -> Answer:
         if values[best] - values[-1] >= FELL and not any(told):
             told.append(_fall(run, key, (steps[best], values[best], values[-1])))
     steps, values = run.series("heldout/loss", "evaluation")
-    if len(values) > 2 and min(values) > 0 and values[-1] > 1.1 * min(values):
+    if len(values) > 2 and min(values) > 0:
         looked, low = True, values.index(min(values))
-        low_at = f"{values[low]:.3f} (step {steps[low]:,.0f})"
-        told.append(f"the loss on held-out rows rose from {low_at} to {values[-1]:.3f}: the run went on for too long")
+        if values[-1] > 1.1 * values[low]:
+            rose = f"rose from {values[low]:.3f} (step {steps[low]:,.0f}) to {values[-1]:.3f}"
+            told.append(f"the loss on held-out rows {rose}: the run went on for too long")
     return told if looked else None
 
 
@@ -265,14 +267,17 @@ def length_alone(run: RunData) -> Answer:
 
 def rate(run: RunData) -> Answer:
     """A learning rate that is unusual for what is tuned: all weights or an adapter, a toy or a grown model."""
-    value = mapping(run.settings.get("optimizer")).get("learning_rate")
+    optimizer = mapping(run.settings.get("optimizer"))
+    value, kind = optimizer.get("learning_rate"), optimizer.get("kind", "adamw")
     model = mapping(run.settings.get("model"))
-    if not isinstance(value, int | float) or not 0 < value < math.inf:
+    if not isinstance(value, int | float) or not 0 < value < math.inf or kind == "sgd":
         return None
+    relative = 30 if kind == "adafactor" else 1  # its rate is a share of the weights' size
     adapter = bool(model.get("lora") or model.get("adapter"))
     toy = 0 < _count(run.environment.get("parameters")) < SMALL_MODEL
     likely = mapping(run.settings.get("objective")).get("kind") in ("sft", "bradley_terry")
     low, high = (1e-5, 1e-3) if adapter else (1e-7, 1e-4 if likely else 1e-5)
+    low, high = relative * low, relative * high
     words = f"{value:g} for {'an adapter' if adapter else 'all weights'}"
     usual = f"{low:g} to {high:g} are usual"
     if value < low / 2:
@@ -285,12 +290,19 @@ def rate(run: RunData) -> Answer:
 def overlap(run: RunData) -> Answer:
     """Rows to measure on that were trained on: here, or by a first stage that split the same file otherwise.
 
-    A prompt on both sides of a run is refused before its first step; what came before it only the files can tell.
+    A prompt on both sides of a run is refused before its first step, nearly the same one is counted; what came before
+    it only the files can tell.
     """
     data, own = mapping(run.settings.get("data")), _hashes(run.environment)
     if not own:
         return None
-    told = list[str]()
+    near = mapping(run.environment.get("alike")).items()
+    told = [
+        f"{counted(count, f'{name} row')} {'differs' if count == 1 else 'differ'} from what was trained on by case, "
+        "spacing or punctuation alone"
+        for name, count in near
+        if _count(count)
+    ]
     sources = {n: d for n, d in own.items() if n in ("heldout", "tasks")}
     told += [
         f"the {name} rows come from a file that was trained on" for name, d in sources.items() if d in _trained(own)

@@ -14,6 +14,7 @@ from twofold.errors import DataError
 from twofold.records import short_name
 from twofold.reports import charts, provenance, tables
 from twofold.reports.displacement import fall_of
+from twofold.reports.experts import use_of
 from twofold.reports.findings import between, findings, lead, review
 from twofold.reports.frontier import frontier_charts, win_rate_charts
 from twofold.reports.heat import explained
@@ -102,6 +103,7 @@ def _page(runs: Sequence[RunData], title: str) -> dict[str, Any]:
         "win_rates": win_rate_charts(runs, labels),
         "training": charts.draw(charts.TRAINING, runs, labels),
         "further": charts.draw(charts.FURTHER, runs, labels),
+        "experts": [use for name, run in named if (use := use_of(run, name))][:FALLS],
         "falls": [fall for name, run in named if (fall := fall_of(run, name))][:FALLS],
         "explained": [e for name, run in named if (e := explained(run, name))][:FALLS],
         "samples": side_by_side(runs, names, metric or "strict"),

@@ -88,6 +88,7 @@ class Results:
     training: Mapping[str, Estimate] = field(default_factory=dict[str, Estimate])
     warnings: tuple[str, ...] = ()
     displacement: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    experts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     step: int | None = None
     reward: RewardResult | None = None
 
@@ -104,6 +105,7 @@ class Results:
             training=_estimates(data.get("training")),
             warnings=tuple(_text(w) for w in data.get("warnings") or ()),
             displacement=mapping(data.get("displacement")),
+            experts=mapping(data.get("experts")),
             step=data["step"] if isinstance(data.get("step"), int) else None,
             reward=_reward(data.get("reward_model")),
         )

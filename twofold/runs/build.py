@@ -129,8 +129,9 @@ def heldout_reward(rewards: Rewards, sampler: Sampler, tasks: Sequence[Group], s
 
 
 def _solve(run: RunContext) -> Evaluation:
-    sampler = run.sampler(training=False)
-    result = exact_match(sampler, run.dataset.tasks, run.encoder, progress=run.progress, seed=run.recipe.seed)
+    sampler, recipe = run.sampler(training=False), run.recipe
+    rule, tasks = recipe.evaluation.rule, run.dataset.tasks
+    result = exact_match(sampler, tasks, run.encoder, progress=run.progress, seed=recipe.seed, rule=rule)
     figures = {"strict": result.strict.value, "flexible": result.flexible.value, "n": float(len(result.rows))}
     figures["truncated"] = result.truncated / len(result.rows)
     return Evaluation({f"exact_match/{k}": v for k, v in figures.items()}, [row.as_dict() for row in result.rows])

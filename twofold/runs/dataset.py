@@ -12,7 +12,7 @@ from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset, Reader
 from twofold.data.kinds import RowNeeds
 from twofold.data.lazy import concat
-from twofold.data.split import refuse_overlap
+from twofold.data.split import alike, refuse_overlap
 from twofold.errors import RecipeError
 from twofold.evaluation.exact_match import refuse_unreadable
 from twofold.objectives.base import Objective
@@ -27,12 +27,12 @@ def read_dataset(
     recipe: Recipe, objective: Objective, rows: Sequence[Record] | None = None, progress: Progress | None = None
 ) -> Dataset:
     """The rows that `objective` learns from; `rows` replace those of `data.train`. Raises DataError for whatever
-    `twofold data check` calls an error and for a measured answer that exact match cannot read, and RecipeError for
+    `twofold data check` calls an error and for a measured answer that evaluation.rule cannot read, and RecipeError for
     what a reward model cannot do."""
     _refuse_speech(recipe, objective)
     needs = row_needs(objective, recipe.algorithm.data_kind(objective))
     dataset = _reader(recipe, progress or Silent()).read(recipe.evaluation.tasks, rows).of_kind(needs)
-    refuse_unreadable(dataset.tasks)
+    refuse_unreadable(dataset.tasks, recipe.evaluation.rule)
     return dataset
 
 
@@ -46,17 +46,19 @@ def data_cache(recipe: Recipe) -> Path:
     return Path(recipe.data.cache or Path(recipe.run) / "data-cache")
 
 
-def refuse_trained_on(run: Path, tasks: Sequence[Record]) -> None:
-    """Raise DataError for rows whose prompts `run` was trained on, by its own resolved.yaml."""
+def refuse_trained_on(run: Path, tasks: Sequence[Record]) -> int:
+    """Raise DataError for rows whose prompts `run` was trained on, by its own resolved.yaml; how many are alike."""
     document = load_recipe(run / "resolved.yaml")
     # Which rows there were hangs on nothing else; an objective may be a stranger's code, other keys of another version.
     needed = {k: v for k, v in document.data.items() if k in ("model", "data", "run", "seed", "evaluation")}
     needed["data"] = {k: v for k, v in document.data.get("data", {}).items() if k != "tokenize"}
     recipe = validate(Recipe, replace(document, data=needed))
     if recipe.data.train == IN_MEMORY:
-        return
+        return 0
     dataset = _reader(recipe, Silent()).read(recipe.evaluation.tasks)
-    refuse_overlap(concat([dataset.train, dataset.generator]), tasks)
+    trained = concat([dataset.train, dataset.generator])
+    refuse_overlap(trained, tasks)
+    return alike(trained, tasks)
 
 
 def _reader(recipe: Recipe, progress: Progress) -> Reader:

@@ -33,6 +33,7 @@ from twofold.runs.build import build_trainer
 from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import IN_MEMORY, read_dataset
 from twofold.runs.displacement import chosen_displacement
+from twofold.runs.experts import expert_use
 from twofold.runs.folder import begin, finish
 from twofold.runs.judges import functions_of
 from twofold.runs.reference_fit import fit_stage, start_from_fit
@@ -181,6 +182,7 @@ def _write_results(
     if CHOSEN_FALLS in outcome.warning_kinds and (why := chosen_displacement(run, trainer)):
         figures["displacement"] = why.as_dict()
         options.progress.note(f"{why.verdict}; {why.remedy}" if why.remedy else why.verdict)
+    figures |= expert_use(run)
     _write(folder / "results.json", figures)
     write_card(folder)
     write_report([folder], folder / "report.html")
@@ -216,6 +218,7 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
                 name: {"source": t.source, "format": t.format, "sha256": t.sha256, "rows": len(t.records)}
                 for name, t in run.dataset.tables.items()
             },
+            "alike": run.dataset.alike,
             "prompts": prompts,
             "tokens": {name: encoded.counts() for name, encoded in run.encoded.items()},
             "steps": run.steps,

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from twofold.sampling.base import Sampling
     from twofold.sampling.named_model import NamedModel
 
-CHUNK = 64
+CHUNK, AT_ONCE = 64, 256
+"""Prompts, and answers to them, that are drawn before they are recorded, at most."""
 MOST_ATTEMPTS = 64  # so far apart are two samples' seeds: a later attempt at one is no other
 STEP = 0  # the second part of a sampler's seed: there are no steps here
 
@@ -71,8 +72,9 @@ class LocalAnswerer:
         task = f"answers of {self.name}"
         progress.begin(task, len(prompts))
         progress.advance(task, len(prompts) - len(missing))
-        for start in range(0, len(missing), CHUNK):
-            part = missing[start : start + CHUNK]
+        size = min(CHUNK, max(1, AT_ONCE // draw.samples))
+        for start in range(0, len(missing), size):
+            part = missing[start : start + size]
             drawn = sampler.sample([tokens[i] for i in part], samples=draw.samples, seed=(draw.seed, STEP))
             ledger.add(
                 (request, {"text": encoder.text(draft.tokens), "truncated": draft.truncated})

@@ -61,7 +61,7 @@ class Distribution:
 
 def distribution(probabilities: Sequence[float], scores: Sequence[float], n: int) -> Distribution:
     """Best-of-`n` exactly: a score is the best with F_i^n − F_(i−1)^n, which answers of that score share as drawn."""
-    if len(probabilities) != len(scores) or not math.isclose(math.fsum(probabilities), 1, rel_tol=1e-9):
+    if len(probabilities) != len(scores) or not math.isclose(math.fsum(probabilities), 1):
         raise ValueError("one probability per score, which sum to 1")
     chosen = [0.0] * len(scores)
     below = 0.0

@@ -114,7 +114,7 @@ class LocalSampler:
             raise ValueError("samples must be ≥ 1")
         refuse_unfit(prompts, self.ends.max_positions)
         rule = LogitsProcessor.of(self.settings, self.model)
-        draws = samples if rule.temperature > 0 else 1
+        draws = samples if rule.temperature else 1
         keys = [as_bytes(prompt) for prompt in prompts]
         distinct = dict(zip(keys, prompts, strict=True))
         place = {key: i for i, key in enumerate(sorted(distinct, key=lambda key: -len(distinct[key])))}

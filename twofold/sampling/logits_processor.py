@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,15 +17,14 @@ from transformers import GenerationConfig, PreTrainedModel
 from twofold.errors import RecipeError
 from twofold.sampling.base import Sampling
 
-IGNORED: Mapping[str, tuple[object, ...]] = {
-    "num_beams": (1,), "num_beam_groups": (1,), "penalty_alpha": (0,), "guidance_scale": (1,), "typical_p": (1,),
-    "top_h": (), "epsilon_cutoff": (0,), "eta_cutoff": (0,), "no_repeat_ngram_size": (0,),
-    "encoder_repetition_penalty": (1,), "encoder_no_repeat_ngram_size": (0,), "min_length": (0,),
-    "min_new_tokens": (0,), "exponential_decay_length_penalty": (), "bad_words_ids": (), "force_words_ids": (),
-    "constraints": (), "sequence_bias": (), "suppress_tokens": (), "begin_suppress_tokens": (),
-    "forced_bos_token_id": (), "forced_eos_token_id": (), "stop_strings": (), "watermarking_config": (),
-}  # fmt: skip
-"""What a generation_config may ask for that drafts do not follow, with the values that ask for nothing."""
+_RESTING_AT_1 = "num_beams", "num_beam_groups", "guidance_scale", "typical_p", "encoder_repetition_penalty"
+IGNORED = (
+    *_RESTING_AT_1, "penalty_alpha", "top_h", "epsilon_cutoff", "eta_cutoff", "no_repeat_ngram_size",
+    "encoder_no_repeat_ngram_size", "min_length", "min_new_tokens", "exponential_decay_length_penalty", "bad_words_ids",
+    "force_words_ids", "constraints", "sequence_bias", "suppress_tokens", "begin_suppress_tokens",
+    "forced_bos_token_id", "forced_eos_token_id", "stop_strings", "watermarking_config",
+)  # fmt: skip
+"""What a generation_config may ask for that drafts do not follow; 0 and nothing ask for nothing, as some do with 1."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class LogitsProcessor:
     def draw(self, logits_AV: Tensor, seen_AV: Tensor | None, uniform_A: Tensor) -> tuple[Tensor, Tensor]:
         """The tokens [A] that `uniform_A` chooses, and their log-probabilities [A] under the untouched logits."""
         logp_AV = logits_AV.log_softmax(-1)
-        if self.temperature == 0:
+        if not self.temperature:
             token_A = self._penalized(logits_AV, seen_AV).argmax(-1)
         elif (self.temperature, self.top_k, self.top_p, self.penalty, self.min_p) == (1.0, 0, 1.0, 1.0, 0.0):
             token_A = inverse_cdf(logp_AV.exp(), uniform_A)
@@ -85,7 +83,7 @@ class LogitsProcessor:
 
 def _refuse_ignored(config: GenerationConfig) -> None:
     named = {name: getattr(config, name, None) for name in IGNORED}
-    asked = [f"{name}: {value}" for name, value in named.items() if value and value not in IGNORED[name]]
+    asked = [f"{k}: {v}" for k, v in named.items() if v and not (v == 1 and k in _RESTING_AT_1)]
     if asked:
         raise RecipeError(
             f"the model's generation_config sets what drafts do not follow ({', '.join(asked)})",

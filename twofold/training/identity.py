@@ -25,7 +25,7 @@ class Identity:
     def changes(self, state: Mapping[str, Any], where: Path) -> list[str]:
         """What of it was adjusted since `state` was saved, in words. Raises CheckpointError, with what changed, where
         the run would not be the same, and for the layout of an earlier version."""
-        marks = state.get("trainer", {}).get("logs", {"none": 0}).values()
+        marks = state.get("trainer", {}).get("logs", {"none": None}).values()
         if not all(isinstance(mark, dict) for mark in marks):
             what = "this run was begun by an earlier version of twofold, which named settings and state differently"
             remedy = "finish it with that version, or start again in another run folder (or with --no-resume)"

@@ -1,32 +1,33 @@
-"""AdamW and its learning-rate schedule, both torch's. The rate is a function of the step: resuming needs no state."""
+"""Optimizers and their learning-rate schedule. The rate is a function of the step: resuming needs no state."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from twofold.errors import RecipeError
 from twofold.settings import require, settings
 
+ParameterGroup = dict[str, Any]
 RATES = {False: 1e-6, True: 1e-5}
 """Learning rates by default: of all weights, and of an adapter."""
 
 
 @settings
-class AdamW:
-    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with linear warm-up, then a decay to `min_lr_ratio`."""
+class OptimizerSettings:
+    """The rate and its schedule, decay and clipping: what all optimizers have in common."""
 
-    kind: Literal["adamw"] = "adamw"
     learning_rate: float | None = None
     """By default 1e-6 where all weights are trained, and 1e-5 where an adapter is: low-rank updates take about ten
     times the rate (Schulman et al. 2025, LoRA Without Regret)."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
     weight_decay: float = 0.0
     """On matrices only."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
@@ -37,20 +38,22 @@ class AdamW:
     clip: float | None = 1.0
     """Largest norm of the gradient; none leaves it alone."""
 
+    rates: ClassVar[Mapping[bool, float]] = RATES
+
     def __post_init__(self) -> None:
         require(self.learning_rate is None or self.learning_rate > 0, "learning_rate must be > 0")
         require(self.warmup >= 0 and self.weight_decay >= 0, "warmup and weight_decay must be ≥ 0")
         require(0 <= self.min_lr_ratio <= 1, "min_lr_ratio must be in [0, 1]")
         require(self.clip is None or self.clip > 0, "clip must be > 0, or null")
 
-    def for_tuning(self, *, adapter: bool) -> AdamW:
+    def for_tuning(self, *, adapter: bool) -> Self:
         """These settings with the rate that they leave open."""
-        return self if self.learning_rate is not None else replace(self, learning_rate=RATES[adapter])
+        return self if self.learning_rate is not None else replace(self, learning_rate=self.rates[adapter])
 
     @property
     def rate(self) -> float:
         """The learning rate; where it is open, that of all weights."""
-        return RATES[False] if self.learning_rate is None else self.learning_rate
+        return self.rates[False] if self.learning_rate is None else self.learning_rate
 
     def factor(self, step: int, steps: int) -> float:
         """Share of the learning rate at `step` (from 0) of `steps`."""
@@ -61,24 +64,147 @@ class AdamW:
         shape = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}[self.schedule]
         return shape if self.schedule == "constant" else self.min_lr_ratio + (1 - self.min_lr_ratio) * shape
 
+    @abstractmethod
+    def over(self, groups: list[ParameterGroup]) -> Optimizer:
+        """The optimizer of these groups, which have their weight decay already."""
 
-def make_optimizer(settings: AdamW, parameters: Mapping[str, nn.Parameter]) -> torch.optim.AdamW:
-    """AdamW over `parameters`; decay on matrices, none on vectors."""
-    ordered = list(parameters.values())
-    groups = [
-        {"params": [p for p in ordered if p.dim() >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in ordered if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [g for g in groups if g["params"]],
-        lr=settings.rate,
-        betas=settings.betas,
-        eps=settings.epsilon,
-        fused=True,
-    )
+    def build(self, parameters: Mapping[str, nn.Parameter], embeddings: Collection[nn.Parameter] = ()) -> Optimizer:
+        """The optimizer of `parameters`, of which `embeddings` are input or output embeddings."""
+        return self.over(decayed(parameters.values(), self.weight_decay))
 
 
-def make_schedule(settings: AdamW, optimizer: torch.optim.Optimizer, steps: int, start: int = 0) -> LambdaLR:
+@settings
+class AdamW(OptimizerSettings):
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101): 8 bytes of state a weight."""
+
+    kind: Literal["adamw"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+
+    def over(self, groups: list[ParameterGroup]) -> Optimizer:
+        return torch.optim.AdamW(groups, lr=self.rate, betas=self.betas, eps=self.epsilon, fused=True)
+
+
+@settings
+class AdamW8bit(OptimizerSettings):
+    """AdamW with moments of 8 bits in blocks of 256 (Dettmers et al. 2022, arXiv:2110.02861): 2 bytes of state a
+    weight, 8 where a tensor has fewer than 4096. By bitsandbytes, the extra `quantized`."""
+
+    kind: Literal["adamw_8bit"] = "adamw_8bit"
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+
+    def over(self, groups: list[ParameterGroup]) -> Optimizer:
+        try:
+            from bitsandbytes.optim import AdamW8bit as Quantized  # type: ignore[import-not-found]  # an extra
+        except ImportError:
+            remedy = "pip install 'twofold[quantized]', or take optimizer.kind=adafactor, which needs nothing"
+            raise RecipeError("bitsandbytes is not installed", where="optimizer.kind", remedy=remedy) from None
+        return Quantized(groups, lr=self.rate, betas=self.betas, eps=self.epsilon)
+
+
+@settings
+class Adafactor(OptimizerSettings):
+    """Adafactor (Shazeer & Stern 2018, arXiv:1804.04235), torch's: a row and a column of state a matrix. A step is
+    `learning_rate` times the root mean square of the weights it changes, so rates are some 30 times AdamW's."""
+
+    kind: Literal["adafactor"] = "adafactor"
+    rates: ClassVar[Mapping[bool, float]] = {False: 3e-5, True: 3e-4}
+
+    def over(self, groups: list[ParameterGroup]) -> Optimizer:
+        return torch.optim.Adafactor(groups, lr=self.rate)
+
+
+@settings
+class RMSprop(OptimizerSettings):
+    """RMSprop (Hinton 2012), 4 bytes of state a weight; what the DPO paper trained with."""
+
+    kind: Literal["rmsprop"] = "rmsprop"
+    decay: float = 0.99
+    """Of the mean of squared gradients."""
+    epsilon: float = 1e-8
+
+    def over(self, groups: list[ParameterGroup]) -> Optimizer:
+        return torch.optim.RMSprop(groups, lr=self.rate, alpha=self.decay, eps=self.epsilon)
+
+
+@settings
+class SGD(OptimizerSettings):
+    """Gradient descent with momentum, 4 bytes of state a weight, none with momentum 0. No rate suits all models."""
+
+    kind: Literal["sgd"] = "sgd"
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        require(self.learning_rate is not None, "learning_rate has no default under sgd: give one")
+        super().__post_init__()
+
+    def over(self, groups: list[ParameterGroup]) -> Optimizer:
+        return torch.optim.SGD(groups, lr=self.rate, momentum=self.momentum)
+
+
+@settings
+class Muon(OptimizerSettings):
+    """Muon (Jordan et al. 2024), torch's: orthogonalized momentum for the matrices of the layers, 4 bytes of state a
+    weight; AdamW for embeddings, head and vectors. Steps have AdamW's size (Liu et al. 2025, arXiv:2502.16982), so its
+    rates hold."""
+
+    kind: Literal["muon"] = "muon"
+    momentum: float = 0.95
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's, as is `epsilon`."""
+    epsilon: float = 1e-8
+
+    def build(self, parameters: Mapping[str, nn.Parameter], embeddings: Collection[nn.Parameter] = ()) -> Optimizer:
+        aside = {id(p) for p in embeddings}
+        layers = [p for p in parameters.values() if p.dim() == 2 and id(p) not in aside]
+        inside = {id(p) for p in layers}
+        others = self.over(decayed([p for p in parameters.values() if id(p) not in inside], self.weight_decay))
+        if not layers:
+            return others
+        muon = torch.optim.Muon(
+            layers, lr=self.rate, weight_decay=self.weight_decay, momentum=self.momentum, adjust_lr_fn="match_rms_adamw"
+        )
+        return Joint([muon, others]) if others.param_groups else muon
+
+    def over(self, groups: list[ParameterGroup]) -> Optimizer:
+        return torch.optim.AdamW(groups or [{"params": []}], lr=self.rate, betas=self.betas, eps=self.epsilon)
+
+
+AnyOptimizer = AdamW | AdamW8bit | Adafactor | RMSprop | SGD | Muon
+
+
+class Joint(Optimizer):
+    """Several optimizers, each of its own parameters, as one."""
+
+    def __init__(self, parts: Sequence[Optimizer]) -> None:
+        groups = [group for part in parts for group in part.param_groups]
+        super().__init__([dict(group) for group in groups], {})
+        self.parts, self.param_groups = parts, groups
+        for part in parts:
+            part.state = self.state
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closures here
+        for part in self.parts:
+            part.step()
+
+
+def decayed(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[ParameterGroup]:
+    """Groups of parameters: decay on matrices, none on vectors."""
+    ordered = list(parameters)
+    matrices, vectors = [p for p in ordered if p.dim() >= 2], [p for p in ordered if p.dim() < 2]
+    groups = ({"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0})
+    return [group for group in groups if group["params"]]
+
+
+def make_optimizer(
+    settings: AnyOptimizer, parameters: Mapping[str, nn.Parameter], embeddings: Collection[nn.Parameter] = ()
+) -> Optimizer:
+    """As `settings` say, over `parameters`; see `OptimizerSettings.build`."""
+    return settings.build(parameters, embeddings)
+
+
+def make_schedule(settings: AnyOptimizer, optimizer: Optimizer, steps: int, start: int = 0) -> LambdaLR:
     """The schedule as it stands before step `start`."""
     for group in optimizer.param_groups:
         group["initial_lr"] = settings.rate

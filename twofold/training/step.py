@@ -13,13 +13,14 @@ from dataclasses import KW_ONLY, dataclass, field
 import torch
 from torch import Tensor
 
-from twofold.batch import Batch, Group, Outputs, with_shared_columns
+from twofold.batch import Batch, Group, Outputs, Routing, with_shared_columns
 from twofold.errors import BrokenUpdateError, NonFiniteError, RecipeError
-from twofold.models.packed_model import PackedModel
 from twofold.models.packing import Packing, bins
 from twofold.objectives.base import Loss, Objective, logps
 from twofold.training.trainable import POLICY, Trainable
 
+BALANCE = "load_balancing"
+"""What the load-balancing loss of a mixture of experts is called among the terms."""
 Provider = Callable[[Sequence[Group]], list[Group]]
 _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is their rounding
 
@@ -94,15 +95,19 @@ class Step:
         for each in self.trainables:
             each.optimizer.zero_grad(set_to_none=True)
         averages, skipped = Averages(), 0
+        whole = self._routing(round.parts)
         with self.policy.model.cast_once():
             for part in round.parts:
-                for loss in self._losses(part, averages):
+                for loss in self._losses(part, averages, whole):
                     if loss is None:
                         skipped += 1
                     elif loss.requires_grad:
                         loss.backward()
         norms = {f"{self._prefix(each)}grad_norm": self._clipped(each.optimizer, round) for each in self.trainables}
         metrics = {**averages.figures(), **norms, **round.figures}
+        for each in self.trainables:
+            if each.name in whole:
+                metrics |= {f"{self._prefix(each)}{name}": value for name, value in whole[each.name].figures().items()}
         if skipped:
             metrics["skipped"] = float(skipped)
         for each in self.trainables:
@@ -122,33 +127,59 @@ class Step:
         """Metrics of `parts` without gradient or update."""
         averages = Averages()
         for part in parts:
-            for _ in self._losses(part, averages):
+            for _ in self._losses(part, averages, {}):
                 pass
         return averages.figures()
 
-    def _losses(self, part: Part, averages: Averages) -> Iterator[Tensor | None]:
-        """The loss of each pack, scaled so that their sum is the part's; None where there is nothing to average."""
+    def _routing(self, parts: Sequence[Part]) -> dict[str, Routing]:
+        """By model, where the tokens of all parts go: what a load-balancing loss needs to know before any gradient. It
+        takes a forward pass of its own."""
+        models = {name: model for name, model in self._models.items() if model.balance}
+        whole: dict[str, Routing] = {}
+        for name, model in models.items():
+            groups = [g for part in parts if part.trainable == name for g in part.groups]
+            if (routed := model.routing(groups, self.packing)) is not None:
+                whole[name] = routed
+        return whole
+
+    def _losses(self, part: Part, averages: Averages, routing: Mapping[str, Routing]) -> Iterator[Tensor | None]:
+        """The loss of each pack, scaled so that their sum is the part's; None where there is nothing to average. Of a
+        model in `routing` with its share of the load-balancing loss."""
         if not part.groups:
             yield None
             return
         model = self._models[part.trainable]
         groups = self._with_columns(part)
         packs = [[groups[i] for i in members] for members in bins(groups, self.packing)]
+        routed = routing.get(part.trainable)
         if part.objective.couples and len(packs) > 1:
-            yield from self._coupled(part, model, packs, averages)
+            yield from self._coupled(part, packs, averages, routed)
             return
         whole = Batch.of(groups)
         for pack in packs:
-            outputs, batch = model(pack, part.objective.statistics)
+            outputs, batch = model(pack, part.objective.statistics, routing=routed is not None)
             _refuse_non_finite(outputs, batch)
-            loss = part.objective(outputs, batch)
-            yield self._total(part, loss, whole, averages)
+            loss = self._total(part, part.objective(outputs, batch), whole, averages)
+            yield self._balanced(part, loss, outputs, routed, averages)
+
+    def _balanced(
+        self, part: Part, loss: Tensor | None, outputs: Outputs, whole: Routing | None, averages: Averages
+    ) -> Tensor | None:
+        """`loss` with what these outputs contribute to the load-balancing loss of the step."""
+        if whole is None or outputs.routing is None:
+            return loss
+        imbalance, weight = outputs.routing.imbalance(whole), self._models[part.trainable].balance
+        averages.add(f"loss/{BALANCE}", imbalance, 1)
+        if part.trainable == POLICY:
+            averages.add("loss", imbalance, 1, weight)
+        return imbalance * weight + (0.0 if loss is None else loss)
 
     def _coupled(
-        self, part: Part, model: PackedModel, packs: Sequence[list[Group]], averages: Averages
+        self, part: Part, packs: Sequence[list[Group]], averages: Averages, routed: Routing | None
     ) -> Iterator[Tensor | None]:
         """As `_losses`, of an objective that must see all packs at once: its gradient by each log-probability first,
         then, at the price of a second forward pass, what of it runs through each pack."""
+        model = self._models[part.trainable]
         whole = Batch.of([g for pack in packs for g in pack], model.device)
         with torch.no_grad():
             said = [logps(model(pack)[0]) for pack in packs]
@@ -160,7 +191,8 @@ class Step:
             return
         (grad_S,) = torch.autograd.grad(total, logps(outputs))
         for pack, grad in zip(packs, grad_S.split([len(x) for x in said]), strict=True):
-            yield (logps(model(pack)[0]) * grad).sum()
+            again, _ = model(pack, routing=routed is not None)
+            yield self._balanced(part, (logps(again) * grad).sum(), again, routed, averages)
 
     def _with_columns(self, part: Part) -> list[Group]:
         groups = list(part.groups)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from twofold.models.packed_model import PackedModel
-from twofold.training.optim import AdamW, make_optimizer, make_schedule
+from twofold.training.optim import AnyOptimizer, make_optimizer, make_schedule
 
 POLICY = "policy"
 """The name of the model that is trained for its own sake; any other learns beside it."""
@@ -34,9 +34,9 @@ class Trainable:
         self._begin(0)
 
     @classmethod
-    def of(cls, name: str, model: PackedModel, settings: AdamW, steps: int) -> Trainable:
-        """Under AdamW and its schedule over `steps`."""
-        optimizer = make_optimizer(settings, model.trainable())
+    def of(cls, name: str, model: PackedModel, settings: AnyOptimizer, steps: int) -> Trainable:
+        """Under the optimizer of `settings` and its schedule over `steps`."""
+        optimizer = make_optimizer(settings, model.trainable(), model.embeddings())
         return cls(name, model, optimizer, lambda start: make_schedule(settings, optimizer, steps, start))
 
     @property
@@ -50,11 +50,13 @@ class Trainable:
     def moments(self) -> dict[str, Tensor]:
         """The optimizer's state: `<parameter>/<moment>`."""
         state = self.optimizer.state
-        return {f"{n}/{k}": v for n, p in self.parameters.items() for k, v in state.get(p, {}).items()}
+        named = {f"{n}/{k}": v for n, p in self.parameters.items() for k, v in state.get(p, {}).items()}
+        return {name: v if isinstance(v, Tensor) else torch.tensor(v) for name, v in named.items() if v is not None}
 
     def non_finite(self) -> str:
         """The name of a weight or moment that holds inf or NaN; where there is none, an empty string."""
-        named = {**self.weights(), **self.moments()}
+        every = {**self.weights(), **self.moments()}
+        named = {name: tensor for name, tensor in every.items() if tensor.is_floating_point()}
         # One pass over all; what is huge and finite may overflow, so look at it again.
         norms = torch._foreach_norm(list(named.values()))  # type: ignore[reportPrivateImportUsage]  # torch's own optimizers do
         suspect = ~torch.isfinite(torch.stack([norm.double().to(self.model.device) for norm in norms]))
@@ -73,9 +75,7 @@ class Trainable:
         for name, parameter in self.parameters.items():
             mine = {k.rpartition("/")[2]: v for k, v in moments.items() if k.rpartition("/")[0] == name}
             if mine:
-                self.optimizer.state[parameter] = {
-                    k: v if k == "step" else v.to(parameter.device) for k, v in mine.items()
-                }
+                self.optimizer.state[parameter] = {k: _moment(k, v, parameter) for k, v in mine.items()}
         self._begin(steps)
 
     def on_step_end(self) -> None:
@@ -85,3 +85,10 @@ class Trainable:
 
     def _begin(self, steps: int) -> None:
         self.schedule = None if self._make_schedule is None else self._make_schedule(steps)
+
+
+def _moment(name: str, value: Tensor, parameter: Tensor) -> Tensor | int:
+    """A moment as the optimizer had it: a number of steps stays where it is, or is a plain number."""
+    if name != "step":
+        return value.to(parameter.device)
+    return value if value.is_floating_point() else int(value)

@@ -1,0 +1,31 @@
+"""The real model of `twofold demo --real`: a folder, or its name on the hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from twofold.client.hub import refuse_unknown_model
+from twofold.errors import ModelError
+
+HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
+FOLDER = "TWOFOLD_REAL_MODEL"
+
+
+def folder() -> Path:
+    """Where `make real` puts it; the variable TWOFOLD_REAL_MODEL overrides it."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(os.environ.get(FOLDER, cache / "twofold" / "SmolLM2-135M-Instruct"))
+
+
+def located(name: str | None = None) -> str:
+    """The model called `name`; by default the folder, else what the hub has. Raises ModelError where neither is."""
+    if name is not None or (folder() / "config.json").is_file():
+        return name or str(folder())
+    try:
+        refuse_unknown_model(HUB_NAME)
+    except ModelError as error:
+        remedy = f"run `make real`, or name a folder that you have: --model FOLDER, or the variable {FOLDER}"
+        what = f"is not on this machine (no {folder()}), and the hub cannot be reached"
+        raise ModelError(what, where=HUB_NAME, remedy=remedy) from error
+    return HUB_NAME

@@ -1,0 +1,22 @@
+"""Where a trained mixture of experts sends tokens, measured on held-out rows, or else on training rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twofold.runs.context import RunContext
+
+_ROWS = 64
+
+
+def expert_use(run: RunContext) -> dict[str, Any]:
+    """`experts` of results.json: how even their use is, and each one's share of the choices in its layer; nothing for a
+    model without experts."""
+    groups = run.groups["heldout"] or run.groups["train"]
+    routed = run.policy.routing([groups[i] for i in range(min(_ROWS, len(groups)))], run.recipe.training.packing)
+    if routed is None:
+        return {}
+    table: list[list[float]] = routed.shares().tolist()  # pyright: ignore[reportUnknownMemberType]  # torch's is untyped
+    share = [[round(value, 5) for value in row] for row in table]
+    tokens = round(routed.rows / len(share))
+    return {"experts": {"evenness": round(routed.evenness(), 5), "tokens": tokens, "share": share}}
