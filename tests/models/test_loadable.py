@@ -74,7 +74,7 @@ def test_what_sees_the_future_is_refused_by_whoever_loads_it(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "package"),
     [
-        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "bitsandbytes"),
+        ({"quantization_config": {"quant_method": "hqq", "quant_config": {}}}, "hqq|HQQ"),
         ({"attn_implementation": "flash_attention_2", "_attn_implementation": "flash_attention_2"}, "FlashAttention2"),
     ],
 )
