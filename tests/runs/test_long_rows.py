@@ -17,7 +17,7 @@ from twofold.runs.context import RunContext
 from twofold.runs.dataset import read_dataset
 
 ROWS = [
-    {"prompt": "1234567", "chosen": "a" * 7, "rejected": "b"},  # 8 tokens with its end; 16 with the prompt and its start
+    {"prompt": "1234567", "chosen": "a" * 7, "rejected": "b"},  # with both ends 16 tokens
     {"prompt": "1234567", "chosen": "a" * 8, "rejected": "b" * 9},
     {"prompt": "1", "chosen": "a", "rejected": "b"},
 ]
