@@ -52,11 +52,11 @@ def write(path: Path, data: str | bytes) -> None:
         file.write(data.encode("utf-8", "replace") if isinstance(data, str) else data)
 
 
-def read_text(path: Path) -> str:
-    """A text that a person has written. Raises OSError for more than MOST_TEXT bytes, as an endless device has."""
+def read_text(path: Path, most: int = MOST_TEXT) -> str:
+    """A text that a person has written. Raises OSError for more than `most` bytes, as an endless device has."""
     with path.open("rb") as file:
-        data = file.read(MOST_TEXT + 1)
-    if len(data) > MOST_TEXT:
+        data = file.read(most + 1)
+    if len(data) > most:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
     return data.decode("utf-8")
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from support import sweep
-from twofold.cli.border import as_bug, explained
+from twofold.border import as_bug, explained
 from twofold.errors import TwofoldError
 
 Run = Callable[..., Any]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from twofold.cli.signals import Stop
+from twofold.signals import Stop
 
 Run = Callable[..., Any]
 

@@ -14,6 +14,7 @@ from support import tiny
 from twofold.errors import ModelError
 from twofold.models import load
 from twofold.models.load import (
+    LoadedModel,
     LoRA,
     ModelSettings,
     attach_adapter,
@@ -33,7 +34,7 @@ from twofold.models.load import (
     weights_digest,
     wrap,
 )
-from twofold.models.loadable import refuse_broken_weights, refuse_ids
+from twofold.models.loadable import refuse_ids
 from twofold.models.policy import Policy
 
 
@@ -338,25 +339,17 @@ def test_tokens_without_an_embedding_are_named(rows: int, told: str) -> None:
     )
 
 
-def test_broken_weights_are_looked_for_where_there_can_be_some() -> None:
-    class Odd(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.whole = torch.nn.Parameter(torch.arange(3), requires_grad=False)
-            self.empty = torch.nn.Parameter(torch.empty(0))
-            self.unmade = torch.nn.Parameter(torch.empty(3, device="meta"))
-            self.last = torch.nn.Parameter(torch.tensor([1.0, -3e38]))
-
-    model = Odd()
-    refuse_broken_weights(model, "here")
-    with torch.no_grad():
-        model.last[1] = -torch.inf
-    with pytest.raises(ModelError) as error:
-        refuse_broken_weights(model, "here")
-    assert str(error.value) == (
-        "here: its weights are damaged: last holds a value that is not finite (NaN or infinite)\n"
-        "  → load it again from where it came from, or take a checkpoint from before training diverged"
-    )
+def test_a_tokenizer_and_a_model_belong_together_wherever_they_come_from() -> None:
+    model, tokenizer = tiny.llama(), tiny.tokenizer()
+    LoadedModel(model, tokenizer, frozenset({2}))
+    tokenizer.add_tokens(["<more>"])
+    for name in ("here", ""):
+        model.name_or_path = name
+        with pytest.raises(
+            ModelError, match="61 embeddings, its tokenizer makes 1 tokens beyond them: '<more>'"
+        ) as error:
+            LoadedModel(model, tokenizer, frozenset({2}))
+        assert error.value.where == name
 
 
 def test_a_model_in_memory_is_held_as_its_settings_say() -> None:
@@ -373,18 +366,13 @@ def test_a_model_in_memory_is_held_as_its_settings_say() -> None:
     assert weights_digest(first.model) == weights_digest(again.model) != weights_digest(other.model)
 
 
-@pytest.mark.parametrize(
-    ("files", "what", "remedy"),
-    [
-        (["config"], "", "the folder must hold config.json, *.safetensors and the tokenizer's files"),
-        ([], "", "the folder must hold config.json, *.safetensors and the tokenizer's files"),
-    ],
-)
-def test_a_folder_that_transformers_cannot_read(tmp_path: Path, files: list[str], what: str, remedy: str) -> None:
-    if files:
+@pytest.mark.parametrize("configured", [True, False])
+def test_a_folder_that_transformers_cannot_read(tmp_path: Path, configured: bool) -> None:
+    if configured:
         tr.LlamaConfig(**tiny.DECODER).save_pretrained(tmp_path)
     with pytest.raises(ModelError) as error:
         load_model(ModelSettings(path=str(tmp_path)))
+    remedy = "the folder must hold config.json, *.safetensors and the tokenizer's files"
     assert (error.value.where, error.value.remedy) == (str(tmp_path), remedy)
     assert "\n" not in error.value.what
 

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from support.resumable_runs import STEPS, left_behind, loop
-from twofold.cli.signals import Stop
 from twofold.errors import NonFiniteError
+from twofold.signals import Stop
 from twofold.training.step import Round
 from twofold.training.trainer import Evaluation, Trainer
 

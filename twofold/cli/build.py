@@ -67,8 +67,8 @@ class Options:
 @spread
 def build(given: Options) -> None:
     """Sample answers, judge them, and write pairs, rankings or labels. A broken run goes on where it stopped."""
-    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
+    from twofold.config.first_look import first_look, refuse_unwritable
     from twofold.datagen.build import build as make
     from twofold.datagen.build import read_for
 
@@ -107,13 +107,13 @@ def _estimate(questions: Questions, how: BuildSettings, out: Path) -> None:
 
     cost = estimate(questions, how)
     told = results()
-    told.print(f"{counted(cost.questions, 'prompt')}, {questions.repeated} repeated", markup=False)
+    told.print(f"{counted(cost.questions, 'prompt')}, {questions.repeated} repeated")
     if cost.drawn:
-        told.print(f"answers drawn here: {cost.drawn}", markup=False)
-    told.print(f"requests for answers: at most {cost.requests}", markup=False)
-    told.print(f"requests for verdicts: at most {cost.verdicts}", markup=False)
+        told.print(f"answers drawn here: {cost.drawn}")
+    told.print(f"requests for answers: at most {cost.requests}")
+    told.print(f"requests for verdicts: at most {cost.verdicts}")
     path = ledger_path(out)
-    told.print(f"already recorded in {path}: {recorded(path)} answers and verdicts", markup=False, soft_wrap=True)
+    told.print(f"already recorded in {path}: {recorded(path)} answers and verdicts", soft_wrap=True)
 
 
 def _tell(built: Built, how: BuildSettings) -> None:
@@ -122,9 +122,9 @@ def _tell(built: Built, how: BuildSettings) -> None:
     told = f"{built.out}: {counted(built.rows, noun)} from {built.used} of {counted(built.questions, 'prompt')}"
     if how.judge == "human":
         told = f"{built.out}: answers to {built.used} of {counted(built.questions, 'prompt')}, in no order"
-    out.print(told, style="green" if built.rows else "yellow", markup=False, soft_wrap=True)
+    out.print(told, style="green" if built.rows else "yellow", soft_wrap=True)
     for reason, count in built.left_out.items():
         if count:
-            out.print(f"left out: {count} {reason}", markup=False)
+            out.print(f"left out: {count} {reason}")
     if how.judge == "human":
-        out.print(f"next: twofold data label {built.out} --out PAIRS.jsonl", markup=False, soft_wrap=True)
+        out.print(f"next: twofold data label {built.out} --out PAIRS.jsonl", soft_wrap=True)

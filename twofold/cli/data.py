@@ -59,8 +59,8 @@ class CheckOptions:
 @spread
 def check(options: CheckOptions) -> None:
     """Name every faulty row with file, field and remedy. Exit code 2 if there is an error, 0 with mere warnings."""
-    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
+    from twofold.config.first_look import first_look, refuse_unwritable
     from twofold.data.fix import fix
     from twofold.data.readers import files
     from twofold.data.validate import check as look
@@ -122,12 +122,12 @@ def _show(report: Report) -> None:
     errors, warnings = len(report.errors), len(report.warnings)
     verdict = "no faults" if not report.faults else f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
     told = f"{report.source}: {counted(report.rows, 'row')}, {report.records} usable, {report.format}: {verdict}"
-    out.print(told, style="red" if errors else "yellow" if warnings else "green", markup=False)
+    out.print(told, style="red" if errors else "yellow" if warnings else "green")
     _show_faults(out, report)
     if report.prompts:
-        out.print(f"prompts: {report.prompts}", markup=False)
+        out.print(f"prompts: {report.prompts}")
     if report.bias and report.bias.share.n:
-        out.print(report.bias.words(), markup=False)
+        out.print(report.bias.words())
     if report.tokens:
         _show_lengths(out, report.tokens)
 
@@ -139,24 +139,24 @@ def _show_faults(out: Console, report: Report) -> None:
     ordered = [*report.errors, *report.warnings]
     for fault in ordered[:MOST_FAULTS]:
         rows.add_row(str(fault.row or "–"), fault.field or "–", fault.severity, fault.reason, fault.remedy)
-    out.print(rows, markup=False)
+    out.print(rows)
     kinds = ", ".join(f"{count} × {kind}" for kind, count in report.counts.items())
     if len(ordered) > MOST_FAULTS:
-        out.print(f"… {len(ordered) - MOST_FAULTS} more (--json lists them)", markup=False)
-    out.print(f"in all {kinds}", markup=False)
+        out.print(f"… {len(ordered) - MOST_FAULTS} more (--json lists them)")
+    out.print(f"in all {kinds}")
 
 
 def _show_lengths(out: Console, tokens: Histogram) -> None:
     figures = f"mean {tokens.mean:.0f}, median {tokens.median:.0f}, 99% ≤ {tokens.p99:.0f}, longest {tokens.max}"
-    out.print(f"tokens of prompt and longest completion: {figures}", markup=False)
+    out.print(f"tokens of prompt and longest completion: {figures}")
     rows = table("#up to", "#rows", "")
     most = max(tokens.counts)
     for edge, count in zip(tokens.edges[1:], tokens.counts, strict=True):
         rows.add_row(str(edge), str(count), "█" * round(WIDEST_BAR * count / most) or ("▏" if count else ""))
-    out.print(rows, markup=False)
+    out.print(rows)
 
 
 def _show_fixed(fixed: Fixed) -> None:
     kinds = ", ".join(f"{count} × {kind}" for kind, count in fixed.reasons.items())
     left = f"; {counted(fixed.left_out, 'row')} left out ({kinds}), listed in {fixed.beside}" if fixed.left_out else ""
-    results().print(f"{fixed.out}: {counted(fixed.rows_left, 'row')}{left}", markup=False)
+    results().print(f"{fixed.out}: {counted(fixed.rows_left, 'row')}{left}")

@@ -40,7 +40,7 @@ def show(
     html: Annotated[Path | None, typer.Option(help="Write the rows as a page, too.")] = None,
 ) -> None:
     """Show rows as the model will see them: prompt, supervised tokens, stop token; and what the layout of all costs."""
-    from twofold.cli.first_look import first_look, refuse_unwritable
+    from twofold.config.first_look import first_look, refuse_unwritable
 
     first_look(rows=[source], models=[model])
     refuse_unwritable(html)
@@ -63,14 +63,14 @@ def show(
     heading = seen.lines()
     out = results()
     for line in heading:
-        out.print(line, markup=False)
+        out.print(line)
     for view in seen.views:
         out.print(rendered(view))
     if html is not None:
         from twofold.reports.pages import write_rows
 
         write_rows(html, source, heading, seen.views)
-        out.print(f"written to {html}", markup=False)
+        out.print(f"written to {html}")
     if not seen.views and number:
         raise typer.Exit(2)
 

@@ -30,9 +30,9 @@ def demo(
     ] = None,
 ) -> None:
     """Align the embedded model with DPO and PDPO, and compare both with it: no network, no download."""
-    from twofold.cli.first_look import first_look
     from twofold.cli.progress import RichProgress
-    from twofold.cli.signals import Stop
+    from twofold.config.first_look import first_look
+    from twofold.signals import Stop
 
     if model is not None and not real:
         raise RecipeError("goes with --real", where="--model", remedy="add --real, or write a recipe: twofold train")
@@ -55,4 +55,4 @@ def demo(
     for row in played.rows:
         told.add_row(*row)
     results().print(told)
-    results().print(f"{played.note}\nreport: {played.report}", markup=False)
+    results().print(f"{played.note}\nreport: {played.report}")

@@ -31,8 +31,8 @@ def evaluate(given: Options) -> None:
     """Measure models on the same items: answers by strict (`#### N`), flexible (last number) and math-verify; pass@k;
     held-out preferences; perplexity; win rates before a judge; reward against KL. 95% intervals; two models or more get
     paired tests."""
-    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
+    from twofold.config.first_look import first_look, refuse_unwritable
 
     refuse_contradictions(given)
     first_look(rows=[given.tasks, given.examples], models=[*given.models, given.reference, given.against])
@@ -43,7 +43,7 @@ def evaluate(given: Options) -> None:
     figures = {"command": command(given), **about, **found.figures}
     evaluate_tables.show(figures)
     _add_to_runs(given, figures)
-    results().print(f"again: {figures['command']}", markup=False, soft_wrap=True, style="dim")
+    results().print(f"again: {figures['command']}", soft_wrap=True, style="dim")
     _write(given, figures, found.rows)
 
 

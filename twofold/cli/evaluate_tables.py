@@ -55,7 +55,7 @@ def _show_models(models: Sequence[Figures]) -> None:
             cells = [c for m in metrics for c in (_share(told[m]) if "count" in told[m] else _number(told[m], "–"))]
             n = next(iter(told.values()))["n"]
             rows.add_row(model["name"], str(n), *cells, *(str(model[name]) for name in counts))
-    results().print(rows, markup=False)
+    results().print(rows)
 
 
 def _show_pass_at_k(figures: Figures) -> None:
@@ -66,7 +66,7 @@ def _show_pass_at_k(figures: Figures) -> None:
     for model in figures["models"]:
         for f in model["figures"]:
             rows.add_row(model["name"], f["figure"], f["metric"], str(f["n"]), f"{f['value']:.1%}", _percents(f))
-    out.print(rows, markup=False)
+    out.print(rows)
     if tests:
         several = "p_holm" in tests[0]
         rows = table("a", "b", "figure", "metric", "#b − a", "95% interval", "#p, paired", *(["#Holm"] * several))
@@ -74,7 +74,7 @@ def _show_pass_at_k(figures: Figures) -> None:
             d = c["difference"]
             told = f"{d['value']:+.1%}", _percents(d), p_value(c["p_value"]), *_holm(c)
             rows.add_row(c["a"], c["b"], c["figure"], c["metric"], *told)
-        out.print(rows, markup=False)
+        out.print(rows)
 
 
 def _show_win_rates(figures: Figures) -> None:
@@ -92,12 +92,12 @@ def _show_win_rates(figures: Figures) -> None:
         agreed = [percent(rate["orders"]["value"]) if "orders" in rate else ""] * ordered
         rows.add_row(name, temperature, str(rate["n"]), *_share(rate), *cells, *agreed)
     out = results()
-    out.print(rows, markup=False)
+    out.print(rows)
     if "people" in figures:
         kappa, same = figures["people"]["kappa"], figures["people"]["same"]
         told = f"judge and people: κ {kappa['value']:.2f} [{kappa['low']:.2f}, {kappa['high']:.2f}]"
-        out.print(f"{told}, the same verdict on {same['count']} of {same['n']}", markup=False)
-    out.print("ties count ½; LC: at equal lengths; length: characters, model : other", markup=False, style="dim")
+        out.print(f"{told}, the same verdict on {same['count']} of {same['n']}")
+    out.print("ties count ½; LC: at equal lengths; length: characters, model : other", style="dim")
 
 
 def _show_frontier(figures: Figures) -> None:
@@ -113,19 +113,19 @@ def _show_frontier(figures: Figures) -> None:
     for x in figures.get("best_of", ()):
         reward = _number(x["reward"])
         rows.add_row(f"best of {x['n']}", "", str(x["reward"]["n"]), f"≤ {x['kl_at_most']:.3f}", "", "", "", *reward)
-    out.print(rows, markup=False)
+    out.print(rows)
     if "areas" in figures:
         over = figures["areas"]
         rows = table("frontier", "#seeds", "#mean height", "95% interval")
         for name, height in over["heights"].items():
             rows.add_row(name, str(height["n"]), *_number(height))
-        out.print(rows, markup=False)
+        out.print(rows)
         if over["comparisons"]:
             rows = table("a", "b", "#b − a", "95% interval", "#p")
             for c in over["comparisons"]:
                 rows.add_row(c["a"], c["b"], *_number(c["difference"]), p_value(c["p_value"]))
-            out.print(rows, markup=False)
-        out.print(f"height above the reference, mean up to {over['limit']:.3g} nats", markup=False, style="dim")
+            out.print(rows)
+        out.print(f"height above the reference, mean up to {over['limit']:.3g} nats", style="dim")
 
 
 def _show_tests(tests: Sequence[Figures], shares: set[str]) -> None:
@@ -145,11 +145,11 @@ def _show_tests(tests: Sequence[Figures], shares: set[str]) -> None:
             c["a"], c["b"], c["metric"], *told, str(c["only_a"]), str(c["only_b"]), p_value(c["p_value"]), *_holm(c)
         )
     out = results()
-    out.print(rows, markup=False)
+    out.print(rows)
     holm = f"; Holm's correction over {len(tests)} tests" if several else ""
     if any(LOGARITHMS in c["difference"]["method"] for c in tests):
-        out.print("b − a of a perplexity is that of its logarithm: nats per token", markup=False, style="dim")
-    out.print(f"p: {', '.join(sorted({c['test'] for c in tests}))}{holm}", markup=False, style="dim")
+        out.print("b − a of a perplexity is that of its logarithm: nats per token", style="dim")
+    out.print(f"p: {', '.join(sorted({c['test'] for c in tests}))}{holm}", style="dim")
 
 
 def _holm(test: Figures) -> list[str]:

@@ -62,8 +62,8 @@ class Options:
 @spread
 def explain(given: Options) -> None:
     """Read a model token by token: what its implicit reward credits and blames, where chosen and rejected part."""
-    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
+    from twofold.config.first_look import first_look, refuse_unwritable
     from twofold.data.formats import read
     from twofold.data.reading import Reading
     from twofold.runs.folder import origin
@@ -121,25 +121,25 @@ def _show(found: Explanation, told: Mapping[str, Any]) -> None:
     if found.accuracy is not None and found.partings is not None:
         share, margin = found.accuracy, found.partings.margin
         line = f"{percent(share.value)} of {share.n} pairs in order ({interval(share)}), "
-        out.print(f"{line}margin {signed(margin.value)} ({signed(margin.low)} … {signed(margin.high)})", markup=False)
+        out.print(f"{line}margin {signed(margin.value)} ({signed(margin.low)} … {signed(margin.high)})")
         grid = table("where the margin is made", "#reward", "#95% interval", "#tokens")
         for name, e in found.partings.parts.items():
             share_of = percent(found.partings.tokens[name])
             grid.add_row(PARTS[name], signed(e.value), f"{signed(e.low)} … {signed(e.high)}", share_of)
-        out.print(grid, markup=False)
+        out.print(grid)
     else:
         for name, e in found.rewards.items():
             line = f"implicit reward, {name}: {signed(e.value)} ({signed(e.low)} … {signed(e.high)}), n {e.n}"
-            out.print(line, markup=False)
+            out.print(line)
     for words, phrases in _ledgers(found):
         grid = table(words, "#credit", "#95% interval", "#times", "#rows")
         for p in phrases[:5]:
             e = p.credit
             grid.add_row(_shown(p.text), signed(e.value), f"{signed(e.low)} … {signed(e.high)}", str(e.n), str(p.rows))
         if phrases:
-            out.print(grid, markup=False)
+            out.print(grid)
     if found.displacement is not None:
-        out.print(found.displacement.verdict, markup=False)
+        out.print(found.displacement.verdict)
     if found.drift is not None:
         _show_drift(found.drift)
     scale = scale_of(told["rows"])
@@ -173,10 +173,10 @@ def _show_drift(drift: Drift) -> None:
     grid.add_row("share cut off", percent(drift.policy.truncated.value), percent(drift.reference.truncated.value))
     for n, (a, b) in enumerate(zip(drift.policy.distinct, drift.reference.distinct, strict=True), 1):
         grid.add_row(f"distinct {n}-grams", percent(a), percent(b))
-    results().print(grid, markup=False)
+    results().print(grid)
     kl, token = drift.kl, drift.kl_token
     line = f"KL(π ‖ π_ref) of an answer {number(kl.value)} nats ({number(kl.low)} … {number(kl.high)}), "
-    results().print(f"{line}of a token {number(token.value)}", markup=False)
+    results().print(f"{line}of a token {number(token.value)}")
 
 
 def rendered(row: Mapping[str, Any], scale: float) -> Text:

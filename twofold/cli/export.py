@@ -26,4 +26,4 @@ def export(
     from twofold.models.export import export_model  # imports torch
 
     export_model(model, out, dtype)
-    results().print(f"{out}: written from {model}", markup=False)
+    results().print(f"{out}: written from {model}")

@@ -20,10 +20,10 @@ def label(
     serve: Annotated[bool, typer.Option(help="Serve the page, or only write the pairs of the verdicts so far.")] = True,
 ) -> None:
     """Judge answers side by side with ← → t s u. Each verdict is on disk at once; the pairs are written at the end."""
-    from twofold.cli.first_look import refuse_unwritable
-    from twofold.cli.signals import Stop
+    from twofold.config.first_look import refuse_unwritable
     from twofold.datagen.label import Labelling, LabelServer
     from twofold.judges.questions import read_questions
+    from twofold.signals import Stop
 
     refuse_unwritable(out)
     questions = read_questions(file, limit=limit).questions
@@ -32,9 +32,9 @@ def label(
             with LabelServer(labelling, port) as server, Stop() as stop:
                 state = labelling.progress()
                 errors().print(f"{state['done']} of {counted(state['total'], 'comparison')} judged; Ctrl-C ends")
-                errors().print(server.address, markup=False, soft_wrap=True)
+                errors().print(server.address, soft_wrap=True)
                 server.run(stop)
         written = labelling.write()
         state = labelling.progress()
     told = f"{out}: {counted(written, 'pair')}; {state['done']} of {state['total']} judged"
-    results().print(told, markup=False, soft_wrap=True)
+    results().print(told, soft_wrap=True)

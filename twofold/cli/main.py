@@ -135,7 +135,7 @@ def _end(error: Exception) -> int:
     if isinstance(error, TwofoldError):
         told, code = error, error.exit_code
     else:
-        from twofold.cli.border import BUG, as_bug, explained
+        from twofold.border import BUG, as_bug, explained
 
         known = explained(error)
         told, code = (known, known.exit_code) if known else (as_bug(error), BUG)
@@ -150,4 +150,4 @@ def _tell(error: TwofoldError) -> None:
         lines = [*lines[: MOST_LINES - 1], f"… {len(lines) - MOST_LINES + 1} more lines: --debug"]
     console = errors()
     console.print("error: ", style="bold red", end="")
-    console.print("\n".join(lines), markup=False, soft_wrap=True)
+    console.print("\n".join(lines), soft_wrap=True)

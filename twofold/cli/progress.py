@@ -20,11 +20,11 @@ class RichProgress:
     def __init__(self, console: Terminal | None = None) -> None:
         self._console = console or errors()
         self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}", markup=False),
+            TextColumn("{task.fields[figures]}"),
             console=self._console,
             disable=not self._console.is_terminal,
         )

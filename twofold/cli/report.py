@@ -24,7 +24,7 @@ def report(
     card: Annotated[bool, typer.Option("--card", help="Write the model card, README.md, anew as well.")] = False,
 ) -> None:
     """Write a run's report anew: one offline page with what happened, curves, answers and settings."""
-    from twofold.cli.first_look import refuse_unwritable
+    from twofold.config.first_look import refuse_unwritable
     from twofold.reports.card import render_card
     from twofold.reports.html import render
     from twofold.reports.pages import write_page
@@ -44,7 +44,7 @@ def compare(
     title: Annotated[str, typer.Option(help="What the page is called.", show_default="the runs' names")] = "",
 ) -> None:
     """Compare runs on one offline page: paired tests on the same items, Holm over all of them, curves, settings."""
-    from twofold.cli.first_look import refuse_unwritable
+    from twofold.config.first_look import refuse_unwritable
     from twofold.reports.html import render
     from twofold.reports.pages import write_page
 

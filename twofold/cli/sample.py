@@ -61,8 +61,8 @@ class Options:
 @spread
 def sample(given: Options) -> None:
     """Draw drafts from a model, or search for its best ones, and print them or write them as JSON lines."""
-    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
+    from twofold.config.first_look import first_look, refuse_unwritable
 
     _refuse_contradictions(given)
     draw, sampling = _settings(given)
@@ -91,7 +91,7 @@ def sample(given: Options) -> None:
     if given.out is not None:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         disk.write(given.out, text)
-        results().print(f"{given.out}: {len(rows)} drafts", markup=False)
+        results().print(f"{given.out}: {len(rows)} drafts")
         return
     for row in rows:
         _show(row)
@@ -153,9 +153,9 @@ def _show(row: dict[str, Any]) -> None:
     if row["sample"] == 0 or "scores" in row:
         turns = row["prompt"]
         text = turns if isinstance(turns, str) else "\n".join(f"{t['role']}: {t['content']}" for t in turns)
-        out.print(text, style="bold", markup=False)
+        out.print(text, style="bold")
     ended = "truncated" if row["truncated"] else "stopped"
     score = f", score {row['score']:.3f}" if "score" in row else ""
     told = f"[{row['sample']}] {row['tokens']} tokens, {ended}, logp {row['logp']:.2f}{score}"
-    out.print(told, style="dim", markup=False)
-    out.print(row["completion"], markup=False)
+    out.print(told, style="dim")
+    out.print(row["completion"])

@@ -54,8 +54,8 @@ def score(given: Options) -> None:
 
     A broken run goes on where it stopped.
     """
-    from twofold.cli.first_look import first_look, refuse_unwritable
     from twofold.cli.progress import RichProgress
+    from twofold.config.first_look import first_look, refuse_unwritable
     from twofold.data.reading import Reading
     from twofold.datagen.score import score as add_scores
 
@@ -97,7 +97,7 @@ def _show(out: Path, scored: ScoredFile) -> None:
     flat = [s for _, scores in known for s in scores]
     mean = f", mean {sum(flat) / len(flat):.4g}" if flat else ""
     rows = counted(len(known), "row")
-    told.print(f"{out}: {counted(len(flat), 'score')} of {rows}{mean}", markup=False, soft_wrap=True)
+    told.print(f"{out}: {counted(len(flat), 'score')} of {rows}{mean}", soft_wrap=True)
     if KINDS[scored.judge["kind"]].needs_truth:
         _show_right(known)
     _show_comparisons(known, calibrated=scored.judge["kind"] == "reward")
@@ -110,7 +110,7 @@ def _show_right(known: Sequence[tuple[Entry, list[float]]]) -> None:
     rows = table("score", "#n", "#right", "#95% interval")
     for name, share in _right(known).items():
         rows.add_row(name, str(share.n), percent(share.value), interval(share))
-    results().print(rows, markup=False)
+    results().print(rows)
 
 
 def _right(known: Sequence[tuple[Entry, list[float]]]) -> dict[str, Estimate]:
@@ -146,7 +146,7 @@ def _show_comparisons(known: Sequence[tuple[Entry, list[float]]], *, calibrated:
         str(accuracy.n), percent(accuracy.value), interval(accuracy), percent(ties / len(found)),
         p_value(report.test.p_value), percent(report.longer_wins.value), *error,
     )  # fmt: skip
-    results().print(rows, markup=False)
+    results().print(rows)
 
 
 def _compared(known: Sequence[tuple[Entry, list[float]]]) -> list[Scored]:

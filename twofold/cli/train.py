@@ -33,10 +33,10 @@ def train(
     ] = True,
 ) -> None:
     """Align a model as a recipe says, and leave a run directory with model, metrics and report."""
-    from twofold.cli.first_look import look_at_recipe
     from twofold.cli.progress import RichProgress
-    from twofold.cli.signals import Stop
+    from twofold.config.first_look import look_at_recipe
     from twofold.config.load import load_recipe, validate
+    from twofold.signals import Stop
 
     document = load_recipe(recipe, settings or [])
     look_at_recipe(document)
@@ -72,9 +72,9 @@ def _dry(recipe: Recipe) -> None:
     with RichProgress() as progress:
         run = dry_run(recipe, progress)
     console = results()
-    console.print(run.resolved, markup=False)
+    console.print(run.resolved)
     for line in run.lines():
-        console.print(line, markup=False)
+        console.print(line)
 
 
 def _tell(folder: Path, found: Mapping[str, Any]) -> None:
@@ -90,5 +90,5 @@ def _tell(folder: Path, found: Mapping[str, Any]) -> None:
         console.print(grid)
     for name, estimate in (told.heldout or {}).items():
         figure = f"{percent(estimate.value)}, 95% interval {interval(estimate)}, n {estimate.n}"
-        console.print(f"held-out {name} {figure}", markup=False)
-    console.print(f"{folder}: model, metrics, results.json, report.html", markup=False)
+        console.print(f"held-out {name} {figure}")
+    console.print(f"{folder}: model, metrics, results.json, report.html")

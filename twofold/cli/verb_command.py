@@ -9,7 +9,6 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from twofold.config.advice import near
 from twofold.errors import RecipeError
 
 SETTINGS = "KEY=VALUE"
@@ -18,7 +17,6 @@ RENAMED = {"-n": "--rows", "--column": "--columns"}
 SECTIONS = {"train": ("Recipe", ""), "sample": ("Sampling", ""), "build": ("Sampling", "sampling.")}
 """What the settings of a verb make, by its name in `outline.json`, and what stands before its keys."""
 ALWAYS = ("--help", "-h", "--debug")
-"""Options of every verb."""
 
 
 class VerbCommand(TyperCommand):
@@ -49,23 +47,21 @@ class VerbCommand(TyperCommand):
 
     def _meant(self, name: str, value: str, options: Collection[str], settings: bool) -> str:
         """What to do about an option that there is not."""
+        from twofold.config.advice import near
+
         word = name.lstrip("-").replace("-", "_")
         spelt = {option.lstrip("-").replace("-", "_"): option for option in options if option.startswith("--")}
         if meant := near(word, [*spelt, "help"]):
             return f"did you mean `{spelt.get(meant, '--help')}`?"
         if not settings:
             return "--help lists the options"
+        from twofold.config.outline import setting_path
+
         section, before = SECTIONS.get(self.name or "", ("", ""))
-        path = _setting_path(section, word) if section else None
+        path = setting_path(section, word) if section else None
         setting = f"{before}{path or word}={value or 'VALUE'}"
         is_other = path is not None and path.rpartition(".")[2] != word
         return f"did you mean {setting}?" if is_other else f"a setting is written {setting}"
-
-
-def _setting_path(section: str, word: str) -> str | None:
-    from twofold.config.outline import setting_path
-
-    return setting_path(section, word)
 
 
 def _takes_value(option: Any) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import errno
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -19,7 +20,7 @@ from typing import Any, TypeVar, cast
 import pydantic
 import yaml
 
-from twofold import manifest
+from twofold import disk, manifest
 from twofold.config.introspect import completed
 from twofold.config.validation_errors import Key, dotted, explain
 from twofold.errors import RecipeError
@@ -163,12 +164,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _read(path: Path, said_at: str = "") -> Document:
     try:
-        with path.open("rb") as stream:
-            data = stream.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            remedy = "name a recipe; data is named in it, under data.train"
-            raise RecipeError(f"is larger than any recipe ({LARGEST:,} bytes)", where=str(path), remedy=remedy)
-        text = data.decode("utf-8-sig")
+        text = disk.read_text(path, LARGEST).removeprefix("\ufeff")
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1)
         remedy = f"did you mean `{path.parent / near[0]}`?" if near else ""
@@ -176,6 +172,11 @@ def _read(path: Path, said_at: str = "") -> Document:
     except UnicodeDecodeError:
         raise RecipeError("not a text file in UTF-8", where=str(path)) from None
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            remedy = "name a recipe; data is named in it, under data.train"
+            raise RecipeError(
+                f"is larger than any recipe ({LARGEST:,} bytes)", where=str(path), remedy=remedy
+            ) from None
         raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None
     if fault := manifest.faults(path.parent, path.name.__eq__).get(path.name):
         remedy = "put the file back; to change its settings, copy it under another name first"

@@ -38,7 +38,7 @@ REMEDIES = {
 }
 """What to do about an error of the system."""
 
-_PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
+_PACKAGE = str(Path(__file__).resolve().parent) + os.sep
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 _MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "maximum allowed dimension exceeded")
 

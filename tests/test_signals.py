@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from twofold.cli.signals import WATCHED, Stop
+from twofold.signals import WATCHED, Stop
 from twofold.stopping import Stopped
 
 QUICK = 5.0  # seconds in which a process has to end that would otherwise sleep for 60
