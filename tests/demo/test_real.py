@@ -21,6 +21,7 @@ from twofold.errors import ModelError
 from twofold.progress import Silent
 from twofold.rewards.instructions import judge, readable
 from twofold.statistics import mcnemar
+from twofold.stopping import Stopped, StopRequest
 
 WORDS = ("<unk>", "small", "Large", "?", "</s>", "so", "Then", "it")
 SMALL = RealSize(samples=6, prompts=9, overrides=("training.steps=2", "training.batch_size=4"))
@@ -125,3 +126,11 @@ def test_a_model_that_cannot_be_had_costs_one_message(
     monkeypatch.setenv("TWOFOLD_REAL_MODEL", str(base))
     assert located() == str(base)
     assert located("another/name") == "another/name"
+
+
+def test_a_stop_ends_the_making_of_pairs_at_once(tmp_path: Path, base: Path) -> None:
+    stop = StopRequest()
+    stop.request()
+    with pytest.raises(Stopped):
+        play_real(tmp_path, model=str(base), seeds=1, progress=Silent(), size=SMALL, stop=stop)
+    assert not (tmp_path / "data" / "pairs.jsonl").exists()

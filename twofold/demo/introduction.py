@@ -60,8 +60,8 @@ REAL_INTRODUCTION = Introduction(
         (
             "the task",
             "An everyday question with an instruction that a program can check: at most 15 words, an answer that ends "
-            "with a question, or lowercase letters only. “Solved” means obeyed; whether the answer is also a good "
-            "one, nobody judges.",
+            "with a question, or one without the word “the”. “Solved” means obeyed; whether the answer is also a "
+            "good one, nobody judges.",
         ),
         (
             "base",

@@ -28,6 +28,7 @@ from twofold.runs.train import RunOptions, train_recipe
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.statistics import PairedTest, mcnemar, paired_bootstrap, wilson
+from twofold.stopping import droppable
 
 METHODS = ("dpo", "pdpo")
 NAMES = {"base": "base", "dpo": "DPO", "pdpo": "PDPO"}
@@ -97,7 +98,8 @@ def align(
     disk.make_folder(out)
     lock = exclusive(out / ".lock", "another demo is running here", "wait until it ends, or name another --out")
     with lock:
-        subject.make_data(out / "data", progress)
+        with droppable(stop):
+            subject.make_data(out / "data", progress)
         runs: dict[str, list[Path]] = {method: [] for method in METHODS}
         for method, seed in product(METHODS, range(seeds)):
             document = _recipe(out, subject, (method, seed))

@@ -13,7 +13,7 @@ Split: TypeAlias = Literal["train", "test"]
 INSTRUCTIONS = (
     ("Answer in at most 15 words.", "at most 15 words"),
     ("End your answer with a question.", 'ends with "?"'),
-    ("Write in lowercase letters only.", "lowercase"),
+    ('Do not use the word "the".', 'without "the"'),
 )
 """What is asked for, and the rule by which it is checked."""
 
@@ -38,15 +38,6 @@ QUESTIONS: dict[Split, tuple[str, ...]] = {
         "How do bees make honey?",
         "What makes a good friend?",
         "Why does ice float?",
-        "How do I learn a song?",
-        "What is a shadow?",
-        "Why do we need water?",
-        "How is paper made?",
-        "What does a teacher do?",
-        "Why do dogs bark?",
-        "How can I save time?",
-        "What is a library?",
-        "Why do stars twinkle?",
     ),
     "test": (
         "Why is the sky blue?",
