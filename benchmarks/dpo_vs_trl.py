@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import pairs
 from benchmarks.commands import command_line
+from benchmarks.real_steps import compare
 from benchmarks.reporting import Median, machine, median_interval, print_facts, print_table, versions, write_json
 from benchmarks.turns import ROOT, Job, Worker
 
@@ -95,7 +96,12 @@ def main() -> None:
     parser.add_argument(
         "--only", default="", help="measure what has this in its name, as in `GSM8K, 16k, live` or `vocabulary`"
     )
+    parser.add_argument("--model", type=Path, help="measure a pretrained model of this folder on real HH pairs instead")
+    parser.add_argument("--alone", action="store_true", help="with --model: our precisions beside each other, no TRL")
     asked = parser.parse_args()
+    if asked.model is not None:
+        real(asked)
+        return
     if not any(asked.only in name for name in (*(s.name for s in SETTINGS), *VOCABULARY)):
         parser.error(f"nothing is called {asked.only!r}: {'; '.join((*(s.name for s in SETTINGS), *VOCABULARY))}")
     peer = asked.trl_python or peer_environment(ROOT / ".venv-trl")
@@ -123,6 +129,17 @@ def main() -> None:
     if compared:
         print_table(f"DPO, {asked.runs} paired runs, one thread each", [c.row() for c in compared])
     report(result, margins)
+    if asked.json:
+        write_json(asked.json, result)
+
+
+def real(asked: argparse.Namespace) -> None:
+    """The pretrained model of `--model`."""
+    peer = None if asked.alone else asked.trl_python or peer_environment(ROOT / ".venv-trl")
+    facts = {"machine": machine(), "versions": versions(sys.executable)}
+    for title, values in facts.items():
+        print_facts(title, values)
+    result = {**facts, **compare(asked, peer)}
     if asked.json:
         write_json(asked.json, result)
 

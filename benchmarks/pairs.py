@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,6 +44,27 @@ def gsm8k_rankings(folder: Path, num: int) -> list[tuple[list[int], list[list[in
         said = sorted((v for v in row.values() if isinstance(v, dict)), key=lambda v: not v["is_correct"])
         ranked = [row["ground_truth"], *(v["solution"] for v in said)]
         found.append((encode(row["question"] + "\n"), [[*encode(text), STOP] for text in ranked]))
+    return found
+
+
+def hh(model: Path, num: int, most: int = 700) -> list[Pair]:
+    """Real preferences between two answers to the same dialogue, of at most `most` tokens each, as the tokenizer of the
+    folder `model` has them."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    source, found = shared_data("hh") / "harmless-base-test.jsonl.gz", list[Pair]()
+    with gzip.open(source, "rt", encoding="utf-8") as lines:
+        for row in map(json.loads, lines):
+            turn = row["chosen"].rfind("\n\nAssistant:") + len("\n\nAssistant:")
+            if row["chosen"][:turn] != row["rejected"][:turn]:
+                continue
+            pair: Pair = {"prompt": tokenizer(row["chosen"][:turn]).input_ids}
+            pair |= {k: [*tokenizer(row[k][turn:]).input_ids, tokenizer.eos_token_id] for k in ("chosen", "rejected")}
+            if pair["chosen"] != pair["rejected"] and sum(map(len, pair.values())) <= most:
+                found.append(pair)
+            if len(found) == num:
+                return found
     return found
 
 

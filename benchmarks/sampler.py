@@ -12,15 +12,17 @@ in the same time.
 
 from __future__ import annotations
 
+import argparse
 import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks import pairs
 from benchmarks.commands import circumstances, command_line
@@ -40,6 +42,7 @@ class Case:
 
     samples: int
     cap: int
+    autocast: torch.dtype | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ Side = Callable[[Sequence[Tensor], int], list[int]]
 
 def sampler_of(model: PreTrainedModel, stops: Sequence[int], case: Case, size: int) -> LocalSampler:
     """The sampler that is measured."""
-    return LocalSampler(model, None, stops, Sampling(max_new_tokens=case.cap, batch_size=size), print)  # type: ignore[arg-type]  # no stop texts
+    how = Sampling(max_new_tokens=case.cap, batch_size=size)
+    return LocalSampler(model, None, stops, how, print, autocast=case.autocast)  # type: ignore[arg-type]  # no stop texts
 
 
 def ours(sampler: LocalSampler, case: Case) -> Side:
@@ -89,7 +93,7 @@ def generate(model: PreTrainedModel, stops: Sequence[int], case: Case, size: int
                 token.to(model.device), attention_mask=mask.to(model.device),
                 do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
                 max_new_tokens=case.cap, num_return_sequences=min(case.samples, size),
-                eos_token_id=list(stops), pad_token_id=pairs.PAD,
+                eos_token_id=list(stops) or None, pad_token_id=pairs.PAD,
             )[:, longest:].cpu()  # fmt: skip
             lengths += [_length(row, stops) for row in said]
         return lengths
@@ -173,6 +177,26 @@ def prompts_of(num: int) -> list[Tensor]:
     ]
 
 
+def scene(
+    asked: argparse.Namespace,
+) -> tuple[PreTrainedModel, PreTrainedModel, Sequence[int], list[Tensor], Case]:
+    """Our model and generate's (narrow weights where we cast), the stop tokens, the prompts and what is drawn."""
+    if asked.model is None:
+        model = Qwen2ForCausalLM(Qwen2Config(vocab_size=pairs.VOCABULARY, **MODEL)).eval().to(asked.device)
+        model = model.bfloat16() if asked.device == "cuda" else model
+        count = round(STOP_PROBABILITY * pairs.VOCABULARY)
+        stops = random.Random(1).sample(range(pairs.FIRST, pairs.VOCABULARY), count)
+        return model, model, stops, prompts_of(asked.prompts), Case(asked.samples, asked.cap)
+    narrow = torch.bfloat16 if asked.precision == "bfloat16" else None
+    model, peer = (
+        AutoModelForCausalLM.from_pretrained(asked.model, dtype=dtype).eval()
+        for dtype in (torch.float32, narrow or torch.float32)
+    )
+    peer.generation_config.eos_token_id = None  # or it would stop before the cap
+    prompts = [torch.tensor(pair["prompt"]) for pair in pairs.hh(asked.model, asked.prompts)]
+    return model, peer, (), prompts, Case(asked.samples, asked.cap, narrow)
+
+
 def main() -> None:
     """Read the command line, measure, print, write."""
     parser = command_line("benchmarks.sampler", __doc__)
@@ -183,19 +207,18 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="our batch size")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="batch sizes that generate may choose from")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--model", type=Path, help="a pretrained model of this folder, on real HH prompts, to the cap")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of --model, on a CPU")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     facts = circumstances("benchmarks.sampler")
-    model = Qwen2ForCausalLM(Qwen2Config(vocab_size=pairs.VOCABULARY, **MODEL)).eval().to(asked.device)
-    model = model.bfloat16() if asked.device == "cuda" else model
-    stops = random.Random(1).sample(range(pairs.FIRST, pairs.VOCABULARY), round(STOP_PROBABILITY * pairs.VOCABULARY))
-    prompts, case = prompts_of(asked.prompts), Case(asked.samples, asked.cap)
-    rates = best(lambda size: generate(model, stops, case, size), asked.sizes, prompts, 1)
+    model, peer, stops, prompts, case = scene(asked)
+    rates = best(lambda size: generate(peer, stops, case, size), asked.sizes, prompts, 1)
     print_facts("generate, useful tokens/s by batch size", {str(k): v for k, v in rates.items()})
     size = max(rates, key=rates.__getitem__)
     sampler = sampler_of(model, stops, case, asked.size)
-    sides = (ours(sampler, case), generate(model, stops, case, size))
+    sides = (ours(sampler, case), generate(peer, stops, case, size))
     spent(sides[0], prompts[:4], 0)
     turns: list[dict[str, Turn]] = []
     began = sampler.steps

@@ -62,7 +62,7 @@ def main(job: Job) -> None:
         "optim": "adamw_torch_fused",
         "weight_decay": 0.0,
         "max_grad_norm": job.clip,
-        "bf16": False,
+        "bf16": job.precision == "bfloat16",
         "gradient_checkpointing": False,
         "max_length": None,
         "train_sampling_strategy": "sequential",

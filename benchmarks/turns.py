@@ -46,6 +46,7 @@ class Job:
     learning_rate: float = 1e-4
     beta: float = 0.1
     clip: float = 1.0
+    precision: str = "float32"
 
 
 class Turns:

@@ -70,7 +70,8 @@ def groups_of(pairs: Sequence[Pair]) -> list[Group]:
 
 def prepare(job: Job, model: str) -> tuple[Policy, Step, Sequence[Group]]:
     """The policy from the folder `model`, its step, and the groups with the reference's column where it is cached."""
-    policy = Policy(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32))
+    autocast = torch.bfloat16 if job.precision == "bfloat16" else None
+    policy = Policy(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), autocast=autocast)
     packing, groups = Packing(), cast("Sequence[Group]", groups_of(load(job.pairs)))
     if job.reference == "cached":
         packs = [
@@ -100,7 +101,7 @@ def main(job: Job) -> None:
         "schedule": "constant",
         "clip": job.clip,
         "beta": job.beta,
-        "precision": "float32",
+        "precision": job.precision,
         "activation_checkpointing": False,
     }
     steps = job.turns * job.steps

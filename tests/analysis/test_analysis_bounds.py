@@ -265,6 +265,14 @@ def test_the_five_patterns_that_lost_most_in_words() -> None:
     assert split([mine], [(-np.arange(1.0, 7.0), np.zeros(1))], others=others).patterns[0].text == "(16,)"
 
 
+def test_pairs_their_changes_and_their_tokens_belong_together() -> None:
+    one, two = group("a", [1, 2], [3]), group("b", [1], [3])
+    changes = (np.zeros(2), np.zeros(1))
+    for groups, told in (([one, two], [changes]), ([one], [changes, changes]), ([two], [(np.zeros(2), np.zeros(1))])):
+        with pytest.raises(ValueError):
+            split(groups, told)
+
+
 def test_the_halves_that_are_more_and_less_alike() -> None:
     """Likeness 2/3, ½, 0: the odd pair counts as unlike."""
     groups = [group("a", [1, 2, 3], [4, 5, 6]), group("b", [1, 2, 3], [1, 2, 6]), group("c", [1, 2], [1, 3])]

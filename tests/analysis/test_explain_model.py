@@ -178,6 +178,36 @@ def test_equal_sides_are_not_in_order() -> None:
     assert (accuracy.count, accuracy.n) == (0, 1)
 
 
+def test_what_is_told_of_stands_in_ten_rows_by_default() -> None:
+    rows = [
+        CreditedRow(str(i), (1,), (credited(Role.DRAFT, [1, 2, 3] if i else [1, 4], [1.0] * (3 if i else 2)),))
+        for i in range(10)
+    ]
+    found = explain(rows, tiny.groups(*[(1, 1)] * 10), text, beta=1.0)
+    assert ([p.text for p in found.tokens.credited], found.tokens.counted, found.phrases.counted) == (["a"], 1, 0)
+    more = explain(rows, tiny.groups(*[(1, 1)] * 10), text, beta=1.0, fewest=9)
+    assert ([p.text for p in more.phrases.credited], more.tokens.counted, more.phrases.counted) == (["abc"], 3, 3)
+
+
+@pytest.mark.parametrize("beta", [0.05, 0.5, 1.0])
+def test_what_surely_gains_a_hundredth_of_a_nat_is_told_of(beta: float) -> None:
+    """Rewards are β times nats: 1 gains 0.002 nats, 2 and 4 0.011 each, 3 and 5 0.004 and 0.005."""
+    nats = [0.002, 0.011, 0.004, 0.011, 0.005]
+    rows = [
+        CreditedRow(str(i), (1,), (credited(Role.DRAFT, [1, 2, 3, 4, 5], [beta * n for n in nats]),)) for i in range(4)
+    ]
+    found = explain(rows, tiny.groups(*[(1, 1)] * 4), text, beta=beta, fewest=4)
+    assert {p.text for p in found.tokens.credited} == {"b", "d"}
+    low = [CreditedRow(r.name, r.prompt, (credited(Role.DRAFT, [1, 3], [0.004 * beta] * 2),)) for r in rows]
+    assert explain(low, tiny.groups(*[(1, 1)] * 4), text, beta=beta, fewest=4).phrases.credited == ()
+
+
+def test_rows_and_groups_belong_together() -> None:
+    rows = [CreditedRow("a", (1,), (credited(Role.DRAFT, [1], [0.5]),))]
+    with pytest.raises(ValueError, match="zip"):
+        explain(rows, tiny.groups((1, 1), (1, 1)), text, beta=1.0)
+
+
 def test_a_completion_is_told_token_by_token_up_to_a_bound() -> None:
     long = [1 + i % 3 for i in range(MOST_TOKENS + 5)]
     both = (credited(Role.DESIRABLE, [1, 2], [0.5, -1.0]), credited(Role.DRAFT, long, [1.0] * 805))

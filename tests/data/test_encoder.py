@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from twofold.batch import Group, Role
 from twofold.data.chat import Chat
@@ -138,6 +139,8 @@ def test_a_text_without_its_stop_tokens_keeps_its_spaces(tokenizer: Make) -> Non
     ids = made.tokenizer("<s>a , b .</s>c</s></s>")["input_ids"]
     assert (made.text(ids), made.decode(ids)) == ("a , b .c", "<s>a , b .</s>c</s></s>")
     assert made.text(made.tokenizer("</s>")["input_ids"]) == ""
+    plain = encoder(tokenizer(None), "x")  # a letter that ends a text is no special token
+    assert [plain.text(plain.tokenizer(t)["input_ids"]) for t in ("abxx", "xab", "x")] == ["ab", "xab", ""]
 
 
 @pytest.mark.parametrize(
@@ -207,9 +210,9 @@ RECORDS: list[Record] = [
 @pytest.mark.parametrize("chat", ["auto", "text"])
 def test_texts_tokenized_ahead_are_asked_for_once(tokenizer: Make, slow: bool, chat: ChatChoice) -> None:
     """All that the rows need is in one call, and fitting them asks for nothing more; another call forgets it."""
-    held = Slow(tokenizer(TURNS + ASKING))
+    held = Slow(tokenizer(TURNS + ASKING, leading_bos=True, model_max_length=3))
     made = encoder(held if slow else held._made, chat=chat)
-    alone = encoder(tokenizer(TURNS + ASKING), chat=chat)
+    alone = encoder(tokenizer(TURNS + ASKING, leading_bos=True), chat=chat)
     held.calls.clear()
     made.ahead(RECORDS)
     assert [isinstance(call, list) for call in held.calls] == ([True] if slow else [])
@@ -221,6 +224,7 @@ def test_texts_tokenized_ahead_are_asked_for_once(tokenizer: Make, slow: bool, c
         assert [b.role for b in ours.branches] == [b.role for b in theirs.branches]
     assert len(held.calls) == slow
     assert all(made.tokenizer.decode(ids) == text for text, ids in known.items())
+    assert not held._made.deprecation_warnings, "no word of the length that the tokenizer thinks best"
     made.ahead([])
     assert made._ahead == {}
 
@@ -293,5 +297,22 @@ def test_what_merges_over_the_boundary_is_tokenized_on_its_own(tokenizer: Make) 
     fitted = made.fit(Pair("ab", "cd", "bd", AT))
     assert (texts(made, fitted.group), fitted.merged) == (["ab", "cd</s>", "bd</s>"], 1)
     chats = encoder(tokenizer(TURNS + "{% if add_generation_prompt %}[assistant]{% endif %}", merges=(("]", "c"),)))
-    fitted = chats.fit(Pair(ASK, "cd", "bd", AT))
-    assert (texts(chats, fitted.group), fitted.merged) == (["[user]q</s>[assistant]", "cd</s>", "bd</s>"], 1)
+    for said in (ASK, (Message("system", "s"), *ASK)):
+        fitted = chats.fit(Pair(said, "cd", "bd", AT))
+        before = "[system]s</s>" if len(said) > 1 else ""
+        assert texts(chats, fitted.group) == [f"{before}[user]q</s>[assistant]", "cd</s>", "bd</s>"]
+        assert fitted.merged == 1
+
+
+def test_tokens_are_whole_numbers_even_where_there_are_none(tokenizer: Make) -> None:
+    made = encoder(tokenizer("{% if messages[-1].role == 'assistant' %}{{ messages[-1].content }}</s>{% endif %}"))
+    group = made.group(Demonstration(ASK, "a", AT))
+    assert (made.prompt(ASK).dtype, made.prompt(ASK).tolist()) == (torch.int64, [])
+    assert (group.prompt.dtype, group.branches[0].tokens.dtype) == (torch.int64, torch.int64)
+    assert texts(made, group) == ["", "a</s>"]
+
+
+def test_a_tokenizer_without_a_stop_token_is_told_what_to_do(tokenizer: Make) -> None:
+    with pytest.raises(ModelError) as error:
+        Encoder(tokenizer(), frozenset())
+    assert (error.value.what, error.value.remedy) == ("the tokenizer has no stop token", "set its eos_token")

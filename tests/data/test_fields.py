@@ -162,6 +162,7 @@ def test_what_a_user_asks_is_a_chat(row: dict[str, Any], chat: Any, fault: tuple
         ({"m": None}, None, ("m", "is null")),
         ({"m": CHAT[:1]}, None, ("m", "has no assistant turn")),
         ({"m": [*CHAT, CHAT[0]]}, None, ("m", "ends with the user's turn")),
+        ({"m": [*CHAT, {"role": "tool", "content": "t"}]}, None, ("m", "ends with the tool's turn")),
         ({"m": [CHAT[0], {"role": "assistant", "content": " "}]}, ((ASK,), " "), ("m", "is only white space")),
     ],
 )  # fmt: skip
@@ -216,6 +217,7 @@ SAID = {"role": "assistant", "content": "x"}
           ("b", "has 2 messages after the prompt, not one assistant turn")]),
         ({"p": CHAT, "a": "x", "b": "y"}, (ASK, ANSWER), ["x", "y"], [("p", "the prompt ends with an assistant turn")]),
         ({"p": CHAT[:1], "a": CHAT[:1], "b": "y"}, (ASK,), ["", "y"], [("a", "has no assistant turn")]),
+        ({"p": CHAT[:1], "a": [CHAT[0]] * 3, "b": "y"}, (ASK,), ["", "y"], [("a", "has no assistant turn")]),
         ({"p": CHAT[:1], "a": [SAID, SAID], "b": " "}, (ASK,), ["", " "],
          [("a", "has 2 messages after the prompt, not one assistant turn"), ("b", "is only white space")]),
         ({"p": 3, "a": "", "b": [SAID]}, "", ["", ""],
@@ -272,9 +274,9 @@ def test_unread_keys_are_named_a_dozen_at_most() -> None:
     row.refuse_unread("", {f"k{n}": 1 for n in range(MOST_NAMES)}, ("k0",))
     assert [f.field for f in row.faults] == [f"k{n}" for n in range(1, MOST_NAMES)]
     row = fields()
-    row.refuse_unread("input", {f"k{n}": 1 for n in range(MOST_NAMES + 2)} | {"id": 1, "null": None}, ())
+    row.refuse_unread("input", {f"k{n}": 1 for n in range(2 * MOST_NAMES + 1)} | {"id": 1, "null": None}, ())
     assert [f.field for f in row.faults] == [*(f"input.k{n}" for n in range(MOST_NAMES)), "input"]
-    assert row.faults[-1].reason == "and 2 more keys are filled, and nothing reads them"
+    assert row.faults[-1].reason == "and 13 more keys are filled, and nothing reads them"
     assert {f.check for f in row.faults} == {"unread key"}
 
 

@@ -42,7 +42,7 @@ SHOWN = ['{"prompt": "é1", "completion": "a"}', '{"prompt": "2", "completion": 
     ],
 )
 def test_clean_rows_are_written_as_the_name_says(write: Write, tmp_path: Path, name: str, text: str) -> None:
-    path, out = write("rows.jsonl", GOOD[0], BAD, GOOD[1]), tmp_path / "new" / name
+    path, out = write("rows.jsonl", GOOD[0], BAD, GOOD[1]), tmp_path / "new" / "deep" / name
     fixed = fix(check(path), str(out), check)
     beside = f"{out}.left-out.jsonl"
     assert fixed == Fixed(str(out), beside, 2, 1, {"empty field": 1})

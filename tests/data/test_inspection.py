@@ -135,6 +135,9 @@ def test_lengths_are_those_of_prompts_with_their_longest_completion(write: Write
     assert (report.bias.rejected, report.bias.same, report.bias.pairs) == (1, 1, 2)
     assert report.prompts == "2 as bare text: the tokenizer has no chat template"
     assert check(path).tokens is None
+    triple = check(write("triple.jsonl", {**row("a", "bb", "c"), "gold": "ddd"}), encoder=encoder(tokenizer(None)))
+    assert triple.bias is not None
+    assert (triple.bias.chosen, triple.bias.pairs) == (1, 1)
 
 
 def test_the_longer_answer_is_counted_in_tokens_where_there_is_an_encoder(write: Write, tokenizer: Any) -> None:
@@ -240,3 +243,8 @@ def test_a_pass_reports_rows_in_parts(write: Write, tokenizer: Any) -> None:
             ("begin", f"check {path}", 21), *(("advance", f"check {path}", n) for n in parts), ("end", f"check {path}"),
         ]  # fmt: skip
         assert (inspection.report().rows, inspection.report().records) == (21, 20)
+    seen, other = Seen(), write("other.jsonl", row("x"))
+    check(other, against=path, progress=seen)
+    assert [call for call in seen.calls if call[0] == "begin"] == [
+        ("begin", f"check {other}", 1), ("begin", f"check {path}", 21),
+    ]  # fmt: skip

@@ -40,3 +40,4 @@ def test_epochs_counts_the_passes_before_a_step() -> None:
 def test_an_order_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         Order(0, 1)
+    assert Order(1, 0).at(3, 2) == [0, 0]

@@ -197,6 +197,8 @@ def test_reasoning_is_not_cut_out_where_the_prompt_opens_nothing(tokenizer: Make
     made = encoder(tokenizer(turns + "{% if add_generation_prompt %}[assistant]{% endif %}"))
     row = Demonstration("q", "<think>why</think>a", AT)
     assert written(made, row) == ("[user]q</s>[assistant]", "<think>why</think>a</s>")
+    asked = (Message("system", "s"), Message("user", "q"))
+    assert written(made, Demonstration(asked, "<think>why</think>a", AT))[1] == "<think>why</think>a</s>"
 
 
 def test_a_template_that_refuses_turns_names_the_row() -> None:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import pytest
 
+from support.frozen import refuse_changes
 from support.heard import Heard
-from support.recital import Letters, Recites, tasks
+from support.recital import Falters, Letters, Recites, tasks
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation import answers as room
-from twofold.evaluation.answers import METRICS, accuracy, answers, refuse_unanswerable, verdicts
+from twofold.evaluation.answers import (
+    METRICS,
+    AccuracySettings,
+    Answered,
+    accuracy,
+    answers,
+    refuse_unanswerable,
+    verdicts,
+)
+from twofold.evaluation.exact_match import exact_match
+from twofold.evaluation.pass_at_k import solve
+from twofold.evaluation.problems import PromptSettings
 from twofold.evaluation.prompting import Prompting
 from twofold.records import Message, Source, Task
 from twofold.statistics import holm, mcnemar, paired_bootstrap, wilson
@@ -115,3 +127,22 @@ def test_a_chat_is_shown_as_the_model_reads_it(chatty: str) -> None:
     assert found.rows[0]["flexible"] is True
     prompting = found.figures["models"][0]["prompting"]
     assert (prompting["style"], prompting["first prompt"]) == ("chat", "Q: four ? A: 4 Q: seven ? A:")
+
+
+def test_every_problem_is_answered_and_what_was_said_stays() -> None:
+    sampler = Falters({"q0": "1", "q1": "2"})
+    for draw in (
+        lambda: answers(sampler, tasks("1", "2"), Letters(), Prompting()),
+        lambda: exact_match(sampler, tasks("1", "2"), Letters()),
+        lambda: solve(sampler, tasks("1", "2"), Letters(), 2),
+    ):
+        with pytest.raises(ValueError):
+            draw()
+    (row,) = answers(Recites({"q0": "1"}), tasks("1"), Letters(), Prompting())
+    judged = exact_match(Recites({"q0": "1"}), tasks("1"), Letters())
+    refuse_changes(row, judged.rows[0], slots=True)
+    refuse_changes(judged, AccuracySettings())
+    for settings in (AccuracySettings, PromptSettings):
+        with pytest.raises(TypeError):
+            settings("answers")  # type: ignore[misc]  # settings are keywords
+    assert isinstance(row, Answered)

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from support.frozen import refuse_changes
 from support.heard import Heard
 from support.openai_stub import Stub, said
 from support.speakers import speaker
 from twofold.errors import ModelError, RecipeError
-from twofold.evaluation.frontier import frontier
+from twofold.evaluation.frontier import FrontierSettings, ModelCheckpoint, frontier
 from twofold.evaluation.hull import Point, areas, best_of
 from twofold.models.heads import load_reward_model
 from twofold.models.load import ModelSettings, save_policy
@@ -204,3 +205,11 @@ def test_a_reward_model_reads_as_many_tokens_as_it_is_let(models: dict[str, str]
     assert bootstrap_ratio([found.rows[1]["reward"]], [1.0]).value == found.figures["points"][0]["reward"]["value"]
     with pytest.raises(Exception, match="max_length"):
         frontier([models["loaded"]], [Request("one two roll", Source("r", 1))], **how, max_length=2)
+
+
+def test_settings_and_models_stay() -> None:
+    how = FrontierSettings(reward="verifier", reference="m")
+    with pytest.raises(TypeError):
+        FrontierSettings("verifier", "m")  # type: ignore[misc]  # settings are keywords
+    assert ModelCheckpoint("m", 3).name == "m, step 3"
+    refuse_changes(how, ModelCheckpoint("m"))

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from support.frozen import refuse_changes
 from support.heard import Heard
 from support.speakers import speaker
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.games import Game, Shares, summary
-from twofold.evaluation.win_rate import CANARY, win_rate
+from twofold.evaluation.win_rate import CANARY, ModelGames, WinRateSettings, win_rate
 from twofold.records import Request, Source, Task
 from twofold.statistics import holm, wilson
 
@@ -165,3 +166,12 @@ def test_what_was_drawn_is_drawn_once(simple: str, tmp_path: Path) -> None:
     assert len(lines) == 3
     assert win_rate([simple], PROBLEMS, **how) == first
     assert ledger.read_text().splitlines() == lines
+
+
+def test_settings_and_what_was_played_stay(simple: str) -> None:
+    how = WinRateSettings(judge="verifier")
+    with pytest.raises(TypeError):
+        WinRateSettings("verifier")  # type: ignore[misc]  # settings are keywords
+    with pytest.raises(DataError):
+        win_rate([simple], [], **HOW)
+    refuse_changes(how, ModelGames("m", 0.0, [], [], 0))

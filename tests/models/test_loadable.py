@@ -18,6 +18,7 @@ from twofold.errors import ModelError
 from twofold.models.export import export_model
 from twofold.models.heads import load_reward_model
 from twofold.models.load import LoRA, ModelSettings, load_model, load_policy, load_tokenizer, save_policy
+from twofold.models.loadable import refuse_broken_weights
 from twofold.models.model_size import model_size
 
 
@@ -131,3 +132,24 @@ def test_an_adapter_is_written_in_float32(tmp_path: Path) -> None:
         assert {weights.get_slice(name).get_dtype() for name in weights.keys()} == {"F32"}  # noqa: SIM118
     export_model(tmp_path / "model", tmp_path / "out")
     assert {*dtypes(tmp_path / "out").values()} == {"BF16"}
+
+
+def test_broken_weights_are_looked_for_where_there_can_be_some() -> None:
+    class Odd(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.whole = torch.nn.Parameter(torch.arange(3), requires_grad=False)
+            self.empty = torch.nn.Parameter(torch.empty(0))
+            self.unmade = torch.nn.Parameter(torch.empty(3, device="meta"))
+            self.last = torch.nn.Parameter(torch.tensor([1.0, -3e38]))
+
+    model = Odd()
+    refuse_broken_weights(model, "here")
+    with torch.no_grad():
+        model.last[1] = -torch.inf
+    with pytest.raises(ModelError) as error:
+        refuse_broken_weights(model, "here")
+    assert str(error.value) == (
+        "here: its weights are damaged: last holds a value that is not finite (NaN or infinite)\n"
+        "  → load it again from where it came from, or take a checkpoint from before training diverged"
+    )

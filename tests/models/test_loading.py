@@ -14,6 +14,7 @@ from support import tiny
 from twofold.errors import ModelError
 from twofold.models import load
 from twofold.models.load import (
+    LoadedModel,
     LoRA,
     ModelSettings,
     attach_adapter,
@@ -33,7 +34,7 @@ from twofold.models.load import (
     weights_digest,
     wrap,
 )
-from twofold.models.loadable import refuse_broken_weights, refuse_ids
+from twofold.models.loadable import refuse_ids
 from twofold.models.policy import Policy
 
 
@@ -49,7 +50,7 @@ def test_settings_have_defaults_and_bounds() -> None:
     assert vars(LoRA()) == {"rank": 16, "alpha": 32.0, "targets": "all-linear"}
     assert vars(ModelSettings(path="m")) == {
         "path": "m", "revision": None, "precision": "auto", "device": "auto", "lora": None, "adapter": None,
-        "activation_checkpointing": False, "sharing": "auto",
+        "activation_checkpointing": False, "router_aux_loss_coef": None, "sharing": "auto",
     }  # fmt: skip
     assert (LoRA(rank=1).rank, LoRA(alpha=0.1).alpha) == (1, 0.1)
     for wrong, words in (({"rank": 0}, "rank must be ≥ 1"), ({"alpha": 0.0}, "alpha must be > 0")):
@@ -131,9 +132,10 @@ def test_weights_are_wide_but_for_a_frozen_base(
     settings = ModelSettings(path=written(tmp_path), precision=precision, lora=lora, device="cpu", sharing="rows")
     model = load_weights(settings, settings.path)
     assert {p.dtype for p in model.parameters()} == {dtype}
-    options = model_options(settings, None)
+    options = model_options(settings, model, None)
     assert options == {
         "adapter": None, "autocast": autocast, "sharing": "rows", "activation_checkpointing": False,
+        "router_aux_loss_coef": None,
     }  # fmt: skip
     stored = getattr(model, "twofold_stored_dtype", None)
     assert stored == (None if precision == "float64" else torch.float32)
@@ -338,25 +340,17 @@ def test_tokens_without_an_embedding_are_named(rows: int, told: str) -> None:
     )
 
 
-def test_broken_weights_are_looked_for_where_there_can_be_some() -> None:
-    class Odd(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.whole = torch.nn.Parameter(torch.arange(3), requires_grad=False)
-            self.empty = torch.nn.Parameter(torch.empty(0))
-            self.unmade = torch.nn.Parameter(torch.empty(3, device="meta"))
-            self.last = torch.nn.Parameter(torch.tensor([1.0, -3e38]))
-
-    model = Odd()
-    refuse_broken_weights(model, "here")
-    with torch.no_grad():
-        model.last[1] = -torch.inf
-    with pytest.raises(ModelError) as error:
-        refuse_broken_weights(model, "here")
-    assert str(error.value) == (
-        "here: its weights are damaged: last holds a value that is not finite (NaN or infinite)\n"
-        "  → load it again from where it came from, or take a checkpoint from before training diverged"
-    )
+def test_a_tokenizer_and_a_model_belong_together_wherever_they_come_from() -> None:
+    model, tokenizer = tiny.llama(), tiny.tokenizer()
+    LoadedModel(model, tokenizer, frozenset({2}))
+    tokenizer.add_tokens(["<more>"])
+    for name in ("here", ""):
+        model.name_or_path = name
+        with pytest.raises(
+            ModelError, match="61 embeddings, its tokenizer makes 1 tokens beyond them: '<more>'"
+        ) as error:
+            LoadedModel(model, tokenizer, frozenset({2}))
+        assert error.value.where == name
 
 
 def test_a_model_in_memory_is_held_as_its_settings_say() -> None:
@@ -373,18 +367,13 @@ def test_a_model_in_memory_is_held_as_its_settings_say() -> None:
     assert weights_digest(first.model) == weights_digest(again.model) != weights_digest(other.model)
 
 
-@pytest.mark.parametrize(
-    ("files", "what", "remedy"),
-    [
-        (["config"], "", "the folder must hold config.json, *.safetensors and the tokenizer's files"),
-        ([], "", "the folder must hold config.json, *.safetensors and the tokenizer's files"),
-    ],
-)
-def test_a_folder_that_transformers_cannot_read(tmp_path: Path, files: list[str], what: str, remedy: str) -> None:
-    if files:
+@pytest.mark.parametrize("configured", [True, False])
+def test_a_folder_that_transformers_cannot_read(tmp_path: Path, configured: bool) -> None:
+    if configured:
         tr.LlamaConfig(**tiny.DECODER).save_pretrained(tmp_path)
     with pytest.raises(ModelError) as error:
         load_model(ModelSettings(path=str(tmp_path)))
+    remedy = "the folder must hold config.json, *.safetensors and the tokenizer's files"
     assert (error.value.where, error.value.remedy) == (str(tmp_path), remedy)
     assert "\n" not in error.value.what
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,10 +12,12 @@ import transformers as tr
 from support import tiny
 from support.architectures import BY_LENGTH, SWITCH
 from support.families import build
-from twofold.batch import Role
+from twofold.batch import Group, Role
 from twofold.errors import DataError, ModelError
 from twofold.models import small_copy as small
 from twofold.models import trial
+from twofold.models.attention import UnsupportedAttention
+from twofold.models.packing import Pack
 from twofold.models.policy import LanguageHead, Policy
 from twofold.models.row_lengths import EACH_ITS_OWN, RowLengths
 from twofold.models.small_copy import small_copy, windows
@@ -87,7 +89,8 @@ def test_positions_are_those_that_the_config_names(named: int, want: int | None)
 
 def test_findings_are_of_a_model_with_its_config() -> None:
     model = tiny.llama()
-    assert Findings() == Findings("", True, False, "", None)
+    assert Findings() == Findings(fault="", causal=True, own_calls=False, sharing_note="", spare_positions=None)
+    assert not Findings().by_mask
     assert Findings(spare_positions=2).most_tokens(model) == 62
     assert Findings(spare_positions=0).most_tokens(model) == 64
     assert Findings().most_tokens(model) is None
@@ -180,6 +183,48 @@ def test_a_table_that_begins_with_two_positions_for_nobody() -> None:
     assert policy.logps(tiny.groups((5, 34)))[0][0].isfinite().all()
     with pytest.raises(DataError, match="39 tokens; the model has learned 38 positions"):
         policy.logps(tiny.groups((5, 35)))
+
+
+@pytest.mark.parametrize(("window", "noted"), [(None, False), (17, False), (18, True), (70, True)])
+def test_a_window_that_no_small_copy_can_try_is_not_shared(
+    window: int | None, noted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the longest row of a trial, 34 tokens, tries a window of the model itself."""
+    monkeypatch.setattr(trial, "_known", {})
+    monkeypatch.setattr(small, "_MOST", 0)
+    model = build(tr.MistralForCausalLM, tr.MistralConfig, sliding_window=window, max_position_embeddings=256)
+    found = findings(model.double(), LanguageHead())
+    note = f"no small copy of it can be made, to try its window of {window} tokens"
+    assert found == Findings(sharing_note=note if noted else "")
+
+
+def test_a_model_that_computes_nothing_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(LanguageHead):
+        def of_rows(self, model: tr.PreTrainedModel, groups: Sequence[Group]) -> torch.Tensor:
+            raise RuntimeError("no rows\nat all")
+
+    assert findings(tiny.llama(), Broken()) == Findings(fault="no rows", sharing_note="it computes no rows")
+
+
+@pytest.mark.parametrize(
+    ("error", "note"), [(UnsupportedAttention("asked for x"), "asked for x"), (KeyError("x"), "a pack fails: 'x'")]
+)
+def test_why_a_pack_does_not_give_the_values_of_rows(error: Exception, note: str) -> None:
+    class Refusing(LanguageHead):
+        def of_pack(self, model: tr.PreTrainedModel, hidden_SH: torch.Tensor, stream: Pack) -> torch.Tensor:
+            raise error
+
+    class Off(LanguageHead):
+        def of_pack(self, model: tr.PreTrainedModel, hidden_SH: torch.Tensor, stream: Pack) -> torch.Tensor:
+            return super().of_pack(model, hidden_SH, stream) + 0.25
+
+    trial._known.clear()
+    model = tiny.llama()
+    assert findings(model, Refusing()).sharing_note == note
+    trial._known.clear()
+    off = findings(model, Off()).sharing_note
+    assert off == "shared and separate log-probabilities (nats per token) differ by 0.25"
+    trial._known.clear()
 
 
 # The small copy.
@@ -285,4 +330,4 @@ def test_the_first_dtype_that_the_layers_know(monkeypatch: pytest.MonkeyPatch) -
     copied = small_copy(tiny.llama())
     assert copied is not None
     assert copied.dtype == torch.float32
-    assert spoken == [torch.float64, torch.float64, torch.float32]  # narrow, then as wide as it is
+    assert spoken == [*[torch.float64] * 3, torch.float32]  # of 2 heads, of 4, then as wide as it is

@@ -169,6 +169,19 @@ def test_the_columns_that_it_requires_are_those_that_it_reads(objective: Objecti
             cost(tuple(names - {column}))
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
+def test_everything_is_made_where_the_batch_is(objective: Objective) -> None:
+    """On a batch that lies elsewhere than tensors do by default: whatever is made without a device does not fit."""
+    groups, logps = painted(objective, 4, torch.Generator().manual_seed(0))
+    batch, said = Batch.of(groups), heard(objective, leaf(logps))
+    want = total(objective(said, batch), batch).item()
+    with torch.device("meta"):
+        loss = objective(said, batch)
+    told = [*loss.terms.values(), *loss.metrics.values()]
+    assert {term.value.device.type for term in told} == {"cpu"}
+    assert total(loss, batch).item() == want
+
+
 def test_what_learns_from_what() -> None:
     kinds = {member: member().data_kind for member in get_args(AnyObjective)}
     assert {m for m, kind in kinds.items() if kind == "pairs"} >= {*get_args(OnPairs)}

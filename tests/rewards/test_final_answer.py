@@ -113,7 +113,8 @@ def test_the_last_sentence_with_a_digit(text: str, found: str | None) -> None:
         ("answer is: 3", "3"), ("Answer:\n4 and 5", "5"), ("The answer is 3. The answer is 4.", "4"),
         ("The answer is $x^2$ indeed. 4", "x^2"), ("The answers are 1, then 2", "2"),
         # a formula, or the last sentence
-        ("We get $a = 5$ eggs", "5"), (r"We get \(2+3\) eggs", "2+3"), ("so $$7$$", "7"), (r"so \[8\] ok", "8"),
+        ("We get $a = 5$ eggs", "5"), ("first $3$, then $4$ eggs", "4"),
+        (r"We get \(2+3\) eggs", "2+3"), ("so $$7$$", "7"), (r"so \[8\] ok", "8"),
         ("We get $5$ of 6 eggs", "6"), ("She has 3 * 4 = 12 eggs.", "12"), ("No number at all.", None), ("", None),
         ("It costs 5 million dollars.", "5 million"), ("It is half past 3 pm.", "3 pm"),
         ("x is 2 hours 30 minutes", None),

@@ -16,6 +16,7 @@ FORMULAS = {
     # powers
     "5e3": r"5\times 10^{3}", "1.5E-3": r"1.5\times 10^{-3}", "2^10": "2^10", "x²": "x^{2}", "x⁻¹²": "x^{-12}",
     "5 million": r"5\times 10^{6}", "2 hundred thousand": r"2\times 10^{2}\times 10^{3}", "x**2": "x^2",
+    "2 hundred thousand million": r"2\times 10^{2}\times 10^{3}\times 10^{6}",
     "3 trillion": r"3\times 10^{12}", "3 billion": r"3\times 10^{9}",
     # roots, names and signs
     "sqrt(2)": r"\sqrt{2}", "√2": r"\sqrt{2}", "√(x)": r"\sqrt{x}", "2π": r"2\pi", "2pi": r"2\pi",
@@ -47,6 +48,7 @@ KINDS = {
     "12:30": Formula("12:30:00", "time"), "09:05:07 p.m.": Formula("9:05:07pm", "time"),
     "3:45 AM": Formula("3:45:00am", "time"),
     "$12:30$.": Formula("12:30:00", "time"), "12:3": Formula("4:1", "ratio"), "6 : 4": Formula("3:2", "ratio"),
+    "3:2": Formula("3:2", "ratio"),
     "2:4:6": Formula("1:2:3", "ratio"), "0:0": Formula("0:0", "ratio"), "123:45": Formula("41:15", "ratio"),
     "2024-02-29": Formula("2024-02-29", "words"), "29/2/2024": Formula("29/2/2024", "words"),
     r"\text{Paris  }": Formula("paris", "words"), r"$\text{ New York}$.": Formula("new york", "words"),
@@ -75,6 +77,7 @@ def test_kinds_of_answers(part: str) -> None:
 def test_formulas_are_bounded() -> None:
     assert (LONGEST, DEEPEST) == (500, 15)
     assert formula_of("x" + "+x" * 249) is not None
+    assert formula_of("2x" + "+x" * 249) is not None
     assert formula_of("x" + "+x" * 249 + "+x") is None
     assert formula_of("(" * 15 + "x" + ")" * 15) is not None
     assert formula_of("(" * 16 + "x" + ")" * 16) is None

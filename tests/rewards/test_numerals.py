@@ -29,7 +29,8 @@ def test_separators_are_dropped(number: str, plain: str) -> None:
         ("x18", None), ("}18", None), ("]18", None), (")18", None), ("$x$18", "18"), ("x $18", "18"), ("x$18", "18"),
         (r"\frac 18", None), ("minus 18", None), ("Negative 18", None), ("2 hours 18", None), ("3 or 18", None),
         ("3 out of 18", None), ("remainder 18", "18"), ("5 remainder 18", None), ("2 and 18", "18"),
-        ("a:18", "18"), ("a: 18", "18"), ("12:18", None), ("12 :18", "18"), ("12: 18", "18"), ("12 : 18", None),
+        ("a:18", "18"), ("a: 18", "18"), ("12:18", None), ("at 12:18", None), ("at 1:18", None),
+        ("12 :18", "18"), ("12: 18", "18"), ("12 : 18", None),
         ("1,18", None), ("1, 18", "18"), ("a,18", "18"), ("a, 18", "18"), (" ,18", "18"), ("1.. 18", "18"),
         ("* 18", "18"), ("*18", "18"), ("a *18", "18"), ("a * 18", None), ("a* 18", None), ("a*18", None),
         ("+18", "18"), ("+ 18", "18"), ("a +18", "18"), ("a + 18", None), ("=+18", "18"), ("(+18", "18"),
@@ -72,6 +73,7 @@ def test_what_stands_left_of_a_number(line: str, found: str | None) -> None:
 )  # fmt: skip
 def test_what_stands_right_of_a_number(right: str, decimals: bool, more: bool) -> None:
     assert goes_on(right, decimals) is more
+    assert decimals or goes_on(right) is more
 
 
 def test_the_first_two_numbers_of_a_line_and_where_they_stand() -> None:
@@ -108,3 +110,7 @@ def test_what_is_looked_at_is_bounded() -> None:
         assert last is not None
         assert (last.text is not None) is whole
         assert last.text is None or line.endswith(last.text)
+    assert last_numeral("9" * (LONGEST + 1)) == Numeral(None, 0, LONGEST)
+    layout = last_numeral("5" + r"\!" * AROUND + "x")  # which is dropped before it is looked at
+    assert layout == Numeral("5", 0, 1)
+    assert last_numeral("5" + r"\!" * (AROUND - 1) + "+x") == Numeral(None, 0, 1)

@@ -67,3 +67,12 @@ def test_a_number_that_no_update_could_use_is_named(number: float, weight: float
     with pytest.raises(NonFiniteError) as error:
         rewards.rate(GROUPS)
     assert (error.value.what, error.value.where, error.value.remedy) == (message, "f:2", remedy)
+
+
+@pytest.mark.parametrize(
+    "numbers", [[[1.0, 2.0]], [[1.0, 2.0]] * 3, [[1.0, 2.0], [1.0]], [[1.0, 2.0], [1.0, 2.0, 3.0]]]
+)
+def test_a_reward_that_speaks_of_other_drafts_is_none(numbers: list[list[float]]) -> None:
+    rewards = Rewards([("a", 1.0, Fixed([[1.0, 2.0]] * 2)), ("b", 1.0, Fixed(numbers))])
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        rewards.verdicts(GROUPS)

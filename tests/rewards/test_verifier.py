@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from twofold.errors import DataError
-from twofold.rewards.verifier import VerifierReward, answerable, flexible, judge, same_number, strict, truth
+from twofold.rewards.verifier import REMEDY, VerifierReward, answerable, flexible, judge, same_number, strict, truth
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,14 @@ from twofold.rewards.verifier import VerifierReward, answerable, flexible, judge
         ("#### -7", "-7"),
         ("#### 18\n#### 19", "18"),
         ("#### 2.50 dollars", "2.50"),
+        ("#### 1,234.5", "1234.5"),
+        ("#### 1.234.567", None),
+        ("#### 1.234,5", None),
+        ("#### 1,2", None),
+        ("#### -", None),
+        ("#### 3/4", None),
+        ("#### 18.5...", None),
+        ("#### 18\n...", "18"),
         ("The answer is 18.", None),
         ("####18", None),
         ("#### $18", None),
@@ -99,9 +107,32 @@ def test_truth_reads_every_form_of_answer(answer: str, expected: str) -> None:
     assert truth(answer) == expected
 
 
-def test_truth_refuses_an_answer_without_a_number() -> None:
-    with pytest.raises(DataError, match="holds no number"):
-        truth("eighteen")
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        ("eighteen", "the answer 'eighteen' holds no number"),
+        ("a\n#### b", r"the answer 'a #### b' holds no number"),
+        ("#### a, 18", "the answer 'a, 18' is no plain number"),
+        ("#### x18", "the answer 'x18' is no plain number"),
+        ("#### at most 18", "the answer 'at most 18' is no plain number"),
+        ("", "the answer '' holds no number"),
+        ("#### " + "1" * 4001, f"the answer '{'1' * 59}…' is no plain number"),
+        ("#### 1\n#### 2\n#### 1.0", "the answer '#### 1 #### 2 #### 1.0' has several final answers: 1, 2, 1.0"),
+    ],
+)  # fmt: skip
+def test_truth_refuses_what_is_no_plain_number(answer: str, what: str) -> None:
+    with pytest.raises(DataError) as error:
+        truth(answer)
+    assert (error.value.what, error.value.where, error.value.remedy) == (what, "", REMEDY)
+    with pytest.raises(DataError) as placed:
+        answerable(answer, "f:3")
+    assert (placed.value.what, placed.value.where, placed.value.remedy) == (what, "f:3", REMEDY)
+
+
+def test_a_long_number_is_still_one() -> None:
+    assert truth("#### " + "1" * 4000) == "1" * 4000
+    assert truth("#### 1\n#### 1.0") == "1"
+    answerable("#### 18", "f:3")
 
 
 @pytest.mark.parametrize(

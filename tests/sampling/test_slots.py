@@ -161,3 +161,18 @@ def test_each_token_has_its_own_noise() -> None:
     for _ in range(3):
         held.next(even)
     assert told(held.release()[0]) == {(0, 0): ([0, 4, 1, 3], True)}
+
+
+def test_everything_is_made_where_the_logits_are() -> None:
+    """They lie elsewhere than tensors do by default: whatever is made without a device does not fit."""
+    fresh = started([1], [1, 4], [3], say=(STOP, 3, 1))
+    logits, like = saying(0, 0, 0), torch.zeros(1, VOCABULARY, dtype=torch.float64)
+    with torch.device("meta"):
+        held = Slots(3, PENALIZED, StopCriteria((STOP,), 4, 10), like)
+        held.begin(held.slot_A, fresh)
+        for _ in range(3):
+            held.last()
+            held.next(logits)
+        finished, _ = held.release()
+    assert {d.tokens.device.type for d in finished.values()} == {"cpu"}
+    assert len(finished) == 3

@@ -10,7 +10,7 @@ import transformers as tr
 
 from support import tiny
 from twofold.sampling.base import Sampling
-from twofold.sampling.cache import Prefilled
+from twofold.sampling.cache import Prefilled, own_columns
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.static import Frame, SlotLayer, StaticStore, Unfit, Windows, addresses, buckets
 
@@ -145,3 +145,19 @@ def test_under_a_window_whole_groups_are_drawn_one_after_the_other() -> None:
     model = mistral()
     assert prefills(3, 16, 12, model)[0] == [5, 5, 2]
     assert prefills(5, 4, 3, model)[0] == [1, 1, 1]
+
+
+def test_rows_and_masks_are_made_where_the_model_is() -> None:
+    """It lies elsewhere than tensors do by default: whatever is made without a device does not fit."""
+    model, prompts = tiny.llama().double(), [torch.tensor([7, 8, 9]), torch.tensor([5])]
+    slot, token, position = torch.arange(2), torch.tensor([10, 11]), torch.tensor([3, 1])
+    start = Prefilled.of(prompts, model)
+    with torch.device("meta"):
+        store = StaticStore(model, 2, 16, 4)
+        store.fill(slot, start)
+        store.settle(position, slot)
+        masks = Windows({"full_attention": None, "sliding_attention": 2}).masks(position, 4, torch.float64)
+        own = own_columns(position, 4)
+    assert {x.device.type for x in (*masks.values(), own, store.frame.row_A)} == {"cpu"}
+    found = store.feed(token, position)
+    torch.testing.assert_close(found[1], model(torch.tensor([[5, 11]])).logits[0, -1], rtol=1e-9, atol=1e-9)

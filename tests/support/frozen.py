@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields
+import importlib
+import pkgutil
+from dataclasses import FrozenInstanceError, fields, is_dataclass
 from typing import Any
 
 import pytest
@@ -16,3 +18,22 @@ def refuse_changes(*values: Any, slots: bool = False) -> None:
         with pytest.raises(FrozenInstanceError):
             setattr(value, name, before)
         assert hasattr(value, "__dict__") != slots, type(value)
+
+
+def dataclasses_of(package: Any) -> dict[str, type]:
+    """Every dataclass that a module of `package` defines, by its name."""
+    names = [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    members = [value for name in names for value in vars(importlib.import_module(name)).values()]
+    made = [m for m in members if isinstance(m, type) and is_dataclass(m) and m.__module__ in names]
+    return {cls.__name__: cls for cls in made}
+
+
+def changeable(package: Any) -> set[str]:
+    """Those whose members can be set."""
+    known: dict[str, Any] = dataclasses_of(package)
+    return {name for name, cls in known.items() if not cls.__dataclass_params__.frozen}
+
+
+def slotted(package: Any) -> set[str]:
+    """Those without a dictionary of their own: there are very many of them."""
+    return {name for name, cls in dataclasses_of(package).items() if "__slots__" in vars(cls)}

@@ -118,9 +118,12 @@ def run_data(
         for key, values in series.items():
             for step, value in enumerate(values):
                 column.add({"step": step, key: value})
-    rows = [{"step": s, key: v} for key, values in evaluations.items() for s, v in enumerate(values)]
+    rows = dict[int, dict[str, float]]()
+    for key, values in evaluations.items():
+        for step, value in enumerate(values):
+            rows.setdefault(step, {"step": step})[key] = value
     whole: dict[str, Any] = {
         "path": Path("runs/a"), "name": "a", "samples": (), "results": Results(), "recipe": "", "settings": {},
         "environment": {}, "faults": (),
     }  # fmt: skip
-    return RunData(train=columns[0], timings=columns[1], evaluations=tuple(rows), **{**whole, **parts})
+    return RunData(train=columns[0], timings=columns[1], evaluations=tuple(rows.values()), **{**whole, **parts})

@@ -42,5 +42,14 @@ class Recites:
         return Draft(Letters().prompt(text), torch.zeros(len(text)), text.endswith("…"))
 
 
+class Falters(Recites):
+    """Answers one prompt fewer than it is asked."""
+
+    def sample(
+        self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
+    ) -> list[list[Draft]]:
+        return super().sample(prompts[1:], samples=samples, seed=seed)
+
+
 def tasks(*answers: str) -> list[Task]:
     return [Task(f"q{i}", answer, Source("test.jsonl", i + 1)) for i, answer in enumerate(answers)]

@@ -70,6 +70,22 @@ def test_measuring_reads_it_and_does_not_move_it() -> None:
     assert (before != shift.state_dict(), dict(shift.tensors())) == (True, {})
 
 
+def test_a_step_moves_the_means_before_it_takes_its_shift() -> None:
+    """Decay ¾: from 2 a quarter of the way to the step's own mean; a first mean is taken whole."""
+    policy = tiny.policy()
+    groups = rows(policy)
+    found = ratios(policy, groups)
+    shift = BCOShift(policy, PACKING, decay=0.75)
+    shift.restore({}, {"desirable": 2.0})
+    made = shift(groups)
+    want = {"desirable": 0.75 * 2 + 0.25 * sum(found[:5]) / 5, "undesirable": sum(found[5:]) / 3}
+    assert shift.state_dict() == pytest.approx(want, rel=1e-12)
+    assert made[0].branches[0].columns["delta"] == pytest.approx(sum(want.values()) / 2, rel=1e-12)
+    shift.on_step_end(1)
+    assert shift.state_dict() == pytest.approx(want, rel=1e-12)
+    assert shift.name == "reward-shift"
+
+
 def test_no_packing_changes_a_step() -> None:
     found = []
     for packing in (Packing(groups=8), Packing(groups=3), Packing(groups=1)):

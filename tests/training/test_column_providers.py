@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from support import tiny
 from support.reward_heads import folder
@@ -15,6 +17,7 @@ from twofold.errors import DataError
 from twofold.models.heads import value_model_of
 from twofold.models.load import ModelSettings, load_policy
 from twofold.models.packing import Packing
+from twofold.models.policy import Policy
 from twofold.models.reference import live_reference
 from twofold.training.column_providers import OF_REFERENCE, old_logps, old_values, providers, with_truth
 
@@ -51,6 +54,24 @@ def test_a_problem_without_a_truth_is_named() -> None:
     with pytest.raises(DataError) as error:
         with_truth(drafts(1), policy, live_reference(policy), PACKING)
     assert str(error.value) == "row 1: this problem has no ground truth"
+
+
+class Short:
+    """A reference of somebody's own that leaves out the last row."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.whole = live_reference(policy)
+
+    def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]:
+        return self.whole.logps(groups, packing)[:-1]
+
+
+@pytest.mark.parametrize("column", OF_REFERENCE)
+def test_a_reference_that_answers_too_little_is_noticed(column: str) -> None:
+    policy = tiny.policy()
+    single = [replace(g, branches=g.branches[:1]) for g in drafts()]
+    with pytest.raises(ValueError, match="zip"):
+        providers(policy, Short(policy), PACKING)[column](single)
 
 
 def test_every_column_of_a_reference_has_its_provider() -> None:

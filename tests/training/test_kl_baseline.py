@@ -9,7 +9,7 @@ import torch
 
 from support import tiny
 from support.golden import expected, given
-from twofold.batch import Group, Role
+from twofold.batch import Branch, Group, Role
 from twofold.errors import RecipeError
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
@@ -62,9 +62,34 @@ def test_rows_of_one_prompt_are_no_mismatch() -> None:
     assert torch.equal(alike[0].branches[0].tokens, again.branches[0].tokens)
 
 
+def row(name: str, prompt: list[int], tokens: list[int]) -> Group:
+    return Group(name, torch.tensor(prompt), (Branch(torch.tensor(tokens), Role.DESIRABLE, {}, {"x": 1.0}),))
+
+
+def test_mismatched_rows_by_hand() -> None:
+    """The longest row has 5 tokens. b and c ask the same, so b takes a's; before 4 tokens one of a prompt is left."""
+    made = [row("a", [1, 2, 3], [7]), row("b", [4], [8, 9, 10, 11]), row("c", [4], [12])]
+    found = mismatched(made)
+    assert [(g.name, g.prompt.tolist(), g.branches[0].tokens.tolist()) for g in found] == [
+        ("a", [3], [8, 9, 10, 11]), ("b", [4], [7]), ("c", [4], [7]),
+    ]  # fmt: skip
+    assert all(b.columns == {} and b.token_columns == {} for g in found for b in g.branches)
+    two = mismatched([row("a", [1, 2], [7]), row("b", [1, 2], [8])])
+    assert [g.branches[0].tokens.item() for g in two] == [8, 7]
+
+
+@pytest.mark.parametrize(("ratios", "mean"), [([1.0, 2.0, 6.0], 3.0), ([1.0, -1.5], 0.0), ([0.0], 0.0)])
+def test_the_mean_of_ratios_is_no_less_than_0(ratios: list[float], mean: float) -> None:
+    assert clamped_mean(ratios) == mean
+
+
 def test_one_row_alone_is_refused() -> None:
-    with pytest.raises(RecipeError, match="one row only"):
+    with pytest.raises(RecipeError) as error:
         mismatched(rows(1))
+    assert str(error.value) == (
+        "row 0: the KL estimate of KTO pairs each prompt with another row's completion, and there is one row only\n"
+        "  → raise training.batch_size to 2 or more, and hold out as many rows"
+    )
 
 
 @pytest.mark.parametrize("make", [tiny.policy, tiny.lora_policy], ids=["full", "lora"])

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from support import tiny
+from support.casts import Casts
 from twofold.models.packing import Packing, bins
 from twofold.models.policy import Policy
 from twofold.models.reference import with_reference
@@ -19,20 +19,6 @@ from twofold.training.step import Part, Round, Step
 from twofold.training.trainable import POLICY, Trainable
 
 ALONE = Packing(groups=1)
-
-
-class Casts(TorchDispatchMode):
-    """How often a matrix of `shape` is cast to bfloat16."""
-
-    def __init__(self, *shape: int) -> None:
-        super().__init__()
-        self.shape, self.count = shape, 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.ops.aten._to_copy.default and tuple(args[0].shape) == self.shape:
-            self.count += kwargs.get("dtype") == torch.bfloat16
-        return func(*args, **kwargs)
 
 
 def gradients(policy: Policy, packing: Packing, objective: Objective | None = None) -> dict[str, Tensor]:

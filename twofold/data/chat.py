@@ -96,11 +96,11 @@ def _part(part: Mapping[str, Any], number: int) -> str:
     if type_ != "text" or not isinstance(text, str):
         name = f"of the type `{shortened(type_)}`" if isinstance(type_, str) and type_ else "without a type"
         holds = meaning(type_).removeprefix("holds ") if isinstance(type_, str) else ""
-        reason = f"message {number} holds a part {name}" + (f": {holds}" if "not read" in holds else "")
+        reason = f"message {number} holds a part {name}" + (f": {holds}" if "which is not read" in holds else "")
         raise Malformed(reason, 'parts that are read are {"type": "text", "text": "…"}: remove the row', "unread part")
     for key in unread(part, ("type", "text", "cache_control")):
         raise Malformed(
-            f"message {number}: the key `{shortened(key)}` of a part {meaning(key)}", remedy(key), "unread key"
+            f"message {number}: the key `{shortened(key)}` of a part {meaning(key)}", remedy([key]), "unread key"
         )
     return text
 

@@ -139,7 +139,7 @@ class Encoder:
 
     def prompt(self, prompt: Prompt) -> Tensor:
         """The prompt's tokens [P], up to where a completion begins."""
-        return torch.tensor(self._prompt(self.turns.put(prompt).prompt, NOWHERE), dtype=torch.int64)
+        return _ids(self._prompt(self.turns.put(prompt).prompt, NOWHERE))
 
     def group(self, record: Record) -> Group:
         """The record's group, cut where the settings say so; raises DataError where it does not fit."""
@@ -157,7 +157,7 @@ class Encoder:
         told = [Branch(_ids(said.ids), role, columns=columns) for role, columns, said in roles]
         group = Group(
             name=str(record.source),
-            prompt=torch.tensor(head, dtype=torch.int64),
+            prompt=_ids(head),
             branches=tuple(branch for branch in told if branch.role is not Role.TRUTH),
             truth=next((branch.tokens for branch in told if branch.role is Role.TRUTH), None),
         )

@@ -142,10 +142,11 @@ class _Measure:
 
     def _scored(self, texts: Sequence[Sequence[str]]) -> list[list[float]]:
         """Rewards of answers to each prompt; raises ModelError where one is missing."""
-        truths = [record.answer if isinstance(record, Task) else None for record in self.records]
         questions = [
-            Question(record.prompt, record.source, truth, tuple(Candidate(text, {}) for text in row))
-            for record, truth, row in zip(self.records, truths, texts, strict=True)
+            Question(
+                r.prompt, r.source, r.answer if isinstance(r, Task) else None, tuple(Candidate(t, {}) for t in row)
+            )
+            for r, row in zip(self.records, texts, strict=True)
         ]
         found = [row for row in self.judge.scores(questions, self.how.progress) if row is not None]
         if len(found) < len(questions):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -168,8 +169,7 @@ class Agreement:
 def agreement(judge: Sequence[float], people: Sequence[float]) -> Agreement:
     """Of the shares that both gave to the same games."""
     a, b = ([LABELS[share] for share in shares] for shares in (judge, people))
-    same = sum(x == y for x, y in zip(a, b, strict=True))
-    return Agreement(cohens_kappa(a, b), wilson(same, len(a)))
+    return Agreement(cohens_kappa(a, b), wilson(sum(map(eq, a, b)), len(a)))
 
 
 def summary(games: Sequence[Game]) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def height(points: Sequence[tuple[float, float]], limit: float) -> float:
     corners = hull([(max(0.0, x), y) for x, y in points])
     if limit <= 0:
         raise ValueError("nothing moved away from the reference")
-    xs, ys = (np.array(side, dtype=np.float64) for side in zip(*corners, strict=True))
+    xs, ys = np.array(corners, dtype=np.float64).T
     inside = xs < limit
     at = np.append(xs[inside], limit)
     return float(np.trapezoid(np.append(ys[inside], np.interp(limit, xs, ys)), at) / limit - points[0][1])
@@ -185,8 +185,7 @@ def _stacked(reference: Point, run: Sequence[Point]) -> tuple[Array, Array]:
 
 
 def _height(run: tuple[Array, Array], weight: Array, limit: float) -> float:
-    kl, reward = (side @ weight for side in run)
-    return height(list(zip(kl.tolist(), reward.tolist(), strict=True)), limit)
+    return height([(float(kl), float(reward)) for kl, reward in np.transpose([side @ weight for side in run])], limit)
 
 
 def _rise(a: tuple[float, float], b: tuple[float, float]) -> float:

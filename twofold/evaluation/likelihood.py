@@ -139,7 +139,7 @@ def perplexity_entry(name: str, found: Sequence[Likely]) -> Entry:
         nats = [-row.logp[side] for row in found]
         tokens = [float(row.tokens[side]) for row in found]
         ones = [1.0] * len(found)
-        own = [n / t for n, t in zip(nats, tokens, strict=True)]
+        own = [-row.logp[side] / row.tokens[side] for row in found]
         measures[f"{side}_perplexity"] = Ratio(nats, tokens, True, tokens)
         measures[f"{side}_perplexity_per_completion"] = Ratio(own, ones, True, tokens)
         measures[f"{side}_nats_per_completion"] = Ratio(nats, ones)

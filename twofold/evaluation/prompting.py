@@ -68,8 +68,7 @@ class Prompting:
             *before, last = turns
             shown = [turn for example in self.examples for turn in self._worked(example)]
             return replace(task, prompt=(*before, *shown, Message(last.role, self._filled(last.content))))
-        shown = [self._filled(_text(e)) for e in self.examples]
-        worked = [_joined(s, e.answer) + BETWEEN for s, e in zip(shown, self.examples, strict=True)]
+        worked = [_joined(self._filled(_text(e)), e.answer) + BETWEEN for e in self.examples]
         return replace(task, prompt="".join(worked) + self._filled(_text(task)))
 
     def cut(self, completion: str) -> str:

@@ -206,16 +206,16 @@ def _games(played: ModelGames) -> list[Game]:
 def _figures(
     played: Sequence[ModelGames], canary: ModelGames | None, people: Sequence[MatchResult | None]
 ) -> dict[str, Any]:
-    games = [_games(p) for p in played]
-    if not any(games):
+    games = [(p, _games(p)) for p in played]
+    if not any(g for _, g in games):
         raise DataError("no contest has a verdict", where="--judge", remedy="label some of OUT/comparisons.jsonl first")
     rates = [
         {"model": p.model, "temperature": p.temperature, **summary(g), "missing": len(p.matchups) - len(g),
          "truncated": p.truncated}
-        for p, g in zip(played, games, strict=True) if g
+        for p, g in games if g
     ]  # fmt: skip
     tests: list[dict[str, Any]] = []
-    for (p, g), (q, h) in combinations(zip(played, games, strict=True), 2):
+    for (p, g), (q, h) in combinations(games, 2):
         tested = Shares(g).against(Shares(h)) if p.temperature == q.temperature else None
         if tested is not None:
             metric = f"temperature {p.temperature:g}"
@@ -240,7 +240,7 @@ def _beside(played: Sequence[ModelGames], people: Sequence[MatchResult | None]) 
     if not both:
         remedy = "label the comparisons of this evaluation: OUT/comparisons.jsonl"
         raise DataError("none of the contests has their verdict", where="--people", remedy=remedy)
-    return agreement(*zip(*both.values(), strict=True))
+    return agreement([mine for mine, _ in both.values()], [theirs for _, theirs in both.values()])
 
 
 def _warn(figures: Mapping[str, Any], how: WinRateSettings) -> None:

@@ -78,12 +78,17 @@ class _TiledAttention(Function):
             for tile in _tiles(layout, scores.window, q.shape[1]):
                 part = _Part(queries, keys, values, tile, scores)
                 weight, d_part = part.weights(), part.grouped(d_out[tile.query])
-                d_values[tile.key] += part.key_rows(weight.mT @ d_part)
+                d_values[tile.key].add_(part.key_rows(weight.mT @ d_part))
                 d_score = part.d_scores(d_part @ part.v.mT, weight)
                 part.put((d_score @ part.k).mul_(scores.scale), d_queries[tile.query])
-                d_keys[tile.key] += part.key_rows(d_score.mT @ part.q)
+                d_keys[tile.key].add_(part.key_rows(d_score.mT @ part.q))
         d_k, d_v = (layout.key_route.summed(x).to(k.dtype) for x in (d_keys, d_values))
         return d_queries.index_select(0, route.inverse_T), d_k, d_v, None, None
+
+
+def _wide(x: Tensor) -> Tensor:
+    """A copy in float32 without gaps, in one pass."""
+    return torch.empty(x.shape, dtype=torch.float32).copy_(x)
 
 
 def _padded(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,14 +105,13 @@ class _Part:
         self.num, self.groups, self.tile, self.softcap = tile.num, keys.shape[1], tile, scores.softcap
         self.q = self.grouped(queries[tile.query]).mul_(scores.scale)
         self.k, self.v = (
-            x[tile.key].unflatten(0, (self.num, -1)).transpose(1, 2).float().flatten(0, 1) for x in (keys, values)
+            _wide(x[tile.key].unflatten(0, (self.num, -1)).transpose(1, 2)).flatten(0, 1) for x in (keys, values)
         )
 
     def grouped(self, rows: Tensor) -> Tensor:
         """Rows [n·Q, heads, d] by the head of their keys, as a copy in float32."""
-        shape = rows.unflatten(0, (self.num, -1)).unflatten(2, (self.groups, -1)).permute(0, 2, 3, 1, 4)
-        copied = torch.empty(shape.shape, dtype=torch.float32).copy_(shape)
-        return copied.flatten(2, 3).flatten(0, 1)
+        by_head = rows.unflatten(0, (self.num, -1)).unflatten(2, (self.groups, -1)).permute(0, 2, 3, 1, 4)
+        return _wide(by_head).flatten(2, 3).flatten(0, 1)
 
     def put(self, grouped: Tensor, rows: Tensor) -> None:
         """Write what `grouped` would make of `rows` [n·Q, heads, d] back into them."""

@@ -20,13 +20,15 @@ Divergence = Literal["reverse_kl", "forward_kl", "js", "alpha"]
 
 def slope(logratio: Tensor, divergence: Divergence, alpha: float) -> Tensor:
     """f'(u) at log u, up to a constant that no difference sees."""
-    if divergence == "reverse_kl":
-        return logratio
-    if divergence == "forward_kl":
-        return -(-logratio).exp()
-    if divergence == "js":
-        return logsigmoid(logratio)
-    return -(-alpha * logratio).exp() / alpha
+    match divergence:
+        case "reverse_kl":
+            return logratio
+        case "forward_kl":
+            return -(-logratio).exp()
+        case "js":
+            return logsigmoid(logratio)
+        case "alpha":
+            return -(-alpha * logratio).exp() / alpha
 
 
 @settings

@@ -29,25 +29,29 @@ _UNIT = "branch:draft"
 
 def generator_loss(gap_B: Tensor, form: Form) -> Tensor:
     """The loss per draft. The hinge is strict: at a gap of exactly 0 (policy equals reference) its gradient is 0."""
-    if form == "unhinged":
-        return gap_B
-    if form == "softplus":
-        return softplus(gap_B)
-    if form == "square":
-        return 0.5 * gap_B.square()
-    return torch.where(gap_B > 0, gap_B, torch.zeros_like(gap_B))
+    match form:
+        case "unhinged":
+            return gap_B
+        case "softplus":
+            return softplus(gap_B)
+        case "square":
+            return 0.5 * gap_B.square()
+        case "hinge":
+            return torch.where(gap_B > 0, gap_B, torch.zeros_like(gap_B))
 
 
 def gap_weight(gap_B: Tensor, form: Form) -> Tensor:
     """How hard each draft is pulled, held fixed: the derivative of `generator_loss`."""
     gap_B = gap_B.detach()
-    if form == "unhinged":
-        return torch.ones_like(gap_B)
-    if form == "softplus":
-        return gap_B.sigmoid()
-    if form == "square":
-        return gap_B
-    return (gap_B > 0).to(gap_B.dtype)
+    match form:
+        case "unhinged":
+            return torch.ones_like(gap_B)
+        case "softplus":
+            return gap_B.sigmoid()
+        case "square":
+            return gap_B
+        case "hinge":
+            return (gap_B > 0).to(gap_B.dtype)
 
 
 def leave_one_out(weight_B: Tensor, batch: Batch) -> Tensor:

@@ -223,5 +223,5 @@ def span(seconds: float) -> str:
     whole = round(seconds)
     if whole < 120:
         return f"{whole} s"
-    minutes, hours = round(whole / 60), whole // 3600
-    return f"{minutes} min" if minutes < 120 else f"{hours} h {round((whole - 3600 * hours) / 60)} min"
+    minutes = round(whole / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -104,8 +104,7 @@ def spoken(text: str) -> str | None:
     if stated and (one := _expression(SENTENCE.split(tail[stated.end() :].strip().partition("\n")[0])[0])):
         return one
     spans = [next(filter(None, m.groups())) for m in _SPAN.finditer(tail)]
-    last = tail.rfind(spans[-1]) + len(spans[-1]) if spans else -1
-    if spans and not any(map(str.isdecimal, tail[last:])):
+    if spans and not any(map(str.isdecimal, tail.rpartition(spans[-1])[2])):
         return behind_equals(spans[-1])
     sentence = last_sentence(tail)
     return None if sentence is None else _expression(sentence)

@@ -12,6 +12,7 @@ import re
 import select
 import subprocess
 import sys
+from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
 from importlib.util import find_spec
@@ -105,7 +106,8 @@ class MathVerifier:
             child.wait()
             for pipe in (child.stdin, child.stdout):
                 if pipe is not None:
-                    pipe.close()
+                    with suppress(OSError):  # of a question that a dead child has not read
+                        pipe.close()
 
 
 @lru_cache(maxsize=4096)

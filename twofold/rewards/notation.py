@@ -109,7 +109,7 @@ def _formula(part: str) -> Formula | None:
     text = re.sub(r"[€£¥₹]", "", text).strip().rstrip(".,;").strip()
     text = _SQRT.sub(lambda m: rf"\sqrt{{{m[1] or m[2]}}}", text)
     text = _POWER_OF_TEN.sub(r"\1\\times 10^{\2}", text)
-    for _ in range(2):  # hundred thousand
+    while _SCALED.search(text):  # hundred thousand
         text = _SCALED.sub(lambda m: rf"{m[1]}\times 10^{{{_SCALES[m[2]]}}}", text)
     text = _SPLIT.sub(", ", text)
     text = _MIXED.sub(r"(\1+\\frac{\2}{\3})", text)

@@ -118,7 +118,9 @@ class RunContext:
         """The sampler of drafts (`training`) or of evaluation completions."""
         how = self.recipe.sampling if training else self.recipe.evaluation.sampling
         model, loaded = self.policy.model, self.loaded
-        return LocalSampler(model, loaded.tokenizer, loaded.stop_tokens, how, self.progress.note)
+        return LocalSampler(
+            model, loaded.tokenizer, loaded.stop_tokens, how, self.progress.note, autocast=self.policy.autocast
+        )
 
     @property
     def language_model(self) -> Policy:

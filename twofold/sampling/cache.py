@@ -32,6 +32,7 @@ class RoomyLayer(DynamicLayer):
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
+        key_states = key_states.to(value_states.dtype)  # which under autocast is narrower, and the attention's
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self._first, self._end, self._buffers = 0, 0, (key_states[:, :, :0], value_states[:, :, :0])

@@ -7,9 +7,9 @@ Shapes: A slots of the cache (one draft each), P prompt tokens, N new tokens, V 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, TypedDict, Unpack, cast
 
 import numpy as np
 import torch
@@ -50,6 +50,14 @@ class Store(Protocol):
     def feed(self, token_A: Tensor, position_A: Tensor) -> Tensor: ...
 
 
+class DecodingOptions(TypedDict, total=False):
+    """`drive` insists on the model's cache, or on whole rows; auto takes the cache wherever it is right. `autocast` is
+    the dtype of products, where it is not the weights' own."""
+
+    drive: Literal["auto", "cache", "rows"]
+    autocast: torch.dtype | None
+
+
 class LocalSampler:
     """A `Sampler` over `model` itself, with the attention that the model came with; `tell` hears what slows it down."""
 
@@ -60,16 +68,15 @@ class LocalSampler:
         stop_tokens: Collection[int],
         settings: Sampling,
         tell: Callable[[str], None] = lambda said: None,
-        *,
-        drive: Literal["auto", "cache", "rows"] = "auto",
+        **decoding: Unpack[DecodingOptions],
     ) -> None:
-        """`drive` insists on the model's cache, or on whole rows; auto takes the cache wherever it is right."""
         if settings.server is not None:
             remedy = "leave it out: a server draws the drafts of training only"
             raise RecipeError("these drafts are drawn in this process", where="sampling.server", remedy=remedy)
         self.model, self.tokenizer, self.settings, self.tell = model, tokenizer, settings, tell
         self.ends = StopCriteria(sorted(stop_tokens), settings.max_new_tokens, max_positions(model))
-        self._drive, self._rows, self._warned = drive, drive == "rows", False
+        self._drive, self._autocast = decoding.get("drive", "auto"), decoding.get("autocast")
+        self._rows, self._warned = self._drive == "rows", False
         self._static, self._fits = None, True
         know_float64(model)
         LogitsProcessor.of(settings, model)  # which refuses what cannot be followed
@@ -116,13 +123,21 @@ class LocalSampler:
             self._choose(prompts)
             static = self._prepared(max((len(p) for p in prompts), default=0))
             supply = DraftQueue(self, [distinct[key] for key in place], draws, seed)
-            while (fresh := supply.take(self.settings.batch_size)) is not None:
-                decoding = Decoding(self, rule, fresh, supply) if static is None else static.begun(rule, fresh, supply)
-                drafts.update(decoding.run())
-                self.steps += decoding.step
+            with self._precision(static):
+                while (fresh := supply.take(self.settings.batch_size)) is not None:
+                    decoding = Decoding(self, rule, fresh, supply, static)
+                    drafts.update(decoding.run())
+                    self.steps += decoding.step
         found = [[drafts[place[key], i] for i in range(draws)] * (samples // draws) for key in keys]
         _refuse_nan(found)
         return found
+
+    def _precision(self, static: StaticDecoder | None) -> AbstractContextManager[object]:
+        """Autocast, where its casts of weights last for a call: those of weights that could be trained, outside of
+        captured steps, which would go on reading them after they are gone."""
+        lasting = static is None and any(p.requires_grad for p in self.model.parameters())
+        narrow = self._autocast is not None and lasting
+        return torch.autocast(self.model.device.type, self._autocast, narrow)
 
     def _choose(self, prompts: Sequence[Tensor]) -> None:
         """Whether the next drafts are computed as whole rows; said once where that is slower than it might be."""
@@ -307,10 +322,6 @@ class StaticDecoder:
             self.graphs.forget()
             self._slots = Slots(self.sampler.settings.batch_size, rule, self.sampler.ends, like)
         return self._slots
-
-    def begun(self, rule: LogitsProcessor, fresh: NewDrafts, supply: DraftQueue) -> Decoding:
-        """Drafts under way in these slots."""
-        return Decoding(self.sampler, rule, fresh, supply, self)
 
 
 def draw_for_trial(

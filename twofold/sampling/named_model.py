@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.data.turns import ChatChoice
-from twofold.models.load import LoadedModel, ModelSettings, load_model, wrap
+from twofold.models.load import LoadedModel, ModelSettings, autocast_of, load_model, wrap
 from twofold.models.locate import model_path
 from twofold.models.policy import Policy
 from twofold.sampling.base import Sampling
@@ -29,7 +29,8 @@ class NamedModel:
 
     def sampler(self, sampling: Sampling, note: Callable[[str], None] = lambda message: None) -> LocalSampler:
         """What draws from it; `note` hears how."""
-        return LocalSampler(self.loaded.model, self.loaded.tokenizer, self.loaded.stop_tokens, sampling, note)
+        loaded, autocast = self.loaded, autocast_of(ModelSettings(path=self.name), self.loaded.model)
+        return LocalSampler(loaded.model, loaded.tokenizer, loaded.stop_tokens, sampling, note, autocast=autocast)
 
 
 def open_model(name: str, tokenize: TokenizeSettings | None = None, chat: ChatChoice = "auto") -> NamedModel:

@@ -1,0 +1,14 @@
+"""What is read of data is not changed afterwards, and what there is one of for each row is small."""
+
+from __future__ import annotations
+
+import twofold.data
+from support.frozen import changeable, slotted
+
+
+def test_only_what_counts_as_it_goes_can_be_changed() -> None:
+    assert changeable(twofold.data) == {"LengthBias", "_Call"}
+
+
+def test_what_rows_have_one_of_each_takes_no_further_attributes() -> None:
+    assert slotted(twofold.data) == {"Issue", "ParsedRow"}

@@ -1,0 +1,14 @@
+"""What is made of an answer is not changed afterwards, and what every answer has one of is small."""
+
+from __future__ import annotations
+
+import twofold.rewards
+from support.frozen import changeable, slotted
+
+
+def test_nothing_can_be_changed() -> None:
+    assert changeable(twofold.rewards) == set()
+
+
+def test_what_answers_have_one_of_each_takes_no_further_attributes() -> None:
+    assert slotted(twofold.rewards) == {"Formula", "Numeral", "Verdict"}
