@@ -52,7 +52,7 @@ PLUGINS = ("-p", "no:cacheprovider", "-p", "pytest_cov.plugin", "-p", "_hypothes
 
 
 class DropKeywordArgument(Operator):
-    """`f(a, b=c)` becomes `f(a)`: a setting that is not handed on. Not `strict=True` of a zip, which is an assertion."""
+    """`f(a, b=c)` becomes `f(a)`: a setting that is not handed on. `strict=True` of a zip, an assertion, stays."""
 
     def mutation_positions(self, node):
         for child in self._arguments(node):

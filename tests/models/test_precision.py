@@ -10,7 +10,7 @@ import torch
 
 from support import tiny
 from twofold.models import precision
-from twofold.models.load import LoRA, ModelSettings, load_policy, wrap
+from twofold.models.load import LoRA, ModelSettings, autocast_of, load_policy, wrap
 from twofold.models.precision import NARROWEST, known_speedup, resolve_precision
 
 
@@ -99,8 +99,11 @@ def test_a_model_is_loaded_as_its_width_asks(
     tokenizer.save_pretrained(tmp_path / "base")
     settings, narrow = ModelSettings(path=str(tmp_path / "base"), lora=lora), speedup > 1
     policy, loaded = load_policy(settings)
-    assert policy.autocast == (torch.bfloat16 if narrow else None)
+    assert policy.autocast == (torch.bfloat16 if narrow and lora else None)  # all weights: their updates are too small
+    assert autocast_of(settings, loaded.model) == (torch.bfloat16 if narrow else None)
     base = torch.bfloat16 if narrow and lora else torch.float32
     assert policy.model.get_input_embeddings().weight.dtype == base
     assert {p.dtype for p in policy.trainable().values()} == {torch.float32}
-    assert wrap(ModelSettings(path="here"), tiny.llama(), loaded.tokenizer)[0].autocast == policy.autocast
+    assert wrap(ModelSettings(path="here"), tiny.llama(), loaded.tokenizer)[0].autocast is None
+    asked = ModelSettings(path="here", precision="bfloat16")
+    assert wrap(asked, tiny.llama(), loaded.tokenizer)[0].autocast == torch.bfloat16

@@ -155,16 +155,24 @@ def wrap(
 
 
 def autocast_of(settings: ModelSettings, model: PreTrainedModel) -> torch.dtype | None:
-    """The dtype in which `model` computes, where that is not the one of its weights."""
+    """The dtype in which `model` answers, where that is not the one of its weights."""
     precision = resolve_precision(settings.precision, resolve_device(settings.device), hidden_units(model.config))
     return torch.bfloat16 if precision == "bfloat16" else None
 
 
+def training_precision(settings: ModelSettings, hidden: int) -> str:
+    """The precision in which a model of `hidden` units is trained. On a processor `auto` leaves training of all weights
+    in float32: an update of less than half a step of bfloat16 would not be seen by the next forward pass."""
+    adapter = settings.lora is not None or settings.adapter is not None
+    return resolve_precision(settings.precision, resolve_device(settings.device), hidden if adapter else 0)
+
+
 def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: PeftModel | None) -> ModelOptions:
     """How a model of `settings` is held."""
+    narrow = training_precision(settings, hidden_units(model.config)) == "bfloat16"
     return {
         "adapter": adapter,
-        "autocast": autocast_of(settings, model),
+        "autocast": torch.bfloat16 if narrow else None,
         "sharing": settings.sharing,
         "activation_checkpointing": settings.activation_checkpointing,
         "router_aux_loss_coef": settings.router_aux_loss_coef,
@@ -209,7 +217,7 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
     with readable(path):
         gguf = gguf_of(path, settings.gguf_file)
         config = AutoConfig.from_pretrained(path, revision=settings.revision, gguf_file=gguf, trust_remote_code=False)
-        precision = resolve_precision(settings.precision, device, hidden_units(config))
+        precision = training_precision(settings, hidden_units(config))
         dtype = torch.float64 if precision == "float64" else torch.float32
         if precision == "bfloat16" and (settings.lora or settings.adapter):
             dtype = torch.bfloat16

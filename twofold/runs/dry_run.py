@@ -20,11 +20,11 @@ from twofold.models.load import (
     load_tokenizer,
     refuse_classifier,
     resolve_device,
+    training_precision,
 )
 from twofold.models.logprob import TILE
 from twofold.models.machine import memory_bytes
 from twofold.models.model_size import ModelSize, model_size
-from twofold.models.precision import resolve_precision
 from twofold.models.tokenizers import prepare
 from twofold.progress import Progress, Silent
 from twofold.runs.context import asks_live, total_steps
@@ -115,7 +115,7 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
         trainable=sizes.trainable,
         steps=total_steps(recipe, len(trained.groups)),
         device=device,
-        precision=resolve_precision(recipe.model.precision, device, sizes.hidden),
+        precision=training_precision(recipe.model, sizes.hidden),
         memory=memory,
     )
 
@@ -138,7 +138,7 @@ def forecast(recipe: Recipe, sizes: ModelSize, pack_tokens: int) -> Forecast:
     """
     device = resolve_device(recipe.model.device)
     wide = 8 if recipe.model.precision == "float64" else 4
-    narrow = 2 if resolve_precision(recipe.model.precision, device, sizes.hidden) == "bfloat16" else wide
+    narrow = 2 if training_precision(recipe.model, sizes.hidden) == "bfloat16" else wide
     frozen_base = recipe.model.lora is not None or recipe.model.adapter is not None
     values = 1 if recipe.model.activation_checkpointing else 17
     live = asks_live(recipe, recipe.objective)

@@ -14,8 +14,8 @@ from typing import Any, cast
 from twofold.config.custom import own_kind
 from twofold.config.load import plain
 from twofold.data.stored_groups import fingerprint, tokenizer_digest
-from twofold.models.load import weights_digest
-from twofold.models.precision import hidden_units, resolve_precision
+from twofold.models.load import training_precision, weights_digest
+from twofold.models.precision import hidden_units
 from twofold.runs.context import RunContext
 from twofold.training.identity import Identity
 from twofold.version import __version__
@@ -76,7 +76,7 @@ def identity_of(run: RunContext) -> Identity:
         **_own_code(run),
         **{f"generation settings ({k})": v for k, v in plain(generation).items() if k not in _FROM_CONFIG},
         "steps": run.steps,
-        "precision": resolve_precision(run.recipe.model.precision, device, hidden_units(model.config)),
+        "precision": training_precision(run.recipe.model, hidden_units(model.config)),
         "device": device,
         "model (weights)": weights_digest(model)[:16],
         "tokenizer": tokenizer_digest(run.loaded.tokenizer)[:16],

@@ -21,9 +21,9 @@ from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset
 from twofold.data.turns import GUESS_REMEDY
 from twofold.models.heads import RewardModel, load_reward_model, save_value_model, wrap_reward_model
-from twofold.models.load import load_policy, resolve_device, save_policy, wrap
+from twofold.models.load import load_policy, resolve_device, save_policy, training_precision, wrap
 from twofold.models.policy import Policy
-from twofold.models.precision import hidden_units, resolve_precision
+from twofold.models.precision import hidden_units
 from twofold.objectives.base import Objective, PlainObjective
 from twofold.progress import Progress, Silent
 from twofold.records import Record
@@ -209,7 +209,7 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
             "platform": platform.platform(),
             "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
-            "precision": resolve_precision(recipe.model.precision, device, hidden_units(run.policy.model.config)),
+            "precision": training_precision(recipe.model, hidden_units(run.policy.model.config)),
             "prompts_shared": run.policy.shared,
             "parameters": sum(p.numel() for p in run.policy.model.parameters()),
             "trainable_parameters": sum(p.numel() for p in run.policy.trainable().values()),
