@@ -46,6 +46,11 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     sync(path.parent)
 
 
+def real(path: Path) -> Path:
+    """The path without links. `Path.resolve` raises RuntimeError for links in a circle; opening such a path says it."""
+    return Path(os.path.realpath(path))
+
+
 def write(path: Path, data: str | bytes) -> None:
     """Put `data` in the place of `path`: at any moment there is the old file or the new one."""
     with replacing(path) as file:

@@ -52,7 +52,7 @@ def test_what_holds_no_model_is_refused(tmp_path: Path, name: str, what: str) ->
         model_folder(tmp_path / name)
     assert str(error.value) == (
         f"{tmp_path / name}: {what}\n"
-        "  → name a run directory with model/, or a folder with config.json or adapter_config.json"
+        "  → name a run directory with model/, or a folder with config.json, adapter_config.json or a GGUF file"
     )
 
 

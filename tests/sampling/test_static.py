@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from support import tiny
-from support.families import FAMILIES, UNSHARED
+from support.families import FAMILIES, ROUNDED, UNSHARED
 from twofold.sampling import static
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.cache import Prefilled
@@ -166,7 +166,7 @@ def test_buckets_and_rungs() -> None:
 
 @pytest.mark.parametrize(("family", "fits"), [("bloom", False), ("gpt_oss", True)])
 def test_a_model_that_static_steps_do_not_fit_grows_its_cache_and_says_so(family: str, fits: bool) -> None:
-    model, told = UNSHARED[family](), list[str]()
+    model, told = {**UNSHARED, **ROUNDED}[family](), list[str]()
     settings = {"max_new_tokens": 12, "batch_size": 12}
     fixed = LocalSampler(model, tiny.tokenizer(), STOP, Sampling(cache="static", **settings), told.append)
     grown = LocalSampler(model, tiny.tokenizer(), STOP, Sampling(cache="growing", **settings))

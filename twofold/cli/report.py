@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twofold import disk
 from twofold.cli.terminal import results, table
 from twofold.errors import DataError
 
@@ -63,7 +64,7 @@ def _read(runs: list[Path]) -> list[RunData]:
     for run in runs:
         if run.is_dir() and not any((run / name).is_file() for name in TRACES):
             raise DataError("no run directory", where=str(run), remedy=f"it would hold one of {', '.join(TRACES)}")
-    twice = next((run for i, run in enumerate(runs) if run.resolve() in {r.resolve() for r in runs[:i]}), None)
+    twice = next((run for i, run in enumerate(runs) if disk.real(run) in map(disk.real, runs[:i])), None)
     if twice is not None:
         raise DataError("named twice", where=str(twice), remedy="name every run once")
     return [read_run(run) for run in runs]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twofold import disk
 from twofold.cli.data_show import Ignore, column_map, ignored
 from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import results, table
@@ -59,7 +60,7 @@ def score(given: Options) -> None:
     from twofold.data.reading import Reading
     from twofold.datagen.score import score as add_scores
 
-    if given.out.resolve() == Path(given.file).resolve():
+    if disk.real(given.out) == disk.real(Path(given.file)):
         raise RecipeError("would overwrite the rows", where=str(given.out), remedy="choose another --out")
     how = _settings(given)
     first_look(rows=[given.file])

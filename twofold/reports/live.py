@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from twofold import manifest
+from twofold import disk, manifest
 from twofold.reports.columns import Columns, Lines, numbers
 
 State = Literal["waiting", "running", "finished", "silent"]
@@ -138,7 +138,7 @@ class Snapshot:
     @property
     def name(self) -> str:
         """What the run's folder is called."""
-        return self.path.resolve().name
+        return disk.real(self.path).name
 
     @property
     def words(self) -> str:

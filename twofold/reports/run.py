@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
-from twofold import manifest
+from twofold import disk, manifest
 from twofold.errors import DataError
 from twofold.reports.columns import Columns, Lines, numbers
 from twofold.statistics import Estimate
@@ -178,7 +178,7 @@ def read_run(path: Path) -> RunData:
         timings.add(numbers(line))
     figures = _object(path / "results.json", faults)
     results = Results.of(figures)
-    name = results.name or path.resolve().name
+    name = results.name or disk.real(path).name
     recipe = next((text for f in ("resolved.yaml", "recipe.yaml") if (text := _read(path / f, faults))), "")
     return RunData(
         path=path,

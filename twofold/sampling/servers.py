@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from twofold import disk
 from twofold.batch import Branch, Group, Role
 from twofold.client.http import HttpClient, RetryableError, RetrySettings, loads
 from twofold.errors import RecipeError, ServerError
@@ -60,7 +61,7 @@ class VLLM:
 
     def push(self, wire: HttpClient, folder: Path, version: str) -> None:
         remedy = "start vllm serve with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
-        body = {"lora_name": version, "lora_path": str(folder.resolve())}
+        body = {"lora_name": version, "lora_path": str(disk.real(folder))}
         try:
             wire.post(f"{self.base}/v1/load_lora_adapter", body, {404: remedy, 405: remedy})
         except ServerError as error:
@@ -96,7 +97,7 @@ class SGLang:
 
     def push(self, wire: HttpClient, folder: Path, version: str) -> None:
         remedy = "start python -m sglang.launch_server, whose native interface this is"
-        body = {"model_path": str(folder.resolve()), "weight_version": version, "flush_cache": True}
+        body = {"model_path": str(disk.real(folder)), "weight_version": version, "flush_cache": True}
         text = wire.post(f"{self.base}/update_weights_from_disk", body, {404: remedy, 405: remedy})
         said = _object(text)
         if said.get("success") is not True:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from twofold.disk import read_signed, remove, write_signed
+from twofold.disk import read_signed, real, remove, write_signed
 from twofold.errors import RecipeError
 from twofold.progress import Progress, Silent
 
@@ -118,7 +118,7 @@ class Tracker:
             return str(known["identity"])
         if resumed and path.exists():
             self.progress.warn(f"{path} is damaged: {self.kind} gets the rest of the run as a new one")
-        identity = f"{self.run.resolve().name}-{uuid.uuid4().hex[:8]}"
+        identity = f"{real(self.run).name}-{uuid.uuid4().hex[:8]}"
         write_signed(path, {"kind": self.kind, "identity": identity}, about=FILE)
         return identity
 
@@ -192,7 +192,7 @@ def _wandb(start: Start) -> _Run:
     """A run of Weights & Biases; of steps that it has already it keeps the first, which resume repeats to the byte."""
     wandb = importlib.import_module("wandb")
     return _Run(wandb.init(
-        project=os.environ.get("WANDB_PROJECT", PROJECT), name=start.run.resolve().name, id=start.identity,
+        project=os.environ.get("WANDB_PROJECT", PROJECT), name=real(start.run).name, id=start.identity,
         resume="allow", config=dict(start.settings), dir=str(start.run),
     ))  # fmt: skip
 
