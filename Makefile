@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
-WORKERS ?= 2
+WORKERS ?= 3
 PY ?= $(VENV)/bin/python
 STAMP := $(if $(filter command line,$(origin PY)),,$(VENV)/.stamp)
 

@@ -292,7 +292,9 @@ def test_rewards_are_normalized_by_all_that_came_before() -> None:
         assert round.figures["reward"] == pytest.approx(sum(rated) / len(rated))
 
 
-@pytest.mark.parametrize("objective", [PPO(), PPO(scale="none")], ids=["whitened", "as they are"])
+@pytest.mark.parametrize(
+    "objective", [PPO(), pytest.param(PPO(scale="none"), marks=pytest.mark.slow)], ids=["whitened", "as they are"]
+)
 def test_policy_and_value_model_learn(objective: PPO) -> None:
     """From about one wanted token in 61 to more than half in eight rollouts of two passes; and the value model, which
     said 0, comes to know what is worth what before there is nothing left to know."""

@@ -374,7 +374,9 @@ LEARNERS: dict[str, tuple[Objective, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize(
+    "name", ["dpo", "simpo", *(pytest.param(n, marks=pytest.mark.slow) for n in ("irpo", "sppo", "xpo"))]
+)
 def test_it_learns_to_say_what_is_preferred(name: str) -> None:
     """From about one token in 61 to more than half, in 40 steps of 12 prompts."""
     objective, settings = LEARNERS[name]

@@ -164,8 +164,8 @@ def test_what_does_not_fit_is_refused(settings: dict[str, Any], objective: Objec
 LEARNERS: list[tuple[Objective, dict[str, Any]]] = [
     (GRPO(), {}),
     (PPO(), {"epochs": 2}),
-    (RLOO(), {"kl": RewardKL(coefficient=0.01)}),
-    (Reinforce(), {}),
+    pytest.param(RLOO(), {"kl": RewardKL(coefficient=0.01)}, marks=pytest.mark.slow),
+    pytest.param(Reinforce(), {}, marks=pytest.mark.slow),
 ]
 
 

@@ -128,7 +128,9 @@ def test_a_killed_run_has_let_go_and_its_folder_was_there_at_once(twofold: Run, 
     assert twofold("train", recipe).code == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGUSR1, signal.SIGHUP))]
+)
 def test_a_signal_while_the_model_is_loaded_leaves_nothing(recipe: Path, number: int) -> None:
     """Long before the first step: there is nothing to save, so nothing to wait for."""
     command = [sys.executable, "-m", "twofold", "train", str(recipe), "training.steps=100000"]

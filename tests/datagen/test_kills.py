@@ -91,6 +91,7 @@ class Build:
         return [asked(row["request"]["body"]) for row in rows if "reply" in row]
 
 
+@pytest.mark.slow
 def test_after_a_kill_no_recorded_answer_is_asked_for_again(stub: Stub, tmp_path: Path) -> None:
     """Killed while answers are judged; the server misbehaves all along."""
     build = Build(stub, tmp_path)

@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from twofold.cli.main import VERBS
 from twofold.demo.introduction import INTRODUCTION
 from twofold.demo.play import DemoResult, Size, play
@@ -62,6 +64,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert (tmp_path / "DPO" / "model" / "model.safetensors").read_bytes() == weights
 
 
+@pytest.mark.slow
 def test_seeds_give_means_and_paired_intervals(tmp_path: Path) -> None:
     played = small(tmp_path, seeds=2)
     assert [row[:2] for row in played.rows] == [("base", "1"), ("DPO", "2"), ("PDPO", "2")]
@@ -72,6 +75,7 @@ def test_seeds_give_means_and_paired_intervals(tmp_path: Path) -> None:
     assert names >= {"DPO", "DPO-seed-1", "PDPO", "PDPO-seed-1", "report.html"}
 
 
+@pytest.mark.slow
 def test_stopped_it_saves_and_goes_on(tmp_path: Path) -> None:
     assert play(tmp_path, seeds=1, progress=Silent(), size=SMALL, stop=lambda: True) is None
     assert (tmp_path / "DPO" / "checkpoints" / "step-1").is_dir()

@@ -46,7 +46,7 @@ def field(root: Path, workers: int = 1) -> Field[Square]:
     return Field(Squares(root), partial(Squares, root), lambda r: f"value {r['value']}", workers)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_cell_is_trained_once_and_results_keep_their_order(
     workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,7 +65,10 @@ def squared(lead: Tensor, tau: float = 0.5) -> Tensor:
 
 @pytest.mark.parametrize(
     ("objective", "pull", "rate", "lost"),
-    [(DPO(beta=BETA, label_smoothing=0.1), smoothed, 2.0, 0.067), (IPO(tau=0.5), squared, 0.3, 0.114)],
+    [
+        (DPO(beta=BETA, label_smoothing=0.1), smoothed, 2.0, 0.067),
+        pytest.param(IPO(tau=0.5), squared, 0.3, 0.114, marks=pytest.mark.slow),
+    ],
     ids=["cdpo", "ipo"],
 )
 def test_hard_labels_under_a_loss_with_a_stop_reach_a_point_of_their_own(
@@ -123,6 +126,7 @@ class _Known:
         return Loss({"known": Term(torch.full((batch.count("pair"),), self.loss, dtype=torch.float64), "pair")})
 
 
+@pytest.mark.slow
 def test_optimism_leaves_what_the_reference_says() -> None:
     """A constant α takes from what the reference is likeliest to say and ends off the optimum; falling to 0 it does
     not."""

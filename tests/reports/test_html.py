@@ -84,6 +84,7 @@ def test_hostile_texts_stay_texts(make_run: Make, tmp_path: Path, hostile: str) 
     assert "1337" not in elements.text
 
 
+@pytest.mark.slow
 def test_a_page_never_exceeds_two_megabytes(make_run: Make, tmp_path: Path) -> None:
     names = ("draft_reward", "truth_reward", "draft_logp", "draft_kl", "draft_length", "chosen_length", "gap", "active")
     runs = [make_run(f"run {i}", steps=300, extra=dict.fromkeys(names, 0.123456789)) for i in range(3)]
@@ -97,6 +98,7 @@ def test_a_page_never_exceeds_two_megabytes(make_run: Make, tmp_path: Path) -> N
     assert len(page(runs, tmp_path).encode()) <= 2_000_000
 
 
+@pytest.mark.slow
 def test_two_hundred_answers_fit_in_two_megabytes(make_run: Make, tmp_path: Path) -> None:
     text = "A sentence of an answer that is <about> as long as people's. " * 12
     runs = [make_run("a"), make_run("b", extra={"gap": 0.1})]
