@@ -44,6 +44,7 @@ ROOMS = ("objectives", "training", "models", "sampling", "statistics.py", "evalu
          "algorithms", "analysis")  # fmt: skip
 COPIED = ("twofold", "tests", "recipes", "docs", "experiments", "benchmarks", "scripts", "pyproject.toml", "README.md",
           "Makefile", "constraints.txt")  # fmt: skip
+STRICT = "strict"
 LONGEST, CPU_SECONDS = 900, 120  # a mutant that loops for ever, or waits for ever, is noticed
 PRELOADED = ("torch", "transformers.models.llama.modeling_llama", "peft", "datasets", "pyarrow.parquet", "scipy.stats",
              "httpx2", "pydantic")  # fmt: skip
@@ -51,7 +52,7 @@ PLUGINS = ("-p", "no:cacheprovider", "-p", "pytest_cov.plugin", "-p", "_hypothes
 
 
 class DropKeywordArgument(Operator):
-    """`f(a, b=c)` becomes `f(a)`: a setting that is not handed on."""
+    """`f(a, b=c)` becomes `f(a)`: a setting that is not handed on. Not `strict=True` of a zip, which is an assertion."""
 
     def mutation_positions(self, node):
         for child in self._arguments(node):
@@ -69,7 +70,7 @@ class DropKeywordArgument(Operator):
     @staticmethod
     def _arguments(node):
         return (
-            [c for c in node.children if c.type == "argument" and c.children[1] == "="]
+            [c for c in node.children if c.type == "argument" and c.children[1] == "=" and c.children[0] != STRICT]
             if node.type == "arglist"
             else []
         )
@@ -148,19 +149,26 @@ def mirrored(path: str) -> str:
     return f"tests/{parts[1]}" if len(parts) > 2 else f"tests/test_{Path(path).stem}"
 
 
-def tests_by_line(root: Path, tests: list[Path], cache: Path) -> dict[str, CoverageData]:
+def tests_by_line(root: Path, tests: list[Path], cache: Path, workers: int) -> dict[str, CoverageData]:
     """Which tests of each file run which lines: recorded where neither the file nor the package has changed since."""
     package = _digest(*sorted((root / "twofold").rglob("*.py")), *sorted((root / "tests/support").rglob("*.py")))
-    recorded = {}
-    for number, test in enumerate(tests):
-        record = cache / package / f"{_digest(root / test)}.coverage"
-        if not record.exists():
-            print(f"recording {number + 1} of {len(tests)}: {test}", flush=True)
-            record.parent.mkdir(parents=True, exist_ok=True)
+    records = {test: cache / package / f"{_digest(root / test)}.coverage" for test in tests}
+    waiting, running = [test for test in tests if not records[test].exists()], dict[int, Path]()
+    (cache / package).mkdir(parents=True, exist_ok=True)
+    while waiting or running:
+        while waiting and len(running) < workers:
+            test = waiting.pop()
+            print(f"recording {test} ({len(waiting)} to come)", flush=True)
             arguments = ["--cov=twofold", "--cov-context=test", "--cov-report=", str(test)]
-            _wait(_start(root, arguments, {"COVERAGE_FILE": f"{record}.new"}, 3600), record, test)
-        recorded[str(test)] = CoverageData(str(record))
-        recorded[str(test)].read()
+            running[_start(root, arguments, {"COVERAGE_FILE": f"{records[test]}.new"}, 3600)] = test
+        child, status = os.wait()
+        test = running.pop(child)
+        if os.waitstatus_to_exitcode(status) not in (0, 5):  # 5: every test of the file is for another run (slow, gpu)
+            sys.exit(f"{test} fails without a mutant: mend that first")
+        os.replace(f"{records[test]}.new", records[test])
+    recorded = {str(test): CoverageData(str(record)) for test, record in records.items()}
+    for data in recorded.values():
+        data.read()
     return recorded
 
 
@@ -169,13 +177,6 @@ def _digest(*files: Path) -> str:
     for file in files:
         sum_of_all.update(file.read_bytes())
     return sum_of_all.hexdigest()[:20]
-
-
-def _wait(child: int, record: Path, test: Path) -> None:
-    _, status = os.waitpid(child, 0)
-    if os.waitstatus_to_exitcode(status) not in (0, 5):  # 5: every test of the file is for another run (slow, gpu)
-        sys.exit(f"{test} fails without a mutant: mend that first")
-    os.replace(f"{record}.new", record)
 
 
 def _start(root: Path, arguments: list[str], extra: dict[str, str], seconds: int) -> int:
@@ -309,7 +310,7 @@ def main() -> int:
         roots = copies(options.workers, Path(folder))
         for name in PRELOADED:
             importlib.import_module(name)
-        judge(mutants, roots, tests_by_line(roots[0], tests, options.cache.resolve()))
+        judge(mutants, roots, tests_by_line(roots[0], tests, options.cache.resolve(), options.workers))
     options.out.write_text(json.dumps([asdict(m) for m in mutants], indent=1))
     return summary(mutants, options.required)
 

@@ -24,7 +24,7 @@ from twofold.statistics import mcnemar
 from twofold.stopping import Stopped, StopRequest
 
 WORDS = ("<unk>", "small", "Large", "?", "</s>", "so", "Then", "it")
-SMALL = RealSize(samples=6, prompts=9, overrides=("training.steps=2", "training.batch_size=4"))
+SMALL = RealSize(samples=3, prompts=18, overrides=("training.steps=2", "training.batch_size=4"))
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +81,9 @@ def test_the_table_counts_what_the_checker_says_of_unseen_topics(demo: tuple[Pat
             obeyed[label] = [judge(s["completion"], s["answer"]).strict for s in at]
     for row in table.rows:
         right = obeyed[row[0]]
-        assert row[1:3] == ("9", f"{sum(right) / 9:.1%}")
+        assert row[1:3] == ("18", f"{sum(right) / 18:.1%}")
     wins = [(1 + own - other) / 2 for own, other in zip(obeyed["PDPO"], obeyed["base"], strict=True)]
-    assert table.rows[2][4].startswith(f"{sum(wins) / 9:.1%} [")
+    assert table.rows[2][4].startswith(f"{sum(wins) / 18:.1%} [")
     assert table.rows[2][5].startswith(f"{mcnemar(obeyed['base'], obeyed['PDPO']).p_value:.2g} ")
     page = table.report.read_text(encoding="utf-8")
     assert "A pretrained chat model learns" in page
@@ -101,8 +101,8 @@ def test_what_is_there_is_not_made_again_unless_asked_otherwise(demo: tuple[Path
     made = (out / "data" / "pairs.jsonl").stat().st_mtime_ns
     assert played(out, base).rows == table.rows
     assert (out / "data" / "pairs.jsonl").stat().st_mtime_ns == made
-    fewer = played(out.with_name("fewer"), base, replace(SMALL, prompts=6))
-    assert [row[1] for row in fewer.rows] == ["6", "6", "6"]
+    fewer = played(out.with_name("fewer"), base, replace(SMALL, prompts=15))
+    assert [row[1] for row in fewer.rows] == ["15", "15", "15"]
 
 
 def test_no_topic_is_trained_and_examined_on() -> None:

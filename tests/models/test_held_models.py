@@ -209,7 +209,7 @@ def test_what_attention_is_asked_without_harm(more: dict[str, Any]) -> None:
         ({"is_causal": False}, "the attention is not causal"),
         ({"sinks": 1, "bias": 2, "head_mask": None}, "the attention is asked for bias, sinks"),
         ({"output_attentions": True}, "the attention is asked for output_attentions"),
-        ({"s_aux": 0}, "the attention is asked for s_aux"),
+        ({"head_mask": 0}, "the attention is asked for head_mask"),
     ],
 )
 def test_what_attention_does_not_implement_it_refuses(more: dict[str, Any], why: str) -> None:

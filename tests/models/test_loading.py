@@ -50,7 +50,7 @@ def test_settings_have_defaults_and_bounds() -> None:
     assert vars(LoRA()) == {"rank": 16, "alpha": 32.0, "targets": "all-linear"}
     assert vars(ModelSettings(path="m")) == {
         "path": "m", "revision": None, "precision": "auto", "device": "auto", "lora": None, "adapter": None,
-        "activation_checkpointing": False, "sharing": "auto",
+        "activation_checkpointing": False, "router_aux_loss_coef": None, "sharing": "auto",
     }  # fmt: skip
     assert (LoRA(rank=1).rank, LoRA(alpha=0.1).alpha) == (1, 0.1)
     for wrong, words in (({"rank": 0}, "rank must be ≥ 1"), ({"alpha": 0.0}, "alpha must be > 0")):
@@ -132,9 +132,10 @@ def test_weights_are_wide_but_for_a_frozen_base(
     settings = ModelSettings(path=written(tmp_path), precision=precision, lora=lora, device="cpu", sharing="rows")
     model = load_weights(settings, settings.path)
     assert {p.dtype for p in model.parameters()} == {dtype}
-    options = model_options(settings, None)
+    options = model_options(settings, model, None)
     assert options == {
         "adapter": None, "autocast": autocast, "sharing": "rows", "activation_checkpointing": False,
+        "router_aux_loss_coef": None,
     }  # fmt: skip
     stored = getattr(model, "twofold_stored_dtype", None)
     assert stored == (None if precision == "float64" else torch.float32)

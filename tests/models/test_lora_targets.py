@@ -8,17 +8,17 @@ import transformers as tr
 from support import tiny
 from support.architectures import EXPERTS, SPARSE
 from support.families import build
-from twofold.models.lora_targets import _ROUTER, expert_targets
+from twofold.models.lora_targets import _ROUTER, ALL, targets_of
 
 ATTENTION = ["k_proj", "o_proj", "q_proj", "v_proj"]
 
 
 def test_a_dense_model_needs_no_names() -> None:
-    assert expert_targets(tiny.llama()) == expert_targets(tiny.gpt2()) == {}
+    assert targets_of(tiny.llama(), ALL) == targets_of(tiny.gpt2(), ALL) == {"target_modules": "all-linear"}
 
 
 def test_a_mixture_is_adapted_on_attention_and_its_stacked_experts() -> None:
-    assert expert_targets(build(tr.MixtralForCausalLM, tr.MixtralConfig, **EXPERTS)) == {
+    assert targets_of(build(tr.MixtralForCausalLM, tr.MixtralConfig, **EXPERTS), ALL) == {
         "target_modules": ATTENTION,
         "target_parameters": ["experts.down_proj", "experts.gate_up_proj"],
         "exclude_modules": ["model.layers.0.mlp.gate", "model.layers.1.mlp.gate"],
@@ -27,7 +27,7 @@ def test_a_mixture_is_adapted_on_attention_and_its_stacked_experts() -> None:
 
 def test_shared_experts_are_adapted_by_their_parameters_and_their_gates_are_not() -> None:
     """PEFT would no longer find layers of these names."""
-    found = expert_targets(build(tr.Qwen2MoeForCausalLM, tr.Qwen2MoeConfig, **SPARSE))
+    found = targets_of(build(tr.Qwen2MoeForCausalLM, tr.Qwen2MoeConfig, **SPARSE), ALL)
     assert found["target_modules"] == ATTENTION
     assert found["target_parameters"] == [
         "experts.down_proj", "experts.gate_up_proj", "shared_expert.down_proj.weight",

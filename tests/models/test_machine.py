@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from twofold.models import machine
+from twofold.models import machine, precision
 from twofold.models.machine import inspect_machine, memory_bytes, paths
 
 
@@ -23,8 +23,7 @@ def found(**changes: Any) -> dict[str, Any]:
 
 
 PACKS = "attention over packs: SDPA for each completion, the prompt shared"
-PLAIN = "precision auto: float32"
-WIDE = "bfloat16 multiplies {}× as fast here: precision=bfloat16 pays for wide models"
+PLAIN = "precision auto: float32 (bfloat16: it multiplies {}× as fast as float32; 1.5× is where it pays)"
 SLOW = "bfloat16 is slower than float32 here: leave precision alone"
 SPIN = "waiting threads spin: set OMP_WAIT_POLICY=PASSIVE where others share the processor"
 
@@ -34,7 +33,6 @@ SPIN = "waiting threads spin: set OMP_WAIT_POLICY=PASSIVE where others share the
     [
         ({}, []),
         ({"bfloat16_speedup": 1.49}, []),
-        ({"bfloat16_speedup": 1.5}, [WIDE.format(1.5)]),
         ({"bfloat16_speedup": 1.0}, []),
         ({"bfloat16_speedup": 0.99}, [SLOW]),
         ({"threads": 5}, ["5 threads on 4 usable cores: set OMP_NUM_THREADS=4"]),
@@ -48,13 +46,22 @@ SPIN = "waiting threads spin: set OMP_WAIT_POLICY=PASSIVE where others share the
     ],
 )
 def test_advice_is_given_where_it_helps(changes: dict[str, Any], advice: list[str]) -> None:
-    assert paths(found(**changes)) == [PACKS, PLAIN, *advice]
+    told = found(**changes)
+    assert paths(told) == [PACKS, PLAIN.format(told["bfloat16_speedup"]), *advice]
+
+
+def test_a_processor_that_is_fast_at_bfloat16_takes_it_for_wide_models() -> None:
+    told = paths(found(precision="bfloat16", bfloat16_speedup=2.5))
+    assert told[1:] == [
+        "precision auto: bfloat16 for models of 512 hidden units or more (it multiplies 2.5× as fast as float32), "
+        "float32 for smaller ones"
+    ]
 
 
 def test_a_gpu_takes_its_own_path() -> None:
-    told = paths(found(device="cuda", precision="bfloat16", bfloat16_speedup=9.0, omp_wait_policy="unset"))
+    told = paths(found(device="cuda", precision="float32", bfloat16_speedup=9.0, omp_wait_policy="unset"))
     assert told == [
-        "attention over packs: one variable-length call (bfloat16 on the GPU)", "precision auto: bfloat16",
+        "attention over packs: one variable-length call (bfloat16 on the GPU)", "precision auto: float32",
     ]  # fmt: skip
 
 
@@ -63,7 +70,8 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The files of another system, under which all absolute paths are looked up."""
     (tmp_path / "proc").mkdir()
     (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
-    monkeypatch.setattr(machine, "Path", lambda path: tmp_path / str(path).lstrip("/"))
+    for module in (machine, precision):
+        monkeypatch.setattr(module, "Path", lambda path: tmp_path / str(path).lstrip("/"))
     return tmp_path
 
 
@@ -107,9 +115,9 @@ def test_a_processor_is_known_by_its_name_and_the_features_that_matter(
 
 def test_the_best_of_five_runs_counts_and_the_first_is_for_warmth(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 5.0, 10.0, 12.0, 20.0, 23.0, 30.0, 39.0, 40.0, 44.0])
-    monkeypatch.setattr(machine.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: next(clock))
     runs: list[int] = []
-    assert machine._seconds(lambda: runs.append(1)) == 2.0
+    assert precision._seconds(lambda: runs.append(1)) == 2.0
     assert len(runs) == 6
 
 
@@ -121,20 +129,21 @@ def test_the_speedup_is_of_float32_over_bfloat16(monkeypatch: pytest.MonkeyPatch
         return lambda: None
 
     seconds = iter([3.0, 0.9])
-    monkeypatch.setattr(machine, "_product", product)
-    monkeypatch.setattr(machine, "_seconds", lambda run: next(seconds))
-    assert machine.bfloat16_speedup("cpu") == 3.33
+    monkeypatch.setattr(precision, "_product", product)
+    monkeypatch.setattr(precision, "_seconds", lambda run: next(seconds))
+    assert precision.bfloat16_speedup("cpu") == 3.33
     assert sizes == [(512, torch.float32, "cpu"), (512, torch.bfloat16, "cpu")]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_what_is_timed_is_a_product_of_square_matrices(dtype: torch.dtype) -> None:
     """Of ones, so that every entry is the number of rows."""
-    assert machine._product(7, dtype, "cpu")() == 7.0
+    assert precision._product(7, dtype, "cpu")() == 7.0
 
 
 def test_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(machine, "bfloat16_speedup", lambda device: 1.25)
+    monkeypatch.setattr(machine, "known_speedup", lambda: 1.25)
+    monkeypatch.setattr(precision, "known_speedup", lambda: 1.25)
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10 * 2**30 + 2**29})())
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     told = inspect_machine()

@@ -75,7 +75,7 @@ def test_settings_have_defaults_and_bounds() -> None:
 def test_a_cache_tells_of_its_work_by_parts_of_sixteen_packs(tmp_path: Path) -> None:
     policy, groups = tiny.policy(dtype=torch.float32), tiny.pairs(20)
     told = Told()
-    found = cached_reference(policy, groups, Packing(groups=1), tmp_path / "deep" / "cache", told)
+    found = cached_reference(policy, groups, [[i] for i in range(20)], tmp_path / "deep" / "cache", told)
     assert told.reports == [
         ("begin", "reference", 20), ("advance", "reference", 16), ("advance", "reference", 4), ("end", "reference"),
     ]  # fmt: skip
@@ -89,13 +89,14 @@ def test_a_cache_tells_of_its_work_by_parts_of_sixteen_packs(tmp_path: Path) -> 
 
 
 def test_a_long_data_set_keeps_its_column_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten groups in windows of four: in packs of two, which hold the same numbers as those of whole windows."""
+    """Ten groups, of which four may be in memory, in five packs."""
     monkeypatch.setattr(reference, "_WINDOW", 4)
     policy, groups, packing = tiny.policy(), tiny.pairs(10), Packing(groups=2)
     told = Told()
-    found = cached_reference(policy, groups, packing, tmp_path, told)
-    assert [r for r in told.reports if r[0] == "advance"] == [("advance", "reference", n) for n in (4, 4, 2)]
-    assert len(list(tmp_path.iterdir())) == 3
+    packs = [[2 * i, 2 * i + 1] for i in range(5)]
+    found = cached_reference(policy, groups, packs, tmp_path, told)
+    assert [r for r in told.reports if r[0] == "advance"] == [("advance", "reference", 10)]
+    assert len(list(tmp_path.iterdir())) == 1
     assert (len(found), isinstance(found, list)) == (10, False)
     want = policy.logps(groups, packing)
     for group, told_group, row in zip(groups, found, want, strict=True):
@@ -107,7 +108,7 @@ def test_a_long_data_set_keeps_its_column_on_disk(tmp_path: Path, monkeypatch: p
     assert torch.equal(columns([some[0]])[0][1], columns([found[7]])[0][1])
     assert torch.equal(columns([found[-1]])[0][0], columns([found[9]])[0][0])
     before = {p.name: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
-    cached_reference(policy, groups, packing, tmp_path, Told())
+    cached_reference(policy, groups, packs, tmp_path, Told())
     assert {p.name: p.stat().st_mtime_ns for p in tmp_path.iterdir()} == before
 
 
@@ -116,7 +117,7 @@ def test_what_fits_into_one_window_is_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int, in_memory: bool
 ) -> None:
     monkeypatch.setattr(reference, "_WINDOW", window)
-    found = cached_reference(tiny.policy(), tiny.pairs(6), Packing(), tmp_path, Told())
+    found = cached_reference(tiny.policy(), tiny.pairs(6), [[*range(6)]], tmp_path, Told())
     assert isinstance(found, list) == in_memory
 
 
@@ -137,6 +138,13 @@ def test_a_move_is_a_share_of_the_way(alpha: float) -> None:
     move(mine, theirs, alpha)
     assert mine.tolist() == ([1.5, pytest.approx(0.25)] if alpha == 0.25 else theirs.tolist())
     assert theirs.tolist() == torch.tensor([3.0, 0.7]).tolist()
+
+
+def test_the_whole_way_is_taken_at_once() -> None:
+    """As a sum, −3e38 − 3e38 would be no float32."""
+    mine = torch.tensor([3e38])
+    move(mine, torch.tensor([-3e38]), 1)
+    assert mine.tolist() == torch.tensor([-3e38]).tolist()
 
 
 def test_a_moving_adapter_is_refused_in_words() -> None:

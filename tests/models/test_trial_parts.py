@@ -89,7 +89,8 @@ def test_positions_are_those_that_the_config_names(named: int, want: int | None)
 
 def test_findings_are_of_a_model_with_its_config() -> None:
     model = tiny.llama()
-    assert Findings() == Findings("", True, False, "", None)
+    assert Findings() == Findings(fault="", causal=True, own_calls=False, sharing_note="", spare_positions=None)
+    assert not Findings().by_mask
     assert Findings(spare_positions=2).most_tokens(model) == 62
     assert Findings(spare_positions=0).most_tokens(model) == 64
     assert Findings().most_tokens(model) is None
@@ -329,4 +330,4 @@ def test_the_first_dtype_that_the_layers_know(monkeypatch: pytest.MonkeyPatch) -
     copied = small_copy(tiny.llama())
     assert copied is not None
     assert copied.dtype == torch.float32
-    assert spoken == [torch.float64, torch.float64, torch.float32]  # narrow, then as wide as it is
+    assert spoken == [*[torch.float64] * 3, torch.float32]  # of 2 heads, of 4, then as wide as it is

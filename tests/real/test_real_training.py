@@ -19,10 +19,10 @@ EXACTLY = 1e-6
 @pytest.mark.parametrize(
     ("tuning", "reference", "precision", "bound"),
     [
-        ("lora", "cached", "float32", 1e-4),
+        ("lora", "cached", "float32", EXACTLY),
         ("lora", "live", "bfloat16", EXACTLY),
-        ("lora", "cached", "bfloat16", 0.02),  # computed in packs of its own: bfloat16 rounds otherwise there
-        ("full", "cached", "float32", 1e-4),
+        ("lora", "cached", "bfloat16", EXACTLY),
+        ("full", "cached", "float32", EXACTLY),
         ("full", "live", "bfloat16", EXACTLY),
     ],
 )

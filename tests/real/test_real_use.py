@@ -144,7 +144,7 @@ def test_best_of_n_takes_the_one_that_the_reward_model_prefers(
     assert row["score"] == max(row["scores"])
     assert len(set(row["scores"])) == 3
     ids = base.prompt(question) + base.answer(row["completion"])
-    assert row["score"] == pytest.approx(judge(torch.tensor([ids])).logits.item(), abs=tolerance())
+    assert row["score"] == pytest.approx(judge(torch.tensor([ids])).logits.item(), abs=tolerance() / 4)
 
 
 def test_evaluation_counts_what_transformers_counts(
@@ -159,7 +159,7 @@ def test_evaluation_counts_what_transformers_counts(
             nats = -sum(float(x.sum()) for x in rows)
             tokens = sum(map(len, rows))
             known = entry[f"{side}_perplexity"]["value"]
-            assert math.log(known) == pytest.approx(nats / tokens, abs=tolerance()), (side, entry["name"])
+            assert math.log(known) == pytest.approx(nats / tokens, abs=tolerance() / 4), (side, entry["name"])
 
 
 def test_a_win_rate_is_what_the_judge_says_of_both_answers(

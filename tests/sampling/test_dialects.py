@@ -216,6 +216,12 @@ def test_what_is_told_of_a_call() -> None:
     )  # fmt: skip
 
 
+def test_a_billionth_of_a_nat_is_told() -> None:
+    sampler = served()
+    sampler._measure([ServerDraft([1], [-1.0 - 1e-9], False, "m")], [torch.tensor([-1.0], dtype=torch.float64)], 0)
+    assert sampler.metrics["served/logp_off"] == pytest.approx(1e-9, rel=1e-4)
+
+
 def test_a_seed_is_31_bits_of_what_a_draft_depends_on() -> None:
     prompt = torch.tensor([7, 300])
     digest = hashlib.blake2b(b"1/2/3/" + prompt.numpy().astype("<i8").tobytes(), digest_size=4).digest()

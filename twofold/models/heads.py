@@ -48,6 +48,7 @@ from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packing import Pack, Packing
 from twofold.models.policy import Policy
 from twofold.models.stored import remember_dtype, stored_dtype
+from twofold.models.tokenizers import grow, prepare
 from twofold.models.trial import first_line
 
 
@@ -181,6 +182,7 @@ def wrap_reward_model(
     """As `load_reward_model`, of a model that is in memory already; its weights are trained in place."""
     if CLASSIFIER in type(model).__name__:
         return _wrap(settings, LoadedModel(model, tokenizer, _stops(model, tokenizer, settings.path)), seed, "")
+    grow(model, prepare(tokenizer, settings.add_tokens, settings.template_arguments or {}))
     loaded = LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
     return _wrap(settings, *_with_head(loaded, seed, settings.path))
 
@@ -194,6 +196,7 @@ def _loaded(settings: ModelSettings, seed: int) -> tuple[LoadedModel, int, str]:
     _refuse_labels(config, base)
     tokenizer = load_tokenizer(base, settings.revision)
     model = load_weights(settings, base, AutoModelForSequenceClassification)
+    grow(model, prepare(tokenizer, settings.add_tokens, settings.template_arguments or {}))
     return LoadedModel(model, tokenizer, _stops(model, tokenizer, base)), seed, ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,8 +13,6 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -21,13 +20,16 @@ from transformers import (
 from twofold import disk, manifest
 from twofold.errors import ModelError
 from twofold.models.integrity import check_folder
-from twofold.models.loadable import readable, refuse_broken_weights, refuse_ids, refuse_unknown_tokens
-from twofold.models.locate import refuse_missing
+from twofold.models.loadable import readable, refuse_broken_weights, refuse_unknown_tokens
+from twofold.models.locate import gguf_of, refuse_missing
 from twofold.models.lora_targets import WHERE, refuse_untouched_experts, targets_of
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.policy import LanguageHead, Policy
 from twofold.models.precision import hidden_units, resolve_precision
 from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
+from twofold.models.tokenizers import added_rows, beyond, load_tokenizer, prepare, stop_tokens
+from twofold.models.tokenizers import grow as grow
+from twofold.models.tokenizers import load_stop_tokens as load_stop_tokens
 from twofold.models.trial import findings, first_line, know_float64, refuse_leaks
 from twofold.settings import require, settings
 
@@ -74,11 +76,24 @@ class ModelSettings:
     router_aux_loss_coef: float | None = None
     """Of a mixture of experts: how much the load-balancing loss counts, over all tokens of a step. By default as the
     model's config says, where that sets output_router_logits; else, and with 0, there is none."""
+    add_tokens: tuple[str, ...] = ()
+    """Tokens that the tokenizer does not know yet, each of which becomes one: the model gets a row for it in its
+    embeddings and its head, the mean of all others. They are trained where all weights are."""
+    train_tokens: bool = False
+    """Under LoRA, whether the rows of add_tokens are trained as well; the adapter then holds them."""
+    template_arguments: Mapping[str, bool | int | float | str] | None = None
+    """What the chat template reads beside the messages (`enable_thinking: false`); whatever renders takes it, and the
+    trained model's tokenizer has it as its default."""
+    gguf_file: str | None = None
+    """Of a folder with several GGUF files the one to read; its weights come dequantized."""
     sharing: Sharing = "auto"
     """Whether completions share their prompt; auto checks that the model computes the same either way."""
 
     def __post_init__(self) -> None:
         require((self.router_aux_loss_coef or 0) >= 0, "router_aux_loss_coef must be ≥ 0")
+        require(
+            not self.train_tokens or bool(self.lora and self.add_tokens), "train_tokens asks for lora and add_tokens"
+        )
         require(not (self.lora and self.adapter), "give lora (a new adapter) or adapter (an existing one), not both")
 
 
@@ -101,31 +116,18 @@ def resolve_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer that belongs to `path` (an adapter folder's, or its base model's)."""
-    refuse_missing(path)
-    check_folder(path, weights=False)
-    with readable(path):
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
-    try:
-        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-        rows = config.get_text_config().vocab_size
-    except (OSError, ValueError, KeyError, AttributeError, ImportError):
-        return tokenizer  # an adapter's: whoever loads the weights compares with them
-    if isinstance(rows, int):
-        refuse_ids(tokenizer, rows, path)
-    return tokenizer
-
-
 def load_model(settings: ModelSettings) -> LoadedModel:
     """Weights in float32 (float64 if asked; a frozen base under LoRA in bfloat16 where that is the precision).
 
     An adapter folder as `path` loads its base model with the adapter merged in.
     """
     base, adapter = base_and_adapter(settings.path)
-    tokenizer = load_tokenizer(settings.path if adapter is None or _has_tokenizer(adapter) else base, settings.revision)
+    named = settings.path if adapter is None or _has_tokenizer(adapter) else base
+    tokenizer = load_tokenizer(named, settings.revision, settings.gguf_file)
+    added = prepare(tokenizer, settings.add_tokens, settings.template_arguments or {})
     refuse_classifier(settings.path, settings.revision)
     model = load_weights(settings, base)
+    grow(model, added if adapter is None else beyond(tokenizer, model))
     if adapter is not None:
         model = merged(model, adapter)
     know_float64(model)
@@ -144,6 +146,7 @@ def wrap(
 ) -> tuple[Policy, LoadedModel]:
     """As `load_policy`, of a model that is in memory already; it is trained in place."""
     refuse_broken_weights(model, settings.path)
+    grow(model, prepare(tokenizer, settings.add_tokens, settings.template_arguments or {}))
     loaded = LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
     adapter = attach_adapter(model, settings, seed)
     if adapter is not None and settings.adapter is not None:
@@ -168,30 +171,6 @@ def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: Peft
     }
 
 
-def load_stop_tokens(path: str, tokenizer: PreTrainedTokenizerBase, revision: str | None = None) -> frozenset[int]:
-    """As `stop_tokens`, of a model whose weights are not loaded."""
-    try:
-        config = GenerationConfig.from_pretrained(path, revision=revision or "main")
-    except (OSError, ValueError):
-        config = None
-    return stop_tokens(config, tokenizer, path)
-
-
-def stop_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase, where: str) -> frozenset[int]:
-    """The tokenizer's end-of-sequence token and those that the model's generation config names."""
-    named: Any = config.eos_token_id if config is not None else None
-    listed = named if isinstance(named, list) else [named]
-    own: Any = tokenizer.eos_token_id
-    found = frozenset(int(t) for t in [own, *listed] if t is not None)
-    if not found:
-        raise ModelError(
-            "neither tokenizer nor generation config names an end-of-sequence token",
-            where=where,
-            remedy="set eos_token in tokenizer_config.json",
-        )
-    return found
-
-
 def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, sealed: bool = True) -> None:
     """A Hugging Face folder in the dtype that its base has (or a PEFT adapter) with its tokenizer, for its owner alone,
     written whole or not at all; `sealed` with a manifest, by which damage is noticed."""
@@ -199,7 +178,10 @@ def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder:
     disk.remove(temporary)
     disk.make_folder(temporary)
     if policy.adapter is not None:
-        policy.adapter.save_pretrained(str(temporary), selected_adapters=["default"])
+        trains = getattr(policy.adapter.peft_config["default"], "trainable_token_indices", None)
+        # Rows that the adapter does not train are written beside it, or other libraries could not have them.
+        embeddings = not trains if added_rows(policy.model) else "auto"
+        policy.adapter.save_pretrained(str(temporary), selected_adapters=["default"], save_embedding_layers=embeddings)
     else:
         save_weights(policy.model, temporary, stored_dtype(policy.model))
     tokenizer.save_pretrained(temporary)
@@ -225,7 +207,8 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
     device = resolve_device(settings.device)
     check_folder(path)
     with readable(path):
-        config = AutoConfig.from_pretrained(path, revision=settings.revision, trust_remote_code=False)
+        gguf = gguf_of(path, settings.gguf_file)
+        config = AutoConfig.from_pretrained(path, revision=settings.revision, gguf_file=gguf, trust_remote_code=False)
         precision = resolve_precision(settings.precision, device, hidden_units(config))
         dtype = torch.float64 if precision == "float64" else torch.float32
         if precision == "bfloat16" and (settings.lora or settings.adapter):
@@ -235,7 +218,7 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
             revision=settings.revision,
             dtype=dtype,
             trust_remote_code=False,
-            use_safetensors=True,
+            **({"use_safetensors": True} if gguf is None else {"gguf_file": gguf}),
             attn_implementation=None,
             output_loading_info=True,
         )
@@ -243,9 +226,12 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
         what = f"lacks weights that a {type(model).__name__} has: {missing[0]}"
         more = f" and {len(missing) - 1} more" if missing[1:] else ""
         raise ModelError(f"{what}{more}", where=path, remedy="the folder is of another model, or damaged: check it")
+    if gguf is not None:
+        del model.config.quantization_config, model.hf_quantizer  # the weights are plain now
+        model.is_quantized = False  # type: ignore[assignment]  # a flag of transformers
     model = model.to(device)
     if dtype != torch.float64:  # which is asked for by name, and written as well
-        remember_dtype(model, dtype_on_disk(path, settings.revision))
+        remember_dtype(model, dtype_on_disk(path, settings.revision, settings.gguf_file))
     refuse_broken_weights(model, path)
     return model
 
@@ -268,6 +254,7 @@ def attach_adapter(
             r=settings.lora.rank,
             lora_alpha=settings.lora.alpha,  # type: ignore[arg-type]  # PEFT takes a float as well
             **targets,
+            trainable_token_indices=_rows_to_train(model, settings),
             lora_dropout=0.0,
             task_type=task,  # type: ignore[arg-type]  # the name of a TaskType
             fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in model.modules()),
@@ -286,11 +273,21 @@ def attach_adapter(
         return PeftModel.from_pretrained(model, settings.adapter, is_trainable=True)  # type: ignore[arg-type]
 
 
+def _rows_to_train(model: PreTrainedModel, settings: ModelSettings) -> dict[str, list[int]] | None:
+    """By layer the rows of the user's tokens, if an adapter is to train them; PEFT follows tied heads by itself."""
+    if not settings.train_tokens:
+        return None
+    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    apart = outputs is not None and outputs.weight is not inputs.weight
+    layers = [name for name, m in model.named_modules() if m is inputs or (apart and m is outputs)]
+    return {name: added_rows(model) for name in layers}
+
+
 def copy_adapter(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
     """A frozen copy of the adapter that is trained: name → (copied, trained) of each of its weights. It is called
     REFERENCE_ADAPTER; an adapter of that name is overwritten."""
     named = dict(adapter.base_model.named_parameters())
-    trained = {name: p for name, p in named.items() if ".default." in name and p.requires_grad}
+    trained = {name: p for name, p in named.items() if ".default." in f"{name}." and p.requires_grad}
     if REFERENCE_ADAPTER not in adapter.peft_config:
         flags = {name: p.requires_grad for name, p in named.items()}
         with torch.random.fork_rng():  # its first weights are drawn, then overwritten
@@ -301,7 +298,7 @@ def copy_adapter(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
     pairs: dict[str, tuple[Tensor, Tensor]] = {}
     with torch.no_grad():
         for name, mine in trained.items():
-            copied = named[name.replace(".default.", f".{REFERENCE_ADAPTER}.")]
+            copied = named[f"{name}.".replace(".default.", f".{REFERENCE_ADAPTER}.").removesuffix(".")]
             pairs[name] = (copied.requires_grad_(False).copy_(mine), mine)
     return pairs
 

@@ -15,11 +15,27 @@ def model_path(name: str) -> str:
 def model_folder(source: Path) -> Path:
     """The model of a run directory, or the folder itself if it holds a model or an adapter."""
     for folder in (source / "model", source):
-        if is_adapter(folder) or (folder / "config.json").is_file():
+        if is_adapter(folder) or (folder / "config.json").is_file() or any(folder.glob("*.gguf")):
             return folder
     what = "holds neither a model nor an adapter" if source.is_dir() else "no such folder"
-    remedy = "name a run directory with model/, or a folder with config.json or adapter_config.json"
+    remedy = "name a run directory with model/, or a folder with config.json, adapter_config.json or a GGUF file"
     raise ModelError(what, where=str(source), remedy=remedy)
+
+
+def gguf_of(path: str, named: str | None = None) -> str | None:
+    """The GGUF file of a folder that is to be read: `named`, or the only one where there is no other model."""
+    folder = Path(path)
+    if named is not None:
+        if folder.is_dir() and not (folder / named).is_file():
+            raise ModelError(f"has no file {named}", where=path, remedy="correct model.gguf_file")
+        return named
+    if not folder.is_dir() or (folder / "config.json").is_file():
+        return None
+    files = sorted(file.name for file in folder.glob("*.gguf"))
+    if len(files) > 1:
+        what = f"holds several GGUF files: {', '.join(files[:4])}"
+        raise ModelError(what, where=path, remedy="name one in model.gguf_file")
+    return files[0] if files else None
 
 
 def refuse_missing(name: str) -> None:

@@ -9,6 +9,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from twofold.models.load import ModelSettings, attach_adapter
 from twofold.models.loadable import readable
+from twofold.models.locate import gguf_of
+from twofold.models.tokenizers import grow, load_tokenizer, prepare
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,20 @@ class ModelSize:
 def model_size(settings: ModelSettings) -> ModelSize:
     """The sizes of the policy that `load_policy` would make, but for an existing adapter, whose own are not counted."""
     with readable(settings.path), torch.device("meta"):
-        config = AutoConfig.from_pretrained(settings.path, revision=settings.revision, trust_remote_code=False)
+        gguf = gguf_of(settings.path, settings.gguf_file)
+        config = AutoConfig.from_pretrained(
+            settings.path, revision=settings.revision, gguf_file=gguf, trust_remote_code=False
+        )
+        if gguf is not None:
+            config.quantization_config = None  # it is read dequantized
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        if settings.add_tokens:
+            tokenizer = load_tokenizer(settings.path, settings.revision, settings.gguf_file)
+            grow(model, prepare(tokenizer, settings.add_tokens, {}))
         parameters = sum(p.numel() for p in model.parameters())
         adapter = attach_adapter(model, replace(settings, adapter=None), seed=0)
     added = sum(p.numel() for p in adapter.parameters() if p.requires_grad) if adapter is not None else 0
-    text = config.get_text_config()
+    text = model.config.get_text_config()
     return ModelSize(
         parameters=parameters + added,
         trainable=added or parameters,

@@ -11,9 +11,14 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
+from twofold.models.locate import gguf_of
 
-def dtype_on_disk(path: str, revision: str | None) -> torch.dtype:
-    """What the weights at `path` are stored in: as its config says, or else as the first tensor is."""
+
+def dtype_on_disk(path: str, revision: str | None, gguf_file: str | None = None) -> torch.dtype:
+    """What the weights at `path` are stored in: as its config says, or else as the first tensor is; bfloat16 where a
+    GGUF file is quantized."""
+    if (gguf := gguf_of(path, gguf_file)) is not None:
+        return _dtype_of_gguf(Path(path) / gguf)
     named: Any = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False).dtype
     if named is None:
         for file in sorted(Path(path).glob("*.safetensors"))[:1]:
@@ -22,6 +27,16 @@ def dtype_on_disk(path: str, revision: str | None) -> torch.dtype:
                     weights.get_slice(next(iter(weights.keys()))).get_dtype()
                 )
     return named if isinstance(named, torch.dtype) else torch.float32
+
+
+def _dtype_of_gguf(file: Path) -> torch.dtype:
+    """What most weights of a GGUF file are in."""
+    if not file.is_file():
+        return torch.bfloat16
+    from gguf import GGUFReader  # of the extra `gguf`, without which nothing was loaded
+
+    largest = max(GGUFReader(file).tensors, key=lambda tensor: tensor.n_elements)
+    return {"F32": torch.float32, "F16": torch.float16}.get(largest.tensor_type.name, torch.bfloat16)
 
 
 def save_weights(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:

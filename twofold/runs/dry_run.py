@@ -25,6 +25,7 @@ from twofold.models.logprob import TILE
 from twofold.models.machine import memory_bytes
 from twofold.models.model_size import ModelSize, model_size
 from twofold.models.precision import resolve_precision
+from twofold.models.tokenizers import prepare
 from twofold.progress import Progress, Silent
 from twofold.runs.context import asks_live, total_steps
 from twofold.runs.dataset import data_cache, read_dataset
@@ -90,7 +91,8 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     refuse_bad_ramps(recipe.objective, recipe.algorithm.ramp)
     progress = progress or Silent()
     records = read_dataset(recipe, recipe.objective, progress=progress)
-    tokenizer = load_tokenizer(recipe.model.path, recipe.model.revision)
+    tokenizer = load_tokenizer(recipe.model.path, recipe.model.revision, recipe.model.gguf_file)
+    prepare(tokenizer, recipe.model.add_tokens, recipe.model.template_arguments or {})
     if recipe.objective.reads != "scores":
         refuse_classifier(recipe.model.path, recipe.model.revision)
     stops = load_stop_tokens(recipe.model.path, tokenizer, recipe.model.revision)

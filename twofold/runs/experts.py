@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twofold.runs.context import RunContext
 
@@ -16,7 +16,7 @@ def expert_use(run: RunContext) -> dict[str, Any]:
     routed = run.policy.routing([groups[i] for i in range(min(_ROWS, len(groups)))], run.recipe.training.packing)
     if routed is None:
         return {}
-    table: list[list[float]] = routed.shares().tolist()  # pyright: ignore[reportUnknownMemberType]  # torch's is untyped
+    table = cast("list[list[float]]", routed.shares().tolist())  # pyright: ignore[reportUnknownMemberType]
     share = [[round(value, 5) for value in row] for row in table]
     tokens = round(routed.rows / len(share))
     return {"experts": {"evenness": round(routed.evenness(), 5), "tokens": tokens, "share": share}}

@@ -56,7 +56,7 @@ ADJUSTABLE = (
 numbers that are not finite), how often one looks, and what changes memory, speed and rounding alone."""
 
 _FROM_CONFIG = "transformers_version", "_from_model_config"
-_MODEL_FILES = "*.safetensors", "config.json", "adapter_config.json"
+_MODEL_FILES = "*.safetensors", "*.gguf", "config.json", "adapter_config.json"
 
 
 def identity_of(run: RunContext) -> Identity:

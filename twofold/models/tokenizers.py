@@ -1,0 +1,144 @@
+"""A model's tokenizer and its stop tokens, and what a user adds to them: tokens, and arguments of the chat template."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from twofold.errors import ModelError
+from twofold.models.integrity import check_folder
+from twofold.models.loadable import readable, refuse_ids
+from twofold.models.locate import gguf_of, refuse_missing
+
+ARGUMENTS = "model.template_arguments"
+_OURS = {
+    "messages", "conversation", "tools", "documents", "add_generation_prompt", "continue_final_message", "tokenize",
+}  # fmt: skip
+_NAMED = "twofold_added_rows"
+
+
+def load_tokenizer(path: str, revision: str | None = None, gguf_file: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer that belongs to `path` (an adapter folder's, or its base model's)."""
+    refuse_missing(path)
+    check_folder(path, weights=False)
+    how = {"revision": revision, "gguf_file": gguf_of(path, gguf_file), "trust_remote_code": False}
+    with readable(path):
+        tokenizer = AutoTokenizer.from_pretrained(path, **how)
+    if how["gguf_file"] is not None:
+        return tokenizer
+    try:
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+        rows = config.get_text_config().vocab_size
+    except (OSError, ValueError, KeyError, AttributeError, ImportError):
+        return tokenizer  # an adapter's: whoever loads the weights compares with them
+    if isinstance(rows, int):
+        refuse_ids(tokenizer, rows, path)
+    return tokenizer
+
+
+def load_stop_tokens(path: str, tokenizer: PreTrainedTokenizerBase, revision: str | None = None) -> frozenset[int]:
+    """As `stop_tokens`, of a model whose weights are not loaded."""
+    try:
+        config = GenerationConfig.from_pretrained(path, revision=revision or "main")
+    except (OSError, ValueError):
+        config = None
+    return stop_tokens(config, tokenizer, path)
+
+
+def stop_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase, where: str) -> frozenset[int]:
+    """The tokenizer's end-of-sequence token and those that the model's generation config names."""
+    named: Any = config.eos_token_id if config is not None else None
+    listed = named if isinstance(named, list) else [named]
+    own: Any = tokenizer.eos_token_id
+    found = frozenset(int(t) for t in [own, *listed] if t is not None)
+    if not found:
+        raise ModelError(
+            "neither tokenizer nor generation config names an end-of-sequence token",
+            where=where,
+            remedy="set eos_token in tokenizer_config.json",
+        )
+    return found
+
+
+class Added(NamedTuple):
+    """The ids of tokens that a user names, and of those among them that the tokenizer did not know."""
+
+    named: list[int]
+    new: list[int]
+
+
+def prepare(tokenizer: PreTrainedTokenizerBase, add_tokens: Sequence[str], arguments: Mapping[str, Any]) -> Added:
+    """Add tokens, and arguments of the chat template. Raises ModelError for an argument that it does not read."""
+    known = tokenizer.get_vocab()
+    if empty := [token for token in add_tokens if not token.strip()]:
+        raise ModelError(
+            f"{empty[0]!r} is no token", where="model.add_tokens", remedy="name tokens of letters or signs"
+        )
+    tokenizer.add_tokens([token for token in add_tokens if token not in known])
+    if arguments:
+        _set_arguments(tokenizer, arguments)
+    ids = tokenizer.get_vocab()
+    return Added(sorted(ids[t] for t in add_tokens), sorted(ids[t] for t in add_tokens if t not in known))
+
+
+def beyond(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Added:
+    """The tokens of which the model has no row, as an adapter's tokenizer may have them."""
+    rows = _rows(model)
+    more = sorted(i for i in tokenizer.get_vocab().values() if i >= rows)
+    return Added(more, more)
+
+
+def grow(model: PreTrainedModel, added: Added) -> None:
+    """Give `model` rows for what is new: the mean of all rows before them, so that they begin as an average token."""
+    if added.named:
+        object.__setattr__(model, _NAMED, added.named)
+    if not added.new:
+        return
+    if (size := added.new[-1] + 1) > _rows(model):
+        with torch.random.fork_rng():  # the rows are drawn, then overwritten
+            model.resize_token_embeddings(size, mean_resizing=False)
+    seen: set[int] = set()
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        for name in ("weight", "bias"):
+            values = getattr(layer, name, None)
+            if isinstance(values, torch.Tensor) and values.data_ptr() not in seen:
+                seen.add(values.data_ptr())
+                with torch.no_grad():
+                    values[added.new] = values[: added.new[0]].mean(0)
+
+
+def added_rows(model: PreTrainedModel) -> list[int]:
+    """The rows of the tokens that a user named."""
+    return getattr(model, _NAMED, [])
+
+
+def _rows(model: PreTrainedModel) -> int:
+    return int(model.get_input_embeddings().weight.shape[0])  # type: ignore[union-attr, arg-type]  # an nn.Embedding
+
+
+def _set_arguments(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any]) -> None:
+    """Let the template begin with the arguments as defaults: then whatever renders takes them, here and elsewhere."""
+    template: Any = tokenizer.chat_template
+    if not template:
+        what = "arguments of the chat template are given, and the tokenizer has none"
+        raise ModelError(what, where=ARGUMENTS, remedy="leave them out, or choose a model with a chat template")
+    texts = template if isinstance(template, dict) else {"default": template}
+    words = {word for text in texts.values() for word in re.findall(r"[A-Za-z_]\w*", text)}
+    for name in arguments:
+        if name in _OURS or name not in words:
+            close = get_close_matches(name, words - _OURS, 1)
+            what = "is not yours to set" if name in _OURS else "is nothing that the chat template reads"
+            remedy = f"did you mean `{close[0]}`?" if close and name not in _OURS else "leave it out"
+            raise ModelError(f"{name!r} {what}", where=ARGUMENTS, remedy=remedy)
+    begin = "".join(
+        f"{{% if {name} is not defined %}}{{% set {name} = {json.dumps(value, ensure_ascii=False)} %}}{{% endif %}}\n"
+        for name, value in sorted(arguments.items())
+    )
+    made = {name: text if text.startswith(begin) else begin + text for name, text in texts.items()}
+    tokenizer.chat_template = made if isinstance(template, dict) else made["default"]
