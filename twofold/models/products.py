@@ -17,7 +17,7 @@ def is_narrow(device: torch.device) -> bool:
 def bfloat16_products(narrow: bool = True) -> Iterator[None]:
     """Within it, if `narrow`, a processor takes products of float32 tensors in bfloat16 where it has units for that,
     and sums them in float32."""
-    matmul = torch.backends.mkldnn.matmul
+    matmul = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]  # the module is a class at run time
     before = matmul.fp32_precision
     try:
         matmul.fp32_precision = "bf16" if narrow else before

@@ -133,7 +133,7 @@ class _Part:
 
     def d_scores(self, d_weight: Tensor, weight: Tensor) -> Tensor:
         """The gradient by the scores, from that by the weights."""
-        d_score = torch._softmax_backward_data(d_weight, weight, -1, torch.float32)
+        d_score = torch.ops.aten._softmax_backward_data(d_weight, weight, -1, torch.float32)
         return d_score if self.softcap is None else d_score.mul_(self.slope)
 
 
