@@ -19,7 +19,7 @@ def bare_seconds(model: PreTrainedModel, tokens: int, scored: int, dtype: torch.
     forward pass and both gradients; of the head on `scored` rows those and the logits again, in its tiles."""
     head = cast("Any", model).get_output_embeddings()
     shapes = Counter(tuple(m.weight.shape) for m in model.modules() if isinstance(m, nn.Linear) and m is not head)
-    total = sum(count * sum(_products(tokens, *shape, dtype)) for shape, count in shapes.items())
+    total = sum(count * sum(_products(tokens, out, into, dtype)) for (out, into), count in shapes.items())
     vocabulary, hidden = head.weight.shape
     most, least = TILE["cpu"]
     columns = min(vocabulary, max(least, most * least // (2 * min(scored, most))))

@@ -9,6 +9,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from twofold import disk
+from twofold.config.introspect import entries
 from twofold.errors import DataError, ModelError, RecipeError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def look_at_recipe(document: Document) -> None:
 
 def _leaves(data: Any, key: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     if isinstance(data, dict | list):
-        for name, value in data.items() if isinstance(data, dict) else enumerate(data):
+        for name, value in entries(data).items():
             yield from _leaves(value, (*key, name))
     else:
         yield key, data

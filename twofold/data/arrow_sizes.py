@@ -71,9 +71,9 @@ def _sizes(array: Any, allowance: Allowance) -> np.ndarray:
         views = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)
         return VALUE + views[array.offset : array.offset + count, 0].astype(float)
     if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind):
-        return VALUE + _integers(pc.binary_length(array)).astype(float)
+        return VALUE + _integers(pc.binary_length(array)).astype(float)  # pyright: ignore[reportAttributeAccessIssue]  # made at import
     if pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return VALUE + _integers(pc.binary_length(array)).astype(float)
+        return VALUE + _integers(pc.binary_length(array)).astype(float)  # pyright: ignore[reportAttributeAccessIssue]  # made at import
     return np.full(count, float(VALUE))
 
 

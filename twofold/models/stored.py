@@ -33,7 +33,7 @@ def _dtype_of_gguf(file: Path) -> torch.dtype:
     """What most weights of a GGUF file are in."""
     if not file.is_file():
         return torch.bfloat16
-    from gguf import GGUFReader  # of the extra `gguf`, without which nothing was loaded
+    from gguf import GGUFReader  # type: ignore[import-not-found]  # of the extra `gguf`, without which nothing was loaded
 
     largest = max(GGUFReader(file).tensors, key=lambda tensor: tensor.n_elements)
     return {"F32": torch.float32, "F16": torch.float16}.get(largest.tensor_type.name, torch.bfloat16)
