@@ -18,6 +18,7 @@ import importlib
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -25,8 +26,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 # As in the tests: read when the libraries load, which they do here, once for all mutants.
@@ -45,7 +48,8 @@ ROOMS = ("objectives", "training", "models", "sampling", "statistics.py", "evalu
 COPIED = ("twofold", "tests", "recipes", "docs", "experiments", "benchmarks", "scripts", "pyproject.toml", "README.md",
           "Makefile", "constraints.txt")  # fmt: skip
 STRICT = "strict"
-LONGEST, CPU_SECONDS = 900, 120  # a mutant that loops for ever, or waits for ever, is noticed
+KILLER = "mutant-killer.txt"
+LONGEST, CPU_SECONDS, OF_ONE_TEST = 1800, 1800, 60  # a mutant that loops for ever, or waits for ever, is noticed
 PRELOADED = ("torch", "transformers.models.llama.modeling_llama", "peft", "datasets", "pyarrow.parquet", "scipy.stats",
              "httpx2", "pydantic")  # fmt: skip
 PLUGINS = ("-p", "no:cacheprovider", "-p", "pytest_cov.plugin", "-p", "_hypothesis_pytestplugin")
@@ -82,13 +86,15 @@ class DropKeywordArgument(Operator):
 
 @dataclass
 class Mutant:
-    """One change: the file, the operator, which of its occurrences there, the line, and what became of it."""
+    """One change: the file, the operator, which of its occurrences there, the line, what became of it, and by which
+    test."""
 
     path: str
     operator: str
     occurrence: int
     line: int
     outcome: str = ""
+    killer: str = ""
     diff: str = ""
 
 
@@ -135,6 +141,30 @@ def draw(paths: list[Path], sample: int, seed: int) -> list[Mutant]:
             places.setdefault((mutant.path, mutant.line, kind), []).append(mutant)
     chosen = generator.sample(sorted(places), min(sample, len(places)))
     return [generator.choice(places[place]) for place in chosen]
+
+
+class OneTest:
+    """A plug-in of pytest: a test that computes for longer than OF_ONE_TEST seconds fails; the file KILLER has the name
+    of what failed."""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            Path(KILLER).write_text(report.nodeid, encoding="utf-8")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            Path(KILLER).write_text(f"{report.nodeid} (import)", encoding="utf-8")
+
+    def pytest_runtest_setup(self) -> None:
+        signal.signal(signal.SIGVTALRM, self._too_long)
+        signal.setitimer(signal.ITIMER_VIRTUAL, OF_ONE_TEST)
+
+    def pytest_runtest_teardown(self) -> None:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+    @staticmethod
+    def _too_long(*_: object) -> None:
+        pytest.fail(f"more than {OF_ONE_TEST} CPU seconds")
 
 
 def test_files(mirror: str) -> list[Path]:
@@ -195,7 +225,7 @@ def _start(root: Path, arguments: list[str], extra: dict[str, str], seconds: int
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
-        code = int(pytest.main(["-q", *PLUGINS, *arguments]))
+        code = int(pytest.main(["-q", *PLUGINS, *arguments], [OneTest()] if not extra else []))
     finally:
         os._exit(code)
 
@@ -211,6 +241,19 @@ def tests_for(mutant: Mutant, recorded: dict[str, CoverageData]) -> list[str]:
             anywhere |= {context.split("|")[0] for contexts in by_line.values() for context in contexts}
             importing |= {test} if mutant.line in by_line else set()
     return sorted((line - {""}) or (anywhere - {""}) or importing)
+
+
+def tests_that_import(mutant: Mutant, root: Path) -> list[str]:
+    """The test files of the mirror that name the mutant's module, or anything that it defines at its top."""
+    path = Path(mutant.path)
+    module = ".".join(path.with_suffix("").parts)
+    body = ast.parse((root / path).read_text(encoding="utf-8")).body
+    names = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"]
+    pattern = re.compile(rf"\b({'|'.join([re.escape(module), *names])})\b")
+    files = test_files(mirrored(mutant.path))
+    texts = {file: (root / file).read_text(encoding="utf-8") for file in files}
+    by_name = sorted((module not in text, str(file)) for file, text in texts.items() if pattern.search(text))
+    return [file for _, file in by_name]
 
 
 @dataclass
@@ -234,6 +277,9 @@ class Trial:
         if not child:
             os.waitpid(self.child, 0)
         self.mutant.outcome = "survived" if child and status == 0 else "killed"
+        killer = self.root / KILLER
+        self.mutant.killer = killer.read_text(encoding="utf-8") if killer.is_file() else ""
+        killer.unlink(missing_ok=True)
         file = self.root / self.mutant.path
         file.write_text(self.source, encoding="utf-8")
         os.utime(file, ns=self.times)  # so that its compiled form is valid again
@@ -254,13 +300,13 @@ def begin(mutant: Mutant, root: Path, tests: list[str]) -> Trial:
     return Trial(mutant, root, child, source, (state.st_atime_ns, state.st_mtime_ns), time.monotonic())
 
 
-def judge(mutants: list[Mutant], roots: list[Path], recorded: dict[str, CoverageData]) -> None:
+def judge(mutants: list[Mutant], roots: list[Path], tests_of: Callable[[Mutant], list[str]]) -> None:
     """Try all mutants, one in each copy of the tree at a time."""
     waiting, running, free = list(reversed(mutants)), [], list(roots)
     while waiting or running:
         while waiting and free:
             mutant = waiting.pop()
-            if tests := tests_for(mutant, recorded):
+            if tests := tests_of(mutant):
                 running.append(begin(mutant, free.pop(), tests))
             else:
                 mutant.outcome = "no test runs it"
@@ -298,6 +344,7 @@ def main() -> int:
     parser.add_argument("--again", type=Path, help="a record: try its survivors again instead of a new sample")
     parser.add_argument("--out", type=Path, default=Path("mutants.json"))
     parser.add_argument("--cache", type=Path, default=Path(".mutants"), help="which tests run which lines")
+    parser.add_argument("--quick", action="store_true", help="without a record: the test files that name the module")
     options = parser.parse_args()
     tops = [Path("twofold") / room for room in options.rooms]
     files = [p for top in tops for p in ([top] if top.is_file() else sorted(top.rglob("*.py")))]
@@ -310,7 +357,11 @@ def main() -> int:
         roots = copies(options.workers, Path(folder))
         for name in PRELOADED:
             importlib.import_module(name)
-        judge(mutants, roots, tests_by_line(roots[0], tests, options.cache.resolve(), options.workers))
+        if options.quick:
+            judge(mutants, roots, partial(tests_that_import, root=roots[0]))
+        else:
+            recorded = tests_by_line(roots[0], tests, options.cache.resolve(), options.workers)
+            judge(mutants, roots, partial(tests_for, recorded=recorded))
     options.out.write_text(json.dumps([asdict(m) for m in mutants], indent=1))
     return summary(mutants, options.required)
 

@@ -116,7 +116,7 @@ def durations(kind: str, tmp_path: Path) -> Iterator[float]:
     shutil.rmtree(tmp_path / "timed")
 
 
-@pytest.mark.parametrize("trials", [3, pytest.param(50, marks=pytest.mark.slow)])  # of every kind of run
+@pytest.mark.parametrize("trials", [2, pytest.param(50, marks=pytest.mark.slow)])  # of every kind of run
 def test_killed_at_random_moments_and_resumed(
     kind: str, whole: dict[str, bytes], durations: float, tmp_path: Path, trials: int
 ) -> None:
