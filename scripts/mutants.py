@@ -74,7 +74,11 @@ class DropKeywordArgument(Operator):
     @staticmethod
     def _arguments(node):
         return (
-            [c for c in node.children if c.type == "argument" and c.children[1] == "=" and c.children[0] != STRICT]
+            [
+                c
+                for c in node.children
+                if c.type == "argument" and c.children[1] == "=" and c.children[0].value != STRICT
+            ]
             if node.type == "arglist"
             else []
         )

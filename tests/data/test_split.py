@@ -46,6 +46,17 @@ def test_an_empty_side_is_refused(count: int) -> None:
         split_by_prompt(tasks([1, 2, 3]), count=count, seed=0)
 
 
+def test_what_to_do_about_an_empty_side_depends_on_the_rows() -> None:
+    for prompts, remedy in (
+        ([1, 2, 3], "ask for 1 to 2 rows"),
+        ([1, 2], "ask for 1 to 1 rows"),
+        ([1], "bring more rows"),
+    ):
+        with pytest.raises(DataError) as error:
+            split_by_prompt(tasks(prompts), count=len(prompts), seed=0)
+        assert error.value.remedy == remedy
+
+
 def test_a_prompt_with_more_rows_than_asked_for_is_refused() -> None:
     with pytest.raises(DataError, match="never put on two sides"):
         split_by_prompt(tasks([1, 1, 2, 2]), count=1, seed=0)

@@ -13,6 +13,7 @@ import transformers as tr
 from safetensors.torch import load_file, save_file
 
 from support import tiny
+from twofold import manifest
 from twofold.errors import ModelError
 from twofold.models import integrity
 from twofold.models.export import export_model
@@ -284,3 +285,17 @@ def test_an_export_overwrites_nothing(model: Path, tmp_path: Path, make: Callabl
         export_model(model, tmp_path / "out")
     assert str(error.value) == f"{tmp_path / 'out'}: already exists\n  → name a folder that does not exist"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "out"]
+
+
+def test_without_weights_all_other_files_of_a_manifest_are_checked(tmp_path: Path) -> None:
+    """A tokenizer is read without hashing gigabytes."""
+    save_file({"w": torch.ones(2)}, tmp_path / "model.safetensors")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    manifest.write(tmp_path)
+    save_file({"w": torch.zeros(2)}, tmp_path / "model.safetensors")
+    check_folder(str(tmp_path), weights=False)
+    with pytest.raises(ModelError, match=r"^.*model\.safetensors .*: it is not what was written"):
+        check_folder(str(tmp_path))
+    (tmp_path / "tokenizer.json").write_text("[]")
+    with pytest.raises(ModelError, match=r"tokenizer\.json .*: it is not what was written"):
+        check_folder(str(tmp_path), weights=False)

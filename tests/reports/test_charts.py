@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from xml.etree import ElementTree
 
@@ -102,3 +103,20 @@ def test_labels_of_a_fine_scale_keep_their_digits() -> None:
     assert len(labels) == len(set(labels))
     assert "0.4875" in labels
     assert not re.search(r'="[^"<>]*\d\.\d{3}', drawing)
+
+
+def test_shares_and_dotted_lines_are_those_of_what_is_drawn() -> None:
+    """Between 0 and 1 are shares of rows; dotted lines are at guessing, at no difference, and at DPO's ln 2."""
+    specs = {spec.title: spec for spec in (*TRAINING, *ALONG, *FURTHER)}
+    shares = {title for title, spec in specs.items() if spec.share}
+    assert shares == {
+        "Problems solved, strict", "Problems solved, flexible", "Held-out preference accuracy",
+        "Preference accuracy in training", "Active drafts", "Right drafts", "Truncated drafts",
+    }  # fmt: skip
+    levels = {title: spec.level for title, spec in specs.items() if spec.level}
+    assert levels == {"Held-out preference accuracy": 0.5, "Loss of the discriminator (DPO)": math.log(2)}
+    even = {title for title, spec in specs.items() if spec.level == 0}
+    assert even == {
+        "Held-out margin", "Implicit rewards", "Margin", "KL of drafts from the reference", "KL of rollouts",
+        "Generator gap", "KL estimate (z₀)", "Kendall's τ", "Log-ratios",
+    }  # fmt: skip
