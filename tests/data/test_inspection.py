@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from support.heard import Tasks
 from twofold.data.formats import Stream
 from twofold.data.lengths import Histogram
 from twofold.data.reading import Reading
 from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.data.validate import CHECKS, Inspection, Report, check, control_characters
-from twofold.progress import Silent
 from twofold.records import Message, Request, Source
 
 Write = Callable[..., str]
@@ -32,23 +32,6 @@ def encoder(made: Any, **settings: Any) -> Encoder:
 def faults(report: Report) -> list[tuple[int, str, str, str, str]]:
     assert all(f.remedy for f in report.faults)
     return [(f.row, f.field, f.check, f.severity, f.reason) for f in report.faults]
-
-
-class Seen(Silent):
-    """Keeps what is reported."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[Any, ...]] = []
-
-    def begin(self, task: str, total: int | None = None) -> None:
-        self.calls.append(("begin", task, total))
-
-    def advance(self, task: str, steps: int = 1, **figures: float) -> None:
-        self.calls.append(("advance", task, steps))
-
-    def end(self, task: str) -> None:
-        self.calls.append(("end", task))
 
 
 def test_a_report_of_nothing_wrong(write: Write) -> None:
@@ -236,14 +219,14 @@ def test_a_pass_reports_rows_in_parts(write: Write, tokenizer: Any) -> None:
     """Sixteen at a time, or with an encoder as many as are tokenized together; a mark before a row is none."""
     path = write("rows.jsonl", "\ufeff" + json.dumps(row("0")), *[row(str(n)) for n in range(1, 20)], "{")
     for made, parts in ((None, [15, 6]), (encoder(tokenizer(None)), [21])):
-        seen = Seen()
+        seen = Tasks()
         inspection = Inspection(Stream(path), encoder=made, progress=seen)
         assert sum(parsed.is_row for parsed in inspection) == 21
         assert seen.calls == [
             ("begin", f"check {path}", 21), *(("advance", f"check {path}", n) for n in parts), ("end", f"check {path}"),
         ]  # fmt: skip
         assert (inspection.report().rows, inspection.report().records) == (21, 20)
-    seen, other = Seen(), write("other.jsonl", row("x"))
+    seen, other = Tasks(), write("other.jsonl", row("x"))
     check(other, against=path, progress=seen)
     assert [call for call in seen.calls if call[0] == "begin"] == [
         ("begin", f"check {other}", 1), ("begin", f"check {path}", 21),

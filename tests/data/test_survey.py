@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from support.heard import Tasks
 from twofold.data.formats import scan
 from twofold.data.packing_stats import BATCH, Lengths, Savings, savings
 from twofold.data.preview import HIDDEN, Line, RowView, Span, row_view, visible
@@ -17,23 +18,6 @@ from twofold.progress import Silent
 Write = Callable[..., str]
 TURNS = "{% for m in messages %}[{{ m.role }}]{{ m.content }}</s>{% endfor %}"
 ASKING = "{% if add_generation_prompt %}[assistant]{% endif %}"
-
-
-class Seen(Silent):
-    """Keeps what is reported."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[Any, ...]] = []
-
-    def begin(self, task: str, total: int | None = None) -> None:
-        self.calls.append(("begin", task, total))
-
-    def advance(self, task: str, steps: int = 1, **figures: float) -> None:
-        self.calls.append(("advance", task, steps))
-
-    def end(self, task: str) -> None:
-        self.calls.append(("end", task))
 
 
 def looked(path: str, made: Any, number: int = 2, progress: Any = None, **settings: Any) -> Survey:
@@ -47,7 +31,7 @@ PAIR = {"prompt": "a", "chosen": "bc", "rejected": "bd"}
 def test_rows_are_viewed_and_counted(write: Write, tokenizer: Any) -> None:
     path = write("rows.jsonl", PAIR, {**PAIR, "prompt": "x" * 9}, {**PAIR, "rejected": None}, {**PAIR, "prompt": "b"},
                  {**PAIR, "prompt": "c"}, PAIR)  # fmt: skip
-    seen = Seen()
+    seen = Tasks()
     found = looked(path, tokenizer(None), 2, seen, max_length=8)
     assert [view.name for view in found.views] == [f"{path}:1", f"{path}:4"]
     assert found.views[0] == RowView(

@@ -12,6 +12,7 @@ import transformers as tr
 
 from support import tiny
 from support.chat_templates import FAMILIES
+from support.heard import Tasks
 from twofold.batch import Branch, Group, Role
 from twofold.errors import DataError, ModelError
 from twofold.models.load import ModelSettings
@@ -61,23 +62,6 @@ CHAT = "<|im_start|>system\nYou are Qwen. You are a helpful assistant.<|im_end|>
 CHAT += "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>"
 
 
-class Seen(Silent):
-    """Keeps what is reported."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[Any, ...]] = []
-
-    def begin(self, task: str, total: int | None = None) -> None:
-        self.calls.append(("begin", task, total))
-
-    def advance(self, task: str, steps: int = 1, **figures: float) -> None:
-        self.calls.append(("advance", task, steps))
-
-    def end(self, task: str) -> None:
-        self.calls.append(("end", task))
-
-
 def test_rows_are_scored_as_the_model_sees_their_tokens(folder: str) -> None:
     whole = [CHAT.format("2+3?", text) for text in ("5", "six", "5", "5")]
     records = [Pair("2+3?", "5", "six", AT), Demonstration((Message("user", "2+3?"),), "5", AT), Task("2+3?", "5", AT)]
@@ -95,7 +79,7 @@ def test_the_answer_of_a_problem_is_its_completion(folder: str) -> None:
 
 
 def test_work_is_reported_in_parts(folder: str) -> None:
-    seen, scorer = Seen(), open_reward(folder)
+    seen, scorer = Tasks(), open_reward(folder)
     group = Group("g", torch.tensor([5]), (Branch(torch.tensor([6]), Role.DRAFT),))
     scores = scorer.score_groups([group] * 65, seen)
     assert (len(scores), max(scores)[0]) == (65, pytest.approx(min(scores)[0]))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from support.chat_templates import FAMILIES
+from support.heard import Tasks
 from support.openai_stub import GOOD, Stub
 from support.prompted import model_folder
 from twofold.client.server import RetrySettings
@@ -27,23 +28,6 @@ QUESTIONS = ["How much is 2 + 3?", "Name a color.", "Say hello."]
 SHORT = Sampling(max_new_tokens=4, batch_size=4)
 
 
-class Told(Silent):
-    """Keeps every call."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[Any, ...]] = []
-
-    def begin(self, task: str, total: int | None = None) -> None:
-        self.calls.append(("begin", task, total))
-
-    def advance(self, task: str, steps: int = 1, **figures: float) -> None:
-        self.calls.append(("advance", task, steps))
-
-    def end(self, task: str) -> None:
-        self.calls.append(("end", task))
-
-
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> LocalAnswerer:
     return LocalAnswerer(open_model(model_folder(FAMILIES[0], tmp_path_factory.mktemp("model"))))
@@ -57,7 +41,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def test_answers_are_what_the_sampler_draws(local: LocalAnswerer, ledger: Ledger) -> None:
     """Two of each, drawn with the seed that is given, at step 0; each tells where it comes from."""
-    told = Told()
+    told = Tasks()
     found = local.answers(QUESTIONS, Draw(SHORT, 2, 7), ledger, told)
     model = local._model
     tokens = [model.encoder.prompt(q) for q in QUESTIONS]
@@ -79,22 +63,22 @@ def test_what_was_drawn_is_not_drawn_again(
 ) -> None:
     """In chunks, each recorded before the next. Another seed, rule or sample is another answer; a batch size is not."""
     monkeypatch.setattr(answers, "CHUNK", 2)
-    told = Told()
+    told = Tasks()
     first = local.answers(QUESTIONS[:1], Draw(SHORT, 1, 0), ledger, Silent())
     whole = local.answers(QUESTIONS, Draw(SHORT, 1, 0), ledger, told)
     assert whole[0] == first[0]
     assert [call[2] for call in told.calls if call[0] == "advance"] == [1, 2]
-    again, wide = Told(), Sampling(max_new_tokens=4, batch_size=9)
+    again, wide = Tasks(), Sampling(max_new_tokens=4, batch_size=9)
     drawn = local.answers(QUESTIONS, Draw(wide, 1, 0), ledger, again)
     assert [[c.text for c in some or ()] for some in drawn] == [[c.text for c in some or ()] for some in whole]
     assert [call[2] for call in again.calls if call[0] == "advance"] == [3]
-    more = Told()
+    more = Tasks()
     longer = local.answers(QUESTIONS[:1], Draw(SHORT, 2, 0), ledger, more)
     assert longer[0] is not None
     assert longer[0][0] == whole[0][0]  # type: ignore[index]  # all were drawn
     assert [call[2] for call in more.calls if call[0] == "advance"] == [0, 1]
     for other in (Draw(SHORT, 1, 1), Draw(Sampling(max_new_tokens=4, temperature=0.5), 1, 0)):
-        anew = Told()
+        anew = Tasks()
         local.answers(QUESTIONS, other, ledger, anew)
         assert [call[2] for call in anew.calls if call[0] == "advance"] == [0, 2, 1]
 
@@ -119,7 +103,7 @@ def asked(server: Stub, prompts: list[Any], draw: Draw, ledger: Ledger, progress
 
 def test_a_server_is_told_every_setting_and_each_sample_has_its_seed(ledger: Ledger) -> None:
     """A seed is 64 times three bytes of (seed, sample): a later attempt, which adds less than 64, is no other's."""
-    server, told = stub(), Told()
+    server, told = stub(), Tasks()
     how = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=5, stop=("END",))
     found = asked(server, ["one", "two"], Draw(how, 2, 3), ledger, told)
     assert [[c.text for c in some] for some in found] == [["said one"] * 2, ["said two"] * 2]

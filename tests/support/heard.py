@@ -1,8 +1,10 @@
-"""A progress that remembers every call."""
+"""Progress reports that remember every call."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from twofold.progress import Silent
 
 
 class Heard:
@@ -31,3 +33,20 @@ class Heard:
     def of(self, task: str) -> list[tuple[Any, ...]]:
         """The calls of a task, without its name."""
         return [(call[0], *call[2:]) for call in self.calls if call[1] == task]
+
+
+class Tasks(Silent):
+    """`calls` are the begin, the steps (without their figures) and the end of every task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, ...]] = []
+
+    def begin(self, task: str, total: int | None = None) -> None:
+        self.calls.append(("begin", task, total))
+
+    def advance(self, task: str, steps: int = 1, **figures: float) -> None:
+        self.calls.append(("advance", task, steps))
+
+    def end(self, task: str) -> None:
+        self.calls.append(("end", task))
