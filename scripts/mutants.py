@@ -1,7 +1,9 @@
 """Change one place of the code at a time and see whether the mirrored tests notice: `make mutants`.
 
-Places are drawn at random: one operator of cosmic-ray, or one dropped keyword argument, each. A mutant runs the tests
-of its room that execute its line, in a copy of the working tree. The exit status is 1 where too few are killed.
+Places are drawn at random, but for those where no run can differ (`silent_places.py`): one operator of cosmic-ray, or
+one dropped keyword argument, each. A mutant runs the tests of its room that execute its line, in a copy of the working
+tree; with --quick, where nothing is recorded before, all tests of its room, those first that name its module. The exit
+status is 1 where too few are killed.
 """
 
 # cosmic-ray comes with the extra `mutants` alone, and has no types.
@@ -29,7 +31,8 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 
 # As in the tests: read when the libraries load, which they do here, once for all mutants.
@@ -42,12 +45,12 @@ from cosmic_ray.mutating import MutationVisitor
 from cosmic_ray.operators.operator import Operator
 from cosmic_ray.plugins import get_operator, operator_names
 from coverage import CoverageData
+from silent_places import SilentPlaces, is_change
 
 ROOMS = ("objectives", "training", "models", "sampling", "statistics.py", "evaluation", "data", "rewards", "reports",
          "algorithms", "analysis")  # fmt: skip
 COPIED = ("twofold", "tests", "recipes", "docs", "experiments", "benchmarks", "scripts", "pyproject.toml", "README.md",
           "Makefile", "constraints.txt")  # fmt: skip
-STRICT = "strict"
 KILLER = "mutant-killer.txt"
 LONGEST, CPU_SECONDS, OF_ONE_TEST = 1800, 1800, 60  # a mutant that loops for ever, or waits for ever, is noticed
 PRELOADED = ("torch", "transformers.models.llama.modeling_llama", "peft", "datasets", "pyarrow.parquet", "scipy.stats",
@@ -56,7 +59,7 @@ PLUGINS = ("-p", "no:cacheprovider", "-p", "pytest_cov.plugin", "-p", "_hypothes
 
 
 class DropKeywordArgument(Operator):
-    """`f(a, b=c)` becomes `f(a)`: a setting that is not handed on. `strict=True` of a zip, an assertion, stays."""
+    """`f(a, b=c)` becomes `f(a)`: a setting that is not handed on."""
 
     def mutation_positions(self, node):
         for child in self._arguments(node):
@@ -73,15 +76,8 @@ class DropKeywordArgument(Operator):
 
     @staticmethod
     def _arguments(node):
-        return (
-            [
-                c
-                for c in node.children
-                if c.type == "argument" and c.children[1] == "=" and c.children[0].value != STRICT
-            ]
-            if node.type == "arglist"
-            else []
-        )
+        children = node.children if node.type == "arglist" else []
+        return [c for c in children if c.type == "argument" and c.children[1] == "="]
 
     @classmethod
     def examples(cls):
@@ -106,32 +102,17 @@ def _operator(name: str) -> Operator:
     return DropKeywordArgument() if name == DropKeywordArgument.__name__ else get_operator(name)()
 
 
-def _silent_spans(source: str) -> list[tuple[int, int, int, int]]:
-    """Where a change means nothing: annotations, decorators' names, imports for the type checker, assertions."""
-    spans = []
-    for node in ast.walk(ast.parse(source)):
-        parts: list[ast.AST | None] = []
-        if isinstance(node, ast.AnnAssign | ast.arg):
-            parts.append(node.annotation)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            parts.append(node.returns)
-        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            parts.append(node)
-        spans += [(p.lineno, p.col_offset, p.end_lineno, p.end_col_offset) for p in parts if p is not None]  # type: ignore[attr-defined]
-    return spans
-
-
 def mutants_of(path: Path) -> list[Mutant]:
     """Every change of one file; several of one operator kind at one place count as one (`draw` takes any of them)."""
     source = path.read_text(encoding="utf-8")
-    nodes, silent = list(ast_nodes(get_ast(source))), _silent_spans(source)
+    nodes, silent = list(ast_nodes(get_ast(source))), SilentPlaces(source)
     names = [n for n in operator_names() if not get_operator(n).arguments() and "RemoveDecorator" not in n]
     mutants = []
     for name in [*names, DropKeywordArgument.__name__]:
         operator = _operator(name)
         starts = [start for node in nodes for start, _ in operator.mutation_positions(node)]
         for occurrence, (line, column) in enumerate(starts):
-            if not any((a, b) <= (line, column) < (c, d) for a, b, c, d in silent):
+            if not silent.holds(name, (line, column)):
                 mutants.append(Mutant(str(path), name, occurrence, line))
     return mutants
 
@@ -143,8 +124,15 @@ def draw(paths: list[Path], sample: int, seed: int) -> list[Mutant]:
         for mutant in mutants_of(path):
             kind = mutant.operator.split("/")[-1].split("_")[0]
             places.setdefault((mutant.path, mutant.line, kind), []).append(mutant)
-    chosen = generator.sample(sorted(places), min(sample, len(places)))
-    return [generator.choice(places[place]) for place in chosen]
+    shuffled = generator.sample(sorted(places), len(places))
+    drawn = (generator.choice(places[place]) for place in shuffled)
+    return list(islice((m for m in drawn if is_change(Path(m.path).read_text("utf-8"), changed(m))), sample))
+
+
+def changed(mutant: Mutant, root: Path = Path()) -> str:
+    """The source of the mutant's file with the change."""
+    source = (root / mutant.path).read_text(encoding="utf-8")
+    return MutationVisitor.mutate_code(source, _operator(mutant.operator), mutant.occurrence) or source
 
 
 class OneTest:
@@ -247,17 +235,38 @@ def tests_for(mutant: Mutant, recorded: dict[str, CoverageData]) -> list[str]:
     return sorted((line - {""}) or (anywhere - {""}) or importing)
 
 
-def tests_that_import(mutant: Mutant, root: Path) -> list[str]:
-    """The test files of the mirror that name the mutant's module, or anything that it defines at its top."""
-    path = Path(mutant.path)
-    module = ".".join(path.with_suffix("").parts)
-    body = ast.parse((root / path).read_text(encoding="utf-8")).body
-    names = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"]
-    pattern = re.compile(rf"\b({'|'.join([re.escape(module), *names])})\b")
-    files = test_files(mirrored(mutant.path))
-    texts = {file: (root / file).read_text(encoding="utf-8") for file in files}
-    by_name = sorted((module not in text, str(file)) for file, text in texts.items() if pattern.search(text))
-    return [file for _, file in by_name]
+def tests_by_nearness(mutant: Mutant, root: Path) -> list[str]:
+    """All test files of the mirror, those first that name the mutant's module or anything public that it defines at its
+    top, then those that name a module of the package that imports it, and so on."""
+    known, importers = _modules(root)
+    files = {str(f): (root / f).read_text(encoding="utf-8") for f in test_files(mirrored(mutant.path))}
+    ordered, ring, seen = dict[str, None](), {_module_name(Path(mutant.path))}, set[str]()
+    while ring:
+        pattern = re.compile(rf"\b({'|'.join(sorted(re.escape(name) for module in ring for name in known[module]))})\b")
+        near = [file for file, text in files.items() if pattern.search(text)]
+        ordered |= dict.fromkeys(sorted(near, key=lambda file: not any(module in files[file] for module in ring)))
+        seen |= ring
+        ring = {importer for module in ring for importer in importers.get(module, ())} - seen
+    return list(ordered | dict.fromkeys(files))
+
+
+@cache
+def _modules(root: Path) -> tuple[dict[str, list[str]], dict[str, set[str]]]:
+    """Of each module its name and those of its public functions and classes, and which modules import it."""
+    known, importers = dict[str, list[str]](), dict[str, set[str]]()
+    for path in sorted((root / "twofold").rglob("*.py")):
+        tree, module = ast.parse(path.read_text(encoding="utf-8")), _module_name(path.relative_to(root))
+        public = [n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name[0] != "_"]
+        known[module] = [module, *public]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                    importers.setdefault(name, set()).add(module)
+    return known, importers
+
+
+def _module_name(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
 
 
 @dataclass
@@ -294,10 +303,10 @@ def begin(mutant: Mutant, root: Path, tests: list[str]) -> Trial:
     """Write the mutant into the copy `root` and start `tests`."""
     file = root / mutant.path
     source, state = file.read_text(encoding="utf-8"), file.stat()
-    changed = MutationVisitor.mutate_code(source, _operator(mutant.operator), mutant.occurrence) or source
-    lines = difflib.unified_diff(source.splitlines(), changed.splitlines(), n=0, lineterm="")
+    with_mutant = changed(mutant, root)
+    lines = difflib.unified_diff(source.splitlines(), with_mutant.splitlines(), n=0, lineterm="")
     mutant.diff = "\n".join(line for line in list(lines)[2:] if not line.startswith("@@"))
-    file.write_text(changed, encoding="utf-8")
+    file.write_text(with_mutant, encoding="utf-8")
     listing = root / "mutant-tests.txt"
     listing.write_text("\n".join(tests))
     child = _start(root, ["-x", f"@{listing}"], {}, CPU_SECONDS)
@@ -348,7 +357,7 @@ def main() -> int:
     parser.add_argument("--again", type=Path, help="a record: try its survivors again instead of a new sample")
     parser.add_argument("--out", type=Path, default=Path("mutants.json"))
     parser.add_argument("--cache", type=Path, default=Path(".mutants"), help="which tests run which lines")
-    parser.add_argument("--quick", action="store_true", help="without a record: the test files that name the module")
+    parser.add_argument("--quick", action="store_true", help="no record: the whole mirror, nearest first")
     options = parser.parse_args()
     tops = [Path("twofold") / room for room in options.rooms]
     files = [p for top in tops for p in ([top] if top.is_file() else sorted(top.rglob("*.py")))]
@@ -362,7 +371,7 @@ def main() -> int:
         for name in PRELOADED:
             importlib.import_module(name)
         if options.quick:
-            judge(mutants, roots, partial(tests_that_import, root=roots[0]))
+            judge(mutants, roots, partial(tests_by_nearness, root=roots[0]))
         else:
             recorded = tests_by_line(roots[0], tests, options.cache.resolve(), options.workers)
             judge(mutants, roots, partial(tests_for, recorded=recorded))
