@@ -12,7 +12,6 @@ status is 1 where too few are killed.
 from __future__ import annotations
 
 import argparse
-import ast
 import compileall
 import difflib
 import hashlib
@@ -20,7 +19,6 @@ import importlib
 import json
 import os
 import random
-import re
 import resource
 import shutil
 import signal
@@ -31,7 +29,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -45,6 +43,7 @@ from cosmic_ray.mutating import MutationVisitor
 from cosmic_ray.operators.operator import Operator
 from cosmic_ray.plugins import get_operator, operator_names
 from coverage import CoverageData
+from near_tests import files_of, mirrored, nearest_first
 from silent_places import SilentPlaces, is_change
 
 ROOMS = ("objectives", "training", "models", "sampling", "statistics.py", "evaluation", "data", "rewards", "reports",
@@ -159,18 +158,6 @@ class OneTest:
         pytest.fail(f"more than {OF_ONE_TEST} CPU seconds")
 
 
-def test_files(mirror: str) -> list[Path]:
-    """The test files of a mirror: all of a folder, or those whose names begin as the mirror does."""
-    top = Path(mirror)
-    return sorted(top.rglob("test_*.py") if top.is_dir() else top.parent.glob(f"{top.name}*.py"))
-
-
-def mirrored(path: str) -> str:
-    """The tests that answer for a file: its room's folder, or the test files called after a module at the top."""
-    parts = Path(path).parts
-    return f"tests/{parts[1]}" if len(parts) > 2 else f"tests/test_{Path(path).stem}"
-
-
 def tests_by_line(root: Path, tests: list[Path], cache: Path, workers: int) -> dict[str, CoverageData]:
     """Which tests of each file run which lines: recorded where neither the file nor the package has changed since."""
     package = _digest(*sorted((root / "twofold").rglob("*.py")), *sorted((root / "tests/support").rglob("*.py")))
@@ -182,7 +169,7 @@ def tests_by_line(root: Path, tests: list[Path], cache: Path, workers: int) -> d
             test = waiting.pop()
             print(f"recording {test} ({len(waiting)} to come)", flush=True)
             arguments = ["--cov=twofold", "--cov-context=test", "--cov-report=", str(test)]
-            running[_start(root, arguments, {"COVERAGE_FILE": f"{records[test]}.new"}, 3600)] = test
+            running[_start(root, [arguments], {"COVERAGE_FILE": f"{records[test]}.new"}, 3600)] = test
         child, status = os.wait()
         test = running.pop(child)
         if os.waitstatus_to_exitcode(status) not in (0, 5):  # 5: every test of the file is for another run (slow, gpu)
@@ -201,8 +188,9 @@ def _digest(*files: Path) -> str:
     return sum_of_all.hexdigest()[:20]
 
 
-def _start(root: Path, arguments: list[str], extra: dict[str, str], seconds: int) -> int:
-    """Run pytest in a child process that has the large libraries already, for at most `seconds` of CPU time."""
+def _start(root: Path, turns: list[list[str]], extra: dict[str, str], seconds: int) -> int:
+    """Run pytest with these arguments, in turn until something fails, in a child process that has the large libraries
+    already, for at most `seconds` of CPU time."""
     sys.stdout.flush()
     if child := os.fork():
         return child
@@ -217,12 +205,15 @@ def _start(root: Path, arguments: list[str], extra: dict[str, str], seconds: int
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
-        code = int(pytest.main(["-q", *PLUGINS, *arguments], [OneTest()] if not extra else []))
+        for arguments in turns:
+            code = int(pytest.main(["-q", *PLUGINS, *arguments], [OneTest()] if not extra else []))
+            if code not in (0, 5):
+                break
     finally:
         os._exit(code)
 
 
-def tests_for(mutant: Mutant, recorded: dict[str, CoverageData]) -> list[str]:
+def tests_for(mutant: Mutant, recorded: dict[str, CoverageData]) -> list[list[str]]:
     """The tests that run the mutant's line; of a line run at import, all that enter its file, or all that import it."""
     line, anywhere, importing = set(), set(), set()
     for test, data in recorded.items():
@@ -232,41 +223,7 @@ def tests_for(mutant: Mutant, recorded: dict[str, CoverageData]) -> list[str]:
             line |= {context.split("|")[0] for context in by_line.get(mutant.line, ())}
             anywhere |= {context.split("|")[0] for contexts in by_line.values() for context in contexts}
             importing |= {test} if mutant.line in by_line else set()
-    return sorted((line - {""}) or (anywhere - {""}) or importing)
-
-
-def tests_by_nearness(mutant: Mutant, root: Path) -> list[str]:
-    """All test files of the mirror, those first that name the mutant's module or anything public that it defines at its
-    top, then those that name a module of the package that imports it, and so on."""
-    known, importers = _modules(root)
-    files = {str(f): (root / f).read_text(encoding="utf-8") for f in test_files(mirrored(mutant.path))}
-    ordered, ring, seen = dict[str, None](), {_module_name(Path(mutant.path))}, set[str]()
-    while ring:
-        pattern = re.compile(rf"\b({'|'.join(sorted(re.escape(name) for module in ring for name in known[module]))})\b")
-        near = [file for file, text in files.items() if pattern.search(text)]
-        ordered |= dict.fromkeys(sorted(near, key=lambda file: not any(module in files[file] for module in ring)))
-        seen |= ring
-        ring = {importer for module in ring for importer in importers.get(module, ())} - seen
-    return list(ordered | dict.fromkeys(files))
-
-
-@cache
-def _modules(root: Path) -> tuple[dict[str, list[str]], dict[str, set[str]]]:
-    """Of each module its name and those of its public functions and classes, and which modules import it."""
-    known, importers = dict[str, list[str]](), dict[str, set[str]]()
-    for path in sorted((root / "twofold").rglob("*.py")):
-        tree, module = ast.parse(path.read_text(encoding="utf-8")), _module_name(path.relative_to(root))
-        public = [n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name[0] != "_"]
-        known[module] = [module, *public]
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
-                    importers.setdefault(name, set()).add(module)
-    return known, importers
-
-
-def _module_name(path: Path) -> str:
-    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+    return [sorted(tests)] if (tests := (line - {""}) or (anywhere - {""}) or importing) else []
 
 
 @dataclass
@@ -299,7 +256,7 @@ class Trial:
         return True
 
 
-def begin(mutant: Mutant, root: Path, tests: list[str]) -> Trial:
+def begin(mutant: Mutant, root: Path, tests: list[list[str]]) -> Trial:
     """Write the mutant into the copy `root` and start `tests`."""
     file = root / mutant.path
     source, state = file.read_text(encoding="utf-8"), file.stat()
@@ -307,13 +264,11 @@ def begin(mutant: Mutant, root: Path, tests: list[str]) -> Trial:
     lines = difflib.unified_diff(source.splitlines(), with_mutant.splitlines(), n=0, lineterm="")
     mutant.diff = "\n".join(line for line in list(lines)[2:] if not line.startswith("@@"))
     file.write_text(with_mutant, encoding="utf-8")
-    listing = root / "mutant-tests.txt"
-    listing.write_text("\n".join(tests))
-    child = _start(root, ["-x", f"@{listing}"], {}, CPU_SECONDS)
+    child = _start(root, [["-x", *turn] for turn in tests], {}, CPU_SECONDS)
     return Trial(mutant, root, child, source, (state.st_atime_ns, state.st_mtime_ns), time.monotonic())
 
 
-def judge(mutants: list[Mutant], roots: list[Path], tests_of: Callable[[Mutant], list[str]]) -> None:
+def judge(mutants: list[Mutant], roots: list[Path], tests_of: Callable[[Mutant], list[list[str]]]) -> None:
     """Try all mutants, one in each copy of the tree at a time."""
     waiting, running, free = list(reversed(mutants)), [], list(roots)
     while waiting or running:
@@ -365,13 +320,13 @@ def main() -> int:
         mutants = [Mutant(**m) for m in json.loads(options.again.read_text()) if m["outcome"] != "killed"]
     else:
         mutants = draw(files, options.sample, options.seed)
-    tests = sorted({t for m in mutants for t in test_files(mirrored(m.path))})
+    tests = sorted({t for m in mutants for t in files_of(mirrored(m.path))})
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         roots = copies(options.workers, Path(folder))
         for name in PRELOADED:
             importlib.import_module(name)
         if options.quick:
-            judge(mutants, roots, partial(tests_by_nearness, root=roots[0]))
+            judge(mutants, roots, lambda mutant: nearest_first(mutant.path, roots[0]))
         else:
             recorded = tests_by_line(roots[0], tests, options.cache.resolve(), options.workers)
             judge(mutants, roots, partial(tests_for, recorded=recorded))

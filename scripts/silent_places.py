@@ -2,7 +2,8 @@
 
 Annotations and what stands there for the type checker alone are never computed. `strict=True` of a zip is an assertion
 and `strict=False` the default, the size of a cache decides what is computed again, a dtype is one object, so that `is`
-is `==`. A change after which the program reads the same (1e308 + 1 is 1e308) is none, and one that is no Python would be noticed by any test.
+is `==`. A change after which the program reads the same (1e308 + 1 is 1e308) is none; one that is no Python any more
+would be noticed by whatever runs.
 """
 
 from __future__ import annotations
