@@ -50,6 +50,8 @@ def _uncomputed(node: ast.AST) -> Iterator[tuple[Place, Place]]:
                 yield _span(node)
         case ast.If(test=ast.Name(id="TYPE_CHECKING")):
             yield _span(node)
+        case ast.Call(func=ast.Name(id="TypeVar" | "ParamSpec" | "NewType")):
+            yield _span(node)
         case ast.Call(func=ast.Name(id="cast"), args=[kind, *_]):
             yield _span(kind)
         case ast.Call(func=ast.Name(id="lru_cache" | "zip" as name), keywords=keywords):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, cast, overload
 if TYPE_CHECKING:
     LIMIT = 1
 
+T = TypeVar("T", bound="Thing")
+
 @overload
 def f(x: int = 2) -> None: ...
 def f(x: int | None = 3, *y: int | str) -> int | None:
@@ -51,6 +53,7 @@ def places(operator: str, text: str) -> list[bool]:
         ("ReplaceFalseWithTrue", "False", [False]),
         ("DropKeywordArgument", "strict=", [True, True, False]),
         ("DropKeywordArgument", "maxsize=", [True]),
+        ("DropKeywordArgument", "bound=", [True]),
         ("ReplaceComparisonOperator_Eq_Is", "==", [True]),
         ("ReplaceComparisonOperator_Eq_NotEq", "==", [False]),
         ("ReplaceComparisonOperator_NotEq_IsNot", "!=", [False, False]),
