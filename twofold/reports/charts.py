@@ -74,11 +74,11 @@ def _parts(suffix: str) -> tuple[Curve, ...]:
 
 ALONG = (
     Spec(
-        "Problems solved, strict", "Share of evaluation problems answered right in the required form. Band: 95% Wilson.",
+        "Problems solved, strict", "Share of problems answered right, in the required form. Band: 95% Wilson.",
         (Curve("exact_match/strict"),), "evaluation", share=True, count="exact_match/n",
     ),
     Spec(
-        "Problems solved, flexible", "Share of them answered right, whatever the form around the answer. Band: 95% Wilson.",
+        "Problems solved, flexible", "Share of problems answered right, whatever stands around it. Band: 95% Wilson.",
         (Curve("exact_match/flexible"),), "evaluation", share=True, count="exact_match/n",
     ),
     Spec(
