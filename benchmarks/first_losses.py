@@ -1,7 +1,7 @@
-"""First loss and first margins of a pretrained model, in every precision: `python -m benchmarks.first_losses --model FOLDER`.
+"""First loss and first margins of a pretrained model: `python -m benchmarks.first_losses --model FOLDER`.
 
-Before the first update the policy is its reference, so a DPO loss is ln 2 and every margin is 0. Each run takes one step
-on real HH pairs with held-out rows; 16 combinations of precision, reference, tuning, and shared packs or rows.
+Before the first update the policy is its reference, so a DPO loss is ln 2 and every margin is 0. Each run takes one
+step on real HH pairs with held-out rows; 16 combinations of precision, reference, tuning, and shared packs or rows.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def hh_pairs(num: int) -> list[Pair]:
     with gzip.open(shared_data("hh") / "harmless-base-test.jsonl.gz", "rt", encoding="utf-8") as lines:
         for i, row in enumerate(map(json.loads, lines)):
             turn = row["chosen"].rfind("\n\nAssistant:") + len("\n\nAssistant:")
-            chosen, rejected = row["chosen"][turn:], row["rejected"][turn:]
-            if row["chosen"][:turn] == row["rejected"][:turn] and chosen != rejected and len(row["chosen"]) <= LONGEST:
-                found.append(Pair(prompt=row["chosen"][:turn], chosen=chosen, rejected=rejected, source=Source("hh", i)))
+            prompt, chosen, rejected = row["chosen"][:turn], row["chosen"][turn:], row["rejected"][turn:]
+            if row["rejected"].startswith(prompt) and chosen != rejected and len(row["chosen"]) <= LONGEST:
+                found.append(Pair(prompt=prompt, chosen=chosen, rejected=rejected, source=Source("hh", i)))
             if len(found) == num:
                 break
     return found
