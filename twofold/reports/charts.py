@@ -74,11 +74,11 @@ def _parts(suffix: str) -> tuple[Curve, ...]:
 
 ALONG = (
     Spec(
-        "Problems solved, strict", "Share of evaluation problems answered in the form asked for. Band: 95% Wilson.",
+        "Problems solved, strict", "Share of problems answered right, in the required form. Band: 95% Wilson.",
         (Curve("exact_match/strict"),), "evaluation", share=True, count="exact_match/n",
     ),
     Spec(
-        "Problems solved, flexible", "The last number in the answer is right, whatever the form. Band: 95% Wilson.",
+        "Problems solved, flexible", "Share of problems answered right, whatever stands around it. Band: 95% Wilson.",
         (Curve("exact_match/flexible"),), "evaluation", share=True, count="exact_match/n",
     ),
     Spec(
