@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -26,7 +25,7 @@ from twofold.models.lora_targets import WHERE, refuse_untouched_experts, targets
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.policy import LanguageHead, Policy
 from twofold.models.precision import hidden_units, resolve_precision
-from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
+from twofold.models.stored import config_at, dtype_on_disk, remember_dtype, save_weights, stored_dtype
 from twofold.models.tokenizers import added_rows, beyond, load_tokenizer, prepare, stop_tokens
 from twofold.models.tokenizers import grow as grow
 from twofold.models.tokenizers import load_stop_tokens as load_stop_tokens
@@ -216,7 +215,7 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
     check_folder(path)
     with readable(path):
         gguf = gguf_of(path, settings.gguf_file)
-        config = AutoConfig.from_pretrained(path, revision=settings.revision, gguf_file=gguf, trust_remote_code=False)
+        config = config_at(path, settings.revision, gguf)
         precision = training_precision(settings, hidden_units(config))
         dtype = torch.float64 if precision == "float64" else torch.float32
         if precision == "bfloat16" and (settings.lora or settings.adapter):
@@ -341,7 +340,7 @@ def is_classifier(path: str, revision: str | None = None) -> bool:
     if adapter is not None and adapter_task(adapter) == CLASSIFYING:
         return True
     try:
-        config = AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False)
+        config = config_at(base, revision)
     except (OSError, ValueError):
         return False  # whoever loads the weights says what is wrong
     return any(CLASSIFIER in name for name in config.architectures or ())
