@@ -98,7 +98,7 @@ def build_shard(
 def merge(out: Path) -> Merged:
     """Put the rows of all shards of `out` into it, in the order of the prompts. Raises DataError for a shard that is
     missing, unfinished, changed since, or of another build, and where `out` exists with other rows."""
-    shards = _found(out)
+    shards = _shards_of(out)
     seals = [_read_seal(shard.path(out)) for shard in shards]
     for shard, seal in zip(shards, seals, strict=True):
         if seal["request"] != seals[0]["request"]:
@@ -117,7 +117,7 @@ def merge(out: Path) -> Merged:
     return Merged(out, sum(seal["rows"] for seal in seals), seals[0]["questions"], len(shards))
 
 
-def _found(out: Path) -> list[Shard]:
+def _shards_of(out: Path) -> list[Shard]:
     """All shards beside `out`."""
     name = re.compile(re.escape(out.name.removesuffix(".jsonl")) + r"-(\d{5,})-of-(\d{5,})\.jsonl")
     matches = [match for path in out.parent.glob("*.jsonl") if (match := name.fullmatch(path.name))]
