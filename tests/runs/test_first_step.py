@@ -35,11 +35,15 @@ def logged(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("sharing", ["auto", "rows"])
-@pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "lora",
+    [None, {"rank": 2}, {"rank": 2, "dora": True, "rslora": True, "modules_to_save": ["lm_head"]}],
+    ids=["full", "lora", "dora"],
+)
 @pytest.mark.parametrize("kind", ["cached", "live"])
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])
 def test_the_first_loss_is_ln_2_and_first_margins_are_0(
-    precision: str, kind: str, lora: dict[str, int] | None, sharing: str, base: Path, tmp_path: Path
+    precision: str, kind: str, lora: dict[str, Any] | None, sharing: str, base: Path, tmp_path: Path
 ) -> None:
     """None is above 0 and none differs from the others, so that 0 is no mean."""
     train(

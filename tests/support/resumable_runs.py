@@ -128,6 +128,10 @@ KINDS: dict[str, dict[str, Any]] = {
         },
     },
     "moving-lora": {"lora": True, "reference": {"kind": "moving", "alpha": 1.0, "sync_every": 2}},
+    "moving-dora": {
+        "lora": {"rank": 2, "dora": True, "rslora": True, "exclude": ["mlp"], "modules_to_save": ["lm_head", "norm"]},
+        "reference": {"kind": "moving", "alpha": 1.0, "sync_every": 2},
+    },
 }
 
 
@@ -147,7 +151,7 @@ def pairs() -> list[Pair]:
 def assembly(run: Path, kind: str, **training: Any) -> RunContext:
     """A run that takes milliseconds a step; made anew it is the same to the bit."""
     spec = dict(KINDS[kind])
-    lora = {"lora": {"rank": 2}} if spec.pop("lora", False) else {}
+    lora = spec.pop("lora", None)
     data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}}
     if spec.get("algorithm", {}).get("kind") == "pdpo":
         data["generator"] = {"count": 4}
@@ -161,7 +165,7 @@ def assembly(run: Path, kind: str, **training: Any) -> RunContext:
     }
     given = {
         "run": str(run),
-        "model": {"path": "made", "precision": "float32", **lora},
+        "model": {"path": "made", "precision": "float32", "lora": {"rank": 2} if lora is True else lora},
         "data": data,
         "training": settings,
         "optimizer": {"learning_rate": 1e-3},

@@ -8,7 +8,7 @@ from typing import Any
 
 from twofold.algorithms.gae import POLICY
 from twofold.algorithms.schedules import refuse_bad_ramps
-from twofold.config.load import dump
+from twofold.config.load import dump, plain
 from twofold.config.schema import Recipe
 from twofold.data.dataset import encode_rows
 from twofold.data.encode import described_in_all
@@ -27,6 +27,7 @@ from twofold.models.machine import memory_bytes
 from twofold.models.model_size import ModelSize, model_size
 from twofold.models.tokenizers import prepare
 from twofold.progress import Progress, Silent
+from twofold.reports.rates import unusual_rate
 from twofold.runs.context import asks_live, total_steps
 from twofold.runs.dataset import data_cache, read_dataset
 from twofold.training.track import refuse_missing
@@ -104,6 +105,9 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     if (there := memory_bytes(device)) is not None and memory.total > there:
         needed = f"about {memory.total / GIB:.0f} GiB are needed and {device} has {there / GIB:.0f}"
         progress.warn(f"{needed}: training would run out of memory. {_remedy(recipe)}")
+    way, words = unusual_rate(plain(recipe), sizes.parameters) or ("", "")
+    if way:
+        progress.warn(f"optimizer.learning_rate is {way}, {words} → left out, it is {_usual_rate(recipe):g}")
     return DryRun(
         resolved=dump(recipe),
         rows={name: len(getattr(records, name)) for name in ("generator", "heldout", "tasks")}
@@ -118,6 +122,12 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
         precision=training_precision(recipe.model, sizes.hidden),
         memory=memory,
     )
+
+
+def _usual_rate(recipe: Recipe) -> float:
+    """The rate by default of this optimizer for this kind of tuning."""
+    adapter = recipe.model.lora is not None or recipe.model.adapter is not None
+    return recipe.optimizer.rates[adapter]
 
 
 def _remedy(recipe: Recipe) -> str:

@@ -122,6 +122,13 @@ class SGLang:
         return ServerDraft(tokens, logp, meta["finish_reason"]["type"] == "length", str(meta["weight_version"]))
 
 
+def _unserved(policy: Policy) -> str:
+    """The option of an adapter that vLLM refuses; empty where there is none."""
+    config: Any = policy.adapter.peft_config["default"] if policy.adapter is not None else None
+    named = {"dora": "use_dora", "modules_to_save": "modules_to_save"}
+    return next((option for option, name in named.items() if getattr(config, name, None)), "")
+
+
 class ServerSampler:
     """A `Sampler` whose drafts a server draws. The noise is the server's, seeded by (seed, step), prompt and sample."""
 
@@ -139,6 +146,9 @@ class ServerSampler:
         if server.push == "adapter" and policy.adapter is None:
             remedy = "set model.lora, or sampling.server.push=folder for an SGLang server"
             raise RecipeError("there is no adapter to push", where="sampling.server.push", remedy=remedy)
+        if server.push == "adapter" and (option := _unserved(policy)):
+            remedy = f"leave model.lora.{option} out, or draw the drafts here"
+            raise RecipeError(f"vLLM takes no adapter with {option}", where="sampling.server.push", remedy=remedy)
         if server.push == "folder" and policy.adapter is not None:
             remedy = "train all weights, or set sampling.server.push=adapter for a vLLM server"
             raise RecipeError("a folder holds a whole model", where="sampling.server.push", remedy=remedy)
