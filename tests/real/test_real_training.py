@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 import twofold
-from support.real_model import steps_of, verb
+from support.real_model import QUESTIONS, Independent, steps_of, verb
 
 pytestmark = pytest.mark.real
 BEGIN = math.log(2)
@@ -41,6 +41,22 @@ def test_dpo_begins_at_ln_2_and_learns_its_rows(
     if tuning == "full":
         stored = AutoModelForCausalLM.from_pretrained(run / "model", dtype="auto")
         assert str(stored.dtype) == "torch.bfloat16"  # as its base is
+
+
+def test_a_base_in_4_bits_begins_at_ln_2_and_is_exported_as_it_was_trained(recipe: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="the extra `quantized` is not installed")
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    verb("train", recipe, f"run={run}", "model.quantize=nf4", "training.batch_size=2", "training.steps=2")
+    first, second = steps_of(run)
+    assert first["loss"] == pytest.approx(BEGIN, abs=EXACTLY)
+    assert first["margin"] == 0
+    verb("export", run, whole)
+    exported = Independent.of(whole)
+    question, chosen, rejected = QUESTIONS[0]
+    better, worse = exported.logps(question, chosen), exported.logps(question, rejected)
+    assert better.isfinite().all()
+    assert worse.isfinite().all()
+    assert second["loss"] != first["loss"]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -38,6 +38,8 @@ ELSEWHERE = {
     "lora_modules_to_save": "model.lora.modules_to_save",
     "use_rslora": "model.lora.rslora",
     "use_dora": "model.lora.dora",
+    "load_in_4bit": "model.quantize, with nf4 or int8",
+    "load_in_8bit": "model.quantize, with nf4 or int8",
     "gradient_checkpointing": "model.activation_checkpointing",
     "max_seq_length": "data.tokenize.max_length",
     "sequence_len": "data.tokenize.max_length",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel
 
 from twofold.errors import ModelError
@@ -18,6 +18,7 @@ from twofold.models.integrity import check_folder
 from twofold.models.loadable import readable
 from twofold.models.locate import refuse_missing
 from twofold.models.lora_targets import SAVE, WHERE, refuse_untouched_experts, saved_modules, targets_of, without
+from twofold.models.quantized import dequantize, is_quantized
 from twofold.models.tokenizers import added_rows
 from twofold.models.trial import first_line
 from twofold.settings import require, settings
@@ -77,7 +78,7 @@ def attach_adapter(
         return _new(model, settings, settings.lora, seed, task)
     if settings.adapter is None:
         return None
-    from peft import PeftConfig, PeftModel
+    from peft import PeftModel
 
     if not (Path(settings.adapter) / "adapter_config.json").is_file():  # PEFT would read a pickle of the hub
         remedy = "name a folder with adapter_config.json and adapter_model.safetensors"
@@ -86,11 +87,11 @@ def attach_adapter(
     if task != CLASSIFYING:
         refuse_classifier(settings.adapter)
     with readable(settings.adapter):
-        saved: Any = getattr(PeftConfig.from_pretrained(settings.adapter), "modules_to_save", None)
-        for name in saved or ():
+        saved = saved_by(settings.adapter)
+        for name in saved:
             _widen(model, name)
         adapter = PeftModel.from_pretrained(model, settings.adapter, is_trainable=True)  # type: ignore[arg-type]
-    adapter.peft_config["default"].modules_to_save = saved  # type: ignore[attr-defined]  # which PEFT has changed
+    adapter.peft_config["default"].modules_to_save = list(saved) or None  # type: ignore[attr-defined]  # which PEFT has changed
     settle_magnitudes(adapter, fresh=False)
     return adapter
 
@@ -122,7 +123,7 @@ def _new(model: PreTrainedModel, settings: AsksForAdapter, lora: LoRA, seed: int
         trainable_token_indices=_rows_to_train(model, settings),
         lora_dropout=0.0,
         task_type=task,  # type: ignore[arg-type]  # the name of a TaskType
-        fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in model.modules()),
+        fan_in_fan_out=any(_class(module).__name__ == "Conv1D" for module in model.modules()),
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -144,6 +145,11 @@ def _widen(model: PreTrainedModel, name: str) -> None:
             for parameter in module.parameters():
                 if parameter.is_floating_point():
                     parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
+
+
+def _class(module: nn.Module) -> type:
+    """Of a layer, or of the one that has been quantized."""
+    return getattr(module, "source_cls", type(module))
 
 
 def _tied_head(model: PreTrainedModel, saved: list[str]) -> str:
@@ -217,13 +223,38 @@ def _settle_reference(adapter: PeftModel) -> None:
         outputs[REFERENCE_ADAPTER].weight = inputs[REFERENCE_ADAPTER].weight
 
 
+def saved_by(folder: str | None) -> tuple[str, ...]:
+    """What the adapter in a folder has trained whole."""
+    from peft import PeftConfig
+
+    if folder is None or not (Path(folder) / "adapter_config.json").is_file():
+        return ()
+    return tuple(getattr(PeftConfig.from_pretrained(folder), "modules_to_save", None) or ())
+
+
 def merged(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
-    """The model with the adapter folder `adapter` merged into its weights."""
+    """The plain model with the adapter folder `adapter` merged into its weights."""
     from peft import PeftModel
 
     check_folder(adapter)
     with readable(adapter):
         return PeftModel.from_pretrained(model, adapter).merge_and_unload()  # type: ignore[no-any-return, operator]  # PEFT forwards by attribute
+
+
+def merge(adapter: PeftModel) -> PreTrainedModel:
+    """The plain model with its adapter merged for good: `adapter` is spent. A quantized base is dequantized first,
+    since what comes out would else be rounded to its bits."""
+    base: Any = adapter.get_base_model()
+    if not is_quantized(base):
+        return adapter.merge_and_unload()  # type: ignore[no-any-return, operator]  # PEFT forwards by attribute
+    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+    config, weights = adapter.peft_config["default"], get_peft_model_state_dict(adapter)
+    plain: Any = adapter.unload()  # type: ignore[operator]  # likewise
+    dequantize(plain, torch.promote_types(plain.dtype, torch.float32))
+    again: Any = get_peft_model(plain, config)
+    set_peft_model_state_dict(again, weights)
+    return again.merge_and_unload()
 
 
 def base_and_adapter(path: str) -> tuple[str, str | None]:

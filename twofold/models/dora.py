@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from peft.tuners.lora.dora import DoraLinearLayer
-from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
+
+from twofold.models.quantized import plain_weight
 
 
 class WideDora(DoraLinearLayer):
@@ -33,7 +34,7 @@ class WideDora(DoraLinearLayer):
     def _norm(self, base_layer: nn.Module, a: Any, b: Any, scaling: float) -> Tensor:
         """Of the rows of the adapted weight; a constant to the gradient, as in the paper's section 4.3."""
         with torch.autocast(a.device.type, enabled=False):
-            weight = dequantize_module_weight(base_layer)
+            weight = plain_weight(base_layer)
             wide = torch.promote_types(weight.dtype, torch.float32)
             weight = (weight.T if self.fan_in_fan_out else weight).to(wide)
             return torch.addmm(weight, b.to(wide), a.to(wide), alpha=scaling).norm(dim=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,7 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -29,6 +30,7 @@ from twofold.models.adapters import (
     load_reference,
     merged,
     refuse_classifier,
+    saved_by,
 )
 from twofold.models.adapters import adapter_task as adapter_task
 from twofold.models.adapters import copy_adapter as copy_adapter
@@ -39,6 +41,16 @@ from twofold.models.locate import gguf_of
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.policy import LanguageHead, Policy
 from twofold.models.precision import hidden_units, resolve_precision
+from twofold.models.quantized import WHERE as QUANTIZE
+from twofold.models.quantized import (
+    Quantization,
+    Quantize,
+    dequantize,
+    quantization_of,
+    refuse_requantizing,
+    settle,
+    spared,
+)
 from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
 from twofold.models.tokenizers import added_rows, beyond, load_tokenizer, prepare, stop_tokens
 from twofold.models.tokenizers import grow as grow
@@ -64,6 +76,9 @@ class ModelSettings:
     lora: LoRA | None = None
     adapter: str | None = None
     """Folder of a PEFT adapter to go on training."""
+    quantize: Quantize | None = None
+    """Hold the base in 4 (nf4) or 8 (int8) bits a weight under the adapter (QLoRA: Dettmers et al. 2023,
+    arXiv:2305.14314); embeddings, head and norms stay as they are. By bitsandbytes, the extra `quantized`."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     router_aux_loss_coef: float | None = None
@@ -83,6 +98,8 @@ class ModelSettings:
     """Whether completions share their prompt; auto checks that the model computes the same either way."""
 
     def __post_init__(self) -> None:
+        wide = self.precision == "float64" and self.quantize is not None
+        require(not wide, "quantize has no float64: set precision to auto, float32 or bfloat16")
         require((self.router_aux_loss_coef or 0) >= 0, "router_aux_loss_coef must be ≥ 0")
         require(
             not self.train_tokens or bool(self.lora and self.add_tokens), "train_tokens asks for lora and add_tokens"
@@ -109,17 +126,18 @@ def resolve_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def load_model(settings: ModelSettings) -> LoadedModel:
+def load_model(settings: ModelSettings, of: str | None = None) -> LoadedModel:
     """Weights in float32 (float64 if asked; a frozen base under LoRA in bfloat16 where that is the precision).
 
-    An adapter folder as `path` loads its base model with the adapter merged in.
+    An adapter folder as `path` loads its base model with the adapter merged in; `of` is an adapter that is still to be.
     """
     base, adapter = base_and_adapter(settings.path)
     named = settings.path if adapter is None or _has_tokenizer(adapter) else base
     tokenizer = load_tokenizer(named, settings.revision, settings.gguf_file)
     added = prepare(tokenizer, settings.add_tokens, settings.template_arguments or {})
     refuse_classifier(settings.path, settings.revision)
-    model = load_weights(settings, base)
+    refuse_requantizing(settings.quantize, settings.path, adapter)
+    model = load_weights(settings, base, adapter=adapter or of)
     grow(model, added if adapter is None else beyond(tokenizer, model))
     if adapter is not None:
         model = merged(model, adapter)
@@ -138,6 +156,10 @@ def wrap(
     settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0
 ) -> tuple[Policy, LoadedModel]:
     """As `load_policy`, of a model that is in memory already; it is trained in place."""
+    if settings.quantize and quantization_of(model) is None:
+        remedy = "name its folder as model.path, or leave model.quantize out"
+        raise ModelError("a model that is in memory is not quantized", where=QUANTIZE, remedy=remedy)
+    settle(model)
     refuse_broken_weights(model, settings.path)
     grow(model, prepare(tokenizer, settings.add_tokens, settings.template_arguments or {}))
     loaded = LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
@@ -183,6 +205,8 @@ def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder:
         # Rows that the adapter does not train are written beside it, or other libraries could not have them.
         embeddings = not trains if added_rows(policy.model) else "auto"
         policy.adapter.save_pretrained(str(temporary), selected_adapters=["default"], save_embedding_layers=embeddings)
+        if (how := quantization_of(policy.model)) is not None:
+            how.save(temporary)
     else:
         save_weights(policy.model, temporary, stored_dtype(policy.model))
     tokenizer.save_pretrained(temporary)
@@ -203,8 +227,11 @@ def weights_digest(model: nn.Module, begin: str = "") -> str:
     return digest.hexdigest()
 
 
-def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModelForCausalLM) -> PreTrainedModel:
-    """The weights at `path`, as a class of the family `auto`, on the device and in the dtype of `settings`."""
+def load_weights(
+    settings: ModelSettings, path: str, auto: type[Any] = AutoModelForCausalLM, adapter: str | None = None
+) -> PreTrainedModel:
+    """The weights at `path`, as a class of the family `auto`, on the device and in the dtype of `settings`; where
+    `adapter` was trained on them in fewer bits, what these stand for."""
     device = resolve_device(settings.device)
     check_folder(path)
     with readable(path):
@@ -214,12 +241,17 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
         dtype = torch.float64 if precision == "float64" else torch.float32
         if precision == "bfloat16" and (settings.lora or settings.adapter):
             dtype = torch.bfloat16
+        if gguf is not None and settings.quantize:
+            remedy = "train on the folder that the GGUF file was made from, or leave model.quantize out"
+            raise ModelError("a GGUF file comes dequantized, and stays so", where=QUANTIZE, remedy=remedy)
+        how = Quantization.recorded(adapter) if adapter else _quantization(settings, config, dtype, auto)
         model, info = auto.from_pretrained(
             path,
             revision=settings.revision,
-            dtype=dtype,
+            dtype=how.dtype if how else dtype,
             trust_remote_code=False,
             **({"use_safetensors": True} if gguf is None else {"gguf_file": gguf}),
+            **({"quantization_config": how.config(), "device_map": {"": device}} if how else {}),
             attn_implementation=None,
             output_loading_info=True,
         )
@@ -230,11 +262,36 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
     if gguf is not None:
         del model.config.quantization_config, model.hf_quantizer  # the weights are plain now
         model.is_quantized = False  # type: ignore[assignment]  # a flag of transformers
-    model = model.to(device)
+    settle(model, how)
+    if adapter is not None:
+        dequantize(model, dtype)
+    model = model if how else model.to(device)
     if dtype != torch.float64:  # which is asked for by name, and written as well
         remember_dtype(model, dtype_on_disk(path, settings.revision, settings.gguf_file))
     refuse_broken_weights(model, path)
     return model
+
+
+def _quantization(
+    settings: ModelSettings, config: PreTrainedConfig, dtype: torch.dtype, auto: type[Any]
+) -> Quantization | None:
+    """How the base is to be held under the adapter of `settings`. Raises ModelError where it cannot be."""
+    known = Quantization.recorded(settings.adapter) if settings.adapter else None
+    if known is not None and known.kind != settings.quantize:
+        what = f"was trained on a base in {known.kind}"
+        remedy = f"set model.quantize={known.kind}, or `twofold export` it and train on that"
+        raise ModelError(what, where=str(settings.adapter), remedy=remedy)
+    if settings.quantize is None:
+        return None
+    if getattr(config, "quantization_config", None) is not None:
+        remedy = "leave model.quantize out, or name the folder of the model before that"
+        raise ModelError("is quantized already", where=settings.path, remedy=remedy)
+    if known is not None:
+        return replace(known, dtype=dtype)
+    with torch.device("meta"):
+        empty = auto.from_config(config, trust_remote_code=False)
+    trained = settings.lora.modules_to_save if settings.lora else saved_by(settings.adapter)
+    return Quantization(settings.quantize, dtype, spared(empty, trained))
 
 
 def _has_tokenizer(path: str) -> bool:

@@ -25,6 +25,7 @@ from twofold.models.load import (
 from twofold.models.logprob import TILE
 from twofold.models.machine import memory_bytes
 from twofold.models.model_size import ModelSize, model_size
+from twofold.models.quantized import BYTES_PER_WEIGHT
 from twofold.models.tokenizers import prepare
 from twofold.progress import Progress, Silent
 from twofold.reports.rates import unusual_rate
@@ -133,6 +134,7 @@ def _usual_rate(recipe: Recipe) -> float:
 def _remedy(recipe: Recipe) -> str:
     ways = {
         "model.lora={rank: 16}": recipe.model.lora is None and recipe.model.adapter is None,
+        "model.quantize=nf4": recipe.model.lora is not None and recipe.model.quantize is None,
         "model.activation_checkpointing=true": not recipe.model.activation_checkpointing,
         "fewer training.packing.tokens": True,
         "a smaller model": True,
@@ -153,7 +155,7 @@ def forecast(recipe: Recipe, sizes: ModelSize, pack_tokens: int) -> Forecast:
     values = 1 if recipe.model.activation_checkpointing else 17
     live = asks_live(recipe, recipe.objective)
     return Forecast(
-        weights=(sizes.parameters - sizes.trainable) * narrow + sizes.trainable * wide,
+        weights=_of_base(recipe, sizes, narrow) + sizes.trainable * wide,
         gradients=sizes.trainable * wide,
         optimizer=2 * sizes.trainable * wide,
         reference=sizes.parameters * wide if live and not frozen_base else 0,
@@ -161,6 +163,12 @@ def forecast(recipe: Recipe, sizes: ModelSize, pack_tokens: int) -> Forecast:
         activations=values * pack_tokens * sizes.layers * sizes.hidden * narrow,
         logits=min(pack_tokens * sizes.vocabulary, prod(TILE[device])) * wide,
     )
+
+
+def _of_base(recipe: Recipe, sizes: ModelSize, narrow: int) -> int:
+    """Weights that stay as they are."""
+    bits = 0 if recipe.model.quantize is None else int(sizes.quantized * BYTES_PER_WEIGHT[recipe.model.quantize])
+    return bits + (sizes.parameters - sizes.trainable - sizes.quantized) * narrow
 
 
 def _of_critic(recipe: Recipe, policy: ModelSize, narrow: int, wide: int) -> int:
@@ -171,4 +179,4 @@ def _of_critic(recipe: Recipe, policy: ModelSize, narrow: int, wide: int) -> int
     start, sizes = settings.start, policy
     if start != POLICY:
         sizes = model_size(replace(recipe.model, path=base_and_adapter(start)[0], adapter=None))
-    return (sizes.parameters - sizes.trainable) * narrow + 4 * sizes.trainable * wide
+    return _of_base(recipe, sizes, narrow) + 4 * sizes.trainable * wide
