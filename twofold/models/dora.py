@@ -3,7 +3,7 @@ bfloat16 the two would be rounded apart, and a new adapter would not begin as th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft.tuners.lora.dora import DoraLinearLayer
@@ -20,9 +20,8 @@ class WideDora(DoraLinearLayer):
     ) -> Tensor:
         """What is added to the base layer's result, `base_result` among the others."""
         scale = self.weight / self._norm(base_layer, lora_A.weight, lora_B.weight, scaling)
-        plain: Tensor | None = others.get("base_result")
-        plain = base_layer(x) if plain is None else plain
         bias: Any = getattr(base_layer, "bias", None)
+        plain: Tensor = base_layer(x) if others.get("base_result") is None else others["base_result"]
         update = lora_B(lora_A(x)) * scaling
         return (scale - 1) * (plain if bias is None else plain - bias) + scale * update
 
@@ -46,6 +45,7 @@ def settle_magnitudes(model: nn.Module, *, fresh: bool) -> None:
     for layer in layers:
         for name, vector in layer.lora_magnitude_vector.items():
             if type(vector) is DoraLinearLayer:
-                vector.__class__ = WideDora
+                wide = cast("WideDora", vector)
+                wide.__class__ = WideDora
                 if fresh:
-                    vector.begin(layer.get_base_layer(), layer.lora_A[name], layer.lora_B[name], layer.scaling[name])
+                    wide.begin(layer.get_base_layer(), layer.lora_A[name], layer.lora_B[name], layer.scaling[name])

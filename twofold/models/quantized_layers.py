@@ -10,9 +10,9 @@ from __future__ import annotations
 from copy import copy
 from typing import Any
 
-import bitsandbytes  # pyright: ignore[reportMissingImports]  # an extra: whoever imports this has looked
 import torch
-from bitsandbytes import functional  # pyright: ignore[reportMissingImports]  # likewise
+from bitsandbytes import functional  # pyright: ignore[reportMissingImports]  # an extra: whoever imports this has looked
+from bitsandbytes.nn import modules  # pyright: ignore[reportMissingImports]  # likewise
 from torch import Tensor, nn
 from torch.autograd import Function
 
@@ -47,7 +47,7 @@ class _Dequantizing:
         return _Product.apply(x, self)  # type: ignore[no-any-return]  # torch's apply is untyped
 
 
-class Linear4bit(_Dequantizing, bitsandbytes.nn.Linear4bit):
+class Linear4bit(_Dequantizing, modules.Linear4bit):
     """Blocks of 64 weights with a scale."""
 
     def dequantized(self) -> Tensor:
@@ -58,16 +58,16 @@ class Linear4bit(_Dequantizing, bitsandbytes.nn.Linear4bit):
         return functional.dequantize_4bit(weight.data, row).view(weight.quant_state.shape)
 
 
-class Linear8bitLt(_Dequantizing, bitsandbytes.nn.Linear8bitLt):
+class Linear8bitLt(_Dequantizing, modules.Linear8bitLt):
     """Rows of weights with a scale."""
 
     def dequantized(self) -> Tensor:
         weight: Any = self.weight
-        scale = weight.SCB if weight.SCB is not None else self.state.SCB
+        scale: Any = weight.SCB if weight.SCB is not None else self.state.SCB
         return functional.int8_vectorwise_dequant(weight.data, scale)
 
 
-OURS = {bitsandbytes.nn.Linear4bit: Linear4bit, bitsandbytes.nn.Linear8bitLt: Linear8bitLt}
+OURS = {modules.Linear4bit: Linear4bit, modules.Linear8bitLt: Linear8bitLt}
 
 
 def take_over(model: nn.Module) -> None:
