@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from twofold.errors import ModelError
 from twofold.models.dora import settle_magnitudes
@@ -19,6 +19,7 @@ from twofold.models.loadable import readable
 from twofold.models.locate import refuse_missing
 from twofold.models.lora_targets import SAVE, WHERE, refuse_untouched_experts, saved_modules, targets_of, without
 from twofold.models.quantized import dequantize, is_quantized
+from twofold.models.stored import config_at
 from twofold.models.tokenizers import added_rows
 from twofold.models.trial import first_line
 from twofold.settings import require, settings
@@ -278,7 +279,7 @@ def is_classifier(path: str, revision: str | None = None) -> bool:
     if adapter is not None and adapter_task(adapter) == CLASSIFYING:
         return True
     try:
-        config = AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False)
+        config = config_at(base, revision)
     except (OSError, ValueError):
         return False  # whoever loads the weights says what is wrong
     return any(CLASSIFIER in name for name in config.architectures or ())

@@ -17,7 +17,6 @@ from typing import Any, Unpack, cast
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForSequenceClassification,
     GenerationConfig,
     PreTrainedModel,
@@ -49,7 +48,7 @@ from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packing import Pack, Packing
 from twofold.models.policy import Policy
 from twofold.models.quantized import is_quantized, refuse_requantizing, remember_quantization, settle
-from twofold.models.stored import remember_dtype, stored_dtype
+from twofold.models.stored import config_at, remember_dtype, stored_dtype
 from twofold.models.tokenizers import grow, prepare
 from twofold.models.trial import first_line
 
@@ -199,7 +198,7 @@ def _loaded(settings: ModelSettings, seed: int, of: str | None = None) -> tuple[
     base, adapter = base_and_adapter(settings.path)
     if adapter is not None or not is_classifier(base, settings.revision):
         return _with_head(load_model(settings, of), seed, settings.path)
-    config = AutoConfig.from_pretrained(base, revision=settings.revision, trust_remote_code=False)
+    config = config_at(base, settings.revision)
     _refuse_labels(config, base)
     tokenizer = load_tokenizer(base, settings.revision)
     model = load_weights(settings, base, AutoModelForSequenceClassification, of)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
@@ -51,7 +50,7 @@ from twofold.models.quantized import (
     settle,
     spared,
 )
-from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
+from twofold.models.stored import config_at, dtype_on_disk, remember_dtype, save_weights, stored_dtype
 from twofold.models.tokenizers import added_rows, beyond, load_tokenizer, prepare, stop_tokens
 from twofold.models.tokenizers import grow as grow
 from twofold.models.tokenizers import load_stop_tokens as load_stop_tokens
@@ -236,7 +235,7 @@ def load_weights(
     check_folder(path)
     with readable(path):
         gguf = gguf_of(path, settings.gguf_file)
-        config = AutoConfig.from_pretrained(path, revision=settings.revision, gguf_file=gguf, trust_remote_code=False)
+        config = config_at(path, settings.revision, gguf)
         precision = training_precision(settings, hidden_units(config))
         dtype = torch.float64 if precision == "float64" else torch.float32
         if precision == "bfloat16" and (settings.lora or settings.adapter):
