@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from twofold.data import arrow_messages
 from twofold.data.arrow_sizes import are_small, at_once, row_sizes
 from twofold.data.formats import read
 from twofold.data.readers import rows
@@ -183,3 +184,9 @@ def test_rows_stay_what_they_are(tmp_path: Path, suffix: str) -> None:
     wide = RowBounds(bytes=300)  # rows are looked at one by one
     for bounds in (RowBounds(), wide):
         assert [row for _, row in rows(str(path), bounds=bounds)] == made
+
+
+def test_a_buffer_that_is_stored_as_it_is_says_minus_one() -> None:
+    """Arrow's mark for what packing would not have made smaller."""
+    body = pa.py_buffer(b"".join(n.to_bytes(8, "little", signed=True) for n in (5, -1, 2**40)))
+    assert [arrow_messages._stated(body, place) for place in (0, 8, 16)] == [5, -1, 2**40]

@@ -6,7 +6,6 @@ whether a row can be longer than the positions that the model has.
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -72,8 +71,7 @@ _known: dict[str, Findings] = {}
 
 def findings(model: PreTrainedModel, head: ReadsRows) -> Findings:
     """What is true of every model of this class and config; tried once in a process."""
-    facts = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
-    key = f"{type(model).__qualname__} {type(head).__qualname__} {model.dtype} {facts}"
+    key = f"{type(model).__qualname__} {type(head).__qualname__} {model.dtype} {model.config.to_dict()}"
     if key not in _known:
         _known[key] = _tried(model, head)
     return _known[key]

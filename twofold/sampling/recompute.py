@@ -9,7 +9,6 @@ Shapes: A rows, T columns, V vocabulary.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -113,8 +112,7 @@ _known: dict[str, str] = {}
 def cache_fault(model: PreTrainedModel, draw: Draw, *, padded: bool = False) -> str:
     """Why drafts from the cache of a model of this kind are not those of whole rows, of prompts of one length or
     `padded` ones; empty where they are. Tried once in a process."""
-    facts = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
-    key = f"{type(model).__qualname__} {model.dtype == torch.float64} {facts}"
+    key = f"{type(model).__qualname__} {model.dtype == torch.float64} {model.config.to_dict()}"
     if key not in _known:
         _known[key] = _tried(model, draw)
     return "" if _known[key] == _PADDING and not padded else _known[key]
