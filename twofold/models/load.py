@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -167,6 +168,14 @@ def training_precision(settings: ModelSettings, hidden: int) -> str:
     return resolve_precision(settings.precision, resolve_device(settings.device), hidden if adapter else 0)
 
 
+def weights_dtype(settings: ModelSettings, config: PreTrainedConfig) -> torch.dtype:
+    """What the weights are in while they are trained, or under an adapter not trained."""
+    precision = training_precision(settings, hidden_units(config))
+    if precision == "bfloat16" and (settings.lora or settings.adapter):
+        return torch.bfloat16
+    return torch.float64 if precision == "float64" else torch.float32
+
+
 def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: PeftModel | None) -> ModelOptions:
     """How a model of `settings` is held."""
     narrow = training_precision(settings, hidden_units(model.config)) == "bfloat16"
@@ -217,10 +226,7 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
     with readable(path):
         gguf = gguf_of(path, settings.gguf_file)
         config = AutoConfig.from_pretrained(path, revision=settings.revision, gguf_file=gguf, trust_remote_code=False)
-        precision = training_precision(settings, hidden_units(config))
-        dtype = torch.float64 if precision == "float64" else torch.float32
-        if precision == "bfloat16" and (settings.lora or settings.adapter):
-            dtype = torch.bfloat16
+        dtype = weights_dtype(settings, config)
         model, info = auto.from_pretrained(
             path,
             revision=settings.revision,
