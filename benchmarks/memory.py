@@ -18,7 +18,22 @@ from benchmarks.commands import circumstances, command_line
 from benchmarks.reporting import print_table
 
 STEPS, PACKS = 2, 2
-WORDS = "the river bends and every stone along it keeps a little of the light that fell there".split()
+WORDS = [
+    "the",
+    "river",
+    "bends",
+    "and",
+    "every",
+    "stone",
+    "along",
+    "it",
+    "keeps",
+    "a",
+    "little",
+    "of",
+    "light",
+    "there",
+]
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -163,7 +164,7 @@ def autocast_of(settings: ModelSettings, model: PreTrainedModel) -> torch.dtype 
 
 def training_precision(settings: ModelSettings, hidden: int) -> str:
     """The precision in which a model of `hidden` units is trained. On a processor `auto` leaves training of all weights
-    in float32: an update of less than half a step of bfloat16 would not be seen by the next forward pass."""
+    in float32, which needs no masters (`masters.py`)."""
     adapter = settings.lora is not None or settings.adapter is not None
     return resolve_precision(settings.precision, resolve_device(settings.device), hidden if adapter else 0)
 
@@ -200,7 +201,9 @@ def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder:
         embeddings = not trains if added_rows(policy.model) else "auto"
         policy.adapter.save_pretrained(str(temporary), selected_adapters=["default"], save_embedding_layers=embeddings)
     else:
-        save_weights(policy.model, temporary, stored_dtype(policy.model))
+        dtype = stored_dtype(policy.model)
+        with nullcontext() if dtype == torch.bfloat16 else policy.whole_weights():
+            save_weights(policy.model, temporary, dtype)
     tokenizer.save_pretrained(temporary)
     disk.make_private(temporary)
     if sealed:

@@ -106,6 +106,7 @@ def forecast(recipe: Recipe, sizes: ModelSize, packs: Packs) -> Forecast:
     wide = 8 if recipe.model.precision == "float64" else 4
     narrow = 2 if training_precision(recipe.model, sizes.hidden) == "bfloat16" else wide
     frozen_base = recipe.model.lora is not None or recipe.model.adapter is not None
+    rest = 2 if narrow < wide and not frozen_base else 0  # what the weights leave of their masters
     gradients = sizes.trainable * wide
     beyond = training_bytes(
         recipe.model, packs.groups, scored=recipe.objective.reads == "scores", several=packs.several
@@ -113,7 +114,7 @@ def forecast(recipe: Recipe, sizes: ModelSize, packs: Packs) -> Forecast:
     base = sizes.trainable if not frozen_base else sizes.parameters - sizes.trainable
     stored = dtype_on_disk(recipe.model.path, recipe.model.revision, recipe.model.gguf_file)
     return Forecast(
-        weights=(sizes.parameters - sizes.trainable) * narrow + sizes.trainable * wide,
+        weights=(sizes.parameters - sizes.trainable) * narrow + sizes.trainable * (wide + rest),
         gradients=gradients,
         optimizer=sum(recipe.optimizer.state_bytes(s, wide, embedding=e) for s, e in sizes.shapes),
         reference=sizes.parameters * wide if asks_live(recipe, recipe.objective) and not frozen_base else 0,

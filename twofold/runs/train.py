@@ -139,6 +139,7 @@ def _train(
     recipe: Recipe, dataset: Dataset, model: Model, options: RunOptions, make: Callable[..., RunContext] = RunContext
 ) -> TrainResult:
     policy, loaded = model
+    policy.keep_masters()
     for note in (f"prompts are not shared: {policy.sharing_note}" if policy.sharing_note else "", policy.note):
         if note:
             options.progress.note(note)
