@@ -49,9 +49,8 @@ def main() -> None:
     for adapter, precision, recomputed, tokens in product(
         (False, True), ("float32", "bfloat16"), (False, True), asked.tokens
     ):
-        given = {
-            "folder": str(asked.model), "adapter": adapter, "precision": precision, "recomputed": recomputed, "tokens": tokens,
-        }  # fmt: skip
+        given = {"folder": str(asked.model), "adapter": adapter, "precision": precision}
+        given |= {"recomputed": recomputed, "tokens": tokens}
         line = [sys.executable, "-m", "benchmarks.memory", "--model", str(asked.model), "--worker", json.dumps(given)]
         answer = json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
         found.append(

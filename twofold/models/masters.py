@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 _LOW = 0xFFFF
 _PERIOD = 262_139
-"""Thresholds are drawn once and repeat after so many weights, which fit into a processor's cache; no width divides it."""
+"""Thresholds are drawn once and repeat after so many weights: they fit into a processor's cache. A prime number."""
 
 
 class Masters:

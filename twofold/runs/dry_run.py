@@ -24,7 +24,7 @@ from twofold.models.tokenizers import prepare
 from twofold.progress import Progress, Silent
 from twofold.runs.context import total_steps
 from twofold.runs.dataset import data_cache, read_dataset
-from twofold.runs.fitting import what_fits
+from twofold.runs.fitting import what_fits, with_fitting_packs
 from twofold.runs.forecast import GIB, Forecast, forecast, largest_pack
 from twofold.training.track import refuse_missing
 
@@ -78,6 +78,7 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     stops = load_stop_tokens(recipe.model.path, tokenizer, recipe.model.revision)
     encoder = Encoder(tokenizer, stops, recipe.data.tokenize, recipe.data.chat)
     trained = encode_rows(records.train, encoder, data_cache(recipe), progress)
+    recipe = with_fitting_packs(recipe, trained.groups)
     sizes = model_size(recipe.model)
     device = resolve_device(recipe.model.device)
     packs = largest_pack(recipe, trained.groups)

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
+import yaml
+
+from twofold import disk
 from twofold.batch import Group
 from twofold.config.schema import Recipe
-from twofold.models.load import LoRA
+from twofold.errors import RecipeError
+from twofold.models.load import LoRA, resolve_device
+from twofold.models.machine import memory_bytes
 from twofold.models.model_size import ModelSize, model_size
+from twofold.models.packing import Packing
 from twofold.runs.forecast import GIB, Forecast, forecast, largest_pack
 
+RESOLVED = "resolved.yaml"
 _GRAIN = 64
 """Sizes of packs are multiples of it."""
 _TRIES = 4
+MOST = 65_536
+"""Tokens that `auto` gives a pack at most."""
+_SHARE = 0.85
+"""Of a device's memory that `auto` fills: an estimate may be wrong by the rest."""
 
 
 def what_fits(recipe: Recipe, sizes: ModelSize, rows: Sequence[Group], limit: int) -> str:
@@ -25,7 +38,8 @@ def what_fits(recipe: Recipe, sizes: ModelSize, rows: Sequence[Group], limit: in
         if found is None:
             continue
         tokens, memory = found
-        less = tokens < recipe.training.packing.tokens
+        own = recipe.training.packing.tokens
+        less = own == "auto" or tokens < own
         named = " ".join([*changes, *([f"training.packing.tokens={tokens}"] if less else [])])
         return f"{named} would take {memory.total / GIB:.1f}"
     return "Nothing that twofold knows makes it fit: choose a smaller model or shorter rows (data.tokenize.max_length)"
@@ -52,7 +66,8 @@ def fitting_tokens(recipe: Recipe, sizes: ModelSize, rows: Sequence[Group], limi
         packs = largest_pack(changed, rows)
         return packs.tokens, forecast(changed, sizes, packs)
 
-    most = recipe.training.packing.tokens
+    tokens = recipe.training.packing.tokens
+    most = MOST if tokens == "auto" else tokens
     large, high = of(most)
     if high.total <= limit:
         return most, high
@@ -69,7 +84,34 @@ def fitting_tokens(recipe: Recipe, sizes: ModelSize, rows: Sequence[Group], limi
     return small, low
 
 
-def with_tokens(recipe: Recipe, tokens: int) -> Recipe:
+def with_tokens(recipe: Recipe, tokens: int | Literal["auto"]) -> Recipe:
     """The recipe with packs of so many tokens."""
     training = recipe.training
     return replace(recipe, training=replace(training, packing=replace(training.packing, tokens=tokens)))
+
+
+def with_fitting_packs(recipe: Recipe, rows: Sequence[Group]) -> Recipe:
+    """The recipe with a number where its packs are to have what fits: that of the run to be resumed, if there is one.
+    Raises RecipeError where one row alone does not fit."""
+    if recipe.training.packing.tokens != "auto":
+        return recipe
+    device = resolve_device(recipe.model.device)
+    tokens = _settled_before(Path(recipe.run) / RESOLVED)
+    if tokens is None and (there := memory_bytes(device)) is not None:
+        sizes, limit = model_size(recipe.model), int(there * _SHARE)
+        found = fitting_tokens(recipe, sizes, rows, limit)
+        if found is None:
+            where, remedy = "training.packing.tokens", what_fits(recipe, sizes, rows, limit)
+            raise RecipeError(f"no row fits into the {there / GIB:.1f} GiB of {device}", where=where, remedy=remedy)
+        tokens = found[0]
+    return with_tokens(recipe, tokens or Packing().tokens)
+
+
+def _settled_before(path: Path) -> int | None:
+    if not path.is_file():
+        return None
+    try:
+        tokens = yaml.safe_load(disk.read_text(path))["training"]["packing"]["tokens"]
+    except (yaml.YAMLError, KeyError, TypeError):
+        return None
+    return tokens if isinstance(tokens, int) and tokens > 0 else None
