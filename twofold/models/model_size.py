@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
+from twofold.models.adapters import saved_by
 from twofold.models.load import ModelSettings, attach_adapter
 from twofold.models.loadable import readable
 from twofold.models.locate import gguf_of
+from twofold.models.quantized import count_quantized, refuse_absent, spared
+from twofold.models.stored import config_at
 from twofold.models.tokenizers import grow, load_tokenizer, prepare
 
 
@@ -27,15 +30,17 @@ class ModelSize:
     """Of each parameter that training would move, and whether it is an embedding."""
     cached: int
     """Numbers that a token leaves behind for those after it: keys and values of all layers."""
+    quantized: int
+    """Parameters of the base that are in few bits."""
 
 
 def model_size(settings: ModelSettings) -> ModelSize:
     """The sizes of the policy that `load_policy` would make, but for an existing adapter, whose own are not counted."""
+    if settings.quantize is not None:
+        refuse_absent()
     with readable(settings.path), torch.device("meta"):
         gguf = gguf_of(settings.path, settings.gguf_file)
-        config = AutoConfig.from_pretrained(
-            settings.path, revision=settings.revision, gguf_file=gguf, trust_remote_code=False
-        )
+        config = config_at(settings.path, settings.revision, gguf)
         if gguf is not None:
             config.quantization_config = None  # it is read dequantized
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
@@ -43,6 +48,8 @@ def model_size(settings: ModelSettings) -> ModelSize:
             tokenizer = load_tokenizer(settings.path, settings.revision, settings.gguf_file)
             grow(model, prepare(tokenizer, settings.add_tokens, {}))
         parameters = sum(p.numel() for p in model.parameters())
+        saved = settings.lora.modules_to_save if settings.lora else saved_by(settings.adapter)
+        quantized = 0 if settings.quantize is None else count_quantized(model, spared(model, saved))
         adapter = attach_adapter(model, replace(settings, adapter=None), seed=0)
         aside = {id(m.weight) for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None}
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -56,6 +63,7 @@ def model_size(settings: ModelSettings) -> ModelSize:
         vocabulary=text.vocab_size,
         shapes=tuple((p.shape, id(p) in aside) for p in trained),
         cached=_cached(text),
+        quantized=quantized,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +29,7 @@ class LanguageHead:
     output = "logp_S"
 
     def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor:
-        head = model.get_output_embeddings()
-        if type(head) is nn.Linear:
+        if (head := _linear_head(model)) is not None:
             return token_logps(_scaled(model, hidden_SH), head.weight, stream.target_S, head.bias, _softcap(model))
         return _logits(model, hidden_SH).log_softmax(-1).gather(1, stream.target_S[:, None]).squeeze(1)
 
@@ -45,10 +44,19 @@ class LanguageHead:
     ) -> Mapping[str, Tensor]:
         if hidden_SH is None:
             return statistics_of(torch.cat(_row_logits(model, groups)))
-        head = model.get_output_embeddings()
-        if type(head) is nn.Linear:
+        if (head := _linear_head(model)) is not None:
             return token_statistics(_scaled(model, hidden_SH), head.weight, head.bias, _softcap(model))
         return statistics_of(_logits(model, hidden_SH))
+
+
+def _linear_head(model: PreTrainedModel) -> nn.Linear | None:
+    """The head as it is now, if it is a plain product; an adapter may hold one of its own, which is trained whole."""
+    head: Any = model.get_output_embeddings()
+    copies = getattr(head, "modules_to_save", None)
+    if copies is not None:
+        active = None if head.disable_adapters else next(iter(head.active_adapters), None)
+        head = dict(copies).get(active, head.original_module)
+    return head if type(head) is nn.Linear else None
 
 
 def _scaled(model: PreTrainedModel, hidden_SH: Tensor) -> Tensor:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     PreTrainedConfig,
@@ -20,6 +19,7 @@ from twofold.models.heads import RewardModel
 from twofold.models.load import CLASSIFYING, ModelSettings, attach_adapter, model_options, resolve_device, weights_dtype
 from twofold.models.locate import gguf_of
 from twofold.models.policy import Policy
+from twofold.models.stored import config_at
 
 
 def training_bytes(settings: ModelSettings, groups: Sequence[Group], *, scored: bool, several: bool) -> int | None:
@@ -55,9 +55,7 @@ def training_bytes(settings: ModelSettings, groups: Sequence[Group], *, scored: 
 
 def _config(settings: ModelSettings) -> PreTrainedConfig:
     gguf = gguf_of(settings.path, settings.gguf_file)
-    config = AutoConfig.from_pretrained(
-        settings.path, revision=settings.revision, gguf_file=gguf, trust_remote_code=False
-    )
+    config: PreTrainedConfig = config_at(settings.path, settings.revision, gguf)
     if gguf is not None:
         config.quantization_config = None  # it is read dequantized
-    return cast("PreTrainedConfig", config)
+    return config

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twofold.algorithms.schedules import refuse_bad_ramps
-from twofold.config.load import dump
+from twofold.config.load import dump, plain
 from twofold.config.schema import Recipe
 from twofold.data.dataset import encode_rows
 from twofold.data.encode import described_in_all
@@ -22,6 +22,7 @@ from twofold.models.machine import memory_bytes
 from twofold.models.model_size import model_size
 from twofold.models.tokenizers import prepare
 from twofold.progress import Progress, Silent
+from twofold.reports.rates import unusual_rate
 from twofold.runs.context import total_steps
 from twofold.runs.dataset import data_cache, read_dataset
 from twofold.runs.fitting import what_fits, with_fitting_packs
@@ -84,9 +85,12 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     packs = largest_pack(recipe, trained.groups)
     memory = forecast(recipe, sizes, packs)
     if (there := memory_bytes(device)) is not None and memory.total > there:
-        needed = f"about {memory.total / GIB:.{1}f} GiB are needed and {device} has {there / GIB:.{1}f}"
+        needed = f"about {memory.total / GIB:.1f} GiB are needed and {device} has {there / GIB:.1f}"
         remedy = what_fits(recipe, sizes, trained.groups, there)
         progress.warn(f"{needed}: training would run out of memory. {remedy}")
+    way, words = unusual_rate(plain(recipe), sizes.parameters) or ("", "")
+    if way:
+        progress.warn(f"optimizer.learning_rate is {way}, {words} → left out, it is {_usual_rate(recipe):g}")
     return DryRun(
         resolved=dump(recipe),
         rows={name: len(getattr(records, name)) for name in ("generator", "heldout", "tasks")}
@@ -102,3 +106,9 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
         memory=memory,
         pack_tokens=packs.tokens,
     )
+
+
+def _usual_rate(recipe: Recipe) -> float:
+    """The rate by default of this optimizer for this kind of tuning."""
+    adapter = recipe.model.lora is not None or recipe.model.adapter is not None
+    return recipe.optimizer.rates[adapter]

@@ -41,8 +41,11 @@ def what_fits(recipe: Recipe, sizes: ModelSize, rows: Sequence[Group], limit: in
         own = recipe.training.packing.tokens
         less = own == "auto" or tokens < own
         named = " ".join([*changes, *([f"training.packing.tokens={tokens}"] if less else [])])
-        return f"{named} would take {memory.total / GIB:.1f}"
-    return "Nothing that twofold knows makes it fit: choose a smaller model or shorter rows (data.tokenize.max_length)"
+        return f"{named} would take {memory.total / GIB:.1f} GiB"
+    bits = "model.quantize=nf4 under LoRA, " if recipe.model.quantize is None else ""
+    return (
+        f"No size of packs, checkpoints or adapter fits: {bits}choose a smaller model, or a smaller max_length of rows"
+    )
 
 
 def _ways(recipe: Recipe) -> Iterator[tuple[list[str], Recipe]]:

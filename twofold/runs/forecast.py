@@ -15,6 +15,7 @@ from twofold.data.order import Order
 from twofold.models.load import base_and_adapter, resolve_device, training_precision
 from twofold.models.model_size import ModelSize, model_size
 from twofold.models.packing import bins
+from twofold.models.quantized import BYTES_PER_WEIGHT
 from twofold.models.stored import dtype_on_disk
 from twofold.models.weightless import training_bytes
 from twofold.runs.context import asks_live
@@ -114,7 +115,7 @@ def forecast(recipe: Recipe, sizes: ModelSize, packs: Packs) -> Forecast:
     base = sizes.trainable if not frozen_base else sizes.parameters - sizes.trainable
     stored = dtype_on_disk(recipe.model.path, recipe.model.revision, recipe.model.gguf_file)
     return Forecast(
-        weights=(sizes.parameters - sizes.trainable) * narrow + sizes.trainable * (wide + rest),
+        weights=_of_base(recipe, sizes, narrow) + sizes.trainable * (wide + rest),
         gradients=gradients,
         optimizer=sum(recipe.optimizer.state_bytes(s, wide, embedding=e) for s, e in sizes.shapes),
         reference=sizes.parameters * wide if asks_live(recipe, recipe.objective) and not frozen_base else 0,
@@ -143,7 +144,13 @@ def _of_critic(recipe: Recipe, policy: ModelSize, narrow: int, wide: int) -> int
     if start != POLICY:
         sizes = model_size(replace(recipe.model, path=base_and_adapter(start)[0], adapter=None))
     moments = sum(recipe.optimizer.state_bytes(s, wide, embedding=e) for s, e in sizes.shapes)
-    return (sizes.parameters - sizes.trainable) * narrow + 2 * sizes.trainable * wide + moments
+    return _of_base(recipe, sizes, narrow) + 2 * sizes.trainable * wide + moments
+
+
+def _of_base(recipe: Recipe, sizes: ModelSize, narrow: int) -> int:
+    """Weights that stay as they are."""
+    bits = 0 if recipe.model.quantize is None else int(sizes.quantized * BYTES_PER_WEIGHT[recipe.model.quantize])
+    return bits + (sizes.parameters - sizes.trainable - sizes.quantized) * narrow
 
 
 def _of_drafts(recipe: Recipe, sizes: ModelSize, prompt: int, narrow: int) -> int:
