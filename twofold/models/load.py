@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -176,9 +177,17 @@ def autocast_of(settings: ModelSettings, model: PreTrainedModel) -> torch.dtype 
 
 def training_precision(settings: ModelSettings, hidden: int) -> str:
     """The precision in which a model of `hidden` units is trained. On a processor `auto` leaves training of all weights
-    in float32: an update of less than half a step of bfloat16 would not be seen by the next forward pass."""
+    in float32, which needs no masters (`masters.py`)."""
     adapter = settings.lora is not None or settings.adapter is not None
     return resolve_precision(settings.precision, resolve_device(settings.device), hidden if adapter else 0)
+
+
+def weights_dtype(settings: ModelSettings, config: PreTrainedConfig) -> torch.dtype:
+    """What the weights are in while they are trained, or under an adapter not trained."""
+    precision = training_precision(settings, hidden_units(config))
+    if precision == "bfloat16" and (settings.lora or settings.adapter):
+        return torch.bfloat16
+    return torch.float64 if precision == "float64" else torch.float32
 
 
 def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: PeftModel | None) -> ModelOptions:
@@ -207,7 +216,9 @@ def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder:
         if (how := quantization_of(policy.model)) is not None:
             how.save(temporary)
     else:
-        save_weights(policy.model, temporary, stored_dtype(policy.model))
+        dtype = stored_dtype(policy.model)
+        with nullcontext() if dtype == torch.bfloat16 else policy.whole_weights():
+            save_weights(policy.model, temporary, dtype)
     tokenizer.save_pretrained(temporary)
     disk.make_private(temporary)
     if sealed:
@@ -236,10 +247,7 @@ def load_weights(
     with readable(path):
         gguf = gguf_of(path, settings.gguf_file)
         config = config_at(path, settings.revision, gguf)
-        precision = training_precision(settings, hidden_units(config))
-        dtype = torch.float64 if precision == "float64" else torch.float32
-        if precision == "bfloat16" and (settings.lora or settings.adapter):
-            dtype = torch.bfloat16
+        dtype = weights_dtype(settings, config)
         if gguf is not None and settings.quantize:
             remedy = "train on the folder that the GGUF file was made from, or leave model.quantize out"
             raise ModelError("a GGUF file comes dequantized, and stays so", where=QUANTIZE, remedy=remedy)

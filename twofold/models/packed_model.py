@@ -8,7 +8,7 @@ the hidden rows is a head's business (`policy.py`: log-probabilities; `heads.py`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial, reduce
 from operator import add
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack
@@ -25,6 +25,7 @@ from twofold.models.attention import NAME, set_attention, stock_name
 from twofold.models.backbone import pack_hidden
 from twofold.models.experts import balance, pack_weights, recorded, routers, row_weights, top_k
 from twofold.models.experts import routing as routing_of
+from twofold.models.masters import Masters
 from twofold.models.packing import Pack, Packing, bins, pack
 from twofold.models.row_lengths import restart_rotary
 from twofold.models.trial import findings, first_line, in_order, know_float64, positions, refuse_leaks, trial_groups
@@ -76,6 +77,7 @@ class PackedModel(nn.Module):
         self.model, self.head = model, head
         self._adapter = (holding.get("adapter"),)  # in a tuple, or its parameters would count twice
         self.autocast, self.note = holding.get("autocast"), holding.get("note", "")
+        self.masters: Masters | None = None
         self.model.eval()
         if holding.get("activation_checkpointing"):
             _checkpoint_activations(model)
@@ -103,6 +105,19 @@ class PackedModel(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.model.get_input_embeddings().weight.device  # type: ignore[return-value]  # an nn.Embedding
+
+    def keep_masters(self) -> None:
+        """From now on compute with weights that are rounded each at a threshold of its own, where float32 weights are
+        trained under bfloat16: without it updates below half a step of bfloat16 change nothing that is computed."""
+        trained = self.trainable()
+        if self.autocast == torch.bfloat16 and self.adapter is None and self.masters is None:
+            self.masters = Masters({n: p for n, p in trained.items() if p.dtype == torch.float32 and p.is_contiguous()})
+
+    @contextmanager
+    def whole_weights(self) -> Iterator[None]:
+        """Within it trained weights are their masters, where they have some."""
+        with nullcontext() if self.masters is None else self.masters.whole():
+            yield
 
     def train(self, mode: bool = True) -> PackedModel:
         """Dropout never comes on: what a model says must not depend on the mode."""
