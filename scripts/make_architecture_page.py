@@ -44,10 +44,13 @@ _MAMBA: Mapping[str, Any] = {
     "mamba_d_state": 16,
 }  # fmt: skip
 _DECODER: Mapping[str, Any] = {"is_decoder": True}
+_START: Mapping[str, Any] = {"decoder_start_token_id": 0}
+_ROPE: Mapping[str, Any] = {"rope_type": "default", "rope_theta": 10000.0}
 CHANGES: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "bamba": ({**_MAMBA, "attn_layer_indices": [1]},),
     "bert": ({}, _DECODER),
     "roberta": ({}, _DECODER),
+    "cohere_compass_text": ({"rope_parameters": {"full_attention": _ROPE}},),
     "deepseek_v2": ({"num_experts_per_tok": 2},),
     "dots1": ({"n_routed_experts": 8, "num_experts_per_tok": 2, "first_k_dense_replace": 1, "n_shared_experts": 1},),
     "falcon": ({}, {"alibi": True}, {"new_decoder_architecture": True, "num_kv_heads": 2}),
@@ -55,12 +58,23 @@ CHANGES: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "granitemoehybrid": ({**_MAMBA, "layer_types": ["mamba", "attention"], "num_local_experts": 4},),
     "hunyuan_v1_dense": ({"head_dim": 64},),
     "hunyuan_v1_moe": ({"head_dim": 64},),
+    "lfm2_moe": ({"layer_types": ["conv", "full_attention"], "num_hidden_layers": 2, "num_dense_layers": 1},),
     "llama": ({}, {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}}),
+    "longt5": (_START,),
+    "mbart": ({}, _START),
+    "plbart": ({}, _START),
+    "switch_transformers": (_START,),
+    "t5": (_START,),
     "mamba2": ({"hidden_size": 64, "num_hidden_layers": 2, "num_heads": 8, "head_dim": 16, "n_groups": 1},),
     "ministral": ({"head_dim": 64},),
     "nemotron": ({"num_key_value_heads": 8},),
     "reformer": (_DECODER,),
     "rwkv": ({"hidden_size": 64, "num_hidden_layers": 2},),
+    "xmod": ({**_DECODER, "default_language": "en_XX"},),
+    "zamba": ({**_SMALL, "num_hidden_layers": 6, "n_mamba_heads": 2, "attn_layer_period": 3, "attn_layer_offset": 2},),
+    "zamba2": (
+        {**_SMALL, "num_hidden_layers": 3, "n_mamba_heads": 8, "layers_block_type": ["mamba", "hybrid", "mamba"]},
+    ),
     "xlstm": ({"hidden_size": 64, "num_blocks": 2, "num_heads": 2},),
 }
 """Of a type, configs beside or instead of its default: what a default leaves open, and what makes a difference."""

@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold import disk, manifest
 from twofold.errors import ModelError
@@ -26,6 +21,7 @@ from twofold.models.lora_targets import WHERE, refuse_untouched_experts, targets
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.policy import LanguageHead, Policy
 from twofold.models.precision import hidden_units, resolve_precision
+from twofold.models.seq2seq import SEQ2SEQ_TASK, auto_class, encodes_prompts, mark
 from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
 from twofold.models.tokenizers import added_rows, beyond, load_tokenizer, prepare, stop_tokens
 from twofold.models.tokenizers import grow as grow
@@ -99,7 +95,7 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A causal language model with its tokenizer; `stop_tokens` end a completion."""
+    """A language model with its tokenizer; `stop_tokens` end a completion."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -127,6 +123,7 @@ def load_model(settings: ModelSettings) -> LoadedModel:
     added = prepare(tokenizer, settings.add_tokens, settings.template_arguments or {})
     refuse_classifier(settings.path, settings.revision)
     model = load_weights(settings, base)
+    mark(tokenizer, model.config)
     grow(model, added if adapter is None else beyond(tokenizer, model))
     if adapter is not None:
         model = merged(model, adapter)
@@ -146,6 +143,7 @@ def wrap(
 ) -> tuple[Policy, LoadedModel]:
     """As `load_policy`, of a model that is in memory already; it is trained in place."""
     refuse_broken_weights(model, settings.path)
+    mark(tokenizer, model.config)
     grow(model, prepare(tokenizer, settings.add_tokens, settings.template_arguments or {}))
     loaded = LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
     adapter = attach_adapter(model, settings, seed)
@@ -210,8 +208,9 @@ def weights_digest(model: nn.Module, begin: str = "") -> str:
     return digest.hexdigest()
 
 
-def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModelForCausalLM) -> PreTrainedModel:
-    """The weights at `path`, as a class of the family `auto`, on the device and in the dtype of `settings`."""
+def load_weights(settings: ModelSettings, path: str, auto: type[Any] | None = None) -> PreTrainedModel:
+    """The weights at `path`, as a class of the family `auto` (by default of the language models that its config is one
+    of), on the device and in the dtype of `settings`."""
     device = resolve_device(settings.device)
     check_folder(path)
     with readable(path):
@@ -221,7 +220,7 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
         dtype = torch.float64 if precision == "float64" else torch.float32
         if precision == "bfloat16" and (settings.lora or settings.adapter):
             dtype = torch.bfloat16
-        model, info = auto.from_pretrained(
+        model, info = (auto or auto_class(config)).from_pretrained(
             path,
             revision=settings.revision,
             dtype=dtype,
@@ -245,7 +244,7 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
 
 
 def attach_adapter(
-    model: PreTrainedModel, settings: ModelSettings, seed: int, task: str = "CAUSAL_LM"
+    model: PreTrainedModel, settings: ModelSettings, seed: int, task: str | None = None
 ) -> PeftModel | None:
     """The adapter that `settings` ask for, in the model and ready to be trained: a new one, or a folder's."""
     if settings.lora is None and settings.adapter is None:
@@ -264,7 +263,7 @@ def attach_adapter(
             **targets,
             trainable_token_indices=_rows_to_train(model, settings),
             lora_dropout=0.0,
-            task_type=task,  # type: ignore[arg-type]  # the name of a TaskType
+            task_type=task or (SEQ2SEQ_TASK if encodes_prompts(model) else "CAUSAL_LM"),  # type: ignore[arg-type]  # a name
             fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in model.modules()),
         )
         with torch.random.fork_rng():

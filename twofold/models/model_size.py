@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from twofold.models.load import ModelSettings, attach_adapter
 from twofold.models.loadable import readable
 from twofold.models.locate import gguf_of
+from twofold.models.seq2seq import auto_class
 from twofold.models.tokenizers import grow, load_tokenizer, prepare
 
 
@@ -33,7 +34,7 @@ def model_size(settings: ModelSettings) -> ModelSize:
         )
         if gguf is not None:
             config.quantization_config = None  # it is read dequantized
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        model = auto_class(config).from_config(config, trust_remote_code=False)
         if settings.add_tokens:
             tokenizer = load_tokenizer(settings.path, settings.revision, settings.gguf_file)
             grow(model, prepare(tokenizer, settings.add_tokens, {}))

@@ -13,12 +13,13 @@ from transformers import PreTrainedModel
 from twofold.batch import Group
 from twofold.errors import ModelError
 from twofold.models.attention import UnsupportedAttention, stock_attention
-from twofold.models.backbone import logit_scale
+from twofold.models.backbone import logit_bias, logit_scale
 from twofold.models.logprob import statistics_of, token_logps, token_statistics
 from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packed_model import Sharing as Sharing
-from twofold.models.packing import Pack, Packing
+from twofold.models.packing import Packing
 from twofold.models.row_lengths import restart_rotary
+from twofold.models.seq2seq import branch_logits, encodes_prompts
 
 
 class LanguageHead:
@@ -28,11 +29,12 @@ class LanguageHead:
     name = "log-probabilities (nats per token)"
     output = "logp_S"
 
-    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor:
+    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, target_S: Tensor) -> Tensor:
         head = model.get_output_embeddings()
         if type(head) is nn.Linear:
-            return token_logps(_scaled(model, hidden_SH), head.weight, stream.target_S, head.bias, _softcap(model))
-        return _logits(model, hidden_SH).log_softmax(-1).gather(1, stream.target_S[:, None]).squeeze(1)
+            bias_V = logit_bias(model, head)
+            return token_logps(_scaled(model, hidden_SH), head.weight, target_S, bias_V, _softcap(model))
+        return _logits(model, hidden_SH).log_softmax(-1).gather(1, target_S[:, None]).squeeze(1)
 
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor:
         targets = [b.tokens for g in groups for b in g.branches]
@@ -47,7 +49,7 @@ class LanguageHead:
             return statistics_of(torch.cat(_row_logits(model, groups)))
         head = model.get_output_embeddings()
         if type(head) is nn.Linear:
-            return token_statistics(_scaled(model, hidden_SH), head.weight, head.bias, _softcap(model))
+            return token_statistics(_scaled(model, hidden_SH), head.weight, logit_bias(model, head), _softcap(model))
         return statistics_of(_logits(model, hidden_SH))
 
 
@@ -73,6 +75,8 @@ def _logits(model: PreTrainedModel, hidden_SH: Tensor) -> Tensor:
 
 def _row_logits(model: PreTrainedModel, groups: Sequence[Group]) -> list[Tensor]:
     """The logits [n, V] that say each branch's tokens, from padded rows."""
+    if encodes_prompts(model):
+        return [z.to(torch.promote_types(z.dtype, torch.float32)) for z in branch_logits(model, groups)]
     pairs = [(g.prompt, b.tokens) for g in groups for b in g.branches]
     token = padded([torch.cat([prompt, tokens[:-1]]) for prompt, tokens in pairs], model.device)
     logits = model(input_ids=token, use_cache=False).logits
