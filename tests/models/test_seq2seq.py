@@ -17,7 +17,7 @@ from twofold.errors import DataError, ModelError
 from twofold.models.heads import wrap_reward_model
 from twofold.models.load import ModelSettings
 from twofold.models.packing import Packing
-from twofold.models.policy import Policy
+from twofold.models.policy import Policy, Sharing
 from twofold.models.reference import live_reference
 from twofold.models.seq2seq import start_token
 from twofold.models.small_copy import small_copy
@@ -68,7 +68,8 @@ def test_log_probabilities_are_those_of_labels(kind: str) -> None:
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-10), (torch.float32, 1e-6)])
 @pytest.mark.parametrize("kind", ["t5", "bart"])
 def test_their_mean_is_the_loss_that_transformers_computes(kind: str, dtype: torch.dtype, limit: float) -> None:
-    model = MAKERS[kind]().to(dtype)
+    model: Any = MAKERS[kind]()
+    model = model.to(dtype)
     for group, said in zip(GROUPS, Policy(model).logps(GROUPS), strict=True):
         for branch, logp in zip(group.branches, said, strict=True):
             with torch.no_grad():
@@ -84,12 +85,13 @@ def test_a_prompt_is_read_once_for_all_its_branches(kind: str) -> None:
         read.append(int(arguments["attention_mask"].sum()))
         rows.append(len(arguments["input_ids"]))
 
-    for sharing, prompts, tokens in (("shared", 6, 67), ("rows", 12, 103)):
+    expected: dict[Sharing, tuple[int, int]] = {"shared": (6, 67), "rows": (12, 103)}
+    for sharing, counts in expected.items():
         policy = Policy(model, sharing=sharing)
         hook = model.get_encoder().register_forward_pre_hook(count, with_kwargs=True)
         policy(GROUPS)
         hook.remove()
-        assert (sum(rows), sum(read)) == (prompts, tokens)
+        assert (sum(rows), sum(read)) == counts
         read.clear()
         rows.clear()
 
@@ -99,7 +101,8 @@ def test_a_prompt_is_read_once_for_all_its_branches(kind: str) -> None:
 def test_gradients_are_those_of_separate_rows(kind: str, checkpointed: bool) -> None:
     model = MAKERS[kind]().double()
     found: list[dict[str, Tensor]] = []
-    for sharing in ("shared", "rows"):
+    halves: tuple[Sharing, Sharing] = ("shared", "rows")
+    for sharing in halves:
         policy = Policy(model, sharing=sharing, activation_checkpointing=checkpointed and sharing == "shared")
         policy.zero_grad()
         logp_S = policy(GROUPS)[0].logp_S
@@ -115,7 +118,8 @@ def test_gradients_are_those_of_separate_rows(kind: str, checkpointed: bool) -> 
 @pytest.mark.parametrize("kind", ["t5", "bart"])
 def test_a_reference_says_the_same_to_the_last_bit(kind: str) -> None:
     for dtype in (torch.float32, torch.float64):
-        policy = Policy(MAKERS[kind]().to(dtype))
+        model: Any = MAKERS[kind]()
+        policy = Policy(model.to(dtype))
         logp_S = policy(GROUPS)[0].logp_S
         assert logp_S is not None
         said = live_reference(policy).logps(GROUPS, Packing())

@@ -19,7 +19,7 @@ from twofold.models.export import export_model
 from twofold.models.load import LoRA, ModelSettings, load_model, load_policy
 from twofold.models.model_size import model_size
 from twofold.objectives import OnPairs
-from twofold.records import Demonstration, Labelled, Pair, Prompt, Ranking, Source
+from twofold.records import Demonstration, Labelled, Pair, Ranking, Source
 from twofold.runs.train import train
 
 PAIRS = [
@@ -34,9 +34,7 @@ def logged(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
-def labels_logp(
-    model: tr.PreTrainedModel, tokenizer: tr.PreTrainedTokenizerFast, prompt: Prompt, answer: str
-) -> Tensor:
+def labels_logp(model: tr.PreTrainedModel, tokenizer: Any, prompt: Any, answer: str) -> Tensor:
     labels = tokenizer(text_target=answer, return_tensors="pt")["input_ids"]
     loss = model(input_ids=tokenizer(prompt, return_tensors="pt")["input_ids"], labels=labels).loss
     return -loss * labels.shape[1]

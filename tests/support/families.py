@@ -45,7 +45,8 @@ ROUNDED: dict[str, Callable[[], tr.PreTrainedModel]] = {
         tr.BloomForCausalLM(tr.BloomConfig(**tiny.SPECIAL, hidden_size=32, n_layer=2, n_head=4))
     ),
 }
-"""Shared as well: what scales its logits, hands no keyword arguments on, has sinks or ALiBi. In float64 it rounds to float32."""
+"""Shared as well: what scales its logits, hands no keyword arguments on, has sinks or ALiBi. In float64 it rounds to
+float32."""
 UNSHARED: dict[str, Callable[[], tr.PreTrainedModel]] = {
     "mamba": lambda: tiny.sharp(
         tr.MambaForCausalLM(tr.MambaConfig(**tiny.SPECIAL, hidden_size=32, num_hidden_layers=2, state_size=4))

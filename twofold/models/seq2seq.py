@@ -66,8 +66,9 @@ def mark_by_adapter(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
 
 def start_token(model: PreTrainedModel) -> int:
     """What the decoder begins with. Raises ModelError where no config names it."""
-    for config in (model.config, model.generation_config):
-        token = getattr(config, "decoder_start_token_id", None)
+    named: list[Any] = [getattr(c, "decoder_start_token_id", None) for c in (model.config, model.generation_config)]
+    named.append(getattr(getattr(model.config, "decoder", None), "bos_token_id", None))  # of T5Gemma
+    for token in named:
         if isinstance(token, int):
             return token
     raise ModelError(

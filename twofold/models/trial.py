@@ -61,7 +61,9 @@ class Findings:
 
     def row_lengths(self, model: PreTrainedModel) -> RowLengths:
         """Which rows of `model` may share a call."""
-        return EACH_ITS_OWN if self.own_calls else RowLengths.of(model.config.get_text_config())
+        apart = encodes_prompts(model)
+        own = EACH_ITS_OWN if self.own_calls else RowLengths.of(model.config.get_text_config())
+        return replace(own, apart=apart)
 
     def most_tokens(self, model: PreTrainedModel) -> int | None:
         """The longest row that `model` has positions for; None for no end."""
