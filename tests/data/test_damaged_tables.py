@@ -137,7 +137,7 @@ def test_a_saved_folder_is_checked_before_it_is_mapped(tmp_path: Path) -> None:
     at = data.index("Wörter".encode())
     data[at + 1] = 0xFF  # in the middle of a letter
     file.write_bytes(data)
-    with pytest.raises(DataError, match=rf"{file.name}: not readable as Arrow"):
+    with pytest.raises(DataError, match=rf"{file.name}: not readable as Arrow.*\n  → copy or make"):
         read(str(tmp_path / "saved"))
 
 

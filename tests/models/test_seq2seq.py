@@ -15,7 +15,7 @@ from support.seq2seq import MAKERS, T5
 from twofold.batch import Group
 from twofold.errors import DataError, ModelError
 from twofold.models.heads import wrap_reward_model
-from twofold.models.load import ModelSettings
+from twofold.models.load import LoRA, ModelSettings, wrap
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy, Sharing
 from twofold.models.reference import live_reference
@@ -143,6 +143,17 @@ def test_statistics_and_distributions_are_those_of_the_models_own_logits() -> No
     whole = torch.cat([row for group in GROUPS[:2] for row in policy.distributions(group)])
     torch.testing.assert_close(outputs.statistics["log_greedy"], whole.amax(-1), atol=1e-10, rtol=0)
     torch.testing.assert_close(whole.exp().sum(-1), torch.ones_like(whole[:, 0]), atol=1e-12, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*tie_word_embeddings.*")
+def test_a_head_under_an_adapter_says_what_the_model_says() -> None:
+    settings = ModelSettings(path="bart", lora=LoRA(rank=2, targets=("lm_head",)))
+    policy, _ = wrap(settings, seq2seq.bart().double(), seq2seq.tokenizer("bart"))
+    with torch.no_grad():
+        for parameter in policy.trainable().values():
+            parameter.add_(0.1)
+        expected = torch.cat([labels_logp(policy.model, group) for group in GROUPS])
+        torch.testing.assert_close(policy(GROUPS)[0].logp_S, expected, atol=1e-10, rtol=0)
 
 
 def test_a_decoder_begins_as_either_config_says() -> None:

@@ -73,3 +73,29 @@ def test_a_model_that_memory_cannot_hold_is_warned_of(tmp_path: Path, base: Path
     (warning,) = [text for text in large.texts if "GiB" in text]
     assert f"about {planned.memory.total / GIB:.0f} GiB are needed and cpu has {there / GIB:.0f}" in warning
     assert "model.lora={rank: 16}" in warning
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "lora", "words"),
+    [
+        ({}, None, ""),
+        ({}, {"rank": 2}, ""),
+        ({"learning_rate": 1e-6}, {"rank": 2},
+         "low, 1e-06 for an adapter: 1e-05 to 0.001 are usual → left out, it is 1e-05"),
+        ({"learning_rate": 1e-6}, None, ""),
+        ({"learning_rate": 1e-2}, None, "high, 0.01 for all weights: 1e-07 to 1e-05 are usual → left out, it is 1e-06"),
+        ({"learning_rate": 1e-2}, {"rank": 2}, ""),
+        ({"kind": "adafactor", "learning_rate": 1e-5}, {"rank": 2},
+         "low, 1e-05 for an adapter: 0.0003 to 0.03 are usual → left out, it is 0.0003"),
+        ({"kind": "sgd", "learning_rate": 10.0}, None, ""),
+    ],
+)  # fmt: skip
+def test_a_rate_that_is_unusual_for_what_is_tuned_is_warned_of(
+    optimizer: dict[str, Any], lora: dict[str, Any] | None, words: str, tmp_path: Path, base: Path
+) -> None:
+    heard = Warnings()
+    model = {"path": str(base), "precision": "float32", "lora": lora}
+    dry_run(recipe(tmp_path, base, model=model, optimizer=optimizer), heard)
+    rates = [text for text in heard.texts if "learning_rate" in text]
+    assert len(rates) == bool(words)
+    assert all(text.startswith(f"optimizer.learning_rate is {words}") for text in rates)

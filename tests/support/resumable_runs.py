@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.demo.build import character_tokenizer
-from twofold.models.load import wrap
+from twofold.models.load import load_policy, wrap
 from twofold.progress import Silent
 from twofold.records import Pair, Source
 from twofold.runs.build import build_trainer
@@ -128,6 +128,21 @@ KINDS: dict[str, dict[str, Any]] = {
         },
     },
     "moving-lora": {"lora": True, "reference": {"kind": "moving", "alpha": 1.0, "sync_every": 2}},
+    "moving-dora": {
+        "lora": {"rank": 2, "dora": True, "rslora": True, "exclude": ["mlp"], "modules_to_save": ["lm_head", "norm"]},
+        "reference": {"kind": "moving", "alpha": 1.0, "sync_every": 2},
+    },
+    "pdpo-nf4": {
+        "lora": True,
+        "quantize": "nf4",
+        "algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False},
+    },
+    "ppo-value-int8": {
+        "lora": {"rank": 2, "dora": True},
+        "quantize": "int8",
+        "objective": {"kind": "ppo", "scale": "none"},
+        "algorithm": {"kind": "policy_gradient", "reward": "python:brevity", "epochs": 3, "value": {"gae_lambda": 1.0}},
+    },
 }
 
 
@@ -147,7 +162,10 @@ def pairs() -> list[Pair]:
 def assembly(run: Path, kind: str, **training: Any) -> RunContext:
     """A run that takes milliseconds a step; made anew it is the same to the bit."""
     spec = dict(KINDS[kind])
-    lora = {"lora": {"rank": 2}} if spec.pop("lora", False) else {}
+    lora, quantize = spec.pop("lora", None), spec.pop("quantize", None)
+    model = {"path": "made", "precision": "float32", "lora": {"rank": 2} if lora is True else lora}
+    if quantize:
+        model |= {"path": str(run.parent / "base"), "quantize": quantize}
     data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}}
     if spec.get("algorithm", {}).get("kind") == "pdpo":
         data["generator"] = {"count": 4}
@@ -161,7 +179,7 @@ def assembly(run: Path, kind: str, **training: Any) -> RunContext:
     }
     given = {
         "run": str(run),
-        "model": {"path": "made", "precision": "float32", **lora},
+        "model": model,
         "data": data,
         "training": settings,
         "optimizer": {"learning_rate": 1e-3},
@@ -176,7 +194,13 @@ def assembly(run: Path, kind: str, **training: Any) -> RunContext:
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
         max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id, bos_token_id=None, pad_token_id=None,
     )  # fmt: skip
-    policy, loaded = wrap(recipe.model, LlamaForCausalLM(config), tokenizer)
+    made = LlamaForCausalLM(config)
+    if quantize:  # as a base is loaded
+        made.save_pretrained(recipe.model.path)
+        tokenizer.save_pretrained(recipe.model.path)
+        policy, loaded = load_policy(recipe.model)
+    else:
+        policy, loaded = wrap(recipe.model, made, tokenizer)
     records = read_dataset(recipe, recipe.objective, pairs())
     run.mkdir(parents=True, exist_ok=True)
     return RunContext(recipe, recipe.objective, policy, loaded, records, Silent(), {"python:brevity": brevity})

@@ -44,11 +44,17 @@ def logit_scale(model: PreTrainedModel) -> float:
 
 
 def logit_bias(model: PreTrainedModel, head: nn.Linear) -> Tensor | None:
-    """The constant [V] that is added to the logits, by the head or beside it (BART)."""
-    beside = getattr(model, "final_logits_bias", None)
-    if beside is None:
+    """The constant [V] that is added to the logits, by the head or beside it."""
+    beside_V = bias_beside(model)
+    if beside_V is None:
         return head.bias
-    return beside[0] if head.bias is None else head.bias + beside[0]
+    return beside_V if head.bias is None else head.bias + beside_V
+
+
+def bias_beside(model: PreTrainedModel) -> Tensor | None:
+    """The constant [V] that is added to what the head says (BART)."""
+    beside = getattr(model, "final_logits_bias", None)
+    return None if beside is None else beside[0]
 
 
 def _number(value: Any) -> float:

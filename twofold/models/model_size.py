@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from transformers import AutoConfig
 
+from twofold.models.adapters import saved_by
 from twofold.models.load import ModelSettings, attach_adapter
 from twofold.models.loadable import readable
 from twofold.models.locate import gguf_of
+from twofold.models.quantized import count_quantized, refuse_absent, spared
 from twofold.models.seq2seq import auto_class
+from twofold.models.stored import config_at
 from twofold.models.tokenizers import grow, load_tokenizer, prepare
 
 
@@ -23,15 +25,17 @@ class ModelSize:
     layers: int
     hidden: int
     vocabulary: int
+    quantized: int = 0
+    """Parameters of the base that are held in few bits."""
 
 
 def model_size(settings: ModelSettings) -> ModelSize:
     """The sizes of the policy that `load_policy` would make, but for an existing adapter, whose own are not counted."""
+    if settings.quantize is not None:
+        refuse_absent()
     with readable(settings.path), torch.device("meta"):
         gguf = gguf_of(settings.path, settings.gguf_file)
-        config = AutoConfig.from_pretrained(
-            settings.path, revision=settings.revision, gguf_file=gguf, trust_remote_code=False
-        )
+        config = config_at(settings.path, settings.revision, gguf)
         if gguf is not None:
             config.quantization_config = None  # it is read dequantized
         model = auto_class(config).from_config(config, trust_remote_code=False)
@@ -39,6 +43,8 @@ def model_size(settings: ModelSettings) -> ModelSize:
             tokenizer = load_tokenizer(settings.path, settings.revision, settings.gguf_file)
             grow(model, prepare(tokenizer, settings.add_tokens, {}))
         parameters = sum(p.numel() for p in model.parameters())
+        saved = settings.lora.modules_to_save if settings.lora else saved_by(settings.adapter)
+        quantized = 0 if settings.quantize is None else count_quantized(model, spared(model, saved))
         adapter = attach_adapter(model, replace(settings, adapter=None), seed=0)
     added = sum(p.numel() for p in adapter.parameters() if p.requires_grad) if adapter is not None else 0
     text = model.config.get_text_config()
@@ -48,4 +54,5 @@ def model_size(settings: ModelSettings) -> ModelSize:
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         vocabulary=text.vocab_size,
+        quantized=quantized,
     )

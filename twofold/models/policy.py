@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from twofold.batch import Group
 from twofold.errors import ModelError
 from twofold.models.attention import UnsupportedAttention, stock_attention
-from twofold.models.backbone import logit_bias, logit_scale
+from twofold.models.backbone import bias_beside, logit_bias, logit_scale
 from twofold.models.logprob import statistics_of, token_logps, token_statistics
 from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packed_model import Sharing as Sharing
@@ -30,8 +30,7 @@ class LanguageHead:
     output = "logp_S"
 
     def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, target_S: Tensor) -> Tensor:
-        head = model.get_output_embeddings()
-        if type(head) is nn.Linear:
+        if (head := _linear_head(model)) is not None:
             bias_V = logit_bias(model, head)
             return token_logps(_scaled(model, hidden_SH), head.weight, target_S, bias_V, _softcap(model))
         return _logits(model, hidden_SH).log_softmax(-1).gather(1, target_S[:, None]).squeeze(1)
@@ -47,10 +46,19 @@ class LanguageHead:
     ) -> Mapping[str, Tensor]:
         if hidden_SH is None:
             return statistics_of(torch.cat(_row_logits(model, groups)))
-        head = model.get_output_embeddings()
-        if type(head) is nn.Linear:
+        if (head := _linear_head(model)) is not None:
             return token_statistics(_scaled(model, hidden_SH), head.weight, logit_bias(model, head), _softcap(model))
         return statistics_of(_logits(model, hidden_SH))
+
+
+def _linear_head(model: PreTrainedModel) -> nn.Linear | None:
+    """The head as it is now, if it is a plain product; an adapter may hold one of its own, which is trained whole."""
+    head: Any = model.get_output_embeddings()
+    copies = getattr(head, "modules_to_save", None)
+    if copies is not None:
+        active = None if head.disable_adapters else next(iter(head.active_adapters), None)
+        head = dict(copies).get(active, head.original_module)
+    return head if type(head) is nn.Linear else None
 
 
 def _scaled(model: PreTrainedModel, hidden_SH: Tensor) -> Tensor:
@@ -68,7 +76,8 @@ def _logits(model: PreTrainedModel, hidden_SH: Tensor) -> Tensor:
     head, softcap = model.get_output_embeddings(), _softcap(model)
     if head is None:
         raise UnsupportedAttention("the model has no output embeddings")
-    logits = head(_scaled(model, hidden_SH))
+    logits, beside_V = head(_scaled(model, hidden_SH)), bias_beside(model)
+    logits = logits if beside_V is None else logits + beside_V
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits if softcap is None else torch.tanh(logits / softcap) * softcap
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from twofold.algorithms.gae import POLICY
 from twofold.algorithms.schedules import refuse_bad_ramps
-from twofold.config.load import dump
+from twofold.config.load import dump, plain
 from twofold.config.schema import Recipe
 from twofold.data.dataset import encode_rows
 from twofold.data.encode import described_in_all
@@ -25,8 +25,10 @@ from twofold.models.load import (
 from twofold.models.logprob import TILE
 from twofold.models.machine import memory_bytes
 from twofold.models.model_size import ModelSize, model_size
+from twofold.models.quantized import BYTES_PER_WEIGHT
 from twofold.models.tokenizers import prepare
 from twofold.progress import Progress, Silent
+from twofold.reports.rates import unusual_rate
 from twofold.runs.context import asks_live, total_steps
 from twofold.runs.dataset import data_cache, read_dataset
 from twofold.training.track import refuse_missing
@@ -104,6 +106,9 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     if (there := memory_bytes(device)) is not None and memory.total > there:
         needed = f"about {memory.total / GIB:.0f} GiB are needed and {device} has {there / GIB:.0f}"
         progress.warn(f"{needed}: training would run out of memory. {_remedy(recipe)}")
+    way, words = unusual_rate(plain(recipe), sizes.parameters) or ("", "")
+    if way:
+        progress.warn(f"optimizer.learning_rate is {way}, {words} → left out, it is {_usual_rate(recipe):g}")
     return DryRun(
         resolved=dump(recipe),
         rows={name: len(getattr(records, name)) for name in ("generator", "heldout", "tasks")}
@@ -120,9 +125,16 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
     )
 
 
+def _usual_rate(recipe: Recipe) -> float:
+    """The rate by default of this optimizer for this kind of tuning."""
+    adapter = recipe.model.lora is not None or recipe.model.adapter is not None
+    return recipe.optimizer.rates[adapter]
+
+
 def _remedy(recipe: Recipe) -> str:
     ways = {
         "model.lora={rank: 16}": recipe.model.lora is None and recipe.model.adapter is None,
+        "model.quantize=nf4": recipe.model.lora is not None and recipe.model.quantize is None,
         "model.activation_checkpointing=true": not recipe.model.activation_checkpointing,
         "fewer training.packing.tokens": True,
         "a smaller model": True,
@@ -143,7 +155,7 @@ def forecast(recipe: Recipe, sizes: ModelSize, pack_tokens: int) -> Forecast:
     values = 1 if recipe.model.activation_checkpointing else 17
     live = asks_live(recipe, recipe.objective)
     return Forecast(
-        weights=(sizes.parameters - sizes.trainable) * narrow + sizes.trainable * wide,
+        weights=_of_base(recipe, sizes, narrow) + sizes.trainable * wide,
         gradients=sizes.trainable * wide,
         optimizer=2 * sizes.trainable * wide,
         reference=sizes.parameters * wide if live and not frozen_base else 0,
@@ -151,6 +163,12 @@ def forecast(recipe: Recipe, sizes: ModelSize, pack_tokens: int) -> Forecast:
         activations=values * pack_tokens * sizes.layers * sizes.hidden * narrow,
         logits=min(pack_tokens * sizes.vocabulary, prod(TILE[device])) * wide,
     )
+
+
+def _of_base(recipe: Recipe, sizes: ModelSize, narrow: int) -> int:
+    """Weights that stay as they are."""
+    bits = 0 if recipe.model.quantize is None else int(sizes.quantized * BYTES_PER_WEIGHT[recipe.model.quantize])
+    return bits + (sizes.parameters - sizes.trainable - sizes.quantized) * narrow
 
 
 def _of_critic(recipe: Recipe, policy: ModelSize, narrow: int, wide: int) -> int:
@@ -161,4 +179,4 @@ def _of_critic(recipe: Recipe, policy: ModelSize, narrow: int, wide: int) -> int
     start, sizes = settings.start, policy
     if start != POLICY:
         sizes = model_size(replace(recipe.model, path=base_and_adapter(start)[0], adapter=None))
-    return (sizes.parameters - sizes.trainable) * narrow + 4 * sizes.trainable * wide
+    return _of_base(recipe, sizes, narrow) + 4 * sizes.trainable * wide

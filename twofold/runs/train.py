@@ -24,6 +24,7 @@ from twofold.models.heads import RewardModel, load_reward_model, save_value_mode
 from twofold.models.load import load_policy, resolve_device, save_policy, training_precision, wrap
 from twofold.models.policy import Policy
 from twofold.models.precision import hidden_units
+from twofold.models.quantized import refuse_whole_tuning
 from twofold.objectives.base import Objective, PlainObjective
 from twofold.progress import Progress, Silent
 from twofold.records import Record
@@ -124,8 +125,12 @@ def _load_model(
     """The recipe's model, or the given one, as what `objective` reads: a policy or a reward model."""
     scored = objective.reads == "scores"
     if model is not None:
-        return (wrap_reward_model if scored else wrap)(recipe.model, *model, recipe.seed)
-    return (load_reward_model if scored else load_policy)(recipe.model, recipe.seed)
+        loaded = (wrap_reward_model if scored else wrap)(recipe.model, *model, recipe.seed)
+    else:
+        loaded = (load_reward_model if scored else load_policy)(recipe.model, recipe.seed)
+    if loaded[0].adapter is None:
+        refuse_whole_tuning(loaded[0].model)
+    return loaded
 
 
 def _mapping(section: Any) -> dict[str, Any]:
