@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
-from transformers import (
-    AutoModelForCausalLM,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold import disk, manifest
 from twofold.errors import ModelError
@@ -51,6 +46,7 @@ from twofold.models.quantized import (
     settle,
     spared,
 )
+from twofold.models.seq2seq import auto_class, mark
 from twofold.models.stored import config_at, dtype_on_disk, remember_dtype, save_weights, stored_dtype
 from twofold.models.tokenizers import added_rows, beyond, load_tokenizer, prepare, stop_tokens
 from twofold.models.tokenizers import grow as grow
@@ -109,7 +105,7 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A causal language model with its tokenizer; `stop_tokens` end a completion."""
+    """A language model with its tokenizer; `stop_tokens` end a completion."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -138,6 +134,7 @@ def load_model(settings: ModelSettings, of: str | None = None) -> LoadedModel:
     refuse_classifier(settings.path, settings.revision)
     refuse_requantizing(settings.quantize, settings.path, adapter)
     model = load_weights(settings, base, adapter=adapter or of)
+    mark(tokenizer, model.config)
     grow(model, added if adapter is None else beyond(tokenizer, model))
     if adapter is not None:
         model = merged(model, adapter)
@@ -161,6 +158,7 @@ def wrap(
         raise ModelError("a model that is in memory is not quantized", where=QUANTIZE, remedy=remedy)
     settle(model)
     refuse_broken_weights(model, settings.path)
+    mark(tokenizer, model.config)
     grow(model, prepare(tokenizer, settings.add_tokens, settings.template_arguments or {}))
     loaded = LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
     adapter = attach_adapter(model, settings, seed)
@@ -238,15 +236,16 @@ def weights_digest(model: nn.Module, begin: str = "") -> str:
 
 
 def load_weights(
-    settings: ModelSettings, path: str, auto: type[Any] = AutoModelForCausalLM, adapter: str | None = None
+    settings: ModelSettings, path: str, auto: type[Any] | None = None, adapter: str | None = None
 ) -> PreTrainedModel:
-    """The weights at `path`, as a class of the family `auto`, on the device and in the dtype of `settings`; where
-    `adapter` was trained on them in fewer bits, what these stand for."""
+    """The weights at `path`, as a class of the family `auto` (by default that of language models of its kind), on the
+    device and in the dtype of `settings`; where `adapter` was trained on them in fewer bits, what these stand for."""
     device = resolve_device(settings.device)
     check_folder(path)
     with readable(path):
         gguf = gguf_of(path, settings.gguf_file)
         config = config_at(path, settings.revision, gguf)
+        auto = auto or auto_class(config)
         dtype = weights_dtype(settings, config)
         if gguf is not None and settings.quantize:
             remedy = "train on the folder that the GGUF file was made from, or leave model.quantize out"

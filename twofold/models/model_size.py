@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from twofold.models.adapters import saved_by
 from twofold.models.load import ModelSettings, attach_adapter
 from twofold.models.loadable import readable
 from twofold.models.locate import gguf_of
 from twofold.models.quantized import count_quantized, refuse_absent, spared
+from twofold.models.seq2seq import auto_class
 from twofold.models.stored import config_at
 from twofold.models.tokenizers import grow, load_tokenizer, prepare
 
@@ -43,7 +43,7 @@ def model_size(settings: ModelSettings) -> ModelSize:
         config = config_at(settings.path, settings.revision, gguf)
         if gguf is not None:
             config.quantization_config = None  # it is read dequantized
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        model = auto_class(config).from_config(config, trust_remote_code=False)
         if settings.add_tokens:
             tokenizer = load_tokenizer(settings.path, settings.revision, settings.gguf_file)
             grow(model, prepare(tokenizer, settings.add_tokens, {}))

@@ -210,9 +210,14 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", *, ends: b
         token_T=torch.cat(tokens).unsqueeze(0).to(device),
         position_T=position.unsqueeze(0).to(device),
         score_S=torch.cat(score).to(device),
-        target_S=torch.cat([b.tokens[:0] if ends else b.tokens for g in groups for b in g.branches]).to(device),
+        target_S=targets(groups, device, ends=ends),
         layout=Layout(segments, position, device),
     )
+
+
+def targets(groups: Sequence[Group], device: torch.device, *, ends: bool = False) -> Tensor:
+    """The tokens [S] that all branches say, in order."""
+    return torch.cat([b.tokens[:0] if ends else b.tokens for g in groups for b in g.branches]).to(device)
 
 
 @settings
