@@ -7,6 +7,7 @@ before the model was loaded, after a run of a tiny model has brought in every li
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from benchmarks.commands import circumstances, command_line
 from benchmarks.reporting import print_table
 
 STEPS, PACKS = 2, 2
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+"""Freed blocks of a MiB and more go back to the system, so that what is resident is what lives."""
 WORDS = [
     "the",
     "river",
@@ -52,7 +55,8 @@ def main() -> None:
         given = {"folder": str(asked.model), "adapter": adapter, "precision": precision}
         given |= {"recomputed": recomputed, "tokens": tokens}
         line = [sys.executable, "-m", "benchmarks.memory", "--model", str(asked.model), "--worker", json.dumps(given)]
-        answer = json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        ran = subprocess.run(line, check=True, capture_output=True, text=True, env={**os.environ, **ALLOCATOR})
+        answer = json.loads(ran.stdout.splitlines()[-1])
         found.append(
             {
                 "trained": "LoRA" if adapter else "all weights",

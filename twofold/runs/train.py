@@ -21,7 +21,6 @@ from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset, encode_rows
 from twofold.data.tokenize import Encoder
 from twofold.data.turns import GUESS_REMEDY
-from twofold.models.allocator import return_large_blocks
 from twofold.models.heads import RewardModel, load_reward_model, save_value_model, wrap_reward_model
 from twofold.models.load import load_policy, resolve_device, save_policy, training_precision, wrap
 from twofold.models.policy import Policy
@@ -171,7 +170,6 @@ def _train(
 def _run_training(run: RunContext, folder: Path, options: RunOptions) -> TrainResult:
     """Train, and write what a finished run leaves in its folder."""
     policy, loaded = run.policy, run.loaded
-    return_large_blocks()
     with disk_errors(folder):
         trainer = build_trainer(run, folder, resume=options.resume)
         begin(folder)
