@@ -19,6 +19,7 @@ from twofold.models.loadable import readable
 from twofold.models.locate import refuse_missing
 from twofold.models.lora_targets import SAVE, WHERE, refuse_untouched_experts, saved_modules, targets_of, without
 from twofold.models.quantized import dequantize, is_quantized
+from twofold.models.seq2seq import SEQ2SEQ_TASK, encodes_prompts
 from twofold.models.stored import config_at
 from twofold.models.tokenizers import added_rows
 from twofold.models.trial import first_line
@@ -72,9 +73,10 @@ class AsksForAdapter(Protocol):
 
 
 def attach_adapter(
-    model: PreTrainedModel, settings: AsksForAdapter, seed: int, task: str = "CAUSAL_LM"
+    model: PreTrainedModel, settings: AsksForAdapter, seed: int, task: str | None = None
 ) -> PeftModel | None:
     """The adapter that `settings` ask for, in the model and ready to be trained: a new one, or a folder's."""
+    task = task or (SEQ2SEQ_TASK if encodes_prompts(model) else "CAUSAL_LM")
     if settings.lora is not None:
         return _new(model, settings, settings.lora, seed, task)
     if settings.adapter is None:

@@ -45,7 +45,7 @@ from twofold.models.load import (
     stop_tokens,
 )
 from twofold.models.packed_model import ModelOptions, PackedModel, padded
-from twofold.models.packing import Pack, Packing
+from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.quantized import is_quantized, refuse_requantizing, remember_quantization, settle
 from twofold.models.stored import config_at, remember_dtype, stored_dtype
@@ -56,7 +56,7 @@ from twofold.models.trial import first_line
 class _LinearHead:
     """What both heads do with hidden rows."""
 
-    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor:
+    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, target_S: Tensor) -> Tensor:
         return _scores(model, hidden_SH)
 
     def statistics(

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
-from transformers import (
-    AutoModelForCausalLM,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold import disk, manifest
 from twofold.errors import ModelError
@@ -50,6 +46,7 @@ from twofold.models.quantized import (
     settle,
     spared,
 )
+from twofold.models.seq2seq import auto_class, mark
 from twofold.models.stored import config_at, dtype_on_disk, remember_dtype, save_weights, stored_dtype
 from twofold.models.tokenizers import added_rows, beyond, load_tokenizer, prepare, stop_tokens
 from twofold.models.tokenizers import grow as grow
@@ -108,7 +105,7 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A causal language model with its tokenizer; `stop_tokens` end a completion."""
+    """A language model with its tokenizer; `stop_tokens` end a completion."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -137,6 +134,7 @@ def load_model(settings: ModelSettings, of: str | None = None) -> LoadedModel:
     refuse_classifier(settings.path, settings.revision)
     refuse_requantizing(settings.quantize, settings.path, adapter)
     model = load_weights(settings, base, adapter=adapter or of)
+    mark(tokenizer, model.config)
     grow(model, added if adapter is None else beyond(tokenizer, model))
     if adapter is not None:
         model = merged(model, adapter)
@@ -160,6 +158,7 @@ def wrap(
         raise ModelError("a model that is in memory is not quantized", where=QUANTIZE, remedy=remedy)
     settle(model)
     refuse_broken_weights(model, settings.path)
+    mark(tokenizer, model.config)
     grow(model, prepare(tokenizer, settings.add_tokens, settings.template_arguments or {}))
     loaded = LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
     adapter = attach_adapter(model, settings, seed)
@@ -176,9 +175,17 @@ def autocast_of(settings: ModelSettings, model: PreTrainedModel) -> torch.dtype 
 
 def training_precision(settings: ModelSettings, hidden: int) -> str:
     """The precision in which a model of `hidden` units is trained. On a processor `auto` leaves training of all weights
-    in float32: an update of less than half a step of bfloat16 would not be seen by the next forward pass."""
+    in float32, which needs no masters (`masters.py`)."""
     adapter = settings.lora is not None or settings.adapter is not None
     return resolve_precision(settings.precision, resolve_device(settings.device), hidden if adapter else 0)
+
+
+def weights_dtype(settings: ModelSettings, config: PreTrainedConfig) -> torch.dtype:
+    """What the weights are in while they are trained, or under an adapter not trained."""
+    precision = training_precision(settings, hidden_units(config))
+    if precision == "bfloat16" and (settings.lora or settings.adapter):
+        return torch.bfloat16
+    return torch.float64 if precision == "float64" else torch.float32
 
 
 def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: PeftModel | None) -> ModelOptions:
@@ -207,7 +214,9 @@ def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder:
         if (how := quantization_of(policy.model)) is not None:
             how.save(temporary)
     else:
-        save_weights(policy.model, temporary, stored_dtype(policy.model))
+        dtype = stored_dtype(policy.model)
+        with nullcontext() if dtype == torch.bfloat16 else policy.whole_weights():
+            save_weights(policy.model, temporary, dtype)
     tokenizer.save_pretrained(temporary)
     disk.make_private(temporary)
     if sealed:
@@ -227,19 +236,17 @@ def weights_digest(model: nn.Module, begin: str = "") -> str:
 
 
 def load_weights(
-    settings: ModelSettings, path: str, auto: type[Any] = AutoModelForCausalLM, adapter: str | None = None
+    settings: ModelSettings, path: str, auto: type[Any] | None = None, adapter: str | None = None
 ) -> PreTrainedModel:
-    """The weights at `path`, as a class of the family `auto`, on the device and in the dtype of `settings`; where
-    `adapter` was trained on them in fewer bits, what these stand for."""
+    """The weights at `path`, as a class of the family `auto` (by default that of language models of its kind), on the
+    device and in the dtype of `settings`; where `adapter` was trained on them in fewer bits, what these stand for."""
     device = resolve_device(settings.device)
     check_folder(path)
     with readable(path):
         gguf = gguf_of(path, settings.gguf_file)
         config = config_at(path, settings.revision, gguf)
-        precision = training_precision(settings, hidden_units(config))
-        dtype = torch.float64 if precision == "float64" else torch.float32
-        if precision == "bfloat16" and (settings.lora or settings.adapter):
-            dtype = torch.bfloat16
+        auto = auto or auto_class(config)
+        dtype = weights_dtype(settings, config)
         if gguf is not None and settings.quantize:
             remedy = "train on the folder that the GGUF file was made from, or leave model.quantize out"
             raise ModelError("a GGUF file comes dequantized, and stays so", where=QUANTIZE, remedy=remedy)

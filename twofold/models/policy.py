@@ -13,12 +13,13 @@ from transformers import PreTrainedModel
 from twofold.batch import Group
 from twofold.errors import ModelError
 from twofold.models.attention import UnsupportedAttention, stock_attention
-from twofold.models.backbone import logit_scale
+from twofold.models.backbone import bias_beside, logit_bias, logit_scale
 from twofold.models.logprob import statistics_of, token_logps, token_statistics
 from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packed_model import Sharing as Sharing
-from twofold.models.packing import Pack, Packing
+from twofold.models.packing import Packing
 from twofold.models.row_lengths import restart_rotary
+from twofold.models.seq2seq import branch_logits, encodes_prompts
 
 
 class LanguageHead:
@@ -28,10 +29,11 @@ class LanguageHead:
     name = "log-probabilities (nats per token)"
     output = "logp_S"
 
-    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor:
+    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, target_S: Tensor) -> Tensor:
         if (head := _linear_head(model)) is not None:
-            return token_logps(_scaled(model, hidden_SH), head.weight, stream.target_S, head.bias, _softcap(model))
-        return _logits(model, hidden_SH).log_softmax(-1).gather(1, stream.target_S[:, None]).squeeze(1)
+            bias_V = logit_bias(model, head)
+            return token_logps(_scaled(model, hidden_SH), head.weight, target_S, bias_V, _softcap(model))
+        return _logits(model, hidden_SH).log_softmax(-1).gather(1, target_S[:, None]).squeeze(1)
 
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor:
         targets = [b.tokens for g in groups for b in g.branches]
@@ -45,7 +47,7 @@ class LanguageHead:
         if hidden_SH is None:
             return statistics_of(torch.cat(_row_logits(model, groups)))
         if (head := _linear_head(model)) is not None:
-            return token_statistics(_scaled(model, hidden_SH), head.weight, head.bias, _softcap(model))
+            return token_statistics(_scaled(model, hidden_SH), head.weight, logit_bias(model, head), _softcap(model))
         return statistics_of(_logits(model, hidden_SH))
 
 
@@ -74,13 +76,16 @@ def _logits(model: PreTrainedModel, hidden_SH: Tensor) -> Tensor:
     head, softcap = model.get_output_embeddings(), _softcap(model)
     if head is None:
         raise UnsupportedAttention("the model has no output embeddings")
-    logits = head(_scaled(model, hidden_SH))
+    logits, beside_V = head(_scaled(model, hidden_SH)), bias_beside(model)
+    logits = logits if beside_V is None else logits + beside_V
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits if softcap is None else torch.tanh(logits / softcap) * softcap
 
 
 def _row_logits(model: PreTrainedModel, groups: Sequence[Group]) -> list[Tensor]:
     """The logits [n, V] that say each branch's tokens, from padded rows."""
+    if encodes_prompts(model):
+        return [z.to(torch.promote_types(z.dtype, torch.float32)) for z in branch_logits(model, groups)]
     pairs = [(g.prompt, b.tokens) for g in groups for b in g.branches]
     token = padded([torch.cat([prompt, tokens[:-1]]) for prompt, tokens in pairs], model.device)
     logits = model(input_ids=token, use_cache=False).logits

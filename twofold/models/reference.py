@@ -88,6 +88,7 @@ class FrozenReference:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = copy.deepcopy(policy).requires_grad_(False)
+        self.policy.masters = None
 
     def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]:
         return self.policy.logps(groups, packing)

@@ -17,6 +17,7 @@ from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
 
 from twofold.models.attention import stock_name
+from twofold.models.seq2seq import encodes_prompts
 from twofold.models.trial import first_line
 from twofold.sampling.cache import Prefilled, new_cache, next_logits
 
@@ -205,6 +206,8 @@ class StaticStore:
 def refuse_unfit_model(model: PreTrainedModel, stride: int) -> None:
     """Raise Unfit unless static steps say what the model says: two prompts of different lengths, three further tokens,
     a slot refilled on the way."""
+    if encodes_prompts(model):
+        raise Unfit("its prompts are read by an encoder")
     noise = torch.Generator().manual_seed(0)
     vocabulary = model.config.get_text_config().vocab_size
     rows = [torch.randint(vocabulary, (n,), generator=noise) for n in (8, 6)]
