@@ -59,10 +59,10 @@ def test_clean_rows_are_written_as_the_name_says(write: Write, tmp_path: Path, n
 
 
 def test_a_csv_keeps_lists_as_json_and_the_columns_of_its_first_row(write: Write, tmp_path: Path) -> None:
-    path = write("rows.jsonl", GOOD[1], {"prompt": "é", "completion": "c", "comment": ("z",), "note": 1}, GOOD[0])
+    path = write("rows.jsonl", GOOD[1], {"prompt": "é", "completion": "c", "comment": ("ü",), "note": 1}, GOOD[0])
     fix(check(path), str(tmp_path / "out.csv"), check)
     assert (tmp_path / "out.csv").read_bytes().decode() == (
-        'prompt,completion,comment\r\n2,b,"[""x"", {""y"": 1}]"\r\né,c,"[""z""]"\r\né1,a,\r\n'
+        'prompt,completion,comment\r\n2,b,"[""x"", {""y"": 1}]"\r\né,c,"[""ü""]"\r\né1,a,\r\n'
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from support.made_up_runs import Make
-from twofold.reports.provenance import settings_diff
+from support.made_up_runs import Make, run_data
+from twofold.reports.provenance import machine, settings_diff
 from twofold.reports.run import RunData, read_run
 
 
@@ -32,3 +32,9 @@ def test_a_section_that_one_run_lacks(make_run: Make) -> None:
     a = setup(make_run, "a", "data: {generator: null, train: x}\n")
     b = setup(make_run, "b", "data: {generator: {file: g.jsonl}, train: x}\n")
     assert settings_diff([a, b]) == [("data.generator.file", ("–", "g.jsonl"))]
+
+
+def test_lists_and_machines_are_shown_in_their_own_letters() -> None:
+    a, b = (run_data(settings={"data": [f"é{name}"]}, environment={"cpu": {"name": "µ"}}) for name in "ab")
+    assert settings_diff([a, b]) == [("data", ('["éa"]', '["éb"]'))]
+    assert machine(a) == [("cpu", '{"name": "µ"}')]

@@ -141,7 +141,7 @@ class Stream:
                 return
             read = None if isinstance(row, Issue) else row
             if self._sum and read is not None:
-                line = json.dumps(read, sort_keys=True, ensure_ascii=True, default=str)
+                line = json.dumps(read, sort_keys=True, default=str)
                 self._sum.update(line.encode() + b"\n")
             yield ParsedRow(number, read, None, made) if isinstance(made, list) else ParsedRow(number, read, made)
 
