@@ -21,7 +21,22 @@ from benchmarks.reporting import print_table
 STEPS, PACKS = 2, 2
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 """Freed blocks of a MiB and more go back to the system, so that what is resident is what lives."""
-WORDS = "the river bends and every stone along it keeps a little of light there".split()
+WORDS = [
+    "the",
+    "river",
+    "bends",
+    "and",
+    "every",
+    "stone",
+    "along",
+    "it",
+    "keeps",
+    "a",
+    "little",
+    "of",
+    "light",
+    "there",
+]
 
 
 def main() -> None:
@@ -110,7 +125,12 @@ def _recipe(place: Path, model: dict[str, Any], words: int, tokens: int) -> Any:
 def _tiny(folder: Path, tokenizer: Any) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    sizes: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes, bos_token_id=None)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
