@@ -125,7 +125,12 @@ def _recipe(place: Path, model: dict[str, Any], words: int, tokens: int) -> Any:
 def _tiny(folder: Path, tokenizer: Any) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes, bos_token_id=None)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
