@@ -48,7 +48,8 @@ def training_bytes(settings: ModelSettings, groups: Sequence[Group], *, scored: 
         config.get_text_config().pad_token_id = 0
     try:
         build = Build(weights, adapted, whole, resolve_device(settings.device))
-        return step_bytes(build, config, groups, several=several)
+        period = settings.recompute_every if settings.activation_checkpointing else 1
+        return step_bytes(build, config, groups, several=several, period=period)
     except Exception:  # whatever a model's own code makes of tensors without data
         return None
 
