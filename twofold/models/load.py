@@ -32,6 +32,7 @@ from twofold.models.tokenizers import grow as grow
 from twofold.models.tokenizers import load_stop_tokens as load_stop_tokens
 from twofold.models.trial import findings, first_line, know_float64, refuse_leaks
 from twofold.settings import require, settings
+from twofold.world import is_sharded, whole_tensor, whole_tensors, world
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -181,7 +182,11 @@ def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: Peft
 
 def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, sealed: bool = True) -> None:
     """A Hugging Face folder in the dtype that its base has (or a PEFT adapter) with its tokenizer, for its owner alone,
-    written whole or not at all; `sealed` with a manifest, by which damage is noticed."""
+    written whole or not at all; `sealed` with a manifest, by which damage is noticed. Of several processes all must
+    ask, and the first one writes."""
+    state = whole_tensors((policy.adapter or policy.model).state_dict(keep_vars=True)) if is_sharded(policy) else None
+    if not world().first:
+        return
     temporary = folder.with_name(f"{folder.name}.tmp")
     disk.remove(temporary)
     disk.make_folder(temporary)
@@ -189,9 +194,11 @@ def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder:
         trains = getattr(policy.adapter.peft_config["default"], "trainable_token_indices", None)
         # Rows that the adapter does not train are written beside it, or other libraries could not have them.
         embeddings = not trains if added_rows(policy.model) else "auto"
-        policy.adapter.save_pretrained(str(temporary), selected_adapters=["default"], save_embedding_layers=embeddings)
+        policy.adapter.save_pretrained(
+            str(temporary), selected_adapters=["default"], save_embedding_layers=embeddings, state_dict=state
+        )
     else:
-        save_weights(policy.model, temporary, stored_dtype(policy.model))
+        save_weights(policy.model, temporary, stored_dtype(policy.model), state)
     tokenizer.save_pretrained(temporary)
     disk.make_private(temporary)
     if sealed:
@@ -205,6 +212,7 @@ def weights_digest(model: nn.Module, begin: str = "") -> str:
     for name, value in model.state_dict().items():
         if f".{REFERENCE_ADAPTER}." in name:
             continue
+        value = whole_tensor(value.detach())
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
@@ -291,24 +299,27 @@ def _rows_to_train(model: PreTrainedModel, settings: ModelSettings) -> dict[str,
     return {name: added_rows(model) for name in layers}
 
 
-def copy_adapter(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
-    """A frozen copy of the adapter that is trained: name → (copied, trained) of each of its weights. It is called
-    REFERENCE_ADAPTER; an adapter of that name is overwritten."""
+def copy_adapter(adapter: PeftModel) -> None:
+    """Make a frozen copy of the adapter that is trained. It is called REFERENCE_ADAPTER; an adapter of that name is
+    overwritten."""
     named = dict(adapter.base_model.named_parameters())
-    trained = {name: p for name, p in named.items() if ".default." in f"{name}." and p.requires_grad}
     if REFERENCE_ADAPTER not in adapter.peft_config:
         flags = {name: p.requires_grad for name, p in named.items()}
         with torch.random.fork_rng():  # its first weights are drawn, then overwritten
             adapter.add_adapter(REFERENCE_ADAPTER, adapter.peft_config["default"])
         for name, flag in flags.items():
             named[name].requires_grad_(flag)
-        named = dict(adapter.base_model.named_parameters())
-    pairs: dict[str, tuple[Tensor, Tensor]] = {}
     with torch.no_grad():
-        for name, mine in trained.items():
-            copied = named[f"{name}.".replace(".default.", f".{REFERENCE_ADAPTER}.").removesuffix(".")]
-            pairs[name] = (copied.requires_grad_(False).copy_(mine), mine)
-    return pairs
+        for copied, mine in adapter_pairs(adapter).values():
+            copied.requires_grad_(False).copy_(mine)
+
+
+def adapter_pairs(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
+    """Name → (copied, trained) of each weight of the adapter that is trained, as they are now."""
+    named = dict(adapter.base_model.named_parameters())
+    trained = {name: p for name, p in named.items() if ".default." in f"{name}." and p.requires_grad}
+    place = {name: f"{name}.".replace(".default.", f".{REFERENCE_ADAPTER}.").removesuffix(".") for name in trained}
+    return {name: (named[place[name]], mine) for name, mine in trained.items()}
 
 
 def merged(model: PreTrainedModel, adapter: str) -> PreTrainedModel:

@@ -1,0 +1,49 @@
+"""Several processes compute what one does: every kind of run, however they share the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.processes import distance, finish, play, start
+from support.resumable_runs import KINDS, OTHERS
+
+SAMPLE = ("shard:offline", "shard:moving", "shard:pdpo-lora", "shard:ppo-value", "replicate:experts", "shard:kto")
+STOPPED = "shard:bco"
+EVERY = [f"{sharing}:{kind}" for kind in (*KINDS, *OTHERS) for sharing in ("replicate", "shard")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes have computed, all at one start."""
+    folder = tmp_path_factory.mktemp("processes")
+    traps = ("trap_captured", "trap_gathered")
+    finish(start(2, str(folder), "float64", *SAMPLE, f"{STOPPED}:3", *traps))
+    return folder
+
+
+@pytest.mark.parametrize("case", SAMPLE)
+def test_two_processes_equal_one(folder: Path, tmp_path: Path, case: str) -> None:
+    sharing, kind = case.split(":")
+    play(tmp_path / kind, kind)
+    figures, weights = distance(folder / f"{sharing}-{kind}", tmp_path / kind)
+    assert figures <= 1e-10
+    assert weights <= 1e-10
+
+
+def test_what_two_processes_began_one_ends(folder: Path, tmp_path: Path) -> None:
+    play(tmp_path / "bco", "bco")
+    play(folder / "shard-bco", "bco")
+    assert max(distance(folder / "shard-bco", tmp_path / "bco")) <= 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "figure", "weight"), [("float64", 1e-10, 1e-10), ("float32", 1e-3, 1e-6)])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_every_kind(tmp_path: Path, processes: int, precision: str, figure: float, weight: float) -> None:
+    finish(start(processes, str(tmp_path), precision, *EVERY), seconds=3600)
+    for kind in (*KINDS, *OTHERS):
+        play(tmp_path / kind, kind, precision=precision)
+    found = {case: distance(tmp_path / case.replace(":", "-"), tmp_path / case.split(":")[1]) for case in EVERY}
+    assert {case: far for case, far in found.items() if far[0] > figure or far[1] > weight} == {}
