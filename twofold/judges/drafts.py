@@ -23,6 +23,7 @@ from twofold.progress import Silent
 from twofold.records import Prompt, Source
 from twofold.rewards.base import Reward
 from twofold.rewards.rollouts import DraftScores
+from twofold.world import world
 
 
 def question_of(group: Group, text: Callable[[Tensor], str], prompt: Prompt | None = None, place: int = 0) -> Question:
@@ -37,7 +38,8 @@ class JudgedDrafts:
     """A judge of texts as a reward of drafts, each a question of its own; NaN for a draft without a verdict.
 
     `against_truth` is for judges that compare: a draft's score is then its share of the match with the ground truth.
-    `prompt_of` knows a group's row by its name.
+    `prompt_of` knows a group's row by its name. Of several processes one asks the judge: a server answers once, and a
+    program that a draft has written may not do the same twice.
     """
 
     judge: Judge
@@ -47,7 +49,7 @@ class JudgedDrafts:
 
     def rate(self, groups: Sequence[Group]) -> list[list[float]]:
         questions = [question for group in groups for question in self._questions(group)]
-        scores = iter(self.judge.scores(questions, Silent()))
+        scores = iter(world().once(lambda: self.judge.scores(questions, Silent())))
         return [[math.nan if (row := next(scores)) is None else row[0] for _ in g.branches] for g in groups]
 
     def _questions(self, group: Group) -> Iterator[Question]:
@@ -101,9 +103,12 @@ class ByServer:
     def verdicts(self, groups: Sequence[Group]) -> DraftScores:
         text, prompt_of = self.drafts.text, self.drafts.prompt_of
         questions = [question_of(g, text, prompt_of(g.name), place) for place, g in enumerate(groups)]
+        return DraftScores(world().once(lambda: self._scores(questions)))
+
+    def _scores(self, questions: Sequence[Question]) -> Sequence[Sequence[float] | None]:
         asked = [(str(q.source), *(c.text for c in q.candidates)) for q in questions]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
         with ExitStack() as stack:
             ledger = stack.enter_context(Ledger(self.folder / f"{digest}.ledger.jsonl"))
             judge = self.kind.open(replace(self.drafts.of_texts, open_ledger=lambda: ledger), stack)
-            return DraftScores(judge.scores(questions, Silent()))
+            return judge.scores(questions, Silent())

@@ -47,9 +47,11 @@ from twofold.models.load import (
 from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packing import Pack, Packing
 from twofold.models.policy import Policy
+from twofold.models.sharding import weights_here, whole_model
 from twofold.models.stored import remember_dtype, stored_dtype
 from twofold.models.tokenizers import grow, prepare
 from twofold.models.trial import first_line
+from twofold.world import is_sharded
 
 
 class _LinearHead:
@@ -156,9 +158,13 @@ def value_model_of(
 
 def save_value_model(model: ValueModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """A folder that AutoModelForSequenceClassification loads, an adapter merged in for good: `model` is spent."""
-    if model.adapter is not None:
-        model = ValueModel(cast("Any", model.adapter).merge_and_unload(), sharing="rows")
-    save_policy(model, tokenizer, folder)
+    if model.adapter is None:
+        save_policy(model, tokenizer, folder)
+        return
+    shared = is_sharded(model)
+    with whole_model(model.model):
+        plain = ValueModel(cast("Any", model.adapter).merge_and_unload(), sharing="rows")
+        save_policy(plain, tokenizer, folder, weights=weights_here(plain.model) if shared else None)
 
 
 def load_reward_model(settings: ModelSettings, seed: int = 0) -> tuple[RewardModel, LoadedModel]:

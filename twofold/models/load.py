@@ -180,11 +180,19 @@ def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: Peft
     }
 
 
-def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, sealed: bool = True) -> None:
+def save_policy(
+    policy: PackedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    sealed: bool = True,
+    weights: Mapping[str, Tensor] | None = None,
+) -> None:
     """A Hugging Face folder in the dtype that its base has (or a PEFT adapter) with its tokenizer, for its owner alone,
-    written whole or not at all; `sealed` with a manifest, by which damage is noticed. Of several processes all must
-    ask, and the first one writes."""
-    state = whole_tensors((policy.adapter or policy.model).state_dict(keep_vars=True)) if is_sharded(policy) else None
+    written whole or not at all; `sealed` with a manifest, by which damage is noticed. `weights` take the place of
+    the model's own. Of several processes all must ask, and the first one writes."""
+    if is_sharded(policy):
+        weights = whole_tensors((policy.adapter or policy.model).state_dict(keep_vars=True))
     if not world().first:
         return
     temporary = folder.with_name(f"{folder.name}.tmp")
@@ -195,10 +203,10 @@ def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder:
         # Rows that the adapter does not train are written beside it, or other libraries could not have them.
         embeddings = not trains if added_rows(policy.model) else "auto"
         policy.adapter.save_pretrained(
-            str(temporary), selected_adapters=["default"], save_embedding_layers=embeddings, state_dict=state
+            str(temporary), selected_adapters=["default"], save_embedding_layers=embeddings, state_dict=weights
         )
     else:
-        save_weights(policy.model, temporary, stored_dtype(policy.model), state)
+        save_weights(policy.model, temporary, stored_dtype(policy.model), weights)
     tokenizer.save_pretrained(temporary)
     disk.make_private(temporary)
     if sealed:

@@ -52,6 +52,17 @@ def layers(model: PreTrainedModel) -> list[nn.Module]:
     return [m for name, m in found.items() if not any(name.startswith(f"{other}.") for other in found)]
 
 
+def weights_here(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What `state_dict` would give of a model whose weights are all here; of a sharded one that gives its parts."""
+    buffers = {
+        f"{name}.{key}".removeprefix("."): value
+        for name, module in model.named_modules()
+        for key, value in module.named_buffers(recurse=False)
+        if key not in module._non_persistent_buffers_set
+    }
+    return {**{n: p.detach() for n, p in model.named_parameters(remove_duplicate=False)}, **buffers}
+
+
 @contextmanager
 def whole_model(model: PreTrainedModel) -> Iterator[None]:
     """Within it all weights of `model` are here, if processes share them: each may call it as often as it needs."""

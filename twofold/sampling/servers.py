@@ -29,6 +29,7 @@ from twofold.models.policy import Policy
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.cache import max_positions, refuse_unfit
 from twofold.sampling.logits_processor import as_bytes
+from twofold.world import world
 
 
 @dataclass(frozen=True)
@@ -168,8 +169,7 @@ class ServerSampler:
         refuse_unfit(prompts, self.max_positions)
         self._push(seed[1])
         asked = [(prompt, index) for prompt in prompts for index in range(samples)]
-        with ThreadPoolExecutor(self.served.parallel, thread_name_prefix="draft") as pool:
-            said = list(pool.map(lambda each: self._one(each[0], each[1], seed), asked))
+        said = [ServerDraft(**reply) for reply in world().once(lambda: self._replies(asked, seed))]
         rows = [said[i : i + samples] for i in range(0, len(said), samples)]
         groups = [
             Group("drafts", prompt, tuple(Branch(torch.tensor(s.tokens), Role.DRAFT) for s in row))
@@ -182,6 +182,11 @@ class ServerSampler:
             for g, own, row in zip(groups, logps, rows, strict=True)
         ]
 
+    def _replies(self, asked: Sequence[tuple[Tensor, int]], seed: tuple[int, int]) -> list[dict[str, Any]]:
+        """The fields of a draft for each prompt and index."""
+        with ThreadPoolExecutor(self.served.parallel, thread_name_prefix="draft") as pool:
+            return list(pool.map(lambda each: vars(self._one(each[0], each[1], seed)), asked))
+
     def _push(self, step: int) -> None:
         """Every so many steps, and before the first draft, the server gets the policy as it is."""
         if self.served.push == "none":
@@ -193,11 +198,16 @@ class ServerSampler:
         version = f"twofold-{self.run}-{self.pushes}"
         folder = self.folder / version
         self.save(folder)
+        with world().agreed():
+            if world().first:
+                self._hand_over(folder, version, before)
+        self.version, self.pushed_at = version, step
+
+    def _hand_over(self, folder: Path, version: str, before: str) -> None:
         self._again(lambda: self.dialect.push(self.wire, folder, version), "the weights were not taken")
         if self.pushes > 1:
             self._again(lambda: self.dialect.drop(self.wire, before), "the old weights were not dropped")
             shutil.rmtree(self.folder / before, ignore_errors=True)
-        self.version, self.pushed_at = version, step
 
     def _one(self, prompt: Tensor, index: int, seed: tuple[int, int]) -> ServerDraft:
         """One draft, asked for until it is whole."""
