@@ -1,7 +1,9 @@
 """Change one place of the code at a time and see whether the mirrored tests notice: `make mutants`.
 
-Places are drawn at random: one operator of cosmic-ray, or one dropped keyword argument, each. A mutant runs the tests
-of its room that execute its line, in a copy of the working tree. The exit status is 1 where too few are killed.
+Places are drawn at random, but for those where no run can differ (`silent_places.py`): one operator of cosmic-ray, or
+one dropped keyword argument, each. A mutant runs the tests of its room that execute its line, in a copy of the working
+tree; with --quick, where nothing is recorded before, the test files of its room, the nearest first, until 45 CPU
+seconds are spent: that counts from below. The exit status is 1 where too few are killed.
 """
 
 # cosmic-ray comes with the extra `mutants` alone, and has no types.
@@ -10,7 +12,6 @@ of its room that execute its line, in a copy of the working tree. The exit statu
 from __future__ import annotations
 
 import argparse
-import ast
 import compileall
 import difflib
 import hashlib
@@ -18,7 +19,6 @@ import importlib
 import json
 import os
 import random
-import re
 import resource
 import shutil
 import signal
@@ -30,6 +30,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 # As in the tests: read when the libraries load, which they do here, once for all mutants.
@@ -42,21 +43,23 @@ from cosmic_ray.mutating import MutationVisitor
 from cosmic_ray.operators.operator import Operator
 from cosmic_ray.plugins import get_operator, operator_names
 from coverage import CoverageData
+from near_tests import files_of, mirrored, nearest_first
+from silent_places import SilentPlaces, is_change
 
 ROOMS = ("objectives", "training", "models", "sampling", "statistics.py", "evaluation", "data", "rewards", "reports",
          "algorithms", "analysis")  # fmt: skip
 COPIED = ("twofold", "tests", "recipes", "docs", "experiments", "benchmarks", "scripts", "pyproject.toml", "README.md",
           "Makefile", "constraints.txt")  # fmt: skip
-STRICT = "strict"
 KILLER = "mutant-killer.txt"
 LONGEST, CPU_SECONDS, OF_ONE_TEST = 1800, 1800, 60  # a mutant that loops for ever, or waits for ever, is noticed
+FURTHER = 45  # CPU seconds after which the quick way begins with no further test files
 PRELOADED = ("torch", "transformers.models.llama.modeling_llama", "peft", "datasets", "pyarrow.parquet", "scipy.stats",
              "httpx2", "pydantic")  # fmt: skip
 PLUGINS = ("-p", "no:cacheprovider", "-p", "pytest_cov.plugin", "-p", "_hypothesis_pytestplugin")
 
 
 class DropKeywordArgument(Operator):
-    """`f(a, b=c)` becomes `f(a)`: a setting that is not handed on. `strict=True` of a zip, an assertion, stays."""
+    """`f(a, b=c)` becomes `f(a)`: a setting that is not handed on."""
 
     def mutation_positions(self, node):
         for child in self._arguments(node):
@@ -73,15 +76,8 @@ class DropKeywordArgument(Operator):
 
     @staticmethod
     def _arguments(node):
-        return (
-            [
-                c
-                for c in node.children
-                if c.type == "argument" and c.children[1] == "=" and c.children[0].value != STRICT
-            ]
-            if node.type == "arglist"
-            else []
-        )
+        children = node.children if node.type == "arglist" else []
+        return [c for c in children if c.type == "argument" and c.children[1] == "="]
 
     @classmethod
     def examples(cls):
@@ -106,32 +102,17 @@ def _operator(name: str) -> Operator:
     return DropKeywordArgument() if name == DropKeywordArgument.__name__ else get_operator(name)()
 
 
-def _silent_spans(source: str) -> list[tuple[int, int, int, int]]:
-    """Where a change means nothing: annotations, decorators' names, imports for the type checker, assertions."""
-    spans = []
-    for node in ast.walk(ast.parse(source)):
-        parts: list[ast.AST | None] = []
-        if isinstance(node, ast.AnnAssign | ast.arg):
-            parts.append(node.annotation)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            parts.append(node.returns)
-        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            parts.append(node)
-        spans += [(p.lineno, p.col_offset, p.end_lineno, p.end_col_offset) for p in parts if p is not None]  # type: ignore[attr-defined]
-    return spans
-
-
 def mutants_of(path: Path) -> list[Mutant]:
     """Every change of one file; several of one operator kind at one place count as one (`draw` takes any of them)."""
     source = path.read_text(encoding="utf-8")
-    nodes, silent = list(ast_nodes(get_ast(source))), _silent_spans(source)
+    nodes, silent = list(ast_nodes(get_ast(source))), SilentPlaces(source)
     names = [n for n in operator_names() if not get_operator(n).arguments() and "RemoveDecorator" not in n]
     mutants = []
     for name in [*names, DropKeywordArgument.__name__]:
         operator = _operator(name)
         starts = [start for node in nodes for start, _ in operator.mutation_positions(node)]
         for occurrence, (line, column) in enumerate(starts):
-            if not any((a, b) <= (line, column) < (c, d) for a, b, c, d in silent):
+            if not silent.holds(name, (line, column)):
                 mutants.append(Mutant(str(path), name, occurrence, line))
     return mutants
 
@@ -143,8 +124,15 @@ def draw(paths: list[Path], sample: int, seed: int) -> list[Mutant]:
         for mutant in mutants_of(path):
             kind = mutant.operator.split("/")[-1].split("_")[0]
             places.setdefault((mutant.path, mutant.line, kind), []).append(mutant)
-    chosen = generator.sample(sorted(places), min(sample, len(places)))
-    return [generator.choice(places[place]) for place in chosen]
+    shuffled = generator.sample(sorted(places), len(places))
+    drawn = (generator.choice(places[place]) for place in shuffled)
+    return list(islice((m for m in drawn if is_change(Path(m.path).read_text("utf-8"), changed(m))), sample))
+
+
+def changed(mutant: Mutant, root: Path = Path()) -> str:
+    """The source of the mutant's file with the change."""
+    source = (root / mutant.path).read_text(encoding="utf-8")
+    return MutationVisitor.mutate_code(source, _operator(mutant.operator), mutant.occurrence) or source
 
 
 class OneTest:
@@ -171,18 +159,6 @@ class OneTest:
         pytest.fail(f"more than {OF_ONE_TEST} CPU seconds")
 
 
-def test_files(mirror: str) -> list[Path]:
-    """The test files of a mirror: all of a folder, or those whose names begin as the mirror does."""
-    top = Path(mirror)
-    return sorted(top.rglob("test_*.py") if top.is_dir() else top.parent.glob(f"{top.name}*.py"))
-
-
-def mirrored(path: str) -> str:
-    """The tests that answer for a file: its room's folder, or the test files called after a module at the top."""
-    parts = Path(path).parts
-    return f"tests/{parts[1]}" if len(parts) > 2 else f"tests/test_{Path(path).stem}"
-
-
 def tests_by_line(root: Path, tests: list[Path], cache: Path, workers: int) -> dict[str, CoverageData]:
     """Which tests of each file run which lines: recorded where neither the file nor the package has changed since."""
     package = _digest(*sorted((root / "twofold").rglob("*.py")), *sorted((root / "tests/support").rglob("*.py")))
@@ -194,7 +170,7 @@ def tests_by_line(root: Path, tests: list[Path], cache: Path, workers: int) -> d
             test = waiting.pop()
             print(f"recording {test} ({len(waiting)} to come)", flush=True)
             arguments = ["--cov=twofold", "--cov-context=test", "--cov-report=", str(test)]
-            running[_start(root, arguments, {"COVERAGE_FILE": f"{records[test]}.new"}, 3600)] = test
+            running[_start(root, [arguments], {"COVERAGE_FILE": f"{records[test]}.new"}, 3600)] = test
         child, status = os.wait()
         test = running.pop(child)
         if os.waitstatus_to_exitcode(status) not in (0, 5):  # 5: every test of the file is for another run (slow, gpu)
@@ -213,8 +189,9 @@ def _digest(*files: Path) -> str:
     return sum_of_all.hexdigest()[:20]
 
 
-def _start(root: Path, arguments: list[str], extra: dict[str, str], seconds: int) -> int:
-    """Run pytest in a child process that has the large libraries already, for at most `seconds` of CPU time."""
+def _start(root: Path, turns: list[list[str]], extra: dict[str, str], seconds: int) -> int:
+    """Run pytest with these arguments, in turn until something fails, in a child process that has the large libraries
+    already, for at most `seconds` of CPU time."""
     sys.stdout.flush()
     if child := os.fork():
         return child
@@ -229,12 +206,15 @@ def _start(root: Path, arguments: list[str], extra: dict[str, str], seconds: int
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
-        code = int(pytest.main(["-q", *PLUGINS, *arguments], [OneTest()] if not extra else []))
+        for arguments in turns:
+            code = int(pytest.main(["-q", *PLUGINS, *arguments], [OneTest()] if not extra else []))
+            if code not in (0, 5) or time.process_time() > FURTHER:
+                break
     finally:
         os._exit(code)
 
 
-def tests_for(mutant: Mutant, recorded: dict[str, CoverageData]) -> list[str]:
+def tests_for(mutant: Mutant, recorded: dict[str, CoverageData]) -> list[list[str]]:
     """The tests that run the mutant's line; of a line run at import, all that enter its file, or all that import it."""
     line, anywhere, importing = set(), set(), set()
     for test, data in recorded.items():
@@ -244,20 +224,7 @@ def tests_for(mutant: Mutant, recorded: dict[str, CoverageData]) -> list[str]:
             line |= {context.split("|")[0] for context in by_line.get(mutant.line, ())}
             anywhere |= {context.split("|")[0] for contexts in by_line.values() for context in contexts}
             importing |= {test} if mutant.line in by_line else set()
-    return sorted((line - {""}) or (anywhere - {""}) or importing)
-
-
-def tests_that_import(mutant: Mutant, root: Path) -> list[str]:
-    """The test files of the mirror that name the mutant's module, or anything that it defines at its top."""
-    path = Path(mutant.path)
-    module = ".".join(path.with_suffix("").parts)
-    body = ast.parse((root / path).read_text(encoding="utf-8")).body
-    names = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"]
-    pattern = re.compile(rf"\b({'|'.join([re.escape(module), *names])})\b")
-    files = test_files(mirrored(mutant.path))
-    texts = {file: (root / file).read_text(encoding="utf-8") for file in files}
-    by_name = sorted((module not in text, str(file)) for file, text in texts.items() if pattern.search(text))
-    return [file for _, file in by_name]
+    return [sorted(tests)] if (tests := (line - {""}) or (anywhere - {""}) or importing) else []
 
 
 @dataclass
@@ -290,21 +257,19 @@ class Trial:
         return True
 
 
-def begin(mutant: Mutant, root: Path, tests: list[str]) -> Trial:
+def begin(mutant: Mutant, root: Path, tests: list[list[str]]) -> Trial:
     """Write the mutant into the copy `root` and start `tests`."""
     file = root / mutant.path
     source, state = file.read_text(encoding="utf-8"), file.stat()
-    changed = MutationVisitor.mutate_code(source, _operator(mutant.operator), mutant.occurrence) or source
-    lines = difflib.unified_diff(source.splitlines(), changed.splitlines(), n=0, lineterm="")
+    with_mutant = changed(mutant, root)
+    lines = difflib.unified_diff(source.splitlines(), with_mutant.splitlines(), n=0, lineterm="")
     mutant.diff = "\n".join(line for line in list(lines)[2:] if not line.startswith("@@"))
-    file.write_text(changed, encoding="utf-8")
-    listing = root / "mutant-tests.txt"
-    listing.write_text("\n".join(tests))
-    child = _start(root, ["-x", f"@{listing}"], {}, CPU_SECONDS)
+    file.write_text(with_mutant, encoding="utf-8")
+    child = _start(root, [["-x", *turn] for turn in tests], {}, CPU_SECONDS)
     return Trial(mutant, root, child, source, (state.st_atime_ns, state.st_mtime_ns), time.monotonic())
 
 
-def judge(mutants: list[Mutant], roots: list[Path], tests_of: Callable[[Mutant], list[str]]) -> None:
+def judge(mutants: list[Mutant], roots: list[Path], tests_of: Callable[[Mutant], list[list[str]]]) -> None:
     """Try all mutants, one in each copy of the tree at a time."""
     waiting, running, free = list(reversed(mutants)), [], list(roots)
     while waiting or running:
@@ -348,7 +313,7 @@ def main() -> int:
     parser.add_argument("--again", type=Path, help="a record: try its survivors again instead of a new sample")
     parser.add_argument("--out", type=Path, default=Path("mutants.json"))
     parser.add_argument("--cache", type=Path, default=Path(".mutants"), help="which tests run which lines")
-    parser.add_argument("--quick", action="store_true", help="without a record: the test files that name the module")
+    parser.add_argument("--quick", action="store_true", help="no record: nearest test files first, up to a bound")
     options = parser.parse_args()
     tops = [Path("twofold") / room for room in options.rooms]
     files = [p for top in tops for p in ([top] if top.is_file() else sorted(top.rglob("*.py")))]
@@ -356,13 +321,13 @@ def main() -> int:
         mutants = [Mutant(**m) for m in json.loads(options.again.read_text()) if m["outcome"] != "killed"]
     else:
         mutants = draw(files, options.sample, options.seed)
-    tests = sorted({t for m in mutants for t in test_files(mirrored(m.path))})
+    tests = sorted({t for m in mutants for t in files_of(mirrored(m.path))})
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         roots = copies(options.workers, Path(folder))
         for name in PRELOADED:
             importlib.import_module(name)
         if options.quick:
-            judge(mutants, roots, partial(tests_that_import, root=roots[0]))
+            judge(mutants, roots, lambda mutant: nearest_first(mutant.path, roots[0]))
         else:
             recorded = tests_by_line(roots[0], tests, options.cache.resolve(), options.workers)
             judge(mutants, roots, partial(tests_for, recorded=recorded))

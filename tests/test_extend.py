@@ -14,7 +14,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import twofold
-from support.extend_page import blocks, sections, write_blocks
+from support.extend_page import Block, blocks, sections, write_blocks
 from twofold.cli.main import main
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
@@ -117,14 +117,44 @@ def house(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     return folder
 
 
-def run(house: Path, *command: str) -> str:
+def run(house: Path, *command: str, given: str = "") -> str:
     """What `python COMMAND` prints, in the copy."""
     done = subprocess.run(
         [sys.executable, *command], cwd=house, env=os.environ | {"PYTHONPATH": str(house)}, text=True,
-        capture_output=True, check=False,
+        capture_output=True, check=False, input=given,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+IN_TURN = """
+import contextlib, io, json, sys
+from twofold.cli.main import main
+
+printed = []
+for language, text in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        if language == "python":
+            exec(compile(text, "docs/extend.md", "exec"), {"__name__": "page"})
+        else:
+            try:
+                main(text.split())
+            except SystemExit as end:
+                assert not end.code, (text, end.code)
+    printed.append(out.getvalue())
+print(json.dumps(printed))
+"""
+"""Commands and programs of the page, one after the other in one process: torch is imported once."""
+
+
+@pytest.fixture(scope="module")
+def outputs(house: Path, root: Path) -> dict[Block, str]:
+    """What each command and program of the page prints in the copy."""
+    added = [block for section in sections(root)[1:] for block in blocks(root, section) if not block.path]
+    shown = [block for block in added if block.language in ("console", "python")]
+    lines = [block.text.splitlines()[0].removeprefix("$ twofold ") for block in shown]
+    given = [(b.language, b.text if b.language == "python" else line) for b, line in zip(shown, lines, strict=True)]
+    return dict(zip(shown, json.loads(run(house, "-c", IN_TURN, given=json.dumps(given))), strict=True))
 
 
 def test_the_page_has_a_section_for_everything_that_joins_by_a_line(root: Path) -> None:
@@ -132,19 +162,18 @@ def test_the_page_has_a_section_for_everything_that_joins_by_a_line(root: Path) 
 
 
 @pytest.mark.parametrize("section", ["A data format", "A judge", "An algorithm", "A verb"])
-def test_what_the_page_adds_works_as_it_says(house: Path, root: Path, section: str) -> None:
+def test_what_the_page_adds_works_as_it_says(root: Path, outputs: dict[Block, str], section: str) -> None:
     """A file of at most 50 lines, its line, and commands and programs that give what stands under them."""
     some = blocks(root, section)
     assert [block.text.count("\n") < 50 for block in some if block.path.startswith("twofold/")] == [True, True]
     for block in some:
         if block.language == "console":
-            (command, *expected) = block.text.splitlines()
-            printed = [line.rstrip() for line in run(house, "-m", *command.removeprefix("$ ").split()).splitlines()]
+            printed = [line.rstrip() for line in outputs[block].splitlines()]
+            expected = block.text.splitlines()[1:]
             assert printed[: len(expected)] == expected
-        elif block.language == "python" and not block.path:
-            run(house, "-c", block.text)
 
 
+@pytest.mark.usefixtures("outputs")
 def test_the_algorithm_imitates_and_then_compares(house: Path) -> None:
     lines = (house / "runs" / "warm" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     terms = [{name for name in json.loads(line) if name.startswith("loss/")} for line in lines[:2]]

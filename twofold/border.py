@@ -45,6 +45,12 @@ _LOST = ("DistBackendError", "DistNetworkError", "DistStoreError")
 _MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "maximum allowed dimension exceeded")
 
 
+def outcome(error: Exception) -> tuple[TwofoldError, int]:
+    """What a user reads of `error`, and the exit code."""
+    known = explained(error)
+    return (known, known.exit_code) if known else (as_bug(error), BUG)
+
+
 def explained(error: Exception) -> TwofoldError | None:
     """The message for what the system, a file, a package or the user's own code did wrong; None of a bug."""
     name, module = type(error).__name__, type(error).__module__

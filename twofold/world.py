@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import TCPStore  # type: ignore[reportPrivateImportUsage]
 
 from twofold.errors import RecipeError, TwofoldError
 from twofold.settings import settings
@@ -201,7 +202,7 @@ def one_speaks() -> Iterator[bool]:
     it has left, lest the launcher ends it before it has spoken."""
     try:
         place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = dist.TCPStore(*place, is_master=False, timeout=_MOMENT, wait_for_workers=False)
+        store = TCPStore(*place, is_master=False, timeout=_MOMENT, wait_for_workers=False)
         key = f"twofold/failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
         first = store.add(key, 1) == 1
     except (KeyError, ValueError, RuntimeError):

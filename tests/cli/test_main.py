@@ -34,6 +34,20 @@ def test_help_takes_less_than_half_a_second() -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
+def test_what_libraries_can_do_without_is_not_reported() -> None:
+    """On some processors bitsandbytes warns, as it is imported, that a faster kernel was not found."""
+    code = """
+import logging
+from twofold.cli.main import main
+try:
+    main(["--help"])
+except SystemExit:
+    logging.getLogger("bitsandbytes.backends.cpu.ops").warning("no kernel")
+    logging.getLogger("bitsandbytes.backends.cpu.ops").error("no device")
+"""
+    assert python("-c", code).stderr.splitlines() == ["no device"]
+
+
 def test_nothing_heavy_is_imported_before_a_verb_runs() -> None:
     done = python("-c", f"import sys, twofold.cli.main; print(sorted(set({HEAVY}) & set(sys.modules)))")
     assert done.stdout.strip() == "[]"

@@ -153,16 +153,17 @@ def small_files() -> Iterator[Callable[[int], None]]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize("size", [300, 3_000, 30_000, 75_000])
 def test_a_disk_that_takes_no_more_is_one_message_and_the_run_goes_on(
-    twofold: Run, recipe: Path, tmp_path: Path, small_files: Callable[[int], None], size: int
+    twofold: Run, recipe: Path, tmp_path: Path, small_files: Callable[[int], None]
 ) -> None:
     """At whatever file it happens: the cache of the reference, a log, a checkpoint, the model."""
-    assert twofold("train", recipe, f"run={tmp_path}/whole").code == 0
-    small_files(size)
-    answer = twofold("train", recipe, "training.checkpoint_every=1")
-    assert_one_message(answer)
-    small_files(resource.RLIM_INFINITY)
-    assert twofold("train", recipe, "training.checkpoint_every=1").code == 0
-    whole, resumed = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "run"))
-    assert resumed == whole
+    runs = {size: tmp_path / str(size) for size in (300, 3_000, 30_000, 75_000)}
+    for size, run in runs.items():
+        small_files(size)
+        assert_one_message(twofold("train", recipe, f"run={run}", "training.checkpoint_every=1"))
+        small_files(resource.RLIM_INFINITY)
+        assert twofold("train", recipe, f"run={run}", "training.checkpoint_every=1").code == 0
+    assert twofold("train", recipe).code == 0
+    whole = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    for size, run in runs.items():
+        assert (run / "metrics.jsonl").read_bytes() == whole, size

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import ByT5Tokenizer
 
 from twofold.batch import Group
 from twofold.data import load as load_module
@@ -19,7 +20,7 @@ from twofold.data.load import load
 from twofold.data.reading import Reading
 from twofold.data.split import overlaps, split_by_prompt
 from twofold.data.store import AT_ONCE
-from twofold.data.stored_groups import StoredGroups, encode_stored, fingerprint
+from twofold.data.stored_groups import StoredGroups, encode_stored, fingerprint, tokenizer_digest
 from twofold.data.stored_records import StoredRecords
 from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.errors import DataError
@@ -213,6 +214,15 @@ def test_tokens_are_made_again_for_another_tokenizer_template_or_setting(
     ]
     assert len({usual, *others}) == 7
     assert progress.warnings == []
+
+
+def test_a_tokenizer_is_told_by_its_words_and_by_how_it_cuts(tokenizer: Any) -> None:
+    """Merges leave the vocabulary as it is; a tokenizer in Python has its vocabulary alone."""
+    fast = [tokenizer(), tokenizer(merges=(("c", "1"),)), tokenizer("{{ messages }}")]
+    slow = [ByT5Tokenizer(extra_ids=0), ByT5Tokenizer(extra_ids=1)]
+    assert len({tokenizer_digest(each) for each in (*fast, *slow)}) == 5
+    assert tokenizer_digest(tokenizer()) == tokenizer_digest(fast[0])
+    assert tokenizer_digest(ByT5Tokenizer(extra_ids=0)) == tokenizer_digest(slow[0])
 
 
 def test_what_was_dropped_is_told_from_the_cache_too(write: Write, tmp_path: Path, tokenizer: Any) -> None:

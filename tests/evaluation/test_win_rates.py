@@ -153,6 +153,16 @@ def test_the_seed_draws_the_answers(tmp_path_factory: pytest.TempPathFactory) ->
     assert len(drawn(temperatures=[0])) == 1  # the greedy answer is the same each time
 
 
+def test_each_temperature_draws_by_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Of two answers, nine to one: at 0.1 the rarer one never comes, at 9 nearly as often as the other."""
+    dice = speaker(tmp_path_factory.mktemp("dice"), {"roll": {"1": 0.9, "2": 0.1}})
+    rows = [Task("roll", "#### 1", Source("t", 1))]
+    played = win_rate([dice], rows, **HOW, samples=40, temperatures=[0.1, 9.0]).rows
+    drawn = {t: [row["completion"] for row in played if row["temperature"] == t].count("2") for t in (0.1, 9.0)}
+    assert drawn[0.1] == 0
+    assert drawn[9.0] > 5
+
+
 def test_prompts_are_put_by_style(chatty: str) -> None:
     for style, completion in (("auto", "7"), ("chat", "7"), ("text", "")):
         found = win_rate([chatty], PROBLEMS[:1], **HOW, temperatures=[0], style=style)

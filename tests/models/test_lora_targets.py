@@ -8,7 +8,8 @@ import transformers as tr
 from support import tiny
 from support.architectures import EXPERTS, SPARSE
 from support.families import build
-from twofold.models.lora_targets import _ROUTER, ALL, targets_of
+from twofold.errors import ModelError
+from twofold.models.lora_targets import _ROUTER, ALL, refuse_untouched_experts, targets_of
 
 ATTENTION = ["k_proj", "o_proj", "q_proj", "v_proj"]
 
@@ -48,3 +49,16 @@ def test_shared_experts_are_adapted_by_their_parameters_and_their_gates_are_not(
 )  # fmt: skip
 def test_which_names_are_routers(name: str, router: bool) -> None:
     assert (_ROUTER.search(name) is not None) == router
+
+
+def test_experts_that_the_adapter_left_alone_are_named() -> None:
+    model = build(tr.MixtralForCausalLM, tr.MixtralConfig, **EXPERTS)
+    targets = targets_of(model, ALL)
+    refuse_untouched_experts(model, targets)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("experts" not in name)
+    for asked in ({"target_modules": ATTENTION}, {"target_parameters": ["self_attn.q_proj.weight"]}):
+        refuse_untouched_experts(model, asked)
+    with pytest.raises(ModelError, match=r"nothing on experts\.down_proj, experts\.gate_up_proj\n") as caught:
+        refuse_untouched_experts(model, targets)
+    assert (caught.value.where, caught.value.remedy) == ("model.lora.targets", "name other layers, or update peft")

@@ -80,6 +80,15 @@ def test_auto_takes_bfloat16_where_it_pays(cache: Path, speedup: float, wide: st
     assert resolve_precision("bfloat16", "cpu", 8) == "bfloat16"
 
 
+def test_nothing_is_narrow_outside_of_the_model() -> None:
+    """While casts are remembered too: what the objective multiplies stays in float32."""
+    policy, ones = tiny.policy(dtype=torch.float32, autocast=torch.bfloat16), torch.ones(2, 2)
+    with policy.cast_once():
+        assert (ones @ ones).dtype == torch.float32
+        assert policy(tiny.pairs(2))[0].logp_S.dtype == torch.float32
+        assert (ones @ ones).dtype == torch.float32
+
+
 def test_a_narrow_model_is_not_measured(cache: Path) -> None:
     assert resolve_precision("auto", "cpu", NARROWEST - 1) == "float32"
     assert not cache.exists()

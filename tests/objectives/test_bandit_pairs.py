@@ -33,7 +33,8 @@ def sampled(**settings: Any) -> Online:
 def test_with_labels_of_the_model_it_reaches_the_optimum(settings: dict[str, Any]) -> None:
     """At π*, β·log π/π_ref is the reward but for a constant, so σ of its difference is the chance of each label: the
     expected gradient of any pair is 0, however it was chosen."""
-    policy_V = Play(DPO(beta=BETA), sampled(**settings), prompts=32, steps=150, rate=3.0).learn()
+    prompts = 12 if settings.get("pairs") == "all" else 32
+    policy_V = Play(DPO(beta=BETA), sampled(**settings), prompts=prompts, steps=150, rate=3.0).learn()
     assert worth(policy_V) > 0.98 * best()
 
 
@@ -90,10 +91,10 @@ def test_spin_approaches_the_data_and_stops_there() -> None:
     data_V = vector((0.25, 0.25, 0.5))
     play = Play(DPO(beta=0.1), spin, truths=DATA, prompts=64, steps=400, rate=20.0)
     assert play.learn().tolist() == pytest.approx(data_V.tolist(), abs=0.03)
-    there = Play(DPO(beta=0.1), spin, Table(data_V.log().requires_grad_()), DATA, 64, 400, 20.0, data_V.log())
+    there = Play(DPO(beta=0.1), spin, Table(data_V.log().requires_grad_()), DATA, 64, 200, 20.0, data_V.log())
     assert there.learn().tolist() == pytest.approx(data_V.tolist(), abs=0.03)
     ties = sum(r.figures.get("ties", 0.0) for r in there.rounds)
-    assert ties / (100 * 64) == pytest.approx(0.375, abs=0.02)
+    assert ties / (50 * 64) == pytest.approx(0.375, abs=0.02)
 
 
 def test_xpo_pushes_the_references_completion_down() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -102,3 +103,18 @@ def test_results_leave_out_what_breaks_the_schema() -> None:
     assert [(m.name, list(m.estimates)) for m in results.models] == [("a", ["strict"])]
     assert results.comparisons == ()
     assert results.warnings == ("w", '{"k": 1}')
+
+
+def test_samples_of_the_first_the_last_and_the_final_step_are_held(make_run: Make) -> None:
+    folder = make_run("pdpo")
+    whole = [json.loads(line) for line in (folder / "samples.jsonl").read_text("utf-8").splitlines()]
+    for steps, shown in (([0, 40], [0, 40]), ([0, 20, 40], [0, 40]), ([0, 10, 20, 30, 40], [0, 40]), ([7], [7])):
+        lines = [json.dumps({**whole[0], "step": step, "name": str(i)}) for step in steps for i in (1, 2)]
+        (folder / "samples.jsonl").write_text("\n".join(lines), "utf-8")
+        (folder / "manifest.json").unlink(missing_ok=True)
+        assert [(s.step, s.name) for s in read_run(folder).samples] == [(s, n) for s in shown for n in ("1", "2")]
+        results = json.loads((folder / "results.json").read_text("utf-8"))
+        (folder / "results.json").write_text(json.dumps({**results, "step": 20}), "utf-8")
+        held = sorted({*shown, *({20} & set(steps))})
+        assert [s.step for s in read_run(folder).samples] == [step for step in held for _ in (1, 2)]
+        (folder / "results.json").write_text(json.dumps({**results, "step": 40}), "utf-8")

@@ -39,7 +39,6 @@ def test_a_scale_holds_all_lines_bands_and_the_level() -> None:
     assert framed(Spec("t", "", (), level=3.0), Line([5], [2.0], "ink")) == close(5, 1.94, 3.06, 3.0, False)
     assert framed(spec, Line([0], [-4.0], "ink")) == close(1, -4.4, -3.6, None, False)
     assert framed(spec, Line([0], [0.0], "ink")) == close(1, -1.0, 1.0, None, False)
-    assert framed(spec) == close(1, -0.06, 1.06, None, False)
     assert framed(spec, Line([1], [0.0], "ink"), Line([4], [1.0], "ink"))[0] == 4
 
 

@@ -79,7 +79,7 @@ def uses(family: Family, folder: Path, **data: str) -> dict[str, Callable[[], ob
     }  # fmt: skip
 
 
-WHOLE = ("qwen2.5", "llama-2", "gemma", "deepseek-r1")
+WHOLE = ("llama-2", "deepseek-r1")
 QUICK = ("train", "sample", "search", "accuracy", "preference", "explain")
 """Families that are put to all uses, and the uses of the others: they differ in nothing but the template."""
 

@@ -14,7 +14,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from support import tiny
-from support.openai_stub import GOOD, Engine
+from support.openai_stub import GOOD, PUSHES, Engine
 from twofold.errors import RecipeError, ServerError
 from twofold.models.attention import stock_attention
 from twofold.models.load import save_policy
@@ -59,7 +59,7 @@ def engines() -> Iterator[Callable[..., Engine]]:
         engine.close()
 
 
-def served(policy: Policy, url: str, folder: Path, **changes: Any) -> ServerSampler:
+def served(policy: Policy, url: str | tuple[str, ...], folder: Path, **changes: Any) -> ServerSampler:
     how = {"attempts": 3, "pause": 0.01, "timeout": 60.0, "parallel": 2, **changes}
     settings = Sampling(max_new_tokens=12, server=ServerSettings(url=url, **how))
     return ServerSampler(policy, STOP, settings, lambda f: save_policy(policy, tiny.tokenizer(), f), folder)
@@ -71,22 +71,35 @@ def moved(policy: Policy) -> None:
             parameter.mul_(1.5)
 
 
-@pytest.fixture(params=["adapter", "folder"])
-def side(request: pytest.FixtureRequest) -> tuple[str, Policy, Callable[[str | None], Any]]:
-    if request.param == "adapter":
-        return "adapter", tiny.lora_policy(dtype=torch.float32, moved=True), adapted
-    return "folder", tiny.policy(dtype=torch.float32), whole
+Side = tuple[dict[str, str], Policy, Callable[[str | None], Any]]
+SIDES = [("vllm", "adapter"), ("sglang", "folder"), ("vllm", "folder"), ("sglang", "adapter")]
 
 
-Side = tuple[str, Policy, Callable[[str | None], Any]]
+@pytest.fixture(params=SIDES, ids=[" ".join(side) for side in SIDES])
+def every_side(request: pytest.FixtureRequest) -> Side:
+    return side_of(*request.param)
 
 
-def test_drafts_come_from_the_weights_of_this_step(side: Side, engines: Callable[..., Engine], tmp_path: Path) -> None:
+@pytest.fixture(params=SIDES[:2], ids=[" ".join(side) for side in SIDES[:2]])
+def side(request: pytest.FixtureRequest) -> Side:
+    return side_of(*request.param)
+
+
+def side_of(engine: str, push: str) -> Side:
+    how = {"engine": engine, "push": push}
+    if push == "adapter":
+        return how, tiny.lora_policy(dtype=torch.float32, moved=True), adapted
+    return how, tiny.policy(dtype=torch.float32), whole
+
+
+def test_drafts_come_from_the_weights_of_this_step(
+    every_side: Side, engines: Callable[..., Engine], tmp_path: Path
+) -> None:
     """The server's log-probabilities are the policy's, before and after the policy has moved: so are its weights."""
-    push, policy, make = side
+    how, policy, make = every_side
     engine = engines(make)
-    sampler = served(policy, engine.url, tmp_path, push=push)
-    for step in range(3):
+    sampler = served(policy, engine.url, tmp_path, **how)
+    for step in range(2):
         drafts = sampler.sample(PROMPTS, samples=4, seed=(0, step))
         assert sampler_metrics(sampler)["served/logp_off_most"] < 1e-4
         assert sampler_metrics(sampler)["served/behind"] == 0
@@ -98,17 +111,17 @@ def test_drafts_come_from_the_weights_of_this_step(side: Side, engines: Callable
                 assert draft.truncated == same.truncated
                 torch.testing.assert_close(draft.logp, same.logp, atol=1e-4, rtol=0)
         moved(policy)
-    assert sampler.pushes == 3
+    assert sampler.pushes == 2
     assert len(list(tmp_path.iterdir())) == 1
-    if push == "adapter":
+    if how["push"] == "adapter":
         assert set(engine.models) == {"base", sampler.version}
 
 
 def test_pushes_come_every_so_many_steps_and_the_difference_is_told(
     side: Side, engines: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    push, policy, make = side
-    sampler = served(policy, engines(make).url, tmp_path, push=push, sync_every=2)
+    how, policy, make = side
+    sampler = served(policy, engines(make).url, tmp_path, **how, sync_every=2)
     behind, off = [], []
     for step in range(4):
         (draft, *_), *_ = sampler.sample(PROMPTS, seed=(0, step))
@@ -128,32 +141,33 @@ def own(policy: Policy, prompt: Tensor, tokens: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("kind", ["500", "silent", "lost", "cut"])
 def test_what_fails_once_is_asked_again(kind: str, side: Side, engines: Callable[..., Engine], tmp_path: Path) -> None:
-    push, policy, make = side
+    how, policy, make = side
     engine = engines(make, lambda path, nth: kind if nth == 1 else GOOD)
-    found = served(policy, engine.url, tmp_path / "a", push=push, parallel=1, timeout=2.0).sample(PROMPTS, samples=3)
-    well = served(policy, engines(make).url, tmp_path / "b", push=push).sample(PROMPTS, samples=3)
+    found = served(policy, engine.url, tmp_path / "a", **how, parallel=1, timeout=2.0).sample(PROMPTS, samples=3)
+    well = served(policy, engines(make).url, tmp_path / "b", **how).sample(PROMPTS, samples=3)
     assert [d.tokens.tolist() for row in found for d in row] == [d.tokens.tolist() for row in well for d in row]
 
 
 @pytest.mark.parametrize(
     ("kind", "where", "message"),
     [
-        ("404", "load", "enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True|sglang.launch_server"),
+        ("404", "load", "enable-lora|sglang.launch_server|VLLM_SERVER_DEV_MODE=1"),
         ("500", "load", "the weights were not taken in 3 attempts: HTTP 500: .*out of memory"),
         ("silent", "load", "the weights were not taken in 3 attempts: timed out|no whole answer"),
         ("500", "draw", "a draft was not drawn in 3 attempts: HTTP 500"),
         ("silent", "draw", "a draft was not drawn in 3 attempts"),
         ("cut", "draw", "a draft was not drawn in 3 attempts: a draft ended without its stop token"),
+        ("abort", "draw", "a draft was not drawn in 3 attempts: a draft was ended by 'abort'"),
+        ("404", "draw", "HTTP 404"),
         ("stale", "draw", "answers with the weights 'older', 'twofold-.*-1' were pushed last"),
     ],
 )
 def test_what_keeps_failing_ends_the_run_in_words(
     kind: str, where: str, message: str, side: Side, engines: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    push, policy, make = side
-    loads = ("/v1/load_lora_adapter", "/update_weights_from_disk")
-    engine = engines(make, lambda path, nth: kind if (path in loads) == (where == "load") else GOOD)
-    sampler = served(policy, engine.url, tmp_path, push=push, timeout=0.3 if kind == "silent" else 60.0)
+    how, policy, make = side
+    engine = engines(make, lambda path, nth: kind if (path in PUSHES) == (where == "load") else GOOD)
+    sampler = served(policy, engine.url, tmp_path, **how, timeout=0.3 if kind == "silent" else 60.0)
     with pytest.raises(ServerError, match=message) as caught:
         sampler.sample(PROMPTS, samples=4)
     assert engine.url in str(caught.value)
@@ -174,9 +188,67 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
         served(tiny.policy(), "http://127.0.0.1:9", tmp_path)
     with pytest.raises(RecipeError, match="a folder holds a whole model"):
         served(tiny.lora_policy(), "http://127.0.0.1:9", tmp_path, push="folder")
-    for url, push in (("127.0.0.1", "adapter"), ("http://h#m", "adapter"), ("http://h", "none")):
+    two: Any = ("http://h#m", "http://i#n")
+    wrong: tuple[tuple[Any, Any], ...] = (
+        ("127.0.0.1", "adapter"), ("http://h#m", "adapter"), ("http://h", "none"), ((), "adapter"), (two, "none"),
+    )  # fmt: skip
+    for url, push in wrong:
         with pytest.raises(ValueError, match="url"):
-            ServerSettings(url=url, push=push)  # type: ignore[arg-type]  # one of the three
+            ServerSettings(url=url, push=push)
+    with pytest.raises(ValueError, match="push none is for vllm"):
+        ServerSettings(url="http://h#m", push="none", engine="sglang")
     with pytest.raises(RecipeError, match="drawn in this process"):
         LocalSampler(tiny.llama(), tiny.tokenizer(), STOP, Sampling(server=ServerSettings(url="http://h")))
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def tokens_of(drafts: list[list[Any]]) -> list[list[int]]:
+    return [draft.tokens.tolist() for row in drafts for draft in row]
+
+
+def drawn_by(engine: Engine) -> int:
+    return sum(path not in PUSHES for path, _ in engine.requests)
+
+
+def test_several_servers_draw_what_one_would(engines: Callable[..., Engine], tmp_path: Path) -> None:
+    """Each a share; which of them draws changes nothing."""
+    how, policy, make = side_of("vllm", "adapter")
+    alone = served(policy, engines(make).url, tmp_path / "a", **how).sample(PROMPTS, samples=4)
+    both = engines(make), engines(make)
+    sampler = served(policy, tuple(engine.url for engine in both), tmp_path / "b", **how)
+    assert tokens_of(sampler.sample(PROMPTS, samples=4)) == tokens_of(alone)
+    assert [drawn_by(engine) for engine in both] == [6, 6]
+    assert sampler.metrics["served/lost"] == 0
+
+
+@pytest.mark.parametrize("when", ["load", "draw"])
+def test_one_lost_server_does_not_lose_the_run(when: str, engines: Callable[..., Engine], tmp_path: Path) -> None:
+    """The other draws its share, and it draws again once it takes weights."""
+    how, policy, make = side_of("sglang", "folder")
+    ill = [True]
+    well, lost = engines(make), engines(make, lambda path, nth: "500" if ill[0] and sick(path, when) else GOOD)
+    notes: list[str] = []
+    sampler = served(policy, (well.url, lost.url), tmp_path, **how)
+    sampler.note = notes.append
+    first = tokens_of(sampler.sample(PROMPTS, samples=2, seed=(0, 0)))
+    assert first == tokens_of(served(policy, engines(make).url, tmp_path / "one", **how).sample(PROMPTS, samples=2))
+    assert sampler.metrics["served/lost"] == 1
+    assert len(notes) == 1
+    assert f"{lost.url} is lost: " in notes[0]
+    ill[0], before = False, drawn_by(lost)
+    sampler.sample(PROMPTS, samples=2, seed=(0, 1))
+    assert drawn_by(lost) == before + 3
+    assert sampler.metrics["served/lost"] == 0
+    assert notes[1:] == [f"{lost.url} is back, and draws with the weights of this step"]
+
+
+def sick(path: str, when: str) -> bool:
+    return (path in PUSHES) == (when == "load")
+
+
+@pytest.mark.parametrize("when", ["load", "draw"])
+def test_a_run_ends_where_all_servers_are_lost(when: str, engines: Callable[..., Engine], tmp_path: Path) -> None:
+    how, policy, make = side_of("sglang", "folder")
+    urls = tuple(engines(make, lambda path, nth: "500" if sick(path, when) else GOOD).url for _ in range(2))
+    with pytest.raises(ServerError, match=r"in 3 attempts: HTTP 500|every server is lost"):
+        served(policy, urls, tmp_path, **how).sample(PROMPTS)

@@ -161,3 +161,14 @@ def test_rows_and_masks_are_made_where_the_model_is() -> None:
     assert {x.device.type for x in (*masks.values(), own, store.frame.row_A)} == {"cpu"}
     found = store.feed(token, position)
     torch.testing.assert_close(found[1], model(torch.tensor([[5, 11]])).logits[0, -1], rtol=1e-9, atol=1e-9)
+
+
+def test_what_is_done_writes_into_the_last_column_in_view() -> None:
+    model, prompts = tiny.llama().double(), [torch.tensor([7, 8, 9]), torch.tensor([5])]
+    store, token = StaticStore(model, 2, 100, 4), torch.tensor([10, 11])
+    store.fill(torch.arange(2), Prefilled.of(prompts, model))
+    store.settle(torch.tensor([70, 1]), torch.tensor([1]))
+    assert store.key == (2, 64)
+    found = store.feed(token, torch.tensor([70, 1]))
+    assert store.frame.column_A.tolist() == [63, 1]
+    torch.testing.assert_close(found[1], model(torch.tensor([[5, 11]])).logits[0, -1], rtol=1e-9, atol=1e-9)

@@ -82,7 +82,10 @@ def standstill(pull: Callable[[Tensor], Tensor], steps: int = 20_000) -> Tensor:
         return push_V / drawn
 
     for _ in range(steps):
-        theta_V = theta_V + 0.5 * force(theta_V)
+        push_V = force(theta_V)
+        if push_V.abs().max() < 1e-9:
+            break
+        theta_V = theta_V + 0.5 * push_V
     standing = force(theta_V).abs().max()
     assert standing < 1e-9, standing
     return theta_V.softmax(0)

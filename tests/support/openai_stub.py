@@ -12,6 +12,8 @@ from typing import Any
 Body = dict[str, Any]
 Behaviour = Callable[[Body, int], str]
 GOOD = "good"
+PUSHES = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/load_lora_adapter", "/unload_lora_adapter",
+          "/update_weights_from_disk", "/collective_rpc", "/reset_prefix_cache", "/update_weight_version")  # fmt: skip
 ODD = {"garbage": b"<html>so sorry</html>", "brackets": b"[" * 200_000}
 
 
@@ -86,7 +88,8 @@ class Engine:
     """A server that draws with the weights pushed to it, as vLLM (adapters) and SGLang (folders) do.
 
     `fault(path, nth)` names what becomes of the nth request to a path: `good`, `404`, `500`, `silent` (longer than
-    tests wait), `lost` (done, then silent), `stale` (another version's weights) or `cut` (without its stop token).
+    tests wait), `lost` (done, then silent), `stale` (another version's weights), `cut` (without its stop token) or
+    `abort`.
     """
 
     def __init__(
@@ -130,18 +133,10 @@ class Engine:
             return int(kind), {"detail": "Not Found" if kind == "404" else "out of memory"}
         if kind == "silent":
             return 200, {}
-        if path == "/v1/load_lora_adapter":
-            if body["lora_name"] in self.models:
-                return 400, {"error": {"message": f"The lora adapter '{body['lora_name']}' has already been loaded."}}
-            self.models[body["lora_name"]] = self.make(body["lora_path"])
-            return 200, {}
-        if path == "/v1/unload_lora_adapter":
-            return (200, {}) if self.models.pop(body["lora_name"], None) else (404, {"error": "no such adapter"})
-        if path == "/update_weights_from_disk":
-            self.models, self.version = {"base": self.make(body["model_path"])}, body["weight_version"]
-            return 200, {"success": True, "message": "Succeeded to update model weights."}
+        if path in PUSHES:
+            return self._pushed(path, body)
         native = path == "/generate"
-        name = "base" if native else body["model"]
+        name = body.get("lora_path", "base") if native else body.get("model", "base")
         if name not in self.models:
             return 404, {"error": {"message": f"The model `{name}` does not exist."}}
         given = body["sampling_params"] if native else body
@@ -149,7 +144,7 @@ class Engine:
         ended = tokens[-1] in given["stop_token_ids"]
         if kind == "cut" and ended and len(tokens) > 1:
             tokens, logp = tokens[:-1], logp[:-1]
-        told = "stop" if ended else "length"
+        told = "abort" if kind == "abort" else "stop" if ended else "length"
         if native:
             version = "older" if kind == "stale" else self.version
             entries = [[value, token, None] for value, token in zip(logp, tokens, strict=True)]
@@ -157,7 +152,32 @@ class Engine:
             return 200, {"output_ids": tokens, "meta_info": meta}
         logprobs = {"tokens": [f"token_id:{t}" for t in tokens], "token_logprobs": logp}
         choice = {"index": 0, "text": "", "finish_reason": told, "logprobs": logprobs}
+        if body.get("return_token_ids"):
+            choice["token_ids"] = tokens
+        if body.get("return_weight_versions"):
+            version = "older" if kind == "stale" else self.version
+            choice["weight_versions"] = [{"version": version, "start": 0, "end": len(tokens)}]
         return 200, {"model": "older" if kind == "stale" else name, "choices": [choice]}
+
+    def _pushed(self, path: str, body: Body) -> tuple[int, Body]:
+        """What becomes of new weights, and the answer."""
+        native = not path.startswith("/v1")
+        name = body.get("lora_name", "base")
+        if path.endswith("/load_lora_adapter"):
+            if name in self.models:
+                what = f"The lora adapter '{name}' has already been loaded."
+                return 400, {"success": False, "message": what} if native else {"error": {"message": what}}
+            self.models[name] = self.make(body["lora_path"])
+        elif path.endswith("/unload_lora_adapter"):
+            if self.models.pop(name, None) is None:
+                return (400, {"success": False, "message": "none"}) if native else (404, {"error": "no such adapter"})
+        elif path == "/update_weights_from_disk":
+            self.models, self.version = {"base": self.make(body["model_path"])}, body["weight_version"]
+        elif path == "/collective_rpc":
+            self.models["base"] = self.make(body["kwargs"]["weights_path"])
+        elif path == "/update_weight_version":
+            self.version = body["new_version"]
+        return 200, {"success": True, "message": "Succeeded to update model weights."} if native else {}
 
 
 def identity(body: Body) -> str:

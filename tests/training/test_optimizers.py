@@ -14,7 +14,17 @@ from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.errors import RecipeError
 from twofold.models.policy import Policy
-from twofold.training.optim import SGD, Adafactor, AdamW, AdamW8bit, AnyOptimizer, Joint, Muon, RMSprop, make_optimizer
+from twofold.training.optim import (
+    SGD,
+    Adafactor,
+    AdamW,
+    AdamW8bit,
+    AnyOptimizer,
+    Joint,
+    Muon,
+    RMSprop,
+    make_optimizer,
+)
 from twofold.training.trainable import Trainable
 
 KINDS: dict[str, AnyOptimizer] = {
@@ -170,3 +180,26 @@ def test_mistakes_are_named(optimizer: dict[str, Any], message: str) -> None:
 
 def test_a_section_without_a_kind_is_adamw() -> None:
     assert recipe({"betas": [0.8, 0.9]}).optimizer == AdamW(learning_rate=1e-6, betas=(0.8, 0.9))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "names"),
+    [
+        (AdamW(), torch.optim.AdamW, {"betas", "eps"}),
+        (RMSprop(), torch.optim.RMSprop, {"alpha", "eps"}),
+    ],
+)
+def test_constants_by_default_are_torchs(ours: AnyOptimizer, theirs: Any, names: set[str]) -> None:
+    weight = torch.nn.Parameter(torch.eye(2))
+    found, want = ours.build({"layer": weight}).defaults, theirs([weight]).defaults
+    assert {name: found[name] for name in names} == {name: want[name] for name in names}
+
+
+def test_muon_and_what_it_leaves_have_their_own_constants() -> None:
+    weights = {"layer": torch.nn.Parameter(torch.eye(2)), "vector": torch.nn.Parameter(torch.ones(2))}
+    joint = Muon().build(weights)
+    assert isinstance(joint, Joint)
+    muon, rest = (part.defaults for part in joint.parts)
+    assert muon["momentum"] == torch.optim.Muon([weights["layer"]]).defaults["momentum"]
+    assert {name: rest[name] for name in ("betas", "eps")} == {"betas": (0.9, 0.999), "eps": 1e-8}
+    assert SGD(learning_rate=1.0).over([{"params": [torch.nn.Parameter(torch.ones(2))]}]).defaults["momentum"] == 0.9

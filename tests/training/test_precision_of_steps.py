@@ -73,15 +73,6 @@ def test_gradients_are_float32s_but_for_rounding(sharing: str) -> None:
     assert 1e-4 < apart(gradients(narrow(sharing=sharing), Packing()), exact) < 0.1
 
 
-def test_nothing_is_cast_outside_of_the_model() -> None:
-    policy = narrow()
-    a = torch.ones(2, 2)
-    with policy.cast_once():
-        assert (a @ a).dtype == torch.float32
-        assert policy(tiny.pairs(2))[0].logp_S.dtype == torch.float32
-        assert (a @ a).dtype == torch.float32
-
-
 def test_float32_steps_know_nothing_of_it() -> None:
     """The same bits with and without the context that keeps casts."""
     groups, (a, b) = tiny.pairs(4), (tiny.policy(dtype=torch.float32) for _ in range(2))

@@ -17,9 +17,7 @@ N = TypeVar("N", int, float)
 ANSWERS, PAIRS, SAMPLED = ("answers", "gsm8k"), ("preference", "perplexity"), ("win-rate", "frontier")
 TASKS = (*ANSWERS, *PAIRS, *SAMPLED)
 _ONLY: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(
-        ("metrics", "template", "shots", "prompted", "examples", "pass_at", "temperature"), ANSWERS
-    ),
+    **dict.fromkeys(("metrics", "template", "shots", "prompted", "examples", "pass_at", "temperature"), ANSWERS),
     **dict.fromkeys(("max_new_tokens", "samples", "seed"), (*ANSWERS, *SAMPLED)),
     **dict.fromkeys(("judge", "against", "temperatures", "canary", "people"), ("win-rate",)),
     **dict.fromkeys(("reward", "best_of", "checkpoints"), ("frontier",)),

@@ -28,11 +28,14 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # its report of what is said below
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # each has a level of its own; what matters is said below
     os.environ[LAUNCHER] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     heard = [name for name in _FORWARDED if signal.getsignal(getattr(signal, name)) != signal.SIG_IGN]
-    late = {"shutdown_timeout": _TO_SAVE} if "shutdown_timeout" in {f.name for f in fields(LaunchConfig)} else {}
+    late: dict[str, Any] = (
+        {"shutdown_timeout": _TO_SAVE} if "shutdown_timeout" in {f.name for f in fields(LaunchConfig)} else {}
+    )
     with tempfile.TemporaryDirectory(prefix="twofold-") as logs:
         config = LaunchConfig(
             min_nodes=1,
@@ -56,12 +59,12 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
 
 
 def _ended(codes: Mapping[int, int], processes: int) -> int:
-    """The exit code of processes that ended with `codes`, by rank; what a signal has ended is told here, the rest has
-    told it itself."""
-    killed = next(((rank, -code) for rank, code in sorted(codes.items()) if code < 0), None)
-    if killed is None:
-        return next(code for code in codes.values() if code)
-    rank, number = killed
+    """The exit code of processes that ended with `codes`, by rank. What ended by itself has told why; what was killed is
+    told here, unless it was by torchrun, which sends SIGTERM to those that are left."""
+    killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
+    if not killed:
+        return max(code if code > 0 else 0 for code in codes.values()) or 128 + signal.SIGTERM
+    rank, number = min(killed.items())
     name = _name(number)
     errors().print(f"error: process {rank} of {processes} was killed ({name}); the others were ended\n  → {_AGAIN}")
     return 128 + number

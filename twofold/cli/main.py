@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 # Read once, when torch loads its OpenMP runtime: spinning threads cost a factor of 20 on shared processors.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# The libraries' own bars and advice would stand between our lines.
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # bars and advice would stand between our lines
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import sys
@@ -106,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in given
     if not debug:
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|datasets)\b")
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it reports kernels it can do without
     try:
         _run([a for a in given if a != "--debug"])
     except Exception as error:
@@ -136,10 +137,9 @@ def _end(error: Exception) -> int:
     if isinstance(error, TwofoldError):
         told, code = error, error.exit_code
     else:
-        from twofold.border import BUG, as_bug, explained
+        from twofold.border import outcome
 
-        known = explained(error)
-        told, code = (known, known.exit_code) if known else (as_bug(error), BUG)
+        told, code = outcome(error)
     with suppress(OSError), _one_of_all() as mine:  # OSError: where standard error is full, too
         if mine and not (isinstance(told, LostProcessError) and LAUNCHER in os.environ):
             _tell(told)

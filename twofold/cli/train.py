@@ -39,10 +39,8 @@ def train(
     ] = 1,
 ) -> None:
     """Align a model as a recipe says, and leave a run directory with model, metrics and report."""
-    from twofold.cli.progress import RichProgress
     from twofold.config.first_look import look_at_recipe
     from twofold.config.load import load_recipe, validate
-    from twofold.signals import Stop
 
     document = load_recipe(recipe, settings or [])
     look_at_recipe(document)
@@ -52,20 +50,28 @@ def train(
     if dry:
         _dry(resolved)
         return
-    arguments = ["train", str(recipe), *(settings or []), *([] if resume else ["--no-resume"])]
     if processes > 1:
-        raise typer.Exit(_launched(processes, arguments))
+        raise typer.Exit(_launched(processes, ["train", str(recipe), *(settings or []), *_flags(resume)]))
+    command = shlex.join(["twofold", "train", str(recipe), *(settings or [])])
+    _train(resolved, disk.read_text(recipe), command, resume=resume)
+
+
+def _flags(resume: bool) -> list[str]:
+    return [] if resume else ["--no-resume"]
+
+
+def _train(recipe: Recipe, text: str, command: str, *, resume: bool) -> None:
+    from twofold.cli.progress import RichProgress
     from twofold.progress import Silent
     from twofold.runs.train import RunOptions, train_recipe
+    from twofold.signals import Stop
     from twofold.world import launched
 
-    first = launched().first
-    command = shlex.join(["twofold", "train", str(recipe), *(settings or [])])
-    given, stop = disk.read_text(recipe), Stop()
+    first, stop = launched().first, Stop()
     try:
         with RichProgress() if first else nullcontext(Silent()) as progress, stop:
             trained = train_recipe(
-                resolved, RunOptions(progress=progress, resume=resume, stop=stop, command=command, recipe_text=given)
+                recipe, RunOptions(progress=progress, resume=resume, stop=stop, command=command, recipe_text=text)
             )
     except Stopped:
         if first:

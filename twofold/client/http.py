@@ -189,10 +189,12 @@ def loads(text: str) -> Any:
 
 
 def _message(text: str) -> str:
+    """What a refusal gives as its reason: {"error": {"message": …}}, {"error": …} or SGLang's {"message": …}."""
     try:
-        error = loads(text)["error"]
+        whole = loads(text)
+        error = whole.get("error", whole)
         return str(error["message"] if isinstance(error, dict) else error)
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return text
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -187,7 +187,8 @@ def check(
     reading = reading_of(source, columns or {}, split)
     try:
         found = Inspection(Stream(reading), encoder=encoder, progress=progress)
-        deque(found, maxlen=0)
+        for _ in found:
+            pass
     except DataError as error:
         source = reading.source
         return Report(source, "unknown", 0, 0, (_unreadable(source, error),))
@@ -195,7 +196,8 @@ def check(
         return found.report()
     try:
         other = Inspection(Stream(replace(reading, source=against)), progress=progress)
-        deque(other, maxlen=0)
+        for _ in other:
+            pass
     except DataError as error:
         report = found.report()
         return replace(report, faults=(*report.faults, _unreadable(against, error)))

@@ -89,7 +89,7 @@ def _pool(how: PromptSettings) -> list[Task]:
     name = how.examples or PRESETS[how.preset].source
     if name is None:
         raise RecipeError("no worked examples", where="--shots and --prompted", remedy="name a file: --examples FILE")
-    found = [record for record in read(name, split="train").records if isinstance(record, Task)]
+    found = [record for record in read(name).records if isinstance(record, Task)]
     if not found:
         raise DataError("holds no worked examples", where=name, remedy="rows need a prompt and an answer")
     return found

@@ -17,7 +17,6 @@ from typing import Any, Unpack, cast
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForSequenceClassification,
     GenerationConfig,
     PreTrainedModel,
@@ -48,7 +47,7 @@ from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packing import Pack, Packing
 from twofold.models.policy import Policy
 from twofold.models.sharding import weights_here, whole_model
-from twofold.models.stored import remember_dtype, stored_dtype
+from twofold.models.stored import config_at, remember_dtype, stored_dtype
 from twofold.models.tokenizers import grow, prepare
 from twofold.models.trial import first_line
 from twofold.world import is_sharded
@@ -198,7 +197,7 @@ def _loaded(settings: ModelSettings, seed: int) -> tuple[LoadedModel, int, str]:
     base, adapter = base_and_adapter(settings.path)
     if adapter is not None or not is_classifier(base, settings.revision):
         return _with_head(load_model(settings), seed, settings.path)
-    config = AutoConfig.from_pretrained(base, revision=settings.revision, trust_remote_code=False)
+    config = config_at(base, settings.revision)
     _refuse_labels(config, base)
     tokenizer = load_tokenizer(base, settings.revision)
     model = load_weights(settings, base, AutoModelForSequenceClassification)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -26,7 +25,7 @@ from twofold.models.lora_targets import WHERE, refuse_untouched_experts, targets
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.policy import LanguageHead, Policy
 from twofold.models.precision import hidden_units, resolve_precision
-from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
+from twofold.models.stored import config_at, dtype_on_disk, remember_dtype, save_weights, stored_dtype
 from twofold.models.tokenizers import added_rows, beyond, load_tokenizer, prepare, stop_tokens
 from twofold.models.tokenizers import grow as grow
 from twofold.models.tokenizers import load_stop_tokens as load_stop_tokens
@@ -222,7 +221,7 @@ def weights_digest(model: nn.Module, begin: str = "") -> str:
             continue
         value = whole_tensor(value.detach())
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -232,7 +231,7 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
     check_folder(path)
     with readable(path):
         gguf = gguf_of(path, settings.gguf_file)
-        config = AutoConfig.from_pretrained(path, revision=settings.revision, gguf_file=gguf, trust_remote_code=False)
+        config = config_at(path, settings.revision, gguf)
         precision = training_precision(settings, hidden_units(config))
         dtype = torch.float64 if precision == "float64" else torch.float32
         if precision == "bfloat16" and (settings.lora or settings.adapter):
@@ -307,29 +306,6 @@ def _rows_to_train(model: PreTrainedModel, settings: ModelSettings) -> dict[str,
     return {name: added_rows(model) for name in layers}
 
 
-def copy_adapter(adapter: PeftModel) -> None:
-    """Make a frozen copy of the adapter that is trained. It is called REFERENCE_ADAPTER; an adapter of that name is
-    overwritten."""
-    named = dict(adapter.base_model.named_parameters())
-    if REFERENCE_ADAPTER not in adapter.peft_config:
-        flags = {name: p.requires_grad for name, p in named.items()}
-        with torch.random.fork_rng():  # its first weights are drawn, then overwritten
-            adapter.add_adapter(REFERENCE_ADAPTER, adapter.peft_config["default"])
-        for name, flag in flags.items():
-            named[name].requires_grad_(flag)
-    with torch.no_grad():
-        for copied, mine in adapter_pairs(adapter).values():
-            copied.requires_grad_(False).copy_(mine)
-
-
-def adapter_pairs(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
-    """Name → (copied, trained) of each weight of the adapter that is trained, as they are now."""
-    named = dict(adapter.base_model.named_parameters())
-    trained = {name: p for name, p in named.items() if ".default." in f"{name}." and p.requires_grad}
-    place = {name: f"{name}.".replace(".default.", f".{REFERENCE_ADAPTER}.").removesuffix(".") for name in trained}
-    return {name: (named[place[name]], mine) for name, mine in trained.items()}
-
-
 def merged(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
     """The model with the adapter folder `adapter` merged into its weights."""
     from peft import PeftModel
@@ -360,7 +336,7 @@ def is_classifier(path: str, revision: str | None = None) -> bool:
     if adapter is not None and adapter_task(adapter) == CLASSIFYING:
         return True
     try:
-        config = AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False)
+        config = config_at(base, revision)
     except (OSError, ValueError):
         return False  # whoever loads the weights says what is wrong
     return any(CLASSIFIER in name for name in config.architectures or ())

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold.errors import ModelError
+from twofold.models.stored import config_at
 from twofold.models.trial import first_line
 
 
@@ -33,7 +34,7 @@ def readable(path: str) -> Iterator[None]:
 def _encoder_decoder(path: str) -> str:
     """The type of a model that reads with an encoder, as its config tells it; else empty."""
     try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        config = config_at(path)
     except (OSError, ValueError, KeyError, ImportError):
         return ""
     return config.model_type if config.is_encoder_decoder else ""

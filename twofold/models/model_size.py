@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from twofold.models.load import ModelSettings, attach_adapter
 from twofold.models.loadable import readable
 from twofold.models.locate import gguf_of
+from twofold.models.stored import config_at
 from twofold.models.tokenizers import grow, load_tokenizer, prepare
 
 
@@ -28,9 +29,7 @@ def model_size(settings: ModelSettings) -> ModelSize:
     """The sizes of the policy that `load_policy` would make, but for an existing adapter, whose own are not counted."""
     with readable(settings.path), torch.device("meta"):
         gguf = gguf_of(settings.path, settings.gguf_file)
-        config = AutoConfig.from_pretrained(
-            settings.path, revision=settings.revision, gguf_file=gguf, trust_remote_code=False
-        )
+        config = config_at(settings.path, settings.revision, gguf)
         if gguf is not None:
             config.quantization_config = None  # it is read dequantized
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)

@@ -156,7 +156,7 @@ def _fewer_layers(config: PreTrainedConfig) -> None:
     chosen = sorted({*list(kinds.values())[:_LAYERS], *range(min(2, count))})
     for name, values in lists.items():
         _set(config, name, [values[i] for i in chosen])
-    _set(config, _DENSE, min(getattr(config, _DENSE, None) or 0, 1))
+    _set(config, _DENSE, 1)
     for name in _LAYER_NAMES:
         _set(config, name, len(chosen))
     _set(config, _BORROWERS, sum(i >= borrowing for i in chosen))

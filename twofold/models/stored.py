@@ -15,12 +15,17 @@ from transformers import AutoConfig, PreTrainedModel
 from twofold.models.locate import gguf_of
 
 
+def config_at(path: str, revision: str | None = None, gguf_file: str | None = None) -> Any:
+    """The config of a folder or of a name of the hub; code that comes with it is not run."""
+    return AutoConfig.from_pretrained(path, revision=revision, gguf_file=gguf_file, trust_remote_code=False)
+
+
 def dtype_on_disk(path: str, revision: str | None, gguf_file: str | None = None) -> torch.dtype:
     """What the weights at `path` are stored in: as its config says, or else as the first tensor is; bfloat16 where a
     GGUF file is quantized."""
     if (gguf := gguf_of(path, gguf_file)) is not None:
         return _dtype_of_gguf(Path(path) / gguf)
-    named: Any = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False).dtype
+    named = config_at(path, revision).dtype
     if named is None:
         for file in sorted(Path(path).glob("*.safetensors"))[:1]:
             with safe_open(file, framework="pt") as weights:

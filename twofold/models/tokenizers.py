@@ -9,12 +9,13 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold.errors import ModelError
 from twofold.models.integrity import check_folder
 from twofold.models.loadable import readable, refuse_ids
 from twofold.models.locate import gguf_of, refuse_missing
+from twofold.models.stored import config_at
 
 ARGUMENTS = "model.template_arguments"
 _OURS = {
@@ -33,7 +34,7 @@ def load_tokenizer(path: str, revision: str | None = None, gguf_file: str | None
     if how["gguf_file"] is not None:
         return tokenizer
     try:
-        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+        config = config_at(path, revision)
         rows = config.get_text_config().vocab_size
     except (OSError, ValueError, KeyError, AttributeError, ImportError):
         return tokenizer  # an adapter's: whoever loads the weights compares with them
@@ -137,7 +138,7 @@ def _set_arguments(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, A
             remedy = f"did you mean `{close[0]}`?" if close and name not in _OURS else "leave it out"
             raise ModelError(f"{name!r} {what}", where=ARGUMENTS, remedy=remedy)
     begin = "".join(
-        f"{{% if {name} is not defined %}}{{% set {name} = {json.dumps(value, ensure_ascii=False)} %}}{{% endif %}}\n"
+        f"{{% if {name} is not defined %}}{{% set {name} = {json.dumps(value)} %}}{{% endif %}}\n"
         for name, value in sorted(arguments.items())
     )
     made = {name: text if text.startswith(begin) else begin + text for name, text in texts.items()}

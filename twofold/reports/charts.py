@@ -74,11 +74,11 @@ def _parts(suffix: str) -> tuple[Curve, ...]:
 
 ALONG = (
     Spec(
-        "Problems solved, strict", "Share of evaluation problems answered in the form asked for. Band: 95% Wilson.",
+        "Problems solved, strict", "Share of problems answered right, in the required form. Band: 95% Wilson.",
         (Curve("exact_match/strict"),), "evaluation", share=True, count="exact_match/n",
     ),
     Spec(
-        "Problems solved, flexible", "The last number in the answer is right, whatever the form. Band: 95% Wilson.",
+        "Problems solved, flexible", "Share of problems answered right, whatever stands around it. Band: 95% Wilson.",
         (Curve("exact_match/flexible"),), "evaluation", share=True, count="exact_match/n",
     ),
     Spec(
@@ -193,6 +193,8 @@ def _panels(spec: Spec, runs: Sequence[RunData], names: Sequence[str]) -> list[C
     """A chart per run, its curves together; one scale for all runs."""
     points = _points(len(runs))
     drawn = [[(c, ln) for c in spec.curves if (ln := _line(run, c, spec, c.look or "ink", points))] for run in runs]
+    if not any(drawn):
+        return []
     frame = _frame([line for panel in drawn for _, line in panel], spec)
     charts = []
     for panel, name in zip(drawn, names, strict=False):
@@ -233,8 +235,8 @@ def _frame(lines: Sequence[Line], spec: Spec) -> Frame:
     """The common scale: what is drawn plus a margin, shares within 0 and 1 and at least SPAN of that."""
     values = [v for line in lines for v in (*line.y, *line.low, *line.high)]
     values += [spec.level] if spec.level is not None else []
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    end = max((x for line in lines for x in line.x), default=0) or 1
+    low, high = min(values), max(values)
+    end = max(x for line in lines for x in line.x) or 1
     pad = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
     if spec.share:
         pad = max(pad, (SPAN - (high - low)) / 2)

@@ -267,9 +267,8 @@ def _samples(lines: Iterator[dict[str, Any]], final: int | None) -> tuple[Sample
     for line in lines:
         sample = _sample(line)
         by_step.setdefault(sample.step, []).append(sample)
-        if len(by_step) > 3:
-            ends = {min(by_step), max(by_step), final}
-            by_step = {step: samples for step, samples in by_step.items() if step in ends}
+        for passed in by_step.keys() - {min(by_step), max(by_step), final}:
+            del by_step[passed]
     return tuple(sample for samples in by_step.values() for sample in samples)
 
 

@@ -62,7 +62,8 @@ class RunParts:
         def save(folder: Path) -> None:
             save_policy(policy, loaded.tokenizer, folder, sealed=False)
 
-        return ServerSampler(policy, loaded.stop_tokens, recipe.sampling, save, Path(recipe.run) / "served")
+        warn = self.context.progress.warn
+        return ServerSampler(policy, loaded.stop_tokens, recipe.sampling, save, Path(recipe.run) / "served", warn)
 
     def reference_sampler(self) -> Sampler:
         reference, loaded, recipe = self.context.reference, self.context.loaded, self.context.recipe

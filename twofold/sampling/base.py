@@ -16,12 +16,14 @@ MOST_TOKENS = 1_000_000
 
 @settings
 class ServerSettings:
-    """A server that draws the drafts of training, with weights that are pushed to it."""
+    """Servers that draw the drafts of training, with weights that are pushed to them."""
 
-    url: str
-    """http://127.0.0.1:8000; with push none also the model's name there, behind #."""
+    url: str | tuple[str, ...]
+    """http://127.0.0.1:8000, or a list of several; with push none also the model's name there, behind #."""
+    engine: Literal["vllm", "sglang"] = "vllm"
+    """What runs there."""
     push: Literal["adapter", "folder", "none"] = "adapter"
-    """adapter: vLLM, a LoRA adapter. folder: SGLang, the whole model. none: vLLM, whatever it holds."""
+    """adapter: a LoRA adapter. folder: the whole model. none: whatever a vLLM server holds."""
     sync_every: int = 1
     """Steps between pushes; drafts in between come from older weights."""
     timeout: float = 120.0
@@ -34,12 +36,22 @@ class ServerSettings:
     """Drafts asked for at once."""
 
     def __post_init__(self) -> None:
-        base, _, model = self.url.partition("#")
-        require(base.startswith(("http://", "https://")), "url must begin with http:// or https://")
-        require((self.push == "none") == bool(model), "url names a model behind # with push none, and only then")
+        require(len(self.urls()) > 0, "url must name a server")
+        models = set[str]()
+        for url in self.urls():
+            base, _, model = url.partition("#")
+            models.add(model)
+            require(base.startswith(("http://", "https://")), "url must begin with http:// or https://")
+            require((self.push == "none") == bool(model), "url names a model behind # with push none, and only then")
+        require(len(models) == 1, "url names one model, the same on all servers")
+        require(self.push != "none" or self.engine == "vllm", "push none is for vllm")
         require(self.sync_every > 0 and self.parallel > 0, "sync_every and parallel must be ≥ 1")
         require(self.timeout > 0 and self.pause >= 0 and 1 <= self.attempts <= 64,
                 "timeout must be > 0, pause ≥ 0, attempts in 1 … 64")  # fmt: skip
+
+    def urls(self) -> tuple[str, ...]:
+        """All servers."""
+        return (self.url,) if isinstance(self.url, str) else self.url
 
 
 @settings

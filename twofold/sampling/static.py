@@ -207,10 +207,10 @@ def refuse_unfit_model(model: PreTrainedModel, stride: int) -> None:
     noise = torch.Generator().manual_seed(0)
     vocabulary = model.config.get_text_config().vocab_size
     rows = [torch.randint(vocabulary, (n,), generator=noise) for n in (8, 6)]
-    store = StaticStore(model, 2, 16, stride)
+    store = StaticStore(model, len(rows), max(map(len, rows)), stride)
     starts = [Prefilled.of([row[:-3]], model) for row in rows]
     try:
-        slot_A = torch.arange(2, device=model.device)
+        slot_A = torch.arange(len(rows), device=model.device)
         for slot, start in enumerate(starts):
             store.fill(slot_A[slot : slot + 1], start)
         for back in (3, 2, 1):

@@ -159,16 +159,16 @@ class Muon(OptimizerSettings):
         aside = {id(p) for p in embeddings}
         layers = [p for p in parameters.values() if p.dim() == 2 and id(p) not in aside]
         inside = {id(p) for p in layers}
-        others = self.over(decayed([p for p in parameters.values() if id(p) not in inside], self.weight_decay))
+        others = decayed([p for p in parameters.values() if id(p) not in inside], self.weight_decay)
         if not layers:
-            return others
+            return self.over(others)
         muon = torch.optim.Muon(
             layers, lr=self.rate, weight_decay=self.weight_decay, momentum=self.momentum, adjust_lr_fn="match_rms_adamw"
         )
-        return Joint([muon, others]) if others.param_groups else muon
+        return Joint([muon, self.over(others)]) if others else muon
 
     def over(self, groups: list[ParameterGroup]) -> Optimizer:
-        return torch.optim.AdamW(groups or [{"params": []}], lr=self.rate, betas=self.betas, eps=self.epsilon)
+        return torch.optim.AdamW(groups, lr=self.rate, betas=self.betas, eps=self.epsilon)
 
 
 AnyOptimizer = AdamW | AdamW8bit | Adafactor | RMSprop | SGD | Muon

@@ -1,0 +1,74 @@
+"""Where mutants are not drawn: what no run can tell, and nothing beside it."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripts.silent_places import SilentPlaces, is_change
+
+SOURCE = """\
+from typing import TYPE_CHECKING, cast, overload
+
+if TYPE_CHECKING:
+    LIMIT = 1
+
+T = TypeVar("T", bound="Thing")
+
+@overload
+def f(x: int = 2) -> None: ...
+def f(x: int | None = 3, *y: int | str) -> int | None:
+    z: list[int | str] = cast(list[int | str], x or 4)
+    for a, b in zip(z, y, strict=True):
+        pass
+    for a, b in zip(z, y, strict=False):
+        pass
+    return load(z, strict=True)
+
+@lru_cache(maxsize=5)
+def g(x, other):
+    same = x.dtype == other
+    return x.shape != other.shape or same != x
+"""
+
+
+def places(operator: str, text: str) -> list[bool]:
+    """For each occurrence of `text` in SOURCE, whether a change there is silent."""
+    silent, found = SilentPlaces(SOURCE), list[bool]()
+    for number, line in enumerate(SOURCE.splitlines(), 1):
+        found += [silent.holds(operator, (number, i)) for i in range(len(line)) if line.startswith(text, i)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("operator", "text", "expected"),
+    [
+        ("NumberReplacer", "1", [True]),  # for the type checker
+        ("NumberReplacer", "2", [True]),  # of an overload
+        ("NumberReplacer", "3", [False]),  # a default
+        ("NumberReplacer", "4", [False]),
+        ("NumberReplacer", "5", [True]),  # the size of a cache
+        ("ReplaceBinaryOperator_BitOr_Add", "|", [True] * 5),  # annotations, the type of a cast
+        ("ReplaceOrWithAnd", " or ", [False, False]),
+        ("ReplaceTrueWithFalse", "True", [True, False]),  # of a zip, of another function
+        ("ReplaceFalseWithTrue", "False", [False]),
+        ("DropKeywordArgument", "strict=", [True, True, False]),
+        ("DropKeywordArgument", "maxsize=", [True]),
+        ("DropKeywordArgument", "bound=", [True]),
+        ("ReplaceComparisonOperator_Eq_Is", "==", [True]),
+        ("ReplaceComparisonOperator_Eq_NotEq", "==", [False]),
+        ("ReplaceComparisonOperator_NotEq_IsNot", "!=", [False, False]),
+    ],
+)
+def test_what_no_run_can_tell(operator: str, text: str, expected: list[bool]) -> None:
+    assert places(operator, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("x = 1e308", "x = 1e+308", False), ("f( a,b)", "f(a, b)", False), ("f(a, *, b)", "f(a, |, b)", False),
+        ("x = 1", "x = 2", True), ("a", "b", True),
+    ],
+)  # fmt: skip
+def test_changes_of_nothing_are_none(before: str, after: str, *, expected: bool) -> None:
+    assert is_change(before, after) is expected

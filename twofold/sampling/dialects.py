@@ -1,0 +1,221 @@
+"""What servers that draw drafts are asked, and what they answer: vLLM and SGLang, adapters and whole models.
+
+Every push has a version, which a reply must carry. A version is used once, so that a push may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from twofold import disk
+from twofold.client.http import HttpClient, RetryableError, loads
+from twofold.errors import ServerError
+
+MOST_STOPS = 4
+"""Stop texts that vLLM takes."""
+SAME_PATH = "the server must see the run's folder under the same path"
+FINISHED = ("stop", "length")
+"""Why a whole draft ends, in both servers' words; another reason (`abort`) means that it is none."""
+
+
+@dataclass(frozen=True)
+class ServerDraft:
+    """One reply: tokens [n] with the server's own log-probabilities [n], and the version of its weights."""
+
+    tokens: list[int]
+    logp: list[float]
+    truncated: bool
+    version: str
+
+
+class Dialect(Protocol):
+    """One server's interface. Raises ServerError for a refusal, RetryableError for what may go better."""
+
+    missing: ClassVar[str]
+
+    @property
+    def base(self) -> str: ...
+
+    def push(self, wire: HttpClient, folder: Path, version: str) -> None: ...
+
+    def drop(self, wire: HttpClient, version: str) -> None: ...
+
+    def request(self, prompt: Sequence[int], version: str, how: Mapping[str, Any]) -> tuple[str, dict[str, Any]]: ...
+
+    def read(self, whole: Any, version: str) -> ServerDraft:
+        """The draft of a reply to a request for `version`."""
+        ...
+
+
+@dataclass(frozen=True)
+class VLLM:
+    """vLLM's OpenAI-compatible server: token ids in, token ids and log-probabilities out; adapters by name."""
+
+    base: str
+    missing: ClassVar[str] = "one API server alone takes the weights: start vllm serve with --api-server-count 1"
+    """The remedy for a reply of 404 to a request for a draft."""
+
+    def push(self, wire: HttpClient, folder: Path, version: str) -> None:
+        remedy = "start vllm serve with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+        body = {"lora_name": version, "lora_path": str(disk.real(folder))}
+        try:
+            wire.post(f"{self.base}/v1/load_lora_adapter", body, {400: SAME_PATH, 404: remedy, 405: remedy})
+        except ServerError as error:
+            # An attempt whose answer was lost has loaded it: names are used once.
+            if "already been loaded" not in error.what:
+                raise
+
+    def drop(self, wire: HttpClient, version: str) -> None:
+        _unload(wire, f"{self.base}/v1/unload_lora_adapter", version)
+
+    def request(self, prompt: Sequence[int], version: str, how: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        # Everything is set: the server would fill gaps from the model's generation_config.
+        body = {
+            "model": version, "prompt": list(prompt), "n": 1, "max_tokens": how["max_new_tokens"], "seed": how["seed"],
+            "temperature": how["temperature"], "top_p": how["top_p"], "top_k": how["top_k"] or -1, "min_p": 0.0,
+            "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0,
+            "stop_token_ids": how["stop_tokens"], "stop": how["stop"] or None, "logprobs": 1, "return_token_ids": True,
+            "return_tokens_as_token_ids": True, "skip_special_tokens": False,
+        }  # fmt: skip
+        return f"{self.base}/v1/completions", body
+
+    def read(self, whole: Any, version: str) -> ServerDraft:
+        choice = whole["choices"][0]
+        tokens = choice.get("token_ids")
+        if tokens is None:  # a server from before `return_token_ids`
+            tokens = [str(name).removeprefix("token_id:") for name in choice["logprobs"]["tokens"]]
+        logp = [float(value) for value in choice["logprobs"]["token_logprobs"]]
+        truncated = _truncated(choice["finish_reason"])
+        return ServerDraft([int(token) for token in tokens], logp, truncated, self._version(whole, choice))
+
+    def _version(self, whole: Any, choice: Any) -> str:
+        return str(whole["model"])
+
+
+@dataclass(frozen=True)
+class WholeVLLM(VLLM):
+    """vLLM in development mode, which loads a folder into the model that it serves."""
+
+    def push(self, wire: HttpClient, folder: Path, version: str) -> None:
+        remedy = "start vllm serve with VLLM_SERVER_DEV_MODE=1, on an address that nobody else reaches"
+        remedies = {400: SAME_PATH, 404: remedy, 405: remedy}
+        load = {"method": "reload_weights", "kwargs": {"weights_path": str(disk.real(folder))}}
+        wire.post(f"{self.base}/collective_rpc", load, remedies)
+        wire.post(f"{self.base}/reset_prefix_cache", {}, remedies)
+        older = "update vLLM: this one gives its weights no version (/update_weight_version)"
+        wire.post(f"{self.base}/update_weight_version", {"new_version": version}, {404: older, 405: older})
+
+    def drop(self, wire: HttpClient, version: str) -> None:
+        """The next weights replace these."""
+
+    def request(self, prompt: Sequence[int], version: str, how: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        url, body = super().request(prompt, version, how)
+        del body["model"]  # the one that is served
+        return url, {**body, "return_weight_versions": True}
+
+    def _version(self, whole: Any, choice: Any) -> str:
+        return "+".join(dict.fromkeys(str(span["version"]) for span in choice["weight_versions"]))
+
+
+@dataclass(frozen=True)
+class SGLang:
+    """SGLang's native server: /generate, and weights from a folder."""
+
+    base: str
+    missing: ClassVar[str] = "start python -m sglang.launch_server, whose native interface this is"
+
+    def push(self, wire: HttpClient, folder: Path, version: str) -> None:
+        body = {"model_path": str(disk.real(folder)), "weight_version": version, "flush_cache": True}
+        self._push(wire, "update_weights_from_disk", body)
+
+    def _push(self, wire: HttpClient, verb: str, body: Mapping[str, Any]) -> None:
+        remedies = {400: SAME_PATH, 404: self.missing, 405: self.missing}
+        text = wire.post(f"{self.base}/{verb}", body, remedies)
+        answer = read_object(text)
+        if answer.get("success") is not True:
+            raise ServerError(f"did not take the weights: {answer.get('message', text)[:200]}", where=self.base)
+
+    def drop(self, wire: HttpClient, version: str) -> None:
+        """The next weights replace these."""
+
+    def request(self, prompt: Sequence[int], version: str, how: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        parameters = {
+            "max_new_tokens": how["max_new_tokens"], "temperature": how["temperature"], "top_p": how["top_p"],
+            "top_k": how["top_k"] or -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0,
+            "frequency_penalty": 0.0, "stop": how["stop"] or None, "stop_token_ids": how["stop_tokens"],
+            "sampling_seed": how["seed"], "skip_special_tokens": False,
+        }  # fmt: skip
+        body = {"input_ids": list(prompt), "sampling_params": parameters, "return_logprob": True}
+        return f"{self.base}/generate", body
+
+    def read(self, whole: Any, version: str) -> ServerDraft:
+        meta = whole["meta_info"]
+        logp = [float(entry[0]) for entry in meta["output_token_logprobs"]]
+        tokens = [int(token) for token in whole["output_ids"]]
+        return ServerDraft(tokens, logp, _truncated(meta["finish_reason"]["type"]), self._version(meta, version))
+
+    def _version(self, meta: Any, version: str) -> str:
+        return str(meta["weight_version"])
+
+
+@dataclass(frozen=True)
+class AdapterSGLang(SGLang):
+    """SGLang's native server with LoRA adapters by name. It refuses a name that it does not know; replies name none."""
+
+    missing: ClassVar[str] = "start python -m sglang.launch_server with --enable-lora"
+
+    def push(self, wire: HttpClient, folder: Path, version: str) -> None:
+        try:
+            self._push(wire, "load_lora_adapter", {"lora_name": version, "lora_path": str(disk.real(folder))})
+        except ServerError as error:
+            if "already" not in error.what:  # an attempt whose answer was lost has loaded it
+                raise
+
+    def drop(self, wire: HttpClient, version: str) -> None:
+        _unload(wire, f"{self.base}/unload_lora_adapter", version)
+
+    def request(self, prompt: Sequence[int], version: str, how: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        url, body = super().request(prompt, version, how)
+        return url, {**body, "lora_path": version}
+
+    def _version(self, meta: Any, version: str) -> str:
+        return version
+
+
+DIALECTS: Mapping[tuple[str, str], type[VLLM] | type[SGLang]] = {
+    ("vllm", "adapter"): VLLM,
+    ("vllm", "folder"): WholeVLLM,
+    ("vllm", "none"): VLLM,
+    ("sglang", "adapter"): AdapterSGLang,
+    ("sglang", "folder"): SGLang,
+}
+"""By `engine` and `push` of the settings."""
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """The JSON object that a server answers. Raises RetryableError for anything else."""
+    try:
+        whole = loads(text)
+    except ValueError:
+        raise RetryableError("the answer is no JSON", raw=text[:2000]) from None
+    if not isinstance(whole, dict):
+        raise RetryableError("the answer is no JSON object", raw=text[:2000])
+    return whole
+
+
+def _truncated(reason: object) -> bool:
+    if reason not in FINISHED:
+        raise RetryableError(f"a draft was ended by {reason!r}")
+    return reason == "length"
+
+
+def _unload(wire: HttpClient, url: str, version: str) -> None:
+    """Drop an adapter. Where it is not there, an attempt whose answer was lost has dropped it."""
+    try:
+        wire.post(url, {"lora_name": version})
+    except ServerError as error:
+        if not error.what.startswith(("HTTP 404", "HTTP 400")):
+            raise
