@@ -18,7 +18,6 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.distributed_c10d import TCPStore  # type: ignore[reportPrivateImportUsage]
 
 from twofold.errors import RecipeError, TwofoldError
 from twofold.settings import settings
@@ -202,7 +201,7 @@ def one_speaks() -> Iterator[bool]:
     it has left, lest the launcher ends it before it has spoken."""
     try:
         place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = TCPStore(*place, is_master=False, timeout=_MOMENT, wait_for_workers=False)
+        store = dist.TCPStore(*place, None, False, _MOMENT, False)  # type: ignore[reportPrivateImportUsage]
         key = f"twofold/failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
         first = store.add(key, 1) == 1
     except (KeyError, ValueError, RuntimeError):

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from support.processes import distance, finish, play, start
+from support.processes import distance, finish, lines, play, start
 from support.resumable_runs import KINDS, OTHERS
 
 SAMPLE = ("shard:offline", "shard:moving", "shard:pdpo-lora", "shard:ppo-value", "replicate:experts", "shard:kto")
 STOPPED = "shard:bco"
+CHECKS = ("check_captured", "check_gathered", "check_stop", "check_non_finite", "check_differences")
+RESUMED = "shard:rloo-adaptive-lora"
 EVERY = [f"{sharing}:{kind}" for kind in (*KINDS, *OTHERS) for sharing in ("replicate", "shard")]
 
 
@@ -18,8 +20,8 @@ EVERY = [f"{sharing}:{kind}" for kind in (*KINDS, *OTHERS) for sharing in ("repl
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes have computed, all at one start."""
     folder = tmp_path_factory.mktemp("processes")
-    traps = ("trap_captured", "trap_gathered")
-    finish(start(2, str(folder), "float64", *SAMPLE, f"{STOPPED}:3", *traps))
+    play(folder / RESUMED.replace(":", "-"), RESUMED.partition(":")[2], steps=3)
+    finish(start(2, str(folder), "float64", *SAMPLE, f"{STOPPED}:3", RESUMED, *CHECKS))
     return folder
 
 
@@ -32,10 +34,31 @@ def test_two_processes_equal_one(folder: Path, tmp_path: Path, case: str) -> Non
     assert weights <= 1e-10
 
 
+def test_processes_agree(folder: Path) -> None:
+    """What `support.processes` asserts in each of them; that it was done shows in what the runs left."""
+    assert len(lines(folder / "check_stop")) == 4
+    assert not (folder / "check_non_finite" / "checkpoints" / "step-6").exists()
+
+
 def test_what_two_processes_began_one_ends(folder: Path, tmp_path: Path) -> None:
     play(tmp_path / "bco", "bco")
     play(folder / "shard-bco", "bco")
     assert max(distance(folder / "shard-bco", tmp_path / "bco")) <= 1e-10
+
+
+def test_what_one_process_began_two_end(folder: Path, tmp_path: Path) -> None:
+    kind = RESUMED.partition(":")[2]
+    play(tmp_path / kind, kind)
+    assert max(distance(folder / RESUMED.replace(":", "-"), tmp_path / kind)) <= 1e-10
+
+
+@pytest.mark.slow
+def test_copies_of_shards(tmp_path: Path) -> None:
+    """Two hosts of two processes each, as far as the mesh knows."""
+    finish(start(4, str(tmp_path), "float64", "hybrid:offline-lora", "hybrid:moving", LOCAL_WORLD_SIZE="2"))
+    for kind in ("offline-lora", "moving"):
+        play(tmp_path / kind, kind)
+        assert max(distance(tmp_path / f"hybrid-{kind}", tmp_path / kind)) <= 1e-10
 
 
 @pytest.mark.slow

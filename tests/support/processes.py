@@ -11,15 +11,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
 
 from support.resumable_runs import STEPS, assembly, loop, stop_after
+from twofold.errors import NonFiniteError, RecipeError
 from twofold.models.reference import MovingReference
 from twofold.models.sharding import shard_model
 from twofold.training.trainable import Trainable
-from twofold.world import join
+from twofold.world import join, world
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,7 +71,7 @@ def never() -> bool:
     return False
 
 
-def trap_captured(folder: Path) -> None:
+def check_captured(folder: Path) -> None:
     """A reference that was made before its policy was sharded moves with what the optimizer moves."""
     trainer = loop(folder, "moving", sharing="shard", precision="float64")
     (reference,) = trainer.stateful
@@ -79,7 +81,7 @@ def trap_captured(folder: Path) -> None:
     assert {id(policy) for _, policy in reference.moves().values()} == trained
 
 
-def trap_gathered(folder: Path) -> None:
+def check_gathered(folder: Path) -> None:
     """An optimizer that is made right after a forward pass holds the parts that last."""
     context = assembly(folder, "offline", sharing="shard", precision="float64")
     shard_model(context.policy, "shard")
@@ -90,6 +92,29 @@ def trap_gathered(folder: Path) -> None:
     assert all(isinstance(p, DTensor) for p in context.policy.weights().values())
 
 
+def check_stop(folder: Path) -> None:
+    """A stop that one process hears ends all of them after the same step."""
+    trainer = loop(folder, "offline", sharing="shard")
+    outcome = trainer.train(stop=stop_after(2) if world().rank == 1 else never)
+    assert (outcome.stopped, outcome.step) == (True, 2)
+
+
+def check_non_finite(folder: Path) -> None:
+    """All processes end with the same words, and nothing of the step is saved."""
+    trainer = loop(folder, "diverging", sharing="shard")
+    with pytest.raises(NonFiniteError) as error:
+        trainer.train()
+    assert len({*world().gather(str(error.value))}) == 1
+
+
+def check_differences(folder: Path) -> None:
+    """Processes that would compute different runs are refused, by the name of what differs."""
+    with pytest.raises(RecipeError) as error:
+        loop(folder, "offline", batch_size=3 + world().rank)
+    assert error.value.where == "training.batch_size"
+    assert error.value.what == "differs between processes: process 0: 3; process 1: 4"
+
+
 def main() -> None:
     """`folder precision CASE …`: the runs that the command line names, one after the other. A case is `sharing:kind`,
     `sharing:kind:steps` for one that is stopped, or the name of a function here with its folder."""
@@ -98,7 +123,7 @@ def main() -> None:
     folder, precision, *cases = sys.argv[1:]
     for case in cases:
         name, _, rest = case.partition(":")
-        if name.startswith("trap_"):
+        if name.startswith("check_"):
             globals()[name](Path(folder) / name)
             continue
         kind, _, steps = rest.partition(":")

@@ -146,6 +146,10 @@ OTHERS: dict[str, dict[str, Any]] = {
     "momentum": {"optimizer": {"kind": "sgd", "learning_rate": 1e-2, "weight_decay": 0.1}},
 }
 """Kinds that differ in how packs are computed, and not in what a stop has to remember."""
+FAULTY: dict[str, dict[str, Any]] = {
+    "diverging": {"optimizer": {"kind": "sgd", "learning_rate": 1e25, "clip": None}},
+}
+"""Kinds that do not come to their end."""
 
 
 def brevity(prompt: str, completion: str, truth: str | None) -> float:
@@ -163,7 +167,7 @@ def pairs() -> list[Pair]:
 
 def assembly(run: Path, kind: str, *, sharing: str = "auto", precision: str = "float32", **training: Any) -> RunContext:
     """A run that takes milliseconds a step; made anew it is the same to the bit. Processes share it by `sharing`."""
-    spec = dict({**KINDS, **OTHERS}[kind])
+    spec = dict({**KINDS, **OTHERS, **FAULTY}[kind])
     lora = {"lora": {"rank": 2}} if spec.pop("lora", False) else {}
     data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}, **spec.pop("data", {})}
     experts = {"num_local_experts": 4, "num_key_value_heads": 2} if spec.pop("experts", False) else {}

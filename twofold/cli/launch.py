@@ -59,8 +59,8 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
 
 
 def _ended(codes: Mapping[int, int], processes: int) -> int:
-    """The exit code of processes that ended with `codes`, by rank. What ended by itself has told why; what was killed is
-    told here, unless it was by torchrun, which sends SIGTERM to those that are left."""
+    """The exit code of processes that ended with `codes`, by rank. What ended by itself has told why; what was killed
+    is told here, unless it was by torchrun, which sends SIGTERM to those that are left."""
     killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
     if not killed:
         return max(code if code > 0 else 0 for code in codes.values()) or 128 + signal.SIGTERM

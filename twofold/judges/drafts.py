@@ -42,15 +42,20 @@ class JudgedDrafts:
     program that a draft has written may not do the same twice.
     """
 
-    judge: Judge
+    judge: Judge | None
+    """None where another process asks it."""
     text: Callable[[Tensor], str]
     against_truth: bool = False
     prompt_of: PromptOf = decoded
 
     def rate(self, groups: Sequence[Group]) -> list[list[float]]:
         questions = [question for group in groups for question in self._questions(group)]
-        scores = iter(world().once(lambda: self.judge.scores(questions, Silent())))
+        scores = iter(world().once(lambda: self._scores(questions)))
         return [[math.nan if (row := next(scores)) is None else row[0] for _ in g.branches] for g in groups]
+
+    def _scores(self, questions: Sequence[Question]) -> Sequence[Sequence[float] | None]:
+        assert self.judge is not None, "the first process has one"
+        return self.judge.scores(questions, Silent())
 
     def _questions(self, group: Group) -> Iterator[Question]:
         whole = question_of(group, self.text, self.prompt_of(group.name))
@@ -68,8 +73,9 @@ def open_draft_judge(name: str, drafts: DraftResources, stack: ExitStack, proble
     kind = parse_judge(name, drafts.of_texts.place)
     reward = kind.of_tokens(drafts)
     if reward is None:
-        judge, compares = kind.open(drafts.of_texts, stack), kind.gives == "shares"
-        reward = JudgedDrafts(judge, drafts.text, compares, drafts.prompt_of)
+        with world().agreed():
+            judge = kind.open(drafts.of_texts, stack) if world().first else None
+        reward = JudgedDrafts(judge, drafts.text, kind.gives == "shares", drafts.prompt_of)
     for problem in problems if kind.needs_truth else ():
         if problem.truth is not None and int(problem.truth[-1]) not in drafts.stop_tokens:
             remedy = "raise data.tokenize.max_length, or set truncation to drop"
