@@ -197,7 +197,8 @@ class Step:
         whole = Batch.of([g for pack in packs for g in pack], model.device)
         turns = model.turns(packs)
         with torch.no_grad():
-            mine = {turn.place: logps(model(packs[turn.place])[0]).cpu() for turn in turns}
+            every = [(turn, logps(model(packs[turn.place])[0]).cpu()) for turn in turns]
+            mine = {turn.place: logp for turn, logp in every if turn.real}
             lengths = [sum(len(b.tokens) for g in pack for b in g.branches) for pack in packs]
             dtype = torch.promote_types(model.model.dtype, torch.float32)
             said = [logp.to(model.device) for logp in world().pooled(mine, lengths, dtype)]
