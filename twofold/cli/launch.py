@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ LAUNCHER = "TWOFOLD_LAUNCHER"
 """Set where this module tells of processes that are lost, so that the others need not."""
 _FORWARDED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGQUIT")
 _TO_SAVE = 600  # seconds that processes have to end their step and save
+_PARENT_DIES = 1  # PR_SET_PDEATHSIG, prctl(2)
 _AGAIN = "the same command goes on from the last checkpoint"
 
 
@@ -75,6 +77,12 @@ def _name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def end_with_launcher() -> None:
+    """Let this process stop in order where its launcher is killed: it would go on alone, and hold the run's folder."""
+    if launched_already(os.environ) and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PARENT_DIES, int(signal.SIGTERM))
 
 
 def launched_already(environment: Mapping[str, Any]) -> bool:

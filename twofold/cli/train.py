@@ -61,12 +61,14 @@ def _flags(resume: bool) -> list[str]:
 
 
 def _train(recipe: Recipe, text: str, command: str, *, resume: bool) -> None:
+    from twofold.cli.launch import end_with_launcher
     from twofold.cli.progress import RichProgress
     from twofold.progress import Silent
     from twofold.runs.train import RunOptions, train_recipe
     from twofold.signals import Stop
     from twofold.world import launched
 
+    end_with_launcher()
     first, stop = launched().first, Stop()
     try:
         with RichProgress() if first else nullcontext(Silent()) as progress, stop:
