@@ -62,9 +62,10 @@ def test_copies_of_shards(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("precision", "figure", "weight"), [("float64", 1e-10, 1e-10), ("float32", 1e-3, 1e-6)])
+@pytest.mark.parametrize(("precision", "figure", "weight"), [("float64", 1e-10, 1e-10), ("float32", 2e-6, 2e-6)])
 @pytest.mark.parametrize("processes", [2, 3])
 def test_every_kind(tmp_path: Path, processes: int, precision: str, figure: float, weight: float) -> None:
+    """In float32 AdamW's first steps divide a small gradient by itself, rounding and all: of an adapter 1.2e-6."""
     finish(start(processes, str(tmp_path), precision, *EVERY), seconds=3600)
     for kind in (*KINDS, *OTHERS):
         play(tmp_path / kind, kind, precision=precision)
