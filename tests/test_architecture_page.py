@@ -6,7 +6,10 @@ import pytest
 
 from scripts import make_architecture_page
 
-SAMPLE = ("bert", "bloom", "cohere", "gpt2", "gpt_oss", "granite", "llama", "mamba", "nemotron", "phi", "stablelm")
+SAMPLE = (
+    "bert", "bloom", "cohere", "falcon", "gpt2", "gpt_oss", "granite", "llama", "mamba", "mpt", "nemotron", "phi",
+    "stablelm",
+)  # fmt: skip
 
 
 def lines() -> list[str]:
@@ -18,6 +21,13 @@ def test_a_sample_is_fresh(kind: str) -> None:
     found = [str(line) for line in make_architecture_page.lines(kind)]
     written = [line for line in lines() if line.startswith((f"| {kind} |", f"| {kind} ["))]
     assert found == written, "run: python scripts/make_architecture_page.py"
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5", "fsmt"])
+def test_a_sample_of_encoders_is_fresh(kind: str) -> None:
+    page = lines()
+    after = page[page.index("## Encoders with a decoder\n") :]
+    assert str(make_architecture_page.encoded_line(kind)) in after, "run: python scripts/make_architecture_page.py"
 
 
 def test_enough_types_are_tried() -> None:

@@ -21,6 +21,11 @@ DataKind = Literal["pairs", "triples", "rankings", "labels", "demonstrations", "
 itself, in rollouts."""
 
 
+ENCODED_PROMPTS = "twofold_encoded_prompts"
+"""The attribute of a tokenizer that tells whether its model reads prompts with an encoder of its own: then a prompt is
+a whole text to it, and a completion another."""
+
+
 class Role(IntEnum):
     """What a branch is to its group."""
 

@@ -36,7 +36,7 @@ class WorldSettings:
     kind: Literal["auto", "replicate", "shard", "hybrid"] = "auto"
     """replicate: each process holds the whole model, and gradients are summed once a step. shard: each holds its part
     of every weight, gradient and moment (FSDP2). hybrid: shards within a host, copies across hosts. auto replicates
-    what fits into memory and shards the rest."""
+    what fits into half of the memory, activations aside, and shards the rest."""
 
 
 @dataclass(frozen=True)

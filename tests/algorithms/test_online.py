@@ -299,7 +299,7 @@ def test_the_ground_truth_wins_against_every_draft_but_itself() -> None:
         assert torch.equal(group.branches[0].tokens, truths[group.name])
         assert [b.role for b in group.branches] == [Role.CHOSEN, Role.REJECTED]
     play.tasks[7] = replace(play.tasks[7], truth=None)
-    with pytest.raises(DataError, match=r"task 7.*no ground truth"):
+    with pytest.raises(DataError, match=r"task 7.*no ground truth.*\n  → bring its answer, or let another judge"):
         replace(play)
 
 

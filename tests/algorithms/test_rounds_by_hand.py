@@ -146,7 +146,7 @@ def test_a_round_of_too_many_prompts_is_refused() -> None:
     assert online(Judge(SCORES), prompts=4).size == 4
     for settings, where in (({"prompts": 6}, "algorithm.prompts"), ({}, "training.batch_size")):
         made, play = Online(samples=3, **settings), online(Judge(SCORES))
-        with pytest.raises(RecipeError, match=r"would ask some of the \d twice") as caught:
+        with pytest.raises(RecipeError, match=r"ask some of the \d twice.*\n  → ask for fewer prompts and") as caught:
             replace(play, settings=made, tasks=tasks(4 if settings else 1))
         assert caught.value.where == where
 
@@ -248,6 +248,6 @@ def test_a_rollout_serves_several_steps_under_what_changes() -> None:
 def test_a_rollout_of_too_many_prompts_is_refused() -> None:
     for settings, where in (({"rollouts": 6}, "algorithm.rollouts"), ({}, "training.batch_size")):
         made, play = PolicyGradient(samples=3, **settings), gradient(PPO())
-        with pytest.raises(RecipeError, match=r"would ask some of the \d twice") as caught:
+        with pytest.raises(RecipeError, match=r"ask some of the \d twice.*\n  → ask for fewer prompts and") as caught:
             replace(play, settings=made, tasks=tasks(4 if settings else 1))
         assert caught.value.where == where

@@ -49,10 +49,15 @@ def test_without_a_ramp_the_objective_is_the_one_given() -> None:
 @pytest.mark.parametrize(
     ("objective", "name", "to", "said"),
     [
-        (SimPO(), "tau", 1.0, "it has beta, gamma"),
-        (DPO(), "beta", -0.1, "beta must be > 0"),
+        (SimPO(), "tau", 1.0, r"^algorithm\.ramp\.tau: SimPO has no number called 'tau'\n  → it has beta, gamma"),
+        (DPO(), "beta", -0.1, r"^algorithm\.ramp: leads to .* DPO refuses: beta must be > 0\n  → let `to`"),
         (DPO(), "reference_free", 1.0, "no number called"),
-        (BCO(), "shift_decay", 0.5, "reads 'shift_decay' once"),
+        (
+            BCO(),
+            "shift_decay",
+            0.5,
+            r"^algorithm\.ramp\.shift_decay: BCO reads 'shift_decay' once.*\n  → set objective\.",
+        ),
     ],
 )
 def test_refused_before_the_first_step(objective: Objective, name: str, to: float, said: str) -> None:

@@ -124,6 +124,14 @@ def test_a_ranking_counts_by_its_ends() -> None:
     assert found.rejected.value == pytest.approx(row[2].sum().item())
 
 
+@pytest.mark.parametrize(("packing", "calls"), [(Packing(tokens=1), 8), (Packing(), 2), (None, 2)])
+def test_both_models_read_the_packs_of_training(packing: Packing | None, calls: int) -> None:
+    policy, groups, sizes = tiny.policy(), tiny.pairs(4), list[int]()
+    policy.model.get_input_embeddings().register_forward_pre_hook(lambda *_: sizes.append(1))
+    displacement(policy, groups, reference=live_reference(policy), packing=packing)
+    assert len(sizes) == calls
+
+
 @pytest.mark.parametrize(
     ("chosen", "rejected", "up", "likely"),
     [

@@ -198,6 +198,7 @@ def test_what_surely_gains_a_hundredth_of_a_nat_is_told_of(beta: float) -> None:
     ]
     found = explain(rows, tiny.groups(*[(1, 1)] * 4), text, beta=beta, fewest=4)
     assert {p.text for p in found.tokens.credited} == {"b", "d"}
+    assert (found.tokens.counted, found.phrases.counted) == (5, 4 + 3)  # of two tokens and of three
     low = [CreditedRow(r.name, r.prompt, (credited(Role.DRAFT, [1, 3], [0.004 * beta] * 2),)) for r in rows]
     assert explain(low, tiny.groups(*[(1, 1)] * 4), text, beta=beta, fewest=4).phrases.credited == ()
 

@@ -57,6 +57,28 @@ def test_own_samples_of_a_local_model_are_drawn_once(
     assert sum(r.desirable for r in read(str(out)).records if isinstance(r, Labelled)) == 4
 
 
+def test_shards_are_built_and_merged(
+    twofold: Run, model_folder: Path, tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each by a command of its own, the last as a task of a SLURM array; the rows are those of one command."""
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "pairs.jsonl"
+    command = ("data", "build", tasks, "--model", model_folder, "--judge", "truth", "--samples", 2, "--keep-truncated",
+               "sampling.max_new_tokens=6")  # fmt: skip
+    assert twofold(*command, "--out", whole).code == 0
+    assert twofold(*command, "--out", out, "--shard", "0/2").code == 0
+    early = twofold("data", "merge", out)
+    assert early.code == 2
+    assert "lacks 1 of 2 shards: 1" in early.err
+    for name, value in (("ID", "2"), ("MIN", "1"), ("COUNT", "2")):
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
+    assert twofold(*command, "--out", out, "--shard", "auto").code == 0
+    merged = twofold("data", "merge", out)
+    assert f"{out}: 4 rows from 4 prompts in 2 shards" in merged.out
+    assert out.read_bytes() == whole.read_bytes()
+    wrong = twofold(*command, "--out", out, "--shard", "2/2")
+    assert (wrong.code, "is none of 2 shards" in wrong.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

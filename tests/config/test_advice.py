@@ -51,7 +51,13 @@ def complaint(override: str) -> str:
         ("algorithm=PDPO", "write algorithm.kind=pdpo"),
         ("model=base", "did you mean model.path=base?"),
         ("data=pairs.jsonl", "did you mean data.train=pairs.jsonl?"),
-        ("model.lora=16", "its keys are rank, alpha, targets"),
+        ("model.lora=16", "its keys are rank, alpha, rslora, dora, targets, exclude, modules_to_save"),
+        (
+            "model.lora.dropout=0.1",
+            "there is no dropout here\n  → take it out: with dropout the loss would",
+        ),
+        ("lora_dropout=0.1", "there is no dropout here"),
+        ("use_dora=true", "here it is `model.lora.dora`"),
         ("zzz=1", "the keys here are model, data, run"),
     ],
 )

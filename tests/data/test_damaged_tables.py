@@ -137,8 +137,11 @@ def test_a_saved_folder_is_checked_before_it_is_mapped(tmp_path: Path) -> None:
     at = data.index("Wörter".encode())
     data[at + 1] = 0xFF  # in the middle of a letter
     file.write_bytes(data)
-    with pytest.raises(DataError, match=rf"{file.name}: not readable as Arrow"):
+    with pytest.raises(DataError, match=rf"{file.name}: not readable as Arrow.*\n  → copy or make"):
         read(str(tmp_path / "saved"))
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    assert [f.file for f in check(str(rows), against=str(tmp_path / "saved")).errors] == [str(file)]
 
 
 def test_a_time_that_python_cannot_tell_is_a_text(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_what_is_trained_on_is_not_measured_on(write: Write, tmp_path: Path) -> 
         ({"train": write("d.jsonl", *pairs("5")), "generator": DataSplit(file=path), "heldout": DataSplit(file=other)},
          None),
     ):  # fmt: skip
-        with pytest.raises(LeakError, match="1 of 2 evaluation rows"):
+        with pytest.raises(LeakError, match=r"1 of 2 evaluation rows.*\n  → remove these rows from the"):
             reader(tmp_path, **{"train": path, **data}).read(tasks)
     both = {"heldout": DataSplit(file=other), "train": write("d.jsonl", *pairs("5"))}
     assert prompts(reader(tmp_path, **both).read(DataSplit(file=asked)).tasks) == ["2", "8"]
@@ -144,6 +144,7 @@ def test_a_generators_problem_is_a_prompt_with_its_best_answer(record: Record, t
     with pytest.raises(DataError) as error:
         as_tasks([record])
     assert (error.value.what, error.value.where) == (task, "f:4")
+    assert error.value.remedy == ("bring its answer" if isinstance(record, Request) else "")
 
 
 def test_of_a_kind_are_the_rows_that_are_learnt_and_measured_alone() -> None:

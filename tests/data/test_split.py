@@ -58,7 +58,7 @@ def test_what_to_do_about_an_empty_side_depends_on_the_rows() -> None:
 
 
 def test_a_prompt_with_more_rows_than_asked_for_is_refused() -> None:
-    with pytest.raises(DataError, match="never put on two sides"):
+    with pytest.raises(DataError, match=r"the 1 asked for, .*never put on two sides\n  → ask for more rows"):
         split_by_prompt(tasks([1, 1, 2, 2]), count=1, seed=0)
 
 

@@ -141,7 +141,7 @@ def test_a_dry_run_counts_the_rows(tmp_path: Path) -> None:
 
 
 def test_what_is_no_token_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="' ' is no token"):
+    with pytest.raises(ModelError, match=r"^model\.add_tokens: ' ' is no token\n  → name tokens of"):
         load_model(ModelSettings(path=base(tmp_path), add_tokens=(" ",)))
     with pytest.raises(ValueError, match="train_tokens asks for lora and add_tokens"):
         ModelSettings(path="here", train_tokens=True)

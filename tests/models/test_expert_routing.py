@@ -141,7 +141,7 @@ def test_it_is_there_where_the_config_or_the_setting_asks(
 def test_what_has_no_router_has_no_such_loss() -> None:
     with pytest.raises(ModelError, match="no routers") as caught:
         Policy(tiny.llama(), router_aux_loss_coef=0.1)
-    assert caught.value.where == "model.router_aux_loss_coef"
+    assert (caught.value.where, caught.value.remedy) == ("model.router_aux_loss_coef", "leave it out, or set it to 0")
     assert Policy(tiny.llama()).routing(GROUPS, Packing()) is None
 
 

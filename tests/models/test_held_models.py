@@ -90,7 +90,7 @@ def test_what_is_read_decides_how_long_a_row_may_be(tmp_path: Path, ends: bool, 
 def test_a_family_that_must_share_and_cannot_is_refused() -> None:
     with pytest.raises(ModelError) as error:
         Policy(
-            tr.BloomForCausalLM(tr.BloomConfig(vocab_size=61, hidden_size=32, n_layer=1, n_head=4)), sharing="shared"
+            tr.MambaForCausalLM(tr.MambaConfig(vocab_size=61, hidden_size=32, num_hidden_layers=1)), sharing="shared"
         )
     assert error.value.what.startswith("this model cannot share prompts: ")
     assert error.value.remedy == "set model.sharing to auto or rows"
@@ -158,12 +158,12 @@ def test_a_head_that_is_no_linear_layer_is_called(softcap: float | None) -> None
     logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
     model.lm_head = Doubling(model.lm_head)
     want = logits.log_softmax(-1)
-    found = LanguageHead().of_pack(model, hidden, stream)
+    found = LanguageHead().of_pack(model, hidden, stream.target_S)
     torch.testing.assert_close(found, want.gather(1, stream.target_S[:, None])[:, 0])
     known = LanguageHead().statistics(model, [group], hidden)
     torch.testing.assert_close(known["log_greedy"], want.amax(-1))
     torch.testing.assert_close(known["log_collision"], want.exp().square().sum(-1).log())
-    narrow = LanguageHead().of_pack(model.bfloat16(), hidden.bfloat16(), stream)
+    narrow = LanguageHead().of_pack(model.bfloat16(), hidden.bfloat16(), stream.target_S)
     assert narrow.dtype == torch.float32
 
 
@@ -171,7 +171,7 @@ def test_a_model_without_output_embeddings_has_no_log_probabilities() -> None:
     model: Any = tiny.llama()
     model.lm_head = None
     with pytest.raises(UnsupportedAttention, match="the model has no output embeddings"):
-        LanguageHead().of_pack(model, torch.zeros(1, 32), pack(tiny.groups((1, 1))))
+        LanguageHead().of_pack(model, torch.zeros(1, 32), pack(tiny.groups((1, 1))).target_S)
 
 
 # The attention's border.

@@ -58,12 +58,22 @@ def test_weights_that_are_no_numbers_are_refused_by_name(
         load(settings)
 
 
-def test_an_encoder_with_a_decoder_is_named_as_such(tmp_path: Path) -> None:
+def test_an_encoder_that_reads_no_text_is_named_as_such(tmp_path: Path) -> None:
+    sizes = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "pad_token_id": 0}
+    config = tr.WhisperConfig(vocab_size=61, bos_token_id=1, eos_token_id=2, **sizes, **heads)
+    path = written(tmp_path, tr.WhisperForConditionalGeneration(config))
+    for load in (load_model, model_size):
+        with pytest.raises(ModelError, match="is a whisper model, whose encoder reads no text"):
+            load(ModelSettings(path=path))
+
+
+def test_a_decoder_without_its_start_token_is_refused_by_name(tmp_path: Path) -> None:
     sizes = {"d_model": 32, "d_kv": 8, "d_ff": 40, "num_layers": 2, "num_heads": 4}
     path = written(tmp_path, tr.T5ForConditionalGeneration(tr.T5Config(vocab_size=61, **sizes)))
-    for load in (load_model, model_size):
-        with pytest.raises(ModelError, match="is a t5 model, an encoder with a decoder"):
-            load(ModelSettings(path=path))
+    with pytest.raises(ModelError, match="names no token that its decoder begins with") as caught:
+        load_model(ModelSettings(path=path))
+    assert caught.value.remedy == "set decoder_start_token_id in config.json"
 
 
 def test_what_sees_the_future_is_refused_by_whoever_loads_it(tmp_path: Path) -> None:

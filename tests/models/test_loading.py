@@ -47,11 +47,14 @@ def written(folder: Path, model: tr.PreTrainedModel | None = None, eos: str = "2
 
 
 def test_settings_have_defaults_and_bounds() -> None:
-    assert vars(LoRA()) == {"rank": 16, "alpha": 32.0, "targets": "all-linear"}
+    assert vars(LoRA()) == {
+        "rank": 16, "alpha": 32.0, "rslora": False, "dora": False, "targets": "all-linear", "exclude": (),
+        "modules_to_save": (),
+    }  # fmt: skip
     assert vars(ModelSettings(path="m")) == {
         "path": "m", "revision": None, "precision": "auto", "device": "auto", "lora": None, "adapter": None,
         "activation_checkpointing": False, "router_aux_loss_coef": None, "sharing": "auto", "add_tokens": (),
-        "train_tokens": False, "template_arguments": None, "gguf_file": None,
+        "train_tokens": False, "template_arguments": None, "gguf_file": None, "quantize": None,
     }  # fmt: skip
     assert (LoRA(rank=1).rank, LoRA(alpha=0.1).alpha) == (1, 0.1)
     for wrong, words in (({"rank": 0}, "rank must be ≥ 1"), ({"alpha": 0.0}, "alpha must be > 0")):

@@ -75,7 +75,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-MEMINFO = "MemTotal:       16777216 kB\nMemFree:         1000000 kB\nMemAvailable:    9437184 kB\n"
+MEMINFO = "MemTotal:       16777216 kB\nMemFree:         1000000 kB\nMemAvailable:    9583985 kB\n"
 
 
 @pytest.mark.parametrize(("limit", "gib"), [(None, 16), ("max\n", 16), (f"{4 * 2**30}\n", 4), (f"{40 * 2**30}", 16)])
@@ -84,7 +84,7 @@ def test_memory_is_no_more_than_a_container_may_take(system: Path, limit: str | 
     if limit is not None:
         (system / "sys/fs/cgroup/memory.max").write_text(limit)
     assert memory_bytes("cpu") == gib * 2**30
-    assert machine._memory() == {"total": 16.0, "available": 9.0}
+    assert machine._memory() == {"total": 16.0, "available": 9.1}
 
 
 def test_memory_that_the_system_does_not_tell(system: Path) -> None:
@@ -141,10 +141,16 @@ def test_what_is_timed_is_a_product_of_square_matrices(dtype: torch.dtype) -> No
     assert precision._product(7, dtype, "cpu")() == 7.0
 
 
+def test_an_accelerator_as_torch_describes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {1: type("Properties", (), {"name": "H200", "total_memory": 139.84 * 2**30, "major": 9, "minor": 0})()}
+    monkeypatch.setattr(torch.cuda, "get_device_properties", known.__getitem__)
+    assert machine._gpu(1) == {"name": "H200", "memory_gib": 139.8, "capability": "9.0"}
+
+
 def test_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(machine, "known_speedup", lambda: 1.25)
     monkeypatch.setattr(precision, "known_speedup", lambda: 1.25)
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10 * 2**30 + 2**29})())
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10.54 * 2**30})())
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     told = inspect_machine()
     assert told["packages"]["torch"] == torch.__version__

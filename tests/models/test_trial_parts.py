@@ -17,7 +17,6 @@ from twofold.errors import DataError, ModelError
 from twofold.models import small_copy as small
 from twofold.models import trial
 from twofold.models.attention import UnsupportedAttention
-from twofold.models.packing import Pack
 from twofold.models.policy import LanguageHead, Policy
 from twofold.models.row_lengths import EACH_ITS_OWN, RowLengths
 from twofold.models.small_copy import small_copy, windows
@@ -211,12 +210,12 @@ def test_a_model_that_computes_nothing_is_a_fault(monkeypatch: pytest.MonkeyPatc
 )
 def test_why_a_pack_does_not_give_the_values_of_rows(error: Exception, note: str) -> None:
     class Refusing(LanguageHead):
-        def of_pack(self, model: tr.PreTrainedModel, hidden_SH: torch.Tensor, stream: Pack) -> torch.Tensor:
+        def of_pack(self, model: tr.PreTrainedModel, hidden_SH: torch.Tensor, target_S: torch.Tensor) -> torch.Tensor:
             raise error
 
     class Off(LanguageHead):
-        def of_pack(self, model: tr.PreTrainedModel, hidden_SH: torch.Tensor, stream: Pack) -> torch.Tensor:
-            return super().of_pack(model, hidden_SH, stream) + 0.25
+        def of_pack(self, model: tr.PreTrainedModel, hidden_SH: torch.Tensor, target_S: torch.Tensor) -> torch.Tensor:
+            return super().of_pack(model, hidden_SH, target_S) + 0.25
 
     trial._known.clear()
     model = tiny.llama()

@@ -6,10 +6,13 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoModelForCausalLM
 
 import twofold
-from support.real_model import steps_of, verb
+from support.real_model import QUESTIONS, ROUNDED, Independent, rms, steps_of, verb
+from twofold.batch import Branch, Group, Role
+from twofold.models.load import LoRA, ModelSettings, load_policy, save_policy
 
 pytestmark = pytest.mark.real
 BEGIN = math.log(2)
@@ -41,6 +44,31 @@ def test_dpo_begins_at_ln_2_and_learns_its_rows(
     if tuning == "full":
         stored = AutoModelForCausalLM.from_pretrained(run / "model", dtype="auto")
         assert str(stored.dtype) == "torch.bfloat16"  # as its base is
+
+
+def test_a_base_in_4_bits_begins_as_its_reference_and_is_exported_as_it_was_trained(
+    real_model: Path, base: Independent, tmp_path: Path
+) -> None:
+    pytest.importorskip("bitsandbytes", reason="the extra `quantized` is not installed")
+    question, answer, _ = QUESTIONS[0]
+    tokens, prompt = torch.tensor(base.answer(answer)), torch.tensor(base.prompt(question))
+    groups = [Group("row", prompt, (Branch(tokens, Role.DRAFT),))]
+    settings = ModelSettings(path=str(real_model), precision="float32", quantize="nf4", lora=LoRA(rank=4))
+    policy, loaded = load_policy(settings)
+    outputs, _ = policy(groups)
+    outputs.logp_S.sum().backward()
+    with policy.as_reference():
+        assert torch.equal(policy.logps(groups)[0][0], outputs.logp_S.detach())
+    with torch.no_grad():
+        for parameter in policy.trainable().values():
+            assert parameter.grad is not None
+            parameter += 0.001 * parameter.grad.sign()
+    ((trained,),) = policy.logps(groups)
+    assert (trained - outputs.logp_S.detach()).abs().max() > 0.5
+    save_policy(policy, loaded.tokenizer, tmp_path / "adapter")
+    verb("export", tmp_path / "adapter", tmp_path / "whole")
+    whole = Independent.of(tmp_path / "whole")
+    assert rms(whole.logps(question, answer), trained) < ROUNDED  # its weights are in bfloat16
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -123,7 +123,7 @@ def test_an_empty_run_is_a_page_without_figures(tmp_path: Path) -> None:
 
 
 def test_a_page_needs_a_run(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no runs"):
+    with pytest.raises(DataError, match=r"^no runs to report\n  → name at least one run directory"):
         write_report([], tmp_path / "report.html", "")
 
 

@@ -79,6 +79,15 @@ def test_words_about_several_runs_are_by_holm(make_run: Make, between_p: float, 
     assert between(runs[::-1]) == between(runs)
 
 
+def test_no_probability_at_all_is_beyond_chance(make_run: Make) -> None:
+    """p of thousands of problems is 0 in floating point."""
+    runs = [with_test(read_run(make_run(name, solved=(10, n))), 0.03) for name, n in (("a", 20), ("b", 30))]
+    own = runs[1].results
+    test = Comparison("a", "b", "strict", 2, 9, 0.0, "made up")
+    runs[1] = replace(runs[1], results=replace(own, comparisons=(*own.comparisons, test)))
+    assert lead(runs).endswith("a comes next, beyond chance.")
+
+
 @pytest.mark.parametrize(
     ("solved", "words"),
     [

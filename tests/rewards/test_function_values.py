@@ -72,8 +72,9 @@ def test_what_a_function_raises_is_one_message() -> None:
 
     with pytest.raises(
         RecipeError, match=r"^rows\.jsonl:3: the function \S*broken failed on a completion: KeyError: 'b'"
-    ):
+    ) as error:
         rate(broken)
+    assert error.value.remedy == "it is called as (prompt, completion, ground truth) and returns a number"
     with pytest.raises(RecipeError, match=r"TypeError: .*positional argument"):
         rate(lambda completion: 1.0)
     with pytest.raises(RecipeError, match="SystemExit"):

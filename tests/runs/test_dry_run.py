@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,5 +72,47 @@ def test_a_model_that_memory_cannot_hold_is_warned_of(tmp_path: Path, base: Path
     assert planned.memory.total > there > GIB
     assert not [text for text in small.texts if "GiB" in text]
     (warning,) = [text for text in large.texts if "GiB" in text]
-    assert f"about {planned.memory.total / GIB:.0f} GiB are needed and cpu has {there / GIB:.0f}" in warning
-    assert "model.lora={rank: 16}" in warning
+    assert f"about {planned.memory.total / GIB:.1f} GiB are needed and cpu has {there / GIB:.1f}" in warning
+    assert "choose a smaller model" in warning
+
+
+def test_settings_that_fit_are_named_and_do_fit(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a machine with less than the run takes: what is proposed takes no more than there is, and no other change."""
+    config = json.loads((base / "config.json").read_text(encoding="utf-8")) | {"num_hidden_layers": 5}
+    (base / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    whole = recipe(tmp_path, base, training={"batch_size": 4, "epochs": 1})
+    needed = dry_run(whole).memory.total
+    warned = Warnings()
+    monkeypatch.setattr("twofold.runs.dry_run.memory_bytes", lambda device: needed - 1)  # a smaller machine
+    dry_run(whole, warned)
+    (text,) = [text for text in warned.texts if "GiB" in text]
+    proposed = re.search(r"training\.packing\.tokens=(\d+) would take", text)
+    assert proposed
+    packing = {"tokens": int(proposed[1])}
+    assert dry_run(recipe(tmp_path, base, training={"batch_size": 4, "packing": packing})).memory.total < needed
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "lora", "words"),
+    [
+        ({}, None, ""),
+        ({}, {"rank": 2}, ""),
+        ({"learning_rate": 1e-6}, {"rank": 2},
+         "low, 1e-06 for an adapter: 1e-05 to 0.001 are usual → left out, it is 1e-05"),
+        ({"learning_rate": 1e-6}, None, ""),
+        ({"learning_rate": 1e-2}, None, "high, 0.01 for all weights: 1e-07 to 1e-05 are usual → left out, it is 1e-06"),
+        ({"learning_rate": 1e-2}, {"rank": 2}, ""),
+        ({"kind": "adafactor", "learning_rate": 1e-5}, {"rank": 2},
+         "low, 1e-05 for an adapter: 0.0003 to 0.03 are usual → left out, it is 0.0003"),
+        ({"kind": "sgd", "learning_rate": 10.0}, None, ""),
+    ],
+)  # fmt: skip
+def test_a_rate_that_is_unusual_for_what_is_tuned_is_warned_of(
+    optimizer: dict[str, Any], lora: dict[str, Any] | None, words: str, tmp_path: Path, base: Path
+) -> None:
+    heard = Warnings()
+    model = {"path": str(base), "precision": "float32", "lora": lora}
+    dry_run(recipe(tmp_path, base, model=model, optimizer=optimizer), heard)
+    rates = [text for text in heard.texts if "learning_rate" in text]
+    assert len(rates) == bool(words)
+    assert all(text.startswith(f"optimizer.learning_rate is {words}") for text in rates)

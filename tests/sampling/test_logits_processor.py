@@ -183,5 +183,6 @@ def test_what_is_not_followed_is_refused_unless_it_asks_for_nothing(name: str) -
 
 
 def test_all_that_is_not_followed_is_named() -> None:
-    with pytest.raises(RecipeError, match=r"\(num_beams: 4, min_length: 3\)"):
+    with pytest.raises(RecipeError, match=r"\(num_beams: 4, min_length: 3\)\n  → leave it out and set temp") as error:
         LogitsProcessor.of(OWN, asking(num_beams=4, typical_p=1.0, min_length=3))
+    assert error.value.where == "sampling.use_generation_config"

@@ -17,7 +17,7 @@ from support import tiny
 from support.openai_stub import GOOD, PUSHES, Engine
 from twofold.errors import RecipeError, ServerError
 from twofold.models.attention import stock_attention
-from twofold.models.load import save_policy
+from twofold.models.load import LoRA, ModelSettings, attach_adapter, save_policy
 from twofold.models.policy import Policy
 from twofold.sampling.base import Sampling, ServerSettings, sampler_metrics
 from twofold.sampling.local import LocalSampler
@@ -188,6 +188,11 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
         served(tiny.policy(), "http://127.0.0.1:9", tmp_path)
     with pytest.raises(RecipeError, match="a folder holds a whole model"):
         served(tiny.lora_policy(), "http://127.0.0.1:9", tmp_path, push="folder")
+    for option in ({"dora": True}, {"modules_to_save": ("lm_head",)}):
+        model = tiny.llama()
+        adapter = attach_adapter(model, ModelSettings(path="here", lora=LoRA(rank=2, **option)), seed=0)  # type: ignore[arg-type]  # a table of settings
+        with pytest.raises(RecipeError, match=f"servers take no adapter with {next(iter(option))}"):
+            served(Policy(model, adapter=adapter), "http://127.0.0.1:9", tmp_path)
     two: Any = ("http://h#m", "http://i#n")
     wrong: tuple[tuple[Any, Any], ...] = (
         ("127.0.0.1", "adapter"), ("http://h#m", "adapter"), ("http://h", "none"), ((), "adapter"), (two, "none"),

@@ -64,7 +64,6 @@ LEAKING: dict[str, Callable[[], tr.PreTrainedModel]] = {
     "big_bird": lambda: _sharp(tr.BigBirdForCausalLM, tr.BigBirdConfig, **ENCODER),
     "roberta": lambda: _sharp(tr.RobertaForCausalLM, tr.RobertaConfig, **ENCODER),
     "xlm": lambda: _sharp(tr.XLMWithLMHeadModel, tr.XLMConfig, vocab_size=61, emb_dim=32, n_layers=2, n_heads=4),
-    "bart, both halves": lambda: _sharp(tr.BartForConditionalGeneration, tr.BartConfig, **BART),
 }
 """What they say of a token depends on those behind it."""
 

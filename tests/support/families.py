@@ -41,12 +41,13 @@ ROUNDED: dict[str, Callable[[], tr.PreTrainedModel]] = {
     "gpt_oss": lambda: build(
         tr.GptOssForCausalLM, tr.GptOssConfig, head_dim=8, num_local_experts=2, num_experts_per_tok=1, **WINDOW
     ),
-}
-"""Shared as well: what scales its logits, hands no keyword arguments on, has sinks. In float64 it rounds to float32."""
-UNSHARED: dict[str, Callable[[], tr.PreTrainedModel]] = {
     "bloom": lambda: tiny.sharp(
         tr.BloomForCausalLM(tr.BloomConfig(**tiny.SPECIAL, hidden_size=32, n_layer=2, n_head=4))
     ),
+}
+"""Shared as well: what scales its logits, hands no keyword arguments on, has sinks or ALiBi. In float64 it rounds to
+float32."""
+UNSHARED: dict[str, Callable[[], tr.PreTrainedModel]] = {
     "mamba": lambda: tiny.sharp(
         tr.MambaForCausalLM(tr.MambaConfig(**tiny.SPECIAL, hidden_size=32, num_hidden_layers=2, state_size=4))
     ),

@@ -7,17 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.demo.build import character_tokenizer
 from twofold.models.heads import wrap_reward_model
-from twofold.models.load import wrap
+from twofold.models.load import load_policy, wrap
 from twofold.progress import Silent
 from twofold.records import Pair, Source
 from twofold.runs.build import build_trainer
-from twofold.runs.context import RunContext
+from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import read_dataset
 from twofold.training.trainer import Trainer
 
@@ -129,6 +136,21 @@ KINDS: dict[str, dict[str, Any]] = {
         },
     },
     "moving-lora": {"lora": True, "reference": {"kind": "moving", "alpha": 1.0, "sync_every": 2}},
+    "moving-dora": {
+        "lora": {"rank": 2, "dora": True, "rslora": True, "exclude": ["mlp"], "modules_to_save": ["lm_head", "norm"]},
+        "reference": {"kind": "moving", "alpha": 1.0, "sync_every": 2},
+    },
+    "pdpo-nf4": {
+        "lora": True,
+        "quantize": "nf4",
+        "algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False},
+    },
+    "ppo-value-int8": {
+        "lora": {"rank": 2, "dora": True},
+        "quantize": "int8",
+        "objective": {"kind": "ppo", "scale": "none"},
+        "algorithm": {"kind": "policy_gradient", "reward": "python:brevity", "epochs": 3, "value": {"gae_lambda": 1.0}},
+    },
 }
 
 OTHERS: dict[str, dict[str, Any]] = {
@@ -165,10 +187,22 @@ def pairs() -> list[Pair]:
     ]
 
 
+def _model(recipe: Recipe, made: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Model:
+    if recipe.model.quantize:  # as a base is loaded
+        made.save_pretrained(recipe.model.path)
+        tokenizer.save_pretrained(recipe.model.path)
+        return load_policy(recipe.model)
+    return (wrap_reward_model if recipe.objective.reads == "scores" else wrap)(recipe.model, made, tokenizer)
+
+
 def assembly(run: Path, kind: str, *, sharing: str = "auto", precision: str = "float32", **training: Any) -> RunContext:
     """A run that takes milliseconds a step; made anew it is the same to the bit. Processes share it by `sharing`."""
     spec = dict({**KINDS, **OTHERS, **FAULTY}[kind])
-    lora = {"lora": {"rank": 2}} if spec.pop("lora", False) else {}
+    lora, quantize = spec.pop("lora", None), spec.pop("quantize", None)
+    model = {"path": "made", "precision": precision, "lora": {"rank": 2} if lora is True else lora}
+    model |= spec.pop("model", {})
+    if quantize:
+        model |= {"path": str(run.parent / "base"), "quantize": quantize}
     data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}, **spec.pop("data", {})}
     experts = {"num_local_experts": 4, "num_key_value_heads": 2} if spec.pop("experts", False) else {}
     if spec.get("algorithm", {}).get("kind") == "pdpo":
@@ -183,7 +217,7 @@ def assembly(run: Path, kind: str, *, sharing: str = "auto", precision: str = "f
     }
     given = {
         "run": str(run),
-        "model": {"path": "made", "precision": precision, **lora, **spec.pop("model", {})},
+        "model": model,
         "data": data,
         "training": settings,
         "optimizer": {"learning_rate": 1e-3},
@@ -200,9 +234,8 @@ def assembly(run: Path, kind: str, *, sharing: str = "auto", precision: str = "f
         max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id, bos_token_id=None, pad_token_id=None,
         **experts,
     )  # fmt: skip
-    model = (MixtralForCausalLM if experts else LlamaForCausalLM)(config)
-    model = model.double() if precision == "float64" else model
-    policy, loaded = (wrap_reward_model if recipe.objective.reads == "scores" else wrap)(recipe.model, model, tokenizer)
+    made = (MixtralForCausalLM if experts else LlamaForCausalLM)(config)
+    policy, loaded = _model(recipe, made.double() if precision == "float64" else made, tokenizer)
     records = read_dataset(recipe, recipe.objective, pairs())
     run.mkdir(parents=True, exist_ok=True)
     return RunContext(recipe, recipe.objective, policy, loaded, records, Silent(), {"python:brevity": brevity})

@@ -116,7 +116,11 @@ def good_lines(folder: Path, model: Path) -> dict[str, dict[str, Any]]:
     recipe.write_text(text, encoding="utf-8")
     with contextlib.suppress(SystemExit):
         main(["train", str(recipe)])
-    pairs, tasks = str(files["pairs"]), str(files["tasks"])
+    pairs, tasks, sharded = str(files["pairs"]), str(files["tasks"]), out / "sharded.jsonl"
+    out.mkdir(exist_ok=True)
+    with contextlib.suppress(SystemExit):
+        line = ["--model", str(model), "--samples", "1", "--max-new-tokens", "2", "--shard", "0/1"]
+        main(["data", "build", tasks, "--out", str(sharded), *line])
     return {
         "demo": {"out": "/proc/nowhere"},
         "train": {"recipe": recipe, "dry": True},
@@ -134,6 +138,7 @@ def good_lines(folder: Path, model: Path) -> dict[str, dict[str, Any]]:
             "out": out / "built.jsonl",
         },
         "data label": {"file": pairs, "out": out / "labelled.jsonl", "serve": False},
+        "data merge": {"out": sharded},
         "report": {"run": run},
         "compare": {"runs": [run], "out": out / "compare.html"},
         "watch": {"run": run, "once": True},

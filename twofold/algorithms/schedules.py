@@ -58,7 +58,8 @@ def scheduled(objective: Objective, ramps: Ramps, step: int, steps: int) -> Obje
     try:
         return replace(cast("Any", objective), **now)
     except ValueError as error:
-        raise RecipeError(f"in step {step}: {error}", where="algorithm.ramp") from error
+        what = f"leads to a value that {type(objective).__name__} refuses: {error}"
+        raise RecipeError(what, where="algorithm.ramp", remedy="let `to` be a value that it takes") from error
 
 
 def refuse_bad_ramps(objective: Objective, ramps: Ramps) -> None:

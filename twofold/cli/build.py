@@ -61,6 +61,10 @@ class Options:
     keep_truncated: Annotated[
         bool, typer.Option("--keep-truncated", help="Also take answers that ran out of tokens.")
     ] = False
+    shard: Annotated[
+        str | None,
+        typer.Option(help="INDEX/COUNT, from 0/8 to 7/8, or auto in a SLURM array; then: twofold data merge OUT."),
+    ] = None
     dry: Annotated[bool, typer.Option("--dry-run", help="Say how much would be asked for, and leave.")] = False
 
 
@@ -71,8 +75,9 @@ def build(given: Options) -> None:
     from twofold.config.first_look import first_look, refuse_unwritable
     from twofold.datagen.build import build as make
     from twofold.datagen.build import read_for
+    from twofold.datagen.shards import Shard, build_shard
 
-    how = _settings(given)
+    how, shard = _settings(given), Shard.of(given.shard) if given.shard else None
     first_look(rows=[given.prompts], models=how.models)
     refuse_unwritable(given.out)
     ignore = ignored(given.ignore)
@@ -85,7 +90,10 @@ def build(given: Options) -> None:
     with RichProgress() as progress:
         told = counted(len(questions.questions), "prompt")
         progress.note(f"{told}, {questions.repeated} repeated" if questions.repeated else told)
-        built = make(questions, how, given.out, open_reward, progress)
+        if shard is None:
+            built = make(questions, how, given.out, open_reward, progress)
+        else:
+            built = build_shard(questions, how, (given.out, shard), open_reward, progress)
     _tell(built, how)
 
 

@@ -38,6 +38,7 @@ VERBS = {
     "data show": "data_show:show",
     "data build": "build:build",
     "data label": "label:label",
+    "data merge": "merge:merge",
     "report": "report:report",
     "compare": "report:compare",
     "watch": "watch:watch",

@@ -33,6 +33,13 @@ ELSEWHERE = {
     "lora_rank": "model.lora.rank",
     "lora_alpha": "model.lora.alpha",
     "lora_target_modules": "model.lora.targets",
+    "target_modules": "model.lora.targets",
+    "exclude_modules": "model.lora.exclude",
+    "lora_modules_to_save": "model.lora.modules_to_save",
+    "use_rslora": "model.lora.rslora",
+    "use_dora": "model.lora.dora",
+    "load_in_4bit": "model.quantize, with nf4 or int8",
+    "load_in_8bit": "model.quantize, with nf4 or int8",
     "gradient_checkpointing": "model.activation_checkpointing",
     "max_seq_length": "data.tokenize.max_length",
     "sequence_len": "data.tokenize.max_length",
@@ -42,6 +49,13 @@ ELSEWHERE = {
     "rl": "objective.kind",
 }
 """Keys of TRL, axolotl and LLaMA-Factory, and where they stand here."""
+
+_NO_DROPOUT = (
+    "take it out: with dropout the loss would not begin at ln 2, and the model without its adapter would not be the "
+    "reference; fewer steps and a smaller rank guard against overfitting"
+)
+NOT_HERE = dict.fromkeys(("dropout", "lora_dropout", "attention_dropout"), ("there is no dropout here", _NO_DROPOUT))
+"""Keys of others that are left out on purpose: what is wrong with them, and what to do."""
 
 ROLLED_OUT = ("ppo", "grpo", "rloo", "reinforce")
 """Objectives on what the policy itself has written: their algorithm is policy_gradient."""
@@ -59,6 +73,8 @@ def of_key(key: tuple[str | int, ...], around: Any, choices: Any, whole: Any, da
     if others and (kind := next(iter(kinds(around)), None)):
         remedy = f"take it out, or replace the whole section: on the line, {section}={{kind: {kind}}} does"
         return f"unknown key of {kind} (known to {_listed(others, 3)})", remedy
+    if word in NOT_HERE:
+        return NOT_HERE[word]
     if name := near(word, fields(around)):
         return "unknown key", f"did you mean `{name}`?"
     if word in ELSEWHERE and "objective" in fields(whole):

@@ -62,6 +62,8 @@ class Recipe:
     def __post_init__(self) -> None:
         require(-(2**63) <= self.seed < 2**63, "seed must be a number of 64 bits")
         adapter = self.model.lora is not None or self.model.adapter is not None
+        needs = "model.quantize holds a frozen base in few bits: set model.lora={rank: 16}, or model.adapter"
+        require(adapter or self.model.quantize is None, needs)
         object.__setattr__(self, "optimizer", self.optimizer.for_tuning(adapter=adapter))
         self.algorithm.refuse_misfit(self)
         drafts = self.algorithm.draws_drafts

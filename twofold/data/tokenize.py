@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from twofold.batch import Branch, Group, Role
+from twofold.batch import ENCODED_PROMPTS, Branch, Group, Role
 from twofold.data.chat import TOOLS, Chat, rendering
 from twofold.data.issues import Issue, IssueError
 from twofold.data.reasoning import is_whole, spoken
@@ -105,13 +105,15 @@ class Encoder:
         led = self._bos is not None and list(tokenizer("a")["input_ids"])[:1] == [self._bos]
         self._lead: list[int] = [tokenizer.bos_token_id] if led else []
         self._ahead: dict[str, list[int]] = {}
+        self._encoded = bool(getattr(tokenizer, ENCODED_PROMPTS, False))
+        """Whether prompt and completion are two texts, each with the special tokens that the tokenizer gives it."""
 
     def ahead(self, records: Sequence[Record]) -> None:
         """Tokenize the texts that `records` will need in one call, which is much faster; forgets those before."""
         turns = [turn for record in records for turn in supervised(record, self.settings.loss_on)]
         needed = list(dict.fromkeys(text for turn in turns for text in self._texts(turn)))
         self._ahead = {}
-        if needed:
+        if needed and not self._encoded:
             backend = getattr(self.tokenizer, "backend_tokenizer", None)
             if backend is None:
                 ids = self.tokenizer(needed, add_special_tokens=False, verbose=False)["input_ids"]
@@ -194,7 +196,7 @@ class Encoder:
 
     def _prompt(self, prompt: Prompt, source: Source) -> list[int]:
         if isinstance(prompt, str):
-            ids = self._with_bos(self._bare(prompt))
+            ids = self._whole(prompt) if self._encoded else self._with_bos(self._bare(prompt))
             if not ids and self._bos is None:
                 raise _fault(
                     source, "prompt", "is empty, and the tokenizer has no bos token to stand for it", "fill it"
@@ -206,18 +208,21 @@ class Encoder:
         if prompt and prompt[0].role == TOOLS and "tools" not in str(self.tokenizer.chat_template):
             remedy = "choose a model whose template knows tools, or remove them"
             raise _fault(source, "tools", "are defined, but the chat template does not show any", remedy)
-        return self._bare(self._rendered(prompt, source, "prompt", generation_prompt=True))
+        rendered = self._rendered(prompt, source, "prompt", generation_prompt=True)
+        return self._whole(rendered) if self._encoded else self._bare(rendered)
 
     def _completion(self, put: PutPrompt, source: Source, field: str, whole: str, head: list[int]) -> _Ending:
         prompt, text = put.prompt, put.answer(whole)
         if not text.strip():
             reason = "is empty or white space: nothing to learn from"
             raise _fault(source, field, reason, "remove the row", "no supervised token")
-        if isinstance(prompt, str):
+        if self._encoded:
+            said = _Ending(self._whole(text, target=True))
+        elif isinstance(prompt, str):
             said = self._after_text(prompt, text, head)
         else:
             said = self._after_chat((*prompt, Message("assistant", text)), head, source, field)
-        unstopped = not isinstance(prompt, str) and not self.stop_tokens.intersection(said.ids)
+        unstopped = not (self._encoded or isinstance(prompt, str)) and not self.stop_tokens.intersection(said.ids)
         return said._replace(ids=self._stopped(said.ids, source, field), unstopped=unstopped)
 
     def _after_text(self, prompt: str, text: str, head: list[int]) -> _Ending:
@@ -272,6 +277,10 @@ class Encoder:
         return list(
             self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if known is None else known
         )
+
+    def _whole(self, text: str, *, target: bool = False) -> list[int]:
+        """A text with the special tokens that the tokenizer gives what is read, or what is said."""
+        return list(self.tokenizer(**{"text_target" if target else "text": text}, verbose=False)["input_ids"])
 
     def _inner(self, text: str) -> list[int]:
         """Text that begins no document: without the space that SentencePiece tokenizers put before a first word."""

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from twofold.data.turns import ChatChoice, Turns
-from twofold.errors import RecipeError
+from twofold.errors import ModelError, RecipeError
 from twofold.evaluation.figures import BinaryOutcomes, Entry, Evaluation, Measure, Ratio
 from twofold.models.load import base_and_adapter, load_tokenizer, resolve_device
 from twofold.models.locate import model_path
 from twofold.models.precision import resolve_precision
+from twofold.models.quantized import Quantization
 from twofold.progress import Progress, Silent
 
 
@@ -41,7 +42,11 @@ class HarnessRequest:
         return replace(self, device=device, dtype=resolve_precision(self.dtype, device))
 
     def model_arguments(self, base: str, adapter: str | None) -> dict[str, str]:
-        """A model as the harness loads it: a folder or a hub name, and an adapter over it."""
+        """A model as the harness loads it: a folder or a hub name, and an adapter over it. Raises ModelError for an
+        adapter of a quantized base, which the harness would load whole."""
+        if adapter and Quantization.recorded(adapter):
+            remedy = "make a whole model of it with `twofold export`, and name that"
+            raise ModelError("is an adapter of a quantized base", where=adapter, remedy=remedy)
         return {"pretrained": base, **({"peft": adapter} if adapter else {}), "dtype": self.dtype}
 
     def command(self, arguments: Mapping[str, str]) -> str:

@@ -47,6 +47,10 @@ class LayoutMask(Tensor):
         mask.of_pack = layout
         return mask
 
+    def to(self, *args: Any, **kwargs: Any) -> LayoutMask:
+        """Itself: it lies where its pack does, and its dtype says nothing."""
+        return self
+
 
 def branch_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **asked: object

@@ -13,6 +13,8 @@ from twofold.models.packing import Pack
 _TIMES = "logit_scale", "lm_head_multiplier"
 _DIVIDED = ("logits_scaling",)
 """What configs call a constant factor of the logits (Cohere, Falcon-H1; Granite, MiniCPM)."""
+_SCALED_WHERE_TIED = "umt5", "switch_transformers"
+"""Heirs of T5 that divide what a tied head reads by the square root of its width, as T5's own config names it."""
 
 
 def pack_hidden(model: PreTrainedModel, stream: Pack, *, by_mask: bool) -> Tensor:
@@ -36,7 +38,23 @@ def logit_scale(model: PreTrainedModel) -> float:
         scale *= _number(getattr(config, name, None))
     for name in _DIVIDED:
         scale /= _number(getattr(config, name, None))
+    if getattr(config, "scale_decoder_outputs", config.model_type in _SCALED_WHERE_TIED and config.tie_word_embeddings):
+        scale *= config.hidden_size**-0.5
     return scale
+
+
+def logit_bias(model: PreTrainedModel, head: nn.Linear) -> Tensor | None:
+    """The constant [V] that is added to the logits, by the head or beside it."""
+    beside_V = bias_beside(model)
+    if beside_V is None:
+        return head.bias
+    return beside_V if head.bias is None else head.bias + beside_V
+
+
+def bias_beside(model: PreTrainedModel) -> Tensor | None:
+    """The constant [V] that is added to what the head says (BART)."""
+    beside = getattr(model, "final_logits_bias", None)
+    return None if beside is None else beside[0]
 
 
 def _number(value: Any) -> float:

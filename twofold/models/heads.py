@@ -25,6 +25,7 @@ from transformers import (
 
 from twofold.batch import Group
 from twofold.errors import ModelError
+from twofold.models.adapters import merge
 from twofold.models.load import (
     CLASSIFIER,
     CLASSIFYING,
@@ -44,8 +45,9 @@ from twofold.models.load import (
     stop_tokens,
 )
 from twofold.models.packed_model import ModelOptions, PackedModel, padded
-from twofold.models.packing import Pack, Packing
+from twofold.models.packing import Packing
 from twofold.models.policy import Policy
+from twofold.models.quantized import is_quantized, refuse_requantizing, remember_quantization, settle
 from twofold.models.sharding import weights_here, whole_model
 from twofold.models.stored import config_at, remember_dtype, stored_dtype
 from twofold.models.tokenizers import grow, prepare
@@ -56,7 +58,7 @@ from twofold.world import is_sharded
 class _LinearHead:
     """What both heads do with hidden rows."""
 
-    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor:
+    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, target_S: Tensor) -> Tensor:
         return _scores(model, hidden_SH)
 
     def statistics(
@@ -147,7 +149,10 @@ def value_model_of(
     """A value model with an empty head over a copy of the policy's weights as they are, adapters merged in. Where the
     policy trains an adapter, so does the copy: a new one."""
     adapter: Any = deepcopy(policy.adapter)
-    model = deepcopy(policy.model) if adapter is None else adapter.merge_and_unload()
+    if adapter is None:
+        model = deepcopy(policy.model)
+    else:  # a new adapter adds nothing yet, and what it is put on may stay quantized
+        model = adapter.unload() if settings.lora and is_quantized(policy.model) else merge(adapter)
     lora = settings.lora or (LoRA() if settings.adapter is not None else None)
     settings = replace(settings, lora=lora, adapter=None)
     copied = LoadedModel(model, deepcopy(loaded.tokenizer), loaded.stop_tokens)
@@ -162,7 +167,7 @@ def save_value_model(model: ValueModel, tokenizer: PreTrainedTokenizerBase, fold
         return
     shared = is_sharded(model)
     with whole_model(model.model):
-        plain = ValueModel(cast("Any", model.adapter).merge_and_unload(), sharing="rows")
+        plain = ValueModel(merge(model.adapter), sharing="rows")
         save_policy(plain, tokenizer, folder, weights=weights_here(plain.model) if shared else None)
 
 
@@ -174,7 +179,8 @@ def load_reward_model(settings: ModelSettings, seed: int = 0) -> tuple[RewardMod
     """
     base, adapter = base_and_adapter(settings.path)
     if adapter is not None and adapter_task(adapter) == CLASSIFYING:
-        loaded = _loaded(replace(settings, path=base), seed)[0]
+        refuse_requantizing(settings.quantize, settings.path, adapter)
+        loaded = _loaded(replace(settings, path=base), seed, adapter)[0]
         model = merged(loaded.model, adapter)
         tokenizer = load_tokenizer(adapter) if (Path(adapter) / "tokenizer_config.json").is_file() else loaded.tokenizer
         return _wrap(settings, replace(loaded, model=model, tokenizer=tokenizer), seed, "")
@@ -192,15 +198,16 @@ def wrap_reward_model(
     return _wrap(settings, *_with_head(loaded, seed, settings.path))
 
 
-def _loaded(settings: ModelSettings, seed: int) -> tuple[LoadedModel, int, str]:
-    """The classifier of a folder that is no classifier's adapter, with `seed`, and what to say of it."""
+def _loaded(settings: ModelSettings, seed: int, of: str | None = None) -> tuple[LoadedModel, int, str]:
+    """The classifier of a folder that is no classifier's adapter, with `seed`, and what to say of it; `of` an adapter
+    that is to be merged in."""
     base, adapter = base_and_adapter(settings.path)
     if adapter is not None or not is_classifier(base, settings.revision):
-        return _with_head(load_model(settings), seed, settings.path)
+        return _with_head(load_model(settings, of), seed, settings.path)
     config = config_at(base, settings.revision)
     _refuse_labels(config, base)
     tokenizer = load_tokenizer(base, settings.revision)
-    model = load_weights(settings, base, AutoModelForSequenceClassification)
+    model = load_weights(settings, base, AutoModelForSequenceClassification, of)
     grow(model, prepare(tokenizer, settings.add_tokens, settings.template_arguments or {}))
     return LoadedModel(model, tokenizer, _stops(model, tokenizer, base)), seed, ""
 
@@ -217,6 +224,7 @@ def _wrap(settings: ModelSettings, loaded: LoadedModel, seed: int, note: str) ->
     _settle(loaded)
     score = cast("nn.Module", model.score)
     score.to(torch.promote_types(model.dtype, torch.float32))  # a bfloat16 head would round every score
+    settle(model)
     adapter = attach_adapter(model, settings, seed, CLASSIFYING)
     held = RewardModel(model, **model_options(settings, model, adapter) | {"note": note})
     return held, LoadedModel(model, tokenizer, loaded.stop_tokens)
@@ -238,6 +246,7 @@ def _with_head(loaded: LoadedModel, seed: int, path: str) -> tuple[LoadedModel, 
         setattr(model, model.base_model_prefix, causal.base_model)
         model.score = _fresh_head(cast("nn.Linear", model.score), seed).to(device=causal.device, dtype=causal.dtype)
     remember_dtype(model, stored_dtype(causal))
+    remember_quantization(model, causal)
     model.config = config  # the one that its layers look their attention up in
     model.eval()
     note = f"{path} has no score head: a fresh one was drawn from seed {seed}"

@@ -4,57 +4,59 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold import disk, manifest
 from twofold.errors import ModelError
+from twofold.models.adapters import CLASSIFIER as CLASSIFIER
+from twofold.models.adapters import CLASSIFYING as CLASSIFYING
+from twofold.models.adapters import (
+    REFERENCE_ADAPTER,
+    LoRA,
+    attach_adapter,
+    base_and_adapter,
+    load_reference,
+    merged,
+    refuse_classifier,
+    saved_by,
+)
+from twofold.models.adapters import adapter_task as adapter_task
+from twofold.models.adapters import copy_adapter as copy_adapter
+from twofold.models.adapters import is_classifier as is_classifier
 from twofold.models.integrity import check_folder
 from twofold.models.loadable import readable, refuse_broken_weights, refuse_unknown_tokens
-from twofold.models.locate import gguf_of, refuse_missing
-from twofold.models.lora_targets import WHERE, refuse_untouched_experts, targets_of
+from twofold.models.locate import gguf_of
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.policy import LanguageHead, Policy
 from twofold.models.precision import hidden_units, resolve_precision
+from twofold.models.quantized import WHERE as QUANTIZE
+from twofold.models.quantized import (
+    Quantization,
+    Quantize,
+    dequantize,
+    quantization_of,
+    refuse_requantizing,
+    settle,
+    spared,
+)
+from twofold.models.seq2seq import auto_class, mark
 from twofold.models.stored import config_at, dtype_on_disk, remember_dtype, save_weights, stored_dtype
 from twofold.models.tokenizers import added_rows, beyond, load_tokenizer, prepare, stop_tokens
 from twofold.models.tokenizers import grow as grow
 from twofold.models.tokenizers import load_stop_tokens as load_stop_tokens
-from twofold.models.trial import findings, first_line, know_float64, refuse_leaks
+from twofold.models.trial import findings, know_float64, refuse_leaks
 from twofold.settings import require, settings
 from twofold.world import is_sharded, whole_tensor, whole_tensors, world
 
 if TYPE_CHECKING:
     from peft import PeftModel
-
-REFERENCE_ADAPTER = "reference"
-CLASSIFIER, CLASSIFYING = "ForSequenceClassification", "SEQ_CLS"
-"""What the architectures of a reward model's config, and the task of its adapter, are called."""
-
-
-@settings
-class LoRA:
-    """Low-rank adapters on every linear layer but the head (Hu et al. 2021, arXiv:2106.09685), through PEFT."""
-
-    rank: int = 16
-    alpha: float = 32.0
-    """The update is scaled by alpha / rank."""
-    targets: str | tuple[str, ...] = "all-linear"
-    """Names of the layers to adapt: all-linear, which leaves the head and routers out, or a list of names; `experts`
-    are all those of a mixture."""
-
-    def __post_init__(self) -> None:
-        require(self.rank > 0, "rank must be ≥ 1")
-        require(self.alpha > 0, "alpha must be > 0")
 
 
 @settings
@@ -71,6 +73,9 @@ class ModelSettings:
     lora: LoRA | None = None
     adapter: str | None = None
     """Folder of a PEFT adapter to go on training."""
+    quantize: Quantize | None = None
+    """Hold the base in 4 (nf4) or 8 (int8) bits a weight under the adapter (QLoRA: Dettmers et al. 2023,
+    arXiv:2305.14314); embeddings, head and norms stay as they are. By bitsandbytes, the extra `quantized`."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     router_aux_loss_coef: float | None = None
@@ -90,6 +95,8 @@ class ModelSettings:
     """Whether completions share their prompt; auto checks that the model computes the same either way."""
 
     def __post_init__(self) -> None:
+        wide = self.precision == "float64" and self.quantize is not None
+        require(not wide, "quantize has no float64: set precision to auto, float32 or bfloat16")
         require((self.router_aux_loss_coef or 0) >= 0, "router_aux_loss_coef must be ≥ 0")
         require(
             not self.train_tokens or bool(self.lora and self.add_tokens), "train_tokens asks for lora and add_tokens"
@@ -99,7 +106,7 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A causal language model with its tokenizer; `stop_tokens` end a completion."""
+    """A language model with its tokenizer; `stop_tokens` end a completion."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -116,17 +123,19 @@ def resolve_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def load_model(settings: ModelSettings) -> LoadedModel:
+def load_model(settings: ModelSettings, of: str | None = None) -> LoadedModel:
     """Weights in float32 (float64 if asked; a frozen base under LoRA in bfloat16 where that is the precision).
 
-    An adapter folder as `path` loads its base model with the adapter merged in.
+    An adapter folder as `path` loads its base model with the adapter merged in; `of` is an adapter that is still to be.
     """
     base, adapter = base_and_adapter(settings.path)
     named = settings.path if adapter is None or _has_tokenizer(adapter) else base
     tokenizer = load_tokenizer(named, settings.revision, settings.gguf_file)
     added = prepare(tokenizer, settings.add_tokens, settings.template_arguments or {})
     refuse_classifier(settings.path, settings.revision)
-    model = load_weights(settings, base)
+    refuse_requantizing(settings.quantize, settings.path, adapter)
+    model = load_weights(settings, base, adapter=adapter or of)
+    mark(tokenizer, model.config)
     grow(model, added if adapter is None else beyond(tokenizer, model))
     if adapter is not None:
         model = merged(model, adapter)
@@ -145,12 +154,17 @@ def wrap(
     settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0
 ) -> tuple[Policy, LoadedModel]:
     """As `load_policy`, of a model that is in memory already; it is trained in place."""
+    if settings.quantize and quantization_of(model) is None:
+        remedy = "name its folder as model.path, or leave model.quantize out"
+        raise ModelError("a model that is in memory is not quantized", where=QUANTIZE, remedy=remedy)
+    settle(model)
     refuse_broken_weights(model, settings.path)
+    mark(tokenizer, model.config)
     grow(model, prepare(tokenizer, settings.add_tokens, settings.template_arguments or {}))
     loaded = LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
     adapter = attach_adapter(model, settings, seed)
     if adapter is not None and settings.adapter is not None:
-        adapter.load_adapter(settings.adapter, REFERENCE_ADAPTER, is_trainable=False)
+        load_reference(adapter, settings.adapter)
     return Policy(loaded.model, **model_options(settings, model, adapter)), loaded
 
 
@@ -162,9 +176,17 @@ def autocast_of(settings: ModelSettings, model: PreTrainedModel) -> torch.dtype 
 
 def training_precision(settings: ModelSettings, hidden: int) -> str:
     """The precision in which a model of `hidden` units is trained. On a processor `auto` leaves training of all weights
-    in float32: an update of less than half a step of bfloat16 would not be seen by the next forward pass."""
+    in float32, which needs no masters (`masters.py`)."""
     adapter = settings.lora is not None or settings.adapter is not None
     return resolve_precision(settings.precision, resolve_device(settings.device), hidden if adapter else 0)
+
+
+def weights_dtype(settings: ModelSettings, config: PreTrainedConfig) -> torch.dtype:
+    """What the weights are in while they are trained, or under an adapter not trained."""
+    precision = training_precision(settings, hidden_units(config))
+    if precision == "bfloat16" and (settings.lora or settings.adapter):
+        return torch.bfloat16
+    return torch.float64 if precision == "float64" else torch.float32
 
 
 def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: PeftModel | None) -> ModelOptions:
@@ -204,8 +226,12 @@ def save_policy(
         policy.adapter.save_pretrained(
             str(temporary), selected_adapters=["default"], save_embedding_layers=embeddings, state_dict=weights
         )
+        if (how := quantization_of(policy.model)) is not None:
+            how.save(temporary)
     else:
-        save_weights(policy.model, temporary, stored_dtype(policy.model), weights)
+        dtype = stored_dtype(policy.model)
+        with nullcontext() if dtype == torch.bfloat16 else policy.whole_weights():
+            save_weights(policy.model, temporary, dtype, weights)
     tokenizer.save_pretrained(temporary)
     disk.make_private(temporary)
     if sealed:
@@ -225,23 +251,29 @@ def weights_digest(model: nn.Module, begin: str = "") -> str:
     return digest.hexdigest()
 
 
-def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModelForCausalLM) -> PreTrainedModel:
-    """The weights at `path`, as a class of the family `auto`, on the device and in the dtype of `settings`."""
+def load_weights(
+    settings: ModelSettings, path: str, auto: type[Any] | None = None, adapter: str | None = None
+) -> PreTrainedModel:
+    """The weights at `path`, as a class of the family `auto` (by default that of language models of its kind), on the
+    device and in the dtype of `settings`; where `adapter` was trained on them in fewer bits, what these stand for."""
     device = resolve_device(settings.device)
     check_folder(path)
     with readable(path):
         gguf = gguf_of(path, settings.gguf_file)
         config = config_at(path, settings.revision, gguf)
-        precision = training_precision(settings, hidden_units(config))
-        dtype = torch.float64 if precision == "float64" else torch.float32
-        if precision == "bfloat16" and (settings.lora or settings.adapter):
-            dtype = torch.bfloat16
+        auto = auto or auto_class(config)
+        dtype = weights_dtype(settings, config)
+        if gguf is not None and settings.quantize:
+            remedy = "train on the folder that the GGUF file was made from, or leave model.quantize out"
+            raise ModelError("a GGUF file comes dequantized, and stays so", where=QUANTIZE, remedy=remedy)
+        how = Quantization.recorded(adapter) if adapter else _quantization(settings, config, dtype, auto)
         model, info = auto.from_pretrained(
             path,
             revision=settings.revision,
-            dtype=dtype,
+            dtype=how.dtype if how else dtype,
             trust_remote_code=False,
             **({"use_safetensors": True} if gguf is None else {"gguf_file": gguf}),
+            **({"quantization_config": how.config(), "device_map": {"": device}} if how else {}),
             attn_implementation=None,
             output_loading_info=True,
         )
@@ -252,131 +284,37 @@ def load_weights(settings: ModelSettings, path: str, auto: type[Any] = AutoModel
     if gguf is not None:
         del model.config.quantization_config, model.hf_quantizer  # the weights are plain now
         model.is_quantized = False  # type: ignore[assignment]  # a flag of transformers
-    model = model.to(device)
+    settle(model, how)
+    if adapter is not None:
+        dequantize(model, dtype)
+    model = model if how else model.to(device)
     if dtype != torch.float64:  # which is asked for by name, and written as well
         remember_dtype(model, dtype_on_disk(path, settings.revision, settings.gguf_file))
     refuse_broken_weights(model, path)
     return model
 
 
-def attach_adapter(
-    model: PreTrainedModel, settings: ModelSettings, seed: int, task: str = "CAUSAL_LM"
-) -> PeftModel | None:
-    """The adapter that `settings` ask for, in the model and ready to be trained: a new one, or a folder's."""
-    if settings.lora is None and settings.adapter is None:
+def _quantization(
+    settings: ModelSettings, config: PreTrainedConfig, dtype: torch.dtype, auto: type[Any]
+) -> Quantization | None:
+    """How the base is to be held under the adapter of `settings`. Raises ModelError where it cannot be."""
+    known = Quantization.recorded(settings.adapter) if settings.adapter else None
+    if known is not None and known.kind != settings.quantize:
+        what = f"was trained on a base in {known.kind}"
+        remedy = f"set model.quantize={known.kind}, or `twofold export` it and train on that"
+        raise ModelError(what, where=str(settings.adapter), remedy=remedy)
+    if settings.quantize is None:
         return None
-    from peft import LoraConfig, PeftModel, get_peft_model
-
-    if settings.adapter is not None:
-        _refuse_no_adapter(settings.adapter)
-        if task != CLASSIFYING:
-            refuse_classifier(settings.adapter)
-    if settings.lora is not None:
-        targets = targets_of(model, settings.lora.targets)
-        config = LoraConfig(
-            r=settings.lora.rank,
-            lora_alpha=settings.lora.alpha,  # type: ignore[arg-type]  # PEFT takes a float as well
-            **targets,
-            trainable_token_indices=_rows_to_train(model, settings),
-            lora_dropout=0.0,
-            task_type=task,  # type: ignore[arg-type]  # the name of a TaskType
-            fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in model.modules()),
-        )
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            try:
-                adapter = get_peft_model(model, config)
-            except ValueError as error:  # a target that PEFT has no layer for
-                raise ModelError(first_line(error), where=WHERE, remedy="name other layers") from error
-        refuse_untouched_experts(model, targets)
-        config.base_model_name_or_path = settings.path
-        return adapter  # type: ignore[return-value]  # no mixed adapters here
-    assert settings.adapter is not None, "one of both"
-    with readable(settings.adapter):
-        return PeftModel.from_pretrained(model, settings.adapter, is_trainable=True)  # type: ignore[arg-type]
-
-
-def _rows_to_train(model: PreTrainedModel, settings: ModelSettings) -> dict[str, list[int]] | None:
-    """By layer the rows of the user's tokens, if an adapter is to train them; PEFT follows tied heads by itself."""
-    if not settings.train_tokens:
-        return None
-    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
-    apart = outputs is not None and outputs.weight is not inputs.weight
-    layers = [name for name, m in model.named_modules() if m is inputs or (apart and m is outputs)]
-    return {name: added_rows(model) for name in layers}
-
-
-def merged(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
-    """The model with the adapter folder `adapter` merged into its weights."""
-    from peft import PeftModel
-
-    check_folder(adapter)
-    with readable(adapter):
-        return PeftModel.from_pretrained(model, adapter).merge_and_unload()  # type: ignore[no-any-return, operator]  # PEFT forwards by attribute
-
-
-def base_and_adapter(path: str) -> tuple[str, str | None]:
-    """The model that an adapter folder is for, and the folder; of any other path, the path and None."""
-    check_folder(path)
-    if not (Path(path) / "adapter_config.json").is_file():
-        return path, None
-    base = _adapter_base(path)
-    try:
-        refuse_missing(base)
-    except ModelError as error:
-        remedy = "put its base model back there, or correct base_model_name_or_path in adapter_config.json"
-        raise ModelError(f"is an adapter of {base}, which is not here", where=path, remedy=remedy) from error
-    check_folder(base)
-    return base, path
-
-
-def is_classifier(path: str, revision: str | None = None) -> bool:
-    """Whether a folder or hub name holds a sequence classifier, as a reward model is one, or an adapter of one."""
-    base, adapter = base_and_adapter(path)
-    if adapter is not None and adapter_task(adapter) == CLASSIFYING:
-        return True
-    try:
-        config = config_at(base, revision)
-    except (OSError, ValueError):
-        return False  # whoever loads the weights says what is wrong
-    return any(CLASSIFIER in name for name in config.architectures or ())
-
-
-def refuse_classifier(path: str, revision: str | None = None) -> None:
-    """Raise ModelError where a language model is needed and `path` holds a reward model."""
-    if is_classifier(path, revision):
-        raise ModelError(
-            "is a reward model, not a language model: it scores answers and cannot write them",
-            where=path,
-            remedy="name a language model; `twofold score` and `data build` take this one as --judge reward:FOLDER",
-        )
-
-
-def adapter_task(adapter: str) -> str | None:
-    """What PEFT calls the task of an adapter folder."""
-    from peft import PeftConfig
-
-    with readable(adapter):
-        return PeftConfig.from_pretrained(adapter).task_type  # type: ignore[return-value]  # a str enum
-
-
-def _adapter_base(path: str) -> str:
-    from peft import PeftConfig
-
-    with readable(path):
-        base = PeftConfig.from_pretrained(path).base_model_name_or_path
-    if not base:
-        raise ModelError("the adapter does not name its base model", where=path)
-    return base
+    if getattr(config, "quantization_config", None) is not None:
+        remedy = "leave model.quantize out, or name the folder of the model before that"
+        raise ModelError("is quantized already", where=settings.path, remedy=remedy)
+    if known is not None:
+        return replace(known, dtype=dtype)
+    with torch.device("meta"):
+        empty = auto.from_config(config, trust_remote_code=False)
+    trained = settings.lora.modules_to_save if settings.lora else saved_by(settings.adapter)
+    return Quantization(settings.quantize, dtype, spared(empty, trained))
 
 
 def _has_tokenizer(path: str) -> bool:
     return (Path(path) / "tokenizer_config.json").is_file()
-
-
-def _refuse_no_adapter(path: str) -> None:
-    """An adapter is a folder: PEFT would read a pickle of the hub where there are no safetensors."""
-    if not (Path(path) / "adapter_config.json").is_file():
-        remedy = "name a folder with adapter_config.json and adapter_model.safetensors"
-        raise ModelError("is no folder of a PEFT adapter", where=path, remedy=remedy)
-    check_folder(path)

@@ -11,7 +11,6 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold.errors import ModelError
-from twofold.models.stored import config_at
 from twofold.models.trial import first_line
 
 
@@ -24,20 +23,7 @@ def readable(path: str) -> Iterator[None]:
         remedy = "install what it names, or choose a model that is stored without it"
         raise ModelError(f"needs a package that is not here: {first_line(error)}", where=path, remedy=remedy) from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        kind = _encoder_decoder(path)
-        if kind:
-            what = f"is a {kind} model, an encoder with a decoder: twofold trains decoders alone"
-            raise ModelError(what, where=path, remedy="choose a causal language model") from error
         raise ModelError(first_line(error), where=path, remedy=_local_remedy(path)) from error
-
-
-def _encoder_decoder(path: str) -> str:
-    """The type of a model that reads with an encoder, as its config tells it; else empty."""
-    try:
-        config = config_at(path)
-    except (OSError, ValueError, KeyError, ImportError):
-        return ""
-    return config.model_type if config.is_encoder_decoder else ""
 
 
 def refuse_broken_weights(model: nn.Module, path: str) -> None:

@@ -1,5 +1,5 @@
 """What an adapter is put on: linear layers, and the experts of a mixture, which are stacked parameters; a router, whose
-small changes send tokens elsewhere, only where it is named. Shapes: E experts.
+small changes send tokens elsewhere, only where it is named. And what is left out, or trained whole.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedModel
 
 from twofold.errors import ModelError
@@ -16,9 +17,10 @@ ALL = "all-linear"
 EXPERTS = "experts"
 """Among the targets: all experts of a mixture."""
 WHERE = "model.lora.targets"
+EXCLUDE, SAVE = "model.lora.exclude", "model.lora.modules_to_save"
 
 _ROUTER = re.compile(r"(^|\.)([a-z_]*router[a-z_]*|gate|[a-z_]*_gate)(\.|$)")
-_LINEAR = ("Linear", "Conv1D")
+_LINEAR = ("Linear", "Conv1D", "Linear4bit", "Linear8bitLt")
 _FUSED = {
     "gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "w1": "gate_up_proj", "w3": "gate_up_proj",
     "w2": "down_proj",
@@ -54,6 +56,43 @@ def targets_of(model: PreTrainedModel, asked: str | Sequence[str]) -> dict[str, 
         named |= {name} if of_layers or not of_experts else set[str]()
     modules, layers = _split(named, linear, stacks)
     return _config(model, modules, {*chosen, *layers}, spare_routers=False)
+
+
+def without(model: PreTrainedModel, targets: dict[str, Any], exclude: Sequence[str]) -> dict[str, Any]:
+    """`targets` but for the layers and blocks called `exclude`. Raises ModelError for a name that is nothing of the
+    model, and where nothing would be left."""
+    if not exclude:
+        return targets
+    layers = [name for name in _weighted(model) if _is_target(name, targets["target_modules"], model)]
+    ends = targets.get("target_parameters", ())
+    stacks = [name for name, _ in model.named_parameters() if name.endswith(tuple(f".{end}" for end in ends))]
+    for name in exclude:
+        if not any(_within(name, each) for each, _ in model.named_modules() if each):
+            known = _listed({_leaf(each) for each in layers} | ({EXPERTS} if stacks else set[str]()))
+            raise ModelError(f"the model has nothing called {name!r}", where=EXCLUDE, remedy=f"choose from {known}")
+    spared = {*targets.get("exclude_modules", ()), *(n for n in layers if any(_within(name, n) for name in exclude))}
+    stacked = [n for n in stacks if not any(_within(name, n) for name in exclude)]
+    if not stacked and not {*layers} - spared:
+        raise ModelError("every layer is excluded", where=EXCLUDE, remedy="leave a layer to adapt")
+    made = {**targets, "exclude_modules": sorted(spared)}
+    if len(stacked) < len(stacks):
+        made["target_parameters"] = stacked
+    return {name: value for name, value in made.items() if value}
+
+
+def saved_modules(model: PreTrainedModel, names: Sequence[str]) -> list[str]:
+    """The full names of the modules called `names`, which are trained whole. Raises ModelError for a name that is no
+    module with weights."""
+    weighted = {n: m for n, m in model.named_modules() if n and not isinstance(m, nn.ModuleList | nn.ModuleDict)}
+    weighted = {n: m for n, m in weighted.items() if any(True for _ in m.parameters())}
+    found: dict[str, None] = {}
+    for name in names:
+        meant = [each for each in weighted if each == name or each.endswith(f".{name}")]
+        if not meant:
+            known = _listed({_leaf(each) for each in _weighted(model)})
+            raise ModelError(f"the model has no module called {name!r}", where=SAVE, remedy=f"choose from {known}")
+        found |= dict.fromkeys(meant)
+    return list(found)
 
 
 def refuse_untouched_experts(model: PreTrainedModel, targets: dict[str, Any]) -> None:
@@ -98,6 +137,28 @@ def _other(model: PreTrainedModel, name: str) -> bool:
     """Whether a module of any kind that has weights of its own is called so: embeddings, the head, a convolution."""
     found = (m for n, m in model.named_modules() if n == name or n.endswith(f".{name}"))
     return any(getattr(module, "weight", None) is not None for module in found)
+
+
+def _weighted(model: PreTrainedModel) -> list[str]:
+    """Modules with weights of their own."""
+    return [n for n, module in model.named_modules() if n and any(True for _ in module.parameters(recurse=False))]
+
+
+def _is_target(name: str, targets: str | Sequence[str], model: PreTrainedModel) -> bool:
+    if targets == ALL:
+        return name in _linear(model)
+    if isinstance(targets, str):
+        return re.fullmatch(targets, name) is not None
+    return any(name == target or name.endswith(f".{target}") for target in targets)
+
+
+def _within(name: str, full: str) -> bool:
+    """Whether a layer's full name is, or lies in, a layer or block called `name`."""
+    return f".{name}." in f".{full}."
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _refuse(name: str, linear: Iterable[str], stacks: Iterable[str]) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
+from twofold.models.adapters import saved_by
 from twofold.models.load import ModelSettings, attach_adapter
 from twofold.models.loadable import readable
 from twofold.models.locate import gguf_of
+from twofold.models.quantized import count_quantized, refuse_absent, spared
+from twofold.models.seq2seq import auto_class
 from twofold.models.stored import config_at
 from twofold.models.tokenizers import grow, load_tokenizer, prepare
 
@@ -23,22 +26,34 @@ class ModelSize:
     layers: int
     hidden: int
     vocabulary: int
+    shapes: tuple[tuple[torch.Size, bool], ...]
+    """Of each parameter that training would move, and whether it is an embedding."""
+    cached: int
+    """Numbers that a token leaves behind for those after it: keys and values of all layers."""
+    quantized: int
+    """Parameters of the base that are in few bits."""
 
 
 def model_size(settings: ModelSettings) -> ModelSize:
     """The sizes of the policy that `load_policy` would make, but for an existing adapter, whose own are not counted."""
+    if settings.quantize is not None:
+        refuse_absent()
     with readable(settings.path), torch.device("meta"):
         gguf = gguf_of(settings.path, settings.gguf_file)
         config = config_at(settings.path, settings.revision, gguf)
         if gguf is not None:
             config.quantization_config = None  # it is read dequantized
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        model = auto_class(config).from_config(config, trust_remote_code=False)
         if settings.add_tokens:
             tokenizer = load_tokenizer(settings.path, settings.revision, settings.gguf_file)
             grow(model, prepare(tokenizer, settings.add_tokens, {}))
         parameters = sum(p.numel() for p in model.parameters())
+        saved = settings.lora.modules_to_save if settings.lora else saved_by(settings.adapter)
+        quantized = 0 if settings.quantize is None else count_quantized(model, spared(model, saved))
         adapter = attach_adapter(model, replace(settings, adapter=None), seed=0)
-    added = sum(p.numel() for p in adapter.parameters() if p.requires_grad) if adapter is not None else 0
+        aside = {id(m.weight) for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    added = sum(p.numel() for p in trained) if adapter is not None else 0
     text = model.config.get_text_config()
     return ModelSize(
         parameters=parameters + added,
@@ -46,4 +61,13 @@ def model_size(settings: ModelSettings) -> ModelSize:
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         vocabulary=text.vocab_size,
+        shapes=tuple((p.shape, id(p) in aside) for p in trained),
+        cached=_cached(text),
+        quantized=quantized,
     )
+
+
+def _cached(text: Any) -> int:
+    heads = text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return 2 * text.num_hidden_layers * (getattr(text, "num_key_value_heads", None) or heads) * width

@@ -8,7 +8,7 @@ the hidden rows is a head's business (`policy.py`: log-probabilities; `heads.py`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial, reduce
 from operator import add
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack
@@ -21,12 +21,14 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from twofold.batch import Batch, Group, Outputs, Routing
 from twofold.errors import DataError, ModelError
-from twofold.models.attention import NAME, UnsupportedAttention, set_attention, stock_name
+from twofold.models.attention import NAME, set_attention, stock_name
 from twofold.models.backbone import pack_hidden
 from twofold.models.experts import balance, pack_weights, recorded, routers, row_weights, top_k, whole_routing
 from twofold.models.experts import routing as routing_of
-from twofold.models.packing import Pack, Packing, bins, pack
+from twofold.models.masters import Masters
+from twofold.models.packing import Packing, bins, pack, targets
 from twofold.models.row_lengths import restart_rotary
+from twofold.models.seq2seq import branch_hidden, encodes_prompts, take_one_kernel
 from twofold.models.trial import findings, first_line, in_order, know_float64, positions, refuse_leaks, trial_groups
 from twofold.world import Turn, is_sharded, settle, world
 
@@ -46,7 +48,7 @@ class Head(Protocol):
     output: str
     """The field of `Outputs` that they are."""
 
-    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor: ...
+    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, target_S: Tensor) -> Tensor: ...
 
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor: ...
 
@@ -77,11 +79,13 @@ class PackedModel(nn.Module):
         self.model, self.head = model, head
         self._adapter = (holding.get("adapter"),)  # in a tuple, or its parameters would count twice
         self.autocast, self.note = holding.get("autocast"), holding.get("note", "")
+        self.masters: Masters | None = None
         self.model.eval()
         if holding.get("activation_checkpointing"):
             _checkpoint_activations(model)
         self.balance = balance(model, holding.get("router_aux_loss_coef"))
         know_float64(model)
+        take_one_kernel(model)
         known = findings(model, head)
         refuse_leaks(model, known, head.name)
         self.row_lengths, self.most_tokens = known.row_lengths(model), known.most_tokens(model)
@@ -94,7 +98,7 @@ class PackedModel(nn.Module):
             raise ModelError(
                 f"this model cannot share prompts: {self.sharing_note}", remedy="set model.sharing to auto or rows"
             )
-        self._attention = NAME if self.shared else stock_name(model)
+        self._attention = NAME if self.shared and not encodes_prompts(model) else stock_name(model)
         set_attention(model, self._attention)
 
     @property
@@ -104,6 +108,19 @@ class PackedModel(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.model.get_input_embeddings().weight.device  # type: ignore[return-value]  # an nn.Embedding
+
+    def keep_masters(self) -> None:
+        """From now on compute with weights that are rounded each at a threshold of its own, where float32 weights are
+        trained under bfloat16: without it updates below half a step of bfloat16 change nothing that is computed."""
+        trained = self.trainable()
+        if self.autocast == torch.bfloat16 and self.adapter is None and self.masters is None:
+            self.masters = Masters({n: p for n, p in trained.items() if p.dtype == torch.float32 and p.is_contiguous()})
+
+    @contextmanager
+    def whole_weights(self) -> Iterator[None]:
+        """Within it trained weights are their masters, where they have some."""
+        with nullcontext() if self.masters is None else self.masters.whole():
+            yield
 
     def train(self, mode: bool = True) -> PackedModel:
         """Dropout never comes on: what a model says must not depend on the mode."""
@@ -145,8 +162,8 @@ class PackedModel(nn.Module):
             restart_rotary(self.model)
         hidden_SH = None
         if self.shared:
-            hidden_SH, stream = self._packed(groups)
-            value = self.head.of_pack(self.model, hidden_SH, stream)
+            hidden_SH, target_S = self._packed(groups)
+            value = self.head.of_pack(self.model, hidden_SH, target_S)
         else:
             value = self.head.of_rows(self.model, groups)
         if not statistics:
@@ -160,13 +177,20 @@ class PackedModel(nn.Module):
         if self.most_tokens is None:
             return
         for group in groups:
-            longest = len(group.prompt) + max((len(b.tokens) for b in group.branches), default=0) - (not self.head.ends)
+            longest = self._longest(group)
             if longest > self.most_tokens:
                 raise DataError(
                     f"{longest} tokens; the model has learned {self.most_tokens} positions",
                     where=group.name,
                     remedy=f"set data.tokenize.max_length={self.most_tokens}, or leave the row out",
                 )
+
+    def _longest(self, group: Group) -> int:
+        """Positions that the longest of a group's rows takes."""
+        branch = max((len(b.tokens) for b in group.branches), default=0)
+        if encodes_prompts(self.model):
+            return max(len(group.prompt), branch)
+        return len(group.prompt) + branch - (not self.head.ends)
 
     @torch.no_grad()
     def per_branch(self, groups: Sequence[Group], packing: Packing | None) -> list[list[Tensor]]:
@@ -233,21 +257,24 @@ class PackedModel(nn.Module):
         known = torch.is_grad_enabled() and not is_sharded(self)  # whose weights come and go
         return torch.autocast(self.device.type, self.autocast, self.autocast is not None, cache_enabled=known)
 
-    def _packed(self, groups: Sequence[Group]) -> tuple[Tensor, Pack]:
+    def _packed(self, groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
+        """The hidden rows [S, H] that the head reads, and the tokens [S] that they must predict."""
+        if encodes_prompts(self.model):
+            return branch_hidden(self.model, groups), targets(groups, self.device)
         stream = pack(groups, self.device, ends=self.head.ends)
-        return pack_hidden(self.model, stream, by_mask=self._by_mask), stream
+        return pack_hidden(self.model, stream, by_mask=self._by_mask), stream.target_S
 
     @torch.no_grad()
     def _device_note(self) -> str:
         """Why packs cannot be computed where the model is; an accelerator has a kernel of its own for them."""
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" or encodes_prompts(self.model):
             return ""
         before = str(self.model.config._attn_implementation)
         try:
             set_attention(self.model, NAME)
             with self._precision():
                 self._packed(trial_groups(self.model))
-        except (UnsupportedAttention, RuntimeError, ValueError) as error:
+        except Exception as error:  # of any kind: the layers are not ours
             return first_line(error)
         finally:
             set_attention(self.model, before)

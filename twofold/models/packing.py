@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import heapify, heapreplace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -212,22 +212,28 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", *, ends: b
         token_T=torch.cat(tokens).unsqueeze(0).to(device),
         position_T=position.unsqueeze(0).to(device),
         score_S=torch.cat(score).to(device),
-        target_S=torch.cat([b.tokens[:0] if ends else b.tokens for g in groups for b in g.branches]).to(device),
+        target_S=targets(groups, device, ends=ends),
         layout=Layout(segments, position, device),
     )
+
+
+def targets(groups: Sequence[Group], device: torch.device, *, ends: bool = False) -> Tensor:
+    """The tokens [S] that all branches say, in order."""
+    return torch.cat([b.tokens[:0] if ends else b.tokens for g in groups for b in g.branches]).to(device)
 
 
 @settings
 class Packing:
     """How much of a step goes through the model at once. It changes memory and speed, never a gradient."""
 
-    tokens: int = 8192
-    """Tokens per pack; a group larger than that stands alone."""
+    tokens: int | Literal["auto"] = 8192
+    """Tokens per pack; a group larger than that stands alone. auto takes what fits into the device's memory, by the
+    estimate of a dry run: the number stands in resolved.yaml, and a run that is resumed keeps it."""
     groups: int | None = None
     """Groups per pack at most."""
 
     def __post_init__(self) -> None:
-        require(self.tokens > 0, "tokens must be ≥ 1")
+        require(self.tokens == "auto" or self.tokens > 0, "tokens must be ≥ 1")
         require(self.groups is None or self.groups > 0, "groups must be ≥ 1")
 
 
@@ -235,6 +241,8 @@ def bins(groups: Sequence[Group], packing: Packing) -> list[list[int]]:
     """First-fit-decreasing: indices of the groups that share a pack; depends on the groups' sizes and order only, and
     on how many processes there are: each is to have equally many packs, and of like size."""
     budget, most = packing.tokens, packing.groups
+    if budget == "auto":
+        raise ValueError("the size of packs must be settled before there are packs")
     filled: list[tuple[int, list[int]]] = []
     for i in sorted(range(len(groups)), key=lambda i: (-groups[i].num_tokens, i)):
         size = groups[i].num_tokens

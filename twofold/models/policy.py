@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,14 @@ from transformers import PreTrainedModel
 from twofold.batch import Group
 from twofold.errors import ModelError
 from twofold.models.attention import UnsupportedAttention, stock_attention
-from twofold.models.backbone import logit_scale
+from twofold.models.backbone import bias_beside, logit_bias, logit_scale
 from twofold.models.logprob import statistics_of, token_logps, token_statistics
 from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packed_model import Sharing as Sharing
-from twofold.models.packing import Pack, Packing
+from twofold.models.packing import Packing
 from twofold.models.row_lengths import restart_rotary
+from twofold.models.seq2seq import branch_logits, encodes_prompts
+from twofold.world import settle
 
 
 class LanguageHead:
@@ -28,11 +30,11 @@ class LanguageHead:
     name = "log-probabilities (nats per token)"
     output = "logp_S"
 
-    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor:
-        head = model.get_output_embeddings()
-        if type(head) is nn.Linear:
-            return token_logps(_scaled(model, hidden_SH), head.weight, stream.target_S, head.bias, _softcap(model))
-        return _logits(model, hidden_SH).log_softmax(-1).gather(1, stream.target_S[:, None]).squeeze(1)
+    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, target_S: Tensor) -> Tensor:
+        if (head := _linear_head(model)) is not None:
+            bias_V = logit_bias(model, head)
+            return token_logps(_scaled(model, hidden_SH), head.weight, target_S, bias_V, _softcap(model))
+        return _logits(model, hidden_SH).log_softmax(-1).gather(1, target_S[:, None]).squeeze(1)
 
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor:
         targets = [b.tokens for g in groups for b in g.branches]
@@ -45,10 +47,19 @@ class LanguageHead:
     ) -> Mapping[str, Tensor]:
         if hidden_SH is None:
             return statistics_of(torch.cat(_row_logits(model, groups)))
-        head = model.get_output_embeddings()
-        if type(head) is nn.Linear:
-            return token_statistics(_scaled(model, hidden_SH), head.weight, head.bias, _softcap(model))
+        if (head := _linear_head(model)) is not None:
+            return token_statistics(_scaled(model, hidden_SH), head.weight, logit_bias(model, head), _softcap(model))
         return statistics_of(_logits(model, hidden_SH))
+
+
+def _linear_head(model: PreTrainedModel) -> nn.Linear | None:
+    """The head as it is now, if it is a plain product; an adapter may hold one of its own, which is trained whole."""
+    head: Any = model.get_output_embeddings()
+    copies = getattr(head, "modules_to_save", None)
+    if copies is not None:
+        active = None if head.disable_adapters else next(iter(head.active_adapters), None)
+        head = dict(copies).get(active, head.original_module)
+    return head if type(head) is nn.Linear else None
 
 
 def _scaled(model: PreTrainedModel, hidden_SH: Tensor) -> Tensor:
@@ -66,13 +77,16 @@ def _logits(model: PreTrainedModel, hidden_SH: Tensor) -> Tensor:
     head, softcap = model.get_output_embeddings(), _softcap(model)
     if head is None:
         raise UnsupportedAttention("the model has no output embeddings")
-    logits = head(_scaled(model, hidden_SH))
+    logits, beside_V = head(_scaled(model, hidden_SH)), bias_beside(model)
+    logits = logits if beside_V is None else logits + beside_V
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits if softcap is None else torch.tanh(logits / softcap) * softcap
 
 
 def _row_logits(model: PreTrainedModel, groups: Sequence[Group]) -> list[Tensor]:
     """The logits [n, V] that say each branch's tokens, from padded rows."""
+    if encodes_prompts(model):
+        return [z.to(torch.promote_types(z.dtype, torch.float32)) for z in branch_logits(model, groups)]
     pairs = [(g.prompt, b.tokens) for g in groups for b in g.branches]
     token = padded([torch.cat([prompt, tokens[:-1]]) for prompt, tokens in pairs], model.device)
     logits = model(input_ids=token, use_cache=False).logits
@@ -111,7 +125,7 @@ class Policy(PackedModel):
         """The policy without its adapter, or with the frozen one named `adapter`; gradient flags come back."""
         if self.adapter is None:
             raise ModelError("a policy without an adapter cannot step aside for its reference")
-        flags = {n: p.requires_grad for n, p in self.model.named_parameters()}
+        flags = {n: p.requires_grad for n, p in self.weights().items()}
         active = str(self.adapter.active_adapter)
         try:
             if adapter is None:
@@ -121,7 +135,8 @@ class Policy(PackedModel):
                 self.adapter.set_adapter(adapter)
                 yield
         finally:
+            settle(self)  # PEFT sets flags on whatever it finds
             if adapter is not None:
                 self.adapter.set_adapter(active)
-            for name, parameter in self.model.named_parameters():
+            for name, parameter in self.weights().items():
                 parameter.requires_grad_(flags[name])

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 from twofold.batch import Group
 from twofold.disk import make_folder, write
 from twofold.errors import RecipeError
-from twofold.models.adapter_copy import adapter_pairs, copy_adapter
+from twofold.models.adapters import adapter_pairs, copy_adapter
 from twofold.models.integrity import header
 from twofold.models.load import REFERENCE_ADAPTER, weights_digest
 from twofold.models.packing import Packing
@@ -97,6 +97,7 @@ class FrozenReference:
             remedy = "set world.kind=replicate"
             raise RecipeError("a model in shards has no copy as its reference", where="world.kind", remedy=remedy)
         self.policy = copy.deepcopy(policy).requires_grad_(False)
+        self.policy.masters = None
 
     @property
     def copies(self) -> list[Policy]:

@@ -25,6 +25,8 @@ class RowLengths:
 
     switches: tuple[int, ...] = ()
     own_from: int | None = None
+    apart: bool = False
+    """Whether prompts and branches are rows of their own, so that both lengths count."""
 
     @classmethod
     def of(cls, config: PreTrainedConfig) -> RowLengths:
@@ -52,11 +54,12 @@ class RowLengths:
 
     def calls(self, groups: Sequence[Group], *, ends: bool) -> list[Call]:
         """`groups` by class, split where their branches differ. The last token of a branch is fed only with `ends`."""
-        found: dict[tuple[int, int], Call] = {}
+        found: dict[tuple[tuple[int, int], ...], Call] = {}
         place = 0
         for group in groups:
-            lengths = [len(group.prompt) + len(b.tokens) - (not ends) for b in group.branches]
-            classes = [self.class_of(length) for length in lengths]
+            prompt, lengths = len(group.prompt), [len(b.tokens) - (not ends) for b in group.branches]
+            rows = [(prompt, length) if self.apart else (prompt + length,) for length in lengths]
+            classes = [tuple(map(self.class_of, row)) for row in rows]
             for kind in dict.fromkeys(classes):
                 members, places = found.setdefault(kind, ([], []))
                 mine = [i for i, c in enumerate(classes) if c == kind]

@@ -16,13 +16,14 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from twofold.models.row_lengths import rope_kind, rope_tables
+from twofold.models.seq2seq import encodes_prompts
 
 WINDOW, SWITCH, POSITIONS = 8, 20, 48
 """How far a sliding window of the copy looks back, after how many tokens its rotary factors change, its positions."""
 _VOCABULARY = 64
 _LAYERS, _EXPERTS, _FEED_FORWARD = 6, 16, 48  # at most; of layers one of each kind, and two at least
 _HEADS = 2, 4  # some know no fewer than four
-_MOST = 40_000_000  # weights of a copy that is worth its time
+_MOST = 42_000_000  # weights of a copy that is worth its time
 
 _WINDOW_NAMES = re.compile(r"(window|window_size|window_len|attention_chunk_size|local_attention|index_topk)$")
 _FEED_FORWARD_NAMES = re.compile(r"(intermediate_size|ffn_dim|ffn_hidden_size|n_inner|d_ff)$")
@@ -79,8 +80,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _speaks(model: PreTrainedModel) -> bool:
+    token = torch.arange(1, 13)[None]
+    further = {"decoder_input_ids": token} if encodes_prompts(model) else {}
     with torch.no_grad():
-        return bool(model(input_ids=torch.arange(1, 13)[None], use_cache=False).logits.isfinite().all())
+        return bool(model(input_ids=token, use_cache=False, **further).logits.isfinite().all())
 
 
 def _parts(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:

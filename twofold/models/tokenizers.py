@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from twofold.errors import ModelError
 from twofold.models.integrity import check_folder
 from twofold.models.loadable import readable, refuse_ids
 from twofold.models.locate import gguf_of, refuse_missing
+from twofold.models.seq2seq import mark, mark_by_adapter
 from twofold.models.stored import config_at
 
 ARGUMENTS = "model.template_arguments"
@@ -35,9 +37,11 @@ def load_tokenizer(path: str, revision: str | None = None, gguf_file: str | None
         return tokenizer
     try:
         config = config_at(path, revision)
+        mark(tokenizer, config)
         rows = config.get_text_config().vocab_size
     except (OSError, ValueError, KeyError, AttributeError, ImportError):
-        return tokenizer  # an adapter's: whoever loads the weights compares with them
+        mark_by_adapter(tokenizer, Path(path))
+        return tokenizer  # whoever loads the weights compares with them
     if isinstance(rows, int):
         refuse_ids(tokenizer, rows, path)
     return tokenizer

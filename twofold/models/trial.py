@@ -20,8 +20,10 @@ from twofold.batch import Branch, Group, Role
 from twofold.errors import ModelError
 from twofold.models.attention import LAYOUT_LOST, NAME, UnsupportedAttention, set_attention, stock_attention
 from twofold.models.backbone import backbone, pack_hidden
-from twofold.models.packing import Pack, pack
+from twofold.models.inline_attention import open_attention
+from twofold.models.packing import pack, targets
 from twofold.models.row_lengths import EACH_ITS_OWN, RowLengths, restart_rotary
+from twofold.models.seq2seq import branch_hidden, encodes_prompts, start_token
 from twofold.models.small_copy import small_copy, windows
 
 _SHAPES = ((6, 7, 4), (14, 16, 5), (24, 9, 3), (1, 3))  # prompt and branches: short, across the copy's switch, long
@@ -36,7 +38,7 @@ class ReadsRows(Protocol):
     ends: bool
     name: str
 
-    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, stream: Pack) -> Tensor: ...
+    def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, target_S: Tensor) -> Tensor: ...
 
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor: ...
 
@@ -59,7 +61,9 @@ class Findings:
 
     def row_lengths(self, model: PreTrainedModel) -> RowLengths:
         """Which rows of `model` may share a call."""
-        return EACH_ITS_OWN if self.own_calls else RowLengths.of(model.config.get_text_config())
+        apart = encodes_prompts(model)
+        own = EACH_ITS_OWN if self.own_calls else RowLengths.of(model.config.get_text_config())
+        return replace(own, apart=apart)
 
     def most_tokens(self, model: PreTrainedModel) -> int | None:
         """The longest row that `model` has positions for; None for no end."""
@@ -72,6 +76,8 @@ _known: dict[str, Findings] = {}
 
 def findings(model: PreTrainedModel, head: ReadsRows) -> Findings:
     """What is true of every model of this class and config; tried once in a process."""
+    if encodes_prompts(model):
+        start_token(model)  # which refuses a model without one
     facts = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
     key = f"{type(model).__qualname__} {type(head).__qualname__} {model.dtype} {facts}"
     if key not in _known:
@@ -117,6 +123,7 @@ def trial_groups(model: PreTrainedModel) -> list[Group]:
 
 
 def _tried(model: PreTrainedModel, head: ReadsRows) -> Findings:
+    own_code = open_attention(model)
     copied = small_copy(model)
     tried = model if copied is None else copied
     groups = trial_groups(tried)
@@ -128,7 +135,7 @@ def _tried(model: PreTrainedModel, head: ReadsRows) -> Findings:
             return Findings(fault=first_line(error), sharing_note="it computes no rows")
         expected = found.row_lengths(tried), alone
         note, by_mask = _sharing_note(tried, head, groups, expected), False
-        if note == LAYOUT_LOST:
+        if note == LAYOUT_LOST or (note and own_code):
             by_mask = not (_sharing_note(tried, head, groups, expected, by_mask=True))
             note = "" if by_mask else note
         if copied is None and not note and (far := max(windows(model.config), default=0)) > _LONGEST // 2:
@@ -162,6 +169,8 @@ def _sharing_note(
 ) -> str:
     """Why a pack does not give the values of separate rows; empty where it does."""
     lengths, alone = expected
+    if encodes_prompts(model):
+        return _encoding_note(model, head, groups, alone)
     before = str(model.config._attn_implementation)
     parts: list[tuple[Tensor, list[int]]] = []
     try:
@@ -169,7 +178,7 @@ def _sharing_note(
         for members, places in lengths.calls(groups, ends=head.ends):
             restart_rotary(model)
             stream = pack(members, model.device, ends=head.ends)
-            values = head.of_pack(model, pack_hidden(model, stream, by_mask=by_mask), stream)
+            values = head.of_pack(model, pack_hidden(model, stream, by_mask=by_mask), stream.target_S)
             if stream.layout.calls < model.config.get_text_config().num_hidden_layers:
                 return f"only {stream.layout.calls} of its layers use the attention interface"
             parts.append((values, places))
@@ -182,6 +191,17 @@ def _sharing_note(
     finally:
         set_attention(model, before)
     error = _distance(in_order(parts, groups, ends=head.ends), alone)
+    return "" if error <= _tolerance(model) else f"shared and separate {head.name} differ by {error:.2g}"
+
+
+def _encoding_note(model: PreTrainedModel, head: ReadsRows, groups: list[Group], alone: Tensor) -> str:
+    """As `_sharing_note`, of a model that reads each prompt with an encoder."""
+    try:
+        with stock_attention(model), torch.no_grad():
+            values = head.of_pack(model, branch_hidden(model, groups), targets(groups, model.device))
+    except Exception as error:  # of any kind: the layers are not ours
+        return f"what its encoder has read cannot be handed to its decoder: {first_line(error)}"
+    error = _distance(values, alone)
     return "" if error <= _tolerance(model) else f"shared and separate {head.name} differ by {error:.2g}"
 
 
@@ -225,7 +245,10 @@ def _spare_positions(model: PreTrainedModel, head: ReadsRows) -> int | None:
     token = 0 if padding == 1 else 1  # padding may have no position of its own
 
     def fits(length: int) -> bool:
-        prompt, branch = torch.full((length - 1,), token), torch.full((1 if head.ends else 2,), token)
+        if encodes_prompts(model):
+            prompt, branch = torch.full((length,), token), torch.full((length,), token)
+        else:
+            prompt, branch = torch.full((length - 1,), token), torch.full((1 if head.ends else 2,), token)
         try:
             _alone(model, head, [Group("trial", prompt, (Branch(branch, Role.DRAFT),))])
         except (IndexError, RuntimeError, ValueError):

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from twofold.progress import counted
+from twofold.reports.rates import unusual_rate
 from twofold.reports.run import RunData, mapping
 from twofold.reports.significance import SIGNIFICANT
 from twofold.reports.tables import BASE, METRICS, percent
@@ -34,8 +35,6 @@ SHUT = 0.9
 """The share of prompts or drafts that teach nothing, for a warning."""
 LONGEST_CIRCLE, SHORTEST_CIRCLES = 60, 24
 """Letters of what is said again and again: once, and in all."""
-SMALL_MODEL = 50_000_000
-"""Parameters below which a model is a toy, whose rates are larger."""
 
 Answer = Iterable[str] | None
 
@@ -266,25 +265,13 @@ def length_alone(run: RunData) -> Answer:
 
 
 def rate(run: RunData) -> Answer:
-    """A learning rate that is unusual for what is tuned: all weights or an adapter, a toy or a grown model."""
-    optimizer = mapping(run.settings.get("optimizer"))
-    value, kind = optimizer.get("learning_rate"), optimizer.get("kind", "adamw")
-    model = mapping(run.settings.get("model"))
-    if not isinstance(value, int | float) or not 0 < value < math.inf or kind == "sgd":
+    """A learning rate that is unusual for what is tuned."""
+    found = unusual_rate(run.settings, _count(run.environment.get("parameters")))
+    if found is None:
         return None
-    relative = 30 if kind == "adafactor" else 1  # its rate is a share of the weights' size
-    adapter = bool(model.get("lora") or model.get("adapter"))
-    toy = 0 < _count(run.environment.get("parameters")) < SMALL_MODEL
-    likely = mapping(run.settings.get("objective")).get("kind") in ("sft", "bradley_terry")
-    low, high = (1e-5, 1e-3) if adapter else (1e-7, 1e-4 if likely else 1e-5)
-    low, high = relative * low, relative * high
-    words = f"{value:g} for {'an adapter' if adapter else 'all weights'}"
-    usual = f"{low:g} to {high:g} are usual"
-    if value < low / 2:
-        return [f"the learning rate is low, {words}: {usual}, and little may have been learned"]
-    if value > high * (200 if toy else 10):
-        return [f"the learning rate is high, {words}: {usual}, and the model may have been damaged"]
-    return []
+    way, words = found
+    effect = {"low": "little may have been learned", "high": "the model may have been damaged"}
+    return [f"the learning rate is {way}, {words}, and {effect[way]}"] if way else []
 
 
 def overlap(run: RunData) -> Answer:

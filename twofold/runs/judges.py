@@ -84,7 +84,7 @@ def draft_resources(
     """What the judges of a run's drafts are opened with; one ledger serves all of the run."""
 
     def open_reward(folder: str) -> Reward:
-        settings = replace(run.recipe.model, path=model_path(folder), lora=None, adapter=None)
+        settings = replace(run.recipe.model, path=model_path(folder), lora=None, adapter=None, quantize=None)
         reward = ModelReward.load(settings, run.loaded.tokenizer, run.recipe.training.packing)
         if reward.renders != run.encoder.turns.renders:
             ways = ("bare text", "turns of the chat template")
@@ -111,7 +111,7 @@ def implicit_reward(run: RunContext) -> tuple[Reward | None, list[Stateful]]:
         return None, []
     policy, path = run.language_model, settings.reference
     assert path is not None, "the settings have been checked"
-    first, loaded = load_policy(replace(recipe.model, path=path, lora=None, adapter=None), recipe.seed)
+    first, loaded = load_policy(replace(recipe.model, path=path, lora=None, adapter=None, quantize=None), recipe.seed)
     if loaded.tokenizer.get_vocab() != run.loaded.tokenizer.get_vocab():
         fault = "this model has another vocabulary than the policy, whose tokens it is to score"
         raise ModelError(fault, where=path, remedy="name the model that the policy was trained from")

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twofold.errors import RecipeError
 from twofold.models.machine import memory_bytes
-from twofold.models.model_size import ModelSize
-from twofold.models.precision import hidden_units
 from twofold.runs.context import RunContext
-from twofold.runs.dry_run import forecast
 from twofold.training.optim import SGD, AdamW, RMSprop
 from twofold.world import Kind, world
 
-SHARE = 0.8
-"""Of the memory, what a whole model with its gradients, moments and activations may take."""
+SHARE = 0.5
+"""Of the memory, what a whole model with its copies, gradients and moments may take; the rest is for activations."""
 _ELEMENTWISE = AdamW, RMSprop, SGD
 
 
@@ -36,25 +31,24 @@ def _refused(run: RunContext) -> tuple[str, str] | None:
     """Where and why weights cannot be shared."""
     if not isinstance(run.recipe.optimizer, _ELEMENTWISE):
         return "optimizer.kind", f"{run.recipe.optimizer.kind} reads whole matrices, and each process would have a part"
+    if run.policy.masters is not None:
+        return "model.precision", "bfloat16 rounds each weight by a threshold of its own, which shards would not share"
+    if run.recipe.model.quantize is not None:
+        return "model.quantize", "a quantized base has no weights that could be split"
     if run.recipe.reference.fit is not None:
         return "reference.fit", "the reference is a copy of the fitted model, and shards cannot be copied"
     return None
 
 
 def _fits(run: RunContext) -> bool:
-    """Whether each process can hold all of it."""
+    """Whether each process can hold all of it: weights, copies of them, gradients and two moments."""
     device = run.policy.device.type
     there = memory_bytes(device)
     if there is None:
         return True
+    whole = sum(p.numel() * p.element_size() for p in run.policy.weights().values())
+    moved = sum(3 * p.numel() * p.element_size() for p in run.policy.trainable().values())
+    learners = 1 if run.value_model is None else 2
+    copies = len(getattr(run.reference, "copies", []))
     share = there if device == "cuda" else there / world().local_size
-    config: Any = run.policy.model.config.get_text_config()  # pyright: ignore[reportUnknownMemberType]
-    sizes = ModelSize(
-        parameters=sum(p.numel() for p in run.policy.weights().values()),
-        trainable=sum(p.numel() for p in run.policy.trainable().values()),
-        layers=config.num_hidden_layers,
-        hidden=hidden_units(config),
-        vocabulary=config.vocab_size,
-    )
-    memory = forecast(run.recipe, sizes, run.recipe.training.packing.tokens)
-    return memory.total <= SHARE * share
+    return whole * (learners + copies) + moved * learners <= SHARE * share

@@ -18,12 +18,14 @@ from twofold import disk
 from twofold.algorithms.gae import VALUE_MODEL
 from twofold.config.load import Document, dump, validate
 from twofold.config.schema import Recipe
-from twofold.data.dataset import Dataset
+from twofold.data.dataset import Dataset, encode_rows
+from twofold.data.tokenize import Encoder
 from twofold.data.turns import GUESS_REMEDY
 from twofold.models.heads import RewardModel, load_reward_model, save_value_model, wrap_reward_model
 from twofold.models.load import load_policy, resolve_device, save_policy, training_precision, wrap
 from twofold.models.policy import Policy
 from twofold.models.precision import hidden_units
+from twofold.models.quantized import refuse_whole_tuning
 from twofold.objectives.base import Objective, PlainObjective
 from twofold.progress import Progress, Silent
 from twofold.records import Record
@@ -31,9 +33,10 @@ from twofold.reports.card import write_card
 from twofold.reports.html import write_report
 from twofold.runs.build import build_trainer
 from twofold.runs.context import Model, RunContext
-from twofold.runs.dataset import IN_MEMORY, read_dataset
+from twofold.runs.dataset import IN_MEMORY, data_cache, read_dataset
 from twofold.runs.displacement import chosen_displacement
 from twofold.runs.experts import expert_use
+from twofold.runs.fitting import with_fitting_packs
 from twofold.runs.folder import begin, finish
 from twofold.runs.judges import functions_of
 from twofold.runs.reference_fit import fit_stage, start_from_fit
@@ -131,8 +134,12 @@ def _load_model(
     """The recipe's model, or the given one, as what `objective` reads: a policy or a reward model."""
     scored = objective.reads == "scores"
     if model is not None:
-        return (wrap_reward_model if scored else wrap)(recipe.model, *model, recipe.seed)
-    return (load_reward_model if scored else load_policy)(recipe.model, recipe.seed)
+        loaded = (wrap_reward_model if scored else wrap)(recipe.model, *model, recipe.seed)
+    else:
+        loaded = (load_reward_model if scored else load_policy)(recipe.model, recipe.seed)
+    if loaded[0].adapter is None:
+        refuse_whole_tuning(loaded[0].model)
+    return loaded
 
 
 def _mapping(section: Any) -> dict[str, Any]:
@@ -145,6 +152,12 @@ def _train(
     recipe: Recipe, dataset: Dataset, model: Model, options: RunOptions, make: Callable[..., RunContext] = RunContext
 ) -> TrainResult:
     policy, loaded = model
+    policy.keep_masters()
+    if recipe.training.packing.tokens == "auto":
+        encoder = Encoder(loaded.tokenizer, loaded.stop_tokens, recipe.data.tokenize, recipe.data.chat)
+        rows = encode_rows(dataset.train, encoder, data_cache(recipe), options.progress).groups
+        recipe = with_fitting_packs(recipe, rows)
+        options.progress.note(f"packs of {recipe.training.packing.tokens} tokens, which fit into memory")
     for note in (f"prompts are not shared: {policy.sharing_note}" if policy.sharing_note else "", policy.note):
         if note:
             options.progress.note(note)

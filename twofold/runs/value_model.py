@@ -23,7 +23,9 @@ def build_value_model(run: RunContext) -> tuple[ValueModel, LoadedModel] | None:
     if start == POLICY:
         return value_model_of(run.language_model, run.loaded, run.recipe.model, run.recipe.seed)
     _refuse_slip(start)
-    model, loaded = load_value_model(replace(run.recipe.model, path=start, adapter=None), run.recipe.seed)
+    quantize = run.recipe.model.quantize if run.recipe.model.lora is not None else None
+    how = replace(run.recipe.model, path=start, adapter=None, quantize=quantize)
+    model, loaded = load_value_model(how, run.recipe.seed)
     if loaded.tokenizer.get_vocab() != run.loaded.tokenizer.get_vocab():
         raise ModelError(
             "this value model has another vocabulary than the policy, whose tokens it is to value",

@@ -17,10 +17,11 @@ from transformers import PreTrainedModel
 
 from twofold.errors import ModelError
 from twofold.models.attention import stock_attention
+from twofold.models.seq2seq import encodes_prompts
 from twofold.sampling.base import Draft
-from twofold.sampling.cache import Prefilled, max_positions, next_logits, refuse_unfit
-from twofold.sampling.local import draw_for_trial, evaluating, unusable_logits
-from twofold.sampling.recompute import prefilled_rows, row_logits, why_recompute
+from twofold.sampling.cache import max_positions, refuse_unfit
+from twofold.sampling.local import draw_for_trial, evaluating, started, store_of, unusable_logits
+from twofold.sampling.recompute import why_recompute
 from twofold.settings import require, settings
 
 
@@ -73,7 +74,8 @@ class BeamSearch:
 
     def _search(self, prompt: Tensor) -> list[BeamResult]:
         prompt = prompt.to(self.model.device)
-        num_new = min(self.beams.max_new_tokens, self.max_positions - len(prompt))
+        begun = 1 if encodes_prompts(self.model) else len(prompt)
+        num_new = min(self.beams.max_new_tokens, self.max_positions - begun)
         tracks = [Track(model, prompt, num_new) for model in (self.model, self.reference) if model is not None]
         score_K = torch.zeros(1, dtype=tracks[0].logp_KV.dtype, device=self.model.device)
         token_KN = torch.zeros(1, 0, dtype=torch.int64, device=self.model.device)
@@ -115,26 +117,33 @@ class BeamSearch:
 
 
 class Track:
-    """One model along all beams: its cache, or the rows themselves, and log-probabilities [K, V] of what comes next."""
+    """One model along all beams: what it holds of them, and log-probabilities [K, V] of what comes next."""
 
     def __init__(self, model: PreTrainedModel, prompt: Tensor, num_new: int) -> None:
-        self.model, self.position = model, len(prompt)
-        whole = why_recompute(model, [prompt], num_new, draw_for_trial)
-        start = (prefilled_rows if whole else Prefilled.of)([prompt], model)
-        self.cache, self.token_KN = start.cache, start.token_AT
-        self.logp_KV = start.logits_AV.log_softmax(-1).to(prompt.device)
+        self.model = model
+        whole = bool(why_recompute(model, [prompt], num_new, draw_for_trial))
+        start = started([prompt], model, whole=whole)
+        self.store = store_of(model, whole=whole, refills=False)
+        self.store.fill(torch.zeros(1, dtype=torch.int64), start)
+        self.position = int(start.length_A)
+        self.logp_KV = _only(start.forced, start.logits_AV.log_softmax(-1)).to(prompt.device)
 
     def feed(self, parent_K: Tensor, token_K: Tensor) -> None:
         """Go on with these tokens after these beams."""
-        parent, token = parent_K.to(self.model.device), token_K[:, None].to(self.model.device)
-        if self.cache is None:
-            self.token_KN = torch.cat([self.token_KN[parent], token], 1)
-            logits_KV = row_logits(self.model, list(self.token_KN))
-        else:
-            self.cache.batch_select_indices(parent)
-            logits_KV = next_logits(self.model, self.cache, token, torch.full_like(token, self.position), None)
+        parent, token = parent_K.to(self.model.device), token_K.to(self.model.device)
+        self.store.keep(parent)
+        logits_KV = self.store.feed(token, torch.full_like(token, self.position))
         self.logp_KV = logits_KV.log_softmax(-1).to(token_K.device)
         self.position += 1
+
+
+def _only(forced: int | None, logp_KV: Tensor) -> Tensor:
+    """Log-probabilities without any but those of a token that comes whatever they are."""
+    if forced is None:
+        return logp_KV
+    everything = torch.full_like(logp_KV, -torch.inf)
+    everything[:, forced] = logp_KV[:, forced]
+    return everything
 
 
 def _results(

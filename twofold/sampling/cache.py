@@ -107,6 +107,8 @@ class Prefilled:
     token_AT: Tensor
     length_A: Tensor
     logits_AV: Tensor
+    forced: int | None = None
+    """The token with which every draft begins, whatever the logits say."""
 
     @classmethod
     def of(cls, prompts: Sequence[Tensor], model: PreTrainedModel) -> Prefilled:

@@ -19,11 +19,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from twofold.errors import NonFiniteError, RecipeError
 from twofold.models.attention import stock_attention
 from twofold.models.row_lengths import restart_rotary
+from twofold.models.seq2seq import encodes_prompts
 from twofold.models.sharding import whole_model
 from twofold.models.trial import know_float64
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.cache import GrowingStore, Prefilled, max_positions, refillable, refuse_unfit
 from twofold.sampling.dealt import all_drafts, own_prompts
+from twofold.sampling.encoded import EncodedStart, EncodedStore
 from twofold.sampling.logits_processor import LogitsProcessor, as_bytes, uniforms
 from twofold.sampling.recompute import RowStore, cache_fault, prefilled_rows, why_recompute
 from twofold.sampling.slots import NewDrafts, Row, Slots, StopCriteria
@@ -94,7 +96,7 @@ class LocalSampler:
     @property
     def refills(self) -> bool:
         """Whether a finished draft's place is taken by another."""
-        return self._rows or self.static or refillable(self.model)
+        return not encodes_prompts(self.model) and (self._rows or self.static or refillable(self.model))
 
     @property
     def note(self) -> str:
@@ -103,6 +105,10 @@ class LocalSampler:
             return f"drafts are computed as whole rows, without a cache, which is slow: {why}"
         if self.refills:
             return ""
+        if encodes_prompts(self.model):
+            return (
+                "its drafts are rows of a decoder that begin together: none takes a finished one's place in the batch"
+            )
         return "a layer of this model keeps a window only: no draft takes a finished one's place in the batch"
 
     def sample(
@@ -158,11 +164,11 @@ class LocalSampler:
 
     def start(self, prompts: Sequence[Tensor]) -> Prefilled:
         """`prompts` [P], ready to be gone on with."""
-        return prefilled_rows(prompts, self.model) if self._rows else Prefilled.of(prompts, self.model)
+        return started(prompts, self.model, whole=self._rows)
 
     def store(self) -> Store:
         """What holds drafts under way, where it is not static."""
-        return RowStore(self.model) if self._rows else GrowingStore(self.model, self.refills)
+        return store_of(self.model, whole=self._rows, refills=self.refills)
 
     def _prepared(self, longest: int) -> StaticDecoder | None:
         """The static decoder with room for prompts of up to `longest` tokens, or None where the cache grows."""
@@ -327,6 +333,20 @@ class StaticDecoder:
             self.graphs.forget()
             self._slots = Slots(self.sampler.settings.batch_size, rule, self.sampler.ends, like)
         return self._slots
+
+
+def started(prompts: Sequence[Tensor], model: PreTrainedModel, *, whole: bool) -> Prefilled:
+    """`prompts` [P], ready to be gone on with: from a cache, or as `whole` rows."""
+    if encodes_prompts(model):
+        return EncodedStart.reading(prompts, model, cached=not whole)
+    return prefilled_rows(prompts, model) if whole else Prefilled.of(prompts, model)
+
+
+def store_of(model: PreTrainedModel, *, whole: bool, refills: bool) -> Store:
+    """What holds drafts that are under way."""
+    if encodes_prompts(model):
+        return EncodedStore(model)
+    return RowStore(model) if whole else GrowingStore(model, refills)
 
 
 def draw_for_trial(

@@ -251,6 +251,9 @@ def _refuse(policy: Policy, settings: Sampling, server: ServerSettings) -> None:
     if server.push == "adapter" and policy.adapter is None:
         remedy = "set model.lora, or sampling.server.push=folder"
         raise RecipeError("there is no adapter to push", where="sampling.server.push", remedy=remedy)
+    if server.push == "adapter" and (option := _unserved(policy)):
+        remedy = f"leave model.lora.{option} out, or draw the drafts here"
+        raise RecipeError(f"servers take no adapter with {option}", where="sampling.server.push", remedy=remedy)
     if server.push == "folder" and policy.adapter is not None:
         remedy = "train all weights, or set sampling.server.push=adapter"
         raise RecipeError("a folder holds a whole model", where="sampling.server.push", remedy=remedy)
@@ -258,3 +261,10 @@ def _refuse(policy: Policy, settings: Sampling, server: ServerSettings) -> None:
         raise RecipeError("a server is told every setting", where="sampling.use_generation_config")
     if server.engine == "vllm" and len(settings.stop) > MOST_STOPS:
         raise RecipeError(f"vLLM takes {MOST_STOPS} stop texts", where="sampling.stop", remedy="leave some out")
+
+
+def _unserved(policy: Policy) -> str:
+    """The option of an adapter that vLLM and SGLang refuse; empty where there is none."""
+    config: Any = policy.adapter.peft_config["default"] if policy.adapter is not None else None
+    named = {"dora": "use_dora", "modules_to_save": "modules_to_save"}
+    return next((option for option, name in named.items() if getattr(config, name, None)), "")

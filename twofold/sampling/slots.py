@@ -82,14 +82,17 @@ class Slots:
             state[slot_A] = 0
         if self.seen_AV is not None:
             self.seen_AV[slot_A] = _seen(start)
-        self.draw(start.logits_AV, slot_A)
+        self.draw(start.logits_AV, slot_A, start.forced)
         return int(self.limit_A[slot_A].max())
 
-    def draw(self, logits_AV: Tensor, slot_A: Tensor) -> None:
-        """Draw a token for each of these slots; those that are done keep what they have."""
+    def draw(self, logits_AV: Tensor, slot_A: Tensor, forced: int | None = None) -> None:
+        """Draw a token for each of these slots, or take the one that is `forced`; those that are done keep what they
+        have."""
         drawn_A, live_A = self.drawn_A[slot_A], ~self.done_A[slot_A]
         seen_AV = None if self.seen_AV is None else self.seen_AV[slot_A]
         token_A, logp_A = self.rule.draw(logits_AV, seen_AV, self.noise_AN[slot_A, drawn_A])
+        if forced is not None:
+            token_A, logp_A = torch.full_like(token_A, forced), logits_AV.log_softmax(-1)[:, forced]
         self.token_AN[slot_A, drawn_A], self.logp_AN[slot_A, drawn_A] = token_A, logp_A
         self.last_A[slot_A], drawn_A = token_A, drawn_A + live_A
         stopped_A = self.stop_V[token_A] & live_A

@@ -68,6 +68,10 @@ class OptimizerSettings:
     def over(self, groups: list[ParameterGroup]) -> Optimizer:
         """The optimizer of these groups, which have their weight decay already."""
 
+    @abstractmethod
+    def state_bytes(self, shape: torch.Size, width: int, *, embedding: bool = False) -> int:
+        """Bytes of state for a parameter of this shape whose numbers have `width` bytes."""
+
     def build(self, parameters: Mapping[str, nn.Parameter], embeddings: Collection[nn.Parameter] = ()) -> Optimizer:
         """The optimizer of `parameters`, of which `embeddings` are input or output embeddings."""
         return self.over(decayed(parameters.values(), self.weight_decay))
@@ -83,6 +87,9 @@ class AdamW(OptimizerSettings):
 
     def over(self, groups: list[ParameterGroup]) -> Optimizer:
         return torch.optim.AdamW(groups, lr=self.rate, betas=self.betas, eps=self.epsilon, fused=True)
+
+    def state_bytes(self, shape: torch.Size, width: int, *, embedding: bool = False) -> int:
+        return 2 * shape.numel() * width + 4
 
 
 @settings
@@ -102,6 +109,9 @@ class AdamW8bit(OptimizerSettings):
             raise RecipeError("bitsandbytes is not installed", where="optimizer.kind", remedy=remedy) from None
         return Quantized(groups, lr=self.rate, betas=self.betas, eps=self.epsilon)
 
+    def state_bytes(self, shape: torch.Size, width: int, *, embedding: bool = False) -> int:
+        return 2 * shape.numel() * (4 if shape.numel() < 4096 else 1)
+
 
 @settings
 class Adafactor(OptimizerSettings):
@@ -113,6 +123,9 @@ class Adafactor(OptimizerSettings):
 
     def over(self, groups: list[ParameterGroup]) -> Optimizer:
         return torch.optim.Adafactor(groups, lr=self.rate)
+
+    def state_bytes(self, shape: torch.Size, width: int, *, embedding: bool = False) -> int:
+        return (sum(shape[-2:]) * shape[:-2].numel() if len(shape) > 1 else shape.numel()) * width + 4
 
 
 @settings
@@ -126,6 +139,9 @@ class RMSprop(OptimizerSettings):
 
     def over(self, groups: list[ParameterGroup]) -> Optimizer:
         return torch.optim.RMSprop(groups, lr=self.rate, alpha=self.decay, eps=self.epsilon)
+
+    def state_bytes(self, shape: torch.Size, width: int, *, embedding: bool = False) -> int:
+        return shape.numel() * width + 4
 
 
 @settings
@@ -141,6 +157,9 @@ class SGD(OptimizerSettings):
 
     def over(self, groups: list[ParameterGroup]) -> Optimizer:
         return torch.optim.SGD(groups, lr=self.rate, momentum=self.momentum)
+
+    def state_bytes(self, shape: torch.Size, width: int, *, embedding: bool = False) -> int:
+        return shape.numel() * width if self.momentum else 0
 
 
 @settings
@@ -169,6 +188,9 @@ class Muon(OptimizerSettings):
 
     def over(self, groups: list[ParameterGroup]) -> Optimizer:
         return torch.optim.AdamW(groups, lr=self.rate, betas=self.betas, eps=self.epsilon)
+
+    def state_bytes(self, shape: torch.Size, width: int, *, embedding: bool = False) -> int:
+        return (1 if len(shape) == 2 and not embedding else 2) * shape.numel() * width
 
 
 AnyOptimizer = AdamW | AdamW8bit | Adafactor | RMSprop | SGD | Muon

@@ -117,7 +117,7 @@ class Step:
         if skipped:
             metrics["skipped"] = float(skipped)
         for each in self.trainables:
-            each.optimizer.step()
+            each.update()
             if broken := each.non_finite():
                 where = _few([g.name for part in round.parts for g in part.groups])
                 raise BrokenUpdateError(

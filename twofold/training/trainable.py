@@ -46,7 +46,13 @@ class Trainable:
 
     def weights(self) -> dict[str, Tensor]:
         """What is trained, by parameter."""
-        return {n: p.detach() for n, p in self.parameters.items()}
+        masters = self.model.masters
+        return {n: p.detach() if masters is None else masters.of(n) for n, p in self.parameters.items()}
+
+    def update(self) -> None:
+        """Let the optimizer make a step of its gradients."""
+        with self.model.whole_weights():
+            self.optimizer.step()
 
     def moments(self) -> dict[str, Tensor]:
         """The optimizer's state: `<parameter>/<moment>`."""
@@ -61,7 +67,7 @@ class Trainable:
 
     def non_finite(self) -> str:
         """The name of a weight or moment that holds inf or NaN; where there is none, an empty string."""
-        every = {**self.weights(), **self.moments()}
+        every = {**{n: p.detach() for n, p in self.parameters.items()}, **self.moments()}
         named = {name: part_here(tensor) for name, tensor in every.items() if tensor.is_floating_point()}
         # One pass over all; what is huge and finite may overflow, so look at it again.
         norms = torch._foreach_norm(list(named.values()))  # type: ignore[reportPrivateImportUsage]  # torch's own optimizers do
@@ -72,7 +78,7 @@ class Trainable:
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take `weights` as they were saved."""
-        with torch.no_grad():
+        with self.model.whole_weights(), torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(part_of(weights[name], parameter))
 

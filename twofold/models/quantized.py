@@ -1,0 +1,185 @@
+"""A base in 4 or 8 bits under an adapter (QLoRA: Dettmers et al. 2023, arXiv:2305.14314), by bitsandbytes: how it is
+loaded, what an adapter remembers of it, and how it becomes a plain model again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from twofold.disk import write
+from twofold.errors import ModelError
+from twofold.models.lora_targets import saved_modules
+
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig
+
+Quantize = Literal["nf4", "int8"]
+BYTES_PER_WEIGHT = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
+"""Of a quantized layer: nf4 has a scale for 64 weights in 8 bits, and one in 32 for 256 of these."""
+RECORD = "quantization.json"
+"""Beside an adapter: what its base was quantized to, the dtype of everything else, what was spared."""
+WHERE = "model.quantize"
+_LINEAR = ("Linear", "Conv1D")
+_OURS = "twofold_quantization"
+_MARKS = "is_quantized", "is_loaded_in_4bit", "is_loaded_in_8bit", "hf_quantizer", "quantization_method", _OURS
+"""What a quantized model carries: four of transformers', and ours."""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a base is held. Layers called `spared` are not quantized; all that is not is of `dtype`."""
+
+    kind: str
+    dtype: torch.dtype
+    spared: tuple[str, ...]
+
+    @classmethod
+    def recorded(cls, adapter: str) -> Quantization | None:
+        """That of the base that the adapter in a folder was trained on; None where it was not quantized."""
+        file = Path(adapter) / RECORD
+        if not file.is_file():
+            return None
+        try:
+            known = json.loads(file.read_text(encoding="utf-8"))
+            return cls(str(known["quantize"]), getattr(torch, known["dtype"]), tuple(known["spared"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            remedy = "put the file back as it was written"
+            raise ModelError(f"{RECORD} says nothing of a quantization", where=adapter, remedy=remedy) from error
+
+    def save(self, folder: Path) -> None:
+        """Write it beside an adapter."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        known = {"quantize": self.kind, "dtype": dtype, "spared": list(self.spared)}
+        write(folder / RECORD, json.dumps(known, indent=2) + "\n")
+
+    def config(self) -> BitsAndBytesConfig:
+        """As transformers takes it. Raises ModelError where bitsandbytes is not installed."""
+        refuse_absent()
+        from transformers import BitsAndBytesConfig
+
+        return BitsAndBytesConfig(
+            load_in_4bit=self.kind == "nf4",
+            load_in_8bit=self.kind == "int8",
+            llm_int8_skip_modules=list(self.spared),
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=self.dtype,
+        )
+
+
+def refuse_absent() -> None:
+    """Raise ModelError where bitsandbytes is not installed."""
+    if find_spec("bitsandbytes") is None:
+        remedy = "pip install 'twofold[quantized]', or leave model.quantize out"
+        raise ModelError("bitsandbytes is not installed", where=WHERE, remedy=remedy)
+
+
+def refuse_requantizing(quantize: str | None, path: str, adapter: str | None) -> None:
+    """Raise ModelError where a base is to be quantized into which the `adapter` at `path` is merged."""
+    if quantize is not None and adapter is not None:
+        remedy = "`twofold export` it and name that folder; model.adapter goes on training an adapter"
+        raise ModelError("is an adapter: a base is quantized, not what it is merged into", where=path, remedy=remedy)
+
+
+def spared(model: PreTrainedModel, trained: Sequence[str]) -> tuple[str, ...]:
+    """The layers of a model (on the meta device, say) that are not quantized: its head, and those called `trained`.
+    Raises ModelError for a mixture of experts: its stacked experts, most of its weights, would stay as they are."""
+    if any(p.dim() == 3 for p in model.parameters()):
+        what = "bitsandbytes quantizes linear layers, and the experts of this model are stacked parameters"
+        raise ModelError(what, where=WHERE, remedy="leave model.quantize out, or choose a dense model")
+    head = model.get_output_embeddings()
+    names = [name for name, module in model.named_modules() if module is head or name == "score"]
+    return tuple(dict.fromkeys([*names, *saved_modules(model, trained)]))
+
+
+def count_quantized(model: PreTrainedModel, left_out: Sequence[str]) -> int:
+    """How many weights of a model, not yet quantized, will be: those of its linear layers but for `left_out`."""
+    layers = [m for n, m in model.named_modules() if type(m).__name__ in _LINEAR and not _is_in(n, left_out)]
+    return sum(layer.weight.numel() for layer in layers)  # type: ignore[union-attr, operator]  # a parameter
+
+
+def is_quantized(model: nn.Module) -> bool:
+    """Whether a layer of the model is held in 4 or 8 bits by bitsandbytes."""
+    return any(hasattr(module, "dequantized") for module in model.modules())
+
+
+def settle(model: PreTrainedModel, quantization: Quantization | None = None) -> None:
+    """Let the layers that bitsandbytes holds, if there are any, compute the same with and without gradient; remember
+    how twofold has quantized them."""
+    if getattr(model, "is_quantized", False) and find_spec("bitsandbytes") is not None:
+        from twofold.models.quantized_layers import take_over
+
+        take_over(model)
+    if quantization is not None:
+        object.__setattr__(model, _OURS, quantization)
+
+
+def quantization_of(model: nn.Module) -> Quantization | None:
+    """How twofold has quantized the model; None where it has not."""
+    return getattr(model, _OURS, None)
+
+
+def remember_quantization(model: PreTrainedModel, source: PreTrainedModel) -> None:
+    """Let a model that has the layers of another be known as quantized as that one is."""
+    if is_quantized(source):
+        vars(model).update({name: vars(source)[name] for name in _MARKS if name in vars(source)})
+
+
+def refuse_whole_tuning(model: PreTrainedModel) -> None:
+    """Raise ModelError for a model without an adapter whose weights are quantized, by whatever method."""
+    if getattr(model, "is_quantized", False):
+        what = "its weights are quantized, and cannot be trained"
+        remedy = "set model.lora={rank: 16}, or choose a model that is not quantized"
+        raise ModelError(what, where=model.name_or_path or "model.path", remedy=remedy)
+
+
+def plain_weight(layer: nn.Module) -> Tensor:
+    """The weight of a linear layer, dequantized where it has to be."""
+    known: Any = layer
+    return known.dequantized() if hasattr(layer, "dequantized") else known.weight
+
+
+@torch.no_grad()
+def dequantize(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Make a plain model of `dtype` out of a quantized one, in place; another stays as it is."""
+    if not is_quantized(model):
+        return
+    for name, module in list(model.named_modules()):
+        if hasattr(module, "dequantized"):
+            model.set_submodule(name, _plain(module, dtype))
+    for name in _MARKS:
+        vars(model).pop(name, None)
+    steps: list[Any] = vars(model).get("_weight_conversions") or []  # how transformers has read the file, to undo it
+    vars(model)["_weight_conversions"] = [step for step in steps if not _is_of_bits(step)]
+    vars(model.config).pop("quantization_config", None)
+    model.to(dtype)  # type: ignore[arg-type]  # a dtype
+
+
+def _plain(layer: Any, dtype: torch.dtype) -> nn.Module:
+    """A linear layer as the architecture has it: of GPT-2 transposed."""
+    weight = layer.dequantized().to(dtype)
+    turned = getattr(layer, "source_cls", nn.Linear) is not nn.Linear
+    with torch.device("meta"):
+        if turned:
+            made: Any = layer.source_cls(layer.out_features, layer.in_features)
+        else:
+            made = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+    made.weight = nn.Parameter(weight.T.contiguous() if turned else weight, requires_grad=False)
+    made.bias = None if layer.bias is None else nn.Parameter(layer.bias.data.to(dtype), requires_grad=False)
+    return made
+
+
+def _is_of_bits(step: Any) -> bool:
+    return any("bitsandbytes" in type(operation).__module__ for operation in getattr(step, "operations", ()))
+
+
+def _is_in(name: str, others: Sequence[str]) -> bool:
+    return any(name == other or name.endswith(f".{other}") or name.startswith(f"{other}.") for other in others)

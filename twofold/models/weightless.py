@@ -1,0 +1,61 @@
+"""The model that training would make, without any weights: what it is made of can be counted, and it can be run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from twofold.batch import Group
+from twofold.models.footprint import Build, step_bytes
+from twofold.models.heads import RewardModel
+from twofold.models.load import CLASSIFYING, ModelSettings, attach_adapter, model_options, resolve_device, weights_dtype
+from twofold.models.locate import gguf_of
+from twofold.models.policy import Policy
+from twofold.models.stored import config_at
+
+
+def training_bytes(settings: ModelSettings, groups: Sequence[Group], *, scored: bool, several: bool) -> int | None:
+    """`step_bytes` of the policy, or of the reward model where groups are to be `scored`; None where the model's own
+    code needs data to be run."""
+
+    def weights(config: PreTrainedConfig) -> PreTrainedModel:
+        family: Any = AutoModelForSequenceClassification if scored else AutoModelForCausalLM
+        dtype = weights_dtype(settings, config)
+        return family.from_config(config, dtype=dtype, trust_remote_code=False)
+
+    def adapted(model: PreTrainedModel) -> Any:
+        task = CLASSIFYING if scored else "CAUSAL_LM"
+        if settings.adapter is None:
+            return attach_adapter(model, replace(settings, train_tokens=False), 0, task)
+        from peft import PeftConfig, get_peft_model
+
+        return get_peft_model(model, PeftConfig.from_pretrained(settings.adapter))
+
+    def whole(model: PreTrainedModel, adapter: Any) -> Policy | RewardModel:
+        return (RewardModel if scored else Policy)(model, **model_options(settings, model, adapter))
+
+    config = _config(settings)
+    if scored:
+        config.num_labels = 1
+        config.get_text_config().pad_token_id = 0
+    try:
+        build = Build(weights, adapted, whole, resolve_device(settings.device))
+        return step_bytes(build, config, groups, several=several)
+    except Exception:  # whatever a model's own code makes of tensors without data
+        return None
+
+
+def _config(settings: ModelSettings) -> PreTrainedConfig:
+    gguf = gguf_of(settings.path, settings.gguf_file)
+    config: PreTrainedConfig = config_at(settings.path, settings.revision, gguf)
+    if gguf is not None:
+        config.quantization_config = None  # it is read dequantized
+    return config

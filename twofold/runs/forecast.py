@@ -1,0 +1,168 @@
+"""How much memory a run takes at its peak: nothing is loaded and nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from twofold.algorithms.gae import POLICY
+from twofold.batch import Branch, Group, Role
+from twofold.config.schema import Recipe
+from twofold.data.order import Order
+from twofold.models.load import base_and_adapter, resolve_device, training_precision
+from twofold.models.model_size import ModelSize, model_size
+from twofold.models.packing import bins
+from twofold.models.quantized import BYTES_PER_WEIGHT
+from twofold.models.stored import dtype_on_disk
+from twofold.models.weightless import training_bytes
+from twofold.runs.context import asks_live
+from twofold.sampling.base import Sampling
+
+GIB = 2**30
+_STEPS = 64
+"""Of a run whose packs are looked at for the largest one."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Bytes by what takes them, when most are taken."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    reference: int
+    value: int
+    activations: int
+    """Whatever else there is at the peak of a step: activations, casts of weights, the head's tiles."""
+    drafts: int
+    """Keys and values of drafts, and their logits."""
+    loading: int
+    """Beside the weights, the file that they are read from."""
+    counted: bool
+    """Whether activations were counted in the model's own code; else they are a rule of thumb."""
+    keeps_drafts: bool
+    """Whether keys and values stay where they are while a step is made."""
+
+    @property
+    def total(self) -> int:
+        """The most of loading, drawing drafts, and a step."""
+        always = self.weights + self.optimizer + self.reference + self.value
+        step = always + self.gradients + self.activations + self.drafts * self.keeps_drafts
+        return max(self.weights + self.loading, always + self.drafts, step)
+
+    def line(self) -> str:
+        """For a person."""
+        names = ("weights", "gradients", "optimizer", "reference", "value", "activations", "drafts")
+        parts = ", ".join(f"{name} {size / GIB:.2f}" for name in names if (size := getattr(self, name)))
+        rough = "" if self.counted else "; activations are a rule of thumb"
+        return f"about {self.total / GIB:.2f} GiB at most ({parts}{rough})"
+
+
+@dataclass(frozen=True)
+class Packs:
+    """The largest pack of a run's first steps, whether a step has several, and the longest prompt."""
+
+    groups: Sequence[Group]
+    several: bool
+    longest_prompt: int
+
+    @property
+    def tokens(self) -> int:
+        return sum(g.num_tokens for g in self.groups)
+
+
+def largest_pack(recipe: Recipe, rows: Sequence[Group]) -> Packs:
+    """Of training `rows`; drafts are taken to be as long as they may become."""
+    size, order = recipe.training.batch_size, Order(len(rows), recipe.seed)
+    best, several, longest = list[Group](), False, 0
+    for step in range(min(_STEPS, -(-len(rows) // size))):
+        batch = [rows[i] for i in order.at(step, size)]
+        packs = [p for part in _parts(recipe, batch) for p in _packed(part, recipe)]
+        several |= len(packs) > 1
+        best = max([best, *packs], key=lambda pack: sum(g.num_tokens for g in pack))
+        longest = max([longest, *(len(g.prompt) for g in batch)])
+    return Packs(best, several, longest)
+
+
+def _packed(part: Sequence[Group], recipe: Recipe) -> list[list[Group]]:
+    return [[part[i] for i in members] for members in bins(part, recipe.training.packing)]
+
+
+def _parts(recipe: Recipe, batch: Sequence[Group]) -> Iterator[list[Group]]:
+    """Rows as they are, and drafts in their place or beside them."""
+    if not recipe.algorithm.answers_rows:
+        yield list(batch)
+    if recipe.algorithm.draws_drafts:
+        algorithm: Any = recipe.algorithm
+        draft = Branch(torch.zeros(recipe.sampling.max_new_tokens, dtype=torch.int64), Role.DRAFT)
+        count = getattr(algorithm, "prompts", None) or len(batch)
+        yield [Group(g.name, g.prompt, (draft,) * algorithm.samples) for g in batch[:count]]
+
+
+def forecast(recipe: Recipe, sizes: ModelSize, packs: Packs) -> Forecast:
+    """Memory of `recipe` whose model has these `sizes`, with the largest pack that it meets."""
+    wide = 8 if recipe.model.precision == "float64" else 4
+    narrow = 2 if training_precision(recipe.model, sizes.hidden) == "bfloat16" else wide
+    frozen_base = recipe.model.lora is not None or recipe.model.adapter is not None
+    rest = 2 if narrow < wide and not frozen_base else 0  # what the weights leave of their masters
+    gradients = sizes.trainable * wide
+    beyond = training_bytes(
+        recipe.model, packs.groups, scored=recipe.objective.reads == "scores", several=packs.several
+    )
+    base = sizes.trainable if not frozen_base else sizes.parameters - sizes.trainable
+    stored = dtype_on_disk(recipe.model.path, recipe.model.revision, recipe.model.gguf_file)
+    return Forecast(
+        weights=_of_base(recipe, sizes, narrow) + sizes.trainable * (wide + rest),
+        gradients=gradients,
+        optimizer=sum(recipe.optimizer.state_bytes(s, wide, embedding=e) for s, e in sizes.shapes),
+        reference=sizes.parameters * wide if asks_live(recipe, recipe.objective) and not frozen_base else 0,
+        value=_of_critic(recipe, sizes, narrow, wide),
+        activations=_by_rule(recipe, sizes, packs, narrow) if beyond is None else max(0, beyond - gradients),
+        drafts=_of_drafts(recipe, sizes, packs.longest_prompt, narrow),
+        loading=base * stored.itemsize,
+        counted=beyond is not None,
+        keeps_drafts=recipe.algorithm.draws_drafts and _is_static(recipe, recipe.sampling),
+    )
+
+
+def _by_rule(recipe: Recipe, sizes: ModelSize, packs: Packs, narrow: int) -> int:
+    """About 17 values a token, layer and hidden unit (2205.05198, without the attention scores, which are never
+    there); under checkpointing the hidden states alone."""
+    values = 1 if recipe.model.activation_checkpointing else 17
+    return values * packs.tokens * sizes.layers * sizes.hidden * narrow
+
+
+def _of_critic(recipe: Recipe, policy: ModelSize, narrow: int, wide: int) -> int:
+    """Weights, gradients and moments of the value model, if there is one: the policy's kind, in its own size."""
+    settings = recipe.algorithm.value_model
+    if settings is None:
+        return 0
+    start, sizes = settings.start, policy
+    if start != POLICY:
+        sizes = model_size(replace(recipe.model, path=base_and_adapter(start)[0], adapter=None))
+    moments = sum(recipe.optimizer.state_bytes(s, wide, embedding=e) for s, e in sizes.shapes)
+    return _of_base(recipe, sizes, narrow) + 2 * sizes.trainable * wide + moments
+
+
+def _of_base(recipe: Recipe, sizes: ModelSize, narrow: int) -> int:
+    """Weights that stay as they are."""
+    bits = 0 if recipe.model.quantize is None else int(sizes.quantized * BYTES_PER_WEIGHT[recipe.model.quantize])
+    return bits + (sizes.parameters - sizes.trainable - sizes.quantized) * narrow
+
+
+def _of_drafts(recipe: Recipe, sizes: ModelSize, prompt: int, narrow: int) -> int:
+    """The larger of training's and the evaluation's: keys and values, and logits in float32."""
+    drawn = [recipe.sampling] if recipe.algorithm.draws_drafts and recipe.sampling.server is None else []
+    if recipe.evaluation.tasks is not None:
+        drawn.append(recipe.evaluation.sampling)
+    return max(
+        (s.batch_size * ((prompt + s.max_new_tokens) * sizes.cached * narrow + sizes.vocabulary * 4) for s in drawn),
+        default=0,
+    )
+
+
+def _is_static(recipe: Recipe, sampling: Sampling) -> bool:
+    return sampling.cache == "static" or (sampling.cache == "auto" and resolve_device(recipe.model.device) == "cuda")

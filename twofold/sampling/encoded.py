@@ -1,0 +1,114 @@
+"""Drafts of an encoder–decoder: the prompt is read once, its drafts are rows of the decoder that look at what was read.
+
+All rows of a batch begin together with the model's start token, so that each step feeds tokens of one position and no
+row is ever padded; a finished draft's place stays empty.
+Shapes: A rows, P prompt tokens, T decoder tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache, EncoderDecoderCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+from twofold.models.seq2seq import Encoded, start_token
+from twofold.sampling.cache import DROP, Prefilled, RoomyLayer
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedStart(Prefilled):
+    """Rows whose prompts are read and whose decoders have been fed the start token; `cross` is their cache, where there
+    is one."""
+
+    encoded: Encoded
+    cross: EncoderDecoderCache | None
+
+    @classmethod
+    def reading(cls, prompts: Sequence[Tensor], model: PreTrainedModel, *, cached: bool = True) -> EncodedStart:
+        """One pass of the encoder over all `prompts` [P]."""
+        encoded = Encoded.of(model, prompts)
+        token_AT = torch.full((len(prompts), 1), start_token(model), device=model.device)
+        cross = new_cross_cache(model) if cached else None
+        logits_AV = decoder_logits(model, encoded, token_AT, cross)
+        begin = None, token_AT, torch.ones_like(token_AT[:, 0]), logits_AV, forced_token(model)
+        return cls(*begin, encoded=encoded, cross=cross)
+
+    def select(self, index: Tensor) -> EncodedStart:
+        rows = self.token_AT[index], self.length_A[index], self.logits_AV[index]
+        cross = None if self.cross is None else selected(self.cross, index)
+        return EncodedStart(None, *rows, self.forced, encoded=self.encoded.select(index), cross=cross)
+
+
+class EncodedStore:
+    """What the drafts under way have read and said."""
+
+    refills = False
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.rows: EncodedStart | None = None
+
+    def fill(self, slot_A: Tensor, start: Prefilled) -> None:
+        """Begin with these prompts."""
+        assert isinstance(start, EncodedStart)
+        self.rows = start
+
+    def size_for(self, live: int, size: int) -> int:
+        """Rows to keep: the finished leave once they are a part of the batch worth a copy."""
+        return live if (size - live) * DROP >= size else size
+
+    def keep(self, index: Tensor) -> None:
+        """These rows stay."""
+        assert self.rows is not None
+        self.rows = self.rows.select(index)
+
+    def settle(self, position_A: Tensor, live_A: Tensor) -> None:
+        """Nothing is held that could be forgotten."""
+
+    def feed(self, token_A: Tensor, position_A: Tensor) -> Tensor:
+        """Logits [A, V] after these tokens."""
+        rows, token = self.rows, token_A[:, None]
+        assert rows is not None
+        if rows.cross is not None:
+            return decoder_logits(self.model, rows.encoded, token, rows.cross)
+        grown = torch.cat([rows.token_AT, token], 1)
+        self.rows = replace(rows, token_AT=grown)
+        return decoder_logits(self.model, rows.encoded, grown, None)
+
+
+def decoder_logits(
+    model: PreTrainedModel, encoded: Encoded, token_AT: Tensor, cross: EncoderDecoderCache | None
+) -> Tensor:
+    """Logits [A, V] after the last of `token_AT`, which join the cache where there is one; float32, or float64."""
+    logits_AV = model(
+        **encoded.arguments(), decoder_input_ids=token_AT, past_key_values=cross, use_cache=cross is not None
+    ).logits[:, -1]
+    return logits_AV.to(torch.promote_types(logits_AV.dtype, torch.float32))
+
+
+def forced_token(model: PreTrainedModel) -> int | None:
+    """The token that every answer begins with by the generation config: BART's bos, a language of mBART."""
+    return getattr(model.generation_config, "forced_bos_token_id", None)
+
+
+def new_cross_cache(model: PreTrainedModel) -> EncoderDecoderCache:
+    """An empty cache: of the decoder's layers with room to grow, and of what they made of the prompts."""
+    own = DynamicCache(config=model.config.get_text_config(decoder=True))
+    if all(type(layer) is DynamicLayer for layer in own.layers):  # whatever their number: configs name the encoder's
+        own.layers, own.layer_class_to_replicate = [], RoomyLayer
+    return EncoderDecoderCache(own, DynamicCache())
+
+
+def selected(cache: EncoderDecoderCache, index: Tensor) -> EncoderDecoderCache:
+    """These rows in a cache of their own."""
+    parts: list[Cache] = []
+    for part in (cache.self_attention_cache, cache.cross_attention_cache):
+        parts.append(copy.copy(part))
+        parts[-1].layers = [copy.copy(layer) for layer in part.layers]
+        parts[-1].batch_select_indices(index)
+    return EncoderDecoderCache(*parts)
