@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / "launch"
 SRUN = """
 for rank in 0 1; do
-  SLURM_PROCID=$rank SLURM_LOCALID=$rank SLURM_NTASKS=2 "${@:2}" || code=$?
+  SLURM_PROCID=$rank SLURM_LOCALID=$rank SLURM_NTASKS=2 SLURM_NTASKS_PER_NODE=1 "${@:2}" || code=$?
 done
 exit ${code:-0}
 """
@@ -25,7 +25,7 @@ SCONTROL = """
 echo "scontrol $*" >> "$LOG"
 """
 TWOFOLD = """
-echo "twofold $* rank=$RANK local=$LOCAL_RANK of=$WORLD_SIZE at=$MASTER_ADDR" >> "$LOG"
+echo "twofold $* rank=$RANK local=$LOCAL_RANK of=$WORLD_SIZE here=$LOCAL_WORLD_SIZE at=$MASTER_ADDR" >> "$LOG"
 exit "$CODE"
 """
 SSH = """
@@ -57,7 +57,7 @@ def test_slurm_requeues_what_was_stopped_in_order_alone(code: int, requeued: boo
     calls = log(tmp_path)
     assert ("scontrol requeue 7" in calls) == requeued
     assert [call for call in calls if call.startswith("twofold")] == [
-        f"twofold train my recipe.yaml seed=3 rank={rank} local={rank} of=2 at=host-a" for rank in (0, 1)
+        f"twofold train my recipe.yaml seed=3 rank={rank} local={rank} of=2 here=1 at=host-a" for rank in (0, 1)
     ]
 
 

@@ -55,16 +55,18 @@ def test_a_model_is_held_in_evaluation_mode_and_by_its_options() -> None:
     assert (learned.most_tokens, learned.positions) == (64, 64)
 
 
-def test_only_layers_are_put_into_training_mode_to_be_recomputed() -> None:
-    policy = Policy(tiny.llama(), activation_checkpointing=True)
-    assert {type(m).__name__ for m in policy.model.modules() if m.training} == {"LlamaDecoderLayer"}
-    plain = Policy(tiny.llama())
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_only_layers_are_put_into_training_mode_to_be_recomputed(every: int) -> None:
+    policy = Policy(tiny.llama(num_hidden_layers=4), activation_checkpointing=True, recompute_every=every)
+    layers = policy.model.model.layers
+    assert [m for m in policy.model.modules() if m.training] == list(layers[::every])
+    plain = Policy(tiny.llama(num_hidden_layers=4))
     groups = tiny.pairs(2)
     for each in (policy, plain):
         each(groups)[0].logp_S.sum().backward()
     for name, gradient in tiny.gradients(policy).items():
         torch.testing.assert_close(gradient, tiny.gradients(plain)[name])
-    assert {type(m).__name__ for m in policy.model.modules() if m.training} == {"LlamaDecoderLayer"}
+    assert [m for m in policy.model.modules() if m.training] == list(layers[::every])
 
 
 @pytest.mark.parametrize(("ends", "fits"), [(False, 60), (True, 59)])

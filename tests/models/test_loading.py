@@ -53,7 +53,8 @@ def test_settings_have_defaults_and_bounds() -> None:
     }  # fmt: skip
     assert vars(ModelSettings(path="m")) == {
         "path": "m", "revision": None, "precision": "auto", "device": "auto", "lora": None, "adapter": None,
-        "activation_checkpointing": False, "router_aux_loss_coef": None, "sharing": "auto", "add_tokens": (),
+        "activation_checkpointing": False, "recompute_every": 1, "router_aux_loss_coef": None, "sharing": "auto",
+        "add_tokens": (),
         "train_tokens": False, "template_arguments": None, "gguf_file": None, "quantize": None,
     }  # fmt: skip
     assert (LoRA(rank=1).rank, LoRA(alpha=0.1).alpha) == (1, 0.1)
@@ -139,7 +140,7 @@ def test_weights_are_wide_but_for_a_frozen_base(
     options = model_options(settings, model, None)
     assert options == {
         "adapter": None, "autocast": autocast, "sharing": "rows", "activation_checkpointing": False,
-        "router_aux_loss_coef": None,
+        "recompute_every": 1, "router_aux_loss_coef": None,
     }  # fmt: skip
     stored = getattr(model, "twofold_stored_dtype", None)
     assert stored == (None if precision == "float64" else torch.float32)

@@ -32,6 +32,7 @@ SIZES = {
 }
 MODELS: dict[str, Any] = {
     "llama": lambda: build(tr.LlamaForCausalLM, tr.LlamaConfig, **SIZES),
+    "deep llama": lambda: build(tr.LlamaForCausalLM, tr.LlamaConfig, **{**SIZES, "num_hidden_layers": 11}),
     "gpt2": lambda: tiny.gpt2(n_embd=64, n_layer=5, n_positions=512, vocab_size=300),
     "qwen2": lambda: build(tr.Qwen2ForCausalLM, tr.Qwen2Config, tie_word_embeddings=True, **SIZES),
     "gemma3": lambda: build(
@@ -75,6 +76,10 @@ def live_bytes(recipe: Recipe, groups: list[Any]) -> int:
 CASES: dict[str, tuple[int, dict[str, Any]]] = {
     "float32, many packs": (140, {"precision": "float32"}),
     "float32, recomputed": (9999, {"precision": "float32", "activation_checkpointing": True}),
+    "float32, every second recomputed": (
+        9999,
+        {"precision": "float32", "activation_checkpointing": True, "recompute_every": 2},
+    ),
     "bfloat16": (300, {"precision": "bfloat16"}),
     "LoRA, bfloat16": (9999, {"precision": "bfloat16", "lora": {"rank": 4}}),
 }
@@ -82,6 +87,8 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
 
 PAIRS = [
     *(("llama", case) for case in CASES),
+    ("deep llama", "float32, recomputed"),
+    ("deep llama", "float32, every second recomputed"),
     ("gpt2", "float32, many packs"),
     ("gpt2", "LoRA, bfloat16"),
     ("qwen2", "float32, recomputed"),

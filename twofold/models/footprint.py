@@ -91,15 +91,17 @@ def _grouped(a: Tensor, b: Tensor, offsets: Tensor) -> Tensor:
     return a.new_empty((len(offsets), *shape) if a.dim() == b.dim() == 2 else shape)
 
 
-def step_bytes(build: Build, config: PreTrainedConfig, groups: Sequence[Group], *, several: bool) -> int:
+def step_bytes(
+    build: Build, config: PreTrainedConfig, groups: Sequence[Group], *, several: bool, period: int = 1
+) -> int:
     """The most bytes at once, beyond the weights, of a forward and backward pass over `groups` as one pack; with
-    `several` packs in a step the gradients of the others are there already.
+    `several` packs in a step the gradients of the others are there already. Layers repeat after `period` of them.
 
     Raises whatever the model raises where it cannot be run without data.
     """
     text = config.get_text_config()
     depth = getattr(text, _LAYERS, None)
-    depths = _depths(text, depth) if isinstance(depth, int) else None
+    depths = _depths(text, depth, period) if isinstance(depth, int) else None
     if not isinstance(depth, int) or depths is None:
         return max(_peaks(build, config, groups, several=several).values())
     low, high = (_peaks(build, _of_depth(config, each), groups, several=several) for each in depths)
@@ -179,11 +181,12 @@ def _tensors(model: nn.Module) -> list[Tensor]:
     return [*model.parameters(), *model.buffers(), *grads]
 
 
-def _depths(config: PreTrainedConfig, layers: int) -> tuple[int, int] | None:
-    """Two depths whose difference is a whole number of each kind of layer; None where the model is run as it is."""
+def _depths(config: PreTrainedConfig, layers: int, least: int) -> tuple[int, int] | None:
+    """Two depths whose difference is a whole number of each kind of layer, and of `least`; None where the model is run
+    as it is."""
     lists = [v for v in vars(config).values() if isinstance(v, (list, tuple)) and len(v) == layers]
     first = getattr(config, _DENSE, None) or 0
-    for period in range(1, layers // 2 + 1):
+    for period in range(least, layers // 2 + 1, least):
         if all(v[i] == v[i + period] for v in lists for i in range(first, layers - period)):
             low = first + period * (3 if period == 1 else 2 if period == 2 else 1)
             return (low, low + period) if layers > max(_FEW, low + period) else None

@@ -78,6 +78,8 @@ class ModelSettings:
     arXiv:2305.14314); embeddings, head and norms stay as they are. By bitsandbytes, the extra `quantized`."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    recompute_every: int = 1
+    """With activation_checkpointing: recompute one layer of so many; 1 is all. More take less time and more memory."""
     router_aux_loss_coef: float | None = None
     """Of a mixture of experts: how much the load-balancing loss counts, over all tokens of a step. By default as the
     model's config says, where that sets output_router_logits; else, and with 0, there is none."""
@@ -97,6 +99,7 @@ class ModelSettings:
     def __post_init__(self) -> None:
         wide = self.precision == "float64" and self.quantize is not None
         require(not wide, "quantize has no float64: set precision to auto, float32 or bfloat16")
+        require(self.recompute_every >= 1, "recompute_every must be ≥ 1")
         require((self.router_aux_loss_coef or 0) >= 0, "router_aux_loss_coef must be ≥ 0")
         require(
             not self.train_tokens or bool(self.lora and self.add_tokens), "train_tokens asks for lora and add_tokens"
@@ -197,6 +200,7 @@ def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: Peft
         "autocast": torch.bfloat16 if narrow else None,
         "sharing": settings.sharing,
         "activation_checkpointing": settings.activation_checkpointing,
+        "recompute_every": settings.recompute_every,
         "router_aux_loss_coef": settings.router_aux_loss_coef,
     }
 

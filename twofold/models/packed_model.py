@@ -67,6 +67,7 @@ class ModelOptions(TypedDict, total=False):
     autocast: torch.dtype | None
     sharing: Sharing
     activation_checkpointing: bool
+    recompute_every: int
     router_aux_loss_coef: float | None
     note: str
 
@@ -82,7 +83,7 @@ class PackedModel(nn.Module):
         self.masters: Masters | None = None
         self.model.eval()
         if holding.get("activation_checkpointing"):
-            _checkpoint_activations(model)
+            _checkpoint_activations(model, holding.get("recompute_every", 1))
         self.balance = balance(model, holding.get("router_aux_loss_coef"))
         know_float64(model)
         take_one_kernel(model)
@@ -287,14 +288,15 @@ def padded(rows: Sequence[Tensor], device: torch.device) -> Tensor:
     return nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(device)
 
 
-def _checkpoint_activations(model: PreTrainedModel) -> None:
-    """Recompute each layer in the backward pass. Layers do so in training mode only, and alone are put into it."""
+def _checkpoint_activations(model: PreTrainedModel, every: int) -> None:
+    """Recompute one layer of `every` in the backward pass, the first among them. They do so in training mode
+    only, and alone are put into it."""
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})  # the second name is the older one
-    for module in model.modules():
-        if isinstance(module, GradientCheckpointingLayer):
-            module.training = True
-            module._gradient_checkpointing_func = partial(_recomputed, module)  # type: ignore[assignment]  # no submodule
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    for layer in layers[::every]:
+        layer.training = True
+        layer._gradient_checkpointing_func = partial(_recomputed, layer)  # type: ignore[assignment]  # no submodule
 
 
 def _recomputed(layer: nn.Module, call: Callable[..., object], *args: object) -> object:

@@ -6,12 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from twofold.batch import Group
 from twofold.models.footprint import Build, step_bytes
@@ -19,6 +14,7 @@ from twofold.models.heads import RewardModel
 from twofold.models.load import CLASSIFYING, ModelSettings, attach_adapter, model_options, resolve_device, weights_dtype
 from twofold.models.locate import gguf_of
 from twofold.models.policy import Policy
+from twofold.models.seq2seq import auto_class
 from twofold.models.stored import config_at
 
 
@@ -27,12 +23,12 @@ def training_bytes(settings: ModelSettings, groups: Sequence[Group], *, scored: 
     code needs data to be run."""
 
     def weights(config: PreTrainedConfig) -> PreTrainedModel:
-        family: Any = AutoModelForSequenceClassification if scored else AutoModelForCausalLM
+        family: Any = AutoModelForSequenceClassification if scored else auto_class(config)
         dtype = weights_dtype(settings, config)
         return family.from_config(config, dtype=dtype, trust_remote_code=False)
 
     def adapted(model: PreTrainedModel) -> Any:
-        task = CLASSIFYING if scored else "CAUSAL_LM"
+        task = CLASSIFYING if scored else None
         if settings.adapter is None:
             return attach_adapter(model, replace(settings, train_tokens=False), 0, task)
         from peft import PeftConfig, get_peft_model
@@ -48,7 +44,8 @@ def training_bytes(settings: ModelSettings, groups: Sequence[Group], *, scored: 
         config.get_text_config().pad_token_id = 0
     try:
         build = Build(weights, adapted, whole, resolve_device(settings.device))
-        return step_bytes(build, config, groups, several=several)
+        period = settings.recompute_every if settings.activation_checkpointing else 1
+        return step_bytes(build, config, groups, several=several, period=period)
     except Exception:  # whatever a model's own code makes of tensors without data
         return None
 

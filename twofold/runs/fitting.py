@@ -53,7 +53,10 @@ def _ways(recipe: Recipe) -> Iterator[tuple[list[str], Recipe]]:
     model = recipe.model
     ways = [(list[str](), model)]
     if not model.activation_checkpointing:
-        ways.append((["model.activation_checkpointing=true"], replace(model, activation_checkpointing=True)))
+        recomputed = replace(model, activation_checkpointing=True)
+        names = ["model.activation_checkpointing=true"]
+        ways.append(([*names, "model.recompute_every=2"], replace(recomputed, recompute_every=2)))
+        ways.append((names, replace(recomputed, recompute_every=1)))
     if model.lora is None and model.adapter is None:
         ways += [([*names, "model.lora={rank: 16}"], replace(changed, lora=LoRA())) for names, changed in ways]
     for names, changed in ways:

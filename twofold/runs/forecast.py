@@ -131,8 +131,8 @@ def forecast(recipe: Recipe, sizes: ModelSize, packs: Packs) -> Forecast:
 def _by_rule(recipe: Recipe, sizes: ModelSize, packs: Packs, narrow: int) -> int:
     """About 17 values a token, layer and hidden unit (2205.05198, without the attention scores, which are never
     there); under checkpointing the hidden states alone."""
-    values = 1 if recipe.model.activation_checkpointing else 17
-    return values * packs.tokens * sizes.layers * sizes.hidden * narrow
+    values = 1 + 16 * (1 - 1 / recipe.model.recompute_every) if recipe.model.activation_checkpointing else 17
+    return int(values * packs.tokens * sizes.layers * sizes.hidden * narrow)
 
 
 def _of_critic(recipe: Recipe, policy: ModelSize, narrow: int, wide: int) -> int:

@@ -49,6 +49,7 @@ ADJUSTABLE = (
     "training.packing.tokens",
     "training.packing.groups",
     "model.activation_checkpointing",
+    "model.recompute_every",
     "sampling.batch_size",
     "evaluation.sampling.batch_size",
     "device",
