@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from twofold.errors import TwofoldError
+from twofold.errors import LostProcessError, TwofoldError
 
 BUG = 1
 """Exit code of what is not the user's mistake."""
@@ -40,6 +40,8 @@ REMEDIES = {
 
 _PACKAGE = str(Path(__file__).resolve().parent) + os.sep
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_GLOO = "gloo"  # by which processes talk: it raises plain RuntimeErrors
+_LOST = ("DistBackendError", "DistNetworkError", "DistStoreError")
 _MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "maximum allowed dimension exceeded")
 
 
@@ -58,6 +60,9 @@ def explained(error: Exception) -> TwofoldError | None:
     if isinstance(error, MemoryError) or any(words in text.lower() for words in _MEMORY):
         remedy = "take smaller packs (training.packing.tokens), a smaller batch or model, or model.lora={rank: 16}"
         return TwofoldError("there is not enough memory", remedy=remedy)
+    if name in _LOST or (name == "RuntimeError" and _GLOO in text.lower()):
+        remedy = "look at its message, if there is one; the same command goes on from the last checkpoint"
+        return LostProcessError("another process of this run has ended", remedy=remedy)
     if isinstance(error, OverflowError):
         return TwofoldError(f"a number is too large: {text}", remedy="choose a smaller one")
     if isinstance(error, UnicodeError):

@@ -44,6 +44,10 @@ class BusyError(TwofoldError):
     """Another process writes to the same place."""
 
 
+class LostProcessError(TwofoldError):
+    """Another process of the run has ended, and this one cannot go on without it."""
+
+
 class NonFiniteError(TwofoldError):
     """A loss, gradient or log-probability is not finite; nothing was updated."""
 

@@ -38,7 +38,7 @@ class Stop(StopRequest):
     @property
     def exit_code(self) -> int:
         """As a shell counts: 128 and the signal's number."""
-        return 128 + (self.received or 0)
+        return 128 + (self.received or signal.SIGTERM)  # another process of the run has heard it
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:

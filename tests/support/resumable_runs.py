@@ -7,16 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.demo.build import character_tokenizer
+from twofold.models.heads import wrap_reward_model
 from twofold.models.load import load_policy, wrap
 from twofold.progress import Silent
 from twofold.records import Pair, Source
 from twofold.runs.build import build_trainer
-from twofold.runs.context import RunContext
+from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import read_dataset
 from twofold.training.trainer import Trainer
 
@@ -145,6 +153,26 @@ KINDS: dict[str, dict[str, Any]] = {
     },
 }
 
+OTHERS: dict[str, dict[str, Any]] = {
+    "live": {"reference": {"kind": "live"}},
+    "kto": {"objective": {"kind": "kto"}},
+    "sft": {"objective": {"kind": "sft"}, "data": {"heldout": None}},
+    "rankings": {"objective": {"kind": "plackett_luce"}},
+    "coupled": {"objective": {"kind": "aot"}},
+    "reward-model": {"objective": {"kind": "bradley_terry", "centring": 0.01}},
+    "reward-model-lora": {"objective": {"kind": "bradley_terry"}, "lora": True},
+    "checkpointed": {"model": {"activation_checkpointing": True}},
+    "experts": {"experts": True, "model": {"router_aux_loss_coef": 0.5}},
+    "experts-coupled": {"experts": True, "model": {"router_aux_loss_coef": 0.5}, "objective": {"kind": "aot"}},
+    "rows": {"model": {"sharing": "rows"}},
+    "momentum": {"optimizer": {"kind": "sgd", "learning_rate": 1e-2, "weight_decay": 0.1}},
+}
+"""Kinds that differ in how packs are computed, and not in what a stop has to remember."""
+FAULTY: dict[str, dict[str, Any]] = {
+    "diverging": {"optimizer": {"kind": "sgd", "learning_rate": 1e25, "clip": None}},
+}
+"""Kinds that do not come to their end."""
+
 
 def brevity(prompt: str, completion: str, truth: str | None) -> float:
     """A reward that differs from draft to draft."""
@@ -159,14 +187,24 @@ def pairs() -> list[Pair]:
     ]
 
 
-def assembly(run: Path, kind: str, **training: Any) -> RunContext:
-    """A run that takes milliseconds a step; made anew it is the same to the bit."""
-    spec = dict(KINDS[kind])
+def _model(recipe: Recipe, made: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Model:
+    if recipe.model.quantize:  # as a base is loaded
+        made.save_pretrained(recipe.model.path)
+        tokenizer.save_pretrained(recipe.model.path)
+        return load_policy(recipe.model)
+    return (wrap_reward_model if recipe.objective.reads == "scores" else wrap)(recipe.model, made, tokenizer)
+
+
+def assembly(run: Path, kind: str, *, sharing: str = "auto", precision: str = "float32", **training: Any) -> RunContext:
+    """A run that takes milliseconds a step; made anew it is the same to the bit. Processes share it by `sharing`."""
+    spec = dict({**KINDS, **OTHERS, **FAULTY}[kind])
     lora, quantize = spec.pop("lora", None), spec.pop("quantize", None)
-    model = {"path": "made", "precision": "float32", "lora": {"rank": 2} if lora is True else lora}
+    model = {"path": "made", "precision": precision, "lora": {"rank": 2} if lora is True else lora}
+    model |= spec.pop("model", {})
     if quantize:
         model |= {"path": str(run.parent / "base"), "quantize": quantize}
-    data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}}
+    data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}, **spec.pop("data", {})}
+    experts = {"num_local_experts": 4, "num_key_value_heads": 2} if spec.pop("experts", False) else {}
     if spec.get("algorithm", {}).get("kind") == "pdpo":
         data["generator"] = {"count": 4}
     settings = {
@@ -184,23 +222,20 @@ def assembly(run: Path, kind: str, **training: Any) -> RunContext:
         "training": settings,
         "optimizer": {"learning_rate": 1e-3},
         "sampling": {"max_new_tokens": 6},
+        "world": {"kind": sharing},
         "reference": {"cache": str(run.parent / "reference-cache")},
         **spec,
     }
     recipe = validate(Recipe, Document("test", given, {}))
     torch.manual_seed(0)
     tokenizer = character_tokenizer()
-    config = LlamaConfig(
+    config = (MixtralConfig if experts else LlamaConfig)(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
         max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id, bos_token_id=None, pad_token_id=None,
+        **experts,
     )  # fmt: skip
-    made = LlamaForCausalLM(config)
-    if quantize:  # as a base is loaded
-        made.save_pretrained(recipe.model.path)
-        tokenizer.save_pretrained(recipe.model.path)
-        policy, loaded = load_policy(recipe.model)
-    else:
-        policy, loaded = wrap(recipe.model, made, tokenizer)
+    made = (MixtralForCausalLM if experts else LlamaForCausalLM)(config)
+    policy, loaded = _model(recipe, made.double() if precision == "float64" else made, tokenizer)
     records = read_dataset(recipe, recipe.objective, pairs())
     run.mkdir(parents=True, exist_ok=True)
     return RunContext(recipe, recipe.objective, policy, loaded, records, Silent(), {"python:brevity": brevity})

@@ -13,15 +13,16 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
 from typing import Annotated
 
 import typer
 
+from twofold.cli.launch import LAUNCHER, launched_already
 from twofold.cli.terminal import errors
 from twofold.cli.verb_command import VerbCommand
-from twofold.errors import RecipeError, TwofoldError
+from twofold.errors import LostProcessError, RecipeError, TwofoldError
 
 INTERRUPTED = 130
 MOST_LINES, MOST_CHARACTERS = 10, 1000
@@ -140,9 +141,19 @@ def _end(error: Exception) -> int:
         from twofold.border import outcome
 
         told, code = outcome(error)
-    with suppress(OSError):  # where standard error is full, too
-        _tell(told)
+    with suppress(OSError), _one_of_all() as mine:  # OSError: where standard error is full, too
+        if mine and not (isinstance(told, LostProcessError) and LAUNCHER in os.environ):
+            _tell(told)
     return code
+
+
+def _one_of_all() -> AbstractContextManager[bool]:
+    """Whether this process is the one that tells of the error; of several that torchrun started the first to fail."""
+    if not launched_already(os.environ):
+        return nullcontext(True)
+    from twofold.world import one_speaks  # imports torch
+
+    return one_speaks()
 
 
 def _tell(error: TwofoldError) -> None:

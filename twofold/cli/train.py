@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +13,7 @@ import typer
 
 from twofold import disk
 from twofold.cli.terminal import errors, results, table
+from twofold.errors import RecipeError
 from twofold.stopping import Stopped
 
 if TYPE_CHECKING:
@@ -31,12 +34,13 @@ def train(
     resume: Annotated[
         bool, typer.Option(help="Go on from the newest valid checkpoint of the run, if there is one.")
     ] = True,
+    processes: Annotated[
+        int, typer.Option(min=1, max=1024, help="Processes of this machine that share the work; torchrun starts more.")
+    ] = 1,
 ) -> None:
     """Align a model as a recipe says, and leave a run directory with model, metrics and report."""
-    from twofold.cli.progress import RichProgress
     from twofold.config.first_look import look_at_recipe
     from twofold.config.load import load_recipe, validate
-    from twofold.signals import Stop
 
     document = load_recipe(recipe, settings or [])
     look_at_recipe(document)
@@ -46,23 +50,52 @@ def train(
     if dry:
         _dry(resolved)
         return
-    from twofold.runs.train import RunOptions, train_recipe
-
+    if processes > 1:
+        raise typer.Exit(_launched(processes, ["train", str(recipe), *(settings or []), *_flags(resume)]))
     command = shlex.join(["twofold", "train", str(recipe), *(settings or [])])
-    given, stop = disk.read_text(recipe), Stop()
+    _train(resolved, disk.read_text(recipe), command, resume=resume)
+
+
+def _flags(resume: bool) -> list[str]:
+    return [] if resume else ["--no-resume"]
+
+
+def _train(recipe: Recipe, text: str, command: str, *, resume: bool) -> None:
+    from twofold.cli.launch import end_with_launcher
+    from twofold.cli.progress import RichProgress
+    from twofold.progress import Silent
+    from twofold.runs.train import RunOptions, train_recipe
+    from twofold.signals import Stop
+    from twofold.world import launched
+
+    end_with_launcher()
+    first, stop = launched().first, Stop()
     try:
-        with RichProgress() as progress, stop:
+        with RichProgress() if first else nullcontext(Silent()) as progress, stop:
             trained = train_recipe(
-                resolved, RunOptions(progress=progress, resume=resume, stop=stop, command=command, recipe_text=given)
+                recipe, RunOptions(progress=progress, resume=resume, stop=stop, command=command, recipe_text=text)
             )
     except Stopped:
-        errors().print(BETWEEN)
+        if first:
+            errors().print(BETWEEN)
         raise typer.Exit(stop.exit_code) from None
     if trained.outcome.stopped:
         step = trained.outcome.step
-        errors().print(f"stopped after step {step} and saved; the same command goes on from there" if step else BEFORE)
+        words = f"stopped after step {step} and saved; the same command goes on from there" if step else BEFORE
+        if first:
+            errors().print(words)
         raise typer.Exit(stop.exit_code)
-    _tell(trained.folder, trained.results)
+    if first:
+        _tell(trained.folder, trained.results)
+
+
+def _launched(processes: int, arguments: list[str]) -> int:
+    from twofold.cli.launch import launch, launched_already
+
+    if launched_already(os.environ):
+        what = "torchrun has started this process among others already"
+        raise RecipeError(what, where="--processes", remedy="leave it out, or leave torchrun out")
+    return launch(processes, arguments)
 
 
 def _dry(recipe: Recipe) -> None:

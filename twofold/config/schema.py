@@ -18,6 +18,7 @@ from twofold.sampling.base import Sampling
 from twofold.settings import require, settings
 from twofold.training.optim import AdamW, AnyOptimizer
 from twofold.training.trainer import TrainingSettings
+from twofold.world import WorldSettings
 
 BY_KIND = Discriminator("kind")
 
@@ -56,6 +57,7 @@ class Recipe:
     optimizer: Annotated[AnyOptimizer, BY_KIND] = field(default_factory=AdamW)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    world: WorldSettings = field(default_factory=WorldSettings)
 
     def __post_init__(self) -> None:
         require(-(2**63) <= self.seed < 2**63, "seed must be a number of 64 bits")

@@ -23,6 +23,7 @@ from twofold.progress import Silent
 from twofold.records import Prompt, Source
 from twofold.rewards.base import Reward
 from twofold.rewards.rollouts import DraftScores
+from twofold.world import world
 
 
 def question_of(group: Group, text: Callable[[Tensor], str], prompt: Prompt | None = None, place: int = 0) -> Question:
@@ -37,18 +38,24 @@ class JudgedDrafts:
     """A judge of texts as a reward of drafts, each a question of its own; NaN for a draft without a verdict.
 
     `against_truth` is for judges that compare: a draft's score is then its share of the match with the ground truth.
-    `prompt_of` knows a group's row by its name.
+    `prompt_of` knows a group's row by its name. Of several processes one asks the judge: a server answers once, and a
+    program that a draft has written may not do the same twice.
     """
 
-    judge: Judge
+    judge: Judge | None
+    """None where another process asks it."""
     text: Callable[[Tensor], str]
     against_truth: bool = False
     prompt_of: PromptOf = decoded
 
     def rate(self, groups: Sequence[Group]) -> list[list[float]]:
         questions = [question for group in groups for question in self._questions(group)]
-        scores = iter(self.judge.scores(questions, Silent()))
+        scores = iter(world().once(lambda: self._scores(questions)))
         return [[math.nan if (row := next(scores)) is None else row[0] for _ in g.branches] for g in groups]
+
+    def _scores(self, questions: Sequence[Question]) -> Sequence[Sequence[float] | None]:
+        assert self.judge is not None, "the first process has one"
+        return self.judge.scores(questions, Silent())
 
     def _questions(self, group: Group) -> Iterator[Question]:
         whole = question_of(group, self.text, self.prompt_of(group.name))
@@ -66,8 +73,9 @@ def open_draft_judge(name: str, drafts: DraftResources, stack: ExitStack, proble
     kind = parse_judge(name, drafts.of_texts.place)
     reward = kind.of_tokens(drafts)
     if reward is None:
-        judge, compares = kind.open(drafts.of_texts, stack), kind.gives == "shares"
-        reward = JudgedDrafts(judge, drafts.text, compares, drafts.prompt_of)
+        with world().agreed():
+            judge = kind.open(drafts.of_texts, stack) if world().first else None
+        reward = JudgedDrafts(judge, drafts.text, kind.gives == "shares", drafts.prompt_of)
     for problem in problems if kind.needs_truth else ():
         if problem.truth is not None and int(problem.truth[-1]) not in drafts.stop_tokens:
             remedy = "raise data.tokenize.max_length, or set truncation to drop"
@@ -101,9 +109,12 @@ class ByServer:
     def verdicts(self, groups: Sequence[Group]) -> DraftScores:
         text, prompt_of = self.drafts.text, self.drafts.prompt_of
         questions = [question_of(g, text, prompt_of(g.name), place) for place, g in enumerate(groups)]
+        return DraftScores(world().once(lambda: self._scores(questions)))
+
+    def _scores(self, questions: Sequence[Question]) -> Sequence[Sequence[float] | None]:
         asked = [(str(q.source), *(c.text for c in q.candidates)) for q in questions]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
         with ExitStack() as stack:
             ledger = stack.enter_context(Ledger(self.folder / f"{digest}.ledger.jsonl"))
             judge = self.kind.open(replace(self.drafts.of_texts, open_ledger=lambda: ledger), stack)
-            return DraftScores(judge.scores(questions, Silent()))
+            return judge.scores(questions, Silent())

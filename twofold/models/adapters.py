@@ -178,11 +178,10 @@ def _rows_to_train(model: PreTrainedModel, settings: AsksForAdapter) -> dict[str
     return {name: added_rows(model) for name in layers}
 
 
-def copy_adapter(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
-    """A frozen copy of the adapter that is trained: name → (copied, trained) of each of its weights. It is called
-    REFERENCE_ADAPTER; an adapter of that name is overwritten."""
+def copy_adapter(adapter: PeftModel) -> None:
+    """Make a frozen copy of the adapter that is trained. It is called REFERENCE_ADAPTER; an adapter of that name is
+    overwritten."""
     named = dict(adapter.base_model.named_parameters())
-    trained = {name: p for name, p in named.items() if ".default." in f"{name}." and p.requires_grad}
     if REFERENCE_ADAPTER not in adapter.peft_config:
         flags = {name: p.requires_grad for name, p in named.items()}
         with torch.random.fork_rng(), _no_word_on_ties():  # its first weights are drawn, then overwritten
@@ -190,13 +189,17 @@ def copy_adapter(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
         for name, flag in flags.items():
             named[name].requires_grad_(flag)
         _settle_reference(adapter)
-        named = dict(adapter.base_model.named_parameters())
-    pairs: dict[str, tuple[Tensor, Tensor]] = {}
     with torch.no_grad():
-        for name, mine in trained.items():
-            copied = named[f"{name}.".replace(".default.", f".{REFERENCE_ADAPTER}.").removesuffix(".")]
-            pairs[name] = (copied.requires_grad_(False).copy_(mine), mine)
-    return pairs
+        for copied, mine in adapter_pairs(adapter).values():
+            copied.requires_grad_(False).copy_(mine)
+
+
+def adapter_pairs(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
+    """Name → (copied, trained) of each weight of the adapter that is trained, as they are now."""
+    named = dict(adapter.base_model.named_parameters())
+    trained = {name: p for name, p in named.items() if ".default." in f"{name}." and p.requires_grad}
+    place = {name: f"{name}.".replace(".default.", f".{REFERENCE_ADAPTER}.").removesuffix(".") for name in trained}
+    return {name: (named[place[name]], mine) for name, mine in trained.items()}
 
 
 def load_reference(adapter: PeftModel, folder: str) -> None:

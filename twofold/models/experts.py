@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from transformers import PreTrainedModel
 
 from twofold.batch import Group, Routing
 from twofold.errors import ModelError
+from twofold.world import world
 
 
 def routers(model: PreTrainedModel) -> list[tuple[nn.Module, int]]:
@@ -79,6 +82,22 @@ def routing(logits: Sequence[Tensor], weight_T: Tensor, chosen: int) -> Routing:
         spread = weight_T.repeat_interleave(chosen)
         counts.append(torch.zeros_like(p_TE[0]).detach().index_add_(0, picked.flatten(), spread))
     return Routing(torch.stack(probability), torch.stack(counts), float(weight_T.sum()) * len(logits))
+
+
+def whole_routing(parts: Sequence[Routing], device: torch.device) -> Routing:
+    """The sum of `parts`, those of the other processes among them."""
+    if world().size == 1:
+        return reduce(add, parts)
+    mine = [reduce(add, parts)] if parts else []
+    told = world().gather(
+        [[r.probability_LE.tolist(), r.chosen_LE.tolist(), str(r.chosen_LE.dtype)[6:], r.rows] for r in mine]
+    )
+    every = [each for part in told for each in part]
+    wide = [getattr(torch, dtype) for _, _, dtype, _ in every]
+    return reduce(add, [
+        Routing(torch.tensor(p, dtype=d, device=device), torch.tensor(c, dtype=d, device=device), rows)
+        for (p, c, _, rows), d in zip(every, wide, strict=True)
+    ])  # fmt: skip
 
 
 def pack_weights(groups: Sequence[Group], *, ends: bool) -> Tensor:

@@ -48,9 +48,11 @@ from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.quantized import is_quantized, refuse_requantizing, remember_quantization, settle
+from twofold.models.sharding import weights_here, whole_model
 from twofold.models.stored import config_at, remember_dtype, stored_dtype
 from twofold.models.tokenizers import grow, prepare
 from twofold.models.trial import first_line
+from twofold.world import is_sharded
 
 
 class _LinearHead:
@@ -160,9 +162,13 @@ def value_model_of(
 
 def save_value_model(model: ValueModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """A folder that AutoModelForSequenceClassification loads, an adapter merged in for good: `model` is spent."""
-    if model.adapter is not None:
-        model = ValueModel(merge(model.adapter), sharing="rows")
-    save_policy(model, tokenizer, folder)
+    if model.adapter is None:
+        save_policy(model, tokenizer, folder)
+        return
+    shared = is_sharded(model)
+    with whole_model(model.model):
+        plain = ValueModel(merge(model.adapter), sharing="rows")
+        save_policy(plain, tokenizer, folder, weights=weights_here(plain.model) if shared else None)
 
 
 def load_reward_model(settings: ModelSettings, seed: int = 0) -> tuple[RewardModel, LoadedModel]:

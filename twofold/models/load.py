@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold import disk, manifest
@@ -53,6 +53,7 @@ from twofold.models.tokenizers import grow as grow
 from twofold.models.tokenizers import load_stop_tokens as load_stop_tokens
 from twofold.models.trial import findings, know_float64, refuse_leaks
 from twofold.settings import require, settings
+from twofold.world import is_sharded, whole_tensor, whole_tensors, world
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -204,9 +205,21 @@ def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: Peft
     }
 
 
-def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, sealed: bool = True) -> None:
+def save_policy(
+    policy: PackedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    sealed: bool = True,
+    weights: Mapping[str, Tensor] | None = None,
+) -> None:
     """A Hugging Face folder in the dtype that its base has (or a PEFT adapter) with its tokenizer, for its owner alone,
-    written whole or not at all; `sealed` with a manifest, by which damage is noticed."""
+    written whole or not at all; `sealed` with a manifest, by which damage is noticed. `weights` take the place of
+    the model's own. Of several processes all must ask, and the first one writes."""
+    if is_sharded(policy):
+        weights = whole_tensors((policy.adapter or policy.model).state_dict(keep_vars=True))
+    if not world().first:
+        return
     temporary = folder.with_name(f"{folder.name}.tmp")
     disk.remove(temporary)
     disk.make_folder(temporary)
@@ -214,13 +227,15 @@ def save_policy(policy: PackedModel, tokenizer: PreTrainedTokenizerBase, folder:
         trains = getattr(policy.adapter.peft_config["default"], "trainable_token_indices", None)
         # Rows that the adapter does not train are written beside it, or other libraries could not have them.
         embeddings = not trains if added_rows(policy.model) else "auto"
-        policy.adapter.save_pretrained(str(temporary), selected_adapters=["default"], save_embedding_layers=embeddings)
+        policy.adapter.save_pretrained(
+            str(temporary), selected_adapters=["default"], save_embedding_layers=embeddings, state_dict=weights
+        )
         if (how := quantization_of(policy.model)) is not None:
             how.save(temporary)
     else:
         dtype = stored_dtype(policy.model)
         with nullcontext() if dtype == torch.bfloat16 else policy.whole_weights():
-            save_weights(policy.model, temporary, dtype)
+            save_weights(policy.model, temporary, dtype, weights)
     tokenizer.save_pretrained(temporary)
     disk.make_private(temporary)
     if sealed:
@@ -234,8 +249,9 @@ def weights_digest(model: nn.Module, begin: str = "") -> str:
     for name, value in model.state_dict().items():
         if f".{REFERENCE_ADAPTER}." in name:
             continue
+        value = whole_tensor(value.detach())
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -23,13 +23,14 @@ from twofold.batch import Batch, Group, Outputs, Routing
 from twofold.errors import DataError, ModelError
 from twofold.models.attention import NAME, set_attention, stock_name
 from twofold.models.backbone import pack_hidden
-from twofold.models.experts import balance, pack_weights, recorded, routers, row_weights, top_k
+from twofold.models.experts import balance, pack_weights, recorded, routers, row_weights, top_k, whole_routing
 from twofold.models.experts import routing as routing_of
 from twofold.models.masters import Masters
 from twofold.models.packing import Packing, bins, pack, targets
 from twofold.models.row_lengths import restart_rotary
 from twofold.models.seq2seq import branch_hidden, encodes_prompts, take_one_kernel
 from twofold.models.trial import findings, first_line, in_order, know_float64, positions, refuse_leaks, trial_groups
+from twofold.world import Turn, is_sharded, settle, world
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -145,6 +146,8 @@ class PackedModel(nn.Module):
             for name in said[0]
         }
         known = {name: fields.pop(name) for name in statistics}
+        if is_sharded(self):  # whose hooks a view could lose
+            fields = {name: value.clone() for name, value in fields.items()}
         total = reduce(add, routed) if routed else None
         return Outputs(**fields, statistics=known, routing=total), Batch.of(groups, self.device)
 
@@ -193,14 +196,33 @@ class PackedModel(nn.Module):
     @torch.no_grad()
     def per_branch(self, groups: Sequence[Group], packing: Packing | None) -> list[list[Tensor]]:
         """Per group and branch what the head says of it: [n], or of its end alone [1]; without gradient, on the CPU."""
-        result: list[list[Tensor]] = [[] for _ in groups]
-        for members in bins(groups, packing or Packing()):
-            outputs, batch = self([groups[i].only_columns(()) for i in members])
-            sizes = 1 if self.head.ends else batch.length_B.tolist()
-            pieces = iter(getattr(outputs, self.head.output).cpu().split(sizes))
-            for i in members:
-                result[i] = [next(pieces) for _ in groups[i].branches]
-        return result
+        packs = bins(groups, packing or Packing())
+        said = self.per_pack([[groups[i] for i in members] for members in packs])
+        found = {
+            i: row for members, rows in zip(packs, said, strict=True) for i, row in zip(members, rows, strict=True)
+        }
+        return [found[i] for i in range(len(groups))]
+
+    @torch.no_grad()
+    def per_pack(self, packs: Sequence[Sequence[Group]]) -> list[list[list[Tensor]]]:
+        """As `per_branch`, of packs as they are given: per pack, group and branch."""
+        sizes = [[1 if self.head.ends else len(b.tokens) for g in pack for b in g.branches] for pack in packs]
+        values: dict[int, Tensor] = {}
+        for turn in self.turns(packs):
+            outputs, _ = self([group.only_columns(()) for group in packs[turn.place]])
+            if turn.real:
+                values[turn.place] = getattr(outputs, self.head.output).cpu()
+        dtype = torch.promote_types(self.model.dtype, torch.float32)
+        pooled = world().pooled(values, [sum(each) for each in sizes], dtype)
+        pieces = (iter(value.split(size)) for value, size in zip(pooled, sizes, strict=True))
+        return [
+            [[next(of_pack) for _ in group.branches] for group in pack]
+            for of_pack, pack in zip(pieces, packs, strict=True)
+        ]
+
+    def turns(self, packs: Sequence[Sequence[Group]]) -> list[Turn]:
+        """Which of `packs` are this process's. Processes that share the weights call the model equally often."""
+        return world().deal([sum(g.num_tokens for g in pack) for pack in packs], even=is_sharded(self))
 
     @torch.no_grad()
     def routing(self, groups: Sequence[Group], packing: Packing) -> Routing | None:
@@ -208,11 +230,17 @@ class PackedModel(nn.Module):
         if not groups or not routers(self.model):
             return None
         packs = [[groups[i].only_columns(()) for i in members] for members in bins(groups, packing)]
-        return reduce(add, [self(each, routing=True)[0].routing for each in packs])
+        said = [(turn.real, self(packs[turn.place], routing=True)[0].routing) for turn in self.turns(packs)]
+        return whole_routing([routed for real, routed in said if real and routed is not None], self.device)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training moves, by name; tied ones once."""
-        return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        return {n: p for n, p in self.weights().items() if p.requires_grad}
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """All parameters by name, tied ones once; of a sharded model the parts that last."""
+        settle(self)
+        return dict(self.model.named_parameters())
 
     def embeddings(self) -> list[nn.Parameter]:
         """The weights of the input and output embeddings."""
@@ -227,7 +255,7 @@ class PackedModel(nn.Module):
 
     def _precision(self) -> AbstractContextManager[object]:
         """Casts are kept for calls whose gradient is wanted alone: what another call left would have none."""
-        known = torch.is_grad_enabled()
+        known = torch.is_grad_enabled() and not is_sharded(self)  # whose weights come and go
         return torch.autocast(self.device.type, self.autocast, self.autocast is not None, cache_enabled=known)
 
     def _packed(self, groups: Sequence[Group]) -> tuple[Tensor, Tensor]:

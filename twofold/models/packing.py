@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import heapify, heapreplace
 from typing import Any, Literal
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from twofold.batch import Group
 from twofold.settings import require, settings
+from twofold.world import world
 
 _FAR = 2**62  # a position that no query reaches: padding of keys
 _LONG = 320  # keys; from here on a segment is worth a call of its own
@@ -236,7 +238,8 @@ class Packing:
 
 
 def bins(groups: Sequence[Group], packing: Packing) -> list[list[int]]:
-    """First-fit-decreasing: indices of the groups that share a pack; depends on the groups' sizes and order only."""
+    """First-fit-decreasing: indices of the groups that share a pack; depends on the groups' sizes and order only, and
+    on how many processes there are: each is to have equally many packs, and of like size."""
     budget, most = packing.tokens, packing.groups
     if budget == "auto":
         raise ValueError("the size of packs must be settled before there are packs")
@@ -250,4 +253,25 @@ def bins(groups: Sequence[Group], packing: Packing) -> list[list[int]]:
                 break
         else:
             filled.append((size, [i]))
-    return sorted(sorted(members) for _, members in filled)
+    packs = sorted(sorted(members) for _, members in filled)
+    return packs if world().size == 1 else _evened(groups, packing, len(packs), world().size)
+
+
+def _evened(groups: Sequence[Group], packing: Packing, fewest: int, processes: int) -> list[list[int]]:
+    """At least `fewest` packs, a multiple of `processes` where there are groups enough: the largest group first, each
+    into the smallest pack."""
+    sizes = [group.num_tokens for group in groups]
+    order = sorted(range(len(groups)), key=lambda i: (-sizes[i], i))
+    for count in range(-(-fewest // processes) * processes, len(groups), processes):
+        loads = [(0, number) for number in range(count)]
+        members = [list[int]() for _ in range(count)]
+        heapify(loads)
+        for i in order:
+            load, number = loads[0]
+            members[number].append(i)
+            heapreplace(loads, (load + sizes[i], number))
+        most = packing.groups or len(groups)
+        fits = all(load <= packing.tokens or len(members[number]) == 1 for load, number in loads)
+        if fits and all(len(pack) <= most for pack in members):
+            return sorted(sorted(pack) for pack in members)
+    return [[i] for i in range(len(groups))]

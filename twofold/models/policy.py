@@ -20,6 +20,7 @@ from twofold.models.packed_model import Sharing as Sharing
 from twofold.models.packing import Packing
 from twofold.models.row_lengths import restart_rotary
 from twofold.models.seq2seq import branch_logits, encodes_prompts
+from twofold.world import settle
 
 
 class LanguageHead:
@@ -124,7 +125,7 @@ class Policy(PackedModel):
         """The policy without its adapter, or with the frozen one named `adapter`; gradient flags come back."""
         if self.adapter is None:
             raise ModelError("a policy without an adapter cannot step aside for its reference")
-        flags = {n: p.requires_grad for n, p in self.model.named_parameters()}
+        flags = {n: p.requires_grad for n, p in self.weights().items()}
         active = str(self.adapter.active_adapter)
         try:
             if adapter is None:
@@ -134,7 +135,8 @@ class Policy(PackedModel):
                 self.adapter.set_adapter(adapter)
                 yield
         finally:
+            settle(self)  # PEFT sets flags on whatever it finds
             if adapter is not None:
                 self.adapter.set_adapter(active)
-            for name, parameter in self.model.named_parameters():
+            for name, parameter in self.weights().items():
                 parameter.requires_grad_(flags[name])

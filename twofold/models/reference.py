@@ -25,19 +25,20 @@ from transformers import PreTrainedModel
 from twofold.batch import Group
 from twofold.disk import make_folder, write
 from twofold.errors import RecipeError
+from twofold.models.adapters import adapter_pairs, copy_adapter
 from twofold.models.integrity import header
-from twofold.models.load import REFERENCE_ADAPTER, copy_adapter, weights_digest
+from twofold.models.load import REFERENCE_ADAPTER, weights_digest
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.progress import Progress
 from twofold.settings import require, settings
+from twofold.world import is_sharded, part_of, settle, world
 
 COLUMN = "ref_logp"
 SUM = "sha256"
 CACHE_VERSION = 3  # raise it when the numbers of a forward, or what a file holds, change
 _PART = 16  # packs per file, so that a broken run continues
 _WINDOW = 16_384  # groups of which the column is held in memory
-_WHOLE = Packing(tokens=2**62)  # what it is given, as one pack
 
 
 @settings
@@ -80,6 +81,11 @@ class Reference(Protocol):
 class LiveReference(Reference, Protocol):
     """A reference that can also speak: within `activated` the model is the reference, to draw from."""
 
+    @property
+    def copies(self) -> list[Policy]:
+        """Models of its own, beside the policy."""
+        ...
+
     def activated(self) -> AbstractContextManager[PreTrainedModel]: ...
 
 
@@ -87,8 +93,16 @@ class FrozenReference:
     """A copy of the policy's weights as they are now."""
 
     def __init__(self, policy: Policy) -> None:
+        if is_sharded(policy):  # which cannot be copied
+            remedy = "set world.kind=replicate"
+            raise RecipeError("a model in shards has no copy as its reference", where="world.kind", remedy=remedy)
         self.policy = copy.deepcopy(policy).requires_grad_(False)
         self.policy.masters = None
+
+    @property
+    def copies(self) -> list[Policy]:
+        """Models of its own, beside the policy."""
+        return [self.policy]
 
     def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]:
         return self.policy.logps(groups, packing)
@@ -105,6 +119,10 @@ class AdapterReference:
         self.policy = policy
         known = policy.adapter.peft_config if policy.adapter is not None else {}
         self.adapter = REFERENCE_ADAPTER if REFERENCE_ADAPTER in known else None
+
+    @property
+    def copies(self) -> list[Policy]:
+        return []
 
     def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]:
         with self.policy.as_reference(self.adapter):
@@ -132,11 +150,9 @@ class MovingReference:
     name = "moving-reference"
 
     def __init__(self, policy: Policy, alpha: float, sync_every: int) -> None:
-        self.alpha, self.sync_every = alpha, sync_every
+        self.policy, self.alpha, self.sync_every = policy, alpha, sync_every
         if policy.adapter is None:
             copied = FrozenReference(policy)
-            theirs = dict(copied.policy.model.named_parameters())
-            self._moves = {name: (theirs[name], mine) for name, mine in policy.trainable().items()}
         else:
             if alpha != 1:
                 raise RecipeError(
@@ -144,9 +160,22 @@ class MovingReference:
                     where="reference.alpha",
                     remedy="set reference.alpha=1, or train without an adapter",
                 )
-            self._moves = copy_adapter(policy.adapter)
+            copy_adapter(policy.adapter)
             copied = AdapterReference(policy)
         self.reference: FrozenReference | AdapterReference = copied
+
+    @property
+    def copies(self) -> list[Policy]:
+        return self.reference.copies
+
+    def moves(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Name → (reference, policy) of each weight that moves. They are looked up each time: sharding a model gives it
+        other parameters, and those from before would stay as they are."""
+        if self.policy.adapter is not None:
+            settle(self.policy)
+            return adapter_pairs(self.policy.adapter)
+        theirs = self.reference.copies[0].weights()
+        return {name: (theirs[name], mine) for name, mine in self.policy.trainable().items()}
 
     def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]:
         return self.reference.logps(groups, packing)
@@ -155,21 +184,21 @@ class MovingReference:
         return self.reference.activated()
 
     def tensors(self) -> dict[str, Tensor]:
-        return {name: reference.detach() for name, (reference, _) in self._moves.items()}
+        return {name: reference.detach() for name, (reference, _) in self.moves().items()}
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        for name, (reference, _) in self._moves.items():
-            reference.copy_(tensors[name])
+        for name, (reference, _) in self.moves().items():
+            reference.copy_(part_of(tensors[name], reference))
 
     @torch.no_grad()
     def on_step_end(self, steps: int) -> None:
         """Move, where this is the step to."""
         if steps % self.sync_every == 0:
-            for reference, policy in self._moves.values():
+            for reference, policy in self.moves().values():
                 move(reference, policy, self.alpha)
 
 
@@ -212,12 +241,13 @@ def cached_reference(
         lengths = [sum(len(b.tokens) for b in rows[i].branches) for i in members]
         path = folder / f"{_key(f'{how} {[len(pack) for pack in part]}', [rows[i] for i in members])}.safetensors"
         flat = _load(path, sum(lengths))
-        if flat is None:
-            if path.exists():
+        if world().any(flat is None) or flat is None:
+            if path.exists() and flat is None:
                 progress.warn(f"{path}: damaged; the reference of these rows is computed again")
-            said = [row for pack in part for row in policy.logps([rows[i] for i in pack], _WHOLE)]
-            flat = torch.cat([value for row in said for value in row])
-            _save(flat, path)
+            said = policy.per_pack([[rows[i] for i in pack] for pack in part])
+            flat = torch.cat([value for pack in said for row in pack for value in row])
+            if world().first:
+                _save(flat, path)
         before = len(columns) if held else on_disk.num_known
         if held:
             for i, piece in zip(members, flat.split(lengths), strict=True):

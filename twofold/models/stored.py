@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,11 @@ def _dtype_of_gguf(file: Path) -> torch.dtype:
     return {"F32": torch.float32, "F16": torch.float16}.get(largest.tensor_type.name, torch.bfloat16)
 
 
-def save_weights(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
-    """A Hugging Face folder whose weights are of `dtype`; a score head, and what transformers keeps in float32, stay as
-    they are."""
+def save_weights(
+    model: PreTrainedModel, folder: Path, dtype: torch.dtype, weights: Mapping[str, Tensor] | None = None
+) -> None:
+    """A Hugging Face folder whose weights (of `model`, or as given) are of `dtype`; a score head, and what transformers
+    keeps in float32, stay as they are."""
     wide = {"score", *(getattr(model, "_keep_in_fp32_modules", None) or ())}
     wide |= {*(getattr(model, "_keep_in_fp32_modules_strict", None) or ())}
 
@@ -57,7 +60,8 @@ def save_weights(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> No
             return value
         return tied.setdefault((value.data_ptr(), value.shape), value.to(dtype))
 
-    model.save_pretrained(folder, state_dict={name: cast(name, value) for name, value in model.state_dict().items()})
+    weights = model.state_dict() if weights is None else weights
+    model.save_pretrained(folder, state_dict={name: cast(name, value) for name, value in weights.items()})
     config = folder / "config.json"
     written = json.loads(config.read_text(encoding="utf-8"))
     written["dtype"] = str(dtype).removeprefix("torch.")

@@ -17,6 +17,7 @@ from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import MovingReference, Reference
 from twofold.settings import require, settings
+from twofold.world import part_of
 
 Balance = Callable[[Sequence[Sequence[float]], Sequence[Sequence[int]]], float]
 """(rewards, lengths) of each prompt's drafts → the penalty per token."""
@@ -70,25 +71,33 @@ class TrailingReference:
 
     def __init__(self, first: Policy, leader: MovingReference) -> None:
         self.policy, self.leader = first.requires_grad_(False), leader
-        mine = dict(first.model.named_parameters())
-        self._follows = {name: (mine[name], theirs) for name, theirs in leader.tensors().items()}
+
+    @property
+    def copies(self) -> list[Policy]:
+        """Models of its own."""
+        return [self.policy]
+
+    def follows(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Name → (judge's reference, leader) of each weight, as they are now."""
+        mine = self.policy.weights()
+        return {name: (mine[name], theirs) for name, theirs in self.leader.tensors().items()}
 
     def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]:
         return self.policy.logps(groups, packing)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {name: mine.detach() for name, (mine, _) in self._follows.items()}
+        return {name: mine.detach() for name, (mine, _) in self.follows().items()}
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        for name, (mine, _) in self._follows.items():
-            mine.copy_(tensors[name])
+        for name, (mine, _) in self.follows().items():
+            mine.copy_(part_of(tensors[name], mine))
 
     @torch.no_grad()
     def on_step_end(self, steps: int) -> None:
         if steps % self.leader.sync_every == 0:
-            for mine, leader in self._follows.values():
+            for mine, leader in self.follows().values():
                 mine.copy_(leader)

@@ -11,15 +11,18 @@ from twofold.config.load import plain
 from twofold.errors import RecipeError
 from twofold.evaluation.exact_match import exact_match
 from twofold.evaluation.reward import RewardReport
+from twofold.models.packed_model import PackedModel
 from twofold.models.packing import bins
 from twofold.models.reference import COLUMN, MovingReference, cached_reference, live_reference
+from twofold.models.sharding import shard_model
 from twofold.objectives import BCO
 from twofold.objectives.base import Objective
 from twofold.rewards.rollouts import Rewards
 from twofold.runs.algorithms import build_algorithm
 from twofold.runs.context import RunContext, asks_live, reference_pace
-from twofold.runs.identity import identity_of
+from twofold.runs.identity import identity_of, refuse_differences
 from twofold.runs.judges import build_rewards, implicit_reward
+from twofold.runs.processes import how_shared
 from twofold.runs.value_model import build_value_model, value_model_trainables
 from twofold.sampling.base import Sampler
 from twofold.training.bco_shift import COLUMN as DELTA
@@ -31,12 +34,14 @@ from twofold.training.step import Part, Provider, Step
 from twofold.training.track import Tracker
 from twofold.training.trainable import POLICY, Trainable
 from twofold.training.trainer import CHECKPOINTS, Evaluation, Evaluator, Trainer
+from twofold.world import world
 
 
 def build_trainer(run: RunContext, folder: Path, *, resume: bool = True) -> Trainer:
     """References are made from the policy as it is now, so call this before any checkpoint is loaded. Raises
     CheckpointError, before anything is written, where `folder` holds a run to resume that is not this one."""
     identity = identity_of(run)
+    refuse_differences(identity)
     if resume:
         identity.refuse_changed(folder / CHECKPOINTS)
     groups, known, stateful = _with_references(run, folder)
@@ -45,6 +50,7 @@ def build_trainer(run: RunContext, folder: Path, *, resume: bool = True) -> Trai
         stateful = [*moving, *stateful]
         run.rewards = build_rewards(run, implicit)
     run.value_model = build_value_model(run)
+    _share_weights(run, stateful)
     if isinstance(run.objective, BCO):  # its running mean of rewards has settings of its own
         shift = BCOShift(run.language_model, run.recipe.training.packing, decay=run.objective.shift_decay)
         known, stateful = {**known, DELTA: shift}, [*stateful, shift]
@@ -64,9 +70,21 @@ def build_trainer(run: RunContext, folder: Path, *, resume: bool = True) -> Trai
         steps=run.steps,
         identity=identity,
         progress=run.progress,
-        tracker=Tracker(run.recipe.training.track, folder, plain(run.recipe), run.progress),
+        tracker=Tracker(
+            run.recipe.training.track if world().first else "none", folder, plain(run.recipe), run.progress
+        ),
         stateful=stateful,
     )
+
+
+def _share_weights(run: RunContext, stateful: Sequence[Stateful]) -> None:
+    """Leave each process its part of what is trained, and of the references, which move with it."""
+    kind = how_shared(run)
+    models: list[PackedModel] = [run.policy, *(run.value_model or ())[:1]]
+    for each in (run.reference, *stateful):
+        models += getattr(each, "copies", [])
+    for model in models:
+        shard_model(model, kind)
 
 
 def _with_references(

@@ -14,11 +14,13 @@ from typing import Any, cast
 from twofold.config.custom import own_kind
 from twofold.config.load import plain
 from twofold.data.stored_groups import fingerprint, tokenizer_digest
+from twofold.errors import RecipeError
 from twofold.models.load import training_precision, weights_digest
 from twofold.models.precision import hidden_units
 from twofold.runs.context import RunContext
-from twofold.training.identity import Identity
+from twofold.training.identity import ABSENT, MOST, Identity
 from twofold.version import __version__
+from twofold.world import world
 
 FREE = (
     "run",
@@ -33,6 +35,7 @@ FREE = (
     "training.track",
     "reference.cache",
     "data.cache",
+    "world.kind",
     *(f"sampling.server.{way}" for way in ("url", "timeout", "attempts", "pause", "parallel")),
 )
 """Settings that decide nothing of what is computed: where things lie and how often they are saved. What a path
@@ -87,6 +90,19 @@ def identity_of(run: RunContext) -> Identity:
         **{name: version(name) for name in ("torch", "transformers")},
     }
     return Identity(values, ADJUSTABLE)
+
+
+def refuse_differences(identity: Identity) -> None:
+    """Raise RecipeError, on every process, where one would compute another run: other rows, weights, packages."""
+    told = {name: repr(value) for name, value in identity.values.items()}
+    digests = {name: hashlib.sha256(value.encode()).hexdigest()[:16] for name, value in told.items()}
+    every = world().gather(digests)
+    names = sorted({name for other in every for name, _ in {*every[0].items()} ^ {*other.items()}})
+    if names:
+        words = world().gather(told.get(names[0], ABSENT))
+        seen = "; ".join(f"process {rank}: {word}" for rank, word in enumerate(words[:MOST]))
+        remedy = "give all processes the same files, packages and settings; name what is auto (model.precision)"
+        raise RecipeError(f"differs between processes: {seen}", where=names[0], remedy=remedy)
 
 
 def flat(tree: object, prefix: str = "") -> dict[str, Any]:

@@ -17,7 +17,7 @@ from twofold.data.kinds import rows_of_kind
 from twofold.data.lazy import MappedRows
 from twofold.disk import make_folder
 from twofold.errors import RecipeError
-from twofold.models.load import copy_adapter
+from twofold.models.adapters import copy_adapter
 from twofold.models.packed_model import PackedModel
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import SFT

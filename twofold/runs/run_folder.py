@@ -15,6 +15,7 @@ from twofold.locks import exclusive
 from twofold.runs.folder import drop_links
 from twofold.runs.reference_fit import FOLDER as FIT
 from twofold.training.trainer import CHECKPOINTS
+from twofold.world import world
 
 LOCK = ".lock"
 FOLDERS = ("model", VALUE_MODEL, CHECKPOINTS, FIT)
@@ -33,8 +34,12 @@ _AGAIN = "free or mend the disk, then give the same command again: the run goes 
 def open_run_folder(path: str) -> Generator[Path]:
     """The folder, made and locked. Raises RecipeError where it cannot be made or written to, and where something stands
     in the way of what the run will leave; BusyError where another process writes there. A folder that was made here is
-    removed again where nothing came of it."""
+    removed again where nothing came of it. Of the processes of a run the first one does so for all."""
     folder = Path(path)
+    if not world().first:
+        world().wait()
+        yield folder
+        return
     with ExitStack() as stack:
         try:
             missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
@@ -48,6 +53,7 @@ def open_run_folder(path: str) -> Generator[Path]:
             raise RecipeError(f"the run's folder cannot be written: {words}", where=where, remedy=remedy) from None
         drop_links(folder)
         _refuse_strangers(folder)
+        world().wait()
         yield folder
 
 

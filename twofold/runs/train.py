@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -47,6 +47,7 @@ from twofold.training.diagnostics import CHOSEN_FALLS
 from twofold.training.track import refuse_missing
 from twofold.training.trainer import Trainer, TrainOutcome
 from twofold.version import __version__
+from twofold.world import join, world
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "safetensors", "numpy")
 
@@ -81,7 +82,7 @@ class RunOptions:
 
 def train_recipe(recipe: Recipe, options: RunOptions | None = None) -> TrainResult:
     """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for users' mistakes."""
-    options = options or RunOptions()
+    options = _joined(options)
     refuse_missing(recipe.training.track)
     with open_run_folder(recipe.run), droppable(options.stop):
         dataset = read_dataset(recipe, recipe.objective, progress=options.progress)
@@ -113,12 +114,18 @@ def train(
         given |= {"objective": objective, "allow_code": True}  # the code is here already
     functions = functions_of(given)
     recipe = validate(Recipe, Document("train()", given, {}))
-    options = options or RunOptions()
+    options = _joined(options)
     refuse_missing(recipe.training.track)
     with open_run_folder(recipe.run), droppable(options.stop):
         dataset = read_dataset(recipe, recipe.objective, None if isinstance(data, str) else data, options.progress)
         loaded = _load_model(recipe, recipe.objective, None if isinstance(model, str) else model)
         return _train(recipe, dataset, loaded, options, partial(RunContext, functions=functions))
+
+
+def _joined(options: RunOptions | None) -> RunOptions:
+    """The options of this process among those that a launcher has started, of which the first one reports."""
+    options = options or RunOptions()
+    return options if join().first else replace(options, progress=Silent())
 
 
 def _load_model(
@@ -172,8 +179,9 @@ def _run_training(run: RunContext, folder: Path, options: RunOptions) -> TrainRe
     policy, loaded = run.policy, run.loaded
     with disk_errors(folder):
         trainer = build_trainer(run, folder, resume=options.resume)
-        begin(folder)
-        _describe(folder, options, run)
+        if world().first:
+            begin(folder)
+            _describe(folder, options, run)
         with undroppable(options.stop):
             outcome = trainer.train(resume=options.resume, stop=options.stop)
         figures = {} if outcome.stopped else _write_results(run, folder, options, trainer, outcome)
@@ -191,11 +199,14 @@ def _write_results(
         save_value_model(value_model, source.tokenizer, folder / VALUE_MODEL)
     final = outcome.step if outcome.best_step is None else outcome.best_step
     named = {"name": folder.name, "command": options.command}
-    figures = results(folder, **named, final_step=final, warnings=outcome.warnings, reward=run.judged())
+    reward = run.judged()
+    figures = world().once(lambda: results(folder, **named, final_step=final, warnings=outcome.warnings, reward=reward))
     if CHOSEN_FALLS in outcome.warning_kinds and (why := chosen_displacement(run, trainer)):
         figures["displacement"] = why.as_dict()
         options.progress.note(f"{why.verdict}; {why.remedy}" if why.remedy else why.verdict)
     figures |= expert_use(run)
+    if not world().first:
+        return figures
     _write(folder / "results.json", figures)
     write_card(folder)
     write_report([folder], folder / "report.html")

@@ -20,9 +20,11 @@ from twofold.errors import NonFiniteError, RecipeError
 from twofold.models.attention import stock_attention
 from twofold.models.row_lengths import restart_rotary
 from twofold.models.seq2seq import encodes_prompts
+from twofold.models.sharding import whole_model
 from twofold.models.trial import know_float64
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.cache import GrowingStore, Prefilled, max_positions, refillable, refuse_unfit
+from twofold.sampling.dealt import all_drafts, own_prompts
 from twofold.sampling.encoded import EncodedStart, EncodedStore
 from twofold.sampling.logits_processor import LogitsProcessor, as_bytes, uniforms
 from twofold.sampling.recompute import RowStore, cache_fault, prefilled_rows, why_recompute
@@ -123,18 +125,21 @@ class LocalSampler:
         draws = samples if rule.temperature else 1
         keys = [as_bytes(prompt) for prompt in prompts]
         distinct = dict(zip(keys, prompts, strict=True))
-        place = {key: i for i, key in enumerate(sorted(distinct, key=lambda key: -len(distinct[key])))}
+        order = sorted(distinct, key=lambda key: -len(distinct[key]))
+        mine = own_prompts([distinct[key] for key in order])
         drafts: dict[Row, Draft] = {}
-        with torch.no_grad(), stock_attention(self.model), evaluating(self.model):
+        with torch.no_grad(), whole_model(self.model), stock_attention(self.model), evaluating(self.model):
             self._choose(prompts)
             static = self._prepared(max((len(p) for p in prompts), default=0))
-            supply = DraftQueue(self, [distinct[key] for key in place], draws, seed)
+            supply = DraftQueue(self, [distinct[order[i]] for i in mine], draws, seed)
             with self._precision(static):
                 while (fresh := supply.take(self.settings.batch_size)) is not None:
                     decoding = Decoding(self, rule, fresh, supply, static)
                     drafts.update(decoding.run())
                     self.steps += decoding.step
-        found = [[drafts[place[key], i] for i in range(draws)] * (samples // draws) for key in keys]
+        drawn = {i: [drafts[place, k] for k in range(draws)] for place, i in enumerate(mine)}
+        answers = dict(zip(order, all_drafts(drawn, len(order)), strict=True))
+        found = [answers[key] * (samples // draws) for key in keys]
         _refuse_nan(found)
         return found
 

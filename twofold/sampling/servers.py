@@ -28,6 +28,7 @@ from twofold.sampling.base import Draft, Sampling, ServerSettings
 from twofold.sampling.cache import max_positions, refuse_unfit
 from twofold.sampling.dialects import DIALECTS, MOST_STOPS, Dialect, ServerDraft, read_object
 from twofold.sampling.logits_processor import as_bytes
+from twofold.world import world
 
 Notes = Callable[[str], None]
 
@@ -98,8 +99,7 @@ class ServerSampler:
         refuse_unfit(prompts, self.max_positions)
         self._push(seed[1])
         wanted = [(prompt, index) for prompt in prompts for index in range(samples)]
-        with ThreadPoolExecutor(self.served.parallel * len(self.servers), thread_name_prefix="draft") as pool:
-            drawn = list(pool.map(lambda place: self._one(place, wanted[place], seed), range(len(wanted))))
+        drawn = [ServerDraft(**reply) for reply in world().once(lambda: self._replies(wanted, seed))]
         rows = [drawn[i : i + samples] for i in range(0, len(drawn), samples)]
         groups = [
             Group("drafts", prompt, tuple(Branch(torch.tensor(s.tokens), Role.DRAFT) for s in row))
@@ -111,6 +111,11 @@ class ServerSampler:
             [Draft(b.tokens, logp, s.truncated) for b, logp, s in zip(g.branches, own, row, strict=True)]
             for g, own, row in zip(groups, logps, rows, strict=True)
         ]
+
+    def _replies(self, wanted: Sequence[tuple[Tensor, int]], seed: tuple[int, int]) -> list[dict[str, Any]]:
+        """The fields of a draft for each prompt and index."""
+        with ThreadPoolExecutor(self.served.parallel * len(self.servers), thread_name_prefix="draft") as pool:
+            return list(pool.map(lambda place: vars(self._one(place, wanted[place], seed)), range(len(wanted))))
 
     def _push(self, step: int) -> None:
         """Every so many steps, and before the first draft, all servers get the policy as it is; also those that were
@@ -124,13 +129,19 @@ class ServerSampler:
         version = f"twofold-{self.run}-{self.pushes}"
         folder = self.folder / version
         self.save(folder)
+        with world().agreed():
+            if world().first:
+                self._hand_over(folder, version, before)
+        self.version, self.pushed_at = version, step
+
+    def _hand_over(self, folder: Path, version: str, before: str) -> None:
+        """Let every server take `version`. Raises LostServerError where none does."""
         taken = [self._takes(server, folder, version, before) for server in self.servers]
         failed = [error for error in taken if error is not None]
         if len(failed) == len(self.servers):
             raise failed[0]
         if self.pushes > 1:
             shutil.rmtree(self.folder / before, ignore_errors=True)
-        self.version, self.pushed_at = version, step
 
     def _takes(self, server: DraftServer, folder: Path, version: str, before: str) -> LostServerError | None:
         """Let one server take `version`. The error of one that is lost."""

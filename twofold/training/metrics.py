@@ -12,18 +12,23 @@ from typing import Any
 
 from twofold.disk import own, sync
 from twofold.errors import CheckpointError
+from twofold.world import world
 
 
 class Log:
-    """A JSONL file that a resumed run cuts back to where its checkpoint stood, if it is what was written until then."""
+    """A JSONL file that a resumed run cuts back to where its checkpoint stood, if it is what was written until then. Of
+    several processes the first one writes it."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        own(path)
+        self.path, self._mine = path, world().first
+        if self._mine:
+            own(path)
         self._size, self._sum = 0, hashlib.sha256()
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append one object, its keys in the order given. Raises CheckpointError where the disk does not take it."""
+        if not self._mine:
+            return
         line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
         try:
             with self.path.open("ab") as file:
@@ -36,12 +41,15 @@ class Log:
 
     def mark(self) -> dict[str, Any]:
         """Size and sha256 of what was written, after making sure that it is on disk."""
-        sync(self.path)
+        if self._mine:
+            sync(self.path)
         return {"size": self._size, "sha256": self._sum.hexdigest()}
 
     def cut(self, mark: Mapping[str, Any] | None = None) -> None:
         """Forget what was written after `mark`, or everything. Raises CheckpointError where what stands before it is
         not what was written."""
+        if not self._mine:
+            return
         size = 0 if mark is None else int(mark["size"])
         self._size, self._sum = size, _sum(self.path, size)
         if mark is not None and self._sum.hexdigest() != mark["sha256"]:
@@ -50,8 +58,11 @@ class Log:
 
     def check(self) -> None:
         """Raise CheckpointError where the file is not what was written."""
-        if self.path.stat().st_size != self._size or _sum(self.path, self._size).digest() != self._sum.digest():
+        if self._mine and self._differs():
             raise self._changed()
+
+    def _differs(self) -> bool:
+        return self.path.stat().st_size != self._size or _sum(self.path, self._size).digest() != self._sum.digest()
 
     def _changed(self) -> CheckpointError:
         what = "is damaged or was changed since the run wrote it"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 
 import torch
@@ -18,6 +19,7 @@ from twofold.errors import BrokenUpdateError, NonFiniteError, RecipeError
 from twofold.models.packing import Packing, bins
 from twofold.objectives.base import Loss, Objective, logps
 from twofold.training.trainable import POLICY, Trainable
+from twofold.world import is_sharded, whole_tensor, world
 
 BALANCE = "load_balancing"
 """What the load-balancing loss of a mixture of experts is called among the terms."""
@@ -47,9 +49,11 @@ class Round:
 
 
 class Averages:
-    """Sums of unreduced values over packs, each over the count of its unit in its part; on the device till asked."""
+    """Sums of unreduced values over packs, each over the count of its unit in its part; on the device till asked, and
+    then of the packs of all processes. `skipped` counts what had nothing to average."""
 
     def __init__(self) -> None:
+        self.skipped = 0
         self._shares: dict[str, Tensor] = {}
         self._squares: set[str] = set()
 
@@ -65,10 +69,11 @@ class Averages:
 
     def figures(self) -> dict[str, float]:
         """All of them, fetched at once."""
-        if not self._shares:
-            return {}
-        found = dict(zip(self._shares, torch.stack(list(self._shares.values())).tolist(), strict=True))
-        for name in self._squares:
+        found: dict[str, float] = {}
+        if self._shares:
+            found = dict(zip(self._shares, torch.stack(list(self._shares.values())).tolist(), strict=True))
+        found, squares = world().summed(found), [name for names in world().gather([*self._squares]) for name in names]
+        for name in dict.fromkeys(squares):
             square = found[f"{name}_std"]
             variance = square - found[name] ** 2
             found[f"{name}_std"] = math.sqrt(variance) if variance > _ROUNDING * square else 0.0
@@ -94,15 +99,16 @@ class Step:
     def __call__(self, round: Round) -> dict[str, float]:
         for each in self.trainables:
             each.optimizer.zero_grad(set_to_none=True)
-        averages, skipped = Averages(), 0
+        averages = Averages()
         whole = self._routing(round.parts)
         with self.policy.model.cast_once():
             for part in round.parts:
                 for loss in self._losses(part, averages, whole):
-                    if loss is None:
-                        skipped += 1
-                    elif loss.requires_grad:
+                    if loss is not None and loss.requires_grad:
                         loss.backward()
+        for each in self.trainables:
+            each.sum_gradients()
+        skipped = sum(world().gather(averages.skipped))
         norms = {f"{self._prefix(each)}grad_norm": self._clipped(each.optimizer, round) for each in self.trainables}
         metrics = {**averages.figures(), **norms, **round.figures}
         for each in self.trainables:
@@ -143,10 +149,10 @@ class Step:
         return whole
 
     def _losses(self, part: Part, averages: Averages, routing: Mapping[str, Routing]) -> Iterator[Tensor | None]:
-        """The loss of each pack, scaled so that their sum is the part's; None where there is nothing to average. Of a
-        model in `routing` with its share of the load-balancing loss."""
+        """The loss of each pack of this process, scaled so that the sum of all is the part's; None where there is
+        nothing to average. Of a model in `routing` with its share of the load-balancing loss."""
         if not part.groups:
-            yield None
+            averages.skipped += world().first
             return
         model = self._models[part.trainable]
         groups = self._with_columns(part)
@@ -155,12 +161,20 @@ class Step:
         if part.objective.couples and len(packs) > 1:
             yield from self._coupled(part, packs, averages, routed)
             return
-        whole = Batch.of(groups)
-        for pack in packs:
-            outputs, batch = model(pack, part.objective.statistics, routing=routed is not None)
-            _refuse_non_finite(outputs, batch)
-            loss = self._total(part, part.objective(outputs, batch), whole, averages)
-            yield self._balanced(part, loss, outputs, routed, averages)
+        whole, faults = Batch.of(groups), list[NonFiniteError]()
+        for turn in model.turns(packs):
+            outputs, batch = model(packs[turn.place], part.objective.statistics, routing=routed is not None)
+            loss: Tensor | None = None
+            if turn.real:
+                with _postponed(faults):
+                    _refuse_non_finite(outputs, batch)
+                    loss = self._total(part, part.objective(outputs, batch), whole, averages)
+                    averages.skipped += loss is None and routed is None
+                    loss = self._balanced(part, loss, outputs, routed, averages)
+            yield _joined(loss, outputs) if is_sharded(model) else loss
+        with world().agreed():
+            if faults:
+                raise faults[0]
 
     def _balanced(
         self, part: Part, loss: Tensor | None, outputs: Outputs, whole: Routing | None, averages: Averages
@@ -181,18 +195,26 @@ class Step:
         then, at the price of a second forward pass, what of it runs through each pack."""
         model = self._models[part.trainable]
         whole = Batch.of([g for pack in packs for g in pack], model.device)
+        turns = model.turns(packs)
         with torch.no_grad():
-            said = [logps(model(pack)[0]) for pack in packs]
+            every = [(turn, logps(model(packs[turn.place])[0]).cpu()) for turn in turns]
+            mine = {turn.place: logp for turn, logp in every if turn.real}
+            lengths = [sum(len(b.tokens) for g in pack for b in g.branches) for pack in packs]
+            dtype = torch.promote_types(model.model.dtype, torch.float32)
+            said = [logp.to(model.device) for logp in world().pooled(mine, lengths, dtype)]
         outputs = Outputs(torch.cat(said).requires_grad_(torch.is_grad_enabled()))
         _refuse_non_finite(outputs, whole)
-        total = self._total(part, part.objective(outputs, whole), whole, averages)
+        total = self._total(part, part.objective(outputs, whole), whole, averages if world().first else Averages())
         if total is None or not total.requires_grad:
+            averages.skipped += total is None and world().first
             yield total
             return
         (grad_S,) = torch.autograd.grad(total, logps(outputs))
-        for pack, grad in zip(packs, grad_S.split([len(x) for x in said]), strict=True):
-            again, _ = model(pack, routing=routed is not None)
-            yield self._balanced(part, (logps(again) * grad).sum(), again, routed, averages)
+        grads = grad_S.split(lengths)
+        for turn in turns:
+            again, _ = model(packs[turn.place], routing=routed is not None)
+            loss = (logps(again) * (grads[turn.place] if turn.real else 0.0)).sum()
+            yield self._balanced(part, loss, again, routed, averages) if turn.real else loss
 
     def _with_columns(self, part: Part) -> list[Group]:
         groups = list(part.groups)
@@ -229,12 +251,34 @@ class Step:
     def _clipped(self, optimizer: torch.optim.Optimizer, round: Round) -> float:
         """The gradient's norm before clipping; raises before the update where it is not finite."""
         parameters = [p for p in _parameters(optimizer) if p.grad is not None]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip or float("inf")).item() if parameters else 0.0
+        total = torch.nn.utils.clip_grad_norm_(parameters, self.clip or float("inf")) if parameters else torch.zeros(())
+        norm = whole_tensor(total).item()
         if not torch.isfinite(torch.tensor(norm)):
             optimizer.zero_grad(set_to_none=True)
             names = [g.name for part in round.parts for g in part.groups]
             raise NonFiniteError(f"the gradient's norm is {norm}; nothing was updated", where=_few(names))
         return norm
+
+
+@contextmanager
+def _postponed(faults: list[NonFiniteError]) -> Iterator[None]:
+    """Keep a fault for later where other processes wait for this one's next call."""
+    try:
+        yield
+    except NonFiniteError as error:
+        if world().size == 1:
+            raise
+        faults.append(error)
+
+
+def _joined(loss: Tensor | None, outputs: Outputs) -> Tensor:
+    """`loss`, or what has no gradient of its own and goes through all of the model: processes that share the weights
+    go backward equally often."""
+    if loss is not None and loss.requires_grad:
+        return loss
+    said = (outputs.logp_S, outputs.score_B, outputs.value_S)
+    nothing = [(value * 0.0).sum() for value in said if value is not None]
+    return torch.stack(nothing).sum()
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:

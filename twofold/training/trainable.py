@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from twofold.models.packed_model import PackedModel
 from twofold.training.optim import AnyOptimizer, make_optimizer, make_schedule
+from twofold.world import is_sharded, part_here, part_of, world
 
 POLICY = "policy"
 """The name of the model that is trained for its own sake; any other learns beside it."""
@@ -59,21 +60,27 @@ class Trainable:
         named = {f"{n}/{k}": v for n, p in self.parameters.items() for k, v in state.get(p, {}).items()}
         return {name: v if isinstance(v, Tensor) else torch.tensor(v) for name, v in named.items() if v is not None}
 
+    def sum_gradients(self) -> None:
+        """Give every process the gradient of all packs. Shards of one model have summed theirs in the backward pass."""
+        if not is_sharded(self.model):
+            world().sum_gradients([*self.parameters.values()])
+
     def non_finite(self) -> str:
         """The name of a weight or moment that holds inf or NaN; where there is none, an empty string."""
         every = {**{n: p.detach() for n, p in self.parameters.items()}, **self.moments()}
-        named = {name: tensor for name, tensor in every.items() if tensor.is_floating_point()}
+        named = {name: part_here(tensor) for name, tensor in every.items() if tensor.is_floating_point()}
         # One pass over all; what is huge and finite may overflow, so look at it again.
         norms = torch._foreach_norm(list(named.values()))  # type: ignore[reportPrivateImportUsage]  # torch's own optimizers do
         suspect = ~torch.isfinite(torch.stack([norm.double().to(self.model.device) for norm in norms]))
         names = [name for name, odd in zip(named, suspect.tolist(), strict=True) if odd]
-        return next((name for name in names if not torch.isfinite(named[name]).all()), "")
+        mine = next((name for name in names if not torch.isfinite(named[name]).all()), "")
+        return next(filter(None, world().gather(mine)), "")
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take `weights` as they were saved."""
         with self.model.whole_weights(), torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(weights[name])
+                parameter.copy_(part_of(weights[name], parameter))
 
     def restore(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], steps: int) -> None:
         """Go on as after `steps` steps."""
@@ -96,5 +103,5 @@ class Trainable:
 def _moment(name: str, value: Tensor, parameter: Tensor) -> Tensor | int:
     """A moment as the optimizer had it: a number of steps stays where it is, or is a plain number."""
     if name != "step":
-        return value.to(parameter.device)
+        return part_of(value, parameter)
     return value if value.is_floating_point() else int(value)

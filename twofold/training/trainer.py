@@ -29,6 +29,7 @@ from twofold.training.save_schedule import SaveSchedule
 from twofold.training.stateful import Stateful
 from twofold.training.step import Round, Step
 from twofold.training.track import Tracker, Tracking, untracked
+from twofold.world import whole_tensors, world
 
 SHOWN = ("loss", "margin", "accuracy", "gap")
 TOLD = ("accuracy", "margin", "strict", "flexible")
@@ -164,7 +165,7 @@ class Trainer:
     def train(self, *, resume: bool = True, stop: StopAsked = lambda: False) -> TrainOutcome:
         """Run to the end or until `stop()`, which is asked once per step; the state is saved either way. A
         `StopRequest` also ends an evaluation, which is then made when the run is resumed."""
-        self._stop = stop
+        self._stop = stop if world().size == 1 else lambda: world().any(stop())  # at one place, after a step
         resumed = resume and self._resume()
         self.tracker.begin(self.state.step, resumed=resumed)
         try:
@@ -177,7 +178,8 @@ class Trainer:
 
     def _train(self, resumed: bool) -> TrainOutcome:
         if not resumed:
-            disk.remove(self.checkpoints)
+            if world().first:
+                disk.remove(self.checkpoints)
             for log in (*self.logs.values(), self.timings):
                 log.cut()
         try:
@@ -204,7 +206,7 @@ class Trainer:
                 self._one_step(self.state.step)
                 if self._stop():
                     raise Stopped
-                if self._schedule.due(self.state.step):
+                if world().any(self._schedule.due(self.state.step)):
                     self._save()
         finally:
             self.progress.end("train")
@@ -213,7 +215,9 @@ class Trainer:
         """What to do about numbers that are not finite, after setting aside a checkpoint that gave them by itself: they
         are its own where nothing was updated since."""
         if own_numbers and self._saved is not None and self._saved == self.state.step:
-            checkpoint.set_aside(self.checkpoints, self._saved)
+            if world().first:
+                checkpoint.set_aside(self.checkpoints, self._saved)
+            world().wait()
             saved = checkpoint.newest_state(self.checkpoints)
             self._saved = None if saved is None else saved[1]["trainer"]["step"]
         goes_on = "begins again" if self._saved is None else f"goes on from its checkpoint of step {self._saved}"
@@ -305,10 +309,12 @@ class Trainer:
         tensors: dict[str, Mapping[str, Tensor]] = {k.name: kept for k in self.stateful if (kept := k.tensors())}
         for each in self.step.trainables:
             tensors |= {each.name: each.weights(), _optimizer_of(each.name): each.moments()}
+        tensors = {name: whole_tensors(some) for name, some in tensors.items()}
         best = () if self.state.best_step is None else (self.state.best_step,)
-        checkpoint.save(
-            self.checkpoints, self.state.step, tensors, state, keep=self.settings.keep_checkpoints, protect=best
-        )
+        with world().agreed():
+            if world().first:
+                keep = self.settings.keep_checkpoints
+                checkpoint.save(self.checkpoints, self.state.step, tensors, state, keep=keep, protect=best)
         self._saved, self._unsaved = self.state.step, False
         self._schedule.took(began)
 

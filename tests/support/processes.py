@@ -1,0 +1,154 @@
+"""Runs of every kind in several processes: one start for all, since importing torch takes longer than they do."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.distributed.tensor import DTensor
+
+from support.resumable_runs import STEPS, assembly, loop, stop_after
+from twofold.errors import NonFiniteError, RecipeError
+from twofold.models.reference import MovingReference
+from twofold.models.sharding import shard_model
+from twofold.training.trainable import Trainable
+from twofold.world import join, world
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(processes: int, *arguments: str, code: str = "from support.processes import main; main()",
+          **environment: str) -> list[subprocess.Popen[str]]:  # fmt: skip
+    """Processes as torchrun starts them, on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    known = {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "HF_HUB_OFFLINE": "1", **environment,
+    }  # fmt: skip
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, **known, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(processes)
+    ]  # fmt: skip
+
+
+def finish(running: list[subprocess.Popen[str]], seconds: float = 900) -> list[str]:
+    """What each process wrote; all of them must end well."""
+    until = time.monotonic() + seconds
+    try:
+        while any(p.poll() is None for p in running) and not any(p.poll() for p in running):
+            assert time.monotonic() < until, "the processes wait for each other"
+            time.sleep(0.1)
+        time.sleep(0.5 if any(p.poll() for p in running) else 0)
+    finally:
+        for p in running:
+            p.kill()
+    written = [p.communicate() for p in running]
+    assert [p.returncode for p in running] == [0] * len(running), "\n".join(err[-4000:] for _, err in written)
+    return [out for out, _ in written]
+
+
+def play(folder: Path, kind: str, sharing: str = "auto", precision: str = "float64", steps: int = STEPS) -> None:
+    """One run of `kind` to its end, or to the stop after `steps`."""
+    loop(folder, kind, sharing=sharing, precision=precision).train(stop=stop_after(steps) if steps < STEPS else never)
+
+
+def never() -> bool:
+    return False
+
+
+def check_captured(folder: Path) -> None:
+    """A reference that was made before its policy was sharded moves with what the optimizer moves."""
+    trainer = loop(folder, "moving", sharing="shard", precision="float64")
+    (reference,) = trainer.stateful
+    assert isinstance(reference, MovingReference)
+    mine = trainer.step.policy.optimizer.param_groups
+    trained = {id(p) for group in mine for p in group["params"]}
+    assert {id(policy) for _, policy in reference.moves().values()} == trained
+
+
+def check_gathered(folder: Path) -> None:
+    """An optimizer that is made right after a forward pass holds the parts that last."""
+    context = assembly(folder, "offline", sharing="shard", precision="float64")
+    shard_model(context.policy, "shard")
+    context.language_model.logps(context.groups["heldout"])
+    trainable = Trainable.of("policy", context.policy, context.recipe.optimizer, 1)
+    for group in trainable.optimizer.param_groups:
+        assert all(isinstance(p, DTensor) for p in group["params"])
+    assert all(isinstance(p, DTensor) for p in context.policy.weights().values())
+
+
+def check_stop(folder: Path) -> None:
+    """A stop that one process hears ends all of them after the same step."""
+    trainer = loop(folder, "offline", sharing="shard")
+    outcome = trainer.train(stop=stop_after(2) if world().rank == 1 else never)
+    assert (outcome.stopped, outcome.step) == (True, 2)
+
+
+def check_non_finite(folder: Path) -> None:
+    """All processes end with the same words, and nothing of the step is saved."""
+    trainer = loop(folder, "diverging", sharing="shard")
+    with pytest.raises(NonFiniteError) as error:
+        trainer.train()
+    assert len({*world().gather(str(error.value))}) == 1
+
+
+def check_differences(folder: Path) -> None:
+    """Processes that would compute different runs are refused, by the name of what differs."""
+    with pytest.raises(RecipeError) as error:
+        loop(folder, "offline", batch_size=3 + world().rank)
+    assert error.value.where == "training.batch_size"
+    assert error.value.what == "differs between processes: process 0: 3; process 1: 4"
+
+
+def main() -> None:
+    """`folder precision CASE …`: the runs that the command line names, one after the other. A case is `sharing:kind`,
+    `sharing:kind:steps` for one that is stopped, or the name of a function here with its folder."""
+    torch.set_num_threads(1)
+    join()
+    folder, precision, *cases = sys.argv[1:]
+    for case in cases:
+        name, _, rest = case.partition(":")
+        if name.startswith("check_"):
+            globals()[name](Path(folder) / name)
+            continue
+        kind, _, steps = rest.partition(":")
+        play(Path(folder) / f"{name}-{kind}", kind, name, precision, int(steps or STEPS))
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def distance(run: Path, alone: Path) -> tuple[float, float]:
+    """The largest relative difference of a figure, and the largest one of a weight or of what else is saved."""
+    mine, theirs = lines(run), lines(alone)
+    assert [list(line) for line in mine] == [list(line) for line in theirs]
+    figures = [
+        abs(a[name] - b[name]) / max(1.0, abs(b[name]))
+        for a, b in zip(mine, theirs, strict=True)
+        for name in b
+        if name != "kind"
+    ]
+    weights = [0.0]
+    last = f"checkpoints/step-{STEPS}"
+    for file in sorted((alone / last).glob("*.safetensors")):
+        a, b = load_file(run / last / file.name), load_file(file)
+        assert list(a) == list(b)
+        if "optimizer" not in file.name:
+            weights += [float((a[name] - b[name]).abs().max()) for name in b]
+    return max(figures), max(weights)

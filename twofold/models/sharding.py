@@ -1,0 +1,74 @@
+"""A model whose weights the processes of a run share: its layers one after the other, or all at once."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.utils import _pytree
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from twofold.batch import Outputs, Routing
+from twofold.models.packed_model import PackedModel
+from twofold.models.trial import trial_groups
+from twofold.world import Kind, is_sharded, settle, shard, whole
+
+_ROOT = "twofold_sharded_root"
+
+
+def shard_model(held: PackedModel, kind: Kind) -> None:
+    """Leave each process its part of `held`. Whoever asked for its parameters before must ask again: optimizers are
+    made afterwards. A model under `replicate` stays as it is."""
+    if is_sharded(held):
+        return
+    shard(held, layers(held.model), kind)
+    if is_sharded(held):
+        _show_outputs()
+        object.__setattr__(held.model, _ROOT, weakref.ref(held))
+        with torch.no_grad():
+            held(trial_groups(held.model)[:1])  # what is called first is the root from then on
+        settle(held)
+
+
+def _show_outputs() -> None:
+    """Let hooks of torch before 2.13 see the tensors in what a model says."""
+    for kind in (Outputs, Routing):
+        if kind not in _pytree.SUPPORTED_NODES:
+            _pytree.register_dataclass(kind)
+
+
+def layers(model: PreTrainedModel) -> list[nn.Module]:
+    """The repeated layers of a model, outermost ones only; where none is known, nothing."""
+    names = {*(getattr(model, "_no_split_modules", None) or ())}
+    found = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, GradientCheckpointingLayer) or type(module).__name__ in names
+    }
+    return [m for name, m in found.items() if not any(name.startswith(f"{other}.") for other in found)]
+
+
+def weights_here(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What `state_dict` would give of a model whose weights are all here; of a sharded one that gives its parts."""
+    buffers = {
+        f"{name}.{key}".removeprefix("."): value
+        for name, module in model.named_modules()
+        for key, value in module.named_buffers(recurse=False)
+        if key not in module._non_persistent_buffers_set
+    }
+    return {**{n: p.detach() for n, p in model.named_parameters(remove_duplicate=False)}, **buffers}
+
+
+@contextmanager
+def whole_model(model: PreTrainedModel) -> Iterator[None]:
+    """Within it all weights of `model` are here, if processes share them: each may call it as often as it needs."""
+    root = getattr(model, _ROOT, lambda: None)()
+    if root is None:
+        yield
+        return
+    with whole(root):
+        yield

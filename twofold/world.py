@@ -1,0 +1,337 @@
+"""The processes of a run: which work is whose, and what all of them must agree on. Alone, all of it costs nothing.
+
+Every process computes the same round from (seed, step). What is dealt out are packs and prompts; what comes back is
+summed or collected, so that all processes go on with equal numbers. Messages between them are tensors and JSON.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from twofold.errors import RecipeError, TwofoldError
+from twofold.settings import settings
+
+T = TypeVar("T")
+Kind = Literal["replicate", "shard", "hybrid"]
+_PATIENCE = timedelta(hours=4)  # for a process that draws, asks a server or writes while the others wait
+_MOMENT = timedelta(seconds=10)  # for one process to speak while the others wait
+_BUCKET = 32 * 2**20  # values of gradients that travel together
+
+
+@settings
+class WorldSettings:
+    """How several processes (torchrun, `--processes`) share a model; alone it changes nothing."""
+
+    kind: Literal["auto", "replicate", "shard", "hybrid"] = "auto"
+    """replicate: each process holds the whole model, and gradients are summed once a step. shard: each holds its part
+    of every weight, gradient and moment (FSDP2). hybrid: shards within a host, copies across hosts. auto replicates
+    what fits into half of the memory, activations aside, and shards the rest."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one process does while every other one does its own: the pack at `place`. One that is not `real` only fills
+    up, so that all make equally many calls; nothing of it counts."""
+
+    place: int
+    real: bool = True
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all; `local_size` are those of its host."""
+
+    rank: int = 0
+    size: int = 1
+    local_size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that prints and writes."""
+        return self.rank == 0
+
+    def deal(self, costs: Sequence[int], *, even: bool = False) -> list[Turn]:
+        """The turns of this process among work of so many tokens each: in every turn the processes do work of like
+        cost, the largest where least has been done. `even` fills up the last turn."""
+        if self.size == 1:
+            return [Turn(place) for place in range(len(costs))]
+        order = sorted(range(len(costs)), key=lambda place: (-costs[place], place))
+        done, mine = [0] * self.size, list[Turn]()
+        for at in range(0, len(order), self.size):
+            row = order[at : at + self.size]
+            seats = sorted(range(self.size), key=lambda rank: (done[rank], rank))
+            for rank, place in zip(seats, row, strict=False):
+                done[rank] += costs[place]
+            seat = seats.index(self.rank)
+            if seat < len(row):
+                mine.append(Turn(row[seat]))
+            elif even:
+                mine.append(Turn(row[-1], real=False))
+        return mine
+
+    def gather(self, value: T) -> list[T]:
+        """What every process gives, by rank; JSON."""
+        if self.size == 1:
+            return [value]
+        data = torch.frombuffer(bytearray(json.dumps(value).encode() or b" "), dtype=torch.uint8)
+        length = torch.zeros(self.size, dtype=torch.int64)
+        length[self.rank] = len(data)
+        dist.all_reduce(length)
+        padded = torch.full((int(length.max()),), ord(" "), dtype=torch.uint8)
+        padded[: len(data)] = data
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(parts, padded)
+        return [json.loads(bytes(part.numpy())) for part in parts]
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so anywhere."""
+        return flag if self.size == 1 else any(self.gather(bool(flag)))
+
+    def wait(self) -> None:
+        """Go on when all are here."""
+        self.gather(0)
+
+    def once(self, make: Callable[[], T]) -> T:
+        """What the first process makes, on all of them; JSON. Raises its TwofoldError on all of them too."""
+        if self.size == 1:
+            return make()
+        made: Any = None
+        with self.agreed():
+            made = make() if self.first else None
+        return self.gather(made)[0]
+
+    @contextmanager
+    def agreed(self) -> Iterator[None]:
+        """What one process raises as TwofoldError within, every process raises at the end: that of the lowest rank."""
+        if self.size == 1:
+            yield
+            return
+        fault: TwofoldError | None = None
+        try:
+            yield
+        except TwofoldError as error:
+            fault = error
+        message = None if fault is None else [type(fault).__name__, fault.what, fault.where, fault.remedy]
+        known = next((each for each in self.gather(message) if each is not None), None)
+        if known is not None:
+            raise _raised(known) from fault
+
+    def summed(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """By name the sum over all processes, added in the order of their ranks."""
+        every = self.gather(dict(figures))
+        total: dict[str, float] = {}
+        for part in every:
+            for name, value in part.items():
+                total[name] = total[name] + value if name in total else value
+        return total
+
+    def total(self, value: Tensor) -> Tensor:
+        """The sum over all processes; `value` itself is overwritten."""
+        if self.size > 1:
+            dist.all_reduce(value)
+        return value
+
+    def pooled(self, parts: Mapping[int, Tensor], lengths: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
+        """All parts [n] of a whole, each of which one process has made, on every process; on the CPU."""
+        if self.size == 1:
+            return [parts[place] for place in range(len(lengths))]
+        pieces = list(torch.zeros(sum(lengths), dtype=dtype).split(list(lengths)))
+        for place, part in parts.items():
+            pieces[place].copy_(part)
+        whole = self.total(torch.cat(pieces) if pieces else torch.zeros(0, dtype=dtype))
+        return list(whole.split(list(lengths)))
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Give every process the sum of all gradients; where none has one, there stays none."""
+        if self.size == 1:
+            return
+        has = torch.tensor([int(p.grad is not None) for p in parameters])
+        moved = [p for p, count in zip(parameters, self.total(has).tolist(), strict=True) if count]
+        for p in moved:
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        for bucket in _buckets([p.grad for p in moved if p.grad is not None]):
+            flat = self.total(torch.cat([grad.flatten() for grad in bucket]))
+            for grad, piece in zip(bucket, flat.split([grad.numel() for grad in bucket]), strict=True):
+                grad.copy_(piece.view_as(grad))
+
+
+def world() -> World:
+    """The processes that this one has joined; alone until `join`."""
+    return _here
+
+
+_here = World()
+
+
+def launched() -> World:
+    """This process among those that a launcher has started, by its environment; nothing is joined."""
+    rank, size = (int(os.environ.get(name, default)) for name, default in (("RANK", "-1"), ("WORLD_SIZE", "1")))
+    size = size if rank >= 0 else 1
+    return World(rank, size, int(os.environ.get("LOCAL_WORLD_SIZE", size))) if size > 1 else World()
+
+
+def join() -> World:
+    """Take this process's place among those that a launcher has started, if one has. On GPUs by NCCL, else by Gloo."""
+    global _here
+    there = launched()
+    if there.size > 1 and _here.size == 1:
+        gpus = torch.cuda.is_available()
+        if gpus:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=_PATIENCE)
+        _here = there
+        atexit.register(leave)
+    return _here
+
+
+@contextmanager
+def one_speaks() -> Iterator[bool]:
+    """Whether this process is the first of all to come here, of those that a launcher started. The others leave when
+    it has left, lest the launcher ends it before it has spoken."""
+    try:
+        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = dist.TCPStore(*place, None, False, _MOMENT, False)  # type: ignore[reportPrivateImportUsage]
+        key = f"twofold/failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+        first = store.add(key, 1) == 1
+    except (KeyError, ValueError, RuntimeError):
+        yield launched().first
+        return
+    try:
+        yield first
+    finally:
+        with suppress(RuntimeError):
+            if first:
+                store.set(f"{key}/spoken", "1")
+            else:
+                store.wait([f"{key}/spoken"], _MOMENT)
+
+
+def leave() -> None:
+    """Be alone again."""
+    global _here
+    if _here.size > 1:
+        _here = World()
+        with suppress(Exception):  # of a group whose other members are gone
+            dist.destroy_process_group()
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether this process holds a part of each weight only."""
+    return hasattr(model, "set_requires_gradient_sync")
+
+
+def shard(root: nn.Module, layers: Sequence[nn.Module], kind: Kind) -> None:
+    """Leave each process its part of the weights of `root`: by FSDP2, each of `layers` for itself, then the rest."""
+    here = world()
+    if here.size == 1 or kind == "replicate" or is_sharded(root):
+        return
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    if kind == "hybrid" and here.size % here.local_size:
+        what = f"{here.size} processes do not fill hosts of {here.local_size}"
+        raise RecipeError(what, where="world.kind", remedy="start equally many on each host, or set world.kind=shard")
+    device = next(root.parameters()).device.type
+    if kind == "hybrid":
+        sides, names = (here.size // here.local_size, here.local_size), ("copy", "shard")
+        mesh = init_device_mesh(device, sides, mesh_dim_names=names)
+    else:
+        mesh = init_device_mesh(device, (here.size,))
+    for module in (*layers, root):
+        fully_shard(module, mesh=mesh)
+    for module in root.modules():
+        if is_sharded(module):
+            module.set_gradient_divide_factor(1.0)  # type: ignore[operator]  # the step has divided by counts already
+            module.set_force_sum_reduction_for_comms(True)  # type: ignore[operator]  # Gloo knows no factor
+
+
+def settle(root: nn.Module) -> None:
+    """Let the parameters of a sharded model be its parts: after a forward pass the root's stay gathered, and whoever
+    asks for them then gets tensors that do not last."""
+    if is_sharded(root):
+        root.reshard()  # type: ignore[operator]  # FSDP2's
+
+
+@contextmanager
+def whole(root: nn.Module) -> Iterator[None]:
+    """Within it all weights of a sharded model are here, so that processes may call it as often as each needs."""
+    parts: list[Any] = [module for module in root.modules() if is_sharded(module)]
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.set_reshard_after_forward(part is not root, recurse=False)
+            part.reshard()
+
+
+def whole_tensor(value: Tensor) -> Tensor:
+    """All of a tensor of which each process holds a part; every process must ask. Others are as they are."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value  # type: ignore[operator, no-any-return]
+
+
+def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the first process all of each tensor, by name, on the CPU where it was in parts; on the others none. Every
+    process must ask."""
+    if world().size == 1:
+        return dict(tensors)
+    once: dict[int, Tensor] = {}  # tied ones stay one
+    for value in tensors.values():
+        if id(value) not in once:
+            full = whole_tensor(value.detach())
+            once[id(value)] = full.cpu() if world().first else torch.empty(0)
+    return {name: once[id(value)] for name, value in tensors.items()} if world().first else {}
+
+
+def part_of(value: Tensor, like: Tensor) -> Tensor:
+    """Of a whole tensor what this process holds where `like` is in parts; there, all of it."""
+    if not hasattr(like, "full_tensor"):
+        return value.to(like.device)
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(like, DTensor)
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def part_here(value: Tensor) -> Tensor:
+    """What this process holds of a tensor."""
+    return value.to_local() if hasattr(value, "to_local") else value  # type: ignore[operator, no-any-return]
+
+
+def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Gradients of one dtype that travel together."""
+    for dtype in dict.fromkeys(grad.dtype for grad in gradients):
+        bucket, size = list[Tensor](), 0
+        for grad in (g for g in gradients if g.dtype == dtype):
+            bucket.append(grad)
+            size += grad.numel()
+            if size >= _BUCKET:
+                yield bucket
+                bucket, size = [], 0
+        if bucket:
+            yield bucket
+
+
+def _raised(message: Sequence[str]) -> TwofoldError:
+    """The error that another process has described."""
+    pending: list[type[TwofoldError]] = [TwofoldError]
+    kinds: dict[str, type[TwofoldError]] = {}
+    while pending:
+        kind = pending.pop()
+        kinds[kind.__name__] = kind
+        pending.extend(kind.__subclasses__())
+    name, what, where, remedy = message
+    return kinds.get(name, TwofoldError)(what, where=where, remedy=remedy)
