@@ -14,9 +14,10 @@ from torch import Tensor
 
 from support import tiny
 from twofold.errors import ModelError
+from twofold.models.adapters import LoRA
 from twofold.models.export import export_model
 from twofold.models.heads import load_reward_model
-from twofold.models.load import LoRA, ModelSettings, load_model, load_policy, save_policy
+from twofold.models.load import ModelSettings, load_model, load_policy, save_policy
 from twofold.models.model_size import model_size
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy

@@ -14,8 +14,8 @@ from support import tiny
 from support.architectures import EXPERTS, IN_THE_MASK, SPARSE
 from support.families import UNSHARED, build
 from twofold.errors import ModelError
-from twofold.models.adapters import copy_adapter
-from twofold.models.load import LoRA, ModelSettings, attach_adapter, merged
+from twofold.models.adapters import LoRA, attach_adapter, copy_adapter, merged
+from twofold.models.load import ModelSettings
 from twofold.models.policy import Policy
 
 MIXTURES: dict[str, Callable[[], tr.PreTrainedModel]] = {

@@ -16,9 +16,10 @@ from support import tiny
 from twofold import manifest
 from twofold.errors import ModelError
 from twofold.models import integrity
+from twofold.models.adapters import LoRA
 from twofold.models.export import export_model
 from twofold.models.integrity import check_folder, header
-from twofold.models.load import LoRA, ModelSettings
+from twofold.models.load import ModelSettings
 from twofold.models.locate import is_adapter, model_folder, model_path, refuse_missing
 from twofold.models.model_size import ModelSize, model_size
 from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype

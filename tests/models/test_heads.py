@@ -14,8 +14,9 @@ from support import tiny
 from support.reward_heads import STOP, flat, folder, moved
 from twofold.batch import Branch, Group
 from twofold.errors import ModelError
+from twofold.models.adapters import LoRA
 from twofold.models.heads import load_reward_model, wrap_reward_model
-from twofold.models.load import LoRA, ModelSettings, load_model, load_policy, save_policy
+from twofold.models.load import ModelSettings, load_model, load_policy, save_policy
 from twofold.models.packing import Packing
 
 CLOSE = {"float64": 1e-10, "float32": 1e-5}

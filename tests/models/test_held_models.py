@@ -14,6 +14,7 @@ from support import tiny
 from support.reward_heads import STOP, folder
 from twofold.batch import Branch, Group, Role
 from twofold.errors import DataError, ModelError
+from twofold.models.adapters import LoRA
 from twofold.models.attention import (
     NAME,
     UnsupportedAttention,
@@ -30,7 +31,7 @@ from twofold.models.heads import (
     value_model_of,
     wrap_reward_model,
 )
-from twofold.models.load import LoadedModel, LoRA, ModelSettings, load_policy
+from twofold.models.load import LoadedModel, ModelSettings, load_policy
 from twofold.models.packed_model import padded
 from twofold.models.packing import Packing, pack
 from twofold.models.policy import LanguageHead, Policy

@@ -15,8 +15,9 @@ from twofold.demo.build import character_tokenizer
 from twofold.errors import ModelError
 from twofold.manifest import MANIFEST
 from twofold.models.export import export_model
-from twofold.models.load import ModelSettings, load_model, load_policy, load_tokenizer, save_policy
+from twofold.models.load import ModelSettings, load_model, load_policy, save_policy
 from twofold.models.policy import Policy
+from twofold.models.tokenizers import load_tokenizer
 
 
 def folder_of(path: Path, *, adapter: bool = False) -> Path:

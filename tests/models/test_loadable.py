@@ -15,11 +15,13 @@ from safetensors import safe_open
 from support import tiny
 from support.architectures import ENCODER
 from twofold.errors import ModelError
+from twofold.models.adapters import LoRA
 from twofold.models.export import export_model
 from twofold.models.heads import load_reward_model
-from twofold.models.load import LoRA, ModelSettings, load_model, load_policy, load_tokenizer, save_policy
+from twofold.models.load import ModelSettings, load_model, load_policy, save_policy
 from twofold.models.loadable import refuse_broken_weights
 from twofold.models.model_size import model_size
+from twofold.models.tokenizers import load_tokenizer
 
 
 def written(folder: Path, model: tr.PreTrainedModel, tokenizer: Any = None) -> str:

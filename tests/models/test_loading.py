@@ -13,29 +13,23 @@ import transformers as tr
 from support import tiny
 from twofold.errors import ModelError
 from twofold.models import load
+from twofold.models.adapters import LoRA, attach_adapter, base_and_adapter, is_classifier, refuse_classifier
 from twofold.models.load import (
     LoadedModel,
-    LoRA,
     ModelSettings,
-    attach_adapter,
-    base_and_adapter,
-    is_classifier,
     load_model,
     load_policy,
-    load_stop_tokens,
-    load_tokenizer,
     load_weights,
     model_options,
-    refuse_classifier,
     resolve_device,
     resolve_precision,
     save_policy,
-    stop_tokens,
     weights_digest,
     wrap,
 )
 from twofold.models.loadable import refuse_ids
 from twofold.models.policy import Policy
+from twofold.models.tokenizers import load_stop_tokens, load_tokenizer, stop_tokens
 
 
 def written(folder: Path, model: tr.PreTrainedModel | None = None, eos: str = "2") -> str:

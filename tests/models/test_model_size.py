@@ -10,7 +10,8 @@ import transformers as tr
 
 from support.architectures import EXPERTS, SPARSE
 from support.families import build
-from twofold.models.load import LoRA, ModelSettings, attach_adapter
+from twofold.models.adapters import LoRA, attach_adapter
+from twofold.models.load import ModelSettings
 from twofold.models.model_size import model_size
 
 FAMILIES: dict[str, Callable[[], tr.PreTrainedModel]] = {

@@ -13,8 +13,8 @@ from torch import Tensor
 from support import tiny
 from twofold.batch import Role
 from twofold.errors import ModelError
+from twofold.models.adapters import REFERENCE_ADAPTER
 from twofold.models.attention import stock_attention
-from twofold.models.load import REFERENCE_ADAPTER
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import live_reference, with_reference

@@ -10,7 +10,8 @@ import torch
 
 from support import tiny
 from twofold.models import precision
-from twofold.models.load import LoRA, ModelSettings, autocast_of, load_policy, wrap
+from twofold.models.adapters import LoRA
+from twofold.models.load import ModelSettings, autocast_of, load_policy, wrap
 from twofold.models.precision import NARROWEST, known_speedup, resolve_precision
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from support import tiny
 from twofold.batch import Group
 from twofold.models import reference
-from twofold.models.load import REFERENCE_ADAPTER
+from twofold.models.adapters import REFERENCE_ADAPTER
 from twofold.models.packing import Packing, bins
 from twofold.models.policy import Policy
 from twofold.models.reference import (

@@ -14,8 +14,9 @@ from support import seq2seq, tiny
 from support.seq2seq import MAKERS, T5
 from twofold.batch import Group
 from twofold.errors import DataError, ModelError
+from twofold.models.adapters import LoRA
 from twofold.models.heads import wrap_reward_model
-from twofold.models.load import LoRA, ModelSettings, wrap
+from twofold.models.load import ModelSettings, wrap
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy, Sharing
 from twofold.models.reference import live_reference

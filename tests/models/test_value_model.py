@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from support import tiny
 from support.reward_heads import flat, folder, moved
 from twofold.batch import Group
+from twofold.models.adapters import LoRA
 from twofold.models.attention import stock_attention
 from twofold.models.heads import (
     ValueModel,
@@ -21,7 +22,7 @@ from twofold.models.heads import (
     save_value_model,
     value_model_of,
 )
-from twofold.models.load import LoRA, ModelSettings, load_policy, save_policy
+from twofold.models.load import ModelSettings, load_policy, save_policy
 from twofold.models.packing import Packing
 
 

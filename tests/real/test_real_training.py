@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 import twofold
 from support.real_model import QUESTIONS, ROUNDED, Independent, rms, steps_of, verb
 from twofold.batch import Branch, Group, Role
-from twofold.models.load import LoRA, ModelSettings, load_policy, save_policy
+from twofold.models.adapters import LoRA
+from twofold.models.load import ModelSettings, load_policy, save_policy
 
 pytestmark = pytest.mark.real
 BEGIN = math.log(2)

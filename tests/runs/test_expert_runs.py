@@ -10,7 +10,8 @@ import torch
 from transformers import MixtralConfig, MixtralForCausalLM
 
 from twofold.demo.build import character_tokenizer
-from twofold.models.load import LoRA, ModelSettings, load_policy
+from twofold.models.adapters import LoRA
+from twofold.models.load import ModelSettings, load_policy
 from twofold.models.model_size import model_size
 from twofold.reports.run import read_run
 from twofold.runs.train import train

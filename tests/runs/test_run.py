@@ -152,7 +152,7 @@ def test_dry_run_knows_adapters_and_checkpointing(tmp_path: Path, base: Path) ->
 
 
 def validate_lora() -> Any:
-    from twofold.models.load import LoRA
+    from twofold.models.adapters import LoRA
 
     return LoRA(rank=2)
 

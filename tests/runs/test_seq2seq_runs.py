@@ -15,8 +15,9 @@ from peft import PeftModel
 from torch import Tensor
 
 from support import seq2seq
+from twofold.models.adapters import LoRA
 from twofold.models.export import export_model
-from twofold.models.load import LoRA, ModelSettings, load_model, load_policy
+from twofold.models.load import ModelSettings, load_model, load_policy
 from twofold.models.model_size import model_size
 from twofold.objectives import OnPairs
 from twofold.records import Demonstration, Labelled, Pair, Ranking, Source

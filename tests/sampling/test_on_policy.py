@@ -10,7 +10,8 @@ import torch
 from twofold.batch import Branch, Group, Role
 from twofold.data.tokenize import Encoder
 from twofold.demo.task import tasks
-from twofold.models.load import LoRA, ModelSettings, load_policy
+from twofold.models.adapters import LoRA
+from twofold.models.load import ModelSettings, load_policy
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 

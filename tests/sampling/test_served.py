@@ -16,8 +16,9 @@ from torch import Tensor
 from support import tiny
 from support.openai_stub import GOOD, PUSHES, Engine
 from twofold.errors import RecipeError, ServerError
+from twofold.models.adapters import LoRA, attach_adapter
 from twofold.models.attention import stock_attention
-from twofold.models.load import LoRA, ModelSettings, attach_adapter, save_policy
+from twofold.models.load import ModelSettings, save_policy
 from twofold.models.policy import Policy
 from twofold.sampling.base import Sampling, ServerSettings, sampler_metrics
 from twofold.sampling.local import LocalSampler

@@ -99,7 +99,7 @@ def check(options: CheckOptions) -> None:
 
 def _encoder(model: str, options: CheckOptions) -> Encoder:
     from twofold.data.tokenize import Encoder, TokenizeSettings
-    from twofold.models.load import load_stop_tokens, load_tokenizer
+    from twofold.models.tokenizers import load_stop_tokens, load_tokenizer
 
     tokenizer = load_tokenizer(model)
     how = TokenizeSettings(max_length=options.max_length)

@@ -50,7 +50,7 @@ def show(
     from twofold.data.reading import Reading
     from twofold.data.survey import survey
     from twofold.data.tokenize import Encoder
-    from twofold.models.load import load_stop_tokens, load_tokenizer
+    from twofold.models.tokenizers import load_stop_tokens, load_tokenizer
 
     tokenizer = load_tokenizer(model)
     encoder = Encoder(tokenizer, load_stop_tokens(model, tokenizer), how, reading.chat)

@@ -16,10 +16,12 @@ from typing import Any
 from twofold.data.turns import ChatChoice, Turns
 from twofold.errors import ModelError, RecipeError
 from twofold.evaluation.figures import BinaryOutcomes, Entry, Evaluation, Measure, Ratio
-from twofold.models.load import base_and_adapter, load_tokenizer, resolve_device
+from twofold.models.adapters import base_and_adapter
+from twofold.models.load import resolve_device
 from twofold.models.locate import model_path
 from twofold.models.precision import resolve_precision
 from twofold.models.quantized import Quantization
+from twofold.models.tokenizers import load_tokenizer
 from twofold.progress import Progress, Silent
 
 

@@ -10,8 +10,9 @@ import torch
 
 from twofold import disk, manifest
 from twofold.errors import ModelError
+from twofold.models.adapters import is_classifier
 from twofold.models.heads import load_reward_model
-from twofold.models.load import ModelSettings, is_classifier, load_model
+from twofold.models.load import ModelSettings, load_model
 from twofold.models.stored import save_weights, stored_dtype
 
 Stored = Literal["auto", "float32", "bfloat16", "float16"]

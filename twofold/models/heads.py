@@ -25,32 +25,25 @@ from transformers import (
 
 from twofold.batch import Group
 from twofold.errors import ModelError
-from twofold.models.adapters import merge
-from twofold.models.load import (
+from twofold.models.adapters import (
     CLASSIFIER,
     CLASSIFYING,
-    LoadedModel,
     LoRA,
-    ModelSettings,
     adapter_task,
     attach_adapter,
     base_and_adapter,
     is_classifier,
-    load_model,
-    load_tokenizer,
-    load_weights,
+    merge,
     merged,
-    model_options,
-    save_policy,
-    stop_tokens,
 )
+from twofold.models.load import LoadedModel, ModelSettings, load_model, load_weights, model_options, save_policy
 from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.quantized import is_quantized, refuse_requantizing, remember_quantization, settle
 from twofold.models.sharding import weights_here, whole_model
 from twofold.models.stored import config_at, remember_dtype, stored_dtype
-from twofold.models.tokenizers import grow, prepare
+from twofold.models.tokenizers import grow, load_tokenizer, prepare, stop_tokens
 from twofold.models.trial import first_line
 from twofold.world import is_sharded
 

@@ -15,8 +15,6 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from twofold import disk, manifest
 from twofold.errors import ModelError
-from twofold.models.adapters import CLASSIFIER as CLASSIFIER
-from twofold.models.adapters import CLASSIFYING as CLASSIFYING
 from twofold.models.adapters import (
     REFERENCE_ADAPTER,
     LoRA,
@@ -27,9 +25,6 @@ from twofold.models.adapters import (
     refuse_classifier,
     saved_by,
 )
-from twofold.models.adapters import adapter_task as adapter_task
-from twofold.models.adapters import copy_adapter as copy_adapter
-from twofold.models.adapters import is_classifier as is_classifier
 from twofold.models.integrity import check_folder
 from twofold.models.loadable import readable, refuse_broken_weights, refuse_unknown_tokens
 from twofold.models.locate import gguf_of
@@ -48,9 +43,7 @@ from twofold.models.quantized import (
 )
 from twofold.models.seq2seq import auto_class, mark
 from twofold.models.stored import config_at, dtype_on_disk, remember_dtype, save_weights, stored_dtype
-from twofold.models.tokenizers import added_rows, beyond, load_tokenizer, prepare, stop_tokens
-from twofold.models.tokenizers import grow as grow
-from twofold.models.tokenizers import load_stop_tokens as load_stop_tokens
+from twofold.models.tokenizers import added_rows, beyond, grow, load_tokenizer, prepare, stop_tokens
 from twofold.models.trial import findings, know_float64, refuse_leaks
 from twofold.settings import require, settings
 from twofold.world import is_sharded, whole_tensor, whole_tensors, world

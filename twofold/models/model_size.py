@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from twofold.models.adapters import saved_by
-from twofold.models.load import ModelSettings, attach_adapter
+from twofold.models.adapters import attach_adapter, saved_by
+from twofold.models.load import ModelSettings
 from twofold.models.loadable import readable
 from twofold.models.locate import gguf_of
 from twofold.models.quantized import count_quantized, refuse_absent, spared

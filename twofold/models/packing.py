@@ -254,13 +254,13 @@ def bins(groups: Sequence[Group], packing: Packing) -> list[list[int]]:
         else:
             filled.append((size, [i]))
     packs = sorted(sorted(members) for _, members in filled)
-    return packs if world().size == 1 else _evened(groups, packing, len(packs), world().size)
+    return packs if world().size == 1 else _evened(groups, (budget, most or len(groups)), len(packs), world().size)
 
 
-def _evened(groups: Sequence[Group], packing: Packing, fewest: int, processes: int) -> list[list[int]]:
-    """At least `fewest` packs, a multiple of `processes` where there are groups enough: the largest group first, each
+def _evened(groups: Sequence[Group], bounds: tuple[int, int], fewest: int, processes: int) -> list[list[int]]:
+    """Within `bounds` of tokens and groups at least `fewest` packs, a multiple of `processes` where there are groups enough: the largest group first, each
     into the smallest pack."""
-    sizes = [group.num_tokens for group in groups]
+    (budget, most), sizes = bounds, [group.num_tokens for group in groups]
     order = sorted(range(len(groups)), key=lambda i: (-sizes[i], i))
     for count in range(-(-fewest // processes) * processes, len(groups), processes):
         loads = [(0, number) for number in range(count)]
@@ -270,8 +270,7 @@ def _evened(groups: Sequence[Group], packing: Packing, fewest: int, processes: i
             load, number = loads[0]
             members[number].append(i)
             heapreplace(loads, (load + sizes[i], number))
-        most = packing.groups or len(groups)
-        fits = all(load <= packing.tokens or len(members[number]) == 1 for load, number in loads)
+        fits = all(load <= budget or len(members[number]) == 1 for load, number in loads)
         if fits and all(len(pack) <= most for pack in members):
             return sorted(sorted(pack) for pack in members)
     return [[i] for i in range(len(groups))]

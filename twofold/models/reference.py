@@ -25,9 +25,9 @@ from transformers import PreTrainedModel
 from twofold.batch import Group
 from twofold.disk import make_folder, write
 from twofold.errors import RecipeError
-from twofold.models.adapters import adapter_pairs, copy_adapter
+from twofold.models.adapters import REFERENCE_ADAPTER, adapter_pairs, copy_adapter
 from twofold.models.integrity import header
-from twofold.models.load import REFERENCE_ADAPTER, weights_digest
+from twofold.models.load import weights_digest
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.progress import Progress

@@ -9,9 +9,10 @@ from typing import Any
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from twofold.batch import Group
+from twofold.models.adapters import CLASSIFYING, attach_adapter
 from twofold.models.footprint import Build, step_bytes
 from twofold.models.heads import RewardModel
-from twofold.models.load import CLASSIFYING, ModelSettings, attach_adapter, model_options, resolve_device, weights_dtype
+from twofold.models.load import ModelSettings, model_options, resolve_device, weights_dtype
 from twofold.models.locate import gguf_of
 from twofold.models.policy import Policy
 from twofold.models.seq2seq import auto_class

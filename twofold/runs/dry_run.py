@@ -11,16 +11,11 @@ from twofold.config.schema import Recipe
 from twofold.data.dataset import encode_rows
 from twofold.data.encode import described_in_all
 from twofold.data.tokenize import Encoder
-from twofold.models.load import (
-    load_stop_tokens,
-    load_tokenizer,
-    refuse_classifier,
-    resolve_device,
-    training_precision,
-)
+from twofold.models.adapters import refuse_classifier
+from twofold.models.load import resolve_device, training_precision
 from twofold.models.machine import memory_bytes
 from twofold.models.model_size import model_size
-from twofold.models.tokenizers import prepare
+from twofold.models.tokenizers import load_stop_tokens, load_tokenizer, prepare
 from twofold.progress import Progress, Silent
 from twofold.reports.rates import unusual_rate
 from twofold.runs.context import total_steps

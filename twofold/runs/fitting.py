@@ -13,7 +13,8 @@ from twofold import disk
 from twofold.batch import Group
 from twofold.config.schema import Recipe
 from twofold.errors import RecipeError
-from twofold.models.load import LoRA, resolve_device
+from twofold.models.adapters import LoRA
+from twofold.models.load import resolve_device
 from twofold.models.machine import memory_bytes
 from twofold.models.model_size import ModelSize, model_size
 from twofold.models.packing import Packing

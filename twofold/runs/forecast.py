@@ -12,7 +12,8 @@ from twofold.algorithms.gae import POLICY
 from twofold.batch import Branch, Group, Role
 from twofold.config.schema import Recipe
 from twofold.data.order import Order
-from twofold.models.load import base_and_adapter, resolve_device, training_precision
+from twofold.models.adapters import base_and_adapter
+from twofold.models.load import resolve_device, training_precision
 from twofold.models.model_size import ModelSize, model_size
 from twofold.models.packing import bins
 from twofold.models.quantized import BYTES_PER_WEIGHT
