@@ -258,8 +258,8 @@ def bins(groups: Sequence[Group], packing: Packing) -> list[list[int]]:
 
 
 def _evened(groups: Sequence[Group], bounds: tuple[int, int], fewest: int, processes: int) -> list[list[int]]:
-    """Within `bounds` of tokens and groups at least `fewest` packs, a multiple of `processes` where there are groups enough: the largest group first, each
-    into the smallest pack."""
+    """At least `fewest` packs within `bounds` of tokens and groups, a multiple of `processes` where there are groups
+    enough: the largest group first, each into the smallest pack."""
     (budget, most), sizes = bounds, [group.num_tokens for group in groups]
     order = sorted(range(len(groups)), key=lambda i: (-sizes[i], i))
     for count in range(-(-fewest // processes) * processes, len(groups), processes):
