@@ -21,7 +21,7 @@ from twofold.models.export import export_model
 from twofold.models.integrity import check_folder, header
 from twofold.models.load import ModelSettings
 from twofold.models.locate import is_adapter, model_folder, model_path, refuse_missing
-from twofold.models.model_size import ModelSize, model_size
+from twofold.models.model_size import model_size
 from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
 
 
@@ -191,7 +191,11 @@ def test_sizes_by_hand(tmp_path: Path, lora: LoRA | None, added: int) -> None:
     layer = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 40 + 2 * 32
     whole = 2 * 61 * 32 + 2 * layer + 32
     found = model_size(ModelSettings(path=path, lora=lora))
-    assert found == ModelSize(whole + added, added or whole, 2, 32, 61)
+    sizes = (found.parameters, found.trainable, found.layers, found.hidden, found.vocabulary)
+    assert sizes == (whole + added, added or whole, 2, 32, 61)
+    assert (found.cached, found.quantized) == (2 * 2 * 16, 0)
+    assert sum(shape.numel() for shape, _ in found.shapes) == found.trainable
+    assert [shape for shape, aside in found.shapes if aside] == ([] if added else [(61, 32)] * 2)
 
 
 def test_sizes_of_one_with_transposed_layers(tmp_path: Path) -> None:
