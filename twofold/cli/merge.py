@@ -11,7 +11,7 @@ from twofold.cli.terminal import results
 from twofold.progress import counted
 
 
-def merge(out: Annotated[Path, typer.Argument(help="The --out of the builds that had --shard.")]) -> None:
+def merge(out: Annotated[Path, typer.Argument(help="The --out of the builds in shards.")]) -> None:
     """Put the rows of all shards of a build into one file, in the order of the prompts; refuse gaps and mixtures."""
     from twofold.datagen.shards import merge as put_together
 
