@@ -84,7 +84,7 @@ def save(
     if bad := [name for name in tensors if not _NAME.fullmatch(name)]:
         raise ValueError(f"not a file name: {bad[0]!r}")
     folder = Path(folder)
-    text = json.dumps(state, indent=1)
+    text = json.dumps(state, ensure_ascii=False, indent=1)
     path = folder / f"step-{step}"
     aside = _aside(path)
     try:
