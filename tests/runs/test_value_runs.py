@@ -87,7 +87,8 @@ def test_a_dry_run_counts_the_value_model(tmp_path: Path, base: Path) -> None:
         dry_run(recipe(tmp_path, base, objective={"kind": "ppo"})),
     )
     assert without.memory.value == 0
-    assert with_it.memory.value == 4 * 4 * with_it.parameters
+    steps = 4 * 12  # a count for each of its weights
+    assert with_it.memory.value == 4 * 4 * with_it.parameters + steps
     assert "start: policy" in with_it.resolved
     with pytest.raises(ModelError, match="nowhere"):
         dry_run(recipe(tmp_path, base, **{**PPO, "algorithm": {"value": {"start": "./nowhere"}}}))
