@@ -58,15 +58,6 @@ def alone(model: Any) -> Tensor:
     return torch.cat([x for group in GROUPS for x in tiny.alone(model, group)])
 
 
-@torch.no_grad()
-def learn(policy: Policy) -> None:
-    """Move all that is trained, a magnitude by its share."""
-    noise = torch.Generator().manual_seed(1)
-    for name, parameter in policy.trainable().items():
-        change = torch.randn(parameter.shape, generator=noise, dtype=parameter.dtype)
-        parameter.mul_(1 + 0.2 * change) if "magnitude" in name else parameter.add_(0.1 * change)
-
-
 @pytest.mark.parametrize("sharing", ["shared", "rows"])
 @pytest.mark.parametrize(("precision", "bound"), [("float32", 1e-5), ("float64", 1e-10)])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
@@ -81,7 +72,7 @@ def test_every_option_begins_as_the_base_and_computes_what_peft_computes(
     first = logps(policy)
     assert torch.equal(reference(policy), first)
     torch.testing.assert_close(first, alone(base), rtol=0, atol=bound)
-    learn(policy)
+    tiny.learn(policy)
     assert (logps(policy) - first).abs().max() > 1
     assert torch.equal(reference(policy), first)  # modules that are trained whole step aside as well
     save_policy(policy, loaded.tokenizer, tmp_path / "adapter")
@@ -102,7 +93,7 @@ def test_in_bfloat16_it_begins_as_the_base_too_and_trains_in_float32(
     first = logps(policy)
     assert torch.equal(reference(policy), first)
     assert {p.dtype for p in policy.trainable().values()} == {torch.float32}
-    learn(policy)
+    tiny.learn(policy)
     assert (logps(policy) - first).abs().max() > 1
     assert torch.equal(reference(policy), first)
 
@@ -111,13 +102,13 @@ def test_in_bfloat16_it_begins_as_the_base_too_and_trains_in_float32(
 def test_every_option_goes_on_and_is_exported(options: dict[str, Any], tmp_path: Path) -> None:
     path = stored(tiny.llama(), tmp_path / "base")
     policy, loaded = load_policy(ModelSettings(path=path, precision="float32", lora=LoRA(rank=3, **options)))
-    learn(policy)
+    tiny.learn(policy)
     save_policy(policy, loaded.tokenizer, tmp_path / "adapter")
     again, tokenizer = load_policy(ModelSettings(path=path, precision="float32", adapter=str(tmp_path / "adapter")))
     trained = logps(again)
     assert torch.equal(trained, logps(policy))
     assert again.trainable().keys() == policy.trainable().keys()
-    learn(again)
+    tiny.learn(again)
     assert torch.equal(reference(again, REFERENCE_ADAPTER), trained)
     save_policy(again, tokenizer.tokenizer, tmp_path / "further")
     export_model(tmp_path / "further", tmp_path / "whole")
@@ -140,7 +131,7 @@ def test_tied_embeddings_are_trained_as_one_weight(make: Made, embeddings: str, 
     )
     first = logps(policy)
     assert sum("modules_to_save" in trained for trained in policy.trainable()) == 1
-    learn(policy)
+    tiny.learn(policy)
     assert torch.equal(reference(policy), first)
     save_policy(policy, loaded.tokenizer, tmp_path / "adapter")
     theirs = PeftModel.from_pretrained(tr.AutoModelForCausalLM.from_pretrained(path), tmp_path / "adapter").eval()
@@ -148,7 +139,7 @@ def test_tied_embeddings_are_trained_as_one_weight(make: Made, embeddings: str, 
     again, _ = load_policy(ModelSettings(path=path, precision="float32", adapter=str(tmp_path / "adapter")))
     assert again.trainable().keys() == policy.trainable().keys()
     trained = logps(again)
-    learn(again)
+    tiny.learn(again)
     assert torch.equal(reference(again, REFERENCE_ADAPTER), trained)
     assert torch.equal(reference(again), first)
     save_policy(again, loaded.tokenizer, tmp_path / "further")
@@ -166,7 +157,7 @@ def test_a_copy_of_the_adapter_is_whole(options: dict[str, Any], tmp_path: Path)
     adapter = policy.adapter
     assert adapter is not None
     copy_adapter(adapter)
-    learn(policy)
+    tiny.learn(policy)
     with torch.no_grad():
         for copied, trained in adapter_pairs(adapter).values():
             copied.copy_(trained)
@@ -199,7 +190,7 @@ def test_a_saved_head_is_read_in_tiles(tmp_path: Path, monkeypatch: pytest.Monke
     path = stored(tiny.llama(), tmp_path)
     lora = LoRA(rank=2, modules_to_save=("lm_head",))
     policy, _ = load_policy(ModelSettings(path=path, precision="float32", lora=lora))
-    learn(policy)
+    tiny.learn(policy)
     calls: list[nn.Module] = []
     head: Any = policy.model.get_output_embeddings()
     for module in head.modules():

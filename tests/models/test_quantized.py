@@ -67,14 +67,6 @@ def alone(folder: Path) -> Tensor:
         return torch.cat([x for group in GROUPS for x in tiny.alone(model, group)])
 
 
-@torch.no_grad()
-def learn(policy: Policy) -> None:
-    noise = torch.Generator().manual_seed(1)
-    for name, parameter in policy.trainable().items():
-        change = torch.randn(parameter.shape, generator=noise, dtype=parameter.dtype)
-        parameter.mul_(1 + 0.2 * change) if "magnitude" in name else parameter.add_(0.1 * change)
-
-
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("family", FAMILIES)
@@ -91,7 +83,7 @@ def test_it_begins_as_the_quantized_base_to_the_last_bit_and_comes_back_to_it(
     assert torch.equal(outputs.logp_S.detach(), first)  # with gradient as without
     assert all(p.grad is not None and p.dtype == torch.float32 for p in policy.trainable().values())
     assert weights_digest(policy.model) == before  # nothing was repacked
-    learn(policy)
+    tiny.learn(policy)
     assert (logps(policy) - first).abs().max() > 1
     assert torch.equal(reference(policy), first)
     rows, _ = load_policy(ModelSettings(**how, sharing="rows"))
@@ -137,7 +129,7 @@ def test_the_adapter_remembers_its_base_and_becomes_a_plain_model(family: str, k
     path = stored(FAMILIES[family](), tmp_path / "base")
     how: dict[str, Any] = {"path": path, "precision": "float32", "quantize": kind}
     policy, loaded = load_policy(ModelSettings(**how, lora=LoRA(rank=3)))
-    learn(policy)
+    tiny.learn(policy)
     trained, adapter = logps(policy), tmp_path / "adapter"
     save_policy(policy, loaded.tokenizer, adapter)
     assert json.loads((adapter / RECORD).read_text("utf-8"))["quantize"] == kind
@@ -178,7 +170,7 @@ def test_what_is_trained_whole_is_not_quantized(kind: Any, tmp_path: Path) -> No
     policy, loaded = load_policy(ModelSettings(path=path, precision="float32", quantize=kind, lora=lora))
     first = logps(policy)
     assert torch.equal(reference(policy), first)
-    learn(policy)
+    tiny.learn(policy)
     assert torch.equal(reference(policy), first)
     quantized = [name for name, module in policy.model.named_modules() if hasattr(module, "dequantized")]
     assert quantized
@@ -193,7 +185,7 @@ def test_reward_and_value_models_are_quantized_too(kind: Any, path: str, tmp_pat
     settings = ModelSettings(path=path, precision="float32", quantize=kind, lora=LoRA(rank=2))
     reward, loaded = load_reward_model(settings)
     assert is_quantized(reward.model)
-    learn(reward)  # type: ignore[arg-type]  # all that it needs
+    tiny.learn(reward)  # type: ignore[arg-type]  # all that it needs
     scores = torch.tensor(reward.scores(GROUPS))
     save_policy(reward, loaded.tokenizer, tmp_path / "reward")
     assert (tmp_path / "reward" / RECORD).is_file()
@@ -232,7 +224,7 @@ def test_a_folder_that_is_quantized_already_is_read_and_not_trained_whole(path: 
     folder = stored(model, tmp_path / "quantized")
     policy, loaded = load_policy(ModelSettings(path=folder, precision="float32", lora=LoRA(rank=2)))
     assert is_quantized(policy.model)
-    learn(policy)
+    tiny.learn(policy)
     save_policy(policy, loaded.tokenizer, tmp_path / "adapter")
     export_model(tmp_path / "adapter", tmp_path / "whole", "float32")
     torch.testing.assert_close(alone(tmp_path / "whole"), logps(policy), rtol=1e-5, atol=2e-5)

@@ -142,3 +142,12 @@ def weights(policy: Policy) -> dict[str, Tensor]:
 def gradients(policy: Policy) -> dict[str, Tensor]:
     """A copy of every gradient there is."""
     return {n: p.grad.clone() for n, p in policy.model.named_parameters() if p.grad is not None}
+
+
+@torch.no_grad()
+def learn(policy: Policy) -> None:
+    """Move all that is trained, a magnitude by its share."""
+    noise = torch.Generator().manual_seed(1)
+    for name, parameter in policy.trainable().items():
+        change = torch.randn(parameter.shape, generator=noise, dtype=parameter.dtype)
+        parameter.mul_(1 + 0.2 * change) if "magnitude" in name else parameter.add_(0.1 * change)

@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         raise SystemExit(_end(error)) from None
     except SystemExit as end:
-        if end.code == INTERRUPTED:
+        if end.code == INTERRUPTED and not launched_already(os.environ):  # else the launcher prints it, once
             errors().print("interrupted")
         raise
 
