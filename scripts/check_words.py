@@ -1,4 +1,4 @@
-"""Refuse words that docs/style.md replaces: in Markdown outside code; in Python, in comments, docstrings and messages."""
+"""Refuse words that docs/style.md replaces, in Markdown outside code and in Python comments, docstrings, messages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
+STEMS = (
+    "emphas|equal|factor|final|general|initial|local|maxim|memor|minim|normal|optim|organ|parallel|penal|quant|random|"
+    "real|recogn|regular|serial|special|standard|summar|synchron|token|util|visual"
+)
 # What to avoid, as a regular expression of whole words, and what to write instead.
 WORDS = {
     r"stands?|stood": "is, is in, is shown",
@@ -32,11 +36,9 @@ WORDS = {
     r"learnt|burnt|spelt": "learned, burned, spelled",
     r"(?<!statistically )(?<!not )significant(?! digits?| figures?)": "statistically significant",
     r"\w*(avour|olour|ehaviour|eighbour|onour)\w*": "American spelling: -or",
-    r"(?:recogn|normal|optim|general|regular|initial|summar|token|memor|random|serial|synchron|visual|minim|maxim|real|util)is(e[sdr]?|ing|ation)": (
-        "American spelling: -ize"
-    ),
+    rf"({STEMS})is(e[sdr]?|ers|ing|ations?)": "American spelling: -ize",
     r"(label|model|cancel|travel|signal|total|equal)l(ed|ing|er)": "American spelling: one l",
-    r"(?<!non-)(centre[ds]?|centring|grey|artefacts?|catalogues?|licence|judgements?|analyse[ds]?|analysing)": "American spelling",
+    r"centre[ds]?|centring|grey|artefacts?|catalogues?|licence|judgements?|analyse[ds]?|analysing": "American spelling",
 }  # fmt: skip
 ROOTS = ("README.md", "CONTRIBUTING.md", "docs", "launch", "twofold")
 EXEMPT = ("docs/style.md",)  # it names them
