@@ -47,6 +47,7 @@ DRAFTS = ("pdpo", "draft")
 
 _REFUSED = re.compile("|".join(rf"(?P<w{n}>\b(?:{word})\b)" for n, word in enumerate(WORDS)), re.IGNORECASE)
 _CODE = re.compile(r"```.*?```|``[^`]+``|`[^`\n]+`|\]\([^)]*\)|<[^>\n]+>", re.DOTALL)
+_FIELD = re.compile(r"\{[^{}]*\}")  # of an f-string, which Python 3.11 reads whole
 _TEXT = {"COMMENT", "STRING", "FSTRING_MIDDLE"}
 
 
@@ -68,7 +69,8 @@ def prose(path: Path) -> Iterator[tuple[int, str]]:
     with tokenize.open(path) as file:
         for token in tokenize.generate_tokens(file.readline):
             if tokenize.tok_name[token.type] in _TEXT and " " in token.string.strip():
-                yield token.start[0], _without_code(token.string)
+                formatted = "f" in token.string.partition('"')[0].lower()
+                yield token.start[0], _without_code(_FIELD.sub("", token.string) if formatted else token.string)
 
 
 def _without_code(text: str) -> str:
