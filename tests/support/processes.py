@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
 
 from support.resumable_runs import STEPS, assembly, loop, stop_after
 from twofold.errors import NonFiniteError, RecipeError
 from twofold.models.reference import MovingReference
 from twofold.models.sharding import shard_model
+from twofold.training.checkpoint import Checkpoint
 from twofold.training.trainable import Trainable
 from twofold.world import join, world
 
@@ -136,19 +136,19 @@ def lines(run: Path) -> list[dict[str, Any]]:
 
 def distance(run: Path, alone: Path) -> tuple[float, float]:
     """The largest relative difference of a figure, and the largest one of a weight or of what else is saved."""
-    mine, theirs = lines(run), lines(alone)
-    assert [list(line) for line in mine] == [list(line) for line in theirs]
+    rows, others = lines(run), lines(alone)
+    assert [list(line) for line in rows] == [list(line) for line in others]
     figures = [
         abs(a[name] - b[name]) / max(1.0, abs(b[name]))
-        for a, b in zip(mine, theirs, strict=True)
+        for a, b in zip(rows, others, strict=True)
         for name in b
         if name != "kind"
     ]
     weights = [0.0]
-    last = f"checkpoints/step-{STEPS}"
-    for file in sorted((alone / last).glob("*.safetensors")):
-        a, b = load_file(run / last / file.name), load_file(file)
-        assert list(a) == list(b)
+    mine, theirs = (Checkpoint.open(folder / f"checkpoints/step-{STEPS}") for folder in (run, alone))
+    for file in sorted(theirs.path.glob("*.safetensors")):
+        a, b = mine.tensors(file.stem), theirs.tensors(file.stem)
+        assert a.keys() == b.keys()
         if "optimizer" not in file.name:
             weights += [float((a[name] - b[name]).abs().max()) for name in b]
     return max(figures), max(weights)
