@@ -302,16 +302,16 @@ def whole_tensor(value: Tensor) -> Tensor:
     return value.full_tensor() if hasattr(value, "full_tensor") else value  # type: ignore[operator, no-any-return]
 
 
-def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """On the first process all of each tensor, by name, on the CPU where it was in parts; on the others none. Every
-    process must ask."""
-    if world().size == 1:
-        return dict(tensors)
+def whole_tensors(
+    tensors: Mapping[str, Tensor], put: Callable[[str, Tensor], Tensor] = lambda _, whole: whole
+) -> dict[str, Tensor]:
+    """On the first process what `put` makes of the whole of each tensor, one after the other, on the CPU where it was
+    in parts; on the others none. Every process must ask."""
     once: dict[int, Tensor] = {}  # tied ones stay one
-    for value in tensors.values():
+    for name, value in tensors.items():
         if id(value) not in once:
             full = whole_tensor(value.detach())
-            once[id(value)] = full.cpu() if world().first else torch.empty(0)
+            once[id(value)] = put(name, full.cpu() if full is not value else full) if world().first else torch.empty(0)
     return {name: once[id(value)] for name, value in tensors.items()} if world().first else {}
 
 

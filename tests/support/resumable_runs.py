@@ -28,6 +28,7 @@ from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import read_dataset
 from twofold.runs.processes import load_shared
 from twofold.training.trainer import Trainer
+from twofold.world import world
 
 STEPS = 6
 KINDS: dict[str, dict[str, Any]] = {
@@ -188,12 +189,16 @@ def pairs() -> list[Pair]:
     ]
 
 
+def _store(path: str, made: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    if not Path(path).is_dir():
+        made.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+
+
 def _model(recipe: Recipe, made: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, stored: bool) -> Model:
     scored = recipe.objective.reads == "scores"
     if stored:
-        if not Path(recipe.model.path).is_dir():
-            made.save_pretrained(recipe.model.path)
-            tokenizer.save_pretrained(recipe.model.path)
+        world().once(lambda: _store(recipe.model.path, made, tokenizer))
         load = load_reward_model if scored else load_policy
         return load_shared(recipe, Silent(), lambda: load(recipe.model))
     return (wrap_reward_model if scored else wrap)(recipe.model, made, tokenizer)
@@ -210,7 +215,8 @@ def assembly(
     model |= spec.pop("model", {})
     stored = stored or bool(quantize)  # as a base is loaded
     if stored:
-        model |= {"path": str(run.parent / "base"), **({"quantize": quantize} if quantize else {})}
+        name = "base-experts" if "experts" in spec else "base"
+        model |= {"path": str(run.parent / name), **({"quantize": quantize} if quantize else {})}
     data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}, **spec.pop("data", {})}
     experts = {"num_local_experts": 4, "num_key_value_heads": 2} if spec.pop("experts", False) else {}
     if spec.get("algorithm", {}).get("kind") == "pdpo":

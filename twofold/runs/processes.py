@@ -13,7 +13,7 @@ from twofold.models.load import resolve_device, weights_dtype
 from twofold.models.locate import gguf_of, is_adapter
 from twofold.models.machine import memory_bytes
 from twofold.models.model_size import model_size
-from twofold.models.parts import UnknownConversionError, in_parts, reading_parts
+from twofold.models.parts import NotInPartsError, in_parts, reading_parts
 from twofold.models.stored import config_at
 from twofold.progress import Progress
 from twofold.runs.context import RunContext, asks_live, reference_pace
@@ -61,8 +61,8 @@ def load_shared(recipe: Recipe, progress: Progress, load: Callable[[], Loaded]) 
         try:
             with world().agreed(), reading_parts(kind, resolve_device(recipe.model.device)):
                 return load()
-        except UnknownConversionError as error:
-            reason = str(error)
+        except NotInPartsError as error:
+            reason = error.what
     if reason:
         progress.note(f"each process loads all weights before they are shared: {reason}")
     return load()
