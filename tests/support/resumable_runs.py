@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from transformers import (
@@ -29,6 +29,7 @@ from twofold.runs.dataset import read_dataset
 from twofold.training.trainer import Trainer
 
 STEPS = 6
+Server: TypeAlias = dict[str, Any] | None
 KINDS: dict[str, dict[str, Any]] = {
     "offline": {},
     "pdpo": {"algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
@@ -195,8 +196,11 @@ def _model(recipe: Recipe, made: PreTrainedModel, tokenizer: PreTrainedTokenizer
     return (wrap_reward_model if recipe.objective.reads == "scores" else wrap)(recipe.model, made, tokenizer)
 
 
-def assembly(run: Path, kind: str, *, sharing: str = "auto", precision: str = "float32", **training: Any) -> RunContext:
-    """A run that takes milliseconds a step; made anew it is the same to the bit. Processes share it by `sharing`."""
+def assembly(
+    run: Path, kind: str, *, sharing: str = "auto", precision: str = "float32", server: Server = None, **training: Any
+) -> RunContext:
+    """A run that takes milliseconds a step; made anew it is the same to the bit. Processes share it by `sharing`; a
+    `server` draws its drafts."""
     spec = dict({**KINDS, **OTHERS, **FAULTY}[kind])
     lora, quantize = spec.pop("lora", None), spec.pop("quantize", None)
     model = {"path": "made", "precision": precision, "lora": {"rank": 2} if lora is True else lora}
@@ -221,7 +225,7 @@ def assembly(run: Path, kind: str, *, sharing: str = "auto", precision: str = "f
         "data": data,
         "training": settings,
         "optimizer": {"learning_rate": 1e-3},
-        "sampling": {"max_new_tokens": 6},
+        "sampling": {"max_new_tokens": 6, "server": server},
         "world": {"kind": sharing},
         "reference": {"cache": str(run.parent / "reference-cache")},
         **spec,
@@ -241,8 +245,8 @@ def assembly(run: Path, kind: str, *, sharing: str = "auto", precision: str = "f
     return RunContext(recipe, recipe.objective, policy, loaded, records, Silent(), {"python:brevity": brevity})
 
 
-def loop(run: Path, kind: str, *, resume: bool = True, **training: Any) -> Trainer:
-    return build_trainer(assembly(run, kind, **training), run, resume=resume)
+def loop(run: Path, kind: str, *, resume: bool = True, server: Server = None, **training: Any) -> Trainer:
+    return build_trainer(assembly(run, kind, server=server, **training), run, resume=resume)
 
 
 def stop_after(steps: int) -> Callable[[], bool]:
