@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from transformers import (
@@ -31,6 +31,7 @@ from twofold.training.trainer import Trainer
 from twofold.world import world
 
 STEPS = 6
+Server: TypeAlias = dict[str, Any] | None
 KINDS: dict[str, dict[str, Any]] = {
     "offline": {},
     "pdpo": {"algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
@@ -205,10 +206,17 @@ def _model(recipe: Recipe, made: PreTrainedModel, tokenizer: PreTrainedTokenizer
 
 
 def assembly(
-    run: Path, kind: str, *, sharing: str = "auto", precision: str = "float32", stored: bool = False, **training: Any
+    run: Path,
+    kind: str,
+    *,
+    sharing: str = "auto",
+    precision: str = "float32",
+    stored: bool = False,
+    server: Server = None,
+    **training: Any,
 ) -> RunContext:
     """A run that takes milliseconds a step; made anew it is the same to the bit. Processes share it by `sharing`; its
-    model is made, or read from where it was `stored` by the first to ask."""
+    model is made, or read from where it was `stored` by the first to ask. A `server` draws its drafts."""
     spec = dict({**KINDS, **OTHERS, **FAULTY}[kind])
     lora, quantize = spec.pop("lora", None), spec.pop("quantize", None)
     model = {"path": "made", "precision": precision, "lora": {"rank": 2} if lora is True else lora}
@@ -235,7 +243,7 @@ def assembly(
         "data": data,
         "training": settings,
         "optimizer": {"learning_rate": 1e-3},
-        "sampling": {"max_new_tokens": 6},
+        "sampling": {"max_new_tokens": 6, "server": server},
         "world": {"kind": sharing},
         "reference": {"cache": str(run.parent / "reference-cache")},
         **spec,
@@ -255,8 +263,8 @@ def assembly(
     return RunContext(recipe, recipe.objective, policy, loaded, records, Silent(), {"python:brevity": brevity})
 
 
-def loop(run: Path, kind: str, *, resume: bool = True, **training: Any) -> Trainer:
-    return build_trainer(assembly(run, kind, **training), run, resume=resume)
+def loop(run: Path, kind: str, *, resume: bool = True, server: Server = None, **training: Any) -> Trainer:
+    return build_trainer(assembly(run, kind, server=server, **training), run, resume=resume)
 
 
 def stop_after(steps: int) -> Callable[[], bool]:

@@ -74,7 +74,7 @@ def build_trainer(run: RunContext, folder: Path, *, resume: bool = True) -> Trai
         tracker=Tracker(
             run.recipe.training.track if world().first else "none", folder, plain(run.recipe), run.progress
         ),
-        stateful=stateful,
+        stateful=[*stateful, *run.algorithm.stateful],
     )
 
 
