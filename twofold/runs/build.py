@@ -106,7 +106,8 @@ def _with_references(
     if pace := reference_pace(run.recipe, len(groups["train"])):
         if not needed:
             where = "reference.kind" if settings.kind == "moving" else "algorithm.reference"
-            raise RecipeError(f"{type(run.objective).__name__} asks for no reference", where=where)
+            what, remedy = f"{type(run.objective).__name__} asks for no reference", "leave it out"
+            raise RecipeError(what, where=where, remedy=remedy)
         run.reference = moving = MovingReference(policy, *pace)
         return groups, providers(policy, moving, packing), [moving]
     if not asks_live(run.recipe, run.objective):

@@ -53,11 +53,12 @@ class Checkpoint:
         file = self.path / f"{name}.safetensors"
         if not file.is_file():
             known = ", ".join(sorted(f.stem for f in self.path.glob("*.safetensors"))) or "none"
-            raise CheckpointError(f"no tensors called {name!r}; there are: {known}", where=str(self.path))
+            raise CheckpointError(f"no tensors called {name!r}", where=str(self.path), remedy=f"there are: {known}")
         try:
             return load_file(file)
         except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"cannot be read: {error}", where=str(file)) from error
+            remedy = "resume from another checkpoint"
+            raise CheckpointError(f"cannot be read: {error}", where=str(file), remedy=remedy) from error
 
     @property
     def state(self) -> dict[str, Any]:
