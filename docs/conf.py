@@ -11,7 +11,8 @@ version = release = version_of("twofold")
 copyright = "the authors of twofold, Apache-2.0"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 source_suffix = {".md": "markdown"}
-nitpicky = False
+exclude_patterns = ["package.md"]  # the page of a package index
+highlight_language = "none"
 suppress_warnings = ["misc.highlighting_failure", "myst.header"]  # recipes with `…`; pages that begin below level 1
 
 html_theme = "furo"
