@@ -8,7 +8,8 @@ import socket
 import struct
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ LAUNCHER = "TWOFOLD_LAUNCHER"
 ARRIVAL = timedelta(minutes=10)
 """In which all processes of a run start."""
 _GLANCE = 0.1  # seconds
+_MOMENT = timedelta(seconds=10)  # for one process to speak while the others wait
 _PROBES = 5  # questions to a silent machine, before its connection is given up
 _GET_ADDRESS = 0x8915  # SIOCGIFADDR, netdevice(7)
 _OPEN_FILES = Path("/proc/self/fd")
@@ -75,12 +77,12 @@ def await_all(store: Any, rank: int, size: int) -> None:
     until = time.monotonic() + ARRIVAL.total_seconds()
     while missing := [each for each, place in places.items() if not store.check([place])]:
         if store.check([failed_key()]):
-            raise LostProcessError("another process of this run has ended", remedy="look at its message")
+            raise LostProcessError("another process of this run has ended", where="", remedy="look at its message")
         if time.monotonic() > until:
             what = (
                 f"{len(missing)} of {size} processes have not started within {ARRIVAL}, the first of them {missing[0]}"
             )
-            raise LostProcessError(what, remedy="look at the messages of its host")
+            raise LostProcessError(what, where="", remedy="look at the messages of its host")
         time.sleep(_GLANCE)
 
 
@@ -117,3 +119,28 @@ def _probe(line: socket.socket, pause: int, seconds: float) -> None:
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, pause)
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES - 1)
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * seconds))
+
+
+@contextmanager
+def one_speaks() -> Iterator[bool]:
+    """Whether this process is the first to come here, of all those that a launcher started. The others leave when it
+    has left, lest the launcher ends it before it has spoken."""
+    from torch.distributed import TCPStore  # type: ignore[reportPrivateImportUsage]
+
+    try:
+        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = TCPStore(*place, None, False, _MOMENT, False)  # type: ignore[reportPrivateImportUsage]
+        store.set(failed_key(), "")
+        key = speaker_key()
+        first = store.add(key, 1) == 1
+    except (KeyError, ValueError, RuntimeError):
+        yield os.environ.get("LOCAL_RANK", "0") == "0"  # the place that all knew is lost: one of each host
+        return
+    try:
+        yield first
+    finally:
+        with suppress(RuntimeError):
+            if first:
+                store.set(f"{key}/spoken", "1")
+            else:
+                store.wait([f"{key}/spoken"], _MOMENT)

@@ -106,23 +106,53 @@ class Meeting:
         raise LostProcessError(f"nobody has answered at {self} within {ARRIVAL}", where="--rendezvous", remedy=remedy)
 
 
-def launch(processes: int, arguments: Sequence[str], meeting: Meeting | None = None) -> int:
+def launch(processes: int, arguments: Sequence[str], restarts: int = 0, meeting: Meeting | None = None) -> int:
     """Run `twofold ARGUMENTS` in so many processes of this host and wait; its exit code, and for what was lost a
-    message. Raises LostProcessError where other hosts do not come, or the one at which all meet is lost."""
+    message. Where one is killed, all are started again, `restarts` times at most, on one host; what ends by itself
+    would end so again. Raises LostProcessError where other hosts do not come, or the one at which all meet is lost."""
+    _prepare(processes)
+    restarts = 0 if meeting else restarts
+    for restart in range(restarts + 1):
+        failures = _run(processes, arguments, meeting)
+        if isinstance(failures, int):
+            return failures
+        codes = {rank: failure.exitcode for rank, failure in failures.items()}
+        killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
+        if not killed:  # torchrun sends SIGTERM to those that are left
+            return _by_themselves(failures)
+        rank, number = min(killed.items())
+        lost = f"process {rank} of {processes} was killed ({_name(number)})"
+        if restart == restarts:
+            errors().print(f"error: {lost}; the others were ended\n  → {_AGAIN}")
+            return 128 + number
+        errors().print(f"{lost}; all are started again ({restart + 1} of {restarts})")
+    raise AssertionError("the last one returns")
+
+
+def _prepare(processes: int) -> None:
+    import logging
+
+    import torch.distributed.launcher.api  # noqa: F401  # whose loggers are made now
+
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # each has a level of its own; what matters is said here
+    os.environ[LAUNCHER] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+
+
+def _run(processes: int, arguments: Sequence[str], meeting: Meeting | None) -> int | Mapping[int, ProcessFailure]:
+    """One start of all processes: the exit code, or by rank how processes failed."""
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
-    _quiet()
-    os.environ[LAUNCHER] = "1"
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     with tempfile.TemporaryDirectory(prefix="twofold-") as logs:
         config = _config(processes, logs, meeting)
         try:
             with meeting.watched() if meeting else nullcontext():
                 elastic_launch(config, sys.executable)("-m", "twofold", *arguments)
         except ChildFailedError as error:
-            return _ended(error.failures, processes)
+            return error.failures
         except SignalException as stopped:
             return 128 + int(stopped.sigval)
         except Exception as error:
@@ -130,15 +160,6 @@ def launch(processes: int, arguments: Sequence[str], meeting: Meeting | None = N
                 raise
             raise _parted(error, meeting) from error
     return 0
-
-
-def _quiet() -> None:
-    import logging
-
-    import torch.distributed.launcher.api  # noqa: F401  # by which all loggers are there
-
-    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # each has a level of its own; what matters is said below
 
 
 def _config(processes: int, logs: str, meeting: Meeting | None) -> LaunchConfig:
@@ -153,7 +174,7 @@ def _config(processes: int, logs: str, meeting: Meeting | None) -> LaunchConfig:
     return LaunchConfig(
         nproc_per_node=processes,
         rdzv_backend="c10d",
-        max_restarts=0,
+        max_restarts=0,  # the agent would start again what has ended with a message, too
         logs_specs=DefaultLogsSpecs(log_dir=logs),
         signals_to_handle=",".join(heard),
         **late,
@@ -165,9 +186,9 @@ def _parted(error: Exception, meeting: Meeting) -> LostProcessError:
     """What an error of torchrun's agent means."""
     if type(error).__name__ == "RendezvousTimeoutError":
         what = f"{meeting.hosts} hosts have not met at {meeting} within {ARRIVAL}"
-        return LostProcessError(what, remedy="start the same command on each of them")
+        return LostProcessError(what, where="", remedy="start the same command on each of them")
     what = f"{meeting.host}, where all hosts meet, cannot be reached or has ended"
-    return LostProcessError(what, remedy=f"look at its messages; {_AGAIN_ON_ALL}")
+    return LostProcessError(what, where="", remedy=f"look at its messages; {_AGAIN_ON_ALL}")
 
 
 def leave_word(error: LostProcessError) -> None:
@@ -176,25 +197,14 @@ def leave_word(error: LostProcessError) -> None:
         Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps({"message": str(error)}), "utf-8")
 
 
-def _ended(failures: Mapping[int, ProcessFailure], processes: int) -> int:
-    """The exit code of processes of this host that ended with `failures`, by rank. What ended by itself has told why;
-    what was killed is told here, unless it was by torchrun, which sends SIGTERM to those that are left. Where nothing
-    happened here, another host was lost."""
-    codes = {rank: failure.exitcode for rank, failure in failures.items()}
-    killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
-    if killed:
-        rank, number = min(killed.items())
-        errors().print(
-            f"error: process {rank} of {processes} was killed ({_name(number)}); the others were ended\n  → {_AGAIN}"
-        )
-        return 128 + number
-    own = [code for code in codes.values() if code > 0]
-    if set(own) == {LostProcessError.exit_code}:
-        words = [failure.message for failure in failures.values() if failure.exitcode in own]
-        errors().print(f"error: {words[0]}", soft_wrap=True)
-    return max(
-        (code for code in own if code != LostProcessError.exit_code), default=max(own, default=128 + signal.SIGTERM)
-    )
+def _by_themselves(failures: Mapping[int, ProcessFailure]) -> int:
+    """The exit code of processes of this host none of which was killed. They have told why, unless another host was
+    lost: its loss is told here."""
+    own = {failure.exitcode for failure in failures.values() if failure.exitcode > 0}
+    if own == {LostProcessError.exit_code}:
+        words = next(f.message for f in failures.values() if f.exitcode > 0)
+        errors().print(f"error: {words}", soft_wrap=True)
+    return max(own - {LostProcessError.exit_code}, default=max(own, default=128 + signal.SIGTERM))
 
 
 def _name(number: int) -> str:

@@ -45,6 +45,8 @@ VERBS = {
     "compare": "report:compare",
     "watch": "watch:watch",
     "export": "export:export",
+    "import": "import_config:import_config",
+    "push": "push:push",
     "doctor": "doctor:doctor",
 }
 """Every verb, and where its function is: a module of this room, and a name in it."""
@@ -156,7 +158,7 @@ def _one_of_all() -> AbstractContextManager[bool]:
     """Whether this process is the one that tells of the error; of several that torchrun started the first to fail."""
     if not launched_already(os.environ):
         return nullcontext(True)
-    from twofold.world import one_speaks  # imports torch
+    from twofold.hosts import one_speaks  # imports torch
 
     return one_speaks()
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from twofold.config.schema import Recipe
 
 BEFORE = "stopped before the first step; the same command begins again"
+RESTARTS = 3
 BETWEEN = "stopped between steps, with nothing to save; the same command goes on from the last checkpoint, if any"
 
 
@@ -39,6 +40,10 @@ class Options:
         bool, typer.Option(help="Go on from the newest valid checkpoint of the run, if there is one.")
     ] = True
     processes: Annotated[int, typer.Option(min=1, max=1024, help="Processes of this machine that share the work.")] = 1
+    restarts: Annotated[
+        int,
+        typer.Option("--max-restarts", min=0, max=1000, help="How often all start again when one of them is killed."),
+    ] = RESTARTS
     nodes: Annotated[
         int, typer.Option(min=1, max=4096, help="Hosts that share the work: give the same command on each of them.")
     ] = 1
@@ -68,7 +73,7 @@ def train(given: Options) -> None:
     meeting = Meeting.of(given.nodes, given.rendezvous, resolved.world.timeout)
     command = ["train", str(given.recipe), *settings]
     if given.processes > 1 or meeting:
-        raise typer.Exit(_launched(given.processes, meeting, [*command, *_flags(given.resume)]))
+        raise typer.Exit(_launched(given, [*command, *_flags(given.resume)], meeting))
     _train(resolved, disk.read_text(given.recipe), shlex.join(["twofold", *command]), resume=given.resume)
 
 
@@ -105,14 +110,14 @@ def _train(recipe: Recipe, text: str, command: str, *, resume: bool) -> None:
         _tell(trained.folder, trained.results)
 
 
-def _launched(processes: int, meeting: Meeting | None, arguments: list[str]) -> int:
+def _launched(given: Options, arguments: list[str], meeting: Meeting | None) -> int:
     from twofold.cli.launch import launch, launched_already
 
     if launched_already(os.environ):
         what = "torchrun has started this process among others already"
         where = "--nodes" if meeting else "--processes"
         raise RecipeError(what, where=where, remedy="leave it out, or leave torchrun out")
-    return launch(processes, arguments, meeting)
+    return launch(given.processes, arguments, given.restarts, meeting)
 
 
 def _dry(recipe: Recipe) -> None:
