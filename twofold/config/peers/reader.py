@@ -68,7 +68,7 @@ class Reader:
 
     def sections(self, key: str) -> list[dict[str, Any]]:
         """The value of `key` as a list of mappings. Raises TypeError where it is something else."""
-        value = self.get(key) or []
+        value: object = self.get(key) or []
         parts = cast("list[Any]", value) if isinstance(value, list) else [value]
         if not all(isinstance(part, dict) for part in parts):
             raise TypeError(f"{key} is no list of mappings")
