@@ -50,8 +50,10 @@ def show(
     from twofold.data.reading import Reading
     from twofold.data.survey import survey
     from twofold.data.tokenize import Encoder
+    from twofold.models.locate import tokenizer_path
     from twofold.models.tokenizers import load_stop_tokens, load_tokenizer
 
+    model = tokenizer_path(model)
     tokenizer = load_tokenizer(model)
     encoder = Encoder(tokenizer, load_stop_tokens(model, tokenizer), how, reading.chat)
     columns_of = column_map(columns or [])
