@@ -13,7 +13,7 @@ STAMP := $(if $(filter command line,$(origin PY)),,$(VENV)/.stamp)
 # Spinning OpenMP threads cost a factor of 20 on shared processors.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-real check format slow gpu lock advisories mutants real setup clean
+.PHONY: demo test test-real check format slow gpu docs notebooks lock advisories mutants real setup clean
 
 demo: setup
 	$(PY) -m twofold demo
@@ -36,6 +36,15 @@ format: setup
 
 slow: setup
 	$(PY) -m pytest -m slow
+
+# The site, into site/. A dead link fails it. It reads from the disk: open site/index.html.
+docs: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt
+	$(PY) scripts/make_site.py
+
+notebooks: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[notebooks]' -c constraints.txt
+	$(PY) -m pytest -m notebooks tests/test_notebooks.py
 
 gpu:
 	$(if $(wildcard $(PY)),$(PY),$(PYTHON)) -m benchmarks.gpu_check $(GPU)

@@ -141,7 +141,11 @@ class SGLang:
         text = wire.post(f"{self.base}/{verb}", body, remedies)
         answer = read_object(text)
         if answer.get("success") is not True:
-            raise ServerError(f"did not take the weights: {answer.get('message', text)[:200]}", where=self.base)
+            what, remedy = (
+                f"did not take the weights: {answer.get('message', text)[:200]}",
+                "look at the server's own log",
+            )
+            raise ServerError(what, where=self.base, remedy=remedy)
 
     def drop(self, wire: HttpClient, version: str) -> None:
         """The next weights replace these."""

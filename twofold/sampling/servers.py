@@ -252,7 +252,11 @@ class ServerSampler:
             except LostServerError as error:
                 self._lose(server, error)
                 last = error
-        raise last or LostServerError("every server is lost", where=self.servers[0].dialect.base)
+        where, remedy = (
+            self.servers[0].dialect.base,
+            "start one again: the same command goes on from the last checkpoint",
+        )
+        raise last or LostServerError("every server is lost", where=where, remedy=remedy)
 
     def _from(self, place: int) -> list[DraftServer]:
         """Those that are there, beginning with the one whose turn it is."""
@@ -312,7 +316,7 @@ def _once(act: Callable[[], None], base: str) -> None:
     try:
         act()
     except (RetryableError, ServerError) as error:
-        raise LostServerError(str(error), where=base) from None
+        raise LostServerError(str(error), where=base, remedy="") from None
 
 
 def _refuse(policy: Policy, settings: Sampling, server: ServerSettings) -> None:
@@ -327,7 +331,8 @@ def _refuse(policy: Policy, settings: Sampling, server: ServerSettings) -> None:
         remedy = "train all weights, or set sampling.server.push=adapter"
         raise RecipeError("a folder holds a whole model", where="sampling.server.push", remedy=remedy)
     if settings.use_generation_config:
-        raise RecipeError("a server is told every setting", where="sampling.use_generation_config")
+        where, remedy = "sampling.use_generation_config", "leave it out, and set temperature, top_p and top_k yourself"
+        raise RecipeError("a server is told every setting", where=where, remedy=remedy)
     if server.engine == "vllm" and len(settings.stop) > MOST_STOPS:
         raise RecipeError(f"vLLM takes {MOST_STOPS} stop texts", where="sampling.stop", remedy="leave some out")
 
