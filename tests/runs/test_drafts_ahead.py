@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from support import resumable_runs
 from support.openai_stub import GOOD, PUSHES, Body, Engine
-from support.resumable_runs import STEPS, left_behind, loop, stop_after
+from support.resumable_runs import STEPS, left_behind, stop_after
 from twofold.algorithms.base import Algorithm
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
@@ -24,6 +24,7 @@ from twofold.errors import ServerError, TwofoldError
 from twofold.objectives.importance import OF_DRAFT, OF_TOKEN, SAMPLER_LOGP
 from twofold.sampling.base import ServerSettings
 from twofold.training.step import Round
+from twofold.training.trainer import Trainer
 
 SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("grpo", "online-rounds", "ppo-value", "xpo")]
 FEW: dict[str, Any] = {"evaluate_every": STEPS, "batch_size": 2}
@@ -64,6 +65,14 @@ def start() -> Iterator[Callable[..., Engine]]:
 def server(*engines: Engine, **changes: Any) -> dict[str, Any]:
     urls = [engine.url for engine in engines]
     return {"url": urls, "engine": "sglang", "push": "folder", "attempts": 2, "pause": 0.01, "ahead": 1, **changes}
+
+
+def loop(run: Path, kind: str, *, server: dict[str, Any], **training: Any) -> Trainer:
+    """A run of `kind` whose drafts `server` draws."""
+    spec = {**resumable_runs.KINDS[kind], "sampling": {"max_new_tokens": 6, "server": server}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resumable_runs.KINDS, "served", spec)
+        return resumable_runs.loop(run, "served", **training)
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
