@@ -1,4 +1,4 @@
-"""An algorithm whose drafts are drawn one step ahead of its training."""
+"""An algorithm whose samples are drawn one step ahead of its training."""
 
 from __future__ import annotations
 

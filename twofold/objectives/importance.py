@@ -1,7 +1,7 @@
-"""Truncated importance weights of drafts that older weights, or another engine's kernels, drew: min(π/π_sampler, cap).
+"""Truncated importance weights of samples that older weights, or another engine's kernels, drew: min(π/π_sampler, cap).
 
-π is the policy as it was when the drafts arrived, so that a ratio π_θ/π_old of several updates stays the objective's
-own. Weights are frozen columns of a draft: of each token, for objectives whose actions are tokens (GRPO, PPO), and of
+π is the policy as it was when the samples arrived, so that a ratio π_θ/π_old of several updates stays the objective's
+own. Weights are frozen columns of a sample: of each token, for objectives whose actions are tokens (GRPO, PPO), and of
 the whole, for those that take a completion as one action (RLOO, REINFORCE, PDPO's generator, pairs).
 
 Ionides 2008, "Truncated Importance Sampling" (no arXiv id); Yao, Liu, Zhang, Dong, Shang and Gao 2025, "Your Efficient
@@ -29,7 +29,7 @@ _LARGEST = 700.0  # nats whose exponential is finite
 
 
 def importance_columns(logp_S: Tensor, sampler_S: Tensor, cap: float) -> dict[str, Tensor | float]:
-    """Of one draft, from the log-probabilities [n] of the policy and of its sampler: weights of tokens and of the
+    """Of one sample, from the log-probabilities [n] of the policy and of its sampler: weights of tokens and of the
     whole, the latter from the product of all its tokens' ratios."""
     ratio_S = (logp_S - sampler_S).double()
     most = math.log(cap)
@@ -38,7 +38,7 @@ def importance_columns(logp_S: Tensor, sampler_S: Tensor, cap: float) -> dict[st
 
 
 def importance_figures(logp: Sequence[Tensor], sampler: Sequence[Tensor], cap: float) -> dict[str, float]:
-    """Of drafts: the mean ratio π/π_sampler before it is cut off, and the share that is; of tokens and of wholes."""
+    """Of samples: the mean ratio π/π_sampler before it is cut off, and the share that is; of tokens and of wholes."""
     logratios = [(a - b).double() for a, b in zip(logp, sampler, strict=True)]
     token_S, whole_B = torch.cat(logratios), torch.stack([each.sum() for each in logratios])
     figures: dict[str, float] = {}
@@ -49,25 +49,25 @@ def importance_figures(logp: Sequence[Tensor], sampler: Sequence[Tensor], cap: f
 
 
 def token_weighted(value_S: Tensor, batch: Batch) -> Tensor:
-    """A value [S] of each token times its weight, where drafts have one."""
+    """A value [S] of each token times its weight, where samples have one."""
     weight_S = batch.token_columns.get(OF_TOKEN)
     return value_S if weight_S is None else value_S * weight_S.to(value_S.dtype)
 
 
 def draft_weighted(value_B: Tensor, batch: Batch) -> Tensor:
-    """A value [B] of each draft times its weight, where drafts have one."""
+    """A value [B] of each sample times its weight, where samples have one."""
     weight_B = batch.branch_columns.get(OF_DRAFT)
     return value_B if weight_B is None else value_B * weight_B.to(value_B.dtype)
 
 
 @dataclass(frozen=True)
 class WeightedPairs(Objective):
-    """`base`, an objective on pairs of drafts, whose every pair counts as the product of its two drafts' weights."""
+    """`base`, an objective on pairs of samples, whose every pair counts as the product of its two samples' weights."""
 
     base: Objective
 
     def __post_init__(self) -> None:
-        """What a run must know of it is what it must know of `base`; no gradient is that of the margin alone."""
+        """What a run must know of it is what it must know of `base`; no gradient is that of the margin only."""
         base = as_objective(self.base)
         vars(self).update({name: getattr(base, name) for name in ("requires", "statistics", "remedy")})
 
@@ -80,7 +80,7 @@ class WeightedPairs(Objective):
 
 
 def weighted_pairs(objective: Objective, pairs: Sequence[Group]) -> Objective:
-    """`objective` with weights, where `pairs` bring them and it looks at one pair at a time: one that couples a batch
+    """`objective` with weights, where `pairs` have them and it looks at one pair at a time: one that couples a batch
     has no loss of a pair."""
     brought = bool(pairs) and all(group.has(OF_DRAFT) for group in pairs)
     return WeightedPairs(objective) if brought and not as_objective(objective).couples else objective
