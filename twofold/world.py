@@ -11,8 +11,9 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -55,6 +56,12 @@ class World:
     rank: int = 0
     size: int = 1
     local_size: int = 1
+    group: Any = field(default=None, compare=False)
+    """Over which they talk; torch's own where None."""
+
+    def apart(self) -> World:
+        """The same processes on lines of their own, for a thread beside the one that computes; all must ask."""
+        return self if self.size == 1 else replace(self, group=dist.new_group(backend="gloo", timeout=_PATIENCE))
 
     @property
     def first(self) -> bool:
@@ -87,11 +94,11 @@ class World:
         data = torch.frombuffer(bytearray(json.dumps(value).encode() or b" "), dtype=torch.uint8)
         length = torch.zeros(self.size, dtype=torch.int64)
         length[self.rank] = len(data)
-        dist.all_reduce(length)
+        dist.all_reduce(length, group=self.group)
         padded = torch.full((int(length.max()),), ord(" "), dtype=torch.uint8)
         padded[: len(data)] = data
         parts = [torch.empty_like(padded) for _ in range(self.size)]
-        dist.all_gather(parts, padded)
+        dist.all_gather(parts, padded, group=self.group)
         return [json.loads(bytes(part.numpy())) for part in parts]
 
     def any(self, flag: bool) -> bool:
@@ -222,6 +229,7 @@ def leave() -> None:
     global _here
     if _here.size > 1:
         _here = World()
+        _mesh.cache_clear()
         with suppress(Exception):  # of a group whose other members are gone
             dist.destroy_process_group()
 
@@ -231,23 +239,34 @@ def is_sharded(model: nn.Module) -> bool:
     return hasattr(model, "set_requires_gradient_sync")
 
 
-def shard(root: nn.Module, layers: Sequence[nn.Module], kind: Kind) -> None:
-    """Leave each process its part of the weights of `root`: by FSDP2, each of `layers` for itself, then the rest."""
-    here = world()
-    if here.size == 1 or kind == "replicate" or is_sharded(root):
-        return
+@cache
+def _mesh(kind: Kind, device: str, here: World) -> Any:
+    """The processes as rows of those that share the weights."""
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
 
     if kind == "hybrid" and here.size % here.local_size:
         what = f"{here.size} processes do not fill hosts of {here.local_size}"
         raise RecipeError(what, where="world.kind", remedy="start equally many on each host, or set world.kind=shard")
-    device = next(root.parameters()).device.type
     if kind == "hybrid":
-        sides, names = (here.size // here.local_size, here.local_size), ("copy", "shard")
-        mesh = init_device_mesh(device, sides, mesh_dim_names=names)
-    else:
-        mesh = init_device_mesh(device, (here.size,))
+        sides = here.size // here.local_size, here.local_size
+        return init_device_mesh(device, sides, mesh_dim_names=("copy", "shard"))
+    return init_device_mesh(device, (here.size,))
+
+
+def shard_mesh(kind: Kind, device: str) -> Any:
+    """The processes among which this one has a part of each weight."""
+    mesh = _mesh(kind, device, world())
+    return mesh["shard"] if kind == "hybrid" else mesh
+
+
+def shard(root: nn.Module, layers: Sequence[nn.Module], kind: Kind, device: str) -> None:
+    """Leave each process its part of the weights of `root`: by FSDP2, each of `layers` for itself, then the rest."""
+    here = world()
+    if here.size == 1 or kind == "replicate" or is_sharded(root):
+        return
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = _mesh(kind, device, here)
     for module in (*layers, root):
         fully_shard(module, mesh=mesh)
     for module in root.modules():
@@ -283,27 +302,58 @@ def whole_tensor(value: Tensor) -> Tensor:
     return value.full_tensor() if hasattr(value, "full_tensor") else value  # type: ignore[operator, no-any-return]
 
 
-def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """On the first process all of each tensor, by name, on the CPU where it was in parts; on the others none. Every
-    process must ask."""
-    if world().size == 1:
-        return dict(tensors)
+def whole_tensors(
+    tensors: Mapping[str, Tensor], put: Callable[[str, Tensor], Tensor] = lambda _, whole: whole
+) -> dict[str, Tensor]:
+    """On the first process what `put` makes of the whole of each tensor, one after the other, on the CPU where it was
+    in parts; on the others none. Every process must ask."""
     once: dict[int, Tensor] = {}  # tied ones stay one
-    for value in tensors.values():
+    for name, value in tensors.items():
         if id(value) not in once:
             full = whole_tensor(value.detach())
-            once[id(value)] = full.cpu() if world().first else torch.empty(0)
+            once[id(value)] = put(name, full.cpu() if full is not value else full) if world().first else torch.empty(0)
     return {name: once[id(value)] for name, value in tensors.items()} if world().first else {}
 
 
-def part_of(value: Tensor, like: Tensor) -> Tensor:
-    """Of a whole tensor what this process holds where `like` is in parts; there, all of it."""
-    if not hasattr(like, "full_tensor"):
-        return value.to(like.device)
-    from torch.distributed.tensor import DTensor, distribute_tensor
+@dataclass(frozen=True)
+class Place:
+    """Where in a whole tensor the part of this process lies; of processes with the same part one is `first`."""
+
+    begin: Sequence[int]
+    size: Sequence[int]
+    first: bool
+
+
+def place_of(value: Tensor) -> Place | None:
+    """Where this process's part of a tensor lies; None where it has all of it."""
+    if not hasattr(value, "full_tensor"):
+        return None
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    assert isinstance(value, DTensor)
+    mesh = value.device_mesh
+    size, begin = compute_local_shape_and_global_offset(value.shape, mesh, value.placements)
+    copies = [side for side, placement in enumerate(value.placements) if placement.is_replicate()]
+    return Place(begin, size, not any(mesh.get_local_rank(side) for side in copies))
+
+
+def as_part(part: Tensor, like: Tensor) -> Tensor:
+    """A tensor of which `part` is what this process has, as it has its part of `like`."""
+    from torch.distributed.tensor import DTensor
 
     assert isinstance(like, DTensor)
-    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+    named: dict[str, Any] = {"run_check": False, "shape": like.shape, "stride": like.stride()}
+    return DTensor.from_local(part.to(like.device), like.device_mesh, like.placements, **named)
+
+
+def part_of(value: Tensor, like: Tensor) -> Tensor:
+    """Of a whole tensor what this process holds where `like` is in parts; there, all of it. Parts are as they are."""
+    place = place_of(like)
+    if place is None or hasattr(value, "full_tensor"):
+        return value.to(like.device)
+    block = tuple(slice(a, a + n) for a, n in zip(place.begin, place.size, strict=True))
+    return as_part(value[block].clone(), like)
 
 
 def part_here(value: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_said(twofold: Run, tmp_path: Path, model_folder: P
 def test_mistakes_are_told(twofold: Run, tmp_path: Path, model_folder: Path) -> None:
     path = lines(tmp_path / "rows.jsonl", {"prompt": "a", "chosen": "b", "rejected": "c"})
     for given, said in [
-        (["--columns", "prompt"], "should be OURS=THEIRS"),
+        (["--columns", "prompt"], "write OURS=THEIRS"),
         (["--columns", "promt=prompt"], "did you mean `prompt`?"),
         (["max_lenght=3"], "did you mean `max_length`?"),
         (["limit=many"], "limit"),

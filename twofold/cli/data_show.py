@@ -81,7 +81,9 @@ def column_map(assignments: Sequence[str]) -> dict[str, str]:
     """`ours=theirs` assignments as a column map."""
     wrong = next((a for a in assignments if "=" not in a.strip("=")), None)
     if wrong is not None:
-        raise RecipeError("should be OURS=THEIRS, as in prompt=question", where=f"--columns {wrong}")
+        raise RecipeError(
+            "is no pair of names", where=f"--columns {wrong}", remedy="write OURS=THEIRS: prompt=question"
+        )
     return dict(a.split("=", 1) for a in assignments)
 
 
