@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from transformers import (
@@ -31,7 +31,6 @@ from twofold.training.trainer import Trainer
 from twofold.world import world
 
 STEPS = 6
-Server: TypeAlias = dict[str, Any] | None
 KINDS: dict[str, dict[str, Any]] = {
     "offline": {},
     "pdpo": {"algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
@@ -205,30 +204,12 @@ def _model(recipe: Recipe, made: PreTrainedModel, tokenizer: PreTrainedTokenizer
     return (wrap_reward_model if scored else wrap)(recipe.model, made, tokenizer)
 
 
-def assembly(
-    run: Path,
-    kind: str,
-    *,
-    sharing: str = "auto",
-    precision: str = "float32",
-    stored: bool = False,
-    server: Server = None,
-    **training: Any,
-) -> RunContext:
-    """A run that takes milliseconds a step; made anew it is the same to the bit. Processes share it by `sharing`; its
-    model is made, or read from where it was `stored` by the first to ask. A `server` draws its drafts."""
-    spec = dict({**KINDS, **OTHERS, **FAULTY}[kind])
-    lora, quantize = spec.pop("lora", None), spec.pop("quantize", None)
-    model = {"path": "made", "precision": precision, "lora": {"rank": 2} if lora is True else lora}
-    model |= spec.pop("model", {})
-    stored = stored or bool(quantize)  # as a base is loaded
-    if stored:
-        name = "base-experts" if "experts" in spec else "base"
-        model |= {"path": str(run.parent / name), **({"quantize": quantize} if quantize else {})}
+def _recipe(run: Path, model: dict[str, Any], sharing: str, training: dict[str, Any], spec: dict[str, Any]) -> Recipe:
+    """Six steps of three rows, a checkpoint after each, as `training` and `spec` change them."""
     data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}, **spec.pop("data", {})}
-    experts = {"num_local_experts": 4, "num_key_value_heads": 2} if spec.pop("experts", False) else {}
     if spec.get("algorithm", {}).get("kind") == "pdpo":
         data["generator"] = {"count": 4}
+    server = training.pop("server", None)
     settings = {
         "steps": STEPS,
         "batch_size": 3,
@@ -248,7 +229,24 @@ def assembly(
         "reference": {"cache": str(run.parent / "reference-cache")},
         **spec,
     }
-    recipe = validate(Recipe, Document("test", given, {}))
+    return validate(Recipe, Document("test", given, {}))
+
+
+def assembly(
+    run: Path, kind: str, *, sharing: str = "auto", precision: str = "float32", stored: bool = False, **training: Any
+) -> RunContext:
+    """A run that takes milliseconds a step; made anew it is the same to the bit. Processes share it by `sharing`; its
+    model is made, or read from where it was `stored` by the first to ask. A `server` draws its drafts."""
+    spec = dict({**KINDS, **OTHERS, **FAULTY}[kind])
+    experts = {"num_local_experts": 4, "num_key_value_heads": 2} if spec.pop("experts", False) else {}
+    lora, quantize = spec.pop("lora", None), spec.pop("quantize", None)
+    model = {"path": "made", "precision": precision, "lora": {"rank": 2} if lora is True else lora}
+    model |= spec.pop("model", {})
+    stored = stored or bool(quantize)  # as a base is loaded
+    if stored:
+        name = "base-experts" if experts else "base"
+        model |= {"path": str(run.parent / name), **({"quantize": quantize} if quantize else {})}
+    recipe = _recipe(run, model, sharing, training, spec)
     torch.manual_seed(0)
     tokenizer = character_tokenizer()
     config = (MixtralConfig if experts else LlamaConfig)(
@@ -263,8 +261,8 @@ def assembly(
     return RunContext(recipe, recipe.objective, policy, loaded, records, Silent(), {"python:brevity": brevity})
 
 
-def loop(run: Path, kind: str, *, resume: bool = True, server: Server = None, **training: Any) -> Trainer:
-    return build_trainer(assembly(run, kind, server=server, **training), run, resume=resume)
+def loop(run: Path, kind: str, *, resume: bool = True, **training: Any) -> Trainer:
+    return build_trainer(assembly(run, kind, **training), run, resume=resume)
 
 
 def stop_after(steps: int) -> Callable[[], bool]:

@@ -36,6 +36,7 @@ FREE = (
     "reference.cache",
     "data.cache",
     "world.kind",
+    "world.timeout",
     *(f"sampling.server.{way}" for way in ("url", "timeout", "attempts", "pause", "parallel")),
 )
 """Settings that decide nothing of what is computed: where things lie and how often they are saved. What a path
