@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from twofold.errors import RecipeError, TwofoldError
 from twofold.hosts import ARRIVAL, await_all, give_up_after, name_interface
@@ -215,10 +216,10 @@ def join(settings: WorldSettings | None = None) -> World:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         if there.several_hosts:
             name_interface()
-        store, *_ = next(iter(dist.rendezvous("env://", timeout=ARRIVAL)))
+        store, *_ = next(iter(rendezvous("env://", timeout=ARRIVAL)))
         await_all(store, there.rank, there.size)
-        backend, place = "cpu:gloo,cuda:nccl" if gpus else "gloo", {"rank": there.rank, "world_size": there.size}
-        dist.init_process_group(backend, store=store, **place, timeout=_PATIENCE)
+        backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+        dist.init_process_group(backend, store=store, rank=there.rank, world_size=there.size, timeout=_PATIENCE)
         _here = there
         _watch()
         atexit.register(leave)
