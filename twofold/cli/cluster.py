@@ -81,7 +81,7 @@ class Cluster:
                     running[self._start(commands[index])] = index
                 elif isinstance(end, ServerError):
                     silent.append(end)
-                elif end is not True:
+                elif isinstance(end, TwofoldError):
                     raise end
                 else:
                     self._progress.advance(TASK)
@@ -140,7 +140,8 @@ def run_command(arguments: Sequence[str], folder: str, version: str) -> tuple[in
                 os._exit(1)
 
     command = [sys.executable, "-m", "twofold", *arguments]
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process: subprocess.Popen[bytes]
     with subprocess.Popen(command, cwd=folder, preexec_fn=end_with_worker, **quiet) as process:
         _, errors = process.communicate()
     words = errors.decode("utf-8", "replace")

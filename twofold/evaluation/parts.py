@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from twofold.evaluation.figures import Evaluation
 from twofold.ledger import Ledger
@@ -79,8 +79,8 @@ class Part:
 WHOLE = Part()
 
 
-class Measure(Protocol):
-    def __call__(self, models: Sequence[str], items: Sequence[Any], how: Any, part: Part) -> Measured: ...
+Measure: TypeAlias = Callable[[Sequence[str], Any, Any, Part], Measured]
+"""Of models, items and settings."""
 
 
 @dataclass(frozen=True)

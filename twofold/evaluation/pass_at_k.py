@@ -184,7 +184,9 @@ class PassAtK:
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> PassAtK:
         """From the `rows` of problems."""
-        problems = {metric: tuple(Sampled.of(row["name"], row[metric]) for row in rows) for metric in METRICS}
+        problems: dict[Metric, tuple[Sampled, ...]] = {
+            metric: tuple(Sampled.of(row["name"], row[metric]) for row in rows) for metric in METRICS
+        }
         cut = tuple(row["truncated"] for row in rows)
         return cls(problems, problems["strict"][0].n, sum(cut), cut=cut)
 
