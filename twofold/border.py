@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import sysconfig
 import tempfile
@@ -42,6 +43,9 @@ _PACKAGE = str(Path(__file__).resolve().parent) + os.sep
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 _GLOO = "gloo"  # by which processes talk: it raises plain RuntimeErrors
 _LOST = ("DistBackendError", "DistNetworkError", "DistStoreError")
+_PEER = re.compile(r"\[([0-9a-fA-F.:]+)\]:\d+")
+_SILENT = ("timed out", "timeout", "unreachable", "no route")
+_AGAIN = "the same command, on every host, goes on from the last checkpoint"
 _MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "maximum allowed dimension exceeded")
 
 
@@ -59,22 +63,25 @@ def explained(error: Exception) -> TwofoldError | None:
         return _of_system(error, text)
     if isinstance(error, MemoryError) or any(words in text.lower() for words in _MEMORY):
         remedy = "take smaller packs (training.packing.tokens), a smaller batch or model, or model.lora={rank: 16}"
-        return TwofoldError("there is not enough memory", remedy=remedy)
+        return TwofoldError("there is not enough memory", where="", remedy=remedy)
     if name in _LOST or (name == "RuntimeError" and _GLOO in text.lower()):
-        remedy = "look at its message, if there is one; the same command goes on from the last checkpoint"
-        return LostProcessError("another process of this run has ended", remedy=remedy)
+        return _lost(text)
     if isinstance(error, OverflowError):
-        return TwofoldError(f"a number is too large: {text}", remedy="choose a smaller one")
+        return TwofoldError(f"a number is too large: {text}", where="", remedy="choose a smaller one")
     if isinstance(error, UnicodeError):
-        return TwofoldError(f"a text is not valid Unicode: {text}", remedy="save the file as UTF-8; name it in UTF-8")
+        return TwofoldError(
+            f"a text is not valid Unicode: {text}", where="", remedy="save the file as UTF-8; name it in UTF-8"
+        )
     if isinstance(error, RecursionError):
-        return TwofoldError("the input is nested too deeply", remedy="flatten it")
+        return TwofoldError("the input is nested too deeply", where="", remedy="flatten it")
     if isinstance(error, ImportError) and not str(error.name or "twofold").startswith("twofold"):
-        return TwofoldError(f"a package is missing: {text}", remedy=f"pip install {error.name}")
+        return TwofoldError(f"a package is missing: {text}", where="", remedy=f"pip install {error.name}")
     if name == "SafetensorError":
-        return TwofoldError(f"a .safetensors file is damaged: {text}", remedy="copy or download the file again")
+        return TwofoldError(
+            f"a .safetensors file is damaged: {text}", where="", remedy="copy or download the file again"
+        )
     if module.startswith("pyarrow"):
-        return TwofoldError(f"a table cannot be read: {text}", remedy="copy or write the file again")
+        return TwofoldError(f"a table cannot be read: {text}", where="", remedy="copy or write the file again")
     frame = _innermost(error)
     if frame is not None and not frame[0].startswith(_PACKAGE):
         where = f"{Path(frame[0]).name}:{frame[1]}"
@@ -82,17 +89,30 @@ def explained(error: Exception) -> TwofoldError | None:
     return None
 
 
+def _lost(text: str) -> LostProcessError:
+    """Of what the library says by which processes talk."""
+    peer = _PEER.search(text)
+    there = "" if peer is None or peer[1].startswith("127.") else peer[1]
+    if any(words in text.lower() for words in _SILENT):
+        what = f"the host {there} cannot be reached" if there else "another host cannot be reached"
+        remedy = f"look at its power and at the network; then {_AGAIN}"
+    else:
+        what = f"another process of this run has ended{there and f', on {there}'}"
+        remedy = f"look at its message, if there is one; {_AGAIN}"
+    return LostProcessError(what, where="", remedy=remedy)
+
+
 def as_bug(error: Exception) -> TwofoldError:
     """The message for a fault of twofold itself; its traceback goes to a file of its own."""
     frame = _innermost(error)
     place = f" ({frame[0].removeprefix(_PACKAGE)}:{frame[1]})" if frame else ""
     what = f"twofold failed where it should not: {type(error).__name__}: {error}{place}"
-    return TwofoldError(what, remedy=f"please report it, with the command and {_traceback_file(error)}")
+    return TwofoldError(what, where="", remedy=f"please report it, with the command and {_traceback_file(error)}")
 
 
 def _of_system(error: OSError, text: str) -> TwofoldError:
     if error.errno is None or error.strerror is None:
-        return TwofoldError(text, remedy="check the path and the connection")
+        return TwofoldError(text, where="", remedy="check the path and the connection")
     what = error.strerror[:1].lower() + error.strerror[1:]
     names = [str(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)]
     return TwofoldError(what, where=" and ".join(names), remedy=REMEDIES.get(error.errno, ""))

@@ -6,12 +6,12 @@ from __future__ import annotations
 class TwofoldError(Exception):
     """A message for the user in at most three parts; the command line prints it without a traceback.
 
-    `where` names a place (file, row, field, step), `what` the fault, `remedy` the way out.
+    `where` names a place (file, row, field, step), `what` the fault, `remedy` the way out; "" where there is none.
     """
 
     exit_code = 2
 
-    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+    def __init__(self, what: str, *, where: str, remedy: str) -> None:
         self.what, self.where, self.remedy = what, where, remedy
         super().__init__(str(self))
 
@@ -45,7 +45,9 @@ class BusyError(TwofoldError):
 
 
 class LostProcessError(TwofoldError):
-    """Another process of the run has ended, and this one cannot go on without it."""
+    """Another process of the run has ended, or its host is out of reach, and this one cannot go on without it."""
+
+    exit_code = 5
 
 
 class NonFiniteError(TwofoldError):

@@ -67,7 +67,11 @@ class Lines:
                 os.fsync(self._file)
             except OSError as error:
                 os.ftruncate(self._file, end)
-                raise DataError(f"cannot be written: {error.strerror}", where=str(self.path)) from None
+                what, remedy = (
+                    f"cannot be written: {error.strerror}",
+                    "make room there, or name another place; what it holds is kept",
+                )
+                raise DataError(what, where=str(self.path), remedy=remedy) from None
         ends = accumulate((len(line) + 1 for line in lines), initial=end)
         return [(start, len(line)) for start, line in zip(ends, lines, strict=False)]
 

@@ -11,8 +11,9 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -20,12 +21,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from twofold.errors import RecipeError, TwofoldError
-from twofold.settings import settings
+from twofold.hosts import ARRIVAL, await_all, give_up_after, name_interface
+from twofold.settings import require, settings
 
 T = TypeVar("T")
 Kind = Literal["replicate", "shard", "hybrid"]
 _PATIENCE = timedelta(hours=4)  # for a process that draws, asks a server or writes while the others wait
-_MOMENT = timedelta(seconds=10)  # for one process to speak while the others wait
 _BUCKET = 32 * 2**20  # values of gradients that travel together
 
 
@@ -37,6 +38,12 @@ class WorldSettings:
     """replicate: each process holds the whole model, and gradients are summed once a step. shard: each holds its part
     of every weight, gradient and moment (FSDP2). hybrid: shards within a host, copies across hosts. auto replicates
     what fits into half of the memory, activations aside, and shards the rest."""
+    timeout: float = 60.0
+    """Seconds that another host may be out of reach before the run ends, to be resumed. One that answers may work as
+    long as it needs."""
+
+    def __post_init__(self) -> None:
+        require(self.timeout >= 5, "timeout must be at least 5 seconds")
 
 
 @dataclass(frozen=True)
@@ -50,11 +57,27 @@ class Turn:
 
 @dataclass(frozen=True)
 class World:
-    """This process among all; `local_size` are those of its host."""
+    """This process among all; `local_size` are those of its host. Another host is lost after `timeout` seconds of
+    silence."""
 
     rank: int = 0
     size: int = 1
     local_size: int = 1
+    timeout: float = 60.0
+    group: Any = field(default=None, compare=False)
+    """Over which they talk; torch's own where None."""
+
+    @property
+    def several_hosts(self) -> bool:
+        return self.size > self.local_size
+
+    def apart(self) -> World:
+        """The same processes on lines of their own, for a thread beside the one that computes; all must ask."""
+        if self.size == 1:
+            return self
+        lines = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        _watch()
+        return replace(self, group=lines)
 
     @property
     def first(self) -> bool:
@@ -87,11 +110,11 @@ class World:
         data = torch.frombuffer(bytearray(json.dumps(value).encode() or b" "), dtype=torch.uint8)
         length = torch.zeros(self.size, dtype=torch.int64)
         length[self.rank] = len(data)
-        dist.all_reduce(length)
+        dist.all_reduce(length, group=self.group)
         padded = torch.full((int(length.max()),), ord(" "), dtype=torch.uint8)
         padded[: len(data)] = data
         parts = [torch.empty_like(padded) for _ in range(self.size)]
-        dist.all_gather(parts, padded)
+        dist.all_gather(parts, padded, group=self.group)
         return [json.loads(bytes(part.numpy())) for part in parts]
 
     def any(self, flag: bool) -> bool:
@@ -181,40 +204,31 @@ def launched() -> World:
     return World(rank, size, int(os.environ.get("LOCAL_WORLD_SIZE", size))) if size > 1 else World()
 
 
-def join() -> World:
-    """Take this process's place among those that a launcher has started, if one has. On GPUs by NCCL, else by Gloo."""
+def join(settings: WorldSettings | None = None) -> World:
+    """Take this process's place among those that a launcher has started, if one has. On GPUs by NCCL, else by Gloo.
+    Raises LostProcessError where not all of them come."""
     global _here
-    there = launched()
+    there = replace(launched(), timeout=(settings or WorldSettings()).timeout)
     if there.size > 1 and _here.size == 1:
         gpus = torch.cuda.is_available()
         if gpus:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=_PATIENCE)
+        if there.several_hosts:
+            name_interface()
+        store, *_ = next(iter(dist.rendezvous("env://", timeout=ARRIVAL)))
+        await_all(store, there.rank, there.size)
+        backend, place = "cpu:gloo,cuda:nccl" if gpus else "gloo", {"rank": there.rank, "world_size": there.size}
+        dist.init_process_group(backend, store=store, **place, timeout=_PATIENCE)
         _here = there
+        _watch()
         atexit.register(leave)
     return _here
 
 
-@contextmanager
-def one_speaks() -> Iterator[bool]:
-    """Whether this process is the first of all to come here, of those that a launcher started. The others leave when
-    it has left, lest the launcher ends it before it has spoken."""
-    try:
-        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = dist.TCPStore(*place, None, False, _MOMENT, False)  # type: ignore[reportPrivateImportUsage]
-        key = f"twofold/failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
-        first = store.add(key, 1) == 1
-    except (KeyError, ValueError, RuntimeError):
-        yield launched().first
-        return
-    try:
-        yield first
-    finally:
-        with suppress(RuntimeError):
-            if first:
-                store.set(f"{key}/spoken", "1")
-            else:
-                store.wait([f"{key}/spoken"], _MOMENT)
+def _watch() -> None:
+    """Let the connections of this process fail where another host is lost."""
+    if _here.several_hosts:
+        give_up_after(_here.timeout)
 
 
 def leave() -> None:
@@ -222,6 +236,7 @@ def leave() -> None:
     global _here
     if _here.size > 1:
         _here = World()
+        _mesh.cache_clear()
         with suppress(Exception):  # of a group whose other members are gone
             dist.destroy_process_group()
 
@@ -231,23 +246,35 @@ def is_sharded(model: nn.Module) -> bool:
     return hasattr(model, "set_requires_gradient_sync")
 
 
-def shard(root: nn.Module, layers: Sequence[nn.Module], kind: Kind) -> None:
-    """Leave each process its part of the weights of `root`: by FSDP2, each of `layers` for itself, then the rest."""
-    here = world()
-    if here.size == 1 or kind == "replicate" or is_sharded(root):
-        return
+@cache
+def _mesh(kind: Kind, device: str, here: World) -> Any:
+    """The processes as rows of those that share the weights."""
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
 
     if kind == "hybrid" and here.size % here.local_size:
         what = f"{here.size} processes do not fill hosts of {here.local_size}"
         raise RecipeError(what, where="world.kind", remedy="start equally many on each host, or set world.kind=shard")
-    device = next(root.parameters()).device.type
     if kind == "hybrid":
-        sides, names = (here.size // here.local_size, here.local_size), ("copy", "shard")
-        mesh = init_device_mesh(device, sides, mesh_dim_names=names)
-    else:
-        mesh = init_device_mesh(device, (here.size,))
+        sides = here.size // here.local_size, here.local_size
+        return init_device_mesh(device, sides, mesh_dim_names=("copy", "shard"))
+    return init_device_mesh(device, (here.size,))
+
+
+def shard_mesh(kind: Kind, device: str) -> Any:
+    """The processes among which this one has a part of each weight."""
+    mesh = _mesh(kind, device, world())
+    return mesh["shard"] if kind == "hybrid" else mesh
+
+
+def shard(root: nn.Module, layers: Sequence[nn.Module], kind: Kind, device: str) -> None:
+    """Leave each process its part of the weights of `root`: by FSDP2, each of `layers` for itself, then the rest."""
+    here = world()
+    if here.size == 1 or kind == "replicate" or is_sharded(root):
+        return
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = _mesh(kind, device, here)
+    _watch()
     for module in (*layers, root):
         fully_shard(module, mesh=mesh)
     for module in root.modules():
@@ -283,27 +310,58 @@ def whole_tensor(value: Tensor) -> Tensor:
     return value.full_tensor() if hasattr(value, "full_tensor") else value  # type: ignore[operator, no-any-return]
 
 
-def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """On the first process all of each tensor, by name, on the CPU where it was in parts; on the others none. Every
-    process must ask."""
-    if world().size == 1:
-        return dict(tensors)
+def whole_tensors(
+    tensors: Mapping[str, Tensor], put: Callable[[str, Tensor], Tensor] = lambda _, whole: whole
+) -> dict[str, Tensor]:
+    """On the first process what `put` makes of the whole of each tensor, one after the other, on the CPU where it was
+    in parts; on the others none. Every process must ask."""
     once: dict[int, Tensor] = {}  # tied ones stay one
-    for value in tensors.values():
+    for name, value in tensors.items():
         if id(value) not in once:
             full = whole_tensor(value.detach())
-            once[id(value)] = full.cpu() if world().first else torch.empty(0)
+            once[id(value)] = put(name, full.cpu() if full is not value else full) if world().first else torch.empty(0)
     return {name: once[id(value)] for name, value in tensors.items()} if world().first else {}
 
 
-def part_of(value: Tensor, like: Tensor) -> Tensor:
-    """Of a whole tensor what this process holds where `like` is in parts; there, all of it."""
-    if not hasattr(like, "full_tensor"):
-        return value.to(like.device)
-    from torch.distributed.tensor import DTensor, distribute_tensor
+@dataclass(frozen=True)
+class Place:
+    """Where in a whole tensor the part of this process lies; of processes with the same part one is `first`."""
+
+    begin: Sequence[int]
+    size: Sequence[int]
+    first: bool
+
+
+def place_of(value: Tensor) -> Place | None:
+    """Where this process's part of a tensor lies; None where it has all of it."""
+    if not hasattr(value, "full_tensor"):
+        return None
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    assert isinstance(value, DTensor)
+    mesh = value.device_mesh
+    size, begin = compute_local_shape_and_global_offset(value.shape, mesh, value.placements)
+    copies = [side for side, placement in enumerate(value.placements) if placement.is_replicate()]
+    return Place(begin, size, not any(mesh.get_local_rank(side) for side in copies))
+
+
+def as_part(part: Tensor, like: Tensor) -> Tensor:
+    """A tensor of which `part` is what this process has, as it has its part of `like`."""
+    from torch.distributed.tensor import DTensor
 
     assert isinstance(like, DTensor)
-    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+    named: dict[str, Any] = {"run_check": False, "shape": like.shape, "stride": like.stride()}
+    return DTensor.from_local(part.to(like.device), like.device_mesh, like.placements, **named)
+
+
+def part_of(value: Tensor, like: Tensor) -> Tensor:
+    """Of a whole tensor what this process holds where `like` is in parts; there, all of it. Parts are as they are."""
+    place = place_of(like)
+    if place is None or hasattr(value, "full_tensor"):
+        return value.to(like.device)
+    block = tuple(slice(a, a + n) for a, n in zip(place.begin, place.size, strict=True))
+    return as_part(value[block].clone(), like)
 
 
 def part_here(value: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ def problems(tmp_path: Path, rows: Path) -> Path:
     return path
 
 
-def sharded(twofold: Run, command: tuple[object, ...], out: Path, count: int = 3) -> str:
+def sharded(twofold: Run, command: tuple[object, ...], out: Path, count: int = 2) -> str:
     """What the merge says of so many shards."""
     for index in reversed(range(count)):
         done = twofold(*command, "--out", out, "--shard", f"{index}/{count}")
@@ -65,11 +65,11 @@ SAMPLED = ("--max-new-tokens", 4, "--samples", 3)
         ("answers", *ANSWERS),
         ("answers", "--max-new-tokens", 4, "--pass-at", "1,2", "--samples", 4, "--seed", 3),
         ("preference", "--reference", "EVEN"),
-        ("perplexity",),
+        pytest.param(("perplexity",), marks=pytest.mark.slow),  # by the path of preferences
         ("win-rate", "--judge", "verifier:flexible", "--temperatures", "0,1", *SAMPLED),
         ("frontier", "--reward", "verifier:flexible", "--reference", "EVEN", "--best-of", "2,4", *SAMPLED),
     ],
-    ids=lambda how: how[0] + ("@k" if "--pass-at" in how else ""),
+    ids=("answers", "answers@k", "preference", "perplexity", "win-rate", "frontier"),
 )
 def test_an_evaluation_in_shards_has_the_bytes_of_one(
     how: tuple[Any, ...], twofold: Run, models: tuple[str, str], rows: Path, problems: Path, tmp_path: Path

@@ -11,7 +11,15 @@ from support.resumable_runs import KINDS, OTHERS
 
 SAMPLE = ("shard:offline", "shard:moving", "shard:pdpo-lora", "shard:ppo-value", "replicate:experts", "shard:kto")
 STOPPED = "shard:bco"
-CHECKS = ("check_captured", "check_gathered", "check_stop", "check_non_finite", "check_differences")
+CHECKS = (
+    "check_captured",
+    "check_gathered",
+    "check_stop",
+    "check_non_finite",
+    "check_differences",
+    "check_parts",
+    "check_unread",
+)
 RESUMED = "shard:rloo-adaptive-lora"
 WHOLE = [kind for kind, spec in {**KINDS, **OTHERS}.items() if "quantize" not in spec]
 EVERY = [f"{sharing}:{kind}" for kind in WHOLE for sharing in ("replicate", "shard")]

@@ -13,15 +13,19 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
 
 from support.resumable_runs import STEPS, assembly, loop, stop_after
 from twofold.errors import NonFiniteError, RecipeError
-from twofold.models.reference import MovingReference
+from twofold.models.heads import value_model_of
+from twofold.models.load import weights_digest
+from twofold.models.parts import in_parts
+from twofold.models.reference import FrozenReference, MovingReference
 from twofold.models.sharding import shard_model
+from twofold.runs.processes import how_loaded
+from twofold.training.checkpoint import Checkpoint
 from twofold.training.trainable import Trainable
-from twofold.world import join, world
+from twofold.world import join, part_here, world
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,8 +67,12 @@ def finish(running: list[subprocess.Popen[str]], seconds: float = 900) -> list[s
 
 
 def play(folder: Path, kind: str, sharing: str = "auto", precision: str = "float64", steps: int = STEPS) -> None:
-    """One run of `kind` to its end, or to the stop after `steps`."""
-    loop(folder, kind, sharing=sharing, precision=precision).train(stop=stop_after(steps) if steps < STEPS else never)
+    """One run of `kind` to its end, or to the stop after `steps`. Processes that share the model read their parts of
+    it, if they can."""
+    stored = world().size > 1 and sharing in ("shard", "hybrid")
+    loop(folder, kind, sharing=sharing, precision=precision, stored=stored).train(
+        stop=stop_after(steps) if steps < STEPS else never
+    )
 
 
 def never() -> bool:
@@ -115,6 +123,33 @@ def check_differences(folder: Path) -> None:
     assert error.value.what == "differs between processes: process 0: 3; process 1: 4"
 
 
+def check_parts(folder: Path) -> None:
+    """What is read in parts is what is read as a whole, and half as large: tied and experts' weights, heads, adapters,
+    copies."""
+    for kind in ("moving", "reward-model-lora", "experts", "ppo-value"):
+        context = assembly(folder / kind / "run", kind, sharing="shard", precision="float64", stored=True)
+        whole = assembly(folder / kind / "whole", kind, sharing="shard", precision="float64")
+        models = [context.policy.model, whole.policy.model]
+        if kind == "ppo-value":
+            models = [value_model_of(c.language_model, c.loaded, c.recipe.model)[0].model for c in (context, whole)]
+        elif kind == "moving":
+            models[0] = FrozenReference(context.language_model).policy.model
+        mine, all_of_it = (sum(part_here(p.detach()).numel() for p in m.parameters()) for m in models)
+        assert in_parts(context.policy.model)
+        assert mine < (0.7 if kind == "reward-model-lora" else 0.51) * all_of_it, kind
+        assert weights_digest(models[0]) == weights_digest(models[1]), kind
+        shard_model(context.policy, "shard")
+        assert not in_parts(context.policy.model)
+        assert weights_digest(context.policy.model) == weights_digest(whole.policy.model), kind
+
+
+def check_unread(folder: Path) -> None:
+    """What cannot be read in parts is read as a whole, and a line says why."""
+    context = assembly(folder / "run", "moving-dora", sharing="shard", stored=True)
+    assert not in_parts(context.policy.model)
+    assert how_loaded(context.recipe) == ("replicate", "DoRA takes the norms of their rows")
+
+
 def main() -> None:
     """`folder precision CASE …`: the runs that the command line names, one after the other. A case is `sharing:kind`,
     `sharing:kind:steps` for one that is stopped, or the name of a function here with its folder."""
@@ -136,19 +171,19 @@ def lines(run: Path) -> list[dict[str, Any]]:
 
 def distance(run: Path, alone: Path) -> tuple[float, float]:
     """The largest relative difference of a figure, and the largest one of a weight or of what else is saved."""
-    mine, theirs = lines(run), lines(alone)
-    assert [list(line) for line in mine] == [list(line) for line in theirs]
+    rows, others = lines(run), lines(alone)
+    assert [list(line) for line in rows] == [list(line) for line in others]
     figures = [
         abs(a[name] - b[name]) / max(1.0, abs(b[name]))
-        for a, b in zip(mine, theirs, strict=True)
+        for a, b in zip(rows, others, strict=True)
         for name in b
         if name != "kind"
     ]
     weights = [0.0]
-    last = f"checkpoints/step-{STEPS}"
-    for file in sorted((alone / last).glob("*.safetensors")):
-        a, b = load_file(run / last / file.name), load_file(file)
-        assert list(a) == list(b)
+    mine, theirs = (Checkpoint.open(folder / f"checkpoints/step-{STEPS}") for folder in (run, alone))
+    for file in sorted(theirs.path.glob("*.safetensors")):
+        a, b = mine.tensors(file.stem), theirs.tensors(file.stem)
+        assert a.keys() == b.keys()
         if "optimizer" not in file.name:
             weights += [float((a[name] - b[name]).abs().max()) for name in b]
     return max(figures), max(weights)

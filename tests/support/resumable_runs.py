@@ -19,14 +19,16 @@ from transformers import (
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.demo.build import character_tokenizer
-from twofold.models.heads import wrap_reward_model
+from twofold.models.heads import load_reward_model, wrap_reward_model
 from twofold.models.load import load_policy, wrap
 from twofold.progress import Silent
 from twofold.records import Pair, Source
 from twofold.runs.build import build_trainer
 from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import read_dataset
+from twofold.runs.processes import load_shared
 from twofold.training.trainer import Trainer
+from twofold.world import world
 
 STEPS = 6
 KINDS: dict[str, dict[str, Any]] = {
@@ -187,26 +189,27 @@ def pairs() -> list[Pair]:
     ]
 
 
-def _model(recipe: Recipe, made: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Model:
-    if recipe.model.quantize:  # as a base is loaded
-        made.save_pretrained(recipe.model.path)
-        tokenizer.save_pretrained(recipe.model.path)
-        return load_policy(recipe.model)
-    return (wrap_reward_model if recipe.objective.reads == "scores" else wrap)(recipe.model, made, tokenizer)
+def _store(path: str, made: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    if not Path(path).is_dir():
+        made.save_pretrained(path)
+        tokenizer.save_pretrained(path)
 
 
-def assembly(run: Path, kind: str, *, sharing: str = "auto", precision: str = "float32", **training: Any) -> RunContext:
-    """A run that takes milliseconds a step; made anew it is the same to the bit. Processes share it by `sharing`."""
-    spec = dict({**KINDS, **OTHERS, **FAULTY}[kind])
-    lora, quantize = spec.pop("lora", None), spec.pop("quantize", None)
-    model = {"path": "made", "precision": precision, "lora": {"rank": 2} if lora is True else lora}
-    model |= spec.pop("model", {})
-    if quantize:
-        model |= {"path": str(run.parent / "base"), "quantize": quantize}
+def _model(recipe: Recipe, made: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, stored: bool) -> Model:
+    scored = recipe.objective.reads == "scores"
+    if stored:
+        world().once(lambda: _store(recipe.model.path, made, tokenizer))
+        load = load_reward_model if scored else load_policy
+        return load_shared(recipe, Silent(), lambda: load(recipe.model))
+    return (wrap_reward_model if scored else wrap)(recipe.model, made, tokenizer)
+
+
+def _recipe(run: Path, model: dict[str, Any], sharing: str, training: dict[str, Any], spec: dict[str, Any]) -> Recipe:
+    """Six steps of three rows, a checkpoint after each, as `training` and `spec` change them."""
     data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}, **spec.pop("data", {})}
-    experts = {"num_local_experts": 4, "num_key_value_heads": 2} if spec.pop("experts", False) else {}
     if spec.get("algorithm", {}).get("kind") == "pdpo":
         data["generator"] = {"count": 4}
+    server = training.pop("server", None)
     settings = {
         "steps": STEPS,
         "batch_size": 3,
@@ -221,12 +224,29 @@ def assembly(run: Path, kind: str, *, sharing: str = "auto", precision: str = "f
         "data": data,
         "training": settings,
         "optimizer": {"learning_rate": 1e-3},
-        "sampling": {"max_new_tokens": 6},
+        "sampling": {"max_new_tokens": 6, "server": server},
         "world": {"kind": sharing},
         "reference": {"cache": str(run.parent / "reference-cache")},
         **spec,
     }
-    recipe = validate(Recipe, Document("test", given, {}))
+    return validate(Recipe, Document("test", given, {}))
+
+
+def assembly(
+    run: Path, kind: str, *, sharing: str = "auto", precision: str = "float32", stored: bool = False, **training: Any
+) -> RunContext:
+    """A run that takes milliseconds a step; made anew it is the same to the bit. Processes share it by `sharing`; its
+    model is made, or read from where it was `stored` by the first to ask. A `server` draws its drafts."""
+    spec = dict({**KINDS, **OTHERS, **FAULTY}[kind])
+    experts = {"num_local_experts": 4, "num_key_value_heads": 2} if spec.pop("experts", False) else {}
+    lora, quantize = spec.pop("lora", None), spec.pop("quantize", None)
+    model = {"path": "made", "precision": precision, "lora": {"rank": 2} if lora is True else lora}
+    model |= spec.pop("model", {})
+    stored = stored or bool(quantize)  # as a base is loaded
+    if stored:
+        name = "base-experts" if experts else "base"
+        model |= {"path": str(run.parent / name), **({"quantize": quantize} if quantize else {})}
+    recipe = _recipe(run, model, sharing, training, spec)
     torch.manual_seed(0)
     tokenizer = character_tokenizer()
     config = (MixtralConfig if experts else LlamaConfig)(
@@ -235,7 +255,7 @@ def assembly(run: Path, kind: str, *, sharing: str = "auto", precision: str = "f
         **experts,
     )  # fmt: skip
     made = (MixtralForCausalLM if experts else LlamaForCausalLM)(config)
-    policy, loaded = _model(recipe, made.double() if precision == "float64" else made, tokenizer)
+    policy, loaded = _model(recipe, made.double() if precision == "float64" else made, tokenizer, stored=stored)
     records = read_dataset(recipe, recipe.objective, pairs())
     run.mkdir(parents=True, exist_ok=True)
     return RunContext(recipe, recipe.objective, policy, loaded, records, Silent(), {"python:brevity": brevity})

@@ -105,14 +105,16 @@ class Cluster:
         try:
             code, words = self._ray.get(task)
         except errors.RayTaskError as error:
-            return TwofoldError(f"a worker cannot run twofold: {error.cause}", where="--engine ray")
+            remedy = "install the same version on all machines, in the same folder"
+            return TwofoldError(f"a worker cannot run twofold: {error.cause}", where="--engine ray", remedy=remedy)
         except errors.RayError:
             return None
         if code == 0:
             return True
         if code < 0 or code - 128 in (signal.SIGKILL, signal.SIGTERM):
             return None
-        error = (ServerError if code == ServerError.exit_code else TwofoldError)(words)
+        what, _, remedy = words.partition("\n  → ")
+        error = (ServerError if code == ServerError.exit_code else TwofoldError)(what, where="", remedy=remedy)
         error.exit_code = code
         return error
 

@@ -52,7 +52,7 @@ def refuse_odd_shards(options: ShardOptions, out: Path | None) -> None:
     }
     for where, so in wrong.items():
         if so:
-            raise RecipeError("goes with --engine ray", where=where)
+            raise RecipeError("goes with --engine ray", where=where, remedy="add it, or leave this out")
     if options.shard is not None and not alone:
         raise RecipeError("--engine ray makes the shards itself", where="--shard", remedy="leave one of them out")
     if out is None and (options.shard is not None or not alone):

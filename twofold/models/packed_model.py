@@ -27,8 +27,10 @@ from twofold.models.experts import balance, pack_weights, recorded, routers, row
 from twofold.models.experts import routing as routing_of
 from twofold.models.masters import Masters
 from twofold.models.packing import Packing, bins, pack, targets
+from twofold.models.parts import in_parts
 from twofold.models.row_lengths import restart_rotary
 from twofold.models.seq2seq import branch_hidden, encodes_prompts, take_one_kernel
+from twofold.models.small_copy import small_copy
 from twofold.models.trial import findings, first_line, in_order, know_float64, positions, refuse_leaks, trial_groups
 from twofold.world import Turn, is_sharded, settle, world
 
@@ -96,9 +98,8 @@ class PackedModel(nn.Module):
         self.sharing_note = "" if sharing == "rows" else known.sharing_note or self._device_note()
         self.shared = sharing != "rows" and not self.sharing_note
         if sharing == "shared" and not self.shared:
-            raise ModelError(
-                f"this model cannot share prompts: {self.sharing_note}", remedy="set model.sharing to auto or rows"
-            )
+            what, remedy = f"this model cannot share prompts: {self.sharing_note}", "set it to auto or rows"
+            raise ModelError(what, where="model.sharing", remedy=remedy)
         self._attention = NAME if self.shared and not encodes_prompts(model) else stock_name(model)
         set_attention(model, self._attention)
 
@@ -270,15 +271,20 @@ class PackedModel(nn.Module):
         """Why packs cannot be computed where the model is; an accelerator has a kernel of its own for them."""
         if self.device.type == "cpu" or encodes_prompts(self.model):
             return ""
-        before = str(self.model.config._attn_implementation)
+        tried = small_copy(self.model, (self.model.dtype,)) if in_parts(self.model) else self.model
+        if tried is None:
+            return ""
+        before = str(tried.config._attn_implementation)
         try:
-            set_attention(self.model, NAME)
+            set_attention(tried, NAME)
+            nn.Module.to(tried, self.device)
+            stream = pack(trial_groups(tried), self.device, ends=self.head.ends)
             with self._precision():
-                self._packed(trial_groups(self.model))
+                pack_hidden(tried, stream, by_mask=self._by_mask)
         except Exception as error:  # of any kind: the layers are not ours
             return first_line(error)
         finally:
-            set_attention(self.model, before)
+            set_attention(tried, before)
         return ""
 
 

@@ -14,10 +14,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from twofold.batch import Outputs, Routing
 from twofold.models.packed_model import PackedModel
+from twofold.models.parts import ROOT, parts_for_shards
 from twofold.models.trial import trial_groups
 from twofold.world import Kind, is_sharded, settle, shard, whole
-
-_ROOT = "twofold_sharded_root"
 
 
 def shard_model(held: PackedModel, kind: Kind) -> None:
@@ -25,10 +24,12 @@ def shard_model(held: PackedModel, kind: Kind) -> None:
     made afterwards. A model under `replicate` stays as it is."""
     if is_sharded(held):
         return
-    shard(held, layers(held.model), kind)
+    device = held.device.type
+    with parts_for_shards(held):
+        shard(held, layers(held.model), kind, device)
     if is_sharded(held):
         _show_outputs()
-        object.__setattr__(held.model, _ROOT, weakref.ref(held))
+        object.__setattr__(held.model, ROOT, weakref.ref(held))
         with torch.no_grad():
             held(trial_groups(held.model)[:1])  # what is called first is the root from then on
         settle(held)
@@ -66,7 +67,7 @@ def weights_here(model: nn.Module) -> dict[str, torch.Tensor]:
 @contextmanager
 def whole_model(model: PreTrainedModel) -> Iterator[None]:
     """Within it all weights of `model` are here, if processes share them: each may call it as often as it needs."""
-    root = getattr(model, _ROOT, lambda: None)()
+    root = getattr(model, ROOT, lambda: None)()
     if root is None:
         yield
         return

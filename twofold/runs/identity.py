@@ -37,6 +37,7 @@ FREE = (
     "data.cache",
     "data.workers",
     "world.kind",
+    "world.timeout",
     *(f"sampling.server.{way}" for way in ("url", "timeout", "attempts", "pause", "parallel")),
 )
 """Settings that decide nothing of what is computed: where things lie and how often they are saved. What a path
