@@ -84,7 +84,9 @@ class RunContext:
         rows: Sequence[Record] = getattr(self.dataset, name)
         if not rows:
             return []
-        self.encoded[name] = encode_rows(rows, self.encoder, data_cache(self.recipe), self.progress)
+        self.encoded[name] = encode_rows(
+            rows, self.encoder, data_cache(self.recipe), self.progress, self.recipe.data.workers
+        )
         return self.encoded[name].groups
 
     @cached_property

@@ -73,7 +73,7 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
         refuse_classifier(recipe.model.path, recipe.model.revision)
     stops = load_stop_tokens(recipe.model.path, tokenizer, recipe.model.revision)
     encoder = Encoder(tokenizer, stops, recipe.data.tokenize, recipe.data.chat)
-    trained = encode_rows(records.train, encoder, data_cache(recipe), progress)
+    trained = encode_rows(records.train, encoder, data_cache(recipe), progress, recipe.data.workers)
     recipe = with_fitting_packs(recipe, trained.groups)
     sizes = model_size(recipe.model)
     device = resolve_device(recipe.model.device)

@@ -35,6 +35,7 @@ FREE = (
     "training.track",
     "reference.cache",
     "data.cache",
+    "data.workers",
     "world.kind",
     "world.timeout",
     *(f"sampling.server.{way}" for way in ("url", "timeout", "attempts", "pause", "parallel")),

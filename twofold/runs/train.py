@@ -157,7 +157,7 @@ def _train(
     policy.keep_masters()
     if recipe.training.packing.tokens == "auto":
         encoder = Encoder(loaded.tokenizer, loaded.stop_tokens, recipe.data.tokenize, recipe.data.chat)
-        rows = encode_rows(dataset.train, encoder, data_cache(recipe), options.progress).groups
+        rows = encode_rows(dataset.train, encoder, data_cache(recipe), options.progress, recipe.data.workers).groups
         recipe = with_fitting_packs(recipe, rows)
         options.progress.note(f"packs of {recipe.training.packing.tokens} tokens, which fit into memory")
     for note in (f"prompts are not shared: {policy.sharing_note}" if policy.sharing_note else "", policy.note):
