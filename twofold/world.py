@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,13 +20,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from twofold.errors import RecipeError, TwofoldError
-from twofold.settings import settings
+from twofold.errors import TwofoldError
+from twofold.settings import require, settings
 
 T = TypeVar("T")
 Kind = Literal["replicate", "shard", "hybrid"]
 _PATIENCE = timedelta(hours=4)  # for a process that draws, asks a server or writes while the others wait
 _MOMENT = timedelta(seconds=10)  # for one process to speak while the others wait
+SHARDS = "twofold_shards"
+"""Where the root of a sharded model has its settings."""
 _BUCKET = 32 * 2**20  # values of gradients that travel together
 
 
@@ -36,7 +39,23 @@ class WorldSettings:
     kind: Literal["auto", "replicate", "shard", "hybrid"] = "auto"
     """replicate: each process holds the whole model, and gradients are summed once a step. shard: each holds its part
     of every weight, gradient and moment (FSDP2). hybrid: shards within a host, copies across hosts. auto replicates
-    what fits into half of the memory, activations aside, and shards the rest."""
+    what fits into memory, by the estimate that --dry-run shows, and shards the rest."""
+    reduce: Literal["auto", "step", "pack"] = "auto"
+    """Of shards, when gradients are summed over processes. step: once, and until then each process holds the gradients
+    of all weights; pack: after each pack (between hosts once). auto is step where that fits into memory."""
+    reshard_after_forward: bool = True
+    """Of shards, whether a layer's weights go after its forward pass and come again for the backward pass; false
+    halves the weights that travel, and each process holds all of them for as long as a pack takes."""
+    prefetch: int = 1
+    """Of shards, for how many layers ahead the weights are asked for while one computes."""
+    offload: bool = False
+    """Of shards on GPUs: keep weights, gradients and moments in the host's memory, and make the update there."""
+
+    def __post_init__(self) -> None:
+        require(self.prefetch >= 0, "prefetch must be ≥ 0")
+        require(
+            not (self.offload and self.kind == "replicate"), "offload is of shards: set kind to auto, shard or hybrid"
+        )
 
 
 @dataclass(frozen=True)
@@ -231,42 +250,19 @@ def is_sharded(model: nn.Module) -> bool:
     return hasattr(model, "set_requires_gradient_sync")
 
 
-def shard(root: nn.Module, layers: Sequence[nn.Module], kind: Kind) -> None:
-    """Leave each process its part of the weights of `root`: by FSDP2, each of `layers` for itself, then the rest."""
-    here = world()
-    if here.size == 1 or kind == "replicate" or is_sharded(root):
-        return
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
-
-    if kind == "hybrid" and here.size % here.local_size:
-        what = f"{here.size} processes do not fill hosts of {here.local_size}"
-        raise RecipeError(what, where="world.kind", remedy="start equally many on each host, or set world.kind=shard")
-    device = next(root.parameters()).device.type
-    if kind == "hybrid":
-        sides, names = (here.size // here.local_size, here.local_size), ("copy", "shard")
-        mesh = init_device_mesh(device, sides, mesh_dim_names=names)
-    else:
-        mesh = init_device_mesh(device, (here.size,))
-    for module in (*layers, root):
-        fully_shard(module, mesh=mesh)
-    for module in root.modules():
-        if is_sharded(module):
-            module.set_gradient_divide_factor(1.0)  # type: ignore[operator]  # the step has divided by counts already
-            module.set_force_sum_reduction_for_comms(True)  # type: ignore[operator]  # Gloo knows no factor
-
-
 def settle(root: nn.Module) -> None:
-    """Let the parameters of a sharded model be its parts: after a forward pass the root's stay gathered, and whoever
-    asks for them then gets tensors that do not last."""
-    if is_sharded(root):
-        root.reshard()  # type: ignore[operator]  # FSDP2's
+    """Let the parameters of a sharded model be its parts: after a forward pass the root's stay gathered, by a setting
+    the layers' too, and whoever asks for them then gets tensors that do not last."""
+    for module in root.modules() if is_sharded(root) else ():
+        if is_sharded(module):
+            module.reshard()  # type: ignore[operator]  # FSDP2's
 
 
 @contextmanager
 def whole(root: nn.Module) -> Iterator[None]:
     """Within it all weights of a sharded model are here, so that processes may call it as often as each needs."""
     parts: list[Any] = [module for module in root.modules() if is_sharded(module)]
+    again = getattr(root, SHARDS).reshard_after_forward
     for part in parts:
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
@@ -274,13 +270,18 @@ def whole(root: nn.Module) -> Iterator[None]:
         yield
     finally:
         for part in parts:
-            part.set_reshard_after_forward(part is not root, recurse=False)
+            part.set_reshard_after_forward(again and part is not root, recurse=False)
             part.reshard()
+
+
+def is_part(value: Tensor) -> bool:
+    """Whether each process holds a part of this tensor only."""
+    return hasattr(value, "full_tensor")
 
 
 def whole_tensor(value: Tensor) -> Tensor:
     """All of a tensor of which each process holds a part; every process must ask. Others are as they are."""
-    return value.full_tensor() if hasattr(value, "full_tensor") else value  # type: ignore[operator, no-any-return]
+    return value.full_tensor() if is_part(value) else value  # type: ignore[operator, no-any-return]
 
 
 def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -298,7 +299,7 @@ def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def part_of(value: Tensor, like: Tensor) -> Tensor:
     """Of a whole tensor what this process holds where `like` is in parts; there, all of it."""
-    if not hasattr(like, "full_tensor"):
+    if not is_part(like):
         return value.to(like.device)
     from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -309,6 +310,20 @@ def part_of(value: Tensor, like: Tensor) -> Tensor:
 def part_here(value: Tensor) -> Tensor:
     """What this process holds of a tensor."""
     return value.to_local() if hasattr(value, "to_local") else value  # type: ignore[operator, no-any-return]
+
+
+def place_of_part(value: Tensor) -> int:
+    """How many numbers of a tensor come before what this process holds of it."""
+    if not is_part(value) or not value.dim():
+        return 0
+    from torch.distributed.tensor import DTensor, Shard
+
+    assert isinstance(value, DTensor)
+    rows = 0
+    for side, placement in enumerate(value.placements):
+        if isinstance(placement, Shard):  # FSDP2 splits rows, as torch.chunk does
+            rows = value.device_mesh.get_local_rank(side) * -(-len(value) // value.device_mesh.size(side))
+    return min(rows, len(value)) * math.prod(value.shape[1:])
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:

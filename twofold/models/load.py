@@ -25,6 +25,7 @@ from twofold.models.adapters import (
     refuse_classifier,
     saved_by,
 )
+from twofold.models.casts import can_be_narrow
 from twofold.models.integrity import check_folder
 from twofold.models.loadable import readable, refuse_broken_weights, refuse_unknown_tokens
 from twofold.models.locate import gguf_of
@@ -60,8 +61,11 @@ class ModelSettings:
     """Folder or hub name."""
     revision: str | None = None
     precision: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
-    """bfloat16 computes under autocast over float32 weights; auto takes it where that pays: on GPUs, and on processors
-    that are fast at it for models of 512 hidden units or more."""
+    """bfloat16 computes in it over float32 weights; auto takes it where that pays: on GPUs, and on processors that are
+    fast at it for models of 512 hidden units or more."""
+    residual: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Under bfloat16, what the hidden states between layers are in. bfloat16 halves them and the weights that travel
+    between processes (FSDP2's mixed precision); float32 is autocast's. auto is bfloat16 on GPUs."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lora: LoRA | None = None
     adapter: str | None = None
@@ -185,12 +189,20 @@ def weights_dtype(settings: ModelSettings, config: PreTrainedConfig) -> torch.dt
     return torch.float64 if precision == "float64" else torch.float32
 
 
+def is_residual_narrow(settings: ModelSettings) -> bool:
+    """Whether under bfloat16 the hidden states between layers are in it."""
+    asked = settings.residual
+    return asked == "bfloat16" or (asked == "auto" and resolve_device(settings.device) == "cuda")
+
+
 def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: PeftModel | None) -> ModelOptions:
     """How a model of `settings` is held."""
     narrow = training_precision(settings, hidden_units(model.config)) == "bfloat16"
+    cast = narrow and is_residual_narrow(settings) and can_be_narrow(model)
     return {
         "adapter": adapter,
-        "autocast": torch.bfloat16 if narrow else None,
+        "autocast": torch.bfloat16 if narrow and not cast else None,
+        "cast": torch.bfloat16 if cast else None,
         "sharing": settings.sharing,
         "activation_checkpointing": settings.activation_checkpointing,
         "recompute_every": settings.recompute_every,
@@ -209,8 +221,11 @@ def save_policy(
     """A Hugging Face folder in the dtype that its base has (or a PEFT adapter) with its tokenizer, for its owner alone,
     written whole or not at all; `sealed` with a manifest, by which damage is noticed. `weights` take the place of
     the model's own. Of several processes all must ask, and the first one writes."""
+    dtype = stored_dtype(policy.model)
+    trained = nullcontext if dtype == torch.bfloat16 else policy.whole_weights  # what is computed with, or its masters
     if is_sharded(policy):
-        weights = whole_tensors((policy.adapter or policy.model).state_dict(keep_vars=True))
+        with trained():
+            weights = whole_tensors((policy.adapter or policy.model).state_dict(keep_vars=True))
     if not world().first:
         return
     temporary = folder.with_name(f"{folder.name}.tmp")
@@ -226,8 +241,7 @@ def save_policy(
         if (how := quantization_of(policy.model)) is not None:
             how.save(temporary)
     else:
-        dtype = stored_dtype(policy.model)
-        with nullcontext() if dtype == torch.bfloat16 else policy.whole_weights():
+        with trained():
             save_weights(policy.model, temporary, dtype, weights)
     tokenizer.save_pretrained(temporary)
     disk.make_private(temporary)

@@ -2,53 +2,36 @@
 
 from __future__ import annotations
 
-from twofold.errors import RecipeError
+from dataclasses import replace
+
 from twofold.models.machine import memory_bytes
+from twofold.models.model_size import model_size, size_of
 from twofold.runs.context import RunContext
-from twofold.training.optim import SGD, AdamW, RMSprop
-from twofold.world import Kind, world
+from twofold.runs.forecast import largest_pack
+from twofold.runs.shares import SHARE, chosen, ways
+from twofold.world import Kind, World, WorldSettings, world
 
-SHARE = 0.5
-"""Of the memory, what a whole model with its copies, gradients and moments may take; the rest is for activations."""
-_ELEMENTWISE = AdamW, RMSprop, SGD
-
-
-def how_shared(run: RunContext) -> Kind:
-    """replicate, shard or hybrid. Raises RecipeError for what cannot be done to shards."""
-    kind, here = run.recipe.world.kind, world()
-    if here.size == 1:
-        return "replicate"
-    refused = _refused(run)
-    if kind == "auto":
-        return "replicate" if refused or _fits(run) else "hybrid" if here.size > here.local_size > 1 else "shard"
-    if kind != "replicate" and refused:
-        where, what = refused
-        raise RecipeError(what, where=where, remedy="set world.kind=replicate")
-    return kind
+_SMALL = 0.05
+"""Of the memory, what gradients of all weights may take before anything is estimated."""
 
 
-def _refused(run: RunContext) -> tuple[str, str] | None:
-    """Where and why weights cannot be shared."""
-    if not isinstance(run.recipe.optimizer, _ELEMENTWISE):
-        return "optimizer.kind", f"{run.recipe.optimizer.kind} reads whole matrices, and each process would have a part"
-    if run.policy.masters is not None:
-        return "model.precision", "bfloat16 rounds each weight by a threshold of its own, which shards would not share"
-    if run.recipe.model.quantize is not None:
-        return "model.quantize", "a quantized base has no weights that could be split"
-    if run.recipe.reference.fit is not None:
-        return "reference.fit", "the reference is a copy of the fitted model, and shards cannot be copied"
-    return None
+def how_shared(run: RunContext) -> tuple[Kind, WorldSettings]:
+    """replicate, shard or hybrid, and the settings with nothing left open."""
+    how, here = run.recipe.world, world()
+    if here.size == 1 or how.kind == "replicate":
+        return "replicate", how
+    there = min(here.gather(memory_of_each(run.policy.device.type, here) or 2**62))
+    trained = sum(p.numel() * p.element_size() for p in run.policy.trainable().values())
+    if how.kind != "auto" and (how.reduce != "auto" or trained <= _SMALL * there):
+        return how.kind, replace(how, reduce="step" if how.reduce == "auto" else how.reduce)
+    quantized = run.recipe.model.quantize is not None
+    sizes = model_size(run.recipe.model) if quantized else size_of(run.policy.model)
+    packs = largest_pack(run.recipe, run.groups["train"], here.size)
+    way = chosen(ways(run.recipe, sizes, packs, here, run.policy.model.config), SHARE * there)
+    return way.kind, way.settings
 
 
-def _fits(run: RunContext) -> bool:
-    """Whether each process can hold all of it: weights, copies of them, gradients and two moments."""
-    device = run.policy.device.type
+def memory_of_each(device: str, here: World) -> int | None:
+    """The memory that each process of a machine has: a GPU of its own, or its share of the machine's."""
     there = memory_bytes(device)
-    if there is None:
-        return True
-    whole = sum(p.numel() * p.element_size() for p in run.policy.weights().values())
-    moved = sum(3 * p.numel() * p.element_size() for p in run.policy.trainable().values())
-    learners = 1 if run.value_model is None else 2
-    copies = len(getattr(run.reference, "copies", []))
-    share = there if device == "cuda" else there / world().local_size
-    return whole * (learners + copies) + moved * learners <= SHARE * share
+    return there if there is None or device == "cuda" else there // here.local_size
