@@ -12,15 +12,16 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from twofold.errors import TwofoldError
+from twofold.errors import RecipeError, TwofoldError
 from twofold.settings import require, settings
 
 T = TypeVar("T")
@@ -74,6 +75,12 @@ class World:
     rank: int = 0
     size: int = 1
     local_size: int = 1
+    group: Any = field(default=None, compare=False)
+    """Over which they talk; torch's own where None."""
+
+    def apart(self) -> World:
+        """The same processes on lines of their own, for a thread beside the one that computes; all must ask."""
+        return self if self.size == 1 else replace(self, group=dist.new_group(backend="gloo", timeout=_PATIENCE))
 
     @property
     def first(self) -> bool:
@@ -106,11 +113,11 @@ class World:
         data = torch.frombuffer(bytearray(json.dumps(value).encode() or b" "), dtype=torch.uint8)
         length = torch.zeros(self.size, dtype=torch.int64)
         length[self.rank] = len(data)
-        dist.all_reduce(length)
+        dist.all_reduce(length, group=self.group)
         padded = torch.full((int(length.max()),), ord(" "), dtype=torch.uint8)
         padded[: len(data)] = data
         parts = [torch.empty_like(padded) for _ in range(self.size)]
-        dist.all_gather(parts, padded)
+        dist.all_gather(parts, padded, group=self.group)
         return [json.loads(bytes(part.numpy())) for part in parts]
 
     def any(self, flag: bool) -> bool:
@@ -241,6 +248,7 @@ def leave() -> None:
     global _here
     if _here.size > 1:
         _here = World()
+        mesh_of.cache_clear()
         with suppress(Exception):  # of a group whose other members are gone
             dist.destroy_process_group()
 
@@ -250,28 +258,32 @@ def is_sharded(model: nn.Module) -> bool:
     return hasattr(model, "set_requires_gradient_sync")
 
 
+@cache
+def mesh_of(kind: Kind, device: str, here: World) -> Any:
+    """The processes as rows of those that share the weights."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    if kind == "hybrid" and here.size % here.local_size:
+        what = f"{here.size} processes do not fill hosts of {here.local_size}"
+        raise RecipeError(what, where="world.kind", remedy="start equally many on each host, or set world.kind=shard")
+    if kind == "hybrid":
+        sides = here.size // here.local_size, here.local_size
+        return init_device_mesh(device, sides, mesh_dim_names=("copy", "shard"))
+    return init_device_mesh(device, (here.size,))
+
+
+def shard_mesh(kind: Kind, device: str) -> Any:
+    """The processes among which this one has a part of each weight."""
+    mesh = mesh_of(kind, device, world())
+    return mesh["shard"] if kind == "hybrid" else mesh
+
+
 def settle(root: nn.Module) -> None:
     """Let the parameters of a sharded model be its parts: after a forward pass the root's stay gathered, by a setting
     the layers' too, and whoever asks for them then gets tensors that do not last."""
     for module in root.modules() if is_sharded(root) else ():
         if is_sharded(module):
             module.reshard()  # type: ignore[operator]  # FSDP2's
-
-
-@contextmanager
-def whole(root: nn.Module) -> Iterator[None]:
-    """Within it all weights of a sharded model are here, so that processes may call it as often as each needs."""
-    parts: list[Any] = [module for module in root.modules() if is_sharded(module)]
-    again = getattr(root, SHARDS).reshard_after_forward
-    for part in parts:
-        part.set_reshard_after_forward(False, recurse=False)
-        part.unshard()
-    try:
-        yield
-    finally:
-        for part in parts:
-            part.set_reshard_after_forward(again and part is not root, recurse=False)
-            part.reshard()
 
 
 def is_part(value: Tensor) -> bool:
@@ -297,14 +309,45 @@ def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: once[id(value)] for name, value in tensors.items()} if world().first else {}
 
 
-def part_of(value: Tensor, like: Tensor) -> Tensor:
-    """Of a whole tensor what this process holds where `like` is in parts; there, all of it."""
-    if not is_part(like):
-        return value.to(like.device)
-    from torch.distributed.tensor import DTensor, distribute_tensor
+@dataclass(frozen=True)
+class Place:
+    """Where in a whole tensor the part of this process lies; of processes with the same part one is `first`."""
+
+    begin: Sequence[int]
+    size: Sequence[int]
+    first: bool
+
+
+def place_of(value: Tensor) -> Place | None:
+    """Where this process's part of a tensor lies; None where it has all of it."""
+    if not is_part(value):
+        return None
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    assert isinstance(value, DTensor)
+    mesh = value.device_mesh
+    size, begin = compute_local_shape_and_global_offset(value.shape, mesh, value.placements)
+    copies = [side for side, placement in enumerate(value.placements) if placement.is_replicate()]
+    return Place(begin, size, not any(mesh.get_local_rank(side) for side in copies))
+
+
+def as_part(part: Tensor, like: Tensor) -> Tensor:
+    """A tensor of which `part` is what this process has, as it has its part of `like`."""
+    from torch.distributed.tensor import DTensor
 
     assert isinstance(like, DTensor)
-    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+    named: dict[str, Any] = {"run_check": False, "shape": like.shape, "stride": like.stride()}
+    return DTensor.from_local(part.to(like.device), like.device_mesh, like.placements, **named)
+
+
+def part_of(value: Tensor, like: Tensor) -> Tensor:
+    """Of a whole tensor what this process holds where `like` is in parts; there, all of it. Parts are as they are."""
+    place = place_of(like)
+    if place is None or is_part(value):
+        return value.to(like.device)
+    block = tuple(slice(a, a + n) for a, n in zip(place.begin, place.size, strict=True))
+    return as_part(value[block].clone(), like)
 
 
 def part_here(value: Tensor) -> Tensor:
@@ -314,16 +357,8 @@ def part_here(value: Tensor) -> Tensor:
 
 def place_of_part(value: Tensor) -> int:
     """How many numbers of a tensor come before what this process holds of it."""
-    if not is_part(value) or not value.dim():
-        return 0
-    from torch.distributed.tensor import DTensor, Shard
-
-    assert isinstance(value, DTensor)
-    rows = 0
-    for side, placement in enumerate(value.placements):
-        if isinstance(placement, Shard):  # FSDP2 splits rows, as torch.chunk does
-            rows = value.device_mesh.get_local_rank(side) * -(-len(value) // value.device_mesh.size(side))
-    return min(rows, len(value)) * math.prod(value.shape[1:])
+    place = place_of(value)
+    return 0 if place is None or not value.dim() else place.begin[0] * math.prod(value.shape[1:])
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:

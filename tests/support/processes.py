@@ -13,15 +13,17 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from torch.distributed.fsdp import CPUOffloadPolicy
 from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.debug import CommDebugMode
 
 from support.resumable_runs import STEPS, assembly, loop, stop_after
 from twofold.errors import NonFiniteError, RecipeError
 from twofold.models.reference import MovingReference
-from twofold.models.sharding import shard_model
+from twofold.models.sharding import layers, shard_model
+from twofold.training.checkpoint import Checkpoint
 from twofold.training.trainable import Trainable
-from twofold.world import join, world
+from twofold.world import WorldSettings, join, whole_tensor, world
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -115,6 +117,48 @@ def check_differences(folder: Path) -> None:
     assert error.value.what == "differs between processes: process 0: 3; process 1: 4"
 
 
+def check_rounding(folder: Path) -> None:
+    """Parts of masters are rounded to the bits of the whole."""
+    whole, parts = (assembly(folder, "bfloat16", sharing=sharing).policy for sharing in ("replicate", "shard"))
+    shard_model(parts, "shard")
+    assert whole.masters is not None
+    assert parts.masters is not None
+    for name, weight in whole.trainable().items():
+        master = whole.masters.of(name)
+        assert torch.equal(whole_tensor(parts.trainable()[name].detach()), weight)
+        assert torch.equal(whole_tensor(parts.masters.of(name)), master)
+        assert weight.dim() == 1 or not torch.equal(weight, master)
+
+
+def check_collectives(folder: Path) -> None:
+    """Of two packs a process gradients are summed once, or after each; weights of a layer come twice a pack, or once.
+    There are two that travel: the layer, and all else."""
+    for kind, sums, weights in (("packs", 2, 6), ("reduce", 4, 4)):
+        trainer = loop(folder / kind, kind, sharing="shard", precision="float64", batch_size=8)
+        made = trainer.algorithm.round(0, {})
+        with CommDebugMode() as counted:
+            trainer.step(made)
+        found = {str(operation): count for operation, count in counted.get_comm_counts().items()}
+        assert sum(count for name, count in found.items() if "reduce_scatter" in name) == sums, found
+        assert sum(count for name, count in found.items() if "allgather_base" in name) == weights, found
+
+
+def check_settings(folder: Path) -> None:
+    """What FSDP2 is asked for: layers ahead, where parts wait, and the dtype of what travels and what is summed."""
+    context = assembly(folder, "seq2seq", sharing="shard")
+    shard_model(context.policy, "shard", WorldSettings(prefetch=2, offload=True))
+    states: list[Any] = [layer._get_fsdp_state() for layer in layers(context.policy.model)]  # type: ignore[operator]
+    assert [len(s._states_to_forward_prefetch) for s in states] == [2, 2, 1, 0]
+    assert states[3]._states_to_backward_prefetch == [states[2], states[1]]
+    assert all(isinstance(s._fsdp_param_group.offload_policy, CPUOffloadPolicy) for s in states)
+    reward = assembly(folder, "stream-reward", sharing="shard").policy
+    shard_model(reward, "shard")
+    (layer,), score = layers(reward.model), reward.model.score
+    for module, narrow, summed in ((layer, torch.bfloat16, torch.float32), (score, None, None)):
+        policy = module._get_fsdp_state()._mp_policy  # type: ignore[operator]
+        assert (policy.param_dtype, policy.reduce_dtype) == (narrow, summed)
+
+
 def main() -> None:
     """`folder precision CASE …`: the runs that the command line names, one after the other. A case is `sharing:kind`,
     `sharing:kind:steps` for one that is stopped, or the name of a function here with its folder."""
@@ -136,19 +180,19 @@ def lines(run: Path) -> list[dict[str, Any]]:
 
 def distance(run: Path, alone: Path) -> tuple[float, float]:
     """The largest relative difference of a figure, and the largest one of a weight or of what else is saved."""
-    mine, theirs = lines(run), lines(alone)
-    assert [list(line) for line in mine] == [list(line) for line in theirs]
+    rows, others = lines(run), lines(alone)
+    assert [list(line) for line in rows] == [list(line) for line in others]
     figures = [
         abs(a[name] - b[name]) / max(1.0, abs(b[name]))
-        for a, b in zip(mine, theirs, strict=True)
+        for a, b in zip(rows, others, strict=True)
         for name in b
         if name != "kind"
     ]
     weights = [0.0]
-    last = f"checkpoints/step-{STEPS}"
-    for file in sorted((alone / last).glob("*.safetensors")):
-        a, b = load_file(run / last / file.name), load_file(file)
-        assert list(a) == list(b)
+    mine, theirs = (Checkpoint.open(folder / f"checkpoints/step-{STEPS}") for folder in (run, alone))
+    for file in sorted(theirs.path.glob("*.safetensors")):
+        a, b = mine.tensors(file.stem), theirs.tensors(file.stem)
+        assert a.keys() == b.keys()
         if "optimizer" not in file.name:
             weights += [float((a[name] - b[name]).abs().max()) for name in b]
     return max(figures), max(weights)

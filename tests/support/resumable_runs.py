@@ -20,13 +20,14 @@ from support import seq2seq
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.demo.build import character_tokenizer
-from twofold.models.heads import wrap_reward_model
+from twofold.models.heads import load_reward_model, wrap_reward_model
 from twofold.models.load import load_policy, wrap
 from twofold.progress import Silent
 from twofold.records import Pair, Source
 from twofold.runs.build import build_trainer
 from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import read_dataset
+from twofold.runs.processes import load_shared, with_settled_world
 from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.training.trainer import Trainer
 
@@ -224,22 +225,29 @@ def _made(*, encodes: bool, experts: Mapping[str, int]) -> tuple[PreTrainedModel
     return (MixtralForCausalLM if experts else LlamaForCausalLM)(config), tokenizer
 
 
-def _model(recipe: Recipe, made: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Model:
-    if recipe.model.quantize:  # as a base is loaded
-        made.save_pretrained(recipe.model.path)
-        tokenizer.save_pretrained(recipe.model.path)
-        return load_policy(recipe.model)
-    return (wrap_reward_model if recipe.objective.reads == "scores" else wrap)(recipe.model, made, tokenizer)
+def _model(recipe: Recipe, made: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, stored: bool) -> Model:
+    scored = recipe.objective.reads == "scores"
+    if stored:
+        if not Path(recipe.model.path).is_dir():
+            made.save_pretrained(recipe.model.path)
+            tokenizer.save_pretrained(recipe.model.path)
+        load = load_reward_model if scored else load_policy
+        return load_shared(recipe, Silent(), lambda: load(recipe.model))
+    return (wrap_reward_model if scored else wrap)(recipe.model, made, tokenizer)
 
 
-def assembly(run: Path, kind: str, *, sharing: str = "auto", precision: str = "float32", **training: Any) -> RunContext:
-    """A run that takes milliseconds a step; made anew it is the same to the bit. Processes share it by `sharing`."""
+def assembly(
+    run: Path, kind: str, *, sharing: str = "auto", precision: str = "float32", stored: bool = False, **training: Any
+) -> RunContext:
+    """A run that takes milliseconds a step; made anew it is the same to the bit. Processes share it by `sharing`; its
+    model is made, or read from where it was `stored` by the first to ask."""
     spec = dict({**KINDS, **OTHERS, **FAULTY}[kind])
     lora, quantize = spec.pop("lora", None), spec.pop("quantize", None)
     model = {"path": "made", "precision": precision, "lora": {"rank": 2} if lora is True else lora}
     model |= spec.pop("model", {})
-    if quantize:
-        model |= {"path": str(run.parent / "base"), "quantize": quantize}
+    stored = stored or bool(quantize)  # as a base is loaded
+    if stored:
+        model |= {"path": str(run.parent / "base"), **({"quantize": quantize} if quantize else {})}
     data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}, **spec.pop("data", {})}
     experts = {"num_local_experts": 4, "num_key_value_heads": 2} if spec.pop("experts", False) else {}
     if spec.get("algorithm", {}).get("kind") == "pdpo":
@@ -268,9 +276,10 @@ def assembly(run: Path, kind: str, *, sharing: str = "auto", precision: str = "f
     made, tokenizer = _made(encodes=encodes, experts=experts)
     if recipe.model.precision == "float64":
         made = made.double()
-    policy, loaded = _model(recipe, made, tokenizer)
-    policy.keep_masters()
     records = read_dataset(recipe, recipe.objective, pairs())
+    recipe = with_settled_world(recipe, records, Silent(), (made, tokenizer))
+    policy, loaded = _model(recipe, made, tokenizer, stored=stored)
+    policy.keep_masters()
     run.mkdir(parents=True, exist_ok=True)
     return RunContext(recipe, recipe.objective, policy, loaded, records, Silent(), {"python:brevity": brevity})
 

@@ -22,18 +22,43 @@ _PARENT_DIES = 1  # PR_SET_PDEATHSIG, prctl(2)
 _AGAIN = "the same command goes on from the last checkpoint"
 
 
-def launch(processes: int, arguments: Sequence[str]) -> int:
-    """Run `twofold ARGUMENTS` in so many processes and wait; its exit code, and for one that was killed a message."""
+def launch(processes: int, arguments: Sequence[str], restarts: int = 0) -> int:
+    """Run `twofold ARGUMENTS` in so many processes and wait; its exit code, and for one that was killed a message.
+    Where one is killed, all are started again, `restarts` times at most; what ends by itself would end so again."""
+    _prepare(processes)
+    for restart in range(restarts + 1):
+        codes = _run(processes, arguments)
+        if isinstance(codes, int):
+            return codes
+        killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
+        if not killed:  # what ended by itself has told why; torchrun sends SIGTERM to those that are left
+            return max(code if code > 0 else 0 for code in codes.values()) or 128 + signal.SIGTERM
+        rank, number = min(killed.items())
+        lost = f"process {rank} of {processes} was killed ({_name(number)})"
+        if restart == restarts:
+            errors().print(f"error: {lost}; the others were ended\n  → {_AGAIN}")
+            return 128 + number
+        errors().print(f"{lost}; all are started again ({restart + 1} of {restarts})")
+    raise AssertionError("the last one returns")
+
+
+def _prepare(processes: int) -> None:
     import logging
 
+    import torch.distributed.launcher.api  # noqa: F401  # whose loggers are made now
+
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # each has a level of its own; what matters is said here
+    os.environ[LAUNCHER] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+
+
+def _run(processes: int, arguments: Sequence[str]) -> int | dict[int, int]:
+    """One start of all processes: the exit code, or by rank those of processes that failed."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # each has a level of its own; what matters is said below
-    os.environ[LAUNCHER] = "1"
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     heard = [name for name in _FORWARDED if signal.getsignal(getattr(signal, name)) != signal.SIG_IGN]
     late: dict[str, Any] = (
         {"shutdown_timeout": _TO_SAVE} if "shutdown_timeout" in {f.name for f in fields(LaunchConfig)} else {}
@@ -46,7 +71,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
             run_id=uuid.uuid4().hex,
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",
-            max_restarts=0,
+            max_restarts=0,  # the agent would start again what has ended with a message, too
             logs_specs=DefaultLogsSpecs(log_dir=logs),
             signals_to_handle=",".join(heard),
             **late,
@@ -54,22 +79,10 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         try:
             elastic_launch(config, sys.executable)("-m", "twofold", *arguments)
         except ChildFailedError as error:
-            return _ended({rank: failure.exitcode for rank, failure in error.failures.items()}, processes)
+            return {rank: failure.exitcode for rank, failure in error.failures.items()}
         except SignalException as stopped:
             return 128 + int(stopped.sigval)
     return 0
-
-
-def _ended(codes: Mapping[int, int], processes: int) -> int:
-    """The exit code of processes that ended with `codes`, by rank. What ended by itself has told why; what was killed
-    is told here, unless it was by torchrun, which sends SIGTERM to those that are left."""
-    killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
-    if not killed:
-        return max(code if code > 0 else 0 for code in codes.values()) or 128 + signal.SIGTERM
-    rank, number = min(killed.items())
-    name = _name(number)
-    errors().print(f"error: process {rank} of {processes} was killed ({name}); the others were ended\n  → {_AGAIN}")
-    return 128 + number
 
 
 def _name(number: int) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from twofold.config.schema import Recipe
 
 BEFORE = "stopped before the first step; the same command begins again"
+RESTARTS = 3
 BETWEEN = "stopped between steps, with nothing to save; the same command goes on from the last checkpoint, if any"
 
 
@@ -37,6 +38,10 @@ def train(
     processes: Annotated[
         int, typer.Option(min=1, max=1024, help="Processes of this machine that share the work; torchrun starts more.")
     ] = 1,
+    restarts: Annotated[
+        int,
+        typer.Option("--max-restarts", min=0, max=1000, help="How often all start again when one of them is killed."),
+    ] = RESTARTS,
 ) -> None:
     """Align a model as a recipe says, and leave a run directory with model, metrics and report."""
     from twofold.config.first_look import look_at_recipe
@@ -51,7 +56,8 @@ def train(
         _dry(resolved, processes)
         return
     if processes > 1:
-        raise typer.Exit(_launched(processes, ["train", str(recipe), *(settings or []), *_flags(resume)]))
+        arguments = ["train", str(recipe), *(settings or []), *_flags(resume)]
+        raise typer.Exit(_launched(processes, arguments, restarts))
     command = shlex.join(["twofold", "train", str(recipe), *(settings or [])])
     _train(resolved, disk.read_text(recipe), command, resume=resume)
 
@@ -89,13 +95,13 @@ def _train(recipe: Recipe, text: str, command: str, *, resume: bool) -> None:
         _tell(trained.folder, trained.results)
 
 
-def _launched(processes: int, arguments: list[str]) -> int:
+def _launched(processes: int, arguments: list[str], restarts: int) -> int:
     from twofold.cli.launch import launch, launched_already
 
     if launched_already(os.environ):
         what = "torchrun has started this process among others already"
         raise RecipeError(what, where="--processes", remedy="leave it out, or leave torchrun out")
-    return launch(processes, arguments)
+    return launch(processes, arguments, restarts)
 
 
 def _dry(recipe: Recipe, processes: int) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from twofold.errors import RecipeError
-from twofold.world import SHARDS, Kind, WorldSettings, is_sharded, world
+from twofold.world import SHARDS, Kind, WorldSettings, is_sharded, mesh_of, world
 
 
 @dataclass(frozen=True)
@@ -25,26 +25,18 @@ class Precision:
 def shard(
     root: nn.Module,
     layers: Sequence[nn.Module],
-    kind: Kind,
+    among: tuple[Kind, str],
     how: WorldSettings | None = None,
     precision: Precision | None = None,
 ) -> None:
-    """Leave each process its part of the weights of `root`: by FSDP2, each of `layers` for itself, then the rest."""
-    here, how, precision = world(), how or WorldSettings(), precision or Precision()
+    """Leave each process its part of the weights of `root`: by FSDP2, each of `layers` for itself, then the rest.
+    `among` which processes follows from a kind, and the device where they compute."""
+    (kind, device), here, how, precision = among, world(), how or WorldSettings(), precision or Precision()
     if here.size == 1 or kind == "replicate" or is_sharded(root):
         return
-    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
-    if kind == "hybrid" and here.size % here.local_size:
-        what = f"{here.size} processes do not fill hosts of {here.local_size}"
-        raise RecipeError(what, where="world.kind", remedy="start equally many on each host, or set world.kind=shard")
-    device = next(root.parameters()).device.type
-    if kind == "hybrid":
-        sides, names = (here.size // here.local_size, here.local_size), ("copy", "shard")
-        mesh = init_device_mesh(device, sides, mesh_dim_names=names)
-    else:
-        mesh = init_device_mesh(device, (here.size,))
+    mesh = mesh_of(kind, device, here)
     reduced = None if precision.narrow is None else torch.float32
     own = MixedPrecisionPolicy(cast_forward_inputs=False)
     policy = MixedPrecisionPolicy(precision.narrow, reduced, cast_forward_inputs=False)
@@ -77,3 +69,19 @@ def before_backward(root: nn.Module, *, last: bool) -> None:
         known.set_is_last_backward(last)
         once = getattr(root, SHARDS).reduce == "step"
         (known.set_requires_gradient_sync if once else known.set_requires_all_reduce)(last)
+
+
+@contextmanager
+def whole(root: nn.Module) -> Iterator[None]:
+    """Within it all weights of a sharded model are here, so that processes may call it as often as each needs."""
+    parts: list[Any] = [module for module in root.modules() if is_sharded(module)]
+    again = getattr(root, SHARDS).reshard_after_forward
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.set_reshard_after_forward(again and part is not root, recurse=False)
+            part.reshard()

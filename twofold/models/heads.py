@@ -39,6 +39,7 @@ from twofold.models.adapters import (
 from twofold.models.load import LoadedModel, ModelSettings, load_model, load_weights, model_options, save_policy
 from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packing import Packing
+from twofold.models.parts import copied, in_parts
 from twofold.models.policy import Policy
 from twofold.models.quantized import is_quantized, refuse_requantizing, remember_quantization, settle
 from twofold.models.sharding import weights_here, whole_model
@@ -141,15 +142,16 @@ def value_model_of(
 ) -> tuple[ValueModel, LoadedModel]:
     """A value model with an empty head over a copy of the policy's weights as they are, adapters merged in. Where the
     policy trains an adapter, so does the copy: a new one."""
-    adapter: Any = deepcopy(policy.adapter)
-    if adapter is None:
-        model = deepcopy(policy.model)
-    else:  # a new adapter adds nothing yet, and what it is put on may stay quantized
-        model = adapter.unload() if settings.lora and is_quantized(policy.model) else merge(adapter)
+    if policy.adapter is None:
+        model = copied(policy.model)
+    else:  # a new adapter adds nothing yet, and what it is put on may stay quantized, or in parts
+        adapter: Any = copied(policy.adapter)
+        stays = settings.lora and (is_quantized(policy.model) or in_parts(policy.model))
+        model = adapter.unload() if stays else merge(adapter)
     lora = settings.lora or (LoRA() if settings.adapter is not None else None)
     settings = replace(settings, lora=lora, adapter=None)
-    copied = LoadedModel(model, deepcopy(loaded.tokenizer), loaded.stop_tokens)
-    held, mine = _wrap(settings, *_with_head(copied, seed, settings.path))
+    base = LoadedModel(model, deepcopy(loaded.tokenizer), loaded.stop_tokens)
+    held, mine = _wrap(settings, *_with_head(base, seed, settings.path))
     return ValueModel.of(held, settings), mine
 
 

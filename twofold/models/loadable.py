@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold.errors import ModelError
 from twofold.models.trial import first_line
+from twofold.world import part_here
 
 
 @contextmanager
@@ -29,9 +30,10 @@ def readable(path: str) -> Iterator[None]:
 def refuse_broken_weights(model: nn.Module, path: str) -> None:
     """Raise ModelError for weights that are no numbers."""
     for name, weight in model.named_parameters():
-        if not weight.is_floating_point() or not weight.numel() or weight.is_meta:
+        here = part_here(weight.detach())
+        if not here.is_floating_point() or not here.numel() or here.is_meta:
             continue
-        if not all(bool(extreme.isfinite()) for extreme in weight.detach().aminmax()):
+        if not all(bool(extreme.isfinite()) for extreme in here.aminmax()):
             raise ModelError(
                 f"its weights are damaged: {name} holds a value that is not finite (NaN or infinite)",
                 where=path,

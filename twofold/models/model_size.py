@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from twofold.models.adapters import attach_adapter, saved_by
 from twofold.models.load import ModelSettings
@@ -38,17 +38,20 @@ class ModelSize:
     """Parameters of no layer: embeddings, head and last norm."""
 
 
-def model_size(settings: ModelSettings) -> ModelSize:
-    """The sizes of the policy that `load_policy` would make, but for an existing adapter, whose own are not counted."""
+def model_size(settings: ModelSettings, config: PreTrainedConfig | None = None) -> ModelSize:
+    """The sizes of the policy that `load_policy` would make, but for an existing adapter, whose own are not counted; of
+    a model that is in memory, whose `config` this is, without tokens that are added."""
     if settings.quantize is not None:
         refuse_absent()
     with readable(settings.path), torch.device("meta"):
-        gguf = gguf_of(settings.path, settings.gguf_file)
-        config = config_at(settings.path, settings.revision, gguf)
-        if gguf is not None:
-            config.quantization_config = None  # it is read dequantized
+        stored = config is None
+        if config is None:
+            gguf = gguf_of(settings.path, settings.gguf_file)
+            config = config_at(settings.path, settings.revision, gguf)
+            if gguf is not None:
+                config.quantization_config = None  # it is read dequantized
         model = auto_class(config).from_config(config, trust_remote_code=False)
-        if settings.add_tokens:
+        if settings.add_tokens and stored:
             tokenizer = load_tokenizer(settings.path, settings.revision, settings.gguf_file)
             grow(model, prepare(tokenizer, settings.add_tokens, {}))
         parameters = sum(p.numel() for p in model.parameters())

@@ -28,8 +28,10 @@ from twofold.models.experts import balance, pack_weights, recorded, routers, row
 from twofold.models.experts import routing as routing_of
 from twofold.models.masters import Masters
 from twofold.models.packing import Packing, bins, pack, targets
+from twofold.models.parts import in_parts
 from twofold.models.row_lengths import restart_rotary
 from twofold.models.seq2seq import branch_hidden, encodes_prompts, take_one_kernel
+from twofold.models.small_copy import small_copy
 from twofold.models.trial import findings, first_line, in_order, know_float64, positions, refuse_leaks, trial_groups
 from twofold.world import Turn, is_sharded, part_of, settle, world
 
@@ -288,10 +290,11 @@ class PackedModel(nn.Module):
         with self._precision(), torch.autocast(self.device.type, enabled=False):
             yield
 
-    def _precision(self) -> AbstractContextManager[object]:
-        """Casts are kept for calls whose gradient is wanted alone: what another call left would have none."""
+    def _precision(self, model: nn.Module | None = None) -> AbstractContextManager[object]:
+        """How this model, or a `model` like it, computes. Casts are kept for calls whose gradient is wanted alone: what
+        another call left would have none."""
         if self.casts is not None:
-            return nullcontext() if is_sharded(self) else self.casts.of(self.model)  # shards are gathered so
+            return nullcontext() if is_sharded(self) else self.casts.of(model or self.model)  # shards are gathered so
         known = torch.is_grad_enabled() and not is_sharded(self)  # whose weights come and go
         return torch.autocast(self.device.type, self.autocast, self.autocast is not None, cache_enabled=known)
 
@@ -307,15 +310,20 @@ class PackedModel(nn.Module):
         """Why packs cannot be computed where the model is; an accelerator has a kernel of its own for them."""
         if self.device.type == "cpu" or encodes_prompts(self.model):
             return ""
-        before = str(self.model.config._attn_implementation)
+        tried = small_copy(self.model, (self.model.dtype,)) if in_parts(self.model) else self.model
+        if tried is None:
+            return ""
+        before = str(tried.config._attn_implementation)
         try:
-            set_attention(self.model, NAME)
-            with self._precision():
-                self._packed(trial_groups(self.model))
+            set_attention(tried, NAME)
+            nn.Module.to(tried, self.device)
+            stream = pack(trial_groups(tried), self.device, ends=self.head.ends)
+            with self._precision(tried):
+                pack_hidden(tried, stream, by_mask=self._by_mask)
         except Exception as error:  # of any kind: the layers are not ours
             return first_line(error)
         finally:
-            set_attention(self.model, before)
+            set_attention(tried, before)
         return ""
 
 

@@ -7,7 +7,6 @@ same packs: another order of summation costs 1e-4 nats a sequence, enough to ope
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -29,6 +28,7 @@ from twofold.models.adapters import REFERENCE_ADAPTER, adapter_pairs, copy_adapt
 from twofold.models.integrity import header
 from twofold.models.load import weights_digest
 from twofold.models.packing import Packing
+from twofold.models.parts import copied
 from twofold.models.policy import Policy
 from twofold.progress import Progress
 from twofold.settings import require, settings
@@ -96,7 +96,7 @@ class FrozenReference:
         if is_sharded(policy):  # which cannot be copied
             remedy = "set world.kind=replicate"
             raise RecipeError("a model in shards has no copy as its reference", where="world.kind", remedy=remedy)
-        self.policy = copy.deepcopy(policy).requires_grad_(False)
+        self.policy = copied(policy).requires_grad_(False)
         self.policy.masters = None
 
     @property
@@ -152,7 +152,7 @@ class MovingReference:
     def __init__(self, policy: Policy, alpha: float, sync_every: int) -> None:
         self.policy, self.alpha, self.sync_every = policy, alpha, sync_every
         if policy.adapter is None:
-            copied = FrozenReference(policy)
+            made = FrozenReference(policy)
         else:
             if alpha != 1:
                 raise RecipeError(
@@ -161,8 +161,8 @@ class MovingReference:
                     remedy="set reference.alpha=1, or train without an adapter",
                 )
             copy_adapter(policy.adapter)
-            copied = AdapterReference(policy)
-        self.reference: FrozenReference | AdapterReference = copied
+            made = AdapterReference(policy)
+        self.reference: FrozenReference | AdapterReference = made
 
     @property
     def copies(self) -> list[Policy]:

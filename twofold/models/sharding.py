@@ -14,13 +14,12 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from twofold.batch import Outputs, Routing
 from twofold.models.casts import wide_modules
-from twofold.models.fsdp import Precision, shard
+from twofold.models.fsdp import Precision, shard, whole
 from twofold.models.packed_model import PackedModel
+from twofold.models.parts import ROOT, parts_for_shards
 from twofold.models.quantized import separate_scales
 from twofold.models.trial import trial_groups
-from twofold.world import Kind, WorldSettings, is_sharded, settle, whole, world
-
-_ROOT = "twofold_sharded_root"
+from twofold.world import Kind, WorldSettings, is_sharded, settle, world
 
 
 def shard_model(held: PackedModel, kind: Kind, how: WorldSettings | None = None) -> None:
@@ -32,10 +31,11 @@ def shard_model(held: PackedModel, kind: Kind, how: WorldSettings | None = None)
     held.stay_on_device()
     separate_scales(held.model)
     precision = None if held.casts is None else Precision(held.casts.dtype, wide_modules(held.model))
-    shard(held, layers(held.model), kind, how, precision)
+    with parts_for_shards(held):
+        shard(held, layers(held.model), (kind, held.device.type), how, precision)
     if is_sharded(held):
         _show_outputs()
-        object.__setattr__(held.model, _ROOT, weakref.ref(held))
+        object.__setattr__(held.model, ROOT, weakref.ref(held))
         with torch.no_grad():
             held(trial_groups(held.model)[:1])  # what is called first is the root from then on
         settle(held)
@@ -74,13 +74,13 @@ def weights_here(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def in_shards(model: PreTrainedModel) -> bool:
     """Whether each process holds a part of the weights of `model` only."""
-    return hasattr(model, _ROOT)
+    return hasattr(model, ROOT)
 
 
 @contextmanager
 def whole_model(model: PreTrainedModel) -> Iterator[None]:
     """Within it all weights of `model` are here, if processes share them: each may call it as often as it needs."""
-    root = getattr(model, _ROOT, lambda: None)()
+    root = getattr(model, ROOT, lambda: None)()
     if root is None:
         yield
         return

@@ -44,13 +44,14 @@ def build_trainer(run: RunContext, folder: Path, *, resume: bool = True) -> Trai
     refuse_differences(identity)
     if resume:
         identity.refuse_changed(folder / CHECKPOINTS)
-    groups, known, stateful = _with_references(run, folder)
+    known, stateful = _references(run)
     if run.recipe.algorithm.is_rewarded:
         implicit, moving = implicit_reward(run)
         stateful = [*moving, *stateful]
         run.rewards = build_rewards(run, implicit)
     run.value_model = build_value_model(run)
     _share_weights(run, stateful)
+    groups = _with_reference_columns(run, folder)
     if isinstance(run.objective, BCO):  # its running mean of rewards has settings of its own
         shift = BCOShift(run.language_model, run.recipe.training.packing, decay=run.objective.shift_decay)
         known, stateful = {**known, DELTA: shift}, [*stateful, shift]
@@ -79,40 +80,48 @@ def build_trainer(run: RunContext, folder: Path, *, resume: bool = True) -> Trai
 
 def _share_weights(run: RunContext, stateful: Sequence[Stateful]) -> None:
     """Leave each process its part of what is trained, and of the references, which move with it."""
-    kind, how = how_shared(run)
+    kind = how_shared(run.recipe)
     models: list[PackedModel] = [run.policy, *(run.value_model or ())[:1]]
     for each in (run.reference, *stateful):
         models += getattr(each, "copies", [])
     for model in models:
-        shard_model(model, kind, how)
+        shard_model(model, kind, run.recipe.world)
 
 
-def _with_references(
-    run: RunContext, folder: Path
-) -> tuple[dict[str, Sequence[Group]], dict[str, Provider], list[Stateful]]:
-    """Fixed data with its cached reference column, providers for what is asked live, and what of them moves."""
-    packing, settings, algorithm = run.recipe.training.packing, run.recipe.reference, run.recipe.algorithm
-    groups = dict(run.groups)
+def _references(run: RunContext) -> tuple[dict[str, Provider], list[Stateful]]:
+    """Providers for what of the reference is asked as the run goes, and what of it moves; copies are made before any
+    process gives up its weights."""
     if run.reward_model is not None:
-        return groups, {}, []
-    policy = run.language_model
-    needed = COLUMN in run.objective.requires or algorithm.needs_reference
-    if needed and settings.kind == "cached" and not algorithm.answers_rows:
-        cache = Path(settings.cache) if settings.cache else folder / "reference-cache"
-        packs = {"train": _training_packs(run), "heldout": bins(groups["heldout"], packing)}
-        for name, its_packs in packs.items():
-            if groups[name]:
-                groups[name] = cached_reference(policy, groups[name], its_packs, cache, run.progress)
-    if pace := reference_pace(run.recipe, len(groups["train"])):
-        if not needed:
-            where = "reference.kind" if settings.kind == "moving" else "algorithm.reference"
+        return {}, []
+    packing, policy = run.recipe.training.packing, run.language_model
+    if pace := reference_pace(run.recipe, len(run.groups["train"])):
+        if not _needs_reference(run):
+            where = "reference.kind" if run.recipe.reference.kind == "moving" else "algorithm.reference"
             raise RecipeError(f"{type(run.objective).__name__} asks for no reference", where=where)
         run.reference = moving = MovingReference(policy, *pace)
-        return groups, providers(policy, moving, packing), [moving]
+        return providers(policy, moving, packing), [moving]
     if not asks_live(run.recipe, run.objective):
-        return groups, {}, []
+        return {}, []
     run.reference = live_reference(policy)
-    return groups, providers(policy, run.reference, packing), []
+    return providers(policy, run.reference, packing), []
+
+
+def _with_reference_columns(run: RunContext, folder: Path) -> dict[str, Sequence[Group]]:
+    """Fixed data, with its cached reference column where it needs one."""
+    settings, groups = run.recipe.reference, dict(run.groups)
+    fixed = settings.kind == "cached" and not run.recipe.algorithm.answers_rows
+    if run.reward_model is not None or not fixed or not _needs_reference(run):
+        return groups
+    cache = Path(settings.cache) if settings.cache else folder / "reference-cache"
+    packs = {"train": _training_packs(run), "heldout": bins(groups["heldout"], run.recipe.training.packing)}
+    for name, its_packs in packs.items():
+        if groups[name]:
+            groups[name] = cached_reference(run.language_model, groups[name], its_packs, cache, run.progress)
+    return groups
+
+
+def _needs_reference(run: RunContext) -> bool:
+    return COLUMN in run.objective.requires or run.recipe.algorithm.needs_reference
 
 
 def _training_packs(run: RunContext) -> Iterator[list[int]]:

@@ -2,36 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
+from typing import TypeVar
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from twofold.config.schema import Recipe
+from twofold.data.dataset import Dataset, encode_rows
+from twofold.data.tokenize import Encoder
+from twofold.models.load import resolve_device
 from twofold.models.machine import memory_bytes
-from twofold.models.model_size import model_size, size_of
-from twofold.runs.context import RunContext
-from twofold.runs.forecast import largest_pack
-from twofold.runs.shares import SHARE, chosen, ways
-from twofold.world import Kind, World, WorldSettings, world
+from twofold.models.model_size import model_size
+from twofold.models.parts import UnknownConversionError, reading_parts
+from twofold.models.tokenizers import load_stop_tokens, load_tokenizer, prepare, stop_tokens
+from twofold.progress import Progress
+from twofold.runs.dataset import data_cache
+from twofold.runs.fitting import with_fitting_packs
+from twofold.runs.forecast import largest_pack, widths
+from twofold.runs.shares import SHARE, chosen, ways, whole_because
+from twofold.world import Kind, world
 
+Loaded = TypeVar("Loaded")
 _SMALL = 0.05
 """Of the memory, what gradients of all weights may take before anything is estimated."""
 
 
-def how_shared(run: RunContext) -> tuple[Kind, WorldSettings]:
-    """replicate, shard or hybrid, and the settings with nothing left open."""
-    how, here = run.recipe.world, world()
-    if here.size == 1 or how.kind == "replicate":
-        return "replicate", how
-    there = min(here.gather(memory_of_each(run.policy.device.type, here) or 2**62))
-    trained = sum(p.numel() * p.element_size() for p in run.policy.trainable().values())
-    if how.kind != "auto" and (how.reduce != "auto" or trained <= _SMALL * there):
-        return how.kind, replace(how, reduce="step" if how.reduce == "auto" else how.reduce)
-    quantized = run.recipe.model.quantize is not None
-    sizes = model_size(run.recipe.model) if quantized else size_of(run.policy.model)
-    packs = largest_pack(run.recipe, run.groups["train"], here.size)
-    way = chosen(ways(run.recipe, sizes, packs, here, run.policy.model.config), SHARE * there)
-    return way.kind, way.settings
-
-
-def memory_of_each(device: str, here: World) -> int | None:
-    """The memory that each process of a machine has: a GPU of its own, or its share of the machine's."""
+def with_settled_world(
+    recipe: Recipe,
+    dataset: Dataset,
+    progress: Progress,
+    model: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None,
+) -> Recipe:
+    """The recipe with nothing left open of how the processes that there are share its model, which may be in memory:
+    what `--dry-run` shows for as many."""
+    how, here = recipe.world, world()
+    if here.size == 1 or how.kind == "replicate" or "auto" not in (how.kind, how.reduce):
+        return recipe
+    device = resolve_device(recipe.model.device)
     there = memory_bytes(device)
-    return there if there is None or device == "cuda" else there // here.local_size
+    there = min(here.gather(2**62 if there is None else there if device == "cuda" else there // here.local_size))
+    config = None if model is None else model[0].config
+    sizes = model_size(recipe.model, config)
+    if how.kind != "auto" and sizes.trainable * widths(recipe, sizes)[0] <= _SMALL * there:
+        return replace(recipe, world=replace(how, reduce="step"))
+    encoder = _encoder(recipe, model)
+    rows = encode_rows(dataset.train, encoder, data_cache(recipe), progress).groups
+    packs = largest_pack(with_fitting_packs(recipe, rows), rows, here.size)
+    way = chosen(ways(recipe, sizes, packs, here, config), SHARE * there)
+    return replace(recipe, world=replace(way.settings, kind=way.kind))
+
+
+def _encoder(recipe: Recipe, model: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None) -> Encoder:
+    """What counts the tokens of rows, before there is a model or for the one in memory."""
+    settings = recipe.model
+    if model is None:
+        tokenizer = load_tokenizer(settings.path, settings.revision, settings.gguf_file)
+        stops = load_stop_tokens(settings.path, tokenizer, settings.revision)
+    else:
+        tokenizer = deepcopy(model[1])  # which learns its tokens with the model
+        stops = stop_tokens(getattr(model[0], "generation_config", None), tokenizer, settings.path)
+    prepare(tokenizer, settings.add_tokens, settings.template_arguments or {})
+    return Encoder(tokenizer, stops, recipe.data.tokenize, recipe.data.chat)
+
+
+def how_shared(recipe: Recipe) -> Kind:
+    """replicate, shard or hybrid; of one process replicate. Raises ValueError where that is open."""
+    kind = recipe.world.kind
+    if world().size == 1:
+        return "replicate"
+    if kind == "auto":
+        raise ValueError("how processes share a model must be settled before it is loaded")
+    return kind
+
+
+def load_shared(recipe: Recipe, progress: Progress, load: Callable[[], Loaded]) -> Loaded:
+    """What `load` makes, read in parts where processes will share the model and it can be."""
+    kind = how_shared(recipe)
+    reason = "" if kind == "replicate" else whole_because(recipe)
+    if kind != "replicate" and not reason:
+        try:
+            with world().agreed(), reading_parts(kind, resolve_device(recipe.model.device)):
+                return load()
+        except UnknownConversionError as error:
+            reason = str(error)
+    if reason:
+        progress.note(f"each process loads all weights before they are shared: {reason}")
+    return load()

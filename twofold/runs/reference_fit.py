@@ -28,7 +28,7 @@ from twofold.runs.dataset import row_needs
 from twofold.training import checkpoint
 from twofold.training.trainable import POLICY
 from twofold.training.trainer import Trainer
-from twofold.world import is_sharded
+from twofold.world import is_sharded, world
 
 FOLDER = "fit"
 """Where in the run the stage keeps its own logs and checkpoints."""
@@ -52,11 +52,11 @@ def start_from_fit(stage: Trainer, model: Model, again: Callable[[], Model]) -> 
     loaded `again` and takes them: what is in shards has no copy. The reference of an adapter is that adapter as it is
     now."""
     if is_sharded(model[0]):
-        saved = checkpoint.newest(stage.checkpoints)
+        saved = checkpoint.newest(stage.checkpoints, world())
         assert saved is not None, "the stage has saved its end"
         model = again()
         model[0].keep_masters()
-        model[0].take(saved.tensors(POLICY))
+        model[0].take(saved.tensors(POLICY, model[0].trainable().get))
     adapter = model[0].adapter
     if adapter is not None:  # without one the weights are all there is
         copy_adapter(adapter)

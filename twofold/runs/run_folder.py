@@ -26,6 +26,8 @@ FILES = (
 LONG = 100
 RUST = "(os error "
 """Of a disk's fault, where `tokenizers` writes: it raises plain exceptions."""
+_TO_LEAVE = 60.0
+"""Seconds that processes have whose launcher was killed: they still save."""
 _OTHER = "wait until it ends or end it, or name another run folder"
 _AGAIN = "free or mend the disk, then give the same command again: the run goes on from its last checkpoint"
 
@@ -45,7 +47,10 @@ def open_run_folder(path: str) -> Generator[Path]:
             missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
             disk.make_folder(folder)
             stack.callback(_remove_empty, missing)
-            stack.enter_context(exclusive(folder / LOCK, "another process is writing this run", _OTHER))
+            patience = _TO_LEAVE if world().size > 1 else 0.0
+            stack.enter_context(
+                exclusive(folder / LOCK, "another process is writing this run", _OTHER, patience=patience)
+            )
         except (OSError, ValueError) as error:
             words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             where = f"run: {path if len(path) <= LONG else path[:LONG] + '…'}"

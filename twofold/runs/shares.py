@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from transformers import PreTrainedConfig
 
 from twofold.config.schema import Recipe
+from twofold.models.adapters import saved_by
 from twofold.models.load import is_residual_narrow, resolve_device
+from twofold.models.locate import gguf_of, is_adapter
 from twofold.models.model_size import ModelSize
 from twofold.runs.forecast import Forecast, Packs, forecast, is_adapted, widths
 from twofold.world import Kind, World, WorldSettings
@@ -81,7 +84,24 @@ def _of_part(recipe: Recipe, sizes: ModelSize, whole: Forecast, way: tuple[Kind,
         reference=0 if away else whole.reference // parts,
         value=0 if away else whole.value // parts,
         activations=whole.activations - (sizes.trainable * narrow if stream and narrow < wide and not adapted else 0),
-        loading=max(0, whole.weights + whole.loading - weights),
+        loading=max(0, whole.weights + whole.loading - weights) if whole_because(recipe) else whole.loading // parts,
         gathered=here_at_once * width + group * wide * (1 if once else 2),
         drawing=sizes.parameters * width if draws or recipe.evaluation.tasks is not None else 0,
     )
+
+
+def whole_because(recipe: Recipe) -> str:
+    """Why weights cannot be read in parts; where they can, an empty string."""
+    settings = recipe.model
+    lora = settings.lora
+    value = recipe.algorithm.value_model
+    because = {
+        "its base is quantized as it is read": settings.quantize is not None,
+        "a GGUF file is read as a whole": gguf_of(settings.path, settings.gguf_file) is not None,
+        "an adapter is merged into them first": is_adapter(Path(settings.path)),
+        "tokens are added to them first": bool(settings.add_tokens),
+        "DoRA takes the norms of their rows": lora is not None and lora.dora,
+        "modules_to_save are copied": bool(lora.modules_to_save if lora else saved_by(settings.adapter)),
+        "the value model has the adapter merged in": settings.adapter is not None and value is not None,
+    }
+    return next((reason for reason, so in because.items() if so), "")

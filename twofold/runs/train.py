@@ -27,7 +27,7 @@ from twofold.models.load import load_policy, resolve_device, save_policy, traini
 from twofold.models.policy import Policy
 from twofold.models.precision import hidden_units
 from twofold.models.quantized import refuse_whole_tuning
-from twofold.objectives.base import Objective, PlainObjective
+from twofold.objectives.base import PlainObjective
 from twofold.progress import Progress, Silent
 from twofold.records import Record
 from twofold.reports.card import write_card
@@ -40,6 +40,7 @@ from twofold.runs.experts import expert_use
 from twofold.runs.fitting import with_fitting_packs
 from twofold.runs.folder import begin, finish
 from twofold.runs.judges import functions_of
+from twofold.runs.processes import load_shared, with_settled_world
 from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.runs.results import results
 from twofold.runs.run_folder import disk_errors, open_run_folder
@@ -87,7 +88,8 @@ def train_recipe(recipe: Recipe, options: RunOptions | None = None) -> TrainResu
     refuse_missing(recipe.training.track)
     with open_run_folder(recipe.run), droppable(options.stop):
         dataset = read_dataset(recipe, recipe.objective, progress=options.progress)
-        return _train(recipe, dataset, partial(_load_model, recipe, recipe.objective), options)
+        recipe = with_settled_world(recipe, dataset, options.progress)
+        return _train(recipe, dataset, partial(_load_model, recipe, options.progress), options)
 
 
 def train(
@@ -119,7 +121,8 @@ def train(
     refuse_missing(recipe.training.track)
     with open_run_folder(recipe.run), droppable(options.stop):
         dataset = read_dataset(recipe, recipe.objective, None if isinstance(data, str) else data, options.progress)
-        load = partial(_load_model, recipe, recipe.objective)
+        recipe = with_settled_world(recipe, dataset, options.progress, None if isinstance(model, str) else model)
+        load = partial(_load_model, recipe, options.progress)
         if not isinstance(model, str):
             load = partial(_in_memory, load, [model, *([deepcopy(model)] if _loads_twice(recipe) else [])])
         return _train(recipe, dataset, load, options, partial(RunContext, functions=functions))
@@ -132,14 +135,15 @@ def _joined(options: RunOptions | None) -> RunOptions:
 
 
 def _load_model(
-    recipe: Recipe, objective: Objective, model: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None
+    recipe: Recipe, progress: Progress, model: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None
 ) -> Model:
-    """The recipe's model, or the given one, as what `objective` reads: a policy or a reward model."""
-    scored = objective.reads == "scores"
+    """The recipe's model, or the given one, as what the objective reads: a policy or a reward model."""
+    scored = recipe.objective.reads == "scores"
     if model is not None:
         loaded = (wrap_reward_model if scored else wrap)(recipe.model, *model, recipe.seed)
     else:
-        loaded = (load_reward_model if scored else load_policy)(recipe.model, recipe.seed)
+        load = load_reward_model if scored else load_policy
+        loaded = load_shared(recipe, progress, lambda: load(recipe.model, recipe.seed))
     if loaded[0].adapter is None:
         refuse_whole_tuning(loaded[0].model)
     return loaded

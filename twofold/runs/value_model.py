@@ -10,7 +10,9 @@ from twofold.algorithms.gae import POLICY, VALUE_MODEL
 from twofold.errors import ModelError, RecipeError
 from twofold.models.heads import ValueModel, load_value_model, value_model_of
 from twofold.models.load import LoadedModel
+from twofold.models.parts import in_parts
 from twofold.runs.context import RunContext
+from twofold.runs.processes import load_shared
 from twofold.training.trainable import Trainable
 
 
@@ -25,7 +27,8 @@ def build_value_model(run: RunContext) -> tuple[ValueModel, LoadedModel] | None:
     _refuse_slip(start)
     quantize = run.recipe.model.quantize if run.recipe.model.lora is not None else None
     how = replace(run.recipe.model, path=start, adapter=None, quantize=quantize)
-    model, loaded = load_value_model(how, run.recipe.seed)
+    recipe, load = replace(run.recipe, model=how), lambda: load_value_model(how, run.recipe.seed)
+    model, loaded = load_shared(recipe, run.progress, load) if in_parts(run.policy.model) else load()
     if loaded.tokenizer.get_vocab() != run.loaded.tokenizer.get_vocab():
         raise ModelError(
             "this value model has another vocabulary than the policy, whose tokens it is to value",

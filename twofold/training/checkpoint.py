@@ -1,7 +1,8 @@
 """Checkpoints that are whole or not there: tensors and state of one step, written aside, verified by hashes when found.
 
-A checkpoint is a folder `step-N` with one safetensors file per set of tensors, `state.json`, and `manifest.json`, which
-holds size and sha256 of the others. It is written in a sibling folder, synced to disk and renamed into place.
+A checkpoint is a folder `step-N` with one safetensors file per set of tensors (of several processes: one of each, with
+its parts), `state.json`, and `manifest.json`, which holds size and sha256 of the others. It is written in a sibling
+folder, synced to disk and renamed into place.
 """
 
 from __future__ import annotations
@@ -9,18 +10,23 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+import uuid
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from twofold import manifest
-from twofold.disk import make_folder, make_private, sync
+from twofold.disk import PRIVATE_FILE, make_folder, make_private, sync
 from twofold.errors import CheckpointError
+from twofold.training.tensor_files import SUFFIX, Like, Part, files_of, own_parts, read, write
+from twofold.world import World
+
+ALONE = World()
 
 FORMAT = 1
 MANIFEST, STATE = "manifest.json", "state.json"
@@ -41,23 +47,24 @@ class Checkpoint:
     skipped: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
-    def open(cls, path: Path | str) -> Checkpoint:
-        """The checkpoint in `path`, every file verified; raises CheckpointError where one is damaged or missing."""
+    def open(cls, path: Path | str, among: World = ALONE) -> Checkpoint:
+        """The checkpoint in `path`, every file verified; raises CheckpointError where one is damaged or missing. Of the
+        processes `among` which this is one, each looks at some of the files."""
         path = Path(path)
-        if fault := _fault(path):
+        if fault := next(filter(None, among.gather(_fault(path, share=among))), ""):
             raise CheckpointError(fault, where=str(path), remedy="resume from another checkpoint")
         return cls(path, _step(path))
 
-    def tensors(self, name: str) -> dict[str, Tensor]:
-        """The tensors saved under `name`, on the CPU."""
-        file = self.path / f"{name}.safetensors"
-        if not file.is_file():
-            known = ", ".join(sorted(f.stem for f in self.path.glob("*.safetensors"))) or "none"
+    def tensors(self, name: str, like: Like = lambda _: None) -> dict[str, Tensor]:
+        """The tensors saved under `name`, on the CPU; of one that is `like` what is in parts, this process's part."""
+        files = files_of(self.path, name)
+        if not files:
+            known = ", ".join(sorted({f.name.split(".")[0] for f in self.path.glob(f"*{SUFFIX}")})) or "none"
             raise CheckpointError(f"no tensors called {name!r}; there are: {known}", where=str(self.path))
         try:
-            return load_file(file)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"cannot be read: {error}", where=str(file)) from error
+            return read(files, like)
+        except (OSError, SafetensorError, ValueError) as error:
+            raise CheckpointError(f"cannot be read: {error}", where=str(files[0])) from error
 
     @property
     def state(self) -> dict[str, Any]:
@@ -83,30 +90,69 @@ def save(
         raise ValueError("keep must be ≥ 1, or None to keep all")
     if bad := [name for name in tensors if not _NAME.fullmatch(name)]:
         raise ValueError(f"not a file name: {bad[0]!r}")
-    folder = Path(folder)
-    text = json.dumps(state, ensure_ascii=False, indent=1)
-    path = folder / f"step-{step}"
+    parts = {name: own_parts(some, ALONE) for name, some in tensors.items()}
+    return write_parts(Path(folder), Saved(step, parts, state, keep, protect), ALONE)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What one process is to write of the checkpoint of `step`, by set and tensor; `state` is the same on all."""
+
+    step: int
+    parts: Mapping[str, Mapping[str, Part]]
+    state: Mapping[str, Any]
+    keep: int | None
+    protect: Collection[int] = ()
+
+
+def write_parts(folder: Path, saved: Saved, among: World) -> Path:
+    """As `save`, of the parts that each process `among` others has: one message where any of them fails."""
+    text = json.dumps(saved.state, ensure_ascii=False, indent=1)
+    path = folder / f"step-{saved.step}"
+    needed = sum(among.gather(_bytes(saved.parts))) + len(text.encode()) + SLACK
+    # A process that outlives the others of its run must not write into the folder of the next one.
     aside = _aside(path)
+    if among.size > 1:
+        aside = aside.with_name(f"{aside.name}.{among.gather(uuid.uuid4().hex[:8])[0]}")
+    files: dict[str, Any] = {}
     try:
-        make_folder(folder)
-        _tidy(folder)
-        _refuse_full_disk(folder, tensors, text)
-        make_folder(aside)
-        _write(aside, step, tensors, text)
-        _put(aside, path)
-        _prune(folder, step, keep, protect)
+        with among.agreed(), _disk(folder, saved.step):
+            if among.first:
+                make_folder(folder)
+                _tidy(folder)
+                _refuse_full_disk(folder, needed)
+                make_folder(aside)
+        with among.agreed(), _disk(folder, saved.step):
+            files = _write(aside, saved.parts, among)
+        listed = {name: entry for each in among.gather(files) for name, entry in each.items()}
+        with among.agreed(), _disk(folder, saved.step):
+            if among.first:
+                _complete(aside, saved.step, text, listed)
+                _put(aside, path)
+                _prune(folder, saved.step, saved.keep, saved.protect)
+    except CheckpointError:
+        if among.first:
+            shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return path
+
+
+@contextmanager
+def _disk(folder: Path, step: int) -> Iterator[None]:
+    """What a disk that is full or fails makes of the writing within."""
+    try:
+        yield
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise CheckpointError(
             f"step {step} cannot be saved: {error}",
             where=str(folder),
             remedy="earlier checkpoints are intact; free or mend the disk, then resume",
         ) from error
-    return path
 
 
-def newest(folder: Path | str) -> Checkpoint | None:
-    """The newest checkpoint in `folder` whose every file is as it was written; None where there is none at all.
+def newest(folder: Path | str, among: World = ALONE) -> Checkpoint | None:
+    """The newest checkpoint in `folder` whose every file is as it was written; None where there is none at all. Of the
+    processes `among` which this is one, all must ask.
 
     Raises CheckpointError where there are checkpoints and all are damaged, or `folder` is a link to them.
     """
@@ -116,7 +162,7 @@ def newest(folder: Path | str) -> Checkpoint | None:
         raise CheckpointError("is a link: twofold writes through none", where=str(folder), remedy=remedy)
     for path in _candidates(Path(folder)):
         try:
-            return replace(Checkpoint.open(path), skipped=skipped)
+            return replace(Checkpoint.open(path, among), skipped=skipped)
         except CheckpointError as error:
             skipped[path.name] = error.what
     if not skipped:
@@ -154,8 +200,9 @@ def _step(path: Path) -> int:
     return int(match[1]) if match else -1
 
 
-def _fault(path: Path, only: str | None = None) -> str:
-    """What is wrong with the checkpoint in `path`, or with the one file in it; nothing is an empty string."""
+def _fault(path: Path, only: str | None = None, share: World = ALONE) -> str:
+    """What is wrong with the checkpoint in `path`, or with the one file in it, or with the files that this process is
+    to look at; nothing is an empty string."""
     try:
         text = (path / MANIFEST).read_bytes()
         listed = json.loads(text)
@@ -167,7 +214,7 @@ def _fault(path: Path, only: str | None = None) -> str:
             return f"{MANIFEST} belongs to step {listed['step']}"
         if STATE not in listed["files"]:
             return f"{MANIFEST} is damaged"
-        for name, expected in listed["files"].items():
+        for name, expected in [*listed["files"].items()][share.rank :: share.size]:
             if only in (None, name) and (fault := manifest.fault(path / name, expected)):
                 return f"{name} {fault}"
     except FileNotFoundError:
@@ -179,14 +226,24 @@ def _fault(path: Path, only: str | None = None) -> str:
     return ""
 
 
-def _write(aside: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: str) -> None:
-    for name, some in tensors.items():
-        save_file({k: t.detach().cpu().contiguous() for k, t in some.items()}, aside / f"{name}.safetensors")
+def _write(aside: Path, parts: Mapping[str, Mapping[str, Part]], among: World) -> dict[str, Any]:
+    """Write this process's files; what the manifest is to hold of them."""
+    files: dict[str, Any] = {}
+    for name, some in parts.items():
+        path = write(aside, name, some, among)
+        path.chmod(PRIVATE_FILE)
+        files[path.name] = manifest.entry(path)
+        sync(path)
+    return files
+
+
+def _complete(aside: Path, step: int, state: str, files: Mapping[str, Any]) -> None:
     (aside / STATE).write_text(state, encoding="utf-8")
-    files = {p.name: manifest.entry(p) for p in sorted(aside.iterdir())}
-    (aside / MANIFEST).write_bytes(_encoded({"format": FORMAT, "step": step, "files": files}))
+    listed = {**files, STATE: manifest.entry(aside / STATE)}
+    ordered = {name: listed[name] for name in sorted(listed)}
+    (aside / MANIFEST).write_bytes(_encoded({"format": FORMAT, "step": step, "files": ordered}))
     make_private(aside)
-    for path in (*aside.iterdir(), aside):
+    for path in (aside / STATE, aside / MANIFEST, aside):
         sync(path)
 
 
@@ -235,9 +292,13 @@ def _discard(paths: Sequence[Path]) -> None:
         shutil.rmtree(path)
 
 
-def _refuse_full_disk(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: str) -> None:
-    held = [t.numel() * t.element_size() + HEADER for some in tensors.values() for t in some.values()]
-    needed, free = sum(held) + len(state.encode()) + SLACK, shutil.disk_usage(folder).free
+def _bytes(parts: Mapping[str, Mapping[str, Part]]) -> int:
+    values = [part.value for some in parts.values() for part in some.values()]
+    return sum(value.numel() * value.element_size() + HEADER for value in values)
+
+
+def _refuse_full_disk(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
     if needed > free:
         raise CheckpointError(
             f"a checkpoint needs {needed:,} bytes and {free:,} are free",

@@ -79,6 +79,10 @@ class Trainable:
         mine = next((name for name in names if not torch.isfinite(named[name]).all()), "")
         return next(filter(None, world().gather(mine)), "")
 
+    def like(self, name: str) -> Tensor | None:
+        """The parameter that a saved weight or moment is of, or belongs to."""
+        return self.parameters.get(name, self.parameters.get(name.rpartition("/")[0]))
+
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take `weights` as they were saved."""
         self.model.take(weights)

@@ -26,10 +26,11 @@ from twofold.training.diagnostics import Diagnostics
 from twofold.training.identity import Identity
 from twofold.training.metrics import Log, ordered
 from twofold.training.save_schedule import SaveSchedule
+from twofold.training.saving import Saver
 from twofold.training.stateful import Stateful
 from twofold.training.step import Round, Step
 from twofold.training.track import Tracker, Tracking, untracked
-from twofold.world import whole_tensors, world
+from twofold.world import world
 
 SHOWN = ("loss", "margin", "accuracy", "gap")
 TOLD = ("accuracy", "margin", "strict", "flexible")
@@ -158,6 +159,7 @@ class Trainer:
         self.timings = Log(self.run / "timings.jsonl")
         self.checkpoints = self.run / CHECKPOINTS
         self._schedule = SaveSchedule(self.settings.checkpoint_every, self.settings.checkpoint_minutes)
+        self._saver = Saver(self.checkpoints, self.settings.keep_checkpoints, self.step.policy.model.device)
         self._saved: int | None = None
         self._unsaved = True
         self._stop: StopAsked = lambda: False
@@ -187,8 +189,10 @@ class Trainer:
         except Stopped:
             if self.state.step:
                 self._save()
+            self._saver.wait()
             return self._result(stopped=True)
         self._save()
+        self._saver.wait()
         for log in self.logs.values():
             log.check()
         if self.settings.best_metric is not None:
@@ -206,7 +210,7 @@ class Trainer:
                 self._one_step(self.state.step)
                 if self._stop():
                     raise Stopped
-                if world().any(self._schedule.due(self.state.step)):
+                if world().any(self._schedule.due(self.state.step) or self._saver.failed):
                     self._save()
         finally:
             self.progress.end("train")
@@ -214,6 +218,7 @@ class Trainer:
     def _way_out(self, *, own_numbers: bool) -> str:
         """What to do about numbers that are not finite, after setting aside a checkpoint that gave them by itself: they
         are its own where nothing was updated since."""
+        self._saver.wait()
         if own_numbers and self._saved is not None and self._saved == self.state.step:
             if world().first:
                 checkpoint.set_aside(self.checkpoints, self._saved)
@@ -309,18 +314,14 @@ class Trainer:
         tensors: dict[str, Mapping[str, Tensor]] = {k.name: kept for k in self.stateful if (kept := k.tensors())}
         for each in self.step.trainables:
             tensors |= {each.name: each.weights(), _optimizer_of(each.name): each.moments()}
-        tensors = {name: whole_tensors(some) for name, some in tensors.items()}
         best = () if self.state.best_step is None else (self.state.best_step,)
-        with world().agreed():
-            if world().first:
-                keep = self.settings.keep_checkpoints
-                checkpoint.save(self.checkpoints, self.state.step, tensors, state, keep=keep, protect=best)
+        self._saver.save(self.state.step, tensors, state, protect=best)
         self._saved, self._unsaved = self.state.step, False
         self._schedule.took(began)
 
     def _resume(self) -> bool:
         """Take up the newest valid checkpoint, if there is one."""
-        found = checkpoint.newest(self.checkpoints)
+        found = checkpoint.newest(self.checkpoints, world())
         if found is None:
             return False
         for name, reason in found.skipped.items():
@@ -330,9 +331,11 @@ class Trainer:
         self.state = TrainerState(**found.state["trainer"])
         self.state.warnings += warned
         for each in self.step.trainables:
-            each.restore(found.tensors(each.name), found.tensors(_optimizer_of(each.name)), self.state.step)
+            weights, moments = (found.tensors(name, each.like) for name in (each.name, _optimizer_of(each.name)))
+            each.restore(weights, moments, self.state.step)
         for each in self.stateful:
-            kept = found.tensors(each.name) if each.tensors() else {}
+            mine = each.tensors()
+            kept = found.tensors(each.name, mine.get) if mine else {}
             each.restore(kept, self.state.stateful[each.name])
         for name, log in self.logs.items():
             log.cut(self.state.logs[name])
@@ -343,8 +346,8 @@ class Trainer:
         return True
 
     def _load_best(self) -> None:
-        found = checkpoint.Checkpoint.open(self.checkpoints / f"step-{self.state.best_step}")
-        self.step.policy.load_weights(found.tensors(self.step.policy.name))
+        found = checkpoint.Checkpoint.open(self.checkpoints / f"step-{self.state.best_step}", world())
+        self.step.policy.load_weights(found.tensors(self.step.policy.name, self.step.policy.like))
         self.progress.note(
             f"{self.settings.best_metric} was best at step {self.state.best_step}: its weights are the model"
         )
