@@ -53,7 +53,7 @@ def train(
 
     resolved = validate(Recipe, document)
     if dry:
-        _dry(resolved)
+        _dry(resolved, processes)
         return
     if processes > 1:
         arguments = ["train", str(recipe), *(settings or []), *_flags(resume)]
@@ -104,12 +104,12 @@ def _launched(processes: int, arguments: list[str], restarts: int) -> int:
     return launch(processes, arguments, restarts)
 
 
-def _dry(recipe: Recipe) -> None:
+def _dry(recipe: Recipe, processes: int) -> None:
     from twofold.cli.progress import RichProgress
     from twofold.runs.dry_run import dry_run
 
     with RichProgress() as progress:
-        run = dry_run(recipe, progress)
+        run = dry_run(recipe, progress, processes)
     console = results()
     console.print(run.resolved)
     for line in run.lines():
