@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import atexit
 import json
-import math
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -215,10 +216,23 @@ def join() -> World:
         gpus = torch.cuda.is_available()
         if gpus:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=_PATIENCE)
+        with _ended_at_once():
+            dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=_PATIENCE)
         _here = there
         atexit.register(leave)
     return _here
+
+
+@contextmanager
+def _ended_at_once() -> Iterator[None]:
+    """Within it SIGTERM ends the process: one that waits for others of which one is gone would hear nothing else."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -296,16 +310,16 @@ def whole_tensor(value: Tensor) -> Tensor:
     return value.full_tensor() if is_part(value) else value  # type: ignore[operator, no-any-return]
 
 
-def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """On the first process all of each tensor, by name, on the CPU where it was in parts; on the others none. Every
-    process must ask."""
-    if world().size == 1:
-        return dict(tensors)
+def whole_tensors(
+    tensors: Mapping[str, Tensor], put: Callable[[str, Tensor], Tensor] = lambda _, whole: whole
+) -> dict[str, Tensor]:
+    """On the first process what `put` makes of the whole of each tensor, one after the other, on the CPU where it was
+    in parts; on the others none. Every process must ask."""
     once: dict[int, Tensor] = {}  # tied ones stay one
-    for value in tensors.values():
+    for name, value in tensors.items():
         if id(value) not in once:
             full = whole_tensor(value.detach())
-            once[id(value)] = full.cpu() if world().first else torch.empty(0)
+            once[id(value)] = put(name, full.cpu() if full is not value else full) if world().first else torch.empty(0)
     return {name: once[id(value)] for name, value in tensors.items()} if world().first else {}
 
 
@@ -353,12 +367,6 @@ def part_of(value: Tensor, like: Tensor) -> Tensor:
 def part_here(value: Tensor) -> Tensor:
     """What this process holds of a tensor."""
     return value.to_local() if hasattr(value, "to_local") else value  # type: ignore[operator, no-any-return]
-
-
-def place_of_part(value: Tensor) -> int:
-    """How many numbers of a tensor come before what this process holds of it."""
-    place = place_of(value)
-    return 0 if place is None or not value.dim() else place.begin[0] * math.prod(value.shape[1:])
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:

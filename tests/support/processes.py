@@ -21,11 +21,15 @@ from torch.distributed.tensor import DTensor
 
 from support.resumable_runs import STEPS, assembly, loop, stop_after
 from twofold.errors import NonFiniteError, RecipeError
-from twofold.models.reference import MovingReference
+from twofold.models.heads import value_model_of
+from twofold.models.load import weights_digest
+from twofold.models.parts import in_parts
+from twofold.models.reference import FrozenReference, MovingReference
 from twofold.models.sharding import layers, shard_model
+from twofold.runs.shares import whole_because
 from twofold.training.checkpoint import Checkpoint
 from twofold.training.trainable import Trainable
-from twofold.world import WorldSettings, join, whole_tensor, world
+from twofold.world import WorldSettings, join, part_here, whole_tensor, world
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,8 +71,12 @@ def finish(running: list[subprocess.Popen[str]], seconds: float = 900) -> list[s
 
 
 def play(folder: Path, kind: str, sharing: str = "auto", precision: str = "float64", steps: int = STEPS) -> None:
-    """One run of `kind` to its end, or to the stop after `steps`."""
-    loop(folder, kind, sharing=sharing, precision=precision).train(stop=stop_after(steps) if steps < STEPS else never)
+    """One run of `kind` to its end, or to the stop after `steps`. Processes that share the model read their parts of
+    it, if they can."""
+    stored = world().size > 1 and sharing in ("shard", "hybrid")
+    loop(folder, kind, sharing=sharing, precision=precision, stored=stored).train(
+        stop=stop_after(steps) if steps < STEPS else never
+    )
 
 
 def never() -> bool:
@@ -117,6 +125,33 @@ def check_differences(folder: Path) -> None:
         loop(folder, "offline", batch_size=3 + world().rank)
     assert error.value.where == "training.batch_size"
     assert error.value.what == "differs between processes: process 0: 3; process 1: 4"
+
+
+def check_parts(folder: Path) -> None:
+    """What is read in parts is what is read as a whole, and half as large: tied and experts' weights, heads, adapters,
+    copies."""
+    for kind in ("moving", "reward-model-lora", "experts", "ppo-value"):
+        context = assembly(folder / kind / "run", kind, sharing="shard", precision="float64", stored=True)
+        whole = assembly(folder / kind / "whole", kind, sharing="shard", precision="float64")
+        models = [context.policy.model, whole.policy.model]
+        if kind == "ppo-value":
+            models = [value_model_of(c.language_model, c.loaded, c.recipe.model)[0].model for c in (context, whole)]
+        elif kind == "moving":
+            models[0] = FrozenReference(context.language_model).policy.model
+        mine, all_of_it = (sum(part_here(p.detach()).numel() for p in m.parameters()) for m in models)
+        assert in_parts(context.policy.model)
+        assert mine < (0.7 if kind == "reward-model-lora" else 0.51) * all_of_it, kind
+        assert weights_digest(models[0]) == weights_digest(models[1]), kind
+        shard_model(context.policy, "shard")
+        assert not in_parts(context.policy.model)
+        assert weights_digest(context.policy.model) == weights_digest(whole.policy.model), kind
+
+
+def check_unread(folder: Path) -> None:
+    """What cannot be read in parts is read as a whole, and a line says why."""
+    context = assembly(folder / "run", "moving-dora", sharing="shard", stored=True)
+    assert not in_parts(context.policy.model)
+    assert whole_because(context.recipe) == "DoRA takes the norms of their rows"
 
 
 def check_rounding(folder: Path) -> None:

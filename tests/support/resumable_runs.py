@@ -30,6 +30,7 @@ from twofold.runs.dataset import read_dataset
 from twofold.runs.processes import load_shared, with_settled_world
 from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.training.trainer import Trainer
+from twofold.world import world
 
 STEPS = 6
 KINDS: dict[str, dict[str, Any]] = {
@@ -211,6 +212,12 @@ def pairs() -> list[Pair]:
     ]
 
 
+def _store(path: str, made: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    if not Path(path).is_dir():
+        made.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+
+
 def _made(*, encodes: bool, experts: Mapping[str, int]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model of one layer (an encoder–decoder: of two and two) and its tokenizer."""
     torch.manual_seed(0)
@@ -228,9 +235,7 @@ def _made(*, encodes: bool, experts: Mapping[str, int]) -> tuple[PreTrainedModel
 def _model(recipe: Recipe, made: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, stored: bool) -> Model:
     scored = recipe.objective.reads == "scores"
     if stored:
-        if not Path(recipe.model.path).is_dir():
-            made.save_pretrained(recipe.model.path)
-            tokenizer.save_pretrained(recipe.model.path)
+        world().once(lambda: _store(recipe.model.path, made, tokenizer))
         load = load_reward_model if scored else load_policy
         return load_shared(recipe, Silent(), lambda: load(recipe.model))
     return (wrap_reward_model if scored else wrap)(recipe.model, made, tokenizer)
@@ -247,7 +252,8 @@ def assembly(
     model |= spec.pop("model", {})
     stored = stored or bool(quantize)  # as a base is loaded
     if stored:
-        model |= {"path": str(run.parent / "base"), **({"quantize": quantize} if quantize else {})}
+        name = "-".join(["base", *sorted({"experts", "encodes"} & {*spec})])
+        model |= {"path": str(run.parent / name), **({"quantize": quantize} if quantize else {})}
     data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}, **spec.pop("data", {})}
     experts = {"num_local_experts": 4, "num_key_value_heads": 2} if spec.pop("experts", False) else {}
     if spec.get("algorithm", {}).get("kind") == "pdpo":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,7 +43,8 @@ from twofold.models.quantized import (
     spared,
 )
 from twofold.models.seq2seq import auto_class, mark
-from twofold.models.stored import config_at, dtype_on_disk, remember_dtype, save_weights, stored_dtype
+from twofold.models.sharding import layers
+from twofold.models.stored import casts, config_at, dtype_on_disk, on_disk, remember_dtype, save_weights, stored_dtype
 from twofold.models.tokenizers import added_rows, beyond, grow, load_tokenizer, prepare, stop_tokens
 from twofold.models.trial import findings, know_float64, refuse_leaks
 from twofold.settings import require, settings
@@ -221,33 +222,54 @@ def save_policy(
     """A Hugging Face folder in the dtype that its base has (or a PEFT adapter) with its tokenizer, for its owner alone,
     written whole or not at all; `sealed` with a manifest, by which damage is noticed. `weights` take the place of
     the model's own. Of several processes all must ask, and the first one writes."""
-    dtype = stored_dtype(policy.model)
-    trained = nullcontext if dtype == torch.bfloat16 else policy.whole_weights  # what is computed with, or its masters
-    if is_sharded(policy):
-        with trained():
-            weights = whole_tensors((policy.adapter or policy.model).state_dict(keep_vars=True))
-    if not world().first:
-        return
-    temporary = folder.with_name(f"{folder.name}.tmp")
-    disk.remove(temporary)
-    disk.make_folder(temporary)
+    with ExitStack() as stack:
+        if is_sharded(policy):
+            weights = _gathered(policy, folder.with_name(f"{folder.name}.parts.tmp"), stack)
+        if world().first:
+            temporary = folder.with_name(f"{folder.name}.tmp")
+            _save_weights(policy, temporary, weights)
+            tokenizer.save_pretrained(temporary)
+            disk.make_private(temporary)
+            if sealed:
+                manifest.write(temporary)
+            disk.put_folder(temporary, folder)
+
+
+def _save_weights(policy: PackedModel, folder: Path, weights: Mapping[str, Tensor] | None) -> None:
+    disk.remove(folder)
+    disk.make_folder(folder)
     if policy.adapter is not None:
         trains = getattr(policy.adapter.peft_config["default"], "trainable_token_indices", None)
         # Rows that the adapter does not train are written beside it, or other libraries could not have them.
         embeddings = not trains if added_rows(policy.model) else "auto"
         policy.adapter.save_pretrained(
-            str(temporary), selected_adapters=["default"], save_embedding_layers=embeddings, state_dict=weights
+            str(folder), selected_adapters=["default"], save_embedding_layers=embeddings, state_dict=weights
         )
         if (how := quantization_of(policy.model)) is not None:
-            how.save(temporary)
+            how.save(folder)
     else:
-        with trained():
-            save_weights(policy.model, temporary, dtype, weights)
-    tokenizer.save_pretrained(temporary)
-    disk.make_private(temporary)
-    if sealed:
-        manifest.write(temporary)
-    disk.put_folder(temporary, folder)
+        with _as_trained(policy):
+            save_weights(policy.model, folder, stored_dtype(policy.model), weights)
+
+
+def _as_trained(policy: PackedModel) -> AbstractContextManager[None]:
+    """Within it the weights are what is to be written: their masters, or in bfloat16 what is computed with."""
+    return nullcontext() if stored_dtype(policy.model) == torch.bfloat16 else policy.whole_weights()
+
+
+def _gathered(policy: PackedModel, folder: Path, stack: ExitStack) -> dict[str, Tensor]:
+    """The weights of a sharded model for the first process to write, which gathers one after the other and puts them
+    into `folder` meanwhile; of one with an adapter without what the layers under it hold."""
+    weights = (policy.adapter or policy.model).state_dict(keep_vars=True)
+    if policy.adapter is not None:
+        inside = {id(p) for layer in layers(policy.model) for p in layer.parameters() if not p.requires_grad}
+        weights = {name: value for name, value in weights.items() if id(value) not in inside}
+    with _as_trained(policy):
+        if not world().first:
+            return whole_tensors(weights)
+        put = stack.enter_context(on_disk(folder))
+        cast = casts(policy.model, stored_dtype(policy.model)) if policy.adapter is None else lambda _, value: value
+        return whole_tensors(weights, lambda name, value: put(cast(name, value)))
 
 
 def weights_digest(model: nn.Module, begin: str = "") -> str:

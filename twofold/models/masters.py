@@ -9,13 +9,14 @@ same function between its drafts, its evaluation and its update.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from twofold.world import part_here, place_of_part
+from twofold.world import part_here, place_of
 
 _LOW = 0xFFFF
 _PERIOD = 262_139
@@ -74,8 +75,14 @@ class Masters:
             draw = torch.Generator().manual_seed(0)
             drawn = torch.randint(_LOW + 1, (_PERIOD,), dtype=torch.int32, generator=draw)
             self._noise[part.device] = drawn.to(part.device)
-        begin = 7919 * list(self._parameters).index(name) - place_of_part(weight)
+        begin = 7919 * list(self._parameters).index(name) - _numbers_before(weight)
         noise = self._noise[part.device].roll(begin % _PERIOD)
         for at in range(0, len(bits), _PERIOD):
             piece = slice(at, at + _PERIOD)
             yield bits[piece], rest[piece], noise[: len(bits[piece])]
+
+
+def _numbers_before(value: Tensor) -> int:
+    """How many numbers of a tensor come before what this process holds of it."""
+    place = place_of(value)
+    return 0 if place is None or not value.dim() else place.begin[0] * math.prod(value.shape[1:])

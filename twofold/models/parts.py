@@ -15,20 +15,22 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from twofold.errors import ModelError
 from twofold.world import Kind, part_here, shard_mesh
 
 M = TypeVar("M", bound=nn.Module)
+WHOLE = "set world.kind=replicate"
 ROOT = "twofold_sharded_root"
 """Of a model whose weights are gathered when it is called, the attribute that names who does so."""
 
 
-class UnknownConversionError(Exception):
-    """The weights are stored in a form whose rows are not the model's."""
+class NotInPartsError(ModelError):
+    """The weights of a model cannot be read in parts, and must be as a whole."""
 
 
 @contextmanager
 def reading_parts(kind: Kind, device: str) -> Iterator[None]:
-    """Within it models are loaded in parts. Raises UnknownConversionError for one that cannot be."""
+    """Within it models are loaded in parts. Raises NotInPartsError for one that cannot be."""
     load: Any = PreTrainedModel._load_pretrained_model
 
     def load_parts(model: PreTrainedModel, *arguments: Any, **named: Any) -> Any:
@@ -112,4 +114,4 @@ def _refuse_other_rows(model: PreTrainedModel) -> None:
             merges = type(step).__name__ == "MergeModulelist" and step.dim == 0
             beside = type(step).__name__ == "Concatenate" and step.dim >= 1
             if not merges and not beside:
-                raise UnknownConversionError(f"its weights are stored in another form ({type(step).__name__})")
+                raise NotInPartsError(f"its weights are stored in another form ({type(step).__name__})", remedy=WHOLE)

@@ -15,6 +15,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
+from twofold.models.attention import stock_name
 from twofold.models.row_lengths import rope_kind, rope_tables
 from twofold.models.seq2seq import encodes_prompts
 
@@ -47,6 +48,7 @@ def _first_built(model: PreTrainedModel, dtypes: Sequence[torch.dtype]) -> PreTr
     for dtype in dtypes:
         for heads in (*_HEADS, None):
             config = copy.deepcopy(model.config)
+            config._attn_implementation = stock_name(model)
             try:
                 for part in _parts(config):
                     _shorten(part)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
+from twofold.disk import make_folder, remove
 from twofold.models.locate import gguf_of
 
 
@@ -50,22 +53,43 @@ def save_weights(
 ) -> None:
     """A Hugging Face folder whose weights (of `model`, or as given) are of `dtype`; a score head, and what transformers
     keeps in float32, stay as they are."""
-    wide = {"score", *(getattr(model, "_keep_in_fp32_modules", None) or ())}
-    wide |= {*(getattr(model, "_keep_in_fp32_modules_strict", None) or ())}
-
     tied: dict[tuple[int, torch.Size], Tensor] = {}
+    cast = casts(model, dtype)
 
-    def cast(name: str, value: Tensor) -> Tensor:
-        if not value.is_floating_point() or wide & {*name.split(".")}:
-            return value
-        return tied.setdefault((value.data_ptr(), value.shape), value.to(dtype))
-
-    weights = model.state_dict() if weights is None else weights
-    model.save_pretrained(folder, state_dict={name: cast(name, value) for name, value in weights.items()})
+    named = model.state_dict() if weights is None else weights
+    narrow = {n: tied.setdefault((value.data_ptr(), value.shape), cast(n, value)) for n, value in named.items()}
+    model.save_pretrained(folder, state_dict=narrow, max_shard_size=_MOST)
     config = folder / "config.json"
     written = json.loads(config.read_text(encoding="utf-8"))
     written["dtype"] = str(dtype).removeprefix("torch.")
     config.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def casts(model: PreTrainedModel, dtype: torch.dtype) -> Callable[[str, Tensor], Tensor]:
+    """What a weight of `model` is stored as, by its name."""
+    wide = {"score", *(getattr(model, "_keep_in_fp32_modules", None) or ())}
+    wide |= {*(getattr(model, "_keep_in_fp32_modules_strict", None) or ())}
+    return lambda name, value: value if not value.is_floating_point() or wide & {*name.split(".")} else value.to(dtype)
+
+
+@contextmanager
+def on_disk(folder: Path) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Within it tensors can be put into files in `folder`, from which they are read whenever they are used."""
+    remove(folder)
+    make_folder(folder)
+    count = 0
+
+    def put(value: Tensor) -> Tensor:
+        nonlocal count
+        path, count = folder / f"{count}.safetensors", count + 1
+        save_file({_ONE: value.detach().cpu().contiguous()}, path)
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor(_ONE)
+
+    try:
+        yield put
+    finally:
+        remove(folder)
 
 
 def stored_dtype(model: PreTrainedModel) -> torch.dtype:
@@ -79,3 +103,6 @@ def remember_dtype(model: PreTrainedModel, dtype: torch.dtype) -> None:
 
 
 _REMEMBERED = "twofold_stored_dtype"
+_ONE = "tensor"
+_MOST = "5GB"
+"""Of weights in a file: as much is in memory while it is written."""

@@ -21,6 +21,7 @@ from twofold.models.attention import LAYOUT_LOST, NAME, UnsupportedAttention, se
 from twofold.models.backbone import backbone, pack_hidden
 from twofold.models.inline_attention import open_attention
 from twofold.models.packing import pack, targets
+from twofold.models.parts import WHOLE, NotInPartsError, in_parts
 from twofold.models.row_lengths import EACH_ITS_OWN, RowLengths, restart_rotary
 from twofold.models.seq2seq import branch_hidden, encodes_prompts, start_token
 from twofold.models.small_copy import small_copy, windows
@@ -123,6 +124,8 @@ def trial_groups(model: PreTrainedModel) -> list[Group]:
 def _tried(model: PreTrainedModel, head: ReadsRows) -> Findings:
     own_code = open_attention(model)
     copied = small_copy(model)
+    if copied is None and in_parts(model):
+        raise NotInPartsError("no small copy of it can be made, to try it", remedy=WHOLE)
     tried = model if copied is None else copied
     groups = trial_groups(tried)
     with _evaluating(tried):

@@ -15,7 +15,7 @@ from twofold.data.tokenize import Encoder
 from twofold.models.load import resolve_device
 from twofold.models.machine import memory_bytes
 from twofold.models.model_size import model_size
-from twofold.models.parts import UnknownConversionError, reading_parts
+from twofold.models.parts import NotInPartsError, reading_parts
 from twofold.models.tokenizers import load_stop_tokens, load_tokenizer, prepare, stop_tokens
 from twofold.progress import Progress
 from twofold.runs.dataset import data_cache
@@ -85,8 +85,8 @@ def load_shared(recipe: Recipe, progress: Progress, load: Callable[[], Loaded]) 
         try:
             with world().agreed(), reading_parts(kind, resolve_device(recipe.model.device)):
                 return load()
-        except UnknownConversionError as error:
-            reason = str(error)
+        except NotInPartsError as error:
+            reason = error.what
     if reason:
         progress.note(f"each process loads all weights before they are shared: {reason}")
     return load()
