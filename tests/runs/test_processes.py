@@ -12,9 +12,8 @@ from support.resumable_runs import KINDS, OTHERS
 
 SAMPLE = (
     "shard:offline", "shard:moving", "shard:pdpo-lora", "shard:ppo-value", "replicate:experts", "shard:kto",
-    "shard:muon",
 )  # fmt: skip
-STOPPED = "shard:bco"
+STOPPED = ("shard:bco", "shard:adafactor")
 CHECKS = (
     "check_captured", "check_gathered", "check_stop", "check_non_finite", "check_differences", "check_rounding",
     "check_collectives", "check_settings", "check_parts", "check_unread",
@@ -32,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes have computed, all at one start."""
     folder = tmp_path_factory.mktemp("processes")
     play(folder / RESUMED.replace(":", "-"), RESUMED.partition(":")[2], steps=3)
-    finish(start(2, str(folder), "float64", *SAMPLE, f"{STOPPED}:3", RESUMED, *CHECKS))
+    finish(start(2, str(folder), "float64", *SAMPLE, *(f"{case}:3" for case in STOPPED), RESUMED, *CHECKS))
     return folder
 
 
@@ -51,10 +50,13 @@ def test_processes_agree(folder: Path) -> None:
     assert not (folder / "check_non_finite" / "checkpoints" / "step-6").exists()
 
 
-def test_what_two_processes_began_one_ends(folder: Path, tmp_path: Path) -> None:
-    play(tmp_path / "bco", "bco")
-    play(folder / "shard-bco", "bco")
-    assert max(distance(folder / "shard-bco", tmp_path / "bco")) <= 1e-10
+@pytest.mark.parametrize("case", STOPPED)
+def test_what_two_processes_began_one_ends(folder: Path, tmp_path: Path, case: str) -> None:
+    """The second optimizer's moments are rows and columns of whole matrices."""
+    kind = case.partition(":")[2]
+    play(tmp_path / kind, kind)
+    play(folder / case.replace(":", "-"), kind)
+    assert max(distance(folder / case.replace(":", "-"), tmp_path / kind)) <= 1e-10
 
 
 def test_what_one_process_began_two_end(folder: Path, tmp_path: Path) -> None:
@@ -87,9 +89,11 @@ def compared(folder: Path, processes: int, precision: str, kinds: Sequence[str])
 @pytest.mark.parametrize(("precision", "figure", "weight"), [("float64", 1e-10, 1e-10), ("float32", 2e-6, 2e-6)])
 @pytest.mark.parametrize("processes", [2, 3])
 def test_every_kind(tmp_path: Path, processes: int, precision: str, figure: float, weight: float) -> None:
-    """In float32 AdamW's first steps divide a small gradient by itself, rounding and all: of an adapter 1.2e-6."""
+    """In float32 AdamW's first steps divide a small gradient by itself, rounding and all: of an adapter 1.2e-6. In
+    eight bits a value lies so near the bound that `value_clipped` counts it or does not: one token of 72."""
     found = compared(tmp_path, processes, precision, [*WHOLE, *(BITS if precision == "float32" else ())])
-    assert {case: far for case, far in found.items() if far[0] > figure or far[1] > weight} == {}
+    counted = {case: 1.4e-2 if case.endswith("ppo-value-int8") else figure for case in found}
+    assert {case: far for case, far in found.items() if far[0] > counted[case] or far[1] > weight} == {}
 
 
 @pytest.mark.slow
