@@ -13,7 +13,7 @@ STAMP := $(if $(filter command line,$(origin PY)),,$(VENV)/.stamp)
 # Spinning OpenMP threads cost a factor of 20 on shared processors.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-real check format slow kills gpu lock advisories mutants real setup clean
+.PHONY: demo test test-real check format slow kills gpu docs notebooks lock advisories mutants real setup clean
 
 demo: setup
 	$(PY) -m twofold demo
@@ -40,6 +40,15 @@ slow: setup
 # kill -9 of processes, and of their launcher, at every kind of moment: 144 kills and more, half an hour on two cores.
 kills: setup
 	$(PY) -m pytest -m slow -s tests/runs/test_killed_processes.py tests/cli/test_processes_verb.py
+
+# The site, into site/. A dead link fails it. It reads from the disk: open site/index.html.
+docs: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt
+	$(PY) scripts/make_site.py
+
+notebooks: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[notebooks]' -c constraints.txt
+	$(PY) -m pytest -m notebooks tests/test_notebooks.py
 
 gpu:
 	$(if $(wildcard $(PY)),$(PY),$(PYTHON)) -m benchmarks.gpu_check $(GPU)

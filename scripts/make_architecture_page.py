@@ -25,11 +25,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "architectures.md"
 HEAD = """# Which architectures share prompts
 
-Made by `python scripts/make_architecture_page.py`: of each type a small copy of its default config (with the changes
-in brackets) is tried as every model is at load ([what is tried](models.md)). **shared**: a pack holds each prompt once
-for all its completions, and gives the log-probabilities of separate rows. **rows**: every completion is a row with its
-prompt; as right, and slower. **refused**: one message, and nothing is trained. Under *positions* "learned" means that a
-row longer than the config's positions is refused by its name, "own" that rows of different lengths never share a call.
+twofold computes a shared prompt once for most architectures. The others are computed as separate rows, which is
+correct and slower, or are refused.
+
+Made by `python scripts/make_architecture_page.py`: a small copy of each type's default config (with the changes in
+brackets) is tested as every model is at load ([the tests](models.md)).
+
+- **shared**: a pack has each prompt once for all its completions, and gives the log-probabilities of separate rows.
+- **rows**: every completion is a row with its prompt.
+- **refused**: one message, and no training.
+- *positions*, "learned": a row longer than the config's positions is refused by name. "own": rows of different lengths
+  never share a call.
+
 Transformers {version}.
 
 {counts}
@@ -120,7 +127,7 @@ def _line(kind: str, changes: Mapping[str, Any], auto: Any) -> Line:
     from twofold.models.trial import findings
 
     shown = ", ".join(f"{name}: {value}" for name, value in changes.items() if value != _MAMBA.get(name))
-    label = f"{kind} [{shown}]" if shown else kind
+    label = f"`{kind}` [{shown}]" if shown else f"`{kind}`"
     try:
         with torch.device("meta"):
             model = auto.from_config(CONFIG_MAPPING[kind](**changes), dtype=torch.float32)

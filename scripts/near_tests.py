@@ -23,11 +23,13 @@ def mirrored(path: str) -> str:
 
 
 def nearest_first(path: str, root: Path) -> list[list[str]]:
-    """All test files of the mirror of `path`, in turns: those that name its module, or anything public that it defines,
-    then those that name a module of the package that imports it, and so on."""
+    """All test files of the mirror of `path`, in turns: those that import its room as a whole, for what holds of every
+    module; those that name its module, or anything public that it defines; then those that name a module of the package
+    that imports it, and so on."""
     known, importers = _modules(root)
     files = {str(f): (root / f).read_text(encoding="utf-8") for f in files_of(mirrored(path), root)}
-    turns, ring, seen = list[list[str]](), {_module_name(Path(path))}, set[str]()
+    room = re.compile(rf"^(import twofold\.|from twofold import ){Path(path).parent.name}$", re.MULTILINE)
+    turns, ring, seen = [[f for f, text in files.items() if room.search(text)]], {_module_name(Path(path))}, set[str]()
     while ring:
         turns += [_naming(files, ring), _naming(files, [name for module in ring for name in known[module]])]
         seen |= ring

@@ -19,7 +19,7 @@ def lines() -> list[str]:
 @pytest.mark.parametrize("kind", SAMPLE)
 def test_a_sample_is_fresh(kind: str) -> None:
     found = [str(line) for line in make_architecture_page.lines(kind)]
-    written = [line for line in lines() if line.startswith((f"| {kind} |", f"| {kind} ["))]
+    written = [line for line in lines() if line.startswith((f"| `{kind}` |", f"| `{kind}` ["))]
     assert found == written, "run: python scripts/make_architecture_page.py"
 
 

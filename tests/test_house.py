@@ -16,6 +16,7 @@ import pytest
 import twofold
 from scripts.check_lengths import faults
 from scripts.check_names import faults as names
+from scripts.check_words import faults as words
 
 
 def modules(root: Path) -> list[Path]:
@@ -164,3 +165,26 @@ def test_a_module_names_what_it_holds(tmp_path: Path) -> None:
     assert [fault.partition("told_of.py:")[2] for fault in names(path)] == [
         "1: module told_of: not called told: take the field's noun"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "refused"),
+    [
+        ("page.md", "The file lies there.\nIt is `told` so.", ["1: lies → is, is in"]),
+        ("page.md", "```\nsays\n```\nA [page](says.md) grows.\n\nIt goes on.", ["6: goes on → continue, resume"]),
+        ("page.md", "It is significant, or statistically significant.", ["1: significant → statistically significant"]),
+        ("page.md", "The ground truth. The truth.", ["1: truth → reference answer, ground truth"]),
+        ("page.md", "otherwise precise noise; a tokeniser", ["1: tokeniser → American spelling: -ize"]),
+        ("page.md", "Drafts of the policy.", ["1: Drafts → sample, completion (a draft is PDPO's)"]),
+        ("pdpo.md", "Drafts of the policy.", []),
+        ("code.py", 'told = "told"\nx = f"It {told} says"  # anew again\n', ["2: says", "2: anew"]),
+    ],
+)
+def test_words_that_the_style_page_replaces_are_refused(
+    tmp_path: Path, name: str, text: str, refused: list[str]
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    got = list(words(path))
+    assert len(got) == len(refused)
+    assert all(line.startswith(f"{path}:{start}") for line, start in zip(got, refused, strict=True))

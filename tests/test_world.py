@@ -59,4 +59,4 @@ def test_alone_nothing_changes() -> None:
     assert here.summed({"x": -0.0}) == {"x": -0.0}
     assert here.total(value) is value
     with pytest.raises(NonFiniteError), here.agreed():
-        raise NonFiniteError("odd")
+        raise NonFiniteError("odd", where="", remedy="")

@@ -59,22 +59,26 @@ def explained(error: Exception) -> TwofoldError | None:
         return _of_system(error, text)
     if isinstance(error, MemoryError) or any(words in text.lower() for words in _MEMORY):
         remedy = "take smaller packs (training.packing.tokens), a smaller batch or model, or model.lora={rank: 16}"
-        return TwofoldError("there is not enough memory", remedy=remedy)
+        return TwofoldError("there is not enough memory", where="", remedy=remedy)
     if name in _LOST or (name == "RuntimeError" and _GLOO in text.lower()):
         remedy = "look at its message, if there is one; the same command goes on from the last checkpoint"
-        return LostProcessError("another process of this run has ended", remedy=remedy)
+        return LostProcessError("another process of this run has ended", where="", remedy=remedy)
     if isinstance(error, OverflowError):
-        return TwofoldError(f"a number is too large: {text}", remedy="choose a smaller one")
+        return TwofoldError(f"a number is too large: {text}", where="", remedy="choose a smaller one")
     if isinstance(error, UnicodeError):
-        return TwofoldError(f"a text is not valid Unicode: {text}", remedy="save the file as UTF-8; name it in UTF-8")
+        return TwofoldError(
+            f"a text is not valid Unicode: {text}", where="", remedy="save the file as UTF-8; name it in UTF-8"
+        )
     if isinstance(error, RecursionError):
-        return TwofoldError("the input is nested too deeply", remedy="flatten it")
+        return TwofoldError("the input is nested too deeply", where="", remedy="flatten it")
     if isinstance(error, ImportError) and not str(error.name or "twofold").startswith("twofold"):
-        return TwofoldError(f"a package is missing: {text}", remedy=f"pip install {error.name}")
+        return TwofoldError(f"a package is missing: {text}", where="", remedy=f"pip install {error.name}")
     if name == "SafetensorError":
-        return TwofoldError(f"a .safetensors file is damaged: {text}", remedy="copy or download the file again")
+        return TwofoldError(
+            f"a .safetensors file is damaged: {text}", where="", remedy="copy or download the file again"
+        )
     if module.startswith("pyarrow"):
-        return TwofoldError(f"a table cannot be read: {text}", remedy="copy or write the file again")
+        return TwofoldError(f"a table cannot be read: {text}", where="", remedy="copy or write the file again")
     frame = _innermost(error)
     if frame is not None and not frame[0].startswith(_PACKAGE):
         where = f"{Path(frame[0]).name}:{frame[1]}"
@@ -87,12 +91,12 @@ def as_bug(error: Exception) -> TwofoldError:
     frame = _innermost(error)
     place = f" ({frame[0].removeprefix(_PACKAGE)}:{frame[1]})" if frame else ""
     what = f"twofold failed where it should not: {type(error).__name__}: {error}{place}"
-    return TwofoldError(what, remedy=f"please report it, with the command and {_traceback_file(error)}")
+    return TwofoldError(what, where="", remedy=f"please report it, with the command and {_traceback_file(error)}")
 
 
 def _of_system(error: OSError, text: str) -> TwofoldError:
     if error.errno is None or error.strerror is None:
-        return TwofoldError(text, remedy="check the path and the connection")
+        return TwofoldError(text, where="", remedy="check the path and the connection")
     what = error.strerror[:1].lower() + error.strerror[1:]
     names = [str(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)]
     return TwofoldError(what, where=" and ".join(names), remedy=REMEDIES.get(error.errno, ""))

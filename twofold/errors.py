@@ -6,12 +6,12 @@ from __future__ import annotations
 class TwofoldError(Exception):
     """A message for the user in at most three parts; the command line prints it without a traceback.
 
-    `where` names a place (file, row, field, step), `what` the fault, `remedy` the way out.
+    `where` names a place (file, row, field, step), `what` the fault, `remedy` the way out; "" where there is none.
     """
 
     exit_code = 2
 
-    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+    def __init__(self, what: str, *, where: str, remedy: str) -> None:
         self.what, self.where, self.remedy = what, where, remedy
         super().__init__(str(self))
 

@@ -57,7 +57,11 @@ class Lines:
                 os.fsync(self._file)
             except OSError as error:
                 os.ftruncate(self._file, end)
-                raise DataError(f"cannot be written: {error.strerror}", where=str(self.path)) from None
+                what, remedy = (
+                    f"cannot be written: {error.strerror}",
+                    "make room there, or name another place; what it holds is kept",
+                )
+                raise DataError(what, where=str(self.path), remedy=remedy) from None
 
     def close(self) -> None:
         """Let go of the file."""

@@ -48,7 +48,7 @@ def stages() -> Sequence[tuple[str, Method]]:
     valued = {**ppo.sections["algorithm"], "value": {"start": REWARD, "learning_rate": 1e-4}}
     return (
         ("PPO, reward and value models", replace(ppo, sections={**ppo.sections, "algorithm": valued})),
-        ("PPO, reward model alone", ppo),
+        ("PPO, reward model only", ppo),
         ("DPO, live reference", live),
         ("DPO, cached reference", dpo),
         ("PDPO", found),

@@ -45,7 +45,7 @@ def offline(name: str, kind: str, note: str = "", **settings: Any) -> Method:
 
 def rolled(name: str, objective: Mapping[str, Any], algorithm: Mapping[str, Any], **how: Any) -> Method:
     """A policy gradient on the problems of the pairs and of PDPO's generator, rated by the verifier."""
-    how = {"reads": "problems", "data_kind": "truths", "training": {"batch_size": 8}, **how}
+    how = {"reads": "problems", "data_kind": "reference answers", "training": {"batch_size": 8}, **how}
     sections: dict[str, Mapping[str, Any]] = {
         "objective": objective,
         "algorithm": {"kind": "policy_gradient", "reward": "verifier", "samples": 8, **algorithm},
@@ -54,7 +54,9 @@ def rolled(name: str, objective: Mapping[str, Any], algorithm: Mapping[str, Any]
     return Method(name, sections, **how)
 
 
-def online(name: str, note: str, /, *, judge: str, batch: int, learns: str = "truths", **options: Any) -> Method:
+def online(
+    name: str, note: str, /, *, judge: str, batch: int, learns: str = "reference answers", **options: Any
+) -> Method:
     """DPO on pairs of the policy's own drafts for those problems."""
     sections: dict[str, Mapping[str, Any]] = {
         "objective": {"kind": "dpo"},
@@ -72,7 +74,7 @@ def pdpo(name: str, note: str = "", /, *, verifier: bool = False, nll: float = 0
     generator = {f.name: options.pop(f.name) for f in fields(GeneratorSettings) if f.name in options}
     nested = {"generator": generator} if generator else {}
     sections["algorithm"] = {"kind": "pdpo", "gamma": GAMMA, **nested, **options}
-    learns = "pairs, truths, verifier" if verifier else "pairs, truths"
+    learns = "pairs, reference answers, verifier" if verifier else "pairs, reference answers"
     return Method(f"PDPO{name}", sections, data_kind=learns, note=note, tuned_as="PDPO" if name else "")
 
 
@@ -80,12 +82,12 @@ PPO: Mapping[str, Any] = {"samples": 4, "rollouts": 32, "epochs": 2}
 """As InstructGPT and TRL had it: one rollout serves several steps."""
 
 OFFLINE = (
-    offline("preferred-FT", "sft", "the chosen side alone"),
+    offline("preferred-FT", "sft", "only the chosen side"),
     offline("unlikelihood", "unlikelihood"),
     offline("DPO", "dpo"),
     offline("DPO + NLL", "dpo", nll=1.0),
     offline("IPO", "ipo"),
-    offline("KTO", "kto", "64 labelled answers a step"),
+    offline("KTO", "kto", "64 labeled answers per step"),
     offline("SimPO", "simpo"),
 )
 
@@ -138,7 +140,7 @@ ON_POLICY = (
 SEVERAL: Mapping[str, Any] = {"prompts": 2, "samples": 4}
 
 PDPO_OPTIONS = (
-    pdpo("", "verbatim: hinge, one draft for each of 8 problems"),
+    pdpo("", "verbatim: hinge, one sample for each of 8 problems"),
     pdpo(", γ 0.1", gamma=0.1),
     pdpo(", γ 1", gamma=1.0),
     pdpo(", un-hinged", "the source's first form", form="unhinged"),
@@ -148,11 +150,11 @@ PDPO_OPTIONS = (
     pdpo(", per token", "γ times the mean length", per_token=True, gamma=GAMMA * 20),
     pdpo(", verifier gate", verifier=True, gate="verifier"),
     pdpo(", gate, mean of passed", verifier=True, gate="verifier", gate_average="passed"),
-    pdpo(", 2 × 4 drafts", **SEVERAL),
-    pdpo(", leave-one-out", "2 × 4 drafts", baseline="leave_one_out", **SEVERAL),
-    pdpo(", gate, leave-one-out", "2 × 4 drafts", verifier=True, gate="verifier", baseline="leave_one_out", **SEVERAL),
-    pdpo(", stale drafts", "used 4 times, no clip", reuse_steps=4),
-    pdpo(", clip 0.2", "drafts used 4 times", reuse_steps=4, clip=0.2),
+    pdpo(", 2 × 4 samples", **SEVERAL),
+    pdpo(", leave-one-out", "2 × 4 samples", baseline="leave_one_out", **SEVERAL),
+    pdpo(", gate, leave-one-out", "2 × 4 samples", verifier=True, gate="verifier", baseline="leave_one_out", **SEVERAL),
+    pdpo(", stale samples", "used 4 times, no clip", reuse_steps=4),
+    pdpo(", clip 0.2", "samples used 4 times", reuse_steps=4, clip=0.2),
     pdpo(", sign down", direction="down"),
     pdpo(", γ ramp", gamma=0.0, ramp={"gamma": {"to": GAMMA, "over": 0.5, "shape": "linear"}}),
     pdpo(", in turn", schedule="alternate"),
@@ -164,12 +166,12 @@ PDPO_OPTIONS = (
     pdpo(", + NLL", nll=1.0),
     pdpo(
         ", judge gate",
-        "a reward model of the pairs; the bar is the truth's score",
+        "a reward model of the pairs; the bar is the reference answer's score",
         gate="judge",
         judge={"source": f"reward:{REWARD}"},
     ),
     pdpo(", KL 0.05", kl=0.05),
-    pdpo(", truth's side", "the truth rises to the drafts", gradient_to="truth"),
+    pdpo(", reference-answer side", "the reference answer is pulled up to the samples", gradient_to="truth"),
     pdpo(", both sides", gradient_to="both"),
     pdpo(", SPIN's form", "both sides, sign down, softplus", gradient_to="both", direction="down", form="softplus"),
 )

@@ -45,12 +45,18 @@ CONTENDERS: tuple[Method, ...] = (
     pdpo(", γ 0.3, sign down", gamma=0.3, direction="down", **WARM),
     pdpo(", γ 0.3, square", "an on-policy anchor", gamma=0.3, form="square", **WARM),
     pdpo(", γ 0.3, verifier gate", verifier=True, gamma=0.3, gate="verifier", **WARM),
-    pdpo(", γ 0.3, truth's side", "the generator pulls the truth up", gamma=0.3, gradient_to="truth", **WARM),
+    pdpo(
+        ", γ 0.3, reference-answer side",
+        "the generator pulls the reference answer up",
+        gamma=0.3,
+        gradient_to="truth",
+        **WARM,
+    ),
 )
 PLAIN = ("DPO", "DPO + NLL")
 SOURCE = ("PDPO, γ 0.1", "PDPO, γ 0.3", "PDPO, γ 1")
 """The source's own form, which gives no γ."""
-TRUTH = ("PDPO, γ 0.3, truth's side",)
+TRUTH = ("PDPO, γ 0.3, reference-answer side",)
 
 
 Looks: TypeAlias = Mapping[tuple[str, float], Sequence[float]]
@@ -99,7 +105,7 @@ def best_place(looks: Looks, methods: Sequence[str], behind: str | None = None) 
 
 def chosen(looks: Looks) -> dict[str, list[Place]]:
     """The questions' places, challenger first, then the plain ones: each one's best; the end of the longest run at the
-    highest rate; where the source's form, and the truth's side, lead DPO most. The challenger of the first two is
+    highest rate; where the source's form, and the reference-answer side, lead DPO most. The challenger of these two is
     PDPO's kin that solves most there."""
     methods = list(dict.fromkeys(name for name, _ in looks))
     kin = [m for m in methods if m not in PLAIN]
@@ -114,7 +120,7 @@ def chosen(looks: Looks) -> dict[str, list[Place]]:
         question: [max((places[m] for m in kin), key=solved), *(places[m] for m in PLAIN)]
         for question, places in (("each at its best", best), ("longest and highest", last))
     }
-    for words, challengers in (("the source's form", SOURCE), ("the truth's side", TRUTH)):
+    for words, challengers in (("the source's form", SOURCE), ("the reference-answer side", TRUTH)):
         lead = best_place(looks, challengers, "DPO")
         found[f"{words}, where it leads most"] = [lead, *(replace(lead, method=m) for m in PLAIN)]
     return found

@@ -87,7 +87,7 @@ def best_lines(found: Mapping[str, Any]) -> list[tuple[int, Estimate, Estimate, 
 
 
 def best_of_table(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    head = ("N", "best by reward model", "best by the truth", "KL at most, nats")
+    head = ("N", "best by reward model", "best by the true reward", "KL at most, nats")
     return [head, *((str(n), _between(a), _between(b), f"{kl:.2f}") for n, a, b, kl in best_lines(found))]
 
 

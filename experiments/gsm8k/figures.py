@@ -44,7 +44,8 @@ def entries(pdpo: Sequence[Path], dpo: Sequence[Path]) -> list[Entry]:
     for name, run in named:
         base, found[name] = verdicts(run)
         if found.setdefault("base", base).keys() != found[name].keys():
-            raise DataError("was judged on other problems than the runs before it", where=str(run))
+            what, remedy = "was judged on other problems than the runs before it", "judge all runs on one file"
+            raise DataError(what, where=str(run), remedy=remedy)
     problems = sorted(found["base"]) if found else []
     return [
         Entry(name, {m: BinaryOutcomes([bool(found[name][p][m]) for p in problems], problems) for m in METRICS})

@@ -13,7 +13,7 @@ from twofold.errors import DataError
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSONL file."""
     if not path.is_file():
-        raise DataError("no such file", where=str(path))
+        raise DataError("no such file", where=str(path), remedy="name a file of JSON lines")
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
 
 

@@ -203,7 +203,7 @@ def tables(found: Mapping[tuple[str, str, float], Mapping[str, Any]], many: Mapp
             ]
             lines.append((title, *told))
         made.append(markdown(lines))
-    lines = [("N", "quality, best by reward model", "best by the truth", "KL at most, nats")]
+    lines = [("N", "quality, best by reward model", "best by the true reward", "KL at most, nats")]
     for n in doublings(len(many["scores"][0]))[::2]:
         means = [fmean(best(n, many[by], many["quality"])) for by in ("scores", "quality")]
         lines.append((str(n), *(f"{value:.3f}" for value in means), f"{kl_bound(n):.2f}"))

@@ -85,4 +85,4 @@ def test_columns_may_be_named(twofold: Run, tmp_path: Path) -> None:
     assert twofold("data", "check", path).code == 2
     assert twofold("data", "check", path, *named).code == 0
     wrong = twofold("data", "check", path, "--columns", "prompt")
-    assert (wrong.code, "--columns" in wrong.err and "should be OURS=THEIRS" in wrong.err) == (2, True)
+    assert (wrong.code, "--columns" in wrong.err and "write OURS=THEIRS" in wrong.err) == (2, True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.text import Text
 
 from twofold.cli.data_show import STYLES, rendered
@@ -40,6 +42,14 @@ def test_rows_and_their_cost_are_shown(twofold: Run, tmp_path: Path, model_folde
     assert [line.split() for line in told[5:]] == [["prompt", "0?"], ["chosen", "ye┆s</s>"], ["rejected", "ye┆ll</s>"]]
 
 
+@pytest.mark.parametrize("verb", ["show", "check"])
+def test_a_run_directory_is_a_model(twofold: Run, tmp_path: Path, model_folder: Path, verb: str) -> None:
+    path = lines(tmp_path / "rows.jsonl", {"prompt": "a", "chosen": "b", "rejected": "c"})
+    shutil.copytree(model_folder, tmp_path / "run" / "model")
+    plain, run = (twofold("data", verb, path, "--model", model) for model in (model_folder, tmp_path / "run"))
+    assert (run.code, run.out) == (0, plain.out), run.err
+
+
 def test_what_does_not_fit_is_said(twofold: Run, tmp_path: Path, model_folder: Path) -> None:
     rows = [{"prompt": "a" * 9, "chosen": "b", "rejected": "c"}, {"prompt": "a", "chosen": "b", "rejected": None}]
     path = lines(tmp_path / "rows.jsonl", *rows, {"prompt": "a", "chosen": "b", "rejected": "c"})
@@ -57,7 +67,7 @@ def test_what_does_not_fit_is_said(twofold: Run, tmp_path: Path, model_folder: P
 def test_mistakes_are_told(twofold: Run, tmp_path: Path, model_folder: Path) -> None:
     path = lines(tmp_path / "rows.jsonl", {"prompt": "a", "chosen": "b", "rejected": "c"})
     for given, said in [
-        (["--columns", "prompt"], "should be OURS=THEIRS"),
+        (["--columns", "prompt"], "write OURS=THEIRS"),
         (["--columns", "promt=prompt"], "did you mean `prompt`?"),
         (["max_lenght=3"], "did you mean `max_length`?"),
         (["limit=many"], "limit"),

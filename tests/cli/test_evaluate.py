@@ -204,7 +204,7 @@ def test_what_is_too_long_is_named_and_nothing_is_left_out(twofold: Run, model_f
         (["--prompted", "few"], "'few' is no list of numbers"),
         (["--examples", "x.jsonl"], "add --shots K"),
         (["--seed", 3], "answers are greedy"),
-        (["--harness-tasks", "gsm8k"], "goes with --harness lm-eval"),
+        (["--harness-tasks", "gsm8k"], "add --harness lm-eval, or leave them out"),
         (["--harness", "helm"], "'helm' is no harness"),
         (["--harness", "lm-eval"], "name lm-eval's tasks"),
         (["--harness", "lm-eval", "--harness-tasks", "gsm8k", "--seed", 1, "--shots", 1], "means nothing to --harness"),

@@ -110,8 +110,8 @@ def test_a_wrong_word_is_met_with_the_right_one(twofold: Run, arguments: list[st
             2,
             "error: r.yaml:3: unknown key",
         ),
-        (NonFiniteError("loss is nan", where="step 4"), 3, "error: step 4: loss is nan"),
-        (RecipeError("[bold]\n" * 30), 2, "error: [bold]\n[bold]"),
+        (NonFiniteError("loss is nan", where="step 4", remedy=""), 3, "error: step 4: loss is nan"),
+        (RecipeError("[bold]\n" * 30, where="", remedy=""), 2, "error: [bold]\n[bold]"),
     ],
 )
 def test_an_error_of_ours_is_told_in_ten_lines(
@@ -129,7 +129,7 @@ def test_an_interruption_is_one_line(twofold: Run, monkeypatch: pytest.MonkeyPat
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    _break(monkeypatch, RecipeError("unknown key"))
+    _break(monkeypatch, RecipeError("unknown key", where="", remedy=""))
     with pytest.raises(RecipeError):
         way_in.main(["broken", "--debug"])
 

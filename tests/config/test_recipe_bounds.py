@@ -55,7 +55,7 @@ def test_a_file_that_is_no_recipe_is_not_read_to_its_end(tmp_path: Path) -> None
 @pytest.mark.parametrize("number", ["9" * 5000, "-" + "9" * 5000, "9" * (MOST_DIGITS + 1), "9_" * 60 + "9"])
 def test_a_number_of_too_many_digits_is_one_short_message(tmp_path: Path, number: str) -> None:
     told = refused(tmp_path / "recipe.yaml", f"model: {{path: a}}\nseed: {number}\n")
-    assert told == f"recipe:2: seed: a number of {len(number):,} digits is too large"
+    assert told == f"recipe:2: seed: a number of {len(number):,} digits is too large\n  → choose a smaller one"
     with pytest.raises(RecipeError, match="digits is too large") as error:
         from_overrides([f"seed={number}"])
     assert len(str(error.value)) < 400

@@ -194,7 +194,7 @@ def test_a_template_that_does_not_end_is_stopped(
     monkeypatch.setattr(chat, "TEMPLATE_SECONDS", 0.3)
     made = tokenizer(template)
     encoder = Encoder(made, frozenset({made.eos_token_id}))
-    with pytest.raises(ModelError, match=r"the chat template was stopped after 0\.3 s"):
+    with pytest.raises(ModelError, match=r"the chat template: was stopped after 0\.3 s"):
         encoder.prompt((Message("user", "a"),))
 
 

@@ -15,7 +15,7 @@ from twofold.records import Demonstration, Labelled, Pair, Ranking, Request, Tas
 KINDS = {
     "Pairs": (Pair,),
     "Rankings": (Ranking,),
-    "Labelled": (Labelled,),
+    "Labeled": (Labelled,),
     "Demonstrations": (Demonstration,),
     "Problems": (Task, Request),
 }

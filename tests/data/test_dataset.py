@@ -144,7 +144,8 @@ def test_a_generators_problem_is_a_prompt_with_its_best_answer(record: Record, t
     with pytest.raises(DataError) as error:
         as_tasks([record])
     assert (error.value.what, error.value.where) == (task, "f:4")
-    assert error.value.remedy == ("bring its answer" if isinstance(record, Request) else "")
+    remedy = "bring its answer" if isinstance(record, Request) else "leave the row out of data.generator"
+    assert error.value.remedy == remedy
 
 
 def test_of_a_kind_are_the_rows_that_are_learnt_and_measured_alone() -> None:

@@ -246,7 +246,7 @@ def test_a_template_that_never_ends_is_no_fault_of_a_row(tokenizer: Make, monkey
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}{# of test_encoder #}"
     made = Encoder(tokenizer(endless), frozenset({1}), chat="text")
     for work in (lambda: made.ahead([Demonstration(ASK, "a", AT)]), lambda: made.group(Demonstration(ASK, "a", AT))):
-        with pytest.raises(ModelError, match="the chat template was stopped"):
+        with pytest.raises(ModelError, match="the chat template: was stopped"):
             work()
 
 
@@ -315,4 +315,4 @@ def test_tokens_are_whole_numbers_even_where_there_are_none(tokenizer: Make) -> 
 def test_a_tokenizer_without_a_stop_token_is_told_what_to_do(tokenizer: Make) -> None:
     with pytest.raises(ModelError) as error:
         Encoder(tokenizer(), frozenset())
-    assert (error.value.what, error.value.remedy) == ("the tokenizer has no stop token", "set its eos_token")
+    assert str(error.value) == "the tokenizer: has no stop token\n  → set its eos_token"

@@ -138,7 +138,9 @@ def test_checkpoints_that_cannot_be_read_are_named(models: dict[str, str], tmp_p
     how: dict[str, Any] = {**HOW, "reference": models["even"], "checkpoints": True}
     with pytest.raises(ModelError) as refused:
         frontier([run], ROWS, **how)
-    assert str(refused.value) == f"{folder}: holds weights that the run's model has not (odd)"
+    assert str(refused.value) == (
+        f"{folder}: holds weights that the run's model has not (odd)\n  → choose another step of this run"
+    )
     (tmp_path / "run" / "model" / "adapter_config.json").write_text("{}")
     with pytest.raises(RecipeError) as refused:
         frontier([run], ROWS, **how)

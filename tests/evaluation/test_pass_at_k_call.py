@@ -90,8 +90,9 @@ def test_completions_end_where_the_next_example_would_begin(simple: str, tmp_pat
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"ks": ()}, "--pass-at: k must be ≥ 1"), ({"ks": (2, 0)}, "--pass-at: k must be ≥ 1"),
-        ({"ks": (-1,)}, "--pass-at: k must be ≥ 1"),
+        ({"ks": ()}, "--pass-at: k must be ≥ 1\n  → write 1,2,4,8"),
+        ({"ks": (2, 0)}, "--pass-at: k must be ≥ 1\n  → write 1,2,4,8"),
+        ({"ks": (-1,)}, "--pass-at: k must be ≥ 1\n  → write 1,2,4,8"),
         ({"ks": (1, 4), "samples": 3}, "--samples: pass@4 needs more than 3 samples\n  → draw at least 4"),
         ({"samples": 0}, "--samples: pass@1 needs more than 0 samples\n  → draw at least 1"),
     ],

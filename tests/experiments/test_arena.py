@@ -29,7 +29,7 @@ from twofold.sampling.local import LocalSampler
 
 SHARED = {
     "kind": "the algorithm itself",
-    "prompts": "part of the protocol; 2 × 4 drafts vary it",
+    "prompts": "part of the protocol; 2 × 4 samples vary it",
     "warmup": "the protocol's",
     "verdict": "the tasks ask for one form of answer",
     "drop_truncated": "the base hardly ever runs out of tokens",
@@ -172,6 +172,6 @@ def test_what_the_questions_choose() -> None:
     assert {(p.learning_rate, p.look) for p in found["longest and highest"]} == {(1e-3, LOOKS - 1)}
     assert {(p.learning_rate, p.look) for p in found["the source's form, where it leads most"]} == {(1e-3, LOOKS - 1)}
     assert found["the source's form, where it leads most"][0].method == "PDPO, γ 1"
-    assert [p.method for p in found["the truth's side, where it leads most"]] == [*TRUTH, *PLAIN]
+    assert [p.method for p in found["the reference-answer side, where it leads most"]] == [*TRUTH, *PLAIN]
     assert best_place(looks, SOURCE[:1], "DPO") == Place("PDPO, γ 0.1", 1e-4, 3)
     assert {*SOURCE, *TRUTH, *PLAIN} <= {*names}

@@ -88,7 +88,7 @@ class Slope:
 
     def __call__(self, at: int) -> dict[str, float]:
         if at >= self.finite:
-            raise NonFiniteError("loss is nan")
+            raise NonFiniteError("loss is nan", where="", remedy="")
         return {"loss": float(at)}
 
 

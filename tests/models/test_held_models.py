@@ -95,8 +95,8 @@ def test_a_family_that_must_share_and_cannot_is_refused() -> None:
         Policy(
             tr.MambaForCausalLM(tr.MambaConfig(vocab_size=61, hidden_size=32, num_hidden_layers=1)), sharing="shared"
         )
-    assert error.value.what.startswith("this model cannot share prompts: ")
-    assert error.value.remedy == "set model.sharing to auto or rows"
+    assert str(error.value).startswith("model.sharing: this model cannot share prompts: ")
+    assert error.value.remedy == "set it to auto or rows"
 
 
 def test_outputs_hold_what_the_head_says_and_no_more(tmp_path: Path) -> None:

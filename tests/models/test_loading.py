@@ -261,7 +261,10 @@ def test_an_adapter_without_a_base_is_refused(adapter: str) -> None:
     config.write_text(json.dumps({**listed, "base_model_name_or_path": None}))
     with pytest.raises(ModelError) as error:
         base_and_adapter(adapter)
-    assert str(error.value) == f"{adapter}: the adapter does not name its base model"
+    assert str(error.value).splitlines() == [
+        f"{adapter}: the adapter does not name its base model",
+        "  → write base_model_name_or_path into its adapter_config.json",
+    ]
     config.write_text(json.dumps({**listed, "base_model_name_or_path": "/gone/away"}))
     with pytest.raises(ModelError) as error:
         base_and_adapter(adapter)

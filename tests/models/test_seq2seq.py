@@ -185,7 +185,7 @@ def test_what_fails_in_parts_runs_as_rows() -> None:
         )
     )
     policy = Policy(tiny.sharp(fsmt))
-    assert "cannot be handed to its decoder" in policy.sharing_note
+    assert "cannot be passed to its decoder" in policy.sharing_note
     groups = tiny.groups((5, 4, 6), (3, 2, 2), seed=3)
     with torch.no_grad():
         expected = torch.cat([labels_logp(policy.model, group) for group in groups])

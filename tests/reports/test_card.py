@@ -24,6 +24,14 @@ def test_a_card_says_what_was_measured(make_run: Make) -> None:
     card = write_card(run)
     front, body = split(card)
     assert card == run / "README.md"
+    (index,) = front.pop("model-index")
+    evaluation, heldout = index["results"]
+    assert evaluation["metrics"][0] == {
+        "type": "strict",
+        "value": 0.75,
+        "name": "strict, n 40, 95% interval 0.5981 to 0.8581",
+    }
+    assert heldout["dataset"] == {"name": "held-out pairs", "type": "held-out-pairs"}
     assert front == {
         "library_name": "transformers", "pipeline_tag": "text-generation", "base_model": "acme/base-1",
         "base_model_relation": "finetune", "tags": ["twofold", "alignment", "dpo", "pdpo"], "metrics": ["exact_match"],

@@ -81,7 +81,7 @@ def test_what_a_function_raises_is_one_message() -> None:
         rate(lambda *_: sys.exit(0))
 
     def ours(*_: object) -> float:
-        raise TwofoldError("this is wrong", where="there")
+        raise TwofoldError("this is wrong", where="there", remedy="")
 
     with pytest.raises(TwofoldError, match=r"^there: this is wrong$"):
         rate(ours)

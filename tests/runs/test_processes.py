@@ -16,7 +16,7 @@ SAMPLE = (
 STOPPED = ("shard:bco", "shard:adafactor")
 CHECKS = (
     "check_captured", "check_gathered", "check_stop", "check_non_finite", "check_differences", "check_rounding",
-    "check_collectives", "check_settings", "check_parts", "check_unread",
+    "check_parts", "check_unread", "check_collectives", "check_settings",
 )  # fmt: skip
 RESUMED = "shard:rloo-adaptive-lora"
 NARROW = ("bfloat16", "bfloat16-lora", "stream", "stream-lora", "stream-reward")

@@ -19,7 +19,7 @@ from twofold.client.http import HttpClient, RetryableError, RetrySettings
 from twofold.errors import DataError, RecipeError, ServerError
 from twofold.sampling.base import Sampling, ServerSettings
 from twofold.sampling.dialects import VLLM, AdapterSGLang, ServerDraft, SGLang, WholeVLLM
-from twofold.sampling.servers import ServerSampler, request_seed
+from twofold.sampling.servers import Drawn, ServerSampler, request_seed
 
 HOW: dict[str, Any] = {
     "max_new_tokens": 9, "temperature": 0.7, "top_p": 0.9, "top_k": 5, "stop": ["END"], "stop_tokens": [4, 5],
@@ -283,17 +283,18 @@ def test_what_is_told_of_a_call() -> None:
     """Off by 0.5, −0.1 and 0 of log-probabilities: mean size 0.2, most 0.5, the mean 0.4/3 estimates a KL."""
     sampler = served()
     said = [ServerDraft([1, 2], [-1.0, -2.0], False, "m"), ServerDraft([3], [-3.0], False, "m")]
-    sampler.pushed_at, sampler.pushes = 4, 2
-    sampler._measure(said, [torch.tensor([-1.5, -1.9]), torch.tensor([-3.0])], 7)
+    drawn = Drawn((0, 7), 4, [vars(draft) for draft in said], 0)
+    sampler._measure(drawn, [torch.tensor([-1.5, -1.9]), torch.tensor([-3.0])])
     assert sampler.metrics == pytest.approx(
         {"served/logp_off": 0.2, "served/logp_off_most": 0.5, "served/kl": 0.4 / 3, "served/behind": 3.0,
-         "served/pushes": 2.0, "served/lost": 0.0}, abs=1e-6,
+         "served/lost": 0.0}, abs=1e-6,
     )  # fmt: skip
 
 
 def test_a_billionth_of_a_nat_is_told() -> None:
     sampler = served()
-    sampler._measure([ServerDraft([1], [-1.0 - 1e-9], False, "m")], [torch.tensor([-1.0], dtype=torch.float64)], 0)
+    drawn = Drawn((0, 0), 0, [vars(ServerDraft([1], [-1.0 - 1e-9], False, "m"))], 0)
+    sampler._measure(drawn, [torch.tensor([-1.0], dtype=torch.float64)])
     assert sampler.metrics["served/logp_off"] == pytest.approx(1e-9, rel=1e-4)
 
 

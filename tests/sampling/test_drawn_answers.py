@@ -163,7 +163,9 @@ def test_what_a_server_does_not_take_is_told(ledger: Ledger) -> None:
 @pytest.mark.parametrize("how", [{"top_k": 5}, {"use_generation_config": True}])
 def test_what_a_server_does_not_know_is_refused(how: dict[str, Any], ledger: Ledger) -> None:
     server = stub()
-    with pytest.raises(RecipeError, match="knows no top_k and no generation_config") as caught:
+    with pytest.raises(
+        RecipeError, match="top_k and use_generation_config: an OpenAI-compatible server knows neither"
+    ) as caught:
         asked(server, ["one"], Draw(Sampling(**how), 1, 0), ledger, Silent())
     assert caught.value.remedy == "leave them out for a server"
     assert server.requests == []

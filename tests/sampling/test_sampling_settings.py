@@ -51,7 +51,7 @@ def test_a_server_by_default() -> None:
     """A fresh adapter every step; six attempts, from a second's pause on; two minutes for an answer."""
     assert asdict(ServerSettings(url="https://h")) == {
         "url": "https://h", "engine": "vllm", "push": "adapter", "sync_every": 1, "timeout": 120.0, "attempts": 6,
-        "pause": 1.0, "parallel": 32,
+        "pause": 1.0, "parallel": 32, "ahead": 0, "importance_cap": "auto",
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from transformers import (
@@ -33,6 +33,7 @@ from twofold.training.trainer import Trainer
 from twofold.world import world
 
 STEPS = 6
+Server: TypeAlias = dict[str, Any] | None
 KINDS: dict[str, dict[str, Any]] = {
     "offline": {},
     "pdpo": {"algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
@@ -245,7 +246,8 @@ def assembly(
     run: Path, kind: str, *, sharing: str = "auto", precision: str = "float32", stored: bool = False, **training: Any
 ) -> RunContext:
     """A run that takes milliseconds a step; made anew it is the same to the bit. Processes share it by `sharing`; its
-    model is made, or read from where it was `stored` by the first to ask."""
+    model is made, or read from where it was `stored` by the first to ask. A `server` among the settings of `training`
+    draws its drafts."""
     spec = dict({**KINDS, **OTHERS, **FAULTY}[kind])
     lora, quantize = spec.pop("lora", None), spec.pop("quantize", None)
     model = {"path": "made", "precision": precision, "lora": {"rank": 2} if lora is True else lora}
@@ -254,31 +256,10 @@ def assembly(
     if stored:
         name = "-".join(["base", *sorted({"experts", "encodes"} & {*spec})])
         model |= {"path": str(run.parent / name), **({"quantize": quantize} if quantize else {})}
-    data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}, **spec.pop("data", {})}
     experts = {"num_local_experts": 4, "num_key_value_heads": 2} if spec.pop("experts", False) else {}
-    if spec.get("algorithm", {}).get("kind") == "pdpo":
-        data["generator"] = {"count": 4}
-    settings = {
-        "steps": STEPS,
-        "batch_size": 3,
-        "checkpoint_every": 1,
-        "evaluate_every": 2,
-        "keep_checkpoints": 2,
-        **spec.pop("training", {}),
-        **training,
-    }
-    given = {
-        "run": str(run),
-        "model": model,
-        "data": data,
-        "training": settings,
-        "optimizer": {"learning_rate": 1e-3},
-        "sampling": {"max_new_tokens": 6},
-        "world": {"kind": sharing, **spec.pop("world", {})},
-        "reference": {"cache": str(run.parent / "reference-cache")},
-    }
-    encodes = spec.pop("encodes", False)
-    recipe = validate(Recipe, Document("test", {**given, **spec}, {}))
+    encodes, world_of = spec.pop("encodes", False), {"kind": sharing, **spec.pop("world", {})}
+    given = {"run": str(run), "model": model, "world": world_of, **_settings(run, spec, training)}
+    recipe = validate(Recipe, Document("test", given, {}))
     made, tokenizer = _made(encodes=encodes, experts=experts)
     if recipe.model.precision == "float64":
         made = made.double()
@@ -288,6 +269,22 @@ def assembly(
     policy.keep_masters()
     run.mkdir(parents=True, exist_ok=True)
     return RunContext(recipe, recipe.objective, policy, loaded, records, Silent(), {"python:brevity": brevity})
+
+
+def _settings(run: Path, spec: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}, **spec.pop("data", {})}
+    if spec.get("algorithm", {}).get("kind") == "pdpo":
+        data["generator"] = {"count": 4}
+    server: Server = training.pop("server", None)
+    steps = {"steps": STEPS, "batch_size": 3, "checkpoint_every": 1, "evaluate_every": 2, "keep_checkpoints": 2}
+    return {
+        "data": data,
+        "training": {**steps, **spec.pop("training", {}), **training},
+        "optimizer": {"learning_rate": 1e-3},
+        "sampling": {"max_new_tokens": 6, "server": server},
+        "reference": {"cache": str(run.parent / "reference-cache")},
+        **spec,
+    }
 
 
 def loop(run: Path, kind: str, *, resume: bool = True, **training: Any) -> Trainer:

@@ -90,7 +90,7 @@ def test_what_is_saved_comes_back_to_the_bit(tmp_path: Path) -> None:
     assert sorted(file.name for file in path.iterdir()) == [
         "algorithm.safetensors", "manifest.json", "model.safetensors", "optimizer.safetensors", "state.json",
     ]  # fmt: skip
-    with pytest.raises(CheckpointError, match="no tensors called 'policy'; there are: algorithm, model, optimizer"):
+    with pytest.raises(CheckpointError, match="no tensors called 'policy'\n  → there are: algorithm, model, optimizer"):
         found.tensors("policy")
 
 

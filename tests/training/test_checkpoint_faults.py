@@ -129,7 +129,7 @@ def test_tensors_that_are_not_there_or_cannot_be_read(tmp_path: Path) -> None:
     found = Checkpoint.open(path)
     with pytest.raises(CheckpointError) as error:
         found.tensors("model")
-    assert str(error.value) == f"{path}: no tensors called 'model'; there are: none"
+    assert str(error.value) == f"{path}: no tensors called 'model'\n  → there are: none"
     (path / "model.safetensors").write_bytes(b"damaged since it was opened")
     with pytest.raises(CheckpointError, match=r"cannot be read: ") as error:
         found.tensors("model")

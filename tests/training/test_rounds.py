@@ -220,6 +220,9 @@ def test_rows_whose_numbers_are_not_finite_are_named_alone() -> None:
     )
 
 
+REMEDY = "lower the learning rate, or look at these rows"
+
+
 def test_the_words_of_a_loss_and_of_a_gradient_that_are_not_finite() -> None:
     class Broken(Objective):
         def __init__(self, power: float) -> None:
@@ -232,8 +235,8 @@ def test_the_words_of_a_loss_and_of_a_gradient_that_are_not_finite() -> None:
     step = Step([sgd(POLICY, 0)], providers={}, packing=Packing())
     with pytest.raises(NonFiniteError) as error:
         step(Round(0, [Part(tiny.groups((3, 4)), Broken(-1.0))]))
-    assert str(error.value) == "row 0: the loss 'mine' is inf"
+    assert str(error.value) == f"row 0: the loss 'mine' is inf\n  → {REMEDY}"
     with pytest.raises(NonFiniteError) as error:
         step(Round(0, [Part(tiny.groups((3, 4)), SFT()), Part(tiny.groups((3, 4)), Broken(0.5))]))
-    assert str(error.value) == "row 0, row 0: the gradient's norm is nan; nothing was updated"
+    assert str(error.value) == f"row 0, row 0: the gradient's norm is nan; nothing was updated\n  → {REMEDY}"
     assert all(p.grad is None for p in step.policy.parameters.values())

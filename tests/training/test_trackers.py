@@ -184,7 +184,7 @@ def test_a_tracker_that_cannot_begin_is_one_message(
     wandb.fails["init"] = error
     with pytest.raises(RecipeError) as caught:
         tracker(tmp_path / "run").begin(0, resumed=False)
-    assert str(caught.value) == f"training.track: wandb cannot begin: {words}"
+    assert str(caught.value) == f"training.track: wandb cannot begin: {words}\n  → sign in to it, or set it to none"
 
 
 @pytest.mark.parametrize(

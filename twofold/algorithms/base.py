@@ -25,8 +25,9 @@ from twofold.rewards.base import Reward
 from twofold.rewards.execution import Execution
 from twofold.rewards.implicit import Implicit
 from twofold.rewards.rollouts import Rewards
-from twofold.sampling.base import Sampler, Sampling
+from twofold.sampling.base import DraftRequest, Sampler, Sampling
 from twofold.settings import require
+from twofold.training.stateful import Stateful
 from twofold.training.step import Provider, Round
 from twofold.training.trainer import TrainingSettings
 
@@ -41,6 +42,10 @@ class Algorithm:
         """The parts of optimizer step `step`, from 0."""
         raise TypeError(f"{type(self).__name__} has no rounds")
 
+    def request(self, step: int) -> DraftRequest | None:
+        """What the policy is to draw for `step`; by default nothing."""
+        return None
+
     def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
         """Learn from the metrics of the step that was just made; by default nothing."""
 
@@ -48,6 +53,11 @@ class Algorithm:
     def fixed_rows(self) -> FixedRows | None:
         """The rows that the policy is trained on as they are, if there are any."""
         return None
+
+    @property
+    def stateful(self) -> Sequence[Stateful]:
+        """What must survive a stop beside `state`."""
+        return ()
 
 
 class Sections(Protocol):

@@ -24,11 +24,12 @@ from twofold.judges.base import JudgeKind
 from twofold.judges.drafts import PairJudge
 from twofold.judges.registry import ONLINE, RewardSource, parse_sources
 from twofold.objectives.base import Objective
+from twofold.objectives.importance import OF_DRAFT, weighted_pairs
 from twofold.objectives.pdpo import PDPOGenerator
 from twofold.objectives.xpo import OF_REFERENCE, XPO
 from twofold.rewards.execution import Execution
 from twofold.rewards.implicit import Implicit
-from twofold.sampling.base import Sampler, sampler_metrics
+from twofold.sampling.base import Draft, DraftRequest, Sampler, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.step import Part, Round
 
@@ -221,7 +222,7 @@ class OnlineAlgorithm(Algorithm):
     def round(self, step: int, state: dict[str, Any]) -> Round:
         """Draft, judge and pair every few steps; learn from the pairs of one batch of prompts in each."""
         number, age = divmod(step, self.steps_per_round)
-        tasks = [self.tasks[i] for i in self.order.at(number, self.size)]
+        tasks = self._tasks(number)
         if age:
             pairs, figures = _recalled(tasks, state["pairs"]), {}
         else:
@@ -229,13 +230,24 @@ class OnlineAlgorithm(Algorithm):
             if self.steps_per_round > 1:
                 state["pairs"] = dump_drafts([tuple(b for g in groups for b in g.branches) for groups in pairs])
         batch = Order(self.size, self.seed + 1 + number).at(age, self.batch_size)
+        batch_pairs = [g for i in batch for g in pairs[i]]
         objective = scheduled(self.objective, self.settings.ramp, step, self.steps)
         led = {name: getattr(objective, name) for name in self.settings.ramp}
+        objective = weighted_pairs(objective, batch_pairs)
         if self.settings.alpha:
             objective = XPO(objective, self.alpha(number))
             led["alpha"] = objective.alpha
-        return Round(step, [Part([g for i in batch for g in pairs[i]], objective)],
-                     {**figures, "age": float(age), **led})  # fmt: skip
+        return Round(step, [Part(batch_pairs, objective)], {**figures, "age": float(age), **led})
+
+    def request(self, step: int) -> DraftRequest | None:
+        number, age = divmod(step, self.steps_per_round)
+        return None if age else self._request(self._tasks(number), step)
+
+    def _tasks(self, number: int) -> list[Group]:
+        return [self.tasks[i] for i in self.order.at(number, self.size)]
+
+    def _request(self, tasks: Sequence[Group], step: int) -> DraftRequest:
+        return DraftRequest([t.prompt for t in tasks], self.settings.samples, (self.seed, step))
 
     def prefer(self, tasks: Sequence[Group], step: int) -> tuple[Pairs, dict[str, float]]:
         """The preferences among what the policy, as it is now, says to each task; and how it fared."""
@@ -260,7 +272,7 @@ class OnlineAlgorithm(Algorithm):
     def draft(self, tasks: Sequence[Group], step: int) -> tuple[list[Group], dict[str, float]]:
         """Each task with its drafts: the policy's, then the reference's, drawn with noise of their own."""
         prompts, settings = [t.prompt for t in tasks], self.settings
-        rows = self.sampler.sample(prompts, samples=settings.samples, seed=(self.seed, step))
+        rows = self._request(tasks, step).drawn_by(self.sampler)
         others = [[] for _ in tasks]
         if self.reference_sampler is not None:
             others = self.reference_sampler.sample(
@@ -269,8 +281,8 @@ class OnlineAlgorithm(Algorithm):
         asked: list[Group] = []
         for task, mine, theirs in zip(tasks, rows, others, strict=True):
             drawn = [(d, 0.0) for d in mine] + [(d, 1.0) for d in theirs]
-            told = [(d.tokens, {"truncated": float(d.truncated), OF_REFERENCE: origin}) for d, origin in drawn]
-            branches = tuple(Branch(tokens, Role.DRAFT, {}, columns) for tokens, columns in told)
+            weighted = OF_DRAFT in mine[0].columns  # those of the reference are drawn here: 1
+            branches = tuple(Branch(d.tokens, Role.DRAFT, {}, _columns(d, of, weighted=weighted)) for d, of in drawn)
             asked.append(replace(task, branches=branches))
         cut = [b.columns["truncated"] for g in asked for b in g.branches]
         return asked, {"drafts": float(len(cut)), "truncated": sum(cut) / len(cut)}
@@ -305,12 +317,22 @@ class OnlineAlgorithm(Algorithm):
             yield from torch.rand(1024, generator=noise, dtype=torch.float64).tolist()
 
 
+def _columns(draft: Draft, of_reference: float, *, weighted: bool) -> dict[str, float]:
+    """What a pair must know of a draft."""
+    weight = {OF_DRAFT: float(draft.columns.get(OF_DRAFT, 1.0))} if weighted else {}
+    return {"truncated": float(draft.truncated), OF_REFERENCE: of_reference, **weight}
+
+
 def _against_truth(group: Group) -> tuple[list[Group], int]:
     """Each draft loses to its task's ground truth; one that says the same is a tie."""
     assert group.truth is not None, "looked for before step 0"
     truth = Branch(group.truth, Role.TRUTH)
     others = [b for b in group.branches if not torch.equal(b.tokens, group.truth)]
-    pairs = [replace(group, branches=sides(truth, replace(draft, columns={}))) for draft in others]
+    weights = [{k: v for k, v in draft.columns.items() if k == OF_DRAFT} for draft in others]
+    pairs = [
+        replace(group, branches=sides(replace(truth, columns=dict.fromkeys(w, 1.0)), replace(draft, columns=w)))
+        for draft, w in zip(others, weights, strict=True)
+    ]
     return pairs, len(group.branches) - len(others)
 
 

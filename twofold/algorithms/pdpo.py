@@ -20,7 +20,7 @@ from twofold.objectives.dpo import DPO
 from twofold.objectives.pdpo import GeneratorSettings, PDPOGenerator
 from twofold.rewards.base import Reward
 from twofold.rewards.verifier import Metric
-from twofold.sampling.base import Draft, Sampler, sampler_metrics
+from twofold.sampling.base import Draft, DraftRequest, Sampler, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.step import Part, Round
 
@@ -189,6 +189,10 @@ class PDPOAlgorithm(Algorithm):
             figures |= {"gamma": gamma} if "gamma" in self.settings.ramp else {}
         return Round(step, parts, {**figures, **self.pairs.figures(step)})
 
+    def request(self, step: int) -> DraftRequest | None:
+        block, age = divmod(self.turns.before(step)[1], self.settings.reuse_steps)
+        return self._request(self._tasks(block), step) if self.turns.at(step)[1] and not age else None
+
     def generator_at(self, step: int) -> PDPOGenerator:
         """The generator with the discriminator's β in `step`."""
         return replace(self.generator, **{k: v for k, v in self.pairs.figures(step).items() if k == "beta"})
@@ -196,7 +200,7 @@ class PDPOAlgorithm(Algorithm):
     def drafts(self, generated: int, step: int, state: dict[str, Any]) -> tuple[list[Group], dict[str, float]]:
         """The drafts of the generator's `generated`-th step: drawn now, or those of an earlier step out of `state`."""
         block, age = divmod(generated, self.settings.reuse_steps)
-        tasks = [self.tasks[i] for i in self.order.at(block, self.settings.prompts)]
+        tasks = self._tasks(block)
         if age:
             branches, figures = load_drafts(state["drafts"]), {"age": float(age)}
         else:
@@ -207,7 +211,7 @@ class PDPOAlgorithm(Algorithm):
 
     def draft(self, tasks: Sequence[Group], step: int) -> tuple[Drafts, dict[str, float]]:
         """What the current policy says to each task, and how much was drawn, cut off, kept and right."""
-        rows = self.sampler.sample([t.prompt for t in tasks], samples=self.settings.samples, seed=(self.seed, step))
+        rows = self._request(tasks, step).drawn_by(self.sampler)
         drawn = [d for drafts in rows for d in drafts]
         whole = [[d for d in drafts if not (d.truncated and self.settings.drop_truncated)] for drafts in rows]
         branches = self._judged(tasks, [[_branch(d) for d in drafts] for drafts in whole])
@@ -222,6 +226,13 @@ class PDPOAlgorithm(Algorithm):
             **right,
             **sampler_metrics(self.sampler),
         }
+
+    def _tasks(self, block: int) -> list[Group]:
+        """The problems of the `block`-th drafts."""
+        return [self.tasks[i] for i in self.order.at(block, self.settings.prompts)]
+
+    def _request(self, tasks: Sequence[Group], step: int) -> DraftRequest:
+        return DraftRequest([t.prompt for t in tasks], self.settings.samples, (self.seed, step))
 
     def _judged(self, tasks: Sequence[Group], drafts: Sequence[Sequence[Branch]]) -> Drafts:
         """Drafts with the gate's verdict; those on which there is none are left out."""
@@ -256,5 +267,5 @@ class PDPOAlgorithm(Algorithm):
 
 
 def _branch(draft: Draft) -> Branch:
-    """A draft with its log-probabilities as they were when it was drawn."""
-    return Branch(draft.tokens, Role.DRAFT, {"old_logp": draft.logp.double()})
+    """A draft with its log-probabilities under the policy that met it first, and what it brings along."""
+    return Branch(draft.tokens, Role.DRAFT, {"old_logp": draft.logp.double()}).with_columns(draft.columns)

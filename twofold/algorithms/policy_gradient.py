@@ -28,7 +28,7 @@ from twofold.objectives.kl import ESTIMATORS, Estimator, k1
 from twofold.objectives.ppo import ValueRegression
 from twofold.rewards.execution import Execution
 from twofold.rewards.rollouts import Rewards
-from twofold.sampling.base import Sampler, sampler_metrics
+from twofold.sampling.base import DraftRequest, Sampler, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.column_providers import OLD, VALUE, old_logps, old_values
 from twofold.training.step import Part, Provider, Round
@@ -195,7 +195,7 @@ class PolicyGradientAlgorithm(Algorithm):
     def round(self, step: int, state: dict[str, Any]) -> Round:
         """Roll out and rate every few steps; learn from one batch of the rollout in each."""
         rollout, age = divmod(step, self.steps_per_rollout)
-        tasks = [self.tasks[i] for i in self.order.at(rollout, self.size)]
+        tasks = self._tasks(rollout)
         if age:
             said, figures = load_drafts(state["rollout"]), {}
             groups = [replace(task, branches=branches) for task, branches in zip(tasks, said, strict=True)]
@@ -211,13 +211,23 @@ class PolicyGradientAlgorithm(Algorithm):
             parts.append(Part(chosen, ValueRegression(self.settings.value.clip), trainable=VALUE_MODEL))
         return Round(step, parts, {**figures, "age": float(age), **led})
 
+    def request(self, step: int) -> DraftRequest | None:
+        rollout, age = divmod(step, self.steps_per_rollout)
+        return None if age else self._request(self._tasks(rollout), step)
+
+    def _tasks(self, rollout: int) -> list[Group]:
+        return [self.tasks[i] for i in self.order.at(rollout, self.size)]
+
+    def _request(self, tasks: Sequence[Group], step: int) -> DraftRequest:
+        return DraftRequest([t.prompt for t in tasks], self.settings.samples, (self.seed, step))
+
     def roll_out(
         self, tasks: Sequence[Group], step: int, state: dict[str, Any]
     ) -> tuple[list[Group], dict[str, float]]:
         """What the policy says to each task, with every column that the objective asks for; and how it fared."""
-        rows = self.sampler.sample([t.prompt for t in tasks], samples=self.settings.samples, seed=(self.seed, step))
+        rows = self._request(tasks, step).drawn_by(self.sampler)
         groups = [
-            replace(task, branches=tuple(Branch(d.tokens, Role.DRAFT) for d in drafts))
+            replace(task, branches=tuple(Branch(d.tokens, Role.DRAFT).with_columns(d.columns) for d in drafts))
             for task, drafts in zip(tasks, rows, strict=True)
         ]
         for column in self.rollout_columns():

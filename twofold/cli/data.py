@@ -99,8 +99,10 @@ def check(options: CheckOptions) -> None:
 
 def _encoder(model: str, options: CheckOptions) -> Encoder:
     from twofold.data.tokenize import Encoder, TokenizeSettings
+    from twofold.models.locate import tokenizer_path
     from twofold.models.tokenizers import load_stop_tokens, load_tokenizer
 
+    model = tokenizer_path(model)
     tokenizer = load_tokenizer(model)
     how = TokenizeSettings(max_length=options.max_length)
     return Encoder(tokenizer, load_stop_tokens(model, tokenizer), how, options.chat)

@@ -50,8 +50,10 @@ def show(
     from twofold.data.reading import Reading
     from twofold.data.survey import survey
     from twofold.data.tokenize import Encoder
+    from twofold.models.locate import tokenizer_path
     from twofold.models.tokenizers import load_stop_tokens, load_tokenizer
 
+    model = tokenizer_path(model)
     tokenizer = load_tokenizer(model)
     encoder = Encoder(tokenizer, load_stop_tokens(model, tokenizer), how, reading.chat)
     columns_of = column_map(columns or [])
@@ -79,7 +81,9 @@ def column_map(assignments: Sequence[str]) -> dict[str, str]:
     """`ours=theirs` assignments as a column map."""
     wrong = next((a for a in assignments if "=" not in a.strip("=")), None)
     if wrong is not None:
-        raise RecipeError("should be OURS=THEIRS, as in prompt=question", where=f"--columns {wrong}")
+        raise RecipeError(
+            "is no pair of names", where=f"--columns {wrong}", remedy="write OURS=THEIRS: prompt=question"
+        )
     return dict(a.split("=", 1) for a in assignments)
 
 

@@ -103,7 +103,7 @@ def numbers(
     except ValueError:
         raise RecipeError(f"{text!r} is no list of numbers", where=option, remedy=f"write {example}") from None
     if not all(least <= number < math.inf for number in found):
-        raise RecipeError(f"must be ≥ {least:g}", where=option)
+        raise RecipeError(f"must be ≥ {least:g}", where=option, remedy=f"write {example}")
     return found
 
 
@@ -120,7 +120,8 @@ def refuse_contradictions(given: Options) -> None:
             raise RecipeError(f"means nothing to --task {given.task}", where=flag(name), remedy=remedy)
     harnessed = given.harness_tasks is not None or given.harness_include is not None
     if harnessed and given.harness is None:
-        raise RecipeError("goes with --harness lm-eval", where="--harness-tasks and --harness-include")
+        where, remedy = "--harness-tasks and --harness-include", "add --harness lm-eval, or leave them out"
+        raise RecipeError("mean nothing without a harness", where=where, remedy=remedy)
     asked, few_shot = given.pass_at is not None, bool(given.shots or given.prompted)
     drawing = given.samples is not None or given.temperature != 1.0
     if given.task in ANSWERS and given.harness is None and not asked and drawing:
@@ -135,7 +136,7 @@ def refuse_contradictions(given: Options) -> None:
     }
     for (where, what), is_wrong in wrong.items():
         if is_wrong:
-            raise RecipeError(what, where=where)
+            raise RecipeError(what, where=where, remedy=f"or leave {where} out")
 
 
 def flag(name: str) -> str:

@@ -43,6 +43,8 @@ VERBS = {
     "compare": "report:compare",
     "watch": "watch:watch",
     "export": "export:export",
+    "import": "import_config:import_config",
+    "push": "push:push",
     "doctor": "doctor:doctor",
 }
 """Every verb, and where its function is: a module of this room, and a name in it."""

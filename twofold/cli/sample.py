@@ -108,7 +108,7 @@ def _refuse_contradictions(given: Options) -> None:
     }
     for told, so in wrong.items():
         if so:
-            raise RecipeError(told, where="twofold sample")
+            raise RecipeError(told, where="twofold sample", remedy="`twofold sample --help` shows each option")
 
 
 @settings

@@ -40,7 +40,8 @@ class Endpoint:
         try:
             url = httpx2.URL(base)
         except httpx2.InvalidURL as error:
-            raise RecipeError(f"is no URL: {error}", where=f"`{base}`") from None
+            remedy = "write it as http://127.0.0.1:8000/v1"
+            raise RecipeError(f"is no URL: {error}", where=f"`{base}`", remedy=remedy) from None
         if url.userinfo or url.query:
             remedy = f"put the key into the environment variable {KEY_VARIABLE}"
             raise RecipeError("a server's URL must hold no password and no query", where=url.host, remedy=remedy)

@@ -35,6 +35,7 @@ MOST_DIGITS = 100
 """Digits of a whole number."""
 MOST_SHOWN = 80
 """Characters of an override that an error repeats."""
+YAML_REMEDY = "write it as in the examples of recipes/: `key: value` lines"
 
 _NUMBER_STARTS = "-+.0123456789"
 _FLOAT = (
@@ -98,7 +99,9 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Document:
     if base is not None:
         where = document.place(("extends",))
         if not isinstance(base, str):
-            raise RecipeError("extends: expected the path of one recipe", where=where)
+            raise RecipeError(
+                "extends: expected the path of one recipe", where=where, remedy="write extends: base.yaml"
+            )
         below = _read(Path(path).parent / base, said_at=where)
         if "extends" in below.data:
             raise RecipeError(
@@ -170,14 +173,15 @@ def _read(path: Path, said_at: str = "") -> Document:
         remedy = f"did you mean `{path.parent / near[0]}`?" if near else ""
         raise RecipeError(f"{path}: no such recipe", where=said_at, remedy=remedy) from None
     except UnicodeDecodeError:
-        raise RecipeError("not a text file in UTF-8", where=str(path)) from None
+        raise RecipeError("not a text file in UTF-8", where=str(path), remedy="save it as UTF-8") from None
     except OSError as error:
         if error.errno == errno.EFBIG:
             remedy = "name a recipe; data is named in it, under data.train"
             raise RecipeError(
                 f"is larger than any recipe ({LARGEST:,} bytes)", where=str(path), remedy=remedy
             ) from None
-        raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        what, remedy = f"cannot be read: {error.strerror}", "name a file that you may read"
+        raise RecipeError(what, where=str(path), remedy=remedy) from None
     if fault := manifest.faults(path.parent, path.name.__eq__).get(path.name):
         remedy = "put the file back; to change its settings, copy it under another name first"
         raise RecipeError(f"{fault}: it is not what the run wrote", where=str(path), remedy=remedy)
@@ -199,10 +203,11 @@ def _parse(text: str, name: str, places: dict[Key, str]) -> Any:
         where = f"{name}:{mark.line + 1}" if mark else name
         if "'\\t'" in str(error.problem):
             raise RecipeError("a tab where YAML wants spaces", where=where, remedy="indent with spaces") from None
-        raise RecipeError(f"not valid YAML: {error.problem or error.context}", where=where) from None
+        what = f"not valid YAML: {error.problem or error.context}"
+        raise RecipeError(what, where=where, remedy=YAML_REMEDY) from None
     except (yaml.YAMLError, RecursionError) as error:
         fault = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-        raise RecipeError(f"not valid YAML: {fault}", where=name) from None
+        raise RecipeError(f"not valid YAML: {fault}", where=name, remedy=YAML_REMEDY) from None
     finally:
         cast("Any", loader).dispose()
 
@@ -221,7 +226,7 @@ def _value(loader: _Loader, node: yaml.Node, name: str, places: dict[Key, str], 
         for key_node, value_node in node.value:
             word, line = key_node.value, f"{name}:{key_node.start_mark.line + 1}"
             if not isinstance(key_node, yaml.ScalarNode):
-                raise RecipeError("a key must be one word", where=line)
+                raise RecipeError("a key must be one word", where=line, remedy=YAML_REMEDY)
             if word in data:
                 raise RecipeError(f"{dotted((*key, word))}: given twice", where=line, remedy="keep one of them")
             places[(*key, word)] = line
@@ -230,14 +235,14 @@ def _value(loader: _Loader, node: yaml.Node, name: str, places: dict[Key, str], 
     if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
         return [_value(loader, child, name, places, (*key, i)) for i, child in enumerate(node.value)]
     if not isinstance(node, yaml.ScalarNode):
-        raise RecipeError(f"the tag {node.tag} has no meaning here", where=where)
+        raise RecipeError(f"the tag {node.tag} has no meaning here", where=where, remedy="leave it out")
     try:
         value = cast("Any", loader).construct_object(node)
     except ValueError:  # Python refuses to read thousands of digits
         value = None
     if node.tag.endswith(":int") and (value is None or len(node.value) > MOST_DIGITS):
         what = f"a number of {len(node.value):,} digits is too large"
-        raise RecipeError(f"{dotted(key)}: {what}" if key else what, where=where)
+        raise RecipeError(f"{dotted(key)}: {what}" if key else what, where=where, remedy="choose a smaller one")
     return value
 
 
@@ -291,6 +296,6 @@ def _slot(here: Any, word: str, name: str, where: str) -> str | int:
             raise RecipeError(f"{name} is a list of {count}", where=where, remedy=f"count from 0: {name}.0")
         return int(word)
     if not isinstance(here, dict):
-        raise RecipeError(f"{name} is a value, not a section", where=where)
+        raise RecipeError(f"{name} is a value, not a section", where=where, remedy=f"set {name} itself")
     cast("dict[str, Any]", here).setdefault(word, None)
     return word

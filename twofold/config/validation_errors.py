@@ -35,7 +35,7 @@ def explain(
     while len("\n".join(shown).splitlines()) > MAX_LINES:
         shown.pop()
     rest = len(deepest) - len(shown)
-    return RecipeError("\n".join([*shown, f"… and {rest} more"] if rest else shown))
+    return RecipeError("\n".join([*shown, f"… and {rest} more"] if rest else shown), where="", remedy="")
 
 
 def dotted(key: Key) -> str:

@@ -125,8 +125,8 @@ def rendering(tokenizer: Any, messages: Iterable[Message], *, generation_prompt:
             return within(TEMPLATE_SECONDS, render)
     except TimeoutError:
         _STOPPED.add(template)
-    what = f"the chat template was stopped after {TEMPLATE_SECONDS} s over one row"
-    raise ModelError(what, remedy="its loops do not end: choose a model with another template")
+    what, remedy = f"was stopped after {TEMPLATE_SECONDS} s over one row", "choose a model with another template"
+    raise ModelError(what, where="the chat template", remedy=f"its loops do not end: {remedy}")
 
 
 def _plain(messages: Iterable[Message]) -> dict[str, Any]:

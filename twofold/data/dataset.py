@@ -69,7 +69,8 @@ class Reader:
         near = {name: count for name, records in unseen.items() if (count := alike(trained, records))}
         wrong = next((r for r in measured if not isinstance(r, Task)), None)
         if wrong is not None:
-            raise DataError("evaluation.tasks need a prompt and an answer", where=str(wrong.source))
+            what, remedy = "evaluation.tasks need a prompt and an answer", "bring the answer, or leave the row out"
+            raise DataError(what, where=str(wrong.source), remedy=remedy)
         return Dataset(train, as_tasks(generator), heldout, [t for t in measured if isinstance(t, Task)], tables, near)
 
     def _table(self, each: DataSource | DataSplit) -> Table:
@@ -105,7 +106,8 @@ def as_tasks(records: Sequence[Record]) -> Sequence[Record]:
 def _as_task(record: Record) -> Task:
     """A generator problem: a task, or the best completion of a prompt as its ground truth."""
     if isinstance(record, Labelled) and not record.desirable:
-        raise DataError("an undesirable completion is no ground truth", where=str(record.source))
+        what, remedy = "an undesirable completion is no ground truth", "leave the row out of data.generator"
+        raise DataError(what, where=str(record.source), remedy=remedy)
     if isinstance(record, Request):
         raise DataError("a prompt alone has no ground truth", where=str(record.source), remedy="bring its answer")
     return record if isinstance(record, Task) else Task(record.prompt, completion_fields(record)[0][1], record.source)

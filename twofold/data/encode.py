@@ -94,7 +94,7 @@ def encode(
     tell(encoded, encoder.settings.max_length, progress)
     if not groups:
         remedy = f"raise max_length (now {encoder.settings.max_length})" if encoded.rows else "bring rows"
-        raise DataError(f"no row is left of {encoded.rows}", remedy=remedy)
+        raise DataError(f"no row is left of {encoded.rows}", where="", remedy=remedy)
     return encoded
 
 

@@ -56,12 +56,14 @@ def split_by_prompt(
     if not 0 < wanted < len(records):
         raise DataError(
             f"cannot put {wanted} of {len(records)} rows on one side and keep some for the other",
+            where="",
             remedy=f"ask for 1 to {len(records) - 1} rows" if len(records) > 1 else "bring more rows",
         )
     first = _first_side(records, wanted, seed)
     if not first.any():
         raise DataError(
             f"every prompt has more rows than the {wanted} asked for, and a prompt is never put on two sides",
+            where="",
             remedy="ask for more rows",
         )
     return subset(records, np.flatnonzero(first)), subset(records, np.flatnonzero(~first))

@@ -95,7 +95,7 @@ class Encoder:
         chat: ChatChoice = "auto",
     ) -> None:
         if not stop_tokens:
-            raise ModelError("the tokenizer has no stop token", remedy="set its eos_token")
+            raise ModelError("has no stop token", where="the tokenizer", remedy="set its eos_token")
         self.tokenizer, self.stop_tokens = tokenizer, stop_tokens
         self.settings = settings or TokenizeSettings()
         self.turns = Turns(tokenizer, chat)

@@ -271,5 +271,6 @@ def read_for(
     asked to judge nothing."""
     kind = parse_judge(how.judge, BUILD)
     if "answers" in kind.needs and kind.argument in how.models:
-        raise RecipeError("is also the model that it should be better than", where=f"--judge {how.judge}")
+        what, remedy = "is also the model that it should be better than", "choose another model, or another judge"
+        raise RecipeError(what, where=f"--judge {how.judge}", remedy=remedy)
     return read_questions(source, split=split, limit=limit, with_answers=not how.models, ignore=ignore)

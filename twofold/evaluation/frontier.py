@@ -118,7 +118,11 @@ class ModelCheckpoint:
             weights = Checkpoint.open(folder).tensors("policy")
             stray = opened.loaded.model.load_state_dict(weights, strict=False).unexpected_keys
             if stray:
-                raise ModelError(f"holds weights that the run's model has not ({stray[0]})", where=str(folder))
+                what, remedy = (
+                    f"holds weights that the run's model has not ({stray[0]})",
+                    "choose another step of this run",
+                )
+                raise ModelError(what, where=str(folder), remedy=remedy)
         return opened
 
 

@@ -45,7 +45,7 @@ class PassAtKSettings(PromptSettings):
     def __post_init__(self) -> None:
         most = max(self.ks, default=0)
         if min(self.ks, default=0) < 1:
-            raise RecipeError("k must be ≥ 1", where="--pass-at")
+            raise RecipeError("k must be ≥ 1", where="--pass-at", remedy="write 1,2,4,8")
         if self.samples is not None and self.samples < most:
             what = f"pass@{most} needs more than {self.samples} samples"
             raise RecipeError(what, where="--samples", remedy=f"draw at least {most}")
@@ -211,7 +211,8 @@ def compare(a: PassAtK, b: PassAtK, kind: str, metric: Metric, k: int) -> Differ
     """Two models on the same problems in the same order; DataError for different ones."""
     names = [[p.name for p in x.problems[metric]] for x in (a, b)]
     if names[0] != names[1]:
-        raise DataError("the two models were sampled on different problems", remedy="sample both on the same file")
+        what, remedy = "the two models were sampled on different problems", "sample both on the same file"
+        raise DataError(what, where="", remedy=remedy)
     left, right = (x.values(kind, metric, k) for x in (a, b))
     return Difference(paired_bootstrap(left, right), sign_flips(left, right))
 

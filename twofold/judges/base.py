@@ -42,6 +42,9 @@ def decoded(name: str) -> Prompt | None:
 class JudgeNameError(RecipeError, ValueError):
     """A name of no judge, or of one that cannot be used here; in a recipe a fault of the section that has it."""
 
+    def __init__(self, what: str) -> None:
+        super().__init__(what, where="", remedy="")
+
 
 class Judge(Protocol):
     """`scores` has a number for each candidate of each question, more is better; None for a question that stayed
@@ -82,7 +85,8 @@ class JudgeResources:
     def sandbox(self) -> Sandbox:
         """Raises RecipeError unless the user allows programs of a model."""
         if "programs" not in self.place.offers:
-            raise RecipeError("no programs of the model are run here", where=self.place.where)
+            what, remedy = "no programs of the model are run here", "choose a judge that runs none"
+            raise RecipeError(what, where=self.place.where, remedy=remedy)
         section = self.place.where.rpartition(".")[0]
         return Sandbox(self.execution, self.place.where, f"{section}.execution" if section else "execution")
 

@@ -68,10 +68,11 @@ def open_referee(name: str, resources: JudgeResources, stack: ExitStack) -> Refe
     kind = parse_judge(name, resources.place)
     if kind.gives == "verdicts":
         if not kind.argument:
-            raise RecipeError("people decided about a labelled file: human:FILE", where=resources.place.where)
+            what, remedy = "people decide about a labelled file", "write human:FILE"
+            raise RecipeError(what, where=resources.place.where, remedy=remedy)
         return open_people(Path(kind.argument), stack)
     if resources.rubric is not None and not kind.asks_server:
-        raise RecipeError("a rubric goes with llm and llm-score", where=f"judge {name}")
+        raise RecipeError("a rubric goes with llm and llm-score", where=f"judge {name}", remedy="leave --rubric out")
     judge = kind.open(resources, stack)
     decide = (
         partial(_in_both_orders, cast("PairwiseJudge", judge)) if kind.gives == "shares" else partial(_by_scores, judge)

@@ -314,5 +314,6 @@ def _adapter_base(path: str) -> str:
     with readable(path):
         base = PeftConfig.from_pretrained(path).base_model_name_or_path
     if not base:
-        raise ModelError("the adapter does not name its base model", where=path)
+        remedy = "write base_model_name_or_path into its adapter_config.json"
+        raise ModelError("the adapter does not name its base model", where=path, remedy=remedy)
     return base

@@ -12,6 +12,12 @@ def model_path(name: str) -> str:
     return str(model_folder(Path(name))) if Path(name).is_dir() else name
 
 
+def tokenizer_path(name: str) -> str:
+    """What `load_tokenizer` reads: the model of a run directory, else `name`, which may hold a tokenizer only."""
+    inner = Path(name) / "model"
+    return str(inner) if inner.is_dir() and not (Path(name) / "tokenizer_config.json").is_file() else name
+
+
 def model_folder(source: Path) -> Path:
     """The model of a run directory, or the folder itself if it holds a model or an adapter."""
     for folder in (source / "model", source):

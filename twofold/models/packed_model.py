@@ -103,9 +103,8 @@ class PackedModel(nn.Module):
         self.sharing_note = "" if sharing == "rows" else known.sharing_note or self._device_note()
         self.shared = sharing != "rows" and not self.sharing_note
         if sharing == "shared" and not self.shared:
-            raise ModelError(
-                f"this model cannot share prompts: {self.sharing_note}", remedy="set model.sharing to auto or rows"
-            )
+            what, remedy = f"this model cannot share prompts: {self.sharing_note}", "set it to auto or rows"
+            raise ModelError(what, where="model.sharing", remedy=remedy)
         self._attention = NAME if self.shared and not encodes_prompts(model) else stock_name(model)
         set_attention(model, self._attention)
 

@@ -124,7 +124,8 @@ class Policy(PackedModel):
     def as_reference(self, adapter: str | None = None) -> Iterator[None]:
         """The policy without its adapter, or with the frozen one named `adapter`; gradient flags come back."""
         if self.adapter is None:
-            raise ModelError("a policy without an adapter cannot step aside for its reference")
+            what = "a policy without an adapter cannot step aside for its reference"
+            raise ModelError(what, where="", remedy="set model.lora, or take a frozen copy: reference.kind")
         flags = {n: p.requires_grad for n, p in self.weights().items()}
         active = str(self.adapter.active_adapter)
         try:

@@ -201,7 +201,7 @@ def _encoding_note(model: PreTrainedModel, head: ReadsRows, groups: list[Group],
         with stock_attention(model), torch.no_grad():
             values = head.of_pack(model, branch_hidden(model, groups), targets(groups, model.device))
     except Exception as error:  # of any kind: the layers are not ours
-        return f"what its encoder has read cannot be handed to its decoder: {first_line(error)}"
+        return f"its encoder's output cannot be passed to its decoder: {first_line(error)}"
     error = _distance(values, alone)
     return "" if error <= _tolerance(model) else f"shared and separate {head.name} differ by {error:.2g}"
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Baseline, Domain, Loss, Objective, Scale, Term, logratios, trait
+from twofold.objectives.importance import token_weighted
 from twofold.objectives.kl import ESTIMATORS, Estimator
 from twofold.objectives.surrogate import Average, advantages, averaged, clipped, moves, rollout_metrics, stopped
 from twofold.settings import require, settings
@@ -59,9 +60,9 @@ class GRPO(Objective):
         ratio_S = moves(outputs, batch).exp()
         advantage_S = advantages(batch, ratio_S.dtype)[batch.branch_S]
         loss_S = -clipped(advantage_S, ratio_S, self.clip, self.clip_high)
-        terms = {"grpo": averaged(loss_S, batch, self.average, self.length)}
+        terms = {"grpo": averaged(token_weighted(loss_S, batch), batch, self.average, self.length)}
         if self.beta:
-            kl_S = ESTIMATORS[self.estimator](logratios(outputs, batch))
+            kl_S = token_weighted(ESTIMATORS[self.estimator](logratios(outputs, batch)), batch)
             terms["kl"] = averaged(kl_S, batch, self.average, self.length, self.beta)
         clip = Term(stopped(advantage_S, ratio_S, self.clip, self.clip_high), "token")
         return Loss(

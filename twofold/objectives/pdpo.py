@@ -8,6 +8,7 @@ the rest are options. Leave-one-out: RLOO (arXiv:2402.14740); clip: PPO (arXiv:1
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn.functional import softplus
 
 from twofold.batch import Batch, Outputs, Role
 from twofold.objectives.base import Loss, Objective, Term, logps, logratios, trait
+from twofold.objectives.importance import draft_weighted
 from twofold.objectives.kl import k2
 from twofold.objectives.surrogate import clipped, moves
 from twofold.settings import require, settings
@@ -159,6 +161,7 @@ class PDPOGenerator(GeneratorSettings, Objective):
             metrics["truth_active"] = (below_B > 0) * wrong_B
         if self.kl:
             terms["kl"] = Term(drafts.sum(k2(logratio_S)), _UNIT, self.kl)
+        terms = {name: replace(term, value=draft_weighted(term.value, drafts)) for name, term in terms.items()}
         return Loss(terms, {k: Term(v.detach(), _UNIT) for k, v in metrics.items()})
 
     def _reward(self, logratio_B: Tensor, length_B: Tensor) -> Tensor:

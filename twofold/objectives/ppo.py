@@ -14,6 +14,7 @@ from torch import Tensor
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Baseline, Loss, Objective, Scale, Term, trait, values
+from twofold.objectives.importance import token_weighted
 from twofold.objectives.surrogate import (
     Average,
     averaged,
@@ -65,7 +66,7 @@ class PPO(Objective):
         move_S = moves(outputs, batch)
         ratio_S = move_S.exp()
         advantage_S = token_advantages(batch, ratio_S.dtype)
-        loss_S = -clipped(advantage_S, ratio_S, self.clip)
+        loss_S = token_weighted(-clipped(advantage_S, ratio_S, self.clip), batch)
         clip = Term(stopped(advantage_S, ratio_S, self.clip), "token")
         seen = {"ratio": Term(ratio_S.detach(), "token"), "clipped": clip, **rollout_metrics(outputs, batch)}
         return Loss({"ppo": averaged(loss_S, batch, self.average, self.length)}, seen)

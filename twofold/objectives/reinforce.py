@@ -8,6 +8,7 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Baseline, Loss, Objective, Scale, Term, logps, trait
+from twofold.objectives.importance import draft_weighted
 from twofold.objectives.surrogate import advantages, rollout_metrics
 from twofold.settings import settings
 
@@ -29,5 +30,5 @@ class Reinforce(Objective):
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         logp_B = batch.sum(logps(outputs))
-        loss_B = -advantages(batch, logp_B.dtype) * logp_B
+        loss_B = draft_weighted(-advantages(batch, logp_B.dtype) * logp_B, batch)
         return Loss({"reinforce": Term(loss_B, "branch")}, rollout_metrics(outputs, batch))

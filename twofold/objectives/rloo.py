@@ -8,6 +8,7 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Objective, Term, logps, trait
+from twofold.objectives.importance import draft_weighted
 from twofold.objectives.surrogate import advantages, clipped, moves, rollout_metrics, stopped
 from twofold.settings import require, settings
 
@@ -35,9 +36,10 @@ class RLOO(Objective):
         logp_B = batch.sum(logps(outputs))
         advantage_B = advantages(batch, logp_B.dtype)
         if self.clip is None:
-            return Loss({"rloo": Term(-advantage_B * logp_B, "branch")}, rollout_metrics(outputs, batch))
+            loss_B = draft_weighted(-advantage_B * logp_B, batch)
+            return Loss({"rloo": Term(loss_B, "branch")}, rollout_metrics(outputs, batch))
         ratio_B = batch.sum(moves(outputs, batch)).exp()
-        loss_B = -clipped(advantage_B, ratio_B, self.clip)
+        loss_B = draft_weighted(-clipped(advantage_B, ratio_B, self.clip), batch)
         clip = Term(stopped(advantage_B, ratio_B, self.clip), "branch")
         seen = {"ratio": Term(ratio_B.detach(), "branch"), "clipped": clip, **rollout_metrics(outputs, batch)}
         return Loss({"rloo": Term(loss_B, "branch")}, seen)

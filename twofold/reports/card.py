@@ -29,7 +29,7 @@ def render_card(run: RunData) -> str:
     templates = environment(escape=False)
     templates.filters |= {"text": plain, "code": fenced}
     return templates.get_template("card.md.jinja").render(
-        front=yaml.safe_dump(front_matter(run), sort_keys=False, allow_unicode=True).strip(),
+        front=yaml.safe_dump(front_matter(run), sort_keys=False, allow_unicode=True, width=1000).strip(),
         run=run,
         findings=findings([run]),
         entries=tables.entries([run.results]),
@@ -57,7 +57,31 @@ def front_matter(run: RunData) -> dict[str, Any]:
     front["tags"] = ["twofold", "alignment", *(TAGLESS.sub("-", kind)[:60] for kind in kinds)]
     if any(m in e.estimates for e in run.results.models for m in tables.METRICS):
         front["metrics"] = ["exact_match"]
-    return front
+    return front | model_index(run, what)
+
+
+def model_index(run: RunData, task: str) -> dict[str, Any]:
+    """The final figures of the trained model as the hub's `model-index` has them, without the base's."""
+    figures = [
+        (name, e)
+        for entry in tables.entries([run.results])
+        if entry.run is not None
+        for name, e in entry.estimates.items()
+    ]
+    groups = {"evaluation": figures, "held-out pairs": list(run.results.heldout.items())}
+    results = [
+        {
+            "task": {"type": task},
+            "dataset": {"name": data, "type": data.replace(" ", "-")},
+            "metrics": [
+                {"type": name, "value": e.value, "name": f"{name}, n {e.n}, 95% interval {e.low:.4g} to {e.high:.4g}"}
+                for name, e in measured
+            ],
+        }
+        for data, measured in groups.items()
+        if measured
+    ]
+    return {"model-index": [{"name": " ".join(clip(run.name, 120).split()), "results": results}]} if results else {}
 
 
 def plain(text: str, limit: int = 400) -> str:

@@ -50,7 +50,7 @@ def checks(rules: str) -> tuple[Check, ...]:
     """A check for each rule; raises `DataError` for one that there is not, or for none."""
     found = tuple(_check(" ".join(rule.split())) for rule in re.split(r"[;\n]", rules) if rule.strip())
     if not found:
-        raise DataError("the answer holds no rule", remedy=REMEDY)
+        raise DataError("the answer holds no rule", where="", remedy=REMEDY)
     return found
 
 
@@ -89,7 +89,7 @@ def _check(rule: str) -> Check:
     if rule in _CASES:
         return _CASES[rule]
     shown = rule if len(rule) <= 60 else f"{rule[:60]}…"
-    raise DataError(f"the rule {shown!r} cannot be checked", remedy=REMEDY)
+    raise DataError(f"the rule {shown!r} cannot be checked", where="", remedy=REMEDY)
 
 
 def _obeys(text: str, every: Sequence[Check]) -> bool:

@@ -78,7 +78,7 @@ class MathVerifier:
             self.timeouts += 1
             self._kill()
         if said == UNREADABLE:
-            raise DataError(f"the answer {gold!r} is no formula that math-verify reads", remedy=REMEDY)
+            raise DataError(f"the answer {gold!r} is no formula that math-verify reads", where="", remedy=REMEDY)
         return said is True
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -115,9 +115,9 @@ def formula(answer: str) -> Formula:
     """The final answer of a ground truth. Raises DataError where it is no formula, or where there are several."""
     golds = dict.fromkeys(formula_of(boxed(part) or part) for part in marked(answer)) or {_unmarked(answer): None}
     if len(golds) > 1:
-        raise DataError(f"the answer {short(answer)!r} has several final answers", remedy=REMEDY)
+        raise DataError(f"the answer {short(answer)!r} has several final answers", where="", remedy=REMEDY)
     if (gold := next(iter(golds))) is None or RANGE.fullmatch(gold.text):
-        raise DataError(f"the answer {short(answer)!r} is no formula that can be read whole", remedy=REMEDY)
+        raise DataError(f"the answer {short(answer)!r} is no formula that can be read whole", where="", remedy=REMEDY)
     return gold
 
 

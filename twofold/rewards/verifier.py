@@ -79,7 +79,7 @@ def truth(answer: str) -> str:
     values = [_plain(part, answer) for part in marked(answer) or [last_sentence(answer) or ""]]
     if any(not same_number(values[0], value) for value in values):
         what = f"the answer {short(answer)!r} has several final answers: {', '.join(dict.fromkeys(values))}"
-        raise DataError(what, remedy=REMEDY)
+        raise DataError(what, where="", remedy=REMEDY)
     return values[0]
 
 
@@ -112,12 +112,12 @@ def _plain(part: str, answer: str) -> str:
     """The one number of a final answer."""
     final = behind_equals(boxed(part) or part)
     if len(final) > LONGEST:
-        raise DataError(f"the answer {short(final)!r} is no plain number", remedy=REMEDY)
+        raise DataError(f"the answer {short(final)!r} is no plain number", where="", remedy=REMEDY)
     line = plainer(final)
     inside = numerals(line)
     if not inside:
-        raise DataError(f"the answer {short(answer)!r} holds no number", remedy=REMEDY)
+        raise DataError(f"the answer {short(answer)!r} holds no number", where="", remedy=REMEDY)
     listed = line[: inside[0].start].rstrip().endswith((",", ";"))
     if len(inside) > 1 or inside[0].text is None or listed or _ANOTHER.search(line):
-        raise DataError(f"the answer {short(part or answer)!r} is no plain number", remedy=REMEDY)
+        raise DataError(f"the answer {short(part or answer)!r} is no plain number", where="", remedy=REMEDY)
     return inside[0].text

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from twofold.algorithms.ahead import AheadAlgorithm
 from twofold.algorithms.base import Algorithm
 from twofold.batch import Group
 from twofold.data.order import Mixture
@@ -20,6 +21,7 @@ from twofold.rewards.base import Reward
 from twofold.rewards.rollouts import Rewards
 from twofold.runs.context import RunContext
 from twofold.runs.judges import gate_of, server_judge
+from twofold.sampling.ahead import DraftsAhead
 from twofold.sampling.base import Sampler
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.reference import ReferenceSampler
@@ -36,6 +38,8 @@ class RunParts:
         recipe = context.recipe
         self.context, self.groups, self.providers = context, groups, providers
         self.objective, self.steps, self.seed = context.objective, context.steps, recipe.seed
+        self.ahead: DraftsAhead | None = None
+        """The sampler, where the recipe wants drafts ahead of training: made with it."""
         self.batch_size, self.packing = recipe.training.batch_size, recipe.training.packing
 
     @property
@@ -63,7 +67,11 @@ class RunParts:
             save_policy(policy, loaded.tokenizer, folder, sealed=False)
 
         warn = self.context.progress.warn
-        return ServerSampler(policy, loaded.stop_tokens, recipe.sampling, save, Path(recipe.run) / "served", warn)
+        servers = ServerSampler(policy, loaded.stop_tokens, recipe.sampling, save, Path(recipe.run) / "served", warn)
+        self.ahead = DraftsAhead(servers) if recipe.sampling.server.ahead else None
+        drafts = self.ahead or servers
+        self.context.resources.callback(drafts.close)
+        return drafts
 
     def reference_sampler(self) -> Sampler:
         reference, loaded, recipe = self.context.reference, self.context.loaded, self.context.recipe
@@ -85,4 +93,6 @@ def build_algorithm(
     context: RunContext, groups: Mapping[str, Sequence[Group]], providers: Mapping[str, Provider]
 ) -> Algorithm:
     """The algorithm on `groups` (train, generator, heldout); `providers` provide what is asked of a reference."""
-    return context.recipe.algorithm.build(RunParts(context, groups, providers))
+    parts = RunParts(context, groups, providers)
+    algorithm = context.recipe.algorithm.build(parts)
+    return algorithm if parts.ahead is None else AheadAlgorithm(algorithm, parts.ahead, context.steps)

@@ -74,7 +74,7 @@ def build_trainer(run: RunContext, folder: Path, *, resume: bool = True) -> Trai
         tracker=Tracker(
             run.recipe.training.track if world().first else "none", folder, plain(run.recipe), run.progress
         ),
-        stateful=stateful,
+        stateful=[*stateful, *run.algorithm.stateful],
     )
 
 
@@ -97,7 +97,8 @@ def _references(run: RunContext) -> tuple[dict[str, Provider], list[Stateful]]:
     if pace := reference_pace(run.recipe, len(run.groups["train"])):
         if not _needs_reference(run):
             where = "reference.kind" if run.recipe.reference.kind == "moving" else "algorithm.reference"
-            raise RecipeError(f"{type(run.objective).__name__} asks for no reference", where=where)
+            what, remedy = f"{type(run.objective).__name__} asks for no reference", "leave it out"
+            raise RecipeError(what, where=where, remedy=remedy)
         run.reference = moving = MovingReference(policy, *pace)
         return providers(policy, moving, packing), [moving]
     if not asks_live(run.recipe, run.objective):

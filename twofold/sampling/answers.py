@@ -131,8 +131,8 @@ class ServerAnswerer:
     def _body(self, prompt: Prompt, draw: Draw, sample: int) -> dict[str, Any]:
         rule = draw.sampling
         if rule.top_k or rule.use_generation_config:
-            remedy = "leave them out for a server"
-            raise RecipeError("an OpenAI-compatible server knows no top_k and no generation_config", remedy=remedy)
+            what, remedy = "an OpenAI-compatible server knows neither", "leave them out for a server"
+            raise RecipeError(what, where="top_k and use_generation_config", remedy=remedy)
         texts: dict[str, Any] = {"stop": list(rule.stop)} if rule.stop else {}
         noise = hashlib.sha256(f"{draw.seed}/{sample}".encode()).digest()
         seed = MOST_ATTEMPTS * int.from_bytes(noise[:3], "little")

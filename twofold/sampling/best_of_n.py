@@ -37,7 +37,8 @@ def best_of_n(
     found: list[Best] = []
     for i, (several, scores) in enumerate(zip(drafts, score(drafts), strict=True)):
         if len(scores) != len(several) or any(math.isnan(s) for s in scores):
-            raise DataError("a draft has no score", where=f"prompt {i + 1} of {len(prompts)}")
+            where, remedy = f"prompt {i + 1} of {len(prompts)}", "return one number for each draft, and never NaN"
+            raise DataError("a draft has no score", where=where, remedy=remedy)
         index = max(range(n), key=scores.__getitem__)
         found.append(Best(several[index], index, tuple(scores)))
     return found

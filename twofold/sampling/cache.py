@@ -88,7 +88,7 @@ def new_cache(model: PreTrainedModel) -> DynamicCache:
     for layer in cache.layers:
         if not hasattr(layer, "batch_select_indices"):
             what = f"a cache of {type(layer).__name__} cannot be copied from a prompt to its drafts"
-            raise ModelError(what, remedy="draw from a model with attention in every layer")
+            raise ModelError(what, where="", remedy="draw from a model with attention in every layer")
     cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 

@@ -23,10 +23,11 @@ FINISHED = ("stop", "length")
 
 @dataclass(frozen=True)
 class ServerDraft:
-    """One reply: tokens [n] with the server's own log-probabilities [n], and the version of its weights."""
+    """One reply: tokens [n] with the server's own log-probabilities [n], and the version of its weights. A server of
+    texts gives no log-probabilities, and `tokens` are those of its text."""
 
     tokens: list[int]
-    logp: list[float]
+    logp: list[float] | None
     truncated: bool
     version: str
 
@@ -35,6 +36,8 @@ class Dialect(Protocol):
     """One server's interface. Raises ServerError for a refusal, RetryableError for what may go better."""
 
     missing: ClassVar[str]
+    serial: ClassVar[bool]
+    """Whether the server draws one draft at a time."""
 
     @property
     def base(self) -> str: ...
@@ -55,6 +58,7 @@ class VLLM:
     """vLLM's OpenAI-compatible server: token ids in, token ids and log-probabilities out; adapters by name."""
 
     base: str
+    serial: ClassVar[bool] = False
     missing: ClassVar[str] = "one API server alone takes the weights: start vllm serve with --api-server-count 1"
     """The remedy for a reply of 404 to a request for a draft."""
 
@@ -88,8 +92,8 @@ class VLLM:
         if tokens is None:  # a server from before `return_token_ids`
             tokens = [str(name).removeprefix("token_id:") for name in choice["logprobs"]["tokens"]]
         logp = [float(value) for value in choice["logprobs"]["token_logprobs"]]
-        truncated = _truncated(choice["finish_reason"])
-        return ServerDraft([int(token) for token in tokens], logp, truncated, self._version(whole, choice))
+        cut = truncated(choice["finish_reason"])
+        return ServerDraft([int(token) for token in tokens], logp, cut, self._version(whole, choice))
 
     def _version(self, whole: Any, choice: Any) -> str:
         return str(whole["model"])
@@ -125,6 +129,7 @@ class SGLang:
     """SGLang's native server: /generate, and weights from a folder."""
 
     base: str
+    serial: ClassVar[bool] = False
     missing: ClassVar[str] = "start python -m sglang.launch_server, whose native interface this is"
 
     def push(self, wire: HttpClient, folder: Path, version: str) -> None:
@@ -136,7 +141,11 @@ class SGLang:
         text = wire.post(f"{self.base}/{verb}", body, remedies)
         answer = read_object(text)
         if answer.get("success") is not True:
-            raise ServerError(f"did not take the weights: {answer.get('message', text)[:200]}", where=self.base)
+            what, remedy = (
+                f"did not take the weights: {answer.get('message', text)[:200]}",
+                "look at the server's own log",
+            )
+            raise ServerError(what, where=self.base, remedy=remedy)
 
     def drop(self, wire: HttpClient, version: str) -> None:
         """The next weights replace these."""
@@ -155,7 +164,7 @@ class SGLang:
         meta = whole["meta_info"]
         logp = [float(entry[0]) for entry in meta["output_token_logprobs"]]
         tokens = [int(token) for token in whole["output_ids"]]
-        return ServerDraft(tokens, logp, _truncated(meta["finish_reason"]["type"]), self._version(meta, version))
+        return ServerDraft(tokens, logp, truncated(meta["finish_reason"]["type"]), self._version(meta, version))
 
     def _version(self, meta: Any, version: str) -> str:
         return str(meta["weight_version"])
@@ -185,16 +194,6 @@ class AdapterSGLang(SGLang):
         return version
 
 
-DIALECTS: Mapping[tuple[str, str], type[VLLM] | type[SGLang]] = {
-    ("vllm", "adapter"): VLLM,
-    ("vllm", "folder"): WholeVLLM,
-    ("vllm", "none"): VLLM,
-    ("sglang", "adapter"): AdapterSGLang,
-    ("sglang", "folder"): SGLang,
-}
-"""By `engine` and `push` of the settings."""
-
-
 def read_object(text: str) -> dict[str, Any]:
     """The JSON object that a server answers. Raises RetryableError for anything else."""
     try:
@@ -206,7 +205,8 @@ def read_object(text: str) -> dict[str, Any]:
     return whole
 
 
-def _truncated(reason: object) -> bool:
+def truncated(reason: object) -> bool:
+    """Whether a draft that ended for this `reason` ran out of tokens. Raises RetryableError for one that is none."""
     if reason not in FINISHED:
         raise RetryableError(f"a draft was ended by {reason!r}")
     return reason == "length"

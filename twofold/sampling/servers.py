@@ -11,9 +11,11 @@ import hashlib
 import math
 import shutil
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 import torch
@@ -24,13 +26,33 @@ from twofold.client.http import HttpClient, RetryableError, RetrySettings
 from twofold.errors import RecipeError, ServerError
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
-from twofold.sampling.base import Draft, Sampling, ServerSettings
+from twofold.objectives.importance import importance_columns, importance_figures
+from twofold.sampling.base import Draft, DraftRequest, Sampling, ServerSettings
 from twofold.sampling.cache import max_positions, refuse_unfit
-from twofold.sampling.dialects import DIALECTS, MOST_STOPS, Dialect, ServerDraft, read_object
+from twofold.sampling.dialects import (
+    MOST_STOPS,
+    VLLM,
+    AdapterSGLang,
+    Dialect,
+    ServerDraft,
+    SGLang,
+    WholeVLLM,
+    read_object,
+)
 from twofold.sampling.logits_processor import as_bytes
+from twofold.sampling.text_dialect import Transformers
 from twofold.world import world
 
 Notes = Callable[[str], None]
+DIALECTS: Mapping[tuple[str, str], Callable[[str], Dialect]] = {
+    ("vllm", "adapter"): VLLM,
+    ("vllm", "folder"): WholeVLLM,
+    ("vllm", "none"): VLLM,
+    ("sglang", "adapter"): AdapterSGLang,
+    ("sglang", "folder"): SGLang,
+    ("transformers", "folder"): Transformers,
+}
+"""By `engine` and `push` of the settings."""
 
 
 class LostServerError(ServerError):
@@ -44,6 +66,7 @@ class DraftServer:
         self.dialect: Dialect = DIALECTS[settings.engine, settings.push](base)
         self.wire = HttpClient(base, RetrySettings(timeout=settings.timeout, attempts=settings.attempts,
                                       pause=settings.pause, parallel=settings.parallel))  # fmt: skip
+        self.turns = BoundedSemaphore(1 if self.dialect.serial else settings.parallel)
         self.lost = False
 
     def again(self, act: Callable[[], Any], fault: str) -> Any:
@@ -57,6 +80,17 @@ class DraftServer:
             remedy = "resume the run once the server is well"
             raise LostServerError(what, where=self.dialect.base, remedy=remedy) from None
         raise AssertionError("tenacity raises the last failure")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What servers drew for a step, before the policy has seen it; all of it JSON."""
+
+    seed: tuple[int, int]
+    pushed_at: int
+    """The step at whose begin the policy had the weights that drew."""
+    replies: list[dict[str, Any]]
+    lost: int
 
 
 class ServerSampler:
@@ -94,28 +128,58 @@ class ServerSampler:
     ) -> list[list[Draft]]:
         """`samples` drafts for each of `prompts` [P]. Raises DataError for a prompt without room for a draft, and
         ServerError where no server draws, takes the weights, or one answers with others than the last."""
-        if samples < 1:
+        request = DraftRequest(prompts, samples, seed)
+        self.prepare(request, seed[1])
+        drawn = self.arrived(request, lambda: self.replies(request))
+        return self.scored(request, drawn)
+
+    def prepare(self, request: DraftRequest, step: int) -> None:
+        """Let the servers have the weights that draw `request`: those of `step`, or of the last push before it."""
+        if request.samples < 1:
             raise ValueError("samples must be ≥ 1")
-        refuse_unfit(prompts, self.max_positions)
-        self._push(seed[1])
-        wanted = [(prompt, index) for prompt in prompts for index in range(samples)]
-        drawn = [ServerDraft(**reply) for reply in world().once(lambda: self._replies(wanted, seed))]
-        rows = [drawn[i : i + samples] for i in range(0, len(drawn), samples)]
+        refuse_unfit(request.prompts, self.max_positions)
+        self._push(step)
+
+    def arrived(self, request: DraftRequest, replies: Callable[[], list[dict[str, Any]]]) -> Drawn:
+        """On all processes what the first one has of `replies`."""
+        return Drawn(request.seed, self.pushed_at, world().once(replies), self.lost)
+
+    @property
+    def lost(self) -> int:
+        """Servers that draw nothing until they take weights again."""
+        return sum(server.lost for server in self.servers)
+
+    def close(self) -> None:
+        """End what is under way."""
+        for server in self.servers:
+            server.wire.close()
+
+    def scored(self, request: DraftRequest, drawn: Drawn) -> list[list[Draft]]:
+        """The drafts with the log-probabilities that the policy, as it is now, gives them."""
+        said = [ServerDraft(**reply) for reply in drawn.replies]
+        rows = [said[i : i + request.samples] for i in range(0, len(said), request.samples)]
         groups = [
             Group("drafts", prompt, tuple(Branch(torch.tensor(s.tokens), Role.DRAFT) for s in row))
-            for prompt, row in zip(prompts, rows, strict=True)
+            for prompt, row in zip(request.prompts, rows, strict=True)
         ]
         logps = self.policy.logps(groups, Packing())
-        self._measure(drawn, [logp for row in logps for logp in row], seed[1])
+        self._measure(drawn, [logp for row in logps for logp in row])
         return [
-            [Draft(b.tokens, logp, s.truncated) for b, logp, s in zip(g.branches, own, row, strict=True)]
+            [self._draft(b.tokens, logp, s) for b, logp, s in zip(g.branches, own, row, strict=True)]
             for g, own, row in zip(groups, logps, rows, strict=True)
         ]
 
-    def _replies(self, wanted: Sequence[tuple[Tensor, int]], seed: tuple[int, int]) -> list[dict[str, Any]]:
+    def _draft(self, tokens: Tensor, logp: Tensor, reply: ServerDraft) -> Draft:
+        if reply.logp is None or self.served.cap is None:
+            return Draft(tokens, logp, reply.truncated)
+        theirs = torch.tensor(reply.logp, dtype=torch.float64)
+        return Draft(tokens, logp, reply.truncated, importance_columns(logp, theirs, self.served.cap))
+
+    def replies(self, request: DraftRequest) -> list[dict[str, Any]]:
         """The fields of a draft for each prompt and index."""
+        wanted = [(prompt, index) for prompt in request.prompts for index in range(request.samples)]
         with ThreadPoolExecutor(self.served.parallel * len(self.servers), thread_name_prefix="draft") as pool:
-            return list(pool.map(lambda place: vars(self._one(place, wanted[place], seed)), range(len(wanted))))
+            return list(pool.map(lambda place: vars(self._one(place, wanted[place], request.seed)), range(len(wanted))))
 
     def _push(self, step: int) -> None:
         """Every so many steps, and before the first draft, all servers get the policy as it is; also those that were
@@ -179,14 +243,20 @@ class ServerSampler:
             url, body = server.dialect.request(prompt.tolist(), self.version, how)
 
             def draw(server: DraftServer = server, url: str = url, body: dict[str, Any] = body) -> ServerDraft:
-                return self._checked(server, server.wire.post(url, body, {404: server.dialect.missing}), room)
+                with server.turns:
+                    text = server.wire.post(url, body, {404: server.dialect.missing})
+                return self._checked(server, text, room)
 
             try:
                 return server.again(draw, "a draft was not drawn")
             except LostServerError as error:
                 self._lose(server, error)
                 last = error
-        raise last or LostServerError("every server is lost", where=self.servers[0].dialect.base)
+        where, remedy = (
+            self.servers[0].dialect.base,
+            "start one again: the same command goes on from the last checkpoint",
+        )
+        raise last or LostServerError("every server is lost", where=where, remedy=remedy)
 
     def _from(self, place: int) -> list[DraftServer]:
         """Those that are there, beginning with the one whose turn it is."""
@@ -205,31 +275,34 @@ class ServerSampler:
             what = f"answers with the weights {draft.version!r}, {self.version!r} were pushed last"
             remedy = "let one run alone push weights to this server"
             raise ServerError(what, where=server.dialect.base, remedy=remedy)
+        if draft.logp is None and len(draft.tokens) > room:  # a text may be more tokens than were drawn
+            draft = replace(draft, tokens=draft.tokens[:room], truncated=True)
         vocabulary = self.policy.model.config.get_text_config().vocab_size
-        whole = 0 < len(draft.tokens) <= room and len(draft.tokens) == len(draft.logp)
-        if (
-            not whole
-            or not all(0 <= token < vocabulary for token in draft.tokens)
-            or not all(map(math.isfinite, draft.logp))
-        ):
-            raise RetryableError(
-                f"a draft of {len(draft.tokens)} tokens and {len(draft.logp)} log-probabilities is none", raw=text
-            )
+        logp = [0.0] * len(draft.tokens) if draft.logp is None else draft.logp
+        whole = 0 < len(draft.tokens) <= room and len(draft.tokens) == len(logp)
+        if not (whole and all(0 <= t < vocabulary for t in draft.tokens) and all(map(math.isfinite, logp))):
+            what = f"a draft of {len(draft.tokens)} tokens and {len(logp)} log-probabilities is none"
+            raise RetryableError(what, raw=text)
         if not (draft.truncated or self.settings.stop or draft.tokens[-1] in self.stop_tokens):
             raise RetryableError("a draft ended without its stop token", raw=text)
         return draft
 
-    def _measure(self, said: Sequence[ServerDraft], own: Sequence[Tensor], step: int) -> None:
-        theirs = torch.cat([torch.tensor(s.logp, dtype=torch.float64) for s in said])
-        off = theirs - torch.cat([logp.double() for logp in own])
-        self.metrics = {
-            "served/logp_off": off.abs().mean().item(),
-            "served/logp_off_most": off.abs().max().item(),
-            "served/kl": off.mean().item(),
-            "served/behind": float(step - self.pushed_at),
-            "served/pushes": float(self.pushes),
-            "served/lost": float(sum(server.lost for server in self.servers)),
+    def _measure(self, drawn: Drawn, own: Sequence[Tensor]) -> None:
+        behind = {"behind": float(drawn.seed[1] - drawn.pushed_at), "lost": float(drawn.lost)}
+        self.metrics = {f"served/{name}": value for name, value in (self._distance(drawn, own) | behind).items()}
+
+    def _distance(self, drawn: Drawn, own: Sequence[Tensor]) -> dict[str, float]:
+        """How far the servers' log-probabilities are from those of the policy, where they report any."""
+        if any(reply["logp"] is None for reply in drawn.replies):
+            return {}
+        theirs = [torch.tensor(reply["logp"], dtype=torch.float64) for reply in drawn.replies]
+        off = torch.cat(theirs) - torch.cat([logp.double() for logp in own])
+        figures = {
+            "logp_off": off.abs().mean().item(),
+            "logp_off_most": off.abs().max().item(),
+            "kl": off.mean().item(),
         }
+        return figures if self.served.cap is None else figures | importance_figures(own, theirs, self.served.cap)
 
 
 def request_seed(seed: tuple[int, int], prompt: Tensor, index: int) -> int:
@@ -243,7 +316,7 @@ def _once(act: Callable[[], None], base: str) -> None:
     try:
         act()
     except (RetryableError, ServerError) as error:
-        raise LostServerError(str(error), where=base) from None
+        raise LostServerError(str(error), where=base, remedy="") from None
 
 
 def _refuse(policy: Policy, settings: Sampling, server: ServerSettings) -> None:
@@ -258,7 +331,8 @@ def _refuse(policy: Policy, settings: Sampling, server: ServerSettings) -> None:
         remedy = "train all weights, or set sampling.server.push=adapter"
         raise RecipeError("a folder holds a whole model", where="sampling.server.push", remedy=remedy)
     if settings.use_generation_config:
-        raise RecipeError("a server is told every setting", where="sampling.use_generation_config")
+        where, remedy = "sampling.use_generation_config", "leave it out, and set temperature, top_p and top_k yourself"
+        raise RecipeError("a server is told every setting", where=where, remedy=remedy)
     if server.engine == "vllm" and len(settings.stop) > MOST_STOPS:
         raise RecipeError(f"vLLM takes {MOST_STOPS} stop texts", where="sampling.stop", remedy="leave some out")
 

@@ -60,11 +60,12 @@ class Checkpoint:
         files = files_of(self.path, name)
         if not files:
             known = ", ".join(sorted({f.name.split(".")[0] for f in self.path.glob(f"*{SUFFIX}")})) or "none"
-            raise CheckpointError(f"no tensors called {name!r}; there are: {known}", where=str(self.path))
+            raise CheckpointError(f"no tensors called {name!r}", where=str(self.path), remedy=f"there are: {known}")
         try:
             return read(files, like)
         except (OSError, SafetensorError, ValueError) as error:
-            raise CheckpointError(f"cannot be read: {error}", where=str(files[0])) from error
+            remedy = "resume from another checkpoint"
+            raise CheckpointError(f"cannot be read: {error}", where=str(files[0]), remedy=remedy) from error
 
     @property
     def state(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def with_truth(groups: Sequence[Group], policy: Policy, reference: Reference, pa
     truths: list[Group] = []
     for group in groups:
         if group.truth is None:
-            raise DataError("this problem has no ground truth", where=group.name)
+            raise DataError("this problem has no ground truth", where=group.name, remedy="bring its answer")
         truths.append(Group(group.name, group.prompt, (Branch(group.truth, Role.TRUTH),)))
     mine, theirs = policy.logps(truths, packing), reference.logps(truths, packing)
     result: list[Group] = []

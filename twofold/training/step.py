@@ -24,6 +24,7 @@ from twofold.world import is_sharded, whole_tensor, world
 
 BALANCE = "load_balancing"
 """What the load-balancing loss of a mixture of experts is called among the terms."""
+REMEDY = "lower the learning rate, or look at these rows"
 Provider = Callable[[Sequence[Group]], list[Group]]
 _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is their rounding
 
@@ -131,9 +132,8 @@ class Step:
             each.update()
             if broken := each.non_finite():
                 where = _few([g.name for part in round.parts for g in part.groups])
-                raise BrokenUpdateError(
-                    f"after the update {broken} is not finite; nothing of it was saved", where=where
-                )
+                what = f"after the update {broken} is not finite; nothing of it was saved"
+                raise BrokenUpdateError(what, where=where, remedy="lower the learning rate")
         return metrics
 
     def _prefix(self, trainable: Trainable) -> str:
@@ -263,7 +263,7 @@ class Step:
                 averages.add("loss", term.value, count, part.weight * term.weight)
             share = term.value.sum() * (part.weight * term.weight / count)
             if not torch.isfinite(share):
-                raise NonFiniteError(f"the loss {name!r} is {share.item()}", where=_few(whole.names))
+                raise NonFiniteError(f"the loss {name!r} is {share.item()}", where=_few(whole.names), remedy=REMEDY)
             total = share if total is None else total + share
         for name, term in loss.metrics.items():
             if count := whole.count(term.unit):
@@ -278,7 +278,8 @@ class Step:
         if not torch.isfinite(torch.tensor(norm)):
             optimizer.zero_grad(set_to_none=True)
             names = [g.name for part in round.parts for g in part.groups]
-            raise NonFiniteError(f"the gradient's norm is {norm}; nothing was updated", where=_few(names))
+            what = f"the gradient's norm is {norm}; nothing was updated"
+            raise NonFiniteError(what, where=_few(names), remedy=REMEDY)
         return norm
 
 
@@ -320,7 +321,7 @@ def _refuse_non_finite(outputs: Outputs, batch: Batch) -> None:
         raise NonFiniteError(
             f"a {name} is not finite; nothing was updated",
             where=_few([batch.names[i] for i in groups]),
-            remedy="lower the learning rate, or look at these rows",
+            remedy=REMEDY,
         )
 
 

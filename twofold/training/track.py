@@ -86,7 +86,7 @@ class Tracker:
                 self.session = SESSIONS[self.kind](start)
         except Exception as error:  # a stranger's package: whatever it raises is told in its own words
             what = f"{self.kind} cannot begin: {redacted(str(error) or type(error).__name__)}"
-            raise RecipeError(what, where="training.track") from None
+            raise RecipeError(what, where="training.track", remedy="sign in to it, or set it to none") from None
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Pass on the numbers of a line of metrics.jsonl."""

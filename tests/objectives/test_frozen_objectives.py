@@ -1,0 +1,10 @@
+"""What this room makes is frozen: nobody on the way changes it."""
+
+from __future__ import annotations
+
+from support.frozen import changeable
+from twofold import objectives
+
+
+def test_nothing_can_be_changed() -> None:
+    assert changeable(objectives) == set()

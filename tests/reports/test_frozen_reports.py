@@ -1,0 +1,15 @@
+"""What a page shows is not changed afterwards, and what it shows many of is small."""
+
+from __future__ import annotations
+
+from support.frozen import changeable, dataclasses_of, slotted
+from twofold import reports
+
+
+def test_nothing_can_be_changed() -> None:
+    assert changeable(reports) == set()
+
+
+def test_what_a_page_shows_many_of_takes_no_further_attributes() -> None:
+    one_of_each = {"Check", "Curve", "Family", "Introduction", "RunData", "Snapshot"}
+    assert slotted(reports) == set(dataclasses_of(reports)) - one_of_each

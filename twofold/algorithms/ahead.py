@@ -1,0 +1,38 @@
+"""An algorithm whose drafts are drawn one step ahead of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twofold.algorithms.base import Algorithm, FixedRows
+from twofold.sampling.ahead import DraftsAhead
+from twofold.training.stateful import Stateful
+from twofold.training.step import Round
+
+
+@dataclass
+class AheadAlgorithm(Algorithm):
+    """`algorithm`, whose sampler is `drafts`: these are begun for step k + 1 before anything of step k is judged or
+    trained on."""
+
+    algorithm: Algorithm
+    drafts: DraftsAhead
+    steps: int
+
+    def round(self, step: int, state: dict[str, Any]) -> Round:
+        following = self.algorithm.request(step + 1) if step + 1 < self.steps else None
+        self.drafts.turn(step, self.algorithm.request(step), following)
+        return self.algorithm.round(step, state)
+
+    def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
+        self.algorithm.observe(metrics, state)
+
+    @property
+    def fixed_rows(self) -> FixedRows | None:
+        return self.algorithm.fixed_rows
+
+    @property
+    def stateful(self) -> Sequence[Stateful]:
+        return (self.drafts, *self.algorithm.stateful)

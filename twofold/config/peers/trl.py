@@ -1,0 +1,264 @@
+"""TRL 1.16: the YAML file of `trl dpo --config FILE`, or the fields of a DPOConfig and its kin as YAML or JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twofold.config.peers.adapters import read_bits, read_lora
+from twofold.config.peers.reader import Reader
+from twofold.config.peers.training_arguments import read_training_arguments
+from twofold.errors import RecipeError
+
+STAGES = ("dpo", "sft", "kto", "reward", "grpo", "rloo", "cpo", "orpo")
+_RATES = {"sft": 2e-5, "reward": 1e-4}
+_TRUNCATION = {"keep_start": "cut_completion", "keep_end": "cut_prompt"}
+_LORA = {
+    "lora_r": "rank", "lora_alpha": "alpha", "lora_target_modules": "targets",
+    "lora_modules_to_save": "modules_to_save", "use_rslora": "rslora", "use_dora": "dora",
+}  # fmt: skip
+_MOVING = {"ref_model_mixup_alpha": "reference.alpha", "ref_model_sync_steps": "reference.sync_every"}
+
+
+def convert(values: dict[str, Any], stage: str | None) -> Reader:
+    """Read a configuration of `stage`, by default the one that its keys show. Raises RecipeError where none do."""
+    stage = stage or _stage(values)
+    reader = Reader(values, {"learning_rate": _RATES.get(stage, 1e-6), "num_train_epochs": 3, "max_length": 1024})
+    read_training_arguments(reader)
+    _model(reader)
+    _data(reader)
+    {"grpo": _on_policy, "rloo": _on_policy, "dpo": _dpo, "cpo": _cpo}.get(stage, _others)(reader, stage)
+    reader.carry("vllm_server_base_url", "sampling.server.url")
+    return reader
+
+
+def _stage(values: dict[str, Any]) -> str:
+    losses = Reader(values).words("loss_type")
+    for keys, stage in (
+        (("num_generations",), "grpo"),
+        (("desirable_weight", "undesirable_weight"), "kto"),
+        (("center_rewards_coefficient",), "reward"),
+        (("cpo_alpha", "simpo_gamma"), "cpo"),
+        (("packing", "assistant_only_loss", "completion_only_loss", "dataset_text_field"), "sft"),
+    ):
+        if any(key in values for key in keys):
+            return stage
+    if "beta" in values or any(loss in _DPO for loss in losses):
+        return "dpo"
+    raise RecipeError(
+        "no key of this file shows which trainer it is for",
+        remedy=f"name it with --stage: {', '.join(STAGES)}",
+    )
+
+
+def _model(reader: Reader) -> None:
+    reader.carry("model_name_or_path", "model.path")
+    if reader.get("model_revision", "main") != "main":
+        reader.carry("model_revision", "model.revision")
+    if reader.get("use_peft"):
+        read_lora(reader, _LORA)
+    else:
+        reader.skip(*_LORA, "lora_dropout")
+    read_bits(reader, bool(reader.get("load_in_4bit")), bool(reader.get("load_in_8bit")))
+    reader.carry("router_aux_loss_coef", "model.router_aux_loss_coef", float)
+    reader.carry("chat_template_kwargs", "model.template_arguments")
+    reader.lose("trust_remote_code", "code of a hub repository is never run")
+    reader.lose("lora_target_parameters", "experts are adapted by `model.lora.targets: [experts]`")
+    reader.lose("model_init_kwargs", "arguments of from_pretrained are settings of `model`: docs/recipe.md")
+    reader.lose("chat_template_path", "the tokenizer's own chat template is used; save yours with the tokenizer")
+    reader.lose("activation_offloading", "activations stay on the device; model.activation_checkpointing saves memory")
+    reader.skip("use_peft", "lora_task_type", "disable_dropout", "ds3_gather_for_generation", "cast_lm_head_to_fp32")
+
+
+def _data(reader: Reader) -> None:
+    if mixture := reader.sections("datasets"):
+        reader.set("data.train", [_source(reader, part) for part in mixture])
+    else:
+        reader.carry("dataset_name", "data.train")
+        if reader.get("dataset_train_split", "train") != "train":
+            reader.carry("dataset_train_split", "data.split")
+        if reader.get("eval_strategy", "no") != "no" and reader.get("dataset_name"):
+            reader.set(
+                "data.heldout", {"file": reader.get("dataset_name"), "split": reader.get("dataset_test_split", "test")}
+            )
+    if reader.get("dataset_streaming"):
+        reader.set("data.stream", True)
+    reader.lose("dataset_config", "write the files of this configuration into `data.train`")
+    reader.carry("max_length", "data.tokenize.max_length", int)
+    truncation = reader.get("truncation_mode", "keep_start")
+    reader.set("data.tokenize.truncation", _TRUNCATION.get(truncation, "cut_completion"))
+    for key in ("max_prompt_length", "max_completion_length"):
+        if "num_generations" not in reader.values:
+            reader.lose(key, "only prompt and completion together have a limit: `data.tokenize.max_length`")
+    reader.skip("dataset_test_split", "ignore_bias_buffers", "shuffle_dataset", "label_pad_token_id", "padding_value",
+                "pad_token", "generate_during_eval", "packing", "packing_strategy", "eval_packing")  # fmt: skip
+
+
+def _source(reader: Reader, part: dict[str, Any]) -> dict[str, Any]:
+    source = {"file": part.get("path")} | ({"split": part["split"]} if "split" in part else {})
+    left = [key for key in part if key not in ("path", "split")]
+    if left:
+        reader.lose("datasets", f"of {part.get('path')}: {', '.join(left)} has no setting; `columns` renames fields")
+    return source
+
+
+_DPO = {
+    "sigmoid": "dpo", "hinge": "rso", "ipo": "ipo", "exo_pair": "exo", "nca_pair": "nca", "robust": "robust_dpo",
+    "bco_pair": "bco_pair", "sppo_hard": "sppo", "aot": "aot", "aot_unpaired": "aot", "apo_zero": "anchored_po",
+    "apo_down": "anchored_po", "discopop": "discopop", "sigmoid_norm": "ln_dpo",
+}  # fmt: skip
+
+
+def _dpo(reader: Reader, stage: str) -> None:
+    losses = reader.words("loss_type") or ["sigmoid"]
+    loss, beta = losses[0], float(reader.get("beta", 0.1))
+    smoothing = float(reader.get("label_smoothing", 0.0))
+    if len(losses) > 1:
+        reader.lose(
+            "loss_type", f"a recipe has one objective: {loss} is taken; DPO with an NLL term is `objective.nll`"
+        )
+        reader.lose("loss_weights", "a recipe has one objective")
+    if loss not in _DPO:
+        raise RecipeError(f"loss_type: {loss} has no objective here", remedy=f"one of {', '.join(_DPO)}")
+    objective: dict[str, Any] = {"kind": _DPO[loss]} | _options(loss, beta, smoothing, reader)
+    if smoothing and "label_smoothing" not in objective and "epsilon" not in objective:
+        reader.lose("label_smoothing", f"{objective['kind']} has no label smoothing")
+    if loss == "sigmoid":
+        objective = _variant(reader, objective)
+    reader.set("objective", objective)
+    reader.skip("loss_weights", "ld_alpha", "use_weighting", "f_divergence_type", "f_alpha_divergence_coef",
+                "label_smoothing", "discopop_tau")  # fmt: skip
+    _reference(reader)
+
+
+def _options(loss: str, beta: float, smoothing: float, reader: Reader) -> dict[str, Any]:
+    """The settings of the objective for `loss`, whose strength TRL calls beta in each case."""
+    if loss == "hinge":
+        return {"gamma": beta}
+    if loss == "ipo":
+        return {"tau": beta, "logratio": "mean"}  # TRL averages over tokens
+    if loss == "sppo_hard":
+        return {"eta": 1 / beta}
+    extra: dict[str, Any] = {
+        "sigmoid": {"label_smoothing": smoothing} if smoothing else {},
+        "exo_pair": {"epsilon": smoothing} if smoothing else {},
+        "robust": {"epsilon": smoothing},
+        "aot": {"label_smoothing": smoothing} if smoothing else {},
+        "aot_unpaired": {"form": "unpaired"} | ({"label_smoothing": smoothing} if smoothing else {}),
+        "apo_zero": {"anchor": "zero"},
+        "apo_down": {"anchor": "down"},
+        "discopop": {"tau": float(reader.get("discopop_tau", 0.05))},
+    }
+    return {"beta": beta} | extra.get(loss, {})
+
+
+def _variant(reader: Reader, objective: dict[str, Any]) -> dict[str, Any]:
+    """DPO with one of the options that make it another objective here."""
+    beta = {"beta": objective["beta"]}
+    divergence = reader.get("f_divergence_type", "reverse_kl")
+    found: list[dict[str, Any]] = []
+    if divergence != "reverse_kl":
+        name = str(divergence).removesuffix("_divergence")
+        alpha = {"alpha": float(reader.get("f_alpha_divergence_coef", 0.5))} if name == "alpha" else {}
+        found.append({"kind": "f_dpo", **beta, "divergence": name, **alpha})
+    if reader.get("ld_alpha") is not None:
+        found.append({"kind": "ld_dpo", **beta, "alpha": float(reader.get("ld_alpha"))})
+    if reader.get("use_weighting"):
+        found.append({"kind": "wpo", **beta})
+    if len(found) > 1:
+        reader.lose(
+            "loss_type", f"{found[0]['kind']} and {found[1]['kind']} at once have no objective; the first is taken"
+        )
+    if found and "label_smoothing" in objective:
+        reader.lose("label_smoothing", f"{found[0]['kind']} has no label smoothing")
+    return found[0] if found else objective
+
+
+def _reference(reader: Reader) -> None:
+    if reader.get("sync_ref_model"):
+        reader.set("reference.kind", "moving")
+        for key, path in _MOVING.items():
+            reader.carry(key, path)
+    else:
+        reader.skip(*_MOVING)
+    reader.lose("ref_model_init_kwargs", "the reference is the model that training starts from")
+    reader.skip("sync_ref_model")
+
+
+def _cpo(reader: Reader, stage: str) -> None:
+    beta = float(reader.get("beta", 0.1))
+    if (reader.words("loss_type") or ["sigmoid"])[0] == "simpo":
+        reader.set("objective", {"kind": "simpo", "beta": beta, "gamma": float(reader.get("simpo_gamma", 0.5))})
+        reader.lose("cpo_alpha", "SimPO with an NLL term has no objective; the term is left out", (0, 0.0))
+    else:
+        reader.set("objective", {"kind": "cpo", "beta": beta, "nll": float(reader.get("cpo_alpha", 1.0))})
+        reader.lose("loss_type", "CPO is computed with its sigmoid loss", ("sigmoid",))
+    reader.lose("label_smoothing", "CPO has no label smoothing", (0, 0.0))
+    reader.skip("simpo_gamma")
+
+
+def _others(reader: Reader, stage: str) -> None:
+    if stage == "sft":
+        reader.set("objective", {"kind": "sft"})
+        if reader.get("assistant_only_loss"):
+            reader.set("data.tokenize.loss_on", "all")
+        reader.lose("loss_type", "SFT is computed with its negative log-likelihood", ("nll", "chunked_nll"))
+        reader.skip("completion_only_loss", "dataset_text_field", "dataset_kwargs", "eos_token")
+    elif stage == "kto":
+        weights = {key: float(reader.get(key, 1.0)) for key in ("desirable_weight", "undesirable_weight")}
+        reader.set("objective", {"kind": "kto", "beta": float(reader.get("beta", 0.1)), **weights})
+        reader.lose("loss_type", "KTO is computed with its own loss", ("kto",))
+        _reference(reader)
+    elif stage == "reward":
+        centring = reader.get("center_rewards_coefficient")
+        reader.set("objective", {"kind": "bradley_terry"} | ({"centring": float(centring)} if centring else {}))
+        reader.skip("eos_token")
+    else:
+        reader.set("objective", {"kind": "orpo", "lam": float(reader.get("beta", 0.1))})
+
+
+def _on_policy(reader: Reader, stage: str) -> None:
+    samples = int(reader.get("num_generations", 8 if stage == "grpo" else 2))
+    rows = reader.recipe["training"]["batch_size"]
+    reader.set("training.batch_size", max(1, rows // samples))  # TRL counts completions, a recipe prompts
+    reader.set("algorithm", {"kind": "policy_gradient", "samples": samples})
+    reader.carry("num_iterations", "algorithm.epochs", int)
+    reader.set("sampling.max_new_tokens", int(reader.get("max_completion_length", 512)))
+    for key, of_the_policy in (("temperature", 1), ("top_p", 1), ("top_k", 0), ("repetition_penalty", 1)):
+        reader.lose(key, f"samples are drawn from the policy itself: {key} {of_the_policy}", (of_the_policy, -1))
+    if stage == "grpo":
+        reader.set("objective", _grpo(reader))
+    else:
+        clip = reader.get("epsilon", 0.2) if int(reader.get("num_iterations", 1)) > 1 else None
+        reader.set("objective", {"kind": "rloo"} | ({"clip": float(clip)} if clip else {}))
+        reader.set("algorithm.kl", {"coefficient": float(reader.get("beta", 0.05))})
+        reader.skip("epsilon")
+    reader.lose("reward_funcs", "Python functions: name a judge in `algorithm.reward` (docs/judges.md)")
+    reader.lose("reward_model_name_or_path", "name it as `algorithm.reward: reward:FOLDER`")
+    reader.lose("reward_weights", "weights are next to each judge: `algorithm.reward: [{source: …, weight: …}]`")
+    for key in ("importance_sampling_level", "multi_objective_aggregation"):
+        reader.lose(key, "only the default has a setting", ("token", "sum_then_normalize"))
+    reader.skip("steps_per_generation", "generation_batch_size", "use_vllm", "vllm_mode", "log_completions",
+                "num_generations_eval", "vllm_gpu_memory_utilization", "vllm_tensor_parallel_size", "scale_rewards",
+                "vllm_server_host", "vllm_server_port", "vllm_server_timeout")  # fmt: skip
+    if reader.get("vllm_mode") == "server" and not reader.get("vllm_server_base_url"):
+        host, port = reader.get("vllm_server_host", "127.0.0.1"), reader.get("vllm_server_port", 8000)
+        reader.set("sampling.server", {"url": f"http://{host}:{port}"})
+
+
+def _grpo(reader: Reader) -> dict[str, Any]:
+    average = {"grpo": "completion", "dr_grpo": "constant"}.get(str(reader.get("loss_type", "dapo")), "token")
+    scale = {"group": "group", "True": "group", "batch": "rollout"}.get(
+        str(reader.get("scale_rewards", "group")), "none"
+    )
+    objective: dict[str, Any] = {
+        "kind": "grpo",
+        "beta": float(reader.get("beta", 0.0)),
+        "average": average,
+        "scale": scale,
+    }
+    objective["clip"] = float(reader.get("epsilon", 0.2))
+    if (high := reader.get("epsilon_high")) is not None:
+        objective["clip_high"] = float(high)
+    if average == "constant":
+        objective["length"] = int(reader.get("max_completion_length", 512))
+    return objective
