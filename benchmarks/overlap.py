@@ -35,7 +35,7 @@ def made_up() -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     tokenizer = character_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=384, intermediate_size=1024, num_hidden_layers=6, num_attention_heads=6,
-        eos_token_id=tokenizer.eos_token_id, bos_token_id=None, pad_token_id=None,
+        eos_token_id=int(str(tokenizer.eos_token_id)), bos_token_id=None, pad_token_id=None,
     )  # fmt: skip
     return LlamaForCausalLM(config), tokenizer
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -21,14 +19,15 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from twofold.errors import RecipeError, TwofoldError
+from twofold.hosts import ARRIVAL, await_all, ended_at_once, give_up_after, name_interface
 from twofold.settings import require, settings
 
 T = TypeVar("T")
 Kind = Literal["replicate", "shard", "hybrid"]
 _PATIENCE = timedelta(hours=4)  # for a process that draws, asks a server or writes while the others wait
-_MOMENT = timedelta(seconds=10)  # for one process to speak while the others wait
 SHARDS = "twofold_shards"
 """Where the root of a sharded model has its settings."""
 _BUCKET = 32 * 2**20  # values of gradients that travel together
@@ -53,7 +52,12 @@ class WorldSettings:
     offload: bool = False
     """Of shards on GPUs: keep weights, gradients and moments in the host's memory, and make the update there."""
 
+    timeout: float = 60.0
+    """Seconds that another host may be out of reach before the run ends, to be resumed. One that answers may work as
+    long as it needs."""
+
     def __post_init__(self) -> None:
+        require(self.timeout >= 5, "timeout must be at least 5 seconds")
         require(self.prefetch >= 0, "prefetch must be ≥ 0")
         require(
             not (self.offload and self.kind == "replicate"), "offload is of shards: set kind to auto, shard or hybrid"
@@ -71,17 +75,27 @@ class Turn:
 
 @dataclass(frozen=True)
 class World:
-    """This process among all; `local_size` are those of its host."""
+    """This process among all; `local_size` are those of its host. Another host is lost after `timeout` seconds of
+    silence."""
 
     rank: int = 0
     size: int = 1
     local_size: int = 1
+    timeout: float = 60.0
     group: Any = field(default=None, compare=False)
     """Over which they talk; torch's own where None."""
 
+    @property
+    def several_hosts(self) -> bool:
+        return self.size > self.local_size
+
     def apart(self) -> World:
         """The same processes on lines of their own, for a thread beside the one that computes; all must ask."""
-        return self if self.size == 1 else replace(self, group=dist.new_group(backend="gloo", timeout=_PATIENCE))
+        if self.size == 1:
+            return self
+        lines = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        _watch()
+        return replace(self, group=lines)
 
     @property
     def first(self) -> bool:
@@ -208,53 +222,32 @@ def launched() -> World:
     return World(rank, size, int(os.environ.get("LOCAL_WORLD_SIZE", size))) if size > 1 else World()
 
 
-def join() -> World:
-    """Take this process's place among those that a launcher has started, if one has. On GPUs by NCCL, else by Gloo."""
+def join(settings: WorldSettings | None = None) -> World:
+    """Take this process's place among those that a launcher has started, if one has. On GPUs by NCCL, else by Gloo.
+    Raises LostProcessError where not all of them come."""
     global _here
-    there = launched()
+    there = replace(launched(), timeout=(settings or WorldSettings()).timeout)
     if there.size > 1 and _here.size == 1:
         gpus = torch.cuda.is_available()
         if gpus:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        with _ended_at_once():
-            dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=_PATIENCE)
+        if there.several_hosts:
+            name_interface()
+        with ended_at_once():
+            store, *_ = next(iter(rendezvous("env://", timeout=ARRIVAL)))
+            await_all(store, there.rank, there.size)
+            backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+            dist.init_process_group(backend, store=store, rank=there.rank, world_size=there.size, timeout=_PATIENCE)
         _here = there
+        _watch()
         atexit.register(leave)
     return _here
 
 
-@contextmanager
-def _ended_at_once() -> Iterator[None]:
-    """Within it SIGTERM ends the process: one that waits for others of which one is gone would hear nothing else."""
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL) if main else None
-    try:
-        yield
-    finally:
-        if main:
-            signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def one_speaks() -> Iterator[bool]:
-    """Whether this process is the first of all to come here, of those that a launcher started. The others leave when
-    it has left, lest the launcher ends it before it has spoken."""
-    try:
-        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = dist.TCPStore(*place, None, False, _MOMENT, False)  # type: ignore[reportPrivateImportUsage]
-        key = f"twofold/failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
-        first = store.add(key, 1) == 1
-    except (KeyError, ValueError, RuntimeError):
-        yield launched().first
-        return
-    try:
-        yield first
-    finally:
-        with suppress(RuntimeError):
-            if first:
-                store.set(f"{key}/spoken", "1")
-            else:
-                store.wait([f"{key}/spoken"], _MOMENT)
+def _watch() -> None:
+    """Let the connections of this process fail where another host is lost."""
+    if _here.several_hosts:
+        give_up_after(_here.timeout)
 
 
 def leave() -> None:
@@ -282,8 +275,11 @@ def mesh_of(kind: Kind, device: str, here: World) -> Any:
         raise RecipeError(what, where="world.kind", remedy="start equally many on each host, or set world.kind=shard")
     if kind == "hybrid":
         sides = here.size // here.local_size, here.local_size
-        return init_device_mesh(device, sides, mesh_dim_names=("copy", "shard"))
-    return init_device_mesh(device, (here.size,))
+        mesh = init_device_mesh(device, sides, mesh_dim_names=("copy", "shard"))
+    else:
+        mesh = init_device_mesh(device, (here.size,))
+    _watch()  # its groups have connections of their own
+    return mesh
 
 
 def shard_mesh(kind: Kind, device: str) -> Any:

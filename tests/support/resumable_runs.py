@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from transformers import (
@@ -33,7 +33,6 @@ from twofold.training.trainer import Trainer
 from twofold.world import world
 
 STEPS = 6
-Server: TypeAlias = dict[str, Any] | None
 KINDS: dict[str, dict[str, Any]] = {
     "offline": {},
     "pdpo": {"algorithm": {"kind": "pdpo", "prompts": 2, "warmup": 1, "drop_truncated": False}},
@@ -275,7 +274,7 @@ def _settings(run: Path, spec: dict[str, Any], training: dict[str, Any]) -> dict
     data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}, **spec.pop("data", {})}
     if spec.get("algorithm", {}).get("kind") == "pdpo":
         data["generator"] = {"count": 4}
-    server: Server = training.pop("server", None)
+    server = training.pop("server", None)
     steps = {"steps": STEPS, "batch_size": 3, "checkpoint_every": 1, "evaluate_every": 2, "keep_checkpoints": 2}
     return {
         "data": data,

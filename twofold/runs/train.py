@@ -84,7 +84,7 @@ class RunOptions:
 
 def train_recipe(recipe: Recipe, options: RunOptions | None = None) -> TrainResult:
     """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for users' mistakes."""
-    options = _joined(options)
+    options = _joined(recipe, options)
     refuse_missing(recipe.training.track)
     with open_run_folder(recipe.run), droppable(options.stop):
         dataset = read_dataset(recipe, recipe.objective, progress=options.progress)
@@ -117,7 +117,7 @@ def train(
         given |= {"objective": objective, "allow_code": True}  # the code is here already
     functions = functions_of(given)
     recipe = validate(Recipe, Document("train()", given, {}))
-    options = _joined(options)
+    options = _joined(recipe, options)
     refuse_missing(recipe.training.track)
     with open_run_folder(recipe.run), droppable(options.stop):
         dataset = read_dataset(recipe, recipe.objective, None if isinstance(data, str) else data, options.progress)
@@ -128,10 +128,10 @@ def train(
         return _train(recipe, dataset, load, options, partial(RunContext, functions=functions))
 
 
-def _joined(options: RunOptions | None) -> RunOptions:
+def _joined(recipe: Recipe, options: RunOptions | None) -> RunOptions:
     """The options of this process among those that a launcher has started, of which the first one reports."""
     options = options or RunOptions()
-    return options if join().first else replace(options, progress=Silent())
+    return options if join(recipe.world).first else replace(options, progress=Silent())
 
 
 def _load_model(

@@ -23,10 +23,10 @@ def import_config(kind: str, path: str | Path, stage: str | None = None) -> Impo
     Raises RecipeError where the file is no mapping, has no model or data, or asks for an objective that is not here.
     """
     if kind not in KINDS:
-        raise RecipeError(f"{kind}: unknown kind of configuration", remedy=f"one of {', '.join(KINDS)}")
+        raise RecipeError("unknown kind of configuration", where=kind, remedy=f"one of {', '.join(KINDS)}")
     peer = KINDS[kind]
     if stage is not None and stage not in peer.STAGES:
-        raise RecipeError(f"--stage {stage}: unknown", remedy=f"one of {', '.join(peer.STAGES)}")
+        raise RecipeError(f"{stage} is unknown", where="--stage", remedy=f"one of {', '.join(peer.STAGES)}")
     values = _read(Path(path))
     try:
         reader = peer.convert(values, stage)

@@ -33,7 +33,7 @@ def convert(values: dict[str, Any], stage: str | None) -> Reader:
     """Read a configuration of the stage that `rl` names, SFT without one. Raises RecipeError for one not here."""
     stage = stage or str(values.get("rl") or ("reward" if values.get("reward_model") else "sft"))
     if stage not in STAGES:
-        raise RecipeError(f"rl: {stage} cannot be imported", remedy=f"one of {', '.join(STAGES)}")
+        raise RecipeError(f"{stage} cannot be imported", where="rl", remedy=f"one of {', '.join(STAGES)}")
     renamed = {_NAMES.get(key, key): value for key, value in values.items()}
     reader = Reader(renamed, {"per_device_train_batch_size": 1, "num_train_epochs": 1, "lr_scheduler_type": "cosine"})
     read_training_arguments(reader)

@@ -21,7 +21,7 @@ def convert(values: dict[str, Any], stage: str | None) -> Reader:
     """Read a configuration of its own `stage`, unless another is named. Raises RecipeError for one not here."""
     stage = stage or str(values.get("stage") or "sft")
     if stage not in STAGES:
-        raise RecipeError(f"stage: {stage} cannot be imported", remedy=f"one of {', '.join(STAGES)}")
+        raise RecipeError(f"{stage} cannot be imported", where="stage", remedy=f"one of {', '.join(STAGES)}")
     rank = int(values.get("lora_rank") or 8)
     reader = Reader(values, {"learning_rate": 5e-5, "num_train_epochs": 3, "lora_rank": rank, "lora_alpha": 2 * rank})
     read_training_arguments(reader)
@@ -97,7 +97,9 @@ def _objective(reader: Reader, stage: str) -> None:
             "simpo": {"kind": "simpo", "beta": beta, "gamma": float(reader.get("simpo_gamma", 0.5))},
         }
         if loss not in objectives:
-            raise RecipeError(f"pref_loss: {loss} has no objective here", remedy=f"one of {', '.join(objectives)}")
+            raise RecipeError(
+                f"{loss} has no objective here", where="pref_loss", remedy=f"one of {', '.join(objectives)}"
+            )
         objective = objectives[loss]
         if nll and "nll" not in objective:
             reader.lose("pref_ftx", f"{objective['kind']} with an NLL term has no objective; the term is left out")

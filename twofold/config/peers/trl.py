@@ -46,7 +46,8 @@ def _stage(values: dict[str, Any]) -> str:
         return "dpo"
     raise RecipeError(
         "no key of this file shows which trainer it is for",
-        remedy=f"name it with --stage: {', '.join(STAGES)}",
+        where="--stage",
+        remedy=f"name it: {', '.join(STAGES)}",
     )
 
 
@@ -118,7 +119,7 @@ def _dpo(reader: Reader, stage: str) -> None:
         )
         reader.lose("loss_weights", "a recipe has one objective")
     if loss not in _DPO:
-        raise RecipeError(f"loss_type: {loss} has no objective here", remedy=f"one of {', '.join(_DPO)}")
+        raise RecipeError(f"{loss} has no objective here", where="loss_type", remedy=f"one of {', '.join(_DPO)}")
     objective: dict[str, Any] = {"kind": _DPO[loss]} | _options(loss, beta, smoothing, reader)
     if smoothing and "label_smoothing" not in objective and "epsilon" not in objective:
         reader.lose("label_smoothing", f"{objective['kind']} has no label smoothing")
