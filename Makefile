@@ -13,7 +13,7 @@ STAMP := $(if $(filter command line,$(origin PY)),,$(VENV)/.stamp)
 # Spinning OpenMP threads cost a factor of 20 on shared processors.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-real check format slow gpu hosts docs notebooks lock advisories mutants real setup clean
+.PHONY: demo test test-real check format slow kills gpu hosts docs notebooks lock advisories mutants real setup clean
 
 demo: setup
 	$(PY) -m twofold demo
@@ -36,6 +36,10 @@ format: setup
 
 slow: setup
 	$(PY) -m pytest -m slow
+
+# kill -9 of processes, and of their launcher, at every kind of moment: 144 kills and more, half an hour on two cores.
+kills: setup
+	$(PY) -m pytest -m slow -s tests/runs/test_killed_processes.py tests/cli/test_processes_verb.py
 
 # Two hosts as network namespaces of this machine, with a cable that is cut; needs root and Linux.
 hosts: setup

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -144,3 +146,15 @@ def one_speaks() -> Iterator[bool]:
                 store.set(f"{key}/spoken", "1")
             else:
                 store.wait([f"{key}/spoken"], _MOMENT)
+
+
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Within it SIGTERM ends the process: one that waits for others of which one is gone would hear nothing else."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)

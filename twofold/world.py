@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from twofold.errors import RecipeError, TwofoldError
-from twofold.hosts import ARRIVAL, await_all, give_up_after, name_interface
+from twofold.hosts import ARRIVAL, await_all, ended_at_once, give_up_after, name_interface
 from twofold.settings import require, settings
 
 T = TypeVar("T")
 Kind = Literal["replicate", "shard", "hybrid"]
 _PATIENCE = timedelta(hours=4)  # for a process that draws, asks a server or writes while the others wait
+SHARDS = "twofold_shards"
+"""Where the root of a sharded model has its settings."""
 _BUCKET = 32 * 2**20  # values of gradients that travel together
 
 
@@ -38,13 +40,28 @@ class WorldSettings:
     kind: Literal["auto", "replicate", "shard", "hybrid"] = "auto"
     """replicate: each process holds the whole model, and gradients are summed once a step. shard: each holds its part
     of every weight, gradient and moment (FSDP2). hybrid: shards within a host, copies across hosts. auto replicates
-    what fits into half of the memory, activations aside, and shards the rest."""
+    what fits into memory, by the estimate that --dry-run shows, and shards the rest."""
+    reduce: Literal["auto", "step", "pack"] = "auto"
+    """Of shards, when gradients are summed over processes. step: once, and until then each process holds the gradients
+    of all weights; pack: after each pack (between hosts once). auto is step where that fits into memory."""
+    reshard_after_forward: bool = True
+    """Of shards, whether a layer's weights go after its forward pass and come again for the backward pass; false
+    halves the weights that travel, and each process holds all of them for as long as a pack takes."""
+    prefetch: int = 1
+    """Of shards, for how many layers ahead the weights are asked for while one computes."""
+    offload: bool = False
+    """Of shards on GPUs: keep weights, gradients and moments in the host's memory, and make the update there."""
+
     timeout: float = 60.0
     """Seconds that another host may be out of reach before the run ends, to be resumed. One that answers may work as
     long as it needs."""
 
     def __post_init__(self) -> None:
         require(self.timeout >= 5, "timeout must be at least 5 seconds")
+        require(self.prefetch >= 0, "prefetch must be ≥ 0")
+        require(
+            not (self.offload and self.kind == "replicate"), "offload is of shards: set kind to auto, shard or hybrid"
+        )
 
 
 @dataclass(frozen=True)
@@ -216,10 +233,11 @@ def join(settings: WorldSettings | None = None) -> World:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         if there.several_hosts:
             name_interface()
-        store, *_ = next(iter(rendezvous("env://", timeout=ARRIVAL)))
-        await_all(store, there.rank, there.size)
-        backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
-        dist.init_process_group(backend, store=store, rank=there.rank, world_size=there.size, timeout=_PATIENCE)
+        with ended_at_once():
+            store, *_ = next(iter(rendezvous("env://", timeout=ARRIVAL)))
+            await_all(store, there.rank, there.size)
+            backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+            dist.init_process_group(backend, store=store, rank=there.rank, world_size=there.size, timeout=_PATIENCE)
         _here = there
         _watch()
         atexit.register(leave)
@@ -237,7 +255,7 @@ def leave() -> None:
     global _here
     if _here.size > 1:
         _here = World()
-        _mesh.cache_clear()
+        mesh_of.cache_clear()
         with suppress(Exception):  # of a group whose other members are gone
             dist.destroy_process_group()
 
@@ -248,7 +266,7 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 @cache
-def _mesh(kind: Kind, device: str, here: World) -> Any:
+def mesh_of(kind: Kind, device: str, here: World) -> Any:
     """The processes as rows of those that share the weights."""
     from torch.distributed.device_mesh import init_device_mesh
 
@@ -257,58 +275,35 @@ def _mesh(kind: Kind, device: str, here: World) -> Any:
         raise RecipeError(what, where="world.kind", remedy="start equally many on each host, or set world.kind=shard")
     if kind == "hybrid":
         sides = here.size // here.local_size, here.local_size
-        return init_device_mesh(device, sides, mesh_dim_names=("copy", "shard"))
-    return init_device_mesh(device, (here.size,))
+        mesh = init_device_mesh(device, sides, mesh_dim_names=("copy", "shard"))
+    else:
+        mesh = init_device_mesh(device, (here.size,))
+    _watch()  # its groups have connections of their own
+    return mesh
 
 
 def shard_mesh(kind: Kind, device: str) -> Any:
     """The processes among which this one has a part of each weight."""
-    mesh = _mesh(kind, device, world())
+    mesh = mesh_of(kind, device, world())
     return mesh["shard"] if kind == "hybrid" else mesh
 
 
-def shard(root: nn.Module, layers: Sequence[nn.Module], kind: Kind, device: str) -> None:
-    """Leave each process its part of the weights of `root`: by FSDP2, each of `layers` for itself, then the rest."""
-    here = world()
-    if here.size == 1 or kind == "replicate" or is_sharded(root):
-        return
-    from torch.distributed.fsdp import fully_shard
-
-    mesh = _mesh(kind, device, here)
-    _watch()
-    for module in (*layers, root):
-        fully_shard(module, mesh=mesh)
-    for module in root.modules():
-        if is_sharded(module):
-            module.set_gradient_divide_factor(1.0)  # type: ignore[operator]  # the step has divided by counts already
-            module.set_force_sum_reduction_for_comms(True)  # type: ignore[operator]  # Gloo knows no factor
-
-
 def settle(root: nn.Module) -> None:
-    """Let the parameters of a sharded model be its parts: after a forward pass the root's stay gathered, and whoever
-    asks for them then gets tensors that do not last."""
-    if is_sharded(root):
-        root.reshard()  # type: ignore[operator]  # FSDP2's
+    """Let the parameters of a sharded model be its parts: after a forward pass the root's stay gathered, by a setting
+    the layers' too, and whoever asks for them then gets tensors that do not last."""
+    for module in root.modules() if is_sharded(root) else ():
+        if is_sharded(module):
+            module.reshard()  # type: ignore[operator]  # FSDP2's
 
 
-@contextmanager
-def whole(root: nn.Module) -> Iterator[None]:
-    """Within it all weights of a sharded model are here, so that processes may call it as often as each needs."""
-    parts: list[Any] = [module for module in root.modules() if is_sharded(module)]
-    for part in parts:
-        part.set_reshard_after_forward(False, recurse=False)
-        part.unshard()
-    try:
-        yield
-    finally:
-        for part in parts:
-            part.set_reshard_after_forward(part is not root, recurse=False)
-            part.reshard()
+def is_part(value: Tensor) -> bool:
+    """Whether each process holds a part of this tensor only."""
+    return hasattr(value, "full_tensor")
 
 
 def whole_tensor(value: Tensor) -> Tensor:
     """All of a tensor of which each process holds a part; every process must ask. Others are as they are."""
-    return value.full_tensor() if hasattr(value, "full_tensor") else value  # type: ignore[operator, no-any-return]
+    return value.full_tensor() if is_part(value) else value  # type: ignore[operator, no-any-return]
 
 
 def whole_tensors(
@@ -335,7 +330,7 @@ class Place:
 
 def place_of(value: Tensor) -> Place | None:
     """Where this process's part of a tensor lies; None where it has all of it."""
-    if not hasattr(value, "full_tensor"):
+    if not is_part(value):
         return None
     from torch.distributed.tensor import DTensor
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
@@ -359,7 +354,7 @@ def as_part(part: Tensor, like: Tensor) -> Tensor:
 def part_of(value: Tensor, like: Tensor) -> Tensor:
     """Of a whole tensor what this process holds where `like` is in parts; there, all of it. Parts are as they are."""
     place = place_of(like)
-    if place is None or hasattr(value, "full_tensor"):
+    if place is None or is_part(value):
         return value.to(like.device)
     block = tuple(slice(a, a + n) for a, n in zip(place.begin, place.size, strict=True))
     return as_part(value[block].clone(), like)

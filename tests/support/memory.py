@@ -26,13 +26,14 @@ from twofold.training.trainable import POLICY, Trainable
 from twofold.world import join, world
 
 
-def store(folder: Path) -> int:
-    """A model of 12 layers; its bytes."""
+def store(folder: Path, layers: int, hidden: int) -> int:
+    """A model of so many layers; its bytes."""
     torch.manual_seed(0)
     tokenizer = character_tokenizer()
     config = LlamaConfig(
-        vocab_size=2048, hidden_size=512, intermediate_size=2048, num_hidden_layers=12, num_attention_heads=8,
-        max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id, bos_token_id=None, pad_token_id=None,
+        vocab_size=1024, hidden_size=hidden, intermediate_size=4 * hidden, num_hidden_layers=layers,
+        num_attention_heads=2, max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None, pad_token_id=None,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     model.save_pretrained(folder)
@@ -83,10 +84,16 @@ def step(trainable: Trainable) -> None:
 
 
 def main() -> None:
-    """`base folder`: prints the peaks, by what was done."""
+    """`warm base folder`: prints the peaks, by what was done with the model in `base`, after all was done with another,
+    so that everything has been imported."""
     torch.set_num_threads(1)
     join()
-    base, folder = sys.argv[1], Path(sys.argv[2])
+    warm, base, folder = sys.argv[1:]
+    peaks_of(warm, Path(folder) / "warm")
+    print(json.dumps(peaks_of(base, Path(folder) / "run")))
+
+
+def peaks_of(base: str, folder: Path) -> dict[str, int]:
     peaks: dict[str, int] = {}
     with peak() as most:
         trainable, tokenizer = parts(base)
@@ -105,4 +112,4 @@ def main() -> None:
     with peak() as most:
         save_policy(trainable.model, tokenizer, folder / "model")
         peaks["model"] = most()
-    print(json.dumps(peaks))
+    return peaks

@@ -66,7 +66,7 @@ def train(given: Options) -> None:
 
     resolved = validate(Recipe, document)
     if given.dry:
-        _dry(resolved)
+        _dry(resolved, given.processes)
         return
     from twofold.cli.launch import Meeting
 
@@ -120,12 +120,12 @@ def _launched(given: Options, arguments: list[str], meeting: Meeting | None) -> 
     return launch(given.processes, arguments, given.restarts, meeting)
 
 
-def _dry(recipe: Recipe) -> None:
+def _dry(recipe: Recipe, processes: int) -> None:
     from twofold.cli.progress import RichProgress
     from twofold.runs.dry_run import dry_run
 
     with RichProgress() as progress:
-        run = dry_run(recipe, progress)
+        run = dry_run(recipe, progress, processes)
     console = results()
     console.print(run.resolved)
     for line in run.lines():

@@ -121,8 +121,9 @@ class RunContext:
         how = self.recipe.sampling if training else self.recipe.evaluation.sampling
         model, loaded = self.policy.model, self.loaded
         return LocalSampler(
-            model, loaded.tokenizer, loaded.stop_tokens, how, self.progress.note, autocast=self.policy.autocast
-        )
+            model, loaded.tokenizer, loaded.stop_tokens, how, self.progress.note,
+            autocast=self.policy.autocast, casts=self.policy.casts,
+        )  # fmt: skip
 
     @property
     def language_model(self) -> Policy:

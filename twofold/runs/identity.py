@@ -36,8 +36,7 @@ FREE = (
     "reference.cache",
     "data.cache",
     "data.workers",
-    "world.kind",
-    "world.timeout",
+    *(f"world.{way}" for way in ("kind", "reduce", "reshard_after_forward", "prefetch", "offload", "timeout")),
     *(f"sampling.server.{way}" for way in ("url", "timeout", "attempts", "pause", "parallel")),
 )
 """Settings that decide nothing of what is computed: where things lie and how often they are saved. What a path
