@@ -13,12 +13,14 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from twofold.demo.build import character_tokenizer
-from twofold.models.load import ModelSettings, load_policy, save_policy
-from twofold.models.parts import reading_parts
-from twofold.models.sharding import shard_model
+from twofold.models.fsdp import shard
+from twofold.models.load import LoadedModel, ModelSettings, load_policy, save_policy
+from twofold.models.parts import parts_for_shards, reading_parts
+from twofold.models.policy import Policy
+from twofold.models.sharding import layers, shard_model
 from twofold.training.checkpoint import newest
 from twofold.training.optim import AdamW
 from twofold.training.saving import Saver
@@ -67,12 +69,9 @@ def peak() -> Iterator[Callable[[], int]]:
         watcher.join()
 
 
-def parts(path: str) -> tuple[Trainable, PreTrainedTokenizerBase]:
-    settings = ModelSettings(path=path, device="cpu", precision="float32")
+def read(path: str) -> tuple[Policy, LoadedModel]:
     with reading_parts("shard", "cpu"):
-        policy, loaded = load_policy(settings)
-    shard_model(policy, "shard")
-    return Trainable.of(POLICY, policy, AdamW(learning_rate=1e-5), 4), loaded.tokenizer
+        return load_policy(ModelSettings(path=path, device="cpu", precision="float32"))
 
 
 def step(trainable: Trainable) -> None:
@@ -96,8 +95,14 @@ def main() -> None:
 def peaks_of(base: str, folder: Path) -> dict[str, int]:
     peaks: dict[str, int] = {}
     with peak() as most:
-        trainable, tokenizer = parts(base)
+        policy, _ = read(base)
+        with parts_for_shards(policy):
+            shard(policy, layers(policy.model), ("shard", "cpu"))
         peaks["load"] = most()
+    del policy
+    policy, loaded = read(base)
+    shard_model(policy, "shard")
+    trainable = Trainable.of(POLICY, policy, AdamW(learning_rate=1e-5), 4)
     step(trainable)
     saver = Saver(folder / "checkpoints", 1, trainable.model.device)
     with peak() as most:
@@ -110,6 +115,6 @@ def peaks_of(base: str, folder: Path) -> dict[str, int]:
         trainable.restore(found.tensors("policy", trainable.like), found.tensors("moments", trainable.like), 1)
         peaks["resume"] = most()
     with peak() as most:
-        save_policy(trainable.model, tokenizer, folder / "model")
+        save_policy(policy, loaded.tokenizer, folder / "model")
         peaks["model"] = most()
     return peaks
