@@ -38,6 +38,14 @@ class ModelSize:
     """Parameters of no layer: embeddings, head and last norm."""
 
 
+def _stored_config(settings: ModelSettings) -> PreTrainedConfig:
+    gguf = gguf_of(settings.path, settings.gguf_file)
+    config = config_at(settings.path, settings.revision, gguf)
+    if gguf is not None:
+        config.quantization_config = None  # it is read dequantized
+    return config
+
+
 def model_size(settings: ModelSettings, config: PreTrainedConfig | None = None) -> ModelSize:
     """The sizes of the policy that `load_policy` would make, but for an existing adapter, whose own are not counted; of
     a model that is in memory, whose `config` this is, without tokens that are added."""
@@ -45,12 +53,8 @@ def model_size(settings: ModelSettings, config: PreTrainedConfig | None = None) 
         refuse_absent()
     with readable(settings.path), torch.device("meta"):
         stored = config is None
-        if config is None:
-            gguf = gguf_of(settings.path, settings.gguf_file)
-            config = config_at(settings.path, settings.revision, gguf)
-            if gguf is not None:
-                config.quantization_config = None  # it is read dequantized
-        model = auto_class(config).from_config(config, trust_remote_code=False)
+        known = _stored_config(settings) if config is None else config
+        model = auto_class(known).from_config(known, trust_remote_code=False)
         if settings.add_tokens and stored:
             tokenizer = load_tokenizer(settings.path, settings.revision, settings.gguf_file)
             grow(model, prepare(tokenizer, settings.add_tokens, {}))

@@ -117,7 +117,7 @@ class Step:
                 for loss in self._losses(part, averages, whole, last=ends):
                     if loss is not None and loss.requires_grad:
                         loss.backward()
-        counted = world().gather([averages.skipped, sorted(averages.moved)])
+        counted: list[tuple[int, list[str]]] = world().gather((averages.skipped, sorted(averages.moved)))
         skipped = sum(count for count, _ in counted)
         for each in self.trainables:
             each.sum_gradients(moved=any(each.name in moved for _, moved in counted))
@@ -227,11 +227,12 @@ class Step:
         total = self._total(part, part.objective(outputs, whole), whole, averages if world().first else Averages())
         averages.skipped += total is None and world().first
         averages.note(part.trainable, total)
-        moves = total is not None and total.requires_grad
+        moved = total if total is not None and total.requires_grad else None
+        moves = moved is not None
         if not moves and not (is_sharded(model) and torch.is_grad_enabled()):
             yield total, True
             return
-        grads = torch.autograd.grad(total, logps(outputs))[0].split(lengths) if moves else []
+        grads = torch.autograd.grad(moved, logps(outputs))[0].split(lengths) if moved is not None else []
         for turn in turns:
             real = turn.real and moves
             again, _ = model(packs[turn.place], routing=routed is not None)

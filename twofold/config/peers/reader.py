@@ -69,10 +69,10 @@ class Reader:
     def sections(self, key: str) -> list[dict[str, Any]]:
         """The value of `key` as a list of mappings. Raises TypeError where it is something else."""
         value: object = self.get(key) or []
-        parts = cast("list[Any]", value) if isinstance(value, list) else [value]
+        parts = cast("list[object]", value) if isinstance(value, list) else [value]
         if not all(isinstance(part, dict) for part in parts):
             raise TypeError(f"{key} is no list of mappings")
-        return parts
+        return cast("list[dict[str, Any]]", parts)
 
     def skip(self, *keys: str) -> None:
         """These keys change no result: logging, loading, hardware."""
