@@ -32,12 +32,12 @@ _BUCKET = 32 * 2**20  # values of gradients that travel together
 
 @settings
 class WorldSettings:
-    """How several processes (torchrun, `--processes`) share a model; alone it changes nothing."""
+    """How several processes (torchrun, `--processes`) share a model. It has no effect on a single process."""
 
     kind: Literal["auto", "replicate", "shard", "hybrid"] = "auto"
-    """replicate: each process holds the whole model, and gradients are summed once a step. shard: each holds its part
-    of every weight, gradient and moment (FSDP2). hybrid: shards within a host, copies across hosts. auto replicates
-    what fits into half of the memory, activations aside, and shards the rest."""
+    """replicate: each process has the whole model, and gradients are summed once per step. shard: each process has its
+    part of every weight, gradient and moment (FSDP2). hybrid: shards within a host, copies across hosts. auto:
+    replicate if the model fits into half of the memory without activations, else shard."""
 
 
 @dataclass(frozen=True)

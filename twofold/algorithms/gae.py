@@ -22,18 +22,18 @@ POLICY = "policy"
 
 @settings
 class ValueModelSettings:
-    """A value model: what it starts from, and how it learns and is believed."""
+    """The value model: initialization, learning rate and use in the advantages."""
 
     start: str = POLICY
-    """policy (a copy of its first weights with a head that says 0), or the folder of a reward model."""
+    """policy (a copy of the policy's initial weights with a head that returns 0), or the folder of a reward model."""
     learning_rate: float | None = None
-    """By default optimizer.learning_rate; the rest of the optimizer is the policy's in any case."""
+    """Learning rate; by default optimizer.learning_rate. All other optimizer settings are the policy's."""
     clip: float | None = 0.2
-    """How far a value may go from what it was when the rollout was made before nothing is gained; null never clips."""
+    """Clip range of a value around its estimate at rollout time. null disables clipping."""
     discount: float = 1.0
-    """γ: what a reward one token later is worth."""
+    """γ: discount per token."""
     gae_lambda: float = 0.95
-    """λ: 1 believes what was rewarded, 0 what the value model says of the next token."""
+    """λ of GAE. 1 uses the observed rewards, 0 the value model's estimate at the next token."""
 
     def __post_init__(self) -> None:
         require(self.start != "", "start must be policy or a folder")

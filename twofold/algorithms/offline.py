@@ -17,11 +17,11 @@ from twofold.training.step import Part, Round
 
 @settings
 class Offline(AlgorithmSettings):
-    """Train on the data as it is."""
+    """Train on fixed data, without sampling."""
 
     kind: Literal["offline"] = "offline"
     ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
-    """Settings of the objective that change during the run: {beta: {to: 0.3}}."""
+    """Schedules for settings of the objective: {beta: {to: 0.3}}."""
 
     def build(self, run: Run) -> OfflineAlgorithm:
         return OfflineAlgorithm.of(run, self.ramp)

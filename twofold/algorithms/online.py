@@ -36,46 +36,48 @@ from twofold.training.step import Part, Round
 
 @settings
 class Online(AlgorithmSettings):
-    """How prompts are answered and the answers judged into pairs, and how long a round of pairs serves. The method is
-    the objective, any on pairs; training.batch_size counts prompts."""
+    """Online preference optimization: how samples are judged into pairs, and how long a round of pairs is used. Any
+    objective on pairs works. training.batch_size counts prompts."""
 
     kind: Literal["online"] = "online"
     judge: str | tuple[RewardSource, ...] = "verifier"
     """A judge, KIND[:ARGUMENT] (docs/judges.md): verifier, reward:FOLDER, implicit …, or a list of these with weights;
-    or llm:URL#MODEL, llm-score:URL#MODEL; or truth: the row's own answer is chosen, the draft rejected (SPIN). From
-    Python also a function of (prompt, completion, ground truth)."""
+    or llm:URL#MODEL, llm-score:URL#MODEL; or `truth`: the row's reference answer is chosen and the sample is rejected
+    (SPIN). In Python also a function of (prompt, completion, reference answer)."""
     samples: int = 2
-    """Drafts of the policy per prompt."""
+    """Samples of the policy per prompt."""
     reference_samples: int = 0
-    """Further drafts per prompt, of the reference (XPO: 1 beside 1)."""
+    """Additional samples per prompt from the reference model (XPO: 1 and `samples: 1`)."""
     pairs: Which = "best_worst"
-    """The best draft of a prompt with the worst, or every two."""
+    """The best sample of a prompt with the worst, or every two."""
     most: int | None = None
-    """Of every two: pairs kept per prompt, drawn at random."""
+    """For every two: maximum number of pairs per prompt, chosen at random."""
     labels: Labels = "hard"
-    """hard prefers the higher reward; bradley_terry draws the winner with probability σ(scale·(r − r'))."""
+    """hard prefers the higher reward. bradley_terry samples the winner with probability σ(scale·(r − r'))."""
     scale: float = 1.0
-    """Of rewards under bradley_terry."""
+    """Scale of the rewards for bradley_terry."""
     stop_penalty: float = 0.0
-    """Taken from the reward of a draft that never stopped."""
+    """Subtracted from the reward of a sample that did not stop."""
     prompts: int | Literal["all"] | None = None
-    """Prompts per round, a multiple of training.batch_size; by default that itself: fresh drafts in every step. all
-    takes as many of the rows as fill whole steps."""
+    """Prompts per round, a multiple of training.batch_size. The default is training.batch_size: new samples in every
+    step. all uses as many rows as fill whole steps."""
     epochs: int = 1
-    """Passes over a round's pairs before the next round."""
+    """Passes over the pairs of a round before the next round."""
     reference: Literal["recipe", "fresh"] = "recipe"
-    """fresh makes the policy the reference at the start of each round; recipe leaves that to `reference`."""
+    """fresh: the policy becomes the reference model at the start of each round. recipe: as the section `reference`
+    defines."""
     alpha: float = 0.0
-    """XPO's optimism: weight of log π of what the reference drew."""
+    """XPO's optimism: weight of log π of the reference model's samples."""
     alpha_decay: Literal["none", "linear"] = "none"
-    """linear lets alpha fall from round to round, to 0 in the last one."""
+    """linear decreases alpha from round to round, to 0 in the last one."""
     implicit: Implicit = field(default_factory=Implicit)
     rubric: str | None = None
-    """File of a language model's instructions as judge; by default the package's own (docs/data-building.md)."""
+    """File with the instructions for a language model as judge. The default is the package's own
+    (docs/data-building.md)."""
     execution: Execution = field(default_factory=Execution)
-    """What a judge that runs the model's programs may do; by default it is refused."""
+    """Limits for a judge that runs the model's programs. By default running them is not allowed."""
     ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
-    """Settings of the objective that change during the run."""
+    """Schedules for settings of the objective."""
 
     def __post_init__(self) -> None:
         require(self.samples > 0 and self.reference_samples >= 0, "samples must be ≥ 1, reference_samples ≥ 0")

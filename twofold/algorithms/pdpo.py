@@ -27,36 +27,37 @@ from twofold.training.step import Part, Round
 
 @settings
 class PDPO(AlgorithmSettings):
-    """How discriminator and generator share the steps. The source leaves γ and the schedule open."""
+    """PDPO: how discriminator and generator share the steps. The source does not specify γ or the schedule."""
 
     kind: Literal["pdpo"] = "pdpo"
     gamma: float = 0.1
-    """Weight of the generator; from about σ(−margin) on it outweighs the discriminator per sequence."""
+    """Weight of the generator loss. From about σ(−margin) it outweighs the discriminator per sequence."""
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
-    """The generator's loss; its β is the discriminator's."""
+    """The generator's loss. Its β is the discriminator's."""
     verdict: Metric = "strict"
-    """What the verifier calls right: `#### N` as GSM8K has it, or (flexible) the right last number."""
+    """What the verifier accepts: `#### N` as in GSM8K (strict), or the right last number (flexible)."""
     judge: GateSettings | None = None
-    """Who judges under generator.gate judge, and from where on a draft is good enough."""
+    """The judge for `generator.gate: judge`, and the rating a draft needs to pass."""
     gate_average: Literal["drawn", "passed"] = "drawn"
-    """Average over all drafts, or over those that the gate lets through (the others are then left out)."""
+    """Average over all drafts, or only over those that pass the gate (the others are then left out)."""
     prompts: int = 8
-    """Generator prompts per step (6000 : 1473 pairs to problems at 32 pairs a step)."""
+    """Generator prompts per step. The default matches 6000 pairs : 1473 problems at 32 pairs per step."""
     samples: int = 1
     """Drafts per prompt."""
     reuse_steps: int = 1
-    """Generator steps that use the same drafts; from the second on they are stale."""
+    """Generator steps that use the same drafts. From the second step the drafts are stale."""
     warmup: float = 0.1
-    """Steps (≥ 1) or fraction of all steps (< 1) with the discriminator alone: implicit rewards say nothing yet."""
+    """Steps (≥ 1) or fraction of all steps (< 1) with only the discriminator, because implicit rewards are not yet
+    informative."""
     schedule: Literal["joint", "alternate"] = "joint"
-    """joint plays both parts in every step; alternate plays one after the other."""
+    """joint trains both in every step. alternate trains one after the other."""
     turns: tuple[int, int] = (4, 1)
-    """Steps of discriminator and generator in turn, under alternate."""
+    """For alternate: consecutive steps of the discriminator and of the generator."""
     drop_truncated: bool = True
-    """Leave out drafts that never stopped: pulling them up would teach rambling."""
+    """Leave out drafts that did not stop. Pulling them up would teach the model not to stop."""
     ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
-    """Settings that change during the run: gamma, counted from the end of the warm-up, and those of the discriminator,
-    whose β is also the generator's."""
+    """Schedules for gamma (from the end of the warmup) and for settings of the discriminator, whose β is also the
+    generator's."""
 
     def __post_init__(self) -> None:
         require(self.gamma >= 0, "gamma must be ≥ 0")

@@ -36,16 +36,17 @@ from twofold.training.step import Part, Provider, Round
 
 @settings
 class RewardKL:
-    """The KL to the reference that each reward pays; a KL in the loss is the objective's own (`grpo`: beta)."""
+    """The KL penalty in the reward. A KL term in the loss is a setting of the objective (`grpo`: beta)."""
 
     coefficient: float = 0.0
-    """Reward per nat; 0 asks for no reference."""
+    """Penalty per nat. With 0 no reference model is needed."""
     estimator: Estimator = "k1"
-    """k1 gives ∇KL(π ‖ π_ref); k2 and k3 in a reward hardly hold near the reference (docs/policy-gradient.md)."""
+    """KL estimator. k1 gives ∇KL(π ‖ π_ref). k2 and k3 in a reward have little effect near the reference
+    (docs/policy-gradient.md)."""
     target: float | None = None
-    """Nats per completion towards which the coefficient is led after every rollout; by default it is fixed."""
+    """Target KL in nats per completion: the coefficient is adapted after every rollout. By default it is constant."""
     horizon: float = 10_000.0
-    """Completions in which a KL that is 20% off changes the coefficient by 20%."""
+    """Number of completions over which a KL that is 20% off changes the coefficient by 20%."""
 
     def __post_init__(self) -> None:
         require(self.coefficient >= 0, "coefficient must be ≥ 0")
@@ -56,31 +57,31 @@ class RewardKL:
 
 @settings
 class PolicyGradient(AlgorithmSettings):
-    """How prompts are rolled out and rated, and how long a rollout serves. The method is the objective (ppo, grpo,
-    rloo, reinforce); training.batch_size counts prompts."""
+    """Policy gradients: how completions are sampled and rewarded, and how long a rollout is used. The objective (ppo,
+    grpo, rloo, reinforce) is the method. training.batch_size counts prompts."""
 
     kind: Literal["policy_gradient"] = "policy_gradient"
     reward: str | tuple[RewardSource, ...] = "verifier"
-    """A judge that scores, KIND[:ARGUMENT] (docs/judges.md): verifier (GSM8K's `#### N`), verifier:flexible (the right
-    last number), reward:FOLDER, code (the program passes its tests; see execution) …, or a list of these with weights;
-    from Python also a function of (prompt, completion, ground truth)."""
+    """A scoring judge, KIND[:ARGUMENT] (docs/judges.md): verifier (GSM8K's `#### N`), verifier:flexible (the right last
+    number), reward:FOLDER, code (the program passes its tests; see execution) …, or a list of these with weights. In
+    Python also a function of (prompt, completion, reference answer)."""
     rollouts: int | None = None
-    """Prompts per rollout, a multiple of training.batch_size; by default that itself: one step per pass."""
+    """Prompts per rollout, a multiple of training.batch_size. The default is training.batch_size: one step per pass."""
     samples: int = 4
     """Completions per prompt."""
     epochs: int = 1
-    """Passes over a rollout before the next one."""
+    """Passes over a rollout before the next rollout."""
     kl: RewardKL = field(default_factory=RewardKL)
     stop_penalty: float = 0.0
-    """Taken from the reward of a completion that never stopped."""
+    """Subtracted from the reward of a completion that did not stop."""
     normalize: bool = False
-    """Rewards less their mean over their standard deviation, both of all rewards of the run so far."""
+    """Normalize rewards by the mean and standard deviation of all rewards of the run so far."""
     value: ValueModelSettings | None = None
-    """A value model, as InstructGPT's PPO has one: every token gets an advantage of its own."""
+    """A value model, as in InstructGPT's PPO. Each token then has its own advantage."""
     execution: Execution = field(default_factory=Execution)
-    """What a reward that runs the model's programs may do; by default it is refused."""
+    """Limits for a reward that runs the model's programs. By default running them is not allowed."""
     ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
-    """Settings of the objective that change during the run."""
+    """Schedules for settings of the objective."""
 
     def __post_init__(self) -> None:
         require(self.rollouts is None or self.rollouts > 0, "rollouts must be ≥ 1")

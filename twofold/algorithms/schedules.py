@@ -14,11 +14,11 @@ from twofold.settings import require, settings
 
 @settings
 class Ramp:
-    """From the objective's own value to `to`, and constant from there."""
+    """A schedule from the setting's own value to `to`, and constant after that."""
 
     to: float
     over: float = 1.0
-    """Steps (> 1) or a fraction of all steps (≤ 1) that it takes."""
+    """Length of the ramp: steps (> 1) or a fraction of all steps (≤ 1)."""
     shape: Literal["linear", "cosine"] = "linear"
 
     def __post_init__(self) -> None:

@@ -19,14 +19,14 @@ TIE = 0.5
 
 @settings
 class GateSettings:
-    """Who judges drafts, and from where on they pass."""
+    """The judge of drafts, and the rating that a draft needs to pass."""
 
     source: str
-    """A judge, KIND[:ARGUMENT] (docs/judges.md): of the draft alone, or (llm) of the draft beside the ground truth."""
+    """A judge, KIND[:ARGUMENT] (docs/judges.md). It rates the draft, or (llm) compares it with the ground truth."""
     at_least: float | None = None
-    """The rating from which on a draft passes; by default the ground truth's own, and of llm: a tie with it."""
+    """Minimum rating of a draft that passes. The default is the ground truth's own rating; for llm, a tie with it."""
     rubric: str | None = None
-    """A jinja template for a language model, instead of the package's own."""
+    """A Jinja template for a language model, instead of the package's own."""
 
     def __post_init__(self) -> None:
         require(self.source != "", "source must name a judge")

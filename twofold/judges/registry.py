@@ -59,7 +59,7 @@ def parse_judge(text: str, place: Place) -> JudgeKind:
 
 @settings
 class RewardSource:
-    """One of several judges that score, with its weight."""
+    """One of several scoring judges, with its weight."""
 
     source: str
     """A judge, KIND[:ARGUMENT] (docs/judges.md)."""

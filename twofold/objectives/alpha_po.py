@@ -28,7 +28,8 @@ class AlphaPO(Objective):
     gamma: float = 1.0
     """Target margin of the reward."""
     alpha: float = 0.25
-    """Shape of the reward: 0 is SimPO's logarithm; above 0 unlikely completions are told apart more, below 0 less."""
+    """Shape of the reward. 0 is SimPO's logarithm. Above 0, differences between unlikely completions count more; below
+    0, less."""
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

@@ -24,9 +24,9 @@ class AOT(WithReference):
 
     kind: Literal["aot"] = "aot"
     form: Literal["paired", "unpaired"] = "paired"
-    """What is sorted: differences within pairs, or chosen and rejected apart."""
+    """What is sorted. paired: the differences within pairs. unpaired: chosen and rejected separately."""
     label_smoothing: float = 0.0
-    """Share of pairs whose label is believed wrong."""
+    """Assumed share of pairs with a wrong label."""
 
     couples = True
 

@@ -112,7 +112,7 @@ class WithReference(Objective):
 
     kind: str
     beta: float = 0.1
-    """Strength of the pull towards the reference."""
+    """Strength of the regularization toward the reference model."""
 
     requires = ("ref_logp",)
 

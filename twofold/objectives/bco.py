@@ -17,12 +17,12 @@ from twofold.settings import require, settings
 
 @settings
 class BCO(WithReference):
-    """−log σ(r − δ) of a desirable completion, −log σ(δ − r) of an undesirable one, r = β·log-ratio. δ is half-way
-    between the mean rewards of the two, over the whole step and those before, and is held fixed."""
+    """−log σ(r − δ) of a desirable completion, −log σ(δ − r) of an undesirable one, r = β·log-ratio. δ is halfway
+    between the mean rewards of the two labels, over this step and the earlier ones, and has no gradient."""
 
     kind: Literal["bco"] = "bco"
     shift_decay: float = 0.9
-    """What the running means behind δ keep of themselves in a step; 0 takes the means of the step alone."""
+    """Decay per step of the running means that define δ. 0 uses only the means of the current step."""
 
     requires = ("ref_logp", "delta")
     data_kind = "labels"

@@ -18,14 +18,14 @@ from twofold.settings import require, settings
 
 @settings
 class BradleyTerry(Objective):
-    """−log σ(s of the better − s of the worse − margin), averaged over the pairs within each prompt's ranking, s the
-    reward model's scores."""
+    """−log σ(s of the better − s of the worse − margin), averaged over the pairs within each prompt's ranking; s is the
+    reward model's score."""
 
     kind: Literal["bradley_terry"] = "bradley_terry"
     margin: float | Literal["data"] = 0.0
-    """By how much the better is to lead; data takes each row's own `margin`."""
+    """Required lead of the better completion. data reads it from each row's `margin`."""
     centring: float = 0.0
-    """Weight of (sum of a pair's scores)², which fixes the constant that preferences leave open; 0.01 is common."""
+    """Weight of (sum of a pair's scores)². It determines the constant that preferences leave open. 0.01 is common."""
 
     data_kind = "rankings"
     reads = "scores"

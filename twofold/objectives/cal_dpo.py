@@ -19,7 +19,7 @@ class CalDPO(WithReference):
 
     kind: Literal["cal_dpo"] = "cal_dpo"
     beta: float = 0.001
-    """Sets the targets ±1/(2β) alone: the sigmoid has no β."""
+    """Sets only the targets ±1/(2β). The sigmoid has no β."""
     coefficient: float = 0.5
     """c, the weight of the squares, as in the authors' code."""
 

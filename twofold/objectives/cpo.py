@@ -22,7 +22,7 @@ class CPO(Objective):
     beta: float = 0.1
     """Scale of the margin."""
     nll: float = 1.0
-    """Weight of −log π(chosen) per token; without it both may fall for ever."""
+    """Weight of −log π(chosen) per token. Without it both log-probabilities may keep falling."""
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

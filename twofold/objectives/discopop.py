@@ -27,7 +27,7 @@ class DiscoPOP(OnPairRewards):
     kind: Literal["discopop"] = "discopop"
     beta: float = 0.05
     tau: float = 0.05
-    """How sharply the loss passes from logistic to exponential at a margin of 0."""
+    """How sharply the loss changes from logistic to exponential at a margin of 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -23,11 +23,11 @@ class DPO(WithReference):
 
     kind: Literal["dpo"] = "dpo"
     label_smoothing: float = 0.0
-    """Share of pairs whose label is believed wrong: margins beyond that certainty are pulled back (cDPO)."""
+    """Assumed share ε of pairs with a wrong label (cDPO). The optimal margin is then log((1 − ε)/ε)."""
     reference_free: bool = False
-    """Take a uniform reference: the model is compared with nothing, and no reference is computed."""
+    """Use a uniform reference. No reference log-probabilities are computed."""
     nll: float = 0.0
-    """Weight of −log π(chosen) per token: a remedy where chosen falls."""
+    """Weight of −log π(chosen) per token. It helps if the log-probability of chosen falls."""
 
     remedy = "objective.nll=1"
     margin_weighted = True

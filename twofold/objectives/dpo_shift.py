@@ -19,7 +19,7 @@ class DPOShift(OnPairRewards):
 
     kind: Literal["dpo_shift"] = "dpo_shift"
     f: float = 0.9
-    """The paper's f(λ): 1 is DPO; the lower, the more chosen rises and the smaller the margin."""
+    """The paper's f(λ). 1 is DPO. A lower value raises chosen more and makes the margin smaller."""
 
     remedy = "a smaller objective.f"
 

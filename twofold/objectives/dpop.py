@@ -20,7 +20,7 @@ class DPOP(OnPairRewards):
     kind: Literal["dpop"] = "dpop"
     beta: float = 0.3
     lam: float = 50.0
-    """λ: 0 is DPO."""
+    """λ. 0 is DPO."""
 
     remedy = "a larger objective.lam, or a lower learning rate"
 

@@ -28,7 +28,7 @@ class EXO(OnPairRewards):
 
     kind: Literal["exo"] = "exo"
     epsilon: float = 0.001
-    """Probability that a label is wrong; at 0 the loss would be infinite."""
+    """Probability that a label is wrong. At 0 the loss is infinite."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

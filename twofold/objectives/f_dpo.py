@@ -37,9 +37,9 @@ class FDPO(WithReference):
 
     kind: Literal["f_dpo"] = "f_dpo"
     divergence: Divergence = "js"
-    """Which divergence from the reference is held small; reverse_kl is DPO."""
+    """Divergence from the reference model that regularizes training. reverse_kl is DPO."""
     alpha: float = 0.5
-    """Of the alpha-divergence only: towards 0 it is the reverse KL, towards 1 the forward KL."""
+    """For the alpha-divergence only. Toward 0 it is the reverse KL, toward 1 the forward KL."""
 
     domain = Domain(logratio=80.0)
 

@@ -15,8 +15,8 @@ from twofold.settings import settings
 
 @settings
 class InfoNCA(OnScoredRankings):
-    """−Σ softmax(score/α)·log softmax(r) over the completions of a group, r = β·log-ratio: a classifier that names the
-    best, taught with soft labels."""
+    """−Σ softmax(score/α)·log softmax(r) over the completions of a group, r = β·log-ratio. It trains a classifier of
+    the best completion with soft labels."""
 
     kind: Literal["infonca"] = "infonca"
 

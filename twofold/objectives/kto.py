@@ -20,15 +20,15 @@ from twofold.settings import require, settings
 @settings
 class KTO(WithReference):
     """λ_D·(1 − σ(β·(log-ratio − z₀))) of a desirable completion, λ_U·(1 − σ(β·(z₀ − log-ratio))) of an undesirable one.
-    The point of reference z₀ estimates KL(π ‖ π_ref) over the whole step and is held fixed."""
+    The reference point z₀ estimates KL(π ‖ π_ref) over the whole step and has no gradient."""
 
     kind: Literal["kto"] = "kto"
     desirable_weight: float = 1.0
-    """λ_D; the paper wants λ_D·n_D / (λ_U·n_U) in [1, 3/2], n counting the rows of each label."""
+    """λ_D. The paper recommends λ_D·n_D / (λ_U·n_U) in [1, 3/2], where n is the number of rows with each label."""
     undesirable_weight: float = 1.0
     """λ_U."""
     z0: Literal["estimate", "zero"] = "estimate"
-    """zero compares with the reference itself: no KL is estimated, and the passes for it are saved."""
+    """zero sets z₀ = 0: no KL is estimated, which saves its forward passes."""
 
     data_kind = "labels"
     remedy = "a larger objective.desirable_weight"

@@ -20,7 +20,7 @@ class LDDPO(WithReference):
 
     kind: Literal["ld_dpo"] = "ld_dpo"
     alpha: float = 0.5
-    """1 is DPO; 0 compares both completions over equal lengths."""
+    """1 is DPO. 0 compares both completions over equal lengths."""
 
     margin_weighted = True
 

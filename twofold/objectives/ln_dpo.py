@@ -20,7 +20,7 @@ class LNDPO(WithReference):
 
     kind: Literal["ln_dpo"] = "ln_dpo"
     beta: float = 5.0
-    """As DPO's, but of a mean per token: about DPO's times the length."""
+    """As in DPO, but applied to a mean per token: about DPO's β times the mean length."""
 
     margin_weighted = True
 

@@ -71,26 +71,30 @@ def ratios(outputs: Outputs, batch: Batch) -> Tensor:
 
 @settings
 class GeneratorSettings:
-    """How a draft's gap to the truth becomes a loss; the options are off by default."""
+    """How a draft's gap to the ground truth becomes a loss. All options are off by default."""
 
     form: Form = "hinge"
-    """unhinged, the source's first form, is an ablation: it has no stop; square pulls both ways, as a KL does."""
+    """unhinged, the source's first form, is an ablation: nothing stops it. square pulls in both directions, as a KL
+    does."""
     per_token: bool = False
-    """Compare log-ratios per token instead of per completion; γ (or β) must then grow by about the mean length."""
+    """Compare log-ratios per token instead of per completion. γ (or β) must then be about the mean length times
+    larger."""
     margin: float = 0.0
-    """Added to the gap: drafts are pulled until they are this much beyond the truth."""
+    """Added to the gap: drafts are pulled up until their implicit reward exceeds the ground truth's by this much."""
     direction: Direction = "up"
-    """down pushes drafts below the truth's reward, as SPIN does: the gap changes its sign."""
+    """down pushes drafts below the ground truth's implicit reward, as SPIN does. The gap changes its sign."""
     gradient_to: GradientTo = "drafts"
-    """truth pulls the truth up where it lies below a draft, both pull it and the drafts: with direction down, SPIN."""
+    """What the gradient moves. `truth`: the ground truth, where it is below a draft. `both`: it and the drafts; with
+    direction down this is SPIN."""
     gate: Gate = "none"
-    """verifier, judge: drafts that it calls right alone are pulled up (the others alone pushed down)."""
+    """verifier, judge: only drafts that it accepts are pulled up. With direction down, only the others are pushed
+    down."""
     baseline: Literal["none", "leave_one_out"] = "none"
-    """leave_one_out takes from each draft's weight the mean weight of the other drafts of its prompt."""
+    """leave_one_out subtracts from each draft's weight the mean weight of the other drafts of its prompt."""
     clip: float | None = None
-    """Stop where a stale draft has become 1 + this times as likely as when it was drawn."""
+    """A stale draft has no gradient once it is 1 + this times as likely as when it was sampled."""
     kl: float = 0.0
-    """Weight of an on-policy KL to the reference: Σ ½(log π/π_ref)² over a draft's tokens, whatever the gap."""
+    """Weight of an on-policy KL to the reference model: Σ ½(log π/π_ref)² over a draft's tokens, for any gap."""
 
     def __post_init__(self) -> None:
         require(self.clip is None or 0 < self.clip < 1, "clip must be in (0, 1)")
@@ -108,12 +112,12 @@ class GeneratorSettings:
 
 @settings
 class PDPOGenerator(GeneratorSettings, Objective):
-    """max(gap, 0), averaged over the drafts kept. Where the truth is to move it is a branch of its drafts' group; the
-    gate's verdict is the column `correct`."""
+    """max(gap, 0), averaged over the drafts in use. If the ground truth is trained too, it is a branch of its drafts'
+    group. The column `correct` contains the gate's verdict."""
 
     kind: Literal["pdpo_generator"] = "pdpo_generator"
     beta: float = 0.1
-    """As the discriminator's."""
+    """The same as the discriminator's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,8 +14,9 @@ from twofold.settings import settings
 
 @settings
 class PlackettLuce(WithReference):
-    """−Σₖ log(e^{rₖ} / Σ_{j ≥ k} e^{rⱼ}) over the ranks k of a group, r = β·log-ratio: each completion is the best of
-    those not yet taken. Two completions make it DPO; groups may differ in size, and none is divided by it."""
+    """−Σₖ log(e^{rₖ} / Σ_{j ≥ k} e^{rⱼ}) over the ranks k of a group, r = β·log-ratio. Each completion is compared with
+    all that rank below it. With two completions it is DPO. Groups may differ in size; the loss of a group is not
+    divided by its size."""
 
     kind: Literal["plackett_luce"] = "plackett_luce"
 

@@ -35,20 +35,21 @@ def value_loss(value_S: Tensor, old_S: Tensor, return_S: Tensor, clip: float) ->
 
 @settings
 class PPO(Objective):
-    """−min(ρ·A, clip(ρ, 1 ± ε)·A) of each token, ρ = π/π_old; A is the column `advantage`, held fixed."""
+    """−min(ρ·A, clip(ρ, 1 ± ε)·A) of each token, ρ = π/π_old. A is the column `advantage` and has no gradient."""
 
     kind: Literal["ppo"] = "ppo"
     clip: float = 0.2
-    """ε: how far a token's probability ratio may go before nothing is gained."""
+    """ε: clip range of a token's probability ratio."""
     average: Average = "token"
-    """token averages over all tokens, completion over each completion first, constant divides by `length`."""
+    """token: mean over all tokens. completion: mean over each completion, then over completions. constant: divide by
+    `length`."""
     length: int | None = None
-    """Of constant: the tokens to divide a completion's sum by, such as sampling.max_new_tokens."""
+    """For constant: the divisor of a completion's sum, such as sampling.max_new_tokens."""
     baseline: Baseline | None = None
-    """What a reward is compared with: the mean of its prompt's others, of its prompt, of the rollout, or nothing; by
-    default its prompt's others, or what the value model expects where there is one."""
+    """What is subtracted from a reward: the mean of the prompt's other completions, of the prompt, of the rollout, or
+    nothing. The default is the mean of the others, or the value model's estimate if there is one."""
     scale: Scale = "rollout"
-    """What divides it: the standard deviation over the rollout (whitening) or over the prompt, or nothing."""
+    """Divisor of the advantage: the standard deviation over the rollout (whitening) or over the prompt, or nothing."""
 
     requires = ("old_logp", "advantage")
     token_advantages = True

@@ -73,7 +73,8 @@ class OnScoredRankings(WithReference):
 
     beta: float = 0.01
     alpha: float = 1.0
-    """Temperature of the scores, in their unit; 0 takes the best alone for good and reads no scores."""
+    """Temperature of the scores, in their unit. 0 treats only the best-ranked completion as good and reads no
+    scores."""
 
     data_kind = "rankings"
 

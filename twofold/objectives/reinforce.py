@@ -15,11 +15,13 @@ from twofold.settings import settings
 
 @settings
 class Reinforce(Objective):
-    """−A·log π of each completion, A its reward less the rollout's mean. It has no ratio: drafts must be fresh."""
+    """−A·log π of each completion, A = its reward − the rollout's mean. It has no ratio, so samples must come from the
+    current policy."""
 
     kind: Literal["reinforce"] = "reinforce"
     baseline: Baseline = "rollout"
-    """What a reward is compared with: the mean of its prompt's others, of its prompt, of the rollout, or nothing."""
+    """What is subtracted from a reward: the mean of the prompt's other completions, of the prompt, of the rollout, or
+    nothing."""
 
     requires = ("advantage",)
     data_kind = "prompts"

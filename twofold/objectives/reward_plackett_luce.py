@@ -15,8 +15,8 @@ from twofold.settings import settings
 
 @settings
 class RewardPlackettLuce(Objective):
-    """−Σₖ log(e^{sₖ} / Σ_{j ≥ k} e^{sⱼ}) over the ranks k of a group, s the reward model's scores; tied completions are
-    no rivals. Two completions make it Bradley–Terry."""
+    """−Σₖ log(e^{sₖ} / Σ_{j ≥ k} e^{sⱼ}) over the ranks k of a group, where s is the reward model's score. Tied
+    completions are not compared. With two completions it is Bradley–Terry."""
 
     kind: Literal["reward_plackett_luce"] = "reward_plackett_luce"
 

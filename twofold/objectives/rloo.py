@@ -15,12 +15,12 @@ from twofold.settings import require, settings
 
 @settings
 class RLOO(Objective):
-    """−A·log π of each completion, A its reward less the mean of the others of its prompt; with a clip
+    """−A·log π of each completion, A = its reward − the mean reward of the prompt's other completions. With a clip:
     −min(ρ·A, clip(ρ, 1 ± ε)·A), ρ = π/π_old of the whole completion."""
 
     kind: Literal["rloo"] = "rloo"
     clip: float | None = None
-    """ε of the completion's probability ratio; needed where a rollout serves several steps."""
+    """ε: clip range of the completion's probability ratio. Required if a rollout is used for several steps."""
 
     data_kind = "prompts"
     comparison = ("leave_one_out", "none")

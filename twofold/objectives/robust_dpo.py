@@ -15,11 +15,11 @@ from twofold.settings import require, settings
 
 @settings
 class RobustDPO(OnPairRewards):
-    """[(1 − ε)·(−log σ(margin)) − ε·(−log σ(−margin))] / (1 − 2ε). Unbounded below as the margin grows."""
+    """[(1 − ε)·(−log σ(margin)) − ε·(−log σ(−margin))] / (1 − 2ε). It is unbounded below as the margin grows."""
 
     kind: Literal["robust_dpo"] = "robust_dpo"
     epsilon: float = 0.1
-    """Probability that a label was flipped."""
+    """Probability that a label is flipped."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

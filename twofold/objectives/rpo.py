@@ -21,9 +21,9 @@ class RPO(WithReference):
     kind: Literal["rpo"] = "rpo"
     beta: float = 0.01
     eta: float = 0.005
-    """Weight of the likelihood of chosen."""
+    """Weight of −log π(chosen)."""
     likelihood: Literal["sum", "mean"] = "sum"
-    """Over a completion, as the theory has it, or per token; the authors ran both."""
+    """sum: over a completion, as in the theory. mean: per token. The authors used both."""
 
     margin_weighted = True
 

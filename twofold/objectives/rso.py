@@ -19,7 +19,7 @@ class RSO(Objective):
 
     kind: Literal["rso"] = "rso"
     gamma: float = 0.05
-    """1/γ is the margin, in nats of log-ratio, at which a pair is left alone."""
+    """1/γ is the margin, in nats of log-ratio, beyond which a pair has no gradient."""
 
     requires = ("ref_logp",)
 

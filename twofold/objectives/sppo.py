@@ -29,7 +29,7 @@ class SPPO(Objective):
     eta: float = 1000.0
     """Scale of the targets, the inverse of a β."""
     probability: float | Literal["data"] = 1.0
-    """P that chosen beats rejected; 1 takes every label at its word, data reads each pair's own."""
+    """P, the probability that chosen beats rejected. 1 trusts every label. data reads a probability from each pair."""
 
     def __post_init__(self) -> None:
         require(self.eta > 0, "eta must be > 0")

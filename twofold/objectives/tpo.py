@@ -27,9 +27,9 @@ class TPO(Objective):
     nll: float = 1.0
     """α of the paper: weight of −log π(gold) per token."""
     logp: Literal["sum", "mean"] = "sum"
-    """sum over a completion (TPO), or mean over its tokens (TPO-L): another scale of β."""
+    """sum: over a completion (TPO). mean: over its tokens (TPO-L); β then has another scale."""
     gamma: float = 0.0
-    """Target margin of the reward, above 0 in TPO-L."""
+    """Target margin of the reward. TPO-L uses a value above 0."""
 
     data_kind = "triples"
 

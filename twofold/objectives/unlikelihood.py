@@ -30,11 +30,11 @@ class Unlikelihood(Objective):
 
     kind: Literal["unlikelihood"] = "unlikelihood"
     alpha: float = 0.1
-    """Weight of making rejected unlikely."""
+    """Weight of the term that makes rejected unlikely."""
     form: Literal["sequence", "token"] = "sequence"
-    """sequence is unbounded below; token levels off as each token becomes unlikely."""
+    """sequence is unbounded below. token levels off as each token becomes unlikely."""
     floor: float = 1e-5
-    """Of token only: 1 − π is taken as no less, where the loss would be infinite; there it has no gradient."""
+    """For token only: lower bound of 1 − π, which keeps the loss finite. Below the bound there is no gradient."""
 
     def __post_init__(self) -> None:
         require(self.alpha > 0, "alpha must be > 0")

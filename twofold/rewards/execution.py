@@ -48,20 +48,21 @@ print("{nonce}")
 
 @settings
 class Execution:
-    """How programs that a model has written may be run."""
+    """How to run programs that a model generates."""
 
     allow: bool = False
-    """Whether they may be run at all."""
+    """Whether to run them at all."""
     sandbox: tuple[str, ...] = ()
-    """The command that runs them without network and without your files; the interpreter's own is appended."""
+    """The command that runs them without network and without access to your files. The interpreter's command is
+    appended."""
     python: str = "python3"
-    """The interpreter, as it is called inside the sandbox."""
+    """The interpreter's command inside the sandbox."""
     seconds: float = 5.0
-    """For one program, after which it is killed."""
+    """Time limit of one program. It is killed after that."""
     memory: int = 512
-    """MiB of address space for one program."""
+    """Address space of one program in MiB."""
     parallel: int = 2
-    """Programs at once."""
+    """Number of programs that run at once."""
 
     def __post_init__(self) -> None:
         require(self.seconds > 0 and self.memory > 0, "seconds and memory must be > 0")

@@ -25,14 +25,16 @@ Balance = Callable[[Sequence[Sequence[float]], Sequence[Sequence[int]]], float]
 
 @settings
 class Implicit:
-    """The policy's own implicit reward as judge: β·log π/π_ref of a draft, minus a penalty for its length."""
+    """The policy's implicit reward as judge: β·log π/π_ref of a sample, minus a penalty for its length."""
 
     reference: str | None = None
-    """Folder or hub name of what the model was trained from: against itself it says nothing. With algorithm.reference
-    fresh this holds for the first round, and then what the last round was trained from."""
+    """Folder or Hub name of the model that the policy was trained from. (A model compared with itself has no implicit
+    reward.) With `algorithm.reference: fresh` it is used in the first round; each later round uses the policy at the
+    start of the round before."""
     beta: float = 0.1
     length_penalty: float | Literal["balanced"] = 0.0
-    """Reward taken per token; balanced finds what makes best and worst drafts of a round equally long (DICE)."""
+    """Penalty per token. balanced chooses the penalty that makes the best and worst samples of a round equally long
+    (DICE)."""
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")
