@@ -46,7 +46,9 @@ EXEMPT = ("docs/style.md",)  # it names them
 DRAFTS = ("pdpo", "draft", "gates", "recipe.md")
 
 _REFUSED = re.compile("|".join(rf"(?P<w{n}>\b(?:{word})\b)" for n, word in enumerate(WORDS)), re.IGNORECASE)
-_CODE = re.compile(r"```.*?```|``[^`]+``|`[^`\n]+`|\]\([^)]*\)|<[^>\n]+>", re.DOTALL)
+_CODE = re.compile(  # or the title of a paper, which is cited as it is
+    r"```.*?```|``[^`]+``|`[^`\n]+`|\]\([^)]*\)|<[^>\n]+>|\"[^\"]+\",\s(?=arXiv:|\S+/)", re.DOTALL
+)
 _FIELD = re.compile(r"\{[^{}]*\}")  # of an f-string, which Python 3.11 reads whole
 _TEXT = {"COMMENT", "STRING", "FSTRING_MIDDLE"}
 

@@ -1,4 +1,6 @@
-"""D'Oosterlinck, Xu, Develder, Demeester, Singh, Potts, Kiela and Mehri 2024, "Anchored Preference Optimization and
+"""Anchored preference optimization (APO): each side of a pair moves relative to the reference model.
+
+D'Oosterlinck, Xu, Develder, Demeester, Singh, Potts, Kiela and Mehri 2024, "Anchored Preference Optimization and
 Contrastive Revisions: Addressing Underspecification in Alignment", arXiv:2408.06266, equations 7 (zero) and 8 (down).
 """
 

@@ -1,5 +1,7 @@
-"""Jung, Han, Nam and On 2024, "Binary Classifier Optimization for Large Language Model Alignment", arXiv:2404.04656:
-a classifier of good and bad completions whose logit is the implicit reward, less a shift δ.
+"""Binary classifier optimization (BCO): a classifier of desirable and undesirable completions. Its logit is the
+implicit reward minus a shift δ.
+
+Jung, Han, Nam and On 2024, "Binary Classifier Optimization for Large Language Model Alignment", arXiv:2404.04656.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ class BCO(WithReference):
         require(0 <= self.shift_decay < 1, "shift_decay must be in [0, 1)")
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        """A branch that is neither desirable nor undesirable raises ValueError."""
+        """Raises ValueError for a branch that is neither desirable nor undesirable."""
         desirable_B = labels(batch)
         reward_B = self.beta * batch.sum(logratios(outputs, batch))
         delta_B = self.beta * batch.branch_columns["delta"].to(reward_B.dtype)

@@ -1,5 +1,7 @@
-"""Xiao, Yuan, Zhu, Li and Honavar 2024, "Cal-DPO: Calibrated Direct Preference Optimization for Language Model
-Alignment", arXiv:2412.14516: chosen and rejected are each led to a log-ratio of their own.
+"""Cal-DPO: DPO with a target log-ratio for chosen and another for rejected.
+
+Xiao, Yuan, Zhu, Li and Honavar 2024, "Cal-DPO: Calibrated Direct Preference Optimization for Language Model Alignment",
+arXiv:2412.14516.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Xu, Sharaf, Chen, Tan, Shen, Van Durme, Murray and Kim 2024, "Contrastive Preference Optimization: Pushing the
+"""Contrastive preference optimization (CPO): DPO without a reference model, plus the likelihood of chosen.
+
+Xu, Sharaf, Chen, Tan, Shen, Van Durme, Murray and Kim 2024, "Contrastive Preference Optimization: Pushing the
 Boundaries of LLM Performance in Machine Translation", arXiv:2401.08417, equation 3 and its likelihood term.
 """
 

@@ -1,8 +1,9 @@
-"""Rafailov, Sharma, Mitchell, Ermon, Manning and Finn 2023, "Direct Preference Optimization: Your Language Model is
-Secretly a Reward Model", arXiv:2305.18290, equation 7. PDPO's discriminator.
+"""Direct preference optimization (DPO). It is also PDPO's discriminator.
 
-Label smoothing is conservative DPO (Mitchell 2023, "A note on DPO with noisy preferences"); the weight `nll` makes it
-the loss of Iterative RPO (Pang, Yuan, Cho, He, Sukhbaatar and Weston 2024, arXiv:2404.19733, equation 1).
+Rafailov, Sharma, Mitchell, Ermon, Manning and Finn 2023, "Direct Preference Optimization: Your Language Model is
+Secretly a Reward Model", arXiv:2305.18290, equation 7. Label smoothing is conservative DPO (Mitchell 2023, "A note on
+DPO with noisy preferences"). With the weight `nll` it is the loss of Iterative RPO (Pang, Yuan, Cho, He, Sukhbaatar and
+Weston 2024, arXiv:2404.19733, equation 1).
 """
 
 from __future__ import annotations

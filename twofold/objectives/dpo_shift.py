@@ -1,5 +1,7 @@
-"""Yang, Jiang, Zhang, Zhao and Li 2025, "DPO-Shift: Shifting the Distribution of Direct Preference Optimization",
-arXiv:2502.07599: the rejected reward is scaled down, so that chosen need not fall.
+"""DPO-Shift: DPO with a smaller weight on the rejected reward, so that chosen does not have to fall.
+
+Yang, Jiang, Zhang, Zhao and Li 2025, "DPO-Shift: Shifting the Distribution of Direct Preference Optimization",
+arXiv:2502.07599.
 """
 
 from __future__ import annotations

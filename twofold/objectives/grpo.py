@@ -1,5 +1,7 @@
-"""Shao et al. 2024, "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models",
-arXiv:2402.03300, equation 3 (GRPO). Averages over all tokens and a wider upper clip: DAPO, arXiv:2503.14476; a constant
+"""Group relative policy optimization (GRPO).
+
+Shao et al. 2024, "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models",
+arXiv:2402.03300, equation 3. Mean over all tokens and a wider upper clip: DAPO, arXiv:2503.14476. A constant divisor
 instead of lengths: Liu et al. 2025 (Dr. GRPO), arXiv:2503.20783.
 """
 

@@ -1,5 +1,7 @@
-"""Chen, He, Yuan, Cui, Su and Zhu 2024, "Noise Contrastive Alignment of Language Models with Explicit Rewards",
-arXiv:2402.05369: InfoNCA, DPO on K completions with scores. With two of them and α = 0 it is DPO.
+"""InfoNCA: DPO on K completions with scores. With two completions and α = 0 it is DPO.
+
+Chen, He, Yuan, Cui, Su and Zhu 2024, "Noise Contrastive Alignment of Language Models with Explicit Rewards",
+arXiv:2402.05369.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Azar, Rowland, Piot, Guo, Calandriello, Valko and Munos 2023, "A General Theoretical Paradigm to Understand Learning
+"""Identity preference optimization (IPO): a squared loss with a target difference of log-ratios.
+
+Azar, Rowland, Piot, Guo, Calandriello, Valko and Munos 2023, "A General Theoretical Paradigm to Understand Learning
 from Human Preferences", arXiv:2310.12036, equation 17.
 """
 

@@ -1,5 +1,7 @@
-"""Liu, Bai, Han, Weng, Xu, Cao, Wang and Cai 2024, "Length Desensitization in Direct Preference Optimization",
-arXiv:2409.06411: what one completion says beyond the length of the other counts less.
+"""LD-DPO: DPO in which the tokens beyond the length of the pair's shorter completion count less.
+
+Liu, Bai, Han, Weng, Xu, Cao, Wang and Cai 2024, "Length Desensitization in Direct Preference Optimization",
+arXiv:2409.06411.
 """
 
 from __future__ import annotations

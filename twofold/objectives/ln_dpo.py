@@ -1,5 +1,6 @@
-"""Lambert et al. 2024, "Tülu 3: Pushing Frontiers in Open Language Model Post-Training", arXiv:2411.15124, equation 6:
-length-normalized DPO.
+"""Length-normalized DPO.
+
+Lambert et al. 2024, "Tülu 3: Pushing Frontiers in Open Language Model Post-Training", arXiv:2411.15124, equation 6.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Schulman, Wolski, Dhariwal, Radford and Klimov 2017, "Proximal Policy Optimization Algorithms", arXiv:1707.06347,
-equation 7, as InstructGPT (arXiv:2203.02155) runs it on language: KL in the reward, every token an action.
+"""Proximal policy optimization (PPO) of language models: the KL is in the reward, and every token is an action.
 
-Without a value model every token has its completion's advantage; with one, its own, by GAE (`advantages.py`).
+Schulman, Wolski, Dhariwal, Radford and Klimov 2017, "Proximal Policy Optimization Algorithms", arXiv:1707.06347,
+equation 7, as in InstructGPT (arXiv:2203.02155). Without a value model every token has its completion's advantage. With
+one, each token has its own, by GAE (`advantages.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from twofold.settings import require, settings
 
 
 def value_loss(value_S: Tensor, old_S: Tensor, return_S: Tensor, clip: float) -> Tensor:
-    """½·max((v − R)², (clip(v, v_old ± ε) − R)²) of each token: a value that has left the clip gains nothing there."""
+    """½·max((v − R)², (clip(v, v_old ± ε) − R)²) of each token. A value beyond the clip has no gradient."""
     near_S = old_S + (value_S - old_S).clamp(-clip, clip)
     return 0.5 * torch.maximum((value_S - return_S).square(), (near_S - return_S).square())
 
@@ -75,8 +76,8 @@ class PPO(Objective):
 
 @dataclass(frozen=True)
 class ValueRegression(Objective):
-    """What a value model learns by: towards the column `return`, `clip` at most from `old_value`, the value when the
-    rollout was made; None does not clip."""
+    """The loss of a value model: regression on the column `return`, clipped at distance `clip` from `old_value`, the
+    value at rollout time. None does not clip."""
 
     clip: float | None = 0.2
 

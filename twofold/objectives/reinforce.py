@@ -1,5 +1,7 @@
-"""Williams 1992, "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning" (no arXiv
-id), with the KL in the reward as Ziegler et al. 2019 have it, arXiv:1909.08593, equation 2.
+"""REINFORCE, with the KL in the reward.
+
+Williams 1992, "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning" (no arXiv
+id). KL in the reward: Ziegler et al. 2019, arXiv:1909.08593, equation 2.
 """
 
 from __future__ import annotations

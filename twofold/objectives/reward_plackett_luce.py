@@ -1,5 +1,6 @@
-"""The likelihood of a ranking (Plackett 1975, Luce 1959) as the loss of a reward model: Rafailov et al. 2023,
-arXiv:2305.18290, equation 18, before the reward becomes implicit.
+"""The Plackett–Luce loss of a reward model: the likelihood of a ranking (Plackett 1975, Luce 1959).
+
+Rafailov et al. 2023, arXiv:2305.18290, equation 18 (with an explicit reward).
 """
 
 from __future__ import annotations

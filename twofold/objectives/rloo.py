@@ -1,5 +1,7 @@
-"""Ahmadian et al. 2024, "Back to Basics: Revisiting REINFORCE Style Optimization for Learning from Human Feedback in
-LLMs", arXiv:2402.14740, section 3.3 (RLOO): a completion is one action, the others of its prompt are its baseline.
+"""REINFORCE leave-one-out (RLOO): a completion is one action. Its baseline is the mean reward of the prompt's others.
+
+Ahmadian et al. 2024, "Back to Basics: Revisiting REINFORCE Style Optimization for Learning from Human Feedback in
+LLMs", arXiv:2402.14740, section 3.3.
 """
 
 from __future__ import annotations

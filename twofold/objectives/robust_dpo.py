@@ -1,5 +1,7 @@
-"""Chowdhury, Kini and Natarajan 2024, "Provably Robust DPO: Aligning Language Models with Noisy Feedback",
-arXiv:2403.00409: a loss whose mean over randomly flipped labels is DPO's on the true ones.
+"""Robust DPO: a loss whose mean over randomly flipped labels is DPO's loss on the true labels.
+
+Chowdhury, Kini and Natarajan 2024, "Provably Robust DPO: Aligning Language Models with Noisy Feedback",
+arXiv:2403.00409.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Liu, Lu, Zhang, Liu, Guo, Yang, Blanchet and Wang 2024, "Provably Mitigating Overoptimization in RLHF: Your SFT Loss
-is Implicitly an Adversarial Regularizer", arXiv:2405.16436. With the weight 1 on a mean per token it is Iterative RPO.
+"""Regularized preference optimization (RPO): DPO plus the likelihood of chosen.
+
+Liu, Lu, Zhang, Liu, Guo, Yang, Blanchet and Wang 2024, "Provably Mitigating Overoptimization in RLHF: Your SFT Loss is
+Implicitly an Adversarial Regularizer", arXiv:2405.16436. With weight 1 on a mean per token it is Iterative RPO.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Liu, Zhao, Joshi, Khalman, Saleh, Liu and Liu 2023, "Statistical Rejection Sampling Improves Preference
-Optimization", arXiv:2309.06657: the hinge on normalized likelihoods (hinge-norm), SLiC's link on DPO's margin.
+"""RSO's loss: the hinge on normalized likelihoods (hinge-norm), that is SLiC's hinge on DPO's margin.
+
+Liu, Zhao, Joshi, Khalman, Saleh, Liu and Liu 2023, "Statistical Rejection Sampling Improves Preference Optimization",
+arXiv:2309.06657.
 """
 
 from __future__ import annotations

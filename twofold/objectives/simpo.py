@@ -1,4 +1,6 @@
-"""Meng, Xia and Chen 2024, "SimPO: Simple Preference Optimization with a Reference-Free Reward", arXiv:2405.14734,
+"""SimPO: a margin loss on mean log-probabilities, without a reference model.
+
+Meng, Xia and Chen 2024, "SimPO: Simple Preference Optimization with a Reference-Free Reward", arXiv:2405.14734,
 equation 6.
 """
 

@@ -1,5 +1,7 @@
-"""Zhao, Joshi, Liu, Khalman, Saleh and Liu 2023, "SLiC-HF: Sequence Likelihood Calibration with Human Feedback",
-arXiv:2305.10425: a hinge on log-likelihoods, and the likelihood of a target, here the chosen completion.
+"""SLiC-HF: a hinge on log-likelihoods plus the likelihood of a target, here the chosen completion.
+
+Zhao, Joshi, Liu, Khalman, Saleh and Liu 2023, "SLiC-HF: Sequence Likelihood Calibration with Human Feedback",
+arXiv:2305.10425.
 """
 
 from __future__ import annotations

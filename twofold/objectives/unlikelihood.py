@@ -1,5 +1,7 @@
-"""Welleck, Kulikov, Roller, Dinan, Cho and Weston 2019, "Neural Text Generation with Unlikelihood Training",
-arXiv:1908.04319 (token), and the baseline of that name in the DPO paper, arXiv:2305.18290, section 6 (sequence).
+"""Unlikelihood training: raise the likelihood of chosen, lower that of rejected.
+
+Welleck, Kulikov, Roller, Dinan, Cho and Weston 2019, "Neural Text Generation with Unlikelihood Training",
+arXiv:1908.04319 (token). The baseline of that name in the DPO paper, arXiv:2305.18290, section 6 (sequence).
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Zhou, Agrawal, Zhang, Indurthi, Zhao, Song, Xu and Zhu 2024, "WPO: Enhancing RLHF with Weighted Preference
-Optimization", arXiv:2406.11827, equation 2: DPO, each pair weighted by how likely the policy now says both completions.
+"""WPO: DPO with each pair weighted by the current policy's probability of both completions.
+
+Zhou, Agrawal, Zhang, Indurthi, Zhao, Song, Xu and Zhu 2024, "WPO: Enhancing RLHF with Weighted Preference
+Optimization", arXiv:2406.11827, equation 2.
 """
 
 from __future__ import annotations
