@@ -1,4 +1,4 @@
-"""What lets a draft through: ratings compared with a bar, or with the ground truth's own."""
+"""Gates for drafts: compare a judge's rating with a bar, or with the ground truth's own rating."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class GateSettings:
 
 @dataclass(frozen=True)
 class ThresholdGate:
-    """1 for a draft that `reward` rates no lower than `bar`, or than its ground truth where there is no bar, else 0;
-    NaN for one that has no rating, or no truth's to compare it with."""
+    """1 for a draft that `reward` rates at least `bar` (without a bar: at least as high as its ground truth), else 0;
+    NaN without a rating of the draft or of its ground truth."""
 
     reward: Reward
     bar: float | None = None
