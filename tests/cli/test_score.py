@@ -147,7 +147,7 @@ def test_a_language_model_compares_what_a_row_holds(twofold: Run, stub: Stub, tm
         ({"prompt": "p", "completion": "c"}, ("--judge", "verifier"), "has no answer to compare with"),
         ({"prompt": "p", "completion": "c", "answer": "x"}, ("--judge", "verifier"), "holds no number"),
         ({"prompt": "p", "answer": "#### 1"}, ("--judge", "verifier"), "no completion to verify"),
-        ({"prompt": "p"}, ("--judge", "verifier"), "is a prompt alone"),
+        ({"prompt": "p"}, ("--judge", "verifier"), "is only a prompt"),
         ({"prompt": "p", "completion": 3}, ("--judge", "verifier"), "`completion`: is a number"),
     ],
 )
@@ -182,5 +182,5 @@ def test_a_completion_too_long_for_the_model_is_named(twofold: Run, reward: Path
     file, out = lines(tmp_path / "a.jsonl", *rows), tmp_path / "out.jsonl"
     answer = twofold("score", file, "--judge", f"reward:{reward}", "--out", out, "--max-length", 20, "--cut-prompt")
     assert answer.code == 2
-    assert f"{file}:2: a completion alone is longer than max_length (20)" in answer.err
+    assert f"{file}:2: a completion is longer than max_length (20)" in answer.err
     assert not out.exists()
