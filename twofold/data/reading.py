@@ -31,9 +31,9 @@ BOUNDS = RowBounds()
 
 @dataclass(frozen=True)
 class Reading:
-    """Which rows of a source, and as what; a hub name may be `stream`ed, without a copy of its files. What it is to
-    `accept` are warnings; keys that it is to `ignore` are as good as not there, in rows and in their messages. Rows
-    that go on `whole` lose nothing, so that keys of a row that nobody knows are no fault."""
+    """Which rows of a source to read, and how. A Hub name may be `stream`ed, without a local copy of its files. What it
+    is to `accept` are warnings; keys in `ignore` are treated as absent, in rows and in messages. With `whole` the full
+    row is passed on, so that unknown keys are no error."""
 
     source: str
     columns: Mapping[str, str] = field(default_factory=dict[str, str])

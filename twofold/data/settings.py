@@ -84,8 +84,7 @@ class DataSettings:
     """Folder for the rows and tokens of data that does not fit in memory (default: `data-cache` in the run folder).
     Later runs reuse it."""
     generator: DataSplit | None = None
-    """Problems for PDPO's generator. If they are a share of the training pairs, the chosen completion is the ground
-    truth."""
+    """Problems for PDPO's generator. If they are a share of the training pairs, chosen is the ground truth."""
     heldout: DataSplit | None = None
     """Held-out rows: the objective's metrics (accuracy, margin …) are computed on them. They are never used for
     training."""
@@ -117,7 +116,7 @@ class DataSettings:
 
     @property
     def is_mixture(self) -> bool:
-        """Whether weights say how often each file is met."""
+        """Whether weights define how often each file is sampled."""
         return any(part.weight is not None for part in self._parts())
 
     @property
