@@ -1,4 +1,4 @@
-# make demo | test | test-real | check | slow | gpu: each does all set-up first (a virtual environment in .venv).
+# make demo | test | test-real | check | slow | hosts | gpu: each does all set-up first (a virtual environment in .venv).
 # `make gpu GPU="--tiny --json FILE"` hands options to the checks; it installs nothing, and takes .venv where there is one.
 # `make lock` pins every dependency with its hashes; `make advisories` records the security notices that `make check` reads.
 # `make check PY=/path/to/python` uses an environment of yours and sets nothing up.
@@ -13,7 +13,7 @@ STAMP := $(if $(filter command line,$(origin PY)),,$(VENV)/.stamp)
 # Spinning OpenMP threads cost a factor of 20 on shared processors.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-real check format slow gpu docs notebooks lock advisories mutants real setup clean
+.PHONY: demo test test-real check format slow kills gpu hosts docs notebooks lock advisories mutants real setup clean
 
 demo: setup
 	$(PY) -m twofold demo
@@ -36,6 +36,14 @@ format: setup
 
 slow: setup
 	$(PY) -m pytest -m slow
+
+# kill -9 of processes, and of their launcher, at every kind of moment: 144 kills and more, half an hour on two cores.
+kills: setup
+	$(PY) -m pytest -m slow -s tests/runs/test_killed_processes.py tests/cli/test_processes_verb.py
+
+# Two hosts as network namespaces of this machine, with a cable that is cut; needs root and Linux.
+hosts: setup
+	$(PY) -m pytest -m hosts tests/cli/test_two_hosts.py
 
 # The site, into site/. A dead link fails it. It reads from the disk: open site/index.html.
 docs: setup

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from benchmarks.reporting import machine, print_facts, print_table, versions, wr
 from benchmarks.turns import ONE_THREAD, ROOT
 
 VOCABULARY, SENTENCES, WORDS = 16_000, 20_000, 30_000
+SENTENCES_A_SIDE = 5
 MIB = 2**20
 QUIET = {k: v for k, v in ONE_THREAD.items() if k != "TOKENIZERS_PARALLELISM"}
 
@@ -52,24 +54,24 @@ class Cost:
         }
 
 
-def texts(seed: int) -> Iterator[dict[str, str]]:
-    """Endless pairs, all different, of about 1 kB as JSON."""
+def texts(seed: int, sentences: int = SENTENCES_A_SIDE) -> Iterator[dict[str, str]]:
+    """Endless pairs, all different, each side of about so many sentences: five make 1 kB as JSON."""
     draw = random.Random(seed)
     syllables = [a + b for a in "bcdfghjklmnprstvwz" for b in "aeiou"]
     words = ["".join(draw.choices(syllables, k=draw.choice((1, 2, 2, 3)))) for _ in range(WORDS)]
     weights = [1 / rank for rank in range(1, WORDS + 1)]
     pool = [" ".join(draw.choices(words, weights, k=draw.randint(6, 14))).capitalize() + "." for _ in range(SENTENCES)]
-    number = 0
+    number, most = 0, (sentences, sentences * 7 // 5)
     while True:
         number += 1
-        said = [" ".join(draw.choices(pool, k=k)) for k in (5, draw.randint(5, 7), draw.randint(5, 7))]
+        said = [" ".join(draw.choices(pool, k=k)) for k in (sentences, *(draw.randint(*most) for _ in range(2)))]
         yield {"prompt": f"{number}. {said[0]}\n", "chosen": said[1], "rejected": said[2]}
 
 
-def generate(path: Path, rows: int) -> None:
+def generate(path: Path, rows: int, sentences: int = SENTENCES_A_SIDE) -> None:
     """Write `rows` pairs as JSON lines."""
     with path.open("w", encoding="utf-8") as stream:
-        for row in islice(texts(0), rows):
+        for row in islice(texts(0, sentences), rows):
             stream.write(json.dumps(row) + "\n")
 
 
@@ -141,28 +143,30 @@ def theirs(folder: Path, data: Path, rows: int, python: str) -> Cost:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Generate, measure, print."""
     parser = command_line("benchmarks.data_scale", __doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--small", type=float, default=0.1, help="share of the rows for the memory's slope and for TRL")
-    parser.add_argument("--trl-python", help="a Python that has TRL; without it ours alone is measured")
+    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000], help="sizes, the smallest first")
+    parser.add_argument("--sentences", type=int, default=SENTENCES_A_SIDE, help="of each side of a pair")
+    parser.add_argument("--trl-python", help="a Python that has TRL, for the first size; without it ours alone")
     options = parser.parse_args(arguments)
-    fewer = max(1, round(options.rows * options.small))
-    facts = machine()
+    facts, costs, sizes = machine(), list[Cost](), list[tuple[int, float]]()
+    peer: Cost | None = None
     print_facts("machine", facts)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         # In a process of its own: the kernel counts the memory of the process that starts another as that one's, too.
         make = "import sys, pathlib, benchmarks.data_scale as b; b.model(pathlib.Path(sys.argv[1]))"
         subprocess.run([sys.executable, "-c", make, str(folder / "model")], check=True, cwd=ROOT)
-        whole, part = folder / "whole.jsonl", folder / "few.jsonl"
-        generate(part, fewer)
-        few = ours(folder, part, fewer)
-        peer = theirs(folder, part, fewer, options.trl_python) if options.trl_python else None
-        part.unlink()
-        generate(whole, options.rows)
-        print_facts("file", {"rows": options.rows, "MiB": round(whole.stat().st_size / MIB)})
-        many = ours(folder, whole, options.rows)
-        kept = sum(p.stat().st_size for p in (folder / "cache-whole").glob("*")) / MIB
-    result = report(few, many, peer, kept)
+        for rows in options.rows:
+            data = folder / f"rows-{rows}.jsonl"
+            generate(data, rows, options.sentences)
+            print_facts("file", {"rows": rows, "MiB": round(data.stat().st_size / MIB)})
+            costs += ours(folder, data, rows)
+            if options.trl_python and peer is None:
+                peer = theirs(folder, data, rows, options.trl_python)
+            cache = folder / f"cache-{data.stem}"
+            sizes.append((rows, sum(p.stat().st_size for p in cache.glob("*")) / MIB))
+            data.unlink()
+            shutil.rmtree(cache, ignore_errors=True)  # few rows are held in memory
+    result = report(costs, peer, sizes)
     if options.json:
         used = {"ours": versions(sys.executable)} | (
             {"TRL": versions(options.trl_python)} if options.trl_python else {}
@@ -170,18 +174,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_json(options.json, {"machine": facts, "versions": used, **result})
 
 
-def report(few: Sequence[Cost], many: Sequence[Cost], peer: Cost | None, kept: float) -> dict[str, Any]:
-    """Print the table and what follows from it."""
-    costs = [*few, *([peer] if peer else []), *many]
-    print_table("Preference pairs at scale", [cost.row() for cost in costs])
-    more = many[1].rows - few[1].rows
-    facts: dict[str, Any] = {"bytes of memory per further row": (many[1].peak_mib - few[1].peak_mib) * MIB / more}
-    facts["MiB on disk"] = round(kept)
+def report(costs: Sequence[Cost], peer: Cost | None, sizes: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    """Print the table and what follows from it: what a further row costs from each size to the next."""
+    print_table("Preference pairs at scale", [cost.row() for cost in [*costs, *([peer] if peer else [])]])
+    further = [each for name in dict.fromkeys(cost.name for cost in costs) for each in slopes(costs, name)]
+    print_table("What a further row costs", further)
+    facts: dict[str, Any] = {f"MiB on disk, {rows} rows": round(mib) for rows, mib in sizes}
     if peer:
-        facts["ours over TRL, rows per CPU-second"] = peer.processor_seconds / few[1].processor_seconds
-        facts["ours over TRL, seconds"] = peer.seconds / few[1].seconds
+        facts["ours over TRL, rows per CPU-second"] = peer.processor_seconds / costs[1].processor_seconds
+        facts["ours over TRL, seconds"] = peer.seconds / costs[1].seconds
     print_facts("so", facts)
-    return {"costs": [asdict(cost) for cost in costs], **facts}
+    return {"costs": [asdict(cost) for cost in costs], "slopes": further, **facts}
+
+
+def slopes(costs: Sequence[Cost], name: str) -> list[dict[str, object]]:
+    """Of one step, from each size to the next: processor time and peak memory of a further row."""
+    sizes = [cost for cost in costs if cost.name == name]
+    return [
+        {
+            "step": name,
+            "from": few.rows,
+            "to": many.rows,
+            "CPU µs": round((many.processor_seconds - few.processor_seconds) / (many.rows - few.rows) * 1e6, 1),
+            "bytes": round((many.peak_mib - few.peak_mib) * MIB / (many.rows - few.rows)),
+        }
+        for few, many in pairwise(sizes)
+    ]
 
 
 if __name__ == "__main__":

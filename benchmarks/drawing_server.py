@@ -1,5 +1,5 @@
 """A server that draws with the weights of folders that are pushed to it, in SGLang's words: `python -m
-benchmarks.drawing_server PORT`. One thread, one draft at a time, so that it takes one core and no more."""
+benchmarks.drawing_server PORT`. One thread, one sample at a time, so that it takes one core and no more."""
 
 from __future__ import annotations
 

@@ -86,43 +86,45 @@ def _run(folder: str, adapter: bool, precision: str, recomputed: bool, tokens: i
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         tiny = Path(place) / "tiny"
-        _tiny(tiny, character_tokenizer())
+        tiny_model(tiny, character_tokenizer())
         model = {"precision": precision, "activation_checkpointing": recomputed}
         model |= {"lora": {"rank": 16}} if adapter else {}
-        train_recipe(_recipe(Path(place) / "first", {"path": str(tiny), **model}, 8, 400))
-        asked = _recipe(Path(place) / "run", {"path": folder, **model}, 128, tokens)
+        train_recipe(recipe_of(Path(place) / "first", {"path": str(tiny), **model}, 8, 400))
+        asked = recipe_of(Path(place) / "run", {"path": folder, **model}, 128, tokens)
         planned = dry_run(asked, Silent())
-        before = _resident("VmRSS")
+        before = resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the mark
         train_recipe(asked)
         return {
-            "estimate": planned.memory.total, "measured": _resident("VmHWM") - before, "tokens": planned.pack_tokens,
+            "estimate": planned.memory.total, "measured": resident("VmHWM") - before, "tokens": planned.pack_tokens,
         }  # fmt: skip
 
 
-def _recipe(place: Path, model: dict[str, Any], words: int, tokens: int) -> Any:
+def recipe_of(place: Path, model: dict[str, Any], words: int, tokens: int, **sections: Any) -> Any:
     """Pairs of some 2 · `words` tokens and a prompt as long as one answer, so many that a step has PACKS packs."""
     from twofold.config.load import Document, validate
     from twofold.config.schema import Recipe
 
-    place.mkdir()
+    place.mkdir(exist_ok=True)
     rows = max(1, tokens // (3 * words)) * PACKS
 
     def text(start: int) -> str:
         return " ".join(WORDS[(start + i * i) % len(WORDS)] for i in range(words))
 
     pairs = [{"prompt": text(i), "chosen": text(i + 3), "rejected": text(i + 7)} for i in range(rows * STEPS)]
-    (place / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    if not (place / "pairs.jsonl").is_file():  # or another process has written them
+        (place / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
     given = {
         "model": model,
         "data": {"train": str(place / "pairs.jsonl")},
         "training": {"batch_size": rows, "packing": {"tokens": tokens + 200}},
         "run": str(place / "run"),
+        **sections,
     }
     return validate(Recipe, Document("benchmark", given, {}))
 
 
-def _tiny(folder: Path, tokenizer: Any) -> None:
+def tiny_model(folder: Path, tokenizer: Any) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     sizes: dict[str, Any] = {
@@ -135,7 +137,7 @@ def _tiny(folder: Path, tokenizer: Any) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _resident(name: str) -> int:
+def resident(name: str) -> int:
     """A figure of /proc/self/status, in bytes."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{name}:"))

@@ -1,8 +1,8 @@
-"""Seconds a step with drafts of its own step and with drafts one step ahead: `python -m benchmarks.overlap`.
+"""Seconds a step with samples of its own step and with samples one step ahead: `python -m benchmarks.overlap`.
 
 A server of ours (`benchmarks/drawing_server.py`) draws on one core, training runs on the other. Runs of both sides take
 turns, and the first two steps of each are left out. The model is made up; what is compared is how the two kinds of work
-lie in time, so `--tokens` sets how much is drawn beside how much is trained.
+overlap, so `--tokens` sets how much is drawn per training step.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def made_up() -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     tokenizer = character_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=384, intermediate_size=1024, num_hidden_layers=6, num_attention_heads=6,
-        eos_token_id=tokenizer.eos_token_id, bos_token_id=None, pad_token_id=None,
+        eos_token_id=int(str(tokenizer.eos_token_id)), bos_token_id=None, pad_token_id=None,
     )  # fmt: skip
     return LlamaForCausalLM(config), tokenizer
 
 
 def digits(prompt: str, completion: str, truth: str | None) -> float:
-    """A reward that differs from draft to draft."""
+    """A reward that differs from sample to draft."""
     return float(sum(map(str.isdigit, completion)))
 
 
@@ -54,7 +54,7 @@ def step_seconds(url: str, folder: Path, ahead: int, steps: int, tokens: int) ->
 
 
 def settings(url: str, ahead: int, steps: int, tokens: int) -> dict[str, Any]:
-    """GRPO on four drafts of each of four prompts."""
+    """GRPO on four samples of each of four prompts."""
     server = {"url": url, "engine": "sglang", "push": "folder", "ahead": ahead, "parallel": 4}
     return {
         "algorithm": {"kind": "policy_gradient", "reward": digits, "samples": 4},

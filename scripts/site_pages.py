@@ -128,9 +128,10 @@ def _cell(text: str) -> str:
 
 def python_names() -> str:
     """Every public name with its docstring, by room; autodoc fills it in."""
-    from twofold import _homes
+    import twofold
 
-    homes = {name: home for name, home in _homes().items() if not name.startswith("_")}
+    public = vars(twofold)["_homes"]()
+    homes: dict[str, str] = {name: home for name, home in public.items() if not name.startswith("_")}
     lines = [
         "# Python\n",
         "Every name below is `twofold.NAME`. `import twofold` is instant: a name is loaded when it is first used.\n",

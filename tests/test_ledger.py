@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from twofold.errors import DataError
 from twofold.ledger import Ledger, Lines, key, recorded, write_rows
+
+
+def found(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    Lines(path, lambda row, place: rows.append(row)).close()
+    return rows
 
 
 def test_a_reply_is_known_by_its_request_s_content(tmp_path: Path) -> None:
@@ -29,13 +37,13 @@ def test_a_reply_is_known_by_its_request_s_content(tmp_path: Path) -> None:
 def test_half_a_last_line_is_cut_off_and_a_whole_one_without_its_end_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"n": 1}\n{"n": 2}')
+    assert found(path) == [{"n": 1}, {"n": 2}]
     with Lines(path) as lines:
-        assert lines.found == [{"n": 1}, {"n": 2}]
         lines.append([{"n": 3}])
     with path.open("ab") as file:
         file.write('{"n": "é'.encode()[:-1])
+    assert found(path) == [{"n": 1}, {"n": 2}, {"n": 3}]
     with Lines(path) as lines:
-        assert lines.found == [{"n": 1}, {"n": 2}, {"n": 3}]
         lines.append([{"n": 4}])
     assert [json.loads(line)["n"] for line in path.read_text().splitlines()] == [1, 2, 3, 4]
 
@@ -75,8 +83,7 @@ def test_a_killed_writer_loses_nothing_that_it_was_told_is_kept(tmp_path: Path) 
     while more := os.read(told, 4096):
         heard += more
     os.close(told)
-    with Lines(path) as lines:
-        kept = [row["n"] for row in lines.found]
+    kept = [row["n"] for row in found(path)]
     assert kept == list(range(len(kept)))
     assert len(kept) >= len(heard)
 
@@ -87,3 +94,41 @@ def test_rows_replace_a_file_whole(tmp_path: Path) -> None:
     write_rows(path, [{"a": 2}])
     assert path.read_text(encoding="utf-8") == '{"a": 2}\n'
     assert [p.name for p in path.parent.iterdir()] == ["rows.jsonl"]
+
+
+def test_the_last_reply_to_a_request_holds(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    requests = [{"n": n} for n in range(50)]
+    with Ledger(path) as ledger:
+        ledger.add([(request, {"text": "é" * request["n"]}) for request in requests])
+        ledger.add([({"n": 7}, "later")])
+        assert ledger.get({"n": 7}) == "later"
+    with Ledger(path) as ledger:
+        assert [ledger.get(request) for request in (*requests[:3], {"n": 7}, {"n": 50})] == [
+            {"text": ""}, {"text": "é"}, {"text": "éé"}, "later", None,
+        ]  # fmt: skip
+    assert recorded(path) == 50
+
+
+def test_a_reply_that_is_damaged_while_the_file_is_open_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with Ledger(path) as ledger:
+        ledger.add([({"n": 1}, "one")])
+        path.write_bytes(path.read_bytes().replace(b"one", b"two"))
+        with pytest.raises(DataError, match="is damaged"):
+            ledger.get({"n": 1})
+
+
+def test_memory_does_not_grow_with_a_ledger(tmp_path: Path) -> None:
+    """What Python holds at the peak of opening and reading 20 and 4,000 replies of 2 kB: 8 MB lie on disk."""
+    peaks: list[int] = []
+    for count in (20, 4000):
+        path = tmp_path / f"{count}.jsonl"
+        with Ledger(path) as ledger:
+            ledger.add([({"n": n}, "x" * 2000) for n in range(count)])
+        tracemalloc.start()
+        with Ledger(path) as ledger:
+            assert sum(len(ledger.get({"n": n}) or "") for n in range(count)) == 2000 * count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 100_000

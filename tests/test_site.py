@@ -21,12 +21,16 @@ _BLOCK = re.compile(r"^ *```.*?^ *```[ ]*$", re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def pages() -> dict[str, str]:
+def generated() -> dict[str, str]:
+    return {page: text() for page, text in site_pages.GENERATED.items()}
+
+
+@pytest.fixture(scope="module")
+def pages(generated: Mapping[str, str]) -> dict[str, str]:
     """Every page of the site by its path below docs/, without blocks of code."""
     written = {path.relative_to(site_pages.DOCS).as_posix(): path.read_text(encoding="utf-8")
                for path in site_pages.DOCS.rglob("*.md")}  # fmt: skip
-    made = {page: text() for page, text in site_pages.GENERATED.items()}
-    return {page: _BLOCK.sub("", text) for page, text in (written | made).items()}
+    return {page: _BLOCK.sub("", text) for page, text in {**written, **generated}.items()}
 
 
 def anchors(text: str) -> set[str]:
@@ -71,8 +75,8 @@ def test_a_dead_link_and_a_dead_anchor_are_noticed() -> None:
     assert list(dead(pages)) == ["a.md: b.md", "a.md: c/d.md#e", "c/d.md: ../a.md#one"]
 
 
-def test_the_generated_pages_hold_every_verb_name_and_recipe() -> None:
-    command_line, names, gallery = (text() for text in site_pages.GENERATED.values())
+def test_the_generated_pages_hold_every_verb_name_and_recipe(generated: Mapping[str, str]) -> None:
+    command_line, names, gallery = generated.values()
     assert [verb for verb in VERBS if f"\n## twofold {verb}\n" not in command_line] == []
     assert "| `--processes <int range>` | Processes of this machine" in command_line
     assert [name for name in dir(twofold) if name[0] != "_" and f"twofold.{name}" not in names] == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import sysconfig
 import tempfile
@@ -42,6 +43,9 @@ _PACKAGE = str(Path(__file__).resolve().parent) + os.sep
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 _GLOO = "gloo"  # by which processes talk: it raises plain RuntimeErrors
 _LOST = ("DistBackendError", "DistNetworkError", "DistStoreError")
+_PEER = re.compile(r"\[([0-9a-fA-F.:]+)\]:\d+")
+_SILENT = ("timed out", "timeout", "unreachable", "no route")
+_AGAIN = "the same command, on every host, goes on from the last checkpoint"
 _MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "maximum allowed dimension exceeded")
 
 
@@ -61,8 +65,7 @@ def explained(error: Exception) -> TwofoldError | None:
         remedy = "take smaller packs (training.packing.tokens), a smaller batch or model, or model.lora={rank: 16}"
         return TwofoldError("there is not enough memory", where="", remedy=remedy)
     if name in _LOST or (name == "RuntimeError" and _GLOO in text.lower()):
-        remedy = "look at its message, if there is one; the same command goes on from the last checkpoint"
-        return LostProcessError("another process of this run has ended", where="", remedy=remedy)
+        return _lost(text)
     if isinstance(error, OverflowError):
         return TwofoldError(f"a number is too large: {text}", where="", remedy="choose a smaller one")
     if isinstance(error, UnicodeError):
@@ -84,6 +87,19 @@ def explained(error: Exception) -> TwofoldError | None:
         where = f"{Path(frame[0]).name}:{frame[1]}"
         return TwofoldError(f"your code raised {name}: {text}", where=where, remedy="--debug shows the traceback")
     return None
+
+
+def _lost(text: str) -> LostProcessError:
+    """Of what the library says by which processes talk."""
+    peer = _PEER.search(text)
+    there = "" if peer is None or peer[1].startswith("127.") else peer[1]
+    if any(words in text.lower() for words in _SILENT):
+        what = f"the host {there} cannot be reached" if there else "another host cannot be reached"
+        remedy = f"look at its power and at the network; then {_AGAIN}"
+    else:
+        what = f"another process of this run has ended{there and f', on {there}'}"
+        remedy = f"look at its message, if there is one; {_AGAIN}"
+    return LostProcessError(what, where="", remedy=remedy)
 
 
 def as_bug(error: Exception) -> TwofoldError:

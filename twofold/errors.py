@@ -45,7 +45,9 @@ class BusyError(TwofoldError):
 
 
 class LostProcessError(TwofoldError):
-    """Another process of the run has ended, and this one cannot go on without it."""
+    """Another process of the run has ended, or its host is out of reach, and this one cannot go on without it."""
+
+    exit_code = 5
 
 
 class NonFiniteError(TwofoldError):

@@ -2,6 +2,7 @@
 
 A line is on disk before anyone uses it, and is signed: a damaged one is named. What a killed process left half written
 is cut off when the file is opened. Lines of earlier versions, without a check, may stand before the first that has one.
+Memory does not grow with a file: it is read line by line, and where each reply stands is in an index on disk.
 """
 
 from __future__ import annotations
@@ -10,23 +11,31 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
 from pathlib import Path
 from threading import Lock
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from twofold.disk import encoded, is_signed, json_object, own, replacing, signed, sync, verified
 from twofold.errors import DataError
+
+Row = dict[str, Any]
+Place = tuple[int, int]
+"""Of a line: its first byte, and how many there are without its end."""
+INDEX_KIB = 8192  # of the index in memory; the rest of it lies in a temporary file
 
 
 class Lines:
     """A file of JSON objects, one a line, that only grows: `append` returns once they are on disk.
 
-    One process at a time may hold it; it may be shared between threads. Raises `DataError` where another process holds
-    the file, where a whole line of it is damaged, or where the disk takes no more.
+    `take` gets each line that is there, with its place, in their order. One process at a time may hold the file; it may
+    be shared between threads. Raises `DataError` where another process holds the file, where a whole line of it is
+    damaged, or where the disk takes no more.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, take: Callable[[Row, Place], None] = lambda row, place: None) -> None:
         self.path, self._lock = path, Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         new = not path.exists()
@@ -34,7 +43,7 @@ class Lines:
         self._file = os.open(path, os.O_RDWR)
         try:
             self._hold()
-            self.found = self._read()
+            self._read(take)
         except BaseException:
             os.close(self._file)
             raise
@@ -47,13 +56,14 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write `rows` behind what is there and wait for the disk; either all of them are kept, or none."""
-        data = b"".join(signed(row) + b"\n" for row in rows)
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> list[Place]:
+        """Write `rows` behind what is there and wait for the disk; either all of them are kept, or none. Their
+        places."""
+        lines = [signed(row) for row in rows]
         with self._lock:
             end = os.lseek(self._file, 0, os.SEEK_END)
             try:
-                _write(self._file, data)
+                _write(self._file, b"".join(line + b"\n" for line in lines))
                 os.fsync(self._file)
             except OSError as error:
                 os.ftruncate(self._file, end)
@@ -62,6 +72,17 @@ class Lines:
                     "make room there, or name another place; what it holds is kept",
                 )
                 raise DataError(what, where=str(self.path), remedy=remedy) from None
+        ends = accumulate((len(line) + 1 for line in lines), initial=end)
+        return [(start, len(line)) for start, line in zip(ends, lines, strict=False)]
+
+    def read(self, place: Place) -> Row:
+        """The line at `place`."""
+        start, size = place
+        line = os.pread(self._file, size, start)
+        row = verified(line) if is_signed(line) else json_object(line)
+        if row is None:
+            raise _damaged(f"{self.path}, byte {start}")
+        return row
 
     def close(self) -> None:
         """Let go of the file."""
@@ -74,23 +95,25 @@ class Lines:
             remedy = "wait for the other run, or name another --out"
             raise DataError("another run is writing here", where=str(self.path), remedy=remedy) from None
 
-    def _read(self) -> list[dict[str, Any]]:
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        lines = data[:whole].split(b"\n")[:-1]
-        rows = _rows(lines)
-        for number, row in enumerate(rows, 1):
-            if row is None:
-                remedy = "remove the line, and what it says is asked again; or remove the file to begin anew"
-                raise DataError("is damaged", where=f"{self.path}:{number}", remedy=remedy)
-        tail = _rows([*lines[-1:], data[whole:]])[-1]
-        if tail is not None:
-            os.lseek(self._file, len(data), os.SEEK_SET)
+    def _read(self, take: Callable[[Row, Place], None]) -> None:
+        with open(self._file, "rb", closefd=False) as file:
+            for number, (line, place, row) in enumerate(_scan(file), 1):
+                whole = line.endswith(b"\n")
+                if row is not None:
+                    take(row, place)
+                elif whole:
+                    raise _damaged(f"{self.path}:{number}")
+                if not whole:
+                    self._end_last(place, row is not None)
+
+    def _end_last(self, place: Place, known: bool) -> None:
+        """End a last line that is whole but for its end, or cut off half a one."""
+        if known:
+            os.lseek(self._file, sum(place), os.SEEK_SET)
             _write(self._file, b"\n")
             os.fsync(self._file)
-        elif whole < len(data):
-            os.ftruncate(self._file, whole)
-        return [row for row in (*rows, tail) if row is not None]
+        else:
+            os.ftruncate(self._file, place[0])
 
 
 class Ledger(Lines):
@@ -100,32 +123,85 @@ class Ledger(Lines):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        replies = (row for row in self.found if row.keys() >= {"key", "reply"})
-        self._replies: dict[str, Any] = {row["key"]: row["reply"] for row in replies}
-        self.found = []
+        self._index = _Index()
+        try:
+            super().__init__(path, self._take)
+            self._index.sort()
+        except BaseException:
+            self._index.close()
+            raise
 
     def get(self, request: Mapping[str, Any]) -> Any | None:
         """The reply recorded for `request`, or None."""
-        return self._replies.get(key(request))
+        place = self._index.place(key(request))
+        return None if place is None else self.read(place)["reply"]
 
     def add(self, answered: Iterable[tuple[Mapping[str, Any], Any]]) -> None:
         """Record (request, reply) pairs; on disk when this returns."""
         rows = [{"key": key(request), "request": request, "reply": reply} for request, reply in answered]
-        self.append(rows)
-        self._replies.update((row["key"], row["reply"]) for row in rows)
+        for row, place in zip(rows, self.append(rows), strict=True):
+            self._index.add(row["key"], place)
 
     def fail(self, request: Mapping[str, Any], reason: str, **details: Any) -> None:
         """Record that an attempt at `request` brought nothing of use, and why."""
         self.append([{"key": key(request), "failure": reason, **details}])
+
+    def close(self) -> None:
+        super().close()
+        self._index.close()
+
+    def _take(self, row: Row, place: Place) -> None:
+        if row.keys() >= {"key", "reply"}:
+            self._index.add(row["key"], place)
+
+
+class _Index:
+    """Where replies stand, by their keys: the last of each. A temporary database, in memory only while it is small."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._rows = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        for setting in (f"cache_size = -{INDEX_KIB}", "journal_mode = OFF", "synchronous = OFF", "temp_store = FILE"):
+            self._rows.execute(f"PRAGMA {setting}")
+        self._rows.execute("CREATE TABLE replies (key BLOB, start INTEGER, size INTEGER)")
+        self._rows.execute("BEGIN")
+
+    def add(self, key: Any, place: Place) -> None:
+        with self._lock:
+            self._rows.execute("INSERT INTO replies VALUES (?, ?, ?)", (_digest(key), *place))
+
+    def sort(self) -> None:
+        """Make keys quick to find, once those of a whole file are there."""
+        self._rows.execute("CREATE INDEX by_key ON replies (key)")
+
+    def place(self, key: str) -> Place | None:
+        with self._lock:
+            found = self._rows.execute(
+                "SELECT start, size FROM replies WHERE key = ? ORDER BY rowid DESC LIMIT 1", (_digest(key),)
+            )
+            return found.fetchone()
+
+    def count(self) -> int:
+        """Of different keys."""
+        return self._rows.execute("SELECT count(DISTINCT key) FROM replies").fetchone()[0]
+
+    def close(self) -> None:
+        self._rows.close()
 
 
 def recorded(path: Path) -> int:
     """How many replies a ledger holds, without touching it; 0 where there is none."""
     if not path.exists():
         return 0
-    rows = _rows(path.read_bytes().split(b"\n"))
-    return len({row["key"] for row in rows if row is not None and row.keys() >= {"key", "reply"}})
+    index = _Index()
+    with path.open("rb") as file:
+        for _, place, row in _scan(file):
+            if row is not None and row.keys() >= {"key", "reply"}:
+                index.add(row["key"], place)
+    try:
+        return index.count()
+    finally:
+        index.close()
 
 
 def key(request: Mapping[str, Any]) -> str:
@@ -141,14 +217,23 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         file.writelines(encoded(row) + b"\n" for row in rows)
 
 
-def _rows(lines: Iterable[bytes]) -> list[dict[str, Any] | None]:
-    """The object of each line; None for a damaged one."""
-    found: list[dict[str, Any] | None] = []
-    checked = False
-    for line in lines:
-        checked = checked or is_signed(line)
-        found.append(verified(line) if checked else json_object(line))
-    return found
+def _scan(file: IO[bytes]) -> Iterator[tuple[bytes, Place, Row | None]]:
+    """Each line with its place and the object that it holds; None for a damaged one."""
+    checked, start = False, 0
+    for line in file:
+        text = line.removesuffix(b"\n")
+        checked = checked or is_signed(text)
+        yield line, (start, len(text)), verified(text) if checked else json_object(text)
+        start += len(line)
+
+
+def _damaged(where: str) -> DataError:
+    remedy = "remove the line, and what it says is asked again; or remove the file to begin anew"
+    return DataError("is damaged", where=where, remedy=remedy)
+
+
+def _digest(key: Any) -> bytes:
+    return hashlib.blake2b(str(key).encode(), digest_size=16).digest()
 
 
 def _write(file: int, data: bytes) -> None:

@@ -19,14 +19,17 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from twofold.errors import RecipeError, TwofoldError
-from twofold.settings import settings
+from twofold.hosts import ARRIVAL, await_all, ended_at_once, give_up_after, name_interface
+from twofold.settings import require, settings
 
 T = TypeVar("T")
 Kind = Literal["replicate", "shard", "hybrid"]
 _PATIENCE = timedelta(hours=4)  # for a process that draws, asks a server or writes while the others wait
-_MOMENT = timedelta(seconds=10)  # for one process to speak while the others wait
+SHARDS = "twofold_shards"
+"""Where the root of a sharded model has its settings."""
 _BUCKET = 32 * 2**20  # values of gradients that travel together
 
 
@@ -37,7 +40,28 @@ class WorldSettings:
     kind: Literal["auto", "replicate", "shard", "hybrid"] = "auto"
     """replicate: each process has the whole model, and gradients are summed once per step. shard: each process has its
     part of every weight, gradient and moment (FSDP2). hybrid: shards within a host, copies across hosts. auto:
-    replicate if the model fits into half of the memory without activations, else shard."""
+    replicate if the model fits into memory, by the estimate that --dry-run shows, else shard."""
+    reduce: Literal["auto", "step", "pack"] = "auto"
+    """For shards: when gradients are summed over processes. step: once per step; until then each process stores the
+    gradients of all weights. pack: after each pack (between hosts once). auto: step if that fits into memory."""
+    reshard_after_forward: bool = True
+    """For shards: whether to free a layer's weights after its forward pass and gather them again for the backward
+    pass. false halves the communication, and each process stores all weights during a pack."""
+    prefetch: int = 1
+    """For shards: number of layers whose weights are gathered in advance while one computes."""
+    offload: bool = False
+    """For shards on GPUs: keep weights, gradients and moments in CPU memory, and compute the update there."""
+
+    timeout: float = 60.0
+    """Seconds that another host may be unreachable before the run stops; it can be resumed. A host that responds may
+    take any time."""
+
+    def __post_init__(self) -> None:
+        require(self.timeout >= 5, "timeout must be at least 5 seconds")
+        require(self.prefetch >= 0, "prefetch must be ≥ 0")
+        require(
+            not (self.offload and self.kind == "replicate"), "offload is of shards: set kind to auto, shard or hybrid"
+        )
 
 
 @dataclass(frozen=True)
@@ -51,17 +75,27 @@ class Turn:
 
 @dataclass(frozen=True)
 class World:
-    """This process among all; `local_size` are those of its host."""
+    """This process among all; `local_size` are those of its host. Another host is lost after `timeout` seconds of
+    silence."""
 
     rank: int = 0
     size: int = 1
     local_size: int = 1
+    timeout: float = 60.0
     group: Any = field(default=None, compare=False)
     """Over which they talk; torch's own where None."""
 
+    @property
+    def several_hosts(self) -> bool:
+        return self.size > self.local_size
+
     def apart(self) -> World:
         """The same processes on lines of their own, for a thread beside the one that computes; all must ask."""
-        return self if self.size == 1 else replace(self, group=dist.new_group(backend="gloo", timeout=_PATIENCE))
+        if self.size == 1:
+            return self
+        lines = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        _watch()
+        return replace(self, group=lines)
 
     @property
     def first(self) -> bool:
@@ -188,40 +222,32 @@ def launched() -> World:
     return World(rank, size, int(os.environ.get("LOCAL_WORLD_SIZE", size))) if size > 1 else World()
 
 
-def join() -> World:
-    """Take this process's place among those that a launcher has started, if one has. On GPUs by NCCL, else by Gloo."""
+def join(settings: WorldSettings | None = None) -> World:
+    """Take this process's place among those that a launcher has started, if one has. On GPUs by NCCL, else by Gloo.
+    Raises LostProcessError where not all of them come."""
     global _here
-    there = launched()
+    there = replace(launched(), timeout=(settings or WorldSettings()).timeout)
     if there.size > 1 and _here.size == 1:
         gpus = torch.cuda.is_available()
         if gpus:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=_PATIENCE)
+        if there.several_hosts:
+            name_interface()
+        with ended_at_once():
+            store, *_ = next(iter(rendezvous("env://", timeout=ARRIVAL)))
+            await_all(store, there.rank, there.size)
+            backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+            dist.init_process_group(backend, store=store, rank=there.rank, world_size=there.size, timeout=_PATIENCE)
         _here = there
+        _watch()
         atexit.register(leave)
     return _here
 
 
-@contextmanager
-def one_speaks() -> Iterator[bool]:
-    """Whether this process is the first of all to come here, of those that a launcher started. The others leave when
-    it has left, lest the launcher ends it before it has spoken."""
-    try:
-        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = dist.TCPStore(*place, None, False, _MOMENT, False)  # type: ignore[reportPrivateImportUsage]
-        key = f"twofold/failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
-        first = store.add(key, 1) == 1
-    except (KeyError, ValueError, RuntimeError):
-        yield launched().first
-        return
-    try:
-        yield first
-    finally:
-        with suppress(RuntimeError):
-            if first:
-                store.set(f"{key}/spoken", "1")
-            else:
-                store.wait([f"{key}/spoken"], _MOMENT)
+def _watch() -> None:
+    """Let the connections of this process fail where another host is lost."""
+    if _here.several_hosts:
+        give_up_after(_here.timeout)
 
 
 def leave() -> None:
@@ -229,7 +255,7 @@ def leave() -> None:
     global _here
     if _here.size > 1:
         _here = World()
-        _mesh.cache_clear()
+        mesh_of.cache_clear()
         with suppress(Exception):  # of a group whose other members are gone
             dist.destroy_process_group()
 
@@ -240,7 +266,7 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 @cache
-def _mesh(kind: Kind, device: str, here: World) -> Any:
+def mesh_of(kind: Kind, device: str, here: World) -> Any:
     """The processes as rows of those that share the weights."""
     from torch.distributed.device_mesh import init_device_mesh
 
@@ -249,57 +275,35 @@ def _mesh(kind: Kind, device: str, here: World) -> Any:
         raise RecipeError(what, where="world.kind", remedy="start equally many on each host, or set world.kind=shard")
     if kind == "hybrid":
         sides = here.size // here.local_size, here.local_size
-        return init_device_mesh(device, sides, mesh_dim_names=("copy", "shard"))
-    return init_device_mesh(device, (here.size,))
+        mesh = init_device_mesh(device, sides, mesh_dim_names=("copy", "shard"))
+    else:
+        mesh = init_device_mesh(device, (here.size,))
+    _watch()  # its groups have connections of their own
+    return mesh
 
 
 def shard_mesh(kind: Kind, device: str) -> Any:
     """The processes among which this one has a part of each weight."""
-    mesh = _mesh(kind, device, world())
+    mesh = mesh_of(kind, device, world())
     return mesh["shard"] if kind == "hybrid" else mesh
 
 
-def shard(root: nn.Module, layers: Sequence[nn.Module], kind: Kind, device: str) -> None:
-    """Leave each process its part of the weights of `root`: by FSDP2, each of `layers` for itself, then the rest."""
-    here = world()
-    if here.size == 1 or kind == "replicate" or is_sharded(root):
-        return
-    from torch.distributed.fsdp import fully_shard
-
-    mesh = _mesh(kind, device, here)
-    for module in (*layers, root):
-        fully_shard(module, mesh=mesh)
-    for module in root.modules():
-        if is_sharded(module):
-            module.set_gradient_divide_factor(1.0)  # type: ignore[operator]  # the step has divided by counts already
-            module.set_force_sum_reduction_for_comms(True)  # type: ignore[operator]  # Gloo knows no factor
-
-
 def settle(root: nn.Module) -> None:
-    """Let the parameters of a sharded model be its parts: after a forward pass the root's stay gathered, and whoever
-    asks for them then gets tensors that do not last."""
-    if is_sharded(root):
-        root.reshard()  # type: ignore[operator]  # FSDP2's
+    """Let the parameters of a sharded model be its parts: after a forward pass the root's stay gathered, by a setting
+    the layers' too, and whoever asks for them then gets tensors that do not last."""
+    for module in root.modules() if is_sharded(root) else ():
+        if is_sharded(module):
+            module.reshard()  # type: ignore[operator]  # FSDP2's
 
 
-@contextmanager
-def whole(root: nn.Module) -> Iterator[None]:
-    """Within it all weights of a sharded model are here, so that processes may call it as often as each needs."""
-    parts: list[Any] = [module for module in root.modules() if is_sharded(module)]
-    for part in parts:
-        part.set_reshard_after_forward(False, recurse=False)
-        part.unshard()
-    try:
-        yield
-    finally:
-        for part in parts:
-            part.set_reshard_after_forward(part is not root, recurse=False)
-            part.reshard()
+def is_part(value: Tensor) -> bool:
+    """Whether each process holds a part of this tensor only."""
+    return hasattr(value, "full_tensor")
 
 
 def whole_tensor(value: Tensor) -> Tensor:
     """All of a tensor of which each process holds a part; every process must ask. Others are as they are."""
-    return value.full_tensor() if hasattr(value, "full_tensor") else value  # type: ignore[operator, no-any-return]
+    return value.full_tensor() if is_part(value) else value  # type: ignore[operator, no-any-return]
 
 
 def whole_tensors(
@@ -326,7 +330,7 @@ class Place:
 
 def place_of(value: Tensor) -> Place | None:
     """Where this process's part of a tensor lies; None where it has all of it."""
-    if not hasattr(value, "full_tensor"):
+    if not is_part(value):
         return None
     from torch.distributed.tensor import DTensor
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
@@ -350,7 +354,7 @@ def as_part(part: Tensor, like: Tensor) -> Tensor:
 def part_of(value: Tensor, like: Tensor) -> Tensor:
     """Of a whole tensor what this process holds where `like` is in parts; there, all of it. Parts are as they are."""
     place = place_of(like)
-    if place is None or hasattr(value, "full_tensor"):
+    if place is None or is_part(value):
         return value.to(like.device)
     block = tuple(slice(a, a + n) for a, n in zip(place.begin, place.size, strict=True))
     return as_part(value[block].clone(), like)

@@ -7,4 +7,10 @@ from twofold import algorithms
 
 
 def test_only_what_has_a_state_can_be_changed() -> None:
-    assert changeable(algorithms) == {"OfflineAlgorithm", "OnlineAlgorithm", "PDPOAlgorithm", "PolicyGradientAlgorithm"}
+    assert changeable(algorithms) == {
+        "AheadAlgorithm",
+        "OfflineAlgorithm",
+        "OnlineAlgorithm",
+        "PDPOAlgorithm",
+        "PolicyGradientAlgorithm",
+    }

@@ -125,6 +125,7 @@ def test_a_killed_launcher_and_the_same_command_at_once(tmp_path: Path, root: Pa
     launcher.kill()
     again = begin(path, "--processes", "2")
     _, err = again.communicate(timeout=900)
+    launcher.communicate(timeout=60)
     assert again.returncode == 0, err
     assert "resumed at step" in err
     is_like(tmp_path / "run", alone)

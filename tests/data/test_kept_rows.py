@@ -58,7 +58,7 @@ def test_warnings_are_told_by_kind_with_their_rows(write: Write, tmp_path: Path)
     assert silent.warnings == []
     assert loud.warnings == [
         f"{one}: 1 × duplicate (row 2). `twofold data check {one}` shows what to do",
-        f"{six}: 5 × duplicate (rows 2, 3, 4, 5, 6); 1 × control character (row 7). `twofold data check {six}` says "
+        f"{six}: 5 × duplicate (rows 2, 3, 4, 5, 6); 1 × control character (row 7). `twofold data check {six}` shows "
         "what to do",
     ]
     with pytest.raises(DataError, match="has no rows"):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from twofold.datagen.build import BuildSettings, build, read_for
-from twofold.datagen.shards import Shard, build_shard, merge
+from twofold.datagen.shards import build_work, built_of, make_shard
 from twofold.errors import DataError, RecipeError
 from twofold.progress import Silent
+from twofold.shards import Outcome, Shard, Work, merge, run
 
 ARRAY = {"SLURM_ARRAY_TASK_ID": "12", "SLURM_ARRAY_TASK_MIN": "10", "SLURM_ARRAY_TASK_COUNT": "4"}
 
@@ -29,7 +31,8 @@ def built(source: Path, out: Path, shard: Shard | None = None, **changes: Any) -
     questions = read_for(how, str(source))
     if shard is None:
         return build(questions, how, out, pytest.fail, Silent()).rows
-    return build_shard(questions, how, (out, shard), pytest.fail, Silent()).rows
+    assert run(build_work(questions, how), out, shard, make_shard(questions, how, pytest.fail, Silent()))
+    return len(shard.path(out).read_text("utf-8").splitlines())
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
@@ -38,7 +41,8 @@ def test_shards_together_are_the_build_in_one_piece(count: int, tmp_path: Path) 
     rows = built(source, whole)
     assert sum(built(source, out, Shard(i, count)) for i in reversed(range(count))) == rows
     merged = merge(out)
-    assert (merged.rows, merged.questions, merged.shards) == (rows, 7, count)
+    assert (built_of(merged).rows, merged.items, merged.shards) == (rows, 7, count)
+    assert built_of(merged).used == 7
     assert out.read_bytes() == whole.read_bytes()
     assert merge(out) == merged  # again, over the same rows
 
@@ -49,6 +53,45 @@ def test_spans_are_all_prompts_once() -> None:
             spans = [Shard(i, count).span(total) for i in range(count)]
             assert [n for first, end in spans for n in range(first, end)] == list(range(total))
             assert max(b - a for a, b in spans) - min(b - a for a, b in spans) <= 1
+
+
+def test_spans_begin_where_the_work_in_one_piece_begins_anew() -> None:
+    for total, grain, count in ((100, 7, 3), (101, 7, 15), (5, 8, 1), (64, 16, 4)):
+        spans = [Shard(i, count).span(total, grain) for i in range(count)]
+        assert [n for first, end in spans for n in range(first, end)] == list(range(total))
+        assert all(first % grain == 0 and first < end for first, end in spans)
+
+
+def test_a_finished_shard_is_left_alone_until_what_it_read_changes(tmp_path: Path) -> None:
+    out, read = tmp_path / "out.jsonl", tmp_path / "weights"
+    read.write_text("one", encoding="utf-8")
+    done: list[tuple[int, int]] = []
+
+    def make(own: Path, first: int, end: int) -> Outcome:
+        done.append((first, end))
+        own.write_text("{}\n" * (end - first), encoding="utf-8")
+        return Outcome()
+
+    work = Work("build", "rows", 4, "r", inputs=(str(read), None))
+    assert [run(work, out, Shard(1, 2), make) for _ in range(2)] == [True, False]
+    read.write_text("three", encoding="utf-8")
+    assert run(work, out, Shard(1, 2), make)
+    Shard(1, 2).path(out).write_text("{}\n", encoding="utf-8")  # changed by somebody
+    assert run(work, out, Shard(1, 2), make)
+    assert run(replace(work, request="s"), out, Shard(1, 2), make)
+    assert done == [(2, 4)] * 4
+
+
+def test_weights_that_differ_are_refused(tmp_path: Path) -> None:
+    def make(own: Path, first: int, end: int) -> Outcome:
+        own.write_text("{}\n", encoding="utf-8")
+        return Outcome({"n": 2}, {"model": f"weights {first // 3}"})
+
+    out = tmp_path / "out.jsonl"
+    for i in range(4):
+        run(Work("evaluate", "rows", 4, "r"), out, Shard(i, 4), make)
+    with pytest.raises(DataError, match=r"out-00003-of-00004\.jsonl: has answers of model with other weights"):
+        merge(out)
 
 
 def test_a_shard_is_named_by_its_place() -> None:
@@ -122,7 +165,7 @@ def occupied(out: Path) -> None:
     [
         (drop, "lacks 1 of 3 shards: 1"),
         (unfinished, "pairs-00001-of-00003.jsonl: is not finished"),
-        (changed, "pairs-00001-of-00003.jsonl: was changed after it was built"),
+        (changed, "pairs-00001-of-00003.jsonl: was changed after it was made"),
         (other_settings, "is a shard of another build than pairs-00000-of-00003.jsonl"),
         (other_prompts, "is a shard of another build"),
         (other_count, "has shards of 3 and of 4 beside it"),

@@ -20,7 +20,7 @@ from twofold.errors import DataError
 from twofold.evaluation.figures import BinaryOutcomes, Ratio, comparisons
 from twofold.evaluation.likelihood import (
     Likely,
-    _Reading,
+    PerplexitySettings,
     likelihoods,
     perplexity,
     perplexity_entry,
@@ -172,7 +172,7 @@ def test_of_a_triple_the_two_that_are_compared_count() -> None:
     assert row.tokens == {"chosen": 2, "rejected": 1}
     assert row.prompt == torch.tensor([1]).numpy().tobytes()
     refuse_changes(row, slots=True)
-    refuse_changes(_Reading(9, "auto", Heard()))
+    refuse_changes(PerplexitySettings(max_length=9, progress=Heard()))
 
 
 def test_rows_come_256_at_a_time() -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from support.heard import Heard
-from twofold.data.tokenize import Encoder
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.problems import PromptSettings, each_model
 from twofold.evaluation.prompting import PRESETS, Prompting, drawn
 from twofold.records import Message, Source, Task
 from twofold.sampling.base import Sampler, Sampling
 from twofold.sampling.local import LocalSampler
+from twofold.sampling.named_model import NamedModel
 
 PROBLEMS = [Task("four", "#### 4", Source("t", 1))]
 CHATS = [Task((Message("user", "four"),), "#### 4", Source("t", 1))]
@@ -33,9 +33,9 @@ def examples(tmp_path: Path) -> str:
 def lines(models: list[str], problems: list[Task] = PROBLEMS, temperature: float = 0.0, **how: Any) -> dict[str, Any]:
     """Of each line of the table what work is handed: its name, sampler, encoder and prompting."""
 
-    def work(name: str, sampler: Sampler, encoder: Encoder, prompting: Prompting) -> Any:
+    def work(name: str, sampler: Sampler, model: NamedModel, prompting: Prompting) -> Any:
         assert isinstance(sampler, LocalSampler)
-        return name, sampler, encoder, prompting
+        return name, sampler, model.encoder, prompting
 
     return each_model(models, problems, PromptSettings(**how), temperature, work)
 

@@ -54,7 +54,7 @@ def live_bytes(model: Any, *, several: bool) -> int:
         (lambda: llama(7), {"several": True}, {}),
         (lambda: llama(2), {"scored": True}, {}),
         (lambda: llama(2), {}, {"lora": LoRA(rank=2)}),
-        (lambda: llama(7), {}, {"activation_checkpointing": True, "recompute_every": 2}),
+        (lambda: llama(8), {}, {"activation_checkpointing": True, "recompute_every": 2}),
         (gemma3, {}, {"precision": "bfloat16"}),
     ],
     ids=["whole", "deep, several packs", "scored", "lora", "recomputed", "windows, bfloat16"],

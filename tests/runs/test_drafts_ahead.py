@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from support import resumable_runs
 from support.openai_stub import GOOD, PUSHES, Body, Engine
-from support.resumable_runs import STEPS, left_behind, loop, stop_after
+from support.resumable_runs import STEPS, left_behind, stop_after
 from twofold.algorithms.base import Algorithm
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
@@ -24,10 +24,13 @@ from twofold.errors import ServerError, TwofoldError
 from twofold.objectives.importance import OF_DRAFT, OF_TOKEN, SAMPLER_LOGP
 from twofold.sampling.base import ServerSettings
 from twofold.training.step import Round
+from twofold.training.trainer import Trainer
 
 SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("grpo", "online-rounds", "ppo-value", "xpo")]
 FEW: dict[str, Any] = {"evaluate_every": STEPS, "batch_size": 2}
 """Drafts of each step: 4."""
+ROUNDS: dict[str, Any] = {"evaluate_every": STEPS}
+"""What is drawn serves several steps, where it does, and is drawn twice."""
 Fault = Callable[[str, int], str]
 
 
@@ -62,6 +65,14 @@ def start() -> Iterator[Callable[..., Engine]]:
 def server(*engines: Engine, **changes: Any) -> dict[str, Any]:
     urls = [engine.url for engine in engines]
     return {"url": urls, "engine": "sglang", "push": "folder", "attempts": 2, "pause": 0.01, "ahead": 1, **changes}
+
+
+def loop(run: Path, kind: str, *, server: dict[str, Any], **training: Any) -> Trainer:
+    """A run of `kind` whose drafts `server` draws."""
+    spec = {**resumable_runs.KINDS[kind], "sampling": {"max_new_tokens": 6, "server": server}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resumable_runs.KINDS, "served", spec)
+        return resumable_runs.loop(run, "served", **training)
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
@@ -167,10 +178,10 @@ def test_without_ahead_drafts_bring_no_weights(start: Callable[..., Engine], tmp
 def test_stopped_and_resumed(kind: str, start: Callable[..., Engine], tmp_path: Path) -> None:
     """A checkpoint holds what was under way, so that the run ends with the same bytes."""
     how = server(start())
-    loop(tmp_path / "whole", kind, server=how, **FEW).train()
+    loop(tmp_path / "whole", kind, server=how, **ROUNDS).train()
     for _ in range(2, STEPS, 2):
-        assert loop(tmp_path / "parts", kind, server=how, **FEW).train(stop=stop_after(2)).stopped
-    assert not loop(tmp_path / "parts", kind, server=how, **FEW).train().stopped
+        assert loop(tmp_path / "parts", kind, server=how, **ROUNDS).train(stop=stop_after(2)).stopped
+    assert not loop(tmp_path / "parts", kind, server=how, **ROUNDS).train().stopped
     assert left_behind(tmp_path / "parts") == left_behind(tmp_path / "whole")
     behind = [row["served/behind"] for row in lines(tmp_path / "whole") if "served/behind" in row]
     assert behind[1:]
@@ -181,10 +192,10 @@ def test_stopped_and_resumed(kind: str, start: Callable[..., Engine], tmp_path: 
 def test_killed_between_checkpoints(kind: str, start: Callable[..., Engine], tmp_path: Path) -> None:
     """What the steps after the last checkpoint had begun is forgotten with them."""
     how = server(start())
-    loop(tmp_path / "whole", kind, server=how, **FEW).train()
+    loop(tmp_path / "whole", kind, server=how, **ROUNDS).train()
     with pytest.raises(KeyboardInterrupt):
-        loop(tmp_path / "killed", kind, server=how, checkpoint_every=3, **FEW).train(stop=killed_at(5))
-    loop(tmp_path / "killed", kind, server=how, checkpoint_every=3, **FEW).train()
+        loop(tmp_path / "killed", kind, server=how, checkpoint_every=3, **ROUNDS).train(stop=killed_at(5))
+    loop(tmp_path / "killed", kind, server=how, checkpoint_every=3, **ROUNDS).train()
     assert left_behind(tmp_path / "killed")["metrics.jsonl"] == left_behind(tmp_path / "whole")["metrics.jsonl"]
 
 
@@ -200,8 +211,8 @@ def killed_at(step: int) -> Callable[[], bool]:
 
 
 def test_a_server_that_is_lost_under_way(start: Callable[..., Engine], tmp_path: Path) -> None:
-    """The other draws its share of what is under way; where there is no other the run ends, and goes on later with the
-    same bytes."""
+    """The other draws its share of what is under way. Where there is no other the run ends once it needs the drafts,
+    with all that it has learned saved, and goes on later with fresh ones."""
     well = start()
     loop(tmp_path / "whole", "fresh", server=server(well), **FEW).train()
     ill = start(lambda path, nth: "500" if path not in PUSHES and nth > 3 else GOOD)
@@ -215,7 +226,12 @@ def test_a_server_that_is_lost_under_way(start: Callable[..., Engine], tmp_path:
     assert len(lines(tmp_path / "alone")) == 3
     broken[0] = False
     loop(tmp_path / "alone", "fresh", server=server(alone), **FEW).train()
-    assert left_behind(tmp_path / "alone") == left_behind(tmp_path / "whole")
+    assert [row["served/behind"] for row in lines(tmp_path / "alone")] == [0, 1, 1, 0, 1, 1]
+    assert (
+        (tmp_path / "alone" / "metrics.jsonl")
+        .read_text()
+        .startswith("".join((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines(keepends=True)[:3]))
+    )
 
 
 @pytest.mark.parametrize(

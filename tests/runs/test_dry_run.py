@@ -116,3 +116,29 @@ def test_a_rate_that_is_unusual_for_what_is_tuned_is_warned_of(
     rates = [text for text in heard.texts if "learning_rate" in text]
     assert len(rates) == bool(words)
     assert all(text.startswith(f"optimizer.learning_rate is {words}") for text in rates)
+
+
+def test_each_of_several_processes_takes_the_first_way_that_fits(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = json.loads((base / "config.json").read_text(encoding="utf-8")) | {"num_hidden_layers": 16}
+    (base / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    there = [2**40]
+    monkeypatch.setattr("twofold.runs.dry_run.memory_bytes", lambda device: there[0])
+    large = dry_run(recipe(tmp_path, base), processes=4)
+    assert [(way.kind, way.settings.reduce) for way in large.shares] == [
+        ("replicate", "auto"), ("shard", "step"), ("shard", "pack"),
+    ]  # fmt: skip
+    whole, once, often = (way.memory for way in large.shares)
+    assert (once.weights, once.optimizer) == (whole.weights // 4, whole.optimizer // 4)
+    assert once.gradients - often.gradients == whole.gradients
+    assert often.total < once.total < whole.total
+    there[0] = 4 * often.total * 100 // 84
+    small = dry_run(recipe(tmp_path, base), processes=4)
+    assert [way.settings.reduce for way in small.shares] == ["pack", "auto", "step"]
+    line = next(line for line in small.lines() if line.startswith("processes"))
+    assert line.startswith("processes   4, each shard, gradients summed once a pack: about ")
+    asked = recipe(tmp_path, base, world={"kind": "shard", "reduce": "step"})
+    assert [way.memory for way in dry_run(asked, processes=4).shares] == [once]
+    moved = recipe(tmp_path, base, world={"offload": True})
+    assert [way.kind for way in dry_run(moved, processes=4).shares] == ["shard", "shard"]

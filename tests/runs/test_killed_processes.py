@@ -27,7 +27,7 @@ KINDS = ("offline", "offline-lora", "pdpo", "pdpo-lora", "grpo", "reward-model",
 MOMENTS = ("step", "writing", "evaluation")
 VICTIMS: dict[str, tuple[int, ...]] = {"first": (0,), "second": (1,), "all": (0, 1)}
 SIZE = 2
-SECONDS = 120.0
+SECONDS = 300.0
 
 
 def processes(run: Path, kind: str, sharing: str) -> list[int]:
@@ -75,14 +75,19 @@ def _marked(evaluate: Callable[[], Evaluation], mark: Path) -> Callable[[], Eval
     return marked
 
 
-def wait(pids: list[int]) -> list[int]:
-    """Until all have ended; their statuses. One that waits for another for ever fails the test."""
-    until, statuses = time.monotonic() + SECONDS, dict[int, int]()
+def wait(pids: list[int], run: Path) -> list[int]:
+    """Until all have ended; their statuses. One that has begun its run and waits for another for ever fails the test;
+    where none has, they are ended as torchrun does it: they look for each other."""
+    began, statuses = time.monotonic(), dict[int, int]()
+    until = began + SECONDS
     while len(statuses) < len(pids):
         for pid in (pid for pid in pids if pid not in statuses):
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
                 statuses[pid] = status
+        if statuses and time.monotonic() > began + 20 and not (run / "metrics.jsonl").is_file():
+            for pid in (pid for pid in pids if pid not in statuses):
+                os.kill(pid, signal.SIGTERM)
         if time.monotonic() > until:
             for pid in (pid for pid in pids if pid not in statuses):
                 os.kill(pid, signal.SIGKILL)
@@ -130,7 +135,7 @@ def _ended(pid: int) -> bool:
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_anywhere(kind: str, sharing: str, tmp_path: Path) -> None:
     assembly(tmp_path / "stored", kind, stored=True)  # which stores the model
-    assert wait(processes(tmp_path / "whole", kind, sharing)) == [0] * SIZE
+    assert wait(processes(tmp_path / "whole", kind, sharing), tmp_path / "whole") == [0] * SIZE
     whole, chance, counted = left_behind(tmp_path / "whole"), random.Random(f"{kind} {sharing}"), Counter[str]()
     for moment in MOMENTS:
         for victims in VICTIMS:
@@ -138,8 +143,8 @@ def test_killed_anywhere(kind: str, sharing: str, tmp_path: Path) -> None:
             run.mkdir()
             pids = processes(run, kind, sharing)
             strike(run, pids, moment, VICTIMS[victims], chance)
-            counted["killed" if any(wait(pids)) else "had ended"] += 1
-            assert wait(processes(run, kind, sharing)) == [0] * SIZE
+            counted["killed" if any(wait(pids, run)) else "had ended"] += 1
+            assert wait(processes(run, kind, sharing), run) == [0] * SIZE
             assert left_behind(run) == whole, f"{moment}, {victims}"
             shutil.rmtree(run)
     print(f"{kind}, {sharing}: {dict(counted)}")

@@ -15,9 +15,10 @@ pytestmark = pytest.mark.slow
 
 def test_memory_of_each_process(tmp_path: Path) -> None:
     """Of four each has a quarter; weights are 1, with moments 3. Peaks beside what was there before."""
-    whole = store(tmp_path / "base")
+    store(tmp_path / "warm", layers=1, hidden=16)
+    whole = store(tmp_path / "base", layers=12, hidden=512)
     code = "from support.memory import main; main()"
-    written = finish(start(4, str(tmp_path / "base"), str(tmp_path), code=code))
+    written = finish(start(4, *(str(tmp_path / name) for name in ("warm", "base", "")), code=code))
     peaks = [json.loads(line.splitlines()[-1]) for line in written]
     most = {name: max(each[name] for each in peaks) / whole for name in peaks[0]}
     print({name: round(share, 3) for name, share in most.items()}, f"of {whole / 2**20:.0f} MiB")

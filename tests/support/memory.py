@@ -13,12 +13,14 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from twofold.demo.build import character_tokenizer
-from twofold.models.load import ModelSettings, load_policy, save_policy
-from twofold.models.parts import reading_parts
-from twofold.models.sharding import shard_model
+from twofold.models.fsdp import shard
+from twofold.models.load import LoadedModel, ModelSettings, load_policy, save_policy
+from twofold.models.parts import parts_for_shards, reading_parts
+from twofold.models.policy import Policy
+from twofold.models.sharding import layers, shard_model
 from twofold.training.checkpoint import newest
 from twofold.training.optim import AdamW
 from twofold.training.saving import Saver
@@ -26,13 +28,14 @@ from twofold.training.trainable import POLICY, Trainable
 from twofold.world import join, world
 
 
-def store(folder: Path) -> int:
-    """A model of 12 layers; its bytes."""
+def store(folder: Path, layers: int, hidden: int) -> int:
+    """A model of so many layers; its bytes."""
     torch.manual_seed(0)
     tokenizer = character_tokenizer()
     config = LlamaConfig(
-        vocab_size=2048, hidden_size=512, intermediate_size=2048, num_hidden_layers=12, num_attention_heads=8,
-        max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id, bos_token_id=None, pad_token_id=None,
+        vocab_size=1024, hidden_size=hidden, intermediate_size=4 * hidden, num_hidden_layers=layers,
+        num_attention_heads=2, max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None, pad_token_id=None,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     model.save_pretrained(folder)
@@ -66,12 +69,9 @@ def peak() -> Iterator[Callable[[], int]]:
         watcher.join()
 
 
-def parts(path: str) -> tuple[Trainable, PreTrainedTokenizerBase]:
-    settings = ModelSettings(path=path, device="cpu", precision="float32")
+def read(path: str) -> tuple[Policy, LoadedModel]:
     with reading_parts("shard", "cpu"):
-        policy, loaded = load_policy(settings)
-    shard_model(policy, "shard")
-    return Trainable.of(POLICY, policy, AdamW(learning_rate=1e-5), 4), loaded.tokenizer
+        return load_policy(ModelSettings(path=path, device="cpu", precision="float32"))
 
 
 def step(trainable: Trainable) -> None:
@@ -83,14 +83,26 @@ def step(trainable: Trainable) -> None:
 
 
 def main() -> None:
-    """`base folder`: prints the peaks, by what was done."""
+    """`warm base folder`: prints the peaks, by what was done with the model in `base`, after all was done with another,
+    so that everything has been imported."""
     torch.set_num_threads(1)
     join()
-    base, folder = sys.argv[1], Path(sys.argv[2])
+    warm, base, folder = sys.argv[1:]
+    peaks_of(warm, Path(folder) / "warm")
+    print(json.dumps(peaks_of(base, Path(folder) / "run")))
+
+
+def peaks_of(base: str, folder: Path) -> dict[str, int]:
     peaks: dict[str, int] = {}
     with peak() as most:
-        trainable, tokenizer = parts(base)
+        policy, _ = read(base)
+        with parts_for_shards(policy):
+            shard(policy, layers(policy.model), ("shard", "cpu"))
         peaks["load"] = most()
+    del policy
+    policy, loaded = read(base)
+    shard_model(policy, "shard")
+    trainable = Trainable.of(POLICY, policy, AdamW(learning_rate=1e-5), 4)
     step(trainable)
     saver = Saver(folder / "checkpoints", 1, trainable.model.device)
     with peak() as most:
@@ -103,6 +115,6 @@ def main() -> None:
         trainable.restore(found.tensors("policy", trainable.like), found.tensors("moments", trainable.like), 1)
         peaks["resume"] = most()
     with peak() as most:
-        save_policy(trainable.model, tokenizer, folder / "model")
+        save_policy(policy, loaded.tokenizer, folder / "model")
         peaks["model"] = most()
-    print(json.dumps(peaks))
+    return peaks

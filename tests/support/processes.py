@@ -8,11 +8,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch.distributed.fsdp import CPUOffloadPolicy
 from torch.distributed.tensor import DTensor
 
 from support.resumable_runs import STEPS, assembly, loop, stop_after
@@ -21,11 +25,11 @@ from twofold.models.heads import value_model_of
 from twofold.models.load import weights_digest
 from twofold.models.parts import in_parts
 from twofold.models.reference import FrozenReference, MovingReference
-from twofold.models.sharding import shard_model
-from twofold.runs.processes import how_loaded
+from twofold.models.sharding import layers, shard_model
+from twofold.runs.shares import whole_because
 from twofold.training.checkpoint import Checkpoint
 from twofold.training.trainable import Trainable
-from twofold.world import join, part_here, world
+from twofold.world import WorldSettings, join, part_here, whole_tensor, world
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -147,7 +151,64 @@ def check_unread(folder: Path) -> None:
     """What cannot be read in parts is read as a whole, and a line says why."""
     context = assembly(folder / "run", "moving-dora", sharing="shard", stored=True)
     assert not in_parts(context.policy.model)
-    assert how_loaded(context.recipe) == ("replicate", "DoRA takes the norms of their rows")
+    assert whole_because(context.recipe) == "DoRA takes the norms of their rows"
+
+
+def check_rounding(folder: Path) -> None:
+    """Parts of masters are rounded to the bits of the whole."""
+    whole, parts = (assembly(folder, "bfloat16", sharing=sharing).policy for sharing in ("replicate", "shard"))
+    shard_model(parts, "shard")
+    assert whole.masters is not None
+    assert parts.masters is not None
+    for name, weight in whole.trainable().items():
+        master = whole.masters.of(name)
+        assert torch.equal(whole_tensor(parts.trainable()[name].detach()), weight)
+        assert torch.equal(whole_tensor(parts.masters.of(name)), master)
+        assert weight.dim() == 1 or not torch.equal(weight, master)
+
+
+def check_collectives(folder: Path) -> None:
+    """Of two packs a process gradients are summed once, or after each; weights of a layer come twice a pack, or once.
+    There are two that travel: the layer, and all else."""
+    counted = Counter[str]()
+    sum_of, gather = "reduce_scatter_single", "all_gather_single"
+    if not hasattr(dist, sum_of):  # before torch 2.13
+        sum_of, gather = "reduce_scatter_tensor", "all_gather_into_tensor"
+
+    def counting(name: str) -> Callable[..., Any]:
+        call = getattr(dist, name)
+
+        def count(*args: Any, **named: Any) -> Any:
+            counted[name] += 1
+            return call(*args, **named)
+
+        return count
+
+    for kind, sums, weights in (("packs", 2, 6), ("reduce", 4, 4)):
+        trainer = loop(folder / kind, kind, sharing="shard", precision="float64", batch_size=8)
+        made = trainer.algorithm.round(0, {})
+        counted.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            for name in (sum_of, gather):
+                patch.setattr(dist, name, counting(name))
+            trainer.step(made)
+        assert counted == {sum_of: sums, gather: weights}, kind
+
+
+def check_settings(folder: Path) -> None:
+    """What FSDP2 is asked for: layers ahead, where parts wait, and the dtype of what travels and what is summed."""
+    context = assembly(folder, "seq2seq", sharing="shard")
+    shard_model(context.policy, "shard", WorldSettings(prefetch=2, offload=True))
+    states: list[Any] = [layer._get_fsdp_state() for layer in layers(context.policy.model)]  # type: ignore[operator]
+    assert [len(s._states_to_forward_prefetch) for s in states] == [2, 2, 1, 0]
+    assert states[3]._states_to_backward_prefetch == [states[2], states[1]]
+    assert all(isinstance(s._fsdp_param_group.offload_policy, CPUOffloadPolicy) for s in states)
+    reward = assembly(folder, "stream-reward", sharing="shard").policy
+    shard_model(reward, "shard")
+    (layer,), score = layers(reward.model), reward.model.score
+    for module, narrow, summed in ((layer, torch.bfloat16, torch.float32), (score, None, None)):
+        policy = module._get_fsdp_state()._mp_policy  # type: ignore[operator]
+        assert (policy.param_dtype, policy.reduce_dtype) == (narrow, summed)
 
 
 def main() -> None:

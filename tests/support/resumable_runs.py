@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from support import seq2seq
 from twofold.config.load import Document, validate
 from twofold.config.schema import Recipe
 from twofold.demo.build import character_tokenizer
@@ -26,7 +27,8 @@ from twofold.records import Pair, Source
 from twofold.runs.build import build_trainer
 from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import read_dataset
-from twofold.runs.processes import load_shared
+from twofold.runs.processes import load_shared, with_settled_world
+from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.training.trainer import Trainer
 from twofold.world import world
 
@@ -167,6 +169,27 @@ OTHERS: dict[str, dict[str, Any]] = {
     "experts": {"experts": True, "model": {"router_aux_loss_coef": 0.5}},
     "experts-coupled": {"experts": True, "model": {"router_aux_loss_coef": 0.5}, "objective": {"kind": "aot"}},
     "rows": {"model": {"sharing": "rows"}},
+    "bfloat16": {"model": {"precision": "bfloat16"}},
+    "stream": {"model": {"precision": "bfloat16", "residual": "bfloat16"}, "training": {"packing": {"tokens": 60}}},
+    "stream-lora": {
+        "lora": {"rank": 2, "dora": True},
+        "model": {"precision": "bfloat16", "residual": "bfloat16", "activation_checkpointing": True},
+    },
+    "stream-reward": {
+        "model": {"precision": "bfloat16", "residual": "bfloat16"},
+        "objective": {"kind": "bradley_terry"},
+    },
+    "packs": {"training": {"packing": {"tokens": 60}}},
+    "reduce": {"training": {"packing": {"tokens": 60}}, "world": {"reduce": "pack", "reshard_after_forward": False}},
+    "offload": {"training": {"packing": {"tokens": 60}}, "world": {"offload": True, "prefetch": 2}},
+    "bfloat16-lora": {"lora": True, "model": {"precision": "bfloat16"}},
+    "fit": {"reference": {"fit": "chosen", "fit_epochs": 0.5, "kind": "moving", "alpha": 0.3, "sync_every": 2}},
+    "fit-lora": {"lora": True, "reference": {"fit": "chosen", "fit_epochs": 0.5, "fit_learning_rate": 1e-3}},
+    "muon": {"optimizer": {"kind": "muon", "learning_rate": 1e-3, "weight_decay": 0.1}},
+    "adafactor": {"optimizer": {"kind": "adafactor", "learning_rate": 1e-3}},
+    "adamw-8bit": {"optimizer": {"kind": "adamw_8bit", "learning_rate": 1e-3}},
+    "seq2seq": {"encodes": True},
+    "seq2seq-lora": {"encodes": True, "lora": True, "reference": {"kind": "live"}},
     "momentum": {"optimizer": {"kind": "sgd", "learning_rate": 1e-2, "weight_decay": 0.1}},
 }
 """Kinds that differ in how packs are computed, and not in what a stop has to remember."""
@@ -195,6 +218,20 @@ def _store(path: str, made: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
         tokenizer.save_pretrained(path)
 
 
+def _made(*, encodes: bool, experts: Mapping[str, int]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model of one layer (an encoder–decoder: of two and two) and its tokenizer."""
+    torch.manual_seed(0)
+    if encodes:
+        return seq2seq.t5(), seq2seq.tokenizer("t5")
+    tokenizer = character_tokenizer()
+    config = (MixtralConfig if experts else LlamaConfig)(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id, bos_token_id=None, pad_token_id=None,
+        **experts,
+    )  # fmt: skip
+    return (MixtralForCausalLM if experts else LlamaForCausalLM)(config), tokenizer
+
+
 def _model(recipe: Recipe, made: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, stored: bool) -> Model:
     scored = recipe.objective.reads == "scores"
     if stored:
@@ -204,65 +241,60 @@ def _model(recipe: Recipe, made: PreTrainedModel, tokenizer: PreTrainedTokenizer
     return (wrap_reward_model if scored else wrap)(recipe.model, made, tokenizer)
 
 
-def _recipe(run: Path, model: dict[str, Any], sharing: str, training: dict[str, Any], spec: dict[str, Any]) -> Recipe:
-    """Six steps of three rows, a checkpoint after each, as `training` and `spec` change them."""
-    data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}, **spec.pop("data", {})}
-    if spec.get("algorithm", {}).get("kind") == "pdpo":
-        data["generator"] = {"count": 4}
-    server = training.pop("server", None)
-    settings = {
-        "steps": STEPS,
-        "batch_size": 3,
-        "checkpoint_every": 1,
-        "evaluate_every": 2,
-        "keep_checkpoints": 2,
-        **training,
-    }
-    given = {
-        "run": str(run),
-        "model": model,
-        "data": data,
-        "training": settings,
-        "optimizer": {"learning_rate": 1e-3},
-        "sampling": {"max_new_tokens": 6, "server": server},
-        "world": {"kind": sharing},
-        "reference": {"cache": str(run.parent / "reference-cache")},
-        **spec,
-    }
-    return validate(Recipe, Document("test", given, {}))
-
-
 def assembly(
     run: Path, kind: str, *, sharing: str = "auto", precision: str = "float32", stored: bool = False, **training: Any
 ) -> RunContext:
     """A run that takes milliseconds a step; made anew it is the same to the bit. Processes share it by `sharing`; its
-    model is made, or read from where it was `stored` by the first to ask. A `server` draws its drafts."""
+    model is made, or read from where it was `stored` by the first to ask. A `server` among the settings of `training`
+    draws its drafts."""
     spec = dict({**KINDS, **OTHERS, **FAULTY}[kind])
-    experts = {"num_local_experts": 4, "num_key_value_heads": 2} if spec.pop("experts", False) else {}
     lora, quantize = spec.pop("lora", None), spec.pop("quantize", None)
     model = {"path": "made", "precision": precision, "lora": {"rank": 2} if lora is True else lora}
     model |= spec.pop("model", {})
     stored = stored or bool(quantize)  # as a base is loaded
     if stored:
-        name = "base-experts" if experts else "base"
+        name = "-".join(["base", *sorted({"experts", "encodes"} & {*spec})])
         model |= {"path": str(run.parent / name), **({"quantize": quantize} if quantize else {})}
-    recipe = _recipe(run, model, sharing, training, spec)
-    torch.manual_seed(0)
-    tokenizer = character_tokenizer()
-    config = (MixtralConfig if experts else LlamaConfig)(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id, bos_token_id=None, pad_token_id=None,
-        **experts,
-    )  # fmt: skip
-    made = (MixtralForCausalLM if experts else LlamaForCausalLM)(config)
-    policy, loaded = _model(recipe, made.double() if precision == "float64" else made, tokenizer, stored=stored)
+    experts = {"num_local_experts": 4, "num_key_value_heads": 2} if spec.pop("experts", False) else {}
+    encodes, world_of = spec.pop("encodes", False), {"kind": sharing, **spec.pop("world", {})}
+    given = {"run": str(run), "model": model, "world": world_of, **_settings(run, spec, training)}
+    recipe = validate(Recipe, Document("test", given, {}))
+    made, tokenizer = _made(encodes=encodes, experts=experts)
+    if recipe.model.precision == "float64":
+        made = made.double()
     records = read_dataset(recipe, recipe.objective, pairs())
+    recipe = with_settled_world(recipe, records, Silent(), (made, tokenizer))
+    policy, loaded = _model(recipe, made, tokenizer, stored=stored)
+    policy.keep_masters()
     run.mkdir(parents=True, exist_ok=True)
     return RunContext(recipe, recipe.objective, policy, loaded, records, Silent(), {"python:brevity": brevity})
 
 
+def _settings(run: Path, spec: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    data: dict[str, Any] = {"train": "made", "heldout": {"count": 2}, **spec.pop("data", {})}
+    if spec.get("algorithm", {}).get("kind") == "pdpo":
+        data["generator"] = {"count": 4}
+    server = training.pop("server", None)
+    steps = {"steps": STEPS, "batch_size": 3, "checkpoint_every": 1, "evaluate_every": 2, "keep_checkpoints": 2}
+    return {
+        "data": data,
+        "training": {**steps, **spec.pop("training", {}), **training},
+        "optimizer": {"learning_rate": 1e-3},
+        "sampling": {"max_new_tokens": 6, "server": server},
+        "reference": {"cache": str(run.parent / "reference-cache")},
+        **spec,
+    }
+
+
 def loop(run: Path, kind: str, *, resume: bool = True, **training: Any) -> Trainer:
-    return build_trainer(assembly(run, kind, **training), run, resume=resume)
+    context = assembly(run, kind, **training)
+    if context.recipe.reference.fit is not None:
+        model = context.policy, context.loaded
+        stage = fit_stage(context.recipe, context.dataset, model, run, Silent(), resume=resume)
+        stage.train(resume=resume)
+        again = assembly(run, kind, **training)
+        context.policy, context.loaded = start_from_fit(stage, model, lambda: (again.policy, again.loaded))
+    return build_trainer(context, run, resume=resume)
 
 
 def stop_after(steps: int) -> Callable[[], bool]:

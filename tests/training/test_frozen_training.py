@@ -11,7 +11,7 @@ from twofold.training.trainer import Trainer
 
 
 def test_only_what_has_a_state_can_be_changed() -> None:
-    assert changeable(training) == {"SaveSchedule", "Step", "Tracker", "Trainer", "TrainerState"}
+    assert changeable(training) == {"SaveSchedule", "Saver", "Step", "Tracker", "Trainer", "TrainerState"}
 
 
 def test_a_trainer_and_a_step_take_their_parts_by_name() -> None:

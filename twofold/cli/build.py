@@ -11,16 +11,18 @@ import typer
 
 from twofold.cli.data_show import Ignore, ignored
 from twofold.cli.dataclass_options import spread
+from twofold.cli.sharding import ShardOptions, in_shards, refuse_odd_shards, whole
 from twofold.cli.terminal import results
 from twofold.progress import counted
 
 if TYPE_CHECKING:
     from twofold.datagen.build import BuildSettings, Built
     from twofold.judges.questions import Questions
+    from twofold.shards import Merged
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(ShardOptions):
     """What `twofold data build` may be told."""
 
     prompts: Annotated[str, typer.Argument(help="Prompts, problems with answers, or rows with answers to judge.")]
@@ -61,10 +63,6 @@ class Options:
     keep_truncated: Annotated[
         bool, typer.Option("--keep-truncated", help="Also take answers that ran out of tokens.")
     ] = False
-    shard: Annotated[
-        str | None,
-        typer.Option(help="INDEX/COUNT, from 0/8 to 7/8, or auto in a SLURM array; then: twofold data merge OUT."),
-    ] = None
     dry: Annotated[bool, typer.Option("--dry-run", help="Say how much would be asked for, and leave.")] = False
 
 
@@ -73,11 +71,12 @@ def build(given: Options) -> None:
     """Sample answers, judge them, and write pairs, rankings or labels. A broken run goes on where it stopped."""
     from twofold.cli.progress import RichProgress
     from twofold.config.first_look import first_look, refuse_unwritable
-    from twofold.datagen.build import build as make
+    from twofold.datagen.build import build as make_rows
     from twofold.datagen.build import read_for
-    from twofold.datagen.shards import Shard, build_shard
+    from twofold.datagen.shards import build_work, make_shard
 
-    how, shard = _settings(given), Shard.of(given.shard) if given.shard else None
+    refuse_odd_shards(given, given.out)
+    how = _settings(given)
     first_look(rows=[given.prompts], models=how.models)
     refuse_unwritable(given.out)
     ignore = ignored(given.ignore)
@@ -90,11 +89,18 @@ def build(given: Options) -> None:
     with RichProgress() as progress:
         told = counted(len(questions.questions), "prompt")
         progress.note(f"{told}, {questions.repeated} repeated" if questions.repeated else told)
-        if shard is None:
-            built = make(questions, how, given.out, open_reward, progress)
-        else:
-            built = build_shard(questions, how, (given.out, shard), open_reward, progress)
-    _tell(built, how)
+        if not whole(given, progress):
+            make = make_shard(questions, how, open_reward, progress)
+            return in_shards(given, build_work(questions, how), given.out, make, finish, progress)
+        built = make_rows(questions, how, given.out, open_reward, progress)
+    _tell(built, how.form, how.judge)
+
+
+def finish(merged: Merged) -> None:
+    """Say what shards have built."""
+    from twofold.datagen.shards import built_of
+
+    _tell(built_of(merged), **merged.about)
 
 
 def _settings(given: Options) -> BuildSettings:
@@ -124,15 +130,15 @@ def _estimate(questions: Questions, how: BuildSettings, out: Path) -> None:
     told.print(f"already recorded in {path}: {recorded(path)} answers and verdicts", soft_wrap=True)
 
 
-def _tell(built: Built, how: BuildSettings) -> None:
+def _tell(built: Built, form: str, judge: str) -> None:
     out = results()
-    noun = {"pairs": "pair", "rankings": "ranking", "labels": "labelled answer"}[how.form]
+    noun = {"pairs": "pair", "rankings": "ranking", "labels": "labelled answer"}[form]
     told = f"{built.out}: {counted(built.rows, noun)} from {built.used} of {counted(built.questions, 'prompt')}"
-    if how.judge == "human":
+    if judge == "human":
         told = f"{built.out}: answers to {built.used} of {counted(built.questions, 'prompt')}, in no order"
     out.print(told, style="green" if built.rows else "yellow", soft_wrap=True)
     for reason, count in built.left_out.items():
         if count:
             out.print(f"left out: {count} {reason}")
-    if how.judge == "human":
+    if judge == "human":
         out.print(f"next: twofold data label {built.out} --out PAIRS.jsonl", soft_wrap=True)

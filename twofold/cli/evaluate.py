@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from twofold import disk
 from twofold.cli import evaluate_tables
 from twofold.cli.dataclass_options import spread
-from twofold.cli.evaluate_options import Options, command, flag, numbers, refuse_contradictions, words
+from twofold.cli.evaluate_options import SHARDING, Options, command, flag, numbers, refuse_contradictions, words
+from twofold.cli.sharding import in_shards, refuse_odd_shards, whole
 from twofold.cli.terminal import results
 from twofold.errors import LeakError, RecipeError, TwofoldError
+from twofold.shards import Merged, Outcome, Work, digest
 
 if TYPE_CHECKING:
+    from twofold.cli.progress import RichProgress
     from twofold.data.formats import Table
     from twofold.data.turns import ChatChoice
     from twofold.evaluation.figures import Evaluation
+    from twofold.evaluation.parts import Halves
     from twofold.progress import Progress
     from twofold.records import Record
 
+ITEMS = "items.jsonl"
+"""What shards measured, in --out."""
+NOT_MEASURED = (*SHARDING, "out")
 FOR_HARNESS = ("models", "limit", "shots", "style", "harness", "harness_tasks", "harness_include", "json_file", "out")
 
 
@@ -35,11 +41,41 @@ def evaluate(given: Options) -> None:
     from twofold.config.first_look import first_look, refuse_unwritable
 
     refuse_contradictions(given)
+    refuse_odd_shards(given, given.out)
     first_look(rows=[given.tasks, given.examples], models=[*given.models, given.reference, given.against])
     folder = given.out and (given.out / "results.json", given.out / "rows.jsonl")
     refuse_unwritable(given.json_file, *(folder or ()))
     with RichProgress() as progress:
-        about, found = _measured(given, progress)
+        if given.harness is not None:
+            about, found = dict[str, Any](), _by_harness(given, progress)
+        else:
+            source = _source(given)
+            for model in given.models:
+                _refuse_trained_on(Path(model), source.records, progress)
+            about = {"task": given.task, "tasks": {"source": source.source, "sha256": source.sha256,
+                                                   "n": len(source.records)}}  # fmt: skip
+            if not whole(given, progress):
+                return _in_shards(given, about, source.records, progress)
+            from twofold.evaluation.parts import WHOLE  # imports torch
+
+            halves, how = _halves(given), _settings(given, progress)
+            found = halves.figures(halves.measure(given.models, halves.items(source.records), how, WHOLE), how)
+    _present(given, about, found)
+
+
+def finish(merged: Merged) -> None:
+    """The figures of what all shards have measured."""
+    from twofold.cli.progress import RichProgress
+    from twofold.evaluation.parts import measured_of
+
+    paths = {name: Path(value) for name, value in merged.about["paths"].items()}
+    given = Options(**{**merged.about["options"], **paths, "out": merged.out.parent})
+    with RichProgress() as progress:
+        found = _halves(given).figures(measured_of(merged.same, merged.lines()), _settings(given, progress))
+    _present(given, merged.about["about"], found)
+
+
+def _present(given: Options, about: Mapping[str, Any], found: Evaluation) -> None:
     figures = {"command": command(given), **about, **found.figures}
     evaluate_tables.show(figures)
     _add_to_runs(given, figures)
@@ -47,34 +83,40 @@ def evaluate(given: Options) -> None:
     _write(given, figures, found.rows)
 
 
-def _measured(given: Options, progress: Progress) -> tuple[dict[str, Any], Evaluation]:
-    """What the figures are of, and the figures."""
-    if given.harness is not None:
-        return {}, _by_harness(given, progress)
-    source, call = _source(given), _library_call(given)  # the second imports torch
-    how = _keywords(given, call)
-    for model in given.models:
-        _refuse_trained_on(Path(model), source.records, progress)
-    about = {
-        "task": given.task, "tasks": {"source": source.source, "sha256": source.sha256, "n": len(source.records)},
-    }  # fmt: skip
-    return about, call(given.models, source.records, **how, progress=progress)
+def _in_shards(given: Options, about: Mapping[str, Any], records: Sequence[Record], progress: RichProgress) -> None:
+    from twofold.evaluation.parts import Part, facts_of, lines_of
+    from twofold.judges.registry import ledger_path
+    from twofold.ledger import Ledger, write_rows
+
+    assert given.out is not None, "checked before anything was read"
+    halves, how = _halves(given), _settings(given, progress)
+    items = halves.items(records)
+    options = {f.name: getattr(given, f.name) for f in fields(given) if f.name not in NOT_MEASURED}
+    paths = {name: str(value) for name, value in options.items() if isinstance(value, Path)}
+    told = {"options": {name: value for name, value in options.items() if name not in paths}, "paths": paths}
+    request = digest(told, map(repr, items))
+
+    def make(own: Path, first: int, end: int) -> Outcome:
+        with Ledger(ledger_path(own)) as ledger:
+            measured = halves.measure(given.models, items, how, Part(first, end, ledger, request))
+        write_rows(own, lines_of(measured))
+        return Outcome(same=facts_of(measured))
+
+    inputs = (*given.models, given.reference, given.against, given.examples)
+    inputs = (*inputs, *((each or "").partition(":")[2] for each in (given.judge, given.reward)))
+    about = {**told, "about": about}
+    work = Work("evaluate", "items", len(items), request, about, halves.grain(len(items)), inputs)
+    in_shards(given, work, given.out / ITEMS, make, finish, progress)
 
 
-def _library_call(given: Options) -> Callable[..., Evaluation]:
-    from twofold.evaluation import answers, frontier, likelihood, pass_at_k, win_rate
+def _halves(given: Options) -> Halves:
+    from twofold.evaluation.tasks import ANSWERS, PASS_AT_K, TASKS  # imports torch
 
-    calls: dict[str, Callable[..., Evaluation]] = {
-        "preference": likelihood.preference,
-        "perplexity": likelihood.perplexity,
-        "win-rate": win_rate.win_rate,
-        "frontier": frontier.frontier,
-    }
-    return calls.get(given.task, answers.accuracy if given.pass_at is None else pass_at_k.pass_at_k)
+    return TASKS.get(given.task, ANSWERS if given.pass_at is None else PASS_AT_K)
 
 
-def _keywords(given: Options, call: Callable[..., Evaluation]) -> dict[str, Any]:
-    """What a library call takes of the options, by the same names; those that were left out have its defaults."""
+def _settings(given: Options, progress: Progress) -> Any:
+    """The options as the task's settings, by the same names; those that were left out have its defaults."""
     how = {field.name: getattr(given, field.name) for field in fields(given)} | {
         "preset": given.task,
         "metrics": words(given.metrics),
@@ -88,8 +130,9 @@ def _keywords(given: Options, call: Callable[..., Evaluation]) -> dict[str, Any]
         raise RecipeError("nobody judges", where="--task win-rate", remedy=remedy)
     if given.task == "frontier":
         how |= _of_runs(given)
-    taken = signature(call).parameters.keys() - {"models"}
-    return {name: value for name, value in how.items() if name in taken and value is not None}
+    settings = _halves(given).settings
+    taken = {field.name for field in fields(settings)} - {"progress"}
+    return settings(**{n: v for n, v in how.items() if n in taken and v is not None}, progress=progress)
 
 
 def _of_runs(given: Options) -> dict[str, Any]:

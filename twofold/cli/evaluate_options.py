@@ -11,8 +11,10 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from twofold.cli.sharding import ShardOptions
 from twofold.errors import RecipeError
 
+SHARDING = tuple(field.name for field in fields(ShardOptions))
 N = TypeVar("N", int, float)
 ANSWERS, PAIRS, SAMPLED = ("answers", "gsm8k"), ("preference", "perplexity"), ("win-rate", "frontier")
 TASKS = (*ANSWERS, *PAIRS, *SAMPLED)
@@ -37,7 +39,7 @@ def _number(least: int, told: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(ShardOptions):
     """What `twofold evaluate` may be told."""
 
     models: Annotated[
@@ -82,7 +84,7 @@ def command(given: Options) -> str:
     words = ["twofold", "evaluate", *given.models]
     for field in fields(given):
         value = getattr(given, field.name)
-        if field.name not in ("models", "json_file", "out") and value != field.default:
+        if field.name not in ("models", "json_file", "out", *SHARDING) and value != field.default:
             words += [flag(field.name)] if value is True else [flag(field.name), str(value)]
     return shlex.join(words)
 

@@ -1,38 +1,125 @@
-"""A verb in several processes of this machine, through torchrun's own agent: one message, one exit code."""
+"""A verb in several processes of one host or several, through torchrun's own agent: one message, one exit code."""
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
+import socket
 import sys
 import tempfile
+import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
 
 from twofold.cli.terminal import errors
+from twofold.errors import LostProcessError, RecipeError
+from twofold.hosts import ARRIVAL, LAUNCHER, address_towards, give_up_after, is_free_here
 
-LAUNCHER = "TWOFOLD_LAUNCHER"
-"""Set where this module tells of processes that are lost, so that the others need not."""
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+    from torch.distributed.launcher.api import LaunchConfig
+
 _FORWARDED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGQUIT")
 _TO_SAVE = 600  # seconds that processes have to end their step and save
 _PARENT_DIES = 1  # PR_SET_PDEATHSIG, prctl(2)
+_PORTS = 2**16
+_GLANCE, _LOOK = 1.0, 5.0  # seconds
+_AGAIN_ON_ALL = "the same command on every host goes on from the last checkpoint"
 _AGAIN = "the same command goes on from the last checkpoint"
 
 
-def launch(processes: int, arguments: Sequence[str], restarts: int = 0) -> int:
-    """Run `twofold ARGUMENTS` in so many processes and wait; its exit code, and for one that was killed a message.
-    Where one is killed, all are started again, `restarts` times at most; what ends by itself would end so again."""
+@dataclass(frozen=True)
+class Meeting:
+    """Where the launchers of several hosts meet: at a port of one of them, which all name alike."""
+
+    host: str
+    port: int
+    hosts: int
+    timeout: float
+    """Seconds that the host may be out of reach."""
+
+    @classmethod
+    def of(cls, hosts: int, rendezvous: str | None, timeout: float) -> Meeting | None:
+        """None for one host. Raises RecipeError for options that do not fit."""
+        if hosts == 1 and rendezvous is None:
+            return None
+        if hosts == 1 or rendezvous is None:
+            remedy = "give both: --nodes N --rendezvous HOST:PORT, HOST one of the N, alike on all of them"
+            missing, there = ("--rendezvous", "--nodes") if rendezvous is None else ("--nodes", "--rendezvous")
+            raise RecipeError(f"{there} needs {missing}", where=there, remedy=remedy)
+        host, _, port = rendezvous.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < _PORTS:
+            raise RecipeError(f"{rendezvous!r} is not HOST:PORT", where="--rendezvous", remedy="write host-a:29400")
+        return cls(host.strip("[]"), int(port), hosts, timeout)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def config(self) -> dict[str, Any]:
+        """Of torchrun's agent. Raises LostProcessError where the first host does not come."""
+        here = is_free_here(self.host, self.port)
+        if not here:
+            self._await()
+        return {
+            "min_nodes": self.hosts,
+            "max_nodes": self.hosts,
+            "rdzv_endpoint": f"[{self.host}]:{self.port}" if ":" in self.host else str(self),
+            "rdzv_configs": {
+                "is_host": here,
+                "join_timeout": int(ARRIVAL.total_seconds()),
+                "read_timeout": int(self.timeout),
+            },
+            "local_addr": self.host if here else address_towards(self.host, self.port),
+            "run_id": "twofold",
+        }
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Lets connections of torchrun's agent fail, too, where another host is out of reach: it waits for ever."""
+        over = Event()
+
+        def watch() -> None:
+            while not over.wait(_LOOK):  # it opens them when it likes
+                give_up_after(self.timeout)
+
+        Thread(target=watch, daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def _await(self) -> None:
+        until = time.monotonic() + ARRIVAL.total_seconds()
+        while time.monotonic() < until:
+            with suppress(OSError):
+                socket.create_connection((self.host, self.port), timeout=_GLANCE).close()
+                return
+            time.sleep(_GLANCE)
+        remedy = f"start the same command on {self.host}; look at names, addresses and firewalls"
+        raise LostProcessError(f"nobody has answered at {self} within {ARRIVAL}", where="--rendezvous", remedy=remedy)
+
+
+def launch(processes: int, arguments: Sequence[str], restarts: int = 0, meeting: Meeting | None = None) -> int:
+    """Run `twofold ARGUMENTS` in so many processes of this host and wait; its exit code, and for what was lost a
+    message. Where one is killed, all are started again, `restarts` times at most, on one host; what ends by itself
+    would end so again. Raises LostProcessError where other hosts do not come, or the one at which all meet is lost."""
     _prepare(processes)
+    restarts = 0 if meeting else restarts
     for restart in range(restarts + 1):
-        codes = _run(processes, arguments)
-        if isinstance(codes, int):
-            return codes
+        failures = _run(processes, arguments, meeting)
+        if isinstance(failures, int):
+            return failures
+        codes = {rank: failure.exitcode for rank, failure in failures.items()}
         killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
-        if not killed:  # what ended by itself has told why; torchrun sends SIGTERM to those that are left
-            return max(code if code > 0 else 0 for code in codes.values()) or 128 + signal.SIGTERM
+        if not killed:  # torchrun sends SIGTERM to those that are left
+            return _by_themselves(failures)
         rank, number = min(killed.items())
         lost = f"process {rank} of {processes} was killed ({_name(number)})"
         if restart == restarts:
@@ -53,36 +140,71 @@ def _prepare(processes: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
 
 
-def _run(processes: int, arguments: Sequence[str]) -> int | dict[int, int]:
-    """One start of all processes: the exit code, or by rank those of processes that failed."""
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+def _run(processes: int, arguments: Sequence[str], meeting: Meeting | None) -> int | Mapping[int, ProcessFailure]:
+    """One start of all processes: the exit code, or by rank how processes failed."""
+    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    from torch.distributed.launcher.api import elastic_launch
+
+    with tempfile.TemporaryDirectory(prefix="twofold-") as logs:
+        config = _config(processes, logs, meeting)
+        try:
+            with meeting.watched() if meeting else nullcontext():
+                elastic_launch(config, sys.executable)("-m", "twofold", *arguments)
+        except ChildFailedError as error:
+            return error.failures
+        except SignalException as stopped:
+            return 128 + int(stopped.sigval)
+        except Exception as error:
+            if meeting is None:
+                raise
+            raise _parted(error, meeting) from error
+    return 0
+
+
+def _config(processes: int, logs: str, meeting: Meeting | None) -> LaunchConfig:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.launcher.api import LaunchConfig
 
     heard = [name for name in _FORWARDED if signal.getsignal(getattr(signal, name)) != signal.SIG_IGN]
+    alone = {"min_nodes": 1, "max_nodes": 1, "rdzv_endpoint": "localhost:0", "run_id": uuid.uuid4().hex}
     late: dict[str, Any] = (
         {"shutdown_timeout": _TO_SAVE} if "shutdown_timeout" in {f.name for f in fields(LaunchConfig)} else {}
     )
-    with tempfile.TemporaryDirectory(prefix="twofold-") as logs:
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=processes,
-            run_id=uuid.uuid4().hex,
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            max_restarts=0,  # the agent would start again what has ended with a message, too
-            logs_specs=DefaultLogsSpecs(log_dir=logs),
-            signals_to_handle=",".join(heard),
-            **late,
-        )
-        try:
-            elastic_launch(config, sys.executable)("-m", "twofold", *arguments)
-        except ChildFailedError as error:
-            return {rank: failure.exitcode for rank, failure in error.failures.items()}
-        except SignalException as stopped:
-            return 128 + int(stopped.sigval)
-    return 0
+    return LaunchConfig(
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        max_restarts=0,  # the agent would start again what has ended with a message, too
+        logs_specs=DefaultLogsSpecs(log_dir=logs),
+        signals_to_handle=",".join(heard),
+        **late,
+        **(alone if meeting is None else meeting.config()),
+    )
+
+
+def _parted(error: Exception, meeting: Meeting) -> LostProcessError:
+    """What an error of torchrun's agent means."""
+    if type(error).__name__ == "RendezvousTimeoutError":
+        what = f"{meeting.hosts} hosts have not met at {meeting} within {ARRIVAL}"
+        return LostProcessError(what, where="", remedy="start the same command on each of them")
+    what = f"{meeting.host}, where all hosts meet, cannot be reached or has ended"
+    return LostProcessError(what, where="", remedy=f"look at its messages; {_AGAIN_ON_ALL}")
+
+
+def leave_word(error: LostProcessError) -> None:
+    """Leave the message to the launcher of this process: it knows whether one of its own was killed."""
+    with suppress(KeyError, OSError):
+        Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps({"message": str(error)}), "utf-8")
+
+
+def _by_themselves(failures: Mapping[int, ProcessFailure]) -> int:
+    """The exit code of processes of this host none of which was killed. They have told why, unless another host was
+    lost: its loss is told here."""
+    own = {failure.exitcode for failure in failures.values() if failure.exitcode > 0}
+    if own == {LostProcessError.exit_code}:
+        words = next(f.message for f in failures.values() if f.exitcode > 0)
+        errors().print(f"error: {words}", soft_wrap=True)
+    return max(own - {LostProcessError.exit_code}, default=max(own, default=128 + signal.SIGTERM))
 
 
 def _name(number: int) -> str:

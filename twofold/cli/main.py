@@ -9,6 +9,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # bars and advice would stand between our lines
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it warns of hosts without a name
 
 import sys
 import warnings
@@ -19,10 +20,11 @@ from typing import Annotated
 
 import typer
 
-from twofold.cli.launch import LAUNCHER, launched_already
+from twofold.cli.launch import launched_already, leave_word
 from twofold.cli.terminal import errors
 from twofold.cli.verb_command import VerbCommand
 from twofold.errors import LostProcessError, RecipeError, TwofoldError
+from twofold.hosts import LAUNCHER
 
 INTERRUPTED = 130
 MOST_LINES, MOST_CHARACTERS = 10, 1000
@@ -102,8 +104,8 @@ def options(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit.
 
-    0 done, 2 a mistake of the user's or of the machine's, 3 non-finite numbers, 4 a server that does not answer, 130
-    interrupted, 1 a fault of twofold's own.
+    0 done, 2 a mistake of the user's or of the machine's, 3 non-finite numbers, 4 a server that does not answer, 5
+    another process or host was lost, 130 interrupted, 1 a fault of twofold's own.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
@@ -143,8 +145,11 @@ def _end(error: Exception) -> int:
         from twofold.border import outcome
 
         told, code = outcome(error)
+    if isinstance(told, LostProcessError) and LAUNCHER in os.environ and launched_already(os.environ):
+        leave_word(told)
+        return code
     with suppress(OSError), _one_of_all() as mine:  # OSError: where standard error is full, too
-        if mine and not (isinstance(told, LostProcessError) and LAUNCHER in os.environ):
+        if mine:
             _tell(told)
     return code
 
@@ -153,7 +158,7 @@ def _one_of_all() -> AbstractContextManager[bool]:
     """Whether this process is the one that tells of the error; of several that torchrun started the first to fail."""
     if not launched_already(os.environ):
         return nullcontext(True)
-    from twofold.world import one_speaks  # imports torch
+    from twofold.hosts import one_speaks  # imports torch
 
     return one_speaks()
 

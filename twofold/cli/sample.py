@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,10 +14,13 @@ import typer
 from twofold import disk
 from twofold.cli.data_show import Ignore, ignored
 from twofold.cli.dataclass_options import spread
+from twofold.cli.sharding import LOCAL, ShardOptions, in_shards, refuse_odd_shards, whole
 from twofold.cli.terminal import results
 from twofold.errors import RecipeError
 from twofold.progress import counted
+from twofold.records import shown
 from twofold.settings import settings
+from twofold.shards import Merged, Outcome, Work, digest
 
 if TYPE_CHECKING:
     from twofold.records import Prompt
@@ -26,7 +31,7 @@ MOST_DRAFTS, MOST_BEAMS = 1_000_000, 10_000
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(ShardOptions):
     """What `twofold sample` may be told."""
 
     model: Annotated[str, typer.Argument(help="A model, adapter or run folder, or a hub name.")]
@@ -65,6 +70,7 @@ def sample(given: Options) -> None:
     from twofold.config.first_look import first_look, refuse_unwritable
 
     _refuse_contradictions(given)
+    refuse_odd_shards(given, given.out)
     draw, sampling = _settings(given)
     first_look(rows=[given.file and str(given.file)], models=[given.model, given.reference, given.reward])
     refuse_unwritable(given.out)
@@ -72,29 +78,52 @@ def sample(given: Options) -> None:
     from twofold.sampling.beam import Beams
     from twofold.sampling.named_model import open_model
 
-    model = open_model(given.model, chat=draw.chat)
-    prompts = _prompts(given) if given.prompt is None else [model.encoder.turns.put(given.prompt).prompt]
-    asked = counted(len(prompts), "prompt")
-    with RichProgress() as progress:
+    def rows_of(prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
+        number = given.best_of or given.samples
+        how = model(), prompts, sampling, (number, draw.seed)
         if given.beam is not None:
-            progress.note(f"{asked}, {_searched(given, sampling)}")
             beams = Beams(width=given.beam, max_new_tokens=sampling.max_new_tokens)
-            rows = beams_of(model, prompts, beams, given.reference)
-        else:
-            number = given.best_of or given.samples
-            progress.note(f"{asked}, {counted(number, 'draft')} each: {_describe(sampling)}")
-            how = model, prompts, sampling, (number, draw.seed)
-            if given.reward is None:
-                rows = drafts_of(*how, progress)
-            else:
-                rows = best_drafts_of(*how, reward=given.reward, progress=progress)
+            return beams_of(model(), prompts, beams, given.reference)
+        if given.reward is None:
+            return drafts_of(*how, progress)
+        return best_drafts_of(*how, reward=given.reward, progress=progress)
+
+    model = lru_cache(1)(lambda: open_model(given.model, chat=draw.chat))
+    with RichProgress() as progress:
+        prompts = _prompts(given) if given.prompt is None else [model().encoder.turns.put(given.prompt).prompt]
+        progress.note(f"{counted(len(prompts), 'prompt')}, {_described(given, sampling)}")
+        if not whole(given, progress):
+            assert given.out is not None, "checked before anything was read"
+
+            def make(own: Path, first: int, end: int) -> Outcome:
+                return _write(own, rows_of(prompts[first:end]))
+
+            work = _work(given, prompts, (draw, sampling))
+            return in_shards(given, work, given.out, make, finish, progress)
+        rows = rows_of(prompts)
     if given.out is not None:
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        disk.write(given.out, text)
+        _write(given.out, rows)
         results().print(f"{given.out}: {len(rows)} drafts")
         return
     for row in rows:
         _show(row)
+
+
+def finish(merged: Merged) -> None:
+    """Say what shards have drawn."""
+    results().print(f"{merged.out}: {merged.counts['drafts']} drafts")
+
+
+def _work(given: Options, prompts: Sequence[Prompt], how: tuple[_Draw, Sampling]) -> Work:
+    named = (given.model, given.samples, given.best_of, given.reward, given.beam, given.reference)
+    settings = {"named": named, "draw": asdict(how[0]), "sampling": {**asdict(how[1]), "batch_size": None}}
+    inputs = (given.model, given.reward, given.reference)
+    return Work("sample", "prompts", len(prompts), digest(settings, map(shown, prompts)), inputs=inputs)
+
+
+def _write(out: Path, rows: Sequence[dict[str, Any]]) -> Outcome:
+    disk.write(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return Outcome({"drafts": len(rows)})
 
 
 def _refuse_contradictions(given: Options) -> None:
@@ -105,6 +134,7 @@ def _refuse_contradictions(given: Options) -> None:
         "--samples and --best-of are two ways to draw": given.samples > 1 and given.best_of is not None,
         "--beam searches, it does not draw: leave out --samples and --best-of": given.beam is not None and drawn,
         "--reference goes with --beam": given.reference is not None and given.beam is None,
+        "shards are of a --file": given.file is None and (given.shard is not None or given.engine != LOCAL),
     }
     for told, so in wrong.items():
         if so:
@@ -130,9 +160,13 @@ def _settings(given: Options) -> tuple[_Draw, Sampling]:
     return validate(_Draw, from_overrides(own)), validate(Sampling, from_overrides(drawn))
 
 
-def _describe(sampling: Sampling) -> str:
+def _described(given: Options, sampling: Sampling) -> str:
+    most = f"at most {sampling.max_new_tokens} new tokens"
+    if given.beam is not None:
+        by = "log-probability" if given.reference is None else "log-ratio to the reference"
+        return f"{counted(given.beam, 'beam')} by {by}, {most}"
     how = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature}, top_p {sampling.top_p}"
-    return f"{how}, at most {sampling.max_new_tokens} new tokens"
+    return f"{counted(given.best_of or given.samples, 'draft')} each: {how}, {most}"
 
 
 def _prompts(given: Options) -> list[Prompt]:
@@ -141,11 +175,6 @@ def _prompts(given: Options) -> list[Prompt]:
 
     rows = read(Reading(str(given.file), ignore=ignored(given.ignore))).records
     return list(dict.fromkeys(record.prompt for record in rows))
-
-
-def _searched(given: Options, sampling: Sampling) -> str:
-    by = "log-probability" if given.reference is None else "log-ratio to the reference"
-    return f"{counted(given.beam or 0, 'beam')} by {by}, at most {sampling.max_new_tokens} new tokens"
 
 
 def _show(row: dict[str, Any]) -> None:

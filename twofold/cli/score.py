@@ -7,25 +7,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from twofold import disk
 from twofold.cli.data_show import Ignore, column_map, ignored
 from twofold.cli.dataclass_options import spread
+from twofold.cli.sharding import ShardOptions, in_shards, refuse_odd_shards, whole
 from twofold.cli.terminal import results, table
 from twofold.errors import RecipeError, ServerError
 from twofold.progress import counted
+from twofold.records import shown
+from twofold.shards import Merged, Outcome, Work, digest
 
 if TYPE_CHECKING:
+    from twofold.data.reading import Reading
     from twofold.datagen.score import Entry, ScoredFile, ScoreSettings
     from twofold.evaluation.reward import Scored
     from twofold.statistics import Estimate
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(ShardOptions):
     """What `twofold score` may be told."""
 
     file: Annotated[str, typer.Argument(help="Rows of any shape that training reads, or with answers in no order.")]
@@ -57,11 +61,11 @@ def score(given: Options) -> None:
     """
     from twofold.cli.progress import RichProgress
     from twofold.config.first_look import first_look, refuse_unwritable
-    from twofold.data.reading import Reading
-    from twofold.datagen.score import score as add_scores
+    from twofold.datagen.score import entries_of, score_entries
 
     if disk.real(given.out) == disk.real(Path(given.file)):
         raise RecipeError("would overwrite the rows", where=str(given.out), remedy="choose another --out")
+    refuse_odd_shards(given, given.out)
     how = _settings(given)
     first_look(rows=[given.file])
     refuse_unwritable(given.out)
@@ -69,13 +73,46 @@ def score(given: Options) -> None:
 
     opened = partial(open_reward, max_length=given.max_length, cut_prompt=given.cut_prompt)
     with RichProgress() as progress:
-        reading = Reading(given.file, column_map(given.columns or []), ignore=ignored(given.ignore))
-        scored = add_scores(given.file, how, given.out, opened, progress, reading)
+        entries = entries_of(_reading(given.file, given.columns, given.ignore))
+
+        def make(own: Path, first: int, end: int) -> Outcome:
+            scored = score_entries(given.file, entries[first:end], how, own, opened, progress)
+            _refuse_missing(given.out, scored)
+            return Outcome()
+
+        if not whole(given, progress):
+            return in_shards(given, _work(given, entries, how), given.out, make, finish, progress)
+        scored = score_entries(given.file, entries, how, given.out, opened, progress)
     _show(given.out, scored)
+    _refuse_missing(given.out, scored)
+
+
+def finish(merged: Merged) -> None:
+    """Show the scores of all shards."""
+    from twofold.datagen.score import entries_of, scores_of
+
+    _show(merged.out, scores_of(entries_of(_reading(**merged.about)), merged.lines()))
+
+
+def _reading(file: str, columns: list[str] | None, ignore: Any) -> Reading:
+    from twofold.data.reading import Reading
+
+    return Reading(file, column_map(columns or []), ignore=ignored(ignore))
+
+
+def _work(given: Options, entries: Sequence[Entry], how: ScoreSettings) -> Work:
+    settings = {"judge": how.judge, "rubric": how.rubric, "length": (given.max_length, given.cut_prompt)}
+    items = ([shown(e.question.prompt), [c.text for c in e.question.candidates]] for e in entries)
+    about = {"file": given.file, "columns": given.columns, "ignore": given.ignore}
+    inputs = (given.file, how.judge.partition(":")[2], how.rubric)
+    return Work("score", "rows", len(entries), digest(settings, items), about, inputs=inputs)
+
+
+def _refuse_missing(out: Path, scored: ScoredFile) -> None:
     if scored.missing:
         what = f"{scored.missing} of {counted(len(scored.entries), 'row')} lack a verdict and are left out"
         remedy = "run the same command again: only what is missing is asked for"
-        raise ServerError(what, where=str(given.out), remedy=remedy)
+        raise ServerError(what, where=str(out), remedy=remedy)
 
 
 def _settings(given: Options) -> ScoreSettings:

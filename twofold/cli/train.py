@@ -6,17 +6,20 @@ import os
 import shlex
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from twofold import disk
+from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import errors, results, table
 from twofold.errors import RecipeError
 from twofold.stopping import Stopped
 
 if TYPE_CHECKING:
+    from twofold.cli.launch import Meeting
     from twofold.config.schema import Recipe
 
 BEFORE = "stopped before the first step; the same command begins again"
@@ -24,42 +27,54 @@ RESTARTS = 3
 BETWEEN = "stopped between steps, with nothing to save; the same command goes on from the last checkpoint, if any"
 
 
-def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe in YAML, or a run's resolved.yaml.", show_default=False)],
+@dataclass(frozen=True)
+class Options:
+    recipe: Annotated[Path, typer.Argument(help="A recipe in YAML, or a run's resolved.yaml.", show_default=False)]
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Over the recipe: objective.beta=0.2 seed=1 …")
-    ] = None,
+    ] = None
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done: settings, parameters, steps, memory.")
-    ] = False,
+    ] = False
     resume: Annotated[
         bool, typer.Option(help="Go on from the newest valid checkpoint of the run, if there is one.")
-    ] = True,
-    processes: Annotated[
-        int, typer.Option(min=1, max=1024, help="Processes of this machine that share the work; torchrun starts more.")
-    ] = 1,
+    ] = True
+    processes: Annotated[int, typer.Option(min=1, max=1024, help="Processes of this machine that share the work.")] = 1
     restarts: Annotated[
         int,
         typer.Option("--max-restarts", min=0, max=1000, help="How often all start again when one of them is killed."),
-    ] = RESTARTS,
-) -> None:
+    ] = RESTARTS
+    nodes: Annotated[
+        int, typer.Option(min=1, max=4096, help="Hosts that share the work: give the same command on each of them.")
+    ] = 1
+    rendezvous: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Where hosts meet: a free port of one of them.", show_default=False),
+    ] = None
+
+
+@spread
+def train(given: Options) -> None:
     """Align a model as a recipe says, and leave a run directory with model, metrics and report."""
     from twofold.config.first_look import look_at_recipe
     from twofold.config.load import load_recipe, validate
 
-    document = load_recipe(recipe, settings or [])
+    settings = given.settings or []
+    document = load_recipe(given.recipe, settings)
     look_at_recipe(document)
     from twofold.config.schema import Recipe  # imports torch
 
     resolved = validate(Recipe, document)
-    if dry:
-        _dry(resolved)
+    if given.dry:
+        _dry(resolved, given.processes)
         return
-    if processes > 1:
-        arguments = ["train", str(recipe), *(settings or []), *_flags(resume)]
-        raise typer.Exit(_launched(processes, arguments, restarts))
-    command = shlex.join(["twofold", "train", str(recipe), *(settings or [])])
-    _train(resolved, disk.read_text(recipe), command, resume=resume)
+    from twofold.cli.launch import Meeting
+
+    meeting = Meeting.of(given.nodes, given.rendezvous, resolved.world.timeout)
+    command = ["train", str(given.recipe), *settings]
+    if given.processes > 1 or meeting:
+        raise typer.Exit(_launched(given, [*command, *_flags(given.resume)], meeting))
+    _train(resolved, disk.read_text(given.recipe), shlex.join(["twofold", *command]), resume=given.resume)
 
 
 def _flags(resume: bool) -> list[str]:
@@ -95,21 +110,22 @@ def _train(recipe: Recipe, text: str, command: str, *, resume: bool) -> None:
         _tell(trained.folder, trained.results)
 
 
-def _launched(processes: int, arguments: list[str], restarts: int) -> int:
+def _launched(given: Options, arguments: list[str], meeting: Meeting | None) -> int:
     from twofold.cli.launch import launch, launched_already
 
     if launched_already(os.environ):
         what = "torchrun has started this process among others already"
-        raise RecipeError(what, where="--processes", remedy="leave it out, or leave torchrun out")
-    return launch(processes, arguments, restarts)
+        where = "--nodes" if meeting else "--processes"
+        raise RecipeError(what, where=where, remedy="leave it out, or leave torchrun out")
+    return launch(given.processes, arguments, given.restarts, meeting)
 
 
-def _dry(recipe: Recipe) -> None:
+def _dry(recipe: Recipe, processes: int) -> None:
     from twofold.cli.progress import RichProgress
     from twofold.runs.dry_run import dry_run
 
     with RichProgress() as progress:
-        run = dry_run(recipe, progress)
+        run = dry_run(recipe, progress, processes)
     console = results()
     console.print(run.resolved)
     for line in run.lines():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ RENAMED = {"-n": "--rows", "--column": "--columns"}
 SECTIONS = {"train": ("Recipe", ""), "sample": ("Sampling", ""), "build": ("Sampling", "sampling.")}
 """What the settings of a verb make, by its name in `outline.json`, and what stands before its keys."""
 ALWAYS = ("--help", "-h", "--debug")
+command_words: ContextVar[tuple[str, ...]] = ContextVar("command_words")
+"""The words of the command that runs, from its verb on."""
 
 
 class VerbCommand(TyperCommand):
@@ -24,6 +27,7 @@ class VerbCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         self._refuse_other_spellings(args)
+        command_words.set((*ctx.command_path.split()[1:], *args))
         return super().parse_args(ctx, args)
 
     def _refuse_other_spellings(self, args: Sequence[str]) -> None:

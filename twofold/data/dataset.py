@@ -91,9 +91,13 @@ class Reader:
         return split_by_prompt(rows, count=wanted.count, fraction=wanted.fraction, seed=self.seed)
 
 
-def encode_rows(rows: Sequence[Record], encoder: Encoder, folder: Path, progress: Progress) -> Encoded:
-    """The groups of `rows`: on disk where the rows are."""
-    return encode(rows, encoder, progress) if isinstance(rows, list) else encode_stored(rows, encoder, folder, progress)
+def encode_rows(
+    rows: Sequence[Record], encoder: Encoder, folder: Path, progress: Progress, workers: int = 0
+) -> Encoded:
+    """The groups of `rows`, made by this number of `workers`. They are on disk if the rows are."""
+    if isinstance(rows, list):
+        return encode(rows, encoder, progress, workers=workers)
+    return encode_stored(rows, encoder, folder, progress, workers)
 
 
 def as_tasks(records: Sequence[Record]) -> Sequence[Record]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
 from twofold.batch import Group
-from twofold.data.issues import IssueError
 from twofold.data.supervision import supervised
 from twofold.data.tokenize import EncodedRow, Encoder, completions
 from twofold.data.turns import GUESS_REMEDY, PromptTally, described, guessed
@@ -79,9 +79,10 @@ def encode(
     progress: Progress | None = None,
     *,
     keep: Keep = lambda groups, _: list(groups),
+    workers: int = 0,
 ) -> Encoded:
     """The groups of `records`, with counts of rows left out, truncated or merged. `progress` gets one line for each
-    kind.
+    kind. `workers` is the number of processes that tokenize; 0 means this one.
 
     Raises DataError for the first row that cannot be used, for one that is too long where truncation is refused, and
     where no row is left.
@@ -89,7 +90,7 @@ def encode(
     progress = progress or Silent()
     tally = _Tally()
     progress.begin("tokenize", len(records) if isinstance(records, list) else None)
-    groups = keep(_groups(records, encoder, tally, progress), tally.facts)
+    groups = keep(_groups(records, _How(encoder, workers), tally, progress), tally.facts)
     progress.end("tokenize")
     encoded = Encoded.of(groups, tally.facts())
     tell(encoded, encoder.settings.max_length, progress)
@@ -99,17 +100,36 @@ def encode(
     return encoded
 
 
-def _groups(records: Iterable[Record], encoder: Encoder, tally: _Tally, progress: Progress) -> Iterator[Group]:
-    arriving = iter(records)
-    while chunk := list(islice(arriving, AT_ONCE)):
-        encoder.ahead(chunk)
-        for turn in (turn for record in chunk for turn in supervised(record, encoder.settings.loss_on)):
-            fitted = _admitted(encoder, turn)
-            tally.add(turn, fitted)
-            if fitted.group is not None:
-                yield fitted.group
-        progress.advance("tokenize", len(chunk))
-    encoder.ahead([])
+def _groups(records: Iterable[Record], how: _How, tally: _Tally, progress: Progress) -> Iterator[Group]:
+    with how.rows(records) as made:
+        for chunk, rows in made:
+            turns = (turn for record in chunk for turn in supervised(record, how.encoder.settings.loss_on))
+            for turn, fitted in zip(turns, rows, strict=True):
+                tally.add(turn, fitted)
+                if fitted.group is not None:
+                    yield fitted.group
+            progress.advance("tokenize", len(chunk))
+
+
+@dataclass(frozen=True)
+class _How:
+    """Which tokenizer, and how many additional processes."""
+
+    encoder: Encoder
+    workers: int
+
+    @contextmanager
+    def rows(self, records: Iterable[Record]) -> Iterator[Iterator[tuple[list[Record], list[EncodedRow]]]]:
+        """Every chunk of `records`, and what becomes of its turns."""
+        arriving = iter(records)
+        chunks = iter(lambda: list(islice(arriving, AT_ONCE)), [])
+        if not self.workers:
+            yield ((chunk, self.encoder.rows(chunk)) for chunk in chunks)
+            return
+        from twofold.data.workers import workers
+
+        with workers(self.encoder, self.workers) as several:
+            yield several.rows(chunks)
 
 
 class _Tally:
@@ -139,13 +159,6 @@ class _Tally:
         spreads = {"prompt_tokens": _spread(self._prompts), "completion_tokens": _spread(self._completions)}
         put = {"forms": dict(self._prompts_put.forms), "guesses": self._prompts_put.guesses}
         return {**self._counts, "dropped": self._dropped, **spreads, **put}
-
-
-def _admitted(encoder: Encoder, record: Record) -> EncodedRow:
-    fitted = encoder.fit(record)
-    if fitted.group is None and encoder.settings.truncation == "refuse":
-        raise IssueError(encoder.overlong(record, fitted))
-    return fitted
 
 
 def described_in_all(several: Iterable[Encoded], encoder: Encoder) -> str:

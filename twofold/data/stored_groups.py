@@ -56,7 +56,9 @@ class StoredGroups(Stored[Group]):
         return Group(batch.column("name")[place].as_py(), _tensor(batch, "prompt", place), branches, truth)
 
 
-def encode_stored(records: Sequence[Record], encoder: Encoder, folder: Path, progress: Progress) -> Encoded:
+def encode_stored(
+    records: Sequence[Record], encoder: Encoder, folder: Path, progress: Progress, workers: int = 0
+) -> Encoded:
     """As `encode`, with groups that are kept in `folder`, where they are looked for first: under the rows, the
     tokenizer with its template, the settings and the code that made them."""
     key = sha256("\n".join([key_of(records), fingerprint_of(encoder), code()]).encode()).hexdigest()[:32]
@@ -64,7 +66,9 @@ def encode_stored(records: Sequence[Record], encoder: Encoder, folder: Path, pro
     if found is None:
         if (folder / f"{key}.json").is_file():
             progress.warn(f"{folder / key}.json: what is kept here is damaged; the tokens are made again")
-        encode(records, encoder, progress, keep=lambda groups, facts: _write(folder, key, groups, facts))
+        encode(
+            records, encoder, progress, keep=lambda groups, facts: _write(folder, key, groups, facts), workers=workers
+        )
         found = _open(folder, key)
         if found is None:
             raise DataError("the tokens just written cannot be read again", where=str(folder), remedy="check the disk")

@@ -139,6 +139,21 @@ class Encoder:
         except Exception:  # whatever a template dislikes is told when the record is fitted
             return
 
+    def rows(self, records: Sequence[Record]) -> list[EncodedRow]:
+        """What `fit` makes of each turn that `records` supervise. Raises IssueError for one that is too long where
+        truncation is refused."""
+        self.ahead(records)
+        turns = [turn for record in records for turn in supervised(record, self.settings.loss_on)]
+        made = [self._admitted(turn) for turn in turns]
+        self.ahead([])
+        return made
+
+    def _admitted(self, record: Record) -> EncodedRow:
+        fitted = self.fit(record)
+        if fitted.group is None and self.settings.truncation == "refuse":
+            raise IssueError(self.overlong(record, fitted))
+        return fitted
+
     def prompt(self, prompt: Prompt) -> Tensor:
         """The prompt's tokens [P], up to where a completion begins."""
         return _ids(self._prompt(self.turns.put(prompt).prompt, NOWHERE))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -90,7 +90,13 @@ def score(
     What a language model is asked is kept beside `out`, and asked once. Raises DataError for a row that the judge
     cannot score. `reading` says how `source` is read.
     """
-    entries = entries_of(reading or Reading(source))
+    return score_entries(source, entries_of(reading or Reading(source)), how, out, open_reward, progress)
+
+
+def score_entries(
+    source: str, entries: list[Entry], how: ScoreSettings, out: Path, open_reward: OpenReward, progress: Progress
+) -> ScoredFile:
+    """As `score`, of some entries of `source`."""
     _refuse(entries, how)
     with ExitStack() as stack:
 
@@ -102,6 +108,16 @@ def score(
         scored = ScoredFile(entries, judge.scores([e.question for e in entries], progress), judge.provenance)
     write_rows(out, _scored_rows(source, scored))
     return scored
+
+
+def scores_of(entries: list[Entry], rows: Iterable[Mapping[str, Any]]) -> ScoredFile:
+    """What `rows`, written of all `entries`, say of them."""
+    scores: list[list[float] | None] = []
+    judge: Mapping[str, Any] = {}
+    for entry, row in zip(entries, rows, strict=True):
+        scores.append(row[SEVERAL] if entry.fields == (SEVERAL,) else [row[name] for name in entry.fields])
+        judge = row["scored_by"]
+    return ScoredFile(entries, scores, judge)
 
 
 def entries_of(reading: Reading) -> list[Entry]:

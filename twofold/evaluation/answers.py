@@ -14,10 +14,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from twofold.data.chat import rendering
-from twofold.data.tokenize import Encoder
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import CHUNK, Codec
 from twofold.evaluation.figures import BinaryOutcomes, Entry, Evaluation
+from twofold.evaluation.parts import WHOLE, Line, Part
 from twofold.evaluation.problems import PromptSettings, each_model
 from twofold.evaluation.prompting import Prompting
 from twofold.evaluation.rows import Data, rows_of
@@ -26,6 +26,7 @@ from twofold.records import Prompt, Task
 from twofold.rewards.mathematics import MathVerifier, solvable
 from twofold.rewards.verifier import answerable, judge
 from twofold.sampling.base import Sampler
+from twofold.sampling.named_model import NamedModel
 from twofold.settings import with_keywords
 
 Rule = Callable[[str, str], bool]
@@ -70,16 +71,34 @@ def accuracy(models: Sequence[str], data: Data, how: AccuracySettings) -> Evalua
     Shares have Wilson's intervals, every two models McNemar's exact test per metric, with Holm's correction over all.
     Raises DataError for rows of another kind, or an answer that a metric cannot compare, before anything is drawn.
     """
-    problems: Sequence[Task] = rows_of(data, "answers")
+    return accuracy_figures(measure_accuracy(models, rows_of(data, "answers"), how, WHOLE), how)
+
+
+def measure_accuracy(
+    models: Sequence[str], problems: Sequence[Task], how: AccuracySettings, part: Part
+) -> dict[str, Line]:
+    """Every problem's answer by each model, with the verdicts on it."""
     metrics = _metrics(how.metrics, how.progress)
     refuse_unanswerable(problems, metrics)
 
-    def answered(name: str, sampler: Sampler, encoder: Encoder, prompting: Prompting) -> Entry:
-        found = answers(sampler, problems, encoder, prompting, progress=how.progress)
-        return entry(name, found, verdicts(found, metrics), prompting)
+    def answered(name: str, sampler: Sampler, model: NamedModel, prompting: Prompting) -> Line:
+        weights = part.weights(model)
 
-    entries = each_model(models, problems, how, 0.0, answered)
-    return Evaluation.of(list(entries.values()), max_new_tokens=how.max_new_tokens)
+        def work(some: Sequence[Task]) -> list[dict[str, Any]]:
+            found = answers(sampler, some, model.encoder, prompting)
+            return [*map(dict, entry(name, found, verdicts(found, metrics), prompting).rows)]
+
+        return Line(
+            part.rows((name, weights), problems, CHUNK, work, ("answers", how.progress)), prompting.as_dict(), weights
+        )
+
+    return each_model(models, problems, how, 0.0, answered)
+
+
+def accuracy_figures(measured: Mapping[str, Line], how: AccuracySettings) -> Evaluation:
+    """The table of what was measured."""
+    entries = [_entry(name, line.rows, line.about) for name, line in measured.items()]
+    return Evaluation.of(entries, max_new_tokens=how.max_new_tokens)
 
 
 def _metrics(named: Sequence[str] | None, progress: Progress) -> list[str]:
@@ -151,11 +170,16 @@ def entry(name: str, found: Sequence[Answered], told: Mapping[str, Sequence[bool
          **{metric: right[i] for metric, right in told.items()}, "truncated": row.truncated, "tokens": row.tokens}
         for i, row in enumerate(found)
     ]  # fmt: skip
+    return _entry(name, rows, prompting.as_dict())
+
+
+def _entry(name: str, rows: Sequence[dict[str, Any]], prompting: Mapping[str, Any]) -> Entry:
+    metrics = [key for key in (rows[0] if rows else ()) if key in METRICS]
     return Entry(
         name,
-        {metric: BinaryOutcomes(list(right)) for metric, right in told.items()},
-        about={"prompting": {**prompting.as_dict(), "first prompt": found[0].prompt if found else ""}},
-        counts={"truncated": sum(row.truncated for row in found)},
+        {metric: BinaryOutcomes([row[metric] for row in rows]) for metric in metrics},
+        about={"prompting": {**prompting, "first prompt": rows[0]["prompt"] if rows else ""}},
+        counts={"truncated": sum(row["truncated"] for row in rows)},
         rows=rows,
     )
 

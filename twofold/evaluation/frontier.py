@@ -15,8 +15,10 @@ from typing import Any
 
 from twofold.data.turns import ChatChoice, Turns
 from twofold.errors import ModelError, RecipeError
+from twofold.evaluation.exact_match import CHUNK
 from twofold.evaluation.figures import Evaluation
-from twofold.evaluation.hull import Point, areas, best_of, point
+from twofold.evaluation.hull import Point, areas, best_of, measures
+from twofold.evaluation.parts import WHOLE, Line, Part
 from twofold.evaluation.rows import Data, rows_of
 from twofold.judges.base import Judge, JudgeResources
 from twofold.judges.questions import Question
@@ -70,22 +72,44 @@ def frontier(models: Sequence[str], data: Data, how: FrontierSettings) -> Evalua
     `rows` has every prompt of every point. Raises RecipeError for a name that is no reward, ModelError for an answer
     without one, or a model with another vocabulary than the reference.
     """
-    records: Sequence[Record] = rows_of(data, "frontier")
-    firsts = list({str(r.prompt): r for r in reversed(records)}.values())[::-1]
+    return frontier_figures(measure_frontier(models, prompts_of(rows_of(data, "frontier")), how, WHOLE), how)
+
+
+def prompts_of(records: Sequence[Record]) -> list[Record]:
+    """The first row of each prompt."""
+    return list({str(r.prompt): r for r in reversed(records)}.values())[::-1]
+
+
+def measure_frontier(
+    models: Sequence[str], firsts: Sequence[Record], how: FrontierSettings, part: Part
+) -> dict[str, Line]:
+    """Of every prompt the KL and the rewards of its samples, from the reference and from each model."""
     checkpoints = [c for model in dict.fromkeys(models) for c in _checkpoints(model, how)]
+    number = counted(len(part.of(firsts)), "prompt")
     with ExitStack() as resources:
-        measure = _Measure(how, firsts, _open_rater(how, resources))
-        how.progress.note(f"{how.reference}: {counted(len(firsts), 'prompt')}, the reference")
+        measure = _Measure(how, firsts, _open_rater(how, part, resources), part)
+        how.progress.note(f"{how.reference}: {number}, the reference")
         reference = open_model(how.reference, chat=_common_choice(models, how.style))
         origin = reference.policy
-        base, scores = measure.point(reference, (origin, None), max([how.samples, *how.best_of]))
-        points: dict[ModelCheckpoint, Point] = {}
+        judge = {"judge": dict(measure.judge.provenance)}
+        found = {REFERENCE: measure.line(reference, (origin, None), max([how.samples, *how.best_of]), judge)}
         for checkpoint in checkpoints:
-            how.progress.note(f"{checkpoint.name}: {counted(len(firsts), 'prompt')}")
+            how.progress.note(f"{checkpoint.name}: {number}")
             model = checkpoint.open(how.style)
-            points[checkpoint], _ = measure.point(model, (model.policy, origin), how.samples)
+            told = {"model": checkpoint.model, "step": checkpoint.step}
+            found[f"of {checkpoint.name}"] = measure.line(model, (model.policy, origin), how.samples, told)
+    return found
+
+
+def frontier_figures(measured: Mapping[str, Line], how: FrontierSettings) -> Evaluation:
+    """Points and frontiers of what was measured."""
+    first = measured[REFERENCE]
+    base, scores = Point.of(first.rows), [row["scores"] for row in first.rows]
+    points = {
+        ModelCheckpoint(**line.about): Point.of(line.rows) for name, line in measured.items() if name != REFERENCE
+    }
     figures: dict[str, Any] = {
-        "reward": dict(measure.judge.provenance), "reference": base.as_dict(), "prompts": len(firsts),
+        "reward": dict(first.about["judge"]), "reference": base.as_dict(), "prompts": len(first.rows),
         "samples": how.samples, "seed": how.seed, "max_new_tokens": how.max_new_tokens,
         "points": [{"model": c.model, "step": c.step, **x.as_dict()} for c, x in points.items()],
     }  # fmt: skip
@@ -133,24 +157,32 @@ class _Measure:
     how: FrontierSettings
     records: Sequence[Record]
     judge: Judge
+    part: Part
 
-    def point(
-        self, model: NamedModel, policies: tuple[Policy, Policy | None], samples: int
-    ) -> tuple[Point, list[list[float]]]:
-        """The point of a model, whose policy stands before the reference's, and the rewards of its samples."""
+    def line(
+        self, model: NamedModel, policies: tuple[Policy, Policy | None], samples: int, about: Mapping[str, Any]
+    ) -> Line:
+        """Every prompt of a model, whose policy stands before the reference's."""
         sampler = model.sampler(Sampling(max_new_tokens=self.how.max_new_tokens), self.how.progress.note)
-        prompts = [model.encoder.prompt(record.prompt) for record in self.records]
-        drafts = sampler.sample(prompts, samples=samples, seed=(self.how.seed, 0))
-        scores = self._scored([[model.encoder.text(d.tokens) for d in several] for several in drafts])
-        return point(*policies, prompts, drafts, scores), scores
+        weights = self.part.weights(model)
 
-    def _scored(self, texts: Sequence[Sequence[str]]) -> list[list[float]]:
+        def work(some: Sequence[Record]) -> list[dict[str, Any]]:
+            prompts = [model.encoder.prompt(record.prompt) for record in some]
+            drafts = sampler.sample(prompts, samples=samples, seed=(self.how.seed, 0))
+            texts = [[model.encoder.text(d.tokens) for d in several] for several in drafts]
+            return measures(*policies, prompts, drafts, self._scored(some, texts))
+
+        name = (model.name, str(about.get("step")), weights, str(samples))
+        rows = self.part.rows(name, self.records, CHUNK, work, ("prompts", self.how.progress))
+        return Line(rows, about, weights)
+
+    def _scored(self, records: Sequence[Record], texts: Sequence[Sequence[str]]) -> list[list[float]]:
         """Rewards of answers to each prompt; raises ModelError where one is missing."""
         questions = [
             Question(
                 r.prompt, r.source, r.answer if isinstance(r, Task) else None, tuple(Candidate(t, {}) for t in row)
             )
-            for r, row in zip(self.records, texts, strict=True)
+            for r, row in zip(records, texts, strict=True)
         ]
         found = [row for row in self.judge.scores(questions, self.how.progress) if row is not None]
         if len(found) < len(questions):
@@ -165,12 +197,14 @@ def _common_choice(models: Sequence[str], style: ChatChoice) -> ChatChoice:
     return choices.pop() if len(choices) == 1 else style
 
 
-def _open_rater(how: FrontierSettings, resources: ExitStack) -> Judge:
+def _open_rater(how: FrontierSettings, part: Part, resources: ExitStack) -> Judge:
     kind, path = parse_judge(how.reward, FRONTIER), (how.out or Path()) / "ledger.jsonl"
-    if how.out is None and kind.asks_server:
+    if how.out is None and part.ledger is None and kind.asks_server:
         raise RecipeError("nowhere to keep what a server answers", where="--reward", remedy="add --out FOLDER")
     reward = partial(open_reward, max_length=how.max_length)
-    with_ledger = JudgeResources(FRONTIER, lambda: resources.enter_context(Ledger(path)), reward, how.rubric)
+    with_ledger = JudgeResources(
+        FRONTIER, lambda: part.ledger or resources.enter_context(Ledger(path)), reward, how.rubric
+    )
     return kind.open(with_ledger, resources)
 
 

@@ -41,6 +41,14 @@ class Point:
     length: float = 0.0
     truncated: float = 0.0
 
+    @classmethod
+    def of(cls, prompts: Sequence[Mapping[str, Any]]) -> Point:
+        """From `measures` of prompts."""
+        total = sum(len(p["scores"]) for p in prompts)
+        rewards = [sum(p["scores"]) / len(p["scores"]) for p in prompts]
+        length, truncated = (sum(p[name] for p in prompts) / total for name in ("tokens", "truncated"))
+        return cls([p["kl"] for p in prompts], [p["drawn"] for p in prompts], rewards, length, truncated)
+
     def as_dict(self) -> dict[str, Any]:
         """Each figure with a bootstrap interval over prompts."""
         told = {"kl": self.kl, "kl_drawn": self.drawn, "reward": self.reward}
@@ -59,24 +67,27 @@ def point(
 ) -> Point:  # fmt: skip
     """The point of a policy whose `drafts`, drawn at temperature 1, have these scores; without a reference it is the
     reference itself, at 0."""
+    return Point.of(measures(policy, reference, prompts, drafts, scores))
+
+
+def measures(
+    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], drafts: Sequence[Sequence[Draft]],
+    scores: Sequence[Sequence[float]],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """What a point is made of, by prompt."""
     from twofold.sampling.divergence import divergence, refuse_strangers
 
     if reference is not None:
         refuse_strangers(policy, reference)
-    sizes = [len(several) for several in drafts]
-    kl, drawn = [0.0] * len(prompts), [0.0] * len(prompts)
-    for i, (prompt, several) in enumerate(zip(prompts, drafts, strict=True)):
+    found: list[dict[str, Any]] = []
+    for prompt, several, own in zip(prompts, drafts, scores, strict=True):
+        kl = drawn = 0.0
         if reference is not None:
             sums = divergence(policy, reference, prompt, several)
-            kl[i], drawn[i] = sums.kl / sizes[i], sums.kl_drawn / sizes[i]
-    every = [d for several in drafts for d in several]
-    return Point(
-        kl=kl,
-        drawn=drawn,
-        reward=[sum(row) / n for row, n in zip(scores, sizes, strict=True)],
-        length=sum(len(d.tokens) for d in every) / len(every),
-        truncated=sum(d.truncated for d in every) / len(every),
-    )
+            kl, drawn = sums.kl / len(several), sums.kl_drawn / len(several)
+        tokens, truncated = sum(len(d.tokens) for d in several), sum(d.truncated for d in several)
+        found.append({"kl": kl, "drawn": drawn, "scores": list(own), "tokens": tokens, "truncated": truncated})
+    return found
 
 
 def best_of(scores: Sequence[Sequence[float]], sizes: Sequence[int]) -> list[dict[str, Any]]:

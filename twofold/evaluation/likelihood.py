@@ -6,76 +6,124 @@ Log-probabilities are of a completion's tokens given its prompt, its stop token 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 
 from twofold.batch import Group, Role
 from twofold.data.tokenize import TokenizeSettings
 from twofold.data.turns import ChatChoice
 from twofold.evaluation.figures import BinaryOutcomes, Entry, Evaluation, Measure, Ratio
+from twofold.evaluation.parts import WHOLE, Line, Part, grain_of
 from twofold.evaluation.rows import Data, rows_of
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.progress import Progress, Silent, counted
 from twofold.records import Record
 from twofold.sampling.named_model import open_model
+from twofold.settings import with_keywords
 
 CHUNK = 256
 SIDES = {Role.CHOSEN: "chosen", Role.REJECTED: "rejected", Role.DEMONSTRATION: "completion"}
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """How models read rows: tokens at most, how text prompts are put, and who hears of it."""
+@dataclass(frozen=True, kw_only=True)
+class PerplexitySettings:
+    """`max_length` is the tokens of a row's side at most; a longer row raises DataError. `style` puts text prompts as
+    data.chat of a recipe does."""
 
-    max_length: int
-    style: ChatChoice
-    progress: Progress
+    max_length: int = 4096
+    style: ChatChoice = "auto"
+    progress: Progress = field(default_factory=Silent)
 
 
-def preference(
-    models: Sequence[str], data: Data, *,
-    reference: str | None = None, max_length: int = 4096, style: ChatChoice = "auto", progress: Progress | None = None,
-) -> Evaluation:  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class PreferenceSettings(PerplexitySettings):
+    """With a `reference`, a model of any kind, the implicit reward is counted too, its prompts put as the model's
+    own."""
+
+    reference: str | None = None
+
+
+@with_keywords(PreferenceSettings)
+def preference(models: Sequence[str], data: Data, how: PreferenceSettings) -> Evaluation:
     """How often each model finds the chosen of held-out pairs likelier than the rejected.
 
-    `models` and `reference` are folders, run directories or hub names, `data` pairs; with a reference the implicit
-    reward is counted too, its prompts put as the model's own. `style` puts text prompts as data.chat of a recipe does.
+    `models` are folders, run directories or hub names, `data` pairs.
     Shares have Wilson's intervals (pairs of one prompt are alike), every two models an exact
-    paired test per metric, with Holm's correction over all. A row longer than `max_length` tokens raises DataError.
+    paired test per metric, with Holm's correction over all.
     """
-    pairs, how = rows_of(data, "preference"), _Reading(max_length, style, progress or Silent())
-    entries: list[Entry] = []
-    bases: dict[ChatChoice, list[Likely]] = {}
-    for name in dict.fromkeys(models):
-        choice, found = _likely(name, pairs, how)
-        if reference is not None and choice not in bases:
-            bases[choice] = _likely(reference, pairs, replace(how, style=choice))[1]
-        entries.append(preference_entry(name, found, bases.get(choice)))
-    return Evaluation.of(entries)
+    return preference_figures(measure_preference(models, rows_of(data, "preference"), how, WHOLE), how)
 
 
-def perplexity(
-    models: Sequence[str], data: Data, *,
-    max_length: int = 4096, style: ChatChoice = "auto", progress: Progress | None = None,
-) -> Evaluation:  # fmt: skip
+@with_keywords(PerplexitySettings)
+def perplexity(models: Sequence[str], data: Data, how: PerplexitySettings) -> Evaluation:
     """Perplexity, and nats per completion, of each side of the rows under each model.
 
     `models` are folders, run directories or hub names, `data` pairs or completions. Ratios have bootstrap intervals
-    over rows, every two models sign flips per figure, where their tokens allow it, with Holm's correction over all. A
-    row longer than `max_length` tokens raises DataError. `style` puts text prompts as data.chat of a recipe does.
+    over rows, every two models sign flips per figure, where their tokens allow it, with Holm's correction over all.
     """
-    records, how = rows_of(data, "perplexity"), _Reading(max_length, style, progress or Silent())
-    return Evaluation.of([perplexity_entry(name, _likely(name, records, how)[1]) for name in dict.fromkeys(models)])
+    return perplexity_figures(measure_perplexity(models, rows_of(data, "perplexity"), how, WHOLE), how)
 
 
-def _likely(name: str, records: Sequence[Record], how: _Reading) -> tuple[ChatChoice, list[Likely]]:
+def measure_perplexity(
+    models: Sequence[str], records: Sequence[Record], how: PerplexitySettings, part: Part
+) -> dict[str, Line]:
+    """What each model finds likely in every row."""
+    return {name: _likely(name, records, how, part)[1] for name in dict.fromkeys(models)}
+
+
+def measure_preference(
+    models: Sequence[str], pairs: Sequence[Record], how: PreferenceSettings, part: Part
+) -> dict[str, Line]:
+    """The same, with what the reference finds likely, put as each model is."""
+    found: dict[str, Line] = {}
+    bases: dict[ChatChoice, Line] = {}
+    for name in dict.fromkeys(models):
+        choice, line = _likely(name, pairs, how, part)
+        if how.reference is not None:
+            if choice not in bases:
+                bases[choice] = _likely(how.reference, pairs, replace(how, style=choice), part)[1]
+            base = bases[choice]
+            rows = [{**row, "reference": ref["logp"]} for row, ref in zip(line.rows, base.rows, strict=True)]
+            line = Line(rows, weights=line.weights + base.weights)
+        found[name] = line
+    return found
+
+
+def perplexity_figures(measured: Mapping[str, Line], how: PerplexitySettings) -> Evaluation:
+    """The table of what was measured."""
+    return Evaluation.of([perplexity_entry(name, list(map(Likely.of, line.rows))) for name, line in measured.items()])
+
+
+def preference_figures(measured: Mapping[str, Line], how: PreferenceSettings) -> Evaluation:
+    """The table of what was measured."""
+    entries: list[Entry] = []
+    for name, line in measured.items():
+        policy = list(map(Likely.of, line.rows))
+        refs = [Likely.of({**row, "logp": row["reference"]}) for row in line.rows if "reference" in row]
+        entries.append(preference_entry(name, policy, refs if how.reference is not None else None))
+    return Evaluation.of(entries)
+
+
+def _likely(name: str, records: Sequence[Record], how: PerplexitySettings, part: Part) -> tuple[ChatChoice, Line]:
     """What a model finds likely, and how it was put to it."""
-    how.progress.note(f"{name}: {counted(len(records), 'row')}")
+    how.progress.note(f"{name}: {counted(len(part.of(records)), 'row')}")
     model = open_model(name, TokenizeSettings(max_length=how.max_length, truncation="refuse"), how.style)
-    groups = [model.encoder.group(record) for record in records]
-    return model.encoder.turns.choice, likelihoods(model.policy, groups, how.progress)
+    weights, choice = part.weights(model), model.encoder.turns.choice
+
+    def work(some: Sequence[Record]) -> list[dict[str, Any]]:
+        groups = [model.encoder.group(record) for record in some]
+        return [row.as_dict() for row in likelihoods(model.policy, groups)]
+
+    size, bar = grain(len(records)), ("log-probabilities", how.progress)
+    return choice, Line(part.rows((name, weights, choice), records, size, work, bar), weights=weights)
+
+
+def grain(total: int) -> int:
+    """Rows that share packs, which decide the last digits: shards share none."""
+    return grain_of(total, CHUNK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +131,19 @@ class Likely:
     """A row: by side, the log-probability in nats and the tokens. Rows with the same `prompt` are alike."""
 
     name: str
-    prompt: bytes
+    prompt: Hashable
     logp: Mapping[str, float]
     tokens: Mapping[str, int]
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Likely:
+        """From what `as_dict` made."""
+        return cls(row["name"], row["prompt"], row["logp"], row["tokens"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as JSON, its prompt as a digest."""
+        digest = sha256(self.prompt).hexdigest()[:16] if isinstance(self.prompt, bytes) else self.prompt
+        return {"name": self.name, "prompt": digest, "logp": dict(self.logp), "tokens": dict(self.tokens)}
 
 
 def likelihoods(policy: Policy, groups: Sequence[Group], progress: Progress | None = None) -> list[Likely]:

@@ -16,10 +16,10 @@ from decimal import Decimal
 from itertools import combinations, product
 from typing import Any
 
-from twofold.data.tokenize import Encoder
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import CHUNK, Codec, refuse_unreadable
 from twofold.evaluation.figures import Difference, Evaluation, corrected
+from twofold.evaluation.parts import WHOLE, Line, Part
 from twofold.evaluation.problems import PromptSettings, each_model
 from twofold.evaluation.prompting import Prompting, Put
 from twofold.evaluation.rows import Data, rows_of
@@ -27,6 +27,7 @@ from twofold.progress import Progress, Silent
 from twofold.records import Task
 from twofold.rewards.verifier import Metric, flexible, strict, truth
 from twofold.sampling.base import Sampler
+from twofold.sampling.named_model import NamedModel
 from twofold.settings import with_keywords
 from twofold.statistics import Estimate, bootstrap_ratio, paired_bootstrap, sign_flips
 
@@ -59,14 +60,32 @@ def pass_at_k(models: Sequence[str], data: Data, how: PassAtKSettings) -> Evalua
     bootstrap intervals, every two models sign flips per figure, with Holm's correction over all. Raises DataError for
     rows of another kind, or an answer that holds no number, before anything is drawn.
     """
-    problems: Sequence[Task] = rows_of(data, "answers")
-    samples = how.samples or max(how.ks)
+    return pass_at_k_figures(measure_samples(models, rows_of(data, "answers"), how, WHOLE), how)
 
-    def sampled(_: str, sampler: Sampler, encoder: Encoder, prompting: Prompting) -> PassAtK:
-        put = [prompting.of(task) for task in problems]
-        return solve(sampler, put, Put(encoder, prompting), samples, progress=how.progress, seed=how.seed)
 
-    found = each_model(models, problems, how, how.temperature, sampled)
+def measure_samples(
+    models: Sequence[str], problems: Sequence[Task], how: PassAtKSettings, part: Part
+) -> dict[str, Line]:
+    """What the samples of every problem answer, by each model."""
+    refuse_unreadable(problems)
+
+    def sampled(name: str, sampler: Sampler, model: NamedModel, prompting: Prompting) -> Line:
+        weights = part.weights(model)
+
+        def work(some: Sequence[Task]) -> list[dict[str, Any]]:
+            put = [prompting.of(task) for task in some]
+            codec = Put(model.encoder, prompting)
+            return solve(sampler, put, codec, _samples(how), seed=how.seed).rows()
+
+        size = max(1, CHUNK // _samples(how))
+        return Line(part.rows((name, weights), problems, size, work, ("pass@k", how.progress)), weights=weights)
+
+    return each_model(models, problems, how, how.temperature, sampled)
+
+
+def pass_at_k_figures(measured: Mapping[str, Line], how: PassAtKSettings) -> Evaluation:
+    """The table of what was measured."""
+    samples, found = _samples(how), {name: PassAtK.of(line.rows) for name, line in measured.items()}
     wanted: list[tuple[str, Metric, int]] = [(kind, metric, k) for metric, kind, k in product(METRICS, KINDS, how.ks)]
     tests = [
         {"a": a, "b": b, **_figure(*each), **compare(found[a], found[b], *each).as_dict()}
@@ -82,6 +101,10 @@ def pass_at_k(models: Sequence[str], data: Data, how: PassAtKSettings) -> Evalua
     drawn = {"samples": samples, "temperature": how.temperature, "seed": how.seed}
     figures = {"max_new_tokens": how.max_new_tokens, **drawn, "models": models_told, "comparisons": corrected(tests)}
     return Evaluation(figures, [{"model": m["name"], **problem} for m in models_told for problem in m["problems"]])
+
+
+def _samples(how: PassAtKSettings) -> int:
+    return how.samples or max(how.ks)
 
 
 def _figure(kind: str, metric: str, k: int) -> dict[str, Any]:
@@ -138,6 +161,10 @@ class Sampled:
     def n(self) -> int:
         return self.right + sum(self.wrong) + self.silent
 
+    @classmethod
+    def of(cls, name: str, counts: Mapping[str, Any]) -> Sampled:
+        return cls(name, counts["right"], tuple(counts["wrong"]), counts["silent"])
+
     def as_dict(self) -> dict[str, Any]:
         return {"right": self.right, "wrong": list(self.wrong), "silent": self.silent}
 
@@ -151,6 +178,21 @@ class PassAtK:
     truncated: int
     """Completions that ran out of tokens."""
     _values: dict[tuple[str, Metric, int], list[float]] = field(default_factory=dict, compare=False, repr=False)
+    cut: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    """The same of each problem."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]]) -> PassAtK:
+        """From the `rows` of problems."""
+        problems: dict[Metric, tuple[Sampled, ...]] = {
+            metric: tuple(Sampled.of(row["name"], row[metric]) for row in rows) for metric in METRICS
+        }
+        cut = tuple(row["truncated"] for row in rows)
+        return cls(problems, problems["strict"][0].n, sum(cut), cut=cut)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Each problem by itself, with all that the figures need."""
+        return [{**problem, "truncated": cut} for problem, cut in zip(self.counts(), self.cut, strict=True)]
 
     def values(self, kind: str, metric: Metric, k: int) -> list[float]:
         """pass@k or maj@k (`kind`: pass, maj) of each problem."""
@@ -193,18 +235,18 @@ def solve(
     progress = progress or Silent()
     progress.begin("pass@k", len(tasks))
     found: dict[Metric, list[Sampled]] = {metric: [] for metric in METRICS}
-    truncated, width = 0, max(1, CHUNK // samples)
+    cut, width = list[int](), max(1, CHUNK // samples)
     for start in range(0, len(tasks), width):
         part = tasks[start : start + width]
         drafts = sampler.sample([codec.prompt(task.prompt) for task in part], samples=samples, seed=(seed, 0))
         for task, several in zip(part, drafts, strict=True):
-            truncated += sum(d.truncated for d in several)
+            cut.append(sum(d.truncated for d in several))
             texts = [codec.text(d.tokens) for d in several]
             for metric in METRICS:
                 found[metric].append(_counted(task, texts, metric))
         progress.advance("pass@k", len(part), strict=_share(found["strict"]), flexible=_share(found["flexible"]))
     progress.end("pass@k")
-    return PassAtK({metric: tuple(rows) for metric, rows in found.items()}, samples, truncated)
+    return PassAtK({metric: tuple(rows) for metric, rows in found.items()}, samples, sum(cut), cut=tuple(cut))
 
 
 def compare(a: PassAtK, b: PassAtK, kind: str, metric: Metric, k: int) -> Difference:

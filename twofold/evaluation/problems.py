@@ -14,7 +14,7 @@ from twofold.evaluation.prompting import PLACE, PRESETS, Prompting, drawn
 from twofold.progress import Progress, Silent, counted
 from twofold.records import Task
 from twofold.sampling.base import Sampler, Sampling
-from twofold.sampling.named_model import open_model
+from twofold.sampling.named_model import NamedModel, open_model
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class PromptSettings:
     progress: Progress = field(default_factory=Silent)
 
 
-Work = Callable[[str, Sampler, Encoder, Prompting], T]
+Work = Callable[[str, Sampler, NamedModel, Prompting], T]
 
 
 def each_model(
@@ -58,7 +58,7 @@ def each_model(
             how.progress.note(f"{name}: {counted(len(problems), 'problem')}")
             prompting = _prompting(how, problems, opened.encoder, (pool, shots))
             sampling = Sampling(temperature=temperature, max_new_tokens=how.max_new_tokens, stop=prompting.stop)
-            found[name] = work(name, opened.sampler(sampling, how.progress.note), opened.encoder, prompting)
+            found[name] = work(name, opened.sampler(sampling, how.progress.note), opened, prompting)
         return found
 
     found: dict[str, T] = {}

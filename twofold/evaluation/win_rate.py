@@ -19,6 +19,7 @@ from twofold.data.turns import ChatChoice
 from twofold.errors import DataError, RecipeError, ServerError
 from twofold.evaluation.figures import Evaluation, corrected
 from twofold.evaluation.games import HIGH, Agreement, Game, Shares, agreement, summary
+from twofold.evaluation.parts import WHOLE, Line, Part
 from twofold.evaluation.rows import Data, rows_of
 from twofold.judges.base import JudgeResources
 from twofold.judges.matchups import MatchResult, Matchup, Referee, open_people, open_referee, unjudged
@@ -26,7 +27,7 @@ from twofold.judges.questions import Question
 from twofold.judges.registry import WIN_RATE, parse_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress, Silent, counted
-from twofold.records import Candidate, Record, Task, completion_fields, short_name, shown
+from twofold.records import Candidate, Message, Prompt, Record, Source, Task, completion_fields, short_name, shown
 from twofold.rewards.model import open_reward
 from twofold.sampling.answers import Draw, open_answerer
 from twofold.sampling.base import Sampling
@@ -35,6 +36,7 @@ from twofold.statistics import wilson
 
 CANARY = "Thank you for the question. I have thought about it, and I hope that this answer helps you."
 """Says nothing, whatever the prompt."""
+CANARY_LINE = "canary"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,34 @@ class ModelGames:
     results: Sequence[MatchResult | None]
     truncated: int
 
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> ModelGames:
+        """From the rows that `Drawn.judged` made."""
+        matchups = [Matchup(_prompt(r["prompt"]), r["own"], r["other"], Source(*r["source"])) for r in rows]
+        both = [None if r["orders"] is None else (r["orders"][0], r["orders"][1]) for r in rows]
+        results = [None if r["share"] is None else MatchResult(r["share"], o) for r, o in zip(rows, both, strict=True)]
+        return cls(about["model"], about["temperature"], matchups, results, sum(r["cut"] for r in rows))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A model's matchups at a temperature, and which of its answers were cut off; `weights` names the model's."""
+
+    model: str
+    temperature: float
+    matchups: Sequence[Matchup]
+    cut: Sequence[bool]
+    weights: str = ""
+
+    def judged(self, results: Sequence[MatchResult | None]) -> list[dict[str, Any]]:
+        """Each matchup with its result, as JSON."""
+        return [
+            {"source": [m.source.file, m.source.row], "prompt": shown(m.prompt), "own": m.own, "other": m.other,
+             "cut": cut, "share": None if r is None else r.share,
+             "orders": None if r is None or r.orders is None else list(r.orders)}
+            for m, cut, r in zip(self.matchups, self.cut, results, strict=True)
+        ]  # fmt: skip
+
 
 @with_keywords(WinRateSettings)
 def win_rate(models: Sequence[str], data: Data, how: WinRateSettings) -> Evaluation:
@@ -85,28 +115,65 @@ def win_rate(models: Sequence[str], data: Data, how: WinRateSettings) -> Evaluat
     RecipeError for a name that is no judge, DataError for rows without an answer, ServerError for answers that are
     missing: the same call with the same `out` goes on from there.
     """
-    questions = _questions(rows_of(data, "win-rate"), how)
+    return win_rate_figures(measure_win_rate(models, rows_of(data, "win-rate"), how, WHOLE), how)
+
+
+def measure_win_rate(
+    models: Sequence[str], records: Sequence[Record], how: WinRateSettings, part: Part
+) -> dict[str, Line]:
+    """Every matchup of each model at each temperature, and of the canary, with what came of it."""
+    questions = _questions(part.of(records), how)
+    people_judge = how.judge.startswith("human:")
+    if people_judge and part.ledger is not None:
+        remedy = "leave --shard out, or judge with a model"
+        raise RecipeError("people judge what all shards have drawn", where=f"--judge {how.judge}", remedy=remedy)
     with ExitStack() as resources:
-        ledger = resources.enter_context(Ledger(_ledger_path(models, how, resources)))
+        ledger = part.ledger or resources.enter_context(Ledger(_ledger_path(models, how, resources)))
         session = _Session(how, ledger, resources)
-        referee = None if how.judge.startswith("human:") else session.referee()  # people may label what is drawn here
-        people = None if how.people is None else open_people(Path(how.people), resources)
+        referee = None if people_judge else session.referee()  # people may label what is drawn here
+        if how.people is not None:
+            open_people(Path(how.people), resources)  # raises, before anything is drawn, where there are none
         drawn = session.drawn(list(dict.fromkeys(models)), questions)
-        matchups = [m for _, _, several, _ in drawn for m in several]
-        if how.out is not None:
-            write_rows(how.out / "comparisons.jsonl", unjudged(matchups))
+        if part is WHOLE:
+            _write_comparisons([m for each in drawn for m in each.matchups], how)
         referee = referee or session.referee()
-        played = [ModelGames(model, t, m, referee.outcomes(m, how.progress), cut) for model, t, m, cut in drawn]
-        canary = _canary(how, referee, played[0].matchups)
-        labelled = [] if people is None else people.outcomes(matchups, how.progress)
-    opponent = short_name(how.against) if how.against else f"the answers of {short_name(questions[0].source.file)}"
+        opponent = short_name(how.against) if how.against else f"the answers of {short_name(questions[0].source.file)}"
+        about = {"judge": dict(referee.provenance), "against": opponent}
+        found: dict[str, Line] = {}
+        for each in drawn:
+            rows = each.judged(referee.outcomes(each.matchups, how.progress))
+            name = f"of {each.model}, temperature {each.temperature:g}"
+            found[name] = Line(rows, about | {"model": each.model, "temperature": each.temperature}, each.weights)
+        constant = _canary(how, referee, drawn[0].matchups)
+        if constant is not None:
+            rows = constant.judged(referee.outcomes(constant.matchups, how.progress))
+            found[CANARY_LINE] = Line(rows, {"model": constant.model, "temperature": 0.0})
+    return found
+
+
+def win_rate_figures(measured: Mapping[str, Line], how: WinRateSettings) -> Evaluation:
+    """Rates and tests of what was measured."""
+    games = {name: ModelGames.of(line.rows, line.about) for name, line in measured.items()}
+    canary = games.pop(CANARY_LINE, None)
+    played = list(games.values())
+    matchups, labelled = [m for p in played for m in p.matchups], list[MatchResult | None]()
+    _write_comparisons(matchups, how)
+    if how.people is not None:
+        with ExitStack() as resources:
+            labelled = open_people(Path(how.people), resources).outcomes(matchups, how.progress)
+    first = next(iter(measured.values())).about
     about = {
-        "judge": dict(referee.provenance), "against": opponent, "temperatures": list(how.temperatures),
+        "judge": dict(first["judge"]), "against": first["against"], "temperatures": list(how.temperatures),
         "samples": how.samples, "seed": how.seed, "max_new_tokens": how.max_new_tokens,
     }  # fmt: skip
     figures = _figures(played, canary, labelled)
     _warn(figures, how)
     return Evaluation({**about, **figures}, [_row(p, i) for p in played for i in range(len(p.matchups))])
+
+
+def _write_comparisons(matchups: Sequence[Matchup], how: WinRateSettings) -> None:
+    if how.out is not None:
+        write_rows(how.out / "comparisons.jsonl", unjudged(matchups))
 
 
 @dataclass(frozen=True)
@@ -122,12 +189,10 @@ class _Session:
         with_ledger = JudgeResources(WIN_RATE, lambda: self.ledger, reward, self.how.rubric)
         return open_referee(self.how.judge, with_ledger, self.resources)
 
-    def drawn(
-        self, models: Sequence[str], questions: Sequence[Question]
-    ) -> list[tuple[str, float, list[Matchup], int]]:
-        """(model, temperature, matchups, answers cut off); an opposing model answers at the same temperature."""
+    def drawn(self, models: Sequence[str], questions: Sequence[Question]) -> list[Drawn]:
+        """By model and temperature; an opposing model answers at the same temperature."""
         against = None if self.how.against is None else self._answers(self.how.against, questions)
-        found: list[tuple[str, float, list[Matchup], int]] = []
+        found: list[Drawn] = []
         for model in models:
             own = self._answers(model, questions)
             for temperature, answers in own.items():
@@ -138,7 +203,8 @@ class _Session:
                     for answer, other in zip(several, theirs, strict=True)
                 ]
                 matchups = [Matchup(q.prompt, a.text, o.text, q.source, q.answer) for q, a, o in pairs]
-                found.append((model, temperature, matchups, sum(a.truncated for _, a, _ in pairs)))
+                weights = str(answers[0][0].origin.get("weights", ""))
+                found.append(Drawn(model, temperature, matchups, [a.truncated for _, a, _ in pairs], weights))
         return found
 
     def _answers(self, model: str, questions: Sequence[Question]) -> dict[float, list[list[Candidate]]]:
@@ -182,13 +248,18 @@ def _questions(records: Sequence[Record], how: WinRateSettings) -> list[Question
     return questions
 
 
-def _canary(how: WinRateSettings, referee: Referee, matchups: Sequence[Matchup]) -> ModelGames | None:
+def _canary(how: WinRateSettings, referee: Referee, matchups: Sequence[Matchup]) -> Drawn | None:
     """A constant answer in the model's place; people are not bothered with it."""
     if not how.canary or referee.provenance["kind"] == "human":
         return None
     firsts = {(str(m.source), m.prompt, m.other): replace(m, own=how.canary) for m in reversed(matchups)}
     constant = list(firsts.values())[::-1]
-    return ModelGames("canary", 0.0, constant, referee.outcomes(constant, how.progress), 0)
+    return Drawn("canary", 0.0, constant, [False] * len(constant))
+
+
+def _prompt(told: Any) -> Prompt:
+    """What `shown` made JSON of."""
+    return told if isinstance(told, str) else tuple(Message(**turn) for turn in told)
 
 
 def _games(played: ModelGames) -> list[Game]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -33,10 +34,9 @@ class HumanVerdicts:
     """The verdicts by a pair's key, in order. The file is append-only, so an undo is a line too."""
 
     def __init__(self, path: Path) -> None:
-        self._lines = Lines(path)
         self._given: dict[str, Choice] = {}
-        for number, row in enumerate(self._lines.found, 1):
-            self._replay(row, f"{path}:{number}")
+        numbers = count(1)
+        self._lines = Lines(path, lambda row, place: self._replay(row, f"{path}:{next(numbers)}"))
 
     def __enter__(self) -> HumanVerdicts:
         return self

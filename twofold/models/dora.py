@@ -3,6 +3,7 @@ bfloat16 the two would be rounded apart, and a new adapter would not begin as th
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
@@ -32,7 +33,7 @@ class WideDora(DoraLinearLayer):
     @torch.no_grad()
     def _norm(self, base_layer: nn.Module, a: Any, b: Any, scaling: float) -> Tensor:
         """Of the rows of the adapted weight; a constant to the gradient, as in the paper's section 4.3."""
-        with torch.autocast(a.device.type, enabled=False):
+        with nullcontext() if a.is_meta else torch.autocast(a.device.type, enabled=False):
             weight = plain_weight(base_layer)
             wide = torch.promote_types(weight.dtype, torch.float32)
             weight = (weight.T if self.fan_in_fan_out else weight).to(wide)

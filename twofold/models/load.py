@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +25,7 @@ from twofold.models.adapters import (
     refuse_classifier,
     saved_by,
 )
+from twofold.models.casts import can_be_narrow
 from twofold.models.integrity import check_folder
 from twofold.models.loadable import readable, refuse_broken_weights, refuse_unknown_tokens
 from twofold.models.locate import gguf_of
@@ -61,8 +62,11 @@ class ModelSettings:
     """Folder or Hub name."""
     revision: str | None = None
     precision: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
-    """bfloat16 computes under autocast with float32 weights. auto uses bfloat16 where it is faster: on GPUs, and on
-    CPUs with fast bfloat16 for models with at least 512 hidden units."""
+    """bfloat16 computes in bfloat16 with float32 weights. auto uses bfloat16 where it is faster: on GPUs, and on CPUs
+    with fast bfloat16 for models with at least 512 hidden units."""
+    residual: Literal["auto", "float32", "bfloat16"] = "auto"
+    """With bfloat16: the data type of the hidden states between layers. bfloat16 halves them and the weights sent
+    between processes (FSDP2's mixed precision). float32 is autocast's behavior. auto is bfloat16 on GPUs."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lora: LoRA | None = None
     adapter: str | None = None
@@ -189,12 +193,20 @@ def weights_dtype(settings: ModelSettings, config: PreTrainedConfig) -> torch.dt
     return torch.float64 if precision == "float64" else torch.float32
 
 
+def is_residual_narrow(settings: ModelSettings) -> bool:
+    """Whether under bfloat16 the hidden states between layers are in it."""
+    asked = settings.residual
+    return asked == "bfloat16" or (asked == "auto" and resolve_device(settings.device) == "cuda")
+
+
 def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: PeftModel | None) -> ModelOptions:
     """How a model of `settings` is held."""
     narrow = training_precision(settings, hidden_units(model.config)) == "bfloat16"
+    cast = narrow and is_residual_narrow(settings) and can_be_narrow(model)
     return {
         "adapter": adapter,
-        "autocast": torch.bfloat16 if narrow else None,
+        "autocast": torch.bfloat16 if narrow and not cast else None,
+        "cast": torch.bfloat16 if cast else None,
         "sharing": settings.sharing,
         "activation_checkpointing": settings.activation_checkpointing,
         "recompute_every": settings.recompute_every,
@@ -239,9 +251,13 @@ def _save_weights(policy: PackedModel, folder: Path, weights: Mapping[str, Tenso
         if (how := quantization_of(policy.model)) is not None:
             how.save(folder)
     else:
-        dtype = stored_dtype(policy.model)
-        with nullcontext() if dtype == torch.bfloat16 else policy.whole_weights():
-            save_weights(policy.model, folder, dtype, weights)
+        with _as_trained(policy):
+            save_weights(policy.model, folder, stored_dtype(policy.model), weights)
+
+
+def _as_trained(policy: PackedModel) -> AbstractContextManager[None]:
+    """Within it the weights are what is to be written: their masters, or in bfloat16 what is computed with."""
+    return nullcontext() if stored_dtype(policy.model) == torch.bfloat16 else policy.whole_weights()
 
 
 def _gathered(policy: PackedModel, folder: Path, stack: ExitStack) -> dict[str, Tensor]:
@@ -251,11 +267,12 @@ def _gathered(policy: PackedModel, folder: Path, stack: ExitStack) -> dict[str, 
     if policy.adapter is not None:
         inside = {id(p) for layer in layers(policy.model) for p in layer.parameters() if not p.requires_grad}
         weights = {name: value for name, value in weights.items() if id(value) not in inside}
-    if not world().first:
-        return whole_tensors(weights)
-    put = stack.enter_context(on_disk(folder))
-    cast = casts(policy.model, stored_dtype(policy.model)) if policy.adapter is None else lambda _, value: value
-    return whole_tensors(weights, lambda name, value: put(cast(name, value)))
+    with _as_trained(policy):
+        if not world().first:
+            return whole_tensors(weights)
+        put = stack.enter_context(on_disk(folder))
+        cast = casts(policy.model, stored_dtype(policy.model)) if policy.adapter is None else lambda _, value: value
+        return whole_tensors(weights, lambda name, value: put(cast(name, value)))
 
 
 def weights_digest(model: nn.Module, begin: str = "") -> str:

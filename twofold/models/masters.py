@@ -9,11 +9,14 @@ same function between its drafts, its evaluation and its update.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+from twofold.world import part_here, place_of
 
 _LOW = 0xFFFF
 _PERIOD = 262_139
@@ -22,23 +25,28 @@ _PERIOD = 262_139
 
 class Masters:
     """Of `parameters` in float32, without gaps: they hold what bfloat16 can say, and 16 bits beside each the rest of
-    its master."""
+    its master. A part of a weight is rounded as it would be within the whole."""
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         self._parameters = dict(parameters)
-        self._rest = {name: torch.empty_like(p, dtype=torch.int16) for name, p in self._parameters.items()}
+        parts = {name: part_here(p.detach()) for name, p in self._parameters.items()}
+        self._rest = {name: torch.empty_like(part, dtype=torch.int16) for name, part in parts.items()}
         self._noise: dict[torch.device, Tensor] = {}
         self._round()
 
     @contextmanager
     def whole(self) -> Iterator[None]:
         """Within it the parameters are their masters, and may be changed."""
-        for name, parameter in self._parameters.items():
-            self._join(name, parameter.detach())
+        self.end()
         try:
             yield
         finally:
             self._round()
+
+    def end(self) -> None:
+        """From now on the parameters are their masters."""
+        for name, parameter in self._parameters.items():
+            self._join(name, parameter.detach())
 
     def of(self, name: str) -> Tensor:
         """A copy of the master of a parameter."""
@@ -61,13 +69,20 @@ class Masters:
 
     def _pieces(self, name: str, weight: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Bits, rests and thresholds, uniform over 0 … 65535; those of another parameter begin elsewhere."""
-        bits, rest = weight.view(torch.int32).view(-1), self._rest[name].view(-1)
-        if weight.device not in self._noise:
+        part = part_here(weight)
+        bits, rest = part.view(torch.int32).view(-1), self._rest[name].view(-1)
+        if part.device not in self._noise:
             draw = torch.Generator().manual_seed(0)
-            self._noise[weight.device] = torch.randint(_LOW + 1, (_PERIOD,), dtype=torch.int32, generator=draw).to(
-                weight.device
-            )
-        noise = self._noise[weight.device].roll(7919 * list(self._parameters).index(name))
+            drawn = torch.randint(_LOW + 1, (_PERIOD,), dtype=torch.int32, generator=draw)
+            self._noise[part.device] = drawn.to(part.device)
+        begin = 7919 * list(self._parameters).index(name) - _numbers_before(weight)
+        noise = self._noise[part.device].roll(begin % _PERIOD)
         for at in range(0, len(bits), _PERIOD):
             piece = slice(at, at + _PERIOD)
             yield bits[piece], rest[piece], noise[: len(bits[piece])]
+
+
+def _numbers_before(value: Tensor) -> int:
+    """How many numbers of a tensor come before what this process holds of it."""
+    place = place_of(value)
+    return 0 if place is None or not value.dim() else place.begin[0] * math.prod(value.shape[1:])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from twofold.models.adapters import attach_adapter, saved_by
 from twofold.models.load import ModelSettings
@@ -13,6 +14,7 @@ from twofold.models.loadable import readable
 from twofold.models.locate import gguf_of
 from twofold.models.quantized import count_quantized, refuse_absent, spared
 from twofold.models.seq2seq import auto_class
+from twofold.models.sharding import layers
 from twofold.models.stored import config_at
 from twofold.models.tokenizers import grow, load_tokenizer, prepare
 
@@ -32,38 +34,53 @@ class ModelSize:
     """Numbers that a token leaves behind for those after it: keys and values of all layers."""
     quantized: int
     """Parameters of the base that are in few bits."""
+    outside: int
+    """Parameters of no layer: embeddings, head and last norm."""
 
 
-def model_size(settings: ModelSettings) -> ModelSize:
-    """The sizes of the policy that `load_policy` would make, but for an existing adapter, whose own are not counted."""
+def _stored_config(settings: ModelSettings) -> PreTrainedConfig:
+    gguf = gguf_of(settings.path, settings.gguf_file)
+    config = config_at(settings.path, settings.revision, gguf)
+    if gguf is not None:
+        config.quantization_config = None  # it is read dequantized
+    return config
+
+
+def model_size(settings: ModelSettings, config: PreTrainedConfig | None = None) -> ModelSize:
+    """The sizes of the policy that `load_policy` would make, but for an existing adapter, whose own are not counted; of
+    a model that is in memory, whose `config` this is, without tokens that are added."""
     if settings.quantize is not None:
         refuse_absent()
     with readable(settings.path), torch.device("meta"):
-        gguf = gguf_of(settings.path, settings.gguf_file)
-        config = config_at(settings.path, settings.revision, gguf)
-        if gguf is not None:
-            config.quantization_config = None  # it is read dequantized
-        model = auto_class(config).from_config(config, trust_remote_code=False)
-        if settings.add_tokens:
+        stored = config is None
+        known = _stored_config(settings) if config is None else config
+        model = auto_class(known).from_config(known, trust_remote_code=False)
+        if settings.add_tokens and stored:
             tokenizer = load_tokenizer(settings.path, settings.revision, settings.gguf_file)
             grow(model, prepare(tokenizer, settings.add_tokens, {}))
         parameters = sum(p.numel() for p in model.parameters())
         saved = settings.lora.modules_to_save if settings.lora else saved_by(settings.adapter)
         quantized = 0 if settings.quantize is None else count_quantized(model, spared(model, saved))
         adapter = attach_adapter(model, replace(settings, adapter=None), seed=0)
-        aside = {id(m.weight) for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None}
+    added = sum(p.numel() for p in model.parameters() if p.requires_grad) if adapter is not None else 0
+    return replace(size_of(model), parameters=parameters + added, trainable=added or parameters, quantized=quantized)
+
+
+def size_of(model: PreTrainedModel) -> ModelSize:
+    """The sizes of a model as it is, with or without its weights; none of them in few bits."""
+    aside = {id(m.weight) for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None}
     trained = [p for p in model.parameters() if p.requires_grad]
-    added = sum(p.numel() for p in trained) if adapter is not None else 0
-    text = model.config.get_text_config()
+    parameters, text = sum(p.numel() for p in model.parameters()), model.config.get_text_config()
     return ModelSize(
-        parameters=parameters + added,
-        trainable=added or parameters,
+        parameters=parameters,
+        trainable=sum(p.numel() for p in trained),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         vocabulary=text.vocab_size,
         shapes=tuple((p.shape, id(p) in aside) for p in trained),
         cached=_cached(text),
-        quantized=quantized,
+        quantized=0,
+        outside=parameters - sum(p.numel() for layer in layers(model) for p in layer.parameters()),
     )
 
 

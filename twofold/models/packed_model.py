@@ -23,6 +23,7 @@ from twofold.batch import Batch, Group, Outputs, Routing
 from twofold.errors import DataError, ModelError
 from twofold.models.attention import NAME, set_attention, stock_name
 from twofold.models.backbone import pack_hidden
+from twofold.models.casts import Casts
 from twofold.models.experts import balance, pack_weights, recorded, routers, row_weights, top_k, whole_routing
 from twofold.models.experts import routing as routing_of
 from twofold.models.masters import Masters
@@ -32,7 +33,7 @@ from twofold.models.row_lengths import restart_rotary
 from twofold.models.seq2seq import branch_hidden, encodes_prompts, take_one_kernel
 from twofold.models.small_copy import small_copy
 from twofold.models.trial import findings, first_line, in_order, know_float64, positions, refuse_leaks, trial_groups
-from twofold.world import Turn, is_sharded, settle, world
+from twofold.world import Turn, is_sharded, part_of, settle, world
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -63,10 +64,12 @@ class Head(Protocol):
 
 class ModelOptions(TypedDict, total=False):
     """How a model is held; `adapter` is PEFT's wrapper where there is one. `sharing` "auto" checks whether prompts can
-    be shared and says in `sharing_note` why not; "shared" insists. `note` is what users should know of the model."""
+    be shared and says in `sharing_note` why not; "shared" insists. Weights compute as `autocast` makes them, or all of
+    them, and what is between them, in `cast`. `note` is what users should know of the model."""
 
     adapter: PeftModel | None
     autocast: torch.dtype | None
+    cast: torch.dtype | None
     sharing: Sharing
     activation_checkpointing: bool
     recompute_every: int
@@ -82,10 +85,12 @@ class PackedModel(nn.Module):
         self.model, self.head = model, head
         self._adapter = (holding.get("adapter"),)  # in a tuple, or its parameters would count twice
         self.autocast, self.note = holding.get("autocast"), holding.get("note", "")
+        self.casts = None if (narrow := holding.get("cast")) is None else Casts(narrow)
         self.masters: Masters | None = None
+        self._device: torch.device | None = None
         self.model.eval()
         if holding.get("activation_checkpointing"):
-            _checkpoint_activations(model, holding.get("recompute_every", 1))
+            _checkpoint_activations(model, self.casts, holding.get("recompute_every", 1))
         self.balance = balance(model, holding.get("router_aux_loss_coef"))
         know_float64(model)
         take_one_kernel(model)
@@ -109,20 +114,46 @@ class PackedModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        if self._device is not None:
+            return self._device
         return self.model.get_input_embeddings().weight.device  # type: ignore[return-value]  # an nn.Embedding
+
+    def stay_on_device(self) -> None:
+        """Compute where the weights are now, wherever they may wait between calls."""
+        self._device = self.device
+
+    @property
+    def narrow(self) -> torch.dtype | None:
+        """The dtype of products, where it is not that of the weights."""
+        return self.autocast if self.casts is None else self.casts.dtype
 
     def keep_masters(self) -> None:
         """From now on compute with weights that are rounded each at a threshold of its own, where float32 weights are
         trained under bfloat16: without it updates below half a step of bfloat16 change nothing that is computed."""
         trained = self.trainable()
-        if self.autocast == torch.bfloat16 and self.adapter is None and self.masters is None:
+        if self.narrow == torch.bfloat16 and self.adapter is None and self.masters is None:
             self.masters = Masters({n: p for n, p in trained.items() if p.dtype == torch.float32 and p.is_contiguous()})
+
+    def drop_masters(self) -> bool:
+        """Compute with the masters themselves from now on; whether there were any."""
+        if self.masters is None:
+            return False
+        self.masters.end()
+        self.masters = None
+        return True
 
     @contextmanager
     def whole_weights(self) -> Iterator[None]:
         """Within it trained weights are their masters, where they have some."""
         with nullcontext() if self.masters is None else self.masters.whole():
             yield
+
+    @torch.no_grad()
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Let the trained weights be these, or where they have masters let these be them."""
+        with self.whole_weights():
+            for name, parameter in self.trainable().items():
+                parameter.copy_(part_of(weights[name], parameter))
 
     def train(self, mode: bool = True) -> PackedModel:
         """Dropout never comes on: what a model says must not depend on the mode."""
@@ -251,11 +282,18 @@ class PackedModel(nn.Module):
     @contextmanager
     def cast_once(self) -> Iterator[None]:
         """Within it each weight is cast once for all calls whose gradient is wanted; outside autocast is off."""
+        if self.casts is not None:
+            with self.casts.once():
+                yield
+            return
         with self._precision(), torch.autocast(self.device.type, enabled=False):
             yield
 
-    def _precision(self) -> AbstractContextManager[object]:
-        """Casts are kept for calls whose gradient is wanted alone: what another call left would have none."""
+    def _precision(self, model: nn.Module | None = None) -> AbstractContextManager[object]:
+        """How this model, or a `model` like it, computes. Casts are kept for calls whose gradient is wanted alone: what
+        another call left would have none."""
+        if self.casts is not None:
+            return nullcontext() if is_sharded(self) else self.casts.of(model or self.model)  # shards are gathered so
         known = torch.is_grad_enabled() and not is_sharded(self)  # whose weights come and go
         return torch.autocast(self.device.type, self.autocast, self.autocast is not None, cache_enabled=known)
 
@@ -279,7 +317,7 @@ class PackedModel(nn.Module):
             set_attention(tried, NAME)
             nn.Module.to(tried, self.device)
             stream = pack(trial_groups(tried), self.device, ends=self.head.ends)
-            with self._precision():
+            with self._precision(tried):
                 pack_hidden(tried, stream, by_mask=self._by_mask)
         except Exception as error:  # of any kind: the layers are not ours
             return first_line(error)
@@ -294,7 +332,7 @@ def padded(rows: Sequence[Tensor], device: torch.device) -> Tensor:
     return nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(device)
 
 
-def _checkpoint_activations(model: PreTrainedModel, every: int) -> None:
+def _checkpoint_activations(model: PreTrainedModel, casts: Casts | None, every: int) -> None:
     """Recompute one layer of `every` in the backward pass, the first among them. They do so in training mode
     only, and alone are put into it."""
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
@@ -302,16 +340,17 @@ def _checkpoint_activations(model: PreTrainedModel, every: int) -> None:
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     for layer in layers[::every]:
         layer.training = True
-        layer._gradient_checkpointing_func = partial(_recomputed, layer)  # type: ignore[assignment]  # no submodule
+        layer._gradient_checkpointing_func = partial(_recomputed, layer, casts)  # type: ignore[assignment]  # no submodule
 
 
-def _recomputed(layer: nn.Module, call: Callable[..., object], *args: object) -> object:
+def _recomputed(layer: nn.Module, casts: Casts | None, call: Callable[..., object], *args: object) -> object:
     """`call(*args)`, again in the backward pass, both times in evaluation mode: some layers drop out by their own."""
 
     def still(*args: object) -> object:
         layer.training = False
         try:
-            return call(*args)
+            with nullcontext() if casts is None or is_sharded(layer) else casts.of(layer):
+                return call(*args)
         finally:
             layer.training = True
 

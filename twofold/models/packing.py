@@ -237,9 +237,9 @@ class Packing:
         require(self.groups is None or self.groups > 0, "groups must be ≥ 1")
 
 
-def bins(groups: Sequence[Group], packing: Packing) -> list[list[int]]:
+def bins(groups: Sequence[Group], packing: Packing, processes: int | None = None) -> list[list[int]]:
     """First-fit-decreasing: indices of the groups that share a pack; depends on the groups' sizes and order only, and
-    on how many processes there are: each is to have equally many packs, and of like size."""
+    on how many processes there are (these, or so many): each is to have equally many packs, and of like size."""
     budget, most = packing.tokens, packing.groups
     if budget == "auto":
         raise ValueError("the size of packs must be settled before there are packs")
@@ -254,7 +254,8 @@ def bins(groups: Sequence[Group], packing: Packing) -> list[list[int]]:
         else:
             filled.append((size, [i]))
     packs = sorted(sorted(members) for _, members in filled)
-    return packs if world().size == 1 else _evened(groups, (budget, most or len(groups)), len(packs), world().size)
+    size = processes or world().size
+    return packs if size == 1 else _evened(groups, (budget, most or len(groups)), len(packs), size)
 
 
 def _evened(groups: Sequence[Group], bounds: tuple[int, int], fewest: int, processes: int) -> list[list[int]]:

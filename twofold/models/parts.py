@@ -114,4 +114,5 @@ def _refuse_other_rows(model: PreTrainedModel) -> None:
             merges = type(step).__name__ == "MergeModulelist" and step.dim == 0
             beside = type(step).__name__ == "Concatenate" and step.dim >= 1
             if not merges and not beside:
-                raise NotInPartsError(f"its weights are stored in another form ({type(step).__name__})", remedy=WHOLE)
+                what = f"its weights are stored in another form ({type(step).__name__})"
+                raise NotInPartsError(what, where="", remedy=WHOLE)

@@ -122,6 +122,13 @@ def settle(model: PreTrainedModel, quantization: Quantization | None = None) -> 
         object.__setattr__(model, _OURS, quantization)
 
 
+def separate_scales(model: nn.Module) -> None:
+    """Let the bits of quantized layers be plain parameters, of which processes may hold parts; scales stay whole."""
+    for module in model.modules():
+        if hasattr(module, "dequantized"):
+            module.separate()  # type: ignore[operator]  # ours
+
+
 def quantization_of(model: nn.Module) -> Quantization | None:
     """How twofold has quantized the model; None where it has not."""
     return getattr(model, _OURS, None)

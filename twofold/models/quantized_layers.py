@@ -36,8 +36,19 @@ class _Dequantizing:
     """What both layers do."""
 
     bias: Tensor | None
+    scales: Any = None
+    """What bits stand for, once the weight is a plain parameter, of which processes may hold parts."""
 
     def dequantized(self) -> Tensor:
+        raise NotImplementedError
+
+    def separate(self) -> None:
+        """Let the weight be a plain parameter of bits, and its scales the layer's own."""
+        layer: Any = self
+        self.scales = self._scales()
+        layer.weight = nn.Parameter(layer.weight.data, requires_grad=False)
+
+    def _scales(self) -> Any:
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,19 +63,27 @@ class Linear4bit(_Dequantizing, modules.Linear4bit):
 
     def dequantized(self) -> Tensor:
         """As one row: on a processor bitsandbytes begins a block with every row, wrong unless 64 divides its length."""
-        weight: Any = self.weight
-        row = copy(weight.quant_state)
+        state = self._scales()
+        row = copy(state)
         row.shape = torch.Size([row.shape.numel()])
-        return functional.dequantize_4bit(weight.data, row).view(weight.quant_state.shape)
+        return functional.dequantize_4bit(self.weight.data, row).view(state.shape)
+
+    def _scales(self) -> Any:
+        weight: Any = self.weight
+        return self.scales if self.scales is not None else weight.quant_state
 
 
 class Linear8bitLt(_Dequantizing, modules.Linear8bitLt):
     """Rows of weights with a scale."""
 
     def dequantized(self) -> Tensor:
+        return functional.int8_vectorwise_dequant(self.weight.data, self._scales())
+
+    def _scales(self) -> Any:
         weight: Any = self.weight
-        scale: Any = weight.SCB if weight.SCB is not None else self.state.SCB
-        return functional.int8_vectorwise_dequant(weight.data, scale)
+        if self.scales is not None:
+            return self.scales
+        return weight.SCB if weight.SCB is not None else self.state.SCB
 
 
 OURS = {modules.Linear4bit: Linear4bit, modules.Linear8bitLt: Linear8bitLt}

@@ -300,7 +300,8 @@ class OnDisk(Sequence[Group]):
 
 def fingerprint(policy: Policy) -> str:
     """sha256 over the weights, names, precision and layout that the log-probabilities depend on."""
-    return weights_digest(policy.model, f"{CACHE_VERSION} {policy.autocast} {policy.shared}")
+    stream = "" if policy.casts is None else f" {policy.casts.dtype}"
+    return weights_digest(policy.model, f"{CACHE_VERSION} {policy.autocast} {policy.shared}{stream}")
 
 
 def _key(how: str, groups: Sequence[Group]) -> str:

@@ -13,26 +13,34 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from twofold.batch import Outputs, Routing
+from twofold.models.casts import wide_modules
+from twofold.models.fsdp import Precision, shard, whole
 from twofold.models.packed_model import PackedModel
 from twofold.models.parts import ROOT, parts_for_shards
+from twofold.models.quantized import separate_scales
 from twofold.models.trial import trial_groups
-from twofold.world import Kind, is_sharded, settle, shard, whole
+from twofold.world import Kind, WorldSettings, is_sharded, settle, world
 
 
-def shard_model(held: PackedModel, kind: Kind) -> None:
-    """Leave each process its part of `held`. Whoever asked for its parameters before must ask again: optimizers are
-    made afterwards. A model under `replicate` stays as it is."""
-    if is_sharded(held):
+def shard_model(held: PackedModel, kind: Kind, how: WorldSettings | None = None) -> None:
+    """Leave each process its part of `held`, as `how` says. Whoever asked for its parameters before must ask again:
+    optimizers are made afterwards. A model under `replicate` stays as it is."""
+    if is_sharded(held) or kind == "replicate" or world().size == 1:
         return
-    device = held.device.type
+    mastered = held.drop_masters()
+    held.stay_on_device()
+    separate_scales(held.model)
+    precision = None if held.casts is None else Precision(held.casts.dtype, wide_modules(held.model))
     with parts_for_shards(held):
-        shard(held, layers(held.model), kind, device)
+        shard(held, layers(held.model), (kind, held.device.type), how, precision)
     if is_sharded(held):
         _show_outputs()
         object.__setattr__(held.model, ROOT, weakref.ref(held))
         with torch.no_grad():
             held(trial_groups(held.model)[:1])  # what is called first is the root from then on
         settle(held)
+    if mastered:
+        held.keep_masters()
 
 
 def _show_outputs() -> None:
@@ -62,6 +70,11 @@ def weights_here(model: nn.Module) -> dict[str, torch.Tensor]:
         if key not in module._non_persistent_buffers_set
     }
     return {**{n: p.detach() for n, p in model.named_parameters(remove_duplicate=False)}, **buffers}
+
+
+def in_shards(model: PreTrainedModel) -> bool:
+    """Whether each process holds a part of the weights of `model` only."""
+    return hasattr(model, ROOT)
 
 
 @contextmanager

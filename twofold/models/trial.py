@@ -125,7 +125,7 @@ def _tried(model: PreTrainedModel, head: ReadsRows) -> Findings:
     own_code = open_attention(model)
     copied = small_copy(model)
     if copied is None and in_parts(model):
-        raise NotInPartsError("no small copy of it can be made, to try it", remedy=WHOLE)
+        raise NotInPartsError("no small copy of it can be made, to try it", where="", remedy=WHOLE)
     tried = model if copied is None else copied
     groups = trial_groups(tried)
     with _evaluating(tried):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,9 +20,16 @@ from twofold.models.seq2seq import auto_class
 from twofold.models.stored import config_at
 
 
-def training_bytes(settings: ModelSettings, groups: Sequence[Group], *, scored: bool, several: bool) -> int | None:
+def training_bytes(
+    settings: ModelSettings,
+    groups: Sequence[Group],
+    config: PreTrainedConfig | None = None,
+    *,
+    scored: bool,
+    several: bool,
+) -> int | None:
     """`step_bytes` of the policy, or of the reward model where groups are to be `scored`; None where the model's own
-    code needs data to be run."""
+    code needs data to be run. `config` is that of a model in memory."""
 
     def weights(config: PreTrainedConfig) -> PreTrainedModel:
         family: Any = AutoModelForSequenceClassification if scored else auto_class(config)
@@ -39,7 +47,7 @@ def training_bytes(settings: ModelSettings, groups: Sequence[Group], *, scored: 
     def whole(model: PreTrainedModel, adapter: Any) -> Policy | RewardModel:
         return (RewardModel if scored else Policy)(model, **model_options(settings, model, adapter))
 
-    config = _config(settings)
+    config = _config(settings) if config is None else copy.deepcopy(config)
     if scored:
         config.num_labels = 1
         config.get_text_config().pad_token_id = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -77,8 +78,10 @@ class RunParts:
         reference, loaded, recipe = self.context.reference, self.context.loaded, self.context.recipe
         assert reference is not None, "an algorithm that draws from it needs it"
 
+        here = replace(recipe.sampling, server=None)
+
         def make(model: PreTrainedModel) -> LocalSampler:
-            return LocalSampler(model, loaded.tokenizer, loaded.stop_tokens, recipe.sampling)
+            return LocalSampler(model, loaded.tokenizer, loaded.stop_tokens, here)
 
         return ReferenceSampler(reference, make)
 

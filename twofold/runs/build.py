@@ -80,12 +80,12 @@ def build_trainer(run: RunContext, folder: Path, *, resume: bool = True) -> Trai
 
 def _share_weights(run: RunContext, stateful: Sequence[Stateful]) -> None:
     """Leave each process its part of what is trained, and of the references, which move with it."""
-    kind = how_shared(run)
+    kind = how_shared(run.recipe)
     models: list[PackedModel] = [run.policy, *(run.value_model or ())[:1]]
     for each in (run.reference, *stateful):
         models += getattr(each, "copies", [])
     for model in models:
-        shard_model(model, kind)
+        shard_model(model, kind, run.recipe.world)
 
 
 def _references(run: RunContext) -> tuple[dict[str, Provider], list[Stateful]]:

@@ -84,7 +84,9 @@ class RunContext:
         rows: Sequence[Record] = getattr(self.dataset, name)
         if not rows:
             return []
-        self.encoded[name] = encode_rows(rows, self.encoder, data_cache(self.recipe), self.progress)
+        self.encoded[name] = encode_rows(
+            rows, self.encoder, data_cache(self.recipe), self.progress, self.recipe.data.workers
+        )
         return self.encoded[name].groups
 
     @cached_property
@@ -119,8 +121,9 @@ class RunContext:
         how = self.recipe.sampling if training else self.recipe.evaluation.sampling
         model, loaded = self.policy.model, self.loaded
         return LocalSampler(
-            model, loaded.tokenizer, loaded.stop_tokens, how, self.progress.note, autocast=self.policy.autocast
-        )
+            model, loaded.tokenizer, loaded.stop_tokens, how, self.progress.note,
+            autocast=self.policy.autocast, casts=self.policy.casts,
+        )  # fmt: skip
 
     @property
     def language_model(self) -> Policy:

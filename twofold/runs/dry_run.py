@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,10 @@ from twofold.reports.rates import unusual_rate
 from twofold.runs.context import total_steps
 from twofold.runs.dataset import data_cache, read_dataset
 from twofold.runs.fitting import what_fits, with_fitting_packs
-from twofold.runs.forecast import GIB, Forecast, forecast, largest_pack
+from twofold.runs.forecast import GIB, Forecast, largest_pack
+from twofold.runs.shares import SHARE, Shares, chosen, ways
 from twofold.training.track import refuse_missing
+from twofold.world import World
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,16 @@ class DryRun:
     steps: int
     device: str
     precision: str
-    memory: Forecast
+    shares: Sequence[Shares]
+    """The ways in which processes may share its models, the one that is taken first."""
+    processes: int
     pack_tokens: int
     """Of the largest pack that the first steps have."""
+
+    @property
+    def memory(self) -> Forecast:
+        """Of each process."""
+        return self.shares[0].memory
 
     def lines(self) -> list[str]:
         """The figures for a person, after the resolved settings."""
@@ -54,15 +64,23 @@ class DryRun:
             f"steps       {self.steps}",
             f"device      {self.device}, {self.precision}",
             f"packs       of {self.pack_tokens} tokens at most",
-            f"memory      {self.memory.line()}",
+            *self._memory(),
         ]
+
+    def _memory(self) -> list[str]:
+        if self.processes == 1:
+            return [f"memory      {self.memory.line()}"]
+        taken, *others = [f"each {way.line()}" for way in self.shares]
+        return [f"processes   {self.processes}, {taken}", *(f"            or {other}" for other in others)]
 
     def _share(self, name: str) -> str:
         return f" ({self.used} used, the others do not fit)" if name == "train" and self.used < self.rows[name] else ""
 
 
-def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
-    """Read and tokenize the data and count; no weights are loaded. Raises TwofoldError as the run would."""
+def dry_run(recipe: Recipe, progress: Progress | None = None, processes: int = 1) -> DryRun:
+    """Read and tokenize the data and count for so many processes of this machine; no weights are loaded. Raises
+    TwofoldError as the run would."""
+    here = World(0, processes, processes)
     refuse_missing(recipe.training.track)
     refuse_bad_ramps(recipe.objective, recipe.algorithm.ramp)
     progress = progress or Silent()
@@ -73,15 +91,20 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
         refuse_classifier(recipe.model.path, recipe.model.revision)
     stops = load_stop_tokens(recipe.model.path, tokenizer, recipe.model.revision)
     encoder = Encoder(tokenizer, stops, recipe.data.tokenize, recipe.data.chat)
-    trained = encode_rows(records.train, encoder, data_cache(recipe), progress)
-    recipe = with_fitting_packs(recipe, trained.groups)
+    trained = encode_rows(records.train, encoder, data_cache(recipe), progress, recipe.data.workers)
+    recipe = with_fitting_packs(recipe, trained.groups, here)
     sizes = model_size(recipe.model)
     device = resolve_device(recipe.model.device)
-    packs = largest_pack(recipe, trained.groups)
-    memory = forecast(recipe, sizes, packs)
-    if (there := memory_bytes(device)) is not None and memory.total > there:
-        needed = f"about {memory.total / GIB:.1f} GiB are needed and {device} has {there / GIB:.1f}"
-        remedy = what_fits(recipe, sizes, trained.groups, there)
+    packs = largest_pack(recipe, trained.groups, processes)
+    shares = ways(recipe, sizes, packs, here)
+    there = memory_bytes(device)
+    if there is not None:
+        there = there if device == "cuda" else there // processes
+    taken = chosen(shares, None if there is None else SHARE * there)
+    if there is not None and taken.memory.total > there:
+        each = f" for each of {processes} processes" if processes > 1 else ""
+        needed = f"about {taken.memory.total / GIB:.1f} GiB are needed{each} and {device} has {there / GIB:.1f}"
+        remedy = what_fits(recipe, sizes, trained.groups, there, here)
         progress.warn(f"{needed}: training would run out of memory. {remedy}")
     way, words = unusual_rate(plain(recipe), sizes.parameters) or ("", "")
     if way:
@@ -98,7 +121,8 @@ def dry_run(recipe: Recipe, progress: Progress | None = None) -> DryRun:
         steps=total_steps(recipe, len(trained.groups)),
         device=device,
         precision=training_precision(recipe.model, sizes.hidden),
-        memory=memory,
+        shares=[taken, *(way for way in shares if way is not taken)],
+        processes=processes,
         pack_tokens=packs.tokens,
     )
 

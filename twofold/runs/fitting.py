@@ -18,7 +18,9 @@ from twofold.models.load import resolve_device
 from twofold.models.machine import memory_bytes
 from twofold.models.model_size import ModelSize, model_size
 from twofold.models.packing import Packing
-from twofold.runs.forecast import GIB, Forecast, forecast, largest_pack
+from twofold.runs.forecast import GIB, Forecast, largest_pack
+from twofold.runs.shares import SHARE, chosen, ways
+from twofold.world import World, world
 
 RESOLVED = "resolved.yaml"
 _GRAIN = 64
@@ -26,16 +28,14 @@ _GRAIN = 64
 _TRIES = 4
 MOST = 65_536
 """Tokens that `auto` gives a pack at most."""
-_SHARE = 0.85
-"""Of a device's memory that `auto` fills: an estimate may be wrong by the rest."""
 
 
-def what_fits(recipe: Recipe, sizes: ModelSize, rows: Sequence[Group], limit: int) -> str:
+def what_fits(recipe: Recipe, sizes: ModelSize, rows: Sequence[Group], limit: int, here: World | None = None) -> str:
     """The first settings, in the order of what they cost, under which `recipe` takes at most `limit` bytes; a sentence
     for a person."""
     for changes, changed in _ways(recipe):
         its_sizes = sizes if changed.model.lora is recipe.model.lora else model_size(changed.model)
-        found = fitting_tokens(changed, its_sizes, rows, limit)
+        found = fitting_tokens(changed, its_sizes, rows, limit, here)
         if found is None:
             continue
         tokens, memory = found
@@ -64,14 +64,17 @@ def _ways(recipe: Recipe) -> Iterator[tuple[list[str], Recipe]]:
         yield names, replace(recipe, model=changed)
 
 
-def fitting_tokens(recipe: Recipe, sizes: ModelSize, rows: Sequence[Group], limit: int) -> tuple[int, Forecast] | None:
-    """The largest `training.packing.tokens`, no more than the recipe's own, with which it takes at most `limit` bytes,
-    and what it takes; None where one row alone takes more."""
+def fitting_tokens(
+    recipe: Recipe, sizes: ModelSize, rows: Sequence[Group], limit: int, here: World | None = None
+) -> tuple[int, Forecast] | None:
+    """The largest `training.packing.tokens`, no more than the recipe's own, with which each process takes at most
+    `limit` bytes, and what it takes; None where one row alone takes more."""
+    here = here or world()
 
     def of(tokens: int) -> tuple[int, Forecast]:
         changed = with_tokens(recipe, tokens)
-        packs = largest_pack(changed, rows)
-        return packs.tokens, forecast(changed, sizes, packs)
+        packs = largest_pack(changed, rows, here.size)
+        return packs.tokens, chosen(ways(changed, sizes, packs, here), limit).memory
 
     tokens = recipe.training.packing.tokens
     most = MOST if tokens == "auto" else tokens
@@ -97,18 +100,20 @@ def with_tokens(recipe: Recipe, tokens: int | Literal["auto"]) -> Recipe:
     return replace(recipe, training=replace(training, packing=replace(training.packing, tokens=tokens)))
 
 
-def with_fitting_packs(recipe: Recipe, rows: Sequence[Group]) -> Recipe:
+def with_fitting_packs(recipe: Recipe, rows: Sequence[Group], here: World | None = None) -> Recipe:
     """The recipe with a number where its packs are to have what fits: that of the run to be resumed, if there is one.
     Raises RecipeError where one row alone does not fit."""
     if recipe.training.packing.tokens != "auto":
         return recipe
-    device = resolve_device(recipe.model.device)
+    device, here = resolve_device(recipe.model.device), here or world()
     tokens = _settled_before(Path(recipe.run) / RESOLVED)
-    if tokens is None and (there := memory_bytes(device)) is not None:
-        sizes, limit = model_size(recipe.model), int(there * _SHARE)
-        found = fitting_tokens(recipe, sizes, rows, limit)
+    there = memory_bytes(device)
+    if tokens is None and there is not None:
+        there = there if device == "cuda" else there // here.local_size
+        sizes, limit = model_size(recipe.model), int(there * SHARE)
+        found = fitting_tokens(recipe, sizes, rows, limit, here)
         if found is None:
-            where, remedy = "training.packing.tokens", what_fits(recipe, sizes, rows, limit)
+            where, remedy = "training.packing.tokens", what_fits(recipe, sizes, rows, limit, here)
             raise RecipeError(f"no row fits into the {there / GIB:.1f} GiB of {device}", where=where, remedy=remedy)
         tokens = found[0]
     return with_tokens(recipe, tokens or Packing().tokens)

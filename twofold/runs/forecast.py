@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 
 from twofold.algorithms.gae import POLICY
 from twofold.batch import Branch, Group, Role
@@ -46,17 +47,21 @@ class Forecast:
     """Whether activations were counted in the model's own code; else they are a rule of thumb."""
     keeps_drafts: bool
     """Whether keys and values stay where they are while a step is made."""
+    gathered: int = 0
+    """Of shards, the weights of other processes that are here while layers compute, and their gradients on the way."""
+    drawing: int = 0
+    """Of shards, the weights of other processes while drafts are drawn."""
 
     @property
     def total(self) -> int:
         """The most of loading, drawing drafts, and a step."""
         always = self.weights + self.optimizer + self.reference + self.value
-        step = always + self.gradients + self.activations + self.drafts * self.keeps_drafts
-        return max(self.weights + self.loading, always + self.drafts, step)
+        step = always + self.gradients + self.gathered + self.activations + self.drafts * self.keeps_drafts
+        return max(self.weights + self.loading, always + self.drafts + self.drawing, step)
 
     def line(self) -> str:
         """For a person."""
-        names = ("weights", "gradients", "optimizer", "reference", "value", "activations", "drafts")
+        names = ("weights", "gradients", "optimizer", "reference", "value", "gathered", "activations", "drafts")
         parts = ", ".join(f"{name} {size / GIB:.2f}" for name in names if (size := getattr(self, name)))
         rough = "" if self.counted else "; activations are a rule of thumb"
         return f"about {self.total / GIB:.2f} GiB at most ({parts}{rough})"
@@ -75,21 +80,21 @@ class Packs:
         return sum(g.num_tokens for g in self.groups)
 
 
-def largest_pack(recipe: Recipe, rows: Sequence[Group]) -> Packs:
-    """Of training `rows`; drafts are taken to be as long as they may become."""
+def largest_pack(recipe: Recipe, rows: Sequence[Group], processes: int = 1) -> Packs:
+    """Of training `rows`, dealt to so many processes; drafts are taken to be as long as they may become."""
     size, order = recipe.training.batch_size, Order(len(rows), recipe.seed)
     best, several, longest = list[Group](), False, 0
     for step in range(min(_STEPS, -(-len(rows) // size))):
         batch = [rows[i] for i in order.at(step, size)]
-        packs = [p for part in _parts(recipe, batch) for p in _packed(part, recipe)]
-        several |= len(packs) > 1
+        packs = [p for part in _parts(recipe, batch) for p in _packed(part, recipe, processes)]
+        several |= len(packs) > processes
         best = max([best, *packs], key=lambda pack: sum(g.num_tokens for g in pack))
         longest = max([longest, *(len(g.prompt) for g in batch)])
     return Packs(best, several, longest)
 
 
-def _packed(part: Sequence[Group], recipe: Recipe) -> list[list[Group]]:
-    return [[part[i] for i in members] for members in bins(part, recipe.training.packing)]
+def _packed(part: Sequence[Group], recipe: Recipe, processes: int) -> list[list[Group]]:
+    return [[part[i] for i in members] for members in bins(part, recipe.training.packing, processes)]
 
 
 def _parts(recipe: Recipe, batch: Sequence[Group]) -> Iterator[list[Group]]:
@@ -103,18 +108,20 @@ def _parts(recipe: Recipe, batch: Sequence[Group]) -> Iterator[list[Group]]:
         yield [Group(g.name, g.prompt, (draft,) * algorithm.samples) for g in batch[:count]]
 
 
-def forecast(recipe: Recipe, sizes: ModelSize, packs: Packs) -> Forecast:
-    """Memory of `recipe` whose model has these `sizes`, with the largest pack that it meets."""
-    wide = 8 if recipe.model.precision == "float64" else 4
-    narrow = 2 if training_precision(recipe.model, sizes.hidden) == "bfloat16" else wide
-    frozen_base = recipe.model.lora is not None or recipe.model.adapter is not None
+def forecast(recipe: Recipe, sizes: ModelSize, packs: Packs, config: PreTrainedConfig | None = None) -> Forecast:
+    """Memory of `recipe` whose model has these `sizes`, with the largest pack that it meets; of a model that is in
+    memory, whose `config` this is, without its loading."""
+    wide, narrow = widths(recipe, sizes)
+    frozen_base = is_adapted(recipe)
     rest = 2 if narrow < wide and not frozen_base else 0  # what the weights leave of their masters
     gradients = sizes.trainable * wide
     beyond = training_bytes(
-        recipe.model, packs.groups, scored=recipe.objective.reads == "scores", several=packs.several
+        recipe.model, packs.groups, config, scored=recipe.objective.reads == "scores", several=packs.several
     )
     base = sizes.trainable if not frozen_base else sizes.parameters - sizes.trainable
-    stored = dtype_on_disk(recipe.model.path, recipe.model.revision, recipe.model.gguf_file)
+    stored = 0
+    if config is None:
+        stored = dtype_on_disk(recipe.model.path, recipe.model.revision, recipe.model.gguf_file).itemsize
     return Forecast(
         weights=_of_base(recipe, sizes, narrow) + sizes.trainable * (wide + rest),
         gradients=gradients,
@@ -123,10 +130,21 @@ def forecast(recipe: Recipe, sizes: ModelSize, packs: Packs) -> Forecast:
         value=_of_critic(recipe, sizes, narrow, wide),
         activations=_by_rule(recipe, sizes, packs, narrow) if beyond is None else max(0, beyond - gradients),
         drafts=_of_drafts(recipe, sizes, packs.longest_prompt, narrow),
-        loading=base * stored.itemsize,
+        loading=base * stored,
         counted=beyond is not None,
         keeps_drafts=recipe.algorithm.draws_drafts and _is_static(recipe, recipe.sampling),
     )
+
+
+def widths(recipe: Recipe, sizes: ModelSize) -> tuple[int, int]:
+    """Bytes of a number that is trained, and of one that is computed with."""
+    wide = 8 if recipe.model.precision == "float64" else 4
+    return wide, 2 if training_precision(recipe.model, sizes.hidden) == "bfloat16" else wide
+
+
+def is_adapted(recipe: Recipe) -> bool:
+    """Whether an adapter is trained, and not the model's own weights."""
+    return recipe.model.lora is not None or recipe.model.adapter is not None
 
 
 def _by_rule(recipe: Recipe, sizes: ModelSize, packs: Packs, narrow: int) -> int:

@@ -35,7 +35,8 @@ FREE = (
     "training.track",
     "reference.cache",
     "data.cache",
-    "world.kind",
+    "data.workers",
+    *(f"world.{way}" for way in ("kind", "reduce", "reshard_after_forward", "prefetch", "offload", "timeout")),
     *(f"sampling.server.{way}" for way in ("url", "timeout", "attempts", "pause", "parallel")),
 )
 """Settings that decide nothing of what is computed: where things lie and how often they are saved. What a path

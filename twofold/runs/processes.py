@@ -3,61 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from copy import deepcopy
+from dataclasses import replace
 from typing import TypeVar
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from twofold.config.schema import Recipe
-from twofold.errors import RecipeError
-from twofold.models.adapters import saved_by
-from twofold.models.load import resolve_device, weights_dtype
-from twofold.models.locate import gguf_of, is_adapter
+from twofold.data.dataset import Dataset, encode_rows
+from twofold.data.tokenize import Encoder
+from twofold.models.load import resolve_device
 from twofold.models.machine import memory_bytes
 from twofold.models.model_size import model_size
-from twofold.models.parts import NotInPartsError, in_parts, reading_parts
-from twofold.models.stored import config_at
+from twofold.models.parts import NotInPartsError, reading_parts
+from twofold.models.tokenizers import load_stop_tokens, load_tokenizer, prepare, stop_tokens
 from twofold.progress import Progress
-from twofold.runs.context import RunContext, asks_live, reference_pace
-from twofold.training.optim import SGD, AdamW, RMSprop
+from twofold.runs.dataset import data_cache
+from twofold.runs.fitting import with_fitting_packs
+from twofold.runs.forecast import largest_pack, widths
+from twofold.runs.shares import SHARE, chosen, ways, whole_because
 from twofold.world import Kind, world
 
-SHARE = 0.5
-"""Of the memory, what a whole model with its copies, gradients and moments may take; the rest is for activations."""
 Loaded = TypeVar("Loaded")
-_ELEMENTWISE = AdamW, RMSprop, SGD
+_SMALL = 0.05
+"""Of the memory, what gradients of all weights may take before anything is estimated."""
 
 
-def how_shared(run: RunContext) -> Kind:
-    """replicate, shard or hybrid. Raises RecipeError for what cannot be done to shards."""
-    kind, here = run.recipe.world.kind, world()
-    if here.size == 1:
-        return "replicate"
-    refused = _refused(run.recipe) or _refused_masters(run)
-    if kind == "auto":
-        return "replicate" if refused or (not in_parts(run.policy.model) and _fits(run)) else _among_hosts()
-    if kind != "replicate" and refused:
-        where, what = refused
-        raise RecipeError(what, where=where, remedy="set world.kind=replicate")
-    return kind
+def with_settled_world(
+    recipe: Recipe,
+    dataset: Dataset,
+    progress: Progress,
+    model: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None,
+) -> Recipe:
+    """The recipe with nothing left open of how the processes that there are share its model, which may be in memory:
+    what `--dry-run` shows for as many."""
+    how, here = recipe.world, world()
+    if here.size == 1 or how.kind == "replicate" or "auto" not in (how.kind, how.reduce):
+        return recipe
+    device = resolve_device(recipe.model.device)
+    there = memory_bytes(device)
+    there = min(here.gather(2**62 if there is None else there if device == "cuda" else there // here.local_size))
+    config = None if model is None else model[0].config
+    sizes = model_size(recipe.model, config)
+    if how.kind != "auto" and sizes.trainable * widths(recipe, sizes)[0] <= _SMALL * there:
+        return replace(recipe, world=replace(how, reduce="step"))
+    encoder = _encoder(recipe, model)
+    rows = encode_rows(dataset.train, encoder, data_cache(recipe), progress).groups
+    packs = largest_pack(with_fitting_packs(recipe, rows), rows, here.size)
+    way = chosen(ways(recipe, sizes, packs, here, config), SHARE * there)
+    return replace(recipe, world=replace(way.settings, kind=way.kind))
 
 
-def how_loaded(recipe: Recipe) -> tuple[Kind, str]:
-    """How processes share a model from its loading on. Where it will be shared and each must still load it whole, this
-    is replicate, and why."""
+def _encoder(recipe: Recipe, model: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None) -> Encoder:
+    """What counts the tokens of rows, before there is a model or for the one in memory."""
+    settings = recipe.model
+    if model is None:
+        tokenizer = load_tokenizer(settings.path, settings.revision, settings.gguf_file)
+        stops = load_stop_tokens(settings.path, tokenizer, settings.revision)
+    else:
+        tokenizer = deepcopy(model[1])  # which learns its tokens with the model
+        stops = stop_tokens(getattr(model[0], "generation_config", None), tokenizer, settings.path)
+    prepare(tokenizer, settings.add_tokens, settings.template_arguments or {})
+    return Encoder(tokenizer, stops, recipe.data.tokenize, recipe.data.chat)
+
+
+def how_shared(recipe: Recipe) -> Kind:
+    """replicate, shard or hybrid; of one process replicate. Raises ValueError where that is open."""
     kind = recipe.world.kind
-    if world().size == 1 or kind == "replicate" or _refused(recipe):
-        return "replicate", ""
+    if world().size == 1:
+        return "replicate"
     if kind == "auto":
-        if world().any(_would_fit(recipe)):
-            return "replicate", ""
-        kind = _among_hosts()
-    reason = _whole_because(recipe)
-    return ("replicate" if reason else kind), reason
+        raise ValueError("how processes share a model must be settled before it is loaded")
+    return kind
 
 
 def load_shared(recipe: Recipe, progress: Progress, load: Callable[[], Loaded]) -> Loaded:
     """What `load` makes, read in parts where processes will share the model and it can be."""
-    kind, reason = how_loaded(recipe)
-    if kind != "replicate":
+    kind = how_shared(recipe)
+    reason = "" if kind == "replicate" else whole_because(recipe)
+    if kind != "replicate" and not reason:
         try:
             with world().agreed(), reading_parts(kind, resolve_device(recipe.model.device)):
                 return load()
@@ -66,71 +90,3 @@ def load_shared(recipe: Recipe, progress: Progress, load: Callable[[], Loaded]) 
     if reason:
         progress.note(f"each process loads all weights before they are shared: {reason}")
     return load()
-
-
-def _among_hosts() -> Kind:
-    here = world()
-    return "hybrid" if here.size > here.local_size > 1 else "shard"
-
-
-def _whole_because(recipe: Recipe) -> str:
-    """Why weights cannot be read in parts; where they can, an empty string."""
-    settings = recipe.model
-    lora = settings.lora
-    value = recipe.algorithm.value_model
-    because = {
-        "a GGUF file is read as a whole": gguf_of(settings.path, settings.gguf_file) is not None,
-        "an adapter is merged into them first": is_adapter(Path(settings.path)),
-        "tokens are added to them first": bool(settings.add_tokens),
-        "DoRA takes the norms of their rows": lora is not None and lora.dora,
-        "modules_to_save are copied": bool(lora.modules_to_save if lora else saved_by(settings.adapter)),
-        "the value model has the adapter merged in": settings.adapter is not None and value is not None,
-    }
-    return next((reason for reason, so in because.items() if so), "")
-
-
-def _refused(recipe: Recipe) -> tuple[str, str] | None:
-    """Where and why weights cannot be shared."""
-    if not isinstance(recipe.optimizer, _ELEMENTWISE):
-        return "optimizer.kind", f"{recipe.optimizer.kind} reads whole matrices, and each process would have a part"
-    if recipe.model.quantize is not None:
-        return "model.quantize", "a quantized base has no weights that could be split"
-    if recipe.reference.fit is not None:
-        return "reference.fit", "the reference is a copy of the fitted model, and shards cannot be copied"
-    return None
-
-
-def _refused_masters(run: RunContext) -> tuple[str, str] | None:
-    if run.policy.masters is None:
-        return None
-    return "model.precision", "bfloat16 rounds each weight by a threshold of its own, which shards would not share"
-
-
-def _would_fit(recipe: Recipe) -> bool:
-    """As `_fits`, before anything is loaded."""
-    settings = recipe.model
-    sizes = model_size(settings)
-    gguf = gguf_of(settings.path, settings.gguf_file)
-    width = weights_dtype(settings, config_at(settings.path, settings.revision, gguf)).itemsize
-    learners = 1 if recipe.algorithm.value_model is None else 2
-    adapted = settings.lora is not None or settings.adapter is not None
-    copies = int(not adapted and (asks_live(recipe, recipe.objective) or reference_pace(recipe, 1) is not None))
-    return _room(
-        resolve_device(settings.device), sizes.parameters * width, sizes.trainable * 3 * width, learners, copies
-    )
-
-
-def _fits(run: RunContext) -> bool:
-    """Whether each process can hold all of it: weights, copies of them, gradients and two moments."""
-    whole = sum(p.numel() * p.element_size() for p in run.policy.weights().values())
-    moved = sum(3 * p.numel() * p.element_size() for p in run.policy.trainable().values())
-    learners = 1 if run.value_model is None else 2
-    return _room(run.policy.device.type, whole, moved, learners, len(getattr(run.reference, "copies", [])))
-
-
-def _room(device: str, whole: int, moved: int, learners: int, copies: int) -> bool:
-    there = memory_bytes(device)
-    if there is None:
-        return True
-    share = there if device == "cuda" else there / world().local_size
-    return whole * (learners + copies) + moved * learners <= SHARE * share

@@ -6,7 +6,7 @@ compared are likely under the model they are compared with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from twofold.data.lazy import MappedRows
 from twofold.disk import make_folder
 from twofold.errors import RecipeError
 from twofold.models.adapters import copy_adapter
-from twofold.models.packed_model import PackedModel
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import SFT
 from twofold.progress import Progress
@@ -26,7 +25,10 @@ from twofold.records import Labelled, Record
 from twofold.runs.build import build_trainer
 from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import row_needs
+from twofold.training import checkpoint
+from twofold.training.trainable import POLICY
 from twofold.training.trainer import Trainer
+from twofold.world import is_sharded, world
 
 FOLDER = "fit"
 """Where in the run the stage keeps its own logs and checkpoints."""
@@ -45,10 +47,20 @@ def fit_stage(
     return build_trainer(RunContext(_stage(recipe, folder), SFT(), *model, stage, progress), folder, resume=resume)
 
 
-def start_from_fit(policy: PackedModel) -> None:
-    """Let the reference of a fitted adapter be that adapter as it is now; without one the weights are all there is."""
-    if policy.adapter is not None:
-        copy_adapter(policy.adapter)
+def start_from_fit(stage: Trainer, model: Model, again: Callable[[], Model]) -> Model:
+    """The fitted model, from which policy and reference start. Where processes share its weights it is one that is
+    loaded `again` and takes them: what is in shards has no copy. The reference of an adapter is that adapter as it is
+    now."""
+    if is_sharded(model[0]):
+        saved = checkpoint.newest(stage.checkpoints, world())
+        assert saved is not None, "the stage has saved its end"
+        model = again()
+        model[0].keep_masters()
+        model[0].take(saved.tensors(POLICY, model[0].trainable().get))
+    adapter = model[0].adapter
+    if adapter is not None:  # without one the weights are all there is
+        copy_adapter(adapter)
+    return model
 
 
 def _stage(recipe: Recipe, folder: Path) -> Recipe:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -24,6 +26,7 @@ FILES = (
     "timings.jsonl", "results.json", "README.md", "report.html",
 )  # fmt: skip
 LONG = 100
+_VISIBLE, _GLANCE = 30.0, 0.2  # seconds
 RUST = "(os error "
 """Of a disk's fault, where `tokenizers` writes: it raises plain exceptions."""
 _TO_LEAVE = 60.0
@@ -39,7 +42,7 @@ def open_run_folder(path: str) -> Generator[Path]:
     removed again where nothing came of it. Of the processes of a run the first one does so for all."""
     folder = Path(path)
     if not world().first:
-        world().wait()
+        _refuse_unseen(folder)
         yield folder
         return
     with ExitStack() as stack:
@@ -58,7 +61,7 @@ def open_run_folder(path: str) -> Generator[Path]:
             raise RecipeError(f"the run's folder cannot be written: {words}", where=where, remedy=remedy) from None
         drop_links(folder)
         _refuse_strangers(folder)
-        world().wait()
+        _refuse_unseen(folder)
         yield folder
 
 
@@ -86,6 +89,32 @@ def _refuse_strangers(folder: Path) -> None:
             kind = "a link" if link else "a file" if file else "a folder"
             remedy = "move it away, or name another run folder"
             raise RecipeError(f"is {kind}, and stands where the run will write its own", where=str(path), remedy=remedy)
+
+
+def _refuse_unseen(folder: Path) -> None:
+    """Raise RecipeError, on every process, where one of them does not see the folder in which the first one writes."""
+    here = world()
+    if here.size == 1:
+        return
+    lock = folder / LOCK
+    mark = here.gather(lock.read_text("utf-8") if here.first else "")[0]
+    with here.agreed():
+        if not _comes(lock, mark):
+            what = f"process {here.rank}, on {socket.gethostname()}, does not see the folder in which process 0 writes"
+            remedy = "name a folder that all hosts share: of a network file system, at the same path on each"
+            raise RecipeError(what, where=f"run: {folder}", remedy=remedy)
+
+
+def _comes(file: Path, text: str) -> bool:
+    """Whether this is what the file says, or does within the time that a network file system takes."""
+    until = time.monotonic() + _VISIBLE
+    while True:
+        with suppress(OSError):
+            if file.read_text("utf-8") == text:
+                return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(_GLANCE)
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -39,7 +40,7 @@ from twofold.runs.experts import expert_use
 from twofold.runs.fitting import with_fitting_packs
 from twofold.runs.folder import begin, finish
 from twofold.runs.judges import functions_of
-from twofold.runs.processes import load_shared
+from twofold.runs.processes import load_shared, with_settled_world
 from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.runs.results import results
 from twofold.runs.run_folder import disk_errors, open_run_folder
@@ -83,11 +84,12 @@ class RunOptions:
 
 def train_recipe(recipe: Recipe, options: RunOptions | None = None) -> TrainResult:
     """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for users' mistakes."""
-    options = _joined(options)
+    options = _joined(recipe, options)
     refuse_missing(recipe.training.track)
     with open_run_folder(recipe.run), droppable(options.stop):
         dataset = read_dataset(recipe, recipe.objective, progress=options.progress)
-        return _train(recipe, dataset, _load_model(recipe, options.progress), options)
+        recipe = with_settled_world(recipe, dataset, options.progress)
+        return _train(recipe, dataset, partial(_load_model, recipe, options.progress), options)
 
 
 def train(
@@ -115,18 +117,21 @@ def train(
         given |= {"objective": objective, "allow_code": True}  # the code is here already
     functions = functions_of(given)
     recipe = validate(Recipe, Document("train()", given, {}))
-    options = _joined(options)
+    options = _joined(recipe, options)
     refuse_missing(recipe.training.track)
     with open_run_folder(recipe.run), droppable(options.stop):
         dataset = read_dataset(recipe, recipe.objective, None if isinstance(data, str) else data, options.progress)
-        loaded = _load_model(recipe, options.progress, None if isinstance(model, str) else model)
-        return _train(recipe, dataset, loaded, options, partial(RunContext, functions=functions))
+        recipe = with_settled_world(recipe, dataset, options.progress, None if isinstance(model, str) else model)
+        load = partial(_load_model, recipe, options.progress)
+        if not isinstance(model, str):
+            load = partial(_in_memory, load, [model, *([deepcopy(model)] if _loads_twice(recipe) else [])])
+        return _train(recipe, dataset, load, options, partial(RunContext, functions=functions))
 
 
-def _joined(options: RunOptions | None) -> RunOptions:
+def _joined(recipe: Recipe, options: RunOptions | None) -> RunOptions:
     """The options of this process among those that a launcher has started, of which the first one reports."""
     options = options or RunOptions()
-    return options if join().first else replace(options, progress=Silent())
+    return options if join(recipe.world).first else replace(options, progress=Silent())
 
 
 def _load_model(
@@ -144,6 +149,15 @@ def _load_model(
     return loaded
 
 
+def _in_memory(load: Callable[..., Model], models: list[tuple[PreTrainedModel, PreTrainedTokenizerBase]]) -> Model:
+    """The next of `models`, each of which is trained in place."""
+    return load(models.pop(0))
+
+
+def _loads_twice(recipe: Recipe) -> bool:
+    return recipe.reference.fit is not None and world().size > 1
+
+
 def _mapping(section: Any) -> dict[str, Any]:
     if is_dataclass(section):
         return {f.name: getattr(section, f.name) for f in fields(section)}
@@ -151,13 +165,17 @@ def _mapping(section: Any) -> dict[str, Any]:
 
 
 def _train(
-    recipe: Recipe, dataset: Dataset, model: Model, options: RunOptions, make: Callable[..., RunContext] = RunContext
+    recipe: Recipe,
+    dataset: Dataset,
+    load: Callable[[], Model],
+    options: RunOptions,
+    make: Callable[..., RunContext] = RunContext,
 ) -> TrainResult:
-    policy, loaded = model
+    policy, loaded = model = load()
     policy.keep_masters()
     if recipe.training.packing.tokens == "auto":
         encoder = Encoder(loaded.tokenizer, loaded.stop_tokens, recipe.data.tokenize, recipe.data.chat)
-        rows = encode_rows(dataset.train, encoder, data_cache(recipe), options.progress).groups
+        rows = encode_rows(dataset.train, encoder, data_cache(recipe), options.progress, recipe.data.workers).groups
         recipe = with_fitting_packs(recipe, rows)
         options.progress.note(f"packs of {recipe.training.packing.tokens} tokens, which fit into memory")
     for note in (f"prompts are not shared: {policy.sharing_note}" if policy.sharing_note else "", policy.note):
@@ -170,7 +188,7 @@ def _train(
             fitted = stage.train(resume=options.resume, stop=options.stop)
         if fitted.stopped:
             return TrainResult(folder, policy, loaded.tokenizer, fitted, {})
-        start_from_fit(policy)
+        policy, loaded = start_from_fit(stage, model, load)
     run = make(recipe, recipe.objective, policy, loaded, dataset, options.progress)
     with run.resources:
         return _run_training(run, folder, options)

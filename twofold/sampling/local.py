@@ -7,7 +7,7 @@ Shapes: A slots of the cache (one draft each), P prompt tokens, N new tokens, V 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import count
 from typing import Literal, Protocol, TypedDict, Unpack, cast
 
@@ -18,9 +18,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold.errors import NonFiniteError, RecipeError
 from twofold.models.attention import stock_attention
+from twofold.models.casts import Casts
 from twofold.models.row_lengths import restart_rotary
 from twofold.models.seq2seq import encodes_prompts
-from twofold.models.sharding import whole_model
+from twofold.models.sharding import in_shards, whole_model
 from twofold.models.trial import know_float64
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.cache import GrowingStore, Prefilled, max_positions, refillable, refuse_unfit
@@ -56,10 +57,11 @@ class Store(Protocol):
 
 class DecodingOptions(TypedDict, total=False):
     """`drive` insists on the model's cache, or on whole rows; auto takes the cache wherever it is right. `autocast` is
-    the dtype of products, where it is not the weights' own."""
+    the dtype of products, where it is not the weights' own; `casts` makes other weights of them."""
 
     drive: Literal["auto", "cache", "rows"]
     autocast: torch.dtype | None
+    casts: Casts | None
 
 
 class LocalSampler:
@@ -80,6 +82,7 @@ class LocalSampler:
         self.model, self.tokenizer, self.settings, self.tell = model, tokenizer, settings, tell
         self.ends = StopCriteria(sorted(stop_tokens), settings.max_new_tokens, max_positions(model))
         self._drive, self._autocast = decoding.get("drive", "auto"), decoding.get("autocast")
+        self._casts = decoding.get("casts")
         self._rows, self._warned = self._drive == "rows", False
         self._static, self._fits = None, True
         know_float64(model)
@@ -91,6 +94,7 @@ class LocalSampler:
     def static(self) -> bool:
         """Whether the next drafts are decoded with a static cache."""
         asked = self.settings.cache == "static" or (self.settings.cache == "auto" and self.model.device.type == "cuda")
+        asked = asked and not in_shards(self.model)  # whose weights come and go under a captured step
         return asked and self._fits and not self._rows and not (self._static is not None and self._static.graphs.failed)
 
     @property
@@ -147,6 +151,8 @@ class LocalSampler:
         """Autocast, where its casts of weights last for a call: those of weights that could be trained, outside of
         captured steps, which would go on reading them after they are gone."""
         lasting = static is None and any(p.requires_grad for p in self.model.parameters())
+        if self._casts is not None:
+            return self._casts.of(self.model) if lasting and not in_shards(self.model) else nullcontext()
         narrow = self._autocast is not None and lasting
         return torch.autocast(self.model.device.type, self._autocast, narrow)
 

@@ -1,8 +1,8 @@
 """`transformers serve`: a server of texts, which loads whatever folder a request names as its model.
 
 It takes no token ids and reports no log-probabilities. A prompt travels as the text of its tokens, which must be read
-as the same tokens again; a draft is its text's tokens, which may be others than those drawn where a text has several
-spellings. It draws one draft at a time: its noise is one for the whole process.
+as the same tokens again; a sample is its text's tokens, which may be others than those drawn where a text has several
+spellings. It draws one sample at a time: its noise is one for the whole process.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from twofold.errors import RecipeError
 from twofold.settings import require, settings
+from twofold.training.dealt_matrices import DealtMatrices
+from twofold.world import is_part
 
 ParameterGroup = dict[str, Any]
 RATES = {False: 1e-6, True: 1e-5}
@@ -39,6 +41,8 @@ class OptimizerSettings:
     """Maximum norm of the gradient; none disables clipping."""
 
     rates: ClassVar[Mapping[bool, float]] = RATES
+    elementwise: ClassVar[bool] = True
+    """Whether what becomes of a weight depends on that weight alone, so that a part of a matrix is enough."""
 
     def __post_init__(self) -> None:
         require(self.learning_rate is None or self.learning_rate > 0, "learning_rate must be > 0")
@@ -98,6 +102,7 @@ class AdamW8bit(OptimizerSettings):
     8 for tensors with fewer than 4096 weights. Requires bitsandbytes, the extra `quantized`."""
 
     kind: Literal["adamw_8bit"] = "adamw_8bit"
+    elementwise: ClassVar[bool] = False
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
 
@@ -119,6 +124,7 @@ class Adafactor(OptimizerSettings):
     `learning_rate` times the root mean square of the weights it changes, so rates are about 30 times AdamW's."""
 
     kind: Literal["adafactor"] = "adafactor"
+    elementwise: ClassVar[bool] = False
     rates: ClassVar[Mapping[bool, float]] = {False: 3e-5, True: 3e-4}
 
     def over(self, groups: list[ParameterGroup]) -> Optimizer:
@@ -170,6 +176,7 @@ class Muon(OptimizerSettings):
     AdamW's learning rates apply."""
 
     kind: Literal["muon"] = "muon"
+    elementwise: ClassVar[bool] = False
     momentum: float = 0.95
     betas: tuple[float, float] = (0.9, 0.999)
     """For AdamW, as is `epsilon`."""
@@ -223,8 +230,16 @@ def decayed(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[Par
 def make_optimizer(
     settings: AnyOptimizer, parameters: Mapping[str, nn.Parameter], embeddings: Collection[nn.Parameter] = ()
 ) -> Optimizer:
-    """As `settings` say, over `parameters`; see `OptimizerSettings.build`."""
-    return settings.build(parameters, embeddings)
+    """As `settings` say, over `parameters`; see `OptimizerSettings.build`. Of parts of matrices one that puts together
+    what it has to see whole."""
+    if settings.elementwise or not any(is_part(p) for p in parameters.values()):
+        return settings.build(parameters, embeddings)
+    aside = {id(p) for p in embeddings}
+
+    def build(models: Mapping[str, nn.Parameter]) -> Optimizer:
+        return settings.build(models, [models[name] for name, p in parameters.items() if id(p) in aside])
+
+    return DealtMatrices(parameters, build)
 
 
 def make_schedule(settings: AnyOptimizer, optimizer: Optimizer, steps: int, start: int = 0) -> LambdaLR:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from twofold.batch import Batch, Group, Outputs, Routing, with_shared_columns
 from twofold.errors import BrokenUpdateError, NonFiniteError, RecipeError
+from twofold.models.fsdp import before_backward
 from twofold.models.packing import Packing, bins
 from twofold.objectives.base import Loss, Objective, logps
 from twofold.training.trainable import POLICY, Trainable
@@ -51,16 +52,23 @@ class Round:
 
 class Averages:
     """Sums of unreduced values over packs, each over the count of its unit in its part; on the device till asked, and
-    then of the packs of all processes. `skipped` counts what had nothing to average."""
+    then of the packs of all processes. `skipped` counts what had nothing to average; `moved` names the models that a
+    loss has led to."""
 
     def __init__(self) -> None:
         self.skipped = 0
+        self.moved: set[str] = set()
         self._shares: dict[str, Tensor] = {}
         self._squares: set[str] = set()
 
     def add(self, name: str, value: Tensor, count: int, weight: float = 1.0) -> None:
         share = value.detach().sum(dtype=torch.float64) * (weight / count)
         self._shares[name] = self._shares[name] + share if name in self._shares else share
+
+    def note(self, trainable: str, loss: Tensor | None) -> None:
+        """Remember that `loss` leads to a model, if it does."""
+        if loss is not None and loss.requires_grad:
+            self.moved.add(trainable)
 
     def add_spread(self, name: str, value: Tensor, count: int) -> None:
         """Like `add`, and its standard deviation over all units is told too."""
@@ -102,14 +110,17 @@ class Step:
             each.optimizer.zero_grad(set_to_none=True)
         averages = Averages()
         whole = self._routing(round.parts)
+        last = {part.trainable: place for place, part in enumerate(round.parts) if part.groups}
         with self.policy.model.cast_once():
-            for part in round.parts:
-                for loss in self._losses(part, averages, whole):
+            for place, part in enumerate(round.parts):
+                ends = last.get(part.trainable) == place
+                for loss in self._losses(part, averages, whole, last=ends):
                     if loss is not None and loss.requires_grad:
                         loss.backward()
+        counted: list[tuple[int, list[str]]] = world().gather((averages.skipped, sorted(averages.moved)))
+        skipped = sum(count for count, _ in counted)
         for each in self.trainables:
-            each.sum_gradients()
-        skipped = sum(world().gather(averages.skipped))
+            each.sum_gradients(moved=any(each.name in moved for _, moved in counted))
         norms = {f"{self._prefix(each)}grad_norm": self._clipped(each.optimizer, round) for each in self.trainables}
         metrics = {**averages.figures(), **norms, **round.figures}
         for each in self.trainables:
@@ -133,7 +144,7 @@ class Step:
         """Metrics of `parts` without gradient or update."""
         averages = Averages()
         for part in parts:
-            for _ in self._losses(part, averages, {}):
+            for _ in self._losses(part, averages, {}, last=True):
                 pass
         return averages.figures()
 
@@ -148,9 +159,12 @@ class Step:
                 whole[name] = routed
         return whole
 
-    def _losses(self, part: Part, averages: Averages, routing: Mapping[str, Routing]) -> Iterator[Tensor | None]:
+    def _losses(
+        self, part: Part, averages: Averages, routing: Mapping[str, Routing], *, last: bool
+    ) -> Iterator[Tensor | None]:
         """The loss of each pack of this process, scaled so that the sum of all is the part's; None where there is
-        nothing to average. Of a model in `routing` with its share of the load-balancing loss."""
+        nothing to average. Of a model in `routing` with its share of the load-balancing loss. In the `last` part of a
+        model the last pack ends its step."""
         if not part.groups:
             averages.skipped += world().first
             return
@@ -159,10 +173,13 @@ class Step:
         packs = [[groups[i] for i in members] for members in bins(groups, self.packing)]
         routed = routing.get(part.trainable)
         if part.objective.couples and len(packs) > 1:
-            yield from self._coupled(part, packs, averages, routed)
+            for loss, ends in self._coupled(part, packs, averages, routed):
+                before_backward(model, last=last and ends)
+                yield loss
             return
         whole, faults = Batch.of(groups), list[NonFiniteError]()
-        for turn in model.turns(packs):
+        turns = model.turns(packs)
+        for turn in turns:
             outputs, batch = model(packs[turn.place], part.objective.statistics, routing=routed is not None)
             loss: Tensor | None = None
             if turn.real:
@@ -171,6 +188,8 @@ class Step:
                     loss = self._total(part, part.objective(outputs, batch), whole, averages)
                     averages.skipped += loss is None and routed is None
                     loss = self._balanced(part, loss, outputs, routed, averages)
+            averages.note(part.trainable, loss)
+            before_backward(model, last=last and turn is turns[-1])
             yield _joined(loss, outputs) if is_sharded(model) else loss
         with world().agreed():
             if faults:
@@ -190,9 +209,10 @@ class Step:
 
     def _coupled(
         self, part: Part, packs: Sequence[list[Group]], averages: Averages, routed: Routing | None
-    ) -> Iterator[Tensor | None]:
+    ) -> Iterator[tuple[Tensor | None, bool]]:
         """As `_losses`, of an objective that must see all packs at once: its gradient by each log-probability first,
-        then, at the price of a second forward pass, what of it runs through each pack."""
+        then, at the price of a second forward pass, what of it runs through each pack. Each with whether it is the
+        last."""
         model = self._models[part.trainable]
         whole = Batch.of([g for pack in packs for g in pack], model.device)
         turns = model.turns(packs)
@@ -205,16 +225,19 @@ class Step:
         outputs = Outputs(torch.cat(said).requires_grad_(torch.is_grad_enabled()))
         _refuse_non_finite(outputs, whole)
         total = self._total(part, part.objective(outputs, whole), whole, averages if world().first else Averages())
-        if total is None or not total.requires_grad:
-            averages.skipped += total is None and world().first
-            yield total
+        averages.skipped += total is None and world().first
+        averages.note(part.trainable, total)
+        moved = total if total is not None and total.requires_grad else None
+        moves = moved is not None
+        if not moves and not (is_sharded(model) and torch.is_grad_enabled()):
+            yield total, True
             return
-        (grad_S,) = torch.autograd.grad(total, logps(outputs))
-        grads = grad_S.split(lengths)
+        grads = torch.autograd.grad(moved, logps(outputs))[0].split(lengths) if moved is not None else []
         for turn in turns:
+            real = turn.real and moves
             again, _ = model(packs[turn.place], routing=routed is not None)
-            loss = (logps(again) * (grads[turn.place] if turn.real else 0.0)).sum()
-            yield self._balanced(part, loss, again, routed, averages) if turn.real else loss
+            loss = (logps(again) * (grads[turn.place] if real else 0.0)).sum()
+            yield self._balanced(part, loss, again, routed, averages) if real else loss, turn is turns[-1]
 
     def _with_columns(self, part: Part) -> list[Group]:
         groups = list(part.groups)

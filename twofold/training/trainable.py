@@ -60,10 +60,13 @@ class Trainable:
         named = {f"{n}/{k}": v for n, p in self.parameters.items() for k, v in state.get(p, {}).items()}
         return {name: v if isinstance(v, Tensor) else torch.tensor(v) for name, v in named.items() if v is not None}
 
-    def sum_gradients(self) -> None:
-        """Give every process the gradient of all packs. Shards of one model have summed theirs in the backward pass."""
+    def sum_gradients(self, *, moved: bool) -> None:
+        """Give every process the gradient of all packs. Shards of one model have summed theirs in the backward pass,
+        zeros where no loss of any process has `moved` them: then there is no gradient."""
         if not is_sharded(self.model):
             world().sum_gradients([*self.parameters.values()])
+        elif not moved:
+            self.optimizer.zero_grad(set_to_none=True)
 
     def non_finite(self) -> str:
         """The name of a weight or moment that holds inf or NaN; where there is none, an empty string."""
@@ -82,9 +85,7 @@ class Trainable:
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take `weights` as they were saved."""
-        with self.model.whole_weights(), torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(part_of(weights[name], parameter))
+        self.model.take(weights)
 
     def restore(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], steps: int) -> None:
         """Go on as after `steps` steps."""
@@ -107,5 +108,5 @@ class Trainable:
 def _moment(name: str, value: Tensor, parameter: Tensor) -> Tensor | int:
     """A moment as the optimizer had it: a number of steps stays where it is, or is a plain number."""
     if name != "step":
-        return part_of(value, parameter)
+        return part_of(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
     return value if value.is_floating_point() else int(value)

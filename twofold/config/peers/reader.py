@@ -68,10 +68,11 @@ class Reader:
 
     def sections(self, key: str) -> list[dict[str, Any]]:
         """The value of `key` as a list of mappings. Raises TypeError where it is something else."""
-        value: Any = self.get(key) or []
-        if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
+        value: object = self.get(key) or []
+        parts = cast("list[object]", value) if isinstance(value, list) else [value]
+        if not all(isinstance(part, dict) for part in parts):
             raise TypeError(f"{key} is no list of mappings")
-        return cast("list[dict[str, Any]]", value)
+        return cast("list[dict[str, Any]]", parts)
 
     def skip(self, *keys: str) -> None:
         """These keys change no result: logging, loading, hardware."""

@@ -1,0 +1,118 @@
+"""An evaluation in two halves: items are measured, each by itself, and figures are made of what was measured.
+
+So shards can measure, and the figures of all are those of the evaluation in one piece. What was measured is JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+from twofold.evaluation.figures import Evaluation
+from twofold.ledger import Ledger
+from twofold.models.load import weights_digest
+from twofold.progress import Progress
+from twofold.records import Record
+from twofold.sampling.named_model import NamedModel
+
+T = TypeVar("T")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table: a row for each item that was measured; `about` is the same for all of them, and `weights`
+    names those that were measured, where somebody asks."""
+
+    rows: list[Row]
+    about: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    weights: str = ""
+
+
+Measured: TypeAlias = dict[str, Line]
+"""Lines by name, in the order of the table."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The items to measure, of all: from `first` to before `end`. With a ledger, what is measured is recorded, and is
+    not measured again; its requests begin with `request`, which tells evaluations apart."""
+
+    first: int = 0
+    end: int | None = None
+    ledger: Ledger | None = None
+    request: str = ""
+
+    def of(self, items: Sequence[T]) -> Sequence[T]:
+        """Those items that are measured here."""
+        return items[self.first : self.end]
+
+    def weights(self, model: NamedModel) -> str:
+        """What tells a model's weights from others of its name; nothing where nobody will compare them."""
+        return "" if self.ledger is None else weights_digest(model.loaded.model)[:16]
+
+    def rows(
+        self, name: Sequence[str], items: Sequence[T], size: int, work: Callable[[Sequence[T]], list[Row]],
+        bar: tuple[str, Progress],
+    ) -> list[Row]:  # fmt: skip
+        """A row for each item that is measured here; `work` makes them, of so many at a time, for what `name` tells.
+        `bar` is what the work is called, and who hears how far it is."""
+        first, end, _ = slice(self.first, self.end).indices(len(items))
+        task, progress = bar
+        found: list[Row] = []
+        progress.begin(task, end - first)
+        for start in range(first, end, size):
+            stop = min(end, start + size)
+            request = {"evaluation": self.request, "of": list(name), "items": [start, stop]}
+            known = None if self.ledger is None else self.ledger.get(request)
+            if known is None:
+                known = work(items[start:stop])
+                if self.ledger is not None:
+                    self.ledger.add([(request, known)])
+            found += known
+            progress.advance(task, stop - start)
+        progress.end(task)
+        return found
+
+
+WHOLE = Part()
+
+
+Measure: TypeAlias = Callable[[Sequence[str], Any, Any, Part], Measured]
+"""Of models, items and settings."""
+
+
+@dataclass(frozen=True)
+class Halves:
+    """A task: its settings, the items of rows, and both halves. `grain` is how many of so many items are worked through
+    together, so that shards begin where the work in one piece begins anew."""
+
+    settings: type[Any]
+    items: Callable[[Sequence[Record]], Sequence[Any]]
+    measure: Measure
+    figures: Callable[[Measured, Any], Evaluation]
+    grain: Callable[[int], int] = lambda total: 1
+
+
+def grain_of(total: int, most: int) -> int:
+    """How many of `total` items are worked through together: so that there are 16 parts at least, of `most` at most."""
+    return min(most, max(1, -(-total // 16)))
+
+
+def lines_of(measured: Measured) -> Iterator[Row]:
+    """Every row with the line that it is of."""
+    return ({"line": name, "row": row} for name, line in measured.items() for row in line.rows)
+
+
+def facts_of(measured: Measured) -> dict[str, Any]:
+    """What is told of each line beside its rows."""
+    return {name: {"about": line.about, "weights": line.weights} for name, line in measured.items()}
+
+
+def measured_of(facts: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> Measured:
+    """What several measured of one evaluation, in their order."""
+    rows: dict[str, list[Row]] = {name: [] for name in facts}
+    for line in lines:
+        rows[line["line"]].append(line["row"])
+    return {name: Line(rows[name], fact["about"], fact["weights"]) for name, fact in facts.items()}

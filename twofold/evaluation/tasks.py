@@ -1,0 +1,38 @@
+"""All tasks of `twofold evaluate` that measure item by item, by what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from twofold.evaluation import answers, frontier, likelihood, pass_at_k, win_rate
+from twofold.evaluation.parts import Halves
+from twofold.evaluation.rows import Needs, rows_of
+from twofold.records import Record
+
+
+def _rows(task: Needs) -> Callable[[Sequence[Record]], Sequence[Any]]:
+    return partial(rows_of, task=task)
+
+
+ANSWERS = Halves(answers.AccuracySettings, _rows("answers"), answers.measure_accuracy, answers.accuracy_figures)
+PASS_AT_K = Halves(pass_at_k.PassAtKSettings, _rows("answers"), pass_at_k.measure_samples, pass_at_k.pass_at_k_figures)
+TASKS: Mapping[str, Halves] = {
+    "preference": Halves(
+        likelihood.PreferenceSettings, _rows("preference"), likelihood.measure_preference,
+        likelihood.preference_figures, likelihood.grain,
+    ),
+    "perplexity": Halves(
+        likelihood.PerplexitySettings, _rows("perplexity"), likelihood.measure_perplexity,
+        likelihood.perplexity_figures, likelihood.grain,
+    ),
+    "win-rate": Halves(
+        win_rate.WinRateSettings, _rows("win-rate"), win_rate.measure_win_rate, win_rate.win_rate_figures
+    ),
+    "frontier": Halves(
+        frontier.FrontierSettings, lambda records: frontier.prompts_of(rows_of(records, "frontier")),
+        frontier.measure_frontier, frontier.frontier_figures,
+    ),
+}  # fmt: skip
+"""The others are ANSWERS, and with samples PASS_AT_K."""

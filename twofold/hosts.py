@@ -1,0 +1,160 @@
+"""The machines of a run: by which address they know each other, and when one of them is out of reach."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from twofold.errors import LostProcessError
+
+LAUNCHER = "TWOFOLD_LAUNCHER"
+"""Set where `twofold` has started this process, and tells of what is lost, so that its processes need not."""
+ARRIVAL = timedelta(minutes=10)
+"""In which all processes of a run start."""
+_GLANCE = 0.1  # seconds
+_MOMENT = timedelta(seconds=10)  # for one process to speak while the others wait
+_PROBES = 5  # questions to a silent machine, before its connection is given up
+_GET_ADDRESS = 0x8915  # SIOCGIFADDR, netdevice(7)
+_OPEN_FILES = Path("/proc/self/fd")
+
+
+def address_towards(host: str, port: int) -> str | None:
+    """The address by which this machine sends to `host`, as others can use it; None where there is no way there, or
+    where `host` is this machine under an address of its own alone."""
+    with suppress(OSError):
+        kind, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(kind, socket.SOCK_DGRAM) as way:
+            way.connect(place)  # sends nothing
+            address = way.getsockname()[0]
+        return None if address.startswith("127.") or address == "::1" else address
+    return None
+
+
+def interface_of(address: str) -> str | None:
+    """The network interface with this IPv4 address."""
+    if sys.platform != "linux":
+        return None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):  # of one without an address
+                reply = fcntl.ioctl(asked, _GET_ADDRESS, struct.pack("256s", name.encode()[:15]))
+                if socket.inet_ntoa(reply[20:24]) == address:
+                    return name
+    return None
+
+
+def name_interface() -> None:
+    """Let Gloo use the network by which the first host is reached; by itself it takes what the host's name stands for,
+    which is often the host alone."""
+    address = address_towards(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+    if address and (name := interface_of(address)):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+
+
+def failed_key() -> str:
+    """By which processes know, in the store that they share, that one of them has failed."""
+    return f"twofold/failed/{_attempt()}"
+
+
+def speaker_key() -> str:
+    """By which the first to fail is known: of all processes, or of each launcher's, which has an output of its own."""
+    return f"{failed_key()}/{os.environ.get('GROUP_RANK', 0) if LAUNCHER in os.environ else 'all'}"
+
+
+def await_all(store: Any, rank: int, size: int) -> None:
+    """Go on when all processes are here. Raises LostProcessError where one has failed before, or does not come."""
+    places = {each: f"twofold/here/{_attempt()}/{each}" for each in range(size)}
+    store.set(places[rank], "")
+    until = time.monotonic() + ARRIVAL.total_seconds()
+    while missing := [each for each, place in places.items() if not store.check([place])]:
+        if store.check([failed_key()]):
+            raise LostProcessError("another process of this run has ended", where="", remedy="look at its message")
+        if time.monotonic() > until:
+            what = (
+                f"{len(missing)} of {size} processes have not started within {ARRIVAL}, the first of them {missing[0]}"
+            )
+            raise LostProcessError(what, where="", remedy="look at the messages of its host")
+        time.sleep(_GLANCE)
+
+
+def _attempt() -> str:
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+
+
+def is_free_here(host: str, port: int) -> bool:
+    """Whether `host` is this machine, and nobody listens at `port`."""
+    try:
+        socket.create_server(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][:2]).close()
+    except OSError:
+        return False
+    return True
+
+
+def give_up_after(seconds: float) -> None:
+    """Let the connections that this process has open fail where the other machine does not answer for so long: its
+    power or its link is gone. It answers while it works, however long that takes; the kernel does it."""
+    if sys.platform != "linux" or not _OPEN_FILES.is_dir():
+        return
+    pause = max(1, round(seconds / _PROBES))
+    for entry in os.listdir(_OPEN_FILES):
+        with suppress(OSError):  # of one that was closed meanwhile
+            if os.readlink(_OPEN_FILES / entry).startswith("socket:"):
+                with socket.socket(fileno=os.dup(int(entry))) as line:
+                    _probe(line, pause, seconds)
+
+
+def _probe(line: socket.socket, pause: int, seconds: float) -> None:
+    if line.type == socket.SOCK_STREAM and line.family in (socket.AF_INET, socket.AF_INET6):
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, pause)
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, pause)
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES - 1)
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * seconds))
+
+
+@contextmanager
+def one_speaks() -> Iterator[bool]:
+    """Whether this process is the first to come here, of all those that a launcher started. The others leave when it
+    has left, lest the launcher ends it before it has spoken."""
+    from torch.distributed import TCPStore  # type: ignore[reportPrivateImportUsage]
+
+    try:
+        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = TCPStore(*place, None, False, _MOMENT, False)  # type: ignore[reportPrivateImportUsage]
+        store.set(failed_key(), "")
+        key = speaker_key()
+        first = store.add(key, 1) == 1
+    except (KeyError, ValueError, RuntimeError):
+        yield os.environ.get("LOCAL_RANK", "0") == "0"  # the place that all knew is lost: one of each host
+        return
+    try:
+        yield first
+    finally:
+        with suppress(RuntimeError):
+            if first:
+                store.set(f"{key}/spoken", "1")
+            else:
+                store.wait([f"{key}/spoken"], _MOMENT)
+
+
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Within it SIGTERM ends the process: one that waits for others of which one is gone would hear nothing else."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
