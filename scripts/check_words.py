@@ -42,11 +42,13 @@ WORDS = {
 }  # fmt: skip
 ROOTS = ("README.md", "CONTRIBUTING.md", "docs", "launch", "twofold")
 EXEMPT = ("docs/style.md",)  # it names them
-# PDPO generates drafts; its pages, settings and metrics keep the word.
-DRAFTS = ("pdpo", "draft")
+# PDPO generates drafts; its pages, settings and metrics keep the word, and so does the page of all settings.
+DRAFTS = ("pdpo", "draft", "gates", "recipe.md")
 
 _REFUSED = re.compile("|".join(rf"(?P<w{n}>\b(?:{word})\b)" for n, word in enumerate(WORDS)), re.IGNORECASE)
-_CODE = re.compile(r"```.*?```|``[^`]+``|`[^`\n]+`|\]\([^)]*\)|<[^>\n]+>", re.DOTALL)
+_CODE = re.compile(  # or the title of a paper, which is cited as it is
+    r"```.*?```|``[^`]+``|`[^`\n]+`|\]\([^)]*\)|<[^>\n]+>|\"[^\"]+\",\s(?=arXiv:|\S+/)", re.DOTALL
+)
 _FIELD = re.compile(r"\{[^{}]*\}")  # of an f-string, which Python 3.11 reads whole
 _TEXT = {"COMMENT", "STRING", "FSTRING_MIDDLE"}
 

@@ -35,26 +35,26 @@ _BUCKET = 32 * 2**20  # values of gradients that travel together
 
 @settings
 class WorldSettings:
-    """How several processes (torchrun, `--processes`) share a model; alone it changes nothing."""
+    """How several processes (torchrun, `--processes`) share a model. It has no effect on a single process."""
 
     kind: Literal["auto", "replicate", "shard", "hybrid"] = "auto"
-    """replicate: each process holds the whole model, and gradients are summed once a step. shard: each holds its part
-    of every weight, gradient and moment (FSDP2). hybrid: shards within a host, copies across hosts. auto replicates
-    what fits into memory, by the estimate that --dry-run shows, and shards the rest."""
+    """replicate: each process has the whole model, and gradients are summed once per step. shard: each process has its
+    part of every weight, gradient and moment (FSDP2). hybrid: shards within a host, copies across hosts. auto:
+    replicate if the model fits into memory, by the estimate that --dry-run shows, else shard."""
     reduce: Literal["auto", "step", "pack"] = "auto"
-    """Of shards, when gradients are summed over processes. step: once, and until then each process holds the gradients
-    of all weights; pack: after each pack (between hosts once). auto is step where that fits into memory."""
+    """For shards: when gradients are summed over processes. step: once per step; until then each process stores the
+    gradients of all weights. pack: after each pack (between hosts once). auto: step if that fits into memory."""
     reshard_after_forward: bool = True
-    """Of shards, whether a layer's weights go after its forward pass and come again for the backward pass; false
-    halves the weights that travel, and each process holds all of them for as long as a pack takes."""
+    """For shards: whether to free a layer's weights after its forward pass and gather them again for the backward
+    pass. false halves the communication, and each process stores all weights during a pack."""
     prefetch: int = 1
-    """Of shards, for how many layers ahead the weights are asked for while one computes."""
+    """For shards: number of layers whose weights are gathered in advance while one computes."""
     offload: bool = False
-    """Of shards on GPUs: keep weights, gradients and moments in the host's memory, and make the update there."""
+    """For shards on GPUs: keep weights, gradients and moments in CPU memory, and compute the update there."""
 
     timeout: float = 60.0
-    """Seconds that another host may be out of reach before the run ends, to be resumed. One that answers may work as
-    long as it needs."""
+    """Seconds that another host may be unreachable before the run stops; it can be resumed. A host that responds may
+    take any time."""
 
     def __post_init__(self) -> None:
         require(self.timeout >= 5, "timeout must be at least 5 seconds")

@@ -31,7 +31,7 @@ SCORING = "llm-score:http://127.0.0.1:9/v1#m"
 REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (Online, {"samples": 0}, "samples must be ≥ 1"),
     (Online, {"reference_samples": -1}, "reference_samples ≥ 0"),
-    (Online, {"samples": 1}, "samples must be ≥ 2 drafts"),
+    (Online, {"samples": 1}, "samples must be ≥ 2, to compare"),
     (Online, {"prompts": 0}, "prompts must be ≥ 1"),
     (Online, {"epochs": 0}, "epochs must be ≥ 1"),
     (Online, {"scale": 0.0}, "scale > 0"),
@@ -39,18 +39,18 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (Online, {"alpha": -0.1}, "stop_penalty and alpha"),
     (Online, {"most": 0, "pairs": "all"}, "most"),
     (Online, {"most": 1}, "goes with pairs all"),
-    (Online, {"judge": (RewardSource(source="verifier"), RewardSource(source=SERVER))}, "judge alone"),
-    (Online, {"judge": (RewardSource(source="verifier"), RewardSource(source="truth"))}, "judge alone"),
+    (Online, {"judge": (RewardSource(source="verifier"), RewardSource(source=SERVER))}, "cannot be combined"),
+    (Online, {"judge": (RewardSource(source="verifier"), RewardSource(source="truth"))}, "cannot be combined"),
     (Online, {"rubric": "x"}, "rubric needs a language model"),
     (Online, {"implicit": Implicit(beta=0.2)}, "implicit needs judge implicit"),
     (Online, {"judge": "implicit"}, "name what the model came from"),
     (Online, {"alpha_decay": "linear"}, "alpha_decay needs an alpha"),
     (Online, {"alpha": 0.1}, "alpha needs reference_samples ≥ 1"),
-    (Online, {"judge": "truth", "samples": 1, "labels": "bradley_terry"}, "truth and llm: give none"),
-    (Online, {"judge": "truth", "samples": 1, "stop_penalty": 0.1}, "truth and llm: give none"),
-    (Online, {"judge": SERVER, "labels": "bradley_terry"}, "truth and llm: give none"),
-    (Online, {"judge": "truth", "samples": 1, "reference_samples": 1}, "have no part"),
-    (Online, {"judge": "truth", "samples": 2, "pairs": "all"}, "have no part"),
+    (Online, {"judge": "truth", "samples": 1, "labels": "bradley_terry"}, "`truth` and `llm:` have none"),
+    (Online, {"judge": "truth", "samples": 1, "stop_penalty": 0.1}, "`truth` and `llm:` have none"),
+    (Online, {"judge": SERVER, "labels": "bradley_terry"}, "`truth` and `llm:` have none"),
+    (Online, {"judge": "truth", "samples": 1, "reference_samples": 1}, "pairs: no effect"),
+    (Online, {"judge": "truth", "samples": 2, "pairs": "all"}, "pairs: no effect"),
     (PolicyGradient, {"rollouts": 0}, "rollouts must be ≥ 1"),
     (PolicyGradient, {"samples": 0}, "samples and epochs"),
     (PolicyGradient, {"epochs": 0}, "samples and epochs"),
@@ -179,7 +179,7 @@ def test_who_lets_drafts_through() -> None:
 def test_an_algorithm_says_itself_what_it_does() -> None:
     with pytest.raises(TypeError, match="Algorithm has no rounds"):
         Algorithm().round(0, {})
-    with pytest.raises(TypeError, match="AlgorithmSettings does not say how it is built"):
+    with pytest.raises(TypeError, match="AlgorithmSettings does not define how to build it"):
         AlgorithmSettings().build(SimpleNamespace())  # type: ignore[arg-type]  # nothing is asked of it
     assert (Algorithm().fixed_rows, Algorithm().observe({}, {})) == (None, None)
 
@@ -211,7 +211,7 @@ MISFITS: list[tuple[AlgorithmSettings, Any, str]] = [
     (Online(), recipe(PPO()), "policy_gradient"),
     (Online(prompts=6), recipe(DPO()), "multiple of training.batch_size"),
     (Online(prompts="all"), recipe(DPO()), ""),
-    (Online(), recipe(DPO(), sampling=Sampling(temperature=0.0)), "temperature 0 draws the same"),
+    (Online(), recipe(DPO(), sampling=Sampling(temperature=0.0)), "temperature 0 generates the same"),
     (Online(judge="truth", samples=1), recipe(DPO(), sampling=Sampling(temperature=0.0)), ""),
     (Online(), recipe(DPO(), sampling=Sampling(temperature=0.1)), ""),
     (

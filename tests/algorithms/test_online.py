@@ -299,7 +299,9 @@ def test_the_ground_truth_wins_against_every_draft_but_itself() -> None:
         assert torch.equal(group.branches[0].tokens, truths[group.name])
         assert [b.role for b in group.branches] == [Role.CHOSEN, Role.REJECTED]
     play.tasks[7] = replace(play.tasks[7], truth=None)
-    with pytest.raises(DataError, match=r"task 7.*no ground truth.*\n  → bring its answer, or let another judge"):
+    with pytest.raises(
+        DataError, match=r"task 7.*no reference answer.*\n  → add its reference answer, or use another judge"
+    ):
         replace(play)
 
 
@@ -339,7 +341,7 @@ def test_a_reward_that_is_no_number_stops_before_the_step() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"samples": 1}, "samples must be ≥ 2 drafts"),
+        ({"samples": 1}, "samples must be ≥ 2, to compare"),
         ({"judge": ()}, "at least one source"),
         ({"judge": "implicit"}, "implicit.reference: name what"),
         ({"most": 2}, "goes with pairs all"),
@@ -348,7 +350,7 @@ def test_a_reward_that_is_no_number_stops_before_the_step() -> None:
         ({"alpha_decay": "linear"}, "alpha_decay needs an alpha"),
         ({"judge": "truth", "labels": "bradley_terry"}, "need rewards"),
         ({"judge": "llm:http://localhost/v1#m", "stop_penalty": 1.0}, "need rewards"),
-        ({"judge": "truth", "pairs": "all"}, "pairs each draft with the answer"),
+        ({"judge": "truth", "pairs": "all"}, "pairs each sample with the reference answer"),
         ({"rubric": "mine.jinja"}, "rubric needs a language model"),
         ({"batch_size": 13}, "more than there are rows"),
     ],

@@ -141,7 +141,7 @@ def gated(generator: GeneratorSettings = UNGATED, **settings: Any) -> PDPOAlgori
 
 
 def test_a_gate_without_a_verifier_is_refused() -> None:
-    with pytest.raises(ValueError, match="a gate needs who judges"):
+    with pytest.raises(ValueError, match="a gate needs a judge"):
         play.algorithm(PDPO(generator=GeneratorSettings(gate="verifier")), Scripted([[RIGHT]]))
 
 

@@ -76,13 +76,13 @@ def test_settings_that_cannot_be_meant_are_refused(field: str, value: object) ->
         ({"generator": GeneratorSettings(clip=0.2)}, "reuse_steps ≥ 2"),
         (
             {"generator": GeneratorSettings(gradient_to="both", gate="verifier"), "gate_average": "passed"},
-            "need right and wrong drafts",
+            "need correct and wrong drafts",
         ),
         ({"generator": GeneratorSettings(gate="judge")}, "gate judge needs judge"),
-        ({"judge": GateSettings(source="verifier")}, "under gate judge alone"),
+        ({"judge": GateSettings(source="verifier")}, "judge requires `generator.gate: judge`"),
         (
             {"generator": GeneratorSettings(gate="verifier"), "judge": GateSettings(source="verifier")},
-            "under gate judge alone",
+            "judge requires `generator.gate: judge`",
         ),
     ],
 )

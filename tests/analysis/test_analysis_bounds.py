@@ -184,17 +184,17 @@ FELL = "chosen fell 2.3 nats in the mean of 12 pairs; "
     ("causes", "cause", "verdict", "remedy"),
     [
         ({"pattern": (0.7, 0.5, 0.4)}, "pattern",
-         "70% (50% to 90%) of what it lost lies on patterns that are chosen here and rejected in other pairs; they are "
+         "70% (50% to 90%) of what it lost is on patterns that are chosen here and rejected in other pairs; they are "
          "40% of its tokens",
          "read the pairs that hold these patterns, whose labels may contradict each other; where they are noise, "
          "objective.label_smoothing or robust_dpo"),
         ({"shared": (0.7, 0.5, 0.4)}, "shared",
-         "70% (50% to 90%) of what it lost lies on tokens that rejected says too: pushed down with it; they are 40% "
+         "70% (50% to 90%) of what it lost is on tokens that are also in rejected: pushed down with it; they are 40% "
          "of its tokens",
          "hold chosen up with objective.nll=1 under dpo, or with dpop, nca or cal_dpo; leave out the pairs that are "
          "most alike"),
         ({"opening": (0.7, 0.5, 0.4)}, "opening",
-         "70% (50% to 90%) of what it lost lies on the first 5 tokens: the policy has come to open its answers in "
+         "70% (50% to 90%) of what it lost is on the first 5 tokens: the policy has come to open its answers in "
          "another way; they are 40% of its tokens",
          "fit the policy to chosen first (objective.kind=sft), or prefer among answers of its own"),
         ({"pattern": (0.7, 0.4, 0.4)}, "", None, None),  # no more than its share of the tokens
@@ -211,7 +211,7 @@ def test_what_is_named_and_what_to_do(
     if verdict is not None:
         assert (found.verdict, found.remedy) == (FELL + verdict, remedy)
     elif not cause:
-        assert found.verdict == FELL + "what it lost lies on no one kind of token"
+        assert found.verdict == FELL + "what it lost is on no one kind of token"
         assert found.remedy == (
             "train less or with a lower learning rate, or hold chosen up with objective.nll=1 under dpo"
         )

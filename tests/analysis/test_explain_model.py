@@ -125,7 +125,7 @@ def test_another_vocabulary_and_prompts_alone_are_refused(folders: tuple[str, st
     )
     with pytest.raises(DataError) as refused:
         explain_model(folders[0], [*SHAPES, Request("ask", source(6))], reference=folders[1])
-    assert str(refused.value) == "rows.jsonl: holds prompts alone\n  → rows need an answer to the prompt"
+    assert str(refused.value) == "rows.jsonl: contains only prompts\n  → rows need an answer to the prompt"
 
 
 def text(ids: Sequence[int]) -> str:

@@ -95,7 +95,7 @@ def test_answers_without_comparison_are_read_too(
     ("rows", "arguments", "said"),
     [
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, (), "nothing says what to compare it with"),
-        ({"prompt": "a"}, ("--reference", "same"), "holds prompts alone"),
+        ({"prompt": "a"}, ("--reference", "same"), "contains only prompts"),
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, ("--reference", "nowhere/at-all"), "nowhere/at-all"),
         (
             {"prompt": "a", "chosen": "b", "rejected": "c"},

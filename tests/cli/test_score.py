@@ -182,5 +182,5 @@ def test_a_completion_too_long_for_the_model_is_named(twofold: Run, reward: Path
     file, out = lines(tmp_path / "a.jsonl", *rows), tmp_path / "out.jsonl"
     answer = twofold("score", file, "--judge", f"reward:{reward}", "--out", out, "--max-length", 20, "--cut-prompt")
     assert answer.code == 2
-    assert f"{file}:2: a completion alone is longer than max_length (20)" in answer.err
+    assert f"{file}:2: a completion is longer than max_length (20)" in answer.err
     assert not out.exists()

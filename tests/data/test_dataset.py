@@ -133,7 +133,7 @@ def test_tasks_without_an_answer_are_refused(write: Write, tmp_path: Path) -> No
         (Labelled("p", "a", True, AT), Task("p", "a", AT)),
         (Task("p", "a", AT), Task("p", "a", AT)),
         (Labelled("p", "a", False, AT), "an undesirable completion is no ground truth"),
-        (Request("p", AT), "a prompt alone has no ground truth"),
+        (Request("p", AT), "a prompt without an answer has no reference answer"),
     ],
 )
 def test_a_generators_problem_is_a_prompt_with_its_best_answer(record: Record, task: Task | str) -> None:
@@ -144,7 +144,7 @@ def test_a_generators_problem_is_a_prompt_with_its_best_answer(record: Record, t
     with pytest.raises(DataError) as error:
         as_tasks([record])
     assert (error.value.what, error.value.where) == (task, "f:4")
-    remedy = "bring its answer" if isinstance(record, Request) else "leave the row out of data.generator"
+    remedy = "provide its answer" if isinstance(record, Request) else "leave the row out of data.generator"
     assert error.value.remedy == remedy
 
 

@@ -183,7 +183,7 @@ TOOL = {"type": "function"}
         ((ASK,), "[]", (ASK,), ""),
         ((ASK,), [TOOL], (Message("tools", '[{"type": "function"}]'), ASK), ""),
         ((ASK,), '[{"b": 1, "a": "é"}]', (Message("tools", '[{"a": "é", "b": 1}]'), ASK), ""),
-        ("q", [TOOL], "q", "stand beside a text, which no template shows them with"),
+        ("q", [TOOL], "q", "need a chat, because no template shows them with a text"),
         ((ASK,), ["a"], (ASK,), "is no list of tool definitions"),
         ((ASK,), TOOL, (ASK,), "is no list of tool definitions"),
         ((ASK,), "[", (ASK,), "is no list of tool definitions"),

@@ -66,8 +66,8 @@ def test_labels_that_contradict_each_other(write: Write) -> None:
     report = check(write("rows.jsonl", {**label, "label": True}, {**label, "prompt": "2", "label": False},
                          {**label, "label": False}))  # fmt: skip
     assert faults(report) == [
-        (1, "label", "contradiction", "error", "says the opposite of row 3"),
-        (3, "label", "contradiction", "error", "says the opposite of row 1"),
+        (1, "label", "contradiction", "error", "contradicts row 3"),
+        (3, "label", "contradiction", "error", "contradicts row 1"),
     ]
     assert report.faults[0].remedy == "keep the row that is right"
 

@@ -57,8 +57,8 @@ def test_warnings_are_told_by_kind_with_their_rows(write: Write, tmp_path: Path)
         load(Reading(path), tmp_path, loud)
     assert silent.warnings == []
     assert loud.warnings == [
-        f"{one}: 1 × duplicate (row 2). `twofold data check {one}` says what to do",
-        f"{six}: 5 × duplicate (rows 2, 3, 4, 5, 6); 1 × control character (row 7). `twofold data check {six}` says "
+        f"{one}: 1 × duplicate (row 2). `twofold data check {one}` shows what to do",
+        f"{six}: 5 × duplicate (rows 2, 3, 4, 5, 6); 1 × control character (row 7). `twofold data check {six}` shows "
         "what to do",
     ]
     with pytest.raises(DataError, match="has no rows"):
@@ -176,7 +176,7 @@ def test_what_was_done_to_rows_is_counted_and_told(tokenizer: Any) -> None:
             [Pair("ab", "cde", "cdf", AT)] if "comp" in truncation else [Demonstration("abcd", "e", AT)], how, progress
         )
         assert progress.warnings == [told]
-    with pytest.raises(DataError, match=r"^no row is left of 0\n  → bring rows"):
+    with pytest.raises(DataError, match=r"^no row is left of 0\n  → provide rows"):
         encode([], made)
     with pytest.raises(DataError, match=r"^no row is left of 1\n  → raise max_length \(now 4\)"):
         encode([Demonstration("abcd", "e", AT)], made)

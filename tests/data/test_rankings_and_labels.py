@@ -109,7 +109,7 @@ def test_the_check_of_labels(write: Write) -> None:
         (3, "", "duplicate"),
         (4, "label", "contradiction"),
     ]
-    assert report.faults[0].reason == "says the opposite of row 4"
+    assert report.faults[0].reason == "contradicts row 4"
 
 
 def test_a_ranking_is_one_group_in_its_order(tokenizer: Any) -> None:

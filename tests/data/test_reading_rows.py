@@ -67,7 +67,7 @@ def test_a_faulty_source_is_not_read_to_its_end(write: Write, monkeypatch: pytes
         0, "", "has more than 2 faulty rows; row 5 and what follows was not read", "too many errors",
     )  # fmt: skip
     assert (found.rows, len(found.table.records)) == (4, 2)
-    assert found.faults[-1].remedy == "mend the first ones: all may have one cause"
+    assert found.faults[-1].remedy == "fix the first ones: all may have one cause"
 
 
 def test_a_digest_is_that_of_the_file_or_of_its_rows(write: Write, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_kinds_of_files_are_told_by_their_names(write: Write, tmp_path: Path) ->
         ending = {"rows.txt": ".txt", "rows.jsonl.zip": ".zip", "noending": "noending"}[name]
         assert error.value.what == f"unknown kind of file `{ending}`"
         assert error.value.remedy == (
-            "bring one of `.jsonl`, `.json`, `.ndjson`, `.jsonl.gz`, `.json.gz`, `.ndjson.gz`, `.csv`, `.csv.gz`, "
+            "provide one of `.jsonl`, `.json`, `.ndjson`, `.jsonl.gz`, `.json.gz`, `.ndjson.gz`, `.csv`, `.csv.gz`, "
             "`.parquet`, `.arrow`"
         )
     for name in ("ROWS.JSONL", "rows.JSON", "rows.ndjson"):

@@ -23,7 +23,7 @@ SHOWN, TASK, ASKED = Demonstration("p", "a", AT), Task("p", "a", AT), Request("p
 KNOWN = {
     "a pair": PAIR, "a triple": TRIPLE, "a ranking": RANKED, "a desirable completion": GOOD,
     "an undesirable completion": BAD, "a demonstration": SHOWN, "a problem with its answer": TASK,
-    "a prompt alone": ASKED,
+    "only a prompt": ASKED,
 }  # fmt: skip
 MADE: dict[DataKind, dict[str, list[Record]]] = {
     "pairs": {"a pair": [PAIR], "a triple": [PAIR]},
@@ -43,14 +43,14 @@ MADE: dict[DataKind, dict[str, list[Record]]] = {
         name: [SHOWN] for name in ("a pair", "a triple", "a ranking", "a desirable completion", "a demonstration",
                                    "a problem with its answer")
     },
-    "prompts": {name: [ASKED] if name in ("an undesirable completion", "a prompt alone") else [TASK] for name in KNOWN},
+    "prompts": {name: [ASKED] if name in ("an undesirable completion", "only a prompt") else [TASK] for name in KNOWN},
 }  # fmt: skip
 REMEDIES: dict[DataKind, str] = {
-    "pairs": "bring prompt, chosen and rejected, or set objective.kind=sft",
-    "triples": "bring prompt, gold, chosen and rejected",
-    "rankings": "bring prompt and completions (best first), or pairs",
-    "labels": "bring prompt, completion and label, or pairs",
-    "demonstrations": "keep the desirable rows alone",
+    "pairs": "provide prompt, chosen and rejected, or set objective.kind=sft",
+    "triples": "provide prompt, gold, chosen and rejected",
+    "rankings": "provide prompt and completions (best first), or pairs",
+    "labels": "provide prompt, completion and label, or pairs",
+    "demonstrations": "keep only the desirable rows",
 }
 
 
@@ -87,13 +87,13 @@ def test_rows_keep_their_prompts_and_places() -> None:
     ("kind", "record", "column", "field", "remedy"),
     [
         ("rankings", RANKED, "score", "scores",
-         "bring a number for each completion, or set objective.alpha=0: the best alone is the label"),
+         "provide a number for each completion, or set objective.alpha=0: only the best is the label"),
         ("rankings", RANKED, "margin", "margin",
-         "bring a number by how much the better leads, or set objective.margin to one for all"),
+         "provide a number by how much the better leads, or set objective.margin to one for all"),
         ("pairs", PAIR, "margin", "margin",
-         "bring a number by how much the better leads, or set objective.margin to one for all"),
+         "provide a number by how much the better leads, or set objective.margin to one for all"),
         ("pairs", PAIR, "win_rate", "probability",
-         "bring how likely chosen is to win, or set objective.probability to one number for all"),
+         "provide how likely chosen is to win, or set objective.probability to one number for all"),
     ],
 )  # fmt: skip
 def test_a_number_that_a_learner_asks_for_must_be_there(

@@ -50,7 +50,7 @@ def test_what_to_do_about_an_empty_side_depends_on_the_rows() -> None:
     for prompts, remedy in (
         ([1, 2, 3], "ask for 1 to 2 rows"),
         ([1, 2], "ask for 1 to 1 rows"),
-        ([1], "bring more rows"),
+        ([1], "provide more rows"),
     ):
         with pytest.raises(DataError) as error:
             split_by_prompt(tasks(prompts), count=len(prompts), seed=0)

@@ -156,7 +156,7 @@ def test_errors_leave_nothing_behind_and_warnings_are_told_once_a_run(write: Wri
     path = write("warned.jsonl", *pairs(9), *pairs(6))
     for _ in range(2):
         load(Reading(path), folder, progress)
-    told = f"{path}: 6 × duplicate (rows 10, 11, 12, 13, 14, …). `twofold data check {path}` says what to do"
+    told = f"{path}: 6 × duplicate (rows 10, 11, 12, 13, 14, …). `twofold data check {path}` shows what to do"
     assert progress.warnings == [told, told]
 
 

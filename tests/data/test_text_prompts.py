@@ -169,7 +169,7 @@ def test_how_prompts_are_put_is_said_in_words() -> None:
     forms = encode(rows, encoder(CHATML.tokenizer())).forms
     assert described(forms, has_template=True) == (
         "1 as chats in the model's chat template; 2 as a user's turn in the model's chat template; 1 as transcripts "
-        "split into turns of the model's chat template; 1 as they stand: they hold the model's chat template already"
+        "split into turns of the model's chat template; 1 unchanged: they hold the model's chat template already"
     )
     assert described({"text": 2, "none": 1}, has_template=False) == (
         "2 as bare text: the tokenizer has no chat template"

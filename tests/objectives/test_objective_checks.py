@@ -82,7 +82,7 @@ CASES: dict[str, tuple[Callable[..., None], Objective, str]] = {
     "counts places": (PERMUTED, Mine(lambda p: cost(p) * torch.arange(1, 1 + len(cost(p)))), "not close"),
     "sees others": (checks.keeps_groups_apart, Mine(lambda p: cost(p) + cost(p).mean().detach()), "not close"),
     "pulls others": (checks.keeps_groups_apart, Mine(through_others), "mine: row 0 moves other groups' tokens"),
-    "a value too many": (checks.keeps_groups_apart, Mine(longer), "mine: 6 values, of which groups alone have 5"),
+    "a value too many": (checks.keeps_groups_apart, Mine(longer), "mine: 6 values, but 5 from separate groups"),
     "untold": (checks.has_one_entry_per_unit, Mine(change=lambda x: Loss(x.terms)), "no metrics"),
     "unit": (checks.has_one_entry_per_unit, Mine(change=partial(renamed, unit="row")), "unknown unit 'row'"),
     "count": (checks.has_one_entry_per_unit, Mine(change=partial(renamed, unit="branch")), r"\(5,\) for 10 of branch"),

@@ -136,7 +136,7 @@ def test_centring_holds_the_mean_at_zero() -> None:
 
 
 def test_what_cannot_be_meant_is_refused() -> None:
-    with pytest.raises(ValueError, match="centring must be ≥ 0"):
+    with pytest.raises(ValueError, match="`centring` must be ≥ 0"):
         BradleyTerry(centring=-1.0)
     with pytest.raises(ValueError, match="not all tied"):
         evaluate(RewardPlackettLuce(), scored([1.0, 0.0], levels=[0, 0]))

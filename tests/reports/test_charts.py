@@ -19,8 +19,8 @@ PLAIN = {
     "Margin", "Preference accuracy in training", "Gradient norm",
 }  # fmt: skip
 EXTRA = [
-    ("draft_kl", "KL of drafts from the reference"), ("draft_length", "Lengths"), ("gap", "Generator gap"),
-    ("active", "Active drafts"), ("truncated", "Truncated drafts"), ("learning_rate", "Learning rate"),
+    ("draft_kl", "KL of samples from the reference"), ("draft_length", "Lengths"), ("gap", "Generator gap"),
+    ("active", "Active samples"), ("truncated", "Truncated samples"), ("learning_rate", "Learning rate"),
     ("gradient_weight", "Gradient weight"), ("loss/dpo", "Loss of the discriminator (DPO)"),
     ("loss/pdpo", "Loss of the generator (PDPO)"), ("loss/sft", "Loss of the demonstrations (SFT)"),
 ]  # fmt: skip
@@ -46,7 +46,7 @@ def test_small_numbers_keep_their_digits_beside_a_curve() -> None:
 def test_draft_and_truth_join_the_rewards(make_run: Make) -> None:
     run = read_run(make_run("a", extra={"draft_reward": 0.1, "truth_reward": 0.2}))
     [chart] = [c for c in draw(TRAINING, [run], [("a", "run-0")]) if c.title == "Implicit rewards"]
-    assert [label for label, _ in chart.legend] == ["chosen", "rejected", "drafts", "ground truth"]
+    assert [label for label, _ in chart.legend] == ["chosen", "rejected", "samples", "ground truth"]
 
 
 def test_runs_share_a_chart_or_stand_beside_each_other(make_run: Make) -> None:
@@ -111,12 +111,12 @@ def test_shares_and_dotted_lines_are_those_of_what_is_drawn() -> None:
     shares = {title for title, spec in specs.items() if spec.share}
     assert shares == {
         "Problems solved, strict", "Problems solved, flexible", "Held-out preference accuracy",
-        "Preference accuracy in training", "Active drafts", "Right drafts", "Truncated drafts",
+        "Preference accuracy in training", "Active samples", "Correct samples", "Truncated samples",
     }  # fmt: skip
     levels = {title: spec.level for title, spec in specs.items() if spec.level}
     assert levels == {"Held-out preference accuracy": 0.5, "Loss of the discriminator (DPO)": math.log(2)}
     even = {title for title, spec in specs.items() if spec.level == 0}
     assert even == {
-        "Held-out margin", "Implicit rewards", "Margin", "KL of drafts from the reference", "KL of rollouts",
+        "Held-out margin", "Implicit rewards", "Margin", "KL of samples from the reference", "KL of rollouts",
         "Generator gap", "KL estimate (z₀)", "Kendall's τ", "Log-ratios",
     }  # fmt: skip

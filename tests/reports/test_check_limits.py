@@ -105,7 +105,7 @@ CHANCE = "{}: chance may explain it; training.best_metric={} would keep the best
         ({"heldout/loss": [0.5, 0.6]}, None), ({"heldout/loss": [0.7, 0.0, 0.6]}, None),
         ({"heldout/loss": [0.7, 0.5, 0.55]}, []),
         ({"heldout/loss": [0.7, 0.5, 0.5, 0.551]},
-         ["the loss on held-out rows rose from 0.500 (step 1) to 0.551: the run went on for too long"]),
+         ["the loss on held-out rows rose from 0.500 (step 1) to 0.551: the run was too long"]),
     ],
 )  # fmt: skip
 def test_falls(series: dict[str, list[float]], told: list[str] | None) -> None:
@@ -151,7 +151,7 @@ def samples(count: int, cut: int = 0, step: int = 5) -> tuple[Sample, ...]:
     return tuple(Sample(step, f"t:{i}", completion=f"fine {i}", answer=str(i), truncated=i < cut) for i in range(count))
 
 
-HIT = "{} of the last drafts hit the length limit{}: raise sampling.max_new_tokens"
+HIT = "{} of the last samples hit the length limit{}: raise sampling.max_new_tokens"
 CUT = "{} of the evaluated completions ({}) were cut at the length limit"
 
 
@@ -182,9 +182,9 @@ def test_cut_off(parts: dict[str, Any], told: list[str] | None) -> None:
         (half(20, 30), []),
         (half(30, 20), []),
         (half(0, 9), []),
-        (half(20, 31), ["drafts went from 20 to 31 tokens: what changed may be length"]),
-        (half(31, 20), ["drafts went from 31 to 20 tokens: what changed may be length"]),
-        (half(1, 0), ["drafts went from 1 to 0 tokens: what changed may be length"]),
+        (half(20, 31), ["samples went from 20 to 31 tokens: what changed may be length"]),
+        (half(31, 20), ["samples went from 31 to 20 tokens: what changed may be length"]),
+        (half(1, 0), ["samples went from 1 to 0 tokens: what changed may be length"]),
     ],
 )
 def test_draft_length(values: list[float], told: list[str] | None) -> None:
@@ -193,11 +193,11 @@ def test_draft_length(values: list[float], told: list[str] | None) -> None:
 
 UP = {"gate": "verifier"}
 DOWN = {"gate": "judge", "direction": "down"}
-NEVER = "the gate never opened: no draft of any step was {}, so the generator taught nothing"
-NEARLY = "the gate was nearly shut: {} of the drafts were {} and could teach"
-PUSHED = "no draft was ever pushed: the gap to the ground truth was never positive (`active` is 0)"
+NEVER = "the gate never opened: no sample of any step was {}, so the generator taught nothing"
+NEARLY = "the gate was nearly shut: {} of the samples were {} and could teach"
+PUSHED = "no sample was ever pushed: the gap to the ground truth was never positive (`active` is 0)"
 ALIKE = "in {} of the prompts all completions were rated alike, from which nothing is learned"
-APART = "in {} of the prompts no two drafts were told apart, so that there was no pair to learn from"
+APART = "in {} of the prompts no two samples were ranked, so there was no pair to train on"
 
 
 @pytest.mark.parametrize(
@@ -271,14 +271,14 @@ def test_circles(text: str, round: bool) -> None:
 )  # fmt: skip
 def test_form_only(strict: tuple[int, int, float], flexible: tuple[int, int, float], form: bool) -> None:
     tests = (Comparison("base", "policy", "strict", *strict), Comparison("base", "policy", "flexible", *flexible))
-    told = "strict accuracy rose but flexible did not: the model learnt the form of the answer, not to solve more"
+    told = "strict accuracy rose but flexible did not: the model learned the form of the answer, not to solve more"
     assert checks.form_only(run_data(results=Results(comparisons=tests))) == ([told] if form else [])
     assert checks.form_only(run_data(results=Results(comparisons=tests[:1]))) is None
     assert checks.form_only(run_data(results=Results(comparisons=tuple(t.turned for t in tests)))) is None
 
 
 def test_pairs_too_easy() -> None:
-    easy = "held-out preference accuracy is nearly 100%: the pairs may be told apart by form alone"
+    easy = "held-out preference accuracy is nearly 100%: the form may be enough to distinguish the pairs"
     for values, told in (([], None), ([0.996, 0.995], []), ([0.5, 0.996], [easy])):
         assert checks.too_easy(run_data(evaluations={"heldout/accuracy": values})) == told
 

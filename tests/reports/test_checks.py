@@ -119,7 +119,7 @@ def test_a_rising_loss_on_held_out_rows(sound: Sound) -> None:
         return [{"step": 10 * i, "heldout/loss": v, "heldout/accuracy": 0.8} for i, v in enumerate(values)]
 
     assert words(sound("up", evaluations=losses(0.69, 0.5, 0.6))) == [
-        "the loss on held-out rows rose from 0.500 (step 10) to 0.600: the run went on for too long"
+        "the loss on held-out rows rose from 0.500 (step 10) to 0.600: the run was too long"
     ]
     assert words(sound("down", evaluations=losses(0.69, 0.5, 0.52))) == []
 
@@ -130,7 +130,7 @@ def test_drafts_that_were_all_cut(make_run: Make, steps: int, drops: bool) -> No
     folder = make_run("cut", steps=steps, problems=1000, solved=(500, 900), extra={"truncated": 1.0, "drafts": 4.0})
     (folder / "resolved.yaml").write_text(yaml.safe_dump({"algorithm": {"kind": "pdpo", "drop_truncated": drops}}))
     nothing = " and taught nothing" if drops else ""
-    assert words(folder) == [f"100.0% of the last drafts hit the length limit{nothing}: raise sampling.max_new_tokens"]
+    assert words(folder) == [f"100.0% of the last samples hit the length limit{nothing}: raise sampling.max_new_tokens"]
 
 
 @pytest.mark.parametrize("key", ["heldout/truncated", "exact_match/truncated"])
@@ -143,7 +143,7 @@ def test_evaluations_that_were_cut_without_their_texts(sound: Sound, key: str) -
 
 
 GATED = {"algorithm": {"kind": "pdpo", "generator": {"gate": "verifier"}}}
-SHUT = "the gate never opened: no draft of any step was {}, so the generator taught nothing"
+SHUT = "the gate never opened: no sample of any step was {}, so the generator taught nothing"
 DOWN = {"algorithm": {"kind": "pdpo", "generator": {"gate": "verifier", "direction": "down"}}}
 
 
@@ -151,17 +151,17 @@ DOWN = {"algorithm": {"kind": "pdpo", "generator": {"gate": "verifier", "directi
     ("settings", "metrics", "told"),
     [
         (GATED, {"right": 0.0}, SHUT.format("right")),
-        (GATED, {"right": 0.02}, "the gate was nearly shut: 2.0% of the drafts were right and could teach"),
+        (GATED, {"right": 0.02}, "the gate was nearly shut: 2.0% of the samples were right and could teach"),
         (DOWN, {"right": 1.0}, SHUT.format("wrong")),
         (GATED, {"right": 0.5, "active": 0.2}, ""), (DOWN, {"right": 0.0, "active": 0.2}, ""), ({}, {"right": 0.0}, ""),
-        ({}, {"active": 0.0}, "no draft was ever pushed: the gap to the ground truth was never positive (`active` "
+        ({}, {"active": 0.0}, "no sample was ever pushed: the gap to the ground truth was never positive (`active` "
                               "is 0)"),
         ({}, {"active": 0.01}, ""),
         ({}, {"zero_variance": 0.95}, "in 95.0% of the prompts all completions were rated alike, from which nothing is "
                                       "learned"),
         ({}, {"zero_variance": 0.5}, ""),
-        ({}, {"no_pair": 1.0}, "in 100.0% of the prompts no two drafts were told apart, so that there was no pair to "
-                               "learn from"),
+        ({}, {"no_pair": 1.0}, "in 100.0% of the prompts no two samples were ranked, so there was no pair to train "
+                               "on"),
     ],
 )  # fmt: skip
 def test_gates_that_stay_shut(sound: Sound, settings: dict[str, Any], metrics: dict[str, float], told: str) -> None:
@@ -264,6 +264,6 @@ def test_rows_of_a_file_that_was_trained_on(sound: Sound) -> None:
     assert words(folder) == []
     change(folder / "environment.json", alike={"heldout": 1, "tasks": 3})
     assert words(folder) == [
-        "1 heldout row differs from what was trained on by case, spacing or punctuation alone",
-        "3 tasks rows differ from what was trained on by case, spacing or punctuation alone",
+        "1 heldout row differs from what was trained on by case, spacing or punctuation only",
+        "3 tasks rows differ from what was trained on by case, spacing or punctuation only",
     ]

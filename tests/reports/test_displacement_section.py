@@ -44,7 +44,7 @@ def test_the_page_and_the_card_say_why(run: Path) -> None:
     read = read_run(run)
     page, card = render([read], "title"), render_card(read)
     assert "Why chosen fell" in page
-    assert "100% (100% to 100%) of what it lost lies on tokens that rejected says too" in page
+    assert "100% (100% to 100%) of what it lost is on tokens that are also in rejected" in page
     assert "token of the completion" in page
     assert "why chosen fell: chosen fell" in card
     assert "hold chosen up with objective.nll=1" in page
@@ -53,7 +53,7 @@ def test_the_page_and_the_card_say_why(run: Path) -> None:
 def test_rows_name_the_cause_and_the_chart_has_both_sides(run: Path) -> None:
     fall = fall_of(read_run(run), "fell")
     assert fall is not None
-    assert [row.words for row in fall.causes if row.named] == ["said by rejected too"]
+    assert [row.words for row in fall.causes if row.named] == ["also in rejected"]
     assert [row.nats.value for row in fall.causes] == [0, 1, 0, 0]
     (chart,) = fall.charts
     assert [look for _, look in chart.legend] == ["chosen", "rejected"]

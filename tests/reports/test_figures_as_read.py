@@ -93,7 +93,7 @@ def test_what_is_watched_stands_in_one_order() -> None:
     told = {name: mean_interval([float(i), i + 1.0]) for i, name in enumerate(reversed(["odd", *WATCHED]))}
     found = watched(Results(training=told))
     assert list(found) == list(WATCHED.values())
-    assert found["length of drafts"] == told["draft_length"]
+    assert found["length of samples"] == told["draft_length"]
     assert watched(Results(training={"odd": told["odd"]})) == {}
 
 

@@ -45,9 +45,10 @@ def test_runs_are_compared_by_their_samples(make_run: Make) -> None:
     runs = [read_run(make_run("dpo", solved=(10, 20))), read_run(make_run("pdpo", solved=(10, 30)))]
     assert Comparison("dpo", "pdpo", "strict", 0, 10, 2 / 2**10, "McNemar exact") in all_tests(runs)
     assert between(runs) == [
-        "pdpo alone solves 10 problems, dpo alone 0 (McNemar p = 0.002, 0.006 by Holm over 3 tests): pdpo is better."
+        "pdpo but not dpo solves 10 problems, dpo but not pdpo 0 "
+        "(McNemar p = 0.002, 0.006 by Holm over 3 tests): pdpo is better."
     ]
-    assert "pdpo alone solves 10" in between(runs[::-1])[0]
+    assert "pdpo but not dpo solves 10" in between(runs[::-1])[0]
 
 
 def test_runs_that_solve_the_same_problems(make_run: Make) -> None:
@@ -83,8 +84,8 @@ def test_sinking_chosen_completions(make_run: Make) -> None:
 @pytest.mark.parametrize(
     ("first", "last", "warning"),
     [
-        ({"draft_length": 20.0}, {"draft_length": 60.0}, "drafts went from 20 to 60 tokens"),
-        ({"truncated": 0.0}, {"truncated": 0.25}, "25.0% of the last drafts hit the length limit"),
+        ({"draft_length": 20.0}, {"draft_length": 60.0}, "samples went from 20 to 60 tokens"),
+        ({"truncated": 0.0}, {"truncated": 0.25}, "25.0% of the last samples hit the length limit"),
     ],
 )
 def test_drafts_that_go_astray(make_run: Make, first: dict[str, Any], last: dict[str, Any], warning: str) -> None:
@@ -110,7 +111,7 @@ def test_a_gain_in_form_alone(make_run: Make) -> None:
     flexible = {**results["comparisons"][0], "metric": "flexible", "only_a": 5, "only_b": 5, "p_value": 1.0}
     results["comparisons"].append(flexible)
     (folder / "results.json").write_text(json.dumps(results))
-    assert "learnt the form" in said(read_run(folder))
+    assert "learned the form" in said(read_run(folder))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_form_alone_is_a_gain_in_strict_and_none_in_flexible(
         Comparison("base", "policy", metric, *counts, coin[counts])
         for metric, counts in (("strict", strict), ("flexible", flexible))
     )
-    assert ("learnt the form" in said(replace(run, results=replace(run.results, comparisons=tests)))) == form
+    assert ("learned the form" in said(replace(run, results=replace(run.results, comparisons=tests)))) == form
 
 
 def test_answers_cut_off_and_pairs_too_easy(make_run: Make) -> None:

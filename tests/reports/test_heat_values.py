@@ -116,7 +116,7 @@ def test_a_fall_in_all_its_parts() -> None:
     assert (fall.run, fall.verdict, fall.remedy) == ("a", "v", "r")
     nats = [estimate(made_up(x)) for x in (2.0, 1.0)]
     assert fall.causes == [
-        CauseRow("said by rejected too", nats[0], 1.0, False),
+        CauseRow("also in rejected", nats[0], 1.0, False),
         CauseRow("other tokens of the opening", nats[1], 0.25, True),
     ]  # fmt: skip
     assert [(words, e.value) for words, e in fall.sides] == [

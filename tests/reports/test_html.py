@@ -43,10 +43,11 @@ def test_the_page_of_two_runs_says_what_happened(make_run: Make, tmp_path: Path)
     text = check_safe(page(runs, tmp_path, "DPO and PDPO")).text
     for said in (
         "DPO and PDPO", "75.0%", "+50.0 points", "better, beyond chance", "base 25.0%", "What to worry about",
-        "PDPO alone solves 10 problems, DPO alone 0 (McNemar p = 0.002, 0.006 by Holm over 3 tests): PDPO is better.",
+        "PDPO but not DPO solves 10 problems, DPO but not PDPO 0 (McNemar p = 0.002, 0.006 by Holm over 3 tests): "
+        "PDPO is better.",
             "PDPO solves 75.0% of 40 problems, 50.0 points more than its base", "DPO comes next, beyond chance.",
         "held-out preference accuracy 80.0% (77.4 – 82.4%), 50.0% before training",
-        "KL of drafts from the reference", "wrong before, right after", "pairs.jsonl", "beta: 0.1",
+        "KL of samples from the reference", "wrong before, right after", "pairs.jsonl", "beta: 0.1",
         "twofold train PDPO.yaml", "last steps of training DPO PDPO margin 4 1.52 … 6.48",
     ):  # fmt: skip
         assert said in text

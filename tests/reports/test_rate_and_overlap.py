@@ -127,7 +127,7 @@ def test_what_could_be_looked_at_is_named_in_this_order() -> None:
     assert (empty.looked, empty.unseen) == (("final results",), ("rows left out or cut",))
     assert [check.name for check in CHECKS] == [
         "final results", "rows left out or cut", "size of what was measured on", "falls on the way",
-        "log-probability of chosen", "completions cut off", "length of drafts", "shut gates", "repetition",
-        "form without skill", "pairs too easy", "length alone", "learning rate", "overlap with training",
+        "log-probability of chosen", "completions cut off", "length of samples", "shut gates", "repetition",
+        "form without skill", "pairs too easy", "length only", "learning rate", "overlap with training",
     ]  # fmt: skip
     refuse_changes(Check("a", checks.rate))

@@ -139,7 +139,7 @@ def test_changed_files_are_left_out_and_named(folder: Path) -> None:
     assert f"resolved.yaml {fault}" in run.faults
     assert (run.steps, run.recipe) == (0, "")
     (folder / manifest.MANIFEST).write_text("{")
-    damaged = f"{manifest.MANIFEST} is damaged: nothing says whether the run's files are whole"
+    damaged = f"{manifest.MANIFEST} is damaged: it is unknown whether the run's files are complete"
     assert read_run(folder).faults[0] == damaged
 
 

@@ -33,7 +33,9 @@ def test_compare_writes_one_page_and_says_what_its_top_says(make_run: Make, tmp_
     runs = [make_run("DPO", solved=(10, 20)), make_run("PDPO", extra={"gap": 0.1})]
     code, out, _ = verb("compare", *runs, "--out", tmp_path / "new" / "compare.html")
     assert code == 0
-    assert "PDPO alone solves 10 problems, DPO alone 0 (McNemar p = 0.002, 0.006 by Holm over 3 tests)" in out
+    assert (
+        "PDPO but not DPO solves 10 problems, DPO but not PDPO 0 (McNemar p = 0.002, 0.006 by Holm over 3 tests)" in out
+    )
     assert "worry: DPO: 40 problems place an accuracy only within" in out
     text = (tmp_path / "new" / "compare.html").read_text()
     assert "<title>DPO and PDPO</title>" in text

@@ -77,7 +77,7 @@ def test_half_a_line_and_broken_files_are_said(make_run: Make) -> None:
     assert run.faults == (
         "metrics.jsonl: 1 unreadable line left out (line 44)",
         "results.json is not a JSON object and was left out",
-        "the recipe is not valid YAML and is shown as it stands",
+        "the recipe is not valid YAML and is shown unchanged",
         "environment.json is not a JSON object and was left out",
     )
 

@@ -116,9 +116,9 @@ def test_calibration_has_a_point_for_each_bin() -> None:
     result = RewardResult(half, half, (), 0.1, 0.1, ((0.6, 0.5, 2), (0.9, 1.0, 4)))
     chart = calibration_chart("m", "run-1", result)
     assert (chart.title, chart.legend, chart.keys, chart.axis) == (
-        "Calibration: m", (), (), "probability, as the model says",
+        "Calibration: m", (), (), "predicted probability",
     )  # fmt: skip
-    assert chart.note == "How often the favourite is the better, by how sure the model is of it. Band: 95% Wilson."
+    assert chart.note == "Accuracy by the model's confidence. Band: 95% Wilson."
     told = [wilson(1, 2), wilson(4, 4)]
     line = Line([0.6, 0.9], [0.5, 1.0], "run-1", [e.low for e in told], [e.high for e in told], markers=True)
     frame = Frame("Calibration: m", 1.0, half.low - 0.02, 1.02, percent=True, begin=0.5, shares=True)

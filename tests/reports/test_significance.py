@@ -50,7 +50,7 @@ def test_eight_runs_are_tested_against_each_other_and_nine_against_their_base(ma
     ("p", "end"),
     [
         (0.001, "50.0 points more than its base: chance does not explain the gain (McNemar’s p = 0.001)."),
-        (0.4, "50.0 points more than its base: chance alone explains a difference like this (McNemar’s p = 0.400)."),
+        (0.4, "50.0 points more than its base: chance explains a difference like this (McNemar’s p = 0.400)."),
     ],
 )
 def test_the_lead_says_what_improved_and_whether_chance_explains_it(make_run: Make, p: float, end: str) -> None:
@@ -60,7 +60,7 @@ def test_the_lead_says_what_improved_and_whether_chance_explains_it(make_run: Ma
 @pytest.mark.parametrize(
     ("between_p", "next_words", "verdict"),
     [
-        (0.03, "no further away than chance explains", "chance alone explains a difference like this."),
+        (0.03, "no further away than chance explains", "chance explains a difference like this."),
         (0.001, "beyond chance", "b is better."),
     ],
 )
@@ -72,10 +72,10 @@ def test_words_about_several_runs_are_by_holm(make_run: Make, between_p: float, 
     own = runs[1].results
     runs[1] = replace(runs[1], results=replace(own, comparisons=(*own.comparisons, test)))
     other = "0.090" if between_p == 0.03 else "0.060"
-    told = "b solves 75.0% of 40 problems, 50.0 points more than its base: chance alone explains a difference like this"
+    told = "b solves 75.0% of 40 problems, 50.0 points more than its base: chance explains a difference like this"
     assert lead(runs) == f"{told} (Holm’s p = {other}). a comes next, {next_words}."
     size = f"McNemar p = {between_p:.3f}, {'0.090' if between_p == 0.03 else '0.003'} by Holm over 3 tests"
-    assert between(runs) == [f"b alone solves 9 problems, a alone 2 ({size}): {verdict}"]
+    assert between(runs) == [f"b but not a solves 9 problems, a but not b 2 ({size}): {verdict}"]
     assert between(runs[::-1]) == between(runs)
 
 

@@ -49,11 +49,11 @@ SOLVES = "The trained model solves {} of 100 problems, {}"
     [
         (10, 30, [paired(0.01)], "20.0 points more than its base: chance does not explain the gain "
                                  "(McNemar’s p = 0.010)."),
-        (10, 30, [paired(0.05)], "20.0 points more than its base: chance alone explains a difference like this "
+        (10, 30, [paired(0.05)], "20.0 points more than its base: chance explains a difference like this "
                                   "(McNemar’s p = 0.050)."),
         (30, 10, [paired(0.01, 9, 1)], "20.0 points fewer than its base: chance does not explain the loss "
                                         "(McNemar’s p = 0.010)."),
-        (30, 30, [paired(1.0, 5, 5)], "as many as its base: chance alone explains a difference like this "
+        (30, 30, [paired(1.0, 5, 5)], "as many as its base: chance explains a difference like this "
                                        "(McNemar’s p = 1.000)."),
         (10, 30, [], "20.0 points more than its base; no paired test was made."),
         (10, 30, [paired(0.01, 9, 1, "policy", "base")], "20.0 points more than its base: chance does not explain the "
@@ -115,13 +115,13 @@ def test_several_runs_share_holm_and_each_has_its_own_base() -> None:
     ("test", "words", "sentence"),
     [
         (paired(0.01, 1, 9, "a", "b"), "a comes next, beyond chance.",
-         "b alone solves 9 problems, a alone 1 (McNemar p = 0.010): b is better."),
+         "b but not a solves 9 problems, a but not b 1 (McNemar p = 0.010): b is better."),
         (paired(0.05, 1, 9, "a", "b"), "a comes next, no further away than chance explains.",
-         "b alone solves 9 problems, a alone 1 (McNemar p = 0.050): chance alone explains a difference like this."),
+         "b but not a solves 9 problems, a but not b 1 (McNemar p = 0.050): chance explains a difference like this."),
         (paired(0.5, 1, 0, "a", "b"), "a comes next, no further away than chance explains.",
-         "a alone solves 1 problem, b alone 0 (McNemar p = 0.500): chance alone explains a difference like this."),
+         "a but not b solves 1 problem, b but not a 0 (McNemar p = 0.500): chance explains a difference like this."),
         (paired(0.5, 2000, 1000, "a", "b"), "a comes next, no further away than chance explains.",
-         "a alone solves 2,000 problems, b alone 1,000 (McNemar p = 0.500): chance alone explains a difference like "
+         "a but not b solves 2,000 problems, b but not a 1,000 (McNemar p = 0.500): chance explains a difference like "
          "this."),
         (paired(1.0, 0, 0, "a", "b"), "a solves exactly the same problems.",
          "b and a solve exactly the same problems."),

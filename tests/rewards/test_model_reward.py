@@ -94,7 +94,7 @@ def test_a_row_that_is_too_long_is_refused_or_loses_the_start_of_its_prompt(fold
     with pytest.raises(DataError) as error:
         open_reward(folder, 50, cut_prompt=True).score(rows, Silent())
     assert (error.value.what, error.value.where, error.value.remedy) == (
-        "a completion alone is longer than max_length (50)", "f:5", "raise max_length",
+        "a completion is longer than max_length (50)", "f:5", "raise max_length",
     )  # fmt: skip
     (cut,) = open_reward(folder, 50, cut_prompt=True).groups(rows[:1], Silent())
     assert len(cut.prompt) + max(len(b.tokens) for b in cut.branches) == 50

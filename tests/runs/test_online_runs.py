@@ -216,13 +216,13 @@ def test_epochs_of_data_are_counted_by_prompts(tmp_path: Path, base: Path) -> No
         ({"objective": {"kind": "pdpo_generator"}}, "needs an objective on pairs"),
         ({"objective": {"kind": "bradley_terry"}}, "needs an objective on pairs"),
         ({"algorithm": {"prompts": 4}}, "multiple of training.batch_size"),
-        ({"algorithm": {"samples": 1}}, "must be ≥ 2 drafts"),
-        ({"sampling": {"temperature": 0.0}}, "the same draft every time"),
+        ({"algorithm": {"samples": 1}}, "must be ≥ 2, to compare"),
+        ({"sampling": {"temperature": 0.0}}, "the same sample every time"),
         ({"algorithm": {"reference": "fresh"}, "reference": {"kind": "moving"}}, "leave reference.kind out"),
         ({"data": {"generator": {"count": 2}}}, "generator is pdpo's"),
         ({"data": {"heldout": {"count": 2}}, "algorithm": {"judge": "truth"}}, "heldout needs a judge that gives"),
         ({"reference": {"fit": "chosen"}}, "fit needs chosen completions"),
-        ({"algorithm": {"judge": [{"source": "truth"}, {"source": "verifier"}]}}, "judge alone"),
+        ({"algorithm": {"judge": [{"source": "truth"}, {"source": "verifier"}]}}, "cannot be combined"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, base: Path, changes: dict[str, Any], message: str) -> None:

@@ -87,7 +87,7 @@ def test_training_refuses_what_the_check_refuses_and_tells_its_warnings(tmp_path
     rows = path.read_text()
     path.write_text(rows + rows.splitlines()[0] + "\n")
     read_dataset(made, made.objective, progress=progress)
-    told = f"{path}: 1 × duplicate (row 25). `twofold data check {path}` says what to do"
+    told = f"{path}: 1 × duplicate (row 25). `twofold data check {path}` shows what to do"
     assert progress.warnings == [told]
     path.write_text(rows + '{"prompt": "a", "chosen": ""}\n' + '{"prompt": ')
     with pytest.raises(DataError, match=r"pairs.jsonl:25, `rejected`: is missing(.|\n)*and 1 more error: "):

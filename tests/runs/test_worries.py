@@ -53,7 +53,7 @@ def test_held_out_rows_that_are_nearly_trained_on(tmp_path: Path, base: Path) ->
     unseen += [{**rows[0], "prompt": f"what is -{i}"} for i in range(12)]
     heldout = {"file": str(write(tmp_path / "heldout.jsonl", unseen))}
     told = words(train(tmp_path, base, rows, data={"heldout": heldout}))
-    assert "5 heldout rows differ from what was trained on by case, spacing or punctuation alone" in told
+    assert "5 heldout rows differ from what was trained on by case, spacing or punctuation only" in told
 
 
 def test_a_run_in_which_much_is_wrong(tmp_path: Path, base: Path) -> None:
@@ -76,8 +76,8 @@ def test_a_run_in_which_much_is_wrong(tmp_path: Path, base: Path) -> None:
     assert "4 problems place an accuracy only within ±24 points" in told
     assert any("held-out pairs place an accuracy only within" in w for w in told)
     assert "4 of 4 evaluated completions were cut at the length limit" in told
-    assert any(w.startswith("100.0% of the last drafts hit the length limit: ") for w in told)
-    assert "the gate never opened: no draft of any step was right, so the generator taught nothing" in told
+    assert any(w.startswith("100.0% of the last samples hit the length limit: ") for w in told)
+    assert "the gate never opened: no sample of any step was right, so the generator taught nothing" in told
     page = (folder / "report.html").read_text()
     assert "Nothing to worry" not in page
     assert share in page

@@ -1,4 +1,4 @@
-"""Who plays, in what order: the registry of algorithms is the union below."""
+"""The registry of algorithms: the union below."""
 
 from __future__ import annotations
 

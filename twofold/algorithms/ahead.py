@@ -1,4 +1,4 @@
-"""An algorithm whose samples are drawn one step ahead of its training."""
+"""Wraps an algorithm so that its completions are sampled one step ahead of training."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from twofold.training.step import Round
 
 @dataclass
 class AheadAlgorithm(Algorithm):
-    """`algorithm`, whose sampler is `drafts`: these are begun for step k + 1 before anything of step k is judged or
-    trained on."""
+    """`algorithm` with the sampler `drafts`. Sampling for step k + 1 starts before step k is judged or trained."""
 
     algorithm: Algorithm
     drafts: DraftsAhead

@@ -1,6 +1,7 @@
-"""What the settings of an algorithm declare, and the parts of a run that they build it from.
+"""The traits that an algorithm's settings declare, and the parts of a run that they build it from.
 
-A run reads these traits and never asks for the kind of an algorithm: a new one is a file and a line in the union.
+A run reads only these traits and never checks the kind of an algorithm. A new algorithm is a file and a line in the
+union.
 """
 
 from __future__ import annotations
@@ -32,36 +33,36 @@ from twofold.training.step import Provider, Round
 from twofold.training.trainer import TrainingSettings
 
 FixedRows: TypeAlias = tuple[Sequence[Group], Order | Mixture]
-"""Rows that are trained on as they are, and the order in which they are met."""
+"""Rows for training without sampling, and their order."""
 
 
 class Algorithm:
-    """Makes the round of each step. What it remembers between steps it keeps in `state`, as JSON."""
+    """Makes the round of each step. Its state between steps is in `state`, as JSON."""
 
     def round(self, step: int, state: dict[str, Any]) -> Round:
-        """The parts of optimizer step `step`, from 0."""
+        """The parts of optimizer step `step`, counted from 0."""
         raise TypeError(f"{type(self).__name__} has no rounds")
 
     def request(self, step: int) -> DraftRequest | None:
-        """What the policy is to draw for `step`; by default nothing."""
+        """What the policy samples for `step`; by default nothing."""
         return None
 
     def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
-        """Learn from the metrics of the step that was just made; by default nothing."""
+        """Adapts to the metrics of the last step; by default does nothing."""
 
     @property
     def fixed_rows(self) -> FixedRows | None:
-        """The rows that the policy is trained on as they are, if there are any."""
+        """The rows that the policy is trained on without sampling, if any."""
         return None
 
     @property
     def stateful(self) -> Sequence[Stateful]:
-        """What must survive a stop beside `state`."""
+        """State to save in a checkpoint in addition to `state`."""
         return ()
 
 
 class Sections(Protocol):
-    """The sections of a recipe that must fit its algorithm."""
+    """The sections of a recipe that an algorithm checks."""
 
     @property
     def objective(self) -> Objective: ...
@@ -84,7 +85,7 @@ class Run(Protocol):
 
     objective: Objective
     groups: Mapping[str, Sequence[Group]]
-    """Tokenized rows: train, generator and heldout; with reference columns where these are cached."""
+    """Tokenized rows: train, generator and heldout. They have reference columns if these are cached."""
     providers: Mapping[str, Provider]
     """Columns that a live reference provides."""
     batch_size: int
@@ -97,97 +98,98 @@ class Run(Protocol):
 
     @property
     def value_model(self) -> ValueModel | None:
-        """As the settings' `value_model` has it."""
+        """The value model of the settings' `value_model`."""
         ...
 
     @property
     def rewards(self) -> Rewards:
-        """What the settings' `rewards` name, where `is_rewarded`."""
+        """The judges of the settings' `rewards`, if `is_rewarded`."""
         ...
 
     def mixture(self) -> Mixture | None:
-        """The order of the training rows that weights of files ask for."""
+        """The order of the training rows from the files' weights."""
         ...
 
     def sampler(self) -> Sampler:
-        """Draws drafts of the policy."""
+        """Samples completions of the policy."""
         ...
 
     def reference_sampler(self) -> Sampler:
-        """Draws from the reference."""
+        """Samples completions of the reference model."""
         ...
 
     def server_judge(self, kind: JudgeKind, rubric: str | None) -> PairJudge:
-        """A language model behind a server that judges drafts in rounds."""
+        """A language model on a server that judges samples in rounds."""
         ...
 
     def gate(self, settings: GateSettings) -> Reward:
-        """Judges drafts for the generator's problems, 1 for right and 0 for wrong."""
+        """Judges samples of the generator's problems: 1 for correct, 0 for wrong."""
         ...
 
 
 class AlgorithmSettings:
-    """Traits of an algorithm, with the defaults of one that trains on its rows as they are."""
+    """Traits of an algorithm. The defaults are those of training on fixed rows."""
 
     draws_drafts: ClassVar[bool] = False
-    """Whether the policy answers prompts during training."""
+    """Whether the policy samples completions during training."""
     answers_rows: ClassVar[bool] = False
-    """Whether the rows to train on are prompts that the policy answers: nothing of its completions can be cached."""
+    """Whether the training rows are prompts for the policy's samples, whose log-probabilities cannot be cached."""
     judge_place: ClassVar[Place] = REWARD
-    """The setting that names rewards."""
+    """Name of the setting that selects rewards."""
     execution: Execution
-    """What a judge that runs the model's programs may do, where `is_rewarded`."""
+    """Limits for a judge that runs the model's programs, if `is_rewarded`."""
 
     @property
     def passes(self) -> int:
-        """Optimizer steps that use each row before the next rows are met."""
+        """Optimizer steps that use each row before the next rows."""
         return 1
 
     @property
     def needs_reference(self) -> bool:
-        """Whether the algorithm asks the reference itself, whatever its objective requires."""
+        """Whether the algorithm itself uses the reference model, in addition to its objective."""
         return False
 
     @property
     def is_rewarded(self) -> bool:
-        """Whether each draft gets a reward of its own."""
+        """Whether each sample gets its own reward."""
         return False
 
     @property
     def rewards(self) -> tuple[RewardSource, ...]:
-        """The judges that score drafts, with their weights."""
+        """The judges that score samples, with their weights."""
         return ()
 
     @property
     def implicit_judge(self) -> Implicit | None:
-        """How the policy's implicit reward is computed, where it judges."""
+        """How to compute the policy's implicit reward, if it is a judge."""
         return None
 
     @property
     def value_model(self) -> ValueModelSettings | None:
-        """The value model that learns beside the policy."""
+        """The value model that is trained along with the policy."""
         return None
 
     def data_kind(self, objective: Objective) -> DataKind:
-        """The rows to train on."""
+        """The training rows."""
         return objective.data_kind
 
     def reference_interval(self, batch_size: int, num: int) -> int | None:
-        """Steps after which the policy becomes the reference, with `num` rows; None leaves that to `reference`."""
+        """Number of steps after which the policy becomes the reference model, with `num` rows; None if `reference`
+        decides."""
         return None
 
     def refuse_misfit(self, recipe: Sections) -> None:
-        """Raise ValueError for sections that do not fit the algorithm."""
+        """Raise ValueError for sections that the algorithm cannot use."""
         rolled_out = recipe.objective.data_kind == "prompts"
         require(not rolled_out, "objective learns from rollouts: it needs algorithm.kind=policy_gradient")
 
     def build(self, run: Run) -> Algorithm:
-        """The algorithm of `run`. Raises TwofoldError for rows that it cannot use."""
-        raise TypeError(f"{type(self).__name__} does not say how it is built")
+        """Builds the algorithm of `run`. Raises TwofoldError for rows that it cannot use."""
+        raise TypeError(f"{type(self).__name__} does not define how to build it")
 
 
 def refuse_fixed_rows(recipe: Sections, kind: str) -> None:
-    """Raise ValueError for sections of which an algorithm that answers prompts makes nothing."""
+    """Raise ValueError for sections that an algorithm with sampling does not use."""
     require(recipe.data.generator is None, f"data.generator is pdpo's: {kind} answers the rows of data.train")
-    require(not recipe.data.is_mixture, "data.train must have no weights: drafts know no mixture yet")
+    require(not recipe.data.is_mixture, "data.train must have no weights: sampling does not support mixtures yet")
     require(recipe.reference.fit is None, "reference.fit needs chosen completions: fit the model in a run of its own")

@@ -1,4 +1,4 @@
-"""Drafts that later steps use again, as JSON: what was said, and all that was known of it when it was drawn."""
+"""Serializes samples that later steps reuse as JSON: their tokens, and all their columns from sampling time."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from twofold.batch import Branch, Role
 
 Drafts: TypeAlias = Sequence[tuple[Branch, ...]]
-"""Per task, in order."""
+"""Samples per task, in order."""
 
 
 def dump_drafts(drafts: Drafts) -> list[list[dict[str, Any]]]:
-    """`drafts` as JSON, which gives every number back to the bit."""
+    """`drafts` as JSON. Every number is restored bit for bit."""
     return [[_as_json(draft) for draft in row] for row in drafts]
 
 
 def load_drafts(remembered: Sequence[Sequence[Mapping[str, Any]]]) -> Drafts:
-    """The drafts that `remember` was given."""
+    """The samples that `remember` serialized."""
     return [tuple(_from_json(draft) for draft in row) for row in remembered]
 
 

@@ -1,4 +1,4 @@
-"""A value model beside the policy: what it is, and how its word makes a rollout's rewards into advantages of tokens.
+"""The value model of PPO: its settings, and advantages of tokens from its values by GAE.
 
 Ouyang et al. 2022 (InstructGPT), arXiv:2203.02155, appendix C.4; GAE: Schulman et al. 2015, arXiv:1506.02438.
 """
@@ -16,24 +16,24 @@ from twofold.settings import require, settings
 from twofold.training.column_providers import VALUE
 
 VALUE_MODEL = "value-model"
-"""What the value model is called: in rounds, in checkpoints, and its folder beside `model/`."""
+"""Name of the value model in rounds and checkpoints, and of its folder next to `model/`."""
 POLICY = "policy"
 
 
 @settings
 class ValueModelSettings:
-    """A value model: what it starts from, and how it learns and is believed."""
+    """The value model: initialization, learning rate and use in the advantages."""
 
     start: str = POLICY
-    """policy (a copy of its first weights with a head that says 0), or the folder of a reward model."""
+    """policy (a copy of the policy's initial weights with a head that returns 0), or the folder of a reward model."""
     learning_rate: float | None = None
-    """By default optimizer.learning_rate; the rest of the optimizer is the policy's in any case."""
+    """Learning rate; by default optimizer.learning_rate. All other optimizer settings are the policy's."""
     clip: float | None = 0.2
-    """How far a value may go from what it was when the rollout was made before nothing is gained; null never clips."""
+    """Clip range of a value around its estimate at rollout time. null disables clipping."""
     discount: float = 1.0
-    """γ: what a reward one token later is worth."""
+    """γ: discount per token."""
     gae_lambda: float = 0.95
-    """λ: 1 believes what was rewarded, 0 what the value model says of the next token."""
+    """λ of GAE. 1 uses the observed rewards, 0 the value model's estimate at the next token."""
 
     def __post_init__(self) -> None:
         require(self.start != "", "start must be policy or a folder")
@@ -65,14 +65,15 @@ def with_gae(
 
 
 def whitened_tokens(groups: Sequence[Group]) -> list[Group]:
-    """The column `advantage` of all tokens of a rollout with mean 0 and variance 1 (Bessel's)."""
+    """The column `advantage` of all tokens of a rollout, normalized to mean 0 and variance 1 (with Bessel's
+    correction)."""
     pieces = iter(whitened(_column(groups, "advantage")).split([len(b.tokens) for g in groups for b in g.branches]))
     return [g.with_columns([{"advantage": next(pieces)} for _ in g.branches]) for g in groups]
 
 
 def value_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    """How well the value model foresaw a rollout: its mean, that of the returns, and the share of their variance that
-    it explains (1 all, 0 no more than their mean does)."""
+    """Metrics of the value model on a rollout: its mean, the mean return, and the explained variance (1 is perfect; 0
+    is no better than the mean)."""
     value_S, return_S = _column(groups, VALUE).double(), _column(groups, "return")
     figures = {"value": value_S.mean().item(), "return": return_S.mean().item()}
     variance = return_S.var(correction=0)

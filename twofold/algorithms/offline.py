@@ -1,4 +1,4 @@
-"""One player and fixed data: SFT, DPO and every objective that needs no drafts."""
+"""Offline training on fixed data: SFT, DPO and every objective that needs no sampling."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from twofold.training.step import Part, Round
 
 @settings
 class Offline(AlgorithmSettings):
-    """Train on the data as it is."""
+    """Train on fixed data, without sampling."""
 
     kind: Literal["offline"] = "offline"
     ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
-    """Settings of the objective that change during the run: {beta: {to: 0.3}}."""
+    """Schedules for settings of the objective: {beta: {to: 0.3}}."""
 
     def build(self, run: Run) -> OfflineAlgorithm:
         return OfflineAlgorithm.of(run, self.ramp)
@@ -29,7 +29,7 @@ class Offline(AlgorithmSettings):
 
 @dataclass
 class OfflineAlgorithm(Algorithm):
-    """Each round is the next `batch_size` groups in the order that (seed, step) gives, or that a `mixture` gives."""
+    """Each round is the next `batch_size` groups, in the order of (seed, step) or of a `mixture`."""
 
     groups: Sequence[Group]
     objective: Objective
@@ -42,7 +42,7 @@ class OfflineAlgorithm(Algorithm):
 
     @classmethod
     def of(cls, run: Run, ramps: Ramps) -> OfflineAlgorithm:
-        """On the training rows of `run`, under its objective."""
+        """Built from the training rows and the objective of `run`."""
         return cls(
             run.groups["train"],
             run.objective,
@@ -61,14 +61,14 @@ class OfflineAlgorithm(Algorithm):
         return Round(step, [self.part(step, step)], self.figures(step))
 
     def part(self, turn: int, step: int) -> Part:
-        """The groups of its `turn`-th turn under the objective as it is in `step`."""
+        """The groups of round `turn` with the objective's settings in `step`."""
         return Part([self.groups[i] for i in self.order.at(turn, self.batch_size)], self.objective_at(step))
 
     def objective_at(self, step: int) -> Objective:
         return scheduled(self.objective, self.ramps, step, self.steps)
 
     def figures(self, step: int) -> dict[str, float]:
-        """The settings that change, as they are in `step`."""
+        """The values of the changing settings in `step`."""
         objective = self.objective_at(step)
         return {name: getattr(objective, name) for name in self.ramps}
 

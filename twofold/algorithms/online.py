@@ -1,8 +1,9 @@
-"""Preferences on-policy: draft, judge, pair, and learn from the pairs for one step or for a round of several.
+"""Online preference optimization: sample completions, judge them into pairs, and train on the pairs for one or more
+steps.
 
-Online DPO (Guo et al. 2024, arXiv:2402.04792), iterative DPO and IRPO (arXiv:2404.19733), SPIN (arXiv:2401.01335),
-SPPO (arXiv:2405.00675), DICE (arXiv:2406.09760) and XPO (arXiv:2405.21046) differ in who judges, how long a round is,
-whether the reference is renewed with it, and which objective learns from the pairs; each is a setting (docs/online.md).
+Online DPO (Guo et al. 2024, arXiv:2402.04792), iterative DPO and IRPO (arXiv:2404.19733), SPIN (arXiv:2401.01335), SPPO
+(arXiv:2405.00675), DICE (arXiv:2406.09760) and XPO (arXiv:2405.21046) differ in the judge, the length of a round,
+whether the reference model changes with each round, and the objective. Each of these is a setting (docs/online.md).
 """
 
 from __future__ import annotations
@@ -36,46 +37,48 @@ from twofold.training.step import Part, Round
 
 @settings
 class Online(AlgorithmSettings):
-    """How prompts are answered and the answers judged into pairs, and how long a round of pairs serves. The method is
-    the objective, any on pairs; training.batch_size counts prompts."""
+    """Online preference optimization: how samples are judged into pairs, and how long a round of pairs is used. Any
+    objective on pairs works. training.batch_size counts prompts."""
 
     kind: Literal["online"] = "online"
     judge: str | tuple[RewardSource, ...] = "verifier"
     """A judge, KIND[:ARGUMENT] (docs/judges.md): verifier, reward:FOLDER, implicit …, or a list of these with weights;
-    or llm:URL#MODEL, llm-score:URL#MODEL; or truth: the row's own answer is chosen, the draft rejected (SPIN). From
-    Python also a function of (prompt, completion, ground truth)."""
+    or llm:URL#MODEL, llm-score:URL#MODEL; or `truth`: the row's reference answer is chosen and the sample is rejected
+    (SPIN). In Python also a function of (prompt, completion, reference answer)."""
     samples: int = 2
-    """Drafts of the policy per prompt."""
+    """Samples of the policy per prompt."""
     reference_samples: int = 0
-    """Further drafts per prompt, of the reference (XPO: 1 beside 1)."""
+    """Additional samples per prompt from the reference model (XPO: 1 and `samples: 1`)."""
     pairs: Which = "best_worst"
-    """The best draft of a prompt with the worst, or every two."""
+    """The best sample of a prompt with the worst, or every two."""
     most: int | None = None
-    """Of every two: pairs kept per prompt, drawn at random."""
+    """For every two: maximum number of pairs per prompt, chosen at random."""
     labels: Labels = "hard"
-    """hard prefers the higher reward; bradley_terry draws the winner with probability σ(scale·(r − r'))."""
+    """hard prefers the higher reward. bradley_terry samples the winner with probability σ(scale·(r − r'))."""
     scale: float = 1.0
-    """Of rewards under bradley_terry."""
+    """Scale of the rewards for bradley_terry."""
     stop_penalty: float = 0.0
-    """Taken from the reward of a draft that never stopped."""
+    """Subtracted from the reward of a sample that did not stop."""
     prompts: int | Literal["all"] | None = None
-    """Prompts per round, a multiple of training.batch_size; by default that itself: fresh drafts in every step. all
-    takes as many of the rows as fill whole steps."""
+    """Prompts per round, a multiple of training.batch_size. The default is training.batch_size: new samples in every
+    step. all uses as many rows as fill whole steps."""
     epochs: int = 1
-    """Passes over a round's pairs before the next round."""
+    """Passes over the pairs of a round before the next round."""
     reference: Literal["recipe", "fresh"] = "recipe"
-    """fresh makes the policy the reference at the start of each round; recipe leaves that to `reference`."""
+    """fresh: the policy becomes the reference model at the start of each round. recipe: as the section `reference`
+    defines."""
     alpha: float = 0.0
-    """XPO's optimism: weight of log π of what the reference drew."""
+    """XPO's optimism: weight of log π of the reference model's samples."""
     alpha_decay: Literal["none", "linear"] = "none"
-    """linear lets alpha fall from round to round, to 0 in the last one."""
+    """linear decreases alpha from round to round, to 0 in the last one."""
     implicit: Implicit = field(default_factory=Implicit)
     rubric: str | None = None
-    """File of a language model's instructions as judge; by default the package's own (docs/data-building.md)."""
+    """File with the instructions for a language model as judge. The default is the package's own
+    (docs/data-building.md)."""
     execution: Execution = field(default_factory=Execution)
-    """What a judge that runs the model's programs may do; by default it is refused."""
+    """Limits for a judge that runs the model's programs. By default running them is not allowed."""
     ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
-    """Settings of the objective that change during the run."""
+    """Schedules for settings of the objective."""
 
     def __post_init__(self) -> None:
         require(self.samples > 0 and self.reference_samples >= 0, "samples must be ≥ 1, reference_samples ≥ 0")
@@ -85,7 +88,7 @@ class Online(AlgorithmSettings):
         require(self.most is None or (self.most > 0 and self.pairs == "all"), "most (≥ 1) goes with pairs all")
         kinds = self.judges
         alone = any(kind.asks_server or kind.gives == "order" for kind in kinds)
-        require(not alone or len(kinds) == 1, "judge: truth and language models judge alone")
+        require(not alone or len(kinds) == 1, "judge: `truth` and language models cannot be combined with other judges")
         require(self.rubric is None or kinds[0].asks_server, "rubric needs a language model as judge")
         own = self.implicit_judge is not None
         require(self.implicit.reference is not None or not own, "implicit.reference: name what the model came from")
@@ -95,17 +98,19 @@ class Online(AlgorithmSettings):
         rated = self.labels == "hard" and self.stop_penalty == 0
         require(
             rated or kinds[0].gives == "scores",
-            "labels bradley_terry and stop_penalty need rewards: truth and llm: give none",
+            "labels bradley_terry and stop_penalty need rewards: `truth` and `llm:` have none",
         )
         if kinds[0].gives == "order":
             alone = self.reference_samples == 0 and self.pairs == "best_worst"
-            require(alone, "judge truth pairs each draft with the answer: reference_samples and pairs have no part")
+            require(
+                alone, "`judge: truth` pairs each sample with the reference answer: reference_samples, pairs: no effect"
+            )
         else:
-            require(self.samples + self.reference_samples > 1, "samples must be ≥ 2 drafts of a prompt to compare")
+            require(self.samples + self.reference_samples > 1, "samples must be ≥ 2, to compare samples of a prompt")
 
     @property
     def rewards(self) -> tuple[RewardSource, ...]:
-        """The sources of the judgement, with their weights."""
+        """The judges, with their weights."""
         return (RewardSource(source=self.judge),) if isinstance(self.judge, str) else self.judge
 
     draws_drafts = True
@@ -143,7 +148,8 @@ class Online(AlgorithmSettings):
             self.size(recipe.training.batch_size, recipe.training.batch_size)
         several = self.samples + self.reference_samples > 1
         require(
-            recipe.sampling.temperature > 0 or not several, "sampling.temperature 0 draws the same draft every time"
+            recipe.sampling.temperature > 0 or not several,
+            "sampling.temperature 0 generates the same sample every time",
         )
         moved = recipe.reference.kind == "moving" and self.reference == "fresh"
         require(not moved, "algorithm.reference fresh moves the reference already: leave reference.kind out")
@@ -168,29 +174,29 @@ class Online(AlgorithmSettings):
 
     @property
     def is_rewarded(self) -> bool:
-        """Whether the judge gives rewards, which mean something for a single draft."""
+        """Whether the judge gives rewards, which are defined for a single sample."""
         return all(kind.gives == "scores" and not kind.asks_server for kind in self.judges)
 
     def size(self, batch_size: int, num: int) -> int:
-        """Prompts per round of `num` rows; raises ValueError where steps do not fill it."""
+        """Prompts per round with `num` rows. Raises ValueError if steps do not divide it evenly."""
         size = num // batch_size * batch_size if self.prompts == "all" else self.prompts or batch_size
         require(size > 0, f"training.batch_size ({batch_size}) is more than there are rows ({num})")
         require(size % batch_size == 0, f"algorithm.prompts must be a multiple of training.batch_size ({batch_size})")
         return size
 
     def steps_per_round(self, batch_size: int, num: int) -> int:
-        """Optimizer steps that a round serves."""
+        """Optimizer steps per round."""
         return self.epochs * self.size(batch_size, num) // batch_size
 
 
 Pairs = list[list[Group]]
-"""Per prompt of a round, its pairs: groups of a chosen and a rejected branch."""
+"""Pairs of each prompt of a round: groups of a chosen and a rejected branch."""
 
 
 @dataclass(kw_only=True)
 class OnlineAlgorithm(Algorithm):
-    """`tasks` are groups without branches; without a `judge` their ground truth wins. The reference's log-probabilities
-    are a column, provided in the step like any other."""
+    """`tasks` are groups without branches. Without a `judge` their reference answer is chosen. The reference model's
+    log-probabilities are a column that the step provides."""
 
     settings: Online
     tasks: Sequence[Group]
@@ -212,15 +218,15 @@ class OnlineAlgorithm(Algorithm):
                 remedy="ask for fewer prompts and more samples",
             )
         if self.judge is None and (lacking := next((t for t in self.tasks if t.truth is None), None)):
-            remedy = "bring its answer, or let another judge compare drafts"
+            remedy = "add its reference answer, or use another judge to compare samples"
             raise DataError(
-                "this prompt has no ground truth for its drafts to lose to", where=lacking.name, remedy=remedy
+                "this prompt has no reference answer to pair with its samples", where=lacking.name, remedy=remedy
             )
         self.steps_per_round = self.settings.steps_per_round(self.batch_size, len(self.tasks))
         self.order = Order(len(self.tasks), self.seed)
 
     def round(self, step: int, state: dict[str, Any]) -> Round:
-        """Draft, judge and pair every few steps; learn from the pairs of one batch of prompts in each."""
+        """Sample, judge and pair once per round; train on the pairs of one batch of prompts per step."""
         number, age = divmod(step, self.steps_per_round)
         tasks = self._tasks(number)
         if age:
@@ -250,7 +256,7 @@ class OnlineAlgorithm(Algorithm):
         return DraftRequest([t.prompt for t in tasks], self.settings.samples, (self.seed, step))
 
     def prefer(self, tasks: Sequence[Group], step: int) -> tuple[Pairs, dict[str, float]]:
-        """The preferences among what the policy, as it is now, says to each task; and how it fared."""
+        """The preferences among the current policy's samples of each task, and metrics."""
         asked, figures = self.draft(tasks, step)
         chance = self._chance(step)
         if self.judge is None:
@@ -270,7 +276,7 @@ class OnlineAlgorithm(Algorithm):
         return pairs, {**figures, **found, **counts, **_lengths(made), **sampler_metrics(self.sampler)}
 
     def draft(self, tasks: Sequence[Group], step: int) -> tuple[list[Group], dict[str, float]]:
-        """Each task with its drafts: the policy's, then the reference's, drawn with noise of their own."""
+        """Each task with its samples: first the policy's, then the reference model's with separate random numbers."""
         prompts, settings = [t.prompt for t in tasks], self.settings
         rows = self._request(tasks, step).drawn_by(self.sampler)
         others = [[] for _ in tasks]
@@ -281,14 +287,14 @@ class OnlineAlgorithm(Algorithm):
         asked: list[Group] = []
         for task, mine, theirs in zip(tasks, rows, others, strict=True):
             drawn = [(d, 0.0) for d in mine] + [(d, 1.0) for d in theirs]
-            weighted = OF_DRAFT in mine[0].columns  # those of the reference are drawn here: 1
+            weighted = OF_DRAFT in mine[0].columns  # the reference model's samples come from this process: weight 1
             branches = tuple(Branch(d.tokens, Role.DRAFT, {}, _columns(d, of, weighted=weighted)) for d, of in drawn)
             asked.append(replace(task, branches=branches))
         cut = [b.columns["truncated"] for g in asked for b in g.branches]
         return asked, {"drafts": float(len(cut)), "truncated": sum(cut) / len(cut)}
 
     def pairs(self, group: Group, said: Sequence[float], chance: Iterator[float]) -> tuple[list[Group], int]:
-        """The pairs among a group's drafts, given a number for each, and how many more were ties."""
+        """The pairs among a group's samples from one number per sample, and the number of ties."""
         how, tokens = self.settings, [b.tokens for b in group.branches]
         cut_N = torch.tensor([b.columns["truncated"] for b in group.branches], dtype=torch.float64)
         score_N = torch.tensor(said, dtype=torch.float64) - how.stop_penalty * cut_N
@@ -305,26 +311,26 @@ class OnlineAlgorithm(Algorithm):
         return made, len(asked) - len(told)
 
     def alpha(self, number: int) -> float:
-        """XPO's weight in a round: the whole in the first, none in the last where it decays."""
+        """XPO's weight in a round. With decay it is full in the first round and 0 in the last."""
         rounds = -(-self.steps // self.steps_per_round)
         falling = self.settings.alpha_decay == "linear" and rounds > 1
         return self.settings.alpha * (1 - number / (rounds - 1) if falling else 1.0)
 
     def _chance(self, step: int) -> Iterator[float]:
-        """Numbers in [0, 1) for whatever a round leaves to chance: a function of (seed, step)."""
+        """Random numbers in [0, 1) of a round, a function of (seed, step)."""
         noise = torch.Generator().manual_seed(1_000_003 * self.seed + step)
         while True:
             yield from torch.rand(1024, generator=noise, dtype=torch.float64).tolist()
 
 
 def _columns(draft: Draft, of_reference: float, *, weighted: bool) -> dict[str, float]:
-    """What a pair must know of a draft."""
+    """The columns of a sample that a pair needs."""
     weight = {OF_DRAFT: float(draft.columns.get(OF_DRAFT, 1.0))} if weighted else {}
     return {"truncated": float(draft.truncated), OF_REFERENCE: of_reference, **weight}
 
 
 def _against_truth(group: Group) -> tuple[list[Group], int]:
-    """Each draft loses to its task's ground truth; one that says the same is a tie."""
+    """Each sample loses to its task's reference answer. An identical sample is a tie."""
     assert group.truth is not None, "looked for before step 0"
     truth = Branch(group.truth, Role.TRUTH)
     others = [b for b in group.branches if not torch.equal(b.tokens, group.truth)]
@@ -337,7 +343,7 @@ def _against_truth(group: Group) -> tuple[list[Group], int]:
 
 
 def _some(pairs: Sequence[tuple[int, int]], most: int | None, chance: Iterator[float]) -> Sequence[tuple[int, int]]:
-    """At most `most` of the pairs, any of them as likely as any other, in their order."""
+    """A uniformly random subset of at most `most` pairs, in their order."""
     if most is None or len(pairs) <= most:
         return pairs
     drawn = sorted(range(len(pairs)), key=[next(chance) for _ in pairs].__getitem__)[:most]
@@ -345,14 +351,14 @@ def _some(pairs: Sequence[tuple[int, int]], most: int | None, chance: Iterator[f
 
 
 def _recalled(tasks: Sequence[Group], told: Any) -> Pairs:
-    """The round's pairs out of the state."""
+    """The round's pairs from the state."""
     rows = load_drafts(told)
     return [[replace(task, branches=sides(*two)) for two in zip(row[::2], row[1::2], strict=True)]
             for task, row in zip(tasks, rows, strict=True)]  # fmt: skip
 
 
 def _of_scores(scores: Sequence[Sequence[float] | None], shares: bool) -> dict[str, float]:
-    """What rewards are on the whole, and the share of prompts that the judge said nothing of."""
+    """Reward metrics, and the share of prompts without a verdict of the judge."""
     known = [row for row in scores if row is not None]
     figures = {"unjudged": 1 - len(known) / len(scores)} if len(known) < len(scores) else {}
     if shares or not known:
@@ -362,6 +368,6 @@ def _of_scores(scores: Sequence[Sequence[float] | None], shares: bool) -> dict[s
 
 
 def _lengths(pairs: Sequence[Group]) -> dict[str, float]:
-    """By how many tokens the preferred drafts are longer: a judge who favours length shows here first."""
+    """Mean length of preferred minus other samples, in tokens. It shows a length bias of the judge."""
     longer = [len(g.branches[0].tokens) - len(g.branches[1].tokens) for g in pairs]
     return {"chosen_length_excess": sum(longer) / len(longer)} if longer else {}

@@ -1,4 +1,5 @@
-"""Proximal DPO (Hepan 2024): one model, discriminator on preference pairs and generator of drafts, L = L_D + γ·L_G."""
+"""Proximal DPO (Hepan 2024): one model is the discriminator on preference pairs and the generator of drafts, L = L_D +
+γ·L_G."""
 
 from __future__ import annotations
 
@@ -27,36 +28,37 @@ from twofold.training.step import Part, Round
 
 @settings
 class PDPO(AlgorithmSettings):
-    """How discriminator and generator share the steps. The source leaves γ and the schedule open."""
+    """PDPO: how discriminator and generator share the steps. The source does not specify γ or the schedule."""
 
     kind: Literal["pdpo"] = "pdpo"
     gamma: float = 0.1
-    """Weight of the generator; from about σ(−margin) on it outweighs the discriminator per sequence."""
+    """Weight of the generator loss. From about σ(−margin) it outweighs the discriminator per sequence."""
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
-    """The generator's loss; its β is the discriminator's."""
+    """The generator's loss. Its β is the discriminator's."""
     verdict: Metric = "strict"
-    """What the verifier calls right: `#### N` as GSM8K has it, or (flexible) the right last number."""
+    """What the verifier accepts: `#### N` as in GSM8K (strict), or the right last number (flexible)."""
     judge: GateSettings | None = None
-    """Who judges under generator.gate judge, and from where on a draft is good enough."""
+    """The judge for `generator.gate: judge`, and the rating a draft needs to pass."""
     gate_average: Literal["drawn", "passed"] = "drawn"
-    """Average over all drafts, or over those that the gate lets through (the others are then left out)."""
+    """Average over all drafts, or only over those that pass the gate (the others are then left out)."""
     prompts: int = 8
-    """Generator prompts per step (6000 : 1473 pairs to problems at 32 pairs a step)."""
+    """Generator prompts per step. The default matches 6000 pairs : 1473 problems at 32 pairs per step."""
     samples: int = 1
     """Drafts per prompt."""
     reuse_steps: int = 1
-    """Generator steps that use the same drafts; from the second on they are stale."""
+    """Generator steps that use the same drafts. From the second step the drafts are stale."""
     warmup: float = 0.1
-    """Steps (≥ 1) or fraction of all steps (< 1) with the discriminator alone: implicit rewards say nothing yet."""
+    """Steps (≥ 1) or fraction of all steps (< 1) with only the discriminator, because implicit rewards are not yet
+    informative."""
     schedule: Literal["joint", "alternate"] = "joint"
-    """joint plays both parts in every step; alternate plays one after the other."""
+    """joint trains both in every step. alternate trains one after the other."""
     turns: tuple[int, int] = (4, 1)
-    """Steps of discriminator and generator in turn, under alternate."""
+    """For alternate: consecutive steps of the discriminator and of the generator."""
     drop_truncated: bool = True
-    """Leave out drafts that never stopped: pulling them up would teach rambling."""
+    """Leave out drafts that did not stop. Pulling them up would teach the model not to stop."""
     ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
-    """Settings that change during the run: gamma, counted from the end of the warm-up, and those of the discriminator,
-    whose β is also the generator's."""
+    """Schedules for gamma (from the end of the warmup) and for settings of the discriminator, whose β is also the
+    generator's."""
 
     def __post_init__(self) -> None:
         require(self.gamma >= 0, "gamma must be ≥ 0")
@@ -72,9 +74,9 @@ class PDPO(AlgorithmSettings):
         require(how.clip is None or self.reuse_steps > 1, "clip needs reuse_steps ≥ 2: fresh drafts have not moved")
         require(how.gate != "none" or self.gate_average == "drawn", "gate_average passed needs a gate")
         drawn = how.gradient_to == "drafts" or self.gate_average == "drawn"
-        require(drawn, "gradient_to truth and both need right and wrong drafts: gate_average drawn")
+        require(drawn, "`gradient_to: truth` and `both` need correct and wrong drafts: gate_average drawn")
         require(how.gate != "judge" or self.judge is not None, "gate judge needs judge: {source: …}")
-        require(how.gate == "judge" or self.judge is None, "judge is asked under gate judge alone")
+        require(how.gate == "judge" or self.judge is None, "judge requires `generator.gate: judge`")
 
     draws_drafts = True
 
@@ -102,22 +104,22 @@ class PDPO(AlgorithmSettings):
 
     @property
     def gate(self) -> GateSettings | None:
-        """What lets drafts through: the verifier, or the judge."""
+        """The gate for drafts: the verifier, or the judge."""
         if self.generator.gate == "verifier":
             return GateSettings(source=f"verifier:{self.verdict}", at_least=1.0)
         return self.judge
 
     @property
     def discriminator_ramp(self) -> dict[str, Ramp]:
-        """The part of `ramp` that is the discriminator's."""
+        """The entries of `ramp` for the discriminator."""
         return {name: ramp for name, ramp in self.ramp.items() if name != "gamma"}
 
     def warm_steps(self, steps: int) -> int:
-        """Steps of `steps` with the discriminator alone."""
+        """Warmup steps of `steps`, with only the discriminator."""
         return round(self.warmup if self.warmup >= 1 else self.warmup * steps)
 
     def gamma_at(self, step: int, steps: int) -> float:
-        """γ in `step` of `steps`; its ramp begins after the warm-up."""
+        """γ in `step` of `steps`. Its ramp starts after the warmup."""
         ramp = self.ramp.get("gamma")
         return ramp.at(self.gamma, step - self.warm_steps(steps), steps) if ramp else self.gamma
 
@@ -128,14 +130,14 @@ class PDPO(AlgorithmSettings):
 
 @dataclass(frozen=True)
 class PartSchedule:
-    """Who plays in which step; pure functions of the step, so that resuming needs no state."""
+    """Which parts train in which step: pure functions of the step, so that a resumed run needs no state."""
 
     warm: int
     cycle: tuple[int, int] | None = None
-    """Discriminator's and generator's steps in turn; none for both in every step."""
+    """Consecutive steps of discriminator and generator; None if both train in every step."""
 
     def at(self, step: int) -> tuple[bool, bool]:
-        """Whether discriminator and generator play in `step`."""
+        """Whether discriminator and generator train in `step`."""
         if step < self.warm:
             return True, False
         if self.cycle is None:
@@ -144,7 +146,7 @@ class PartSchedule:
         return discriminates, not discriminates
 
     def before(self, step: int) -> tuple[int, int]:
-        """How many steps each has played before `step`."""
+        """Number of steps that each has trained before `step`."""
         later = max(0, step - self.warm)
         early = min(step, self.warm)
         if self.cycle is None:
@@ -156,7 +158,7 @@ class PartSchedule:
 
 @dataclass(kw_only=True)
 class PDPOAlgorithm(Algorithm):
-    """`pairs` is the discriminator's part; `tasks` are groups without branches whose ground truth is `truth`."""
+    """`pairs` is the discriminator's part. `tasks` are groups without branches, with the ground truth in `truth`."""
 
     settings: PDPO
     pairs: OfflineAlgorithm
@@ -166,16 +168,16 @@ class PDPOAlgorithm(Algorithm):
     seed: int
     steps: int
     gate: Reward | None = None
-    """Judges every draft, whether the settings have a gate or not: 1 for right, 0 for wrong, NaN for no verdict."""
+    """Judges every draft, with or without a gate: 1 for correct, 0 for wrong, NaN for no verdict."""
 
     def __post_init__(self) -> None:
-        require(self.settings.generator.gate == "none" or self.gate is not None, "a gate needs who judges")
+        require(self.settings.generator.gate == "none" or self.gate is not None, "a gate needs a judge")
         cycle = self.settings.turns if self.settings.schedule == "alternate" else None
         self.turns = PartSchedule(self.settings.warm_steps(self.steps), cycle)
         self.order = Order(len(self.tasks), self.seed + 1)
 
     def round(self, step: int, state: dict[str, Any]) -> Round:
-        """One model, two parts: discriminate pairs, generate drafts."""
+        """The algorithm: one model, trained on pairs (discriminator) and on its own drafts (generator)."""
         parts: list[Part] = []
         figures: dict[str, float] = {}
         discriminates, generates = self.turns.at(step)
@@ -194,11 +196,11 @@ class PDPOAlgorithm(Algorithm):
         return self._request(self._tasks(block), step) if self.turns.at(step)[1] and not age else None
 
     def generator_at(self, step: int) -> PDPOGenerator:
-        """The generator with the discriminator's β in `step`."""
+        """The generator objective with the discriminator's β in `step`."""
         return replace(self.generator, **{k: v for k, v in self.pairs.figures(step).items() if k == "beta"})
 
     def drafts(self, generated: int, step: int, state: dict[str, Any]) -> tuple[list[Group], dict[str, float]]:
-        """The drafts of the generator's `generated`-th step: drawn now, or those of an earlier step out of `state`."""
+        """The drafts of the generator's step `generated`: sampled now, or reused from an earlier step in `state`."""
         block, age = divmod(generated, self.settings.reuse_steps)
         tasks = self._tasks(block)
         if age:
@@ -210,7 +212,7 @@ class PDPOAlgorithm(Algorithm):
         return [self._group(task, kept) for task, kept in zip(tasks, branches, strict=True) if kept], figures
 
     def draft(self, tasks: Sequence[Group], step: int) -> tuple[Drafts, dict[str, float]]:
-        """What the current policy says to each task, and how much was drawn, cut off, kept and right."""
+        """The current policy's drafts of each task, and metrics: how many were sampled, truncated, used and correct."""
         rows = self._request(tasks, step).drawn_by(self.sampler)
         drawn = [d for drafts in rows for d in drafts]
         whole = [[d for d in drafts if not (d.truncated and self.settings.drop_truncated)] for drafts in rows]
@@ -228,14 +230,14 @@ class PDPOAlgorithm(Algorithm):
         }
 
     def _tasks(self, block: int) -> list[Group]:
-        """The problems of the `block`-th drafts."""
+        """The problems of block `block` of drafts."""
         return [self.tasks[i] for i in self.order.at(block, self.settings.prompts)]
 
     def _request(self, tasks: Sequence[Group], step: int) -> DraftRequest:
         return DraftRequest([t.prompt for t in tasks], self.settings.samples, (self.seed, step))
 
     def _judged(self, tasks: Sequence[Group], drafts: Sequence[Sequence[Branch]]) -> Drafts:
-        """Drafts with the gate's verdict; those on which there is none are left out."""
+        """Drafts with the gate's verdict. Drafts without a verdict are left out."""
         if self.gate is None:
             return [tuple(row) for row in drafts]
         said = [replace(task, branches=tuple(row)) for task, row in zip(tasks, drafts, strict=True)]
@@ -247,8 +249,8 @@ class PDPOAlgorithm(Algorithm):
         ]
 
     def _group(self, task: Group, drafts: Sequence[Branch]) -> Group:
-        """The drafts of one problem. The ground truth's reward is a column, provided; where it is to move, it is the
-        last branch. What is known of drafts alone is NaN there."""
+        """The drafts of one problem. The ground truth's reward is a column that the step provides. If the ground truth
+        is trained, it is the last branch, and the columns of drafts are NaN there."""
         if self.settings.generator.gradient_to == "drafts":
             return replace(task, branches=tuple(drafts))
         assert task.truth is not None, "checked before step 0"
@@ -257,7 +259,7 @@ class PDPOAlgorithm(Algorithm):
         return replace(task, branches=(*drafts, Branch(task.truth, Role.TRUTH, tokens, numbers)))
 
     def _passes(self, branch: Branch) -> bool:
-        """Whether a draft stays: unless only those stay that the gate lets through, all do."""
+        """Whether a draft is used. All are, unless `gate_average` keeps only those that pass the gate."""
         every = self.settings.gate_average == "drawn"
         return every or branch.columns["correct"] == float(self.settings.generator.direction == "up")
 
@@ -267,5 +269,5 @@ class PDPOAlgorithm(Algorithm):
 
 
 def _branch(draft: Draft) -> Branch:
-    """A draft with its log-probabilities under the policy that met it first, and what it brings along."""
+    """A draft with its log-probabilities under the policy that first used it, and its columns."""
     return Branch(draft.tokens, Role.DRAFT, {"old_logp": draft.logp.double()}).with_columns(draft.columns)

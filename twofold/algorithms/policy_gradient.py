@@ -1,8 +1,8 @@
-"""Policy gradient: roll out, rate, compare, and learn from what was said, for one step or several.
+"""Policy gradients: sample completions, reward them, compute advantages, and train on them for one or more steps.
 
-What differs between PPO, GRPO, RLOO and REINFORCE is the objective, and how rewards are compared (its baseline and its
-scale); both are its own settings. A value model, if there is one, plays a second part in every round (`critic.py`).
-Rollouts, old log-probabilities, values, advantages and returns are columns, made once per rollout.
+PPO, GRPO, RLOO and REINFORCE differ in the objective, its baseline and its scale; these are settings of the objective.
+A value model, if any, is a second part of every round (`gae.py`). Samples, old log-probabilities, values, advantages
+and returns are columns, computed once per rollout.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ from twofold.training.step import Part, Provider, Round
 
 @settings
 class RewardKL:
-    """The KL to the reference that each reward pays; a KL in the loss is the objective's own (`grpo`: beta)."""
+    """The KL penalty in the reward. A KL term in the loss is a setting of the objective (`grpo`: beta)."""
 
     coefficient: float = 0.0
-    """Reward per nat; 0 asks for no reference."""
+    """Penalty per nat. With 0 no reference model is needed."""
     estimator: Estimator = "k1"
-    """k1 gives ∇KL(π ‖ π_ref); k2 and k3 in a reward hardly hold near the reference (docs/policy-gradient.md)."""
+    """KL estimator. k1 gives ∇KL(π ‖ π_ref). k2 and k3 in a reward have little effect near the reference
+    (docs/policy-gradient.md)."""
     target: float | None = None
-    """Nats per completion towards which the coefficient is led after every rollout; by default it is fixed."""
+    """Target KL in nats per completion: the coefficient is adapted after every rollout. By default it is constant."""
     horizon: float = 10_000.0
-    """Completions in which a KL that is 20% off changes the coefficient by 20%."""
+    """Number of completions over which a KL that is 20% off changes the coefficient by 20%."""
 
     def __post_init__(self) -> None:
         require(self.coefficient >= 0, "coefficient must be ≥ 0")
@@ -56,31 +57,31 @@ class RewardKL:
 
 @settings
 class PolicyGradient(AlgorithmSettings):
-    """How prompts are rolled out and rated, and how long a rollout serves. The method is the objective (ppo, grpo,
-    rloo, reinforce); training.batch_size counts prompts."""
+    """Policy gradients: how completions are sampled and rewarded, and how long a rollout is used. The objective (ppo,
+    grpo, rloo, reinforce) is the method. training.batch_size counts prompts."""
 
     kind: Literal["policy_gradient"] = "policy_gradient"
     reward: str | tuple[RewardSource, ...] = "verifier"
-    """A judge that scores, KIND[:ARGUMENT] (docs/judges.md): verifier (GSM8K's `#### N`), verifier:flexible (the right
-    last number), reward:FOLDER, code (the program passes its tests; see execution) …, or a list of these with weights;
-    from Python also a function of (prompt, completion, ground truth)."""
+    """A scoring judge, KIND[:ARGUMENT] (docs/judges.md): verifier (GSM8K's `#### N`), verifier:flexible (the right last
+    number), reward:FOLDER, code (the program passes its tests; see execution) …, or a list of these with weights. In
+    Python also a function of (prompt, completion, reference answer)."""
     rollouts: int | None = None
-    """Prompts per rollout, a multiple of training.batch_size; by default that itself: one step per pass."""
+    """Prompts per rollout, a multiple of training.batch_size. The default is training.batch_size: one step per pass."""
     samples: int = 4
     """Completions per prompt."""
     epochs: int = 1
-    """Passes over a rollout before the next one."""
+    """Passes over a rollout before the next rollout."""
     kl: RewardKL = field(default_factory=RewardKL)
     stop_penalty: float = 0.0
-    """Taken from the reward of a completion that never stopped."""
+    """Subtracted from the reward of a completion that did not stop."""
     normalize: bool = False
-    """Rewards less their mean over their standard deviation, both of all rewards of the run so far."""
+    """Normalize rewards by the mean and standard deviation of all rewards of the run so far."""
     value: ValueModelSettings | None = None
-    """A value model, as InstructGPT's PPO has one: every token gets an advantage of its own."""
+    """A value model, as in InstructGPT's PPO. Each token then has its own advantage."""
     execution: Execution = field(default_factory=Execution)
-    """What a reward that runs the model's programs may do; by default it is refused."""
+    """Limits for a reward that runs the model's programs. By default running them is not allowed."""
     ramp: Mapping[str, Ramp] = field(default_factory=dict[str, Ramp])
-    """Settings of the objective that change during the run."""
+    """Schedules for settings of the objective."""
 
     def __post_init__(self) -> None:
         require(self.rollouts is None or self.rollouts > 0, "rollouts must be ≥ 1")
@@ -94,7 +95,7 @@ class PolicyGradient(AlgorithmSettings):
         return (RewardSource(source=self.reward),) if isinstance(self.reward, str) else self.reward
 
     def steps_per_rollout(self, batch_size: int) -> int:
-        """Optimizer steps that a rollout serves; raises ValueError where steps do not fill it."""
+        """Optimizer steps per rollout. Raises ValueError if steps do not divide it evenly."""
         size = self.rollouts or batch_size
         even = size % batch_size == 0
         require(even, f"algorithm.rollouts must be a multiple of training.batch_size ({batch_size})")
@@ -145,7 +146,7 @@ class PolicyGradient(AlgorithmSettings):
         )
 
     def refuse_objective(self, objective: Objective, batch_size: int) -> None:
-        """Raise ValueError for an objective that cannot use rollouts made in this way."""
+        """Raise ValueError for an objective that cannot use such rollouts."""
         stale = self.steps_per_rollout(batch_size) > 1
         fresh = "old_logp" in objective.requires
         lacking = "a rollout serves one step only: this objective has no ratio (clip)"
@@ -166,8 +167,8 @@ class PolicyGradient(AlgorithmSettings):
 
 @dataclass(kw_only=True)
 class PolicyGradientAlgorithm(Algorithm):
-    """`tasks` are groups without branches; `columns` provide `old_logp` (the policy's, as it is) and `ref_logp`, and
-    `old_value` where there is a value model."""
+    """`tasks` are groups without branches. `columns` provide `old_logp` (of the current policy), `ref_logp`, and
+    `old_value` with a value model."""
 
     settings: PolicyGradient
     tasks: Sequence[Group]
@@ -193,7 +194,7 @@ class PolicyGradientAlgorithm(Algorithm):
         self.order = Order(len(self.tasks), self.seed)
 
     def round(self, step: int, state: dict[str, Any]) -> Round:
-        """Roll out and rate every few steps; learn from one batch of the rollout in each."""
+        """Sample and rate once per rollout; train on one batch of the rollout per step."""
         rollout, age = divmod(step, self.steps_per_rollout)
         tasks = self._tasks(rollout)
         if age:
@@ -224,7 +225,7 @@ class PolicyGradientAlgorithm(Algorithm):
     def roll_out(
         self, tasks: Sequence[Group], step: int, state: dict[str, Any]
     ) -> tuple[list[Group], dict[str, float]]:
-        """What the policy says to each task, with every column that the objective asks for; and how it fared."""
+        """The policy's samples of each task with all columns that the objective requires, and metrics."""
         rows = self._request(tasks, step).drawn_by(self.sampler)
         groups = [
             replace(task, branches=tuple(Branch(d.tokens, Role.DRAFT).with_columns(d.columns) for d in drafts))
@@ -250,8 +251,8 @@ class PolicyGradientAlgorithm(Algorithm):
         return groups, figures | (value_metrics(groups) if self.settings.value else {})
 
     def with_advantages(self, groups: list[Group], scores: list[Tensor], coefficient: float) -> list[Group]:
-        """The column `advantage`: of each token by the value model, with its `return`; without one of each completion,
-        compared with others. `scores` are [n] per group."""
+        """The column `advantage`. With a value model it is per token, with the column `return`; without one it is per
+        completion, compared with others. `scores` are [n] per group."""
         baseline, scale = self.objective.comparison
         kls = [[self.kl(branch) for branch in group.branches] for group in groups]
         if self.settings.value is not None:
@@ -263,23 +264,24 @@ class PolicyGradientAlgorithm(Algorithm):
         return [g.with_columns([{"advantage": a} for a in row.tolist()]) for g, row in zip(groups, found, strict=True)]
 
     def rollout_columns(self) -> list[str]:
-        """Token columns to be made for a rollout."""
+        """Token columns that a rollout needs."""
         kl = ("old_logp", "ref_logp") if self.settings.kl.coefficient else ()
         value = (VALUE,) if self.settings.value else ()
         return sorted({*kl, *value, *self.objective.requires} - {"advantage"})
 
     def kl(self, draft: Branch) -> Tensor:
-        """The estimate [n] of the KL to the reference at each token, in nats, when it was drawn; 0 if none is paid."""
+        """The estimated KL [n] to the reference model at each token, in nats, at sampling time; 0 without a KL
+        penalty."""
         if not self.settings.kl.coefficient:
             return torch.zeros(len(draft.tokens), dtype=torch.float64)
         return ESTIMATORS[self.settings.kl.estimator](_logratio(draft))
 
     def coefficient(self, state: Mapping[str, Any]) -> float:
-        """What a nat costs in this rollout."""
+        """The KL coefficient of this rollout."""
         return state.get("kl_coefficient", self.settings.kl.coefficient)
 
     def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
-        """After a rollout its KL leads the coefficient towards the target."""
+        """Adapts the coefficient after a rollout, so that the KL approaches the target."""
         kl = self.settings.kl
         if kl.target is not None and not metrics["age"]:
             now = self.coefficient(state)
@@ -291,13 +293,14 @@ def _vectors(rows: Sequence[Sequence[float]]) -> list[Tensor]:
 
 
 def _logratio(branch: Branch) -> Tensor:
-    """log π − log π_ref [n] of the tokens as they were drawn; subtracted as they are, so that equal parts cancel."""
+    """log π − log π_ref [n] of the tokens at sampling time. The subtraction is per token, so that equal tokens cancel
+    exactly."""
     return (branch.token_columns["old_logp"] - branch.token_columns["ref_logp"]).double()
 
 
 def _figures(rewards: Sequence[Tensor], cut_off: Sequence[Tensor]) -> dict[str, float]:
-    """Of a rollout: drafts, their mean reward and its standard deviation, how many never stopped, and `zero_variance`,
-    the share of prompts whose completions were all rated alike, from which a comparison learns nothing."""
+    """Metrics of a rollout: number of samples, mean reward and its standard deviation, truncated samples, and
+    `zero_variance`, the share of prompts whose completions all have the same reward, so that their advantages are 0."""
     every, silent = torch.cat(list(rewards)), [float((r == r[0]).all()) for r in rewards]
     return {
         "drafts": float(len(every)),

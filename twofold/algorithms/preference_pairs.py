@@ -1,4 +1,4 @@
-"""From what a judge says of a prompt's drafts to preferences among them: pure functions of numbers, N drafts each."""
+"""Preferences among N samples of a prompt from a judge's ratings, as pure functions of numbers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ Labels = Literal["hard", "bradley_terry"]
 
 
 def wins(score_N: Tensor, labels: Labels, scale: float) -> Tensor:
-    """P [N, N] that a draft beats another: 1, ½ or 0 under hard labels, else Bradley–Terry's σ(scale·(r − r'))."""
+    """P [N, N] that a sample beats another: 1, ½ or 0 with hard labels, else Bradley–Terry's σ(scale·(r − r'))."""
     lead_NN = score_N[:, None] - score_N[None]
     return lead_NN.sign() / 2 + 0.5 if labels == "hard" else torch.sigmoid(scale * lead_NN)
 
 
 def win_rates(win_NN: Tensor) -> Tensor:
-    """P [N] that a draft beats another one of its prompt's drafts, without itself: unbiased for π's own answers."""
+    """P [N] that a sample beats another sample of its prompt, excluding itself: an unbiased estimate for samples of
+    π."""
     return (win_NN.sum(1) - win_NN.diagonal()) / (len(win_NN) - 1)
 
 
 def compared(score_N: Tensor, which: Which) -> list[tuple[int, int]]:
-    """The pairs to ask about, the better first where one is: the best with the worst, or every two."""
+    """The pairs to compare, the better one first if there is one: the best with the worst, or every two."""
     if which == "all":
         every = combinations(range(len(score_N)), 2)
         return [(i, j) if score_N[i] >= score_N[j] else (j, i) for i, j in every]
@@ -37,19 +38,20 @@ def compared(score_N: Tensor, which: Which) -> list[tuple[int, int]]:
 
 
 def decided(pairs: Iterable[tuple[int, int]], win_NN: Tensor, chance: Iterator[float]) -> list[tuple[int, int]]:
-    """Each pair, its winner first, by one number of `chance` (uniform in [0, 1)) each: certain where P is 1 or 0."""
+    """Each pair with its winner first, decided by one uniform number of `chance` each. It is certain where P is 1 or
+    0."""
     return [(i, j) if next(chance) < win_NN[i, j] else (j, i) for i, j in pairs]
 
 
 def tied(pair: tuple[int, int], win_NN: Tensor, tokens: Sequence[Tensor], labels: Labels) -> bool:
-    """Whether nothing is to be learnt: the same draft twice, or (hard labels) no winner."""
+    """Whether a pair is a tie: two identical samples, or (hard labels) no winner."""
     i, j = pair
     return torch.equal(tokens[i], tokens[j]) or (labels == "hard" and float(win_NN[i, j]) == 0.5)
 
 
 def balanced(reward_GN: Sequence[Sequence[float]], length_GN: Sequence[Sequence[int]]) -> float:
-    """The penalty per token ≥ 0 at which the best draft of a prompt is on average as long as the worst, as nearly as
-    can be (DICE). The difference only falls as the penalty grows: it is halved in on; 0 where none is needed."""
+    """The penalty per token ≥ 0 that makes the best and worst sample of a prompt equally long on average, as nearly as
+    possible (DICE). The difference decreases with the penalty, so the search is by bisection; 0 if none is needed."""
 
     def difference(penalty: float) -> float:
         found = 0
@@ -70,5 +72,5 @@ def balanced(reward_GN: Sequence[Sequence[float]], length_GN: Sequence[Sequence[
 
 
 def sides(chosen: Branch, rejected: Branch) -> tuple[Branch, Branch]:
-    """Two branches in the roles of a pair."""
+    """Two branches with the roles chosen and rejected."""
     return replace(chosen, role=Role.CHOSEN), replace(rejected, role=Role.REJECTED)

@@ -1,4 +1,4 @@
-"""Settings of an objective that change during a run: β, DPO-Shift's f. A function of the step: no state to resume."""
+"""Schedules for settings of an objective, such as β or DPO-Shift's f. They are functions of the step, without state."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from twofold.settings import require, settings
 
 @settings
 class Ramp:
-    """From the objective's own value to `to`, and constant from there."""
+    """A schedule from the setting's own value to `to`, and constant after that."""
 
     to: float
     over: float = 1.0
-    """Steps (> 1) or a fraction of all steps (≤ 1) that it takes."""
+    """Length of the ramp: steps (> 1) or a fraction of all steps (≤ 1)."""
     shape: Literal["linear", "cosine"] = "linear"
 
     def __post_init__(self) -> None:
         require(self.over > 0, "over must be > 0")
 
     def at(self, start: float, step: int, steps: int) -> float:
-        """The value in `step` of `steps`: `start` in the first one, `to` in the ramp's last one."""
+        """The value in `step` of `steps`: `start` in the first step, `to` in the ramp's last step."""
         length = (self.over if self.over > 1 else self.over * steps) - 1
         done = min(1.0, step / length) if length > 0 else 1.0
         share = done if self.shape == "linear" else (1 - math.cos(math.pi * done)) / 2
@@ -33,11 +33,12 @@ class Ramp:
 
 
 Ramps = Mapping[str, Ramp]
-"""The objective's setting → how it changes."""
+"""Setting of the objective → its ramp."""
 
 
 def scheduled(objective: Objective, ramps: Ramps, step: int, steps: int) -> Objective:
-    """`objective` as it is in `step`. Raises RecipeError for a setting that it lacks, or that refuses such a value."""
+    """`objective` with its settings in `step`. Raises RecipeError for an unknown setting or a value that it does not
+    accept."""
     if not ramps:
         return objective
     known = _numbers(objective)
@@ -63,7 +64,7 @@ def scheduled(objective: Objective, ramps: Ramps, step: int, steps: int) -> Obje
 
 
 def refuse_bad_ramps(objective: Objective, ramps: Ramps) -> None:
-    """Raise RecipeError now for what would come at the other end of the run."""
+    """Raise RecipeError before the run for an error that would occur during the ramp."""
     for step in (0, 1):
         scheduled(objective, ramps, step, 2)
 

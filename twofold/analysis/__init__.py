@@ -1,1 +1,1 @@
-"""What a trained policy has learnt, token by token, from the same tensors as training."""
+"""Analysis of what a trained policy has learned, token by token, from the same tensors as training."""

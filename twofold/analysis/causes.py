@@ -1,4 +1,4 @@
-"""Which tokens of a chosen completion a known cause of displacement can reach; token ids in, no model."""
+"""Finds the tokens of a chosen completion that known causes of likelihood displacement affect, from token ids only."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ CHANCE = 0.01  # one-sided, of a fair coin, that a pattern is rejected as often 
 
 
 def opening(chosen: Sequence[int], rejected: Sequence[int]) -> int:
-    """How many tokens both begin with: in the same context, so that a pair's own gradient on them is exactly 0."""
+    """Number of tokens at the start of both. Their context is equal, so a pair's gradient on them is exactly 0."""
     pairs = zip(chosen, rejected, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(chosen), len(rejected)))
 
 
 def shared(chosen: Sequence[int], rejected: Sequence[int]) -> Mask:
-    """Which tokens [n] of `chosen` are also said by `rejected` in the same order, after the opening of both: a longest
-    common subsequence, the last one where there are several."""
+    """The tokens [n] of `chosen` that are also in `rejected` in the same order, after the common start: a longest
+    common subsequence, the last one if there are several."""
     start = opening(chosen, rejected)
     a, b = np.asarray(chosen[start:]), np.asarray(rejected[start:])
     longest_IJ = np.zeros((len(a) + 1, len(b) + 1), dtype=np.int32)
@@ -45,14 +45,14 @@ def shared(chosen: Sequence[int], rejected: Sequence[int]) -> Mask:
 
 
 def likeness(chosen: Sequence[int], rejected: Sequence[int]) -> float:
-    """Share of both completions' tokens that stand in a longest common subsequence: 1 for equal ones."""
+    """Share of both completions' tokens in a longest common subsequence: 1 for equal completions."""
     common = opening(chosen, rejected) + int(shared(chosen, rejected).sum())
     return 2 * common / (len(chosen) + len(rejected))
 
 
 class Patterns:
-    """Runs of up to LONGEST tokens that a data set rejects: in how many pairs the chosen completion alone holds each,
-    and in how many the rejected one alone."""
+    """Runs of up to LONGEST tokens that a data set rejects: the number of pairs in which only chosen, and in which only
+    rejected, contains each."""
 
     def __init__(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> None:
         self.won, self.lost = Counter[Gram](), Counter[Gram]()

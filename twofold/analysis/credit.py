@@ -1,9 +1,9 @@
-"""Which tokens the implicit reward of a policy credits and blames, and where chosen and rejected part.
+"""The credit of each token in a policy's implicit reward, and the parts of a pair that make its margin.
 
-Rafailov, Hejna, Park and Finn 2024, "From r to Q*: Your Language Model is Secretly a Q-Function", arXiv:2404.12358.
-By its equation 10, β·log π(a|s)/π_ref(a|s) = r(s, a) + V(s′) − V(s) at the optimum: what a token earns is an
-*advantage*, the change in what the policy expects. Summed over a completion these telescope to its reward less V of the
-prompt, which every completion of the prompt shares.
+Rafailov, Hejna, Park and Finn 2024, "From r to Q*: Your Language Model is Secretly a Q-Function", arXiv:2404.12358. By
+its equation 10, β·log π(a|s)/π_ref(a|s) = r(s, a) + V(s′) − V(s) at the optimum. A token's credit is therefore an
+*advantage*, the change in the policy's expected reward. Summed over a completion the credits are its reward minus V of
+the prompt, which all completions of the prompt share.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from twofold.statistics import Estimate, clustered_mean, mean_interval
 Values = NDArray[np.float64]
 
 PARTS = ("opening", "first", "middle", "ending")
-"""Of a pair: tokens that both begin with, the first that differs, what lies between, tokens that both end with."""
+"""Parts of a pair: tokens at the start of both, the first that differs, the middle, tokens at the end of both."""
 LONGEST = 3  # tokens of a phrase
 _GOOD = (Role.CHOSEN, Role.DESIRABLE, Role.DEMONSTRATION, Role.TRUTH)
 _BAD = (Role.REJECTED, Role.UNDESIRABLE)
@@ -35,7 +35,7 @@ _BAD = (Role.REJECTED, Role.UNDESIRABLE)
 
 @dataclass(frozen=True)
 class Credited:
-    """A completion: `tokens` [n], log π of each in nats and what it earned, β·log π/π_ref, in units of reward."""
+    """A completion: `tokens` [n], log π of each in nats and its credit, β·log π/π_ref, in units of reward."""
 
     role: Role
     rank: int
@@ -56,7 +56,7 @@ class Credited:
 
 @dataclass(frozen=True)
 class CreditedRow:
-    """A group with the credit of every token that is said to its `prompt` (token ids)."""
+    """A group with the credit of every token of its completions. `prompt` are token ids."""
 
     name: str
     prompt: tuple[int, ...]
@@ -105,8 +105,8 @@ def _row(group: Group, own: Sequence[Tensor], beta: float) -> CreditedRow:
 
 @dataclass(frozen=True)
 class Phrase:
-    """Tokens that stand in `rows` rows: what they earn together where they occur (clustered by row), and how often they
-    occur in what is better and in what is worse."""
+    """Tokens that occur in `rows` rows: their total credit per occurrence (clustered by row), and their counts in
+    better and in worse completions."""
 
     text: str
     tokens: Gram
@@ -118,7 +118,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The phrases of one length or several that earn most and that cost most, each list in order."""
+    """The phrases with the highest and with the lowest credit, each list in order."""
 
     counted: int
     credited: tuple[Phrase, ...]
@@ -127,7 +127,7 @@ class Ledger:
 
 @dataclass
 class _Tally:
-    """Of one phrase: per row the sum of its credit and its count; how often it stands on either side."""
+    """Statistics of one phrase: per row the sum of its credit and its count, and its counts on both sides."""
 
     sums: list[float] = field(default_factory=list[float])
     counts: list[int] = field(default_factory=list[int])
@@ -144,9 +144,9 @@ def ledger(
     least: float = 0.0,
     top: int = 10,
 ) -> Ledger:
-    """Phrases of `lengths` tokens that stand in at least `fewest` rows, by how much they surely earn: credited by the
-    lower end of their interval, if that is above `least`, blamed by the upper end, if that is below −`least`. What lies
-    within a phrase that is listed, around it, or goes on from it as often as it occurs is left out.
+    """Phrases of `lengths` tokens in at least `fewest` rows, ordered by their credit beyond chance: credited by the
+    lower end of their interval, if that is above `least`, blamed by the upper end, if that is below −`least`. Phrases
+    within a listed phrase, around it, or that always continue it are left out.
 
     That order keeps the luck of rare phrases off the top, but corrects for no selection among the `counted` ones.
     """
@@ -165,7 +165,7 @@ def ledger(
 
 
 def _apart(grams: Sequence[Gram], top: int, means: Mapping[Gram, Estimate]) -> list[Gram]:
-    """The first `top` of which none lies within another, or goes on from another whenever that occurs."""
+    """The first `top` phrases of which none is within another or always continues another."""
     kept: list[Gram] = []
 
     def same(a: Gram, b: Gram) -> bool:
@@ -248,8 +248,8 @@ def _parts(credit: Values, start: int, end: int) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Partings:
-    """Over pairs: the margin and how much of it each of PARTS makes, in units of reward; the mean share of a pair's
-    tokens that stand in each."""
+    """Over pairs: the margin and each part's contribution in units of reward, and the mean share of a pair's tokens in
+    each of PARTS."""
 
     margin: Estimate
     parts: Mapping[str, Estimate]
@@ -282,7 +282,7 @@ def _token_shares(pair: Parting) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Planted:
-    """A token at `place` of a completion whose `values` [n] are compared: how low does the planted one lie?"""
+    """The rank of a planted token at `place` among the `values` [n] of its completion."""
 
     values: Values
     place: int
@@ -295,5 +295,6 @@ class Planted:
 
     @property
     def auc(self) -> float:
-        """The share of the completion's other tokens that lie higher, a tie counting half: 1 finds it, ½ is chance."""
+        """The share of the completion's other tokens with a higher value; a tie counts half. 1 is perfect, ½ is
+        chance."""
         return (len(self.values) - self.rank) / (len(self.values) - 1)

@@ -1,9 +1,9 @@
-"""Why chosen completions became less likely (likelihood displacement): where the lost nats lie, in which pairs.
+"""Likelihood displacement: why chosen completions became less likely, by kind of token and by pair.
 
 Razin, Malladi, Bhaskar, Chen, Arora and Hanin 2024, "Unintentional Unalignment: Likelihood Displacement in Direct
-Preference Optimization", arXiv:2410.08847; Pal et al. 2024 (DPOP), arXiv:2402.13228. The split is over tokens: every
-token of a chosen completion counts under the first of CAUSES that can reach it, and none can reach what is `elsewhere`.
-It says where the fall lies, which is evidence of its cause and no proof.
+Preference Optimization", arXiv:2410.08847; Pal et al. 2024 (DPOP), arXiv:2402.13228. Every token of a chosen completion
+counts under the first of CAUSES that applies to it; tokens to which none applies are `elsewhere`. The split shows which
+tokens lost log-probability. This is evidence of the cause, not proof.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from twofold.models.reference import COLUMN, Reference
 from twofold.statistics import Estimate, bootstrap_ratio, mean_interval, wilson
 
 CAUSES = ("pattern", "shared", "opening")
-"""Rejected in other pairs; said by rejected too; among the first OPENING tokens. From the most particular on."""
+"""Rejected in other pairs; also in rejected; among the first OPENING tokens. The most specific cause is first."""
 ELSEWHERE = "elsewhere"
 OPENING = 5
 WORST = 10
@@ -36,13 +36,13 @@ MOST = 128
 FEWEST = 5
 _BULK = 1 / 2  # of the tokens, or of one pair's loss
 NEAR = 0.8
-"""Likeness from which a pair counts as nearly equal."""
+"""Similarity from which a pair counts as nearly equal."""
 _SLIGHT = 0.05  # nats per token
 _NOTHING = 0.01  # nats of a completion
 
 _LIES = {
     "pattern": "on patterns that are chosen here and rejected in other pairs",
-    "shared": "on tokens that rejected says too: pushed down with it",
+    "shared": "on tokens that are also in rejected: pushed down with it",
     "opening": f"on the first {OPENING} tokens: the policy has come to open its answers in another way",
 }
 _REMEDIES = {
@@ -77,9 +77,9 @@ class Change:
 
     @property
     def likely(self) -> str:
-        """Why this pair's chosen fell, as far as one pair can tell: "near-equal", the member of CAUSES that holds half
-        of what it lost, "length" (many tokens that lost little each) or ELSEWHERE; "" where it has not fallen, or by
-        less than 0.01 nats."""
+        """The likely cause of the fall of this pair's chosen, from this pair only: "near-equal", the member of CAUSES
+        that holds half of what it lost, "length" (many tokens that lost little each) or ELSEWHERE; "" where it has not
+        fallen, or by less than 0.01 nats."""
         if self.chosen > -_NOTHING:
             return ""
         if self.likeness >= NEAR:
@@ -92,8 +92,8 @@ class Change:
 
 @dataclass(frozen=True)
 class LostPattern:
-    """A pattern (`tokens`, told as `text`) on which `nats` were lost; the counts are of pairs where only chosen or only
-    rejected holds it."""
+    """A pattern (`tokens`, shown as `text`) on which `nats` were lost. The counts are of pairs where only chosen or
+    only rejected contains it."""
 
     tokens: Gram
     text: str
@@ -120,10 +120,11 @@ class Displacement:
     @property
     def cause(self) -> str:
         """The member of CAUSES on which chosen lost most, if that is more than its tokens' share beyond the luck of the
-        pairs; or if most tokens are of its kind, so that none of them can stand out. Else, or without a fall, ""."""
+        pairs; or if most tokens are of its kind, so that none of them can exceed its share. Else, or without a fall,
+        ""."""
         name = max(self.causes, key=lambda n: self.causes[n].nats.value)
         most = self.causes[name]
-        bulk = name != "opening" and most.tokens >= _BULK  # short completions are all opening, and it says nothing
+        bulk = name != "opening" and most.tokens >= _BULK  # short completions are all opening, which is not informative
         named = self.chosen.value < 0 and name in CAUSES and (most.nats.low > most.tokens or bulk)
         return name if named else ""
 
@@ -134,17 +135,17 @@ class Displacement:
             return f"chosen has not fallen: {self.chosen.value:+.2f} nats in the mean"
         fall = f"chosen fell {-self.chosen.value:.1f} nats in the mean of {self.chosen.n} pairs; "
         if not self.cause:
-            return fall + "what it lost lies on no one kind of token"
+            return fall + "what it lost is on no one kind of token"
         found = self.causes[self.cause]
         share = f"{found.nats.value:.0%} ({found.nats.low:.0%} to {found.nats.high:.0%})"
-        return f"{fall}{share} of what it lost lies {_LIES[self.cause]}; they are {found.tokens:.0%} of its tokens"
+        return f"{fall}{share} of what it lost is {_LIES[self.cause]}; they are {found.tokens:.0%} of its tokens"
 
     @property
     def remedy(self) -> str:
         return "" if self.chosen.value >= 0 else _REMEDIES[self.cause]
 
     def as_dict(self) -> dict[str, Any]:
-        """As results.json holds it: the pairs that fell most alone."""
+        """The data for results.json, with only the pairs that fell most."""
         worst = sorted(self.pairs, key=lambda pair: pair.chosen)[:WORST]
         sides = {n: getattr(self, n).as_dict() for n in ("chosen", "rejected", "fell", "alike", "unlike")}
         return {
@@ -171,8 +172,8 @@ def displacement(
 ) -> Displacement:
     """How `policy` moved on `pairs` against `reference` (or against the column `ref_logp` that they carry).
 
-    Of a ranking the best and the worst count as a pair. `others` are more pairs of the same data, whose tokens tell
-    which patterns it rejects; `text` tells tokens in words. Raises ValueError without pairs or reference.
+    Of a ranking the best and the worst count as a pair. `others` are more pairs of the same data, which show the
+    patterns that it rejects. `text` converts tokens to text. Raises ValueError without pairs or reference.
     """
     groups = [_ends(g) for g in pairs]
     if not groups or (reference is None and not all(g.has(COLUMN) for g in groups)):

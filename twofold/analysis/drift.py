@@ -1,8 +1,8 @@
-"""How a policy's own answers have drifted from its reference's: length, entropy, variety, and KL token by token.
+"""Drift of a policy's own completions from its reference model's: length, entropy, diversity, and KL per token.
 
-Both models answer the same prompts; KL is that of `sampling/divergence.py`, in both of its forms. Distinct n-grams are
-those of Li et al. 2016, arXiv:1510.03055, over equally many n-grams of each model, for their share falls with how much
-is said.
+Both models answer the same prompts. KL is that of `sampling/divergence.py`, in both of its forms. Distinct n-grams are
+those of Li et al. 2016, arXiv:1510.03055, over the same number of n-grams of each model, because their share decreases
+with the number of tokens.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Style:
 @dataclass(frozen=True)
 class Drift:
     """`policy` and `reference` as they answer `prompts` prompts; `longer` and `surer` are the differences per prompt
-    of length and entropy. KL(π ‖ π_ref) of whole answers, `kl` from whole distributions and `kl_drawn` from the tokens
-    drawn, and of a token, `kl_token`; all in nats."""
+    of length and entropy. KL(π ‖ π_ref) of whole answers, `kl` from full distributions and `kl_drawn` from the sampled
+    tokens, and of a token, `kl_token`; all in nats."""
 
     prompts: int
     policy: Style
@@ -50,7 +50,7 @@ class Drift:
 
 def drift(policy: Policy, reference: Policy, prompts: Sequence[Tensor], own: Drafts, other: Drafts) -> Drift:
     """From the answers of both models to `prompts` [P]: `own` were drawn from the policy, `other` from the reference,
-    at temperature 1 with nothing cut off, or these are not KL and entropy of what they are said to be of."""
+    at temperature 1 with nothing cut off, otherwise these are not the KL and entropy of the models."""
     if not prompts or not all(own) or not all(other):
         raise ValueError("drift needs prompts, and answers of both models to each")
     refuse_strangers(policy, reference)

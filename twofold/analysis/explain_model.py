@@ -1,4 +1,4 @@
-"""`explain_model`: what a model has learnt from preferences, token by token, against its reference."""
+"""`explain_model`: what a model has learned from preferences, token by token, against its reference model."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from twofold.settings import with_keywords
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainSettings:
-    """`reference` is what the model was trained from, `beta` the unit of reward; `fewest` is in how many rows a token
-    or phrase must stand. Both models answer `drift` of the prompts, in at most `max_new_tokens`."""
+    """`reference` is the model that it was trained from, `beta` the unit of reward. `fewest` is the minimum number of
+    rows of a token or phrase. Both models answer `drift` of the prompts, in at most `max_new_tokens`."""
 
     reference: str
     beta: float = 0.1
@@ -62,7 +62,9 @@ def _groups(records: Sequence[Record], encoder: Encoder, progress: Progress) -> 
         truth = () if group.truth is None else (Branch(group.truth, Role.TRUTH),)
         groups.append(group if group.branches else replace(group, branches=truth))
     if not all(g.branches for g in groups):
-        raise DataError("holds prompts alone", where=records[0].source.file, remedy="rows need an answer to the prompt")
+        raise DataError(
+            "contains only prompts", where=records[0].source.file, remedy="rows need an answer to the prompt"
+        )
     return groups
 
 

@@ -1,4 +1,4 @@
-"""What a policy has learnt from preferences, read token by token: all that `twofold explain` tells of it."""
+"""The results of `twofold explain`: what a policy has learned from preferences, token by token."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def explain(
     fewest: int = 10,
     drift: Drift | None = None,
 ) -> Explanation:
-    """Read the credited `rows` of `groups`; `fewest` is in how many rows a token or phrase must stand to be told of.
+    """Read the credited `rows` of `groups`; `fewest` is the minimum number of rows of a reported token or phrase.
 
     Raises ValueError without rows.
     """
@@ -125,8 +125,8 @@ def _completion(prompt: Sequence[int], said: Credited, decode: Decode) -> dict[s
 
 
 def pieces(prompt: Sequence[int], tokens: Sequence[int], decode: Decode) -> list[str]:
-    """The text that each token adds behind `prompt`, so that they join to what is said; a token that ends within a
-    character adds nothing, and the one that completes it all of it."""
+    """The text that each token adds behind `prompt`, so that they concatenate to the completion; a token that ends
+    within a character adds nothing, and the one that completes it all of it."""
     lead = list(prompt[-8:])
     whole = [decode([*lead, *tokens[:n]]) for n in range(len(tokens) + 1)]
     ends = list(accumulate((_agreed(text, whole[-1]) for text in whole), max))
@@ -134,7 +134,7 @@ def pieces(prompt: Sequence[int], tokens: Sequence[int], decode: Decode) -> list
 
 
 def _agreed(text: str, whole: str) -> int:
-    """How much of `text` still stands in `whole`."""
+    """How much of the start of `text` is in `whole`."""
     if whole.startswith(text):
         return len(text)
     return next((i for i, (a, b) in enumerate(zip(whole, text, strict=False)) if a != b), min(len(text), len(whole)))

@@ -40,7 +40,7 @@ class RetrySettings:
     """How a server is asked."""
 
     timeout: float = 120.0
-    """Seconds for one whole answer."""
+    """Timeout in seconds for one whole response."""
     attempts: int = 6
     """How often one question is asked before it is left for the next run."""
     pause: float = 1.0

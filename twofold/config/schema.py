@@ -25,14 +25,14 @@ BY_KIND = Discriminator("kind")
 
 @settings
 class EvaluationSettings:
-    """Problems with checkable answers, solved before, during and after training."""
+    """Evaluation on problems with verifiable answers before, during and after training."""
 
     tasks: DataSplit | None = None
-    """GSM8K-style prompts and answers (a file: a share of the training rows is refused)."""
+    """GSM8K-style prompts and answers. They must come from a file, not from a share of the training rows."""
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
     rule: Rule = "answer"
-    """What the answers of tasks are: a final answer to be met (answer), or rules that the completion obeys, such as
-    `at most 15 words` (instructions; docs/judges.md)."""
+    """What the answers of tasks are. answer: a final answer that the completion must match. instructions: rules that
+    the completion must follow, such as `at most 15 words` (docs/judges.md)."""
 
     def __post_init__(self) -> None:
         require(self.tasks is None or self.tasks.file is not None, "tasks must come from a file of their own")
@@ -40,20 +40,20 @@ class EvaluationSettings:
 
 @settings
 class Recipe:
-    """Everything one run needs; `twofold train` reads it from YAML."""
+    """All settings of one training run. `twofold train` reads them from a YAML file."""
 
     model: ModelSettings
     data: DataSettings
     run: str = "runs/latest"
-    """Folder of the run; an interrupted run there is resumed."""
+    """Folder of the run. An interrupted run in this folder is resumed."""
     seed: int = 0
     allow_code: bool = False
-    """Whether `objective.kind` may name a class of yours, as `package.module:Class`, whose module is then imported."""
+    """Whether `objective.kind` may name your own class as `package.module:Class`. Its module is then imported."""
     objective: Annotated[AnyObjective, BY_KIND, WrapValidator(own_objective)] = field(default_factory=DPO)
     algorithm: Annotated[AnyAlgorithm, BY_KIND] = field(default_factory=Offline)
     reference: ReferenceSettings = field(default_factory=ReferenceSettings)
     sampling: Sampling = field(default_factory=Sampling)
-    """How drafts for training are drawn."""
+    """How completions for training are sampled."""
     optimizer: Annotated[AnyOptimizer, BY_KIND] = field(default_factory=AdamW)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)

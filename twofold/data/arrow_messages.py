@@ -1,4 +1,4 @@
-"""What Arrow's messages unpack to, from what their heads and their buffers say: before any is unpacked."""
+"""Computes the decompressed size of Arrow messages from their headers and buffers, before any is decompressed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def refuse_large_messages(stream: Any, allowance: Allowance) -> None:
 
 
 def _message_bytes(message: Any) -> int:
-    """Of a message that is compressed what each buffer says in its first 8 bytes; else, the bytes of its body."""
+    """The decompressed size: for a compressed message the sum of the first 8 bytes of each buffer; else the size of its
+    body."""
     body, head = message.body, _Flat(bytes(message.metadata), 0).inner()
     kind, batch = head.number(1, "B"), head.table(2)
     if kind == _DICTIONARY_BATCH and batch:

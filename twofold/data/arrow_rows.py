@@ -1,10 +1,10 @@
-"""Rows of Arrow and parquet files, whose bytes are checked in full before a value is made of them.
+"""Reads rows of Arrow and Parquet files, and validates all bytes before a value is made from them.
 
-Values of a damaged file can lead out of its memory, and Python dies of that. So nothing is mapped into memory, where a
-file may change or end under the reader, and each batch is validated (offsets, lengths, UTF-8) before it is read.
-Parquet's page checksums are verified where the writer left any; Arrow has none, so that a letter that was changed in a
-text is, to any reader, another text. Both can say in a few bytes what takes all memory: how much a row, and a batch of
-them, unpacks to is known before it is done.
+Values of a damaged file can point outside its memory and crash Python. So nothing is memory-mapped, because a file may
+change or be truncated while it is read. Each batch is validated (offsets, lengths, UTF-8) before it is read. Parquet's
+page checksums are verified if the writer stored any. Arrow has none, so a changed letter in a text cannot be detected.
+A few bytes of either format can expand to fill the memory, so the decompressed size of a row, and of a batch, is
+computed first.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
 
 
 def _values(name: str, column: Any) -> list[Any]:
-    """The values of a column; times that Python cannot tell, as text."""
+    """The values of a column. Times that Python cannot represent are text."""
     import pyarrow as pa
 
     try:
@@ -152,5 +152,5 @@ def _values(name: str, column: Any) -> list[Any]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of a library says first."""
+    """The first line of a library's error."""
     return next(iter(str(error).splitlines()), type(error).__name__)

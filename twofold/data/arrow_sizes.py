@@ -92,7 +92,7 @@ def _integers(array: Any, missing: int = 0) -> np.ndarray:
 
 
 def at_once(sizes: np.ndarray, most: int) -> list[slice]:
-    """Runs of rows of these `sizes` that are decoded together; a row of more than `most` bytes is alone."""
+    """Runs of rows of these `sizes` that are decoded together. A row of more than `most` bytes is a run of its own."""
     runs, begin, used = list[slice](), 0, 0.0
     for i, size in enumerate(sizes.tolist()):
         if i > begin and (i - begin == AT_ONCE or used + size > BUDGET or max(size, used) > most):

@@ -69,7 +69,7 @@ class Reader:
         near = {name: count for name, records in unseen.items() if (count := alike(trained, records))}
         wrong = next((r for r in measured if not isinstance(r, Task)), None)
         if wrong is not None:
-            what, remedy = "evaluation.tasks need a prompt and an answer", "bring the answer, or leave the row out"
+            what, remedy = "evaluation.tasks need a prompt and an answer", "provide the answer, or leave the row out"
             raise DataError(what, where=str(wrong.source), remedy=remedy)
         return Dataset(train, as_tasks(generator), heldout, [t for t in measured if isinstance(t, Task)], tables, near)
 
@@ -94,7 +94,7 @@ class Reader:
 def encode_rows(
     rows: Sequence[Record], encoder: Encoder, folder: Path, progress: Progress, workers: int = 0
 ) -> Encoded:
-    """The groups of `rows`, made by so many `workers`: on disk where the rows are."""
+    """The groups of `rows`, made by this number of `workers`. They are on disk if the rows are."""
     if isinstance(rows, list):
         return encode(rows, encoder, progress, workers=workers)
     return encode_stored(rows, encoder, folder, progress, workers)
@@ -113,5 +113,6 @@ def _as_task(record: Record) -> Task:
         what, remedy = "an undesirable completion is no ground truth", "leave the row out of data.generator"
         raise DataError(what, where=str(record.source), remedy=remedy)
     if isinstance(record, Request):
-        raise DataError("a prompt alone has no ground truth", where=str(record.source), remedy="bring its answer")
+        what = "a prompt without an answer has no reference answer"
+        raise DataError(what, where=str(record.source), remedy="provide its answer")
     return record if isinstance(record, Task) else Task(record.prompt, completion_fields(record)[0][1], record.source)

@@ -18,7 +18,7 @@ class Collected:
         self._bytes = bytearray()
 
     def add(self, thing: object) -> None:
-        """Add what `repr` says of `thing`."""
+        """Add the `repr` of `thing`."""
         self._bytes += blake2b(repr(thing).encode(), digest_size=16).digest()
 
     def array(self) -> Digests:

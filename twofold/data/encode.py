@@ -53,7 +53,7 @@ class Encoded:
 
     @classmethod
     def of(cls, groups: Sequence[Group], facts: Mapping[str, Any]) -> Encoded:
-        """`groups` with the facts that `Keep` brings of them."""
+        """`groups` with the facts from `Keep`."""
         spreads = {name: Spread(**facts[name]) for name in ("prompt_tokens", "completion_tokens")}
         guesses = {guess: (count, first) for guess, (count, first) in facts["guesses"].items()}
         return cls(groups, **{**facts, "dropped": tuple(facts["dropped"]), "guesses": guesses, **spreads})
@@ -81,8 +81,8 @@ def encode(
     keep: Keep = lambda groups, _: list(groups),
     workers: int = 0,
 ) -> Encoded:
-    """The groups of `records`, with counts of what was left out, cut or merged; `progress` is told of each kind.
-    `workers` are processes that tokenize; 0: this one does.
+    """The groups of `records`, with counts of rows left out, truncated or merged. `progress` gets one line for each
+    kind. `workers` is the number of processes that tokenize; 0 means this one.
 
     Raises DataError for the first row that cannot be used, for one that is too long where truncation is refused, and
     where no row is left.
@@ -95,7 +95,7 @@ def encode(
     encoded = Encoded.of(groups, tally.facts())
     tell(encoded, encoder.settings.max_length, progress)
     if not groups:
-        remedy = f"raise max_length (now {encoder.settings.max_length})" if encoded.rows else "bring rows"
+        remedy = f"raise max_length (now {encoder.settings.max_length})" if encoded.rows else "provide rows"
         raise DataError(f"no row is left of {encoded.rows}", where="", remedy=remedy)
     return encoded
 
@@ -113,7 +113,7 @@ def _groups(records: Iterable[Record], how: _How, tally: _Tally, progress: Progr
 
 @dataclass(frozen=True)
 class _How:
-    """With which tokenizer, and how many processes beside this one."""
+    """Which tokenizer, and how many additional processes."""
 
     encoder: Encoder
     workers: int
@@ -168,7 +168,7 @@ def described_in_all(several: Iterable[Encoded], encoder: Encoder) -> str:
 
 
 def tell(encoded: Encoded, limit: int, progress: Progress) -> None:
-    """Tell `progress` of each kind of thing that was done to rows."""
+    """Report each kind of change to rows to `progress`."""
     if encoded.dropped:
         names = ", ".join(encoded.dropped[:3]) + (" …" if len(encoded.dropped) > 3 else "")
         progress.warn(f"{len(encoded.dropped)} of {encoded.rows} rows dropped: longer than {limit} tokens ({names})")

@@ -1,4 +1,4 @@
-"""The clean rows of a source in a file of their own, in the shape they had; the others beside it, with the reasons."""
+"""Writes the clean rows of a source to a file, in their format, and the others to a second file with the reasons."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Fixed:
 
 
 def fix(report: Report, out: str, check: Check, reading: Reading | None = None) -> Fixed:
-    """Write the rows without faults of the source of `report` to `out`, and the others with their faults beside it.
-    `reading` says how the source was read; what it ignores is written too.
+    """Write the rows without errors of the source of `report` to `out`, and the others with their errors to a file next
+    to it. `reading` defines how the source was read; ignored keys are written too.
 
     `check` judges what was written, until no row of it is at fault: a row may be the first of its shape, or one of
     several. A file is there whole or not at all. Raises DataError where nothing is left, or the whole file is at fault.
@@ -91,7 +91,7 @@ def _refuse(report: Report, out: str) -> None:
 
 
 def _rows(how: Reading) -> Iterator[tuple[int, Row | Issue]]:
-    """Rows and what stands in place of one; not the warnings that come before one."""
+    """Rows, and errors instead of a row, but not the warnings before a row."""
     found = rows(how.source, how.split, bounds=how.bounds)
     return ((n, row) for n, row in found if not isinstance(row, Issue) or row.severity == "error")
 
@@ -159,7 +159,7 @@ def _shown(row: Row) -> str:
 
 
 def _write_csv(stream: TextIO, clean: Iterator[Row]) -> None:
-    """The first row says which columns there are."""
+    """The first row defines the columns."""
     for first in clean:
         writer = csv.DictWriter(stream, list(first), extrasaction="ignore")
         writer.writeheader()

@@ -49,8 +49,8 @@ def read(
 ) -> Table:
     """The records of a JSON, JSON-lines, CSV (also .gz), parquet or Arrow file, a folder of `datasets`, or a hub name.
 
-    `columns` maps our field names to the source's, and chooses the shape where several fit; a `Reading` says this and
-    more. Raises DataError naming file, row and field of the first fault.
+    `columns` maps twofold's field names to the source's, and selects the format if several match. A `Reading` defines
+    this and more. Raises DataError naming file, row and field of the first fault.
     """
     stream = Stream(reading_of(source, columns, split, limit))
     records: list[Record] = []
@@ -85,13 +85,13 @@ def scan(
 def reading_of(
     source: str | Reading, columns: Mapping[str, str] = _NO_COLUMNS, split: str = "train", limit: int | None = None
 ) -> Reading:
-    """A source with how it is read; a `Reading` says so itself."""
+    """A source and how to read it, which a `Reading` already contains."""
     return source if isinstance(source, Reading) else Reading(source, columns, split, limit)
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedRow:
-    """What became of a row: its record, or its faults (a warning that precedes a row stands alone).
+    """The result of a row: its record, or its errors (a warning before a row has no record).
 
     `row` is what was read, None where that was no row.
     """
@@ -161,7 +161,7 @@ class Stream:
 
     def _too_many(self, number: int) -> Issue:
         reason = f"has more than {MOST_ERRORS:,} faulty rows; row {number} and what follows was not read"
-        return Issue(self.source, 0, "", reason, "mend the first ones: all may have one cause", check="too many errors")
+        return Issue(self.source, 0, "", reason, "fix the first ones: all may have one cause", check="too many errors")
 
     @property
     def format(self) -> str:

@@ -17,10 +17,10 @@ Acceptable = Literal["chosen = rejected", "same rank", "contradiction"]
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing wrong with a row. An error is refused by training; a warning trains, but is seldom what was meant.
+    """One problem of a row. Training stops at an error. A row with a warning is trained on, but is probably a mistake.
 
-    `row` counts from 1, 0 stands for the file as a whole; `field` is empty where no single field is to blame; `check`
-    names the kind of fault, so that many of one kind can be counted.
+    `row` counts from 1; 0 is the file as a whole. `field` is empty if no single field is the cause. `check` names the
+    kind of problem, so that problems of one kind can be counted.
     """
 
     file: str
@@ -52,7 +52,7 @@ _COMPARED = 500  # names at most that one is compared with
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The member of `known` that `name` most probably stands for, if any is close; names of many letters are none."""
+    """The member of `known` that `name` is probably a typo of, if any is close; None for very long names."""
     short = (k for k in known if len(k) <= LONGEST_NAME)
     by_lower = {k.lower(): k for k in islice(short, _COMPARED)} if len(name) <= LONGEST_NAME else {}
     matches = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)

@@ -121,7 +121,7 @@ class _Items:
         self._stream, self._most = stream, most
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._text, self._at, self._ended = "", 0, False
-        self._lines, self._columns = 1, 0  # what lies before `_text`
+        self._lines, self._columns = 1, 0  # what is before `_text`
         self._head = stream.read(3)
         self.bom = self._head == codecs.BOM_UTF8
         self._read, self.decoded = 3 * self.bom, 0

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class TwiceError(ValueError):
-    """A `key` stands twice in one object, and one of its two values would be lost."""
+    """A `key` occurs twice in one object, and one of its two values would be lost."""
 
     def __init__(self, key: str) -> None:
         self.key = key

@@ -34,7 +34,7 @@ HARMLESS: Mapping[str, tuple[str, ...]] = {
         "level", "difficulty", "comment", "comments", "note", "notes", "good_natured", "toxic", "openai_moderation",
         "detoxify_moderation",
     ),
-    "what was thought of it; an order that a row has is what it says": (
+    "ratings, of which a row's order is already the result": (
         "score", "scores", "rating", "ratings", "rank", "quality", "confidence", "agreement", "votes", "views",
         "likes", "upvotes", "helpfulness", "correctness", "coherence", "complexity", "verbosity", "reward",
         "rewards", "reward_scores", "score_chosen", "score_rejected", "chosen_score", "rejected_score",
@@ -48,9 +48,9 @@ HARMLESS: Mapping[str, tuple[str, ...]] = {
         "sample", "seed", "temperature", "top_p", "truncated", "stopped", "finish_reason", "stop_reason", "logp",
         "usage",
     ),
-    "the truth that `twofold score` and `twofold data build` verify by": ("answer",),
+    "the reference answer that `twofold score` and `twofold data build` verify with": ("answer",),
 }  # fmt: skip
-"""Keys of rows and messages that nothing reads and nobody misses, by what they tell; docs/data.md lists them."""
+"""Keys of rows and messages that are ignored without an error, by their content. docs/data.md lists them."""
 _NAMES = frozenset(name for names in HARMLESS.values() for name in names)
 _ENDINGS = ("_id", "_ids", "_idx", "_uuid", "_hash", "_url")
 _MEANINGS = {
@@ -79,7 +79,7 @@ _EVER = frozenset({"tool_call_id"})
 
 
 def filled(value: Any) -> bool:
-    """Whether a value says anything: null, an empty text and an empty list do not."""
+    """Whether a value has content: null, an empty text and an empty list have none."""
     return value is not None and not (isinstance(value, str | list | tuple | dict) and not value)
 
 
@@ -100,7 +100,7 @@ def unread(holder: Mapping[str, Any], used: Collection[str]) -> list[str]:
 
 
 def meaning(key: str) -> str:
-    """What a fault says of a filled key that nothing reads."""
+    """The error text for a filled key that nothing reads."""
     known = _MEANING.get(key.lower().replace("-", "_"))
     return f"holds {known}" if known else "is filled, and twofold does not read it"
 
@@ -127,7 +127,7 @@ def without(value: Any, ignored: Collection[str]) -> Any:
 
 
 def is_meant(key: str) -> bool:
-    """Whether a key is known to mean something to what is learnt or judged."""
+    """Whether a key is known to be relevant to training or judging."""
     return len(key) <= LONGEST_NAME and key.lower().replace("-", "_") in _MEANING
 
 

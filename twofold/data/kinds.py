@@ -1,4 +1,4 @@
-"""From records to rows of the kind that a learner takes: as they are, or as what they also say."""
+"""Converts records to rows of the kind that an objective learns from."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from twofold.errors import DataError
 from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Request, Task, completion_fields
 
 _BRING: dict[DataKind, str] = {
-    "pairs": "bring prompt, chosen and rejected, or set objective.kind=sft",
-    "triples": "bring prompt, gold, chosen and rejected",
-    "rankings": "bring prompt and completions (best first), or pairs",
-    "labels": "bring prompt, completion and label, or pairs",
-    "demonstrations": "keep the desirable rows alone",
-    "prompts": "bring prompts, with answers where a verifier rates",
+    "pairs": "provide prompt, chosen and rejected, or set objective.kind=sft",
+    "triples": "provide prompt, gold, chosen and rejected",
+    "rankings": "provide prompt and completions (best first), or pairs",
+    "labels": "provide prompt, completion and label, or pairs",
+    "demonstrations": "keep only the desirable rows",
+    "prompts": "provide prompts, with answers where a verifier rates",
 }
 
 _REMEDIES = {
-    "scores": "bring a number for each completion, or set objective.alpha=0: the best alone is the label",
-    "margin": "bring a number by how much the better leads, or set objective.margin to one for all",
-    "probability": "bring how likely chosen is to win, or set objective.probability to one number for all",
+    "scores": "provide a number for each completion, or set objective.alpha=0: only the best is the label",
+    "margin": "provide a number by how much the better leads, or set objective.margin to one for all",
+    "probability": "provide how likely chosen is to win, or set objective.probability to one number for all",
 }
 
 
 @dataclass(frozen=True)
 class RowNeeds:
-    """Rows that a learner takes: their kind, the columns that it reads beside texts, and what errors call it."""
+    """The rows that an objective needs: their kind, the columns in addition to texts, and the objective's name in
+    errors."""
 
     kind: DataKind
     columns: tuple[str, ...]
@@ -77,7 +78,7 @@ _READERS = {
 
 
 def _unread_field(record: Record, needs: RowNeeds) -> tuple[str, str] | None:
-    """What `record` says of its answers that nobody reads, and what would read it."""
+    """Information of `record` on its completions that is not read, and what would read it."""
     for field, (column, reader) in _READERS.items():
         read = column in needs.columns and needs.kind != "prompts"  # what answers prompts makes pairs of its own
         if getattr(record, field, None) is not None and not read:
@@ -97,7 +98,7 @@ def _missing_field(record: Record, columns: tuple[str, ...]) -> str | None:
 
 
 def _converted(record: Record, wanted: DataKind) -> list[Record]:
-    """What `record` says in the way that is `wanted`; nothing where it does not say that."""
+    """The data of `record` in the `wanted` kind; nothing if it has none."""
     prompt, source = record.prompt, record.source
     match wanted, record:
         case "pairs", Pair():
@@ -131,7 +132,7 @@ def best_completion(record: Record) -> str | None:
 def _described(record: Record) -> str:
     names: dict[type[Record], str] = {
         Pair: "a pair", Ranking: "a ranking", Demonstration: "a demonstration", Task: "a problem with its answer",
-        Request: "a prompt alone",
+        Request: "only a prompt",
     }  # fmt: skip
     if isinstance(record, Labelled):
         return "a desirable completion" if record.desirable else "an undesirable completion"

@@ -78,7 +78,7 @@ class Concat(LazySequence[T]):
 
 
 class MappedRows(LazySequence[T]):
-    """What `reading` makes of each member of `of`: none, one or several; `name` tells readings apart.
+    """The results of `reading` for each member of `of`: none, one or several. `name` identifies the reading.
 
     Made to be iterated: its length, and a member, take a pass.
     """

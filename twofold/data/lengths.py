@@ -18,7 +18,7 @@ STRONG, FEWEST = 0.7, 100
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many rows have up to so many tokens: `counts[i]` of (`edges[i]`, `edges[i + 1]`], edges doubling."""
+    """The number of rows by number of tokens: `counts[i]` of (`edges[i]`, `edges[i + 1]`], edges doubling."""
 
     edges: tuple[int, ...]
     counts: tuple[int, ...]
@@ -83,7 +83,7 @@ class LengthBias:
 
 
 def bias_fault(bias: LengthBias, source: str) -> Iterator[Issue]:
-    """A warning where length alone would tell chosen from rejected in most pairs."""
+    """A warning if length is enough to distinguish chosen from rejected in most pairs."""
     share = bias.share
     if share.n >= FEWEST and (share.low > STRONG or share.high < 1 - STRONG):
         remedy = "balance the lengths, or choose an objective that counts per token (simpo, ln_dpo, ld_dpo)"

@@ -28,10 +28,10 @@ MOST_TOLD = 5
 
 
 def load(reading: Reading, folder: Path, progress: Progress) -> Table:
-    """The rows of a source that is without errors; warnings are told once, by kind.
+    """The rows of a source without errors. Warnings are reported once per kind.
 
-    `folder` keeps rows that are too many to hold; where it has those of this very file, read in this way by this code,
-    the file is not parsed again. Raises FaultError for the first error, saying how many there are.
+    `folder` stores rows that do not fit in memory. If it already has the rows of this file, with the same reading and
+    code version, the file is not parsed again. Raises FaultError for the first error, with the number of errors.
     """
     known = digest(reading.source)
     held = _cached(reading, known, folder, progress) if known else None
@@ -120,7 +120,7 @@ def _tell_warnings(source: str, facts: Mapping[str, Any], progress: Progress) ->
     warnings: dict[str, Any] = facts["warnings"]
     told = [*facts["of the whole"], *(f"{found['count']} × {check}{_at(found)}" for check, found in warnings.items())]
     if told:
-        progress.warn(f"{source}: {'; '.join(told)}. `twofold data check {source}` says what to do")
+        progress.warn(f"{source}: {'; '.join(told)}. `twofold data check {source}` shows what to do")
 
 
 def _at(found: Mapping[str, Any]) -> str:

@@ -33,10 +33,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Endless epochs of as many rows as all `parts` have, of which each part gives its share by weight.
+    """Endless epochs with as many rows as all `parts` together, sampled from each part by its weight.
 
-    `parts` are the rows of each part, `weights` relative. Within its share a part goes on, epoch after epoch, in
-    shuffled passes over its own rows: a part of small weight is met in full before any of its rows is met again.
+    `parts` are the rows of each part, `weights` relative. A part continues across epochs in shuffled passes over its
+    own rows: even with a small weight, all of its rows are used before any is used again.
     """
 
     parts: tuple[tuple[int, ...], ...]

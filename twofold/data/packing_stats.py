@@ -25,7 +25,7 @@ class Lengths:
 
     @property
     def together(self) -> int:
-        """Tokens where the prompt stands once for all of them."""
+        """Number of tokens if the completions share one copy of the prompt."""
         return self.prompt + sum(self.completions)
 
 

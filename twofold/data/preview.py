@@ -1,5 +1,5 @@
-"""A row as the model will see it: which of its text is prompt, what is supervised, what all completions begin with, and
-where they stop. Knows neither tensors nor colours, so that terminal and page show the same."""
+"""Previews a row as the model sees it: the prompt, the supervised tokens, the common start of all completions, and
+where they stop. It uses neither tensors nor colors, so that terminal and page show the same."""
 
 from __future__ import annotations
 

@@ -41,12 +41,12 @@ def rows(
     ignore: Collection[str] = (),
     bounds: RowBounds = BOUNDS,
 ) -> Iterator[Numbered]:
-    """Each row with its number from 1, or the fault that stands in its place; raises DataError for the source itself.
+    """Each row with its number from 1, or its error instead. Raises DataError for an error of the source itself.
 
-    A warning about a row is yielded before the row. A line of JSON is numbered as an editor numbers it, blank lines
-    included; anything else by its place. Fields of a row's objects that are null are not there, since Arrow fills them
-    so, nor are keys to `ignore`. A hub name may carry a configuration, `openai/gsm8k:main`; to `stream` it is to read
-    it over the network, row by row, without a copy of its files here.
+    A warning about a row is yielded before the row. A line of JSON has its line number in an editor, blank lines
+    included; any other row has its index. Fields of a row's objects that are null are not there, since Arrow fills them
+    so, nor are keys to `ignore`. A Hub name may include a configuration, `openai/gsm8k:main`. `stream` reads it row by
+    row over the network, without a local copy.
     """
     numbered = _opened_source(source, split, stream, ignore, bounds)
     return ((number, row if isinstance(row, Issue) else _cleaned(row, ignore)) for number, row in numbered)
@@ -136,7 +136,7 @@ def count(source: str) -> int | None:
             return pq.read_metadata(path).num_rows
         with path.open("rb") as stream:
             return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
-    except Exception:  # of a damaged file the reader tells; here, nobody knows
+    except Exception:  # a damaged file is an error of the reader; here the size is unknown
         return None
 
 
@@ -155,7 +155,7 @@ def _file(path: Path, source: str, ignore: Collection[str], bounds: RowBounds) -
     if name.endswith(_KNOWN):
         return _read(json_rows.array if _starts_array(path) else json_rows.lines, path, source, bounds)
     raise DataError(
-        f"unknown kind of file `{path.suffix or path.name}`", where=source, remedy=f"bring one of {quoted(_KNOWN)}"
+        f"unknown kind of file `{path.suffix or path.name}`", where=source, remedy=f"provide one of {quoted(_KNOWN)}"
     )
 
 
@@ -202,7 +202,7 @@ def _saved(path: Path, split: str, growth: int) -> Iterator[Numbered]:
     _refuse_damage(sorted(path.rglob("*.arrow")), growth)
     try:
         data = datasets.load_from_disk(source)
-    except Exception as error:  # arrow, json and file errors alike mean one thing to whoever named the folder
+    except Exception as error:  # arrow, json and file errors all mean the same to the user of the folder
         raise DataError(f"not readable as a saved data set: {error}", where=source, remedy="save it again") from None
     if isinstance(data, datasets.DatasetDict):
         if split not in data:

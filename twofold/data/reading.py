@@ -11,15 +11,16 @@ from twofold.settings import require, settings
 
 @settings
 class RowBounds:
-    """How much one row, and a packed file, may hold. More is refused: it costs time and memory that nobody meant to
-    spend."""
+    """Limits on the size of a row and on decompression. Larger input is an error, because it would cost unexpected time
+    and memory."""
 
     bytes: int = 16 * 2**20
-    """Of a row, unpacked: a line of JSON or CSV, an item of a JSON array, the values of a row of parquet or Arrow."""
+    """Maximum size of a row, decompressed: a line of JSON or CSV, an item of a JSON array, the values of a Parquet or
+    Arrow row."""
     items: int = 1000
-    """Of a list in it: completions, messages."""
+    """Maximum length of a list in a row: completions, messages."""
     growth: int = 100
-    """Times its own bytes that a packed file (gz, parquet, Arrow) may unpack to; 64 MiB are always allowed."""
+    """Maximum ratio of decompressed to compressed size of a file (gz, Parquet, Arrow). 64 MiB are always allowed."""
 
     def __post_init__(self) -> None:
         require(min(self.bytes, self.items, self.growth) >= 1, "bounds must be ≥ 1")
@@ -30,9 +31,9 @@ BOUNDS = RowBounds()
 
 @dataclass(frozen=True)
 class Reading:
-    """Which rows of a source, and as what; a hub name may be `stream`ed, without a copy of its files. What it is to
-    `accept` are warnings; keys that it is to `ignore` are as good as not there, in rows and in their messages. Rows
-    that go on `whole` lose nothing, so that keys of a row that nobody knows are no fault."""
+    """Which rows of a source to read, and how. A Hub name may be `stream`ed, without a local copy of its files. What it
+    is to `accept` are warnings; keys in `ignore` are treated as absent, in rows and in messages. With `whole` the full
+    row is passed on, so that unknown keys are no error."""
 
     source: str
     columns: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -1,7 +1,8 @@
-"""Answers behind a generation prompt, where the chat template shows an answered turn otherwise.
+"""Renders completions after a generation prompt for chat templates that render an answered turn differently.
 
-Templates of reasoning models cut the reasoning out of an answered turn, and some open `<think>` in the generation
-prompt (DeepSeek-R1: arXiv:2501.12948). What is learnt is what the model has to say after the very prompt that it gets.
+Templates of reasoning models remove the reasoning from an answered turn, and some open `<think>` in the generation
+prompt (DeepSeek-R1: arXiv:2501.12948). Training uses the tokens that the model has to generate after exactly the prompt
+that it gets.
 """
 
 from __future__ import annotations

@@ -18,17 +18,18 @@ MOST_WORKERS = 1024
 
 @settings
 class DataSplit:
-    """Rows from a file of their own, or a count or fraction of the training rows (a prompt never on two sides)."""
+    """Rows from a separate file, or a count or fraction of the training rows. All rows of a prompt are in the same
+    split."""
 
     file: str | None = None
     split: str = "train"
-    """Of a hub name or a `datasets` folder."""
+    """Split of a Hub data set or a `datasets` folder."""
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Our field names → the file's."""
+    """twofold's field names → the file's."""
     count: int | None = None
     fraction: float | None = None
     limit: int | None = None
-    """Rows of `file` at most."""
+    """Maximum number of rows of `file`."""
 
     def __post_init__(self) -> None:
         given = [x is not None for x in (self.file, self.count, self.fraction)]
@@ -39,19 +40,20 @@ class DataSplit:
 
 @settings
 class DataSource:
-    """One file of a mixture."""
+    """One file of a list or mixture."""
 
     file: str
     weight: float | None = None
-    """Share of the rows in the stream, relative to the other files' weights; without weights, the share of its rows."""
+    """Sampling weight, relative to the other files' weights. Without weights, each file counts by its number of
+    rows."""
     split: str = "train"
-    """Of a hub name or a `datasets` folder."""
+    """Split of a Hub data set or a `datasets` folder."""
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Our field names → the file's."""
+    """twofold's field names → the file's."""
     limit: int | None = None
-    """Rows at most."""
+    """Maximum number of rows."""
     stream: bool = False
-    """Of a hub name: read over the network, row by row, without a copy of its files here."""
+    """For a Hub name: read row by row over the network, without a local copy."""
 
     def __post_init__(self) -> None:
         require(self.weight is None or self.weight > 0, "weight must be > 0")
@@ -61,35 +63,40 @@ class DataSource:
 
 @settings
 class DataSettings:
-    """What to train on. Errors name file, row and field; `twofold data check FILE` looks without training."""
+    """The training data. Errors name file, row and field. `twofold data check FILE` checks a file without training."""
 
     train: str | tuple[str | DataSource, ...]
-    """A file (JSON, JSON lines, CSV, parquet, Arrow), a pattern (`data/*.jsonl`), a folder saved by `datasets`, a hub
-    name, or a list of these, each by its name or as a section; with weights, a mixture."""
+    """A file (JSON, JSON Lines, CSV, Parquet, Arrow), a pattern (`data/*.jsonl`), a folder saved by `datasets`, a Hub
+    name, or a list of these. A list entry is a name or a section. A list with weights is a mixture."""
     split: str = "train"
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Our field names → the file's, where they differ; they also choose the shape where several fit (docs/data.md)."""
+    """twofold's field names → the file's, where they differ. They also select the row format if several match
+    (docs/data.md)."""
     limit: int | None = None
-    """Rows at most."""
+    """Maximum number of rows."""
     stream: bool = False
-    """Of a hub name: read over the network, row by row, without a copy of its files here."""
+    """For a Hub name: read row by row over the network, without a local copy."""
     accept: tuple[Acceptable, ...] = ()
-    """Kinds of errors whose rows are trained on all the same, of every file: contradictions of people who disagree."""
+    """Kinds of errors to accept in every file; rows with them are still used for training. Example: contradictory
+    labels from annotators who disagree."""
     ignore: tuple[str, ...] = ()
-    """Keys of rows and messages that may be lost, in every file: those that nothing reads are errors otherwise."""
+    """Keys of rows and messages to ignore, in every file. Any other key that twofold does not read is an error."""
     bounds: RowBounds = field(default_factory=RowBounds)
     cache: str | None = None
-    """Folder for rows and tokens of data too large to hold (`data-cache` in the run): later runs find them there."""
+    """Folder for the rows and tokens of data that does not fit in memory (default: `data-cache` in the run folder).
+    Later runs reuse it."""
     generator: DataSplit | None = None
-    """Problems for PDPO's generator; from a share of pairs, the chosen completion is the ground truth."""
+    """Problems for PDPO's generator. If they are a share of the training pairs, chosen is the ground truth."""
     heldout: DataSplit | None = None
-    """Rows to measure the objective on (accuracy, margin …), never trained on."""
+    """Held-out rows: the objective's metrics (accuracy, margin …) are computed on them. They are never used for
+    training."""
     chat: ChatChoice = "auto"
-    """Prompts that are text: a user's turn (transcripts: several) where the tokenizer has a chat template and bare text
-    where not (auto); always bare text; or always turns. The trained model keeps the choice, and auto follows it."""
+    """How to read prompts that are plain text. auto: as a user turn (a transcript: as several turns) if the tokenizer
+    has a chat template, else as plain text. text: always as plain text. chat: always as turns. The choice is saved with
+    the trained model, and auto uses a saved choice."""
     tokenize: TokenizeSettings = field(default_factory=TokenizeSettings)
     workers: int = 0
-    """Processes that tokenize beside this one, to the same tokens; 0: this one does, which is as fast for few rows."""
+    """Number of processes that tokenize, with the same result. 0: this process, which is as fast for few rows."""
 
     def __post_init__(self) -> None:
         require(0 <= self.workers <= MOST_WORKERS, f"workers must be from 0 to {MOST_WORKERS}")
@@ -114,7 +121,7 @@ class DataSettings:
 
     @property
     def is_mixture(self) -> bool:
-        """Whether weights say how often each file is met."""
+        """Whether weights define how often each file is sampled."""
         return any(part.weight is not None for part in self._parts())
 
     @property

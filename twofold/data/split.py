@@ -31,7 +31,7 @@ def prompt_key(prompt: Prompt) -> str:
 
 
 def problem(record: Record) -> str:
-    """What must not stand on two sides: the prompt, or the text of a record that has none."""
+    """The key that must be in only one split: the prompt, or the text of a record without one."""
     key = prompt_key(record.prompt)
     return key if key or not isinstance(record, Demonstration) else record.completion
 
@@ -57,7 +57,7 @@ def split_by_prompt(
         raise DataError(
             f"cannot put {wanted} of {len(records)} rows on one side and keep some for the other",
             where="",
-            remedy=f"ask for 1 to {len(records) - 1} rows" if len(records) > 1 else "bring more rows",
+            remedy=f"ask for 1 to {len(records) - 1} rows" if len(records) > 1 else "provide more rows",
         )
     first = _first_side(records, wanted, seed)
     if not first.any():

@@ -51,7 +51,7 @@ class Batches:
 
 
 class Stored(LazySequence[T]):
-    """A sequence whose members are made anew from disk whenever they are asked for."""
+    """A sequence whose members are read from disk at each access."""
 
     def __init__(self, key: str, batches: Batches, facts: Mapping[str, Any]) -> None:
         self.key, self.facts, self._batches = key, facts, batches
@@ -76,8 +76,8 @@ def write(
     rows: Iterable[Mapping[str, Any]],
     closing: Callable[[], tuple[str, dict[str, Any]]],
 ) -> str:
-    """Write `rows` in batches as they come; gives the key of the store, which `closing` tells, with its facts, when all
-    rows have passed. Nothing is left behind where `rows` raise."""
+    """Write `rows` in batches as they come; returns the key of the store, from `closing`, which is called with the
+    store's facts after all rows. Nothing is left behind where `rows` raise."""
     make_folder(folder)
     temporary = folder / f"{os.getpid()}-{id(rows)}.tmp"
     arriving, counts = iter(rows), list[int]()

@@ -39,7 +39,7 @@ class StoredRecords(Stored[Record]):
 
 
 def write_records(folder: Path, records: Iterable[Record], closing: Callable[[], tuple[str, dict[str, Any]]]) -> str:
-    """Keep `records` in `folder`; gives the key, which `closing` tells."""
+    """Store `records` in `folder`; returns the key from `closing`."""
     return write(folder, _SCHEMA, _rows(records), closing)
 
 

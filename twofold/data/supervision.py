@@ -1,9 +1,9 @@
-"""Which assistant turns of a dialogue are supervised: the last answer, or each of them.
+"""Selects the supervised assistant turns of a dialogue: the last one, or each of them.
 
-Every token of a branch is scored, so a branch cannot hold the user's turns between two answers. A dialogue of n answers
-is therefore n demonstrations, each after what was said before it. That costs the tokens of shared beginnings again, and
-is the more faithful form: templates render a turn otherwise once it lies in the past (reasoning is cut out of it), and
-each answer is learnt after the very prompt that the model will see when it has to give it.
+Every token of a branch is scored, so a branch cannot contain user turns between two completions. A dialogue of n
+assistant turns is therefore n demonstrations, each after the turns before it. This repeats the tokens of shared
+prefixes, but it is more faithful: templates render past turns differently (reasoning is removed), and each completion
+is trained after exactly the prompt that the model will see.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ LossOn = Literal["last", "all"]
 
 
 def supervised(record: Record, supervise: LossOn) -> Iterator[Record]:
-    """`record`, and under `all` before it one demonstration for each earlier answer of its dialogue.
-
-    Pairs, rankings and labelled completions judge one answer: what was said before it is their prompt in either case.
+    """`record`, and with `all` before it one demonstration for each earlier assistant turn of its dialogue. Pairs,
+    rankings and labeled completions judge one completion, so the turns before it are always their prompt.
     """
     if supervise == "all" and isinstance(record, Demonstration) and not isinstance(record.prompt, str):
         asked = False

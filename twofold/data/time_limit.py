@@ -1,8 +1,9 @@
-"""An end to code that is not ours and may run for ever, as a chat template's loops; on every platform of CPython.
+"""A time limit for third-party code that may run forever, such as a chat template's loops, on every platform of
+CPython.
 
-A thread that lives no longer than there is something to watch raises an exception in the one that is over its time. It
-comes between two instructions of Python, so that one long call of C is waited for. The time is that of the watched
-thread on its processor, where the platform tells it, and else that of the clock.
+A watching thread raises an exception in the thread that exceeds its time; it ends when there is nothing to watch. The
+exception comes between two Python instructions, so a single long C call is not interrupted. The time is the watched
+thread's CPU time if the platform reports it, else wall-clock time.
 """
 
 from __future__ import annotations

@@ -14,15 +14,15 @@ from twofold.data.chat import Chat
 from twofold.records import Message, Prompt
 
 _ABOUT_THE_FORM = "Below is an instruction that describes a task"
-"""How Alpaca's prompts begin; it says nothing but what comes next."""
+"""The start of Alpaca's prompts, which has no content of its own."""
 _INPUT = "\n### Input:"
 """Alpaca's second part of a question."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How a kind of transcript names its speakers, what stands `before` a name that is not the first, and whether
-    something may stand before the first: a system message."""
+    """How a kind of transcript names its speakers, what is `before` each name but the first, and whether a system
+    message may be before the first."""
 
     user: str
     assistant: str

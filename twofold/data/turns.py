@@ -53,7 +53,7 @@ class PutPrompt:
 
 
 class Turns:
-    """Puts prompts as `choice` says; a choice that a model was trained under is its tokenizer's, and auto follows it.
+    """Formats prompts according to `choice`. The choice used in training is stored in the tokenizer, and auto uses it.
 
     Raises RecipeError where turns are asked for and the tokenizer has no chat template.
     """
@@ -85,7 +85,7 @@ class Turns:
             return PutPrompt(prompt, "text")
         careful = self.choice == "auto"
         if careful and self._is_rendered(prompt):
-            return PutPrompt(prompt, "rendered", guess="already holds the model's chat template: left as it stands")
+            return PutPrompt(prompt, "rendered", guess="already holds the model's chat template: left unchanged")
         found = transcript(prompt)
         if found is not None:
             form, turns = found
@@ -99,7 +99,7 @@ class Turns:
 def _frame(tokenizer: Any) -> tuple[str, str]:
     """What a template puts before every user's turn, and behind the last one; empty where it does not show."""
     first, said, last = _PROBES
-    with suppress(Exception):  # a template that refuses this says so when a row is rendered
+    with suppress(Exception):  # a template that does not accept this raises an error when a row is rendered
         head, _, tail = rendering(tokenizer, [Message("user", first)], generation_prompt=True).partition(first)
         with suppress(Exception):
             turns = [Message("user", first), Message("assistant", said), Message("user", last)]
@@ -111,7 +111,7 @@ def _frame(tokenizer: Any) -> tuple[str, str]:
 
 
 def _doubt(text: str) -> str:
-    """What makes it a guess that all of `text` is what one user says."""
+    """Why it is a guess that all of `text` is one user turn."""
     marker, opened = _MARKERS.search(text), _OPEN.search(text)
     if marker is not None:
         return f"holds {marker[0]}, a mark of a chat template, and is put as one user's turn"
@@ -153,7 +153,7 @@ def described(forms: Mapping[str, int], *, has_template: bool) -> str:
         "chat": "as chats in the model's chat template",
         "turn": "as a user's turn in the model's chat template",
         "transcript": "as transcripts split into turns of the model's chat template",
-        "rendered": "as they stand: they hold the model's chat template already",
+        "rendered": "unchanged: they hold the model's chat template already",
         "text": "as bare text (chat: text)" if has_template else "as bare text: the tokenizer has no chat template",
     }
     return "; ".join(f"{forms[form]} {how}" for form, how in said.items() if forms.get(form))

@@ -35,7 +35,7 @@ class Allowance:
 
     @property
     def reason(self) -> str:
-        """What is said of a file that goes too far."""
+        """The error for a file beyond the limit."""
         times = f", {self._growth} times its own {self._packed:,}" if self._most > ALWAYS else ""
         return f"unpacks to more than {self._most:,} bytes{times}"
 

@@ -1,6 +1,6 @@
-"""Everything that is wrong with a source of rows, collected, not raised, in one pass that holds no rows.
+"""Collects all errors and warnings of a source of rows in one pass that stores no rows.
 
-A new check of single rows is a function in `CHECKS`; one that compares rows is a class beside `Repeats`.
+A new check of single rows is a function in `CHECKS`. One that compares rows is a class next to `Repeats`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ AT_ONCE = 256
 class Report:
     """What a check found. `rows` counts all rows, `records` the usable ones; `format` is the shape detected.
 
-    Where there was a tokenizer, `tokens` says how long prompts with their completions are, `prompts` how they are put.
+    With a tokenizer, `tokens` are the lengths of prompts with their completions, and `prompts` is their format.
     """
 
     source: str
@@ -179,10 +179,11 @@ def check(
     against: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Every fault of `source`, in order of rows. Never raises for broken input. A `Reading` says how it is read.
+    """Every error and warning of `source`, in order of rows. Never raises for invalid input. A `Reading` defines how it
+    is read.
 
-    With an `encoder` also what its tokenizer and max_length make of the rows; with `against`, the source that will be
-    evaluated on (or trained on), also prompts that both have.
+    With an `encoder` it also checks the rows with its tokenizer and max_length. With `against`, the evaluation (or
+    training) source, it also finds prompts that are in both.
     """
     reading = reading_of(source, columns or {}, split)
     try:
@@ -237,7 +238,7 @@ CHECKS: tuple[Callable[[Record], Iterator[Issue]], ...] = (same_completions, tie
 
 
 class Repeats:
-    """Rows that repeat an earlier one word for word, and rows that say the opposite of another one."""
+    """Finds rows that repeat an earlier one exactly, and rows that contradict another one."""
 
     def __init__(self) -> None:
         self._whole, self._stance, self._opposite = Collected(), Collected(), Collected()
@@ -268,7 +269,7 @@ class Repeats:
             yield Issue(source, self._rows[place], "", reason, "remove the row", "warning", "duplicate")
         stance = self._stance.array()
         found = firsts(np.concatenate([stance, self._opposite.array()]))[len(stance) :]
-        field, said = ("label", "says the opposite of") if self._labels else ("", "prefers what row {} rejects")
+        field, said = ("label", "contradicts") if self._labels else ("", "prefers what row {} rejects")
         for place in np.flatnonzero(found < len(stance)).tolist():
             other = self._takers[found[place]]
             reason = f"{said} row {other}" if self._labels else said.format(other)

@@ -1,4 +1,4 @@
-"""Rows tokenized by several processes: the same groups in the same order, whoever makes them."""
+"""Tokenizes rows in several processes: the same groups in the same order for any number of processes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Workers:
 
 @contextmanager
 def workers(encoder: Encoder, count: int) -> Iterator[Workers]:
-    """So many processes, which end with the block."""
+    """This number of processes, which end with the block."""
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(_ONE_THREAD)  # read when a process begins
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _begin, (encoder,))

@@ -1,7 +1,8 @@
-"""Makes the embedded base model: `python -m twofold.demo.build --out twofold/demo/base`.
+"""Trains the embedded base model: `python -m twofold.demo.build --out twofold/demo/base`.
 
-The base learns right answers in two styles. Worked ones it can compute, terse ones it mostly cannot: they leave no room
-to reckon in. Most people in its corpus answer tersely, so it does too, and alignment has something true to do.
+The base model learns correct answers in two styles, worked and terse. It can compute the worked ones, but mostly not
+the terse ones, which leave no room for intermediate steps. Most answers in its corpus are terse, so the base model
+mostly answers tersely. Alignment therefore has a real effect.
 """
 
 from __future__ import annotations
@@ -35,19 +36,19 @@ class BaseSettings:
 
     steps: int = 1400
     rows: int = 32
-    """Problems per step, each with both of its answers, weighted as often as each is given."""
+    """Problems per step, each with both of its answers, weighted by their frequency."""
     learning_rate: float = 2e-3
     warmup: int = 100
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.98)
     clip: float = 1.0
     bucket: int = 8
-    """Batches cut from one sorted stretch of rows, so that each holds rows of about one length."""
+    """Number of batches from one sorted stretch of rows, so that the rows of a batch have similar lengths."""
     seed: int = 0
 
 
 def character_tokenizer() -> PreTrainedTokenizerFast:
-    """A token per printable ASCII character and newline; `<bos>` opens every text, so that no prompt is empty."""
+    """One token per printable ASCII character and newline. `<bos>` starts every text, so that no prompt is empty."""
     alphabet = (*SPECIAL, "\n", " ", *digits, *ascii_letters, *punctuation)
     tokens = {token: number for number, token in enumerate(alphabet)}
     tokenizer = Tokenizer(models.BPE(vocab=tokens, merges=[], unk_token="<unk>"))
@@ -144,7 +145,7 @@ def _optimizer(model: LlamaForCausalLM, settings: BaseSettings) -> torch.optim.O
 
 
 def _rate(step: int, settings: BaseSettings) -> float:
-    """Linear warm-up, then a cosine down to a fiftieth."""
+    """Linear warmup, then a cosine decay to a fiftieth."""
     if step < settings.warmup:
         return (step + 1) / settings.warmup
     done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)

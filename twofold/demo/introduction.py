@@ -1,4 +1,4 @@
-"""What a newcomer needs to know to read the demo's page: its words, what it does not show, and what to do next."""
+"""Explanations for newcomers on the demo's page: terms, limits, and next steps."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ INTRODUCTION = Introduction(
         ),
         (
             "base",
-            "The model before training: 0.8 million parameters, part of the package. It has learnt both kinds of "
+            "The model before training: 0.8 million parameters, part of the package. It has learned both kinds of "
             "answer, mostly blurts out the number, and is then often wrong.",
         ),
         (
             "preferences",
-            "Pairs of answers to one problem. The worked answer is chosen; what the base itself said is rejected.",
+            "Pairs of answers to one problem. The worked answer is chosen; the base model's own answer is rejected.",
         ),
         (
             "DPO",
@@ -28,18 +28,18 @@ INTRODUCTION = Introduction(
         ),
         (
             "PDPO",
-            "Proximal DPO (Hepan 2024): the same, and the model also answers further problems itself. Its own drafts "
+            "Proximal DPO (Hepan 2024): the same, and the model also answers further problems itself. Its own samples "
             "are pulled up to how much the right answer has gained.",
         ),
         (
             "p, and the interval",
-            "How often chance alone would do as well, on the same problems; and where the true share lies, 95 times of "
+            "How often chance would do as well, on the same problems; and the range of the true share, 95 times of "
             "100. Small p: not chance.",
         ),
     ),
     caveat="Nearly all of the gain is working a problem out instead of guessing its answer, and the base can already "
     "do that: searched with five beams, it solves 89.6% [86.6, 92.0] of these problems untrained. Preferences teach it "
-    "which of its own ways of answering to take. The task does not tell methods apart, either: where they differ is in "
+    "which of its own ways of answering to take. The task does not separate the methods; where they differ is in "
     "docs/arena.md.",
     steps=(
         ("twofold demo --seeds 5", "how much the luck of the seed matters"),
@@ -76,11 +76,11 @@ REAL_INTRODUCTION = Introduction(
         *(term for term in INTRODUCTION.terms if term[0] in ("DPO", "PDPO", "p, and the interval")),
     ),
     caveat="The instructions of the examination are those of the training, on other topics: that an instruction of "
-    "another kind is obeyed too does not follow. The checker sees form alone; read the answers below before you "
+    "another kind is obeyed too does not follow. The checker sees only the form; read the answers below before you "
     "believe in the figures.",
     steps=(
         ("twofold sample runs/demo-real/PDPO --prompt “…”", "ask what came out"),
-        ("twofold explain runs/demo-real/DPO runs/demo-real/data/pairs.jsonl", "what it has learnt, token by token"),
+        ("twofold explain runs/demo-real/DPO runs/demo-real/data/pairs.jsonl", "what it has learned, token by token"),
         ("twofold demo --real --seeds 3", "how much the luck of the seed matters"),
         (
             "twofold data build prompts.jsonl --model MODEL --judge verifier:instructions --out pairs.jsonl",

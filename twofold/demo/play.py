@@ -36,7 +36,7 @@ NAMES = {"base": "base", "dpo": "DPO", "pdpo": "PDPO"}
 
 @dataclass(frozen=True)
 class Size:
-    """Problems for pairs, drafts and examination; optimizer steps (None: as the recipes say)."""
+    """Numbers of problems for pairs, sampling and the test set; optimizer steps (None: those of the recipes)."""
 
     pairs: int = 1536
     generator: int = 512
@@ -46,7 +46,7 @@ class Size:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """A finished demo: a table for the terminal, and where the report lies."""
+    """A finished demo: a table for the terminal, and the path of the report."""
 
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
@@ -57,7 +57,7 @@ class DemoResult:
 @dataclass(frozen=True)
 class Subject:
     """What a demo aligns: a base, a folder of recipes with `overrides`, and rows, which `make_data` leaves in a folder;
-    `introduction` opens the page, `measure` says in the terminal what is counted."""
+    `introduction` is the start of the page; `measure` is the metric's name in the terminal."""
 
     command: str
     base: str
@@ -94,7 +94,7 @@ def play(
 def align(
     subject: Subject, out: Path, *, seeds: int, progress: Progress, stop: Callable[[], bool] = lambda: False
 ) -> DemoResult | None:
-    """Train every method with every seed into `out`, or take up what is already there, and compare; None if stopped."""
+    """Train every method with every seed into `out`, or resume existing runs, and compare; None if stopped."""
     disk.make_folder(out)
     lock = exclusive(out / ".lock", "another demo is running here", "wait until it ends, or name another --out")
     with lock:
@@ -119,7 +119,8 @@ def align(
 
 
 def make_data(folder: Path, base: Path, size: Size, progress: Progress) -> None:
-    """Problems for training, drafting and the examination, and pairs: the worked answer over the base's own answer."""
+    """Problems for training, sampling and the test set, and pairs: the worked answer is chosen, the base model's own
+    answer rejected."""
     wanted = {**vars(size), "base": disk.sha256(base / "model.safetensors")}
     if manifest.made_of(folder) == wanted:
         return
@@ -188,14 +189,14 @@ def _table_of_one(
         wins = [] if not subject.win_rates else ["–" if name == "base" else _win_rate(found, base)]
         share = f"{estimate.low:.1%} – {estimate.high:.1%}"
         rows.append((NAMES[name], str(estimate.n), f"{estimate.value:.1%}", share, *wins, *tests))
-    note = f"{subject.measure}; one seed. `{subject.command} --seeds 5` tells how much a seed matters."
+    note = f"{subject.measure}; one seed. `{subject.command} --seeds 5` shows how much a seed matters."
     wins = ("win rate over base",) if subject.win_rates else ()
     columns = ("model", "n", "accuracy", "95% interval", *wins, "p against base", "p against DPO")
     return DemoResult(columns, rows, note, report)
 
 
 def _win_rate(found: Sequence[Sample], base: Sequence[Sample]) -> str:
-    """How often an answer is right where the base's is not, a tie being half a win, with its interval."""
+    """Win rate over the base by correctness of answers (a tie is half a win), with its interval."""
     games = [
         Game(own.name, own.prompt, (1 + own.strict - other.strict) / 2, len(own.completion), len(other.completion))
         for own, other in zip(found, base, strict=True)

@@ -27,7 +27,7 @@ MOST_THREADS = 8
 
 @dataclass(frozen=True)
 class RealSize:
-    """Answers of the base to each prompt, prompts of either split (None: all), and what else recipes are set to."""
+    """Completions of the base model per prompt, prompts per split (None: all), and other overrides of the recipes."""
 
     samples: int = 8
     prompts: int | None = None
@@ -56,7 +56,8 @@ def play_real(
 
 
 def make_data(folder: Path, base: str, size: RealSize, progress: Progress) -> None:
-    """Pairs of the base's own answers, one that obeys over one that does not; a broken build goes on where it was."""
+    """Pairs of the base model's own completions, one that obeys over one that does not. An interrupted build
+    resumes."""
     train, test = (list(rows(split))[: size.prompts] for split in ("train", "test"))
     weights = Path(base) / "model.safetensors"
     wanted = {"samples": size.samples, "train": train, "test": test}

@@ -1,4 +1,4 @@
-"""The real model of `twofold demo --real`: a folder, or its name on the hub."""
+"""Finds the real model of `twofold demo --real`: a folder, or its name on the Hub."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ FOLDER = "TWOFOLD_REAL_MODEL"
 
 
 def folder() -> Path:
-    """Where `make real` puts it; the variable TWOFOLD_REAL_MODEL overrides it."""
+    """The folder of `make real`; the variable TWOFOLD_REAL_MODEL overrides it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return Path(os.environ.get(FOLDER, cache / "twofold" / "SmolLM2-135M-Instruct"))
 
 
 def located(name: str | None = None) -> str:
-    """The model called `name`; by default the folder, else what the hub has. Raises ModelError where neither is."""
+    """The model called `name`; by default the folder, else the Hub's. Raises ModelError if neither exists."""
     if name is not None or (folder() / "config.json").is_file():
         return name or str(folder())
     try:

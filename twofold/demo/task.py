@@ -25,7 +25,7 @@ _SHARES: dict[Split, range] = {
     "generator": range(15, 17),
     "test": range(17, 20),
 }
-"""Twentieths of all calculations: what the base model learns from, the pairs, the drafts, the examination."""
+"""Twentieths of all calculations: for the base model, the pairs, sampling, and the test set."""
 
 _NAMES = ("Ann", "Ben", "Cara", "Dan", "Eva", "Finn", "Gus", "Ida", "Jon", "Kim", "Leo", "Mia")
 _THINGS = ("pens", "cards", "eggs", "figs", "nuts", "hats", "keys", "cups", "maps", "toys")
@@ -56,7 +56,7 @@ class Problem:
     steps: tuple[str, ...]
     number: int
     worked_share: float
-    """How often such a problem is answered in steps where nobody asks for them."""
+    """The share of such problems that the corpus answers in steps."""
 
     @property
     def worked(self) -> str:
@@ -65,7 +65,7 @@ class Problem:
 
     @property
     def terse(self) -> str:
-        """The answer alone."""
+        """The terse answer."""
         return f"#### {self.number}"
 
 

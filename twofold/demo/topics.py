@@ -15,7 +15,7 @@ INSTRUCTIONS = (
     ("End your answer with a question.", 'ends with "?"'),
     ('Do not use the word "the".', 'without "the"'),
 )
-"""What is asked for, and the rule by which it is checked."""
+"""The instructions, each with the rule that checks it."""
 
 QUESTIONS: dict[Split, tuple[str, ...]] = {
     "train": (

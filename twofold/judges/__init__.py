@@ -1,1 +1,1 @@
-"""Who compares or rates completions: verifiers, reward models, language models, people, functions."""
+"""Judges that compare or rate completions: verifiers, reward models, language models, people, functions."""

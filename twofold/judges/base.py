@@ -1,4 +1,4 @@
-"""What every kind of judge declares, what it is opened with, and what it gives."""
+"""The interface of judges: what each kind declares, what it needs to open, and what it returns."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PromptOf = Callable[[str], Prompt | None]
 Gives = Literal["scores", "shares", "order", "verdicts"]
-"""A score of each completion alone, the share of its matches with others that it wins, an order by where completions
-come from, what people decided about pairs."""
+"""A score of each completion, the share of matches that it wins against others, an order by the source of completions,
+or people's decisions about pairs."""
 Need = Literal["programs", "policy", "function", "answers"]
-"""What only some settings offer: a sandbox for programs, a policy in training with its reference, functions of the
-calling program, answers of another model."""
+"""What only some settings have: a sandbox for programs, a policy in training with its reference model, functions of the
+calling program, completions of another model."""
 Scores = list[list[float] | None]
 TASK = "judged"
 
 
 def decoded(name: str) -> Prompt | None:
-    """Of a group whose row nobody knows: its tokens are all there is."""
+    """For a group without a known row: only its tokens exist."""
     return None
 
 
 class JudgeNameError(RecipeError, ValueError):
-    """A name of no judge, or of one that cannot be used here; in a recipe a fault of the section that has it."""
+    """An unknown judge, or one that cannot be used here. In a recipe it is an error of its section."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what, where="", remedy="")
 
 
 class Judge(Protocol):
-    """`scores` has a number for each candidate of each question, more is better; None for a question that stayed
-    without a verdict."""
+    """`scores` has a number for each candidate of each question, higher is better; None for a question without a
+    verdict."""
 
     @property
     def provenance(self) -> Mapping[str, Any]: ...
@@ -58,7 +58,7 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """A setting that names a judge: what errors call it, what it can use, and whether a judge's warnings are shown."""
+    """A setting that names a judge: its name in errors, what it can use, and whether a judge's warnings are shown."""
 
     where: str
     takes: tuple[Gives, ...]
@@ -71,7 +71,7 @@ class Place:
 
 @dataclass(frozen=True)
 class JudgeResources:
-    """What judges of texts are opened with, for `place`; a reward model needs `open_reward`, a language model a
+    """The parts that open a judge of texts for `place`. A reward model needs `open_reward`, a language model a
     ledger."""
 
     place: Place
@@ -83,7 +83,7 @@ class JudgeResources:
     functions: Mapping[str, RewardFunction] = field(default_factory=dict[str, RewardFunction])
 
     def sandbox(self) -> Sandbox:
-        """Raises RecipeError unless the user allows programs of a model."""
+        """Raises RecipeError unless the user allows programs of a model to run."""
         if "programs" not in self.place.offers:
             what, remedy = "no programs of the model are run here", "choose a judge that runs none"
             raise RecipeError(what, where=self.place.where, remedy=remedy)
@@ -93,9 +93,9 @@ class JudgeResources:
 
 @dataclass(frozen=True)
 class DraftResources:
-    """What judges of a policy's own drafts are opened with: `text` turns tokens [n] into text without special tokens,
-    `open_reward` loads a reward model that reads the policy's tokens, `prompt_of` knows a group's row by its name, so
-    that texts are judged as they were written and not as they were rendered."""
+    """The parts that open a judge of a policy's own samples: `text` turns tokens [n] into text without special tokens,
+    `open_reward` loads a reward model that reads the policy's tokens, `prompt_of` returns a group's prompt by its name,
+    so that the judge reads the original text and not the rendered one."""
 
     of_texts: JudgeResources
     text: Callable[[Tensor], str]
@@ -107,7 +107,7 @@ class DraftResources:
 
 @dataclass(frozen=True)
 class JudgeKind:
-    """A judge by its name `KIND[:ARGUMENT]`. The docstring of a kind says what its score means, in one line.
+    """A judge by its name `KIND[:ARGUMENT]`. The docstring of a kind states in one line what its score means.
 
     `usage` is how it is written (`[…]` may be left out), `middle` the score above which a completion is good, if there
     is one, and `refusal` why some settings cannot use it: what follows its name in the error. Raises JudgeNameError
@@ -134,29 +134,29 @@ class JudgeKind:
         return " ".join(cleandoc(cls.__doc__ or "").split())
 
     def requests(self, candidates: int) -> int:
-        """How often a server is asked about a question of so many candidates, at most."""
+        """Maximum number of server requests for a question with this number of candidates."""
         return 0
 
     def refuse(self, truth: str | None, where: str) -> None:
-        """Raise DataError for a question that it cannot judge, by its ground truth."""
+        """Raise DataError for a question that it cannot judge, from its reference answer."""
         if self.needs_truth and truth is None:
             remedy = "rows need an `answer`; or judge with llm:, reward: or human"
             raise DataError("has no answer to compare with", where=where, remedy=remedy)
 
     def check(self, resources: JudgeResources) -> None:
-        """Raise RecipeError for an address or a rubric that cannot be used, before anything is asked."""
+        """Raise RecipeError for an invalid address or rubric, before any request."""
 
     def open(self, resources: JudgeResources, stack: ExitStack) -> Judge:
-        """The judge of texts; `stack` closes what it opens."""
+        """The judge of texts. `stack` closes its resources."""
         raise TypeError(f"{self.name} does not judge texts")
 
     def of_tokens(self, drafts: DraftResources) -> Reward | None:
-        """The judge of a policy's own tokens, of a kind that reads them; None for one that reads texts."""
+        """The judge of a policy's own tokens; None for a kind that reads texts."""
         return None
 
 
 def collected(replies: Iterable[tuple[int, T]], count: int, progress: Progress) -> list[T | None]:
-    """`count` replies by their places, as they come; None for those that do not."""
+    """`count` replies with their indices, in order of arrival; None for missing ones."""
     found: list[T | None] = [None] * count
     progress.begin(TASK, count)
     for place, reply in replies:

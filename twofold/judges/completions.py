@@ -1,4 +1,4 @@
-"""Judges that score every completion by itself: verifiers, programs' tests, functions of the calling program."""
+"""Judges that score each completion independently: verifiers, tests of programs, functions of the calling program."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ RULES = ("strict", "flexible", "math", "instructions")
 
 @dataclass(frozen=True)
 class CompletionJudge:
-    """Scores by a function of prompt, completion and ground truth, in `parallel` calls at once."""
+    """Scores by a function of prompt, completion and reference answer, with `parallel` calls at once."""
 
     function: RewardFunction
     provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
     refuse: Callable[[str | None, str], None] = lambda truth, where: None
-    """Raises DataError for a question that cannot be judged, by its ground truth."""
+    """Raises DataError for a question that cannot be judged, from its reference answer."""
     parallel: int = 1
 
     def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
@@ -88,7 +88,7 @@ class CodeKind(JudgeKind):
 
     def refuse(self, truth: str | None, where: str) -> None:
         if truth is None:
-            remedy = "bring tests, as Python, as its answer"
+            remedy = "add tests, as Python, as its answer"
             raise DataError("a program without tests cannot be rated", where=where, remedy=remedy)
 
     def open(self, resources: JudgeResources, stack: ExitStack) -> Judge:
@@ -110,5 +110,5 @@ class FunctionKind(JudgeKind):
             raise RecipeError(f"{source} is a function of a program", where=where, remedy=remedy)
         function = resources.functions[source]
         if executes(function):
-            resources.sandbox()  # refuses what is not allowed; the function brings its own way to run
+            resources.sandbox()  # raises if not allowed; the function has its own way to run
         return CompletionJudge(function, {"kind": self.name, "function": self.argument})

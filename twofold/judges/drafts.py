@@ -1,4 +1,4 @@
-"""A policy's drafts before a judge: tokens as texts, and what says which drafts are better."""
+"""Judges a policy's samples: converts tokens to text and opens the judge that rates or compares them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from twofold.world import world
 
 
 def question_of(group: Group, text: Callable[[Tensor], str], prompt: Prompt | None = None, place: int = 0) -> Question:
-    """A group as a question whose candidates are its drafts; its prompt is decoded unless the row's own is passed."""
+    """A group as a question whose candidates are its samples. Its prompt is decoded unless the row's own is passed."""
     truth = None if group.truth is None else text(group.truth)
     candidates = tuple(Candidate(text(b.tokens), {}) for b in group.branches)
     return Question(text(group.prompt) if prompt is None else prompt, Source(group.name, place), truth, candidates)
@@ -35,15 +35,15 @@ def question_of(group: Group, text: Callable[[Tensor], str], prompt: Prompt | No
 
 @dataclass(frozen=True)
 class JudgedDrafts:
-    """A judge of texts as a reward of drafts, each a question of its own; NaN for a draft without a verdict.
+    """A judge of texts as a reward of samples; NaN for a sample without a verdict.
 
-    `against_truth` is for judges that compare: a draft's score is then its share of the match with the ground truth.
-    `prompt_of` knows a group's row by its name. Of several processes one asks the judge: a server answers once, and a
-    program that a draft has written may not do the same twice.
+    `against_truth` is for judges that compare: a sample's score is its share of the match with the reference answer.
+    `prompt_of` returns a group's prompt by its name. Only one of several processes queries the judge, because a program
+    may not return the same result twice.
     """
 
     judge: Judge | None
-    """None where another process asks it."""
+    """None if another process queries it."""
     text: Callable[[Tensor], str]
     against_truth: bool = False
     prompt_of: PromptOf = decoded
@@ -68,8 +68,8 @@ class JudgedDrafts:
 
 
 def open_draft_judge(name: str, drafts: DraftResources, stack: ExitStack, problems: Iterable[Group]) -> Reward:
-    """What rates drafts of `problems` by this name. Raises DataError for a problem that it cannot judge, RecipeError
-    and ModelError for a judge that is not there."""
+    """Opens the judge of this name for samples of `problems`. Raises DataError for a problem that it cannot judge,
+    RecipeError and ModelError for a missing judge."""
     kind = parse_judge(name, drafts.of_texts.place)
     reward = kind.of_tokens(drafts)
     if reward is None:
@@ -85,7 +85,7 @@ def open_draft_judge(name: str, drafts: DraftResources, stack: ExitStack, proble
 
 
 class PairJudge(Protocol):
-    """`shares`: its numbers are shares of matches won against the prompt's other drafts, in [0, 1]; else rewards."""
+    """`shares`: its numbers are shares of matches won against the prompt's other samples, in [0, 1]; else rewards."""
 
     @property
     def shares(self) -> bool: ...
@@ -95,8 +95,8 @@ class PairJudge(Protocol):
 
 @dataclass(frozen=True)
 class ByServer:
-    """A language model behind a server, asked in rounds: what is asked in a round has a ledger of its own in `folder`,
-    so that a round that was broken off is asked nothing twice."""
+    """A language model on a server, queried in rounds. Each round has its own ledger in `folder`, so that a resumed
+    round repeats no request."""
 
     kind: JudgeKind
     drafts: DraftResources

@@ -1,4 +1,4 @@
-"""What lets a draft through: ratings compared with a bar, or with the ground truth's own."""
+"""Gates for drafts: compare a judge's rating with a bar, or with the ground truth's own rating."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TIE = 0.5
 
 @settings
 class GateSettings:
-    """Who judges drafts, and from where on they pass."""
+    """The judge of drafts, and the rating that a draft needs to pass."""
 
     source: str
-    """A judge, KIND[:ARGUMENT] (docs/judges.md): of the draft alone, or (llm) of the draft beside the ground truth."""
+    """A judge, KIND[:ARGUMENT] (docs/judges.md). It rates the draft, or (llm) compares it with the ground truth."""
     at_least: float | None = None
-    """The rating from which on a draft passes; by default the ground truth's own, and of llm: a tie with it."""
+    """Minimum rating of a draft that passes. The default is the ground truth's own rating; for llm, a tie with it."""
     rubric: str | None = None
-    """A jinja template for a language model, instead of the package's own."""
+    """A Jinja template for a language model, instead of the package's own."""
 
     def __post_init__(self) -> None:
         require(self.source != "", "source must name a judge")
@@ -38,8 +38,8 @@ class GateSettings:
 
 @dataclass(frozen=True)
 class ThresholdGate:
-    """1 for a draft that `reward` rates no lower than `bar`, or than its ground truth where there is no bar, else 0;
-    NaN for one that has no rating, or no truth's to compare it with."""
+    """1 for a draft that `reward` rates at least `bar` (without a bar: at least as high as its ground truth), else 0;
+    NaN without a rating of the draft or of its ground truth."""
 
     reward: Reward
     bar: float | None = None

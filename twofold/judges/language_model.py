@@ -1,7 +1,7 @@
-"""A language model as judge, behind a server: which of two answers is better, or how good one is.
+"""A language model on a server as judge: which of two completions is better, or how good one is.
 
-Two answers are shown in both orders, and what the orders do not agree on is a tie: judges favour a place (Zheng et al.
-2023, arXiv 2306.05685, section 3.4).
+Two completions are shown in both orders. If the verdicts disagree it is a tie, because judges have a position bias
+(Zheng et al. 2023, arXiv 2306.05685, section 3.4).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 Form = Literal["compare", "score"]
 Choice = Literal["A", "B", "tie"]
 Orders: TypeAlias = tuple[Choice | None, Choice | None]
-"""Verdicts on a match and on the same with its answers exchanged; A is whichever stood first."""
+"""Verdicts on a match and on the same match with swapped completions. A is the one shown first."""
 
 _LABEL = r"^[^\w\n]*{}[^\w\n:]{{0,20}}:\W{{0,20}}?"
 VERDICT = re.compile(_LABEL.format("verdict") + r"(A|B|tie)\b[^\w\n]*$", re.IGNORECASE | re.MULTILINE)
@@ -42,7 +42,7 @@ NO_TEXT = "(no text)"
 
 @dataclass(frozen=True)
 class Match:
-    """Two answers to one prompt; `truth` is a correct one, shown to the judge alone."""
+    """Two completions of one prompt. `truth` is the reference answer, shown only to the judge."""
 
     prompt: Prompt
     first: str
@@ -53,7 +53,8 @@ class Match:
 @dataclass(frozen=True)
 class Rubric:
     """The judge's instructions: a jinja2 template of `prompt`, `truth`, `fence`, and `first` and `second` to compare
-    or `completion` to score. `fence` is a mark that no text it surrounds can hold; `digest` the template's sha256."""
+    or `completion` to score. `fence` is a marker that does not occur in the texts; `digest` is the template's
+    SHA-256."""
 
     template: Template
     form: Form
@@ -61,7 +62,7 @@ class Rubric:
 
     @classmethod
     def load(cls, form: Form, path: Path | None = None) -> Rubric:
-        """The rubric of a file, or else the package's own; raises `RecipeError` for one that cannot be used."""
+        """The rubric from a file, or else the package's own. Raises `RecipeError` for an invalid one."""
         environment = SandboxedEnvironment(
             undefined=StrictUndefined,
             autoescape=False,  # the text goes to a model, not into a page
@@ -80,7 +81,7 @@ class Rubric:
         return rubric
 
     def render(self, **texts: str | None) -> str:
-        """The instructions with these texts in their places."""
+        """The instructions with these texts filled in."""
         digest = hashlib.sha256("\x00".join(f"{k}={v}" for k, v in sorted(texts.items())).encode("utf-8", "replace"))
         return self.template.render(fence=f"text-{digest.hexdigest()[:12]}", **texts)
 
@@ -89,7 +90,7 @@ _FIELDS: dict[Form, tuple[str, ...]] = {"compare": ("first", "second"), "score":
 
 
 class ModelJudge:
-    """Asks a server's model by a rubric; every request, reply and verdict stands in the ledger."""
+    """Queries a server's model with a rubric. Every request, reply and verdict is in the ledger."""
 
     def __init__(self, server: Server, rubric: Rubric, *, max_tokens: int = 1024, temperature: float = 0.0) -> None:
         self.server, self.rubric = server, rubric
@@ -102,7 +103,7 @@ class ModelJudge:
         return {"model": endpoint.model, "server": endpoint.url, "rubric": self.rubric.digest, **changed}
 
     def verdicts(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, Orders]]:
-        """(place, the verdicts on either order) of each match as its second one comes; None for no verdict."""
+        """(index, the verdicts on both orders) of each match when its second reply arrives; None for no verdict."""
         questions = [CompletionRequest(self._body(m.prompt, m.truth, first=a, second=b), _choice)
                      for m in matches for a, b in ((m.first, m.second), (m.second, m.first))]  # fmt: skip
         read: dict[int, Choice | None] = {}
@@ -114,12 +115,14 @@ class ModelJudge:
     def score(
         self, asked: Sequence[tuple[Prompt, str, str | None]], ledger: Ledger
     ) -> Iterator[tuple[int, float | None]]:
-        """(place, score from 1 to 10) of each (prompt, completion, truth) as it comes; None without one."""
+        """(index, score from 1 to 10) of each (prompt, completion, reference answer) in order of arrival; None without
+        one."""
         questions = [CompletionRequest(self._body(p, truth, completion=text), _score) for p, text, truth in asked]
         yield from self.server.ask(questions, ledger)
 
     def collected(self, replies: Iterable[tuple[int, T]], count: int, progress: Progress) -> list[T | None]:
-        """`count` replies by their places, as they come, and a warning of what the server did not take."""
+        """`count` replies with their indices in order of arrival, and a warning about options that the server
+        rejected."""
         found = collected(replies, count, progress)
         for note in self.server.take_notes():
             progress.warn(note)
@@ -131,7 +134,7 @@ class ModelJudge:
 
 
 def agreed(forward: Choice | None, backward: Choice | None) -> float | None:
-    """The first answer's share of two verdicts, the second given with the answers exchanged; None if one is missing."""
+    """The first completion's share of two verdicts, the second with swapped completions; None if one is missing."""
     if forward is None or backward is None:
         return None
     if (forward, backward) == ("A", "B"):
@@ -157,7 +160,7 @@ def _score(reply: Reply) -> float:
 
 
 def _last(pattern: re.Pattern[str], reply: Reply, otherwise: str) -> str:
-    """What the last line that fits says; a reply that was cut off said nothing yet."""
+    """The verdict of the last matching line. A truncated reply has none."""
     if reply.truncated:
         raise UnparsableReply("the verdict was cut off")
     found = pattern.findall(reply.text)

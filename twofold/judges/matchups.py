@@ -1,7 +1,7 @@
-"""Contests: a model's answer against another one to the same prompt, and the referees that decide them.
+"""Matches of a model's completion against another completion of the same prompt, and the referees that decide them.
 
-A judge that compares is asked in both orders; one that scores, scores both; people are read from the file of
-`twofold data label`. Equal texts are a tie, and nobody is asked.
+A comparing judge is queried in both orders. A scoring judge scores both. People's verdicts come from the file of
+`twofold data label`. Equal texts are a tie without a query.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from twofold.records import Candidate, Prompt, Source, shown
 
 @dataclass(frozen=True, slots=True)
 class Matchup:
-    """A model's `own` answer against an `other`; `truth` is a correct one, where the row knows it."""
+    """A model's `own` completion against an `other` one. `truth` is the reference answer, if the row has one."""
 
     prompt: Prompt
     own: str
@@ -44,12 +44,12 @@ class MatchResult:
 
 
 Results: TypeAlias = Sequence[MatchResult | None]
-"""None for a contest that stayed without a verdict."""
+"""None for a match without a verdict."""
 
 
 @dataclass(frozen=True)
 class Referee:
-    """Decides contests, those of equal texts by itself."""
+    """Decides matches. Equal texts are a tie without a query."""
 
     provenance: Mapping[str, Any]
     decide: Callable[[Sequence[Matchup], Progress], Results]
@@ -61,14 +61,14 @@ class Referee:
 
 
 def open_referee(name: str, resources: JudgeResources, stack: ExitStack) -> Referee:
-    """The referee of a judge's name, or the people of `human:FILE`, FILE being the --out of `data label`.
+    """The referee of a judge's name, or of people's verdicts: `human:FILE`, where FILE is the --out of `data label`.
 
-    Raises RecipeError for a name that is no judge of answers.
+    Raises RecipeError for a name that is no judge of completions.
     """
     kind = parse_judge(name, resources.place)
     if kind.gives == "verdicts":
         if not kind.argument:
-            what, remedy = "people decide about a labelled file", "write human:FILE"
+            what, remedy = "people decide about a labeled file", "write human:FILE"
             raise RecipeError(what, where=resources.place.where, remedy=remedy)
         return open_people(Path(kind.argument), stack)
     if resources.rubric is not None and not kind.asks_server:
@@ -81,8 +81,8 @@ def open_referee(name: str, resources: JudgeResources, stack: ExitStack) -> Refe
 
 
 def open_people(out: Path, stack: ExitStack) -> Referee:
-    """People, by the file that was labelled as `out`, on the contests that it has, whichever answer stood first there;
-    raises DataError where there are none."""
+    """People's verdicts from the labeled file `out`, for the matches in it in either order. Raises DataError if there
+    are none."""
     path = verdicts_path(out)
     if not path.is_file():
         remedy = f"label the comparisons first: twofold data label OUT/comparisons.jsonl --out {out}"
@@ -100,7 +100,7 @@ def open_people(out: Path, stack: ExitStack) -> Referee:
 
 
 def unjudged(contests: Sequence[Matchup]) -> list[dict[str, Any]]:
-    """The contests as rows for `twofold data label`, each once, without those whose texts are equal."""
+    """The matches as rows for `twofold data label`, each once, without matches of equal texts."""
     rows = {
         content_key(c.prompt, c.own, c.other): {"prompt": shown(c.prompt), "answers": [c.own, c.other]}
         for c in contests
@@ -119,7 +119,7 @@ def _by_scores(judge: Judge, contests: Sequence[Matchup], progress: Progress) ->
 
 
 def _in_both_orders(judge: PairwiseJudge, contests: Sequence[Matchup], progress: Progress) -> Results:
-    """What a judge's two orders do not agree on is a tie."""
+    """If a judge's verdicts in both orders disagree, it is a tie."""
     matches = [Match(c.prompt, c.own, c.other, c.truth) for c in contests]
     replies = judge.model.collected(judge.model.verdicts(matches, judge.ledger), len(matches), progress)
     return [None if orders is None else _result(*orders) for orders in replies]

@@ -1,4 +1,4 @@
-"""Models of this machine as judges: a trained reward model, and the policy's own implicit reward."""
+"""Local models as judges: a trained reward model, and the policy's own implicit reward."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twofold.rewards.base import Reward, Scorer
 
 @dataclass(frozen=True)
 class RewardModelJudge:
-    """A reward model's score of texts; the candidates of a question are one row, in no order that means anything."""
+    """A reward model's score of texts; the candidates of a question are one row, in arbitrary order."""
 
     scorer: Scorer
     provenance: Mapping[str, Any]
@@ -35,7 +35,7 @@ class RewardModelKind(JudgeKind):
     name, usage = "reward", "reward:FOLDER"
 
     def open(self, resources: JudgeResources, stack: ExitStack) -> Judge:
-        assert resources.open_reward is not None, "who judges texts says how a reward model is loaded"
+        assert resources.open_reward is not None, "a judge of texts needs a function that loads a reward model"
         return RewardModelJudge(resources.open_reward(self.argument), {"kind": self.name, "model": self.argument})
 
     def of_tokens(self, drafts: DraftResources) -> Reward | None:
@@ -47,7 +47,7 @@ class ImplicitKind(JudgeKind):
 
     name = usage = "implicit"
     needs = ("policy",)
-    refusal = "is the reward of a policy in training against its reference: algorithm online alone has both"
+    refusal = "is the reward of a policy in training against its reference: only algorithm online has both"
 
     def of_tokens(self, drafts: DraftResources) -> Reward | None:
         return drafts.implicit

@@ -1,4 +1,4 @@
-"""Judges that make pairs and score nothing: by where a completion comes from, and people."""
+"""Judges that make pairs without scores: by the source of a completion, or from people's verdicts."""
 
 from __future__ import annotations
 

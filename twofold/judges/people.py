@@ -1,4 +1,4 @@
-"""A person as judge: verdicts on pairs of answers, kept at once, in an order that gives nothing away."""
+"""People as judges: stores verdicts on pairs of completions at once, in a random order that hides the source."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Choice = Literal["first", "second", "tie", "skip"]
 
 
 def swapped(seed: int, row: int) -> bool:
-    """Whether the second answer of `row` stands on the left: a fair coin of (seed, row)."""
+    """Whether the second completion of `row` is shown on the left: a fair coin of (seed, row)."""
     return bool(hashlib.blake2b(f"{seed}/{row}".encode(), digest_size=1).digest()[0] & 1)
 
 
 def content_key(prompt: Prompt, first: str, second: str) -> str:
-    """The key of a comparison that stands once in its file."""
+    """The key of a comparison that is once in its file."""
     return key({"prompt": shown(prompt), "first": first, "second": second})
 
 
 def verdicts_path(out: Path) -> Path:
-    """Where the verdicts stand from which the pairs of `out` are made."""
+    """The file of verdicts from which the pairs of `out` are made."""
     return out.with_name(f"{out.name.removesuffix('.jsonl')}.verdicts.jsonl")
 
 
 class HumanVerdicts:
-    """The verdicts by a pair's key, in the order given; a file that only grows, so that undoing is a line too."""
+    """The verdicts by a pair's key, in order. The file is append-only, so an undo is a line too."""
 
     def __init__(self, path: Path) -> None:
         self._given: dict[str, Choice] = {}
@@ -52,12 +52,12 @@ class HumanVerdicts:
         return self._given.get(key)
 
     def give(self, key: str, choice: Choice, **details: Any) -> None:
-        """Keep a verdict; on disk when this returns."""
+        """Stores a verdict. It is on disk when this returns."""
         self._lines.append([{"key": key, "choice": choice, **details}])
         self._given[key] = choice
 
     def undo(self) -> str | None:
-        """Take the last verdict back and name its pair; None if there is none."""
+        """Undoes the last verdict and returns its pair; None if there is none."""
         if not self._given:
             return None
         key = next(reversed(self._given))

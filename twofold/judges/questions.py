@@ -1,4 +1,4 @@
-"""What is to be answered or judged: prompts of any shape, with a ground truth or with answers where rows have them."""
+"""Prompts of any format to answer or to judge, with a reference answer or with candidates if the rows have them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from twofold.records import Candidate, Demonstration, Labelled, Pair, Prompt, Ra
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt to be answered; `answer` is its ground truth, `candidates` are answers that the row already has."""
+    """A prompt to be answered. `answer` is its reference answer, `candidates` are completions that the row already
+    has."""
 
     prompt: Prompt
     source: Source
@@ -27,7 +28,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Questions:
-    """The questions of a source; `repeated` rows had a prompt that was there before and nothing new to judge."""
+    """The questions of a source; `repeated` counts rows whose prompt occurred before, with nothing new to judge."""
 
     questions: list[Question] = field(default_factory=list)
     repeated: int = 0
@@ -41,7 +42,7 @@ def read_questions(
     with_answers: bool = True,
     ignore: Collection[str] = (),
 ) -> Questions:
-    """Rows of any shape that training reads, of a prompt alone, or of a prompt with `answers` in no order.
+    """Rows of any format that training reads, of only a prompt, or of a prompt with unordered `answers`.
 
     Without answers each prompt comes once. Raises DataError naming file, row and field of the first fault.
     """
@@ -61,7 +62,7 @@ def read_questions(
 def questions_of(
     source: str, split: str = "train", ignore: Collection[str] = (), *, whole: bool = False
 ) -> Iterator[Question]:
-    """Every row as a question, without its keys to `ignore`; where rows go on `whole`, keys that nobody knows may stay.
+    """Every row as a question, without its keys to `ignore`; with `whole`, unknown keys are allowed.
 
     Raises DataError naming file, row and field of the first fault.
     """

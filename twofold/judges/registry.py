@@ -40,7 +40,7 @@ PLACES = (REWARD, ONLINE, GATE, SCORE, BUILD, WIN_RATE, FRONTIER)
 
 
 def usages(place: Place) -> str:
-    """The judges that `place` can use, as they are written."""
+    """The judges that `place` can use, with their syntax."""
     return ", ".join(kind.usage for kind in KINDS.values() if place.can_use(kind))
 
 
@@ -59,7 +59,7 @@ def parse_judge(text: str, place: Place) -> JudgeKind:
 
 @settings
 class RewardSource:
-    """One of several judges that score, with its weight."""
+    """One of several scoring judges, with its weight."""
 
     source: str
     """A judge, KIND[:ARGUMENT] (docs/judges.md)."""
@@ -75,7 +75,7 @@ def parse_sources(sources: Sequence[RewardSource], name: str, place: Place) -> l
 
 
 def ledger_path(out: Path) -> Path:
-    """Where everything that was asked for `out` is kept."""
+    """The ledger of all requests for `out`."""
     return out.with_name(f"{out.name.removesuffix('.jsonl')}.ledger.jsonl")
 
 

@@ -17,12 +17,12 @@ from twofold.ledger import Ledger
 from twofold.progress import Progress
 
 OPTIONAL = ("temperature", "seed")
-"""What a judge can do without, where somebody is warned: reasoning models take neither."""
+"""Optional request parameters of a judge: reasoning models accept neither."""
 
 
 @dataclass(frozen=True)
 class ScoringJudge:
-    """The score from 1 to 10 that a language model gives by a rubric, the ground truth before its eyes."""
+    """The score from 1 to 10 of a language model with a rubric that shows the reference answer."""
 
     model: ModelJudge
     ledger: Ledger
@@ -40,8 +40,8 @@ class ScoringJudge:
 
 @dataclass(frozen=True)
 class PairwiseJudge:
-    """The share of matches that a completion wins before a language model: each meets every other one, in both orders;
-    a tie is half a win."""
+    """The share of matches that a completion wins with a language model as judge: against every other one, in both
+    orders. A tie is half a win."""
 
     model: ModelJudge
     ledger: Ledger
@@ -70,7 +70,7 @@ class PairwiseJudge:
 
 
 class ServerKind(JudgeKind):
-    """What both have: an address and a rubric."""
+    """Base of both: an address and a rubric."""
 
     asks_server = True
     form: ClassVar[Form]

@@ -35,24 +35,26 @@ CLASSIFIER, CLASSIFYING = "ForSequenceClassification", "SEQ_CLS"
 
 @settings
 class LoRA:
-    """Low-rank adapters on every linear layer but the head (Hu et al. 2021, arXiv:2106.09685), through PEFT. There is
-    no dropout: the loss must begin at ln 2, and the model without its adapter must be the reference exactly."""
+    """Low-rank adapters on every linear layer except the head (Hu et al. 2021, arXiv:2106.09685), through PEFT. There
+    is no dropout: the DPO loss must start at ln 2, and the model without its adapter must be exactly the reference
+    model."""
 
     rank: int = 16
     alpha: float = 32.0
-    """The update is scaled by alpha / rank."""
+    """Scales the update by alpha / rank."""
     rslora: bool = False
-    """Scale it by alpha / √rank instead (Kalajdzievski 2023, arXiv:2312.03732), so that high ranks learn as fast."""
+    """Scale the update by alpha / √rank instead (Kalajdzievski 2023, arXiv:2312.03732). High ranks then learn as fast
+    as low ones."""
     dora: bool = False
-    """Train the norm of every row of a weight apart from its direction (DoRA: Liu et al. 2024, arXiv:2402.09353)."""
+    """Train the norm and the direction of each weight row separately (DoRA: Liu et al. 2024, arXiv:2402.09353)."""
     targets: str | tuple[str, ...] = "all-linear"
-    """Names of the layers to adapt: all-linear, which leaves the head and routers out, or a list of names; `experts`
-    are all those of a mixture."""
+    """Layers to adapt: all-linear (all but the head and routers), or a list of names. `experts` means all experts of a
+    mixture."""
     exclude: tuple[str, ...] = ()
-    """Names of layers or blocks that are not adapted, whatever the targets say: `down_proj`, `mlp`, `layers.0`."""
+    """Layers or blocks to leave out, even if they match `targets`: `down_proj`, `mlp`, `layers.0`."""
     modules_to_save: tuple[str, ...] = ()
-    """Names of modules that are trained whole and saved in the adapter, such as `lm_head` or `embed_tokens`; the
-    reference has them as they were."""
+    """Modules to train fully and save in the adapter, such as `lm_head` or `embed_tokens`. The reference model uses
+    their original weights."""
 
     def __post_init__(self) -> None:
         require(self.rank > 0, "rank must be ≥ 1")

@@ -56,43 +56,46 @@ if TYPE_CHECKING:
 
 @settings
 class ModelSettings:
-    """Which model, and how it is held."""
+    """Which model to load, and how it is stored in memory."""
 
     path: str
-    """Folder or hub name."""
+    """Folder or Hub name."""
     revision: str | None = None
     precision: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
-    """bfloat16 computes in it over float32 weights; auto takes it where that pays: on GPUs, and on processors that are
-    fast at it for models of 512 hidden units or more."""
+    """bfloat16 computes in bfloat16 with float32 weights. auto uses bfloat16 where it is faster: on GPUs, and on CPUs
+    with fast bfloat16 for models with at least 512 hidden units."""
     residual: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Under bfloat16, what the hidden states between layers are in. bfloat16 halves them and the weights that travel
-    between processes (FSDP2's mixed precision); float32 is autocast's. auto is bfloat16 on GPUs."""
+    """With bfloat16: the data type of the hidden states between layers. bfloat16 halves them and the weights sent
+    between processes (FSDP2's mixed precision). float32 is autocast's behavior. auto is bfloat16 on GPUs."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lora: LoRA | None = None
     adapter: str | None = None
-    """Folder of a PEFT adapter to go on training."""
+    """Folder of a PEFT adapter to continue training."""
     quantize: Quantize | None = None
-    """Hold the base in 4 (nf4) or 8 (int8) bits a weight under the adapter (QLoRA: Dettmers et al. 2023,
-    arXiv:2305.14314); embeddings, head and norms stay as they are. By bitsandbytes, the extra `quantized`."""
+    """Store the base model with 4 (nf4) or 8 (int8) bits per weight and train an adapter (QLoRA: Dettmers et al. 2023,
+    arXiv:2305.14314). Embeddings, head and norms are not quantized. Requires bitsandbytes, the extra `quantized`."""
     activation_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    """Recompute activations in the backward pass. This needs less memory and about a third more time."""
     recompute_every: int = 1
-    """With activation_checkpointing: recompute one layer of so many; 1 is all. More take less time and more memory."""
+    """With activation_checkpointing: recompute one layer in every N; 1 recomputes all layers. A larger N takes less
+    time and more memory."""
     router_aux_loss_coef: float | None = None
-    """Of a mixture of experts: how much the load-balancing loss counts, over all tokens of a step. By default as the
-    model's config says, where that sets output_router_logits; else, and with 0, there is none."""
+    """For a mixture of experts: weight of the load-balancing loss, computed over all tokens of a step. The default is
+    the value in the model's config if the config sets output_router_logits; otherwise, and with 0, there is no such
+    loss."""
     add_tokens: tuple[str, ...] = ()
-    """Tokens that the tokenizer does not know yet, each of which becomes one: the model gets a row for it in its
-    embeddings and its head, the mean of all others. They are trained where all weights are."""
+    """Strings to add to the tokenizer as new tokens. The model gets a row for each in its embeddings and its head,
+    initialized to the mean of the other rows. Full fine-tuning trains these rows."""
     train_tokens: bool = False
-    """Under LoRA, whether the rows of add_tokens are trained as well; the adapter then holds them."""
+    """With LoRA: whether to train the rows of add_tokens too. The adapter then contains them."""
     template_arguments: Mapping[str, bool | int | float | str] | None = None
-    """What the chat template reads beside the messages (`enable_thinking: false`); whatever renders takes it, and the
-    trained model's tokenizer has it as its default."""
+    """Variables for the chat template in addition to the messages (`enable_thinking: false`). They apply wherever the
+    template is rendered, and the trained model's tokenizer stores them as its default."""
     gguf_file: str | None = None
-    """Of a folder with several GGUF files the one to read; its weights come dequantized."""
+    """Which file to read from a folder with several GGUF files. Its weights are dequantized."""
     sharing: Sharing = "auto"
-    """Whether completions share their prompt; auto checks that the model computes the same either way."""
+    """Whether completions of one prompt share its computation. auto uses sharing if a check shows that the model
+    computes the same result with it."""
 
     def __post_init__(self) -> None:
         wide = self.precision == "float64" and self.quantize is not None

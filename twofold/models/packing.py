@@ -224,13 +224,13 @@ def targets(groups: Sequence[Group], device: torch.device, *, ends: bool = False
 
 @settings
 class Packing:
-    """How much of a step goes through the model at once. It changes memory and speed, never a gradient."""
+    """How much of a step goes through the model at once. It changes memory and speed, but no gradient."""
 
     tokens: int | Literal["auto"] = 8192
-    """Tokens per pack; a group larger than that stands alone. auto takes what fits into the device's memory, by the
-    estimate of a dry run: the number stands in resolved.yaml, and a run that is resumed keeps it."""
+    """Tokens per pack. A larger group is a pack of its own. auto uses the dry run's estimate of what fits into the
+    device's memory. The number is in resolved.yaml, and a resumed run uses the same one."""
     groups: int | None = None
-    """Groups per pack at most."""
+    """Maximum number of groups per pack."""
 
     def __post_init__(self) -> None:
         require(self.tokens == "auto" or self.tokens > 0, "tokens must be ≥ 1")

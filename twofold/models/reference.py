@@ -43,26 +43,26 @@ _WINDOW = 16_384  # groups of which the column is held in memory
 
 @settings
 class ReferenceSettings:
-    """What the policy is compared with, and where its log-probabilities of fixed data come from. Drafts always ask the
-    live reference."""
+    """The reference model, and how its log-probabilities of fixed data are computed. Those of samples are always
+    computed live."""
 
     kind: Literal["cached", "live", "moving"] = "cached"
-    """cached computes them once and keeps them on disk; live computes them anew in every step; moving follows the
-    policy (TR-DPO), and is computed anew as well."""
+    """cached: compute the log-probabilities once and store them on disk. live: compute them in every step. moving: the
+    reference model follows the policy (TR-DPO), also computed in every step."""
     cache: str | None = None
-    """Folder of the cache; by default `reference-cache` beside the run."""
+    """Folder of the cache. The default is `reference-cache` next to the run folder."""
     alpha: float = 0.6
-    """Of a moving reference: the policy's share at each move, reference ← alpha·policy + (1 − alpha)·reference. 1 is
-    the hard form of TR-DPO; a small share in every step makes an exponential mean."""
+    """For moving: the policy's share in each update, reference ← alpha·policy + (1 − alpha)·reference. 1 is the hard
+    form of TR-DPO. A small alpha in every step is an exponential moving average."""
     sync_every: int = 512
-    """Of a moving reference: steps between moves."""
+    """For moving: steps between updates."""
     fit: Literal["chosen"] | None = None
-    """A first stage: fit the model to the chosen completions by maximum likelihood; policy and reference start from
-    there. For a model that has not been fine-tuned on such answers."""
+    """A first stage for a model that was not fine-tuned on such completions: maximum likelihood on the chosen
+    completions. Policy and reference model start from its result."""
     fit_epochs: float = 1.0
-    """How often that stage goes through the training rows."""
+    """Epochs of that stage."""
     fit_learning_rate: float = 1e-5
-    """That stage's learning rate."""
+    """Learning rate of that stage."""
 
     def __post_init__(self) -> None:
         require(0 < self.alpha <= 1, "alpha must be in (0, 1]")

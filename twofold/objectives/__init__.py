@@ -1,4 +1,4 @@
-"""The registry of objectives is the union below: explicit, greppable, and what recipes, tests and docs run over."""
+"""The registry of objectives: the union below, over which recipes, tests and docs iterate."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ OnScores: TypeAlias = BradleyTerry | RewardPlackettLuce
 """Objectives of a reward model."""
 
 OnRollouts: TypeAlias = PPO | GRPO | RLOO | Reinforce
-"""Objectives on what the policy itself has said, with advantages as columns."""
+"""Objectives on the policy's own samples, with advantages as columns."""
 
 AnyObjective: TypeAlias = (
     SFT | OnPairs | TPO | PlackettLuce | InfoNCA | NCAK | KTO | BCO | PDPOGenerator | OnScores | OnRollouts

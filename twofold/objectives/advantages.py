@@ -1,9 +1,9 @@
-"""From rewards to advantages: numbers held fixed, which rollouts carry as columns. Pure functions, and no gradient.
+"""Advantages from rewards, as pure functions without gradient. Rollouts store them as columns.
 
 GAE: Schulman et al. 2015, arXiv:1506.02438. Leave-one-out: Kool, van Hoof and Welling 2019; Ahmadian et al. 2024
 (RLOO), arXiv:2402.14740. Group mean and standard deviation: Shao et al. 2024 (GRPO), arXiv:2402.03300; without the
-latter: Liu et al. 2025 (Dr. GRPO), arXiv:2503.20783. KL in the reward and its controller: Ziegler et al. 2019,
-arXiv:1909.08593.
+standard deviation: Liu et al. 2025 (Dr. GRPO), arXiv:2503.20783. KL in the reward and its controller: Ziegler et al.
+2019, arXiv:1909.08593.
 """
 
 from __future__ import annotations
@@ -23,46 +23,46 @@ VARIANCE_FLOOR = 1e-8
 
 
 def kl_shaped(score_N: Tensor, kl_N: Tensor, coefficient: float) -> Tensor:
-    """R = score − β·KL of each completion: InstructGPT (arXiv:2203.02155), equation 2."""
+    """Reward R = score − β·KL of each completion: InstructGPT (arXiv:2203.02155), equation 2."""
     return score_N - coefficient * kl_N
 
 
 def kl_shaped_tokens(score: float, kl_T: Tensor, coefficient: float) -> Tensor:
-    """The same as a reward [T] of each token of one completion: −β·KL of the token, and the score at the last one."""
+    """The same reward per token [T] of one completion: −β·KL of each token, plus the score at the last one."""
     reward_T = -coefficient * kl_T
     reward_T[-1] += score
     return reward_T
 
 
 def without_stop(score_N: Tensor, truncated_N: Tensor, penalty: float) -> Tensor:
-    """Scores less `penalty` where a completion never stopped."""
+    """Scores, minus `penalty` for completions that did not stop."""
     return score_N - penalty * truncated_N.to(score_N.dtype)
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Of all numbers so far: how many, their mean, and the sum of their squares about it."""
+    """Running statistics of numbers: count, mean, and the sum of squared deviations from the mean."""
 
     count: float = 0.0
     mean: float = 0.0
     squares: float = 0.0
 
     def with_more(self, value_N: Tensor) -> Moments:
-        """As of all numbers at once, to rounding (Chan, Golub and LeVeque 1983)."""
+        """The statistics including new numbers, exact up to rounding (Chan, Golub and LeVeque 1983)."""
         more, mean = float(len(value_N)), value_N.mean().item()
         count, apart = self.count + more, mean - self.mean
         squares = (value_N - mean).square().sum().item() + apart**2 * self.count * more / count
         return Moments(count, self.mean + apart * more / count, self.squares + squares)
 
     def standard(self, value_N: Tensor) -> Tensor:
-        """Less the mean, over the standard deviation (Bessel's); numbers that were all alike so far give 0."""
+        """(number − mean) / standard deviation (with Bessel's correction); 0 if all numbers so far are equal."""
         variance = self.squares / (self.count - 1) if self.count > 1 else 0.0
         return (value_N - self.mean) / math.sqrt(variance) if variance else torch.zeros_like(value_N)
 
 
 def gae(reward_T: Tensor, value_T: Tensor, gamma: float = 1.0, lam: float = 0.95) -> tuple[Tensor, Tensor]:
-    """Generalized advantage estimation over the tokens [T] of one completion, whose value is 0 after the last: the
-    advantages, and the returns advantage + value."""
+    """Generalized advantage estimation over the tokens [T] of one completion: advantages, and returns = advantage +
+    value. The value after the last token is 0."""
     advantage_T, after = torch.zeros_like(reward_T), 0.0
     following_T = torch.cat([value_T[1:], value_T.new_zeros(1)])
     surprise_T = reward_T + gamma * following_T - value_T
@@ -73,14 +73,15 @@ def gae(reward_T: Tensor, value_T: Tensor, gamma: float = 1.0, lam: float = 0.95
 
 
 def whitened(value_N: Tensor) -> Tensor:
-    """Mean 0 and variance 1 (Bessel's, as the sample's); one value alone becomes 0."""
+    """Normalizes to mean 0 and variance 1 (with Bessel's correction). A single value becomes 0."""
     if len(value_N) < 2:
         return torch.zeros_like(value_N)
     return (value_N - value_N.mean()) * (value_N.var() + VARIANCE_FLOOR).rsqrt()
 
 
 def leave_one_out(reward_N: Tensor) -> Tensor:
-    """Each reward less the mean of the others of its prompt: they sum to 0. Raises ValueError for one alone."""
+    """Each reward minus the mean reward of its prompt's other completions; the results sum to 0. Raises ValueError for
+    a single reward."""
     others = len(reward_N) - 1
     if others == 0:
         raise ValueError("leave_one_out needs two completions of a prompt")
@@ -88,7 +89,8 @@ def leave_one_out(reward_N: Tensor) -> Tensor:
 
 
 def of_group(reward_N: Tensor, *, std: bool) -> Tensor:
-    """Each reward less its prompt's mean, over (Bessel's standard deviation + 1e-4) with `std`; equal ones give 0."""
+    """Each reward minus its prompt's mean; with `std` divided by (standard deviation + 1e-4), with Bessel's correction.
+    Equal rewards give 0."""
     if not _differ(reward_N):
         return torch.zeros_like(reward_N)
     centred_N = reward_N - reward_N.mean()
@@ -96,8 +98,8 @@ def of_group(reward_N: Tensor, *, std: bool) -> Tensor:
 
 
 def advantages_of(rewards: list[Tensor], baseline: Baseline, scale: Scale) -> list[Tensor]:
-    """Advantages of a rollout's rewards [n] per prompt. A scale is taken of the rewards (group) or, without another
-    shift, of what the baseline has left (rollout)."""
+    """Advantages from a rollout's rewards [n] per prompt. The scale is the standard deviation of the rewards (group),
+    or of the rewards minus the baseline without another shift (rollout)."""
     every_N = torch.cat(rewards)
     compared: list[Tensor] = []
     for reward_N in rewards:

@@ -1,5 +1,7 @@
-"""Gupta, Tang, Song, Zhu, Hong, Saha, Gupta, Lee, Kim, Zhu, Agrawal, Pillai and Keerthi 2025, "AlphaPO: Reward Shape
-Matters for LLM Alignment", arXiv:2501.03884: SimPO whose reward is a power of the likelihood, not its logarithm.
+"""AlphaPO: SimPO with a power of the likelihood as reward instead of its logarithm.
+
+Gupta, Tang, Song, Zhu, Hong, Saha, Gupta, Lee, Kim, Zhu, Agrawal, Pillai and Keerthi 2025, "AlphaPO: Reward Shape
+Matters for LLM Alignment", arXiv:2501.03884.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ class AlphaPO(Objective):
     gamma: float = 1.0
     """Target margin of the reward."""
     alpha: float = 0.25
-    """Shape of the reward: 0 is SimPO's logarithm; above 0 unlikely completions are told apart more, below 0 less."""
+    """Shape of the reward. 0 is SimPO's logarithm. Above 0, differences between unlikely completions count more; below
+    0, less."""
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")
@@ -45,5 +48,5 @@ class AlphaPO(Objective):
 
 
 def shaped(logp: Tensor, alpha: float) -> Tensor:
-    """(1 − p^(−α))/α of a log-probability: log p at α = 0, and exact near it."""
+    """(1 − p^(−α))/α of a log-probability. It is log p at α = 0, and accurate near it."""
     return -torch.expm1(-alpha * logp) / alpha if alpha != 0 else logp

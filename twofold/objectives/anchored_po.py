@@ -1,4 +1,6 @@
-"""D'Oosterlinck, Xu, Develder, Demeester, Singh, Potts, Kiela and Mehri 2024, "Anchored Preference Optimization and
+"""Anchored preference optimization (APO): each side of a pair moves relative to the reference model.
+
+D'Oosterlinck, Xu, Develder, Demeester, Singh, Potts, Kiela and Mehri 2024, "Anchored Preference Optimization and
 Contrastive Revisions: Addressing Underspecification in Alignment", arXiv:2408.06266, equations 7 (zero) and 8 (down).
 """
 
@@ -15,11 +17,11 @@ from twofold.settings import settings
 
 @settings
 class AnchoredPO(OnPairRewards):
-    """zero: chosen up, rejected down. down: chosen down, rejected further down. Both against the reference."""
+    """zero: raise chosen and lower rejected, relative to the reference. down: lower chosen and lower rejected more."""
 
     kind: Literal["anchored_po"] = "anchored_po"
     anchor: Literal["zero", "down"] = "zero"
-    """zero where chosen is better than what the model says by itself, down where it is worse."""
+    """Use zero if chosen is better than the model's own samples, and down if it is worse."""
 
     def loss(self, reward: Sides) -> Tensor:
         if self.anchor == "zero":

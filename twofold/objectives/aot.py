@@ -1,6 +1,8 @@
-"""Melnyk, Mroueh, Belgodere, Rigotti, Nitsure, Yurochkin, Greenewald, Navratil and Ross 2024, "Distributional
-Preference Alignment of LLMs via Optimal Transport", arXiv:2406.05882: not each pair but their distribution is to lead,
-at every quantile (stochastic dominance), so both sides are sorted over the whole step.
+"""Alignment via optimal transport (AOT): compares sorted values of a whole step instead of single pairs. The
+distribution of the better side should exceed the other one at every quantile (stochastic dominance).
+
+Melnyk, Mroueh, Belgodere, Rigotti, Nitsure, Yurochkin, Greenewald, Navratil and Ross 2024, "Distributional Preference
+Alignment of LLMs via Optimal Transport", arXiv:2406.05882.
 """
 
 from __future__ import annotations
@@ -16,17 +18,18 @@ from twofold.settings import require, settings
 
 @settings
 class AOT(WithReference):
-    """−log σ(β·[k-th smallest of what is to lead − k-th smallest of what it is to lead]), over all ranks k of a step.
+    """−log σ(β·[k-th smallest value of the better side − k-th smallest value of the worse side]), over all ranks k of a
+    step.
 
-    paired compares chosen − rejected under the policy with the same under the reference, unpaired the log-ratios of
-    chosen with those of rejected. One pair alone makes either of them DPO.
+    paired compares chosen − rejected under the policy (better) with chosen − rejected under the reference (worse).
+    unpaired compares the log-ratios of chosen with those of rejected. With a single pair both are DPO.
     """
 
     kind: Literal["aot"] = "aot"
     form: Literal["paired", "unpaired"] = "paired"
-    """What is sorted: differences within pairs, or chosen and rejected apart."""
+    """What is sorted. paired: the differences within pairs. unpaired: chosen and rejected separately."""
     label_smoothing: float = 0.0
-    """Share of pairs whose label is believed wrong."""
+    """Assumed share of pairs with a wrong label."""
 
     couples = True
 
@@ -35,7 +38,7 @@ class AOT(WithReference):
         require(0 <= self.label_smoothing < 0.5, "label_smoothing must be in [0, 0.5)")
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        """Each value stands with the pair whose difference (unpaired: whose chosen) holds its rank."""
+        """The loss of a rank is assigned to the pair whose difference (unpaired: whose chosen) has that rank."""
         pairs = Pairs.of(outputs, batch)
         ahead, behind = pairs.logratio.chosen, pairs.logratio.rejected
         if self.form == "paired":

@@ -1,4 +1,4 @@
-"""Terms that a method adds to its preference loss, each a mapping that is empty where its weight is 0."""
+"""Auxiliary loss terms that a method adds to its preference loss. Each is an empty mapping if its weight is 0."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from twofold.objectives.pairs import Pairs
 
 
 def nll(pairs: Pairs, weight: float, *, per_token: bool = True) -> dict[str, Term]:
-    """−log π(chosen), divided by its length `per_token`: it keeps chosen likely in itself, not only above rejected."""
+    """−log π(chosen), divided by its length with `per_token`. It keeps chosen likely, not only more likely than
+    rejected."""
     if not weight:
         return {}
     value = -pairs.logp.chosen / pairs.length.chosen if per_token else -pairs.logp.chosen

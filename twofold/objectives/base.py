@@ -1,4 +1,4 @@
-"""What an objective is: a pure function of a model's outputs on completions that returns unreduced values."""
+"""The interface of objectives. An objective is a pure function of a model's outputs that returns unreduced losses."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from twofold.settings import require, settings
 T = TypeVar("T")
 
 Baseline = Literal["none", "group", "leave_one_out", "rollout"]
-"""What a reward is compared with: nothing, the mean of its prompt's completions, that of the others of its prompt, the
-mean of the rollout."""
+"""What is subtracted from a reward: nothing, the mean of its prompt's completions, the mean of its prompt's other
+completions, or the mean of the rollout."""
 
 Scale = Literal["none", "group", "rollout"]
-"""What divides the result: nothing, the standard deviation of its prompt's rewards, or of all the rollout's results."""
+"""What divides the result: nothing, the standard deviation of its prompt's rewards, or that of the whole rollout's
+results."""
 
 
 @dataclass(frozen=True)
 class Term:
     """An unreduced `value` [n], one entry per `unit` (see `Batch.count`); the step sums it, divides by the count of
-    that unit over the whole round and multiplies by `weight`. Of a metric with `spread` it also tells the standard
-    deviation, as `<name>_std`: two means make it, so no packing can change it."""
+    that unit over the whole round and multiplies by `weight`. For a metric with `spread` the step also reports the
+    standard deviation as `<name>_std`. It is computed from two means, so packing does not change it."""
 
     value: Tensor
     unit: str
@@ -40,7 +41,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Loss:
-    """Terms to minimise, and metrics: values without gradient, averaged by the same counts."""
+    """Terms to minimize, and metrics: values without gradient, averaged by the same counts."""
 
     terms: Mapping[str, Term]
     metrics: Mapping[str, Term] = field(default_factory=dict[str, Term])
@@ -48,8 +49,8 @@ class Loss:
 
 @dataclass(frozen=True)
 class Domain:
-    """Where an objective is finite in float32; an objective that names none is finite everywhere. Outside, its loss is
-    infinite and the step stops before the update: nothing is clamped in silence."""
+    """The domain in which an objective is finite in float32. Without one it is finite everywhere. Outside the domain
+    the loss is infinite and the step stops before the update; nothing is clamped silently."""
 
     logratio: float = math.inf
     """Largest |log π/π_ref| of a completion, nats."""
@@ -61,7 +62,7 @@ class Domain:
 
 @runtime_checkable
 class PlainObjective(Protocol):
-    """The least that an objective of your own must have; `as_objective` adds the defaults of all other traits."""
+    """The minimal interface of a custom objective. `as_objective` adds the defaults of all other traits."""
 
     @property
     def requires(self) -> tuple[str, ...]: ...
@@ -70,49 +71,51 @@ class PlainObjective(Protocol):
 
 
 class Objective:
-    """Frozen settings with a call. What a run must know of them beside are its traits: these are the defaults."""
+    """Frozen settings with a call. The traits below describe it to a run; these are their defaults."""
 
     __slots__ = ()
 
     requires: tuple[str, ...] = ()
-    """Columns that must be there before step 0."""
+    """Columns that must exist before step 0."""
     data_kind: DataKind = "pairs"
-    """The rows that it learns from."""
+    """The kind of rows that it learns from."""
     reads: Literal["logps", "scores"] = "logps"
-    """What it reads of a model: log-probabilities of a policy, or scores, which make the model a reward model."""
+    """The model output that it reads: log-probabilities of a policy, or scores of a reward model."""
     statistics: tuple[str, ...] = ()
-    """What it asks of the policy beside log-probabilities (`models/logprob.py` says which there are)."""
+    """Statistics that it requires from the policy in addition to log-probabilities (`models/logprob.py` defines
+    them)."""
     couples: bool = False
     """Whether a group's loss depends on the others of its step."""
     comparison: tuple[Baseline | None, Scale] = (None, "none")
-    """How rewards become the advantages that it requires (`advantages.py`); without a baseline of its own they are
-    compared with the prompt's others, or with what a value model expects."""
+    """How rewards become the advantages that it requires (`advantages.py`). The default baseline is the mean of the
+    prompt's other completions, or a value model's estimate."""
     token_advantages: bool = False
-    """Whether it can read an advantage of every token, as a value model gives it, not only of a whole completion."""
+    """Whether it can read an advantage per token, as from a value model, and not only one per completion."""
     constant: tuple[str, ...] = ()
     """Settings that are read once, before step 0, and so cannot change during a run."""
     domain: Domain = Domain()
     remedy: str = "objective.kind=dpo with objective.nll=1"
-    """What helps where chosen completions fall; where their likelihood is in the loss, a larger weight of it does."""
+    """Advice for falling log-probabilities of chosen. If their likelihood is in the loss, it is a larger weight of that
+    term."""
     margin_weighted: bool = False
-    """Whether its gradient is the metric `gradient_weight`, σ(−margin), times that of the margin, and no more."""
+    """Whether its gradient is exactly the metric `gradient_weight`, σ(−margin), times the gradient of the margin."""
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        """The loss of `batch`, unreduced. Objectives have nothing else to define."""
+        """The unreduced loss of `batch`. This is the only method that an objective must define."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        """The class and its state, the same in every process: a run that goes on compares it."""
+        """The class and its state, equal in every process. A resumed run compares it."""
         return f"{type(self).__qualname__}({self.__getstate__() or ''})"
 
 
 @settings
 class WithReference(Objective):
-    """What methods of DPO's kind share: β of the implicit reward β·log π/π_ref, and the reference's column."""
+    """Base of DPO-like objectives: β of the implicit reward β·log π/π_ref, and the reference model's column."""
 
     kind: str
     beta: float = 0.1
-    """Strength of the pull towards the reference."""
+    """Strength of the regularization toward the reference model."""
 
     requires = ("ref_logp",)
 
@@ -121,13 +124,13 @@ class WithReference(Objective):
 
 
 def trait(function: Callable[[Any], T]) -> T:
-    """A trait that depends on the settings: a property, which type checkers take for the value itself."""
+    """A trait that depends on the settings: a property that type checkers treat as the value itself."""
     return cast("T", property(function))
 
 
 def as_objective(given: PlainObjective) -> Objective:
-    """`given` itself, or, where its class knows nothing of `Objective`, a copy with the defaults of all traits that the
-    class leaves out. Class name, settings and methods stay."""
+    """`given` itself if it is an `Objective`. Otherwise a copy with the default of each trait that its class does not
+    define. Class name, settings and methods do not change."""
     if isinstance(given, Objective):
         return given
     made = copy(given)
@@ -142,23 +145,23 @@ def _with_defaults(cls: type) -> type:
 
 
 def statistic(outputs: Outputs, name: str) -> Tensor:
-    """A statistic [S] in float32 at least. Raises ValueError for a model that does not give it."""
+    """A statistic [S] in at least float32. Raises ValueError if the model does not return it."""
     return _wide(outputs.statistics.get(name), name)
 
 
 def logps(outputs: Outputs) -> Tensor:
-    """log π [S] per token in float32 at least: summed over a completion, bfloat16 would cost nats. Raises ValueError
-    for a model that gives none."""
+    """log π [S] per token in at least float32: a sum over a completion in bfloat16 would be wrong by nats. Raises
+    ValueError if the model does not return it."""
     return _wide(outputs.logp_S, "log-probabilities")
 
 
 def scores(outputs: Outputs) -> Tensor:
-    """The score [B] of each completion in float32 at least. Raises ValueError for a model that gives none."""
+    """The score [B] of each completion in at least float32. Raises ValueError if the model does not return it."""
     return _wide(outputs.score_B, "scores")
 
 
 def values(outputs: Outputs) -> Tensor:
-    """The value [S] before each token in float32 at least. Raises ValueError for a model that gives none."""
+    """The value [S] before each token in at least float32. Raises ValueError if the model does not return it."""
     return _wide(outputs.value_S, "values")
 
 
@@ -169,6 +172,6 @@ def _wide(value: Tensor | None, name: str) -> Tensor:
 
 
 def logratios(outputs: Outputs, batch: Batch) -> Tensor:
-    """log π − log π_ref [S] per token, before any sum: sums of equal parts cancel exactly."""
+    """log π − log π_ref [S] per token, before any sum, so that equal tokens cancel exactly."""
     logp_S = logps(outputs)
     return logp_S - batch.token_columns["ref_logp"].to(logp_S.dtype)

@@ -1,5 +1,7 @@
-"""Jung, Han, Nam and On 2024, "Binary Classifier Optimization for Large Language Model Alignment", arXiv:2404.04656:
-a classifier of good and bad completions whose logit is the implicit reward, less a shift δ.
+"""Binary classifier optimization (BCO): a classifier of desirable and undesirable completions. Its logit is the
+implicit reward minus a shift δ.
+
+Jung, Han, Nam and On 2024, "Binary Classifier Optimization for Large Language Model Alignment", arXiv:2404.04656.
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ from twofold.settings import require, settings
 
 @settings
 class BCO(WithReference):
-    """−log σ(r − δ) of a desirable completion, −log σ(δ − r) of an undesirable one, r = β·log-ratio. δ is half-way
-    between the mean rewards of the two, over the whole step and those before, and is held fixed."""
+    """−log σ(r − δ) of a desirable completion, −log σ(δ − r) of an undesirable one, r = β·log-ratio. δ is halfway
+    between the mean rewards of the two labels, over this step and the earlier ones, and has no gradient."""
 
     kind: Literal["bco"] = "bco"
     shift_decay: float = 0.9
-    """What the running means behind δ keep of themselves in a step; 0 takes the means of the step alone."""
+    """Decay per step of the running means that define δ. 0 uses only the means of the current step."""
 
     requires = ("ref_logp", "delta")
     data_kind = "labels"
@@ -33,7 +35,7 @@ class BCO(WithReference):
         require(0 <= self.shift_decay < 1, "shift_decay must be in [0, 1)")
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        """A branch that is neither desirable nor undesirable raises ValueError."""
+        """Raises ValueError for a branch that is neither desirable nor undesirable."""
         desirable_B = labels(batch)
         reward_B = self.beta * batch.sum(logratios(outputs, batch))
         delta_B = self.beta * batch.branch_columns["delta"].to(reward_B.dtype)

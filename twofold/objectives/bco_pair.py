@@ -1,5 +1,6 @@
-"""Jung, Han, Nam and On 2024, "Binary Classifier Optimization for Large Language Model Alignment", arXiv:2404.04656:
-chosen and rejected as two examples of a binary classifier, on pairs and without the paper's reward shift.
+"""BCO on pairs: chosen and rejected are two examples of a binary classifier, without the paper's reward shift.
+
+Jung, Han, Nam and On 2024, "Binary Classifier Optimization for Large Language Model Alignment", arXiv:2404.04656.
 """
 
 from __future__ import annotations

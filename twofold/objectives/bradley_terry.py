@@ -1,8 +1,8 @@
-"""Ouyang et al. 2022, "Training language models to follow instructions with human feedback", arXiv:2203.02155,
-equation 1: the loss of a reward model, after Bradley and Terry 1952, over all pairs of a prompt's K completions.
+"""The Bradley–Terry loss of a reward model, over all pairs of a prompt's K completions.
 
-The margin is that of Touvron et al. 2023 (Llama 2), arXiv:2307.09288, equation 2; centring that of Eisenstein et al.
-2023, "Helping or Herding?", arXiv:2312.09244.
+Ouyang et al. 2022, "Training language models to follow instructions with human feedback", arXiv:2203.02155, equation 1,
+after Bradley and Terry 1952. Margin: Touvron et al. 2023 (Llama 2), arXiv:2307.09288, equation 2. Centering: Eisenstein
+et al. 2023, "Helping or Herding?", arXiv:2312.09244.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from twofold.settings import require, settings
 
 @settings
 class BradleyTerry(Objective):
-    """−log σ(s of the better − s of the worse − margin), averaged over the pairs within each prompt's ranking, s the
-    reward model's scores."""
+    """−log σ(s of the better − s of the worse − margin), averaged over the pairs within each prompt's ranking; s is the
+    reward model's score."""
 
     kind: Literal["bradley_terry"] = "bradley_terry"
     margin: float | Literal["data"] = 0.0
-    """By how much the better is to lead; data takes each row's own `margin`."""
+    """Required lead of the better completion. data reads it from each row's `margin`."""
     centring: float = 0.0
-    """Weight of (sum of a pair's scores)², which fixes the constant that preferences leave open; 0.01 is common."""
+    """Weight of (sum of a pair's scores)². It determines the constant that preferences leave open. 0.01 is common."""
 
     data_kind = "rankings"
     reads = "scores"
 
     def __post_init__(self) -> None:
-        require(self.centring >= 0, "centring must be ≥ 0")
+        require(self.centring >= 0, "`centring` must be ≥ 0")
 
     @trait
     def requires(self) -> tuple[str, ...]:

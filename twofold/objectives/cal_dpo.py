@@ -1,5 +1,7 @@
-"""Xiao, Yuan, Zhu, Li and Honavar 2024, "Cal-DPO: Calibrated Direct Preference Optimization for Language Model
-Alignment", arXiv:2412.14516: chosen and rejected are each led to a log-ratio of their own.
+"""Cal-DPO: DPO with a target log-ratio for chosen and another for rejected.
+
+Xiao, Yuan, Zhu, Li and Honavar 2024, "Cal-DPO: Calibrated Direct Preference Optimization for Language Model Alignment",
+arXiv:2412.14516.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ class CalDPO(WithReference):
 
     kind: Literal["cal_dpo"] = "cal_dpo"
     beta: float = 0.001
-    """Sets the targets ±1/(2β) alone: the sigmoid has no β."""
+    """Sets only the targets ±1/(2β). The sigmoid has no β."""
     coefficient: float = 0.5
     """c, the weight of the squares, as in the authors' code."""
 

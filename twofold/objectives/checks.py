@@ -1,8 +1,8 @@
-"""What holds for every objective, as functions that raise AssertionError where it does not: the union's own tests run
-them on each member, and `check_objective` runs them on yours.
+"""Checks of properties that every objective has, as functions that raise AssertionError on a failure. twofold's tests
+run them on each objective; `check_objective` runs them on yours.
 
-A *scene* is groups with every column that the objective asks for, and what the model says of their branches: per group
-and branch the log-probabilities [n], or for an objective that reads scores the score [1], float64.
+A *scene* is a list of groups with all columns that the objective requires, and the model's outputs: per group and
+branch the log-probabilities [n], or for an objective that reads scores the score [1], in float64.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from twofold.objectives.base import Loss, Objective, PlainObjective, as_objectiv
 
 Scene: TypeAlias = tuple[list[Group], list[list[Tensor]]]
 Painter: TypeAlias = Callable[[int, torch.Generator], Scene]
-"""Makes a scene of so many groups from a source of noise."""
+"""Makes a scene with this number of groups from a random generator."""
 
 
 def check_objective(objective: PlainObjective, paint: Painter | None = None, *, constant: bool = False) -> None:
-    """Run every check of this module on `objective`, on random scenes of what it learns from.
+    """Run every check of this module on `objective`, with random scenes of its data kind.
 
-    Give `paint` where it requires more than `ref_logp`, and `constant` where it holds values of the policy fixed, so
-    that its gradient is meant to differ from its loss's. Raises AssertionError where a property does not hold.
+    Pass `paint` if it requires more than `ref_logp`. Pass `constant` if it treats values of the policy as constants, so
+    that its gradient intentionally differs from that of its loss. Raises AssertionError if a check fails.
     """
     mine = as_objective(objective)
     painter = paint or partial(random_scene, mine.data_kind)
@@ -49,7 +49,7 @@ def check_objective(objective: PlainObjective, paint: Painter | None = None, *, 
 
 
 def splits_into_micro_batches(objective: Objective, scene: Scene, bins: Sequence[int]) -> None:
-    """The gradient is the same however groups are put into `bins`, averaged by the counts of the whole."""
+    """The gradient does not depend on how groups are packed into `bins`, averaged by the counts of the whole round."""
     expected, batch, at = gradient(objective, scene), Batch.of(scene[0]), offsets(scene)
     for part in ([i for i, b in enumerate(bins) if b == chosen] for chosen in sorted(set(bins))):
         found = gradient(objective, pick(scene, part), batch)
@@ -57,14 +57,14 @@ def splits_into_micro_batches(objective: Objective, scene: Scene, bins: Sequence
 
 
 def follows_permutations(objective: Objective, scene: Scene, order: Sequence[int]) -> None:
-    """Groups in another order have the same gradients."""
+    """The order of groups does not change their gradients."""
     expected, at = gradient(objective, scene), offsets(scene)
     found = gradient(objective, pick(scene, order))
     _same(found, torch.cat([expected[at[i]] for i in order]))
 
 
 def keeps_groups_apart(objective: Objective, scene: Scene) -> None:
-    """A group's values are those that it has alone, and only its own tokens move them."""
+    """A group's values do not depend on the other groups of the batch, and only its own tokens change them."""
     said, batch = leaf(scene[1]), Batch.of(scene[0])
     for name, term in objective(heard(objective, said), batch).terms.items():
         at = 0
@@ -78,7 +78,7 @@ def keeps_groups_apart(objective: Objective, scene: Scene) -> None:
             elsewhere[tokens] = False
             assert not grad[elsewhere].any(), f"{name}: {scene[0][i].name} moves other groups' tokens"
             at += len(own)
-        assert at == len(term.value), f"{name}: {len(term.value)} values, of which groups alone have {at}"
+        assert at == len(term.value), f"{name}: {len(term.value)} values, but {at} from separate groups"
 
 
 def has_one_entry_per_unit(objective: Objective, scene: Scene) -> None:
@@ -95,7 +95,7 @@ def has_one_entry_per_unit(objective: Objective, scene: Scene) -> None:
 
 
 def has_the_gradient_of_its_loss(objective: Objective, scene: Scene) -> None:
-    """Autograd's gradient is that of finite differences, and it is not 0."""
+    """Autograd's gradient equals that of finite differences, and it is not 0."""
     batch = Batch.of(scene[0])
     assert gradient(objective, scene).abs().max() > 1e-4, "no gradient to speak of"
 
@@ -109,7 +109,7 @@ def has_the_gradient_of_its_loss(objective: Objective, scene: Scene) -> None:
 
 
 def widens_bfloat16(objective: Objective, scene: Scene) -> None:
-    """bfloat16 log-probabilities give float32 values, as near to float64's as float32 allows."""
+    """bfloat16 log-probabilities give float32 values that match float64 to float32 precision."""
     said, batch = leaf(scene[1], torch.bfloat16), Batch.of(scene[0])
     loss = objective(heard(objective, said), batch)
     wide = objective(heard(objective, said.detach().double()), batch)
@@ -121,7 +121,8 @@ def widens_bfloat16(objective: Objective, scene: Scene) -> None:
 
 
 def is_finite_at_extremes(objective: Objective, scene: Scene, size: float, dtype: torch.dtype) -> None:
-    """Certain tokens and tokens of −`size` nats, by turns for policy and reference, within the objective's domain."""
+    """Tokens of probability 1 and tokens of −`size` nats, alternating between policy and reference, within the
+    objective's domain."""
     domain = objective.domain
     high = torch.full((1,), 0.0 if domain.certain else -1e-30, dtype=torch.float64)
     low = torch.full((1,), -min(size, domain.logratio / 5, domain.token), dtype=torch.float64).minimum(high)
@@ -142,7 +143,7 @@ def is_finite_at_extremes(objective: Objective, scene: Scene, size: float, dtype
 
 
 def uses_what_it_requires(objective: Objective, scene: Scene) -> None:
-    """Moving a column that it requires moves its loss: nothing is asked for in vain."""
+    """A change of a required column changes the loss: every required column is used."""
     groups, logps = scene
     batch = Batch.of(groups)
     before = total(objective(heard(objective, leaf(logps)), batch), batch).item()
@@ -159,7 +160,7 @@ def uses_what_it_requires(objective: Objective, scene: Scene) -> None:
 
 
 def random_scene(learnt: DataKind, count: int, noise: torch.Generator) -> Scene:
-    """Groups of what an objective learns from, one to five tokens a branch, with the reference's column."""
+    """Groups of an objective's data kind, with one to five tokens per branch and the reference model's column."""
     groups: list[Group] = []
     logps: list[list[Tensor]] = []
     for i in range(count):
@@ -176,7 +177,7 @@ def random_scene(learnt: DataKind, count: int, noise: torch.Generator) -> Scene:
 
 
 def _roles(learnt: DataKind, noise: torch.Generator) -> list[Role]:
-    """The branches of one group; of a ranking two to five."""
+    """The branches of one group; two to five for a ranking."""
 
     def draw(low: int, high: int) -> int:
         return int(torch.randint(low, high, (), generator=noise))
@@ -195,20 +196,21 @@ def _roles(learnt: DataKind, noise: torch.Generator) -> list[Role]:
 
 
 def leaf(said: Sequence[Sequence[Tensor]], dtype: torch.dtype = torch.float64) -> Tensor:
-    """What a scene says, ready for a gradient."""
+    """The outputs of a scene as tensors that require a gradient."""
     return torch.cat([x for row in said for x in row]).to(dtype).requires_grad_()
 
 
 def heard(objective: Objective, said: Tensor) -> Outputs:
-    """What `objective` reads, made of one leaf: log-probabilities [S] or scores [B]. Statistics of a token are half its
-    log-probability, which is as good as any."""
+    """The outputs that `objective` reads, made from one leaf tensor: log-probabilities [S] or scores [B]. Each
+    statistic of a token is half its log-probability (an arbitrary choice)."""
     if objective.reads == "scores":
         return Outputs(score_B=said)
     return Outputs(said, statistics=dict.fromkeys(("log_collision", "log_greedy"), said.detach() / 2))
 
 
 def total(loss: Loss, whole: Batch) -> Tensor:
-    """What the step minimises: each term's sum over the count of its unit in the whole round, weighted."""
+    """The value that the step minimizes: the weighted sum of each term's sum divided by the count of its unit in the
+    whole round."""
     return torch.stack([t.value.sum() * (t.weight / whole.count(t.unit)) for t in loss.terms.values()]).sum()
 
 
@@ -226,11 +228,11 @@ def _same(found: Tensor, expected: Tensor) -> None:
 
 
 def pick(scene: Scene, indices: Sequence[int]) -> Scene:
-    """These groups alone."""
+    """A scene of only these groups."""
     return [scene[0][i] for i in indices], [scene[1][i] for i in indices]
 
 
 def offsets(scene: Scene) -> list[slice]:
-    """Where each group's tokens stand."""
+    """The positions of each group's tokens."""
     ends = [0, *accumulate(sum(len(x) for x in row) for row in scene[1])]
     return [slice(a, b) for a, b in pairwise(ends)]

@@ -1,4 +1,4 @@
-"""What every objective of a reward model begins with: who is better than whom, and the figures one watches."""
+"""Comparisons and metrics shared by the objectives of reward models."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from twofold.objectives.base import Term
 from twofold.objectives.rankings import below
 
 LEVEL = "level"
-"""Column: the place in a ranking, 0 for the best; completions of one level are equally good."""
+"""Column: the rank in a ranking, 0 for the best. Completions with equal values are tied."""
 
 
 @dataclass(frozen=True)
 class Comparisons:
     """All pairs of completions within the rankings of a batch, `better_C` over `worse_C` (indices of branches);
-    `worse_BB` [B, B] (i, j) says it of completion j below completion i. What is tied is not compared."""
+    `worse_BB` [B, B] (i, j) is true if completion j ranks below completion i. Tied completions are not compared."""
 
     batch: Batch
     worse_BB: Tensor
@@ -27,7 +27,7 @@ class Comparisons:
 
     @classmethod
     def of(cls, batch: Batch) -> Comparisons:
-        """A group of other than ranked branches, or of which all are tied, raises ValueError."""
+        """Raises ValueError for a group with branches that are not ranked, or whose branches are all tied."""
         worse_BB = below(batch)
         if LEVEL in batch.branch_columns:
             level_B = batch.branch_columns[LEVEL]
@@ -38,16 +38,16 @@ class Comparisons:
         return cls(batch, worse_BB, better_C, worse_C)
 
     def lead(self, score_B: Tensor) -> Tensor:
-        """By how much the better completion leads in each comparison [C]."""
+        """The better completion's lead in each comparison [C]."""
         return score_B[self.better_C] - score_B[self.worse_C]
 
     def means(self, value_C: Tensor) -> Tensor:
-        """The mean [G] over the comparisons of each ranking."""
+        """The mean over the comparisons of each ranking [G]."""
         return self._means(value_C, self.better_C)
 
     def metrics(self, score_B: Tensor) -> dict[str, Term]:
-        """Strict accuracy over the comparisons of each ranking, Kendall's τ, best less worst, and both, with their
-        lengths; where several are best or worst, their mean."""
+        """Metrics of each ranking: strict accuracy over its comparisons, Kendall's τ, the difference best − worst, and
+        the values and lengths of best and worst. Ties for best or worst use the mean."""
         score_B = score_B.detach()
         ahead_C = self.lead(score_B).sign()
         told = {"score": score_B, "length": self.batch.length_B.to(score_B.dtype)}
@@ -66,6 +66,6 @@ class Comparisons:
         return {name: Term(value, "group") for name, value in values.items()}
 
     def _means(self, value_N: Tensor, of_N: Tensor) -> Tensor:
-        """Means [G] of values that belong to the branches `of_N`."""
+        """Means [G] of values of the branches `of_N`."""
         group_N, sums = self.batch.group_B[of_N], value_N.new_zeros(len(self.batch.names))
         return sums.index_add(0, group_N, value_N) / sums.index_add(0, group_N, torch.ones_like(value_N))

@@ -1,4 +1,6 @@
-"""Xu, Sharaf, Chen, Tan, Shen, Van Durme, Murray and Kim 2024, "Contrastive Preference Optimization: Pushing the
+"""Contrastive preference optimization (CPO): DPO without a reference model, plus the likelihood of chosen.
+
+Xu, Sharaf, Chen, Tan, Shen, Van Durme, Murray and Kim 2024, "Contrastive Preference Optimization: Pushing the
 Boundaries of LLM Performance in Machine Translation", arXiv:2401.08417, equation 3 and its likelihood term.
 """
 
@@ -22,7 +24,7 @@ class CPO(Objective):
     beta: float = 0.1
     """Scale of the margin."""
     nll: float = 1.0
-    """Weight of −log π(chosen) per token; without it both may fall for ever."""
+    """Weight of −log π(chosen) per token. Without it both log-probabilities may keep falling."""
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

@@ -1,5 +1,7 @@
-"""Lu, Holt, Fanconi, Chan, Foerster, van der Schaar and Lange 2024, "Discovering Preference Optimization Algorithms
-with and for Large Language Models", arXiv:2406.08414, equation 5: the log-ratio modulated loss.
+"""DiscoPOP: the log-ratio modulated loss, a mixture of the logistic and the exponential loss.
+
+Lu, Holt, Fanconi, Chan, Foerster, van der Schaar and Lange 2024, "Discovering Preference Optimization Algorithms with
+and for Large Language Models", arXiv:2406.08414, equation 5.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from twofold.settings import require, settings
 
 
 def modulated(margin_P: Tensor, tau: float) -> Tensor:
-    """Logistic below a margin of 0, exponential above; one exponent, so that no product of 0 and ∞ can arise."""
+    """Logistic below a margin of 0, exponential above. A single exponent avoids a product of 0 and ∞."""
     return torch.sigmoid(-margin_P / tau) * logistic(margin_P) + (logsigmoid(margin_P / tau) - margin_P).exp()
 
 
@@ -27,7 +29,7 @@ class DiscoPOP(OnPairRewards):
     kind: Literal["discopop"] = "discopop"
     beta: float = 0.05
     tau: float = 0.05
-    """How sharply the loss passes from logistic to exponential at a margin of 0."""
+    """How sharply the loss changes from logistic to exponential at a margin of 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,8 +1,9 @@
-"""Rafailov, Sharma, Mitchell, Ermon, Manning and Finn 2023, "Direct Preference Optimization: Your Language Model is
-Secretly a Reward Model", arXiv:2305.18290, equation 7. PDPO's discriminator.
+"""Direct preference optimization (DPO). It is also PDPO's discriminator.
 
-Label smoothing is conservative DPO (Mitchell 2023, "A note on DPO with noisy preferences"); the weight `nll` makes it
-the loss of Iterative RPO (Pang, Yuan, Cho, He, Sukhbaatar and Weston 2024, arXiv:2404.19733, equation 1).
+Rafailov, Sharma, Mitchell, Ermon, Manning and Finn 2023, "Direct Preference Optimization: Your Language Model is
+Secretly a Reward Model", arXiv:2305.18290, equation 7. Label smoothing is conservative DPO (Mitchell 2023, "A note on
+DPO with noisy preferences"). With the weight `nll` it is the loss of Iterative RPO (Pang, Yuan, Cho, He, Sukhbaatar and
+Weston 2024, arXiv:2404.19733, equation 1).
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ class DPO(WithReference):
 
     kind: Literal["dpo"] = "dpo"
     label_smoothing: float = 0.0
-    """Share of pairs whose label is believed wrong: margins beyond that certainty are pulled back (cDPO)."""
+    """Assumed share ε of pairs with a wrong label (cDPO). The optimal margin is then log((1 − ε)/ε)."""
     reference_free: bool = False
-    """Take a uniform reference: the model is compared with nothing, and no reference is computed."""
+    """Use a uniform reference. No reference log-probabilities are computed."""
     nll: float = 0.0
-    """Weight of −log π(chosen) per token: a remedy where chosen falls."""
+    """Weight of −log π(chosen) per token. It helps if the log-probability of chosen falls."""
 
     remedy = "objective.nll=1"
     margin_weighted = True

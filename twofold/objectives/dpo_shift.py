@@ -1,5 +1,7 @@
-"""Yang, Jiang, Zhang, Zhao and Li 2025, "DPO-Shift: Shifting the Distribution of Direct Preference Optimization",
-arXiv:2502.07599: the rejected reward is scaled down, so that chosen need not fall.
+"""DPO-Shift: DPO with a smaller weight on the rejected reward, so that chosen does not have to fall.
+
+Yang, Jiang, Zhang, Zhao and Li 2025, "DPO-Shift: Shifting the Distribution of Direct Preference Optimization",
+arXiv:2502.07599.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ class DPOShift(OnPairRewards):
 
     kind: Literal["dpo_shift"] = "dpo_shift"
     f: float = 0.9
-    """The paper's f(λ): 1 is DPO; the lower, the more chosen rises and the smaller the margin."""
+    """The paper's f(λ). 1 is DPO. A lower value raises chosen more and makes the margin smaller."""
 
     remedy = "a smaller objective.f"
 

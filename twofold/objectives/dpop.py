@@ -1,5 +1,7 @@
-"""Pal, Karkhanis, Dooley, Roberts, Naidu and White 2024, "Smaug: Fixing Failure Modes of Preference Optimisation with
-DPO-Positive", arXiv:2402.13228: a penalty inside the sigmoid wherever chosen is below its reference.
+"""DPO-Positive (DPOP): DPO with a penalty inside the sigmoid when chosen is less likely than under the reference model.
+
+Pal, Karkhanis, Dooley, Roberts, Naidu and White 2024, "Smaug: Fixing Failure Modes of Preference Optimisation with
+DPO-Positive", arXiv:2402.13228.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ class DPOP(OnPairRewards):
     kind: Literal["dpop"] = "dpop"
     beta: float = 0.3
     lam: float = 50.0
-    """λ: 0 is DPO."""
+    """λ. 0 is DPO."""
 
     remedy = "a larger objective.lam, or a lower learning rate"
 

@@ -1,5 +1,7 @@
-"""Ji, Lu, Niu, Ke, Wang, Zhu, Tang and Huang 2024, "Towards Efficient Exact Optimization of Language Model Alignment",
-arXiv:2402.00856, equation 16: the reverse KL from policy to preference, where DPO minimises the forward one.
+"""Efficient exact optimization (EXO): the reverse KL from policy to preference. DPO minimizes the forward KL.
+
+Ji, Lu, Niu, Ke, Wang, Zhu, Tang and Huang 2024, "Towards Efficient Exact Optimization of Language Model Alignment",
+arXiv:2402.00856, equation 16.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from twofold.settings import require, settings
 
 
 def reverse_kl(margin_P: Tensor, epsilon: float) -> Tensor:
-    """Of the policy's preference at this margin from the smoothed label; at most log 1/ε."""
+    """KL of the policy's preference at this margin from the smoothed label; at most log 1/ε."""
     agree_P = torch.sigmoid(margin_P) * (logsigmoid(margin_P) - math.log1p(-epsilon))
     differ_P = torch.sigmoid(-margin_P) * (logsigmoid(-margin_P) - math.log(epsilon))
     return agree_P + differ_P
@@ -28,7 +30,7 @@ class EXO(OnPairRewards):
 
     kind: Literal["exo"] = "exo"
     epsilon: float = 0.001
-    """Probability that a label is wrong; at 0 the loss would be infinite."""
+    """Probability that a label is wrong. At 0 the loss is infinite."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

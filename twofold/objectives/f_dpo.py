@@ -1,5 +1,7 @@
-"""Wang, Jiang, Yang, Liu and Chen 2023, "Beyond Reverse KL: Generalizing Direct Preference Optimization with Diverse
-Divergence Constraints", arXiv:2309.16240: the implicit reward under an f-divergence is β·f'(π/π_ref).
+"""f-DPO: DPO with another f-divergence. The implicit reward is β·f'(π/π_ref).
+
+Wang, Jiang, Yang, Liu and Chen 2023, "Beyond Reverse KL: Generalizing Direct Preference Optimization with Diverse
+Divergence Constraints", arXiv:2309.16240.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ Divergence = Literal["reverse_kl", "forward_kl", "js", "alpha"]
 
 
 def slope(logratio: Tensor, divergence: Divergence, alpha: float) -> Tensor:
-    """f'(u) at log u, up to a constant that no difference sees."""
+    """f'(u) at log u, up to a constant that cancels in differences."""
     match divergence:
         case "reverse_kl":
             return logratio
@@ -37,9 +39,9 @@ class FDPO(WithReference):
 
     kind: Literal["f_dpo"] = "f_dpo"
     divergence: Divergence = "js"
-    """Which divergence from the reference is held small; reverse_kl is DPO."""
+    """Divergence from the reference model that regularizes training. reverse_kl is DPO."""
     alpha: float = 0.5
-    """Of the alpha-divergence only: towards 0 it is the reverse KL, towards 1 the forward KL."""
+    """For the alpha-divergence only. Toward 0 it is the reverse KL, toward 1 the forward KL."""
 
     domain = Domain(logratio=80.0)
 

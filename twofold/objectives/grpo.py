@@ -1,5 +1,7 @@
-"""Shao et al. 2024, "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models",
-arXiv:2402.03300, equation 3 (GRPO). Averages over all tokens and a wider upper clip: DAPO, arXiv:2503.14476; a constant
+"""Group relative policy optimization (GRPO).
+
+Shao et al. 2024, "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models",
+arXiv:2402.03300, equation 3. Mean over all tokens and a wider upper clip: DAPO, arXiv:2503.14476. A constant divisor
 instead of lengths: Liu et al. 2025 (Dr. GRPO), arXiv:2503.20783.
 """
 
@@ -17,24 +19,26 @@ from twofold.settings import require, settings
 
 @settings
 class GRPO(Objective):
-    """−min(ρ·A, clip(ρ)·A) + β·KL of each token, ρ = π/π_old, A the reward less its prompt's mean, over their standard
-    deviation; the KL estimate stands in the loss."""
+    """−min(ρ·A, clip(ρ)·A) + β·KL of each token, ρ = π/π_old, A = (reward − the prompt's mean) / the prompt's standard
+    deviation. The KL estimate is part of the loss."""
 
     kind: Literal["grpo"] = "grpo"
     beta: float = 0.04
-    """Weight of the KL estimate in the loss; 0 asks for no reference."""
+    """Weight of the KL estimate in the loss. With 0 no reference model is needed."""
     estimator: Estimator = "k3"
-    """Which KL estimate; its gradient in a loss is ∇KL(π_ref ‖ π) with k3, ∇KL(π ‖ π_ref) with k2, and 0 with k1."""
+    """KL estimator. Its gradient in a loss is ∇KL(π_ref ‖ π) with k3, ∇KL(π ‖ π_ref) with k2, and 0 with k1."""
     clip: float = 0.2
-    """ε: how far a token's probability ratio may go before nothing is gained."""
+    """ε: clip range of a token's probability ratio."""
     clip_high: float | None = None
-    """Another ε above 1 (DAPO: 0.28)."""
+    """A separate ε for ratios above 1 (DAPO: 0.28)."""
     average: Average = "completion"
-    """completion averages over each completion first, token over all tokens; constant divides by `length`: Dr. GRPO."""
+    """completion: mean over each completion, then over completions. token: mean over all tokens. constant: divide by
+    `length` (Dr. GRPO)."""
     length: int | None = None
-    """Of constant: the tokens to divide a completion's sum by, such as sampling.max_new_tokens."""
+    """For constant: the divisor of a completion's sum, such as sampling.max_new_tokens."""
     scale: Scale = "group"
-    """What divides it: the standard deviation of the prompt's rewards, of the rollout's, or nothing (Dr. GRPO)."""
+    """Divisor of the advantage: the standard deviation of the prompt's rewards, of the rollout's, or nothing (Dr.
+    GRPO)."""
 
     data_kind = "prompts"
 

@@ -1,8 +1,9 @@
-"""Truncated importance weights of samples that older weights, or another engine's kernels, drew: min(π/π_sampler, cap).
+"""Truncated importance weights min(π/π_sampler, cap) of completions that older weights or another inference engine
+sampled.
 
-π is the policy as it was when the samples arrived, so that a ratio π_θ/π_old of several updates stays the objective's
-own. Weights are frozen columns of a sample: of each token, for objectives whose actions are tokens (GRPO, PPO), and of
-the whole, for those that take a completion as one action (RLOO, REINFORCE, PDPO's generator, pairs).
+π is the policy at the time the completions arrive. The ratio π_θ/π_old over several updates remains part of the
+objective. Weights are constant columns of a completion. Objectives with tokens as actions (GRPO, PPO) use one per
+token. Those with a completion as one action (RLOO, REINFORCE, PDPO's generator, pairs) use one per completion.
 
 Ionides 2008, "Truncated Importance Sampling" (no arXiv id); Yao, Liu, Zhang, Dong, Shang and Gao 2025, "Your Efficient
 RL Framework Secretly Brings You Off-Policy RL Training", fengyao.notion.site/off-policy-rl: weights of tokens, cap 2.
@@ -29,8 +30,8 @@ _LARGEST = 700.0  # nats whose exponential is finite
 
 
 def importance_columns(logp_S: Tensor, sampler_S: Tensor, cap: float) -> dict[str, Tensor | float]:
-    """Of one sample, from the log-probabilities [n] of the policy and of its sampler: weights of tokens and of the
-    whole, the latter from the product of all its tokens' ratios."""
+    """Weights of one completion from the log-probabilities [n] of the policy and of its sampler: one per token, and one
+    for the completion from the product of its tokens' ratios."""
     ratio_S = (logp_S - sampler_S).double()
     most = math.log(cap)
     whole = math.exp(min(ratio_S.sum().item(), most))
@@ -38,7 +39,7 @@ def importance_columns(logp_S: Tensor, sampler_S: Tensor, cap: float) -> dict[st
 
 
 def importance_figures(logp: Sequence[Tensor], sampler: Sequence[Tensor], cap: float) -> dict[str, float]:
-    """Of samples: the mean ratio π/π_sampler before it is cut off, and the share that is; of tokens and of wholes."""
+    """Metrics: the mean ratio π/π_sampler before truncation and the truncated share, per token and per completion."""
     logratios = [(a - b).double() for a, b in zip(logp, sampler, strict=True)]
     token_S, whole_B = torch.cat(logratios), torch.stack([each.sum() for each in logratios])
     figures: dict[str, float] = {}
@@ -49,25 +50,25 @@ def importance_figures(logp: Sequence[Tensor], sampler: Sequence[Tensor], cap: f
 
 
 def token_weighted(value_S: Tensor, batch: Batch) -> Tensor:
-    """A value [S] of each token times its weight, where samples have one."""
+    """A value [S] of each token times its importance weight, if there are weights."""
     weight_S = batch.token_columns.get(OF_TOKEN)
     return value_S if weight_S is None else value_S * weight_S.to(value_S.dtype)
 
 
 def draft_weighted(value_B: Tensor, batch: Batch) -> Tensor:
-    """A value [B] of each sample times its weight, where samples have one."""
+    """A value [B] of each completion times its importance weight, if there are weights."""
     weight_B = batch.branch_columns.get(OF_DRAFT)
     return value_B if weight_B is None else value_B * weight_B.to(value_B.dtype)
 
 
 @dataclass(frozen=True)
 class WeightedPairs(Objective):
-    """`base`, an objective on pairs of samples, whose every pair counts as the product of its two samples' weights."""
+    """`base`, an objective on pairs of samples, with each pair weighted by the product of its two samples' weights."""
 
     base: Objective
 
     def __post_init__(self) -> None:
-        """What a run must know of it is what it must know of `base`; no gradient is that of the margin only."""
+        """Its traits are those of `base`, except that its gradient is not that of the margin only."""
         base = as_objective(self.base)
         vars(self).update({name: getattr(base, name) for name in ("requires", "statistics", "remedy")})
 
@@ -80,14 +81,14 @@ class WeightedPairs(Objective):
 
 
 def weighted_pairs(objective: Objective, pairs: Sequence[Group]) -> Objective:
-    """`objective` with weights, where `pairs` have them and it looks at one pair at a time: one that couples a batch
-    has no loss of a pair."""
+    """`objective` with importance weights, if `pairs` have them and it treats pairs independently. An objective that
+    couples a batch has no loss per pair."""
     brought = bool(pairs) and all(group.has(OF_DRAFT) for group in pairs)
     return WeightedPairs(objective) if brought and not as_objective(objective).couples else objective
 
 
 def _times(term: Term, weight_G: Tensor, batch: Batch) -> Tensor:
-    """The value of a term, each entry times the weight of its pair."""
+    """The value of a term, with each entry multiplied by the weight of its pair."""
     base, _, role = term.unit.partition(":")
     chosen_B = batch.role_B == int(Role[role.upper()]) if role else torch.ones_like(batch.role_B, dtype=torch.bool)
     group_of = {"branch": batch.group_B[chosen_B], "token": batch.group_B[batch.branch_S[chosen_B[batch.branch_S]]]}

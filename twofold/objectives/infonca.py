@@ -1,5 +1,7 @@
-"""Chen, He, Yuan, Cui, Su and Zhu 2024, "Noise Contrastive Alignment of Language Models with Explicit Rewards",
-arXiv:2402.05369: InfoNCA, DPO on K completions with scores. With two of them and α = 0 it is DPO.
+"""InfoNCA: DPO on K completions with scores. With two completions and α = 0 it is DPO.
+
+Chen, He, Yuan, Cui, Su and Zhu 2024, "Noise Contrastive Alignment of Language Models with Explicit Rewards",
+arXiv:2402.05369.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from twofold.settings import settings
 
 @settings
 class InfoNCA(OnScoredRankings):
-    """−Σ softmax(score/α)·log softmax(r) over the completions of a group, r = β·log-ratio: a classifier that names the
-    best, taught with soft labels."""
+    """−Σ softmax(score/α)·log softmax(r) over the completions of a group, r = β·log-ratio. It trains a classifier of
+    the best completion with soft labels."""
 
     kind: Literal["infonca"] = "infonca"
 

@@ -1,4 +1,6 @@
-"""Azar, Rowland, Piot, Guo, Calandriello, Valko and Munos 2023, "A General Theoretical Paradigm to Understand Learning
+"""Identity preference optimization (IPO): a squared loss with a target difference of log-ratios.
+
+Azar, Rowland, Piot, Guo, Calandriello, Valko and Munos 2023, "A General Theoretical Paradigm to Understand Learning
 from Human Preferences", arXiv:2310.12036, equation 17.
 """
 
@@ -21,11 +23,12 @@ class IPO(Objective):
 
     kind: Literal["ipo"] = "ipo"
     tau: float = 0.1
-    """1/(2τ) is the difference of log-ratios that a pair is led to, from either side."""
+    """1/(2τ) is the target difference of log-ratios. Smaller and larger differences are both penalized."""
     logratio: Literal["sum", "mean"] = "sum"
-    """sum over a completion (the theory), or mean over its tokens (what its authors ran): another scale of τ."""
+    """sum: over a completion (as in the theory). mean: over its tokens (as in the authors' experiments); τ then has
+    another scale."""
     reference_free: bool = False
-    """Take a uniform reference: the model is compared with nothing, and no reference is computed."""
+    """Use a uniform reference. No reference log-probabilities are computed."""
     nll: float = 0.0
     """Weight of −log π(chosen) per token."""
 

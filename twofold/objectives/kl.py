@@ -1,8 +1,8 @@
-"""Kullback–Leibler divergence KL(π ‖ π_ref): exactly, of whole distributions, and estimated from tokens drawn from π.
+"""Kullback–Leibler divergence KL(π ‖ π_ref): exact from full distributions, and estimated from tokens sampled from π.
 
 Estimators: Schulman 2020, "Approximating KL Divergence", joschu.net/blog/kl-approx.html, of d = log π − log π_ref of a
-token. All three estimate one number, but as a loss each has a gradient of its own; of tokens in sequences it is that of
-the divergence at each token's own prefix: how likely the prefix itself becomes, no estimator in a loss sees.
+token. All three estimate the same number, but have different gradients as a loss. For sequences it is the gradient of
+the divergence at each token's prefix. No estimator in a loss has the gradient of the prefix's probability.
 
 | | in a loss: E[∇k] | in a reward: E[k·∇log π] | ∇E[k] |
 |---|---|---|---|
@@ -21,18 +21,19 @@ from torch import Tensor
 
 
 def k1(logratio_S: Tensor) -> Tensor:
-    """d: unbiased, of either sign. In a loss its expected gradient is 0; held fixed and times ∇log π (in a reward) it
+    """d: unbiased, of either sign. In a loss its expected gradient is 0. As a constant times ∇log π (in a reward) it
     gives ∇KL(π ‖ π_ref)."""
     return logratio_S
 
 
 def k2(logratio_S: Tensor) -> Tensor:
-    """d²/2: never negative, biased. In a loss its expected gradient is ∇KL(π ‖ π_ref), which its value is not."""
+    """d²/2: never negative, biased. In a loss its expected gradient is ∇KL(π ‖ π_ref), although its value is biased."""
     return 0.5 * logratio_S.square()
 
 
 def k3(logratio_S: Tensor) -> Tensor:
-    """e^−d − 1 + d: unbiased, never negative. In a loss its expected gradient is ∇KL(π_ref ‖ π): the other one."""
+    """e^−d − 1 + d: unbiased, never negative. In a loss its expected gradient is ∇KL(π_ref ‖ π), the reverse
+    direction."""
     return torch.expm1(-logratio_S) + logratio_S
 
 
@@ -41,7 +42,7 @@ ESTIMATORS: Mapping[Estimator, Callable[[Tensor], Tensor]] = {"k1": k1, "k2": k2
 
 
 def entropy(logp_V: Tensor) -> Tensor:
-    """−Σ p·log p over the last axis [..., V] of normalized log-probabilities, nats; a token of probability 0 adds 0."""
+    """−Σ p·log p over the last axis [..., V] of normalized log-probabilities, nats; A token of probability 0 adds 0."""
     return -_expected(logp_V, logp_V)
 
 
@@ -51,5 +52,5 @@ def divergence(logp_V: Tensor, other_V: Tensor) -> Tensor:
 
 
 def _expected(logp_V: Tensor, value_V: Tensor) -> Tensor:
-    """Σ p·value, where p = 0 counts nothing though its value be infinite."""
+    """Σ p·value. A term with p = 0 is 0 even if its value is infinite."""
     return (logp_V.exp() * value_V.masked_fill(logp_V == -torch.inf, 0)).sum(-1)

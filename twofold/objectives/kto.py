@@ -1,8 +1,8 @@
-"""Ethayarajh, Xu, Muennighoff, Jurafsky and Kiela 2024, "KTO: Model Alignment as Prospect Theoretic Optimization",
-arXiv:2402.01306, equation 8: completions that are good or bad in themselves, valued as gains and losses.
+"""Kahneman–Tversky optimization (KTO): learns from single completions that are labeled desirable or undesirable.
 
-With z₀ held at 0 it is the zero loss of anchored preference optimization on labels: each side of equation 7 of
-D'Oosterlinck et al. 2024, arXiv:2408.06266, stands alone.
+Ethayarajh, Xu, Muennighoff, Jurafsky and Kiela 2024, "KTO: Model Alignment as Prospect Theoretic Optimization",
+arXiv:2402.01306, equation 8. With z₀ = 0 it is the zero loss of anchored preference optimization on single labels: one
+side of equation 7 of D'Oosterlinck et al. 2024, arXiv:2408.06266.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from twofold.settings import require, settings
 @settings
 class KTO(WithReference):
     """λ_D·(1 − σ(β·(log-ratio − z₀))) of a desirable completion, λ_U·(1 − σ(β·(z₀ − log-ratio))) of an undesirable one.
-    The point of reference z₀ estimates KL(π ‖ π_ref) over the whole step and is held fixed."""
+    The reference point z₀ estimates KL(π ‖ π_ref) over the whole step and has no gradient."""
 
     kind: Literal["kto"] = "kto"
     desirable_weight: float = 1.0
-    """λ_D; the paper wants λ_D·n_D / (λ_U·n_U) in [1, 3/2], n counting the rows of each label."""
+    """λ_D. The paper recommends λ_D·n_D / (λ_U·n_U) in [1, 3/2], where n is the number of rows with each label."""
     undesirable_weight: float = 1.0
     """λ_U."""
     z0: Literal["estimate", "zero"] = "estimate"
-    """zero compares with the reference itself: no KL is estimated, and the passes for it are saved."""
+    """zero sets z₀ = 0: no KL is estimated, which saves its forward passes."""
 
     data_kind = "labels"
     remedy = "a larger objective.desirable_weight"
@@ -43,7 +43,7 @@ class KTO(WithReference):
         return ("ref_logp", "z0") if self.z0 == "estimate" else ("ref_logp",)
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        """A branch that is neither desirable nor undesirable raises ValueError."""
+        """Raises ValueError for a branch that is neither desirable nor undesirable."""
         desirable_B = labels(batch)
         reward_B = self.beta * batch.sum(logratios(outputs, batch))
         z0_B = batch.branch_columns["z0"] if self.z0 == "estimate" else torch.zeros_like(reward_B)

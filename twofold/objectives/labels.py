@@ -1,4 +1,4 @@
-"""What objectives on labelled completions share: who is desirable, and the figures one watches."""
+"""Labels and metrics shared by the objectives on labeled completions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from twofold.objectives.logratio_metrics import moved
 
 
 def labels(batch: Batch) -> Tensor:
-    """Whether each branch is desirable [B]. A branch that is neither that nor undesirable raises ValueError."""
+    """Whether each branch is desirable [B]. Raises ValueError for a branch that is neither desirable nor
+    undesirable."""
     desirable_B = batch.role_B == int(Role.DESIRABLE)
     if not (desirable_B | (batch.role_B == int(Role.UNDESIRABLE))).all():
         raise ValueError("every branch needs a label: desirable or undesirable")
@@ -18,8 +19,8 @@ def labels(batch: Batch) -> Tensor:
 
 
 def metrics(reward_B: Tensor, logp_S: Tensor, gain_B: Tensor, weight_B: Tensor, batch: Batch) -> dict[str, Term]:
-    """What is told of each label; over both, accuracy (right is a completion strictly on its own side of the point of
-    reference, with a `gain_B` above 0) and how strongly each is still pushed, `weight_B`."""
+    """Metrics per label and over both labels. accuracy counts a completion as correct if it is strictly on its own side
+    of the reference point (`gain_B` > 0). `weight_B` is its gradient weight."""
     weight_B = weight_B.detach()
     found = {
         "accuracy": Term((gain_B.detach() > 0).to(weight_B.dtype), "branch"),

@@ -1,5 +1,7 @@
-"""Liu, Bai, Han, Weng, Xu, Cao, Wang and Cai 2024, "Length Desensitization in Direct Preference Optimization",
-arXiv:2409.06411: what one completion says beyond the length of the other counts less.
+"""LD-DPO: DPO in which the tokens beyond the length of the pair's shorter completion count less.
+
+Liu, Bai, Han, Weng, Xu, Cao, Wang and Cai 2024, "Length Desensitization in Direct Preference Optimization",
+arXiv:2409.06411.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ class LDDPO(WithReference):
 
     kind: Literal["ld_dpo"] = "ld_dpo"
     alpha: float = 0.5
-    """1 is DPO; 0 compares both completions over equal lengths."""
+    """1 is DPO. 0 compares both completions over equal lengths."""
 
     margin_weighted = True
 

@@ -1,5 +1,6 @@
-"""Lambert et al. 2024, "Tülu 3: Pushing Frontiers in Open Language Model Post-Training", arXiv:2411.15124, equation 6:
-length-normalized DPO.
+"""Length-normalized DPO.
+
+Lambert et al. 2024, "Tülu 3: Pushing Frontiers in Open Language Model Post-Training", arXiv:2411.15124, equation 6.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class LNDPO(WithReference):
 
     kind: Literal["ln_dpo"] = "ln_dpo"
     beta: float = 5.0
-    """As DPO's, but of a mean per token: about DPO's times the length."""
+    """As in DPO, but applied to a mean per token: about DPO's β times the mean length."""
 
     margin_weighted = True
 

@@ -1,4 +1,4 @@
-"""How far a policy stands from its reference on given completions: figures one watches under every method."""
+"""Metrics of the distance between policy and reference model on given completions, for every objective."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from twofold.objectives.kl import k2
 
 @torch.no_grad()
 def moved(logp_S: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """From log π [S] of each completion [B] its sum, its length in tokens and, where the batch has a reference, its
-    log-ratio and the sum of d²/2 over its tokens, in nats: k1 and k2 of `kl.py`, of data that nobody drew from the
-    policy. k3 is left out: its e^−d overflows on just those completions that the policy has left."""
+    """From log π [S]: each completion's [B] sum, its length in tokens and, if the batch has a reference, its log-ratio
+    and the sum of d²/2 over its tokens, in nats. These are k1 and k2 of `kl.py`, but on data that was not sampled from
+    the policy. k3 is left out: its e^−d overflows on completions that have become very unlikely."""
     told = {"logp": batch.sum(logp_S), "length": batch.length_B.to(logp_S.dtype)}
     if "ref_logp" in batch.token_columns:
         logratio_S = logp_S - batch.token_columns["ref_logp"].to(logp_S.dtype)

@@ -1,5 +1,7 @@
-"""Chen, He, Yuan, Cui, Su and Zhu 2024, "Noise Contrastive Alignment of Language Models with Explicit Rewards",
-arXiv:2402.05369: NCA on pairs, in which rewards are absolute, not only relative; on more completions it is `nca_k.py`.
+"""NCA on pairs: it optimizes absolute rewards, not only their difference. `nca_k.py` is NCA on more completions.
+
+Chen, He, Yuan, Cui, Su and Zhu 2024, "Noise Contrastive Alignment of Language Models with Explicit Rewards",
+arXiv:2402.05369.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from twofold.settings import settings
 
 def contrast(reward: Tensor, share: Tensor | float, count: Tensor | int) -> Tensor:
     """−share·log σ(r) − log σ(−r)/count of a completion with reward r that is the best of `count` with probability
-    `share`: told from noise, and noise from it."""
+    `share`: the two terms of noise-contrastive classification."""
     return share * logistic(reward) + logistic(-reward) / count
 
 

@@ -1,5 +1,7 @@
-"""Chen, He, Yuan, Cui, Su and Zhu 2024, "Noise Contrastive Alignment of Language Models with Explicit Rewards",
-arXiv:2402.05369: NCA on K completions with scores. With two of them and α = 0 it is `nca.py`.
+"""NCA on K completions with scores. With two completions and α = 0 it is `nca.py`.
+
+Chen, He, Yuan, Cui, Su and Zhu 2024, "Noise Contrastive Alignment of Language Models with Explicit Rewards",
+arXiv:2402.05369.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Hong, Lee and Thorne 2024, "ORPO: Monolithic Preference Optimization without Reference Model", arXiv:2403.07691,
-equations 3 to 7: likelihood of chosen, and odds of chosen over odds of rejected.
+"""ORPO: the likelihood of chosen plus the odds ratio of chosen and rejected, without a reference model.
+
+Hong, Lee and Thorne 2024, "ORPO: Monolithic Preference Optimization without Reference Model", arXiv:2403.07691,
+equations 3 to 7.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Links: what a margin [P] costs. Every one is a function of one number per pair."""
+"""Link functions from a margin [P] to a loss per pair [P]."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from torch.nn.functional import logsigmoid, relu
 
 
 def logistic(margin_P: Tensor) -> Tensor:
-    """−log σ(margin): the likelihood of a preference under Bradley and Terry."""
+    """−log σ(margin): the negative log-likelihood of a preference under Bradley and Terry."""
     return -logsigmoid(margin_P)
 
 
 def smoothed(margin_P: Tensor, flipped: float) -> Tensor:
-    """The logistic link in expectation, when a label is wrong with probability `flipped`."""
+    """The expected logistic loss if a label is wrong with probability `flipped`."""
     return (1 - flipped) * logistic(margin_P) + flipped * logistic(-margin_P)
 
 
 def unbiased(margin_P: Tensor, flipped: float) -> Tensor:
-    """What averages, over labels flipped with probability `flipped`, to the logistic link of the true label."""
+    """The unbiased loss: its mean over labels flipped with probability `flipped` is the logistic loss of the true
+    label."""
     return ((1 - flipped) * logistic(margin_P) - flipped * logistic(-margin_P)) / (1 - 2 * flipped)
 
 

@@ -1,4 +1,4 @@
-"""Scores: what of a completion's log-probabilities a method compares. All take pairs and return one number a side."""
+"""Scores that pair methods compare, computed from log-probabilities: pairs in, one number per side out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twofold.objectives.pairs import Pairs, Sides, sums
 
 
 def mean(value: Sides, pairs: Pairs) -> Sides:
-    """Per token: a sum over the completion, divided by its length."""
+    """Mean per token: the sum over a completion divided by its length."""
     return value / pairs.length
 
 
@@ -32,7 +32,7 @@ def log_odds(logp: Tensor) -> Tensor:
 
 
 def log1mexp(logp: Tensor) -> Tensor:
-    """log(1 − p) of a log-probability: exact for p near 0 and near 1, with its gradient; −inf at p = 1."""
+    """log(1 − p) of a log-probability. Value and gradient are accurate for p near 0 and near 1; −inf at p = 1."""
     high = logp > -0.6931471805599453
     near_1 = torch.log(-torch.expm1(torch.where(high, logp, -torch.ones_like(logp))))
     near_0 = torch.log1p(-torch.exp(torch.where(high, -torch.ones_like(logp), logp)))

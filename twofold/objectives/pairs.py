@@ -1,4 +1,4 @@
-"""What every objective on pairs begins with: log-ratios of chosen and rejected, and the figures one watches."""
+"""Log-ratios of chosen and rejected, and the metrics shared by all objectives on pairs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from twofold.settings import settings
 
 @dataclass(frozen=True)
 class Sides:
-    """A value of the chosen and one of the rejected completion of every pair, [P] each."""
+    """A value of chosen and one of rejected for every pair, [P] each."""
 
     chosen: Tensor
     rejected: Tensor
 
     @property
     def margin(self) -> Tensor:
-        """By how much chosen leads [P]."""
+        """chosen − rejected [P]."""
         return self.chosen - self.rejected
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Sides:
@@ -46,12 +46,12 @@ class Pairs:
     logp: Sides
     logratio: Sides
     length: Sides
-    """In tokens."""
+    """Lengths in tokens."""
 
     @classmethod
     def of(cls, outputs: Outputs, batch: Batch, *, reference: bool = True) -> Pairs:
-        """From the chosen and the rejected branch of every group; a group without both raises ValueError. Without
-        `reference` the log-ratio is log π itself: the reference is uniform, and its constant left out."""
+        """From the chosen and the rejected branch of every group; raises ValueError for a group without both. Without
+        `reference` the log-ratio is log π: the reference is uniform, and its constant is omitted."""
         if not torch.equal(batch.group_B[batch.of_role(Role.CHOSEN)], batch.group_B[batch.of_role(Role.REJECTED)]):
             raise ValueError("every group needs one chosen and one rejected branch")
         logp_S = logps(outputs)
@@ -66,8 +66,8 @@ class Pairs:
         )
 
     def metrics(self, reward: Sides) -> dict[str, Term]:
-        """Of the `reward` by which a method compares: margin, strict accuracy, DPO's gradient weight σ(−margin) and its
-        spread; and how far each side has moved."""
+        """Metrics of the `reward` that a method compares: margin, strict accuracy, DPO's gradient weight σ(−margin) and
+        its standard deviation, and how far each side has moved."""
         margin = reward.margin.detach()
         told = {"reward": reward}
         told |= {name: sides(value_B, self.batch) for name, value_B in moved(self.logp_S, self.batch).items()}
@@ -80,10 +80,10 @@ class Pairs:
 
 @settings
 class OnPairRewards(WithReference):
-    """A method that compares the implicit rewards β·log-ratio of a pair; it has its `loss` alone to define."""
+    """Base of methods that compare the implicit rewards β·log-ratio of a pair. A subclass defines only `loss`."""
 
     def loss(self, reward: Sides) -> Tensor:
-        """What each pair costs [P]."""
+        """The loss of each pair [P]."""
         raise NotImplementedError
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
@@ -93,10 +93,10 @@ class OnPairRewards(WithReference):
 
 
 def sides(value_B: Tensor, batch: Batch) -> Sides:
-    """The entries of `value_B` that belong to chosen and to rejected branches, in the order of their groups."""
+    """The entries of `value_B` of chosen and of rejected branches, in the order of their groups."""
     return Sides(value_B[batch.of_role(Role.CHOSEN)], value_B[batch.of_role(Role.REJECTED)])
 
 
 def sums(value_S: Tensor, batch: Batch) -> Sides:
-    """A per-token value, summed over each completion."""
+    """A per-token value summed over each completion."""
     return sides(batch.sum(value_S), batch)

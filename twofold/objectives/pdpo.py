@@ -1,9 +1,10 @@
-"""The generator of Proximal DPO (Hepan 2024, github.com/newtonysls/PDPO): drafts are pulled up to the truth's reward.
+"""The generator of Proximal DPO (Hepan 2024, github.com/newtonysls/PDPO): drafts are pulled up to the ground truth's
+implicit reward.
 
-gap = sg[β·log π/π_ref(y_GT)] − β·log π/π_ref(y), y ~ π; only log π(y) carries gradient; the hinge stops at equality.
-No arXiv id exists. Discriminator and schedule are `algorithms/pdpo.py`. The source has the forms hinge and unhinged;
-the rest are options. Leave-one-out: RLOO (arXiv:2402.14740); clip: PPO (arXiv:1707.06347); direction down: SPIN
-(arXiv:2401.01335) with the truth held fixed, with gradient_to both SPIN itself; kl: `kl.py`.
+gap = sg[β·log π/π_ref(y_GT)] − β·log π/π_ref(y), y ~ π. Only log π(y) has a gradient. The hinge stops at equality.
+There is no arXiv id. Discriminator and schedule are in `algorithms/pdpo.py`. The source has the forms hinge and
+unhinged; the rest are options. Leave-one-out: RLOO (arXiv:2402.14740). clip: PPO (arXiv:1707.06347). direction down:
+SPIN (arXiv:2401.01335) with a constant ground truth; with gradient_to both, SPIN itself. kl: `kl.py`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def generator_loss(gap_B: Tensor, form: Form) -> Tensor:
 
 
 def gap_weight(gap_B: Tensor, form: Form) -> Tensor:
-    """How hard each draft is pulled, held fixed: the derivative of `generator_loss`."""
+    """The gradient weight of each draft, without gradient: the derivative of `generator_loss`."""
     gap_B = gap_B.detach()
     match form:
         case "unhinged":
@@ -57,7 +58,7 @@ def gap_weight(gap_B: Tensor, form: Form) -> Tensor:
 
 
 def leave_one_out(weight_B: Tensor, batch: Batch) -> Tensor:
-    """Each weight less the mean weight of the group's other drafts; 0 for a draft without others."""
+    """Each weight minus the mean weight of the group's other drafts; 0 for a single draft."""
     others_B = batch.sum_groups(torch.ones_like(weight_B))[batch.group_B] - 1
     total_B = batch.sum_groups(weight_B)[batch.group_B]
     advantage_B = weight_B - (total_B - weight_B) / others_B.clamp(min=1)
@@ -65,32 +66,36 @@ def leave_one_out(weight_B: Tensor, batch: Batch) -> Tensor:
 
 
 def ratios(outputs: Outputs, batch: Batch) -> Tensor:
-    """How many times as likely each draft is as it was when it was drawn."""
+    """The probability ratio of each draft to the time when it was sampled."""
     return batch.sum(moves(outputs, batch)).exp()
 
 
 @settings
 class GeneratorSettings:
-    """How a draft's gap to the truth becomes a loss; the options are off by default."""
+    """How a draft's gap to the ground truth becomes a loss. All options are off by default."""
 
     form: Form = "hinge"
-    """unhinged, the source's first form, is an ablation: it has no stop; square pulls both ways, as a KL does."""
+    """unhinged, the source's first form, is an ablation: nothing stops it. square pulls in both directions, as a KL
+    does."""
     per_token: bool = False
-    """Compare log-ratios per token instead of per completion; γ (or β) must then grow by about the mean length."""
+    """Compare log-ratios per token instead of per completion. γ (or β) must then be about the mean length times
+    larger."""
     margin: float = 0.0
-    """Added to the gap: drafts are pulled until they are this much beyond the truth."""
+    """Added to the gap: drafts are pulled up until their implicit reward exceeds the ground truth's by this much."""
     direction: Direction = "up"
-    """down pushes drafts below the truth's reward, as SPIN does: the gap changes its sign."""
+    """down pushes drafts below the ground truth's implicit reward, as SPIN does. The gap changes its sign."""
     gradient_to: GradientTo = "drafts"
-    """truth pulls the truth up where it lies below a draft, both pull it and the drafts: with direction down, SPIN."""
+    """What the gradient moves. `truth`: the ground truth, where it is below a draft. `both`: it and the drafts; with
+    direction down this is SPIN."""
     gate: Gate = "none"
-    """verifier, judge: drafts that it calls right alone are pulled up (the others alone pushed down)."""
+    """verifier, judge: only drafts that it accepts are pulled up. With direction down, only the others are pushed
+    down."""
     baseline: Literal["none", "leave_one_out"] = "none"
-    """leave_one_out takes from each draft's weight the mean weight of the other drafts of its prompt."""
+    """leave_one_out subtracts from each draft's weight the mean weight of the other drafts of its prompt."""
     clip: float | None = None
-    """Stop where a stale draft has become 1 + this times as likely as when it was drawn."""
+    """A stale draft has no gradient once it is 1 + this times as likely as when it was sampled."""
     kl: float = 0.0
-    """Weight of an on-policy KL to the reference: Σ ½(log π/π_ref)² over a draft's tokens, whatever the gap."""
+    """Weight of an on-policy KL to the reference model: Σ ½(log π/π_ref)² over a draft's tokens, for any gap."""
 
     def __post_init__(self) -> None:
         require(self.clip is None or 0 < self.clip < 1, "clip must be in (0, 1)")
@@ -100,20 +105,20 @@ class GeneratorSettings:
         drafts = self.direction == "up" and self.baseline == "none" and self.clip is None
         require(
             self.gradient_to != "truth" or drafts,
-            "gradient_to truth moves no draft: direction, baseline and clip do nothing",
+            "`gradient_to: truth` moves no draft: direction, baseline and clip do nothing",
         )
         both_ways = self.form == "square" and self.gradient_to != "drafts"
-        require(not both_ways, "square pushes the ground truth down too: gradient_to truth and both need another form")
+        require(not both_ways, "square pushes the ground truth down too: gradient_to needs another form")
 
 
 @settings
 class PDPOGenerator(GeneratorSettings, Objective):
-    """max(gap, 0), averaged over the drafts kept. Where the truth is to move it is a branch of its drafts' group; the
-    gate's verdict is the column `correct`."""
+    """max(gap, 0), averaged over the drafts in use. If the ground truth is trained too, it is a branch of its drafts'
+    group. The column `correct` contains the gate's verdict."""
 
     kind: Literal["pdpo_generator"] = "pdpo_generator"
     beta: float = 0.1
-    """As the discriminator's."""
+    """The same as the discriminator's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -169,7 +174,7 @@ class PDPOGenerator(GeneratorSettings, Objective):
         return reward_B / length_B.to(reward_B.dtype) if self.per_token else reward_B
 
     def _truth_reward(self, outputs: Outputs, batch: Batch, drafts: Batch) -> Tensor:
-        """Of each draft's ground truth: a column, or where it is to move that of its own branch."""
+        """The value of each draft's ground truth: a column, or that of its own branch if it is trained."""
         if self.gradient_to == "drafts":
             columns = drafts.branch_columns
             logratio_B = columns["truth_logratio"].to(logps(outputs).dtype)
@@ -179,7 +184,7 @@ class PDPOGenerator(GeneratorSettings, Objective):
         return drafts.from_groups_of(truths, reward_B)
 
     def _surrogate(self, weight_B: Tensor, outputs: Outputs, batch: Batch) -> Tensor:
-        """A loss with the gradient of the form itself, less the baseline's, which stops at the clip."""
+        """A loss with the gradient of the form minus the baseline, and none beyond the clip."""
         if self.per_token:
             weight_B = weight_B / batch.length_B
         advantage_B = weight_B if self.baseline == "none" else leave_one_out(weight_B, batch)
@@ -190,7 +195,7 @@ class PDPOGenerator(GeneratorSettings, Objective):
         return -self.beta * clipped(advantage_B, ratios(outputs, batch), self.clip)
 
     def _judged(self, batch: Batch, dtype: torch.dtype, *, right: bool) -> Tensor:
-        """1 for each draft that the gate finds right, or wrong; without a gate for all of them."""
+        """1 for each draft that the gate accepts (direction down: rejects), else 0; without a gate 1 for all drafts."""
         if self.gate == "none":
             return torch.ones_like(batch.length_B, dtype=dtype)
         correct_B = batch.branch_columns["correct"].to(dtype)

@@ -1,5 +1,7 @@
-"""Rafailov, Sharma, Mitchell, Ermon, Manning and Finn 2023, "Direct Preference Optimization: Your Language Model is
-Secretly a Reward Model", arXiv:2305.18290, appendix A.3, equation 20: DPO on rankings, after Plackett and Luce.
+"""DPO on rankings, with the Plackett–Luce model.
+
+Rafailov, Sharma, Mitchell, Ermon, Manning and Finn 2023, "Direct Preference Optimization: Your Language Model is
+Secretly a Reward Model", arXiv:2305.18290, appendix A.3, equation 20.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from twofold.settings import settings
 
 @settings
 class PlackettLuce(WithReference):
-    """−Σₖ log(e^{rₖ} / Σ_{j ≥ k} e^{rⱼ}) over the ranks k of a group, r = β·log-ratio: each completion is the best of
-    those not yet taken. Two completions make it DPO; groups may differ in size, and none is divided by it."""
+    """−Σₖ log(e^{rₖ} / Σ_{j ≥ k} e^{rⱼ}) over the ranks k of a group, r = β·log-ratio. Each completion is compared with
+    all that rank below it. With two completions it is DPO. Groups may differ in size; the loss of a group is not
+    divided by its size."""
 
     kind: Literal["plackett_luce"] = "plackett_luce"
 
@@ -24,7 +27,7 @@ class PlackettLuce(WithReference):
     margin_weighted = True
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        """Branches stand in the order of their ranks; a group of one alone raises ValueError."""
+        """Branches are in the order of their ranks. Raises ValueError for a group with a single branch."""
         worse_BB = below(batch)
         reward_B = self.beta * batch.sum(logratios(outputs, batch))
         loss_G = contests(reward_B, worse_BB, batch)

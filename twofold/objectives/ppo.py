@@ -1,7 +1,8 @@
-"""Schulman, Wolski, Dhariwal, Radford and Klimov 2017, "Proximal Policy Optimization Algorithms", arXiv:1707.06347,
-equation 7, as InstructGPT (arXiv:2203.02155) runs it on language: KL in the reward, every token an action.
+"""Proximal policy optimization (PPO) of language models: the KL is in the reward, and every token is an action.
 
-Without a value model every token has its completion's advantage; with one, its own, by GAE (`advantages.py`).
+Schulman, Wolski, Dhariwal, Radford and Klimov 2017, "Proximal Policy Optimization Algorithms", arXiv:1707.06347,
+equation 7, as in InstructGPT (arXiv:2203.02155). Without a value model every token has its completion's advantage. With
+one, each token has its own, by GAE (`advantages.py`).
 """
 
 from __future__ import annotations
@@ -28,27 +29,28 @@ from twofold.settings import require, settings
 
 
 def value_loss(value_S: Tensor, old_S: Tensor, return_S: Tensor, clip: float) -> Tensor:
-    """½·max((v − R)², (clip(v, v_old ± ε) − R)²) of each token: a value that has left the clip gains nothing there."""
+    """½·max((v − R)², (clip(v, v_old ± ε) − R)²) of each token. A value beyond the clip has no gradient."""
     near_S = old_S + (value_S - old_S).clamp(-clip, clip)
     return 0.5 * torch.maximum((value_S - return_S).square(), (near_S - return_S).square())
 
 
 @settings
 class PPO(Objective):
-    """−min(ρ·A, clip(ρ, 1 ± ε)·A) of each token, ρ = π/π_old; A is the column `advantage`, held fixed."""
+    """−min(ρ·A, clip(ρ, 1 ± ε)·A) of each token, ρ = π/π_old. A is the column `advantage` and has no gradient."""
 
     kind: Literal["ppo"] = "ppo"
     clip: float = 0.2
-    """ε: how far a token's probability ratio may go before nothing is gained."""
+    """ε: clip range of a token's probability ratio."""
     average: Average = "token"
-    """token averages over all tokens, completion over each completion first, constant divides by `length`."""
+    """token: mean over all tokens. completion: mean over each completion, then over completions. constant: divide by
+    `length`."""
     length: int | None = None
-    """Of constant: the tokens to divide a completion's sum by, such as sampling.max_new_tokens."""
+    """For constant: the divisor of a completion's sum, such as sampling.max_new_tokens."""
     baseline: Baseline | None = None
-    """What a reward is compared with: the mean of its prompt's others, of its prompt, of the rollout, or nothing; by
-    default its prompt's others, or what the value model expects where there is one."""
+    """What is subtracted from a reward: the mean of the prompt's other completions, of the prompt, of the rollout, or
+    nothing. The default is the mean of the others, or the value model's estimate if there is one."""
     scale: Scale = "rollout"
-    """What divides it: the standard deviation over the rollout (whitening) or over the prompt, or nothing."""
+    """Divisor of the advantage: the standard deviation over the rollout (whitening) or over the prompt, or nothing."""
 
     requires = ("old_logp", "advantage")
     token_advantages = True
@@ -74,8 +76,8 @@ class PPO(Objective):
 
 @dataclass(frozen=True)
 class ValueRegression(Objective):
-    """What a value model learns by: towards the column `return`, `clip` at most from `old_value`, the value when the
-    rollout was made; None does not clip."""
+    """The loss of a value model: regression on the column `return`, clipped at distance `clip` from `old_value`, the
+    value at rollout time. None does not clip."""
 
     clip: float | None = 0.2
 

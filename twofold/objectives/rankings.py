@@ -1,4 +1,4 @@
-"""What objectives on rankings share: who stands below whom, the label that scores make, and the figures one watches."""
+"""Ranks, soft labels from scores, and metrics shared by the objectives on rankings."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from twofold.settings import require, settings
 
 
 def below(batch: Batch) -> Tensor:
-    """Whether completion j stands below completion i in one ranking [B, B] (i, j); branches stand in the order of their
-    ranks. A group of one alone, or with another role, raises ValueError."""
+    """Whether completion j ranks below completion i in one ranking [B, B] (i, j). Branches are in the order of their
+    ranks. Raises ValueError for a group with a single branch or with another role."""
     rank_B = torch.arange(batch.num_branches, device=batch.group_B.device)
     worse_BB = (batch.group_B[:, None] == batch.group_B) & (rank_B[:, None] < rank_B)
     sizes_G = torch.bincount(batch.group_B[batch.of_role(Role.RANKED)], minlength=len(batch.names))
@@ -38,16 +38,17 @@ def log_share(value_B: Tensor, batch: Batch) -> Tensor:
 
 
 def label(worse_BB: Tensor, batch: Batch, alpha: float) -> Tensor:
-    """How likely each completion is to be the best of its ranking [B]: softmax of score/α, and at α = 0, where no score
-    is read, the first for certain."""
+    """The probability that each completion is the best of its ranking [B]: softmax of score/α. At α = 0 no score is
+    read and the first has probability 1."""
     if not alpha:
         return (~worse_BB.any(0)).to(torch.float64)
     return log_share(batch.branch_columns["score"] / alpha, batch).exp()
 
 
 def metrics(reward_B: Tensor, logp_S: Tensor, worse_BB: Tensor, batch: Batch) -> dict[str, Term]:
-    """Of each ranking: whether rewards repeat all of it (strictly), Kendall's τ between the two, what is told of its
-    ends, and how strongly its best is still pushed: the chance that another is taken first, DPO's σ(−margin)."""
+    """Metrics of each ranking: whether the rewards reproduce it (strictly), Kendall's τ, the metrics of its best and
+    worst, and the gradient weight of its best: the probability that another completion ranks first (DPO's
+    σ(−margin))."""
     reward_B = reward_B.detach()
     ahead_BB = (reward_B[:, None] - reward_B).sign() * worse_BB
     agreed_G, asked_G = (batch.sum_groups(value.sum(1).to(reward_B.dtype)) for value in (ahead_BB, worse_BB))
@@ -69,11 +70,12 @@ def metrics(reward_B: Tensor, logp_S: Tensor, worse_BB: Tensor, batch: Batch) ->
 
 @settings
 class OnScoredRankings(WithReference):
-    """A method that holds the implicit rewards of a ranking against its scores; it has its `loss` alone to define."""
+    """Base of methods that fit the implicit rewards of a ranking to its scores. A subclass defines only `loss`."""
 
     beta: float = 0.01
     alpha: float = 1.0
-    """Temperature of the scores, in their unit; 0 takes the best alone for good and reads no scores."""
+    """Temperature of the scores, in their unit. 0 treats only the best-ranked completion as good and reads no
+    scores."""
 
     data_kind = "rankings"
 
@@ -86,11 +88,12 @@ class OnScoredRankings(WithReference):
         return ("ref_logp", "score") if self.alpha else ("ref_logp",)
 
     def loss(self, reward_B: Tensor, share_B: Tensor, batch: Batch) -> Tensor:
-        """What each ranking costs [G]; `share_B` is how likely its scores make each completion to be the best."""
+        """The loss of each ranking [G]; `share_B` is the probability that each completion is the best, from its
+        scores."""
         raise NotImplementedError
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        """Branches stand in the order of their ranks; a group of one alone raises ValueError."""
+        """Branches are in the order of their ranks. Raises ValueError for a group with a single branch."""
         worse_BB = below(batch)
         reward_B = self.beta * batch.sum(logratios(outputs, batch))
         share_B = label(worse_BB, batch, self.alpha).to(reward_B.dtype)

@@ -1,5 +1,7 @@
-"""Williams 1992, "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning" (no arXiv
-id), with the KL in the reward as Ziegler et al. 2019 have it, arXiv:1909.08593, equation 2.
+"""REINFORCE, with the KL in the reward.
+
+Williams 1992, "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning" (no arXiv
+id). KL in the reward: Ziegler et al. 2019, arXiv:1909.08593, equation 2.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ from twofold.settings import settings
 
 @settings
 class Reinforce(Objective):
-    """−A·log π of each completion, A its reward less the rollout's mean. It has no ratio: drafts must be fresh."""
+    """−A·log π of each completion, A = its reward − the rollout's mean. It has no ratio, so samples must come from the
+    current policy."""
 
     kind: Literal["reinforce"] = "reinforce"
     baseline: Baseline = "rollout"
-    """What a reward is compared with: the mean of its prompt's others, of its prompt, of the rollout, or nothing."""
+    """What is subtracted from a reward: the mean of the prompt's other completions, of the prompt, of the rollout, or
+    nothing."""
 
     requires = ("advantage",)
     data_kind = "prompts"

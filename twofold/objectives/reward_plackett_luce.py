@@ -1,5 +1,6 @@
-"""The likelihood of a ranking (Plackett 1975, Luce 1959) as the loss of a reward model: Rafailov et al. 2023,
-arXiv:2305.18290, equation 18, before the reward becomes implicit.
+"""The Plackett–Luce loss of a reward model: the likelihood of a ranking (Plackett 1975, Luce 1959).
+
+Rafailov et al. 2023, arXiv:2305.18290, equation 18 (with an explicit reward).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from twofold.settings import settings
 
 @settings
 class RewardPlackettLuce(Objective):
-    """−Σₖ log(e^{sₖ} / Σ_{j ≥ k} e^{sⱼ}) over the ranks k of a group, s the reward model's scores; tied completions are
-    no rivals. Two completions make it Bradley–Terry."""
+    """−Σₖ log(e^{sₖ} / Σ_{j ≥ k} e^{sⱼ}) over the ranks k of a group, where s is the reward model's score. Tied
+    completions are not compared. With two completions it is Bradley–Terry."""
 
     kind: Literal["reward_plackett_luce"] = "reward_plackett_luce"
 

@@ -1,5 +1,7 @@
-"""Ahmadian et al. 2024, "Back to Basics: Revisiting REINFORCE Style Optimization for Learning from Human Feedback in
-LLMs", arXiv:2402.14740, section 3.3 (RLOO): a completion is one action, the others of its prompt are its baseline.
+"""REINFORCE leave-one-out (RLOO): a completion is one action. Its baseline is the mean reward of the prompt's others.
+
+Ahmadian et al. 2024, "Back to Basics: Revisiting REINFORCE Style Optimization for Learning from Human Feedback in
+LLMs", arXiv:2402.14740, section 3.3.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from twofold.settings import require, settings
 
 @settings
 class RLOO(Objective):
-    """−A·log π of each completion, A its reward less the mean of the others of its prompt; with a clip
+    """−A·log π of each completion, A = its reward − the mean reward of the prompt's other completions. With a clip:
     −min(ρ·A, clip(ρ, 1 ± ε)·A), ρ = π/π_old of the whole completion."""
 
     kind: Literal["rloo"] = "rloo"
     clip: float | None = None
-    """ε of the completion's probability ratio; needed where a rollout serves several steps."""
+    """ε: clip range of the completion's probability ratio. Required if a rollout is used for several steps."""
 
     data_kind = "prompts"
     comparison = ("leave_one_out", "none")

@@ -1,5 +1,7 @@
-"""Chowdhury, Kini and Natarajan 2024, "Provably Robust DPO: Aligning Language Models with Noisy Feedback",
-arXiv:2403.00409: a loss whose mean over randomly flipped labels is DPO's on the true ones.
+"""Robust DPO: a loss whose mean over randomly flipped labels is DPO's loss on the true labels.
+
+Chowdhury, Kini and Natarajan 2024, "Provably Robust DPO: Aligning Language Models with Noisy Feedback",
+arXiv:2403.00409.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ from twofold.settings import require, settings
 
 @settings
 class RobustDPO(OnPairRewards):
-    """[(1 − ε)·(−log σ(margin)) − ε·(−log σ(−margin))] / (1 − 2ε). Unbounded below as the margin grows."""
+    """[(1 − ε)·(−log σ(margin)) − ε·(−log σ(−margin))] / (1 − 2ε). It is unbounded below as the margin grows."""
 
     kind: Literal["robust_dpo"] = "robust_dpo"
     epsilon: float = 0.1
-    """Probability that a label was flipped."""
+    """Probability that a label is flipped."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,5 +1,7 @@
-"""Liu, Lu, Zhang, Liu, Guo, Yang, Blanchet and Wang 2024, "Provably Mitigating Overoptimization in RLHF: Your SFT Loss
-is Implicitly an Adversarial Regularizer", arXiv:2405.16436. With the weight 1 on a mean per token it is Iterative RPO.
+"""Regularized preference optimization (RPO): DPO plus the likelihood of chosen.
+
+Liu, Lu, Zhang, Liu, Guo, Yang, Blanchet and Wang 2024, "Provably Mitigating Overoptimization in RLHF: Your SFT Loss is
+Implicitly an Adversarial Regularizer", arXiv:2405.16436. With weight 1 on a mean per token it is Iterative RPO.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ class RPO(WithReference):
     kind: Literal["rpo"] = "rpo"
     beta: float = 0.01
     eta: float = 0.005
-    """Weight of the likelihood of chosen."""
+    """Weight of −log π(chosen)."""
     likelihood: Literal["sum", "mean"] = "sum"
-    """Over a completion, as the theory has it, or per token; the authors ran both."""
+    """sum: over a completion, as in the theory. mean: per token. The authors used both."""
 
     margin_weighted = True
 

@@ -1,5 +1,7 @@
-"""Liu, Zhao, Joshi, Khalman, Saleh, Liu and Liu 2023, "Statistical Rejection Sampling Improves Preference
-Optimization", arXiv:2309.06657: the hinge on normalized likelihoods (hinge-norm), SLiC's link on DPO's margin.
+"""RSO's loss: the hinge on normalized likelihoods (hinge-norm), that is SLiC's hinge on DPO's margin.
+
+Liu, Zhao, Joshi, Khalman, Saleh, Liu and Liu 2023, "Statistical Rejection Sampling Improves Preference Optimization",
+arXiv:2309.06657.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ class RSO(Objective):
 
     kind: Literal["rso"] = "rso"
     gamma: float = 0.05
-    """1/γ is the margin, in nats of log-ratio, at which a pair is left alone."""
+    """1/γ is the margin, in nats of log-ratio, beyond which a pair has no gradient."""
 
     requires = ("ref_logp",)
 

@@ -11,11 +11,11 @@ from twofold.settings import settings
 
 @settings
 class SFT(Objective):
-    """−log π(y|x), averaged over tokens (as Hugging Face trainers do) or over completions (as the DPO authors did)."""
+    """−log π(y|x), averaged over tokens (as Hugging Face trainers do) or over completions (as the DPO authors do)."""
 
     kind: Literal["sft"] = "sft"
     average: Literal["token", "completion"] = "token"
-    """token: every token counts alike; completion: the sum over each completion, averaged over completions."""
+    """token: the mean over all tokens. completion: the sum over each completion, averaged over completions."""
 
     data_kind = "demonstrations"
 

@@ -1,4 +1,6 @@
-"""Meng, Xia and Chen 2024, "SimPO: Simple Preference Optimization with a Reference-Free Reward", arXiv:2405.14734,
+"""SimPO: a margin loss on mean log-probabilities, without a reference model.
+
+Meng, Xia and Chen 2024, "SimPO: Simple Preference Optimization with a Reference-Free Reward", arXiv:2405.14734,
 equation 6.
 """
 
@@ -20,9 +22,9 @@ class SimPO(Objective):
 
     kind: Literal["simpo"] = "simpo"
     beta: float = 2.0
-    """Scale of the reward, a mean per token."""
+    """Scale of the reward, which is a mean per token."""
     gamma: float = 1.0
-    """Target margin of the reward; the authors' models have γ/β from 0.1 to 0.8."""
+    """Target margin of the reward. The authors' models use γ/β from 0.1 to 0.8."""
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")

@@ -1,5 +1,7 @@
-"""Zhao, Joshi, Liu, Khalman, Saleh and Liu 2023, "SLiC-HF: Sequence Likelihood Calibration with Human Feedback",
-arXiv:2305.10425: a hinge on log-likelihoods, and the likelihood of a target, here the chosen completion.
+"""SLiC-HF: a hinge on log-likelihoods plus the likelihood of a target, here the chosen completion.
+
+Zhao, Joshi, Liu, Khalman, Saleh and Liu 2023, "SLiC-HF: Sequence Likelihood Calibration with Human Feedback",
+arXiv:2305.10425.
 """
 
 from __future__ import annotations
@@ -20,11 +22,11 @@ class SLiC(Objective):
 
     kind: Literal["slic"] = "slic"
     delta: float = 1.0
-    """Margin in nats at which a pair is left alone."""
+    """Margin in nats beyond which a pair has no gradient."""
     lam: float = 0.5
-    """λ, weight of the likelihood of chosen."""
+    """λ, weight of −log π(chosen)."""
     likelihood: Literal["sum", "mean"] = "sum"
-    """Over a completion, as the paper has it, or per token."""
+    """sum: over a completion, as in the paper. mean: per token."""
 
     def __post_init__(self) -> None:
         require(self.delta > 0, "delta must be > 0")

@@ -1,5 +1,8 @@
-"""Wu, Sun, Yuan, Ji, Yang and Gu 2024, "Self-Play Preference Optimization for Language Model Alignment",
-arXiv:2405.00675, equation 4.7: each log-ratio is led to η·(P − ½), P the probability that its completion wins.
+"""Self-play preference optimization (SPPO): each log-ratio has the target η·(P − ½), P the probability that its
+completion wins.
+
+Wu, Sun, Yuan, Ji, Yang and Gu 2024, "Self-Play Preference Optimization for Language Model Alignment", arXiv:2405.00675,
+equation 4.7.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ class SPPO(Objective):
     eta: float = 1000.0
     """Scale of the targets, the inverse of a β."""
     probability: float | Literal["data"] = 1.0
-    """P that chosen beats rejected; 1 takes every label at its word, data reads each pair's own."""
+    """P, the probability that chosen beats rejected. 1 trusts every label. data reads a probability from each pair."""
 
     def __post_init__(self) -> None:
         require(self.eta > 0, "eta must be > 0")
@@ -48,7 +51,7 @@ class SPPO(Objective):
         return Loss({"sppo": Term(chosen_P + rejected_P, "pair")}, pairs.metrics(1 / self.eta * pairs.logratio))
 
     def _win_rate(self, pairs: Pairs) -> Sides:
-        """P of each completion; the two of a pair add up to 1."""
+        """P of each completion. The two of a pair sum to 1."""
         if self.probability == "data":
             return sides(pairs.batch.branch_columns["win_rate"].to(pairs.logp_S.dtype), pairs.batch)
         one_P = torch.ones_like(pairs.logratio.chosen)

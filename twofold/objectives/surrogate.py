@@ -1,4 +1,4 @@
-"""What learning from rollouts is put together from: advantages held fixed, the ratio to the policy that drew, its clip.
+"""Parts of policy-gradient losses: constant advantages, the ratio to the sampling policy, and its clip.
 
 Schulman, Wolski, Dhariwal, Radford and Klimov 2017, "Proximal Policy Optimization Algorithms", arXiv:1707.06347,
 equation 7. At ratio 1 the gradient is that of −A·log π, REINFORCE's.
@@ -16,19 +16,19 @@ from twofold.objectives.base import Term, logps
 from twofold.objectives.kl import k2
 
 Average = Literal["completion", "token", "constant"]
-"""Mean over a completion's tokens and then over completions; mean over all tokens; sum over a completion's tokens over
-one constant, then mean over completions."""
+"""Mean over a completion's tokens and then over completions; mean over all tokens; or sum over a completion's tokens
+divided by a constant, then mean over completions."""
 
 
 def clipped(advantage: Tensor, ratio: Tensor, epsilon: float, high: float | None = None) -> Tensor:
-    """What ratio and advantage gain, with nothing to gain beyond 1 − ε and 1 + ε (or 1 + `high`)."""
+    """The clipped surrogate of ratio and advantage, with clip range 1 − ε to 1 + ε (or 1 + `high`)."""
     bounded = ratio.clamp(1 - epsilon, 1 + (epsilon if high is None else high))
     return torch.minimum(advantage * ratio, advantage * bounded)
 
 
 @torch.no_grad()
 def stopped(advantage: Tensor, ratio: Tensor, epsilon: float, high: float | None = None) -> Tensor:
-    """1 where the clip holds: further in the advantage's direction there is nothing to gain, and no gradient."""
+    """1 where the ratio is clipped in the advantage's direction, so that there is no gradient."""
     return (clipped(advantage, ratio, epsilon, high) < advantage * ratio).to(ratio.dtype)
 
 
@@ -45,13 +45,13 @@ def token_advantages(batch: Batch, dtype: torch.dtype) -> Tensor:
 
 
 def moves(outputs: Outputs, batch: Batch) -> Tensor:
-    """log π − log π_old [S]: how far each token has moved since it was drawn."""
+    """log π − log π_old [S]: the change of each token's log-probability since it was sampled."""
     logp_S = logps(outputs)
     return logp_S - batch.token_columns["old_logp"].to(logp_S.dtype)
 
 
 def averaged(value_S: Tensor, batch: Batch, average: Average, length: int | None = None, weight: float = 1.0) -> Term:
-    """`value_S` as a term; `length` is the constant."""
+    """`value_S` as a term. `length` is the constant."""
     if average == "token":
         return Term(value_S, "token", weight)
     total_B = batch.sum(value_S)
@@ -60,8 +60,8 @@ def averaged(value_S: Tensor, batch: Batch, average: Average, length: int | None
 
 @torch.no_grad()
 def rollout_metrics(outputs: Outputs, batch: Batch) -> dict[str, Term]:
-    """Figures of drafts: log π, length and advantage; where columns allow how far they moved (`approx_kl`,
-    mean d²/2 per token) and Σ log π/π_ref (`draft_kl`)."""
+    """Metrics of samples: log π, length and advantage. If the columns exist, also the change since sampling
+    (`approx_kl`, mean d²/2 per token) and Σ log π/π_ref (`draft_kl`)."""
     logp_S = logps(outputs)
     found = {
         "draft_logp": Term(batch.sum(logp_S), "branch"),

@@ -1,5 +1,8 @@
-"""Saeidi, Verma, RRV, Rasul and Baral 2024, "Triple Preference Optimization: Achieving Better Alignment using a Single
-Step Optimization", arXiv:2405.16681: a preference without a reference, and the likelihood of a third, gold answer.
+"""Triple preference optimization (TPO): a preference loss without a reference model, plus the likelihood of a third,
+gold completion.
+
+Saeidi, Verma, RRV, Rasul and Baral 2024, "Triple Preference Optimization: Achieving Better Alignment using a Single
+Step Optimization", arXiv:2405.16681.
 """
 
 from __future__ import annotations
@@ -27,9 +30,9 @@ class TPO(Objective):
     nll: float = 1.0
     """α of the paper: weight of −log π(gold) per token."""
     logp: Literal["sum", "mean"] = "sum"
-    """sum over a completion (TPO), or mean over its tokens (TPO-L): another scale of β."""
+    """sum: over a completion (TPO). mean: over its tokens (TPO-L); β then has another scale."""
     gamma: float = 0.0
-    """Target margin of the reward, above 0 in TPO-L."""
+    """Target margin of the reward. TPO-L uses a value above 0."""
 
     data_kind = "triples"
 
@@ -39,7 +42,7 @@ class TPO(Objective):
         require(self.gamma >= 0, "gamma must be ≥ 0")
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        """A group without a gold branch raises ValueError."""
+        """Raises ValueError for a group without a gold branch."""
         pairs = Pairs.of(outputs, batch, reference=False)
         gold = batch.of_role(Role.DEMONSTRATION)
         if not torch.equal(batch.group_B[gold], batch.group_B[batch.of_role(Role.CHOSEN)]):

@@ -1,5 +1,7 @@
-"""Welleck, Kulikov, Roller, Dinan, Cho and Weston 2019, "Neural Text Generation with Unlikelihood Training",
-arXiv:1908.04319 (token), and the baseline of that name in the DPO paper, arXiv:2305.18290, section 6 (sequence).
+"""Unlikelihood training: raise the likelihood of chosen, lower that of rejected.
+
+Welleck, Kulikov, Roller, Dinan, Cho and Weston 2019, "Neural Text Generation with Unlikelihood Training",
+arXiv:1908.04319 (token). The baseline of that name in the DPO paper, arXiv:2305.18290, section 6 (sequence).
 """
 
 from __future__ import annotations
@@ -30,11 +32,11 @@ class Unlikelihood(Objective):
 
     kind: Literal["unlikelihood"] = "unlikelihood"
     alpha: float = 0.1
-    """Weight of making rejected unlikely."""
+    """Weight of the term that makes rejected unlikely."""
     form: Literal["sequence", "token"] = "sequence"
-    """sequence is unbounded below; token levels off as each token becomes unlikely."""
+    """sequence is unbounded below. token levels off as each token becomes unlikely."""
     floor: float = 1e-5
-    """Of token only: 1 − π is taken as no less, where the loss would be infinite; there it has no gradient."""
+    """For token only: lower bound of 1 − π, which keeps the loss finite. Below the bound there is no gradient."""
 
     def __post_init__(self) -> None:
         require(self.alpha > 0, "alpha must be > 0")

@@ -1,5 +1,7 @@
-"""Zhou, Agrawal, Zhang, Indurthi, Zhao, Song, Xu and Zhu 2024, "WPO: Enhancing RLHF with Weighted Preference
-Optimization", arXiv:2406.11827, equation 2: DPO, each pair weighted by how likely the policy now says both completions.
+"""WPO: DPO with each pair weighted by the current policy's probability of both completions.
+
+Zhou, Agrawal, Zhang, Indurthi, Zhao, Song, Xu and Zhu 2024, "WPO: Enhancing RLHF with Weighted Preference
+Optimization", arXiv:2406.11827, equation 2.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from twofold.settings import settings
 
 @settings
 class WPO(WithReference):
-    """w(chosen)·w(rejected)·DPO, w = exp(mean over tokens of log π(token) − log Σ π²), held fixed."""
+    """w(chosen)·w(rejected)·DPO, w = exp(mean over tokens of log π(token) − log Σ π²). w has no gradient."""
 
     kind: Literal["wpo"] = "wpo"
     alignment: Literal["sampled", "greedy", "none"] = "sampled"
-    """What a token's probability is divided by: sampled, that expected of a sample, Σ π²; greedy, the largest."""
+    """Divisor of a token's probability. sampled: the expected probability of a sampled token, Σ π². greedy: the largest
+    probability."""
 
     @trait
     def statistics(self) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
-"""Xie, Foster, Krishnamurthy, Rosset, Awadallah and Rakhlin 2024, "Exploratory Preference Optimization: Harnessing
-Implicit Q*-Approximation for Sample-Efficient RLHF", arXiv:2405.21046, algorithm 1: a preference loss plus
-α·log π(y') of the completion y' that the reference drew. Pushing that down is optimism about everything else.
+"""Exploratory preference optimization (XPO): a preference loss plus α·log π(y') of a completion y' that the reference
+model sampled. Lowering that probability is optimism about all other completions.
+
+Xie, Foster, Krishnamurthy, Rosset, Awadallah and Rakhlin 2024, "Exploratory Preference Optimization: Harnessing
+Implicit Q*-Approximation for Sample-Efficient RLHF", arXiv:2405.21046, algorithm 1.
 """
 
 from __future__ import annotations
@@ -12,18 +14,19 @@ from twofold.objectives.base import Loss, Objective, Term, as_objective, logps
 from twofold.objectives.pairs import sums
 
 OF_REFERENCE = "from_reference"
-"""The column that is 1 for a completion that the reference drew, 0 for the policy's own."""
+"""Column: 1 for a completion that the reference model sampled, 0 for the policy's own."""
 
 
 @dataclass(frozen=True)
 class XPO(Objective):
-    """`base`, an objective on pairs, plus α times log π of what the reference drew, summed over the completion."""
+    """`base`, an objective on pairs, plus α times log π of the reference model's samples, summed over the
+    completion."""
 
     base: Objective
     alpha: float
 
     def __post_init__(self) -> None:
-        """What a run must know of it is what it must know of `base`, and the column."""
+        """Its traits are those of `base`, plus the column."""
         base = as_objective(self.base)
         traits = {name: getattr(base, name) for name in ("statistics", "couples", "remedy", "margin_weighted")}
         vars(self).update(traits, requires=(*self.base.requires, OF_REFERENCE))

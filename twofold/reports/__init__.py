@@ -1,1 +1,1 @@
-"""What a run found, on a page, in a model card and in tables; reads run directories, never torch."""
+"""Reports of runs: the HTML page, the model card and tables. They read run directories and never import torch."""

@@ -1,4 +1,4 @@
-"""The model card: README.md of a run, with the measured figures and their intervals, and where they come from."""
+"""The model card: README.md of a run, with its metrics, their intervals, and how they were measured."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def render_card(run: RunData) -> str:
 
 
 def front_matter(run: RunData) -> dict[str, Any]:
-    """What the hub reads. `base_model` is told only where it is a name of the hub, not a folder of this machine."""
+    """The metadata for the Hub. `base_model` is included only if it is a Hub name, not a local folder."""
     base, adapter = provenance.base_model(run), _is_adapter(run)
     kinds = dict.fromkeys(k for k in (provenance.kind(run, "objective"), provenance.kind(run, "algorithm")) if k)
     what = "text-classification" if run.results.reward else "text-generation"
@@ -61,7 +61,7 @@ def front_matter(run: RunData) -> dict[str, Any]:
 
 
 def model_index(run: RunData, task: str) -> dict[str, Any]:
-    """The final figures of the trained model as the hub's `model-index` has them, without the base's."""
+    """The final metrics of the trained model in the Hub's `model-index` format, without the base model's."""
     figures = [
         (name, e)
         for entry in tables.entries([run.results])
@@ -85,7 +85,7 @@ def model_index(run: RunData, task: str) -> dict[str, Any]:
 
 
 def plain(text: str, limit: int = 400) -> str:
-    """`text` on one line, with nothing that Markdown or HTML would act on; a URL stays words."""
+    """`text` on one line, without active Markdown or HTML; a URL is plain text."""
     line = " ".join(clip(text, limit).split()).replace("://", ":\u200b//")
     return SPECIAL.sub(r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
 

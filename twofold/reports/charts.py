@@ -1,4 +1,4 @@
-"""Which curves a report shows of one run or several: a chart is there where its metrics are."""
+"""The charts of a report on one or more runs. A chart is shown if its metrics exist."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kind = Literal["train", "evaluation", "timing"]
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A metric and how it is drawn; `look` names a colour, None takes the run's own."""
+    """A metric and how it is drawn. `look` names a color; None uses the run's color."""
 
     key: str
     label: str = ""
@@ -44,7 +44,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawing and what the page says beside it; `legend` holds (label, colour name)."""
+    """A drawing and its text on the page. `legend` contains (label, color name)."""
 
     title: str
     note: str
@@ -61,11 +61,11 @@ _ROLES = (
     ("worst", "worst of a ranking", "rejected"),
     ("desirable", "desirable", "chosen"),
     ("undesirable", "undesirable", "rejected"),
-    ("draft", "drafts", "draft"),
+    ("draft", "samples", "draft"),
     ("truth", "ground truth", "truth"),
     ("demonstration", "demonstrations", "truth"),
 )
-"""What completions are, in metrics' names and in words, and the colour that each is drawn in."""
+"""Roles of completions: the name in metrics, the label, and the color."""
 
 
 def _parts(suffix: str) -> tuple[Curve, ...]:
@@ -78,7 +78,7 @@ ALONG = (
         (Curve("exact_match/strict"),), "evaluation", share=True, count="exact_match/n",
     ),
     Spec(
-        "Problems solved, flexible", "Share of problems answered right, whatever stands around it. Band: 95% Wilson.",
+        "Problems solved, flexible", "Share of problems answered right, wherever it is. Band: 95% Wilson.",
         (Curve("exact_match/flexible"),), "evaluation", share=True, count="exact_match/n",
     ),
     Spec(
@@ -93,8 +93,8 @@ ALONG = (
     Spec("Held-out loss", "The training objective on unseen rows.", (Curve("heldout/loss"),), "evaluation"),
 )  # fmt: skip
 TRAINING = (
-    Spec("Loss", "What the optimizer minimises. A DPO loss starts at ln 2 = 0.693.", (Curve("loss"),)),
-    Spec("Reward", "Mean reward of the drafts, as the reward's source gives it.", (Curve("reward"),)),
+    Spec("Loss", "What the optimizer minimizes. A DPO loss starts at ln 2 = 0.693.", (Curve("loss"),)),
+    Spec("Reward", "Mean reward of the samples, before any penalty.", (Curve("reward"),)),
     Spec("Implicit rewards", "β times the log-ratio of policy to reference. All start at 0.",
          _parts("reward"), level=0.0),
     Spec("Scores", "Of a reward model; preferences leave a constant per prompt open.", _parts("score")),
@@ -102,20 +102,20 @@ TRAINING = (
     Spec("Margin", "Implicit reward of chosen minus rejected (best minus worst).", (Curve("margin"),), level=0.0),
     Spec("Preference accuracy in training", "Share of pairs with a positive margin, rankings in order, labels right.",
          (Curve("accuracy"),), share=True),
-    Spec("KL of drafts from the reference", "In nats per draft; how far the policy has moved where it speaks itself.",
+    Spec("KL of samples from the reference", "In nats per sample: the distance on the policy's own completions.",
          (Curve("draft_kl"),), level=0.0),
     Spec("KL of rollouts", "From the reference, in nats per rollout.", (Curve("kl"),), level=0.0),
-    Spec("Lengths", "Tokens per completion. Drafts that keep growing are a warning.", _parts("length")),
-    Spec("Generator gap", "Ground truth's implicit reward minus the draft's; the generator closes it from above.",
+    Spec("Lengths", "Tokens per completion. Samples that keep growing are a warning.", _parts("length")),
+    Spec("Generator gap", "Ground truth's implicit reward minus the sample's. The generator reduces it to 0.",
          (Curve("gap"),), level=0.0),
 )  # fmt: skip
 FURTHER = (
     Spec("Loss of the discriminator (DPO)", "Dotted: ln 2, no preference.", (Curve("loss/dpo"),), level=math.log(2)),
-    Spec("Loss of the generator (PDPO)", "Mean over drafts of the gap where it is positive.", (Curve("loss/pdpo"),)),
+    Spec("Loss of the generator (PDPO)", "Mean over samples of the gap where it is positive.", (Curve("loss/pdpo"),)),
     Spec("Loss of the demonstrations (SFT)", "Negative log-likelihood.", (Curve("loss/sft"),)),
-    Spec("Active drafts", "Share of drafts with a positive gap: only they are pushed.", (Curve("active"),), share=True),
-    Spec("Right drafts", "Share of drafts that the verifier finds right.", (Curve("right"),), share=True),
-    Spec("Truncated drafts", "Share of drafts that hit the length limit; they are not learnt from.",
+    Spec("Active samples", "Share of samples with a positive gap (a gradient).", (Curve("active"),), share=True),
+    Spec("Correct samples", "Share of samples that the verifier accepts.", (Curve("right"),), share=True),
+    Spec("Truncated samples", "Share of samples that reached the length limit; they are not trained on.",
          (Curve("truncated"),), share=True),
     Spec("KL estimate (z₀)", "KTO's point of reference, in nats: what mismatched rows have gained on the reference.",
          (Curve("z0"),), level=0.0),
@@ -132,15 +132,15 @@ FURTHER = (
     Spec("Gradient norm", "Before clipping.", (Curve("grad_norm"),)),
     Spec("Learning rate", "", (Curve("learning_rate"),)),
     Spec("Tokens per second", "", (Curve("tokens_per_second"),), "timing"),
-    Spec("Drafts per second", "", (Curve("drafts_per_second"),), "timing"),
+    Spec("Samples per second", "", (Curve("drafts_per_second"),), "timing"),
 )  # fmt: skip
 
 
 def draw(specs: Sequence[Spec], runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) -> list[Chart]:
-    """The charts of `specs` whose metrics are there.
+    """The charts of `specs` whose metrics exist.
 
-    `labels` hold each run's name and colour name; runs of one colour are seeds of one method, and where a chart has
-    room for one run only, the first of them stands for all.
+    `labels` contain each run's name and color name. Runs with one color are seeds of one method. A chart with room for
+    one run shows the first of them.
     """
     first = [i for i, (_, look) in enumerate(labels) if look not in [known for _, known in labels[:i]]][:PANELS]
     charts: list[Chart] = []
@@ -153,7 +153,7 @@ def draw(specs: Sequence[Spec], runs: Sequence[RunData], labels: Sequence[tuple[
 
 
 def calibration_chart(name: str, look: str, result: RewardResult) -> Chart:
-    """A point for each bin of confidence, with Wilson's interval; on the dotted line words and deeds agree."""
+    """A point for each bin of confidence, with Wilson's interval. On the dotted line confidence equals accuracy."""
     told = [wilson(round(observed * n), n) for _, observed, n in result.bins]
     line = Line(
         x=[predicted for predicted, _, _ in result.bins],
@@ -165,12 +165,12 @@ def calibration_chart(name: str, look: str, result: RewardResult) -> Chart:
     )
     low = min([0.5, *line.low])
     frame = Frame(f"Calibration: {name}", 1.0, low - 0.02, 1.02, percent=True, begin=0.5, shares=True)
-    note = "How often the favourite is the better, by how sure the model is of it. Band: 95% Wilson."
-    return Chart(f"Calibration: {name}", note, svg([line], frame), (), (), axis="probability, as the model says")
+    note = "Accuracy by the model's confidence. Band: 95% Wilson."
+    return Chart(f"Calibration: {name}", note, svg([line], frame), (), (), axis="predicted probability")
 
 
 def looks(methods: Sequence[int]) -> list[str]:
-    """The colour name of each run, by the method that it belongs to."""
+    """The color name of each run, by its method."""
     order = list(dict.fromkeys(methods))
     return [f"run-{order.index(method) % 6}" for method in methods]
 
@@ -207,7 +207,7 @@ def _panels(spec: Spec, runs: Sequence[RunData], names: Sequence[str]) -> list[C
 
 
 def _points(runs: int) -> int:
-    """How many points a line may have, so that a page of many runs stays small."""
+    """Maximum number of points per line, so that a page of many runs is small."""
     return max(30, POINTS // max(2, runs))
 
 
@@ -222,7 +222,7 @@ def _line(run: RunData, curve: Curve, spec: Spec, look: str, points: int) -> Lin
 
 
 def _band(run: RunData, key: str, count: str) -> tuple[list[float], list[float]]:
-    """Wilson's interval at each step, where every line says of how many."""
+    """Wilson's interval at each step, if every line has a count."""
     x, y = run.series(key, "evaluation")
     steps, sizes = run.series(count, "evaluation")
     if not count or steps != x or not all(0 <= v <= 1 for v in y) or min(sizes, default=0) < 1:
@@ -232,7 +232,7 @@ def _band(run: RunData, key: str, count: str) -> tuple[list[float], list[float]]
 
 
 def _frame(lines: Sequence[Line], spec: Spec) -> Frame:
-    """The common scale: what is drawn plus a margin, shares within 0 and 1 and at least SPAN of that."""
+    """The common scale: the range of the data plus a margin. Shares are within 0 and 1 and span at least SPAN."""
     values = [v for line in lines for v in (*line.y, *line.low, *line.high)]
     values += [spec.level] if spec.level is not None else []
     low, high = min(values), max(values)

@@ -1,7 +1,7 @@
-"""What may be wrong with a run though it ended well: one small function for each thing to look at.
+"""Checks of a finished run for possible problems, one small function per problem.
 
-A check answers with the sentences that a reader should know before believing the figures; with none where all is well;
-and with None where the run has nothing that it could look at.
+A check returns sentences that a reader should know before trusting the metrics. It returns none if there is no problem,
+and None if the run lacks the data for the check.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from twofold.statistics import wilson
 
 HELDOUT = "heldout/accuracy"
 WIDE = 0.05
-"""Half an interval that is too wide to tell much by."""
+"""Half-width of an interval that is too wide to be informative."""
 NEGLIGIBLE_NATS = 2.0
 FELL = 0.02
-"""Of an accuracy, from its best to its end."""
+"""Drop of an accuracy from its best to its last value that causes a warning."""
 MANY = 0.05
-"""The share of completions that are cut off, or repeat themselves, for a warning."""
+"""Share of truncated or repetitive completions that causes a warning."""
 SHUT = 0.9
-"""The share of prompts or drafts that teach nothing, for a warning."""
+"""Share of prompts or samples without a gradient that causes a warning."""
 LONGEST_CIRCLE, SHORTEST_CIRCLES = 60, 24
-"""Letters of what is said again and again: once, and in all."""
+"""Length of a repeated stretch in characters: one copy, and in total."""
 
 Answer = Iterable[str] | None
 
 
 @dataclass(frozen=True)
 class Check:
-    """Something to look at: its `name` in words, and how. `always`: a run that cannot tell is not known to be sound."""
+    """A check: its `name` and its function. `always`: a run without the data for it is not known to be sound."""
 
     name: str
     look: Callable[[RunData], Answer]
@@ -62,7 +62,7 @@ def unfinished(run: RunData) -> Answer:
 
 
 def rows_left_out(run: RunData) -> Answer:
-    """Rows that do not fit, and what was cut to make them fit."""
+    """Rows that were too long, and truncation."""
     limit = mapping(mapping(run.settings.get("data")).get("tokenize")).get("max_length")
     longest = f"{limit} tokens (data.tokenize.max_length)" if isinstance(limit, int) else "data.tokenize.max_length"
     told: list[str] = []
@@ -87,7 +87,7 @@ def rows_left_out(run: RunData) -> Answer:
 
 
 def few_items(run: RunData) -> Answer:
-    """Figures of so few items that they place little."""
+    """Metrics on too few items to be informative."""
     policy, told = run.results.model("policy"), list[str]()
     measured = {"problems": [e for m, e in policy.estimates.items() if m in METRICS] if policy else []}
     pairs = "held-out comparisons" if run.results.reward else "held-out pairs"
@@ -101,7 +101,7 @@ def few_items(run: RunData) -> Answer:
 
 
 def falls(run: RunData) -> Answer:
-    """Accuracy on unseen items that was higher on the way than it is at the end, or a loss that was lower."""
+    """Held-out accuracy that was higher, or held-out loss that was lower, earlier in training than at the end."""
     told, looked = list[str](), False
     for key in ("exact_match/strict", "exact_match/flexible", HELDOUT):
         steps, values = run.series(key, "evaluation")
@@ -116,7 +116,7 @@ def falls(run: RunData) -> Answer:
         looked, low = True, values.index(min(values))
         if values[-1] > 1.1 * values[low]:
             rose = f"rose from {values[low]:.3f} (step {steps[low]:,.0f}) to {values[-1]:.3f}"
-            told.append(f"the loss on held-out rows {rose}: the run went on for too long")
+            told.append(f"the loss on held-out rows {rose}: the run was too long")
     return told if looked else None
 
 
@@ -144,7 +144,7 @@ def chosen_sinks(run: RunData) -> Answer:
 
 
 def cut_off(run: RunData) -> Answer:
-    """Completions that reached the length limit: of the last drafts, of evaluations."""
+    """Completions that reached the length limit, among the last samples and in evaluations."""
     told, looked = list[str](), False
     cut = run.series("truncated")[1]
     if cut:
@@ -152,7 +152,9 @@ def cut_off(run: RunData) -> Answer:
         if last > MANY:
             dropped = mapping(run.settings.get("algorithm")).get("drop_truncated")
             left = " and taught nothing" if dropped else ""
-            told.append(f"{percent(last)} of the last drafts hit the length limit{left}: raise sampling.max_new_tokens")
+            told.append(
+                f"{percent(last)} of the last samples hit the length limit{left}: raise sampling.max_new_tokens"
+            )
     samples = run.final_samples.values()
     if samples:
         looked, late = True, sum(s.truncated for s in samples)
@@ -169,12 +171,12 @@ def cut_off(run: RunData) -> Answer:
 def draft_length(run: RunData) -> Answer:
     start, end = _ends(run, "draft_length")
     if start > 0 and max(end / start, start / max(end, 1e-9)) > 1.5:
-        return [f"drafts went from {start:.0f} to {end:.0f} tokens: what changed may be length"]
+        return [f"samples went from {start:.0f} to {end:.0f} tokens: what changed may be length"]
     return None if math.isnan(start) else []
 
 
 def shut_gates(run: RunData) -> Answer:
-    """Drafts that were drawn and could teach nothing."""
+    """Samples without a gradient."""
     algorithm = mapping(run.settings.get("algorithm"))
     generator = mapping(algorithm.get("generator"))
     told, looked = list[str](), bool(run.series("drafts")[0] or run.series("truncated")[0])
@@ -183,12 +185,12 @@ def shut_gates(run: RunData) -> Answer:
     if right and generator.get("gate") in ("verifier", "judge"):
         passed = [1 - r if open_to == "wrong" else r for r in right]
         if max(passed) == 0:
-            told.append(f"the gate never opened: no draft of any step was {open_to}, so the generator taught nothing")
+            told.append(f"the gate never opened: no sample of any step was {open_to}, so the generator taught nothing")
         elif max(_last(passed), math.fsum(passed) / len(passed)) < 1 - SHUT:
             share = math.fsum(passed) / len(passed)
-            told.append(f"the gate was nearly shut: {percent(share)} of the drafts were {open_to} and could teach")
+            told.append(f"the gate was nearly shut: {percent(share)} of the samples were {open_to} and could teach")
     if active and max(active) == 0 and not told:
-        told.append("no draft was ever pushed: the gap to the ground truth was never positive (`active` is 0)")
+        told.append("no sample was ever pushed: the gap to the ground truth was never positive (`active` is 0)")
     for key, words in TEACHES_NOTHING.items():
         values = run.series(key)[1]
         if values and math.fsum(values) / len(values) >= SHUT:
@@ -198,13 +200,13 @@ def shut_gates(run: RunData) -> Answer:
 
 TEACHES_NOTHING = {
     "zero_variance": "all completions were rated alike, from which nothing is learned",
-    "no_pair": "no two drafts were told apart, so that there was no pair to learn from",
+    "no_pair": "no two samples were ranked, so there was no pair to train on",
 }
-"""Shares of prompts of a step, and what is wrong where they are near 1."""
+"""Shares of a step's prompts, and the problem if they are near 1."""
 
 
 def repetition(run: RunData) -> Answer:
-    """Final completions that go round in circles, say nothing, or say all the same."""
+    """Final completions that repeat themselves, are empty, or are all identical."""
     samples, told = list(run.final_samples.values()), list[str]()
     if not samples:
         return None
@@ -225,7 +227,8 @@ def repetition(run: RunData) -> Answer:
 
 
 def circles(text: str) -> bool:
-    """Whether a text ends in one stretch of up to 60 letters said at least four times over, 24 letters or more."""
+    """Whether a text ends in a stretch of up to 60 characters, repeated at least four times, with 24 characters or more
+    in total."""
     end = text.rstrip()
     for period in range(1, LONGEST_CIRCLE + 1):
         run = period
@@ -242,19 +245,21 @@ def form_only(run: RunData) -> Answer:
         return None
     gained = tests["strict"].p_value < SIGNIFICANT and tests["strict"].only_b > tests["strict"].only_a
     if gained and tests["flexible"].p_value >= SIGNIFICANT:
-        return ["strict accuracy rose but flexible did not: the model learnt the form of the answer, not to solve more"]
+        return [
+            "strict accuracy rose but flexible did not: the model learned the form of the answer, not to solve more"
+        ]
     return []
 
 
 def too_easy(run: RunData) -> Answer:
     values = run.series(HELDOUT, "evaluation")[1]
     if values and values[-1] > 0.995:
-        return ["held-out preference accuracy is nearly 100%: the pairs may be told apart by form alone"]
+        return ["held-out preference accuracy is nearly 100%: the form may be enough to distinguish the pairs"]
     return [] if values else None
 
 
 def length_alone(run: RunData) -> Answer:
-    """A reward model that does no better than the rule that the longer answer wins, or that the shorter does."""
+    """A reward model that is no better than the rule that the longer (or the shorter) completion wins."""
     if not (reward := run.results.reward):
         return None
     longer = reward.longer_wins.value
@@ -265,7 +270,7 @@ def length_alone(run: RunData) -> Answer:
 
 
 def rate(run: RunData) -> Answer:
-    """A learning rate that is unusual for what is tuned."""
+    """An unusual learning rate for full fine-tuning or an adapter."""
     found = unusual_rate(run.settings, _count(run.environment.get("parameters")))
     if found is None:
         return None
@@ -275,10 +280,10 @@ def rate(run: RunData) -> Answer:
 
 
 def overlap(run: RunData) -> Answer:
-    """Rows to measure on that were trained on: here, or by a first stage that split the same file otherwise.
+    """Evaluation rows that were also training rows: in this run, or in an earlier stage with another split of the file.
 
-    A prompt on both sides of a run is refused before its first step, nearly the same one is counted; what came before
-    it only the files can tell.
+    Within a run, a prompt in both splits is an error before the first step, and a near-duplicate is counted. For
+    earlier stages only the files can be compared.
     """
     data, own = mapping(run.settings.get("data")), _hashes(run.environment)
     if not own:
@@ -286,7 +291,7 @@ def overlap(run: RunData) -> Answer:
     near = mapping(run.environment.get("alike")).items()
     told = [
         f"{counted(count, f'{name} row')} {'differs' if count == 1 else 'differ'} from what was trained on by case, "
-        "spacing or punctuation alone"
+        "spacing or punctuation only"
         for name, count in near
         if _count(count)
     ]
@@ -306,7 +311,7 @@ def overlap(run: RunData) -> Answer:
 
 
 def _hashes(environment: Mapping[str, Any]) -> dict[str, str]:
-    """The sha256 of each table of rows, by its use."""
+    """The SHA-256 of each table of rows, by its use."""
     tables = mapping(environment.get("data")).items()
     return {str(name): digest for name, t in tables if isinstance(digest := mapping(t).get("sha256"), str)}
 
@@ -340,12 +345,12 @@ CHECKS = (
     Check("falls on the way", falls),
     Check("log-probability of chosen", chosen_sinks),
     Check("completions cut off", cut_off),
-    Check("length of drafts", draft_length),
+    Check("length of samples", draft_length),
     Check("shut gates", shut_gates),
     Check("repetition", repetition),
     Check("form without skill", form_only),
     Check("pairs too easy", too_easy),
-    Check("length alone", length_alone),
+    Check("length only", length_alone),
     Check("learning rate", rate),
     Check("overlap with training", overlap),
 )
@@ -362,7 +367,8 @@ def _last(values: list[float]) -> float:
 
 
 def _ends(run: RunData, key: str) -> tuple[float, float]:
-    """Means over the first and the last tenth of a training metric; NaN, which trips no check, below ten points."""
+    """Means over the first and the last tenth of a training metric. With less than ten points they are NaN, which
+    triggers no check."""
     values = run.series(key)[1]
     tenth = len(values) // 10
     if not tenth:

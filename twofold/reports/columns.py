@@ -1,4 +1,4 @@
-"""Logs of any length in little memory: lines as they are read, and their numbers as columns by step."""
+"""Reads logs of any length in little memory: lines one at a time, and their numbers as columns by step."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_LINES = 250_000
-"""Lines that are all remembered; of longer logs every second, every fourth … stands for the others."""
+"""Number of lines that are stored. Of longer logs only every second, every fourth … line is stored."""
 MOST_BYTES = 16_000_000
 """Of one line."""
 CHUNK = 1 << 20
 
 
 class Columns:
-    """Numbers of a log, a column for each key: 12 bytes a number, whatever its line holds beside it."""
+    """Numbers of a log, one column per key: 12 bytes per number, independent of the rest of its line."""
 
     def __init__(self) -> None:
         self._step = array("d")
@@ -32,7 +32,7 @@ class Columns:
         return self._lines
 
     def add(self, line: Mapping[str, float]) -> None:
-        """Take the numbers of a line that has a `step`."""
+        """Adds the numbers of a line that has a `step`."""
         self._lines += 1
         if not math.isfinite(line.get("step", math.nan)):
             return
@@ -50,7 +50,7 @@ class Columns:
                 values.append(value)
 
     def series(self, key: str) -> tuple[list[float], list[float]]:
-        """Steps and finite values of `key`, by step; of a step that was written twice the last counts."""
+        """Steps and finite values of `key`, by step; The last line of a step is used."""
         places, values = self._columns.get(key, (array("I"), array("d")))
         step, value = np.frombuffer(self._step)[np.frombuffer(places, np.uint32)], np.frombuffer(values)
         if len(step) and (np.diff(step) <= 0).any():
@@ -59,7 +59,7 @@ class Columns:
         return step.tolist(), value.tolist()
 
     def _thin(self) -> None:
-        """Forget every second line."""
+        """Drops every second line."""
         self._stride *= 2
         self._step = self._step[::2]
         for key, (places, values) in self._columns.items():
@@ -70,7 +70,7 @@ class Columns:
 
 
 def numbers(line: Mapping[str, Any]) -> dict[str, float]:
-    """What of a line is a number; where all margins are still 0 every pair is tied, which is no accuracy."""
+    """The numbers of a line. Accuracy is left out while all margins are 0, because every pair is tied."""
     found: dict[str, float] = {}
     for key, value in line.items():
         if isinstance(value, int | float):
@@ -103,7 +103,7 @@ class Lines:
                 self._rest, self._too_long = b"", True
 
     def end(self) -> Iterator[dict[str, Any]]:
-        """The object that stands behind the last line's end, if any does."""
+        """The object after the end of the last line, if any."""
         yield from self._object(self._rest)
         self._rest = b""
 

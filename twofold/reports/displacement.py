@@ -1,4 +1,4 @@
-"""The section on likelihood displacement: `displacement` of results.json, in words, rows and one chart."""
+"""The report's section on likelihood displacement: `displacement` of results.json as text, rows and one chart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twofold.statistics import Estimate
 
 WORDS = {
     "pattern": "chosen here, rejected in other pairs",
-    "shared": "said by rejected too",
+    "shared": "also in rejected",
     "opening": "other tokens of the opening",
     "elsewhere": "all others",
 }
@@ -27,7 +27,7 @@ SIDES = {
 
 @dataclass(frozen=True, slots=True)
 class CauseRow:
-    """A kind of token: its share of the nats lost and of the tokens; whether it is the one that the verdict names."""
+    """A kind of token: its share of the lost nats and of the tokens, and whether the verdict names it."""
 
     words: str
     nats: Estimate
@@ -47,7 +47,7 @@ class PatternRow:
 
 @dataclass(frozen=True, slots=True)
 class Fall:
-    """All that the page says of one run's fall."""
+    """The content of the section for one run."""
 
     run: str
     verdict: str
@@ -59,12 +59,12 @@ class Fall:
 
 
 def fall_of(run: RunData, name: str) -> Fall | None:
-    """The section of `run`, called `name`; None where nothing was analysed."""
+    """The section of `run`, called `name`; None without an analysis."""
     return fall_in(run.results.displacement, name)
 
 
 def fall_in(told: Mapping[str, Any], name: str) -> Fall | None:
-    """The section of an analysis as results.json holds it; None for an empty one. What is broken is left out."""
+    """The section of an analysis as results.json holds it; None for an empty one. Invalid parts are left out."""
     if not told.get("verdict"):
         return None
     causes, positions, cause = mapping(told.get("causes")), mapping(told.get("positions")), told.get("cause")
@@ -81,7 +81,7 @@ def fall_in(told: Mapping[str, Any], name: str) -> Fall | None:
 
 
 def _chart(positions: Mapping[str, Sequence[Estimate]]) -> Chart | None:
-    """The mean change at each position with its interval, chosen beside rejected."""
+    """The mean change at each position with its interval, for chosen and rejected."""
     lines = [
         Line(range(len(e)), [p.value for p in e], side, [p.low for p in e], [p.high for p in e], markers=len(e) <= 30)
         for side, e in positions.items()

@@ -1,6 +1,7 @@
-"""Lines as a small inline SVG: no script, no font, no text but numbers; colours come from the page.
+"""Draws lines as a small inline SVG without script, fonts or text except numbers. The page defines the colors.
 
-matplotlib draws with stand-in colours, which then become CSS variables: one drawing serves light, dark and print.
+matplotlib draws with placeholder colors, which are then replaced by CSS variables, so that one drawing works in light
+mode, dark mode and print.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ LEAN = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What is drawn: points, colour name, band (or, with `whiskers`, an upright line at each point)."""
+    """A line: points, color name, band (or, with `whiskers`, a vertical line at each point)."""
 
     x: Sequence[float]
     y: Sequence[float]
@@ -76,7 +77,7 @@ def binned(x: Sequence[float], y: Sequence[float], points: int) -> tuple[list[fl
 
 
 def _smooth(y: Sequence[float]) -> list[float]:
-    """Centred running mean over a tenth of the points, of what there is of it at both ends."""
+    """Centered running mean over a tenth of the points, with a shorter window at both ends."""
     reach = len(y) // 20
     return [fmean(y[max(0, i - reach) : i + reach + 1]) for i in range(len(y))]
 
@@ -145,7 +146,8 @@ def _short(value: float) -> str:
 
 
 def _inline(drawing: str, title: str) -> str:
-    """An SVG file as an element of a page: no prolog, names of schemas, fonts or idle ids; the page's own colours."""
+    """An SVG file as an element of a page, without prolog, schema names, fonts or unused ids, and with the page's
+    colors."""
     drawing = drawing[drawing.index("<svg") :]
     body = drawing[drawing.index(">") + 1 :]
     for pattern, new in LEAN:

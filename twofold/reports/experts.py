@@ -1,4 +1,5 @@
-"""The section on a mixture of experts: `experts` of results.json, as figures and a table of the most and least used."""
+"""The report's section on a mixture of experts: `experts` of results.json as metrics and a table of the most and least
+used."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ FEW = 8
 
 @dataclass(frozen=True, slots=True)
 class ExpertRow:
-    """An expert, by its place: its mean share of the choices in a layer, and its smallest and largest."""
+    """An expert by its index: its mean, smallest and largest share of the choices in a layer."""
 
     expert: int
     mean: float
@@ -22,7 +23,7 @@ class ExpertRow:
 
 @dataclass(frozen=True, slots=True)
 class ExpertUse:
-    """All that the page says of one run's experts. `even` is the share that each would have in even use."""
+    """The content of the section for one run. `even` is the share of each expert under even use."""
 
     run: str
     evenness: float

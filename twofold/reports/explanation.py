@@ -1,7 +1,9 @@
-"""`twofold explain` as one page: self-contained and offline, every text escaped, its one script named by its hash.
+"""The HTML page of `twofold explain`: self-contained and offline, every text escaped, its one script allowed by its
+hash.
 
-Colours run from blue (credited) over none to orange (blamed), which the common forms of colour blindness tell apart;
-strong tokens are underlined too, whole or dashed by sign, and every number can be read on hover, tap or focus.
+Colors range from blue (positive credit) over none to orange (negative credit), which people with common color blindness
+can distinguish. Strong tokens are also underlined, solid or dashed by sign. Every number is available on hover, tap or
+focus.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ PARTS = {
 def write_explanation(
     told: Mapping[str, Any], out: Path, *, title: str, facts: Sequence[str], run: RunData | None = None
 ) -> Path:
-    """Write the page of what `Explanation.as_dict` told, with the gradient weights of `run`'s training where given."""
+    """Write the page of an `Explanation.as_dict`, with the gradient weights of `run`'s training if given."""
     return write_page(out, explanation_page(told, title=title, facts=facts, run=run))
 
 
@@ -55,7 +57,7 @@ def explanation_page(told: Mapping[str, Any], *, title: str, facts: Sequence[str
 
 
 def most_of(rows: Sequence[Mapping[str, Any]]) -> int:
-    """How many tokens of each completion are shown: all are cut alike where the page would be too large."""
+    """Number of tokens shown of each completion. All are truncated equally if the page would be too large."""
     return max(40, MOST_TOKENS // max(1, sum(len(row["completions"]) for row in rows)))
 
 

@@ -1,4 +1,5 @@
-"""What a run says in plain words: what improved, by how much, whether chance explains it, and what to worry about."""
+"""The findings of a report in plain words: what improved, by how much, whether it is statistically significant, and
+warnings."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ FEW = 4
 class Finding:
     """A trained model against its base: one card at the top of the page.
 
-    `heldout` is its preference accuracy on unseen pairs, `before` the same before training. Where no problems were
-    judged that accuracy is the `estimate` itself, and `metric` is HELDOUT.
+    `heldout` is its preference accuracy on unseen pairs, `before` the same before training. Without judged problems
+    that accuracy is the `estimate`, and `metric` is HELDOUT.
     """
 
     entry: Entry
@@ -52,7 +53,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Worry:
-    """Something that a reader should know before believing the figures; `run` is empty where it concerns all."""
+    """A warning that a reader should know before trusting the metrics. `run` is empty if it concerns all runs."""
 
     run: str
     text: str
@@ -119,7 +120,7 @@ def _against_base(best: Finding) -> str:
     words = {
         "better": f": chance does not explain the gain ({_p(best)})",
         "worse": f": chance does not explain the loss ({_p(best)})",
-        "unclear": f": chance alone explains a difference like this ({_p(best)})",
+        "unclear": f": chance explains a difference like this ({_p(best)})",
         "untested": "; no paired test was made",
     }
     return f", {size}{words[best.verdict]}"
@@ -161,8 +162,7 @@ def finding_row(found: Finding) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What is wrong with runs, as far as `CHECKS` can tell: the worries, what was looked at, and what should have been
-    and could not."""
+    """The results of `CHECKS` on runs: warnings, checks that ran, and required checks that could not run."""
 
     worries: tuple[Worry, ...]
     looked: tuple[str, ...]
@@ -170,7 +170,7 @@ class Review:
 
     @property
     def words(self) -> str:
-        """What to say where there is no worry."""
+        """The sentence if there is no warning."""
         looked = ", ".join(self.looked)
         if self.worries:
             return ""
@@ -180,7 +180,7 @@ class Review:
 
 
 def review(runs: Sequence[RunData], names: Sequence[str]) -> Review:
-    """The warnings that the runs recorded, and what their curves, counts and answers say besides."""
+    """The warnings that the runs recorded, and those from their curves, counts and completions."""
     found: list[Worry] = []
     looked, unseen = dict.fromkeys(c.name for c in CHECKS), dict[str, None]()
     for run, name in zip(runs, names, strict=True):
@@ -195,7 +195,7 @@ def review(runs: Sequence[RunData], names: Sequence[str]) -> Review:
 
 
 def worries(runs: Sequence[RunData], names: Sequence[str]) -> list[Worry]:
-    """What a reader should know before believing the figures of `runs`."""
+    """Warnings that a reader should know before trusting the metrics of `runs`."""
     return list(review(runs, names).worries)
 
 
@@ -212,5 +212,6 @@ def _sentence(c: Comparison, family: Family) -> str:
         c = c.turned
     if c.only_b == 0:
         return f"{c.b} and {c.a} solve exactly the same problems."
-    first = f"{c.b} alone solves {c.only_b:,} problem{'s' if c.only_b > 1 else ''}, {c.a} alone {c.only_a:,} ({told}): "
-    return first + (f"{c.b} is better." if clear else "chance alone explains a difference like this.")
+    better = f"{c.b} but not {c.a} solves {c.only_b:,} problem{'s' if c.only_b > 1 else ''}"
+    first = f"{better}, {c.a} but not {c.b} {c.only_a:,} ({told}): "
+    return first + (f"{c.b} is better." if clear else "chance explains a difference like this.")

@@ -1,4 +1,4 @@
-"""Gain against distance: what a run reached at what KL from its reference, and who wins at which temperature."""
+"""Charts of gain against KL from the reference model, and of win rate by temperature."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GAINS = {
     "exact_match/flexible": "problems solved, flexible",
     "heldout/reward": "held-out reward",
 }
-"""What counts as a gain, the first that an evaluation tells; of the shares `n` stands beside them."""
+"""Metrics of gain; the first that an evaluation has is used. For shares, `n` is the count."""
 DISTANCES = ("heldout/kl", "exact_match/kl")
 DRAFTS = ("draft_kl", "kl")
 RECENT = 10
@@ -27,7 +27,7 @@ Point = tuple[float, Estimate]
 
 
 def frontier_charts(runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) -> list[Chart]:
-    """A chart for each kind of gain that a run tells a KL with; a line per run, in the order of its steps."""
+    """A chart for each metric of gain that a run has along with a KL; one line per run, in the order of its steps."""
     found: dict[str, list[tuple[tuple[str, str], list[Point]]]] = {}
     for run, label in zip(runs, labels, strict=True):
         for words, points in _frontiers(run):
@@ -50,7 +50,8 @@ def win_rate_charts(runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) 
 
 
 def _frontiers(run: RunData) -> Iterator[tuple[str, list[Point]]]:
-    """The points of a run: those that a frontier measured, else evaluations beside the KL of the drafts then."""
+    """The points of a run: those of a frontier measurement, else evaluations with the KL of the samples at that
+    time."""
     measured: dict[str, list[Point]] = {}
     for row in dicts(run.extra.get("frontier")):
         distance, gain = _number(_value(row.get("kl"))), estimate(_mapping(row.get("reward")))
@@ -73,8 +74,8 @@ def _frontiers(run: RunData) -> Iterator[tuple[str, list[Point]]]:
 
 
 def _distance(drafts: tuple[list[float], list[float]], line: Mapping[str, float]) -> float | None:
-    """KL from the reference, in nats a completion: measured with the evaluation, else of the drafts of the last steps
-    before it. A run begins at its reference, where it is 0."""
+    """KL from the reference model in nats per completion: measured with the evaluation, else on the samples of the last
+    steps before it. A run starts at its reference model, where it is 0."""
     told = next((line[key] for key in DISTANCES if key in line), None)
     if told is not None:
         return told if math.isfinite(told) else None

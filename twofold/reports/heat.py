@@ -1,7 +1,7 @@
-"""Completions token by token, coloured by credit: what the report of a run and the page of `twofold explain` both show.
+"""Completions with tokens colored by credit, for the report of a run and the page of `twofold explain`.
 
-Rows are those of `Explanation.as_dict`, or of an explain.json that anyone may have written: what is broken in them is
-left out, and no text of theirs is trusted.
+Rows are those of `Explanation.as_dict` or of an explain.json from any source. Invalid parts are left out, and no text
+of them is trusted.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from twofold.reports.run import RunData, dicts, mapping
 
 LEVELS = 5
 STRONG = 0.98
-"""The quantile of the sizes of all credits shown that gets the strongest colour."""
+"""The quantile of the absolute credits that gets the strongest color."""
 ROWS, TOKENS = 6, 300
 """Of a run's explain.json in its report, and of one completion there; the rest is counted."""
 LIKELY = {
     "near-equal": "chosen and rejected are nearly equal",
     "pattern": "on patterns that other pairs reject",
-    "shared": "on tokens that rejected says too",
+    "shared": "on tokens that are also in rejected",
     "opening": "on the opening",
     "length": "many tokens that lost little each",
     "elsewhere": "no one kind of token",
@@ -33,7 +33,7 @@ LIKELY = {
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as it is shown: its text, its credit, and `look` of its colour (`p1` … `p5`, `m1` … `m5`, or none)."""
+    """A token as shown: its text, its credit, and `look` of its color (`p1` … `p5`, `m1` … `m5`, or none)."""
 
     text: str
     credit: float
@@ -62,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """What a report shows of a run's `n` explained rows; `scale` is the credit of the strongest colour."""
+    """The part of a run's `n` explained rows that a report shows. `scale` is the credit of the strongest color."""
 
     run: str
     n: int
@@ -82,7 +82,8 @@ def explained(run: RunData, name: str) -> Explained | None:
 
 
 def rows_of(rows: Sequence[Any], scale: float, most: int) -> tuple[Row, ...]:
-    """The rows with a colour for each token, `most` tokens of each completion; rows without one are left out."""
+    """The rows with a color for each token, at most `most` tokens per completion. Rows without completions are left
+    out."""
     found = (
         Row(clip(str(row.get("name", "")), 160), visible(clip(str(row.get("prompt", "")))), _facts(row), tuple(said))
         for row in dicts(rows)
@@ -92,7 +93,7 @@ def rows_of(rows: Sequence[Any], scale: float, most: int) -> tuple[Row, ...]:
 
 
 def scale_of(rows: Sequence[Any]) -> float:
-    """The credit that is drawn in the strongest colour."""
+    """The credit that gets the strongest color."""
     sizes = sorted(abs(credit) for row in rows for said in _completions(row) for _, credit in _tokens(said))
     return sizes[min(len(sizes) - 1, int(STRONG * len(sizes)))] if sizes else 0.0
 
@@ -106,7 +107,7 @@ def level(credit: float, scale: float) -> int:
 
 
 def shown(text: str) -> str:
-    """A token's text so that nothing of it is invisible: a line's end has a sign, a part of a character is a dot."""
+    """A token's text with all of it visible: a newline is a sign, a part of a character is a dot."""
     return visible(text).replace("\n", "↵\n") if text else "·"
 
 

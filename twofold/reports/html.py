@@ -1,6 +1,8 @@
-"""One page for one run or several: self-contained, no request, every text escaped, its one script named by its hash.
+"""The HTML report on one or more runs: self-contained, without requests, every text escaped, its one script allowed by
+its hash.
 
-The page says all without that script, which steps through answers by key, filters them, and unfolds to print.
+The page is complete without that script, which steps through completions by key, filters them, and unfolds them for
+print.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class Introduction:
-    """What a page says to people who meet its subject for the first time: `terms` with their meanings, what the figures
-    do not show, and `steps` to take next, each a command and what for."""
+    """Explanations for first-time readers of a page: `terms` with their meanings, limits of the metrics, and next
+    `steps`, each a command and its purpose."""
 
     about: str
     terms: tuple[tuple[str, str], ...]
@@ -71,7 +73,7 @@ def render(runs: Sequence[RunData], title: str, introduction: Introduction | Non
 
 
 def _page(runs: Sequence[RunData], title: str) -> dict[str, Any]:
-    """All that the template shows as `page`."""
+    """The data of the template, as `page`."""
     names, methods = tables.unique([run.name for run in runs]), provenance.methods(runs)
     labels = list(zip(names, charts.looks(methods), strict=True))
     named = list(zip(names, runs, strict=True))
@@ -133,7 +135,7 @@ def _seeds(runs: Sequence[RunData], methods: Sequence[int], metric: str | None) 
 
 
 def _about(run: RunData, name: str, look: str) -> dict[str, Any]:
-    """What the page says of a run besides its figures."""
+    """The text of a run on the page in addition to its metrics."""
     return {
         "name": name,
         "look": look,

@@ -1,4 +1,4 @@
-"""A run as it is being written: its lines as they come, how far it is, and whether anybody still writes."""
+"""Follows a run while it is written: new lines, progress, and whether it is still running."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ CURVES = {
     "held-out reward": ("heldout/reward",),
     "problems solved": ("exact_match/strict",),
 }
-"""What one watches, in words, and the metric that tells it: the first that is there."""
+"""The metrics to watch, as label and metric names; the first that exists is used."""
 WATCHED = {"step", *(key for keys in CURVES.values() for key in keys)}
 BARS = "▁▂▃▄▅▆▇█"
 MOST_TEXTS, MOST_LETTERS = 20, 2000
 
 
 class Rows(Protocol):
-    """What takes the rows of a file, one after the other."""
+    """Consumes the rows of a file one at a time."""
 
     def add(self, line: Mapping[str, Any]) -> None: ...
 
@@ -44,14 +44,15 @@ R = TypeVar("R", bound=Rows)
 
 
 class Tail(Generic[R]):
-    """A JSONL file that someone else writes, whose rows go into what `make` makes; a file cut back is read anew."""
+    """A JSONL file that another process writes. Its rows go to the object that `make` creates. A truncated file is read
+    again from the start."""
 
     def __init__(self, path: Path, make: Callable[[], R]) -> None:
         self.path, self._make = path, make
         self._begin(0)
 
     def read(self) -> bool:
-        """Take what has come; whether there was any change."""
+        """Reads new rows; returns whether there was any change."""
         try:
             found = self.path.stat()
             if found.st_size < self._offset or found.st_ino != self._file:
@@ -123,7 +124,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How a run stands. `seconds` are left at the pace of its last steps; `quiet` have passed since its last line."""
+    """The state of a run. `seconds` is the estimated remaining time; `quiet` is the time since its last line."""
 
     path: Path
     state: State
@@ -137,7 +138,7 @@ class Snapshot:
 
     @property
     def name(self) -> str:
-        """What the run's folder is called."""
+        """Name of the run's folder."""
         return disk.real(self.path).name
 
     @property
@@ -155,7 +156,7 @@ class Snapshot:
 
 
 class Live:
-    """A run directory that is looked at again and again."""
+    """A run directory that is polled."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
@@ -164,7 +165,7 @@ class Live:
         self.warnings = Tail(warnings, Texts)
 
     def look(self) -> Snapshot:
-        """Read what is new and say how the run stands."""
+        """Reads new lines and returns the state of the run."""
         for log in (self.metrics, self.timings, self.warnings):
             log.read()
         step, seconds, warned = self.metrics.rows.steps, self.timings.rows.seconds, self.warnings.rows

@@ -1,4 +1,4 @@
-"""What every page shares: the templates and how figures and texts of a run are written into them."""
+"""Templates shared by all pages, and the functions that format metrics and texts in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run came from: base model, data with their hashes, command, settings, machine; and what sets runs apart."""
+"""The origin of a run: base model, data with their hashes, command, settings, machine; and how several runs differ."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_SETTINGS = 60
 
 
 def base_model(run: RunData) -> str:
-    """The folder or hub name of the model that training started from; empty if the recipe does not tell."""
+    """The folder or Hub name of the model that training started from; empty if the recipe has none."""
     model = run.settings.get("model")
     if isinstance(model, Mapping):
         model = next((model[k] for k in ("path", "name") if isinstance(model.get(k), str)), "")
@@ -42,7 +42,7 @@ def methods_of(runs: Sequence[str]) -> dict[str, str]:
 
 
 def data_hashes(run: RunData) -> list[tuple[str, str]]:
-    """(source, sha256) of each data set that environment.json records, wherever it stands there."""
+    """(source, SHA-256) of each data set that environment.json records, at any depth."""
     return list(dict.fromkeys(_hashes(run.environment, "")))
 
 
@@ -57,8 +57,7 @@ def repeat(run: RunData) -> str:
 
 
 def facts(run: RunData) -> list[str]:
-    """What the head of the page says of a run: method, base model, steps, time, how prompts were put; only what is
-    known."""
+    """The head of a run on the page: method, base model, steps, time, prompt format. Unknown values are left out."""
     prompts = run.environment.get("prompts")
     method = " with ".join(dict.fromkeys(k for k in (kind(run, "algorithm"), kind(run, "objective")) if k))
     told = (

@@ -1,4 +1,4 @@
-"""Learning rates that are usual for what is tuned: all weights or an adapter, a toy or a grown model."""
+"""The usual learning rates for full fine-tuning or an adapter, and for a toy or a larger model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ SMALL_MODEL = 50_000_000
 
 
 def unusual_rate(settings: Mapping[str, Any], parameters: int) -> tuple[str, str] | None:
-    """low or high, and in words the rate beside those that are usual for a recipe's `settings`; two empty strings where
-    it is one of these, None where there is no telling. Of a model of unknown size `parameters` are 0."""
+    """low or high, and a text with the rate and the usual rates for a recipe's `settings`. Two empty strings if it is
+    usual, None if unknown. `parameters` is 0 for a model of unknown size."""
     optimizer, model = mapping(settings.get("optimizer")), mapping(settings.get("model"))
     value, kind = optimizer.get("learning_rate"), optimizer.get("kind", "adamw")
     if not isinstance(value, int | float) or not 0 < value < math.inf or kind == "sgd":

@@ -1,4 +1,4 @@
-"""A run directory as typed data: what is missing is empty, what is broken is skipped and said in `faults`."""
+"""Reads a run directory as typed data. Missing data is empty; damaged data is skipped and listed in `faults`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class RewardResult:
-    """What a reward model made of held-out comparisons; `bins` hold how often it was right where it was how sure:
+    """Results of a reward model on held-out comparisons. `bins` are its accuracy by confidence:
     (predicted, observed, n)."""
 
     accuracy: Estimate
@@ -78,7 +78,7 @@ class RewardResult:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """results.json: final figures at `step`; `training` holds means over the last steps of what one watches."""
+    """results.json: final metrics at `step`. `training` contains means of metrics over the last steps."""
 
     name: str = ""
     command: str = ""
@@ -117,7 +117,7 @@ class Results:
 
 @dataclass(frozen=True)
 class RunData:
-    """All that a report says of a run; `recipe` is resolved.yaml (else recipe.yaml) as text, `settings` its values."""
+    """The data of a run for a report. `recipe` is resolved.yaml (else recipe.yaml) as text, `settings` its values."""
 
     path: Path
     name: str
@@ -125,14 +125,14 @@ class RunData:
     evaluations: tuple[Metrics, ...]
     timings: Columns
     samples: tuple[Sample, ...]
-    """Of the first and the last step that has any, and of the step that the results tell of."""
+    """Samples of the first and the last step that have any, and of the results' step."""
     results: Results
     recipe: str
     settings: Mapping[str, Any]
     environment: Mapping[str, Any]
     faults: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """What other verbs left in the run or in its results: `frontier`, `win_rates`, `explain`; whatever they hold."""
+    """Results of other commands in the run folder or its results: `frontier`, `win_rates`, `explain`, unchecked."""
 
     def series(self, key: str, kind: str = "train") -> tuple[list[float], list[float]]:
         """Steps and finite values of `key` in lines of `kind` (train, evaluation or timing), by step."""
@@ -145,14 +145,14 @@ class RunData:
 
     @property
     def final_samples(self) -> dict[str, Sample]:
-        """The judged completions by problem of the step that the results tell of, else of the last that has any."""
+        """The judged completions by problem, at the results' step or else at the last step that has any."""
         steps = {s.step for s in self.samples}
         step = self.results.step if self.results.step in steps else max(steps, default=0)
         return {s.name: s for s in self.samples if s.step == step}
 
     @property
     def steps(self) -> int:
-        """How many steps were taken, as far as any line of metrics.jsonl tells; 0 without one."""
+        """Number of steps, from the lines of metrics.jsonl; 0 without one."""
         evaluated = [line["step"] for line in self.evaluations if math.isfinite(line.get("step", math.nan))]
         return int(max((self.train.last_step + 1, *evaluated)))
 
@@ -167,7 +167,7 @@ def read_run(path: Path) -> RunData:
         raise DataError("no such run directory", where=str(path), remedy="name the folder that `twofold train` wrote")
     faults: list[str] = []
     if manifest.MANIFEST in manifest.faults(path, lambda name: False):
-        faults.append(f"{manifest.MANIFEST} is damaged: nothing says whether the run's files are whole")
+        faults.append(f"{manifest.MANIFEST} is damaged: it is unknown whether the run's files are complete")
     train, timings, evaluations = Columns(), Columns(), list[Metrics]()
     for line in _lines(path / "metrics.jsonl", faults):
         if line.get("kind") == "train":
@@ -276,7 +276,7 @@ def _parsed(text: str, faults: list[str]) -> dict[str, Any]:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        faults.append("the recipe is not valid YAML and is shown as it stands")
+        faults.append("the recipe is not valid YAML and is shown unchanged")
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -318,7 +318,7 @@ def _reward(data: Any) -> RewardResult | None:
 
 
 def typed(kind: type[T], data: Mapping[str, Any]) -> T | None:
-    """`kind` from the fields that `data` has, as what it says they are; None where one is missing or something else."""
+    """`kind` from the fields of `data`; None if one is missing or has the wrong type."""
     casts: dict[Any, Callable[[Any], Any]] = {"str": _text, "int": int, "float": float, "bool": bool}
     try:
         return kind(**{f.name: casts[f.type](data[f.name]) for f in fields(kind) if f.name in data})

@@ -1,4 +1,5 @@
-"""Which completions a report shows, before and after: some of each outcome, in file order; none is hand-picked."""
+"""Selects the completions that a report shows before and after training: some of each outcome, in file order, none
+selected by hand."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ MARKUP = 700  # characters of markup around one example
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One problem with what was said of it: a completion (or None) per column, and its `pieces`, each marked where it
-    differs from what was said before (of the first column: from what was said after)."""
+    """One problem with its completions: one (or None) per column, and its `pieces`. Each piece is marked if it differs
+    from the completion before training (first column: from the one after)."""
 
     name: str
     prompt: str

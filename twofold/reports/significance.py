@@ -1,4 +1,5 @@
-"""Which differences between models chance does not explain: paired tests on the same items, Holm's over all of them."""
+"""Tests which differences between models are statistically significant: paired tests on the same items with Holm's
+correction."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ MOST_PAIRED = 8
 
 
 def headline_metric(models: Sequence[Entry]) -> str | None:
-    """The metric that leads the page: strict, else flexible, else whatever there is."""
+    """The page's main metric: strict, else flexible, else any other."""
     known = {metric for entry in models for metric in entry.estimates}
     return next((m for m in METRICS if m in known), min(known, default=None))
 
@@ -59,7 +60,7 @@ class Family:
         return self.tests[found] if found else None
 
     def verdict(self, test: Comparison | None) -> Verdict:
-        """What a test says of its `b`, after Holm."""
+        """The verdict of a test on its `b`, after Holm's correction."""
         adjusted = self.adjusted(test)
         if test is None or adjusted is None:
             return "untested"

@@ -1,4 +1,4 @@
-"""Figures as people read them, and rows for tables on the page, in the card and in the terminal."""
+"""Formats metrics for readers, and makes the rows of tables on the page, in the card and in the terminal."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ WATCHED = {
     "desirable_reward": "implicit reward, desirable",
     "undesirable_reward": "implicit reward, undesirable",
     "z0": "KL estimate (z₀)",
-    "draft_reward": "implicit reward, drafts",
+    "draft_reward": "implicit reward, samples",
     "truth_reward": "implicit reward, ground truth",
     "chosen_logp": "log-probability, chosen",
     "rejected_logp": "log-probability, rejected",
-    "draft_logp": "log-probability, drafts",
+    "draft_logp": "log-probability, samples",
     "demonstration_logp": "log-probability, demonstrations",
-    "draft_kl": "KL of drafts from the reference",
-    "draft_length": "length of drafts",
+    "draft_kl": "KL of samples from the reference",
+    "draft_length": "length of samples",
 }
 SEED_COLUMNS = ("model", "seeds", "mean accuracy", "95% interval", "against base", "95% interval")
 
@@ -49,7 +49,8 @@ class Entry:
 def labels(results: Sequence[Results]) -> list[dict[str, str]]:
     """For each run, what its models are called on a page of all of them.
 
-    With several runs a policy goes by its run's name; a base that differs from the first run's says whose it is.
+    With several runs a policy has its run's name. A base model that differs from the first run's has the name of its
+    run.
     """
     if len(results) == 1:
         return [{m.name: m.name for m in results[0].models}]
@@ -138,7 +139,7 @@ def seed_rows(methods: Mapping[str, Sequence[Results]], metric: str = "strict") 
 
 
 def watched(results: Results) -> dict[str, Estimate]:
-    """The means over the last steps that are worth a table, by name in words, in a fixed order."""
+    """The means over the last steps for the table, by label, in a fixed order."""
     return {words: results.training[name] for name, words in WATCHED.items() if name in results.training}
 
 
@@ -184,7 +185,7 @@ def signed(value: float) -> str:
 
 
 def is_share(name: str, estimate: Estimate) -> bool:
-    """Whether an estimate is a proportion, to be told in percent."""
+    """Whether an estimate is a proportion, shown in percent."""
     return estimate.count is not None or name in METRICS or name.endswith("accuracy")
 
 

@@ -1,1 +1,1 @@
-"""From completions to scores: verifiers, mathematics, code, reward models and functions."""
+"""Rewards, from completions to scores: verifiers, mathematics, code, reward models and functions."""

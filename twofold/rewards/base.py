@@ -1,4 +1,4 @@
-"""What scores completions: functions of texts, trained reward models, and whatever rates a policy's own drafts."""
+"""The interfaces of rewards: functions of texts, trained reward models, and raters of a policy's samples."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from twofold.batch import Group
 
 RewardFunction: TypeAlias = Callable[[str, str, str | None], float]
-"""(prompt, completion, ground truth or None) → reward, one number, NaN for none; texts without special tokens. One that
-runs programs that a model has written has `executes` = True."""
+"""(prompt, completion, reference answer or None) → reward, one number, or NaN for none. Texts have no special tokens. A
+reward that runs programs of a model has `executes` = True."""
 
 
 class Scorer(Protocol):
@@ -24,19 +24,19 @@ class Scorer(Protocol):
 
 
 class Reward(Protocol):
-    """Rates a policy's drafts: a number for each branch of each group; higher is better, NaN is none."""
+    """Rates a policy's samples: a number for each branch of each group; higher is better, NaN is none."""
 
     def rate(self, groups: Sequence[Group]) -> list[list[float]]: ...
 
 
 def executes(function: RewardFunction) -> bool:
-    """Whether a function says that it runs what a model has written."""
+    """Whether a function declares that it runs programs of a model."""
     return bool(getattr(function, "executes", False))
 
 
 def rated(function: RewardFunction, texts: tuple[str, str, str | None], where: str) -> float:
-    """What a function makes of (prompt, completion, ground truth). Raises RecipeError, which names the function and the
-    row at `where`, for one that fails or returns no number."""
+    """A function's reward of (prompt, completion, reference answer). If it fails or returns no number, raises
+    RecipeError with the function and the row at `where`."""
     name = getattr(function, "__qualname__", type(function).__qualname__)
     try:
         value: Any = function(*texts)

@@ -1,7 +1,8 @@
-"""Rewards that run what a model has written: refused unless a recipe allows it and names a sandbox that exists.
+"""Rewards that run programs which a model generated. A recipe must allow this and name an existing sandbox.
 
-The sandbox is a command of the user's (bubblewrap, firejail, docker …) before which nothing is run. Here are the limits
-inside it: processor seconds, memory, output, an empty environment, and a whole process group that is killed in time.
+The sandbox is a command of the user (bubblewrap, firejail, docker …); nothing is run without it. This module sets the
+limits inside it: CPU seconds, memory, output, an empty environment, and a process group that is killed after the time
+limit.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ seconds, memory, output = map(int, sys.argv[1:4])
 for what, most in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, output),
                    (resource.RLIMIT_CORE, 0)):
     resource.setrlimit(what, (most, most))
-program = compile(sys.stdin.read(), "draft", "exec")
+program = compile(sys.stdin.read(), "sample", "exec")
 sys.argv[1:] = []
 exec(program, {"__name__": "__main__"})
 """
@@ -48,20 +49,21 @@ print("{nonce}")
 
 @settings
 class Execution:
-    """How programs that a model has written may be run."""
+    """How to run programs that a model generates."""
 
     allow: bool = False
-    """Whether they may be run at all."""
+    """Whether to run them at all."""
     sandbox: tuple[str, ...] = ()
-    """The command that runs them without network and without your files; the interpreter's own is appended."""
+    """The command that runs them without network and without access to your files. The interpreter's command is
+    appended."""
     python: str = "python3"
-    """The interpreter, as it is called inside the sandbox."""
+    """The interpreter's command inside the sandbox."""
     seconds: float = 5.0
-    """For one program, after which it is killed."""
+    """Time limit of one program. It is killed after that."""
     memory: int = 512
-    """MiB of address space for one program."""
+    """Address space of one program in MiB."""
     parallel: int = 2
-    """Programs at once."""
+    """Number of programs that run at once."""
 
     def __post_init__(self) -> None:
         require(self.seconds > 0 and self.memory > 0, "seconds and memory must be > 0")
@@ -70,7 +72,8 @@ class Execution:
 
 @dataclass(frozen=True)
 class ExecutionResult:
-    """What became of a program: its exit status (None where it was killed in time) and the first of its output."""
+    """The result of a program: its exit status (None if it was killed at the time limit) and the start of its
+    output."""
 
     status: int | None
     output: str
@@ -125,7 +128,7 @@ class Sandbox:
         except subprocess.TimeoutExpired:
             return None
         finally:
-            # Whatever it started goes with it.
+            # Its child processes are killed too.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -134,7 +137,7 @@ class Sandbox:
         return f"{' '.join(self.execution.sandbox)} python3 -c pass"
 
     def _refuse_open(self) -> None:
-        """Raise RecipeError where nothing runs, or what runs can connect to a port of this machine."""
+        """Raise RecipeError if no program runs, or if one can connect to a port of this machine."""
         nonce = secrets.token_hex(8)
         said = self.run(f"print('{nonce}')")
         if nonce not in said.output:
@@ -149,10 +152,10 @@ class Sandbox:
 
 @dataclass(frozen=True)
 class CodeReward:
-    """1 for a completion whose program passes the ground truth's tests, which are run after it; 0 for any other.
+    """1 for a completion whose program passes the reference answer's tests, which run after it; else 0.
 
-    The program is the last block of code of the completion, or all of it. A program that leaves early passes nothing;
-    one that looks for the sign of success in its own interpreter can forge it.
+    The program is the last code block of the completion, or all of it. A program that exits early passes nothing. A
+    program that searches its own interpreter for the success marker can forge it.
     """
 
     sandbox: Sandbox

@@ -1,6 +1,6 @@
-r"""Where a text gives its final answer: behind `####`, in `\boxed{…}`, on a line `A:`, or in its last sentence.
+r"""Finds the final answer in a text: after `####`, in `\boxed{…}`, on a line `A:`, or in its last sentence.
 
-Of several lines `####` that differ none is final; of several boxes and of several lines `A:` the last one is.
+If several lines with `####` differ, none is final. Of several boxes or lines `A:` the last one is used.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from twofold.rewards.numerals import last_numeral, numerals, plainer
 
 SEVERAL = 16
-"""Marks of one ground truth that are looked at."""
+"""Maximum number of markers to read in one reference answer."""
 TAIL = 4000
-"""Characters at the end of a completion in which an answer without a mark is looked for."""
+"""Number of characters at the end of a completion to search for an answer without a marker."""
 
 _SPAN = re.compile(r"\$\$(.{1,1000}?)\$\$|\$([^$]{1,1000})\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.DOTALL)
 _STATED = re.compile(r"\b(?:final answer|answer)(?:\s+is\b:?|\s*[:：]|\*\*\s*[:：]?|\s*[:：]\*\*)", re.IGNORECASE)
@@ -34,20 +34,20 @@ _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 def marked(text: str) -> list[str]:
-    """The final answers of a ground truth that marks any, each once: some behind `####`, else its last box, else its
-    last `A:`."""
+    """The distinct marked final answers of a reference answer: those after `####`, else its last box, else its last
+    `A:`."""
     one = next((part for part in (boxed(text), behind_a(text)) if part is not None), None)
     return list(dict.fromkeys(behind_hashes(text)))[:SEVERAL] or ([] if one is None else [one])
 
 
 def behind_hashes(text: str) -> list[str]:
-    """What stands behind each `####`, to the end of its line, or on the next one that is not empty."""
+    """The text after each `####` to the end of its line, or on the next line that is not empty."""
     lines = [line.strip() for line in text.splitlines()]
     return [_behind(HASHES, n, lines).strip("# ") for n, line in enumerate(lines) if HASHES in line]
 
 
 def behind_a(text: str) -> str | None:
-    """What stands on the last line `A: …`, or on the next one that is not empty; None without such a line."""
+    """The text of the last line `A: …`, or of the next line that is not empty; None without such a line."""
     lines = [line.strip() for line in text.splitlines()]
     last = next((n for n in range(len(lines) - 1, -1, -1) if lines[n].startswith("A:")), None)
     return None if last is None else _behind("A:", last, lines)
@@ -67,13 +67,14 @@ def boxed(text: str) -> str | None:
 
 
 def last_sentence(text: str) -> str | None:
-    """The last sentence that holds a digit, or what it says behind its last equals sign; None where none does."""
+    """The last sentence with a digit, or its text after the last equals sign; None without one."""
     sentence = next(_backwards(text), None)
     return None if sentence is None else behind_equals(sentence)
 
 
 def behind_equals(sentence: str) -> str:
-    """What stands behind the last equals sign of a sum or of `x = …`; an equation, or several unknowns, stay whole."""
+    """The text after the last equals sign of a sum or of `x = …`. An equation, or several unknowns, are returned
+    unchanged."""
     before, equals, last = sentence.replace("≈", "=").rpartition("=")
     several = len(_UNKNOWN.findall(sentence)) > 1
     left = _CALL.sub("f", before.rpartition("=")[2][-MOST_LEFT:])

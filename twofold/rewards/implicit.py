@@ -1,6 +1,7 @@
-"""A policy's own implicit reward, β·log π/π_ref of a completion, as a judge of its drafts: Chen, Liu, Du, Pang, Liu,
-Sinha, Varakantham and Lin 2024, "Bootstrapping Language Models with DPO Implicit Rewards" (DICE), arXiv:2406.09760,
-with its length-regularized shaping, minus a penalty per token.
+"""A policy's implicit reward, β·log π/π_ref of a completion, as a judge of its own samples, minus a penalty per token.
+
+Chen, Liu, Du, Pang, Liu, Sinha, Varakantham and Lin 2024, "Bootstrapping Language Models with DPO Implicit Rewards"
+(DICE), arXiv:2406.09760, with its length-regularized shaping.
 """
 
 from __future__ import annotations
@@ -20,19 +21,21 @@ from twofold.settings import require, settings
 from twofold.world import part_of
 
 Balance = Callable[[Sequence[Sequence[float]], Sequence[Sequence[int]]], float]
-"""(rewards, lengths) of each prompt's drafts → the penalty per token."""
+"""(rewards, lengths) of each prompt's samples → the penalty per token."""
 
 
 @settings
 class Implicit:
-    """The policy's own implicit reward as judge: β·log π/π_ref of a draft, minus a penalty for its length."""
+    """The policy's implicit reward as judge: β·log π/π_ref of a sample, minus a penalty for its length."""
 
     reference: str | None = None
-    """Folder or hub name of what the model was trained from: against itself it says nothing. With algorithm.reference
-    fresh this holds for the first round, and then what the last round was trained from."""
+    """Folder or Hub name of the model that the policy was trained from. (A model compared with itself has no implicit
+    reward.) With `algorithm.reference: fresh` it is used in the first round; each later round uses the policy at the
+    start of the round before."""
     beta: float = 0.1
     length_penalty: float | Literal["balanced"] = 0.0
-    """Reward taken per token; balanced finds what makes best and worst drafts of a round equally long (DICE)."""
+    """Penalty per token. balanced chooses the penalty that makes the best and worst samples of a round equally long
+    (DICE)."""
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")
@@ -41,7 +44,7 @@ class Implicit:
 
 @dataclass(frozen=True)
 class ImplicitReward:
-    """β·Σ log π/π_ref − penalty·tokens, of the policy as it is when it is asked; `penalty` may look at all groups."""
+    """β·Σ log π/π_ref − penalty·tokens of the current policy. `penalty` may depend on all groups."""
 
     policy: Policy
     reference: Reference
@@ -61,10 +64,10 @@ class ImplicitReward:
 
 
 class TrailingReference:
-    """What `leader` was before it moved last; before that, `first`. A policy that has just become its own reference
-    says nothing against it, and is judged against what it was trained from.
+    """The weights of `leader` before its last update; before the first update, `first`. A policy that has just become
+    its own reference has no implicit reward against it, so it is judged against the model that it was trained from.
 
-    It takes the leader's weights in the step in which that moves, so the loop must tell it before the leader.
+    It copies the leader's weights in the step of the leader's update, so the loop must notify it before the leader.
     """
 
     name = "judge-reference"

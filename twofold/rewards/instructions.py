@@ -1,6 +1,6 @@
-"""Instructions that a program can check: whether a completion obeys every rule that stands in its ground truth.
+"""Verifiable instructions: checks whether a completion obeys every rule in its reference answer.
 
-The ground truth has a rule per line, or several between semicolons:
+The reference answer has a rule per line, or several between semicolons:
 
     at most 15 words | at least 2 lines | exactly 3 bullets
     lowercase | uppercase
@@ -106,5 +106,5 @@ def _variants(text: str) -> Iterator[str]:
 
 
 def _has(text: str, part: str) -> bool:
-    """Whether `part` stands in `text` as words of its own, in any case."""
+    """Whether `part` is in `text` as separate words, ignoring case."""
     return re.search(rf"(?<!\w){re.escape(part)}(?!\w)", text, re.IGNORECASE) is not None

@@ -1,8 +1,9 @@
-"""Whether two mathematical answers are equal, by math-verify (an optional extra), in a process that may be killed.
+"""Checks whether two mathematical answers are equal with math-verify (an optional extra), in a process that can be
+killed.
 
-Which part of a text is its answer, and how it is read, is decided before (`final_answer`, `notation`): math-verify
-reads `12:30` as 12. Plain numbers, percents, ratios and times are compared without it. Expressions exist that keep a
-computer algebra system busy for ever; a judged file must not wait for them.
+`final_answer` and `notation` first decide which part of a text is the answer and how to read it: math-verify reads
+`12:30` as 12. Plain numbers, percents, ratios and times are compared without math-verify. Some expressions keep a
+computer algebra system busy forever; evaluation must not wait for them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ REMEDY = "math reads one formula, time or number behind `####` or in \\boxed{…
 
 
 class MathVerifier:
-    """Compares answers in one child process; a comparison that takes longer than `timeout` seconds counts as unequal.
+    """Compares answers in one child process. A comparison that takes longer than `timeout` seconds counts as unequal.
 
     A context manager. `timeouts` counts the comparisons that were given up.
     """
@@ -122,7 +123,7 @@ def formula(answer: str) -> Formula:
 
 
 def _unmarked(answer: str) -> Formula | None:
-    """All of a short answer, or what it says behind its equals sign; of a worked solution how it ends."""
+    """A whole short answer, or its text after the equals sign; for a worked solution its end."""
     if len(answer.split()) > MOST_WORDS:
         return spoken_formula(answer)
     whole = formula_of(answer)

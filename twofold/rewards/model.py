@@ -1,4 +1,4 @@
-"""A trained reward model: of rows as texts, and of the very tokens that a policy has drawn."""
+"""A trained reward model that scores rows as texts, or the exact tokens that a policy sampled."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ModelScorer:
         if encoded.dropped:
             limit = self.encoder.settings.max_length
             raise DataError(
-                f"a completion alone is longer than max_length ({limit})",
+                f"a completion is longer than max_length ({limit})",
                 where=encoded.dropped[0],
                 remedy="raise max_length",
             )
@@ -70,8 +70,8 @@ def open_reward(name: str, max_length: int = 1024, *, cut_prompt: bool = False) 
 
 @dataclass(frozen=True)
 class ModelReward:
-    """A reward model's score of the very tokens that were drawn, with or without a stop token; `renders` says whether
-    it was trained on text prompts in its chat template."""
+    """A reward model's score of the sampled tokens, with or without a stop token. `renders`: whether it was trained on
+    text prompts in its chat template."""
 
     model: RewardModel
     packing: Packing

@@ -68,7 +68,7 @@ class Formula:
 
 
 def formula_of(part: str) -> Formula | None:
-    """A final answer as a formula; None where it is none, or could be read in part alone."""
+    """A final answer as a formula; None if it is none, or if only a part of it could be read."""
     part = untagged(part.strip()).strip("*`_ \n")
     if not part or len(part) > LONGEST or not _balanced(part):
         return None

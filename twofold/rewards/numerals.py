@@ -1,8 +1,8 @@
 """Plain numbers as texts write them, read whole: `18`, `-7`, `1,234.50`, `$18`, `5 km`, `50%`, `\\boxed{1{,}234}`.
 
-A number that goes on on either side is another number or none: `3/4`, `12:30`, `10^6`, `5e3`, `2x+1`, `1,2,3`,
-`5 million`. None of these is read by the part of it that looks plain. Whatever is looked at around a number is bounded,
-and every pattern is linear in the length of the text.
+A number that continues on either side is another number or none: `3/4`, `12:30`, `10^6`, `5e3`, `2x+1`, `1,2,3`,
+`5 million`. None of these is read by the part of it that looks plain. The context that is read around a number is
+bounded, and every pattern is linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 AROUND = 64
-"""Characters on either side of a number that say whether it goes on."""
+"""Number of characters to read on either side of a number, to decide whether it continues."""
 LONGEST = 4000
-"""Characters of a line, up to its last number, that are looked at."""
+"""Number of characters of a line to read, up to its last number."""
 
 NUMBER = re.compile(
     r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}(?!\d)"
@@ -49,7 +49,7 @@ _UNITS = re.compile(
 )
 _OPENERS = "$€£¥₹({[\"'“‘"
 
-# What stands right of a number: closers and the signs of units, then what makes it a part of something else.
+# Right of a number: closers and the signs of units, then what makes it a part of something else.
 _CLOSERS = re.compile(r"[)}\]\"'”’$|*_°%]*")
 _ATTACHED = re.compile(rf"({_LETTER}+)(\d?)")
 _GOES_ON = re.compile(
@@ -70,7 +70,7 @@ _COMPOUND = re.compile(
 )
 _UNENDING = re.compile(r"\.\.\.|…")
 
-# What stands left of a number, behind signs and brackets that open.
+# Left of a number, before signs and opening brackets.
 _COMMAND = re.compile(r"\\[a-zA-Z]+\s?$")
 _NEGATIVE = re.compile(r"\b(?:minus|negative)\s$", re.IGNORECASE)
 _JOINED = re.compile(  # 2 hours 30, 3 out of 4, 5 or 6
@@ -111,8 +111,7 @@ def numerals(line: str) -> list[Numeral]:
 
 
 def last_numeral(line: str) -> Numeral | None:
-    """The last number in a line as it was written; its text is None where more of the line belongs to it than is
-    looked at."""
+    """The last number in a line as it was written; its text is None if more of the line belongs to it than is read."""
     end = next((n for n in range(len(line), 0, -1) if line[n - 1].isdecimal()), None)
     if end is None:
         return None
@@ -123,7 +122,7 @@ def last_numeral(line: str) -> Numeral | None:
 
 
 def goes_on(right: str, decimals: bool = False) -> bool:
-    """Whether what stands right of a number (with or without `decimals`) makes it a part of something else."""
+    """Whether the text right of a number (with or without `decimals`) makes it a part of something else."""
     if decimals and _UNENDING.match(right):
         return True
     attached = _ATTACHED.match(right)
@@ -149,7 +148,7 @@ def _read(line: str, match: re.Match[str]) -> Numeral:
 
 
 def _sign(left: str) -> str | None:
-    """The sign of a number by what stands left of it; None where that makes it a part of something else."""
+    """The sign of a number from the text left of it; None if that makes it a part of something else."""
     body = left.rstrip(_OPENERS)
     opened = left[len(body) :]
     if body.endswith(("-", "\u2212", "\u2013")):
@@ -163,7 +162,7 @@ def _sign(left: str) -> str | None:
 
 
 def _minus(before: str) -> str | None:
-    """A minus between a number and what stands `before`: a sign, a hyphen after a word, or (None) an operator."""
+    """A minus between a number and the text `before`: a sign, a hyphen after a word, or (None) an operator."""
     operand = before.rstrip("({[")
     if operand.endswith(tuple("|^_*/×·÷")) or _OPERAND.search(operand):
         return None

@@ -1,4 +1,4 @@
-"""Several rewards of a policy's own drafts, as one."""
+"""Combines several rewards of a policy's samples into one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REMEDY = "return a finite number for every completion, or judge by something els
 
 @dataclass(frozen=True)
 class DraftScores:
-    """A number for each draft of each group, more is better; None for a group that stayed without a verdict."""
+    """A number for each sample of each group, higher is better; None for a group without a verdict."""
 
     scores: Sequence[Sequence[float] | None]
     figures: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -39,11 +39,11 @@ class Rewards:
                     raise NonFiniteError(f"the reward {name} is not finite: {row}", where=group.name, remedy=REMEDY)
                 if any(abs(weight * reward) > LARGEST for reward in row):
                     what = f"the reward {name} is larger than {LARGEST:g} (times its weight): {row}"
-                    raise NonFiniteError(what, where=group.name, remedy="scale it down: differences alone matter")
+                    raise NonFiniteError(what, where=group.name, remedy="scale it down: only differences matter")
         return found
 
     def total(self, rated: dict[str, list[list[float]]]) -> list[list[float]]:
-        """The weighted sum for each draft."""
+        """The weighted sum for each sample."""
         weighed = [[[weight * r for r in row] for row in rated[name]] for name, weight, _ in self.sources]
         return [[sum(parts) for parts in zip(*rows, strict=True)] for rows in zip(*weighed, strict=True)]
 

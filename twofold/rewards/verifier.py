@@ -1,9 +1,9 @@
 """The verifier: whether a completion ends in the answer of its ground truth, strict and flexible.
 
 *Strict* is GSM8K's own rule: the completion must hold `#### N`, compared as text once commas are gone. *Flexible* takes
-the last number of the completion and compares values. Strict counts form and sum, flexible the sum alone: a model that
-gains in the first and not in the second has learnt the form. Both compare plain numbers (`rewards/numerals.py`): what
-is none, or only a part of what is written, counts as no answer, and is refused as a ground truth.
+the last number of the completion and compares values. Strict checks form and result, flexible only the result. A model
+that improves only in strict has learned the form. Both compare plain numbers (`rewards/numerals.py`): what is none, or
+only a part of what is written, counts as no answer, and is refused as a ground truth.
 
 Source: Cobbe et al. (2021), arXiv 2110.14168, and the dataset's `dataset.py`.
 """
@@ -26,7 +26,7 @@ REMEDY = (
     "strict and flexible compare plain numbers, as 18, -7, 1,234.50, $18 or 5 km, best behind `####`; for fractions, "
     "times and formulas judge by verifier:math or evaluate with --metrics math, or text for words"
 )
-_ANOTHER = re.compile(  # words and signs beside a number that make it another one, or none
+_ANOTHER = re.compile(  # words and signs next to a number that make it another one, or none
     r"\b(?:half|halves|thirds?|quarters?|root|squared|cubed|power|factorial|minus|negative|(?:at|the) (?:least|most)|"
     rf"(?:less|more|greater|fewer) than|or (?:less|more|fewer)|{PARTS})\b"
     r"|\d\s?!|\d\+|[<>≤≥≠±√]|\\[a-zA-Z]|^[-\u2212\u2013] ",
@@ -43,8 +43,8 @@ class Verdict:
 
 
 def strict(text: str) -> str | None:
-    """The first `#### N` of `text`, without commas and a closing full stop; None where the form is not kept, or the
-    number goes on: `#### 3/4`."""
+    """The first `#### N` of `text`, without commas and a closing full stop; None if the form is wrong, or if the number
+    continues: `#### 3/4`."""
     match = STRICT.search(text)
     if match is None:
         return None
@@ -60,7 +60,7 @@ def flexible(text: str) -> str | None:
     """The last number anywhere in `text`, without separators and currency; None without one, or where it is a part of
     something else, as in `3/4`.
 
-    A minus sign counts unless it stands right after a word, as in `GPT-4`.
+    A minus sign counts unless it is right after a word, as in `GPT-4`.
     """
     for line in reversed(text.splitlines()):
         if last := last_numeral(line):
@@ -91,7 +91,8 @@ def judge(completion: str, answer: str) -> Verdict:
 
 @dataclass(frozen=True)
 class VerifierReward:
-    """1 for a completion that is right by `metric`, else 0; raises `DataError` for a truth that is no plain number."""
+    """1 for a completion that is correct by `metric`, else 0. Raises `DataError` for a reference answer that is no
+    plain number."""
 
     metric: Metric = "strict"
 

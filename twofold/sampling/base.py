@@ -19,29 +19,30 @@ TRUNCATION = 2.0
 
 @settings
 class ServerSettings:
-    """Servers that draw the drafts of training, with weights that are pushed to them."""
+    """Inference servers that sample the training completions with weights that the run pushes to them."""
 
     url: str | tuple[str, ...]
-    """http://127.0.0.1:8000, or a list of several; with push none also the model's name there, behind #."""
+    """http://127.0.0.1:8000, or a list of URLs. With push none, append # and the server's name of the model."""
     engine: Literal["vllm", "sglang", "transformers"] = "vllm"
-    """What runs there."""
+    """Server software."""
     push: Literal["adapter", "folder", "none"] = "adapter"
-    """adapter: a LoRA adapter. folder: the whole model. none: whatever a vLLM server holds."""
+    """adapter: push a LoRA adapter. folder: push the whole model. none: use the model that a vLLM server has loaded."""
     sync_every: int = 1
-    """Steps between pushes; drafts in between come from older weights."""
+    """Steps between pushes. Completions in between come from older weights."""
     ahead: int = 0
-    """1: while a step trains, the servers draw the drafts of the next one, with the weights that this step began with.
-    0: a step waits for its drafts, drawn with its own weights."""
+    """1: while a step trains, the servers sample the completions of the next step, with the weights from the start of
+    this step. 0: a step waits for completions that are sampled with its own weights."""
     importance_cap: float | Literal["auto", "none"] = "auto"
-    """Largest importance weight π/π_server of what a server drew; auto is 2 with ahead, and no weights without it."""
+    """Maximum importance weight π/π_server of a server's completions. auto: 2 with `ahead: 1`, and no importance
+    weights with 0."""
     timeout: float = 120.0
-    """Seconds for one whole answer."""
+    """Timeout in seconds for one whole response."""
     attempts: int = 6
-    """How often one thing is asked before the run stops."""
+    """Attempts per request before the run stops."""
     pause: float = 1.0
-    """Seconds before the second attempt; doubles, up to a minute."""
+    """Seconds before the second attempt. It doubles with each attempt, up to a minute."""
     parallel: int = 32
-    """Drafts asked for at once."""
+    """Number of completions requested at once."""
 
     def __post_init__(self) -> None:
         require(len(self.urls()) > 0, "url must name a server")
@@ -79,28 +80,28 @@ class ServerSettings:
 
 @settings
 class Sampling:
-    """How drafts are drawn. The defaults draw from the policy itself (no truncation of its distribution)."""
+    """How completions are sampled. The defaults sample from the full distribution of the policy (no truncation)."""
 
     temperature: float = 1.0
-    """0 takes the most probable token."""
+    """0 is greedy decoding."""
     top_p: float = 1.0
-    """Keep the smallest set of tokens with at least this probability."""
+    """Sample from the smallest set of tokens with at least this total probability."""
     top_k: int = 0
-    """Keep this many tokens; 0 keeps all."""
+    """Sample from this many most probable tokens; 0 means all."""
     max_new_tokens: int = 256
-    """A draft that has not stopped by then is marked truncated."""
+    """Maximum length of a completion. One that has not stopped by then is marked as truncated."""
     stop: tuple[str, ...] = ()
-    """Further texts that end a draft."""
+    """Additional strings that end a completion."""
     use_generation_config: bool = False
-    """Take temperature, top_p, top_k, min_p, do_sample and the repetition penalty from the model's own
-    generation_config instead; what else it sets is refused."""
+    """Read temperature, top_p, top_k, min_p, do_sample and the repetition penalty from the model's generation_config
+    instead. Any other setting there is an error."""
     batch_size: int = 64
-    """Rows decoded at once."""
+    """Number of completions decoded at once."""
     cache: Literal["auto", "growing", "static"] = "auto"
-    """static decodes with shapes that never change, which CUDA replays as graphs; auto does so on CUDA, and lets the
-    cache grow elsewhere."""
+    """static: a cache of fixed shape, so that CUDA graphs can be replayed. auto: static on CUDA, and a growing cache
+    elsewhere."""
     server: ServerSettings | None = None
-    """Draws the drafts of training; by default they are drawn in this process."""
+    """Inference servers that sample the training completions. By default they are sampled in this process."""
 
     def __post_init__(self) -> None:
         require(self.temperature >= 0, "temperature must be ≥ 0")

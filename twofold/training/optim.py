@@ -28,17 +28,17 @@ class OptimizerSettings:
     """The rate and its schedule, decay and clipping: what all optimizers have in common."""
 
     learning_rate: float | None = None
-    """By default 1e-6 where all weights are trained, and 1e-5 where an adapter is: low-rank updates take about ten
-    times the rate (Schulman et al. 2025, LoRA Without Regret)."""
+    """By default 1e-6 for full fine-tuning and 1e-5 for an adapter: low-rank updates need about ten times the rate
+    (Schulman et al. 2025, LoRA Without Regret)."""
     weight_decay: float = 0.0
-    """On matrices only."""
+    """Weight decay, applied to matrices only."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     warmup: float = 0.1
     """Steps (≥ 1) or a fraction of all steps (< 1)."""
     min_lr_ratio: float = 0.0
-    """What is left of the rate at the last step."""
+    """Learning rate at the last step, as a fraction of `learning_rate`."""
     clip: float | None = 1.0
-    """Largest norm of the gradient; none leaves it alone."""
+    """Maximum norm of the gradient; none disables clipping."""
 
     rates: ClassVar[Mapping[bool, float]] = RATES
     elementwise: ClassVar[bool] = True
@@ -83,7 +83,7 @@ class OptimizerSettings:
 
 @settings
 class AdamW(OptimizerSettings):
-    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101): 8 bytes of state a weight."""
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101): 8 bytes of state per weight."""
 
     kind: Literal["adamw"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
@@ -98,8 +98,8 @@ class AdamW(OptimizerSettings):
 
 @settings
 class AdamW8bit(OptimizerSettings):
-    """AdamW with moments of 8 bits in blocks of 256 (Dettmers et al. 2022, arXiv:2110.02861): 2 bytes of state a
-    weight, 8 where a tensor has fewer than 4096. By bitsandbytes, the extra `quantized`."""
+    """AdamW with 8-bit moments in blocks of 256 (Dettmers et al. 2022, arXiv:2110.02861): 2 bytes of state per weight,
+    8 for tensors with fewer than 4096 weights. Requires bitsandbytes, the extra `quantized`."""
 
     kind: Literal["adamw_8bit"] = "adamw_8bit"
     elementwise: ClassVar[bool] = False
@@ -120,8 +120,8 @@ class AdamW8bit(OptimizerSettings):
 
 @settings
 class Adafactor(OptimizerSettings):
-    """Adafactor (Shazeer & Stern 2018, arXiv:1804.04235), torch's: a row and a column of state a matrix. A step is
-    `learning_rate` times the root mean square of the weights it changes, so rates are some 30 times AdamW's."""
+    """torch's Adafactor (Shazeer & Stern 2018, arXiv:1804.04235): one row and one column of state per matrix. A step is
+    `learning_rate` times the root mean square of the weights it changes, so rates are about 30 times AdamW's."""
 
     kind: Literal["adafactor"] = "adafactor"
     elementwise: ClassVar[bool] = False
@@ -136,11 +136,11 @@ class Adafactor(OptimizerSettings):
 
 @settings
 class RMSprop(OptimizerSettings):
-    """RMSprop (Hinton 2012), 4 bytes of state a weight; what the DPO paper trained with."""
+    """RMSprop (Hinton 2012): 4 bytes of state per weight. The DPO paper trained with it."""
 
     kind: Literal["rmsprop"] = "rmsprop"
     decay: float = 0.99
-    """Of the mean of squared gradients."""
+    """Decay of the mean of squared gradients."""
     epsilon: float = 1e-8
 
     def over(self, groups: list[ParameterGroup]) -> Optimizer:
@@ -152,7 +152,8 @@ class RMSprop(OptimizerSettings):
 
 @settings
 class SGD(OptimizerSettings):
-    """Gradient descent with momentum, 4 bytes of state a weight, none with momentum 0. No rate suits all models."""
+    """Gradient descent with momentum: 4 bytes of state per weight, none with momentum 0. No learning rate suits all
+    models."""
 
     kind: Literal["sgd"] = "sgd"
     momentum: float = 0.9
@@ -170,15 +171,15 @@ class SGD(OptimizerSettings):
 
 @settings
 class Muon(OptimizerSettings):
-    """Muon (Jordan et al. 2024), torch's: orthogonalized momentum for the matrices of the layers, 4 bytes of state a
-    weight; AdamW for embeddings, head and vectors. Steps have AdamW's size (Liu et al. 2025, arXiv:2502.16982), so its
-    rates hold."""
+    """torch's Muon (Jordan et al. 2024): orthogonalized momentum for the matrices of the layers, 4 bytes of state per
+    weight. Embeddings, head and vectors use AdamW. Steps have AdamW's size (Liu et al. 2025, arXiv:2502.16982), so
+    AdamW's learning rates apply."""
 
     kind: Literal["muon"] = "muon"
     elementwise: ClassVar[bool] = False
     momentum: float = 0.95
     betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's, as is `epsilon`."""
+    """For AdamW, as is `epsilon`."""
     epsilon: float = 1e-8
 
     def build(self, parameters: Mapping[str, nn.Parameter], embeddings: Collection[nn.Parameter] = ()) -> Optimizer:

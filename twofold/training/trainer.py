@@ -42,29 +42,29 @@ MOST_ROWS = 1_000_000
 
 @settings
 class TrainingSettings:
-    """How long, how much at once, and how often to look and to save."""
+    """Length of training, batch size, and how often to evaluate and to save."""
 
     steps: int | None = None
-    """Optimizer steps; by default what `epochs` asks for."""
+    """Optimizer steps. By default, as many as `epochs` requires."""
     epochs: float = 1.0
     batch_size: int = 32
-    """Rows (pairs, rankings, labelled completions, demonstrations) per optimizer step, however they are packed."""
+    """Rows (pairs, rankings, labeled completions, demonstrations) per optimizer step. Packing does not change it."""
     packing: Packing = field(default_factory=Packing)
     evaluate_every: int | None = None
-    """Steps between evaluations; by default before the first step and after the last."""
+    """Steps between evaluations. By default, one before the first step and one after the last."""
     checkpoint_every: int | None = None
-    """Steps between checkpoints; by default the clock decides (`checkpoint_minutes`)."""
+    """Steps between checkpoints. By default the time decides (`checkpoint_minutes`)."""
     checkpoint_minutes: float | None = None
-    """Minutes between checkpoints, more where writing them would take over a tenth of the time; by default 10, or none
-    beside `checkpoint_every`. A stop by a signal and the end of a run save in any case."""
+    """Minutes between checkpoints, or more if writing them would take over a tenth of the time. By default 10, or none
+    if `checkpoint_every` is set. A signal and the end of a run always save a checkpoint."""
     keep_checkpoints: int = 2
-    """Checkpoints kept, the best one not counted."""
+    """Number of checkpoints to keep, in addition to the best one."""
     best_metric: str | None = None
-    """Evaluation figure whose best step becomes the model, such as `exact_match/strict` (the higher, the better)."""
+    """Evaluation metric that selects the final model, such as `exact_match/strict` (higher is better)."""
     patience: int | None = None
-    """Evaluations without a better `best_metric` before the run stops."""
+    """Stop after this many evaluations without a better `best_metric`."""
     track: Tracking = "none"
-    """Where the metrics go besides metrics.jsonl; keys from the environment only (docs/reports.md)."""
+    """Where to log metrics in addition to metrics.jsonl. API keys come only from the environment (docs/reports.md)."""
 
     def __post_init__(self) -> None:
         counts = (

@@ -1,6 +1,7 @@
-"""The shapes in which people keep rows, told apart by their keys: one module per family, `SHAPES` lists them all.
+"""The row formats that twofold reads, recognized by their keys: one module per family; `SHAPES` lists them all.
 
-A new shape is a function from `Fields` to a record, and a `Shape` in a tuple below; the earlier of two that fit wins.
+A new format is a function from `Fields` to a record, and a `Shape` in a tuple below. If two match, the first one is
+used.
 """
 
 from __future__ import annotations
@@ -66,9 +67,9 @@ def parse(
     named: Collection[str] = (),
     whole: bool = False,
 ) -> Record | list[Issue]:
-    """The record that the row is under `shape`, or everything that is wrong with it; warnings about a row that can be
-    used go to `remarks`. Where fields are `named`, they chose the shape, and what the others read may go unread;
-    where the row goes on `whole`, so may what nobody knows."""
+    """The record of the row in the format `shape`, or all its errors. Warnings about a usable row go to `remarks`. If
+    fields are `named`, they selected the format, and keys of other formats may be unread; with `whole`, unknown keys
+    too."""
     missing = [k for k in shape.keys if k not in row]
     other = detect(row) if missing else _says_more(shape, row)
     if other is not None:
@@ -86,7 +87,7 @@ def parse(
 
 
 def _remaining(shape: Shape, row: Mapping[str, Any]) -> dict[str, Any]:
-    """What is left of a row without what its shape reads, and without what says that again."""
+    """The keys of a row that its format does not read and that do not repeat what it reads."""
     used = {*shape.keys, *shape.optional, *shape.beside(row)}
     left = {k: row[k] for k in unread(row, used)}
     if left:
@@ -96,7 +97,7 @@ def _remaining(shape: Shape, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_unjudged(row: Mapping[str, Any]) -> bool:
-    """Whether a row holds several answers of which nobody has said yet which is better."""
+    """Whether a row has several completions without a preference."""
     answers = row.get("answers")
     return "prompt" in row and isinstance(answers, list | tuple) and all(isinstance(a, str) for a in answers)
 
@@ -104,7 +105,7 @@ def is_unjudged(row: Mapping[str, Any]) -> bool:
 def unknown(row: Mapping[str, Any], source: Source) -> Issue:
     """The fault of a row that fits no shape: the keys seen, the nearest ones, the shapes known."""
     if is_unjudged(row):
-        reason = "are in no order: nothing says which is better"
+        reason = "are in no order: there is no preference"
         remedy = (
             "judge them with `twofold data label` or `twofold data build`; listed best first they are `completions`"
         )

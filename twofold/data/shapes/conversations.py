@@ -1,8 +1,8 @@
-"""Whole conversations whose last turn is the answer.
+"""Whole conversations whose last turn is the completion.
 
-`messages` of {role, content}: TRL and OpenAI; with `rejected_response`, `rejected_messages` or `label` beside them,
-ms-swift (Custom-dataset.md). `conversations` of {from, value}: ShareGPT; with `chosen`, `rejected` or `kto_tag` beside
-them, LLaMA-Factory (data/README.md). Either way of writing a message is read under either name.
+`messages` of {role, content}: TRL and OpenAI; with `rejected_response`, `rejected_messages` or `label`: ms-swift
+(Custom-dataset.md). `conversations` of {from, value}: ShareGPT; with `chosen`, `rejected` or `kto_tag`: LLaMA-Factory
+(data/README.md). Either format of messages is read under either name.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _ranking(row: Fields) -> Pair:
 
 
 def _rejected_response(row: Fields) -> Pair:
-    """The last answer of the conversation is preferred to another that might have stood in its place."""
+    """The last completion of the conversation is preferred to an alternative."""
     apart = row.conversation("messages")
     prompt, (rejected,) = row.answers(apart and apart[0], "messages", "rejected_response")
     return Pair(row.with_tools(prompt, row.row.get("tools")), apart[1] if apart else "", rejected, row.source)

@@ -1,4 +1,4 @@
-"""The fields of one row as what they say: texts, chats, truths, scores; and what is wrong with each of them."""
+"""The fields of one row as typed values: texts, chats, booleans, scores; and the errors of each."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Fields:
         return whole[:-1], self.filled(field, whole[-1].content)
 
     def flag(self, field: str) -> bool:
-        """A truth; text that says true or false counts in CSV, which knows nothing else."""
+        """A boolean. In CSV, which has only text, the texts true and false count."""
         value = self.row.get(field)
         if isinstance(value, str) and ".csv" in self.source.file and value.lower() in ("true", "false"):
             return value.lower() == "true"
@@ -123,7 +123,7 @@ class Fields:
         return value is True
 
     def probability(self) -> float | None:
-        """How likely chosen is to win against rejected, where the row says so."""
+        """The probability that chosen beats rejected, if the row has one."""
         value = self.row.get("probability")
         if value is None or (is_number(value) and 0 <= value <= 1):
             return None if value is None else float(value)
@@ -132,7 +132,7 @@ class Fields:
         return None
 
     def margin(self) -> float | None:
-        """By how much the better is better, where the row says so."""
+        """The margin between the better and the worse completion, if the row has one."""
         value = self.row.get("margin")
         return None if value is None else self.number("margin", value, "write a number, or remove it")
 
@@ -177,7 +177,7 @@ class Fields:
             return asked
         if isinstance(asked, str):
             self.fault(
-                "tools", "stand beside a text, which no template shows them with", "write the prompt as messages"
+                "tools", "need a chat, because no template shows them with a text", "write the prompt as messages"
             )
             return asked
         try:
@@ -219,7 +219,7 @@ class Fields:
         return True
 
     def _as_chat(self, field: str, asked: str, shared: Chat, complete: bool) -> Prompt:
-        """A text prompt beside chats is their last question, or it does not fit them."""
+        """A text prompt in a row with chats is their last user turn, or it is an error."""
         if complete and shared and shared[-1] == Message("user", asked):
             return shared
         remedy = 'write the prompt as [{"role": "user", "content": "…"}], or the completions as text'
@@ -252,7 +252,7 @@ class Fields:
 
 
 def is_number(value: object) -> bool:
-    """Whether a JSON value is a number; a truth is none."""
+    """Whether a JSON value is a number; a boolean is not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -263,7 +263,8 @@ def _number_or_kind(value: Any) -> str:
 
 
 def _after(said: Chat, asked: Prompt) -> Chat:
-    """What a chat says after the prompt; a system message of the row's own may stand before what the chat repeats."""
+    """The turns of a chat after the prompt. The row's own system message may come before the part that the chat
+    repeats."""
     if not isinstance(asked, tuple):
         return said
     for start in (0, *(n for n in (1, 2) if all(m.role in ("tools", "system") for m in asked[:n]))):

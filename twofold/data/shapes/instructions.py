@@ -1,7 +1,7 @@
-"""An instruction or a question under a name of its own: what a user says, so that the prompt is a chat.
+"""Instructions or questions under a key of their own. The instruction is a user turn, so the prompt is a chat.
 
 Alpaca and LLaMA-Factory (github.com/hiyouga/LLaMA-Factory, data/README.md): `instruction`, `input`, `output`,
-`history`, `chosen` / `rejected`, `kto_tag`. Argilla's and Intel's pairs as axolotl names them (docs/rlhf.qmd:
+`history`, `chosen` / `rejected`, `kto_tag`. Argilla's and Intel's pairs with axolotl's names (docs/rlhf.qmd:
 chatml.argilla, intel, icr). ms-swift's query and response (Custom-dataset.md).
 """
 

@@ -1,4 +1,4 @@
-"""Preference pairs beside a prompt of their own, or with the prompt that both sides begin with (TRL's preferences).
+"""Preference pairs with a separate prompt, or with the prompt at the start of both sides (TRL's preferences).
 
 https://huggingface.co/docs/trl/dataset_formats. UltraFeedback binarized and axolotl's chatml.ultra, chatml.prompt_pairs
 and chatml.argilla_chat are cases of these.
@@ -18,7 +18,7 @@ from twofold.records import Pair
 
 
 def _pair(row: Fields, asked: str | None) -> Pair:
-    """A preference, and the gold answer beside it where the row has one."""
+    """A preference, with the gold completion if the row has one."""
     best = () if row.row.get("gold") is None else ("gold",)
     prompt, (chosen, rejected, *gold) = row.turns(asked, "chosen", "rejected", *best)
     known = row.probability(), row.margin(), gold[0] if gold else None
@@ -46,7 +46,7 @@ def _texts(row: Mapping[str, Any]) -> bool:
 
 
 def _single_answers(row: Mapping[str, Any]) -> bool:
-    """Whether `messages` can be the prompt: beside whole conversations it is one more of them."""
+    """Whether `messages` can be the prompt. In a row with whole conversations it is another conversation."""
     return all(isinstance(v, str) or is_message(v) or (isinstance(v, list | tuple) and len(v) == 1)
                for v in (row["chosen"], row["rejected"]))  # fmt: skip
 

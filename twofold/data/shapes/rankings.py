@@ -63,9 +63,9 @@ def _of_objects(row: Fields) -> Ranking:
 
 
 def _by_score(row: Fields, asked: str, field: str, scores: Sequence[float] | None) -> Ranking:
-    """The completions of `field` from the highest score down; equal ones stay in the order of the file, and it is said.
+    """The completions of `field` from the highest score down; equal ones keep the order of the file, with a warning.
 
-    Each completion is read as a field of its own, named by its place in the file, so that a fault says which it is.
+    Each completion is read as a field of its own, named by its index in the file, so that an error names it.
     """
     if scores is None:
         return Ranking("", (), row.source)

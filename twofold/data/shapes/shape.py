@@ -1,4 +1,4 @@
-"""What a shape is: the keys that tell it, and how a row of it becomes a record."""
+"""The definition of a row format: the keys that identify it, and the function that makes a record of a row."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def _nothing(row: Mapping[str, Any]) -> Collection[str]:
 
 @dataclass(frozen=True)
 class Shape:
-    """A way to keep rows. `keys` must be there, `optional` ones are read where they are; `fits` looks at the values
-    where keys alone do not tell. `beside` names what else a row of this shape may hold."""
+    """A row format. `keys` are required, `optional` ones are read if present. `fits` checks the values if keys are not
+    enough to identify the format. `beside` names other keys that a row of this format may have."""
 
     name: str
     keys: tuple[str, ...]

@@ -1,6 +1,7 @@
-"""One completion at most: demonstrations, labelled completions, problems with answers, plain text, prompts alone.
+"""Rows with at most one completion: demonstrations, labeled completions, problems with answers, plain text, only
+prompts.
 
-TRL's prompt-completion, unpaired preference, language modelling and prompt-only types; GSM8K's question and answer.
+TRL's prompt-completion, unpaired preference, language modeling and prompt-only types; GSM8K's question and answer.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def _no_completion(row: Mapping[str, Any]) -> bool:
 
 
 def _no_answers(row: Mapping[str, Any]) -> bool:
-    """Whether no answers in no order stand beside the ground truth: they wait for a judge."""
+    """Whether the row has no unordered completions in addition to the reference answer; those need a judge."""
     return "prompt" not in row or not isinstance(row.get("answers"), list | tuple)
 
 
@@ -64,7 +65,7 @@ def _no_prompt(row: Mapping[str, Any]) -> bool:
 
 
 def _class(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """The class of a text is no judgement of it, unless it is a truth."""
+    """The class of a text is no label of its quality, unless it is a boolean."""
     return () if isinstance(row.get("label"), bool) else ("label",)
 
 
