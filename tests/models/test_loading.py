@@ -46,7 +46,8 @@ def test_settings_have_defaults_and_bounds() -> None:
         "modules_to_save": (),
     }  # fmt: skip
     assert vars(ModelSettings(path="m")) == {
-        "path": "m", "revision": None, "precision": "auto", "device": "auto", "lora": None, "adapter": None,
+        "path": "m", "revision": None, "precision": "auto", "residual": "auto", "device": "auto", "lora": None,
+        "adapter": None,
         "activation_checkpointing": False, "recompute_every": 1, "router_aux_loss_coef": None, "sharing": "auto",
         "add_tokens": (),
         "train_tokens": False, "template_arguments": None, "gguf_file": None, "quantize": None,
@@ -133,7 +134,7 @@ def test_weights_are_wide_but_for_a_frozen_base(
     assert {p.dtype for p in model.parameters()} == {dtype}
     options = model_options(settings, model, None)
     assert options == {
-        "adapter": None, "autocast": autocast, "sharing": "rows", "activation_checkpointing": False,
+        "adapter": None, "autocast": autocast, "cast": None, "sharing": "rows", "activation_checkpointing": False,
         "recompute_every": 1, "router_aux_loss_coef": None,
     }  # fmt: skip
     stored = getattr(model, "twofold_stored_dtype", None)

@@ -233,7 +233,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, base: Path, changes: dict[
 @pytest.mark.parametrize(
     ("algorithm", "fault", "message"),
     [
-        ({"judge": "truth", "samples": 1}, DataError, "no ground truth for its drafts"),
+        ({"judge": "truth", "samples": 1}, DataError, "no reference answer to pair with its samples"),
         ({"judge": "verifier"}, DataError, "has no answer to compare with"),
     ],
     ids=["truth", "verifier"],

@@ -23,7 +23,7 @@ FINISH: dict[str, Callable[[Merged], None]] = {
 """What a verb does with what its shards made, by its word in their seals."""
 
 
-def merge(out: Annotated[Path, typer.Argument(help="The --out of the commands that had --shard.")]) -> None:
+def merge(out: Annotated[Path, typer.Argument(help="The output that the shards were given.")]) -> None:
     """Put all shards of data build, score, sample or evaluate together, in the order of the rows; refuse gaps and
     mixtures."""
     merged = shards.merge(out / evaluate.ITEMS if out.is_dir() else out)

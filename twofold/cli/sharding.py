@@ -20,6 +20,7 @@ from twofold.shards import Make, Merged, Shard, Work
 LOCAL, RAY = "local", "ray"
 OWN = ("--engine", "--shards", "--ray-address")
 """Options of the command that starts shards, and not of theirs."""
+PANEL = "Many machines"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +29,29 @@ class ShardOptions:
 
     shard: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="Shard 0/8 to 7/8, or auto in a SLURM array; then: twofold data merge OUT."),
+        typer.Option(
+            metavar="I/N",
+            rich_help_panel=PANEL,
+            help="Shard 0/8 to 7/8, or auto in a SLURM array; then: twofold data merge OUT.",
+        ),
     ] = None
     engine: Annotated[
-        str, typer.Option(metavar="E", help="local, or ray: shards over a Ray cluster, merged at the end.")
+        str,
+        typer.Option(
+            metavar="E", rich_help_panel=PANEL, help="local, or ray: shards over a Ray cluster, merged at the end."
+        ),
     ] = LOCAL
     shards: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="For ray: so many (as it has processors, or GPUs).")
+        int | None,
+        typer.Option(
+            metavar="N", rich_help_panel=PANEL, min=1, help="For ray: the number of shards (its GPUs or CPUs)."
+        ),
     ] = None
     ray_address: Annotated[
-        str | None, typer.Option(metavar="A", help="Of a Ray cluster (RAY_ADDRESS; else one is started here).")
+        str | None,
+        typer.Option(
+            metavar="A", rich_help_panel=PANEL, help="Of a Ray cluster (RAY_ADDRESS; else one is started here)."
+        ),
     ] = None
 
 
