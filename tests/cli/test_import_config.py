@@ -143,8 +143,8 @@ def test_what_cannot_be_carried_over_is_reported_with_its_reason(imported: Calla
 @pytest.mark.parametrize(
     ("kind", "text", "message"),
     [
-        ("trl-config", "a: [", "is no YAML or JSON"),
-        ("trl-config", "[1]", "is no mapping of keys to values"),
+        ("trl-config", "a: [", "not valid YAML"),
+        ("trl-config", "[1]", "holds no keys"),
         ("trl-config", "model_name_or_path: m\ndataset_name: d", "no key of this file shows which trainer it is for"),
         ("trl-config", "beta: 0.1\ndataset_name: d", "no model is named"),
         ("trl-config", "beta: 0.1\nmodel_name_or_path: m", "no data set is named"),

@@ -86,7 +86,7 @@ def test_every_preference_of_two_models_against_a_reference(fair: str, keen: str
     (reward, *_), tests = ([c["metric"] for c in found.figures["comparisons"]], found.figures["comparisons"])
     assert (reward, len(tests), tests[0]["n"]) == ("reward", 3, 3)  # two of the four pairs have one prompt
     assert heard.notes == [f"{keen}: 4 rows", f"{fair}: 4 rows", f"{fair}: 4 rows"]
-    assert heard.of("log-probabilities") == [("begin", 4), ("advance", 4, {}), ("end",)] * 3
+    assert heard.of("log-probabilities") == [("begin", 4), *[("advance", 1, {})] * 4, ("end",)] * 3
 
 
 def test_without_a_reference_there_is_no_reward(keen: str) -> None:

@@ -116,6 +116,8 @@ def good_lines(folder: Path, model: Path) -> dict[str, dict[str, Any]]:
     recipe.write_text(text, encoding="utf-8")
     with contextlib.suppress(SystemExit):
         main(["train", str(recipe)])
+    other = folder / "trl.yaml"
+    other.write_text(f"model_name_or_path: {model}\ndataset_name: {files['pairs']}\nbeta: 0.1\n", encoding="utf-8")
     pairs, tasks, sharded = str(files["pairs"]), str(files["tasks"]), out / "sharded.jsonl"
     out.mkdir(exist_ok=True)
     with contextlib.suppress(SystemExit):
@@ -143,6 +145,8 @@ def good_lines(folder: Path, model: Path) -> dict[str, dict[str, Any]]:
         "compare": {"runs": [run], "out": out / "compare.html"},
         "watch": {"run": run, "once": True},
         "export": {"source": run, "out": out / "exported"},
+        "import": {"kind": "trl-config", "file": other},
+        "push": {"source": run, "repository": "owner/name", "dry_run": True},
         "doctor": {},
     }
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from twofold import disk
 from twofold.cli.terminal import errors, results
 from twofold.errors import RecipeError
 
@@ -32,7 +33,7 @@ def import_config(
     ] = None,
 ) -> None:
     """Write a recipe out of a configuration of TRL, axolotl or LLaMA-Factory, and list what it cannot carry over."""
-    if out is not None and out.exists():
+    if out is not None and (out.exists() or out.is_symlink()):
         raise RecipeError("exists already", where=str(out), remedy="choose another name, or delete it")
     from twofold.config.peers import import_config as read  # imports the recipe's types
 
@@ -41,7 +42,7 @@ def import_config(
     if out is None:
         results().print(header + imported.text, end="")
     else:
-        out.write_text(header + imported.text, encoding="utf-8")
+        disk.write(out, header + imported.text)
         results().print(f"{out}: written from {file}")
     for lost in imported.lost:
         value = " ".join(str(lost.value).split())

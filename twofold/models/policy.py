@@ -125,7 +125,8 @@ class Policy(PackedModel):
         """The policy without its adapter, or with the frozen one named `adapter`; gradient flags come back."""
         if self.adapter is None:
             what = "a policy without an adapter cannot step aside for its reference"
-            raise ModelError(what, where="", remedy="set model.lora, or take a frozen copy: reference.kind")
+            remedy = "set model.lora, or compute the reference with a frozen copy of the model"
+            raise ModelError(what, where="", remedy=remedy)
         flags = {n: p.requires_grad for n, p in self.weights().items()}
         active = str(self.adapter.active_adapter)
         try:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
-import yaml
-
+from twofold.config.load import load_recipe
 from twofold.config.peers import axolotl, llama_factory, trl
 from twofold.config.peers.reader import Imported, Lost, finish
 from twofold.errors import RecipeError
@@ -27,7 +25,7 @@ def import_config(kind: str, path: str | Path, stage: str | None = None) -> Impo
     peer = KINDS[kind]
     if stage is not None and stage not in peer.STAGES:
         raise RecipeError(f"{stage} is unknown", where="--stage", remedy=f"one of {', '.join(peer.STAGES)}")
-    values = _read(Path(path))
+    values = load_recipe(path).data
     try:
         reader = peer.convert(values, stage)
     except (TypeError, ValueError, AttributeError, KeyError) as error:
@@ -40,16 +38,3 @@ def import_config(kind: str, path: str | Path, stage: str | None = None) -> Impo
                 f"no {'model' if owner == 'model' else 'data set'} is named", where=str(path), remedy="name it there"
             )
     return finish(reader, str(path))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"cannot be read: {error.strerror}", where=str(path), remedy="check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RecipeError(f"is no YAML or JSON: {reason}", where=str(path), remedy="correct it there") from None
-    if not isinstance(values, dict):
-        raise RecipeError("is no mapping of keys to values", where=str(path), remedy="name a configuration file")
-    return {str(key): value for key, value in cast("dict[Any, Any]", values).items()}
