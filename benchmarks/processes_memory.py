@@ -96,12 +96,14 @@ def _run(place: Path) -> None:
             LlamaForCausalLM(LlamaConfig(**SIZES, bos_token_id=None)).save_pretrained(base)
             tokenizer.save_pretrained(base)
     model = {"precision": "float32", "device": "cpu"}
-    for turn in (True, False):  # the first process writes the rows
-        if turn == here.first:
-            first = recipe_of(place / "first", {"path": str(tiny), **model}, 8, 400, world=task["way"])
-            asked = recipe_of(place / "run", {"path": str(base), **model}, 32, task["tokens"], world=task["way"])
-            planned = dry_run(asked, Silent(), here.size) if turn else None
+    if not here.first:
+        here.wait()  # until the first process has written the rows
+    first = recipe_of(place / "first", {"path": str(tiny), **model}, 8, 400, world=task["way"])
+    asked = recipe_of(place / "run", {"path": str(base), **model}, 32, task["tokens"], world=task["way"])
+    planned = dry_run(asked, Silent(), here.size) if here.first else None
+    if here.first:
         here.wait()
+    here.wait()
     train_recipe(first)
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the mark

@@ -143,8 +143,6 @@ def run_command(arguments: Sequence[str], folder: str, version: str) -> tuple[in
 
     command = [sys.executable, "-m", "twofold", *arguments]
     quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    process: subprocess.Popen[bytes]
-    with subprocess.Popen(command, cwd=folder, preexec_fn=end_with_worker, **quiet) as process:
-        _, errors = process.communicate()
-    words = errors.decode("utf-8", "replace")
+    with subprocess.Popen(command, cwd=folder, preexec_fn=end_with_worker, errors="replace", **quiet) as process:
+        _, words = process.communicate()
     return process.returncode, words.rpartition("error: ")[2].strip()[-LAST:]

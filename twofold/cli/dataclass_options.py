@@ -21,6 +21,6 @@ def spread(verb: Callable[[Any], None]) -> Callable[..., None]:
     spread_out.__annotations__ = annotations
     spread_out.__signature__ = Signature(  # type: ignore[attr-defined]  # what inspect.signature reads
         [Parameter(f.name, Parameter.KEYWORD_ONLY, default=Parameter.empty if f.default is MISSING else f.default,
-                   annotation=annotations[f.name]) for f in sorted(fields(options), key=lambda f: f.kw_only)]
+                   annotation=annotations[f.name]) for f in sorted(fields(options), key=lambda f: f.kw_only is True)]
     )  # fmt: skip
     return spread_out
