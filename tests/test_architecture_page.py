@@ -23,7 +23,7 @@ def test_a_sample_is_fresh(kind: str) -> None:
     assert found == written, "run: python scripts/make_architecture_page.py"
 
 
-@pytest.mark.parametrize("kind", ["bart", "t5", "fsmt"])
+@pytest.mark.parametrize("kind", ["bart", "t5"])
 def test_a_sample_of_encoders_is_fresh(kind: str) -> None:
     page = lines()
     after = page[page.index("## Encoders with a decoder\n") :]

@@ -121,7 +121,7 @@ def test_a_rate_that_is_unusual_for_what_is_tuned_is_warned_of(
 def test_each_of_several_processes_takes_the_first_way_that_fits(
     tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = json.loads((base / "config.json").read_text(encoding="utf-8")) | {"num_hidden_layers": 16}
+    config = json.loads((base / "config.json").read_text(encoding="utf-8")) | {"num_hidden_layers": 8}
     (base / "config.json").write_text(json.dumps(config), encoding="utf-8")
     there = [2**40]
     monkeypatch.setattr("twofold.runs.dry_run.memory_bytes", lambda device: there[0])
