@@ -3,6 +3,9 @@
 docs/ is copied, the generated pages are added, docs/nav.yaml becomes the tables of contents, Sphinx builds the copy. A
 warning of Sphinx (a dead link, a missing anchor) fails the build. Nothing is fetched, at build or by a browser."""
 
+# Sphinx comes with the extra `docs` alone.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import shutil
