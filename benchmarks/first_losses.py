@@ -30,7 +30,10 @@ def main() -> None:
     facts = circumstances("benchmarks.first_losses")
     rows = hh_pairs(PAIRS + HELD_OUT)
     choices = product(("float32", "bfloat16"), ("cached", "live"), ("full", "LoRA"), ("auto", "rows"))
-    table = [first_figures(options.model, rows, *choice) for choice in choices]
+    table: list[dict[str, Any]] = []
+    for choice in choices:  # a row at a time: one takes a minute or so
+        table.append(first_figures(options.model, rows, *choice))
+        print(table[-1], flush=True)
     print_table(f"first step, {PAIRS} pairs and {HELD_OUT} held out", table)
     if options.json:
         write_json(options.json, {**facts, "first_losses": table})
