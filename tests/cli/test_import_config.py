@@ -178,6 +178,7 @@ def test_the_verb_writes_a_recipe_and_prints_what_is_lost(twofold: Run, tmp_path
     assert twofold("import", "trl-config", path, "--out", out).code == 2
     assert yaml.safe_load(twofold("import", "trl-config", path).out)["model"] == {"path": "m"}
     assert twofold("import", "trl-config", path, "--stage", "what").code == 2
+    assert "missing.yaml: no such file" in twofold("import", "trl-config", tmp_path / "missing.yaml").err
 
 
 def test_every_key_of_the_migration_table_is_read(root: Path) -> None:

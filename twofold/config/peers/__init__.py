@@ -25,6 +25,8 @@ def import_config(kind: str, path: str | Path, stage: str | None = None) -> Impo
     peer = KINDS[kind]
     if stage is not None and stage not in peer.STAGES:
         raise RecipeError(f"{stage} is unknown", where="--stage", remedy=f"one of {', '.join(peer.STAGES)}")
+    if not Path(path).exists():
+        raise RecipeError("no such file", where=str(path), remedy="name the configuration file of the other trainer")
     values = load_recipe(path).data
     try:
         reader = peer.convert(values, stage)
