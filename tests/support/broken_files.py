@@ -155,7 +155,7 @@ BROKEN = {
         lines(good(1), '{"prompt": ' + "[" * 100_000 + "]" * 100_000 + "}"), 2, "", "bad JSON", "one JSON object"
     ),
     "a tool call that would be lost": chat(
-        "mistyped field", "prompt", "remove the row",
+        "malformed tool call", "prompt", "write calls as",
         prompt=[ASK, {"role": "assistant", "content": "", "tool_calls": [{"id": 1}]}, ASK],
     ),
     "a ranking that ties": Broken(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from twofold.progress import Progress
-from twofold.records import Demonstration, Prompt, Ranking, Record, Source, shown
+from twofold.records import Demonstration, Prompt, Ranking, Record, Source, prompt_fields
 from twofold.rewards.model import open_reward
 from twofold.sampling.base import Draft, Sampling
 from twofold.sampling.beam import Beams, BeamSearch
@@ -73,7 +73,7 @@ def _answers(prompt: Prompt, drafts: Sequence[Draft], model: NamedModel) -> Reco
 
 def _row(prompt: Prompt, draft: Draft, index: int, model: NamedModel) -> Row:
     return {
-        "prompt": shown(prompt),
+        **prompt_fields(prompt),
         "completion": model.encoder.text(draft.tokens),
         "sample": index,
         "truncated": draft.truncated,

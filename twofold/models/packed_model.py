@@ -220,10 +220,9 @@ class PackedModel(nn.Module):
 
     def _longest(self, group: Group) -> int:
         """Positions that the longest of a group's rows takes."""
-        branch = max((len(b.tokens) for b in group.branches), default=0)
         if encodes_prompts(self.model):
-            return max(len(group.prompt), branch)
-        return len(group.prompt) + branch - (not self.head.ends)
+            return max(len(group.prompt), group.longest)
+        return len(group.prompt) + group.longest - (not self.head.ends)
 
     @torch.no_grad()
     def per_branch(self, groups: Sequence[Group], packing: Packing | None) -> list[list[Tensor]]:
@@ -324,12 +323,6 @@ class PackedModel(nn.Module):
         finally:
             set_attention(tried, before)
         return ""
-
-
-def padded(rows: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Token rows [N, longest], padded with 0 on the right and without a mask: what is causal never sees padding to its
-    right, and a masked query without a key is NaN in float64."""
-    return nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(device)
 
 
 def _checkpoint_activations(model: PreTrainedModel, casts: Casts | None, every: int) -> None:

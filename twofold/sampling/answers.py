@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twofold.client.server import CompletionRequest, Endpoint, Reply, RetrySettings, Server, is_url
+from twofold.data.chat import as_request
 from twofold.data.transcripts import split
 from twofold.data.turns import ChatChoice
 from twofold.errors import RecipeError
 from twofold.ledger import Ledger
 from twofold.progress import Progress
-from twofold.records import Candidate, Prompt, shown
+from twofold.records import Candidate, Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,13 +138,15 @@ class ServerAnswerer:
         noise = hashlib.sha256(f"{draw.seed}/{sample}".encode()).digest()
         seed = MOST_ATTEMPTS * int.from_bytes(noise[:3], "little")
         asked = prompt if self._server.endpoint.raw else split(prompt)
+        messages, tools = as_request(asked)
         return self._server.body(
-            shown(asked),
+            messages,
             temperature=rule.temperature,
             top_p=rule.top_p,
             max_tokens=rule.max_new_tokens,
             seed=seed,
             **texts,
+            **tools,
         )
 
     def _candidates(self, replies: Sequence[Any], draw: Draw) -> list[Candidate] | None:
