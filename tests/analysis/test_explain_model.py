@@ -244,6 +244,7 @@ def test_pieces_are_read_behind_the_last_eight_tokens_of_the_prompt() -> None:
         (["", "ab", "a", "abc"], ["ab", "", "c"]),  # a token may take back what came before it
         (["x", "xy?", "xyz"], ["y", "z"]),
         (["", "?", "é"], ["", "é"]),
+        (["", "日?", "日本"], ["日", "本"]),  # letters that Python does not share between texts
         (["", "ab?!", "ab"], ["ab", ""]),  # the rest of the text goes
     ],
 )

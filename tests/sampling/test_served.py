@@ -173,6 +173,8 @@ def test_what_keeps_failing_ends_the_run_in_words(
     with pytest.raises(ServerError, match=message) as caught:
         sampler.sample(PROMPTS, samples=4)
     assert engine.url in str(caught.value)
+    if (kind, where) == ("404", "draw"):
+        assert caught.value.remedy == sampler.servers[0].dialect.missing
 
 
 def test_a_server_without_pushes_answers_for_its_own_model(engines: Callable[..., Engine], tmp_path: Path) -> None:
