@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twofold.algorithms.base import Algorithm, FixedRows
-from twofold.sampling.ahead import DraftsAhead
+from twofold.sampling.ahead import SamplesAhead
 from twofold.training.stateful import Stateful
 from twofold.training.step import Round
 
@@ -17,7 +17,7 @@ class AheadAlgorithm(Algorithm):
     """`algorithm` with the sampler `drafts`. Sampling for step k + 1 starts before step k is judged or trained."""
 
     algorithm: Algorithm
-    drafts: DraftsAhead
+    drafts: SamplesAhead
     steps: int
 
     def round(self, step: int, state: dict[str, Any]) -> Round:

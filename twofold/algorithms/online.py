@@ -30,7 +30,7 @@ from twofold.objectives.pdpo import PDPOGenerator
 from twofold.objectives.xpo import OF_REFERENCE, XPO
 from twofold.rewards.execution import Execution
 from twofold.rewards.implicit import Implicit
-from twofold.sampling.base import Draft, DraftRequest, Sampler, sampler_metrics
+from twofold.sampling.base import Completion, Sampler, SampleRequest, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.step import Part, Round
 
@@ -245,15 +245,15 @@ class OnlineAlgorithm(Algorithm):
             led["alpha"] = objective.alpha
         return Round(step, [Part(batch_pairs, objective)], {**figures, "age": float(age), **led})
 
-    def request(self, step: int) -> DraftRequest | None:
+    def request(self, step: int) -> SampleRequest | None:
         number, age = divmod(step, self.steps_per_round)
         return None if age else self._request(self._tasks(number), step)
 
     def _tasks(self, number: int) -> list[Group]:
         return [self.tasks[i] for i in self.order.at(number, self.size)]
 
-    def _request(self, tasks: Sequence[Group], step: int) -> DraftRequest:
-        return DraftRequest([t.prompt for t in tasks], self.settings.samples, (self.seed, step))
+    def _request(self, tasks: Sequence[Group], step: int) -> SampleRequest:
+        return SampleRequest([t.prompt for t in tasks], self.settings.samples, (self.seed, step))
 
     def prefer(self, tasks: Sequence[Group], step: int) -> tuple[Pairs, dict[str, float]]:
         """The preferences among the current policy's samples of each task, and metrics."""
@@ -323,7 +323,7 @@ class OnlineAlgorithm(Algorithm):
             yield from torch.rand(1024, generator=noise, dtype=torch.float64).tolist()
 
 
-def _columns(draft: Draft, of_reference: float, *, weighted: bool) -> dict[str, float]:
+def _columns(draft: Completion, of_reference: float, *, weighted: bool) -> dict[str, float]:
     """The columns of a sample that a pair needs."""
     weight = {OF_DRAFT: float(draft.columns.get(OF_DRAFT, 1.0))} if weighted else {}
     return {"truncated": float(draft.truncated), OF_REFERENCE: of_reference, **weight}

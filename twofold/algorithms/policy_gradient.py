@@ -28,7 +28,7 @@ from twofold.objectives.kl import ESTIMATORS, Estimator, k1
 from twofold.objectives.ppo import ValueRegression
 from twofold.rewards.execution import Execution
 from twofold.rewards.rollouts import Rewards
-from twofold.sampling.base import DraftRequest, Sampler, sampler_metrics
+from twofold.sampling.base import Sampler, SampleRequest, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.column_providers import OLD, VALUE, old_logps, old_values
 from twofold.training.step import Part, Provider, Round
@@ -212,15 +212,15 @@ class PolicyGradientAlgorithm(Algorithm):
             parts.append(Part(chosen, ValueRegression(self.settings.value.clip), trainable=VALUE_MODEL))
         return Round(step, parts, {**figures, "age": float(age), **led})
 
-    def request(self, step: int) -> DraftRequest | None:
+    def request(self, step: int) -> SampleRequest | None:
         rollout, age = divmod(step, self.steps_per_rollout)
         return None if age else self._request(self._tasks(rollout), step)
 
     def _tasks(self, rollout: int) -> list[Group]:
         return [self.tasks[i] for i in self.order.at(rollout, self.size)]
 
-    def _request(self, tasks: Sequence[Group], step: int) -> DraftRequest:
-        return DraftRequest([t.prompt for t in tasks], self.settings.samples, (self.seed, step))
+    def _request(self, tasks: Sequence[Group], step: int) -> SampleRequest:
+        return SampleRequest([t.prompt for t in tasks], self.settings.samples, (self.seed, step))
 
     def roll_out(
         self, tasks: Sequence[Group], step: int, state: dict[str, Any]

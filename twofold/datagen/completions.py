@@ -8,7 +8,7 @@ from typing import Any
 from twofold.progress import Progress
 from twofold.records import Demonstration, Prompt, Ranking, Record, Source, shown
 from twofold.rewards.model import open_reward
-from twofold.sampling.base import Draft, Sampling
+from twofold.sampling.base import Completion, Sampling
 from twofold.sampling.beam import Beams, BeamSearch
 from twofold.sampling.best_of_n import best_of_n, kl_bound
 from twofold.sampling.local import LocalSampler
@@ -34,14 +34,14 @@ def best_drafts_of(
     """Of so many drafts of each prompt the one that a reward model scores highest, with all scores."""
     (number, seed), sampler, scorer = samples, _sampler(model, sampling, progress), open_reward(reward)
 
-    def score(drafts: Sequence[Sequence[Draft]]) -> list[list[float]]:
+    def score(drafts: Sequence[Sequence[Completion]]) -> list[list[float]]:
         rows = [_answers(p, some, model) for p, some in zip(prompts, drafts, strict=True)]
         return scorer.score(rows, progress)
 
     progress.note(f"best of {number}: at most {kl_bound(number):.2f} nats from the model")
     found = best_of_n(sampler, [model.encoder.prompt(p) for p in prompts], score, n=number, seed=(seed, 0))
     return [
-        {**_row(p, best.draft, best.index, model), "score": best.scores[best.index], "scores": list(best.scores)}
+        {**_row(p, best.completion, best.index, model), "score": best.scores[best.index], "scores": list(best.scores)}
         for p, best in zip(prompts, found, strict=True)
     ]
 
@@ -52,7 +52,7 @@ def beams_of(model: NamedModel, prompts: Sequence[Prompt], beams: Beams, referen
     search = BeamSearch(model.loaded.model, model.loaded.stop_tokens, beams, other)
     found = search.search([model.encoder.prompt(p) for p in prompts])
     return [
-        {**_row(p, one.draft, i, model), "score": round(one.score, 6)}
+        {**_row(p, one.completion, i, model), "score": round(one.score, 6)}
         for p, several in zip(prompts, found, strict=True)
         for i, one in enumerate(several)
     ]
@@ -65,13 +65,13 @@ def _sampler(model: NamedModel, sampling: Sampling, progress: Progress) -> Local
     return sampler
 
 
-def _answers(prompt: Prompt, drafts: Sequence[Draft], model: NamedModel) -> Record:
+def _answers(prompt: Prompt, drafts: Sequence[Completion], model: NamedModel) -> Record:
     """The drafts' texts as one row, in no order that means anything."""
     texts, nowhere = [model.encoder.text(d.tokens) for d in drafts], Source("drafts", 1)
     return Ranking(prompt, tuple(texts), nowhere) if len(texts) > 1 else Demonstration(prompt, texts[0], nowhere)
 
 
-def _row(prompt: Prompt, draft: Draft, index: int, model: NamedModel) -> Row:
+def _row(prompt: Prompt, draft: Completion, index: int, model: NamedModel) -> Row:
     return {
         "prompt": shown(prompt),
         "completion": model.encoder.text(draft.tokens),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from twofold.models.policy import Policy
-    from twofold.sampling.base import Draft
+    from twofold.sampling.base import Completion
 
 Array = NDArray[np.float64]
 Seeds = Sequence[Sequence["Point"]]
@@ -62,7 +62,7 @@ class Point:
 
 
 def point(
-    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], drafts: Sequence[Sequence[Draft]],
+    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], drafts: Sequence[Sequence[Completion]],
     scores: Sequence[Sequence[float]],
 ) -> Point:  # fmt: skip
     """The point of a policy whose `drafts`, drawn at temperature 1, have these scores; without a reference it is the
@@ -71,7 +71,7 @@ def point(
 
 
 def measures(
-    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], drafts: Sequence[Sequence[Draft]],
+    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], drafts: Sequence[Sequence[Completion]],
     scores: Sequence[Sequence[float]],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What a point is made of, by prompt."""
