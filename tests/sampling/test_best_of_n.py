@@ -88,7 +88,7 @@ def test_the_scorers_favourite_is_chosen_and_the_first_of_equals() -> None:
     ("message", "act"),
     [
         ("n must be ≥ 1", lambda: kl_bound(0)),
-        ("which sum to 1", lambda: distribution([0.5, 0.4], [0.0, 1.0], 2)),
+        ("must sum to 1", lambda: distribution([0.5, 0.4], [0.0, 1.0], 2)),
         ("each score needs a probability", lambda: distribution([0.5, 0.5], [0.0], 2)),
         ("between 1 and the number", lambda: expected([1.0, 2.0], [1.0, 2.0], 0)),
         ("between 1 and the number", lambda: expected([1.0, 2.0], [1.0, 2.0], 3)),

@@ -312,7 +312,7 @@ def test_what_cannot_be_drawn_is_refused_before_a_server_is_asked() -> None:
         sampler.sample([torch.tensor([1])], samples=0)
     with pytest.raises(DataError, match="64 prompt tokens"):
         sampler.sample([torch.ones(64, dtype=torch.int64)])
-    with pytest.raises(RecipeError, match="told every setting") as caught:
+    with pytest.raises(RecipeError, match="a server does not use the model's generation_config") as caught:
         served(use_generation_config=True)
     assert caught.value.where == "sampling.use_generation_config"
     with pytest.raises(RecipeError, match="vLLM takes 4 stop texts"):
