@@ -228,14 +228,14 @@ class PolicyGradientAlgorithm(Algorithm):
         """The policy's samples of each task with all columns that the objective requires, and metrics."""
         rows = self._request(tasks, step).drawn_by(self.sampler)
         groups = [
-            replace(task, branches=tuple(Branch(d.tokens, Role.DRAFT).with_columns(d.columns) for d in drafts))
-            for task, drafts in zip(tasks, rows, strict=True)
+            replace(task, branches=tuple(Branch(d.tokens, Role.DRAFT).with_columns(d.columns) for d in completions))
+            for task, completions in zip(tasks, rows, strict=True)
         ]
         for column in self.rollout_columns():
             groups = self.columns[column](groups)
         said = self.rewards.rate(groups)
         rewards = _vectors(self.rewards.total(said))
-        cut_off = _vectors([[float(d.truncated) for d in drafts] for drafts in rows])
+        cut_off = _vectors([[float(d.truncated) for d in completions] for completions in rows])
         scores = [without_stop(r, c, self.settings.stop_penalty) for r, c in zip(rewards, cut_off, strict=True)]
         figures = _figures(rewards, cut_off) | sampler_metrics(self.sampler)
         if len(said) > 1:
@@ -269,12 +269,12 @@ class PolicyGradientAlgorithm(Algorithm):
         value = (VALUE,) if self.settings.value else ()
         return sorted({*kl, *value, *self.objective.requires} - {"advantage"})
 
-    def kl(self, draft: Branch) -> Tensor:
+    def kl(self, branch: Branch) -> Tensor:
         """The estimated KL [n] to the reference model at each token, in nats, at sampling time; 0 without a KL
         penalty."""
         if not self.settings.kl.coefficient:
-            return torch.zeros(len(draft.tokens), dtype=torch.float64)
-        return ESTIMATORS[self.settings.kl.estimator](_logratio(draft))
+            return torch.zeros(len(branch.tokens), dtype=torch.float64)
+        return ESTIMATORS[self.settings.kl.estimator](_logratio(branch))
 
     def coefficient(self, state: Mapping[str, Any]) -> float:
         """The KL coefficient of this rollout."""
