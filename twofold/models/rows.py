@@ -12,8 +12,8 @@ from twofold.batch import Group
 
 
 def padded(rows: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Token rows [N, longest], padded with 0 on the right and without a mask: what is causal never sees padding to its
-    right, and a masked query without a key is NaN in float64."""
+    """Token rows [N, longest], padded with 0 on the right. They need no mask: a causal model does not see padding to
+    the right, and a masked query without a key would be NaN in float64."""
     return pad_sequence(list(rows), batch_first=True).to(device)
 
 
