@@ -29,17 +29,32 @@ class Message:
         """All that it says, for whoever reads it as text."""
         return "\n".join(part for part in (self.content, self.more) if part)
 
+    def keys(self) -> dict[str, Any]:
+        """Its further keys."""
+        return json.loads(self.more) if self.more else {}
+
+    @property
+    def pictures(self) -> list[str]:
+        """The names of its pictures."""
+        parts = self.keys().get(PARTS, []) if PARTS in self.more else []
+        return [part["path"] or "unnamed" for part in parts if part["type"] == "image"]
+
     def as_dict(self) -> dict[str, Any]:
         """As rows write it, without the mark."""
-        return {"role": self.role, "content": self.content, **(json.loads(self.more) if self.more else {})}
+        more = self.keys()
+        return {"role": self.role, "content": more.pop(PARTS, self.content), **more}
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Message:
         """A message again, from `as_dict`."""
-        more = {key: value for key, value in told.items() if key not in ("role", "content")}
-        return cls(told["role"], told["content"], json.dumps(more, ensure_ascii=False) if more else "")
+        more, content = {key: value for key, value in told.items() if key not in ("role", "content")}, told["content"]
+        if not isinstance(content, str):
+            more, content = {**more, PARTS: content}, "".join(part.get("text", "") for part in content)
+        return cls(told["role"], content, json.dumps(more, ensure_ascii=False) if more else "")
 
 
+PARTS = "parts"
+"""The key of `Message.more` where a content has pictures: its parts in order, texts and pictures."""
 TOOLS = "tools"
 """The role of a message before all others that holds the definitions of tools, as JSON, for the template to show."""
 Prompt: TypeAlias = str | tuple[Message, ...]

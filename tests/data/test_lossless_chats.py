@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,16 @@ import pytest
 from support.chat_templates import FAMILIES, Family
 from support.tool_templates import ADD, ASK, ID, TOOL_FAMILIES, TOOL_ROWS, WEATHER, WHOLE, calls, result, said
 from twofold.batch import Branch, Group
+from twofold.data import load as load_module
 from twofold.data.chat import CallForm, call_form, shows_tools
 from twofold.data.formats import read
+from twofold.data.load import load
+from twofold.data.reading import Reading
+from twofold.data.stored_groups import encode_stored, fingerprint
 from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.data.validate import check
 from twofold.errors import DataError
+from twofold.progress import Silent
 
 Write = Callable[..., str]
 NAMED = {family.name: family for family in (*FAMILIES, *TOOL_FAMILIES)}
@@ -79,6 +85,26 @@ def by_hand(family: Family, made: Encoder, row: dict[str, Any], side: str) -> li
 @pytest.mark.parametrize("number", range(len(TOOL_ROWS) + 1))
 def test_each_turn_is_scored_after_what_generation_sees(write: Write, name: str, number: int) -> None:
     row, made = [*TOOL_ROWS, WHOLE][number], encoder(name)
+    (group,) = groups(made, write("rows.jsonl", row))
+    for branch, side in zip(group.branches, ("chosen", "rejected"), strict=True):
+        assert turns(made, group, branch) == by_hand(NAMED[name], made, row, side)
+
+
+@pytest.mark.parametrize("name", [f.name for f in FAMILIES if f.name != "deepseek-r1"])
+def test_rounds_of_a_conversation_are_scored_after_what_generation_sees(write: Write, name: str) -> None:
+    rounds = [
+        {"role": "user", "content": "Hi"},
+        said("Hello!"),
+        ASK,
+        said("Yes."),
+        {"role": "user", "content": "Oslo?"},
+    ]
+    row = {
+        "prompt": rounds[:1],
+        "chosen": [*rounds[1:], said("No.")],
+        "rejected": [said("Ho."), *rounds[2:], said("So.")],
+    }
+    made = encoder(name)
     (group,) = groups(made, write("rows.jsonl", row))
     for branch, side in zip(group.branches, ("chosen", "rejected"), strict=True):
         assert turns(made, group, branch) == by_hand(NAMED[name], made, row, side)
@@ -351,3 +377,20 @@ def test_tokenizing_ahead_changes_nothing_of_a_trajectory(write: Write) -> None:
     assert [b.tokens.tolist() for b in one.branches] == [b.tokens.tolist() for b in other.branches]
     assert ID not in ahead.decode(one.prompt.tolist())
     assert ADD["function"]["name"] in ahead.decode(one.prompt.tolist())
+
+
+def test_trajectories_on_disk_are_those_in_memory(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the stores of records and of groups, with another digest than the same tokens without what is between."""
+    monkeypatch.setattr(load_module, "IN_MEMORY", 1)
+    made, path = encoder("qwen3-tools"), write("rows.jsonl", *TOOL_ROWS)
+    records = load(Reading(path), tmp_path / "rows", Silent()).records
+    assert not isinstance(records, list)
+    stored, held = encode_stored(records, made, tmp_path / "tokens", Silent()).groups, groups(made, path)
+    for one, other in zip(stored, held, strict=True):
+        assert one.prompt.tolist() == other.prompt.tolist()
+        assert [b.tokens.tolist() for b in one.branches] == [b.tokens.tolist() for b in other.branches]
+        assert [b.asides_as_lists() for b in one.branches] == [b.asides_as_lists() for b in other.branches]
+    bare = [replace(g, branches=tuple(replace(b, asides=()) for b in g.branches)) for g in held]
+    assert fingerprint(stored) == fingerprint(held) != fingerprint(bare)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from support import tiny
 from support.tool_templates import TOOL_FAMILIES, TOOL_ROWS
+from support.turn_by_turn import rows_by_hand, whole_turns
 from twofold.batch import Aside, Branch, Group, Role, asides_of
 from twofold.data.formats import read
 from twofold.data.tokenize import Encoder, TokenizeSettings
@@ -52,19 +53,6 @@ def trajectories() -> list[Group]:
         ),
     )
     return [first, *tiny.groups((4, 3, 5)), second]
-
-
-def rows_by_hand(group: Group, branch: Branch) -> list[tuple[list[int], list[int]]]:
-    """Each scored token behind all that its row holds before it, from the asides alone."""
-    found: list[tuple[list[int], list[int]]] = []
-    before, pending = group.prompt.tolist(), list(branch.asides)
-    for place, token in enumerate(branch.tokens.tolist()):
-        while pending and pending[0].at == place:
-            aside = pending.pop(0)
-            before = [*(group.prompt.tolist() if aside.fresh else before), *aside.tokens.tolist()]
-        found.append((list(before), [token]))
-        before = [*before, token]
-    return found
 
 
 def by_hand(model: tr.PreTrainedModel, group: Group, branch: Branch) -> Tensor:
@@ -160,24 +148,8 @@ def test_tool_use_reaches_the_gradient_from_json_lines_and_parquet(tmp_path: Pat
         found.append(tiny.gradients(policy))
     policy.zero_grad()
     for group in known:
-        chosen, rejected = (_whole_turns(policy.model, group, b).sum() for b in group.branches)
+        chosen, rejected = (whole_turns(policy.model, group, b).sum() for b in group.branches)
         (-torch.nn.functional.logsigmoid(0.01 * (chosen - rejected))).backward()
     for key, gradient in tiny.gradients(policy).items():
         assert torch.equal(found[0][key], found[1][key])
         torch.testing.assert_close(found[0][key], gradient, rtol=1e-9, atol=1e-12)
-
-
-def _whole_turns(model: tr.PreTrainedModel, group: Group, branch: Branch) -> Tensor:
-    """As `by_hand`, with one row for each turn."""
-    rows: list[list[Any]] = []
-    for before, (token,) in rows_by_hand(group, branch):
-        if rows and [*rows[-1][0], *rows[-1][1]] == before:
-            rows[-1][1].append(token)
-        else:
-            rows.append([before, [token]])
-    made: list[Tensor] = []
-    for before, said in rows:
-        with stock_attention(model):
-            logits = model(input_ids=torch.tensor([[*before, *said]]), use_cache=False).logits[0, len(before) - 1 : -1]
-        made.append(logits.log_softmax(-1).gather(1, torch.tensor(said)[:, None]).squeeze(1))
-    return torch.cat(made)

@@ -158,6 +158,13 @@ BROKEN = {
         "malformed tool call", "prompt", "write calls as",
         prompt=[ASK, {"role": "assistant", "content": "", "tool_calls": [{"id": 1}]}, ASK],
     ),
+    "a turn with half a weight": chat(
+        "mistyped field", "chosen", "write 0 or false",
+        prompt=[ASK], chosen=[{"role": "assistant", "content": "a", "weight": 0.5}],
+    ),
+    "reasoning of a user": chat(
+        "misplaced key", "prompt", "belongs to the assistant", prompt=[{**ASK, "reasoning_content": "x"}],
+    ),
     "a ranking that ties": Broken(
         lines(RANKED, {**RANKED, "prompt": "b", "completions": ["x", "y", "x"]}),
         *(2, "completions[3]", "same rank", "remove one of them"),

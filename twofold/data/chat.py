@@ -20,9 +20,10 @@ from twofold.data.message_keys import (
     mark,
     refuse_lost_answers,
 )
+from twofold.data.pictures import PLACE, TYPES, Pictures
 from twofold.data.time_limit import within
-from twofold.errors import ModelError
-from twofold.records import TOOLS, Message, Prompt
+from twofold.errors import DataError, ModelError
+from twofold.records import PARTS, TOOLS, Message, Prompt
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 Chat = tuple[Message, ...]
@@ -33,17 +34,18 @@ _STOPPED = set[str]()
 
 _SHAREGPT = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "observation": "tool"}
 """What ShareGPT and its heirs (FastChat, LLaMA-Factory, axolotl) call the roles in `from`."""
+_NAMED, _FROM = frozenset({"role", "content", *CARRIED}), frozenset({"from", "value", *CARRIED})
 _TOOL_ROLES = {"function": "tool", "tool_response": "tool", "ipython": "tool"}
 """Other names of the tool's role: OpenAI's old one, ms-swift's and Llama 3's."""
 _CALLING = ("function_call", "tool_call")
 """Roles of a message whose content is a call, as JSON: LLaMA-Factory's and ms-swift's."""
 
 
-def parse(value: Sequence[Any]) -> Chat:
-    """A list of {role, content} as messages; raises `Malformed`."""
+def parse(value: Sequence[Any], pictures: Pictures | None = None) -> Chat:
+    """A list of {role, content} as messages, whose places for pictures have those of the row; raises `Malformed`."""
     if not value:
         raise Malformed("is a chat without messages", "remove the row", "empty field")
-    chat = tuple(_message(item, number) for number, item in enumerate(value, 1))
+    chat = tuple(_message(item, number, pictures) for number, item in enumerate(value, 1))
     if any(m.more for m in chat):
         refuse_lost_answers([(m.role, m.more) for m in chat])
     return chat
@@ -53,8 +55,9 @@ def is_message(value: Any) -> bool:
     """Whether a value is one message, written without the list around it."""
     if not isinstance(value, Mapping):
         return False
-    calls = bool(value.get(CALLS) or value.get(OLD_CALL))
-    return ("role" in value and ("content" in value or calls)) or {"from", "value"} <= set(value)
+    if "role" in value and ("content" in value or value.get(CALLS) or value.get(OLD_CALL)):
+        return True
+    return "from" in value and "value" in value
 
 
 def tools_message(tools: Any) -> Message:
@@ -68,7 +71,7 @@ def tools_message(tools: Any) -> Message:
     return Message(TOOLS, json.dumps(in_one_order(listed), ensure_ascii=False))
 
 
-def _message(item: Any, number: int) -> Message:
+def _message(item: Any, number: int, pictures: Pictures | None) -> Message:
     example = 'write messages as {"role": "user", "content": "…"}'
     if not isinstance(item, Mapping):
         raise Malformed(f"message {number} is {kind(item)}, not an object", example)
@@ -81,7 +84,8 @@ def _message(item: Any, number: int) -> Message:
     place = f"message {number}"
     if isinstance(role, str) and role in _CALLING:
         item, role, content = {**item, CALLS: content}, "assistant", ""
-    if keys := unread(item, (*(("role", "content") if named else ("from", "value")), *CARRIED)):
+    plain = len(item) == 2 and ("content" in item or not named)  # without further keys
+    if not plain and (keys := unread(item, _NAMED if named else _FROM)):
         reason = f"{place}: its key `{shortened(keys[0])}` {meaning(keys[0])}"
         raise Malformed(reason, remedy(keys), "unread key")
     if isinstance(role, str):
@@ -91,9 +95,29 @@ def _message(item: Any, number: int) -> Message:
         known = f"roles are {', '.join(ROLES)}"
         name = shortened(role) if isinstance(role, str) else kind(role)
         raise Malformed(f"{place} has the unknown role {name!r}", known, "unknown role")
-    more = further(item, role, place)
+    more = "" if plain else further(item, role, place)
+    parts = _parts(content, number, pictures) if pictures is not None else []
+    if parts:
+        more = json.dumps({**(json.loads(more) if more else {}), PARTS: parts}, ensure_ascii=False)
+        content = "".join(part.get("text", "") for part in parts)
     text = "" if content is None and CALLS in more else _text(content, number, example)
-    return Message(role, text, more, mark(item, role, place))
+    return Message(role, text, more, None if plain else mark(item, role, place))
+
+
+def _parts(content: Any, number: int, pictures: Pictures) -> list[dict[str, Any]]:
+    """The parts of a content with pictures; empty where there are none."""
+    place = f"message {number}"
+    if isinstance(content, str):
+        return pictures.placed(content, place) if pictures.unplaced and PLACE in content else []
+    listed = content if isinstance(content, list | tuple) else []
+    if not any(isinstance(part, Mapping) and part.get("type") in TYPES for part in listed):
+        return []
+    return [
+        pictures.part(part, place)
+        if isinstance(part, Mapping) and part.get("type") in TYPES
+        else {"type": "text", "text": _text([part], number, "write parts as objects with a type")}
+        for part in listed
+    ]
 
 
 def _text(content: Any, number: int, example: str) -> str:
@@ -132,6 +156,9 @@ def as_request(prompt: Prompt) -> tuple[str | list[dict[str, Any]], dict[str, An
     """A prompt as an OpenAI-compatible server takes it, with the arguments of calls as text; and the tools beside."""
     if isinstance(prompt, str):
         return prompt, {}
+    if any(m.pictures for m in prompt):
+        what, remedy = "a prompt with pictures is not sent to a server yet", "leave the rows with pictures out"
+        raise DataError(what, where="", remedy=remedy)
     tools = [tool for m in prompt if m.role == TOOLS for tool in json.loads(m.content)]
     turns = [_as_object(m, CallForm(as_text=True, no_content=True)) for m in prompt if m.role != TOOLS]
     return turns, {"tools": tools} if tools else {}

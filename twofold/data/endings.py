@@ -52,6 +52,7 @@ class Endings:
 
     def __init__(self, texts: TokenTexts, stop_tokens: frozenset[int]) -> None:
         self.texts, self.stop_tokens, self._tokenizer = texts, stop_tokens, texts.tokenizer
+        self._ahead: dict[tuple[Chat, bool], str] = {}
         eos = texts.tokenizer.eos_token_id
         self.stop: int = eos if eos in stop_tokens else min(stop_tokens)
 
@@ -66,8 +67,19 @@ class Endings:
             if turn.role == "assistant" and turn.scored is not False:
                 before = (*put.prompt, *turns[:place])
                 if place:
-                    yield rendering(self._tokenizer, before, generation_prompt=True)
-                yield rendering(self._tokenizer, (*before, turn))
+                    yield self.ahead(before, generation_prompt=True)
+                yield self.ahead((*before, turn))
+
+    def ahead(self, chat: Chat, *, generation_prompt: bool = False) -> str:
+        """`chat` by the template, remembered for when its row is fitted."""
+        found = self._ahead[chat, generation_prompt] = rendering(
+            self._tokenizer, chat, generation_prompt=generation_prompt
+        )
+        return found
+
+    def forget(self) -> None:
+        """Let go of what was rendered ahead."""
+        self._ahead.clear()
 
     def after(self, put: PutPrompt, completion: Completion, head: list[int], at: tuple[Source, str]) -> Ending:
         """The completion after the prompt whose tokens are `head`; raises IssueError, naming row and field `at`, where
@@ -90,6 +102,9 @@ class Endings:
 
     def rendered(self, chat: Chat, at: tuple[Source, str], *, generation_prompt: bool = False) -> str:
         """`chat` by the template, whose refusal names the row."""
+        known = self._ahead.get((chat, generation_prompt))
+        if known is not None:
+            return known
         try:
             return rendering(self._tokenizer, chat, generation_prompt=generation_prompt)
         except ModelError:

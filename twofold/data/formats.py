@@ -216,7 +216,9 @@ def texts(record: Record) -> Iterator[tuple[str, str]]:
     if isinstance(record.prompt, str):
         yield "prompt", record.prompt
     else:
-        yield from (("prompt", text) for m in record.prompt for text in (m.content, m.more))
+        yield from (
+            ("prompt", text) for m in record.prompt for text in ((m.content, m.more) if m.more else (m.content,))
+        )
     yield from ((field, text_of(told)) for field, told in completion_fields(record))
 
 

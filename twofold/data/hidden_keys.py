@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from twofold.data.chat import Chat, rendering
+from twofold.data.issues import quoted
 from twofold.data.message_keys import CALLS, REASONING
 from twofold.errors import ModelError
 from twofold.records import TOOLS, Message
@@ -34,6 +35,9 @@ def hidden(tokenizer: Any, chat: Chat, begin: int = 0) -> Hidden | None:
         message = chat[place]
         if not message.more:
             continue
+        if message.pictures:
+            reason = f"{_where(place, chat, begin)} holds {quoted(message.pictures, 3)}: no model here sees pictures"
+            return Hidden("content", reason, "leave the row out; its texts alone would be another row")
         before, shown = chat[:place], _rendered(tokenizer, chat[: place + 1])
         for key, without in _without(message, before):
             if shown is not None and shown == _rendered(tokenizer, (*before, without)):
@@ -53,7 +57,7 @@ def _rendered(tokenizer: Any, chat: Chat) -> str | None:
 
 def _without(message: Message, before: Chat) -> Iterator[tuple[str, Message]]:
     """Each key of a message, and the message without it; of several calls without each."""
-    more: dict[str, Any] = json.loads(message.more)
+    more = message.keys()
     for key in more:
         if key == "tool_call_id" and _in_order(before, more[key]):
             continue
@@ -85,12 +89,16 @@ def _in_order(before: Chat, answered: str) -> bool:
 
 
 def _calls(message: Message) -> list[dict[str, Any]]:
-    return json.loads(message.more).get(CALLS, []) if message.more else []
+    return message.keys().get(CALLS, [])
+
+
+def _where(place: int, chat: Chat, begin: int) -> str:
+    at = place + 1 - begin - (0 if begin else sum(m.role == TOOLS for m in chat[:place]))
+    return f"turn {at} after the prompt" if begin else f"message {at}"
 
 
 def _reason(key: str, place: int, chat: Chat, begin: int) -> str:
-    at = place + 1 - begin - (0 if begin else sum(m.role == TOOLS for m in chat[:place]))
-    where = f"turn {at} after the prompt" if begin else f"message {at}"
+    where = _where(place, chat, begin)
     if key == "content":
         return f"{where}: the chat template shows its tool calls, but not the `content` beside them"
     return f"{where}: the chat template does not show its key `{key}`"
@@ -143,7 +151,7 @@ def with_open_reasoning(tokenizer: Any, chat: Chat) -> Chat:
 
 
 def _opened(tokenizer: Any, message: Message, tag: str) -> Message:
-    more: dict[str, Any] = json.loads(message.more) if message.more else {}
+    more = message.keys()
     key = next((k for k in REASONING if k in more and not shows_reasoning(tokenizer, k)), None)
     if key is None:
         return message

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Branch, Group, Role
-from twofold.data.chat import rendering, shows_tools
+from twofold.data.chat import shows_tools
 from twofold.data.endings import Endings, as_tensor, fault, shared_length
 from twofold.data.hidden_keys import hidden
 from twofold.data.issues import Issue, IssueError
@@ -99,6 +99,7 @@ class Encoder:
     def ahead(self, records: Sequence[Record]) -> None:
         """Tokenize the texts that `records` will need in one call, which is much faster; forgets those before."""
         turns = [turn for record in records for turn in supervised(record, self.settings.loss_on)]
+        self._endings.forget()
         self._token_texts.ahead(text for turn in turns for text in self._needed(turn))
 
     def _needed(self, record: Record) -> Iterator[str]:
@@ -110,7 +111,7 @@ class Encoder:
             return
         try:
             if not isinstance(put.prompt, str):
-                yield rendering(self.tokenizer, put.prompt, generation_prompt=True)
+                yield self._endings.ahead(put.prompt, generation_prompt=True)
             for _, completion in completion_fields(record):
                 yield from self._endings.needed(put, completion)
         except ModelError:

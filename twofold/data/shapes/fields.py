@@ -12,6 +12,7 @@ from twofold.data import chat, keys
 from twofold.data.chat import Chat, Malformed
 from twofold.data.differences import common_length
 from twofold.data.issues import MOST_NAMES, Issue, Severity, quoted, shortened
+from twofold.data.pictures import PLACE, Pictures
 from twofold.records import Completion, Message, Prompt, Source, completion_of
 
 Said = str | Chat
@@ -23,7 +24,7 @@ class Fields:
     a record made of a row with faults must not be used. `remarks` are warnings about a row that can be used."""
 
     def __init__(self, row: Mapping[str, Any], source: Source) -> None:
-        self.row, self.source = row, source
+        self.row, self.source, self.pictures = row, source, Pictures(row, source.file)
         self.faults: list[Issue] = []
         self.remarks: list[Issue] = []
 
@@ -45,7 +46,7 @@ class Fields:
     def spread(self, extra: Mapping[str, Any]) -> Fields:
         """The same row with further fields (parts of its own), under the same faults and remarks."""
         wider = Fields({**self.row, **extra}, self.source)
-        wider.faults, wider.remarks = self.faults, self.remarks
+        wider.faults, wider.remarks, wider.pictures = self.faults, self.remarks, self.pictures
         return wider
 
     def refuse_unread(self, part: str, holder: Mapping[str, Any], used: Collection[str]) -> None:
@@ -152,15 +153,17 @@ class Fields:
             reason = "is null" if field in self.row else "is missing"
             self.fault(field, reason, f"fill `{field}` or remove the row", "missing field")
             return None
-        if isinstance(value, str):
+        if isinstance(value, str) and not (self.pictures.unplaced and PLACE in value):
             return value if self._encodable(field, value) else None
+        if isinstance(value, str):
+            value = [{"role": "user", "content": value}]
         if chat.is_message(value):
             value = [value]
         if not isinstance(value, list | tuple):
             self.fault(field, f"is {chat.kind(value)}, not text or a chat", "write it as text")
             return None
         try:
-            messages = chat.parse(value)
+            messages = chat.parse(value, self.pictures)
         except Malformed as error:
             self.fault(field, error.reason, error.remedy, error.check)
             return None
