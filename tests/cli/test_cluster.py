@@ -71,7 +71,7 @@ def words(rows: Path, judge: Stub, out: Path, *more: str) -> list[str]:
 
 def shards_of(parent: int) -> list[int]:
     """The processes that do shards, below a process."""
-    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-eww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     lines = [line.split(None, 2) for line in listed.splitlines()[1:]]
     above = {int(pid): int(over) for pid, over, _ in lines}
 
