@@ -13,6 +13,7 @@ from twofold.data.issues import Issue, nearest, quoted
 from twofold.data.keys import is_meant, says_again, texts_in, unread
 from twofold.data.shapes import (
     conversations,
+    helpsteer,
     human_feedback,
     instructions,
     openai,
@@ -30,6 +31,7 @@ SHAPES: tuple[Shape, ...] = (
     *openai.SHAPES,
     *pairs.SHAPES,
     *conversations.PAIRS,
+    *helpsteer.SHAPES,
     *instructions.PAIRS,
     *rankings.SHAPES,
     *single.LABELLED,
