@@ -131,6 +131,13 @@ FORMATS: dict[str, tuple[Any, Any]] = {
     "GSM8K model solutions": (
         {"question": "1 + 1?", "ground_truth": "2", "6b": SOLVED, "175b": {"is_correct": False, "solution": "3"}},
         {"prompt": "1 + 1?", "chosen": "2", "rejected": "3"}),
+    # NVIDIA
+    "context + response1 + response2 (HelpSteer3)": (
+        {"domain": "general", "language": "english", "context": turns("1 + 1?"), "response1": "2", "response2": "3",
+         "overall_preference": -2, "individual_preference": [{"score": -2, "reasoning": "right", "feedback1": "good"}]},
+        PAIR),
+    "context + response1 + response2 (HelpSteer3), second": (
+        {"context": turns("1 + 1?"), "response1": "3", "response2": "2", "overall_preference": 1}, PAIR),
     # Anthropic
     "Anthropic HH (raw turns)": ({"chosen": HH + " 2", "rejected": HH + " 3"},
                                  {"prompt": HH, "chosen": " 2", "rejected": " 3"}),
@@ -139,6 +146,17 @@ FORMATS: dict[str, tuple[Any, Any]] = {
 
 def bare(records: list[Record]) -> list[Record]:
     return [replace(record, source=Source("", 0)) for record in records]
+
+
+def test_helpsteer_rows_without_a_preference_are_passed_over(write: Write) -> None:
+    row = {"context": turns("1 + 1?"), "response1": "2", "response2": "3"}
+    values = (1, 0, "much", None)
+    report = scan(write("rows.jsonl", *({**row, "overall_preference": value} for value in values)))
+    assert [(f.row, f.field, f.check, f.severity) for f in report.faults] == [
+        (2, "overall_preference", "no preference", "warning"),
+        (3, "overall_preference", "mistyped field", "error"),
+        (4, "overall_preference", "mistyped field", "error"),
+    ]
 
 
 def test_every_shape_has_a_fixture() -> None:
