@@ -45,6 +45,10 @@ HELPSTEER2 = {
     "three_most_similar_preferences": [{"statement": "x", "elaboration": "y", "strength": 2}],
     "all_preferences_unprocessed": [{"strength": 2}],
 }  # fmt: skip
+HELPSTEER3 = {
+    "domain": "general", "language": "english", "context": turns("1 + 1?"), "response1": "2", "response2": "3",
+    "overall_preference": -2, "individual_preference": [{"score": -2, "reasoning": "right", "feedback1": "good"}],
+}  # fmt: skip
 ULTRA = {
     "source": "sharegpt", "instruction": "1 + 1?", "models": ["alpaca-7b", "gpt-4"],
     "completions": [
@@ -129,6 +133,7 @@ SETS: dict[str, tuple[dict[str, Any], Record, dict[str, Any]]] = {
     "SHP, B preferred": ({**SHP, "labels": 0}, pair("1 + 1?", "3", "2"), {}),
     "HelpSteer 2 preferences": (HELPSTEER2, pair(), {}),
     "HelpSteer 2 preferences, the first": ({**HELPSTEER2, "preference_strength": -1}, pair("1 + 1?", "3", "2"), {}),
+    "HelpSteer 3 preferences": (HELPSTEER3, pair(ASKED), {}),
     "UltraFeedback": (ULTRA, Ranking(ASKED, ("2", "3"), NOWHERE, scores=(9.0, 3.0)), {}),
     "Nectar": (NECTAR, Ranking("\n\nHuman: 1 + 1?\n\nAssistant: ", ("2", "3"), NOWHERE), {}),
     "RewardBench": (REWARD_BENCH, pair(), {}),
@@ -179,6 +184,7 @@ def written(path: Path, *rows: dict[str, Any]) -> str:
     ("row", "field", "tie"),
     [
         (HELPSTEER2, "preference_strength", {"preference_strength": 0}),
+        (HELPSTEER3, "overall_preference", {"overall_preference": 0}),
         (ARENA, "winner_tie", {"winner_model_b": 0, "winner_tie": 1}),
         *((ARENA_33K, "winner", {"winner": tie}) for tie in ("tie", "tie (bothbad)", "both_bad")),
     ],

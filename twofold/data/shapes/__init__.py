@@ -14,7 +14,6 @@ from twofold.data.keys import is_meant, says_again, texts_in, unread
 from twofold.data.shapes import (
     comparisons,
     conversations,
-    helpsteer,
     human_feedback,
     instructions,
     openai,
@@ -34,7 +33,6 @@ SHAPES: tuple[Shape, ...] = (
     *rankings.SETS,
     *pairs.SHAPES,
     *conversations.PAIRS,
-    *helpsteer.SHAPES,
     *instructions.PAIRS,
     *rankings.SHAPES,
     *single.LABELLED,

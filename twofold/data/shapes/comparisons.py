@@ -2,7 +2,8 @@
 
 - openai/summarize_from_feedback, comparisons (Stiennon et al. 2020, arXiv:2009.01325): `choice` is 0 or 1
 - stanfordnlp/SHP (Ethayarajh et al. 2022, arXiv:2110.08420): `labels` is 1 where A is preferred
-- nvidia/HelpSteer2, preferences (Wang et al. 2024, arXiv:2410.01257): `preference_strength` from -3 to 3
+- nvidia/HelpSteer2 and HelpSteer3, preferences (Wang et al. 2024, arXiv:2410.01257; 2025, arXiv:2505.11475):
+  `preference_strength` and `overall_preference` from -3, the first is much better, to 3
 - PKU-Alignment/PKU-SafeRLHF (Ji et al. 2024, arXiv:2406.15513): `better_response_id` and `safer_response_id`
 - LMArena (Chiang et al. 2024, arXiv:2403.04132): `winner`, or `winner_model_a`, `winner_model_b` and `winner_tie`
 
@@ -75,7 +76,12 @@ def _reddit(row: Fields) -> Pair:
     return _pair(row, "history", ("human_ref_A", "human_ref_B"), _one_of(row, "labels", 1, 0))
 
 
-def _strength(row: Fields, field: str, prompt: str, sides: Sequence[str]) -> Pair:
+def _strength(
+    row: Fields,
+    field: str = "preference_strength",
+    prompt: str = "prompt",
+    sides: Sequence[str] = ("response_1", "response_2"),
+) -> Pair:
     """How much better the second side is: below 0 where the first one is."""
     remedy = f"write a number below 0 where {sides[0]} is better, above 0 where {sides[1]} is, or remove the row"
     strength = row.number(field, row.row[field], remedy)
@@ -140,10 +146,13 @@ SHAPES = (
           beside=_about("upvote_ratio", "created_at_utc_A", "created_at_utc_B", "score_A", "score_B",
                         "seconds_difference", "score_ratio", "c_root_id_A", "c_root_id_B")),
     Shape("prompt + response_1 + response_2 (HelpSteer2)",
-          ("prompt", "response_1", "response_2", "preference_strength"),
-          partial(_strength, field="preference_strength", prompt="prompt", sides=("response_1", "response_2")),
+          ("prompt", "response_1", "response_2", "preference_strength"), _strength,
           beside=_about("preference_statement", "preference_elaboration", "three_most_similar_preferences",
                         "all_preferences_unprocessed")),
+    Shape("context + response1 + response2 (HelpSteer3)",
+          ("context", "response1", "response2", "overall_preference"),
+          partial(_strength, field="overall_preference", prompt="context", sides=("response1", "response2")),
+          beside=_about("individual_preference")),
     Shape("prompt + response_0 + response_1 (PKU-SafeRLHF)",
           ("prompt", "response_0", "response_1", "better_response_id"), _better, beside=_opinions),
     Shape("conversation_a + conversation_b + winner (LMArena)", ("conversation_a", "conversation_b", "winner"), _arena,
