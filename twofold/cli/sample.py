@@ -1,4 +1,4 @@
-"""`twofold sample`: drafts of a model for a prompt or a file of them, the best of many, or those that beams find."""
+"""`twofold sample`: a model's samples for a prompt or a file of prompts, the best of N, or results of beam search."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ MOST_DRAFTS, MOST_BEAMS = 1_000_000, 10_000
 
 @dataclass(frozen=True)
 class Options(ShardOptions):
-    """What `twofold sample` may be told."""
+    """Options of `twofold sample`."""
 
     model: Annotated[str, typer.Argument(help="A model, adapter or run folder, or a hub name.")]
     settings: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]...", help="How to draw: temperature=0.7 top_p=0.9 seed=1 …; chat=text: bare prompts."
+            metavar="[KEY=VALUE]...", help="How to sample: temperature=0.7 top_p=0.9 seed=1 …; chat=text: bare prompts."
         ),
     ] = None
     prompt: Annotated[
-        str | None, typer.Option(help="One prompt; put as data.chat says: in the chat template, if there is one.")
+        str | None, typer.Option(help="One prompt, in the chat template if there is one (see data.chat).")
     ] = None
     file: Annotated[Path | None, typer.Option(help="Rows with prompts, of any shape that training reads.")] = None
     ignore: Ignore = None
-    samples: Annotated[int, typer.Option("--samples", "-n", min=1, max=MOST_DRAFTS, help="Drafts for each prompt.")] = 1
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Then drafts are cut (256).")] = None
+    samples: Annotated[int, typer.Option("--samples", "-n", min=1, max=MOST_DRAFTS, help="Samples per prompt.")] = 1
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Maximum length of a sample (256).")] = None
     best_of: Annotated[
         int | None,
-        typer.Option(min=1, max=MOST_DRAFTS, help="Draw so many, keep the one that --reward scores highest."),
+        typer.Option(min=1, max=MOST_DRAFTS, help="Generate N samples, keep the one with the highest --reward."),
     ] = None
     reward: Annotated[str | None, typer.Option(help="A reward model, its adapter or its run folder.")] = None
     beam: Annotated[
         int | None,
-        typer.Option(min=1, max=MOST_BEAMS, help="Search with so many beams for the most probable ones."),
+        typer.Option(min=1, max=MOST_BEAMS, help="Search for the most probable ones with N beams."),
     ] = None
     reference: Annotated[str | None, typer.Option(help="With --beam: rank by the log-ratio to this model instead.")] = (
         None
@@ -65,7 +65,7 @@ class Options(ShardOptions):
 
 @spread
 def sample(given: Options) -> None:
-    """Draw drafts from a model, or search for its best ones, and print them or write them as JSON lines."""
+    """Sample completions from a model, or search for the best ones, and print them or write them as JSON lines."""
     from twofold.cli.progress import RichProgress
     from twofold.config.first_look import first_look, refuse_unwritable
 
@@ -103,15 +103,15 @@ def sample(given: Options) -> None:
         rows = rows_of(prompts)
     if given.out is not None:
         _write(given.out, rows)
-        results().print(f"{given.out}: {len(rows)} drafts")
+        results().print(f"{given.out}: {len(rows)} samples")
         return
     for row in rows:
         _show(row)
 
 
 def finish(merged: Merged) -> None:
-    """Say what shards have drawn."""
-    results().print(f"{merged.out}: {merged.counts['drafts']} drafts")
+    """Print how many samples the shards have generated."""
+    results().print(f"{merged.out}: {merged.counts['drafts']} samples")
 
 
 def _work(given: Options, prompts: Sequence[Prompt], how: tuple[_Draw, Sampling]) -> Work:
@@ -131,8 +131,8 @@ def _refuse_contradictions(given: Options) -> None:
     wrong = {
         "give either --prompt or --file": (given.prompt is None) == (given.file is None),
         "--best-of and --reward need each other": (given.best_of is None) != (given.reward is None),
-        "--samples and --best-of are two ways to draw": given.samples > 1 and given.best_of is not None,
-        "--beam searches, it does not draw: leave out --samples and --best-of": given.beam is not None and drawn,
+        "--samples and --best-of exclude each other": given.samples > 1 and given.best_of is not None,
+        "--beam searches and does not sample: leave out --samples and --best-of": given.beam is not None and drawn,
         "--reference goes with --beam": given.reference is not None and given.beam is None,
         "shards are of a --file": given.file is None and (given.shard is not None or given.engine != LOCAL),
     }
@@ -143,7 +143,7 @@ def _refuse_contradictions(given: Options) -> None:
 
 @settings
 class _Draw:
-    """What is drawn with, beside `Sampling`."""
+    """Settings of a draw, in addition to `Sampling`."""
 
     seed: int = 0
     chat: Literal["auto", "text", "chat"] = "auto"
@@ -166,7 +166,7 @@ def _described(given: Options, sampling: Sampling) -> str:
         by = "log-probability" if given.reference is None else "log-ratio to the reference"
         return f"{counted(given.beam, 'beam')} by {by}, {most}"
     how = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature}, top_p {sampling.top_p}"
-    return f"{counted(given.best_of or given.samples, 'draft')} each: {how}, {most}"
+    return f"{counted(given.best_of or given.samples, 'sample')} each: {how}, {most}"
 
 
 def _prompts(given: Options) -> list[Prompt]:

@@ -1,4 +1,4 @@
-"""Completions of prompts as rows: drafts of a model, the best of many by a reward model, or the most probable ones."""
+"""Completions of prompts as rows: a model's samples, the best of N by a reward model, or the most probable ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 def drafts_of(
     model: NamedModel, prompts: Sequence[Prompt], sampling: Sampling, samples: tuple[int, int], progress: Progress
 ) -> list[Row]:
-    """A row for each draft; `samples` are how many of each prompt, and the seed."""
+    """A row for each sample. `samples` is the number per prompt, and the seed."""
     number, seed = samples
     tokens = [model.encoder.prompt(p) for p in prompts]
     drafts = _sampler(model, sampling, progress).sample(tokens, samples=number, seed=(seed, 0))
@@ -31,7 +31,7 @@ def best_drafts_of(
     model: NamedModel, prompts: Sequence[Prompt], sampling: Sampling, samples: tuple[int, int], *,
     reward: str, progress: Progress,
 ) -> list[Row]:  # fmt: skip
-    """Of so many drafts of each prompt the one that a reward model scores highest, with all scores."""
+    """For each prompt, the sample with the highest score of a reward model, with all scores. `samples` as above."""
     (number, seed), sampler, scorer = samples, _sampler(model, sampling, progress), open_reward(reward)
 
     def score(drafts: Sequence[Sequence[Draft]]) -> list[list[float]]:
@@ -66,7 +66,7 @@ def _sampler(model: NamedModel, sampling: Sampling, progress: Progress) -> Local
 
 
 def _answers(prompt: Prompt, drafts: Sequence[Draft], model: NamedModel) -> Record:
-    """The drafts' texts as one row, in no order that means anything."""
+    """The texts of the samples as one row, in no particular order."""
     texts, nowhere = [model.encoder.text(d.tokens) for d in drafts], Source("drafts", 1)
     return Ranking(prompt, tuple(texts), nowhere) if len(texts) > 1 else Demonstration(prompt, texts[0], nowhere)
 
