@@ -68,6 +68,6 @@ class Recipe:
         self.algorithm.refuse_misfit(self)
         drafts = self.algorithm.draws_drafts
         require(self.sampling.server is None or drafts, "sampling.server samples completions: this algorithm uses none")
-        require(self.evaluation.sampling.server is None, "evaluation samples locally: set sampling.server instead")
+        require(self.evaluation.sampling.server is None, "evaluation.sampling is always local: set sampling.server")
         if self.objective.data_kind == "demonstrations":
             require(self.data.heldout is None or self.data.heldout.file is not None, "sft takes heldout from a file")
