@@ -135,11 +135,11 @@ def answers(
     found: list[Answered] = []
     for start in range(0, len(tasks), CHUNK):
         part = [prompting.of(task) for task in tasks[start : start + CHUNK]]
-        drafts = sampler.sample([codec.prompt(task.prompt) for task in part], samples=1, seed=(seed, 0))
-        for task, (draft,) in zip(part, drafts, strict=True):
-            completion = prompting.cut(codec.text(draft.tokens))
+        completions = sampler.sample([codec.prompt(task.prompt) for task in part], samples=1, seed=(seed, 0))
+        for task, (sample,) in zip(part, completions, strict=True):
+            completion = prompting.cut(codec.text(sample.tokens))
             shown = rendered(task.prompt, codec)
-            row = Answered(str(task.source), shown, completion, task.answer, draft.truncated, len(draft.tokens))
+            row = Answered(str(task.source), shown, completion, task.answer, sample.truncated, len(sample.tokens))
             found.append(row)
         progress.advance("answers", len(part))
     progress.end("answers")

@@ -80,8 +80,10 @@ def exact_match(
     rows: list[Row] = []
     for start in range(0, len(tasks), CHUNK):
         part = tasks[start : start + CHUNK]
-        drafts = sampler.sample([codec.prompt(task.prompt) for task in part], samples=1, seed=(seed, 0))
-        rows += [_row(task, codec.text(d.tokens), d.truncated, rule) for task, (d,) in zip(part, drafts, strict=True)]
+        completions = sampler.sample([codec.prompt(task.prompt) for task in part], samples=1, seed=(seed, 0))
+        rows += [
+            _row(task, codec.text(d.tokens), d.truncated, rule) for task, (d,) in zip(part, completions, strict=True)
+        ]
         progress.advance("exact match", len(part), strict=_share(rows, "strict"), flexible=_share(rows, "flexible"))
     progress.end("exact match")
     return summary(rows)

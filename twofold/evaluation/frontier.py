@@ -169,9 +169,9 @@ class _Measure:
 
         def work(some: Sequence[Record]) -> list[dict[str, Any]]:
             prompts = [model.encoder.prompt(record.prompt) for record in some]
-            drafts = sampler.sample(prompts, samples=samples, seed=(self.how.seed, 0))
-            texts = [[model.encoder.text(d.tokens) for d in several] for several in drafts]
-            return measures(*policies, prompts, drafts, self._scored(some, texts))
+            completions = sampler.sample(prompts, samples=samples, seed=(self.how.seed, 0))
+            texts = [[model.encoder.text(d.tokens) for d in several] for several in completions]
+            return measures(*policies, prompts, completions, self._scored(some, texts))
 
         name = (model.name, str(about.get("step")), weights, str(samples))
         rows = self.part.rows(name, self.records, CHUNK, work, ("prompts", self.how.progress))

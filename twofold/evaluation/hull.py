@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from twofold.models.policy import Policy
-    from twofold.sampling.base import Draft
+    from twofold.sampling.base import Completion
 
 Array = NDArray[np.float64]
 Seeds = Sequence[Sequence["Point"]]
@@ -62,16 +62,16 @@ class Point:
 
 
 def point(
-    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], drafts: Sequence[Sequence[Draft]],
+    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], completions: Sequence[Sequence[Completion]],
     scores: Sequence[Sequence[float]],
 ) -> Point:  # fmt: skip
-    """The point of a policy whose `drafts`, drawn at temperature 1, have these scores; without a reference it is the
-    reference itself, at 0."""
-    return Point.of(measures(policy, reference, prompts, drafts, scores))
+    """The point of a policy whose `completions`, sampled at temperature 1, have these scores. Without a reference it is
+    the reference itself, at KL 0."""
+    return Point.of(measures(policy, reference, prompts, completions, scores))
 
 
 def measures(
-    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], drafts: Sequence[Sequence[Draft]],
+    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], completions: Sequence[Sequence[Completion]],
     scores: Sequence[Sequence[float]],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What a point is made of, by prompt."""
@@ -80,7 +80,7 @@ def measures(
     if reference is not None:
         refuse_strangers(policy, reference)
     found: list[dict[str, Any]] = []
-    for prompt, several, own in zip(prompts, drafts, scores, strict=True):
+    for prompt, several, own in zip(prompts, completions, scores, strict=True):
         kl = drawn = 0.0
         if reference is not None:
             sums = divergence(policy, reference, prompt, several)
@@ -91,8 +91,8 @@ def measures(
 
 
 def best_of(scores: Sequence[Sequence[float]], sizes: Sequence[int]) -> list[dict[str, Any]]:
-    """For each N, the mean reward of the best of N by the same score, estimated without bias from all samples of each
-    prompt, and an upper bound of its KL from the model in nats."""
+    """For each N the mean reward of best-of-N by the same score, an unbiased estimate from all completions of each
+    prompt, and the upper bound of its KL from the model in nats."""
     return [
         {"n": n, "kl_at_most": kl_bound(n),
          "reward": _mean([expected(row, row, n) for row in scores]).as_dict()}

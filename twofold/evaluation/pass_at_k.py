@@ -239,8 +239,8 @@ def solve(
     cut, width = list[int](), max(1, CHUNK // samples)
     for start in range(0, len(tasks), width):
         part = tasks[start : start + width]
-        drafts = sampler.sample([codec.prompt(task.prompt) for task in part], samples=samples, seed=(seed, 0))
-        for task, several in zip(part, drafts, strict=True):
+        completions = sampler.sample([codec.prompt(task.prompt) for task in part], samples=samples, seed=(seed, 0))
+        for task, several in zip(part, completions, strict=True):
             cut.append(sum(d.truncated for d in several))
             texts = [codec.text(d.tokens) for d in several]
             for metric in METRICS:

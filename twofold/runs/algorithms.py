@@ -22,7 +22,7 @@ from twofold.rewards.base import Reward
 from twofold.rewards.rollouts import Rewards
 from twofold.runs.context import RunContext
 from twofold.runs.judges import gate_of, server_judge
-from twofold.sampling.ahead import DraftsAhead
+from twofold.sampling.ahead import SamplesAhead
 from twofold.sampling.base import Sampler
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.reference import ReferenceSampler
@@ -39,7 +39,7 @@ class RunParts:
         recipe = context.recipe
         self.context, self.groups, self.providers = context, groups, providers
         self.objective, self.steps, self.seed = context.objective, context.steps, recipe.seed
-        self.ahead: DraftsAhead | None = None
+        self.ahead: SamplesAhead | None = None
         """The sampler, if the recipe generates samples ahead of training. It is made with the sampler."""
         self.batch_size, self.packing = recipe.training.batch_size, recipe.training.packing
 
@@ -69,7 +69,7 @@ class RunParts:
 
         warn = self.context.progress.warn
         servers = ServerSampler(policy, loaded.stop_tokens, recipe.sampling, save, Path(recipe.run) / "served", warn)
-        self.ahead = DraftsAhead(servers) if recipe.sampling.server.ahead else None
+        self.ahead = SamplesAhead(servers) if recipe.sampling.server.ahead else None
         drafts = self.ahead or servers
         self.context.resources.callback(drafts.close)
         return drafts
