@@ -30,6 +30,8 @@ check: setup
 	$(PY) -m ruff format --check .
 	$(PY) scripts/check_lengths.py
 	$(PY) scripts/check_names.py
+	$(PY) scripts/check_words.py
+	$(PY) -m codespell_lib README.md CHANGELOG.md CONTRIBUTING.md docs launch recipes twofold
 	$(PY) scripts/audit.py
 	$(PY) -c 'from importlinter.cli import lint_imports_command as run; run()'
 	$(PY) -m pyright --pythonpath "$$($(PY) -c 'import sys; print(sys.executable)')"
