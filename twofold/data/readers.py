@@ -31,6 +31,7 @@ PACKED = (".gz", ".zst")
 _JSON = (".jsonl", ".json", ".ndjson")
 _CSV = (".csv", *(f".csv{packed}" for packed in PACKED))
 _KNOWN = (*_JSON, *(f"{s}{packed}" for s in _JSON for packed in PACKED), *_CSV, ".parquet", ".arrow")
+KNOWN_KINDS = "provide `.jsonl`, `.json`, `.ndjson` or `.csv`, each also with `.gz` or `.zst`, or `.parquet`, `.arrow`"
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
@@ -159,9 +160,7 @@ def _file(path: Path, source: str, ignore: Collection[str], bounds: RowBounds) -
         return _read(csv.rows, path, source, bounds)
     if name.endswith(_KNOWN):
         return _read(json_rows.array if _starts_array(path) else json_rows.lines, path, source, bounds)
-    raise DataError(
-        f"unknown kind of file `{path.suffix or path.name}`", where=source, remedy=f"provide one of {quoted(_KNOWN)}"
-    )
+    raise DataError(f"unknown kind of file `{path.suffix or path.name}`", where=source, remedy=KNOWN_KINDS)
 
 
 def _opened(path: Path) -> IO[bytes]:
