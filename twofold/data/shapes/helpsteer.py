@@ -1,8 +1,8 @@
 """HelpSteer3's preferences: two responses to a conversation, and how much better the second one is.
 
-https://huggingface.co/datasets/nvidia/HelpSteer3 (Wang et al. 2025, arXiv:2505.11475): `overall_preference` is -3
-where the first response is much better, to 3 where the second one is. A row with 0 is passed over. How strong a preference
-is goes unread, as the scores of other sets do.
+https://huggingface.co/datasets/nvidia/HelpSteer3 (Wang et al. 2025, arXiv:2505.11475): `overall_preference` is -3 where
+the first response is much better, to 3 where the second one is. A row with 0 is passed over. The strength of a
+preference is not read, as the scores of other sets are not.
 """
 
 from __future__ import annotations
