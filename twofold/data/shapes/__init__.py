@@ -12,8 +12,8 @@ from typing import Any
 from twofold.data.issues import Issue, nearest, quoted
 from twofold.data.keys import is_meant, says_again, texts_in, unread
 from twofold.data.shapes import (
+    comparisons,
     conversations,
-    helpsteer,
     human_feedback,
     instructions,
     openai,
@@ -29,9 +29,10 @@ from twofold.records import Record, Source
 SHAPES: tuple[Shape, ...] = (
     *solutions.SHAPES,
     *openai.SHAPES,
+    *comparisons.SHAPES,
+    *rankings.SETS,
     *pairs.SHAPES,
     *conversations.PAIRS,
-    *helpsteer.SHAPES,
     *instructions.PAIRS,
     *rankings.SHAPES,
     *single.LABELLED,
