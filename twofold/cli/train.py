@@ -36,6 +36,13 @@ class Options:
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done: settings, parameters, steps, memory.")
     ] = False
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(
+            min=1, metavar="GIB", help="With --dry-run: estimate for a GPU with this memory, present or not.",
+            show_default=False,
+        ),
+    ] = None  # fmt: skip
     resume: Annotated[
         bool, typer.Option(help="Resume from the newest valid checkpoint of the run, if there is one.")
     ] = True
@@ -58,15 +65,18 @@ def train(given: Options) -> None:
     """Align a model with a recipe, and write a run directory with model, metrics and report."""
     from twofold.config.first_look import look_at_recipe
     from twofold.config.load import load_recipe, validate
+    from twofold.config.shipped import shipped
 
-    settings = given.settings or []
-    document = load_recipe(given.recipe, settings)
+    if given.gpu_memory is not None and not given.dry:
+        raise RecipeError("is for estimates", where="--gpu-memory", remedy="give --dry-run too, or leave it out")
+    settings, path = given.settings or [], shipped(given.recipe)
+    document = load_recipe(path, settings)
     look_at_recipe(document)
     from twofold.config.schema import Recipe  # imports torch
 
     resolved = validate(Recipe, document)
     if given.dry:
-        _dry(resolved, given.processes)
+        _dry(resolved, given.processes, given.gpu_memory)
         return
     from twofold.cli.launch import Meeting
 
@@ -74,7 +84,7 @@ def train(given: Options) -> None:
     command = ["train", str(given.recipe), *settings]
     if given.processes > 1 or meeting:
         raise typer.Exit(_launched(given, [*command, *_flags(given.resume)], meeting))
-    _train(resolved, disk.read_text(given.recipe), shlex.join(["twofold", *command]), resume=given.resume)
+    _train(resolved, disk.read_text(path), shlex.join(["twofold", *command]), resume=given.resume)
 
 
 def _flags(resume: bool) -> list[str]:
@@ -120,11 +130,13 @@ def _launched(given: Options, arguments: list[str], meeting: Meeting | None) -> 
     return launch(given.processes, arguments, given.restarts, meeting)
 
 
-def _dry(recipe: Recipe, processes: int) -> None:
+def _dry(recipe: Recipe, processes: int, gpu_memory: float | None) -> None:
     from twofold.cli.progress import RichProgress
+    from twofold.models.planned import planned_gpu
     from twofold.runs.dry_run import dry_run
+    from twofold.runs.forecast import GIB
 
-    with RichProgress() as progress:
+    with RichProgress() as progress, planned_gpu(None if gpu_memory is None else int(gpu_memory * GIB)):
         run = dry_run(recipe, progress, processes)
     console = results()
     console.print(run.resolved)

@@ -69,12 +69,9 @@ class RewardReport:
 
     @property
     def figures(self) -> dict[str, float]:
-        """The headline figures, for a line of metrics."""
-        return {
-            "accuracy": self.accuracy.value,
-            "longer_wins": self.longer_wins.value,
-            "calibration_error": self.calibration_error,
-        }
+        """The headline figures, for a line of metrics; without `longer_wins` where all are equally long."""
+        longer = {"longer_wins": self.longer_wins.value} if self.longer_wins.n else {}
+        return {"accuracy": self.accuracy.value, **longer, "calibration_error": self.calibration_error}
 
     def as_dict(self) -> dict[str, Any]:
         """All figures, as in results.json."""

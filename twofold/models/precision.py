@@ -18,6 +18,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from twofold.disk import cache_folder, make_folder, write
+from twofold.models.planned import planned_memory
 
 NARROWEST = 512
 """The least hidden units at which a CPU uses bfloat16; in smaller models, products are not the largest cost."""
@@ -33,7 +34,8 @@ def resolve_precision(precision: str, device: str, hidden: int = 0) -> str:
     if precision != "auto":
         return precision
     if device == "cuda":
-        return "bfloat16" if torch.cuda.get_device_capability()[0] >= 8 else "float32"
+        is_new = planned_memory() is not None or torch.cuda.get_device_capability()[0] >= 8
+        return "bfloat16" if is_new else "float32"
     return "bfloat16" if hidden >= NARROWEST and known_speedup() >= FAST else "float32"
 
 

@@ -16,6 +16,7 @@ from twofold.models.adapters import refuse_classifier
 from twofold.models.load import resolve_device, training_precision
 from twofold.models.machine import memory_bytes
 from twofold.models.model_size import model_size
+from twofold.models.planned import planned_memory
 from twofold.models.tokenizers import load_stop_tokens, load_tokenizer, prepare
 from twofold.progress import Progress, Silent
 from twofold.reports.rates import unusual_rate
@@ -119,12 +120,17 @@ def dry_run(recipe: Recipe, progress: Progress | None = None, processes: int = 1
         parameters=sizes.parameters,
         trainable=sizes.trainable,
         steps=total_steps(recipe, len(trained.groups)),
-        device=device,
+        device=_named(device),
         precision=training_precision(recipe.model, sizes.hidden),
         shares=[taken, *(way for way in shares if way is not taken)],
         processes=processes,
         pack_tokens=packs.tokens,
     )
+
+
+def _named(device: str) -> str:
+    planned = planned_memory()
+    return device if planned is None else f"{device} of {planned / GIB:g} GiB, as planned"
 
 
 def _usual_rate(recipe: Recipe) -> float:

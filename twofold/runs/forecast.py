@@ -130,7 +130,7 @@ def forecast(recipe: Recipe, sizes: ModelSize, packs: Packs, config: PreTrainedC
         value=_of_critic(recipe, sizes, narrow, wide),
         activations=_by_rule(recipe, sizes, packs, narrow) if beyond is None else max(0, beyond - gradients),
         drafts=_of_drafts(recipe, sizes, packs.longest_prompt, narrow),
-        loading=base * stored,
+        loading=0 if resolve_device(recipe.model.device) == "cuda" else base * stored,  # a GPU reads no file
         counted=beyond is not None,
         keeps_drafts=recipe.algorithm.draws_drafts and _is_static(recipe, recipe.sampling),
     )
