@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Container
+from importlib import import_module
 from pathlib import Path
 
 from twofold.errors import ModelError
@@ -48,12 +50,12 @@ def unreadable(file: Path) -> str | None:
     """Why transformers cannot read a GGUF file, if it cannot."""
     try:
         from gguf import GGUFReader  # type: ignore[import-not-found]  # of the extra `gguf`
-        from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
     except ImportError:
         return "the package gguf is not installed (pip install 'twofold[gguf]')"
     field = GGUFReader(file).get_field("general.architecture")
     architecture = str(field.contents()) if field else "none"
-    return None if architecture in GGUF_CONFIG_MAPPING else f"transformers reads no GGUF file of a {architecture}"
+    known: Container[str] = import_module("transformers.integrations.ggml").GGUF_CONFIG_MAPPING
+    return None if architecture in known else f"transformers reads no GGUF file of a {architecture}"
 
 
 def _reason(text: str) -> str:

@@ -23,7 +23,8 @@ def lora_command(source: Path, name: str, stored: str) -> str | None:
     if adapter is None:
         return None
     config = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
-    rank = max([int(config["r"]), *(int(value) for value in (config.get("rank_pattern") or {}).values())])
+    ranks: dict[str, int] = config.get("rank_pattern") or {}
+    rank = max(int(config["r"]), *ranks.values()) if ranks else int(config["r"])
     largest = next((size for size in RANKS if size >= rank), None)
     beyond = ("use_dora", "modules_to_save", "trainable_token_indices", "target_parameters", "alora_invocation_tokens")
     if largest is None or any(config.get(key) for key in beyond) or config.get("bias", "none") != "none":
