@@ -135,7 +135,7 @@ def test_a_tracker_that_fails_is_told_once_and_the_run_goes_on(
     ]
 
 
-@pytest.mark.parametrize("kind", ["tensorboard", "wandb", "trackio"])
+@pytest.mark.parametrize("kind", ["tensorboard", "wandb", "trackio", "mlflow"])
 def test_a_missing_package_is_one_message_before_anything_is_done(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

@@ -1,6 +1,6 @@
-"""Trackers: a run's metrics also to TensorBoard, Weights & Biases or trackio; metrics.jsonl stays the record.
+"""Trackers: a run's metrics also to TensorBoard, Weights & Biases, trackio or MLflow; metrics.jsonl stays the record.
 
-Keys and addresses come from the environment, as each tracker reads them (`WANDB_API_KEY`, `TRACKIO_SPACE_ID` …), and
+Keys and addresses come from the environment, as each tracker reads them (`WANDB_API_KEY`, `MLFLOW_TRACKING_URI` …), and
 never from a recipe. If a tracker fails during a run, one warning is given and the run continues without it.
 """
 
@@ -11,8 +11,9 @@ import json
 import os
 import re
 import sys
+import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from twofold.disk import read_signed, real, remove, write_signed
 from twofold.errors import RecipeError
 from twofold.progress import Progress, Silent
 
-Tracking = Literal["none", "tensorboard", "wandb", "trackio"]
+Tracking = Literal["none", "tensorboard", "wandb", "trackio", "mlflow"]
 PROJECT = "twofold"
 FILE = "tracker.json"
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
@@ -206,8 +207,56 @@ def _trackio(start: Start) -> _Run:
     ))  # fmt: skip
 
 
+class _MLflow:
+    """A run of MLflow: where MLFLOW_TRACKING_URI names a server, else in MLflow's local database."""
+
+    def __init__(self, start: Start) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # the run's figures, and nothing about its user
+        self._client: Any = importlib.import_module("mlflow").MlflowClient()
+        self._entities: Any = importlib.import_module("mlflow.entities")
+        name, mark = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT), start.identity.rpartition("-")[2]
+        known = self._client.get_experiment_by_name(name)
+        experiment = known.experiment_id if known else self._client.create_experiment(name)
+        earlier = self._client.search_runs([experiment], f"tags.`{PROJECT}` = '{mark}'", max_results=1)
+        if earlier:
+            self._run = earlier[0].info.run_id
+            self._client.update_run(self._run, status="RUNNING")
+            return
+        self._run = self._client.create_run(experiment, run_name=start.identity, tags={PROJECT: mark}).info.run_id
+        params = [self._entities.Param(_mlflow_name(k), str(v)[:_LONGEST]) for k, v in _leaves(start.settings)]
+        for first in range(0, len(params), _MOST_PARAMS):
+            self._client.log_batch(self._run, params=params[first : first + _MOST_PARAMS])
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        now = int(time.time() * 1000)
+        metrics = [self._entities.Metric(_mlflow_name(k), v, now, step) for k, v in figures.items()]
+        self._client.log_batch(self._run, metrics=metrics)
+
+    def close(self) -> None:
+        self._client.set_terminated(self._run)
+
+
+_MOST_PARAMS, _LONGEST = 100, 6000
+"""How many settings MLflow takes in a call, and how many characters of each."""
+
+
+def _mlflow_name(name: str) -> str:
+    """A name with the characters that MLflow takes."""
+    return re.sub(r"[^\w.\-/ ]", "_", name)
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their path in a recipe (`objective.beta`)."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 SESSIONS: Mapping[str, Callable[[Start], Session]] = {
     "tensorboard": _TensorBoard,
     "wandb": _wandb,
     "trackio": _trackio,
+    "mlflow": _MLflow,
 }
