@@ -14,7 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from twofold import disk
-from twofold.reports import tables
+from twofold.reports import guide, tables
+from twofold.reports.chats import turns
+from twofold.reports.languages import both, phrase
 
 if TYPE_CHECKING:
     from twofold.data.preview import RowView
@@ -36,11 +38,13 @@ def environment(*, escape: bool = True) -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=both if escape else None,
     )
     made.filters |= {"clip": clip, "interval": tables.interval, "number": tables.number, "p": tables.p_value}
+    made.filters |= {"p_is": tables.p_is, "turns": turns, "address": guide.address}
     made.filters |= {"percent": tables.percent, "signed": tables.signed}
     made.filters["drawing"] = lambda chart: Markup(chart.svg)  # numbers and the package's own titles only
-    made.globals["is_share"] = tables.is_share
+    made.globals |= {"is_share": tables.is_share, "_": phrase}
     return made
 
 

@@ -1,5 +1,5 @@
-"use strict";
-// The page says everything without this: here are only keys, filters and folds.
+// The page is complete without this: here are only keys, filters, folds, and the choice of a language.
+document.documentElement.classList.add("scripted");
 const answers = [...document.querySelectorAll("article.side")];
 const shown = () => answers.filter((answer) => !answer.hidden);
 
@@ -28,6 +28,34 @@ for (const filters of document.querySelectorAll(".filters")) {
     });
   }
 }
+
+// A group of buttons `data-choice="NAME"` sets CHOICES[NAME] to the value of the pressed one.
+const CHOICES = {
+  markup(value, button) {
+    button.setAttribute("aria-pressed", String(document.documentElement.classList.toggle("with-markup")));
+  },
+  language(value) {
+    document.documentElement.lang = value;
+    for (const text of document.querySelectorAll("[data-zh]")) {
+      text.dataset.en ??= text.textContent;
+      text.textContent = text.dataset[value];
+    }
+    labelTables();
+  },
+};
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("[data-choice] button");
+  if (!button) return;
+  const choice = button.closest("[data-choice]");
+  for (const other of choice.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
+  CHOICES[choice.dataset.choice](button.value, button);
+});
+function openChoices() {
+  for (const choice of document.querySelectorAll(".choice, .controls")) {
+    choice.hidden = choice.dataset.choice === "markup" && !document.querySelector(".markup");
+  }
+}
+openChoices();
 
 // What scrolls within the page can be reached by Tab, and only that.
 function reach() {
