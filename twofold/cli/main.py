@@ -44,6 +44,7 @@ VERBS = {
     "report": "report:report",
     "compare": "report:compare",
     "watch": "watch:watch",
+    "board": "board:board",
     "export": "export:export",
     "import": "import_config:import_config",
     "push": "push:push",

@@ -5,17 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from twofold.reports.drawing import Frame, Line, binned, svg
 from twofold.reports.figure_data import Drawn, encoded
-from twofold.reports.run import RewardResult, RunData
+from twofold.reports.run import RewardResult
 from twofold.statistics import wilson
 
 PANELS = 6
 POINTS = 480
 SPAN = 0.1
 Kind = Literal["train", "evaluation", "timing"]
+
+
+class HasSeries(Protocol):
+    """A run, or what is known of one while it is written."""
+
+    def series(self, key: str, kind: str = "train") -> tuple[list[float], list[float]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +154,7 @@ SPEED = (
 )  # fmt: skip
 
 
-def draw(specs: Sequence[Spec], runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) -> list[Chart]:
+def draw(specs: Sequence[Spec], runs: Sequence[HasSeries], labels: Sequence[tuple[str, str]]) -> list[Chart]:
     """The charts of `specs` whose metrics exist.
 
     `labels` contain each run's name and color name. Runs with one color are seeds of one method. A chart with room for
@@ -188,7 +194,7 @@ def looks(methods: Sequence[int]) -> list[str]:
     return [f"run-{order.index(method) % 6}" for method in methods]
 
 
-def _overlay(spec: Spec, runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) -> Chart | None:
+def _overlay(spec: Spec, runs: Sequence[HasSeries], labels: Sequence[tuple[str, str]]) -> Chart | None:
     """One chart, a line per run."""
     curve, drawn, legend = spec.curves[0], list[Drawn](), dict[str, str]()
     for at, (run, (name, look)) in enumerate(zip(runs, labels, strict=True)):
@@ -203,7 +209,7 @@ def _overlay(spec: Spec, runs: Sequence[RunData], labels: Sequence[tuple[str, st
     return Chart(spec.title, spec.note, svg(lines, frame), told, (curve.key,), data=encoded(drawn, frame))
 
 
-def _panels(spec: Spec, runs: Sequence[RunData], names: Sequence[str], places: Sequence[int]) -> list[Chart]:
+def _panels(spec: Spec, runs: Sequence[HasSeries], names: Sequence[str], places: Sequence[int]) -> list[Chart]:
     """A chart per run, its curves together; one scale for all runs. `places` are the runs' places on the page."""
     points = _points(len(runs))
     drawn = [[(c, ln) for c in spec.curves if (ln := _line(run, c, spec, c.look or "ink", points))] for run in runs]
@@ -227,7 +233,7 @@ def _points(runs: int) -> int:
     return max(30, POINTS // max(2, runs))
 
 
-def _line(run: RunData, curve: Curve, spec: Spec, look: str, points: int) -> Line | None:
+def _line(run: HasSeries, curve: Curve, spec: Spec, look: str, points: int) -> Line | None:
     x, y = run.series(curve.key, spec.kind)
     if not x:
         return None
@@ -237,7 +243,7 @@ def _line(run: RunData, curve: Curve, spec: Spec, look: str, points: int) -> Lin
     return Line(*binned(x, y, points), look)
 
 
-def _band(run: RunData, key: str, count: str) -> tuple[list[float], list[float]]:
+def _band(run: HasSeries, key: str, count: str) -> tuple[list[float], list[float]]:
     """Wilson's interval at each step, if every line has a count."""
     x, y = run.series(key, "evaluation")
     steps, sizes = run.series(count, "evaluation")

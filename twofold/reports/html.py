@@ -57,14 +57,18 @@ def write_report(runs: Sequence[Path], out: Path, title: str = "", *, introducti
     return write_page(out, render(read, title or read[0].name, introduction))
 
 
-def render(runs: Sequence[RunData], title: str, introduction: Introduction | None = None) -> str:
-    """The page as text."""
+def render(
+    runs: Sequence[RunData], title: str, introduction: Introduction | None = None, *, refresh: float | None = None
+) -> str:
+    """The page as text. On a board it asks for itself every `refresh` seconds."""
     templates = environment()
     templates.filters |= {"place": _place, "short": short_name}
-    script, digest = script_of("tables.js", "report.js", "figures.js", "heat.js")
+    live = () if refresh is None else ("live.js",)
+    script, digest = script_of("tables.js", "report.js", "figures.js", "heat.js", *live)
     return templates.get_template("report.html.jinja").render(
         page=_page(runs, title),
         introduction=introduction,
+        refresh=refresh,
         verdicts=VERDICTS,
         outcomes=TELLS,
         seed_columns=tables.SEED_COLUMNS,

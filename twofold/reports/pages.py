@@ -6,6 +6,7 @@ import hashlib
 import unicodedata
 from base64 import b64encode
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +31,9 @@ def clip(text: str, limit: int = TEXT) -> str:
     return kept if len(text) <= limit else f"{kept} … ({len(text) - limit:,} more characters)"
 
 
+@cache
 def environment(*, escape: bool = True) -> Environment:
-    """The templates, everything escaped if they are of HTML, with what writes figures into them."""
+    """The templates, everything escaped if they are of HTML, with what writes figures into them; compiled once."""
     made = Environment(
         loader=PackageLoader("twofold.reports", "templates"),
         autoescape=escape,

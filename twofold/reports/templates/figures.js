@@ -202,4 +202,4 @@ function openFigures() {
 }
 CHOICES.axis = (value) => { view.axis = value; figures.forEach(redraw); };
 CHOICES.smoothing = (value) => { view.smoothing = Number(value); figures.forEach(redraw); };
-openFigures();
+PREPARED.push(openFigures);

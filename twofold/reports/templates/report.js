@@ -1,7 +1,7 @@
 // The page is complete without this: here are only keys, filters, folds, and the choice of a language.
 document.documentElement.classList.add("scripted");
-const answers = [...document.querySelectorAll("article.side")];
-const shown = () => answers.filter((answer) => !answer.hidden);
+const answers = () => [...document.querySelectorAll("article.side")];
+const shown = () => answers().filter((answer) => !answer.hidden);
 
 function step(by) {
   const open = shown(), at = open.indexOf(document.activeElement?.closest("article.side"));
@@ -18,19 +18,11 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "k") step(-1);
 });
 
-for (const filters of document.querySelectorAll(".filters")) {
-  filters.hidden = false;
-  const buttons = [...filters.querySelectorAll("button")];
-  for (const button of buttons) {
-    button.addEventListener("click", () => {
-      for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
-      for (const answer of answers) answer.hidden = button.value !== "" && answer.dataset.outcome !== button.value;
-    });
-  }
-}
-
 // A group of buttons `data-choice="NAME"` sets CHOICES[NAME] to the value of the pressed one.
 const CHOICES = {
+  outcome(value) {
+    for (const answer of answers()) answer.hidden = value !== "" && answer.dataset.outcome !== value;
+  },
   markup(value, button) {
     button.setAttribute("aria-pressed", String(document.documentElement.classList.toggle("with-markup")));
   },
@@ -55,7 +47,6 @@ function openChoices() {
     choice.hidden = choice.dataset.choice === "markup" && !document.querySelector(".markup");
   }
 }
-openChoices();
 
 // What scrolls within the page can be reached by Tab, and only that.
 function reach() {
@@ -66,7 +57,7 @@ function reach() {
 }
 addEventListener("resize", reach);
 document.addEventListener("toggle", reach, true);
-reach();
+PREPARED.push(openChoices, reach);
 
 let folded = [];
 addEventListener("beforeprint", () => {

@@ -1,4 +1,9 @@
 "use strict";
+// What a page needs once it is there, and again for what is new of it: each script adds its part.
+const PREPARED = [];
+const prepare = () => PREPARED.forEach((part) => part());
+addEventListener("DOMContentLoaded", prepare);
+
 // On a phone a table is a list: each cell has the name of its column.
 function labelTables() {
   for (const table of document.querySelectorAll("table")) {
@@ -9,4 +14,4 @@ function labelTables() {
     }
   }
 }
-labelTables();
+PREPARED.push(labelTables);
