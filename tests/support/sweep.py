@@ -149,6 +149,7 @@ def good_lines(folder: Path, model: Path) -> dict[str, dict[str, Any]]:
         "import": {"kind": "trl-config", "file": other},
         "push": {"source": run, "repository": "owner/name", "dry_run": True},
         "doctor": {},
+        "completion": {"shell": "bash"},
     }
 
 

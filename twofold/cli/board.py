@@ -24,7 +24,7 @@ def board(
     ] = LOOPBACK,
     remote: Annotated[
         bool,
-        typer.Option("--remote", help="Serve other machines: whoever reaches the address reads prompts and answers."),
+        typer.Option("--remote", help="Serve other machines: every reader of the address sees prompts and answers."),
     ] = False,
     every: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds between looks.")] = 5.0,
     once: Annotated[bool, typer.Option("--once", help="List the runs and leave; for scripts.")] = False,

@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from twofold.errors import RecipeError
 
 SETTINGS = "KEY=VALUE"
-RENAMED = {"-n": "--rows", "--column": "--columns"}
+RENAMED = {"-n": "--rows", "--column": "--columns", "--tokenizer": "--model"}
 """Options of former versions."""
 SECTIONS = {"train": ("Recipe", ""), "sample": ("Sampling", ""), "build": ("Sampling", "sampling.")}
 """What the settings of a verb make, by its name in `outline.json`, and what stands before its keys."""
