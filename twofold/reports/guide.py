@@ -93,7 +93,9 @@ def _of_one(run: RunData) -> Iterator[Step]:
     if "explain" not in run.extra and not results.reward:
         line = f"twofold explain {name} {shlex.quote(pairs)} --json {name}/explain.json"
         yield Step(line, phrase("see token by token what it learned; the report shows it too"), "explain.md")
-    yield Step(f"twofold sample {name} --prompt “…”", phrase("read answers of your own prompts"), "sampling.md")
+    yield Step(
+        f"twofold sample {name} --prompt 'YOUR PROMPT'", phrase("read answers of your own prompts"), "sampling.md"
+    )
     yield Step(f"twofold export {name} FOLDER", phrase("get a plain Hugging Face folder"), "publishing.md")
     yield Step(f"twofold push {name} OWNER/NAME --dry-run", phrase("see what would be published"), "publishing.md")
 

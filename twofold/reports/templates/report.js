@@ -32,7 +32,7 @@ const CHOICES = {
       text.dataset.en ??= text.textContent;
       text.textContent = text.dataset[value];
     }
-    labelTables();
+    fitTables();
   },
 };
 document.addEventListener("click", (event) => {

@@ -4,14 +4,17 @@ const PREPARED = [];
 const prepare = () => PREPARED.forEach((part) => part());
 addEventListener("DOMContentLoaded", prepare);
 
-// On a phone a table is a list: each cell has the name of its column.
-function labelTables() {
+// A table that is wider than its place becomes a list: each cell has the name of its column.
+function fitTables() {
   for (const table of document.querySelectorAll("table")) {
     const heads = [...table.querySelectorAll("thead th")].map((head) => head.textContent);
-    table.classList.add("stacked");
     for (const row of table.tBodies[0]?.rows ?? []) {
       [...row.cells].forEach((cell, at) => { if (at && cell.colSpan === 1) cell.dataset.label = heads[at] ?? ""; });
     }
+    table.classList.remove("stacked");
+    table.classList.toggle("stacked", table.offsetWidth > table.parentElement.clientWidth + 1);
   }
 }
-PREPARED.push(labelTables);
+addEventListener("resize", fitTables);
+document.addEventListener("toggle", fitTables, true);
+PREPARED.push(fitTables);
