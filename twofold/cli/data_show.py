@@ -32,7 +32,7 @@ def show(
         typer.Argument(metavar="[KEY=VALUE]...", help="split=test limit=1000 ignore=[note] chat=text loss_on=all …"),
     ] = None,
     *,
-    model: Annotated[str, typer.Option("--model", "--tokenizer", help="Whose tokenizer and chat template.")],
+    model: Annotated[str, typer.Option("--model", help="Whose tokenizer and chat template.")],
     number: Annotated[int, typer.Option("--rows", min=0, help="How many rows.")] = 5,
     columns: Annotated[
         list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A field's name in the file, as prompt=instruction.")

@@ -34,8 +34,8 @@ def _word(told: str) -> Any:
     return typer.Option(metavar="…", help=told, show_default=False)
 
 
-def _number(least: int, told: str) -> Any:
-    return typer.Option(metavar="N", min=least, help=told, show_default=False)
+def _number(least: int, told: str, *spellings: str) -> Any:
+    return typer.Option(*spellings, metavar="N", min=least, help=told, show_default=False)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Options(ShardOptions):
     best_of: Annotated[str | None, _word("Of the reference too, as 2,4,8.")] = None
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Of a run each, for frontier.")] = False
     pass_at: Annotated[str | None, _word("pass@k and maj@k, as 1,2,4,8.")] = None
-    samples: Annotated[int | None, _number(1, "Of each prompt, where drawn.")] = None
+    samples: Annotated[int | None, _number(1, "Of each prompt, where drawn.", "--samples", "-n")] = None
     temperature: Annotated[float, typer.Option(metavar="X", min=0.01, help="For --pass-at.")] = 1.0
     seed: Annotated[int, typer.Option(metavar="N", help="Of samples and examples.")] = 0
     harness: Annotated[str | None, _word("lm-eval: hand the models over to it.")] = None

@@ -23,6 +23,7 @@ import typer
 from twofold.cli.launch import launched_already, leave_word
 from twofold.cli.terminal import errors
 from twofold.cli.verb_command import VerbCommand
+from twofold.cli.verbs import panel_of
 from twofold.errors import LostProcessError, RecipeError, TwofoldError
 from twofold.hosts import LAUNCHER
 
@@ -44,10 +45,12 @@ VERBS = {
     "report": "report:report",
     "compare": "report:compare",
     "watch": "watch:watch",
+    "board": "board:board",
     "export": "export:export",
     "import": "import_config:import_config",
     "push": "push:push",
     "doctor": "doctor:doctor",
+    "completion": "completion:completion",
 }
 """Every verb and its function: a module of this package, and a name in it."""
 
@@ -67,14 +70,17 @@ def _app(verbs: Mapping[str, str]) -> typer.Typer:
     )
     groups = {name: typer.Typer(help=text, no_args_is_help=True) for name, text in GROUPS.items()}
     for name, group in groups.items():
-        app.add_typer(group, name=name)
+        panel, line = panel_of(name)
+        app.add_typer(group, name=name, rich_help_panel=panel, short_help=line)
     for name, home in verbs.items():
         group, _, word = name.rpartition(" ")
         module, _, function = home.partition(":")
         verb = getattr(import_module(f"twofold.cli.{module}"), function)
         if not verb.__doc__:
             raise ValueError(f"{name} has no docstring, which is its help")
-        (groups[group] if group else app).command(word, cls=VerbCommand)(verb)
+        panel, line = panel_of(name)
+        own = {"short_help": line} if group else {"short_help": line, "rich_help_panel": panel}
+        (groups[group] if group else app).command(word, cls=VerbCommand, **own)(verb)
     return app
 
 

@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from twofold.errors import RecipeError
 
 SETTINGS = "KEY=VALUE"
-RENAMED = {"-n": "--rows", "--column": "--columns"}
+RENAMED = {"-n": "--rows", "--column": "--columns", "--tokenizer": "--model"}
 """Options of earlier versions."""
 SECTIONS = {"train": ("Recipe", ""), "sample": ("Sampling", ""), "build": ("Sampling", "sampling.")}
 """For the settings of a verb: the name of their class in `outline.json`, and the prefix of their keys."""

@@ -25,6 +25,7 @@ from twofold.training import checkpoint
 from twofold.training.diagnostics import Diagnostics
 from twofold.training.identity import Identity
 from twofold.training.metrics import Log, ordered
+from twofold.training.pace import pace
 from twofold.training.save_schedule import SaveSchedule
 from twofold.training.saving import Saver
 from twofold.training.stateful import Stateful
@@ -32,7 +33,7 @@ from twofold.training.step import Round, Step
 from twofold.training.track import Tracker, Tracking, untracked
 from twofold.world import world
 
-SHOWN = ("loss", "margin", "accuracy", "gap")
+SHOWN = ("loss", "margin", "accuracy", "gap", "drafts_per_second")
 TOLD = ("accuracy", "margin", "strict", "flexible")
 CHECKPOINTS = "checkpoints"
 """Folder of a run."""
@@ -242,12 +243,13 @@ class Trainer:
             each.on_step_end(step + 1)
         self._log({"kind": "train", "step": step, **ordered(metrics), "learning_rate": rate})
         seconds = time.perf_counter() - began
-        pace = {"drafts_per_second": metrics["drafts"] / max(drawn - began, 1e-9)} if "drafts" in metrics else {}
-        self.timings.write({"step": step, "seconds": round(seconds, 4), **{k: round(v, 4) for k, v in pace.items()}})
+        timing = pace(made, metrics, drawn - began, seconds)
+        self.timings.write({"step": step, **timing})
         self.state.step = step + 1
         for warning in Diagnostics(self.state.diagnostics).check(step, metrics, made.parts[0].objective):
             self._record_warning(step, warning)
-        self.progress.advance("train", 1, **{k: metrics[k] for k in SHOWN if k in metrics}, **pace)
+        shown = {k: v for k, v in (metrics | timing).items() if k in SHOWN}
+        self.progress.advance("train", 1, **shown)
         if self._due(self.settings.evaluate_every) or self.state.step == self.steps:
             self._evaluate(self.state.step)
 
