@@ -205,7 +205,7 @@ def test_areas_are_of_a_thousand_draws_under_seed_0() -> None:
 
 def test_a_height_is_above_no_distance() -> None:
     for limit in (0.0, -1.0):
-        with pytest.raises(ValueError, match="nothing moved away from the reference"):
+        with pytest.raises(ValueError, match="no point has a KL above 0"):
             height([(0.0, 0.0), (1.0, 1.0)], limit)
     assert height([(0.0, 1.0), (-0.5, 3.0), (2.0, 3.0)], 1.0) == 2.0  # KL below 0 is noise of an estimate: 0
 

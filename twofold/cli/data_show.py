@@ -1,4 +1,4 @@
-"""`twofold data show`: rows in colour as the model will see them, and what their layout costs."""
+"""`twofold data show`: rows in color as the model will see them, and the cost of their layout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STYLES = {
     "prompt": "dim", "shared": "cyan", "supervised": "green", "context": "dim italic", "stop": "bold reverse magenta",
 }  # fmt: skip
 BETWEEN = {"shared": "┆"}
-"""What ends a span where colours may be missing."""
+"""The mark at the end of a span, for terminals without color."""
 
 
 def show(
@@ -34,14 +34,14 @@ def show(
         typer.Argument(metavar="[KEY=VALUE]...", help="split=test limit=1000 ignore=[note] chat=text loss_on=all …"),
     ] = None,
     *,
-    model: Annotated[str, typer.Option("--model", "--tokenizer", help="Whose tokenizer and chat template.")],
+    model: Annotated[str, typer.Option("--model", help="Whose tokenizer and chat template.")],
     number: Annotated[int, typer.Option("--rows", min=0, help="How many rows.")] = 5,
     columns: Annotated[
         list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A field's name in the file, as prompt=instruction.")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the rows as a page, too.")] = None,
 ) -> None:
-    """Show rows as the model will see them: prompt, supervised tokens, stop token; and what the layout of all costs."""
+    """Show rows as the model will see them: prompt, supervised tokens, stop token; and the cost of the layout."""
     from twofold.config.first_look import first_look, refuse_unwritable
 
     first_look(rows=[source], models=[model])
@@ -125,7 +125,7 @@ def _settings(assignments: Sequence[str]) -> tuple[_Reading, TokenizeSettings]:
 
 
 def rendered(view: RowView) -> Text:
-    """A row for the terminal: each part behind its name, coloured by its kind."""
+    """A row for the terminal: each part after its name, colored by its kind."""
     shared = f", the first {view.shared} of each the same" if view.shared else ""
     text = Text(f"\n{view.name}: ", style="bold")
     text.append(f"prompt {counted(view.prompt.tokens, 'token')}", style="default")

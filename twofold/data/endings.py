@@ -109,9 +109,9 @@ class Endings:
             return rendering(self._tokenizer, chat, generation_prompt=generation_prompt)
         except ModelError:
             raise
-        except Exception as error:  # templates refuse what they dislike with errors of their own
+        except Exception as error:  # a template raises errors of its own
             reason = f"is refused by the chat template: {next(iter(str(error).splitlines()), type(error).__name__)}"
-            raise fault(*at, reason, "write the turns as the model's template wants them") from None
+            raise fault(*at, reason, "write the turns as the model's template requires") from None
 
     def _turns(self, put: PutPrompt, completion: Completion) -> Chat:
         if isinstance(completion, str):
@@ -191,14 +191,14 @@ class Endings:
         found = spoken(self._tokenizer, chat)
         if found is not None:
             return Ending(self.texts.inner(found.text), guess=found.guess)
-        reason = "cannot be told from the prompt, which the chat template renders otherwise once it is answered"
+        reason = "cannot be separated from the prompt: the chat template renders the prompt differently with an answer"
         remedy = "use a chat template whose generation prompt begins the assistant turn, or data.chat=text"
         if chat[-1].more or "</think>" in chat[-1].content:
             remedy = "let the template reason (model.template_arguments), or leave the reasoning out of the row"
         raise fault(*at, reason, remedy)
 
     def _stopped(self, ids: list[int], at: tuple[Source, str]) -> list[int]:
-        """Ends a completion with one stop token: what a template puts behind it is cut, a missing one is added."""
+        """Ends a completion with one stop token. Cuts what a template adds after it, and adds a missing one."""
         stop = next((i for i, token in enumerate(ids) if token in self.stop_tokens), None)
         content = ids if stop is None else ids[:stop]
         if stop is not None and self.text([t for t in ids[stop:] if t not in self.stop_tokens]).strip():

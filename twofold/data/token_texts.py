@@ -40,11 +40,11 @@ class TokenTexts:
         )
 
     def whole(self, text: str, *, target: bool = False) -> list[int]:
-        """A text with the special tokens that the tokenizer gives what is read, or what is said."""
+        """A text with the special tokens that the tokenizer adds to a source text, or to a `target` text."""
         return list(self.tokenizer(**{"text_target" if target else "text": text}, verbose=False)["input_ids"])
 
     def inner(self, text: str) -> list[int]:
-        """Text that begins no document: without the space that SentencePiece tokenizers put before a first word."""
+        """Text inside a document: without the space that SentencePiece tokenizers put before a first word."""
         anchor, whole = self.bare("\n"), self.bare("\n" + text)
         return whole[len(anchor) :] if whole[: len(anchor)] == anchor else self.bare(text)
 

@@ -55,10 +55,10 @@ class TokenizeSettings:
 
 @dataclass(frozen=True)
 class EncodedRow:
-    """A record as a group, None where it cannot be made to fit, and what was done to it.
+    """A record as a group (None where it cannot be made to fit), and how it was changed.
 
-    `unstopped` completions were left without a stop token by the chat template, and were given one. `form` is how the
-    prompt was put, `guess` what makes that a guess.
+    The chat template left `unstopped` completions without a stop token, so one was added. `form` is how the prompt was
+    rendered. `guess` is the reason why that is a guess.
     """
 
     group: Group | None
@@ -72,8 +72,8 @@ class EncodedRow:
 
 
 class Encoder:
-    """Makes groups with one tokenizer; `stop_tokens` are the ids that end a completion, `chat` is what becomes of
-    prompts that are text.
+    """Makes groups with one tokenizer. `stop_tokens` are the ids that end a completion. `chat` sets how text prompts
+    are rendered.
 
     Raises ModelError for a tokenizer without a stop token, RecipeError for one without a chat template where `chat`
     needs it, and DataError, naming the row, for a record without a clean boundary between prompt and completion or
@@ -103,7 +103,7 @@ class Encoder:
         self._token_texts.ahead(text for turn in turns for text in self._needed(turn))
 
     def _needed(self, record: Record) -> Iterator[str]:
-        """What `fit` will tokenize of a record, for all that is sound."""
+        """The texts that `fit` will tokenize, as far as the record is valid."""
         put = self.turns.put(record.prompt)
         if isinstance(put.prompt, str):
             yield put.prompt
@@ -116,12 +116,12 @@ class Encoder:
                 yield from self._endings.needed(put, completion)
         except ModelError:
             raise
-        except Exception:  # whatever a template dislikes is told when the record is fitted
+        except Exception:  # `fit` reports whatever a template rejects
             return
 
     def rows(self, records: Sequence[Record]) -> list[EncodedRow]:
-        """What `fit` makes of each turn that `records` supervise. Raises IssueError for one that is too long where
-        truncation is refused."""
+        """The result of `fit` for each turn that `records` supervise. Raises IssueError for one that is too long if
+        truncation is not allowed."""
         self.ahead(records)
         turns = [turn for record in records for turn in supervised(record, self.settings.loss_on)]
         made = [self._admitted(turn) for turn in turns]
@@ -139,7 +139,7 @@ class Encoder:
         return as_tensor(self._prompt(self.turns.put(prompt).prompt, NOWHERE))
 
     def group(self, record: Record) -> Group:
-        """The record's group, cut where the settings say so; raises DataError where it does not fit."""
+        """The record's group, cut if the settings allow it. Raises DataError where it does not fit."""
         fitted = self.fit(record)
         if fitted.group is None:
             raise IssueError(self.overlong(record, fitted))
@@ -197,13 +197,13 @@ class Encoder:
         if isinstance(prompt, str):
             ids = texts.whole(prompt) if texts.encoded else texts.with_bos(texts.bare(prompt))
             if not ids and texts.bos is None:
-                raise fault(source, "prompt", "is empty, and the tokenizer has no bos token to stand for it", "fill it")
+                raise fault(source, "prompt", "is empty, and the tokenizer has no bos token to replace it", "fill it")
             return ids if texts.bos is None else ids or [texts.bos]
         if not self.turns.has_template:
             remedy = "choose a model with a chat template, or write prompts as text"
             raise fault(source, "prompt", "is a chat, but the tokenizer has no chat template", remedy)
         if prompt and prompt[0].role == TOOLS and not shows_tools(self.tokenizer):
-            remedy = "choose a model whose template knows tools, or remove them"
+            remedy = "choose a model whose template supports tools, or remove them"
             raise fault(source, "tools", "are defined, but the chat template does not show any", remedy)
         rendered = self._endings.rendered(prompt, (source, "prompt"), generation_prompt=True)
         if (lost := hidden(self.tokenizer, prompt)) is not None:
@@ -236,7 +236,7 @@ class Encoder:
 
 
 def _roles(record: Record) -> tuple[Role, ...]:
-    """What each text that `said` tells of a record is to its group."""
+    """The role in the group of each text in `said(record)`."""
     match record:
         case Pair(gold=gold):
             return Role.CHOSEN, Role.REJECTED, *(() if gold is None else (Role.DEMONSTRATION,))
@@ -253,8 +253,8 @@ def _roles(record: Record) -> tuple[Role, ...]:
 
 
 def _columns(record: Record) -> list[dict[str, float]]:
-    """What a record knows in numbers of each text that `said` tells: a ranking its `level` (that of the first text with
-    its score) and `score`, a pair its `win_rate`, both their `margin`."""
+    """The numbers of each text in `said(record)`: for a ranking its `level` (that of the first text with the same
+    score) and `score`, for a pair its `win_rate`, and for both the `margin`."""
     known: list[dict[str, float]] = [{} for _ in completion_fields(record)]
     match record:
         case Ranking(scores=scores) if scores is not None:
@@ -271,7 +271,7 @@ def _columns(record: Record) -> list[dict[str, float]]:
 
 
 def completions(group: Group) -> list[Tensor]:
-    """Everything that is said to the prompt, the ground truth included."""
+    """All completions of the prompt, including the ground truth."""
     return [b.tokens for b in group.branches] + ([] if group.truth is None else [group.truth])
 
 

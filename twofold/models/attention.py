@@ -22,6 +22,7 @@ from torch.autograd import Function
 from transformers import AttentionInterface, PreTrainedModel
 
 from twofold.models.packing import Layout, Route
+from twofold.models.planned import on_gpu
 from twofold.models.tiled_attention import Scores, tiled_attention
 
 NAME = "twofold_branches"
@@ -73,7 +74,7 @@ def branch_attention(
     window = int(window) if window else None  # type: ignore[call-overload]  # likewise an int
     cap = float(softcap) if softcap else None  # type: ignore[arg-type]  # likewise a float
     scores = Scores(scale, cap, window, sink_H)  # type: ignore[arg-type]  # likewise a tensor
-    if q.is_cuda and not softcap and sink_H is None and q.dtype in (torch.bfloat16, torch.float16):
+    if on_gpu(q.device) and not softcap and sink_H is None and q.dtype in (torch.bfloat16, torch.float16):
         out = _varlen(q, k, v, layout, scale, window)
     elif q.dtype == torch.bfloat16 and q.device.type == "cpu" and sink_H is None:
         out = tiled_attention(q, k, v, layout, scores)

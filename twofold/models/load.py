@@ -30,6 +30,7 @@ from twofold.models.integrity import check_folder
 from twofold.models.loadable import readable, refuse_broken_weights, refuse_unknown_tokens
 from twofold.models.locate import gguf_of
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
+from twofold.models.planned import planned_memory
 from twofold.models.policy import LanguageHead, Policy
 from twofold.models.precision import hidden_units, resolve_precision
 from twofold.models.quantized import WHERE as QUANTIZE
@@ -121,7 +122,9 @@ class LoadedModel:
 
 
 def resolve_device(device: str) -> str:
-    """`auto` becomes cuda if a CUDA device is visible, else cpu."""
+    """`auto` becomes cuda if a CUDA device is visible or planned for, else cpu."""
+    if device != "cpu" and planned_memory() is not None:
+        return "cuda"
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("no CUDA device is visible", where="model.device", remedy="set model.device to auto or cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

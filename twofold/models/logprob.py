@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from twofold.models.planned import on_gpu
 from twofold.models.products import bfloat16_products, is_narrow
 
 TILE = {
@@ -72,7 +73,7 @@ def statistics_of(logits_SV: Tensor) -> dict[str, Tensor]:
 def _operand(hidden: Tensor) -> Tensor:
     """Hidden states in the dtype of their products."""
     device = hidden.device.type
-    if device == "cuda" and torch.is_autocast_enabled(device):
+    if on_gpu(hidden.device) and torch.is_autocast_enabled(device):
         return hidden.to(torch.get_autocast_dtype(device))
     return hidden
 
@@ -106,9 +107,9 @@ class _Head:
 
     def __init__(self, hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, how: _How) -> None:
         self.wide = torch.promote_types(hidden.dtype, torch.float32)
-        self.hidden = hidden if hidden.is_cuda else hidden.to(self.wide)
+        self.hidden = hidden if on_gpu(hidden.device) else hidden.to(self.wide)
         self.weight, self.bias, self.target, self.softcap = weight, bias, target, how.softcap
-        rows, columns = TILE.get(hidden.device.type, TILE["cuda"])
+        rows, columns = TILE["cpu"] if hidden.device.type == "cpu" and not on_gpu(hidden.device) else TILE["cuda"]
         self.num_rows = max(1, min(rows, len(hidden)))
         self.num_columns = max(columns, rows * columns // (2 * self.num_rows))
         self.scratch = hidden.new_empty(self.num_rows * min(self.num_columns, len(weight)), dtype=self.wide)

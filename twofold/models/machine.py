@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from twofold.models.load import resolve_device
+from twofold.models.planned import planned_memory
 from twofold.models.precision import (
     FAST,
     NARROWEST,
@@ -78,7 +79,8 @@ def _widths(found: dict[str, Any]) -> str:
 def memory_bytes(device: str) -> int | None:
     """The total memory of a device, or a container's limit if that is less; None if the system reports neither."""
     if device == "cuda":
-        return torch.cuda.get_device_properties(0).total_memory
+        planned = planned_memory()
+        return planned if planned is not None else torch.cuda.get_device_properties(0).total_memory
     found = _memory()
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text("ascii").strip() if limit.is_file() else ""

@@ -6,7 +6,6 @@ The speed of bfloat16 on a CPU is measured once and stored in the user's cache f
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import time
@@ -18,7 +17,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 
-from twofold.disk import make_folder, write
+from twofold.disk import cache_folder, make_folder, write
+from twofold.models.planned import planned_memory
 
 NARROWEST = 512
 """The least hidden units at which a CPU uses bfloat16; in smaller models, products are not the largest cost."""
@@ -34,7 +34,8 @@ def resolve_precision(precision: str, device: str, hidden: int = 0) -> str:
     if precision != "auto":
         return precision
     if device == "cuda":
-        return "bfloat16" if torch.cuda.get_device_capability()[0] >= 8 else "float32"
+        is_new = planned_memory() is not None or torch.cuda.get_device_capability()[0] >= 8
+        return "bfloat16" if is_new else "float32"
     return "bfloat16" if hidden >= NARROWEST and known_speedup() >= FAST else "float32"
 
 
@@ -63,12 +64,6 @@ def known_speedup() -> float:
     except OSError:
         pass  # measured again next time
     return speedup
-
-
-def cache_folder() -> Path:
-    """The folder in which twofold stores measurements of this machine, for this user."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "twofold"
 
 
 def bfloat16_speedup(device: str, size: int = 512) -> float:

@@ -15,6 +15,7 @@ from twofold.models.footprint import Build, step_bytes
 from twofold.models.heads import RewardModel
 from twofold.models.load import ModelSettings, model_options, resolve_device, weights_dtype
 from twofold.models.locate import gguf_of
+from twofold.models.planned import planned_memory
 from twofold.models.policy import Policy
 from twofold.models.seq2seq import auto_class
 from twofold.models.stored import config_at
@@ -52,7 +53,8 @@ def training_bytes(
         config.num_labels = 1
         config.get_text_config().pad_token_id = 0
     try:
-        build = Build(weights, adapted, whole, resolve_device(settings.device))
+        device = "cpu" if planned_memory() is not None else resolve_device(settings.device)
+        build = Build(weights, adapted, whole, device)
         period = settings.recompute_every if settings.activation_checkpointing else 1
         return step_bytes(build, config, groups, several=several, period=period)
     except Exception:  # of any kind: a model's own code may fail on tensors without data
