@@ -13,12 +13,16 @@ STAMP := $(if $(filter command line,$(origin PY)),,$(VENV)/.stamp)
 # Spinning OpenMP threads cost a factor of 20 on shared processors.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-real check format slow kills gpu hosts docs notebooks lock advisories mutants real setup clean
+.PHONY: demo test suite test-real check format slow kills gpu hosts docs notebooks lock advisories mutants real setup clean
 
 demo: setup
 	$(PY) -m twofold demo
 
-test: check
+# The checks and the tests at once: the type check takes one core for a minute.
+test: setup
+	$(MAKE) -j 2 check suite
+
+suite: setup
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 check: setup
@@ -26,6 +30,8 @@ check: setup
 	$(PY) -m ruff format --check .
 	$(PY) scripts/check_lengths.py
 	$(PY) scripts/check_names.py
+	$(PY) scripts/check_words.py
+	$(PY) -m codespell_lib README.md CHANGELOG.md CONTRIBUTING.md docs launch recipes twofold
 	$(PY) scripts/audit.py
 	$(PY) -c 'from importlinter.cli import lint_imports_command as run; run()'
 	$(PY) -m pyright --pythonpath "$$($(PY) -c 'import sys; print(sys.executable)')"
@@ -85,7 +91,7 @@ setup: $(STAMP)
 
 $(VENV)/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]' -c constraints.txt
 	touch $@
 
 clean:

@@ -356,6 +356,6 @@ def test_a_tracker_is_begun_written_to_and_closed_whatever_happens(tmp_path: Pat
         next(iter(broken.step.policy.parameters.values())).fill_(math.nan)
     with pytest.raises(NonFiniteError) as error:
         broken.train()
-    assert error.value.remedy == "lower the learning rate, or look at these rows; the same command then begins again"
+    assert error.value.remedy == "lower the learning rate, or look at these rows; the same command then starts over"
     assert third.calls == [("begin", 0, False), "end"]
     assert reports(broken).reports[-1] == ("end", "train")

@@ -29,7 +29,7 @@ WIDEST_BAR = 40
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """What `twofold data check` may be told."""
+    """Options of `twofold data check`."""
 
     sources: Annotated[list[str], typer.Argument(help="JSON, CSV, parquet or Arrow files, saved folders, hub names.")]
     model: Annotated[

@@ -1,4 +1,4 @@
-"""The labelling page: two answers side by side on a loopback address, each verdict on disk before the next is shown."""
+"""The labeling page: two answers side by side on a loopback address, each verdict on disk before the next is shown."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Comparison:
 
 
 def comparisons(questions: Sequence[Question]) -> list[Comparison]:
-    """Every two answers of each question; raises DataError where no row has two."""
+    """Every pair of answers of each question. Raises DataError if no row has two."""
     found: list[Comparison] = []
     seen: Counter[str] = Counter()
     for question in questions:
@@ -62,7 +62,7 @@ def comparisons(questions: Sequence[Question]) -> list[Comparison]:
 
 
 class Labelling:
-    """The comparisons of a file and the verdicts on them; safe to share between threads."""
+    """The comparisons of a file and their verdicts. Threads may share it."""
 
     def __init__(self, found: Sequence[Comparison], verdicts: HumanVerdicts, out: Path, seed: int) -> None:
         self._comparisons, self._verdicts, self._out, self._seed = found, verdicts, out, seed
@@ -70,11 +70,11 @@ class Labelling:
 
     @classmethod
     def open(cls, questions: Sequence[Question], out: Path, *, seed: int = 0) -> Labelling:
-        """With the verdicts that stand beside `out`, if any; refuses an `out` that was not labelled here."""
+        """Read the verdicts next to `out`, if any. Refuses an `out` that was not labeled here."""
         path = verdicts_path(out)
         if out.exists() and not path.exists():
             remedy = "name another --out, or move it away"
-            raise DataError("exists and was not labelled here", where=str(out), remedy=remedy)
+            raise DataError("exists and was not labeled here", where=str(out), remedy=remedy)
         return cls(comparisons(questions), HumanVerdicts(path), out, seed)
 
     def __enter__(self) -> Labelling:
@@ -94,7 +94,7 @@ class Labelling:
             return self._state()
 
     def give(self, name: str, side: str, seconds: float) -> dict[str, Any] | None:
-        """Keep a verdict on the comparison that is shown, and show the next; None if another one is shown."""
+        """Store a verdict on the current comparison, and show the next. None if another comparison is current."""
         with self._lock:
             current = self._current()
             if current is None or current.key != name:
@@ -103,13 +103,13 @@ class Labelling:
             return self._state()
 
     def undo(self) -> dict[str, Any]:
-        """Take the last verdict back and show its comparison again."""
+        """Undo the last verdict and show its comparison again."""
         with self._lock:
             self._verdicts.undo()
             return self._state()
 
     def write(self) -> int:
-        """Write the pairs that the verdicts make; how many."""
+        """Write the pairs from the verdicts, and return their number."""
         rows = list(self._pairs())
         write_rows(self._out, rows)
         return len(rows)
@@ -149,7 +149,7 @@ class Labelling:
 
 
 class LabelServer(LoopbackServer):
-    """Serves a labelling to whoever has the `address`, on this machine only; a context manager."""
+    """Serves the labeling page to everyone with the `address`, on this machine only; a context manager."""
 
     def __init__(self, labelling: Labelling, port: int = 0) -> None:
         self.token = secrets.token_urlsafe(32)
@@ -166,7 +166,7 @@ def _handler(labelling: Labelling, token: str) -> type[LoopbackHandler]:
 
 
 class _Handler(LoopbackHandler):
-    """Refuses any host but this machine (DNS rebinding), any other page's request, and whoever has no token."""
+    """Refuses other hosts than this machine (DNS rebinding), requests of other pages, and requests without a token."""
 
     labelling: Labelling
     token: str

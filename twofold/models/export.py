@@ -19,10 +19,10 @@ Stored = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def export_model(model: Path, out: Path, dtype: Stored = "auto") -> None:
-    """Write the model, its adapter merged in float32, to `out`: whole or not at all, with a manifest; auto stores it as
-    the base is.
+    """Write the model with a manifest to `out`, in full or not at all. An adapter is merged in float32. `dtype` auto
+    keeps the stored dtype of the base model.
 
-    Raises ModelError where `out` holds something.
+    Raises ModelError if `out` is not empty.
     """
     if (out.exists() or out.is_symlink()) and (not out.is_dir() or any(out.iterdir())):
         raise ModelError("already exists", where=str(out), remedy="name a folder that does not exist")

@@ -1,8 +1,9 @@
-"""Log-probabilities of chosen tokens from hidden states, without ever holding [S, V] logits.
+"""Log-probabilities of given tokens from hidden states, without storing [S, V] logits.
 
-The vocabulary is walked in tiles that suit a processor's cache, and the weight gradient of each is finished before the
-next. Only each row's log-normalizer is kept; the backward pass makes the logits again. Logits and results are float32
-(float64 for float64 models), whatever the input: summed over a completion, bfloat16 logits cost half a nat.
+The vocabulary is processed in tiles that fit a CPU's cache, and the weight gradient of each is finished before the
+next. Only the log-normalizer of each row is stored; the backward pass recomputes the logits. Logits and results are
+float32 (float64 for float64 models) for any input: with bfloat16 logits, the sum over a completion is off by half a
+nat.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def token_logps(
 def token_statistics(
     hidden_SH: Tensor, weight_VH: Tensor, bias_V: Tensor | None = None, softcap: float | None = None
 ) -> dict[str, Tensor]:
-    """As `statistics_of`, from hidden states, without ever holding [S, V] logits; without gradient."""
+    """As `statistics_of`, from hidden states, without storing [S, V] logits; without gradient."""
     how = _How(softcap, is_narrow(hidden_SH.device))
     hidden_SH = _operand(hidden_SH)
     with how.products(hidden_SH):
@@ -62,8 +63,8 @@ def token_statistics(
 
 
 def statistics_of(logits_SV: Tensor) -> dict[str, Tensor]:
-    """Of the distribution π that each row of logits makes, [S] each: `log_collision`, log Σ π², of the chance that two
-    samples agree, and `log_greedy`, log max π."""
+    """Statistics [S] of the distribution π of each row of logits: `log_collision`, log Σ π² (the probability that two
+    samples agree), and `log_greedy`, log max π."""
     logp_SV = logits_SV.log_softmax(-1)
     return {"log_collision": (2 * logp_SV).logsumexp(-1), "log_greedy": logp_SV.amax(-1)}
 
@@ -85,14 +86,14 @@ class _How:
 
     @contextmanager
     def products(self, hidden: Tensor) -> Iterator[None]:
-        """Within it, products are taken as they were asked for, in the forward and the backward pass."""
+        """Set the precision of products inside the context, the same in the forward and the backward pass."""
         with torch.autocast(hidden.device.type, enabled=False), bfloat16_products(self.narrow):
             yield
 
 
 @dataclass(frozen=True)
 class _Tile:
-    """Logits [rows, columns] of one tile, and where the rows' targets stand in it (`inside` tells which do)."""
+    """Logits [rows, columns] of one tile, and the columns of the rows' targets; `inside` marks targets in this tile."""
 
     rows: slice
     z: Tensor
@@ -113,13 +114,13 @@ class _Head:
         self.scratch = hidden.new_empty(self.num_rows * min(self.num_columns, len(weight)), dtype=self.wide)
 
     def columns(self) -> Iterator[tuple[slice, Tensor]]:
-        """Stretches of the vocabulary with their weights [columns, H]."""
+        """Slices of the vocabulary with their weights [columns, H]."""
         for at in range(0, len(self.weight), self.num_columns):
             cut = slice(at, min(at + self.num_columns, len(self.weight)))
             yield cut, self.weight[cut].to(self.hidden.dtype)
 
     def tiles(self, cut: slice, weight: Tensor) -> Iterator[_Tile]:
-        """Every row's logits over one stretch; a tile is gone when the next is drawn."""
+        """The logits of every row over one slice. A tile is overwritten by the next one."""
         for at in range(0, len(self.hidden), self.num_rows):
             rows = slice(at, min(at + self.num_rows, len(self.hidden)))
             z = self._product(self.hidden[rows], weight)
@@ -194,7 +195,7 @@ class _TokenLogps(Function):
 
 
 def _d_logits(tile: _Tile, normalizer: Tensor, grad: Tensor, at_target: Tensor, softcap: float | None) -> Tensor:
-    """grad · (onehot − softmax) for one tile, in the place of its logits."""
+    """grad · (onehot − softmax) for one tile; overwrites its logits."""
     slope = None if softcap is None else 1 - (tile.z / softcap).square()
     dz = tile.z.sub_(normalizer).exp_().mul_(-grad)
     dz.scatter_(1, tile.place, torch.where(tile.inside, at_target, dz.gather(1, tile.place)))

@@ -1,4 +1,4 @@
-"""The model that training would make, without any weights: what it is made of can be counted, and it can be run."""
+"""The model to be trained, without data in its weights: it can be run to count the memory of a step."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def training_bytes(
     scored: bool,
     several: bool,
 ) -> int | None:
-    """`step_bytes` of the policy, or of the reward model where groups are to be `scored`; None where the model's own
-    code needs data to be run. `config` is that of a model in memory."""
+    """`step_bytes` of the policy, or of the reward model if groups are `scored`; None if the model's own code cannot
+    run without data. `config` is that of a model in memory."""
 
     def weights(config: PreTrainedConfig) -> PreTrainedModel:
         family: Any = AutoModelForSequenceClassification if scored else auto_class(config)
@@ -55,7 +55,7 @@ def training_bytes(
         build = Build(weights, adapted, whole, resolve_device(settings.device))
         period = settings.recompute_every if settings.activation_checkpointing else 1
         return step_bytes(build, config, groups, several=several, period=period)
-    except Exception:  # whatever a model's own code makes of tensors without data
+    except Exception:  # of any kind: a model's own code may fail on tensors without data
         return None
 
 

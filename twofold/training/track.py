@@ -1,7 +1,7 @@
 """Trackers: a run's metrics also to TensorBoard, Weights & Biases or trackio; metrics.jsonl stays the record.
 
 Keys and addresses come from the environment, as each tracker reads them (`WANDB_API_KEY`, `TRACKIO_SPACE_ID` …), and
-never from a recipe. A tracker that fails while a run is under way is told of once and left behind: the run goes on.
+never from a recipe. If a tracker fails during a run, one warning is given and the run continues without it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Start:
-    """What a tracker is told of a run: `identity` names it and stays the same when it is resumed at `step`."""
+    """What a tracker receives about a run. `identity` names it and stays the same when it is resumed at `step`."""
 
     run: Path
     identity: str
@@ -50,7 +50,7 @@ class Start:
 
 
 def refuse_missing(kind: Tracking) -> None:
-    """Raise RecipeError where the tracker's package, or the key that it cannot do without, is not there."""
+    """Raise RecipeError where the tracker's package, or a key that it requires, is missing."""
     if kind == "none":
         return
     try:
@@ -66,7 +66,7 @@ def refuse_missing(kind: Tracking) -> None:
 
 @dataclass
 class Tracker:
-    """What the loop writes its rows to: nothing at all, or one session with a tracker."""
+    """Receives the rows of the loop: passes them to one session of a tracker, or ignores them."""
 
     kind: Tracking
     run: Path
@@ -82,9 +82,9 @@ class Tracker:
         identity = self._identity(resumed)
         start = Start(self.run, identity, step, resumed, redacted(self.settings))
         try:
-            with redirect_stdout(sys.stderr):  # trackers greet; standard output is for results
+            with redirect_stdout(sys.stderr):  # trackers print a greeting; standard output is for results
                 self.session = SESSIONS[self.kind](start)
-        except Exception as error:  # a stranger's package: whatever it raises is told in its own words
+        except Exception as error:  # third-party code may raise anything; its text is passed on
             what = f"{self.kind} cannot begin: {redacted(str(error) or type(error).__name__)}"
             raise RecipeError(what, where="training.track", remedy="sign in to it, or set it to none") from None
 
@@ -97,10 +97,10 @@ class Tracker:
         except Exception as error:
             self.session = None
             what = redacted(str(error) or type(error).__name__)
-            self.progress.warn(f"{self.kind} takes nothing more ({what}); the run goes on, metrics.jsonl has it all")
+            self.progress.warn(f"{self.kind} failed ({what}); the run continues without it, metrics.jsonl is complete")
 
     def end(self) -> None:
-        """Close the session, so that what it holds back is written."""
+        """Close the session, so that what it has buffered is written."""
         session, self.session = self.session, None
         if session is None:
             return
@@ -111,7 +111,7 @@ class Tracker:
             self.progress.warn(f"{self.kind} could not be closed: {redacted(str(error))}")
 
     def _identity(self, resumed: bool) -> str:
-        """The run's name there, kept in its folder: a resumed run goes on under it, a new one gets one of its own."""
+        """The run's name in the tracker, stored in its folder. A resumed run continues under it."""
         path = self.run / FILE
         known = read_signed(path, about=FILE) if resumed else None
         if known is not None:
@@ -129,14 +129,14 @@ def untracked() -> Tracker:
 
 
 def figures_of(row: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a line of metrics.jsonl by the names that a tracker gets; those of training under `train/`."""
+    """The numbers of a line of metrics.jsonl by their names in a tracker; those of training are under `train/`."""
     prefix = "train/" if row["kind"] == "train" else ""
     return {f"{prefix}{k}": float(v) for k, v in row.items() if k not in ("kind", "step")}
 
 
 def redacted(value: Any) -> Any:
-    """`value` (text, mapping or list) without what the environment calls a key, token, secret or password, and without
-    the name and password of an address."""
+    """`value` (text, mapping or list) without the values of environment variables named as a key, token, secret or
+    password, and without the name and password of an address."""
     if isinstance(value, Mapping):
         return {k: redacted(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -149,8 +149,8 @@ def redacted(value: Any) -> Any:
 
 
 class _TensorBoard:
-    """Event files in the run's folder. A resumed run takes back what it had told of its step and later ones, and tells
-    again what metrics.jsonl still has of it: the evaluation that stood before the checkpoint."""
+    """Event files in the run's folder. A resumed run drops what it had written of its step and later ones. It writes
+    again what metrics.jsonl still has of them: the evaluation before the checkpoint."""
 
     def __init__(self, start: Start) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -189,7 +189,7 @@ class _Run:
 
 
 def _wandb(start: Start) -> _Run:
-    """A run of Weights & Biases; of steps that it has already it keeps the first, which resume repeats to the byte."""
+    """A run of Weights & Biases. It keeps the first values of a step; a resumed run repeats them to the byte."""
     wandb = importlib.import_module("wandb")
     return _Run(wandb.init(
         project=os.environ.get("WANDB_PROJECT", PROJECT), name=real(start.run).name, id=start.identity,

@@ -92,7 +92,7 @@ class TrainingSettings:
 
 
 class Algorithm(Protocol):
-    """Who plays in which step. What it must remember between steps it keeps in `state`, as JSON."""
+    """Makes the parts of each step. What must last from one step to the next is in `state`, as JSON."""
 
     def round(self, step: int, state: dict[str, Any]) -> Round: ...
 
@@ -112,7 +112,7 @@ Evaluator = Callable[[], Evaluation]
 
 @dataclass
 class TrainerState:
-    """What the loop remembers beside weights and optimizer; all of it JSON."""
+    """The state of the loop in addition to weights and optimizer; all of it is JSON."""
 
     step: int = 0
     algorithm: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -136,12 +136,12 @@ class TrainOutcome:
     best_step: int | None
     warnings: tuple[str, ...]
     warning_kinds: tuple[str, ...] = ()
-    """What the watch warned of, by its own names."""
+    """The names of the warnings that were given."""
 
 
 @dataclass(kw_only=True)
 class Trainer:
-    """One run in one folder. `identity` is what must not change between stop and resume."""
+    """One run in one folder. `identity` must not change between stop and resume."""
 
     run: Path
     algorithm: Algorithm
@@ -217,8 +217,8 @@ class Trainer:
             self.progress.end("train")
 
     def _way_out(self, *, own_numbers: bool) -> str:
-        """What to do about numbers that are not finite, after setting aside a checkpoint that gave them by itself: they
-        are its own where nothing was updated since."""
+        """The remedy for numbers that are not finite. If nothing was updated since the checkpoint, the checkpoint
+        itself is their cause (`own_numbers`), so it is set aside first."""
         self._saver.wait()
         if own_numbers and self._saved is not None and self._saved == self.state.step:
             if world().first:
@@ -226,8 +226,8 @@ class Trainer:
             world().wait()
             saved = checkpoint.newest_state(self.checkpoints)
             self._saved = None if saved is None else saved[1]["trainer"]["step"]
-        goes_on = "begins again" if self._saved is None else f"goes on from its checkpoint of step {self._saved}"
-        return f"lower the learning rate, or look at these rows; the same command then {goes_on}"
+        effect = "starts over" if self._saved is None else f"resumes from its checkpoint of step {self._saved}"
+        return f"lower the learning rate, or look at these rows; the same command then {effect}"
 
     def _one_step(self, step: int) -> None:
         began = time.perf_counter()
@@ -322,7 +322,7 @@ class Trainer:
         self._schedule.took(began)
 
     def _resume(self) -> bool:
-        """Take up the newest valid checkpoint, if there is one."""
+        """Load the newest valid checkpoint, if there is one."""
         found = checkpoint.newest(self.checkpoints, world())
         if found is None:
             return False
@@ -360,5 +360,5 @@ class Trainer:
 
 
 def _optimizer_of(name: str) -> str:
-    """What a trainable's moments are called in a checkpoint."""
+    """The name of a trainable's moments in a checkpoint."""
     return f"{name}-optimizer"
