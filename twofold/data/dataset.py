@@ -18,7 +18,7 @@ from twofold.data.stored_groups import encode_stored
 from twofold.data.tokenize import Encoder
 from twofold.errors import DataError
 from twofold.progress import Progress
-from twofold.records import Labelled, Record, Request, Task, completion_fields
+from twofold.records import Labelled, Record, Request, Task, completion_texts
 
 
 @dataclass(frozen=True)
@@ -115,4 +115,4 @@ def _as_task(record: Record) -> Task:
     if isinstance(record, Request):
         what = "a prompt without an answer has no reference answer"
         raise DataError(what, where=str(record.source), remedy="provide its answer")
-    return record if isinstance(record, Task) else Task(record.prompt, completion_fields(record)[0][1], record.source)
+    return record if isinstance(record, Task) else Task(record.prompt, completion_texts(record)[0][1], record.source)
