@@ -32,7 +32,7 @@ class Malformed(ValueError):
 
 
 def further(item: Mapping[str, Any], role: str, place: str) -> str:
-    """The keys of a message other than role and content that a template may show, as JSON; empty without any. `place` is
+    """The keys of a message besides role and content that a template may show, as JSON; empty without any. `place` is
     what faults call the message. Raises `Malformed`."""
     found: dict[str, Any] = {}
     for key in TEXTS:
