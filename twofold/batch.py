@@ -78,7 +78,7 @@ class Branch:
 
     def strands(self, *, ends: bool = False) -> list[Strand]:
         """The rows to compute, whose scored tokens are those of the branch in order; most branches have one. Nothing
-        follows the last scored token of a row; with `ends` there is the last row alone, with all of its tokens."""
+        follows the last scored token of a row; with `ends` there is only the last row, with all of its tokens."""
         if not self.asides:
             return [Strand(self.tokens)]
         rows: list[tuple[list[Tensor], list[Tensor]]] = [([], [])]

@@ -26,7 +26,7 @@ class Message:
 
     @property
     def text(self) -> str:
-        """All that it says, for whoever reads it as text."""
+        """Its whole content as one text."""
         return "\n".join(part for part in (self.content, self.more) if part)
 
     def keys(self) -> dict[str, Any]:
@@ -68,13 +68,13 @@ def turns_of(completion: Completion) -> tuple[Message, ...]:
 
 
 def completion_of(turns: tuple[Message, ...]) -> Completion:
-    """Turns as a completion: one assistant turn of text alone is its text."""
+    """Turns as a completion: one assistant turn with only text is its text."""
     plain = len(turns) == 1 and not turns[0].more and turns[0].scored is not False
     return turns[0].content if plain else turns
 
 
 def text_of(completion: Completion) -> str:
-    """All that a completion says, for what compares or measures texts."""
+    """The whole content of a completion as one text, to compare or measure."""
     if isinstance(completion, str):
         return completion
     return "\n\n".join(turn.text for turn in completion)
@@ -182,7 +182,7 @@ def completion_fields(record: Record) -> tuple[tuple[str, Completion], ...]:
 
 
 def completion_texts(record: Record) -> tuple[tuple[str, str], ...]:
-    """As `completion_fields`, for what reads texts alone. Raises DataError for turns with more than text."""
+    """As `completion_fields`, for code that reads only texts. Raises DataError for turns with more than text."""
     return tuple((name, plain_text(told, record.source, name)) for name, told in completion_fields(record))
 
 

@@ -45,8 +45,8 @@ def refused(path: str, **how: Any) -> list[tuple[int, str, str]]:
         ("weight", 0.5, "holds a training weight or mask, which is not supported yet"),
         ("weight", 0, "holds a training weight or mask, which is not supported yet"),
         ("train", False, "holds a training weight or mask, which is not supported yet"),
-        ("reasoning_content", "since", "holds reasoning, which is read as a text of a message alone"),
-        ("tool_calls", [{"a": 1}], "holds a call of tools, which is read in messages alone"),
+        ("reasoning_content", "since", "holds reasoning, which is read only as a text of a message"),
+        ("tool_calls", [{"a": 1}], "holds a call of tools, which is read only in messages"),
         ("summary", "a city", "is filled, and twofold does not read it"),
         ("history", [["a", "b"]], "is filled, and twofold does not read it"),
     ],
@@ -140,7 +140,7 @@ def test_a_class_beside_a_text_may_stay_and_a_truth_may_not(write: Write) -> Non
 def test_parts_of_rows_are_held_to_it_too(write: Write) -> None:
     scored = [{"text": "x", "score": 1, "model": "m"}, {"text": "y", "score": 2, "tool_calls": ["f"]}]
     assert refused(write("a.jsonl", {"prompt": "a", "completions": scored})) == [
-        (1, "completions[2].tool_calls", "holds a call of tools, which is read in messages alone")
+        (1, "completions[2].tool_calls", "holds a call of tools, which is read only in messages")
     ]
     asked = {"messages": [ASK], "parallel_tool_calls": True, "reasoning": "high"}
     row = {"input": asked, "preferred_output": [said("a")], "non_preferred_output": [said("b")]}

@@ -153,7 +153,7 @@ def kind(value: Any) -> str:
 
 
 def as_request(prompt: Prompt) -> tuple[str | list[dict[str, Any]], dict[str, Any]]:
-    """A prompt as an OpenAI-compatible server takes it, with the arguments of calls as text; and the tools beside."""
+    """A prompt as an OpenAI-compatible server takes it, with the arguments of calls as text; and the tools."""
     if isinstance(prompt, str):
         return prompt, {}
     if any(m.pictures for m in prompt):
@@ -210,7 +210,7 @@ def _as_object(message: Message, form: CallForm) -> dict[str, Any]:
 
 
 class CallForm(NamedTuple):
-    """How a template reads calls: arguments `as_text`, and `no_content` in a turn that is a call alone (null, which
+    """How a template reads calls: arguments `as_text`, and `no_content` in a turn that is only a call (null, which
     transformers leaves out) or an empty text."""
 
     as_text: bool = False

@@ -37,7 +37,7 @@ def hidden(tokenizer: Any, chat: Chat, begin: int = 0) -> Hidden | None:
             continue
         if message.pictures:
             reason = f"{_where(place, chat, begin)} holds {quoted(message.pictures, 3)}: no model here sees pictures"
-            return Hidden("content", reason, "leave the row out; its texts alone would be another row")
+            return Hidden("content", reason, "leave the row out; its texts without it would be another row")
         before, shown = chat[:place], _rendered(tokenizer, chat[: place + 1])
         for key, without in _without(message, before):
             if shown is not None and shown == _rendered(tokenizer, (*before, without)):
@@ -81,7 +81,7 @@ def _called(before: Chat) -> set[str]:
 
 
 def _in_order(before: Chat, answered: str) -> bool:
-    """Whether a tool turn answers the call whose turn it is, so that its place tells which."""
+    """Whether a tool turn answers the call whose turn it is, so that its position identifies it."""
     last = next((n for n in reversed(range(len(before))) if before[n].role == "assistant"), None)
     calls = [] if last is None else _calls(before[last])
     place = 0 if last is None else len(before) - last - 1
@@ -100,7 +100,7 @@ def _where(place: int, chat: Chat, begin: int) -> str:
 def _reason(key: str, place: int, chat: Chat, begin: int) -> str:
     where = _where(place, chat, begin)
     if key == "content":
-        return f"{where}: the chat template shows its tool calls, but not the `content` beside them"
+        return f"{where}: the chat template shows its tool calls, but not the `content` of the same turn"
     return f"{where}: the chat template does not show its key `{key}`"
 
 

@@ -32,7 +32,7 @@ class Malformed(ValueError):
 
 
 def further(item: Mapping[str, Any], role: str, place: str) -> str:
-    """The keys of a message beside role and content that a template may show, as JSON; empty without any. `place` is
+    """The keys of a message besides role and content that a template may show, as JSON; empty without any. `place` is
     what faults call the message. Raises `Malformed`."""
     found: dict[str, Any] = {}
     for key in TEXTS:
@@ -48,7 +48,7 @@ def further(item: Mapping[str, Any], role: str, place: str) -> str:
 
 
 def mark(item: Mapping[str, Any], role: str, place: str) -> bool | None:
-    """Whether a message says that it is trained on; None where it does not say. Raises `Malformed`."""
+    """Whether a message is marked as trained on; None without a mark. Raises `Malformed`."""
     marks = {key: item[key] for key in MARKS if item.get(key) is not None}
     for key, value in marks.items():
         if isinstance(value, str | list | Mapping) or value not in (0, 1):
