@@ -36,7 +36,8 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A preference: `chosen` is better than `rejected` as an answer to `prompt`, if known with what `probability`, and
-    by what `margin`; with a third answer, `gold`, that is better than both it is a triple."""
+    by what `margin`; with a third answer, `gold`, that is better than both it is a triple. A record of `weight` 2
+    counts as the record twice; None is 1, here and below."""
 
     prompt: Prompt
     chosen: str
@@ -45,6 +46,7 @@ class Pair:
     probability: float | None = None
     margin: float | None = None
     gold: str | None = None
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Demonstration:
     prompt: Prompt
     completion: str
     source: Source
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +71,28 @@ class Task:
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """Answers to one prompt, best first; two or more. `scores` say how good each is, and never rise; `margin`, by how
-    much the better of any two leads."""
+    much the better of any two leads; `probability`, how likely the order of two is right."""
 
     prompt: Prompt
     completions: tuple[str, ...]
     source: Source
     scores: tuple[float, ...] | None = None
     margin: float | None = None
+    probability: float | None = None
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """An answer that someone found good (`desirable`) or bad, compared with no other."""
+    """An answer that someone found good (`desirable`) or bad, compared with no other; that label is right with
+    `probability`."""
 
     prompt: Prompt
     completion: str
     desirable: bool
     source: Source
+    probability: float | None = None
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,4 +115,7 @@ def _as_task(record: Record) -> Task:
     if isinstance(record, Request):
         what = "a prompt without an answer has no reference answer"
         raise DataError(what, where=str(record.source), remedy="provide its answer")
+    if getattr(record, "weight", None) is not None:
+        what, remedy = "`weight` is filled, and a generator does not read it", "drop it: data.ignore=[weight]"
+        raise DataError(what, where=str(record.source), remedy=remedy)
     return record if isinstance(record, Task) else Task(record.prompt, completion_fields(record)[0][1], record.source)

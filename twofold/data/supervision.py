@@ -9,6 +9,7 @@ is trained after exactly the prompt that the model will see.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from twofold.records import Demonstration, Record
@@ -24,6 +25,6 @@ def supervised(record: Record, supervise: LossOn) -> Iterator[Record]:
         asked = False
         for place, message in enumerate(record.prompt):
             if message.role == "assistant" and asked and message.content.strip():
-                yield Demonstration(record.prompt[:place], message.content, record.source)
+                yield replace(record, prompt=record.prompt[:place], completion=message.content)
             asked = asked or message.role == "user"
     yield record

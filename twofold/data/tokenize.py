@@ -344,7 +344,7 @@ def _roles(record: Record) -> tuple[Role, ...]:
 
 def _columns(record: Record) -> list[dict[str, float]]:
     """What a record knows in numbers of each text that `said` tells: a ranking its `level` (that of the first text with
-    its score) and `score`, a pair its `win_rate`, both their `margin`."""
+    its score) and `score`, a pair its `win_rate`, and all what a row has: `margin`, `probability`, `weight`."""
     known: list[dict[str, float]] = [{} for _ in completion_fields(record)]
     match record:
         case Ranking(scores=scores) if scores is not None:
@@ -355,9 +355,9 @@ def _columns(record: Record) -> list[dict[str, float]]:
             known[:2] = [{"win_rate": probability}, {"win_rate": 1 - probability}]
         case _:
             pass
-    if isinstance(record, Pair | Ranking) and record.margin is not None:
-        known = [{**columns, "margin": record.margin} for columns in known]
-    return known
+    numbers = ((name, getattr(record, name, None)) for name in ("margin", "probability", "weight"))
+    of_row = {name: value for name, value in numbers if value is not None}
+    return [{**columns, **of_row} for columns in known]
 
 
 def _fault(source: Source, field: str, reason: str, remedy: str, check: str = "not encodable") -> IssueError:

@@ -17,6 +17,7 @@ from twofold.models.reference import COLUMN, MovingReference, cached_reference, 
 from twofold.models.sharding import shard_model
 from twofold.objectives import BCO
 from twofold.objectives.base import Objective
+from twofold.objectives.sum import members
 from twofold.rewards.rollouts import Rewards
 from twofold.runs.algorithms import build_algorithm
 from twofold.runs.context import RunContext, asks_live, reference_pace
@@ -52,9 +53,10 @@ def build_trainer(run: RunContext, folder: Path, *, resume: bool = True) -> Trai
     run.value_model = build_value_model(run)
     _share_weights(run, stateful)
     groups = _with_reference_columns(run, folder)
-    if isinstance(run.objective, BCO):  # its running mean of rewards has settings of its own
-        shift = BCOShift(run.language_model, run.recipe.training.packing, decay=run.objective.shift_decay)
-        known, stateful = {**known, DELTA: shift}, [*stateful, shift]
+    for each in members(run.objective):
+        if isinstance(each, BCO):  # its running mean of rewards has settings of its own
+            shift = BCOShift(run.language_model, run.recipe.training.packing, decay=each.shift_decay)
+            known, stateful = {**known, DELTA: shift}, [*stateful, shift]
     run.algorithm = build_algorithm(run, groups, known)
     step = Step(
         [Trainable.of(POLICY, run.policy, run.recipe.optimizer, run.steps), *value_model_trainables(run)],

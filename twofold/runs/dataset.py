@@ -38,7 +38,7 @@ def read_dataset(
 
 def row_needs(objective: Objective, kind: DataKind | None = None) -> RowNeeds:
     """Rows that `objective` takes, or those from which an algorithm makes them: of `kind`."""
-    return RowNeeds(kind or objective.data_kind, objective.requires, type(objective).__name__)
+    return RowNeeds(kind or objective.data_kind, objective.requires, type(objective).__name__, objective.margin_setting)
 
 
 def data_cache(recipe: Recipe) -> Path:

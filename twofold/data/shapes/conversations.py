@@ -31,7 +31,8 @@ def _demonstration(row: Fields, field: str) -> Demonstration:
 
 
 def _labelled(row: Fields, field: str, label: str) -> Labelled:
-    return Labelled(*_taken_apart(row, field), row.flag(label), row.source)
+    desirable, probability = row.label(label)
+    return Labelled(*_taken_apart(row, field), desirable, row.source, probability)
 
 
 def _pair(row: Fields, prompt: str | None, *sides: str) -> Pair:

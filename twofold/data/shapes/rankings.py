@@ -88,7 +88,7 @@ def _ranking(row: Fields, asked: str, named: Mapping[str, Any]) -> Ranking:
         prompt, texts = spread.turns(asked, *named)
     else:
         prompt, texts = spread.answers(spread.user(asked), asked, *named)
-    return Ranking(prompt, tuple(texts), row.source, margin=row.margin())
+    return Ranking(prompt, tuple(texts), row.source)
 
 
 def _listed(row: Fields, field: str) -> Sequence[Any] | None:
@@ -146,5 +146,5 @@ SHAPES = (
     Shape(
         "prompt + completions (scored)", ("prompt", "completions"), _of_objects, ("system",), _objects("completions")
     ),
-    Shape("prompt + completions (best first)", ("prompt", "completions"), _best_first, ("scores", "system", "margin")),
+    Shape("prompt + completions (best first)", ("prompt", "completions"), _best_first, ("scores", "system")),
 )

@@ -28,7 +28,8 @@ def _demonstration(row: Fields) -> Demonstration:
 
 def _labelled(row: Fields) -> Labelled:
     prompt, (completion,) = row.turns("prompt", "completion")
-    return Labelled(prompt, completion, row.flag("label"), row.source)
+    desirable, probability = row.label("label")
+    return Labelled(prompt, completion, desirable, row.source, probability)
 
 
 def _task(row: Fields, asked: str) -> Task:
