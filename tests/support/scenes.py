@@ -121,7 +121,12 @@ def preferences(count: int, noise: torch.Generator) -> Scene:
     """Every completion with its probability to win, which SPPO may ask for, and its row's margin."""
     roles = (Role.CHOSEN, 0.7), (Role.REJECTED, 0.3)
     margins = [0.25 * (1 + i % 3) for i in range(count)]
-    return _scene([[_random(role, noise, {"win_rate": rate, "margin": m}) for role, rate in roles] for m in margins])
+    return _scene(
+        [
+            [_random(role, noise, {"win_rate": rate, "margin": m, "batch_beta": 0.2}) for role, rate in roles]
+            for m in margins
+        ]
+    )
 
 
 def triples(count: int, noise: torch.Generator) -> Scene:

@@ -56,9 +56,9 @@ class Head(Protocol):
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor: ...
 
     def statistics(
-        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
+        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None, names: Sequence[str]
     ) -> Mapping[str, Tensor]:
-        """What else it can say [S], by name: of a pack's hidden rows, or where there are none of `groups` as rows."""
+        """What else it can say [S], the `names` among it: of a pack's hidden rows, or else of `groups` as rows."""
         ...
 
 
@@ -202,7 +202,7 @@ class PackedModel(nn.Module):
         if not statistics:
             return {self.head.output: value}
         with torch.no_grad():
-            known = self.head.statistics(self.model, groups, hidden_SH)
+            known = self.head.statistics(self.model, groups, hidden_SH, statistics)
         return {self.head.output: value, **{name: known[name] for name in statistics}}
 
     def refuse_long(self, groups: Sequence[Group]) -> None:

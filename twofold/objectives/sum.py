@@ -60,7 +60,7 @@ class Summand:
         return Loss(terms, metrics)
 
     def _unit(self, unit: str) -> str:
-        """Units of the side alone."""
+        """Units of one side."""
         role = _ROLES[self.on].name.lower() if self.on else ""
         return f"{unit}:{role}" if unit in ("branch", "token") else unit
 

@@ -34,12 +34,16 @@ _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is
 class Part:
     """What one player does in a round: groups under an objective, whose loss counts `weight` times.
 
-    `trainable` names the model that it trains."""
+    `trainable` names the model that it trains. Its terms and metrics are behind its `name`, if it has one."""
 
     groups: Sequence[Group]
     objective: Objective
     weight: float = 1.0
     trainable: str = POLICY
+    name: str = ""
+
+    def named(self, figure: str) -> str:
+        return f"{self.name}/{figure}" if self.name else figure
 
 
 @dataclass(frozen=True)
@@ -268,7 +272,7 @@ class Step:
             if mass == 0:
                 continue
             value = weighed(term.value, batch.weights(term.unit))
-            averages.add(f"loss/{name}", value, mass)
+            averages.add(f"loss/{part.named(name)}", value, mass)
             if part.trainable == POLICY:
                 averages.add("loss", value, mass, part.weight * term.weight)
             share = value.sum() * (part.weight * term.weight / mass)
@@ -278,9 +282,9 @@ class Step:
         for name, term in loss.metrics.items():
             mass, weight_N = whole.mass(term.unit), batch.weights(term.unit)
             if mass and term.spread:
-                averages.add_spread(name, term.value, mass, weight_N)
+                averages.add_spread(part.named(name), term.value, mass, weight_N)
             elif mass:
-                averages.add(name, weighed(term.value, weight_N), mass)
+                averages.add(part.named(name), weighed(term.value, weight_N), mass)
         return total
 
     def _clipped(self, optimizer: torch.optim.Optimizer, round: Round) -> float:
