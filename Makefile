@@ -13,12 +13,17 @@ STAMP := $(if $(filter command line,$(origin PY)),,$(VENV)/.stamp)
 # Spinning OpenMP threads cost a factor of 20 on shared processors.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-real check format slow kills gpu hosts docs notebooks lock advisories mutants real setup clean
+.PHONY: demo test suite test-real check format slow kills gpu hosts docs notebooks package release lock advisories mutants
+.PHONY: real setup clean
 
 demo: setup
 	$(PY) -m twofold demo
 
-test: check
+# The checks and the tests at once: the type check takes one core for a minute.
+test: setup
+	$(MAKE) -j 2 check suite
+
+suite: setup
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 check: setup
@@ -26,6 +31,8 @@ check: setup
 	$(PY) -m ruff format --check .
 	$(PY) scripts/check_lengths.py
 	$(PY) scripts/check_names.py
+	$(PY) scripts/check_words.py
+	$(PY) -m codespell_lib README.md CHANGELOG.md CONTRIBUTING.md docs launch recipes twofold
 	$(PY) scripts/audit.py
 	$(PY) -c 'from importlinter.cli import lint_imports_command as run; run()'
 	$(PY) -m pyright --pythonpath "$$($(PY) -c 'import sys; print(sys.executable)')"
@@ -49,6 +56,18 @@ hosts: setup
 docs: setup
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt
 	$(PY) scripts/make_site.py
+
+# The wheel and the sdist, into dist/: built twice, compared, and the wheel run in a new environment.
+package: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[release]' -c constraints.txt
+	rm -rf dist
+	$(PY) scripts/package.py
+
+# The same of a clean tree whose version heads CHANGELOG.md, with notes. RELEASE=--publish uploads it.
+release: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[release]' -c constraints.txt
+	rm -rf dist
+	$(PY) scripts/release.py $(RELEASE)
 
 notebooks: setup
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[notebooks]' -c constraints.txt
@@ -85,7 +104,7 @@ setup: $(STAMP)
 
 $(VENV)/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]' -c constraints.txt
 	touch $@
 
 clean:

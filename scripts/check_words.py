@@ -42,6 +42,7 @@ WORDS = {
 }  # fmt: skip
 ROOTS = ("README.md", "CONTRIBUTING.md", "docs", "launch", "twofold")
 EXEMPT = ("docs/style.md",)  # it names them
+SENT = ("where N is the number alone",)  # prompts of models: another wording would change published figures
 # PDPO generates drafts; its pages, settings and metrics keep the word, and so does the page of all settings.
 DRAFTS = ("pdpo", "draft", "gates", "recipe.md")
 
@@ -76,6 +77,8 @@ def prose(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _without_code(text: str) -> str:
+    for prompt in SENT:
+        text = text.replace(prompt, " " * len(prompt))
     return _CODE.sub(lambda code: re.sub(r"[^\n]", " ", code[0]), text)
 
 

@@ -32,6 +32,7 @@ ROOMS = {
 """Rooms with public names, in the order of the page."""
 FOLDERS = {
     ".": ("Experiments", "Whole experiments on GSM8K, and small ones of the same kind."),
+    "models": ("Published models", "Popular models and data sets, with the [memory](model-recipes.md) of each."),
     "objectives": (
         "Objectives",
         "One for each objective. All share `base.yaml`, so that two methods differ in nothing else.",

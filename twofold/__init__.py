@@ -1,6 +1,6 @@
 """twofold: preference optimization in which one model is both the discriminator and the generator.
 
-Public names stand in `__init__.pyi`. They are loaded when first used, so that `import twofold` costs nothing.
+Public names are listed in `__init__.pyi`. They are loaded when first used, so that `import twofold` is fast.
 """
 
 from __future__ import annotations

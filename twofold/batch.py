@@ -1,8 +1,8 @@
-"""What flows between the layers: groups of token sequences, and what a model says of them.
+"""The data that the layers exchange: groups of token sequences, and a model's outputs for them.
 
 Shape suffixes, here and everywhere: T tokens in a pack, S scored tokens, B branches, G groups, H hidden, V vocabulary.
-A *group* is a prompt with its *branches* (completions): a demonstration has one, a pair two, a ranking all that it
-ranks, best first, PDPO's generator its drafts.
+A *group* is a prompt with its *branches* (completions). A demonstration has one branch, a pair two, and a ranking all
+of its completions, best first. The generator of PDPO has its samples.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 DataKind = Literal["pairs", "triples", "rankings", "labels", "demonstrations", "prompts"]
-"""What rows say and learners take. Triples are pairs with a gold answer beside; prompts are answered by the policy
-itself, in rollouts."""
+"""The kinds of rows. Triples are pairs with an additional gold answer. Prompts are answered by the policy itself, in
+rollouts."""
 
 
 WEIGHT, PROBABILITY = "weight", "probability"
@@ -26,12 +26,12 @@ WEIGHT, PROBABILITY = "weight", "probability"
 is right. A row without them counts once and is right."""
 
 ENCODED_PROMPTS = "twofold_encoded_prompts"
-"""The attribute of a tokenizer that tells whether its model reads prompts with an encoder of its own: then a prompt is
-a whole text to it, and a completion another."""
+"""The attribute of a tokenizer that is true if its model has an encoder for prompts. Then prompt and completion are two
+separate texts."""
 
 
 class Role(IntEnum):
-    """What a branch is to its group."""
+    """The role of a branch in its group."""
 
     DEMONSTRATION = 0
     CHOSEN = 1
@@ -57,7 +57,7 @@ class Branch:
 
     @property
     def names(self) -> set[str]:
-        """What its columns are called."""
+        """The names of its columns."""
         return {*self.token_columns, *self.columns}
 
     def with_columns(self, columns: Mapping[str, Tensor | float]) -> Branch:
@@ -104,13 +104,13 @@ class Group:
 
     @property
     def weight(self) -> float | None:
-        """How much its row counts, if that was said."""
+        """How much its row counts, if it has a weight."""
         return next((b.columns[WEIGHT] for b in self.branches if WEIGHT in b.columns), None)
 
 
 def with_row_columns(groups: Sequence[Group]) -> list[Group]:
-    """`groups` in which all have a row's columns where one has them: a row that does not say otherwise counts once, and
-    its order is right."""
+    """`groups` in which all have a row's columns where one has them: a row without a weight counts once, and without a
+    probability its order is right."""
     there = [name for name in (WEIGHT, PROBABILITY) if any(name in b.columns for g in groups for b in g.branches)]
     if not there:
         return list(groups)
@@ -120,7 +120,7 @@ def with_row_columns(groups: Sequence[Group]) -> list[Group]:
 
 
 def with_shared_columns(groups: Sequence[Group]) -> list[Group]:
-    """`groups` with those columns alone that all of their branches have."""
+    """`groups` with only those columns that all of their branches have."""
     names = [b.names for g in groups for b in g.branches]
     shared = set[str].intersection(*names) if names else set[str]()
     return list(groups) if all(n == shared for n in names) else [g.only_columns(shared) for g in groups]
@@ -131,7 +131,7 @@ UNITS = ("group", "pair", "branch", "token")
 
 @dataclass(frozen=True)
 class Batch:
-    """What an objective sees: which branches, in which groups, as what, and the frozen columns; never token ids."""
+    """The input of an objective: the branches with their groups and roles, and the frozen columns; no token ids."""
 
     names: tuple[str, ...]
     group_B: Tensor
@@ -209,7 +209,7 @@ class Batch:
         return value_B.new_zeros(len(self.names)).index_add(0, self.group_B, value_B)
 
     def only(self, role: Role, outputs: Outputs) -> tuple[Batch, Outputs]:
-        """The batch without the branches that play another role, and what is said of it; groups keep their places."""
+        """The batch and its outputs with only the branches of this role. Groups keep their positions."""
         index_B, mask_B = self.of_role(role), self.role_B == int(role)
         mask_S, place_B = mask_B[self.branch_S], torch.cumsum(mask_B, 0) - 1
         batch = replace(
@@ -230,7 +230,7 @@ class Batch:
         return batch, said
 
     def from_groups_of(self, other: Batch, value_B: Tensor) -> Tensor:
-        """For each branch the value of the one branch that its group has in `other`, of whose branches `value_B` is."""
+        """For each branch, the value of its group's only branch in `other`. `value_B` has a value per branch there."""
         place_G = other.group_B.new_zeros(len(other.names))
         place_G[other.group_B] = torch.arange(other.num_branches, device=place_G.device)
         return value_B[place_G[self.group_B]]
@@ -238,23 +238,23 @@ class Batch:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model says of a batch: a policy `logp_S`, the log-probability of each scored token (nats), a reward model
-    `score_B`, the score of each branch, a value model `value_S`, what it expects before each scored token; None is what
-    it does not say. float32, or float64 for float64 models."""
+    """A model's outputs for a batch. A policy has `logp_S`, the log-probability of each scored token (nats). A reward
+    model has `score_B`, the score of each branch. A value model has `value_S`, its estimate before each scored token.
+    The others are None. float32, or float64 for float64 models."""
 
     logp_S: Tensor | None = None
     score_B: Tensor | None = None
     value_S: Tensor | None = None
     statistics: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
-    """What the objective asked for beside: [S] each, without gradient (`models/logprob.py` tells which there are)."""
+    """Statistics that the objective requires: [S] each, without gradient (`models/logprob.py` lists them)."""
     routing: Routing | None = None
-    """Of a mixture of experts, where that was asked for."""
+    """Of a mixture of experts, if requested."""
 
 
 @dataclass(frozen=True)
 class Routing:
-    """Where routers sent tokens, by layer and expert: sums [L, E] of their probabilities, how often each expert was
-    chosen [L, E], and how many tokens there were, counted in every layer. Those of several packs add up."""
+    """The routing of tokens, by layer and expert: sums [L, E] of router probabilities, how often each expert was chosen
+    [L, E], and the number of tokens, counted in every layer. Values of several packs can be added."""
 
     probability_LE: Tensor
     chosen_LE: Tensor
@@ -266,17 +266,17 @@ class Routing:
         )
 
     def imbalance(self, whole: Routing) -> Tensor:
-        """What these tokens contribute to the load-balancing loss of `whole`, of which they are a part:
+        """The contribution of these tokens to the load-balancing loss of `whole`, of which they are a part:
         E · Σ_e (share of tokens through e) · (mean probability of e). Choices have no gradient, probabilities do."""
         share_E = whole.chosen_LE.sum(0) / whole.rows
         return self.probability_LE.shape[1] * (share_E * self.probability_LE.sum(0) / whole.rows).sum()
 
     def shares(self) -> Tensor:
-        """Of all choices in a layer the share [L, E] that fell on each expert."""
+        """Each expert's share [L, E] of all choices in a layer."""
         return self.chosen_LE / self.chosen_LE.sum(1, keepdim=True)
 
     def figures(self) -> dict[str, float]:
-        """How even the use of experts is, and the largest and smallest share that one has in a layer."""
+        """How even the use of experts is, and the largest and smallest share of an expert in a layer."""
         shares = self.shares()
         return {
             "experts/evenness": self.evenness(),

@@ -1,6 +1,6 @@
-"""The border of every verb: what a machine, a file or a user's code does wrong becomes one message, and so does a bug.
+"""The error handling of every verb: a fault of the machine, a file or a user's code becomes one message; so does a bug.
 
-Tracebacks of bugs go to a file that a report can bring; `--debug` shows every traceback in place.
+The traceback of a bug goes to a file, for the bug report. `--debug` shows every traceback in the terminal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from types import FrameType
 from twofold.errors import LostProcessError, TwofoldError
 
 BUG = 1
-"""Exit code of what is not the user's mistake."""
+"""Exit code of an error that is not the user's mistake."""
 
 REMEDIES = {
     errno.ENOSPC: "free space there, or write to another disk; then give the same command again",
@@ -32,31 +32,31 @@ REMEDIES = {
     errno.EISDIR: "name a file",
     errno.ENOTDIR: "a part of the path is a file: name another",
     errno.EEXIST: "name a path that does not exist",
-    errno.ELOOP: "the link leads to itself: name what it was to lead to",
+    errno.ELOOP: "the link points to itself: name the file that it should point to",
     errno.EFBIG: "name a smaller file: a recipe or a rubric is a short text",
     errno.EMFILE: "raise the limit on open files: ulimit -n 4096",
     errno.ENOMEM: "close other programs, or take a smaller model or batch",
 }
-"""What to do about an error of the system."""
+"""The remedy for an error of the system."""
 
 _PACKAGE = str(Path(__file__).resolve().parent) + os.sep
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-_GLOO = "gloo"  # by which processes talk: it raises plain RuntimeErrors
+_GLOO = "gloo"  # the communication library, which raises plain RuntimeErrors
 _LOST = ("DistBackendError", "DistNetworkError", "DistStoreError")
 _PEER = re.compile(r"\[([0-9a-fA-F.:]+)\]:\d+")
 _SILENT = ("timed out", "timeout", "unreachable", "no route")
-_AGAIN = "the same command, on every host, goes on from the last checkpoint"
+_AGAIN = "the same command, on every host, resumes from the last checkpoint"
 _MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "maximum allowed dimension exceeded")
 
 
 def outcome(error: Exception) -> tuple[TwofoldError, int]:
-    """What a user reads of `error`, and the exit code."""
+    """The message for `error`, and the exit code."""
     known = explained(error)
     return (known, known.exit_code) if known else (as_bug(error), BUG)
 
 
 def explained(error: Exception) -> TwofoldError | None:
-    """The message for what the system, a file, a package or the user's own code did wrong; None of a bug."""
+    """The message for a fault of the system, a file, a package or the user's own code; None for a bug."""
     name, module = type(error).__name__, type(error).__module__
     text = (str(error).strip().splitlines() or [name])[0]
     if isinstance(error, OSError):
@@ -90,7 +90,7 @@ def explained(error: Exception) -> TwofoldError | None:
 
 
 def _lost(text: str) -> LostProcessError:
-    """Of what the library says by which processes talk."""
+    """The error of a lost process, from the message of the communication library."""
     peer = _PEER.search(text)
     there = "" if peer is None or peer[1].startswith("127.") else peer[1]
     if any(words in text.lower() for words in _SILENT):
@@ -103,7 +103,7 @@ def _lost(text: str) -> LostProcessError:
 
 
 def as_bug(error: Exception) -> TwofoldError:
-    """The message for a fault of twofold itself; its traceback goes to a file of its own."""
+    """The message for a fault of twofold itself. Its traceback goes to a separate file."""
     frame = _innermost(error)
     place = f" ({frame[0].removeprefix(_PACKAGE)}:{frame[1]})" if frame else ""
     what = f"twofold failed where it should not: {type(error).__name__}: {error}{place}"
@@ -119,7 +119,7 @@ def _of_system(error: OSError, text: str) -> TwofoldError:
 
 
 def _innermost(error: Exception) -> tuple[str, int] | None:
-    """File and line of the last frame that belongs to no library."""
+    """File and line of the last frame that is not in a library."""
     return next(reversed(list(_places(error))), None)
 
 

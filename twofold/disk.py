@@ -1,7 +1,7 @@
-"""What is written to disk: whole or not at all, for its owner alone, never through a link; and how it is known again.
+"""Files on disk: written completely or not at all, only for their owner, never through a link, and verified when read.
 
-A JSON object that is `signed` ends in a `check` of its own bytes and of what it is about (its name, a key), so that
-damage, or another file in its place, is noticed when it is read.
+A JSON object that is `signed` ends in a `check` of its own bytes and of its subject (its name, a key). So a damaged or
+exchanged file is detected when it is read.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _CHECKED = re.compile(rb', "check": "([0-9a-f]{16})"\}\Z')
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` once it is whole and on the disk; a link there is replaced, not followed.
+    """A file that replaces `path` once it is complete and on the disk. A link there is replaced, not followed.
 
-    A device or a pipe is written to as it is.
+    A device or a pipe is written to directly.
     """
     if _is_stream(path):
         with path.open("wb") as file:
@@ -46,19 +46,24 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     sync(path.parent)
 
 
+def cache_folder() -> Path:
+    """The folder of this user for what twofold measures and copies once on a machine."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "twofold"
+
+
 def real(path: Path) -> Path:
-    """The path without links. `Path.resolve` raises RuntimeError for links in a circle; opening such a path says it."""
+    """The path without links. `Path.resolve` raises RuntimeError for links in a circle; this function does not."""
     return Path(os.path.realpath(path))
 
 
 def write(path: Path, data: str | bytes) -> None:
-    """Put `data` in the place of `path`: at any moment there is the old file or the new one."""
+    """Replace `path` with `data`. At any moment there is either the old file or the new one."""
     with replacing(path) as file:
         file.write(data.encode("utf-8", "replace") if isinstance(data, str) else data)
 
 
 def read_text(path: Path, most: int = MOST_TEXT) -> str:
-    """A text that a person has written. Raises OSError for more than `most` bytes, as an endless device has."""
+    """A text that a person has written. Raises OSError for more than `most` bytes, for example of an endless device."""
     with path.open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
@@ -67,19 +72,19 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Make `path` a folder for its owner alone, if it is none yet."""
+    """Create the folder `path`, only for its owner, if it does not exist."""
     path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
 
 
 def own(path: Path) -> None:
-    """Make `path` a file to append to that has no other name: a link becomes a copy of what it names."""
+    """Make `path` a file to append to that has no other name. A link becomes a copy of its target."""
     if path.is_symlink() or (path.is_file() and path.stat().st_nlink > 1):
         write_copy(path)
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, PRIVATE_FILE))
 
 
 def write_copy(path: Path) -> None:
-    """Put a copy of what the link `path` names in its place; an empty file where that is no file."""
+    """Replace the link `path` with a copy of its target, or with an empty file if the target is not a file."""
     with replacing(path) as file:
         if path.is_file():
             with path.open("rb") as source:
@@ -87,7 +92,7 @@ def write_copy(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Take `path` away, whatever it is; of a link, the link."""
+    """Remove `path`, whatever it is. Of a link, only the link is removed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -95,7 +100,7 @@ def remove(path: Path) -> None:
 
 
 def put_folder(made: Path, path: Path) -> None:
-    """Put the folder `made`, on the disk to its last file, in the place of `path`, whatever stands there."""
+    """Replace `path`, whatever it is, with the folder `made`, after all of its files are on the disk."""
     for each in (*made.rglob("*"), made):
         sync(each)
     remove(path)
@@ -104,7 +109,7 @@ def put_folder(made: Path, path: Path) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Let nobody but the owner read `folder` and what is in it."""
+    """Allow only the owner to read `folder` and its contents."""
     for each in (folder, *folder.rglob("*")):
         each.chmod(PRIVATE_FOLDER if each.is_dir() else PRIVATE_FILE)
 
@@ -131,12 +136,12 @@ def signed(row: Mapping[str, Any], about: str = "") -> bytes:
 
 
 def is_signed(data: bytes) -> bool:
-    """Whether `data` ends as what is signed does."""
+    """Whether `data` ends like a signed object."""
     return _CHECKED.search(data) is not None
 
 
 def verified(data: bytes, about: str = "") -> dict[str, Any] | None:
-    """The object that was signed; None where a byte of it is another, or it is about something else."""
+    """The object that was signed; None if a byte of it has changed, or if it has another subject."""
     match = _CHECKED.search(data)
     if match is None or match[1] != _check(data[: match.start()], about):
         return None
@@ -144,7 +149,7 @@ def verified(data: bytes, about: str = "") -> dict[str, Any] | None:
 
 
 def read_signed(path: Path, about: str = "") -> dict[str, Any] | None:
-    """The object of a signed file; None where there is none, or it is damaged."""
+    """The object of a signed file; None if the file is missing or damaged."""
     try:
         return verified(path.read_bytes().removesuffix(b"\n"), about) if path.is_file() else None
     except OSError:
@@ -162,7 +167,7 @@ def encoded(row: Mapping[str, Any]) -> bytes:
 
 
 def json_object(data: bytes) -> dict[str, Any] | None:
-    """The JSON object that `data` is; None for anything else."""
+    """The JSON object in `data`; None for anything else."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):

@@ -6,7 +6,7 @@ from __future__ import annotations
 class TwofoldError(Exception):
     """A message for the user in at most three parts; the command line prints it without a traceback.
 
-    `where` names a place (file, row, field, step), `what` the fault, `remedy` the way out; "" where there is none.
+    `where` names a place (file, row, field, step), `what` the fault, `remedy` what to do. Each may be "".
     """
 
     exit_code = 2
@@ -21,15 +21,15 @@ class TwofoldError(Exception):
 
 
 class RecipeError(TwofoldError):
-    """A recipe, an override or a flag says something that cannot be meant."""
+    """A recipe, an override or a flag is not valid."""
 
 
 class DataError(TwofoldError):
-    """A file or a row of it cannot be used."""
+    """A file or a row cannot be used."""
 
 
 class LeakError(DataError):
-    """Something would be measured on a problem that was trained on."""
+    """A model would be evaluated on a problem that it was trained on."""
 
 
 class ModelError(TwofoldError):
@@ -45,7 +45,7 @@ class BusyError(TwofoldError):
 
 
 class LostProcessError(TwofoldError):
-    """Another process of the run has ended, or its host is out of reach, and this one cannot go on without it."""
+    """Another process of the run has ended, or its host cannot be reached. This one cannot continue without it."""
 
     exit_code = 5
 
@@ -57,10 +57,10 @@ class NonFiniteError(TwofoldError):
 
 
 class BrokenUpdateError(NonFiniteError):
-    """A weight, or what the optimizer remembers of it, is not finite after an update; nothing of it was saved."""
+    """A weight, or its optimizer state, is not finite after an update. The update was not saved."""
 
 
 class ServerError(TwofoldError):
-    """A server that was asked does not answer, or refuses; what it answered before is kept."""
+    """A server does not answer, or refuses a request. Its earlier answers are stored."""
 
     exit_code = 4

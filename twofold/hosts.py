@@ -1,4 +1,4 @@
-"""The machines of a run: by which address they know each other, and when one of them is out of reach."""
+"""The machines of a run: their addresses, and how a machine that cannot be reached is detected."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from typing import Any
 from twofold.errors import LostProcessError
 
 LAUNCHER = "TWOFOLD_LAUNCHER"
-"""Set where `twofold` has started this process, and tells of what is lost, so that its processes need not."""
+"""Set if `twofold` has started this process. Then the launcher reports lost processes, and the processes do not."""
 ARRIVAL = timedelta(minutes=10)
-"""In which all processes of a run start."""
+"""Time within which all processes of a run must start."""
 _GLANCE = 0.1  # seconds
-_MOMENT = timedelta(seconds=10)  # for one process to speak while the others wait
-_PROBES = 5  # questions to a silent machine, before its connection is given up
+_MOMENT = timedelta(seconds=10)  # for one process to print its error while the others wait
+_PROBES = 5  # probes to a silent machine, before its connection is closed
 _GET_ADDRESS = 0x8915  # SIOCGIFADDR, netdevice(7)
 _OPEN_FILES = Path("/proc/self/fd")
 
 
 def address_towards(host: str, port: int) -> str | None:
-    """The address by which this machine sends to `host`, as others can use it; None where there is no way there, or
-    where `host` is this machine under an address of its own alone."""
+    """The address from which this machine sends to `host`, if other machines can use it. None if there is no route, or
+    if `host` is this machine under an address that only it can use."""
     with suppress(OSError):
         kind, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(kind, socket.SOCK_DGRAM) as way:
@@ -47,7 +47,7 @@ def interface_of(address: str) -> str | None:
         return None
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         for _, name in socket.if_nameindex():
-            with suppress(OSError):  # of one without an address
+            with suppress(OSError):  # an interface without an address
                 reply = fcntl.ioctl(asked, _GET_ADDRESS, struct.pack("256s", name.encode()[:15]))
                 if socket.inet_ntoa(reply[20:24]) == address:
                     return name
@@ -55,25 +55,25 @@ def interface_of(address: str) -> str | None:
 
 
 def name_interface() -> None:
-    """Let Gloo use the network by which the first host is reached; by itself it takes what the host's name stands for,
-    which is often the host alone."""
+    """Make Gloo use the network interface that reaches the first host. By default it resolves this host's own name,
+    which is often a loopback address."""
     address = address_towards(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
     if address and (name := interface_of(address)):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
 def failed_key() -> str:
-    """By which processes know, in the store that they share, that one of them has failed."""
+    """The key in the shared store under which processes find that one of them has failed."""
     return f"twofold/failed/{_attempt()}"
 
 
 def speaker_key() -> str:
-    """By which the first to fail is known: of all processes, or of each launcher's, which has an output of its own."""
+    """The key of the first process to fail: of all, or per launcher, because each launcher has its own output."""
     return f"{failed_key()}/{os.environ.get('GROUP_RANK', 0) if LAUNCHER in os.environ else 'all'}"
 
 
 def await_all(store: Any, rank: int, size: int) -> None:
-    """Go on when all processes are here. Raises LostProcessError where one has failed before, or does not come."""
+    """Wait until all processes have started. Raises LostProcessError if one has failed before, or does not start."""
     places = {each: f"twofold/here/{_attempt()}/{each}" for each in range(size)}
     store.set(places[rank], "")
     until = time.monotonic() + ARRIVAL.total_seconds()
@@ -93,7 +93,7 @@ def _attempt() -> str:
 
 
 def is_free_here(host: str, port: int) -> bool:
-    """Whether `host` is this machine, and nobody listens at `port`."""
+    """Whether `host` is this machine, and no process listens at `port`."""
     try:
         socket.create_server(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][:2]).close()
     except OSError:
@@ -102,13 +102,13 @@ def is_free_here(host: str, port: int) -> bool:
 
 
 def give_up_after(seconds: float) -> None:
-    """Let the connections that this process has open fail where the other machine does not answer for so long: its
-    power or its link is gone. It answers while it works, however long that takes; the kernel does it."""
+    """Make the open connections of this process fail if the other machine does not respond for this time, because its
+    power or its network has failed. A machine that computes for long still responds, because its kernel does."""
     if sys.platform != "linux" or not _OPEN_FILES.is_dir():
         return
     pause = max(1, round(seconds / _PROBES))
     for entry in os.listdir(_OPEN_FILES):
-        with suppress(OSError):  # of one that was closed meanwhile
+        with suppress(OSError):  # a connection that was closed in the meantime
             if os.readlink(_OPEN_FILES / entry).startswith("socket:"):
                 with socket.socket(fileno=os.dup(int(entry))) as line:
                     _probe(line, pause, seconds)
@@ -125,8 +125,8 @@ def _probe(line: socket.socket, pause: int, seconds: float) -> None:
 
 @contextmanager
 def one_speaks() -> Iterator[bool]:
-    """Whether this process is the first to come here, of all those that a launcher started. The others leave when it
-    has left, lest the launcher ends it before it has spoken."""
+    """Whether this process is the first to get here, of all that a launcher started. The others wait until it has left,
+    because otherwise the launcher could end it before it has printed its error."""
     from torch.distributed import TCPStore  # type: ignore[reportPrivateImportUsage]
 
     try:
@@ -136,7 +136,7 @@ def one_speaks() -> Iterator[bool]:
         key = speaker_key()
         first = store.add(key, 1) == 1
     except (KeyError, ValueError, RuntimeError):
-        yield os.environ.get("LOCAL_RANK", "0") == "0"  # the place that all knew is lost: one of each host
+        yield os.environ.get("LOCAL_RANK", "0") == "0"  # the shared store is lost, so one process per host reports
         return
     try:
         yield first
@@ -150,7 +150,7 @@ def one_speaks() -> Iterator[bool]:
 
 @contextmanager
 def ended_at_once() -> Iterator[None]:
-    """Within it SIGTERM ends the process: one that waits for others of which one is gone would hear nothing else."""
+    """Inside it, SIGTERM ends the process. A process that waits for a lost one could not react in any other way."""
     main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL) if main else None
     try:

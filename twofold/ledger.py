@@ -1,8 +1,8 @@
-"""What was asked and answered, kept line by line, so that a broken run asks for nothing twice.
+"""Requests and replies, stored line by line, so that an interrupted run sends no request twice.
 
-A line is on disk before anyone uses it, and is signed: a damaged one is named. What a killed process left half written
-is cut off when the file is opened. Lines of earlier versions, without a check, may stand before the first that has one.
-Memory does not grow with a file: it is read line by line, and where each reply stands is in an index on disk.
+A line is on disk before it is used, and it is signed, so a damaged line is detected. A partial line of a killed process
+is cut off when the file is opened. Lines of earlier versions, without a check, may come before the first line with one.
+Memory does not grow with the file: it is read line by line, and the positions of replies are in an index on disk.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from twofold.errors import DataError
 
 Row = dict[str, Any]
 Place = tuple[int, int]
-"""Of a line: its first byte, and how many there are without its end."""
-INDEX_KIB = 8192  # of the index in memory; the rest of it lies in a temporary file
+"""The place of a line: its first byte, and its number of bytes without the line end."""
+INDEX_KIB = 8192  # of the index in memory; the rest is in a temporary file
 
 
 class Lines:
     """A file of JSON objects, one a line, that only grows: `append` returns once they are on disk.
 
-    `take` gets each line that is there, with its place, in their order. One process at a time may hold the file; it may
-    be shared between threads. Raises `DataError` where another process holds the file, where a whole line of it is
-    damaged, or where the disk takes no more.
+    `take` receives each existing line with its place, in order. One process at a time may open the file. Threads may
+    share it. Raises `DataError` if another process has opened the file, if a complete line is damaged, or if the disk
+    is full.
     """
 
     def __init__(self, path: Path, take: Callable[[Row, Place], None] = lambda row, place: None) -> None:
@@ -57,8 +57,7 @@ class Lines:
         self.close()
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> list[Place]:
-        """Write `rows` behind what is there and wait for the disk; either all of them are kept, or none. Their
-        places."""
+        """Append `rows` and wait for the disk. Either all of them are stored, or none. Returns their places."""
         lines = [signed(row) for row in rows]
         with self._lock:
             end = os.lseek(self._file, 0, os.SEEK_END)
@@ -85,7 +84,7 @@ class Lines:
         return row
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._file)
 
     def _hold(self) -> None:
@@ -107,7 +106,7 @@ class Lines:
                     self._end_last(place, row is not None)
 
     def _end_last(self, place: Place, known: bool) -> None:
-        """End a last line that is whole but for its end, or cut off half a one."""
+        """Add a missing line end to a complete last line, or cut off a partial one."""
         if known:
             os.lseek(self._file, sum(place), os.SEEK_SET)
             _write(self._file, b"\n")
@@ -117,7 +116,7 @@ class Lines:
 
 
 class Ledger(Lines):
-    """Replies by request: what `add` was told, `get` knows, also after a kill.
+    """Replies by request: `get` returns what `add` has stored, also after the process was killed.
 
     A request is any JSON object; the same content is the same request, whatever the order of its keys.
     """
@@ -143,7 +142,7 @@ class Ledger(Lines):
             self._index.add(row["key"], place)
 
     def fail(self, request: Mapping[str, Any], reason: str, **details: Any) -> None:
-        """Record that an attempt at `request` brought nothing of use, and why."""
+        """Record that an attempt at `request` failed, and why."""
         self.append([{"key": key(request), "failure": reason, **details}])
 
     def close(self) -> None:
@@ -156,7 +155,7 @@ class Ledger(Lines):
 
 
 class _Index:
-    """Where replies stand, by their keys: the last of each. A temporary database, in memory only while it is small."""
+    """The place of the last reply of each key, in a temporary database that is in memory only while it is small."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -171,7 +170,7 @@ class _Index:
             self._rows.execute("INSERT INTO replies VALUES (?, ?, ?)", (_digest(key), *place))
 
     def sort(self) -> None:
-        """Make keys quick to find, once those of a whole file are there."""
+        """Index the keys, once the whole file has been read."""
         self._rows.execute("CREATE INDEX by_key ON replies (key)")
 
     def place(self, key: str) -> Place | None:
@@ -182,7 +181,7 @@ class _Index:
             return found.fetchone()
 
     def count(self) -> int:
-        """Of different keys."""
+        """The number of different keys."""
         return self._rows.execute("SELECT count(DISTINCT key) FROM replies").fetchone()[0]
 
     def close(self) -> None:
@@ -190,7 +189,7 @@ class _Index:
 
 
 def recorded(path: Path) -> int:
-    """How many replies a ledger holds, without touching it; 0 where there is none."""
+    """The number of replies in a ledger, without changing it; 0 if there is no ledger."""
     if not path.exists():
         return 0
     index = _Index()
@@ -211,14 +210,14 @@ def key(request: Mapping[str, Any]) -> str:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Put a whole file of JSON lines in the place of `path`: at any moment there is the old one or the new one."""
+    """Replace `path` with a file of JSON lines. At any moment there is either the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.writelines(encoded(row) + b"\n" for row in rows)
 
 
 def _scan(file: IO[bytes]) -> Iterator[tuple[bytes, Place, Row | None]]:
-    """Each line with its place and the object that it holds; None for a damaged one."""
+    """Each line with its place and its object; None for a damaged line."""
     checked, start = False, 0
     for line in file:
         text = line.removesuffix(b"\n")
@@ -228,7 +227,7 @@ def _scan(file: IO[bytes]) -> Iterator[tuple[bytes, Place, Row | None]]:
 
 
 def _damaged(where: str) -> DataError:
-    remedy = "remove the line, and what it says is asked again; or remove the file to begin anew"
+    remedy = "remove the line, and its request is sent again; or remove the file to start over"
     return DataError("is damaged", where=where, remedy=remedy)
 
 

@@ -1,4 +1,4 @@
-"""A lock on a place that one process at a time writes to: it dies with its process, and says whose it is."""
+"""A lock on a folder that one process at a time may write to. It ends with its process, and names its owner."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from twofold.errors import BusyError
 
 _PAUSE = 0.05
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-"""What file systems answer that know no locks."""
+"""Errors of file systems that do not support locks."""
 
 
 @contextmanager
 def exclusive(
     path: Path, what: str, remedy: str = "wait until it ends, or end it", *, patience: float = 0.0
 ) -> Iterator[None]:
-    """Lock the file `path`, made for this alone, and remove it afterwards. Raises BusyError where another has it, and
-    does not let go within `patience` seconds.
+    """Lock the file `path`, which has no other use, and remove it afterwards. Raises BusyError if another process has
+    the lock and does not release it within `patience` seconds.
 
-    The kernel drops the lock when the process ends, however it ends. It holds between machines where the file system
-    passes locks on (NFS, Lustre with `flock`, GPFS, CephFS). Where a file system knows no locks at all, the file itself
-    is the lock: of a dead process on this machine it is taken over, of another machine's it has to be removed by hand.
+    The kernel releases the lock when the process ends for any reason. The lock works between machines if the file
+    system supports that (NFS, Lustre with `flock`, GPFS, CephFS). If a file system has no locks at all, the existence
+    of the file is the lock. Then the lock of an ended process on this machine is replaced, and that of another machine
+    must be removed by hand.
     """
     until = time.monotonic() + patience
     while (file := _take(path)) is None:
@@ -42,14 +43,14 @@ def exclusive(
         os.pwrite(file, _mine(), 0)
         yield
     finally:
-        with suppress(OSError):  # of a disk that takes nothing any more; what ended the work is to be heard, not this
+        with suppress(OSError):  # the disk has failed; report the error that ended the work, not this one
             path.unlink(missing_ok=True)
         os.close(file)
 
 
 def _take(path: Path) -> int | None:
-    """The open file, locked, and still the one that has the name (its last owner may just have removed it); None where
-    another has it."""
+    """The open file, locked, and checked to be the one at the path (its last owner may just have removed it). None if
+    another process has the lock."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
@@ -82,7 +83,7 @@ def _mine() -> bytes:
 
 
 def _owner(path: Path) -> dict[str, Any]:
-    """What the lock's owner wrote of itself; empty where there is none, or it has not written yet."""
+    """The owner's entry in the lock file; empty if there is no owner, or if it has not written yet."""
     try:
         owner = json.loads(path.read_bytes()[:4096])
     except (OSError, ValueError):
@@ -97,7 +98,7 @@ def _words(owner: dict[str, Any]) -> str:
 
 
 def _is_gone(owner: dict[str, Any]) -> bool:
-    """Whether the process that left its name is known to have ended; one of another machine never is."""
+    """Whether the process in the lock file is known to have ended. For another machine, that is never known."""
     if not owner:
         return True
     if owner.get("host") != socket.gethostname() or not isinstance(owner.get("pid"), int):
@@ -107,5 +108,5 @@ def _is_gone(owner: dict[str, Any]) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        pass  # another user's, and alive
+        pass  # another user's process, which is running
     return False

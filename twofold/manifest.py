@@ -1,4 +1,4 @@
-"""The files of a folder as they were written: a signed list of their sizes and sha256, and what is no longer so."""
+"""A signed list of the files of a folder with their sizes and sha256, and the check for files that have changed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ DAMAGED = "is damaged"
 
 
 def entry(path: Path) -> dict[str, Any]:
-    """What a manifest holds of a file."""
+    """The entry of a file in a manifest."""
     return {"size": path.stat().st_size, "sha256": sha256(path)}
 
 
 def fault(path: Path, expected: Mapping[str, Any]) -> str:
-    """What sets the file at `path` apart from `expected`; nothing is an empty string."""
+    """How the file at `path` differs from `expected`; an empty string if it does not."""
     if not path.is_file():
         return "is missing"
     found = path.stat()
@@ -31,20 +31,20 @@ def fault(path: Path, expected: Mapping[str, Any]) -> str:
 
 
 def write(folder: Path, names: Iterable[str] | None = None, of: Any = None) -> None:
-    """List the files called `names` that are there, or all of `folder`; `of` says what they were made from."""
+    """List the existing files of `names`, or all of `folder`. `of` names what they were made from."""
     listed = _names(folder) if names is None else [name for name in names if (folder / name).is_file()]
     _put(folder, {name: entry(folder / name) for name in listed}, of)
 
 
 def record(folder: Path, *names: str) -> None:
-    """Put what `names` are now into the manifest, or make one of them alone. A damaged one stays damaged."""
+    """Put the current state of `names` into the manifest, or create one with only them. A damaged one stays damaged."""
     known = _files(folder)
     if known is not None:
         _put(folder, {**known, **{name: entry(folder / name) for name in names}})
 
 
 def forget(folder: Path, *names: str) -> None:
-    """Take `names` out of the manifest, for they are about to be written anew; of a damaged one nothing is left."""
+    """Remove `names` from the manifest, because they are about to be written again. A damaged one is emptied."""
     known = _files(folder)
     if known is None:
         (folder / MANIFEST).unlink()
@@ -53,7 +53,7 @@ def forget(folder: Path, *names: str) -> None:
 
 
 def faults(folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, str]:
-    """Name → fault of the `wanted` files that are not as they were written; none without a manifest."""
+    """Name → fault of the `wanted` files that have changed since they were written; empty without a manifest."""
     known = _files(folder)
     if known is None:
         return {MANIFEST: DAMAGED}
@@ -62,7 +62,7 @@ def faults(folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> d
 
 
 def made_of(folder: Path) -> Any:
-    """What the whole files of `folder` were made from; None where one is missing or changed."""
+    """What the files of `folder` were made from; None if one is missing or has changed."""
     listed = read_signed(folder / MANIFEST)
     return None if listed is None or faults(folder) else listed.get("of")
 
@@ -77,7 +77,7 @@ def _put(folder: Path, files: Mapping[str, Any], of: Any = None) -> None:
 
 
 def _files(folder: Path) -> dict[str, Any] | None:
-    """What the manifest lists; None where it is damaged."""
+    """The entries of the manifest; None if it is damaged."""
     if not (folder / MANIFEST).exists():
         return {}
     files = (read_signed(folder / MANIFEST) or {}).get("files")
@@ -86,5 +86,5 @@ def _files(folder: Path) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=4096)
 def _sha256(path: Path, inode: int, changed: int, renamed: int) -> str:
-    """Of a file that has not been touched since it is read once."""
+    """The sha256 of a file. A file that has not changed since the last call is not read again."""
     return sha256(path)

@@ -1,4 +1,4 @@
-"""The small protocol by which long work says how far it is. Nothing below the command line prints."""
+"""The protocol by which long work reports its progress. Nothing below the command line prints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Receives what long work reports; every call is cheap and may be ignored."""
+    """Receives the reports of long work. Every call is cheap and may be ignored."""
 
     def begin(self, task: str, total: int | None = None) -> None: ...
 
@@ -20,7 +20,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Reports nothing; keeps the warnings, so that a program can read them."""
+    """Reports nothing. Stores the warnings, so that a program can read them."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []

@@ -1,4 +1,4 @@
-"""What people bring, after any file format: a prompt and what was said, with the place it came from.
+"""Users' data, independent of file formats: a prompt and its completions, with their source.
 
 A prompt is either plain text or a chat (a tuple of messages); a completion is text in both cases.
 """
@@ -24,7 +24,7 @@ Prompt: TypeAlias = str | tuple[Message, ...]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a record was read: file (or hub name) and row, counted from 1 as editors do; 0 where `file` says all."""
+    """Where a record was read: file (or hub name) and row, counted from 1 as in editors; row 0 means the whole file."""
 
     file: str
     row: int
@@ -35,9 +35,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A preference: `chosen` is better than `rejected` as an answer to `prompt`, if known with what `probability`, and
-    by what `margin`; with a third answer, `gold`, that is better than both it is a triple. A record of `weight` 2
-    counts as the record twice; None is 1, here and below."""
+    """A preference: `chosen` is better than `rejected` as an answer to `prompt`. `probability` and `margin` may be
+    known. With a third answer, `gold`, which is better than both, it is a triple. A record of `weight` 2 counts as the
+    record twice; None is 1, here and below."""
 
     prompt: Prompt
     chosen: str
@@ -51,7 +51,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """An answer worth imitating."""
+    """An answer to imitate."""
 
     prompt: Prompt
     completion: str
@@ -61,7 +61,7 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A problem whose answer can be checked: `answer` is the worked ground truth or only its last line."""
+    """A problem whose answer can be checked. `answer` is the ground truth, with its steps or only its last line."""
 
     prompt: Prompt
     answer: str
@@ -70,8 +70,8 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Answers to one prompt, best first; two or more. `scores` say how good each is, and never rise; `margin`, by how
-    much the better of any two leads; `probability`, how likely the order of two is right."""
+    """Two or more answers to one prompt, best first. `scores` rate each of them and never increase. `margin` is the
+    margin of the better one of any two, `probability` that of the order of two being right."""
 
     prompt: Prompt
     completions: tuple[str, ...]
@@ -84,7 +84,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """An answer that someone found good (`desirable`) or bad, compared with no other; that label is right with
+    """An answer that was rated as good (`desirable`) or bad, without a comparison. The label is right with
     `probability`."""
 
     prompt: Prompt
@@ -97,7 +97,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A prompt alone, to be answered by a model."""
+    """A prompt without an answer, to be answered by a model."""
 
     prompt: Prompt
     source: Source
@@ -108,7 +108,7 @@ Record: TypeAlias = Pair | Demonstration | Task | Ranking | Labelled | Request
 
 @dataclass(frozen=True)
 class Candidate:
-    """An answer and where it comes from, as it will stand in the row; `truncated` if it never stopped by itself."""
+    """An answer and its origin, as they will be in the row; `truncated` if it did not stop by itself."""
 
     text: str
     origin: Mapping[str, Any]
@@ -116,7 +116,7 @@ class Candidate:
 
 
 def completion_fields(record: Record) -> tuple[tuple[str, str], ...]:
-    """What a record holds beside its prompt: each text, behind the name of its field."""
+    """The texts of a record except its prompt, each with the name of its field."""
     match record:
         case Pair():
             gold = () if record.gold is None else (("gold", record.gold),)
@@ -132,17 +132,18 @@ def completion_fields(record: Record) -> tuple[tuple[str, str], ...]:
 
 
 def shown(prompt: Prompt) -> str | list[dict[str, str]]:
-    """A prompt as rows keep it."""
+    """A prompt as it is stored in rows."""
     return prompt if isinstance(prompt, str) else [{"role": m.role, "content": m.content} for m in prompt]
 
 
 def short_name(name: str) -> str:
-    """A model, a file or a judge (`reward:FOLDER`): of an absolute path the last two parts, anything else as it is."""
+    """A short name of a model, a file or a judge (`reward:FOLDER`): the last two parts of an absolute path, anything
+    else unchanged."""
     kind, colon, path = ("", "", name) if PurePath(name).is_absolute() else name.rpartition(":")
     parts = () if "://" in name or not PurePath(path).is_absolute() else PurePath(path).parts
     return f"{kind}{colon}{'/'.join(parts[-2:])}" if len(parts) > 2 else name
 
 
 def ranked(rank: int) -> str:
-    """What faults call the completion at `rank` (0 is the best), counted from 1 as rows are."""
+    """The name in messages of the completion at `rank` (0 is the best), counted from 1 like rows."""
     return f"completions[{rank + 1}]"

@@ -1,4 +1,4 @@
-"""`@settings`: a frozen, keyword-only dataclass whose unknown keys are errors. It lives beside what it sets."""
+"""`@settings`: a frozen, keyword-only dataclass whose unknown keys are errors. Each is in the module that it sets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ P = ParamSpec("P")
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: T) -> T:
-    """Make `cls` a settings class; a validator (config/) reads `__pydantic_config__`, nothing here imports it."""
+    """Make `cls` a settings class. A validator (config/) reads `__pydantic_config__`; pydantic is not imported here."""
     cls.__pydantic_config__ = {"extra": "forbid", "use_attribute_docstrings": True}
     return dataclass(frozen=True, kw_only=True)(cls)
 
@@ -30,7 +30,8 @@ def require(condition: bool, message: str) -> None:
 
 
 def with_keywords(how: Callable[P, S]) -> Callable[[Callable[[A, B, S], R]], Callable[Concatenate[A, B, P], R]]:
-    """Makes `call(a, b, how)` of settings a call with their fields as keywords: `call(a, b, field=…)`."""
+    """Converts `call(a, b, how)`, where `how` is settings, into a call with their fields as keywords:
+    `call(a, b, field=…)`."""
 
     def decorate(call: Callable[[A, B, S], R]) -> Callable[Concatenate[A, B, P], R]:
         @wraps(call)

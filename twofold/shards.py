@@ -1,8 +1,8 @@
-"""Work on many independent items in shards: each does a stretch of them into a file of its own, and `merge` puts the
-files together, in the order of the items. What came of an item depends on nothing but the item and the settings, so
-that the whole is the work in one piece.
+"""Work on many independent items in shards. Each shard processes a range of items and writes its own file. `merge`
+joins the files in the order of the items. The result of an item depends only on the item and the settings, so the
+merged file is the same as without shards.
 
-A finished shard has a seal: what it is a shard of, which items it did, and the digest of its file.
+A finished shard has a seal: the work that it is a shard of, its range of items, and the digest of its file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from twofold.errors import DataError, RecipeError
 MOST_SHARDS = 100_000
 ARRAY = "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_COUNT"
 HOW_TO = "give it as INDEX/COUNT, from 0/8 to 7/8, or auto in a SLURM array"
-AGAIN = "run that shard again with its own command: only what is missing is asked for"
+AGAIN = "run that shard again with its own command: only the missing items are processed"
 END = ".jsonl"
 
 
@@ -37,7 +37,7 @@ class Shard:
 
     @classmethod
     def of(cls, text: str, environment: Mapping[str, str] | None = None) -> Shard:
-        """From `INDEX/COUNT`; `auto` takes both from a SLURM array job. Raises RecipeError for what is no shard."""
+        """From `INDEX/COUNT`; `auto` reads both from a SLURM array job. Raises RecipeError for anything else."""
         if text == "auto":
             array = in_array(environment)
             if array is None:
@@ -54,19 +54,19 @@ class Shard:
         return self
 
     def span(self, total: int, grain: int = 1) -> tuple[int, int]:
-        """The items that are this shard's: from one place to before another. Together the spans are all; each begins at
-        a multiple of `grain`."""
+        """The range of items of this shard, without its end. The ranges of all shards cover all items. Each begins at a
+        multiple of `grain`."""
         grains = -(-total // grain)
         first, end = (n * grains // self.count * grain for n in (self.index, self.index + 1))
         return first, min(end, total)
 
     def path(self, out: Path) -> Path:
-        """Where its lines go: pairs.jsonl becomes pairs-00003-of-00008.jsonl."""
+        """The file of its lines: pairs.jsonl becomes pairs-00003-of-00008.jsonl."""
         return out.with_name(f"{out.name.removesuffix(END)}-{self.index:05}-of-{self.count:05}{END}")
 
 
 def in_array(environment: Mapping[str, str] | None = None) -> Shard | None:
-    """The place of this process in a SLURM array job; None outside of one."""
+    """The index of this process in a SLURM array job; None outside of one."""
     array = [(os.environ if environment is None else environment).get(name, "") for name in ARRAY]
     if not all(value.isdecimal() for value in array):
         return None
@@ -76,10 +76,10 @@ def in_array(environment: Mapping[str, str] | None = None) -> Shard | None:
 
 @dataclass(frozen=True)
 class Work:
-    """What all shards do together: `verb` on so many `items`, called `nouns`, worked through `grain` at a time.
+    """The work of all shards: `verb` on this number of `items`, which are called `nouns`, in batches of `grain`.
 
-    `request` is a digest of the items and of the settings that change what comes of them. `about` is what `merge` needs
-    to finish, `inputs` are the files that are read.
+    `request` is a digest of the items and of the settings that change the results. `about` is what `merge` requires to
+    finish. `inputs` are the files that are read.
     """
 
     verb: str
@@ -93,19 +93,19 @@ class Work:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a shard: `counts` are added up over all, `lines` must be the same in all (weights of models)."""
+    """A shard's result. `counts` are added over all shards; `lines` must be the same in all (weights of models)."""
 
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
     same: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 Make = Callable[[Path, int, int], Outcome]
-"""Writes what comes of the items from one place to before another to a file."""
+"""Writes the results of a range of items to a file."""
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge wrote to `out`, of which verb, with what it needs to finish."""
+    """The result of a merge in `out`: its verb, and what the verb requires to finish."""
 
     out: Path
     shards: int
@@ -123,7 +123,8 @@ class Merged:
 
 
 def run(work: Work, out: Path, shard: Shard, make: Make) -> bool:
-    """Do one shard of the work whose whole result `out` names; False where it was done before, of the same inputs.
+    """Process one shard of the work whose complete result will be `out`. False if it was finished before, with the same
+    inputs.
 
     Raises RecipeError where there are fewer items than shards.
     """
@@ -148,8 +149,8 @@ def run(work: Work, out: Path, shard: Shard, make: Make) -> bool:
 
 
 def merge(out: Path) -> Merged:
-    """Put the lines of all shards of `out` into it, in the order of the items. Raises DataError for a shard that is
-    missing, unfinished, changed since, or of other work, and where `out` exists with other lines."""
+    """Write the lines of all shards of `out` into it, in the order of the items. Raises DataError for a shard that is
+    missing, unfinished, changed, or of other work, and if `out` exists with other lines."""
     shards = shards_of(out)
     seals = [_read_seal(shard.path(out)) for shard in shards]
     one = seals[0]
@@ -177,14 +178,14 @@ def merge(out: Path) -> Merged:
 
 
 def shards_of(out: Path) -> list[Shard]:
-    """All shards beside `out`. Raises DataError where there are none, where one is missing, and for those of two
-    counts."""
+    """All shards in the folder of `out`. Raises DataError if there are none, if one is missing, or if their counts
+    differ."""
     shards = begun(out)
     if not shards:
-        raise DataError("has no shards beside it", where=str(out), remedy="name the --out of commands that had --shard")
+        raise DataError("has no shards in its folder", where=str(out), remedy="name the --out of commands with --shard")
     counts = sorted({shard.count for shard in shards})
     if len(counts) > 1:
-        what = f"has shards of {' and of '.join(map(str, counts))} beside it"
+        what = f"has shards of {' and of '.join(map(str, counts))} in its folder"
         raise DataError(what, where=str(out), remedy="remove those that are not meant")
     missing = sorted(set(range(counts[0])) - {shard.index for shard in shards})
     if missing:
@@ -210,7 +211,7 @@ def digest(settings: Mapping[str, Any], items: Iterable[Any]) -> str:
 
 
 def refuse_mixed_models(paths: Iterable[Path]) -> None:
-    """Raise DataError where one name stood for different weights in the provenance of rows, in two files or in one."""
+    """Raise DataError if one name has different weights in the provenance of rows, in two files or in one."""
     known: dict[str, tuple[str, Path]] = {}
     for path in paths:
         with path.open("rb") as file:
@@ -223,7 +224,7 @@ def refuse_mixed_models(paths: Iterable[Path]) -> None:
 
 
 def _sha256(paths: Sequence[Path]) -> str:
-    """Of all files, one after the other."""
+    """The lines of all files, one file after the other."""
     found = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -246,7 +247,7 @@ def _read_seal(own: Path) -> dict[str, Any]:
 
 
 def _looks(names: Sequence[str | None]) -> dict[str, list[int]]:
-    """Size and time of every file that `names` stand for; what is no path here (a hub name, a server) has none."""
+    """Size and time of every file of `names`. Anything that is not a path here (a hub name, a server) has none."""
     found: dict[str, list[int]] = {}
     for name in names:
         path = Path(name or "")
@@ -259,7 +260,7 @@ def _looks(names: Sequence[str | None]) -> dict[str, list[int]]:
 
 
 def _origins(provenance: Any) -> Iterator[Mapping[str, str]]:
-    """What tells of a model's weights, wherever it stands."""
+    """All entries with a model's weights, at any depth."""
     if isinstance(provenance, dict):
         if {"model", "weights"} <= provenance.keys():
             yield provenance

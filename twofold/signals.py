@@ -1,4 +1,4 @@
-"""Leaving long work in order: a signal asks it to stop after its step, a second Ctrl-C ends it at once."""
+"""Stopping long work: a signal requests a stop after the current step, a second Ctrl-C ends it at once."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from types import FrameType, TracebackType
 from twofold.stopping import StopRequest
 
 WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-"""Ctrl-C, and what schedulers send before they kill (SLURM: `--signal=USR1@300`) and terminals when they close."""
+"""Ctrl-C, and the signals of schedulers before they kill (SLURM: `--signal=USR1@300`) and of closing terminals."""
 
 
 class Stop(StopRequest):
-    """A context manager that takes signals for requests; calling it says whether work should stop.
+    """A context manager that treats signals as requests to stop. A call returns whether work should stop.
 
-    What the process was started to ignore (`nohup` ignores SIGHUP) stays ignored. Schedulers send more than one signal;
-    after the first only Ctrl-C has a meaning: leave now, whatever is lost. A third does not wait for anything.
+    Signals that the process was started to ignore (`nohup` ignores SIGHUP) stay ignored. Schedulers send more than one
+    signal; after the first, only Ctrl-C has an effect: it ends the work at once, with the loss of unsaved work. A third
+    one ends the process without any cleanup.
     """
 
     def __init__(self) -> None:
@@ -37,8 +38,8 @@ class Stop(StopRequest):
 
     @property
     def exit_code(self) -> int:
-        """As a shell counts: 128 and the signal's number."""
-        return 128 + (self.received or signal.SIGTERM)  # another process of the run has heard it
+        """As in a shell: 128 plus the signal's number."""
+        return 128 + (self.received or signal.SIGTERM)  # another process of the run may have received it
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:

@@ -1,4 +1,4 @@
-"""How sure a figure is: intervals for proportions, means and differences, and McNemar's test for paired answers."""
+"""Uncertainty of figures: intervals for proportions, means and differences, and McNemar's test for paired answers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Estimate:
     method: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as they stand in results.json; `count` only where there is one."""
+        """The fields as in results.json; `count` only if there is one."""
         return {k: v for k, v in asdict(self).items() if v is not None}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
-        """What `as_dict` wrote, whatever stands beside it; KeyError, TypeError or ValueError for anything else."""
+        """Reads the output of `as_dict` and ignores other keys. KeyError, TypeError or ValueError for anything else."""
         count, bounds = data.get("count"), (float(data["value"]), float(data["low"]), float(data["high"]))
         return cls(*bounds, int(data["n"]), None if count is None else int(count), str(data.get("method") or ""))
 
@@ -46,14 +46,14 @@ class PairedTest:
     test: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as they stand in results.json."""
+        """The fields as in results.json."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class WinRate:
-    """How often one side was preferred: with half of the ties, without the ties, and the wins alone as a share of all
-    with Wilson's interval, which takes no stand on what a tie is worth."""
+    """How often one side was preferred: with half of the ties, without the ties, and the share of wins in all
+    comparisons with Wilson's interval, which does not depend on the value of a tie."""
 
     half_ties: float
     no_ties: float
@@ -61,7 +61,7 @@ class WinRate:
 
 
 def win_rate(wins: int, ties: int, losses: int, level: float = 0.95) -> WinRate:
-    """Of comparisons that are independent of each other; NaN where nothing was decided."""
+    """The win rate of independent comparisons; NaN if there are only ties."""
     n, decided = wins + ties + losses, wins + losses
     return WinRate(
         half_ties=(wins + ties / 2) / n if n else math.nan,
@@ -84,10 +84,11 @@ def wilson(count: int, n: int, level: float = 0.95) -> Estimate:
 
 
 def clustered_share(counts: Sequence[int], totals: Sequence[int], level: float = 0.95) -> Estimate:
-    """A share of all observations, `counts[i]` of `totals[i]` in cluster i, whose members may be alike.
+    """A share of all observations, `counts[i]` of `totals[i]` in cluster i, whose members may be correlated.
 
-    Wilson's interval at the effective number of observations: theirs over the design effect (no less than 1), which is
-    the cluster-robust variance of the ratio over that of independent ones. Where all or none succeed, clusters count.
+    Wilson's interval at the effective number of observations: their number divided by the design effect (at least 1).
+    The design effect is the cluster-robust variance of the ratio, divided by the variance of independent observations.
+    If all or none succeed, the effective number is that of the clusters.
     Source: Kish (1965), chapter 8; Korn and Graubard (1998), Survey Methodology 24.
     """
     shares = list(zip(counts, totals, strict=True))
@@ -107,17 +108,18 @@ def clustered_share(counts: Sequence[int], totals: Sequence[int], level: float =
 
 
 def sign_test(counts: Sequence[int], totals: Sequence[int]) -> PairedTest:
-    """Are clusters whose observations mostly succeed as many as those that mostly fail (`only_b`, `only_a`)? Exact,
-    two-sided; a cluster that is split evenly says nothing. With one observation a cluster it is the binomial test."""
+    """Sign test: are there as many clusters that mostly succeed as clusters that mostly fail (`only_b`, `only_a`)?
+    Exact, two-sided. Clusters that are split evenly are dropped. With one observation per cluster, it is the binomial
+    test."""
     leads = [2 * c - t for c, t in zip(counts, totals, strict=True)]
     better, worse = sum(lead > 0 for lead in leads), sum(lead < 0 for lead in leads)
     return PairedTest(worse, better, _two_sided_coin(worse, better), len(counts), "sign test over clusters, exact")
 
 
 def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> PairedTest:
-    """McNemar's exact two-sided test: are the problems that only one model solved split like fair coins?
+    """McNemar's exact two-sided test: did each model solve as many problems that the other did not?
 
-    `a[i]` and `b[i]` are the verdicts on the same problem. p = 1 where the models never differ.
+    `a[i]` and `b[i]` are the verdicts on the same problem. p = 1 if the models never differ.
     Source: McNemar (1947), Psychometrika 12; exact binomial form.
     """
     solved = Counter((bool(x), bool(y)) for x, y in zip(a, b, strict=True))
@@ -126,8 +128,9 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> PairedTest:
 
 
 def sign_flips(a: ArrayLike, b: ArrayLike, *, seed: int = 0, flips: int = 20_000) -> PairedTest:
-    """Is the mean of b − a what random signs of its terms give? Two-sided, on the same [items]; exact where at most 14
-    items differ, else from so many random flips. `only_a` and `only_b` count the items on which either was better.
+    """Randomization test of the mean of b − a, with random signs of its terms. Two-sided, on the same [items]. Exact if
+    at most 14 items differ, otherwise with `flips` random sign vectors. `only_a` and `only_b` count the items on which
+    either was better.
 
     Source: Fisher (1935), The Design of Experiments, section 21.
     """
@@ -144,15 +147,15 @@ def sign_flips(a: ArrayLike, b: ArrayLike, *, seed: int = 0, flips: int = 20_000
         sums, drawn = np.abs(np.array([rng.choice((-1.0, 1.0), moved.size) @ moved for _ in range(flips)])), 1
     as_far = int((sums >= abs(moved.sum()) - 1e-9).sum())
     test = "sign flips, exact" if exact else f"sign flips, {flips} random"
-    p_value = (as_far + drawn) / (sums.size + drawn)  # what was seen is one of the random ones
+    p_value = (as_far + drawn) / (sums.size + drawn)  # the observed signs count as one of the random vectors
     return PairedTest(int((moved < 0).sum()), int((moved > 0).sum()), p_value, difference.size, test)
 
 
 def two_proportions(count_a: int, n_a: int, count_b: int, n_b: int) -> tuple[float, float]:
-    """z (b − a) and two-sided p of two shares of independent observations, by Wald's test with a variance for each.
+    """z (b − a) and two-sided p of two shares of independent observations, by Wald's test with unpooled variance.
 
-    For two models on the same problems it throws away what a paired test uses; it is for published counts, where there
-    are no verdicts to pair.
+    It is for published counts, where there are no verdicts to pair. For two models on the same problems, a paired test
+    has more power.
     """
     if not (0 <= count_a <= n_a and 0 <= count_b <= n_b and n_a and n_b):
         raise ValueError(f"counts must be in 0 … n with n ≥ 1, got {count_a} of {n_a} and {count_b} of {n_b}")
@@ -163,10 +166,10 @@ def two_proportions(count_a: int, n_a: int, count_b: int, n_b: int) -> tuple[flo
 
 
 def cohens_kappa(a: Sequence[Hashable], b: Sequence[Hashable], level: float = 0.95) -> Estimate:
-    """Agreement of two judges of the same items beyond what their habits alone would give; 1 is agreement throughout.
+    """Chance-corrected agreement of two judges on the same items; 1 is full agreement.
 
-    The interval is of large samples; where they never differ, Wilson's for the agreement at the same chance. NaN within
-    [-1, 1] where both gave one and the same label to all, which leaves no room beyond chance.
+    The interval is for large samples. If the judges never differ, it is Wilson's interval of the agreement with the
+    same chance agreement. NaN in [-1, 1] if both gave the same single label to all items: then chance agreement is 1.
     Source: Cohen (1960); Fleiss, Cohen and Everitt (1969), Psychological Bulletin 72, equation 13.
     """
     cells, n, method = Counter(zip(a, b, strict=True)), len(a), f"Cohen's κ, asymptotic {level:.0%}"
@@ -192,8 +195,8 @@ def paired_bootstrap(
 ) -> Estimate:
     """Percentile interval of mean(b) - mean(a), where both are [items], or [seeds, items] with the same items per seed.
 
-    Seeds and items are both drawn with replacement, since both were drawn once to get the figures. With fewer than
-    about ten seeds it is too narrow: prefer `mean_interval` of the differences per seed. `n` is the number of entries.
+    Seeds and items are both resampled with replacement, because both are samples. With fewer than about ten seeds the
+    interval is too narrow: prefer `mean_interval` of the differences per seed. `n` is the number of entries.
     Source: Efron and Tibshirani (1993), chapter 13.
     """
     difference = _differences(a, b)
@@ -205,16 +208,16 @@ def paired_bootstrap(
 
 
 def paired_bootstrap_p(a: ArrayLike, b: ArrayLike, *, seed: int = 0, resamples: int = 10_000) -> float:
-    """Two-sided p-value that mean(b) - mean(a) is 0, by the resampling of `paired_bootstrap`: twice the smaller share
-    of means on one side of 0, no less than 2 / (resamples + 1). What is said there of few seeds holds here."""
+    """Two-sided p-value for mean(b) - mean(a) = 0, by the resampling of `paired_bootstrap`: twice the smaller share of
+    means on one side of 0, at least 2 / (resamples + 1). The limit for few seeds there also applies here."""
     means = _resampled_means(_differences(a, b), seed, resamples)
     beyond = min(int((means <= 0).sum()), int((means >= 0).sum()))
     return min(1.0, 2 * (beyond + 1) / (resamples + 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given: reject those at most α, and the chance of any false rejection is at
-    most α, however the tests depend on each other. Source: Holm (1979), Scandinavian Journal of Statistics 6."""
+    """Holm's adjusted p-values, in the order of the input. If all values ≤ α are rejected, the family-wise error rate
+    is at most α, for any dependence of the tests. Source: Holm (1979), Scandinavian Journal of Statistics 6."""
     if any(not 0 <= p <= 1 for p in p_values):
         raise ValueError("p-values must be in 0 … 1")
     adjusted, highest = [0.0] * len(p_values), 0.0
@@ -227,8 +230,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def bootstrap_ratio(
     part: ArrayLike, whole: ArrayLike, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
 ) -> Estimate:
-    """Percentile interval of sum(part) / sum(whole), both [items], whose items are drawn with replacement; a sum of
-    nothing has no share (0). Source: Efron and Tibshirani (1993), chapter 13.
+    """Percentile bootstrap interval of sum(part) / sum(whole), both [items]. The ratio is 0 if the whole is 0. Source:
+    Efron and Tibshirani (1993), chapter 13.
     """
     parts, wholes = _finite(part), _finite(whole)
     if parts.ndim != 1 or parts.shape != wholes.shape or parts.size == 0:
@@ -256,9 +259,9 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
 
 
 def clustered_mean(sums: ArrayLike, counts: ArrayLike, level: float = 0.95) -> Estimate:
-    """Mean of all observations, sum(sums) / sum(counts), both [clusters], whose members may be alike.
+    """Mean of all observations, sum(sums) / sum(counts), both [clusters], whose members may be correlated.
 
-    Student's t interval over clusters, from the residuals sums - mean * counts; with one observation a cluster it is
+    Student's t interval over clusters, from the residuals sums - mean * counts. With one observation per cluster, it is
     `mean_interval`. Unbounded for one cluster, NaN for none. `n` is the number of observations.
     Source: Kish (1965), chapter 6 (the linearized variance of a ratio).
     """
@@ -309,7 +312,7 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _two_sided_coin(heads: int, tails: int) -> float:
-    """Chance that a fair coin is at least as uneven as this, in exact integers."""
+    """Two-sided p-value of the fair-coin binomial test, in exact integers."""
     n, tail, ways = heads + tails, 0, 1
     for k in range(min(heads, tails) + 1):
         tail += ways
@@ -324,7 +327,7 @@ def _normal_quantile(level: float) -> float:
 
 
 def _t_quantile(level: float, df: int) -> float:
-    """The t with P(|T| < t) = level; for df > 1000 by three terms of Abramowitz and Stegun 26.7.5, good to 1e-10."""
+    """The t with P(|T| < t) = level; for df > 1000 by three terms of Abramowitz and Stegun 26.7.5, to within 1e-10."""
     z = _normal_quantile(level)
     if df > 1000:
         first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
@@ -338,7 +341,7 @@ def _t_quantile(level: float, df: int) -> float:
 
 
 def _t_within(t: float, df: int) -> float:
-    """P(|T| < t) with whole degrees of freedom: Abramowitz and Stegun 26.7.3 and 26.7.4."""
+    """P(|T| < t) for integer degrees of freedom: Abramowitz and Stegun 26.7.3 and 26.7.4."""
     theta = math.atan(t / math.sqrt(df))
     cos, odd = math.cos(theta), df % 2
     term, total = (cos, cos if df > 1 else 0.0) if odd else (1.0, 1.0)

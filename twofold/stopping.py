@@ -1,4 +1,4 @@
-"""How long work is asked to stop: in order after its step, and at once where nothing is lost by it."""
+"""Requests to stop long work: after its step, or at once where nothing is lost."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ StopAsked = Callable[[], bool]
 
 
 class Stopped(BaseException):
-    """Work that is worth nothing by halves (loading, an evaluation) was dropped because a stop was requested. No
-    `Exception`: nobody's handler of errors may take it for one."""
+    """Work that is useless when half done (loading, an evaluation) was ended by a request to stop. It is not an
+    `Exception`, so that no error handler catches it."""
 
 
 class StopRequest:
-    """Whether a stop was requested; `request` may be called at any moment of the main thread, by a signal's handler."""
+    """Whether a stop was requested. A signal handler may call `request` at any moment of the main thread."""
 
     def __init__(self) -> None:
         self.requested = self._droppable = False
@@ -24,15 +24,15 @@ class StopRequest:
         return self.requested
 
     def request(self) -> None:
-        """Ask for a stop. Raises Stopped within `droppable`."""
+        """Request a stop. Raises Stopped inside `droppable`."""
         self.requested = True
         if self._droppable:
-            self._droppable = False  # once: what cleans up is not disturbed again
+            self._droppable = False  # only once, so that cleanup is not interrupted
             raise Stopped
 
     @contextmanager
     def droppable(self) -> Iterator[None]:
-        """Work that a request ends wherever it is, also one that came before."""
+        """Work that a request ends at any point. An earlier request ends it, too."""
         if self.requested:
             raise Stopped
         before, self._droppable = self._droppable, True
@@ -43,7 +43,7 @@ class StopRequest:
 
     @contextmanager
     def undroppable(self) -> Iterator[None]:
-        """Work, within droppable work, that sees to a request by itself."""
+        """Work inside droppable work that handles a request by itself."""
         before, self._droppable = self._droppable, False
         try:
             yield
@@ -52,10 +52,10 @@ class StopRequest:
 
 
 def droppable(stop: StopAsked) -> AbstractContextManager[None]:
-    """`stop.droppable()`, or nothing of a plain function, which can be asked only."""
+    """`stop.droppable()`, or no effect for a plain function, which can only be called."""
     return stop.droppable() if isinstance(stop, StopRequest) else nullcontext()
 
 
 def undroppable(stop: StopAsked) -> AbstractContextManager[None]:
-    """`stop.undroppable()`, or nothing of a plain function."""
+    """`stop.undroppable()`, or no effect for a plain function."""
     return stop.undroppable() if isinstance(stop, StopRequest) else nullcontext()

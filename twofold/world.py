@@ -1,7 +1,7 @@
-"""The processes of a run: which work is whose, and what all of them must agree on. Alone, all of it costs nothing.
+"""The processes of a run: how work is split, and what all of them must agree on. For a single process it costs nothing.
 
-Every process computes the same round from (seed, step). What is dealt out are packs and prompts; what comes back is
-summed or collected, so that all processes go on with equal numbers. Messages between them are tensors and JSON.
+Every process computes the same round from (seed, step). Packs and prompts are split among the processes. The results
+are summed or collected, so that all processes continue with equal numbers. Messages between them are tensors and JSON.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from twofold.settings import require, settings
 
 T = TypeVar("T")
 Kind = Literal["replicate", "shard", "hybrid"]
-_PATIENCE = timedelta(hours=4)  # for a process that draws, asks a server or writes while the others wait
+_PATIENCE = timedelta(hours=4)  # for a process that samples, queries a server or writes while the others wait
 SHARDS = "twofold_shards"
-"""Where the root of a sharded model has its settings."""
-_BUCKET = 32 * 2**20  # values of gradients that travel together
+"""The attribute of a sharded model's root with its settings."""
+_BUCKET = 32 * 2**20  # values of gradients that are sent together
 
 
 @settings
@@ -66,8 +66,8 @@ class WorldSettings:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one process does while every other one does its own: the pack at `place`. One that is not `real` only fills
-    up, so that all make equally many calls; nothing of it counts."""
+    """The pack at `place`, which one process computes while the others compute theirs. A turn that is not `real` is
+    padding, so that all processes make the same number of calls. Its results do not count."""
 
     place: int
     real: bool = True
@@ -75,22 +75,22 @@ class Turn:
 
 @dataclass(frozen=True)
 class World:
-    """This process among all; `local_size` are those of its host. Another host is lost after `timeout` seconds of
-    silence."""
+    """This process among all. `local_size` is the number of processes on its host. Another host is lost after `timeout`
+    seconds without a response."""
 
     rank: int = 0
     size: int = 1
     local_size: int = 1
     timeout: float = 60.0
     group: Any = field(default=None, compare=False)
-    """Over which they talk; torch's own where None."""
+    """The process group for communication; torch's default if None."""
 
     @property
     def several_hosts(self) -> bool:
         return self.size > self.local_size
 
     def apart(self) -> World:
-        """The same processes on lines of their own, for a thread beside the one that computes; all must ask."""
+        """The same processes with separate connections, for a second thread. All processes must call it."""
         if self.size == 1:
             return self
         lines = dist.new_group(backend="gloo", timeout=_PATIENCE)
@@ -103,8 +103,8 @@ class World:
         return self.rank == 0
 
     def deal(self, costs: Sequence[int], *, even: bool = False) -> list[Turn]:
-        """The turns of this process among work of so many tokens each: in every turn the processes do work of like
-        cost, the largest where least has been done. `even` fills up the last turn."""
+        """The turns of this process; `costs` are the tokens of each piece of work. In every turn the processes have
+        work of similar cost, and the largest goes to the process that has done least. `even` pads the last turn."""
         if self.size == 1:
             return [Turn(place) for place in range(len(costs))]
         order = sorted(range(len(costs)), key=lambda place: (-costs[place], place))
@@ -122,7 +122,7 @@ class World:
         return mine
 
     def gather(self, value: T) -> list[T]:
-        """What every process gives, by rank; JSON."""
+        """The values of all processes, by rank; JSON."""
         if self.size == 1:
             return [value]
         data = torch.frombuffer(bytearray(json.dumps(value).encode() or b" "), dtype=torch.uint8)
@@ -136,15 +136,15 @@ class World:
         return [json.loads(bytes(part.numpy())) for part in parts]
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so anywhere."""
+        """Whether it is true on any process."""
         return flag if self.size == 1 else any(self.gather(bool(flag)))
 
     def wait(self) -> None:
-        """Go on when all are here."""
+        """Wait until all processes are here."""
         self.gather(0)
 
     def once(self, make: Callable[[], T]) -> T:
-        """What the first process makes, on all of them; JSON. Raises its TwofoldError on all of them too."""
+        """The first process's result, on all of them; JSON. Its TwofoldError is also raised on all of them."""
         if self.size == 1:
             return make()
         made: Any = None
@@ -154,7 +154,7 @@ class World:
 
     @contextmanager
     def agreed(self) -> Iterator[None]:
-        """What one process raises as TwofoldError within, every process raises at the end: that of the lowest rank."""
+        """If a process raises a TwofoldError inside, every process raises it at the end: that of the lowest rank."""
         if self.size == 1:
             yield
             return
@@ -169,7 +169,7 @@ class World:
             raise _raised(known) from fault
 
     def summed(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """By name the sum over all processes, added in the order of their ranks."""
+        """The sum over all processes by name, added in the order of their ranks."""
         every = self.gather(dict(figures))
         total: dict[str, float] = {}
         for part in every:
@@ -184,7 +184,7 @@ class World:
         return value
 
     def pooled(self, parts: Mapping[int, Tensor], lengths: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
-        """All parts [n] of a whole, each of which one process has made, on every process; on the CPU."""
+        """All parts [n] of a whole on every process, on the CPU. Each part was made by one process."""
         if self.size == 1:
             return [parts[place] for place in range(len(lengths))]
         pieces = list(torch.zeros(sum(lengths), dtype=dtype).split(list(lengths)))
@@ -194,7 +194,7 @@ class World:
         return list(whole.split(list(lengths)))
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Give every process the sum of all gradients; where none has one, there stays none."""
+        """Give every process the sum of all gradients. If no process has a gradient, it stays None."""
         if self.size == 1:
             return
         has = torch.tensor([int(p.grad is not None) for p in parameters])
@@ -208,7 +208,7 @@ class World:
 
 
 def world() -> World:
-    """The processes that this one has joined; alone until `join`."""
+    """The processes that this one has joined; only itself until `join`."""
     return _here
 
 
@@ -216,15 +216,15 @@ _here = World()
 
 
 def launched() -> World:
-    """This process among those that a launcher has started, by its environment; nothing is joined."""
+    """This process among those that a launcher has started, from its environment. It joins nothing."""
     rank, size = (int(os.environ.get(name, default)) for name, default in (("RANK", "-1"), ("WORLD_SIZE", "1")))
     size = size if rank >= 0 else 1
     return World(rank, size, int(os.environ.get("LOCAL_WORLD_SIZE", size))) if size > 1 else World()
 
 
 def join(settings: WorldSettings | None = None) -> World:
-    """Take this process's place among those that a launcher has started, if one has. On GPUs by NCCL, else by Gloo.
-    Raises LostProcessError where not all of them come."""
+    """Join the processes that a launcher has started, if one has. Uses NCCL on GPUs, otherwise Gloo. Raises
+    LostProcessError if not all of them start."""
     global _here
     there = replace(launched(), timeout=(settings or WorldSettings()).timeout)
     if there.size > 1 and _here.size == 1:
@@ -245,29 +245,29 @@ def join(settings: WorldSettings | None = None) -> World:
 
 
 def _watch() -> None:
-    """Let the connections of this process fail where another host is lost."""
+    """Make the connections of this process fail if another host is lost."""
     if _here.several_hosts:
         give_up_after(_here.timeout)
 
 
 def leave() -> None:
-    """Be alone again."""
+    """Leave the other processes."""
     global _here
     if _here.size > 1:
         _here = World()
         mesh_of.cache_clear()
-        with suppress(Exception):  # of a group whose other members are gone
+        with suppress(Exception):  # a group whose other members have ended
             dist.destroy_process_group()
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether this process holds a part of each weight only."""
+    """Whether this process has only a part of each weight."""
     return hasattr(model, "set_requires_gradient_sync")
 
 
 @cache
 def mesh_of(kind: Kind, device: str, here: World) -> Any:
-    """The processes as rows of those that share the weights."""
+    """The processes as a mesh; each row shares one copy of the weights."""
     from torch.distributed.device_mesh import init_device_mesh
 
     if kind == "hybrid" and here.size % here.local_size:
@@ -278,40 +278,40 @@ def mesh_of(kind: Kind, device: str, here: World) -> Any:
         mesh = init_device_mesh(device, sides, mesh_dim_names=("copy", "shard"))
     else:
         mesh = init_device_mesh(device, (here.size,))
-    _watch()  # its groups have connections of their own
+    _watch()  # the new groups have their own connections
     return mesh
 
 
 def shard_mesh(kind: Kind, device: str) -> Any:
-    """The processes among which this one has a part of each weight."""
+    """The processes that share one copy of the weights with this one."""
     mesh = mesh_of(kind, device, world())
     return mesh["shard"] if kind == "hybrid" else mesh
 
 
 def settle(root: nn.Module) -> None:
-    """Let the parameters of a sharded model be its parts: after a forward pass the root's stay gathered, by a setting
-    the layers' too, and whoever asks for them then gets tensors that do not last."""
+    """Make the parameters of a sharded model its parts again. After a forward pass, those of the root stay gathered,
+    and with one setting those of the layers, too. Code that reads gathered parameters gets tensors that do not last."""
     for module in root.modules() if is_sharded(root) else ():
         if is_sharded(module):
             module.reshard()  # type: ignore[operator]  # FSDP2's
 
 
 def is_part(value: Tensor) -> bool:
-    """Whether each process holds a part of this tensor only."""
+    """Whether each process has only a part of this tensor."""
     return hasattr(value, "full_tensor")
 
 
 def whole_tensor(value: Tensor) -> Tensor:
-    """All of a tensor of which each process holds a part; every process must ask. Others are as they are."""
+    """The whole of a sharded tensor; every process must call it. Other tensors are returned unchanged."""
     return value.full_tensor() if is_part(value) else value  # type: ignore[operator, no-any-return]
 
 
 def whole_tensors(
     tensors: Mapping[str, Tensor], put: Callable[[str, Tensor], Tensor] = lambda _, whole: whole
 ) -> dict[str, Tensor]:
-    """On the first process what `put` makes of the whole of each tensor, one after the other, on the CPU where it was
-    in parts; on the others none. Every process must ask."""
-    once: dict[int, Tensor] = {}  # tied ones stay one
+    """On the first process, the result of `put` for each whole tensor, one after the other, on the CPU if it was
+    sharded. On the others, nothing. Every process must call it."""
+    once: dict[int, Tensor] = {}  # tied tensors stay tied
     for name, value in tensors.items():
         if id(value) not in once:
             full = whole_tensor(value.detach())
@@ -321,7 +321,7 @@ def whole_tensors(
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a whole tensor the part of this process lies; of processes with the same part one is `first`."""
+    """The position of this process's part in a whole tensor. Of processes with the same part, one is `first`."""
 
     begin: Sequence[int]
     size: Sequence[int]
@@ -329,7 +329,7 @@ class Place:
 
 
 def place_of(value: Tensor) -> Place | None:
-    """Where this process's part of a tensor lies; None where it has all of it."""
+    """The position of this process's part of a tensor; None if it has the whole tensor."""
     if not is_part(value):
         return None
     from torch.distributed.tensor import DTensor
@@ -343,7 +343,7 @@ def place_of(value: Tensor) -> Place | None:
 
 
 def as_part(part: Tensor, like: Tensor) -> Tensor:
-    """A tensor of which `part` is what this process has, as it has its part of `like`."""
+    """A sharded tensor with `part` as the part of this process, sharded like `like`."""
     from torch.distributed.tensor import DTensor
 
     assert isinstance(like, DTensor)
@@ -352,7 +352,7 @@ def as_part(part: Tensor, like: Tensor) -> Tensor:
 
 
 def part_of(value: Tensor, like: Tensor) -> Tensor:
-    """Of a whole tensor what this process holds where `like` is in parts; there, all of it. Parts are as they are."""
+    """This process's part of a whole tensor if `like` is sharded, otherwise the whole. Parts are returned unchanged."""
     place = place_of(like)
     if place is None or is_part(value):
         return value.to(like.device)
@@ -361,12 +361,12 @@ def part_of(value: Tensor, like: Tensor) -> Tensor:
 
 
 def part_here(value: Tensor) -> Tensor:
-    """What this process holds of a tensor."""
+    """The local part of a tensor."""
     return value.to_local() if hasattr(value, "to_local") else value  # type: ignore[operator, no-any-return]
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Gradients of one dtype that travel together."""
+    """Gradients of one dtype that are sent together."""
     for dtype in dict.fromkeys(grad.dtype for grad in gradients):
         bucket, size = list[Tensor](), 0
         for grad in (g for g in gradients if g.dtype == dtype):
@@ -380,7 +380,7 @@ def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def _raised(message: Sequence[str]) -> TwofoldError:
-    """The error that another process has described."""
+    """The error that another process has sent."""
     pending: list[type[TwofoldError]] = [TwofoldError]
     kinds: dict[str, type[TwofoldError]] = {}
     while pending:

@@ -49,7 +49,7 @@ def test_without_ray_there_is_one_message(
 
 
 def test_a_worker_of_another_version_does_nothing() -> None:
-    with pytest.raises(RuntimeError, match=rf"it has version {__version__}, and the cluster was asked by 0\.0\.1"):
+    with pytest.raises(RuntimeError, match=rf"it has version {__version__}, and the command has version 0\.0\.1"):
         run_command(["doctor"], ".", "0.0.1")
 
 
@@ -71,7 +71,7 @@ def words(rows: Path, judge: Stub, out: Path, *more: str) -> list[str]:
 
 def shards_of(parent: int) -> list[int]:
     """The processes that do shards, below a process."""
-    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-eww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     lines = [line.split(None, 2) for line in listed.splitlines()[1:]]
     above = {int(pid): int(over) for pid, over, _ in lines}
 
@@ -103,7 +103,7 @@ def test_a_killed_worker_costs_nothing(victim: str, rows: Path, judge: Stub, tmp
         os.kill(pid if victim == "its command" else parent_of(pid), signal.SIGKILL)
         told, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert "its worker was lost; it goes on from its ledger" in errors
+    assert "its worker was lost; it resumes from its ledger" in errors
     assert "2 shards over a Ray cluster started here" in errors
     assert out.read_bytes() == whole.read_bytes()
     assert told.startswith(f"{out}: "), "nothing of Ray's own stands between the results"

@@ -222,8 +222,8 @@ def test_evaluate_refuses_what_it_cannot_mean(
 def test_evaluate_wants_the_rows_of_its_task(twofold: Run, model_folder: Path, tasks: Path, pairs: Path) -> None:
     for words, said in (
         (["--tasks", pairs], "for pairs choose --task preference"),
-        (["--task", "preference", "--tasks", tasks], "holds no pairs alone"),
-        (["--task", "perplexity", "--tasks", tasks], "holds no pairs or completions alone"),
+        (["--task", "preference", "--tasks", tasks], "--task preference requires pairs"),
+        (["--task", "perplexity", "--tasks", tasks], "--task perplexity requires pairs or completions"),
         ([], "name their file: --tasks FILE"),
     ):
         answer = twofold("evaluate", model_folder, *words)

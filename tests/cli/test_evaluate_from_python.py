@@ -110,11 +110,15 @@ def test_explain_model_has_what_the_command_writes(
 @pytest.mark.parametrize(
     ("call", "how", "said"),
     [
-        (tf.accuracy, {}, "holds no problems with answers"),
-        (tf.frontier, {"reward": "llm-score:http://127.0.0.1:1/v1#j", "reference": "m"}, "nowhere to keep"),
+        (tf.accuracy, {}, "requires problems with answers"),
+        (
+            tf.frontier,
+            {"reward": "llm-score:http://127.0.0.1:1/v1#j", "reference": "m"},
+            "no folder for a server's answers",
+        ),
         (tf.win_rate, {"judge": "nonsense"}, "no judge is called 'nonsense'"),
         (tf.pass_at_k, {"ks": [4], "samples": 2}, "pass@4 needs more than 2 samples"),
-        (tf.win_rate, {"judge": "llm:http://127.0.0.1:1/v1#j"}, "nowhere to keep what a server answers"),
+        (tf.win_rate, {"judge": "llm:http://127.0.0.1:1/v1#j"}, "no folder for a server's answers"),
     ],
 )
 def test_mistakes_are_named_before_a_model_is_loaded(

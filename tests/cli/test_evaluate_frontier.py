@@ -97,7 +97,7 @@ def test_the_reference_is_no_distance_from_itself(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--reference", "x"), "nothing says what is gained"),
+        (("--reference", "x"), "requires a reward"),
         (("--reward", "verifier"), "--reference MODEL"),
         (("--reward", "llm:http://127.0.0.1:1/v1#j", "--reference", "x", "--out", "o"), "llm compares answers"),
         (("--reward", "llm-score:http://127.0.0.1:1/v1#j", "--reference", "x"), "add --out FOLDER"),

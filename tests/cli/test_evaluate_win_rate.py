@@ -84,11 +84,11 @@ def test_a_judge_that_favours_a_place_prefers_nothing(stub: Stub, model_folder: 
     for rate in (*told["win_rates"], told["canary"]):
         assert (rate["value"], rate["ties"], rate["n"]) == (0.5, PROMPTS, PROMPTS)
         assert rate["orders"] == {**wilson(0, PROMPTS).as_dict(), "first": PROMPTS, "second": 0}
-    assert "an answer that says nothing" in told["err"]
+    assert "an answer without content" in told["err"]
     assert "orders agree" in told["shown"]
     against = evaluated(model_folder, "--judge", f"llm:{stub.url}#j", "--temperatures", "1", "--against", model_folder)
     assert against["canary"]["value"] == 0.5
-    assert "an answer that says nothing" not in against["err"]  # the model may have deserved the ties
+    assert "an answer without content" not in against["err"]  # the model may have deserved the ties
     own = evaluated(model_folder, "--judge", f"llm:{stub.url}#j", "--temperatures", "1", "--canary", "mine")
     assert own["canary"]["text"] == "mine"
 

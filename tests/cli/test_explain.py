@@ -94,7 +94,7 @@ def test_answers_without_comparison_are_read_too(
 @pytest.mark.parametrize(
     ("rows", "arguments", "said"),
     [
-        ({"prompt": "a", "chosen": "b", "rejected": "c"}, (), "nothing says what to compare it with"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, (), "requires a model to compare with"),
         ({"prompt": "a"}, ("--reference", "same"), "contains only prompts"),
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, ("--reference", "nowhere/at-all"), "nowhere/at-all"),
         (

@@ -96,7 +96,7 @@ def test_a_killed_process_costs_a_line_and_the_same_command_goes_on(
     assert launcher.returncode == 128 + signal.SIGKILL
     assert err.splitlines()[-2:] == [
         "error: process 1 of 2 was killed (SIGKILL); the others were ended",
-        "  → the same command goes on from the last checkpoint",
+        "  → the same command resumes from the last checkpoint",
     ]
     again = begin(path, "--processes", "2")
     _, err = again.communicate(timeout=900)

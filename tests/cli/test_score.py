@@ -136,7 +136,7 @@ def test_a_language_model_compares_what_a_row_holds(twofold: Run, stub: Stub, tm
 @pytest.mark.parametrize(
     ("row", "judge", "told"),
     [
-        ({"prompt": "p", "completion": "c"}, (), "nobody scores"),
+        ({"prompt": "p", "completion": "c"}, (), "requires a judge"),
         ({"prompt": "p", "completion": "c"}, ("--reward", "x"), "--judge reward:x"),
         ({"prompt": "p", "completion": "c"}, ("--judge", "verifer"), "no judge is called 'verifer'"),
         ({"prompt": "p", "completion": "c"}, ("--judge", "verifier:loose"), "a verifier's rule is one of"),
@@ -147,7 +147,7 @@ def test_a_language_model_compares_what_a_row_holds(twofold: Run, stub: Stub, tm
         ({"prompt": "p", "completion": "c"}, ("--judge", "verifier"), "has no answer to compare with"),
         ({"prompt": "p", "completion": "c", "answer": "x"}, ("--judge", "verifier"), "holds no number"),
         ({"prompt": "p", "answer": "#### 1"}, ("--judge", "verifier"), "no completion to verify"),
-        ({"prompt": "p"}, ("--judge", "verifier"), "is a prompt alone"),
+        ({"prompt": "p"}, ("--judge", "verifier"), "is a prompt without an answer"),
         ({"prompt": "p", "completion": 3}, ("--judge", "verifier"), "`completion`: is a number"),
     ],
 )

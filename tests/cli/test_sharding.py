@@ -117,7 +117,7 @@ def test_drafts_in_shards_are_those_of_one_command(
     whole, out = tmp_path / "whole.jsonl", tmp_path / "parts.jsonl"
     command = ("sample", models[0], "--file", problems, "--samples", 3, "max_new_tokens=4", "seed=2")
     assert twofold(*command, "--out", whole).code == 0
-    assert f"{out}: {3 * ROWS} drafts" in sharded(twofold, command, out)
+    assert f"{out}: {3 * ROWS} completions" in sharded(twofold, command, out)
     assert out.read_bytes() == whole.read_bytes()
     assert len(whole.read_text("utf-8").splitlines()) == 3 * ROWS
 

@@ -54,6 +54,16 @@ def test_dry_run_counts_and_trains_nothing(twofold: Run, recipe: Path) -> None:
     assert not (recipe.parent / "run").exists()
 
 
+def test_a_dry_run_for_a_gpu_that_is_not_here(twofold: Run, recipe: Path) -> None:
+    answer = twofold("train", recipe, "--dry-run", "--gpu-memory", "24")
+    assert answer.code == 0, answer.err
+    assert "device      cuda of 24 GiB, as planned, bfloat16" in answer.out
+    assert "rule of thumb" not in answer.out
+    small = twofold("train", recipe, "--gpu-memory", "24")
+    assert small.code == 2
+    assert "--gpu-memory: is for estimates" in small.err
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -122,4 +132,4 @@ def test_evaluate_refuses_problems_that_a_run_was_trained_on(twofold: Run, tmp_p
     (tmp_path / "pairs.jsonl").unlink()
     told = twofold("evaluate", tmp_path / "run", "--tasks", leak, "--max-new-tokens", "4")
     assert told.code == 0
-    assert "cannot tell" in told.err
+    assert "it is not known" in told.err

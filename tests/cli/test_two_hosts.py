@@ -15,7 +15,7 @@ from twofold.training import checkpoint
 
 pytestmark = pytest.mark.hosts
 LOST = 5
-AGAIN = "the same command, on every host, goes on from the last checkpoint"
+AGAIN = "the same command, on every host, resumes from the last checkpoint"
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,7 @@ def test_evaluate_compares_models_on_the_same_problems(
 def test_evaluate_wants_problems_with_answers(twofold: Run, tmp_path: Path, model_folder: Path) -> None:
     pairs = lines(tmp_path / "pairs.jsonl", {"prompt": "a", "chosen": "b", "rejected": "c"})
     answer = twofold("evaluate", model_folder, "--tasks", pairs)
-    assert (answer.code, "holds no problems with answers" in answer.err) == (2, True)
+    assert (answer.code, "requires problems with answers" in answer.err) == (2, True)
 
 
 def test_evaluate_samples_for_pass_at_k(

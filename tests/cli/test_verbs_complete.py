@@ -59,5 +59,5 @@ def test_a_verb_that_lacks_everything_is_found(root: Path) -> None:
 
 def test_a_verb_without_help_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twofold.cli.export.export", lambda: None)
-    with pytest.raises(ValueError, match="export says nothing of itself"):
+    with pytest.raises(ValueError, match="export has no docstring"):
         _app({"export": "export:export"})

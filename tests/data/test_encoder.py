@@ -235,7 +235,7 @@ def test_a_template_that_dislikes_a_row_says_so_when_the_row_is_fitted(tokenizer
     with pytest.raises(DataError) as error:
         made.group(Demonstration(ASK, "a", AT))
     assert error.value.what == "is refused by the chat template: never"
-    assert error.value.remedy == "write the turns as the model's template wants them"
+    assert error.value.remedy == "write the turns as the model's template requires"
     encoder(tokenizer(None)).ahead([Demonstration(ASK, "a", AT)])
 
 
@@ -291,7 +291,7 @@ def test_a_bos_that_a_prompt_has_is_not_doubled_and_none_is_invented(tokenizer: 
         assert texts(made, made.group(Demonstration(prompt, "b", AT)))[1] == "b</s>"
     with pytest.raises(DataError) as error:
         none.prompt("")
-    assert error.value.what == "is empty, and the tokenizer has no bos token to stand for it"
+    assert error.value.what == "is empty, and the tokenizer has no bos token to replace it"
     assert error.value.where == "prompt, `prompt`"
 
 

@@ -131,6 +131,38 @@ FORMATS: dict[str, tuple[Any, Any]] = {
     "GSM8K model solutions": (
         {"question": "1 + 1?", "ground_truth": "2", "6b": SOLVED, "175b": {"is_correct": False, "solution": "3"}},
         {"prompt": "1 + 1?", "chosen": "2", "rejected": "3"}),
+    # NVIDIA
+    "context + response1 + response2 (HelpSteer3)": (
+        {"domain": "general", "language": "english", "context": turns("1 + 1?"), "response1": "2", "response2": "3",
+         "overall_preference": -2, "individual_preference": [{"score": -2, "reasoning": "right", "feedback1": "good"}]},
+        PAIR),
+    "context + response1 + response2 (HelpSteer3), second": (
+        {"context": turns("1 + 1?"), "response1": "3", "response2": "2", "overall_preference": 1}, PAIR),
+    "prompt + response_1 + response_2 (HelpSteer2)": (
+        {"prompt": "1 + 1?", "response_1": "3", "response_2": "2", "preference_strength": 1},
+        {"prompt": "1 + 1?", "chosen": "2", "rejected": "3"}),
+    # others' comparisons, in full in test_public_sets
+    "info + summaries + choice (OpenAI summaries)": (
+        {"info": {"post": "x"}, "summaries": [{"text": " 3"}, {"text": " 2"}], "choice": 1},
+        {"prompt": "POST: x\n\nTL;DR:", "chosen": " 2", "rejected": " 3"}),
+    "history + human_ref_A + human_ref_B (SHP)": (
+        {"history": "1 + 1?", "human_ref_A": "3", "human_ref_B": "2", "labels": 0},
+        {"prompt": "1 + 1?", "chosen": "2", "rejected": "3"}),
+    "prompt + response_0 + response_1 (PKU-SafeRLHF)": (
+        {"prompt": "1 + 1?", "response_0": "2", "response_1": "3", "better_response_id": 0},
+        {"prompt": "1 + 1?", "chosen": "2", "rejected": "3"}),
+    "conversation_a + conversation_b + winner (LMArena)": (
+        {"conversation_a": turns("1 + 1?", "3"), "conversation_b": turns("1 + 1?", "2"), "winner": "model_b"}, PAIR),
+    "prompt + response_a + response_b (LMArena)": (
+        {"prompt": '["1 + 1?"]', "response_a": '["2"]', "response_b": '["3"]', "winner_model_a": 1,
+         "winner_model_b": 0, "winner_tie": 0}, PAIR),
+    "context + completions (NeMo)": (
+        {"context": turns("1 + 1?"), "completions": [
+            {"rank": r, "completion": [said(t)]} for r, t in ((2, "5"), (0, "2"), (1, "3"))]}, CHAT_RANKING),
+    "prompt + lists of chosen and rejected (RewardBench 2)": (
+        {"prompt": "1 + 1?", "chosen": ["2"], "rejected": ["3", "5"]}, {**RANKING, "scores": [1, 0, 0]}),
+    "conversation of input + output (Capybara)": (
+        {"conversation": [{"input": "Hi", "output": "Hello"}, {"input": "1 + 1?", "output": "2"}]}, DIALOGUE),
     # Anthropic
     "Anthropic HH (raw turns)": ({"chosen": HH + " 2", "rejected": HH + " 3"},
                                  {"prompt": HH, "chosen": " 2", "rejected": " 3"}),

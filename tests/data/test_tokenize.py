@@ -156,7 +156,7 @@ def test_a_template_that_breaks_the_prefix_is_refused_by_row(tokenizer: Make) ->
         "{% for m in messages %}{% if loop.last %}>{% endif %}{{ m.role }}:{{ m.content }}</s>{% endfor %}"
         "{% if add_generation_prompt %}assistant:{% endif %}"
     )
-    with pytest.raises(DataError, match=r"pairs.jsonl:7, `chosen`: cannot be told from the prompt"):
+    with pytest.raises(DataError, match=r"pairs.jsonl:7, `chosen`: cannot be separated from the prompt"):
         encoder(tokenizer(template)).group(pair(ASK, "Yes", "No"))
 
 

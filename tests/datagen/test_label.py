@@ -184,7 +184,7 @@ def test_pairs_and_rankings_are_labelled_anew(tmp_path: Path) -> None:
 
 def test_an_out_file_from_elsewhere_is_not_overwritten(file: Path, tmp_path: Path) -> None:
     mine = lines(tmp_path / "mine.jsonl", {"precious": True})
-    with pytest.raises(DataError, match="exists and was not labelled here"):
+    with pytest.raises(DataError, match="exists and was not labeled here"):
         Labelling.open(read_questions(str(file)).questions, mine)
 
 

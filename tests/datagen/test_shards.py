@@ -168,7 +168,7 @@ def occupied(out: Path) -> None:
         (changed, "pairs-00001-of-00003.jsonl: was changed after it was made"),
         (other_settings, "is a shard of another build than pairs-00000-of-00003.jsonl"),
         (other_prompts, "is a shard of another build"),
-        (other_count, "has shards of 3 and of 4 beside it"),
+        (other_count, "has shards of 3 and of 4 in its folder"),
         (renamed, "is not finished"),
         (occupied, "exists with other rows"),
     ],
@@ -183,7 +183,7 @@ def test_what_does_not_fit_is_not_merged(harm: Callable[[Path], None], message: 
 
 
 def test_nothing_to_merge(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no shards beside it"):
+    with pytest.raises(DataError, match="has no shards in its folder"):
         merge(tmp_path / "pairs.jsonl")
 
 

@@ -179,7 +179,7 @@ def test_a_server_that_scores_is_asked_once(stub: Stub, models: dict[str, str], 
     how: dict[str, Any] = {"reward": f"llm-score:{stub.url}#j", "reference": even, "samples": 2, "rubric": str(rubric)}
     with pytest.raises(RecipeError) as refused:
         frontier([loaded], ROWS, **how)
-    assert str(refused.value) == "--reward: nowhere to keep what a server answers\n  → add --out FOLDER"
+    assert str(refused.value) == "--reward: no folder for a server's answers\n  → add --out FOLDER"
     found = frontier([loaded], ROWS, **how, out=tmp_path / "out")
     assert {row["reward"] for row in found.rows} == {7.0}
     assert all(said(body).startswith("Mine.") and "#### 1" in said(body) for body in stub.requests)

@@ -107,5 +107,5 @@ def test_a_k_has_samples_enough(how: dict[str, Any], said: str) -> None:
 
 
 def test_other_rows_are_refused_before_a_model_is_opened() -> None:
-    with pytest.raises(DataError, match="holds no problems with answers"):
+    with pytest.raises(DataError, match="requires problems with answers"):
         pass_at_k(["no such model"], [Pair("a", "b", "c", Source("p", 1))])

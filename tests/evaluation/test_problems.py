@@ -80,7 +80,7 @@ def test_templates_are_the_presets_unless_there_is_one(simple: str, chatty: str)
     for wrong in ("Q:", ""):
         with pytest.raises(RecipeError) as refused:
             lines([simple], template=wrong)
-        assert str(refused.value) == "--template: lacks {prompt}\n  → write {prompt} where the problem stands"
+        assert str(refused.value) == "--template: lacks {prompt}\n  → write {prompt} for the problem"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_chats_need_a_template(simple: str) -> None:
     with pytest.raises(RecipeError) as refused:
         lines([simple], [*PROBLEMS, *CHATS])
     assert str(refused.value) == (
-        "--style: the rows are chats, and the model has no chat template\n  → bring prompts as text"
+        "--style: the rows are chats, and the model has no chat template\n  → use text prompts"
     )
     assert not prompting(simple, CHATS, style="text").chat  # each row is then refused by its name
 

@@ -102,7 +102,7 @@ def test_a_chat_is_known_by_its_last_turn() -> None:
     with pytest.raises(DataError) as refused:
         drawn(pool[:1], [task("p3")], 1, 0)
     assert str(refused.value) == (
-        "train.jsonl: 0 of 1 examples are none of the problems, 1 are wanted\n  → bring more examples, or ask for fewer"
+        "train.jsonl: 0 of 1 examples are none of the problems, 1 are wanted\n  → add examples, or use fewer shots"
     )
     with pytest.raises(DataError, match=r"^0 of 0 examples"):
         drawn([], [], 1, 0)

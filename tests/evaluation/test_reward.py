@@ -30,6 +30,12 @@ def test_accuracy_is_strict_and_counts_comparisons() -> None:
     assert (report.test.only_b, report.test.only_a, report.test.p_value) == (2, 1, 1.0)
 
 
+def test_comparisons_of_equal_length_have_no_figure_of_the_longer() -> None:
+    """0 of 0 is no number, and a line of metrics takes none."""
+    assert judge([pair("a", 1, 0)]).figures.keys() == {"accuracy", "calibration_error"}
+    assert judge([pair("a", 1, 0, (4, 3))]).figures["longer_wins"] == 1.0
+
+
 def test_what_repeats_a_prompt_is_no_new_evidence() -> None:
     """Ten prompts once, and each of them twenty times: the same share, and nearly the same interval."""
     once = judge([pair(str(i), i % 3, 1) for i in range(10)]).accuracy

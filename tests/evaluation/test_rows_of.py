@@ -20,8 +20,8 @@ ROWS: dict[str, Record] = {
 PROMPTS = {"pair", "demonstration", "ranking", "request", "task"}
 WANTED: dict[Any, tuple[set[str], str, str]] = {
     "answers": ({"task"}, "problems with answers", "rows need a prompt and an answer"),
-    "preference": ({"pair"}, "pairs alone", "rows need chosen and rejected"),
-    "perplexity": ({"pair", "demonstration"}, "pairs or completions alone",
+    "preference": ({"pair"}, "pairs", "rows need chosen and rejected"),
+    "perplexity": ({"pair", "demonstration"}, "pairs or completions",
                    "rows need chosen and rejected, or prompt and completion"),
     "win-rate": (PROMPTS, "rows of one shape with prompts",
                  "rows need prompts, and answers unless there is --against MODEL"),
@@ -40,7 +40,7 @@ def test_a_task_takes_rows_that_it_can_use(task: Any, kind: str) -> None:
     with pytest.raises(DataError) as refused:
         rows_of(rows, task)
     other = "; for pairs choose --task preference" if kind == "pair" else ""
-    assert str(refused.value) == f"rows.jsonl: holds no {what}\n  → {remedy}{other}"
+    assert str(refused.value) == f"rows.jsonl: --task {task} requires {what}\n  → {remedy}{other}"
 
 
 def test_rows_are_of_one_kind_and_there_are_some() -> None:
@@ -49,7 +49,7 @@ def test_rows_are_of_one_kind_and_there_are_some() -> None:
     assert "; for pairs choose" not in str(refused.value)
     with pytest.raises(DataError) as refused:
         rows_of([], "frontier")
-    assert str(refused.value) == "frontier: no rows\n  → bring some"
+    assert str(refused.value) == "frontier: no rows\n  → name a file with rows"
 
 
 def test_a_file_is_read_and_of_a_folder_what_is_to_test_on(tmp_path: Path) -> None:

@@ -100,12 +100,12 @@ def test_who_uses_a_server_must_name_a_folder(how: dict[str, Any]) -> None:
     with pytest.raises(RecipeError) as refused:
         win_rate(how.pop("models", ["a"]), PROBLEMS, **{**HOW, **how})
     assert str(refused.value) == (
-        "twofold evaluate: nowhere to keep what a server answers\n"
-        "  → add --out FOLDER: the same command then goes on where a broken one stopped"
+        "twofold evaluate: no folder for a server's answers\n"
+        "  → add --out FOLDER: the same command then resumes an interrupted evaluation"
     )
 
 
-CAREFUL = "to an answer that says nothing (the canary): its win rates may not mean what they seem to"
+CAREFUL = "to an answer without content (the canary): its win rates may not be reliable"
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,13 @@ import transformers as tr
 from support import tiny
 from support.families import build
 from twofold.demo.build import character_tokenizer
+from twofold.models import attention
 from twofold.models.footprint import FORWARD, HEAD, Tally, _depths, _of_depth
 from twofold.models.heads import load_reward_model
-from twofold.models.load import LoRA, ModelSettings, load_policy
+from twofold.models.load import LoRA, ModelSettings, load_policy, resolve_device
+from twofold.models.machine import memory_bytes
+from twofold.models.planned import planned_gpu
+from twofold.models.precision import resolve_precision
 from twofold.models.weightless import training_bytes
 
 SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "num_key_value_heads": 1}
@@ -69,6 +73,28 @@ def test_bytes_of_a_step(
     counted = training_bytes(model, tiny.groups((9, 6, 5), (7, 4, 3)), **how)
     real, _ = (load_reward_model if how["scored"] else load_policy)(model)
     assert counted == live_bytes(real, several=how["several"])
+
+
+def test_a_planned_gpu_is_counted_on_its_own_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One variable-length call a layer in bfloat16, hidden states in it, and the head's tiles of a GPU."""
+    llama(2).save_pretrained(tmp_path)
+    settings, groups = ModelSettings(path=str(tmp_path)), tiny.groups((9, 6, 5), (7, 4, 3))
+    seen: list[torch.dtype] = []
+
+    def noting(q: torch.Tensor, *rest: Any, original: Any = attention._varlen) -> torch.Tensor:
+        seen.append(q.dtype)
+        return original(q, *rest)
+
+    monkeypatch.setattr(attention, "_varlen", noting)
+    with planned_gpu(2**30):
+        assert (resolve_device("auto"), resolve_device("cpu")) == ("cuda", "cpu")
+        assert (resolve_precision("auto", "cuda"), memory_bytes("cuda")) == ("bfloat16", 2**30)
+        counted = training_bytes(settings, groups, scored=False, several=False)
+    assert seen == [torch.bfloat16] * 2
+    assert counted is not None
+    assert counted != training_bytes(settings, groups, scored=False, several=False)
+    assert seen == [torch.bfloat16] * 2  # a processor's has none of these calls
+    assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def test_a_tally_counts_what_lives_and_no_storage_twice() -> None:

@@ -10,6 +10,7 @@ import torch
 import transformers as tr
 
 from support import tiny
+from support.gguf_files import WORDS, llama, write
 from twofold.errors import ModelError
 from twofold.models.export import export_model
 from twofold.models.load import ModelSettings, load_model, load_policy, save_policy
@@ -17,59 +18,7 @@ from twofold.models.locate import gguf_of, model_path
 from twofold.models.model_size import model_size
 from twofold.models.policy import Policy
 
-gguf = pytest.importorskip("gguf", reason="the package gguf is not installed: pip install 'twofold[gguf]'")
-
-SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 4}
-LAYER = {
-    "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
-}  # fmt: skip
-WORDS = ["<unk>", "<s>", "</s>", *(chr(ord("a") + i) for i in range(26)), *map(str, range(10))]
-
-
-def llama() -> Any:
-    return tiny.llama(**SIZES, vocab_size=len(WORDS), rms_norm_eps=1e-6)
-
-
-def interleaved(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """Rows of queries and keys as GGUF has them: the halves of the rotary pairs one after the other."""
-    return weight.view(heads, 2, -1, weight.shape[1]).transpose(1, 2).reshape(weight.shape)
-
-
-def write(path: Path, model: Any) -> None:
-    writer, config = gguf.GGUFWriter(path, "llama"), model.config
-    writer.add_context_length(64)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_vocab_size(len(WORDS))
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(WORDS)
-    writer.add_token_scores([-float(i) for i in range(len(WORDS))])
-    writer.add_token_types([2, 3, 3, *([1] * (len(WORDS) - 3))])
-    writer.add_unk_token_id(0)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    names = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-    names |= {
-        f"blk.{i}.{k}": f"model.layers.{i}.{v}" for i in range(config.num_hidden_layers) for k, v in LAYER.items()
-    }
-    for theirs, ours in names.items():
-        value = weights[f"{ours}.weight"]
-        heads = config.num_attention_heads
-        value = interleaved(value, heads) if theirs.endswith(("attn_q", "attn_k")) else value
-        writer.add_tensor(f"{theirs}.weight", value.numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+pytest.importorskip("gguf", reason="the package gguf is not installed: pip install 'twofold[gguf]'")
 
 
 @pytest.fixture

@@ -206,8 +206,8 @@ def test_what_attention_is_asked_without_harm(more: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ({"layout": None}, "the model does not hand its keyword arguments to the attention"),
-        ({"layout": 3}, "the model does not hand its keyword arguments to the attention"),
+        ({"layout": None}, "the model does not pass its keyword arguments to the attention"),
+        ({"layout": 3}, "the model does not pass its keyword arguments to the attention"),
         ({"mask": torch.zeros(1)}, "the model builds an attention mask of its own"),
         ({"is_causal": False}, "the attention is not causal"),
         ({"sinks": 1, "bias": 2, "head_mask": None}, "the attention is asked for bias, sinks"),

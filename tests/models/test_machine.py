@@ -24,7 +24,7 @@ def found(**changes: Any) -> dict[str, Any]:
 
 PACKS = "attention over packs: SDPA for each completion, the prompt shared"
 PLAIN = "precision auto: float32 (bfloat16: it multiplies {}× as fast as float32; 1.5× is where it pays)"
-SLOW = "bfloat16 is slower than float32 here: leave precision alone"
+SLOW = "bfloat16 is slower than float32 here: leave precision at auto"
 SPIN = "waiting threads spin: set OMP_WAIT_POLICY=PASSIVE where others share the processor"
 
 

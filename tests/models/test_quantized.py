@@ -242,7 +242,7 @@ def test_what_cannot_be_quantized_is_refused(path: str, tmp_path: Path) -> None:
     save_policy(policy, loaded.tokenizer, adapter)
     moe = stored(build(tr.MixtralForCausalLM, tr.MixtralConfig, **EXPERTS), tmp_path / "moe")
     for how, words in (
-        ({"path": str(adapter), "quantize": "nf4", "lora": LoRA()}, "is an adapter: a base is quantized"),
+        ({"path": str(adapter), "quantize": "nf4", "lora": LoRA()}, "is an adapter, and a base with a merged"),
         ({"path": path, "adapter": str(adapter)}, "was trained on a base in nf4\n  → set model.quantize=nf4"),
         ({"path": path, "adapter": str(adapter), "quantize": "int8"}, "was trained on a base in nf4"),
         ({"path": moe, "quantize": "nf4", "lora": LoRA()}, "the experts of this model are stacked"),

@@ -183,6 +183,6 @@ def test_a_policy_without_an_adapter_does_not_step_aside() -> None:
     with pytest.raises(ModelError) as error, tiny.policy().as_reference():
         pass
     assert str(error.value) == (
-        "a policy without an adapter cannot step aside for its reference\n"
+        "a policy without an adapter cannot be its own reference\n"
         "  → set model.lora, or compute the reference with a frozen copy of the model"
     )

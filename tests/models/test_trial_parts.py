@@ -325,7 +325,7 @@ def test_the_first_dtype_that_the_layers_know(monkeypatch: pytest.MonkeyPatch) -
         spoken.append(model.dtype)
         return model.dtype == torch.float32
 
-    monkeypatch.setattr(small, "_speaks", only_float32)
+    monkeypatch.setattr(small, "_is_finite", only_float32)
     copied = small_copy(tiny.llama())
     assert copied is not None
     assert copied.dtype == torch.float32

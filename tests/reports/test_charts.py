@@ -14,6 +14,7 @@ from twofold.reports.drawing import LOOKS, Frame, Line, binned, svg
 from twofold.reports.run import read_run
 
 SPECS = (*ALONG, *TRAINING, *FURTHER)
+LABELS = [("a", "run-0"), ("b", "run-1")]
 PLAIN = {
     "Problems solved, strict", "Held-out preference accuracy", "Loss", "Implicit rewards", "Log-probabilities",
     "Margin", "Preference accuracy in training", "Gradient norm",
@@ -50,11 +51,10 @@ def test_draft_and_truth_join_the_rewards(make_run: Make) -> None:
 
 
 def test_runs_share_a_chart_or_stand_beside_each_other(make_run: Make) -> None:
-    charts = {
-        c.title: c for c in draw(TRAINING, [read_run(make_run(n)) for n in "ab"], [("a", "run-0"), ("b", "run-1")])
-    }
+    charts = {c.title: c for c in draw(TRAINING, [read_run(make_run(n)) for n in "ab"], LABELS)}
     assert charts["Loss"].legend == (("a", "run-0"), ("b", "run-1"))
-    assert {"Implicit rewards: a", "Implicit rewards: b"} <= charts.keys()
+    panels = [(c.title, c.run) for c in draw(TRAINING, [read_run(make_run(n)) for n in "cd"], LABELS)]
+    assert {("Implicit rewards", "a"), ("Implicit rewards", "b")} <= set(panels)
 
 
 def test_seeds_of_one_method_share_a_colour_and_one_panel(make_run: Make) -> None:
@@ -62,7 +62,8 @@ def test_seeds_of_one_method_share_a_colour_and_one_panel(make_run: Make) -> Non
     assert [look for _, look in labels] == ["run-0", "run-0", "run-1"]
     charts = {c.title: c for c in draw(TRAINING, [read_run(make_run(n)) for n in "abc"], labels)}
     assert charts["Loss"].legend == (("a", "run-0"), ("c", "run-1"))
-    assert [title for title in charts if title.startswith("Implicit")] == ["Implicit rewards: a", "Implicit rewards: c"]
+    drawn = draw(TRAINING, [read_run(make_run(n)) for n in "def"], labels)
+    assert [c.run for c in drawn if c.title == "Implicit rewards"] == ["a", "c"]
 
 
 def test_drawings_are_small_plain_elements(make_run: Make) -> None:

@@ -61,7 +61,7 @@ def tokens(folder: Path, **counts: Any) -> None:
 def test_a_sound_run_is_told_what_was_looked_at(sound: Sound) -> None:
     run = read_run(sound())
     assert review([run], ["sound"]).words == (
-        "Nothing to worry about in what was looked at: final results, rows left out or cut, size of what was measured "
+        "Nothing to worry about in what was checked: final results, rows left out or cut, size of what was measured "
         "on, falls on the way, log-probability of chosen, completions cut off, shut gates, repetition, pairs too easy, "
         "learning rate, overlap with training."
     )
@@ -72,9 +72,7 @@ def test_a_run_that_does_not_tell_of_its_rows_is_not_known_to_be_sound(sound: So
     folder = sound()
     change(folder / "environment.json", tokens={})
     run = read_run(folder)
-    assert review([run], [""]).words.startswith(
-        "No warning, but rows left out or cut could not be looked at. Looked at: "
-    )
+    assert review([run], [""]).words.startswith("No warning, but rows left out or cut could not be checked. Checked: ")
     assert review([read_run(sound("other")), run], ["a", "b"]).unseen == ("rows left out or cut",)
 
 

@@ -21,6 +21,7 @@ from twofold.reports.tables import (
     is_share,
     labels,
     number,
+    p_is,
     p_value,
     percent,
     points,
@@ -42,8 +43,8 @@ def result(name: str, *, base: float | None = None, policy: float | None = None,
 @pytest.mark.parametrize(
     ("write", "value", "text"),
     [
-        (p_value, 0.001, "0.001"), (p_value, 0.00099, "9.9e-4"), (p_value, 1e-99, "1.0e-99"),
-        (p_value, 9e-100, "< 1e-99"),
+        (p_value, 0.001, "0.001"), (p_value, 0.00099, "< 0.001"), (p_value, 0.0, "< 0.001"),
+        (p_is, 0.0123, "p = 0.012"), (p_is, 0.00099, "p < 0.001"), (p_is, NAN, "p = –"),
         (p_value, INF, "–"), (p_value, 1.0, "1.000"), (number, 99.96, "100"), (number, 100.4, "100"),
         (number, -100, "−100"),
         (number, 0.12345, "0.123"), (number, INF, "inf"), (number, 0.0, "0"), (number, 1234.5, "1,234"),

@@ -13,6 +13,7 @@ import pytest
 from support.hostile import HOSTILE, Elements, page
 from support.made_up_runs import Make, lines, sample
 from twofold.errors import DataError
+from twofold.reports.guide import docs
 from twofold.reports.html import write_report
 from twofold.reports.pages import clip
 
@@ -20,7 +21,7 @@ ALLOWED = {
     "html", "head", "meta", "title", "style", "body", "header", "main", "section", "article", "h1", "h2", "h3", "ul",
     "li", "p", "b", "i", "u", "div", "span", "small", "code", "pre", "details", "summary", "table", "thead", "tbody",
     "tr", "th", "td", "figure", "figcaption", "svg", "g", "path", "defs", "use", "text", "clippath", "rect", "nav", "a",
-    "mark", "kbd", "button", "script",
+    "mark", "kbd", "button", "script", "dl", "dt", "dd",
 }  # fmt: skip
 ATTRIBUTES = {"href", "src", "srcset", "action", "data", "poster", "formaction", "background"}
 
@@ -30,7 +31,8 @@ def check_safe(text: str) -> Elements:
     elements = Elements(text)
     assert elements.tags <= ALLOWED
     assert not [a for a in elements.attributes if a[0].startswith("on")]
-    assert all(value.startswith("#") for name, value in elements.attributes if name in ATTRIBUTES)
+    links = [value for name, value in elements.attributes if name in ATTRIBUTES]
+    assert all(value.startswith(("#", f"{docs()}/")) for value in links)
     assert not re.search(r"url\((?!#)|@import", text)
     assert "default-src 'none'" in text
     [script] = re.findall("<script>(.*?)</script>", text, re.DOTALL)

@@ -14,6 +14,7 @@ from support.made_up_runs import run_data
 from twofold.reports import charts, drawing
 from twofold.reports.charts import Chart, Curve, Spec, calibration_chart, draw, looks
 from twofold.reports.drawing import LOOKS, Frame, Line, binned, svg
+from twofold.reports.figure_data import Drawn, encoded
 from twofold.reports.run import RewardResult
 from twofold.statistics import wilson
 
@@ -94,15 +95,15 @@ def test_several_curves_have_a_panel_for_each_method_on_one_scale() -> None:
     runs = [run_data(train={"a": [float(i)], "b": [2.0]}) for i in range(9)]
     labels = [(f"r{i}", f"run-{i % 8}") for i in range(9)]
     found = draw([TWO], runs, labels)
-    assert [c.title for c in found] == [f"Both: r{i}" for i in range(6)]  # as many as there are colours
+    assert [(c.title, c.run) for c in found] == [("Both", f"r{i}") for i in range(6)]  # as many as there are colours
     assert found[0].legend == (("first", "chosen"), ("second", "ink"))
     assert found[0].keys == ("a", "b")
     ticks = [c.svg.count("</text>") for c in found]
     assert len(set(ticks)) == 1
     (alone,) = draw([TWO], runs[:1], labels[:1])
-    assert alone.title == "Both"
+    assert (alone.title, alone.run) == ("Both", "")
     part = draw([TWO], [run_data(), run_data(train={"b": [1.0]})], labels[:2])
-    assert [(c.title, c.keys) for c in part] == [("Both: r1", ("b",))]
+    assert [(c.title, c.run, c.keys) for c in part] == [("Both", "r1", ("b",))]
 
 
 def test_colours_go_by_method_and_come_again_after_six() -> None:
@@ -115,14 +116,15 @@ def test_calibration_has_a_point_for_each_bin() -> None:
     half = wilson(1, 2)
     result = RewardResult(half, half, (), 0.1, 0.1, ((0.6, 0.5, 2), (0.9, 1.0, 4)))
     chart = calibration_chart("m", "run-1", result)
-    assert (chart.title, chart.legend, chart.keys, chart.axis) == (
-        "Calibration: m", (), (), "predicted probability",
+    assert (chart.title, chart.run, chart.legend, chart.keys, chart.axis) == (
+        "Calibration", "m", (), (), "predicted probability",
     )  # fmt: skip
     assert chart.note == "Accuracy by the model's confidence. Band: 95% Wilson."
     told = [wilson(1, 2), wilson(4, 4)]
     line = Line([0.6, 0.9], [0.5, 1.0], "run-1", [e.low for e in told], [e.high for e in told], markers=True)
     frame = Frame("Calibration: m", 1.0, half.low - 0.02, 1.02, percent=True, begin=0.5, shares=True)
-    assert chart == Chart(chart.title, chart.note, svg([line], frame), (), (), chart.axis)
+    data = encoded([Drawn("accuracy", line)], frame)
+    assert chart == Chart(chart.title, chart.note, svg([line], frame), (), (), chart.axis, data, "m")
     sure = calibration_chart("m", "run-1", RewardResult(half, half, (), 0, 0, ((0.9, 1.0, 900),)))
     low = Frame("Calibration: m", 1.0, 0.48, 1.02, percent=True, begin=0.5, shares=True)
     e = wilson(900, 900)

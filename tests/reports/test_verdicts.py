@@ -194,7 +194,7 @@ def test_a_family_is_of_one_metric_with_ps_between_0_and_1() -> None:
         "better", "worse", "unclear", "untested", "untested",
     ]  # fmt: skip
     assert Family({tests[0]: 0.05}).verdict(tests[0]) == "unclear"
-    assert family.sentence(tests[0]) == "McNemar p = < 1e-99, < 1e-99 by Holm over 2 tests"
+    assert family.sentence(tests[0]) == "McNemar p < 0.001, < 0.001 by Holm over 2 tests"
     assert Family({tests[0]: 0.05}).sentence(paired(0.5)) == "McNemar p = 0.500"
     assert Family({tests[0]: 0.05, tests[1]: 0.1}).sentence(paired(0.5, a="n")) == "McNemar p = 0.500"
     refuse_changes(family)
@@ -210,6 +210,6 @@ def test_a_review_names_runs_only_where_there_are_several() -> None:
     assert review([warned, run_data()], ["a", "b"]).worries[0] == Worry("a", "w")
     with pytest.raises(ValueError):
         review([warned], [])
-    assert Review((), ("x", "y"), ()).words == "Nothing to worry about in what was looked at: x, y."
-    assert Review((), ("x", "y"), ("z", "u")).words == ("No warning, but z, u could not be looked at. Looked at: x, y.")
+    assert Review((), ("x", "y"), ()).words == "Nothing to worry about in what was checked: x, y."
+    assert Review((), ("x", "y"), ("z", "u")).words == ("No warning, but z, u could not be checked. Checked: x, y.")
     assert entries([]) == []

@@ -221,7 +221,7 @@ def test_a_server_that_is_lost_under_way(start: Callable[..., Engine], tmp_path:
     assert max(row["served/lost"] for row in lines(tmp_path / "two")) == 1
     broken = [True]
     alone = start(lambda path, nth: "500" if path not in PUSHES and nth > 14 and broken[0] else GOOD)
-    with pytest.raises(ServerError, match="a draft was not drawn in 2 attempts: HTTP 500"):
+    with pytest.raises(ServerError, match="no completion was received in 2 attempts: HTTP 500"):
         loop(tmp_path / "alone", "fresh", server=server(alone), **FEW).train()
     assert len(lines(tmp_path / "alone")) == 3
     broken[0] = False
@@ -239,8 +239,14 @@ def test_a_server_that_is_lost_under_way(start: Callable[..., Engine], tmp_path:
     [
         ({"server": {"ahead": 2}}, "must be 0 or 1: one step at most"),
         ({"server": {"importance_cap": 0.5}}, "must be ≥ 1, auto or none"),
-        ({"server": {"ahead": 1}, "temperature": 0.7}, "importance weights need drafts of the whole distribution"),
-        ({"server": {"importance_cap": 3.0}, "top_k": 5}, "importance weights need drafts of the whole distribution"),
+        (
+            {"server": {"ahead": 1}, "temperature": 0.7},
+            "importance weights need completions from the full distribution",
+        ),
+        (
+            {"server": {"importance_cap": 3.0}, "top_k": 5},
+            "importance weights need completions from the full distribution",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 import twofold as tf
 from support.chat_templates import FAMILIES, HH, QUESTION, Family
 from support.prompted import model_folder, rows
-from twofold.datagen.completions import beams_of, best_drafts_of, drafts_of
+from twofold.datagen.completions import beams_of, best_samples_of, samples_of
 from twofold.progress import Silent
 from twofold.rewards.model import open_reward
 from twofold.sampling.base import Sampling
@@ -65,9 +65,9 @@ def uses(family: Family, folder: Path, **data: str) -> dict[str, Callable[[], ob
             base, tasks, run=f"{run}-drafts", **short, objective=tf.RLOO(), sampling={"max_new_tokens": 2},
             algorithm={"kind": "policy_gradient", "reward": lambda prompt, completion, truth: float(len(completion))},
         ),
-        "sample": lambda: drafts_of(open_model(run), prompts, few, (1, 0), Silent()),
+        "sample": lambda: samples_of(open_model(run), prompts, few, (1, 0), Silent()),
         "search": lambda: beams_of(open_model(run), prompts, Beams(width=2, max_new_tokens=2), base),
-        "best of n": lambda: best_drafts_of(open_model(run), prompts, few, (2, 0), reward=reward, progress=Silent()),
+        "best of n": lambda: best_samples_of(open_model(run), prompts, few, (2, 0), reward=reward, progress=Silent()),
         "score": lambda: open_reward(reward).score(records, Silent()),
         "accuracy": lambda: tf.accuracy([run], tasks, metrics=["text"], **how),
         "pass@k": lambda: tf.pass_at_k([run], tasks, **how),

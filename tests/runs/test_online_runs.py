@@ -252,7 +252,7 @@ def test_prompts_without_answers_are_refused(
         ({"judge": "implict"}, {}, RecipeError, "did you mean `implicit`"),
         ({"judge": "llm:not-an-address"}, {}, RecipeError, "judge|address"),
         ({"judge": "llm:http://localhost:1/v1#m", "rubric": "nowhere.jinja"}, {}, RecipeError, "rubric"),
-        ({"judge": "verifier", "reference": "fresh"}, {"kind": "simpo"}, RecipeError, "asks for no reference"),
+        ({"judge": "verifier", "reference": "fresh"}, {"kind": "simpo"}, RecipeError, "uses no reference"),
         ({"judge": "reward:BASE"}, {}, ModelError, "no trained score head"),
         ({"prompts": 15}, {}, RecipeError, "some of the 12 twice"),
         ({"judge": "code"}, {}, RecipeError, r"algorithm\.judge: this reward runs programs"),

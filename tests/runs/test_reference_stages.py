@@ -81,5 +81,5 @@ def test_a_moving_reference_closes_the_gap(tmp_path: Path, base: Path) -> None:
 def test_what_has_no_use_for_it_is_refused(tmp_path: Path, base: Path) -> None:
     with pytest.raises(RecipeError, match="fits the model already"):
         run(tmp_path / "a", base, objective={"kind": "sft"}, reference={"fit": "chosen"})
-    with pytest.raises(RecipeError, match="asks for no reference"):
+    with pytest.raises(RecipeError, match="uses no reference"):
         run(tmp_path / "b", base, objective={"kind": "simpo"}, reference={"kind": "moving"})

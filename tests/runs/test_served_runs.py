@@ -79,8 +79,8 @@ def test_a_server_that_nobody_would_ask_is_refused(tmp_path: Path) -> None:
     given: dict[str, Any] = {"model": {"path": "m"}, "data": {"train": "d.jsonl"}}
     server = {"server": {"url": "http://127.0.0.1:8000"}}
     for section, said in (
-        ({"sampling": server}, "this algorithm asks for none"),
-        ({"evaluation": {"sampling": server}}, "evaluation.sampling is drawn here"),
+        ({"sampling": server}, "this algorithm uses none"),
+        ({"evaluation": {"sampling": server}}, "evaluation.sampling is always local"),
     ):
         with pytest.raises((RecipeError, ValidationError, TwofoldError), match=said):
             validate(Recipe, Document("test", {**given, **section}, {}))

@@ -75,11 +75,11 @@ def test_what_may_be_somebody_s_is_refused_before_training(tmp_path: Path, base:
     """A file where the model goes, and a link for checkpoints, which may name another disk on purpose."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model").write_text("precious")
-    with pytest.raises(RecipeError, match="run/model: is a file, and stands where"):
+    with pytest.raises(RecipeError, match="run/model: is a file with the name of an output"):
         train_recipe(recipe(tmp_path, base))
     (tmp_path / "run" / "model").unlink()
     (tmp_path / "run" / "checkpoints").symlink_to(tmp_path)
-    with pytest.raises(RecipeError, match="run/checkpoints: is a link, and stands where"):
+    with pytest.raises(RecipeError, match="run/checkpoints: is a link with the name of an output"):
         train_recipe(recipe(tmp_path, base))
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 

@@ -41,9 +41,9 @@ def test_two_beams_find_what_greedy_misses() -> None:
     model = tiny.chain(table)
     for width, sequence, logp in ((1, "greedy_sequence", "greedy_logp"), (2, "beam2_sequence", "beam2_logp")):
         (found,) = BeamSearch(model, (), Beams(width=width, max_new_tokens=2)).search([torch.tensor([3])])
-        assert found[0].draft.tokens.tolist() == want[sequence]
+        assert found[0].completion.tokens.tolist() == want[sequence]
         assert found[0].score == pytest.approx(want[logp], rel=1e-9)
-        assert found[0].draft.truncated
+        assert found[0].completion.truncated
 
 
 @pytest.mark.parametrize("width", [1, 2, 5])
@@ -59,10 +59,10 @@ def test_it_is_generates_with_length_penalty_0(width: int) -> None:
                 eos_token_id=stops, pad_token_id=0, return_dict_in_generate=True, output_scores=True,
             )  # fmt: skip
             for n, (one, row) in enumerate(zip(several, want.sequences, strict=True)):
-                length = len(one.draft.tokens)
-                assert row[len(prompt) : len(prompt) + length].tolist() == one.draft.tokens.tolist()
-                assert one.draft.truncated == (one.draft.tokens[-1].item() not in stops)
-                assert one.score == pytest.approx(float(one.draft.logp.sum()), abs=1e-9)
+                length = len(one.completion.tokens)
+                assert row[len(prompt) : len(prompt) + length].tolist() == one.completion.tokens.tolist()
+                assert one.completion.truncated == (one.completion.tokens[-1].item() not in stops)
+                assert one.score == pytest.approx(float(one.completion.logp.sum()), abs=1e-9)
                 if width > 1:
                     assert one.score == pytest.approx(float(want.sequences_scores[n]), abs=1e-5)
 
@@ -78,9 +78,9 @@ def test_wide_beams_are_exhaustive_search_with_and_without_a_reference() -> None
         )
     for beside, want in ((None, own), (reference, own - other)):
         (found,) = BeamSearch(model, (), Beams(width=125, max_new_tokens=3), beside).search([prompt])
-        assert found[0].draft.tokens.tolist() == sequences[want.argmax()].tolist()
+        assert found[0].completion.tokens.tolist() == sequences[want.argmax()].tolist()
         assert [f.score for f in found] == pytest.approx(want.sort(descending=True).values.tolist())
-        assert float(found[0].draft.logp.sum()) == pytest.approx(float(own[want.argmax()]))
+        assert float(found[0].completion.logp.sum()) == pytest.approx(float(own[want.argmax()]))
 
 
 def test_one_beam_is_greedy_decoding_and_ends_with_the_models_positions() -> None:
@@ -88,8 +88,8 @@ def test_one_beam_is_greedy_decoding_and_ends_with_the_models_positions() -> Non
     (found,) = BeamSearch(model, (), Beams(width=1, max_new_tokens=30)).search([prompt])
     sampler = LocalSampler(model, None, (), Sampling(temperature=0, max_new_tokens=30))  # type: ignore[arg-type]  # no stop texts
     ((greedy,),) = sampler.sample([prompt])
-    assert found[0].draft.tokens.tolist() == greedy.tokens.tolist()
-    torch.testing.assert_close(found[0].draft.logp, greedy.logp)
+    assert found[0].completion.tokens.tolist() == greedy.tokens.tolist()
+    torch.testing.assert_close(found[0].completion.logp, greedy.logp)
     assert len(greedy.tokens) == 4
 
 

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from support.golden import expected as wanted
 from support.golden import given
 from twofold.errors import DataError
-from twofold.sampling.base import Draft, Sampling
+from twofold.sampling.base import Completion, Sampling
 from twofold.sampling.best_of_n import best_of_n, distribution, expected, kl_bound
 from twofold.sampling.local import LocalSampler
 
@@ -79,7 +79,7 @@ def test_the_scorers_favourite_is_chosen_and_the_first_of_equals() -> None:
     for best, several, own in zip(found, drafts, lengths, strict=True):
         assert best.scores == tuple(own)
         assert best.index == own.index(max(own))
-        assert best.draft.tokens.tolist() == several[best.index].tokens.tolist()
+        assert best.completion.tokens.tolist() == several[best.index].tokens.tolist()
     with pytest.raises(DataError, match="prompt 2 of 2"):
         best_of_n(sampler, prompts, lambda _: [[0.0] * 6, [math.nan] * 6], n=6)
 
@@ -88,8 +88,8 @@ def test_the_scorers_favourite_is_chosen_and_the_first_of_equals() -> None:
     ("message", "act"),
     [
         ("n must be ≥ 1", lambda: kl_bound(0)),
-        ("which sum to 1", lambda: distribution([0.5, 0.4], [0.0, 1.0], 2)),
-        ("one probability per score", lambda: distribution([0.5, 0.5], [0.0], 2)),
+        ("must sum to 1", lambda: distribution([0.5, 0.4], [0.0, 1.0], 2)),
+        ("each score needs a probability", lambda: distribution([0.5, 0.5], [0.0], 2)),
         ("between 1 and the number", lambda: expected([1.0, 2.0], [1.0, 2.0], 0)),
         ("between 1 and the number", lambda: expected([1.0, 2.0], [1.0, 2.0], 3)),
         ("one value per score", lambda: expected([1.0, 2.0], [1.0], 1)),
@@ -111,26 +111,26 @@ def test_an_answer_that_is_never_drawn_is_never_the_best() -> None:
 class Fixed:
     """Draws what it was given, and remembers how it was asked."""
 
-    def __init__(self, *drafts: list[Draft]) -> None:
+    def __init__(self, *drafts: list[Completion]) -> None:
         self.drafts, self.calls = drafts, list[Any]()
 
-    def sample(self, prompts: Any, *, samples: int = 1, seed: tuple[int, int] = (0, 0)) -> list[list[Draft]]:
+    def sample(self, prompts: Any, *, samples: int = 1, seed: tuple[int, int] = (0, 0)) -> list[list[Completion]]:
         self.calls.append((len(prompts), samples, seed))
         return list(self.drafts)
 
 
 def test_the_best_by_hand() -> None:
     """The first of equals; −∞ is a score, what is no number and what is missing are none."""
-    made = [Draft(torch.tensor([i]), torch.zeros(1), truncated=False) for i in range(3)]
+    made = [Completion(torch.tensor([i]), torch.zeros(1), truncated=False) for i in range(3)]
     sampler, prompts = Fixed(made, made), [torch.tensor([1])] * 2
     scores = [[1.0, 2.0, 2.0], [-math.inf, -math.inf, -5.0]]
     found = best_of_n(sampler, prompts, lambda drafts: scores, n=3)
-    assert [(b.index, b.scores, b.draft is made[b.index]) for b in found] == [
+    assert [(b.index, b.scores, b.completion is made[b.index]) for b in found] == [
         (1, (1.0, 2.0, 2.0), True), (2, (-math.inf, -math.inf, -5.0), True),
     ]  # fmt: skip
     best_of_n(sampler, prompts, lambda drafts: scores, n=3, seed=(4, 2))
     assert sampler.calls == [(2, 3, (0, 0)), (2, 3, (4, 2))]
-    with pytest.raises(DataError, match="a draft has no score") as caught:
+    with pytest.raises(DataError, match="a completion has no score") as caught:
         best_of_n(sampler, prompts, lambda drafts: [scores[0][:2], scores[1]], n=3)
     assert caught.value.where == "prompt 1 of 2"
     with pytest.raises(ValueError, match="shorter"):

@@ -28,7 +28,7 @@ def test_a_state_that_cannot_be_copied_is_refused() -> None:
         vocab_size=32, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, layer_types=["conv", "full_attention"],
     )  # fmt: skip
-    with pytest.raises(ModelError, match="cannot be copied from a prompt to its drafts"):
+    with pytest.raises(ModelError, match="cannot be copied from a prompt to its completions"):
         refillable(Lfm2ForCausalLM(config))
 
 
@@ -164,7 +164,7 @@ def test_logits_are_float32_at_least() -> None:
 def test_a_prompt_leaves_room_for_a_token_or_is_refused() -> None:
     assert max_positions(tiny.llama()) == 64
     refuse_unfit([torch.ones(1), torch.ones(63)], 64)
-    with pytest.raises(DataError, match="64 prompt tokens; the model draws drafts after 1 to 63") as long:
+    with pytest.raises(DataError, match="64 prompt tokens; a prompt for this model has 1 to 63") as long:
         refuse_unfit([torch.ones(1), torch.ones(64)], 64)
     assert (long.value.where, long.value.remedy) == ("prompt 2 of 2", "shorten or drop this prompt")
     with pytest.raises(DataError, match="0 prompt tokens") as empty:

@@ -18,7 +18,7 @@ from support.openai_stub import Engine
 from twofold.client.http import HttpClient, RetryableError, RetrySettings
 from twofold.errors import DataError, RecipeError, ServerError
 from twofold.sampling.base import Sampling, ServerSettings
-from twofold.sampling.dialects import VLLM, AdapterSGLang, ServerDraft, SGLang, WholeVLLM
+from twofold.sampling.dialects import VLLM, AdapterSGLang, ServerCompletion, SGLang, WholeVLLM
 from twofold.sampling.servers import Drawn, ServerSampler, request_seed
 
 HOW: dict[str, Any] = {
@@ -71,7 +71,7 @@ def sglang(reason: str = "stop") -> dict[str, Any]:
 
 
 def test_what_each_says_is_read() -> None:
-    draft = ServerDraft([7, 5], [-1.0, -0.5], truncated=False, version="m")
+    draft = ServerCompletion([7, 5], [-1.0, -0.5], truncated=False, version="m")
     named = vllm(["token_id:7", 5], [-1, -0.5])
     assert VLLM("http://h").read(named, "v2") == draft
     by_id = vllm(["seven", "five"], [-1, -0.5])
@@ -89,9 +89,9 @@ def test_what_each_says_is_read() -> None:
 
 def test_an_aborted_draft_is_none() -> None:
     """Also where stop texts are set, so that a draft may end without a stop token."""
-    with pytest.raises(RetryableError, match="a draft was ended by 'abort'"):
+    with pytest.raises(RetryableError, match="a completion has the finish reason 'abort'"):
         VLLM("http://h").read(vllm(["token_id:7"], [-1.0], "abort"), "v2")
-    with pytest.raises(RetryableError, match="a draft was ended by 'abort'"):
+    with pytest.raises(RetryableError, match="a completion has the finish reason 'abort'"):
         SGLang("http://h").read(sglang("abort"), "v2")
 
 
@@ -177,7 +177,7 @@ def test_a_folder_is_taken_only_where_the_server_says_so(tmp_path: Path) -> None
                 SGLang(engine.url).push(wire, tmp_path, "v2")
             assert (caught.value.what.endswith(told), caught.value.where) == (True, engine.url)
     listed: Any = (200, [1])
-    with listening(listed) as (engine, wire), pytest.raises(RetryableError, match="no JSON object"):
+    with listening(listed) as (engine, wire), pytest.raises(RetryableError, match="not a JSON object"):
         SGLang(engine.url).push(wire, tmp_path, "v2")
 
 
@@ -210,7 +210,7 @@ def dialect(sampler: ServerSampler) -> Any:
     return sampler.servers[0].dialect
 
 
-def checked(sampler: ServerSampler, text: str) -> ServerDraft:
+def checked(sampler: ServerSampler, text: str) -> ServerCompletion:
     return sampler._checked(sampler.servers[0], text, 4)
 
 
@@ -234,24 +234,24 @@ def text(tokens: list[int], logp: list[float] | None = None, **changes: Any) -> 
 @pytest.mark.parametrize("tokens", [[7, 4], [5], [0, 60, 5], [4, 4, 4, 4]])
 def test_a_whole_draft_is_taken(tokens: list[int]) -> None:
     """Of one to four tokens among 61, the last of them a stop token."""
-    assert checked(served(), text(tokens)) == ServerDraft(tokens, [-1.0] * len(tokens), False, "m")
+    assert checked(served(), text(tokens)) == ServerCompletion(tokens, [-1.0] * len(tokens), False, "m")
 
 
 NO_DRAFTS: list[tuple[str, str]] = [
-    ("<html>", "no JSON"),
-    ("[]", "no JSON object"),
-    ("{}", "no draft with tokens: KeyError"),
-    ('{"choices": []}', "no draft with tokens: IndexError"),
-    ('{"choices": [3]}', "no draft with tokens: AttributeError"),
-    (json.dumps(vllm(["seven"], [-1.0])), "no draft with tokens: ValueError"),
-    (text([]), "a draft of 0 tokens and 0 log-probabilities is none"),
-    (text([7, 7, 7, 7, 4]), "a draft of 5 tokens"),
-    (text([7, 4], [-1.0]), "a draft of 2 tokens and 1 log-probabilities"),
-    (text([61, 4]), "a draft of 2 tokens"),
-    (text([-1, 4]), "a draft of 2 tokens"),
-    (text([7, 4], [-1.0, float("nan")]), "a draft of 2 tokens|no JSON"),
-    (text([7, 4], [-1.0, float("-inf")]), "a draft of 2 tokens|no JSON"),
-    (text([4, 7]), "a draft ended without its stop token"),
+    ("<html>", "not JSON"),
+    ("[]", "not a JSON object"),
+    ("{}", "not a completion with tokens: KeyError"),
+    ('{"choices": []}', "not a completion with tokens: IndexError"),
+    ('{"choices": [3]}', "not a completion with tokens: AttributeError"),
+    (json.dumps(vllm(["seven"], [-1.0])), "not a completion with tokens: ValueError"),
+    (text([]), "a completion of 0 tokens and 0 log-probabilities is not valid"),
+    (text([7, 7, 7, 7, 4]), "a completion of 5 tokens"),
+    (text([7, 4], [-1.0]), "a completion of 2 tokens and 1 log-probabilities"),
+    (text([61, 4]), "a completion of 2 tokens"),
+    (text([-1, 4]), "a completion of 2 tokens"),
+    (text([7, 4], [-1.0, float("nan")]), "a completion of 2 tokens|not JSON"),
+    (text([7, 4], [-1.0, float("-inf")]), "a completion of 2 tokens|not JSON"),
+    (text([4, 7]), "a completion ended without its stop token"),
 ]
 
 
@@ -273,16 +273,16 @@ def test_weights_that_were_not_pushed_last_are_not_asked_again() -> None:
     pushing = served("adapter")
     pushing.version = "v2"
     assert checked(pushing, text([4], model="v2")).version == "v2"
-    with pytest.raises(ServerError, match="answers with the weights 'v1', 'v2' were pushed last") as caught:
+    with pytest.raises(ServerError, match="replies with the weights 'v1', but 'v2' were pushed last") as caught:
         checked(pushing, text([4], model="v1"))
     assert caught.value.where == "http://h:1"
-    assert "let one run alone push" in caught.value.remedy
+    assert "let only one run push" in caught.value.remedy
 
 
 def test_what_is_told_of_a_call() -> None:
     """Off by 0.5, −0.1 and 0 of log-probabilities: mean size 0.2, most 0.5, the mean 0.4/3 estimates a KL."""
     sampler = served()
-    said = [ServerDraft([1, 2], [-1.0, -2.0], False, "m"), ServerDraft([3], [-3.0], False, "m")]
+    said = [ServerCompletion([1, 2], [-1.0, -2.0], False, "m"), ServerCompletion([3], [-3.0], False, "m")]
     drawn = Drawn((0, 7), 4, [vars(draft) for draft in said], 0)
     sampler._measure(drawn, [torch.tensor([-1.5, -1.9]), torch.tensor([-3.0])])
     assert sampler.metrics == pytest.approx(
@@ -293,7 +293,7 @@ def test_what_is_told_of_a_call() -> None:
 
 def test_a_billionth_of_a_nat_is_told() -> None:
     sampler = served()
-    drawn = Drawn((0, 0), 0, [vars(ServerDraft([1], [-1.0 - 1e-9], False, "m"))], 0)
+    drawn = Drawn((0, 0), 0, [vars(ServerCompletion([1], [-1.0 - 1e-9], False, "m"))], 0)
     sampler._measure(drawn, [torch.tensor([-1.0], dtype=torch.float64)])
     assert sampler.metrics["served/logp_off"] == pytest.approx(1e-9, rel=1e-4)
 
@@ -312,7 +312,7 @@ def test_what_cannot_be_drawn_is_refused_before_a_server_is_asked() -> None:
         sampler.sample([torch.tensor([1])], samples=0)
     with pytest.raises(DataError, match="64 prompt tokens"):
         sampler.sample([torch.ones(64, dtype=torch.int64)])
-    with pytest.raises(RecipeError, match="told every setting") as caught:
+    with pytest.raises(RecipeError, match="a server does not use the model's generation_config") as caught:
         served(use_generation_config=True)
     assert caught.value.where == "sampling.use_generation_config"
     with pytest.raises(RecipeError, match="vLLM takes 4 stop texts"):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from support.seq2seq import MAKERS
 from twofold.batch import Branch, Group, Role
 from twofold.models.policy import Policy
-from twofold.sampling.base import Draft, Sampling
+from twofold.sampling.base import Completion, Sampling
 from twofold.sampling.beam import Beams, BeamSearch
 from twofold.sampling.local import LocalSampler
 
@@ -48,7 +48,7 @@ def test_greedy_drafts_are_those_of_generate(kind: str, forced: int | None, laye
     for prompt, (draft,) in zip(given, drawing.sample(given), strict=True):
         assert torch.equal(generated(model, prompt)[: len(draft.tokens)], draft.tokens)
         assert forced is None or draft.tokens[0] == forced
-    assert "rows of a decoder that begin together" in drawing.note
+    assert "all rows of a decoder start together" in drawing.note
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -57,7 +57,7 @@ def test_drafts_are_the_policys_own_however_they_are_drawn(kind: str) -> None:
     model.generation_config.forced_bos_token_id = 9
     given = prompts(5, 9, 3, 5, 30)
 
-    def drawn(drive: str, batch_size: int) -> list[Draft]:
+    def drawn(drive: str, batch_size: int) -> list[Completion]:
         several = sampler(model, drive, batch_size=batch_size).sample(given, samples=4, seed=(3, 1))
         return [draft for drafts in several for draft in drafts]
 
@@ -99,8 +99,8 @@ def test_beams_are_those_of_generate(kind: str, forced: int | None) -> None:
         prompts(5, 9), BeamSearch(model, STOPS, Beams(width=4, max_new_tokens=10)).search(prompts(5, 9)), strict=True
     ):
         best = generated(model, prompt, num_beams=4, length_penalty=0.0, early_stopping="never")
-        assert torch.equal(best[: len(found[0].draft.tokens)], found[0].draft.tokens)
-        assert found[0].score == pytest.approx(float(found[0].draft.logp.sum()), abs=1e-10)
+        assert torch.equal(best[: len(found[0].completion.tokens)], found[0].completion.tokens)
+        assert found[0].score == pytest.approx(float(found[0].completion.logp.sum()), abs=1e-10)
 
 
 def test_a_static_cache_is_left_out_with_a_note() -> None:
@@ -110,4 +110,4 @@ def test_a_static_cache_is_left_out_with_a_note() -> None:
     drawing = LocalSampler(model, no_text, STOPS, how, notes.append)
     (first,) = drawing.sample(prompts(5))[0]
     assert torch.equal(first.tokens, sampler(model, temperature=0.0).sample(prompts(5))[0][0].tokens[:4])
-    assert notes == ["drafts are decoded with a growing cache: its prompts are read by an encoder"]
+    assert notes == ["completions are decoded with a growing cache: its prompts are read by an encoder"]

@@ -21,7 +21,7 @@ from transformers import (
 
 from twofold.errors import DataError
 from twofold.sampling import cache
-from twofold.sampling.base import Draft, Sampling
+from twofold.sampling.base import Completion, Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.logits_processor import LogitsProcessor
 
@@ -84,7 +84,7 @@ def prompts(*lengths: int, seed: int = 0) -> list[Tensor]:
 
 def draw(
     model: PreTrainedModel, asked: Sequence[Tensor], stop_tokens: Sequence[int] = (), **options: object
-) -> list[list[Draft]]:
+) -> list[list[Completion]]:
     """Drafts under `options`: those of `sample`, and otherwise settings."""
     call = {name: options.pop(name) for name in ("samples", "seed", "tokenizer") if name in options}
     sampler = LocalSampler(
@@ -93,7 +93,7 @@ def draw(
     return sampler.sample(asked, **call)
 
 
-def ids(drafts: list[list[Draft]]) -> list[list[list[int]]]:
+def ids(drafts: list[list[Completion]]) -> list[list[list[int]]]:
     return [[draft.tokens.tolist() for draft in some] for some in drafts]
 
 
@@ -258,7 +258,7 @@ def test_drafts_end_with_the_models_positions(model: PreTrainedModel) -> None:
         [(1, True)] * 2,
         [(30, True)] * 2,
     ]
-    with pytest.raises(DataError, match=r"prompt 2 of 2: 64 prompt tokens; the model draws drafts after 1 to 63"):
+    with pytest.raises(DataError, match=r"prompt 2 of 2: 64 prompt tokens; a prompt for this model has 1 to 63"):
         draw(model, [asked[0], *prompts(64)])
     with pytest.raises(DataError, match="at least one token"):
         draw(model, prompts(0))
@@ -345,7 +345,9 @@ def test_bfloat16_models_report_float32_logp(tiny: PreTrainedModel) -> None:
     assert bool((draft.logp < 0).all())
 
 
-def forwards(model: PreTrainedModel, asked: Sequence[Tensor], **options: object) -> tuple[list[list[Draft]], list[int]]:
+def forwards(
+    model: PreTrainedModel, asked: Sequence[Tensor], **options: object
+) -> tuple[list[list[Completion]], list[int]]:
     """The drafts, and the rows of every forward pass: negative for prompts."""
     rows: list[int] = []
 
@@ -386,7 +388,7 @@ def test_columns_that_no_draft_needs_are_forgotten(tiny: PreTrainedModel) -> Non
 
 def test_a_window_keeps_others_from_taking_a_slot() -> None:
     window, plain = (LocalSampler(sharp(make()), None, (), Sampling()) for make in (mistral, llama))
-    assert "no draft takes a finished one's place" in window.note
+    assert "no completion takes the slot of a finished one" in window.note
     assert plain.note == ""
     _, rows = forwards(window.model, prompts(5, 4, 6, 3), samples=4, batch_size=8, max_new_tokens=20)
     assert [n for n in rows if n < 0] == [-2, -2]

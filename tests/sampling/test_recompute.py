@@ -14,7 +14,7 @@ from support.architectures import BY_LENGTH, SWITCH, UNCACHED
 from support.families import GEMMA, build
 from twofold.errors import NonFiniteError, RecipeError
 from twofold.models.attention import stock_attention
-from twofold.sampling.base import Draft, Sampling
+from twofold.sampling.base import Completion, Sampling
 from twofold.sampling.beam import Beams, BeamSearch
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.logits_processor import LogitsProcessor
@@ -28,14 +28,14 @@ PADDED = {
     "mpt": lambda: tiny.sharp(tr.MptForCausalLM(tr.MptConfig(vocab_size=61, d_model=32, n_layers=2, n_heads=4))),
 }
 """Whose attention says NaN of padding to the left, in float64."""
-WHOLE_ROWS = "drafts are computed as whole rows"
+WHOLE_ROWS = "completions are computed as whole rows"
 
 
 def prompts(*lengths: int) -> list[Tensor]:
     return [g.prompt for g in tiny.groups(*((n, 1) for n in lengths))]
 
 
-def assert_step_by_step(make: Callable[[], tr.PreTrainedModel], prompt: Tensor, draft: Draft) -> None:
+def assert_step_by_step(make: Callable[[], tr.PreTrainedModel], prompt: Tensor, draft: Completion) -> None:
     """Every token has the log-probability that one row of what came before gives it, in a model that is fresh."""
     for i, (token, logp) in enumerate(zip(draft.tokens, draft.logp, strict=True)):
         model = make().to(draft.logp.dtype)
@@ -91,8 +91,8 @@ def test_beams_of_a_model_without_a_cache() -> None:
     make = UNCACHED["openai-gpt"]
     (found,) = BeamSearch(make(), [2], Beams(width=3, max_new_tokens=5)).search(prompts(6))
     for result in found:
-        assert_step_by_step(make, prompts(6)[0], result.draft)
-        assert result.score == pytest.approx(float(result.draft.logp.sum()), abs=1e-5)
+        assert_step_by_step(make, prompts(6)[0], result.completion)
+        assert result.score == pytest.approx(float(result.completion.logp.sum()), abs=1e-5)
 
 
 def broken(row: int) -> tr.PreTrainedModel:

@@ -156,12 +156,12 @@ def test_what_fails_once_is_asked_again(kind: str, side: Side, engines: Callable
         ("404", "load", "enable-lora|sglang.launch_server|VLLM_SERVER_DEV_MODE=1"),
         ("500", "load", "the weights were not taken in 3 attempts: HTTP 500: .*out of memory"),
         ("silent", "load", "the weights were not taken in 3 attempts: timed out|no whole answer"),
-        ("500", "draw", "a draft was not drawn in 3 attempts: HTTP 500"),
-        ("silent", "draw", "a draft was not drawn in 3 attempts"),
-        ("cut", "draw", "a draft was not drawn in 3 attempts: a draft ended without its stop token"),
-        ("abort", "draw", "a draft was not drawn in 3 attempts: a draft was ended by 'abort'"),
+        ("500", "draw", "no completion was received in 3 attempts: HTTP 500"),
+        ("silent", "draw", "no completion was received in 3 attempts"),
+        ("cut", "draw", "no completion was received in 3 attempts: a completion ended without its stop token"),
+        ("abort", "draw", "no completion was received in 3 attempts: a completion has the finish reason 'abort'"),
         ("404", "draw", "HTTP 404"),
-        ("stale", "draw", "answers with the weights 'older', 'twofold-.*-1' were pushed last"),
+        ("stale", "draw", "replies with the weights 'older', but 'twofold-.*-1' were pushed last"),
     ],
 )
 def test_what_keeps_failing_ends_the_run_in_words(
@@ -173,6 +173,8 @@ def test_what_keeps_failing_ends_the_run_in_words(
     with pytest.raises(ServerError, match=message) as caught:
         sampler.sample(PROMPTS, samples=4)
     assert engine.url in str(caught.value)
+    if (kind, where) == ("404", "draw"):
+        assert caught.value.remedy == sampler.servers[0].dialect.missing
 
 
 def test_a_server_without_pushes_answers_for_its_own_model(engines: Callable[..., Engine], tmp_path: Path) -> None:
@@ -204,7 +206,7 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
             ServerSettings(url=url, push=push)
     with pytest.raises(ValueError, match="push none is for vllm"):
         ServerSettings(url="http://h#m", push="none", engine="sglang")
-    with pytest.raises(RecipeError, match="drawn in this process"):
+    with pytest.raises(RecipeError, match="sampled in this process"):
         LocalSampler(tiny.llama(), tiny.tokenizer(), STOP, Sampling(server=ServerSettings(url="http://h")))
     shutil.rmtree(tmp_path, ignore_errors=True)
 
@@ -246,7 +248,7 @@ def test_one_lost_server_does_not_lose_the_run(when: str, engines: Callable[...,
     sampler.sample(PROMPTS, samples=2, seed=(0, 1))
     assert drawn_by(lost) == before + 3
     assert sampler.metrics["served/lost"] == 0
-    assert notes[1:] == [f"{lost.url} is back, and draws with the weights of this step"]
+    assert notes[1:] == [f"{lost.url} is available again, and samples with the weights of this step"]
 
 
 def sick(path: str, when: str) -> bool:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from twofold.sampling.base import Draft
+from twofold.sampling.base import Completion
 from twofold.sampling.cache import Prefilled
 from twofold.sampling.logits_processor import LogitsProcessor
-from twofold.sampling.slots import NewDrafts, Slots, StopCriteria
+from twofold.sampling.slots import NewCompletions, Slots, StopCriteria
 
 GREEDY, PENALIZED = LogitsProcessor(0.0, 0, 1.0), LogitsProcessor(0.0, 0, 1.0, 3.0)
 VOCABULARY, STOP = 5, 2
@@ -22,12 +22,14 @@ def saying(*tokens: int, sure: float = 2.0) -> Tensor:
     return logits
 
 
-def started(*prompts: list[int], say: tuple[int, ...], most: int = 4) -> NewDrafts:
+def started(*prompts: list[int], say: tuple[int, ...], most: int = 4) -> NewCompletions:
     width = max(map(len, prompts))
     padded = [[0] * (width - len(p)) + p for p in prompts]
     lengths = torch.tensor([len(p) for p in prompts])
     start = Prefilled(None, torch.tensor(padded), lengths, saying(*say))
-    return NewDrafts([(i, 0) for i in range(len(prompts))], start, torch.zeros(len(prompts), most, dtype=torch.float64))
+    return NewCompletions(
+        [(i, 0) for i in range(len(prompts))], start, torch.zeros(len(prompts), most, dtype=torch.float64)
+    )
 
 
 def slots(capacity: int = 3, rule: LogitsProcessor = GREEDY, most: int = 4, positions: int = 10) -> Slots:
@@ -35,7 +37,7 @@ def slots(capacity: int = 3, rule: LogitsProcessor = GREEDY, most: int = 4, posi
     return Slots(capacity, rule, ends, torch.zeros(1, VOCABULARY, dtype=torch.float64))
 
 
-def told(finished: dict[tuple[int, int], Draft]) -> dict[tuple[int, int], tuple[list[int], bool]]:
+def told(finished: dict[tuple[int, int], Completion]) -> dict[tuple[int, int], tuple[list[int], bool]]:
     return {row: (d.tokens.tolist(), d.truncated) for row, d in finished.items()}
 
 
@@ -146,7 +148,7 @@ def test_noise_and_log_probabilities_have_their_own_kinds() -> None:
     )  # fmt: skip
     assert held.token_AN.shape == (1, 5)
     start = Prefilled(None, torch.tensor([[1]]), torch.tensor([1]), saying(1).float())
-    noisy = NewDrafts([(0, 0)], start, torch.tensor([[0.1, 0.2, 0.3, 0.4]], dtype=torch.float64))
+    noisy = NewCompletions([(0, 0)], start, torch.tensor([[0.1, 0.2, 0.3, 0.4]], dtype=torch.float64))
     assert len(noisy) == 1
     held.begin(held.slot_A, noisy)
     assert held.noise_AN.tolist() == [[0.1, 0.2, 0.3, 0.4, 0.0]]
@@ -157,7 +159,7 @@ def test_each_token_has_its_own_noise() -> None:
     held = slots(1, LogitsProcessor(1.0, 0, 1.0))
     even = torch.zeros(1, VOCABULARY, dtype=torch.float64)
     start = Prefilled(None, torch.tensor([[1]]), torch.tensor([1]), even)
-    held.begin(held.slot_A, NewDrafts([(0, 0)], start, torch.tensor([[0.1, 0.9, 0.3, 0.7]], dtype=torch.float64)))
+    held.begin(held.slot_A, NewCompletions([(0, 0)], start, torch.tensor([[0.1, 0.9, 0.3, 0.7]], dtype=torch.float64)))
     for _ in range(3):
         held.next(even)
     assert told(held.release()[0]) == {(0, 0): ([0, 4, 1, 3], True)}

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from support import tiny
 from support.families import FAMILIES, ROUNDED, UNSHARED
 from twofold.sampling import static
-from twofold.sampling.base import Draft, Sampling
+from twofold.sampling.base import Completion, Sampling
 from twofold.sampling.cache import Prefilled
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.static import Graphs, StaticStore, Unfit, Windows, bucket_width, buckets, refuse_unfit_model
@@ -34,7 +34,7 @@ def sampler(model: tr.PreTrainedModel, cache: str, **options: object) -> LocalSa
     return LocalSampler(model, tiny.tokenizer(), STOP, Sampling(**settings))
 
 
-def same(found: Sequence[Sequence[Draft]], expected: Sequence[Sequence[Draft]], tolerance: float) -> None:
+def same(found: Sequence[Sequence[Completion]], expected: Sequence[Sequence[Completion]], tolerance: float) -> None:
     for some, others in zip(found, expected, strict=True):
         for a, b in zip(some, others, strict=True):
             assert a.tokens.tolist() == b.tokens.tolist()
@@ -173,7 +173,7 @@ def test_a_model_that_static_steps_do_not_fit_grows_its_cache_and_says_so(family
     for _ in range(2):
         same(fixed.sample(ASKED, samples=2), grown.sample(ASKED, samples=2), 1e-4)
     assert fixed.static == fits
-    assert [t.partition(":")[0] for t in told] == ([] if fits else ["drafts are decoded with a growing cache"])
+    assert [t.partition(":")[0] for t in told] == ([] if fits else ["completions are decoded with a growing cache"])
 
 
 def test_a_model_whose_static_steps_say_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from support.openai_stub import PUSHES, Body, Engine
 from twofold.client.http import HttpClient, RetrySettings
 from twofold.errors import DataError, ServerError
 from twofold.sampling.base import Sampling, ServerSettings
-from twofold.sampling.dialects import ServerDraft
+from twofold.sampling.dialects import ServerCompletion
 from twofold.sampling.servers import ServerSampler
 from twofold.sampling.text_dialect import Transformers
 
@@ -94,7 +94,7 @@ def test_a_draft_is_its_text_and_its_stop_token(dialect: Transformers, folder: P
     dialect.request([2], "v1", HOW)
     for reason, tokens, cut in (("stop", [2, 0, 3], False), ("length", [2, 0], True)):
         whole = {"model": f"{folder.resolve()}@main", "choices": [{"text": "aba", "finish_reason": reason}]}
-        assert dialect.read(whole, "v1") == ServerDraft(tokens, None, cut, "v1")
+        assert dialect.read(whole, "v1") == ServerCompletion(tokens, None, cut, "v1")
     assert dialect.read({**whole, "model": "other@main"}, "v1").version == "other"
 
 

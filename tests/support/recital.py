@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from twofold.records import Prompt, Source, Task
-from twofold.sampling.base import Draft
+from twofold.sampling.base import Completion
 
 
 class Letters:
@@ -32,14 +32,14 @@ class Recites:
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Draft]]:
+    ) -> list[list[Completion]]:
         self.calls += 1
         self.asked.append((len(prompts), samples, seed))
         return [[self._draft(Letters().text(p))] * samples for p in prompts]
 
-    def _draft(self, prompt: str) -> Draft:
+    def _draft(self, prompt: str) -> Completion:
         text = self.table[prompt]
-        return Draft(Letters().prompt(text), torch.zeros(len(text)), text.endswith("…"))
+        return Completion(Letters().prompt(text), torch.zeros(len(text)), text.endswith("…"))
 
 
 class Falters(Recites):
@@ -47,7 +47,7 @@ class Falters(Recites):
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Draft]]:
+    ) -> list[list[Completion]]:
         return super().sample(prompts[1:], samples=samples, seed=seed)
 
 

@@ -144,10 +144,12 @@ def good_lines(folder: Path, model: Path) -> dict[str, dict[str, Any]]:
         "report": {"run": run},
         "compare": {"runs": [run], "out": out / "compare.html"},
         "watch": {"run": run, "once": True},
+        "board": {"runs": run, "once": True, "host": "192.0.2.1"},  # without --once it is refused, and never serves
         "export": {"source": run, "out": out / "exported"},
         "import": {"kind": "trl-config", "file": other},
         "push": {"source": run, "repository": "owner/name", "dry_run": True},
         "doctor": {},
+        "completion": {"shell": "bash"},
     }
 
 

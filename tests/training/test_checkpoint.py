@@ -320,5 +320,5 @@ def test_a_checkpoint_is_for_its_owner_alone(tmp_path: Path) -> None:
 def test_a_link_to_checkpoints_is_neither_resumed_nor_written_through(tmp_path: Path) -> None:
     elsewhere = put(tmp_path / "elsewhere", 7).parent
     (tmp_path / "c").symlink_to(elsewhere)
-    with pytest.raises(CheckpointError, match=r"c: is a link: twofold writes through none"):
+    with pytest.raises(CheckpointError, match=r"c: is a link: twofold does not write through links"):
         newest(tmp_path / "c")

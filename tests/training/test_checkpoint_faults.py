@@ -144,8 +144,8 @@ def test_a_link_to_checkpoints_is_refused_with_the_ways_out_and_an_empty_one_is_
     with pytest.raises(CheckpointError) as error:
         newest(str(tmp_path / "link"))
     assert str(error.value) == (
-        f"{tmp_path / 'link'}: is a link: twofold writes through none\n"
-        "  → move the folder it names here, or start over with --no-resume, which leaves it alone"
+        f"{tmp_path / 'link'}: is a link: twofold does not write through links\n"
+        "  → move the folder that it points to here, or start over with --no-resume, which does not touch it"
     )
 
 
@@ -185,7 +185,7 @@ def test_a_save_that_fails_says_where_and_leaves_nothing(tmp_path: Path, monkeyp
         put(tmp_path, 2)
     assert str(error.value) == (
         f"{tmp_path}: step 2 cannot be saved: [Errno 5] Input/output error\n"
-        "  → earlier checkpoints are intact; free or mend the disk, then resume"
+        "  → earlier checkpoints are intact; free or repair the disk, then resume"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -53,7 +53,7 @@ def test_a_problem_without_a_truth_is_named() -> None:
     policy = tiny.policy()
     with pytest.raises(DataError) as error:
         with_truth(drafts(1), policy, live_reference(policy), PACKING)
-    assert str(error.value) == "row 1: this problem has no ground truth\n  → bring its answer"
+    assert str(error.value) == "row 1: this problem has no ground truth\n  → add its answer"
 
 
 class Short:

@@ -117,7 +117,7 @@ def test_spent_weights_are_told_where_they_are_the_gradient() -> None:
     rows = [{"gradient_weight": max(0.5 - 0.1 * s, 0.001)} for s in range(80)]
     texts = [t for row in looks([{"loss/dpo": 0.1, **row} for row in rows]) for t in row if "ln 2" not in t]
     assert len(texts) == 1
-    assert "nothing left to teach" in texts[0]
+    assert "almost no gradient any more" in texts[0]
     assert looks([{"loss/ipo": 0.1, **row} for row in rows], IPO()) == [[]] * 80
 
 
@@ -125,8 +125,8 @@ def test_spent_weights_are_told_where_they_are_the_gradient() -> None:
 def test_weights_are_spent_below_a_hundredth(weight: float, told: bool) -> None:
     said = looks([{"gradient_weight": weight}] * 12)
     text = (
-        f"step 9: gradient weights have shrunk from 0.5 to {weight:.2g} in the mean: the preferences have nothing left "
-        "to teach; stop here, or go on with a lower objective.beta"
+        f"step 9: the mean gradient weight has fallen from 0.5 to {weight:.2g}: the preferences give almost no "
+        "gradient any more; stop here, or continue with a lower objective.beta"
     )
     assert said == [[]] * 9 + [[text] if told else []] + [[]] * 2
 
@@ -140,7 +140,7 @@ def test_lengths_drift_by_half(first: float, last: float, told: str | None) -> N
     """Against the first step's drafts, or one token where they were shorter."""
     said = looks([{"draft_length": first}, *[{"draft_length": last}] * 200])
     texts = [text.partition(": ")[2] for row in said for text in row]
-    assert texts == ([] if told is None else [f"drafts have drifted from {told} tokens"])
+    assert texts == ([] if told is None else [f"the length of samples went from {told} tokens"])
 
 
 def test_lengths_are_looked_at_from_the_tenth_step_on() -> None:

@@ -102,7 +102,7 @@ def test_a_disk_that_does_not_take_a_row_is_one_message(log: Log) -> None:
         log.write({"a": 1})
     assert str(error.value) == (
         f"{log.path}: cannot be written: Is a directory\n"
-        "  → free or mend the disk, then give the same command again: it goes on from the last checkpoint"
+        "  → free or repair the disk, then give the same command again: it resumes from the last checkpoint"
     )
 
 

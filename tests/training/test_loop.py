@@ -137,9 +137,8 @@ def test_every_step_is_logged_and_told(tmp_path: Path) -> None:
         *[("advance", "train", 1, {"loss", "gap", "drafts_per_second"})] * 3, ("end", "train"),
     ]  # fmt: skip
     timings = lines(tmp_path, "timings")
-    assert [(row["step"], set(row)) for row in timings] == [
-        (s, {"step", "seconds", "drafts_per_second"}) for s in range(3)
-    ]
+    figures = ["step", "seconds", "tokens", "tokens_per_second", "memory_gib", "drafts_per_second"]
+    assert [(row["step"], list(row)) for row in timings] == [(s, figures) for s in range(3)]
     assert all(0 < row["seconds"] < 60 and row["drafts_per_second"] > 6 / 60 for row in timings)
     assert all(round(row["seconds"], 4) == row["seconds"] for row in timings)
     assert saved(tmp_path) == ["step-3"]
@@ -152,9 +151,12 @@ def test_the_pace_is_of_the_drawing_and_told_only_of_drafts(tmp_path: Path, monk
     made = trainer(tmp_path, 2, algorithm=Fitting({"drafts": 5.0}))
     made._one_step(0)
     made._one_step(1)
-    assert lines(tmp_path, "timings") == [
-        {"step": 0, "seconds": 8.0, "drafts_per_second": 2.5}, {"step": 1, "seconds": 0.0, "drafts_per_second": 5e9},
-    ]  # fmt: skip
+    rows = lines(tmp_path, "timings")
+    assert [(row["seconds"], row["drafts_per_second"]) for row in rows] == [(8.0, 2.5), (0.0, 5e9)]
+    tokens = [sum(g.num_tokens for part in made.algorithm.round(s, {}).parts for g in part.groups) for s in (0, 1)]
+    assert [row["tokens"] for row in rows] == tokens
+    assert rows[0]["tokens_per_second"] == round(tokens[0] / 8, 1) > 0
+    assert 0.05 < rows[0]["memory_gib"] <= rows[1]["memory_gib"] < 64
 
 
 def test_the_algorithm_and_what_is_stateful_are_told_of_every_step(tmp_path: Path) -> None:
@@ -354,6 +356,6 @@ def test_a_tracker_is_begun_written_to_and_closed_whatever_happens(tmp_path: Pat
         next(iter(broken.step.policy.parameters.values())).fill_(math.nan)
     with pytest.raises(NonFiniteError) as error:
         broken.train()
-    assert error.value.remedy == "lower the learning rate, or look at these rows; the same command then begins again"
+    assert error.value.remedy == "lower the learning rate, or look at these rows; the same command then starts over"
     assert third.calls == [("begin", 0, False), "end"]
     assert reports(broken).reports[-1] == ("end", "train")

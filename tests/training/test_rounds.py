@@ -151,7 +151,7 @@ def test_weights_that_an_update_breaks_are_named_with_the_rows(rows: int) -> Non
     with pytest.raises(BrokenUpdateError) as error:
         step(Round(0, parts))
     first = next(n for n, p in policy.trainable().items() if not torch.isfinite(p).all())
-    assert error.value.what == f"after the update {first} is not finite; nothing of it was saved"
+    assert error.value.what == f"after the update {first} is not finite; the update was not saved"
     names = ", ".join(f"row {i}" for i in range(min(rows, 4)))
     assert error.value.where == (f"{names} and 2 more" if rows == 6 else names)
 

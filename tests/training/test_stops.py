@@ -103,9 +103,9 @@ def assert_finite_checkpoints(run: Path, steps: list[str]) -> None:
 
 def test_weights_are_looked_at_after_the_update(tmp_path: Path) -> None:
     """A rate that no weight survives is refused before it is saved, and the way out is one."""
-    with pytest.raises(NonFiniteError, match=r"after the update .* is not finite; nothing of it was saved") as stop:
+    with pytest.raises(NonFiniteError, match=r"after the update .* is not finite; the update was not saved") as stop:
         exploding(tmp_path, 3, 1e39).train()
-    assert "goes on from its checkpoint of step 3" in stop.value.remedy
+    assert "resumes from its checkpoint of step 3" in stop.value.remedy
     assert_finite_checkpoints(tmp_path, ["step-2", "step-3"])
     assert loop(tmp_path, "offline", checkpoint_every=1, evaluate_every=100).train().step == STEPS
 
@@ -114,7 +114,7 @@ def test_a_checkpoint_whose_own_numbers_are_not_finite_is_set_aside(tmp_path: Pa
     """Finite weights, too large for a forward pass: resuming from them could end in one way only."""
     with pytest.raises(NonFiniteError, match="nothing was updated") as stop:
         exploding(tmp_path, 3, 1e37).train()
-    assert "goes on from its checkpoint of step 3" in stop.value.remedy
+    assert "resumes from its checkpoint of step 3" in stop.value.remedy
     assert_finite_checkpoints(tmp_path, ["step-3", "step-4.set-aside"])
     assert loop(tmp_path, "offline", checkpoint_every=1, evaluate_every=100).train().step == STEPS
 
@@ -146,7 +146,7 @@ def test_without_a_checkpoint_the_way_out_begins_again(tmp_path: Path) -> None:
         next(iter(made.step.policy.parameters.values())).fill_(float("nan"))
     with pytest.raises(NonFiniteError) as stop:
         made.train()
-    assert "begins again" in stop.value.remedy
+    assert "starts over" in stop.value.remedy
 
 
 def test_a_short_run_writes_one_checkpoint(tmp_path: Path) -> None:

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from twofold.algorithms.base import Algorithm, FixedRows
-from twofold.sampling.ahead import DraftsAhead
+from twofold.sampling.ahead import SamplesAhead
 from twofold.training.stateful import Stateful
 from twofold.training.step import Round
 
 
 @dataclass
 class AheadAlgorithm(Algorithm):
-    """`algorithm` with the sampler `drafts`. Sampling for step k + 1 starts before step k is judged or trained."""
+    """`algorithm` with its `sampler`. Sampling for step k + 1 starts before step k is judged or trained."""
 
     algorithm: Algorithm
-    drafts: DraftsAhead
+    sampler: SamplesAhead
     steps: int
 
     def round(self, step: int, state: dict[str, Any]) -> Round:
         following = self.algorithm.request(step + 1) if step + 1 < self.steps else None
-        self.drafts.turn(step, self.algorithm.request(step), following)
+        self.sampler.turn(step, self.algorithm.request(step), following)
         return self.algorithm.round(step, state)
 
     def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
@@ -34,4 +34,4 @@ class AheadAlgorithm(Algorithm):
 
     @property
     def stateful(self) -> Sequence[Stateful]:
-        return (self.drafts, *self.algorithm.stateful)
+        return (self.sampler, *self.algorithm.stateful)

@@ -26,7 +26,7 @@ from twofold.rewards.base import Reward
 from twofold.rewards.execution import Execution
 from twofold.rewards.implicit import Implicit
 from twofold.rewards.rollouts import Rewards
-from twofold.sampling.base import DraftRequest, Sampler, Sampling
+from twofold.sampling.base import Sampler, SampleRequest, Sampling
 from twofold.settings import require
 from twofold.training.stateful import Stateful
 from twofold.training.step import Provider, Round
@@ -43,7 +43,7 @@ class Algorithm:
         """The parts of optimizer step `step`, counted from 0."""
         raise TypeError(f"{type(self).__name__} has no rounds")
 
-    def request(self, step: int) -> DraftRequest | None:
+    def request(self, step: int) -> SampleRequest | None:
         """What the policy samples for `step`; by default nothing."""
         return None
 

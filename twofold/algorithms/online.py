@@ -30,7 +30,7 @@ from twofold.objectives.pdpo import PDPOGenerator
 from twofold.objectives.xpo import OF_REFERENCE, XPO
 from twofold.rewards.execution import Execution
 from twofold.rewards.implicit import Implicit
-from twofold.sampling.base import Draft, DraftRequest, Sampler, sampler_metrics
+from twofold.sampling.base import Completion, Sampler, SampleRequest, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.step import Part, Round
 
@@ -245,15 +245,15 @@ class OnlineAlgorithm(Algorithm):
             led["alpha"] = objective.alpha
         return Round(step, [Part(batch_pairs, objective)], {**figures, "age": float(age), **led})
 
-    def request(self, step: int) -> DraftRequest | None:
+    def request(self, step: int) -> SampleRequest | None:
         number, age = divmod(step, self.steps_per_round)
         return None if age else self._request(self._tasks(number), step)
 
     def _tasks(self, number: int) -> list[Group]:
         return [self.tasks[i] for i in self.order.at(number, self.size)]
 
-    def _request(self, tasks: Sequence[Group], step: int) -> DraftRequest:
-        return DraftRequest([t.prompt for t in tasks], self.settings.samples, (self.seed, step))
+    def _request(self, tasks: Sequence[Group], step: int) -> SampleRequest:
+        return SampleRequest([t.prompt for t in tasks], self.settings.samples, (self.seed, step))
 
     def prefer(self, tasks: Sequence[Group], step: int) -> tuple[Pairs, dict[str, float]]:
         """The preferences among the current policy's samples of each task, and metrics."""
@@ -323,10 +323,10 @@ class OnlineAlgorithm(Algorithm):
             yield from torch.rand(1024, generator=noise, dtype=torch.float64).tolist()
 
 
-def _columns(draft: Draft, of_reference: float, *, weighted: bool) -> dict[str, float]:
+def _columns(sample: Completion, of_reference: float, *, weighted: bool) -> dict[str, float]:
     """The columns of a sample that a pair needs."""
-    weight = {OF_DRAFT: float(draft.columns.get(OF_DRAFT, 1.0))} if weighted else {}
-    return {"truncated": float(draft.truncated), OF_REFERENCE: of_reference, **weight}
+    weight = {OF_DRAFT: float(sample.columns.get(OF_DRAFT, 1.0))} if weighted else {}
+    return {"truncated": float(sample.truncated), OF_REFERENCE: of_reference, **weight}
 
 
 def _against_truth(group: Group) -> tuple[list[Group], int]:
@@ -334,10 +334,10 @@ def _against_truth(group: Group) -> tuple[list[Group], int]:
     assert group.truth is not None, "looked for before step 0"
     truth = Branch(group.truth, Role.TRUTH)
     others = [b for b in group.branches if not torch.equal(b.tokens, group.truth)]
-    weights = [{k: v for k, v in draft.columns.items() if k == OF_DRAFT} for draft in others]
+    weights = [{k: v for k, v in sample.columns.items() if k == OF_DRAFT} for sample in others]
     pairs = [
-        replace(group, branches=sides(replace(truth, columns=dict.fromkeys(w, 1.0)), replace(draft, columns=w)))
-        for draft, w in zip(others, weights, strict=True)
+        replace(group, branches=sides(replace(truth, columns=dict.fromkeys(w, 1.0)), replace(sample, columns=w)))
+        for sample, w in zip(others, weights, strict=True)
     ]
     return pairs, len(group.branches) - len(others)
 

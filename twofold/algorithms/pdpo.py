@@ -21,7 +21,7 @@ from twofold.objectives.dpo import DPO
 from twofold.objectives.pdpo import GeneratorSettings, PDPOGenerator
 from twofold.rewards.base import Reward
 from twofold.rewards.verifier import Metric
-from twofold.sampling.base import Draft, DraftRequest, Sampler, sampler_metrics
+from twofold.sampling.base import Completion, Sampler, SampleRequest, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.step import Part, Round
 
@@ -191,7 +191,7 @@ class PDPOAlgorithm(Algorithm):
             figures |= {"gamma": gamma} if "gamma" in self.settings.ramp else {}
         return Round(step, parts, {**figures, **self.pairs.figures(step)})
 
-    def request(self, step: int) -> DraftRequest | None:
+    def request(self, step: int) -> SampleRequest | None:
         block, age = divmod(self.turns.before(step)[1], self.settings.reuse_steps)
         return self._request(self._tasks(block), step) if self.turns.at(step)[1] and not age else None
 
@@ -233,8 +233,8 @@ class PDPOAlgorithm(Algorithm):
         """The problems of block `block` of drafts."""
         return [self.tasks[i] for i in self.order.at(block, self.settings.prompts)]
 
-    def _request(self, tasks: Sequence[Group], step: int) -> DraftRequest:
-        return DraftRequest([t.prompt for t in tasks], self.settings.samples, (self.seed, step))
+    def _request(self, tasks: Sequence[Group], step: int) -> SampleRequest:
+        return SampleRequest([t.prompt for t in tasks], self.settings.samples, (self.seed, step))
 
     def _judged(self, tasks: Sequence[Group], drafts: Sequence[Sequence[Branch]]) -> Drafts:
         """Drafts with the gate's verdict. Drafts without a verdict are left out."""
@@ -268,6 +268,6 @@ class PDPOAlgorithm(Algorithm):
         return self.pairs.fixed_rows
 
 
-def _branch(draft: Draft) -> Branch:
+def _branch(draft: Completion) -> Branch:
     """A draft with its log-probabilities under the policy that first used it, and its columns."""
     return Branch(draft.tokens, Role.DRAFT, {"old_logp": draft.logp.double()}).with_columns(draft.columns)

@@ -28,7 +28,7 @@ from twofold.objectives.kl import ESTIMATORS, Estimator, k1
 from twofold.objectives.ppo import ValueRegression
 from twofold.rewards.execution import Execution
 from twofold.rewards.rollouts import Rewards
-from twofold.sampling.base import DraftRequest, Sampler, sampler_metrics
+from twofold.sampling.base import Sampler, SampleRequest, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.column_providers import OLD, VALUE, old_logps, old_values
 from twofold.training.step import Part, Provider, Round
@@ -212,15 +212,15 @@ class PolicyGradientAlgorithm(Algorithm):
             parts.append(Part(chosen, ValueRegression(self.settings.value.clip), trainable=VALUE_MODEL))
         return Round(step, parts, {**figures, "age": float(age), **led})
 
-    def request(self, step: int) -> DraftRequest | None:
+    def request(self, step: int) -> SampleRequest | None:
         rollout, age = divmod(step, self.steps_per_rollout)
         return None if age else self._request(self._tasks(rollout), step)
 
     def _tasks(self, rollout: int) -> list[Group]:
         return [self.tasks[i] for i in self.order.at(rollout, self.size)]
 
-    def _request(self, tasks: Sequence[Group], step: int) -> DraftRequest:
-        return DraftRequest([t.prompt for t in tasks], self.settings.samples, (self.seed, step))
+    def _request(self, tasks: Sequence[Group], step: int) -> SampleRequest:
+        return SampleRequest([t.prompt for t in tasks], self.settings.samples, (self.seed, step))
 
     def roll_out(
         self, tasks: Sequence[Group], step: int, state: dict[str, Any]
@@ -228,14 +228,14 @@ class PolicyGradientAlgorithm(Algorithm):
         """The policy's samples of each task with all columns that the objective requires, and metrics."""
         rows = self._request(tasks, step).drawn_by(self.sampler)
         groups = [
-            replace(task, branches=tuple(Branch(d.tokens, Role.DRAFT).with_columns(d.columns) for d in drafts))
-            for task, drafts in zip(tasks, rows, strict=True)
+            replace(task, branches=tuple(Branch(d.tokens, Role.DRAFT).with_columns(d.columns) for d in completions))
+            for task, completions in zip(tasks, rows, strict=True)
         ]
         for column in self.rollout_columns():
             groups = self.columns[column](groups)
         said = self.rewards.rate(groups)
         rewards = _vectors(self.rewards.total(said))
-        cut_off = _vectors([[float(d.truncated) for d in drafts] for drafts in rows])
+        cut_off = _vectors([[float(d.truncated) for d in completions] for completions in rows])
         scores = [without_stop(r, c, self.settings.stop_penalty) for r, c in zip(rewards, cut_off, strict=True)]
         figures = _figures(rewards, cut_off) | sampler_metrics(self.sampler)
         if len(said) > 1:
@@ -269,12 +269,12 @@ class PolicyGradientAlgorithm(Algorithm):
         value = (VALUE,) if self.settings.value else ()
         return sorted({*kl, *value, *self.objective.requires} - {"advantage"})
 
-    def kl(self, draft: Branch) -> Tensor:
+    def kl(self, branch: Branch) -> Tensor:
         """The estimated KL [n] to the reference model at each token, in nats, at sampling time; 0 without a KL
         penalty."""
         if not self.settings.kl.coefficient:
-            return torch.zeros(len(draft.tokens), dtype=torch.float64)
-        return ESTIMATORS[self.settings.kl.estimator](_logratio(draft))
+            return torch.zeros(len(branch.tokens), dtype=torch.float64)
+        return ESTIMATORS[self.settings.kl.estimator](_logratio(branch))
 
     def coefficient(self, state: Mapping[str, Any]) -> float:
         """The KL coefficient of this rollout."""

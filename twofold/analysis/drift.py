@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from twofold.models.policy import Policy
-from twofold.sampling.base import Draft
+from twofold.sampling.base import Completion
 from twofold.sampling.divergence import Divergence, divergence, refuse_strangers
 from twofold.statistics import Estimate, clustered_mean, clustered_share, mean_interval
 
 LONGEST = 3  # tokens of the n-grams that are counted
-Drafts = Sequence[Sequence[Draft]]
+Completions = Sequence[Sequence[Completion]]
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,15 @@ class Drift:
     kl_token: Estimate
 
 
-def drift(policy: Policy, reference: Policy, prompts: Sequence[Tensor], own: Drafts, other: Drafts) -> Drift:
+def drift(policy: Policy, reference: Policy, prompts: Sequence[Tensor], own: Completions, other: Completions) -> Drift:
     """From the answers of both models to `prompts` [P]: `own` were drawn from the policy, `other` from the reference,
     at temperature 1 with nothing cut off, otherwise these are not the KL and entropy of the models."""
     if not prompts or not all(own) or not all(other):
         raise ValueError("drift needs prompts, and answers of both models to each")
     refuse_strangers(policy, reference)
-    mine = [divergence(policy, reference, p, drafts) for p, drafts in zip(prompts, own, strict=True)]
-    theirs = [divergence(reference, None, p, drafts) for p, drafts in zip(prompts, other, strict=True)]
-    answers = [len(drafts) for drafts in own]
+    mine = [divergence(policy, reference, p, completions) for p, completions in zip(prompts, own, strict=True)]
+    theirs = [divergence(reference, None, p, completions) for p, completions in zip(prompts, other, strict=True)]
+    answers = [len(completions) for completions in own]
     lengths = [m.tokens for m in mine]
     styles = _distinct(own, other)
     return Drift(
@@ -73,9 +73,9 @@ def drift(policy: Policy, reference: Policy, prompts: Sequence[Tensor], own: Dra
     )
 
 
-def _style(drafts: Drafts, sums: Sequence[Divergence], distinct: tuple[float, ...]) -> Style:
-    tokens, answers = [m.tokens for m in sums], [len(row) for row in drafts]
-    cut = [sum(d.truncated for d in row) for row in drafts]
+def _style(completions: Completions, sums: Sequence[Divergence], distinct: tuple[float, ...]) -> Style:
+    tokens, answers = [m.tokens for m in sums], [len(row) for row in completions]
+    cut = [sum(d.truncated for d in row) for row in completions]
     return Style(
         length=clustered_mean(tokens, answers),
         truncated=clustered_share(cut, answers),
@@ -84,9 +84,9 @@ def _style(drafts: Drafts, sums: Sequence[Divergence], distinct: tuple[float, ..
     )
 
 
-def _distinct(*sides: Drafts) -> list[tuple[float, ...]]:
+def _distinct(*sides: Completions) -> list[tuple[float, ...]]:
     """For each side the share of its n-grams that are different ones, n from 1 on; as many n-grams of each side."""
-    said = [[d.tokens.tolist() for row in drafts for d in row] for drafts in sides]
+    said = [[d.tokens.tolist() for row in completions for d in row] for completions in sides]
     shares: list[tuple[float, ...]] = [() for _ in sides]
     for n in range(1, LONGEST + 1):
         grams = [[tuple(t[at : at + n]) for t in texts for at in range(len(t) - n + 1)] for texts in said]

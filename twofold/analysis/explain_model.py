@@ -72,9 +72,9 @@ def _drift(
     sides: tuple[tuple[NamedModel, Policy], tuple[NamedModel, Policy]], groups: Sequence[Group], how: ExplainSettings
 ) -> Drift:
     prompts = list({tuple(g.prompt.tolist()): g.prompt for g in groups}.values())[: how.drift]
-    drafts = []
+    completions = []
     for model, _ in sides:
         how.progress.note(f"{counted(len(prompts), 'prompt')} answered at temperature 1")
-        drafts.append(model.sampler(Sampling(max_new_tokens=how.max_new_tokens)).sample(prompts))
+        completions.append(model.sampler(Sampling(max_new_tokens=how.max_new_tokens)).sample(prompts))
     (_, policy), (_, reference) = sides
-    return drift(policy, reference, prompts, *drafts)
+    return drift(policy, reference, prompts, *completions)

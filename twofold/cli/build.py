@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options(ShardOptions):
-    """What `twofold data build` may be told."""
+    """Options of `twofold data build`."""
 
     prompts: Annotated[str, typer.Argument(help="Prompts, problems with answers, or rows with answers to judge.")]
-    out: Annotated[Path, typer.Option(help="Where the rows go; what was asked for is kept beside it.")]
+    out: Annotated[Path, typer.Option(help="File for the rows. Requests and replies are stored next to it.")]
     settings: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="sampling.temperature=0.7 retry.parallel=16 …"),
@@ -38,8 +38,8 @@ class Options(ShardOptions):
     judge: Annotated[
         str,
         typer.Option(
-            help="KIND[:ARGUMENT], as verifier, reward:FOLDER, llm:URL#NAME, truth, or human (then: twofold data "
-            "label): docs/judges.md has all."
+            help="KIND[:ARGUMENT], such as verifier, reward:FOLDER, llm:URL#NAME, `truth`, or human (then: twofold "
+            "data label). docs/judges.md lists all."
         ),
     ] = "verifier"
     samples: Annotated[int, typer.Option("--samples", "-n", help="Answers per prompt and model.")] = 4
@@ -47,28 +47,31 @@ class Options(ShardOptions):
         int | None, typer.Option(min=1, help="Then answers are cut; also sampling.max_new_tokens=N.")
     ] = None
     form: Annotated[str, typer.Option("--as", help="pairs, rankings or labels.")] = "pairs"
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")] = None
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N prompts.")] = None
     split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train"
     ignore: Ignore = None
-    seed: Annotated[int, typer.Option(help="Another seed draws other answers.")] = 0
+    seed: Annotated[int, typer.Option(help="Another seed gives other answers.")] = 0
     only_wrong: Annotated[
-        bool, typer.Option("--only-wrong", help="With truth and stronger: reject only what the verifier finds wrong.")
+        bool,
+        typer.Option(
+            "--only-wrong", help="With `truth` and stronger: reject only answers that the verifier finds wrong."
+        ),
     ] = False
     all_pairs: Annotated[
         bool, typer.Option("--all-pairs", help="Every pair with different scores, not only best over worst.")
     ] = False
-    gap: Annotated[float, typer.Option(help="Pairs need scores that differ by so much.")] = 0.0
+    gap: Annotated[float, typer.Option(help="Minimum difference of the scores in a pair.")] = 0.0
     threshold: Annotated[float | None, typer.Option(help="With --as labels: good from this score on.")] = None
     rubric: Annotated[str | None, typer.Option(help="A jinja2 file with the judge's instructions.")] = None
     keep_truncated: Annotated[
         bool, typer.Option("--keep-truncated", help="Also take answers that ran out of tokens.")
     ] = False
-    dry: Annotated[bool, typer.Option("--dry-run", help="Say how much would be asked for, and leave.")] = False
+    dry: Annotated[bool, typer.Option("--dry-run", help="Show how many requests are needed, and stop.")] = False
 
 
 @spread
 def build(given: Options) -> None:
-    """Sample answers, judge them, and write pairs, rankings or labels. A broken run goes on where it stopped."""
+    """Sample answers, judge them, and write pairs, rankings or labels. An interrupted run resumes."""
     from twofold.cli.progress import RichProgress
     from twofold.config.first_look import first_look, refuse_unwritable
     from twofold.datagen.build import build as make_rows
@@ -97,7 +100,7 @@ def build(given: Options) -> None:
 
 
 def finish(merged: Merged) -> None:
-    """Say what shards have built."""
+    """Print what the shards have built."""
     from twofold.datagen.shards import built_of
 
     _tell(built_of(merged), **merged.about)
@@ -132,7 +135,7 @@ def _estimate(questions: Questions, how: BuildSettings, out: Path) -> None:
 
 def _tell(built: Built, form: str, judge: str) -> None:
     out = results()
-    noun = {"pairs": "pair", "rankings": "ranking", "labels": "labelled answer"}[form]
+    noun = {"pairs": "pair", "rankings": "ranking", "labels": "labeled answer"}[form]
     told = f"{built.out}: {counted(built.rows, noun)} from {built.used} of {counted(built.questions, 'prompt')}"
     if judge == "human":
         told = f"{built.out}: answers to {built.used} of {counted(built.questions, 'prompt')}, in no order"

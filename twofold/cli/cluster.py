@@ -1,7 +1,7 @@
-"""Shards over a Ray cluster: each is the verb's own command with `--shard`, in a process of its own beside a worker.
+"""Shards on a Ray cluster: each is the verb's own command with `--shard`, in a separate process next to a worker.
 
-A worker that is lost (killed, out of memory, its machine gone) costs what it had not recorded: its shard is begun again
-and goes on from its ledger. All machines must see the same folders, and have the same twofold.
+If a worker is lost (killed, out of memory, its machine down), its shard starts again and resumes from its ledger. Only
+unrecorded work is lost. All machines must see the same folders, and have the same twofold.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from twofold.errors import RecipeError, ServerError, TwofoldError
 from twofold.progress import Progress, counted
 
 ATTEMPTS = 5
-"""Times that one shard is begun, at most."""
+"""Maximum number of starts of one shard."""
 TASK = "shards"
-LAST = 4000  # characters of what a command says of its end
+LAST = 4000  # characters of a command's last output
 _PARENT_DIES = 1  # PR_SET_PDEATHSIG, prctl(2)
 
 
@@ -39,7 +39,7 @@ class Cluster:
         if find_spec("ray") is None:
             raise RecipeError("ray is not installed", where="--engine ray", remedy="pip install 'twofold[ray]'")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or a warning stands between our lines
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or a warning is printed between results
         import ray  # pyright: ignore[reportMissingImports]  # an extra
 
         self._ray: Any = ray
@@ -47,7 +47,7 @@ class Cluster:
         here: dict[str, Any] = {"include_dashboard": False} if self._address == "local" else {}
         try:
             ray.init(address=self._address, **quiet, **here)
-        except Exception as error:  # Ray raises plain ones, too, where a node does not start in time
+        except Exception as error:  # Ray also raises plain exceptions if a node does not start in time
             first = str(error).strip().partition("\n")[0]
             remedy = "start one with `ray start --head`, or leave --ray-address out"
             raise ServerError(f"no Ray cluster answers: {first}", where=self._address, remedy=remedy) from None
@@ -60,12 +60,12 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._quiet:  # of what Ray prints on lost workers, between our results
+        with self._quiet:  # without Ray's messages about lost workers
             self._ray.shutdown()
 
     def run(self, commands: Sequence[Sequence[str]]) -> None:
-        """Run every command to its end. Raises the error of the first that fails; where a server does not answer, after
-        all others."""
+        """Run every command to its end. Raises the error of the first that fails. If a server does not answer, it is
+        raised after all commands have ended."""
         where = "started here" if self._address == "local" else f"at {self._address}"
         self._progress.note(f"{counted(len(commands), 'shard')} over a Ray cluster {where}, {self.size} at a time")
         self._progress.begin(TASK, len(commands))
@@ -87,7 +87,7 @@ class Cluster:
                     self._progress.advance(TASK)
         finally:
             for task in running:
-                with suppress(Exception):  # whatever it is, it must not hide why we are here
+                with suppress(Exception):  # it must not hide the first error
                     self._ray.cancel(task, force=True)
             self._progress.end(TASK)
         if silent:
@@ -100,7 +100,7 @@ class Cluster:
         return self._ray.remote(run_command).options(**options).remote(list(command), os.getcwd(), __version__)
 
     def _ended(self, task: Any) -> TwofoldError | bool | None:
-        """True of a command that did its work, the error of one that failed, None of one that was lost."""
+        """True for a command that succeeded, the error of one that failed, None for one that was lost."""
         errors = self._ray.exceptions
         try:
             code, words = self._ray.get(task)
@@ -121,21 +121,21 @@ class Cluster:
     def _go_on(self, index: int, count: int, times: int) -> None:
         where = f"shard {index} of {count}"
         if times >= ATTEMPTS:
-            remedy = "look at that machine's memory; the same command goes on with what is missing"
+            remedy = "check that machine's memory; the same command resumes"
             raise TwofoldError(f"its worker was lost {times} times", where=where, remedy=remedy)
-        self._progress.warn(f"{where}: its worker was lost; it goes on from its ledger")
+        self._progress.warn(f"{where}: its worker was lost; it resumes from its ledger")
 
 
 def run_command(arguments: Sequence[str], folder: str, version: str) -> tuple[int, str]:
-    """On a worker: `twofold ARGUMENTS` in `folder`; its exit code, and what it says of an error."""
+    """On a worker: `twofold ARGUMENTS` in `folder`. Returns its exit code and its error message."""
     from twofold import __version__
 
     if __version__ != version:
-        raise RuntimeError(f"it has version {__version__}, and the cluster was asked by {version}")
+        raise RuntimeError(f"it has version {__version__}, and the command has version {version}")
     mine = os.getpid()
 
     def end_with_worker() -> None:
-        """A process that is left alone would hold the shard's files."""
+        """A process that outlives its worker would keep the shard's files locked."""
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PARENT_DIES, int(signal.SIGKILL))
             if os.getppid() != mine:

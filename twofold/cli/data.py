@@ -29,12 +29,12 @@ WIDEST_BAR = 40
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """What `twofold data check` may be told."""
+    """Options of `twofold data check`."""
 
     sources: Annotated[list[str], typer.Argument(help="JSON, CSV, parquet or Arrow files, saved folders, hub names.")]
     model: Annotated[
         str | None,
-        typer.Option("--model", "--tokenizer", help="Also check what this model's tokenizer makes of the rows."),
+        typer.Option("--model", help="Also check what this model's tokenizer makes of the rows."),
     ] = None
     max_length: Annotated[int, typer.Option(help="Tokens of prompt and completion together; with --model.")] = 1024
     chat: Annotated[Literal["auto", "text", "chat"], typer.Option(help="As data.chat in a recipe; with --model.")] = (

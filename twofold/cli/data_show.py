@@ -1,4 +1,4 @@
-"""`twofold data show`: rows in colour as the model will see them, and what their layout costs."""
+"""`twofold data show`: rows in color as the model will see them, and the cost of their layout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STYLES = {"prompt": "dim", "shared": "cyan", "supervised": "green", "stop": "bold reverse magenta"}
 BETWEEN = {"shared": "┆"}
-"""What ends a span where colours may be missing."""
+"""The mark at the end of a span, for terminals without color."""
 
 
 def show(
@@ -32,14 +32,14 @@ def show(
         typer.Argument(metavar="[KEY=VALUE]...", help="split=test limit=1000 ignore=[note] chat=text loss_on=all …"),
     ] = None,
     *,
-    model: Annotated[str, typer.Option("--model", "--tokenizer", help="Whose tokenizer and chat template.")],
+    model: Annotated[str, typer.Option("--model", help="Whose tokenizer and chat template.")],
     number: Annotated[int, typer.Option("--rows", min=0, help="How many rows.")] = 5,
     columns: Annotated[
         list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A field's name in the file, as prompt=instruction.")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the rows as a page, too.")] = None,
 ) -> None:
-    """Show rows as the model will see them: prompt, supervised tokens, stop token; and what the layout of all costs."""
+    """Show rows as the model will see them: prompt, supervised tokens, stop token; and the cost of the layout."""
     from twofold.config.first_look import first_look, refuse_unwritable
 
     first_look(rows=[source], models=[model])
@@ -123,7 +123,7 @@ def _settings(assignments: Sequence[str]) -> tuple[_Reading, TokenizeSettings]:
 
 
 def rendered(view: RowView) -> Text:
-    """A row for the terminal: each part behind its name, coloured by its kind."""
+    """A row for the terminal: each part after its name, colored by its kind."""
     shared = f", the first {view.shared} of each the same" if view.shared else ""
     text = Text(f"\n{view.name}: ", style="bold")
     text.append(f"prompt {counted(view.prompt.tokens, 'token')}", style="default")

@@ -1,4 +1,4 @@
-"""Many options of one verb as one object: a frozen dataclass whose fields are what the terminal may say."""
+"""Many options of one verb as one object: a frozen dataclass whose fields are the options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 
 def spread(verb: Callable[[Any], None]) -> Callable[..., None]:
-    """`verb`, which takes one dataclass of `Annotated` fields, as typer reads it: a parameter for each field."""
+    """Converts `verb`, which takes one dataclass of `Annotated` fields, to a parameter per field, as typer requires."""
     hints = get_type_hints(verb)
     options: Any = next(iter(hints.values()))
     annotations = get_type_hints(options, include_extras=True)

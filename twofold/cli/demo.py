@@ -14,7 +14,7 @@ from twofold.stopping import Stopped
 
 
 def demo(
-    seeds: Annotated[int, typer.Option(min=1, help="Repeat over so many seeds, for a table over seeds.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat with N seeds, for a table over seeds.")] = 1,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -49,7 +49,7 @@ def demo(
 
             played = play(out or Path("runs/demo"), seeds=seeds, progress=progress, stop=stop)
     if played is None:
-        errors().print("stopped and saved; the same command goes on from there")
+        errors().print("stopped and saved; the same command resumes")
         raise typer.Exit(stop.exit_code)
     told = table(*(name if i == 0 else f"#{name}" for i, name in enumerate(played.columns)))
     for row in played.rows:

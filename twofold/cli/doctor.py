@@ -11,7 +11,7 @@ from twofold.cli.terminal import results, table
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False) -> None:
-    """Say what this machine has, and which paths will be fast on it."""
+    """Show what this machine has, and which paths will be fast on it."""
     from twofold.models.machine import inspect_machine
 
     found = inspect_machine()

@@ -1,4 +1,4 @@
-"""`twofold evaluate`: models on the same items, with intervals, paired tests, and every item to be counted again."""
+"""`twofold evaluate`: models on the same items, with intervals, paired tests, and a record of every item."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from twofold.records import Record
 
 ITEMS = "items.jsonl"
-"""What shards measured, in --out."""
+"""The results of shards, in --out."""
 NOT_MEASURED = (*SHARDING, "out")
 FOR_HARNESS = ("models", "limit", "shots", "style", "harness", "harness_tasks", "harness_include", "json_file", "out")
 
@@ -64,7 +64,7 @@ def evaluate(given: Options) -> None:
 
 
 def finish(merged: Merged) -> None:
-    """The figures of what all shards have measured."""
+    """The figures of the results of all shards."""
     from twofold.cli.progress import RichProgress
     from twofold.evaluation.parts import measured_of
 
@@ -116,7 +116,7 @@ def _halves(given: Options) -> Halves:
 
 
 def _settings(given: Options, progress: Progress) -> Any:
-    """The options as the task's settings, by the same names; those that were left out have its defaults."""
+    """The options as the task's settings, with the same names. Missing options have the task's defaults."""
     how = {field.name: getattr(given, field.name) for field in fields(given)} | {
         "preset": given.task,
         "metrics": words(given.metrics),
@@ -127,7 +127,7 @@ def _settings(given: Options, progress: Progress) -> Any:
     }
     if given.task == "win-rate" and given.judge is None:
         remedy = "as --judge reward:FOLDER, llm:URL#NAME or human:FILE"
-        raise RecipeError("nobody judges", where="--task win-rate", remedy=remedy)
+        raise RecipeError("requires a judge", where="--task win-rate", remedy=remedy)
     if given.task == "frontier":
         how |= _of_runs(given)
     settings = _halves(given).settings
@@ -136,14 +136,14 @@ def _settings(given: Options, progress: Progress) -> Any:
 
 
 def _of_runs(given: Options) -> dict[str, Any]:
-    """Of a frontier: the reference that the runs' recipes name, and whose seeds they are."""
+    """For a frontier: the reference in the runs' recipes, and the runs as seeds of their methods."""
     from twofold.reports.provenance import methods_of
     from twofold.runs.folder import common_origin, is_run
 
     reference = given.reference or common_origin(given.models)
     if given.reward is None:
         remedy = "as --reward reward:FOLDER, verifier:flexible or llm-score:URL#NAME"
-        raise RecipeError("nothing says what is gained", where="--task frontier", remedy=remedy)
+        raise RecipeError("requires a reward", where="--task frontier", remedy=remedy)
     return {"reference": reference, "methods": methods_of(list(filter(is_run, dict.fromkeys(given.models))))}
 
 
@@ -160,7 +160,7 @@ def _source(given: Options) -> Table:
 
 
 def _refuse_trained_on(run: Path, records: Sequence[Record], progress: Progress) -> None:
-    """Of a run directory: nothing is evaluated on a prompt that was trained on."""
+    """For a run directory: refuse prompts that the run was trained on."""
     from twofold.runs.dataset import refuse_trained_on
     from twofold.runs.folder import is_run
 
@@ -168,12 +168,12 @@ def _refuse_trained_on(run: Path, records: Sequence[Record], progress: Progress)
         return
     try:
         if near := refuse_trained_on(run, records):
-            told = f"{near} of {len(records)} rows differ from what it was trained on by case, spacing or punctuation"
-            progress.warn(f"{run}: {told} alone")
+            told = f"{near} of {len(records)} rows differ from its training rows only by case, spacing or punctuation"
+            progress.warn(f"{run}: {told}")
     except LeakError:
         raise
     except TwofoldError as error:
-        progress.warn(f"{run}: cannot tell whether it was trained on these rows: {error.what}")
+        progress.warn(f"{run}: it is not known whether it was trained on these rows: {error.what}")
 
 
 def _by_harness(given: Options, progress: Progress) -> Evaluation:
@@ -192,7 +192,7 @@ def _by_harness(given: Options, progress: Progress) -> Evaluation:
 
 
 def _add_to_runs(given: Options, figures: Mapping[str, Any]) -> None:
-    """A run's own figures into its folder, for its report, beside those of other opponents or rewards."""
+    """Add a run's figures to its folder, for its report, along with those of other opponents or rewards."""
     from twofold.records import short_name
     from twofold.runs.folder import add_rows, is_run
 

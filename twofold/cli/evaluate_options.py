@@ -1,4 +1,4 @@
-"""What `twofold evaluate` may be told, what of it goes together, and the command that says it again."""
+"""Options of `twofold evaluate`, the check of their combinations, and the command that repeats an evaluation."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ _ONLY: Mapping[str, Sequence[str]] = {
     "reference": ("preference", "frontier"),
     "max_length": (*PAIRS, *SAMPLED),
 }  # fmt: skip
-"""Options that mean something for some tasks alone."""
+"""Options that have a meaning only for some tasks."""
 
 
 def _word(told: str) -> Any:
     return typer.Option(metavar="…", help=told, show_default=False)
 
 
-def _number(least: int, told: str) -> Any:
-    return typer.Option(metavar="N", min=least, help=told, show_default=False)
+def _number(least: int, told: str, *spellings: str) -> Any:
+    return typer.Option(*spellings, metavar="N", min=least, help=told, show_default=False)
 
 
 @dataclass(frozen=True)
 class Options(ShardOptions):
-    """What `twofold evaluate` may be told."""
+    """Options of `twofold evaluate`."""
 
     models: Annotated[
         list[str], typer.Argument(help="Model, adapter or run folders, or hub names; the first is the baseline.")
     ]
     tasks: Annotated[str | None, typer.Option(metavar="FILE", help="Rows with answers, or pairs.")] = None
     task: Annotated[str, typer.Option(metavar="T", help=f"{', '.join(TASKS)}.")] = "answers"
-    limit: Annotated[int | None, _number(1, "Only the first so many rows.")] = None
+    limit: Annotated[int | None, _number(1, "Only the first N rows.")] = None
     max_new_tokens: Annotated[int, _number(1, "Then completions are cut (256).")] = 256
     split: Annotated[str, _word("Of a hub data set (test).")] = "test"
     ignore: Annotated[str | None, _word("Keys of rows that may be lost.")] = None
@@ -64,12 +64,12 @@ class Options(ShardOptions):
     temperatures: Annotated[str | None, _word("Of win rates (0,0.25,0.5,0.75,1).")] = None
     rubric: Annotated[str | None, _word("A jinja2 file: the judge's rules.")] = None
     canary: Annotated[str | None, _word("A constant answer; '' for none.")] = None
-    people: Annotated[str | None, _word("Labelled file: the judge's κ.")] = None
+    people: Annotated[str | None, _word("Labeled file: the judge's κ.")] = None
     reward: Annotated[str | None, _word("For frontier: reward:DIR, verifier ….")] = None
     best_of: Annotated[str | None, _word("Of the reference too, as 2,4,8.")] = None
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Of a run each, for frontier.")] = False
     pass_at: Annotated[str | None, _word("pass@k and maj@k, as 1,2,4,8.")] = None
-    samples: Annotated[int | None, _number(1, "Of each prompt, where drawn.")] = None
+    samples: Annotated[int | None, _number(1, "Of each prompt, where drawn.", "--samples", "-n")] = None
     temperature: Annotated[float, typer.Option(metavar="X", min=0.01, help="For --pass-at.")] = 1.0
     seed: Annotated[int, typer.Option(metavar="N", help="Of samples and examples.")] = 0
     harness: Annotated[str | None, _word("lm-eval: hand the models over to it.")] = None
@@ -80,7 +80,7 @@ class Options(ShardOptions):
 
 
 def command(given: Options) -> str:
-    """What repeats the figures: every option that is not its default, but where they are written to."""
+    """The command that repeats the figures: every option that is not its default, except output paths."""
     words = ["twofold", "evaluate", *given.models]
     for field in fields(given):
         value = getattr(given, field.name)
@@ -90,14 +90,14 @@ def command(given: Options) -> str:
 
 
 def words(text: str | None) -> list[str] | None:
-    """The parts between commas."""
+    """The parts of a comma-separated list."""
     return None if not text else [part.strip() for part in text.split(",")]
 
 
 def numbers(
     text: str | None, option: str, example: str, kind: Callable[[str], N], least: float = -math.inf
 ) -> list[N] | None:
-    """Different numbers between commas, in their order; raises RecipeError for others, or less than `least`."""
+    """Different comma-separated numbers, sorted. Raises RecipeError for other text, or for less than `least`."""
     if text is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""`twofold explain`: what a model has learnt from preferences, token by token, against its reference."""
+"""`twofold explain`: what a model has learned from preferences, token by token, against its reference."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ STYLES = {
     -1: "on #fdecd9", -2: "on #fbd5ae", -3: "on #f6b778", -4: "on #ee9646", -5: "on #dd7a1c",
 }  # fmt: skip
 NUMBERED = 3
-"""Of each completion so many strongest tokens have their number beside them, for eyes and pipes without colour."""
+"""Number of strongest tokens per completion that are shown with their value, for output without color."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `twofold explain` may be told."""
+    """Options of `twofold explain`."""
 
     model: Annotated[str, typer.Argument(help="A run, model or adapter folder, or a hub name.")]
     file: Annotated[str, typer.Argument(help="Rows of any shape that training reads: pairs, rankings, answers.")]
@@ -42,11 +42,11 @@ class Options:
     beta: Annotated[
         float | None, typer.Option(min=1e-6, max=1e6, help="The unit of reward. Of a run: its objective's, else 0.1.")
     ] = None
-    limit: Annotated[int, typer.Option(min=1, help="Read so many rows.")] = 500
-    number: Annotated[int, typer.Option("--rows", min=0, help="Show so many of them token by token.")] = 3
-    fewest: Annotated[int, typer.Option(min=2, help="Rows in which a token or phrase must stand to be listed.")] = 10
+    limit: Annotated[int, typer.Option(min=1, help="Number of rows to read.")] = 500
+    number: Annotated[int, typer.Option("--rows", min=0, help="Number of rows to show token by token.")] = 3
+    fewest: Annotated[int, typer.Option(min=2, help="List tokens and phrases that are in at least N rows.")] = 10
     drift: Annotated[
-        int, typer.Option(min=0, help="Let both models answer so many of the prompts, and compare their styles.")
+        int, typer.Option(min=0, help="Let both models answer N of the prompts, and compare their styles.")
     ] = 0
     max_new_tokens: Annotated[int, typer.Option(min=1, help="With --drift: longer answers are cut and counted.")] = 256
     max_length: Annotated[int, typer.Option(min=2, help="Longer rows are left out and counted.")] = 1024
@@ -56,12 +56,12 @@ class Options:
     ignore: Ignore = None
     split: Annotated[str, typer.Option(help="Which split of a hub data set.")] = "train"
     html: Annotated[Path | None, typer.Option(help="Write a page with heat maps here.")] = None
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything here, every row with it.")] = None
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything here, with every row.")] = None
 
 
 @spread
 def explain(given: Options) -> None:
-    """Read a model token by token: what its implicit reward credits and blames, where chosen and rejected part."""
+    """Show token by token what a model's implicit reward credits and blames, and where chosen and rejected differ."""
     from twofold.cli.progress import RichProgress
     from twofold.config.first_look import first_look, refuse_unwritable
     from twofold.data.formats import read
@@ -92,7 +92,7 @@ def _reference(given: Options, began: Origin | None) -> str:
         return given.reference
     if began is not None and began.is_reference:
         return began.model
-    what = "the run's reference is not the model that it names" if began else "nothing says what to compare it with"
+    what = "the run's reference is not the model that it names" if began else "requires a model to compare with"
     raise RecipeError(what, where="twofold explain", remedy="name the model: --reference MODEL")
 
 
@@ -180,7 +180,7 @@ def _show_drift(drift: Drift) -> None:
 
 
 def rendered(row: Mapping[str, Any], scale: float) -> Text:
-    """A row for the terminal: each token on the colour of its credit, the strongest with their numbers."""
+    """A row for the terminal: each token on the color of its credit, the strongest with their values."""
     from twofold.data.preview import visible
     from twofold.reports.heat import level, shown
     from twofold.reports.tables import signed

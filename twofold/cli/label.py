@@ -1,4 +1,4 @@
-"""`twofold data label`: a page on this machine where a person says which of two answers is better."""
+"""`twofold data label`: a page on this machine where a person chooses the better of two answers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from twofold.progress import counted
 
 def label(
     file: Annotated[str, typer.Argument(help="Rows with two answers or more, in any shape.")],
-    out: Annotated[Path, typer.Option(help="Where the pairs go; the verdicts are kept beside it.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
-    seed: Annotated[int, typer.Option(help="Decides which answer stands on the left.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many rows.")] = None,
+    out: Annotated[Path, typer.Option(help="File for the pairs. The verdicts are stored next to it.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 uses a free port.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides which answer is on the left.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
     serve: Annotated[bool, typer.Option(help="Serve the page, or only write the pairs of the verdicts so far.")] = True,
 ) -> None:
     """Judge answers side by side with ← → t s u. Each verdict is on disk at once; the pairs are written at the end."""

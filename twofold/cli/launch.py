@@ -1,4 +1,4 @@
-"""A verb in several processes of one host or several, through torchrun's own agent: one message, one exit code."""
+"""A verb in several processes on one or several hosts, with torchrun's agent: one message, one exit code."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from torch.distributed.launcher.api import LaunchConfig
 
 _FORWARDED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGQUIT")
-_TO_SAVE = 600  # seconds that processes have to end their step and save
+_TO_SAVE = 600  # seconds for processes to end their step and save
 _PARENT_DIES = 1  # PR_SET_PDEATHSIG, prctl(2)
 _PORTS = 2**16
 _GLANCE, _LOOK = 1.0, 5.0  # seconds
-_AGAIN_ON_ALL = "the same command on every host goes on from the last checkpoint"
-_AGAIN = "the same command goes on from the last checkpoint"
+_AGAIN_ON_ALL = "the same command on every host resumes from the last checkpoint"
+_AGAIN = "the same command resumes from the last checkpoint"
 
 
 @dataclass(frozen=True)
 class Meeting:
-    """Where the launchers of several hosts meet: at a port of one of them, which all name alike."""
+    """Where the launchers of several hosts meet: a port of one of them, with the same name on all hosts."""
 
     host: str
     port: int
     hosts: int
     timeout: float
-    """Seconds that the host may be out of reach."""
+    """Seconds that the host may be unreachable."""
 
     @classmethod
     def of(cls, hosts: int, rendezvous: str | None, timeout: float) -> Meeting | None:
@@ -63,7 +63,7 @@ class Meeting:
         return f"{self.host}:{self.port}"
 
     def config(self) -> dict[str, Any]:
-        """Of torchrun's agent. Raises LostProcessError where the first host does not come."""
+        """The settings of torchrun's agent. Raises LostProcessError if the first host does not start."""
         here = is_free_here(self.host, self.port)
         if not here:
             self._await()
@@ -82,11 +82,11 @@ class Meeting:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Lets connections of torchrun's agent fail, too, where another host is out of reach: it waits for ever."""
+        """Make the connections of torchrun's agent fail if another host is unreachable. Otherwise it waits forever."""
         over = Event()
 
         def watch() -> None:
-            while not over.wait(_LOOK):  # it opens them when it likes
+            while not over.wait(_LOOK):  # the agent may open connections at any time
                 give_up_after(self.timeout)
 
         Thread(target=watch, daemon=True).start()
@@ -107,9 +107,10 @@ class Meeting:
 
 
 def launch(processes: int, arguments: Sequence[str], restarts: int = 0, meeting: Meeting | None = None) -> int:
-    """Run `twofold ARGUMENTS` in so many processes of this host and wait; its exit code, and for what was lost a
-    message. Where one is killed, all are started again, `restarts` times at most, on one host; what ends by itself
-    would end so again. Raises LostProcessError where other hosts do not come, or the one at which all meet is lost."""
+    """Run `twofold ARGUMENTS` in this number of processes on this host and wait. Returns the exit code, and prints a
+    message if a process was lost. On a single host, if one is killed, all are started again, at most `restarts` times.
+    A process that ends by itself is not started again, because it would fail again. Raises LostProcessError if other
+    hosts do not start, or if the meeting host is lost."""
     _prepare(processes)
     restarts = 0 if meeting else restarts
     for restart in range(restarts + 1):
@@ -118,7 +119,7 @@ def launch(processes: int, arguments: Sequence[str], restarts: int = 0, meeting:
             return failures
         codes = {rank: failure.exitcode for rank, failure in failures.items()}
         killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
-        if not killed:  # torchrun sends SIGTERM to those that are left
+        if not killed:  # torchrun sends SIGTERM to the others
             return _by_themselves(failures)
         rank, number = min(killed.items())
         lost = f"process {rank} of {processes} was killed ({_name(number)})"
@@ -135,13 +136,13 @@ def _prepare(processes: int) -> None:
     import torch.distributed.launcher.api  # noqa: F401  # whose loggers are made now
 
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # each has a level of its own; what matters is said here
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # each has its own level; twofold prints the messages
     os.environ[LAUNCHER] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
 
 
 def _run(processes: int, arguments: Sequence[str], meeting: Meeting | None) -> int | Mapping[int, ProcessFailure]:
-    """One start of all processes: the exit code, or by rank how processes failed."""
+    """One start of all processes. Returns the exit code, or the failures of processes by rank."""
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
@@ -174,7 +175,7 @@ def _config(processes: int, logs: str, meeting: Meeting | None) -> LaunchConfig:
     return LaunchConfig(
         nproc_per_node=processes,
         rdzv_backend="c10d",
-        max_restarts=0,  # the agent would start again what has ended with a message, too
+        max_restarts=0,  # the agent would also restart processes that ended with a message
         logs_specs=DefaultLogsSpecs(log_dir=logs),
         signals_to_handle=",".join(heard),
         **late,
@@ -183,7 +184,7 @@ def _config(processes: int, logs: str, meeting: Meeting | None) -> LaunchConfig:
 
 
 def _parted(error: Exception, meeting: Meeting) -> LostProcessError:
-    """What an error of torchrun's agent means."""
+    """The meaning of an error of torchrun's agent."""
     if type(error).__name__ == "RendezvousTimeoutError":
         what = f"{meeting.hosts} hosts have not met at {meeting} within {ARRIVAL}"
         return LostProcessError(what, where="", remedy="start the same command on each of them")
@@ -192,14 +193,14 @@ def _parted(error: Exception, meeting: Meeting) -> LostProcessError:
 
 
 def leave_word(error: LostProcessError) -> None:
-    """Leave the message to the launcher of this process: it knows whether one of its own was killed."""
+    """Leave the message to the launcher of this process, which can see whether one of its processes was killed."""
     with suppress(KeyError, OSError):
         Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps({"message": str(error)}), "utf-8")
 
 
 def _by_themselves(failures: Mapping[int, ProcessFailure]) -> int:
-    """The exit code of processes of this host none of which was killed. They have told why, unless another host was
-    lost: its loss is told here."""
+    """The exit code if no process of this host was killed. The processes have printed their error. A lost host is
+    reported here."""
     own = {failure.exitcode for failure in failures.values() if failure.exitcode > 0}
     if own == {LostProcessError.exit_code}:
         words = next(f.message for f in failures.values() if f.exitcode > 0)
@@ -215,7 +216,7 @@ def _name(number: int) -> str:
 
 
 def end_with_launcher() -> None:
-    """Let this process stop in order where its launcher is killed: it would go on alone, and hold the run's folder."""
+    """Make this process save and stop if its launcher is killed. Otherwise it would continue and lock the folder."""
     if launched_already(os.environ) and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PARENT_DIES, int(signal.SIGTERM))
 

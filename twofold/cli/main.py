@@ -1,4 +1,4 @@
-"""The command `twofold`: one file per verb. What is heavy is imported inside the verbs, so that `--help` is instant."""
+"""The command `twofold`: one file per verb. The verbs import large packages when they run, so `--help` is fast."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 
 # Read once, when torch loads its OpenMP runtime: spinning threads cost a factor of 20 on shared processors.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # bars and advice would stand between our lines
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # no progress bars and advice between results
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it warns of hosts without a name
 
@@ -23,6 +23,7 @@ import typer
 from twofold.cli.launch import launched_already, leave_word
 from twofold.cli.terminal import errors
 from twofold.cli.verb_command import VerbCommand
+from twofold.cli.verbs import panel_of
 from twofold.errors import LostProcessError, RecipeError, TwofoldError
 from twofold.hosts import LAUNCHER
 
@@ -44,15 +45,17 @@ VERBS = {
     "report": "report:report",
     "compare": "report:compare",
     "watch": "watch:watch",
+    "board": "board:board",
     "export": "export:export",
     "import": "import_config:import_config",
     "push": "push:push",
     "doctor": "doctor:doctor",
+    "completion": "completion:completion",
 }
-"""Every verb, and where its function is: a module of this room, and a name in it."""
+"""Every verb and its function: a module of this package, and a name in it."""
 
 GROUPS = {"data": "Make data, and look at it before it is trained on."}
-"""What verbs of two words share."""
+"""Groups of verbs, by their first word."""
 
 
 def _app(verbs: Mapping[str, str]) -> typer.Typer:
@@ -67,14 +70,17 @@ def _app(verbs: Mapping[str, str]) -> typer.Typer:
     )
     groups = {name: typer.Typer(help=text, no_args_is_help=True) for name, text in GROUPS.items()}
     for name, group in groups.items():
-        app.add_typer(group, name=name)
+        panel, line = panel_of(name)
+        app.add_typer(group, name=name, rich_help_panel=panel, short_help=line)
     for name, home in verbs.items():
         group, _, word = name.rpartition(" ")
         module, _, function = home.partition(":")
         verb = getattr(import_module(f"twofold.cli.{module}"), function)
         if not verb.__doc__:
-            raise ValueError(f"{name} says nothing of itself: its docstring is its help")
-        (groups[group] if group else app).command(word, cls=VerbCommand)(verb)
+            raise ValueError(f"{name} has no docstring, which is its help")
+        panel, line = panel_of(name)
+        own = {"short_help": line} if group else {"short_help": line, "rich_help_panel": panel}
+        (groups[group] if group else app).command(word, cls=VerbCommand, **own)(verb)
     return app
 
 
@@ -104,14 +110,14 @@ def options(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit.
 
-    0 done, 2 a mistake of the user's or of the machine's, 3 non-finite numbers, 4 a server that does not answer, 5
-    another process or host was lost, 130 interrupted, 1 a fault of twofold's own.
+    Exit codes: 0 success, 1 a fault of twofold, 2 a mistake of the user or a fault of the machine, 3 numbers that are
+    not finite, 4 a server does not answer, 5 another process or host was lost, 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     if not debug:
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|datasets)\b")
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it reports kernels it can do without
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of optional kernels
     try:
         _run([a for a in given if a != "--debug"])
     except Exception as error:
@@ -119,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         raise SystemExit(_end(error)) from None
     except SystemExit as end:
-        if end.code == INTERRUPTED and not launched_already(os.environ):  # else the launcher prints it, once
+        if end.code == INTERRUPTED and not launched_already(os.environ):  # otherwise the launcher prints it once
             errors().print("interrupted")
         raise
 
@@ -133,12 +139,12 @@ def _run(arguments: Sequence[str]) -> None:
         try:
             sys.stdout.flush()
         except OSError:
-            sys.stdout = None  # or it would be flushed again, and fail, when Python ends
+            sys.stdout = None  # otherwise Python would flush it again at the end, and fail
             raise
 
 
 def _end(error: Exception) -> int:
-    """Print what ended a verb; the exit code."""
+    """Print the error of a verb and return the exit code."""
     if isinstance(error, TwofoldError):
         told, code = error, error.exit_code
     else:
@@ -155,7 +161,7 @@ def _end(error: Exception) -> int:
 
 
 def _one_of_all() -> AbstractContextManager[bool]:
-    """Whether this process is the one that tells of the error; of several that torchrun started the first to fail."""
+    """Whether this process reports the error. Of several that torchrun started, it is the first to fail."""
     if not launched_already(os.environ):
         return nullcontext(True)
     from twofold.hosts import one_speaks  # imports torch

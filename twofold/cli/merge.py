@@ -1,4 +1,4 @@
-"""`twofold data merge`: the shards of a command as what the command makes in one piece."""
+"""`twofold data merge`: joins the shards of a command into the result of the whole command."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ FINISH: dict[str, Callable[[Merged], None]] = {
     "sample": sample.finish,
     "evaluate": evaluate.finish,
 }
-"""What a verb does with what its shards made, by its word in their seals."""
+"""The function of each verb that finishes a merge, by the verb's name in the seals."""
 
 
 def merge(out: Annotated[Path, typer.Argument(help="The output that the shards were given.")]) -> None:
-    """Put all shards of data build, score, sample or evaluate together, in the order of the rows; refuse gaps and
-    mixtures."""
+    """Join all shards of data build, score, sample or evaluate, in the order of the rows. Missing or mixed shards are
+    errors."""
     merged = shards.merge(out / evaluate.ITEMS if out.is_dir() else out)
     told = f"{counted(merged.items, merged.nouns.removesuffix('s'))} in {counted(merged.shards, 'shard')}"
     results().print(f"{out}: {told}", style="green", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Progress in the terminal: a bar per task with its figures and the time left, or plain lines where nobody watches."""
+"""Progress in the terminal: a bar per task with its figures and the time left, or plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLAIN_EVERY_SECONDS = 10.0
 
 
 class RichProgress:
-    """The `Progress` of a person: a context manager around long work."""
+    """`Progress` for people: a context manager around long work."""
 
     def __init__(self, console: Terminal | None = None) -> None:
         self._console = console or errors()
@@ -75,7 +75,7 @@ class RichProgress:
 
 
 class _Plain:
-    """One task without a terminal: a line every few seconds, and at its end if it took that long."""
+    """One task without a terminal: a line every few seconds, and one at its end if it took that long."""
 
     def __init__(self, total: int | None) -> None:
         self.total, self.done, self.figures = total, 0, dict[str, float]()
@@ -104,7 +104,7 @@ class _Plain:
 
 
 def shown_metrics(figures: dict[str, float]) -> str:
-    """A few figures in few columns: those that everyone looks at first."""
+    """The most important figures, in a few columns."""
     names = [*(n for n in LEAD if n in figures), *(n for n in figures if n not in LEAD)]
     shown = names[:MOST_FIGURES]
     return "  ".join(f"{n.replace('_per_second', '/s').replace('_', ' ')} {figures[n]:.4g}" for n in shown)

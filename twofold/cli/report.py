@@ -1,4 +1,4 @@
-"""`twofold report` and `twofold compare`: what one run found, or several, on a page and in the terminal."""
+"""`twofold report` and `twofold compare`: the results of one run or several, on a page and in the terminal."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ TRACES = ("metrics.jsonl", "results.json", "resolved.yaml")
 def report(
     run: Annotated[Path, typer.Argument(help="A run directory; it may still be written.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="The page; by default report.html in the run.")] = None,
-    card: Annotated[bool, typer.Option("--card", help="Write the model card, README.md, anew as well.")] = False,
+    card: Annotated[bool, typer.Option("--card", help="Also write the model card, README.md, again.")] = False,
 ) -> None:
-    """Write a run's report anew: one offline page with what happened, curves, answers and settings."""
+    """Write a run's report again: one offline page with findings, curves, answers and settings."""
     from twofold.config.first_look import refuse_unwritable
     from twofold.reports.card import render_card
     from twofold.reports.html import render
@@ -42,7 +42,7 @@ def report(
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, in the order of the page.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The page.")] = Path("compare.html"),
-    title: Annotated[str, typer.Option(help="What the page is called.", show_default="the runs' names")] = "",
+    title: Annotated[str, typer.Option(help="Title of the page.", show_default="the runs' names")] = "",
 ) -> None:
     """Compare runs on one offline page: paired tests on the same items, Holm over all of them, curves, settings."""
     from twofold.config.first_look import refuse_unwritable
@@ -71,7 +71,7 @@ def _read(runs: list[Path]) -> list[RunData]:
 
 
 def _tell(console: Console, runs: list[RunData]) -> None:
-    """What the top of the page says."""
+    """Print the findings at the top of the page."""
     from twofold.reports.findings import FINDING_COLUMNS, between, finding_row, findings, review
     from twofold.reports.tables import unique
 

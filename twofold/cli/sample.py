@@ -1,4 +1,4 @@
-"""`twofold sample`: drafts of a model for a prompt or a file of them, the best of many, or those that beams find."""
+"""`twofold sample`: completions for a prompt or a file of prompts, by sampling, best-of-N or beam search."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ if TYPE_CHECKING:
     from twofold.sampling.base import Sampling
 
 
-MOST_DRAFTS, MOST_BEAMS = 1_000_000, 10_000
+MOST_SAMPLES, MOST_BEAMS = 1_000_000, 10_000
 
 
 @dataclass(frozen=True)
 class Options(ShardOptions):
-    """What `twofold sample` may be told."""
+    """The options of `twofold sample`."""
 
     model: Annotated[str, typer.Argument(help="A model, adapter or run folder, or a hub name.")]
     settings: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]...", help="How to draw: temperature=0.7 top_p=0.9 seed=1 …; chat=text: bare prompts."
+            metavar="[KEY=VALUE]...", help="Sampling: temperature=0.7 top_p=0.9 seed=1 …; chat=text: bare prompts."
         ),
     ] = None
     prompt: Annotated[
-        str | None, typer.Option(help="One prompt; put as data.chat says: in the chat template, if there is one.")
+        str | None, typer.Option(help="One prompt, in the chat template if there is one (chat=auto).")
     ] = None
     file: Annotated[Path | None, typer.Option(help="Rows with prompts, of any shape that training reads.")] = None
     ignore: Ignore = None
-    samples: Annotated[int, typer.Option("--samples", "-n", min=1, max=MOST_DRAFTS, help="Drafts for each prompt.")] = 1
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Then drafts are cut (256).")] = None
+    samples: Annotated[int, typer.Option("--samples", "-n", min=1, max=MOST_SAMPLES, help="Samples per prompt.")] = 1
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Maximum length (256).")] = None
     best_of: Annotated[
         int | None,
-        typer.Option(min=1, max=MOST_DRAFTS, help="Draw so many, keep the one that --reward scores highest."),
+        typer.Option(min=1, max=MOST_SAMPLES, help="Sample this many, keep the one that --reward scores highest."),
     ] = None
     reward: Annotated[str | None, typer.Option(help="A reward model, its adapter or its run folder.")] = None
     beam: Annotated[
         int | None,
-        typer.Option(min=1, max=MOST_BEAMS, help="Search with so many beams for the most probable ones."),
+        typer.Option(min=1, max=MOST_BEAMS, help="Beam search with this many beams for the most probable completions."),
     ] = None
     reference: Annotated[str | None, typer.Option(help="With --beam: rank by the log-ratio to this model instead.")] = (
         None
@@ -65,7 +65,7 @@ class Options(ShardOptions):
 
 @spread
 def sample(given: Options) -> None:
-    """Draw drafts from a model, or search for its best ones, and print them or write them as JSON lines."""
+    """Sample completions from a model, or search for its best ones; print them or write them as JSON lines."""
     from twofold.cli.progress import RichProgress
     from twofold.config.first_look import first_look, refuse_unwritable
 
@@ -74,7 +74,7 @@ def sample(given: Options) -> None:
     draw, sampling = _settings(given)
     first_look(rows=[given.file and str(given.file)], models=[given.model, given.reference, given.reward])
     refuse_unwritable(given.out)
-    from twofold.datagen.completions import beams_of, best_drafts_of, drafts_of
+    from twofold.datagen.completions import beams_of, best_samples_of, samples_of
     from twofold.sampling.beam import Beams
     from twofold.sampling.named_model import open_model
 
@@ -85,8 +85,8 @@ def sample(given: Options) -> None:
             beams = Beams(width=given.beam, max_new_tokens=sampling.max_new_tokens)
             return beams_of(model(), prompts, beams, given.reference)
         if given.reward is None:
-            return drafts_of(*how, progress)
-        return best_drafts_of(*how, reward=given.reward, progress=progress)
+            return samples_of(*how, progress)
+        return best_samples_of(*how, reward=given.reward, progress=progress)
 
     model = lru_cache(1)(lambda: open_model(given.model, chat=draw.chat))
     with RichProgress() as progress:
@@ -103,15 +103,15 @@ def sample(given: Options) -> None:
         rows = rows_of(prompts)
     if given.out is not None:
         _write(given.out, rows)
-        results().print(f"{given.out}: {len(rows)} drafts")
+        results().print(f"{given.out}: {len(rows)} completions")
         return
     for row in rows:
         _show(row)
 
 
 def finish(merged: Merged) -> None:
-    """Say what shards have drawn."""
-    results().print(f"{merged.out}: {merged.counts['drafts']} drafts")
+    """Report the number of completions of all shards."""
+    results().print(f"{merged.out}: {merged.counts['drafts']} completions")
 
 
 def _work(given: Options, prompts: Sequence[Prompt], how: tuple[_Draw, Sampling]) -> Work:
@@ -123,7 +123,7 @@ def _work(given: Options, prompts: Sequence[Prompt], how: tuple[_Draw, Sampling]
 
 def _write(out: Path, rows: Sequence[dict[str, Any]]) -> Outcome:
     disk.write(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return Outcome({"drafts": len(rows)})
+    return Outcome({"drafts": len(rows)})  # a key of existing shards
 
 
 def _refuse_contradictions(given: Options) -> None:
@@ -131,8 +131,8 @@ def _refuse_contradictions(given: Options) -> None:
     wrong = {
         "give either --prompt or --file": (given.prompt is None) == (given.file is None),
         "--best-of and --reward need each other": (given.best_of is None) != (given.reward is None),
-        "--samples and --best-of are two ways to draw": given.samples > 1 and given.best_of is not None,
-        "--beam searches, it does not draw: leave out --samples and --best-of": given.beam is not None and drawn,
+        "give either --samples or --best-of": given.samples > 1 and given.best_of is not None,
+        "--beam searches and does not sample: leave out --samples and --best-of": given.beam is not None and drawn,
         "--reference goes with --beam": given.reference is not None and given.beam is None,
         "shards are of a --file": given.file is None and (given.shard is not None or given.engine != LOCAL),
     }
@@ -143,7 +143,7 @@ def _refuse_contradictions(given: Options) -> None:
 
 @settings
 class _Draw:
-    """What is drawn with, beside `Sampling`."""
+    """Settings in addition to `Sampling`."""
 
     seed: int = 0
     chat: Literal["auto", "text", "chat"] = "auto"
@@ -166,7 +166,7 @@ def _described(given: Options, sampling: Sampling) -> str:
         by = "log-probability" if given.reference is None else "log-ratio to the reference"
         return f"{counted(given.beam, 'beam')} by {by}, {most}"
     how = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature}, top_p {sampling.top_p}"
-    return f"{counted(given.best_of or given.samples, 'draft')} each: {how}, {most}"
+    return f"{counted(given.best_of or given.samples, 'sample')} each: {how}, {most}"
 
 
 def _prompts(given: Options) -> list[Prompt]:

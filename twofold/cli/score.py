@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options(ShardOptions):
-    """What `twofold score` may be told."""
+    """Options of `twofold score`."""
 
     file: Annotated[str, typer.Argument(help="Rows of any shape that training reads, or with answers in no order.")]
     out: Annotated[Path, typer.Option(help="Write rows and scores here, as JSON lines.")]
@@ -57,7 +57,7 @@ class Options(ShardOptions):
 def score(given: Options) -> None:
     """Add scores to rows: chosen_score and rejected_score to pairs, reward_scores to rankings, score to all others.
 
-    A broken run goes on where it stopped.
+    An interrupted run resumes.
     """
     from twofold.cli.progress import RichProgress
     from twofold.config.first_look import first_look, refuse_unwritable
@@ -123,7 +123,7 @@ def _settings(given: Options) -> ScoreSettings:
         raise RecipeError("is written --judge now", where="--reward", remedy=f"--judge reward:{given.reward}")
     if given.judge is None:
         remedy = "as --judge verifier, reward:FOLDER or llm-score:URL#NAME"
-        raise RecipeError("nobody scores", where="--judge", remedy=remedy)
+        raise RecipeError("requires a judge", where="--judge", remedy=remedy)
     named = [f"judge={json.dumps(given.judge)}", f"rubric={json.dumps(given.rubric)}"]
     return validate(ScoreSettings, from_overrides([*named, *(given.settings or [])]))
 
@@ -142,7 +142,7 @@ def _show(out: Path, scored: ScoredFile) -> None:
 
 
 def _show_right(known: Sequence[tuple[Entry, list[float]]]) -> None:
-    """The share of right completions, by the field that they stand in."""
+    """The share of correct completions, by field."""
     from twofold.reports.tables import interval, percent
 
     rows = table("score", "#n", "#right", "#95% interval")
@@ -152,7 +152,7 @@ def _show_right(known: Sequence[tuple[Entry, list[float]]]) -> None:
 
 
 def _right(known: Sequence[tuple[Entry, list[float]]]) -> dict[str, Estimate]:
-    """Shares whose intervals know that the completions of one prompt are alike."""
+    """Shares whose intervals account for the correlation of completions of one prompt."""
     from twofold.statistics import clustered_share
 
     found: dict[str, dict[object, list[float]]] = {}
@@ -167,7 +167,7 @@ def _right(known: Sequence[tuple[Entry, list[float]]]) -> dict[str, Estimate]:
 
 
 def _show_comparisons(known: Sequence[tuple[Entry, list[float]]], *, calibrated: bool) -> None:
-    """How often what the rows call better scores higher, where they say so."""
+    """How often the better completion of a row has the higher score, for rows that compare."""
     from twofold.evaluation.reward import comparisons, judge
     from twofold.reports.tables import interval, p_value, percent
 
@@ -188,7 +188,7 @@ def _show_comparisons(known: Sequence[tuple[Entry, list[float]]], *, calibrated:
 
 
 def _compared(known: Sequence[tuple[Entry, list[float]]]) -> list[Scored]:
-    """What rows compare; the labelled completions of one prompt are one group. Lengths are in characters."""
+    """The comparisons of the rows. The labeled completions of one prompt are one group. Lengths are in characters."""
     from twofold.evaluation.reward import Scored
 
     groups: dict[object, tuple[object, list[float], list[float], list[int]]] = {}

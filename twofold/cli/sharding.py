@@ -19,13 +19,13 @@ from twofold.shards import Make, Merged, Shard, Work
 
 LOCAL, RAY = "local", "ray"
 OWN = ("--engine", "--shards", "--ray-address")
-"""Options of the command that starts shards, and not of theirs."""
+"""Options of the command that starts shards, which the shards do not have."""
 PANEL = "Many machines"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardOptions:
-    """What every verb may be told of shards; each takes a whole --out."""
+    """Options of every verb with shards; --out is the merged file."""
 
     shard: Annotated[
         str | None,
@@ -76,7 +76,7 @@ def refuse_odd_shards(options: ShardOptions, out: Path | None) -> None:
 
 
 def whole(options: ShardOptions, progress: Progress) -> bool:
-    """Whether this process does all of the work; warns where a SLURM array would then do it many times."""
+    """Whether this process does all of the work. Warns if a SLURM array would then do it many times."""
     array = shards.in_array()
     if options.shard is None and options.engine == LOCAL and array is not None and array.count > 1:
         told = f"this is task {array.index} of {array.count} of a SLURM array, and each does all of the work"
@@ -87,7 +87,7 @@ def whole(options: ShardOptions, progress: Progress) -> bool:
 def in_shards(
     options: ShardOptions, work: Work, out: Path, make: Make, finish: Callable[[Merged], None], progress: RichProgress
 ) -> None:
-    """Do the one shard that was named, or all of them over a cluster and then `finish` as `twofold data merge` does."""
+    """Process the one shard that was named, or all of them on a cluster. Then `finish` as `twofold data merge` does."""
     if options.shard is not None:
         shard = Shard.of(options.shard)
         report_shard(shards.run(work, out, shard, make), out, shard)
@@ -97,13 +97,13 @@ def in_shards(
 
 
 def report_shard(done: bool, out: Path, shard: Shard) -> None:
-    """Say that a shard is finished, and what comes next."""
+    """Print that a shard is finished, and the next command."""
     told = f"{shard.path(out)}: shard {shard.index} of {shard.count}" + ("" if done else ", finished before")
     results().print(f"{told}; when all are done: twofold data merge {out}", soft_wrap=True)
 
 
 def over_cluster(options: ShardOptions, most: int, out: Path, progress: RichProgress) -> None:
-    """Every shard of this very command, of which there can be `most`, over Ray; what is finished stays as it is."""
+    """Run every shard of this command, at most `most`, on Ray. Finished shards are not run again."""
     from twofold.cli.cluster import Cluster
 
     words = command_words.get()
@@ -114,7 +114,7 @@ def over_cluster(options: ShardOptions, most: int, out: Path, progress: RichProg
 
 
 def shard_command(words: Sequence[str], shard: Shard) -> list[str]:
-    """The words of a command that does one shard of what `words` do over a cluster."""
+    """The command for one shard, from the `words` of the command on a cluster."""
     own: list[str] = []
     rest = iter(words)
     for word in rest:

@@ -1,7 +1,7 @@
-"""Where the command line writes: results to standard output, everything else to standard error.
+"""The output of the command line: results to standard output, everything else to standard error.
 
-Names, prompts, rows and messages are other people's texts: printed here they are text and nothing else, neither markup
-nor commands to the terminal.
+Names, prompts, rows and messages may be untrusted. They are printed as plain text, so markup and terminal commands in
+them have no effect.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ class Terminal(Console):
 
 
 def results() -> Console:
-    """What was asked for; a pipe gets it without colour, lines whole and tables wide."""
+    """The console for results. In a pipe it has no color, unwrapped lines and wide tables."""
     console = Terminal()
     return console if console.is_terminal else Terminal(soft_wrap=True, width=PIPE_WIDTH)
 
 
 def errors() -> Console:
-    """Progress, warnings and mistakes."""
+    """The console for progress, warnings and errors."""
     return Terminal(stderr=True)
 
 
 def table(*columns: str, title: str | None = None) -> Table:
-    """A plain table; columns that begin with `#` are numbers, set to the right."""
+    """A plain table. Columns that begin with `#` are numbers, aligned right."""
     plain = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         plain.add_column(

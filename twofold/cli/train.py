@@ -1,4 +1,4 @@
-"""`twofold train`: align a model as a recipe says."""
+"""`twofold train`: align a model with a recipe."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from twofold.cli.launch import Meeting
     from twofold.config.schema import Recipe
 
-BEFORE = "stopped before the first step; the same command begins again"
+BEFORE = "stopped before the first step; the same command starts over"
 RESTARTS = 3
-BETWEEN = "stopped between steps, with nothing to save; the same command goes on from the last checkpoint, if any"
+BETWEEN = "stopped between steps, with nothing to save; the same command resumes from the last checkpoint, if any"
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,17 @@ class Options:
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Over the recipe: objective.beta=0.2 seed=1 …")
     ] = None
     dry: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done: settings, parameters, steps, memory.")
+        bool, typer.Option("--dry-run", help="Show what would be done: settings, parameters, steps, memory.")
     ] = False
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(
+            min=1, metavar="GIB", help="With --dry-run: estimate for a GPU with this memory, present or not.",
+            show_default=False,
+        ),
+    ] = None  # fmt: skip
     resume: Annotated[
-        bool, typer.Option(help="Go on from the newest valid checkpoint of the run, if there is one.")
+        bool, typer.Option(help="Resume from the newest valid checkpoint of the run, if there is one.")
     ] = True
     processes: Annotated[int, typer.Option(min=1, max=1024, help="Processes of this machine that share the work.")] = 1
     restarts: Annotated[
@@ -55,18 +62,21 @@ class Options:
 
 @spread
 def train(given: Options) -> None:
-    """Align a model as a recipe says, and leave a run directory with model, metrics and report."""
+    """Align a model with a recipe, and write a run directory with model, metrics and report."""
     from twofold.config.first_look import look_at_recipe
     from twofold.config.load import load_recipe, validate
+    from twofold.config.shipped import shipped
 
-    settings = given.settings or []
-    document = load_recipe(given.recipe, settings)
+    if given.gpu_memory is not None and not given.dry:
+        raise RecipeError("is for estimates", where="--gpu-memory", remedy="give --dry-run too, or leave it out")
+    settings, path = given.settings or [], shipped(given.recipe)
+    document = load_recipe(path, settings)
     look_at_recipe(document)
     from twofold.config.schema import Recipe  # imports torch
 
     resolved = validate(Recipe, document)
     if given.dry:
-        _dry(resolved, given.processes)
+        _dry(resolved, given.processes, given.gpu_memory)
         return
     from twofold.cli.launch import Meeting
 
@@ -74,7 +84,7 @@ def train(given: Options) -> None:
     command = ["train", str(given.recipe), *settings]
     if given.processes > 1 or meeting:
         raise typer.Exit(_launched(given, [*command, *_flags(given.resume)], meeting))
-    _train(resolved, disk.read_text(given.recipe), shlex.join(["twofold", *command]), resume=given.resume)
+    _train(resolved, disk.read_text(path), shlex.join(["twofold", *command]), resume=given.resume)
 
 
 def _flags(resume: bool) -> list[str]:
@@ -102,7 +112,7 @@ def _train(recipe: Recipe, text: str, command: str, *, resume: bool) -> None:
         raise typer.Exit(stop.exit_code) from None
     if trained.outcome.stopped:
         step = trained.outcome.step
-        words = f"stopped after step {step} and saved; the same command goes on from there" if step else BEFORE
+        words = f"stopped after step {step} and saved; the same command resumes from there" if step else BEFORE
         if first:
             errors().print(words)
         raise typer.Exit(stop.exit_code)
@@ -114,17 +124,19 @@ def _launched(given: Options, arguments: list[str], meeting: Meeting | None) -> 
     from twofold.cli.launch import launch, launched_already
 
     if launched_already(os.environ):
-        what = "torchrun has started this process among others already"
+        what = "torchrun has already started this process"
         where = "--nodes" if meeting else "--processes"
         raise RecipeError(what, where=where, remedy="leave it out, or leave torchrun out")
     return launch(given.processes, arguments, given.restarts, meeting)
 
 
-def _dry(recipe: Recipe, processes: int) -> None:
+def _dry(recipe: Recipe, processes: int, gpu_memory: float | None) -> None:
     from twofold.cli.progress import RichProgress
+    from twofold.models.planned import planned_gpu
     from twofold.runs.dry_run import dry_run
+    from twofold.runs.forecast import GIB
 
-    with RichProgress() as progress:
+    with RichProgress() as progress, planned_gpu(None if gpu_memory is None else int(gpu_memory * GIB)):
         run = dry_run(recipe, progress, processes)
     console = results()
     console.print(run.resolved)
@@ -133,7 +145,7 @@ def _dry(recipe: Recipe, processes: int) -> None:
 
 
 def _tell(folder: Path, found: Mapping[str, Any]) -> None:
-    """The figures that matter, and where the rest lies."""
+    """Print the main figures, and the folder with the rest."""
     from twofold.reports.run import Results
     from twofold.reports.tables import METRICS, RESULT_COLUMNS, interval, percent, results_rows
 

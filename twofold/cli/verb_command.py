@@ -1,4 +1,4 @@
-"""One way to write each thing: what is misspelt, or written as in another verb, is answered with this one's way."""
+"""Corrections for options: a misspelled option, or one of another verb, is an error with the right spelling."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typer.core import TyperCommand
 from twofold.errors import RecipeError
 
 SETTINGS = "KEY=VALUE"
-RENAMED = {"-n": "--rows", "--column": "--columns"}
-"""Options of former versions."""
+RENAMED = {"-n": "--rows", "--column": "--columns", "--tokenizer": "--model"}
+"""Options of earlier versions."""
 SECTIONS = {"train": ("Recipe", ""), "sample": ("Sampling", ""), "build": ("Sampling", "sampling.")}
-"""What the settings of a verb make, by its name in `outline.json`, and what stands before its keys."""
+"""For the settings of a verb: the name of their class in `outline.json`, and the prefix of their keys."""
 ALWAYS = ("--help", "-h", "--debug")
 command_words: ContextVar[tuple[str, ...]] = ContextVar("command_words")
-"""The words of the command that runs, from its verb on."""
+"""The words of the current command, from its verb on."""
 
 
 class VerbCommand(TyperCommand):
-    """A verb that knows options (`--max-new-tokens 5`) from settings (`max_new_tokens=5`)."""
+    """A verb that distinguishes options (`--max-new-tokens 5`) from settings (`max_new_tokens=5`)."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         self._refuse_other_spellings(args)
@@ -50,7 +50,7 @@ class VerbCommand(TyperCommand):
                 raise RecipeError(f"{self.name} takes options here", where=word, remedy=f"write {option} {value}")
 
     def _meant(self, name: str, value: str, options: Collection[str], settings: bool) -> str:
-        """What to do about an option that there is not."""
+        """The remedy for an option that does not exist."""
         from twofold.config.advice import near
 
         word = name.lstrip("-").replace("-", "_")

@@ -1,4 +1,4 @@
-"""`twofold watch`: a run in the terminal while it is being written, and after."""
+"""`twofold watch`: shows a run in the terminal, during training and after."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from twofold.reports.live import Live, Snapshot
 
 WIDEST = 60
-BESIDE = 44  # columns that names and figures take
+BESIDE = 44  # columns for names and figures
 PLAIN_SECONDS = 10.0
 TRACES = (".lock", "metrics.jsonl", "resolved.yaml", "environment.json")
 STYLES = {"waiting": "dim", "running": "green", "finished": "bold green", "silent": "bold yellow"}
@@ -26,10 +26,10 @@ STYLES = {"waiting": "dim", "running": "green", "finished": "bold green", "silen
 
 def watch(
     run: Annotated[Path, typer.Argument(help="A run directory, being written or not.", show_default=False)],
-    once: Annotated[bool, typer.Option("--once", help="Tell how it stands and leave; for scripts.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print the current state and stop; for scripts.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between updates.")] = 1.0,
 ) -> None:
-    """Watch a run: steps, time left, curves, warnings. Ends with the run or with Ctrl-C; the run does not notice."""
+    """Watch a run: steps, time left, curves, warnings. Ends with the run or with Ctrl-C; the run continues."""
     from twofold.reports.live import Live
 
     if not run.is_dir() or (once and not any((run / name).exists() for name in TRACES)):
@@ -45,7 +45,7 @@ def watch(
 
 
 def _follow(live: Live, console: Console, every: float) -> None:
-    """The picture, drawn again at every look until the run has finished."""
+    """The picture, drawn again at every update until the run has finished."""
     from rich.live import Live as Screen
 
     snapshot = live.look()
@@ -57,7 +57,7 @@ def _follow(live: Live, console: Console, every: float) -> None:
 
 
 def plain_lines(live: Live, every: float) -> Iterator[str]:
-    """A line whenever something has changed, no more than one in PLAIN_SECONDS, until the run has finished."""
+    """A line for each change, at most one every PLAIN_SECONDS, until the run has finished."""
     told, at = ("", -1), -PLAIN_SECONDS
     while True:
         snapshot = live.look()
@@ -72,7 +72,7 @@ def plain_lines(live: Live, every: float) -> Iterator[str]:
 
 
 def picture(snapshot: Snapshot, console: Console) -> RenderableType:
-    """How a run stands: a line, a curve for each metric that one watches, and what a person would warn of."""
+    """The state of a run: a line, a curve for each main metric, and warnings."""
     from rich.console import Group
     from rich.text import Text
 
@@ -86,6 +86,6 @@ def picture(snapshot: Snapshot, console: Console) -> RenderableType:
         first, last = (f"{curve.values[i]:.4g}" for i in (0, -1))
         curves.add_row(curve.name, sparkline(curve.values, width), first, last)
     said = [Text(f"warning: {text}", "yellow") for text in snapshot.warnings]
-    remedy = [Text(f"`twofold train {snapshot.path}/resolved.yaml` goes on from its last checkpoint", "dim")]
+    remedy = [Text(f"`twofold train {snapshot.path}/resolved.yaml` resumes from its last checkpoint", "dim")]
     shown: list[RenderableType] = [head, *([curves] if snapshot.curves else []), *said]
     return Group(*shown, *(remedy if snapshot.state == "silent" else []))

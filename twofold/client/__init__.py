@@ -1,1 +1,1 @@
-"""Asking servers that speak OpenAI's interface: HTTP with retries, limits and recorded replies."""
+"""Client of servers with OpenAI's interface: HTTP with retries, limits and recorded replies."""

@@ -1,4 +1,4 @@
-"""One request over HTTP, as often as it takes: pauses, deadlines, limits, and a key that is never written down."""
+"""One request over HTTP, with retries, pauses, deadlines and limits. The API key is never written to disk."""
 
 from __future__ import annotations
 
@@ -28,10 +28,8 @@ UNKNOWN = re.compile(
     r"|extra (?:field|input)|only the default|deprecated",
     re.IGNORECASE,
 )
-REFUSED = (
-    "the server refuses the request: what it says stands above; check the address and the model's name behind #, too"
-)
-LONGEST_WISH = 600.0  # seconds of Retry-After that are waited for
+REFUSED = "the server refuses the request for the reason above; also check the address and the model's name after #"
+LONGEST_WISH = 600.0  # maximum seconds of Retry-After
 AGAIN = (408, 409, 425, 429)
 
 
@@ -54,8 +52,8 @@ class RetrySettings:
 
 
 class RetryableError(Exception):
-    """An attempt that may go better next time; `after` is what the server asks to wait, `raw` what it said; `useless`
-    where that was a whole answer."""
+    """An attempt that failed and may be repeated. `after` is the server's requested wait, `raw` its response. `useless`
+    is true if that was a complete answer."""
 
     def __init__(self, reason: str, after: float | None = None, raw: str = "", *, useless: bool = False) -> None:
         self.after, self.raw, self.useless = after, raw, useless
@@ -63,7 +61,7 @@ class RetryableError(Exception):
 
 
 class RefusedFieldError(ServerError):
-    """A server does not take one field of a request, at all or (not `unknown`) with this value."""
+    """A server does not accept one field of a request, or (if not `unknown`) this value of it."""
 
     def __init__(self, what: str, where: str, field: str, *, unknown: bool) -> None:
         self.field, self.unknown = field, unknown
@@ -75,7 +73,7 @@ class HttpClient:
     """A client of one host."""
 
     def __init__(self, url: str, retry: RetrySettings) -> None:
-        """Raises RecipeError where the key would be sent in clear."""
+        """Raises RecipeError if the key would be sent without encryption."""
         import httpx2
 
         host = httpx2.URL(url).host
@@ -89,12 +87,12 @@ class HttpClient:
         )
 
     def close(self) -> None:
-        """End what is under way."""
+        """Abort open requests."""
         self.stop.set()
         self._client.close()
 
     def retrying(self, failed: Callable[[RetryCallState], None] = lambda state: None) -> Retrying:
-        """Attempts until one raises no RetryableError; the last failure is raised."""
+        """Repeat until an attempt raises no RetryableError. Raises the last failure."""
         from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt
 
         return Retrying(
@@ -117,8 +115,8 @@ class HttpClient:
         return (wait_exponential(multiplier=pause, max=60.0) + wait_random(0, pause))(state)
 
     def post(self, url: str, body: Mapping[str, Any], remedies: Mapping[int, str] | None = None) -> str:
-        """The text of a good answer. Raises RetryableError for what may go better, ServerError (with the remedy that
-        belongs to the status) for a refusal."""
+        """The text of a good answer. Raises RetryableError for a failure that may be temporary, ServerError (with the
+        remedy for its status) for a refusal."""
         import httpx2
 
         if self.stop.is_set():
@@ -166,7 +164,7 @@ class HttpClient:
 
 
 def api_key(url: str) -> str | None:
-    """The key for an address's host: TWOFOLD_API_KEY_HOST_NAME, else TWOFOLD_API_KEY, which never leaves in clear."""
+    """The key for an address's host: TWOFOLD_API_KEY_HOST_NAME, or TWOFOLD_API_KEY, which is only sent encrypted."""
     import httpx2
 
     host = httpx2.URL(url).host
@@ -181,7 +179,7 @@ def api_key(url: str) -> str | None:
 
 
 def loads(text: str) -> Any:
-    """JSON that someone else wrote; raises ValueError for anything else, nested too deep included."""
+    """Untrusted JSON. Raises ValueError for anything else, including JSON that is nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -189,7 +187,7 @@ def loads(text: str) -> Any:
 
 
 def _message(text: str) -> str:
-    """What a refusal gives as its reason: {"error": {"message": …}}, {"error": …} or SGLang's {"message": …}."""
+    """The reason in a refusal: {"error": {"message": …}}, {"error": …} or SGLang's {"message": …}."""
     try:
         whole = loads(text)
         error = whole.get("error", whole)

@@ -1,4 +1,4 @@
-"""The Hugging Face hub where it cannot be reached: files that are here already are used, all else is refused."""
+"""Use of the Hugging Face hub without a connection: cached files are used, everything else is refused."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ PATIENCE = 3.0
 
 
 def stay_local_if_cut_off() -> bool:
-    """Whether hub names mean files that are here already. Asked for once, or found by one short try to connect, which
-    spares the hub's client its minute of tries; to be called before that client is imported."""
+    """Whether only cached files of the hub can be used: by a setting, or after one short attempt to connect, which
+    avoids a minute of attempts by the hub's client. Call it before that client is imported."""
     if os.environ.get("HF_HUB_OFFLINE") is None and not _reachable():
         os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def refuse_unknown_model(name: str) -> None:
-    """Raise ModelError for a hub name whose files are not here where the hub cannot be reached."""
+    """Raise ModelError for a hub name without cached files if the hub cannot be reached."""
     if not stay_local_if_cut_off():
         return
     from huggingface_hub import constants

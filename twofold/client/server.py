@@ -1,7 +1,7 @@
-"""Any OpenAI-compatible server: one question, one whole answer, however often it takes.
+"""Client of any OpenAI-compatible server: one request, one complete answer, with retries.
 
-What went wrong on the way is kept in the ledger beside what went right; a key comes from the environment, goes to the
-host that it is meant for, and is never written down.
+The ledger stores failures along with answers. A key comes from the environment, is sent only to its host, and is never
+written to disk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from twofold.ledger import Ledger
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
-HOPELESS = {False: 3, True: 12}  # unanswered questions in a row, silent or answered with garbage: so would the rest be
+HOPELESS = {False: 3, True: 12}  # failed requests in a row, without or with a useless answer, after which work ends
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class Endpoint:
 
 
 def is_url(text: str) -> bool:
-    """Whether a model is named by a server's address, not by a folder or a hub name."""
+    """Whether a model is named by a server's address instead of a folder or a hub name."""
     return text.startswith(("http://", "https://"))
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a server said; `truncated` where it ran out of tokens, `tokens` as it counted them (prompt, completion)."""
+    """A server's answer; `truncated` if it ran out of tokens, `tokens` by the server's count (prompt, completion)."""
 
     text: str
     truncated: bool
@@ -74,12 +74,12 @@ class Reply:
 
 
 class UnparsableReply(ValueError):
-    """A reply that arrived whole and is of no use; raised by those who read it, answered by asking again."""
+    """A reply that is complete but useless. Its reader raises it, and the request is sent again."""
 
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """A request's body, and `read`, which makes a JSON value of the reply or raises `Garbage`."""
+    """A request's body, and `read`, which converts the reply to a JSON value or raises `Garbage`."""
 
     body: Mapping[str, Any]
     read: Callable[[Reply], Any]
@@ -89,10 +89,10 @@ RENAMED = {"max_tokens": "max_completion_tokens"}
 
 
 class Server:
-    """Asks one endpoint; a context manager. `body` makes requests, `ask` sends those that the ledger does not hold.
+    """Client of one endpoint; a context manager. `body` makes requests, `ask` sends those that are not in the ledger.
 
-    A setting that the server refuses is sent by its other name, or, where it is one that requests can do without
-    (`optional`), no more: `take_notes` says so, once for each.
+    A setting that the server refuses is sent with its other name. If it has none and is `optional`, it is left out.
+    `take_notes` reports each such change once.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Server:
         self._wire.close()
 
     def body(self, prompt: Sequence[Mapping[str, str]] | str, **settings: Any) -> dict[str, Any]:
-        """The request for an answer to a chat, or a text's continuation; a chat server gets text as a user's turn."""
+        """The request for an answer to a chat or a continuation of a text. A chat server gets text as a user's turn."""
         if isinstance(prompt, str) and not self.endpoint.raw:
             prompt = [{"role": "user", "content": prompt}]
         if not isinstance(prompt, str) and self.endpoint.raw:
@@ -122,24 +122,24 @@ class Server:
 
     @property
     def refused(self) -> list[str]:
-        """The settings that the server does not take and that are left out."""
+        """The settings that the server does not accept and that are left out."""
         return sorted(name for name, other in self._changes.items() if other is None)
 
     def take_notes(self) -> list[str]:
-        """What the server did not take since this was last called."""
+        """The refused settings since the last call."""
         with self._lock:
             notes, self._notes = self._notes, []
         return notes
 
     def request(self, question: CompletionRequest) -> dict[str, Any]:
-        """What the ledger knows a question by: where it goes and what it says."""
+        """The key of a question in the ledger: its address and its body."""
         return {"url": self.endpoint.url, "body": question.body}
 
     def ask(self, questions: Sequence[CompletionRequest], ledger: Ledger) -> Iterator[tuple[int, Any | None]]:
-        """(place, what was read) of each question as it comes; None where every attempt failed.
+        """(index, result) of each question as it completes; None if every attempt failed.
 
-        Recorded replies come first and cost nothing. Raises `ServerError` where a server refuses what it is asked, or
-        where several questions in a row stay unanswered.
+        Recorded replies come first and cost nothing. Raises `ServerError` if the server refuses a request, or if
+        several questions in a row remain without an answer.
         """
         open_places: list[int] = []
         for place, question in enumerate(questions):
@@ -159,7 +159,7 @@ class Server:
     def _ask_open(
         self, questions: Sequence[CompletionRequest], places: Sequence[int], ledger: Ledger, pool: ThreadPoolExecutor
     ) -> Iterator[tuple[int, Any | None]]:
-        """Few questions wait in the pool at any time, so that stopping does not mean sending the rest."""
+        """Only a few questions wait in the pool at any time, so that a stop does not send all the others first."""
         ahead, failures = iter(places), list[RetryableError]()
         running: dict[Future[Any], int] = {}
         while True:
@@ -179,7 +179,7 @@ class Server:
                 self._despair(failures)
 
     def _despair(self, failures: Sequence[RetryableError]) -> None:
-        """Raise `ServerError` once so many questions in a row stayed unanswered that the others would too."""
+        """Raise `ServerError` after several failures in a row, when the other questions would fail, too."""
         if not failures or len(failures) < HOPELESS[failures[-1].useless]:
             return
         what = f"{len(failures)} questions in a row stayed unanswered after {self.retry.attempts} attempts each"
@@ -187,7 +187,7 @@ class Server:
         raise ServerError(f"{what}: {failures[-1]}", where=self.endpoint.url, remedy=remedy)
 
     def _one(self, question: CompletionRequest, ledger: Ledger) -> Any:
-        """Ask until there is an answer of use; record it with what was made of it, and each failure."""
+        """Send the request until there is a useful answer. Record it with its result, and each failure."""
         request = self.request(question)
 
         def failed(state: RetryCallState) -> None:
@@ -210,7 +210,7 @@ class Server:
         raise AssertionError("tenacity raises the last failure")
 
     def _post(self, body: Mapping[str, Any]) -> str:
-        """The text of a good answer, asked for without what the server has refused."""
+        """The text of a good answer, requested without the fields that the server has refused."""
         while True:
             changes = dict(self._changes)
             names = {name: changes.get(name, name) for name in body}
@@ -221,11 +221,11 @@ class Server:
                 self._change(error)
 
     def _change(self, error: RefusedFieldError) -> None:
-        """Send a refused setting otherwise from now on; raises `error` where there is no other way."""
+        """From now on, send a refused setting in another way. Raises `error` if there is none."""
         with self._lock:
             name = next((name for name, other in self._changes.items() if other == error.field), error.field)
             if name in self._changes and self._changes[name] != error.field:
-                return  # refused to another thread, too
+                return  # another thread has already handled it
             other = RENAMED.get(name) if name not in self._changes else None
             if not error.unknown or (other is None and name not in self.optional):
                 raise error
@@ -235,12 +235,12 @@ class Server:
 
 
 def _other(body: Mapping[str, Any], attempt: int) -> dict[str, Any]:
-    """A later attempt draws with another seed, or it would hear the same garbage again."""
+    """A later attempt uses another seed, because otherwise it would get the same useless answer."""
     return {**body, "seed": body["seed"] + attempt - 1} if "seed" in body else dict(body)
 
 
 def _reply(text: str) -> Reply:
-    """The first choice of a completion object, of either endpoint; raises `Again` for anything else or half of it."""
+    """The first choice of a completion object, of either endpoint. Raises `RetryableError` for anything else."""
     try:
         whole = loads(text)
         choice = whole["choices"][0]

@@ -1,4 +1,4 @@
-"""What was meant by a key or a kind that does not exist: its place, its spelling, or its name in another package."""
+"""Suggestions for a key or a kind that does not exist: its section, its spelling, or its name in another package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from twofold.config.introspect import bare, fields, inner, kinds, members, paths, required
 
 SECTIONS = ("training", "optimizer", "data", "model", "objective", "algorithm")
-"""Of keys that stand in several sections, who writes no section means the one of these that comes first."""
+"""If a key is in several sections and the user names none, the first of these sections is meant."""
 
 ELSEWHERE = {
     "lr": "optimizer.learning_rate",
@@ -48,17 +48,17 @@ ELSEWHERE = {
     "kind": "objective.kind",
     "rl": "objective.kind",
 }
-"""Keys of TRL, axolotl and LLaMA-Factory, and where they stand here."""
+"""Keys of TRL, axolotl and LLaMA-Factory, and their counterparts here."""
 
 _NO_DROPOUT = (
     "take it out: with dropout the loss would not begin at ln 2, and the model without its adapter would not be the "
     "reference; fewer steps and a smaller rank guard against overfitting"
 )
 NOT_HERE = dict.fromkeys(("dropout", "lora_dropout", "attention_dropout"), ("there is no dropout here", _NO_DROPOUT))
-"""Keys of others that are left out on purpose: what is wrong with them, and what to do."""
+"""Keys of other packages that twofold leaves out on purpose: the reason, and what to do."""
 
 ROLLED_OUT = ("ppo", "grpo", "rloo", "reinforce")
-"""Objectives on what the policy itself has written: their algorithm is policy_gradient."""
+"""Objectives on the policy's own samples, whose algorithm is policy_gradient."""
 
 REWARD_MODELS = ("rm", "reward", "reward_model", "reward_modeling")
 
@@ -66,7 +66,7 @@ REWARD_MODELS = ("rm", "reward", "reward_model", "reward_modeling")
 def of_key(key: tuple[str | int, ...], around: Any, choices: Any, whole: Any, data: Any) -> tuple[str, str]:
     """What is wrong with a `key` that `around`, one of the `choices` for its section, does not have, and what to do.
 
-    `whole` and `data` are the type and the document in which it may stand elsewhere.
+    `whole` and `data` are the type and the document that may have the key elsewhere.
     """
     word, section = str(key[-1]), ".".join(map(str, key[:-1]))
     others = [kind for choice in members(choices) if word in fields(choice) for kind in kinds(choice)]
@@ -84,7 +84,7 @@ def of_key(key: tuple[str | int, ...], around: Any, choices: Any, whole: Any, da
 
 
 def of_word(word: str, whole: Any, data: Any = None) -> str | None:
-    """Where in `whole` a key of this or nearly this spelling stands; of several places, the likeliest."""
+    """The path in `whole` of a key with this or a similar spelling; of several, the likeliest."""
     known = sorted(paths(whole, (), data), key=_likelihood)
     names = [path[-1] for path in known]
     name = word if word in names else near(word, names)
@@ -119,7 +119,7 @@ def of_value(key: str, value: Any, type_: Any) -> str:
 
 
 def near(word: str, known: Sequence[str]) -> str | None:
-    """The known word of nearly this spelling; two letters that have changed places are the nearest."""
+    """The known word with the most similar spelling. Two exchanged letters count as the most similar."""
     turned = [name for name in known if sorted(name) == sorted(word)]
     return next(iter([*turned, *difflib.get_close_matches(word, known, n=1)]), None)
 

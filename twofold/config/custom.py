@@ -1,4 +1,4 @@
-"""A user's own objective in a recipe: `kind: "package.module:Class"`, imported only where `allow_code` says so."""
+"""A user's own objective in a recipe: `kind: "package.module:Class"`, imported only if `allow_code` is true."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ KIND = ("objective", "kind")
 
 
 def own_objective(section: Any, ours: pydantic.ValidatorFunctionWrapHandler, info: pydantic.ValidationInfo) -> Any:
-    """The objective that an `objective` section names by module and class, a sum of several, or what Python handed
-    over, with all its traits; else one of `ours`.
+    """The objective that an `objective` section names by module and class, a sum of several, or what was passed as a
+    Python object, with all its traits. Otherwise one of `ours`.
 
-    `info` brings what the recipe said before (`allow_code`) and, as its context, where each key stands. Raises
-    RecipeError for code that is not allowed, not there, or no objective, and for settings that it does not take.
+    `info` has the earlier settings of the recipe (`allow_code`) and, as its context, the place of each key. Raises
+    RecipeError for code that is not allowed, not found, or not an objective, and for settings that it does not have.
     """
     if isinstance(section, PlainObjective) and not isinstance(section, type):
         return as_objective(section)
@@ -54,11 +54,11 @@ def _nowhere(key: tuple[str | int, ...]) -> str:
 
 
 def _find(kind: str, where: str) -> type[PlainObjective]:
-    """The class that `kind` names, once it has proved to be an objective's settings."""
+    """The class that `kind` names, after a check that it is the settings class of an objective."""
     name, _, path = kind.partition(":")
     try:
         module = importlib.import_module(name)
-    except Exception as error:  # whatever a foreign module does when it is imported
+    except Exception as error:  # third-party code may raise anything when it is imported
         fault = f"objective.kind: {name} cannot be imported: {type(error).__name__}: {error}"
         missing = isinstance(error, ModuleNotFoundError) and name.startswith(str(error.name))
         remedy = "install it, or put its folder on PYTHONPATH" if missing else ""
@@ -85,7 +85,7 @@ def _find(kind: str, where: str) -> type[PlainObjective]:
 
 
 def own_kind(value: object) -> str | None:
-    """What a recipe calls an objective of the user's own; None of anything that has a `kind` by itself."""
+    """The name in a recipe of a user's own objective; None for anything with its own `kind`."""
     if not isinstance(value, Objective) or type(value).__module__.startswith("twofold."):
         return None
     return f"{type(value).__module__}:{type(value).__qualname__}"

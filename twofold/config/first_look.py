@@ -1,4 +1,4 @@
-"""What a verb refuses before it imports torch, which takes seconds: unknown settings, files that are not there."""
+"""Checks of a verb before it imports torch, which takes seconds: unknown settings, missing files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GLOB = frozenset("*?[")
 
 
 def first_look(*, rows: Sequence[str | None] = (), models: Sequence[str | None] = ()) -> None:
-    """Raise TwofoldError for sources of rows and for models that are neither here nor can be hub names."""
+    """Raise TwofoldError for sources of rows and for models that do not exist here and cannot be hub names."""
     from twofold.client.hub import refuse_unknown_model, stay_local_if_cut_off
     from twofold.data.readers import refuse_missing as refuse_missing_rows
     from twofold.models.locate import refuse_missing as refuse_missing_model
@@ -36,7 +36,7 @@ def first_look(*, rows: Sequence[str | None] = (), models: Sequence[str | None] 
 
 
 def refuse_unwritable(*files: Path | None) -> None:
-    """Raise DataError or OSError for files that could not be written when the work is done; makes their folders."""
+    """Raise DataError or OSError for output files that cannot be written. Creates their folders."""
     for path in filter(None, files):
         if path.is_dir():
             raise DataError("is a folder", where=str(path), remedy="name a file")
@@ -48,7 +48,7 @@ def refuse_unwritable(*files: Path | None) -> None:
 
 
 def look_at_recipe(document: Document) -> None:
-    """Raise RecipeError for what a recipe cannot say, and for files and folders in it that are not there."""
+    """Raise RecipeError for settings of a recipe that are not valid, and for files and folders that do not exist."""
     from twofold.config.outline import check
 
     check("Recipe", document)

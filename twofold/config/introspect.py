@@ -1,4 +1,4 @@
-"""What settings classes look like from outside: their fields, sections, choices by `kind`, and defaults."""
+"""The structure of settings classes: their fields, sections, choices by `kind`, and defaults."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def members(type_: Any) -> list[Any]:
 
 
 def is_choice(type_: Any) -> bool:
-    """Whether `type_` is a union whose members a `kind` tells apart."""
+    """Whether `type_` is a union whose members differ by their `kind`."""
     choices = members(type_)
     return len(choices) > 1 and any(kinds(choice) for choice in choices)
 
 
 def kinds(type_: Any) -> tuple[str, ...]:
-    """The values by which a union tells this member from the others."""
+    """The values of `kind` that select this member of a union."""
     hints = get_type_hints(type_, include_extras=True) if dataclasses.is_dataclass(type_) else {}
     kind = hints.get("kind")
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def member(type_: Any, value: Any) -> Any:
-    """The member of a union that `value` means: by its `kind`, as its only section or list; else the type itself."""
+    """The member of a union for `value`: by its `kind`, or as its only section or list. Otherwise the type itself."""
     type_ = bare(type_)
     if isinstance(value, list):
         return next((m for m in members(type_) if get_origin(m) is tuple), type_)
@@ -49,7 +49,7 @@ def member(type_: Any, value: Any) -> Any:
 
 
 def entries(value: Any) -> Mapping[str | int, Any]:
-    """What a mapping or a list holds, by key or by number; nothing of anything else."""
+    """The items of a mapping or a list, by key or by index; empty for anything else."""
     if isinstance(value, list):
         return dict(enumerate(cast("list[Any]", value)))
     return cast("Mapping[str | int, Any]", value) if isinstance(value, Mapping) else {}
@@ -60,7 +60,7 @@ def fields(type_: Any) -> list[str]:
 
 
 def paths(type_: Any, key: tuple[str, ...], value: Any = None) -> Iterator[tuple[str, ...]]:
-    """Every key that a settings class knows, sections and their fields; of choices that `value` decides, no other."""
+    """Every key of a settings class, including sections and their fields. Of choices, only the member for `value`."""
     for choice in members(member(type_, value)):
         for name in fields(choice):
             yield (*key, name)
@@ -83,10 +83,10 @@ def inner(type_: Any, part: str | int) -> Any:
 
 
 def completed(type_: Any, data: Any, default: Any = None) -> Any:
-    """`data` with what it leaves unsaid in a section taken from that section's default, not from its class's.
+    """`data` with the missing keys of a section from that section's default instead of its class's default.
 
-    So `evaluation.sampling.max_new_tokens=64` leaves the temperature that the recipe's own default has, and
-    `objective.beta=0.2` speaks of the default objective. A choice that nothing decides gets the `kind` None.
+    So `evaluation.sampling.max_new_tokens=64` keeps the temperature of the recipe's own default, and
+    `objective.beta=0.2` applies to the default objective. A choice that is not decided gets the `kind` None.
     """
     type_ = bare(type_)
     if isinstance(data, list):
@@ -115,7 +115,7 @@ def _values(default: Any) -> dict[str, Any]:
 
 
 def _defaults(type_: Any) -> dict[str, Any]:
-    """What the fields of a settings class are where nothing is said; only sections matter here."""
+    """The default values of a settings class; only sections matter here."""
     if not dataclasses.is_dataclass(type_):
         return {}
     made = {

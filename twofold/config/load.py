@@ -1,6 +1,7 @@
 """Recipes: YAML with line numbers, `extends`, overrides from the command line, strict validation, and back to YAML.
 
-Knows no schema. A value is YAML 1.2's core: `1e-3` is a number, only `true` and `false` are truths, dates are texts.
+It has no schema. Values follow YAML 1.2's core schema: `1e-3` is a number, only `true` and `false` are Booleans, dates
+are strings.
 """
 
 from __future__ import annotations
@@ -52,12 +53,12 @@ _PLAIN_WORDS = {
 
 class _Loader(yaml.SafeLoader):
     values = 0
-    """How many have been made: an alias is made as often as it is named."""
+    """The number of values so far. An alias counts each time it is used."""
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML keeps them on the class)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what any reader, of YAML 1.1 or 1.2, could take for something else than text."""
+    """Quotes text that a reader of YAML 1.1 or 1.2 could read as another type."""
 
 
 def _resolve(reader: Any, name: str, pattern: str, starts: Sequence[str]) -> None:
@@ -70,7 +71,7 @@ _resolve(_Dumper, "float", *_FLOAT)
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    """Text in one line is left plain; the other line ends that Unicode knows survive only as escapes."""
+    """Text in one line is left plain. Unicode's other line ends are written as escapes."""
     return cast("Any", dumper).represent_scalar(
         "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
     )
@@ -81,14 +82,14 @@ _Dumper.add_representer(str, _text)
 
 @dataclass(frozen=True)
 class Document:
-    """What a recipe says, before anyone asks whether it makes sense: `data`, and for each key the place of it."""
+    """The content of a recipe before validation: `data`, and the place of each key."""
 
     name: str
     data: dict[str, Any]
     places: Mapping[Key, str]
 
     def place(self, key: Key) -> str:
-        """Where `key`, or else the nearest section around it, was said."""
+        """The place of `key`, or of the nearest section around it."""
         return next((self.places[key[:n]] for n in range(len(key), 0, -1) if key[:n] in self.places), self.name)
 
 
@@ -115,14 +116,14 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Document:
 
 
 def from_overrides(overrides: Sequence[str], name: str = "settings") -> Document:
-    """A document made of `key=value` alone."""
+    """A document made only of `key=value`."""
     return _overridden(Document(name, {}, {}), overrides)
 
 
 def validate(type_: type[T], document: Document) -> T:
-    """Make `type_` of the document; all its faults become one `RecipeError` that names their places.
+    """Convert the document to `type_`. All faults become one `RecipeError` that names their places.
 
-    A section's missing keys come from the default that the section has where it stands, if it has one.
+    A section's missing keys come from the section's default in the outer class, if there is one.
     """
     data = completed(type_, document.data)
     try:
@@ -133,7 +134,7 @@ def validate(type_: type[T], document: Document) -> T:
 
 @cache
 def _adapter(type_: type[T]) -> pydantic.TypeAdapter[T]:
-    """Made once: a recipe's takes half a second."""
+    """Cached, because the adapter of a recipe takes half a second."""
     return pydantic.TypeAdapter(type_)
 
 
@@ -144,7 +145,7 @@ def dump(settings: object) -> str:
 
 def plain(value: object) -> Any:
     """Settings as mappings, lists and scalars, ready for YAML or JSON."""
-    from twofold.config.custom import own_kind  # imports torch, which whoever only reads a recipe does without
+    from twofold.config.custom import own_kind  # imports torch, which is not needed to read a recipe
     from twofold.config.sums import part_section
     from twofold.objectives.sum import Summand
 
@@ -242,7 +243,7 @@ def _value(loader: _Loader, node: yaml.Node, name: str, places: dict[Key, str], 
         raise RecipeError(f"the tag {node.tag} has no meaning here", where=where, remedy="leave it out")
     try:
         value = cast("Any", loader).construct_object(node)
-    except ValueError:  # Python refuses to read thousands of digits
+    except ValueError:  # Python refuses to convert thousands of digits
         value = None
     if node.tag.endswith(":int") and (value is None or len(node.value) > MOST_DIGITS):
         what = f"a number of {len(node.value):,} digits is too large"

@@ -1,8 +1,8 @@
-"""What settings may say, known without torch: `outline.json` describes the settings classes, and a document is checked
-against classes made from it before anything heavy is imported.
+"""A check of settings without torch: `outline.json` describes the settings classes, and a document is checked against
+classes made from it before large packages are imported.
 
-`python scripts/make_recipe_page.py` writes the file from the real classes; a test keeps it fresh. What only the real
-classes know (`beta must be > 0`, sections that do not fit each other) they say later.
+`python scripts/make_recipe_page.py` writes the file from the real classes, and a test checks that it is current. Only
+the real classes check values (`beta must be > 0`) and sections that do not fit each other. They do so later.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def check(section: str, document: Document) -> None:
 
 
 def setting_path(section: str, word: str) -> str | None:
-    """Where in a `section` the key of this or nearly this spelling stands."""
+    """The path in a `section` of a key with this or a similar spelling."""
     return of_word(word, _classes()[section])
 
 

@@ -1,4 +1,4 @@
-"""Keys of recipes written before names changed, and what became of them; an error for an unknown key reads this."""
+"""Old keys of recipes and their replacements, for the error message about an unknown key."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ RENAMED = {
     "algorithm.balance_most": "",
     "form=squared_hinge": "",
 }
-"""Old → new, by their last parts: `server.every` stands in `sampling` and in `evaluation.sampling`. "" is removed."""
+"""Old → new, by their last parts: `server.every` is in `sampling` and in `evaluation.sampling`. "" means removed."""
 
 
 def renamed(key: str) -> str:
-    """What became of the dotted `key`, or of a value as `key=value`; nothing of one that never was."""
+    """The replacement of the dotted `key`, or of a value as `key=value`; empty if the key never existed."""
     old = next((old for old in RENAMED if f".{key}".endswith(f".{old}")), None)
     if old is None:
         return ""

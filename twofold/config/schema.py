@@ -1,4 +1,4 @@
-"""A recipe: the settings of every room under one roof. It assembles; each room owns its own."""
+"""A recipe: all settings of a run. Each package defines its own settings; this module combines them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Recipe:
             require(not scored, "data.also trains a policy, and this objective a reward model: leave it out")
         self.algorithm.refuse_misfit(self)
         drafts = self.algorithm.draws_drafts
-        require(self.sampling.server is None or drafts, "sampling.server draws drafts: this algorithm asks for none")
-        require(self.evaluation.sampling.server is None, "evaluation.sampling is drawn here: give server to sampling")
+        require(self.sampling.server is None or drafts, "sampling.server samples completions: this algorithm uses none")
+        require(self.evaluation.sampling.server is None, "evaluation.sampling is always local: set sampling.server")
         if self.objective.data_kind == "demonstrations":
             require(self.data.heldout is None or self.data.heldout.file is not None, "sft takes heldout from a file")

@@ -1,4 +1,4 @@
-"""From pydantic's list of errors to a few lines for a person: where, which key, what is wrong, what was meant."""
+"""Converts pydantic's list of errors to a short message: the place, the key, the fault and a suggestion."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def explain(
         key, what, remedy = _describe(cast("Mapping[str, Any]", raw), _locate(raw["loc"], type_, data), (type_, data))
         what = f"{dotted(key)}: {what}" if key else what
         faults.setdefault(key, RecipeError(what, where=place(key), remedy=remedy))
-    # A union complains once for each member; who came furthest was meant.
+    # A union has an error for each member. The member that was validated furthest is the one that was meant.
     deepest = [fault for key, fault in faults.items() if not any(k[: len(key)] == key != k for k in faults)]
     if len(deepest) == 1:
         return deepest[0]
@@ -45,7 +45,7 @@ def dotted(key: Key) -> str:
 
 @dataclass(frozen=True)
 class _Spot:
-    """Where a fault is: the key, the type that stands there, the one around it, and what could stand around it."""
+    """The location of a fault: the key, its type, the type around it, and the possible types around it."""
 
     key: Key
     type_: Any
@@ -54,7 +54,7 @@ class _Spot:
 
 
 def _locate(loc: Sequence[str | int], type_: Any, value: Any) -> _Spot:
-    """The spot in `value` that pydantic's `loc` means: without the tags by which a union names its members."""
+    """The location in `value` of pydantic's `loc`, without the tags that name the members of a union."""
     key: Key = ()
     choices = around = whole = type_
     type_ = around = member(whole, value)

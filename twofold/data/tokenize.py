@@ -52,10 +52,10 @@ class TokenizeSettings:
 
 @dataclass(frozen=True)
 class EncodedRow:
-    """A record as a group, None where it cannot be made to fit, and what was done to it.
+    """A record as a group (None where it cannot be made to fit), and how it was changed.
 
-    `unstopped` completions were left without a stop token by the chat template, and were given one. `form` is how the
-    prompt was put, `guess` what makes that a guess.
+    The chat template left `unstopped` completions without a stop token, so one was added. `form` is how the prompt was
+    rendered. `guess` is the reason why that is a guess.
     """
 
     group: Group | None
@@ -69,8 +69,8 @@ class EncodedRow:
 
 
 class _Ending(NamedTuple):
-    """A completion's tokens; whether it was tokenized on its own, whether its template left it without a stop, and what
-    makes them a guess."""
+    """A completion's tokens: whether it was tokenized on its own, whether its template left it without a stop token,
+    and the reason why the tokens are a guess."""
 
     ids: list[int]
     merged: bool = False
@@ -79,8 +79,8 @@ class _Ending(NamedTuple):
 
 
 class Encoder:
-    """Makes groups with one tokenizer; `stop_tokens` are the ids that end a completion, `chat` is what becomes of
-    prompts that are text.
+    """Makes groups with one tokenizer. `stop_tokens` are the ids that end a completion. `chat` sets how text prompts
+    are rendered.
 
     Raises ModelError for a tokenizer without a stop token, RecipeError for one without a chat template where `chat`
     needs it, and DataError, naming the row, for a record without a clean boundary between prompt and completion or
@@ -122,7 +122,7 @@ class Encoder:
             self._ahead = dict(zip(needed, ids, strict=True))
 
     def _texts(self, record: Record) -> Iterator[str]:
-        """What `fit` will tokenize of a record, for all that is sound."""
+        """The texts that `fit` will tokenize, as far as the record is valid."""
         put = self.turns.put(record.prompt)
         prompt, texts = put.prompt, [put.answer(text) for _, text in completion_fields(record)]
         if isinstance(prompt, str):
@@ -136,12 +136,12 @@ class Encoder:
             yield from (rendering(self.tokenizer, (*prompt, Message("assistant", text))) for text in texts)
         except ModelError:
             raise
-        except Exception:  # whatever a template dislikes is told when the record is fitted
+        except Exception:  # `fit` reports whatever a template rejects
             return
 
     def rows(self, records: Sequence[Record]) -> list[EncodedRow]:
-        """What `fit` makes of each turn that `records` supervise. Raises IssueError for one that is too long where
-        truncation is refused."""
+        """The result of `fit` for each turn that `records` supervise. Raises IssueError for one that is too long if
+        truncation is not allowed."""
         self.ahead(records)
         turns = [turn for record in records for turn in supervised(record, self.settings.loss_on)]
         made = [self._admitted(turn) for turn in turns]
@@ -159,7 +159,7 @@ class Encoder:
         return _ids(self._prompt(self.turns.put(prompt).prompt, NOWHERE))
 
     def group(self, record: Record) -> Group:
-        """The record's group, cut where the settings say so; raises DataError where it does not fit."""
+        """The record's group, cut if the settings allow it. Raises DataError where it does not fit."""
         fitted = self.fit(record)
         if fitted.group is None:
             raise IssueError(self.overlong(record, fitted))
@@ -213,15 +213,13 @@ class Encoder:
         if isinstance(prompt, str):
             ids = self._whole(prompt) if self._encoded else self._with_bos(self._bare(prompt))
             if not ids and self._bos is None:
-                raise _fault(
-                    source, "prompt", "is empty, and the tokenizer has no bos token to stand for it", "fill it"
-                )
+                raise _fault(source, "prompt", "is empty, and the tokenizer has no bos token to replace it", "fill it")
             return ids if self._bos is None else ids or [self._bos]
         if not self.turns.has_template:
             remedy = "choose a model with a chat template, or write prompts as text"
             raise _fault(source, "prompt", "is a chat, but the tokenizer has no chat template", remedy)
         if prompt and prompt[0].role == TOOLS and "tools" not in str(self.tokenizer.chat_template):
-            remedy = "choose a model whose template knows tools, or remove them"
+            remedy = "choose a model whose template supports tools, or remove them"
             raise _fault(source, "tools", "are defined, but the chat template does not show any", remedy)
         rendered = self._rendered(prompt, source, "prompt", generation_prompt=True)
         return self._whole(rendered) if self._encoded else self._bare(rendered)
@@ -257,7 +255,7 @@ class Encoder:
         found = spoken(self.tokenizer, chat)
         if found is not None:
             return _Ending(self._inner(found.text), guess=found.guess)
-        reason = "cannot be told from the prompt, which the chat template renders otherwise once it is answered"
+        reason = "cannot be separated from the prompt: the chat template renders the prompt differently with an answer"
         remedy = "use a chat template whose generation prompt begins the assistant turn, or data.chat=text"
         raise _fault(source, field, reason, remedy)
 
@@ -266,12 +264,12 @@ class Encoder:
             return rendering(self.tokenizer, chat, generation_prompt=generation_prompt)
         except ModelError:
             raise
-        except Exception as error:  # templates refuse what they dislike with errors of their own
+        except Exception as error:  # a template raises errors of its own
             reason = f"is refused by the chat template: {next(iter(str(error).splitlines()), type(error).__name__)}"
-            raise _fault(source, field, reason, "write the turns as the model's template wants them") from None
+            raise _fault(source, field, reason, "write the turns as the model's template requires") from None
 
     def _stopped(self, ids: list[int], source: Source, field: str) -> list[int]:
-        """Ends a completion with one stop token: what a template puts behind it is cut, a missing one is added."""
+        """Ends a completion with one stop token. Cuts what a template adds after it, and adds a missing one."""
         stop = next((i for i, token in enumerate(ids) if token in self.stop_tokens), None)
         content = ids if stop is None else ids[:stop]
         if stop is not None and self.text([t for t in ids[stop:] if t not in self.stop_tokens]).strip():
@@ -294,11 +292,11 @@ class Encoder:
         )
 
     def _whole(self, text: str, *, target: bool = False) -> list[int]:
-        """A text with the special tokens that the tokenizer gives what is read, or what is said."""
+        """A text with the special tokens that the tokenizer adds to a source text, or to a `target` text."""
         return list(self.tokenizer(**{"text_target" if target else "text": text}, verbose=False)["input_ids"])
 
     def _inner(self, text: str) -> list[int]:
-        """Text that begins no document: without the space that SentencePiece tokenizers put before a first word."""
+        """Text inside a document: without the space that SentencePiece tokenizers put before a first word."""
         anchor, whole = self._bare("\n"), self._bare("\n" + text)
         return whole[len(anchor) :] if whole[: len(anchor)] == anchor else self._bare(text)
 
@@ -326,7 +324,7 @@ class Encoder:
 
 
 def _roles(record: Record) -> tuple[Role, ...]:
-    """What each text that `said` tells of a record is to its group."""
+    """The role in the group of each text in `said(record)`."""
     match record:
         case Pair(gold=gold):
             return Role.CHOSEN, Role.REJECTED, *(() if gold is None else (Role.DEMONSTRATION,))
@@ -343,8 +341,8 @@ def _roles(record: Record) -> tuple[Role, ...]:
 
 
 def _columns(record: Record) -> list[dict[str, float]]:
-    """What a record knows in numbers of each text that `said` tells: a ranking its `level` (that of the first text with
-    its score) and `score`, a pair its `win_rate`, and all what a row has: `margin`, `probability`, `weight`."""
+    """The numbers of each text in `said(record)`: for a ranking its `level` (that of the first text with the same
+    score) and `score`, for a pair its `win_rate`, and for all the row's `margin`, `probability` and `weight`."""
     known: list[dict[str, float]] = [{} for _ in completion_fields(record)]
     match record:
         case Ranking(scores=scores) if scores is not None:
@@ -369,7 +367,7 @@ def _ids(tokens: list[int]) -> Tensor:
 
 
 def completions(group: Group) -> list[Tensor]:
-    """Everything that is said to the prompt, the ground truth included."""
+    """All completions of the prompt, including the ground truth."""
     return [b.tokens for b in group.branches] + ([] if group.truth is None else [group.truth])
 
 

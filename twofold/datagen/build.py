@@ -1,4 +1,4 @@
-"""Questions are answered, answers judged, verdicts made into rows; what was asked once is never asked again."""
+"""Builds rows: samples answers to questions, judges them, and writes rows. No request is sent twice."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class BuildSettings:
     """How preference data is made."""
 
     models: tuple[str, ...] = ()
-    """Who answers: folders, hub names, or https://host/v1#model. None: the answers that the rows bring are judged."""
+    """Models that answer: folders, hub names, or https://host/v1#model. None: the answers in the rows are judged."""
     judge: str = "verifier"
-    """Who says which answer is better, as KIND[:ARGUMENT] (docs/judges.md)."""
+    """The judge, as KIND[:ARGUMENT] (docs/judges.md)."""
     samples: int = 4
     """Answers per prompt and model."""
     seed: int = 0
@@ -46,11 +46,11 @@ class BuildSettings:
     all_pairs: bool = False
     """Every pair of answers with different scores, not only the best over the worst."""
     gap: float = 0.0
-    """Pairs need scores that differ by so much."""
+    """Minimum difference of the scores in a pair."""
     threshold: float | None = None
     """Labels: an answer is good from this score on."""
     only_wrong: bool = False
-    """With truth and stronger: reject only answers that the verifier finds wrong."""
+    """With `truth` and stronger: reject only answers that the verifier finds wrong."""
     keep_truncated: bool = False
     """Also take answers that ran out of tokens."""
     rubric: str | None = None
@@ -58,24 +58,24 @@ class BuildSettings:
     sampling: Sampling = field(default_factory=Sampling)
     retry: RetrySettings = field(default_factory=RetrySettings)
     execution: Execution = field(default_factory=Execution)
-    """What a judge that runs programs of a model may do; by default it is refused."""
+    """Permissions of a judge that runs a model's programs. By default, it runs none."""
 
     def __post_init__(self) -> None:
         require(1 <= self.samples <= MOST_SAMPLES, f"samples must be from 1 to {MOST_SAMPLES}")
         require(self.gap >= 0, "gap must be ≥ 0")
         kind = parse_judge(self.judge, BUILD)
         ordered = kind.gives == "order"
-        require(not self.only_wrong or ordered, "only_wrong goes with truth and stronger")
+        require(not self.only_wrong or ordered, "only_wrong goes with `truth` and stronger")
         require(self.rubric is None or kind.asks_server, "a rubric goes with llm and llm-score")
-        require(bool(self.models) or not ordered, "truth and stronger need a model's own answers")
-        require(kind.gives != "verdicts" or not kind.argument, "people have decided nothing yet: write human")
+        require(bool(self.models) or not ordered, "`truth` and stronger need a model's own answers")
+        require(kind.gives != "verdicts" or not kind.argument, "there are no human verdicts yet: write human")
         scored = self.form == "labels" and kind.gives == "scores" and kind.middle is None and self.threshold is None
         require(not scored, f"labels by {kind.name} need a threshold")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a build asks for: answers drawn here, answers and verdicts asked of servers, at most."""
+    """Upper bounds of a build: answers sampled here, and answers and verdicts requested from servers."""
 
     questions: int
     drawn: int
@@ -85,7 +85,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Built:
-    """What came of it: rows by how many questions, and what was left out, by reason."""
+    """The result: the number of rows and of questions that have some, and what was left out, by reason."""
 
     out: Path
     rows: int
@@ -96,7 +96,7 @@ class Built:
 
 
 def estimate(questions: Questions, how: BuildSettings) -> Estimate:
-    """How much will be asked at most, what is recorded already included."""
+    """The upper bounds, including requests that are recorded already."""
     count, kind = len(questions.questions), parse_judge(how.judge, BUILD)
     own = count * how.samples
     served = sum(is_url(model) for model in how.models)
@@ -109,7 +109,7 @@ def estimate(questions: Questions, how: BuildSettings) -> Estimate:
 
 @dataclass(frozen=True)
 class FirstIsBest:
-    """1 for the first candidate, 0 for the others: the better one stands first."""
+    """1 for the first candidate, which is the better one, and 0 for the others."""
 
     provenance: dict[str, Any]
 
@@ -118,7 +118,7 @@ class FirstIsBest:
 
 
 class Builder:
-    """One build; `open_reward` loads the reward model that a name stands for."""
+    """One build. `open_reward` loads a reward model by its name."""
 
     def __init__(self, how: BuildSettings, open_reward: OpenReward, progress: Progress) -> None:
         self.how, self.progress = how, progress
@@ -127,7 +127,7 @@ class Builder:
         self._left_out: Counter[str] = Counter()
 
     def build(self, questions: Questions, out: Path) -> Built:
-        """Answer, judge and write; what is recorded beside `out` is taken up. `out` is replaced whole, at the end."""
+        """Answer, judge and write. Uses the records next to `out`. `out` is replaced at the end, in one step."""
         self._refuse(questions.questions, out)
         with ExitStack() as resources:
             ledger = resources.enter_context(Ledger(ledger_path(out)))
@@ -147,13 +147,13 @@ class Builder:
         return Built(out, sum(map(len, found)), len(answered), sum(map(bool, found)), left_out, missing)
 
     def _refuse(self, questions: Sequence[Question], out: Path) -> None:
-        """Everything that is wrong with the request, before a model is loaded or anything is paid for."""
+        """Raise for faults of the request, before a model is loaded or anything is paid for."""
         if out.exists() and not ledger_path(out).exists():
             raise DataError(
                 "exists and was not built here", where=str(out), remedy="name another --out, or move it away"
             )
         if not self.how.models and not any(q.candidates for q in questions):
-            remedy = "name a --model to answer them, or bring rows with `answers`"
+            remedy = "name a --model to answer them, or add `answers` to the rows"
             raise DataError(
                 "the rows are prompts without answers to judge", where=questions[0].source.file, remedy=remedy
             )
@@ -170,7 +170,8 @@ class Builder:
         return self._kind.open(with_ledger, resources)
 
     def _answered(self, questions: Sequence[Question], ledger: Ledger, resources: ExitStack) -> list[Question | None]:
-        """Each question with all its candidates, the one that is better by decree first; None where some stayed out."""
+        """Each question with all its candidates; with `truth` or stronger, the better one is first. None if some are
+        missing."""
         own = [self._answers(m, questions, self.how.samples, (ledger, resources)) for m in self.how.models]
         answered = list(pooled(questions, own))
         drawn = sum(len(q.candidates) + sum(len(part[n] or ()) for part in own) for n, q in enumerate(questions))
@@ -192,7 +193,7 @@ class Builder:
         return answerer.answers([q.prompt for q in questions], draw, ledger, self.progress)
 
     def _usable(self, question: Question) -> Question:
-        """The question without candidates that no row should hold, each counted."""
+        """The question without candidates that should not be in a row. They are counted."""
         kept = worth_judging(question.candidates, keep_truncated=self.how.keep_truncated)
         self._left_out["empty or truncated answers"] += len(question.candidates) - len(kept)
         if self._kind.gives == "order" and kept[:1] != question.candidates[:1]:
@@ -224,9 +225,9 @@ class Builder:
 
 
 def build(questions: Questions, how: BuildSettings, out: Path, open_reward: OpenReward, progress: Progress) -> Built:
-    """Make preference data of `questions`, or take up where a broken run of the same request stopped.
+    """Make preference data from `questions`, or resume an interrupted run of the same request.
 
-    Raises `ServerError`, after everything that can be written is written, where answers or verdicts stayed out.
+    Raises `ServerError` if answers or verdicts are missing, after it has written everything else.
     """
     built = Builder(how, open_reward, progress).build(questions, out)
     if built.missing:
@@ -241,7 +242,8 @@ def build(questions: Questions, how: BuildSettings, out: Path, open_reward: Open
 def pooled(
     questions: Sequence[Question], several: Sequence[Sequence[list[Candidate] | None]]
 ) -> Iterator[Question | None]:
-    """Each question with the candidates of every answerer behind its own, equal texts once; None where some are out."""
+    """Each question with its own candidates, then those of every model. Equal texts count once. None if some are
+    missing."""
     for n, question in enumerate(questions):
         found = [own[n] for own in several]
         if any(part is None for part in found):
@@ -254,7 +256,7 @@ def pooled(
 
 
 def truth_of(question: Question) -> str:
-    assert question.answer is not None, "checked before anything is drawn"
+    assert question.answer is not None, "checked before anything is sampled"
     return question.answer
 
 
@@ -267,8 +269,8 @@ def with_best_first(question: Question, best: Candidate) -> Question:
 def read_for(
     how: BuildSettings, source: str, *, split: str = "train", limit: int | None = None, ignore: Collection[str] = ()
 ) -> Questions:
-    """The questions of `source` as `how` needs them, without its keys to `ignore`; raises `RecipeError` where truth is
-    asked to judge nothing."""
+    """The questions of `source` as `how` requires them, without its keys to `ignore`. Raises `RecipeError` if the model
+    to judge is the better one itself."""
     kind = parse_judge(how.judge, BUILD)
     if "answers" in kind.needs and kind.argument in how.models:
         what, remedy = "is also the model that it should be better than", "choose another model, or another judge"

@@ -1,19 +1,17 @@
-"""The labelling page: two answers side by side on a loopback address, each verdict on disk before the next is shown."""
+"""The labeling page: two answers side by side on a loopback address, each verdict on disk before the next is shown."""
 
 from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 
 from twofold.data.differences import differences
@@ -22,9 +20,9 @@ from twofold.errors import DataError
 from twofold.judges.people import Choice, HumanVerdicts, content_key, swapped, verdicts_path
 from twofold.judges.questions import Question
 from twofold.ledger import write_rows
+from twofold.loopback import LoopbackHandler, LoopbackServer
 from twofold.records import Candidate
 
-LOOPBACK = "127.0.0.1"
 MOST_BODY = 4096
 MOST_SECONDS = 1e9
 SIDES = ("left", "right", "tie", "skip")
@@ -32,13 +30,6 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 PAGES = {"/": ("label.html", "text/html"), "/label.css": ("label.css", "text/css"),
          "/label.js": ("label.js", "text/javascript")}  # fmt: skip
 
@@ -55,7 +46,7 @@ class Comparison:
 
 
 def comparisons(questions: Sequence[Question]) -> list[Comparison]:
-    """Every two answers of each question; raises DataError where no row has two."""
+    """Every pair of answers of each question. Raises DataError if no row has two."""
     found: list[Comparison] = []
     seen: Counter[str] = Counter()
     for question in questions:
@@ -71,7 +62,7 @@ def comparisons(questions: Sequence[Question]) -> list[Comparison]:
 
 
 class Labelling:
-    """The comparisons of a file and the verdicts on them; safe to share between threads."""
+    """The comparisons of a file and their verdicts. Threads may share it."""
 
     def __init__(self, found: Sequence[Comparison], verdicts: HumanVerdicts, out: Path, seed: int) -> None:
         self._comparisons, self._verdicts, self._out, self._seed = found, verdicts, out, seed
@@ -79,11 +70,11 @@ class Labelling:
 
     @classmethod
     def open(cls, questions: Sequence[Question], out: Path, *, seed: int = 0) -> Labelling:
-        """With the verdicts that stand beside `out`, if any; refuses an `out` that was not labelled here."""
+        """Read the verdicts next to `out`, if any. Refuses an `out` that was not labeled here."""
         path = verdicts_path(out)
         if out.exists() and not path.exists():
             remedy = "name another --out, or move it away"
-            raise DataError("exists and was not labelled here", where=str(out), remedy=remedy)
+            raise DataError("exists and was not labeled here", where=str(out), remedy=remedy)
         return cls(comparisons(questions), HumanVerdicts(path), out, seed)
 
     def __enter__(self) -> Labelling:
@@ -103,7 +94,7 @@ class Labelling:
             return self._state()
 
     def give(self, name: str, side: str, seconds: float) -> dict[str, Any] | None:
-        """Keep a verdict on the comparison that is shown, and show the next; None if another one is shown."""
+        """Store a verdict on the current comparison, and show the next. None if another comparison is current."""
         with self._lock:
             current = self._current()
             if current is None or current.key != name:
@@ -112,13 +103,13 @@ class Labelling:
             return self._state()
 
     def undo(self) -> dict[str, Any]:
-        """Take the last verdict back and show its comparison again."""
+        """Undo the last verdict and show its comparison again."""
         with self._lock:
             self._verdicts.undo()
             return self._state()
 
     def write(self) -> int:
-        """Write the pairs that the verdicts make; how many."""
+        """Write the pairs from the verdicts, and return their number."""
         rows = list(self._pairs())
         write_rows(self._out, rows)
         return len(rows)
@@ -157,37 +148,16 @@ class Labelling:
             yield {**fields, "chosen": better.text, "rejected": worse.text, "provenance": told}
 
 
-class LabelServer:
-    """Serves a labelling to whoever has the `address`, on this machine only; a context manager."""
+class LabelServer(LoopbackServer):
+    """Serves the labeling page to everyone with the `address`, on this machine only; a context manager."""
 
     def __init__(self, labelling: Labelling, port: int = 0) -> None:
         self.token = secrets.token_urlsafe(32)
-        try:
-            self._server = ThreadingHTTPServer((LOOPBACK, port), _handler(labelling, self.token))
-        except OSError as error:
-            remedy = "name another --port, or 0 for a free one"
-            raise DataError(f"cannot be served: {error.strerror}", where=f"port {port}", remedy=remedy) from None
-        self._server.daemon_threads = True
-        self.port: int = self._server.server_address[1]
-        self.address = f"http://{LOOPBACK}:{self.port}/#{self.token}"
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
-
-    def __enter__(self) -> LabelServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def run(self, stop: Callable[[], bool]) -> None:
-        """Return once `stop` says so."""
-        while not stop():
-            time.sleep(0.1)
+        super().__init__(_handler(labelling, self.token), port)
+        self.address += f"#{self.token}"
 
 
-def _handler(labelling: Labelling, token: str) -> type[BaseHTTPRequestHandler]:
+def _handler(labelling: Labelling, token: str) -> type[LoopbackHandler]:
     class Handler(_Handler):
         pass
 
@@ -195,31 +165,29 @@ def _handler(labelling: Labelling, token: str) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """Refuses any host but this machine (DNS rebinding), any other page's request, and whoever has no token."""
+class _Handler(LoopbackHandler):
+    """Refuses other hosts than this machine (DNS rebinding), requests of other pages, and requests without a token."""
 
     labelling: Labelling
     token: str
-    protocol_version = "HTTP/1.1"
-    server_version, sys_version = "twofold", ""
-    timeout = 30
+    policy = POLICY
 
     def do_GET(self) -> None:
-        if not self._is_local():
+        if not self.is_local():
             return
         if self.path in PAGES:
             name, kind = PAGES[self.path]
             page = (files("twofold.datagen") / "page" / name).read_bytes()
-            self._send(HTTPStatus.OK, page, f"{kind}; charset=utf-8")
+            self.reply(HTTPStatus.OK, page, f"{kind}; charset=utf-8")
         elif self.path == "/state":
             if self._has_token():
                 self._tell(self.labelling.state())
         else:
-            self._refuse(HTTPStatus.NOT_FOUND, "no such page")
+            self.refuse(HTTPStatus.NOT_FOUND, "no such page")
 
     def do_POST(self) -> None:
         self.close_connection = True  # a refused request's body is never read
-        if not (self._is_local() and self._is_own_page() and self._has_token()):
+        if not (self.is_local() and self._is_own_page() and self._has_token()):
             return
         asked = self._body()
         if asked is None:
@@ -229,33 +197,23 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/verdict":
             self._verdict(asked)
         else:
-            self._refuse(HTTPStatus.NOT_FOUND, "no such page")
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the terminal belongs to the command line."""
+            self.refuse(HTTPStatus.NOT_FOUND, "no such page")
 
     def _verdict(self, asked: Mapping[str, Any]) -> None:
         name, side, seconds = asked.get("key"), asked.get("choice"), asked.get("seconds", 0.0)
         timed = isinstance(seconds, int | float) and 0 <= seconds <= MOST_SECONDS  # NaN is neither
         if not isinstance(name, str) or side not in SIDES or not timed:
-            self._refuse(HTTPStatus.BAD_REQUEST, "no such verdict")
+            self.refuse(HTTPStatus.BAD_REQUEST, "no such verdict")
             return
         try:
             state = self.labelling.give(name, side, seconds)
         except DataError as error:
-            self._refuse(HTTPStatus.INSUFFICIENT_STORAGE, str(error))
+            self.refuse(HTTPStatus.INSUFFICIENT_STORAGE, str(error))
             return
         if state is None:
-            self._refuse(HTTPStatus.CONFLICT, "another comparison is open")
+            self.refuse(HTTPStatus.CONFLICT, "another comparison is open")
         else:
             self._tell(state)
-
-    def _is_local(self) -> bool:
-        port = self.server.server_address[1]  # type: ignore[index]  # an internet address
-        if self.headers.get("Host") in (f"{LOOPBACK}:{port}", f"localhost:{port}"):
-            return True
-        self._refuse(HTTPStatus.FORBIDDEN, "this page is for this machine only")
-        return False
 
     def _is_own_page(self) -> bool:
         origin = self.headers.get("Origin")
@@ -263,42 +221,29 @@ class _Handler(BaseHTTPRequestHandler):
         site = self.headers.get("Sec-Fetch-Site") in (None, "same-origin")
         kind = self.headers.get_content_type() == "application/json"
         if not (own and site and kind):
-            self._refuse(HTTPStatus.FORBIDDEN, "another page may not judge")
+            self.refuse(HTTPStatus.FORBIDDEN, "another page may not judge")
         return own and site and kind
 
     def _has_token(self) -> bool:
         given = self.headers.get("Authorization", "").encode("utf-8", "replace")
         if secrets.compare_digest(given, f"Bearer {self.token}".encode()):
             return True
-        self._refuse(HTTPStatus.UNAUTHORIZED, "the address lacks its token")
+        self.refuse(HTTPStatus.UNAUTHORIZED, "the address lacks its token")
         return False
 
     def _body(self) -> dict[str, Any] | None:
         length = self.headers.get("Content-Length", "")
         if not length.isascii() or not length.isdigit() or int(length) > MOST_BODY:
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a verdict is short")
+            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a verdict is short")
             return None
         try:
             found = json.loads(self.rfile.read(int(length)))
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            self._refuse(HTTPStatus.BAD_REQUEST, "no JSON object")
+            self.refuse(HTTPStatus.BAD_REQUEST, "no JSON object")
             return None
         return found
 
     def _tell(self, value: Mapping[str, Any]) -> None:
-        self._send(HTTPStatus.OK, json.dumps(value).encode(), "application/json")
-
-    def _refuse(self, status: HTTPStatus, why: str) -> None:
-        self.close_connection = True
-        self._send(status, why.encode(), "text/plain; charset=utf-8")
-
-    def _send(self, status: HTTPStatus, body: bytes, kind: str) -> None:
-        self.send_response(status)
-        for name, value in {**HEADERS, "Content-Type": kind, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
+        self.reply(HTTPStatus.OK, json.dumps(value).encode(), "application/json")

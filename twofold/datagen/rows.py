@@ -1,4 +1,4 @@
-"""Judged candidates as rows that training reads: pairs, rankings or labelled completions, each with its provenance."""
+"""Judged candidates as rows that training reads: pairs, rankings or labeled completions, each with its provenance."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class Judged:
 
 @dataclass(frozen=True)
 class Choice:
-    """What becomes a row: pairs that differ by `gap` or more (by anything at 0), best over worst or `all_pairs`; a
-    completion is good from `threshold` on, bad below it, and left out where it is exactly the judge's `middle`."""
+    """Which candidates become rows. Pairs have scores that differ by at least `gap` (by more than 0 if it is 0), best
+    over worst or `all_pairs`. A completion is good from `threshold` on and bad below it. It is left out at the judge's
+    exact `middle`."""
 
     form: Form = "pairs"
     all_pairs: bool = False
@@ -36,7 +37,7 @@ class Choice:
 
 
 def rows_of(judged: Judged, choice: Choice) -> Iterator[Row]:
-    """The rows that one question makes; none where its candidates are all alike."""
+    """The rows of one question; none if all its candidates have the same score."""
     match choice.form:
         case "pairs":
             yield from _pairs(judged, choice)
@@ -64,7 +65,7 @@ def _pairs(judged: Judged, choice: Choice) -> Iterator[Row]:
 
 
 def _rankings(judged: Judged) -> Iterator[Row]:
-    """Equal scores have no order: the first of them stands for the others."""
+    """Equal scores have no order, so only the first candidate of each score is used."""
     firsts: dict[float, int] = {}
     for i in _ranked(judged.scores):
         firsts.setdefault(judged.scores[i], i)
@@ -104,7 +105,7 @@ def unjudged(question: Question) -> Row:
 
 
 def worth_judging(candidates: Sequence[Candidate], *, keep_truncated: bool) -> tuple[Candidate, ...]:
-    """Without what says nothing, and without what was cut off: trained on, it would seem to end there."""
+    """Drop empty answers, and truncated ones: a model would learn to stop at that point."""
     return tuple(c for c in candidates if c.text.strip() and (keep_truncated or not c.truncated))
 
 
@@ -113,7 +114,7 @@ def _ranked(scores: Sequence[float]) -> list[int]:
 
 
 def prompt_fields(question: Question) -> Row:
-    """What a row keeps of its question: the prompt, and the ground truth where there is one."""
+    """The part of a row from its question: the prompt, and the ground truth if there is one."""
     answer = {} if question.answer is None else {"answer": question.answer}
     return {"prompt": shown(question.prompt), **answer}
 

@@ -1,4 +1,4 @@
-"""A file of rows with a judge's scores added: what each of a row's completions is worth to it."""
+"""Adds a judge's scores to a file of rows: one for each completion of a row."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SINGLE, SEVERAL = "score", "reward_scores"
 
 @settings
 class ScoreSettings:
-    """Who scores, and how servers are asked."""
+    """The judge, and the settings of requests to servers."""
 
     judge: str
     """KIND[:ARGUMENT] (docs/judges.md)."""
@@ -39,7 +39,7 @@ class ScoreSettings:
     """A jinja2 file with the judge's instructions."""
     retry: RetrySettings = field(default_factory=RetrySettings)
     execution: Execution = field(default_factory=Execution)
-    """What a judge that runs programs of a model may do; by default it is refused."""
+    """Permissions of a judge that runs a model's programs. By default, it runs none."""
 
     def __post_init__(self) -> None:
         kind = parse_judge(self.judge, SCORE)
@@ -48,10 +48,10 @@ class ScoreSettings:
 
 @dataclass(frozen=True)
 class Entry:
-    """A row's completions as a judge is shown them.
+    """A row's completions as a judge sees them.
 
-    `fields` name a score of each, or of all in one list; `levels` say which of them the row finds better (0 is best),
-    a labelled completion's are compared with those of its prompt. None where the row does not say.
+    `fields` name the scores: one for each completion, or one list for all. `levels` rank the completions by the row (0
+    is best). Those of a labeled completion are compared with others of its prompt. None if the row has no ranking.
     """
 
     question: Question
@@ -62,7 +62,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class ScoredFile:
-    """Entries with their scores, None for an entry that stayed without a verdict; every row names the `judge`."""
+    """Entries with their scores, None for an entry without a verdict. Every row names the `judge`."""
 
     entries: list[Entry]
     scores: Scores
@@ -85,10 +85,11 @@ def score(
     progress: Progress,
     reading: Reading | None = None,
 ) -> ScoredFile:
-    """Write the rows of `source` with their scores to `out`, whole and at the end; a row without a verdict is left out.
+    """Write the rows of `source` with their scores to `out`, in one step at the end. Rows without a verdict are left
+    out.
 
-    What a language model is asked is kept beside `out`, and asked once. Raises DataError for a row that the judge
-    cannot score. `reading` says how `source` is read.
+    Requests to a language model are stored next to `out`, and none is sent twice. Raises DataError for a row that the
+    judge cannot score. `reading` sets how `source` is read.
     """
     return score_entries(source, entries_of(reading or Reading(source)), how, out, open_reward, progress)
 
@@ -96,7 +97,7 @@ def score(
 def score_entries(
     source: str, entries: list[Entry], how: ScoreSettings, out: Path, open_reward: OpenReward, progress: Progress
 ) -> ScoredFile:
-    """As `score`, of some entries of `source`."""
+    """Like `score`, for some entries of `source`."""
     _refuse(entries, how)
     with ExitStack() as stack:
 
@@ -111,7 +112,7 @@ def score_entries(
 
 
 def scores_of(entries: list[Entry], rows: Iterable[Mapping[str, Any]]) -> ScoredFile:
-    """What `rows`, written of all `entries`, say of them."""
+    """The scores in `rows`, which were written for all `entries`."""
     scores: list[list[float] | None] = []
     judge: Mapping[str, Any] = {}
     for entry, row in zip(entries, rows, strict=True):
@@ -149,13 +150,13 @@ def _entry(record: Record, truth: Any) -> Entry:
 
 
 def _refuse(entries: Sequence[Entry], how: ScoreSettings) -> None:
-    """What no judge, or not this one, can score, before a model is loaded or anything is paid for."""
+    """Refuse rows that no judge, or not this one, can score, before a model is loaded or anything is paid for."""
     kind = parse_judge(how.judge, SCORE)
     for entry in entries:
         where = str(entry.question.source)
         if not entry.question.candidates:
             remedy = "sample answers first: twofold data build --judge human"
-            raise DataError("is a prompt alone, there is nothing to score", where=where, remedy=remedy)
+            raise DataError("is a prompt without an answer to score", where=where, remedy=remedy)
         if entry.task and kind.needs_truth:
             remedy = "sample completions first: twofold data build"
             raise DataError("is a problem with its answer, and no completion to verify", where=where, remedy=remedy)

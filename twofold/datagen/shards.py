@@ -1,4 +1,4 @@
-"""A build in shards: each takes a stretch of the prompts, with a ledger and rows of its own (`twofold.shards`)."""
+"""A build in shards: each has a range of the prompts, its own ledger and its own rows (`twofold.shards`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OWN = ("rows", "used")
 
 
 def build_work(questions: Questions, how: BuildSettings) -> Work:
-    """What all shards of a build do together."""
+    """The work of all shards of a build."""
     settings = {name: value for name, value in asdict(how).items() if name not in ("retry", "execution")}
     settings["sampling"].pop("batch_size")
     items = ([shown(q.prompt), q.answer, [c.text for c in q.candidates]] for q in questions.questions)
@@ -30,7 +30,7 @@ def build_work(questions: Questions, how: BuildSettings) -> Work:
 
 
 def make_shard(questions: Questions, how: BuildSettings, open_reward: OpenReward, progress: Progress) -> Make:
-    """What builds a shard; it raises as `build` does."""
+    """The function that builds a shard. It raises the errors of `build`."""
 
     def make(own: Path, first: int, end: int) -> Outcome:
         few = replace(questions, questions=questions.questions[first:end])
@@ -41,6 +41,6 @@ def make_shard(questions: Questions, how: BuildSettings, open_reward: OpenReward
 
 
 def built_of(merged: Merged) -> Built:
-    """What the shards built together."""
+    """The result of all shards."""
     left_out = {reason: count for reason, count in merged.counts.items() if reason not in OWN}
     return Built(merged.out, merged.counts["rows"], merged.items, merged.counts["used"], left_out, 0)

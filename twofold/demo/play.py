@@ -136,7 +136,7 @@ def make_data(folder: Path, base: Path, size: Size, progress: Progress) -> None:
     answers: list[str] = []
     for at in range(0, len(problems), 256):
         part = [encoder.prompt(task.prompt) for task in problems[at : at + 256]]
-        answers += [encoder.text(drafts[0].tokens) for drafts in sampler.sample(part)]
+        answers += [encoder.text(completions[0].tokens) for completions in sampler.sample(part)]
         progress.advance("base's own answers", len(part))
     progress.end("base's own answers")
     rows = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in pairs(problems, answers)]

@@ -1,8 +1,8 @@
 """`accuracy`: completions of problems with answers, judged by several rules side by side.
 
 *strict* and *flexible* are those of `rewards/verifier.py`; *math* (`rewards/mathematics.py`) also reads formulas;
-*text* compares what stands after the last `####` (or all of the completion), white space, case and a closing full stop
-aside.
+*text* compares the text after the last `####` (or all of the completion) and ignores white space, case and a final
+period.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class AccuracySettings(PromptSettings):
 
 @with_keywords(AccuracySettings)
 def accuracy(models: Sequence[str], data: Data, how: AccuracySettings) -> Evaluation:
-    """How many problems each model solves, answering greedily, by several metrics side by side.
+    """How many problems each model solves with greedy sampling, by several metrics.
 
     `models` are folders, run directories or hub names, the first the baseline; `data` are problems with answers.
     Shares have Wilson's intervals, every two models McNemar's exact test per metric, with Holm's correction over all.
@@ -115,7 +115,7 @@ def _metrics(named: Sequence[str] | None, progress: Progress) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A problem as it was put, rendered to text, and what came of it."""
+    """A problem as text, as the model received it, and its result."""
 
     name: str
     prompt: str
@@ -129,17 +129,17 @@ def answers(
     sampler: Sampler, tasks: Sequence[Task], codec: Codec, prompting: Prompting, *,
     progress: Progress | None = None, seed: int = 0,
 ) -> list[Answered]:  # fmt: skip
-    """One completion for each task, put as `prompting` says; greedy or not is the sampler's own setting."""
+    """One completion for each task, with `prompting`. The sampler's own setting decides whether it is greedy."""
     progress = progress or Silent()
     progress.begin("answers", len(tasks))
     found: list[Answered] = []
     for start in range(0, len(tasks), CHUNK):
         part = [prompting.of(task) for task in tasks[start : start + CHUNK]]
-        drafts = sampler.sample([codec.prompt(task.prompt) for task in part], samples=1, seed=(seed, 0))
-        for task, (draft,) in zip(part, drafts, strict=True):
-            completion = prompting.cut(codec.text(draft.tokens))
+        completions = sampler.sample([codec.prompt(task.prompt) for task in part], samples=1, seed=(seed, 0))
+        for task, (sample,) in zip(part, completions, strict=True):
+            completion = prompting.cut(codec.text(sample.tokens))
             shown = rendered(task.prompt, codec)
-            row = Answered(str(task.source), shown, completion, task.answer, draft.truncated, len(draft.tokens))
+            row = Answered(str(task.source), shown, completion, task.answer, sample.truncated, len(sample.tokens))
             found.append(row)
         progress.advance("answers", len(part))
     progress.end("answers")
@@ -155,7 +155,7 @@ def refuse_unanswerable(tasks: Sequence[Task], metrics: Sequence[str]) -> None:
 
 
 def verdicts(found: Sequence[Answered], metrics: Sequence[str]) -> dict[str, list[bool]]:
-    """What each rule says of each answer."""
+    """The verdict of each rule on each answer."""
     with ExitStack() as stack:
         rules: dict[str, Rule] = {**NUMERIC, "text": _text}
         if "math" in metrics:
@@ -185,7 +185,7 @@ def _entry(name: str, rows: Sequence[dict[str, Any]], prompting: Mapping[str, An
 
 
 def rendered(prompt: Prompt, codec: Any) -> str:
-    """The prompt as the model reads it, before it is tokens."""
+    """The prompt as the model reads it, before tokenization."""
     return prompt if isinstance(prompt, str) else rendering(codec.tokenizer, prompt, generation_prompt=True)
 
 

@@ -1,5 +1,5 @@
-"""Exact match of final answers, or instructions obeyed, strict and flexible side by side: `rewards/verifier.py` and
-`rewards/instructions.py` say what each counts."""
+"""Exact match of final answers, or instruction following, by a strict and a flexible rule. `rewards/verifier.py` and
+`rewards/instructions.py` define them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 CHUNK = 256
 Rule: TypeAlias = Literal["answer", "instructions"]
-"""What a ground truth is: a final answer to be met, or rules to be obeyed."""
+"""The kind of a ground truth: a final answer to match, or rules to follow."""
 _READ = {"answer": verifier.answerable, "instructions": instructions.readable}
 _JUDGE = {"answer": verifier.judge, "instructions": instructions.judge}
 
 
 class Codec(Protocol):
-    """The part of an encoder that judging needs: a prompt to tokens [P], tokens to text without special tokens."""
+    """The part of an encoder that judging requires: a prompt to tokens [P], tokens to text without special tokens."""
 
     def prompt(self, prompt: Prompt) -> Tensor: ...
 
@@ -37,7 +37,7 @@ class Codec(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One problem with what was said and how it was judged: a line of samples.jsonl once a step is added."""
+    """One problem with its completion and verdicts: a line of samples.jsonl once a step is added."""
 
     name: str
     prompt: str
@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ExactMatch:
-    """Accuracy by both rules; `truncated` is how many completions ran out of tokens before they stopped."""
+    """Accuracy by both rules. `truncated` is the number of completions that ran out of tokens before they stopped."""
 
     rows: tuple[Row, ...]
     strict: Estimate
@@ -70,9 +70,9 @@ def exact_match(
     seed: int = 0,
     rule: Rule = "answer",
 ) -> ExactMatch:
-    """Draw one completion per task and judge it by `rule`; greedy or not is the sampler's own setting.
+    """Sample one completion per task and judge it by `rule`. The sampler's own setting decides whether it is greedy.
 
-    Every answer is checked before the first token is drawn; `DataError` names the row that cannot be judged.
+    Every answer is checked before the first token is sampled. `DataError` names the row that cannot be judged.
     """
     refuse_unreadable(tasks, rule)
     progress = progress or Silent()
@@ -80,8 +80,10 @@ def exact_match(
     rows: list[Row] = []
     for start in range(0, len(tasks), CHUNK):
         part = tasks[start : start + CHUNK]
-        drafts = sampler.sample([codec.prompt(task.prompt) for task in part], samples=1, seed=(seed, 0))
-        rows += [_row(task, codec.text(d.tokens), d.truncated, rule) for task, (d,) in zip(part, drafts, strict=True)]
+        completions = sampler.sample([codec.prompt(task.prompt) for task in part], samples=1, seed=(seed, 0))
+        rows += [
+            _row(task, codec.text(d.tokens), d.truncated, rule) for task, (d,) in zip(part, completions, strict=True)
+        ]
         progress.advance("exact match", len(part), strict=_share(rows, "strict"), flexible=_share(rows, "flexible"))
     progress.end("exact match")
     return summary(rows)

@@ -1,6 +1,7 @@
-"""What was measured on the same items by several models: a figure with its interval for each, a paired test for two.
+"""Results of several models on the same items: a figure with its interval for each model, a paired test for each two.
 
-`BinaryOutcomes` are right or wrong, a `Ratio` is a sum over a sum (nats per token). Items stand in one order for all.
+`BinaryOutcomes` are correct or wrong. A `Ratio` is a sum divided by a sum (nats per token). All models have the same
+order of items.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Difference:
     test: PairedTest
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as they stand in JSON."""
+        """The fields as in JSON."""
         return {"difference": self.difference.as_dict(), **self.test.as_dict()}
 
 
@@ -52,7 +53,7 @@ class Measure(Protocol):
 
 @dataclass(frozen=True)
 class BinaryOutcomes:
-    """Right or wrong, [items]. Items of the same `prompts` entry may be alike, and count as one in tests."""
+    """Correct or wrong, [items]. Items with the same `prompts` entry may be correlated, and count as one in tests."""
 
     right: Sequence[bool]
     prompts: Sequence[Hashable] = ()
@@ -79,10 +80,10 @@ class BinaryOutcomes:
 
 @dataclass(frozen=True)
 class Ratio:
-    """sum(part) / sum(whole), [items]; `exponential` tells e to that power (a perplexity), and compares the powers:
-    a difference is one of logarithms. A test's `only_a` and `only_b` count the items on which either is higher.
+    """sum(part) / sum(whole), [items]. With `exponential`, the value is e to that power (a perplexity), and differences
+    are of logarithms. A test's `only_a` and `only_b` count the items on which either is higher.
 
-    Two with different `tokens` are in different units.
+    Two ratios with different `tokens` have different units.
     """
 
     part: Sequence[float]
@@ -109,8 +110,8 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the table: what a model (prompted as `about` tells) makes of the items. `rows` are the items one by
-    one, for others to count again; `counts` are further numbers, such as how many completions were truncated."""
+    """A line of the table: the results of a model on the items. `about` has its prompting. `rows` are the single items,
+    so that others can repeat the count. `counts` are more numbers, such as the number of truncated completions."""
 
     name: str
     measures: Mapping[str, Measure]
@@ -136,14 +137,14 @@ def comparisons(entries: Sequence[Entry]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured: `figures` as they stand in results.json, and the `rows` behind them, each item by itself."""
+    """The results: `figures` as in results.json, and the `rows` behind them, one per item."""
 
     figures: dict[str, Any]
     rows: list[dict[str, Any]]
 
     @classmethod
     def of(cls, entries: Sequence[Entry], **about: Any) -> Evaluation:
-        """A table of models, with every paired test; `about` is what was measured, and how."""
+        """A table of models, with every paired test. `about` describes the task and its settings."""
         models = [entry.as_dict() for entry in entries]
         rows = [dict(row) for entry in entries for row in entry.rows]
         return cls({**about, "models": models, "comparisons": comparisons(entries)}, rows)

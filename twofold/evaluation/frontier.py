@@ -40,13 +40,14 @@ REFERENCE = "reference"
 
 @dataclass(frozen=True, kw_only=True)
 class FrontierSettings:
-    """`reward` is a judge that scores, KIND[:ARGUMENT] (docs/judges.md); `rubric` a jinja2 file with a
-    language model's instructions, `max_length` a reward model's tokens. `reference` is the model that KL is from;
-    `style` puts text prompts as data.chat of a recipe does.
+    """`reward` is a judge that scores, KIND[:ARGUMENT] (docs/judges.md). `rubric` is a jinja2 file with a language
+    model's instructions, `max_length` a reward model's limit in tokens. `reference` is the reference model of KL.
+    `style` renders text prompts like data.chat of a recipe.
 
-    `samples` answers to each prompt are drawn at temperature 1 by `seed`; of the reference as many as the largest of
-    `best_of`. `checkpoints` makes each checkpoint of a run a point. `methods` names the method of a model where several
-    are its seeds; others are methods of their own. `out` keeps what a server answers in ledger.jsonl.
+    Each model generates `samples` answers per prompt at temperature 1, with `seed`. The reference generates as many as
+    the largest of `best_of`. With `checkpoints`, each checkpoint of a run is a point. `methods` names the method of a
+    model if several models are its seeds; other models are their own methods. `out` has the answers of servers, in
+    ledger.jsonl.
     """
 
     reward: str
@@ -152,7 +153,7 @@ class ModelCheckpoint:
 
 @dataclass(frozen=True)
 class _Measure:
-    """What all points share: the prompts' records and the judge."""
+    """Shared by all points: the prompts' records and the judge."""
 
     how: FrontierSettings
     records: Sequence[Record]
@@ -162,15 +163,15 @@ class _Measure:
     def line(
         self, model: NamedModel, policies: tuple[Policy, Policy | None], samples: int, about: Mapping[str, Any]
     ) -> Line:
-        """Every prompt of a model, whose policy stands before the reference's."""
+        """The rows of a model, one per prompt. Its policy comes before the reference's."""
         sampler = model.sampler(Sampling(max_new_tokens=self.how.max_new_tokens), self.how.progress.note)
         weights = self.part.weights(model)
 
         def work(some: Sequence[Record]) -> list[dict[str, Any]]:
             prompts = [model.encoder.prompt(record.prompt) for record in some]
-            drafts = sampler.sample(prompts, samples=samples, seed=(self.how.seed, 0))
-            texts = [[model.encoder.text(d.tokens) for d in several] for several in drafts]
-            return measures(*policies, prompts, drafts, self._scored(some, texts))
+            completions = sampler.sample(prompts, samples=samples, seed=(self.how.seed, 0))
+            texts = [[model.encoder.text(d.tokens) for d in several] for several in completions]
+            return measures(*policies, prompts, completions, self._scored(some, texts))
 
         name = (model.name, str(about.get("step")), weights, str(samples))
         rows = self.part.rows(name, self.records, CHUNK, work, ("prompts", self.how.progress))
@@ -192,7 +193,7 @@ class _Measure:
 
 
 def _common_choice(models: Sequence[str], style: ChatChoice) -> ChatChoice:
-    """How prompts are put to the reference: as all models were trained, if that is one way."""
+    """How prompts are rendered for the reference: as in the training of all models, if that is the same."""
     choices: set[ChatChoice] = {Turns(load_tokenizer(model_path(model)), style).choice for model in models}
     return choices.pop() if len(choices) == 1 else style
 
@@ -200,7 +201,7 @@ def _common_choice(models: Sequence[str], style: ChatChoice) -> ChatChoice:
 def _open_rater(how: FrontierSettings, part: Part, resources: ExitStack) -> Judge:
     kind, path = parse_judge(how.reward, FRONTIER), (how.out or Path()) / "ledger.jsonl"
     if how.out is None and part.ledger is None and kind.asks_server:
-        raise RecipeError("nowhere to keep what a server answers", where="--reward", remedy="add --out FOLDER")
+        raise RecipeError("no folder for a server's answers", where="--reward", remedy="add --out FOLDER")
     reward = partial(open_reward, max_length=how.max_length)
     with_ledger = JudgeResources(
         FRONTIER, lambda: part.ledger or resources.enter_context(Ledger(path)), reward, how.rubric

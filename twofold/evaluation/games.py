@@ -1,4 +1,4 @@
-"""Win rates: how often a judge prefers a model's answer to another one, and how much of that is length or place.
+"""Win rates: how often a judge prefers a model's answer to another one, and the effects of length and position.
 
 A tie is half a win. The length-controlled rate has the form of AlpacaEval 2 (Dubois et al. 2024, arXiv:2404.04475,
 section 3) without its term for the difficulty of an instruction, which needs many models: a logistic regression
@@ -6,7 +6,7 @@ section 3) without its term for the difficulty of an instruction, which needs ma
     P(win_i) = σ(θ + φ · tanh(Δ_i / s)),    Δ_i = characters of the model's answer − of the other's,
 
 s the standard deviation of Δ over all games, fitted to shares of 1, ½ and 0 with the penalty (θ² + φ²) / 200, which
-keeps it finite where one side always wins. The rate is σ(θ): what is expected of answers of equal length.
+makes it finite if one side always wins. The rate is σ(θ), the expected rate for answers of equal length.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ PENALTY = 0.01
 HELD = 2**22  # entries of a bootstrap's arrays at once
 STEPS, NEAR, FAR = 200, 1e-10, 1.0
 ONE_SIDED = 0.05
-"""Where fewer games than this share have the longer answer on one of the sides, equal lengths are a guess."""
+"""If a smaller share of games than this has the longer answer on one of the sides, equal lengths are extrapolated."""
 HIGH = 0.1
-"""A constant answer that is sure to win more often than this shows that the judge can be had."""
+"""If a constant answer certainly wins more often than this, the judge is not reliable."""
 LABELS = {0.0: "loss", 0.5: "tie", 1.0: "win"}
 
 Array = NDArray[np.float64]
@@ -43,8 +43,8 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Game:
-    """An answer against another: `share` 1, ½ or 0, lengths in characters, what a judge said with the model's answer
-    as A and then as B. Games of one `prompt` may be alike; `item` tells games of one model apart."""
+    """A comparison of two answers: `share` 1, ½ or 0, lengths in characters, and the judge's verdicts with the model's
+    answer as A and then as B. Games of one `prompt` may be correlated. `item` identifies the games of one model."""
 
     item: Hashable
     prompt: Hashable
@@ -61,7 +61,7 @@ class Shares:
     games: Sequence[Game]
 
     def estimate(self) -> Estimate:
-        """Wilson's interval at the effective number of games: halves of ties and games of one prompt are no news."""
+        """Wilson's interval at the effective number of games, which accounts for ties and for games of one prompt."""
         won: dict[Hashable, int] = {}
         halves: dict[Hashable, int] = {}
         for game in self.games:
@@ -71,7 +71,7 @@ class Shares:
         return replace(found, n=len(self.games), count=None, method=f"{found.method}, ties ½")
 
     def against(self, other: Shares) -> Difference | None:
-        """`other` minus this on the items that both played: sign flips over prompts; None where there are none."""
+        """`other` minus this on their common items, with random sign flips over prompts. None if there are none."""
         theirs = {game.item: game.share for game in other.games}
         both = [game for game in self.games if game.item in theirs]
         if not both:
@@ -99,7 +99,7 @@ class LengthControlled:
 
     @property
     def guessed(self) -> bool:
-        """Whether almost all differences are of one sign, so that the rate at equal lengths was not seen."""
+        """Whether almost all differences have one sign, so that the rate at equal lengths is an extrapolation."""
         return min(self.longer, self.shorter) < ONE_SIDED < max(self.longer, self.shorter)
 
     def as_dict(self) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class LengthControlled:
 def length_controlled(
     games: Sequence[Game], *, seed: int = 0, resamples: int = 1000, level: float = 0.95
 ) -> LengthControlled:
-    """The rate at equal lengths, with a percentile bootstrap over prompts in which s stays what it is."""
+    """The rate at equal lengths, with a percentile bootstrap over prompts in which s is fixed."""
     if not games:
         raise ValueError("no games")
     gap = np.array([g.length - g.other for g in games], dtype=np.float64)
@@ -134,8 +134,8 @@ def length_controlled(
 
 @dataclass(frozen=True)
 class Orders:
-    """What a judge said with the answers exchanged: how often it meant the same, and how often it took whichever stood
-    `first` or `second` both times."""
+    """A judge's verdicts in both orders of the answers: how often they agree, and how often the judge preferred the
+    `first` or the `second` position both times."""
 
     agreement: Estimate
     first: int
@@ -146,7 +146,7 @@ class Orders:
 
 
 def order_agreement(games: Sequence[Game]) -> Orders | None:
-    """Of the games that were told in both orders; None where there are none."""
+    """The agreement over the games with both orders; None if there are none."""
     told = [game.orders for game in games if game.orders is not None]
     if not told:
         return None
@@ -157,7 +157,7 @@ def order_agreement(games: Sequence[Game]) -> Orders | None:
 
 @dataclass(frozen=True)
 class Agreement:
-    """A judge beside people on the same games: Cohen's κ over win, tie and loss, and the plain share of agreement."""
+    """A judge compared with people on the same games: Cohen's κ over win, tie and loss, and the share of agreement."""
 
     kappa: Estimate
     same: Estimate
@@ -173,7 +173,7 @@ def agreement(judge: Sequence[float], people: Sequence[float]) -> Agreement:
 
 
 def summary(games: Sequence[Game]) -> dict[str, Any]:
-    """Everything that is told of a model's games, as it stands in JSON."""
+    """All figures of a model's games, as in JSON."""
     told: dict[str, Any] = Shares(games).estimate().as_dict()
     for share, name in (1.0, "wins"), (0.5, "ties"), (0.0, "losses"):
         told[name] = sum(game.share == share for game in games)

@@ -1,7 +1,7 @@
-"""`harness`: handing models over to lm-eval (EleutherAI's harness, an optional extra), and counting its items again.
+"""`harness`: evaluates models with lm-eval (EleutherAI's harness, an optional extra), and recomputes its figures.
 
-The harness gives a figure with a standard error for each task. It keeps its items, so that two models get the same
-paired tests here as anywhere else: on its verdicts, not on its averages.
+The harness gives a figure with a standard error for each task. It also stores its items. So two models get the same
+paired tests as in other tasks: on its verdicts, not on its averages.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from twofold.progress import Progress, Silent
 
 @dataclass(frozen=True)
 class HarnessRequest:
-    """What the harness is asked: its `tasks`; `shots` None for each task's own number; `include` is a folder with
-    further tasks; `device` and `dtype` as it calls them, auto as they are found here."""
+    """The settings of the harness: its `tasks`; `shots`, None for each task's own number; `include`, a folder with more
+    tasks; `device` and `dtype` by the harness's names, or auto for this machine's."""
 
     tasks: tuple[str, ...]
     shots: int | None = None
@@ -66,7 +66,7 @@ class HarnessRequest:
 def harness(
     models: Sequence[str], request: HarnessRequest, *, style: ChatChoice = "auto", progress: Progress | None = None
 ) -> Evaluation:
-    """What lm-eval makes of each model on the tasks of `request`, with our intervals and paired tests of its items.
+    """The results of lm-eval for each model on the tasks of `request`, with our intervals and paired tests.
 
     `models` are folders, run directories, adapters or hub names; `style` puts prompts to each as data.chat of a recipe
     does: in its chat template, where it has one and was not trained on bare text (auto). Raises RecipeError where
@@ -102,7 +102,7 @@ def require_harness(commands: Sequence[str]) -> None:
 
 
 def run(asked: HarnessRequest, arguments: Mapping[str, str]) -> dict[str, Any]:
-    """What lm-eval makes of a model, items included; raises RecipeError for a task that it does not know."""
+    """The results of lm-eval for a model, including items. Raises RecipeError for a task that it does not have."""
     from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]  # an extra
     from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]  # likewise
 

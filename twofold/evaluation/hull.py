@@ -1,9 +1,9 @@
 """The reward–KL frontier of a method: its points, their hull, and how high that is above the reference.
 
 A method's frontier is the upper concave hull of its points and of the reference
-(KL 0): what lies between two points is had by answering with either of two policies by a coin, for reward is linear in
-the mixture and KL convex. Methods are compared by the hull's mean height over the reference's reward up to one KL that
-all of them reached: the area under the envelope, per nat. Best-of-N's KL is a bound (arXiv:2401.01879).
+(KL 0). A random mixture of two policies reaches every point between theirs, because reward is linear in the mixture and
+KL is convex. Methods are compared by the mean height of the hull above the reference's reward, up to a KL that all of
+them reached: the area under the envelope, per nat. Best-of-N's KL is a bound (arXiv:2401.01879).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from twofold.models.policy import Policy
-    from twofold.sampling.base import Draft
+    from twofold.sampling.base import Completion
 
 Array = NDArray[np.float64]
 Seeds = Sequence[Sequence["Point"]]
@@ -62,16 +62,16 @@ class Point:
 
 
 def point(
-    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], drafts: Sequence[Sequence[Draft]],
+    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], completions: Sequence[Sequence[Completion]],
     scores: Sequence[Sequence[float]],
 ) -> Point:  # fmt: skip
-    """The point of a policy whose `drafts`, drawn at temperature 1, have these scores; without a reference it is the
-    reference itself, at 0."""
-    return Point.of(measures(policy, reference, prompts, drafts, scores))
+    """The point of a policy whose `completions`, sampled at temperature 1, have these scores. Without a reference it is
+    the reference itself, at KL 0."""
+    return Point.of(measures(policy, reference, prompts, completions, scores))
 
 
 def measures(
-    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], drafts: Sequence[Sequence[Draft]],
+    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], completions: Sequence[Sequence[Completion]],
     scores: Sequence[Sequence[float]],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What a point is made of, by prompt."""
@@ -80,7 +80,7 @@ def measures(
     if reference is not None:
         refuse_strangers(policy, reference)
     found: list[dict[str, Any]] = []
-    for prompt, several, own in zip(prompts, drafts, scores, strict=True):
+    for prompt, several, own in zip(prompts, completions, scores, strict=True):
         kl = drawn = 0.0
         if reference is not None:
             sums = divergence(policy, reference, prompt, several)
@@ -91,8 +91,8 @@ def measures(
 
 
 def best_of(scores: Sequence[Sequence[float]], sizes: Sequence[int]) -> list[dict[str, Any]]:
-    """For each N the mean reward of the best of N by the same score, unbiased from all drafts of each prompt, and the
-    most nats that this can be from the model."""
+    """For each N the mean reward of best-of-N by the same score, an unbiased estimate from all completions of each
+    prompt, and the upper bound of its KL from the model in nats."""
     return [
         {"n": n, "kl_at_most": kl_bound(n),
          "reward": _mean([expected(row, row, n) for row in scores]).as_dict()}
@@ -114,10 +114,10 @@ def hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def height(points: Sequence[tuple[float, float]], limit: float) -> float:
     """The mean over KL from 0 to `limit` of the hull's height above the reward of `points[0]`, the reference at KL 0;
-    behind its last point the hull goes on level."""
+    after its last point the hull is horizontal."""
     corners = hull([(max(0.0, x), y) for x, y in points])
     if limit <= 0:
-        raise ValueError("nothing moved away from the reference")
+        raise ValueError("no point has a KL above 0")
     xs, ys = np.array(corners, dtype=np.float64).T
     inside = xs < limit
     at = np.append(xs[inside], limit)
@@ -143,9 +143,9 @@ def areas(
     """The height of each method's frontier, the mean over its seeds, up to the largest KL that every seed of every
     method reached; None where one of them did not move.
 
-    Prompts and each method's seeds are drawn with replacement, prompts together for all. With a few seeds the interval
-    is too narrow for them, with one it is of prompts alone. Where two methods share no draw of seeds, a difference's
-    p-value is twice the smaller share of its draws on one side of 0.
+    Prompts and each method's seeds are resampled with replacement, and all methods share the same prompts. With a few
+    seeds the interval is too narrow; with one seed it covers only the prompts. If two methods share no seeds, the
+    p-value of a difference is twice the smaller share of its resamples on one side of 0.
     """
     limit = min(max(float(np.mean(p.kl)) for p in run) for seeds in methods.values() for run in seeds)
     if limit <= 0:

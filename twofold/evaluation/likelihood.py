@@ -1,4 +1,4 @@
-"""What models find likely in text that they did not write: held-out `preference` accuracy, and `perplexity`.
+"""Models' likelihoods of given text: held-out `preference` accuracy, and `perplexity`.
 
 Log-probabilities are of a completion's tokens given its prompt, its stop token among them. The implicit reward is
 Σ log π − Σ log π_ref (DPO's without its β, which changes no order): arXiv:2305.18290, section 4.
@@ -48,7 +48,7 @@ class PreferenceSettings(PerplexitySettings):
 
 @with_keywords(PreferenceSettings)
 def preference(models: Sequence[str], data: Data, how: PreferenceSettings) -> Evaluation:
-    """How often each model finds the chosen of held-out pairs likelier than the rejected.
+    """How often each model gives chosen a higher likelihood than rejected, on held-out pairs.
 
     `models` are folders, run directories or hub names, `data` pairs.
     Shares have Wilson's intervals (pairs of one prompt are alike), every two models an exact
@@ -70,14 +70,14 @@ def perplexity(models: Sequence[str], data: Data, how: PerplexitySettings) -> Ev
 def measure_perplexity(
     models: Sequence[str], records: Sequence[Record], how: PerplexitySettings, part: Part
 ) -> dict[str, Line]:
-    """What each model finds likely in every row."""
+    """The likelihoods of each model for every row."""
     return {name: _likely(name, records, how, part)[1] for name in dict.fromkeys(models)}
 
 
 def measure_preference(
     models: Sequence[str], pairs: Sequence[Record], how: PreferenceSettings, part: Part
 ) -> dict[str, Line]:
-    """The same, with what the reference finds likely, put as each model is."""
+    """The same, with the reference's likelihoods for the prompts as each model reads them."""
     found: dict[str, Line] = {}
     bases: dict[ChatChoice, Line] = {}
     for name in dict.fromkeys(models):
@@ -108,7 +108,7 @@ def preference_figures(measured: Mapping[str, Line], how: PreferenceSettings) ->
 
 
 def _likely(name: str, records: Sequence[Record], how: PerplexitySettings, part: Part) -> tuple[ChatChoice, Line]:
-    """What a model finds likely, and how it was put to it."""
+    """The likelihoods of a model, and its prompting."""
     how.progress.note(f"{name}: {counted(len(part.of(records)), 'row')}")
     model = open_model(name, TokenizeSettings(max_length=how.max_length, truncation="refuse"), how.style)
     weights, choice = part.weights(model), model.encoder.turns.choice

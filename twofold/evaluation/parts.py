@@ -1,6 +1,6 @@
-"""An evaluation in two halves: items are measured, each by itself, and figures are made of what was measured.
+"""An evaluation in two halves: first each item is measured, then figures are computed from all measurements.
 
-So shards can measure, and the figures of all are those of the evaluation in one piece. What was measured is JSON.
+So shards can measure, and the figures are the same as without shards. Measurements are JSON.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table: a row for each item that was measured; `about` is the same for all of them, and `weights`
-    names those that were measured, where somebody asks."""
+    """A line of the table: a row for each measured item. `about` is the same for all of them. `weights` identifies the
+    model's weights, if that is required."""
 
     rows: list[Row]
     about: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -36,8 +36,8 @@ Measured: TypeAlias = dict[str, Line]
 
 @dataclass(frozen=True)
 class Part:
-    """The items to measure, of all: from `first` to before `end`. With a ledger, what is measured is recorded, and is
-    not measured again; its requests begin with `request`, which tells evaluations apart."""
+    """The items to measure: from `first` to before `end`. With a ledger, measurements are recorded, and none is
+    repeated. Its requests begin with `request`, which identifies the evaluation."""
 
     first: int = 0
     end: int | None = None
@@ -45,19 +45,19 @@ class Part:
     request: str = ""
 
     def of(self, items: Sequence[T]) -> Sequence[T]:
-        """Those items that are measured here."""
+        """The items that are measured here."""
         return items[self.first : self.end]
 
     def weights(self, model: NamedModel) -> str:
-        """What tells a model's weights from others of its name; nothing where nobody will compare them."""
+        """A digest that distinguishes a model's weights from others with its name; empty if it is not required."""
         return "" if self.ledger is None else weights_digest(model.loaded.model)[:16]
 
     def rows(
         self, name: Sequence[str], items: Sequence[T], size: int, work: Callable[[Sequence[T]], list[Row]],
         bar: tuple[str, Progress],
     ) -> list[Row]:  # fmt: skip
-        """A row for each item that is measured here; `work` makes them, of so many at a time, for what `name` tells.
-        `bar` is what the work is called, and who hears how far it is."""
+        """A row for each item that is measured here. `work` makes the rows in batches; `name` identifies them in the
+        ledger. `bar` is the name of the work and the receiver of its progress."""
         first, end, _ = slice(self.first, self.end).indices(len(items))
         task, progress = bar
         found: list[Row] = []
@@ -80,13 +80,13 @@ WHOLE = Part()
 
 
 Measure: TypeAlias = Callable[[Sequence[str], Any, Any, Part], Measured]
-"""Of models, items and settings."""
+"""Measures models on items with settings."""
 
 
 @dataclass(frozen=True)
 class Halves:
-    """A task: its settings, the items of rows, and both halves. `grain` is how many of so many items are worked through
-    together, so that shards begin where the work in one piece begins anew."""
+    """A task: its settings, the items of rows, and both halves. `grain` returns the batch size for a number of items,
+    so that shards begin where a batch of the whole work begins."""
 
     settings: type[Any]
     items: Callable[[Sequence[Record]], Sequence[Any]]
@@ -96,22 +96,22 @@ class Halves:
 
 
 def grain_of(total: int, most: int) -> int:
-    """How many of `total` items are worked through together: so that there are 16 parts at least, of `most` at most."""
+    """The batch size for `total` items: at most `most`, and such that there are at least 16 batches."""
     return min(most, max(1, -(-total // 16)))
 
 
 def lines_of(measured: Measured) -> Iterator[Row]:
-    """Every row with the line that it is of."""
+    """Every row with its line."""
     return ({"line": name, "row": row} for name, line in measured.items() for row in line.rows)
 
 
 def facts_of(measured: Measured) -> dict[str, Any]:
-    """What is told of each line beside its rows."""
+    """The facts about each line, without its rows."""
     return {name: {"about": line.about, "weights": line.weights} for name, line in measured.items()}
 
 
 def measured_of(facts: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> Measured:
-    """What several measured of one evaluation, in their order."""
+    """The measurements of several shards of one evaluation, in order."""
     rows: dict[str, list[Row]] = {name: [] for name in facts}
     for line in lines:
         rows[line["line"]].append(line["row"])

@@ -1,7 +1,8 @@
-"""`pass_at_k`: the chance that one of k samples solves a problem, from n ≥ k; and maj@k: that their vote does.
+"""`pass_at_k`: the probability that one of k samples solves a problem, from n ≥ k, and maj@k: that their vote does.
 
-pass@k is unbiased for every k up to n: the share of all k-subsets of the samples that hold a right one. maj@k is the
-share of them whose most frequent answer is right, tied answers sharing the subset. Problems are the units of intervals.
+pass@k is unbiased for every k up to n: it is the share of all k-subsets of the samples with a correct one. maj@k is the
+share of k-subsets whose most frequent answer is correct; tied answers share the subset. Problems are the units of
+intervals.
 
 Source: Chen et al. (2021), arXiv 2107.03374, equation 1; Wang et al. (2022), arXiv 2203.11171, for the vote.
 """
@@ -150,7 +151,7 @@ def _rivals(wrong: Sequence[int], silent: int, votes: int, rest: int) -> list[tu
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """One problem: how many samples said its answer, how often each other answer was said, how many said none."""
+    """One problem: the number of samples with its answer, with each other answer, and with none."""
 
     name: str
     right: int
@@ -238,8 +239,8 @@ def solve(
     cut, width = list[int](), max(1, CHUNK // samples)
     for start in range(0, len(tasks), width):
         part = tasks[start : start + width]
-        drafts = sampler.sample([codec.prompt(task.prompt) for task in part], samples=samples, seed=(seed, 0))
-        for task, several in zip(part, drafts, strict=True):
+        completions = sampler.sample([codec.prompt(task.prompt) for task in part], samples=samples, seed=(seed, 0))
+        for task, several in zip(part, completions, strict=True):
             cut.append(sum(d.truncated for d in several))
             texts = [codec.text(d.tokens) for d in several]
             for metric in METRICS:
@@ -260,7 +261,7 @@ def compare(a: PassAtK, b: PassAtK, kind: str, metric: Metric, k: int) -> Differ
 
 
 def _counted(task: Task, texts: Sequence[str], metric: Metric) -> Sampled:
-    """Answers are told apart as the verifier does: by their text (strict), or by their value (flexible)."""
+    """Answers are compared as in the verifier: by their text (strict), or by their value (flexible)."""
     keys = [_key(text, metric) for text in texts]
     counts = Counter(key for key in keys if key is not None)
     answer = truth(task.answer)

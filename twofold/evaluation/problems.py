@@ -1,4 +1,4 @@
-"""Each model on the same problems, put to it as settings say."""
+"""Runs each model on the same problems, prompted as the settings require."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class PromptSettings:
-    """How problems are put to models, and how long an answer may be.
+    """How models are prompted with problems, and how long an answer may be.
 
-    `preset` names one of PRESETS, whose templates hold unless `template` says otherwise. `style` is data.chat of a
-    recipe: text problems are put to each model as it was trained (auto), as bare text, or in its chat template. `shots`
-    worked examples, from the rows `examples`, come before each problem, drawn by `seed`; `prompted` adds the first
-    model with so many as lines of its own.
+    `preset` names one of PRESETS, with templates that `template` overrides. `style` is data.chat of a recipe: each
+    model reads text problems as in its training (auto), as bare text, or in its chat template. `shots` worked examples
+    from the rows `examples` come before each problem, in an order from `seed`. `prompted` adds lines for the first
+    model with these numbers of examples.
     """
 
     preset: str = "answers"
@@ -46,8 +46,8 @@ Work = Callable[[str, Sampler, NamedModel, Prompting], T]
 def each_model(
     models: Sequence[str], problems: Sequence[Task], how: PromptSettings, temperature: float, work: Work[T]
 ) -> dict[str, T]:
-    """What `work` makes of each line of the table, by name, with a sampler at this temperature; the first model's
-    further lines follow it. One model is in memory at a time."""
+    """The result of `work` for each line of the table, by name, with a sampler at this temperature. More lines of the
+    first model follow its own. One model is in memory at a time."""
     further = [k for k in how.prompted if k != how.shots]
     pool = _pool(how) if max([how.shots, *further]) > 0 else []
 
@@ -75,11 +75,11 @@ def _prompting(
     chats = any(not isinstance(problem.prompt, str) for problem in problems)
     chat = turns.renders or (chats and how.style == "auto")
     if chat and not turns.has_template:
-        what, remedy = "the rows are chats, and the model has no chat template", "bring prompts as text"
+        what, remedy = "the rows are chats, and the model has no chat template", "use text prompts"
         raise RecipeError(what, where="--style", remedy=remedy)
     template = how.template if how.template is not None else preset.chat if chat else preset.text
     if PLACE not in template:
-        raise RecipeError(f"lacks {PLACE}", where="--template", remedy=f"write {PLACE} where the problem stands")
+        raise RecipeError(f"lacks {PLACE}", where="--template", remedy=f"write {PLACE} for the problem")
     pool, shots = worked
     return Prompting(template, chat, drawn(pool, problems, shots, how.seed) if shots else (), turns)
 

@@ -1,4 +1,4 @@
-"""How a problem is put to a model: a template, worked examples before it, plain text or the model's chat template."""
+"""How a model is prompted with a problem: a template, worked examples before it, plain text or a chat template."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ BETWEEN = "\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """How a task puts its problems unless told otherwise: templates for text and chat, and where problems and examples
-    come from (None: the user says)."""
+    """The default prompting of a task: templates for text and chat, and the sources of problems and examples (None: the
+    user names them)."""
 
     text: str = PLACE
     chat: str = PLACE
@@ -42,9 +42,9 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Prompting:
-    """`template` holds `{prompt}`, which stands for the problem; `examples` come before it, worked. As a `chat` each
-    example is a user's turn and the assistant's answer, as text they are divided by an empty line. `turns` makes chats
-    of prompts that are text; what holds the model's own template already is put as it stands, without examples."""
+    """`template` has `{prompt}`, which is replaced by the problem. The worked `examples` come before it. As a `chat`,
+    each example is a user's turn and the assistant's answer. As text, an empty line separates them. `turns` converts
+    text prompts to chats. A prompt that already has the model's own template is used unchanged, without examples."""
 
     template: str = PLACE
     chat: bool = False
@@ -53,14 +53,14 @@ class Prompting:
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Where a completion ends that goes on with an example of its own: only text with examples needs it."""
+        """Strings that end a completion before it continues with another example. Only text with examples has some."""
         if self.chat or not self.examples:
             return ()
         head = self.template.partition(PLACE)[0].rstrip()
         return (BETWEEN + head,)
 
     def of(self, task: Task) -> Task:
-        """The task as it is put; raises DataError for a chat where text is asked for."""
+        """The task with its prompt. Raises DataError for a chat if text is required."""
         if self.chat:
             turns = self._turns(task)
             if turns is None:
@@ -72,13 +72,13 @@ class Prompting:
         return replace(task, prompt="".join(worked) + self._filled(_text(task)))
 
     def cut(self, completion: str) -> str:
-        """The completion up to where it would go on with the next example."""
+        """The completion, without a continuation by another example."""
         for stop in self.stop:
             completion = completion.partition(stop)[0]
         return completion
 
     def as_dict(self) -> dict[str, Any]:
-        """What of it stands in results, for a repetition."""
+        """The part that is stored in results, so that the evaluation can be repeated."""
         rows = [str(e.source) for e in self.examples]
         return {"style": "chat" if self.chat else "text", "template": self.template, "shots": len(rows),
                 "examples": rows, "stop": list(self.stop)}  # fmt: skip
@@ -88,7 +88,7 @@ class Prompting:
         return Message("user", self._filled(asked)), Message("assistant", example.answer)
 
     def _turns(self, task: Task) -> tuple[Message, ...] | None:
-        """The prompt as a chat; None for a text that is to stay as it stands."""
+        """The prompt as a chat; None for a text that remains unchanged."""
         prompt = task.prompt if self.turns is None else self.turns.put(task.prompt).prompt
         if not isinstance(prompt, str):
             return prompt
@@ -121,7 +121,7 @@ def drawn(pool: Sequence[Task], problems: Sequence[Task], count: int, seed: int)
     free = [example for example in pool if _key(example.prompt) not in asked]
     if len(free) < count:
         what = f"{len(free)} of {len(pool)} examples are none of the problems, {count} are wanted"
-        raise DataError(what, where=pool[0].source.file if pool else "", remedy="bring more examples, or ask for fewer")
+        raise DataError(what, where=pool[0].source.file if pool else "", remedy="add examples, or use fewer shots")
     order = np.random.default_rng(seed).permutation(len(free))
     return tuple(free[i] for i in order[:count])
 
@@ -133,10 +133,10 @@ def _text(task: Task) -> str:
 
 
 def _joined(prompt: str, answer: str) -> str:
-    """A completion follows its prompt directly, or behind a space where the prompt ends in none."""
+    """A completion follows its prompt directly, or after a space if the prompt does not end with white space."""
     return prompt + answer if not prompt or prompt[-1].isspace() else f"{prompt} {answer}"
 
 
 def _key(prompt: Prompt) -> str:
-    """What tells whether two prompts are one problem."""
+    """Equal for two prompts of the same problem."""
     return prompt.strip() if isinstance(prompt, str) else prompt[-1].content.strip()

@@ -1,4 +1,4 @@
-"""How good a reward model is on unseen comparisons: accuracy, calibration, and what of it is only length."""
+"""How good a reward model is on unseen comparisons: accuracy, calibration, and the effect of length."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ LENGTHS: tuple[tuple[str, float], ...] = (
 
 @dataclass(frozen=True)
 class Scored:
-    """Completions of one prompt: `levels` (0 is best; equal ones are tied), `scores`, and `lengths` in tokens. What
-    has the same `prompt` is alike."""
+    """Completions of one prompt: `levels` (0 is best; equal ones are tied), `scores`, and `lengths` in tokens. Entries
+    with the same `prompt` are correlated."""
 
     prompt: Hashable
     levels: Sequence[float]
@@ -46,7 +46,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Bin:
-    """Comparisons of a like confidence: its mean, and the share that was right (half of a tie)."""
+    """Comparisons of similar confidence: the mean confidence, and the share of correct ones (ties count half)."""
 
     low: float
     high: float
@@ -57,7 +57,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class RewardReport:
-    """What a reward model makes of comparisons; `test` asks whether prompts are mostly right more often than wrong."""
+    """A reward model's results on comparisons. `test` checks whether more prompts are mostly correct than wrong."""
 
     accuracy: Estimate
     test: PairedTest
@@ -69,15 +69,12 @@ class RewardReport:
 
     @property
     def figures(self) -> dict[str, float]:
-        """The headline figures, for a line of metrics."""
-        return {
-            "accuracy": self.accuracy.value,
-            "longer_wins": self.longer_wins.value,
-            "calibration_error": self.calibration_error,
-        }
+        """The headline figures, for a line of metrics; without `longer_wins` where all are equally long."""
+        longer = {"longer_wins": self.longer_wins.value} if self.longer_wins.n else {}
+        return {"accuracy": self.accuracy.value, **longer, "calibration_error": self.calibration_error}
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, as it stands in results.json."""
+        """All figures, as in results.json."""
         return {
             "accuracy": self.accuracy.as_dict(),
             "test": self.test.as_dict(),
@@ -90,7 +87,7 @@ class RewardReport:
 
 
 def scored(groups: Sequence[Group], scores: Sequence[Sequence[float]]) -> list[Scored]:
-    """Groups, best first where no column tells their levels, with the scores of their branches."""
+    """Groups with the scores of their branches. Without a column for levels, branches are ordered best first."""
     return [
         Scored(
             prompt=bytes(group.prompt.numpy().tobytes()),
@@ -103,7 +100,8 @@ def scored(groups: Sequence[Group], scores: Sequence[Sequence[float]]) -> list[S
 
 
 def judge(groups: Sequence[Scored]) -> RewardReport:
-    """All comparisons within `groups`. A tie in score is no success; intervals know that a prompt's pairs are alike."""
+    """All comparisons within `groups`. A tie in score is no success. Intervals account for the correlation of a
+    prompt's pairs."""
     found = [c for group in groups for c in comparisons(group)]
     if not found:
         raise ValueError("nothing to compare")
@@ -138,7 +136,7 @@ def comparisons(group: Scored) -> list[Comparison]:
 
 
 def calibration(found: Sequence[Comparison]) -> tuple[Bin, ...]:
-    """The model's own probability that its favourite is the better, next to how often it is; no empty bins."""
+    """The model's probability that its favorite is the better one, next to how often it is. No empty bins."""
     told: list[list[tuple[float, float]]] = [[] for _ in range(BINS)]
     for c in found:
         confidence = 1 / (1 + math.exp(-min(abs(c.lead), 700.0)))

@@ -17,22 +17,22 @@ _ONE_SHAPE = "rows of one shape with prompts"
 _PROMPTS = (Pair, Demonstration, Ranking, Request, Task)
 _NEEDS: dict[Needs, tuple[tuple[type[Any], ...], str, str]] = {
     "answers": ((Task,), "problems with answers", "rows need a prompt and an answer"),
-    "preference": ((Pair,), "pairs alone", "rows need chosen and rejected"),
-    "perplexity": ((Pair, Demonstration), "pairs or completions alone",
+    "preference": ((Pair,), "pairs", "rows need chosen and rejected"),
+    "perplexity": ((Pair, Demonstration), "pairs or completions",
                    "rows need chosen and rejected, or prompt and completion"),
     "win-rate": (_PROMPTS, _ONE_SHAPE, "rows need prompts, and answers unless there is --against MODEL"),
     "frontier": (_PROMPTS, _ONE_SHAPE, "rows need prompts"),
 }  # fmt: skip
-"""Kinds of records, what they are called, and what to do about others."""
+"""Kinds of records, their names, and the remedy for others."""
 
 
 def rows_of(data: Data, task: Needs) -> Sequence[Any]:
     """The rows of `data`; raises DataError unless they are of one kind that `task` can use."""
     records = read(data, split="test").records if isinstance(data, str) else data
     if not records:
-        raise DataError("no rows", where=task, remedy="bring some")
+        raise DataError("no rows", where=task, remedy="name a file with rows")
     kinds, (wanted, what, remedy) = {type(record) for record in records}, _NEEDS[task]
     if len(kinds) > 1 or not kinds <= set(wanted):
         other = "; for pairs choose --task preference" if kinds == {Pair} else ""
-        raise DataError(f"holds no {what}", where=records[0].source.file, remedy=remedy + other)
+        raise DataError(f"--task {task} requires {what}", where=records[0].source.file, remedy=remedy + other)
     return records

@@ -1,4 +1,4 @@
-"""All tasks of `twofold evaluate` that measure item by item, by what they are called."""
+"""All tasks of `twofold evaluate` that measure item by item, by name."""
 
 from __future__ import annotations
 

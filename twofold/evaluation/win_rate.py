@@ -1,4 +1,4 @@
-"""`win_rate`: how often a judge prefers a model's answers to others, by temperature, and what its verdicts are worth.
+"""`win_rate`: how often a judge prefers a model's answers to others, by temperature, and how reliable the judge is.
 
 The statistics are those of `games.py`. Temperatures as in the DPO paper (arXiv:2305.18290, section 6); the canary is a
 null model (arXiv:2410.07137).
@@ -35,20 +35,20 @@ from twofold.settings import with_keywords
 from twofold.statistics import wilson
 
 CANARY = "Thank you for the question. I have thought about it, and I hope that this answer helps you."
-"""Says nothing, whatever the prompt."""
+"""An empty phrase, for any prompt."""
 CANARY_LINE = "canary"
 
 
 @dataclass(frozen=True, kw_only=True)
 class WinRateSettings:
-    """`judge` is KIND[:ARGUMENT] (docs/judges.md), as `reward:FOLDER`, `llm:URL#NAME` or `human:FILE`; `rubric` a
-    jinja2 file with a language model's instructions, `max_length` a reward model's tokens. `style` puts text prompts to
-    models as data.chat of a recipe does.
+    """`judge` is KIND[:ARGUMENT] (docs/judges.md), such as `reward:FOLDER`, `llm:URL#NAME` or `human:FILE`. `rubric` is
+    a jinja2 file with a language model's instructions, `max_length` a reward model's limit in tokens. `style` renders
+    text prompts like data.chat of a recipe.
 
-    The opponent is the model `against` at the same temperature, or the rows' own answers. `samples` answers to each
-    prompt (at temperature 0 one) are drawn by `seed`. `canary` is a constant answer for the judge, "" for none; with a
-    labelled file, `people`, the judge is compared. `out` keeps ledger.jsonl, so that nothing is drawn or paid for
-    twice, and comparisons.jsonl for people to label; whoever uses a server must name it.
+    The opponent is the model `against` at the same temperature, or the rows' own answers. Each model generates
+    `samples` answers per prompt (one at temperature 0), with `seed`. `canary` is a constant answer for the judge, ""
+    for none. The judge is compared with the verdicts in a labeled file, `people`. `out` has ledger.jsonl, so that
+    nothing is sampled or paid for twice, and comparisons.jsonl for people to label. It is required with a server.
     """
 
     judge: str
@@ -68,7 +68,7 @@ class WinRateSettings:
 
 @dataclass(frozen=True)
 class ModelGames:
-    """A model at a temperature: its matchups, what came of them, how many answers were cut off."""
+    """A model at a temperature: its matchups, their results, and the number of truncated answers."""
 
     model: str
     temperature: float
@@ -107,13 +107,13 @@ class Drawn:
 
 @with_keywords(WinRateSettings)
 def win_rate(models: Sequence[str], data: Data, how: WinRateSettings) -> Evaluation:
-    """The win rate of each model at each temperature, plain and at equal lengths, before a judge.
+    """The win rate of each model at each temperature by a judge, plain and at equal lengths.
 
     `models` are folders, run directories, hub names or https://host/v1#name; `data` are prompts, with an answer to beat
     unless there is `against`. A tie is half a win. Shares have Wilson's intervals at the effective number of matchups,
     every two models sign flips at each temperature, with Holm's correction over all. `rows` has every matchup. Raises
     RecipeError for a name that is no judge, DataError for rows without an answer, ServerError for answers that are
-    missing: the same call with the same `out` goes on from there.
+    missing: the same call with the same `out` resumes from there.
     """
     return win_rate_figures(measure_win_rate(models, rows_of(data, "win-rate"), how, WHOLE), how)
 
@@ -225,12 +225,12 @@ class _Session:
 
 
 def _ledger_path(models: Sequence[str], how: WinRateSettings, resources: ExitStack) -> Path:
-    """Where what is drawn and judged is recorded: in `out`, which whoever uses a server must name."""
+    """The ledger of samples and verdicts. It is in `out`, which is required with a server."""
     if how.out is not None:
         return how.out / "ledger.jsonl"
     if any("://" in str(name) for name in (how.judge, how.against, *models)):
-        remedy = "add --out FOLDER: the same command then goes on where a broken one stopped"
-        raise RecipeError("nowhere to keep what a server answers", where="twofold evaluate", remedy=remedy)
+        remedy = "add --out FOLDER: the same command then resumes an interrupted evaluation"
+        raise RecipeError("no folder for a server's answers", where="twofold evaluate", remedy=remedy)
     return Path(resources.enter_context(TemporaryDirectory())) / "ledger.jsonl"
 
 
@@ -249,7 +249,7 @@ def _questions(records: Sequence[Record], how: WinRateSettings) -> list[Question
 
 
 def _canary(how: WinRateSettings, referee: Referee, matchups: Sequence[Matchup]) -> Drawn | None:
-    """A constant answer in the model's place; people are not bothered with it."""
+    """A constant answer instead of the model's. People do not judge it."""
     if not how.canary or referee.provenance["kind"] == "human":
         return None
     firsts = {(str(m.source), m.prompt, m.other): replace(m, own=how.canary) for m in reversed(matchups)}
@@ -301,7 +301,7 @@ def _figures(
 
 
 def _beside(played: Sequence[ModelGames], people: Sequence[MatchResult | None]) -> Agreement:
-    """The judge beside people, on every matchup of different texts that both have seen, once."""
+    """The judge compared with people, on every matchup of different texts that both have judged, once."""
     matchups, ours = [m for p in played for m in p.matchups], [r for p in played for r in p.results]
     both = {
         (matchup.prompt, matchup.own, matchup.other): (mine.share, theirs.share)
@@ -315,12 +315,12 @@ def _beside(played: Sequence[ModelGames], people: Sequence[MatchResult | None]) 
 
 
 def _warn(figures: Mapping[str, Any], how: WinRateSettings) -> None:
-    """A tie with a row's own answer speaks against the judge; a tie with a model may be that model's fault."""
+    """A tie with a row's own answer is a fault of the judge; a tie with a model may be that model's fault."""
     canary, rates = figures.get("canary"), figures["win_rates"]
     if canary is not None and (canary["wins_alone"] if how.against is not None else canary)["low"] > HIGH:
         how.progress.warn(
-            f"the judge gives {canary['value']:.1%} to an answer that says nothing (the canary): its win rates may not "
-            "mean what they seem to"
+            f"the judge gives {canary['value']:.1%} to an answer without content (the canary): its win rates may not "
+            "be reliable"
         )
     if missing := sum(rate["missing"] for rate in rates):
         how.progress.warn(f"{counted(missing, 'contest')} without a verdict are left out of n")

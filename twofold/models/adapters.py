@@ -1,4 +1,4 @@
-"""Adapters: what is put on a model, through PEFT, and how an adapter steps into the weights for good."""
+"""Adapters through PEFT: how a model gets one, and how one is merged into the model's weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 REFERENCE_ADAPTER = "reference"
 CLASSIFIER, CLASSIFYING = "ForSequenceClassification", "SEQ_CLS"
-"""What the architectures of a reward model's config, and the task of its adapter, are called."""
+"""How a reward model is recognized: part of the architecture's name in its config, and its adapter's PEFT task."""
 
 
 @settings
@@ -62,7 +62,7 @@ class LoRA:
 
 
 class AsksForAdapter(Protocol):
-    """What of a model's settings is about its adapter: `load.ModelSettings`."""
+    """The model settings that concern the adapter (part of `load.ModelSettings`)."""
 
     @property
     def path(self) -> str: ...
@@ -77,7 +77,7 @@ class AsksForAdapter(Protocol):
 def attach_adapter(
     model: PreTrainedModel, settings: AsksForAdapter, seed: int, task: str | None = None
 ) -> PeftModel | None:
-    """The adapter that `settings` ask for, in the model and ready to be trained: a new one, or a folder's."""
+    """Add the adapter that `settings` request to the model, ready for training: a new one, or the one in a folder."""
     task = task or (SEQ2SEQ_TASK if encodes_prompts(model) else "CAUSAL_LM")
     if settings.lora is not None:
         return _new(model, settings, settings.lora, seed, task)
@@ -144,7 +144,7 @@ def _new(model: PreTrainedModel, settings: AsksForAdapter, lora: LoRA, seed: int
 
 
 def _widen(model: PreTrainedModel, name: str) -> None:
-    """The modules called `name` in float32 at least, as all that is trained is; the reference reads them so as well."""
+    """Convert the modules called `name` to float32 at least, like all trained weights; the reference reads them too."""
     for full, module in model.named_modules():
         if full == name or full.endswith(f".{name}"):
             for parameter in module.parameters():
@@ -153,12 +153,12 @@ def _widen(model: PreTrainedModel, name: str) -> None:
 
 
 def _class(module: nn.Module) -> type:
-    """Of a layer, or of the one that has been quantized."""
+    """The class of a layer; for a quantized layer, its class before quantization."""
     return getattr(module, "source_cls", type(module))
 
 
 def _tied_head(model: PreTrainedModel, saved: list[str]) -> str:
-    """The head's name, where it is one weight with the embeddings and either is `saved`; else empty."""
+    """The head's name if it shares its weight with the embeddings and either is in `saved`; otherwise empty."""
     inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
     if outputs is None or outputs.weight is not inputs.weight or not {*saved} & {*_embeddings(model)}:
         return ""
@@ -171,7 +171,7 @@ def _embeddings(model: PreTrainedModel) -> list[str]:
 
 
 def _rows_to_train(model: PreTrainedModel, settings: AsksForAdapter) -> dict[str, list[int]] | None:
-    """By layer the rows of the user's tokens, if an adapter is to train them; PEFT follows tied heads by itself."""
+    """For each layer, the rows of the user's tokens, if the adapter trains them. PEFT handles tied heads itself."""
     if not settings.train_tokens:
         return None
     inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
@@ -197,7 +197,7 @@ def copy_adapter(adapter: PeftModel) -> None:
 
 
 def adapter_pairs(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
-    """Name → (copied, trained) of each weight of the adapter that is trained, as they are now."""
+    """Name → (copy, trained) for each current weight of the trained adapter."""
     named = dict(adapter.base_model.named_parameters())
     trained = {name: p for name, p in named.items() if ".default." in f"{name}." and p.requires_grad}
     place = {name: f"{name}.".replace(".default.", f".{REFERENCE_ADAPTER}.").removesuffix(".") for name in trained}
@@ -205,7 +205,7 @@ def adapter_pairs(adapter: PeftModel) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def load_reference(adapter: PeftModel, folder: str) -> None:
-    """The adapter in `folder` once more, frozen, as the reference of the one that is trained."""
+    """Load the adapter in `folder` a second time, frozen, as the reference of the trained adapter."""
     with _no_word_on_ties():
         adapter.load_adapter(folder, REFERENCE_ADAPTER, is_trainable=False)
     _settle_reference(adapter)
@@ -213,14 +213,14 @@ def load_reference(adapter: PeftModel, folder: str) -> None:
 
 @contextmanager
 def _no_word_on_ties() -> Iterator[None]:
-    """Of a second adapter PEFT says that it cannot tie its head and embeddings; we do."""
+    """Hide PEFT's warning that it cannot tie the head and embeddings of a second adapter; `_settle_reference` does."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*ensure_weight_tying")
         yield
 
 
 def _settle_reference(adapter: PeftModel) -> None:
-    """What PEFT leaves out for a second adapter: DoRA in float32, a saved head that is one with saved embeddings."""
+    """Do what PEFT leaves out for a second adapter: DoRA in float32, and a saved head tied to saved embeddings."""
     settle_magnitudes(adapter, fresh=False)
     model: Any = adapter.get_base_model()
     wrappers = model.get_input_embeddings(), model.get_output_embeddings()
@@ -232,7 +232,7 @@ def _settle_reference(adapter: PeftModel) -> None:
 
 
 def saved_by(folder: str | None) -> tuple[str, ...]:
-    """What the adapter in a folder has trained whole."""
+    """The modules that the adapter in a folder trained fully."""
     from peft import PeftConfig
 
     if folder is None or not (Path(folder) / "adapter_config.json").is_file():
@@ -250,8 +250,8 @@ def merged(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
 
 
 def merge(adapter: PeftModel) -> PreTrainedModel:
-    """The plain model with its adapter merged for good: `adapter` is spent. A quantized base is dequantized first,
-    since what comes out would else be rounded to its bits."""
+    """The plain model with its adapter merged into it; `adapter` cannot be used afterwards. A quantized base is
+    dequantized first. Otherwise the merged weights would be rounded to its few bits."""
     base: Any = adapter.get_base_model()
     if not is_quantized(base):
         return adapter.merge_and_unload()  # type: ignore[no-any-return, operator]  # PEFT forwards by attribute
@@ -266,7 +266,7 @@ def merge(adapter: PeftModel) -> PreTrainedModel:
 
 
 def base_and_adapter(path: str) -> tuple[str, str | None]:
-    """The model that an adapter folder is for, and the folder; of any other path, the path and None."""
+    """The base model of an adapter folder, and the folder; for any other path, the path and None."""
     check_folder(path)
     if not (Path(path) / "adapter_config.json").is_file():
         return path, None
@@ -288,7 +288,7 @@ def is_classifier(path: str, revision: str | None = None) -> bool:
     try:
         config = config_at(base, revision)
     except (OSError, ValueError):
-        return False  # whoever loads the weights says what is wrong
+        return False  # loading the weights reports the fault
     return any(CLASSIFIER in name for name in config.architectures or ())
 
 
@@ -303,7 +303,7 @@ def refuse_classifier(path: str, revision: str | None = None) -> None:
 
 
 def adapter_task(adapter: str) -> str | None:
-    """What PEFT calls the task of an adapter folder."""
+    """The PEFT task type of an adapter folder."""
     from peft import PeftConfig
 
     with readable(adapter):

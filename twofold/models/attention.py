@@ -1,10 +1,10 @@
 """Branch attention: every branch of a pack attends to its own prompt and to itself, and to nothing else.
 
-One function stands in for a transformers model's attention while the model runs over a pack (`packing.Layout`).
-On CUDA it is one variable-length call over gathered keys and values; elsewhere segments of similar length share a call,
-or in bfloat16 on a processor a tile (`tiled_attention.py`).
-A sliding window is exact because each segment is contiguous in position; soft caps and sinks are applied to the scores.
-What it does not implement it refuses, and the policy then runs unshared rows (`policy.py`).
+One function replaces the attention of a transformers model while the model runs over a pack (`packing.Layout`).
+On CUDA it is one variable-length call over gathered keys and values. Elsewhere segments of similar length share a call;
+in bfloat16 on a CPU they share a tile (`tiled_attention.py`).
+A sliding window is exact because each segment is contiguous in position. Soft caps and sinks are applied to the scores.
+It refuses what it does not implement; the policy then runs unshared rows (`policy.py`).
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from torch.autograd import Function
 from transformers import AttentionInterface, PreTrainedModel
 
 from twofold.models.packing import Layout, Route
+from twofold.models.planned import on_gpu
 from twofold.models.tiled_attention import Scores, tiled_attention
 
 NAME = "twofold_branches"
 
-LAYOUT_LOST = "the model does not hand its keyword arguments to the attention"
+LAYOUT_LOST = "the model does not pass its keyword arguments to the attention"
 
 _HARMLESS = {"position_ids", "use_cache", "cache_position", "return_dict", "output_hidden_states", "logits_to_keep"}
 
 
 class UnsupportedAttention(Exception):
-    """The model asks its attention for something that branch attention does not implement."""
+    """The model requires something of its attention that branch attention does not implement."""
 
 
 class LayoutMask(Tensor):
-    """An attention mask [1, 1, 1, 1] that says nothing but the layout of a pack: what models that hand no keyword
-    arguments on hand to their attention all the same."""
+    """An attention mask [1, 1, 1, 1] that only carries the layout of a pack. Some models pass no keyword arguments to
+    their attention, but all pass it the mask."""
 
     of_pack: Layout
 
@@ -48,7 +49,7 @@ class LayoutMask(Tensor):
         return mask
 
     def to(self, *args: Any, **kwargs: Any) -> LayoutMask:
-        """Itself: it lies where its pack does, and its dtype says nothing."""
+        """Itself: it is already on the device of its pack, and its dtype has no meaning."""
         return self
 
 
@@ -73,7 +74,7 @@ def branch_attention(
     window = int(window) if window else None  # type: ignore[call-overload]  # likewise an int
     cap = float(softcap) if softcap else None  # type: ignore[arg-type]  # likewise a float
     scores = Scores(scale, cap, window, sink_H)  # type: ignore[arg-type]  # likewise a tensor
-    if q.is_cuda and not softcap and sink_H is None and q.dtype in (torch.bfloat16, torch.float16):
+    if on_gpu(q.device) and not softcap and sink_H is None and q.dtype in (torch.bfloat16, torch.float16):
         out = _varlen(q, k, v, layout, scale, window)
     elif q.dtype == torch.bfloat16 and q.device.type == "cpu" and sink_H is None:
         out = tiled_attention(q, k, v, layout, scores)
@@ -83,7 +84,7 @@ def branch_attention(
 
 
 def _operand(x: Tensor) -> Tensor:
-    """In autocast's dtype where it is on: rotary embeddings leave float32 queries and keys beside narrow values."""
+    """`x` in autocast's dtype where autocast is on: rotary embeddings make queries and keys float32, but not values."""
     narrow = torch.is_autocast_enabled(x.device.type) and x.dtype == torch.float32
     return x.to(torch.get_autocast_dtype(x.device.type)) if narrow else x
 
@@ -99,7 +100,7 @@ def _refuse_unknown(module: nn.Module, mask: Tensor | None, asked: dict[str, obj
 
 
 class _ToBuckets(Function):
-    """Stream rows [T, …] as padded rows [M, …]. The gradient gathers too; autograd's own would scatter into zeros."""
+    """Stream rows [T, …] as padded rows [M, …]. Its backward pass gathers too; autograd's would scatter into zeros."""
 
     @staticmethod
     def forward(ctx: Any, stream: Tensor, route: Route) -> Tensor:
@@ -112,7 +113,7 @@ class _ToBuckets(Function):
 
 
 class _FromBuckets(Function):
-    """Padded rows [M, …] back in the order of the stream, [T, …]; padding gets no gradient."""
+    """Padded rows [M, …] in the order of the stream again, [T, …]; padding gets no gradient."""
 
     @staticmethod
     def forward(ctx: Any, padded: Tensor, route: Route) -> Tensor:
@@ -141,7 +142,7 @@ def _bucketed(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scores: Scores) -
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scores: Scores) -> Tensor:
-    """Outputs [N, heads, Q, d] of N segments; no `mask` means plain causality."""
+    """Outputs [N, heads, Q, d] of N segments; without a `mask` attention is causal."""
     if scores.softcap is not None or scores.sink_H is not None:
         return _plain(q, k, v, mask, scores)
     gqa = q.shape[1] != k.shape[1]
@@ -198,7 +199,7 @@ AttentionInterface.register(NAME, branch_attention)
 
 
 def set_attention(model: PreTrainedModel, name: str | None) -> None:
-    """Let `model` look its attention up under `name` from now on."""
+    """Make `model` use the attention registered under `name`."""
     model.config._attn_implementation = name
 
 

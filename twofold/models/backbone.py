@@ -1,4 +1,4 @@
-"""The parts of a transformers model that a head reads: what makes the hidden rows, and what scales the logits."""
+"""The parts of a transformers model that a head needs: the backbone for the hidden states, and the logits' scale."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from twofold.models.packing import Pack
 
 _TIMES = "logit_scale", "lm_head_multiplier"
 _DIVIDED = ("logits_scaling",)
-"""What configs call a constant factor of the logits (Cohere, Falcon-H1; Granite, MiniCPM)."""
+"""Config names of a constant that multiplies (Cohere, Falcon-H1) or divides (Granite, MiniCPM) the logits."""
 _SCALED_WHERE_TIED = "umt5", "switch_transformers"
-"""Heirs of T5 that divide what a tied head reads by the square root of its width, as T5's own config names it."""
+"""Models derived from T5 that divide the input of a tied head by the square root of its width. T5's own config has a
+field for it."""
 
 
 def pack_hidden(model: PreTrainedModel, stream: Pack, *, by_mask: bool) -> Tensor:
-    """The hidden rows [S, H] of a pack that a head reads. With `by_mask` the layout goes where a mask would."""
+    """The hidden states [S, H] of a pack that a head reads. With `by_mask` the layout is passed as the mask."""
     layout = {"attention_mask": LayoutMask.of(stream.layout)} if by_mask else {"layout": stream.layout}
     out = backbone(model)(input_ids=stream.token_T, position_ids=stream.position_T, use_cache=False, **layout)
     return out.last_hidden_state[0].index_select(0, stream.score_S)
 
 
 def backbone(model: PreTrainedModel) -> nn.Module:
-    """The module that makes hidden rows; `base_model` of some that are part of larger ones is the model itself."""
+    """The module that computes hidden states. `base_model` of some models that are part of larger ones is the model."""
     base = model.base_model
     return getattr(model, "model", model) if base is model else base
 
@@ -44,17 +45,17 @@ def logit_scale(model: PreTrainedModel) -> float:
 
 
 def logit_bias(model: PreTrainedModel, head: nn.Linear) -> Tensor | None:
-    """The constant [V] that is added to the logits, by the head or beside it."""
-    beside_V = bias_beside(model)
-    if beside_V is None:
+    """The constant [V] that is added to the logits, in the head or after it."""
+    bias_V = final_bias(model)
+    if bias_V is None:
         return head.bias
-    return beside_V if head.bias is None else head.bias + beside_V
+    return bias_V if head.bias is None else head.bias + bias_V
 
 
-def bias_beside(model: PreTrainedModel) -> Tensor | None:
-    """The constant [V] that is added to what the head says (BART)."""
-    beside = getattr(model, "final_logits_bias", None)
-    return None if beside is None else beside[0]
+def final_bias(model: PreTrainedModel) -> Tensor | None:
+    """The constant [V] that is added to the head's output (BART)."""
+    bias = getattr(model, "final_logits_bias", None)
+    return None if bias is None else bias[0]
 
 
 def _number(value: Any) -> float:

@@ -1,7 +1,7 @@
-"""Weights that compute in another dtype than they are held in: residual stream and products are of it too.
+"""Weights that are stored in one dtype and compute in another, as do the residual stream and the products.
 
-It is what FSDP2's mixed-precision policy does for shards, of weights that are whole: gradients arrive in the dtype that
-the weights are held in, and are summed in it.
+This is what FSDP2's mixed-precision policy does, but for weights that are not sharded. Gradients arrive and are summed
+in the dtype in which the weights are stored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WIDE = "score", "lora_magnitude_vector"
 
 
 class Casts:
-    """To `dtype`, of all weights but those of `wide_modules`."""
+    """Casts all weights to `dtype`, except those of `wide_modules`."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
@@ -46,7 +46,7 @@ class Casts:
                     casts[id(weight)] = weight.to(self.dtype)
                 before.append((part, name, weight))
         for part, name, weight in before:
-            part._parameters[name] = casts[id(weight)]  # type: ignore[assignment]  # a tensor that leads to the weight
+            part._parameters[name] = casts[id(weight)]  # type: ignore[assignment]  # a tensor whose gradient reaches the weight
         try:
             yield
         finally:
@@ -55,7 +55,7 @@ class Casts:
 
 
 def wide_modules(module: nn.Module) -> list[nn.Module]:
-    """The parts of a model that compute in float32 whatever the others do: a score head, the magnitudes of DoRA."""
+    """The parts of a model that always compute in float32: a score head, the magnitudes of DoRA."""
     named = [part for name, part in module.named_modules() if name.rpartition(".")[2] in _WIDE]
     return [each for part in named for each in (part.children() if isinstance(part, nn.ModuleDict) else [part])]
 

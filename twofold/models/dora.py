@@ -1,5 +1,5 @@
-"""DoRA's scale of each row of a weight, magnitude / ‖W + s·B·A‖, computed in float32 whatever the layers compute in: in
-bfloat16 the two would be rounded apart, and a new adapter would not begin as the model that it is put on."""
+"""DoRA's scale of each row of a weight, magnitude / ‖W + s·B·A‖, always computed in float32. In bfloat16 the two would
+be rounded differently, and a model with a new adapter would not equal the model without it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from twofold.models.quantized import plain_weight
 
 
 class WideDora(DoraLinearLayer):
-    """PEFT's layer, exactly 1 at its beginning in every precision."""
+    """PEFT's layer with a scale of exactly 1 at the start, in every precision."""
 
     def forward(
         self, x: Tensor, *, lora_A: nn.Module, lora_B: nn.Module, scaling: float, base_layer: nn.Module, **others: Any
     ) -> Tensor:
-        """What is added to the base layer's result, `base_result` among the others."""
+        """The term to add to the base layer's result; PEFT passes that result as `base_result`."""
         scale = self.weight / self._norm(base_layer, lora_A.weight, lora_B.weight, scaling)
         bias: Any = getattr(base_layer, "bias", None)
         plain: Tensor = base_layer(x) if others.get("base_result") is None else others["base_result"]
@@ -27,12 +27,12 @@ class WideDora(DoraLinearLayer):
         return (scale - 1) * (plain if bias is None else plain - bias) + scale * update
 
     def begin(self, base_layer: nn.Module, lora_A: nn.Module, lora_B: nn.Module, scaling: float) -> None:
-        """Take the norms as they are for the magnitude."""
+        """Initialize the magnitude to the current norms."""
         self.weight = nn.Parameter(self._norm(base_layer, lora_A.weight, lora_B.weight, scaling))
 
     @torch.no_grad()
     def _norm(self, base_layer: nn.Module, a: Any, b: Any, scaling: float) -> Tensor:
-        """Of the rows of the adapted weight; a constant to the gradient, as in the paper's section 4.3."""
+        """The norms of the adapted weight's rows, without gradient, as in section 4.3 of the paper."""
         with nullcontext() if a.is_meta else torch.autocast(a.device.type, enabled=False):
             weight = plain_weight(base_layer)
             wide = torch.promote_types(weight.dtype, torch.float32)
@@ -41,7 +41,7 @@ class WideDora(DoraLinearLayer):
 
 
 def settle_magnitudes(model: nn.Module, *, fresh: bool) -> None:
-    """Let every linear layer under DoRA scale in float32, and a `fresh` adapter begin with norms that are taken so."""
+    """Make every DoRA layer scale in float32, and initialize a `fresh` adapter's magnitudes in float32."""
     layers: list[Any] = [layer for layer in model.modules() if hasattr(layer, "lora_magnitude_vector")]
     for layer in layers:
         for name, vector in layer.lora_magnitude_vector.items():

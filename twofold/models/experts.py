@@ -1,5 +1,5 @@
-"""Mixtures of experts: where their routers send tokens. The load-balancing loss over it (Fedus et al. 2022, Switch
-Transformer, arXiv:2101.03961, equations 4 to 6) is that of transformers, over all layers at once.
+"""Mixtures of experts: where their routers send tokens. The load-balancing loss (Fedus et al. 2022, Switch Transformer,
+arXiv:2101.03961, equations 4 to 6) is computed over all layers at once, as in transformers.
 
 Tokens count as in separate rows: a prompt once for each of its completions, padding never. Shapes: L layers, E experts.
 """
@@ -22,7 +22,7 @@ from twofold.world import world
 
 
 def routers(model: PreTrainedModel) -> list[tuple[nn.Module, int]]:
-    """The routers of a model, in order, and where in what they return their logits stand; of any other model, none."""
+    """The routers of a model, in order, each with the index of the logits in its output; none for a dense model."""
     recorders: dict[str, Any] = {}
     for module in model.modules():
         if isinstance(module, PreTrainedModel):
@@ -52,7 +52,7 @@ def top_k(model: PreTrainedModel) -> int | None:
 
 @contextmanager
 def recorded(model: PreTrainedModel) -> Iterator[list[Tensor]]:
-    """What the routers say within, [tokens, E] each, in the order of the layers."""
+    """Collect the router logits inside the context, [tokens, E] per layer, in the order of the layers."""
     logits: list[Tensor] = []
 
     def hook(index: int) -> Any:
@@ -71,7 +71,7 @@ def recorded(model: PreTrainedModel) -> Iterator[list[Tensor]]:
 
 
 def routing(logits: Sequence[Tensor], weight_T: Tensor, chosen: int) -> Routing:
-    """Of what the routers said of tokens that count `weight_T` times each and went through `chosen` experts."""
+    """The routing for these router logits; token t counts `weight_T[t]` times and went through `chosen` experts."""
     probability: list[Tensor] = []
     counts: list[Tensor] = []
     for z in logits:
@@ -85,14 +85,14 @@ def routing(logits: Sequence[Tensor], weight_T: Tensor, chosen: int) -> Routing:
 
 
 def whole_routing(parts: Sequence[Routing], device: torch.device) -> Routing:
-    """The sum of `parts`, those of the other processes among them."""
+    """The sum of `parts` over all processes."""
     if world().size == 1:
         return reduce(add, parts)
     mine = [reduce(add, parts)] if parts else []
-    told = world().gather(
+    gathered = world().gather(
         [[r.probability_LE.tolist(), r.chosen_LE.tolist(), str(r.chosen_LE.dtype)[6:], r.rows] for r in mine]
     )
-    every = [each for part in told for each in part]
+    every = [each for part in gathered for each in part]
     wide = [getattr(torch, dtype) for _, _, dtype, _ in every]
     return reduce(add, [
         Routing(torch.tensor(p, dtype=d, device=device), torch.tensor(c, dtype=d, device=device), rows)
@@ -101,7 +101,7 @@ def whole_routing(parts: Sequence[Routing], device: torch.device) -> Routing:
 
 
 def pack_weights(groups: Sequence[Group], *, ends: bool) -> Tensor:
-    """How often each token [T] of a pack would stand in separate rows."""
+    """How often each token [T] of a pack would occur in separate rows."""
     parts: list[Tensor] = []
     for group in groups:
         parts.append(torch.full((len(group.prompt),), float(len(group.branches))))
@@ -116,8 +116,8 @@ def row_weights(groups: Sequence[Group], *, ends: bool) -> Tensor:
 
 
 def balance(model: PreTrainedModel, coefficient: float | None) -> float:
-    """How much the load-balancing loss counts: `coefficient`, or what the config asks for. Raises ModelError where it
-    is asked for and there is no router."""
+    """The weight of the load-balancing loss: `coefficient`, or the config's. Raises ModelError if it is not 0 and the
+    model has no router."""
     config = model.config.get_text_config()
     if coefficient is None:
         coefficient = getattr(config, "router_aux_loss_coef", None) if _asks(config) else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -19,21 +21,34 @@ Stored = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def export_model(model: Path, out: Path, dtype: Stored = "auto") -> None:
-    """Write the model, its adapter merged in float32, to `out`: whole or not at all, with a manifest; auto stores it as
-    the base is.
+    """Write the model with a manifest to `out`, in full or not at all. An adapter is merged in float32. `dtype` auto
+    keeps the stored dtype of the base model.
 
-    Raises ModelError where `out` holds something.
+    Raises ModelError if `out` is not empty.
     """
-    if (out.exists() or out.is_symlink()) and (not out.is_dir() or any(out.iterdir())):
-        raise ModelError("already exists", where=str(out), remedy="name a folder that does not exist")
+    refuse_existing(out)
     settings = ModelSettings(path=str(model), device="cpu", precision="float32")
     loaded = load_reward_model(settings)[1] if is_classifier(settings.path) else load_model(settings)
+    with new_folder(out) as partial:
+        save_weights(loaded.model, partial, stored_dtype(loaded.model) if dtype == "auto" else getattr(torch, dtype))
+        loaded.tokenizer.save_pretrained(partial)
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise ModelError where `out` holds something."""
+    if (out.exists() or out.is_symlink()) and (not out.is_dir() or any(out.iterdir())):
+        raise ModelError("already exists", where=str(out), remedy="name a folder that does not exist")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes `out` with a manifest where nothing was raised."""
+    refuse_existing(out)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        save_weights(loaded.model, partial, stored_dtype(loaded.model) if dtype == "auto" else getattr(torch, dtype))
-        loaded.tokenizer.save_pretrained(partial)
+        yield partial
         manifest.write(partial)
         disk.put_folder(partial, out)
     finally:

@@ -1,7 +1,7 @@
-"""Bytes that a step takes beyond the weights: counted while the model itself runs over a pack, on tensors without data.
+"""Memory of a step beyond the weights: counted while the model itself runs over a pack, on tensors without data.
 
-So every architecture, precision, attention and checkpoint is counted as it computes, with nothing to be kept in step.
-Deep models are run at two small depths: what a layer takes is what the depths differ by.
+So the count follows every architecture, precision, attention and checkpointing without a formula for each.
+Deep models are run at two small depths. The difference between the two is the memory of the layers between them.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from twofold.batch import Group
 from twofold.models.packed_model import PackedModel
 
 _FEW = 4
-"""Layers up to which a model is run as it is."""
+"""Models with at most this many layers are run at their full depth."""
 _LAYERS, _DENSE = "num_hidden_layers", "first_k_dense_replace"
 FORWARD, HEAD, LAST_LAYER, BETWEEN, FIRST_LAYER = "forward", "head", "last layer", "between", "first layer"
-"""Phases of a step: all but the first are of the backward pass, in this order."""
+"""Phases of a step. All but the first are parts of the backward pass, in this order."""
 
 
 @dataclass(frozen=True)
 class Build:
-    """How a model is made of a config for a device: its `weights` and their adapter without data, and then the `model`
-    over both."""
+    """How to build a model from a config for a device: its `weights` and `adapter` without data, then the `model` over
+    both."""
 
     weights: Callable[[PreTrainedConfig], PreTrainedModel]
     adapter: Callable[[PreTrainedModel], Any]
@@ -43,7 +43,7 @@ class Build:
 
 
 class Tally(TorchDispatchMode):
-    """Counts the bytes of the storages that are made within it: those that live (`now`), and their `peaks` by phase."""
+    """Counts the bytes of the storages that are allocated inside it: those alive (`now`), and the `peaks` by phase."""
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Tally(TorchDispatchMode):
             self._add(tensor.untyped_storage(), 0)
 
     def begin(self, phase: str) -> None:
-        """From now on, until another phase begins."""
+        """Count toward `phase` until another phase begins."""
         self._phase = phase
         self._note()
 
@@ -86,7 +86,7 @@ class Tally(TorchDispatchMode):
 
 
 def _grouped(a: Tensor, b: Tensor, offsets: Tensor) -> Tensor:
-    """What a product by groups of rows makes: torch knows it without data in bfloat16 alone."""
+    """The empty result of a grouped matrix product. Without data, torch supports that product only in bfloat16."""
     shape = (*a.shape[-2:-1], *b.shape[-1:])
     return a.new_empty((len(offsets), *shape) if a.dim() == b.dim() == 2 else shape)
 
@@ -94,10 +94,10 @@ def _grouped(a: Tensor, b: Tensor, offsets: Tensor) -> Tensor:
 def step_bytes(
     build: Build, config: PreTrainedConfig, groups: Sequence[Group], *, several: bool, period: int = 1
 ) -> int:
-    """The most bytes at once, beyond the weights, of a forward and backward pass over `groups` as one pack; with
-    `several` packs in a step the gradients of the others are there already. Layers repeat after `period` of them.
+    """Peak bytes, beyond the weights, of a forward and backward pass over `groups` as one pack. With `several` packs in
+    a step, the gradients of the earlier packs count too. Layers repeat with this `period`.
 
-    Raises whatever the model raises where it cannot be run without data.
+    Raises the model's own exception if it cannot run without data.
     """
     text = config.get_text_config()
     depth = getattr(text, _LAYERS, None)
@@ -110,7 +110,7 @@ def step_bytes(
 
 
 def _peaks(build: Build, config: PreTrainedConfig, groups: Sequence[Group], *, several: bool) -> dict[str, int]:
-    """By phase. What happens at the layers between the first and the last lies between what happens at these."""
+    """Peak bytes by phase. The peaks of the layers in between are not larger than those of the first and last layer."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with torch.device("meta"):
@@ -138,7 +138,7 @@ def _peaks(build: Build, config: PreTrainedConfig, groups: Sequence[Group], *, s
 
 
 def _marked(model: PackedModel, tally: Tally) -> list[RemovableHandle]:
-    """Let `tally` know where the backward pass comes to a layer."""
+    """Hooks that begin a phase of `tally` when the backward pass reaches a layer."""
     layers = _layers(model)
 
     def mark(place: int) -> Callable[..., None]:
@@ -164,7 +164,7 @@ def _layers(model: PackedModel) -> list[nn.Module]:
 
 
 def _on_device(model: nn.Module, device: str) -> None:
-    """Put tensors that say they are on `device`, and have no data, in the place of those of `model`."""
+    """Replace the tensors of `model` with fake tensors: they report `device` as theirs, and have no data."""
     known: dict[int, Tensor] = {}
     with FakeTensorMode(allow_non_fake_inputs=True):
         for module in model.modules():
@@ -182,8 +182,8 @@ def _tensors(model: nn.Module) -> list[Tensor]:
 
 
 def _depths(config: PreTrainedConfig, layers: int, least: int) -> tuple[int, int] | None:
-    """Two depths whose difference is a whole number of each kind of layer, and of `least`; None where the model is run
-    as it is."""
+    """Two depths that differ by one period of the layer pattern, which is a multiple of `least`; None to run the model
+    at its full depth."""
     lists = [v for v in vars(config).values() if isinstance(v, (list, tuple)) and len(v) == layers]
     first = getattr(config, _DENSE, None) or 0
     for period in range(least, layers // 2 + 1, least):

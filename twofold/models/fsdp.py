@@ -1,4 +1,4 @@
-"""How FSDP2 shares a model: what each process holds, in which precision it travels, and when gradients are summed."""
+"""How FSDP2 shards a model: what each process holds, the precision of communication, and when gradients are summed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from twofold.world import SHARDS, Kind, WorldSettings, is_sharded, mesh_of, worl
 
 @dataclass(frozen=True)
 class Precision:
-    """The dtype in which weights are gathered and compute, where it is another than their own, but for `wide` modules;
-    gradients are summed in float32."""
+    """The dtype in which weights are gathered and compute, if it differs from their own. `wide` modules keep their own.
+    Gradients are summed in float32."""
 
     narrow: torch.dtype | None = None
     wide: Sequence[nn.Module] = ()
@@ -29,8 +29,8 @@ def shard(
     how: WorldSettings | None = None,
     precision: Precision | None = None,
 ) -> None:
-    """Leave each process its part of the weights of `root`: by FSDP2, each of `layers` for itself, then the rest.
-    `among` which processes follows from a kind, and the device where they compute."""
+    """Shard the weights of `root` with FSDP2: each of `layers` separately, then the rest. `among` is the kind of
+    sharding, which selects the processes, and the device on which they compute."""
     (kind, device), here, how, precision = among, world(), how or WorldSettings(), precision or Precision()
     if here.size == 1 or kind == "replicate" or is_sharded(root):
         return
@@ -55,15 +55,15 @@ def shard(
 
 
 def _prefetch(layers: Sequence[Any], count: int) -> None:
-    """Let each layer ask for the weights of as many after it, and in the backward pass of those before."""
+    """Make each layer prefetch the weights of the next `count` layers; in the backward pass, of the previous ones."""
     for place, layer in enumerate(layers) if count else ():
         layer.set_modules_to_forward_prefetch(list(layers[place + 1 : place + 1 + count]))
         layer.set_modules_to_backward_prefetch(list(reversed(layers[max(0, place - count) : place])))
 
 
 def before_backward(root: nn.Module, *, last: bool) -> None:
-    """Let a sharded model know whether this backward pass is the last one of the step. In those before, gradients are
-    added up where they arise, if they are to be summed over processes once a step."""
+    """Configure a sharded model for the next backward pass, which may be the `last` of the step. If gradients are
+    summed over processes once per step, earlier passes only add them up locally."""
     if is_sharded(root):
         known: Any = root
         known.set_is_last_backward(last)
@@ -73,7 +73,8 @@ def before_backward(root: nn.Module, *, last: bool) -> None:
 
 @contextmanager
 def whole(root: nn.Module) -> Iterator[None]:
-    """Within it all weights of a sharded model are here, so that processes may call it as often as each needs."""
+    """Gather all weights of a sharded model inside the context. Processes may then call it different numbers of
+    times."""
     parts: list[Any] = [module for module in root.modules() if is_sharded(module)]
     again = getattr(root, SHARDS).reshard_after_forward
     for part in parts:

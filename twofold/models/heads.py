@@ -1,9 +1,10 @@
-"""The reward model: groups in, one score for every completion out, read at its last token by a linear head; and the
-value model, the same read before every token, where it tells what is expected of the rest.
+"""The reward model and the value model: groups in, scores or values out, read from hidden states by a linear head.
 
-Both are an `AutoModelForSequenceClassification` with one label, as every library loads it, so that a value model can
+A reward model reads one score at the last token of each completion. A value model reads a value before every token: the
+expected reward of the rest.
+Both are an `AutoModelForSequenceClassification` with one label, which other libraries can load. So a value model can
 start from a reward model. A causal language model gets a fresh head (Ouyang et al. 2022, arXiv:2203.02155, start from
-SFT; the head's size is that of Stiennon et al. 2020, arXiv:2009.01325).
+SFT; the head is initialized as in Stiennon et al. 2020, arXiv:2009.01325).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from twofold.world import is_sharded
 
 
 class _LinearHead:
-    """What both heads do with hidden rows."""
+    """The part that both heads share."""
 
     def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, target_S: Tensor) -> Tensor:
         return _scores(model, hidden_SH)
@@ -98,7 +99,7 @@ def _scores(model: PreTrainedModel, hidden_BH: Tensor) -> Tensor:
 
 
 class RewardModel(PackedModel):
-    """A sequence classifier with one label as twofold sees it. `note` says where its head comes from, if it is new."""
+    """A sequence classifier with one label. `note` describes where its head comes from, if it is new."""
 
     def __init__(self, model: PreTrainedModel, **holding: Unpack[ModelOptions]) -> None:
         super().__init__(model, ScoreHead(), **holding)
@@ -109,15 +110,15 @@ class RewardModel(PackedModel):
 
 
 class ValueModel(PackedModel):
-    """What is still to come, before each token of a completion: PPO's critic. `note` as a reward model's."""
+    """PPO's critic: the expected future reward before each token of a completion. `note` as for a reward model."""
 
     def __init__(self, model: PreTrainedModel, **holding: Unpack[ModelOptions]) -> None:
         super().__init__(model, ValueHead(), **holding)
 
     @classmethod
     def of(cls, model: RewardModel, settings: ModelSettings) -> ValueModel:
-        """The same weights read before every token. A fresh head is emptied: it expects 0 until it has learnt; not
-        before the check on sharing, which zeros would always pass."""
+        """The same weights read before every token. A fresh head is set to zero, so that it predicts 0 until trained.
+        This happens after the check on sharing, which zeros would always pass."""
         held = cls(model.model, **model_options(settings, model.model, model.adapter) | {"note": model.note})
         if model.note:
             with torch.no_grad():
@@ -131,8 +132,8 @@ class ValueModel(PackedModel):
 
 
 def load_value_model(settings: ModelSettings, seed: int = 0) -> tuple[ValueModel, LoadedModel]:
-    """A value model that starts as the reward model, or value model, that `settings.path` holds; of a language model
-    with an empty head. Raises ModelError as `load_reward_model` does."""
+    """A value model initialized from the reward or value model at `settings.path`; a language model gets a head of
+    zeros. Raises ModelError as `load_reward_model` does."""
     model, loaded = load_reward_model(settings, seed)
     return ValueModel.of(model, settings), loaded
 
@@ -140,11 +141,11 @@ def load_value_model(settings: ModelSettings, seed: int = 0) -> tuple[ValueModel
 def value_model_of(
     policy: Policy, loaded: LoadedModel, settings: ModelSettings, seed: int = 0
 ) -> tuple[ValueModel, LoadedModel]:
-    """A value model with an empty head over a copy of the policy's weights as they are, adapters merged in. Where the
-    policy trains an adapter, so does the copy: a new one."""
+    """A value model with a head of zeros over a copy of the policy's current weights, with adapters merged in. If the
+    policy trains an adapter, the copy trains a new one."""
     if policy.adapter is None:
         model = copied(policy.model)
-    else:  # a new adapter adds nothing yet, and what it is put on may stay quantized, or in parts
+    else:  # a new adapter changes nothing yet, and its base may stay quantized, or in parts
         adapter: Any = copied(policy.adapter)
         stays = settings.lora and (is_quantized(policy.model) or in_parts(policy.model))
         model = adapter.unload() if stays else merge(adapter)
@@ -156,7 +157,8 @@ def value_model_of(
 
 
 def save_value_model(model: ValueModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """A folder that AutoModelForSequenceClassification loads, an adapter merged in for good: `model` is spent."""
+    """Write a folder that AutoModelForSequenceClassification loads. An adapter is merged; `model` cannot be used after
+    that."""
     if model.adapter is None:
         save_policy(model, tokenizer, folder)
         return
@@ -167,10 +169,10 @@ def save_value_model(model: ValueModel, tokenizer: PreTrainedTokenizerBase, fold
 
 
 def load_reward_model(settings: ModelSettings, seed: int = 0) -> tuple[RewardModel, LoadedModel]:
-    """The reward model that `settings.path` holds, or a language model's under a fresh head drawn from `seed`.
+    """The reward model at `settings.path`; a language model gets a fresh head, drawn from `seed`.
 
-    An adapter folder loads its base with the adapter merged in. Raises ModelError for a classifier of other than one
-    label, or of a kind that does not score at its last token.
+    An adapter folder loads its base with the adapter merged in. Raises ModelError for a classifier that has more than
+    one label or does not score at the last token.
     """
     base, adapter = base_and_adapter(settings.path)
     if adapter is not None and adapter_task(adapter) == CLASSIFYING:
@@ -194,8 +196,8 @@ def wrap_reward_model(
 
 
 def _loaded(settings: ModelSettings, seed: int, of: str | None = None) -> tuple[LoadedModel, int, str]:
-    """The classifier of a folder that is no classifier's adapter, with `seed`, and what to say of it; `of` an adapter
-    that is to be merged in."""
+    """The classifier of a folder that is not a classifier's adapter, with `seed` and a note for the user; `of` is an
+    adapter that will be merged in."""
     base, adapter = base_and_adapter(settings.path)
     if adapter is not None or not is_classifier(base, settings.revision):
         return _with_head(load_model(settings, of), seed, settings.path)
@@ -242,7 +244,7 @@ def _with_head(loaded: LoadedModel, seed: int, path: str) -> tuple[LoadedModel, 
         model.score = _fresh_head(cast("nn.Linear", model.score), seed).to(device=causal.device, dtype=causal.dtype)
     remember_dtype(model, stored_dtype(causal))
     remember_quantization(model, causal)
-    model.config = config  # the one that its layers look their attention up in
+    model.config = config  # the one in which its layers look up their attention
     model.eval()
     note = f"{path} has no score head: a fresh one was drawn from seed {seed}"
     return LoadedModel(model, loaded.tokenizer, loaded.stop_tokens), seed, note
@@ -260,8 +262,8 @@ def _fresh_head(like: nn.Linear, seed: int) -> nn.Linear:
 
 
 def _settle(loaded: LoadedModel) -> None:
-    """What other libraries need to read the score where it is: one label, and padding that is no stop token, since
-    they look for the last token that is not padding."""
+    """Set what other libraries need to read the score at the right token: one label, and a padding token that is not a
+    stop token. They read the score at the last token that is not padding."""
     config, tokenizer = loaded.model.config, loaded.tokenizer
     size = config.get_text_config().vocab_size
     known: tuple[Any, ...] = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, *range(size))

@@ -1,9 +1,8 @@
-"""Models whose layers compute attention in code of their own (GPT-J, CodeGen, GPT-Neo, Falcon, BLOOM, MPT): where the
-`LayoutMask` of a pack arrives in the place of a mask, that code makes way for branch attention; for all else it is as
-it was.
+"""Models whose layers compute attention in their own code (GPT-J, CodeGen, GPT-Neo, Falcon, BLOOM, MPT). If the mask is
+the `LayoutMask` of a pack, branch attention replaces that code. For any other mask the code is unchanged.
 
-ALiBi (Press et al. 2022, arXiv:2108.12409) adds to a score what depends on the key's position alone, once a constant of
-each query is left out, which softmax does not see. So it is a few more columns of queries and keys.
+ALiBi (Press et al. 2022, arXiv:2108.12409) adds a bias to each score. Softmax ignores a constant per query; without it,
+the bias depends only on the key's position. So ALiBi is a few more columns of queries and keys.
 Shapes: T tokens in a pack, d units of a head.
 """
 
@@ -25,7 +24,7 @@ _open: set[type] = set()
 
 
 def open_attention(model: PreTrainedModel) -> bool:
-    """Let the layers of `model` know a `LayoutMask`, if they are of a kind that would not; whether they are."""
+    """Patch the layers of `model` for `LayoutMask` if they have their own attention code; whether they have."""
     kinds = {type(module) for module in model.modules() if type(module).__name__ in _KINDS}
     for kind in kinds - _open:
         for method, make in _KINDS[kind.__name__].items():
@@ -35,7 +34,7 @@ def open_attention(model: PreTrainedModel) -> bool:
 
 
 def _scores_alone(original: Callable[..., Any]) -> Callable[..., Any]:
-    """GPT-J and its kin: a method of its own takes queries, keys and values [1, heads, T, d]."""
+    """For GPT-J and similar models, whose own method takes queries, keys and values [1, heads, T, d]."""
 
     @wraps(original)
     def attend(self: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None) -> Any:
@@ -115,7 +114,7 @@ def _falcon(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _falcon_model(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Its ALiBi is made of a mask of tokens, and put into what would be the mask of a row."""
+    """Falcon adds ALiBi to the mask itself; a `LayoutMask` must arrive unchanged."""
 
     @wraps(original)
     def forward(self: Any, *args: Any, **how: Any) -> Any:
@@ -140,7 +139,7 @@ _KINDS: dict[str, dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]]]
     "FalconAttention": {"forward": _falcon},
     "FalconModel": {"forward": _falcon_model},
 }
-"""By class the methods that learn of a pack, and how."""
+"""For each class, the methods to patch, and their wrappers."""
 
 
 def _positions(mask: LayoutMask) -> Tensor:
@@ -149,8 +148,8 @@ def _positions(mask: LayoutMask) -> Tensor:
 
 
 def _with_alibi(module: Any, heads: tuple[Tensor, ...], mask: LayoutMask, bias_HT: Tensor, scale: float) -> Tensor:
-    """Outputs [1, T, heads · d] of queries, keys and values [1, heads, T, d] where a key has a bias: the sum of three
-    columns, each of which bfloat16 can hold."""
+    """Outputs [1, T, heads · d] of queries, keys and values [1, heads, T, d] with a bias for each key. The bias is the
+    sum of three columns, each of which is exact in bfloat16."""
     query, key, value = heads
     size = value.shape[-1]
     parts: list[Tensor] = []
@@ -160,7 +159,7 @@ def _with_alibi(module: Any, heads: tuple[Tensor, ...], mask: LayoutMask, bias_H
         rest_HT = rest_HT - parts[-1]
     none = [torch.zeros_like(rest_HT)] * (_COLUMNS - 3)
     bias = torch.stack([*parts, rest_HT, *none], -1)[None]
-    key, value = (x.expand(-1, len(bias_HT), -1, -1) for x in (key, value))  # one of all heads has a bias of each
+    key, value = (x.expand(-1, len(bias_HT), -1, -1) for x in (key, value))  # shared keys: one bias per head
     key, value = torch.cat([key, bias], -1), torch.cat([value, torch.zeros_like(bias)], -1)
     query = torch.cat([query * scale, torch.ones_like(bias)], -1)
     out, _ = branch_attention(module, query, key, value, mask, scaling=1.0)

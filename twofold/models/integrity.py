@@ -1,4 +1,4 @@
-"""Whether a model's folder is fit to be read: twofold's files are as they were written, weights are no pickle."""
+"""Checks before a model's folder is read: twofold's files are unchanged, and no weights are a pickle."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from twofold.errors import ModelError
 SAFETENSORS = ".safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 MOST_HEADER = 100_000_000
-"""Bytes that safetensors itself takes for a header, at most."""
+"""The longest header, in bytes, that safetensors itself accepts."""
 
 _WEIGHTS = re.compile(r"(adapter_)?model(-\d+-of-\d+)?\.safetensors")
 
 
 def check_folder(path: str, *, weights: bool = True) -> None:
-    """Raise ModelError for a folder with a file that is not as twofold wrote it, or whose weights are no safetensors;
-    without `weights` only the other files are looked at. A name of the hub is no folder, and passes."""
+    """Raise ModelError for a folder with a file that changed since twofold wrote it, or with weights that are not
+    safetensors. Without `weights` only the other files are checked. A Hub name is not a folder, and passes."""
     folder = Path(path)
     if not folder.is_dir():
         return
@@ -36,7 +36,7 @@ def check_folder(path: str, *, weights: bool = True) -> None:
 
 
 def header(path: Path) -> dict[str, Any] | None:
-    """The header of a safetensors file; None where that is none, or says what the file does not have."""
+    """The header of a safetensors file; None if it is not one, or if the header does not match the file's size."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -51,7 +51,7 @@ def header(path: Path) -> dict[str, Any] | None:
 
 
 def _refuse_pickles(folder: Path) -> None:
-    """A pickle can run anything when it is read, so none is: not as a model, not as an adapter."""
+    """Raise ModelError if the only weights are a pickle: reading a pickle can run any code."""
     safe = "adapter_model.safetensors" if (folder / "adapter_config.json").is_file() else f"*{SAFETENSORS}"
     pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES and "training_args" not in p.name)
     if pickles and not any(folder.glob(safe)):

@@ -1,4 +1,4 @@
-"""A model, its tokenizer and its stop tokens from a folder or a hub name; adapters and precision as asked."""
+"""Load a model, its tokenizer and its stop tokens from a folder or a Hub name, with adapters and precision; save it."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from twofold.models.integrity import check_folder
 from twofold.models.loadable import readable, refuse_broken_weights, refuse_unknown_tokens
 from twofold.models.locate import gguf_of
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
+from twofold.models.planned import planned_memory
 from twofold.models.policy import LanguageHead, Policy
 from twofold.models.precision import hidden_units, resolve_precision
 from twofold.models.quantized import WHERE as QUANTIZE
@@ -121,16 +122,19 @@ class LoadedModel:
 
 
 def resolve_device(device: str) -> str:
-    """`auto` becomes cuda where there is one."""
+    """`auto` becomes cuda if a CUDA device is visible or planned for, else cpu."""
+    if device != "cpu" and planned_memory() is not None:
+        return "cuda"
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("no CUDA device is visible", where="model.device", remedy="set model.device to auto or cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
 def load_model(settings: ModelSettings, of: str | None = None) -> LoadedModel:
-    """Weights in float32 (float64 if asked; a frozen base under LoRA in bfloat16 where that is the precision).
+    """Weights in float32 (float64 if set; the frozen base under LoRA in bfloat16 if that is the precision).
 
-    An adapter folder as `path` loads its base model with the adapter merged in; `of` is an adapter that is still to be.
+    An adapter folder as `path` loads its base model with the adapter merged in. `of` is an adapter that the caller will
+    merge.
     """
     base, adapter = base_and_adapter(settings.path)
     named = settings.path if adapter is None or _has_tokenizer(adapter) else base
@@ -149,7 +153,7 @@ def load_model(settings: ModelSettings, of: str | None = None) -> LoadedModel:
 
 
 def load_policy(settings: ModelSettings, seed: int = 0) -> tuple[Policy, LoadedModel]:
-    """The policy that training moves, an adapter drawn from `seed` if one is asked for, and what it was made from."""
+    """The policy to train, with a new adapter drawn from `seed` if the settings request one, and the loaded model."""
     loaded = load_model(settings)
     return wrap(settings, loaded.model, loaded.tokenizer, seed)
 
@@ -157,7 +161,7 @@ def load_policy(settings: ModelSettings, seed: int = 0) -> tuple[Policy, LoadedM
 def wrap(
     settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0
 ) -> tuple[Policy, LoadedModel]:
-    """As `load_policy`, of a model that is in memory already; it is trained in place."""
+    """As `load_policy`, for a model that is already in memory; it is trained in place."""
     if settings.quantize and quantization_of(model) is None:
         remedy = "name its folder as model.path, or leave model.quantize out"
         raise ModelError("a model that is in memory is not quantized", where=QUANTIZE, remedy=remedy)
@@ -173,20 +177,20 @@ def wrap(
 
 
 def autocast_of(settings: ModelSettings, model: PreTrainedModel) -> torch.dtype | None:
-    """The dtype in which `model` answers, where that is not the one of its weights."""
+    """The dtype in which `model` computes for inference, if it is not that of its weights."""
     precision = resolve_precision(settings.precision, resolve_device(settings.device), hidden_units(model.config))
     return torch.bfloat16 if precision == "bfloat16" else None
 
 
 def training_precision(settings: ModelSettings, hidden: int) -> str:
-    """The precision in which a model of `hidden` units is trained. On a processor `auto` leaves training of all weights
-    in float32, which needs no masters (`masters.py`)."""
+    """The precision in which a model of `hidden` units is trained. On a CPU, `auto` trains all weights in float32,
+    which needs no masters (`masters.py`)."""
     adapter = settings.lora is not None or settings.adapter is not None
     return resolve_precision(settings.precision, resolve_device(settings.device), hidden if adapter else 0)
 
 
 def weights_dtype(settings: ModelSettings, config: PreTrainedConfig) -> torch.dtype:
-    """What the weights are in while they are trained, or under an adapter not trained."""
+    """The dtype of the weights during training; with an adapter, of the frozen base."""
     precision = training_precision(settings, hidden_units(config))
     if precision == "bfloat16" and (settings.lora or settings.adapter):
         return torch.bfloat16
@@ -194,13 +198,13 @@ def weights_dtype(settings: ModelSettings, config: PreTrainedConfig) -> torch.dt
 
 
 def is_residual_narrow(settings: ModelSettings) -> bool:
-    """Whether under bfloat16 the hidden states between layers are in it."""
-    asked = settings.residual
-    return asked == "bfloat16" or (asked == "auto" and resolve_device(settings.device) == "cuda")
+    """Whether, with bfloat16, the hidden states between layers are bfloat16 too."""
+    residual = settings.residual
+    return residual == "bfloat16" or (residual == "auto" and resolve_device(settings.device) == "cuda")
 
 
 def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: PeftModel | None) -> ModelOptions:
-    """How a model of `settings` is held."""
+    """The options of the wrapper around a model with these `settings`."""
     narrow = training_precision(settings, hidden_units(model.config)) == "bfloat16"
     cast = narrow and is_residual_narrow(settings) and can_be_narrow(model)
     return {
@@ -222,9 +226,9 @@ def save_policy(
     sealed: bool = True,
     weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """A Hugging Face folder in the dtype that its base has (or a PEFT adapter) with its tokenizer, for its owner alone,
-    written whole or not at all; `sealed` with a manifest, by which damage is noticed. `weights` take the place of
-    the model's own. Of several processes all must ask, and the first one writes."""
+    """Write a Hugging Face folder in the dtype of the base model (or a PEFT adapter), with the tokenizer. Only its
+    owner can read it. It is written in full or not at all; `sealed` adds a manifest that detects damage. `weights`
+    replace the model's own. All processes of a run must call this; the first one writes."""
     with ExitStack() as stack:
         if is_sharded(policy):
             weights = _gathered(policy, folder.with_name(f"{folder.name}.parts.tmp"), stack)
@@ -243,7 +247,7 @@ def _save_weights(policy: PackedModel, folder: Path, weights: Mapping[str, Tenso
     disk.make_folder(folder)
     if policy.adapter is not None:
         trains = getattr(policy.adapter.peft_config["default"], "trainable_token_indices", None)
-        # Rows that the adapter does not train are written beside it, or other libraries could not have them.
+        # Added rows that the adapter does not train are saved with it; other libraries could not recreate them.
         embeddings = not trains if added_rows(policy.model) else "auto"
         policy.adapter.save_pretrained(
             str(folder), selected_adapters=["default"], save_embedding_layers=embeddings, state_dict=weights
@@ -256,13 +260,13 @@ def _save_weights(policy: PackedModel, folder: Path, weights: Mapping[str, Tenso
 
 
 def _as_trained(policy: PackedModel) -> AbstractContextManager[None]:
-    """Within it the weights are what is to be written: their masters, or in bfloat16 what is computed with."""
+    """Inside the context the weights are what should be written: the masters, or in bfloat16 the rounded weights."""
     return nullcontext() if stored_dtype(policy.model) == torch.bfloat16 else policy.whole_weights()
 
 
 def _gathered(policy: PackedModel, folder: Path, stack: ExitStack) -> dict[str, Tensor]:
-    """The weights of a sharded model for the first process to write, which gathers one after the other and puts them
-    into `folder` meanwhile; of one with an adapter without what the layers under it hold."""
+    """The weights of a sharded model, for the first process to write. It gathers them one by one and keeps them in
+    files in `folder` until then. With an adapter, the frozen weights of the layers are left out."""
     weights = (policy.adapter or policy.model).state_dict(keep_vars=True)
     if policy.adapter is not None:
         inside = {id(p) for layer in layers(policy.model) for p in layer.parameters() if not p.requires_grad}
@@ -290,8 +294,9 @@ def weights_digest(model: nn.Module, begin: str = "") -> str:
 def load_weights(
     settings: ModelSettings, path: str, auto: type[Any] | None = None, adapter: str | None = None
 ) -> PreTrainedModel:
-    """The weights at `path`, as a class of the family `auto` (by default that of language models of its kind), on the
-    device and in the dtype of `settings`; where `adapter` was trained on them in fewer bits, what these stand for."""
+    """The model at `path`, loaded with the class `auto` (by default that of language models), on the device and in the
+    dtype of `settings`. If `adapter` was trained on a quantized base, the weights are quantized and dequantized, so
+    that they have the values that the adapter was trained on."""
     device = resolve_device(settings.device)
     check_folder(path)
     with readable(path):
@@ -313,7 +318,7 @@ def load_weights(
             attn_implementation=None,
             output_loading_info=True,
         )
-    if missing := sorted(info["missing_keys"]):  # transformers would draw them, and say nothing that one sees
+    if missing := sorted(info["missing_keys"]):  # transformers would initialize them at random, with only a log message
         what = f"lacks weights that a {type(model).__name__} has: {missing[0]}"
         more = f" and {len(missing) - 1} more" if missing[1:] else ""
         raise ModelError(f"{what}{more}", where=path, remedy="the folder is of another model, or damaged: check it")
@@ -333,7 +338,7 @@ def load_weights(
 def _quantization(
     settings: ModelSettings, config: PreTrainedConfig, dtype: torch.dtype, auto: type[Any]
 ) -> Quantization | None:
-    """How the base is to be held under the adapter of `settings`. Raises ModelError where it cannot be."""
+    """The quantization of the base under the adapter of `settings`. Raises ModelError if it is not possible."""
     known = Quantization.recorded(settings.adapter) if settings.adapter else None
     if known is not None and known.kind != settings.quantize:
         what = f"was trained on a base in {known.kind}"

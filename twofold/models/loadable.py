@@ -1,4 +1,4 @@
-"""What stands in the way of loading a model, as one message: files, packages, weights, a tokenizer of another."""
+"""Reasons why a model cannot be loaded, each as one message: files, packages, weights, another model's tokenizer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twofold.world import part_here
 
 @contextmanager
 def readable(path: str) -> Iterator[None]:
-    """What transformers says of a model that it cannot load, as one message."""
+    """Turn an error of transformers while it loads a model into one ModelError."""
     try:
         yield
     except ImportError as error:
@@ -28,7 +28,7 @@ def readable(path: str) -> Iterator[None]:
 
 
 def refuse_broken_weights(model: nn.Module, path: str) -> None:
-    """Raise ModelError for weights that are no numbers."""
+    """Raise ModelError for weights that are NaN or infinite."""
     for name, weight in model.named_parameters():
         here = part_here(weight.detach())
         if not here.is_floating_point() or not here.numel() or here.is_meta:
@@ -42,7 +42,7 @@ def refuse_broken_weights(model: nn.Module, path: str) -> None:
 
 
 def refuse_unknown_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    """Raise ModelError for a tokenizer that makes tokens of which the model has no embedding."""
+    """Raise ModelError for a tokenizer with tokens for which the model has no embedding."""
     rows = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[union-attr, arg-type]  # an nn.Embedding
     refuse_ids(tokenizer, rows, model.name_or_path or "")
 

@@ -1,4 +1,4 @@
-"""What a person means by a model: a folder, an adapter, a run directory, or a hub name."""
+"""Find the model that a name refers to: a folder, an adapter, a run directory, or a Hub name."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from twofold.errors import ModelError
 
 
 def model_path(name: str) -> str:
-    """What `load_model` reads: the model that a run directory or a folder holds, or the hub name as it is."""
+    """The path for `load_model`: the model in a run directory or folder, or the Hub name unchanged."""
     return str(model_folder(Path(name))) if Path(name).is_dir() else name
 
 
 def tokenizer_path(name: str) -> str:
-    """What `load_tokenizer` reads: the model of a run directory, else `name`, which may hold a tokenizer only."""
+    """The path for `load_tokenizer`: the model in a run directory, or `name`, which may hold only a tokenizer."""
     inner = Path(name) / "model"
     return str(inner) if inner.is_dir() and not (Path(name) / "tokenizer_config.json").is_file() else name
 
@@ -29,7 +29,7 @@ def model_folder(source: Path) -> Path:
 
 
 def gguf_of(path: str, named: str | None = None) -> str | None:
-    """The GGUF file of a folder that is to be read: `named`, or the only one where there is no other model."""
+    """The GGUF file to read from a folder: `named`, or the only one if the folder holds no other model."""
     folder = Path(path)
     if named is not None:
         if folder.is_dir() and not (folder / named).is_file():
@@ -45,7 +45,7 @@ def gguf_of(path: str, named: str | None = None) -> str | None:
 
 
 def refuse_missing(name: str) -> None:
-    """Raise ModelError for a file, and for what can only be a folder and is none: before the hub is asked for it."""
+    """Raise ModelError for a file, and for a path that is not a folder, before the Hub is queried for it."""
     if Path(name).is_file():
         raise ModelError("is a file, not a model", where=name, remedy="name the folder that holds config.json")
     if (name.startswith((".", "/", "~")) or name.count("/") > 1) and not Path(name).is_dir():

@@ -1,8 +1,9 @@
-"""Log-probabilities of chosen tokens from hidden states, without ever holding [S, V] logits.
+"""Log-probabilities of given tokens from hidden states, without storing [S, V] logits.
 
-The vocabulary is walked in tiles that suit a processor's cache, and the weight gradient of each is finished before the
-next. Only each row's log-normalizer is kept; the backward pass makes the logits again. Logits and results are float32
-(float64 for float64 models), whatever the input: summed over a completion, bfloat16 logits cost half a nat.
+The vocabulary is processed in tiles that fit a CPU's cache, and the weight gradient of each is finished before the
+next. Only the log-normalizer of each row is stored; the backward pass recomputes the logits. Logits and results are
+float32 (float64 for float64 models) for any input: with bfloat16 logits, the sum over a completion is off by half a
+nat.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from twofold.models.planned import on_gpu
 from twofold.models.products import bfloat16_products, is_narrow
 
 TILE = {
@@ -49,8 +51,8 @@ def token_statistics(
     *,
     top: bool = False,
 ) -> dict[str, Tensor]:
-    """As `statistics_of`, from hidden states, without ever holding [S, V] logits; without gradient. `top_entropy` only
-    where `top` asks for it: the most likely tokens take a search."""
+    """As `statistics_of`, from hidden states, without storing [S, V] logits; without gradient. `top_entropy` is only
+    computed with `top`, because it searches for the likeliest tokens."""
     how = _How(softcap, is_narrow(hidden_SH.device))
     hidden_SH = _operand(hidden_SH)
     with how.products(hidden_SH):
@@ -78,8 +80,8 @@ def token_statistics(
 
 
 def statistics_of(logits_SV: Tensor) -> dict[str, Tensor]:
-    """Of the distribution π that each row of logits makes, [S] each: `log_collision`, log Σ π², of the chance that two
-    samples agree, `log_greedy`, log max π, and `top_entropy`, the entropy (nats) of π among its `TOP` likeliest
+    """Statistics [S] of the distribution π of each row of logits: `log_collision`, log Σ π² (the probability that two
+    samples agree), `log_greedy`, log max π, and `top_entropy`, the entropy (nats) of π among its `TOP` likeliest
     tokens."""
     logp_SV = logits_SV.log_softmax(-1)
     return {
@@ -101,7 +103,7 @@ def _entropy(logits_SV: Tensor) -> Tensor:
 def _operand(hidden: Tensor) -> Tensor:
     """Hidden states in the dtype of their products."""
     device = hidden.device.type
-    if device == "cuda" and torch.is_autocast_enabled(device):
+    if on_gpu(hidden.device) and torch.is_autocast_enabled(device):
         return hidden.to(torch.get_autocast_dtype(device))
     return hidden
 
@@ -115,14 +117,14 @@ class _How:
 
     @contextmanager
     def products(self, hidden: Tensor) -> Iterator[None]:
-        """Within it, products are taken as they were asked for, in the forward and the backward pass."""
+        """Set the precision of products inside the context, the same in the forward and the backward pass."""
         with torch.autocast(hidden.device.type, enabled=False), bfloat16_products(self.narrow):
             yield
 
 
 @dataclass(frozen=True)
 class _Tile:
-    """Logits [rows, columns] of one tile, and where the rows' targets stand in it (`inside` tells which do)."""
+    """Logits [rows, columns] of one tile, and the columns of the rows' targets; `inside` marks targets in this tile."""
 
     rows: slice
     z: Tensor
@@ -135,21 +137,21 @@ class _Head:
 
     def __init__(self, hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, how: _How) -> None:
         self.wide = torch.promote_types(hidden.dtype, torch.float32)
-        self.hidden = hidden if hidden.is_cuda else hidden.to(self.wide)
+        self.hidden = hidden if on_gpu(hidden.device) else hidden.to(self.wide)
         self.weight, self.bias, self.target, self.softcap = weight, bias, target, how.softcap
-        rows, columns = TILE.get(hidden.device.type, TILE["cuda"])
+        rows, columns = TILE["cpu"] if hidden.device.type == "cpu" and not on_gpu(hidden.device) else TILE["cuda"]
         self.num_rows = max(1, min(rows, len(hidden)))
         self.num_columns = max(columns, rows * columns // (2 * self.num_rows))
         self.scratch = hidden.new_empty(self.num_rows * min(self.num_columns, len(weight)), dtype=self.wide)
 
     def columns(self) -> Iterator[tuple[slice, Tensor]]:
-        """Stretches of the vocabulary with their weights [columns, H]."""
+        """Slices of the vocabulary with their weights [columns, H]."""
         for at in range(0, len(self.weight), self.num_columns):
             cut = slice(at, min(at + self.num_columns, len(self.weight)))
             yield cut, self.weight[cut].to(self.hidden.dtype)
 
     def tiles(self, cut: slice, weight: Tensor) -> Iterator[_Tile]:
-        """Every row's logits over one stretch; a tile is gone when the next is drawn."""
+        """The logits of every row over one slice. A tile is overwritten by the next one."""
         for at in range(0, len(self.hidden), self.num_rows):
             rows = slice(at, min(at + self.num_rows, len(self.hidden)))
             z = self._product(self.hidden[rows], weight)
@@ -224,7 +226,7 @@ class _TokenLogps(Function):
 
 
 def _d_logits(tile: _Tile, normalizer: Tensor, grad: Tensor, at_target: Tensor, softcap: float | None) -> Tensor:
-    """grad · (onehot − softmax) for one tile, in the place of its logits."""
+    """grad · (onehot − softmax) for one tile; overwrites its logits."""
     slope = None if softcap is None else 1 - (tile.z / softcap).square()
     dz = tile.z.sub_(normalizer).exp_().mul_(-grad)
     dz.scatter_(1, tile.place, torch.where(tile.inside, at_target, dz.gather(1, tile.place)))

@@ -1,5 +1,6 @@
-"""What an adapter is put on: linear layers, and the experts of a mixture, which are stacked parameters; a router, whose
-small changes send tokens elsewhere, only where it is named. And what is left out, or trained whole.
+"""Which layers an adapter adapts: linear layers, and the experts of a mixture, which are stacked parameters. A router
+is adapted only if it is named: small changes of it send tokens to other experts. Also which layers are excluded, and
+which are trained fully.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from twofold.errors import ModelError
 
 ALL = "all-linear"
 EXPERTS = "experts"
-"""Among the targets: all experts of a mixture."""
+"""As a target: all experts of a mixture."""
 WHERE = "model.lora.targets"
 EXCLUDE, SAVE = "model.lora.exclude", "model.lora.modules_to_save"
 
@@ -25,16 +26,16 @@ _FUSED = {
     "gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "w1": "gate_up_proj", "w3": "gate_up_proj",
     "w2": "down_proj",
 }  # fmt: skip
-"""What parts of stacked experts are called in models that do not stack them."""
+"""Names of parts of stacked experts in models that do not stack them."""
 _RENAMED = {"gate_proj", "up_proj", "down_proj"}
-"""Leaf names that PEFT takes for an older form of stacked experts, and would no longer find as layers."""
+"""Leaf names that PEFT treats as an older form of stacked experts; it does not find layers with these names."""
 _RECURRENT = {"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"}
 _READ_PAST = {"out_proj", "conv1d"}
-"""Layers of these models whose fast kernels read their weights past an adapter; PEFT refuses them."""
+"""Layers of these models whose fast kernels read the weights directly and bypass an adapter; PEFT refuses them."""
 
 
 def targets_of(model: PreTrainedModel, asked: str | Sequence[str]) -> dict[str, Any]:
-    """The targets of a LoraConfig. Raises ModelError for a name that is nothing of the model."""
+    """The targets of a LoraConfig. Raises ModelError for a name that the model does not have."""
     if isinstance(asked, str) and asked != ALL:
         return {"target_modules": asked}  # a pattern, which PEFT matches
     stacks = _stacks(model)
@@ -59,8 +60,8 @@ def targets_of(model: PreTrainedModel, asked: str | Sequence[str]) -> dict[str, 
 
 
 def without(model: PreTrainedModel, targets: dict[str, Any], exclude: Sequence[str]) -> dict[str, Any]:
-    """`targets` but for the layers and blocks called `exclude`. Raises ModelError for a name that is nothing of the
-    model, and where nothing would be left."""
+    """`targets` without the layers and blocks called `exclude`. Raises ModelError for a name that the model does not
+    have, and if no layer is left."""
     if not exclude:
         return targets
     layers = [name for name in _weighted(model) if _is_target(name, targets["target_modules"], model)]
@@ -81,7 +82,7 @@ def without(model: PreTrainedModel, targets: dict[str, Any], exclude: Sequence[s
 
 
 def saved_modules(model: PreTrainedModel, names: Sequence[str]) -> list[str]:
-    """The full names of the modules called `names`, which are trained whole. Raises ModelError for a name that is no
+    """The full names of the modules called `names`, which are trained fully. Raises ModelError for a name that is not a
     module with weights."""
     weighted = {n: m for n, m in model.named_modules() if n and not isinstance(m, nn.ModuleList | nn.ModuleDict)}
     weighted = {n: m for n, m in weighted.items() if any(True for _ in m.parameters())}
@@ -96,7 +97,7 @@ def saved_modules(model: PreTrainedModel, names: Sequence[str]) -> list[str]:
 
 
 def refuse_untouched_experts(model: PreTrainedModel, targets: dict[str, Any]) -> None:
-    """Raise ModelError where experts were asked for and the adapter has none."""
+    """Raise ModelError if experts are among the targets and the adapter adapts none."""
     wanted = set(targets.get("target_parameters") or ()) & set(_stacks(model, adapted=True))
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     if wanted and not any(f".{EXPERTS}." in name or name.startswith(f"{EXPERTS}.") for name in trained):
@@ -115,7 +116,7 @@ def _config(
 
 
 def _split(names: set[str], linear: Iterable[str], stacks: Iterable[str]) -> tuple[set[str], set[str]]:
-    """Of the names of layers those that PEFT takes as such, and the others as parameters."""
+    """Split layer names into those that PEFT can find as modules, and the others as parameters."""
     renamed = {name for name in names if _leaf(name) in _RENAMED} if any(stacks) else set[str]()
     endings = {f".{name}" for name in renamed}
     layers = {f"{_ending(each)}.weight" for each in linear if each.endswith(tuple(endings))} if endings else set[str]()
@@ -123,7 +124,7 @@ def _split(names: set[str], linear: Iterable[str], stacks: Iterable[str]) -> tup
 
 
 def _stacks(model: PreTrainedModel, *, adapted: bool = False) -> set[str]:
-    """Endings of the names of stacked experts; `adapted` as they are called where an adapter is around them."""
+    """Endings of the names of stacked experts; with `adapted`, in a model that PEFT has wrapped."""
     named = ((name.replace(".base_layer", "") if adapted else name, p) for name, p in model.named_parameters())
     return {_ending(name) for name, p in named if p.dim() == 3 and EXPERTS in name and ".lora_" not in name}
 
@@ -134,7 +135,7 @@ def _linear(model: PreTrainedModel) -> list[str]:
 
 
 def _other(model: PreTrainedModel, name: str) -> bool:
-    """Whether a module of any kind that has weights of its own is called so: embeddings, the head, a convolution."""
+    """Whether any module with weights of its own has this name: embeddings, the head, a convolution."""
     found = (m for n, m in model.named_modules() if n == name or n.endswith(f".{name}"))
     return any(getattr(module, "weight", None) is not None for module in found)
 
@@ -153,7 +154,7 @@ def _is_target(name: str, targets: str | Sequence[str], model: PreTrainedModel) 
 
 
 def _within(name: str, full: str) -> bool:
-    """Whether a layer's full name is, or lies in, a layer or block called `name`."""
+    """Whether a layer with this full name is, or is inside, a layer or block called `name`."""
     return f".{name}." in f".{full}."
 
 

@@ -1,4 +1,4 @@
-"""What this machine has, and which of our paths will be fast on it."""
+"""The hardware and packages of this machine, and which code paths twofold uses on it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from twofold.models.load import resolve_device
+from twofold.models.planned import planned_memory
 from twofold.models.precision import (
     FAST,
     NARROWEST,
@@ -30,7 +31,7 @@ GIB = 2**30
 
 
 def inspect_machine() -> dict[str, Any]:
-    """What there is, as JSON: versions, processor, memory (GiB), disk (GiB), devices, speed of bfloat16, and advice."""
+    """The machine as JSON: versions, processor, memory (GiB), disk (GiB), devices, speed of bfloat16, and advice."""
     device = resolve_device("auto")
     found: dict[str, Any] = {
         "python": platform.python_version(),
@@ -49,8 +50,8 @@ def inspect_machine() -> dict[str, Any]:
 
 
 def paths(found: dict[str, Any]) -> list[str]:
-    """Which of our paths will be taken here, and what would make this machine faster."""
-    told = [
+    """Which code paths twofold uses here, and what would make this machine faster."""
+    lines = [
         "attention over packs: one variable-length call (bfloat16 on the GPU)"
         if found["device"] == "cuda"
         else "attention over packs: SDPA for each completion, the prompt shared",
@@ -58,17 +59,17 @@ def paths(found: dict[str, Any]) -> list[str]:
     ]
     speedup = found["bfloat16_speedup"]
     if speedup < 1:
-        told.append("bfloat16 is slower than float32 here: leave precision alone")
+        lines.append("bfloat16 is slower than float32 here: leave precision at auto")
     cores = found["processor"]["cores_usable"]
     if found["threads"] > cores:
-        told.append(f"{found['threads']} threads on {cores} usable cores: set OMP_NUM_THREADS={cores}")
+        lines.append(f"{found['threads']} threads on {cores} usable cores: set OMP_NUM_THREADS={cores}")
     if found["omp_wait_policy"].upper() != "PASSIVE" and found["device"] == "cpu":
-        told.append("waiting threads spin: set OMP_WAIT_POLICY=PASSIVE where others share the processor")
-    return told
+        lines.append("waiting threads spin: set OMP_WAIT_POLICY=PASSIVE where others share the processor")
+    return lines
 
 
 def _widths(found: dict[str, Any]) -> str:
-    """Which models `auto` takes bfloat16 for, and why."""
+    """For which models `auto` is bfloat16, and why."""
     speedup = f"it multiplies {found['bfloat16_speedup']}× as fast as float32"
     if found["device"] == "cuda" or found["precision"] == "float32":
         return f" (bfloat16: {speedup}; {FAST}× is where it pays)" if found["device"] == "cpu" else ""
@@ -76,9 +77,10 @@ def _widths(found: dict[str, Any]) -> str:
 
 
 def memory_bytes(device: str) -> int | None:
-    """All the memory of a device, in a container no more than it may take; None where the system does not say."""
+    """The total memory of a device, or a container's limit if that is less; None if the system reports neither."""
     if device == "cuda":
-        return torch.cuda.get_device_properties(0).total_memory
+        planned = planned_memory()
+        return planned if planned is not None else torch.cuda.get_device_properties(0).total_memory
     found = _memory()
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text("ascii").strip() if limit.is_file() else ""

@@ -1,10 +1,10 @@
-"""Float32 masters of weights that compute in bfloat16: each weight has a rounding threshold of its own.
+"""Float32 master weights of a model that computes in bfloat16: each weight has its own rounding threshold.
 
-Rounded to the nearest, a weight must move by half a step of bfloat16 before the model computes anything else, and at
-rates of preference training all weights stand still together. With thresholds spread evenly, a share of the weights
-moves as large as the share of a step that all of them have gone: what the model computes follows its masters at once.
-It is stochastic rounding (Gupta et al. 2015, arXiv:1502.02551) whose noise is drawn once, so that a policy stays the
-same function between its drafts, its evaluation and its update.
+With rounding to nearest, a weight must change by half a bfloat16 step before the model's output changes. At the
+learning rates of preference training, no weight gets that far. With evenly spread thresholds, the fraction of weights
+that round up equals the fraction of a step by which the masters moved. So the output follows the masters at once. This
+is stochastic rounding (Gupta et al. 2015, arXiv:1502.02551) with noise that is drawn only once. So a policy is the same
+function when it samples, when it is evaluated and when it is updated.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from twofold.world import part_here, place_of
 
 _LOW = 0xFFFF
 _PERIOD = 262_139
-"""Thresholds are drawn once and repeat after so many weights: they fit into a processor's cache. A prime number."""
+"""Thresholds are drawn once and repeat after this many weights, so that they fit a CPU's cache. A prime number."""
 
 
 class Masters:
-    """Of `parameters` in float32, without gaps: they hold what bfloat16 can say, and 16 bits beside each the rest of
-    its master. A part of a weight is rounded as it would be within the whole."""
+    """The masters of contiguous float32 `parameters`. A parameter holds its value rounded to bfloat16; 16 more bits per
+    weight hold the rest of its master. A shard of a weight is rounded exactly as in the whole weight."""
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         self._parameters = dict(parameters)
@@ -36,7 +36,7 @@ class Masters:
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """Within it the parameters are their masters, and may be changed."""
+        """Inside the context the parameters are their masters, and may be changed."""
         self.end()
         try:
             yield
@@ -44,7 +44,7 @@ class Masters:
             self._round()
 
     def end(self) -> None:
-        """From now on the parameters are their masters."""
+        """Set the parameters to their masters."""
         for name, parameter in self._parameters.items():
             self._join(name, parameter.detach())
 
@@ -55,20 +55,21 @@ class Masters:
         return copied
 
     def _round(self) -> None:
-        """Up in size where the rest exceeds the weight's threshold."""
+        """Round the masters: away from zero if the rest exceeds the weight's threshold, else toward zero."""
         for name, parameter in self._parameters.items():
             for bits, rest, noise in self._pieces(name, parameter.detach()):
-                rest.copy_(bits)  # the low half alone
+                rest.copy_(bits)  # only the low half
                 bits.add_(noise).bitwise_and_(~_LOW)
 
     def _join(self, name: str, weight: Tensor) -> None:
-        """Make the masters of rounded weights: whether one was rounded up follows from its rest and its threshold."""
+        """Restore the masters of rounded weights. The rest and the threshold determine which weights were rounded
+        up."""
         for bits, rest, noise in self._pieces(name, weight):
             low = rest.to(torch.int32).bitwise_and_(_LOW)
             bits.add_(low).sub_(low.add_(noise).bitwise_and_(~_LOW))
 
     def _pieces(self, name: str, weight: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Bits, rests and thresholds, uniform over 0 … 65535; those of another parameter begin elsewhere."""
+        """Bits, rests and thresholds, uniform over 0 … 65535. Each parameter begins at another threshold."""
         part = part_here(weight)
         bits, rest = part.view(torch.int32).view(-1), self._rest[name].view(-1)
         if part.device not in self._noise:
@@ -83,6 +84,6 @@ class Masters:
 
 
 def _numbers_before(value: Tensor) -> int:
-    """How many numbers of a tensor come before what this process holds of it."""
+    """The number of elements of a tensor before this process's shard of it."""
     place = place_of(value)
     return 0 if place is None or not value.dim() else place.begin[0] * math.prod(value.shape[1:])

@@ -1,4 +1,4 @@
-"""A model's sizes, read off its configuration: no weights are loaded."""
+"""The sizes of a model, computed from its configuration without loading weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from twofold.models.tokenizers import grow, load_tokenizer, prepare
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Parameters, those that training would move, and what activations and logits grow with."""
+    """The number of parameters, of trained parameters, and the sizes that determine activations and logits."""
 
     parameters: int
     trainable: int
@@ -29,13 +29,13 @@ class ModelSize:
     hidden: int
     vocabulary: int
     shapes: tuple[tuple[torch.Size, bool], ...]
-    """Of each parameter that training would move, and whether it is an embedding."""
+    """The shape of each trained parameter, and whether it is an embedding."""
     cached: int
-    """Numbers that a token leaves behind for those after it: keys and values of all layers."""
+    """Numbers per token in the key-value cache, over all layers."""
     quantized: int
-    """Parameters of the base that are in few bits."""
+    """Parameters of the base that are quantized."""
     outside: int
-    """Parameters of no layer: embeddings, head and last norm."""
+    """Parameters outside the layers: embeddings, head and last norm."""
 
 
 def _stored_config(settings: ModelSettings) -> PreTrainedConfig:
@@ -47,8 +47,8 @@ def _stored_config(settings: ModelSettings) -> PreTrainedConfig:
 
 
 def model_size(settings: ModelSettings, config: PreTrainedConfig | None = None) -> ModelSize:
-    """The sizes of the policy that `load_policy` would make, but for an existing adapter, whose own are not counted; of
-    a model that is in memory, whose `config` this is, without tokens that are added."""
+    """The sizes of the policy that `load_policy` would make. The parameters of an existing adapter are not counted. For
+    a model that is in memory, pass its `config`; added tokens are then not counted."""
     if settings.quantize is not None:
         refuse_absent()
     with readable(settings.path), torch.device("meta"):
@@ -67,7 +67,7 @@ def model_size(settings: ModelSettings, config: PreTrainedConfig | None = None) 
 
 
 def size_of(model: PreTrainedModel) -> ModelSize:
-    """The sizes of a model as it is, with or without its weights; none of them in few bits."""
+    """The sizes of a model as it is, with or without weights; nothing counts as quantized."""
     aside = {id(m.weight) for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None}
     trained = [p for p in model.parameters() if p.requires_grad]
     parameters, text = sum(p.numel() for p in model.parameters()), model.config.get_text_config()

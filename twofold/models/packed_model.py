@@ -1,8 +1,8 @@
-"""A transformers model as twofold holds it: groups in, what its head says of them out, in one `nn.Module.forward`.
+"""twofold's wrapper of a transformers model: groups in, the outputs of its head out, in one `nn.Module.forward`.
 
-Packs share each prompt among its branches where `branch_attention` is exact for the model; a check at construction
-decides, and otherwise every branch is a padded row of its own through the model's stock attention. What is read of
-the hidden rows is a head's business (`policy.py`: log-probabilities; `heads.py`: scores and values).
+Packs share each prompt among its branches if `branch_attention` is exact for the model, which a check at construction
+decides. Otherwise every branch is a padded row of its own, computed with the model's stock attention. A head computes
+the outputs from the hidden states (`policy.py`: log-probabilities; `heads.py`: scores and values).
 """
 
 from __future__ import annotations
@@ -42,14 +42,15 @@ Sharing = Literal["auto", "shared", "rows"]
 
 
 class Head(Protocol):
-    """What is read of a model: `of_pack` of a pack's hidden rows [S, H], `of_rows` of groups as padded rows; both give
-    the same values in the same order. `ends` takes each branch's last token into the pack and reads nothing but it."""
+    """Computes outputs from a model: `of_pack` from a pack's hidden states [S, H], `of_rows` from groups as padded
+    rows. Both return the same values in the same order. With `ends` a pack includes the last token of each branch, and
+    the head reads only that token."""
 
     ends: bool
     name: str
-    """What its values are, in the plural."""
+    """The name of its values, in the plural."""
     output: str
-    """The field of `Outputs` that they are."""
+    """The field of `Outputs` that holds them."""
 
     def of_pack(self, model: PreTrainedModel, hidden_SH: Tensor, target_S: Tensor) -> Tensor: ...
 
@@ -58,14 +59,16 @@ class Head(Protocol):
     def statistics(
         self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None, names: Sequence[str]
     ) -> Mapping[str, Tensor]:
-        """What else it can say [S], the `names` among it: of a pack's hidden rows, or else of `groups` as rows."""
+        """Further values [S], at least those of `names`, from a pack's hidden states, or without these from `groups` as
+        rows."""
         ...
 
 
 class ModelOptions(TypedDict, total=False):
-    """How a model is held; `adapter` is PEFT's wrapper where there is one. `sharing` "auto" checks whether prompts can
-    be shared and says in `sharing_note` why not; "shared" insists. Weights compute as `autocast` makes them, or all of
-    them, and what is between them, in `cast`. `note` is what users should know of the model."""
+    """Options of a `PackedModel`. `adapter` is PEFT's wrapper, if any. `sharing` "auto" checks whether prompts can be
+    shared, and `sharing_note` gives the reason if not; "shared" makes that an error. `autocast` is the dtype of
+    products under autocast; `cast` is the dtype of all weights and of the hidden states between layers. `note` is a
+    message for users of the model."""
 
     adapter: PeftModel | None
     autocast: torch.dtype | None
@@ -78,7 +81,7 @@ class ModelOptions(TypedDict, total=False):
 
 
 class PackedModel(nn.Module):
-    """A model with one head, as steps and trainers see it, without dropout."""
+    """A model with one head, for steps and trainers, without dropout."""
 
     def __init__(self, model: PreTrainedModel, head: Head, **holding: Unpack[ModelOptions]) -> None:
         super().__init__()
@@ -119,23 +122,23 @@ class PackedModel(nn.Module):
         return self.model.get_input_embeddings().weight.device  # type: ignore[return-value]  # an nn.Embedding
 
     def stay_on_device(self) -> None:
-        """Compute where the weights are now, wherever they may wait between calls."""
+        """Always compute on the device where the weights are now, even if they are offloaded between calls."""
         self._device = self.device
 
     @property
     def narrow(self) -> torch.dtype | None:
-        """The dtype of products, where it is not that of the weights."""
+        """The dtype of products, if it is not that of the weights."""
         return self.autocast if self.casts is None else self.casts.dtype
 
     def keep_masters(self) -> None:
-        """From now on compute with weights that are rounded each at a threshold of its own, where float32 weights are
-        trained under bfloat16: without it updates below half a step of bfloat16 change nothing that is computed."""
+        """If float32 weights are trained in bfloat16, compute with weights rounded by `Masters` from now on. Without
+        masters, updates below half a bfloat16 step would not change the model's output."""
         trained = self.trainable()
         if self.narrow == torch.bfloat16 and self.adapter is None and self.masters is None:
             self.masters = Masters({n: p for n, p in trained.items() if p.dtype == torch.float32 and p.is_contiguous()})
 
     def drop_masters(self) -> bool:
-        """Compute with the masters themselves from now on; whether there were any."""
+        """Compute with the masters themselves from now on; return whether there were any."""
         if self.masters is None:
             return False
         self.masters.end()
@@ -144,47 +147,47 @@ class PackedModel(nn.Module):
 
     @contextmanager
     def whole_weights(self) -> Iterator[None]:
-        """Within it trained weights are their masters, where they have some."""
+        """Inside the context the trained weights are their masters, if they have any."""
         with nullcontext() if self.masters is None else self.masters.whole():
             yield
 
     @torch.no_grad()
     def take(self, weights: Mapping[str, Tensor]) -> None:
-        """Let the trained weights be these, or where they have masters let these be them."""
+        """Set the trained weights, or their masters if they have any, to these."""
         with self.whole_weights():
             for name, parameter in self.trainable().items():
                 parameter.copy_(part_of(weights[name], parameter))
 
     def train(self, mode: bool = True) -> PackedModel:
-        """Dropout never comes on: what a model says must not depend on the mode."""
+        """Do nothing: dropout stays off, so that outputs do not depend on the mode."""
         return self
 
     def forward(
         self, groups: Sequence[Group], statistics: Sequence[str] = (), *, routing: bool = False
     ) -> tuple[Outputs, Batch]:
-        """What the head says of every branch of `groups`, with the `statistics` named and, of a mixture of experts, the
-        `routing`; and the batch of them."""
+        """The head's outputs for every branch of `groups`, and their batch. The outputs include the named `statistics`
+        and, for a mixture of experts, the `routing`."""
         self.refuse_long(groups)
         set_attention(self.model, self._attention)  # another model on the same config may have switched it
         calls = [(list(groups), list[int]())]
         if self.row_lengths.matter:
             calls = self.row_lengths.calls(groups, ends=self.head.ends) or calls
         with self._precision():
-            said = [self._values(members, statistics, routing=routing) for members, _ in calls]
+            results = [self._values(members, statistics, routing=routing) for members, _ in calls]
         ends, places = self.head.ends, [place for _, place in calls]
-        routed = [part.pop("routing") for part in said] if routing else []
+        routed = [part.pop("routing") for part in results] if routing else []
         fields: dict[str, Any] = {
-            name: in_order([(part[name], at) for part, at in zip(said, places, strict=True)], groups, ends=ends)
-            for name in said[0]
+            name: in_order([(part[name], at) for part, at in zip(results, places, strict=True)], groups, ends=ends)
+            for name in results[0]
         }
         known = {name: fields.pop(name) for name in statistics}
-        if is_sharded(self):  # whose hooks a view could lose
+        if is_sharded(self):  # a view could lose the hooks of FSDP2
             fields = {name: value.clone() for name, value in fields.items()}
         total = reduce(add, routed) if routed else None
         return Outputs(**fields, statistics=known, routing=total), Batch.of(groups, self.device)
 
     def _values(self, groups: Sequence[Group], statistics: Sequence[str], *, routing: bool) -> dict[str, Any]:
-        """What one call says of `groups`, by the name of the field or of the statistic."""
+        """The results of one call for `groups`, by the name of the field or statistic."""
         if routing:
             weigh = pack_weights if self.shared else row_weights
             with recorded(self.model) as logits:
@@ -206,7 +209,7 @@ class PackedModel(nn.Module):
         return {self.head.output: value, **{name: known[name] for name in statistics}}
 
     def refuse_long(self, groups: Sequence[Group]) -> None:
-        """Raise DataError for a row that is longer than the positions that the model has learned."""
+        """Raise DataError for a row with more tokens than the model has learned positions."""
         if self.most_tokens is None:
             return
         for group in groups:
@@ -219,7 +222,7 @@ class PackedModel(nn.Module):
                 )
 
     def _longest(self, group: Group) -> int:
-        """Positions that the longest of a group's rows takes."""
+        """The number of positions that the longest row of a group needs."""
         branch = max((len(b.tokens) for b in group.branches), default=0)
         if encodes_prompts(self.model):
             return max(len(group.prompt), branch)
@@ -227,17 +230,18 @@ class PackedModel(nn.Module):
 
     @torch.no_grad()
     def per_branch(self, groups: Sequence[Group], packing: Packing | None) -> list[list[Tensor]]:
-        """Per group and branch what the head says of it: [n], or of its end alone [1]; without gradient, on the CPU."""
+        """Per group and branch the head's values: one per token [n], or only that of its end [1]; without gradient, on
+        the CPU."""
         packs = bins(groups, packing or Packing())
-        said = self.per_pack([[groups[i] for i in members] for members in packs])
+        values = self.per_pack([[groups[i] for i in members] for members in packs])
         found = {
-            i: row for members, rows in zip(packs, said, strict=True) for i, row in zip(members, rows, strict=True)
+            i: row for members, rows in zip(packs, values, strict=True) for i, row in zip(members, rows, strict=True)
         }
         return [found[i] for i in range(len(groups))]
 
     @torch.no_grad()
     def per_pack(self, packs: Sequence[Sequence[Group]]) -> list[list[list[Tensor]]]:
-        """As `per_branch`, of packs as they are given: per pack, group and branch."""
+        """As `per_branch`, but for these packs: per pack, group and branch."""
         sizes = [[1 if self.head.ends else len(b.tokens) for g in pack for b in g.branches] for pack in packs]
         values: dict[int, Tensor] = {}
         for turn in self.turns(packs):
@@ -253,24 +257,24 @@ class PackedModel(nn.Module):
         ]
 
     def turns(self, packs: Sequence[Sequence[Group]]) -> list[Turn]:
-        """Which of `packs` are this process's. Processes that share the weights call the model equally often."""
+        """Which of `packs` this process computes. Processes that share the weights call the model equally often."""
         return world().deal([sum(g.num_tokens for g in pack) for pack in packs], even=is_sharded(self))
 
     @torch.no_grad()
     def routing(self, groups: Sequence[Group], packing: Packing) -> Routing | None:
-        """Where the tokens of `groups` go in a mixture of experts, without gradient; None without routers."""
+        """The routing of the tokens of `groups` in a mixture of experts, without gradient; None without routers."""
         if not groups or not routers(self.model):
             return None
         packs = [[groups[i].only_columns(()) for i in members] for members in bins(groups, packing)]
-        said = [(turn.real, self(packs[turn.place], routing=True)[0].routing) for turn in self.turns(packs)]
-        return whole_routing([routed for real, routed in said if real and routed is not None], self.device)
+        parts = [(turn.real, self(packs[turn.place], routing=True)[0].routing) for turn in self.turns(packs)]
+        return whole_routing([routed for real, routed in parts if real and routed is not None], self.device)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training moves, by name; tied ones once."""
         return {n: p for n, p in self.weights().items() if p.requires_grad}
 
     def weights(self) -> dict[str, nn.Parameter]:
-        """All parameters by name, tied ones once; of a sharded model the parts that last."""
+        """All parameters by name, tied ones once; for a sharded model, the shards."""
         settle(self)
         return dict(self.model.named_parameters())
 
@@ -281,7 +285,7 @@ class PackedModel(nn.Module):
 
     @contextmanager
     def cast_once(self) -> Iterator[None]:
-        """Within it each weight is cast once for all calls whose gradient is wanted; outside autocast is off."""
+        """Inside the context each weight is cast only once for all calls with gradient."""
         if self.casts is not None:
             with self.casts.once():
                 yield
@@ -290,15 +294,15 @@ class PackedModel(nn.Module):
             yield
 
     def _precision(self, model: nn.Module | None = None) -> AbstractContextManager[object]:
-        """How this model, or a `model` like it, computes. Casts are kept for calls whose gradient is wanted alone: what
-        another call left would have none."""
+        """The context in which this model, or a `model` like it, computes. Casts are cached only for calls with
+        gradient: a cast from a call without gradient would not pass gradients on."""
         if self.casts is not None:
-            return nullcontext() if is_sharded(self) else self.casts.of(model or self.model)  # shards are gathered so
-        known = torch.is_grad_enabled() and not is_sharded(self)  # whose weights come and go
+            return nullcontext() if is_sharded(self) else self.casts.of(model or self.model)  # FSDP2 casts its shards
+        known = torch.is_grad_enabled() and not is_sharded(self)  # gathered weights do not last
         return torch.autocast(self.device.type, self.autocast, self.autocast is not None, cache_enabled=known)
 
     def _packed(self, groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
-        """The hidden rows [S, H] that the head reads, and the tokens [S] that they must predict."""
+        """The hidden states [S, H] that the head reads, and the tokens [S] that they must predict."""
         if encodes_prompts(self.model):
             return branch_hidden(self.model, groups), targets(groups, self.device)
         stream = pack(groups, self.device, ends=self.head.ends)
@@ -306,7 +310,7 @@ class PackedModel(nn.Module):
 
     @torch.no_grad()
     def _device_note(self) -> str:
-        """Why packs cannot be computed where the model is; an accelerator has a kernel of its own for them."""
+        """Why packs cannot be computed on the model's device; accelerators use another kernel for them."""
         if self.device.type == "cpu" or encodes_prompts(self.model):
             return ""
         tried = small_copy(self.model, (self.model.dtype,)) if in_parts(self.model) else self.model
@@ -327,14 +331,14 @@ class PackedModel(nn.Module):
 
 
 def padded(rows: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Token rows [N, longest], padded with 0 on the right and without a mask: what is causal never sees padding to its
-    right, and a masked query without a key is NaN in float64."""
+    """Token rows [N, longest], padded with 0 on the right. They need no mask: a causal model does not see padding to
+    the right, and a masked query without a key would be NaN in float64."""
     return nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(device)
 
 
 def _checkpoint_activations(model: PreTrainedModel, casts: Casts | None, every: int) -> None:
-    """Recompute one layer of `every` in the backward pass, the first among them. They do so in training mode
-    only, and alone are put into it."""
+    """Recompute one layer of `every` in the backward pass, beginning with the first. Layers recompute only in training
+    mode, so only these layers are put into it."""
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})  # the second name is the older one
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
@@ -344,7 +348,7 @@ def _checkpoint_activations(model: PreTrainedModel, casts: Casts | None, every: 
 
 
 def _recomputed(layer: nn.Module, casts: Casts | None, call: Callable[..., object], *args: object) -> object:
-    """`call(*args)`, again in the backward pass, both times in evaluation mode: some layers drop out by their own."""
+    """`call(*args)`, repeated in the backward pass, both in evaluation mode: some layers have dropout of their own."""
 
     def still(*args: object) -> object:
         layer.training = False

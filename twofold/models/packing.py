@@ -1,8 +1,8 @@
-"""How groups lie on the device: one stream without padding per pack, the prompt once for all its branches.
+"""The layout of groups on the device: one stream without padding per pack, with each prompt once for all its branches.
 
-A pack is `prompt, branch, branch, …, next prompt, …`; every branch restarts at position len(prompt) and leaves out its
-last token, which is only ever a target, unless it is the branches' ends that are read. Private to `models/`: objectives
-never see a pack.
+A pack is `prompt, branch, branch, …, next prompt, …`. Every branch starts at position len(prompt). Its last token is
+only a target and is left out, unless a head reads the ends of branches. Private to `models/`: objectives never see a
+pack.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Bucket:
     masks: dict[int | None, Tensor | None] = field(default_factory=dict[int | None, Tensor | None])
 
     def mask(self, window: int | None) -> Tensor | None:
-        """Boolean [N, 1, Q, K], True where a query sees a key; None where plain causality says it all."""
+        """Boolean [N, 1, Q, K], True where a query sees a key; None if a plain causal mask is enough."""
         if window not in self.masks:
             self.masks[window] = self._make_mask(window)
         return self.masks[window]
@@ -82,18 +82,18 @@ class Bucket:
 
 @dataclass
 class Layout:
-    """What branch attention needs to know of a pack. `calls` counts the attention layers that used it."""
+    """The layout of a pack for branch attention. `calls` counts the attention layers that used it."""
 
     segments: list[Segment]
     position_T: Tensor
     device: torch.device
     calls: int = 0
     tiles: dict[tuple[int | None, int], list[Any]] = field(default_factory=dict[tuple[int | None, int], list[Any]])
-    """Of `tiled_attention`, by window and heads."""
+    """The tiles of `tiled_attention`, by window and heads."""
 
     @cached_property
     def chunks(self) -> list[list[Segment]]:
-        """The segments in as few calls as little padding allows."""
+        """The segments of each call: few calls, with little padding."""
         return _by_length(self.segments)
 
     @cached_property
@@ -103,7 +103,7 @@ class Layout:
 
     @cached_property
     def query_route(self) -> Route:
-        """Stream to padded queries; outputs take it backwards."""
+        """Stream to padded queries; outputs use it in reverse."""
         return self._route([[s.query for s in chunk] for chunk in self.chunks], [[0] * len(c) for c in self.chunks])
 
     @cached_property
@@ -121,7 +121,7 @@ class Layout:
         )
 
     def _route(self, chunks: list[list[Tensor]], guests: list[list[int]]) -> Route:
-        """Rows of each segment, the first `guests` of which are at home in another."""
+        """The route for the rows of each segment; the first `guests` of them are copies from another segment."""
         take = [pad_sequence(rows, batch_first=True, padding_value=-1).flatten() for rows in chunks]
         take_M = torch.cat(take)
         is_guest = [
@@ -155,7 +155,7 @@ class Layout:
 
 
 def _by_length(segments: list[Segment]) -> list[list[Segment]]:
-    """Buckets of similar length; long segments stand alone, where padding would cost more than a call saves."""
+    """Buckets of similar length. A long segment is a bucket of its own: padding would cost more than a call saves."""
     chunks: list[list[Segment]] = []
     for s in sorted(segments, key=lambda s: (len(s.key), len(s.query))):
         shortest = len(chunks[-1][0].key) if chunks else 0
@@ -168,8 +168,8 @@ def _by_length(segments: list[Segment]) -> list[list[Segment]]:
 
 @dataclass
 class Pack:
-    """One stream: tokens and positions [1, T], the hidden rows to score [S] and the tokens they must predict [S]; of
-    the branches' ends, their rows [B] alone, which predict nothing."""
+    """One stream: tokens and positions [1, T], the hidden states to read [S] and the tokens that they must predict [S].
+    For the ends of branches, only their hidden states [B], which predict nothing."""
 
     token_T: Tensor
     position_T: Tensor
@@ -179,9 +179,10 @@ class Pack:
 
 
 def pack(groups: Sequence[Group], device: torch.device | str = "cpu", *, ends: bool = False) -> Pack:
-    """Lay `groups` out in order. The first branch continues its prompt's segment; each further one is its own.
+    """Pack `groups` in order. The first branch continues the segment of its prompt; each further one is its own
+    segment.
 
-    With `ends` every branch is there with its last token, and the row of that token is what is scored.
+    With `ends` every branch includes its last token, and only the hidden state of that token is read.
     """
     tokens: list[Tensor] = []
     positions: list[Tensor] = []
@@ -218,7 +219,7 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", *, ends: b
 
 
 def targets(groups: Sequence[Group], device: torch.device, *, ends: bool = False) -> Tensor:
-    """The tokens [S] that all branches say, in order."""
+    """The target tokens [S] of all branches, in order."""
     return torch.cat([b.tokens[:0] if ends else b.tokens for g in groups for b in g.branches]).to(device)
 
 
@@ -238,8 +239,8 @@ class Packing:
 
 
 def bins(groups: Sequence[Group], packing: Packing, processes: int | None = None) -> list[list[int]]:
-    """First-fit-decreasing: indices of the groups that share a pack; depends on the groups' sizes and order only, and
-    on how many processes there are (these, or so many): each is to have equally many packs, and of like size."""
+    """Indices of the groups in each pack, by first-fit-decreasing. They depend only on the groups' sizes and order, and
+    on the number of `processes` (by default those of the run). Each process gets equally many packs of similar size."""
     budget, most = packing.tokens, packing.groups
     if budget == "auto":
         raise ValueError("the size of packs must be settled before there are packs")
@@ -259,8 +260,8 @@ def bins(groups: Sequence[Group], packing: Packing, processes: int | None = None
 
 
 def _evened(groups: Sequence[Group], bounds: tuple[int, int], fewest: int, processes: int) -> list[list[int]]:
-    """At least `fewest` packs within `bounds` of tokens and groups, a multiple of `processes` where there are groups
-    enough: the largest group first, each into the smallest pack."""
+    """At least `fewest` packs within `bounds` of tokens and groups, and a multiple of `processes` if there are enough
+    groups. The largest group comes first; each goes into the smallest pack."""
     (budget, most), sizes = bounds, [group.num_tokens for group in groups]
     order = sorted(range(len(groups)), key=lambda i: (-sizes[i], i))
     for count in range(-(-fewest // processes) * processes, len(groups), processes):

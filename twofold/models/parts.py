@@ -1,7 +1,7 @@
-"""Weights that are read in parts: of a model that processes will share, each reads its own rows of every weight.
+"""Models loaded in parts: if a model will be sharded, each process reads only its own rows of every weight.
 
-transformers reads slices of safetensors where a parameter is a DTensor. Until `sharding.shard_model` hands its parts to
-FSDP2 such a model can be adapted, copied and saved, and cannot be called.
+transformers reads slices of safetensors if a parameter is a DTensor. Until `sharding.shard_model` passes the parts to
+FSDP2, such a model can be adapted, copied and saved, but not called.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from twofold.world import Kind, part_here, shard_mesh
 M = TypeVar("M", bound=nn.Module)
 WHOLE = "set world.kind=replicate"
 ROOT = "twofold_sharded_root"
-"""Of a model whose weights are gathered when it is called, the attribute that names who does so."""
+"""The attribute of a sharded model that refers to the module that gathers its weights when called."""
 
 
 class NotInPartsError(ModelError):
-    """The weights of a model cannot be read in parts, and must be as a whole."""
+    """The weights of a model cannot be read in parts."""
 
 
 @contextmanager
 def reading_parts(kind: Kind, device: str) -> Iterator[None]:
-    """Within it models are loaded in parts. Raises NotInPartsError for one that cannot be."""
+    """Inside the context models are loaded in parts. Raises NotInPartsError for one that cannot be."""
     load: Any = PreTrainedModel._load_pretrained_model
 
     def load_parts(model: PreTrainedModel, *arguments: Any, **named: Any) -> Any:
@@ -47,7 +47,7 @@ def reading_parts(kind: Kind, device: str) -> Iterator[None]:
 
 
 def in_parts(model: nn.Module) -> bool:
-    """Whether this process has a part of each weight, and nobody gathers them yet."""
+    """Whether this process has only a part of each weight, and the model is not sharded by FSDP2 yet."""
     return not hasattr(model, ROOT) and any(_divided(p) for p in model.parameters())
 
 
@@ -61,8 +61,8 @@ def copied(module: M) -> M:
 
 @contextmanager
 def parts_for_shards(root: nn.Module) -> Iterator[None]:
-    """Within it the weights of `root` that are in parts have no memory, so that FSDP2 may take them; at the end each of
-    its shards is what its part was."""
+    """Inside the context the weights of `root` that are in parts have no memory, so that FSDP2 can shard them. At the
+    end the parts are copied into the shards."""
     parts: dict[tuple[nn.Module, str], Tensor] = {}
     empty: dict[int, nn.Parameter] = {}
     for module in root.modules():
@@ -89,7 +89,7 @@ def _divided(parameter: Tensor) -> bool:
 
 
 def _divide(model: PreTrainedModel, kind: Kind, device: str) -> None:
-    """Let the weights of a model that has none yet be parts."""
+    """Replace the parameters of a model that is not loaded yet with parts."""
     from torch.distributed.tensor import DTensor, Shard
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset as place
 
@@ -108,11 +108,12 @@ def _divide(model: PreTrainedModel, kind: Kind, device: str) -> None:
 
 
 def _refuse_other_rows(model: PreTrainedModel) -> None:
-    """What is stored may be put together beside its rows: experts one after another, columns beside columns."""
+    """Raise NotInPartsError if loading would combine stored weights so that rows change. Two ways leave rows intact:
+    stacking experts, and concatenating columns."""
     for conversion in getattr(model, "_weight_conversions", None) or ():
         for step in getattr(conversion, "operations", ()):
             merges = type(step).__name__ == "MergeModulelist" and step.dim == 0
-            beside = type(step).__name__ == "Concatenate" and step.dim >= 1
-            if not merges and not beside:
+            widens = type(step).__name__ == "Concatenate" and step.dim >= 1
+            if not merges and not widens:
                 what = f"its weights are stored in another form ({type(step).__name__})"
                 raise NotInPartsError(what, where="", remedy=WHOLE)

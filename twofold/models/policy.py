@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from twofold.batch import Group
 from twofold.errors import ModelError
 from twofold.models.attention import UnsupportedAttention, stock_attention
-from twofold.models.backbone import bias_beside, logit_bias, logit_scale
+from twofold.models.backbone import final_bias, logit_bias, logit_scale
 from twofold.models.logprob import statistics_of, token_logps, token_statistics
 from twofold.models.packed_model import ModelOptions, PackedModel, padded
 from twofold.models.packed_model import Sharing as Sharing
@@ -54,7 +54,7 @@ class LanguageHead:
 
 
 def _linear_head(model: PreTrainedModel) -> nn.Linear | None:
-    """The head as it is now, if it is a plain product; an adapter may hold one of its own, which is trained whole."""
+    """The current head, if it is a plain linear layer. An adapter may have a fully trained head of its own."""
     head: Any = model.get_output_embeddings()
     copies = getattr(head, "modules_to_save", None)
     if copies is not None:
@@ -64,7 +64,7 @@ def _linear_head(model: PreTrainedModel) -> nn.Linear | None:
 
 
 def _scaled(model: PreTrainedModel, hidden_SH: Tensor) -> Tensor:
-    """Hidden rows from which the head makes the logits that the model makes."""
+    """Hidden states scaled so that the head's output equals the model's logits."""
     scale = logit_scale(model)
     return hidden_SH if scale == 1 else hidden_SH * scale
 
@@ -78,14 +78,14 @@ def _logits(model: PreTrainedModel, hidden_SH: Tensor) -> Tensor:
     head, softcap = model.get_output_embeddings(), _softcap(model)
     if head is None:
         raise UnsupportedAttention("the model has no output embeddings")
-    logits, beside_V = head(_scaled(model, hidden_SH)), bias_beside(model)
-    logits = logits if beside_V is None else logits + beside_V
+    logits, bias_V = head(_scaled(model, hidden_SH)), final_bias(model)
+    logits = logits if bias_V is None else logits + bias_V
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits if softcap is None else torch.tanh(logits / softcap) * softcap
 
 
 def _row_logits(model: PreTrainedModel, groups: Sequence[Group]) -> list[Tensor]:
-    """The logits [n, V] that say each branch's tokens, from padded rows."""
+    """The logits [n, V] that predict each branch's tokens, from padded rows."""
     if encodes_prompts(model):
         return [z.to(torch.promote_types(z.dtype, torch.float32)) for z in branch_logits(model, groups)]
     pairs = [(g.prompt, b.tokens) for g in groups for b in g.branches]
@@ -96,7 +96,7 @@ def _row_logits(model: PreTrainedModel, groups: Sequence[Group]) -> list[Tensor]
 
 
 class Policy(PackedModel):
-    """A causal language model as twofold sees it."""
+    """A causal language model with its log-probabilities."""
 
     def __init__(self, model: PreTrainedModel, **holding: Unpack[ModelOptions]) -> None:
         super().__init__(model, LanguageHead(), **holding)
@@ -107,8 +107,8 @@ class Policy(PackedModel):
 
     @torch.no_grad()
     def distributions(self, group: Group) -> list[Tensor]:
-        """For each branch log π [n, V] of everything that could be said in the place of each of its tokens; padded
-        rows, all held at once."""
+        """For each branch, log π [n, V]: the log-probability of every token of the vocabulary at each position of the
+        branch. Computed from padded rows; all of them are in memory at once."""
         found: dict[int, Tensor] = {}
         with stock_attention(self.model), self._precision():
             for members, places in self.row_lengths.calls([group], ends=False):
@@ -118,14 +118,15 @@ class Policy(PackedModel):
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens it knows."""
+        """The number of tokens in the vocabulary."""
         return int(self.model.get_input_embeddings().weight.shape[0])  # type: ignore[union-attr, arg-type]  # an nn.Embedding
 
     @contextmanager
     def as_reference(self, adapter: str | None = None) -> Iterator[None]:
-        """The policy without its adapter, or with the frozen one named `adapter`; gradient flags come back."""
+        """Inside the context the policy has no adapter, or the frozen one named `adapter`. Gradient flags are restored
+        afterwards."""
         if self.adapter is None:
-            what = "a policy without an adapter cannot step aside for its reference"
+            what = "a policy without an adapter cannot be its own reference"
             remedy = "set model.lora, or compute the reference with a frozen copy of the model"
             raise ModelError(what, where="", remedy=remedy)
         flags = {n: p.requires_grad for n, p in self.weights().items()}

@@ -1,12 +1,11 @@
-"""Which precision `auto` is: bfloat16 where the hardware is fast at it and the model is wide enough to gain by it.
+"""The precision that `auto` selects: bfloat16 if the hardware is fast at it and the model is wide enough to benefit.
 
-How fast a processor is at it is measured once and written into the user's cache folder.
+The speed of bfloat16 on a CPU is measured once and stored in the user's cache folder.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import time
@@ -18,12 +17,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 
-from twofold.disk import make_folder, write
+from twofold.disk import cache_folder, make_folder, write
+from twofold.models.planned import planned_memory
 
 NARROWEST = 512
-"""Hidden units from which on a processor may gain by bfloat16; below, the arithmetic around the products decides."""
+"""The least hidden units at which a CPU uses bfloat16; in smaller models, products are not the largest cost."""
 FAST = 1.5
-"""How many times as fast products must be in bfloat16 before a processor takes it."""
+"""The least speedup of bfloat16 products over float32 at which a CPU uses bfloat16."""
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_tile", "asimd", "bf16", "sve")
 _FILE = "bfloat16.json"
 
@@ -34,19 +34,20 @@ def resolve_precision(precision: str, device: str, hidden: int = 0) -> str:
     if precision != "auto":
         return precision
     if device == "cuda":
-        return "bfloat16" if torch.cuda.get_device_capability()[0] >= 8 else "float32"
+        is_new = planned_memory() is not None or torch.cuda.get_device_capability()[0] >= 8
+        return "bfloat16" if is_new else "float32"
     return "bfloat16" if hidden >= NARROWEST and known_speedup() >= FAST else "float32"
 
 
 def hidden_units(config: PreTrainedConfig) -> int:
-    """The width of a model; 0 where its config does not say."""
+    """The width of a model; 0 if its config does not contain it."""
     width = getattr(config.get_text_config(), "hidden_size", None)
     return width if isinstance(width, int) else 0
 
 
 def known_speedup() -> float:
-    """`bfloat16_speedup` of this processor, measured by the first process that asks. What was measured on another, or
-    under another torch, is not taken for it, nor a file that says no such thing."""
+    """`bfloat16_speedup` of this CPU, measured by the first process that needs it and then read from the cache folder.
+    A measurement of another CPU or another torch is not used, nor is a damaged file."""
     path = cache_folder() / _FILE
     key = {"processor": " ".join([processor_name(), *features(cpu_info())]), "torch": str(torch.__version__)}
     try:
@@ -65,14 +66,8 @@ def known_speedup() -> float:
     return speedup
 
 
-def cache_folder() -> Path:
-    """What twofold remembers of this machine, for this user."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "twofold"
-
-
 def bfloat16_speedup(device: str, size: int = 512) -> float:
-    """How many times faster than float32 a [size, size] product is in bfloat16: best of five each."""
+    """The speedup of a [size, size] product in bfloat16 over float32: best of five each."""
     seconds = {dtype: _seconds(_product(size, dtype, device)) for dtype in (torch.float32, torch.bfloat16)}
     return round(seconds[torch.float32] / seconds[torch.bfloat16], 2)
 
@@ -84,7 +79,7 @@ def processor_name() -> str:
 
 
 def features(text: str) -> list[str]:
-    """Those of FEATURES that the kernel's description of a processor names."""
+    """Those of FEATURES that are listed in the kernel's description of a processor."""
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
     has = set(flags[1].split()) if flags else set[str]()
     return [feature for feature in FEATURES if feature in has]

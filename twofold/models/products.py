@@ -1,4 +1,4 @@
-"""How products of matrices are taken."""
+"""The precision of matrix products."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 
 
 def is_narrow(device: torch.device) -> bool:
-    """Whether products on `device` are asked for in bfloat16, which is autocast's word."""
+    """Whether autocast is on for `device` with bfloat16."""
     return torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) == torch.bfloat16
 
 
 @contextmanager
 def bfloat16_products(narrow: bool = True) -> Iterator[None]:
-    """Within it, if `narrow`, a processor takes products of float32 tensors in bfloat16 where it has units for that,
-    and sums them in float32."""
+    """Inside the context, if `narrow`, a CPU with bfloat16 units multiplies float32 matrices in bfloat16 and sums in
+    float32."""
     matmul = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]  # the module is a class at run time
     before = matmul.fp32_precision
     try:

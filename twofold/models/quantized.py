@@ -1,5 +1,5 @@
-"""A base in 4 or 8 bits under an adapter (QLoRA: Dettmers et al. 2023, arXiv:2305.14314), by bitsandbytes: how it is
-loaded, what an adapter remembers of it, and how it becomes a plain model again."""
+"""A base model in 4 or 8 bits under an adapter (QLoRA: Dettmers et al. 2023, arXiv:2305.14314), with bitsandbytes: how
+it is loaded, what is stored with the adapter, and how it is dequantized."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ if TYPE_CHECKING:
 
 Quantize = Literal["nf4", "int8"]
 BYTES_PER_WEIGHT = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
-"""Of a quantized layer: nf4 has a scale for 64 weights in 8 bits, and one in 32 for 256 of these."""
+"""Bytes per weight of a quantized layer. nf4 has an 8-bit scale for each 64 weights, and a 32-bit scale for each 256 of
+these scales."""
 RECORD = "quantization.json"
-"""Beside an adapter: what its base was quantized to, the dtype of everything else, what was spared."""
+"""A file next to an adapter: the quantization of its base, the dtype of all other weights, the layers left out."""
 WHERE = "model.quantize"
 _LINEAR = ("Linear", "Conv1D")
 _OURS = "twofold_quantization"
 _MARKS = "is_quantized", "is_loaded_in_4bit", "is_loaded_in_8bit", "hf_quantizer", "quantization_method", _OURS
-"""What a quantized model carries: four of transformers', and ours."""
+"""Attributes of a quantized model: those of transformers, and ours."""
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """How a base is held. Layers called `spared` are not quantized; all that is not is of `dtype`."""
+    """How a base model is quantized. Layers called `spared` are not; all weights that are not quantized have
+    `dtype`."""
 
     kind: str
     dtype: torch.dtype
@@ -43,7 +45,7 @@ class Quantization:
 
     @classmethod
     def recorded(cls, adapter: str) -> Quantization | None:
-        """That of the base that the adapter in a folder was trained on; None where it was not quantized."""
+        """The quantization of the base that the adapter in a folder was trained on; None if it was not quantized."""
         file = Path(adapter) / RECORD
         if not file.is_file():
             return None
@@ -52,16 +54,16 @@ class Quantization:
             return cls(str(known["quantize"]), getattr(torch, known["dtype"]), tuple(known["spared"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             remedy = "put the file back as it was written"
-            raise ModelError(f"{RECORD} says nothing of a quantization", where=adapter, remedy=remedy) from error
+            raise ModelError(f"{RECORD} does not describe a quantization", where=adapter, remedy=remedy) from error
 
     def save(self, folder: Path) -> None:
-        """Write it beside an adapter."""
+        """Write it to the folder of an adapter."""
         dtype = str(self.dtype).removeprefix("torch.")
         known = {"quantize": self.kind, "dtype": dtype, "spared": list(self.spared)}
         write(folder / RECORD, json.dumps(known, indent=2) + "\n")
 
     def config(self) -> BitsAndBytesConfig:
-        """As transformers takes it. Raises ModelError where bitsandbytes is not installed."""
+        """The config for transformers. Raises ModelError if bitsandbytes is not installed."""
         refuse_absent()
         from transformers import BitsAndBytesConfig
 
@@ -76,22 +78,23 @@ class Quantization:
 
 
 def refuse_absent() -> None:
-    """Raise ModelError where bitsandbytes is not installed."""
+    """Raise ModelError if bitsandbytes is not installed."""
     if find_spec("bitsandbytes") is None:
         remedy = "pip install 'twofold[quantized]', or leave model.quantize out"
         raise ModelError("bitsandbytes is not installed", where=WHERE, remedy=remedy)
 
 
 def refuse_requantizing(quantize: str | None, path: str, adapter: str | None) -> None:
-    """Raise ModelError where a base is to be quantized into which the `adapter` at `path` is merged."""
+    """Raise ModelError for `quantize` if the `adapter` at `path` would be merged into the base."""
     if quantize is not None and adapter is not None:
-        remedy = "`twofold export` it and name that folder; model.adapter goes on training an adapter"
-        raise ModelError("is an adapter: a base is quantized, not what it is merged into", where=path, remedy=remedy)
+        remedy = "`twofold export` it and name that folder, or set model.adapter to continue training the adapter"
+        raise ModelError("is an adapter, and a base with a merged adapter is not quantized", where=path, remedy=remedy)
 
 
 def spared(model: PreTrainedModel, trained: Sequence[str]) -> tuple[str, ...]:
-    """The layers of a model (on the meta device, say) that are not quantized: its head, and those called `trained`.
-    Raises ModelError for a mixture of experts: its stacked experts, most of its weights, would stay as they are."""
+    """The layers of a model that are not quantized: its head, and those called `trained`. The model may be on the meta
+    device. Raises ModelError for a mixture of experts: its stacked experts, most of its weights, cannot be
+    quantized."""
     if any(p.dim() == 3 for p in model.parameters()):
         what = "bitsandbytes quantizes linear layers, and the experts of this model are stacked parameters"
         raise ModelError(what, where=WHERE, remedy="leave model.quantize out, or choose a dense model")
@@ -101,19 +104,19 @@ def spared(model: PreTrainedModel, trained: Sequence[str]) -> tuple[str, ...]:
 
 
 def count_quantized(model: PreTrainedModel, left_out: Sequence[str]) -> int:
-    """How many weights of a model, not yet quantized, will be: those of its linear layers but for `left_out`."""
+    """The number of weights that quantization would cover: those of all linear layers except `left_out`."""
     layers = [m for n, m in model.named_modules() if type(m).__name__ in _LINEAR and not _is_in(n, left_out)]
     return sum(layer.weight.numel() for layer in layers)  # type: ignore[union-attr, operator]  # a parameter
 
 
 def is_quantized(model: nn.Module) -> bool:
-    """Whether a layer of the model is held in 4 or 8 bits by bitsandbytes."""
+    """Whether bitsandbytes holds a layer of the model in 4 or 8 bits."""
     return any(hasattr(module, "dequantized") for module in model.modules())
 
 
 def settle(model: PreTrainedModel, quantization: Quantization | None = None) -> None:
-    """Let the layers that bitsandbytes holds, if there are any, compute the same with and without gradient; remember
-    how twofold has quantized them."""
+    """Make the layers that bitsandbytes holds, if any, compute the same with and without gradient. Store on the model
+    how twofold quantized it."""
     if getattr(model, "is_quantized", False) and find_spec("bitsandbytes") is not None:
         from twofold.models.quantized_layers import take_over
 
@@ -123,25 +126,25 @@ def settle(model: PreTrainedModel, quantization: Quantization | None = None) -> 
 
 
 def separate_scales(model: nn.Module) -> None:
-    """Let the bits of quantized layers be plain parameters, of which processes may hold parts; scales stay whole."""
+    """Make the bits of quantized layers plain parameters that can be sharded; each process has all scales."""
     for module in model.modules():
         if hasattr(module, "dequantized"):
             module.separate()  # type: ignore[operator]  # ours
 
 
 def quantization_of(model: nn.Module) -> Quantization | None:
-    """How twofold has quantized the model; None where it has not."""
+    """How twofold quantized the model; None if it did not."""
     return getattr(model, _OURS, None)
 
 
 def remember_quantization(model: PreTrainedModel, source: PreTrainedModel) -> None:
-    """Let a model that has the layers of another be known as quantized as that one is."""
+    """Copy the quantization attributes of `source` to a model that has its layers."""
     if is_quantized(source):
         vars(model).update({name: vars(source)[name] for name in _MARKS if name in vars(source)})
 
 
 def refuse_whole_tuning(model: PreTrainedModel) -> None:
-    """Raise ModelError for a model without an adapter whose weights are quantized, by whatever method."""
+    """Raise ModelError for a model without an adapter whose weights are quantized, by any method."""
     if getattr(model, "is_quantized", False):
         what = "its weights are quantized, and cannot be trained"
         remedy = "set model.lora={rank: 16}, or choose a model that is not quantized"
@@ -149,14 +152,14 @@ def refuse_whole_tuning(model: PreTrainedModel) -> None:
 
 
 def plain_weight(layer: nn.Module) -> Tensor:
-    """The weight of a linear layer, dequantized where it has to be."""
+    """The weight of a linear layer, dequantized if necessary."""
     known: Any = layer
     return known.dequantized() if hasattr(layer, "dequantized") else known.weight
 
 
 @torch.no_grad()
 def dequantize(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Make a plain model of `dtype` out of a quantized one, in place; another stays as it is."""
+    """Dequantize a model to `dtype`, in place; a model that is not quantized stays as it is."""
     if not is_quantized(model):
         return
     for name, module in list(model.named_modules()):
@@ -164,14 +167,14 @@ def dequantize(model: PreTrainedModel, dtype: torch.dtype) -> None:
             model.set_submodule(name, _plain(module, dtype))
     for name in _MARKS:
         vars(model).pop(name, None)
-    steps: list[Any] = vars(model).get("_weight_conversions") or []  # how transformers has read the file, to undo it
+    steps: list[Any] = vars(model).get("_weight_conversions") or []  # conversions at loading, which saving undoes
     vars(model)["_weight_conversions"] = [step for step in steps if not _is_of_bits(step)]
     vars(model.config).pop("quantization_config", None)
     model.to(dtype)  # type: ignore[arg-type]  # a dtype
 
 
 def _plain(layer: Any, dtype: torch.dtype) -> nn.Module:
-    """A linear layer as the architecture has it: of GPT-2 transposed."""
+    """A linear layer of the architecture's own class; GPT-2's is transposed."""
     weight = layer.dequantized().to(dtype)
     turned = getattr(layer, "source_cls", nn.Linear) is not nn.Linear
     with torch.device("meta"):

@@ -1,8 +1,9 @@
-"""Linear layers with frozen weights in 4 or 8 bits, stored by bitsandbytes and multiplied as they were dequantized.
+"""Linear layers with frozen weights in 4 or 8 bits, stored by bitsandbytes and dequantized for each product.
 
-bitsandbytes' own products differ with and without gradient, on a processor repack the weights in place for the one and
-not for the other, and in 8 bits round the inputs by what else is in the call. Here a layer is the plain product with
-its dequantized weight, made again in the backward pass: the same bits with gradient, without, in any company.
+bitsandbytes' own products differ with and without gradient. On a CPU they repack the weights in place for only one of
+the two, and in 8 bits the rounding of an input depends on the other rows of the call. Here a layer is the plain product
+with its dequantized weight, which the backward pass dequantizes again. So results are equal to the last bit with and
+without gradient, and with any other rows.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from copy import copy
 from typing import Any
 
 import torch
-from bitsandbytes import functional  # pyright: ignore[reportMissingImports]  # an extra: whoever imports this has looked
+from bitsandbytes import functional  # pyright: ignore[reportMissingImports]  # an extra, checked before this import
 from bitsandbytes.nn import modules  # pyright: ignore[reportMissingImports]  # likewise
 from torch import Tensor, nn
 from torch.autograd import Function
@@ -33,17 +34,17 @@ class _Product(Function):
 
 
 class _Dequantizing:
-    """What both layers do."""
+    """The part that both layers share."""
 
     bias: Tensor | None
     scales: Any = None
-    """What bits stand for, once the weight is a plain parameter, of which processes may hold parts."""
+    """The scales of the bits, once the weight is a plain parameter that can be sharded."""
 
     def dequantized(self) -> Tensor:
         raise NotImplementedError
 
     def separate(self) -> None:
-        """Let the weight be a plain parameter of bits, and its scales the layer's own."""
+        """Make the weight a plain parameter of bits, and store its scales in the layer."""
         layer: Any = self
         self.scales = self._scales()
         layer.weight = nn.Parameter(layer.weight.data, requires_grad=False)
@@ -62,7 +63,8 @@ class Linear4bit(_Dequantizing, modules.Linear4bit):
     """Blocks of 64 weights with a scale."""
 
     def dequantized(self) -> Tensor:
-        """As one row: on a processor bitsandbytes begins a block with every row, wrong unless 64 divides its length."""
+        """Dequantize as one row: on a CPU bitsandbytes starts a new block with every row, which is wrong unless the
+        row's length is a multiple of 64."""
         state = self._scales()
         row = copy(state)
         row.shape = torch.Size([row.shape.numel()])
@@ -90,7 +92,7 @@ OURS = {modules.Linear4bit: Linear4bit, modules.Linear8bitLt: Linear8bitLt}
 
 
 def take_over(model: nn.Module) -> None:
-    """Let every quantized layer of a model multiply as those here do."""
+    """Give every quantized layer of a model the class from this module."""
     for module in model.modules():
         if type(module) in OURS:
             module.__class__ = OURS[type(module)]

@@ -1,8 +1,9 @@
-"""The reference policy: what it says of a completion, from a copy (frozen or moving), the policy without its adapter,
-or a cache.
+"""The reference model and its log-probabilities: from a copy (frozen or moving), the policy without its adapter, or a
+cache.
 
-It is made from the policy's own first weights, never loaded again by name, and computes through the same forward in the
-same packs: another order of summation costs 1e-4 nats a sequence, enough to open a strict hinge that should be shut.
+It has the policy's initial weights and is never loaded again by name. It computes with the same forward pass in the
+same packs. Another order of summation changes a sequence by 1e-4 nats, enough to activate a strict hinge that should be
+0.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ from twofold.world import is_sharded, part_of, settle, world
 
 COLUMN = "ref_logp"
 SUM = "sha256"
-CACHE_VERSION = 3  # raise it when the numbers of a forward, or what a file holds, change
-_PART = 16  # packs per file, so that a broken run continues
-_WINDOW = 16_384  # groups of which the column is held in memory
+CACHE_VERSION = 3  # increase it when the results of a forward pass, or the format of the files, change
+_PART = 16  # packs per file, so that an interrupted run continues
+_WINDOW = 16_384  # groups whose column is held in memory
 
 
 @settings
@@ -74,31 +75,31 @@ class ReferenceSettings:
         moved = self.alpha != 0.6 or self.sync_every != 512
         require(self.kind == "moving" or not moved, "alpha and every are settings of kind: moving")
         require(self.bema is None or self.kind == "moving", "bema is a setting of kind: moving")
-        require(self.bema is None or self.alpha == 0.6, "alpha does nothing beside bema: leave it out")
+        require(self.bema is None or self.alpha == 0.6, "alpha does nothing with bema: leave it out")
 
 
 class Reference(Protocol):
-    """Answers log-probabilities [n] per group and branch, without gradient, on the CPU."""
+    """Computes log-probabilities [n] per group and branch, without gradient, on the CPU."""
 
     def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]: ...
 
 
 class LiveReference(Reference, Protocol):
-    """A reference that can also speak: within `activated` the model is the reference, to draw from."""
+    """A reference that can also generate: inside `activated` the model is the reference."""
 
     @property
     def copies(self) -> list[Policy]:
-        """Models of its own, beside the policy."""
+        """Models of its own, in addition to the policy."""
         ...
 
     def activated(self) -> AbstractContextManager[PreTrainedModel]: ...
 
 
 class FrozenReference:
-    """A copy of the policy's weights as they are now."""
+    """A copy of the policy's current weights."""
 
     def __init__(self, policy: Policy) -> None:
-        if is_sharded(policy):  # which cannot be copied
+        if is_sharded(policy):
             remedy = "set world.kind=replicate"
             raise RecipeError("a model in shards has no copy as its reference", where="world.kind", remedy=remedy)
         self.policy = copied(policy).requires_grad_(False)
@@ -106,7 +107,7 @@ class FrozenReference:
 
     @property
     def copies(self) -> list[Policy]:
-        """Models of its own, beside the policy."""
+        """Models of its own, in addition to the policy."""
         return [self.policy]
 
     def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]:
@@ -118,7 +119,7 @@ class FrozenReference:
 
 
 class AdapterReference:
-    """The policy with its adapter off, or with the frozen copy of the adapter that the user brought."""
+    """The policy with its adapter off, or with a frozen copy of the user's own adapter."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -140,16 +141,16 @@ class AdapterReference:
 
 
 def live_reference(policy: Policy) -> FrozenReference | AdapterReference:
-    """The reference of `policy` as it stands before the first step."""
+    """The reference of `policy` as it is before the first step."""
     return FrozenReference(policy) if policy.adapter is None else AdapterReference(policy)
 
 
 class MovingReference:
-    """A copy that takes a step towards the policy every so often: Gorbatovski et al. 2024, "Learn Your Reference Model
-    for Real Good Alignment" (TR-DPO), arXiv:2404.09656. The loop keeps its state (`training/stateful.py`).
+    """A copy that moves toward the policy every `sync_every` steps: Gorbatovski et al. 2024, "Learn Your Reference
+    Model for Real Good Alignment" (TR-DPO), arXiv:2404.09656. The loop saves its state (`training/stateful.py`).
 
-    An adapter moves in the hard form alone (RecipeError otherwise): the mean of two low-rank products is not the
-    product of their means.
+    The reference of an adapter supports only `alpha` 1 (RecipeError otherwise): the mean of two low-rank products is
+    not the product of their means.
     """
 
     name = "moving-reference"
@@ -174,8 +175,8 @@ class MovingReference:
         return self.reference.copies
 
     def moves(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Name → (reference, policy) of each weight that moves. They are looked up each time: sharding a model gives it
-        other parameters, and those from before would stay as they are."""
+        """Name → (reference, policy) for each weight that moves. They are looked up at each call: sharding a model
+        replaces its parameters, and the old ones would no longer change."""
         if self.policy.adapter is not None:
             settle(self.policy)
             return adapter_pairs(self.policy.adapter)
@@ -201,14 +202,14 @@ class MovingReference:
 
     @torch.no_grad()
     def on_step_end(self, steps: int) -> None:
-        """Move, where this is the step to."""
+        """Move, if this step is a multiple of `sync_every`."""
         if steps % self.sync_every == 0:
             for reference, policy in self.moves().values():
                 move(reference, policy, self.alpha)
 
 
 def move(reference: Tensor, policy: Tensor, alpha: float) -> None:
-    """reference ← alpha·policy + (1 − alpha)·reference, in place; at alpha 1 the policy to the last bit."""
+    """reference ← alpha·policy + (1 − alpha)·reference, in place; with alpha 1 an exact copy."""
     reference.copy_(policy) if alpha == 1 else reference.lerp_(policy, alpha)
 
 
@@ -225,13 +226,13 @@ def with_tokens(groups: Sequence[Group], column: str, values: Sequence[Sequence[
 def cached_reference(
     policy: Policy, groups: Sequence[Group], packs: Iterable[Sequence[int]], folder: Path, progress: Progress
 ) -> Sequence[Group]:
-    """`groups` with the reference column of `policy` as it stands now, from `folder` where it has been computed before.
+    """`groups` with the reference column of the current `policy`, read from `folder` if it was computed before.
 
-    `packs` are indices of groups, every group in one of them at least, and should be those in which the policy will
-    meet the groups: a pack's other rows change the rounding of each, and only in equal packs do first margins start at
-    exactly 0. Of a group in several packs the first counts. Of more than `_WINDOW` groups the column stays on disk
-    until a group is asked for. A file is keyed by weights, tokens, precision, packs and `CACHE_VERSION`, and has a
-    sha256 of its key and its numbers; a damaged one is made again, with a warning.
+    `packs` are indices of groups; every group is in at least one. They should be the packs of training: the other rows
+    of a pack change the rounding of each row, and only in equal packs do margins start at exactly 0. For a group in
+    several packs, the first counts. With more than `_WINDOW` groups, the column stays on disk until a group is used. A
+    file is keyed by weights, tokens, precision, packs and `CACHE_VERSION`, and has a sha256 of its key and values. A
+    damaged file is computed again, with a warning.
     """
     make_folder(folder)
     how = fingerprint(policy)
@@ -249,8 +250,8 @@ def cached_reference(
         if world().any(flat is None) or flat is None:
             if path.exists() and flat is None:
                 progress.warn(f"{path}: damaged; the reference of these rows is computed again")
-            said = policy.per_pack([[rows[i] for i in pack] for pack in part])
-            flat = torch.cat([value for pack in said for row in pack for value in row])
+            values = policy.per_pack([[rows[i] for i in pack] for pack in part])
+            flat = torch.cat([value for pack in values for row in pack for value in row])
             if world().first:
                 _save(flat, path)
         before = len(columns) if held else on_disk.num_known
@@ -265,7 +266,7 @@ def cached_reference(
 
 
 class OnDisk(Sequence[Group]):
-    """Groups whose reference column is read from the files of a cache when they are asked for."""
+    """Groups whose reference column is read from the files of a cache when they are used."""
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self._groups, self._paths = groups, list[Path]()
@@ -273,8 +274,8 @@ class OnDisk(Sequence[Group]):
         self.num_known = 0
 
     def add(self, path: Path, rows: Sequence[int], lengths: Sequence[int]) -> None:
-        """The columns of the groups at `rows`, so long, lie one after the other in the file at `path`. A group keeps
-        the first place that it gets."""
+        """Register the file at `path`: it holds the columns of the groups `rows`, with these `lengths`, in order. A
+        group keeps its first place."""
         begin = 0
         for row, length in zip(rows, lengths, strict=True):
             if self._place[row, 0] < 0:
@@ -319,7 +320,7 @@ def _key(how: str, groups: Sequence[Group]) -> str:
 
 
 def _load(path: Path, length: int) -> Tensor | None:
-    """The numbers of a cached file; None where it is not there, or a byte of it is not what was written."""
+    """The values of a cached file; None if there is no such file, or if a byte of it has changed."""
     try:
         head = header(path)
         if head is None:

@@ -1,5 +1,5 @@
-"""Which rows may share a call. A layer that chooses its rotary factors by the longest row of a call (longrope, dynamic
-NTK) would let a long row change what is said of a short one: so each call holds rows of one class of lengths.
+"""Which rows may share a call. Some layers select their rotary factors by the longest row of a call (longrope, dynamic
+NTK). There a long row would change the results of a short one, so each call holds rows of one class of lengths.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from transformers import PreTrainedConfig
 from twofold.batch import Group
 
 Call = tuple[list[Group], list[int]]
-"""Groups of one class, and the places of their branches among all."""
+"""Groups of one class, and the indices of their branches among all branches."""
 
 
 @dataclass(frozen=True)
 class RowLengths:
-    """Classes of row lengths, in tokens: up to the first switch, up to the second, and so on; beyond `own_from` every
+    """Classes of row lengths, in tokens: up to the first switch, up to the second, and so on. Above `own_from` every
     length is a class of its own."""
 
     switches: tuple[int, ...] = ()
     own_from: int | None = None
     apart: bool = False
-    """Whether prompts and branches are rows of their own, so that both lengths count."""
+    """Whether prompts and branches are separate rows, so that both lengths count."""
 
     @classmethod
     def of(cls, config: PreTrainedConfig) -> RowLengths:
-        """By the rotary factors that `config` names."""
+        """The classes for the rotary factors in `config`."""
         switches: set[int] = set()
         own_from: list[int] = []
         for table in rope_tables(config):
@@ -48,12 +48,13 @@ class RowLengths:
         return bool(self.switches) or self.own_from is not None
 
     def class_of(self, length: int) -> tuple[int, int]:
-        """Of rows of so many tokens."""
+        """The class of rows with `length` tokens."""
         own = length if self.own_from is not None and length > self.own_from else 0
         return bisect_left(self.switches, length), own
 
     def calls(self, groups: Sequence[Group], *, ends: bool) -> list[Call]:
-        """`groups` by class, split where their branches differ. The last token of a branch is fed only with `ends`."""
+        """`groups` by class; a group with branches of several classes is split. The last token of a branch counts only
+        with `ends`."""
         found: dict[tuple[tuple[int, int], ...], Call] = {}
         place = 0
         for group in groups:
@@ -70,7 +71,7 @@ class RowLengths:
 
 
 EACH_ITS_OWN = RowLengths(own_from=0)
-"""Only rows of equal length share a call: nothing is padded."""
+"""Only rows of equal length share a call, so that nothing is padded."""
 
 
 def rope_tables(config: PreTrainedConfig) -> Iterator[Any]:
@@ -84,12 +85,12 @@ def rope_tables(config: PreTrainedConfig) -> Iterator[Any]:
 
 
 def rope_kind(table: Mapping[str, Any]) -> str | None:
-    """What a table of rotary settings calls its kind."""
+    """The kind of a table of rotary settings."""
     return table.get("rope_type", table.get("type"))
 
 
 def restart_rotary(model: nn.Module) -> None:
-    """Let dynamic factors forget the longest row that they have seen."""
+    """Reset dynamic factors, which depend on the longest row so far."""
     for module in model.modules():
         if not hasattr(module, "max_seq_len_cached") or "dynamic" not in str(getattr(module, "rope_type", "")):
             continue

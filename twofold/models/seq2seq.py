@@ -1,5 +1,5 @@
 """Encoder–decoders (T5, BART): the encoder reads a prompt once, and each of its completions is a row of the decoder
-that looks at what was read. A completion's tokens are the labels that transformers takes: the decoder is fed a start
+that attends to it. A completion's tokens are the labels in transformers' sense: the input of the decoder is a start
 token and all of them but the last.
 
 Shapes: N prompts of P tokens, B branches of T decoder tokens, S scored tokens, H hidden.
@@ -30,18 +30,18 @@ from twofold.batch import ENCODED_PROMPTS, Group
 from twofold.errors import ModelError
 
 SEQ2SEQ_TASK = "SEQ_2_SEQ_LM"
-"""What PEFT calls the task of an adapter of such a model."""
-_WASTE, _SHORT = 1.25, 16  # prompts that share a call: at most so much longer than the shortest, or so many tokens
+"""The PEFT task type of an adapter of such a model."""
+_WASTE, _SHORT = 1.25, 16  # prompts share a call if the longest is at most 1.25 × the shortest, or 16 tokens longer
 
 
 def encodes_prompts(model: PreTrainedModel | PreTrainedConfig) -> bool:
-    """Whether prompts go to an encoder of their own."""
+    """Whether an encoder reads the prompts."""
     config = model.config if isinstance(model, PreTrainedModel) else model
     return bool(getattr(config, "is_encoder_decoder", False))
 
 
 def auto_class(config: PreTrainedConfig) -> type[Any]:
-    """The family of language models that a config is one of. Raises ModelError for an encoder of sounds or pictures."""
+    """The auto class of language models for a config. Raises ModelError for an encoder of audio or images."""
     if not encodes_prompts(config):
         return AutoModelForCausalLM
     if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
@@ -51,12 +51,12 @@ def auto_class(config: PreTrainedConfig) -> type[Any]:
 
 
 def mark(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
-    """Let whoever has the tokenizer alone know how the model reads prompts."""
+    """Store on the tokenizer whether an encoder reads the prompts, for code that has only the tokenizer."""
     setattr(tokenizer, ENCODED_PROMPTS, encodes_prompts(config))
 
 
 def mark_by_adapter(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """As `mark`, where `folder` holds a PEFT adapter, by the task that it was made for."""
+    """As `mark`, by the task type of the PEFT adapter in `folder`, if there is one."""
     try:
         task = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("task_type")
     except (OSError, ValueError, AttributeError):
@@ -65,7 +65,7 @@ def mark_by_adapter(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
 
 
 def start_token(model: PreTrainedModel) -> int:
-    """What the decoder begins with. Raises ModelError where no config names it."""
+    """The decoder's start token. Raises ModelError if no config contains it."""
     named: list[Any] = [getattr(c, "decoder_start_token_id", None) for c in (model.config, model.generation_config)]
     named.append(getattr(getattr(model.config, "decoder", None), "bos_token_id", None))  # of T5Gemma
     for token in named:
@@ -80,7 +80,7 @@ def start_token(model: PreTrainedModel) -> int:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Prompts as the encoder has read them: hidden rows [N, P, H], and which of them [N, P] are no padding."""
+    """Encoded prompts: hidden states [N, P, H], and a mask [N, P] that is 0 for padding."""
 
     hidden_NPH: Tensor
     mask_NP: Tensor
@@ -93,16 +93,16 @@ class Encoded:
         return cls(encoder(**arguments).last_hidden_state, arguments["attention_mask"])
 
     def select(self, index: Tensor) -> Encoded:
-        """These prompts, each as often as `index` names it."""
+        """The prompts at `index`; an index may repeat."""
         return Encoded(self.hidden_NPH.index_select(0, index), self.mask_NP.index_select(0, index))
 
     def arguments(self) -> dict[str, Any]:
-        """What a model takes in place of the prompts."""
+        """Model arguments that replace the prompts."""
         return {"encoder_outputs": BaseModelOutput(last_hidden_state=self.hidden_NPH), "attention_mask": self.mask_NP}
 
 
 def branch_hidden(model: PreTrainedModel, groups: Sequence[Group]) -> Tensor:
-    """The hidden rows [S, H] that predict the tokens of all branches, in order; every prompt is read once."""
+    """The hidden states [S, H] that predict the tokens of all branches, in order; every prompt is encoded once."""
     parts: dict[int, Sequence[Tensor]] = {}
     decoder: Any = model.get_decoder()
     for members in _of_similar_length(groups):
@@ -122,8 +122,8 @@ def branch_hidden(model: PreTrainedModel, groups: Sequence[Group]) -> Tensor:
 
 
 def take_one_kernel(model: PreTrainedModel) -> None:
-    """Where position biases are learned, torch takes its plain attention when they want a gradient, and another when
-    they do not: what is said without gradient, as a reference's, would round otherwise. So it is plain throughout."""
+    """Use eager attention in models with learned position biases. There torch selects one kernel with gradient and
+    another without, so the log-probabilities of a reference would be rounded differently."""
     for module in model.modules():
         if hasattr(module, "has_relative_attention_bias") and hasattr(module, "config"):
             module.config._attn_implementation = "eager"  # type: ignore[union-attr]  # a half's own
@@ -144,20 +144,20 @@ def _padded_prompts(model: PreTrainedModel, prompts: Sequence[Tensor]) -> dict[s
 
 
 def _decoder_rows(model: PreTrainedModel, groups: Sequence[Group]) -> Tensor:
-    """What the decoder is fed [B, T], padded on the right, which what is causal never sees."""
+    """The decoder's input [B, T], padded on the right; causal attention does not see that padding."""
     begin = torch.tensor([start_token(model)])
     rows = [torch.cat([begin, b.tokens[:-1]]) for g in groups for b in g.branches]
     return pad_sequence(rows, batch_first=True, padding_value=_padding(model)).to(model.device)
 
 
 def _padding(model: PreTrainedModel) -> int:
-    """Of some models no position goes to it."""
+    """The padding token. Some models give it no position."""
     token = getattr(model.config, "pad_token_id", None)
     return token if isinstance(token, int) and token >= 0 else 0
 
 
 def _of_similar_length(groups: Sequence[Group]) -> list[list[int]]:
-    """Indices of groups that share a call, so that little of it is padding."""
+    """Indices of the groups in each call, chosen so that there is little padding."""
     calls: list[list[int]] = []
     for i in sorted(range(len(groups)), key=lambda i: len(groups[i].prompt)):
         if not groups[i].branches:

@@ -1,4 +1,4 @@
-"""A model whose weights the processes of a run share: its layers one after the other, or all at once."""
+"""A model whose weights are sharded over the processes of a run; its layers are gathered one by one, or all at once."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from twofold.world import Kind, WorldSettings, is_sharded, settle, world
 
 
 def shard_model(held: PackedModel, kind: Kind, how: WorldSettings | None = None) -> None:
-    """Leave each process its part of `held`, as `how` says. Whoever asked for its parameters before must ask again:
-    optimizers are made afterwards. A model under `replicate` stays as it is."""
+    """Shard `held` over the processes, with the settings `how`. Sharding replaces the parameters, so create optimizers
+    afterwards. With kind `replicate` the model stays as it is."""
     if is_sharded(held) or kind == "replicate" or world().size == 1:
         return
     mastered = held.drop_masters()
@@ -37,21 +37,21 @@ def shard_model(held: PackedModel, kind: Kind, how: WorldSettings | None = None)
         _show_outputs()
         object.__setattr__(held.model, ROOT, weakref.ref(held))
         with torch.no_grad():
-            held(trial_groups(held.model)[:1])  # what is called first is the root from then on
+            held(trial_groups(held.model)[:1])  # FSDP2 makes the module that is called first the root
         settle(held)
     if mastered:
         held.keep_masters()
 
 
 def _show_outputs() -> None:
-    """Let hooks of torch before 2.13 see the tensors in what a model says."""
+    """Make the tensors in a model's outputs visible to hooks of torch before 2.13."""
     for kind in (Outputs, Routing):
         if kind not in _pytree.SUPPORTED_NODES:
             _pytree.register_dataclass(kind)
 
 
 def layers(model: PreTrainedModel) -> list[nn.Module]:
-    """The repeated layers of a model, outermost ones only; where none is known, nothing."""
+    """The repeated layers of a model, only outermost ones; empty if none are known."""
     names = {*(getattr(model, "_no_split_modules", None) or ())}
     found = {
         name: module
@@ -62,7 +62,7 @@ def layers(model: PreTrainedModel) -> list[nn.Module]:
 
 
 def weights_here(model: nn.Module) -> dict[str, torch.Tensor]:
-    """What `state_dict` would give of a model whose weights are all here; of a sharded one that gives its parts."""
+    """The state dict of a model whose weights have been gathered; `state_dict` itself would return the shards."""
     buffers = {
         f"{name}.{key}".removeprefix("."): value
         for name, module in model.named_modules()
@@ -73,13 +73,14 @@ def weights_here(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def in_shards(model: PreTrainedModel) -> bool:
-    """Whether each process holds a part of the weights of `model` only."""
+    """Whether each process holds only a part of the weights of `model`."""
     return hasattr(model, ROOT)
 
 
 @contextmanager
 def whole_model(model: PreTrainedModel) -> Iterator[None]:
-    """Within it all weights of `model` are here, if processes share them: each may call it as often as it needs."""
+    """Gather all weights of a sharded `model` inside the context. Processes may then call it different numbers of
+    times."""
     root = getattr(model, ROOT, lambda: None)()
     if root is None:
         yield

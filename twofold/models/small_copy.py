@@ -1,5 +1,5 @@
-"""A small model of the same architecture: every kind of layer, a few heads, random weights, and whatever depends on
-length set so low that a few dozen tokens reach it. What it does is the architecture's doing, not the weights'.
+"""A small model of the same architecture: every kind of layer, a few heads, random weights. Limits that depend on
+length are so low that a few dozen tokens reach them. It shows what the architecture does, whatever the weights are.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from twofold.models.row_lengths import rope_kind, rope_tables
 from twofold.models.seq2seq import encodes_prompts
 
 WINDOW, SWITCH, POSITIONS = 8, 20, 48
-"""How far a sliding window of the copy looks back, after how many tokens its rotary factors change, its positions."""
+"""Of the copy: the length of a sliding window, the tokens after which rotary factors change, and its positions."""
 _VOCABULARY = 64
-_LAYERS, _EXPERTS, _FEED_FORWARD = 6, 16, 48  # at most; of layers one of each kind, and two at least
-_HEADS = 2, 4  # some know no fewer than four
-_MOST = 42_000_000  # weights of a copy that is worth its time
+_LAYERS, _EXPERTS, _FEED_FORWARD = 6, 16, 48  # maximums; there are at least two layers, one of each kind
+_HEADS = 2, 4  # some architectures require at least four
+_MOST = 42_000_000  # weights; a larger copy would take too long
 
 _WINDOW_NAMES = re.compile(r"(window|window_size|window_len|attention_chunk_size|local_attention|index_topk)$")
 _FEED_FORWARD_NAMES = re.compile(r"(intermediate_size|ffn_dim|ffn_hidden_size|n_inner|d_ff)$")
@@ -38,8 +38,8 @@ _HEAD_NAMES = ("num_attention_heads", "encoder_attention_heads", "decoder_attent
 def small_copy(
     model: PreTrainedModel, dtypes: Sequence[torch.dtype] = (torch.float64, torch.float32)
 ) -> PreTrainedModel | None:
-    """A model of `model`'s class on the CPU, in the first of `dtypes` that its layers know, that says something finite
-    of a row; None where no small one can be built."""
+    """A model of `model`'s class on the CPU, in the first of `dtypes` that its layers support, with finite logits for a
+    row; None if no small one can be built."""
     with _quiet():
         return _first_built(model, dtypes)
 
@@ -55,22 +55,22 @@ def _first_built(model: PreTrainedModel, dtypes: Sequence[torch.dtype]) -> PreTr
                     if heads:
                         _narrow(part, heads)
                 made = _built(type(model), config, dtype)
-                if made is not None and _speaks(made):
+                if made is not None and _is_finite(made):
                     return made
-            except Exception:  # whatever the class dislikes of a config that nobody wrote
+            except Exception:  # of any kind: the class may reject the changed config
                 continue
     return None
 
 
 def windows(config: PreTrainedConfig) -> list[int]:
-    """What a config says of how far its layers look back."""
+    """The sliding windows in a config, in tokens."""
     named = ((name, value) for part in _parts(config) for name, value in vars(part).items())
     return [value for name, value in named if _WINDOW_NAMES.search(name) and type(value) is int]
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what transformers has to say of a model that nobody will see."""
+    """Hide warnings of transformers about a model that users never see."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
@@ -81,7 +81,7 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _speaks(model: PreTrainedModel) -> bool:
+def _is_finite(model: PreTrainedModel) -> bool:
     token = torch.arange(1, 13)[None]
     further = {"decoder_input_ids": token} if encodes_prompts(model) else {}
     with torch.no_grad():
@@ -89,7 +89,7 @@ def _speaks(model: PreTrainedModel) -> bool:
 
 
 def _parts(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:
-    """The config and those inside it."""
+    """The config and the configs inside it."""
     yield config
     for value in list(vars(config).values()):
         if isinstance(value, PreTrainedConfig):
@@ -104,18 +104,18 @@ def _built(kind: type[PreTrainedModel], config: PreTrainedConfig, dtype: torch.d
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for part in _parts(config):
-            part._experts_implementation = "eager"  # the one that knows float64
+            part._experts_implementation = "eager"  # the only one with float64
         model = kind._from_config(config, dtype=dtype)
     noise = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for weight in model.parameters():  # large enough that what came before a token matters for it
+        for weight in model.parameters():  # large enough that a token's context matters
             if weight.dim() > 1 and weight.is_floating_point():
                 weight.normal_(0, 1.5 * min(weight.shape[-2:]) ** -0.5, generator=noise)
     return model.eval().requires_grad_(False)
 
 
 def _shorten(config: PreTrainedConfig) -> None:
-    """Few tokens to know, few layers, near windows and factor switches."""
+    """Set a small vocabulary, few layers, short windows and early switches of rotary factors."""
     for name, value in list(vars(config).items()):
         if name.startswith("vocab_size") and isinstance(value, int):
             _set(config, name, min(value, _VOCABULARY))
@@ -136,7 +136,7 @@ def _shorten(config: PreTrainedConfig) -> None:
 
 
 def _set(config: PreTrainedConfig, name: str, value: Any) -> None:
-    """Change what a config has and lets be changed."""
+    """Set a field that the config has, unless it is read-only."""
     if getattr(config, name, None):
         with suppress(NotImplementedError):
             setattr(config, name, value)
@@ -149,12 +149,12 @@ def _known(token: Any) -> Any:
 
 
 def _fewer_layers(config: PreTrainedConfig) -> None:
-    """One layer of each kind that the config's lists tell apart."""
+    """Keep one layer of each kind; kinds differ in the config's per-layer lists."""
     count = getattr(config, "num_hidden_layers", None)
     if not isinstance(count, int) or count < 1:
         return
     lists = {n: v for n, v in vars(config).items() if isinstance(v, (list, tuple)) and len(v) == count}
-    borrowing = count - (getattr(config, _BORROWERS, None) or 0)  # the layers from here on take others' keys and values
+    borrowing = count - (getattr(config, _BORROWERS, None) or 0)  # later layers use the keys and values of others
     kinds: dict[str, int] = {}
     for i in range(count):
         kinds.setdefault(repr([i >= borrowing, *(v[i] for v in lists.values())]), i)
@@ -168,7 +168,7 @@ def _fewer_layers(config: PreTrainedConfig) -> None:
 
 
 def _narrow(config: PreTrainedConfig, most: int) -> None:
-    """At most so many heads of the size that they have, few experts, and a narrow feed-forward layer."""
+    """Keep at most `most` heads of the same size, few experts, and a narrow feed-forward layer."""
     heads, hidden = (getattr(config, name, None) for name in ("num_attention_heads", "hidden_size"))
     numbers = {name: value for name, value in vars(config).items() if type(value) is int}
     if isinstance(heads, int) and isinstance(hidden, int) and heads > most:

@@ -1,4 +1,4 @@
-"""The dtype that weights are stored in: what is written keeps the base's, whatever training computes in."""
+"""The dtype of stored weights: a trained model is written in the dtype of its base, whatever training computes in."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from twofold.models.locate import gguf_of
 
 
 def config_at(path: str, revision: str | None = None, gguf_file: str | None = None) -> Any:
-    """The config of a folder or of a name of the hub; code that comes with it is not run."""
+    """The config of a folder or Hub name. Code that comes with it is not run."""
     return AutoConfig.from_pretrained(path, revision=revision, gguf_file=gguf_file, trust_remote_code=False)
 
 
 def dtype_on_disk(path: str, revision: str | None, gguf_file: str | None = None) -> torch.dtype:
-    """What the weights at `path` are stored in: as its config says, or else as the first tensor is; bfloat16 where a
-    GGUF file is quantized."""
+    """The dtype of the weights at `path`: that of its config, or else of the first tensor; bfloat16 for a quantized
+    GGUF file."""
     if (gguf := gguf_of(path, gguf_file)) is not None:
         return _dtype_of_gguf(Path(path) / gguf)
     named = config_at(path, revision).dtype
@@ -39,7 +39,7 @@ def dtype_on_disk(path: str, revision: str | None, gguf_file: str | None = None)
 
 
 def _dtype_of_gguf(file: Path) -> torch.dtype:
-    """What most weights of a GGUF file are in."""
+    """The dtype of the largest tensor of a GGUF file."""
     if not file.is_file():
         return torch.bfloat16
     from gguf import GGUFReader  # type: ignore[import-not-found]  # of the extra `gguf`, without which nothing was loaded
@@ -51,8 +51,8 @@ def _dtype_of_gguf(file: Path) -> torch.dtype:
 def save_weights(
     model: PreTrainedModel, folder: Path, dtype: torch.dtype, weights: Mapping[str, Tensor] | None = None
 ) -> None:
-    """A Hugging Face folder whose weights (of `model`, or as given) are of `dtype`; a score head, and what transformers
-    keeps in float32, stay as they are."""
+    """Write a Hugging Face folder with weights (those of `model`, or `weights`) in `dtype`. A score head, and weights
+    that transformers keeps in float32, are not converted."""
     tied: dict[tuple[int, torch.Size], Tensor] = {}
     cast = casts(model, dtype)
 
@@ -66,7 +66,7 @@ def save_weights(
 
 
 def casts(model: PreTrainedModel, dtype: torch.dtype) -> Callable[[str, Tensor], Tensor]:
-    """What a weight of `model` is stored as, by its name."""
+    """The function from a weight of `model`, with its name, to the tensor to store."""
     wide = {"score", *(getattr(model, "_keep_in_fp32_modules", None) or ())}
     wide |= {*(getattr(model, "_keep_in_fp32_modules_strict", None) or ())}
     return lambda name, value: value if not value.is_floating_point() or wide & {*name.split(".")} else value.to(dtype)
@@ -74,7 +74,8 @@ def casts(model: PreTrainedModel, dtype: torch.dtype) -> Callable[[str, Tensor],
 
 @contextmanager
 def on_disk(folder: Path) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Within it tensors can be put into files in `folder`, from which they are read whenever they are used."""
+    """A function that moves a tensor into a file in `folder`; the result is read from disk when used. The folder is
+    removed at the end of the context."""
     remove(folder)
     make_folder(folder)
     count = 0
@@ -93,16 +94,16 @@ def on_disk(folder: Path) -> Iterator[Callable[[Tensor], Tensor]]:
 
 
 def stored_dtype(model: PreTrainedModel) -> torch.dtype:
-    """What the weights of `model` were stored in; of a model that was never loaded, what they are in."""
+    """The dtype in which the weights of `model` were stored; for a model that was not loaded, their current dtype."""
     return getattr(model, _REMEMBERED, model.dtype)
 
 
 def remember_dtype(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Let `stored_dtype` know what `model` was stored in."""
+    """Record the dtype in which `model` was stored, for `stored_dtype`."""
     object.__setattr__(model, _REMEMBERED, dtype)
 
 
 _REMEMBERED = "twofold_stored_dtype"
 _ONE = "tensor"
 _MOST = "5GB"
-"""Of weights in a file: as much is in memory while it is written."""
+"""The largest file of weights; this much is in memory while it is written."""

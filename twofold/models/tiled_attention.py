@@ -1,8 +1,8 @@
-"""Branch attention in bfloat16 on a processor, tile by tile: products in bfloat16, scores and sums in float32.
+"""Branch attention in bfloat16 on a CPU, tile by tile: products in bfloat16, scores and sums in float32.
 
-torch's fused kernel takes seven times as long for the backward pass there as for the forward pass. A tile is a few
-segments, or a stretch of the queries of a long one, so that its scores stay in the processor's cache; they are made
-again in the backward pass, and never all of them are there.
+On a CPU the backward pass of torch's fused kernel takes seven times as long as its forward pass. A tile is a few
+segments, or some queries of a long segment, so that its scores fit the CPU's cache. The backward pass recomputes the
+scores; only those of one tile are in memory.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _UNSEEN = -1e30  # finite: a padding query may see nothing
 
 @dataclass(frozen=True)
 class Scores:
-    """How scores are made of queries and keys."""
+    """How scores are computed from queries and keys."""
 
     scale: float
     softcap: float | None
     window: int | None
     sink_H: Tensor | None = None
-    """One more score of each head, of a key whose value is nothing; tiles do not have it."""
+    """An additional score per head, for a key with value 0 (attention sink). Tiles do not support it."""
 
 
 @dataclass(frozen=True)
 class _Tile:
-    """Rows of the layout's padded queries and keys, those of `num` segments, and what is added to their scores."""
+    """The rows of `num` segments among the layout's padded queries and keys, and the bias of their scores."""
 
     query: slice
     key: slice
@@ -119,11 +119,11 @@ class _Part:
         rows.unflatten(0, (self.num, -1)).copy_(by_head.permute(0, 3, 1, 2, 4).flatten(2, 3))
 
     def key_rows(self, grouped: Tensor) -> Tensor:
-        """Rows [n·K, kv heads, d] of what lies like the keys."""
+        """Rows [n·K, kv heads, d] of a tensor in the layout of `k`."""
         return grouped.unflatten(0, (self.num, -1)).transpose(1, 2).flatten(0, 1)
 
     def weights(self) -> Tensor:
-        """What each query gives to each key."""
+        """The attention weight of each key for each query."""
         score = self.q @ self.k.mT
         if self.softcap is not None:
             score = score.div_(self.softcap).tanh_().mul_(self.softcap)
@@ -132,13 +132,13 @@ class _Part:
         return torch.softmax(score, -1)
 
     def d_scores(self, d_weight: Tensor, weight: Tensor) -> Tensor:
-        """The gradient by the scores, from that by the weights."""
+        """The gradient of the scores, from that of the weights."""
         d_score = torch.ops.aten._softmax_backward_data(d_weight, weight, -1, torch.float32)
         return d_score if self.softcap is None else d_score.mul_(self.slope)
 
 
 def _tiles(layout: Layout, window: int | None, heads: int) -> list[_Tile]:
-    """The tiles of a layout; made for the first layer that asks."""
+    """The tiles of a layout; the first layer creates them for all."""
     known = layout.tiles
     if (window, heads) not in known:
         known[window, heads] = list(_cut(layout.buckets, window, heads))
@@ -164,7 +164,7 @@ def _cut(buckets: list[Bucket], window: int | None, heads: int) -> Iterator[_Til
 
 
 def _seen(position_1Q: Tensor, window: int | None) -> tuple[int, int]:
-    """The keys that a stretch of one segment's queries sees: a segment's keys stand at their positions."""
+    """The range of keys that these queries of one segment see. A segment's keys are in the order of their positions."""
     low = 0 if window is None else max(0, int(position_1Q.min()) - window + 1)
     return low, int(position_1Q.max()) + 1
 

@@ -1,4 +1,4 @@
-"""A model's tokenizer and its stop tokens, and what a user adds to them: tokens, and arguments of the chat template."""
+"""A model's tokenizer and stop tokens, and a user's additions: tokens, and arguments of the chat template."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def load_tokenizer(path: str, revision: str | None = None, gguf_file: str | None
         rows = config.get_text_config().vocab_size
     except (OSError, ValueError, KeyError, AttributeError, ImportError):
         mark_by_adapter(tokenizer, Path(path))
-        return tokenizer  # whoever loads the weights compares with them
+        return tokenizer  # loading the weights checks the sizes
     if isinstance(rows, int):
         refuse_ids(tokenizer, rows, path)
     return tokenizer
 
 
 def load_stop_tokens(path: str, tokenizer: PreTrainedTokenizerBase, revision: str | None = None) -> frozenset[int]:
-    """As `stop_tokens`, of a model whose weights are not loaded."""
+    """As `stop_tokens`, for a model whose weights are not loaded."""
     try:
         config = GenerationConfig.from_pretrained(path, revision=revision or "main")
     except (OSError, ValueError):
@@ -57,7 +57,7 @@ def load_stop_tokens(path: str, tokenizer: PreTrainedTokenizerBase, revision: st
 
 
 def stop_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase, where: str) -> frozenset[int]:
-    """The tokenizer's end-of-sequence token and those that the model's generation config names."""
+    """The end-of-sequence tokens of the tokenizer and of the model's generation config."""
     named: Any = config.eos_token_id if config is not None else None
     listed = named if isinstance(named, list) else [named]
     own: Any = tokenizer.eos_token_id
@@ -72,14 +72,15 @@ def stop_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerB
 
 
 class Added(NamedTuple):
-    """The ids of tokens that a user names, and of those among them that the tokenizer did not know."""
+    """The ids of the user's tokens, and of those among them that are new to the tokenizer."""
 
     named: list[int]
     new: list[int]
 
 
 def prepare(tokenizer: PreTrainedTokenizerBase, add_tokens: Sequence[str], arguments: Mapping[str, Any]) -> Added:
-    """Add tokens, and arguments of the chat template. Raises ModelError for an argument that it does not read."""
+    """Add tokens, and arguments of the chat template. Raises ModelError for an argument that the template does not
+    use."""
     known = tokenizer.get_vocab()
     if empty := [token for token in add_tokens if not token.strip()]:
         raise ModelError(
@@ -93,20 +94,20 @@ def prepare(tokenizer: PreTrainedTokenizerBase, add_tokens: Sequence[str], argum
 
 
 def beyond(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Added:
-    """The tokens of which the model has no row, as an adapter's tokenizer may have them."""
+    """The tokens for which the model has no row. An adapter's tokenizer may have such tokens."""
     rows = _rows(model)
     more = sorted(i for i in tokenizer.get_vocab().values() if i >= rows)
     return Added(more, more)
 
 
 def grow(model: PreTrainedModel, added: Added) -> None:
-    """Give `model` rows for what is new: the mean of all rows before them, so that they begin as an average token."""
+    """Add rows to `model` for new tokens, initialized to the mean of all rows before them."""
     if added.named:
         object.__setattr__(model, _NAMED, added.named)
     if not added.new:
         return
     if (size := added.new[-1] + 1) > _rows(model):
-        with torch.random.fork_rng():  # the rows are drawn, then overwritten
+        with torch.random.fork_rng():  # random rows, which are overwritten below
             model.resize_token_embeddings(size, mean_resizing=False)
     seen: set[int] = set()
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
@@ -119,7 +120,7 @@ def grow(model: PreTrainedModel, added: Added) -> None:
 
 
 def added_rows(model: PreTrainedModel) -> list[int]:
-    """The rows of the tokens that a user named."""
+    """The rows of the user's tokens."""
     return getattr(model, _NAMED, [])
 
 
@@ -128,7 +129,8 @@ def _rows(model: PreTrainedModel) -> int:
 
 
 def _set_arguments(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any]) -> None:
-    """Let the template begin with the arguments as defaults: then whatever renders takes them, here and elsewhere."""
+    """Put the arguments at the start of the template as defaults, so that every renderer uses them, here and in other
+    programs."""
     template: Any = tokenizer.chat_template
     if not template:
         what = "arguments of the chat template are given, and the tokenizer has none"

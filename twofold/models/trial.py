@@ -1,6 +1,6 @@
-"""What an architecture does, tried once on a small copy of it (`small_copy.py`) before a model is trusted: whether a
-later token changes an earlier value, which rows may share a call, whether completions may share their prompt, and
-whether a row can be longer than the positions that the model has.
+"""Tests of an architecture on a small copy of it (`small_copy.py`), run once before a model is used: whether a later
+token changes an earlier value, which rows may share a call, whether completions may share their prompt, and whether a
+row can be longer than the model's positions.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from twofold.models.small_copy import small_copy, windows
 
 _SHAPES = ((6, 7, 4), (14, 16, 5), (24, 9, 3), (1, 3))  # prompt and branches: short, across the copy's switch, long
 _LONGEST = 34
-_OFFSETS = 5  # positions that a learned table may begin with and give to no token
+_OFFSETS = 5  # a learned table of positions may begin with up to this many unused ones
 _TOLERANCE = {torch.float64: 1e-4, torch.float32: 5e-3}  # of a head's values; others 0.15
 
 
 class ReadsRows(Protocol):
-    """What a trial needs of a head (`packed_model.Head`)."""
+    """The part of a head (`packed_model.Head`) that a trial uses."""
 
     ends: bool
     name: str
@@ -45,18 +45,19 @@ class ReadsRows(Protocol):
 
 @dataclass(frozen=True)
 class Findings:
-    """`fault` is why no row can be computed at all, `sharing_note` why prompts cannot be shared; both may be empty.
+    """`fault` is the reason why no row can be computed, `sharing_note` why prompts cannot be shared; both may be empty.
 
-    `spare_positions` of the positions that the config names take no token; None where a row may have more than these.
+    `spare_positions` is the number of positions in the config that no token can use; None if a row may be longer than
+    the config's positions.
     """
 
     fault: str = ""
     causal: bool = True
     own_calls: bool = False
-    """Whether rows of different lengths change each other in a way that the config does not tell."""
+    """Whether rows of different lengths change each other's results although the config gives no reason for it."""
     sharing_note: str = ""
     by_mask: bool = False
-    """Whether the layout of a pack reaches the attention only where a mask would."""
+    """Whether the layout of a pack reaches the attention only as its mask."""
     spare_positions: int | None = None
 
     def row_lengths(self, model: PreTrainedModel) -> RowLengths:
@@ -66,7 +67,7 @@ class Findings:
         return replace(own, apart=apart)
 
     def most_tokens(self, model: PreTrainedModel) -> int | None:
-        """The longest row that `model` has positions for; None for no end."""
+        """The longest row for which `model` has positions; None for no limit."""
         named = positions(model)
         return None if named is None or self.spare_positions is None else named - self.spare_positions
 
@@ -75,9 +76,9 @@ _known: dict[str, Findings] = {}
 
 
 def findings(model: PreTrainedModel, head: ReadsRows) -> Findings:
-    """What is true of every model of this class and config; tried once in a process."""
+    """The findings for all models with this class and config; computed once per process."""
     if encodes_prompts(model):
-        start_token(model)  # which refuses a model without one
+        start_token(model)  # raises ModelError for a model without one
     key = f"{type(model).__qualname__} {type(head).__qualname__} {model.dtype} {model.config.to_dict()}"
     if key not in _known:
         _known[key] = _tried(model, head)
@@ -85,7 +86,7 @@ def findings(model: PreTrainedModel, head: ReadsRows) -> Findings:
 
 
 def refuse_leaks(model: PreTrainedModel, found: Findings, what: str) -> None:
-    """Raise ModelError for a model that cannot compute rows, or sees what is still to come."""
+    """Raise ModelError for a model that cannot compute rows, or that is not causal."""
     name = type(model).__name__
     remedy = "choose a causal language model (a decoder)"
     if found.fault:
@@ -98,16 +99,16 @@ def refuse_leaks(model: PreTrainedModel, found: Findings, what: str) -> None:
 
 
 def know_float64(model: PreTrainedModel) -> None:
-    """Let experts be computed by what knows float64, where that is the precision."""
+    """In float64, use the implementation of experts that supports it."""
     if model.dtype == torch.float64:
         model.config._experts_implementation = model.config.get_text_config()._experts_implementation = "eager"
 
 
 def trial_groups(model: PreTrainedModel) -> list[Group]:
-    """Groups of fixed random tokens, that fit into the model's positions."""
+    """Groups of fixed random tokens that fit the model's positions."""
     vocabulary, room = model.config.get_text_config().vocab_size, positions(model)
     if RowLengths.of(model.config.get_text_config()).own_from is not None:
-        room = None  # it goes on beyond its positions, and that is to be tried
+        room = None  # it continues past its positions, which the trial must cover
     scale = 1.0 if room is None else min(1.0, max(room - _OFFSETS, 4) / _LONGEST)
     noise = torch.Generator().manual_seed(0)
 
@@ -146,7 +147,8 @@ def _tried(model: PreTrainedModel, head: ReadsRows) -> Findings:
 
 
 def _by_rows(model: PreTrainedModel, head: ReadsRows, groups: list[Group], alone: Tensor) -> Findings:
-    """All branches in as few calls as the config allows, and one with other tokens at its end, against each `alone`."""
+    """Compare the rows of `alone` with all branches in as few calls as the config allows, and with a branch whose last
+    tokens are changed."""
     lengths = RowLengths.of(model.config.get_text_config())
     own_calls = _distance(_by_calls(model, head, groups, lengths), alone) > _tolerance(model)
     if head.ends:
@@ -168,7 +170,7 @@ def _sharing_note(
     *,
     by_mask: bool = False,
 ) -> str:
-    """Why a pack does not give the values of separate rows; empty where it does."""
+    """The reason why a pack does not give the values of separate rows; empty if it does."""
     lengths, alone = expected
     if encodes_prompts(model):
         return _encoding_note(model, head, groups, alone)
@@ -196,7 +198,7 @@ def _sharing_note(
 
 
 def _encoding_note(model: PreTrainedModel, head: ReadsRows, groups: list[Group], alone: Tensor) -> str:
-    """As `_sharing_note`, of a model that reads each prompt with an encoder."""
+    """As `_sharing_note`, for an encoder–decoder."""
     try:
         with stock_attention(model), torch.no_grad():
             values = head.of_pack(model, branch_hidden(model, groups), targets(groups, model.device))
@@ -207,7 +209,7 @@ def _encoding_note(model: PreTrainedModel, head: ReadsRows, groups: list[Group],
 
 
 def in_order(parts: Sequence[tuple[Tensor, list[int]]], groups: Sequence[Group], *, ends: bool) -> Tensor:
-    """Values [S] or [B] of all branches, from those of calls and the places of their branches."""
+    """Values [S] or [B] of all branches in order, from the values of each call and the indices of its branches."""
     if len(parts) == 1:
         return parts[0][0]
     sizes = [1 if ends else len(b.tokens) for g in groups for b in g.branches]
@@ -227,7 +229,7 @@ def _by_calls(model: PreTrainedModel, head: ReadsRows, groups: list[Group], leng
 
 
 def _alone(model: PreTrainedModel, head: ReadsRows, groups: list[Group]) -> Tensor:
-    """Values of every branch as one row, in a call of its own."""
+    """The values of every branch, each as one row in its own call."""
     rows: list[Tensor] = []
     with stock_attention(model), torch.no_grad():
         for group in groups:
@@ -238,7 +240,7 @@ def _alone(model: PreTrainedModel, head: ReadsRows, groups: list[Group]) -> Tens
 
 
 def _spare_positions(model: PreTrainedModel, head: ReadsRows) -> int | None:
-    """How many of its positions a row cannot have, where one more than these fails."""
+    """The number of the config's positions that no row can use; None if a longer row than these works."""
     named = positions(model)
     if named is None:
         return None
@@ -262,13 +264,13 @@ def _spare_positions(model: PreTrainedModel, head: ReadsRows) -> int | None:
 
 
 def positions(model: PreTrainedModel) -> int | None:
-    """How many its config names."""
+    """The number of positions in its config."""
     named = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return named if isinstance(named, int) and named > 0 else None
 
 
 def _distance(a: Tensor, b: Tensor) -> float:
-    """The largest difference; infinite where something is no number."""
+    """The largest difference; infinite for NaN."""
     return (a - b).abs().nan_to_num(torch.inf, posinf=torch.inf).max().item()
 
 

@@ -1,4 +1,4 @@
-"""The model that training would make, without any weights: what it is made of can be counted, and it can be run."""
+"""The model to be trained, without data in its weights: it can be run to count the memory of a step."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from twofold.models.footprint import Build, step_bytes
 from twofold.models.heads import RewardModel
 from twofold.models.load import ModelSettings, model_options, resolve_device, weights_dtype
 from twofold.models.locate import gguf_of
+from twofold.models.planned import planned_memory
 from twofold.models.policy import Policy
 from twofold.models.seq2seq import auto_class
 from twofold.models.stored import config_at
@@ -28,8 +29,8 @@ def training_bytes(
     scored: bool,
     several: bool,
 ) -> int | None:
-    """`step_bytes` of the policy, or of the reward model where groups are to be `scored`; None where the model's own
-    code needs data to be run. `config` is that of a model in memory."""
+    """`step_bytes` of the policy, or of the reward model if groups are `scored`; None if the model's own code cannot
+    run without data. `config` is that of a model in memory."""
 
     def weights(config: PreTrainedConfig) -> PreTrainedModel:
         family: Any = AutoModelForSequenceClassification if scored else auto_class(config)
@@ -52,10 +53,11 @@ def training_bytes(
         config.num_labels = 1
         config.get_text_config().pad_token_id = 0
     try:
-        build = Build(weights, adapted, whole, resolve_device(settings.device))
+        device = "cpu" if planned_memory() is not None else resolve_device(settings.device)
+        build = Build(weights, adapted, whole, device)
         period = settings.recompute_every if settings.activation_checkpointing else 1
         return step_bytes(build, config, groups, several=several, period=period)
-    except Exception:  # whatever a model's own code makes of tensors without data
+    except Exception:  # of any kind: a model's own code may fail on tensors without data
         return None
 
 

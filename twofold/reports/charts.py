@@ -5,16 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from twofold.reports.drawing import Frame, Line, binned, svg
-from twofold.reports.run import RewardResult, RunData
+from twofold.reports.figure_data import Drawn, encoded
+from twofold.reports.run import RewardResult
 from twofold.statistics import wilson
 
 PANELS = 6
 POINTS = 480
 SPAN = 0.1
 Kind = Literal["train", "evaluation", "timing"]
+
+
+class HasSeries(Protocol):
+    """A run, or what is known of one while it is written."""
+
+    def series(self, key: str, kind: str = "train") -> tuple[list[float], list[float]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,10 @@ class Chart:
     legend: tuple[tuple[str, str], ...]
     keys: tuple[str, ...]
     axis: str = "step"
+    data: str = ""
+    """What is drawn, as the page's script reads it (`figure_data.py`)."""
+    run: str = ""
+    """Whose chart it is, where each run has its own."""
 
 
 _ROLES = (
@@ -131,12 +142,19 @@ FURTHER = (
          _parts("k2")),
     Spec("Gradient norm", "Before clipping.", (Curve("grad_norm"),)),
     Spec("Learning rate", "", (Curve("learning_rate"),)),
-    Spec("Tokens per second", "", (Curve("tokens_per_second"),), "timing"),
-    Spec("Samples per second", "", (Curve("drafts_per_second"),), "timing"),
+)  # fmt: skip
+SPEED = (
+    Spec("Tokens per second", "Tokens of the step's groups, each prompt once, by the time of the whole step.",
+         (Curve("tokens_per_second"),), "timing", level=0.0),
+    Spec("Samples per second", "While sampling only.", (Curve("drafts_per_second"),), "timing", level=0.0),
+    Spec("Seconds per step", "Sampling, training and logging; without evaluations and checkpoints.",
+         (Curve("seconds"),), "timing", level=0.0),
+    Spec("Peak memory, GiB", "Of the first process until this step: GPU memory, or main memory on a CPU.",
+         (Curve("memory_gib"),), "timing", level=0.0),
 )  # fmt: skip
 
 
-def draw(specs: Sequence[Spec], runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) -> list[Chart]:
+def draw(specs: Sequence[Spec], runs: Sequence[HasSeries], labels: Sequence[tuple[str, str]]) -> list[Chart]:
     """The charts of `specs` whose metrics exist.
 
     `labels` contain each run's name and color name. Runs with one color are seeds of one method. A chart with room for
@@ -146,7 +164,7 @@ def draw(specs: Sequence[Spec], runs: Sequence[RunData], labels: Sequence[tuple[
     charts: list[Chart] = []
     for spec in specs:
         if len(spec.curves) > 1:
-            charts += _panels(spec, [runs[i] for i in first], [labels[i][0] for i in first])
+            charts += _panels(spec, [runs[i] for i in first], [labels[i][0] for i in first], first)
         elif chart := _overlay(spec, runs, labels):
             charts.append(chart)
     return charts
@@ -166,7 +184,8 @@ def calibration_chart(name: str, look: str, result: RewardResult) -> Chart:
     low = min([0.5, *line.low])
     frame = Frame(f"Calibration: {name}", 1.0, low - 0.02, 1.02, percent=True, begin=0.5, shares=True)
     note = "Accuracy by the model's confidence. Band: 95% Wilson."
-    return Chart(f"Calibration: {name}", note, svg([line], frame), (), (), axis="predicted probability")
+    data = encoded([Drawn("accuracy", line)], frame)
+    return Chart("Calibration", note, svg([line], frame), (), (), axis="predicted probability", run=name, data=data)
 
 
 def looks(methods: Sequence[int]) -> list[str]:
@@ -175,34 +194,37 @@ def looks(methods: Sequence[int]) -> list[str]:
     return [f"run-{order.index(method) % 6}" for method in methods]
 
 
-def _overlay(spec: Spec, runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) -> Chart | None:
+def _overlay(spec: Spec, runs: Sequence[HasSeries], labels: Sequence[tuple[str, str]]) -> Chart | None:
     """One chart, a line per run."""
-    curve, lines, legend = spec.curves[0], list[Line](), dict[str, str]()
-    for run, (name, look) in zip(runs, labels, strict=True):
+    curve, drawn, legend = spec.curves[0], list[Drawn](), dict[str, str]()
+    for at, (run, (name, look)) in enumerate(zip(runs, labels, strict=True)):
         if line := _line(run, curve, spec, look, _points(len(runs))):
-            lines.append(line)
+            drawn.append(Drawn(name if len(runs) > 1 else spec.title, line, at))
             legend.setdefault(look, name)
-    if not lines:
+    if not drawn:
         return None
-    drawing = svg(lines, _frame(lines, spec))
-    told = tuple((name, look) for look, name in legend.items())
-    return Chart(spec.title, spec.note, drawing, told if len(runs) > 1 else (), (curve.key,))
+    lines = [each.line for each in drawn]
+    frame = _frame(lines, spec)
+    told = tuple((name, look) for look, name in legend.items()) if len(runs) > 1 else ()
+    return Chart(spec.title, spec.note, svg(lines, frame), told, (curve.key,), data=encoded(drawn, frame))
 
 
-def _panels(spec: Spec, runs: Sequence[RunData], names: Sequence[str]) -> list[Chart]:
-    """A chart per run, its curves together; one scale for all runs."""
+def _panels(spec: Spec, runs: Sequence[HasSeries], names: Sequence[str], places: Sequence[int]) -> list[Chart]:
+    """A chart per run, its curves together; one scale for all runs. `places` are the runs' places on the page."""
     points = _points(len(runs))
     drawn = [[(c, ln) for c in spec.curves if (ln := _line(run, c, spec, c.look or "ink", points))] for run in runs]
     if not any(drawn):
         return []
     frame = _frame([line for panel in drawn for _, line in panel], spec)
     charts = []
-    for panel, name in zip(drawn, names, strict=False):
+    for panel, name, place in zip(drawn, names, places, strict=False):
         if panel:
-            title = f"{spec.title}: {name}" if len(runs) > 1 else spec.title
-            legend = tuple((c.label, line.look) for c, line in panel)
-            drawing = svg([line for _, line in panel], frame)
-            charts.append(Chart(title, spec.note, drawing, legend, tuple(c.key for c, _ in panel)))
+            lines = [line for _, line in panel]
+            charts.append(Chart(
+                spec.title, spec.note, svg(lines, frame), tuple((c.label, line.look) for c, line in panel),
+                tuple(c.key for c, _ in panel), run=name if len(runs) > 1 else "",
+                data=encoded([Drawn(c.label, line, place) for c, line in panel], frame),
+            ))  # fmt: skip
     return charts
 
 
@@ -211,7 +233,7 @@ def _points(runs: int) -> int:
     return max(30, POINTS // max(2, runs))
 
 
-def _line(run: RunData, curve: Curve, spec: Spec, look: str, points: int) -> Line | None:
+def _line(run: HasSeries, curve: Curve, spec: Spec, look: str, points: int) -> Line | None:
     x, y = run.series(curve.key, spec.kind)
     if not x:
         return None
@@ -221,7 +243,7 @@ def _line(run: RunData, curve: Curve, spec: Spec, look: str, points: int) -> Lin
     return Line(*binned(x, y, points), look)
 
 
-def _band(run: RunData, key: str, count: str) -> tuple[list[float], list[float]]:
+def _band(run: HasSeries, key: str, count: str) -> tuple[list[float], list[float]]:
     """Wilson's interval at each step, if every line has a count."""
     x, y = run.series(key, "evaluation")
     steps, sizes = run.series(count, "evaluation")

@@ -24,9 +24,14 @@ LOOKS = {
     **{f"run-{i}": f"#0b000{i}" for i in range(6)},
 }  # fmt: skip
 WIDTH, HEIGHT = 4.4, 2.5
+AXES = (0.115, 0.125, 0.865, 0.85)
+"""Left, bottom, width and height of the axes as shares of the drawing."""
+MOVING = {"matplotlib.axis_1": "across", "curve": "curve"}
+"""Groups of a drawing that the page's script draws again, by matplotlib's id: their class on the page."""
 LEAN = (
     (re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL), ""),
     (re.compile(r"<style[^>]*>\*\{[^<]*</style>\s*"), ""),
+    *((re.compile(f'<g id="{re.escape(name)}"'), f'<g class="{kind}"') for name, kind in MOVING.items()),
     (re.compile(r'<g id="[^"]*"'), "<g"),
     (re.compile(r"font-family: [^;\"]*; ?"), ""),
     (re.compile(r' transform="rotate\(-0 [^"]*"'), ""),
@@ -68,6 +73,12 @@ class Frame:
     shares: bool = False
     whole: bool = True
 
+    @property
+    def across(self) -> tuple[float, float]:
+        """Where the x axis begins and ends."""
+        pad = 0.02 * (self.end - self.begin)
+        return self.begin - pad, self.end + pad
+
 
 def binned(x: Sequence[float], y: Sequence[float], points: int) -> tuple[list[float], list[float]]:
     """At most `points` points: means over consecutive stretches of steps."""
@@ -86,7 +97,7 @@ def svg(lines: Sequence[Line], frame: Frame) -> str:
     """The drawing as an `<svg>` element, by matplotlib's object interface: no global figure, no display."""
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "twofold", "path.simplify": True}):
         figure = Figure(figsize=(WIDTH, HEIGHT))
-        axes = figure.add_axes((0.115, 0.125, 0.865, 0.85))
+        axes = figure.add_axes(AXES)
         _furnish(axes, frame)
         for line in lines:
             _draw_line(axes, line)
@@ -98,8 +109,7 @@ def svg(lines: Sequence[Line], frame: Frame) -> str:
 
 def _furnish(axes: Axes, frame: Frame) -> None:
     ink = LOOKS["ink"]
-    pad = 0.02 * (frame.end - frame.begin)
-    axes.set_xlim(frame.begin - pad, frame.end + pad)
+    axes.set_xlim(*frame.across)
     axes.set_ylim(frame.low, frame.high)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=frame.whole and not frame.shares))
     axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -119,11 +129,12 @@ def _furnish(axes: Axes, frame: Frame) -> None:
 
 
 def _draw_line(axes: Axes, line: Line) -> None:
-    colour: dict[str, Any] = {"color": LOOKS[line.look], "solid_joinstyle": "round"}
+    colour: dict[str, Any] = {"color": LOOKS[line.look], "solid_joinstyle": "round", "gid": "curve"}
     if line.low and line.whiskers:
-        axes.vlines(line.x, line.low, line.high, color=LOOKS[line.look], alpha=0.45, linewidth=1.4)
+        axes.vlines(line.x, line.low, line.high, color=LOOKS[line.look], alpha=0.45, linewidth=1.4, gid="curve")
     elif line.low:
-        axes.fill_between(line.x, line.low, line.high, color=LOOKS[line.look], alpha=0.16, linewidth=0)
+        band: dict[str, Any] = {"color": LOOKS[line.look], "alpha": 0.16, "linewidth": 0, "gid": "curve"}
+        axes.fill_between(line.x, line.low, line.high, **band)
     if line.markers:
         axes.plot(line.x, line.y, linewidth=1.8, marker="o", markersize=3.6, **colour)
         return

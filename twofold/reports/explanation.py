@@ -38,7 +38,7 @@ def write_explanation(
 
 def explanation_page(told: Mapping[str, Any], *, title: str, facts: Sequence[str], run: RunData | None = None) -> str:
     """The page as text."""
-    script, digest = script_of("heat.js")
+    script, digest = script_of("tables.js", "heat.js")
     scale, made, fell = scale_of(told["rows"]), environment(), told.get("displacement", {})
     made.filters |= {"estimate": _estimate, "shown": shown, "zip": zip}
     return made.get_template("explain.html.jinja").render(

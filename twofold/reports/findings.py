@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twofold.reports.checks import CHECKS, HELDOUT
+from twofold.reports.languages import Phrase, phrase
 from twofold.reports.run import Comparison, RunData
 from twofold.reports.significance import SIGNIFICANT, Family, Verdict, headline_metric
 from twofold.reports.tables import (
@@ -16,6 +17,7 @@ from twofold.reports.tables import (
     entries,
     interval,
     is_share,
+    p_is,
     p_value,
     percent,
     points,
@@ -99,51 +101,50 @@ def lead(runs: Sequence[RunData]) -> str:
     best = ranked[0]
     if not is_share(best.metric, best.estimate):
         return ""
-    told = f"{_subject(best, len(runs))} {_did(best)} {percent(best.estimate.value)} of {best.estimate.n:,}"
-    told += f" {'pairs' if best.metric == HELDOUT else 'problems'}{_against_base(best)}."
-    return f"{told} {_against_next(runs, ranked)}".strip()
+    what = "{who} orders {share} of {n} pairs" if best.metric == HELDOUT else "{who} solves {share} of {n} problems"
+    who = phrase("The trained model") if len(runs) == 1 else best.entry.label
+    first = phrase(what, who=who, share=percent(best.estimate.value), n=f"{best.estimate.n:,}")
+    whole = first + _against_base(best) + phrase(".")
+    following = _against_next(runs, ranked)
+    return whole + " " + following if following else whole
 
 
-def _subject(best: Finding, runs: int) -> str:
-    return "The trained model" if runs == 1 else best.entry.label
-
-
-def _did(best: Finding) -> str:
-    return "orders" if best.metric == HELDOUT else "solves"
-
-
-def _against_base(best: Finding) -> str:
+def _against_base(best: Finding) -> Phrase:
     if best.base is None:
-        return ""
+        return Phrase("", "")
     gain = 100 * (best.estimate.value - best.base.value)
-    size = f"{abs(gain):.1f} points {'more' if gain > 0 else 'fewer'} than its base" if gain else "as many as its base"
+    size = ", {points} points more than its base" if gain > 0 else ", {points} points fewer than its base"
+    told = phrase(size, points=f"{abs(gain):.1f}") if gain else phrase(", as many as its base")
+    if best.verdict == "untested" or best.test is None:
+        return told + phrase("; no paired test was made")
     words = {
-        "better": f": chance does not explain the gain ({_p(best)})",
-        "worse": f": chance does not explain the loss ({_p(best)})",
-        "unclear": f": chance explains a difference like this ({_p(best)})",
-        "untested": "; no paired test was made",
+        "better": ": chance does not explain the gain ({p})",
+        "worse": ": chance does not explain the loss ({p})",
+        "unclear": ": chance explains a difference like this ({p})",
     }
-    return f", {size}{words[best.verdict]}"
+    return told + phrase(words[best.verdict], p=_p(best.test, best.adjusted))
 
 
-def _p(best: Finding) -> str:
-    if best.test is None:
-        return ""
-    adjusted = best.test.p_value if best.adjusted is None else best.adjusted
-    return f"{'Holm’s' if best.adjusted is not None else 'McNemar’s'} p = {p_value(adjusted)}"
+def _p(test: Comparison, adjusted: float | None) -> Phrase:
+    if adjusted is None:
+        return phrase("McNemar’s {p}", p=p_is(test.p_value))
+    return phrase("Holm’s {p}", p=p_is(adjusted))
 
 
-def _against_next(runs: Sequence[RunData], ranked: Sequence[Finding]) -> str:
+def _against_next(runs: Sequence[RunData], ranked: Sequence[Finding]) -> Phrase | None:
     if len(ranked) < 2:
-        return ""
+        return None
     family, (best, second) = Family.of(runs), ranked[:2]
     test = family.find(best.entry.label, second.entry.label)
     if test is None:
-        return f"{second.entry.label} comes next; no paired test between the two was made."
-    if test.only_a == test.only_b == 0:
-        return f"{second.entry.label} solves exactly the same problems."
-    clear = (family.adjusted(test) or 0.0) < SIGNIFICANT
-    return f"{second.entry.label} comes next, {'beyond chance' if clear else 'no further away than chance explains'}."
+        words = "{model} comes next; no paired test between the two was made."
+    elif test.only_a == test.only_b == 0:
+        words = "{model} solves exactly the same problems."
+    elif (family.adjusted(test) or 0.0) < SIGNIFICANT:
+        words = "{model} comes next, beyond chance."
+    else:
+        words = "{model} comes next, no further away than chance explains."
+    return phrase(words, model=second.entry.label)
 
 
 FINDING_COLUMNS = ("model", "metric", "#n", "#value", "95% interval", "#against base", "#p", "#Holm p", "verdict")
@@ -171,12 +172,19 @@ class Review:
     @property
     def words(self) -> str:
         """The sentence if there is no warning."""
-        looked = ", ".join(self.looked)
+        checked = _listed(self.looked)
         if self.worries:
             return ""
         if self.unseen:
-            return f"No warning, but {', '.join(self.unseen)} could not be looked at. Looked at: {looked}."
-        return f"Nothing to worry about in what was looked at: {looked}."
+            unseen = _listed(self.unseen)
+            return phrase(
+                "No warning, but {unseen} could not be checked. Checked: {checked}.", unseen=unseen, checked=checked
+            )
+        return phrase("Nothing to worry about in what was checked: {checked}.", checked=checked)
+
+
+def _listed(names: Sequence[str]) -> Phrase:
+    return Phrase(", ".join(names), "、".join(phrase(name).zh for name in names))
 
 
 def review(runs: Sequence[RunData], names: Sequence[str]) -> Review:
@@ -211,7 +219,9 @@ def _sentence(c: Comparison, family: Family) -> str:
     if c.only_b < c.only_a:
         c = c.turned
     if c.only_b == 0:
-        return f"{c.b} and {c.a} solve exactly the same problems."
-    better = f"{c.b} but not {c.a} solves {c.only_b:,} problem{'s' if c.only_b > 1 else ''}"
-    first = f"{better}, {c.a} but not {c.b} {c.only_a:,} ({told}): "
-    return first + (f"{c.b} is better." if clear else "chance explains a difference like this.")
+        return phrase("{b} and {a} solve exactly the same problems.", b=c.b, a=c.a)
+    count = "{b} but not {a} solves {n} problems" if c.only_b > 1 else "{b} but not {a} solves {n} problem"
+    first = phrase(count, a=c.a, b=c.b, n=f"{c.only_b:,}")
+    second = phrase(", {a} but not {b} {n} ({p}): ", a=c.a, b=c.b, n=f"{c.only_a:,}", p=told)
+    verdict = phrase("{b} is better.", b=c.b) if clear else phrase("chance explains a difference like this.")
+    return first + second + verdict

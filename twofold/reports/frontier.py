@@ -9,6 +9,8 @@ from typing import Any
 
 from twofold.reports.charts import Chart
 from twofold.reports.drawing import Frame, Line, svg
+from twofold.reports.figure_data import Drawn, encoded
+from twofold.reports.languages import phrase
 from twofold.reports.run import RunData, dicts, estimate
 from twofold.statistics import Estimate, wilson
 
@@ -100,18 +102,23 @@ def _chart(words: str, found: Sequence[tuple[tuple[str, str], list[Point]]], man
     lines = [_line(points, look) for (_, look), points in found]
     share = all(e.low >= 0 and e.high <= 1 for _, points in found for _, e in points)
     percent = share and words != "held-out reward" and words != "reward"
-    frame = _frame(f"{words[0].upper()}{words[1:]} against KL", lines, percent)
+    title = phrase("{gain} against KL", gain=phrase(f"{words[:1].upper()}{words[1:]}"))
+    frame = _frame(title, lines, percent)
     note = "Up and to the left is better: more gained, less far from the reference. Points in the order of the steps."
     legend = _legend(found) if many else ()
-    return Chart(frame.title, note, svg(lines, frame), legend, ("frontier",), "KL from the reference, nats")
+    data = encoded([Drawn(name, line) for ((name, _), _), line in zip(found, lines, strict=True)], frame)
+    return Chart(title, note, svg(lines, frame), legend, ("frontier",), "KL from the reference, nats", data)
 
 
 def _rates(against: str, found: Sequence[tuple[tuple[str, str], list[Point]]], many: bool) -> Chart:
     lines = [_line(points, look) for (_, look), points in found]
     frame = _frame("Win rate by temperature", lines, percent=True, level=0.5)
-    whom = f"against {against}" if against else "against its opponent"
-    note = f"Share of comparisons won {whom}, by sampling temperature. Whiskers: 95%. Dotted: evenly matched."
-    return Chart(frame.title, note, svg(lines, frame), _legend(found) if many else (), ("win_rates",), "temperature")
+    whom = phrase("against {model}", model=against) if against else phrase("against its opponent")
+    text = "Share of comparisons won {whom}, by sampling temperature. Whiskers: 95%. Dotted: evenly matched."
+    note = phrase(text, whom=whom)
+    data = encoded([Drawn(name, line) for ((name, _), _), line in zip(found, lines, strict=True)], frame)
+    legend = _legend(found) if many else ()
+    return Chart(frame.title, note, svg(lines, frame), legend, ("win_rates",), "temperature", data)
 
 
 def _legend(found: Sequence[tuple[tuple[str, str], list[Point]]]) -> tuple[tuple[str, str], ...]:

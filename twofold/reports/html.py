@@ -1,12 +1,13 @@
 """The HTML report on one or more runs: self-contained, without requests, every text escaped, its one script allowed by
 its hash.
 
-The page is complete without that script, which steps through completions by key, filters them, and unfolds them for
-print.
+The page is complete without that script, which steps through completions by key, filters and unfolds them, shows the
+values of figures, draws them along time or tokens, offers them as files, and switches the language.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from twofold.records import short_name
 from twofold.reports import charts, provenance, tables
 from twofold.reports.displacement import fall_of
 from twofold.reports.experts import use_of
+from twofold.reports.figure_data import clock
 from twofold.reports.findings import between, findings, lead, review
 from twofold.reports.frontier import frontier_charts, win_rate_charts
+from twofold.reports.guide import glossary, next_steps
 from twofold.reports.heat import explained
 from twofold.reports.pages import TEXT, environment, script_of, write_page
 from twofold.reports.run import RunData, read_run
@@ -54,18 +57,23 @@ def write_report(runs: Sequence[Path], out: Path, title: str = "", *, introducti
     return write_page(out, render(read, title or read[0].name, introduction))
 
 
-def render(runs: Sequence[RunData], title: str, introduction: Introduction | None = None) -> str:
-    """The page as text."""
+def render(
+    runs: Sequence[RunData], title: str, introduction: Introduction | None = None, *, refresh: float | None = None
+) -> str:
+    """The page as text. On a board it asks for itself every `refresh` seconds."""
     templates = environment()
     templates.filters |= {"place": _place, "short": short_name}
-    script, digest = script_of("report.js", "heat.js")
+    live = () if refresh is None else ("live.js",)
+    script, digest = script_of("tables.js", "report.js", "figures.js", "heat.js", *live)
     return templates.get_template("report.html.jinja").render(
         page=_page(runs, title),
         introduction=introduction,
+        refresh=refresh,
         verdicts=VERDICTS,
         outcomes=TELLS,
         seed_columns=tables.SEED_COLUMNS,
         limit=TEXT,
+        glossary=glossary(),
         recipe=RECIPE // max(2, len(runs)),
         script=script,
         digest=digest,
@@ -80,6 +88,7 @@ def _page(runs: Sequence[RunData], title: str) -> dict[str, Any]:
     entries = tables.entries([run.results for run in runs])
     metric, family, reviewed = headline_metric(entries), Family.of(runs), review(runs, names)
     metrics = dict.fromkeys(m for e in entries for m in e.estimates)
+    clocks = [clock(run) for run in runs]
     training_end = [(name, tables.watched(run.results)) for name, run in named][:COLUMNS]
     return {
         "title": title,
@@ -105,6 +114,10 @@ def _page(runs: Sequence[RunData], title: str) -> dict[str, Any]:
         "win_rates": win_rate_charts(runs, labels),
         "training": charts.draw(charts.TRAINING, runs, labels),
         "further": charts.draw(charts.FURTHER, runs, labels),
+        "speed": charts.draw(charts.SPEED, runs, labels),
+        "clocks": json.dumps(clocks, separators=(",", ":")),
+        "has_tokens": any("tokens" in each for each in clocks),
+        "next": next_steps(runs),
         "experts": [use for name, run in named if (use := use_of(run, name))][:FALLS],
         "falls": [fall for name, run in named if (fall := fall_of(run, name))][:FALLS],
         "explained": [e for name, run in named if (e := explained(run, name))][:FALLS],

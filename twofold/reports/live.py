@@ -29,7 +29,7 @@ CURVES = {
     "problems solved": ("exact_match/strict",),
 }
 """The metrics to watch, as label and metric names; the first that exists is used."""
-WATCHED = {"step", *(key for keys in CURVES.values() for key in keys)}
+WATCHED = {"step", "exact_match/n", *(key for keys in CURVES.values() for key in keys)}
 BARS = "▁▂▃▄▅▆▇█"
 MOST_TEXTS, MOST_LETTERS = 20, 2000
 
@@ -80,6 +80,10 @@ class Watched:
         if isinstance(step := line.get("step"), int):
             self.steps = max(self.steps, step + 1 if line.get("kind") == "train" else 0)
             self.columns.add({k: v for k, v in numbers(line).items() if k in WATCHED})
+
+    def series(self, key: str, kind: str = "train") -> tuple[list[float], list[float]]:
+        """Steps and values of a metric, whatever the `kind` of its lines."""
+        return self.columns.series(key)
 
     def curves(self) -> list[Curve]:
         """Each of CURVES by its first metric that is there."""

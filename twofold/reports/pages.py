@@ -6,6 +6,7 @@ import hashlib
 import unicodedata
 from base64 import b64encode
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from twofold import disk
-from twofold.reports import tables
+from twofold.reports import guide, tables
+from twofold.reports.chats import turns
+from twofold.reports.languages import both, phrase
 
 if TYPE_CHECKING:
     from twofold.data.preview import RowView
@@ -28,19 +31,22 @@ def clip(text: str, limit: int = TEXT) -> str:
     return kept if len(text) <= limit else f"{kept} … ({len(text) - limit:,} more characters)"
 
 
+@cache
 def environment(*, escape: bool = True) -> Environment:
-    """The templates, everything escaped if they are of HTML, with what writes figures into them."""
+    """The templates, everything escaped if they are of HTML, with what writes figures into them; compiled once."""
     made = Environment(
         loader=PackageLoader("twofold.reports", "templates"),
         autoescape=escape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=both if escape else None,
     )
     made.filters |= {"clip": clip, "interval": tables.interval, "number": tables.number, "p": tables.p_value}
+    made.filters |= {"p_is": tables.p_is, "turns": turns, "address": guide.address}
     made.filters |= {"percent": tables.percent, "signed": tables.signed}
     made.filters["drawing"] = lambda chart: Markup(chart.svg)  # numbers and the package's own titles only
-    made.globals["is_share"] = tables.is_share
+    made.globals |= {"is_share": tables.is_share, "_": phrase}
     return made
 
 

@@ -103,7 +103,9 @@ class Results:
             comparisons=tuple(c for d in dicts(data.get("comparisons")) if (c := typed(Comparison, d))),
             heldout=_estimates(data.get("heldout")),
             training=_estimates(data.get("training")),
-            warnings=tuple(_text(w) for w in data.get("warnings") or ()),
+            warnings=tuple(_text(w) for w in warnings if w)
+            if isinstance(warnings := data.get("warnings"), list)
+            else (),
             displacement=mapping(data.get("displacement")),
             experts=mapping(data.get("experts")),
             step=data["step"] if isinstance(data.get("step"), int) else None,

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from twofold.reports.languages import phrase
 from twofold.reports.run import Comparison, RunData
-from twofold.reports.tables import METRICS, Entry, against, comparisons, entries, p_value
+from twofold.reports.tables import METRICS, Entry, against, comparisons, entries, p_is, p_value
 from twofold.statistics import holm, mcnemar
 
 Verdict = Literal["better", "worse", "unclear", "untested"]
@@ -71,10 +72,10 @@ class Family:
     def sentence(self, test: Comparison) -> str:
         """The p-value of a test in words, with Holm's where there are several tests."""
         adjusted = self.adjusted(test)
-        plain = f"McNemar p = {p_value(test.p_value)}"
+        plain = phrase("McNemar {p}", p=p_is(test.p_value))
         if adjusted is None or len(self.tests) < 2:
             return plain
-        return f"{plain}, {p_value(adjusted)} by Holm over {len(self.tests)} tests"
+        return plain + phrase(", {p} by Holm over {n} tests", p=p_value(adjusted), n=len(self.tests))
 
 
 def _from_samples(a: tuple[Entry, RunData], b: tuple[Entry, RunData], metric: str) -> list[Comparison]:

@@ -162,15 +162,20 @@ def interval(estimate: Estimate, signed: bool = False) -> str:
     return f"{100 * max(0.0, estimate.low):.1f} – {100 * min(1.0, estimate.high):.1f}%"
 
 
+SMALLEST_P = 0.001
+
+
 def p_value(p: float) -> str:
-    """A p-value: three decimals, two digits in powers of ten below 0.001, never 0."""
+    """A p-value with three decimals; a smaller one is `< 0.001`."""
     if not math.isfinite(p):
         return "–"
-    if p >= 0.001:
-        return f"{p:.3f}"
-    if p < 1e-99:
-        return "< 1e-99"
-    return f"{p:.1e}".replace("e-0", "e-")
+    return f"{p:.3f}" if p >= SMALLEST_P else f"< {SMALLEST_P}"
+
+
+def p_is(p: float) -> str:
+    """A p-value in a sentence: `p = 0.012` or `p < 0.001`."""
+    told = p_value(p)
+    return f"p {told}" if told.startswith("<") else f"p = {told}"
 
 
 def number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""From the settings of an algorithm to the algorithm: the parts of a run that settings ask for, made when they do."""
+"""Builds the algorithm from its settings. Parts of the run are made only when the settings require them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from twofold.rewards.base import Reward
 from twofold.rewards.rollouts import Rewards
 from twofold.runs.context import RunContext
 from twofold.runs.judges import gate_of, server_judge
-from twofold.sampling.ahead import DraftsAhead
+from twofold.sampling.ahead import SamplesAhead
 from twofold.sampling.base import Sampler
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.reference import ReferenceSampler
@@ -41,8 +41,8 @@ class RunParts:
         recipe = context.recipe
         self.context, self.groups, self.providers = context, groups, providers
         self.objective, self.steps, self.seed = context.objective, context.steps, recipe.seed
-        self.ahead: DraftsAhead | None = None
-        """The sampler, where the recipe wants drafts ahead of training: made with it."""
+        self.ahead: SamplesAhead | None = None
+        """The sampler, if the recipe generates samples ahead of training. It is made with the sampler."""
         self.batch_size, self.packing = recipe.training.batch_size, recipe.training.packing
 
     @property
@@ -71,14 +71,14 @@ class RunParts:
 
         warn = self.context.progress.warn
         servers = ServerSampler(policy, loaded.stop_tokens, recipe.sampling, save, Path(recipe.run) / "served", warn)
-        self.ahead = DraftsAhead(servers) if recipe.sampling.server.ahead else None
+        self.ahead = SamplesAhead(servers) if recipe.sampling.server.ahead else None
         drafts = self.ahead or servers
         self.context.resources.callback(drafts.close)
         return drafts
 
     def reference_sampler(self) -> Sampler:
         reference, loaded, recipe = self.context.reference, self.context.loaded, self.context.recipe
-        assert reference is not None, "an algorithm that draws from it needs it"
+        assert reference is not None, "an algorithm that samples from it requires it"
 
         here = replace(recipe.sampling, server=None)
 
@@ -97,7 +97,7 @@ class RunParts:
 def build_algorithm(
     context: RunContext, groups: Mapping[str, Sequence[Group]], providers: Mapping[str, Provider]
 ) -> Algorithm:
-    """The algorithm on `groups` (train, generator, heldout, also); `providers` provide what is asked of a reference."""
+    """The algorithm on `groups` (train, generator, heldout, also). `providers` compute the columns of a reference."""
     parts, recipe = RunParts(context, groups, providers), context.recipe
     algorithm = recipe.algorithm.build(parts)
     if parts.ahead is not None:

@@ -43,8 +43,8 @@ from twofold.world import world
 
 
 def build_trainer(run: RunContext, folder: Path, *, resume: bool = True) -> Trainer:
-    """References are made from the policy as it is now, so call this before any checkpoint is loaded. Raises
-    CheckpointError, before anything is written, where `folder` holds a run to resume that is not this one."""
+    """References are copies of the policy at the time of the call, so call this before a checkpoint is loaded. Raises
+    CheckpointError, before anything is written, where `folder` has a different run to resume."""
     identity = identity_of(run)
     refuse_differences(identity)
     if resume:
@@ -88,7 +88,7 @@ def build_trainer(run: RunContext, folder: Path, *, resume: bool = True) -> Trai
 
 
 def _share_weights(run: RunContext, stateful: Sequence[Stateful]) -> None:
-    """Leave each process its part of what is trained, and of the references, which move with it."""
+    """Split the trained models, and the references that follow them, among the processes."""
     kind = how_shared(run.recipe)
     models: list[PackedModel] = [run.policy, *(run.value_model or ())[:1]]
     for each in (run.reference, *stateful):
@@ -98,15 +98,15 @@ def _share_weights(run: RunContext, stateful: Sequence[Stateful]) -> None:
 
 
 def _references(run: RunContext) -> tuple[dict[str, Provider], list[Stateful]]:
-    """Providers for what of the reference is asked as the run goes, and what of it moves; copies are made before any
-    process gives up its weights."""
+    """Providers of the reference columns that are computed during the run, and the references that move. Copies are
+    made before the weights are split among processes."""
     if run.reward_model is not None:
         return {}, []
     packing, policy = run.recipe.training.packing, run.language_model
     if pace := reference_pace(run.recipe, len(run.groups["train"])):
         if not _needs_reference(run):
             where = "reference.kind" if run.recipe.reference.kind == "moving" else "algorithm.reference"
-            what, remedy = f"{type(run.objective).__name__} asks for no reference", "leave it out"
+            what, remedy = f"{type(run.objective).__name__} uses no reference", "leave it out"
             raise RecipeError(what, where=where, remedy=remedy)
         bema = run.recipe.reference.bema
         if bema is None:
@@ -140,7 +140,7 @@ def _needs_reference(run: RunContext) -> bool:
 
 
 def _training_packs(run: RunContext) -> Iterator[list[int]]:
-    """Those of the first epoch."""
+    """The packs of the first epoch."""
     rows, training = run.groups["train"], run.recipe.training
     return first_packs(rows, run.order, training.batch_size, run.steps, training.packing)
 
@@ -157,7 +157,7 @@ def _evaluators(run: RunContext, heldout: Sequence[Group], step: Step) -> list[E
 
 
 def heldout_reward(rewards: Rewards, sampler: Sampler, tasks: Sequence[Group], seed: int) -> Evaluation:
-    """The mean reward of one completion for each held-out prompt, drawn as evaluation.sampling says."""
+    """The mean reward of one completion for each held-out prompt, sampled with evaluation.sampling."""
     rows = sampler.sample([t.prompt for t in tasks], seed=(seed, 0))
     said = [
         replace(t, branches=tuple(Branch(d.tokens, Role.DRAFT) for d in drafts))

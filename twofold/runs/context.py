@@ -1,4 +1,4 @@
-"""A recipe with its model and its rows in memory: what every part of a run is made from."""
+"""A recipe with its model and its rows in memory: the input of every part of a run."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class RunContext:
     dataset: Dataset
     progress: Progress
     functions: Mapping[str, RewardFunction] = field(default_factory=dict[str, RewardFunction])
-    """Rewards that Python handed over, by their name in the recipe."""
+    """Rewards that were passed as Python functions, by their name in the recipe."""
     resources: ExitStack = field(default_factory=ExitStack)
-    """What the run holds open (a judge's connection and ledger), for whoever made the context to close."""
+    """What the run has opened (a judge's connection and ledger). The code that made the context closes it."""
     reference: LiveReference | None = field(default=None, init=False)
     rewards: Rewards = field(init=False)
     value_model: tuple[ValueModel, LoadedModel] | None = field(default=None, init=False)
     algorithm: Algorithm = field(init=False)
-    """What the policy is compared with, what rates drafts, the value model, the algorithm: made with the trainer."""
+    """The reference, the rewards of samples, the value model and the algorithm are made with the trainer."""
 
     def __post_init__(self) -> None:
         data, tokenizer = self.recipe.data, self.loaded.tokenizer
@@ -67,7 +67,7 @@ class RunContext:
         self.steps = total_steps(self.recipe, len(self.groups["train"]))
 
     def _look_at_lengths(self) -> None:
-        """Refuse rows that the model has no positions for; say it where they go beyond what it was trained on."""
+        """Refuse rows that are longer than the model's positions. Warn if they are longer than it was trained on."""
         known = self.policy.positions
         if known is None or self.recipe.data.tokenize.max_length <= known:
             return
@@ -93,7 +93,7 @@ class RunContext:
 
     @cached_property
     def mixture(self) -> Mixture | None:
-        """The order of the training rows that weights of files ask for."""
+        """The order of the training rows if the files have weights."""
         recipe = self.recipe
         return mixture(recipe.data.sources, self.groups["train"], recipe.seed, self.progress)
 
@@ -103,7 +103,7 @@ class RunContext:
         return self.mixture or Order(len(self.groups["train"]), self.recipe.seed)
 
     def prompt_of(self, name: str) -> Prompt | None:
-        """The prompt of the row that a group was made of, as it was written; None where several rows have its name."""
+        """The original prompt of the row that a group was made from; None if several rows have its name."""
         return self._prompts.get(name)
 
     @cached_property
@@ -115,11 +115,11 @@ class RunContext:
         return found
 
     def prompts(self) -> str:
-        """How the prompts of all rows are put."""
+        """How the prompts of all rows are rendered."""
         return described_in_all(self.encoded.values(), self.encoder)
 
     def sampler(self, *, training: bool) -> LocalSampler:
-        """The sampler of drafts (`training`) or of evaluation completions."""
+        """The sampler for `training` or for evaluation."""
         how = self.recipe.sampling if training else self.recipe.evaluation.sampling
         model, loaded = self.policy.model, self.loaded
         return LocalSampler(
@@ -139,7 +139,7 @@ class RunContext:
         return self.policy if isinstance(self.policy, RewardModel) else None  # two classes, one of which has scores
 
     def judged(self) -> RewardReport | None:
-        """What the model, as it is now, makes of the held-out comparisons, if it is a reward model."""
+        """The current model's scores of the held-out comparisons, if it is a reward model."""
         groups, model = self.groups["heldout"], self.reward_model
         if model is None or not groups:
             return None
@@ -147,7 +147,8 @@ class RunContext:
 
 
 def asks_live(recipe: Recipe, objective: Objective) -> bool:
-    """Whether a run asks the reference as it goes: for drafts, for uncached data, or for a column made of the step."""
+    """Whether a run evaluates the reference during training: for samples, for uncached data, or for a column that is
+    computed over the step."""
     asked = set(objective.requires) & {*OF_REFERENCE}
     asked -= {COLUMN} if recipe.reference.kind == "cached" else set[str]()
     rolled_out = recipe.algorithm.answers_rows and COLUMN in objective.requires

@@ -21,15 +21,15 @@ from twofold.progress import Progress, Silent
 from twofold.records import Record
 
 IN_MEMORY = "in memory"
-"""The path of a model or of data that Python handed over."""
+"""The path of a model or of data that was passed as a Python object."""
 
 
 def read_dataset(
     recipe: Recipe, objective: Objective, rows: Sequence[Record] | None = None, progress: Progress | None = None
 ) -> Dataset:
-    """The rows that `objective` learns from; `rows` replace those of `data.train`. Raises DataError for whatever
-    `twofold data check` calls an error and for a measured answer that evaluation.rule cannot read, and RecipeError for
-    what a reward model cannot do."""
+    """The rows that `objective` learns from; `rows` replace those of `data.train`. Raises DataError for each error of
+    `twofold data check` and for a reference answer that evaluation.rule cannot read. Raises RecipeError for settings
+    that a reward model does not support."""
     _refuse_speech(recipe, objective)
     needs = row_needs(objective, recipe.algorithm.data_kind(objective))
     also = None if recipe.data.also is None else row_needs(also_objective(recipe.data.also))
@@ -44,14 +44,15 @@ def row_needs(objective: Objective, kind: DataKind | None = None) -> RowNeeds:
 
 
 def data_cache(recipe: Recipe) -> Path:
-    """Where rows and tokens are kept that are too many to hold."""
+    """The folder for rows and tokens that do not fit into memory."""
     return Path(recipe.data.cache or Path(recipe.run) / "data-cache")
 
 
 def refuse_trained_on(run: Path, tasks: Sequence[Record]) -> int:
-    """Raise DataError for rows whose prompts `run` was trained on, by its own resolved.yaml; how many are alike."""
+    """Raise DataError for rows whose prompts `run` was trained on, by its resolved.yaml. Returns how many are
+    similar."""
     document = load_recipe(run / "resolved.yaml")
-    # Which rows there were hangs on nothing else; an objective may be a stranger's code, other keys of another version.
+    # Only these keys decide the rows. The objective may be third-party code, and other keys may be of another version.
     needed = {k: v for k, v in document.data.items() if k in ("model", "data", "run", "seed", "evaluation")}
     needed["data"] = {k: v for k, v in document.data.get("data", {}).items() if k != "tokenize"}
     recipe = validate(Recipe, replace(document, data=needed))
@@ -68,7 +69,7 @@ def _reader(recipe: Recipe, progress: Progress) -> Reader:
 
 
 def _refuse_speech(recipe: Recipe, objective: Objective) -> None:
-    """A reward model says nothing: it can neither draft nor solve, and is compared with no reference."""
+    """A reward model generates no text, so it can neither sample nor solve problems. It uses no reference."""
     asked = {
         "algorithm": recipe.algorithm.draws_drafts,
         "evaluation.tasks": recipe.evaluation.tasks is not None,
@@ -78,7 +79,7 @@ def _refuse_speech(recipe: Recipe, objective: Objective) -> None:
     wrong = next((where for where, given in asked.items() if given), None)
     if objective.reads == "scores" and wrong:
         raise RecipeError(
-            f"{type(objective).__name__} makes the model a reward model, which says nothing but scores",
+            f"{type(objective).__name__} makes the model a reward model, which only returns scores",
             where=wrong,
             remedy=f"leave {wrong} out, or choose an objective on log-probabilities",
         )

@@ -1,4 +1,4 @@
-"""What a run reports where its chosen completions fell."""
+"""The report of a run whose chosen completions became less likely."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from twofold.models.reference import COLUMN
 from twofold.runs.context import RunContext
 from twofold.training.trainer import Trainer
 
-EXPLAINED, COUNTED = 200, 1000  # rows that the policy reads once more, and rows whose patterns are counted
+EXPLAINED, COUNTED = 200, 1000  # rows that the policy evaluates again, and rows whose patterns are counted
 
 
 def chosen_displacement(run: RunContext, trainer: Trainer) -> Displacement | None:
-    """How the policy as it is now differs from its reference on the first rows that it was trained on; None where there
-    is no reference, or nothing to compare: labels, or hardly any rows."""
+    """How the current policy differs from its reference on its first training rows. None without a reference, or if
+    there is nothing to compare: labels, or too few rows."""
     fixed = run.algorithm.fixed_rows
     compared = COLUMN in run.objective.requires and run.objective.data_kind in ("pairs", "rankings")
     if fixed is None or not compared or len(fixed[0]) < FEWEST:

@@ -1,4 +1,4 @@
-"""What a run would do, without doing it: settings, rows, parameters, steps, and how much memory to expect."""
+"""What a run would do, without running it: settings, rows, parameters, steps, and the expected memory."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from twofold.models.adapters import refuse_classifier
 from twofold.models.load import resolve_device, training_precision
 from twofold.models.machine import memory_bytes
 from twofold.models.model_size import model_size
+from twofold.models.planned import planned_memory
 from twofold.models.tokenizers import load_stop_tokens, load_tokenizer, prepare
 from twofold.progress import Progress, Silent
 from twofold.reports.rates import unusual_rate
@@ -36,7 +37,7 @@ class DryRun:
     rows: dict[str, int]
     prompts: str
     used: int
-    """Training rows that fit, of which the steps are counted."""
+    """Training rows that fit; the number of steps depends on them."""
     tokens: dict[str, Any]
     parameters: int
     trainable: int
@@ -44,18 +45,18 @@ class DryRun:
     device: str
     precision: str
     shares: Sequence[Shares]
-    """The ways in which processes may share its models, the one that is taken first."""
+    """The ways in which processes may share its models. The one in use comes first."""
     processes: int
     pack_tokens: int
-    """Of the largest pack that the first steps have."""
+    """Tokens of the largest pack of the first steps."""
 
     @property
     def memory(self) -> Forecast:
-        """Of each process."""
+        """Memory of each process."""
         return self.shares[0].memory
 
     def lines(self) -> list[str]:
-        """The figures for a person, after the resolved settings."""
+        """The figures as text, which is printed after the resolved settings."""
         counts = ", ".join(f"{k} {v}{self._share(k)}" for k, v in self.rows.items() if v)
         return [
             f"rows        {counts}",
@@ -78,8 +79,8 @@ class DryRun:
 
 
 def dry_run(recipe: Recipe, progress: Progress | None = None, processes: int = 1) -> DryRun:
-    """Read and tokenize the data and count for so many processes of this machine; no weights are loaded. Raises
-    TwofoldError as the run would."""
+    """Read and tokenize the data and count, for this number of processes on this machine. No weights are loaded.
+    Raises the TwofoldError that the run would raise."""
     here = World(0, processes, processes)
     refuse_missing(recipe.training.track)
     refuse_bad_ramps(recipe.objective, recipe.algorithm.ramp)
@@ -119,7 +120,7 @@ def dry_run(recipe: Recipe, progress: Progress | None = None, processes: int = 1
         parameters=sizes.parameters,
         trainable=sizes.trainable,
         steps=total_steps(recipe, len(trained.groups)),
-        device=device,
+        device=_named(device),
         precision=training_precision(recipe.model, sizes.hidden),
         shares=[taken, *(way for way in shares if way is not taken)],
         processes=processes,
@@ -127,7 +128,12 @@ def dry_run(recipe: Recipe, progress: Progress | None = None, processes: int = 1
     )
 
 
+def _named(device: str) -> str:
+    planned = planned_memory()
+    return device if planned is None else f"{device} of {planned / GIB:g} GiB, as planned"
+
+
 def _usual_rate(recipe: Recipe) -> float:
-    """The rate by default of this optimizer for this kind of tuning."""
+    """The default rate of this optimizer for this kind of tuning."""
     adapter = recipe.model.lora is not None or recipe.model.adapter is not None
     return recipe.optimizer.rates[adapter]

@@ -1,4 +1,4 @@
-"""Where a trained mixture of experts sends tokens, measured on held-out rows, or else on training rows."""
+"""Which experts a trained mixture of experts uses, measured on held-out rows, or else on training rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ROWS = 64
 
 
 def expert_use(run: RunContext) -> dict[str, Any]:
-    """`experts` of results.json: how even their use is, and each one's share of the choices in its layer; nothing for a
+    """`experts` of results.json: how even their use is, and the share of tokens of each one in its layer. Empty for a
     model without experts."""
     groups = run.groups["heldout"] or run.groups["train"]
     routed = run.policy.routing([groups[i] for i in range(min(_ROWS, len(groups)))], run.recipe.training.packing)

@@ -1,4 +1,4 @@
-"""Settings under which a run fits into the memory that there is."""
+"""Settings with which a run fits into the available memory."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ from twofold.world import World, world
 
 RESOLVED = "resolved.yaml"
 _GRAIN = 64
-"""Sizes of packs are multiples of it."""
+"""Sizes of packs are multiples of this number of tokens."""
 _TRIES = 4
 MOST = 65_536
-"""Tokens that `auto` gives a pack at most."""
+"""Maximum tokens of a pack under `auto`."""
 
 
 def what_fits(recipe: Recipe, sizes: ModelSize, rows: Sequence[Group], limit: int, here: World | None = None) -> str:
-    """The first settings, in the order of what they cost, under which `recipe` takes at most `limit` bytes; a sentence
-    for a person."""
+    """The first settings, in order of their cost, with which `recipe` uses at most `limit` bytes, as a sentence."""
     for changes, changed in _ways(recipe):
         its_sizes = sizes if changed.model.lora is recipe.model.lora else model_size(changed.model)
         found = fitting_tokens(changed, its_sizes, rows, limit, here)
@@ -50,7 +49,7 @@ def what_fits(recipe: Recipe, sizes: ModelSize, rows: Sequence[Group], limit: in
 
 
 def _ways(recipe: Recipe) -> Iterator[tuple[list[str], Recipe]]:
-    """Changes and the recipe with them; each is tried with smaller packs too."""
+    """Changes and the recipe with them. Each is also tried with smaller packs."""
     model = recipe.model
     ways = [(list[str](), model)]
     if not model.activation_checkpointing:
@@ -67,8 +66,8 @@ def _ways(recipe: Recipe) -> Iterator[tuple[list[str], Recipe]]:
 def fitting_tokens(
     recipe: Recipe, sizes: ModelSize, rows: Sequence[Group], limit: int, here: World | None = None
 ) -> tuple[int, Forecast] | None:
-    """The largest `training.packing.tokens`, no more than the recipe's own, with which each process takes at most
-    `limit` bytes, and what it takes; None where one row alone takes more."""
+    """The largest `training.packing.tokens`, up to the recipe's own, with which each process uses at most `limit`
+    bytes, and the memory that it uses. None where a single row uses more."""
     here = here or world()
 
     def of(tokens: int) -> tuple[int, Forecast]:
@@ -95,14 +94,14 @@ def fitting_tokens(
 
 
 def with_tokens(recipe: Recipe, tokens: int | Literal["auto"]) -> Recipe:
-    """The recipe with packs of so many tokens."""
+    """The recipe with packs of `tokens` tokens."""
     training = recipe.training
     return replace(recipe, training=replace(training, packing=replace(training.packing, tokens=tokens)))
 
 
 def with_fitting_packs(recipe: Recipe, rows: Sequence[Group], here: World | None = None) -> Recipe:
-    """The recipe with a number where its packs are to have what fits: that of the run to be resumed, if there is one.
-    Raises RecipeError where one row alone does not fit."""
+    """The recipe with a number for `training.packing.tokens: auto`: that of the run to resume, if there is one. Raises
+    RecipeError where a single row does not fit."""
     if recipe.training.packing.tokens != "auto":
         return recipe
     device, here = resolve_device(recipe.model.device), here or world()

@@ -1,4 +1,4 @@
-"""What other verbs read from a run directory, where it began, and what they leave in it for its report."""
+"""What other verbs read from a run directory, such as its initial model, and what they add to its report."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from twofold.locks import exclusive
 
 Row = Mapping[str, Any]
 PATIENCE = 60.0
-"""Seconds that figures, once measured, wait for a file that another process writes."""
+"""Seconds to wait for a file of figures that another process is writing."""
 LOGS = ("metrics.jsonl", "timings.jsonl", "samples.jsonl", "warnings.jsonl")
 FILES = (*LOGS, "resolved.yaml", "environment.json", "results.json")
-"""What a finished run's manifest lists; a model's folder has its own."""
+"""The files in the manifest of a finished run. A model's folder has its own manifest."""
 FOLDERS = ("data-cache", "reference-cache", "fit", "served", "tensorboard")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """By a run's own recipe: the model that it began with, whether that is its reference, and its objective's β."""
+    """From a run's recipe: its initial model, whether that is its reference, and the β of its objective."""
 
     model: str
     is_reference: bool
@@ -32,12 +32,12 @@ class Origin:
 
 
 def is_run(model: str) -> bool:
-    """Whether a model was named by its run directory."""
+    """Whether `model` is a run directory."""
     return (Path(model) / "resolved.yaml").is_file()
 
 
 def origin(run: str) -> Origin | None:
-    """Where a run began; None for what is no run directory."""
+    """The origin of a run; None if `run` is not a run directory."""
     if not is_run(run):
         return None
     data: Row = load_recipe(Path(run) / "resolved.yaml", []).data
@@ -50,23 +50,23 @@ def origin(run: str) -> Origin | None:
 
 
 def common_origin(models: Sequence[str]) -> str:
-    """The model that every run began with; raises RecipeError where there is no such."""
+    """The initial model of all runs. Raises RecipeError if they differ or are not known."""
     origins = [origin(model) for model in models]
     named = {o.model for o in origins if o is not None}
     if len(named) != 1 or None in origins:
-        what = "the runs began with different models" if len(named) > 1 else "nothing says what KL is from"
+        what = "the runs began with different models" if len(named) > 1 else "KL requires a reference model"
         raise RecipeError(what, where="--task frontier", remedy="name the model: --reference MODEL")
     return named.pop()
 
 
 def add_rows(path: Path, rows: Sequence[Row], key: str) -> None:
-    """Put `rows` into the list of a JSON file, in the place of what it held with the same values under `key`; a file
-    that holds no list is replaced. Others who do so at the same time wait for each other. Raises DataError for a file
-    that was changed since it was written."""
+    """Add `rows` to the list in a JSON file. They replace rows with the same values under `key`. A file without a list
+    is replaced. Processes that do so at the same time wait for each other. Raises DataError for a file that has changed
+    since it was written."""
     run, name = path.parent, path.name
     with exclusive(run / ".figures.lock", "another process is writing figures of this run", patience=PATIENCE):
         if path.exists() and (fault := manifest.faults(run, name.__eq__).get(name)):
-            remedy = "remove the file: its figures are lost, these take their place"
+            remedy = "remove the file: its figures are lost, and these replace them"
             raise DataError(fault, where=str(path), remedy=remedy)
         try:
             known: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
@@ -85,17 +85,17 @@ def add_file(path: Path, value: Any) -> None:
 
 
 def drop_links(run: Path) -> None:
-    """Take away the links among the folders in a run: nothing is written through them."""
+    """Remove the links among the folders in a run, because nothing may be written through them."""
     for name in FOLDERS:
         if (run / name).is_symlink():
             (run / name).unlink()
 
 
 def begin(run: Path) -> None:
-    """The files of the run are about to be written anew."""
+    """Record that the files of the run are about to be written again."""
     manifest.forget(run, *FILES)
 
 
 def finish(run: Path) -> None:
-    """The files of the run are as they stay."""
+    """Record that the files of the run are final."""
     manifest.record(run, *(name for name in FILES if (run / name).is_file()))

@@ -1,4 +1,4 @@
-"""How much memory a run takes at its peak: nothing is loaded and nothing is trained."""
+"""The peak memory of a run, without loading or training anything."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from twofold.sampling.base import Sampling
 
 GIB = 2**30
 _STEPS = 64
-"""Of a run whose packs are looked at for the largest one."""
+"""Steps of a run whose packs are searched for the largest one."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Bytes by what takes them, when most are taken."""
+    """Bytes at the peak, by purpose."""
 
     weights: int
     gradients: int
@@ -38,29 +38,29 @@ class Forecast:
     reference: int
     value: int
     activations: int
-    """Whatever else there is at the peak of a step: activations, casts of weights, the head's tiles."""
+    """All other memory at the peak of a step: activations, casts of weights, the head's tiles."""
     drafts: int
-    """Keys and values of drafts, and their logits."""
+    """Keys and values of samples, and their logits."""
     loading: int
-    """Beside the weights, the file that they are read from."""
+    """The file that the weights are read from, in addition to the weights."""
     counted: bool
-    """Whether activations were counted in the model's own code; else they are a rule of thumb."""
+    """Whether activations were counted in the model's own code. Otherwise they are a rule of thumb."""
     keeps_drafts: bool
-    """Whether keys and values stay where they are while a step is made."""
+    """Whether keys and values stay in memory during a step."""
     gathered: int = 0
-    """Of shards, the weights of other processes that are here while layers compute, and their gradients on the way."""
+    """With shards, the weights that are gathered from other processes while layers compute, and their gradients."""
     drawing: int = 0
-    """Of shards, the weights of other processes while drafts are drawn."""
+    """With shards, the weights of other processes during sampling."""
 
     @property
     def total(self) -> int:
-        """The most of loading, drawing drafts, and a step."""
+        """The maximum over loading, sampling, and a step."""
         always = self.weights + self.optimizer + self.reference + self.value
         step = always + self.gradients + self.gathered + self.activations + self.drafts * self.keeps_drafts
         return max(self.weights + self.loading, always + self.drafts + self.drawing, step)
 
     def line(self) -> str:
-        """For a person."""
+        """As one line of text."""
         names = ("weights", "gradients", "optimizer", "reference", "value", "gathered", "activations", "drafts")
         parts = ", ".join(f"{name} {size / GIB:.2f}" for name in names if (size := getattr(self, name)))
         rough = "" if self.counted else "; activations are a rule of thumb"
@@ -81,7 +81,7 @@ class Packs:
 
 
 def largest_pack(recipe: Recipe, rows: Sequence[Group], processes: int = 1) -> Packs:
-    """Of training `rows`, dealt to so many processes; drafts are taken to be as long as they may become."""
+    """The largest pack of the first steps on `rows`, split among `processes`. Samples have their maximum length."""
     size, order = recipe.training.batch_size, Order(len(rows), recipe.seed)
     best, several, longest = list[Group](), False, 0
     for step in range(min(_STEPS, -(-len(rows) // size))):
@@ -98,7 +98,7 @@ def _packed(part: Sequence[Group], recipe: Recipe, processes: int) -> list[list[
 
 
 def _parts(recipe: Recipe, batch: Sequence[Group]) -> Iterator[list[Group]]:
-    """Rows as they are, and drafts in their place or beside them."""
+    """The rows, and samples instead of them or in addition to them."""
     if not recipe.algorithm.answers_rows:
         yield list(batch)
     if recipe.algorithm.draws_drafts:
@@ -109,8 +109,8 @@ def _parts(recipe: Recipe, batch: Sequence[Group]) -> Iterator[list[Group]]:
 
 
 def forecast(recipe: Recipe, sizes: ModelSize, packs: Packs, config: PreTrainedConfig | None = None) -> Forecast:
-    """Memory of `recipe` whose model has these `sizes`, with the largest pack that it meets; of a model that is in
-    memory, whose `config` this is, without its loading."""
+    """Memory of `recipe` whose model has these `sizes`, with its largest pack. For a model that is in memory already,
+    pass its `config`; then loading is not counted."""
     wide, narrow = widths(recipe, sizes)
     frozen_base = is_adapted(recipe)
     rest = 2 if narrow < wide and not frozen_base else 0  # what the weights leave of their masters
@@ -130,14 +130,14 @@ def forecast(recipe: Recipe, sizes: ModelSize, packs: Packs, config: PreTrainedC
         value=_of_critic(recipe, sizes, narrow, wide),
         activations=_by_rule(recipe, sizes, packs, narrow) if beyond is None else max(0, beyond - gradients),
         drafts=_of_drafts(recipe, sizes, packs.longest_prompt, narrow),
-        loading=base * stored,
+        loading=0 if resolve_device(recipe.model.device) == "cuda" else base * stored,  # a GPU reads no file
         counted=beyond is not None,
         keeps_drafts=recipe.algorithm.draws_drafts and _is_static(recipe, recipe.sampling),
     )
 
 
 def widths(recipe: Recipe, sizes: ModelSize) -> tuple[int, int]:
-    """Bytes of a number that is trained, and of one that is computed with."""
+    """Bytes of a trained number, and of a number in the forward pass."""
     wide = 8 if recipe.model.precision == "float64" else 4
     return wide, 2 if training_precision(recipe.model, sizes.hidden) == "bfloat16" else wide
 
@@ -148,14 +148,14 @@ def is_adapted(recipe: Recipe) -> bool:
 
 
 def _by_rule(recipe: Recipe, sizes: ModelSize, packs: Packs, narrow: int) -> int:
-    """About 17 values a token, layer and hidden unit (2205.05198, without the attention scores, which are never
-    there); under checkpointing the hidden states alone."""
+    """About 17 values per token, layer and hidden unit (2205.05198, without the attention scores, which are never in
+    memory); with activation checkpointing only the hidden states."""
     values = 1 + 16 * (1 - 1 / recipe.model.recompute_every) if recipe.model.activation_checkpointing else 17
     return int(values * packs.tokens * sizes.layers * sizes.hidden * narrow)
 
 
 def _of_critic(recipe: Recipe, policy: ModelSize, narrow: int, wide: int) -> int:
-    """Weights, gradients and moments of the value model, if there is one: the policy's kind, in its own size."""
+    """Weights, gradients and moments of the value model, if there is one, which is trained like the policy."""
     settings = recipe.algorithm.value_model
     if settings is None:
         return 0
@@ -167,13 +167,13 @@ def _of_critic(recipe: Recipe, policy: ModelSize, narrow: int, wide: int) -> int
 
 
 def _of_base(recipe: Recipe, sizes: ModelSize, narrow: int) -> int:
-    """Weights that stay as they are."""
+    """Weights that are not trained."""
     bits = 0 if recipe.model.quantize is None else int(sizes.quantized * BYTES_PER_WEIGHT[recipe.model.quantize])
     return bits + (sizes.parameters - sizes.trainable - sizes.quantized) * narrow
 
 
 def _of_drafts(recipe: Recipe, sizes: ModelSize, prompt: int, narrow: int) -> int:
-    """The larger of training's and the evaluation's: keys and values, and logits in float32."""
+    """Keys and values, and logits in float32: the larger of training and evaluation."""
     drawn = [recipe.sampling] if recipe.algorithm.draws_drafts and recipe.sampling.server is None else []
     if recipe.evaluation.tasks is not None:
         drawn.append(recipe.evaluation.sampling)

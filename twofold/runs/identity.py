@@ -1,4 +1,4 @@
-"""What decides what a run computes, and what of it may change when the run goes on."""
+"""What determines the results of a run, and which parts of it may change when the run is resumed."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ FREE = (
     *(f"world.{way}" for way in ("kind", "reduce", "reshard_after_forward", "prefetch", "offload", "timeout")),
     *(f"sampling.server.{way}" for way in ("url", "timeout", "attempts", "pause", "parallel")),
 )
-"""Settings that decide nothing of what is computed: where things lie and how often they are saved. What a path
-or `auto` stands for is looked at instead: weights, precision, device."""
+"""Settings that do not change the results: paths, and how often a run saves. The identity has the values behind a path
+or `auto` instead: weights, precision, device."""
 
 ADJUSTABLE = (
     "optimizer.learning_rate",
@@ -57,15 +57,15 @@ ADJUSTABLE = (
     "torch",
     "transformers",
 )
-"""What may change while steps are left, with a warning that stays in the results: rates and clipping (the way out of
-numbers that are not finite), how often one looks, and what changes memory, speed and rounding alone."""
+"""What may change while steps are left, with a warning that is stored in the results: rates and clipping (the remedy
+for numbers that are not finite), how often to evaluate, and settings that change only memory, speed and rounding."""
 
 _FROM_CONFIG = "transformers_version", "_from_model_config"
 _MODEL_FILES = "*.safetensors", "*.gguf", "config.json", "adapter_config.json"
 
 
 def identity_of(run: RunContext) -> Identity:
-    """Of a run whose model is still as it was loaded."""
+    """The identity of a run, before its model is trained."""
     settings = flat(plain(run.recipe))
     named = dict(_contents(settings))
     for free in FREE:
@@ -94,7 +94,7 @@ def identity_of(run: RunContext) -> Identity:
 
 
 def refuse_differences(identity: Identity) -> None:
-    """Raise RecipeError, on every process, where one would compute another run: other rows, weights, packages."""
+    """Raise RecipeError, on every process, where one has a different run: other rows, weights or packages."""
     told = {name: repr(value) for name, value in identity.values.items()}
     digests = {name: hashlib.sha256(value.encode()).hexdigest()[:16] for name, value in told.items()}
     every = world().gather(digests)
@@ -115,7 +115,7 @@ def flat(tree: object, prefix: str = "") -> dict[str, Any]:
 
 
 def _own_code(run: RunContext) -> dict[str, str]:
-    """Sources of what the user wrote: a class of an objective, functions that reward or judge."""
+    """Digests of the user's code: the class of an objective, functions that reward or judge."""
     own: dict[str, Any] = dict(run.functions)
     if own_kind(run.objective) is not None:
         own["objective"] = run.objective
@@ -123,8 +123,9 @@ def _own_code(run: RunContext) -> dict[str, str]:
 
 
 def source_digest(thing: Any) -> str:
-    """A digest of the code of a function or of an object's class: of the text of its module, or in a script or
-    notebook, which hold settings too, of that code and what it uses there; where there is no text, of its bytecode."""
+    """A digest of the code of a function or of an object's class. It covers the text of its module. In a script or
+    notebook, which also has settings, it covers only that code and what it uses there. Without a text, it covers the
+    bytecode."""
     code = thing if inspect.isroutine(thing) or inspect.isclass(thing) else cast("Any", type(thing))
     module = inspect.getmodule(code)
     try:
@@ -138,7 +139,7 @@ def source_digest(thing: Any) -> str:
 
 
 def _used(code: Any, seen: set[str]) -> Iterator[str]:
-    """The source of `code`, and of the functions and classes beside it that it names."""
+    """The source of `code`, and of the functions and classes in the same module that it names."""
     yield inspect.getsource(code)
     beside = vars(inspect.getmodule(code)) if inspect.getmodule(code) is not None else {}
     for function in _functions(code):
@@ -162,7 +163,7 @@ def _compiled(code: Any) -> Iterator[str]:
 
 
 def _contents(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """A digest of each model folder that settings name beside the policy's own: judges, references, value models."""
+    """A digest of each model folder in the settings except the policy's own: judges, references, value models."""
     for key, value in settings.items():
         if key in FREE or key.startswith("data."):
             continue

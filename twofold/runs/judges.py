@@ -1,4 +1,4 @@
-"""The judges of a run: what rates the drafts of a policy, compares them, or lets them through."""
+"""The judges of a run, which rate, compare or filter the policy's samples."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from twofold.runs.context import RunContext
 from twofold.training.stateful import Stateful
 
 LEDGER = "judge.ledger.jsonl"
-"""In the run's folder: requests to a language model and its replies. A run that goes on asks nothing twice."""
+"""In the run's folder: requests to a language model and its replies. A resumed run sends no request twice."""
 LEDGERS = "judge"
-"""Folder of a run with such a ledger for each round of drafts."""
+"""Folder of a run with such a ledger for each round of samples."""
 
 
 def functions_of(given: dict[str, Any]) -> dict[str, RewardFunction]:
-    """Takes functions out of `given`'s algorithm and leaves judges' names in their place, which a recipe can hold."""
+    """Replaces functions in `given`'s algorithm by names of judges, which a recipe can store. Returns the functions."""
     functions: dict[str, RewardFunction] = {}
 
     def named(value: Any) -> Any:
@@ -55,8 +55,8 @@ def functions_of(given: dict[str, Any]) -> dict[str, RewardFunction]:
 
 
 def build_rewards(run: RunContext, implicit: Reward | None) -> Rewards:
-    """What rates drafts, after looking at every problem that it is to rate. Raises DataError for a problem that a judge
-    cannot rate, RecipeError and ModelError for a judge that is not there."""
+    """The rewards of samples, after a check of every problem. Raises DataError for a problem that a judge cannot rate,
+    RecipeError and ModelError for a judge that does not exist."""
     algorithm, problems = run.recipe.algorithm, [*run.groups["train"], *run.groups["heldout"]]
     drafts = draft_resources(run, algorithm.judge_place, execution=algorithm.execution)
     drafts = replace(drafts, implicit=implicit)
@@ -66,22 +66,22 @@ def build_rewards(run: RunContext, implicit: Reward | None) -> Rewards:
 
 
 def server_judge(run: RunContext, kind: JudgeKind, rubric: str | None) -> PairJudge:
-    """A language model that judges drafts in rounds. Raises RecipeError for an address or a rubric that cannot be used,
-    before any draft is drawn."""
+    """A language model that judges samples in rounds. Raises RecipeError for an address or a rubric that cannot be
+    used, before anything is sampled."""
     drafts = draft_resources(run, run.recipe.algorithm.judge_place, rubric=rubric)
     kind.check(drafts.of_texts)
     return ByServer(kind, drafts, Path(run.recipe.run) / LEDGERS)
 
 
 def gate_of(run: RunContext, settings: GateSettings, tasks: Sequence[Group]) -> Reward:
-    """What lets drafts for `tasks` through. Raises as `build_rewards`."""
+    """The gate that filters samples for `tasks`. Raises the errors of `build_rewards`."""
     return open_gate(settings, draft_resources(run, GATE, rubric=settings.rubric), run.resources, tasks)
 
 
 def draft_resources(
     run: RunContext, place: Place, *, rubric: str | None = None, execution: Execution | None = None
 ) -> DraftResources:
-    """What the judges of a run's drafts are opened with; one ledger serves all of the run."""
+    """The resources with which a run's judges are opened. All judges of the run share one ledger."""
 
     def open_reward(folder: str) -> Reward:
         settings = replace(run.recipe.model, path=model_path(folder), lora=None, adapter=None, quantize=None)
@@ -104,8 +104,8 @@ def draft_resources(
 
 
 def implicit_reward(run: RunContext) -> tuple[Reward | None, list[Stateful]]:
-    """The policy's own reward, if the recipe judges by it, and what of it moves. Raises ModelError for a model that
-    cannot be compared with the policy."""
+    """The policy's implicit reward, if the recipe judges with it, and its parts that move. Raises ModelError for a
+    model that cannot be compared with the policy."""
     settings, recipe = run.recipe.algorithm.implicit_judge, run.recipe
     if settings is None:
         return None, []
@@ -119,7 +119,7 @@ def implicit_reward(run: RunContext) -> tuple[Reward | None, list[Stateful]]:
     stateful: list[Stateful] = []
     if recipe.algorithm.reference_interval(recipe.training.batch_size, len(run.groups["train"])):
         if policy.adapter is not None:
-            fault = "what an adapter was trained from a round ago is not kept"
+            fault = "the model that an adapter was trained from in the previous round is not kept"
             raise RecipeError(fault, where="algorithm.reference", remedy="train without an adapter, or keep it")
         assert isinstance(run.reference, MovingReference), "the policy becomes the reference"  # for the type checker
         against = trailing = TrailingReference(first, run.reference)

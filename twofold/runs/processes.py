@@ -1,4 +1,4 @@
-"""How the processes of a run share its models: by what the recipe says, or by what fits into memory."""
+"""How the processes of a run share its models: as the recipe states, or as memory allows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from twofold.world import Kind, world
 
 Loaded = TypeVar("Loaded")
 _SMALL = 0.05
-"""Of the memory, what gradients of all weights may take before anything is estimated."""
+"""The share of memory that gradients of all weights may use before anything is estimated."""
 
 
 def with_settled_world(
@@ -35,8 +35,8 @@ def with_settled_world(
     progress: Progress,
     model: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None,
 ) -> Recipe:
-    """The recipe with nothing left open of how the processes that there are share its model, which may be in memory:
-    what `--dry-run` shows for as many."""
+    """The recipe with a definite way to share its model among the running processes, the same that `--dry-run` shows
+    for this number. The model may be in memory."""
     how, here = recipe.world, world()
     if here.size == 1 or how.kind == "replicate" or "auto" not in (how.kind, how.reduce):
         return recipe
@@ -55,7 +55,7 @@ def with_settled_world(
 
 
 def _encoder(recipe: Recipe, model: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None) -> Encoder:
-    """What counts the tokens of rows, before there is a model or for the one in memory."""
+    """The encoder that counts the tokens of rows, before a model is loaded or for the one in memory."""
     settings = recipe.model
     if model is None:
         tokenizer = load_tokenizer(settings.path, settings.revision, settings.gguf_file)
@@ -68,7 +68,7 @@ def _encoder(recipe: Recipe, model: tuple[PreTrainedModel, PreTrainedTokenizerBa
 
 
 def how_shared(recipe: Recipe) -> Kind:
-    """replicate, shard or hybrid; of one process replicate. Raises ValueError where that is open."""
+    """replicate, shard or hybrid; replicate for a single process. Raises ValueError where that is not decided yet."""
     kind = recipe.world.kind
     if world().size == 1:
         return "replicate"
@@ -78,7 +78,7 @@ def how_shared(recipe: Recipe) -> Kind:
 
 
 def load_shared(recipe: Recipe, progress: Progress, load: Callable[[], Loaded]) -> Loaded:
-    """What `load` makes, read in parts where processes will share the model and it can be."""
+    """The result of `load`, read in parts where processes will share the model and its file allows that."""
     kind = how_shared(recipe)
     reason = "" if kind == "replicate" else whole_because(recipe)
     if kind != "replicate" and not reason:

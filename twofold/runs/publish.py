@@ -1,4 +1,4 @@
-"""A finished run or a model folder as one commit on the Hugging Face hub: which files, and none that holds a secret."""
+"""Uploads a finished run or a model folder to the Hugging Face hub as one commit. Refuses files that hold a secret."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ def push(uploads: Sequence[Upload], repository: str, *, private: bool = False, m
 
 
 def kind(source: Path) -> str:
-    """What is published: a model or an adapter."""
+    """The kind of what is published: a model or an adapter."""
     return "adapter" if is_adapter(model_folder(source)) else "model"
 
 
 def _files(model: Path) -> list[str]:
-    """The files of a model folder, without what a download or git leaves there."""
+    """The files of a model folder, without the files of a download or of git."""
     paths = [path.relative_to(model) for path in sorted(model.rglob("*")) if not path.is_dir() or path.is_symlink()]
     return [p.as_posix() for p in paths if p.parts[0] not in LEFT_OUT]
 
@@ -119,5 +119,5 @@ def _secrets(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _line(error: Exception) -> str:
-    """The first line of what a library reports."""
+    """The first line of a library's error."""
     return " ".join(str(error).split("\n")[0].split())[:200] or type(error).__name__

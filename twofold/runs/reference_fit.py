@@ -1,7 +1,7 @@
 """The reference by maximum likelihood: a first stage on chosen completions, where no fine-tuned model is given.
 
-Rafailov et al. 2023, arXiv:2305.18290, section 4: π_ref = argmax E[log π(chosen)], so that the completions that people
-compared are likely under the model they are compared with.
+Rafailov et al. 2023, arXiv:2305.18290, section 4: π_ref = argmax E[log π(chosen)], so that the completions in the data
+are likely under the reference model.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from twofold.training.trainer import Trainer
 from twofold.world import is_sharded, world
 
 FOLDER = "fit"
-"""Where in the run the stage keeps its own logs and checkpoints."""
+"""Folder in the run with the logs and checkpoints of this stage."""
 
 
 def fit_stage(
     recipe: Recipe, dataset: Dataset, model: Model, run: Path, progress: Progress, *, resume: bool
 ) -> Trainer:
-    """The trainer that fits the policy, in place, to the chosen side of the training rows; resumed like any other."""
+    """The trainer that fits the policy, in place, to the chosen completions of the training rows. It can be resumed."""
     if recipe.objective.data_kind == "demonstrations":
         raise RecipeError("sft fits the model already", where="reference.fit", remedy="leave reference.fit out")
     folder = run / FOLDER
@@ -48,9 +48,9 @@ def fit_stage(
 
 
 def start_from_fit(stage: Trainer, model: Model, again: Callable[[], Model]) -> Model:
-    """The fitted model, from which policy and reference start. Where processes share its weights it is one that is
-    loaded `again` and takes them: what is in shards has no copy. The reference of an adapter is that adapter as it is
-    now."""
+    """The fitted model, from which policy and reference start. Where processes share its weights, the model is loaded
+    `again` and receives the fitted weights, because shards cannot be copied. The reference of an adapter is a copy of
+    the adapter at this time."""
     if is_sharded(model[0]):
         saved = checkpoint.newest(stage.checkpoints, world())
         assert saved is not None, "the stage has saved its end"
@@ -58,13 +58,13 @@ def start_from_fit(stage: Trainer, model: Model, again: Callable[[], Model]) -> 
         model[0].keep_masters()
         model[0].take(saved.tensors(POLICY, model[0].trainable().get))
     adapter = model[0].adapter
-    if adapter is not None:  # without one the weights are all there is
+    if adapter is not None:  # without one, there is only the model's own weights
         copy_adapter(adapter)
     return model
 
 
 def _stage(recipe: Recipe, folder: Path) -> Recipe:
-    """The same model, rows and seed under SFT, for as long and at the rate that `reference` names."""
+    """The same model, rows and seed under SFT, with the length and the rate of `reference`."""
     settings = recipe.reference
     return replace(
         recipe,

@@ -1,4 +1,4 @@
-"""results.json: the final figures of a run, each with its interval, read off its own logs."""
+"""results.json: the final figures of a run, each with its interval, read from its logs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _ROW = ("name", "prompt", "completion", "answer", "strict", "flexible", "truncat
 def results(
     run: Path, *, name: str, command: str, final_step: int, warnings: Sequence[str], reward: RewardReport | None = None
 ) -> dict[str, Any]:
-    """What `run` achieved at `final_step` against where it began, with McNemar's test on the same problems; `reward` is
-    what a reward model made of its held-out comparisons."""
+    """The figures of `run` at `final_step` compared with its start, with McNemar's test on the same problems. `reward`
+    has a reward model's figures on held-out comparisons."""
     train, judged = _LastTenth(), None
     for line in _lines(run / "metrics.jsonl"):
         if line["kind"] == "train":
@@ -55,7 +55,7 @@ def _heldout(evaluation: Mapping[str, Any]) -> dict[str, Estimate]:
 
 
 class _LastTenth:
-    """The last tenth of lines as they come, at least ten where there are, without all of them at once."""
+    """The last tenth of a stream of lines, or the last ten if that is more, without storing all of them."""
 
     def __init__(self) -> None:
         self._lines, self._count = list[Mapping[str, Any]](), 0
@@ -71,7 +71,7 @@ class _LastTenth:
 
 
 def _training(last: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over `last` lines of what one watches."""
+    """Means over the `last` lines of the main training metrics."""
     names: list[str] = [k for line in last[-1:] for k in line if k not in _UNWATCHED]
     columns: dict[str, list[float]] = {k: [line[k] for line in last if k in line] for k in names}
     return {k: mean_interval(v).as_dict() for k, v in columns.items() if len(v) > 1}

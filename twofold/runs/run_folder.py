@@ -1,4 +1,4 @@
-"""The folder that a run is written into: made at once, locked for as long as it is written, and looked at before."""
+"""The folder of a run: created first, checked before the run, and locked while it is written."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ FILES = (
 LONG = 100
 _VISIBLE, _GLANCE = 30.0, 0.2  # seconds
 RUST = "(os error "
-"""Of a disk's fault, where `tokenizers` writes: it raises plain exceptions."""
+"""Marks a disk error in `tokenizers`, which raises plain exceptions."""
 _TO_LEAVE = 60.0
-"""Seconds that processes have whose launcher was killed: they still save."""
+"""Seconds for processes whose launcher was killed to save and end."""
 _OTHER = "wait until it ends or end it, or name another run folder"
-_AGAIN = "free or mend the disk, then give the same command again: the run goes on from its last checkpoint"
+_AGAIN = "free or repair the disk, then give the same command again: the run resumes from its last checkpoint"
 
 
 @contextmanager
 def open_run_folder(path: str) -> Generator[Path]:
-    """The folder, made and locked. Raises RecipeError where it cannot be made or written to, and where something stands
-    in the way of what the run will leave; BusyError where another process writes there. A folder that was made here is
-    removed again where nothing came of it. Of the processes of a run the first one does so for all."""
+    """The folder, created and locked. Raises RecipeError where it cannot be created or written to, or where it has
+    something with the name of a file of the run. Raises BusyError where another process writes there. A folder that was
+    created here and stays empty is removed. The first process of a run does all this for the others."""
     folder = Path(path)
     if not world().first:
         _refuse_unseen(folder)
@@ -67,7 +67,7 @@ def open_run_folder(path: str) -> Generator[Path]:
 
 @contextmanager
 def disk_errors(folder: Path) -> Generator[None]:
-    """What a disk that is full or fails makes of the writing within, as CheckpointError."""
+    """Turn the errors of a full or failing disk into CheckpointError."""
     try:
         yield
     except TwofoldError:
@@ -81,18 +81,18 @@ def disk_errors(folder: Path) -> Generator[None]:
 
 
 def _refuse_strangers(folder: Path) -> None:
-    """Raise RecipeError before hours of work for what the run could not replace or should not."""
+    """Raise RecipeError, before the run starts, for files that it could not or should not replace."""
     for path in (folder / name for name in (*FOLDERS, *FILES)):
-        link = path.is_symlink() and path.name == CHECKPOINTS  # other links are replaced, and none is followed
+        link = path.is_symlink() and path.name == CHECKPOINTS  # other links are replaced; no link is followed
         file = path.name in FOLDERS and path.exists() and not path.is_dir()
         if link or file or (path.name in FILES and path.is_dir()):
             kind = "a link" if link else "a file" if file else "a folder"
             remedy = "move it away, or name another run folder"
-            raise RecipeError(f"is {kind}, and stands where the run will write its own", where=str(path), remedy=remedy)
+            raise RecipeError(f"is {kind} with the name of an output of the run", where=str(path), remedy=remedy)
 
 
 def _refuse_unseen(folder: Path) -> None:
-    """Raise RecipeError, on every process, where one of them does not see the folder in which the first one writes."""
+    """Raise RecipeError, on every process, if one of them does not see the folder that the first one writes to."""
     here = world()
     if here.size == 1:
         return
@@ -106,7 +106,7 @@ def _refuse_unseen(folder: Path) -> None:
 
 
 def _comes(file: Path, text: str) -> bool:
-    """Whether this is what the file says, or does within the time that a network file system takes."""
+    """Whether the file has this text now, or within the delay of a network file system."""
     until = time.monotonic() + _VISIBLE
     while True:
         with suppress(OSError):

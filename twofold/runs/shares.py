@@ -1,4 +1,4 @@
-"""The ways in which processes can share a run's models, what each takes of memory, and which is taken."""
+"""The ways in which processes can share a run's models, the memory of each, and which one is used."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from twofold.runs.forecast import Forecast, Packs, forecast, is_adapted, widths
 from twofold.world import Kind, World, WorldSettings
 
 SHARE = 0.85
-"""Of a device's memory that `auto` fills: an estimate may be wrong by the rest."""
+"""The share of a device's memory that `auto` fills. The rest allows for errors of the estimate."""
 Reduce = Literal["step", "pack"]
 
 
 @dataclass(frozen=True)
 class Shares:
-    """One way: its kind, the settings with nothing left open, and the memory of each process."""
+    """One way: its kind, the complete settings, and the memory of each process."""
 
     kind: Kind
     settings: WorldSettings
     memory: Forecast
 
     def line(self) -> str:
-        """For a person."""
+        """As one line of text."""
         how = self.kind if self.kind == "replicate" else f"{self.kind}, gradients summed once a {self.settings.reduce}"
         return f"{how}: {self.memory.line()}"
 
@@ -39,7 +39,7 @@ class Shares:
 def ways(
     recipe: Recipe, sizes: ModelSize, packs: Packs, here: World, config: PreTrainedConfig | None = None
 ) -> list[Shares]:
-    """Those that the recipe leaves open, in the order of what travels; `config` as in `forecast`."""
+    """The ways that the recipe allows, in order of the data they send. `config` is as in `forecast`."""
     whole, how = forecast(recipe, sizes, packs, config), recipe.world
     if here.size == 1:
         return [Shares("replicate", how, whole)]
@@ -56,13 +56,13 @@ def ways(
 
 
 def chosen(open_ways: Sequence[Shares], limit: float | None) -> Shares:
-    """The first that takes at most `limit` bytes a process; where none does, the one that takes least."""
+    """The first way that uses at most `limit` bytes per process. If none does, the one that uses least."""
     fitting = [way for way in open_ways if limit is None or way.memory.total <= limit]
     return fitting[0] if fitting else min(open_ways, key=lambda way: way.memory.total)
 
 
 def _of_part(recipe: Recipe, sizes: ModelSize, whole: Forecast, way: tuple[Kind, WorldSettings, World]) -> Forecast:
-    """What a process holds that has a part of each weight, gradient and moment, and one layer's weights at a time."""
+    """Memory of a process with a part of each weight, gradient and moment, and all weights of one layer at a time."""
     kind, how, here = way
     parts = here.local_size if kind == "hybrid" else here.size
     wide, narrow = widths(recipe, sizes)

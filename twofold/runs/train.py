@@ -1,4 +1,4 @@
-"""A run from recipe to report; and the same from Python in five lines."""
+"""A run from recipe to report, and the same from Python in five lines."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ class RunOptions:
     progress: Progress = field(default_factory=Silent)
     resume: bool = True
     stop: StopAsked = lambda: False
-    """Whether to stop after the step; a `StopRequest` also drops what is worth nothing by halves."""
+    """Whether to stop after the step. A `StopRequest` also ends work that is useless when half done."""
     command: str = "twofold train"
     recipe_text: str | None = None
     """The recipe as the user wrote it."""
 
 
 def train_recipe(recipe: Recipe, options: RunOptions | None = None) -> TrainResult:
-    """Run `recipe` into its folder, resuming what was interrupted there. Raises TwofoldError for users' mistakes."""
+    """Run `recipe` in its folder, and resume an interrupted run there. Raises TwofoldError for users' mistakes."""
     options = _joined(recipe, options)
     refuse_missing(recipe.training.track)
     with open_run_folder(recipe.run), droppable(options.stop):
@@ -106,8 +106,8 @@ def train(
 
     `objective` is one of twofold's or any object with `requires` and a call; it defaults to DPO. `sections` are the
     other sections of a recipe as mappings or settings: `optimizer={"learning_rate": 5e-6}`. A reward of
-    `algorithm={"kind": "policy_gradient", "reward": f}`, or a `judge` under `online`, may be a function f(prompt,
-    completion, truth) → number.
+    `algorithm={"kind": "policy_gradient", "reward": f}`, or a `judge` under `online`, may be a function
+    `f(prompt, completion, truth)` that returns a number.
     """
     given: dict[str, Any] = {**sections, "run": run}
     path = model if isinstance(model, str) else model[0].config.name_or_path or IN_MEMORY
@@ -129,7 +129,7 @@ def train(
 
 
 def _joined(recipe: Recipe, options: RunOptions | None) -> RunOptions:
-    """The options of this process among those that a launcher has started, of which the first one reports."""
+    """The options of this process. Of the processes that a launcher has started, only the first one reports."""
     options = options or RunOptions()
     return options if join(recipe.world).first else replace(options, progress=Silent())
 
@@ -137,7 +137,7 @@ def _joined(recipe: Recipe, options: RunOptions | None) -> RunOptions:
 def _load_model(
     recipe: Recipe, progress: Progress, model: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None
 ) -> Model:
-    """The recipe's model, or the given one, as what the objective reads: a policy or a reward model."""
+    """The recipe's model, or the given one, as the objective requires: a policy or a reward model."""
     scored = recipe.objective.reads == "scores"
     if model is not None:
         loaded = (wrap_reward_model if scored else wrap)(recipe.model, *model, recipe.seed)
@@ -195,7 +195,7 @@ def _train(
 
 
 def _run_training(run: RunContext, folder: Path, options: RunOptions) -> TrainResult:
-    """Train, and write what a finished run leaves in its folder."""
+    """Train, and write the results into the folder."""
     policy, loaded = run.policy, run.loaded
     with disk_errors(folder):
         trainer = build_trainer(run, folder, resume=options.resume)

@@ -1,4 +1,4 @@
-"""The value model of a run, and what learns it."""
+"""The value model of a run, and its training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twofold.training.trainable import Trainable
 
 
 def build_value_model(run: RunContext) -> tuple[ValueModel, LoadedModel] | None:
-    """The value model that the recipe asks for, as it is before step 0; a copy of the policy takes it as it is now."""
+    """The value model of the recipe, in its state before step 0. It may be a copy of the policy at this time."""
     settings = run.recipe.algorithm.value_model
     if settings is None:
         return None
@@ -36,12 +36,12 @@ def build_value_model(run: RunContext) -> tuple[ValueModel, LoadedModel] | None:
             remedy="train a reward model from the policy's own base, or leave algorithm.value.start out",
         )
     if model.note:
-        run.progress.note(f"{start} has no score head: the value model says 0 until it has learnt")
+        run.progress.note(f"{start} has no score head: the value model starts with 0 for all tokens")
     return model, loaded
 
 
 def _refuse_slip(start: str) -> None:
-    """Refuse what is no folder and nearly `policy`, or says that it is a folder, before it is looked for on the hub."""
+    """Refuse a misspelled `policy` and a path that does not exist, before the name is looked up on the hub."""
     near, local = difflib.get_close_matches(start, [POLICY]), start.startswith((".", "/", "~")) or start.count("/") > 1
     if (near or local) and not Path(start).is_dir():
         remedy = f"did you mean `{POLICY}`?" if near else "name the folder of a reward model, or policy"
@@ -49,7 +49,7 @@ def _refuse_slip(start: str) -> None:
 
 
 def value_model_trainables(run: RunContext) -> list[Trainable]:
-    """What learns beside the policy: the value model, under the same optimizer settings but for its own rate."""
+    """The other models in training: the value model, with the policy's optimizer settings and its own rate."""
     settings = run.recipe.algorithm.value_model
     if run.value_model is None or settings is None:
         return []

@@ -1,1 +1,1 @@
-"""From prompts to drafts: local models and servers, best of N and beams."""
+"""From prompts to completions: local models and servers, best-of-N and beam search."""

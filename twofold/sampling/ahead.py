@@ -1,8 +1,9 @@
-"""Samples one step ahead: while step k trains, the servers draw the samples of step k + 1 with the weights that k began
-with.
+"""Sampling one step ahead: while step k trains, the servers sample the completions of step k + 1, with the weights from
+the start of step k.
 
-Which weights draw is a function of the step, and so are the samples where the server's noise is. What is under way when
-the state is saved was asked of weights that will be gone, so a checkpoint waits for it and holds it.
+The step determines which weights sample. So the samples are reproducible if the server's own noise is. Requests that
+are in progress at a checkpoint use weights that a resumed run no longer has, so a checkpoint waits for their
+completions and stores them.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from typing import Any
 from torch import Tensor
 
 from twofold.errors import ServerError
-from twofold.sampling.base import Draft, DraftRequest
+from twofold.sampling.base import Completion, SampleRequest
 from twofold.sampling.servers import Drawn, ServerSampler
 from twofold.world import world
 
 
-class DraftsAhead:
-    """A `Sampler` that has the samples of a step after `turn`, which also begins those of the next one."""
+class SamplesAhead:
+    """A `Sampler` for one step: `turn` gets the samples of the step, and requests those of the next step."""
 
-    name = "drafts-ahead"
+    name = "drafts-ahead"  # the key of its state in existing checkpoints
 
     def __init__(self, servers: ServerSampler) -> None:
         self.servers = servers
-        self._background = ThreadPoolExecutor(1, thread_name_prefix="drafts-ahead")
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="samples-ahead")
         self._ready: Drawn | None = None
         self._following: Callable[[], Drawn] | None = None
 
@@ -35,8 +36,8 @@ class DraftsAhead:
     def metrics(self) -> dict[str, float]:
         return self.servers.metrics
 
-    def turn(self, step: int, now: DraftRequest | None, following: DraftRequest | None) -> None:
-        """Wait for the samples of `step`, or have them drawn where they were not begun; then begin the next ones."""
+    def turn(self, step: int, now: SampleRequest | None, following: SampleRequest | None) -> None:
+        """Wait for the samples of `step`, or request them now if that has not happened; then request the next ones."""
         ahead, self._ready, self._following = self._following, None, None
         drawn = None if ahead is None else ahead()
         if now is not None:
@@ -46,18 +47,18 @@ class DraftsAhead:
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Draft]]:
-        """The samples of the last `turn`. Raises ValueError for others."""
+    ) -> list[list[Completion]]:
+        """The samples of the last `turn`. Raises ValueError for any other step."""
         if self._ready is None or self._ready.seed != seed:
-            raise ValueError(f"the drafts of seed and step {seed} were not planned")
-        return self.servers.scored(DraftRequest(prompts, samples, seed), self._ready)
+            raise ValueError(f"no completions were requested for seed and step {seed}")
+        return self.servers.scored(SampleRequest(prompts, samples, seed), self._ready)
 
-    def _at_once(self, request: DraftRequest, step: int) -> Drawn:
+    def _at_once(self, request: SampleRequest, step: int) -> Drawn:
         self.servers.prepare(request, step)
         return self.servers.arrived(request, lambda: self.servers.replies(request))
 
-    def _begin(self, request: DraftRequest, step: int) -> Callable[[], Drawn]:
-        """What waits for samples that are drawn from now on, in the background of the first process."""
+    def _begin(self, request: SampleRequest, step: int) -> Callable[[], Drawn]:
+        """Request samples in the background of the first process; the result waits for them."""
         self.servers.prepare(request, step)
         under_way: Future[list[dict[str, Any]]] | None = None
         if world().first:
@@ -73,7 +74,7 @@ class DraftsAhead:
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The samples of the next step, once they are there."""
+        """The samples of the next step; waits for them."""
         if self._following is None:
             return {}
         try:
@@ -90,9 +91,9 @@ class DraftsAhead:
             self._following = lambda: drawn
 
     def on_step_end(self, steps: int) -> None:
-        """Samples do not depend on it."""
+        """Does nothing: `turn` handles steps."""
 
     def close(self) -> None:
-        """End what is under way."""
+        """Stop all requests in progress."""
         self.servers.close()
         self._background.shutdown(wait=False, cancel_futures=True)

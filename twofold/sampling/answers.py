@@ -1,4 +1,4 @@
-"""Answers to prompts: n completions of each, of a model here or behind a server, each drawn and paid for once."""
+"""Answers to prompts: n completions for each, from a local model or a server. Each is sampled, and paid for, once."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     from twofold.sampling.named_model import NamedModel
 
 CHUNK, AT_ONCE = 64, 256
-"""Prompts, and answers to them, that are drawn before they are recorded, at most."""
-MOST_ATTEMPTS = 64  # so far apart are two samples' seeds: a later attempt at one is no other
+"""Maximum number of prompts, and of their answers, that are sampled before they are recorded."""
+MOST_ATTEMPTS = 64  # the distance of two samples' seeds, so that a later attempt never has the seed of another sample
 STEP = 0  # the second part of a sampler's seed: there are no steps here
 
 
 @dataclass(frozen=True)
 class Draw:
-    """How answers are drawn: `samples` for each prompt."""
+    """How answers are sampled: `samples` for each prompt."""
 
     sampling: Sampling
     samples: int
     seed: int
 
     def rule(self) -> dict[str, Any]:
-        """What of the settings changes the answers, as provenance tells it."""
+        """The settings that affect the answers, for their provenance."""
         kept = {k: v for k, v in asdict(self.sampling).items() if k != "batch_size"}
         return {**kept, "stop": list(self.sampling.stop)}
 
 
 class Answerer(Protocol):
-    """A model that answers: the candidates of every prompt, or None for one of which an answer stayed out."""
+    """A model that answers prompts: the candidates of every prompt, or None if an answer of the prompt is missing."""
 
     name: str
 
@@ -53,7 +53,7 @@ class Answerer(Protocol):
 
 
 class LocalAnswerer:
-    """A model in this process; its answers are a function of weights, tokens, settings and seed, as their record is."""
+    """A model in this process. Weights, tokens, settings and seed determine its answers and identify their record."""
 
     def __init__(self, model: NamedModel) -> None:
         from twofold.models.load import weights_digest
@@ -64,7 +64,7 @@ class LocalAnswerer:
     def answers(
         self, prompts: Sequence[Prompt], draw: Draw, ledger: Ledger, progress: Progress
     ) -> list[list[Candidate] | None]:
-        """The candidates of every prompt; what is drawn is recorded once per chunk, before the next is begun."""
+        """The candidates of every prompt. Answers are recorded after each chunk."""
         encoder, sampler = self._model.encoder, self._model.sampler(draw.sampling, progress.note)
         tokens = [encoder.prompt(prompt) for prompt in prompts]
         requests = [[self._request(t, draw, i) for i in range(draw.samples)] for t in tokens]
@@ -77,9 +77,9 @@ class LocalAnswerer:
             part = missing[start : start + size]
             drawn = sampler.sample([tokens[i] for i in part], samples=draw.samples, seed=(draw.seed, STEP))
             ledger.add(
-                (request, {"text": encoder.text(draft.tokens), "truncated": draft.truncated})
-                for i, drafts in zip(part, drawn, strict=True)
-                for request, draft in zip(requests[i], drafts, strict=True)
+                (request, {"text": encoder.text(completion.tokens), "truncated": completion.truncated})
+                for i, completions in zip(part, drawn, strict=True)
+                for request, completion in zip(requests[i], completions, strict=True)
                 if ledger.get(request) is None
             )
             progress.advance(task, len(part))
@@ -103,7 +103,7 @@ class LocalAnswerer:
 
 
 class ServerAnswerer:
-    """A model behind a server: one request per answer, so that a broken run pays for none of them twice."""
+    """A model behind a server: one request per answer, so that an interrupted run pays for none of them twice."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -112,19 +112,19 @@ class ServerAnswerer:
     def answers(
         self, prompts: Sequence[Prompt], draw: Draw, ledger: Ledger, progress: Progress
     ) -> list[list[Candidate] | None]:
-        """The candidates of every prompt; None for one of which an answer stayed out."""
+        """The candidates of every prompt; None if an answer of the prompt is missing."""
         bodies = [self._body(prompt, draw, i) for prompt in prompts for i in range(draw.samples)]
         task = f"answers of {self.name}"
         progress.begin(task, len(bodies))
-        heard: dict[int, Any] = {}
+        received: dict[int, Any] = {}
         for place, reply in self._server.ask([CompletionRequest(body, _whole) for body in bodies], ledger):
-            heard[place] = reply
+            received[place] = reply
             progress.advance(task)
         progress.end(task)
         for note in self._server.take_notes():
             progress.warn(note)
         return [
-            self._candidates([heard[n * draw.samples + i] for i in range(draw.samples)], draw)
+            self._candidates([received[n * draw.samples + i] for i in range(draw.samples)], draw)
             for n in range(len(prompts))
         ]
 
@@ -136,9 +136,9 @@ class ServerAnswerer:
         texts: dict[str, Any] = {"stop": list(rule.stop)} if rule.stop else {}
         noise = hashlib.sha256(f"{draw.seed}/{sample}".encode()).digest()
         seed = MOST_ATTEMPTS * int.from_bytes(noise[:3], "little")
-        asked = prompt if self._server.endpoint.raw else split(prompt)
+        whole = prompt if self._server.endpoint.raw else split(prompt)
         return self._server.body(
-            shown(asked),
+            shown(whole),
             temperature=rule.temperature,
             top_p=rule.top_p,
             max_tokens=rule.max_new_tokens,
@@ -158,8 +158,8 @@ class ServerAnswerer:
 def open_answerer(
     model: str, resources: ExitStack, retry: RetrySettings | None = None, chat: ChatChoice = "auto"
 ) -> Answerer:
-    """What answers for a folder, a hub name or https://host/v1#name; `resources` close what it opens. `chat` is what
-    becomes of text prompts here; a server always gets turns, for its own template."""
+    """The answerer for a folder, a Hub name or https://host/v1#name; `resources` closes it. `chat` selects whether text
+    prompts become chats for a local model. A server always gets turns and applies its own template."""
     if is_url(model):
         return ServerAnswerer(resources.enter_context(Server(Endpoint.of(model), retry or RetrySettings())))
     from twofold.sampling.named_model import open_model

@@ -1,4 +1,4 @@
-"""What a sampler is: prompts in, drafts out, with the log-probabilities of what was drawn."""
+"""The interface of samplers: prompts in, completions with log-probabilities out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MOST_TOKENS = 1_000_000
 TRUNCATION = 2.0
-"""Of importance weights, as in what the literature runs (`objectives/importance.py`)."""
+"""The default cap of importance weights, as in the literature (`objectives/importance.py`)."""
 
 
 @settings
@@ -72,7 +72,7 @@ class ServerSettings:
 
     @property
     def cap(self) -> float | None:
-        """Where importance weights are cut off; None for no weights."""
+        """The maximum importance weight; None for no importance weights."""
         if self.importance_cap == "auto":
             return TRUNCATION if self.ahead else None
         return None if self.importance_cap == "none" else self.importance_cap
@@ -112,16 +112,16 @@ class Sampling:
         whole = (self.temperature, self.top_p, self.top_k) == (1.0, 1.0, 0)
         require(
             whole or self.server is None or self.server.cap is None,
-            "importance weights need drafts of the whole distribution: temperature 1, top_p 1 and top_k 0, or "
-            "server.importance_cap none",
+            "importance weights need completions from the full distribution: set temperature 1, top_p 1 and top_k 0, "
+            "or server.importance_cap none",
         )
 
 
 @dataclass(frozen=True)
-class Draft:
-    """One sample. `tokens` [n] int64 with the stop token unless `truncated`; `logp` [n]: log-probability of each token
-    under the model itself (temperature 1, nothing cut off), so that it can be compared with the policy's; `columns` are
-    what whoever learns from the draft must know of how it was drawn (`objectives/importance.py`)."""
+class Completion:
+    """One sample: `tokens` [n] int64, with the stop token unless `truncated`, and `logp` [n], the log-probability of
+    each token under the full distribution at temperature 1, as the policy computes it. `columns` hold what an objective
+    needs to know about the sampling (`objectives/importance.py`)."""
 
     tokens: Tensor
     logp: Tensor
@@ -130,27 +130,28 @@ class Draft:
 
 
 class Sampler(Protocol):
-    """Draws `samples` drafts per prompt [P]; noise depends on (seed, step, prompt tokens, sample index) only."""
+    """Samples `samples` completions per prompt [P]. Noise depends only on seed, step, prompt tokens and sample
+    index."""
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Draft]]: ...
+    ) -> list[list[Completion]]: ...
 
 
 @dataclass(frozen=True)
-class DraftRequest:
-    """What an algorithm wants drawn in a step: `samples` drafts for each of `prompts` [P]."""
+class SampleRequest:
+    """The completions that an algorithm needs in a step: `samples` for each of `prompts` [P]."""
 
     prompts: Sequence[Tensor]
     samples: int
     seed: tuple[int, int]
     """(seed, step)."""
 
-    def drawn_by(self, sampler: Sampler) -> list[list[Draft]]:
-        """The drafts, a row for each prompt."""
+    def drawn_by(self, sampler: Sampler) -> list[list[Completion]]:
+        """The completions from `sampler`, a row for each prompt."""
         return sampler.sample(self.prompts, samples=self.samples, seed=self.seed)
 
 
 def sampler_metrics(sampler: Sampler) -> dict[str, float]:
-    """What a sampler tells of its last call, for the metrics of a step; those without `metrics` tell nothing."""
+    """A sampler's metrics of its last call, for the metrics of a step; empty for samplers without `metrics`."""
     return dict(getattr(sampler, "metrics", {}))

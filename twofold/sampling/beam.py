@@ -1,9 +1,9 @@
-"""Beam search by the policy's own log-probabilities: the decoding that a DPO policy's token-level reward asks for.
+"""Beam search by the policy's own log-probabilities: the decoding that fits a DPO policy's token-level reward.
 
-By 2404.12358 (equations 12 and 13) the best sequence under β·log-ratio with the KL penalty is the one of the largest
-Σ log π: the reference cancels. So sums are compared and never divided by lengths: `generate` does that by default
-(length_penalty 1), which is another search. With a `reference`, beams are compared by Σ (log π − log π_ref) instead:
-the implicit reward alone, without its KL penalty.
+By arXiv:2404.12358 (equations 12 and 13) the best sequence under β·log-ratio with the KL penalty is the one with the
+largest Σ log π: the reference cancels. So sums are compared without dividing by lengths. `generate` divides by default
+(length_penalty 1), which is another search. With a `reference`, beams are compared by Σ (log π − log π_ref), which is
+the implicit reward without the KL penalty.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from twofold.errors import ModelError
 from twofold.models.attention import stock_attention
 from twofold.models.seq2seq import encodes_prompts
-from twofold.sampling.base import Draft
+from twofold.sampling.base import Completion
 from twofold.sampling.cache import max_positions, refuse_unfit
 from twofold.sampling.local import draw_for_trial, evaluating, started, store_of, unusable_logits
 from twofold.sampling.recompute import why_recompute
@@ -27,10 +27,10 @@ from twofold.settings import require, settings
 
 @settings
 class Beams:
-    """How wide and how far to search."""
+    """The width and length of the search."""
 
     width: int = 5
-    """Sequences kept at every step; more than 5 gave longer and worse summaries in 2404.12358."""
+    """Sequences kept at every step; more than 5 gave longer and worse summaries in arXiv:2404.12358."""
     max_new_tokens: int = 256
     """A sequence that has not stopped by then is marked truncated."""
 
@@ -40,9 +40,9 @@ class Beams:
 
 @dataclass(frozen=True)
 class BeamResult:
-    """A sequence and the sum by which it was kept."""
+    """A sequence and its score, the sum that ranks it."""
 
-    draft: Draft
+    completion: Completion
     score: float
 
 
@@ -64,7 +64,8 @@ class BeamSearch:
         self.stop_tokens = torch.tensor(sorted(stop_tokens), dtype=torch.int64, device=model.device)
 
     def search(self, prompts: Sequence[Tensor]) -> list[list[BeamResult]]:
-        """For each of `prompts` [P], up to `width` sequences, the best first. Raises DataError for one without room."""
+        """For each of `prompts` [P], up to `width` sequences, best first. Raises DataError for a prompt that is too
+        long."""
         refuse_unfit(prompts, self.max_positions)
         with torch.no_grad(), stock_attention(self.model), evaluating(self.model):
             if self.reference is None:
@@ -103,7 +104,8 @@ class BeamSearch:
         return sorted(ended, key=lambda found: -found.score)[: self.beams.width]
 
     def _grown(self, tracks: Sequence[Track], score_K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, parents and last tokens of the best successors [M], enough that `width` go on whatever stops."""
+        """Scores, parents and last tokens of the best successors [M]: enough that `width` of them continue, even if all
+        stop tokens are among them."""
         gain_KV = tracks[0].logp_KV if len(tracks) == 1 else tracks[0].logp_KV - tracks[1].logp_KV
         total = (score_K[:, None] + gain_KV).flatten()
         most = min(len(total), self.beams.width * (1 + len(self.stop_tokens)))
@@ -112,12 +114,13 @@ class BeamSearch:
         return score_M, index_M // num, index_M % num
 
     def _decided(self, ended: Sequence[BeamResult], score_K: Tensor) -> bool:
-        """If nothing under way can be among the best: sums of log-probabilities only fall, ratios may rise."""
+        """Whether no unfinished sequence can become one of the best. Sums of log-probabilities only fall; sums of
+        log-ratios may rise."""
         return self.reference is None and len(ended) == self.beams.width and ended[-1].score >= float(score_K.max())
 
 
 class Track:
-    """One model along all beams: what it holds of them, and log-probabilities [K, V] of what comes next."""
+    """One model's state for all beams: its cache, and the log-probabilities [K, V] of the next tokens."""
 
     def __init__(self, model: PreTrainedModel, prompt: Tensor, num_new: int) -> None:
         self.model = model
@@ -129,7 +132,7 @@ class Track:
         self.logp_KV = _only(start.forced, start.logits_AV.log_softmax(-1)).to(prompt.device)
 
     def feed(self, parent_K: Tensor, token_K: Tensor) -> None:
-        """Go on with these tokens after these beams."""
+        """Extend these beams with these tokens."""
         parent, token = parent_K.to(self.model.device), token_K.to(self.model.device)
         self.store.keep(parent)
         logits_KV = self.store.feed(token, torch.full_like(token, self.position))
@@ -138,7 +141,7 @@ class Track:
 
 
 def _only(forced: int | None, logp_KV: Tensor) -> Tensor:
-    """Log-probabilities without any but those of a token that comes whatever they are."""
+    """Log-probabilities with −∞ for all tokens but a `forced` one."""
     if forced is None:
         return logp_KV
     everything = torch.full_like(logp_KV, -torch.inf)
@@ -150,6 +153,6 @@ def _results(
     token_MN: Tensor, logp_MN: Tensor, score_M: Tensor, which_M: Tensor, *, truncated: bool
 ) -> list[BeamResult]:
     return [
-        BeamResult(Draft(token_MN[m].cpu().clone(), logp_MN[m].cpu().clone(), truncated), float(score_M[m]))
+        BeamResult(Completion(token_MN[m].cpu().clone(), logp_MN[m].cpu().clone(), truncated), float(score_M[m]))
         for m in which_M.nonzero().squeeze(1).tolist()
     ]

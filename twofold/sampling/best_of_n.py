@@ -1,6 +1,7 @@
-"""Best-of-N: the draft that a scorer likes most, how far that is from the model, and what a smaller N would have given.
+"""Best-of-N: the completion with the highest score, its KL from the model, and the expected result for a smaller N.
 
-Scorers live above this room, so they come as callables. Stiennon et al. 2009.01325, Beirami et al. 2401.01879.
+Scorers are callables, since they come from layers above this one. Sources: Stiennon et al. 2020, arXiv:2009.01325;
+Beirami et al. 2024, arXiv:2401.01879.
 """
 
 from __future__ import annotations
@@ -11,20 +12,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from twofold.errors import DataError
-from twofold.sampling.base import Draft, Sampler
+from twofold.sampling.base import Completion, Sampler
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Score: TypeAlias = Callable[[Sequence[Sequence[Draft]]], Sequence[Sequence[float]]]
-"""The scores of every prompt's drafts, higher is better."""
+Score: TypeAlias = Callable[[Sequence[Sequence[Completion]]], Sequence[Sequence[float]]]
+"""From every prompt's completions to their scores; higher is better."""
 
 
 @dataclass(frozen=True)
 class Best:
-    """A prompt's best draft; `index` is its place among the drafts whose `scores` are told. Of equal ones the first."""
+    """A prompt's best completion, its `index` among all completions of the prompt, and the `scores` of them all. Of
+    equal scores the first is the best."""
 
-    draft: Draft
+    completion: Completion
     index: int
     scores: tuple[float, ...]
 
@@ -32,20 +34,20 @@ class Best:
 def best_of_n(
     sampler: Sampler, prompts: Sequence[Tensor], score: Score, *, n: int, seed: tuple[int, int] = (0, 0)
 ) -> list[Best]:
-    """Each prompt's best of `n` drafts. Raises DataError for a score that is not a number."""
-    drafts = sampler.sample(prompts, samples=n, seed=seed)
+    """The best of `n` completions for each prompt. Raises DataError for a score that is NaN."""
+    completions = sampler.sample(prompts, samples=n, seed=seed)
     found: list[Best] = []
-    for i, (several, scores) in enumerate(zip(drafts, score(drafts), strict=True)):
+    for i, (several, scores) in enumerate(zip(completions, score(completions), strict=True)):
         if len(scores) != len(several) or any(math.isnan(s) for s in scores):
-            where, remedy = f"prompt {i + 1} of {len(prompts)}", "return one number for each draft, and never NaN"
-            raise DataError("a draft has no score", where=where, remedy=remedy)
+            where, remedy = f"prompt {i + 1} of {len(prompts)}", "return one number for each completion, and never NaN"
+            raise DataError("a completion has no score", where=where, remedy=remedy)
         index = max(range(n), key=scores.__getitem__)
         found.append(Best(several[index], index, tuple(scores)))
     return found
 
 
 def kl_bound(n: int) -> float:
-    """The most nats by which best-of-`n` is away from the model, log n − (n − 1)/n; reached where scores never tie."""
+    """The maximum KL in nats between best-of-`n` and the model, log n − (n − 1)/n; exact if scores never tie."""
     if n < 1:
         raise ValueError("n must be ≥ 1")
     return math.log(n) - (n - 1) / n
@@ -53,7 +55,7 @@ def kl_bound(n: int) -> float:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Best-of-N over finitely many answers: their probabilities, the mean score, nats from the model."""
+    """Best-of-N over finitely many answers: their probabilities, the mean score, and the KL from the model in nats."""
 
     probabilities: tuple[float, ...]
     score: float
@@ -61,9 +63,10 @@ class Distribution:
 
 
 def distribution(probabilities: Sequence[float], scores: Sequence[float], n: int) -> Distribution:
-    """Best-of-`n` exactly: a score is the best with F_i^n − F_(i−1)^n, which answers of that score share as drawn."""
+    """The exact distribution of best-of-`n`: a score is the best with probability F_i^n − F_(i−1)^n, which answers with
+    that score share in proportion to their own probabilities."""
     if len(probabilities) != len(scores) or not math.isclose(math.fsum(probabilities), 1):
-        raise ValueError("one probability per score, which sum to 1")
+        raise ValueError("each score needs a probability, and the probabilities must sum to 1")
     chosen = [0.0] * len(scores)
     below = 0.0
     for level in sorted(set(scores)):
@@ -78,12 +81,13 @@ def distribution(probabilities: Sequence[float], scores: Sequence[float], n: int
 
 
 def expected(scores: Sequence[float], values: Sequence[float], n: int) -> float:
-    """The mean over all subsets of `n` drafts of the value of the best by score: best-of-`n` out of more drafts.
+    """The expected value of best-of-`n`, from more than `n` completions: the mean, over all subsets of size `n`, of the
+    value of the completion with the highest score.
 
-    Unbiased for every n up to their number, as pass@k is; where scores tie, the mean of the tied values.
+    Unbiased for every n up to the number of completions, like pass@k. Tied scores give the mean of the tied values.
     """
     if not 1 <= n <= len(scores) or len(scores) != len(values):
-        raise ValueError("n must be between 1 and the number of drafts, with one value per score")
+        raise ValueError("n must be between 1 and the number of completions, with one value per score")
     all_subsets = math.comb(len(scores), n)
     total, below = 0.0, 0
     for level in sorted(set(scores)):

@@ -1,6 +1,7 @@
-"""Key-value caches whose rows come and go: a prompt prefilled once, its drafts in slots that others left.
+"""Key-value caches whose rows change: a prompt is prefilled once, and its completions take slots that others freed.
 
-Rows lie to the right: the last token of each is in the last column, whatever is left of its first is masked.
+Rows are padded on the left: the last token of each row is in the last column, and columns before its first token are
+masked.
 Shapes: A rows in the cache, T columns, V vocabulary.
 """
 
@@ -18,7 +19,7 @@ from transformers.cache_utils import DynamicLayer
 from twofold.errors import DataError, ModelError
 from twofold.models.trial import positions
 
-DROP = 8  # slots without a draft leave the cache once they are this part of it: all copying costs a few whole caches
+DROP = 8  # empty slots leave the cache once they are an eighth of it: all copies together cost a few whole caches
 
 
 class RoomyLayer(DynamicLayer):
@@ -32,7 +33,7 @@ class RoomyLayer(DynamicLayer):
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        key_states = key_states.to(value_states.dtype)  # which under autocast is narrower, and the attention's
+        key_states = key_states.to(value_states.dtype)  # under autocast narrower, and the dtype of the attention
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self._first, self._end, self._buffers = 0, 0, (key_states[:, :, :0], value_states[:, :, :0])
@@ -56,13 +57,13 @@ class RoomyLayer(DynamicLayer):
         self.batch_select_indices(beam_idx)
 
     def fill(self, slot_A: Tensor, other: DynamicLayer) -> None:
-        """Put the rows of `other`, which is no wider, into these slots."""
+        """Put the rows of `other`, which has at most as many columns, into these slots."""
         for buffer, states in zip(self._buffers, (other.keys, other.values), strict=True):
             assert states is not None
             buffer[slot_A, :, self._end - states.shape[-2] : self._end] = states
 
     def narrow(self, width: int) -> None:
-        """Forget all but the last columns."""
+        """Drop all but the last `width` columns."""
         self._first = self._end - width
         self._show()
 
@@ -80,35 +81,35 @@ class RoomyLayer(DynamicLayer):
 
 
 def new_cache(model: PreTrainedModel) -> DynamicCache:
-    """An empty cache with the model's own kinds of layers; those that keep everything get room to grow.
+    """An empty cache with the model's own kinds of layers; layers that keep all tokens get room to grow.
 
-    Raises ModelError for a model of which a layer's state cannot be copied from a prompt to its drafts.
+    Raises ModelError for a model with a layer whose state cannot be copied from a prompt to its completions.
     """
     cache = DynamicCache(config=model.config)
     for layer in cache.layers:
         if not hasattr(layer, "batch_select_indices"):
-            what = f"a cache of {type(layer).__name__} cannot be copied from a prompt to its drafts"
-            raise ModelError(what, where="", remedy="draw from a model with attention in every layer")
+            what = f"a cache of {type(layer).__name__} cannot be copied from a prompt to its completions"
+            raise ModelError(what, where="", remedy="sample from a model with attention in every layer")
     cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
 def refillable(model: PreTrainedModel) -> bool:
-    """Whether a finished row's place can be taken by another: not where a layer keeps only a window."""
+    """Whether a new row can take the slot of a finished one. It cannot if a layer keeps only a window."""
     layers = new_cache(model).layers
     return bool(layers) and all(isinstance(layer, RoomyLayer) for layer in layers)
 
 
 @dataclass(frozen=True)
 class Prefilled:
-    """Rows whose prompts `token_AT` are in the cache, where there is one, and the logits behind them."""
+    """Rows whose prompts `token_AT` are in the cache, if there is one, and the logits after them."""
 
     cache: DynamicCache | None
     token_AT: Tensor
     length_A: Tensor
     logits_AV: Tensor
     forced: int | None = None
-    """The token with which every draft begins, whatever the logits say."""
+    """The token with which every completion begins, regardless of the logits."""
 
     @classmethod
     def of(cls, prompts: Sequence[Tensor], model: PreTrainedModel) -> Prefilled:
@@ -126,7 +127,7 @@ class Prefilled:
         return cls(cache, token_AT, length_A, logits_AV)
 
     def select(self, index: Tensor) -> Prefilled:
-        """These rows, each as often as `index` names it, with a cache of their own."""
+        """The rows at `index`, which may repeat, with a cache of their own."""
         if self.cache is None:
             return Prefilled(None, self.token_AT[index], self.length_A[index], self.logits_AV[index])
         cache = copy.copy(self.cache)
@@ -136,7 +137,7 @@ class Prefilled:
 
 
 class GrowingStore:
-    """A cache that grows by a column per step and forgets those that no draft needs; A rows, all in use."""
+    """A cache that grows by a column per step and drops columns that no completion needs; A rows, all in use."""
 
     def __init__(self, model: PreTrainedModel, refills: bool) -> None:
         self.model, self.refills = model, refills
@@ -144,7 +145,7 @@ class GrowingStore:
         self.width, self.padded, self._moved = 0, False, False
 
     def fill(self, slot_A: Tensor, start: Prefilled) -> None:
-        """Put these prompts into these slots: all slots of an empty cache, some of another."""
+        """Put these prompts into these slots: all slots of an empty cache, or some slots of a filled one."""
         self._moved = True
         assert start.cache is not None
         if self.cache is None:
@@ -154,17 +155,17 @@ class GrowingStore:
             layer.fill(slot_A, other)  # type: ignore[union-attr,operator]  # roomy, or nothing is refilled
 
     def size_for(self, live: int, size: int) -> int:
-        """Rows to keep: the finished leave once they are a part of the cache worth a copy."""
+        """The number of rows to keep. Finished rows are dropped once there are enough of them to justify a copy."""
         return live if (size - live) * DROP >= size else size
 
     def keep(self, index: Tensor) -> None:
-        """These rows stay."""
+        """Keep only these rows."""
         assert self.cache is not None
         self._moved = True
         self.cache.batch_select_indices(index)
 
     def settle(self, position_A: Tensor, live_A: Tensor) -> None:
-        """Forget the columns in which no draft has a token."""
+        """Drop the columns in which no completion has a token."""
         if not self._moved:
             return
         self._moved = False
@@ -177,7 +178,7 @@ class GrowingStore:
         self.padded = bool((position_A != self.width).any())
 
     def feed(self, token_A: Tensor, position_A: Tensor) -> Tensor:
-        """Logits [A, V] after these tokens, which join the cache."""
+        """Logits [A, V] after these tokens, which are added to the cache."""
         assert self.cache is not None
         self.width += 1
         mask_AT = own_columns(position_A + 1, self.width) if self.padded else None
@@ -196,10 +197,11 @@ def next_logits(
     position: Tensor,
     mask: Tensor | Mapping[str, Tensor] | None,
 ) -> Tensor:
-    """Logits [A, V] after the last of `token` [A, n], which join the cache; float32, or float64 for float64 models.
+    """Logits [A, V] after the last of `token` [A, n], which are added to the cache; float32, or float64 for float64
+    models.
 
-    `mask` is [A, T] for rows that lie to the right, or what the attention itself gets: [A, 1, n, T], by kind of layer
-    where there are several. Without one, no row may be padded; the model is faster so.
+    `mask` is [A, T] for rows that are padded on the left, or the mask of the attention itself: [A, 1, n, T], by kind of
+    layer if there are several. Without a mask the model is faster, but no row may be padded.
     """
     logits = model(
         input_ids=token,
@@ -213,16 +215,16 @@ def next_logits(
 
 
 def max_positions(model: PreTrainedModel) -> int:
-    """Tokens that the model can hold, prompt and draft together."""
+    """The maximum number of tokens of a prompt and its completion together."""
     return positions(model) or 2**31
 
 
 def refuse_unfit(prompts: Sequence[Tensor], most: int) -> None:
-    """Raise DataError for a prompt that leaves no room for a draft among `most` positions."""
+    """Raise DataError for a prompt that leaves no room for a completion among `most` positions."""
     for i, prompt in enumerate(prompts):
         if not 0 < len(prompt) < most:
             raise DataError(
-                f"{len(prompt)} prompt tokens; the model draws drafts after 1 to {most - 1}",
+                f"{len(prompt)} prompt tokens; a prompt for this model has 1 to {most - 1}",
                 where=f"prompt {i + 1} of {len(prompts)}",
                 remedy="shorten or drop this prompt" if len(prompt) else "give it at least one token",
             )

@@ -1,6 +1,6 @@
-"""What servers that draw drafts are asked, and what they answer: vLLM and SGLang, adapters and whole models.
+"""Requests to inference servers and their replies: vLLM and SGLang, for adapters and whole models.
 
-Every push has a version, which a reply must carry. A version is used once, so that a push may be repeated.
+Every push has a version, which each reply must contain. A version is used only once, so a push can be repeated safely.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from twofold.client.http import HttpClient, RetryableError, loads
 from twofold.errors import ServerError
 
 MOST_STOPS = 4
-"""Stop texts that vLLM takes."""
+"""The maximum number of stop strings in vLLM."""
 SAME_PATH = "the server must see the run's folder under the same path"
 FINISHED = ("stop", "length")
-"""Why a whole draft ends, in both servers' words; another reason (`abort`) means that it is none."""
+"""The finish reasons of a complete reply, on both servers. With another reason (`abort`) the reply is incomplete."""
 
 
 @dataclass(frozen=True)
-class ServerDraft:
-    """One reply: tokens [n] with the server's own log-probabilities [n], and the version of its weights. A server of
-    texts gives no log-probabilities, and `tokens` are those of its text."""
+class ServerCompletion:
+    """One reply: tokens [n] with the server's own log-probabilities [n], and the version of its weights. A server that
+    returns only text has no log-probabilities; `tokens` are then those of its text."""
 
     tokens: list[int]
     logp: list[float] | None
@@ -33,11 +33,11 @@ class ServerDraft:
 
 
 class Dialect(Protocol):
-    """One server's interface. Raises ServerError for a refusal, RetryableError for what may go better."""
+    """The interface of one kind of server. Raises ServerError for a refusal, RetryableError for a temporary fault."""
 
     missing: ClassVar[str]
     serial: ClassVar[bool]
-    """Whether the server draws one draft at a time."""
+    """Whether the server samples one completion at a time."""
 
     @property
     def base(self) -> str: ...
@@ -48,8 +48,8 @@ class Dialect(Protocol):
 
     def request(self, prompt: Sequence[int], version: str, how: Mapping[str, Any]) -> tuple[str, dict[str, Any]]: ...
 
-    def read(self, whole: Any, version: str) -> ServerDraft:
-        """The draft of a reply to a request for `version`."""
+    def read(self, whole: Any, version: str) -> ServerCompletion:
+        """The completion in a reply to a request for `version`."""
         ...
 
 
@@ -59,8 +59,8 @@ class VLLM:
 
     base: str
     serial: ClassVar[bool] = False
-    missing: ClassVar[str] = "one API server alone takes the weights: start vllm serve with --api-server-count 1"
-    """The remedy for a reply of 404 to a request for a draft."""
+    missing: ClassVar[str] = "only one API server gets the weights: start vllm serve with --api-server-count 1"
+    """The remedy for a reply of 404 to a completion request."""
 
     def push(self, wire: HttpClient, folder: Path, version: str) -> None:
         remedy = "start vllm serve with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
@@ -68,7 +68,7 @@ class VLLM:
         try:
             wire.post(f"{self.base}/v1/load_lora_adapter", body, {400: SAME_PATH, 404: remedy, 405: remedy})
         except ServerError as error:
-            # An attempt whose answer was lost has loaded it: names are used once.
+            # An earlier attempt whose reply was lost has loaded it: names are used only once.
             if "already been loaded" not in error.what:
                 raise
 
@@ -76,7 +76,7 @@ class VLLM:
         _unload(wire, f"{self.base}/v1/unload_lora_adapter", version)
 
     def request(self, prompt: Sequence[int], version: str, how: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        # Everything is set: the server would fill gaps from the model's generation_config.
+        # All parameters are set: the server would take missing ones from the model's generation_config.
         body = {
             "model": version, "prompt": list(prompt), "n": 1, "max_tokens": how["max_new_tokens"], "seed": how["seed"],
             "temperature": how["temperature"], "top_p": how["top_p"], "top_k": how["top_k"] or -1, "min_p": 0.0,
@@ -86,14 +86,14 @@ class VLLM:
         }  # fmt: skip
         return f"{self.base}/v1/completions", body
 
-    def read(self, whole: Any, version: str) -> ServerDraft:
+    def read(self, whole: Any, version: str) -> ServerCompletion:
         choice = whole["choices"][0]
         tokens = choice.get("token_ids")
-        if tokens is None:  # a server from before `return_token_ids`
+        if tokens is None:  # a server without `return_token_ids`
             tokens = [str(name).removeprefix("token_id:") for name in choice["logprobs"]["tokens"]]
         logp = [float(value) for value in choice["logprobs"]["token_logprobs"]]
         cut = truncated(choice["finish_reason"])
-        return ServerDraft([int(token) for token in tokens], logp, cut, self._version(whole, choice))
+        return ServerCompletion([int(token) for token in tokens], logp, cut, self._version(whole, choice))
 
     def _version(self, whole: Any, choice: Any) -> str:
         return str(whole["model"])
@@ -101,7 +101,7 @@ class VLLM:
 
 @dataclass(frozen=True)
 class WholeVLLM(VLLM):
-    """vLLM in development mode, which loads a folder into the model that it serves."""
+    """vLLM in development mode, which can load a folder into the running model."""
 
     def push(self, wire: HttpClient, folder: Path, version: str) -> None:
         remedy = "start vllm serve with VLLM_SERVER_DEV_MODE=1, on an address that nobody else reaches"
@@ -117,7 +117,7 @@ class WholeVLLM(VLLM):
 
     def request(self, prompt: Sequence[int], version: str, how: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         url, body = super().request(prompt, version, how)
-        del body["model"]  # the one that is served
+        del body["model"]  # the server has only one
         return url, {**body, "return_weight_versions": True}
 
     def _version(self, whole: Any, choice: Any) -> str:
@@ -160,11 +160,11 @@ class SGLang:
         body = {"input_ids": list(prompt), "sampling_params": parameters, "return_logprob": True}
         return f"{self.base}/generate", body
 
-    def read(self, whole: Any, version: str) -> ServerDraft:
+    def read(self, whole: Any, version: str) -> ServerCompletion:
         meta = whole["meta_info"]
         logp = [float(entry[0]) for entry in meta["output_token_logprobs"]]
         tokens = [int(token) for token in whole["output_ids"]]
-        return ServerDraft(tokens, logp, truncated(meta["finish_reason"]["type"]), self._version(meta, version))
+        return ServerCompletion(tokens, logp, truncated(meta["finish_reason"]["type"]), self._version(meta, version))
 
     def _version(self, meta: Any, version: str) -> str:
         return str(meta["weight_version"])
@@ -172,7 +172,7 @@ class SGLang:
 
 @dataclass(frozen=True)
 class AdapterSGLang(SGLang):
-    """SGLang's native server with LoRA adapters by name. It refuses a name that it does not know; replies name none."""
+    """SGLang's native server with LoRA adapters by name. It refuses an unknown name; its replies contain no name."""
 
     missing: ClassVar[str] = "start python -m sglang.launch_server with --enable-lora"
 
@@ -180,7 +180,7 @@ class AdapterSGLang(SGLang):
         try:
             self._push(wire, "load_lora_adapter", {"lora_name": version, "lora_path": str(disk.real(folder))})
         except ServerError as error:
-            if "already" not in error.what:  # an attempt whose answer was lost has loaded it
+            if "already" not in error.what:  # an earlier attempt whose reply was lost has loaded it
                 raise
 
     def drop(self, wire: HttpClient, version: str) -> None:
@@ -195,25 +195,26 @@ class AdapterSGLang(SGLang):
 
 
 def read_object(text: str) -> dict[str, Any]:
-    """The JSON object that a server answers. Raises RetryableError for anything else."""
+    """The JSON object in a server's reply. Raises RetryableError for anything else."""
     try:
         whole = loads(text)
     except ValueError:
-        raise RetryableError("the answer is no JSON", raw=text[:2000]) from None
+        raise RetryableError("the reply is not JSON", raw=text[:2000]) from None
     if not isinstance(whole, dict):
-        raise RetryableError("the answer is no JSON object", raw=text[:2000])
+        raise RetryableError("the reply is not a JSON object", raw=text[:2000])
     return whole
 
 
 def truncated(reason: object) -> bool:
-    """Whether a draft that ended for this `reason` ran out of tokens. Raises RetryableError for one that is none."""
+    """Whether a completion with this finish `reason` reached the token limit. Raises RetryableError if it is
+    incomplete."""
     if reason not in FINISHED:
-        raise RetryableError(f"a draft was ended by {reason!r}")
+        raise RetryableError(f"a completion has the finish reason {reason!r}")
     return reason == "length"
 
 
 def _unload(wire: HttpClient, url: str, version: str) -> None:
-    """Drop an adapter. Where it is not there, an attempt whose answer was lost has dropped it."""
+    """Drop an adapter. If it does not exist, an earlier attempt whose reply was lost has dropped it."""
     try:
         wire.post(url, {"lora_name": version})
     except ServerError as error:

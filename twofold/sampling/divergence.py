@@ -1,9 +1,9 @@
-"""KL of whole answers between a policy and its reference, token by token, from drafts of the policy.
+"""The sequence KL between a policy and its reference, estimated token by token from completions of the policy.
 
-At every token of a draft the policy's whole distribution π is compared with the reference's: Σ π·log(π/π_ref), summed
-over the draft, has the sequence KL as its mean (chain rule) and less variance than Σ log π/π_ref of the tokens drawn.
-Drafts must be drawn at temperature 1 with nothing cut off, or they are of another distribution; of a truncated draft it
-is the KL as far as it goes.
+At every token of a completion the policy's full distribution π is compared with the reference's: Σ π·log(π/π_ref). Its
+sum over the completion has the sequence KL as its mean (chain rule), with less variance than Σ log π/π_ref of the
+sampled tokens. Completions must be sampled from the full distribution at temperature 1. For a truncated completion the
+result is the KL of the tokens so far.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from torch import Tensor
 from twofold.batch import Branch, Group, Role
 from twofold.errors import ModelError
 from twofold.models.policy import Policy
-from twofold.sampling.base import Draft
+from twofold.sampling.base import Completion
 
-HELD = 2**24  # entries of log-distributions that are held at once, of either model
+HELD = 2**24  # entries of log-distributions in memory at once, for each of the two models
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """Of all drafts of one prompt: tokens, and sums over them in nats; `kl` from whole distributions, `kl_drawn` from
-    the tokens that were drawn."""
+    """For all completions of one prompt: the number of tokens, and sums over them in nats; `kl` from full
+    distributions, `kl_drawn` from the sampled tokens."""
 
     tokens: int
     entropy: float
@@ -34,11 +34,13 @@ class Divergence:
     kl_drawn: float
 
 
-def divergence(policy: Policy, reference: Policy | None, prompt: Tensor, drafts: Sequence[Draft]) -> Divergence:
-    """Of the `drafts` of `prompt` [P]; without a reference the entropy alone, its KL 0."""
+def divergence(
+    policy: Policy, reference: Policy | None, prompt: Tensor, completions: Sequence[Completion]
+) -> Divergence:
+    """The divergence for the `completions` of `prompt` [P]. Without a reference, only the entropy; the KL is 0."""
     entropy = kl = drawn = 0.0
-    for part in _parts(drafts, len(prompt), policy.vocabulary):
-        group = Group("drafts", prompt, tuple(Branch(d.tokens, Role.DRAFT) for d in part))
+    for part in _parts(completions, len(prompt), policy.vocabulary):
+        group = Group("completions", prompt, tuple(Branch(d.tokens, Role.DRAFT) for d in part))
         own = torch.cat(policy.distributions(group))
         entropy -= float((own.exp() * own).sum())
         if reference is not None:
@@ -46,19 +48,19 @@ def divergence(policy: Policy, reference: Policy | None, prompt: Tensor, drafts:
             token = torch.cat([d.tokens for d in part]).to(own.device)
             kl += float((own.exp() * ratio).sum())
             drawn += float(ratio.gather(1, token[:, None]).sum())
-    return Divergence(sum(len(d.tokens) for d in drafts), entropy, kl, drawn)
+    return Divergence(sum(len(d.tokens) for d in completions), entropy, kl, drawn)
 
 
 def refuse_strangers(policy: Policy, reference: Policy) -> None:
-    """Raises ModelError for two models that do not know the same number of tokens."""
+    """Raise ModelError for two models with vocabularies of different size."""
     if policy.vocabulary != reference.vocabulary:
         what = f"{reference.vocabulary} tokens, the policy knows {policy.vocabulary}"
         raise ModelError(what, where="reference", remedy="give the model that the policy was trained from")
 
 
-def _parts(drafts: Sequence[Draft], prompt: int, vocabulary: int) -> list[list[Draft]]:
-    """The drafts in portions whose padded distributions are not too large."""
-    longest = prompt + max(len(d.tokens) for d in drafts)
+def _parts(completions: Sequence[Completion], prompt: int, vocabulary: int) -> list[list[Completion]]:
+    """The completions in batches whose padded distributions fit into `HELD` entries."""
+    longest = prompt + max(len(d.tokens) for d in completions)
     size = max(1, HELD // (longest * vocabulary))
-    rest = iter(drafts)
+    rest = iter(completions)
     return list(iter(lambda: list(islice(rest, size)), []))

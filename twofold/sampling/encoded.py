@@ -1,7 +1,8 @@
-"""Drafts of an encoder–decoder: the prompt is read once, its drafts are rows of the decoder that look at what was read.
+"""Sampling from an encoder–decoder: the prompt is encoded once, and its completions are rows of the decoder that attend
+to it.
 
-All rows of a batch begin together with the model's start token, so that each step feeds tokens of one position and no
-row is ever padded; a finished draft's place stays empty.
+All rows of a batch begin together with the model's start token. So each step has tokens of one position, and no row is
+padded. The slot of a finished completion stays empty.
 Shapes: A rows, P prompt tokens, T decoder tokens, V vocabulary.
 """
 
@@ -22,8 +23,7 @@ from twofold.sampling.cache import DROP, Prefilled, RoomyLayer
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedStart(Prefilled):
-    """Rows whose prompts are read and whose decoders have been fed the start token; `cross` is their cache, where there
-    is one."""
+    """Rows with encoded prompts, and with the start token in the decoder. `cross` is their cache, if there is one."""
 
     encoded: Encoded
     cross: EncoderDecoderCache | None
@@ -45,7 +45,7 @@ class EncodedStart(Prefilled):
 
 
 class EncodedStore:
-    """What the drafts under way have read and said."""
+    """The encoded prompts and the tokens of the unfinished completions."""
 
     refills = False
 
@@ -59,16 +59,16 @@ class EncodedStore:
         self.rows = start
 
     def size_for(self, live: int, size: int) -> int:
-        """Rows to keep: the finished leave once they are a part of the batch worth a copy."""
+        """The number of rows to keep. Finished rows are dropped once there are enough of them to justify a copy."""
         return live if (size - live) * DROP >= size else size
 
     def keep(self, index: Tensor) -> None:
-        """These rows stay."""
+        """Keep only these rows."""
         assert self.rows is not None
         self.rows = self.rows.select(index)
 
     def settle(self, position_A: Tensor, live_A: Tensor) -> None:
-        """Nothing is held that could be forgotten."""
+        """Does nothing: no column can be dropped."""
 
     def feed(self, token_A: Tensor, position_A: Tensor) -> Tensor:
         """Logits [A, V] after these tokens."""
@@ -84,7 +84,7 @@ class EncodedStore:
 def decoder_logits(
     model: PreTrainedModel, encoded: Encoded, token_AT: Tensor, cross: EncoderDecoderCache | None
 ) -> Tensor:
-    """Logits [A, V] after the last of `token_AT`, which join the cache where there is one; float32, or float64."""
+    """Logits [A, V] after the last of `token_AT`, which are added to the cache, if any; float32, or float64."""
     logits_AV = model(
         **encoded.arguments(), decoder_input_ids=token_AT, past_key_values=cross, use_cache=cross is not None
     ).logits[:, -1]
@@ -92,20 +92,20 @@ def decoder_logits(
 
 
 def forced_token(model: PreTrainedModel) -> int | None:
-    """The token that every answer begins with by the generation config: BART's bos, a language of mBART."""
+    """The first token of every completion by the generation config: BART's bos token, mBART's language token."""
     return getattr(model.generation_config, "forced_bos_token_id", None)
 
 
 def new_cross_cache(model: PreTrainedModel) -> EncoderDecoderCache:
-    """An empty cache: of the decoder's layers with room to grow, and of what they made of the prompts."""
+    """An empty cache: a part with room to grow for the decoder's own tokens, and a part for the encoded prompts."""
     own = DynamicCache(config=model.config.get_text_config(decoder=True))
-    if all(type(layer) is DynamicLayer for layer in own.layers):  # whatever their number: configs name the encoder's
+    if all(type(layer) is DynamicLayer for layer in own.layers):  # of any number: configs contain the encoder's
         own.layers, own.layer_class_to_replicate = [], RoomyLayer
     return EncoderDecoderCache(own, DynamicCache())
 
 
 def selected(cache: EncoderDecoderCache, index: Tensor) -> EncoderDecoderCache:
-    """These rows in a cache of their own."""
+    """The rows at `index` in a cache of their own."""
     parts: list[Cache] = []
     for part in (cache.self_attention_cache, cache.cross_attention_cache):
         parts.append(copy.copy(part))

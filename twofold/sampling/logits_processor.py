@@ -1,4 +1,4 @@
-"""How logits become a choice, and the noise that makes it: a function of seed, step, prompt and sample index.
+"""How the next token is chosen from logits. The noise is a function of seed, step, prompt and sample index.
 
 Shapes: A rows, V vocabulary.
 """
@@ -24,12 +24,12 @@ IGNORED = (
     "force_words_ids", "constraints", "sequence_bias", "suppress_tokens", "begin_suppress_tokens",
     "forced_bos_token_id", "forced_eos_token_id", "stop_strings", "watermarking_config",
 )  # fmt: skip
-"""What a generation_config may ask for that drafts do not follow; 0 and nothing ask for nothing, as some do with 1."""
+"""Settings of a generation_config that sampling does not support. They are off if 0 or unset; some also if 1."""
 
 
 @dataclass(frozen=True)
 class LogitsProcessor:
-    """How logits become a choice: repetition penalty, temperature, top-k, top-p, min-p, in this order."""
+    """How a token is chosen from logits: repetition penalty, temperature, top-k, top-p, min-p, in this order."""
 
     temperature: float
     top_k: int
@@ -39,9 +39,10 @@ class LogitsProcessor:
 
     @classmethod
     def of(cls, settings: Sampling, model: PreTrainedModel) -> LogitsProcessor:
-        """The settings' rule; where they ask for the model's generation_config, whatever that sets replaces it.
+        """The rule of the settings. With `use_generation_config`, values of the model's generation_config replace those
+        of the settings.
 
-        Raises RecipeError for what it sets and drafts would not follow.
+        Raises RecipeError if the generation_config sets something that sampling does not support.
         """
         config = model.generation_config if settings.use_generation_config else None
 
@@ -61,7 +62,7 @@ class LogitsProcessor:
         )
 
     def draw(self, logits_AV: Tensor, seen_AV: Tensor | None, uniform_A: Tensor) -> tuple[Tensor, Tensor]:
-        """The tokens [A] that `uniform_A` chooses, and their log-probabilities [A] under the untouched logits."""
+        """The tokens [A] that `uniform_A` selects, and their log-probabilities [A] under the unchanged logits."""
         logp_AV = logits_AV.log_softmax(-1)
         if not self.temperature:
             token_A = self._penalized(logits_AV, seen_AV).argmax(-1)
@@ -74,7 +75,7 @@ class LogitsProcessor:
         return token_A, logp_AV.gather(1, token_A[:, None]).squeeze(1)
 
     def _penalized(self, logits_AV: Tensor, seen_AV: Tensor | None) -> Tensor:
-        """Tokens that the row already holds made less likely (CTRL, arXiv 1909.05858, section 4.1)."""
+        """Logits with a penalty on tokens that the row already contains (CTRL, arXiv:1909.05858, section 4.1)."""
         if seen_AV is None:
             return logits_AV
         penalized = torch.where(logits_AV < 0, logits_AV * self.penalty, logits_AV / self.penalty)
@@ -86,21 +87,21 @@ def _refuse_ignored(config: GenerationConfig) -> None:
     asked = [f"{k}: {v}" for k, v in named.items() if v and not (v == 1 and k in _RESTING_AT_1)]
     if asked:
         raise RecipeError(
-            f"the model's generation_config sets what drafts do not follow ({', '.join(asked)})",
+            f"the model's generation_config has settings that are not supported here ({', '.join(asked)})",
             where="sampling.use_generation_config",
-            remedy="leave it out and set temperature, top_p, top_k, or take these lines out of generation_config.json",
+            remedy="leave it out and set temperature, top_p, top_k, or remove these lines from generation_config.json",
         )
 
 
 def keep_top_k(score_AV: Tensor, k: int) -> Tensor:
-    """`score_AV` with -inf below each row's k-th best; ties with it stay. 0 keeps all."""
+    """`score_AV` with -inf below the k-th best score of each row; ties with it stay. 0 keeps all."""
     if not 0 < k < score_AV.shape[-1]:
         return score_AV
     return score_AV.masked_fill(score_AV < score_AV.topk(k).values[:, -1:], -torch.inf)
 
 
 def keep_top_p(score_AV: Tensor, p: float) -> Tensor:
-    """`score_AV` with -inf outside the smallest set of tokens whose probability reaches `p` (arXiv 1904.09751)."""
+    """`score_AV` with -inf outside the smallest set of tokens whose probability reaches `p` (arXiv:1904.09751)."""
     if p >= 1:
         return score_AV
     ordered, index = score_AV.sort(dim=-1, descending=True, stable=True)
@@ -110,15 +111,14 @@ def keep_top_p(score_AV: Tensor, p: float) -> Tensor:
 
 
 def keep_min_p(score_AV: Tensor, p: float) -> Tensor:
-    """`score_AV` with -inf where a token has less than `p` of the best one's probability (arXiv 2407.01082)."""
+    """`score_AV` with -inf where a token has less than `p` times the best token's probability (arXiv:2407.01082)."""
     if p <= 0:
         return score_AV
     return score_AV.masked_fill(score_AV < score_AV.amax(-1, keepdim=True) + math.log(p), -torch.inf)
 
 
 def inverse_cdf(probability_AV: Tensor, uniform_A: Tensor) -> Tensor:
-    """The tokens [A] at quantile `uniform_A` in [0, 1 - 2^-52]; never one of probability 0. Of what is no number, the
-    last token."""
+    """The tokens [A] at quantile `uniform_A` in [0, 1 - 2^-52]; never one of probability 0. For NaN, the last token."""
     cdf_AV = probability_AV.cumsum(-1, dtype=torch.float64)
     target = uniform_A[:, None] * cdf_AV[:, -1:]
     return torch.searchsorted(cdf_AV, target, right=True).squeeze(1).clamp(max=cdf_AV.shape[1] - 1)

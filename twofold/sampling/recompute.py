@@ -1,9 +1,8 @@
-"""Drafts of models whose cache cannot be driven: every step computes whole rows anew. Slow, and right for anything
-causal.
+"""Sampling without a cache: every step computes whole rows again. This is slow, but correct for every causal model.
 
-A cache is not driven where the model has none of keys and values (recurrent layers), where drafts from it are not those
-of whole rows (tried once on a small copy of the architecture), and where a draft may grow past a length at which the
-model changes its rotary factors.
+It is used in three cases: the model has no cache of keys and values (recurrent layers); completions with the cache
+differ from those without it (tested once on a small copy of the architecture); a completion may grow past a length at
+which the model changes its rotary factors.
 Shapes: A rows, T columns, V vocabulary.
 """
 
@@ -20,19 +19,19 @@ from twofold.errors import ModelError, NonFiniteError
 from twofold.models.row_lengths import RowLengths, restart_rotary
 from twofold.models.small_copy import small_copy
 from twofold.models.trial import first_line, positions
-from twofold.sampling.base import Draft
+from twofold.sampling.base import Completion
 from twofold.sampling.cache import Prefilled
 
-Draw = Callable[[PreTrainedModel, Literal["cache", "rows"], Sequence[Tensor], int], list[list[Draft]]]
-"""Drafts of a model after prompts, of at most so many tokens, from its cache or from whole rows."""
+Draw = Callable[[PreTrainedModel, Literal["cache", "rows"], Sequence[Tensor], int], list[list[Completion]]]
+"""Samples completions of prompts from a model, with at most this many new tokens, from its cache or from whole rows."""
 
-AT_ONCE = 2048  # tokens of which logits are held
+AT_ONCE = 2048  # tokens per forward pass
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-2}  # nats per token; others 0.5
-_PROMPTS, _NEW = (10, 7, 3), 9  # out of a small copy's window, and on one side of its factor switch
+_PROMPTS, _NEW = (10, 7, 3), 9  # beyond a small copy's window, and on one side of its switch of rotary factors
 
 
 class RowStore:
-    """The tokens of the drafts under way."""
+    """The tokens of the unfinished completions."""
 
     refills = True
 
@@ -41,7 +40,7 @@ class RowStore:
         self.rows: list[Tensor] = []
 
     def fill(self, slot_A: Tensor, start: Prefilled) -> None:
-        """Put these prompts into these slots: all slots of an empty store, some of another."""
+        """Put these prompts into these slots: all slots of an empty store, or some slots of a filled one."""
         own = [tokens[len(tokens) - n :] for tokens, n in zip(start.token_AT, start.length_A.tolist(), strict=True)]
         if not self.rows:
             self.rows = own
@@ -50,25 +49,25 @@ class RowStore:
             self.rows[slot] = row
 
     def size_for(self, live: int, size: int) -> int:
-        """Rows to keep: those that go on."""
+        """The number of rows to keep: the unfinished ones."""
         return live
 
     def keep(self, index: Tensor) -> None:
-        """These rows stay."""
+        """Keep only these rows."""
         self.rows = [self.rows[i] for i in index.tolist()]
 
     def settle(self, position_A: Tensor, live_A: Tensor) -> None:
-        """Nothing is held that could be forgotten."""
+        """Does nothing: no column can be dropped."""
 
     def feed(self, token_A: Tensor, position_A: Tensor) -> Tensor:
-        """Logits [A, V] after these tokens; a draft that is done may have grown past the model's positions."""
+        """Logits [A, V] after these tokens. A finished completion may have grown past the model's positions."""
         grown = zip(self.rows, token_A, strict=True)
         self.rows = [torch.cat([row, token[None]])[-(self.most or len(row) + 1) :] for row, token in grown]
         return row_logits(self.model, self.rows)
 
 
 def row_logits(model: PreTrainedModel, rows: Sequence[Tensor]) -> Tensor:
-    """Logits [A, V] after each of `rows`; rows of one length share a call, so that nothing is padded."""
+    """Logits [A, V] after each of `rows`. Rows of one length share a call, so that nothing is padded."""
     by_length: dict[int, list[int]] = {}
     for i, row in enumerate(rows):
         by_length.setdefault(len(row), []).append(i)
@@ -85,7 +84,7 @@ def row_logits(model: PreTrainedModel, rows: Sequence[Tensor]) -> Tensor:
 
 
 def prefilled_rows(prompts: Sequence[Tensor], model: PreTrainedModel) -> Prefilled:
-    """`prompts` [P] and the logits behind them, without a cache."""
+    """`prompts` [P] and the logits after them, without a cache."""
     longest = max(len(prompt) for prompt in prompts)
     token_AT = torch.zeros(len(prompts), longest, dtype=torch.int64)
     for i, prompt in enumerate(prompts):
@@ -95,23 +94,23 @@ def prefilled_rows(prompts: Sequence[Tensor], model: PreTrainedModel) -> Prefill
 
 
 def why_recompute(model: PreTrainedModel, prompts: Sequence[Tensor], num_new: int, draw: Draw) -> str:
-    """Why the cache of `model` is not driven for so many new tokens after these prompts; empty where it is."""
+    """Why the cache of `model` cannot be used for `num_new` tokens after these prompts; empty if it can."""
     classes = RowLengths.of(model.config.get_text_config())
     ends = (
         {classes.class_of(n) for p in prompts for n in (len(p), len(p) + num_new)} if classes.matter else set[object]()
     )
     if len(ends) > 1:
-        return "drafts may grow past a length at which it changes its rotary factors"
+        return "completions may grow past a length at which it changes its rotary factors"
     return cache_fault(model, draw, padded=len({len(prompt) for prompt in prompts}) > 1)
 
 
-_PADDING = "in this precision, padded prompts make its attention say nothing finite"
+_PADDING = "in this precision, its attention returns NaN for padded prompts"
 _known: dict[str, str] = {}
 
 
 def cache_fault(model: PreTrainedModel, draw: Draw, *, padded: bool = False) -> str:
-    """Why drafts from the cache of a model of this kind are not those of whole rows, of prompts of one length or
-    `padded` ones; empty where they are. Tried once in a process."""
+    """Why completions with this kind of model's cache differ from those of whole rows, for prompts of one length or
+    `padded` prompts; empty if they do not. Tested once per process."""
     key = f"{type(model).__qualname__} {model.dtype == torch.float64} {model.config.to_dict()}"
     if key not in _known:
         _known[key] = _tried(model, draw)
@@ -135,11 +134,9 @@ def _tried(model: PreTrainedModel, draw: Draw) -> str:
     except NonFiniteError:
         return _PADDING
     except Exception as error:  # likewise
-        return (
-            error.what if isinstance(error, ModelError) else f"it has no cache to go on from ({type(error).__name__})"
-        )
+        return error.what if isinstance(error, ModelError) else f"its cache fails ({type(error).__name__})"
     tolerance = _TOLERANCE.get(tried.dtype, 0.5)
     for a, b in zip((d for some in found for d in some), (d for some in expected for d in some), strict=True):
         if not torch.equal(a.tokens, b.tokens) or not (a.logp - b.logp).abs().max() <= tolerance:
-            return "decoded with its cache, it draws other drafts than computed as whole rows"
+            return "completions with its cache differ from those of whole rows"
     return ""

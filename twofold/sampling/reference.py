@@ -1,4 +1,4 @@
-"""Drafts of the reference: what the model said before it was trained, or at the last move of a moving reference."""
+"""Sampling from the reference model: the model before training, or a moving reference at its last update."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from twofold.models.reference import LiveReference
-from twofold.sampling.base import Draft, Sampler
+from twofold.sampling.base import Completion, Sampler
 
 
 @dataclass(frozen=True)
 class ReferenceSampler:
-    """Draws as `make`'s sampler does, from the reference as it is when it is asked."""
+    """Samples from the current reference, with the sampler that `make` creates for it."""
 
     reference: LiveReference
     make: Callable[[PreTrainedModel], Sampler]
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Draft]]:
+    ) -> list[list[Completion]]:
         with self.reference.activated() as model:
             return self.make(model).sample(prompts, samples=samples, seed=seed)

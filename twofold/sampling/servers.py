@@ -1,8 +1,8 @@
-"""Drafts for training from servers that hold copies of the policy's weights, pushed to them as training goes on.
+"""Sampling for training from inference servers, to which the run pushes the policy's weights.
 
-Drafts are dealt to the servers in turn, and those of a server that is lost go to the others. Every push has a version,
-which a reply must carry: what older weights drew is refused. The log-probabilities of a draft are computed here, by the
-policy itself; how far the server's own are from them is reported.
+Requests go to the servers in turn; those of a lost server go to the others. Every push has a version, which each reply
+must contain, so completions from older weights are refused. The log-probabilities of a completion are computed here, by
+the policy itself. Their difference from the server's own is a metric.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from twofold.errors import RecipeError, ServerError
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.objectives.importance import importance_columns, importance_figures
-from twofold.sampling.base import Draft, DraftRequest, Sampling, ServerSettings
+from twofold.sampling.base import Completion, SampleRequest, Sampling, ServerSettings
 from twofold.sampling.cache import max_positions, refuse_unfit
 from twofold.sampling.dialects import (
     MOST_STOPS,
     VLLM,
     AdapterSGLang,
     Dialect,
-    ServerDraft,
+    ServerCompletion,
     SGLang,
     WholeVLLM,
     read_object,
@@ -52,15 +52,15 @@ DIALECTS: Mapping[tuple[str, str], Callable[[str], Dialect]] = {
     ("sglang", "folder"): SGLang,
     ("transformers", "folder"): Transformers,
 }
-"""By `engine` and `push` of the settings."""
+"""The dialect for `engine` and `push` of the settings."""
 
 
 class LostServerError(ServerError):
-    """A server that did not do one thing in all attempts."""
+    """A server failed in all attempts of a request."""
 
 
-class DraftServer:
-    """One server: its dialect, and requests repeated until they are answered."""
+class SamplingServer:
+    """One server: its dialect, and its connection with repeated requests."""
 
     def __init__(self, base: str, settings: ServerSettings) -> None:
         self.dialect: Dialect = DIALECTS[settings.engine, settings.push](base)
@@ -70,7 +70,8 @@ class DraftServer:
         self.lost = False
 
     def again(self, act: Callable[[], Any], fault: str) -> Any:
-        """`act()` until it is done. Raises LostServerError once all attempts failed, and what refuses the request."""
+        """Repeat `act()` until it succeeds. Raises LostServerError after the last attempt; a refusal is raised at
+        once."""
         try:
             for attempt in self.wire.retrying():
                 with attempt:
@@ -84,18 +85,18 @@ class DraftServer:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What servers drew for a step, before the policy has seen it; all of it JSON."""
+    """The servers' completions for a step, before the policy computes their log-probabilities; all of it JSON."""
 
     seed: tuple[int, int]
     pushed_at: int
-    """The step at whose begin the policy had the weights that drew."""
+    """The step whose initial weights sampled the completions."""
     replies: list[dict[str, Any]]
     lost: int
 
 
 class ServerSampler:
-    """A `Sampler` whose drafts servers draw. The noise is theirs, seeded by (seed, step), prompt and sample, whichever
-    of them draws."""
+    """A `Sampler` that requests completions from servers. The noise is the server's own; its seed depends on (seed,
+    step), prompt and sample index, not on which server samples."""
 
     def __init__(
         self,
@@ -106,8 +107,8 @@ class ServerSampler:
         folder: Path,
         note: Notes = lambda message: None,
     ) -> None:
-        """`save` writes the policy's weights into a folder, which the servers must see under the same path; `note`
-        hears of servers that are lost and found."""
+        """`save` writes the policy's weights to a folder, which the servers must see under the same path. `note` gets
+        messages about lost servers."""
         server = settings.server
         assert server is not None
         _refuse(policy, settings, server)
@@ -115,75 +116,77 @@ class ServerSampler:
         self.stop_tokens, self.max_positions = sorted(stop_tokens), max_positions(policy.model)
         addresses = [url.partition("#") for url in server.urls()]
         self.model = addresses[0][2]
-        self.servers = [DraftServer(base.rstrip("/").removesuffix("/v1"), server) for base, _, _ in addresses]
+        self.servers = [SamplingServer(base.rstrip("/").removesuffix("/v1"), server) for base, _, _ in addresses]
         self.save, self.folder = save, folder
         self.run = uuid.uuid4().hex[:8]
         self.pushes, self.pushed_at = 0, -1
         self.version = self.model
         self.metrics: dict[str, float] = {}
-        """Of the last call: how far the servers' log-probabilities are from ours, how many steps they are behind."""
+        """Metrics of the last call: the difference of the servers' log-probabilities from the policy's, the age of the
+        weights in steps, and the number of lost servers."""
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Draft]]:
-        """`samples` drafts for each of `prompts` [P]. Raises DataError for a prompt without room for a draft, and
-        ServerError where no server draws, takes the weights, or one answers with others than the last."""
-        request = DraftRequest(prompts, samples, seed)
+    ) -> list[list[Completion]]:
+        """`samples` completions for each of `prompts` [P]. Raises DataError for a prompt that is too long. Raises
+        ServerError if no server samples or takes the weights, or if a reply comes from other weights than the last
+        pushed."""
+        request = SampleRequest(prompts, samples, seed)
         self.prepare(request, seed[1])
         drawn = self.arrived(request, lambda: self.replies(request))
         return self.scored(request, drawn)
 
-    def prepare(self, request: DraftRequest, step: int) -> None:
-        """Let the servers have the weights that draw `request`: those of `step`, or of the last push before it."""
+    def prepare(self, request: SampleRequest, step: int) -> None:
+        """Push the weights for `request` to the servers, if a push is due at `step`."""
         if request.samples < 1:
             raise ValueError("samples must be ≥ 1")
         refuse_unfit(request.prompts, self.max_positions)
         self._push(step)
 
-    def arrived(self, request: DraftRequest, replies: Callable[[], list[dict[str, Any]]]) -> Drawn:
-        """On all processes what the first one has of `replies`."""
+    def arrived(self, request: SampleRequest, replies: Callable[[], list[dict[str, Any]]]) -> Drawn:
+        """The replies, which the first process receives and all processes get."""
         return Drawn(request.seed, self.pushed_at, world().once(replies), self.lost)
 
     @property
     def lost(self) -> int:
-        """Servers that draw nothing until they take weights again."""
+        """The number of servers that are lost until they take weights again."""
         return sum(server.lost for server in self.servers)
 
     def close(self) -> None:
-        """End what is under way."""
+        """Stop all requests in progress."""
         for server in self.servers:
             server.wire.close()
 
-    def scored(self, request: DraftRequest, drawn: Drawn) -> list[list[Draft]]:
-        """The drafts with the log-probabilities that the policy, as it is now, gives them."""
-        said = [ServerDraft(**reply) for reply in drawn.replies]
-        rows = [said[i : i + request.samples] for i in range(0, len(said), request.samples)]
+    def scored(self, request: SampleRequest, drawn: Drawn) -> list[list[Completion]]:
+        """The completions with their log-probabilities under the current policy."""
+        replies = [ServerCompletion(**reply) for reply in drawn.replies]
+        rows = [replies[i : i + request.samples] for i in range(0, len(replies), request.samples)]
         groups = [
-            Group("drafts", prompt, tuple(Branch(torch.tensor(s.tokens), Role.DRAFT) for s in row))
+            Group("samples", prompt, tuple(Branch(torch.tensor(s.tokens), Role.DRAFT) for s in row))
             for prompt, row in zip(request.prompts, rows, strict=True)
         ]
         logps = self.policy.logps(groups, Packing())
         self._measure(drawn, [logp for row in logps for logp in row])
         return [
-            [self._draft(b.tokens, logp, s) for b, logp, s in zip(g.branches, own, row, strict=True)]
+            [self._completion(b.tokens, logp, s) for b, logp, s in zip(g.branches, own, row, strict=True)]
             for g, own, row in zip(groups, logps, rows, strict=True)
         ]
 
-    def _draft(self, tokens: Tensor, logp: Tensor, reply: ServerDraft) -> Draft:
+    def _completion(self, tokens: Tensor, logp: Tensor, reply: ServerCompletion) -> Completion:
         if reply.logp is None or self.served.cap is None:
-            return Draft(tokens, logp, reply.truncated)
+            return Completion(tokens, logp, reply.truncated)
         theirs = torch.tensor(reply.logp, dtype=torch.float64)
-        return Draft(tokens, logp, reply.truncated, importance_columns(logp, theirs, self.served.cap))
+        return Completion(tokens, logp, reply.truncated, importance_columns(logp, theirs, self.served.cap))
 
-    def replies(self, request: DraftRequest) -> list[dict[str, Any]]:
-        """The fields of a draft for each prompt and index."""
+    def replies(self, request: SampleRequest) -> list[dict[str, Any]]:
+        """The fields of a completion for each prompt and sample index."""
         wanted = [(prompt, index) for prompt in request.prompts for index in range(request.samples)]
-        with ThreadPoolExecutor(self.served.parallel * len(self.servers), thread_name_prefix="draft") as pool:
+        with ThreadPoolExecutor(self.served.parallel * len(self.servers), thread_name_prefix="completion") as pool:
             return list(pool.map(lambda place: vars(self._one(place, wanted[place], request.seed)), range(len(wanted))))
 
     def _push(self, step: int) -> None:
-        """Every so many steps, and before the first draft, all servers get the policy as it is; also those that were
-        lost."""
+        """Push the current policy to all servers, including lost ones: before the first request, and then every
+        `sync_every` steps."""
         if self.served.push == "none":
             self.pushed_at = step if self.pushed_at < 0 else self.pushed_at
             return
@@ -195,11 +198,11 @@ class ServerSampler:
         self.save(folder)
         with world().agreed():
             if world().first:
-                self._hand_over(folder, version, before)
+                self._send(folder, version, before)
         self.version, self.pushed_at = version, step
 
-    def _hand_over(self, folder: Path, version: str, before: str) -> None:
-        """Let every server take `version`. Raises LostServerError where none does."""
+    def _send(self, folder: Path, version: str, before: str) -> None:
+        """Send `version` to every server. Raises LostServerError if none takes it."""
         taken = [self._takes(server, folder, version, before) for server in self.servers]
         failed = [error for error in taken if error is not None]
         if len(failed) == len(self.servers):
@@ -207,13 +210,13 @@ class ServerSampler:
         if self.pushes > 1:
             shutil.rmtree(self.folder / before, ignore_errors=True)
 
-    def _takes(self, server: DraftServer, folder: Path, version: str, before: str) -> LostServerError | None:
-        """Let one server take `version`. The error of one that is lost."""
+    def _takes(self, server: SamplingServer, folder: Path, version: str, before: str) -> LostServerError | None:
+        """Send `version` to one server. The error if that server is lost."""
         dialect, wire = server.dialect, server.wire
         try:
             if server.lost:
                 _once(lambda: dialect.push(wire, folder, version), dialect.base)
-                self.note(f"{dialect.base} is back, and draws with the weights of this step")
+                self.note(f"{dialect.base} is available again, and samples with the weights of this step")
             else:
                 server.again(lambda: dialect.push(wire, folder, version), "the weights were not taken")
                 if self.pushes > 1:
@@ -224,13 +227,15 @@ class ServerSampler:
             return error
         return None
 
-    def _lose(self, server: DraftServer, error: LostServerError) -> None:
+    def _lose(self, server: SamplingServer, error: LostServerError) -> None:
         if not server.lost and len(self.servers) > 1:
-            self.note(f"{error.where} is lost: {error.what}; the other servers draw until it takes weights again")
+            self.note(
+                f"{error.where} is lost: {error.what}; only the other servers sample until it takes weights again"
+            )
         server.lost = True
 
-    def _one(self, place: int, wanted: tuple[Tensor, int], seed: tuple[int, int]) -> ServerDraft:
-        """One draft, requested until it is whole: of the server whose turn `place` is, or of one that is left."""
+    def _one(self, place: int, wanted: tuple[Tensor, int], seed: tuple[int, int]) -> ServerCompletion:
+        """One completion, from the server whose turn it is at `place`; if that one is lost, from another."""
         prompt, index = wanted
         room = min(self.settings.max_new_tokens, self.max_positions - len(prompt))
         how = {
@@ -242,57 +247,57 @@ class ServerSampler:
         for server in self._from(place):
             url, body = server.dialect.request(prompt.tolist(), self.version, how)
 
-            def draw(server: DraftServer = server, url: str = url, body: dict[str, Any] = body) -> ServerDraft:
+            def draw(server: SamplingServer = server, url: str = url, body: dict[str, Any] = body) -> ServerCompletion:
                 with server.turns:
                     text = server.wire.post(url, body, {404: server.dialect.missing})
                 return self._checked(server, text, room)
 
             try:
-                return server.again(draw, "a draft was not drawn")
+                return server.again(draw, "no completion was received")
             except LostServerError as error:
                 self._lose(server, error)
                 last = error
         where, remedy = (
             self.servers[0].dialect.base,
-            "start one again: the same command goes on from the last checkpoint",
+            "start one again: the same command resumes from the last checkpoint",
         )
         raise last or LostServerError("every server is lost", where=where, remedy=remedy)
 
-    def _from(self, place: int) -> list[DraftServer]:
-        """Those that are there, beginning with the one whose turn it is."""
+    def _from(self, place: int) -> list[SamplingServer]:
+        """The servers that are not lost, beginning with the one whose turn it is."""
         alive = [server for server in self.servers if not server.lost]
         first = place % len(alive) if alive else 0
         return alive[first:] + alive[:first]
 
-    def _checked(self, server: DraftServer, text: str, room: int) -> ServerDraft:
+    def _checked(self, server: SamplingServer, text: str, room: int) -> ServerCompletion:
         try:
-            draft = server.dialect.read(read_object(text), self.version)
+            completion = server.dialect.read(read_object(text), self.version)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise RetryableError(
-                f"the answer is no draft with tokens: {type(error).__name__} {error}", raw=text
+                f"the reply is not a completion with tokens: {type(error).__name__} {error}", raw=text
             ) from None
-        if self.served.push != "none" and draft.version != self.version:
-            what = f"answers with the weights {draft.version!r}, {self.version!r} were pushed last"
-            remedy = "let one run alone push weights to this server"
+        if self.served.push != "none" and completion.version != self.version:
+            what = f"replies with the weights {completion.version!r}, but {self.version!r} were pushed last"
+            remedy = "let only one run push weights to this server"
             raise ServerError(what, where=server.dialect.base, remedy=remedy)
-        if draft.logp is None and len(draft.tokens) > room:  # a text may be more tokens than were drawn
-            draft = replace(draft, tokens=draft.tokens[:room], truncated=True)
+        if completion.logp is None and len(completion.tokens) > room:  # its text may have more tokens than were sampled
+            completion = replace(completion, tokens=completion.tokens[:room], truncated=True)
         vocabulary = self.policy.model.config.get_text_config().vocab_size
-        logp = [0.0] * len(draft.tokens) if draft.logp is None else draft.logp
-        whole = 0 < len(draft.tokens) <= room and len(draft.tokens) == len(logp)
-        if not (whole and all(0 <= t < vocabulary for t in draft.tokens) and all(map(math.isfinite, logp))):
-            what = f"a draft of {len(draft.tokens)} tokens and {len(logp)} log-probabilities is none"
+        logp = [0.0] * len(completion.tokens) if completion.logp is None else completion.logp
+        whole = 0 < len(completion.tokens) <= room and len(completion.tokens) == len(logp)
+        if not (whole and all(0 <= t < vocabulary for t in completion.tokens) and all(map(math.isfinite, logp))):
+            what = f"a completion of {len(completion.tokens)} tokens and {len(logp)} log-probabilities is not valid"
             raise RetryableError(what, raw=text)
-        if not (draft.truncated or self.settings.stop or draft.tokens[-1] in self.stop_tokens):
-            raise RetryableError("a draft ended without its stop token", raw=text)
-        return draft
+        if not (completion.truncated or self.settings.stop or completion.tokens[-1] in self.stop_tokens):
+            raise RetryableError("a completion ended without its stop token", raw=text)
+        return completion
 
     def _measure(self, drawn: Drawn, own: Sequence[Tensor]) -> None:
         behind = {"behind": float(drawn.seed[1] - drawn.pushed_at), "lost": float(drawn.lost)}
         self.metrics = {f"served/{name}": value for name, value in (self._distance(drawn, own) | behind).items()}
 
     def _distance(self, drawn: Drawn, own: Sequence[Tensor]) -> dict[str, float]:
-        """How far the servers' log-probabilities are from those of the policy, where they report any."""
+        """The difference of the servers' log-probabilities from the policy's, if the servers report any."""
         if any(reply["logp"] is None for reply in drawn.replies):
             return {}
         theirs = [torch.tensor(reply["logp"], dtype=torch.float64) for reply in drawn.replies]
@@ -312,7 +317,7 @@ def request_seed(seed: tuple[int, int], prompt: Tensor, index: int) -> int:
 
 
 def _once(act: Callable[[], None], base: str) -> None:
-    """`act()`, without patience. Raises LostServerError where it fails in any way."""
+    """`act()`, without a second attempt. Raises LostServerError if it fails for any reason."""
     try:
         act()
     except (RetryableError, ServerError) as error:
@@ -325,20 +330,20 @@ def _refuse(policy: Policy, settings: Sampling, server: ServerSettings) -> None:
         remedy = "set model.lora, or sampling.server.push=folder"
         raise RecipeError("there is no adapter to push", where="sampling.server.push", remedy=remedy)
     if server.push == "adapter" and (option := _unserved(policy)):
-        remedy = f"leave model.lora.{option} out, or draw the drafts here"
+        remedy = f"leave model.lora.{option} out, or sample in this process"
         raise RecipeError(f"servers take no adapter with {option}", where="sampling.server.push", remedy=remedy)
     if server.push == "folder" and policy.adapter is not None:
         remedy = "train all weights, or set sampling.server.push=adapter"
         raise RecipeError("a folder holds a whole model", where="sampling.server.push", remedy=remedy)
     if settings.use_generation_config:
         where, remedy = "sampling.use_generation_config", "leave it out, and set temperature, top_p and top_k yourself"
-        raise RecipeError("a server is told every setting", where=where, remedy=remedy)
+        raise RecipeError("a server does not use the model's generation_config", where=where, remedy=remedy)
     if server.engine == "vllm" and len(settings.stop) > MOST_STOPS:
         raise RecipeError(f"vLLM takes {MOST_STOPS} stop texts", where="sampling.stop", remedy="leave some out")
 
 
 def _unserved(policy: Policy) -> str:
-    """The option of an adapter that vLLM and SGLang refuse; empty where there is none."""
+    """The option of an adapter that vLLM and SGLang do not support; empty if there is none."""
     config: Any = policy.adapter.peft_config["default"] if policy.adapter is not None else None
     named = {"dora": "use_dora", "modules_to_save": "modules_to_save"}
     return next((option for option, name in named.items() if getattr(config, name, None)), "")

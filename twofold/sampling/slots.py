@@ -1,6 +1,6 @@
-"""Drafts under way, one per slot: what has been drawn, how far each is, and when it ends.
+"""Unfinished completions, one per slot: the tokens so far, the position of each, and when it ends.
 
-Every change is made in place and no shape depends on what was drawn, so that a step can be captured and replayed.
+Every change is in place, and no shape depends on the sampled tokens, so that a step can be captured and replayed.
 Shapes: A slots, N new tokens, V vocabulary.
 """
 
@@ -12,25 +12,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from twofold.sampling.base import Draft
+from twofold.sampling.base import Completion
 from twofold.sampling.cache import Prefilled, own_columns
 from twofold.sampling.logits_processor import LogitsProcessor
 
 Row = tuple[int, int]
-"""A prompt's place and the index of its sample."""
+"""The index of a prompt and the index of its sample."""
 
 
 @dataclass(frozen=True)
 class StopCriteria:
-    """When a draft ends: a stop token, so many tokens, or the model's last position."""
+    """When a completion ends: at a stop token, after `max_new_tokens`, or at the model's last position."""
 
     stop_tokens: Collection[int]
     max_new_tokens: int
     max_positions: int
 
 
-class NewDrafts:
-    """Drafts about to begin: their rows, their prompts in a cache of their own, and the noise of each."""
+class NewCompletions:
+    """Completions that are about to start: their rows, their prompts in a cache of their own, and their noise."""
 
     def __init__(self, rows: Sequence[Row], prefilled: Prefilled, noise_AN: Tensor) -> None:
         self.rows, self.prefilled, self.noise_AN = list(rows), prefilled, noise_AN
@@ -40,8 +40,8 @@ class NewDrafts:
 
 
 class Slots:
-    """The first `size` slots of buffers for `capacity`. A finished draft is decoded on, to no effect, until its slot is
-    looked at; a slot without a draft is one that is done."""
+    """The first `size` slots of buffers for `capacity`. A finished completion is still decoded, without effect, until
+    its slot is released. A slot without a completion counts as done."""
 
     def __init__(self, capacity: int, rule: LogitsProcessor, ends: StopCriteria, like: Tensor) -> None:
         """`like` [·, V] are logits of the model's kind, on its device."""
@@ -51,7 +51,7 @@ class Slots:
         self.slot_A = torch.arange(capacity, device=device)
         self.stop_V = torch.zeros(vocabulary, dtype=torch.bool, device=device)
         self.stop_V[[token for token in ends.stop_tokens if token < vocabulary]] = True
-        # One column more than tokens: what is decoded after the end goes there.
+        # One more column than tokens, for tokens that are decoded after the end.
         shape = (capacity, ends.max_new_tokens + 1)
         self.noise_AN = torch.zeros(shape, dtype=torch.float64, device=device)
         self.token_AN = torch.zeros(shape, dtype=torch.int64, device=device)
@@ -70,8 +70,8 @@ class Slots:
         state += [self.read_A, self.done_A, self.stopped_A]
         return state if self.seen_AV is None else [*state, self.seen_AV]
 
-    def begin(self, slot_A: Tensor, fresh: NewDrafts) -> int:
-        """Draw the first tokens of `fresh` into these slots; the most tokens that one of them may have."""
+    def begin(self, slot_A: Tensor, fresh: NewCompletions) -> int:
+        """Sample the first tokens of `fresh` into these slots. Returns the maximum length of one of them."""
         start, num = fresh.prefilled, self.ends.max_new_tokens
         for slot, row in zip(slot_A.tolist(), fresh.rows, strict=True):
             self.rows[slot] = row
@@ -86,8 +86,7 @@ class Slots:
         return int(self.limit_A[slot_A].max())
 
     def draw(self, logits_AV: Tensor, slot_A: Tensor, forced: int | None = None) -> None:
-        """Draw a token for each of these slots, or take the one that is `forced`; those that are done keep what they
-        have."""
+        """Sample a token for each of these slots, or use the `forced` one. Slots that are done do not change."""
         drawn_A, live_A = self.drawn_A[slot_A], ~self.done_A[slot_A]
         seen_AV = None if self.seen_AV is None else self.seen_AV[slot_A]
         token_A, logp_A = self.rule.draw(logits_AV, seen_AV, self.noise_AN[slot_A, drawn_A])
@@ -98,29 +97,29 @@ class Slots:
         stopped_A = self.stop_V[token_A] & live_A
         self.drawn_A[slot_A] = drawn_A
         self.stopped_A[slot_A] |= stopped_A
-        # What is no number ends a draft at once, and whoever reads its last log-probability sees it.
+        # NaN ends a completion at once; its last log-probability shows the fault.
         self.done_A[slot_A] |= stopped_A | (drawn_A >= self.limit_A[slot_A]) | (live_A & logp_A.isnan())
 
     def last(self) -> tuple[Tensor, Tensor]:
-        """The tokens [A] that were drawn last and their positions [A]; they now count as seen."""
+        """The last tokens [A] and their positions [A]; these tokens now count as seen."""
         last_A = self.last_A[: self.size]
         if self.seen_AV is not None:
             self.seen_AV[: self.size].scatter_(1, last_A[:, None], True)
         return last_A, self.position_A[: self.size]
 
     def next(self, logits_AV: Tensor) -> None:
-        """Draw after `last`."""
+        """Sample the tokens after `last`."""
         self.position_A[: self.size].add_(1).clamp_(max=self.ends.max_positions - 1)
         self.draw(logits_AV, self.slot_A[: self.size])
 
-    def release(self) -> tuple[dict[Row, Draft], Tensor]:
-        """Drafts that have finished since the last look, and the slots [A] that are free."""
+    def release(self) -> tuple[dict[Row, Completion], Tensor]:
+        """Completions that have finished since the last call, and the free slots [A]."""
         free_A = self.done_A[: self.size].nonzero().squeeze(1)
         taken = [slot for slot in free_A.tolist() if self.rows[slot] is not None]
         return self._harvest(taken) if taken else {}, free_A
 
-    def _harvest(self, taken: Sequence[int]) -> dict[Row, Draft]:
-        slot_A, found = torch.tensor(taken, device=self.slot_A.device), dict[Row, Draft]()
+    def _harvest(self, taken: Sequence[int]) -> dict[Row, Completion]:
+        slot_A, found = torch.tensor(taken, device=self.slot_A.device), dict[Row, Completion]()
         finished = zip(
             taken, self.token_AN[slot_A].cpu(), self.logp_AN[slot_A].cpu(),
             self.drawn_A[slot_A].tolist(), self.stopped_A[slot_A].tolist(), strict=True,
@@ -128,16 +127,16 @@ class Slots:
         for slot, tokens, logp, n, stopped in finished:
             row = self.rows[slot]
             assert row is not None
-            found[row] = Draft(tokens[:n].clone(), logp[:n].clone(), truncated=not stopped)
+            found[row] = Completion(tokens[:n].clone(), logp[:n].clone(), truncated=not stopped)
             self.rows[slot] = None
         return found
 
     def live(self) -> Tensor:
-        """The slots [A] with a draft that has not finished."""
+        """The slots [A] with an unfinished completion."""
         return (~self.done_A[: self.size]).nonzero().squeeze(1)
 
     def keep(self, index: Tensor, size: int) -> None:
-        """Move these slots to the front; `size` of them count from now on."""
+        """Move these slots to the front, and use `size` slots from now on."""
         for buffer in self._buffers:
             buffer[: len(index)] = buffer[index]
         self.done_A[len(index) :] = True
@@ -145,12 +144,12 @@ class Slots:
         self.rows, self.size = rows + [None] * (len(self.slot_A) - len(rows)), size
 
     def restart(self, size: int) -> None:
-        """Begin anew with `size` slots, none of them with a draft."""
+        """Start again with `size` empty slots."""
         self.keep(self.slot_A[:0], size)
 
 
 def _seen(start: Prefilled) -> Tensor:
-    """Which tokens [A, V] each prompt holds; padding is no token."""
+    """Which tokens [A, V] each prompt contains; padding does not count."""
     seen_AV = torch.zeros_like(start.logits_AV, dtype=torch.bool)
     own_AT = own_columns(start.length_A, start.token_AT.shape[1])
     row_AT = torch.arange(len(own_AT), device=own_AT.device)[:, None].expand_as(own_AT)

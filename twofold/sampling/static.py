@@ -1,8 +1,8 @@
-"""Decoding whose shapes never change: a cache of fixed slots and columns, and CUDA graphs that replay a step over it.
+"""Decoding with fixed shapes: a cache of fixed slots and columns, and CUDA graphs that replay a step over it.
 
-Rows lie to the left: a token's column is its position, and a mask made of positions hides the rest. So a slot can be
-refilled in any model with attention in every layer, windows too. The weights are the policy's own: a graph holds their
-addresses, and is dropped where these have changed.
+Rows are padded on the right: a token's column is its position, and a mask computed from positions hides the rest. So a
+slot can be refilled in any model with attention in every layer, including sliding windows. The weights are the policy's
+own. A graph contains their addresses, and is dropped if these change.
 Shapes: A slots, W columns, V vocabulary.
 """
 
@@ -31,7 +31,7 @@ class Unfit(Exception):
 
 
 def buckets(slots: int) -> list[int]:
-    """Numbers of slots that a step may have: `slots`, and 8, 16, 32 … below."""
+    """The possible numbers of slots of a step: `slots`, and 8, 16, 32 … below it."""
     sizes = [SMALLEST]
     while sizes[-1] * 2 < slots:
         sizes.append(sizes[-1] * 2)
@@ -39,14 +39,15 @@ def buckets(slots: int) -> list[int]:
 
 
 def bucket_width(width: int) -> int:
-    """The next width of a ladder: steps of 64 columns, from 512 on of at most a quarter. Few graphs, little waste."""
+    """`width` rounded up to a multiple of 64; above 512 the step grows to at most a quarter. Few graphs, little
+    waste."""
     step = max(64, 1 << max(0, (width - 1).bit_length() - 3))
     return -(-width // step) * step
 
 
 @dataclass
 class Frame:
-    """Which part of the buffers a step sees, and where it writes; shared by all layers."""
+    """The part of the buffers that a step reads, and where it writes; shared by all layers."""
 
     row_A: Tensor
     column_A: Tensor
@@ -55,7 +56,7 @@ class Frame:
 
 
 class SlotLayer(CacheLayerMixin):
-    """One layer of the cache: buffers [capacity, heads, columns, d] of which a step sees `size` by `width`."""
+    """One layer of the cache: buffers [capacity, heads, columns, d], of which a step reads `size` × `width`."""
 
     is_sliding = False
 
@@ -84,7 +85,7 @@ class SlotLayer(CacheLayerMixin):
         return self.keys[: frame.size, :, : frame.width], self.values[: frame.size, :, : frame.width]
 
     def fill(self, slot_A: Tensor, other: DynamicLayer, length_A: Tensor) -> None:
-        """Put the rows of `other`, whose last column is each row's last token, into these slots, to the left."""
+        """Put the rows of `other`, which are padded on the left, into these slots, padded on the right."""
         assert other.keys is not None
         assert other.values is not None
         if not self.is_initialized:
@@ -115,7 +116,7 @@ class SlotLayer(CacheLayerMixin):
 
 @dataclass(frozen=True)
 class Windows:
-    """How far back each kind of layer looks: None for everything."""
+    """The sliding window of each kind of layer; None for full attention."""
 
     by_kind: Mapping[str, int | None]
 
@@ -136,8 +137,8 @@ class Windows:
         return cls(found)
 
     def masks(self, position_A: Tensor, width: int, additive: torch.dtype | None) -> Tensor | dict[str, Tensor]:
-        """What the attention gets, [A, 1, 1, W]: one mask, or one for each kind of layer. `additive` is the dtype of a
-        mask that is added to the scores; None asks for one that says which columns are seen."""
+        """The masks of the attention, [A, 1, 1, W]: one, or one for each kind of layer. `additive` is the dtype of a
+        mask that is added to the scores; None for a boolean mask of the columns to read."""
         column_W = torch.arange(width, device=position_A.device)
         made: dict[str, Tensor] = {}
         for kind, window in self.by_kind.items():
@@ -153,7 +154,7 @@ class Windows:
 
 
 class StaticStore:
-    """A cache with `slots` rows of `columns`, of which a step sees a bucket of rows and a rung of columns."""
+    """A cache with `slots` rows of `columns`. A step reads a part of it, whose size is rounded up to few values."""
 
     refills = True
 
@@ -175,28 +176,29 @@ class StaticStore:
             layer.fill(slot_A, other, start.length_A)
 
     def size_for(self, live: int, size: int) -> int:
-        """The smallest bucket that holds what is live; 0 for nothing."""
+        """The smallest bucket that holds `live` rows; 0 for none."""
         return min(size, next(s for s in self.sizes if s >= live)) if live else 0
 
     def keep(self, index: Tensor) -> None:
-        """These rows move to the front."""
+        """Move these rows to the front."""
         for layer in self.layers:
             layer.keep(index)
 
     def settle(self, position_A: Tensor, live_A: Tensor) -> None:
-        """See as many rows as there are, and no more columns than drafts under way can reach before the next call."""
+        """Read only the rows in use, and only the columns that unfinished completions can reach before the next
+        call."""
         furthest = int(position_A[live_A].max()) + 1 if len(live_A) else 1
         self.frame.size, self.frame.width = len(position_A), min(self.columns, bucket_width(furthest + self.stride))
 
     @property
     def key(self) -> tuple[int, int]:
-        """What the shapes of a step depend on."""
+        """The shape of a step: it needs one graph per key."""
         return self.frame.size, self.frame.width
 
     def feed(self, token_A: Tensor, position_A: Tensor) -> Tensor:
         """Logits [A, V] after these tokens, whose keys and values are written at their positions."""
         frame = self.frame
-        # Drafts that are done may be past the columns in view: what they write there, nothing reads.
+        # Finished completions may be past the columns in use. They write into the last one; nothing reads that.
         column_A = position_A.clamp(max=frame.width - 1)
         frame.column_A[: frame.size] = column_A
         mask = self.windows.masks(column_A, frame.width, self.additive)
@@ -204,8 +206,8 @@ class StaticStore:
 
 
 def refuse_unfit_model(model: PreTrainedModel, stride: int) -> None:
-    """Raise Unfit unless static steps say what the model says: two prompts of different lengths, three further tokens,
-    a slot refilled on the way."""
+    """Raise Unfit unless static steps give the model's own logits: for two prompts of different lengths, with three
+    more tokens, the slots filled one after the other."""
     if encodes_prompts(model):
         raise Unfit("its prompts are read by an encoder")
     noise = torch.Generator().manual_seed(0)
@@ -233,10 +235,10 @@ def refuse_unfit_model(model: PreTrainedModel, stride: int) -> None:
 
 @dataclass
 class Graphs:
-    """Steps as CUDA graphs, one per key; elsewhere, and where a capture failed, steps as they are.
+    """Steps as CUDA graphs, one per key. On other devices, and after a failed capture, steps run without graphs.
 
-    The first steps of a key are run for real on the capturing stream, which is the warm-up that a capture needs; a
-    capture itself computes nothing. A step must read and write the same buffers whenever it runs.
+    The first steps of a key run on the capturing stream without capture, which is the warm-up that a capture needs. A
+    capture itself computes nothing. A step must always read and write the same buffers.
     """
 
     device: torch.device
@@ -261,7 +263,7 @@ class Graphs:
             step()
 
     def forget(self) -> None:
-        """Drop every graph: something that they point to has moved."""
+        """Drop every graph, since memory that they use has moved."""
         self._graphs.clear()
         self._warm.clear()
 
@@ -290,5 +292,5 @@ class Graphs:
 
 
 def addresses(model: PreTrainedModel) -> Sequence[int]:
-    """Where the model's weights lie."""
+    """The memory addresses of the model's weights."""
     return [t.data_ptr() for t in (*model.parameters(), *model.buffers())]

@@ -1,8 +1,8 @@
-"""`transformers serve`: a server of texts, which loads whatever folder a request names as its model.
+"""`transformers serve`: a server with text input and output, which loads the folder in a request as its model.
 
-It takes no token ids and reports no log-probabilities. A prompt travels as the text of its tokens, which must be read
-as the same tokens again; a sample is its text's tokens, which may be others than those drawn where a text has several
-spellings. It draws one sample at a time: its noise is one for the whole process.
+It accepts no token ids and reports no log-probabilities. A prompt is sent as text, which must be tokenized to the same
+tokens again. A sample has the tokens of its text. These may differ from the sampled tokens if the text has several
+tokenizations. It samples one completion at a time, since its noise is global to the process.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 from twofold import disk
 from twofold.client.http import HttpClient
 from twofold.errors import DataError, ServerError
-from twofold.sampling.dialects import SAME_PATH, ServerDraft, truncated
+from twofold.sampling.dialects import SAME_PATH, ServerCompletion, truncated
 
 
 class Transformers:
-    """Weights by the name of their folder, whose tokenizer makes texts of tokens."""
+    """Weights by the name of their folder; its tokenizer converts between tokens and text."""
 
     missing: ClassVar[str] = "start transformers serve, without a model of its own"
     serial: ClassVar[bool] = True
@@ -37,7 +37,7 @@ class Transformers:
         if self._tokenizer is None:
             self._tokenizer = AutoTokenizer.from_pretrained(name)
         remedies = {404: self.missing, 405: self.missing}
-        wire.post(f"{self.base}/reset", {}, remedies)  # or it would keep every model that it has loaded
+        wire.post(f"{self.base}/reset", {}, remedies)  # otherwise it would keep every model that it has loaded
         events = wire.post(f"{self.base}/load_model", {"model": name}, remedies)
         if '"status": "ready"' not in events:
             what = f"did not take the weights: {events.strip()[-200:]}"
@@ -45,16 +45,16 @@ class Transformers:
         self._folders = {version: name}
 
     def drop(self, wire: HttpClient, version: str) -> None:
-        """The push has dropped them."""
+        """Does nothing: the push dropped the old weights."""
 
     def request(self, prompt: Sequence[int], version: str, how: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         text = self._tokenizer.decode(prompt, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         if self._tokenizer(text)["input_ids"] != list(prompt):
             what = "the server would read this prompt as other tokens than training does"
-            raise DataError(what, where=text[:80], remedy="draw in this process, or with vllm or sglang")
+            raise DataError(what, where=text[:80], remedy="sample in this process, or with vllm or sglang")
         ends = self._tokenizer.eos_token_id
         self._stop_token = ends if ends in how["stop_tokens"] else how["stop_tokens"][0]
-        # Everything is set: the server would fill gaps from the model's generation_config.
+        # All parameters are set: the server would take missing ones from the model's generation_config.
         config = {
             "do_sample": how["temperature"] > 0, "top_k": how["top_k"], "eos_token_id": how["stop_tokens"],
             "pad_token_id": self._stop_token, "max_new_tokens": how["max_new_tokens"], "repetition_penalty": 1.0,
@@ -66,10 +66,10 @@ class Transformers:
         }  # fmt: skip
         return f"{self.base}/v1/completions", body
 
-    def read(self, whole: Any, version: str) -> ServerDraft:
+    def read(self, whole: Any, version: str) -> ServerCompletion:
         choice = whole["choices"][0]
         tokens = self._tokenizer(choice["text"], add_special_tokens=False)["input_ids"]
         cut = truncated(choice["finish_reason"])
         answered = str(whole["model"]).removesuffix("@main")
         drawn_by = version if answered == self._folders[version] else answered
-        return ServerDraft(tokens if cut else [*tokens, self._stop_token], None, cut, drawn_by)
+        return ServerCompletion(tokens if cut else [*tokens, self._stop_token], None, cut, drawn_by)

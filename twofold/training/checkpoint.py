@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: tensors and state of one step, written aside, verified by hashes when found.
+"""Checkpoints that are complete or absent: tensors and state of one step, written aside and verified by hashes.
 
 A checkpoint is a folder `step-N` with one safetensors file per set of tensors (of several processes: one of each, with
 its parts), `state.json`, and `manifest.json`, which holds size and sha256 of the others. It is written in a sibling
@@ -40,7 +40,7 @@ _ASIDE = ".unfinished-"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint. `skipped` tells why newer ones were passed over: folder name → reason."""
+    """A verified checkpoint. `skipped` has the reason why each newer one was passed over: folder name → reason."""
 
     path: Path
     step: int
@@ -85,7 +85,7 @@ def save(
     """Write `step-<step>` into `folder`, then prune to the `keep` newest (None: all) and those that `protect` names.
 
     A checkpoint of the same step is replaced. Tensors of one set must not share memory. Raises CheckpointError where
-    the disk is full or fails; earlier checkpoints then stand as they did.
+    the disk is full or fails; earlier checkpoints are then unchanged.
     """
     if keep is not None and keep < 1:
         raise ValueError("keep must be ≥ 1, or None to keep all")
@@ -97,7 +97,7 @@ def save(
 
 @dataclass(frozen=True)
 class Saved:
-    """What one process is to write of the checkpoint of `step`, by set and tensor; `state` is the same on all."""
+    """What one process writes to the checkpoint of `step`, by set and tensor. `state` is the same on all."""
 
     step: int
     parts: Mapping[str, Mapping[str, Part]]
@@ -107,7 +107,7 @@ class Saved:
 
 
 def write_parts(folder: Path, saved: Saved, among: World) -> Path:
-    """As `save`, of the parts that each process `among` others has: one message where any of them fails."""
+    """Like `save`, for the parts of each process `among` others. One message is raised if any of them fails."""
     text = json.dumps(saved.state, ensure_ascii=False, indent=1)
     path = folder / f"step-{saved.step}"
     needed = sum(among.gather(_bytes(saved.parts))) + len(text.encode()) + SLACK
@@ -140,14 +140,14 @@ def write_parts(folder: Path, saved: Saved, among: World) -> Path:
 
 @contextmanager
 def _disk(folder: Path, step: int) -> Iterator[None]:
-    """What a disk that is full or fails makes of the writing within."""
+    """Turn the errors of a full or failing disk into CheckpointError."""
     try:
         yield
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"step {step} cannot be saved: {error}",
             where=str(folder),
-            remedy="earlier checkpoints are intact; free or mend the disk, then resume",
+            remedy="earlier checkpoints are intact; free or repair the disk, then resume",
         ) from error
 
 
@@ -159,8 +159,8 @@ def newest(folder: Path | str, among: World = ALONE) -> Checkpoint | None:
     """
     skipped: dict[str, str] = {}
     if Path(folder).is_symlink() and _candidates(Path(folder)):
-        remedy = "move the folder it names here, or start over with --no-resume, which leaves it alone"
-        raise CheckpointError("is a link: twofold writes through none", where=str(folder), remedy=remedy)
+        remedy = "move the folder that it points to here, or start over with --no-resume, which does not touch it"
+        raise CheckpointError("is a link: twofold does not write through links", where=str(folder), remedy=remedy)
     for path in _candidates(Path(folder)):
         try:
             return replace(Checkpoint.open(path, among), skipped=skipped)
@@ -183,7 +183,7 @@ def set_aside(folder: Path | str, step: int) -> None:
 
 
 def newest_state(folder: Path | str) -> tuple[Path, dict[str, Any]] | None:
-    """Where the newest checkpoint lies whose state is as it was written, and its state: without reading the tensors."""
+    """The folder and the state of the newest checkpoint whose state is unchanged. Reads no tensors."""
     for path in _candidates(Path(folder)):
         if not _fault(path, only=STATE):
             return path, Checkpoint(path, _step(path)).state
@@ -202,8 +202,8 @@ def _step(path: Path) -> int:
 
 
 def _fault(path: Path, only: str | None = None, share: World = ALONE) -> str:
-    """What is wrong with the checkpoint in `path`, or with the one file in it, or with the files that this process is
-    to look at; nothing is an empty string."""
+    """What is wrong with the checkpoint in `path`, or with `only` one file of it, or with the `share` of files that
+    this process checks. An empty string if nothing is."""
     try:
         text = (path / MANIFEST).read_bytes()
         listed = json.loads(text)
@@ -228,7 +228,7 @@ def _fault(path: Path, only: str | None = None, share: World = ALONE) -> str:
 
 
 def _write(aside: Path, parts: Mapping[str, Mapping[str, Part]], among: World) -> dict[str, Any]:
-    """Write this process's files; what the manifest is to hold of them."""
+    """Write this process's files and return their entries of the manifest."""
     files: dict[str, Any] = {}
     for name, some in parts.items():
         path = write(aside, name, some, among)
@@ -257,7 +257,7 @@ def _aside(path: Path) -> Path:
 
 
 def _put(aside: Path, path: Path) -> None:
-    """Rename `aside` to `path`; a folder cannot replace a full one, so that steps back until the new one stands."""
+    """Rename `aside` to `path`. A folder cannot replace a nonempty one, so the old one is renamed first."""
     replaced = path.with_name(f"{path.name}.replaced")
     if path.exists():
         path.rename(replaced)
@@ -267,7 +267,7 @@ def _put(aside: Path, path: Path) -> None:
 
 
 def _prune(folder: Path, step: int, keep: int | None, protect: Collection[int]) -> None:
-    """Discard all but the `keep` newest up to `step`; what lies beyond it is of an abandoned run and goes first."""
+    """Discard all but the `keep` newest up to `step`. Later steps are from an abandoned run and are removed first."""
     if keep is None:
         return
     order = sorted(_candidates(folder), key=lambda p: (_step(p) > step, -_step(p)))

@@ -34,22 +34,22 @@ def providers(policy: Policy, reference: Reference, packing: Packing) -> dict[st
 
 
 def old_logps(policy: Policy, packing: Packing) -> Provider:
-    """A provider of `old_logp` [n]: what the policy says of its drafts as it is when they are drawn."""
+    """A provider of `old_logp` [n]: the policy's log-probabilities of its samples when they are generated."""
     return lambda groups: with_tokens(groups, OLD, policy.logps(groups, packing))
 
 
 def old_values(critic: ValueModel, packing: Packing) -> Provider:
-    """A provider of `old_value` [n]: what the value model expects of drafts as it is when they are drawn."""
+    """A provider of `old_value` [n]: the value model's estimates for samples when they are generated."""
     return lambda groups: with_tokens(groups, VALUE, critic.values(groups, packing))
 
 
 def with_truth(groups: Sequence[Group], policy: Policy, reference: Reference, packing: Packing) -> list[Group]:
-    """Each branch with its group's ground truth: `truth_logratio`, Σ log π/π_ref under the policy as it is now (nats),
-    and `truth_length` (tokens). The ground truth is no branch of the group, so no gradient can reach it."""
+    """Each branch with two columns of its group's ground truth: `truth_logratio`, Σ log π/π_ref under the current
+    policy (nats), and `truth_length` (tokens). The ground truth is not a branch, so it has no gradient."""
     truths: list[Group] = []
     for group in groups:
         if group.truth is None:
-            raise DataError("this problem has no ground truth", where=group.name, remedy="bring its answer")
+            raise DataError("this problem has no ground truth", where=group.name, remedy="add its answer")
         truths.append(Group(group.name, group.prompt, (Branch(group.truth, Role.TRUTH),)))
     mine, theirs = policy.logps(truths, packing), reference.logps(truths, packing)
     result: list[Group] = []

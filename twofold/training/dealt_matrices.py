@@ -1,8 +1,8 @@
-"""An optimizer that reads whole matrices, of parameters that processes share: each matrix is put together where it is
-updated, on one process, and its parts go back.
+"""An optimizer that reads whole matrices of sharded parameters. Each matrix is assembled on one process, updated there,
+and split again.
 
-So every optimizer makes of shards what it makes of whole weights. State of a parameter's own shape is shared as the
-parameter is; what is smaller (rows, columns, scales of blocks) every process holds.
+So an optimizer has the same result with shards as with whole weights. State with the shape of the parameter is sharded
+like the parameter. Every process has a copy of smaller state (rows, columns, scales of blocks).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Number = int | float
 
 
 class DealtMatrices(Optimizer):
-    """What `make` makes of whole stand-ins, for `parameters` that are in parts."""
+    """The optimizer that `make` returns for whole parameters, applied to sharded `parameters`."""
 
     def __init__(
         self, parameters: Mapping[str, nn.Parameter], make: Callable[[Mapping[str, nn.Parameter]], Optimizer]
@@ -43,7 +43,7 @@ class DealtMatrices(Optimizer):
             self._turn(moved[begin : begin + size], begin // size)
 
     def _turn(self, models: Sequence[nn.Parameter], number: int) -> None:
-        """As many parameters as there are processes, each updated by one: the largest not always by the same."""
+        """Update as many parameters as there are processes, one on each. The process of the largest one rotates."""
         owners = [(place + number) % world().size for place in range(len(models))]
         for model, owner in zip(models, owners, strict=True):
             parameter = self._of[id(model)]
@@ -59,7 +59,7 @@ class DealtMatrices(Optimizer):
             self._give_back(model, owner)
 
     def _give_back(self, model: nn.Parameter, owner: int) -> None:
-        """The owner's weight and state of a parameter, each process's part of it to that process."""
+        """Send each process its part of a parameter's weight and state, which are on the owner."""
         parameter, mine = self._of[id(model)], owner == world().rank
         state = dict(self._whole.state.pop(model, {})) if mine else {}
         known = {name: _described(value) for name, value in state.items() if value is not None}

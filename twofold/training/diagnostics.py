@@ -1,4 +1,4 @@
-"""Live warnings: what a person who watched the curves would say."""
+"""Warnings during training: what a person who watches the curves would notice."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from twofold.objectives.base import Objective
 LN2 = math.log(2)
 CHOSEN_FALLS = "chosen falls"
 _MEMORY = 0.9  # of a running mean: about the last ten steps
-_DRIFT = 1.5  # times the first drafts' length
+_DRIFT = 1.5  # times the length of the first samples
 
-# Chosen falls when a completion has become e times less likely than under the reference, and its tokens by 1% each:
-# the first alone would be true of any long completion, whose nats add up; the second alone of a one-token answer that
-# moved by 0.01. The mean over about ten steps stands for a few hundred pairs, so neither is one batch's luck.
+# Chosen falls when two conditions are met: a completion is e times less likely than under the reference, and each of
+# its tokens is 1% less likely. Only the first would be true of any long completion, whose nats add up. Only the second
+# would be true of a one-token answer that moved by 0.01. The mean over about ten steps covers a few hundred pairs, so
+# one unusual batch does not cause a warning.
 _FALLEN = 1.0  # nats per completion
 _FALLEN_TOKEN = 0.01  # nats per token
 
@@ -23,13 +24,13 @@ _FALLEN_TOKEN = 0.01  # nats per token
 _SPENT = 0.01
 
 _GOOD = {"chosen": "rejected", "best": "worst", "desirable": "undesirable"}
-"""What completions ought to gain, and what they are compared with."""
+"""The completions whose likelihood should rise, and those that they are compared with."""
 _LARGER_WEIGHT = "a larger weight of the likelihood of chosen"
-"""What helps where that likelihood is in the loss already, whatever the objective."""
+"""The remedy if that likelihood is in the loss already, for any objective."""
 
 
 class Diagnostics:
-    """Looks at each step's metrics and says at most once what is wrong; its state is the caller's to keep."""
+    """Checks each step's metrics and gives each warning at most once. The caller saves its state."""
 
     def __init__(self, state: dict[str, Any]) -> None:
         self.state = state
@@ -37,7 +38,7 @@ class Diagnostics:
         self.state.setdefault("means", {})
 
     def check(self, step: int, metrics: Mapping[str, float], objective: Objective) -> list[str]:
-        """New warnings after `step`, in which the policy learned by `objective`."""
+        """New warnings after `step`, which trained the policy with `objective`."""
         found = [
             *self._first_loss(step, metrics),
             *self._chosen_falls(step, metrics, objective),
@@ -86,8 +87,8 @@ class Diagnostics:
         if seen < 10 or mean > _SPENT:
             return []
         text = (
-            f"step {step}: gradient weights have shrunk from 0.5 to {mean:.2g} in the mean: the preferences have "
-            "nothing left to teach; stop here, or go on with a lower objective.beta"
+            f"step {step}: the mean gradient weight has fallen from 0.5 to {mean:.2g}: the preferences give almost no "
+            "gradient any more; stop here, or continue with a lower objective.beta"
         )
         return [("weights spent", text)]
 
@@ -99,4 +100,4 @@ class Diagnostics:
         mean, seen = self._mean("draft_length", length)
         if seen < 10 or 1 / _DRIFT < mean / max(first, 1.0) < _DRIFT:
             return []
-        return [("length drifts", f"step {step}: drafts have drifted from {first:.0f} to {mean:.0f} tokens")]
+        return [("length drifts", f"step {step}: the length of samples went from {first:.0f} to {mean:.0f} tokens")]

@@ -1,5 +1,4 @@
-"""What a run writes as it goes: `metrics.jsonl` and its like, reproducible to the byte, and `timings.jsonl`, which is
-not."""
+"""The logs of a run: `metrics.jsonl` and others are reproducible to the byte, `timings.jsonl` is not."""
 
 from __future__ import annotations
 
@@ -16,8 +15,8 @@ from twofold.world import world
 
 
 class Log:
-    """A JSONL file that a resumed run cuts back to where its checkpoint stood, if it is what was written until then. Of
-    several processes the first one writes it."""
+    """A JSONL file. A resumed run verifies it and cuts it back to its end at the checkpoint. Of several processes only
+    the first one writes it."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._mine = path, world().first
@@ -26,7 +25,7 @@ class Log:
         self._size, self._sum = 0, hashlib.sha256()
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Append one object, its keys in the order given. Raises CheckpointError where the disk does not take it."""
+        """Append one object, its keys in the order given. Raises CheckpointError where the disk is full or fails."""
         if not self._mine:
             return
         line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
@@ -34,7 +33,7 @@ class Log:
             with self.path.open("ab") as file:
                 file.write(line)
         except OSError as error:
-            remedy = "free or mend the disk, then give the same command again: it goes on from the last checkpoint"
+            remedy = "free or repair the disk, then give the same command again: it resumes from the last checkpoint"
             raise CheckpointError(f"cannot be written: {error.strerror}", where=str(self.path), remedy=remedy) from None
         self._size += len(line)
         self._sum.update(line)
@@ -46,8 +45,8 @@ class Log:
         return {"size": self._size, "sha256": self._sum.hexdigest()}
 
     def cut(self, mark: Mapping[str, Any] | None = None) -> None:
-        """Forget what was written after `mark`, or everything. Raises CheckpointError where what stands before it is
-        not what was written."""
+        """Remove what was written after `mark`, or everything. Raises CheckpointError where the part before it has
+        changed."""
         if not self._mine:
             return
         size = 0 if mark is None else int(mark["size"])
@@ -57,7 +56,7 @@ class Log:
         os.truncate(self.path, size)
 
     def check(self) -> None:
-        """Raise CheckpointError where the file is not what was written."""
+        """Raise CheckpointError where the file has changed since it was written."""
         if self._mine and self._differs():
             raise self._changed()
 

@@ -25,7 +25,7 @@ RATES = {False: 1e-6, True: 1e-5}
 
 @settings
 class OptimizerSettings:
-    """The rate and its schedule, decay and clipping: what all optimizers have in common."""
+    """The settings that all optimizers share: the rate and its schedule, decay and clipping."""
 
     learning_rate: float | None = None
     """By default 1e-6 for full fine-tuning and 1e-5 for an adapter: low-rank updates need about ten times the rate
@@ -42,7 +42,7 @@ class OptimizerSettings:
 
     rates: ClassVar[Mapping[bool, float]] = RATES
     elementwise: ClassVar[bool] = True
-    """Whether what becomes of a weight depends on that weight alone, so that a part of a matrix is enough."""
+    """Whether the update of a weight depends only on that weight, so that a part of a matrix is enough."""
 
     def __post_init__(self) -> None:
         require(self.learning_rate is None or self.learning_rate > 0, "learning_rate must be > 0")
@@ -51,12 +51,12 @@ class OptimizerSettings:
         require(self.clip is None or self.clip > 0, "clip must be > 0, or null")
 
     def for_tuning(self, *, adapter: bool) -> Self:
-        """These settings with the rate that they leave open."""
+        """These settings with the default rate if none is set."""
         return self if self.learning_rate is not None else replace(self, learning_rate=self.rates[adapter])
 
     @property
     def rate(self) -> float:
-        """The learning rate; where it is open, that of all weights."""
+        """The learning rate; if none is set, the default for all weights."""
         return self.rates[False] if self.learning_rate is None else self.learning_rate
 
     def factor(self, step: int, steps: int) -> float:
@@ -110,7 +110,7 @@ class AdamW8bit(OptimizerSettings):
         try:
             from bitsandbytes.optim import AdamW8bit as Quantized  # type: ignore[import-not-found]  # an extra
         except ImportError:
-            remedy = "pip install 'twofold[quantized]', or take optimizer.kind=adafactor, which needs nothing"
+            remedy = "pip install 'twofold[quantized]', or use optimizer.kind=adafactor, which needs no package"
             raise RecipeError("bitsandbytes is not installed", where="optimizer.kind", remedy=remedy) from None
         return Quantized(groups, lr=self.rate, betas=self.betas, eps=self.epsilon)
 
@@ -230,8 +230,8 @@ def decayed(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[Par
 def make_optimizer(
     settings: AnyOptimizer, parameters: Mapping[str, nn.Parameter], embeddings: Collection[nn.Parameter] = ()
 ) -> Optimizer:
-    """As `settings` say, over `parameters`; see `OptimizerSettings.build`. Of parts of matrices one that puts together
-    what it has to see whole."""
+    """The optimizer of `settings` for `parameters`; see `OptimizerSettings.build`. If they are sharded, it assembles
+    the matrices that it must read whole."""
     if settings.elementwise or not any(is_part(p) for p in parameters.values()):
         return settings.build(parameters, embeddings)
     aside = {id(p) for p in embeddings}
@@ -243,7 +243,7 @@ def make_optimizer(
 
 
 def make_schedule(settings: AnyOptimizer, optimizer: Optimizer, steps: int, start: int = 0) -> LambdaLR:
-    """The schedule as it stands before step `start`."""
+    """The schedule in its state before step `start`."""
     for group in optimizer.param_groups:
         group["initial_lr"] = settings.rate
     return LambdaLR(optimizer, lambda step: settings.factor(step, steps), last_epoch=start - 1)

@@ -1,4 +1,4 @@
-"""When a run saves: every so many steps, or by the clock, which lets writing take a tenth of the time at most."""
+"""When a run saves: at an interval of steps, or of minutes. In minutes, saving takes at most a tenth of the time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 MINUTES = 10.0
 SHARE = 0.1
-"""Of a run's time, for writing checkpoints by the clock."""
+"""Largest share of a run's time for checkpoints at an interval of minutes."""
 
 
 @dataclass
 class SaveSchedule:
-    """Whether a checkpoint is due. `every` steps are taken at their word; `minutes` wait longer where saves are slow;
-    without either it is `MINUTES`. When one saves changes nothing that a run computes."""
+    """Whether a checkpoint is due. `every` is exact, in steps. `minutes` are extended where saves are slow. Without
+    either, the interval is `MINUTES`. When a run saves does not change what it computes."""
 
     every: int | None = None
     minutes: float | None = None
@@ -34,6 +34,6 @@ class SaveSchedule:
         return wait is not None and self.clock() - self._ended >= wait
 
     def took(self, began: float) -> None:
-        """A save that `began` then has just ended."""
+        """Record that a save that `began` at this time has just ended."""
         self._ended = self.clock()
         self._took = self._ended - began

@@ -1,4 +1,4 @@
-"""Saving beside the training: what is to be written is copied, and a thread writes while the next step is computed."""
+"""Saving in the background: the state is copied, and a thread writes it while the next step is computed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from twofold.world import World, world
 
 @dataclass
 class Saver:
-    """Writes the checkpoints of a run into `folder`, keeping the `keep` newest; one after the other.
+    """Writes the checkpoints of a run into `folder`, one after the other, and keeps the `keep` newest.
 
-    One process whose model is on the CPU waits for each: a copy would be all that it gains.
+    A single process with its model on the CPU waits for each: there a copy costs memory and saves no time.
     """
 
     folder: Path
@@ -39,7 +39,7 @@ class Saver:
         state: Mapping[str, Any],
         protect: Collection[int] = (),
     ) -> None:
-        """Write a checkpoint, or begin to. Raises CheckpointError, of the one before as well."""
+        """Write a checkpoint, or begin to. Raises CheckpointError, also for the previous one."""
         self.wait()
         here = world()
         parts = {name: own_parts(some, here) for name, some in tensors.items()}
@@ -54,12 +54,11 @@ class Saver:
 
     @property
     def failed(self) -> bool:
-        """Whether what is being written cannot be."""
+        """Whether the current write has failed."""
         return self._pending is not None and self._pending.done() and self._pending.exception() is not None
 
     def wait(self) -> None:
-        """Until the checkpoint that is being written is there. Raises CheckpointError, on all processes, where it
-        cannot be."""
+        """Wait until the current checkpoint is written. Raises CheckpointError, on all processes, if that fails."""
         pending, self._pending = self._pending, None
         if pending is not None:
             with world().agreed():

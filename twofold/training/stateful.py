@@ -1,4 +1,4 @@
-"""What must survive a stop beside weights, optimizer and logs: a moving reference, a running mean."""
+"""State that a checkpoint saves in addition to weights, optimizer and logs: a moving reference, a running mean."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 class Stateful(Protocol):
-    """Something with a state of its own that the loop saves, restores and tells of every step."""
+    """An object with state that the loop saves and restores. The loop calls it after every step."""
 
     @property
     def name(self) -> str:
-        """What its state is called in a checkpoint: letters, digits, `-`; no two of a run share one."""
+        """The name of its state in a checkpoint: letters, digits, `-`; unique in a run."""
         ...
 
     def tensors(self) -> Mapping[str, Tensor]: ...

@@ -1,6 +1,6 @@
 """One optimizer step: counts first, then forward, objective and backward per pack, then one update.
 
-Objectives return unreduced values; here alone they are averaged, by counts of units over the whole round. So neither
+Objectives return unreduced values. Only this module averages them, by counts of units over the whole round. So neither
 packing nor accumulation can change a gradient.
 """
 
@@ -24,7 +24,7 @@ from twofold.training.trainable import POLICY, Trainable
 from twofold.world import is_sharded, whole_tensor, world
 
 BALANCE = "load_balancing"
-"""What the load-balancing loss of a mixture of experts is called among the terms."""
+"""The name of the load-balancing loss of a mixture of experts among the terms."""
 REMEDY = "lower the learning rate, or look at these rows"
 Provider = Callable[[Sequence[Group]], list[Group]]
 _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is their rounding
@@ -32,7 +32,7 @@ _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is
 
 @dataclass(frozen=True)
 class Part:
-    """What one player does in a round: groups under an objective, whose loss counts `weight` times.
+    """Groups under an objective, as one part of a round. Its loss has the factor `weight`.
 
     `trainable` names the model that it trains. Its terms and metrics are behind its `name`, if it has one."""
 
@@ -48,7 +48,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Round:
-    """The parts of one optimizer step, and figures of how they came about (drafts, truncated …)."""
+    """The parts of one optimizer step, and figures of how they were made (number of samples, truncated …)."""
 
     step: int
     parts: Sequence[Part]
@@ -56,9 +56,9 @@ class Round:
 
 
 class Averages:
-    """Sums of unreduced values over packs, each over the weight of its unit in its part; on the device till asked, and
-    then of the packs of all processes. `skipped` counts what had nothing to average; `moved` names the models that a
-    loss has led to."""
+    """Sums of unreduced values over packs, each divided by the weight of its unit in its part. They are on the device
+    until they are read, and then cover the packs of all processes. `skipped` counts losses with nothing to average.
+    `moved` names the models that a loss trains."""
 
     def __init__(self) -> None:
         self.skipped = 0
@@ -71,12 +71,12 @@ class Averages:
         self._shares[name] = self._shares[name] + share if name in self._shares else share
 
     def note(self, trainable: str, loss: Tensor | None) -> None:
-        """Remember that `loss` leads to a model, if it does."""
+        """Record that `loss` trains a model, if it does."""
         if loss is not None and loss.requires_grad:
             self.moved.add(trainable)
 
     def add_spread(self, name: str, value: Tensor, mass: float, weight_N: Tensor | None = None) -> None:
-        """Like `add`, and its standard deviation over all units is told too."""
+        """Like `add`, and also report the standard deviation over all units."""
         self._squares.add(name)
         self.add(name, weighed(value, weight_N), mass)
         self.add(f"{name}_std", weighed(value.detach().double().square(), weight_N), mass)
@@ -101,8 +101,8 @@ def weighed(value_N: Tensor, weight_N: Tensor | None) -> Tensor:
 
 @dataclass
 class Step:
-    """`step(round)` moves every trainable once and returns the round's metrics; `measure(parts)` only
-    looks. `loss` is the policy's; another's stands under the names of its terms."""
+    """`step(round)` updates every trainable once and returns the round's metrics. `measure(parts)` only measures.
+    `loss` is the policy's loss. The losses of other models have the names of their terms."""
 
     trainables: Sequence[Trainable]
     """The policy first; parts name the others."""
@@ -142,7 +142,7 @@ class Step:
             each.update()
             if broken := each.non_finite():
                 where = _few([g.name for part in round.parts for g in part.groups])
-                what = f"after the update {broken} is not finite; nothing of it was saved"
+                what = f"after the update {broken} is not finite; the update was not saved"
                 raise BrokenUpdateError(what, where=where, remedy="lower the learning rate")
         return metrics
 
@@ -159,8 +159,8 @@ class Step:
         return averages.figures()
 
     def _routing(self, parts: Sequence[Part]) -> dict[str, Routing]:
-        """By model, where the tokens of all parts go: what a load-balancing loss needs to know before any gradient. It
-        takes a forward pass of its own."""
+        """By model, the routing of the tokens of all parts, which a load-balancing loss requires before any gradient.
+        It costs one more forward pass."""
         models = {name: model for name, model in self._models.items() if model.balance}
         whole: dict[str, Routing] = {}
         for name, model in models.items():
@@ -172,9 +172,9 @@ class Step:
     def _losses(
         self, part: Part, averages: Averages, routing: Mapping[str, Routing], *, last: bool
     ) -> Iterator[Tensor | None]:
-        """The loss of each pack of this process, scaled so that the sum of all is the part's; None where there is
-        nothing to average. Of a model in `routing` with its share of the load-balancing loss. In the `last` part of a
-        model the last pack ends its step."""
+        """The loss of each pack of this process, scaled so that they add up to the loss of the part; None where there
+        is nothing to average. For a model in `routing`, it includes the pack's share of the load-balancing loss. The
+        last pack of a model's `last` part ends its step."""
         if not part.groups:
             averages.skipped += world().first
             return
@@ -220,9 +220,9 @@ class Step:
     def _coupled(
         self, part: Part, packs: Sequence[list[Group]], averages: Averages, routed: Routing | None
     ) -> Iterator[tuple[Tensor | None, bool]]:
-        """As `_losses`, of an objective that must see all packs at once: its gradient by each log-probability first,
-        then, at the price of a second forward pass, what of it runs through each pack. Each with whether it is the
-        last."""
+        """Like `_losses`, for an objective that must see all packs at once. First its gradient with respect to each
+        log-probability is computed, then a second forward pass carries it through each pack. Each loss comes with
+        whether it is the last."""
         model = self._models[part.trainable]
         whole = Batch.of([g for pack in packs for g in pack], model.device)
         turns = model.turns(packs)
@@ -312,8 +312,8 @@ def _postponed(faults: list[NonFiniteError]) -> Iterator[None]:
 
 
 def _joined(loss: Tensor | None, outputs: Outputs) -> Tensor:
-    """`loss`, or what has no gradient of its own and goes through all of the model: processes that share the weights
-    go backward equally often."""
+    """`loss`, or without one a zero that depends on all of the model: processes that share the weights must run the
+    same number of backward passes."""
     if loss is not None and loss.requires_grad:
         return loss
     said = (outputs.logp_S, outputs.score_B, outputs.value_S)

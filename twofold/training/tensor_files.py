@@ -1,4 +1,4 @@
-"""Tensors in safetensors files: whole ones, or the parts that several processes have written, to be read in others."""
+"""Tensors in safetensors files: whole, or in parts of several processes, which can be read in other parts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARTS = "parts"
 """The entry of a file's metadata that holds, by tensor, where its part begins and the shape of the whole."""
 
 Like = Callable[[str], Tensor | None]
-"""By name a tensor of which this process has a part, as it is to have of the one that is read."""
+"""By name, a tensor of which this process has a part. It reads the same part of the stored tensor."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,12 @@ class Part:
     shape: Sequence[int]
 
     def apart(self) -> Part:
-        """A copy in the host's memory, which training leaves alone."""
+        """A copy in the host's memory, which training does not change."""
         return replace(self, value=self.value.to("cpu", copy=True))
 
 
 def own_parts(tensors: Mapping[str, Tensor], here: World) -> dict[str, Part]:
-    """What this process is to write of `tensors`, which all processes have: its parts of those that they share, and of
-    the others some, whole."""
+    """What this process writes of `tensors`: its part of each sharded tensor, and its share of the whole ones."""
     mine: dict[str, Part] = {}
     whole = list[str]()
     for name, tensor in tensors.items():
@@ -55,7 +54,7 @@ def own_parts(tensors: Mapping[str, Tensor], here: World) -> dict[str, Part]:
 
 
 def write(folder: Path, name: str, parts: Mapping[str, Part], here: World) -> Path:
-    """A file in `folder` with the `parts` of this process; alone it is called `name`."""
+    """A file in `folder` with the `parts` of this process. A single process writes to `name`."""
     path = folder / (f"{name}.{here.rank}-of-{here.size}{SUFFIX}" if here.size > 1 else f"{name}{SUFFIX}")
     places = {key: [*map(list, (p.begin, p.shape))] for key, p in parts.items() if p.value.shape != p.shape}
     about = {PARTS: json.dumps(places)} if places else None

@@ -1,7 +1,7 @@
-"""Trackers: a run's metrics also to TensorBoard, Weights & Biases or trackio; metrics.jsonl stays the record.
+"""Trackers: a run's metrics also to TensorBoard, Weights & Biases, trackio or MLflow; metrics.jsonl stays the record.
 
-Keys and addresses come from the environment, as each tracker reads them (`WANDB_API_KEY`, `TRACKIO_SPACE_ID` …), and
-never from a recipe. A tracker that fails while a run is under way is told of once and left behind: the run goes on.
+Keys and addresses come from the environment, as each tracker reads them (`WANDB_API_KEY`, `MLFLOW_TRACKING_URI` …), and
+never from a recipe. If a tracker fails during a run, one warning is given and the run continues without it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import json
 import os
 import re
 import sys
+import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from twofold.disk import read_signed, real, remove, write_signed
 from twofold.errors import RecipeError
 from twofold.progress import Progress, Silent
 
-Tracking = Literal["none", "tensorboard", "wandb", "trackio"]
+Tracking = Literal["none", "tensorboard", "wandb", "trackio", "mlflow"]
 PROJECT = "twofold"
 FILE = "tracker.json"
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
@@ -40,7 +41,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Start:
-    """What a tracker is told of a run: `identity` names it and stays the same when it is resumed at `step`."""
+    """What a tracker receives about a run. `identity` names it and stays the same when it is resumed at `step`."""
 
     run: Path
     identity: str
@@ -50,7 +51,7 @@ class Start:
 
 
 def refuse_missing(kind: Tracking) -> None:
-    """Raise RecipeError where the tracker's package, or the key that it cannot do without, is not there."""
+    """Raise RecipeError where the tracker's package, or a key that it requires, is missing."""
     if kind == "none":
         return
     try:
@@ -66,7 +67,7 @@ def refuse_missing(kind: Tracking) -> None:
 
 @dataclass
 class Tracker:
-    """What the loop writes its rows to: nothing at all, or one session with a tracker."""
+    """Receives the rows of the loop: passes them to one session of a tracker, or ignores them."""
 
     kind: Tracking
     run: Path
@@ -82,9 +83,9 @@ class Tracker:
         identity = self._identity(resumed)
         start = Start(self.run, identity, step, resumed, redacted(self.settings))
         try:
-            with redirect_stdout(sys.stderr):  # trackers greet; standard output is for results
+            with redirect_stdout(sys.stderr):  # trackers print a greeting; standard output is for results
                 self.session = SESSIONS[self.kind](start)
-        except Exception as error:  # a stranger's package: whatever it raises is told in its own words
+        except Exception as error:  # third-party code may raise anything; its text is passed on
             what = f"{self.kind} cannot begin: {redacted(str(error) or type(error).__name__)}"
             raise RecipeError(what, where="training.track", remedy="sign in to it, or set it to none") from None
 
@@ -97,10 +98,10 @@ class Tracker:
         except Exception as error:
             self.session = None
             what = redacted(str(error) or type(error).__name__)
-            self.progress.warn(f"{self.kind} takes nothing more ({what}); the run goes on, metrics.jsonl has it all")
+            self.progress.warn(f"{self.kind} failed ({what}); the run continues without it, metrics.jsonl is complete")
 
     def end(self) -> None:
-        """Close the session, so that what it holds back is written."""
+        """Close the session, so that what it has buffered is written."""
         session, self.session = self.session, None
         if session is None:
             return
@@ -111,7 +112,7 @@ class Tracker:
             self.progress.warn(f"{self.kind} could not be closed: {redacted(str(error))}")
 
     def _identity(self, resumed: bool) -> str:
-        """The run's name there, kept in its folder: a resumed run goes on under it, a new one gets one of its own."""
+        """The run's name in the tracker, stored in its folder. A resumed run continues under it."""
         path = self.run / FILE
         known = read_signed(path, about=FILE) if resumed else None
         if known is not None:
@@ -129,14 +130,14 @@ def untracked() -> Tracker:
 
 
 def figures_of(row: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a line of metrics.jsonl by the names that a tracker gets; those of training under `train/`."""
+    """The numbers of a line of metrics.jsonl by their names in a tracker; those of training are under `train/`."""
     prefix = "train/" if row["kind"] == "train" else ""
     return {f"{prefix}{k}": float(v) for k, v in row.items() if k not in ("kind", "step")}
 
 
 def redacted(value: Any) -> Any:
-    """`value` (text, mapping or list) without what the environment calls a key, token, secret or password, and without
-    the name and password of an address."""
+    """`value` (text, mapping or list) without the values of environment variables named as a key, token, secret or
+    password, and without the name and password of an address."""
     if isinstance(value, Mapping):
         return {k: redacted(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -149,8 +150,8 @@ def redacted(value: Any) -> Any:
 
 
 class _TensorBoard:
-    """Event files in the run's folder. A resumed run takes back what it had told of its step and later ones, and tells
-    again what metrics.jsonl still has of it: the evaluation that stood before the checkpoint."""
+    """Event files in the run's folder. A resumed run drops what it had written of its step and later ones. It writes
+    again what metrics.jsonl still has of them: the evaluation before the checkpoint."""
 
     def __init__(self, start: Start) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -189,7 +190,7 @@ class _Run:
 
 
 def _wandb(start: Start) -> _Run:
-    """A run of Weights & Biases; of steps that it has already it keeps the first, which resume repeats to the byte."""
+    """A run of Weights & Biases. It keeps the first values of a step; a resumed run repeats them to the byte."""
     wandb = importlib.import_module("wandb")
     return _Run(wandb.init(
         project=os.environ.get("WANDB_PROJECT", PROJECT), name=real(start.run).name, id=start.identity,
@@ -206,8 +207,56 @@ def _trackio(start: Start) -> _Run:
     ))  # fmt: skip
 
 
+class _MLflow:
+    """A run of MLflow: where MLFLOW_TRACKING_URI names a server, else in MLflow's local database."""
+
+    def __init__(self, start: Start) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # the run's figures, and nothing about its user
+        self._client: Any = importlib.import_module("mlflow").MlflowClient()
+        self._entities: Any = importlib.import_module("mlflow.entities")
+        name, mark = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT), start.identity.rpartition("-")[2]
+        known = self._client.get_experiment_by_name(name)
+        experiment = known.experiment_id if known else self._client.create_experiment(name)
+        earlier = self._client.search_runs([experiment], f"tags.`{PROJECT}` = '{mark}'", max_results=1)
+        if earlier:
+            self._run = earlier[0].info.run_id
+            self._client.update_run(self._run, status="RUNNING")
+            return
+        self._run = self._client.create_run(experiment, run_name=start.identity, tags={PROJECT: mark}).info.run_id
+        params = [self._entities.Param(_mlflow_name(k), str(v)[:_LONGEST]) for k, v in _leaves(start.settings)]
+        for first in range(0, len(params), _MOST_PARAMS):
+            self._client.log_batch(self._run, params=params[first : first + _MOST_PARAMS])
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        now = int(time.time() * 1000)
+        metrics = [self._entities.Metric(_mlflow_name(k), v, now, step) for k, v in figures.items()]
+        self._client.log_batch(self._run, metrics=metrics)
+
+    def close(self) -> None:
+        self._client.set_terminated(self._run)
+
+
+_MOST_PARAMS, _LONGEST = 100, 6000
+"""How many settings MLflow takes in a call, and how many characters of each."""
+
+
+def _mlflow_name(name: str) -> str:
+    """A name with the characters that MLflow takes."""
+    return re.sub(r"[^\w.\-/ ]", "_", name)
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their path in a recipe (`objective.beta`)."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 SESSIONS: Mapping[str, Callable[[Start], Session]] = {
     "tensorboard": _TensorBoard,
     "wandb": _wandb,
     "trackio": _trackio,
+    "mlflow": _MLflow,
 }

@@ -1,4 +1,4 @@
-"""A model that learns: what moves it, and what of it survives a stop."""
+"""A model in training: what updates it, and what a checkpoint stores of it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from twofold.training.optim import AnyOptimizer, make_optimizer, make_schedule
 from twofold.world import is_sharded, part_here, part_of, world
 
 POLICY = "policy"
-"""The name of the model that is trained for its own sake; any other learns beside it."""
+"""The name of the model that a run is for. Any other model in training only supports it."""
 
 
 class Trainable:
     """`model` with its optimizer and its schedule; steps, checkpoints and metrics know it by `name`.
 
-    `schedule` makes the schedule as it stands before a step; without one the rate never changes.
+    `schedule` makes the schedule in its state before a step. Without one, the rate never changes.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Trainable:
 
     @classmethod
     def of(cls, name: str, model: PackedModel, settings: AnyOptimizer, steps: int) -> Trainable:
-        """Under the optimizer of `settings` and its schedule over `steps`."""
+        """With the optimizer of `settings` and its schedule over `steps`."""
         optimizer = make_optimizer(settings, model.trainable(), model.embeddings())
         return cls(name, model, optimizer, lambda start: make_schedule(settings, optimizer, steps, start))
 
@@ -45,7 +45,7 @@ class Trainable:
         return self.optimizer.param_groups[0]["lr"]
 
     def weights(self) -> dict[str, Tensor]:
-        """What is trained, by parameter."""
+        """The trained weights, by parameter."""
         masters = self.model.masters
         return {n: p.detach() if masters is None else masters.of(n) for n, p in self.parameters.items()}
 
@@ -72,7 +72,7 @@ class Trainable:
         """The name of a weight or moment that holds inf or NaN; where there is none, an empty string."""
         every = {**{n: p.detach() for n, p in self.parameters.items()}, **self.moments()}
         named = {name: part_here(tensor) for name, tensor in every.items() if tensor.is_floating_point()}
-        # One pass over all; what is huge and finite may overflow, so look at it again.
+        # One pass over all. The norm of huge finite values may overflow, so those are checked again.
         norms = torch._foreach_norm(list(named.values()))  # type: ignore[reportPrivateImportUsage]  # torch's own optimizers do
         suspect = ~torch.isfinite(torch.stack([norm.double().to(self.model.device) for norm in norms]))
         names = [name for name, odd in zip(named, suspect.tolist(), strict=True) if odd]
@@ -84,11 +84,11 @@ class Trainable:
         return self.parameters.get(name, self.parameters.get(name.rpartition("/")[0]))
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Take `weights` as they were saved."""
+        """Load `weights` as they were saved."""
         self.model.take(weights)
 
     def restore(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], steps: int) -> None:
-        """Go on as after `steps` steps."""
+        """Continue from the state after `steps` steps."""
         self.load_weights(weights)
         for name, parameter in self.parameters.items():
             mine = {k.rpartition("/")[2]: v for k, v in moments.items() if k.rpartition("/")[0] == name}

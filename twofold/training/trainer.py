@@ -25,6 +25,7 @@ from twofold.training import checkpoint
 from twofold.training.diagnostics import Diagnostics
 from twofold.training.identity import Identity
 from twofold.training.metrics import Log, ordered
+from twofold.training.pace import pace
 from twofold.training.save_schedule import SaveSchedule
 from twofold.training.saving import Saver
 from twofold.training.stateful import Stateful
@@ -32,7 +33,7 @@ from twofold.training.step import Round, Step
 from twofold.training.track import Tracker, Tracking, untracked
 from twofold.world import world
 
-SHOWN = ("loss", "margin", "accuracy", "gap")
+SHOWN = ("loss", "margin", "accuracy", "gap", "drafts_per_second")
 TOLD = ("accuracy", "margin", "strict", "flexible")
 CHECKPOINTS = "checkpoints"
 """Folder of a run."""
@@ -91,7 +92,7 @@ class TrainingSettings:
 
 
 class Algorithm(Protocol):
-    """Who plays in which step. What it must remember between steps it keeps in `state`, as JSON."""
+    """Makes the parts of each step. What must last from one step to the next is in `state`, as JSON."""
 
     def round(self, step: int, state: dict[str, Any]) -> Round: ...
 
@@ -111,7 +112,7 @@ Evaluator = Callable[[], Evaluation]
 
 @dataclass
 class TrainerState:
-    """What the loop remembers beside weights and optimizer; all of it JSON."""
+    """The state of the loop in addition to weights and optimizer; all of it is JSON."""
 
     step: int = 0
     algorithm: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -135,12 +136,12 @@ class TrainOutcome:
     best_step: int | None
     warnings: tuple[str, ...]
     warning_kinds: tuple[str, ...] = ()
-    """What the watch warned of, by its own names."""
+    """The names of the warnings that were given."""
 
 
 @dataclass(kw_only=True)
 class Trainer:
-    """One run in one folder. `identity` is what must not change between stop and resume."""
+    """One run in one folder. `identity` must not change between stop and resume."""
 
     run: Path
     algorithm: Algorithm
@@ -216,8 +217,8 @@ class Trainer:
             self.progress.end("train")
 
     def _way_out(self, *, own_numbers: bool) -> str:
-        """What to do about numbers that are not finite, after setting aside a checkpoint that gave them by itself: they
-        are its own where nothing was updated since."""
+        """The remedy for numbers that are not finite. If nothing was updated since the checkpoint, the checkpoint
+        itself is their cause (`own_numbers`), so it is set aside first."""
         self._saver.wait()
         if own_numbers and self._saved is not None and self._saved == self.state.step:
             if world().first:
@@ -225,8 +226,8 @@ class Trainer:
             world().wait()
             saved = checkpoint.newest_state(self.checkpoints)
             self._saved = None if saved is None else saved[1]["trainer"]["step"]
-        goes_on = "begins again" if self._saved is None else f"goes on from its checkpoint of step {self._saved}"
-        return f"lower the learning rate, or look at these rows; the same command then {goes_on}"
+        effect = "starts over" if self._saved is None else f"resumes from its checkpoint of step {self._saved}"
+        return f"lower the learning rate, or look at these rows; the same command then {effect}"
 
     def _one_step(self, step: int) -> None:
         began = time.perf_counter()
@@ -242,12 +243,13 @@ class Trainer:
             each.on_step_end(step + 1)
         self._log({"kind": "train", "step": step, **ordered(metrics), "learning_rate": rate})
         seconds = time.perf_counter() - began
-        pace = {"drafts_per_second": metrics["drafts"] / max(drawn - began, 1e-9)} if "drafts" in metrics else {}
-        self.timings.write({"step": step, "seconds": round(seconds, 4), **{k: round(v, 4) for k, v in pace.items()}})
+        timing = pace(made, metrics, drawn - began, seconds)
+        self.timings.write({"step": step, **timing})
         self.state.step = step + 1
         for warning in Diagnostics(self.state.diagnostics).check(step, metrics, made.parts[0].objective):
             self._record_warning(step, warning)
-        self.progress.advance("train", 1, **{k: metrics[k] for k in SHOWN if k in metrics}, **pace)
+        shown = {k: v for k, v in (metrics | timing).items() if k in SHOWN}
+        self.progress.advance("train", 1, **shown)
         if self._due(self.settings.evaluate_every) or self.state.step == self.steps:
             self._evaluate(self.state.step)
 
@@ -320,7 +322,7 @@ class Trainer:
         self._schedule.took(began)
 
     def _resume(self) -> bool:
-        """Take up the newest valid checkpoint, if there is one."""
+        """Load the newest valid checkpoint, if there is one."""
         found = checkpoint.newest(self.checkpoints, world())
         if found is None:
             return False
@@ -358,5 +360,5 @@ class Trainer:
 
 
 def _optimizer_of(name: str) -> str:
-    """What a trainable's moments are called in a checkpoint."""
+    """The name of a trainable's moments in a checkpoint."""
     return f"{name}-optimizer"

@@ -15,7 +15,7 @@ SCHEDULES = {
     "linear": "linear", "cosine": "cosine", "cosine_with_min_lr": "cosine", "constant": "constant",
     "constant_with_warmup": "constant",
 }  # fmt: skip
-TRACKERS = ("tensorboard", "wandb", "trackio")
+TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")
 WITHOUT_EFFECT = (
     "accelerator_config", "attn_implementation", "auto_find_batch_size", "bf16_full_eval", "data_seed",
     "dataloader_drop_last", "dataloader_num_workers", "dataloader_persistent_workers", "dataloader_pin_memory",

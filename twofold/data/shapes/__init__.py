@@ -12,6 +12,7 @@ from typing import Any
 from twofold.data.issues import Issue, nearest, quoted
 from twofold.data.keys import is_meant, says_again, texts_in, unread
 from twofold.data.shapes import (
+    comparisons,
     conversations,
     human_feedback,
     instructions,
@@ -29,6 +30,8 @@ from twofold.records import Record, Source
 SHAPES: tuple[Shape, ...] = (
     *solutions.SHAPES,
     *openai.SHAPES,
+    *comparisons.SHAPES,
+    *rankings.SETS,
     *pairs.SHAPES,
     *conversations.PAIRS,
     *instructions.PAIRS,

@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from twofold.data.shapes.fields import Fields
 from twofold.data.shapes.shape import Shape
@@ -28,6 +30,25 @@ def _taken_apart(row: Fields, field: str) -> tuple[Prompt, str]:
 
 def _demonstration(row: Fields, field: str) -> Demonstration:
     return Demonstration(*_taken_apart(row, field), row.source)
+
+
+def _rounds(row: Fields) -> Demonstration:
+    """Rounds of {input, output}, as Capybara has them."""
+    rounds = row.row["conversation"]
+    for place, one in enumerate(rounds, 1):
+        row.refuse_unread(f"conversation[{place}]", one, ("input", "output"))
+    keys = (("user", "input"), ("assistant", "output"))
+    turns = [{"role": role, "content": one[key]} for one in rounds for role, key in keys]
+    return _demonstration(row.spread({"conversation": turns}), "conversation")
+
+
+def _of_rounds(row: Mapping[str, Any]) -> bool:
+    rounds = row["conversation"]
+    return (
+        isinstance(rounds, list | tuple)
+        and bool(rounds)
+        and all(isinstance(r, Mapping) and {"input", "output"} <= set(r) for r in rounds)
+    )
 
 
 def _labelled(row: Fields, field: str, label: str) -> Labelled:
@@ -67,4 +88,5 @@ LABELLED = tuple(
 DEMONSTRATIONS = (
     Shape("messages", ("messages",), partial(_demonstration, field="messages"), AROUND),
     Shape("conversations (sharegpt)", ("conversations",), partial(_demonstration, field="conversations"), AROUND),
+    Shape("conversation of input + output (Capybara)", ("conversation",), _rounds, AROUND, _of_rounds),
 )

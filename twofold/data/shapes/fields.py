@@ -141,7 +141,7 @@ class Fields:
         return None if value is None else self.number("margin", value, "write a number, or remove it")
 
     def weight(self) -> float | None:
-        """How often the row counts, if it says so."""
+        """How often the row counts, if it has a weight."""
         value = self._spelled(self.row.get("weight"))
         weight = None if value is None else self.number("weight", value, "write a number from 0 up, or remove it")
         if weight is not None and weight < 0:

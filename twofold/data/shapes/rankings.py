@@ -1,7 +1,8 @@
 """Several completions of one prompt: listed best first, or with scores or ranks that put them in order.
 
 UltraFeedback keeps `instruction` and `completions` of {response, overall_score}, Nectar `answers` of {answer, rank}
-(axolotl's zephyr.nectar), distilabel `generations` and `ratings`.
+(axolotl's zephyr.nectar), distilabel `generations` and `ratings`, NeMo RL `context` and `completions` of
+{rank, completion} with 0 for the best, RewardBench 2 (arXiv:2506.01937) lists of chosen and of rejected answers.
 """
 
 from __future__ import annotations
@@ -57,9 +58,23 @@ def _of_objects(row: Fields) -> Ranking:
         row.refuse_unread(f"{field}[{place}]", item, (name, *SCORES, *RANKS))
     texts = [item[name] for item, name in zip(listed, names, strict=True)]
     inner = row.spread({field: texts, f"{field}.score": [_score(item) for item in listed]})
-    asked = "prompt" if row.row.get("prompt") is not None else "instruction"
+    asked = next((k for k in ("prompt", "context") if row.row.get(k) is not None), "instruction")
     made = _by_score(inner, asked, field, _numbers(inner, f"{field}.score", len(listed)))
     return replace(made, scores=None) if by_rank else made
+
+
+def _right_and_wrong(row: Fields) -> Ranking:
+    """Lists of right and of wrong answers, scored 1 and 0: within a list there is no order."""
+    lists = [row.row[field] for field in ("chosen", "rejected")]
+    named = {f"{f}[{n}]": text for f, texts in zip(("chosen", "rejected"), lists, strict=True)
+             for n, text in enumerate(texts, 1)}  # fmt: skip
+    made = _ranking(row, "prompt", named)
+    return replace(made, scores=tuple(float(name.startswith("chosen")) for name in named))
+
+
+def _texts(row: Mapping[str, Any]) -> bool:
+    sides = (row["chosen"], row["rejected"])
+    return all(isinstance(s, list | tuple) and s and all(isinstance(t, str) for t in s) for s in sides)
 
 
 def _by_score(row: Fields, asked: str, field: str, scores: Sequence[float] | None) -> Ranking:
@@ -84,7 +99,7 @@ def _ranking(row: Fields, asked: str, named: Mapping[str, Any]) -> Ranking:
         reason = f"has {len(named)} completions: nothing to rank"
         row.fault(field, reason, "list two or more, best first", "nothing to rank")
     spread = row.spread(named)
-    if asked == "prompt":
+    if asked != "instruction":
         prompt, texts = spread.turns(asked, *named)
     else:
         prompt, texts = spread.answers(spread.user(asked), asked, *named)
@@ -146,5 +161,12 @@ SHAPES = (
     Shape(
         "prompt + completions (scored)", ("prompt", "completions"), _of_objects, ("system",), _objects("completions")
     ),
+    Shape("context + completions (NeMo)", ("context", "completions"), _of_objects, (), _objects("completions")),
     Shape("prompt + completions (best first)", ("prompt", "completions"), _best_first, ("scores", "system")),
 )
+SETS = (
+    Shape("prompt + lists of chosen and rejected (RewardBench 2)", ("prompt", "chosen", "rejected"), _right_and_wrong,
+          ("system",), _texts,
+          lambda row: ("num_correct", "num_incorrect", "total_completions", "additional_metadata", "num_rejected")),
+)  # fmt: skip
+"""Several right answers and several wrong ones; they go before pairs."""

@@ -1,7 +1,7 @@
-"use strict";
-// The page says everything without this: here are only keys, filters and folds.
-const answers = [...document.querySelectorAll("article.side")];
-const shown = () => answers.filter((answer) => !answer.hidden);
+// The page is complete without this: here are only keys, filters, folds, and the choice of a language.
+document.documentElement.classList.add("scripted");
+const answers = () => [...document.querySelectorAll("article.side")];
+const shown = () => answers().filter((answer) => !answer.hidden);
 
 function step(by) {
   const open = shown(), at = open.indexOf(document.activeElement?.closest("article.side"));
@@ -18,14 +18,33 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "k") step(-1);
 });
 
-for (const filters of document.querySelectorAll(".filters")) {
-  filters.hidden = false;
-  const buttons = [...filters.querySelectorAll("button")];
-  for (const button of buttons) {
-    button.addEventListener("click", () => {
-      for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
-      for (const answer of answers) answer.hidden = button.value !== "" && answer.dataset.outcome !== button.value;
-    });
+// A group of buttons `data-choice="NAME"` sets CHOICES[NAME] to the value of the pressed one.
+const CHOICES = {
+  outcome(value) {
+    for (const answer of answers()) answer.hidden = value !== "" && answer.dataset.outcome !== value;
+  },
+  markup(value, button) {
+    button.setAttribute("aria-pressed", String(document.documentElement.classList.toggle("with-markup")));
+  },
+  language(value) {
+    document.documentElement.lang = value;
+    for (const text of document.querySelectorAll("[data-zh]")) {
+      text.dataset.en ??= text.textContent;
+      text.textContent = text.dataset[value];
+    }
+    fitTables();
+  },
+};
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("[data-choice] button");
+  if (!button) return;
+  const choice = button.closest("[data-choice]");
+  for (const other of choice.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
+  CHOICES[choice.dataset.choice](button.value, button);
+});
+function openChoices() {
+  for (const choice of document.querySelectorAll(".choice, .controls")) {
+    choice.hidden = choice.dataset.choice === "markup" && !document.querySelector(".markup");
   }
 }
 
@@ -38,7 +57,7 @@ function reach() {
 }
 addEventListener("resize", reach);
 document.addEventListener("toggle", reach, true);
-reach();
+PREPARED.push(openChoices, reach);
 
 let folded = [];
 addEventListener("beforeprint", () => {
