@@ -158,6 +158,8 @@ def test_impossible_numbers_of_records_from_python_are_refused(field: str, value
         rows_of_kind([replace(PAIR, **{field: value})], RowNeeds("pairs", (), "x"))
     assert (error.value.what, error.value.where) == (f"`{field}` is {value:g}", "f:4")
     assert error.value.remedy == remedy
+    with pytest.raises(DataError, match="more than two completions have no other order"):
+        rows_of_kind([replace(RANKED, probability=0.5)], RowNeeds("rankings", (), "x"))
 
 
 def test_rows_on_disk_are_read_as_they_pass() -> None:

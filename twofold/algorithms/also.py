@@ -10,7 +10,7 @@ from twofold.algorithms.base import Algorithm, FixedRows
 from twofold.batch import Group
 from twofold.data.order import Order
 from twofold.objectives.base import Objective
-from twofold.sampling.base import DraftRequest
+from twofold.sampling.base import SampleRequest
 from twofold.training.stateful import Stateful
 from twofold.training.step import Part, Round
 
@@ -38,7 +38,7 @@ class AlsoAlgorithm(Algorithm):
         groups = [self.groups[i] for i in self.order.at(step, self.size)]
         return replace(made, parts=[*made.parts, Part(groups, self.objective, self.weight, name=ALSO)])
 
-    def request(self, step: int) -> DraftRequest | None:
+    def request(self, step: int) -> SampleRequest | None:
         return self.algorithm.request(step)
 
     def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:

@@ -95,6 +95,9 @@ def _refuse_impossible(record: Record) -> None:
         if value is not None and not (0 <= value <= most and math.isfinite(value)):
             remedy = "provide a number from 0 up" if most > 1 else "provide a number from 0 to 1"
             raise DataError(f"`{name}` is {value:g}", where=str(record.source), remedy=remedy)
+    if isinstance(record, Ranking) and record.probability is not None and len(record.completions) > 2:
+        what, remedy = "`probability` is filled, and more than two completions have no other order", "leave it out"
+        raise DataError(what, where=str(record.source), remedy=remedy)
 
 
 def _missing_field(record: Record, columns: tuple[str, ...]) -> str | None:

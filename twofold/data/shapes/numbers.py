@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from twofold.data.keys import filled
 from twofold.data.shapes.fields import Fields
 from twofold.records import Demonstration, Labelled, Pair, Ranking, Record
 
@@ -25,5 +26,5 @@ def read_numbers(record: Record) -> tuple[str, ...]:
 
 def with_numbers(record: Record, row: Fields) -> Record:
     """`record` with the numbers of its row; faults go to `row`."""
-    names = [name for name in read_numbers(record) if row.row.get(name) is not None]
+    names = [name for name in read_numbers(record) if filled(row.row.get(name))]
     return replace(record, **{name: getattr(row, name)() for name in names}) if names else record
