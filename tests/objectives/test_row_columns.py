@@ -10,7 +10,7 @@ from torch import Tensor
 
 from support.scenes import VARIANTS, Scene, painted, preferences
 from twofold.batch import Batch, Branch, Group, Role, with_row_columns
-from twofold.objectives import AOT, DPO, IPO, SPPO, BradleyTerry, PDPOGenerator
+from twofold.objectives import AOT, DPO, IPO, SPPO, TPO, AlphaPO, BradleyTerry, PDPOGenerator, SimPO, SLiC
 from twofold.objectives.base import Objective
 from twofold.objectives.checks import heard, leaf, pick
 from twofold.objectives.row_columns import evaluated, in_doubt, with_both_orders
@@ -210,3 +210,26 @@ def test_quantiles_as_wide_as_weights_by_hand() -> None:
             said.append([torch.tensor([v - 9.0], dtype=torch.float64) for v in (chosen, other)])
         _, seen = figures(AOT(beta=1.0, form="unpaired"), numbered((groups, said), weight=(3.0, 1.0)))
         assert seen["aot"] == pytest.approx(sum(map(softplus, margins)) / 4)
+
+
+MARGINS: list[tuple[type[Objective], str]] = [
+    (DPO, "offset"), (SimPO, "gamma"), (AlphaPO, "gamma"), (TPO, "gamma"), (SLiC, "delta"), (BradleyTerry, "margin"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("member", "setting"), MARGINS, ids=lambda x: getattr(x, "__name__", x))
+def test_a_margin_of_rows_is_the_margin_of_the_loss(member: type[Objective], setting: str) -> None:
+    """Rows that all say 0.75 are that setting; rows that differ are each their own."""
+    reads = member(**{setting: "data"})  # type: ignore[call-arg]  # of the settings that it has
+    assert (reads.margin_setting, "margin" in reads.requires) == (setting, True)
+    scene = painted(reads, 3, torch.Generator().manual_seed(6))
+    fixed = {m: figures(member(**{setting: m}), scene) for m in (0.75, 0.25)}  # type: ignore[call-arg]  # as above
+    same(figures(reads, numbered(scene, margin=(0.75,) * 3))[0], fixed[0.75][0])
+    mixed = figures(reads, numbered(scene, margin=(0.75, 0.25, 0.75)))[0]
+    same(mixed, [fixed[0.75][0][0], fixed[0.25][0][1], fixed[0.75][0][2]])
+    assert fixed[0.75][1] != fixed[0.25][1]
+
+
+def test_every_other_objective_has_no_margin() -> None:
+    named = {member for member, _ in MARGINS}
+    assert {type(o) for o in OBJECTIVES if o.margin_setting is not None} == named

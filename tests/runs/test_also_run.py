@@ -33,7 +33,7 @@ def recipe(tmp_path: Path, base: Path, run: str = "run", also: dict[str, Any] | 
     given = {
         "model": {"path": str(base), "precision": "float32"},
         "data": data,
-        "training": {"steps": 4, "batch_size": 4},
+        "training": {"steps": 3, "batch_size": 4},
         "run": str(tmp_path / run),
         **more,
     }
@@ -47,8 +47,10 @@ def logged(tmp_path: Path, run: str = "run") -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("also", "objective"),
-    [(ALSO, {"kind": "dpo"}), (None, SUM), (None, {"kind": "beta_dpo", "beta": 0.5})],
-    ids=["also", "sum", "beta"],
+    [
+        pytest.param(ALSO, {"kind": "beta_dpo", "beta": 0.5}, id="also, and a running mean"),
+        pytest.param(None, SUM, id="sum", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
     tmp_path: Path, base: Path, also: dict[str, Any] | None, objective: dict[str, Any]
