@@ -216,7 +216,7 @@ def test_texts_tokenized_ahead_are_asked_for_once(tokenizer: Make, slow: bool, c
     held.calls.clear()
     made.ahead(RECORDS)
     assert [isinstance(call, list) for call in held.calls] == ([True] if slow else [])
-    known = dict(made._ahead)
+    known = dict(made._token_texts._ahead)
     assert known
     for record in RECORDS[:-1]:
         ours, theirs = made.group(record), alone.group(record)
@@ -226,7 +226,7 @@ def test_texts_tokenized_ahead_are_asked_for_once(tokenizer: Make, slow: bool, c
     assert all(made.tokenizer.decode(ids) == text for text, ids in known.items())
     assert not held._made.deprecation_warnings, "no word of the length that the tokenizer thinks best"
     made.ahead([])
-    assert made._ahead == {}
+    assert made._token_texts._ahead == {}
 
 
 def test_a_template_that_dislikes_a_row_says_so_when_the_row_is_fitted(tokenizer: Make) -> None:

@@ -308,7 +308,7 @@ def test_equal_scores_keep_their_order_and_are_named(write: Write) -> None:
          "is text, not an object"),
         (FORMATS["conversations (sharegpt)"][0],
          {"conversations": [{"from": "human", "value": "a"}, {"from": "function_call", "value": "{}"}]},
-         "conversations", "message 2 calls tools"),
+         "conversations", "message 2: call 1 has no `function.name`"),
         (FORMATS["prompt"][0], {"prompt": None}, "prompt", "is null"),
     ],
 )  # fmt: skip

@@ -29,6 +29,11 @@ from twofold.records import Demonstration, Labelled, Message, Pair, Ranking, Rec
 
 Write = Callable[..., str]
 CHAT = (Message("system", "é"), Message("user", "a"))
+TURNS = (
+    Message("assistant", "", '{"thinking": "é"}', True),
+    Message("tool", "t"),
+    Message("assistant", "b", "", False),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +57,7 @@ def same(one: Group, other: Group) -> bool:
         [g.prompt, *(b.tokens for b in g.branches)] + ([] if g.truth is None else [g.truth]) for g in (one, other)
     ]
     equal = len(tokens[0]) == len(tokens[1]) and all(map(torch.equal, *tokens))
-    numbers = [[(b.role, dict(b.columns)) for b in g.branches] for g in (one, other)]
+    numbers = [[(b.role, dict(b.columns), b.asides_as_lists()) for b in g.branches] for g in (one, other)]
     return equal and numbers[0] == numbers[1] and one.name == other.name
 
 
@@ -76,6 +81,8 @@ def made(tokenizer: Any, template: str | None = None, **settings: Any) -> Encode
         Ranking(CHAT, ("b", "c"), Source("", 2)),
         Labelled("a", "b", False, Source("", 2)),
         Request(CHAT, Source("", 2)),
+        Pair((*CHAT, *TURNS), TURNS, "b", Source("", 2), gold=TURNS),
+        Ranking(CHAT, (TURNS, "b"), Source("", 2)),
     ],
 )
 def test_a_record_comes_back_as_it_was(tmp_path: Path, record: Record) -> None:
@@ -86,6 +93,7 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path, record: Record) -> None:
     found = open_records(tmp_path, key, "f")
     assert found is not None
     assert (list(found), found[1], found[-2], found[:1], found.facts) == (rows, rows[1], rows[0], rows[:1], {"a": 1})
+    assert repr(list(found)) == repr(rows), "marks too, which do not count for what is equal"
     with pytest.raises(IndexError):
         found[2]
 

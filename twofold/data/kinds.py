@@ -10,7 +10,7 @@ from functools import partial
 from twofold.batch import DataKind
 from twofold.data.lazy import MappedRows
 from twofold.errors import DataError
-from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Request, Task, completion_fields
+from twofold.records import Completion, Demonstration, Labelled, Pair, Ranking, Record, Request, Task, completion_fields
 
 _BRING: dict[DataKind, str] = {
     "pairs": "provide prompt, chosen and rejected, or set objective.kind=sft",
@@ -125,7 +125,7 @@ def _converted(record: Record, wanted: DataKind) -> list[Record]:
             known = {name: getattr(record, name) for name in ("margin", "probability", "weight")}
             return [Ranking(prompt, (record.chosen, record.rejected), source, **known)]
         case "prompts", _:
-            best = best_completion(record)
+            best = _final_text(best_completion(record))
             return [Request(prompt, source) if best is None else Task(prompt, best, source)]
         case "labels", Pair():
             sides = (record.chosen, True), (record.rejected, False)
@@ -137,11 +137,18 @@ def _converted(record: Record, wanted: DataKind) -> list[Record]:
             return []
 
 
-def best_completion(record: Record) -> str | None:
+def best_completion(record: Record) -> Completion | None:
     """The best answer that `record` holds; None where it holds no good one."""
     if isinstance(record, Labelled) and not record.desirable:
         return None
-    return next((text for _, text in completion_fields(record)), None)
+    return next((told for _, told in completion_fields(record)), None)
+
+
+def _final_text(completion: Completion | None) -> str | None:
+    """What a completion answers in the end; None for one that ends with a call."""
+    if completion is None or isinstance(completion, str):
+        return completion
+    return completion[-1].content or None
 
 
 def _described(record: Record) -> str:

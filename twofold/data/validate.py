@@ -27,7 +27,7 @@ from twofold.data.turns import GUESS_REMEDY, PromptTally, described, guessed
 from twofold.data.weights import Weights
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
-from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, completion_fields
+from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, completion_fields, text_of
 
 if TYPE_CHECKING:
     from twofold.data.tokenize import Encoder
@@ -122,7 +122,7 @@ class Inspection:
         if self._encoder is not None:
             self._tokenized(record, self._encoder)
         elif isinstance(record, Pair):
-            self._bias.add(len(record.chosen), len(record.rejected))
+            self._bias.add(len(text_of(record.chosen)), len(text_of(record.rejected)))
 
     def _tokenized(self, record: Record, encoder: Encoder) -> None:
         for turn in supervised(record, encoder.settings.loss_on):
@@ -221,15 +221,15 @@ def _unreadable(source: str, error: DataError) -> Issue:
 
 def same_completions(record: Record) -> Iterator[Issue]:
     """Pairs that prefer a text to itself: they teach nothing."""
-    if isinstance(record, Pair) and record.chosen.strip() == record.rejected.strip():
+    if isinstance(record, Pair) and text_of(record.chosen).strip() == text_of(record.rejected).strip():
         yield _fault(record, "rejected", "chosen = rejected", "is the same as `chosen`", "remove the row")
 
 
 def tied_ranks(record: Record) -> Iterator[Issue]:
     """Rankings that put a text above itself."""
     first: dict[str, str] = {}
-    for field, text in completion_fields(record) if isinstance(record, Ranking) else ():
-        if (other := first.setdefault(text.strip(), field)) != field:
+    for field, told in completion_fields(record) if isinstance(record, Ranking) else ():
+        if (other := first.setdefault(text_of(told).strip(), field)) != field:
             yield _fault(record, field, "same rank", f"is the same as `{other}`", "remove one of them")
 
 

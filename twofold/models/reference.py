@@ -316,6 +316,8 @@ def _key(how: str, groups: Sequence[Group]) -> str:
         for tokens in (group.prompt, *(b.tokens for b in group.branches)):
             digest.update(len(tokens).to_bytes(8, "little"))
             digest.update(tokens.numpy().tobytes())
+        if asides := [b.asides_as_lists() for b in group.branches if b.asides]:
+            digest.update(repr(asides).encode())
     return digest.hexdigest()
 
 

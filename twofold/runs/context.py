@@ -74,7 +74,9 @@ class RunContext:
         longer = 0
         for groups in self.groups.values():
             self.policy.refuse_long(groups)
-            longer += sum(len(g.prompt) + len(b.tokens) > known for g in groups for b in g.branches)
+            longer += sum(
+                len(g.prompt) + len(s.tokens) > known for g in groups for b in g.branches for s in b.strands()
+            )
         if longer:
             self.progress.warn(
                 f"{counted(longer, 'completion')} with the prompt longer than the {known} tokens that the model was "

@@ -84,10 +84,24 @@ def parse(
     fields = Fields(row, source)
     record = with_numbers(shape.parse(fields), fields)
     left = _remaining(shape, row, read_numbers(record))
+    _place_pictures(fields, left)
     unknown_keys = [key for key in left if whole and not is_meant(key)]
     fields.refuse_unread("", left, {*unknown_keys, *(_KEYS if named else ())})
     remarks += fields.remarks
     return fields.faults or record
+
+
+def _place_pictures(fields: Fields, left: dict[str, Any]) -> None:
+    """Take the column of pictures that have places in the messages out of what is `left` unread."""
+    pictures = fields.pictures
+    if not pictures.placed_any:
+        return
+    if pictures.column and pictures.unplaced:
+        reason = f"names {pictures.unplaced} more pictures than the messages have places for"
+        fields.fault(pictures.column, reason, 'write a part {"type": "image"} or <image> for each', "no picture")
+    left.pop(pictures.column, None)
+    reason = "holds pictures, which are read and which no model here sees: training refuses the row"
+    fields.remark(pictures.column, reason, "leave the row out of training", "pictures")
 
 
 def _remaining(shape: Shape, row: Mapping[str, Any], numbers: Collection[str]) -> dict[str, Any]:
