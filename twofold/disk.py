@@ -46,6 +46,11 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     sync(path.parent)
 
 
+def cache_folder() -> Path:
+    """The folder of this user for what twofold measures and copies once on a machine."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "twofold"
+
+
 def real(path: Path) -> Path:
     """The path without links. `Path.resolve` raises RuntimeError for links in a circle; this function does not."""
     return Path(os.path.realpath(path))

@@ -191,8 +191,7 @@ def test_kinds_of_files_are_told_by_their_names(write: Write, tmp_path: Path) ->
         ending = {"rows.txt": ".txt", "rows.jsonl.zip": ".zip", "noending": "noending"}[name]
         assert error.value.what == f"unknown kind of file `{ending}`"
         assert error.value.remedy == (
-            "provide one of `.jsonl`, `.json`, `.ndjson`, `.jsonl.gz`, `.json.gz`, `.ndjson.gz`, `.csv`, `.csv.gz`, "
-            "`.parquet`, `.arrow`"
+            "provide `.jsonl`, `.json`, `.ndjson` or `.csv`, each also with `.gz` or `.zst`, or `.parquet`, `.arrow`"
         )
     for name in ("ROWS.JSONL", "rows.JSON", "rows.ndjson"):
         assert list(rows(write(name, PAIR))) == [(1, PAIR)]

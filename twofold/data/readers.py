@@ -23,12 +23,15 @@ from twofold.data.issues import Issue, quoted, shortened
 from twofold.data.json_rows import Numbered, Row
 from twofold.data.keys import without
 from twofold.data.reading import BOUNDS, RowBounds
+from twofold.data.remote import is_remote, located, matching
 from twofold.data.unpacking import Allowance, UnpackedError, bounded
 from twofold.errors import DataError
 
+PACKED = (".gz", ".zst")
 _JSON = (".jsonl", ".json", ".ndjson")
-_CSV = (".csv", ".csv.gz")
-_KNOWN = (*_JSON, *(f"{s}.gz" for s in _JSON), *_CSV, ".parquet", ".arrow")
+_CSV = (".csv", *(f".csv{packed}" for packed in PACKED))
+_KNOWN = (*_JSON, *(f"{s}{packed}" for s in _JSON for packed in PACKED), *_CSV, ".parquet", ".arrow")
+KNOWN_KINDS = "provide `.jsonl`, `.json`, `.ndjson` or `.csv`, each also with `.gz` or `.zst`, or `.parquet`, `.arrow`"
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
@@ -56,7 +59,7 @@ def _opened_source(
     source: str, split: str, stream: bool, ignore: Collection[str], bounds: RowBounds
 ) -> Iterator[Numbered]:
     refuse_missing(source)
-    path, kind = Path(source), _kind(source)
+    path, kind = located(source), _kind(source)
     if kind == "folder":
         return _saved(path, split, bounds.growth) if _is_saved(path) else _hub(source, split, stream, bounds.growth)
     return _file(path, source, ignore, bounds) if kind == "file" else _hub(source, split, stream, bounds.growth)
@@ -64,7 +67,7 @@ def _opened_source(
 
 def refuse_missing(source: str) -> None:
     """Raise DataError for what is not there and cannot be a hub name."""
-    path = Path(source)
+    path = located(source)
     if not _kind(source) and (source.endswith(_KNOWN) or not _HUB_NAME.fullmatch(source)):
         near = _similar(path)
         remedy = f"did you mean `{near}`?" if near else "check the path"
@@ -82,6 +85,8 @@ def is_file(source: str) -> bool:
 
 def is_pattern(source: str) -> bool:
     """Whether a source is a pattern of names of files, as `data/*.jsonl`, and no file is called so."""
+    if is_remote(source):  # in an address ? begins a query
+        return "*" in source
     return any(c in source for c in "*?[") and not _kind(source)
 
 
@@ -89,11 +94,12 @@ def files(source: str) -> list[str]:
     """What a source names: of a pattern the files that match it, in order; of anything else itself."""
     if not is_pattern(source):
         return [source]
-    matching = sorted(name for name in glob.glob(source, recursive=True) if is_file(name))
-    if matching:
-        return matching
+    remote = is_remote(source)
+    found = matching(source) if remote else sorted(n for n in glob.glob(source, recursive=True) if is_file(n))
+    if found:
+        return found
     folder = Path(source).parent
-    near = sorted(p.name for p in folder.iterdir()) if _kind(str(folder)) == "folder" else []
+    near = sorted(p.name for p in folder.iterdir()) if not remote and _kind(str(folder)) == "folder" else []
     remedy = f"`{folder}` holds {quoted(near, 5)}" if near else "check the path"
     raise DataError("no file matches this pattern", where=source, remedy=remedy)
 
@@ -101,7 +107,7 @@ def files(source: str) -> list[str]:
 def _kind(source: str) -> str:
     """`file`, `folder`, or nothing where there is neither; raises DataError for what cannot be looked at."""
     try:
-        mode = Path(source).stat().st_mode
+        mode = located(source).stat().st_mode
     except OSError as error:
         if error.errno in _ABSENT:
             return ""
@@ -117,7 +123,7 @@ def digest(source: str) -> str | None:
     if not is_file(source):
         return None
     try:
-        with Path(source).open("rb") as stream:
+        with located(source).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=source, remedy="check the rights") from None
@@ -125,7 +131,7 @@ def digest(source: str) -> str | None:
 
 def count(source: str) -> int | None:
     """How many rows a file of JSON lines or parquet has, at most, for those who wait; None where that takes reading."""
-    path = Path(source)
+    path = located(source)
     name = path.name.lower()
     if not name.endswith((".jsonl", ".ndjson", ".parquet")) or not is_file(source):
         return None
@@ -154,13 +160,16 @@ def _file(path: Path, source: str, ignore: Collection[str], bounds: RowBounds) -
         return _read(csv.rows, path, source, bounds)
     if name.endswith(_KNOWN):
         return _read(json_rows.array if _starts_array(path) else json_rows.lines, path, source, bounds)
-    raise DataError(
-        f"unknown kind of file `{path.suffix or path.name}`", where=source, remedy=f"provide one of {quoted(_KNOWN)}"
-    )
+    raise DataError(f"unknown kind of file `{path.suffix or path.name}`", where=source, remedy=KNOWN_KINDS)
 
 
 def _opened(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path, "rb")) if path.name.lower().endswith(".gz") else path.open("rb")
+    name = path.name.lower()
+    if name.endswith(".zst"):
+        import pyarrow as pa
+
+        return cast("IO[bytes]", pa.input_stream(str(path), compression="zstd"))
+    return cast("IO[bytes]", gzip.open(path, "rb")) if name.endswith(".gz") else path.open("rb")
 
 
 def _starts_array(path: Path) -> bool:

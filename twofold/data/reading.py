@@ -20,7 +20,8 @@ class RowBounds:
     items: int = 1000
     """Maximum length of a list in a row: completions, messages."""
     growth: int = 100
-    """Maximum ratio of decompressed to compressed size of a file (gz, Parquet, Arrow). 64 MiB are always allowed."""
+    """Maximum ratio of decompressed to compressed size of a file (gz, zst, Parquet, Arrow). 64 MiB are always
+    allowed."""
 
     def __post_init__(self) -> None:
         require(min(self.bytes, self.items, self.growth) >= 1, "bounds must be ≥ 1")

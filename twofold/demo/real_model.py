@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from twofold.client.hub import refuse_unknown_model
+from twofold.disk import cache_folder
 from twofold.errors import ModelError
 
 HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -14,8 +15,7 @@ FOLDER = "TWOFOLD_REAL_MODEL"
 
 def folder() -> Path:
     """The folder of `make real`; the variable TWOFOLD_REAL_MODEL overrides it."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(os.environ.get(FOLDER, cache / "twofold" / "SmolLM2-135M-Instruct"))
+    return Path(os.environ.get(FOLDER, cache_folder() / "SmolLM2-135M-Instruct"))
 
 
 def located(name: str | None = None) -> str:

@@ -6,7 +6,6 @@ The speed of bfloat16 on a CPU is measured once and stored in the user's cache f
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import time
@@ -18,7 +17,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 
-from twofold.disk import make_folder, write
+from twofold.disk import cache_folder, make_folder, write
 from twofold.models.planned import planned_memory
 
 NARROWEST = 512
@@ -65,12 +64,6 @@ def known_speedup() -> float:
     except OSError:
         pass  # measured again next time
     return speedup
-
-
-def cache_folder() -> Path:
-    """The folder in which twofold stores measurements of this machine, for this user."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "twofold"
 
 
 def bfloat16_speedup(device: str, size: int = 512) -> float:
