@@ -21,6 +21,10 @@ DataKind = Literal["pairs", "triples", "rankings", "labels", "demonstrations", "
 rollouts."""
 
 
+WEIGHT, PROBABILITY = "weight", "probability"
+"""Branch columns of a row, the same on all of its branches: how much it counts, and how likely its order (its label)
+is right. A row without them counts once and is right."""
+
 ENCODED_PROMPTS = "twofold_encoded_prompts"
 """The attribute of a tokenizer that is true if its model has an encoder for prompts. Then prompt and completion are two
 separate texts."""
@@ -161,6 +165,22 @@ class Group:
         """Whether every branch carries `column`."""
         return all(column in b.names for b in self.branches)
 
+    @property
+    def weight(self) -> float | None:
+        """How much its row counts, if it has a weight."""
+        return next((b.columns[WEIGHT] for b in self.branches if WEIGHT in b.columns), None)
+
+
+def with_row_columns(groups: Sequence[Group]) -> list[Group]:
+    """`groups` in which all have a row's columns where one has them: a row without a weight counts once, and without a
+    probability its order is right."""
+    there = [name for name in (WEIGHT, PROBABILITY) if any(name in b.columns for g in groups for b in g.branches)]
+    if not there:
+        return list(groups)
+    once = dict.fromkeys(there, 1.0)
+    return [g.with_columns([{**once, **{k: b.columns[k] for k in there if k in b.columns}} for b in g.branches])
+            for g in groups]  # fmt: skip
+
 
 def with_shared_columns(groups: Sequence[Group]) -> list[Group]:
     """`groups` with only those columns that all of their branches have."""
@@ -223,6 +243,25 @@ class Batch:
             return len(self.of_role(Role.CHOSEN))
         mask = self.role_B == int(Role[role.upper()]) if role else torch.ones_like(self.role_B, dtype=torch.bool)
         return int(mask.sum()) if base == "branch" else int(self.length_B[mask].sum())
+
+    def weights(self, unit: str) -> Tensor | None:
+        """How much each entry of `unit` counts [n] (float64), in the order of a term's entries; None where every row
+        counts once."""
+        weight_B = self.branch_columns.get(WEIGHT)
+        if weight_B is None:
+            return None
+        base, _, role = unit.partition(":")
+        if base == "group":
+            return weight_B.new_ones(len(self.names)).index_copy(0, self.group_B, weight_B)
+        if base == "pair":
+            return weight_B[self.of_role(Role.CHOSEN)]
+        mask_B = self.role_B == int(Role[role.upper()]) if role else torch.ones_like(self.role_B, dtype=torch.bool)
+        return weight_B[mask_B] if base == "branch" else weight_B[self.branch_S[mask_B[self.branch_S]]]
+
+    def mass(self, unit: str) -> float:
+        """The sum of the weights of `unit`: what a sum over its entries is divided by for a mean."""
+        weight_N = self.weights(unit)
+        return self.count(unit) if weight_N is None else weight_N.sum().item()
 
     def sum(self, value_S: Tensor) -> Tensor:
         """Sums [B] of a per-token value over each branch, in token order."""

@@ -94,7 +94,8 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A preference: `chosen` is better than `rejected` as an answer to `prompt`. `probability` and `margin` may be
-    known. With a third answer, `gold`, which is better than both, it is a triple."""
+    known. With a third answer, `gold`, which is better than both, it is a triple. A record of `weight` 2 counts as the
+    record twice; None is 1, here and below."""
 
     prompt: Prompt
     chosen: Completion
@@ -103,6 +104,7 @@ class Pair:
     probability: float | None = None
     margin: float | None = None
     gold: Completion | None = None
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class Demonstration:
     prompt: Prompt
     completion: Completion
     source: Source
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,23 +129,28 @@ class Task:
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """Two or more answers to one prompt, best first. `scores` rate each of them and never increase. `margin` is the
-    margin of the better one of any two."""
+    margin of the better one of any two, `probability` that of the order of two being right."""
 
     prompt: Prompt
     completions: tuple[Completion, ...]
     source: Source
     scores: tuple[float, ...] | None = None
     margin: float | None = None
+    probability: float | None = None
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """An answer that was rated as good (`desirable`) or bad, without a comparison."""
+    """An answer that was rated as good (`desirable`) or bad, without a comparison. The label is right with
+    `probability`."""
 
     prompt: Prompt
     completion: Completion
     desirable: bool
     source: Source
+    probability: float | None = None
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

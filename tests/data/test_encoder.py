@@ -250,12 +250,15 @@ def test_a_template_that_never_ends_is_no_fault_of_a_row(tokenizer: Make, monkey
             work()
 
 
+RATED = {"margin": 2.0, "probability": 0.75}
+
+
 @pytest.mark.parametrize(
     ("record", "roles", "columns"),
     [
         (Pair("p", "a", "b", AT, gold="g"), (Role.CHOSEN, Role.REJECTED, Role.DEMONSTRATION), [{}, {}, {}]),
         (Pair("p", "a", "b", AT, 0.75, 2.0, "g"), (Role.CHOSEN, Role.REJECTED, Role.DEMONSTRATION),
-         [{"win_rate": 0.75, "margin": 2.0}, {"win_rate": 0.25, "margin": 2.0}, {"margin": 2.0}]),
+         [{**RATED, "win_rate": 0.75}, {**RATED, "win_rate": 0.25}, RATED]),
         (Ranking("p", ("a", "b", "c"), AT), (Role.RANKED,) * 3, [{"level": 0.0}, {"level": 1.0}, {"level": 2.0}]),
         (Ranking("p", ("a", "b", "c"), AT, (2.0, 1.0, 1.0), 0.0), (Role.RANKED,) * 3,
          [{"level": 0.0, "score": 2.0, "margin": 0.0}, {"level": 1.0, "score": 1.0, "margin": 0.0},

@@ -54,25 +54,52 @@ def test_a_field_that_is_not_there_is_missing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "file", "truth", "reason"),
+    ("value", "file", "read", "reason"),
     [
-        (True, "f.jsonl", True, ""),
-        (False, "f.jsonl", False, ""),
-        ("True", "f.csv", True, ""),
-        ("false", "f.csv.gz", False, ""),
-        ("true", "f.jsonl", False, "is text, not true or false"),
-        ("yes", "f.csv", False, "is text, not true or false"),
-        (1, "f.jsonl", False, "is a number, not true or false"),
-        (None, "f.csv", False, "is null"),
+        (True, "f.jsonl", (True, None), ""),
+        (False, "f.jsonl", (False, None), ""),
+        ("True", "f.csv", (True, None), ""),
+        ("false", "f.csv.gz", (False, None), ""),
+        (1, "f.jsonl", (True, None), ""),
+        (0.0, "f.jsonl", (False, None), ""),
+        (0.5, "f.jsonl", (True, 0.5), ""),
+        (0.25, "f.jsonl", (False, 0.75), ""),
+        ("0.9", "f.csv", (True, 0.9), ""),
+        ("true", "f.jsonl", (False, None), "is text, not true, false or a probability"),
+        ("yes", "f.csv", (False, None), "is text, not true, false or a probability"),
+        (-1, "f.jsonl", (False, None), "is -1, not true, false or a probability"),
+        (math.nan, "f.jsonl", (False, None), "is nan, not true, false or a probability"),
+        (None, "f.csv", (False, None), "is null"),
     ],
 )
-def test_a_flag_is_a_truth(value: Any, file: str, truth: bool, reason: str) -> None:
+def test_a_label_is_a_truth_or_its_probability(
+    value: Any, file: str, read: tuple[bool, float | None], reason: str
+) -> None:
+    """0.25 for good is bad with probability 0.75."""
     row = fields(file, label=value)
-    assert row.flag("label") is truth
+    assert row.label("label") == read
     assert faults(row) == ([("label", reason)] if reason else [])
     assert [f.check for f in row.faults] == (
         [("missing field" if value is None else "mistyped field")] if reason else []
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "file", "read", "reason"),
+    [
+        (None, "f.jsonl", None, ""), (0, "f.jsonl", 0.0, ""), (2.5, "f.jsonl", 2.5, ""), ("2", "f.csv", 2.0, ""),
+        (-1, "f.jsonl", None, "is -1, less than 0"), ("2", "f.jsonl", None, "is text, not a finite number"),
+        (math.inf, "f.jsonl", None, "is inf, not a finite number"),
+        ("nan", "f.csv", None, "is nan, not a finite number"),
+        (True, "f.jsonl", None, "is a boolean, not a finite number"),
+        ([1.0], "f.jsonl", None, "is a list, not a finite number"),
+    ],
+)  # fmt: skip
+def test_a_weight_is_a_finite_number_from_0_up(value: Any, file: str, read: float | None, reason: str) -> None:
+    row = fields(file, weight=value)
+    assert row.weight() == read
+    assert faults(row) == ([("weight", reason)] if reason else [])
+    assert fields().weight() is None
 
 
 @pytest.mark.parametrize(

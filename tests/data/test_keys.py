@@ -42,8 +42,8 @@ def refused(path: str, **how: Any) -> list[tuple[int, str, str]]:
     [
         ("images", ["heron.jpg"], "holds a picture, which is not read"),
         ("videos", ["a.mp4"], "holds sound or film, which is not read"),
-        ("weight", 0.5, "holds a training weight or mask, which is not supported yet"),
-        ("weight", 0, "holds a training weight or mask, which is not supported yet"),
+        ("loss_weight", 0.5, "holds a training weight or mask, which is not supported yet"),
+        ("mask", 0, "holds a training weight or mask, which is not supported yet"),
         ("train", False, "holds a training weight or mask, which is not supported yet"),
         ("reasoning_content", "since", "holds reasoning, which is read only as a text of a message"),
         ("tool_calls", [{"a": 1}], "holds a call of tools, which is read only in messages"),
@@ -61,7 +61,7 @@ def test_a_filled_key_of_a_row_that_nothing_reads_is_refused(write: Write, key: 
 
 @pytest.mark.parametrize("value", [None, "", [], {}])
 def test_an_empty_key_says_nothing(write: Write, value: Any) -> None:
-    path = write("rows.jsonl", {**TEXTS, "images": value, "summary": value, "weight": value})
+    path = write("rows.jsonl", {**TEXTS, "images": value, "summary": value, "mask": value})
     assert refused(path) == []
 
 
@@ -166,15 +166,22 @@ def needs(kind: DataKind, *columns: str) -> RowNeeds:
     return RowNeeds(kind, columns, "DPO")
 
 
-@pytest.mark.parametrize(("field", "column"), [("margin", "margin"), ("probability", "win_rate")])
-def test_what_an_objective_does_not_read_is_refused(field: str, column: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "kinds"),
+    [
+        ("margin", ("pairs", "labels", "prompts", "demonstrations")),
+        ("probability", ("prompts", "demonstrations")),
+        ("weight", ("prompts",)),
+    ],
+)
+def test_what_an_objective_does_not_read_is_refused(field: str, kinds: tuple[DataKind, ...]) -> None:
     pair = replace(Pair("a", "b", "c", Source("f", 3)), **{field: 0.5})
-    for kind in ("pairs", "labels", "prompts", "demonstrations"):
+    for kind in kinds:
         with pytest.raises(DataError, match=rf"f:3: `{field}` is filled.*\n.*data.ignore=\[{field}\]"):
             rows_of_kind([pair], needs(kind))
-    assert rows_of_kind([pair], needs("pairs", column)) == [pair]
+    assert rows_of_kind([pair], needs("pairs", *(["margin"] if field == "margin" else []))) == [pair]
     with pytest.raises(DataError):
-        rows_of_kind([pair], needs("prompts", column))
+        rows_of_kind([pair], needs("prompts", "margin", "win_rate"))
     with pytest.raises(DataError):
         rows_of_kind([Ranking("a", ("b", "c"), Source("f", 1), margin=1.0)], needs("rankings"))
 

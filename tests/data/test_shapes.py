@@ -302,7 +302,7 @@ def test_equal_scores_keep_their_order_and_are_named(write: Write) -> None:
         (FORMATS["messages"][0], {"messages": turns("a", "b", "c")}, "messages", "ends with the user's turn"),
         (FORMATS["messages"][0], {"messages": [said("b")]}, "messages", "has no turn before the answer"),
         (FORMATS["messages"][0], {"messages": "a"}, "messages", "is text, not a chat"),
-        (FORMATS["messages + label (swift)"][0], {"messages": turns("a", "b"), "label": 1}, "label", "is a number"),
+        (FORMATS["messages + label (swift)"][0], {"messages": turns("a", "b"), "label": 2}, "label", "is 2, not true"),
         (FORMATS["input + preferred_output + non_preferred_output (OpenAI)"][0],
          {"input": "a", "preferred_output": [said("b")], "non_preferred_output": [said("c")]}, "input",
          "is text, not an object"),

@@ -71,8 +71,11 @@ def made(tokenizer: Any, template: str | None = None, **settings: Any) -> Encode
     [
         Pair("a", "b", "c", Source("", 2)),
         Pair(CHAT, "b", "ü\n", Source("", 2), 0.25),
-        Pair("a", "b", "c", Source("", 2), margin=2.5, gold="d"),
+        Pair("a", "b", "c", Source("", 2), margin=2.5, gold="d", weight=0.5),
         Demonstration(CHAT, "b", Source("", 2)),
+        Demonstration(CHAT, "b", Source("", 2), 3.0),
+        Ranking("a", ("b", "c"), Source("", 2), probability=0.75, weight=2.0),
+        Labelled("a", "b", True, Source("", 2), 0.75, 0.0),
         Task("a", "1", Source("", 2)),
         Ranking("a", ("b", "c", "d"), Source("", 2), (3.0, 1.0, -1.0)),
         Ranking(CHAT, ("b", "c"), Source("", 2)),
@@ -179,6 +182,7 @@ def test_what_concerns_a_whole_file_is_told_in_words(write: Write, tmp_path: Pat
 
 @pytest.mark.parametrize("rows", [
     pairs(40),
+    [{**row, "weight": n % 3, "probability": 0.75} for n, row in enumerate(pairs(9))],
     [{"question": f"q{n}", "answer": f"{n}"} for n in range(9)],
     [{"prompt": f"q{n}", "completions": ["a", "b"], "scores": [2, n]} for n in range(2)],
     [{"prompt": [{"role": "user", "content": f"q{n}"}], "completion": f"{n}", "label": n > 3} for n in range(9)],

@@ -8,6 +8,7 @@ render past turns differently (reasoning is removed).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from twofold.records import Demonstration, Record, completion_of, turns_of
@@ -27,7 +28,7 @@ def supervised(record: Record, supervise: LossOn) -> Iterator[Record]:
     for place, message in enumerate(record.prompt):
         wanted = message.scored is True or (message.scored is None and supervise == "all")
         if message.role == "assistant" and asked and wanted and (message.content.strip() or message.more):
-            yield Demonstration(record.prompt[:place], completion_of((message,)), record.source)
+            yield replace(record, prompt=record.prompt[:place], completion=completion_of((message,)))
         asked = asked or message.role == "user"
     last = turns_of(record.completion)
     if any(turn.scored is not False for turn in last if turn.role == "assistant"):

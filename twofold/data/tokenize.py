@@ -254,7 +254,7 @@ def _roles(record: Record) -> tuple[Role, ...]:
 
 def _columns(record: Record) -> list[dict[str, float]]:
     """The numbers of each text in `said(record)`: for a ranking its `level` (that of the first text with the same
-    score) and `score`, for a pair its `win_rate`, and for both the `margin`."""
+    score) and `score`, for a pair its `win_rate`, and for all the row's `margin`, `probability` and `weight`."""
     known: list[dict[str, float]] = [{} for _ in completion_fields(record)]
     match record:
         case Ranking(scores=scores) if scores is not None:
@@ -265,9 +265,9 @@ def _columns(record: Record) -> list[dict[str, float]]:
             known[:2] = [{"win_rate": probability}, {"win_rate": 1 - probability}]
         case _:
             pass
-    if isinstance(record, Pair | Ranking) and record.margin is not None:
-        known = [{**columns, "margin": record.margin} for columns in known]
-    return known
+    numbers = ((name, getattr(record, name, None)) for name in ("margin", "probability", "weight"))
+    of_row = {name: value for name, value in numbers if value is not None}
+    return [{**columns, **of_row} for columns in known]
 
 
 def completions(group: Group) -> list[Tensor]:

@@ -24,6 +24,7 @@ from twofold.data.reading import Reading
 from twofold.data.split import problem, prompt_key
 from twofold.data.supervision import supervised
 from twofold.data.turns import GUESS_REMEDY, PromptTally, described, guessed
+from twofold.data.weights import Weights
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
 from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, completion_fields, text_of
@@ -42,6 +43,7 @@ class Report:
     """What a check found. `rows` counts all rows, `records` the usable ones; `format` is the shape detected.
 
     With a tokenizer, `tokens` are the lengths of prompts with their completions, and `prompts` is their format.
+    `weights` are those of usable rows, if any has one.
     """
 
     source: str
@@ -52,6 +54,7 @@ class Report:
     bias: LengthBias | None = None
     tokens: Histogram | None = None
     prompts: str = ""
+    weights: Weights | None = None
 
     @property
     def errors(self) -> tuple[Issue, ...]:
@@ -85,7 +88,7 @@ class Inspection:
         self._rows = self._records = 0
         self._repeats, self._blank = Repeats(), BlankPrompts()
         self._problems, self._places = Collected(), array("q")  # what each usable record asks, and its row
-        self._bias = LengthBias()
+        self._bias, self._weights = LengthBias(), Weights()
         self._tokens, self._prompts_put = array("q"), PromptTally()
         self._endless: tuple[int, int] = (0, 0)
 
@@ -113,6 +116,7 @@ class Inspection:
             self._faults += look(record)
         self._repeats.see(record)
         self._blank.see(record)
+        self._weights.add(getattr(record, "weight", None))
         self._problems.add(problem(record))
         self._places.append(record.source.row)
         if self._encoder is not None:
@@ -144,6 +148,9 @@ class Inspection:
         faults += self._repeats.faults(source)
         faults += self._blank.faults(source)
         faults += bias_fault(self._bias, source)
+        if self._weights.nothing:
+            remedy = "write the weights again, or drop them: data.ignore=[weight] (--ignore weight)"
+            faults.append(Issue(source, 0, "weight", "is 0 in every row: nothing counts", remedy, check="no weight"))
         if self._encoder is not None and self._endless[1]:
             faults.append(_stop_added(self._encoder, source, *self._endless))
         whole = self._encoder.turns.of_format(self._stream.format) if self._encoder is not None else ""
@@ -158,7 +165,8 @@ class Inspection:
         usable = self._records - sum(row in bad for row in self._places if bad)
         template = self._encoder is not None and self._encoder.turns.has_template
         prompts = described(self._prompts_put.forms, has_template=template)
-        return Report(source, self._stream.format, self._rows, usable, tuple(faults), bias, tokens, prompts)
+        weights = self._weights if self._weights.weighted else None
+        return Report(source, self._stream.format, self._rows, usable, tuple(faults), bias, tokens, prompts, weights)
 
     def _shared(self, other: Inspection) -> Iterator[Issue]:
         """Rows whose prompt the other source has too."""
@@ -249,10 +257,10 @@ class Repeats:
         self._whole.add(replace(record, source=_NOWHERE))
         self._rows.append(record.source.row)
         match record:
-            case Pair(prompt, chosen, rejected) if chosen != rejected:
+            case Pair(prompt, chosen, rejected, probability=None) if chosen != rejected:
                 self._stance.add((prompt, chosen, rejected))
                 self._opposite.add((prompt, rejected, chosen))
-            case Labelled(prompt, completion, desirable):
+            case Labelled(prompt, completion, desirable, probability=None):
                 self._stance.add((prompt, completion, desirable))
                 self._opposite.add((prompt, completion, not desirable))
                 self._labels = True

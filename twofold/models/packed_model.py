@@ -57,9 +57,10 @@ class Head(Protocol):
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor: ...
 
     def statistics(
-        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
+        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None, names: Sequence[str]
     ) -> Mapping[str, Tensor]:
-        """Further values [S] by name, from a pack's hidden states, or without these from `groups` as rows."""
+        """Further values [S], at least those of `names`, from a pack's hidden states, or without these from `groups` as
+        rows."""
         ...
 
 
@@ -204,7 +205,7 @@ class PackedModel(nn.Module):
         if not statistics:
             return {self.head.output: value}
         with torch.no_grad():
-            known = self.head.statistics(self.model, groups, hidden_SH)
+            known = self.head.statistics(self.model, groups, hidden_SH, statistics)
         return {self.head.output: value, **{name: known[name] for name in statistics}}
 
     def refuse_long(self, groups: Sequence[Group]) -> None:

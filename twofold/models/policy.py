@@ -44,12 +44,13 @@ class LanguageHead:
         return torch.cat(scored)
 
     def statistics(
-        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
+        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None, names: Sequence[str]
     ) -> Mapping[str, Tensor]:
         if hidden_SH is None:
             return statistics_of(torch.cat(_row_logits(model, groups)))
         if (head := _linear_head(model)) is not None:
-            return token_statistics(_scaled(model, hidden_SH), head.weight, logit_bias(model, head), _softcap(model))
+            bias_V, top = logit_bias(model, head), "top_entropy" in names
+            return token_statistics(_scaled(model, hidden_SH), head.weight, bias_V, _softcap(model), top=top)
         return statistics_of(_logits(model, hidden_SH))
 
 

@@ -114,20 +114,24 @@ class Fields:
             return None
         return whole[:-1], completion_of((self._spoken(field, whole[-1]),))
 
-    def flag(self, field: str) -> bool:
-        """A boolean. In CSV, which has only text, the texts true and false count."""
-        value = self.row.get(field)
-        if isinstance(value, str) and ".csv" in self.source.file and value.lower() in ("true", "false"):
-            return value.lower() == "true"
+    def label(self, field: str) -> tuple[bool, float | None]:
+        """Whether a completion is more likely good than bad, and the probability that this is right, None for a label
+        without doubt: true, false, or the probability of good, where 1 is true and 0 is false."""
+        value = self._spelled(self.row.get(field))
+        if isinstance(value, bool):
+            return value, None
+        if is_number(value) and 0 <= value <= 1:
+            return value >= 0.5, None if value in (0, 1) else float(max(value, 1 - value))
         if value is None:
             self.fault(field, "is null", f"fill `{field}` or remove the row", "missing field")
-        elif not isinstance(value, bool):
-            self.fault(field, f"is {chat.kind(value)}, not true or false", "write true for good and false for bad")
-        return value is True
+        else:
+            reason = f"is {_number_or_kind(value)}, not true, false or a probability"
+            self.fault(field, reason, "write true for good, false for bad, or a number from 0 to 1")
+        return False, None
 
     def probability(self) -> float | None:
         """The probability that chosen beats rejected, if the row has one."""
-        value = self.row.get("probability")
+        value = self._spelled(self.row.get("probability"))
         if value is None or (is_number(value) and 0 <= value <= 1):
             return None if value is None else float(value)
         reason = f"is {_number_or_kind(value)}, not a probability"
@@ -136,8 +140,29 @@ class Fields:
 
     def margin(self) -> float | None:
         """The margin between the better and the worse completion, if the row has one."""
-        value = self.row.get("margin")
+        value = self._spelled(self.row.get("margin"))
         return None if value is None else self.number("margin", value, "write a number, or remove it")
+
+    def weight(self) -> float | None:
+        """How often the row counts, if it has a weight."""
+        value = self._spelled(self.row.get("weight"))
+        weight = None if value is None else self.number("weight", value, "write a number from 0 up, or remove it")
+        if weight is not None and weight < 0:
+            remedy = "write a number from 0 up; to turn a preference around, swap its completions"
+            self.fault("weight", f"is {weight:g}, less than 0", remedy)
+            return None
+        return weight
+
+    def _spelled(self, value: Any) -> Any:
+        """A value that CSV, which has only texts, spells: true, false or a number. Other formats have values."""
+        if not isinstance(value, str) or ".csv" not in self.source.file:
+            return value
+        if value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        try:
+            return float(value)
+        except ValueError:
+            return value or None
 
     def number(self, field: str, value: Any, remedy: str) -> float | None:
         """A finite number; None where `value` is none."""

@@ -104,7 +104,7 @@ def _ranking(row: Fields, asked: str, named: Mapping[str, Any]) -> Ranking:
     else:
         prompt, texts = spread.answers(spread.user(asked), asked, *named)
     prompt = row.with_tools(prompt, row.row.get("tools"))
-    return Ranking(prompt, tuple(texts), row.source, margin=row.margin())
+    return Ranking(prompt, tuple(texts), row.source)
 
 
 def _listed(row: Fields, field: str) -> Sequence[Any] | None:
@@ -166,7 +166,7 @@ SHAPES = (
         "prompt + completions (best first)",
         ("prompt", "completions"),
         _best_first,
-        ("scores", *_AROUND, "margin"),
+        ("scores", *_AROUND),
     ),
 )
 SETS = (

@@ -28,7 +28,8 @@ def _demonstration(row: Fields) -> Demonstration:
 
 def _labelled(row: Fields) -> Labelled:
     prompt, (completion,) = row.turns("prompt", "completion")
-    return Labelled(row.with_tools(prompt, row.row.get("tools")), completion, row.flag("label"), row.source)
+    prompt, (desirable, probability) = row.with_tools(prompt, row.row.get("tools")), row.label("label")
+    return Labelled(prompt, completion, desirable, row.source, probability)
 
 
 def _task(row: Fields, asked: str) -> Task:
