@@ -63,7 +63,7 @@ def encoder(template: str) -> Encoder:
     core = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     core.add_special_tokens(["</s>", *(f" {w}" for w in set(WORDS)), "<think>", "</think>"])
-    made = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>")
+    made: Any = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>")
     made.chat_template = template
     return Encoder(made, frozenset({made.eos_token_id}), TokenizeSettings(max_length=10**6))
 
