@@ -16,7 +16,7 @@ from benchmarks.byte_level import byte_level
 from twofold.data.formats import scan
 from twofold.data.packing_stats import Lengths, savings
 from twofold.data.tokenize import Encoder, TokenizeSettings
-from twofold.records import Record, completion_fields
+from twofold.records import Record, completion_fields, text_of
 
 VOCABULARY, EVERY = 16_384, 4
 FILES = (
@@ -28,7 +28,7 @@ FILES = (
 def texts(records: Sequence[Record]) -> Iterator[str]:
     """Prompt and completions of every fourth record."""
     for record in records[::EVERY]:
-        yield from (str(record.prompt), *(text for _, text in completion_fields(record)))
+        yield from (str(record.prompt), *(text_of(told) for _, told in completion_fields(record)))
 
 
 def trained(tables: Mapping[str, Sequence[Record]]) -> PreTrainedTokenizerFast:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,10 @@ DataKind = Literal["pairs", "triples", "rankings", "labels", "demonstrations", "
 """The kinds of rows. Triples are pairs with an additional gold answer. Prompts are answered by the policy itself, in
 rollouts."""
 
+
+WEIGHT, PROBABILITY = "weight", "probability"
+"""Branch columns of a row, the same on all of its branches: how much it counts, and how likely its order (its label)
+is right. A row without them counts once and is right."""
 
 ENCODED_PROMPTS = "twofold_encoded_prompts"
 """The attribute of a tokenizer that is true if its model has an encoder for prompts. Then prompt and completion are two
@@ -40,8 +44,32 @@ class Role(IntEnum):
 
 
 @dataclass(frozen=True)
+class Aside:
+    """Tokens of a branch that are read and not scored: a tool's result, a user's turn. They come before its scored
+    token `at`, or behind the last where `at` is the number of scored tokens. With `fresh` the row starts again behind
+    the group's prompt: templates may render earlier turns differently from how they were generated."""
+
+    at: int
+    tokens: Tensor
+    fresh: bool = False
+
+
+def asides_of(lists: Sequence[Sequence[Any]]) -> tuple[Aside, ...]:
+    """Asides again, from `Branch.asides_as_lists`."""
+    return tuple(Aside(at, torch.tensor(tokens, dtype=torch.int64), fresh) for at, fresh, tokens in lists)
+
+
+class Strand(NamedTuple):
+    """A row behind the group's prompt: its tokens [m], and which of them are scored [k]; None for all."""
+
+    tokens: Tensor
+    scored: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Branch:
-    """A completion: `tokens` [n] int64 with the stop token, all of them scored, and its frozen columns.
+    """A completion: `tokens` [n] int64 with the stop token, all of them scored, its frozen columns, and what is
+    between its tokens unscored, in order.
 
     `token_columns` hold [n] tensors (reference log-probs …), `columns` numbers (the ground truth's log-ratio …).
     """
@@ -50,6 +78,40 @@ class Branch:
     role: Role
     token_columns: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     columns: Mapping[str, float] = field(default_factory=dict[str, float])
+    asides: tuple[Aside, ...] = ()
+
+    def strands(self, *, ends: bool = False) -> list[Strand]:
+        """The rows to compute, whose scored tokens are those of the branch in order; most branches have one. Nothing
+        follows the last scored token of a row; with `ends` there is only the last row, with all of its tokens."""
+        if not self.asides:
+            return [Strand(self.tokens)]
+        rows: list[tuple[list[Tensor], list[Tensor]]] = [([], [])]
+        done = 0
+        for aside in (*self.asides, Aside(len(self.tokens), self.tokens[:0])):
+            parts, scored = rows[-1]
+            _extend(parts, scored, self.tokens[done : aside.at])
+            done = aside.at
+            if aside.fresh:
+                rows[len(rows) - (not scored) :] = [([], [])]
+            rows[-1][0].append(aside.tokens)
+        if ends:
+            return [Strand(torch.cat(rows[-1][0]))]
+        made = [(torch.cat(parts), torch.cat(scored)) for parts, scored in rows if scored]
+        return [Strand(tokens[: int(scored[-1]) + 1], scored) for tokens, scored in made]
+
+    def asides_as_lists(self) -> list[list[Any]]:
+        """Its asides as numbers: at, fresh, and the tokens."""
+        tokens: list[Any] = [aside.tokens for aside in self.asides]
+        return [[a.at, a.fresh, t.tolist()] for a, t in zip(self.asides, tokens, strict=True)]
+
+    def spans(self) -> list[tuple[Tensor, bool]]:
+        """All of its tokens in order, piece by piece, and whether a piece is scored."""
+        pieces: list[tuple[Tensor, bool]] = []
+        done = 0
+        for aside in self.asides:
+            pieces += [(self.tokens[done : aside.at], True), (aside.tokens, False)]
+            done = aside.at
+        return [piece for piece in (*pieces, (self.tokens[done:], True)) if len(piece[0])]
 
     @property
     def names(self) -> set[str]:
@@ -74,8 +136,13 @@ class Group:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that a pack holds for this group: the prompt once, each branch without its last token."""
-        return len(self.prompt) + sum(len(b.tokens) - 1 for b in self.branches)
+        """Tokens that a pack holds for this group: the prompt once, each row of a branch without its last token."""
+        return len(self.prompt) + sum(len(s.tokens) - 1 for b in self.branches for s in b.strands())
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row behind the prompt."""
+        return max((len(s.tokens) for b in self.branches for s in b.strands()), default=0)
 
     def with_columns(self, columns: Sequence[Mapping[str, Tensor | float]]) -> Group:
         """The same group with further columns, one mapping per branch."""
@@ -97,6 +164,22 @@ class Group:
     def has(self, column: str) -> bool:
         """Whether every branch carries `column`."""
         return all(column in b.names for b in self.branches)
+
+    @property
+    def weight(self) -> float | None:
+        """How much its row counts, if it has a weight."""
+        return next((b.columns[WEIGHT] for b in self.branches if WEIGHT in b.columns), None)
+
+
+def with_row_columns(groups: Sequence[Group]) -> list[Group]:
+    """`groups` in which all have a row's columns where one has them: a row without a weight counts once, and without a
+    probability its order is right."""
+    there = [name for name in (WEIGHT, PROBABILITY) if any(name in b.columns for g in groups for b in g.branches)]
+    if not there:
+        return list(groups)
+    once = dict.fromkeys(there, 1.0)
+    return [g.with_columns([{**once, **{k: b.columns[k] for k in there if k in b.columns}} for b in g.branches])
+            for g in groups]  # fmt: skip
 
 
 def with_shared_columns(groups: Sequence[Group]) -> list[Group]:
@@ -160,6 +243,25 @@ class Batch:
             return len(self.of_role(Role.CHOSEN))
         mask = self.role_B == int(Role[role.upper()]) if role else torch.ones_like(self.role_B, dtype=torch.bool)
         return int(mask.sum()) if base == "branch" else int(self.length_B[mask].sum())
+
+    def weights(self, unit: str) -> Tensor | None:
+        """How much each entry of `unit` counts [n] (float64), in the order of a term's entries; None where every row
+        counts once."""
+        weight_B = self.branch_columns.get(WEIGHT)
+        if weight_B is None:
+            return None
+        base, _, role = unit.partition(":")
+        if base == "group":
+            return weight_B.new_ones(len(self.names)).index_copy(0, self.group_B, weight_B)
+        if base == "pair":
+            return weight_B[self.of_role(Role.CHOSEN)]
+        mask_B = self.role_B == int(Role[role.upper()]) if role else torch.ones_like(self.role_B, dtype=torch.bool)
+        return weight_B[mask_B] if base == "branch" else weight_B[self.branch_S[mask_B[self.branch_S]]]
+
+    def mass(self, unit: str) -> float:
+        """The sum of the weights of `unit`: what a sum over its entries is divided by for a mean."""
+        weight_N = self.weights(unit)
+        return self.count(unit) if weight_N is None else weight_N.sum().item()
 
     def sum(self, value_S: Tensor) -> Tensor:
         """Sums [B] of a per-token value over each branch, in token order."""
@@ -250,6 +352,14 @@ class Routing:
         shares_LE = self.shares().double()
         entropy_L = -torch.xlogy(shares_LE, shares_LE).sum(1)
         return float(entropy_L.mean() / math.log(self.chosen_LE.shape[1])) if self.chosen_LE.shape[1] > 1 else 1.0
+
+
+def _extend(parts: list[Tensor], scored: list[Tensor], tokens: Tensor) -> None:
+    """Add scored `tokens` to a row."""
+    if len(tokens):
+        begin = sum(map(len, parts))
+        parts.append(tokens)
+        scored.append(torch.arange(begin, begin + len(tokens)))
 
 
 def _refuse_uneven_columns(groups: Sequence[Group]) -> None:

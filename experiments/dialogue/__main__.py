@@ -19,7 +19,7 @@ from twofold.batch import Branch, Group, Role
 from twofold.cli.progress import RichProgress
 from twofold.data.formats import read
 from twofold.progress import Progress
-from twofold.records import Demonstration, Pair, Source
+from twofold.records import Demonstration, Pair, Source, text_of
 from twofold.sampling.base import Completion, Sampling
 from twofold.statistics import Estimate, WinRate, holm, mcnemar, wilson, win_rate
 
@@ -39,9 +39,9 @@ def single_turns(source: Path) -> list[dict[str, str]]:
         assert isinstance(record, Pair)
         prompt = str(record.prompt)
         last = "\n\nHuman:" + prompt.rpartition("\n\nHuman:")[2]
-        texts = (last, record.chosen, record.rejected)
-        if max(map(len, texts)) <= LONGEST and record.chosen.strip() and record.rejected.strip():
-            found.setdefault(last, {"prompt": last, "chosen": record.chosen, "rejected": record.rejected})
+        chosen, rejected = text_of(record.chosen), text_of(record.rejected)
+        if max(map(len, (last, chosen, rejected))) <= LONGEST and chosen.strip() and rejected.strip():
+            found.setdefault(last, {"prompt": last, "chosen": chosen, "rejected": rejected})
     return list(found.values())
 
 

@@ -32,7 +32,7 @@ from twofold.models.packing import Packing
 from twofold.models.reference import live_reference, with_reference
 from twofold.objectives.base import Objective
 from twofold.progress import Silent
-from twofold.records import Pair, Ranking, Record, Task
+from twofold.records import Pair, Ranking, Record, Task, text_of
 from twofold.rewards.verifier import strict, truth
 from twofold.runs.dataset import row_needs
 from twofold.sampling.base import Sampling
@@ -128,9 +128,9 @@ class Bench:
         rankings: list[Record] = []
         for record, drafts in zip(self.rows, drafted, strict=True):
             assert isinstance(record, Pair)
-            answers = [record.rejected, *self.base.texts(drafts)]
-            own = {strict(text) == truth(record.chosen): text for text in reversed(answers) if text != record.chosen}
-            ordered = (record.chosen, *(own[right] for right in (True, False) if right in own))
+            chosen, answers = text_of(record.chosen), [text_of(record.rejected), *self.base.texts(drafts)]
+            own = {strict(text) == truth(chosen): text for text in reversed(answers) if text != chosen}
+            ordered = (chosen, *(own[right] for right in (True, False) if right in own))
             rankings.append(Ranking(record.prompt, ordered, record.source))
         return rankings
 

@@ -9,6 +9,7 @@ from twofold import algorithms
 def test_only_what_has_a_state_can_be_changed() -> None:
     assert changeable(algorithms) == {
         "AheadAlgorithm",
+        "AlsoAlgorithm",
         "OfflineAlgorithm",
         "OnlineAlgorithm",
         "PDPOAlgorithm",

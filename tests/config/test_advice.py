@@ -46,7 +46,7 @@ def complaint(override: str) -> str:
         ("objective.kind=rm", "a reward model is trained with objective.kind=bradley_terry"),
         ("objective.kind=DPO", "did you mean `dpo`?"),
         ("objective.kind=dop", "did you mean `dpo`?"),
-        ("objective.kind=something", "one of sft, dpo"),
+        ("objective.kind=something", "one of sft, dft"),
         ("objective=dpo", "write objective.kind=dpo"),
         ("algorithm=PDPO", "write algorithm.kind=pdpo"),
         ("model=base", "did you mean model.path=base?"),

@@ -72,7 +72,7 @@ def test_settings_from_python_are_taken_as_they_are() -> None:
         ("algorithm", 3, "algorithm: expected a section of keys, not 3\n  → its keys are kind"),
         ("objective", twofold.DPO, "objective: expected a section of keys, not <class 'twofold.objectives.d"),
         ("objective", {"kind": ["dpo"]}, "objective.kind: unknown kind ['dpo']"),
-        ("objective", {"kind": None}, "objective.kind: missing\n  → one of sft, dpo"),
+        ("objective", {"kind": None}, "objective.kind: missing\n  → one of sft, dft"),
     ],
 )
 def test_anything_else_is_named(section: str, given: Any, expected: str) -> None:

@@ -14,6 +14,7 @@ from twofold.errors import ModelError
 from twofold.records import Message
 
 EXAMPLE = 'write messages as {"role": "user", "content": "…"}'
+CALL = '[{"type": "function", "function": {"name": "…", "arguments": {…}}}]'
 PARTS = 'parts that are read are {"type": "text", "text": "…"}: remove the row'
 
 
@@ -46,10 +47,10 @@ def test_ways_to_write_a_message(message: dict[str, Any], read: tuple[str, str])
         ({"role": "user"}, "the content of message 2 is null or missing", EXAMPLE, "mistyped field"),
         ({"from": "human"}, "the content of message 2 is null or missing", EXAMPLE, "mistyped field"),
         ({"x": 1}, "message 2 has the keys `x`, not `role` and `content`", EXAMPLE, "mistyped field"),
-        ({"role": "function_call", "content": "a"}, "message 2 calls tools, which the rendering would lose",
-         "remove the row", "mistyped field"),
-        ({"role": "user", "content": "a", "tool_calls": [1]}, "message 2 calls tools, which the rendering would lose",
-         "remove the row", "mistyped field"),
+        ({"role": "function_call", "content": "a"}, "message 2: its `tool_calls` is no list of calls",
+         f"write it as {CALL}", "malformed tool call"),
+        ({"role": "user", "content": "a", "tool_calls": [1]}, "message 2 is the user's turn and calls tools",
+         'let the assistant call tools, or name the role "assistant"', "malformed tool call"),
         ({"role": "bot", "content": "a"}, "message 2 has the unknown role 'bot'",
          "roles are system, developer, user, assistant, tool", "unknown role"),
         ({"role": "human", "content": "a"}, "message 2 has the unknown role 'human'",
@@ -69,12 +70,9 @@ def test_ways_to_write_a_message(message: dict[str, Any], read: tuple[str, str])
         ({"role": "user", "content": [{"type": "text", "text": "a", "mood": 1}]},
          "message 2: the key `mood` of a part is filled, and twofold does not read it",
          "leave it out, or drop it by data.ignore=[mood] (--ignore mood)", "unread key"),
-        ({"role": "user", "content": "a", "value": "b", "name": "x"},
+        ({"role": "user", "content": "a", "value": "b", "label": 1},
          "message 2: its key `value` is filled, and twofold does not read it",
-         "leave them out, or drop them by data.ignore=[value, name] (--ignore value,name)", "unread key"),
-        ({"from": "human", "value": "a", "weight": 0},
-         "message 2: its key `weight` holds a training weight or mask, which is not supported yet",
-         "leave it out, or drop it by data.ignore=[weight] (--ignore weight)", "unread key"),
+         "leave them out, or drop them by data.ignore=[value, label] (--ignore value,label)", "unread key"),
     ],
 )  # fmt: skip
 def test_what_is_no_message_is_told(message: Any, reason: str, remedy: str, check: str) -> None:

@@ -216,7 +216,7 @@ def test_texts_tokenized_ahead_are_asked_for_once(tokenizer: Make, slow: bool, c
     held.calls.clear()
     made.ahead(RECORDS)
     assert [isinstance(call, list) for call in held.calls] == ([True] if slow else [])
-    known = dict(made._ahead)
+    known = dict(made._token_texts._ahead)
     assert known
     for record in RECORDS[:-1]:
         ours, theirs = made.group(record), alone.group(record)
@@ -226,7 +226,7 @@ def test_texts_tokenized_ahead_are_asked_for_once(tokenizer: Make, slow: bool, c
     assert all(made.tokenizer.decode(ids) == text for text, ids in known.items())
     assert not held._made.deprecation_warnings, "no word of the length that the tokenizer thinks best"
     made.ahead([])
-    assert made._ahead == {}
+    assert made._token_texts._ahead == {}
 
 
 def test_a_template_that_dislikes_a_row_says_so_when_the_row_is_fitted(tokenizer: Make) -> None:
@@ -250,12 +250,15 @@ def test_a_template_that_never_ends_is_no_fault_of_a_row(tokenizer: Make, monkey
             work()
 
 
+RATED = {"margin": 2.0, "probability": 0.75}
+
+
 @pytest.mark.parametrize(
     ("record", "roles", "columns"),
     [
         (Pair("p", "a", "b", AT, gold="g"), (Role.CHOSEN, Role.REJECTED, Role.DEMONSTRATION), [{}, {}, {}]),
         (Pair("p", "a", "b", AT, 0.75, 2.0, "g"), (Role.CHOSEN, Role.REJECTED, Role.DEMONSTRATION),
-         [{"win_rate": 0.75, "margin": 2.0}, {"win_rate": 0.25, "margin": 2.0}, {"margin": 2.0}]),
+         [{**RATED, "win_rate": 0.75}, {**RATED, "win_rate": 0.25}, RATED]),
         (Ranking("p", ("a", "b", "c"), AT), (Role.RANKED,) * 3, [{"level": 0.0}, {"level": 1.0}, {"level": 2.0}]),
         (Ranking("p", ("a", "b", "c"), AT, (2.0, 1.0, 1.0), 0.0), (Role.RANKED,) * 3,
          [{"level": 0.0, "score": 2.0, "margin": 0.0}, {"level": 1.0, "score": 1.0, "margin": 0.0},

@@ -54,25 +54,52 @@ def test_a_field_that_is_not_there_is_missing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "file", "truth", "reason"),
+    ("value", "file", "read", "reason"),
     [
-        (True, "f.jsonl", True, ""),
-        (False, "f.jsonl", False, ""),
-        ("True", "f.csv", True, ""),
-        ("false", "f.csv.gz", False, ""),
-        ("true", "f.jsonl", False, "is text, not true or false"),
-        ("yes", "f.csv", False, "is text, not true or false"),
-        (1, "f.jsonl", False, "is a number, not true or false"),
-        (None, "f.csv", False, "is null"),
+        (True, "f.jsonl", (True, None), ""),
+        (False, "f.jsonl", (False, None), ""),
+        ("True", "f.csv", (True, None), ""),
+        ("false", "f.csv.gz", (False, None), ""),
+        (1, "f.jsonl", (True, None), ""),
+        (0.0, "f.jsonl", (False, None), ""),
+        (0.5, "f.jsonl", (True, 0.5), ""),
+        (0.25, "f.jsonl", (False, 0.75), ""),
+        ("0.9", "f.csv", (True, 0.9), ""),
+        ("true", "f.jsonl", (False, None), "is text, not true, false or a probability"),
+        ("yes", "f.csv", (False, None), "is text, not true, false or a probability"),
+        (-1, "f.jsonl", (False, None), "is -1, not true, false or a probability"),
+        (math.nan, "f.jsonl", (False, None), "is nan, not true, false or a probability"),
+        (None, "f.csv", (False, None), "is null"),
     ],
 )
-def test_a_flag_is_a_truth(value: Any, file: str, truth: bool, reason: str) -> None:
+def test_a_label_is_a_truth_or_its_probability(
+    value: Any, file: str, read: tuple[bool, float | None], reason: str
+) -> None:
+    """0.25 for good is bad with probability 0.75."""
     row = fields(file, label=value)
-    assert row.flag("label") is truth
+    assert row.label("label") == read
     assert faults(row) == ([("label", reason)] if reason else [])
     assert [f.check for f in row.faults] == (
         [("missing field" if value is None else "mistyped field")] if reason else []
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "file", "read", "reason"),
+    [
+        (None, "f.jsonl", None, ""), (0, "f.jsonl", 0.0, ""), (2.5, "f.jsonl", 2.5, ""), ("2", "f.csv", 2.0, ""),
+        (-1, "f.jsonl", None, "is -1, less than 0"), ("2", "f.jsonl", None, "is text, not a finite number"),
+        (math.inf, "f.jsonl", None, "is inf, not a finite number"),
+        ("nan", "f.csv", None, "is nan, not a finite number"),
+        (True, "f.jsonl", None, "is a boolean, not a finite number"),
+        ([1.0], "f.jsonl", None, "is a list, not a finite number"),
+    ],
+)  # fmt: skip
+def test_a_weight_is_a_finite_number_from_0_up(value: Any, file: str, read: float | None, reason: str) -> None:
+    row = fields(file, weight=value)
+    assert row.weight() == read
+    assert faults(row) == ([("weight", reason)] if reason else [])
+    assert fields().weight() is None
 
 
 @pytest.mark.parametrize(
@@ -209,17 +236,17 @@ SAID = {"role": "assistant", "content": "x"}
         ({"p": "q", "system": "s", "a": "x", "b": "y"}, (Message("system", "s"), ASK), ["x", "y"], []),
         ({"p": "q", "system": "s", "a": [CHAT[0], SAID], "b": "y"}, (Message("system", "s"), ASK), ["x", "y"], []),
         ({"p": "q", "a": [CHAT[0], SAID], "b": "y"}, "q", ["", "y"],
-         [("p", "is text, but the completions are chats"), ("a", "has 2 messages after the prompt, not one assistant "
-                                                                 "turn")]),
+         [("p", "is text, but the completions are chats"), ("a", "begins with a user's turn after the prompt")]),
         ({"p": "z", "a": [CHAT[0], SAID], "b": [CHAT[0], SAID]}, "z", ["", ""],
          [("p", "is text, but the completions are chats"),
-          ("a", "has 2 messages after the prompt, not one assistant turn"),
-          ("b", "has 2 messages after the prompt, not one assistant turn")]),
+          ("a", "begins with a user's turn after the prompt"), ("b", "begins with a user's turn after the prompt")]),
         ({"p": CHAT, "a": "x", "b": "y"}, (ASK, ANSWER), ["x", "y"], [("p", "the prompt ends with an assistant turn")]),
         ({"p": CHAT[:1], "a": CHAT[:1], "b": "y"}, (ASK,), ["", "y"], [("a", "has no assistant turn")]),
         ({"p": CHAT[:1], "a": [CHAT[0]] * 3, "b": "y"}, (ASK,), ["", "y"], [("a", "has no assistant turn")]),
         ({"p": CHAT[:1], "a": [SAID, SAID], "b": " "}, (ASK,), ["", " "],
-         [("a", "has 2 messages after the prompt, not one assistant turn"), ("b", "is only white space")]),
+         [("a", "has two assistant turns in a row"), ("b", "is only white space")]),
+        ({"p": CHAT[:1], "a": [SAID, SYSTEM, SAID], "b": [SAID, CHAT[0]]}, (ASK,), ["", ""],
+         [("a", "has a turn of the role system after the prompt"), ("b", "ends with the user's turn")]),
         ({"p": 3, "a": "", "b": [SAID]}, "", ["", ""],
          [("p", "is a number, not text or a chat"), ("a", "is empty")]),
         ({"p": "q", "a": None, "b": " "}, "", ["", " "], [("a", "is null"), ("b", "is only white space")]),
@@ -237,13 +264,14 @@ def test_a_prompt_and_what_follows_it(row: dict[str, Any], prompt: Any, texts: l
         ({"a": [CHAT[0], SAID], "b": CHAT}, (ASK,), ["x", "a"], []),
         ({"a": CHAT, "b": CHAT}, (ASK,), ["a", "a"], []),
         ({"a": [SAID], "b": CHAT}, (), ["x", ""],
-         [("a", "shares no prompt messages with `b`"), ("b", "has 2 messages after the prompt, not one assistant "
-                                                             "turn")]),
+         [("a", "shares no prompt messages with `b`"), ("b", "begins with a user's turn after the prompt")]),
         ({"a": "x", "b": "y"}, (), ["x", "y"], [("a", "is text without a prompt")]),
         ({"a": CHAT, "b": "y"}, (ASK,), ["a", "y"], [("b", "is text without a prompt")]),
-        ({"a": [*CHAT, CHAT[0], SAID], "b": [*CHAT, SAID]}, (ASK, ANSWER), ["", "x"],
-         [("a", "the prompt ends with an assistant turn"),
-          ("a", "has 2 messages after the prompt, not one assistant turn")]),
+        ({"a": [*CHAT, CHAT[0], SAID], "b": [*CHAT, SAID]}, (ASK,),
+         [(ANSWER, ASK, Message("assistant", "x")), ""], [("b", "has two assistant turns in a row")]),
+        ({"a": [SYSTEM, *CHAT], "b": [SYSTEM, {"role": "user", "content": "r"}, SAID]}, (Message("system", "s"),),
+         ["", ""], [("a", "shares no user's turn with `b`"), ("a", "begins with a user's turn after the prompt"),
+                    ("b", "begins with a user's turn after the prompt")]),
     ],
 )  # fmt: skip
 def test_without_a_prompt_it_is_what_both_begin_with(row: Any, prompt: Any, texts: list[str], found: Any) -> None:
@@ -266,7 +294,7 @@ SYSTEM_TURN, TOOLS_TURN = Message("system", "s"), Message("tools", "[]")
 def test_what_a_chat_repeats_may_lack_the_rows_own_system_message_and_tools(before: Any, repeats: bool) -> None:
     row = fields(a=CHAT, b="y")
     assert row.answers((*before, ASK), "p", "a", "b") == ((*before, ASK), ["a" if repeats else "", "y"])
-    assert faults(row) == ([] if repeats else [("a", "has 2 messages after the prompt, not one assistant turn")])
+    assert faults(row) == ([] if repeats else [("a", "begins with a user's turn after the prompt")])
 
 
 def test_unread_keys_are_named_a_dozen_at_most() -> None:

@@ -212,7 +212,7 @@ def test_an_unknown_shape_without_a_near_key_tells_of_columns(write: Write) -> N
         (
             {"prompt": [USER], "chosen": [said("x"), said("y")], "rejected": "c"},
             "chosen",
-            "has 2 messages after the prompt",
+            "has two assistant turns in a row",
         ),
         (
             {"prompt": "a", "chosen": [said("b")], "rejected": [said("c")]},

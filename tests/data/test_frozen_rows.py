@@ -7,7 +7,7 @@ from support.frozen import changeable, slotted
 
 
 def test_only_what_counts_as_it_goes_can_be_changed() -> None:
-    assert changeable(twofold.data) == {"LengthBias", "_Call"}
+    assert changeable(twofold.data) == {"LengthBias", "Weights", "_Call"}
 
 
 def test_what_rows_have_one_of_each_takes_no_further_attributes() -> None:

@@ -42,11 +42,11 @@ def refused(path: str, **how: Any) -> list[tuple[int, str, str]]:
     [
         ("images", ["heron.jpg"], "holds a picture, which is not read"),
         ("videos", ["a.mp4"], "holds sound or film, which is not read"),
-        ("weight", 0.5, "holds a training weight or mask, which is not supported yet"),
-        ("weight", 0, "holds a training weight or mask, which is not supported yet"),
+        ("loss_weight", 0.5, "holds a training weight or mask, which is not supported yet"),
+        ("mask", 0, "holds a training weight or mask, which is not supported yet"),
         ("train", False, "holds a training weight or mask, which is not supported yet"),
-        ("reasoning_content", "since", "holds reasoning, which is not supported yet"),
-        ("tool_calls", [{"a": 1}], "holds a call of tools, which is not supported yet"),
+        ("reasoning_content", "since", "holds reasoning, which is read only as a text of a message"),
+        ("tool_calls", [{"a": 1}], "holds a call of tools, which is read only in messages"),
         ("summary", "a city", "is filled, and twofold does not read it"),
         ("history", [["a", "b"]], "is filled, and twofold does not read it"),
     ],
@@ -61,22 +61,15 @@ def test_a_filled_key_of_a_row_that_nothing_reads_is_refused(write: Write, key: 
 
 @pytest.mark.parametrize("value", [None, "", [], {}])
 def test_an_empty_key_says_nothing(write: Write, value: Any) -> None:
-    path = write("rows.jsonl", {**TEXTS, "images": value, "summary": value, "weight": value})
+    path = write("rows.jsonl", {**TEXTS, "images": value, "summary": value, "mask": value})
     assert refused(path) == []
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("reasoning_content", "since"),
-        ("reasoning", "since"),
-        ("thinking", "since"),
-        ("weight", 0),
-        ("loss", True),
-        ("train", False),
+        ("reasoning_details", ["since"]),
         ("label", False),
-        ("name", "Ann"),
-        ("tool_call_id", "1"),
         ("mood", "glad"),
     ],
 )
@@ -93,10 +86,11 @@ def test_a_filled_key_of_a_message_that_nothing_reads_is_refused(
     assert refused(path, ignore=(key,)) == []
 
 
-def test_pairs_that_differ_in_a_refused_key_alone_are_not_the_same(write: Write) -> None:
+def test_pairs_that_differ_in_their_reasoning_alone_are_not_the_same(write: Write) -> None:
     row = {"prompt": [ASK], "chosen": [said("5", thinking="a")], "rejected": [said("5", thinking="b")]}
-    report = check(write("rows.jsonl", row))
-    assert {f.check for f in report.errors} == {"unread key"}
+    assert check(write("rows.jsonl", row)).ok
+    same = check(write("same.jsonl", {**row, "rejected": row["chosen"]}))
+    assert {f.check for f in same.errors} == {"chosen = rejected"}
 
 
 @pytest.mark.parametrize(
@@ -146,7 +140,7 @@ def test_a_class_beside_a_text_may_stay_and_a_truth_may_not(write: Write) -> Non
 def test_parts_of_rows_are_held_to_it_too(write: Write) -> None:
     scored = [{"text": "x", "score": 1, "model": "m"}, {"text": "y", "score": 2, "tool_calls": ["f"]}]
     assert refused(write("a.jsonl", {"prompt": "a", "completions": scored})) == [
-        (1, "completions[2].tool_calls", "holds a call of tools, which is not supported yet")
+        (1, "completions[2].tool_calls", "holds a call of tools, which is read only in messages")
     ]
     asked = {"messages": [ASK], "parallel_tool_calls": True, "reasoning": "high"}
     row = {"input": asked, "preferred_output": [said("a")], "non_preferred_output": [said("b")]}
@@ -157,7 +151,11 @@ def test_tools_and_system_messages_are_never_lost(write: Write) -> None:
     tools = [{"type": "function", "function": {"name": "add"}}]
     assert [f for _, f, _ in refused(write("a.jsonl", {**TEXTS, "tools": tools}))] == ["tools"]
     labelled = {"prompt": [ASK], "completion": "Paris", "label": True, "tools": tools}
-    assert [f for _, f, _ in refused(write("b.jsonl", labelled))] == ["tools"]
+    (read_,) = read(write("b.jsonl", labelled)).records
+    assert isinstance(read_.prompt, tuple)
+    assert [m.role for m in read_.prompt] == ["tools", "user"]
+    ranked = {"prompt": [ASK], "completions": ["Paris", "Rome"], "tools": tools}
+    assert read(write("e.jsonl", ranked)).records[0].prompt == read_.prompt
     system = {"role": "system", "content": "Be brief."}
     chat = {"prompt": [system, ASK], "chosen": "a", "rejected": "b", "system": "Be long."}
     assert [f for _, f, _ in refused(write("c.jsonl", chat))] == ["system"]
@@ -168,15 +166,22 @@ def needs(kind: DataKind, *columns: str) -> RowNeeds:
     return RowNeeds(kind, columns, "DPO")
 
 
-@pytest.mark.parametrize(("field", "column"), [("margin", "margin"), ("probability", "win_rate")])
-def test_what_an_objective_does_not_read_is_refused(field: str, column: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "kinds"),
+    [
+        ("margin", ("pairs", "labels", "prompts", "demonstrations")),
+        ("probability", ("prompts", "demonstrations")),
+        ("weight", ("prompts",)),
+    ],
+)
+def test_what_an_objective_does_not_read_is_refused(field: str, kinds: tuple[DataKind, ...]) -> None:
     pair = replace(Pair("a", "b", "c", Source("f", 3)), **{field: 0.5})
-    for kind in ("pairs", "labels", "prompts", "demonstrations"):
+    for kind in kinds:
         with pytest.raises(DataError, match=rf"f:3: `{field}` is filled.*\n.*data.ignore=\[{field}\]"):
             rows_of_kind([pair], needs(kind))
-    assert rows_of_kind([pair], needs("pairs", column)) == [pair]
+    assert rows_of_kind([pair], needs("pairs", *(["margin"] if field == "margin" else []))) == [pair]
     with pytest.raises(DataError):
-        rows_of_kind([pair], needs("prompts", column))
+        rows_of_kind([pair], needs("prompts", "margin", "win_rate"))
     with pytest.raises(DataError):
         rows_of_kind([Ranking("a", ("b", "c"), Source("f", 1), margin=1.0)], needs("rankings"))
 

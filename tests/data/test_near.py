@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from twofold.data import contamination, signatures
-from twofold.data.grams import grams, words
+from twofold.data.grams import grams, prompt_words, words
 from twofold.data.issues import Issue
 from twofold.data.looks import Further
 from twofold.data.validate import check
 from twofold.errors import RecipeError
+from twofold.records import TOOLS, Message
 
 Write = Callable[..., str]
 ROBE = (
@@ -43,6 +44,12 @@ def test_grams_depend_on_the_order_and_a_short_text_is_one() -> None:
     assert len(grams(words("a b"), 3)) == 1
     assert grams(words("a b"), 3) != grams(words("b a"), 3)
     assert len(grams(words(""), 3)) == 0
+
+
+def test_system_turns_and_tools_are_no_words_of_a_prompt() -> None:
+    turns = (Message(TOOLS, "[{}]"), Message("system", "Be brief."), Message("user", "Hi there."))
+    assert prompt_words(turns).tolist() == words("hi there").tolist()
+    assert prompt_words(turns[1:2]).tolist() == words("be brief").tolist()
 
 
 def test_a_row_with_most_of_an_evaluation_prompt_is_contaminated(write: Write) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from twofold.data.formats import read
 from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.data.validate import check
 from twofold.errors import DataError
-from twofold.records import Labelled, Message, Pair, Ranking, Source
+from twofold.records import Demonstration, Labelled, Message, Pair, Ranking, Record, Source
 
 Write = Callable[..., str]
 USER = {"role": "user", "content": "a?"}
@@ -67,8 +68,8 @@ def test_columns_of_ones_own_name(write: Write) -> None:
         ({"prompt": "a", "completions": ["x", " "]}, "completions[2]", "is only white space"),
         ({"prompt": "a", "completions": ["x", None]}, "completions[2]", "is null"),
         ({"prompt": [USER], "completions": ["x", [USER]]}, "completions[2]", "no assistant turn"),
-        ({"prompt": "a", "completion": "x", "label": "good"}, "label", "is text, not true or false"),
-        ({"prompt": "a", "completion": "x", "label": 1}, "label", "is a number"),
+        ({"prompt": "a", "completion": "x", "label": "good"}, "label", "is text, not true, false or a probability"),
+        ({"prompt": "a", "completion": "x", "label": 2}, "label", "is 2, not true, false or a probability"),
         ({"prompt": "a", "completion": "x", "label": None}, "label", "is null"),
     ],
 )
@@ -159,7 +160,8 @@ def test_a_gold_answer_stands_beside_the_pair(write: Write, tokenizer: Any) -> N
     assert [(b.role, encoder.text(b.tokens)) for b in group.branches] == [
         (Role.CHOSEN, "x"), (Role.REJECTED, "y"), (Role.DEMONSTRATION, "z"),
     ]  # fmt: skip
-    assert [dict(b.columns) for b in group.branches] == [{"win_rate": 0.8}, {"win_rate": pytest.approx(0.2)}, {}]
+    assert [b.columns.get("win_rate") for b in group.branches] == [0.8, pytest.approx(0.2), None]
+    assert [b.columns["probability"] for b in group.branches] == [0.8, 0.8, 0.8]
 
 
 @pytest.mark.parametrize(
@@ -195,5 +197,51 @@ def test_numbers_of_a_row_are_columns_of_its_branches(tokenizer: Any) -> None:
     assert [b.columns["level"] for b in tied.branches] == [0.0, 0.0, 2.0]
     assert [b.columns["margin"] for b in tied.branches] == [0.5, 0.5, 0.5]
     pair = encoder.group(Pair("a:", "x", "y", Source("f", 1), 0.75))
-    assert [b.columns for b in pair.branches] == [{"win_rate": 0.75}, {"win_rate": 0.25}]
+    assert [b.columns for b in pair.branches] == [
+        {"win_rate": 0.75, "probability": 0.75}, {"win_rate": 0.25, "probability": 0.75},
+    ]  # fmt: skip
+    label = encoder.group(Labelled("a:", "x", True, Source("f", 1), 0.75, 2.0))
+    assert ([b.columns for b in label.branches], label.weight) == ([{"probability": 0.75, "weight": 2.0}], 2.0)
     assert not encoder.group(Ranking("a:", ("x", "y"), Source("f", 1))).has("score")
+
+
+@pytest.mark.parametrize(
+    ("row", "record"),
+    [
+        ({"chosen": "x", "rejected": "y", "weight": 2}, Pair("a?", "x", "y", Source("", 1), weight=2.0)),
+        ({"completions": ["x", "y"], "weight": 0.5, "margin": 1},
+         Ranking("a?", ("x", "y"), Source("", 1), margin=1.0, weight=0.5)),
+        ({"completions": [{"text": "x", "score": 2}, {"text": "y", "score": 1}], "margin": 1},
+         Ranking("a?", ("x", "y"), Source("", 1), (2.0, 1.0), 1.0)),
+        ({"completion": "x", "label": 0.25, "weight": 3}, Labelled("a?", "x", False, Source("", 1), 0.75, 3.0)),
+        ({"completion": "x", "weight": 0}, Demonstration("a?", "x", Source("", 1), 0.0)),
+    ],
+)  # fmt: skip
+def test_numbers_are_read_in_every_format(write: Write, row: Any, record: Record) -> None:
+    path = write("rows.jsonl", {"prompt": "a?", **row}, {"prompt": "b?", **row, "weight": 1.0})
+    assert read(path).records[0] == replace(record, source=Source(path, 1))
+    own = write("own.jsonl", {"prompt": "a?", **row, "count": 4.0, "weight": None})
+    assert read(own, columns={"weight": "count"}).records[0].weight == 4.0  # type: ignore[union-attr]  # all have one
+    raw = write("raw.jsonl", {**{s: f"\n\nHuman: a\n\nAssistant: {s}" for s in ("chosen", "rejected")}, "weight": 2})
+    assert [r.weight for r in read(raw).records] == [2.0]  # type: ignore[union-attr]  # all have one
+
+
+def test_a_weight_of_a_task_is_refused_and_so_are_weights_that_are_all_0(write: Write) -> None:
+    path = write("tasks.jsonl", {"prompt": "a?", "answer": "1", "weight": 2})
+    assert [(f.row, f.field) for f in check(path).errors] == [(1, "weight")]
+    path = write("rows.jsonl", *({"prompt": f"{n}?", "chosen": "x", "rejected": "y", "weight": 0} for n in range(3)))
+    ((field, row, reason, remedy),) = [(f.field, f.row, f.reason, f.remedy) for f in check(path).errors]
+    assert (field, row, reason) == ("weight", 0, "is 0 in every row: nothing counts")
+    assert "data.ignore=[weight]" in remedy
+    path = write("some.jsonl", *({"prompt": f"{n}?", "chosen": "x", "rejected": "y", "weight": n} for n in range(3)))
+    weights = check(path).weights
+    assert weights is not None
+    assert (weights.rows, weights.total, weights.weighted) == (3, 3.0, 3)
+    assert weights.effective == pytest.approx(9 / 5)
+
+
+def test_two_rows_in_doubt_contradict_nothing(write: Write) -> None:
+    rows = [{"prompt": "a?", "chosen": x, "rejected": y, "probability": 0.7} for x, y in (("x", "y"), ("y", "x"))]
+    assert check(write("rows.jsonl", *rows)).errors == ()
+    sure = [{k: v for k, v in row.items() if k != "probability"} for row in rows]
+    assert [f.check for f in check(write("sure.jsonl", *sure)).errors] == ["contradiction"] * 2

@@ -127,9 +127,10 @@ def test_halves_of_characters_are_named_by_their_field(write: Write) -> None:
 
 
 def test_every_text_of_a_record_has_a_name() -> None:
-    chat = (Message("system", "s"), Message("user", "u"))
+    chat = (Message("system", "s", '{"name": "n"}'), Message("user", "u"))
     assert list(texts(Pair(chat, "b", "c", Source("f", 1), gold="g"))) == [
-        ("prompt", "s"), ("prompt", "u"), ("chosen", "b"), ("rejected", "c"), ("gold", "g"),
+        ("prompt", "s"), ("prompt", '{"name": "n"}'), ("prompt", "u"),
+        ("chosen", "b"), ("rejected", "c"), ("gold", "g"),
     ]  # fmt: skip
     assert list(texts(Request("p", Source("f", 1)))) == [("prompt", "p")]
 

@@ -112,18 +112,54 @@ def test_a_number_that_a_learner_asks_for_must_be_there(
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "reader"),
+    ("field", "kind", "record", "setting", "remedy"),
     [
-        ("margin", 0.0, "objective.margin=data under bradley_terry"),
-        ("probability", 0.0, "objective.probability=data under sppo"),
+        ("margin", "pairs", PAIR, None, "let it go: data.ignore=[margin]"),
+        ("margin", "pairs", PAIR, "offset", "set objective.offset=data, or let it go: data.ignore=[margin]"),
+        ("probability", "demonstrations", PAIR, None, "let it go: data.ignore=[probability]"),
+        ("probability", "prompts", PAIR, None, "let it go: data.ignore=[probability]"),
+        ("weight", "prompts", RANKED, None, "let it go: data.ignore=[weight]"),
     ],
 )
-def test_a_number_that_nobody_reads_is_refused(field: str, value: float, reader: str) -> None:
-    row = replace(PAIR, **{field: value})
+def test_a_number_that_nobody_reads_is_refused(
+    field: str, kind: DataKind, record: Record, setting: str | None, remedy: str
+) -> None:
+    row = replace(record, **{field: 0.0})  # type: ignore[arg-type]  # of the fields that it has
     with pytest.raises(DataError) as error:
-        rows_of_kind([row], RowNeeds("pairs", (), "DPO"))
+        rows_of_kind([row], RowNeeds(kind, (), "DPO", setting))
     assert error.value.what == f"`{field}` is filled, and DPO as set here does not read it"
-    assert (error.value.where, error.value.remedy) == ("f:4", f"set {reader}, or let it go: data.ignore=[{field}]")
+    assert (error.value.where, error.value.remedy) == ("f:4", remedy)
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        ("pairs", [replace(PAIR, probability=0.75, weight=2.0)]),
+        ("rankings", [Ranking("p", ("a", "b"), AT, probability=0.75, weight=2.0)]),
+        ("labels", [Labelled("p", "a", True, AT, 0.75, 2.0), Labelled("p", "b", False, AT, 0.75, 2.0)]),
+    ],
+)
+def test_weight_and_probability_go_with_a_pair_whatever_it_becomes(kind: DataKind, made: list[Record]) -> None:
+    needs = RowNeeds(kind, (), "x")
+    assert rows_of_kind([replace(PAIR, probability=0.75, weight=2.0)], needs) == made
+    light = replace(PAIR, weight=0.5)
+    assert rows_of_kind([light], RowNeeds("demonstrations", (), "x")) == [replace(SHOWN, weight=0.5)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "remedy"),
+    [
+        ("weight", -1.0, "provide a number from 0 up"), ("weight", float("nan"), "provide a number from 0 up"),
+        ("weight", float("inf"), "provide a number from 0 up"), ("probability", 1.5, "provide a number from 0 to 1"),
+    ],
+)  # fmt: skip
+def test_impossible_numbers_of_records_from_python_are_refused(field: str, value: float, remedy: str) -> None:
+    with pytest.raises(DataError) as error:
+        rows_of_kind([replace(PAIR, **{field: value})], RowNeeds("pairs", (), "x"))
+    assert (error.value.what, error.value.where) == (f"`{field}` is {value:g}", "f:4")
+    assert error.value.remedy == remedy
+    with pytest.raises(DataError, match="more than two completions have no other order"):
+        rows_of_kind([replace(RANKED, probability=0.5)], RowNeeds("rankings", (), "x"))
 
 
 def test_rows_on_disk_are_read_as_they_pass() -> None:

@@ -29,6 +29,11 @@ from twofold.records import Demonstration, Labelled, Message, Pair, Ranking, Rec
 
 Write = Callable[..., str]
 CHAT = (Message("system", "é"), Message("user", "a"))
+TURNS = (
+    Message("assistant", "", '{"thinking": "é"}', True),
+    Message("tool", "t"),
+    Message("assistant", "b", "", False),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +57,7 @@ def same(one: Group, other: Group) -> bool:
         [g.prompt, *(b.tokens for b in g.branches)] + ([] if g.truth is None else [g.truth]) for g in (one, other)
     ]
     equal = len(tokens[0]) == len(tokens[1]) and all(map(torch.equal, *tokens))
-    numbers = [[(b.role, dict(b.columns)) for b in g.branches] for g in (one, other)]
+    numbers = [[(b.role, dict(b.columns), b.asides_as_lists()) for b in g.branches] for g in (one, other)]
     return equal and numbers[0] == numbers[1] and one.name == other.name
 
 
@@ -66,13 +71,18 @@ def made(tokenizer: Any, template: str | None = None, **settings: Any) -> Encode
     [
         Pair("a", "b", "c", Source("", 2)),
         Pair(CHAT, "b", "ü\n", Source("", 2), 0.25),
-        Pair("a", "b", "c", Source("", 2), margin=2.5, gold="d"),
+        Pair("a", "b", "c", Source("", 2), margin=2.5, gold="d", weight=0.5),
         Demonstration(CHAT, "b", Source("", 2)),
+        Demonstration(CHAT, "b", Source("", 2), 3.0),
+        Ranking("a", ("b", "c"), Source("", 2), probability=0.75, weight=2.0),
+        Labelled("a", "b", True, Source("", 2), 0.75, 0.0),
         Task("a", "1", Source("", 2)),
         Ranking("a", ("b", "c", "d"), Source("", 2), (3.0, 1.0, -1.0)),
         Ranking(CHAT, ("b", "c"), Source("", 2)),
         Labelled("a", "b", False, Source("", 2)),
         Request(CHAT, Source("", 2)),
+        Pair((*CHAT, *TURNS), TURNS, "b", Source("", 2), gold=TURNS),
+        Ranking(CHAT, (TURNS, "b"), Source("", 2)),
     ],
 )
 def test_a_record_comes_back_as_it_was(tmp_path: Path, record: Record) -> None:
@@ -83,6 +93,7 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path, record: Record) -> None:
     found = open_records(tmp_path, key, "f")
     assert found is not None
     assert (list(found), found[1], found[-2], found[:1], found.facts) == (rows, rows[1], rows[0], rows[:1], {"a": 1})
+    assert repr(list(found)) == repr(rows), "marks too, which do not count for what is equal"
     with pytest.raises(IndexError):
         found[2]
 
@@ -171,6 +182,7 @@ def test_what_concerns_a_whole_file_is_told_in_words(write: Write, tmp_path: Pat
 
 @pytest.mark.parametrize("rows", [
     pairs(40),
+    [{**row, "weight": n % 3, "probability": 0.75} for n, row in enumerate(pairs(9))],
     [{"question": f"q{n}", "answer": f"{n}"} for n in range(9)],
     [{"prompt": f"q{n}", "completions": ["a", "b"], "scores": [2, n]} for n in range(2)],
     [{"prompt": [{"role": "user", "content": f"q{n}"}], "completion": f"{n}", "label": n > 3} for n in range(9)],

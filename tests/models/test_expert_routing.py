@@ -16,9 +16,9 @@ from support.families import build
 from twofold.batch import Group, Routing
 from twofold.errors import ModelError
 from twofold.models.attention import stock_attention
-from twofold.models.packed_model import padded
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
+from twofold.models.rows import padded
 from twofold.objectives import AOT, DPO
 from twofold.objectives.base import Objective
 from twofold.training.optim import AdamW, make_optimizer

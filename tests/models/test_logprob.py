@@ -82,7 +82,7 @@ def test_statistics_are_those_of_whole_rows(
         hidden = hidden * scale
         logits = torch.nn.functional.linear(hidden.double(), weight.double(), None if bias is None else bias.double())
         want = statistics_of(logits if softcap is None else softcap * torch.tanh(logits / softcap))
-        found = token_statistics(hidden, weight, bias, softcap)
+        found = token_statistics(hidden, weight, bias, softcap, top=True)
         assert found.keys() == want.keys()
         for name, value in found.items():
             assert (value.dtype, value.requires_grad) == (dtype, False)

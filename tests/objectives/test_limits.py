@@ -14,8 +14,10 @@ from twofold.objectives import (
     AOT,
     BCO,
     CPO,
+    DFT,
     DPO,
     DPOP,
+    EAFT,
     EXO,
     FDPO,
     GRPO,
@@ -36,6 +38,7 @@ from twofold.objectives import (
     WPO,
     AlphaPO,
     AnyObjective,
+    BetaDPO,
     BradleyTerry,
     CalDPO,
     DiscoPOP,
@@ -188,15 +191,16 @@ def test_what_learns_from_what() -> None:
     assert {m for m, kind in kinds.items() if kind == "prompts"} == {PPO, GRPO, RLOO, Reinforce}
     assert {m for m, kind in kinds.items() if kind == "labels"} == {KTO, BCO}
     assert {m for m, kind in kinds.items() if kind == "triples"} == {TPO}
-    assert {m for m, kind in kinds.items() if kind == "demonstrations"} == {SFT}
+    assert {m for m, kind in kinds.items() if kind == "demonstrations"} == {SFT, DFT, EAFT}
     ranked = {PlackettLuce, InfoNCA, NCAK, BradleyTerry, RewardPlackettLuce}
     assert {m for m, kind in kinds.items() if kind == "rankings"} == ranked
     members = get_args(AnyObjective)
     assert {m for m in members if m().reads == "scores"} == {BradleyTerry, RewardPlackettLuce}
     assert {m for m in members if m().couples} == {AOT}
     assert {m for m in members if m().token_advantages} == {PPO}
-    assert {m for m in members if m().statistics} == {WPO}
-    assert {m: m().constant for m in members if m().constant} == {BCO: ("shift_decay",)}
+    assert {m for m in members if m().statistics} == {WPO, EAFT}
+    fixed = {BCO: ("shift_decay",), BetaDPO: ("beta", "alpha", "momentum", "least")}
+    assert {m: m().constant for m in members if m().constant} == fixed
     told = [WPO(alignment=a).statistics for a in ("sampled", "greedy", "none")]  # type: ignore[arg-type]  # by name
     assert told == [("log_collision",), ("log_greedy",), ()]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from support import tiny
 from support.scenes import VARIANTS, Scene, painted
-from twofold.objectives import WPO, AnyObjective, PDPOGenerator, checks
+from twofold.objectives import DFT, EAFT, WPO, AnyObjective, PDPOGenerator, checks
 from twofold.objectives.base import Objective
 
 MEMBERS = get_args(AnyObjective)
@@ -73,8 +73,11 @@ def test_values_and_metrics_have_one_entry_per_unit_and_metrics_no_gradient(obje
 
 
 def holds_fixed(objective: Objective) -> bool:
-    """Whether it holds values of the policy fixed: WPO its weights, PDPO the other side where the truth moves."""
-    return isinstance(objective, WPO) or (isinstance(objective, PDPOGenerator) and objective.gradient_to != "drafts")
+    """Whether it holds values of the policy fixed: WPO, DFT and EAFT their weights, PDPO the other side where the truth
+    moves."""
+    return isinstance(objective, WPO | DFT | EAFT) or (
+        isinstance(objective, PDPOGenerator) and objective.gradient_to != "drafts"
+    )
 
 
 @pytest.mark.parametrize("objective", [o for o in OBJECTIVES if not holds_fixed(o)], ids=str)

@@ -133,3 +133,11 @@ def test_the_split_of_the_source_on_real_gsm8k(shared: Path, tmp_path: Path, bas
     sides = [{prompt_key(r.prompt) for r in side} for side in (split.train, split.generator)]
     assert not sides[0] & sides[1]
     assert len({r.source.row for r in (*split.train, *split.generator)}) == 7473
+
+
+def test_files_that_count_the_same_have_weighted_rows(tmp_path: Path, base: Path) -> None:
+    listed = [{k: v for k, v in file.items() if k != "weight"} for file in files(tmp_path)]
+    run = assembled(recipe(tmp_path, base, listed, balance="sources"))
+    weights = [group.weight for group in run.groups["train"]]
+    assert weights == pytest.approx([6 / 9] * 9 + [6 / 3] * 3)
+    assert {group.weight for group in assembled(recipe(tmp_path, base, listed)).groups["train"]} == {None}

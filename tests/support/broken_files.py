@@ -155,8 +155,15 @@ BROKEN = {
         lines(good(1), '{"prompt": ' + "[" * 100_000 + "]" * 100_000 + "}"), 2, "", "bad JSON", "one JSON object"
     ),
     "a tool call that would be lost": chat(
-        "mistyped field", "prompt", "remove the row",
+        "malformed tool call", "prompt", "write calls as",
         prompt=[ASK, {"role": "assistant", "content": "", "tool_calls": [{"id": 1}]}, ASK],
+    ),
+    "a turn with half a weight": chat(
+        "mistyped field", "chosen", "write 0 or false",
+        prompt=[ASK], chosen=[{"role": "assistant", "content": "a", "weight": 0.5}],
+    ),
+    "reasoning of a user": chat(
+        "misplaced key", "prompt", "belongs to the assistant", prompt=[{**ASK, "reasoning_content": "x"}],
     ),
     "a ranking that ties": Broken(
         lines(RANKED, {**RANKED, "prompt": "b", "completions": ["x", "y", "x"]}),

@@ -117,14 +117,20 @@ def demonstrations(count: int, noise: torch.Generator) -> Scene:
 
 
 def preferences(count: int, noise: torch.Generator) -> Scene:
-    """Every completion with its probability to win, which SPPO may ask for."""
+    """Every completion with its probability to win, which SPPO may ask for, and its row's margin."""
     roles = (Role.CHOSEN, 0.7), (Role.REJECTED, 0.3)
-    return _scene([[_random(role, noise, {"win_rate": rate}) for role, rate in roles] for _ in range(count)])
+    margins = [0.25 * (1 + i % 3) for i in range(count)]
+    return _scene(
+        [
+            [_random(role, noise, {"win_rate": rate, "margin": m, "batch_beta": 0.2}) for role, rate in roles]
+            for m in margins
+        ]
+    )
 
 
 def triples(count: int, noise: torch.Generator) -> Scene:
     """Pairs with a gold completion behind the same prompt."""
-    return _scene([[_random(role, noise) for role in TRIPLE] for _ in range(count)])
+    return _scene([[_random(role, noise, {"margin": 0.5 + i % 2}) for role in TRIPLE] for i in range(count)])
 
 
 def rankings(count: int, noise: torch.Generator) -> Scene:
@@ -227,7 +233,7 @@ def painted(objective: Objective, count: int, noise: torch.Generator) -> Scene:
 VARIANTS: dict[type, list[Objective]] = {
     **{member: [member()] for member in get_args(AnyObjective)},
     SFT: [SFT(), SFT(average="completion")],
-    DPO: [DPO(), DPO(beta=1.5, label_smoothing=0.1, nll=1.0), DPO(reference_free=True)],
+    DPO: [DPO(), DPO(beta=1.5, label_smoothing=0.1, nll=1.0), DPO(reference_free=True), DPO(offset="data")],
     IPO: [IPO(), IPO(logratio="mean"), IPO(reference_free=True, nll=1.0)],
     FDPO: [FDPO(), FDPO(divergence="forward_kl"), FDPO(divergence="alpha", alpha=0.3)],
     RPO: [RPO(), RPO(eta=1.0, likelihood="mean")],

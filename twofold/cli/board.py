@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +9,11 @@ import typer
 
 from twofold.cli.terminal import errors, results, table
 from twofold.errors import DataError, RecipeError
-from twofold.loopback import LOOPBACK
 
 if TYPE_CHECKING:
     from twofold.reports.board import Board
+
+LOOPBACK = "127.0.0.1"  # not from where it is served: http.server makes --help slow
 
 
 def board(
@@ -50,6 +50,8 @@ def board(
 
 
 def _is_loopback(host: str) -> bool:
+    from ipaddress import ip_address
+
     try:
         return ip_address(host).is_loopback
     except ValueError:

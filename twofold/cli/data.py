@@ -129,6 +129,7 @@ def _object(report: Report) -> dict[str, Any]:
         "length_bias": report.bias.as_dict() if report.bias else None,
         "tokens": report.tokens.as_dict() if report.tokens else None,
         "prompts": report.prompts or None,
+        "weights": report.weights.as_dict() if report.weights else None,
     }
     return {"source": report.source, "format": report.format, "rows": report.rows, "usable": report.records,
             "ok": report.ok, "counts": report.counts, **figures, "faults": faults}  # fmt: skip
@@ -145,6 +146,8 @@ def _show(report: Report) -> None:
         out.print(f"prompts: {report.prompts}")
     if report.bias and report.bias.share.n:
         out.print(report.bias.words())
+    if report.weights:
+        out.print(report.weights.words())
     if report.tokens:
         _show_lengths(out, report.tokens)
 

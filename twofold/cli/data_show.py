@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from twofold.data.preview import RowView
     from twofold.data.tokenize import TokenizeSettings
 
-STYLES = {"prompt": "dim", "shared": "cyan", "supervised": "green", "stop": "bold reverse magenta"}
+STYLES = {
+    "prompt": "dim", "shared": "cyan", "supervised": "green", "context": "dim italic", "stop": "bold reverse magenta",
+}  # fmt: skip
 BETWEEN = {"shared": "┆"}
 """The mark at the end of a span, for terminals without color."""
 

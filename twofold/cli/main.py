@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -80,7 +80,7 @@ def _app(verbs: Mapping[str, str]) -> typer.Typer:
         if not verb.__doc__:
             raise ValueError(f"{name} has no docstring, which is its help")
         panel, line = panel_of(name)
-        own = {"short_help": line} if group else {"short_help": line, "rich_help_panel": panel}
+        own: dict[str, Any] = {"short_help": line} if group else {"short_help": line, "rich_help_panel": panel}
         (groups[group] if group else app).command(word, cls=VerbCommand, **own)(verb)
     return app
 

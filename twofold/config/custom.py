@@ -7,28 +7,29 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import field, is_dataclass, make_dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import pydantic
 
+from twofold.config.sums import SUM, Place, sum_of
 from twofold.config.validation_errors import explain
 from twofold.errors import RecipeError
 from twofold.objectives.base import Objective, PlainObjective, as_objective
-
-Place: TypeAlias = Callable[[tuple[str | int, ...]], str]
 
 KIND = ("objective", "kind")
 
 
 def own_objective(section: Any, ours: pydantic.ValidatorFunctionWrapHandler, info: pydantic.ValidationInfo) -> Any:
-    """The objective that an `objective` section names by module and class, or that was passed as a Python object, with
-    all its traits. Otherwise one of `ours`.
+    """The objective that an `objective` section names by module and class, a sum of several, or what was passed as a
+    Python object, with all its traits. Otherwise one of `ours`.
 
     `info` has the earlier settings of the recipe (`allow_code`) and, as its context, the place of each key. Raises
     RecipeError for code that is not allowed, not found, or not an objective, and for settings that it does not have.
     """
     if isinstance(section, PlainObjective) and not isinstance(section, type):
         return as_objective(section)
+    if isinstance(section, Mapping) and cast("Mapping[str, Any]", section).get("kind") == SUM:
+        return sum_of(cast("Mapping[str, Any]", section), cast("Place", info.context or _nowhere))
     if not isinstance(section, Mapping) or ":" not in str(cast("Mapping[str, Any]", section).get("kind")):
         return ours(section)
     given = dict(cast("Mapping[str, Any]", section))

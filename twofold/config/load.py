@@ -146,7 +146,11 @@ def dump(settings: object) -> str:
 def plain(value: object) -> Any:
     """Settings as mappings, lists and scalars, ready for YAML or JSON."""
     from twofold.config.custom import own_kind  # imports torch, which is not needed to read a recipe
+    from twofold.config.sums import part_section
+    from twofold.objectives.sum import Summand
 
+    if isinstance(value, Summand):
+        return part_section(value, plain)
     if (kind := own_kind(value)) is not None:
         return {"kind": kind} | {k: v for k, v in _fields(value).items() if k != "kind"}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

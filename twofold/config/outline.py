@@ -33,11 +33,11 @@ Outline: TypeAlias = dict[str, dict[str, list[Any]]]
 def check(section: str, document: Document) -> None:
     """Raise RecipeError for unknown keys and kinds, missing keys and values of a wrong type in a `section`'s document.
 
-    An objective of the user's own is left to the real classes.
+    An objective of the user's own, and a sum of several, are left to the real classes.
     """
     objective = document.data.get("objective")
     kind = cast("dict[str, Any]", objective).get("kind") if isinstance(objective, dict) else None
-    own = section == "Recipe" and ":" in str(kind)
+    own = section == "Recipe" and (":" in str(kind) or kind == "sum")
     data = {key: value for key, value in document.data.items() if not (own and key == "objective")}
     validate(_classes()[section], dataclasses.replace(document, data=data))
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Discriminator, WrapValidator
 
 from twofold.algorithms import AnyAlgorithm, Offline
+from twofold.config.also import also_objective
 from twofold.config.custom import own_objective
 from twofold.data.settings import DataSettings, DataSplit
 from twofold.evaluation.exact_match import Rule
@@ -65,6 +66,10 @@ class Recipe:
         needs = "model.quantize holds a frozen base in few bits: set model.lora={rank: 16}, or model.adapter"
         require(adapter or self.model.quantize is None, needs)
         object.__setattr__(self, "optimizer", self.optimizer.for_tuning(adapter=adapter))
+        if self.data.also is not None:
+            also_objective(self.data.also)
+            scored = self.objective.reads == "scores"
+            require(not scored, "data.also trains a policy, and this objective a reward model: leave it out")
         self.algorithm.refuse_misfit(self)
         drafts = self.algorithm.draws_drafts
         require(self.sampling.server is None or drafts, "sampling.server samples completions: this algorithm uses none")

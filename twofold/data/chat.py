@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from twofold.data.issues import quoted, shortened
 from twofold.data.json_text import once
 from twofold.data.keys import meaning, remedy, unread
+from twofold.data.message_keys import (
+    CALLS,
+    CARRIED,
+    OLD_CALL,
+    Malformed,
+    further,
+    in_one_order,
+    mark,
+    refuse_lost_answers,
+)
+from twofold.data.pictures import PLACE, TYPES, Pictures
 from twofold.data.time_limit import within
-from twofold.errors import ModelError
-from twofold.records import Message
+from twofold.errors import DataError, ModelError
+from twofold.records import PARTS, TOOLS, Message, Prompt
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 Chat = tuple[Message, ...]
@@ -19,31 +31,33 @@ TEMPLATE_SECONDS = 5
 """Of a processor, for one rendering: a thousand times what a long one takes."""
 _STOPPED = set[str]()
 """Templates that are not tried again."""
-TOOLS = "tools"
-"""The role of a message before all others that holds the definitions of tools, as JSON, for the template to show."""
 
 _SHAREGPT = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "observation": "tool"}
 """What ShareGPT and its heirs (FastChat, LLaMA-Factory, axolotl) call the roles in `from`."""
+_NAMED, _FROM = frozenset({"role", "content", *CARRIED}), frozenset({"from", "value", *CARRIED})
+_TOOL_ROLES = {"function": "tool", "tool_response": "tool", "ipython": "tool"}
+"""Other names of the tool's role: OpenAI's old one, ms-swift's and Llama 3's."""
+_CALLING = ("function_call", "tool_call")
+"""Roles of a message whose content is a call, as JSON: LLaMA-Factory's and ms-swift's."""
 
 
-class Malformed(ValueError):
-    """A value that is not a chat: `check`, `reason` and `remedy` of the fault."""
-
-    def __init__(self, reason: str, remedy: str, check: str = "mistyped field") -> None:
-        self.reason, self.remedy, self.check = reason, remedy, check
-        super().__init__(reason)
-
-
-def parse(value: Sequence[Any]) -> Chat:
-    """A list of {role, content} as messages; raises `Malformed`."""
+def parse(value: Sequence[Any], pictures: Pictures | None = None) -> Chat:
+    """A list of {role, content} as messages, whose places for pictures have those of the row; raises `Malformed`."""
     if not value:
         raise Malformed("is a chat without messages", "remove the row", "empty field")
-    return tuple(_message(item, number) for number, item in enumerate(value, 1))
+    chat = tuple(_message(item, number, pictures) for number, item in enumerate(value, 1))
+    if any(m.more for m in chat):
+        refuse_lost_answers([(m.role, m.more) for m in chat])
+    return chat
 
 
 def is_message(value: Any) -> bool:
     """Whether a value is one message, written without the list around it."""
-    return isinstance(value, Mapping) and ({"role", "content"} <= set(value) or {"from", "value"} <= set(value))
+    if not isinstance(value, Mapping):
+        return False
+    if "role" in value and ("content" in value or value.get(CALLS) or value.get(OLD_CALL)):
+        return True
+    return "from" in value and "value" in value
 
 
 def tools_message(tools: Any) -> Message:
@@ -54,10 +68,10 @@ def tools_message(tools: Any) -> Message:
         listed = None
     if not isinstance(listed, list | tuple) or not all(isinstance(t, Mapping) for t in listed):
         raise Malformed("is no list of tool definitions", 'write it as [{"type": "function", "function": {…}}]')
-    return Message(TOOLS, json.dumps(listed, ensure_ascii=False, sort_keys=True))
+    return Message(TOOLS, json.dumps(in_one_order(listed), ensure_ascii=False))
 
 
-def _message(item: Any, number: int) -> Message:
+def _message(item: Any, number: int, pictures: Pictures | None) -> Message:
     example = 'write messages as {"role": "user", "content": "…"}'
     if not isinstance(item, Mapping):
         raise Malformed(f"message {number} is {kind(item)}, not an object", example)
@@ -65,20 +79,45 @@ def _message(item: Any, number: int) -> Message:
         if "role" in item or "from" in item:
             raise Malformed(f"the content of message {number} is null or missing", example)
         raise Malformed(f"message {number} has the keys {quoted(map(str, item))}, not `role` and `content`", example)
-    named = "role" in item and "content" in item
-    role, content = (item["role"], item["content"]) if named else (item["from"], item["value"])
-    if role == "function_call" or item.get("tool_calls"):
-        raise Malformed(f"message {number} calls tools, which the rendering would lose", "remove the row")
-    if keys := unread(item, ("role", "content") if named else ("from", "value")):
-        reason = f"message {number}: its key `{shortened(keys[0])}` {meaning(keys[0])}"
+    named = "role" in item and ("content" in item or "from" not in item)
+    role, content = (item["role"], item.get("content")) if named else (item["from"], item["value"])
+    place = f"message {number}"
+    if isinstance(role, str) and role in _CALLING:
+        item, role, content = {**item, CALLS: content}, "assistant", ""
+    plain = len(item) == 2 and ("content" in item or not named)  # without further keys
+    if not plain and (keys := unread(item, _NAMED if named else _FROM)):
+        reason = f"{place}: its key `{shortened(keys[0])}` {meaning(keys[0])}"
         raise Malformed(reason, remedy(keys), "unread key")
-    if not named and isinstance(role, str):
-        role = _SHAREGPT.get(role, role)
+    if isinstance(role, str):
+        role = role if named else _SHAREGPT.get(role, role)
+        role = _TOOL_ROLES.get(role, role)
     if role not in ROLES:
         known = f"roles are {', '.join(ROLES)}"
         name = shortened(role) if isinstance(role, str) else kind(role)
-        raise Malformed(f"message {number} has the unknown role {name!r}", known, "unknown role")
-    return Message(role, _text(content, number, example))
+        raise Malformed(f"{place} has the unknown role {name!r}", known, "unknown role")
+    more = "" if plain else further(item, role, place)
+    parts = _parts(content, number, pictures) if pictures is not None else []
+    if parts:
+        more = json.dumps({**(json.loads(more) if more else {}), PARTS: parts}, ensure_ascii=False)
+        content = "".join(part.get("text", "") for part in parts)
+    text = "" if content is None and CALLS in more else _text(content, number, example)
+    return Message(role, text, more, None if plain else mark(item, role, place))
+
+
+def _parts(content: Any, number: int, pictures: Pictures) -> list[dict[str, Any]]:
+    """The parts of a content with pictures; empty where there are none."""
+    place = f"message {number}"
+    if isinstance(content, str):
+        return pictures.placed(content, place) if pictures.unplaced and PLACE in content else []
+    listed = content if isinstance(content, list | tuple) else []
+    if not any(isinstance(part, Mapping) and part.get("type") in TYPES for part in listed):
+        return []
+    return [
+        pictures.part(part, place)
+        if isinstance(part, Mapping) and part.get("type") in TYPES
+        else {"type": "text", "text": _text([part], number, "write parts as objects with a type")}
+        for part in listed
+    ]
 
 
 def _text(content: Any, number: int, example: str) -> str:
@@ -113,9 +152,27 @@ def kind(value: Any) -> str:
     return next((name for cls, name in names.items() if isinstance(value, cls)), f"a {type(value).__name__}")
 
 
+def as_request(prompt: Prompt) -> tuple[str | list[dict[str, Any]], dict[str, Any]]:
+    """A prompt as an OpenAI-compatible server takes it, with the arguments of calls as text; and the tools."""
+    if isinstance(prompt, str):
+        return prompt, {}
+    if any(m.pictures for m in prompt):
+        what, remedy = "a prompt with pictures is not sent to a server yet", "leave the rows with pictures out"
+        raise DataError(what, where="", remedy=remedy)
+    tools = [tool for m in prompt if m.role == TOOLS for tool in json.loads(m.content)]
+    turns = [_as_object(m, CallForm(as_text=True, no_content=True)) for m in prompt if m.role != TOOLS]
+    return turns, {"tools": tools} if tools else {}
+
+
 def rendering(tokenizer: Any, messages: Iterable[Message], *, generation_prompt: bool = False) -> str:
     """`messages` through the tokenizer's chat template, as text. Raises ModelError for a template that does not end."""
-    plain, template = _plain(messages), str(getattr(tokenizer, "chat_template", ""))
+    listed = tuple(messages)
+    form = call_form(tokenizer) if any(CALLS in m.more for m in listed) else CallForm()
+    return _render(tokenizer, listed, form, generation_prompt=generation_prompt)
+
+
+def _render(tokenizer: Any, messages: Chat, form: CallForm, *, generation_prompt: bool = False) -> str:
+    plain, template = _plain(messages, form), str(getattr(tokenizer, "chat_template", ""))
 
     def render() -> str:
         return tokenizer.apply_chat_template(**plain, add_generation_prompt=generation_prompt, tokenize=False)
@@ -129,9 +186,79 @@ def rendering(tokenizer: Any, messages: Iterable[Message], *, generation_prompt:
     raise ModelError(what, where="the chat template", remedy=f"its loops do not end: {remedy}")
 
 
-def _plain(messages: Iterable[Message]) -> dict[str, Any]:
+def _plain(messages: Iterable[Message], form: CallForm) -> dict[str, Any]:
     """What a template is given: the conversation, and the tools where there are any."""
     listed = list(messages)
-    told = [{"role": m.role, "content": m.content} for m in listed if m.role != TOOLS]
+    told = [
+        _as_object(m, form) if m.more else {"role": m.role, "content": m.content} for m in listed if m.role != TOOLS
+    ]
     tools = [tool for m in listed if m.role == TOOLS for tool in json.loads(m.content)]
     return {"conversation": told, "tools": tools} if tools else {"conversation": told}
+
+
+def _as_object(message: Message, form: CallForm) -> dict[str, Any]:
+    """A message with its further keys, calls in the form that the template reads."""
+    made = message.as_dict()
+    if CALLS not in made:
+        return made
+    if form.no_content and not message.content:
+        made["content"] = None
+    if form.as_text:
+        for call in made[CALLS]:
+            call["function"]["arguments"] = json.dumps(call["function"]["arguments"], ensure_ascii=False)
+    return made
+
+
+class CallForm(NamedTuple):
+    """How a template reads calls: arguments `as_text`, and `no_content` in a turn that is only a call (null, which
+    transformers leaves out) or an empty text."""
+
+    as_text: bool = False
+    no_content: bool = False
+
+
+_FORMS = dict[str, CallForm]()
+_PROBED = Message(
+    "assistant",
+    "",
+    json.dumps({
+        CALLS: [{"id": "twofold01", "type": "function", "function": {"name": "probed", "arguments": {"key": "of-it"}}}]
+    }),
+)  # fmt: skip
+
+
+def call_form(tokenizer: Any) -> CallForm:
+    """The form in which the tokenizer's template shows a call with its arguments as JSON, or as values."""
+    template = str(getattr(tokenizer, "chat_template", ""))
+    if template not in _FORMS:
+        forms = [CallForm(as_text, no_content) for no_content in (True, False) for as_text in (False, True)]
+        _FORMS[template] = next((form for form in forms if _shows_calls(tokenizer, form)), CallForm())
+    return _FORMS[template]
+
+
+def _shows_calls(tokenizer: Any, form: CallForm) -> bool:
+    tool = tools_message([{"type": "function", "function": {"name": "probed", "parameters": {"type": "object"}}}])
+    try:
+        text = _render(tokenizer, (tool, Message("user", "q"), _PROBED), form)
+    except ModelError:
+        raise
+    except Exception:  # templates refuse what they dislike with errors of their own
+        return False
+    whole = "probed" in text and "of-it" in text and "None" not in text
+    return whole and "{'key'" not in text and '\\"key' not in text
+
+
+def shows_tools(tokenizer: Any) -> bool:
+    """Whether the template shows definitions of tools."""
+    return _shows_tools(tokenizer, str(getattr(tokenizer, "chat_template", "")))
+
+
+@lru_cache(32)
+def _shows_tools(tokenizer: Any, template: str) -> bool:
+    asked, tools = Message("user", "q"), tools_message([{"type": "function", "function": {"name": "probed"}}])
+    try:
+        return _render(tokenizer, (tools, asked), CallForm()) != _render(tokenizer, (asked,), CallForm())
+    except ModelError:
+        raise
+    except Exception:  # of a template that wants more of a tool than a name
+        return TOOLS in template

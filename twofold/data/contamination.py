@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.data.digests import digest64
-from twofold.data.formats import texts
-from twofold.data.grams import Grams, grams, words
+from twofold.data.grams import Grams, grams, prompt_words, words
 from twofold.data.issues import Issue
 from twofold.data.json_rows import Row
 from twofold.data.split import problem
-from twofold.records import Record, Source
+from twofold.records import Record, Source, completion_fields, text_of
 
 WORDS = 8
 """Words of an n-gram."""
@@ -117,7 +116,8 @@ class Contamination:
     def see(self, record: Record, row: Row) -> None:
         del row
         self._index = self._index or self._evaluation.index()
-        fields = [grams(words(text), WORDS) for _, text in texts(record)]
+        asked, answers = prompt_words(record.prompt), completion_fields(record)
+        fields = [grams(hashed, WORDS) for hashed in (asked, *(words(text_of(told)) for _, told in answers))]
         prompt, share = self._index.most(np.unique(self._evaluation.counted(np.concatenate(fields))))
         if share >= self._threshold and prompt >= 0 and not self._evaluation.equal(prompt, record):
             self._found.append((record.source.row, prompt, share))
@@ -133,5 +133,5 @@ class Contamination:
 
 def _prompt(record: Record) -> Grams:
     """The n-grams of a prompt; none of one that is shorter than an n-gram, which anything may contain."""
-    hashed = words("\n".join(text for field, text in texts(record) if field == "prompt"))
+    hashed = prompt_words(record.prompt)
     return grams(hashed, WORDS) if len(hashed) >= WORDS else hashed[:0]

@@ -12,13 +12,13 @@ from twofold.data.kinds import RowNeeds, rows_of_kind
 from twofold.data.lazy import MappedRows, concat
 from twofold.data.load import load
 from twofold.data.reading import Reading
-from twofold.data.settings import DataSettings, DataSource, DataSplit
+from twofold.data.settings import DataBeside, DataSettings, DataSource, DataSplit
 from twofold.data.split import alike, refuse_overlap, split_by_prompt
 from twofold.data.stored_groups import encode_stored
 from twofold.data.tokenize import Encoder
 from twofold.errors import DataError
 from twofold.progress import Progress
-from twofold.records import Labelled, Record, Request, Task, completion_fields
+from twofold.records import Labelled, Record, Request, Task, completion_texts
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,14 @@ class Dataset:
     tables: Mapping[str, Table] = field(default_factory=dict[str, Table])
     alike: Mapping[str, int] = field(default_factory=dict[str, int])
     """How many rows to measure on are nearly trained on, by their use."""
+    also: Sequence[Record] = ()
+    """Rows next to those to train on."""
 
-    def of_kind(self, needs: RowNeeds) -> Dataset:
-        """With the rows to train and to measure the objective on as `needs` has them."""
-        return replace(self, train=rows_of_kind(self.train, needs), heldout=rows_of_kind(self.heldout, needs))
+    def of_kind(self, needs: RowNeeds, also: RowNeeds | None = None) -> Dataset:
+        """With the rows to train and to measure the objective on as `needs` has them, and the others as `also`."""
+        others = rows_of_kind(self.also, also) if also is not None else self.also
+        train, heldout = (rows_of_kind(rows, needs) for rows in (self.train, self.heldout))
+        return replace(self, train=train, heldout=heldout, also=others)
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,12 @@ class Reader:
         heldout, train = self._split(self.data.heldout, "heldout", rows, tables)
         generator, train = self._split(self.data.generator, "generator", train, tables)
         measured, _ = self._split(tasks, "tasks", train, tables)
+        also: Sequence[Record] = []
+        if self.data.also is not None:
+            tables["also"] = self._table(self.data.also)
+            also = tables["also"].records
         refuse_overlap(train, generator)
-        trained, unseen = concat([train, generator]), {"heldout": heldout, "tasks": measured}
+        trained, unseen = concat([train, generator, also]), {"heldout": heldout, "tasks": measured}
         for records in unseen.values():
             refuse_overlap(trained, records)
         near = {name: count for name, records in unseen.items() if (count := alike(trained, records))}
@@ -71,9 +79,10 @@ class Reader:
         if wrong is not None:
             what, remedy = "evaluation.tasks need a prompt and an answer", "provide the answer, or leave the row out"
             raise DataError(what, where=str(wrong.source), remedy=remedy)
-        return Dataset(train, as_tasks(generator), heldout, [t for t in measured if isinstance(t, Task)], tables, near)
+        solved = [t for t in measured if isinstance(t, Task)]
+        return Dataset(train, as_tasks(generator), heldout, solved, tables, near, also)
 
-    def _table(self, each: DataSource | DataSplit) -> Table:
+    def _table(self, each: DataSource | DataSplit | DataBeside) -> Table:
         stream = isinstance(each, DataSource) and each.stream
         data, how = self.data, (each.columns, each.split, each.limit, stream)
         reading = Reading(each.file or "", *how, accept=data.accept, ignore=data.ignore, bounds=data.bounds)
@@ -115,4 +124,7 @@ def _as_task(record: Record) -> Task:
     if isinstance(record, Request):
         what = "a prompt without an answer has no reference answer"
         raise DataError(what, where=str(record.source), remedy="provide its answer")
-    return record if isinstance(record, Task) else Task(record.prompt, completion_fields(record)[0][1], record.source)
+    if getattr(record, "weight", None) is not None:
+        what, remedy = "`weight` is filled, and a generator does not read it", "drop it: data.ignore=[weight]"
+        raise DataError(what, where=str(record.source), remedy=remedy)
+    return record if isinstance(record, Task) else Task(record.prompt, completion_texts(record)[0][1], record.source)

@@ -14,6 +14,7 @@ from twofold.batch import Group
 from twofold.data.supervision import supervised
 from twofold.data.tokenize import EncodedRow, Encoder, completions
 from twofold.data.turns import GUESS_REMEDY, PromptTally, described, guessed
+from twofold.data.weights import Weights
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
 from twofold.records import Record
@@ -36,7 +37,7 @@ class Encoded:
 
     `dropped` names rows that do not fit; `merged` completions were tokenized on their own, because the tokenizer would
     have merged their beginning into the prompt's end; `stop_cut` ones have lost their stop token. `forms` counts how
-    prompts were put, and `guesses` what made that a guess, with the first row of each kind.
+    prompts were put, and `guesses` what made that a guess, with the first row of each kind. `weights` are the groups'.
     """
 
     groups: Sequence[Group]
@@ -50,13 +51,15 @@ class Encoded:
     completion_tokens: Spread
     forms: Mapping[str, int]
     guesses: Mapping[str, tuple[int, str]]
+    weights: Weights
 
     @classmethod
     def of(cls, groups: Sequence[Group], facts: Mapping[str, Any]) -> Encoded:
         """`groups` with the facts from `Keep`."""
         spreads = {name: Spread(**facts[name]) for name in ("prompt_tokens", "completion_tokens")}
         guesses = {guess: (count, first) for guess, (count, first) in facts["guesses"].items()}
-        return cls(groups, **{**facts, "dropped": tuple(facts["dropped"]), "guesses": guesses, **spreads})
+        made = {"dropped": tuple(facts["dropped"]), "guesses": guesses, "weights": Weights.of(facts["weights"])}
+        return cls(groups, **{**facts, **made, **spreads})
 
     @property
     def num_groups(self) -> int:
@@ -65,7 +68,9 @@ class Encoded:
     def counts(self) -> dict[str, Any]:
         """Everything but the groups, ready for JSON."""
         figures = asdict(replace(self, groups=[]))
-        del figures["groups"]
+        del figures["groups"], figures["weights"]
+        if self.weights.weighted:
+            figures["weights"] = self.weights.as_dict()
         return {"rows": figures.pop("rows"), "used": self.num_groups, **figures}
 
 
@@ -140,6 +145,7 @@ class _Tally:
         self._dropped: list[str] = []
         self._prompts_put = PromptTally()
         self._prompts, self._completions = array("q"), array("q")
+        self._weights = Weights()
 
     def add(self, record: Record, fitted: EncodedRow) -> None:
         self._counts["rows"] += 1
@@ -151,6 +157,7 @@ class _Tally:
         self._counts["cut_completion"] += fitted.stop_cut > 0
         self._counts["stop_cut"] += fitted.stop_cut
         self._counts["merged"] += fitted.merged
+        self._weights.add(fitted.group.weight)
         self._prompts.append(len(fitted.group.prompt))
         self._completions.extend(len(c) for c in completions(fitted.group))
 
@@ -158,7 +165,7 @@ class _Tally:
         """Everything but the groups, ready for JSON."""
         spreads = {"prompt_tokens": _spread(self._prompts), "completion_tokens": _spread(self._completions)}
         put = {"forms": dict(self._prompts_put.forms), "guesses": self._prompts_put.guesses}
-        return {**self._counts, "dropped": self._dropped, **spreads, **put}
+        return {**self._counts, "dropped": self._dropped, **spreads, **put, "weights": self._weights.as_dict()}
 
 
 def described_in_all(several: Iterable[Encoded], encoder: Encoder) -> str:
@@ -168,7 +175,12 @@ def described_in_all(several: Iterable[Encoded], encoder: Encoder) -> str:
 
 
 def tell(encoded: Encoded, limit: int, progress: Progress) -> None:
-    """Report each kind of change to rows to `progress`."""
+    """Report each kind of change to rows to `progress`. Raises DataError where all rows have weight 0."""
+    if encoded.weights.nothing:
+        what, remedy = "the weight of every row that is left is 0", "provide rows that count"
+        raise DataError(what, where=str(next(iter(encoded.groups)).name), remedy=remedy)
+    if encoded.weights.weighted:
+        progress.note(encoded.weights.words())
     if encoded.dropped:
         names = ", ".join(encoded.dropped[:3]) + (" …" if len(encoded.dropped) > 3 else "")
         progress.warn(f"{len(encoded.dropped)} of {encoded.rows} rows dropped: longer than {limit} tokens ({names})")

@@ -14,7 +14,7 @@ from twofold.data.readers import digest, is_file, rows
 from twofold.data.reading import Reading, RowBounds
 from twofold.data.shapes import FIELDS, Shape, detect, parse, unknown
 from twofold.errors import DataError
-from twofold.records import Record, Source, completion_fields
+from twofold.records import Record, Source, completion_fields, text_of
 
 MOST_ERRORS = 200_000
 """Faulty rows after which a source is not read on."""
@@ -216,8 +216,10 @@ def texts(record: Record) -> Iterator[tuple[str, str]]:
     if isinstance(record.prompt, str):
         yield "prompt", record.prompt
     else:
-        yield from (("prompt", m.content) for m in record.prompt)
-    yield from completion_fields(record)
+        yield from (
+            ("prompt", text) for m in record.prompt for text in ((m.content, m.more) if m.more else (m.content,))
+        )
+    yield from ((field, text_of(told)) for field, told in completion_fields(record))
 
 
 def _limited(numbered: Iterable[Numbered], limit: int | None) -> Iterable[Numbered]:

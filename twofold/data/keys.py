@@ -54,10 +54,10 @@ HARMLESS: Mapping[str, tuple[str, ...]] = {
 _NAMES = frozenset(name for names in HARMLESS.values() for name in names)
 _ENDINGS = ("_id", "_ids", "_idx", "_uuid", "_hash", "_url")
 _MEANINGS = {
-    "reasoning, which is not supported yet": (
+    "reasoning, which is read only as a text of a message": (
         "reasoning_content", "reasoning", "reasoning_details", "thinking", "thought", "thoughts",
     ),
-    "a call of tools, which is not supported yet": (
+    "a call of tools, which is read only in messages": (
         "tool_calls", "tool_call_id", "tool_call", "function_call", "functions",
     ),
     "a training weight or mask, which is not supported yet": (
@@ -71,7 +71,7 @@ _MEANINGS = {
         "audio", "audios", "input_audio", "video", "videos", "video_url",
     ),
     "a file, which is not read": ("file_data", "input_file", "document", "documents"),
-    "the name of a speaker, which is not supported yet": ("name",),
+    "the name of a speaker, which is read only in messages": ("name",),
 }  # fmt: skip
 _MEANING = {name: meaning for meaning, names in _MEANINGS.items() for name in names}
 _EVER = frozenset({"tool_call_id"})

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from twofold.batch import DataKind
 from twofold.data.lazy import MappedRows
 from twofold.errors import DataError
-from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Request, Task, completion_fields
+from twofold.records import Completion, Demonstration, Labelled, Pair, Ranking, Record, Request, Task, completion_fields
 
 _BRING: dict[DataKind, str] = {
     "pairs": "provide prompt, chosen and rejected, or set objective.kind=sft",
@@ -22,7 +23,7 @@ _BRING: dict[DataKind, str] = {
 
 _REMEDIES = {
     "scores": "provide a number for each completion, or set objective.alpha=0: only the best is the label",
-    "margin": "provide a number by how much the better leads, or set objective.margin to one for all",
+    "margin": "provide a number by how much the better leads, or set {margin} to one for all",
     "probability": "provide how likely chosen is to win, or set objective.probability to one number for all",
 }
 
@@ -30,11 +31,12 @@ _REMEDIES = {
 @dataclass(frozen=True)
 class RowNeeds:
     """The rows that an objective needs: their kind, the columns in addition to texts, and the objective's name in
-    errors."""
+    errors. `margin` is its setting that can read each row's margin, if it has one."""
 
     kind: DataKind
     columns: tuple[str, ...]
     learner: str
+    margin: str | None = None
 
 
 def rows_of_kind(records: Sequence[Record], needs: RowNeeds) -> Sequence[Record]:
@@ -53,37 +55,49 @@ def _rows_of(record: Record, needs: RowNeeds) -> list[Record]:
             where=str(record.source),
             remedy=_BRING[needs.kind],
         )
-    unread = _unread_field(record, needs)
+    _refuse_impossible(record)
+    unread = next((name for name, reads in _READ.items() if has(record, name) and not reads(needs)), None)
     if unread is not None:
-        field, reader = unread
+        reader = f"set objective.{needs.margin}=data, or " if unread == "margin" and needs.margin else ""
         raise DataError(
-            f"`{field}` is filled, and {needs.learner} as set here does not read it",
+            f"`{unread}` is filled, and {needs.learner} as set here does not read it",
             where=str(record.source),
-            remedy=f"set {reader}, or let it go: data.ignore=[{field}]",
+            remedy=f"{reader}let it go: data.ignore=[{unread}]",
         )
     lacking = next((field for row in rows if (field := _missing_field(row, needs.columns))), None)
     if lacking is not None:
         raise DataError(
             f"{needs.learner} as set here asks for `{lacking}`, and this row has none",
             where=str(record.source),
-            remedy=_REMEDIES[lacking],
+            remedy=_REMEDIES[lacking].format(margin=f"objective.{needs.margin or 'margin'}"),
         )
     return rows
 
 
-_READERS = {
-    "margin": ("margin", "objective.margin=data under bradley_terry"),
-    "probability": ("win_rate", "objective.probability=data under sppo"),
+_READ: Mapping[str, Callable[[RowNeeds], bool]] = {
+    "margin": lambda needs: "margin" in needs.columns and needs.kind != "prompts",
+    "probability": lambda needs: needs.kind not in ("prompts", "demonstrations"),
+    "weight": lambda needs: needs.kind != "prompts",
 }
+"""The numbers of a row, and who reads them. What answers prompts makes pairs of its own; what imitates one completion
+has no order to doubt."""
 
 
-def _unread_field(record: Record, needs: RowNeeds) -> tuple[str, str] | None:
-    """Information of `record` on its completions that is not read, and what would read it."""
-    for field, (column, reader) in _READERS.items():
-        read = column in needs.columns and needs.kind != "prompts"  # what answers prompts makes pairs of its own
-        if getattr(record, field, None) is not None and not read:
-            return field, reader
-    return None
+def has(record: Record, number: str) -> bool:
+    """Whether a record has a number of this name."""
+    return getattr(record, number, None) is not None
+
+
+def _refuse_impossible(record: Record) -> None:
+    """Raise DataError for numbers that files are refused for, of a record that came from Python."""
+    for name, most in (("weight", math.inf), ("probability", 1.0)):
+        value = getattr(record, name, None)
+        if value is not None and not (0 <= value <= most and math.isfinite(value)):
+            remedy = "provide a number from 0 up" if most > 1 else "provide a number from 0 to 1"
+            raise DataError(f"`{name}` is {value:g}", where=str(record.source), remedy=remedy)
+    if isinstance(record, Ranking) and record.probability is not None and len(record.completions) > 2:
+        what, remedy = "`probability` is filled, and more than two completions have no other order", "leave it out"
+        raise DataError(what, where=str(record.source), remedy=remedy)
 
 
 def _missing_field(record: Record, columns: tuple[str, ...]) -> str | None:
@@ -99,7 +113,7 @@ def _missing_field(record: Record, columns: tuple[str, ...]) -> str | None:
 
 def _converted(record: Record, wanted: DataKind) -> list[Record]:
     """The data of `record` in the `wanted` kind; nothing if it has none."""
-    prompt, source = record.prompt, record.source
+    prompt, source, weight = record.prompt, record.source, getattr(record, "weight", None)
     match wanted, record:
         case "pairs", Pair():
             return [replace(record, gold=None)]
@@ -108,25 +122,33 @@ def _converted(record: Record, wanted: DataKind) -> list[Record]:
         case ("rankings", Ranking()) | ("labels", Labelled()) | ("demonstrations", Demonstration()):
             return [record]
         case "rankings", Pair():
-            return [Ranking(prompt, (record.chosen, record.rejected), source, margin=record.margin)]
+            known = {name: getattr(record, name) for name in ("margin", "probability", "weight")}
+            return [Ranking(prompt, (record.chosen, record.rejected), source, **known)]
         case "prompts", _:
-            best = best_completion(record)
+            best = _final_text(best_completion(record))
             return [Request(prompt, source) if best is None else Task(prompt, best, source)]
         case "labels", Pair():
             sides = (record.chosen, True), (record.rejected, False)
-            return [Labelled(prompt, completion, desirable, source) for completion, desirable in sides]
+            return [Labelled(prompt, text, good, source, record.probability, weight) for text, good in sides]
         case "demonstrations", _:
             best = best_completion(record)
-            return [] if best is None else [Demonstration(prompt, best, source)]
+            return [] if best is None else [Demonstration(prompt, best, source, weight)]
         case _:
             return []
 
 
-def best_completion(record: Record) -> str | None:
+def best_completion(record: Record) -> Completion | None:
     """The best answer that `record` holds; None where it holds no good one."""
     if isinstance(record, Labelled) and not record.desirable:
         return None
-    return next((text for _, text in completion_fields(record)), None)
+    return next((told for _, told in completion_fields(record)), None)
+
+
+def _final_text(completion: Completion | None) -> str | None:
+    """What a completion answers in the end; None for one that ends with a call."""
+    if completion is None or isinstance(completion, str):
+        return completion
+    return completion[-1].content or None
 
 
 def _described(record: Record) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from twofold.data.issues import Issue
-from twofold.records import Record, completion_fields
+from twofold.records import Record, completion_fields, text_of
 
 MARKUP = (
     "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|start_header_id|>", "<|endoftext|>", "<|user|>", "<|assistant|>",
@@ -19,7 +19,8 @@ _HINTS = ("<|", "_turn>", "INST]", "<<SYS")
 
 def turn_markup(record: Record) -> Iterator[Issue]:
     """Completions with markup of turns in them; a prompt may be a rendered one."""
-    for field, text in completion_fields(record):
+    for field, completion in completion_fields(record):
+        text = text_of(completion)
         if any(hint in text for hint in _HINTS):
             mark = next((mark for mark in MARKUP if mark in text), None)
             if mark is not None:

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from twofold.data.digests import digest64
-from twofold.data.formats import texts
-from twofold.data.grams import Grams, grams, words
+from twofold.data.grams import Grams, grams, prompt_words, words
 from twofold.data.issues import Issue
 from twofold.data.json_rows import Row
 from twofold.data.signatures import Signatures
 from twofold.data.split import problem
-from twofold.records import Record, Source, completion_fields
+from twofold.records import Record, Source, completion_fields, text_of
 
 WORDS = 3
 """Words of an n-gram. Prompts are short: one changed word of 30 leaves 82% of the triples as they were."""
@@ -22,7 +21,7 @@ _FIELD = np.uint64(0x2545F4914F6CDD1D)
 
 
 class NearDuplicates:
-    """Rows whose prompt and completions, each field by itself, are nearly those of an earlier row."""
+    """Rows whose prompt, and whose completions together, are nearly those of an earlier row."""
 
     def __init__(self, threshold: float) -> None:
         self._threshold, self._signatures, self._rows = threshold, Signatures(2), array("q")
@@ -30,7 +29,9 @@ class NearDuplicates:
     def see(self, record: Record, row: Row) -> None:
         del row
         fields = completion_fields(record)
-        sides = [_grams(text) + np.uint64(place) * _FIELD for place, (_, text) in enumerate(fields, 1)]
+        sides = [
+            grams(words(text_of(told)), WORDS) + np.uint64(place) * _FIELD for place, (_, told) in enumerate(fields, 1)
+        ]
         both = [_prompt(record), np.concatenate(sides) if sides else np.empty(0, np.uint64)]
         if any(map(len, both)):
             self._signatures.add(both, digest64((record.prompt, fields)))
@@ -80,9 +81,5 @@ class _Before:
         return ()
 
 
-def _grams(text: str) -> Grams:
-    return grams(words(text), WORDS)
-
-
 def _prompt(record: Record) -> Grams:
-    return _grams("\n".join(text for field, text in texts(record) if field == "prompt"))
+    return grams(prompt_words(record.prompt), WORDS)

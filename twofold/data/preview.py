@@ -4,13 +4,14 @@ where they stop. It uses neither tensors nor colors, so that terminal and page s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 from twofold.data.differences import common_length
 
-Kind = Literal["prompt", "shared", "supervised", "stop"]
+Kind = Literal["prompt", "shared", "supervised", "context", "stop"]
 Decode = Callable[[Sequence[int]], str]
 
 _OBEYED = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
@@ -22,7 +23,8 @@ HIDDEN = re.compile(f"[{_OBEYED}\u200b-\u200f\u2060-\u2065\ufeff]")
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of text of one kind. `shared` is supervised too, and the same in every completion of the row."""
+    """A stretch of text of one kind. `shared` is supervised too, and the same in every completion of the row; `context`
+    is not: tools' and users' turns within a completion."""
 
     kind: Kind
     text: str
@@ -66,10 +68,15 @@ def row_view(
     completions: Sequence[tuple[str, Sequence[int]]],
     decode: Decode,
     stop_tokens: frozenset[int],
+    unscored: Mapping[str, frozenset[int]] | None = None,
 ) -> RowView:
-    """The row of these token ids; `decode` must keep special tokens."""
+    """The row of these token ids; `decode` must keep special tokens. `unscored` are places of a completion's tokens
+    that are context, by its label."""
     shared = common_length(*(ids for _, ids in completions)) if len(completions) > 1 else 0
-    lines = [_line(label, prompt, ids, (shared, decode, stop_tokens)) for label, ids in completions]
+    lines = list[Line]()
+    for label, ids in completions:
+        kinds = _kinds(ids, shared, (unscored or {}).get(label, frozenset()), stop_tokens)
+        lines.append(_line(label, prompt, ids, kinds, decode))
     return RowView(name, Span("prompt", visible(decode(prompt)), len(prompt)), tuple(lines))
 
 
@@ -83,17 +90,22 @@ def _picture(found: re.Match[str]) -> str:
     return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
 
 
-def _line(label: str, prompt: Sequence[int], ids: Sequence[int], how: tuple[int, Decode, frozenset[int]]) -> Line:
-    shared, decode, stop_tokens = how
-    stops = bool(ids) and ids[-1] in stop_tokens
-    end = len(ids) - stops
-    cuts: list[tuple[Kind, int]] = [("shared", min(shared, end)), ("supervised", end), ("stop", len(ids))]
-    whole, start, spans = decode([*prompt, *ids]), len(decode(prompt)), list[Span]()
-    before = 0
-    for kind, cut in cuts:
-        if cut == before:
-            continue
+def _kinds(ids: Sequence[int], shared: int, unscored: frozenset[int], stop_tokens: frozenset[int]) -> list[Kind]:
+    """What each token of a completion is."""
+    kinds: list[Kind] = ["shared" if place < shared else "supervised" for place in range(len(ids))]
+    for place in unscored:
+        kinds[place] = "context"
+    if ids and ids[-1] in stop_tokens:
+        kinds[-1] = "stop"
+    return kinds
+
+
+def _line(label: str, prompt: Sequence[int], ids: Sequence[int], kinds: Sequence[Kind], decode: Decode) -> Line:
+    whole, start, spans, cut = decode([*prompt, *ids]), len(decode(prompt)), list[Span](), 0
+    for kind, members in groupby(kinds):
+        tokens = sum(1 for _ in members)
+        cut += tokens
         stop = common_length(whole, decode([*prompt, *ids[:cut]]))  # before a character that it ends within
-        spans.append(Span(kind, visible(whole[start:stop]), cut - before))
-        before, start = cut, stop
+        spans.append(Span(kind, visible(whole[start:stop]), tokens))
+        start = stop
     return Line(label, tuple(spans))

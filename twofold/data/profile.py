@@ -11,7 +11,7 @@ from twofold.data.issues import Issue
 from twofold.data.json_rows import Row
 from twofold.data.lengths import LengthBias
 from twofold.data.scores import score_margin
-from twofold.records import Pair, Record, completion_fields
+from twofold.records import Pair, Record, completion_fields, text_of
 from twofold.statistics import Estimate, wilson
 
 ORIGINS = (
@@ -39,16 +39,17 @@ class Profile:
         self.origin_column = ""
 
     def see(self, record: Record, row: Row) -> None:
-        prompt = record.prompt if isinstance(record.prompt, str) else "".join(m.content for m in record.prompt)
-        fields = (("prompt", prompt), *completion_fields(record))
+        prompt = record.prompt if isinstance(record.prompt, str) else "\n".join(m.text for m in record.prompt)
+        fields = [("prompt", prompt), *((field, text_of(told)) for field, told in completion_fields(record))]
         for field, text in fields:
             self.lengths[field.partition("[")[0]].append(len(text))
         self.scripts[_script("".join(text[:SCRIPT_LETTERS] for _, text in fields)[:SCRIPT_LETTERS])] += 1
         origin = self._origin(row)
         if isinstance(record, Pair):
-            self.differences.append(len(record.chosen) - len(record.rejected))
+            chosen, rejected = len(text_of(record.chosen)), len(text_of(record.rejected))
+            self.differences.append(chosen - rejected)
             if origin:
-                self.bias.setdefault(origin, LengthBias()).add(len(record.chosen), len(record.rejected))
+                self.bias.setdefault(origin, LengthBias()).add(chosen, rejected)
             self._models(row)
         margin = score_margin(record, row)
         if margin is not None:

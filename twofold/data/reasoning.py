@@ -7,14 +7,14 @@ that it gets.
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from twofold.data.chat import Chat, rendering
-from twofold.records import Message
+from twofold.data.differences import common_length
+from twofold.data.hidden_keys import TAG
 
 _PROBE = "the-answer-of-twofold"
-_TAG = re.compile(r"<([^<>/\s]+)>\s*\Z")
 
 
 class Spoken(NamedTuple):
@@ -33,17 +33,23 @@ def spoken(tokenizer: Any, chat: Chat) -> Spoken | None:
     """The last turn of `chat`, whole; None where the template does not show where an answer begins and ends."""
     *asked, answer = chat
     before = rendering(tokenizer, asked, generation_prompt=True)
-    header, probe, end = rendering(tokenizer, (*asked, Message("assistant", _PROBE))).partition(_PROBE)
-    if not probe or not (header.startswith(before) or before.startswith(header)):
+    header, probe, end = rendering(tokenizer, (*asked, replace(answer, content=_PROBE))).partition(_PROBE)
+    shared = common_length(header, before)
+    opened, tag = before[shared:].strip(), TAG.search(before)
+    if not probe or (min(len(header), len(before)) > shared and tag is None):
         return None
-    opened, text = before[len(header) :].strip(), answer.content
+    text, between = answer.content, header[shared:]
+    if answer.more and shared == len(before):  # reasoning that the template has a key for
+        return Spoken(between + text + end)
+    opened = opened if min(len(header), len(before)) == shared or tag is None else f"<{tag[1]}>"
     if text.lstrip().startswith(opened):
         return Spoken((text.lstrip().removeprefix(opened).lstrip("\n") if opened else text) + end)
-    tag = _TAG.search(opened)
     if tag is None:
         return None
     closing = f"</{tag[1]}>"
     if closing in text:
         return Spoken(text + end)
+    if closing in between:  # the template's own way to leave the reasoning out
+        return Spoken(between + text + end)
     guess = f"the chat template opens {tag[0].strip()}, and answers without {closing} follow it as an empty one"
     return Spoken(f"\n{closing}\n\n{text}{end}", guess)

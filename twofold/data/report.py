@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from twofold.data.issues import Issue
 from twofold.data.lengths import Histogram, LengthBias
+from twofold.data.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Report:
     """What a check found. `rows` counts all rows, `records` the usable ones; `format` is the shape detected.
 
     With a tokenizer, `tokens` are the lengths of prompts with their completions, and `prompts` is their format.
+    `weights` are those of usable rows, if any has one.
     """
 
     source: str
@@ -24,6 +26,7 @@ class Report:
     bias: LengthBias | None = None
     tokens: Histogram | None = None
     prompts: str = ""
+    weights: Weights | None = None
 
     @property
     def errors(self) -> tuple[Issue, ...]:

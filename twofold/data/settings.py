@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import field, replace
+from typing import Literal
 
 from twofold.data.issues import Acceptable
 from twofold.data.readers import files, is_pattern
@@ -62,6 +64,33 @@ class DataSource:
 
 
 @settings
+class DataBeside:
+    """Further rows for every step, with an objective of their own: demonstrations next to pairs, against
+    forgetting."""
+
+    file: str
+    objective: Mapping[str, bool | int | float | str] = field(default_factory=lambda: {"kind": "sft"})
+    """A section like `objective`, of one that needs no reference model."""
+    share: float = 0.25
+    """Rows per step, relative to training.batch_size; at least one. They are in addition to the training rows."""
+    weight: float = 1.0
+    """Weight of their loss."""
+    split: str = "train"
+    """Split of a Hub data set or a `datasets` folder."""
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    """twofold's field names → the file's."""
+    limit: int | None = None
+    """Maximum number of rows."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.share < math.inf, "share must be > 0 and finite")
+        require(0 < self.weight < math.inf, "weight must be > 0 and finite")
+
+    def rows_per_step(self, batch_size: int) -> int:
+        return max(1, round(self.share * batch_size))
+
+
+@settings
 class DataSettings:
     """The training data. Errors name file, row and field. `twofold data check FILE` checks a file without training."""
 
@@ -74,6 +103,9 @@ class DataSettings:
     (docs/data.md)."""
     limit: int | None = None
     """Maximum number of rows."""
+    balance: Literal["rows", "sources"] = "rows"
+    """What counts the same in the loss. rows: every row, by its `weight`. sources: every file of a list, whatever its
+    size; of a mixture each file by its sampling weight."""
     stream: bool = False
     """For a Hub name: read row by row over the network, without a local copy."""
     accept: tuple[Acceptable, ...] = ()
@@ -90,6 +122,8 @@ class DataSettings:
     heldout: DataSplit | None = None
     """Held-out rows: the objective's metrics (accuracy, margin …) are computed on them. They are never used for
     training."""
+    also: DataBeside | None = None
+    """Further rows for every step, such as demonstrations next to pairs."""
     chat: ChatChoice = "auto"
     """How to read prompts that are plain text. auto: as a user turn (a transcript: as several turns) if the tokenizer
     has a chat template, else as plain text. text: always as plain text. chat: always as turns. The choice is saved with

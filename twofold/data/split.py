@@ -13,7 +13,7 @@ from twofold.data.digests import Collected, Digests, firsts
 from twofold.data.lazy import Concat, Subset, subset
 from twofold.data.order import permutation
 from twofold.errors import DataError, LeakError
-from twofold.records import Demonstration, Prompt, Record
+from twofold.records import Demonstration, Prompt, Record, text_of
 
 R = TypeVar("R", bound=Record)
 _MARKS = ".,;:!?…\"'`“”‘’«»¿¡"
@@ -26,14 +26,14 @@ def prompt_key(prompt: Prompt) -> str:
     if isinstance(prompt, str):
         turns = [prompt]
     else:
-        turns = [m.content for m in prompt if m.role not in ("system", "developer", "tools")]
+        turns = [m.content + m.more for m in prompt if m.role not in ("system", "developer", "tools")]
     return "\n".join(" ".join(turn.split()) for turn in turns)
 
 
 def problem(record: Record) -> str:
     """The key that must be in only one split: the prompt, or the text of a record without one."""
     key = prompt_key(record.prompt)
-    return key if key or not isinstance(record, Demonstration) else record.completion
+    return key if key or not isinstance(record, Demonstration) else text_of(record.completion)
 
 
 def loose_problem(record: Record) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from twofold.batch import Branch, Group, Role
+from twofold.batch import Branch, Group, Role, asides_of
 from twofold.data.encode import Encoded, encode, tell
 from twofold.data.lazy import key as key_of
 from twofold.data.load import code
@@ -27,8 +27,10 @@ from twofold.records import Record
 _TOKENS = pa.list_(pa.int32())
 _SCHEMA = pa.schema(
     {"name": pa.string(), "prompt": _TOKENS, "tokens": _TOKENS, "lengths": _TOKENS, "roles": _TOKENS}
-    | {"truth": _TOKENS, "columns": pa.string()}
+    | {"truth": _TOKENS, "columns": pa.string(), "asides": pa.string()}
 )
+FORMAT = 2
+"""Of these files; a store of an earlier one is made again. 2 has asides."""
 
 
 class StoredGroups(Stored[Group]):
@@ -48,8 +50,12 @@ class StoredGroups(Stored[Group]):
         lengths = _slice(batch, "lengths", place).tolist()
         pieces = _tensor(batch, "tokens", place).split(lengths) if lengths else ()
         roles = _slice(batch, "roles", place).tolist()
+        told = batch.column("asides")[place].as_py()
+        asides: list[Any] = json.loads(told) if told else []
         branches = tuple(
-            Branch(tokens, Role(role), columns=numbers[i] if numbers else {})
+            Branch(
+                tokens, Role(role), columns=numbers[i] if numbers else {}, asides=asides_of(asides[i]) if asides else ()
+            )
             for i, (tokens, role) in enumerate(zip(pieces, roles, strict=True))
         )
         truth = _tensor(batch, "truth", place) if batch.column("truth")[place].is_valid else None
@@ -61,7 +67,8 @@ def encode_stored(
 ) -> Encoded:
     """As `encode`, with groups that are kept in `folder`, where they are looked for first: under the rows, the
     tokenizer with its template, the settings and the code that made them."""
-    key = sha256("\n".join([key_of(records), fingerprint_of(encoder), code()]).encode()).hexdigest()[:32]
+    parts = [key_of(records), fingerprint_of(encoder), code(), str(FORMAT)]
+    key = sha256("\n".join(parts).encode()).hexdigest()[:32]
     found = _open(folder, key)
     if found is None:
         if (folder / f"{key}.json").is_file():
@@ -108,6 +115,8 @@ class Fingerprint:
             self._sum.update(len(tokens).to_bytes(8, "little") + tokens.numpy().tobytes())
         if columns := [sorted(b.columns.items()) for b in group.branches if b.columns]:
             self._sum.update(repr(columns).encode())
+        if asides := [b.asides_as_lists() for b in group.branches if b.asides]:
+            self._sum.update(repr(asides).encode())
 
     def hexdigest(self) -> str:
         return self._sum.hexdigest()[:16]
@@ -156,6 +165,7 @@ def _open(folder: Path, key: str) -> Encoded | None:
 
 def _row(group: Group) -> dict[str, Any]:
     numbers = [dict(b.columns) for b in group.branches]
+    asides = [b.asides_as_lists() for b in group.branches]
     return {
         "name": group.name,
         "prompt": group.prompt.numpy().astype(np.int32),
@@ -164,6 +174,7 @@ def _row(group: Group) -> dict[str, Any]:
         "roles": [int(b.role) for b in group.branches],
         "truth": None if group.truth is None else group.truth.numpy().astype(np.int32),
         "columns": json.dumps(numbers) if any(numbers) else None,
+        "asides": json.dumps(asides) if any(asides) else None,
     }
 
 

@@ -58,15 +58,23 @@ def _rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
 
 
 def _parts(record: Record) -> list[Any]:
-    values = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "source"}
-    if not isinstance(record.prompt, str):
-        values["prompt"] = [[m.role, m.content] for m in record.prompt]
+    values = {f.name: _packed(getattr(record, f.name)) for f in fields(record) if f.name != "source"}
     return [type(record).__name__, values]
+
+
+def _packed(value: Any) -> Any:
+    """Turns as objects of one list each; what is no turn as it is."""
+    if isinstance(value, Message):
+        return {"turn": [value.role, value.content, value.more, value.scored]}
+    return [_packed(inner) for inner in value] if isinstance(value, tuple) else value
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Message(*value["turn"])
+    return tuple(map(_unpacked, value)) if isinstance(value, list) else value
 
 
 def _record(parts: list[Any], source: Source) -> Record:
     kind, values = parts
-    told = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    if not isinstance(told["prompt"], str):
-        told["prompt"] = tuple(Message(*turn) for turn in told["prompt"])
-    return _KINDS[kind](**told, source=source)
+    return _KINDS[kind](**{name: _unpacked(value) for name, value in values.items()}, source=source)

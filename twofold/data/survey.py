@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from twofold.batch import Group
+from twofold.batch import Branch, Group
 from twofold.data.formats import Scan
 from twofold.data.packing_stats import Lengths, Savings, savings
 from twofold.data.preview import RowView, row_view
@@ -69,7 +69,8 @@ def survey(scan: Scan, encoder: Encoder, number: int, progress: Progress) -> Sur
             lengths.append(Lengths(len(group.prompt), tuple(len(ids) for _, ids in completions)))
             if len(views) < number:
                 prompt = group.prompt.tolist()
-                views.append(row_view(group.name, prompt, completions, encoder.decode, encoder.stop_tokens))
+                unscored = {label: places for label, places in _unscored(group) if places}
+                views.append(row_view(group.name, prompt, completions, encoder.decode, encoder.stop_tokens, unscored))
         progress.advance("tokenize")
     progress.end("tokenize")
     whole = encoder.turns.of_format(scan.table.format)
@@ -79,8 +80,20 @@ def survey(scan: Scan, encoder: Encoder, number: int, progress: Progress) -> Sur
 
 
 def _completions(group: Group) -> Iterator[tuple[str, Sequence[int]]]:
-    for rank, branch in enumerate(group.branches, 1):
-        label = branch.role.name.lower()
-        yield (f"rank {rank}" if label == "ranked" else label), branch.tokens.tolist()
+    for label, branch in _labelled(group):
+        yield label, [token for piece, _ in branch.spans() for token in piece.tolist()]
     if group.truth is not None:
         yield "answer", group.truth.tolist()
+
+
+def _unscored(group: Group) -> Iterator[tuple[str, frozenset[int]]]:
+    """Which tokens of each completion are not scored."""
+    for label, branch in _labelled(group):
+        mask = [scored for piece, scored in branch.spans() for _ in range(len(piece))]
+        yield label, frozenset(place for place, scored in enumerate(mask) if not scored)
+
+
+def _labelled(group: Group) -> Iterator[tuple[str, Branch]]:
+    for rank, branch in enumerate(group.branches, 1):
+        label = branch.role.name.lower()
+        yield (f"rank {rank}" if label == "ranked" else label), branch

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from twofold.batch import ENCODED_PROMPTS, Branch, Group, Role
-from twofold.data.chat import TOOLS, Chat, rendering
+from twofold.batch import Branch, Group, Role
+from twofold.data.chat import shows_tools
+from twofold.data.endings import Endings, as_tensor, fault, shared_length
+from twofold.data.hidden_keys import hidden
 from twofold.data.issues import Issue, IssueError
-from twofold.data.reasoning import is_whole, spoken
 from twofold.data.supervision import LossOn, supervised
-from twofold.data.turns import ChatChoice, PromptForm, PutPrompt, Turns
+from twofold.data.token_texts import TokenTexts
+from twofold.data.turns import ChatChoice, PromptForm, Turns
 from twofold.errors import ModelError
 from twofold.records import (
+    TOOLS,
     Demonstration,
     Labelled,
-    Message,
     Pair,
     Prompt,
     Ranking,
@@ -42,7 +44,8 @@ class TokenizeSettings:
     """Tokens of a prompt and one completion together."""
     truncation: Literal["refuse", "drop", "cut_prompt", "cut_completion"] = "drop"
     """What becomes of a longer row: an error, left out, or cut (the prompt from the left, keeping a leading bos; or
-    completions from the right, which costs them their stop token). All of it is counted."""
+    completions from the right, which costs them their stop token; those of several turns are left out). All of it is
+    counted."""
     loss_on: LossOn = "last"
     """Of a dialogue that is demonstrated: its last answer, or all, each as a demonstration after what came before."""
 
@@ -68,16 +71,6 @@ class EncodedRow:
     guess: str = ""
 
 
-class _Ending(NamedTuple):
-    """A completion's tokens: whether it was tokenized on its own, whether its template left it without a stop token,
-    and the reason why the tokens are a guess."""
-
-    ids: list[int]
-    merged: bool = False
-    unstopped: bool = False
-    guess: str = ""
-
-
 class Encoder:
     """Makes groups with one tokenizer. `stop_tokens` are the ids that end a completion. `chat` sets how text prompts
     are rendered.
@@ -99,41 +92,28 @@ class Encoder:
         self.tokenizer, self.stop_tokens = tokenizer, stop_tokens
         self.settings = settings or TokenizeSettings()
         self.turns = Turns(tokenizer, chat)
-        eos = tokenizer.eos_token_id
-        self.stop: int = eos if eos in stop_tokens else min(stop_tokens)
-        self._bos: int | None = tokenizer.bos_token_id
-        led = self._bos is not None and list(tokenizer("a")["input_ids"])[:1] == [self._bos]
-        self._lead: list[int] = [tokenizer.bos_token_id] if led else []
-        self._ahead: dict[str, list[int]] = {}
-        self._encoded = bool(getattr(tokenizer, ENCODED_PROMPTS, False))
-        """Whether prompt and completion are two texts, each with the special tokens that the tokenizer gives it."""
+        self._token_texts = TokenTexts(tokenizer)
+        self._endings = Endings(self._token_texts, stop_tokens)
+        self.stop = self._endings.stop
 
     def ahead(self, records: Sequence[Record]) -> None:
         """Tokenize the texts that `records` will need in one call, which is much faster; forgets those before."""
         turns = [turn for record in records for turn in supervised(record, self.settings.loss_on)]
-        needed = list(dict.fromkeys(text for turn in turns for text in self._texts(turn)))
-        self._ahead = {}
-        if needed and not self._encoded:
-            backend = getattr(self.tokenizer, "backend_tokenizer", None)
-            if backend is None:
-                ids = self.tokenizer(needed, add_special_tokens=False, verbose=False)["input_ids"]
-            else:  # without offsets, which nobody asks for
-                ids = [made.ids for made in backend.encode_batch_fast(needed, add_special_tokens=False)]
-            self._ahead = dict(zip(needed, ids, strict=True))
+        self._endings.forget()
+        self._token_texts.ahead(text for turn in turns for text in self._needed(turn))
 
-    def _texts(self, record: Record) -> Iterator[str]:
+    def _needed(self, record: Record) -> Iterator[str]:
         """The texts that `fit` will tokenize, as far as the record is valid."""
         put = self.turns.put(record.prompt)
-        prompt, texts = put.prompt, [put.answer(text) for _, text in completion_fields(record)]
-        if isinstance(prompt, str):
-            yield prompt
-            yield from (prompt + text for text in texts)
-            return
-        if not self.turns.has_template:
+        if isinstance(put.prompt, str):
+            yield put.prompt
+        elif not self.turns.has_template:
             return
         try:
-            yield rendering(self.tokenizer, prompt, generation_prompt=True)
-            yield from (rendering(self.tokenizer, (*prompt, Message("assistant", text))) for text in texts)
+            if not isinstance(put.prompt, str):
+                yield self._endings.ahead(put.prompt, generation_prompt=True)
+            for _, completion in completion_fields(record):
+                yield from self._endings.needed(put, completion)
         except ModelError:
             raise
         except Exception:  # `fit` reports whatever a template rejects
@@ -156,7 +136,7 @@ class Encoder:
 
     def prompt(self, prompt: Prompt) -> Tensor:
         """The prompt's tokens [P], up to where a completion begins."""
-        return _ids(self._prompt(self.turns.put(prompt).prompt, NOWHERE))
+        return as_tensor(self._prompt(self.turns.put(prompt).prompt, NOWHERE))
 
     def group(self, record: Record) -> Group:
         """The record's group, cut if the settings allow it. Raises DataError where it does not fit."""
@@ -169,18 +149,24 @@ class Encoder:
         """The record's group and what was cut of it."""
         put = self.turns.put(record.prompt)
         head = self._prompt(put.prompt, record.source)
-        completions = [self._completion(put, record.source, f, text, head) for f, text in completion_fields(record)]
-        roles = zip(_roles(record), _columns(record), completions, strict=True)
-        told = [Branch(_ids(said.ids), role, columns=columns) for role, columns, said in roles]
+        endings = [
+            self._endings.after(put, told, head, (record.source, name)) for name, told in completion_fields(record)
+        ]
+        shared = shared_length(head, endings, record.source)
+        roles = zip(_roles(record), _columns(record), endings, strict=True)
+        told = [
+            Branch(as_tensor(said.ids), role, columns=columns, asides=said.asides(head, shared))
+            for role, columns, said in roles
+        ]
         group = Group(
             name=str(record.source),
-            prompt=_ids(head),
+            prompt=as_tensor(head[:shared]),
             branches=tuple(branch for branch in told if branch.role is not Role.TRUTH),
             truth=next((branch.tokens for branch in told if branch.role is Role.TRUTH), None),
         )
-        fitted = self._fit(group, sum(c.merged for c in completions))
-        unstopped = sum(c.unstopped for c in completions)
-        guess = next((guess for guess in (put.guess, *(c.guess for c in completions)) if guess), "")
+        fitted = self._fit(group, sum(c.merged for c in endings))
+        unstopped = sum(c.unstopped for c in endings)
+        guess = next((guess for guess in (put.guess, *(c.guess for c in endings)) if guess), "")
         return replace(fitted, unstopped=unstopped, form=put.form, guess=guess)
 
     def inspect(self, record: Record) -> tuple[EncodedRow | None, Issue | None]:
@@ -193,10 +179,7 @@ class Encoder:
 
     def text(self, tokens: Tensor | Sequence[int]) -> str:
         """A completion as text, without its stop token and any special ones."""
-        ids = tokens.tolist() if isinstance(tokens, Tensor) else list(tokens)
-        while ids and ids[-1] in self.stop_tokens:
-            ids.pop()
-        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return self._endings.text(tokens.tolist() if isinstance(tokens, Tensor) else tokens)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Token ids to text, special tokens included."""
@@ -210,115 +193,44 @@ class Encoder:
         return Issue(record.source.file, record.source.row, "", reason, remedy, severity, "over-long")
 
     def _prompt(self, prompt: Prompt, source: Source) -> list[int]:
+        texts = self._token_texts
         if isinstance(prompt, str):
-            ids = self._whole(prompt) if self._encoded else self._with_bos(self._bare(prompt))
-            if not ids and self._bos is None:
-                raise _fault(source, "prompt", "is empty, and the tokenizer has no bos token to replace it", "fill it")
-            return ids if self._bos is None else ids or [self._bos]
+            ids = texts.whole(prompt) if texts.encoded else texts.with_bos(texts.bare(prompt))
+            if not ids and texts.bos is None:
+                raise fault(source, "prompt", "is empty, and the tokenizer has no bos token to replace it", "fill it")
+            return ids if texts.bos is None else ids or [texts.bos]
         if not self.turns.has_template:
             remedy = "choose a model with a chat template, or write prompts as text"
-            raise _fault(source, "prompt", "is a chat, but the tokenizer has no chat template", remedy)
-        if prompt and prompt[0].role == TOOLS and "tools" not in str(self.tokenizer.chat_template):
+            raise fault(source, "prompt", "is a chat, but the tokenizer has no chat template", remedy)
+        if prompt and prompt[0].role == TOOLS and not shows_tools(self.tokenizer):
             remedy = "choose a model whose template supports tools, or remove them"
-            raise _fault(source, "tools", "are defined, but the chat template does not show any", remedy)
-        rendered = self._rendered(prompt, source, "prompt", generation_prompt=True)
-        return self._whole(rendered) if self._encoded else self._bare(rendered)
-
-    def _completion(self, put: PutPrompt, source: Source, field: str, whole: str, head: list[int]) -> _Ending:
-        prompt, text = put.prompt, put.answer(whole)
-        if not text.strip():
-            reason = "is empty or white space: nothing to learn from"
-            raise _fault(source, field, reason, "remove the row", "no supervised token")
-        if self._encoded:
-            said = _Ending(self._whole(text, target=True))
-        elif isinstance(prompt, str):
-            said = self._after_text(prompt, text, head)
-        else:
-            said = self._after_chat((*prompt, Message("assistant", text)), head, source, field)
-        unstopped = not (self._encoded or isinstance(prompt, str)) and not self.stop_tokens.intersection(said.ids)
-        return said._replace(ids=self._stopped(said.ids, source, field), unstopped=unstopped)
-
-    def _after_text(self, prompt: str, text: str, head: list[int]) -> _Ending:
-        whole = self._with_bos(self._bare(prompt + text))
-        if prompt and whole[: len(head)] == head:
-            return _Ending(whole[len(head) :])
-        return _Ending(self._inner(text), merged=True) if prompt else _Ending(self._bare(text))
-
-    def _after_chat(self, chat: Chat, head: list[int], source: Source, field: str) -> _Ending:
-        after = self._rendered(chat, source, field)
-        ids, whole = self._bare(after), is_whole(chat[-1].content, after)
-        if whole and ids[: len(head)] == head:
-            return _Ending(ids[len(head) :])
-        before = rendering(self.tokenizer, chat[:-1], generation_prompt=True)
-        if whole and after.startswith(before):
-            return _Ending(self._inner(after[len(before) :]), merged=True)
-        found = spoken(self.tokenizer, chat)
-        if found is not None:
-            return _Ending(self._inner(found.text), guess=found.guess)
-        reason = "cannot be separated from the prompt: the chat template renders the prompt differently with an answer"
-        remedy = "use a chat template whose generation prompt begins the assistant turn, or data.chat=text"
-        raise _fault(source, field, reason, remedy)
-
-    def _rendered(self, chat: Chat, source: Source, field: str, *, generation_prompt: bool = False) -> str:
-        try:
-            return rendering(self.tokenizer, chat, generation_prompt=generation_prompt)
-        except ModelError:
-            raise
-        except Exception as error:  # a template raises errors of its own
-            reason = f"is refused by the chat template: {next(iter(str(error).splitlines()), type(error).__name__)}"
-            raise _fault(source, field, reason, "write the turns as the model's template requires") from None
-
-    def _stopped(self, ids: list[int], source: Source, field: str) -> list[int]:
-        """Ends a completion with one stop token. Cuts what a template adds after it, and adds a missing one."""
-        stop = next((i for i, token in enumerate(ids) if token in self.stop_tokens), None)
-        content = ids if stop is None else ids[:stop]
-        if stop is not None and self.text([t for t in ids[stop:] if t not in self.stop_tokens]).strip():
-            token = self.tokenizer.decode([ids[stop]])
-            raise _fault(
-                source,
-                field,
-                f"holds the stop token {token} inside its text",
-                "remove it from the text",
-                "stop token inside",
-            )
-        if not content:
-            raise _fault(source, field, "leaves no token to learn from", "remove the row", "no supervised token")
-        return [*content, self.stop if stop is None else ids[stop]]
-
-    def _bare(self, text: str) -> list[int]:
-        known = self._ahead.get(text)
-        return list(
-            self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if known is None else known
-        )
-
-    def _whole(self, text: str, *, target: bool = False) -> list[int]:
-        """A text with the special tokens that the tokenizer adds to a source text, or to a `target` text."""
-        return list(self.tokenizer(**{"text_target" if target else "text": text}, verbose=False)["input_ids"])
-
-    def _inner(self, text: str) -> list[int]:
-        """Text inside a document: without the space that SentencePiece tokenizers put before a first word."""
-        anchor, whole = self._bare("\n"), self._bare("\n" + text)
-        return whole[len(anchor) :] if whole[: len(anchor)] == anchor else self._bare(text)
-
-    def _with_bos(self, ids: list[int]) -> list[int]:
-        return ids if ids[: len(self._lead)] == self._lead else [*self._lead, *ids]
+            raise fault(source, "tools", "are defined, but the chat template does not show any", remedy)
+        rendered = self._endings.rendered(prompt, (source, "prompt"), generation_prompt=True)
+        if (lost := hidden(self.tokenizer, prompt)) is not None:
+            raise fault(source, "prompt", lost.reason, lost.remedy, "hidden key")
+        return texts.whole(rendered) if texts.encoded else texts.bare(rendered)
 
     def _fit(self, group: Group, merged: int) -> EncodedRow:
-        longest = max((len(c) for c in completions(group)), default=0)
+        longest = max(group.longest, 0 if group.truth is None else len(group.truth))
         tokens = len(group.prompt) + longest
         limit = self.settings.max_length
         if tokens <= limit:
             return EncodedRow(group, tokens, merged)
         if self.settings.truncation == "cut_prompt":
             return EncodedRow(self._cut_prompt(group, limit - longest), tokens, merged, cut_prompt=True)
-        if self.settings.truncation == "cut_completion" and len(group.prompt) < limit:
+        turns = any(branch.asides for branch in group.branches)
+        if self.settings.truncation == "cut_completion" and len(group.prompt) < limit and not turns:
             room = limit - len(group.prompt)
             cut = sum(len(c) > room for c in completions(group))
             return EncodedRow(_cut_completions(group, room), tokens, merged, stop_cut=cut)
         return EncodedRow(None, tokens, merged)
 
     def _cut_prompt(self, group: Group, room: int) -> Group | None:
-        lead = group.prompt[:1] if self._bos is not None and int(group.prompt[0]) == self._bos else group.prompt[:0]
+        lead = (
+            group.prompt[:1]
+            if self._token_texts.bos is not None and int(group.prompt[0]) == self._token_texts.bos
+            else group.prompt[:0]
+        )
         tail = room - len(lead)
         return replace(group, prompt=torch.cat([lead, group.prompt[-tail:]])) if tail > 0 else None
 
@@ -342,7 +254,7 @@ def _roles(record: Record) -> tuple[Role, ...]:
 
 def _columns(record: Record) -> list[dict[str, float]]:
     """The numbers of each text in `said(record)`: for a ranking its `level` (that of the first text with the same
-    score) and `score`, for a pair its `win_rate`, and for both the `margin`."""
+    score) and `score`, for a pair its `win_rate`, and for all the row's `margin`, `probability` and `weight`."""
     known: list[dict[str, float]] = [{} for _ in completion_fields(record)]
     match record:
         case Ranking(scores=scores) if scores is not None:
@@ -353,17 +265,9 @@ def _columns(record: Record) -> list[dict[str, float]]:
             known[:2] = [{"win_rate": probability}, {"win_rate": 1 - probability}]
         case _:
             pass
-    if isinstance(record, Pair | Ranking) and record.margin is not None:
-        known = [{**columns, "margin": record.margin} for columns in known]
-    return known
-
-
-def _fault(source: Source, field: str, reason: str, remedy: str, check: str = "not encodable") -> IssueError:
-    return IssueError(Issue(source.file, source.row, field, reason, remedy, check=check))
-
-
-def _ids(tokens: list[int]) -> Tensor:
-    return torch.tensor(tokens, dtype=torch.int64)
+    numbers = ((name, getattr(record, name, None)) for name in ("margin", "probability", "weight"))
+    of_row = {name: value for name, value in numbers if value is not None}
+    return [{**columns, **of_row} for columns in known]
 
 
 def completions(group: Group) -> list[Tensor]:

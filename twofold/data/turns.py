@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from twofold.data.chat import rendering
 from twofold.data.differences import common_length
+from twofold.data.hidden_keys import with_open_reasoning
 from twofold.data.shapes.pairs import SHARED_BEGINNING
 from twofold.data.transcripts import transcript
 from twofold.errors import RecipeError
@@ -59,6 +60,7 @@ class Turns:
     """
 
     def __init__(self, tokenizer: Any, choice: ChatChoice = "auto") -> None:
+        self._tokenizer = tokenizer
         self.has_template = bool(getattr(tokenizer, "chat_template", None))
         trained: ChatChoice = getattr(tokenizer, "init_kwargs", {}).get(CHOICE, "auto")
         self.choice: ChatChoice = trained if choice == "auto" else choice
@@ -78,7 +80,7 @@ class Turns:
     def put(self, prompt: Prompt) -> PutPrompt:
         """The prompt as the model will see it, before it is tokens."""
         if not isinstance(prompt, str):
-            return PutPrompt(prompt, "chat")
+            return PutPrompt(with_open_reasoning(self._tokenizer, prompt) if self.has_template else prompt, "chat")
         if not prompt.strip():
             return PutPrompt(prompt, "none")
         if not self.renders:

@@ -26,9 +26,10 @@ from twofold.data.report import Report
 from twofold.data.split import problem, prompt_key
 from twofold.data.supervision import supervised
 from twofold.data.turns import GUESS_REMEDY, PromptTally, described, guessed
+from twofold.data.weights import Weights
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
-from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, completion_fields
+from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, completion_fields, text_of
 
 if TYPE_CHECKING:
     from twofold.data.tokenize import Encoder
@@ -61,7 +62,7 @@ class Inspection:
         self._rows = self._records = 0
         self._repeats, self._blank = Repeats(), BlankPrompts()
         self._problems, self._places = Collected(), array("q")  # what each usable record asks, and its row
-        self._bias = LengthBias()
+        self._bias, self._weights = LengthBias(), Weights()
         self._tokens, self._prompts_put = array("q"), PromptTally()
         self._endless: tuple[int, int] = (0, 0)
 
@@ -89,6 +90,7 @@ class Inspection:
             self._faults += check_row(record)
         self._repeats.see(record)
         self._blank.see(record)
+        self._weights.add(getattr(record, "weight", None))
         self._problems.add(problem(record))
         self._places.append(record.source.row)
         for other in self._looks:
@@ -96,7 +98,7 @@ class Inspection:
         if self._encoder is not None:
             self._tokenized(record, self._encoder)
         elif isinstance(record, Pair):
-            self._bias.add(len(record.chosen), len(record.rejected))
+            self._bias.add(len(text_of(record.chosen)), len(text_of(record.rejected)))
 
     def _tokenized(self, record: Record, encoder: Encoder) -> None:
         for turn in supervised(record, encoder.settings.loss_on):
@@ -124,6 +126,9 @@ class Inspection:
         for look in self._looks:
             faults += look.faults(source)
         faults += bias_fault(self._bias, source)
+        if self._weights.nothing:
+            remedy = "write the weights again, or drop them: data.ignore=[weight] (--ignore weight)"
+            faults.append(Issue(source, 0, "weight", "is 0 in every row: nothing counts", remedy, check="no weight"))
         if self._encoder is not None and self._endless[1]:
             faults.append(_stop_added(self._encoder, source, *self._endless))
         whole = self._encoder.turns.of_format(self._stream.format) if self._encoder is not None else ""
@@ -138,7 +143,8 @@ class Inspection:
         usable = self._records - sum(row in bad for row in self._places if bad)
         template = self._encoder is not None and self._encoder.turns.has_template
         prompts = described(self._prompts_put.forms, has_template=template)
-        return Report(source, self._stream.format, self._rows, usable, tuple(faults), bias, tokens, prompts)
+        weights = self._weights if self._weights.weighted else None
+        return Report(source, self._stream.format, self._rows, usable, tuple(faults), bias, tokens, prompts, weights)
 
     def _shared(self, other: Inspection) -> Iterator[Issue]:
         """Rows whose prompt the other source has too."""
@@ -197,15 +203,15 @@ def _unreadable(source: str, error: DataError) -> Issue:
 
 def same_completions(record: Record) -> Iterator[Issue]:
     """Pairs that prefer a text to itself: they teach nothing."""
-    if isinstance(record, Pair) and record.chosen.strip() == record.rejected.strip():
+    if isinstance(record, Pair) and text_of(record.chosen).strip() == text_of(record.rejected).strip():
         yield _fault(record, "rejected", "chosen = rejected", "is the same as `chosen`", "remove the row")
 
 
 def tied_ranks(record: Record) -> Iterator[Issue]:
     """Rankings that put a text above itself."""
     first: dict[str, str] = {}
-    for field, text in completion_fields(record) if isinstance(record, Ranking) else ():
-        if (other := first.setdefault(text.strip(), field)) != field:
+    for field, told in completion_fields(record) if isinstance(record, Ranking) else ():
+        if (other := first.setdefault(text_of(told).strip(), field)) != field:
             yield _fault(record, field, "same rank", f"is the same as `{other}`", "remove one of them")
 
 
@@ -238,10 +244,10 @@ class Repeats:
         self._whole.add(replace(record, source=_NOWHERE))
         self._rows.append(record.source.row)
         match record:
-            case Pair(prompt, chosen, rejected) if chosen != rejected:
+            case Pair(prompt, chosen, rejected, probability=None) if chosen != rejected:
                 self._stance.add((prompt, chosen, rejected))
                 self._opposite.add((prompt, rejected, chosen))
-            case Labelled(prompt, completion, desirable):
+            case Labelled(prompt, completion, desirable, probability=None):
                 self._stance.add((prompt, completion, desirable))
                 self._opposite.add((prompt, completion, not desirable))
                 self._labels = True

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from twofold.batch import Branch, Group
+from twofold.batch import Branch, Group, asides_of
 from twofold.data.tokenize import EncodedRow, Encoder
 from twofold.errors import TwofoldError
 from twofold.records import Record
@@ -83,7 +83,7 @@ def _sent(row: EncodedRow) -> _Sent:
     group = row.group
     if group is None:
         return row, None
-    branches = [(b.tokens.numpy(), b.role, dict(b.columns)) for b in group.branches]
+    branches = [(b.tokens.numpy(), b.role, dict(b.columns), b.asides_as_lists()) for b in group.branches]
     truth = None if group.truth is None else group.truth.numpy()
     return replace(row, group=None), (group.name, group.prompt.numpy(), branches, truth)
 
@@ -92,7 +92,10 @@ def _received(row: EncodedRow, parts: tuple[Any, ...] | None) -> EncodedRow:
     if parts is None:
         return row
     name, prompt, branches, truth = parts
-    made = tuple(Branch(_tensor(tokens), role, columns=columns) for tokens, role, columns in branches)
+    made = tuple(
+        Branch(_tensor(tokens), role, columns=columns, asides=asides_of(asides))
+        for tokens, role, columns, asides in branches
+    )
     return replace(row, group=Group(name, _tensor(prompt), made, None if truth is None else _tensor(truth)))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from twofold.progress import Progress
-from twofold.records import Demonstration, Prompt, Ranking, Record, Source, shown
+from twofold.records import Demonstration, Prompt, Ranking, Record, Source, prompt_fields
 from twofold.rewards.model import open_reward
 from twofold.sampling.base import Completion, Sampling
 from twofold.sampling.beam import Beams, BeamSearch
@@ -76,7 +76,7 @@ def _answers(prompt: Prompt, completions: Sequence[Completion], model: NamedMode
 
 def _row(prompt: Prompt, completion: Completion, index: int, model: NamedModel) -> Row:
     return {
-        "prompt": shown(prompt),
+        **prompt_fields(prompt),
         "completion": model.encoder.text(completion.tokens),
         "sample": index,
         "truncated": completion.truncated,

@@ -125,7 +125,7 @@ class Labelling:
         texts = [comparison.first.text, comparison.second.text]
         left, right = differences(*(texts[::-1] if swapped(self._seed, comparison.number) else texts))
         prompt = comparison.question.prompt
-        turns = [("", prompt)] if isinstance(prompt, str) else [(m.role, m.content) for m in prompt]
+        turns = [("", prompt)] if isinstance(prompt, str) else [(m.role, m.text) for m in prompt]
         told = [{"role": role, "text": text} for role, text in turns]
         return {"key": comparison.key, "number": comparison.number, "prompt": told, "left": left, "right": right}
 

@@ -8,7 +8,8 @@ from itertools import combinations
 from typing import Any, Literal
 
 from twofold.judges.questions import Question
-from twofold.records import Candidate, shown
+from twofold.records import Candidate
+from twofold.records import prompt_fields as fields_of
 
 Form = Literal["pairs", "rankings", "labels"]
 Row = dict[str, Any]
@@ -116,7 +117,7 @@ def _ranked(scores: Sequence[float]) -> list[int]:
 def prompt_fields(question: Question) -> Row:
     """The part of a row from its question: the prompt, and the ground truth if there is one."""
     answer = {} if question.answer is None else {"answer": question.answer}
-    return {"prompt": shown(question.prompt), **answer}
+    return {**fields_of(question.prompt), **answer}
 
 
 def _provenance(judged: Judged, places: Sequence[int]) -> Row:

@@ -19,7 +19,7 @@ from twofold.judges.questions import Question, questions_of
 from twofold.judges.registry import SCORE, ledger_path, parse_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress
-from twofold.records import Candidate, Labelled, Pair, Ranking, Record, Task, completion_fields
+from twofold.records import Candidate, Labelled, Pair, Ranking, Record, Task, completion_fields, completion_texts
 from twofold.rewards.execution import Execution
 from twofold.settings import require, settings
 
@@ -135,7 +135,7 @@ def entries_of(reading: Reading) -> list[Entry]:
 def _entry(record: Record, truth: Any) -> Entry:
     answer = truth if isinstance(truth, str) and not isinstance(record, Task) else None
     origin = {"row": record.source.row}
-    texts = tuple(Candidate(text, {**origin, "field": name}) for name, text in completion_fields(record))
+    texts = tuple(Candidate(text, {**origin, "field": name}) for name, text in completion_texts(record))
     question = Question(record.prompt, record.source, answer, texts)
     match record:
         case Pair():

@@ -141,7 +141,7 @@ def _row(task: Task, completion: str, truncated: bool, rule: Rule) -> Row:
 
 
 def _plain(prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else "\n".join(f"{turn.role}: {turn.content}" for turn in prompt)
+    return prompt if isinstance(prompt, str) else "\n".join(f"{turn.role}: {turn.text}" for turn in prompt)
 
 
 def _share(rows: Sequence[Row], metric: Metric) -> float:

@@ -27,7 +27,7 @@ from twofold.judges.questions import Question
 from twofold.judges.registry import WIN_RATE, parse_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress, Silent, counted
-from twofold.records import Candidate, Message, Prompt, Record, Source, Task, completion_fields, short_name, shown
+from twofold.records import Candidate, Message, Prompt, Record, Source, Task, completion_texts, short_name, shown
 from twofold.rewards.model import open_reward
 from twofold.sampling.answers import Draw, open_answerer
 from twofold.sampling.base import Sampling
@@ -238,7 +238,7 @@ def _questions(records: Sequence[Record], how: WinRateSettings) -> list[Question
     """The rows as prompts; the best answer of a row, if nothing else is the opponent, is its only candidate."""
     row, questions = not how.against, list[Question]()
     for record in records:
-        texts = completion_fields(record)
+        texts = completion_texts(record)
         if row and not texts:
             remedy = "rows need an answer to win against; or name a model: --against MODEL"
             raise DataError("has no answer to compare with", where=str(record.source), remedy=remedy)
@@ -259,7 +259,7 @@ def _canary(how: WinRateSettings, referee: Referee, matchups: Sequence[Matchup])
 
 def _prompt(told: Any) -> Prompt:
     """What `shown` made JSON of."""
-    return told if isinstance(told, str) else tuple(Message(**turn) for turn in told)
+    return told if isinstance(told, str) else tuple(Message.of(turn) for turn in told)
 
 
 def _games(played: ModelGames) -> list[Game]:

@@ -144,7 +144,7 @@ def agreed(forward: Choice | None, backward: Choice | None) -> float | None:
 
 def plain(prompt: Prompt) -> str:
     """A prompt as one text: a chat with the role before each turn."""
-    return prompt if isinstance(prompt, str) else "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in prompt)
+    return prompt if isinstance(prompt, str) else "\n\n".join(f"[{turn.role}]\n{turn.text}" for turn in prompt)
 
 
 def _choice(reply: Reply) -> Choice:

@@ -12,7 +12,19 @@ from twofold.data.readers import rows
 from twofold.data.shapes import Fields, detect, is_unjudged, parse, unknown
 from twofold.data.split import prompt_key
 from twofold.errors import DataError
-from twofold.records import Candidate, Demonstration, Labelled, Pair, Prompt, Ranking, Record, Request, Source, Task
+from twofold.records import (
+    Candidate,
+    Demonstration,
+    Labelled,
+    Pair,
+    Prompt,
+    Ranking,
+    Record,
+    Request,
+    Source,
+    Task,
+    completion_texts,
+)
 
 
 @dataclass(frozen=True)
@@ -106,12 +118,10 @@ def _of(record: Record, row: Row) -> Question:
             return Question(record.prompt, record.source, record.answer)
         case Request():
             return Question(record.prompt, record.source)
-        case Pair():
-            texts: tuple[str, ...] = (record.chosen, record.rejected)
-        case Ranking():
-            texts = record.completions
-        case Demonstration() | Labelled():
-            texts = (record.completion,)
+        case Pair() | Ranking() | Demonstration() | Labelled():
+            texts = tuple(
+                text for _, text in completion_texts(replace(record, gold=None) if isinstance(record, Pair) else record)
+            )
     return Question(record.prompt, record.source, _truth(row), _known(texts, row, record.source))
 
 

@@ -104,14 +104,16 @@ def pack_weights(groups: Sequence[Group], *, ends: bool) -> Tensor:
     """How often each token [T] of a pack would occur in separate rows."""
     parts: list[Tensor] = []
     for group in groups:
-        parts.append(torch.full((len(group.prompt),), float(len(group.branches))))
-        parts.extend(torch.ones(len(b.tokens) - (not ends)) for b in group.branches)
+        rows = [s for b in group.branches for s in b.strands(ends=ends)]
+        parts.append(torch.full((len(group.prompt),), float(len(rows))))
+        parts.extend(torch.ones(len(s.tokens) - (not ends)) for s in rows)
     return torch.cat(parts)
 
 
 def row_weights(groups: Sequence[Group], *, ends: bool) -> Tensor:
     """1 for each token [N · longest] of padded rows, 0 for padding."""
-    lengths = torch.tensor([len(g.prompt) + len(b.tokens) - (not ends) for g in groups for b in g.branches])
+    rows = [(g.prompt, s.tokens) for g in groups for b in g.branches for s in b.strands(ends=ends)]
+    lengths = torch.tensor([len(prompt) + len(tokens) - (not ends) for prompt, tokens in rows])
     return (torch.arange(int(lengths.max())) < lengths[:, None]).flatten().float()
 
 

@@ -38,11 +38,12 @@ from twofold.models.adapters import (
     merged,
 )
 from twofold.models.load import LoadedModel, ModelSettings, load_model, load_weights, model_options, save_policy
-from twofold.models.packed_model import ModelOptions, PackedModel, padded
+from twofold.models.packed_model import ModelOptions, PackedModel
 from twofold.models.packing import Packing
 from twofold.models.parts import copied, in_parts
 from twofold.models.policy import Policy
 from twofold.models.quantized import is_quantized, refuse_requantizing, remember_quantization, settle
+from twofold.models.rows import padded, predicting_rows, predictions, whole_rows
 from twofold.models.sharding import weights_here, whole_model
 from twofold.models.stored import config_at, remember_dtype, stored_dtype
 from twofold.models.tokenizers import grow, load_tokenizer, prepare, stop_tokens
@@ -57,7 +58,7 @@ class _LinearHead:
         return _scores(model, hidden_SH)
 
     def statistics(
-        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
+        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None, names: Sequence[str]
     ) -> Mapping[str, Tensor]:
         return {}
 
@@ -70,7 +71,7 @@ class ScoreHead(_LinearHead):
     output = "score_B"
 
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor:
-        rows = [torch.cat([g.prompt, b.tokens]) for g in groups for b in g.branches]
+        rows = whole_rows(groups)
         out = model.base_model(input_ids=padded(rows, model.device), use_cache=False)
         last = torch.tensor([len(row) - 1 for row in rows], device=model.device)
         hidden_BH = out.last_hidden_state[torch.arange(len(rows), device=model.device), last]
@@ -85,11 +86,9 @@ class ValueHead(_LinearHead):
     output = "value_S"
 
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor:
-        pairs = [(g.prompt, b.tokens) for g in groups for b in g.branches]
-        rows = [torch.cat([prompt, tokens[:-1]]) for prompt, tokens in pairs]
-        out = model.base_model(input_ids=padded(rows, model.device), use_cache=False).last_hidden_state
-        read = [h[len(p) - 1 : len(p) - 1 + len(t)] for h, (p, t) in zip(out, pairs, strict=True)]
-        return _scores(model, torch.cat(read))
+        rows = padded(predicting_rows(groups), model.device)
+        out = model.base_model(input_ids=rows, use_cache=False).last_hidden_state
+        return _scores(model, torch.cat(predictions(out, groups)))
 
 
 def _scores(model: PreTrainedModel, hidden_BH: Tensor) -> Tensor:

@@ -27,6 +27,10 @@ TILE = {
 }  # rows, and columns of the vocabulary, whose logits are held at once
 
 
+TOP = 20
+"""Tokens among which `top_entropy` is taken, as EAFT has it (arXiv:2601.02151)."""
+
+
 def token_logps(
     hidden_SH: Tensor, weight_VH: Tensor, target_S: Tensor, bias_V: Tensor | None = None, softcap: float | None = None
 ) -> Tensor:
@@ -40,9 +44,15 @@ def token_logps(
 
 @torch.no_grad()
 def token_statistics(
-    hidden_SH: Tensor, weight_VH: Tensor, bias_V: Tensor | None = None, softcap: float | None = None
+    hidden_SH: Tensor,
+    weight_VH: Tensor,
+    bias_V: Tensor | None = None,
+    softcap: float | None = None,
+    *,
+    top: bool = False,
 ) -> dict[str, Tensor]:
-    """As `statistics_of`, from hidden states, without storing [S, V] logits; without gradient."""
+    """As `statistics_of`, from hidden states, without storing [S, V] logits; without gradient. `top_entropy` is only
+    computed with `top`, because it searches for the likeliest tokens."""
     how = _How(softcap, is_narrow(hidden_SH.device))
     hidden_SH = _operand(hidden_SH)
     with how.products(hidden_SH):
@@ -50,8 +60,12 @@ def token_statistics(
         head = _Head(hidden_SH, weight_VH, nowhere_S, bias_V, how)
         total = hidden_SH.new_zeros(len(hidden_SH), 1, dtype=head.wide)
         squares, largest = torch.zeros_like(total), torch.full_like(total, torch.finfo(head.wide).min)
+        most = total.new_empty(len(total), 0)
         for cut, stretch in head.columns():
+            found = list[Tensor]()
             for tile in head.tiles(cut, stretch):
+                if top:
+                    found.append(_most(torch.cat([most[tile.rows], tile.z], 1)))
                 before = largest[tile.rows]
                 now = torch.maximum(before, tile.z.amax(-1, keepdim=True))
                 fade = (before - now).exp_()
@@ -59,15 +73,31 @@ def token_statistics(
                 total[tile.rows] = total[tile.rows] * fade + part.sum(-1, keepdim=True)
                 squares[tile.rows] = squares[tile.rows] * fade.square_() + part.square_().sum(-1, keepdim=True)
                 largest[tile.rows] = now
+            most = torch.cat(found) if found else most
         normalizer = total.log_().squeeze(1)
-        return {"log_collision": squares.log_().squeeze(1) - 2 * normalizer, "log_greedy": -normalizer}
+        found_of_all = {"log_collision": squares.log_().squeeze(1) - 2 * normalizer, "log_greedy": -normalizer}
+        return found_of_all | ({"top_entropy": _entropy(most)} if top else {})
 
 
 def statistics_of(logits_SV: Tensor) -> dict[str, Tensor]:
     """Statistics [S] of the distribution π of each row of logits: `log_collision`, log Σ π² (the probability that two
-    samples agree), and `log_greedy`, log max π."""
+    samples agree), `log_greedy`, log max π, and `top_entropy`, the entropy (nats) of π among its `TOP` likeliest
+    tokens."""
     logp_SV = logits_SV.log_softmax(-1)
-    return {"log_collision": (2 * logp_SV).logsumexp(-1), "log_greedy": logp_SV.amax(-1)}
+    return {
+        "log_collision": (2 * logp_SV).logsumexp(-1),
+        "log_greedy": logp_SV.amax(-1),
+        "top_entropy": _entropy(_most(logits_SV)),
+    }
+
+
+def _most(logits_SV: Tensor) -> Tensor:
+    return logits_SV.topk(min(TOP, logits_SV.shape[1]), dim=1).values
+
+
+def _entropy(logits_SV: Tensor) -> Tensor:
+    logp_SV = logits_SV.log_softmax(-1)
+    return -(logp_SV.exp() * logp_SV).sum(-1)
 
 
 def _operand(hidden: Tensor) -> Tensor:

@@ -57,9 +57,10 @@ class Head(Protocol):
     def of_rows(self, model: PreTrainedModel, groups: Sequence[Group]) -> Tensor: ...
 
     def statistics(
-        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
+        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None, names: Sequence[str]
     ) -> Mapping[str, Tensor]:
-        """Further values [S] by name, from a pack's hidden states, or without these from `groups` as rows."""
+        """Further values [S], at least those of `names`, from a pack's hidden states, or without these from `groups` as
+        rows."""
         ...
 
 
@@ -204,7 +205,7 @@ class PackedModel(nn.Module):
         if not statistics:
             return {self.head.output: value}
         with torch.no_grad():
-            known = self.head.statistics(self.model, groups, hidden_SH)
+            known = self.head.statistics(self.model, groups, hidden_SH, statistics)
         return {self.head.output: value, **{name: known[name] for name in statistics}}
 
     def refuse_long(self, groups: Sequence[Group]) -> None:
@@ -222,10 +223,9 @@ class PackedModel(nn.Module):
 
     def _longest(self, group: Group) -> int:
         """The number of positions that the longest row of a group needs."""
-        branch = max((len(b.tokens) for b in group.branches), default=0)
         if encodes_prompts(self.model):
-            return max(len(group.prompt), branch)
-        return len(group.prompt) + branch - (not self.head.ends)
+            return max(len(group.prompt), group.longest)
+        return len(group.prompt) + group.longest - (not self.head.ends)
 
     @torch.no_grad()
     def per_branch(self, groups: Sequence[Group], packing: Packing | None) -> list[list[Tensor]]:
@@ -327,12 +327,6 @@ class PackedModel(nn.Module):
         finally:
             set_attention(tried, before)
         return ""
-
-
-def padded(rows: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Token rows [N, longest], padded with 0 on the right. They need no mask: a causal model does not see padding to
-    the right, and a masked query without a key would be NaN in float64."""
-    return nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(device)
 
 
 def _checkpoint_activations(model: PreTrainedModel, casts: Casts | None, every: int) -> None:

@@ -1,8 +1,8 @@
 """The layout of groups on the device: one stream without padding per pack, with each prompt once for all its branches.
 
 A pack is `prompt, branch, branch, …, next prompt, …`. Every branch starts at position len(prompt). Its last token is
-only a target and is left out, unless a head reads the ends of branches. Private to `models/`: objectives never see a
-pack.
+only a target and is left out, unless a head reads the ends of branches. A branch of several strands is as many rows
+behind the prompt. Private to `models/`: objectives never see a pack.
 """
 
 from __future__ import annotations
@@ -195,12 +195,13 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", *, ends: b
         tokens.append(group.prompt)
         positions.append(torch.arange(num_prompt))
         start += num_prompt
-        for i, branch in enumerate(group.branches):
-            kept = branch.tokens if ends else branch.tokens[:-1]
+        for i, strand in enumerate(s for branch in group.branches for s in branch.strands(ends=ends)):
+            kept = strand.tokens if ends else strand.tokens[:-1]
             own = torch.arange(start, start + len(kept))
             tokens.append(kept)
             positions.append(torch.arange(num_prompt, num_prompt + len(own)))
-            score.append(own[-1:] if ends else torch.cat([prompt[-1:], own]))
+            before = torch.cat([prompt[-1:], own])
+            score.append(own[-1:] if ends else before if strand.scored is None else before[strand.scored])
             key = torch.cat([prompt, own])
             if i == 0:
                 segments.append(Segment(key, key, 0))

@@ -16,7 +16,7 @@ _MEMORY: ContextVar[int | None] = ContextVar("planned_gpu_memory", default=None)
 
 @contextmanager
 def planned_gpu(memory: int | None) -> Iterator[None]:
-    """Within it the device is a GPU with this many bytes of memory; None changes nothing. Nothing may be computed there:
+    """Within it the device is a GPU with this many bytes of memory; None changes nothing. Nothing may be computed:
     only estimates."""
     token = _MEMORY.set(memory)
     try:

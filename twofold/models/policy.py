@@ -15,10 +15,11 @@ from twofold.errors import ModelError
 from twofold.models.attention import UnsupportedAttention, stock_attention
 from twofold.models.backbone import final_bias, logit_bias, logit_scale
 from twofold.models.logprob import statistics_of, token_logps, token_statistics
-from twofold.models.packed_model import ModelOptions, PackedModel, padded
+from twofold.models.packed_model import ModelOptions, PackedModel
 from twofold.models.packed_model import Sharing as Sharing
 from twofold.models.packing import Packing
 from twofold.models.row_lengths import restart_rotary
+from twofold.models.rows import padded, predicting_rows, predictions
 from twofold.models.seq2seq import branch_logits, encodes_prompts
 from twofold.world import settle
 
@@ -43,12 +44,13 @@ class LanguageHead:
         return torch.cat(scored)
 
     def statistics(
-        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None
+        self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None, names: Sequence[str]
     ) -> Mapping[str, Tensor]:
         if hidden_SH is None:
             return statistics_of(torch.cat(_row_logits(model, groups)))
         if (head := _linear_head(model)) is not None:
-            return token_statistics(_scaled(model, hidden_SH), head.weight, logit_bias(model, head), _softcap(model))
+            bias_V, top = logit_bias(model, head), "top_entropy" in names
+            return token_statistics(_scaled(model, hidden_SH), head.weight, bias_V, _softcap(model), top=top)
         return statistics_of(_logits(model, hidden_SH))
 
 
@@ -87,11 +89,8 @@ def _row_logits(model: PreTrainedModel, groups: Sequence[Group]) -> list[Tensor]
     """The logits [n, V] that predict each branch's tokens, from padded rows."""
     if encodes_prompts(model):
         return [z.to(torch.promote_types(z.dtype, torch.float32)) for z in branch_logits(model, groups)]
-    pairs = [(g.prompt, b.tokens) for g in groups for b in g.branches]
-    token = padded([torch.cat([prompt, tokens[:-1]]) for prompt, tokens in pairs], model.device)
-    logits = model(input_ids=token, use_cache=False).logits
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return [z[len(p) - 1 : len(p) - 1 + len(t)] for z, (p, t) in zip(logits, pairs, strict=True)]
+    logits = model(input_ids=padded(predicting_rows(groups), model.device), use_cache=False).logits
+    return predictions(logits.to(torch.promote_types(logits.dtype, torch.float32)), groups)
 
 
 class Policy(PackedModel):

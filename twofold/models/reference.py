@@ -26,6 +26,7 @@ from twofold.batch import Group
 from twofold.disk import make_folder, write
 from twofold.errors import RecipeError
 from twofold.models.adapters import REFERENCE_ADAPTER, adapter_pairs, copy_adapter
+from twofold.models.bema import Bema
 from twofold.models.integrity import header
 from twofold.models.load import weights_digest
 from twofold.models.packing import Packing
@@ -57,6 +58,8 @@ class ReferenceSettings:
     form of TR-DPO. A small alpha in every step is an exponential moving average."""
     sync_every: int = 512
     """For moving: steps between updates."""
+    bema: Bema | None = None
+    """For moving: a bias-corrected average of the policy's weights instead of alpha (docs/references.md)."""
     fit: Literal["chosen"] | None = None
     """A first stage for a model that was not fine-tuned on such completions: maximum likelihood on the chosen
     completions. Policy and reference model start from its result."""
@@ -71,6 +74,8 @@ class ReferenceSettings:
         require(self.fit_epochs > 0 and self.fit_learning_rate > 0, "fit_epochs and fit_learning_rate must be > 0")
         moved = self.alpha != 0.6 or self.sync_every != 512
         require(self.kind == "moving" or not moved, "alpha and every are settings of kind: moving")
+        require(self.bema is None or self.kind == "moving", "bema is a setting of kind: moving")
+        require(self.bema is None or self.alpha == 0.6, "alpha does nothing with bema: leave it out")
 
 
 class Reference(Protocol):
@@ -311,6 +316,8 @@ def _key(how: str, groups: Sequence[Group]) -> str:
         for tokens in (group.prompt, *(b.tokens for b in group.branches)):
             digest.update(len(tokens).to_bytes(8, "little"))
             digest.update(tokens.numpy().tobytes())
+        if asides := [b.asides_as_lists() for b in group.branches if b.asides]:
+            digest.update(repr(asides).encode())
     return digest.hexdigest()
 
 

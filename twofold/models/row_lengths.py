@@ -12,7 +12,8 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedConfig
 
-from twofold.batch import Group
+from twofold.batch import Branch, Group
+from twofold.errors import DataError
 
 Call = tuple[list[Group], list[int]]
 """Groups of one class, and the indices of their branches among all branches."""
@@ -58,16 +59,25 @@ class RowLengths:
         found: dict[tuple[tuple[int, int], ...], Call] = {}
         place = 0
         for group in groups:
-            prompt, lengths = len(group.prompt), [len(b.tokens) - (not ends) for b in group.branches]
-            rows = [(prompt, length) if self.apart else (prompt + length,) for length in lengths]
-            classes = [tuple(map(self.class_of, row)) for row in rows]
+            classes = [self._classes(group, branch, ends) for branch in group.branches]
             for kind in dict.fromkeys(classes):
                 members, places = found.setdefault(kind, ([], []))
                 mine = [i for i, c in enumerate(classes) if c == kind]
                 members.append(replace(group, branches=tuple(group.branches[i] for i in mine)))
                 places.extend(place + i for i in mine)
-            place += len(lengths)
+            place += len(classes)
         return list(found.values())
+
+    def _classes(self, group: Group, branch: Branch, ends: bool) -> tuple[tuple[int, int], ...]:
+        """Of a branch's rows; raises DataError where they are of several."""
+        prompt, lengths = len(group.prompt), [len(s.tokens) - (not ends) for s in branch.strands(ends=ends)]
+        if self.apart:
+            return self.class_of(prompt), self.class_of(lengths[0])
+        classes = {self.class_of(prompt + length) for length in lengths}
+        if len(classes) > 1:
+            what = "its turns are rows of several lengths, which this model's rotary factors treat differently"
+            raise DataError(what, where=group.name, remedy="leave the row out, or choose another model")
+        return (classes.pop(),)
 
 
 EACH_ITS_OWN = RowLengths(own_from=0)

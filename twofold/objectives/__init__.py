@@ -9,13 +9,16 @@ from twofold.objectives.anchored_po import AnchoredPO as AnchoredPO
 from twofold.objectives.aot import AOT as AOT
 from twofold.objectives.bco import BCO as BCO
 from twofold.objectives.bco_pair import BCOPair as BCOPair
+from twofold.objectives.beta_dpo import BetaDPO as BetaDPO
 from twofold.objectives.bradley_terry import BradleyTerry as BradleyTerry
 from twofold.objectives.cal_dpo import CalDPO as CalDPO
 from twofold.objectives.cpo import CPO as CPO
+from twofold.objectives.dft import DFT as DFT
 from twofold.objectives.discopop import DiscoPOP as DiscoPOP
 from twofold.objectives.dpo import DPO as DPO
 from twofold.objectives.dpo_shift import DPOShift as DPOShift
 from twofold.objectives.dpop import DPOP as DPOP
+from twofold.objectives.eaft import EAFT as EAFT
 from twofold.objectives.exo import EXO as EXO
 from twofold.objectives.f_dpo import FDPO as FDPO
 from twofold.objectives.grpo import GRPO as GRPO
@@ -79,6 +82,20 @@ OnScores: TypeAlias = BradleyTerry | RewardPlackettLuce
 OnRollouts: TypeAlias = PPO | GRPO | RLOO | Reinforce
 """Objectives on the policy's own samples, with advantages as columns."""
 
+OnDemonstrations: TypeAlias = SFT | DFT | EAFT
+"""Objectives on one completion that is worth imitating."""
+
 AnyObjective: TypeAlias = (
-    SFT | OnPairs | TPO | PlackettLuce | InfoNCA | NCAK | KTO | BCO | PDPOGenerator | OnScores | OnRollouts
+    OnDemonstrations
+    | OnPairs
+    | BetaDPO
+    | TPO
+    | PlackettLuce
+    | InfoNCA
+    | NCAK
+    | KTO
+    | BCO
+    | PDPOGenerator
+    | OnScores
+    | OnRollouts
 )

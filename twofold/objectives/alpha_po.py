@@ -27,15 +27,21 @@ class AlphaPO(Objective):
     kind: Literal["alpha_po"] = "alpha_po"
     beta: float = 2.0
     """Scale of the reward."""
-    gamma: float = 1.0
-    """Target margin of the reward."""
+    gamma: float | Literal["data"] = 1.0
+    """Target margin of the reward. data reads it from each row's `margin`."""
     alpha: float = 0.25
     """Shape of the reward. 0 is SimPO's logarithm. Above 0, differences between unlikely completions count more; below
     0, less."""
 
+    margin_setting = "gamma"
+
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")
-        require(self.gamma >= 0, "gamma must be ≥ 0")
+        require(self.gamma == "data" or self.gamma >= 0, "gamma must be ≥ 0, or data")
+
+    @trait
+    def requires(self) -> tuple[str, ...]:
+        return ("margin",) if self.gamma == "data" else ()
 
     @trait
     def domain(self) -> Domain:
@@ -44,7 +50,8 @@ class AlphaPO(Objective):
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         pairs = Pairs.of(outputs, batch, reference=False)
         reward = self.beta * mean(pairs.logp, pairs).map(lambda logp_P: shaped(logp_P, self.alpha))
-        return Loss({"alpha_po": Term(logistic(reward.margin - self.gamma), "pair")}, pairs.metrics(reward))
+        lead_P = reward.margin - pairs.wanted(self.gamma)
+        return Loss({"alpha_po": Term(logistic(lead_P), "pair")}, pairs.metrics(reward))
 
 
 def shaped(logp: Tensor, alpha: float) -> Tensor:

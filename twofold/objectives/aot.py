@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
+from torch import Tensor
+
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Term, WithReference
 from twofold.objectives.pair_losses import smoothed
@@ -44,8 +47,29 @@ class AOT(WithReference):
         if self.form == "paired":
             reference = sums(batch.token_columns["ref_logp"].to(ahead.dtype), batch)
             ahead, behind = pairs.logp.margin, reference.margin
-        rank_P = ahead.argsort(stable=True).argsort()
-        margin_P = self.beta * (ahead - behind[behind.argsort()][rank_P])
-        loss_P = smoothed(margin_P, self.label_smoothing)
+        weight_P = batch.weights("pair")
+        if weight_P is None:
+            rank_P = ahead.argsort(stable=True).argsort()
+            margin_P = self.beta * (ahead - behind[behind.argsort()][rank_P])
+            loss_P = smoothed(margin_P, self.label_smoothing)
+        else:
+            margin_P, loss_P = self._by_weight(ahead, behind, weight_P.to(ahead.dtype))
         seen = pairs.metrics(self.beta * pairs.logratio)
         return Loss({"aot": Term(loss_P, "pair")}, seen | {"quantile_margin": Term(margin_P.detach(), "pair")})
+
+    def _by_weight(self, ahead: Tensor, behind: Tensor, weight_P: Tensor) -> tuple[Tensor, Tensor]:
+        """Margins and losses of pairs that are quantiles as wide as their weights: where the quantile of a pair meets
+        several of the other side, the mean over them."""
+        better_P, worse_P = ahead.argsort(stable=True), behind.argsort()
+        ends = weight_P[better_P].cumsum(0), weight_P[worse_P].cumsum(0)
+        cut_I = torch.cat(ends).sort().values
+        width_I = cut_I.diff(prepend=cut_I.new_zeros(1))
+        middle_I, last = cut_I - width_I / 2, len(ahead) - 1
+        found = zip((better_P, worse_P), ends, strict=True)
+        i, j = (order[torch.searchsorted(end, middle_I).clamp(max=last)] for order, end in found)
+        margin_I = self.beta * (ahead[i] - behind[j])
+        share_I = width_I / weight_P[i].clamp(min=torch.finfo(weight_P.dtype).tiny)
+        nothing_P = torch.zeros_like(ahead)
+        of_pairs = (share_I * margin_I, share_I * smoothed(margin_I, self.label_smoothing))
+        margin_P, loss_P = (nothing_P.index_add(0, i, value_I) for value_I in of_pairs)
+        return margin_P, loss_P

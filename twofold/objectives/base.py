@@ -97,6 +97,8 @@ class Objective:
     remedy: str = "objective.kind=dpo with objective.nll=1"
     """Advice for falling log-probabilities of chosen. If their likelihood is in the loss, it is a larger weight of that
     term."""
+    margin_setting: str | None = None
+    """The setting that is the margin of its loss, if it has one: with the value `data` it is each row's `margin`."""
     margin_weighted: bool = False
     """Whether its gradient is exactly the metric `gradient_weight`, σ(−margin), times the gradient of the margin."""
 

@@ -29,6 +29,7 @@ class BradleyTerry(Objective):
 
     data_kind = "rankings"
     reads = "scores"
+    margin_setting = "margin"
 
     def __post_init__(self) -> None:
         require(self.centring >= 0, "`centring` must be ≥ 0")

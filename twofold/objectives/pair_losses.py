@@ -22,7 +22,7 @@ def unbiased(margin_P: Tensor, flipped: float) -> Tensor:
     return ((1 - flipped) * logistic(margin_P) - flipped * logistic(-margin_P)) / (1 - 2 * flipped)
 
 
-def hinge(margin_P: Tensor, wanted: float = 1.0) -> Tensor:
+def hinge(margin_P: Tensor, wanted: Tensor | float = 1.0) -> Tensor:
     """max(0, wanted − margin)."""
     return relu(wanted - margin_P)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -64,6 +65,12 @@ class Pairs:
             logratio=sums(logratio_S, batch),
             length=sides(batch.length_B.to(logp_S.dtype), batch),
         )
+
+    def wanted(self, setting: float | Literal["data"]) -> Tensor | float:
+        """The margin that a loss asks for: one for all, or that of each row [P]."""
+        if setting != "data":
+            return setting
+        return sides(self.batch.branch_columns["margin"].to(self.logp_S.dtype), self.batch).chosen
 
     def metrics(self, reward: Sides) -> dict[str, Term]:
         """Metrics of the `reward` that a method compares: margin, strict accuracy, DPO's gradient weight σ(−margin) and

@@ -6,6 +6,7 @@ from typing import Literal
 
 from twofold.batch import Batch, Outputs
 from twofold.objectives.base import Loss, Objective, Term, logps
+from twofold.objectives.demonstrations import demonstrated
 from twofold.settings import settings
 
 
@@ -23,8 +24,4 @@ class SFT(Objective):
         nll_S = -logps(outputs)
         nll_B = batch.sum(nll_S)
         term = Term(nll_S, "token") if self.average == "token" else Term(nll_B, "branch")
-        metrics = {
-            "demonstration_logp": Term(-nll_B.detach(), "branch"),
-            "demonstration_length": Term(batch.length_B.to(nll_B.dtype), "branch"),
-        }
-        return Loss({"sft": term}, metrics)
+        return Loss({"sft": term}, demonstrated(-nll_S, batch))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Loss, Objective, Term
+from twofold.objectives.base import Loss, Objective, Term, trait
 from twofold.objectives.pair_losses import logistic
 from twofold.objectives.pair_scores import mean
 from twofold.objectives.pairs import Pairs
@@ -23,14 +23,22 @@ class SimPO(Objective):
     kind: Literal["simpo"] = "simpo"
     beta: float = 2.0
     """Scale of the reward, which is a mean per token."""
-    gamma: float = 1.0
-    """Target margin of the reward. The authors' models use γ/β from 0.1 to 0.8."""
+    gamma: float | Literal["data"] = 1.0
+    """Target margin of the reward. The authors' models use γ/β from 0.1 to 0.8. data reads it from each row's
+    `margin`."""
+
+    margin_setting = "gamma"
 
     def __post_init__(self) -> None:
         require(self.beta > 0, "beta must be > 0")
-        require(self.gamma >= 0, "gamma must be ≥ 0")
+        require(self.gamma == "data" or self.gamma >= 0, "gamma must be ≥ 0, or data")
+
+    @trait
+    def requires(self) -> tuple[str, ...]:
+        return ("margin",) if self.gamma == "data" else ()
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         pairs = Pairs.of(outputs, batch, reference=False)
         reward = self.beta * mean(pairs.logp, pairs)
-        return Loss({"simpo": Term(logistic(reward.margin - self.gamma), "pair")}, pairs.metrics(reward))
+        lead_P = reward.margin - pairs.wanted(self.gamma)
+        return Loss({"simpo": Term(logistic(lead_P), "pair")}, pairs.metrics(reward))

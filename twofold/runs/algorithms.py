@@ -9,8 +9,10 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from twofold.algorithms.ahead import AheadAlgorithm
+from twofold.algorithms.also import ALSO, AlsoAlgorithm
 from twofold.algorithms.base import Algorithm
 from twofold.batch import Group
+from twofold.config.also import also_objective
 from twofold.data.order import Mixture
 from twofold.judges.base import JudgeKind
 from twofold.judges.drafts import PairJudge
@@ -95,7 +97,12 @@ class RunParts:
 def build_algorithm(
     context: RunContext, groups: Mapping[str, Sequence[Group]], providers: Mapping[str, Provider]
 ) -> Algorithm:
-    """The algorithm on `groups` (train, generator, heldout). `providers` compute the columns of a reference."""
-    parts = RunParts(context, groups, providers)
-    algorithm = context.recipe.algorithm.build(parts)
-    return algorithm if parts.ahead is None else AheadAlgorithm(algorithm, parts.ahead, context.steps)
+    """The algorithm on `groups` (train, generator, heldout, also). `providers` compute the columns of a reference."""
+    parts, recipe = RunParts(context, groups, providers), context.recipe
+    algorithm = recipe.algorithm.build(parts)
+    if parts.ahead is not None:
+        algorithm = AheadAlgorithm(algorithm, parts.ahead, context.steps)
+    if (also := recipe.data.also) is None:
+        return algorithm
+    size = also.rows_per_step(recipe.training.batch_size)
+    return AlsoAlgorithm(algorithm, groups[ALSO], also_objective(also), size, also.weight, recipe.seed)

@@ -8,15 +8,18 @@ from pathlib import Path
 
 from twofold.batch import Branch, Group, Role
 from twofold.config.load import plain
+from twofold.data.weights import Weights
 from twofold.errors import RecipeError
 from twofold.evaluation.exact_match import exact_match
 from twofold.evaluation.reward import RewardReport
+from twofold.models.bema import BemaReference
 from twofold.models.packed_model import PackedModel
 from twofold.models.packing import bins
-from twofold.models.reference import COLUMN, MovingReference, cached_reference, live_reference
+from twofold.models.reference import COLUMN, FrozenReference, MovingReference, cached_reference, live_reference
 from twofold.models.sharding import shard_model
-from twofold.objectives import BCO
+from twofold.objectives import BCO, BetaDPO
 from twofold.objectives.base import Objective
+from twofold.objectives.sum import members
 from twofold.rewards.rollouts import Rewards
 from twofold.runs.algorithms import build_algorithm
 from twofold.runs.context import RunContext, asks_live, reference_pace
@@ -25,6 +28,8 @@ from twofold.runs.judges import build_rewards, implicit_reward
 from twofold.runs.processes import how_shared
 from twofold.runs.value_model import build_value_model, value_model_trainables
 from twofold.sampling.base import Sampler
+from twofold.training.batch_beta import COLUMN as BETA
+from twofold.training.batch_beta import BatchBeta
 from twofold.training.bco_shift import COLUMN as DELTA
 from twofold.training.bco_shift import BCOShift
 from twofold.training.column_providers import providers
@@ -52,9 +57,13 @@ def build_trainer(run: RunContext, folder: Path, *, resume: bool = True) -> Trai
     run.value_model = build_value_model(run)
     _share_weights(run, stateful)
     groups = _with_reference_columns(run, folder)
-    if isinstance(run.objective, BCO):  # its running mean of rewards has settings of its own
-        shift = BCOShift(run.language_model, run.recipe.training.packing, decay=run.objective.shift_decay)
-        known, stateful = {**known, DELTA: shift}, [*stateful, shift]
+    for each in members(run.objective):
+        if isinstance(each, BCO):  # its running mean of rewards has settings of its own
+            shift = BCOShift(run.language_model, run.recipe.training.packing, decay=each.shift_decay)
+            known, stateful = {**known, DELTA: shift}, [*stateful, shift]
+        if isinstance(each, BetaDPO):
+            batch_beta = BatchBeta(run.language_model, run.recipe.training.packing, each)
+            known, stateful = {**known, BETA: batch_beta}, [*stateful, batch_beta]
     run.algorithm = build_algorithm(run, groups, known)
     step = Step(
         [Trainable.of(POLICY, run.policy, run.recipe.optimizer, run.steps), *value_model_trainables(run)],
@@ -99,7 +108,12 @@ def _references(run: RunContext) -> tuple[dict[str, Provider], list[Stateful]]:
             where = "reference.kind" if run.recipe.reference.kind == "moving" else "algorithm.reference"
             what, remedy = f"{type(run.objective).__name__} uses no reference", "leave it out"
             raise RecipeError(what, where=where, remedy=remedy)
-        run.reference = moving = MovingReference(policy, *pace)
+        bema = run.recipe.reference.bema
+        if bema is None:
+            moving = MovingReference(policy, *pace)
+        else:
+            moving = BemaReference(policy, FrozenReference(policy), bema, pace[1])
+        run.reference = moving
         return providers(policy, moving, packing), [moving]
     if not asks_live(run.recipe, run.objective):
         return {}, []
@@ -166,5 +180,13 @@ def _solve(run: RunContext) -> Evaluation:
 
 
 def _heldout(step: Step, groups: Sequence[Group], objective: Objective, report: RewardReport | None) -> Evaluation:
+    """`n` is the effective number of rows, by which means of weighted rows have their intervals; `rows` how many there
+    are."""
     figures = {**step.measure([Part(groups, objective)]), **(report.figures if report else {})}
-    return Evaluation({**{f"heldout/{k}": v for k, v in figures.items()}, "heldout/n": float(len(groups))})
+    weights = Weights()
+    for group in groups:
+        weights.add(group.weight)
+    told = {"n": float(int(weights.effective)), "rows": float(len(groups))}
+    if report is not None or not weights.weighted:
+        told = {"n": float(len(groups))}
+    return Evaluation({f"heldout/{name}": value for name, value in {**figures, **told}.items()})

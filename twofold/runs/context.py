@@ -12,6 +12,7 @@ from typing import TypeAlias
 from twofold.algorithms.base import Algorithm
 from twofold.batch import Group
 from twofold.config.schema import Recipe
+from twofold.data.balance import balanced
 from twofold.data.dataset import Dataset, encode_rows
 from twofold.data.encode import Encoded, described_in_all
 from twofold.data.mixture import mixture
@@ -61,7 +62,7 @@ class RunContext:
         self.encoder = Encoder(tokenizer, self.loaded.stop_tokens, data.tokenize, data.chat)
         keep_choice(tokenizer, data.chat)
         self.encoded: dict[str, Encoded] = {}
-        self.groups = {name: self._encode(name) for name in ("train", "generator", "heldout")}
+        self.groups = {name: self._encode(name) for name in ("train", "generator", "heldout", "also")}
         self._look_at_lengths()
         self.steps = total_steps(self.recipe, len(self.groups["train"]))
 
@@ -73,7 +74,9 @@ class RunContext:
         longer = 0
         for groups in self.groups.values():
             self.policy.refuse_long(groups)
-            longer += sum(len(g.prompt) + len(b.tokens) > known for g in groups for b in g.branches)
+            longer += sum(
+                len(g.prompt) + len(s.tokens) > known for g in groups for b in g.branches for s in b.strands()
+            )
         if longer:
             self.progress.warn(
                 f"{counted(longer, 'completion')} with the prompt longer than the {known} tokens that the model was "
@@ -87,7 +90,8 @@ class RunContext:
         self.encoded[name] = encode_rows(
             rows, self.encoder, data_cache(self.recipe), self.progress, self.recipe.data.workers
         )
-        return self.encoded[name].groups
+        groups, data = self.encoded[name].groups, self.recipe.data
+        return balanced(groups, data.sources) if name == "train" and data.balance == "sources" else groups
 
     @cached_property
     def mixture(self) -> Mixture | None:
@@ -107,7 +111,7 @@ class RunContext:
     @cached_property
     def _prompts(self) -> dict[str, Prompt | None]:
         found: dict[str, Prompt | None] = {}
-        for record in chain(self.dataset.train, self.dataset.generator, self.dataset.heldout):
+        for record in chain(self.dataset.train, self.dataset.generator, self.dataset.heldout, self.dataset.also):
             name, prompt = str(record.source), record.prompt
             found[name] = prompt if found.get(name, prompt) == prompt else None
         return found

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from twofold.batch import DataKind
+from twofold.config.also import also_objective
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset, Reader
@@ -31,14 +32,15 @@ def read_dataset(
     that a reward model does not support."""
     _refuse_speech(recipe, objective)
     needs = row_needs(objective, recipe.algorithm.data_kind(objective))
-    dataset = _reader(recipe, progress or Silent()).read(recipe.evaluation.tasks, rows).of_kind(needs)
+    also = None if recipe.data.also is None else row_needs(also_objective(recipe.data.also))
+    dataset = _reader(recipe, progress or Silent()).read(recipe.evaluation.tasks, rows).of_kind(needs, also)
     refuse_unreadable(dataset.tasks, recipe.evaluation.rule)
     return dataset
 
 
 def row_needs(objective: Objective, kind: DataKind | None = None) -> RowNeeds:
     """Rows that `objective` takes, or those from which an algorithm makes them: of `kind`."""
-    return RowNeeds(kind or objective.data_kind, objective.requires, type(objective).__name__)
+    return RowNeeds(kind or objective.data_kind, objective.requires, type(objective).__name__, objective.margin_setting)
 
 
 def data_cache(recipe: Recipe) -> Path:
@@ -57,7 +59,7 @@ def refuse_trained_on(run: Path, tasks: Sequence[Record]) -> int:
     if recipe.data.train == IN_MEMORY:
         return 0
     dataset = _reader(recipe, Silent()).read(recipe.evaluation.tasks)
-    trained = concat([dataset.train, dataset.generator])
+    trained = concat([dataset.train, dataset.generator, dataset.also])
     refuse_overlap(trained, tasks)
     return alike(trained, tasks)
 

@@ -112,7 +112,7 @@ def dry_run(recipe: Recipe, progress: Progress | None = None, processes: int = 1
         progress.warn(f"optimizer.learning_rate is {way}, {words} → left out, it is {_usual_rate(recipe):g}")
     return DryRun(
         resolved=dump(recipe),
-        rows={name: len(getattr(records, name)) for name in ("generator", "heldout", "tasks")}
+        rows={name: len(getattr(records, name)) for name in ("generator", "heldout", "tasks", "also")}
         | {"train": trained.rows},
         prompts=described_in_all([trained], encoder),
         used=trained.num_groups,

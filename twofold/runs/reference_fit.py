@@ -71,7 +71,7 @@ def _stage(recipe: Recipe, folder: Path) -> Recipe:
         run=str(folder),
         objective=SFT(),
         algorithm=Offline(),
-        data=replace(recipe.data, heldout=None, generator=None),
+        data=replace(recipe.data, heldout=None, generator=None, also=None),
         reference=ReferenceSettings(),
         optimizer=replace(recipe.optimizer, learning_rate=settings.fit_learning_rate),
         training=replace(

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twofold.client.server import CompletionRequest, Endpoint, Reply, RetrySettings, Server, is_url
+from twofold.data.chat import as_request
 from twofold.data.transcripts import split
 from twofold.data.turns import ChatChoice
 from twofold.errors import RecipeError
 from twofold.ledger import Ledger
 from twofold.progress import Progress
-from twofold.records import Candidate, Prompt, shown
+from twofold.records import Candidate, Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,14 +137,15 @@ class ServerAnswerer:
         texts: dict[str, Any] = {"stop": list(rule.stop)} if rule.stop else {}
         noise = hashlib.sha256(f"{draw.seed}/{sample}".encode()).digest()
         seed = MOST_ATTEMPTS * int.from_bytes(noise[:3], "little")
-        whole = prompt if self._server.endpoint.raw else split(prompt)
+        messages, tools = as_request(prompt if self._server.endpoint.raw else split(prompt))
         return self._server.body(
-            shown(whole),
+            messages,
             temperature=rule.temperature,
             top_p=rule.top_p,
             max_tokens=rule.max_new_tokens,
             seed=seed,
             **texts,
+            **tools,
         )
 
     def _candidates(self, replies: Sequence[Any], draw: Draw) -> list[Candidate] | None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from twofold.batch import Group, Role
+from twofold.batch import PROBABILITY, WEIGHT, Group, Role
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN as REFERENCE
@@ -43,12 +43,17 @@ class BCOShift:
         return [g.with_columns([{COLUMN: delta}] * len(g.branches)) for g in groups]
 
     def _means(self, groups: Sequence[Group]) -> dict[str, float]:
-        found: dict[str, list[float]] = {}
+        """By label; a row counts by its weight, with the probability of each label."""
+        sums: dict[str, tuple[float, float]] = {}
         for group, said in zip(groups, self.policy.logps(groups, self.packing), strict=True):
             for branch, logp in zip(group.branches, said, strict=True):
                 ratio = (logp - branch.token_columns[REFERENCE].to(logp)).double().sum().item()
-                found.setdefault(branch.role.name.lower(), []).append(ratio)
-        return {label: sum(ratios) / len(ratios) for label, ratios in found.items()}
+                weight, sure = branch.columns.get(WEIGHT, 1.0), branch.columns.get(PROBABILITY, 1.0)
+                other = Role.UNDESIRABLE if branch.role is Role.DESIRABLE else Role.DESIRABLE
+                for role, mass in ((branch.role, weight * sure), (other, weight * (1 - sure))):
+                    total, value = sums.get(role.name.lower(), (0.0, 0.0))
+                    sums[role.name.lower()] = total + mass, value + mass * ratio
+        return {label: value / total for label, (total, value) in sums.items() if total}
 
     def tensors(self) -> Mapping[str, Tensor]:
         return {}

@@ -20,16 +20,20 @@ COLUMN = "z0"
 
 
 def with_kl_baseline(groups: Sequence[Group], policy: Policy, reference: Reference, packing: Packing) -> list[Group]:
-    """Every branch with `z0`: max(0, mean over mismatched rows of Σ log π/π_ref), the policy as it is now; nats."""
+    """Every branch with `z0`: max(0, mean over mismatched rows of Σ log π/π_ref), the policy as it is now; nats. A row
+    counts by its weight."""
     rows = mismatched(groups)
     mine, theirs = policy.logps(rows, packing), reference.logps(rows, packing)
-    z0 = clamped_mean([(a - b).double().sum().item() for (a,), (b,) in zip(mine, theirs, strict=True)])
+    ratios = [(a - b).double().sum().item() for (a,), (b,) in zip(mine, theirs, strict=True)]
+    z0 = clamped_mean(ratios, [1.0 if g.weight is None else g.weight for g in groups])
     return [g.with_columns([{COLUMN: z0}] * len(g.branches)) for g in groups]
 
 
-def clamped_mean(logratios: Sequence[float]) -> float:
-    """max(0, mean): a KL divergence is never negative, its estimate may be."""
-    return max(0.0, sum(logratios) / len(logratios))
+def clamped_mean(logratios: Sequence[float], weights: Sequence[float] | None = None) -> float:
+    """max(0, mean): a KL divergence is never negative, its estimate may be. 0 where nothing counts."""
+    weights = [1.0] * len(logratios) if weights is None else weights
+    total = sum(weights)
+    return max(0.0, sum(w * x for w, x in zip(weights, logratios, strict=True)) / total) if total else 0.0
 
 
 def mismatched(groups: Sequence[Group]) -> list[Group]:

@@ -14,11 +14,12 @@ from dataclasses import KW_ONLY, dataclass, field
 import torch
 from torch import Tensor
 
-from twofold.batch import Batch, Group, Outputs, Routing, with_shared_columns
+from twofold.batch import Batch, Group, Outputs, Routing, with_row_columns, with_shared_columns
 from twofold.errors import BrokenUpdateError, NonFiniteError, RecipeError
 from twofold.models.fsdp import before_backward
 from twofold.models.packing import Packing, bins
 from twofold.objectives.base import Loss, Objective, logps
+from twofold.objectives.row_columns import evaluated, with_both_orders
 from twofold.training.trainable import POLICY, Trainable
 from twofold.world import is_sharded, whole_tensor, world
 
@@ -33,12 +34,16 @@ _ROUNDING = 1e-12  # of a mean of squares: below it a difference of two means is
 class Part:
     """Groups under an objective, as one part of a round. Its loss has the factor `weight`.
 
-    `trainable` names the model that it trains."""
+    `trainable` names the model that it trains. Its terms and metrics are behind its `name`, if it has one."""
 
     groups: Sequence[Group]
     objective: Objective
     weight: float = 1.0
     trainable: str = POLICY
+    name: str = ""
+
+    def named(self, figure: str) -> str:
+        return f"{self.name}/{figure}" if self.name else figure
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Round:
 
 
 class Averages:
-    """Sums of unreduced values over packs, each divided by the count of its unit in its part. They are on the device
+    """Sums of unreduced values over packs, each divided by the weight of its unit in its part. They are on the device
     until they are read, and then cover the packs of all processes. `skipped` counts losses with nothing to average.
     `moved` names the models that a loss trains."""
 
@@ -61,8 +66,8 @@ class Averages:
         self._shares: dict[str, Tensor] = {}
         self._squares: set[str] = set()
 
-    def add(self, name: str, value: Tensor, count: int, weight: float = 1.0) -> None:
-        share = value.detach().sum(dtype=torch.float64) * (weight / count)
+    def add(self, name: str, value: Tensor, mass: float, weight: float = 1.0) -> None:
+        share = value.detach().sum(dtype=torch.float64) * (weight / mass)
         self._shares[name] = self._shares[name] + share if name in self._shares else share
 
     def note(self, trainable: str, loss: Tensor | None) -> None:
@@ -70,11 +75,11 @@ class Averages:
         if loss is not None and loss.requires_grad:
             self.moved.add(trainable)
 
-    def add_spread(self, name: str, value: Tensor, count: int) -> None:
+    def add_spread(self, name: str, value: Tensor, mass: float, weight_N: Tensor | None = None) -> None:
         """Like `add`, and also report the standard deviation over all units."""
         self._squares.add(name)
-        self.add(name, value, count)
-        self.add(f"{name}_std", value.detach().double().square(), count)
+        self.add(name, weighed(value, weight_N), mass)
+        self.add(f"{name}_std", weighed(value.detach().double().square(), weight_N), mass)
 
     def figures(self) -> dict[str, float]:
         """All of them, fetched at once."""
@@ -87,6 +92,11 @@ class Averages:
             variance = square - found[name] ** 2
             found[f"{name}_std"] = math.sqrt(variance) if variance > _ROUNDING * square else 0.0
         return found
+
+
+def weighed(value_N: Tensor, weight_N: Tensor | None) -> Tensor:
+    """Each entry as often as it counts."""
+    return value_N if weight_N is None else value_N * weight_N.to(value_N)
 
 
 @dataclass
@@ -177,7 +187,7 @@ class Step:
                 before_backward(model, last=last and ends)
                 yield loss
             return
-        whole, faults = Batch.of(groups), list[NonFiniteError]()
+        whole, faults = with_both_orders(part.objective, Batch.of(groups)), list[NonFiniteError]()
         turns = model.turns(packs)
         for turn in turns:
             outputs, batch = model(packs[turn.place], part.objective.statistics, routing=routed is not None)
@@ -185,7 +195,7 @@ class Step:
             if turn.real:
                 with _postponed(faults):
                     _refuse_non_finite(outputs, batch)
-                    loss = self._total(part, part.objective(outputs, batch), whole, averages)
+                    loss = self._total(part, *evaluated(part.objective, outputs, batch), whole, averages)
                     averages.skipped += loss is None and routed is None
                     loss = self._balanced(part, loss, outputs, routed, averages)
             averages.note(part.trainable, loss)
@@ -224,7 +234,8 @@ class Step:
             said = [logp.to(model.device) for logp in world().pooled(mine, lengths, dtype)]
         outputs = Outputs(torch.cat(said).requires_grad_(torch.is_grad_enabled()))
         _refuse_non_finite(outputs, whole)
-        total = self._total(part, part.objective(outputs, whole), whole, averages if world().first else Averages())
+        counted = evaluated(part.objective, outputs, whole)
+        total = self._total(part, *counted, counted[1], averages if world().first else Averages())
         averages.skipped += total is None and world().first
         averages.note(part.trainable, total)
         moved = total if total is not None and total.requires_grad else None
@@ -240,7 +251,7 @@ class Step:
             yield self._balanced(part, loss, again, routed, averages) if real else loss, turn is turns[-1]
 
     def _with_columns(self, part: Part) -> list[Group]:
-        groups = list(part.groups)
+        groups = with_row_columns(part.groups)
         for column in part.objective.requires:
             if all(g.has(column) for g in groups):
                 continue
@@ -253,22 +264,27 @@ class Step:
             groups = self.providers[column](groups)
         return with_shared_columns(groups)
 
-    def _total(self, part: Part, loss: Loss, whole: Batch, averages: Averages) -> Tensor | None:
+    def _total(self, part: Part, loss: Loss, batch: Batch, whole: Batch, averages: Averages) -> Tensor | None:
+        """What `loss`, of `batch`, contributes to the part's, whose rows are `whole`."""
         total: Tensor | None = None
         for name, term in loss.terms.items():
-            count = whole.count(term.unit)
-            if count == 0:
+            mass = whole.mass(term.unit)
+            if mass == 0:
                 continue
-            averages.add(f"loss/{name}", term.value, count)
+            value = weighed(term.value, batch.weights(term.unit))
+            averages.add(f"loss/{part.named(name)}", value, mass)
             if part.trainable == POLICY:
-                averages.add("loss", term.value, count, part.weight * term.weight)
-            share = term.value.sum() * (part.weight * term.weight / count)
+                averages.add("loss", value, mass, part.weight * term.weight)
+            share = value.sum() * (part.weight * term.weight / mass)
             if not torch.isfinite(share):
                 raise NonFiniteError(f"the loss {name!r} is {share.item()}", where=_few(whole.names), remedy=REMEDY)
             total = share if total is None else total + share
         for name, term in loss.metrics.items():
-            if count := whole.count(term.unit):
-                (averages.add_spread if term.spread else averages.add)(name, term.value, count)
+            mass, weight_N = whole.mass(term.unit), batch.weights(term.unit)
+            if mass and term.spread:
+                averages.add_spread(part.named(name), term.value, mass, weight_N)
+            elif mass:
+                averages.add(part.named(name), weighed(term.value, weight_N), mass)
         return total
 
     def _clipped(self, optimizer: torch.optim.Optimizer, round: Round) -> float:

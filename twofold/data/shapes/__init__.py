@@ -23,6 +23,7 @@ from twofold.data.shapes import (
     solutions,
 )
 from twofold.data.shapes.fields import Fields
+from twofold.data.shapes.numbers import NUMBERS, read_numbers, with_numbers
 from twofold.data.shapes.shape import Shape
 from twofold.records import Record, Source
 
@@ -48,7 +49,7 @@ SHAPES: tuple[Shape, ...] = (
 )
 _RICHER = {s.name: tuple(o for o in SHAPES if set(o.keys) > set(s.keys)) for s in SHAPES}
 _KEYS = frozenset(key for shape in SHAPES for key in shape.keys)
-FIELDS = tuple(dict.fromkeys(key for shape in SHAPES for key in (*shape.keys, *shape.optional)))
+FIELDS = tuple(dict.fromkeys([*(key for shape in SHAPES for key in (*shape.keys, *shape.optional)), *NUMBERS]))
 
 
 def detect(row: Mapping[str, Any], named: Collection[str] = ()) -> Shape | None:
@@ -58,7 +59,7 @@ def detect(row: Mapping[str, Any], named: Collection[str] = ()) -> Shape | None:
     """
     fitting = [s for s in SHAPES if all(k in row for k in s.keys) and s.fits(row)]
     filled = [s for s in fitting if all(row[k] is not None for k in s.keys)]
-    asked = [s for s in (*filled, *fitting) if named and set(named) <= {*s.keys, *s.optional}]
+    asked = [s for s in (*filled, *fitting) if named and set(named) <= {*s.keys, *s.optional, *NUMBERS}]
     return next(iter([*asked, *filled, *fitting]), None)
 
 
@@ -81,17 +82,31 @@ def parse(
     if missing:
         return [_missing(key, shape, row, source) for key in missing]
     fields = Fields(row, source)
-    record = shape.parse(fields)
-    left = _remaining(shape, row)
+    record = with_numbers(shape.parse(fields), fields)
+    left = _remaining(shape, row, read_numbers(record))
+    _place_pictures(fields, left)
     unknown_keys = [key for key in left if whole and not is_meant(key)]
     fields.refuse_unread("", left, {*unknown_keys, *(_KEYS if named else ())})
     remarks += fields.remarks
     return fields.faults or record
 
 
-def _remaining(shape: Shape, row: Mapping[str, Any]) -> dict[str, Any]:
+def _place_pictures(fields: Fields, left: dict[str, Any]) -> None:
+    """Take the column of pictures that have places in the messages out of what is `left` unread."""
+    pictures = fields.pictures
+    if not pictures.placed_any:
+        return
+    if pictures.column and pictures.unplaced:
+        reason = f"names {pictures.unplaced} more pictures than the messages have places for"
+        fields.fault(pictures.column, reason, 'write a part {"type": "image"} or <image> for each', "no picture")
+    left.pop(pictures.column, None)
+    reason = "holds pictures, which are read and which no model here sees: training refuses the row"
+    fields.remark(pictures.column, reason, "leave the row out of training", "pictures")
+
+
+def _remaining(shape: Shape, row: Mapping[str, Any], numbers: Collection[str]) -> dict[str, Any]:
     """The keys of a row that its format does not read and that do not repeat what it reads."""
-    used = {*shape.keys, *shape.optional, *shape.beside(row)}
+    used = {*shape.keys, *shape.optional, *shape.beside(row), *numbers}
     left = {k: row[k] for k in unread(row, used)}
     if left:
         known = set(texts_in([v for k, v in row.items() if k in used]))

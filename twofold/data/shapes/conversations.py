@@ -52,7 +52,8 @@ def _of_rounds(row: Mapping[str, Any]) -> bool:
 
 
 def _labelled(row: Fields, field: str, label: str) -> Labelled:
-    return Labelled(*_taken_apart(row, field), row.flag(label), row.source)
+    desirable, probability = row.label(label)
+    return Labelled(*_taken_apart(row, field), desirable, row.source, probability)
 
 
 def _pair(row: Fields, prompt: str | None, *sides: str) -> Pair:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from twofold.data import chat, keys
 from twofold.data.chat import Chat, Malformed
 from twofold.data.differences import common_length
 from twofold.data.issues import MOST_NAMES, Issue, Severity, quoted, shortened
-from twofold.records import Message, Prompt, Source
+from twofold.data.pictures import PLACE, Pictures
+from twofold.records import Completion, Message, Prompt, Source, completion_of
 
 Said = str | Chat
 """What one field holds: text, or messages."""
@@ -21,7 +24,7 @@ class Fields:
     a record made of a row with faults must not be used. `remarks` are warnings about a row that can be used."""
 
     def __init__(self, row: Mapping[str, Any], source: Source) -> None:
-        self.row, self.source = row, source
+        self.row, self.source, self.pictures = row, source, Pictures(row, source.file)
         self.faults: list[Issue] = []
         self.remarks: list[Issue] = []
 
@@ -43,7 +46,7 @@ class Fields:
     def spread(self, extra: Mapping[str, Any]) -> Fields:
         """The same row with further fields (parts of its own), under the same faults and remarks."""
         wider = Fields({**self.row, **extra}, self.source)
-        wider.faults, wider.remarks = self.faults, self.remarks
+        wider.faults, wider.remarks, wider.pictures = self.faults, self.remarks, self.pictures
         return wider
 
     def refuse_unread(self, part: str, holder: Mapping[str, Any], used: Collection[str]) -> None:
@@ -56,7 +59,7 @@ class Fields:
             reason = f"and {len(unread) - MOST_NAMES} more keys are filled, and nothing reads them"
             self.fault(part, reason, "is this the file that you meant?", "unread key")
 
-    def turns(self, prompt: str | None, *completions: str) -> tuple[Prompt, list[str]]:
+    def turns(self, prompt: str | None, *completions: str) -> tuple[Prompt, list[Completion]]:
         """The prompt of the row and its completions; without a prompt field, it is what the completions share.
 
         A `system` field comes before the prompt, which makes a chat of it.
@@ -64,7 +67,7 @@ class Fields:
         asked = self._with_system(self.completion(prompt)) if prompt else ()
         return self.answers(asked, prompt, *completions)
 
-    def answers(self, asked: Said | None, prompt: str | None, *completions: str) -> tuple[Prompt, list[str]]:
+    def answers(self, asked: Said | None, prompt: str | None, *completions: str) -> tuple[Prompt, list[Completion]]:
         """As `turns`, after what was `asked` (None where that is at fault); `prompt` names its field."""
         said = [self.completion(c) for c in completions]
         if asked is None or any(s is None for s in said):
@@ -74,7 +77,7 @@ class Fields:
         if isinstance(asked, str) and conversations:
             asked = self._as_chat(prompt or "", asked, shared, len(conversations) == len(said))
         elif prompt is None:
-            asked = self._implicit(completions, said, shared)
+            asked, said = self._implicit(completions, said, shared)
         if isinstance(asked, tuple) and asked and asked[-1].role == "assistant":
             reason = "the prompt ends with an assistant turn"
             self.fault(prompt or completions[0], reason, "end it with a user turn", "unanswerable prompt")
@@ -95,7 +98,7 @@ class Fields:
         told = None if past is None else self._with_system((*past, question))
         return told if isinstance(told, tuple) else None
 
-    def conversation(self, field: str) -> tuple[Chat, str] | None:
+    def conversation(self, field: str) -> tuple[Chat, Completion] | None:
         """A chat as what comes before its last answer and that answer; None where there is none."""
         said = self.completion(field)
         if isinstance(said, str):
@@ -109,22 +112,26 @@ class Fields:
             reason = f"ends with the {whole[-1].role}'s turn" if many else "has no assistant turn"
             self.fault(field, reason, "end it with one assistant message", "no assistant turn")
             return None
-        return whole[:-1], self.filled(field, whole[-1].content)
+        return whole[:-1], completion_of((self._spoken(field, whole[-1]),))
 
-    def flag(self, field: str) -> bool:
-        """A boolean. In CSV, which has only text, the texts true and false count."""
-        value = self.row.get(field)
-        if isinstance(value, str) and ".csv" in self.source.file and value.lower() in ("true", "false"):
-            return value.lower() == "true"
+    def label(self, field: str) -> tuple[bool, float | None]:
+        """Whether a completion is more likely good than bad, and the probability that this is right, None for a label
+        without doubt: true, false, or the probability of good, where 1 is true and 0 is false."""
+        value = self._spelled(self.row.get(field))
+        if isinstance(value, bool):
+            return value, None
+        if is_number(value) and 0 <= value <= 1:
+            return value >= 0.5, None if value in (0, 1) else float(max(value, 1 - value))
         if value is None:
             self.fault(field, "is null", f"fill `{field}` or remove the row", "missing field")
-        elif not isinstance(value, bool):
-            self.fault(field, f"is {chat.kind(value)}, not true or false", "write true for good and false for bad")
-        return value is True
+        else:
+            reason = f"is {_number_or_kind(value)}, not true, false or a probability"
+            self.fault(field, reason, "write true for good, false for bad, or a number from 0 to 1")
+        return False, None
 
     def probability(self) -> float | None:
         """The probability that chosen beats rejected, if the row has one."""
-        value = self.row.get("probability")
+        value = self._spelled(self.row.get("probability"))
         if value is None or (is_number(value) and 0 <= value <= 1):
             return None if value is None else float(value)
         reason = f"is {_number_or_kind(value)}, not a probability"
@@ -133,8 +140,29 @@ class Fields:
 
     def margin(self) -> float | None:
         """The margin between the better and the worse completion, if the row has one."""
-        value = self.row.get("margin")
+        value = self._spelled(self.row.get("margin"))
         return None if value is None else self.number("margin", value, "write a number, or remove it")
+
+    def weight(self) -> float | None:
+        """How often the row counts, if it has a weight."""
+        value = self._spelled(self.row.get("weight"))
+        weight = None if value is None else self.number("weight", value, "write a number from 0 up, or remove it")
+        if weight is not None and weight < 0:
+            remedy = "write a number from 0 up; to turn a preference around, swap its completions"
+            self.fault("weight", f"is {weight:g}, less than 0", remedy)
+            return None
+        return weight
+
+    def _spelled(self, value: Any) -> Any:
+        """A value that CSV, which has only texts, spells: true, false or a number. Other formats have values."""
+        if not isinstance(value, str) or ".csv" not in self.source.file:
+            return value
+        if value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        try:
+            return float(value)
+        except ValueError:
+            return value or None
 
     def number(self, field: str, value: Any, remedy: str) -> float | None:
         """A finite number; None where `value` is none."""
@@ -150,19 +178,21 @@ class Fields:
             reason = "is null" if field in self.row else "is missing"
             self.fault(field, reason, f"fill `{field}` or remove the row", "missing field")
             return None
-        if isinstance(value, str):
+        if isinstance(value, str) and not (self.pictures.unplaced and PLACE in value):
             return value if self._encodable(field, value) else None
+        if isinstance(value, str):
+            value = [{"role": "user", "content": value}]
         if chat.is_message(value):
             value = [value]
         if not isinstance(value, list | tuple):
             self.fault(field, f"is {chat.kind(value)}, not text or a chat", "write it as text")
             return None
         try:
-            messages = chat.parse(value)
+            messages = chat.parse(value, self.pictures)
         except Malformed as error:
             self.fault(field, error.reason, error.remedy, error.check)
             return None
-        return messages if all(self._encodable(field, m.content) for m in messages) else None
+        return messages if all(self._encodable(field, m.content + m.more) for m in messages) else None
 
     def filled(self, field: str, text: str) -> str:
         """`text`, at fault where there is nothing in it."""
@@ -226,29 +256,69 @@ class Fields:
         self.fault(field, "is text, but the completions are chats", remedy)
         return asked
 
-    def _implicit(self, fields: Sequence[str], said: Sequence[Any], shared: Chat) -> Prompt:
+    def _implicit(self, fields: Sequence[str], said: Sequence[Any], shared: Chat) -> tuple[Prompt, list[Said | None]]:
+        """The prompt that all completions begin with, and the completions. Where they part at a turn that is not the
+        assistant's, the shared assistant turn before it goes with them, unscored."""
         texts = [f for f, s in zip(fields, said, strict=True) if isinstance(s, str)]
         if texts:
             self.fault(texts[0], "is text without a prompt", "add a `prompt` column")
         elif not shared:
             self.fault(fields[0], f"shares no prompt messages with {quoted(fields[1:])}", "add a `prompt` column")
-        return shared
+        elif any(len(s) > len(shared) and s[len(shared)].role == "user" for s in said) and all(
+            m.role != "user" for m in shared
+        ):
+            reason = f"shares no user's turn with {quoted(fields[1:])}"
+            self.fault(fields[0], reason, "give both sides the turns that they begin with", "no common start")
+        parted = any(len(s) > len(shared) and s[len(shared)].role != "assistant" for s in said if isinstance(s, tuple))
+        at = len(shared)
+        while parted and at and shared[at - 1].role == "assistant":
+            at -= 1
+        if not parted or at == len(shared) or not at:
+            return shared, list(said)
+        unscored = tuple(replace(m, scored=False) for m in shared[at:])
+        return shared[:at], [(*s[:at], *unscored, *s[len(shared) :]) for s in said]
 
-    def _completion(self, field: str, said: Said | None, asked: Prompt) -> str:
-        text = self._answer(field, said, asked) if isinstance(said, tuple) else said
-        return "" if text is None else self.filled(field, text)
+    def _completion(self, field: str, said: Said | None, asked: Prompt) -> Completion:
+        if isinstance(said, tuple):
+            return self._answer(field, said, asked)
+        return "" if said is None else self.filled(field, said)
 
-    def _answer(self, field: str, said: Chat, asked: Prompt) -> str | None:
-        """The one assistant turn that follows the prompt, whether or not the chat repeats the prompt."""
+    def _answer(self, field: str, said: Chat, asked: Prompt) -> Completion:
+        """The turns that follow the prompt, whether or not the chat repeats the prompt. The last is the assistant's,
+        and the others are its own, tools' and users'."""
         rest = _after(said, asked)
-        if len(rest) == 1 and rest[0].role == "assistant":
-            return rest[0].content
-        if any(m.role == "assistant" for m in rest):
-            reason = f"has {len(rest)} messages after the prompt, not one assistant turn"
-            self.fault(field, reason, "move the earlier ones into the prompt", "no assistant turn")
-        else:
+        if not any(m.role == "assistant" for m in rest):
             self.fault(field, "has no assistant turn", "end it with one assistant message", "no assistant turn")
-        return None
+            return ""
+        if reason := _disorder(rest):
+            remedy = "after the prompt come the assistant's turns, one at a time, with tools' and users' between them"
+            self.fault(field, reason, remedy, "no assistant turn")
+            return ""
+        if all(m.scored is False for m in rest if m.role == "assistant"):
+            remedy = "set the weight of a turn to 1, or remove the row"
+            self.fault(field, "has no turn that is trained on: the weight of each is 0", remedy, "no supervised token")
+            return ""
+        return completion_of(tuple(self._spoken(field, m) if m.role == "assistant" else m for m in rest))
+
+    def _spoken(self, field: str, turn: Message) -> Message:
+        """An assistant's turn, at fault where there is nothing in it."""
+        if not turn.more:
+            self.filled(field, turn.content)
+        return turn
+
+
+def _disorder(rest: Chat) -> str:
+    """What is wrong with the order of turns after a prompt; empty where nothing is."""
+    odd = next((m for m in rest if m.role not in ("assistant", "tool", "user")), None)
+    if odd is not None:
+        return f"has a turn of the role {odd.role} after the prompt"
+    if rest[0].role == "user":
+        return "begins with a user's turn after the prompt"
+    if rest[-1].role != "assistant":
+        return f"ends with the {rest[-1].role}'s turn"
+    if any(a.role == b.role == "assistant" for a, b in pairwise(rest)):
+        return "has two assistant turns in a row"
+    return ""
 
 
 def is_number(value: object) -> bool:

@@ -29,7 +29,8 @@ def _demonstration(row: Fields, asked: Questions, told: str) -> Demonstration:
 
 def _labelled(row: Fields) -> Labelled:
     shown = _demonstration(row, ALPACA, "output")
-    return Labelled(shown.prompt, shown.completion, row.flag("kto_tag"), row.source)
+    desirable, probability = row.label("kto_tag")
+    return Labelled(shown.prompt, shown.completion, desirable, row.source, probability)
 
 
 def _pairs(name: str, asked: Questions, chosen: str = "chosen", rejected: str = "rejected") -> Shape:

@@ -21,8 +21,8 @@ def _pair(row: Fields, asked: str | None) -> Pair:
     """A preference, with the gold completion if the row has one."""
     best = () if row.row.get("gold") is None else ("gold",)
     prompt, (chosen, rejected, *gold) = row.turns(asked, "chosen", "rejected", *best)
-    known = row.probability(), row.margin(), gold[0] if gold else None
-    return Pair(row.with_tools(prompt, row.row.get("tools")), chosen, rejected, row.source, *known)
+    best_of_all = gold[0] if gold else None
+    return Pair(row.with_tools(prompt, row.row.get("tools")), chosen, rejected, row.source, gold=best_of_all)
 
 
 def _implicit_texts(row: Fields) -> Pair:
@@ -38,7 +38,7 @@ def _implicit_texts(row: Fields) -> Pair:
         row.fault("chosen", "is text without a prompt, and begins otherwise than `rejected`", "add a `prompt` column")
         return Pair("", "", "", row.source)
     said = [row.filled(field, text[at:]) for field, text in (("chosen", chosen), ("rejected", rejected))]
-    return Pair(shared[:at], said[0], said[1], row.source, row.probability(), row.margin())
+    return Pair(shared[:at], said[0], said[1], row.source)
 
 
 def _texts(row: Mapping[str, Any]) -> bool:
@@ -51,8 +51,7 @@ def _single_answers(row: Mapping[str, Any]) -> bool:
                for v in (row["chosen"], row["rejected"]))  # fmt: skip
 
 
-_JUDGED = ("probability", "margin")
-_AROUND = ("system", "tools", *_JUDGED, "gold")
+_AROUND = ("system", "tools", "gold")
 SHAPES = (
     Shape("prompt + chosen + rejected", ("prompt", "chosen", "rejected"), partial(_pair, asked="prompt"), _AROUND),
     Shape(
@@ -67,7 +66,7 @@ SHAPES = (
 
 SHARED_BEGINNING = "chosen + rejected (shared beginning)"
 IMPLICIT = (
-    Shape(SHARED_BEGINNING, ("chosen", "rejected"), _implicit_texts, _JUDGED, _texts),
+    Shape(SHARED_BEGINNING, ("chosen", "rejected"), _implicit_texts, fits=_texts),
     Shape("chosen + rejected (shared prompt)", ("chosen", "rejected"), partial(_pair, asked=None), _AROUND),
 )
 """Pairs whose prompt is what both sides begin with."""

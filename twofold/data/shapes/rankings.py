@@ -103,7 +103,8 @@ def _ranking(row: Fields, asked: str, named: Mapping[str, Any]) -> Ranking:
         prompt, texts = spread.turns(asked, *named)
     else:
         prompt, texts = spread.answers(spread.user(asked), asked, *named)
-    return Ranking(prompt, tuple(texts), row.source, margin=row.margin())
+    prompt = row.with_tools(prompt, row.row.get("tools"))
+    return Ranking(prompt, tuple(texts), row.source)
 
 
 def _listed(row: Fields, field: str) -> Sequence[Any] | None:
@@ -147,22 +148,26 @@ def _objects(field: str) -> Any:
     return fits
 
 
+_AROUND = ("system", "tools")
 SHAPES = (
-    Shape("prompt + completions + ranks", ("prompt", "completions", "ranks"), _ranks, ("system",)),
-    Shape("instruction + generations + ratings", ("instruction", "generations", "ratings"), _ratings, ("system",)),
-    Shape("prompt + answers (ranked)", ("prompt", "answers"), _of_objects, ("system",), _objects("answers")),
+    Shape("prompt + completions + ranks", ("prompt", "completions", "ranks"), _ranks, _AROUND),
+    Shape("instruction + generations + ratings", ("instruction", "generations", "ratings"), _ratings, _AROUND),
+    Shape("prompt + answers (ranked)", ("prompt", "answers"), _of_objects, _AROUND, _objects("answers")),
     Shape(
         "instruction + completions (scored)",
         ("instruction", "completions"),
         _of_objects,
-        ("system",),
+        _AROUND,
         _objects("completions"),
     ),
-    Shape(
-        "prompt + completions (scored)", ("prompt", "completions"), _of_objects, ("system",), _objects("completions")
-    ),
+    Shape("prompt + completions (scored)", ("prompt", "completions"), _of_objects, _AROUND, _objects("completions")),
     Shape("context + completions (NeMo)", ("context", "completions"), _of_objects, (), _objects("completions")),
-    Shape("prompt + completions (best first)", ("prompt", "completions"), _best_first, ("scores", "system", "margin")),
+    Shape(
+        "prompt + completions (best first)",
+        ("prompt", "completions"),
+        _best_first,
+        ("scores", *_AROUND),
+    ),
 )
 SETS = (
     Shape("prompt + lists of chosen and rejected (RewardBench 2)", ("prompt", "chosen", "rejected"), _right_and_wrong,

@@ -28,12 +28,16 @@ def _demonstration(row: Fields) -> Demonstration:
 
 def _labelled(row: Fields) -> Labelled:
     prompt, (completion,) = row.turns("prompt", "completion")
-    return Labelled(prompt, completion, row.flag("label"), row.source)
+    prompt, (desirable, probability) = row.with_tools(prompt, row.row.get("tools")), row.label("label")
+    return Labelled(prompt, completion, desirable, row.source, probability)
 
 
 def _task(row: Fields, asked: str) -> Task:
     prompt, (answer,) = row.turns(asked, "answer")
-    return Task(prompt, answer, row.source)
+    if not isinstance(answer, str):
+        row.fault("answer", "is no single text, by which an answer could be checked", "write the answer as text")
+        answer = ""
+    return Task(row.with_tools(prompt, row.row.get("tools")), answer, row.source)
 
 
 def _text(row: Fields) -> Demonstration:
@@ -69,10 +73,10 @@ def _class(row: Mapping[str, Any]) -> tuple[str, ...]:
     return () if isinstance(row.get("label"), bool) else ("label",)
 
 
-LABELLED = (Shape("prompt + completion + label", ("prompt", "completion", "label"), _labelled, ("system",)),)
+LABELLED = (Shape("prompt + completion + label", ("prompt", "completion", "label"), _labelled, ("system", "tools")),)
 DEMONSTRATIONS = (Shape("prompt + completion", ("prompt", "completion"), _demonstration, ("system", "tools")),)
 TASKS = tuple(
-    Shape(f"{asked} + answer", (asked, "answer"), partial(_task, asked=asked), ("system",), fits=_no_answers)
+    Shape(f"{asked} + answer", (asked, "answer"), partial(_task, asked=asked), ("system", "tools"), fits=_no_answers)
     for asked in ("prompt", "question")
 )
 ALONE = (
