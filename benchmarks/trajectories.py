@@ -10,7 +10,7 @@ scored turn behind all of its prompt, `pack` is what twofold computes, `tree` sh
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -63,9 +63,9 @@ def encoder(template: str) -> Encoder:
     core = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     core.add_special_tokens(["</s>", *(f" {w}" for w in set(WORDS)), "<think>", "</think>"])
-    made = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>")
+    made: Any = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>")
     made.chat_template = template
-    return Encoder(made, frozenset({made.eos_token_id}), TokenizeSettings(max_length=10**6))
+    return Encoder(made, frozenset({cast("int", made.eos_token_id)}), TokenizeSettings(max_length=10**6))
 
 
 def costs(group: Group) -> tuple[int, int, int]:

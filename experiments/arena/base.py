@@ -18,7 +18,7 @@ from twofold.demo.build import train as train_base
 from twofold.demo.task import pairs
 from twofold.models.load import ModelSettings, load_model
 from twofold.progress import Progress, Silent
-from twofold.records import Task
+from twofold.records import Task, text_of
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 
@@ -99,7 +99,7 @@ def _answers(base: Path, tasks: Sequence[Task], progress: Progress) -> list[Mapp
     progress.note("the base answers the training problems")
     drafts = sampler.sample([encoder.prompt(t.prompt) for t in tasks])
     found = pairs(tasks, [encoder.text(d.tokens) for (d,) in drafts])
-    return [{"prompt": str(p.prompt), "chosen": p.chosen, "rejected": p.rejected} for p in found]
+    return [{"prompt": str(p.prompt), "chosen": text_of(p.chosen), "rejected": text_of(p.rejected)} for p in found]
 
 
 def _problem(task: Task) -> Mapping[str, str]:

@@ -30,7 +30,7 @@ from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.evaluation.reward import Scored, judge, scored
 from twofold.models.heads import RewardModel
 from twofold.objectives import BradleyTerry, RewardPlackettLuce
-from twofold.records import Pair, Ranking, Record, Source
+from twofold.records import Pair, Ranking, Record, Source, text_of
 from twofold.runs.dataset import row_needs
 from twofold.runs.train import train
 
@@ -179,7 +179,7 @@ def _counts(group: Group, size: int) -> Tensor:
 def _texts(record: Record) -> list[str]:
     assert isinstance(record, Ranking)
     assert isinstance(record.prompt, str)
-    return [record.prompt, *record.completions]
+    return [record.prompt, *map(text_of, record.completions)]
 
 
 def main() -> None:

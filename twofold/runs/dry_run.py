@@ -110,9 +110,10 @@ def dry_run(recipe: Recipe, progress: Progress | None = None, processes: int = 1
     way, words = unusual_rate(plain(recipe), sizes.parameters) or ("", "")
     if way:
         progress.warn(f"optimizer.learning_rate is {way}, {words} → left out, it is {_usual_rate(recipe):g}")
+    also = [] if recipe.data.also is None else ["also"]
     return DryRun(
         resolved=dump(recipe),
-        rows={name: len(getattr(records, name)) for name in ("generator", "heldout", "tasks", "also")}
+        rows={name: len(getattr(records, name)) for name in ("generator", "heldout", "tasks", *also)}
         | {"train": trained.rows},
         prompts=described_in_all([trained], encoder),
         used=trained.num_groups,

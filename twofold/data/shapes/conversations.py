@@ -13,12 +13,12 @@ from typing import Any
 
 from twofold.data.shapes.fields import Fields
 from twofold.data.shapes.shape import Shape
-from twofold.records import Demonstration, Labelled, Pair, Prompt
+from twofold.records import Completion, Demonstration, Labelled, Pair, Prompt
 
 AROUND = ("system", "tools")
 
 
-def _taken_apart(row: Fields, field: str) -> tuple[Prompt, str]:
+def _taken_apart(row: Fields, field: str) -> tuple[Prompt, Completion]:
     apart = row.conversation(field)
     if apart is None:
         return "", ""
