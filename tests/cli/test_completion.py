@@ -38,7 +38,7 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str
     ("words", "expected"),
     [
         (["co"], ["compare", "completion"]),
-        (["data", ""], ["check", "show", "build", "label", "merge"]),
+        (["data", ""], ["check", "show", "report", "build", "label", "merge"]),
         (["data", "show", "--m"], ["--model"]),
         (["train", "--no"], ["--no-resume", "--nodes"]),
         (["watch", "run", "--o"], ["--once"]),

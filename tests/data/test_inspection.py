@@ -229,5 +229,5 @@ def test_a_pass_reports_rows_in_parts(write: Write, tokenizer: Any) -> None:
     seen, other = Tasks(), write("other.jsonl", row("x"))
     check(other, against=path, progress=seen)
     assert [call for call in seen.calls if call[0] == "begin"] == [
-        ("begin", f"check {other}", 1), ("begin", f"check {path}", 21),
+        ("begin", f"check {path}", 21), ("begin", f"check {other}", 1),
     ]  # fmt: skip

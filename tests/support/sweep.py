@@ -123,6 +123,7 @@ def good_lines(folder: Path, model: Path) -> dict[str, dict[str, Any]]:
     with contextlib.suppress(SystemExit):
         line = ["--model", str(model), "--samples", "1", "--max-new-tokens", "2", "--shard", "0/1"]
         main(["data", "build", tasks, "--out", str(sharded), *line])
+    short = {"samples": 1, "max_new_tokens": 2}
     return {
         "demo": {"out": "/proc/nowhere"},
         "train": {"recipe": recipe, "dry": True},
@@ -132,13 +133,8 @@ def good_lines(folder: Path, model: Path) -> dict[str, dict[str, Any]]:
         "score": {"file": tasks, "judge": "verifier", "out": out / "scored.jsonl"},
         "data check": {"sources": [pairs]},
         "data show": {"source": pairs, "model": model, "number": 1},
-        "data build": {
-            "prompts": tasks,
-            "models": [model],
-            "samples": 1,
-            "max_new_tokens": 2,
-            "out": out / "built.jsonl",
-        },
+        "data report": {"source": pairs, "out": out / "data.html"},
+        "data build": {"prompts": tasks, "models": [model], "out": out / "built.jsonl", **short},
         "data label": {"file": pairs, "out": out / "labelled.jsonl", "serve": False},
         "data merge": {"out": sharded},
         "report": {"run": run},

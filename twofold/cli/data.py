@@ -46,6 +46,16 @@ class CheckOptions:
         typer.Option(metavar="OURS=THEIRS", help="A field's name there, as prompt=instruction."),
     ] = None
     against: Annotated[str | None, typer.Option(help="A source that must not share a prompt with these.")] = None
+    near: Annotated[
+        float | None,
+        typer.Option(min=0.5, max=1, help="Also find rows that are alike from this share of common word triples on."),
+    ] = None
+    overlap: Annotated[
+        float, typer.Option(min=0.01, max=1, help="With --against: the share of a prompt there that a row may contain.")
+    ] = 0.5
+    min_margin: Annotated[
+        float | None, typer.Option(help="Also find pairs whose scores (chosen minus rejected) differ by less.")
+    ] = None
     ignore: Ignore = None
     row_bytes: Annotated[int, typer.Option(min=1, help="The longest that a row may be.")] = BOUNDS.bytes
     row_items: Annotated[int, typer.Option(min=1, help="The most completions or messages of a row.")] = BOUNDS.items
@@ -62,7 +72,9 @@ def check(options: CheckOptions) -> None:
     from twofold.cli.progress import RichProgress
     from twofold.config.first_look import first_look, refuse_unwritable
     from twofold.data.fix import fix
+    from twofold.data.looks import Further
     from twofold.data.readers import files
+    from twofold.data.signatures import refuse_without_datasketch
     from twofold.data.validate import check as look
 
     if options.fix and len(options.sources) > 1:
@@ -71,7 +83,10 @@ def check(options: CheckOptions) -> None:
     refuse_unwritable(Path(options.fix) if options.fix else None)
     bounds = RowBounds(bytes=options.row_bytes, items=options.row_items, growth=options.growth)
     columns, ignore = column_map(options.columns or []), ignored(options.ignore)
-    how: dict[str, Any] = {"against": options.against}
+    if options.near is not None:
+        refuse_without_datasketch("--near")
+    further = Further(options.near, options.overlap, options.min_margin)
+    how: dict[str, Any] = {"against": options.against, "further": further}
 
     def reading(source: str) -> Reading:
         return Reading(source, columns, options.split, ignore=ignore, bounds=bounds)

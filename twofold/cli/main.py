@@ -39,6 +39,7 @@ VERBS = {
     "score": "score:score",
     "data check": "data:check",
     "data show": "data_show:show",
+    "data report": "data_report:report",
     "data build": "build:build",
     "data label": "label:label",
     "data merge": "merge:merge",

@@ -9,9 +9,10 @@ PANELS = {
         "import": "write a recipe from a TRL, axolotl or LLaMA-Factory file",
     },
     "Data": {
-        "data": "check, show, build, label and merge data sets",
+        "data": "check, show, report, build, label and merge data sets",
         "data check": "check rows, and write the clean ones",
         "data show": "show rows as the model will read them",
+        "data report": "write a page on a data set",
         "data build": "make preferences from samples and a judge",
         "data label": "let people judge pairs in the browser",
         "data merge": "merge the shards of a command",

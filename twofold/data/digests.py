@@ -35,3 +35,8 @@ def firsts(digests: Digests) -> NDArray[np.int64]:
     found = np.empty(len(order), np.int64)
     found[order] = order[begins][np.cumsum(begins) - 1]
     return found
+
+
+def digest64(thing: object) -> int:
+    """64 bits of the `repr` of `thing`."""
+    return int.from_bytes(blake2b(repr(thing).encode("utf-8", "replace"), digest_size=8).digest())

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,11 @@ from twofold.data.digests import Collected, firsts
 from twofold.data.formats import ParsedRow, Stream, reading_of, texts
 from twofold.data.issues import Issue, Severity
 from twofold.data.lengths import Histogram, LengthBias, bias_fault
+from twofold.data.looks import Further, Look
+from twofold.data.markup import turn_markup
 from twofold.data.readers import count
 from twofold.data.reading import Reading
+from twofold.data.report import Report
 from twofold.data.split import problem, prompt_key
 from twofold.data.supervision import supervised
 from twofold.data.turns import GUESS_REMEDY, PromptTally, described, guessed
@@ -34,45 +36,9 @@ if TYPE_CHECKING:
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
 _NOWHERE = Source("", 0)
+NOTHING_FURTHER = Further()
 AT_ONCE = 256
 """Rows that are tokenized together."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a check found. `rows` counts all rows, `records` the usable ones; `format` is the shape detected.
-
-    With a tokenizer, `tokens` are the lengths of prompts with their completions, and `prompts` is their format.
-    `weights` are those of usable rows, if any has one.
-    """
-
-    source: str
-    format: str
-    rows: int
-    records: int
-    faults: tuple[Issue, ...]
-    bias: LengthBias | None = None
-    tokens: Histogram | None = None
-    prompts: str = ""
-    weights: Weights | None = None
-
-    @property
-    def errors(self) -> tuple[Issue, ...]:
-        return tuple(f for f in self.faults if f.severity == "error")
-
-    @property
-    def warnings(self) -> tuple[Issue, ...]:
-        return tuple(f for f in self.faults if f.severity == "warning")
-
-    @property
-    def ok(self) -> bool:
-        """Whether training would accept the source."""
-        return not self.errors
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many faults of each kind, most frequent first."""
-        return dict(Counter(f.check for f in self.faults).most_common())
 
 
 class Inspection:
@@ -82,7 +48,15 @@ class Inspection:
     there.
     """
 
-    def __init__(self, stream: Stream, *, encoder: Encoder | None = None, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        *,
+        encoder: Encoder | None = None,
+        progress: Progress | None = None,
+        looks: Sequence[Look] = (),
+    ) -> None:
+        self._looks = looks
         self._stream, self._encoder, self._progress = stream, encoder, progress or Silent()
         self._faults: list[Issue] = []
         self._rows = self._records = 0
@@ -112,13 +86,15 @@ class Inspection:
         if record is None:
             return
         self._records += 1
-        for look in CHECKS:
-            self._faults += look(record)
+        for check_row in CHECKS:
+            self._faults += check_row(record)
         self._repeats.see(record)
         self._blank.see(record)
         self._weights.add(getattr(record, "weight", None))
         self._problems.add(problem(record))
         self._places.append(record.source.row)
+        for other in self._looks:
+            other.see(record, made.row or {})
         if self._encoder is not None:
             self._tokenized(record, self._encoder)
         elif isinstance(record, Pair):
@@ -147,6 +123,8 @@ class Inspection:
             faults.append(Issue(source, 0, "", "has no rows", "check the file and the split", check="no rows"))
         faults += self._repeats.faults(source)
         faults += self._blank.faults(source)
+        for look in self._looks:
+            faults += look.faults(source)
         faults += bias_fault(self._bias, source)
         if self._weights.nothing:
             remedy = "write the weights again, or drop them: data.ignore=[weight] (--ignore weight)"
@@ -182,37 +160,41 @@ def check(
     source: str | Reading,
     *,
     columns: Mapping[str, str] | None = None,
-    split: str = "train",
     encoder: Encoder | None = None,
     against: str | None = None,
+    further: Further = NOTHING_FURTHER,
     progress: Progress | None = None,
 ) -> Report:
     """Every error and warning of `source`, in order of rows. Never raises for invalid input. A `Reading` defines how it
     is read.
 
     With an `encoder` it also checks the rows with its tokenizer and max_length. With `against`, the evaluation (or
-    training) source, it also finds prompts that are in both.
+    training) source, it also finds prompts that are in both, or nearly so. `further` checks are made, too.
     """
-    reading = reading_of(source, columns or {}, split)
+    reading = reading_of(source, columns or {})
+    ours, theirs = further.made(against is not None)
+    other: Inspection | None = None
+    broken: tuple[Issue, ...] = ()
     try:
-        found = Inspection(Stream(reading), encoder=encoder, progress=progress)
-        for _ in found:
-            pass
+        if against is not None:
+            other = _inspected(Inspection(Stream(replace(reading, source=against)), progress=progress, looks=theirs))
+    except DataError as error:
+        broken = (_unreadable(against or "", error),)
+    try:
+        found = _inspected(Inspection(Stream(reading), encoder=encoder, progress=progress, looks=ours))
     except DataError as error:
         source = reading.source
         return Report(source, "unknown", 0, 0, (_unreadable(source, error),))
-    if against is None:
-        return found.report()
-    try:
-        other = Inspection(Stream(replace(reading, source=against)), progress=progress)
-        for _ in other:
-            pass
-    except DataError as error:
-        report = found.report()
-        return replace(report, faults=(*report.faults, _unreadable(against, error)))
-    report, theirs = found.report(other), other.report()
-    whole = (f for f in theirs.faults if f.row == 0 and f.severity == "error")
-    return replace(report, faults=(*report.faults, *whole))
+    report = found.report(other)
+    if other is not None:
+        broken = tuple(f for f in other.report().faults if f.row == 0 and f.severity == "error")
+    return replace(report, faults=(*report.faults, *broken))
+
+
+def _inspected(inspection: Inspection) -> Inspection:
+    for _ in inspection:
+        pass
+    return inspection
 
 
 def _unreadable(source: str, error: DataError) -> Issue:
@@ -242,7 +224,12 @@ def control_characters(record: Record) -> Iterator[Issue]:
             yield _fault(record, field, "control character", reason, "clean the text", "warning")
 
 
-CHECKS: tuple[Callable[[Record], Iterator[Issue]], ...] = (same_completions, tied_ranks, control_characters)
+CHECKS: tuple[Callable[[Record], Iterator[Issue]], ...] = (
+    same_completions,
+    tied_ranks,
+    control_characters,
+    turn_markup,
+)
 
 
 class Repeats:

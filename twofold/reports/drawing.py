@@ -44,7 +44,8 @@ LEAN = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line: points, color name, band (or, with `whiskers`, a vertical line at each point)."""
+    """A line: points, color name, band (or, with `whiskers`, a vertical line at each point). With `edges` it is a
+    histogram: bar i is `y[i]` high, from `edges[i]` to `edges[i + 1]`."""
 
     x: Sequence[float]
     y: Sequence[float]
@@ -53,6 +54,7 @@ class Line:
     high: Sequence[float] = ()
     markers: bool = False
     whiskers: bool = False
+    edges: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,11 @@ def _furnish(axes: Axes, frame: Frame) -> None:
 
 def _draw_line(axes: Axes, line: Line) -> None:
     colour: dict[str, Any] = {"color": LOOKS[line.look], "solid_joinstyle": "round", "gid": "curve"}
+    if line.edges:
+        bars: dict[str, Any] = {"color": LOOKS[line.look], "gid": "curve"}
+        axes.stairs(line.y, line.edges, fill=True, alpha=0.16, **bars)
+        axes.stairs(line.y, line.edges, linewidth=1.6, **bars)
+        return
     if line.low and line.whiskers:
         axes.vlines(line.x, line.low, line.high, color=LOOKS[line.look], alpha=0.45, linewidth=1.4, gid="curve")
     elif line.low:

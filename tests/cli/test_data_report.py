@@ -1,0 +1,88 @@
+"""The page of a data set: its figures by value, every text escaped, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from twofold.data.examples import kinds
+from twofold.data.reading import Reading
+from twofold.data.validate import check
+from twofold.reports import dataset
+
+Run = Callable[..., Any]
+HOSTILE = "</div><script>alert(1)</script>"
+
+
+def rows() -> list[dict[str, Any]]:
+    models = {"chosen_model": "big", "rejected_model": "small"}
+    made = [
+        {
+            "prompt": f"question {n}",
+            "chosen": "x" * (n + 9),
+            "rejected": "y" * 5,
+            "source": "ours" if n % 2 else HOSTILE,
+            "score_chosen": n,
+            "score_rejected": 3,
+            **models,
+        }
+        for n in range(12)
+    ]
+    return [*made, made[0], {**made[1], "chosen": HOSTILE, "rejected": HOSTILE}, {"prompt": "p", "chosen": ""}]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows()))
+    return path
+
+
+def test_the_verb_writes_a_page_with_figures_findings_and_rows(twofold: Run, written: Path, tmp_path: Path) -> None:
+    answer = twofold("data", "report", written, "--out", tmp_path / "page.html")
+    assert answer.code == 2
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    titles = re.findall(r"<h3>([^<]*)</h3>", page)
+    assert titles == [
+        "Faults", "Length bias", "Preferences against the scores",
+        "Length of prompts", "Length of answers", "Chosen minus rejected", "Score margin",
+    ]  # fmt: skip
+    assert "15 rows, 13 usable" in page
+    assert "<td>ours</td>" in page
+    assert "repeats row 1" in page
+    assert "is the same as `chosen`" in page
+    assert HOSTILE not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert page.count("<script>") == 1
+    assert not re.search(r"(?:src|href)=\"(?!#)", page)
+
+
+def test_examples_are_the_first_rows_of_each_kind(written: Path) -> None:
+    reading = Reading(str(written))
+    found = kinds(check(reading).faults, reading, 1)
+    assert [(kind.name, kind.severity) for kind in found][-1] == ("duplicate", "warning")
+    shown = {kind.name: kind.examples for kind in found}
+    assert dict(shown["duplicate"][0][1])["prompt"] == "question 0"
+    assert dict(shown["chosen = rejected"][0][1])["chosen"] == HOSTILE
+    assert '"chosen": ""' in dict(shown[next(k.name for k in found if k.examples[0][0].row == 15)][0][1])["row"]
+    assert all(len(kind.examples) == 1 for kind in found)
+
+
+def test_a_histogram_has_the_share_of_rows_in_each_bin(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(dataset, "svg", lambda lines, frame: drawn.append((lines, frame)) or "")
+    values = np.array([0.0] * 30 + [10.0] * 60 + [24.0] * 10)
+    chart = dataset.histogram("t", [("a", "chosen", values)], "characters")
+    ((line,), frame) = drawn[0]
+    assert chart is not None
+    assert (line.edges[0], line.edges[-1], len(line.edges), frame.end) == (0, 24, 25, 24)
+    assert {place: share for place, share in enumerate(line.y) if share} == {0: 0.3, 10: 0.6, 23: 0.1}
+    assert chart.note == "Share of rows. Median: a 10."
+    assert dataset.histogram("t", [("a", "chosen", np.array([]))], "x") is None
+    assert dataset.histogram("t", [("a", "chosen", np.zeros(3))], "x") is not None

@@ -1,0 +1,61 @@
+"""The result of a check of a source."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from twofold.data.issues import Issue
+from twofold.data.lengths import Histogram, LengthBias
+from twofold.data.weights import Weights
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found. `rows` counts all rows, `records` the usable ones; `format` is the shape detected.
+
+    With a tokenizer, `tokens` are the lengths of prompts with their completions, and `prompts` is their format.
+    `weights` are those of usable rows, if any has one.
+    """
+
+    source: str
+    format: str
+    rows: int
+    records: int
+    faults: tuple[Issue, ...]
+    bias: LengthBias | None = None
+    tokens: Histogram | None = None
+    prompts: str = ""
+    weights: Weights | None = None
+
+    @property
+    def errors(self) -> tuple[Issue, ...]:
+        return tuple(f for f in self.faults if f.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Issue, ...]:
+        return tuple(f for f in self.faults if f.severity == "warning")
+
+    @property
+    def ok(self) -> bool:
+        """Whether training would accept the source."""
+        return not self.errors
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many faults of each kind, most frequent first."""
+        return dict(Counter(f.check for f in self.faults).most_common())
+
+
+Texts = tuple[tuple[str, str], ...]
+"""Fields of a row with their texts."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The faults of one kind: how many, and the first of them with the texts of their rows."""
+
+    name: str
+    severity: str
+    count: int
+    examples: tuple[tuple[Issue, Texts], ...]
