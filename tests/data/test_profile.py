@@ -11,6 +11,7 @@ from twofold.data.looks import Further
 from twofold.data.markup import MARKUP
 from twofold.data.profile import Profile
 from twofold.data.validate import check
+from twofold.errors import DataError
 
 Write = Callable[..., str]
 
@@ -70,6 +71,8 @@ def test_scores_that_contradict_the_preference(write: Write) -> None:
     (none,) = check(write("plain.jsonl", row("1", "2")), further=Further(least_margin=0.5)).warnings
     assert (none.row, none.check) == (0, "no scores")
     assert profiled(write("plain.jsonl", row("1", "2"))).noise is None
+    with pytest.raises(DataError, match="no finite number"):
+        check(path, further=Further(least_margin=float("nan")))
 
 
 def test_scripts_by_most_letters(write: Write) -> None:

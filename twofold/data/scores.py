@@ -7,6 +7,7 @@ from math import isfinite
 
 from twofold.data.issues import Issue
 from twofold.data.json_rows import Row
+from twofold.errors import DataError
 from twofold.records import Pair, Record
 
 SCORES = tuple(
@@ -35,6 +36,8 @@ class LowMargins:
     """Pairs whose scores differ by less than `least`: labels that are probably noise."""
 
     def __init__(self, least: float) -> None:
+        if not isfinite(least):
+            raise DataError("is no finite number", where="--min-margin", remedy="write a number such as 0.5")
         self._least, self._found = least, list[tuple[int, float]]()
         self._scored = False
 
