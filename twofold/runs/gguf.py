@@ -9,6 +9,7 @@ import sys
 from collections.abc import Container
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from twofold.errors import ModelError
 
@@ -52,7 +53,8 @@ def unreadable(file: Path) -> str | None:
         from gguf import GGUFReader  # type: ignore[import-not-found]  # of the extra `gguf`
     except ImportError:
         return "the package gguf is not installed (pip install 'twofold[gguf]')"
-    field = GGUFReader(file).get_field("general.architecture")
+    reader: Any = GGUFReader(file)
+    field = reader.get_field("general.architecture")
     architecture = str(field.contents()) if field else "none"
     known: Container[str] = import_module("transformers.integrations.ggml").GGUF_CONFIG_MAPPING
     return None if architecture in known else f"transformers reads no GGUF file of a {architecture}"
