@@ -50,11 +50,10 @@ def convert(folder: Path, file: Path, stored: str, command: list[str]) -> None:
 def unreadable(file: Path) -> str | None:
     """Why transformers cannot read a GGUF file, if it cannot."""
     try:
-        from gguf import GGUFReader  # type: ignore[import-not-found]  # of the extra `gguf`
+        package: Any = import_module("gguf")  # of the extra `gguf`
     except ImportError:
         return "the package gguf is not installed (pip install 'twofold[gguf]')"
-    reader: Any = GGUFReader(file)
-    field = reader.get_field("general.architecture")
+    field = package.GGUFReader(file).get_field("general.architecture")
     architecture = str(field.contents()) if field else "none"
     known: Container[str] = import_module("transformers.integrations.ggml").GGUF_CONFIG_MAPPING
     return None if architecture in known else f"transformers reads no GGUF file of a {architecture}"
