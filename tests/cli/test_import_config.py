@@ -182,8 +182,11 @@ def test_the_verb_writes_a_recipe_and_prints_what_is_lost(twofold: Run, tmp_path
 
 
 def test_every_key_of_the_migration_table_is_read(root: Path) -> None:
-    page = (root / "docs" / "migration.md").read_text(encoding="utf-8").partition("## Key by key")[2].partition("## ")[0]
-    rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| ") and "---" not in line][1:]
+    page = (root / "docs" / "migration.md").read_text(encoding="utf-8")
+    table = page.partition("## Key by key")[2].partition("## ")[0]
+    rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| ") and "---" not in line][
+        1:
+    ]
     assert len(rows) > 30
     for column, (kind, base) in enumerate((("trl-config", TRL), ("llama-factory", FACTORY), ("axolotl", AXOLOTL))):
         keys = [key for row in rows for key in re.findall(r"`([a-z_0-9]+)`", row[column])]
