@@ -26,7 +26,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_takes_less_than_half_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the second time on, with the bytecode that the first one wrote; the best of three, since others work here."""
+    """With the bytecode that the first start wrote; the best of three, since others work here."""
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "")
     done, seconds = python("-m", "twofold", "--help"), list[float]()
