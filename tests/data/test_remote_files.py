@@ -93,10 +93,10 @@ def test_every_use_of_a_source_takes_an_address(cache: Path) -> None:
 
 def test_what_cannot_be_reached_is_named() -> None:
     for address, what, remedy in (
-        ("memory://absent.jsonl", "no such file", "check the address and"),
+        ("memory://absent.jsonl", "no such file", "check the address"),
         ("memory://absent/*.jsonl", "no file matches this pattern", "check the path"),
         ("nothing://x/rows.jsonl", "cannot be read", "check the address, your rights"),
-        ("http://127.0.0.1:9/rows.jsonl", "no such file", "the connection"),
+        ("http://127.0.0.1:9/rows.jsonl", "cannot be read: <urlopen error", "the connection"),
     ):
         with pytest.raises(DataError) as caught:
             [*map(read, files(address))]
@@ -120,7 +120,9 @@ def test_a_web_server_is_read(tmp_path: Path) -> None:
     handler = functools.partial(Quiet, directory=str(tmp_path / "there"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        assert chosen(f"http://127.0.0.1:{server.server_port}/rows.jsonl.gz") == ["2"]
+        assert chosen(f"http://127.0.0.1:{server.server_port}/rows.jsonl.gz?download=true") == ["2"]
+        with pytest.raises(DataError, match="cannot be read: HTTP Error 404"):
+            read(f"http://127.0.0.1:{server.server_port}/absent.jsonl")
         server.shutdown()
 
 

@@ -54,7 +54,7 @@ def columns(groups: Any) -> list[list[torch.Tensor]]:
 def test_settings_have_defaults_and_bounds() -> None:
     assert vars(ReferenceSettings()) == {
         "kind": "cached", "cache": None, "alpha": 0.6, "sync_every": 512, "fit": None, "fit_epochs": 1.0,
-        "fit_learning_rate": 1e-5,
+        "fit_learning_rate": 1e-5, "bema": None,
     }  # fmt: skip
     assert ReferenceSettings(kind="moving", alpha=1.0, sync_every=1).alpha == 1.0
     for wrong, words in (

@@ -55,7 +55,7 @@ def test_results_hold_every_field() -> None:
     assert found == Results(
         name="n", command="c", models=(room.ModelResult("m", {"strict": HALF}),),
         comparisons=(Comparison("a", "b", "m", 1, 2, 0.5, "t"),), heldout={"accuracy": HALF}, training={"loss": HALF},
-        warnings=("w", ""), displacement={"verdict": "v"}, step=7,
+        warnings=("w",), displacement={"verdict": "v"}, step=7,
         reward=RewardResult(HALF, wilson(4, 10), (("longer", HALF),), 0.25, 0.5, ((0.75, 1.0, 4),)),
     )  # fmt: skip
     assert Results.of({}) == Results.of({"step": "7", "warnings": None, "reward_model": 3}) == Results()
