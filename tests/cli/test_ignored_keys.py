@@ -11,7 +11,7 @@ import pytest
 
 Run = Callable[..., Any]
 PAIR = {"prompt": "1+1=", "chosen": "2", "rejected": "3"}
-MOOD = {"mood": "glad", "weight": 0.5}
+MOOD = {"mood": "glad", "sample_weight": 0.5}
 
 
 def lines(path: Path, *rows: object) -> Path:
@@ -39,13 +39,13 @@ def test_a_key_that_nothing_reads_is_refused_until_it_is_ignored(
         lines(file, {**PAIR, "chosen": "#### 2", "answer": "2", **MOOD})
     refused = twofold(*command)
     assert refused.code == 2
-    assert "weight" in refused.out + refused.err or verb == "show"
-    ignored = ["ignore=[mood, weight]"] if verb == "show" else ["--ignore", "mood,weight"]
+    assert "sample_weight" in refused.out + refused.err or verb == "show"
+    ignored = ["ignore=[mood, sample_weight]"] if verb == "show" else ["--ignore", "mood,sample_weight"]
     answer = twofold(*command, *ignored)
     assert answer.code == 0, answer.err
     if verb == "score":
         (row,) = [json.loads(line) for line in out.read_text().splitlines()]
-        assert (row["mood"], row["weight"], row["chosen_score"]) == ("glad", 0.5, 1.0)
+        assert (row["mood"], row["sample_weight"], row["chosen_score"]) == ("glad", 0.5, 1.0)
 
 
 def test_rows_that_go_on_whole_may_have_keys_that_nobody_knows(twofold: Run, tmp_path: Path) -> None:

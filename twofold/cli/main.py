@@ -79,7 +79,7 @@ def _app(verbs: Mapping[str, str]) -> typer.Typer:
         verb = getattr(import_module(f"twofold.cli.{module}"), function)
         if not verb.__doc__:
             raise ValueError(f"{name} has no docstring, which is its help")
-        panel, line = panel_of(name)
+        panel, line = panel_of(name, verb.__doc__)
         own: dict[str, Any] = {"short_help": line} if group else {"short_help": line, "rich_help_panel": panel}
         (groups[group] if group else app).command(word, cls=VerbCommand, **own)(verb)
     return app

@@ -40,6 +40,8 @@ PANELS = {
 }
 
 
-def panel_of(verb: str) -> tuple[str, str]:
-    """The group of a verb (or of a word that several share), and its line."""
-    return next((panel, lines[verb]) for panel, lines in PANELS.items() if verb in lines)
+def panel_of(verb: str, doc: str | None = None) -> tuple[str, str]:
+    """The group of a verb (or of a word that several share), and its line; for one that no group lists, the start of
+    its docstring."""
+    listed = ((panel, lines[verb]) for panel, lines in PANELS.items() if verb in lines)
+    return next(listed, ("More", (doc or "").partition(".")[0]))
