@@ -31,3 +31,12 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference data at {folder}: set TWOFOLD_SHARED to the folder that holds it")
     return folder
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What heavy.txt lists takes seconds and has siblings that are faster: `make slow` runs it."""
+    heavy = {*(ROOT / "tests" / "heavy.txt").read_text(encoding="utf-8").splitlines()}
+    for item in items:
+        if item.nodeid in heavy:
+            item.add_marker(pytest.mark.slow)

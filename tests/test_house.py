@@ -188,3 +188,10 @@ def test_words_that_the_style_page_replaces_are_refused(
     got = list(words(path))
     assert len(got) == len(refused)
     assert all(line.startswith(f"{path}:{start}") for line, start in zip(got, refused, strict=True))
+
+
+def test_every_heavy_test_is_there(root: Path) -> None:
+    """`tests/heavy.txt` names tests by file and function; what it names must not be gone."""
+    for line in (root / "tests" / "heavy.txt").read_text(encoding="utf-8").splitlines():
+        file, _, name = line.partition("::")
+        assert f"def {name.partition('[')[0]}(" in (root / file).read_text(encoding="utf-8"), line

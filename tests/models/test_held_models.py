@@ -32,9 +32,9 @@ from twofold.models.heads import (
     wrap_reward_model,
 )
 from twofold.models.load import LoadedModel, ModelSettings, load_policy
-from twofold.models.packed_model import padded
 from twofold.models.packing import Packing, pack
 from twofold.models.policy import LanguageHead, Policy
+from twofold.models.rows import padded
 
 
 def test_rows_are_padded_with_0_on_the_right() -> None:

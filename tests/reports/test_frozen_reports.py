@@ -11,5 +11,5 @@ def test_nothing_can_be_changed() -> None:
 
 
 def test_what_a_page_shows_many_of_takes_no_further_attributes() -> None:
-    one_of_each = {"Check", "Curve", "Family", "Introduction", "RunData", "Snapshot"}
+    one_of_each = {"Board", "Check", "Curve", "Family", "Introduction", "RunData", "Snapshot"}
     assert slotted(reports) == set(dataclasses_of(reports)) - one_of_each

@@ -11,9 +11,9 @@ from support.processes import distance, finish, lines, play, start
 from support.resumable_runs import KINDS, OTHERS
 
 SAMPLE = (
-    "shard:offline", "shard:moving", "shard:pdpo-lora", "shard:ppo-value", "replicate:experts", "shard:kto",
+    "shard:offline", "shard:pdpo-lora", "shard:ppo-value", "replicate:experts",
 )  # fmt: skip
-STOPPED = ("shard:bco", "shard:adafactor")
+STOPPED = ("shard:bco",)
 CHECKS = (
     "check_captured", "check_gathered", "check_stop", "check_non_finite", "check_differences", "check_rounding",
     "check_parts", "check_unread", "check_collectives", "check_settings",

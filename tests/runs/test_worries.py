@@ -40,7 +40,7 @@ def test_a_run_in_which_nothing_is_wrong(tmp_path: Path, base: Path) -> None:
     folder = train(tmp_path, base, rows, data={"heldout": {"count": 500}})
     told = review([read_run(folder)], [""]).words
     assert told == (
-        "Nothing to worry about in what was looked at: final results, rows left out or cut, size of what was measured "
+        "Nothing to worry about in what was checked: final results, rows left out or cut, size of what was measured "
         "on, pairs too easy, learning rate, overlap with training."
     )
     assert told in (folder / "report.html").read_text()

@@ -38,7 +38,7 @@ PAUSE = 10
 OVERVIEW = tuple(s for s in (*charts.ALONG, *charts.TRAINING) if len(s.curves) == 1 and s.curves[0].key in WATCHED)
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Shown:
     """A page that was drawn, of what (`tag`), and when it may be drawn again."""
 
@@ -47,7 +47,7 @@ class Shown:
     next: float
 
 
-@dataclass
+@dataclass(frozen=True)
 class Board:
     """The runs below `folder`; safe to share between threads. Pages refresh themselves every `every` seconds."""
 
