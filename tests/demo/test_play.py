@@ -37,7 +37,7 @@ def test_one_seed_gives_the_table_and_the_report(tmp_path: Path) -> None:
         assert f"<dt>{term}</dt>" in page
     assert "searched with five beams, it solves 89.6% [86.6, 92.0] of these problems untrained" in page
     assert "<code>twofold demo --seeds 5</code>" in page
-    assert page.index("What this is") < page.index("<h2>Results") < page.index("<h2>What to do next")
+    assert page.index("What this is") < page.index(">Summary<") < page.index('<section id="next">')
     results = json.loads((tmp_path / "PDPO" / "results.json").read_text())
     assert results["models"][1]["strict"]["n"] == 12
     pairs = [json.loads(line) for line in (tmp_path / "data" / "pairs.jsonl").read_text().splitlines()]
