@@ -14,4 +14,5 @@ def test_only_what_has_a_state_can_be_changed() -> None:
         "OnlineAlgorithm",
         "PDPOAlgorithm",
         "PolicyGradientAlgorithm",
+        "WrappedAlgorithm",
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +31,6 @@ HOSTILE = (
     f"\x00<scr\x00ipt>{HACK}</scr\x00ipt>\x1b[31m\ud800\u202e", f"&lt;script&gt;{HACK}&lt;/script&gt;%3Cscript%3E",
     f"`;{HACK};//", f"x\" style=\"background:url(https://evil.example/)\" onmouseover=\"{HACK}",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[devtools.Page]:
-    path = devtools.browser()
-    if path is None:
-        pytest.skip("no Chromium on this machine: reports are not opened in a browser here")
-    opened = devtools.Page(path, tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
 
 
 def show(browser: devtools.Page, file: Path, width: int = 1366, height: int = 900) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,16 +15,6 @@ from twofold.reports.run import read_run
 
 CHAT = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\n"
 LOSS = "figures.find((f) => f.node.dataset.name === 'Loss')"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[devtools.Page]:
-    path = devtools.browser()
-    if path is None:
-        pytest.skip("no Chromium on this machine: reports are not opened in a browser here")
-    opened = devtools.Page(path, tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
 
 
 def timed_run(make_run: Make, name: str) -> Path:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twofold.algorithms.base import Algorithm, FixedRows
+from twofold.algorithms.base import WrappedAlgorithm
 from twofold.sampling.ahead import SamplesAhead
 from twofold.training.stateful import Stateful
 from twofold.training.step import Round
 
 
 @dataclass
-class AheadAlgorithm(Algorithm):
+class AheadAlgorithm(WrappedAlgorithm):
     """`algorithm` with its `sampler`. Sampling for step k + 1 starts before step k is judged or trained."""
 
-    algorithm: Algorithm
     sampler: SamplesAhead
     steps: int
 
@@ -24,13 +23,6 @@ class AheadAlgorithm(Algorithm):
         following = self.algorithm.request(step + 1) if step + 1 < self.steps else None
         self.sampler.turn(step, self.algorithm.request(step), following)
         return self.algorithm.round(step, state)
-
-    def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
-        self.algorithm.observe(metrics, state)
-
-    @property
-    def fixed_rows(self) -> FixedRows | None:
-        return self.algorithm.fixed_rows
 
     @property
     def stateful(self) -> Sequence[Stateful]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from twofold.algorithms.base import Algorithm, FixedRows
+from twofold.algorithms.base import WrappedAlgorithm
 from twofold.batch import Group
 from twofold.data.order import Order
 from twofold.objectives.base import Objective
 from twofold.sampling.base import SampleRequest
-from twofold.training.stateful import Stateful
 from twofold.training.step import Part, Round
 
 ALSO = "also"
@@ -19,11 +18,10 @@ ALSO = "also"
 
 
 @dataclass
-class AlsoAlgorithm(Algorithm):
+class AlsoAlgorithm(WrappedAlgorithm):
     """`algorithm`, and in every step `size` further `groups` under `objective`, whose loss counts `weight` times. Which
     ones is a function of (seed, step)."""
 
-    algorithm: Algorithm
     groups: Sequence[Group]
     objective: Objective
     size: int
@@ -40,14 +38,3 @@ class AlsoAlgorithm(Algorithm):
 
     def request(self, step: int) -> SampleRequest | None:
         return self.algorithm.request(step)
-
-    def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
-        self.algorithm.observe(metrics, state)
-
-    @property
-    def fixed_rows(self) -> FixedRows | None:
-        return self.algorithm.fixed_rows
-
-    @property
-    def stateful(self) -> Sequence[Stateful]:
-        return self.algorithm.stateful

@@ -7,6 +7,7 @@ union.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 from twofold.algorithms.gae import ValueModelSettings
@@ -59,6 +60,24 @@ class Algorithm:
     def stateful(self) -> Sequence[Stateful]:
         """State to save in a checkpoint in addition to `state`."""
         return ()
+
+
+@dataclass
+class WrappedAlgorithm(Algorithm):
+    """Another algorithm with something added to its rounds."""
+
+    algorithm: Algorithm
+
+    def observe(self, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
+        self.algorithm.observe(metrics, state)
+
+    @property
+    def fixed_rows(self) -> FixedRows | None:
+        return self.algorithm.fixed_rows
+
+    @property
+    def stateful(self) -> Sequence[Stateful]:
+        return self.algorithm.stateful
 
 
 class Sections(Protocol):
