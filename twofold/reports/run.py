@@ -134,7 +134,7 @@ class RunData:
     environment: Mapping[str, Any]
     faults: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Results of other commands in the run folder or its results: `frontier`, `win_rates`, `explain`, unchecked."""
+    """Results of other commands in the run folder or its results (EXTRAS), unchecked."""
 
     def series(self, key: str, kind: str = "train") -> tuple[list[float], list[float]]:
         """Steps and finite values of `key` in lines of `kind` (train, evaluation or timing), by step."""
@@ -159,7 +159,7 @@ class RunData:
         return int(max((self.train.last_step + 1, *evaluated)))
 
 
-EXTRAS = ("frontier", "win_rates", "explain")
+EXTRAS = ("frontier", "win_rates", "contests", "explain")
 MOST_BYTES = 64_000_000
 
 
