@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from twofold.errors import DataError
-from twofold.sampling.base import Completion, Sampler
+from twofold.sampling.base import Sample, Sampler
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Score: TypeAlias = Callable[[Sequence[Sequence[Completion]]], Sequence[Sequence[float]]]
+Score: TypeAlias = Callable[[Sequence[Sequence[Sample]]], Sequence[Sequence[float]]]
 """From every prompt's completions to their scores; higher is better."""
 
 
@@ -26,7 +26,7 @@ class Best:
     """A prompt's best completion, its `index` among all completions of the prompt, and the `scores` of them all. Of
     equal scores the first is the best."""
 
-    completion: Completion
+    completion: Sample
     index: int
     scores: tuple[float, ...]
 
