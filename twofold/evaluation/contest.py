@@ -34,7 +34,7 @@ from twofold.settings import with_keywords
 
 @dataclass(frozen=True, kw_only=True)
 class ContestSettings(MatchSettings):
-    """Those of MatchSettings. Players without a temperature of their own are greedy; best-of-N samples at 1."""
+    """Players without a temperature of their own are greedy; best-of-N samples at 1."""
 
 
 @with_keywords(ContestSettings)

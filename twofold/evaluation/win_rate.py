@@ -45,7 +45,7 @@ CANARY_LINE = "canary"
 
 @dataclass(frozen=True, kw_only=True)
 class WinRateSettings(MatchSettings):
-    """Those of MatchSettings. The opponent is the player `against`, at the same temperature if it has none of its own,
+    """The opponent is the player `against`, at the same temperature if it has none of its own,
     or the rows' own answers. Players without a temperature of their own answer at each of `temperatures`. `canary` is a
     constant answer for the judge, "" for none. The judge is compared with the verdicts in a labeled file, `people`.
     """
