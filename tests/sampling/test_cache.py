@@ -61,9 +61,9 @@ def test_a_roomy_layer_holds_what_was_written_and_copies_once_in_64_steps() -> N
         grown(layer, 2, 1, i)
         places.append(layer._buffers[0].data_ptr())
     assert seen(layer) == [list(range(70)), list(range(100, 170))]
-    assert places[:64] == [places[0]] * 64
-    assert places[64:] == [places[64]] * 4 != [places[0]] * 4
-    assert layer._buffers[0].shape[2] == 66 + 1 + 64
+    assert places[:65] == [places[0]] * 65
+    assert places[65:] == [places[65]] * 3 != [places[0]] * 3
+    assert layer._buffers[0].shape[2] == 67 + 1 + 64
     wide = RoomyLayer()
     grown(wide, 1, 400)
     grown(wide, 1, 65, 400)

@@ -20,7 +20,7 @@ from twofold.records import Candidate, Prompt
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from twofold.sampling.base import Completion, Sampling
+    from twofold.sampling.base import Sample, Sampling
     from twofold.sampling.beam import Beams
     from twofold.sampling.named_model import NamedModel
 
@@ -73,7 +73,7 @@ class LocalAnswerer:
         requests = [[self._request(t, draw, i) for i in range(draw.samples)] for t in tokens]
         size = min(CHUNK, max(1, AT_ONCE // draw.samples))
 
-        def make(part: Sequence[Tensor]) -> list[list[Completion]]:
+        def make(part: Sequence[Tensor]) -> list[list[Sample]]:
             return sampler.sample(part, samples=draw.samples, seed=(draw.seed, STEP))
 
         replies = self._recorded((tokens, requests), make, size, (ledger, progress))
@@ -91,7 +91,7 @@ class LocalAnswerer:
         tokens = [self._model.encoder.prompt(prompt) for prompt in prompts]
         requests = [[{"weights": self._weights, "tokens": _digest(t), "beams": about}] for t in tokens]
 
-        def make(part: Sequence[Tensor]) -> list[list[Completion]]:
+        def make(part: Sequence[Tensor]) -> list[list[Sample]]:
             return [[several[0].completion] for several in search.search(part)]
 
         replies = self._recorded((tokens, requests), make, 1, (ledger, progress))
@@ -99,7 +99,7 @@ class LocalAnswerer:
 
     def _recorded(
         self, asked: tuple[Sequence[Tensor], Sequence[Sequence[Row]]],
-        make: Callable[[Sequence[Tensor]], Sequence[Sequence[Completion]]], size: int,
+        make: Callable[[Sequence[Tensor]], Sequence[Sequence[Sample]]], size: int,
         where: tuple[Ledger, Progress],
     ) -> list[list[Any]]:  # fmt: skip
         """The replies to every prompt's requests. `make` samples those of `size` prompts that are not in the ledger."""

@@ -18,7 +18,7 @@ from transformers import Cache, DynamicCache, EncoderDecoderCache, PreTrainedMod
 from transformers.cache_utils import DynamicLayer
 
 from twofold.models.seq2seq import Encoded, start_token
-from twofold.sampling.cache import DROP, Prefilled, RoomyLayer, cache_argument
+from twofold.sampling.cache import Prefilled, RoomyLayer, cache_argument, rows_to_keep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class EncodedStore:
 
     def size_for(self, live: int, size: int) -> int:
         """The number of rows to keep. Finished rows are dropped once there are enough of them to justify a copy."""
-        return live if (size - live) * DROP >= size else size
+        return rows_to_keep(live, size)
 
     def keep(self, index: Tensor) -> None:
         """Keep only these rows."""
