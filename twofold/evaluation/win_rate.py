@@ -45,7 +45,7 @@ CANARY_LINE = "canary"
 
 @dataclass(frozen=True, kw_only=True)
 class WinRateSettings(MatchSettings):
-    """Those of MatchSettings. The opponent is the player `against`, at the same temperature if it has none of its own,
+    """The opponent is the player `against`, at the same temperature if it has none of its own,
     or the rows' own answers. Players without a temperature of their own answer at each of `temperatures`. `canary` is a
     constant answer for the judge, "" for none. The judge is compared with the verdicts in a labeled file, `people`.
     """
@@ -64,11 +64,11 @@ class WinRateSettings(MatchSettings):
 def win_rate(models: Sequence[str], data: Data, how: WinRateSettings) -> Evaluation:
     """The win rate of each player at each temperature by a judge, plain and at equal lengths.
 
-    `models` are players (docs/evaluation.md); `data` are prompts, with an answer to beat unless there is `against`.
-    A tie is half a win. Shares have Wilson's intervals at the effective number of matchups, every two players sign
-    flips at each temperature, with Holm's correction over all. `rows` has every matchup. Raises RecipeError for a name
-    that is no judge, DataError for rows without an answer, ServerError for answers that are missing: the same call with
-    the same `out` resumes from there.
+    `models` are players (docs/evaluation.md); `data` are prompts, with an answer to beat unless there is `against`. A
+    tie is half a win. Shares have Wilson's intervals at the effective number of matchups, every two players sign flips
+    at each temperature, with Holm's correction over all. `rows` has every matchup. Raises RecipeError for a name that
+    is no judge, DataError for rows without an answer, ServerError for answers that are missing: the same call with the
+    same `out` resumes from there.
     """
     return win_rate_figures(measure_win_rate(models, rows_of(data, "win-rate"), how, WHOLE), how)
 
