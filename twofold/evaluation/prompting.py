@@ -67,7 +67,7 @@ class Prompting:
                 return task
             *before, last = turns
             shown = [turn for example in self.examples for turn in self._worked(example)]
-            return replace(task, prompt=(*before, *shown, Message(last.role, self._filled(last.content))))
+            return replace(task, prompt=(*before, *shown, replace(last, content=self._filled(last.content))))
         worked = [_joined(self._filled(_text(e)), e.answer) + BETWEEN for e in self.examples]
         return replace(task, prompt="".join(worked) + self._filled(_text(task)))
 

@@ -27,7 +27,18 @@ from twofold.judges.questions import Question
 from twofold.judges.registry import WIN_RATE, parse_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress, Silent, counted
-from twofold.records import Candidate, Message, Prompt, Record, Source, Task, completion_texts, short_name, shown
+from twofold.records import (
+    Candidate,
+    Record,
+    Source,
+    Task,
+    completion_fields,
+    final_text,
+    short_name,
+    shown,
+    transcript_of,
+    unshown,
+)
 from twofold.rewards.model import open_reward
 from twofold.sampling.answers import Draw, open_answerer
 from twofold.sampling.base import Sampling
@@ -79,7 +90,9 @@ class ModelGames:
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> ModelGames:
         """From the rows that `Drawn.judged` made."""
-        matchups = [Matchup(_prompt(r["prompt"]), r["own"], r["other"], Source(*r["source"])) for r in rows]
+        matchups = [
+            Matchup(unshown(r["prompt"]), unshown(r["own"]), unshown(r["other"]), Source(*r["source"])) for r in rows
+        ]
         both = [None if r["orders"] is None else (r["orders"][0], r["orders"][1]) for r in rows]
         results = [None if r["share"] is None else MatchResult(r["share"], o) for r, o in zip(rows, both, strict=True)]
         return cls(about["model"], about["temperature"], matchups, results, sum(r["cut"] for r in rows))
@@ -98,7 +111,8 @@ class Drawn:
     def judged(self, results: Sequence[MatchResult | None]) -> list[dict[str, Any]]:
         """Each matchup with its result, as JSON."""
         return [
-            {"source": [m.source.file, m.source.row], "prompt": shown(m.prompt), "own": m.own, "other": m.other,
+            {"source": [m.source.file, m.source.row], "prompt": shown(m.prompt), "own": shown(m.own),
+             "other": shown(m.other),
              "cut": cut, "share": None if r is None else r.share,
              "orders": None if r is None or r.orders is None else list(r.orders)}
             for m, cut, r in zip(self.matchups, self.cut, results, strict=True)
@@ -202,7 +216,7 @@ class _Session:
                     for question, several, theirs in zip(questions, answers, others, strict=True)
                     for answer, other in zip(several, theirs, strict=True)
                 ]
-                matchups = [Matchup(q.prompt, a.text, o.text, q.source, q.answer) for q, a, o in pairs]
+                matchups = [Matchup(q.prompt, a.completion, o.completion, q.source, q.answer) for q, a, o in pairs]
                 weights = str(answers[0][0].origin.get("weights", ""))
                 found.append(Drawn(model, temperature, matchups, [a.truncated for _, a, _ in pairs], weights))
         return found
@@ -238,13 +252,13 @@ def _questions(records: Sequence[Record], how: WinRateSettings) -> list[Question
     """The rows as prompts; the best answer of a row, if nothing else is the opponent, is its only candidate."""
     row, questions = not how.against, list[Question]()
     for record in records:
-        texts = completion_texts(record)
-        if row and not texts:
+        told = completion_fields(record)
+        if row and not told:
             remedy = "rows need an answer to win against; or name a model: --against MODEL"
             raise DataError("has no answer to compare with", where=str(record.source), remedy=remedy)
         known = isinstance(record, Task) and (not row or parse_judge(how.judge, WIN_RATE).needs_truth)
-        opponent = (Candidate(texts[0][1], {}),) if row else ()
-        questions.append(Question(record.prompt, record.source, texts[0][1] if known else None, opponent))
+        opponent = (Candidate(told[0][1], {}),) if row else ()
+        questions.append(Question(record.prompt, record.source, final_text(told[0][1]) if known else None, opponent))
     return questions
 
 
@@ -257,11 +271,6 @@ def _canary(how: WinRateSettings, referee: Referee, matchups: Sequence[Matchup])
     return Drawn("canary", 0.0, constant, [False] * len(constant))
 
 
-def _prompt(told: Any) -> Prompt:
-    """What `shown` made JSON of."""
-    return told if isinstance(told, str) else tuple(Message.of(turn) for turn in told)
-
-
 def _games(played: ModelGames) -> list[Game]:
     seen: dict[str, int] = {}
     found: list[Game] = []
@@ -269,7 +278,7 @@ def _games(played: ModelGames) -> list[Game]:
         name = str(matchup.source)
         nth = seen[name] = seen.get(name, 0) + 1
         if result is not None:
-            lengths = len(matchup.own), len(matchup.other)
+            lengths = len(transcript_of(matchup.own)), len(transcript_of(matchup.other))
             found.append(Game((name, nth), matchup.prompt, result.share, *lengths, result.orders))
     return found
 
@@ -294,7 +303,7 @@ def _figures(
     figures: dict[str, Any] = {"win_rates": rates, "comparisons": corrected(tests)}
     if canary is not None and (constant := _games(canary)):
         alone = wilson(sum(game.share == 1 for game in constant), len(constant)).as_dict()
-        figures["canary"] = {"text": canary.matchups[0].own, **summary(constant), "wins_alone": alone}
+        figures["canary"] = {"text": transcript_of(canary.matchups[0].own), **summary(constant), "wins_alone": alone}
     if people:
         figures["people"] = _beside(played, people).as_dict()
     return figures
@@ -306,7 +315,7 @@ def _beside(played: Sequence[ModelGames], people: Sequence[MatchResult | None]) 
     both = {
         (matchup.prompt, matchup.own, matchup.other): (mine.share, theirs.share)
         for matchup, mine, theirs in zip(matchups, ours, people, strict=True)
-        if mine is not None and theirs is not None and matchup.own != matchup.other
+        if mine is not None and theirs is not None and not matchup.is_even
     }
     if not both:
         remedy = "label the comparisons of this evaluation: OUT/comparisons.jsonl"
@@ -333,6 +342,6 @@ def _warn(figures: Mapping[str, Any], how: WinRateSettings) -> None:
 def _row(played: ModelGames, place: int) -> dict[str, Any]:
     matchup, result = played.matchups[place], played.results[place]
     row = {"model": played.model, "temperature": played.temperature, "name": str(matchup.source),
-           "prompt": shown(matchup.prompt), "completion": matchup.own, "other": matchup.other,
+           "prompt": shown(matchup.prompt), "completion": shown(matchup.own), "other": shown(matchup.other),
            "share": None if result is None else result.share}  # fmt: skip
     return row if result is None or result.orders is None else {**row, "orders": list(result.orders)}

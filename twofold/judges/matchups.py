@@ -13,15 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from twofold.data.row_fields import row_fields
 from twofold.errors import DataError, RecipeError
 from twofold.judges.base import Judge, JudgeResources
-from twofold.judges.language_model import Choice, Match, agreed
+from twofold.judges.language_model import Choice, Match, agreed, refuse_pictures
 from twofold.judges.people import HumanVerdicts, content_key, verdicts_path
 from twofold.judges.questions import Question
 from twofold.judges.registry import parse_judge
 from twofold.judges.servers import PairwiseJudge
 from twofold.progress import Progress
-from twofold.records import Candidate, Prompt, Source, shown
+from twofold.records import Candidate, Completion, Prompt, Source, transcript_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,19 @@ class Matchup:
     """A model's `own` completion against an `other` one. `truth` is the reference answer, if the row has one."""
 
     prompt: Prompt
-    own: str
-    other: str
+    own: Completion
+    other: Completion
     source: Source
     truth: str | None = None
+
+    @property
+    def candidates(self) -> tuple[Candidate, Candidate]:
+        return Candidate(self.own, {}), Candidate(self.other, {})
+
+    @property
+    def is_even(self) -> bool:
+        """Whether both read the same."""
+        return transcript_of(self.own) == transcript_of(self.other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +65,9 @@ class Referee:
     decide: Callable[[Sequence[Matchup], Progress], Results]
 
     def outcomes(self, contests: Sequence[Matchup], progress: Progress) -> list[MatchResult | None]:
-        unequal = [c for c in contests if c.own != c.other]
+        unequal = [c for c in contests if not c.is_even]
         decided = iter(self.decide(unequal, progress) if unequal else ())
-        return [MatchResult(0.5) if c.own == c.other else next(decided) for c in contests]
+        return [MatchResult(0.5) if c.is_even else next(decided) for c in contests]
 
 
 def open_referee(name: str, resources: JudgeResources, stack: ExitStack) -> Referee:
@@ -102,25 +112,25 @@ def open_people(out: Path, stack: ExitStack) -> Referee:
 def unjudged(contests: Sequence[Matchup]) -> list[dict[str, Any]]:
     """The matches as rows for `twofold data label`, each once, without matches of equal texts."""
     rows = {
-        content_key(c.prompt, c.own, c.other): {"prompt": shown(c.prompt), "answers": [c.own, c.other]}
+        content_key(c.prompt, c.own, c.other): row_fields(c.prompt, answers=[c.own, c.other])
         for c in contests
-        if c.own != c.other and c.own.strip() and c.other.strip()
+        if not c.is_even and not any(candidate.is_empty for candidate in c.candidates)
     }
     return list(rows.values())
 
 
 def _by_scores(judge: Judge, contests: Sequence[Matchup], progress: Progress) -> Results:
     """The higher score wins; equal scores are a tie."""
-    questions = [
-        Question(c.prompt, c.source, c.truth, (Candidate(c.own, {}), Candidate(c.other, {}))) for c in contests
-    ]
+    questions = [Question(c.prompt, c.source, c.truth, c.candidates) for c in contests]
     scores = judge.scores(questions, progress)
     return [None if s is None else MatchResult(0.5 + 0.5 * ((s[0] > s[1]) - (s[0] < s[1]))) for s in scores]
 
 
 def _in_both_orders(judge: PairwiseJudge, contests: Sequence[Matchup], progress: Progress) -> Results:
     """If a judge's verdicts in both orders disagree, it is a tie."""
-    matches = [Match(c.prompt, c.own, c.other, c.truth) for c in contests]
+    for contest in contests:
+        refuse_pictures(contest.prompt, contest.source)
+    matches = [Match(c.prompt, transcript_of(c.own), transcript_of(c.other), c.truth) for c in contests]
     replies = judge.model.collected(judge.model.verdicts(matches, judge.ledger), len(matches), progress)
     return [None if orders is None else _result(*orders) for orders in replies]
 
