@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from support.frozen import refuse_changes
-from support.made_up_runs import run_data
+from support.made_up_runs import Make, run_data
 from twofold import manifest
 from twofold.errors import DataError
 from twofold.reports import run as room
+from twofold.reports.html import render
 from twofold.reports.run import Comparison, Results, RewardResult, SampleRow, dicts, estimate, mapping, read_run, typed
 from twofold.statistics import Estimate, wilson
 
@@ -69,6 +70,20 @@ def test_a_reward_model_s_figures_are_whole_or_none(key: str) -> None:
         found = Results.of({"reward_model": {**REWARD, key: broken}}).reward
         assert (found is None) == (key not in ("by_length", "bins"))
     assert Results.of({"reward_model": {k: v for k, v in REWARD.items() if k != key}}).reward is None
+
+
+def test_weighted_comparisons_are_reported_as_such(make_run: Make) -> None:
+    """Bins as wide as their effective number of comparisons, and a note with that of all."""
+    weighted = {**REWARD, "effective": 2.5, "bins": [{**REWARD["bins"][0], "effective": 1.9}]}
+    found = Results.of({"reward_model": weighted}).reward
+    assert found is not None
+    assert (found.effective, found.bins) == (2.5, ((0.75, 1.0, 1),))
+    run = make_run("a")
+    note = "They inform as much as 2.5 comparisons of equal weight."
+    results = json.loads((run / "results.json").read_text())
+    for reward, times in ((weighted, 1), (REWARD, 0)):
+        (run / "results.json").write_text(json.dumps({**results, "reward_model": reward}))
+        assert render([read_run(run)], "title").count(note) == times
 
 
 def test_series_are_of_their_kind() -> None:

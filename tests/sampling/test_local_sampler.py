@@ -378,7 +378,8 @@ def test_slots_are_taken_as_soon_as_drafts_finish(tiny: PreTrainedModel) -> None
 def test_columns_that_no_draft_needs_are_forgotten(tiny: PreTrainedModel) -> None:
     widths: list[int] = []
     hook = tiny.register_forward_pre_hook(
-        lambda _m, _a, given: widths.append(given["past_key_values"].get_seq_length()), with_kwargs=True
+        lambda _m, _a, given: widths.append(given[cache.cache_argument(type(tiny).forward)].get_seq_length()),
+        with_kwargs=True,
     )
     drafts = draw(tiny, prompts(*[5] * 60), (3, 4, 5, 6), batch_size=4, max_new_tokens=30)
     hook.remove()

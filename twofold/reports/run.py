@@ -66,7 +66,7 @@ class Comparison:
 @dataclass(frozen=True, slots=True)
 class RewardResult:
     """Results of a reward model on held-out comparisons. `bins` are its accuracy by confidence:
-    (predicted, observed, n)."""
+    (predicted, observed, n), of weighted rows the effective n. `effective` is that of all."""
 
     accuracy: Estimate
     longer_wins: Estimate
@@ -74,6 +74,7 @@ class RewardResult:
     calibration_error: float
     p_value: float
     bins: tuple[tuple[float, float, int], ...]
+    effective: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class RunData:
     environment: Mapping[str, Any]
     faults: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Results of other commands in the run folder or its results: `frontier`, `win_rates`, `explain`, unchecked."""
+    """Results of other commands in the run folder or its results (EXTRAS), unchecked."""
 
     def series(self, key: str, kind: str = "train") -> tuple[list[float], list[float]]:
         """Steps and finite values of `key` in lines of `kind` (train, evaluation or timing), by step."""
@@ -159,7 +160,7 @@ class RunData:
         return int(max((self.train.last_step + 1, *evaluated)))
 
 
-EXTRAS = ("frontier", "win_rates", "explain")
+EXTRAS = ("frontier", "win_rates", "contests", "explain")
 MOST_BYTES = 64_000_000
 
 
@@ -313,10 +314,16 @@ def _reward(data: Any) -> RewardResult | None:
             by_length=tuple((name, e) for name, e in lengths if e),
             calibration_error=float(data["calibration_error"]),
             p_value=float(data["test"]["p_value"]),
-            bins=tuple((float(b["predicted"]), float(b["observed"]), int(b["n"])) for b in dicts(data["bins"])),
+            bins=tuple((float(b["predicted"]), float(b["observed"]), _effective(b)) for b in dicts(data["bins"])),
+            effective=float(data["effective"]) if "effective" in data else None,
         )
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _effective(data: Mapping[str, Any]) -> int:
+    """Of a bin, its number of comparisons, and of weighted ones as many of equal weight, at least one."""
+    return max(1, int(data["effective"])) if "effective" in data else int(data["n"])
 
 
 def typed(kind: type[T], data: Mapping[str, Any]) -> T | None:

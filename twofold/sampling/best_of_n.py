@@ -38,12 +38,17 @@ def best_of_n(
     completions = sampler.sample(prompts, samples=n, seed=seed)
     found: list[Best] = []
     for i, (several, scores) in enumerate(zip(completions, score(completions), strict=True)):
-        if len(scores) != len(several) or any(math.isnan(s) for s in scores):
-            where, remedy = f"prompt {i + 1} of {len(prompts)}", "return one number for each completion, and never NaN"
-            raise DataError("a completion has no score", where=where, remedy=remedy)
-        index = max(range(n), key=scores.__getitem__)
+        index = best_index(scores, len(several), f"prompt {i + 1} of {len(prompts)}")
         found.append(Best(several[index], index, tuple(scores)))
     return found
+
+
+def best_index(scores: Sequence[float], n: int, where: str) -> int:
+    """The first of the highest scores of `n` completions. Raises DataError for a missing score, or one that is NaN."""
+    if len(scores) != n or any(math.isnan(s) for s in scores):
+        remedy = "return one number for each completion, and never NaN"
+        raise DataError("a completion has no score", where=where, remedy=remedy)
+    return max(range(n), key=scores.__getitem__)
 
 
 def kl_bound(n: int) -> float:

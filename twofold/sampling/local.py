@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import count
-from typing import Literal, Protocol, TypedDict, Unpack, cast
+from typing import Literal, TypedDict, Unpack, cast
 
 import numpy as np
 import torch
@@ -24,13 +24,14 @@ from twofold.models.seq2seq import encodes_prompts
 from twofold.models.sharding import in_shards, whole_model
 from twofold.models.trial import know_float64
 from twofold.sampling.base import Sample, Sampling
-from twofold.sampling.cache import GrowingStore, Prefilled, max_positions, refillable, refuse_unfit
+from twofold.sampling.cache import Prefilled, max_positions, refillable, refuse_unfit
 from twofold.sampling.dealt import all_completions, own_prompts
-from twofold.sampling.encoded import EncodedStart, EncodedStore
 from twofold.sampling.logits_processor import LogitsProcessor, as_bytes, uniforms
-from twofold.sampling.recompute import RowStore, cache_fault, prefilled_rows, why_recompute
+from twofold.sampling.recompute import cache_fault, why_recompute
+from twofold.sampling.shared_prompt import why_copied
 from twofold.sampling.slots import NewCompletions, Row, Slots, StopCriteria
 from twofold.sampling.static import Graphs, StaticStore, Unfit, addresses, refuse_unfit_model
+from twofold.sampling.stores import Store, Way, started, store_of
 
 STRIDE = (
     8  # steps between checks of the slots if a check is expensive: it decodes stop strings, or waits for an accelerator
@@ -41,26 +42,10 @@ AHEAD = 8  # after the first batch, prompts are prefilled for an eighth of the s
 _WHOLE_ROWS = "completions are computed as whole rows, without a cache, which is slow"
 
 
-class Store(Protocol):
-    """The keys and values of the unfinished completions."""
-
-    @property
-    def refills(self) -> bool: ...
-
-    def fill(self, slot_A: Tensor, start: Prefilled) -> None: ...
-
-    def size_for(self, live: int, size: int) -> int: ...
-
-    def keep(self, index: Tensor) -> None: ...
-
-    def settle(self, position_A: Tensor, live_A: Tensor) -> None: ...
-
-    def feed(self, token_A: Tensor, position_A: Tensor) -> Tensor: ...
-
-
 class DecodingOptions(TypedDict, total=False):
-    """`drive` selects the model's cache, or whole rows; auto uses the cache if it is correct. `autocast` is the dtype
-    of products, if it is not that of the weights; `casts` converts the weights."""
+    """`drive` selects a cache with a copy of the prompt for each completion, or whole rows; auto selects the fastest
+    way that is correct. `autocast` is the dtype of products, if it is not that of the weights; `casts` converts the
+    weights."""
 
     drive: Literal["auto", "cache", "rows"]
     autocast: torch.dtype | None
@@ -87,6 +72,7 @@ class LocalSampler:
         self._drive, self._autocast = decoding.get("drive", "auto"), decoding.get("autocast")
         self._casts = decoding.get("casts")
         self._rows, self._warned = self._drive == "rows", False
+        self._shares = False
         self._static, self._fits = None, True
         know_float64(model)
         LogitsProcessor.of(settings, model)  # raises RecipeError for unsupported settings
@@ -137,6 +123,8 @@ class LocalSampler:
         with torch.no_grad(), whole_model(self.model), stock_attention(self.model), evaluating(self.model):
             self._choose(prompts)
             static = self._prepared(max((len(p) for p in prompts), default=0))
+            may = self._drive == "auto" and static is None and not self._rows and draws > 1
+            self._shares = may and not why_copied(self.model)
             supply = CompletionQueue(self, [distinct[order[i]] for i in mine], draws, seed)
             with self._precision(static):
                 while (fresh := supply.take(self.settings.batch_size)) is not None:
@@ -172,11 +160,15 @@ class LocalSampler:
 
     def start(self, prompts: Sequence[Tensor]) -> Prefilled:
         """`prompts` [P], ready for decoding."""
-        return started(prompts, self.model, whole=self._rows)
+        return started(prompts, self.model, self._way)
 
     def store(self) -> Store:
         """An empty store for unfinished completions, for decoding without a static cache."""
-        return store_of(self.model, whole=self._rows, refills=self.refills)
+        return store_of(self.model, self._way)
+
+    @property
+    def _way(self) -> Way:
+        return "rows" if self._rows else "shared" if self._shares else "copies"
 
     def _prepared(self, longest: int) -> StaticDecoder | None:
         """The static decoder with room for prompts of up to `longest` tokens; None for a growing cache."""
@@ -341,20 +333,6 @@ class StaticDecoder:
             self.graphs.forget()
             self._slots = Slots(self.sampler.settings.batch_size, rule, self.sampler.ends, like)
         return self._slots
-
-
-def started(prompts: Sequence[Tensor], model: PreTrainedModel, *, whole: bool) -> Prefilled:
-    """`prompts` [P], ready for decoding with a cache, or as `whole` rows."""
-    if encodes_prompts(model):
-        return EncodedStart.reading(prompts, model, cached=not whole)
-    return prefilled_rows(prompts, model) if whole else Prefilled.of(prompts, model)
-
-
-def store_of(model: PreTrainedModel, *, whole: bool, refills: bool) -> Store:
-    """An empty store for unfinished completions."""
-    if encodes_prompts(model):
-        return EncodedStore(model)
-    return RowStore(model) if whole else GrowingStore(model, refills)
 
 
 def draw_for_trial(
