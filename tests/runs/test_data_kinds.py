@@ -17,8 +17,8 @@ from twofold.data.kinds import rows_of_kind
 from twofold.errors import DataError
 from twofold.objectives import DPO, KTO, NCAK, SFT, SPPO, TPO, AnyObjective, InfoNCA, PlackettLuce
 from twofold.objectives.base import Objective
-from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, Task
-from twofold.runs.dataset import row_needs
+from twofold.records import Demonstration, Labelled, Message, Pair, Ranking, Record, Source, Task
+from twofold.runs.dataset import read_dataset, row_needs
 from twofold.runs.dry_run import dry_run
 
 AT = Source("f", 1)
@@ -173,3 +173,15 @@ def test_a_file_of_rankings_is_refused_by_dpo(tmp_path: Path, base: Path) -> Non
     file = write(tmp_path / "rankings.jsonl", [{"prompt": p, "completions": [a, b, c]} for p, a, b, c in sums()])
     with pytest.raises(DataError, match="DPO learns from pairs, and this row is a ranking"):
         train(base, file, DPO(), tmp_path / "run")
+
+
+@pytest.mark.parametrize(("judge", "whole"), [("truth", True), ("verifier", False)])
+def test_an_answer_that_is_trained_on_is_a_whole_turn(tmp_path: Path, judge: str, *, whole: bool) -> None:
+    turn = Message("assistant", "a", '{"reasoning_content": "so"}')
+    given = {
+        "model": {"path": "m"}, "data": {"train": "in memory"}, "objective": {"kind": "dpo"}, "run": str(tmp_path),
+        "algorithm": {"kind": "online", "judge": judge, "samples": 1 + (not whole)},
+    }  # fmt: skip
+    recipe, asked = validate(Recipe, Document("test", given, {})), (Message("user", "p"),)
+    (task,) = read_dataset(recipe, recipe.objective, [Pair(asked, (turn,), "b", AT)]).train
+    assert task == Task(asked, "a", AT, (turn,) if whole else None)

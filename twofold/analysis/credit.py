@@ -35,13 +35,15 @@ _BAD = (Role.REJECTED, Role.UNDESIRABLE)
 
 @dataclass(frozen=True)
 class Credited:
-    """A completion: `tokens` [n], log π of each in nats and its credit, β·log π/π_ref, in units of reward."""
+    """A completion: `tokens` [n], log π of each in nats and its credit, β·log π/π_ref, in units of reward. `between`
+    are the tokens in between that only the context has: before which token, and which."""
 
     role: Role
     rank: int
     tokens: tuple[int, ...]
     logp: Values
     credit: Values
+    between: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
     @property
     def reward(self) -> float:
@@ -99,6 +101,7 @@ def _row(group: Group, own: Sequence[Tensor], beta: float) -> CreditedRow:
         Credited(
             b.role, rank, tuple(b.tokens.tolist()), mine.double().numpy(),
             beta * (mine - b.token_columns[COLUMN]).double().numpy(),
+            tuple((aside.at, tuple(aside.tokens.tolist())) for aside in b.asides),
         )
         for rank, (b, mine) in enumerate(zip(group.branches, own, strict=True))
     ]  # fmt: skip

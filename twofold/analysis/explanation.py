@@ -119,7 +119,12 @@ def _displaced(compared: Sequence[tuple[CreditedRow, Group]], beta: float, decod
 
 
 def _completion(prompt: Sequence[int], said: Credited, decode: Decode) -> dict[str, Any]:
-    texts = pieces(prompt, said.tokens[:MOST_TOKENS], decode)
+    texts, context, before, done = list[str](), list[dict[str, Any]](), prompt, 0
+    for at, ids in (*said.between, (MOST_TOKENS, ())):
+        texts += pieces(before, said.tokens[done : min(at, MOST_TOKENS)], decode)
+        if ids and at < MOST_TOKENS:
+            context.append({"before": at, "text": decode(ids)})
+        before, done = ids or before, at
     return {
         "label": said.label,
         "reward": said.reward,
@@ -128,6 +133,7 @@ def _completion(prompt: Sequence[int], said: Credited, decode: Decode) -> dict[s
             {"id": token, "text": piece, "credit": float(credit), "logp": float(logp)}
             for token, piece, credit, logp in zip(said.tokens, texts, said.credit, said.logp, strict=False)
         ],
+        **({"context": context} if context else {}),
     }
 
 

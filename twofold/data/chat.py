@@ -11,7 +11,6 @@ from twofold.data.issues import quoted, shortened
 from twofold.data.json_text import once
 from twofold.data.keys import meaning, remedy, unread
 from twofold.data.message_keys import (
-    CALLS,
     CARRIED,
     OLD_CALL,
     Malformed,
@@ -23,7 +22,7 @@ from twofold.data.message_keys import (
 from twofold.data.pictures import PLACE, TYPES, Pictures
 from twofold.data.time_limit import within
 from twofold.errors import DataError, ModelError
-from twofold.records import PARTS, TOOLS, Message, Prompt
+from twofold.records import CALLS, PARTS, TOOLS, Message, Prompt
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 Chat = tuple[Message, ...]

@@ -24,7 +24,7 @@ from twofold.evaluation.problems import PromptSettings, each_model, each_other, 
 from twofold.evaluation.prompting import Prompting
 from twofold.evaluation.rows import Data, rows_of
 from twofold.progress import Progress, Silent
-from twofold.records import Prompt, Task
+from twofold.records import Prompt, Task, final_text
 from twofold.rewards.mathematics import MathVerifier, solvable
 from twofold.rewards.verifier import answerable, judge
 from twofold.sampling.base import Sampler
@@ -97,7 +97,7 @@ def measure_accuracy(
     def written(name: str, player: Player, book: AnswerBook) -> Line:
         items = zip(part.of(problems), book.prompts(player), book.of(player), strict=True)
         found = [
-            Answered(str(task.source), plain(prompt), answer.text, task.answer, answer.truncated)
+            Answered(str(task.source), plain(prompt), final_text(answer.completion), task.answer, answer.truncated)
             for task, prompt, (answer, *_) in items
         ]
         rows = _rows(name, found, verdicts(found, metrics))

@@ -27,7 +27,7 @@ from twofold.evaluation.problems import PromptSettings, each_model, each_other, 
 from twofold.evaluation.prompting import Prompting, Put
 from twofold.evaluation.rows import Data, rows_of
 from twofold.progress import Progress, Silent
-from twofold.records import Task
+from twofold.records import Task, final_text
 from twofold.rewards.verifier import Metric, flexible, strict, truth
 from twofold.sampling.base import Sampler
 from twofold.sampling.named_model import NamedModel
@@ -88,7 +88,7 @@ def measure_samples(
         if min(map(len, found)) < n:
             what = f"{name} has fewer than {n} answers to a prompt"
             raise RecipeError(what, where="--pass-at", remedy="leave it out, or ask for a smaller k")
-        texts = [[answer.text for answer in several] for several in found]
+        texts = [[final_text(answer.completion) for answer in several] for several in found]
         cut = tuple(sum(answer.truncated for answer in several) for several in found)
         return Line(_of_texts(part.of(problems), texts, cut).rows(), weights=book.weights(player))
 

@@ -34,7 +34,7 @@ from twofold.evaluation.rows import Data, rows_of
 from twofold.judges.matchups import MatchResult, Matchup, Referee, open_people
 from twofold.ledger import Ledger
 from twofold.progress import counted
-from twofold.records import Record, short_name
+from twofold.records import Record, short_name, transcript_of
 from twofold.settings import with_keywords
 from twofold.statistics import wilson
 
@@ -163,7 +163,7 @@ def _figures(
     figures: dict[str, Any] = {"win_rates": rates, "comparisons": corrected(tests)}
     if canary is not None and (constant := canary.games):
         alone = wilson(sum(game.share == 1 for game in constant), len(constant)).as_dict()
-        figures["canary"] = {"text": canary.matchups[0].own, **summary(constant), "wins_alone": alone}
+        figures["canary"] = {"text": transcript_of(canary.matchups[0].own), **summary(constant), "wins_alone": alone}
     if people:
         figures["people"] = _beside(played, people).as_dict()
     return figures
@@ -179,7 +179,7 @@ def _beside(played: Sequence[ModelGames], people: Sequence[MatchResult | None]) 
     both = {
         (matchup.prompt, matchup.own, matchup.other): (mine.share, theirs.share)
         for matchup, mine, theirs in zip(matchups, ours, people, strict=True)
-        if mine is not None and theirs is not None and matchup.own != matchup.other
+        if mine is not None and theirs is not None and not matchup.is_even
     }
     if not both:
         remedy = "label the comparisons of this evaluation: OUT/comparisons.jsonl"
