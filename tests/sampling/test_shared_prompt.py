@@ -13,7 +13,7 @@ from torch import Tensor
 from support import tiny
 from support.families import GEMMA, build
 from twofold.models.attention import UnsupportedAttention
-from twofold.sampling.base import Completion, Sampling
+from twofold.sampling.base import Sample, Sampling
 from twofold.sampling.cache import Prefilled, new_cache
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.shared_prompt import SharedStart, SharedStore, Sharing, SharingMask, shared_attention, why_copied
@@ -45,7 +45,7 @@ def prompts(*lengths: int) -> list[Tensor]:
 
 def draw(
     model: tr.PreTrainedModel, drive: Literal["auto", "cache"], size: int, **how: float
-) -> tuple[list[Completion], bool]:
+) -> tuple[list[Sample], bool]:
     """Five completions for each of four prompts, in order, and whether they shared their prompts."""
     settings = Sampling(max_new_tokens=14, batch_size=size, **how)
     sampler = LocalSampler(model, None, STOPS, settings, drive=drive)  # type: ignore[arg-type]  # no stop strings

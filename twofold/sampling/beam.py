@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from twofold.errors import ModelError
 from twofold.models.attention import stock_attention
 from twofold.models.seq2seq import encodes_prompts
-from twofold.sampling.base import Completion
+from twofold.sampling.base import Sample
 from twofold.sampling.cache import max_positions, refuse_unfit
 from twofold.sampling.local import draw_for_trial, evaluating, unusable_logits
 from twofold.sampling.recompute import why_recompute
@@ -44,7 +44,7 @@ class Beams:
 class BeamResult:
     """A sequence and its score, the sum that ranks it."""
 
-    completion: Completion
+    completion: Sample
     score: float
 
 
@@ -157,6 +157,6 @@ def _results(
     token_MN: Tensor, logp_MN: Tensor, score_M: Tensor, which_M: Tensor, *, truncated: bool
 ) -> list[BeamResult]:
     return [
-        BeamResult(Completion(token_MN[m].cpu().clone(), logp_MN[m].cpu().clone(), truncated), float(score_M[m]))
+        BeamResult(Sample(token_MN[m].cpu().clone(), logp_MN[m].cpu().clone(), truncated), float(score_M[m]))
         for m in which_M.nonzero().squeeze(1).tolist()
     ]

@@ -8,6 +8,8 @@ Shapes: A rows in the cache, T columns, V vocabulary.
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -215,11 +217,17 @@ def next_logits(
         input_ids=token,
         position_ids=position,
         attention_mask=mask,
-        past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
+        **{cache_argument(type(model).forward): cache},
     ).logits[:, -1]
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+@functools.cache
+def cache_argument(forward: Callable[..., object]) -> str:
+    """The name of the cache among the arguments of a model's `forward`: `cache` from transformers 5.24 on."""
+    return "cache" if "cache" in inspect.signature(forward).parameters else "past_key_values"
 
 
 class Steps(Protocol):

@@ -23,7 +23,7 @@ from twofold.models.row_lengths import restart_rotary
 from twofold.models.seq2seq import encodes_prompts
 from twofold.models.sharding import in_shards, whole_model
 from twofold.models.trial import know_float64
-from twofold.sampling.base import Completion, Sampling
+from twofold.sampling.base import Sample, Sampling
 from twofold.sampling.cache import Prefilled, max_positions, refillable, refuse_unfit
 from twofold.sampling.dealt import all_completions, own_prompts
 from twofold.sampling.logits_processor import LogitsProcessor, as_bytes, uniforms
@@ -105,7 +105,7 @@ class LocalSampler:
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Completion]]:
+    ) -> list[list[Sample]]:
         """`samples` completions for each of `prompts` [P], on the CPU; `seed` is (seed, step).
 
         Equal prompts get equal completions. Raises DataError for a prompt that is too long.
@@ -119,7 +119,7 @@ class LocalSampler:
         distinct = dict(zip(keys, prompts, strict=True))
         order = sorted(distinct, key=lambda key: -len(distinct[key]))
         mine = own_prompts([distinct[key] for key in order])
-        completions: dict[Row, Completion] = {}
+        completions: dict[Row, Sample] = {}
         with torch.no_grad(), whole_model(self.model), stock_attention(self.model), evaluating(self.model):
             self._choose(prompts)
             static = self._prepared(max((len(p) for p in prompts), default=0))
@@ -242,12 +242,12 @@ class Decoding:
         self.slots.restart(
             len(fresh) if static is None else static.store.size_for(len(fresh), len(static.store.frame.row_A))
         )
-        self.completions: dict[Row, Completion] = {}
+        self.completions: dict[Row, Sample] = {}
         self.step = self.horizon = 0
         self._begin(self.slots.slot_A[: len(fresh)], fresh)
         self._settle()
 
-    def run(self) -> Mapping[Row, Completion]:
+    def run(self) -> Mapping[Row, Sample]:
         """Decode until every completion, including those from `supply`, has stopped or reached its limit."""
         slow = self.sampler.settings.stop or self.static is not None or self.slots.slot_A.device.type != "cpu"
         stride = STRIDE if slow else 1
@@ -337,7 +337,7 @@ class StaticDecoder:
 
 def draw_for_trial(
     model: PreTrainedModel, drive: Literal["cache", "rows"], prompts: Sequence[Tensor], num_new: int
-) -> list[list[Completion]]:
+) -> list[list[Sample]]:
     """Completions for a trial of a model. They end at different times, so that those of the last prompt take slots."""
     stops = range(0, model.config.get_text_config().vocab_size, 8)
     how = Sampling(max_new_tokens=num_new, batch_size=6, cache="growing")
@@ -345,7 +345,7 @@ def draw_for_trial(
     return LocalSampler(model, no_text, stops, how, drive=drive).sample(prompts, samples=3)
 
 
-def _refuse_nan(completions: Sequence[Sequence[Completion]]) -> None:
+def _refuse_nan(completions: Sequence[Sequence[Sample]]) -> None:
     for i, some in enumerate(completions):
         for completion in some:
             if completion.logp.isnan().any():
