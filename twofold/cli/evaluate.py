@@ -42,7 +42,7 @@ def evaluate(given: Options) -> None:
 
     refuse_contradictions(given)
     refuse_odd_shards(given, given.out)
-    first_look(rows=[given.tasks, given.examples], models=[*given.models, given.reference, given.against])
+    first_look(rows=[given.tasks, given.examples], models=[*given.models, given.reference, given.against], servers=True)
     folder = given.out and (given.out / "results.json", given.out / "rows.jsonl")
     refuse_unwritable(given.json_file, *(folder or ()))
     with RichProgress() as progress:
