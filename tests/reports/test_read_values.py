@@ -15,7 +15,7 @@ from twofold import manifest
 from twofold.errors import DataError
 from twofold.reports import run as room
 from twofold.reports.html import render
-from twofold.reports.run import Comparison, Results, RewardResult, Sample, dicts, estimate, mapping, read_run, typed
+from twofold.reports.run import Comparison, Results, RewardResult, SampleRow, dicts, estimate, mapping, read_run, typed
 from twofold.statistics import Estimate, wilson
 
 HALF = wilson(5, 10)
@@ -41,8 +41,8 @@ def test_fields_are_what_they_say() -> None:
     assert typed(Comparison, {**told, "only_a": "many"}) is None
     assert typed(Comparison, {**told, "only_a": None}) is None
     assert typed(Comparison, {"a": "x"}) is None
-    assert typed(Sample, {"step": 1, "strict": 1, "truncated": ""}) == Sample(1, strict=True, truncated=False)
-    refuse_changes(Sample(0), Comparison("a", "b", "m", 0, 0, 1.0), Results(), slots=True)
+    assert typed(SampleRow, {"step": 1, "strict": 1, "truncated": ""}) == SampleRow(1, strict=True, truncated=False)
+    refuse_changes(SampleRow(0), Comparison("a", "b", "m", 0, 0, 1.0), Results(), slots=True)
 
 
 def test_results_hold_every_field() -> None:
@@ -105,10 +105,10 @@ def test_steps_are_counted_by_whatever_tells_of_them() -> None:
 
 
 def test_the_final_samples_are_of_one_step() -> None:
-    samples = tuple(Sample(step, name) for step in (0, 5, 9) for name in "ab")
+    samples = tuple(SampleRow(step, name) for step in (0, 5, 9) for name in "ab")
     for step, expected in ((None, 9), (5, 5), (7, 9)):
         found = run_data(samples=samples, results=Results(step=step)).final_samples
-        assert found == {name: Sample(expected, name) for name in "ab"}
+        assert found == {name: SampleRow(expected, name) for name in "ab"}
     assert run_data().final_samples == {}
 
 

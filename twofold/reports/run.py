@@ -24,7 +24,7 @@ T = TypeVar("T", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SampleRow:
     """A judged completion: a line of samples.jsonl."""
 
     step: int
@@ -127,7 +127,7 @@ class RunData:
     train: Columns
     evaluations: tuple[Metrics, ...]
     timings: Columns
-    samples: tuple[Sample, ...]
+    samples: tuple[SampleRow, ...]
     """Samples of the first and the last step that have any, and of the results' step."""
     results: Results
     recipe: str
@@ -135,7 +135,7 @@ class RunData:
     environment: Mapping[str, Any]
     faults: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Results of other commands in the run folder or its results: `frontier`, `win_rates`, `explain`, unchecked."""
+    """Results of other commands in the run folder or its results (EXTRAS), unchecked."""
 
     def series(self, key: str, kind: str = "train") -> tuple[list[float], list[float]]:
         """Steps and finite values of `key` in lines of `kind` (train, evaluation or timing), by step."""
@@ -147,7 +147,7 @@ class RunData:
         return {"train": self.train, "timing": self.timings}[kind].series(key)
 
     @property
-    def final_samples(self) -> dict[str, Sample]:
+    def final_samples(self) -> dict[str, SampleRow]:
         """The judged completions by problem, at the results' step or else at the last step that has any."""
         steps = {s.step for s in self.samples}
         step = self.results.step if self.results.step in steps else max(steps, default=0)
@@ -160,7 +160,7 @@ class RunData:
         return int(max((self.train.last_step + 1, *evaluated)))
 
 
-EXTRAS = ("frontier", "win_rates", "explain")
+EXTRAS = ("frontier", "win_rates", "contests", "explain")
 MOST_BYTES = 64_000_000
 
 
@@ -264,9 +264,9 @@ def _lines(path: Path, faults: list[str]) -> Iterator[dict[str, Any]]:
         faults.append(f"{path.name}: {counted} left out (line{'s' if lines.bad > 1 else ''} {where})")
 
 
-def _samples(lines: Iterator[dict[str, Any]], final: int | None) -> tuple[Sample, ...]:
+def _samples(lines: Iterator[dict[str, Any]], final: int | None) -> tuple[SampleRow, ...]:
     """Those of the first step, of the last and of step `final`, in the order of the file."""
-    by_step: dict[int, list[Sample]] = {}
+    by_step: dict[int, list[SampleRow]] = {}
     for line in lines:
         sample = _sample(line)
         by_step.setdefault(sample.step, []).append(sample)
@@ -284,10 +284,10 @@ def _parsed(text: str, faults: list[str]) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _sample(line: Mapping[str, Any]) -> Sample:
+def _sample(line: Mapping[str, Any]) -> SampleRow:
     step = line.get("step")
     whole = step if isinstance(step, int | float) and math.isfinite(step) else 0
-    return typed(Sample, {**line, "step": whole}) or Sample(0)
+    return typed(SampleRow, {**line, "step": whole}) or SampleRow(0)
 
 
 def _estimates(data: Any) -> dict[str, Estimate]:
