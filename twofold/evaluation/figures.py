@@ -18,12 +18,13 @@ from twofold.statistics import (
     Estimate,
     PairedTest,
     bootstrap_ratio,
-    clustered_share,
+    by_cluster,
     holm,
     mcnemar,
     paired_bootstrap,
+    repeated,
+    share_by_cluster,
     sign_flips,
-    wilson,
 )
 
 LOGARITHMS = "of logarithms"
@@ -60,28 +61,27 @@ class BinaryOutcomes:
 
     def estimate(self) -> Estimate:
         """Wilson's interval; with repeated prompts, at the effective number of items."""
-        if self._repeated:
-            totals = _sums([1] * len(self.right), self.prompts)
-            return clustered_share(_sums(self.right, self.prompts), totals)
-        return wilson(sum(self.right), len(self.right))
+        return share_by_cluster(self.right, self.prompts)
 
     def against(self, other: BinaryOutcomes) -> Difference:
         """McNemar's exact test; with repeated prompts, sign flips of what the models differ by on each prompt."""
         if not self._repeated:
             return Difference(paired_bootstrap(self.right, other.right), mcnemar(self.right, other.right))
-        a, b = (_sums(x.right, self.prompts) for x in (self, other))
-        totals = _sums([1] * len(self.right), self.prompts)
-        return Difference(bootstrap_ratio(np.subtract(b, a), totals), sign_flips(a, b))
+        moved = np.subtract(other.right, self.right, dtype=np.float64)
+        difference = bootstrap_ratio(moved, np.ones(len(moved)), clusters=self.prompts)
+        a, b = (by_cluster(x.right, self.prompts) for x in (self, other))
+        return Difference(difference, sign_flips(a, b))
 
     @property
     def _repeated(self) -> bool:
-        return len(set(self.prompts)) < len(self.prompts)
+        return repeated(self.prompts)
 
 
 @dataclass(frozen=True)
 class Ratio:
     """sum(part) / sum(whole), [items]. With `exponential`, the value is e to that power (a perplexity), and differences
-    are of logarithms. A test's `only_a` and `only_b` count the items on which either is higher.
+    are of logarithms. A test's `only_a` and `only_b` count the items on which either is higher. Items with the same
+    `prompts` entry may be correlated, and count as one in intervals and tests.
 
     Two ratios with different `tokens` have different units.
     """
@@ -90,9 +90,10 @@ class Ratio:
     whole: Sequence[float]
     exponential: bool = False
     tokens: Sequence[float] = ()
+    prompts: Sequence[Hashable] = ()
 
     def estimate(self) -> Estimate:
-        found = bootstrap_ratio(self.part, self.whole)
+        found = bootstrap_ratio(self.part, self.whole, clusters=self.prompts)
         if not self.exponential:
             return found
         value, low, high = (_exp(x) for x in (found.value, found.low, found.high))
@@ -102,10 +103,13 @@ class Ratio:
         """In units of the ratio itself."""
         if list(self.tokens) != list(other.tokens):
             return None
-        difference = bootstrap_ratio(np.subtract(other.part, self.part), self.whole)
+        difference = bootstrap_ratio(np.subtract(other.part, self.part), self.whole, clusters=self.prompts)
         if self.exponential:
             difference = replace(difference, method=f"{difference.method}, {LOGARITHMS}")
-        return Difference(difference, sign_flips(self.part, other.part))
+        if difference.clusters is None:
+            return Difference(difference, sign_flips(self.part, other.part))
+        a, b = (by_cluster(part, self.prompts) for part in (self.part, other.part))
+        return Difference(difference, sign_flips(a, b))
 
 
 @dataclass(frozen=True)
@@ -155,14 +159,6 @@ def corrected(tests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     if len(tests) < 2:
         return [dict(t) for t in tests]
     return [{**t, "p_holm": p} for t, p in zip(tests, holm([t["p_value"] for t in tests]), strict=True)]
-
-
-def _sums(values: Sequence[float], prompts: Sequence[Hashable]) -> list[int]:
-    """Of each prompt, in order of first appearance."""
-    found: dict[Hashable, int] = {}
-    for value, prompt in zip(values, prompts, strict=True):
-        found[prompt] = found.get(prompt, 0) + int(value)
-    return list(found.values())
 
 
 def _exp(value: float) -> float:
