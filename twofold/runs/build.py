@@ -196,6 +196,7 @@ def _heldout(step: Step, groups: Sequence[Group], objective: Objective, report: 
         weights.add(weight)
     n = int(weights.effective + 1e-9)
     told = {"n": float(n), "rows": float(len(groups))}
-    if report is not None or n == len(groups):
+    weighted = any(group.weight is not None for group in groups)
+    if n == len(groups) or (report is not None and not weighted):
         told = {"n": float(len(groups))}
     return Evaluation({f"heldout/{name}": value for name, value in {**figures, **told}.items()})

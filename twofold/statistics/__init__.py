@@ -12,6 +12,7 @@ from twofold.statistics.intervals import (
     mean_interval,
     repeated,
     share_by_cluster,
+    weighted_share,
     wilson,
     win_rate,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "sign_flips",
     "sign_test",
     "two_proportions",
+    "weighted_share",
     "wilson",
     "win_rate",
 ]

@@ -80,20 +80,45 @@ def clustered_share(counts: Sequence[int], totals: Sequence[int], level: float =
     If all or none succeed, the effective number is that of the clusters.
     Source: Kish (1965), chapter 8; Korn and Graubard (1998), Survey Methodology 24.
     """
-    shares = list(zip(counts, totals, strict=True))
-    if any(not 0 <= c <= t for c, t in shares):
+    if any(not 0 <= c <= t for c, t in zip(counts, totals, strict=True)):
         raise ValueError("every count must be in 0 … its total")
-    n, count, clusters = sum(totals), sum(counts), sum(t > 0 for t in totals)
+    n, count = sum(totals), sum(counts)
     method = f"Wilson, clustered, {level:.0%}"
     if n == 0:
         return Estimate(math.nan, 0.0, 1.0, 0, 0, method)
     p = count / n
-    effective = float(clusters)
-    if 0 < count < n and clusters > 1:
-        spread = math.fsum((c - p * t) ** 2 for c, t in shares)
-        effect = spread * clusters / (clusters - 1) / (n * p * (1 - p))
-        effective = n / max(effect, 1.0)
-    return Estimate(p, *score_bounds(p, effective, level), n, count, method, clusters if clusters < n else None)
+    clusters, effective = sum(t > 0 for t in totals), _effective(counts, totals, n)
+    fewer = clusters if clusters < n else None
+    return Estimate(p, *score_bounds(p, effective, level), n, count, method, fewer)
+
+
+def weighted_share(
+    sums: Sequence[float], totals: Sequence[float], rows: int, effective: float, level: float = 0.95
+) -> Estimate:
+    """A share of weights: `sums[i]` of the weight `totals[i]` in cluster i, whose members may be correlated.
+
+    As `clustered_share`, with at most `effective` observations: (Σ weight)² / Σ weight² of the `rows`. The scale of the
+    weights does not matter. `count` is the share of `rows`, rounded.
+    Source: Kish (1965), chapters 8 and 11.
+    """
+    whole, method = math.fsum(totals), f"Wilson, weighted, clustered, {level:.0%}"
+    if not whole:
+        return Estimate(math.nan, 0.0, 1.0, 0, 0, method)
+    p = min(1.0, math.fsum(sums) / whole)
+    most = _effective(sums, totals, effective)
+    return Estimate(p, *score_bounds(p, most, level), rows, round(p * rows), method)
+
+
+def _effective(sums: Sequence[float], totals: Sequence[float], most: float) -> float:
+    """As many independent observations have the same variance of a share; `most` of them, where clusters change
+    nothing."""
+    whole, clusters = math.fsum(totals), sum(t > 0 for t in totals)
+    p = math.fsum(sums) / whole
+    if not 0 < p < 1 or clusters < 2:
+        return min(float(clusters), most)
+    spread = math.fsum((c - p * t) ** 2 for c, t in zip(sums, totals, strict=True))
+    effect = spread * clusters / (clusters - 1) / (whole * p * (1 - p))
+    return min(most, whole / effect) if effect else most
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> Estimate:

@@ -40,12 +40,14 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> PairedTest:
     return PairedTest(only_a, only_b, _two_sided_coin(only_a, only_b), len(a), "McNemar exact")
 
 
-def sign_test(counts: Sequence[int], totals: Sequence[int]) -> PairedTest:
+def sign_test(counts: Sequence[float], totals: Sequence[float]) -> PairedTest:
     """Sign test: are there as many clusters that mostly succeed as clusters that mostly fail (`only_b`, `only_a`)?
     Exact, two-sided. Clusters that are split evenly are dropped. With one observation per cluster, it is the binomial
     test."""
     leads = [2 * c - t for c, t in zip(counts, totals, strict=True)]
-    better, worse = sum(lead > 0 for lead in leads), sum(lead < 0 for lead in leads)
+    even = [1e-9 * t for t in totals]  # sums of weights may miss a half by their last digits
+    better = sum(lead > e for lead, e in zip(leads, even, strict=True))
+    worse = sum(lead < -e for lead, e in zip(leads, even, strict=True))
     return PairedTest(worse, better, _two_sided_coin(worse, better), len(counts), "sign test over clusters, exact")
 
 
