@@ -36,7 +36,7 @@ from twofold.ledger import Ledger
 from twofold.progress import counted
 from twofold.records import Record, short_name, transcript_of
 from twofold.settings import with_keywords
-from twofold.statistics import wilson
+from twofold.statistics import share_by_cluster
 
 CANARY = "Thank you for the question. I have thought about it, and I hope that this answer helps you."
 """An empty phrase, for any prompt."""
@@ -162,7 +162,7 @@ def _figures(
             tests.append({"a": names[0], "b": names[1], "metric": metric, **tested.as_dict()})
     figures: dict[str, Any] = {"win_rates": rates, "comparisons": corrected(tests)}
     if canary is not None and (constant := canary.games):
-        alone = wilson(sum(game.share == 1 for game in constant), len(constant)).as_dict()
+        alone = share_by_cluster([g.share == 1 for g in constant], [g.prompt for g in constant]).as_dict()
         figures["canary"] = {"text": transcript_of(canary.matchups[0].own), **summary(constant), "wins_alone": alone}
     if people:
         figures["people"] = _beside(played, people).as_dict()
@@ -184,7 +184,8 @@ def _beside(played: Sequence[ModelGames], people: Sequence[MatchResult | None]) 
     if not both:
         remedy = "label the comparisons of this evaluation: OUT/comparisons.jsonl"
         raise DataError("none of the contests has their verdict", where="--people", remedy=remedy)
-    return agreement([mine for mine, _ in both.values()], [theirs for _, theirs in both.values()])
+    prompts = [prompt for prompt, _, _ in both]
+    return agreement([mine for mine, _ in both.values()], [theirs for _, theirs in both.values()], prompts)
 
 
 def _warn(figures: Mapping[str, Any], how: WinRateSettings) -> None:
