@@ -115,6 +115,9 @@ def test_prompts_are_drawn_together_and_seeds_apart() -> None:
     assert seeds is not None
     assert (seeds.heights["m"].value, seeds.heights["m"].n) == (pytest.approx(2.0), 2)
     assert (seeds.heights["m"].low, seeds.heights["m"].high) == pytest.approx((1.0, 3.0))
+    middle = areas(flat(0, 0), {"m": [[flat(2, 2)], [flat(2, 6)]]}, resamples=300, level=0.4)
+    assert middle is not None
+    assert (middle.heights["m"].low, middle.heights["m"].high) == pytest.approx((2.0, 2.0)), "half of the draws are 2"
 
 
 def test_the_best_of_n_is_what_its_distribution_says() -> None:

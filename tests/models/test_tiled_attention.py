@@ -80,3 +80,22 @@ def test_autocast_leaves_float64_alone() -> None:
     exact = both_passes((torch.float64,) * 3, {})
     with torch.autocast("cpu", torch.bfloat16):
         assert all(torch.equal(a, b) for a, b in zip(both_passes((torch.float64,) * 3, {}), exact, strict=True))
+
+
+def test_a_shared_prompts_gradients_are_summed_in_float32() -> None:
+    """128 completions of one prompt: sums of as many terms in bfloat16 would be off by more than one rounding."""
+    prompt, noise = 6, torch.Generator().manual_seed(1)
+    layout = pack(tiny.groups((prompt, *[3] * 128))).layout
+    length = prompt + 2 * 128
+    shapes = [(1, n, length, 16) for n in (2, 1, 1)] + [(1, length, 2, 16)]
+    drawn = [torch.rand(*shape, generator=noise).bfloat16() for shape in shapes]
+
+    def prompt_gradients(dtype: torch.dtype) -> list[Tensor]:
+        *leaves, grad = (x.to(dtype) for x in drawn)
+        leaves = [x.requires_grad_() for x in leaves]
+        out, _ = branch_attention(torch.nn.Identity(), *leaves, None, layout=layout)
+        _, *shared = torch.autograd.grad(out, leaves, grad.to(out.dtype))
+        return [x[:, :, : prompt - 1].double() for x in shared]
+
+    for found, want in zip(prompt_gradients(torch.bfloat16), prompt_gradients(torch.float64), strict=True):
+        assert (found - want).norm() < 3e-3 * want.norm()

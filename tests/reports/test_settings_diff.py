@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from support.made_up_runs import Make, run_data
-from twofold.reports.provenance import machine, settings_diff
+from twofold.reports.provenance import machine, methods, settings_diff
 from twofold.reports.run import RunData, read_run
 
 
@@ -38,3 +38,12 @@ def test_lists_and_machines_are_shown_in_their_own_letters() -> None:
     a, b = (run_data(settings={"data": [f"é{name}"]}, environment={"cpu": {"name": "µ"}}) for name in "ab")
     assert settings_diff([a, b]) == [("data", ('["éa"]', '["éb"]'))]
     assert machine(a) == [("cpu", '{"name": "µ"}')]
+
+
+def test_runs_of_one_method_differ_in_seed_and_folder_only() -> None:
+    """In whatever order their settings are written."""
+    one = run_data(settings={"objective": {"kind": "dpo", "beta": 0.1}, "seed": 0, "run": "a"})
+    same = run_data(settings={"run": "b", "seed": 1, "objective": {"beta": 0.1, "kind": "dpo"}})
+    other = run_data(settings={"objective": {"kind": "dpo", "beta": 0.2}, "seed": 0, "run": "c"})
+    assert methods([one, other, same]) == [0, 1, 0]
+    assert methods([run_data(settings={}), run_data(settings={})]) == [0, 1], "unknown settings are nobody's method"
