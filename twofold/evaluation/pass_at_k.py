@@ -270,9 +270,8 @@ def solve(
                 found[metric].append(_counted(task, texts, metric))
         progress.advance("pass@k", len(part), strict=_share(found["strict"]), flexible=_share(found["flexible"]))
     progress.end("pass@k")
-    prompts = tuple(sha256(repr(shown(task.prompt)).encode()).hexdigest()[:16] for task in tasks)
     counts: dict[Metric, tuple[Sampled, ...]] = {metric: tuple(rows) for metric, rows in found.items()}
-    return PassAtK(counts, samples, sum(cut), cut=tuple(cut), prompts=prompts)
+    return PassAtK(counts, samples, sum(cut), cut=tuple(cut), prompts=_digests(tasks))
 
 
 def _of_texts(tasks: Sequence[Task], texts: Sequence[Sequence[str]], cut: tuple[int, ...]) -> PassAtK:
@@ -281,7 +280,11 @@ def _of_texts(tasks: Sequence[Task], texts: Sequence[Sequence[str]], cut: tuple[
         metric: tuple(_counted(task, several, metric) for task, several in zip(tasks, texts, strict=True))
         for metric in METRICS
     }
-    return PassAtK(problems, len(texts[0]), sum(cut), cut=cut)
+    return PassAtK(problems, len(texts[0]), sum(cut), cut=cut, prompts=_digests(tasks))
+
+
+def _digests(tasks: Sequence[Task]) -> tuple[str, ...]:
+    return tuple(sha256(repr(shown(task.prompt)).encode()).hexdigest()[:16] for task in tasks)
 
 
 def compare(a: PassAtK, b: PassAtK, kind: str, metric: Metric, k: int) -> Difference:

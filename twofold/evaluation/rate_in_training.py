@@ -47,7 +47,7 @@ class WinRateInTraining:
         require(self.max_length >= 2, "max_length must be ≥ 2")
 
 
-@dataclass
+@dataclass(frozen=True)
 class RateInTraining:
     """The prompts and their judge, opened once."""
 
@@ -56,7 +56,7 @@ class RateInTraining:
     referee: Referee
     samples: Path
     """samples.jsonl of the run, with the answers of its start."""
-    _start: list[str] | None = field(default=None, init=False)
+    _start: list[str] = field(default_factory=list[str], init=False)
 
     @classmethod
     def open(cls, how: WinRateInTraining, samples: Path, stack: ExitStack) -> RateInTraining:
@@ -104,8 +104,8 @@ class RateInTraining:
         """The opposing answers; the first ones of the run are its start's."""
         if self.how.against == "answers":
             return [completion_texts(record)[0][1] for record in self.records]
-        if self._start is None:
-            self._start = _started(self.samples) or own
+        if not self._start:
+            self._start.extend(_started(self.samples) or own)
         return self._start
 
 
