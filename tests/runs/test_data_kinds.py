@@ -154,10 +154,11 @@ def test_labels_from_file_to_model(tmp_path: Path, base: Path, kind: str) -> Non
 
 
 def test_labels_from_pairs(tmp_path: Path, base: Path) -> None:
-    """Two rows of each pair, on one side of the split; a dry run counts them and the live reference."""
+    """Two rows of each pair, on one side of the split, which count as one; a dry run counts rows and the live
+    reference."""
     file = write(tmp_path / "pairs.jsonl", [{"prompt": p, "chosen": a, "rejected": c} for p, a, _, c in sums()])
     lines = train(base, file, KTO(beta=0.5), tmp_path / "run")
-    assert lines[0]["heldout/n"] == 12
+    assert (lines[0]["heldout/n"], lines[0]["heldout/rows"]) == (6, 12)
     assert lines[-1]["heldout/desirable_reward"] > lines[-1]["heldout/undesirable_reward"] + 0.5
     given = {
         "model": {"path": str(base), "precision": "float32"},

@@ -19,8 +19,8 @@ ODD = {"garbage": b"<html>so sorry</html>", "brackets": b"[" * 200_000}
 
 class Stub:
     """`behave(body, nth)` names what becomes of a request (the nth with this body, seed apart): `good`, `429`, `500`,
-    `garbage`, `brackets`, `empty`, `half`, `cut`, `silent`, `drip` or `400 MESSAGE`; `say(body)` is the text of a good
-    answer, or its whole message."""
+    `garbage`, `brackets`, `empty`, `half`, `cut`, `silent`, `drip`, `400 MESSAGE` or `422 BODY`; `say(body)` is
+    the text of a good answer, or its whole message."""
 
     def __init__(self, say: Callable[[Body], str | Body], behave: Behaviour = lambda body, nth: GOOD) -> None:
         self.say, self.behave = say, behave
@@ -72,6 +72,8 @@ class Stub:
             _send(handler, int(kind), b'{"error": {"message": "not now"}}', retry="0.02" if kind == "429" else None)
         elif kind.startswith("400 "):
             _send(handler, 400, json.dumps({"error": {"message": kind.removeprefix("400 ")}}).encode())
+        elif kind.startswith("422 "):
+            _send(handler, 422, kind.removeprefix("422 ").encode())
         elif kind in ODD:
             _send(handler, 200, ODD[kind])
         elif kind == "empty":

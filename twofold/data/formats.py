@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from twofold.data.issues import Issue, IssueError, nearest, quoted
+from twofold.data.issues import Issue, IssueError, Texts, nearest, quoted
 from twofold.data.json_rows import Numbered, Row
 from twofold.data.readers import digest, is_file, rows
 from twofold.data.reading import Reading, RowBounds
@@ -20,8 +20,6 @@ MOST_ERRORS = 200_000
 """Faulty rows after which a source is not read on."""
 _NO_COLUMNS: Mapping[str, str] = {}
 _SURROGATE = re.compile("[\ud800-\udfff]")
-Texts = tuple[tuple[str, str], ...]
-"""Every text of a record behind the name of its field."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from twofold.data.formats import Texts
-from twofold.data.issues import Issue
+from twofold.data.issues import Issue, Texts
 from twofold.data.lengths import Histogram, LengthBias
 from twofold.data.weights import Weights
 

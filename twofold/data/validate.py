@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twofold.data.formats import ParsedRow, Stream, Texts, reading_of
-from twofold.data.issues import Issue, Severity
+from twofold.data.formats import ParsedRow, Stream, reading_of
+from twofold.data.issues import Issue, Severity, Texts
 from twofold.data.lengths import Histogram, LengthBias, bias_fault
 from twofold.data.looks import Further, Look
 from twofold.data.markup import turn_markup

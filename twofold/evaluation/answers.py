@@ -70,7 +70,8 @@ def accuracy(models: Sequence[str], data: Data, how: AccuracySettings) -> Evalua
     """How many problems each player solves, greedy if it has no temperature, by several metrics.
 
     `models` are players (docs/evaluation.md), the first the baseline; `data` are problems with answers.
-    Shares have Wilson's intervals, every two models McNemar's exact test per metric, with Holm's correction over all.
+    Shares have Wilson's intervals, every two models McNemar's exact test per metric (sign flips over prompts where some
+    repeat), with Holm's correction over all.
     Raises DataError for rows of another kind, or an answer that a metric cannot compare, before anything is drawn.
     """
     return accuracy_figures(measure_accuracy(models, rows_of(data, "answers"), how, WHOLE), how)
@@ -190,9 +191,10 @@ def _rows(name: str, found: Sequence[Answered], told: Mapping[str, Sequence[bool
 
 def _entry(name: str, rows: Sequence[dict[str, Any]], prompting: Mapping[str, Any]) -> Entry:
     metrics = [key for key in (rows[0] if rows else ()) if key in METRICS]
+    prompts = [row["prompt"] for row in rows]
     return Entry(
         name,
-        {metric: BinaryOutcomes([row[metric] for row in rows]) for metric in metrics},
+        {metric: BinaryOutcomes([row[metric] for row in rows], prompts) for metric in metrics},
         about={"prompting": {**prompting, "first prompt": rows[0]["prompt"] if rows else ""}},
         counts={"truncated": sum(row["truncated"] for row in rows)},
         rows=rows,

@@ -100,7 +100,8 @@ class ModelJudge:
     def provenance(self) -> dict[str, Any]:
         endpoint = self.server.endpoint
         changed = {"not taken": self.server.refused} if self.server.refused else {}
-        return {"model": endpoint.model, "server": endpoint.url, "rubric": self.rubric.digest, **changed}
+        fields = {"fields": dict(endpoint.fields)} if endpoint.fields else {}
+        return {"model": endpoint.model, "server": endpoint.url, "rubric": self.rubric.digest, **fields, **changed}
 
     def verdicts(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, Orders]]:
         """(index, the verdicts on both orders) of each match when its second reply arrives; None for no verdict."""

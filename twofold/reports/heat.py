@@ -13,6 +13,7 @@ from typing import Any
 
 from twofold.data.preview import in_words, visible
 from twofold.reports import tables
+from twofold.reports.languages import phrase
 from twofold.reports.pages import clip
 from twofold.reports.run import RunData, dicts, mapping
 
@@ -142,7 +143,7 @@ def _look(strength: int) -> str:
 
 def _facts(row: Mapping[str, Any]) -> str:
     numbers = {str(k): v for k, v in mapping(row.get("numbers")).items() if isinstance(v, int | float)}
-    told = (_made(row), f"in the row: {clip(in_words(numbers), 160)}" if numbers else "")
+    told = (_made(row), phrase("in the row: {numbers}", numbers=clip(in_words(numbers), 160)) if numbers else "")
     return "; ".join(part for part in told if part)
 
 
@@ -150,7 +151,11 @@ def _made(row: Mapping[str, Any]) -> str:
     margin, opening, change = (row.get(name, 0) for name in ("margin", "opening", "chosen_change"))
     if "margin" not in row or not all(isinstance(value, int | float) for value in (margin, opening, change)):
         return ""
-    same = f"; both begin with the same {opening} token{'s' if opening != 1 else ''}" if opening else ""
-    cause = LIKELY.get(str(row.get("likely")))
-    fell = f"; chosen fell {tables.number(-change)} nats, likely cause: {cause}" if cause else ""
-    return f"margin {tables.signed(margin)}{same}{fell}"
+    words = phrase("margin {margin}", margin=tables.signed(margin))
+    if opening:
+        one, many = "; both begin with the same {n} token", "; both begin with the same {n} tokens"
+        words += phrase(one if opening == 1 else many, n=opening)
+    if cause := LIKELY.get(str(row.get("likely"))):
+        fell = "; chosen fell {nats} nats, likely cause: {cause}"
+        words += phrase(fell, nats=tables.number(-change), cause=phrase(cause))
+    return words

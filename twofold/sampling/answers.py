@@ -152,6 +152,7 @@ class ServerAnswerer:
         task = f"answers of {self.name}"
         progress.begin(task, len(bodies))
         received: dict[int, Any] = {}
+        self._server.optional = _optional(draw.sampling)
         for place, reply in self._server.ask([CompletionRequest(body, _whole) for body in bodies], ledger):
             received[place] = reply
             progress.advance(task)
@@ -185,7 +186,10 @@ class ServerAnswerer:
     def _candidates(self, replies: Sequence[Any], draw: Draw) -> list[Candidate] | None:
         if any(reply is None for reply in replies):
             return None
-        origin = {"model": self.name, "server": self._server.endpoint.url, "sampling": draw.rule(), "seed": draw.seed}
+        server, refused = self._server.endpoint, self._server.refused
+        origin = {"model": self.name, "server": server.url, "sampling": draw.rule(), "seed": draw.seed}
+        origin |= {"fields": dict(server.fields)} if server.fields else {}
+        origin |= {"not taken": refused} if refused else {}
         return [
             Candidate(completion(reply), {**origin, "sample": i}, reply["truncated"]) for i, reply in enumerate(replies)
         ]
@@ -201,6 +205,13 @@ def open_answerer(
     from twofold.sampling.named_model import open_model
 
     return LocalAnswerer(open_model(model, chat=chat))
+
+
+def _optional(sampling: Sampling) -> list[str]:
+    """Fields without which a server samples from the same distribution: a seed, and values that are everyone's
+    default."""
+    neutral = {"top_p": sampling.top_p, "temperature": sampling.temperature}
+    return ["seed", *(name for name, value in neutral.items() if value == 1)]
 
 
 def _digest(tokens: Tensor) -> str:
