@@ -18,7 +18,7 @@ from twofold.judges.base import JudgeResources
 from twofold.judges.matchups import Matchup, Referee, open_referee
 from twofold.judges.registry import WIN_RATE, parse_judge
 from twofold.progress import Progress
-from twofold.records import Record, Task, completion_texts
+from twofold.records import Completion, Record, Task, completion_fields, transcript_of
 from twofold.rewards.model import open_reward
 from twofold.sampling.base import Sampler
 from twofold.settings import require, settings
@@ -67,7 +67,7 @@ class RateInTraining:
             raise RecipeError(f"{how.judge} does not judge during training", where="evaluation.win_rate", remedy=remedy)
         records = rows_of(how.prompts, "win-rate")[: how.limit]
         for record in records:
-            if how.against == "answers" and not completion_texts(record):
+            if how.against == "answers" and not completion_fields(record):
                 remedy = "rows need an answer, or set evaluation.win_rate.against=start"
                 raise DataError("has no answer to compare with", where=str(record.source), remedy=remedy)
             if kind.needs_truth and not isinstance(record, Task):
@@ -82,28 +82,28 @@ class RateInTraining:
         drawn = sampler.sample([codec.prompt(r.prompt) for r in self.records], samples=1, seed=(seed, 0))
         own, cut = [codec.text(d.tokens) for (d,) in drawn], [d.truncated for (d,) in drawn]
         other = self._others(own)
-        truths = [completion_texts(r)[0][1] if isinstance(r, Task) else None for r in self.records]
+        truths = [r.answer if isinstance(r, Task) else None for r in self.records]
         sides = zip(self.records, own, other, truths, strict=True)
         matchups = [Matchup(r.prompt, mine, theirs, r.source, truth) for r, mine, theirs, truth in sides]
         results = self.referee.outcomes(matchups, progress)
         games = [
-            Game(i, str(m.prompt), r.share, len(m.own), len(m.other))
+            Game(i, str(m.prompt), r.share, len(transcript_of(m.own)), len(transcript_of(m.other)))
             for i, (m, r) in enumerate(zip(matchups, results, strict=True))
             if r is not None
         ]
         rate = Shares(games).estimate()
         figures = {"rate": rate.value, "low": rate.low, "high": rate.high, "n": float(len(games))}
         rows = [
-            {"kind": KIND, "name": str(m.source), "prompt": _plain(m.prompt), "completion": m.own, "other": m.other,
-             "share": None if r is None else r.share, "truncated": t}
+            {"kind": KIND, "name": str(m.source), "prompt": _plain(m.prompt), "completion": m.own,
+             "other": transcript_of(m.other), "share": None if r is None else r.share, "truncated": t}
             for m, r, t in zip(matchups, results, cut, strict=True)
         ]  # fmt: skip
         return {f"{KIND}/{name}": value for name, value in figures.items()}, rows
 
-    def _others(self, own: list[str]) -> list[str]:
+    def _others(self, own: list[str]) -> Sequence[Completion]:
         """The opposing answers; the first ones of the run are its start's."""
         if self.how.against == "answers":
-            return [completion_texts(record)[0][1] for record in self.records]
+            return [completion_fields(record)[0][1] for record in self.records]
         if not self._start:
             self._start.extend(_started(self.samples) or own)
         return self._start
