@@ -14,6 +14,7 @@ from twofold.data.formats import read as read
 from twofold.data.tokenize import Encoder as Encoder
 from twofold.errors import TwofoldError as TwofoldError
 from twofold.evaluation.answers import accuracy as accuracy
+from twofold.evaluation.contest import contest as contest
 from twofold.evaluation.exact_match import exact_match as exact_match
 from twofold.evaluation.figures import Evaluation as Evaluation
 from twofold.evaluation.frontier import frontier as frontier

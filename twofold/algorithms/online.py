@@ -30,7 +30,7 @@ from twofold.objectives.pdpo import PDPOGenerator
 from twofold.objectives.xpo import OF_REFERENCE, XPO
 from twofold.rewards.execution import Execution
 from twofold.rewards.implicit import Implicit
-from twofold.sampling.base import Completion, Sampler, SampleRequest, sampler_metrics
+from twofold.sampling.base import Sample, Sampler, SampleRequest, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.step import Part, Round
 
@@ -323,7 +323,7 @@ class OnlineAlgorithm(Algorithm):
             yield from torch.rand(1024, generator=noise, dtype=torch.float64).tolist()
 
 
-def _columns(sample: Completion, of_reference: float, *, weighted: bool) -> dict[str, float]:
+def _columns(sample: Sample, of_reference: float, *, weighted: bool) -> dict[str, float]:
     """The columns of a sample that a pair needs."""
     weight = {OF_DRAFT: float(sample.columns.get(OF_DRAFT, 1.0))} if weighted else {}
     return {"truncated": float(sample.truncated), OF_REFERENCE: of_reference, **weight}

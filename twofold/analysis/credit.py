@@ -56,11 +56,13 @@ class Credited:
 
 @dataclass(frozen=True)
 class CreditedRow:
-    """A group with the credit of every token of its completions. `prompt` are token ids."""
+    """A group with the credit of every token of its completions. `prompt` are token ids, `numbers` the row's weight,
+    probability and margin, which change no credit."""
 
     name: str
     prompt: tuple[int, ...]
     completions: tuple[Credited, ...]
+    numbers: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def ends(self) -> tuple[Credited, Credited] | None:
@@ -100,7 +102,7 @@ def _row(group: Group, own: Sequence[Tensor], beta: float) -> CreditedRow:
         )
         for rank, (b, mine) in enumerate(zip(group.branches, own, strict=True))
     ]  # fmt: skip
-    return CreditedRow(group.name, tuple(group.prompt.tolist()), tuple(told))
+    return CreditedRow(group.name, tuple(group.prompt.tolist()), tuple(told), group.numbers)
 
 
 @dataclass(frozen=True)

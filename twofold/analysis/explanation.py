@@ -34,6 +34,11 @@ class Explanation:
     displacement: Displacement | None = None
     drift: Drift | None = None
 
+    @property
+    def has_numbers(self) -> bool:
+        """Whether rows have a weight, a probability or a margin. Every row counts once here."""
+        return any(row.numbers for row in self.rows)
+
     def as_dict(self, decode: Decode, shown: Iterable[int] | None = None) -> dict[str, Any]:
         """The answer as JSON; the rows at the indices `shown` (all where None) with the text of every token."""
         indices = range(len(self.rows)) if shown is None else shown
@@ -56,6 +61,8 @@ class Explanation:
             "prompt": decode(row.prompt),
             "completions": [_completion(row.prompt, said, decode) for said in row.completions],
         }
+        if row.numbers:
+            told["numbers"] = dict(row.numbers)
         if change is not None:
             told |= {"chosen_change": change.chosen, "likely": change.likely, "likeness": change.likeness}
         if (where := parting(row)) is not None:

@@ -17,6 +17,8 @@ def show(figures: Figures) -> None:
         _show_win_rates(figures)
         if figures["comparisons"]:
             _show_tests(figures["comparisons"], {c["metric"] for c in figures["comparisons"]})
+    elif "players" in figures:
+        _show_contest(figures)
     elif "points" in figures:
         _show_frontier(figures)
     elif "samples" in figures:
@@ -83,7 +85,7 @@ def _show_win_rates(figures: Figures) -> None:
     ordered = any("orders" in rate for rate in figures["win_rates"])
     heads = ("model", "#T", "#n", "#win rate", "95% interval", "#ties", "#LC", "95% interval", "#length")
     rows = table(*heads, *(["#orders agree"] * ordered))
-    named = [(r["model"], f"{r['temperature']:g}", r) for r in figures["win_rates"]]
+    named = [(r["model"], "" if r["temperature"] is None else f"{r['temperature']:g}", r) for r in figures["win_rates"]]
     named += [("canary", "", figures["canary"])] if "canary" in figures else []
     for name, temperature, rate in named:
         length = f"{rate['length']:.0f} : {rate['other_length']:.0f}"
@@ -98,6 +100,34 @@ def _show_win_rates(figures: Figures) -> None:
         told = f"judge and people: κ {kappa['value']:.2f} [{kappa['low']:.2f}, {kappa['high']:.2f}]"
         out.print(f"{told}, the same verdict on {same['count']} of {same['n']}")
     out.print("ties count ½; LC: at equal lengths; length: characters, model : other", style="dim")
+
+
+def _show_contest(figures: Figures) -> None:
+    """Players by score, and every two of them by their own matches."""
+    from twofold.reports.tables import p_value, percent
+
+    out, grouped = results(), len({player["group"] for player in figures["players"]}) > 1
+    rows = table("player", "#n", "#score", "95% interval", "#win rate", "95% interval", "#ties", "#length",
+                 *(["#group"] * grouped))  # fmt: skip
+    for player in figures["players"]:
+        score, rate = player["score"], player["rate"]
+        interval = f"{score['low']:+.2f} … {score['high']:+.2f}"
+        cells = (str(rate["n"]), f"{score['value']:+.2f}", interval, *_share(rate), str(player["ties"]))
+        length = f"{player['length']:.0f}"
+        rows.add_row(player["name"], *cells, length, *([str(player["group"] + 1)] * grouped))
+    out.print(rows)
+    several = len(figures["comparisons"]) > 1
+    rows = table("a", "b", "#n", "#a wins", "#ties", "#b wins", "#rate of a", "95% interval", "#p",
+                 *(["#Holm"] * several))  # fmt: skip
+    for match, test in zip(figures["matches"], figures["comparisons"], strict=True):
+        counts = (str(match[key]) for key in ("n", "wins", "ties", "losses"))
+        rows.add_row(match["a"], match["b"], *counts, *_share(match), p_value(test["p_value"]), *_holm(test))
+    out.print(rows)
+    agreed = [m["orders"]["value"] for m in figures["matches"] if "orders" in m]
+    orders = f"; the judge's two orders agree on {percent(sum(agreed) / len(agreed))}" if agreed else ""
+    out.print(f"score: Bradley–Terry, log-odds, mean 0; ties count ½; length: characters{orders}", style="dim")
+    holm = f"; Holm's correction over {len(figures['comparisons'])} tests" if several else ""
+    out.print(f"p: {', '.join(sorted({c['test'] for c in figures['comparisons']}))}{holm}", style="dim")
 
 
 def _show_frontier(figures: Figures) -> None:

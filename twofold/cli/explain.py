@@ -25,6 +25,7 @@ STYLES = {
     1: "on #e3eefa", 2: "on #c3daf3", 3: "on #97bfe8", 4: "on #65a0da", 5: "on #3a7fc4",
     -1: "on #fdecd9", -2: "on #fbd5ae", -3: "on #f6b778", -4: "on #ee9646", -5: "on #dd7a1c",
 }  # fmt: skip
+UNWEIGHTED = "every row counts once here: weights, probabilities and margins of rows are shown, not applied"
 NUMBERED = 3
 """Number of strongest tokens per completion that are shown with their value, for output without color."""
 
@@ -84,7 +85,10 @@ def explain(given: Options) -> None:
     words = "{n} row of {file}, β {beta}" if len(found.rows) == 1 else "{n} rows of {file}, β {beta}"
     rows = phrase(words, n=len(found.rows), file=given.file, beta=f"{beta:g}")
     facts = [phrase("{model} against {reference}", model=given.model, reference=reference), rows]
+    facts += [phrase(UNWEIGHTED)] if found.has_numbers else []
     _write(given, found, decode, (facts, None if began is None else Path(given.model)))
+    if found.has_numbers:
+        results().print(UNWEIGHTED)
     _show(found, found.as_dict(decode, range(min(given.number, len(found.rows)))))
 
 
@@ -186,13 +190,15 @@ def _show_drift(drift: Drift) -> None:
 
 def rendered(row: Mapping[str, Any], scale: float) -> Text:
     """A row for the terminal: each token on the color of its credit, the strongest with their values."""
-    from twofold.data.preview import visible
+    from twofold.data.preview import in_words, visible
     from twofold.reports.heat import level, shown
     from twofold.reports.tables import signed
 
     text = Text(f"\n{row['name']}", style="bold")
     if "margin" in row:
         text.append(f": margin {signed(row['margin'])}", style="default")
+    if "numbers" in row:
+        text.append(f"; in the row: {in_words(row['numbers'])}", style="default")
     text.append(f"\n{'prompt':>10}  ", style="bold")
     text.append(visible(row["prompt"]), style="dim")
     for said in row["completions"]:

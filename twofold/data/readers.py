@@ -75,7 +75,13 @@ def refuse_missing(source: str) -> None:
 
 
 def _cleaned(row: Row, ignore: Collection[str]) -> Row:
-    return {key: without(value, () if key == "tools" else ignore) for key, value in row.items() if key not in ignore}
+    if not ignore and all(type(value) is str for value in row.values()):
+        return row
+    return {
+        key: value if isinstance(value, str) else without(value, () if key == "tools" else ignore)
+        for key, value in row.items()
+        if key not in ignore
+    }
 
 
 def is_file(source: str) -> bool:

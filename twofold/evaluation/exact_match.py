@@ -131,7 +131,7 @@ def _row(task: Task, completion: str, truncated: bool, rule: Rule) -> Row:
     verdict = _JUDGE[rule](completion, task.answer)
     return Row(
         name=str(task.source),
-        prompt=_plain(task.prompt),
+        prompt=plain(task.prompt),
         completion=completion,
         answer=task.answer,
         strict=verdict.strict,
@@ -140,7 +140,8 @@ def _row(task: Task, completion: str, truncated: bool, rule: Rule) -> Row:
     )
 
 
-def _plain(prompt: Prompt) -> str:
+def plain(prompt: Prompt) -> str:
+    """A prompt as one text, without a template."""
     return prompt if isinstance(prompt, str) else "\n".join(f"{turn.role}: {turn.text}" for turn in prompt)
 
 

@@ -23,6 +23,7 @@ from twofold.statistics import (
     mcnemar,
     paired_bootstrap,
     sign_flips,
+    weighted_share,
     wilson,
 )
 
@@ -53,25 +54,41 @@ class Measure(Protocol):
 
 @dataclass(frozen=True)
 class BinaryOutcomes:
-    """Correct or wrong, [items]. Items with the same `prompts` entry may be correlated, and count as one in tests."""
+    """Correct or wrong, [items]. Items with the same `prompts` entry may be correlated, and count as one in tests.
+
+    With `weights` [items], the share is Σ weight · credit / Σ weight, and `credit` [items] is what an item has of 1."""
 
     right: Sequence[bool]
     prompts: Sequence[Hashable] = ()
+    weights: Sequence[float] = ()
+    credit: Sequence[float] = ()
 
     def estimate(self) -> Estimate:
-        """Wilson's interval; with repeated prompts, at the effective number of items."""
+        """Wilson's interval; with repeated prompts or weights, at the effective number of items."""
+        if self.weights:
+            sums, totals = self._weighted, _sums(self.weights, self.prompts)
+            effective = math.fsum(self.weights) ** 2 / (math.fsum(w * w for w in self.weights) or 1.0)
+            return weighted_share(sums, totals, len(self.right), effective)
         if self._repeated:
-            totals = _sums([1] * len(self.right), self.prompts)
-            return clustered_share(_sums(self.right, self.prompts), totals)
+            totals = _counts([1] * len(self.right), self.prompts)
+            return clustered_share(_counts(self.right, self.prompts), totals)
         return wilson(sum(self.right), len(self.right))
 
     def against(self, other: BinaryOutcomes) -> Difference:
-        """McNemar's exact test; with repeated prompts, sign flips of what the models differ by on each prompt."""
-        if not self._repeated:
+        """McNemar's exact test; with repeated prompts or weights, sign flips of what the models differ by on each
+        prompt."""
+        if not self._repeated and not self.weights:
             return Difference(paired_bootstrap(self.right, other.right), mcnemar(self.right, other.right))
-        a, b = (_sums(x.right, self.prompts) for x in (self, other))
-        totals = _sums([1] * len(self.right), self.prompts)
+        if self.weights:
+            a, b, totals = self._weighted, other._weighted, _sums(self.weights, self.prompts)
+        else:
+            a, b, totals = (_sums(x, self.prompts) for x in (self.right, other.right, [1] * len(self.right)))
         return Difference(bootstrap_ratio(np.subtract(b, a), totals), sign_flips(a, b))
+
+    @property
+    def _weighted(self) -> list[float]:
+        """What each prompt has of its weight."""
+        return _sums([w * c for w, c in zip(self.weights, self.credit, strict=True)], self.prompts)
 
     @property
     def _repeated(self) -> bool:
@@ -157,12 +174,16 @@ def corrected(tests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**t, "p_holm": p} for t, p in zip(tests, holm([t["p_value"] for t in tests]), strict=True)]
 
 
-def _sums(values: Sequence[float], prompts: Sequence[Hashable]) -> list[int]:
+def _sums(values: Sequence[float], prompts: Sequence[Hashable]) -> list[float]:
     """Of each prompt, in order of first appearance."""
-    found: dict[Hashable, int] = {}
+    found: dict[Hashable, float] = {}
     for value, prompt in zip(values, prompts, strict=True):
-        found[prompt] = found.get(prompt, 0) + int(value)
+        found[prompt] = found.get(prompt, 0) + value
     return list(found.values())
+
+
+def _counts(values: Sequence[int], prompts: Sequence[Hashable]) -> list[int]:
+    return [int(value) for value in _sums(values, prompts)]
 
 
 def _exp(value: float) -> float:

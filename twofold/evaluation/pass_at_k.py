@@ -21,7 +21,9 @@ from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import CHUNK, Codec, refuse_unreadable
 from twofold.evaluation.figures import Difference, Evaluation, corrected
 from twofold.evaluation.parts import WHOLE, Line, Part
-from twofold.evaluation.problems import PromptSettings, each_model
+from twofold.evaluation.player_answers import AnswerBook
+from twofold.evaluation.players import Player
+from twofold.evaluation.problems import PromptSettings, each_model, each_other, in_order
 from twofold.evaluation.prompting import Prompting, Put
 from twofold.evaluation.rows import Data, rows_of
 from twofold.progress import Progress, Silent
@@ -55,9 +57,9 @@ class PassAtKSettings(PromptSettings):
 
 @with_keywords(PassAtKSettings)
 def pass_at_k(models: Sequence[str], data: Data, how: PassAtKSettings) -> Evaluation:
-    """pass@k and maj@k of each model for every k, by the strict and the flexible rule.
+    """pass@k and maj@k of each player for every k, by the strict and the flexible rule.
 
-    `models` are folders, run directories or hub names, `data` are problems with answers. Means over problems have
+    `models` are players (docs/evaluation.md) that sample, `data` are problems with answers. Means over problems have
     bootstrap intervals, every two models sign flips per figure, with Holm's correction over all. Raises DataError for
     rows of another kind, or an answer that holds no number, before anything is drawn.
     """
@@ -81,7 +83,17 @@ def measure_samples(
         size = max(1, CHUNK // _samples(how))
         return Line(part.rows((name, weights), problems, size, work, ("pass@k", how.progress)), weights=weights)
 
-    return each_model(models, problems, how, how.temperature, sampled)
+    def written(name: str, player: Player, book: AnswerBook) -> Line:
+        found, n = book.of(player), _samples(how)
+        if min(map(len, found)) < n:
+            what = f"{name} has fewer than {n} answers to a prompt"
+            raise RecipeError(what, where="--pass-at", remedy="leave it out, or ask for a smaller k")
+        texts = [[answer.text for answer in several] for several in found]
+        cut = tuple(sum(answer.truncated for answer in several) for several in found)
+        return Line(_of_texts(part.of(problems), texts, cut).rows(), weights=book.weights(player))
+
+    others = each_other(models, problems, how, (how.temperature, _samples(how)), written, part)
+    return in_order(models, each_model(models, problems, how, how.temperature, sampled) | others)
 
 
 def pass_at_k_figures(measured: Mapping[str, Line], how: PassAtKSettings) -> Evaluation:
@@ -248,6 +260,15 @@ def solve(
         progress.advance("pass@k", len(part), strict=_share(found["strict"]), flexible=_share(found["flexible"]))
     progress.end("pass@k")
     return PassAtK({metric: tuple(rows) for metric, rows in found.items()}, samples, sum(cut), cut=tuple(cut))
+
+
+def _of_texts(tasks: Sequence[Task], texts: Sequence[Sequence[str]], cut: tuple[int, ...]) -> PassAtK:
+    """What these answers to each problem are. `cut` counts those of each that ran out of tokens."""
+    problems: dict[Metric, tuple[Sampled, ...]] = {
+        metric: tuple(_counted(task, several, metric) for task, several in zip(tasks, texts, strict=True))
+        for metric in METRICS
+    }
+    return PassAtK(problems, len(texts[0]), sum(cut), cut=cut)
 
 
 def compare(a: PassAtK, b: PassAtK, kind: str, metric: Metric, k: int) -> Difference:

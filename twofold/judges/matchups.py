@@ -6,7 +6,7 @@ A comparing judge is queried in both orders. A scoring judge scores both. People
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -49,15 +49,16 @@ Results: TypeAlias = Sequence[MatchResult | None]
 
 @dataclass(frozen=True)
 class Referee:
-    """Decides matches. Equal texts are a tie without a query."""
+    """Decides matches, each once. Equal texts are a tie without a query."""
 
     provenance: Mapping[str, Any]
     decide: Callable[[Sequence[Matchup], Progress], Results]
 
     def outcomes(self, contests: Sequence[Matchup], progress: Progress) -> list[MatchResult | None]:
-        unequal = [c for c in contests if c.own != c.other]
-        decided = iter(self.decide(unequal, progress) if unequal else ())
-        return [MatchResult(0.5) if c.own == c.other else next(decided) for c in contests]
+        different = {_key(c): c for c in reversed(contests) if c.own != c.other}
+        unequal = list(different.values())[::-1]
+        decided = dict(zip(map(_key, unequal), self.decide(unequal, progress) if unequal else (), strict=True))
+        return [MatchResult(0.5) if c.own == c.other else decided[_key(c)] for c in contests]
 
 
 def open_referee(name: str, resources: JudgeResources, stack: ExitStack) -> Referee:
@@ -75,7 +76,9 @@ def open_referee(name: str, resources: JudgeResources, stack: ExitStack) -> Refe
         raise RecipeError("a rubric goes with llm and llm-score", where=f"judge {name}", remedy="leave --rubric out")
     judge = kind.open(resources, stack)
     decide = (
-        partial(_in_both_orders, cast("PairwiseJudge", judge)) if kind.gives == "shares" else partial(_by_scores, judge)
+        partial(_in_both_orders, cast("PairwiseJudge", judge))
+        if kind.gives == "shares"
+        else partial(_by_scores, judge, kind.asks_server)
     )
     return Referee(judge.provenance, decide)
 
@@ -109,13 +112,34 @@ def unjudged(contests: Sequence[Matchup]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def _by_scores(judge: Judge, contests: Sequence[Matchup], progress: Progress) -> Results:
-    """The higher score wins; equal scores are a tie."""
+def _by_scores(judge: Judge, singly: bool, contests: Sequence[Matchup], progress: Progress) -> Results:
+    """The higher score wins; equal scores are a tie. Each completion is scored once, next to the others of its prompt,
+    or `singly`, so that a missing score leaves out no other."""
+    texts: dict[Hashable, dict[str, Matchup]] = {}
+    for c in contests:
+        for text in (c.own, c.other):
+            group = (c.source, c.prompt, c.truth, text if singly else None)
+            texts.setdefault(group, {}).setdefault(text, c)
     questions = [
-        Question(c.prompt, c.source, c.truth, (Candidate(c.own, {}), Candidate(c.other, {}))) for c in contests
+        Question(c.prompt, c.source, c.truth, tuple(Candidate(text, {}) for text in several))
+        for several in texts.values()
+        for c in (next(iter(several.values())),)
     ]
-    scores = judge.scores(questions, progress)
-    return [None if s is None else MatchResult(0.5 + 0.5 * ((s[0] > s[1]) - (s[0] < s[1]))) for s in scores]
+    scores: dict[Hashable, float | None] = {}
+    for question, each in zip(questions, judge.scores(questions, progress), strict=True):
+        numbers = [None] * len(question.candidates) if each is None else each
+        for candidate, score in zip(question.candidates, numbers, strict=True):
+            scores[question.source, question.prompt, question.answer, candidate.text] = score
+    return [_higher(*(scores[c.source, c.prompt, c.truth, text] for text in (c.own, c.other))) for c in contests]
+
+
+def _higher(own: float | None, other: float | None) -> MatchResult | None:
+    return None if own is None or other is None else MatchResult(0.5 + 0.5 * ((own > other) - (own < other)))
+
+
+def _key(contest: Matchup) -> Hashable:
+    """Equal for matches that differ only in their rows."""
+    return contest.prompt, contest.own, contest.other, contest.truth
 
 
 def _in_both_orders(judge: PairwiseJudge, contests: Sequence[Matchup], progress: Progress) -> Results:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twofold.data.preview import visible
+from twofold.data.preview import in_words, visible
 from twofold.reports import tables
 from twofold.reports.languages import phrase
 from twofold.reports.pages import clip
@@ -135,6 +135,15 @@ def _look(strength: int) -> str:
 
 
 def _facts(row: Mapping[str, Any]) -> str:
+    numbers = {str(k): v for k, v in mapping(row.get("numbers")).items() if isinstance(v, int | float)}
+    made = _made(row)
+    if not numbers:
+        return made
+    own = phrase("in the row: {numbers}", numbers=clip(in_words(numbers), 160))
+    return made + phrase("; ") + own if made else own
+
+
+def _made(row: Mapping[str, Any]) -> str:
     margin, opening, change = (row.get(name, 0) for name in ("margin", "opening", "chosen_change"))
     if "margin" not in row or not all(isinstance(value, int | float) for value in (margin, opening, change)):
         return ""

@@ -187,6 +187,6 @@ def _heldout(step: Step, groups: Sequence[Group], objective: Objective, report: 
     for group in groups:
         weights.add(group.weight)
     told = {"n": float(int(weights.effective)), "rows": float(len(groups))}
-    if report is not None or not weights.weighted:
+    if not weights.weighted:
         told = {"n": float(len(groups))}
     return Evaluation({f"heldout/{name}": value for name, value in {**figures, **told}.items()})
