@@ -205,9 +205,13 @@ def rendered(row: Mapping[str, Any], scale: float) -> Text:
         text.append(f"\n{said['label']:>10}  ", style="bold")
         text.append(f"{signed(said['reward'])}  ", style="default")
         strongest = sorted((abs(t["credit"]) for t in said["tokens"]), reverse=True)[:NUMBERED]
-        for token in said["tokens"]:
+        context = list(said.get("context", ()))
+        for place, token in enumerate(said["tokens"]):
+            while context and context[0]["before"] == place:
+                text.append(visible(context.pop(0)["text"]), style="dim italic")
             strength = level(token["credit"], scale)
             text.append(shown(token["text"]), style=f"#000000 {STYLES[strength]}" if strength else "default")
             if strength and abs(token["credit"]) in strongest:
                 text.append(f"⟨{signed(token['credit'])}⟩", style="dim")
+        text.append(visible("".join(each["text"] for each in context)), style="dim italic")
     return text

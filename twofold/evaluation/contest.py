@@ -34,17 +34,16 @@ from twofold.settings import with_keywords
 
 @dataclass(frozen=True, kw_only=True)
 class ContestSettings(MatchSettings):
-    """Those of MatchSettings. Players without a temperature of their own are greedy; best-of-N samples at 1."""
+    """Players without a temperature of their own are greedy; best-of-N samples at 1."""
 
 
 @with_keywords(ContestSettings)
 def contest(models: Sequence[str], data: Data, how: ContestSettings) -> Evaluation:
-    """Bradley–Terry scores of players (docs/evaluation.md), each of which meets every other one on the prompts of
-    `data`.
+    """Bradley–Terry scores of players, each of which meets every other one on the prompts of `data`.
 
-    A tie is half a win. Scores have bootstrap intervals over prompts, and mean 0. Every two players have a win rate as
-    of `win_rate`, and sign flips over prompts, with Holm's correction over all. `rows` has every match. Raises
-    RecipeError for fewer than two players, and the errors of `win_rate`.
+    `models` are players (docs/evaluation.md). A tie is half a win. Scores have bootstrap intervals over prompts, and
+    mean 0. Every two players have a win rate as of `win_rate`, and sign flips over prompts, with Holm's correction over
+    all. `rows` has every match. Raises RecipeError for fewer than two players, and the errors of `win_rate`.
     """
     return contest_figures(measure_contest(models, rows_of(data, "contest"), how, WHOLE), how)
 

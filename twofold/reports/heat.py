@@ -22,6 +22,7 @@ STRONG = 0.98
 """The quantile of the absolute credits that gets the strongest color."""
 ROWS, TOKENS = 6, 300
 """Of a run's explain.json in its report, and of one completion there; the rest is counted."""
+CONTEXT = "context"
 LIKELY = {
     "near-equal": "chosen and rejected are nearly equal",
     "pattern": "on patterns that other pairs reject",
@@ -34,7 +35,8 @@ LIKELY = {
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as shown: its text, its credit, and `look` of its color (`p1` … `p5`, `m1` … `m5`, or none)."""
+    """A token as shown: its text, its credit, and `look` of its color (`p1` … `p5`, `m1` … `m5`, or none). A stretch of
+    context, which has no credit, has the look `context`."""
 
     text: str
     credit: float
@@ -123,11 +125,16 @@ def _tokens(said: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 def _completion(told: Mapping[str, Any], scale: float, most: int) -> Completion:
     tokens = _tokens(told)
-    drawn = tuple(Token(shown(clip(text, 80)), credit, _look(level(credit, scale))) for text, credit in tokens[:most])
+    drawn = list[Token]()
+    context = list(dicts(told.get("context")))
+    for place, (text, credit) in enumerate(tokens[:most]):
+        between = "".join(str(each.get("text", "")) for each in context if each.get("before") == place)
+        drawn += [Token(visible(clip(between)), 0.0, CONTEXT)] if between else []
+        drawn.append(Token(shown(clip(text, 80)), credit, _look(level(credit, scale))))
     reward, length = told.get("reward"), told.get("length")
     total = float(reward) if isinstance(reward, int | float) else math.fsum(credit for _, credit in tokens)
-    hidden = (length if isinstance(length, int) else len(tokens)) - len(drawn)
-    return Completion(clip(str(told.get("label", "")), 60), total, drawn, max(0, hidden))
+    hidden = (length if isinstance(length, int) else len(tokens)) - len(tokens[:most])
+    return Completion(clip(str(told.get("label", "")), 60), total, tuple(drawn), max(0, hidden))
 
 
 def _look(strength: int) -> str:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from twofold.client.server import CompletionRequest, Endpoint, Reply, RetrySettings, Server, is_url
-from twofold.data.chat import as_request
+from twofold.client.server import CompletionRequest, Endpoint, Reply, RetrySettings, Server, UnparsableReply, is_url
+from twofold.data.chat import as_request, parse
+from twofold.data.keys import harmless
+from twofold.data.message_keys import ANSWERED, REASONING, Malformed
 from twofold.data.transcripts import split
 from twofold.data.turns import ChatChoice
 from twofold.errors import RecipeError
 from twofold.ledger import Ledger, Row
 from twofold.progress import Progress
-from twofold.records import Candidate, Prompt
+from twofold.records import Candidate, Completion, Prompt, unshown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,11 +152,12 @@ class ServerAnswerer:
         task = f"answers of {self.name}"
         progress.begin(task, len(bodies))
         received: dict[int, Any] = {}
+        self._server.optional = _optional(draw.sampling)
         for place, reply in self._server.ask([CompletionRequest(body, _whole) for body in bodies], ledger):
             received[place] = reply
             progress.advance(task)
         progress.end(task)
-        for note in self._server.take_notes():
+        for note in (*self._server.take_notes(), *_lost(received.values())):
             progress.warn(note)
         return [
             self._candidates([received[n * draw.samples + i] for i in range(draw.samples)], draw)
@@ -182,9 +186,12 @@ class ServerAnswerer:
     def _candidates(self, replies: Sequence[Any], draw: Draw) -> list[Candidate] | None:
         if any(reply is None for reply in replies):
             return None
-        origin = {"model": self.name, "server": self._server.endpoint.url, "sampling": draw.rule(), "seed": draw.seed}
+        server, refused = self._server.endpoint, self._server.refused
+        origin = {"model": self.name, "server": server.url, "sampling": draw.rule(), "seed": draw.seed}
+        origin |= {"fields": dict(server.fields)} if server.fields else {}
+        origin |= {"not taken": refused} if refused else {}
         return [
-            Candidate(reply["text"], {**origin, "sample": i}, reply["truncated"]) for i, reply in enumerate(replies)
+            Candidate(completion(reply), {**origin, "sample": i}, reply["truncated"]) for i, reply in enumerate(replies)
         ]
 
 
@@ -200,9 +207,41 @@ def open_answerer(
     return LocalAnswerer(open_model(model, chat=chat))
 
 
+def _optional(sampling: Sampling) -> list[str]:
+    """Fields without which a server samples from the same distribution: a seed, and values that are everyone's
+    default."""
+    neutral = {"top_p": sampling.top_p, "temperature": sampling.temperature}
+    return ["seed", *(name for name, value in neutral.items() if value == 1)]
+
+
 def _digest(tokens: Tensor) -> str:
     return hashlib.sha256(tokens.numpy().tobytes()).hexdigest()
 
 
+def completion(reply: Mapping[str, Any]) -> Completion:
+    """The answer in what `_whole` made."""
+    return unshown([reply["turn"]]) if "turn" in reply else reply["text"]
+
+
 def _whole(reply: Reply) -> dict[str, Any]:
-    return {"text": reply.text, "truncated": reply.truncated}
+    """An answer as the ledger stores it: its text, and its whole turn where that has calls or reasoning. `lost` names
+    the keys that no message has. Raises UnparsableReply for a malformed call, unless the answer was cut off there."""
+    told = {"text": reply.text, "truncated": reply.truncated}
+    read = {key: reply.more[key] for key in ANSWERED if key in reply.more}
+    for key in REASONING:  # servers repeat it under its older name
+        if read.get(key) in [read.get(other) for other in REASONING[: REASONING.index(key)] if other in read]:
+            del read[key]
+    lost = sorted(key for key in reply.more if key not in ANSWERED and not harmless(key))
+    try:
+        (turn,) = parse([{"role": "assistant", "content": reply.text, **read}])
+    except Malformed as error:
+        if not reply.truncated:
+            raise UnparsableReply(f"the answer cannot be read: {error.reason}") from None
+        return {**told, "lost": sorted({*lost, *read})}
+    return told | ({"turn": turn.as_dict()} if turn.more else {}) | ({"lost": lost} if lost else {})
+
+
+def _lost(replies: Iterable[Any]) -> list[str]:
+    """A note on the keys of answers that are not stored."""
+    count = Counter(key for reply in replies if reply is not None for key in reply.get("lost", ()))
+    return [f"the answers' key `{key}` is not read ({number} of them have it)" for key, number in count.items()]
