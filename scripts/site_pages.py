@@ -172,7 +172,8 @@ def _union(homes: dict[str, str]) -> dict[str, str]:
 
 
 def _source(module: str) -> str:
-    return ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+    path = ROOT.joinpath(*module.split("."))
+    return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
 
 
 def recipes() -> list[str]:

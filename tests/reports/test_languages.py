@@ -11,6 +11,7 @@ from string import Formatter
 import pytest
 
 from support.made_up_runs import Make
+from twofold.cli.explain import UNWEIGHTED
 from twofold.reports import (
     charts,
     checks,
@@ -47,7 +48,7 @@ def texts() -> Iterator[str]:
     yield from (f"{gain[0].upper()}{gain[1:]}" for gain in frontier.GAINS.values())
     yield from (text for term, meaning, _ in (*guide.GLOSSARY, *guide.FURTHER_TERMS) for text in (term, meaning))
     yield from (*explanation.PARTS.values(), *heat.LIKELY.values(), *dataset.BIAS, *dataset.LOOKS)
-    yield from (*displacement.WORDS.values(), *displacement.SIDES.values(), "error", "warning")
+    yield from (*displacement.WORDS.values(), *displacement.SIDES.values(), UNWEIGHTED, "error", "warning")
 
 
 def _written(module: ast.Module) -> Iterator[str]:

@@ -143,8 +143,11 @@ def _look(strength: int) -> str:
 
 def _facts(row: Mapping[str, Any]) -> str:
     numbers = {str(k): v for k, v in mapping(row.get("numbers")).items() if isinstance(v, int | float)}
-    told = (_made(row), phrase("in the row: {numbers}", numbers=clip(in_words(numbers), 160)) if numbers else "")
-    return "; ".join(part for part in told if part)
+    made = _made(row)
+    if not numbers:
+        return made
+    own = phrase("in the row: {numbers}", numbers=clip(in_words(numbers), 160))
+    return made + phrase("; ") + own if made else own
 
 
 def _made(row: Mapping[str, Any]) -> str:
