@@ -28,7 +28,7 @@ from twofold.objectives.base import Objective
 from twofold.objectives.checks import gradient, heard, leaf, total
 from twofold.objectives.sum import Sum, Summand, members
 
-OBJECTIVES = [them[-1] for them in VARIANTS.values() if them[-1].data_kind != "prompts"]
+OBJECTIVES = [o for them in VARIANTS.values() for o in them if o.data_kind != "prompts"]
 
 
 def summed(*parts: tuple[Any, ...]) -> Sum:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "lora": {"rank": 2, "dora": True, "rslora": True, "exclude": ["mlp"], "modules_to_save": ["lm_head", "norm"]},
         "reference": {"kind": "moving", "alpha": 1.0, "sync_every": 2},
     },
+    "bema-lora": {"lora": True, "reference": {"kind": "moving", "sync_every": 2, "bema": {}}},
     "pdpo-nf4": {
         "lora": True,
         "quantize": "nf4",
@@ -160,6 +162,10 @@ KINDS: dict[str, dict[str, Any]] = {
 OTHERS: dict[str, dict[str, Any]] = {
     "live": {"reference": {"kind": "live"}},
     "kto": {"objective": {"kind": "kto"}},
+    "bema": {"reference": {"kind": "moving", "sync_every": 2, "bema": {}}},
+    "weighted": {"numbers": True},
+    "weighted-kto": {"numbers": True, "objective": {"kind": "kto"}},
+    "weighted-reward": {"numbers": True, "objective": {"kind": "bradley_terry"}},
     "sft": {"objective": {"kind": "sft"}, "data": {"heldout": None}},
     "rankings": {"objective": {"kind": "plackett_luce"}},
     "coupled": {"objective": {"kind": "aot"}},
@@ -204,12 +210,18 @@ def brevity(prompt: str, completion: str, truth: str | None) -> float:
     return -len(completion) / 6 + completion.count("1")
 
 
-def pairs() -> list[Pair]:
-    return [
+def pairs(numbers: bool = False) -> list[Pair]:
+    """Sums; with `numbers`, rows have weights, and some of them probabilities."""
+    made = [
         Pair(f"{a} + {b}?", f"{a}+{b}={a + b}\n#### {a + b}", f"#### {a * b}", Source("made", a * 5 + b))
         for a in range(1, 5)
         for b in range(1, 5)
     ]
+    if not numbers:
+        return made
+    weights = [0.0 if n == 5 else 0.5 + n % 4 for n in range(len(made))]
+    sure = [None if n % 3 else 0.7 for n in range(len(made))]
+    return [replace(row, weight=w, probability=p) for row, w, p in zip(made, weights, sure, strict=True)]
 
 
 def _store(path: str, made: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -257,12 +269,13 @@ def assembly(
         model |= {"path": str(run.parent / name), **({"quantize": quantize} if quantize else {})}
     experts = {"num_local_experts": 4, "num_key_value_heads": 2} if spec.pop("experts", False) else {}
     encodes, world_of = spec.pop("encodes", False), {"kind": sharing, **spec.pop("world", {})}
+    rows = pairs(spec.pop("numbers", False))
     given = {"run": str(run), "model": model, "world": world_of, **_settings(run, spec, training)}
     recipe = validate(Recipe, Document("test", given, {}))
     made, tokenizer = _made(encodes=encodes, experts=experts)
     if recipe.model.precision == "float64":
         made = made.double()
-    records = read_dataset(recipe, recipe.objective, pairs())
+    records = read_dataset(recipe, recipe.objective, rows)
     recipe = with_settled_world(recipe, records, Silent(), (made, tokenizer))
     policy, loaded = _model(recipe, made, tokenizer, stored=stored)
     policy.keep_masters()

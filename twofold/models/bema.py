@@ -15,7 +15,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from twofold.batch import Group
-from twofold.errors import RecipeError
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.settings import require, settings
@@ -45,13 +44,15 @@ class Bema:
         return age**-self.ema_power, age**-self.bias_power
 
 
-class Copy(Protocol):
-    """A copy of a policy that can be asked and drawn from."""
-
-    policy: Policy
+class Follower(Protocol):
+    """A reference with the policy's first weights: a copy of all of them, or of the adapter."""
 
     @property
     def copies(self) -> list[Policy]: ...
+
+    def moves(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Name → (reference, policy) for each weight that moves."""
+        ...
 
     def logps(self, groups: Sequence[Group], packing: Packing) -> list[list[Tensor]]: ...
 
@@ -59,16 +60,13 @@ class Copy(Protocol):
 
 
 class BemaReference:
-    """A frozen copy of the policy's first weights that becomes the average every `sync_every` steps. It holds the
-    running mean and the first weights in addition."""
+    """A reference with the policy's first weights that becomes their average every `sync_every` steps. It holds the
+    running mean and the first weights in addition. Of an adapter, it averages the adapter's own weights."""
 
     name = "bema-reference"
 
-    def __init__(self, policy: Policy, frozen: Copy, how: Bema, sync_every: int) -> None:
-        if policy.adapter is not None:
-            remedy = "train without an adapter, or set reference.alpha=1 without reference.bema"
-            raise RecipeError("an average of adapters is no adapter", where="reference.bema", remedy=remedy)
-        self.policy, self.reference, self.how, self.sync_every = policy, frozen, how, sync_every
+    def __init__(self, reference: Follower, how: Bema, sync_every: int) -> None:
+        self.reference, self.how, self.sync_every = reference, how, sync_every
         self._start: dict[str, Tensor] = {}
         self._mean: dict[str, Tensor] = {}
 
@@ -82,18 +80,17 @@ class BemaReference:
     def activated(self) -> AbstractContextManager[PreTrainedModel]:
         return self.reference.activated()
 
-    def _weights(self) -> dict[str, Tensor]:
-        """Those of the reference that move. The first weights and the mean are made of them: until the first update
-        the reference has the policy's first weights."""
-        theirs = self.reference.policy.weights()
-        moving = {name: theirs[name].detach() for name in self.policy.trainable()}
+    def _moves(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Reference and policy of each weight. The first weights and the mean are made of the reference's: until the
+        first update it has the policy's first weights."""
+        moves = self.reference.moves()
         if not self._start:
-            self._start = {name: weight.clone() for name, weight in moving.items()}
-            self._mean = {name: weight.clone() for name, weight in moving.items()}
-        return moving
+            self._start = {name: weight.detach().clone() for name, (weight, _) in moves.items()}
+            self._mean = {name: weight.detach().clone() for name, (weight, _) in moves.items()}
+        return moves
 
     def tensors(self) -> dict[str, Tensor]:
-        moving = self._weights()
+        moving = {name: reference.detach() for name, (reference, _) in self._moves().items()}
         parts = {"reference": moving, "start": self._start, "mean": self._mean}
         return {f"{part}.{name}": value for part, held in parts.items() for name, value in held.items()}
 
@@ -111,7 +108,7 @@ class BemaReference:
         if steps % self.sync_every:
             return
         beta, alpha = self.how.weights(steps)
-        for name, reference in self._weights().items():
-            policy, mean = self.policy.trainable()[name].detach(), self._mean[name]
-            mean.lerp_(policy.to(mean), beta)
-            reference.copy_(mean + alpha * (policy.to(mean) - self._start[name]))
+        for name, (reference, moved) in self._moves().items():
+            policy, mean = moved.detach().to(self._mean[name].dtype), self._mean[name]
+            mean.lerp_(policy, beta)
+            reference.copy_(mean + alpha * (policy - self._start[name]))

@@ -16,7 +16,7 @@ from twofold.evaluation.reward import RewardReport
 from twofold.models.bema import BemaReference
 from twofold.models.packed_model import PackedModel
 from twofold.models.packing import bins
-from twofold.models.reference import COLUMN, FrozenReference, MovingReference, cached_reference, live_reference
+from twofold.models.reference import COLUMN, MovingReference, cached_reference, live_reference
 from twofold.models.sharding import shard_model
 from twofold.objectives import BCO, BetaDPO
 from twofold.objectives.base import Objective
@@ -113,7 +113,7 @@ def _references(run: RunContext) -> tuple[dict[str, Provider], list[Stateful]]:
         if bema is None:
             moving = MovingReference(policy, *pace)
         else:
-            moving = BemaReference(policy, FrozenReference(policy), bema, pace[1])
+            moving = BemaReference(MovingReference(policy, 1.0, pace[1]), bema, pace[1])
         run.reference = moving
         return providers(policy, moving, packing), [moving]
     if not asks_live(run.recipe, run.objective):
