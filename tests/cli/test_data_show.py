@@ -103,8 +103,10 @@ def test_the_page_is_self_contained_and_escapes_every_text(twofold: Run, tmp_pat
     page = Page(text)
     assert set(page.tags) == {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "span", "article", "dl", "dt", "b", "dd",
+        "header", "main", "div", "button", "ul", "li", "script",
     }  # fmt: skip
     assert not {"src", "href", "style", "onerror"} & set(page.attributes)
+    assert page.tags.count("script") == 1
     assert page.text.count("alert(1)") == 2
     assert "\x1b" not in text
     assert "␛[31m" in page.text

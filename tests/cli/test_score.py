@@ -34,7 +34,8 @@ def written(path: Path) -> list[dict[str, Any]]:
 
 
 def test_pairs_get_two_scores_and_an_accuracy(twofold: Run, reward: Path, tmp_path: Path) -> None:
-    rows = [{"instruction": f"{i}?", "chosen": f"yes {i}", "rejected": "no", "weight": 1 + 2 * i} for i in range(5)]
+    rows = [{"instruction": f"{i}?", "chosen": f"yes {i}", "rejected": "no", "mine": i} for i in range(5)]
+    rows = [{**row, "weight": 1 + 2 * i} for i, row in enumerate(rows)]
     file, out = lines(tmp_path / "pairs.jsonl", *rows), tmp_path / "new" / "out.jsonl"
     answer = twofold("score", file, "--judge", f"reward:{reward}", "--out", out, "--columns", "prompt=instruction")
     assert answer.code == 0, answer.err

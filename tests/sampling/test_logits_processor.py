@@ -59,7 +59,7 @@ def test_inverse_cdf_over_several_blocks_is_that_of_one_cumulative_sum() -> None
     probability = torch.rand(2000, 300, dtype=torch.float64, generator=noise).pow(8).softmax(-1)
     probability[:, :128] = probability[:, 250:256] = probability[:, 299] = 0
     uniform = torch.rand(2000, dtype=torch.float64, generator=noise)
-    uniform[:2] = torch.tensor([0.0, 1 - 2**-52])
+    uniform[:2] = torch.tensor([0.0, 1 - 2**-52], dtype=torch.float64)
     cdf = probability.cumsum(-1)
     want = torch.searchsorted(cdf, uniform[:, None] * cdf[:, -1:], right=True).squeeze(1)
     assert inverse_cdf(probability, uniform).tolist() == want.tolist()

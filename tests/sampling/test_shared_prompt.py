@@ -22,7 +22,6 @@ STOPS = range(0, tiny.VOCABULARY, 8)
 SHARED: dict[str, Callable[[], tr.PreTrainedModel]] = {
     "llama": tiny.llama,
     "gpt2": lambda: tiny.sharp(tr.GPT2LMHeadModel(tr.GPT2Config(**tiny.SPECIAL, n_embd=32, n_layer=2, n_head=4))),
-    "qwen2": lambda: tiny.sharp(tr.Qwen2ForCausalLM(tr.Qwen2Config(**tiny.DECODER))),
     "olmo2": lambda: tiny.sharp(tr.Olmo2ForCausalLM(tr.Olmo2Config(**tiny.DECODER))),
 }
 COPIED: dict[str, Callable[[], tr.PreTrainedModel]] = {

@@ -133,6 +133,10 @@ class Online(AlgorithmSettings):
     def needs_reference(self) -> bool:
         return bool(self.reference_samples)
 
+    @property
+    def imitates_answers(self) -> bool:
+        return any(kind.gives == "order" for kind in self.judges)
+
     def data_kind(self, objective: Objective) -> DataKind:
         return "prompts"
 

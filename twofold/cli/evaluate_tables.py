@@ -35,6 +35,11 @@ def origin(figures: Figures) -> dict[str, Any]:
     return {"model": "reference", **figures["reference"]}
 
 
+def _n(figure: Figures) -> str:
+    """The number of items; and of prompts, where those repeat."""
+    return f"{figure['n']} of {figure['clusters']} prompts" if "clusters" in figure else str(figure["n"])
+
+
 def _estimates(model: Figures) -> dict[str, Figures]:
     return {name: f for name, f in model.items() if isinstance(f, Mapping) and "low" in f}
 
@@ -47,7 +52,7 @@ def _show_models(models: Sequence[Figures]) -> None:
         rows = table("model", "metric", "#n", "#value", "95% interval")
         for name, told in estimates.items():
             for metric, f in told.items():
-                rows.add_row(name, metric, str(f["n"]), *(_share(f) if "count" in f else _number(f, "–")))
+                rows.add_row(name, metric, _n(f), *(_share(f) if "count" in f else _number(f, "–")))
     else:
         counts = list(dict.fromkeys(k for model in models for k, value in model.items() if isinstance(value, int)))
         heads = [head for metric in metrics for head in (f"#{metric}", "95% interval")]
@@ -55,8 +60,8 @@ def _show_models(models: Sequence[Figures]) -> None:
         for model in models:
             told = estimates[model["name"]]
             cells = [c for m in metrics for c in (_share(told[m]) if "count" in told[m] else _number(told[m], "–"))]
-            n = next(iter(told.values()))["n"]
-            rows.add_row(model["name"], str(n), *cells, *(str(model[name]) for name in counts))
+            n = _n(next(iter(told.values())))
+            rows.add_row(model["name"], n, *cells, *(str(model[name]) for name in counts))
     results().print(rows)
 
 
@@ -67,7 +72,7 @@ def _show_pass_at_k(figures: Figures) -> None:
     rows = table("model", "figure", "metric", "#n", "#value", "95% interval")
     for model in figures["models"]:
         for f in model["figures"]:
-            rows.add_row(model["name"], f["figure"], f["metric"], str(f["n"]), f"{f['value']:.1%}", _percents(f))
+            rows.add_row(model["name"], f["figure"], f["metric"], _n(f), f"{f['value']:.1%}", _percents(f))
     out.print(rows)
     if tests:
         several = "p_holm" in tests[0]
@@ -92,7 +97,7 @@ def _show_win_rates(figures: Figures) -> None:
         controlled = rate["length_controlled"]
         cells = (str(rate["ties"]), *(("—", "") if controlled["extrapolated"] else _share(controlled)), length)
         agreed = [percent(rate["orders"]["value"]) if "orders" in rate else ""] * ordered
-        rows.add_row(name, temperature, str(rate["n"]), *_share(rate), *cells, *agreed)
+        rows.add_row(name, temperature, _n(rate), *_share(rate), *cells, *agreed)
     out = results()
     out.print(rows)
     if "people" in figures:

@@ -102,7 +102,7 @@ def _reading(file: str, columns: list[str] | None, ignore: Any) -> Reading:
 
 def _work(given: Options, entries: Sequence[Entry], how: ScoreSettings) -> Work:
     settings = {"judge": how.judge, "rubric": how.rubric, "length": (given.max_length, given.cut_prompt)}
-    items = ([shown(e.question.prompt), [c.text for c in e.question.candidates]] for e in entries)
+    items = ([shown(e.question.prompt), [shown(c.completion) for c in e.question.candidates]] for e in entries)
     about = {"file": given.file, "columns": given.columns, "ignore": given.ignore}
     inputs = (given.file, how.judge.partition(":")[2], how.rubric)
     return Work("score", "rows", len(entries), digest(settings, items), about, inputs=inputs)

@@ -72,11 +72,14 @@ def is_url(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Reply:
-    """A server's answer; `truncated` if it ran out of tokens, `tokens` by the server's count (prompt, completion)."""
+    """A server's answer; `truncated` if it ran out of tokens, `tokens` by the server's count (prompt, completion).
+    `more` are the filled keys of its message besides role and content: reasoning, calls of tools. With some of them
+    `text` may be empty."""
 
     text: str
     truncated: bool
     tokens: tuple[int, int] | None = None
+    more: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 class UnparsableReply(ValueError):
@@ -289,13 +292,16 @@ def _reply(text: str) -> Reply:
     try:
         whole = loads(text)
         choice = whole["choices"][0]
-        said = choice["message"]["content"] if "message" in choice else choice["text"]
+        message = {**choice["message"]} if "message" in choice else {"content": choice["text"]}
     except (ValueError, KeyError, IndexError, TypeError):
         raise RetryableError("the answer is no completion", raw=text[:2000]) from None
-    if not isinstance(said, str):
+    said = message.pop("content", None)
+    said = message.pop("refusal", None) if said is None else said
+    more = {name: value for name, value in message.items() if name != "role" and value not in (None, "", [], {})}
+    if not isinstance(said, str) and (said is not None or not more):
         raise RetryableError("the answer holds no text", raw=text[:2000])
     usage = whole.get("usage") or {}
     counts = (usage.get("prompt_tokens"), usage.get("completion_tokens")) if isinstance(usage, dict) else (None, None)
     tokens = (counts[0], counts[1]) if all(isinstance(c, int) for c in counts) else None
-    clean = said.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return Reply(clean, choice.get("finish_reason") == "length", tokens)  # type: ignore[arg-type]  # checked above
+    clean = (said or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return Reply(clean, choice.get("finish_reason") == "length", tokens, more)  # type: ignore[arg-type]  # checked above

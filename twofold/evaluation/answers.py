@@ -24,7 +24,7 @@ from twofold.evaluation.problems import PromptSettings, each_model, each_other, 
 from twofold.evaluation.prompting import Prompting
 from twofold.evaluation.rows import Data, rows_of
 from twofold.progress import Progress, Silent
-from twofold.records import Prompt, Task
+from twofold.records import Prompt, Task, final_text
 from twofold.rewards.mathematics import MathVerifier, solvable
 from twofold.rewards.verifier import answerable, judge
 from twofold.sampling.base import Sampler
@@ -70,7 +70,8 @@ def accuracy(models: Sequence[str], data: Data, how: AccuracySettings) -> Evalua
     """How many problems each player solves, greedy if it has no temperature, by several metrics.
 
     `models` are players (docs/evaluation.md), the first the baseline; `data` are problems with answers.
-    Shares have Wilson's intervals, every two models McNemar's exact test per metric, with Holm's correction over all.
+    Shares have Wilson's intervals, every two models McNemar's exact test per metric (sign flips over prompts where some
+    repeat), with Holm's correction over all.
     Raises DataError for rows of another kind, or an answer that a metric cannot compare, before anything is drawn.
     """
     return accuracy_figures(measure_accuracy(models, rows_of(data, "answers"), how, WHOLE), how)
@@ -97,7 +98,7 @@ def measure_accuracy(
     def written(name: str, player: Player, book: AnswerBook) -> Line:
         items = zip(part.of(problems), book.prompts(player), book.of(player), strict=True)
         found = [
-            Answered(str(task.source), plain(prompt), answer.text, task.answer, answer.truncated)
+            Answered(str(task.source), plain(prompt), final_text(answer.completion), task.answer, answer.truncated)
             for task, prompt, (answer, *_) in items
         ]
         rows = _rows(name, found, verdicts(found, metrics))
@@ -190,9 +191,10 @@ def _rows(name: str, found: Sequence[Answered], told: Mapping[str, Sequence[bool
 
 def _entry(name: str, rows: Sequence[dict[str, Any]], prompting: Mapping[str, Any]) -> Entry:
     metrics = [key for key in (rows[0] if rows else ()) if key in METRICS]
+    prompts = [row["prompt"] for row in rows]
     return Entry(
         name,
-        {metric: BinaryOutcomes([row[metric] for row in rows]) for metric in metrics},
+        {metric: BinaryOutcomes([row[metric] for row in rows], prompts) for metric in metrics},
         about={"prompting": {**prompting, "first prompt": rows[0]["prompt"] if rows else ""}},
         counts={"truncated": sum(row["truncated"] for row in rows)},
         rows=rows,

@@ -13,7 +13,7 @@ from twofold.progress import Progress, Silent
 from twofold.records import Prompt, Task
 from twofold.rewards import instructions, verifier
 from twofold.rewards.verifier import Metric
-from twofold.statistics import Estimate, PairedTest, mcnemar, wilson
+from twofold.statistics import Estimate, PairedTest, mcnemar, share_by_cluster
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,12 +96,12 @@ def refuse_unreadable(tasks: Sequence[Task], rule: Rule = "answer") -> None:
 
 
 def summary(rows: Sequence[Row]) -> ExactMatch:
-    """Both accuracies of judged rows, with Wilson intervals."""
-    n = len(rows)
+    """Both accuracies of judged rows, with Wilson intervals; rows of one prompt count as one."""
+    prompts = [row.prompt for row in rows]
     return ExactMatch(
         rows=tuple(rows),
-        strict=wilson(sum(row.strict for row in rows), n),
-        flexible=wilson(sum(row.flexible for row in rows), n),
+        strict=share_by_cluster([row.strict for row in rows], prompts),
+        flexible=share_by_cluster([row.flexible for row in rows], prompts),
         truncated=sum(row.truncated for row in rows),
     )
 

@@ -18,13 +18,14 @@ from twofold.statistics import (
     Estimate,
     PairedTest,
     bootstrap_ratio,
-    clustered_share,
+    by_cluster,
     holm,
     mcnemar,
     paired_bootstrap,
+    repeated,
+    share_by_cluster,
     sign_flips,
     weighted_share,
-    wilson,
 )
 
 LOGARITHMS = "of logarithms"
@@ -69,10 +70,7 @@ class BinaryOutcomes:
             sums, totals = self._weighted, _sums(self.weights, self.prompts)
             effective = math.fsum(self.weights) ** 2 / (math.fsum(w * w for w in self.weights) or 1.0)
             return weighted_share(sums, totals, len(self.right), effective)
-        if self._repeated:
-            totals = _counts([1] * len(self.right), self.prompts)
-            return clustered_share(_counts(self.right, self.prompts), totals)
-        return wilson(sum(self.right), len(self.right))
+        return share_by_cluster(self.right, self.prompts)
 
     def against(self, other: BinaryOutcomes) -> Difference:
         """McNemar's exact test; with repeated prompts or weights, sign flips of what the models differ by on each
@@ -81,9 +79,11 @@ class BinaryOutcomes:
             return Difference(paired_bootstrap(self.right, other.right), mcnemar(self.right, other.right))
         if self.weights:
             a, b, totals = self._weighted, other._weighted, _sums(self.weights, self.prompts)
-        else:
-            a, b, totals = (_sums(x, self.prompts) for x in (self.right, other.right, [1] * len(self.right)))
-        return Difference(bootstrap_ratio(np.subtract(b, a), totals), sign_flips(a, b))
+            return Difference(bootstrap_ratio(np.subtract(b, a), totals), sign_flips(a, b))
+        moved = np.subtract(other.right, self.right, dtype=np.float64)
+        difference = bootstrap_ratio(moved, np.ones(len(moved)), clusters=self.prompts)
+        a, b = (by_cluster(x.right, self.prompts) for x in (self, other))
+        return Difference(difference, sign_flips(a, b))
 
     @property
     def _weighted(self) -> list[float]:
@@ -92,13 +92,14 @@ class BinaryOutcomes:
 
     @property
     def _repeated(self) -> bool:
-        return len(set(self.prompts)) < len(self.prompts)
+        return repeated(self.prompts)
 
 
 @dataclass(frozen=True)
 class Ratio:
     """sum(part) / sum(whole), [items]. With `exponential`, the value is e to that power (a perplexity), and differences
-    are of logarithms. A test's `only_a` and `only_b` count the items on which either is higher.
+    are of logarithms. A test's `only_a` and `only_b` count the items on which either is higher. Items with the same
+    `prompts` entry may be correlated, and count as one in intervals and tests.
 
     Two ratios with different `tokens` have different units.
     """
@@ -107,9 +108,10 @@ class Ratio:
     whole: Sequence[float]
     exponential: bool = False
     tokens: Sequence[float] = ()
+    prompts: Sequence[Hashable] = ()
 
     def estimate(self) -> Estimate:
-        found = bootstrap_ratio(self.part, self.whole)
+        found = bootstrap_ratio(self.part, self.whole, clusters=self.prompts)
         if not self.exponential:
             return found
         value, low, high = (_exp(x) for x in (found.value, found.low, found.high))
@@ -119,10 +121,13 @@ class Ratio:
         """In units of the ratio itself."""
         if list(self.tokens) != list(other.tokens):
             return None
-        difference = bootstrap_ratio(np.subtract(other.part, self.part), self.whole)
+        difference = bootstrap_ratio(np.subtract(other.part, self.part), self.whole, clusters=self.prompts)
         if self.exponential:
             difference = replace(difference, method=f"{difference.method}, {LOGARITHMS}")
-        return Difference(difference, sign_flips(self.part, other.part))
+        if difference.clusters is None:
+            return Difference(difference, sign_flips(self.part, other.part))
+        a, b = (by_cluster(part, self.prompts) for part in (self.part, other.part))
+        return Difference(difference, sign_flips(a, b))
 
 
 @dataclass(frozen=True)
@@ -180,10 +185,6 @@ def _sums(values: Sequence[float], prompts: Sequence[Hashable]) -> list[float]:
     for value, prompt in zip(values, prompts, strict=True):
         found[prompt] = found.get(prompt, 0) + value
     return list(found.values())
-
-
-def _counts(values: Sequence[int], prompts: Sequence[Hashable]) -> list[int]:
-    return [int(value) for value in _sums(values, prompts)]
 
 
 def _exp(value: float) -> float:

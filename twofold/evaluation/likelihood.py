@@ -64,7 +64,7 @@ def perplexity(models: Sequence[str], data: Data, how: PerplexitySettings) -> Ev
     """Perplexity, and nats per completion, of each side of the rows under each model.
 
     `models` are folders, run directories or hub names, `data` pairs or completions. Ratios have bootstrap intervals
-    over rows, every two models sign flips per figure, where their tokens allow it, with Holm's correction over all.
+    over prompts, every two models sign flips per figure, where their tokens allow it, with Holm's correction over all.
     """
     return perplexity_figures(measure_perplexity(models, rows_of(data, "perplexity"), how, WHOLE), how)
 
@@ -203,15 +203,16 @@ def perplexity_entry(name: str, found: Sequence[Likely]) -> Entry:
     """By side: e to the mean nats of a token over all tokens; the same of a completion's own mean, where every
     completion counts alike; and the nats of a whole completion, which do not hang on the tokenizer."""
     measures: dict[str, Measure] = {}
+    prompts = [row.prompt for row in found]
     counts = [row.weight for row in found]
     for side in found[0].logp:
         nats = [-row.weight * row.logp[side] for row in found]
         tokens = [float(row.tokens[side]) for row in found]
         weighted = [row.weight * row.tokens[side] for row in found]
         own = [-row.weight * row.logp[side] / row.tokens[side] for row in found]
-        measures[f"{side}_perplexity"] = Ratio(nats, weighted, True, tokens)
-        measures[f"{side}_perplexity_per_completion"] = Ratio(own, counts, True, tokens)
-        measures[f"{side}_nats_per_completion"] = Ratio(nats, counts)
+        measures[f"{side}_perplexity"] = Ratio(nats, weighted, True, tokens, prompts)
+        measures[f"{side}_perplexity_per_completion"] = Ratio(own, counts, True, tokens, prompts)
+        measures[f"{side}_nats_per_completion"] = Ratio(nats, counts, prompts=prompts)
     return Entry(name, measures, rows=_lines(name, found, None))
 
 

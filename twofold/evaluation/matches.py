@@ -21,7 +21,7 @@ from twofold.judges.matchups import MatchResult, Matchup, Referee, open_referee,
 from twofold.judges.registry import WIN_RATE, parse_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress, Silent
-from twofold.records import Message, Prompt, Record, Source, Task, shown
+from twofold.records import Record, Source, Task, shown, transcript_of, unshown
 from twofold.rewards.model import open_reward
 
 
@@ -90,7 +90,9 @@ class ModelGames:
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> ModelGames:
         """From the rows that `Drawn.judged` made."""
-        matchups = [Matchup(_prompt(r["prompt"]), r["own"], r["other"], Source(*r["source"])) for r in rows]
+        matchups = [
+            Matchup(*(unshown(r[key]) for key in ("prompt", "own", "other")), Source(*r["source"])) for r in rows
+        ]
         both = [None if r["orders"] is None else (r["orders"][0], r["orders"][1]) for r in rows]
         results = [None if r["share"] is None else MatchResult(r["share"], o) for r, o in zip(rows, both, strict=True)]
         own, other = (sum(r[key] for r in rows) for key in ("cut", "other_cut"))
@@ -105,7 +107,7 @@ class ModelGames:
             name = str(matchup.source)
             nth = seen[name] = seen.get(name, 0) + 1
             if result is not None:
-                lengths = len(matchup.own), len(matchup.other)
+                lengths = len(transcript_of(matchup.own)), len(transcript_of(matchup.other))
                 found.append(Game((name, nth), matchup.prompt, result.share, *lengths, result.orders))
         return found
 
@@ -131,8 +133,8 @@ class Drawn:
     def judged(self, results: Sequence[MatchResult | None]) -> list[dict[str, Any]]:
         """Each matchup with its result, as JSON."""
         return [
-            {"source": [m.source.file, m.source.row], "prompt": shown(m.prompt), "own": m.own, "other": m.other,
-             "cut": cut[0], "other_cut": cut[1], "share": None if r is None else r.share,
+            {"source": [m.source.file, m.source.row], "prompt": shown(m.prompt), "own": shown(m.own),
+             "other": shown(m.other), "cut": cut[0], "other_cut": cut[1], "share": None if r is None else r.share,
              "orders": None if r is None or r.orders is None else list(r.orders)}
             for m, cut, r in zip(self.matchups, self.cut, results, strict=True)
         ]  # fmt: skip
@@ -149,7 +151,9 @@ def meet(book: AnswerBook, own: Player, other: Player, judge: str) -> Drawn:
         for question, mine, theirs in zip(book.questions, book.of(own), book.of(other), strict=True)
         for i in range(max(len(mine), len(theirs)))
     ]
-    matchups = [Matchup(q.prompt, a.text, b.text, q.source, q.answer if sides else None) for q, a, b in pairs]
+    matchups = [
+        Matchup(q.prompt, a.completion, b.completion, q.source, q.answer if sides else None) for q, a, b in pairs
+    ]
     return Drawn(own, matchups, [(a.truncated, b.truncated) for _, a, b in pairs], book.weights(own))
 
 
@@ -164,13 +168,8 @@ def rows_of_games(played: ModelGames) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for matchup, result in zip(played.matchups, played.results, strict=True):
         row = {"model": played.model, "temperature": played.temperature, "name": str(matchup.source),
-               "prompt": shown(matchup.prompt), "completion": matchup.own, "other": matchup.other,
+               "prompt": shown(matchup.prompt), "completion": shown(matchup.own), "other": shown(matchup.other),
                "share": None if result is None else result.share}  # fmt: skip
         orders = None if result is None else result.orders
         rows.append(row if orders is None else {**row, "orders": list(orders)})
     return rows
-
-
-def _prompt(told: Any) -> Prompt:
-    """What `shown` made JSON of."""
-    return told if isinstance(told, str) else tuple(Message.of(turn) for turn in told)

@@ -12,14 +12,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from hashlib import sha256
 from itertools import combinations, product
 from typing import Any
 
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import CHUNK, Codec, refuse_unreadable
-from twofold.evaluation.figures import Difference, Evaluation, corrected
+from twofold.evaluation.figures import Difference, Evaluation, Ratio, corrected
 from twofold.evaluation.parts import WHOLE, Line, Part
 from twofold.evaluation.player_answers import AnswerBook
 from twofold.evaluation.players import Player
@@ -27,12 +28,12 @@ from twofold.evaluation.problems import PromptSettings, each_model, each_other, 
 from twofold.evaluation.prompting import Prompting, Put
 from twofold.evaluation.rows import Data, rows_of
 from twofold.progress import Progress, Silent
-from twofold.records import Task
+from twofold.records import Task, final_text, shown
 from twofold.rewards.verifier import Metric, flexible, strict, truth
 from twofold.sampling.base import Sampler
 from twofold.sampling.named_model import NamedModel
 from twofold.settings import with_keywords
-from twofold.statistics import Estimate, bootstrap_ratio, paired_bootstrap, sign_flips
+from twofold.statistics import Estimate, share_by_cluster
 
 METRICS: tuple[Metric, ...] = ("strict", "flexible")
 KINDS = ("pass", "maj")
@@ -88,7 +89,7 @@ def measure_samples(
         if min(map(len, found)) < n:
             what = f"{name} has fewer than {n} answers to a prompt"
             raise RecipeError(what, where="--pass-at", remedy="leave it out, or ask for a smaller k")
-        texts = [[answer.text for answer in several] for several in found]
+        texts = [[final_text(answer.completion) for answer in several] for several in found]
         cut = tuple(sum(answer.truncated for answer in several) for several in found)
         return Line(_of_texts(part.of(problems), texts, cut).rows(), weights=book.weights(player))
 
@@ -193,6 +194,8 @@ class PassAtK:
     _values: dict[tuple[str, Metric, int], list[float]] = field(default_factory=dict, compare=False, repr=False)
     cut: tuple[int, ...] = field(default=(), compare=False, repr=False)
     """The same of each problem."""
+    prompts: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """A digest of each problem's prompt: problems with the same prompt count as one in intervals and tests."""
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> PassAtK:
@@ -200,12 +203,13 @@ class PassAtK:
         problems: dict[Metric, tuple[Sampled, ...]] = {
             metric: tuple(Sampled.of(row["name"], row[metric]) for row in rows) for metric in METRICS
         }
-        cut = tuple(row["truncated"] for row in rows)
-        return cls(problems, problems["strict"][0].n, sum(cut), cut=cut)
+        cut, prompts = tuple(row["truncated"] for row in rows), tuple(row.get("prompt", row["name"]) for row in rows)
+        return cls(problems, problems["strict"][0].n, sum(cut), cut=cut, prompts=prompts)
 
     def rows(self) -> list[dict[str, Any]]:
         """Each problem by itself, with all that the figures need."""
-        return [{**problem, "truncated": cut} for problem, cut in zip(self.counts(), self.cut, strict=True)]
+        several = zip(self.counts(), self.cut, self.prompts, strict=True)
+        return [{**problem, "truncated": cut, "prompt": prompt} for problem, cut, prompt in several]
 
     def values(self, kind: str, metric: Metric, k: int) -> list[float]:
         """pass@k or maj@k (`kind`: pass, maj) of each problem."""
@@ -223,9 +227,16 @@ class PassAtK:
         ]
 
     def estimate(self, kind: str, metric: Metric, k: int) -> Estimate:
-        """The mean over problems, with a bootstrap interval over problems."""
+        """The mean over problems, with a bootstrap interval over prompts; Wilson's where all or none are solved."""
         values = self.values(kind, metric, k)
-        return bootstrap_ratio(values, [1.0] * len(values))
+        if set(values) in ({0.0}, {1.0}):
+            return share_by_cluster([value == 1 for value in values], self.prompts)
+        return self.measure(kind, metric, k).estimate()
+
+    def measure(self, kind: str, metric: Metric, k: int) -> Ratio:
+        """The mean as a ratio."""
+        values = self.values(kind, metric, k)
+        return Ratio(values, [1.0] * len(values), prompts=self.prompts)
 
 
 def _pass(problem: Sampled, k: int) -> float:
@@ -259,7 +270,9 @@ def solve(
                 found[metric].append(_counted(task, texts, metric))
         progress.advance("pass@k", len(part), strict=_share(found["strict"]), flexible=_share(found["flexible"]))
     progress.end("pass@k")
-    return PassAtK({metric: tuple(rows) for metric, rows in found.items()}, samples, sum(cut), cut=tuple(cut))
+    prompts = tuple(sha256(repr(shown(task.prompt)).encode()).hexdigest()[:16] for task in tasks)
+    counts: dict[Metric, tuple[Sampled, ...]] = {metric: tuple(rows) for metric, rows in found.items()}
+    return PassAtK(counts, samples, sum(cut), cut=tuple(cut), prompts=prompts)
 
 
 def _of_texts(tasks: Sequence[Task], texts: Sequence[Sequence[str]], cut: tuple[int, ...]) -> PassAtK:
@@ -277,8 +290,9 @@ def compare(a: PassAtK, b: PassAtK, kind: str, metric: Metric, k: int) -> Differ
     if names[0] != names[1]:
         what, remedy = "the two models were sampled on different problems", "sample both on the same file"
         raise DataError(what, where="", remedy=remedy)
-    left, right = (x.values(kind, metric, k) for x in (a, b))
-    return Difference(paired_bootstrap(left, right), sign_flips(left, right))
+    tested = a.measure(kind, metric, k).against(b.measure(kind, metric, k))
+    assert tested is not None  # both count problems
+    return replace(tested, difference=replace(tested.difference, method=f"paired {tested.difference.method}"))
 
 
 def _counted(task: Task, texts: Sequence[str], metric: Metric) -> Sampled:

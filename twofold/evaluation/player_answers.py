@@ -22,7 +22,7 @@ from twofold.judges.questions import Question, questions_of
 from twofold.judges.registry import BEST_OF, parse_judge
 from twofold.ledger import Ledger
 from twofold.progress import Progress, Silent, counted
-from twofold.records import Candidate, Prompt, Record, Task, completion_texts
+from twofold.records import Candidate, Prompt, Record, Task, completion_fields
 from twofold.rewards.model import open_reward
 from twofold.sampling.answers import Answerer, Draw, LocalAnswerer, ServerAnswerer, open_answerer
 from twofold.sampling.base import Sampling
@@ -124,7 +124,7 @@ class AnswerBook:
             answers = answerer.answers(prompts, draw, self._ledger, self.how.progress)
         whole = self._whole(player, answers)
         if prompting is not None and prompting.stop:
-            whole = [[replace(c, text=prompting.cut(c.text)) for c in several] for several in whole]
+            whole = [[_cut(prompting, c) for c in several] for several in whole]
         return whole if player.best_of is None else self._best(player, whole)
 
     def _draw(self, player: Player, prompting: Prompting | None) -> Draw:
@@ -194,10 +194,10 @@ class AnswerBook:
         digest = hashlib.sha256(Path(disk.real(Path(path))).read_bytes()).hexdigest()[:12]
         rows: dict[str, list[Candidate]] = {}
         for q in questions_of(path, whole=True):
-            text = q.candidates[0].text if q.candidates else q.answer
-            if text is not None:
+            told = q.candidates[0].completion if q.candidates else q.answer
+            if told is not None:
                 origin: Mapping[str, Any] = {"file": path, "row": q.source.row, "weights": digest}
-                rows.setdefault(prompt_key(q.prompt), []).append(Candidate(text, dict(origin)))
+                rows.setdefault(prompt_key(q.prompt), []).append(Candidate(told, dict(origin)))
         found = [rows.get(prompt_key(q.prompt), [])[: self.how.samples] for q in self.questions]
         missing = [q for q, several in zip(self.questions, found, strict=True) if not several]
         if missing:
@@ -210,8 +210,8 @@ def questions_for(records: Sequence[Record]) -> list[Question]:
     """Rows as questions: the reference answer of a problem, and the best answer of a row as its candidate."""
     questions: list[Question] = []
     for record in records:
-        texts = completion_texts(record)
-        own = (Candidate(texts[0][1], {}),) if texts else ()
+        known = completion_fields(record)
+        own = (Candidate(known[0][1], {}),) if known else ()
         questions.append(
             Question(record.prompt, record.source, record.answer if isinstance(record, Task) else None, own)
         )
@@ -226,6 +226,12 @@ def ledger_path(out: Path | None, names: Sequence[str | None], resources: ExitSt
         remedy = "add --out FOLDER: the same command then resumes an interrupted evaluation"
         raise RecipeError("no folder for a server's answers", where="twofold evaluate", remedy=remedy)
     return Path(resources.enter_context(TemporaryDirectory())) / "ledger.jsonl"
+
+
+def _cut(prompting: Prompting, answer: Candidate) -> Candidate:
+    """The answer up to a stop of the prompting, which only texts have."""
+    told = answer.completion
+    return replace(answer, completion=prompting.cut(told)) if isinstance(told, str) else answer
 
 
 def _own(question: Question) -> Candidate:

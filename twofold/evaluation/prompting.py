@@ -13,7 +13,7 @@ from twofold.data.formats import read
 from twofold.data.turns import ChatChoice, Turns
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import Codec
-from twofold.records import Message, Prompt, Task, completion_texts
+from twofold.records import Message, Prompt, Task, completion_fields, final_text, turns_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,7 @@ class Prompting:
                 return task
             *before, last = turns
             shown = [turn for example in self.examples for turn in self._worked(example)]
-            return replace(task, prompt=(*before, *shown, Message(last.role, self._filled(last.content))))
+            return replace(task, prompt=(*before, *shown, replace(last, content=self._filled(last.content))))
         worked = [_joined(self._filled(_text(e)), e.answer) + BETWEEN for e in self.examples]
         return replace(task, prompt="".join(worked) + self._filled(_text(task)))
 
@@ -85,9 +85,11 @@ class Prompting:
         return {"style": "chat" if self.chat else "text", "template": self.template, "shots": len(rows),
                 "examples": rows, "stop": list(self.stop)}  # fmt: skip
 
-    def _worked(self, example: Task) -> tuple[Message, Message]:
+    def _worked(self, example: Task) -> tuple[Message, ...]:
         asked = _key(example.prompt) if (turns := self._turns(example)) is None else turns[-1].content
-        return Message("user", self._filled(asked)), Message("assistant", example.answer)
+        return Message("user", self._filled(asked)), *turns_of(
+            example.answer if example.completion is None else example.completion
+        )
 
     def _turns(self, task: Task) -> tuple[Message, ...] | None:
         """The prompt as a chat; None for a text that remains unchanged."""
@@ -145,7 +147,8 @@ class Prompter:
             raise RecipeError(what, where=where, remedy="name a file: --examples FILE")
         rows = read(name).records
         if self.any_rows:
-            rows = [Task(r.prompt, texts[0][1], r.source) for r in rows if (texts := completion_texts(r))]
+            known = [(row, told[0][1]) for row in rows if (told := completion_fields(row))]
+            rows = [Task(row.prompt, final_text(told), row.source, told) for row, told in known]
         found = [record for record in rows if isinstance(record, Task)]
         if not found:
             raise DataError("holds no worked examples", where=name, remedy="rows need a prompt and an answer")

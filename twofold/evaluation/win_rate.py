@@ -34,9 +34,9 @@ from twofold.evaluation.rows import Data, rows_of
 from twofold.judges.matchups import MatchResult, Matchup, Referee, open_people
 from twofold.ledger import Ledger
 from twofold.progress import counted
-from twofold.records import Record, short_name
+from twofold.records import Record, short_name, transcript_of
 from twofold.settings import with_keywords
-from twofold.statistics import wilson
+from twofold.statistics import share_by_cluster
 
 CANARY = "Thank you for the question. I have thought about it, and I hope that this answer helps you."
 """An empty phrase, for any prompt."""
@@ -162,8 +162,8 @@ def _figures(
             tests.append({"a": names[0], "b": names[1], "metric": metric, **tested.as_dict()})
     figures: dict[str, Any] = {"win_rates": rates, "comparisons": corrected(tests)}
     if canary is not None and (constant := canary.games):
-        alone = wilson(sum(game.share == 1 for game in constant), len(constant)).as_dict()
-        figures["canary"] = {"text": canary.matchups[0].own, **summary(constant), "wins_alone": alone}
+        alone = share_by_cluster([g.share == 1 for g in constant], [g.prompt for g in constant]).as_dict()
+        figures["canary"] = {"text": transcript_of(canary.matchups[0].own), **summary(constant), "wins_alone": alone}
     if people:
         figures["people"] = _beside(played, people).as_dict()
     return figures
@@ -179,12 +179,13 @@ def _beside(played: Sequence[ModelGames], people: Sequence[MatchResult | None]) 
     both = {
         (matchup.prompt, matchup.own, matchup.other): (mine.share, theirs.share)
         for matchup, mine, theirs in zip(matchups, ours, people, strict=True)
-        if mine is not None and theirs is not None and matchup.own != matchup.other
+        if mine is not None and theirs is not None and not matchup.is_even
     }
     if not both:
         remedy = "label the comparisons of this evaluation: OUT/comparisons.jsonl"
         raise DataError("none of the contests has their verdict", where="--people", remedy=remedy)
-    return agreement([mine for mine, _ in both.values()], [theirs for _, theirs in both.values()])
+    prompts = [prompt for prompt, _, _ in both]
+    return agreement([mine for mine, _ in both.values()], [theirs for _, theirs in both.values()], prompts)
 
 
 def _warn(figures: Mapping[str, Any], how: WinRateSettings) -> None:

@@ -23,6 +23,10 @@ Metrics = Mapping[str, float]
 T = TypeVar("T", bound="DataclassInstance")
 
 
+UNVERIFIED = "win_rate"
+"""Of rows in samples.jsonl that are right or wrong by no rule: they were judged against another answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class SampleRow:
     """A judged completion: a line of samples.jsonl."""
@@ -268,6 +272,8 @@ def _samples(lines: Iterator[dict[str, Any]], final: int | None) -> tuple[Sample
     """Those of the first step, of the last and of step `final`, in the order of the file."""
     by_step: dict[int, list[SampleRow]] = {}
     for line in lines:
+        if line.get("kind") == UNVERIFIED:
+            continue
         sample = _sample(line)
         by_step.setdefault(sample.step, []).append(sample)
         for passed in by_step.keys() - {min(by_step), max(by_step), final}:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from twofold.client.server import CompletionRequest, Endpoint, Reply, RetrySettings, Server, is_url
-from twofold.data.chat import as_request
+from twofold.client.server import CompletionRequest, Endpoint, Reply, RetrySettings, Server, UnparsableReply, is_url
+from twofold.data.chat import as_request, parse
+from twofold.data.keys import harmless
+from twofold.data.message_keys import ANSWERED, REASONING, Malformed
 from twofold.data.transcripts import split
 from twofold.data.turns import ChatChoice
 from twofold.errors import RecipeError
 from twofold.ledger import Ledger, Row
 from twofold.progress import Progress
-from twofold.records import Candidate, Prompt
+from twofold.records import Candidate, Completion, Prompt, unshown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -154,7 +157,7 @@ class ServerAnswerer:
             received[place] = reply
             progress.advance(task)
         progress.end(task)
-        for note in self._server.take_notes():
+        for note in (*self._server.take_notes(), *_lost(received.values())):
             progress.warn(note)
         return [
             self._candidates([received[n * draw.samples + i] for i in range(draw.samples)], draw)
@@ -188,7 +191,7 @@ class ServerAnswerer:
         origin |= {"fields": dict(server.fields)} if server.fields else {}
         origin |= {"not taken": refused} if refused else {}
         return [
-            Candidate(reply["text"], {**origin, "sample": i}, reply["truncated"]) for i, reply in enumerate(replies)
+            Candidate(completion(reply), {**origin, "sample": i}, reply["truncated"]) for i, reply in enumerate(replies)
         ]
 
 
@@ -215,5 +218,30 @@ def _digest(tokens: Tensor) -> str:
     return hashlib.sha256(tokens.numpy().tobytes()).hexdigest()
 
 
+def completion(reply: Mapping[str, Any]) -> Completion:
+    """The answer in what `_whole` made."""
+    return unshown([reply["turn"]]) if "turn" in reply else reply["text"]
+
+
 def _whole(reply: Reply) -> dict[str, Any]:
-    return {"text": reply.text, "truncated": reply.truncated}
+    """An answer as the ledger stores it: its text, and its whole turn where that has calls or reasoning. `lost` names
+    the keys that no message has. Raises UnparsableReply for a malformed call, unless the answer was cut off there."""
+    told = {"text": reply.text, "truncated": reply.truncated}
+    read = {key: reply.more[key] for key in ANSWERED if key in reply.more}
+    for key in REASONING:  # servers repeat it under its older name
+        if read.get(key) in [read.get(other) for other in REASONING[: REASONING.index(key)] if other in read]:
+            del read[key]
+    lost = sorted(key for key in reply.more if key not in ANSWERED and not harmless(key))
+    try:
+        (turn,) = parse([{"role": "assistant", "content": reply.text, **read}])
+    except Malformed as error:
+        if not reply.truncated:
+            raise UnparsableReply(f"the answer cannot be read: {error.reason}") from None
+        return {**told, "lost": sorted({*lost, *read})}
+    return told | ({"turn": turn.as_dict()} if turn.more else {}) | ({"lost": lost} if lost else {})
+
+
+def _lost(replies: Iterable[Any]) -> list[str]:
+    """A note on the keys of answers that are not stored."""
+    count = Counter(key for reply in replies if reply is not None for key in reply.get("lost", ()))
+    return [f"the answers' key `{key}` is not read ({number} of them have it)" for key, number in count.items()]

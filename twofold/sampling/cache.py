@@ -240,6 +240,7 @@ class Steps(Protocol):
     def feed(self, token_A: Tensor, position_A: Tensor) -> Tensor: ...
 
 
+@torch.no_grad()
 def step_error(model: PreTrainedModel, store: Steps, start: Callable[[Sequence[Tensor]], Prefilled]) -> float:
     """How far steps of an empty `store` with two slots are off the model's logits, as a share of these. Two completions
     of one prompt begin; after a step, a completion of a shorter prompt takes the second slot."""

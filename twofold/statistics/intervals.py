@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -16,7 +16,8 @@ from twofold.statistics.quantiles import normal_quantile, t_quantile
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its interval [low, high] from `n` observations; `count` is how many succeeded, for proportions."""
+    """A figure with its interval [low, high] from `n` observations; `count` is how many succeeded, for proportions.
+    `clusters` is the number of independent groups (prompts) that they are from, where that is smaller."""
 
     value: float
     low: float
@@ -24,16 +25,18 @@ class Estimate:
     n: int
     count: int | None
     method: str
+    clusters: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as in results.json; `count` only if there is one."""
+        """The fields as in results.json; `count` and `clusters` only if there are any."""
         return {k: v for k, v in asdict(self).items() if v is not None}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
         """Reads the output of `as_dict` and ignores other keys. KeyError, TypeError or ValueError for anything else."""
-        count, bounds = data.get("count"), (float(data["value"]), float(data["low"]), float(data["high"]))
-        return cls(*bounds, int(data["n"]), None if count is None else int(count), str(data.get("method") or ""))
+        bounds, n = (float(data["value"]), float(data["low"]), float(data["high"])), int(data["n"])
+        count, clusters = (None if data.get(key) is None else int(data[key]) for key in ("count", "clusters"))
+        return cls(*bounds, n, count, str(data.get("method") or ""), clusters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,9 @@ def clustered_share(counts: Sequence[int], totals: Sequence[int], level: float =
     if n == 0:
         return Estimate(math.nan, 0.0, 1.0, 0, 0, method)
     p = count / n
-    return Estimate(p, *score_bounds(p, _effective(counts, totals, n), level), n, count, method)
+    clusters, effective = sum(t > 0 for t in totals), _effective(counts, totals, n)
+    fewer = clusters if clusters < n else None
+    return Estimate(p, *score_bounds(p, effective, level), n, count, method, fewer)
 
 
 def weighted_share(
@@ -145,7 +150,42 @@ def clustered_mean(sums: ArrayLike, counts: ArrayLike, level: float = 0.95) -> E
         return Estimate(mean, -math.inf, math.inf, n, None, method)
     spread = math.fsum((sum_C - mean * count_C) ** 2) * clusters / (clusters - 1)
     half = t_quantile(level, clusters - 1) * math.sqrt(spread) / n
-    return Estimate(mean, mean - half, mean + half, n, None, method)
+    return Estimate(mean, mean - half, mean + half, n, None, method, clusters if clusters < n else None)
+
+
+def share_by_cluster(succeeded: Sequence[bool], clusters: Sequence[Hashable], level: float = 0.95) -> Estimate:
+    """A share of observations [N]: Wilson's interval, or `clustered_share` where an entry of `clusters` repeats."""
+    _refuse_others(succeeded, clusters)
+    if not repeated(clusters):
+        return wilson(sum(succeeded), len(succeeded), level)
+    count, total = (by_cluster(values, clusters) for values in (succeeded, np.ones(len(succeeded))))
+    return clustered_share(count.astype(int).tolist(), total.astype(int).tolist(), level)
+
+
+def mean_by_cluster(values: Sequence[float], clusters: Sequence[Hashable], level: float = 0.95) -> Estimate:
+    """A mean of observations [N]: `mean_interval`, or `clustered_mean` where an entry of `clusters` repeats."""
+    _refuse_others(values, clusters)
+    if not repeated(clusters):
+        return mean_interval(values, level)
+    return clustered_mean(by_cluster(values, clusters), by_cluster(np.ones(len(values)), clusters), level)
+
+
+def repeated(clusters: Sequence[Hashable]) -> bool:
+    """Whether some of several entries occur more than once. With a single one, a figure is about that cluster only,
+    and its members are the units."""
+    return 1 < len(set(clusters)) < len(clusters)
+
+
+def by_cluster(values: ArrayLike, clusters: Sequence[Hashable]) -> NDArray[np.float64]:
+    """The sum of each cluster, in order of first appearance."""
+    places: dict[Hashable, int] = {}
+    at = [places.setdefault(cluster, len(places)) for cluster in clusters]
+    return np.bincount(at, weights=np.asarray(values, dtype=np.float64), minlength=len(places))
+
+
+def _refuse_others(values: Sequence[float], clusters: Sequence[Hashable]) -> None:
+    if clusters and len(clusters) != len(values):
+        raise ValueError(f"{len(values)} values and {len(clusters)} clusters are not of the same length")
 
 
 def score_bounds(p: float, n: float, level: float) -> tuple[float, float]:
