@@ -95,7 +95,7 @@ def test_a_mistake_names_the_player_what_is_wrong_and_what_is_possible(text: str
 def test_a_temperature_goes_to_who_samples_and_has_none() -> None:
     plain, beam, best = (parse_player(t) for t in ("m", "m@beam:2", f"m@best-of:2?reward={BEST}"))
     assert (plain.at(0.0).name, plain.at(0.5).at(1.0).name) == ("m@temperature:0", "m@temperature:0.5")
-    assert (beam.at(1.0), best.at(0.0).temperature, best.at(0.5).temperature) == (beam, 1.0, 0.5)
+    assert (beam.at(1.0), best.at(0.0).temperature, best.at(0.5).temperature) == (beam, 1.0, 1.0)
 
 
 def test_what_reads_probabilities_takes_plain_models_alone() -> None:

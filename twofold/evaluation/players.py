@@ -90,10 +90,10 @@ class Player:
         return self.kind in ("model", "server") and self.beams is None
 
     def at(self, temperature: float) -> Player:
-        """The player with its temperature, else this one; best-of-N needs one above 0, 1 by default."""
+        """The player with its own temperature, else with this one; the best of N with 1."""
         if not self.samples or self.temperature is not None:
             return self
-        return replace(self, temperature=1.0 if self.best_of and not temperature else temperature)
+        return replace(self, temperature=1.0 if self.best_of else temperature)
 
 
 def parse_players(texts: Sequence[str]) -> list[Player]:
