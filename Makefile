@@ -26,7 +26,7 @@ test: setup
 suite: setup
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile
 
-check: setup
+check: setup docs
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) scripts/check_lengths.py
@@ -52,9 +52,9 @@ kills: setup
 hosts: setup
 	$(PY) -m pytest -m hosts tests/cli/test_two_hosts.py
 
-# The site, into site/. A dead link fails it. It reads from the disk: open site/index.html.
+# The site, into site/. A dead link or a page that the navigation lacks fails it. It reads from the disk: open
+# site/index.html.
 docs: setup
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt
 	$(PY) scripts/make_site.py
 
 # The wheel and the sdist, into dist/: built twice, compared, and the wheel run in a new environment.
@@ -104,7 +104,7 @@ setup: $(STAMP)
 
 $(VENV)/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev,docs]' -c constraints.txt
 	touch $@
 
 clean:

@@ -114,18 +114,21 @@ def measured(name: str, rows: int, command: Sequence[str | Path], **environment:
     return cost
 
 
-def ours(folder: Path, data: Path, rows: int) -> list[Cost]:
+def ours(folder: Path, data: Path, rows: int, only_check: bool = False) -> list[Cost]:
     """The check, the first preparation and the second one, which finds the first one's cache."""
+    twofold = [sys.executable, "-m", "twofold"]
+    check = measured("data check", rows, [*twofold, "data", "check", data])
+    if only_check:
+        return [check]
     recipe = folder / f"{data.stem}.yaml"
     cache = folder / f"cache-{data.stem}"
     recipe.write_text(
         f"model: {{path: {folder / 'model'}}}\ndata: {{train: {data}, cache: {cache}}}\nrun: {folder / 'run'}\n",
         encoding="utf-8",
     )
-    twofold = [sys.executable, "-m", "twofold"]
     prepare = [*twofold, "train", recipe, "--dry-run"]
     return [
-        measured("data check", rows, [*twofold, "data", "check", data]),
+        check,
         measured("check, tokenize, keep", rows, prepare),
         measured("the same from cache", rows, prepare),
     ]
@@ -145,6 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = command_line("benchmarks.data_scale", __doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000], help="sizes, the smallest first")
     parser.add_argument("--sentences", type=int, default=SENTENCES_A_SIDE, help="of each side of a pair")
+    parser.add_argument("--only-check", action="store_true", help="measure the check alone")
     parser.add_argument("--trl-python", help="a Python that has TRL, for the first size; without it ours alone")
     options = parser.parse_args(arguments)
     facts, costs, sizes = machine(), list[Cost](), list[tuple[int, float]]()
@@ -159,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             data = folder / f"rows-{rows}.jsonl"
             generate(data, rows, options.sentences)
             print_facts("file", {"rows": rows, "MiB": round(data.stat().st_size / MIB)})
-            costs += ours(folder, data, rows)
+            costs += ours(folder, data, rows, options.only_check)
             if options.trl_python and peer is None:
                 peer = theirs(folder, data, rows, options.trl_python)
             cache = folder / f"cache-{data.stem}"

@@ -107,13 +107,7 @@ def recipe_of(place: Path, model: dict[str, Any], words: int, tokens: int, **sec
 
     place.mkdir(exist_ok=True)
     rows = max(1, tokens // (3 * words)) * PACKS
-
-    def text(start: int) -> str:
-        return " ".join(WORDS[(start + i * i) % len(WORDS)] for i in range(words))
-
-    pairs = [{"prompt": text(i), "chosen": text(i + 3), "rejected": text(i + 7)} for i in range(rows * STEPS)]
-    if not (place / "pairs.jsonl").is_file():  # or another process has written them
-        (place / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    write_pairs(place / "pairs.jsonl", words, rows * STEPS)
     given = {
         "model": model,
         "data": {"train": str(place / "pairs.jsonl")},
@@ -122,6 +116,18 @@ def recipe_of(place: Path, model: dict[str, Any], words: int, tokens: int, **sec
         **sections,
     }
     return validate(Recipe, Document("benchmark", given, {}))
+
+
+def write_pairs(file: Path, words: int, rows: int) -> None:
+    """Prompts and answers of as many words each, unless another process has written them."""
+    if file.is_file():
+        return
+
+    def text(start: int) -> str:
+        return " ".join(WORDS[(start + i * i) % len(WORDS)] for i in range(words))
+
+    pairs = [{"prompt": text(i), "chosen": text(i + 3), "rejected": text(i + 7)} for i in range(rows)]
+    file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
 
 
 def tiny_model(folder: Path, tokenizer: Any) -> None:

@@ -31,7 +31,7 @@ from benchmarks.reporting import median_interval, print_facts, print_table, writ
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 
-TARGET = 2.3
+TARGET, TARGET_OF_PRETRAINED = 2.3, 3.0
 SIZES = (16, 32, 64, 128)
 STOP_PROBABILITY = 1 / 40
 
@@ -64,6 +64,12 @@ def sampler_of(model: PreTrainedModel, stops: Sequence[int], case: Case, size: i
     """The sampler that is measured."""
     how = Sampling(max_new_tokens=case.cap, batch_size=size)
     return LocalSampler(model, None, stops, how, print, autocast=case.autocast)  # type: ignore[arg-type]  # no stop texts
+
+
+def with_copies(model: PreTrainedModel, stops: Sequence[int], case: Case, size: int) -> LocalSampler:
+    """The same sampler with a copy of the prompt's keys and values for each sample."""
+    how = Sampling(max_new_tokens=case.cap, batch_size=size)
+    return LocalSampler(model, None, stops, how, print, drive="cache", autocast=case.autocast)  # type: ignore[arg-type]  # no stop texts
 
 
 def ours(sampler: LocalSampler, case: Case) -> Side:
@@ -209,6 +215,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--model", type=Path, help="a pretrained model of this folder, on real HH prompts, to the cap")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of --model, on a CPU")
+    parser.add_argument("--copies", action="store_true", help="also measure a copy of the prompt for each sample")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -218,15 +225,16 @@ def main() -> None:
     print_facts("generate, useful tokens/s by batch size", {str(k): v for k, v in rates.items()})
     size = max(rates, key=rates.__getitem__)
     sampler = sampler_of(model, stops, case, asked.size)
-    sides = (ours(sampler, case), generate(peer, stops, case, size))
-    spent(sides[0], prompts[:4], 0)
+    sides = {"ours": ours(sampler, case), "generate": generate(peer, stops, case, size)}
+    if asked.copies:
+        sides["copies"] = ours(with_copies(model, stops, case, asked.size), case)
+    for name in sides.keys() - {"generate"}:
+        spent(sides[name], prompts[:4], 0)
     turns: list[dict[str, Turn]] = []
     began = sampler.steps
     for t in range(asked.turns):
-        order = (0, 1) if t % 2 else (1, 0)
-        both = {i: spent(sides[i], prompts, t) for i in order}
-        turns.append({"ours": both[0], "generate": both[1]})
-    found = report(turns, size)
+        turns.append({name: spent(sides[name], prompts, t) for name in (sides if t % 2 else reversed(sides))})
+    found = report(turns, size, TARGET if asked.model is None else TARGET_OF_PRETRAINED)
     if asked.device == "cuda":
         seconds = sum(turn["ours"].seconds for turn in turns)
         lengths = [n for turn in turns for n in turn["ours"].lengths]
@@ -239,10 +247,13 @@ def main() -> None:
         write_json(asked.json, {**facts, "model": MODEL, "target": TARGET, "rates": rates, "found": found})
 
 
-def report(turns: Sequence[dict[str, Turn]], size: int) -> dict[str, object]:
-    """Rates, their ratio turn by turn, and how long the drafts were."""
-    rates = {name: median_interval([turn[name].rate for turn in turns]) for name in ("ours", "generate")}
-    ratio = median_interval([turn["ours"].rate / turn["generate"].rate for turn in turns])
+def report(turns: Sequence[dict[str, Turn]], size: int, target: float) -> dict[str, object]:
+    """Rates, their ratios turn by turn, and how long the drafts were."""
+    rates = {name: median_interval([turn[name].rate for turn in turns]) for name in sorted(turns[0], reverse=True)}
+    ratios = {
+        name: median_interval([turn["ours"].rate / turn[name].rate for turn in turns])
+        for name in rates.keys() - {"ours"}
+    }
     lengths = {name: [n for turn in turns for n in turn[name].lengths] for name in rates}
     rows = [
         {
@@ -254,8 +265,10 @@ def report(turns: Sequence[dict[str, Turn]], size: int) -> dict[str, object]:
         for name, rate in rates.items()
     ]
     print_table(f"{len(turns)} paired turns, processor seconds, one thread; generate at batch size {size}", rows)
-    print(f"ratio {ratio} ({ratio.level:.1%}); at least {TARGET} is asked for")
-    return {"rates": rates, "ratio": ratio, "size": size, "lengths": lengths}
+    for name, ratio in ratios.items():
+        asked = f"; at least {target} is asked for" if name == "generate" else ""
+        print(f"ours over {name}: {ratio} ({ratio.level:.1%}){asked}")
+    return {"rates": rates, "ratios": ratios, "size": size, "lengths": lengths}
 
 
 if __name__ == "__main__":

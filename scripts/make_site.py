@@ -27,6 +27,8 @@ def write_sources(folder: Path) -> None:
         (folder / page).write_text(text(), encoding="utf-8")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     repository = project.get("urls", {}).get("Repository", "")
+    for name in ("tables.js", "tables.css"):  # as on the pages of reports: wide tables are lists on phones
+        shutil.copy(ROOT / "twofold" / "reports" / "templates" / name, folder / "_static")
     contents = tables()
     for path in folder.rglob("*.md"):
         page = path.relative_to(folder).as_posix()
@@ -62,7 +64,11 @@ def _table(pages: site_pages.Pages, caption: str = "") -> str:
 
 def build(site: Path) -> int:
     """Sphinx's exit code; the pages are in `site`."""
-    from sphinx.cmd.build import main
+    try:
+        from sphinx.cmd.build import main
+    except ModuleNotFoundError:
+        print("Sphinx is not installed: pip install -e '.[docs]' -c constraints.txt")
+        return 1
 
     with tempfile.TemporaryDirectory() as scratch:
         write_sources(Path(scratch, "docs"))
@@ -73,5 +79,5 @@ def build(site: Path) -> int:
 if __name__ == "__main__":
     site = Path(*sys.argv[1:]) if sys.argv[1:] else ROOT / "site"
     code = build(site)
-    print(f"{site}/index.html" if code == 0 else "The site was not built: see the warnings above.")
+    print(f"{site}/index.html" if code == 0 else "The site was not built: see above.")
     sys.exit(code)

@@ -46,7 +46,7 @@ from coverage import CoverageData
 from near_tests import files_of, mirrored, nearest_first
 from silent_places import SilentPlaces, is_change
 
-ROOMS = ("objectives", "training", "models", "sampling", "statistics.py", "evaluation", "data", "rewards", "reports",
+ROOMS = ("objectives", "training", "models", "sampling", "statistics", "evaluation", "data", "rewards", "reports",
          "algorithms", "analysis")  # fmt: skip
 COPIED = ("twofold", "tests", "recipes", "docs", "experiments", "benchmarks", "scripts", "pyproject.toml", "README.md",
           "Makefile", "constraints.txt")  # fmt: skip

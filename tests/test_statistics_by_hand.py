@@ -26,6 +26,7 @@ from twofold.statistics import (
     sign_flips,
     sign_test,
     two_proportions,
+    weighted_share,
     wilson,
     win_rate,
 )
@@ -291,3 +292,21 @@ def test_a_ratio_of_resampled_sums_by_hand() -> None:
     assert bootstrap_ratio([-1.0], [-2.0]) == Estimate(0.5, 0.5, 0.5, 1, None, "bootstrap over items 95%")
     nothing = bootstrap_ratio([1.0, 1.0], [0.0, 0.0], level=0.9)
     assert nothing == Estimate(0.0, 0.0, 0.0, 2, None, "bootstrap over items 90%")
+
+
+def test_a_weighted_share_by_hand() -> None:
+    """Weights 2, 1, 1 in three clusters, the first succeeds: ½. Around it the clusters stand at 1, −½, −½: squares 1.5,
+    times 3/2 over 4 · ¼ is 2.25, and 4 / 2.25 observations; Kish alone has 16/6."""
+    found, z = weighted_share([2.0, 0.0, 0.0], [2.0, 1.0, 1.0], 3, 16 / 6), 1.959963984540054
+    n = 4 / 2.25
+    half = z / (1 + z * z / n) * math.sqrt(0.25 / n + z * z / (4 * n * n))
+    assert (found.value, found.low, found.high) == (0.5, pytest.approx(0.5 - half), pytest.approx(0.5 + half))
+    assert (found.n, found.method) == (3, "Wilson, weighted, clustered, 95%")
+    alike = weighted_share([1.0] * 4 + [0.0] * 4, [2.0] * 8, 8, 8.0)
+    assert (alike.value, alike.low) == (0.25, pytest.approx(wilson(2, 8).low))
+    ones = weighted_share([1.0, 0.0, 1.0], [1.0, 1.0, 1.0], 3, 3.0)
+    same = clustered_share([1, 0, 1], [1, 1, 1])
+    assert (ones.low, ones.high) == pytest.approx((same.low, same.high))
+    assert weighted_share([3.0], [3.0], 1, 1.0).low == wilson(1, 1).low
+    assert weighted_share([0.0], [0.0], 1, 0.0).n == 0
+    assert sign_test([0.1 + 0.2, 0.3], [0.6, 0.3]).only_b == 1  # 0.1 + 0.2 is an even split

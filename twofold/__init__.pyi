@@ -14,6 +14,7 @@ from twofold.data.formats import read as read
 from twofold.data.tokenize import Encoder as Encoder
 from twofold.errors import TwofoldError as TwofoldError
 from twofold.evaluation.answers import accuracy as accuracy
+from twofold.evaluation.contest import contest as contest
 from twofold.evaluation.exact_match import exact_match as exact_match
 from twofold.evaluation.figures import Evaluation as Evaluation
 from twofold.evaluation.frontier import frontier as frontier
@@ -50,7 +51,7 @@ from twofold.runs.train import train as train
 from twofold.runs.train import train_recipe as train_recipe
 from twofold.sampling.base import Sampling as Sampling
 from twofold.sampling.local import LocalSampler as LocalSampler
-from twofold.statistics import mcnemar as mcnemar
-from twofold.statistics import paired_bootstrap as paired_bootstrap
-from twofold.statistics import wilson as wilson
+from twofold.statistics.bootstrap import paired_bootstrap as paired_bootstrap
+from twofold.statistics.intervals import wilson as wilson
+from twofold.statistics.paired_tests import mcnemar as mcnemar
 from twofold.version import __version__ as __version__

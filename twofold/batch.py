@@ -24,6 +24,8 @@ rollouts."""
 WEIGHT, PROBABILITY = "weight", "probability"
 """Branch columns of a row, the same on all of its branches: how much it counts, and how likely its order (its label)
 is right. A row without them counts once and is right."""
+ROW_NUMBERS = (WEIGHT, PROBABILITY, "margin")
+"""The branch columns that a row of any format may have next to its texts."""
 
 ENCODED_PROMPTS = "twofold_encoded_prompts"
 """The attribute of a tokenizer that is true if its model has an encoder for prompts. Then prompt and completion are two
@@ -168,7 +170,12 @@ class Group:
     @property
     def weight(self) -> float | None:
         """How much its row counts, if it has a weight."""
-        return next((b.columns[WEIGHT] for b in self.branches if WEIGHT in b.columns), None)
+        return self.numbers.get(WEIGHT)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers that its row has next to its texts, by name."""
+        return {name: b.columns[name] for b in self.branches[:1] for name in ROW_NUMBERS if name in b.columns}
 
 
 def with_row_columns(groups: Sequence[Group]) -> list[Group]:

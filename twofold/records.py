@@ -6,12 +6,10 @@ A prompt is either plain text or a chat (a tuple of messages). A completion is t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, TypeAlias
-
-from twofold.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +42,10 @@ class Message:
         more = self.keys()
         return {"role": self.role, "content": more.pop(PARTS, self.content), **more}
 
+    def as_row(self) -> dict[str, Any]:
+        """As rows write it, with the mark."""
+        return self.as_dict() | ({} if self.scored is None else {"weight": int(self.scored)})
+
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Message:
         """A message again, from `as_dict`."""
@@ -55,6 +57,8 @@ class Message:
 
 PARTS = "parts"
 """The key of `Message.more` where a content has pictures: its parts in order, texts and pictures."""
+CALLS = "tool_calls"
+"""The key of `Message.more` with an assistant's calls of tools."""
 TOOLS = "tools"
 """The role of a message before all others that holds the definitions of tools, as JSON, for the template to show."""
 Prompt: TypeAlias = str | tuple[Message, ...]
@@ -78,6 +82,40 @@ def text_of(completion: Completion) -> str:
     if isinstance(completion, str):
         return completion
     return "\n\n".join(turn.text for turn in completion)
+
+
+def final_text(completion: Completion) -> str:
+    """The text of the last turn: what a verifier checks. A turn that is only a call has an empty one."""
+    return completion if isinstance(completion, str) else completion[-1].content
+
+
+def transcript_of(turns: Prompt | Completion) -> str:
+    """A prompt or a completion as one text for people and language models: each part of a turn after its role, with
+    reasoning, calls and names. Ids show which of several calls a result answers, and are left out without a result."""
+    return turns if isinstance(turns, str) else "\n\n".join(f"[{head}]\n{text}" for head, text in turn_parts(turns))
+
+
+def turn_parts(turns: tuple[Message, ...]) -> list[tuple[str, str]]:
+    """The parts of turns as `transcript_of` shows them: the name of each, and its text."""
+    ids = any(turn.role == "tool" for turn in turns)
+    return [part for turn in turns for part in _parts(turn, ids=ids)]
+
+
+def _parts(turn: Message, *, ids: bool) -> Iterator[tuple[str, str]]:
+    keys = turn.keys()
+    calls, pictures = keys.pop(CALLS, []), turn.pictures
+    keys.pop(PARTS, None)
+    named = {name: keys.pop(name) for name in ("name", "tool_call_id") if name in keys}
+    about = [f"{name} {value}" for name, value in named.items() if ids or name == "name"]
+    head = ", ".join([turn.role, *about, *(f"picture {name}" for name in pictures)])
+    for key, value in keys.items():
+        yield f"{head}, {key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if turn.content or not (keys or calls):
+        yield head, turn.content
+    for call in calls:
+        function = call["function"]
+        number = f" {call['id']}" if ids and "id" in call else ""
+        yield f"{head}, call{number}", f"{function['name']}({json.dumps(function['arguments'], ensure_ascii=False)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +157,13 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A problem whose answer can be checked. `answer` is the ground truth, with its steps or only its last line."""
+    """A problem whose answer can be checked. `answer` is the ground truth, with its steps or only its last line.
+    `completion` is the answer as a policy has to generate it, where that is more than the text."""
 
     prompt: Prompt
     answer: str
     source: Source
+    completion: Completion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +208,20 @@ Record: TypeAlias = Pair | Demonstration | Task | Ranking | Labelled | Request
 class Candidate:
     """An answer and its origin, as they will be in the row; `truncated` if it did not stop by itself."""
 
-    text: str
+    completion: Completion
     origin: Mapping[str, Any]
     truncated: bool = False
+
+    @property
+    def text(self) -> str:
+        """The answer as people and language models read it. Answers with the same text count once."""
+        return transcript_of(self.completion)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether its last turn has neither text nor a call."""
+        calls = not isinstance(self.completion, str) and CALLS in self.completion[-1].more
+        return not calls and not final_text(self.completion).strip()
 
 
 def completion_fields(record: Record) -> tuple[tuple[str, Completion], ...]:
@@ -182,30 +233,21 @@ def completion_fields(record: Record) -> tuple[tuple[str, Completion], ...]:
         case Demonstration() | Labelled():
             return (("completion", record.completion),)
         case Task():
-            return (("answer", record.answer),)
+            return (("answer", record.answer if record.completion is None else record.completion),)
         case Request():
             return ()
         case Ranking():
             return tuple((ranked(rank), text) for rank, text in enumerate(record.completions))
 
 
-def completion_texts(record: Record) -> tuple[tuple[str, str], ...]:
-    """As `completion_fields`, for code that reads only texts. Raises DataError for turns with more than text."""
-    return tuple((name, plain_text(told, record.source, name)) for name, told in completion_fields(record))
+def shown(turns: Prompt | Completion) -> str | list[dict[str, Any]]:
+    """A prompt or a completion as JSON."""
+    return turns if isinstance(turns, str) else [message.as_dict() for message in turns]
 
 
-def plain_text(completion: Completion, source: Source, name: str) -> str:
-    """A completion that is text. Raises DataError for one of turns."""
-    if isinstance(completion, str):
-        return completion
-    remedy = "give it rows whose completions are texts; training reads turns"
-    what = "holds several turns, tool calls or reasoning, and only texts are read here"
-    raise DataError(what, where=f"{source}, `{name}`", remedy=remedy)
-
-
-def shown(prompt: Prompt) -> str | list[dict[str, Any]]:
-    """A prompt as it is stored in rows."""
-    return prompt if isinstance(prompt, str) else [message.as_dict() for message in prompt]
+def unshown(told: Any) -> Completion:
+    """A prompt or a completion again, from `shown`."""
+    return told if isinstance(told, str) else tuple(map(Message.of, told))
 
 
 def prompt_fields(prompt: Prompt) -> dict[str, Any]:

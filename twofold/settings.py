@@ -40,7 +40,8 @@ def with_keywords(how: Callable[P, S]) -> Callable[[Callable[[A, B, S], R]], Cal
 
         own = list(signature(call).parameters.values())[:2]
         told = signature(call).replace(parameters=[*own, *signature(how).parameters.values()])
-        flat.__doc__ = f"{getdoc(call)}\n\n{getdoc(how)}"
+        several = [each for each in reversed(getattr(how, "__mro__", (how,))) if each is not object]
+        flat.__doc__ = "\n\n".join(str(getdoc(each)) for each in (call, *several))
         flat.__signature__ = told  # type: ignore[attr-defined]  # what help() and inspect.signature read
         return flat
 

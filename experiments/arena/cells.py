@@ -24,7 +24,7 @@ from twofold.models.reference import with_reference
 from twofold.progress import Silent
 from twofold.records import Task
 from twofold.rewards.verifier import judge
-from twofold.sampling.base import Completion, Sampling
+from twofold.sampling.base import Sample, Sampling
 from twofold.training.trainer import Trainer
 
 REVISION = 1
@@ -182,14 +182,14 @@ class Arena:
             "kl": self._kl(problems, rows),
         }
 
-    def _drafts(self, policy: Policy, problems: Sequence[Task], samples: int, seed: int) -> list[list[Completion]]:
+    def _drafts(self, policy: Policy, problems: Sequence[Task], samples: int, seed: int) -> list[list[Sample]]:
         prompts = [str(t.prompt) for t in problems]
         return self._speaker(policy, 1.0).drafts(prompts, samples=samples, seed=(10_000 + seed, 0))
 
-    def _right(self, task: Task, draft: Completion) -> bool:
+    def _right(self, task: Task, draft: Sample) -> bool:
         return judge(self.base.encoder.text(draft.tokens), task.answer).strict
 
-    def _kl(self, problems: Sequence[Task], rows: Sequence[Sequence[Completion]]) -> list[float]:
+    def _kl(self, problems: Sequence[Task], rows: Sequence[Sequence[Sample]]) -> list[float]:
         """Mean of log π/π_ref over own answers, problem by problem: sequence Monte Carlo, unbiased, nats."""
         rows = [drafts[: self.protocol.kl_samples] for drafts in rows]
         groups = self.base.groups([str(t.prompt) for t in problems], rows)

@@ -13,7 +13,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from twofold.batch import Group
 from twofold.models.packed_model import PackedModel
-from twofold.sampling.base import Completion, Sampler
+from twofold.sampling.base import Sample, Sampler
 
 
 @dataclass
@@ -68,7 +68,7 @@ class CountedSampler:
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Completion]]:
+    ) -> list[list[Sample]]:
         rows = self.sampler.sample(prompts, samples=samples, seed=seed)
         self.tokens.sampled += sum(map(len, prompts)) + sum(len(d.tokens) for drafts in rows for d in drafts)
         return rows

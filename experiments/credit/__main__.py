@@ -31,7 +31,7 @@ from twofold.evaluation.exact_match import ExactMatch, compare, exact_match
 from twofold.models.load import LoadedModel, ModelSettings, load_policy
 from twofold.models.policy import Policy
 from twofold.records import Task
-from twofold.sampling.base import Completion, Sampler, Sampling
+from twofold.sampling.base import Sample, Sampler, Sampling
 from twofold.sampling.beam import Beams, BeamSearch
 from twofold.sampling.local import LocalSampler
 from twofold.statistics import Estimate, bootstrap_ratio, paired_bootstrap, wilson
@@ -132,7 +132,7 @@ class Searched:
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Completion]]:
+    ) -> list[list[Sample]]:
         return [[found[0].completion] for found in self.search.search(prompts)]
 
 

@@ -20,7 +20,7 @@ from twofold.cli.progress import RichProgress
 from twofold.data.formats import read
 from twofold.progress import Progress
 from twofold.records import Demonstration, Pair, Source, text_of
-from twofold.sampling.base import Completion, Sampling
+from twofold.sampling.base import Sample, Sampling
 from twofold.statistics import Estimate, WinRate, holm, mcnemar, wilson, win_rate
 
 MODULE, OUT = "experiments.dialogue", Path("runs/dialogue")
@@ -87,7 +87,7 @@ def judged(here: Path, name: str, temperature: float) -> list[dict[str, Any]]:
     ]
 
 
-def _game(speaker: Speaker, row: Mapping[str, str], draft: Completion) -> Group:
+def _game(speaker: Speaker, row: Mapping[str, str], draft: Sample) -> Group:
     """The policy's answer and the chosen one, cut where a policy's would be."""
     demonstration = speaker.encoder.group(Demonstration(row["prompt"], row["chosen"], Source("test", 0)))
     branches = (draft.tokens, demonstration.branches[0].tokens[:TOKENS])

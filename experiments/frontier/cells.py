@@ -21,7 +21,7 @@ from experiments.harness.recipes import assemble, recipe_of, replaced
 from twofold.batch import Branch, Group, Role
 from twofold.config.schema import Recipe
 from twofold.models.policy import Policy
-from twofold.sampling.base import Completion, Sampling
+from twofold.sampling.base import Sample, Sampling
 
 REVISION = 1
 """Raise it when the same cell would come out otherwise."""
@@ -166,7 +166,7 @@ class Bench:
         }
 
     def _kl(
-        self, policy: Policy, prompts: Sequence[torch.Tensor], drafts: Sequence[Completion]
+        self, policy: Policy, prompts: Sequence[torch.Tensor], drafts: Sequence[Sample]
     ) -> tuple[list[float], list[float]]:
         """By sequence Monte Carlo, and token by token over whole distributions. All texts begin with the same token, so
         they are branches of it, whose first tokens, those of the beginning, are left out."""

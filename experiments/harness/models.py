@@ -18,7 +18,7 @@ from twofold.models.heads import load_reward_model
 from twofold.models.load import ModelSettings, load_policy
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
-from twofold.sampling.base import Completion, Sampling
+from twofold.sampling.base import Sample, Sampling
 from twofold.sampling.best_of_n import expected
 from twofold.sampling.local import LocalSampler
 
@@ -79,16 +79,14 @@ class Speaker:
     def sampler(self) -> LocalSampler:
         return LocalSampler(self.policy.model, self.encoder.tokenizer, self.encoder.stop_tokens, self.sampling)
 
-    def drafts(
-        self, prompts: Iterable[str], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Completion]]:
+    def drafts(self, prompts: Iterable[str], *, samples: int = 1, seed: tuple[int, int] = (0, 0)) -> list[list[Sample]]:
         """`samples` drafts for each of `prompts`."""
         return self.sampler.sample([self.encoder.prompt(p) for p in prompts], samples=samples, seed=seed)
 
-    def texts(self, drafts: Iterable[Completion]) -> list[str]:
+    def texts(self, drafts: Iterable[Sample]) -> list[str]:
         return [self.encoder.text(d.tokens) for d in drafts]
 
-    def groups(self, prompts: Iterable[str], rows: Iterable[Sequence[Completion]]) -> list[Group]:
+    def groups(self, prompts: Iterable[str], rows: Iterable[Sequence[Sample]]) -> list[Group]:
         """Prompts with their drafts as branches."""
         return [
             Group(p, self.encoder.prompt(p), tuple(Branch(d.tokens, Role.DRAFT) for d in drafts))

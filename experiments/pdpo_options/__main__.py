@@ -18,7 +18,7 @@ from experiments.harness.pages import markdown, points
 from experiments.harness.recipes import demo_run
 from twofold.demo.play import Size, final_rows, make_data, rows_at
 from twofold.progress import Silent
-from twofold.reports.run import Sample
+from twofold.reports.run import SampleRow
 from twofold.statistics import Estimate, mean_interval, paired_bootstrap, wilson
 
 MODULE, OUT = "experiments.pdpo_options", Path("runs/pdpo-options")
@@ -77,7 +77,7 @@ def watched(runs: Sequence[Path]) -> dict[str, float]:
     return {name: fmean(column) for name, column in columns.items() if column}
 
 
-def right(rows: Sequence[Sample]) -> list[bool]:
+def right(rows: Sequence[SampleRow]) -> list[bool]:
     return [row.strict for row in rows]
 
 

@@ -18,6 +18,7 @@ from twofold.models.policy import Policy
 from twofold.models.reference import live_reference, with_reference
 from twofold.objectives import DPO, SFT
 from twofold.objectives.base import Objective
+from twofold.statistics import mean_interval
 from twofold.training.optim import AdamW, make_optimizer
 from twofold.training.step import Part, Round, Step
 from twofold.training.trainable import POLICY, Trainable
@@ -155,11 +156,15 @@ def test_the_likely_cause_in_one_pair(chosen: list[int], rejected: list[int], up
 
 def test_positions_end_where_few_pairs_reach_them() -> None:
     lengths = [3] * 5 + [2] * 5 + [9] * 4
-    groups = [pair(i, [0], list(range(n)), [11]) for i, n in enumerate(lengths)]
+    groups = [pair(i, [i // 2], list(range(n)), [11]) for i, n in enumerate(lengths)]
     changes = [(np.full(n, -1.0 - np.arange(n)), np.array([-3.0])) for n in lengths]
     found = split(groups, changes)
     assert [e.value for e in found.positions["chosen"]] == [-1.0, -2.0, -3.0]
     assert [e.n for e in found.positions["chosen"]] == [14, 14, 9]
+    assert [e.clusters for e in found.positions["chosen"]] == [7, 7, 5]
+    assert (found.chosen.clusters, found.fell.clusters, found.causes["pattern"].nats.clusters) == (7, 7, 7)
+    one = split([replace(g, prompt=groups[0].prompt) for g in groups], changes)
+    assert one.chosen == mean_interval([p.chosen for p in one.pairs]), "of one prompt, pairs are the units"
     assert [e.value for e in found.positions["rejected"]] == [-3.0]
 
 

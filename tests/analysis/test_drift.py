@@ -12,7 +12,7 @@ from twofold.analysis.drift import drift
 from twofold.errors import ModelError
 from twofold.models.attention import stock_attention
 from twofold.models.policy import Policy
-from twofold.sampling.base import Completion, Sampling
+from twofold.sampling.base import Sample, Sampling
 from twofold.sampling.local import LocalSampler
 
 
@@ -23,8 +23,8 @@ def coin(p: float) -> Policy:
     return Policy(tiny.chain(table))
 
 
-def draft(tokens: list[int], *, truncated: bool = False) -> Completion:
-    return Completion(torch.tensor(tokens), torch.zeros(len(tokens)), truncated)
+def draft(tokens: list[int], *, truncated: bool = False) -> Sample:
+    return Sample(torch.tensor(tokens), torch.zeros(len(tokens)), truncated)
 
 
 def test_every_figure_by_hand() -> None:

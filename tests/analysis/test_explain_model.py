@@ -25,7 +25,7 @@ from twofold.models.attention import stock_attention
 from twofold.models.policy import Policy
 from twofold.progress import Silent
 from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Request, Source, Task
-from twofold.sampling.base import Completion
+from twofold.sampling.base import Sample
 from twofold.statistics import Estimate, clustered_mean, clustered_share, mean_interval, wilson
 
 
@@ -255,8 +255,8 @@ def test_a_piece_ends_where_the_text_no_longer_changes(texts: list[str], want: l
     assert pieces([], list(range(len(texts) - 1)), decode) == want
 
 
-def draft(*tokens: int, truncated: bool = False) -> Completion:
-    return Completion(torch.tensor(tokens), torch.zeros(len(tokens)), truncated)
+def draft(*tokens: int, truncated: bool = False) -> Sample:
+    return Sample(torch.tensor(tokens), torch.zeros(len(tokens)), truncated)
 
 
 def test_what_two_models_say_with_intervals_that_know_prompts() -> None:
@@ -267,7 +267,7 @@ def test_what_two_models_say_with_intervals_that_know_prompts() -> None:
     other = [[draft(4), draft(5)], [draft(4, 5, 9, truncated=True), draft(4, 6, truncated=True)]]
     found = drift(policy, reference, prompts, own, other)
 
-    def sums(model: Policy, against: Policy | None, prompt: torch.Tensor, row: list[Completion]) -> tuple[float, ...]:
+    def sums(model: Policy, against: Policy | None, prompt: torch.Tensor, row: list[Sample]) -> tuple[float, ...]:
         entropy = kl = drawn = 0.0
         for each in row:
             whole = torch.cat([prompt, each.tokens])[None, :-1]

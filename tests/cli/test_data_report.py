@@ -15,6 +15,7 @@ from twofold.data.examples import kinds
 from twofold.data.reading import Reading
 from twofold.data.validate import check
 from twofold.reports import dataset
+from twofold.reports.guide import docs
 
 Run = Callable[..., Any]
 HOSTILE = "</div><script>alert(1)</script>"
@@ -48,10 +49,10 @@ def test_the_verb_writes_a_page_with_figures_findings_and_rows(twofold: Run, wri
     answer = twofold("data", "report", written, "--out", tmp_path / "page.html")
     assert answer.code == 2
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    titles = re.findall(r"<h3>([^<]*)</h3>", page)
+    titles = re.findall(r'<h3><span data-zh="[^"]+">([^<]*)</span></h3>', page)
     assert titles == [
         "Faults", "Length bias", "Preferences against the scores",
-        "Length of prompts", "Length of answers", "Chosen minus rejected", "Score margin",
+        "Length of prompts", "Length of answers", "Length, chosen minus rejected", "Score margin",
     ]  # fmt: skip
     assert "15 rows, 13 usable" in page
     assert "<td>ours</td>" in page
@@ -60,7 +61,7 @@ def test_the_verb_writes_a_page_with_figures_findings_and_rows(twofold: Run, wri
     assert HOSTILE not in page
     assert "&lt;script&gt;alert(1)" in page
     assert page.count("<script>") == 1
-    assert not re.search(r"(?:src|href)=\"(?!#)", page)
+    assert set(re.findall(r' (?:src|href)="([^"]*)/[\w-]+\.\w+"', page)) == {docs()}
 
 
 def test_examples_are_the_first_rows_of_each_kind(written: Path) -> None:
@@ -84,5 +85,9 @@ def test_a_histogram_has_the_share_of_rows_in_each_bin(monkeypatch: pytest.Monke
     assert (line.edges[0], line.edges[-1], len(line.edges), frame.end) == (0, 24, 25, 24)
     assert {place: share for place, share in enumerate(line.y) if share} == {0: 0.3, 10: 0.6, 23: 0.1}
     assert chart.note == "Share of rows. Median: a 10."
+    assert json.loads(chart.data)["lines"][0]["edges"] == [*range(25)]
+    assert dataset.histogram("t", [("a", "chosen", np.arange(60.0))], "x") is not None
+    assert drawn[1][0][0].edges[:3] == [0, 3, 6]
+    assert {round(60 * share) for share in drawn[1][0][0].y[:-1]} == {3}  # as many whole numbers in every bin
     assert dataset.histogram("t", [("a", "chosen", np.array([]))], "x") is None
     assert dataset.histogram("t", [("a", "chosen", np.zeros(3))], "x") is not None

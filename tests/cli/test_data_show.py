@@ -103,8 +103,10 @@ def test_the_page_is_self_contained_and_escapes_every_text(twofold: Run, tmp_pat
     page = Page(text)
     assert set(page.tags) == {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "span", "article", "dl", "dt", "b", "dd",
+        "header", "main", "div", "button", "ul", "li", "script",
     }  # fmt: skip
     assert not {"src", "href", "style", "onerror"} & set(page.attributes)
+    assert page.tags.count("script") == 1
     assert page.text.count("alert(1)") == 2
     assert "\x1b" not in text
     assert "␛[31m" in page.text
@@ -125,3 +127,17 @@ def test_kinds_have_colours_of_their_own() -> None:
         "b": STYLES["supervised"],
         "</s>": STYLES["stop"],
     } | {"┆": "dim"}
+
+
+def test_the_numbers_of_a_row_are_shown_with_it(twofold: Run, tmp_path: Path, model_folder: Path) -> None:
+    row = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    numbered = {**row, "prompt": "d", "weight": 2, "probability": 0.75, "margin": 0.5}
+    path = lines(tmp_path / "rows.jsonl", numbered, row)
+    answer = twofold("data", "show", path, "--model", model_folder, "--html", tmp_path / "rows.html")
+    assert answer.code == 0, answer.err
+    heads = [line for line in answer.out.splitlines() if line.startswith(f"{path}:") and "prompt 1 token" in line]
+    assert heads[0].endswith("; weight 2, probability 0.75, margin 0.5")
+    assert ";" not in heads[1]
+    assert "<p>weight 2, probability 0.75, margin 0.5</p>" in (tmp_path / "rows.html").read_text(encoding="utf-8")
+    labels = lines(tmp_path / "labels.jsonl", {"prompt": "a", "completion": "b", "label": 0.25})
+    assert "undesirable 2; probability 0.75" in twofold("data", "show", labels, "--model", model_folder).out

@@ -16,7 +16,9 @@ Run = Callable[..., Any]
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
+    rows: list[dict[str, Any]]
     rows = [{"prompt": f"{n}+1=", "chosen": f"{n + 1} é", "rejected": f"{n + 2}"} for n in range(12)]
+    rows[0]["weight"] = 2
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
@@ -58,7 +60,12 @@ def test_the_json_adds_up_and_the_terminal_says_the_same(
     assert f"{100 * told['accuracy']['value']:.1f}% of 12 pairs in order" in answer.out
     assert answer.out.count("prompt  ") == 2
     assert "own answers to 3 prompts" in answer.out
-    assert page.read_text(encoding="utf-8").count("<article") == 2
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<article") == 2
+    assert [row.get("numbers") for row in told["rows"][:2]] == [{"weight": 2.0}, None]
+    for said in (answer.out, text):
+        assert "every row counts once here" in said
+        assert said.count("in the row: weight 2") == 1
 
 
 def test_a_run_knows_its_reference_and_beta(

@@ -16,7 +16,11 @@ Run = Callable[..., Any]
 
 TRL = {"model_name_or_path": "m", "dataset_name": "d"}
 FACTORY = {"model_name_or_path": "m", "dataset": "d", "finetuning_type": "full"}
+CHOSEN = {"kind": "sft", "on": "chosen"}
 AXOLOTL = {"base_model": "m", "datasets": [{"path": "d"}], "learning_rate": 1e-5}
+
+
+NAMED = "model_name_or_path: m\ndataset_name: d\nbeta: 0.1\n"
 
 
 @pytest.fixture
@@ -59,7 +63,35 @@ def test_a_dpo_config_of_trl_with_its_own_defaults(imported: Callable[..., Any])
         ({"desirable_weight": 1.5}, {"kind": "kto", "beta": 0.1, "desirable_weight": 1.5, "undesirable_weight": 1.0}),
         ({"center_rewards_coefficient": 0.01}, {"kind": "bradley_terry", "centring": 0.01}),
         ({"packing": True}, {"kind": "sft"}),
-        ({"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 1.0}, {"kind": "simpo", "beta": 2.0, "gamma": 1.0}),
+        (
+            {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 1.0, "cpo_alpha": 0.0},
+            {"kind": "simpo", "beta": 2.0, "gamma": 1.0},
+        ),
+        (
+            {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 1.0},
+            {"kind": "sum", "parts": [{"kind": "simpo", "beta": 2.0, "gamma": 1.0}, CHOSEN]},
+        ),
+        (
+            {"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0], "beta": 0.1},
+            {
+                "kind": "sum",
+                "parts": [
+                    {"kind": "dpo", "beta": 0.1, "weight": 0.8},
+                    {"kind": "bco_pair", "beta": 0.1, "weight": 0.2},
+                    CHOSEN,
+                ],
+            },
+        ),
+        ({"loss_type": "sigmoid,ipo", "loss_weights": [1, 0]}, {"kind": "dpo", "beta": 0.1}),
+        ({"loss_type": "sft", "beta": 0.1}, {"kind": "sft"}),
+        (
+            {"loss_type": "hinge", "loss_weights": [2]},
+            {"kind": "sum", "parts": [{"kind": "rso", "gamma": 0.1, "weight": 2.0}]},
+        ),
+        (
+            {"loss_type": ["sigmoid", "sft"], "ld_alpha": 0.5, "beta": 0.1},
+            {"kind": "sum", "parts": [{"kind": "ld_dpo", "beta": 0.1, "alpha": 0.5}, CHOSEN]},
+        ),
     ],
 )
 def test_each_loss_of_trl_is_its_objective(imported: Callable[..., Any], keys: Any, objective: Any) -> None:
@@ -118,13 +150,37 @@ def test_llama_factory_and_its_defaults(imported: Callable[..., Any]) -> None:
     assert list(lost) == ["dataset"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "keys", "objective", "reported"),
+    [
+        ("llama-factory", {"pref_loss": "ipo", "pref_ftx": 0.5},
+         {"kind": "ipo", "tau": 0.1, "logratio": "mean", "nll": 0.5}, []),
+        ("llama-factory", {"pref_loss": "hinge", "pref_ftx": 0.5}, {"kind": "rso", "gamma": 0.1}, ["pref_ftx"]),
+        ("llama-factory", {"pref_bco_weight": 0.3}, {"kind": "dpo", "beta": 0.1}, ["pref_bco_weight"]),
+        ("axolotl", {"rl": "dpo", "rpo_alpha": 0.7}, {"kind": "sum", "parts": [
+            {"kind": "dpo", "beta": 0.1}, {**CHOSEN, "weight": 0.7}]}, []),
+        ("axolotl", {"rl": "simpo", "cpo_alpha": 0}, {"kind": "simpo", "beta": 0.1, "gamma": 0.5}, []),
+        ("axolotl", {"rl": "kto", "rpo_alpha": 0.7}, {"kind": "kto", "beta": 0.1, "desirable_weight": 1.0,
+            "undesirable_weight": 1.0}, ["rpo_alpha"]),
+    ],
+)  # fmt: skip
+def test_the_likelihood_beside_a_loss(
+    imported: Callable[..., Any], kind: str, keys: Any, objective: Any, reported: list[str]
+) -> None:
+    """LLaMA-Factory's is of each completion's own mean, as `nll`; TRL's, which axolotl uses, of the step's tokens."""
+    base = {**FACTORY, "stage": "dpo"} if kind == "llama-factory" else AXOLOTL
+    recipe, lost = imported(kind, {**base, **keys})
+    assert recipe["objective"] == objective
+    assert [key for key in lost if key != "dataset"] == reported
+
+
 def test_axolotl_and_its_defaults(imported: Callable[..., Any]) -> None:
     keys = {"rl": "simpo", "rl_beta": 2.0, "simpo_gamma": 1.2, "adapter": "qlora", "lora_r": 4, "val_set_size": 16}
     recipe, lost = imported(
         "axolotl", {**AXOLOTL, **keys, "micro_batch_size": 2, "lora_dropout": 0.05, "num_epochs": 2}
     )
     assert recipe["model"] == {"path": "m", "lora": {"rank": 4, "targets": "all-linear"}, "quantize": "nf4"}
-    assert recipe["objective"] == {"kind": "simpo", "beta": 2.0, "gamma": 1.2}
+    assert recipe["objective"] == {"kind": "sum", "parts": [{"kind": "simpo", "beta": 2.0, "gamma": 1.2}, CHOSEN]}
     assert recipe["data"] == {"train": "d", "heldout": {"count": 16}}
     assert recipe["training"] == {"batch_size": 2, "epochs": 2.0}
     assert recipe["optimizer"]["schedule"] == "cosine"
@@ -132,11 +188,18 @@ def test_axolotl_and_its_defaults(imported: Callable[..., Any]) -> None:
 
 
 def test_what_cannot_be_carried_over_is_reported_with_its_reason(imported: Callable[..., Any]) -> None:
-    keys = {"beta": 0.1, "loss_type": ["sigmoid", "sft"], "fp16": True, "optim": "lion_32bit", "no_such_key": 1}
+    keys = {
+        "beta": 0.1,
+        "label_smoothing": 0.1,
+        "loss_type": "hinge",
+        "fp16": True,
+        "optim": "lion_32bit",
+        "no_such_key": 1,
+    }
     recipe, lost = imported("trl-config", {**TRL, **keys})
-    assert recipe["objective"] == {"kind": "dpo", "beta": 0.1}
+    assert recipe["objective"] == {"kind": "rso", "gamma": 0.1}
     assert recipe["optimizer"]["kind"] == "adamw"
-    assert lost.keys() == {"loss_type", "fp16", "optim", "no_such_key"}
+    assert lost.keys() == {"label_smoothing", "fp16", "optim", "no_such_key"}
     assert lost["no_such_key"] == "twofold has no such setting"
 
 
@@ -155,6 +218,9 @@ def test_what_cannot_be_carried_over_is_reported_with_its_reason(imported: Calla
             "loss_type: novel\nbeta: 1\nmodel_name_or_path: m\ndataset_name: d",
             "novel has no objective here",
         ),
+        ("trl-config", f"{NAMED}loss_type: [sigmoid, sft]\nloss_weights: [1]", "holds 1 numbers for 2 losses"),
+        ("trl-config", f"{NAMED}loss_type: [sigmoid, ipo]\nuse_weighting: true", "use_weighting: changes ipo too"),
+        ("trl-config", f"{NAMED}loss_type: [aot, aot]\nloss_weights: [1, -1]", "weight must be > 0"),
         ("llama-factory", "stage: pt", "stage: pt cannot be imported"),
         ("axolotl", "rl: grpo", "rl: grpo cannot be imported"),
         ("axolotl", "base_model: m\ndatasets: 3", "a value cannot be read"),

@@ -35,14 +35,15 @@ def written(path: Path) -> list[dict[str, Any]]:
 
 def test_pairs_get_two_scores_and_an_accuracy(twofold: Run, reward: Path, tmp_path: Path) -> None:
     rows = [{"instruction": f"{i}?", "chosen": f"yes {i}", "rejected": "no", "mine": i} for i in range(5)]
+    rows = [{**row, "weight": 1 + 2 * i} for i, row in enumerate(rows)]
     file, out = lines(tmp_path / "pairs.jsonl", *rows), tmp_path / "new" / "out.jsonl"
     answer = twofold("score", file, "--judge", f"reward:{reward}", "--out", out, "--columns", "prompt=instruction")
     assert answer.code == 0, answer.err
     found = written(out)
     assert [{k: row[k] for k in rows[0]} for row in found] == rows
-    right = sum(row["chosen_score"] > row["rejected_score"] for row in found)
+    right = sum(row["weight"] * (row["chosen_score"] > row["rejected_score"]) for row in found)
     assert "10 scores of 5 rows" in answer.out
-    assert f"{100 * right / 5:.1f}%" in answer.out
+    assert f"{100 * right / 25:.1f}%" in answer.out
     assert list(out.parent.iterdir()) == [out]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.heard import Tasks
-from twofold.data.formats import Stream
+from twofold.data.formats import Stream, texts
 from twofold.data.lengths import Histogram
 from twofold.data.reading import Reading
 from twofold.data.tokenize import Encoder, TokenizeSettings
@@ -94,7 +94,7 @@ def test_prompts_that_ask_nothing_are_warned_of(write: Write, rows: list[Any], b
 )  # fmt: skip
 def test_control_characters_are_named_by_their_place(text: str, place: tuple[int, int] | None) -> None:
     record = Request((Message("user", "a"), Message("user", text)), Source("f", 3))
-    found = [(f.file, f.row, f.field, f.severity, f.reason) for f in control_characters(record)]
+    found = [(f.file, f.row, f.field, f.severity, f.reason) for f in control_characters(record, texts(record))]
     reason = "" if place is None else f"holds the control character U+{place[0]:04X} at position {place[1]}"
     assert found == ([("f", 3, "prompt", "warning", reason)] if reason else [])
     assert control_characters in CHECKS

@@ -11,7 +11,18 @@ from twofold.batch import DataKind
 from twofold.data.kinds import RowNeeds, best_completion, rows_of_kind
 from twofold.data.lazy import Concat, MappedRows, key
 from twofold.errors import DataError
-from twofold.records import Demonstration, Labelled, Message, Pair, Ranking, Record, Request, Source, Task
+from twofold.records import (
+    Demonstration,
+    Labelled,
+    Message,
+    Pair,
+    Ranking,
+    Record,
+    Request,
+    Source,
+    Task,
+    completion_fields,
+)
 
 AT = Source("f", 4)
 CHAT = (Message("user", "p"),)
@@ -182,3 +193,28 @@ def test_rows_on_disk_are_read_as_they_pass() -> None:
 def test_the_best_completion_is_the_first_good_one() -> None:
     found = [best_completion(record) for record in (*KNOWN.values(),)]
     assert found == ["a", "a", "a", "a", None, "a", "a", None]
+
+
+CALLED = Message("assistant", "", '{"tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {}}}]}')
+THOUGHT = Message("assistant", "a", '{"reasoning_content": "so"}')
+SEVERAL = (CALLED, Message("tool", "1"), Message("assistant", "a"))
+
+
+def test_what_an_answer_is_for_decides_how_much_of_it_is_read() -> None:
+    """A text to check against, or the whole turn to imitate; a gold answer of turns makes a triple like any other."""
+    checked, imitated = (RowNeeds("prompts", (), "x", imitates=imitates) for imitates in (False, True))
+    rows = [replace(PAIR, prompt=CHAT, chosen=turns) for turns in ((THOUGHT,), (CALLED,), SEVERAL)]
+    assert rows_of_kind(rows, checked) == [Task(CHAT, "a", AT), Request(CHAT, AT), Task(CHAT, "a", AT)]
+    tasks = [Task(CHAT, "a", AT, (THOUGHT,)), Task(CHAT, "", AT, (CALLED,))]
+    assert rows_of_kind(rows[:2], imitated) == tasks
+    assert [told for task in tasks for told in completion_fields(task)] == [
+        ("answer", (THOUGHT,)),
+        ("answer", (CALLED,)),
+    ]
+    assert rows_of_kind([PAIR], imitated) == [TASK]
+    with pytest.raises(DataError, match="its reference answer has 3 turns, and a sample is one turn") as error:
+        rows_of_kind(rows[2:], imitated)
+    assert error.value.where == "f:4"
+    assert key(rows_of_kind(Concat([rows]), checked)) != key(rows_of_kind(Concat([rows]), imitated))
+    gold = replace(PAIR, prompt=CHAT, gold=SEVERAL)
+    assert rows_of_kind([gold], RowNeeds("triples", (), "TPO")) == [gold]

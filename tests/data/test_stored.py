@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from transformers import ByT5Tokenizer
 
-from twofold.batch import Group
+from twofold.batch import Branch, Group, Role
 from twofold.data import load as load_module
 from twofold.data.encode import Encoded, encode
 from twofold.data.lazy import Concat, MappedRows, concat
@@ -277,3 +278,16 @@ def test_the_counts_are_json(write: Write, tmp_path: Path, tokenizer: Any) -> No
         loaded(write("rows.jsonl", *pairs(5)), tmp_path), made(tokenizer), tmp_path, Silent()
     )
     assert json.loads(json.dumps(stored.counts()))["rows"] == 5
+
+
+def test_a_fingerprint_is_the_digest_of_lengths_tokens_and_numbers() -> None:
+    """By value: a change would make every reference cache be computed again."""
+    one = Branch(torch.tensor([3, 4]), Role.CHOSEN, columns={"margin": 0.5})
+    group = Group("a", torch.tensor([1, 2]), (one, Branch(torch.tensor([5]), Role.REJECTED)), truth=torch.tensor([6]))
+    parts = b"".join(
+        len(row).to_bytes(8, "little") + b"".join(token.to_bytes(8, "little") for token in row)
+        for row in ([1, 2], [3, 4], [5], [6])
+    )
+    expected = sha256(parts + b"[[('margin', 0.5)]]").hexdigest()[:16]
+    assert fingerprint([group]) == expected
+    assert fingerprint([group, group]) == sha256((parts + b"[[('margin', 0.5)]]") * 2).hexdigest()[:16]

@@ -49,9 +49,8 @@ def test_perplexities_are_compared_by_their_logarithms_on_the_same_tokens() -> N
     assert found.difference.value == 3 / 6
     assert found.difference.method.endswith("of logarithms")
     assert (found.test.only_b, found.test.p_value) == (3, sign_flips(a.part, b.part).p_value)
-    assert found.difference == replace(
-        bootstrap_ratio([1.0, 1.0, 1.0], tokens), method="bootstrap over items 95%, of logarithms"
-    )
+    plain = bootstrap_ratio([1.0, 1.0, 1.0], tokens)
+    assert found.difference == replace(plain, method=f"{plain.method}, of logarithms")
     assert a.against(Ratio([2.0, 1.0, 3.0], [4.0, 1.0, 2.0], True, [4.0, 1.0, 2.0])) is None
 
 
@@ -81,7 +80,23 @@ def test_prompts_are_units_however_often_and_in_whatever_order_they_come() -> No
     b = BinaryOutcomes([False, True, True, False, True, False], prompts)
     assert a.estimate() == clustered_share([2, 0, 1], [3, 2, 1])
     assert a.against(b).test == sign_flips([2, 0, 1], [1, 2, 0])
-    assert a.against(b).difference == bootstrap_ratio([-1, 2, -1], [3, 2, 1])
+    plain = bootstrap_ratio([-1, 2, -1], [3, 2, 1])
+    moved, method = a.against(b).difference, plain.method.replace("items", "clusters")
+    assert moved == replace(plain, n=6, clusters=3, method=method)
+
+
+def test_answers_of_one_prompt_are_one_observation_of_a_ratio() -> None:
+    """Three prompts: x 2 + 3 + 1 of 6 tokens, y 0 + 2 of 3, z 5 of 1; the other model has 1 more at y each time."""
+    prompts, tokens = ["x", "y", "x", "z", "y", "x"], [2.0, 1.0, 2.0, 1.0, 2.0, 2.0]
+    a = Ratio([2.0, 0.0, 3.0, 5.0, 2.0, 1.0], tokens, prompts=prompts)
+    b = Ratio([2.0, 1.0, 3.0, 5.0, 3.0, 1.0], tokens, prompts=prompts)
+    plain, found = bootstrap_ratio([6.0, 2.0, 5.0], [6.0, 3.0, 1.0]), a.estimate()
+    assert (found.low, found.high, found.n, found.clusters) == (plain.low, plain.high, 6, 3)
+    told = a.against(b)
+    assert told is not None
+    assert told.test == sign_flips([6.0, 2.0, 5.0], [6.0, 4.0, 5.0])
+    moved = bootstrap_ratio([0.0, 2.0, 0.0], [6.0, 3.0, 1.0])
+    assert (told.difference.low, told.difference.high, told.difference.value) == (moved.low, moved.high, 0.2)
 
 
 def test_two_tests_are_enough_for_holm() -> None:

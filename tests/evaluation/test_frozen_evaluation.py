@@ -11,4 +11,14 @@ def test_nothing_can_be_changed() -> None:
 
 
 def test_what_problems_have_one_of_each_takes_no_further_attributes() -> None:
-    assert slotted(evaluation) == {"Answered", "Difference", "Game", "Likely", "Preset", "Row", "Sampled"}
+    assert slotted(evaluation) == {
+        "Answered",
+        "Difference",
+        "Game",
+        "Likely",
+        "Match",
+        "Preset",
+        "Row",
+        "Sampled",
+        "Scores",
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -66,3 +67,44 @@ def test_likelihoods_are_those_of_a_plain_forward() -> None:
         assert [row.tokens["chosen"], row.tokens["rejected"]] == [len(e) for e in expected]
     (row,) = likelihoods(policy, tiny.groups((3, 4)))
     assert (list(row.logp), row.tokens) == (["completion"], {"completion": 4})
+
+
+def counted(*numbers: dict[str, float]) -> list[Likely]:
+    return [replace(row, numbers=own) for row, own in zip(POLICY, numbers, strict=True)]
+
+
+def test_weighted_pairs_count_as_often_as_their_weight() -> None:
+    """Right per token: a and b of a … d. Weights 2, 1, 0 and 3: 3 of 6; with p = 0.9 for a and 0.7 for d, by (1.8 + 1 +
+    0.9) / 6. Of the tie nothing is right."""
+    weights = (2.0, 1.0, 0.0, 3.0)
+    told = preference_entry("m", counted(*({"weight": w} for w in weights))).as_dict()
+    assert told["logp_per_token"]["value"] == pytest.approx(3 / 6)
+    assert told["logp_per_token"]["n"] == 4
+    assert told["logp_per_token"]["method"] == "Wilson, weighted, clustered, 95%"
+    sure = ({"probability": p} for p in (0.9, 1.0, 1.0, 0.7))
+    doubted = counted(*({"weight": w, **p} for w, p in zip(weights, sure, strict=True)))
+    found = preference_entry("m", doubted)
+    assert found.as_dict()["logp_per_token"]["value"] == pytest.approx((1.8 + 1 + 0.9) / 6)
+    assert (found.rows[0]["weight"], found.rows[0]["probability"]) == (2.0, 0.9)
+    assert Likely.of(doubted[0].as_dict()).numbers == {"weight": 2.0, "probability": 0.9}
+    certain = preference_entry("m", counted(*[{"weight": 1.0}] * 4)).as_dict()["logp_per_token"]
+    assert certain == wilson(2, 4).as_dict()
+
+
+def test_two_models_are_compared_by_the_weights() -> None:
+    """b is right where a is not on the first pair, of weight 3 of 4; the second is the same for both."""
+    rows = [Likely(n, n, {"chosen": -1.0, "rejected": -2.0}, {"chosen": 1, "rejected": 1}) for n in "xy"]
+    numbers: list[dict[str, float]] = [{"weight": 3.0}, {"weight": 1.0}]
+    better = [replace(row, numbers=own) for row, own in zip(rows, numbers, strict=True)]
+    worse = [replace(better[0], logp={"chosen": -3.0, "rejected": -2.0}), better[1]]
+    a, b = (preference_entry("m", sides).measures["logp"] for sides in (worse, better))
+    against = a.against(b)
+    assert against is not None
+    assert against.difference.value == pytest.approx(3 / 4)
+
+
+def test_weighted_perplexity_is_that_of_rows_repeated() -> None:
+    mine = perplexity_entry("m", counted(*({"weight": w} for w in (2.0, 1.0, 0.0, 1.0)))).as_dict()
+    twice = perplexity_entry("m", [POLICY[0], *POLICY[:2], POLICY[3]]).as_dict()
+    for name in ("chosen_perplexity", "rejected_perplexity_per_completion", "chosen_nats_per_completion"):
+        assert mine[name]["value"] == pytest.approx(twice[name]["value"])

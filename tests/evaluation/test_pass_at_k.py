@@ -18,7 +18,7 @@ from support.heard import Heard
 from twofold.errors import DataError
 from twofold.evaluation.pass_at_k import PassAtK, compare, estimate_maj_at_k, estimate_pass_at_k, solve
 from twofold.records import Prompt, Source, Task
-from twofold.sampling.base import Completion
+from twofold.sampling.base import Sample
 from twofold.statistics import bootstrap_ratio, paired_bootstrap, sign_flips
 
 
@@ -98,11 +98,11 @@ class Recites:
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Completion]]:
+    ) -> list[list[Sample]]:
         self.asked.append((len(prompts), samples))
         self.seeds.append(seed)
         texts = (self.table[Letters().text(p)][:samples] for p in prompts)
-        return [[Completion(Letters().prompt(t), torch.zeros(len(t)), t.endswith("…")) for t in some] for some in texts]
+        return [[Sample(Letters().prompt(t), torch.zeros(len(t)), t.endswith("…")) for t in some] for some in texts]
 
 
 TASKS = [Task("q0", "#### 1", Source("t", 1)), Task("q1", "#### 2", Source("t", 2))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -142,3 +143,51 @@ def test_groups_are_best_first_unless_a_column_tells_levels() -> None:
 def test_nothing_to_compare_is_refused() -> None:
     with pytest.raises(ValueError, match="nothing to compare"):
         judge([Scored("a", [0, 0], [1.0, 2.0], [1, 1])])
+
+
+def test_a_row_of_weight_2_counts_as_the_row_twice() -> None:
+    """Right, wrong, right with weights 2, 1 and 3: 5/6. Kish: 6²/14 comparisons of equal weight."""
+    rows = [pair("a", 1, 0, (9, 3)), pair("b", 0, 1, (9, 3)), pair("c", 2, 0, (3, 9))]
+    mine = judge([replace(row, weight=w) for row, w in zip(rows, (2.0, 1.0, 3.0), strict=True)])
+    twice = judge([rows[0]] * 2 + [rows[1]] + [rows[2]] * 3)
+    assert mine.figures == pytest.approx(twice.figures, rel=1e-12)
+    assert [(n, e.value) for n, e in mine.by_length] == [(n, e.value) for n, e in twice.by_length]
+    assert [(b.predicted, b.observed) for b in mine.bins] == [
+        (pytest.approx(b.predicted), pytest.approx(b.observed)) for b in twice.bins
+    ]
+    assert (mine.accuracy.value, mine.accuracy.n, mine.effective) == (pytest.approx(5 / 6), 3, pytest.approx(36 / 14))
+    assert (mine.test.only_a, mine.test.only_b) == (1, 2)
+    scaled = judge([replace(row, weight=10 * w) for row, w in zip(rows, (2.0, 1.0, 3.0), strict=True)])
+    assert (scaled.accuracy.low, scaled.accuracy.high) == pytest.approx((mine.accuracy.low, mine.accuracy.high))
+
+
+def test_a_row_in_doubt_is_both_orders_by_their_share() -> None:
+    """Right with p = 0.8 and wrong with p = 0.6: (0.8 + 0.4) / 2, as 8 + 4 of 20 rows whose orders are known."""
+    right, wrong = pair("a", 1, 0, (9, 3)), pair("b", 0, 2, (9, 3))
+    mine = judge([replace(right, probability=0.8), replace(wrong, probability=0.6)])
+    other = [replace(g, scores=g.scores[::-1], lengths=g.lengths[::-1]) for g in (right, wrong)]
+    known = judge([right] * 8 + [other[0]] * 2 + [wrong] * 6 + [other[1]] * 4)
+    assert mine.figures == pytest.approx(known.figures, rel=1e-12)
+    assert (mine.accuracy.value, mine.accuracy.n, mine.effective) == (pytest.approx(0.6), 2, 2)
+    assert {n: pytest.approx(e.value) for n, e in mine.by_length} == {n: e.value for n, e in known.by_length}
+    tied = judge([replace(pair("a", 1, 1), probability=0.9), pair("b", 1, 0)])
+    assert tied.accuracy.value == pytest.approx(0.5)  # a tie is no success in either order
+
+
+def test_what_counts_for_nothing_changes_nothing() -> None:
+    rows = [pair("a", 1, 0, (9, 3)), pair("b", 0, 1, (4, 3))]
+    with_more = judge([*rows, replace(pair("c", 0, 5, (1, 9)), weight=0.0)])
+    assert with_more.figures == pytest.approx(judge(rows).figures)
+    with pytest.raises(ValueError, match="nothing to compare"):
+        judge([replace(row, weight=0.0) for row in rows])
+
+
+def test_groups_tell_their_weight_and_probability() -> None:
+    columns = {"weight": 2.0, "probability": 0.75, "margin": 1.0}
+    sides = (Role.CHOSEN, Role.REJECTED)
+    group = Group("a", torch.tensor([1]), tuple(Branch(torch.tensor([4]), r, columns=columns) for r in sides))
+    (row,) = scored([group], [[0.5, 0.0]])
+    assert (row.weight, row.probability) == (2.0, 0.75)
+    bins = judge([row]).as_dict()["bins"]
+    assert [b["effective"] for b in bins] == [pytest.approx(1.0)]
+    assert [b["observed"] for b in bins] == [0.75]

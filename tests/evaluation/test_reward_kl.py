@@ -13,7 +13,7 @@ from support.frozen import refuse_changes
 from twofold.evaluation.hull import Point, areas, best_of, height, hull, point
 from twofold.models.attention import stock_attention
 from twofold.models.policy import Policy
-from twofold.sampling.base import Completion, Sampling
+from twofold.sampling.base import Sample, Sampling
 from twofold.sampling.best_of_n import distribution, kl_bound
 from twofold.sampling.local import LocalSampler
 from twofold.statistics import Estimate, bootstrap_ratio, mean_interval
@@ -53,7 +53,7 @@ def test_both_forms_of_kl_hold_what_enumeration_gives() -> None:
 
 
 def test_a_point_is_the_mean_over_the_samples_of_each_prompt() -> None:
-    policy, draft = Policy(tiny.llama(0).double()), Completion(torch.tensor([4, 5]), torch.zeros(2), False)
+    policy, draft = Policy(tiny.llama(0).double()), Sample(torch.tensor([4, 5]), torch.zeros(2), False)
     found = point(
         policy, policy, [torch.tensor([1]), torch.tensor([2])], [[draft, draft], [draft]], [[1.0, 2.0], [5.0]]
     )
@@ -154,7 +154,7 @@ def test_a_point_as_json_and_row_by_row() -> None:
 
 
 def test_drafts_and_scores_of_other_prompts_are_no_point() -> None:
-    policy, draft = Policy(tiny.llama(0).double()), Completion(torch.tensor([4, 5]), torch.zeros(2), False)
+    policy, draft = Policy(tiny.llama(0).double()), Sample(torch.tensor([4, 5]), torch.zeros(2), False)
     prompt = torch.tensor([1])
     for prompts, drafts, scores in (([prompt, prompt], [[draft]], [[1.0]]), ([prompt], [[draft]], [[1.0], [2.0]])):
         with pytest.raises(ValueError):

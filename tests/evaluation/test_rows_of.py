@@ -25,6 +25,7 @@ WANTED: dict[Any, tuple[set[str], str, str]] = {
                    "rows need chosen and rejected, or prompt and completion"),
     "win-rate": (PROMPTS, "rows of one shape with prompts",
                  "rows need prompts, and answers unless there is --against MODEL"),
+    "contest": (PROMPTS, "rows of one shape with prompts", "rows need prompts, and answers for `reference`"),
     "frontier": (PROMPTS, "rows of one shape with prompts", "rows need prompts"),
 }  # fmt: skip
 

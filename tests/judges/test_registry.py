@@ -14,6 +14,7 @@ from twofold.errors import RecipeError
 from twofold.judges.base import JudgeKind, Place
 from twofold.judges.gates import GateSettings
 from twofold.judges.registry import (
+    BEST_OF,
     BUILD,
     FRONTIER,
     GATE,
@@ -37,6 +38,7 @@ USED = {
     BUILD: "verifier code reward llm-score llm truth stronger human",
     WIN_RATE: "verifier reward llm-score llm human",
     FRONTIER: "verifier reward llm-score",
+    BEST_OF: "verifier reward llm-score",
 }
 
 

@@ -16,6 +16,7 @@ from support.families import build
 from twofold.batch import Group, Routing
 from twofold.errors import ModelError
 from twofold.models.attention import stock_attention
+from twofold.models.experts import recorded
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.rows import padded
@@ -155,3 +156,13 @@ def test_recomputed_activations_change_nothing() -> None:
         gradients.append(tiny.gradients(policy))
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient)
+
+
+def test_recording_ends_with_its_context() -> None:
+    model = MIXTURES["mixtral"]()
+    inputs = torch.tensor([[1, 2, 3]])
+    with recorded(model) as logits:
+        model(input_ids=inputs)
+        assert len(logits) == model.config.num_hidden_layers
+    model(input_ids=inputs)
+    assert len(logits) == model.config.num_hidden_layers, "a forward pass outside the context is not recorded"

@@ -13,6 +13,7 @@ from support import tiny
 from twofold.data.tokenize import Encoder
 from twofold.demo.build import character_tokenizer
 from twofold.errors import CheckpointError, ModelError
+from twofold.models.heads import load_reward_model
 from twofold.models.load import ModelSettings, load_model
 from twofold.models.tokenizers import prepare
 from twofold.runs.train import train
@@ -108,3 +109,14 @@ def test_a_run_learns_from_them_and_its_model_has_them(tmp_path: Path) -> None:
 def test_the_encoder_renders_them(tmp_path: Path) -> None:
     loaded = load_model(ModelSettings(path=base(tmp_path), template_arguments={"enable_thinking": False}))
     assert put(Encoder(loaded.tokenizer, loaded.stop_tokens)) == "7 5 9 "
+
+
+def test_a_reward_model_of_a_classifier_reads_them(tmp_path: Path) -> None:
+    tokenizer = tr.AutoTokenizer.from_pretrained(base(tmp_path / "base"))
+    config = tiny.llama(vocab_size=len(tokenizer)).config
+    config.num_labels, config.pad_token_id = 1, tokenizer.pad_token_id
+    tr.LlamaForSequenceClassification(config).save_pretrained(tmp_path / "rm")
+    tokenizer.save_pretrained(tmp_path / "rm")
+    settings = ModelSettings(path=str(tmp_path / "rm"), template_arguments={"enable_thinking": False})
+    _, loaded = load_reward_model(settings)
+    assert rendered(loaded.tokenizer).strip() == "7 5 9"

@@ -18,6 +18,9 @@ from torch import Tensor
 
 from support.scenes import Scene, branch, group, outputs, total
 from twofold.batch import Batch, Role
+from twofold.config.load import Document, validate
+from twofold.config.peers import trl
+from twofold.config.schema import Recipe
 from twofold.objectives import (
     AOT,
     CPO,
@@ -180,6 +183,24 @@ def test_likelihood_is_per_completion_here_and_per_token_of_the_batch_there() ->
     assert 0.4 * loss(hinge) + theirs - ours == pytest.approx(run("cpo, hinge")["loss"], rel=1e-9)
     assert loss(CPO(beta=0.1)) + theirs - ours == pytest.approx(run("cpo")["loss"], rel=1e-9)
     assert loss(ORPO(lam=0.1)) + theirs - ours == pytest.approx(run("orpo")["loss"], rel=1e-6)
+
+
+IMPORTED: dict[str, dict[str, Any]] = {
+    "sigmoid": {"loss_type": "sigmoid"},
+    "sigmoid + sft": {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.7]},
+    "cpo": {"cpo_alpha": 1.0},
+    "cpo, label_smoothing 0.2": {"cpo_alpha": 1.0, "label_smoothing": 0.2},
+    "cpo, ipo": {"cpo_alpha": 1.0, "loss_type": "ipo"},
+}
+
+
+@pytest.mark.parametrize("name", IMPORTED)
+def test_an_imported_configuration_is_its_loss(name: str) -> None:
+    keys = {"model_name_or_path": "m", "dataset_name": "d", "beta": 0.1, **IMPORTED[name]}
+    objective = validate(Recipe, Document(name, trl.convert(keys, None).recipe, {})).objective
+    value, grad_S = told(objective)
+    assert value == pytest.approx(run(name)["loss"], rel=1e-9)
+    torch.testing.assert_close(grad_S, slope(name), rtol=1e-8, atol=1e-9)
 
 
 def test_their_hinge_without_a_reference_is_slics() -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support import devtools
+from support.browsing import axe, faults, show
 from support.explained import told as explained
 from support.hostile import page as write_page
 from support.made_up_runs import Make, lines, sample
 from twofold.reports.explanation import write_explanation
+from twofold.reports.guide import docs
 
+__all__ = ["axe"]
 HACK = "window.hacked=(window.hacked||0)+1"
 HOSTILE = (
     f"<script>{HACK}</script>", f"</script><script>{HACK}</script>", f"</style><script>{HACK}</script>",
@@ -31,16 +32,6 @@ HOSTILE = (
     f"\x00<scr\x00ipt>{HACK}</scr\x00ipt>\x1b[31m\ud800\u202e", f"&lt;script&gt;{HACK}&lt;/script&gt;%3Cscript%3E",
     f"`;{HACK};//", f"x\" style=\"background:url(https://evil.example/)\" onmouseover=\"{HACK}",
 )  # fmt: skip
-
-
-def show(browser: devtools.Page, file: Path, width: int = 1366, height: int = 900) -> None:
-    """Open `file` at this size and wait until it stands; nothing is left in the logs of what came before."""
-    browser("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
-    browser("Page.navigate", url="about:blank")
-    browser.log.clear()
-    browser.requests.clear()
-    browser("Page.navigate", url=file.as_uri())
-    browser.wait(f"location.href === {json.dumps(file.as_uri())} && document.readyState === 'complete'")
 
 
 def hostile_run(make_run: Make, number: int) -> Path:
@@ -86,19 +77,18 @@ def test_hostile_texts_do_nothing_in_a_browser(make_run: Make, tmp_path: Path, b
 
 
 def hostile_explanation(folder: Path, number: int) -> Path:
-    """The page of `twofold explain` with every text that someone else may choose hostile."""
+    """The page of `twofold explain` with every text that someone else may choose hostile: of each row another one."""
     text = HOSTILE[number % len(HOSTILE)]
     told = explained(*HOSTILE)
     told["displacement"]["verdict"] = told["displacement"]["remedy"] = text
-    told["rows"][0] |= {"name": text, "prompt": text}
-    for said in told["rows"][0]["completions"]:
-        said["label"] = text
+    (said, _), row = told["rows"][0]["completions"], told["rows"][0]
+    told["rows"] = [{**row, "name": h, "prompt": h, "completions": [{**said, "label": h}]} for h in HOSTILE]
     file = folder / f"explain-{number}.html"
     return write_explanation(told, file, title=text, facts=HOSTILE)
 
 
 def test_hostile_texts_do_nothing_in_an_explanation(tmp_path: Path, browser: devtools.Page) -> None:
-    for number in range(len(HOSTILE)):
+    for number in range(6):
         file = hostile_explanation(tmp_path, number)
         show(browser, file)
         browser.ask("document.querySelectorAll('.t').forEach((e) => { e.focus(); })")
@@ -107,7 +97,9 @@ def test_hostile_texts_do_nothing_in_an_explanation(tmp_path: Path, browser: dev
         assert browser.log == []
         assert browser.requests == [file.as_uri()]
         assert browser.ask("document.querySelectorAll('script').length") == 1
-        assert browser.ask("document.querySelectorAll('iframe, img, input, form, link, textarea, base, a').length") == 0
+        assert browser.ask("document.querySelectorAll('iframe, img, input, form, link, textarea, base').length") == 0
+        links = browser.ask("[...document.querySelectorAll('a')].map((e) => e.href)")
+        assert [link for link in links if not link.startswith(docs())] == []
         assert "1337" not in browser.ask("document.body.innerText")
     texts = browser.ask("[...document.querySelectorAll('.t')].map((e) => e.firstChild.textContent)")
     assert {h for h in HOSTILE if h.isprintable() and h.isascii() and len(h) <= 80} <= set(texts)
@@ -201,27 +193,6 @@ def test_what_is_folded_is_printed_but_for_the_many_answers(
     assert browser.ask("[...document.querySelectorAll('details:not([open])')].every((d) => d.className === 'more')")
     browser.ask("dispatchEvent(new Event('afterprint'))")
     assert browser.ask(folded) == before > 1
-
-
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """axe-core as the npm registry has it, in a folder that goes."""
-    npm, folder = shutil.which("npm"), tmp_path_factory.mktemp("axe")
-    if npm is None:
-        pytest.skip("no npm on this machine: accessibility is not checked here")
-    fetched = subprocess.run([npm, "pack", "axe-core@4", "--silent"], cwd=folder, capture_output=True, text=True)
-    if fetched.returncode:
-        pytest.skip(f"axe-core cannot be fetched, accessibility is not checked here: {fetched.stderr[-200:]}")
-    shutil.unpack_archive(next(folder.glob("*.tgz")), folder, filter="data")
-    return (folder / "package" / "axe.min.js").read_text(encoding="utf-8")
-
-
-def faults(browser: devtools.Page, axe: str) -> Any:
-    """What axe has to say of the page that is shown, all of it unfolded."""
-    browser.ask("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-    browser.ask(f"{axe}; true")
-    told = "r.violations.map((v) => [v.id, ...v.nodes.map((n) => n.failureSummary)])"
-    return json.loads(browser.ask(f"axe.run().then((r) => JSON.stringify({told}))"))
 
 
 @pytest.mark.slow

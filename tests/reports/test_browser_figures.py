@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support import devtools
+from support.browsing import cut, show
 from support.made_up_runs import Make, lines, sample
 from twofold.reports.html import render
 from twofold.reports.pages import write_page
@@ -27,15 +28,6 @@ def timed_run(make_run: Make, name: str) -> Path:
     said = [{**sample(s, i, s > 0), "prompt": CHAT, "completion": "word " * 300} for s in (0, 40) for i in range(3)]
     lines(run / "samples.jsonl", said)
     return run
-
-
-def show(browser: devtools.Page, file: Path, width: int) -> None:
-    browser("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500)
-    browser("Page.navigate", url="about:blank")
-    browser.log.clear()
-    browser.requests.clear()
-    browser("Page.navigate", url=file.as_uri())
-    browser.wait(f"location.href === {json.dumps(file.as_uri())} && document.readyState === 'complete'")
 
 
 def test_figures_of_a_page_answer(make_run: Make, tmp_path: Path, browser: devtools.Page) -> None:
@@ -85,13 +77,5 @@ def test_figures_of_a_page_answer(make_run: Make, tmp_path: Path, browser: devto
 def test_nothing_is_cut_and_no_card_scrolls(make_run: Make, tmp_path: Path, browser: devtools.Page, width: int) -> None:
     runs = [read_run(timed_run(make_run, name)) for name in ("a", "b" * 40)]
     show(browser, write_page(tmp_path / "page.html", render(runs, "a")), width)
-    browser.ask("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-    scrolls = "['auto', 'scroll'].includes(getComputedStyle(e).overflowX) && e.clientWidth"
-    cut = f"{scrolls} && (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1)"
-    assert (
-        browser.ask(
-            f"[...document.querySelectorAll('body *')].filter((e) => {cut}).map((e) => e.outerHTML.slice(0, 90))"
-        )
-        == []
-    )
+    assert cut(browser) == []
     assert browser.ask("document.documentElement.scrollWidth") <= width

@@ -112,10 +112,13 @@ def test_shares_and_dotted_lines_are_those_of_what_is_drawn() -> None:
     shares = {title for title, spec in specs.items() if spec.share}
     assert shares == {
         "Problems solved, strict", "Problems solved, flexible", "Held-out preference accuracy",
-        "Preference accuracy in training", "Active samples", "Correct samples", "Truncated samples",
+        "Preference accuracy in training", "Win rate", "Repetition", "Active samples", "Correct samples",
+        "Truncated samples",
     }  # fmt: skip
     levels = {title: spec.level for title, spec in specs.items() if spec.level}
-    assert levels == {"Held-out preference accuracy": 0.5, "Loss of the discriminator (DPO)": math.log(2)}
+    assert levels == {
+        "Held-out preference accuracy": 0.5, "Win rate": 0.5, "Loss of the discriminator (DPO)": math.log(2),
+    }  # fmt: skip
     even = {title for title, spec in specs.items() if spec.level == 0}
     assert even == {
         "Held-out margin", "Implicit rewards", "Margin", "KL of samples from the reference", "KL of rollouts",

@@ -8,7 +8,7 @@ import pytest
 
 from support.made_up_runs import run_data
 from twofold.reports import checks
-from twofold.reports.run import Comparison, ModelResult, Results, RewardResult, Sample
+from twofold.reports.run import Comparison, ModelResult, Results, RewardResult, SampleRow
 from twofold.statistics import Estimate, wilson
 
 NO_RESULTS = "there is nothing to report yet: no metrics and no results"
@@ -147,8 +147,10 @@ def test_chosen_sinks(values: list[float], results: Results, told: list[str] | N
     assert checks.chosen_sinks(run_data(train={"chosen_logp": values}, results=results)) == told
 
 
-def samples(count: int, cut: int = 0, step: int = 5) -> tuple[Sample, ...]:
-    return tuple(Sample(step, f"t:{i}", completion=f"fine {i}", answer=str(i), truncated=i < cut) for i in range(count))
+def samples(count: int, cut: int = 0, step: int = 5) -> tuple[SampleRow, ...]:
+    return tuple(
+        SampleRow(step, f"t:{i}", completion=f"fine {i}", answer=str(i), truncated=i < cut) for i in range(count)
+    )
 
 
 HIT = "{} of the last samples hit the length limit{}: raise sampling.max_new_tokens"
@@ -222,10 +224,10 @@ def test_shut_gates(generator: dict[str, Any], train: dict[str, list[float]], to
 
 
 def test_completions_of_the_last_step_are_looked_at() -> None:
-    def said(*texts: str, step: int = 5) -> tuple[Sample, ...]:
-        return tuple(Sample(step, str(i), completion=t, answer=str(i)) for i, t in enumerate(texts))
+    def said(*texts: str, step: int = 5) -> tuple[SampleRow, ...]:
+        return tuple(SampleRow(step, str(i), completion=t, answer=str(i)) for i, t in enumerate(texts))
 
-    def told(*parts: tuple[Sample, ...]) -> Any:
+    def told(*parts: tuple[SampleRow, ...]) -> Any:
         return checks.repetition(run_data(samples=sum(parts, ())))
 
     loop, fine = "na " * 20, [f"it is {i}" for i in range(60)]
@@ -242,7 +244,7 @@ def test_completions_of_the_last_step_are_looked_at() -> None:
     same = "{} of {} evaluated completions are one and the same text"
     assert told(said("a", "a", "a ", "b")) == [same.format(3, 4)]
     assert told(said("a", "a", "a")) == told(said("a", "a", "b", "c")) == []
-    one = tuple(Sample(5, str(i), completion="a", answer="1") for i in range(5))
+    one = tuple(SampleRow(5, str(i), completion="a", answer="1") for i in range(5))
     assert told(one) == []  # all problems have one answer
 
 

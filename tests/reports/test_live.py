@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from twofold import manifest
-from twofold.reports.live import Live, Tail, span, sparkline
+from twofold.cli.watch import picture
+from twofold.reports.live import Beside, Live, Tail, span, sparkline
 
 
 def write(path: Path, *rows: dict[str, object]) -> None:
@@ -80,6 +83,20 @@ def test_a_run_from_its_first_step_to_its_last(run: Path) -> None:
     write(run / "metrics.jsonl", *(train(s) for s in range(2, 10)))
     (run / "results.json").write_text("{}")
     assert live.look().words.startswith("finished, step 10/10")
+
+
+def test_the_first_prompt_is_shown_before_and_now(run: Path) -> None:
+    live = Live(run)
+    first = {"name": "a", "prompt": "p", "completion": "old"}
+    write(run / "samples.jsonl", {"step": 0, **first}, {"step": 0, "name": "b", "prompt": "q", "completion": "x"})
+    assert live.look().beside is None
+    write(run / "samples.jsonl", {"step": 5, **first, "completion": "new"}, {"step": 5, "name": "b", "completion": "y"})
+    assert live.look().beside == Beside("p", "old", "new", 5)
+    screen = io.StringIO()
+    console = Console(width=80, file=screen)
+    console.print(picture(live.look(), console))
+    lines = [line.split() for line in screen.getvalue().splitlines()]
+    assert all(line in lines for line in (["prompt", "p"], ["before", "old"], ["step", "5", "new"]))
 
 
 def test_a_run_that_died_is_silent_and_one_that_goes_on_is_not(run: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from support.frozen import refuse_changes
 from support.made_up_runs import run_data
 from twofold.reports import card, html, provenance, samples
-from twofold.reports.run import ModelResult, Results, RewardResult, RunData, Sample
+from twofold.reports.run import ModelResult, Results, RewardResult, RunData, SampleRow
 from twofold.reports.samples import Side, side_by_side
 from twofold.statistics import Estimate, mean_interval, wilson
 
@@ -84,8 +84,8 @@ def test_what_there_is_much_of_is_cut() -> None:
     assert [fall.run for fall in fallen["falls"]] == ["0", "1", "2"]
 
 
-def said(step: int, *right: bool, text: str = "") -> tuple[Sample, ...]:
-    return tuple(Sample(step, f"t:{i}", f"q{i}", text or f"a{i} {r}", f"#### {i}", r) for i, r in enumerate(right))
+def said(step: int, *right: bool, text: str = "") -> tuple[SampleRow, ...]:
+    return tuple(SampleRow(step, f"t:{i}", f"q{i}", text or f"a{i} {r}", f"#### {i}", r) for i, r in enumerate(right))
 
 
 def test_answers_of_each_outcome_in_their_numbers() -> None:
@@ -103,8 +103,8 @@ def test_answers_of_each_outcome_in_their_numbers() -> None:
     assert len(found.more) == 15
     first = found.sides[0]
     assert (first.name, first.prompt, first.answer) == ("t:0", "q0", "#### 0")
-    assert first.completions == (Sample(0, "t:0", "q0", "a0 False", "#### 0", False),
-                                 Sample(9, "t:0", "q0", "a0 True", "#### 0", True))  # fmt: skip
+    assert first.completions == (SampleRow(0, "t:0", "q0", "a0 False", "#### 0", False),
+                                 SampleRow(9, "t:0", "q0", "a0 True", "#### 0", True))  # fmt: skip
     assert side_by_side([run], ["a"], "flexible") != found
     assert side_by_side([], []) is side_by_side([run_data()], ["a"]) is None
     refuse_changes(first, found, slots=True)

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from support.frozen import refuse_changes
-from support.made_up_runs import run_data
+from support.made_up_runs import Make, run_data
 from twofold import manifest
 from twofold.errors import DataError
 from twofold.reports import run as room
-from twofold.reports.run import Comparison, Results, RewardResult, Sample, dicts, estimate, mapping, read_run, typed
+from twofold.reports.html import render
+from twofold.reports.run import Comparison, Results, RewardResult, SampleRow, dicts, estimate, mapping, read_run, typed
 from twofold.statistics import Estimate, wilson
 
 HALF = wilson(5, 10)
@@ -40,8 +41,8 @@ def test_fields_are_what_they_say() -> None:
     assert typed(Comparison, {**told, "only_a": "many"}) is None
     assert typed(Comparison, {**told, "only_a": None}) is None
     assert typed(Comparison, {"a": "x"}) is None
-    assert typed(Sample, {"step": 1, "strict": 1, "truncated": ""}) == Sample(1, strict=True, truncated=False)
-    refuse_changes(Sample(0), Comparison("a", "b", "m", 0, 0, 1.0), Results(), slots=True)
+    assert typed(SampleRow, {"step": 1, "strict": 1, "truncated": ""}) == SampleRow(1, strict=True, truncated=False)
+    refuse_changes(SampleRow(0), Comparison("a", "b", "m", 0, 0, 1.0), Results(), slots=True)
 
 
 def test_results_hold_every_field() -> None:
@@ -71,6 +72,20 @@ def test_a_reward_model_s_figures_are_whole_or_none(key: str) -> None:
     assert Results.of({"reward_model": {k: v for k, v in REWARD.items() if k != key}}).reward is None
 
 
+def test_weighted_comparisons_are_reported_as_such(make_run: Make) -> None:
+    """Bins as wide as their effective number of comparisons, and a note with that of all."""
+    weighted = {**REWARD, "effective": 2.5, "bins": [{**REWARD["bins"][0], "effective": 1.9}]}
+    found = Results.of({"reward_model": weighted}).reward
+    assert found is not None
+    assert (found.effective, found.bins) == (2.5, ((0.75, 1.0, 1),))
+    run = make_run("a")
+    note = "They inform as much as 2.5 comparisons of equal weight."
+    results = json.loads((run / "results.json").read_text())
+    for reward, times in ((weighted, 1), (REWARD, 0)):
+        (run / "results.json").write_text(json.dumps({**results, "reward_model": reward}))
+        assert render([read_run(run)], "title").count(note) == times
+
+
 def test_series_are_of_their_kind() -> None:
     run = run_data(train={"a": [1.0, math.nan, 3.0]}, timings={"a": [9.0]}, evaluations={"a": [5.0, 6.0], "b": [7.0]})
     assert run.series("a") == ([0, 2], [1.0, 3.0])
@@ -90,10 +105,10 @@ def test_steps_are_counted_by_whatever_tells_of_them() -> None:
 
 
 def test_the_final_samples_are_of_one_step() -> None:
-    samples = tuple(Sample(step, name) for step in (0, 5, 9) for name in "ab")
+    samples = tuple(SampleRow(step, name) for step in (0, 5, 9) for name in "ab")
     for step, expected in ((None, 9), (5, 5), (7, 9)):
         found = run_data(samples=samples, results=Results(step=step)).final_samples
-        assert found == {name: Sample(expected, name) for name in "ab"}
+        assert found == {name: SampleRow(expected, name) for name in "ab"}
     assert run_data().final_samples == {}
 
 

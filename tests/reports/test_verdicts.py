@@ -20,7 +20,7 @@ from twofold.reports.findings import (
     lead,
     review,
 )
-from twofold.reports.run import Comparison, ModelResult, Results, RunData, Sample
+from twofold.reports.run import Comparison, ModelResult, Results, RunData, SampleRow
 from twofold.reports.significance import Family, all_tests, headline_metric
 from twofold.reports.tables import Entry, entries
 from twofold.statistics import mcnemar, wilson
@@ -142,7 +142,7 @@ def test_of_more_than_four_models_no_sentences_are_made() -> None:
 
 
 def judged(name: str, *right: bool, step: int = 5, flexible: bool | None = None) -> RunData:
-    samples = tuple(Sample(step, f"t:{i}", strict=r, flexible=r if flexible is None else flexible)
+    samples = tuple(SampleRow(step, f"t:{i}", strict=r, flexible=r if flexible is None else flexible)
                     for i, r in enumerate(right))  # fmt: skip
     figures = {"strict": wilson(sum(right), len(right))}
     if flexible is not None:

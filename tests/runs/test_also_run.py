@@ -92,6 +92,15 @@ def test_held_out_rows_of_weights_have_an_effective_number(tmp_path: Path, base:
     assert json.loads((tmp_path / "run" / "results.json").read_text())["heldout"]["accuracy"]["n"] == 2
 
 
+def test_held_out_pairs_of_one_prompt_count_as_one(tmp_path: Path, base: Path) -> None:
+    rows = [{"prompt": f"{n // 2}-1", "chosen": "1", "rejected": str(2 + n)} for n in range(4)]
+    held = {"file": write(tmp_path / "held.jsonl", *rows)}
+    train_recipe(recipe(tmp_path, base, also=None, data={"heldout": held}, training={"steps": 1, "batch_size": 2}))
+    lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    last = [line for line in lines if line["kind"] == "evaluation"][-1]
+    assert (last["heldout/n"], last["heldout/rows"]) == (2.0, 4.0)
+
+
 @pytest.mark.parametrize(
     ("also", "message"),
     [

@@ -17,8 +17,8 @@ from twofold.data.kinds import rows_of_kind
 from twofold.errors import DataError
 from twofold.objectives import DPO, KTO, NCAK, SFT, SPPO, TPO, AnyObjective, InfoNCA, PlackettLuce
 from twofold.objectives.base import Objective
-from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Source, Task
-from twofold.runs.dataset import row_needs
+from twofold.records import Demonstration, Labelled, Message, Pair, Ranking, Record, Source, Task
+from twofold.runs.dataset import read_dataset, row_needs
 from twofold.runs.dry_run import dry_run
 
 AT = Source("f", 1)
@@ -154,10 +154,11 @@ def test_labels_from_file_to_model(tmp_path: Path, base: Path, kind: str) -> Non
 
 
 def test_labels_from_pairs(tmp_path: Path, base: Path) -> None:
-    """Two rows of each pair, on one side of the split; a dry run counts them and the live reference."""
+    """Two rows of each pair, on one side of the split, which count as one; a dry run counts rows and the live
+    reference."""
     file = write(tmp_path / "pairs.jsonl", [{"prompt": p, "chosen": a, "rejected": c} for p, a, _, c in sums()])
     lines = train(base, file, KTO(beta=0.5), tmp_path / "run")
-    assert lines[0]["heldout/n"] == 12
+    assert (lines[0]["heldout/n"], lines[0]["heldout/rows"]) == (6, 12)
     assert lines[-1]["heldout/desirable_reward"] > lines[-1]["heldout/undesirable_reward"] + 0.5
     given = {
         "model": {"path": str(base), "precision": "float32"},
@@ -173,3 +174,15 @@ def test_a_file_of_rankings_is_refused_by_dpo(tmp_path: Path, base: Path) -> Non
     file = write(tmp_path / "rankings.jsonl", [{"prompt": p, "completions": [a, b, c]} for p, a, b, c in sums()])
     with pytest.raises(DataError, match="DPO learns from pairs, and this row is a ranking"):
         train(base, file, DPO(), tmp_path / "run")
+
+
+@pytest.mark.parametrize(("judge", "whole"), [("truth", True), ("verifier", False)])
+def test_an_answer_that_is_trained_on_is_a_whole_turn(tmp_path: Path, judge: str, *, whole: bool) -> None:
+    turn = Message("assistant", "a", '{"reasoning_content": "so"}')
+    given = {
+        "model": {"path": "m"}, "data": {"train": "in memory"}, "objective": {"kind": "dpo"}, "run": str(tmp_path),
+        "algorithm": {"kind": "online", "judge": judge, "samples": 1 + (not whole)},
+    }  # fmt: skip
+    recipe, asked = validate(Recipe, Document("test", given, {})), (Message("user", "p"),)
+    (task,) = read_dataset(recipe, recipe.objective, [Pair(asked, (turn,), "b", AT)]).train
+    assert task == Task(asked, "a", AT, (turn,) if whole else None)

@@ -94,7 +94,8 @@ def test_one_beam_is_greedy_decoding_and_ends_with_the_models_positions() -> Non
 
 
 def test_refusals() -> None:
-    with pytest.raises(ModelError, match="5 tokens, the policy knows 24"):
+    with pytest.raises(ModelError, match="5 tokens, the policy knows 24") as caught:
         BeamSearch(random(0), (), Beams(), random(0, 5))
+    assert (caught.value.where, caught.value.remedy) == ("reference", "give the model that the policy was trained from")
     with pytest.raises(DataError, match="at least one token"):
         BeamSearch(random(0), (), Beams()).search([torch.tensor([], dtype=torch.int64)])

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from support.golden import expected as wanted
 from support.golden import given
 from twofold.errors import DataError
-from twofold.sampling.base import Completion, Sampling
+from twofold.sampling.base import Sample, Sampling
 from twofold.sampling.best_of_n import best_of_n, distribution, expected, kl_bound
 from twofold.sampling.local import LocalSampler
 
@@ -111,17 +111,17 @@ def test_an_answer_that_is_never_drawn_is_never_the_best() -> None:
 class Fixed:
     """Draws what it was given, and remembers how it was asked."""
 
-    def __init__(self, *drafts: list[Completion]) -> None:
+    def __init__(self, *drafts: list[Sample]) -> None:
         self.drafts, self.calls = drafts, list[Any]()
 
-    def sample(self, prompts: Any, *, samples: int = 1, seed: tuple[int, int] = (0, 0)) -> list[list[Completion]]:
+    def sample(self, prompts: Any, *, samples: int = 1, seed: tuple[int, int] = (0, 0)) -> list[list[Sample]]:
         self.calls.append((len(prompts), samples, seed))
         return list(self.drafts)
 
 
 def test_the_best_by_hand() -> None:
     """The first of equals; −∞ is a score, what is no number and what is missing are none."""
-    made = [Completion(torch.tensor([i]), torch.zeros(1), truncated=False) for i in range(3)]
+    made = [Sample(torch.tensor([i]), torch.zeros(1), truncated=False) for i in range(3)]
     sampler, prompts = Fixed(made, made), [torch.tensor([1])] * 2
     scores = [[1.0, 2.0, 2.0], [-math.inf, -math.inf, -5.0]]
     found = best_of_n(sampler, prompts, lambda drafts: scores, n=3)

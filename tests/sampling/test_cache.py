@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from transformers import Lfm2Config, Lfm2ForCausalLM
+from transformers import Cache, Lfm2Config, Lfm2ForCausalLM
 from transformers.cache_utils import DynamicLayer
 
 from support import tiny
@@ -14,6 +14,7 @@ from twofold.sampling.cache import (
     GrowingStore,
     Prefilled,
     RoomyLayer,
+    cache_argument,
     max_positions,
     new_cache,
     next_logits,
@@ -60,9 +61,9 @@ def test_a_roomy_layer_holds_what_was_written_and_copies_once_in_64_steps() -> N
         grown(layer, 2, 1, i)
         places.append(layer._buffers[0].data_ptr())
     assert seen(layer) == [list(range(70)), list(range(100, 170))]
-    assert places[:64] == [places[0]] * 64
-    assert places[64:] == [places[64]] * 4 != [places[0]] * 4
-    assert layer._buffers[0].shape[2] == 66 + 1 + 64
+    assert places[:65] == [places[0]] * 65
+    assert places[65:] == [places[65]] * 3 != [places[0]] * 3
+    assert layer._buffers[0].shape[2] == 67 + 1 + 64
     wide = RoomyLayer()
     grown(wide, 1, 400)
     grown(wide, 1, 65, 400)
@@ -170,3 +171,11 @@ def test_a_prompt_leaves_room_for_a_token_or_is_refused() -> None:
     with pytest.raises(DataError, match="0 prompt tokens") as empty:
         refuse_unfit([torch.ones(0)], 64)
     assert empty.value.remedy == "give it at least one token"
+
+
+def test_the_name_of_the_cache_among_the_arguments() -> None:
+    def older(input_ids: Tensor, past_key_values: Cache | None = None) -> None: ...
+
+    def newer(input_ids: Tensor, cache: Cache | None = None) -> None: ...
+
+    assert (cache_argument(older), cache_argument(newer)) == ("past_key_values", "cache")

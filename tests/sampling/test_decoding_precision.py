@@ -10,19 +10,19 @@ from support import tiny
 from support.casts import Casts
 from twofold.batch import Branch, Group, Role
 from twofold.models.policy import Policy
-from twofold.sampling.base import Completion, Sampling
+from twofold.sampling.base import Sample, Sampling
 from twofold.sampling.cache import RoomyLayer
 from twofold.sampling.local import LocalSampler
 
 PROMPTS = [torch.arange(1, 1 + n) for n in (9, 4, 6)]
 
 
-def draw(model: PreTrainedModel, autocast: torch.dtype | None, **how: str) -> list[list[Completion]]:
+def draw(model: PreTrainedModel, autocast: torch.dtype | None, **how: str) -> list[list[Sample]]:
     settings = Sampling(max_new_tokens=12, batch_size=6, **how)
     return LocalSampler(model, tiny.tokenizer(), [3], settings, autocast=autocast).sample(PROMPTS, samples=4)
 
 
-def logps(model: PreTrainedModel, drafts: list[list[Completion]], autocast: torch.dtype | None) -> Tensor:
+def logps(model: PreTrainedModel, drafts: list[list[Sample]], autocast: torch.dtype | None) -> Tensor:
     """What the policy says of the drafts."""
     groups = [
         Group("p", prompt, tuple(Branch(d.tokens, Role.DRAFT) for d in some))

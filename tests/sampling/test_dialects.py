@@ -319,3 +319,11 @@ def test_what_cannot_be_drawn_is_refused_before_a_server_is_asked() -> None:
         served(stop=("a", "b", "c", "d", "e"))
     assert served(stop=("a", "b", "c", "d")).settings.stop == ("a", "b", "c", "d")
     assert len(served("folder", "sglang", stop=("a", "b", "c", "d", "e")).settings.stop) == 5
+
+
+@pytest.mark.parametrize("dialect", [AdapterSGLang, SGLang, VLLM, WholeVLLM])
+def test_weights_that_a_server_cannot_read_are_not_under_its_path(dialect: type[VLLM | SGLang], tmp_path: Path) -> None:
+    with listening((400, {"message": "no such folder"})) as (engine, wire):
+        with pytest.raises(ServerError) as caught:
+            dialect(engine.url).push(wire, tmp_path, "v2")
+        assert caught.value.remedy == "the server must see the run's folder under the same path"

@@ -10,7 +10,7 @@ from support import tiny
 from twofold.errors import ModelError
 from twofold.models.policy import Policy
 from twofold.sampling import divergence as room
-from twofold.sampling.base import Completion
+from twofold.sampling.base import Sample
 from twofold.sampling.divergence import Divergence, divergence, refuse_strangers
 
 ROWS = {
@@ -25,8 +25,8 @@ def policy(table: Tensor) -> Policy:
     return Policy(tiny.chain(table.log()))
 
 
-def drafts(*tokens: list[int]) -> list[Completion]:
-    return [Completion(torch.tensor(t), torch.zeros(len(t)), truncated=False) for t in tokens]
+def drafts(*tokens: list[int]) -> list[Sample]:
+    return [Sample(torch.tensor(t), torch.zeros(len(t)), truncated=False) for t in tokens]
 
 
 def by_hand(answers: list[list[int]]) -> Divergence:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from support.seq2seq import MAKERS
 from twofold.batch import Branch, Group, Role
 from twofold.models.policy import Policy
-from twofold.sampling.base import Completion, Sampling
+from twofold.sampling.base import Sample, Sampling
 from twofold.sampling.beam import Beams, BeamSearch
 from twofold.sampling.local import LocalSampler
 
@@ -57,7 +57,7 @@ def test_drafts_are_the_policys_own_however_they_are_drawn(kind: str) -> None:
     model.generation_config.forced_bos_token_id = 9
     given = prompts(5, 9, 3, 5, 30)
 
-    def drawn(drive: str, batch_size: int) -> list[Completion]:
+    def drawn(drive: str, batch_size: int) -> list[Sample]:
         several = sampler(model, drive, batch_size=batch_size).sample(given, samples=4, seed=(3, 1))
         return [draft for drafts in several for draft in drafts]
 

@@ -21,7 +21,7 @@ from transformers import (
 
 from twofold.errors import DataError
 from twofold.sampling import cache
-from twofold.sampling.base import Completion, Sampling
+from twofold.sampling.base import Sample, Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.logits_processor import LogitsProcessor
 
@@ -84,7 +84,7 @@ def prompts(*lengths: int, seed: int = 0) -> list[Tensor]:
 
 def draw(
     model: PreTrainedModel, asked: Sequence[Tensor], stop_tokens: Sequence[int] = (), **options: object
-) -> list[list[Completion]]:
+) -> list[list[Sample]]:
     """Drafts under `options`: those of `sample`, and otherwise settings."""
     call = {name: options.pop(name) for name in ("samples", "seed", "tokenizer") if name in options}
     sampler = LocalSampler(
@@ -93,7 +93,7 @@ def draw(
     return sampler.sample(asked, **call)
 
 
-def ids(drafts: list[list[Completion]]) -> list[list[list[int]]]:
+def ids(drafts: list[list[Sample]]) -> list[list[list[int]]]:
     return [[draft.tokens.tolist() for draft in some] for some in drafts]
 
 
@@ -347,7 +347,7 @@ def test_bfloat16_models_report_float32_logp(tiny: PreTrainedModel) -> None:
 
 def forwards(
     model: PreTrainedModel, asked: Sequence[Tensor], **options: object
-) -> tuple[list[list[Completion]], list[int]]:
+) -> tuple[list[list[Sample]], list[int]]:
     """The drafts, and the rows of every forward pass: negative for prompts."""
     rows: list[int] = []
 
@@ -378,7 +378,8 @@ def test_slots_are_taken_as_soon_as_drafts_finish(tiny: PreTrainedModel) -> None
 def test_columns_that_no_draft_needs_are_forgotten(tiny: PreTrainedModel) -> None:
     widths: list[int] = []
     hook = tiny.register_forward_pre_hook(
-        lambda _m, _a, given: widths.append(given["past_key_values"].get_seq_length()), with_kwargs=True
+        lambda _m, _a, given: widths.append(given[cache.cache_argument(type(tiny).forward)].get_seq_length()),
+        with_kwargs=True,
     )
     drafts = draw(tiny, prompts(*[5] * 60), (3, 4, 5, 6), batch_size=4, max_new_tokens=30)
     hook.remove()

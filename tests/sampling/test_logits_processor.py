@@ -53,6 +53,21 @@ def test_inverse_cdf_takes_the_token_whose_interval_holds_the_noise() -> None:
     assert inverse_cdf(probability, noise).tolist() == [1, 1, 3, 3, 3]
 
 
+def test_inverse_cdf_over_several_blocks_is_that_of_one_cumulative_sum() -> None:
+    """Of 300 tokens, in blocks of 128: the first block has no mass, and most tokens at the ends of blocks none."""
+    noise = torch.Generator().manual_seed(0)
+    probability = torch.rand(2000, 300, dtype=torch.float64, generator=noise).pow(8).softmax(-1)
+    probability[:, :128] = probability[:, 250:256] = probability[:, 299] = 0
+    uniform = torch.rand(2000, dtype=torch.float64, generator=noise)
+    uniform[:2] = torch.tensor([0.0, 1 - 2**-52], dtype=torch.float64)
+    cdf = probability.cumsum(-1)
+    want = torch.searchsorted(cdf, uniform[:, None] * cdf[:, -1:], right=True).squeeze(1)
+    assert inverse_cdf(probability, uniform).tolist() == want.tolist()
+    assert want[:2].tolist() == [128, 298]
+    found = inverse_cdf(probability.float(), uniform)
+    assert (probability.gather(1, found[:, None]) > 0).all()
+
+
 def test_noise_is_keyed_by_seed_step_prompt_and_sample_and_a_longer_one_goes_on() -> None:
     one, other = torch.tensor([4, 2, 9]), torch.tensor([4, 2, 8])
     keys = [

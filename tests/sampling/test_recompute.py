@@ -14,7 +14,7 @@ from support.architectures import BY_LENGTH, SWITCH, UNCACHED
 from support.families import GEMMA, build
 from twofold.errors import NonFiniteError, RecipeError
 from twofold.models.attention import stock_attention
-from twofold.sampling.base import Completion, Sampling
+from twofold.sampling.base import Sample, Sampling
 from twofold.sampling.beam import Beams, BeamSearch
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.logits_processor import LogitsProcessor
@@ -35,7 +35,7 @@ def prompts(*lengths: int) -> list[Tensor]:
     return [g.prompt for g in tiny.groups(*((n, 1) for n in lengths))]
 
 
-def assert_step_by_step(make: Callable[[], tr.PreTrainedModel], prompt: Tensor, draft: Completion) -> None:
+def assert_step_by_step(make: Callable[[], tr.PreTrainedModel], prompt: Tensor, draft: Sample) -> None:
     """Every token has the log-probability that one row of what came before gives it, in a model that is fresh."""
     for i, (token, logp) in enumerate(zip(draft.tokens, draft.logp, strict=True)):
         model = make().to(draft.logp.dtype)

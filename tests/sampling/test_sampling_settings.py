@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from twofold.sampling.base import MOST_TOKENS, Completion, Sampling, ServerSettings, sampler_metrics
+from twofold.sampling.base import MOST_TOKENS, Sample, Sampling, ServerSettings, sampler_metrics
 from twofold.sampling.beam import Beams
 
 URL = {"url": "http://h"}
@@ -82,7 +82,7 @@ def test_beams_by_default() -> None:
 
 def test_a_sampler_without_figures_tells_none() -> None:
     class Quiet:
-        def sample(self, *_: object, **__: object) -> list[list[Completion]]:
+        def sample(self, *_: object, **__: object) -> list[list[Sample]]:
             return []
 
     class Telling(Quiet):
@@ -95,6 +95,6 @@ def test_a_sampler_without_figures_tells_none() -> None:
 
 
 def test_a_draft_is_not_changed() -> None:
-    draft = Completion(torch.tensor([1]), torch.tensor([0.0]), truncated=False)
+    draft = Sample(torch.tensor([1]), torch.tensor([0.0]), truncated=False)
     with pytest.raises(AttributeError):
         draft.truncated = True  # type: ignore[misc]  # that is the point

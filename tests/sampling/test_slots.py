@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from twofold.sampling.base import Completion
+from twofold.sampling.base import Sample
 from twofold.sampling.cache import Prefilled
 from twofold.sampling.logits_processor import LogitsProcessor
 from twofold.sampling.slots import NewCompletions, Slots, StopCriteria
@@ -37,7 +37,7 @@ def slots(capacity: int = 3, rule: LogitsProcessor = GREEDY, most: int = 4, posi
     return Slots(capacity, rule, ends, torch.zeros(1, VOCABULARY, dtype=torch.float64))
 
 
-def told(finished: dict[tuple[int, int], Completion]) -> dict[tuple[int, int], tuple[list[int], bool]]:
+def told(finished: dict[tuple[int, int], Sample]) -> dict[tuple[int, int], tuple[list[int], bool]]:
     return {row: (d.tokens.tolist(), d.truncated) for row, d in finished.items()}
 
 

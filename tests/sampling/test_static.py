@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from support import tiny
 from support.families import FAMILIES, ROUNDED, UNSHARED
 from twofold.sampling import static
-from twofold.sampling.base import Completion, Sampling
+from twofold.sampling.base import Sample, Sampling
 from twofold.sampling.cache import Prefilled
 from twofold.sampling.local import LocalSampler
 from twofold.sampling.static import Graphs, StaticStore, Unfit, Windows, bucket_width, buckets, refuse_unfit_model
@@ -34,7 +34,7 @@ def sampler(model: tr.PreTrainedModel, cache: str, **options: object) -> LocalSa
     return LocalSampler(model, tiny.tokenizer(), STOP, Sampling(**settings))
 
 
-def same(found: Sequence[Sequence[Completion]], expected: Sequence[Sequence[Completion]], tolerance: float) -> None:
+def same(found: Sequence[Sequence[Sample]], expected: Sequence[Sequence[Sample]], tolerance: float) -> None:
     for some, others in zip(found, expected, strict=True):
         for a, b in zip(some, others, strict=True):
             assert a.tokens.tolist() == b.tokens.tolist()

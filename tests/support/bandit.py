@@ -16,7 +16,7 @@ from twofold.batch import Batch, Group, Outputs
 from twofold.objectives.base import Objective
 from twofold.objectives.checks import total
 from twofold.rewards.rollouts import Rewards
-from twofold.sampling.base import Completion
+from twofold.sampling.base import Sample
 from twofold.training.step import Part
 from twofold.training.trainable import POLICY
 
@@ -50,12 +50,12 @@ class Table:
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Completion]]:
+    ) -> list[list[Sample]]:
         noise = torch.Generator().manual_seed(1_000_003 * seed[0] + seed[1])
         policy_V = self.theta.detach().softmax(0)
         drawn = torch.multinomial(policy_V.expand(len(prompts), -1), samples, replacement=True, generator=noise)
         logp_V = policy_V.log()
-        return [[Completion(token[None], logp_V[token][None], False) for token in row] for row in drawn]
+        return [[Sample(token[None], logp_V[token][None], False) for token in row] for row in drawn]
 
     def column(self, name: str, logp_V: Callable[[], Tensor]) -> Callable[[Sequence[Group]], list[Group]]:
         def provide(groups: Sequence[Group]) -> list[Group]:

@@ -19,10 +19,10 @@ ODD = {"garbage": b"<html>so sorry</html>", "brackets": b"[" * 200_000}
 
 class Stub:
     """`behave(body, nth)` names what becomes of a request (the nth with this body, seed apart): `good`, `429`, `500`,
-    `garbage`, `brackets`, `empty`, `half`, `cut`, `silent`, `drip` or `400 MESSAGE`; `say(body)` is the text of a good
-    answer."""
+    `garbage`, `brackets`, `empty`, `half`, `cut`, `silent`, `drip`, `400 MESSAGE` or `422 BODY`; `say(body)` is
+    the text of a good answer, or its whole message."""
 
-    def __init__(self, say: Callable[[Body], str], behave: Behaviour = lambda body, nth: GOOD) -> None:
+    def __init__(self, say: Callable[[Body], str | Body], behave: Behaviour = lambda body, nth: GOOD) -> None:
         self.say, self.behave = say, behave
         self.requests: list[Body] = []
         self.good: list[str] = []
@@ -72,6 +72,8 @@ class Stub:
             _send(handler, int(kind), b'{"error": {"message": "not now"}}', retry="0.02" if kind == "429" else None)
         elif kind.startswith("400 "):
             _send(handler, 400, json.dumps({"error": {"message": kind.removeprefix("400 ")}}).encode())
+        elif kind.startswith("422 "):
+            _send(handler, 422, kind.removeprefix("422 ").encode())
         elif kind in ODD:
             _send(handler, 200, ODD[kind])
         elif kind == "empty":
@@ -192,8 +194,9 @@ def said(body: Body) -> str:
     return body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
 
 
-def _completion(text: str, reason: str) -> bytes:
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": reason}
+def _completion(told: str | Body, reason: str) -> bytes:
+    message = {"content": told} if isinstance(told, str) else told
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": reason}
     return json.dumps({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}).encode()
 
 

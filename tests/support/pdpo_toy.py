@@ -17,7 +17,7 @@ from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import live_reference
 from twofold.objectives import DPO, SFT
-from twofold.sampling.base import Completion, Sampler, Sampling
+from twofold.sampling.base import Sample, Sampler, Sampling
 from twofold.sampling.local import LocalSampler
 from twofold.training.column_providers import providers
 from twofold.training.optim import AdamW, make_optimizer
@@ -33,18 +33,18 @@ STOP = frozenset({0})
 class Scripted:
     """A sampler that says what it is told to, and remembers what it was asked."""
 
-    drafts: list[list[Completion]]
+    drafts: list[list[Sample]]
     asked: list[tuple[list[Tensor], int, tuple[int, int]]] = field(default_factory=list)
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Completion]]:
+    ) -> list[list[Sample]]:
         self.asked.append((list(prompts), samples, seed))
         return [self.drafts[i % len(self.drafts)] for i in range(len(prompts))]
 
 
-def draft(*tokens: int, truncated: bool = False) -> Completion:
-    return Completion(torch.tensor(tokens), torch.zeros(len(tokens)), truncated)
+def draft(*tokens: int, truncated: bool = False) -> Sample:
+    return Sample(torch.tensor(tokens), torch.zeros(len(tokens)), truncated)
 
 
 def tasks(count: int, seed: int = 7) -> list[Group]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from twofold.records import Prompt, Source, Task
-from twofold.sampling.base import Completion
+from twofold.sampling.base import Sample
 
 
 class Letters:
@@ -32,14 +32,14 @@ class Recites:
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Completion]]:
+    ) -> list[list[Sample]]:
         self.calls += 1
         self.asked.append((len(prompts), samples, seed))
         return [[self._draft(Letters().text(p))] * samples for p in prompts]
 
-    def _draft(self, prompt: str) -> Completion:
+    def _draft(self, prompt: str) -> Sample:
         text = self.table[prompt]
-        return Completion(Letters().prompt(text), torch.zeros(len(text)), text.endswith("…"))
+        return Sample(Letters().prompt(text), torch.zeros(len(text)), text.endswith("…"))
 
 
 class Falters(Recites):
@@ -47,7 +47,7 @@ class Falters(Recites):
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Completion]]:
+    ) -> list[list[Sample]]:
         return super().sample(prompts[1:], samples=samples, seed=seed)
 
 

@@ -133,6 +133,7 @@ def good_lines(folder: Path, model: Path) -> dict[str, dict[str, Any]]:
         "explain": {"model": run, "file": pairs, "reference": model, "number": 1},
         "sample": {"model": run, "prompt": "1+1=", "settings": ["max_new_tokens=2"]},
         "score": {"file": tasks, "judge": "verifier", "out": out / "scored.jsonl"},
+        "power": {"difference": 2, "prompts": 100},
         "data check": {"sources": [pairs]},
         "data show": {"source": pairs, "model": model, "number": 1},
         "data report": {"source": pairs, "out": out / "data.html"},

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from twofold.models.packing import Packing
+from twofold.training.alarms import AlarmSettings
 from twofold.training.optim import RATES, AdamW
 from twofold.training.trainer import MOST_ROWS, TrainingSettings
 
@@ -15,7 +16,7 @@ def test_defaults() -> None:
     assert vars(TrainingSettings()) == {
         "steps": None, "epochs": 1.0, "batch_size": 32, "packing": Packing(), "evaluate_every": None,
         "checkpoint_every": None, "checkpoint_minutes": None, "keep_checkpoints": 2, "best_metric": None,
-        "patience": None, "track": "none",
+        "patience": None, "alarms": AlarmSettings(), "track": "none",
     }  # fmt: skip
     assert vars(AdamW()) == {
         "kind": "adamw", "learning_rate": None, "betas": (0.9, 0.999), "epsilon": 1e-8, "weight_decay": 0.0,

@@ -169,6 +169,11 @@ class AlgorithmSettings:
         return False
 
     @property
+    def imitates_answers(self) -> bool:
+        """Whether reference answers of training rows are trained on, and not only checked against."""
+        return False
+
+    @property
     def is_rewarded(self) -> bool:
         """Whether each sample gets its own reward."""
         return False

@@ -30,7 +30,7 @@ from twofold.objectives.pdpo import PDPOGenerator
 from twofold.objectives.xpo import OF_REFERENCE, XPO
 from twofold.rewards.execution import Execution
 from twofold.rewards.implicit import Implicit
-from twofold.sampling.base import Completion, Sampler, SampleRequest, sampler_metrics
+from twofold.sampling.base import Sample, Sampler, SampleRequest, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.step import Part, Round
 
@@ -132,6 +132,10 @@ class Online(AlgorithmSettings):
     @property
     def needs_reference(self) -> bool:
         return bool(self.reference_samples)
+
+    @property
+    def imitates_answers(self) -> bool:
+        return any(kind.gives == "order" for kind in self.judges)
 
     def data_kind(self, objective: Objective) -> DataKind:
         return "prompts"
@@ -323,7 +327,7 @@ class OnlineAlgorithm(Algorithm):
             yield from torch.rand(1024, generator=noise, dtype=torch.float64).tolist()
 
 
-def _columns(sample: Completion, of_reference: float, *, weighted: bool) -> dict[str, float]:
+def _columns(sample: Sample, of_reference: float, *, weighted: bool) -> dict[str, float]:
     """The columns of a sample that a pair needs."""
     weight = {OF_DRAFT: float(sample.columns.get(OF_DRAFT, 1.0))} if weighted else {}
     return {"truncated": float(sample.truncated), OF_REFERENCE: of_reference, **weight}

@@ -21,7 +21,7 @@ from twofold.objectives.dpo import DPO
 from twofold.objectives.pdpo import GeneratorSettings, PDPOGenerator
 from twofold.rewards.base import Reward
 from twofold.rewards.verifier import Metric
-from twofold.sampling.base import Completion, Sampler, SampleRequest, sampler_metrics
+from twofold.sampling.base import Sample, Sampler, SampleRequest, sampler_metrics
 from twofold.settings import require, settings
 from twofold.training.step import Part, Round
 
@@ -268,6 +268,6 @@ class PDPOAlgorithm(Algorithm):
         return self.pairs.fixed_rows
 
 
-def _branch(draft: Completion) -> Branch:
+def _branch(draft: Sample) -> Branch:
     """A draft with its log-probabilities under the policy that first used it, and its columns."""
     return Branch(draft.tokens, Role.DRAFT, {"old_logp": draft.logp.double()}).with_columns(draft.columns)

@@ -9,7 +9,7 @@ the prompt, which all completions of the prompt share.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from twofold.batch import Group, Role
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN, Reference, with_reference
-from twofold.statistics import Estimate, clustered_mean, mean_interval
+from twofold.statistics import Estimate, clustered_mean, mean_by_cluster
 
 Values = NDArray[np.float64]
 
@@ -35,13 +35,15 @@ _BAD = (Role.REJECTED, Role.UNDESIRABLE)
 
 @dataclass(frozen=True)
 class Credited:
-    """A completion: `tokens` [n], log π of each in nats and its credit, β·log π/π_ref, in units of reward."""
+    """A completion: `tokens` [n], log π of each in nats and its credit, β·log π/π_ref, in units of reward. `between`
+    are the tokens in between that only the context has: before which token, and which."""
 
     role: Role
     rank: int
     tokens: tuple[int, ...]
     logp: Values
     credit: Values
+    between: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
     @property
     def reward(self) -> float:
@@ -56,11 +58,13 @@ class Credited:
 
 @dataclass(frozen=True)
 class CreditedRow:
-    """A group with the credit of every token of its completions. `prompt` are token ids."""
+    """A group with the credit of every token of its completions. `prompt` are token ids, `numbers` the row's weight,
+    probability and margin, which change no credit."""
 
     name: str
     prompt: tuple[int, ...]
     completions: tuple[Credited, ...]
+    numbers: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def ends(self) -> tuple[Credited, Credited] | None:
@@ -97,10 +101,11 @@ def _row(group: Group, own: Sequence[Tensor], beta: float) -> CreditedRow:
         Credited(
             b.role, rank, tuple(b.tokens.tolist()), mine.double().numpy(),
             beta * (mine - b.token_columns[COLUMN]).double().numpy(),
+            tuple((aside.at, tuple(aside.tokens.tolist())) for aside in b.asides),
         )
         for rank, (b, mine) in enumerate(zip(group.branches, own, strict=True))
     ]  # fmt: skip
-    return CreditedRow(group.name, tuple(group.prompt.tolist()), tuple(told))
+    return CreditedRow(group.name, tuple(group.prompt.tolist()), tuple(told), group.numbers)
 
 
 @dataclass(frozen=True)
@@ -261,14 +266,14 @@ class Partings:
         return {"margin": self.margin.as_dict(), "parts": parts, "opening": self.opening.as_dict()}
 
 
-def partings(found: Sequence[Parting]) -> Partings:
-    """The means over pairs, with Student's t intervals."""
+def partings(found: Sequence[Parting], prompts: Sequence[Hashable] = ()) -> Partings:
+    """The means over pairs, with Student's t intervals; over prompts, where pairs have the same entry of `prompts`."""
     shares = [_token_shares(p) for p in found]
     return Partings(
-        mean_interval([p.margin for p in found]),
-        {name: mean_interval([p.parts[name] for p in found]) for name in PARTS},
+        mean_by_cluster([p.margin for p in found], prompts),
+        {name: mean_by_cluster([p.parts[name] for p in found], prompts) for name in PARTS},
         {name: float(np.mean([s[name] for s in shares])) for name in PARTS},
-        mean_interval([p.opening for p in found]),
+        mean_by_cluster([p.opening for p in found], prompts),
     )
 
 

@@ -24,7 +24,7 @@ from twofold.batch import Group, Role
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN, Reference
-from twofold.statistics import Estimate, bootstrap_ratio, mean_interval, wilson
+from twofold.statistics import Estimate, bootstrap_ratio, mean_by_cluster, share_by_cluster
 
 CAUSES = ("pattern", "shared", "opening")
 """Rejected in other pairs; also in rejected; among the first OPENING tokens. The most specific cause is first."""
@@ -212,14 +212,15 @@ def split(
                 dict(zip((*CAUSES, ELSEWHERE), by_cause, strict=True)), likeness(chosen, rejected), len(chosen),
             )
         )  # fmt: skip
-    alike, unlike = _halves(told)
+    prompts = [g.prompt.numpy().tobytes() for g in groups]
+    alike, unlike = _halves(told, prompts)
     top = sorted(nats, key=lambda g: (-nats[g], g))[: WORST // 2]
     return Displacement(
-        chosen=mean_interval([p.chosen for p in told]),
-        rejected=mean_interval([p.rejected for p in told]),
-        fell=wilson(sum(p.chosen < 0 for p in told), len(told)),
-        causes=_causes(told, counts),
-        positions={n: _positions([row[i] for row in changes]) for i, n in enumerate(("chosen", "rejected"))},
+        chosen=mean_by_cluster([p.chosen for p in told], prompts),
+        rejected=mean_by_cluster([p.rejected for p in told], prompts),
+        fell=share_by_cluster([p.chosen < 0 for p in told], prompts),
+        causes=_causes(told, counts, prompts),
+        positions={n: _positions([row[i] for row in changes], prompts) for i, n in enumerate(("chosen", "rejected"))},
         alike=alike,
         unlike=unlike,
         patterns=tuple(
@@ -253,28 +254,34 @@ def _kinds(chosen: list[int], rejected: list[int], contested: Sequence[Gram | No
     return np.select(reach, range(len(CAUSES)), len(CAUSES))
 
 
-def _causes(told: Sequence[Change], counts: NDArray[np.float64]) -> dict[str, Cause]:
+def _causes(told: Sequence[Change], counts: NDArray[np.float64], prompts: Sequence[bytes]) -> dict[str, Cause]:
     whole = [sum(p.lost.values()) for p in told]
     shares = counts.sum(0) / counts.sum()
     return {
-        name: Cause(bootstrap_ratio([p.lost[name] for p in told], whole), float(share))
+        name: Cause(bootstrap_ratio([p.lost[name] for p in told], whole, clusters=prompts), float(share))
         for name, share in zip((*CAUSES, ELSEWHERE), shares, strict=True)
     }
 
 
-def _positions(rows: Sequence[NDArray[np.float64]]) -> tuple[Estimate, ...]:
+def _positions(rows: Sequence[NDArray[np.float64]], prompts: Sequence[bytes]) -> tuple[Estimate, ...]:
     """The mean at each position, while a tenth of the pairs and at least FEWEST reach it."""
     fewest = max(FEWEST, len(rows) / 10)
-    columns = ([float(row[at]) for row in rows if at < len(row)] for at in range(MOST))
+    columns = (
+        [(float(row[at]), p) for row, p in zip(rows, prompts, strict=True) if at < len(row)] for at in range(MOST)
+    )
     found: list[Estimate] = []
     for column in columns:
         if len(column) < fewest:
             break
-        found.append(mean_interval(column))
+        found.append(mean_by_cluster([value for value, _ in column], [prompt for _, prompt in column]))
     return tuple(found)
 
 
-def _halves(told: Sequence[Change]) -> tuple[Estimate, Estimate]:
-    order = sorted(told, key=lambda p: -p.likeness)
+def _halves(told: Sequence[Change], prompts: Sequence[bytes]) -> tuple[Estimate, Estimate]:
+    order = sorted(range(len(told)), key=lambda i: -told[i].likeness)
     half = len(order) // 2
-    return mean_interval([p.chosen for p in order[:half]]), mean_interval([p.chosen for p in order[half:]])
+    first, second = (
+        mean_by_cluster([told[i].chosen for i in some], [prompts[i] for i in some])
+        for some in (order[:half], order[half:])
+    )
+    return first, second

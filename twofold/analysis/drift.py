@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from twofold.models.policy import Policy
-from twofold.sampling.base import Completion
+from twofold.sampling.base import Sample
 from twofold.sampling.divergence import Divergence, divergence, refuse_strangers
 from twofold.statistics import Estimate, clustered_mean, clustered_share, mean_interval
 
 LONGEST = 3  # tokens of the n-grams that are counted
-Completions = Sequence[Sequence[Completion]]
+Completions = Sequence[Sequence[Sample]]
 
 
 @dataclass(frozen=True)

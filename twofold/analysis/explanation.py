@@ -11,7 +11,7 @@ from twofold.analysis.credit import LONGEST, Credited, CreditedRow, Ledger, Part
 from twofold.analysis.displacement import Displacement, split
 from twofold.analysis.drift import Drift
 from twofold.batch import Group
-from twofold.statistics import Estimate, mean_interval, wilson
+from twofold.statistics import Estimate, mean_by_cluster, share_by_cluster
 
 Decode = Callable[[Sequence[int]], str]
 LEAST = 0.01  # nats that a listed token or phrase surely gains or loses: 1% of its probability
@@ -33,6 +33,11 @@ class Explanation:
     partings: Partings | None = None
     displacement: Displacement | None = None
     drift: Drift | None = None
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether rows have a weight, a probability or a margin. Every row counts once here."""
+        return any(row.numbers for row in self.rows)
 
     def as_dict(self, decode: Decode, shown: Iterable[int] | None = None) -> dict[str, Any]:
         """The answer as JSON; the rows at the indices `shown` (all where None) with the text of every token."""
@@ -56,6 +61,8 @@ class Explanation:
             "prompt": decode(row.prompt),
             "completions": [_completion(row.prompt, said, decode) for said in row.completions],
         }
+        if row.numbers:
+            told["numbers"] = dict(row.numbers)
         if change is not None:
             told |= {"chosen_change": change.chosen, "likely": change.likely, "likeness": change.likeness}
         if (where := parting(row)) is not None:
@@ -78,7 +85,8 @@ def explain(
     """
     if not rows:
         raise ValueError("nothing to explain: no rows")
-    found = [p for row in rows if (p := parting(row)) is not None]
+    parted = [(row.prompt, p) for row in rows if (p := parting(row)) is not None]
+    prompts, found = [prompt for prompt, _ in parted], [p for _, p in parted]
     compared = [(row, g) for row, g in zip(rows, groups, strict=True) if row.ends is not None]
     return Explanation(
         beta=beta,
@@ -86,8 +94,8 @@ def explain(
         rewards=_rewards(rows),
         tokens=ledger(rows, decode, fewest=fewest, least=LEAST * beta),
         phrases=ledger(rows, decode, lengths=range(2, LONGEST + 1), fewest=fewest, least=LEAST * beta),
-        accuracy=wilson(sum(p.margin > 0 for p in found), len(found)) if found else None,
-        partings=partings(found) if found else None,
+        accuracy=share_by_cluster([p.margin > 0 for p in found], prompts) if found else None,
+        partings=partings(found, prompts) if found else None,
         displacement=_displaced(compared, beta, decode) if compared else None,
         drift=drift,
     )
@@ -99,10 +107,10 @@ def _plain(told: Drift | Ledger) -> dict[str, Any]:
 
 
 def _rewards(rows: Sequence[CreditedRow]) -> dict[str, Estimate]:
-    found: dict[str, list[float]] = {}
-    for said in (c for row in rows for c in row.completions):
-        found.setdefault(said.label, []).append(said.reward)
-    return {name: mean_interval(values) for name, values in found.items()}
+    found: dict[str, list[tuple[float, tuple[int, ...]]]] = {}
+    for prompt, each in ((row.prompt, c) for row in rows for c in row.completions):
+        found.setdefault(each.label, []).append((each.reward, prompt))
+    return {name: mean_by_cluster([r for r, _ in some], [p for _, p in some]) for name, some in found.items()}
 
 
 def _displaced(compared: Sequence[tuple[CreditedRow, Group]], beta: float, decode: Decode) -> Displacement:
@@ -112,7 +120,12 @@ def _displaced(compared: Sequence[tuple[CreditedRow, Group]], beta: float, decod
 
 
 def _completion(prompt: Sequence[int], said: Credited, decode: Decode) -> dict[str, Any]:
-    texts = pieces(prompt, said.tokens[:MOST_TOKENS], decode)
+    texts, context, before, done = list[str](), list[dict[str, Any]](), prompt, 0
+    for at, ids in (*said.between, (MOST_TOKENS, ())):
+        texts += pieces(before, said.tokens[done : min(at, MOST_TOKENS)], decode)
+        if ids and at < MOST_TOKENS:
+            context.append({"before": at, "text": decode(ids)})
+        before, done = ids or before, at
     return {
         "label": said.label,
         "reward": said.reward,
@@ -121,6 +134,7 @@ def _completion(prompt: Sequence[int], said: Credited, decode: Decode) -> dict[s
             {"id": token, "text": piece, "credit": float(credit), "logp": float(logp)}
             for token, piece, credit, logp in zip(said.tokens, texts, said.credit, said.logp, strict=False)
         ],
+        **({"context": context} if context else {}),
     }
 
 

@@ -80,7 +80,7 @@ def build(given: Options) -> None:
 
     refuse_odd_shards(given, given.out)
     how = _settings(given)
-    first_look(rows=[given.prompts], models=how.models)
+    first_look(rows=[given.prompts], models=how.models, servers=True)
     refuse_unwritable(given.out)
     ignore = ignored(given.ignore)
     questions = read_for(how, given.prompts, split=given.split, limit=given.limit, ignore=ignore)

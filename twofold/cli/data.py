@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.text import Text
 
 from twofold.cli.data_show import Ignore, column_map, ignored
 from twofold.cli.dataclass_options import spread
@@ -62,7 +63,7 @@ class CheckOptions:
     growth: Annotated[int, typer.Option(min=1, help="Times its bytes that a packed file may unpack to.")] = (
         BOUNDS.growth
     )
-    fix: Annotated[str | None, typer.Option(help="Write the clean rows to this file; with one source.")] = None
+    fix: Annotated[str | None, typer.Option(help="Write clean and repaired rows to this file; with one source.")] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False
 
 
@@ -179,4 +180,11 @@ def _show_lengths(out: Console, tokens: Histogram) -> None:
 def _show_fixed(fixed: Fixed) -> None:
     kinds = ", ".join(f"{count} × {kind}" for kind, count in fixed.reasons.items())
     left = f"; {counted(fixed.left_out, 'row')} left out ({kinds}), listed in {fixed.beside}" if fixed.left_out else ""
-    results().print(f"{fixed.out}: {counted(fixed.rows_left, 'row')}{left}")
+    out = results()
+    out.print(f"{fixed.out}: {counted(fixed.rows_left, 'row')}{left}")
+    if fixed.repairs:
+        grid = table("repaired", "#rows", "#first row", "field", "before", "after")
+        for kind, made in fixed.repairs.items():
+            first = str(made.row or "–")
+            grid.add_row(kind, str(made.count), first, made.field or "–", Text(made.before), Text(made.after))
+        out.print(grid)

@@ -52,6 +52,7 @@ def report(options: ReportOptions) -> None:
     from twofold.data.signatures import refuse_without_datasketch
     from twofold.data.validate import check
     from twofold.reports.dataset import dataset_page
+    from twofold.reports.languages import phrase
     from twofold.reports.pages import write_page
 
     first_look(rows=[options.source])
@@ -59,7 +60,7 @@ def report(options: ReportOptions) -> None:
     if options.near is not None:
         refuse_without_datasketch("--near")
     near = options.near or (NEAR if find_spec("datasketch") else None)
-    notes = [] if near else ["near-duplicates were not checked: pip install 'twofold[duplicates]'"]
+    notes = [] if near else [phrase("near-duplicates were not checked: pip install 'twofold[duplicates]'")]
     columns = column_map(options.columns or [])
     reading = Reading(options.source, columns, options.split, ignore=ignored(options.ignore))
     profile = Profile()
@@ -67,7 +68,7 @@ def report(options: ReportOptions) -> None:
     with RichProgress() as progress:
         found = check(reading, against=options.against, further=further, progress=progress)
         shown = kinds(found.faults, reading, EXAMPLES)
-    title = f"{Path(options.source).name}: data report"
+    title = phrase("{name}: data report", name=Path(options.source).name)
     write_page(options.out, dataset_page(found, profile, shown, title, notes))
     console = results()
     for note in notes:

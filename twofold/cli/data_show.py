@@ -131,7 +131,8 @@ def rendered(view: RowView) -> Text:
     text.append(f"prompt {counted(view.prompt.tokens, 'token')}", style="default")
     for line in view.lines:
         text.append(f", {line.label} {line.tokens}" + ("" if line.stops else " (no stop token)"), style="default")
-    text.append(f"{shared}\n", style="default")
+    text.append(shared, style="default")
+    text.append(f"; {view.about}\n" if view.about else "\n", style="default")
     text.append(f"{'prompt':>14}  ", style="bold")
     text.append(view.prompt.text, style=STYLES["prompt"])
     for line in view.lines:

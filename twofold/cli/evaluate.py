@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any, cast
 from twofold import disk
 from twofold.cli import evaluate_tables
 from twofold.cli.dataclass_options import spread
-from twofold.cli.evaluate_options import SHARDING, Options, command, flag, numbers, refuse_contradictions, words
+from twofold.cli.evaluate_options import (
+    ANSWERS,
+    MATCHES,
+    SHARDING,
+    Options,
+    command,
+    flag,
+    numbers,
+    refuse_contradictions,
+    words,
+)
 from twofold.cli.sharding import in_shards, refuse_odd_shards, whole
 from twofold.cli.terminal import results
 from twofold.errors import LeakError, RecipeError, TwofoldError
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
     from twofold.data.turns import ChatChoice
     from twofold.evaluation.figures import Evaluation
     from twofold.evaluation.parts import Halves
+    from twofold.evaluation.players import Player
     from twofold.progress import Progress
     from twofold.records import Record
 
@@ -35,14 +46,16 @@ FOR_HARNESS = ("models", "limit", "shots", "style", "harness", "harness_tasks", 
 @spread
 def evaluate(given: Options) -> None:
     """Measure models on the same items: answers by strict (`#### N`), flexible (last number) and math-verify; pass@k;
-    held-out preferences; perplexity; win rates before a judge; reward against KL. 95% intervals; two models or more get
+    held-out preferences; perplexity; win rates and contests; reward against KL. 95% intervals; two models or more get
     paired tests."""
     from twofold.cli.progress import RichProgress
     from twofold.config.first_look import first_look, refuse_unwritable
+    from twofold.evaluation.players import files_of, models_of, parse_players
 
     refuse_contradictions(given)
     refuse_odd_shards(given, given.out)
-    first_look(rows=[given.tasks, given.examples], models=[*given.models, given.reference, given.against])
+    players = _players(given)
+    first_look(rows=[given.tasks, given.examples, *files_of(players)], models=[*models_of(players), given.reference])
     folder = given.out and (given.out / "results.json", given.out / "rows.jsonl")
     refuse_unwritable(given.json_file, *(folder or ()))
     with RichProgress() as progress:
@@ -50,7 +63,7 @@ def evaluate(given: Options) -> None:
             about, found = dict[str, Any](), _by_harness(given, progress)
         else:
             source = _source(given)
-            for model in given.models:
+            for model in models_of(parse_players(given.models)):
                 _refuse_trained_on(Path(model), source.records, progress)
             about = {"task": given.task, "tasks": {"source": source.source, "sha256": source.sha256,
                                                    "n": len(source.records)}}  # fmt: skip
@@ -61,6 +74,16 @@ def evaluate(given: Options) -> None:
             halves, how = _halves(given), _settings(given, progress)
             found = halves.figures(halves.measure(given.models, halves.items(source.records), how, WHOLE), how)
     _present(given, about, found)
+
+
+def _players(given: Options) -> list[Player]:
+    """The players and their opponent. Raises RecipeError for settings of a model where the task has none."""
+    from twofold.evaluation.players import parse_player, parse_players, refuse_players
+
+    players = parse_players(given.models)
+    if given.harness is not None or given.task not in (*ANSWERS, *MATCHES):
+        refuse_players(players, "--harness" if given.harness else f"--task {given.task}")
+    return [*players, parse_player(given.against)] if given.against else players
 
 
 def finish(merged: Merged) -> None:
@@ -85,6 +108,7 @@ def _present(given: Options, about: Mapping[str, Any], found: Evaluation) -> Non
 
 def _in_shards(given: Options, about: Mapping[str, Any], records: Sequence[Record], progress: RichProgress) -> None:
     from twofold.evaluation.parts import Part, facts_of, lines_of
+    from twofold.evaluation.players import files_of, models_of
     from twofold.judges.registry import ledger_path
     from twofold.ledger import Ledger, write_rows
 
@@ -102,7 +126,8 @@ def _in_shards(given: Options, about: Mapping[str, Any], records: Sequence[Recor
         write_rows(own, lines_of(measured))
         return Outcome(same=facts_of(measured))
 
-    inputs = (*given.models, given.reference, given.against, given.examples)
+    players = _players(given)
+    inputs = (*models_of(players), *files_of(players), given.reference, given.examples)
     inputs = (*inputs, *((each or "").partition(":")[2] for each in (given.judge, given.reward)))
     about = {**told, "about": about}
     work = Work("evaluate", "items", len(items), request, about, halves.grain(len(items)), inputs)
@@ -125,9 +150,9 @@ def _settings(given: Options, progress: Progress) -> Any:
         "temperatures": numbers(given.temperatures, "--temperatures", "0,0.5,1", float, 0),
         "best_of": sorted(numbers(given.best_of, "--best-of", "2,4,8,16", int, 1) or ()),
     }
-    if given.task == "win-rate" and given.judge is None:
+    if given.task in MATCHES and given.judge is None:
         remedy = "as --judge reward:FOLDER, llm:URL#NAME or human:FILE"
-        raise RecipeError("requires a judge", where="--task win-rate", remedy=remedy)
+        raise RecipeError("requires a judge", where=f"--task {given.task}", remedy=remedy)
     if given.task == "frontier":
         how |= _of_runs(given)
     settings = _halves(given).settings
@@ -193,19 +218,34 @@ def _by_harness(given: Options, progress: Progress) -> Evaluation:
 
 def _add_to_runs(given: Options, figures: Mapping[str, Any]) -> None:
     """Add a run's figures to its folder, for its report, along with those of other opponents or rewards."""
+    from twofold.evaluation.players import models_of, parse_players
+    from twofold.progress import counted
     from twofold.records import short_name
     from twofold.runs.folder import add_rows, is_run
 
-    for model in filter(is_run, dict.fromkeys(given.models)):
+    for model in filter(is_run, models_of(parse_players(given.models))):
         if given.task == "win-rate":
             against = f"{figures['against']}, judged by {short_name(str(given.judge))}"
             rows = [r for r in figures["win_rates"] if r["model"] == model]
             rows = [{"against": against, "command": figures["command"], **row} for row in rows]
             add_rows(Path(model) / "win_rates.json", rows, "against")
+        elif given.task == "contest":
+            of = f"{counted(len(figures['players']), 'player')}, judged by {short_name(str(given.judge))}"
+            add_rows(Path(model) / "contests.json", [{"of": of, **_shortened(figures)}], "of")
         elif given.task == "frontier":
             own = [p for p in figures["points"] if p["model"] == model]
             rows = [{"of": short_name(str(given.reward)), **row} for row in (evaluate_tables.origin(figures), *own)]
             add_rows(Path(model) / "frontier.json", rows, "of")
+
+
+def _shortened(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """A contest's tables for a report, with short names of players."""
+    from twofold.evaluation.players import parse_player
+
+    short = {player["name"]: parse_player(player["name"]).short for player in figures["players"]}
+    players = [{**player, "name": short[player["name"]]} for player in figures["players"]]
+    tests = [{**test, "a": short[test["a"]], "b": short[test["b"]]} for test in figures["comparisons"]]
+    return {"command": figures["command"], "tasks": figures["tasks"], "players": players, "comparisons": tests}
 
 
 def _write(given: Options, figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:

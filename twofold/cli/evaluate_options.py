@@ -16,12 +16,16 @@ from twofold.errors import RecipeError
 
 SHARDING = tuple(field.name for field in fields(ShardOptions))
 N = TypeVar("N", int, float)
-ANSWERS, PAIRS, SAMPLED = ("answers", "gsm8k"), ("preference", "perplexity"), ("win-rate", "frontier")
+ANSWERS, PAIRS = ("answers", "gsm8k"), ("preference", "perplexity")
+MATCHES = ("win-rate", "contest")
+SAMPLED = (*MATCHES, "frontier")
 TASKS = (*ANSWERS, *PAIRS, *SAMPLED)
 _ONLY: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(("metrics", "template", "shots", "prompted", "examples", "pass_at", "temperature"), ANSWERS),
+    **dict.fromkeys(("metrics", "template", "shots", "prompted", "pass_at", "temperature"), ANSWERS),
     **dict.fromkeys(("max_new_tokens", "samples", "seed"), (*ANSWERS, *SAMPLED)),
-    **dict.fromkeys(("judge", "against", "temperatures", "canary", "people"), ("win-rate",)),
+    "examples": (*ANSWERS, *MATCHES),
+    "judge": MATCHES,
+    **dict.fromkeys(("against", "temperatures", "canary", "people"), ("win-rate",)),
     **dict.fromkeys(("reward", "best_of", "checkpoints"), ("frontier",)),
     "rubric": SAMPLED,
     "reference": ("preference", "frontier"),
@@ -43,7 +47,8 @@ class Options(ShardOptions):
     """Options of `twofold evaluate`."""
 
     models: Annotated[
-        list[str], typer.Argument(help="Model, adapter or run folders, or hub names; the first is the baseline.")
+        list[str],
+        typer.Argument(help="Model, adapter or run folders, hub names, players (MODEL@beam:5 …). First: baseline."),
     ]
     tasks: Annotated[str | None, typer.Option(metavar="FILE", help="Rows with answers, or pairs.")] = None
     task: Annotated[str, typer.Option(metavar="T", help=f"{', '.join(TASKS)}.")] = "answers"
@@ -60,7 +65,7 @@ class Options(ShardOptions):
     reference: Annotated[str | None, _word("Rewards, or KL, against this model.")] = None
     max_length: Annotated[int, _number(2, "Tokens of a pair's side (4096).")] = 4096
     judge: Annotated[str | None, _word("reward:DIR, llm:URL#NAME, human:FILE ….")] = None
-    against: Annotated[str | None, _word("A model, not the rows' own answers.")] = None
+    against: Annotated[str | None, _word("A player, not the rows' own answers.")] = None
     temperatures: Annotated[str | None, _word("Of win rates (0,0.25,0.5,0.75,1).")] = None
     rubric: Annotated[str | None, _word("A jinja2 file: the judge's rules.")] = None
     canary: Annotated[str | None, _word("A constant answer; '' for none.")] = None
@@ -132,9 +137,12 @@ def refuse_contradictions(given: Options) -> None:
         raise RecipeError(what, where="twofold evaluate", remedy=remedy)
     wrong = {
         ("--metrics", "pass@k counts strict and flexible"): asked and given.metrics is not None,
-        ("--examples", "add --shots K or --prompted K"): given.examples is not None and not few_shot,
+        ("--examples", "add --shots K, --prompted K or MODEL@shots:K"): given.examples is not None
+        and not few_shot
+        and not any("@shots:" in model for model in (*given.models, given.against or "")),
         ("--seed", "answers are greedy: add --pass-at 1,2,4,8 or --shots K"): given.seed != 0
-        and not (asked or few_shot or given.samples or given.task in SAMPLED),
+        and not (asked or few_shot or given.samples or given.task in SAMPLED)
+        and not any("@" in model for model in given.models),
     }
     for (where, what), is_wrong in wrong.items():
         if is_wrong:

@@ -17,6 +17,8 @@ def show(figures: Figures) -> None:
         _show_win_rates(figures)
         if figures["comparisons"]:
             _show_tests(figures["comparisons"], {c["metric"] for c in figures["comparisons"]})
+    elif "players" in figures:
+        _show_contest(figures)
     elif "points" in figures:
         _show_frontier(figures)
     elif "samples" in figures:
@@ -33,6 +35,11 @@ def origin(figures: Figures) -> dict[str, Any]:
     return {"model": "reference", **figures["reference"]}
 
 
+def _n(figure: Figures) -> str:
+    """The number of items; and of prompts, where those repeat."""
+    return f"{figure['n']} of {figure['clusters']} prompts" if "clusters" in figure else str(figure["n"])
+
+
 def _estimates(model: Figures) -> dict[str, Figures]:
     return {name: f for name, f in model.items() if isinstance(f, Mapping) and "low" in f}
 
@@ -45,7 +52,7 @@ def _show_models(models: Sequence[Figures]) -> None:
         rows = table("model", "metric", "#n", "#value", "95% interval")
         for name, told in estimates.items():
             for metric, f in told.items():
-                rows.add_row(name, metric, str(f["n"]), *(_share(f) if "count" in f else _number(f, "–")))
+                rows.add_row(name, metric, _n(f), *(_share(f) if "count" in f else _number(f, "–")))
     else:
         counts = list(dict.fromkeys(k for model in models for k, value in model.items() if isinstance(value, int)))
         heads = [head for metric in metrics for head in (f"#{metric}", "95% interval")]
@@ -53,8 +60,8 @@ def _show_models(models: Sequence[Figures]) -> None:
         for model in models:
             told = estimates[model["name"]]
             cells = [c for m in metrics for c in (_share(told[m]) if "count" in told[m] else _number(told[m], "–"))]
-            n = next(iter(told.values()))["n"]
-            rows.add_row(model["name"], str(n), *cells, *(str(model[name]) for name in counts))
+            n = _n(next(iter(told.values())))
+            rows.add_row(model["name"], n, *cells, *(str(model[name]) for name in counts))
     results().print(rows)
 
 
@@ -65,7 +72,7 @@ def _show_pass_at_k(figures: Figures) -> None:
     rows = table("model", "figure", "metric", "#n", "#value", "95% interval")
     for model in figures["models"]:
         for f in model["figures"]:
-            rows.add_row(model["name"], f["figure"], f["metric"], str(f["n"]), f"{f['value']:.1%}", _percents(f))
+            rows.add_row(model["name"], f["figure"], f["metric"], _n(f), f"{f['value']:.1%}", _percents(f))
     out.print(rows)
     if tests:
         several = "p_holm" in tests[0]
@@ -83,14 +90,14 @@ def _show_win_rates(figures: Figures) -> None:
     ordered = any("orders" in rate for rate in figures["win_rates"])
     heads = ("model", "#T", "#n", "#win rate", "95% interval", "#ties", "#LC", "95% interval", "#length")
     rows = table(*heads, *(["#orders agree"] * ordered))
-    named = [(r["model"], f"{r['temperature']:g}", r) for r in figures["win_rates"]]
+    named = [(r["model"], "" if r["temperature"] is None else f"{r['temperature']:g}", r) for r in figures["win_rates"]]
     named += [("canary", "", figures["canary"])] if "canary" in figures else []
     for name, temperature, rate in named:
         length = f"{rate['length']:.0f} : {rate['other_length']:.0f}"
         controlled = rate["length_controlled"]
         cells = (str(rate["ties"]), *(("—", "") if controlled["extrapolated"] else _share(controlled)), length)
         agreed = [percent(rate["orders"]["value"]) if "orders" in rate else ""] * ordered
-        rows.add_row(name, temperature, str(rate["n"]), *_share(rate), *cells, *agreed)
+        rows.add_row(name, temperature, _n(rate), *_share(rate), *cells, *agreed)
     out = results()
     out.print(rows)
     if "people" in figures:
@@ -98,6 +105,34 @@ def _show_win_rates(figures: Figures) -> None:
         told = f"judge and people: κ {kappa['value']:.2f} [{kappa['low']:.2f}, {kappa['high']:.2f}]"
         out.print(f"{told}, the same verdict on {same['count']} of {same['n']}")
     out.print("ties count ½; LC: at equal lengths; length: characters, model : other", style="dim")
+
+
+def _show_contest(figures: Figures) -> None:
+    """Players by score, and every two of them by their own matches."""
+    from twofold.reports.tables import p_value, percent
+
+    out, grouped = results(), len({player["group"] for player in figures["players"]}) > 1
+    rows = table("player", "#n", "#score", "95% interval", "#win rate", "95% interval", "#ties", "#length",
+                 *(["#group"] * grouped))  # fmt: skip
+    for player in figures["players"]:
+        score, rate = player["score"], player["rate"]
+        interval = f"{score['low']:+.2f} … {score['high']:+.2f}"
+        cells = (str(rate["n"]), f"{score['value']:+.2f}", interval, *_share(rate), str(player["ties"]))
+        length = f"{player['length']:.0f}"
+        rows.add_row(player["name"], *cells, length, *([str(player["group"] + 1)] * grouped))
+    out.print(rows)
+    several = len(figures["comparisons"]) > 1
+    rows = table("a", "b", "#n", "#a wins", "#ties", "#b wins", "#rate of a", "95% interval", "#p",
+                 *(["#Holm"] * several))  # fmt: skip
+    for match, test in zip(figures["matches"], figures["comparisons"], strict=True):
+        counts = (str(match[key]) for key in ("n", "wins", "ties", "losses"))
+        rows.add_row(match["a"], match["b"], *counts, *_share(match), p_value(test["p_value"]), *_holm(test))
+    out.print(rows)
+    agreed = [m["orders"]["value"] for m in figures["matches"] if "orders" in m]
+    orders = f"; the judge's two orders agree on {percent(sum(agreed) / len(agreed))}" if agreed else ""
+    out.print(f"score: Bradley–Terry, log-odds, mean 0; ties count ½; length: characters{orders}", style="dim")
+    holm = f"; Holm's correction over {len(figures['comparisons'])} tests" if several else ""
+    out.print(f"p: {', '.join(sorted({c['test'] for c in figures['comparisons']}))}{holm}", style="dim")
 
 
 def _show_frontier(figures: Figures) -> None:

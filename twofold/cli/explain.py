@@ -14,7 +14,6 @@ from twofold.cli.data_show import Ignore, column_map, ignored
 from twofold.cli.dataclass_options import spread
 from twofold.cli.terminal import results, table
 from twofold.errors import RecipeError
-from twofold.progress import counted
 
 if TYPE_CHECKING:
     from twofold.analysis.drift import Drift
@@ -26,6 +25,7 @@ STYLES = {
     1: "on #e3eefa", 2: "on #c3daf3", 3: "on #97bfe8", 4: "on #65a0da", 5: "on #3a7fc4",
     -1: "on #fdecd9", -2: "on #fbd5ae", -3: "on #f6b778", -4: "on #ee9646", -5: "on #dd7a1c",
 }  # fmt: skip
+UNWEIGHTED = "every row counts once here: weights, probabilities and margins of rows are shown, not applied"
 NUMBERED = 3
 """Number of strongest tokens per completion that are shown with their value, for output without color."""
 
@@ -66,6 +66,7 @@ def explain(given: Options) -> None:
     from twofold.config.first_look import first_look, refuse_unwritable
     from twofold.data.formats import read
     from twofold.data.reading import Reading
+    from twofold.reports.languages import phrase
     from twofold.runs.folder import origin
 
     first_look(rows=[given.file], models=[given.model, given.reference])
@@ -81,9 +82,13 @@ def explain(given: Options) -> None:
             given.model, source.records, reference=reference, beta=beta, fewest=given.fewest, drift=given.drift,
             max_new_tokens=given.max_new_tokens, max_length=given.max_length, progress=progress,
         )  # fmt: skip
-    rows = counted(len(found.rows), "row")
-    facts = [f"{given.model} against {reference}", f"{rows} of {given.file}, β {beta:g}"]
+    words = "{n} row of {file}, β {beta}" if len(found.rows) == 1 else "{n} rows of {file}, β {beta}"
+    rows = phrase(words, n=len(found.rows), file=given.file, beta=f"{beta:g}")
+    facts = [phrase("{model} against {reference}", model=given.model, reference=reference), rows]
+    facts += [phrase(UNWEIGHTED)] if found.has_numbers else []
     _write(given, found, decode, (facts, None if began is None else Path(given.model)))
+    if found.has_numbers:
+        results().print(UNWEIGHTED)
     _show(found, found.as_dict(decode, range(min(given.number, len(found.rows)))))
 
 
@@ -96,7 +101,7 @@ def _reference(given: Options, began: Origin | None) -> str:
     raise RecipeError(what, where="twofold explain", remedy="name the model: --reference MODEL")
 
 
-def _write(given: Options, found: Explanation, decode: Decode, about: tuple[list[str], Path | None]) -> None:
+def _write(given: Options, found: Explanation, decode: Decode, about: tuple[Sequence[str], Path | None]) -> None:
     from twofold.runs.folder import add_file
 
     facts, run = about
@@ -105,11 +110,15 @@ def _write(given: Options, found: Explanation, decode: Decode, about: tuple[list
         add_file(given.json_file, told)
     if given.html is not None:
         from twofold.reports.explanation import write_explanation
+        from twofold.reports.guide import after_explanation
+        from twofold.reports.languages import phrase
         from twofold.reports.run import read_run
 
         told = found.as_dict(decode, range(min(max(given.number, 1), len(found.rows))))
         data = read_run(run) if run is not None else None
-        write_explanation(told, given.html, title=f"{Path(given.model).name}, token by token", facts=facts, run=data)
+        title = phrase("{name}, token by token", name=Path(given.model).name)
+        steps = after_explanation(given.model, given.file, is_run=run is not None, drift=given.drift > 0)
+        write_explanation(told, given.html, title=title, facts=facts, run=data, steps=steps)
 
 
 def _show(found: Explanation, told: Mapping[str, Any]) -> None:
@@ -181,22 +190,28 @@ def _show_drift(drift: Drift) -> None:
 
 def rendered(row: Mapping[str, Any], scale: float) -> Text:
     """A row for the terminal: each token on the color of its credit, the strongest with their values."""
-    from twofold.data.preview import visible
+    from twofold.data.preview import in_words, visible
     from twofold.reports.heat import level, shown
     from twofold.reports.tables import signed
 
     text = Text(f"\n{row['name']}", style="bold")
     if "margin" in row:
         text.append(f": margin {signed(row['margin'])}", style="default")
+    if "numbers" in row:
+        text.append(f"; in the row: {in_words(row['numbers'])}", style="default")
     text.append(f"\n{'prompt':>10}  ", style="bold")
     text.append(visible(row["prompt"]), style="dim")
     for said in row["completions"]:
         text.append(f"\n{said['label']:>10}  ", style="bold")
         text.append(f"{signed(said['reward'])}  ", style="default")
         strongest = sorted((abs(t["credit"]) for t in said["tokens"]), reverse=True)[:NUMBERED]
-        for token in said["tokens"]:
+        context = list(said.get("context", ()))
+        for place, token in enumerate(said["tokens"]):
+            while context and context[0]["before"] == place:
+                text.append(visible(context.pop(0)["text"]), style="dim italic")
             strength = level(token["credit"], scale)
             text.append(shown(token["text"]), style=f"#000000 {STYLES[strength]}" if strength else "default")
             if strength and abs(token["credit"]) in strongest:
                 text.append(f"⟨{signed(token['credit'])}⟩", style="dim")
+        text.append(visible("".join(each["text"] for each in context)), style="dim italic")
     return text

@@ -38,6 +38,7 @@ VERBS = {
     "explain": "explain:explain",
     "sample": "sample:sample",
     "score": "score:score",
+    "power": "power:power",
     "data check": "data:check",
     "data show": "data_show:show",
     "data report": "data_report:report",

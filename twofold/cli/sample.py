@@ -16,6 +16,7 @@ from twofold.cli.data_show import Ignore, ignored
 from twofold.cli.dataclass_options import spread
 from twofold.cli.sharding import LOCAL, ShardOptions, in_shards, refuse_odd_shards, whole
 from twofold.cli.terminal import results
+from twofold.client.server import is_url
 from twofold.errors import RecipeError
 from twofold.progress import counted
 from twofold.records import shown
@@ -34,7 +35,7 @@ MOST_SAMPLES, MOST_BEAMS = 1_000_000, 10_000
 class Options(ShardOptions):
     """The options of `twofold sample`."""
 
-    model: Annotated[str, typer.Argument(help="A model, adapter or run folder, or a hub name.")]
+    model: Annotated[str, typer.Argument(help="A model, adapter or run folder, a hub name, or http://host/v1#name.")]
     settings: Annotated[
         list[str] | None,
         typer.Argument(
@@ -72,8 +73,11 @@ def sample(given: Options) -> None:
     _refuse_contradictions(given)
     refuse_odd_shards(given, given.out)
     draw, sampling = _settings(given)
-    first_look(rows=[given.file and str(given.file)], models=[given.model, given.reference, given.reward])
+    models = [given.model, given.reference, given.reward]
+    first_look(rows=[given.file and str(given.file)], models=models, servers=is_url(given.model))
     refuse_unwritable(given.out)
+    if is_url(given.model):
+        return _of_server(given, draw, sampling)
     from twofold.datagen.completions import beams_of, best_samples_of, samples_of
     from twofold.sampling.beam import Beams
     from twofold.sampling.named_model import open_model
@@ -101,6 +105,25 @@ def sample(given: Options) -> None:
             work = _work(given, prompts, (draw, sampling))
             return in_shards(given, work, given.out, make, finish, progress)
         rows = rows_of(prompts)
+    _give(given, rows)
+
+
+def _of_server(given: Options, draw: _Draw, sampling: Sampling) -> None:
+    from twofold.cli.progress import RichProgress
+    from twofold.datagen.served import served_samples
+    from twofold.sampling.answers import Draw
+
+    if draw.chat != "auto":
+        remedy = "for text without a template name the other endpoint: http://host/v1/completions#name"
+        raise RecipeError("a server applies its own chat template", where=f"chat={draw.chat}", remedy=remedy)
+    with RichProgress() as progress:
+        prompts = _prompts(given) if given.prompt is None else [given.prompt]
+        progress.note(f"{counted(len(prompts), 'prompt')}, {_described(given, sampling)}")
+        rows = served_samples(given.model, prompts, Draw(sampling, given.samples, draw.seed), given.out, progress)
+    _give(given, rows)
+
+
+def _give(given: Options, rows: Sequence[dict[str, Any]]) -> None:
     if given.out is not None:
         _write(given.out, rows)
         results().print(f"{given.out}: {len(rows)} completions")
@@ -128,12 +151,14 @@ def _write(out: Path, rows: Sequence[dict[str, Any]]) -> Outcome:
 
 def _refuse_contradictions(given: Options) -> None:
     drawn = given.samples > 1 or given.best_of is not None
+    beyond = given.best_of is not None or given.beam is not None or given.shard is not None or given.engine != LOCAL
     wrong = {
         "give either --prompt or --file": (given.prompt is None) == (given.file is None),
         "--best-of and --reward need each other": (given.best_of is None) != (given.reward is None),
         "give either --samples or --best-of": given.samples > 1 and given.best_of is not None,
         "--beam searches and does not sample: leave out --samples and --best-of": given.beam is not None and drawn,
         "--reference goes with --beam": given.reference is not None and given.beam is None,
+        "a server only samples: leave out --best-of, --beam, --shard and --engine": is_url(given.model) and beyond,
         "shards are of a --file": given.file is None and (given.shard is not None or given.engine != LOCAL),
     }
     for told, so in wrong.items():
@@ -185,6 +210,7 @@ def _show(row: dict[str, Any]) -> None:
         out.print(text, style="bold")
     ended = "truncated" if row["truncated"] else "stopped"
     score = f", score {row['score']:.3f}" if "score" in row else ""
-    told = f"[{row['sample']}] {row['tokens']} tokens, {ended}, logp {row['logp']:.2f}{score}"
+    own = f"{row['tokens']} tokens, {ended}, logp {row['logp']:.2f}" if "logp" in row else ended  # not of a server
+    told = f"[{row['sample']}] {own}{score}"
     out.print(told, style="dim")
     out.print(row["completion"])

@@ -102,7 +102,7 @@ def _reading(file: str, columns: list[str] | None, ignore: Any) -> Reading:
 
 def _work(given: Options, entries: Sequence[Entry], how: ScoreSettings) -> Work:
     settings = {"judge": how.judge, "rubric": how.rubric, "length": (given.max_length, given.cut_prompt)}
-    items = ([shown(e.question.prompt), [c.text for c in e.question.candidates]] for e in entries)
+    items = ([shown(e.question.prompt), [shown(c.completion) for c in e.question.candidates]] for e in entries)
     about = {"file": given.file, "columns": given.columns, "ignore": given.ignore}
     inputs = (given.file, how.judge.partition(":")[2], how.rubric)
     return Work("score", "rows", len(entries), digest(settings, items), about, inputs=inputs)
@@ -173,32 +173,38 @@ def _show_comparisons(known: Sequence[tuple[Entry, list[float]]], *, calibrated:
 
     groups = _compared(known)
     found = [c for group in groups for c in comparisons(group)]
-    if not found:
+    whole = sum(c.mass for c in found)
+    if not whole:
         return
-    report, ties = judge(groups), sum(c.lead == 0 for c in found)
+    report, ties = judge(groups), sum(c.mass for c in found if c.lead == 0) / whole
     accuracy = report.accuracy
     last = ("#calibration error",) if calibrated else ()
     rows = table("#comparisons", "#accuracy", "95% interval", "#ties", "#p against ½", "#longer wins", *last)
     error = (percent(report.calibration_error),) if calibrated else ()
     rows.add_row(
-        str(accuracy.n), percent(accuracy.value), interval(accuracy), percent(ties / len(found)),
+        str(accuracy.n), percent(accuracy.value), interval(accuracy), percent(ties),
         p_value(report.test.p_value), percent(report.longer_wins.value), *error,
     )  # fmt: skip
     results().print(rows)
 
 
 def _compared(known: Sequence[tuple[Entry, list[float]]]) -> list[Scored]:
-    """The comparisons of the rows. The labeled completions of one prompt are one group. Lengths are in characters."""
+    """The comparisons of the rows. The labeled completions of one prompt are one group, in which each counts once.
+    Lengths are in characters."""
     from twofold.evaluation.reward import Scored
 
-    groups: dict[object, tuple[object, list[float], list[float], list[int]]] = {}
+    groups: dict[object, Scored] = {}
+    labelled: dict[object, tuple[list[float], list[float], list[int]]] = {}
     for number, (entry, scores) in enumerate(known):
         if entry.levels is None:
             continue
-        prompt = entry.question.prompt
-        name = ("labelled", prompt) if len(scores) == 1 else number
-        _, levels, all_scores, lengths = groups.setdefault(name, (prompt, [], [], []))
+        prompt, lengths = entry.question.prompt, [len(c.text) for c in entry.question.candidates]
+        if len(scores) > 1:
+            groups[number] = Scored(prompt, entry.levels, scores, lengths, entry.weight, entry.probability)
+            continue
+        levels, known_scores, sizes = told = labelled.setdefault(prompt, ([], [], []))
         levels += entry.levels
-        all_scores += scores
-        lengths += [len(c.text) for c in entry.question.candidates]
-    return [Scored(*group) for group in groups.values()]
+        known_scores += scores
+        sizes += lengths
+        groups["labelled", prompt] = Scored(prompt, *told)
+    return list(groups.values())

@@ -23,6 +23,7 @@ PANELS = {
         "explain": "read a model token by token",
         "sample": "sample from a model, or search for its best completions",
         "score": "add scores of a reward model or a judge to rows",
+        "power": "count the prompts that show a difference",
     },
     "Look at runs": {
         "report": "write the page of a run",

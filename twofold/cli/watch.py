@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from twofold.reports.live import Live, Snapshot
 
 WIDEST = 60
+LETTERS = 300  # of a sample
 BESIDE = 44  # columns for names and figures
 PLAIN_SECONDS = 10.0
 TRACES = (".lock", "metrics.jsonl", "resolved.yaml", "environment.json")
@@ -86,6 +87,11 @@ def picture(snapshot: Snapshot, console: Console) -> RenderableType:
         first, last = (f"{curve.values[i]:.4g}" for i in (0, -1))
         curves.add_row(curve.name, sparkline(curve.values, width), first, last)
     said = [Text(f"warning: {text}", "yellow") for text in snapshot.warnings]
+    beside = snapshot.beside
+    texts = table("", "")
+    if beside is not None:
+        for name, text in (("prompt", beside.prompt), ("before", beside.before), (f"step {beside.step}", beside.now)):
+            texts.add_row(name, Text(" ".join(text.split())[:LETTERS]))
     remedy = [Text(f"`twofold train {snapshot.path}/resolved.yaml` resumes from its last checkpoint", "dim")]
-    shown: list[RenderableType] = [head, *([curves] if snapshot.curves else []), *said]
+    shown: list[RenderableType] = [head, *([curves] if snapshot.curves else []), *([texts] if beside else []), *said]
     return Group(*shown, *(remedy if snapshot.state == "silent" else []))

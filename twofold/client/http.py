@@ -65,8 +65,12 @@ class RefusedFieldError(ServerError):
 
     def __init__(self, what: str, where: str, field: str, *, unknown: bool) -> None:
         self.field, self.unknown = field, unknown
-        remedy = f"the server refuses `{field}` of the request: name a model, or another server, that takes it"
+        remedy = f"the server refuses `{field}` of the request: name a model that takes it, or write #NAME?{field}=null"
         super().__init__(what, where=where, remedy=remedy)
+
+
+class BadRequestError(ServerError):
+    """A server refuses a request without naming a field of it."""
 
 
 class HttpClient:
@@ -154,7 +158,7 @@ class HttpClient:
         key = {401: f"set {KEY_VARIABLE}", 403: f"set {KEY_VARIABLE} to a key that may do this"}
         address = "check the address and the model's name behind #"
         remedy = {**key, 404: address, 405: address, **remedies}.get(status, REFUSED)
-        raise ServerError(what, where=url, remedy=remedy)
+        raise (BadRequestError if status in (400, 422) else ServerError)(what, where=url, remedy=remedy)
 
     def _excerpt(self, data: bytearray) -> str:
         return self._redacted(data[:2000].decode("utf-8", "replace"))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-from twofold.client.http import KEY_VARIABLE, HttpClient, RefusedFieldError, RetryableError, loads
+from twofold.client.http import KEY_VARIABLE, BadRequestError, HttpClient, RefusedFieldError, RetryableError, loads
 from twofold.client.http import RetrySettings as RetrySettings
 from twofold.errors import RecipeError, ServerError
 from twofold.ledger import Ledger
@@ -25,18 +26,22 @@ HOPELESS = {False: 3, True: 12}  # failed requests in a row, without or with a u
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model behind a URL; `raw` servers continue text (…/completions), the others answer chats."""
+    """A model behind a URL; `raw` servers continue text (…/completions), the others answer chats. `fields` are the
+    user's own fields of every request; None leaves a field out."""
 
     url: str
     model: str
     raw: bool
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @classmethod
     def of(cls, text: str) -> Endpoint:
-        """From `https://host/v1#model`, or `https://host/v1/completions#model` for a base model."""
+        """From `https://host/v1#model`, or `https://host/v1/completions#model` for a base model. Fields of requests
+        follow as `#model?name=value&name=value`; values are JSON, or else text."""
         import httpx2
 
-        base, _, model = text.partition("#")
+        base, _, rest = text.partition("#")
+        model, _, query = rest.partition("?")
         try:
             url = httpx2.URL(base)
         except httpx2.InvalidURL as error:
@@ -50,7 +55,8 @@ class Endpoint:
             raise RecipeError("names no server and model", where=f"`{text}`", remedy=remedy)
         base = base.rstrip("/")
         raw = base.endswith("/completions") and not base.endswith("/chat/completions")
-        return cls(base if base.endswith("/completions") else f"{base}/chat/completions", model, raw)
+        address = base if base.endswith("/completions") else f"{base}/chat/completions"
+        return cls(address, model, raw, _fields(query, text))
 
     @property
     def host(self) -> str:
@@ -66,11 +72,14 @@ def is_url(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Reply:
-    """A server's answer; `truncated` if it ran out of tokens, `tokens` by the server's count (prompt, completion)."""
+    """A server's answer; `truncated` if it ran out of tokens, `tokens` by the server's count (prompt, completion).
+    `more` are the filled keys of its message besides role and content: reasoning, calls of tools. With some of them
+    `text` may be empty."""
 
     text: str
     truncated: bool
     tokens: tuple[int, int] | None = None
+    more: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 class UnparsableReply(ValueError):
@@ -117,8 +126,9 @@ class Server:
         if not isinstance(prompt, str) and self.endpoint.raw:
             remedy = "name the server's chat address (…/v1), or give prompts as text"
             raise RecipeError("continues text, the prompts are chats", where=self.endpoint.url, remedy=remedy)
-        field = "prompt" if self.endpoint.raw else "messages"
-        return {"model": self.endpoint.model, field: prompt, **settings}
+        place = "prompt" if self.endpoint.raw else "messages"
+        whole = {"model": self.endpoint.model, place: prompt, **settings, **self.endpoint.fields}
+        return {name: value for name, value in whole.items() if value is not None}
 
     @property
     def refused(self) -> list[str]:
@@ -212,26 +222,64 @@ class Server:
     def _post(self, body: Mapping[str, Any]) -> str:
         """The text of a good answer, requested without the fields that the server has refused."""
         while True:
-            changes = dict(self._changes)
+            changes = {name: other for name, other in self._changes.items() if other or name in self.optional}
             names = {name: changes.get(name, name) for name in body}
             sent = {other: body[name] for name, other in names.items() if other is not None}
             try:
                 return self._wire.post(self.endpoint.url, sent)
             except RefusedFieldError as error:
                 self._change(error)
+            except BadRequestError as error:
+                return self._without_optional(sent, error)
+
+    def _without_optional(self, sent: Mapping[str, Any], error: BadRequestError) -> str:
+        """The answer to a request whose refusal names no field: without optional fields, one more each time. Those are
+        left out from then on. Raises `error` if that does not help."""
+        names = [name for name in self.optional if name in sent]
+        for count in range(1, len(names) + 1):
+            try:
+                answer = self._wire.post(self.endpoint.url, {k: v for k, v in sent.items() if k not in names[:count]})
+            except (BadRequestError, RefusedFieldError):
+                continue
+            with self._lock:
+                for name in names[:count]:
+                    if name not in self._changes:
+                        self._changes[name] = None
+                        self._notes.append(self._left_out(name))
+            return answer
+        raise error
 
     def _change(self, error: RefusedFieldError) -> None:
         """From now on, send a refused setting in another way. Raises `error` if there is none."""
         with self._lock:
             name = next((name for name, other in self._changes.items() if other == error.field), error.field)
-            if name in self._changes and self._changes[name] != error.field:
+            handled = name in self._changes and self._changes[name] != error.field
+            if handled and (self._changes[name] or name in self.optional):
                 return  # another thread has already handled it
             other = RENAMED.get(name) if name not in self._changes else None
             if not error.unknown or (other is None and name not in self.optional):
                 raise error
             self._changes[name] = other
-            how = f"`{other}` is sent in its place" if other else "it is left out, the server's own default holds"
-            self._notes.append(f"{self.endpoint.url} does not take `{error.field}`: {how}")
+            sent = f"{self.endpoint.url} does not take `{error.field}`: `{other}` is sent in its place"
+            self._notes.append(sent if other else self._left_out(error.field))
+
+    def _left_out(self, name: str) -> str:
+        return f"{self.endpoint.url} does not take `{name}`: it is left out, the server's own default holds"
+
+
+def _fields(query: str, text: str) -> dict[str, Any]:
+    """The fields of `name=value&name=value`."""
+    fields: dict[str, Any] = {}
+    for part in query.split("&") if query else ():
+        name, equals, value = part.partition("=")
+        if not equals or not name.isidentifier() or name in ("model", "messages", "prompt"):
+            remedy = "write #model?name=value, such as #m?reasoning_effort=low&seed=null"
+            raise RecipeError(f"`{part}` is no field of a request", where=f"`{text}`", remedy=remedy)
+        try:
+            fields[name] = loads(unquote(value))
+        except ValueError:
+            fields[name] = unquote(value)
+    return fields
 
 
 def _other(body: Mapping[str, Any], attempt: int) -> dict[str, Any]:
@@ -244,13 +292,16 @@ def _reply(text: str) -> Reply:
     try:
         whole = loads(text)
         choice = whole["choices"][0]
-        said = choice["message"]["content"] if "message" in choice else choice["text"]
+        message = {**choice["message"]} if "message" in choice else {"content": choice["text"]}
     except (ValueError, KeyError, IndexError, TypeError):
         raise RetryableError("the answer is no completion", raw=text[:2000]) from None
-    if not isinstance(said, str):
+    said = message.pop("content", None)
+    said = message.pop("refusal", None) if said is None else said
+    more = {name: value for name, value in message.items() if name != "role" and value not in (None, "", [], {})}
+    if not isinstance(said, str) and (said is not None or not more):
         raise RetryableError("the answer holds no text", raw=text[:2000])
     usage = whole.get("usage") or {}
     counts = (usage.get("prompt_tokens"), usage.get("completion_tokens")) if isinstance(usage, dict) else (None, None)
     tokens = (counts[0], counts[1]) if all(isinstance(c, int) for c in counts) else None
-    clean = said.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return Reply(clean, choice.get("finish_reason") == "length", tokens)  # type: ignore[arg-type]  # checked above
+    clean = (said or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return Reply(clean, choice.get("finish_reason") == "length", tokens, more)  # type: ignore[arg-type]  # checked above

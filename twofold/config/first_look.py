@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 GLOB = frozenset("*?[")
 
 
-def first_look(*, rows: Sequence[str | None] = (), models: Sequence[str | None] = ()) -> None:
-    """Raise TwofoldError for sources of rows and for models that do not exist here and cannot be hub names."""
+def first_look(*, rows: Sequence[str | None] = (), models: Sequence[str | None] = (), servers: bool = False) -> None:
+    """Raise TwofoldError for sources of rows and for models that do not exist here and cannot be hub names.
+
+    Where `servers` may answer, the address of one is a model too.
+    """
     from twofold.client.hub import refuse_unknown_model, stay_local_if_cut_off
     from twofold.data.readers import refuse_missing as refuse_missing_rows
     from twofold.models.locate import refuse_missing as refuse_missing_model
@@ -29,7 +32,7 @@ def first_look(*, rows: Sequence[str | None] = (), models: Sequence[str | None] 
         if not Path(name).exists():
             stay_local_if_cut_off()
     for name in filter(None, models):
-        if "://" not in name:
+        if not (servers and "://" in name):
             refuse_missing_model(name)
             if not Path(name).is_dir():
                 refuse_unknown_model(name)

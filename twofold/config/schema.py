@@ -12,6 +12,7 @@ from twofold.config.also import also_objective
 from twofold.config.custom import own_objective
 from twofold.data.settings import DataSettings, DataSplit
 from twofold.evaluation.exact_match import Rule
+from twofold.evaluation.rate_in_training import WinRateInTraining
 from twofold.models.load import ModelSettings
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import DPO, AnyObjective
@@ -31,6 +32,8 @@ class EvaluationSettings:
     tasks: DataSplit | None = None
     """GSM8K-style prompts and answers. They must come from a file, not from a share of the training rows."""
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
+    win_rate: WinRateInTraining | None = None
+    """A win rate on a few prompts at each evaluation."""
     rule: Rule = "answer"
     """What the answers of tasks are. answer: a final answer that the completion must match. instructions: rules that
     the completion must follow, such as `at most 15 words` (docs/judges.md)."""

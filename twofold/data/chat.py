@@ -11,7 +11,6 @@ from twofold.data.issues import quoted, shortened
 from twofold.data.json_text import once
 from twofold.data.keys import meaning, remedy, unread
 from twofold.data.message_keys import (
-    CALLS,
     CARRIED,
     OLD_CALL,
     Malformed,
@@ -23,7 +22,7 @@ from twofold.data.message_keys import (
 from twofold.data.pictures import PLACE, TYPES, Pictures
 from twofold.data.time_limit import within
 from twofold.errors import DataError, ModelError
-from twofold.records import PARTS, TOOLS, Message, Prompt
+from twofold.records import CALLS, PARTS, TOOLS, Message, Prompt
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 Chat = tuple[Message, ...]
@@ -32,12 +31,12 @@ TEMPLATE_SECONDS = 5
 _STOPPED = set[str]()
 """Templates that are not tried again."""
 
-_SHAREGPT = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "observation": "tool"}
+SHAREGPT = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "observation": "tool"}
 """What ShareGPT and its heirs (FastChat, LLaMA-Factory, axolotl) call the roles in `from`."""
 _NAMED, _FROM = frozenset({"role", "content", *CARRIED}), frozenset({"from", "value", *CARRIED})
-_TOOL_ROLES = {"function": "tool", "tool_response": "tool", "ipython": "tool"}
+TOOL_ROLES = {"function": "tool", "tool_response": "tool", "ipython": "tool"}
 """Other names of the tool's role: OpenAI's old one, ms-swift's and Llama 3's."""
-_CALLING = ("function_call", "tool_call")
+CALLING = ("function_call", "tool_call")
 """Roles of a message whose content is a call, as JSON: LLaMA-Factory's and ms-swift's."""
 
 
@@ -82,15 +81,15 @@ def _message(item: Any, number: int, pictures: Pictures | None) -> Message:
     named = "role" in item and ("content" in item or "from" not in item)
     role, content = (item["role"], item.get("content")) if named else (item["from"], item["value"])
     place = f"message {number}"
-    if isinstance(role, str) and role in _CALLING:
+    if isinstance(role, str) and role in CALLING:
         item, role, content = {**item, CALLS: content}, "assistant", ""
     plain = len(item) == 2 and ("content" in item or not named)  # without further keys
     if not plain and (keys := unread(item, _NAMED if named else _FROM)):
         reason = f"{place}: its key `{shortened(keys[0])}` {meaning(keys[0])}"
         raise Malformed(reason, remedy(keys), "unread key")
     if isinstance(role, str):
-        role = role if named else _SHAREGPT.get(role, role)
-        role = _TOOL_ROLES.get(role, role)
+        role = role if named else SHAREGPT.get(role, role)
+        role = TOOL_ROLES.get(role, role)
     if role not in ROLES:
         known = f"roles are {', '.join(ROLES)}"
         name = shortened(role) if isinstance(role, str) else kind(role)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twofold.data.encode import Encoded, encode
 from twofold.data.formats import Table
-from twofold.data.kinds import RowNeeds, rows_of_kind
+from twofold.data.kinds import RowNeeds, imitated, rows_of_kind
 from twofold.data.lazy import MappedRows, concat
 from twofold.data.load import load
 from twofold.data.reading import Reading
@@ -18,7 +18,7 @@ from twofold.data.stored_groups import encode_stored
 from twofold.data.tokenize import Encoder
 from twofold.errors import DataError
 from twofold.progress import Progress
-from twofold.records import Labelled, Record, Request, Task, completion_texts
+from twofold.records import Labelled, Record, Request, Task, completion_fields
 
 
 @dataclass(frozen=True)
@@ -127,4 +127,4 @@ def _as_task(record: Record) -> Task:
     if getattr(record, "weight", None) is not None:
         what, remedy = "`weight` is filled, and a generator does not read it", "drop it: data.ignore=[weight]"
         raise DataError(what, where=str(record.source), remedy=remedy)
-    return record if isinstance(record, Task) else Task(record.prompt, completion_texts(record)[0][1], record.source)
+    return record if isinstance(record, Task) else imitated(record, completion_fields(record)[0][1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from bisect import bisect_left
 from collections.abc import Hashable, Sequence
 
 WORDS = re.compile(r"\s+|\w+|[^\w\s]")
@@ -27,5 +28,6 @@ def differences(left: str, right: str) -> tuple[Pieces, Pieces]:
 
 def common_length(*rows: Sequence[Hashable]) -> int:
     """How many members (characters, tokens, messages) all `rows` begin with."""
-    differing = (i for i, members in enumerate(zip(*rows, strict=False)) if len(set(members)) > 1)
-    return next(differing, min(map(len, rows)))
+    first, *others = (row if isinstance(row, str) else tuple(row) for row in rows)
+    shortest = range(min(map(len, rows)))
+    return bisect_left(shortest, True, key=lambda i: any(other[: i + 1] != first[: i + 1] for other in others))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from twofold.data.formats import Stream, texts
-from twofold.data.issues import Issue
+from twofold.data.formats import Stream
+from twofold.data.issues import Issue, Texts
 from twofold.data.reading import Reading
-from twofold.data.report import Kind, Texts
+from twofold.data.report import Kind
 
 
 def kinds(faults: Sequence[Issue], reading: Reading, each: int) -> list[Kind]:
@@ -29,7 +29,7 @@ def _read(wanted: set[int], reading: Reading) -> dict[int, Texts]:
     found: dict[int, Texts] = {}
     for made in Stream(reading) if wanted else ():
         if made.number in wanted and made.record is not None:
-            found[made.number] = tuple(texts(made.record))
+            found[made.number] = made.texts
         elif made.number in wanted and made.row is not None:
             found[made.number] = (("row", json.dumps(made.row, ensure_ascii=False, default=str)),)
         if len(found) == len(wanted):

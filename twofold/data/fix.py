@@ -1,7 +1,11 @@
-"""Writes the clean rows of a source to a file, in their format, and the others to a second file with the reasons."""
+"""Writes the clean rows of a source to a file, in their format, and the others to a second file with the reasons.
+
+What can be repaired without a change of meaning (`repairs.py`) is repaired; the source itself stays as it is.
+"""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -10,15 +14,18 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
 from twofold.data.issues import Issue, quoted
 from twofold.data.json_rows import Row
-from twofold.data.readers import rows
+from twofold.data.readers import READ_ERRORS, is_file, opened, rows
 from twofold.data.reading import Reading
+from twofold.data.remote import located
+from twofold.data.repairs import Naming, Repaired, is_percent, repaired
+from twofold.data.unpacking import Allowance, UnpackedError, bounded
 from twofold.data.validate import Report
 from twofold.disk import PRIVATE_FILE
 from twofold.errors import DataError
@@ -26,6 +33,9 @@ from twofold.errors import DataError
 _ENDINGS = (".jsonl", ".ndjson", ".json", ".csv")
 KNOWN = (*_ENDINGS, *(f"{e}.gz" for e in _ENDINGS))
 LEFT_OUT = ".left-out.jsonl"
+_WIDE = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
+         codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
+"""Encodings that a byte order mark proves, the longer marks first."""
 
 Check = Callable[[str], Report]
 """How a file is judged: the source itself, and then what was written of it."""
@@ -35,7 +45,7 @@ Check = Callable[[str], Report]
 class Fixed:
     """What was written, and of what kinds the faults of the rows left out are (`reasons`, the most frequent first).
 
-    `beside` is not there where no row was left out.
+    `beside` is not there where no row was left out. `repairs` are those of the rows that were written, by kind.
     """
 
     out: str
@@ -43,51 +53,158 @@ class Fixed:
     rows_left: int
     left_out: int
     reasons: Mapping[str, int]
+    repairs: Mapping[str, Repaired] = field(default_factory=dict[str, Repaired])
 
 
 def fix(report: Report, out: str, check: Check, reading: Reading | None = None) -> Fixed:
-    """Write the rows without errors of the source of `report` to `out`, and the others with their errors to a file next
-    to it. `reading` defines how the source was read; ignored keys are written too.
+    """Write the rows of the source of `report`, repaired where that is possible, to `out`, and those that stay at fault
+    with their errors to a file next to it. `reading` defines how the source was read; ignored keys are written too.
 
     `check` judges what was written, until no row of it is at fault: a row may be the first of its shape, or one of
     several. A file is there whole or not at all. Raises DataError where nothing is left, or the whole file is at fault.
     """
-    _refuse(report, out)
+    _refuse_name(out)
     how = replace(reading or Reading(report.source), ignore=())
-    target, beside = Path(out), Path(out + LEFT_OUT)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    written = target.with_name(f".{os.getpid()}.{target.name}")
-    listed = target.with_name(f".{os.getpid()}.{beside.name}")
-    faulty = _by_row(report.faults)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    with _in_utf8(how, Path(out).parent) as (read, encoding):
+        if encoding:
+            report = check(read.source)
+        _refuse_whole(report, how.source)
+        work = _Work(report, check, read)
+        written = work.write(Path(out), Path(out + LEFT_OUT))
+    whole = {f"{encoding} written as UTF-8": Repaired(1, 0, "", encoding, "utf-8")} if encoding else {}
+    marks = [f for f in report.faults if f.check == "BOM"]
+    if marks:
+        whole["byte order mark removed"] = Repaired(len(marks), marks[0].row, "", "", "")
+    return replace(written, repairs={**whole, **written.repairs})
+
+
+class _Work:
+    """A source on its way to a file: the faults of its rows as read, and the rows that are `left` out so far."""
+
+    def __init__(self, report: Report, check: Check, how: Reading) -> None:
+        self._check, self._how, self._source = check, how, report.source
+        self._faults, self._left = _by_row(report.faults), dict[int, list[Issue]]()
+        self._as_read = set[int]()
+        """Rows without a fault that a repair would give one: they stay as they are."""
+        self._names = Naming(how.columns, self._percent(report))
+        self._made, self._changed = dict[str, Repaired](), set[int]()
+
+    def _percent(self, report: Report) -> bool:
+        if not any(f.field == "probability" and f.check == "mistyped field" for f in report.faults):
+            return False
+        key = Naming(self._how.columns)["probability"]
+        return is_percent(row.get(key) for _, row in _rows(self._how) if not isinstance(row, Issue))
+
+    def write(self, target: Path, beside: Path) -> Fixed:
+        """Both files, when no row of the first is at fault."""
+        written = target.with_name(f".{os.getpid()}.{target.name}")
+        listed = target.with_name(f".{os.getpid()}.{beside.name}")
+        try:
+            while True:
+                kept = self._written(written)
+                numbers = (number for number, _ in _rows(replace(self._how, source=str(written))))
+                more = _by_row(self._check(str(written)).faults, dict(zip(numbers, kept, strict=True)))
+                if not more:
+                    break
+                self._judge(more)
+            if self._left:
+                _list(_rows(self._how), self._left, listed)
+                os.replace(listed, beside)
+            os.replace(written, target)
+        finally:
+            written.unlink(missing_ok=True)
+            listed.unlink(missing_ok=True)
+        reasons = Counter(fault.check for faults in self._left.values() for fault in faults)
+        return Fixed(
+            str(target), str(beside), len(kept), len(self._left), dict(reasons.most_common()), dict(self._made)
+        )
+
+    def _written(self, path: Path) -> list[int]:
+        """The numbers of the rows that were written."""
+        kept = list[int]()
+        self._made.clear()
+        self._changed.clear()
+        _write(self._clean(kept), path)
+        if not kept:
+            raise DataError("no row is without faults", where=self._source, remedy="see `twofold data check`")
+        return kept
+
+    def _clean(self, kept: list[int]) -> Iterator[Row]:
+        for number, row in _rows(self._how):
+            faults = self._faults.get(number, [])
+            if number in self._left or isinstance(row, Issue):
+                self._left.setdefault(number, faults)
+                continue
+            lost = number in self._as_read or any(f.check == "contradiction" for f in faults)
+            after, made = (row, dict[str, Repaired]()) if lost else repaired(row, self._names, faults)
+            if faults and not made:
+                self._left[number] = faults
+                continue
+            for kind, repair in made.items():
+                first = self._made.get(kind, replace(repair, count=0, row=number))
+                self._made[kind] = replace(first, count=first.count + 1)
+            if made:
+                self._changed.add(number)
+            kept.append(number)
+            yield after
+
+    def _judge(self, more: Mapping[int, list[Issue]]) -> None:
+        """Leave out what is at fault as written, or write it as it was read."""
+        for number, faults in more.items():
+            if number in self._changed and number not in self._faults:
+                self._as_read.add(number)
+            else:
+                self._left[number] = [*self._faults.get(number, []), *faults]
+
+
+@contextmanager
+def _in_utf8(how: Reading, folder: Path) -> Iterator[tuple[Reading, str]]:
+    """The reading of a copy of a file in UTF-16 or UTF-32, and its encoding; else `how` itself, and no encoding."""
+    source = located(how.source)
+    encoding = _encoding(source) if is_file(how.source) else ""
+    if not encoding:
+        yield how, ""
+        return
+    copy = folder / f".{os.getpid()}.utf-8.{source.name.lower().removesuffix('.gz').removesuffix('.zst')}"
     try:
-        while True:
-            kept = _write(_rows(how), faulty, written)
-            if not kept:
-                raise DataError("no row is without faults", where=report.source, remedy="see `twofold data check`")
-            places = dict(zip((number for number, _ in _rows(replace(how, source=str(written)))), kept, strict=True))
-            more = _by_row(check(str(written)).faults, places)
-            if not more:
-                break
-            faulty |= more
-        if faulty:
-            _list(_rows(how), faulty, listed)
-            os.replace(listed, beside)
-        os.replace(written, target)
+        _copy(source, copy, encoding, how.bounds.growth)
+        yield replace(how, source=str(copy)), encoding
     finally:
-        written.unlink(missing_ok=True)
-        listed.unlink(missing_ok=True)
-    reasons = Counter(fault.check for faults in faulty.values() for fault in faults)
-    return Fixed(out, str(beside), len(kept), len(faulty), dict(reasons.most_common()))
+        copy.unlink(missing_ok=True)
 
 
-def _refuse(report: Report, out: str) -> None:
+def _copy(source: Path, copy: Path, encoding: str, growth: int) -> None:
+    try:
+        with opened(source) as packed, bounded(packed, Allowance(source, growth)) as stream, _written_to(copy) as out:
+            for part in codecs.iterdecode(iter(lambda: stream.read(1 << 20), b""), encoding):
+                out.write(part)
+    except (UnicodeError, UnpackedError, *READ_ERRORS):
+        what = f"begins as {encoding} and cannot be read as such"
+        raise DataError(what, where=str(source), remedy="save it as UTF-8") from None
+
+
+def _encoding(path: Path) -> str:
+    try:
+        with opened(path) as stream:
+            head = stream.read(4)
+    except READ_ERRORS:
+        return ""
+    return next((encoding for mark, encoding in _WIDE.items() if head.startswith(mark)), "")
+
+
+def _refuse_name(out: str) -> None:
     if not out.lower().endswith(KNOWN):
         raise DataError("unknown kind of file to write", where=out, remedy=f"end its name in one of {quoted(KNOWN)}")
     if Path(out).exists():
         raise DataError("is there already", where=out, remedy="name a new file")
+
+
+def _refuse_whole(report: Report, source: str) -> None:
     whole = next((f for f in report.errors if not f.row), None)
     if whole is not None:
-        raise DataError(whole.reason, where=whole.where, remedy=whole.remedy)
+        where = source if whole.file == report.source and not whole.field else whole.where
+        raise DataError(whole.reason, where=where, remedy=whole.remedy)
 
 
 def _rows(how: Reading) -> Iterator[tuple[int, Row | Issue]]:
@@ -106,29 +223,22 @@ def _by_row(faults: tuple[Issue, ...], places: Mapping[int, int] | None = None) 
     return found
 
 
-def _write(numbered: Iterator[tuple[int, Row | Issue]], faulty: Mapping[int, object], path: Path) -> list[int]:
-    """Write the rows that are not faulty; gives their numbers in the source."""
-    name, kept = path.name.lower().removesuffix(".gz"), list[int]()
-
-    def clean() -> Iterator[Row]:
-        for number, row in numbered:
-            if number not in faulty and not isinstance(row, Issue):
-                kept.append(number)
-                yield row
-
-    with _opened(path) as stream:
+def _write(clean: Iterator[Row], path: Path) -> None:
+    name = path.name.lower().removesuffix(".gz")
+    with _written_to(path) as stream:
         if name.endswith(".csv"):
-            _write_csv(stream, clean())
-        else:
-            opening, between, closing = ("[\n", ",\n", "\n]\n") if name.endswith(".json") else ("", "\n", "\n")
-            for row in clean():
-                stream.write((between if len(kept) > 1 else opening) + _shown(row))
-            stream.write(closing)
-    return kept
+            _write_csv(stream, clean)
+            return
+        opening, between, closing = ("[\n", ",\n", "\n]\n") if name.endswith(".json") else ("", "\n", "\n")
+        before = opening
+        for row in clean:
+            stream.write(before + _shown(row))
+            before = between
+        stream.write(closing)
 
 
 def _list(numbered: Iterator[tuple[int, Row | Issue]], faulty: Mapping[int, list[Issue]], path: Path) -> None:
-    with _opened(path) as stream:
+    with _written_to(path) as stream:
         for number, row in numbered:
             told = [f"{f.field}: {f.reason}" if f.field else f.reason for f in faulty.get(number, [])]
             if told:
@@ -137,7 +247,7 @@ def _list(numbered: Iterator[tuple[int, Row | Issue]], faulty: Mapping[int, list
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
+def _written_to(path: Path) -> Iterator[TextIO]:
     """A file to write text to, on the disk when it closes."""
     with path.open("wb") as file:
         os.fchmod(file.fileno(), PRIVATE_FILE)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from twofold.data.issues import Issue, IssueError, nearest, quoted
+from twofold.data.issues import Issue, IssueError, Texts, nearest, quoted
 from twofold.data.json_rows import Numbered, Row
 from twofold.data.readers import digest, is_file, rows
 from twofold.data.reading import Reading, RowBounds
@@ -93,13 +93,14 @@ def reading_of(
 class ParsedRow:
     """The result of a row: its record, or its errors (a warning before a row has no record).
 
-    `row` is what was read, None where that was no row.
+    `row` is what was read, None where that was no row. `texts` are those of the record.
     """
 
     number: int
     row: Row | None
     record: Record | None
     faults: Sequence[Issue] = ()
+    texts: Texts = ()
 
     @property
     def is_row(self) -> bool:
@@ -135,29 +136,35 @@ class Stream:
         errors = 0
         for number, row in _limited(self._rows, self._reading.limit):
             made = self._made(number, row)
-            errors += isinstance(made, list)
-            if errors > MOST_ERRORS:
-                yield ParsedRow(number, None, None, [self._too_many(number)])
-                return
             read = None if isinstance(row, Issue) else row
             if self._sum and read is not None:
                 line = json.dumps(read, sort_keys=True, default=str)
                 self._sum.update(line.encode() + b"\n")
-            yield ParsedRow(number, read, None, made) if isinstance(made, list) else ParsedRow(number, read, made)
+            if not isinstance(made, list):
+                found = texts(made)
+                halves = _half_characters(made, found)
+                if not halves:
+                    yield ParsedRow(number, read, made, (), found)
+                    continue
+                made = halves
+            errors += 1
+            if errors > MOST_ERRORS:
+                yield ParsedRow(number, None, None, [self._too_many(number)])
+                return
+            yield ParsedRow(number, read, None, made)
 
     def _made(self, number: int, row: Row | Issue) -> Record | list[Issue]:
         """The row's record, or its faults; the first row that fits a shape decides for the rows behind it."""
         place = Source(self.source, number)
         columns = self._reading.columns
-        named = row if isinstance(row, Issue) else _renamed(row, columns, place)
+        named = row if isinstance(row, Issue) or not columns else _renamed(row, columns, place)
         if isinstance(named, Issue):
             return [named]
         self._shape = self._shape or detect(named, columns)
         if self._shape is None:
             return [unknown(named, place)]
         large = _too_large(self._shape, named, place, self._reading.bounds)
-        made = large or parse(self._shape, named, place, self.remarks, columns, self._reading.whole)
-        return made if isinstance(made, list) else _half_characters(made) or made
+        return large or parse(self._shape, named, place, self.remarks, columns, self._reading.whole)
 
     def _too_many(self, number: int) -> Issue:
         reason = f"has more than {MOST_ERRORS:,} faulty rows; row {number} and what follows was not read"
@@ -182,6 +189,8 @@ def _too_large(shape: Shape, row: Row, place: Source, bounds: RowBounds) -> list
     faults = list[Issue]()
     for key in (*shape.keys, *shape.optional):
         value = row.get(key)
+        if value is None or (isinstance(value, str) and len(value) <= bounds.bytes):
+            continue
         parts = {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
         for name, part in parts.items():
             if isinstance(part, str) and len(part) > bounds.bytes:
@@ -197,9 +206,12 @@ def _beyond(place: Source, name: str, count: int, what: str, most: int, setting:
     return Issue(place.file, place.row, name, reason, remedy, check="row too long")
 
 
-def _half_characters(record: Record) -> list[Issue]:
+def _half_characters(record: Record, read: Texts) -> list[Issue]:
     """Halves of characters outside the basic plane, which no tokenizer takes: JSON may escape them one by one."""
-    found = ((field, _SURROGATE.search(text)) for field, text in texts(record) if not text.isascii())
+    unusual = [(field, text) for field, text in read if not text.isascii()]
+    if not unusual:
+        return []
+    found = ((field, _SURROGATE.search(text)) for field, text in unusual)
     return [
         Issue(
             *(record.source.file, record.source.row, field, f"holds half a character, U+{ord(half[0]):04X}"),
@@ -211,21 +223,25 @@ def _half_characters(record: Record) -> list[Issue]:
     ]
 
 
-def texts(record: Record) -> Iterator[tuple[str, str]]:
-    """Every text of a record behind the name of its field."""
+def texts(record: Record) -> Texts:
+    """Every text of a record behind the name of its field; those of the prompt come first."""
     if isinstance(record.prompt, str):
-        yield "prompt", record.prompt
+        asked: Texts = (("prompt", record.prompt),)
     else:
-        yield from (
-            ("prompt", text) for m in record.prompt for text in ((m.content, m.more) if m.more else (m.content,))
-        )
-    yield from ((field, text_of(told)) for field, told in completion_fields(record))
+        parts = (text for m in record.prompt for text in ((m.content, m.more) if m.more else (m.content,)))
+        asked = tuple(("prompt", text) for text in parts)
+    return (*asked, *[(field, text_of(told)) for field, told in completion_fields(record)])
 
 
 def _limited(numbered: Iterable[Numbered], limit: int | None) -> Iterable[Numbered]:
+    """What comes before row `limit` is over."""
+    return numbered if limit is None else _first(numbered, limit)
+
+
+def _first(numbered: Iterable[Numbered], limit: int) -> Iterable[Numbered]:
     taken = 0
     for number, row in numbered:
-        if limit is not None and taken >= limit:
+        if taken >= limit:
             return
         taken += not (isinstance(row, Issue) and row.severity == "warning")
         yield number, row

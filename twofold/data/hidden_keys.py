@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from twofold.data.chat import Chat, rendering
 from twofold.data.issues import quoted
-from twofold.data.message_keys import CALLS, REASONING
+from twofold.data.message_keys import REASONING
 from twofold.errors import ModelError
-from twofold.records import TOOLS, Message
+from twofold.records import CALLS, TOOLS, Message
 
 TAG = re.compile(r"<(?!assistant>|model>|bot>)([A-Za-z_][\w:-]*)>\s*\Z")
 """A tag that a generation prompt opens, for the answer to close; not one that names a role."""

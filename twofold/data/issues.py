@@ -13,6 +13,8 @@ from twofold.errors import DataError
 Severity = Literal["error", "warning"]
 Acceptable = Literal["chosen = rejected", "same rank", "contradiction"]
 """Errors of rows that can be read and trained on: people who disagree contradict each other."""
+Texts = tuple[tuple[str, str], ...]
+"""Every text of a row behind the name of its field."""
 
 
 @dataclass(frozen=True, slots=True)

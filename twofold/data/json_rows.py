@@ -38,7 +38,11 @@ def lines(stream: IO[bytes], source: str, most: int) -> Iterator[Numbered]:
         if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             yield 1, Issue(source, 1, "", "the file is UTF-16", "save the file as UTF-8", check="bad UTF-8")
             return
-        yield from _line(line, source, number)
+        if line.startswith(codecs.BOM_UTF8):
+            yield number, _bom(source, number)
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if line and not line.isspace():
+            yield number, _row(line, source, number)
 
 
 def too_long(source: str, number: int, most: int) -> Issue:
@@ -48,22 +52,22 @@ def too_long(source: str, number: int, most: int) -> Issue:
     return Issue(source, 0, "", reason, remedy, check="row too long")
 
 
-def _line(line: bytes, source: str, number: int) -> Iterator[Numbered]:
-    if line.startswith(codecs.BOM_UTF8):
-        yield number, _bom(source, number)
-        line = line.removeprefix(codecs.BOM_UTF8)
-    if not line.strip():
-        return
+def _row(line: bytes, source: str, number: int) -> Row | Issue:
     row = _parsed(line, source, number)
     if isinstance(row, Issue) and row.check == "bad JSON" and not line.endswith(b"\n"):
         reason = "the last line is cut off: it is no complete JSON and has no line end"
-        row = Issue(source, number, "", reason, "copy or write the file again", check="truncated last line")
-    yield number, row if isinstance(row, Issue) else _object(row, source, number)
+        return Issue(source, number, "", reason, "copy or write the file again", check="truncated last line")
+    return row if isinstance(row, Issue) else _object(row, source, number)
 
 
 def _parsed(data: bytes, source: str, number: int) -> Any | Issue:
     try:
-        return json.loads(data.decode("utf-8").rstrip("\r\n"), object_pairs_hook=once)
+        text = data.decode("utf-8").rstrip("\r\n")
+        if text.startswith("{"):
+            value, end = _DECODER.raw_decode(text)  # what loads makes of it, without a decoder of its own each time
+            if end == len(text):
+                return value
+        return json.loads(text, object_pairs_hook=once)
     except UnicodeDecodeError as error:
         reason = f"byte {error.start + 1} ({data[error.start]:#04x}) is not UTF-8"
         return Issue(source, number, "", reason, "save the file as UTF-8", check="bad UTF-8")

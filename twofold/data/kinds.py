@@ -10,7 +10,18 @@ from functools import partial
 from twofold.batch import DataKind
 from twofold.data.lazy import MappedRows
 from twofold.errors import DataError
-from twofold.records import Completion, Demonstration, Labelled, Pair, Ranking, Record, Request, Task, completion_fields
+from twofold.records import (
+    Completion,
+    Demonstration,
+    Labelled,
+    Pair,
+    Ranking,
+    Record,
+    Request,
+    Task,
+    completion_fields,
+    final_text,
+)
 
 _BRING: dict[DataKind, str] = {
     "pairs": "provide prompt, chosen and rejected, or set objective.kind=sft",
@@ -31,12 +42,14 @@ _REMEDIES = {
 @dataclass(frozen=True)
 class RowNeeds:
     """The rows that an objective needs: their kind, the columns in addition to texts, and the objective's name in
-    errors. `margin` is its setting that can read each row's margin, if it has one."""
+    errors. `margin` is its setting that can read each row's margin, if it has one. `imitates`: the answers to prompts
+    are trained on, and not only checked against."""
 
     kind: DataKind
     columns: tuple[str, ...]
     learner: str
     margin: str | None = None
+    imitates: bool = False
 
 
 def rows_of_kind(records: Sequence[Record], needs: RowNeeds) -> Sequence[Record]:
@@ -44,11 +57,11 @@ def rows_of_kind(records: Sequence[Record], needs: RowNeeds) -> Sequence[Record]
     where rows are not held in memory when they are read."""
     if isinstance(records, list):
         return [row for record in records for row in _rows_of(record, needs)]
-    return MappedRows(records, partial(_rows_of, needs=needs), f"{needs.kind} {sorted(needs.columns)}")
+    return MappedRows(records, partial(_rows_of, needs=needs), f"{needs.kind} {sorted(needs.columns)} {needs.imitates}")
 
 
 def _rows_of(record: Record, needs: RowNeeds) -> list[Record]:
-    rows = _converted(record, needs.kind)
+    rows = _converted(record, needs)
     if not rows:
         raise DataError(
             f"{needs.learner} learns from {needs.kind}, and this row is {_described(record)}",
@@ -111,13 +124,23 @@ def _missing_field(record: Record, columns: tuple[str, ...]) -> str | None:
     return None
 
 
-def _converted(record: Record, wanted: DataKind) -> list[Record]:
-    """The data of `record` in the `wanted` kind; nothing if it has none."""
+def imitated(record: Record, best: Completion) -> Task:
+    """A problem whose reference answer a policy imitates. Raises DataError for one of several turns: a sample is one
+    turn, so that no sample could equal it, and the log-ratios of both are of different conversations."""
+    if not isinstance(best, str) and len(best) > 1:
+        what = f"its reference answer has {len(best)} turns, and a sample is one turn: they cannot be compared"
+        remedy = "end the row with its first answer, or train on whole conversations as pairs"
+        raise DataError(what, where=str(record.source), remedy=remedy)
+    return Task(record.prompt, final_text(best), record.source, None if isinstance(best, str) else best)
+
+
+def _converted(record: Record, needs: RowNeeds) -> list[Record]:
+    """The data of `record` in the kind that is needed; nothing if it has none."""
     prompt, source, weight = record.prompt, record.source, getattr(record, "weight", None)
-    match wanted, record:
+    match needs.kind, record:
         case "pairs", Pair():
             return [replace(record, gold=None)]
-        case "triples", Pair(gold=str()):
+        case "triples", Pair(gold=gold) if gold is not None:
             return [record]
         case ("rankings", Ranking()) | ("labels", Labelled()) | ("demonstrations", Demonstration()):
             return [record]
@@ -125,8 +148,11 @@ def _converted(record: Record, wanted: DataKind) -> list[Record]:
             known = {name: getattr(record, name) for name in ("margin", "probability", "weight")}
             return [Ranking(prompt, (record.chosen, record.rejected), source, **known)]
         case "prompts", _:
-            best = _final_text(best_completion(record))
-            return [Request(prompt, source) if best is None else Task(prompt, best, source)]
+            best = best_completion(record)
+            if needs.imitates and best is not None:
+                return [imitated(record, best)]
+            text = "" if best is None else final_text(best)
+            return [Task(prompt, text, source) if text else Request(prompt, source)]
         case "labels", Pair():
             sides = (record.chosen, True), (record.rejected, False)
             return [Labelled(prompt, text, good, source, record.probability, weight) for text, good in sides]
@@ -142,13 +168,6 @@ def best_completion(record: Record) -> Completion | None:
     if isinstance(record, Labelled) and not record.desirable:
         return None
     return next((told for _, told in completion_fields(record)), None)
-
-
-def _final_text(completion: Completion | None) -> str | None:
-    """What a completion answers in the end; None for one that ends with a call."""
-    if completion is None or isinstance(completion, str):
-        return completion
-    return completion[-1].content or None
 
 
 def _described(record: Record) -> str:

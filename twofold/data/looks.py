@@ -10,6 +10,7 @@ from twofold.data.contamination import Contamination, EvaluationPrompts
 from twofold.data.issues import Issue
 from twofold.data.json_rows import Row
 from twofold.data.near import NearDuplicates, NearPrompts
+from twofold.data.repeats import Overlap
 from twofold.data.scores import LowMargins
 from twofold.records import Record
 
@@ -48,6 +49,9 @@ class Further:
             evaluation = EvaluationPrompts()
             ours.append(Contamination(evaluation, self.overlap))
             theirs.append(evaluation)
+            shared = Overlap()
+            ours.append(shared)
+            theirs.append(shared.other)
         if compared and self.near is not None:
             prompts = NearPrompts(self.near)
             ours.append(prompts)

@@ -9,15 +9,17 @@ from typing import Any
 from twofold.data.issues import shortened
 from twofold.data.json_text import once
 from twofold.data.keys import meaning, remedy, unread
+from twofold.records import CALLS
 
 REASONING = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
 """What templates and servers call the reasoning before an answer."""
 TEXTS = (*REASONING, "tool_plan", "name", "tool_call_id")
-CALLS = "tool_calls"
 OLD_CALL = "function_call"
 MARKS = ("weight", "loss", "train")
 """Keys by which a row chooses the turns that are trained on: 0 or false leaves a turn out, 1 or true takes it in."""
 CARRIED = (*TEXTS, CALLS, OLD_CALL, *MARKS)
+ANSWERED = (*REASONING, "tool_plan", CALLS, OLD_CALL)
+"""Those of a turn that a model has generated."""
 _DEFINITION = ("type", "function", "name", "description", "parameters", "properties", "items", "enum", "required")
 _CALL_KEYS = ("type", "index", "name", "arguments", "parameters")
 _CALL = '[{"type": "function", "function": {"name": "…", "arguments": {…}}}]'

@@ -25,9 +25,9 @@ class Pictures:
 
     def __init__(self, row: Mapping[str, Any], file: str) -> None:
         self._file, self.placed_any = file, False
-        self.column = next((name for name in COLUMNS if row.get(name)), "")
-        value = row.get(self.column) if self.column else None
-        self._left: list[Any] = list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+        self.column = "" if row.keys().isdisjoint(COLUMNS) else next((name for name in COLUMNS if row.get(name)), "")
+        value = row[self.column] if self.column else []
+        self._left: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
 
     @property
     def unplaced(self) -> int:

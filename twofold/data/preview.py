@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
 
@@ -50,11 +50,18 @@ class Line:
 
 @dataclass(frozen=True)
 class RowView:
-    """A row: its name, the prompt that is not supervised, and the completions behind it."""
+    """A row: its name, the prompt that is not supervised, the completions behind it, and the row's numbers: weight,
+    probability, margin."""
 
     name: str
     prompt: Span
     lines: tuple[Line, ...]
+    numbers: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def about(self) -> str:
+        """Its numbers in words."""
+        return in_words(self.numbers)
 
     @property
     def shared(self) -> int:
@@ -78,6 +85,11 @@ def row_view(
         kinds = _kinds(ids, shared, (unscored or {}).get(label, frozenset()), stop_tokens)
         lines.append(_line(label, prompt, ids, kinds, decode))
     return RowView(name, Span("prompt", visible(decode(prompt)), len(prompt)), tuple(lines))
+
+
+def in_words(numbers: Mapping[str, float]) -> str:
+    """The numbers of a row, as `weight 2, probability 0.7`."""
+    return ", ".join(f"{name} {value:g}" for name, value in numbers.items())
 
 
 def visible(text: str, which: re.Pattern[str] = HIDDEN) -> str:

@@ -32,7 +32,7 @@ _JSON = (".jsonl", ".json", ".ndjson")
 _CSV = (".csv", *(f".csv{packed}" for packed in PACKED))
 _KNOWN = (*_JSON, *(f"{s}{packed}" for s in _JSON for packed in PACKED), *_CSV, ".parquet", ".arrow")
 KNOWN_KINDS = "provide `.jsonl`, `.json`, `.ndjson` or `.csv`, each also with `.gz` or `.zst`, or `.parquet`, `.arrow`"
-_READ_ERRORS = (OSError, EOFError, zlib.error)
+READ_ERRORS = (OSError, EOFError, zlib.error)
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
@@ -75,7 +75,13 @@ def refuse_missing(source: str) -> None:
 
 
 def _cleaned(row: Row, ignore: Collection[str]) -> Row:
-    return {key: without(value, () if key == "tools" else ignore) for key, value in row.items() if key not in ignore}
+    if not ignore and all(type(value) is str for value in row.values()):
+        return row
+    return {
+        key: value if isinstance(value, str) else without(value, () if key == "tools" else ignore)
+        for key, value in row.items()
+        if key not in ignore
+    }
 
 
 def is_file(source: str) -> bool:
@@ -163,7 +169,8 @@ def _file(path: Path, source: str, ignore: Collection[str], bounds: RowBounds) -
     raise DataError(f"unknown kind of file `{path.suffix or path.name}`", where=source, remedy=KNOWN_KINDS)
 
 
-def _opened(path: Path) -> IO[bytes]:
+def opened(path: Path) -> IO[bytes]:
+    """A file's bytes, unpacked as its name ends."""
     name = path.name.lower()
     if name.endswith(".zst"):
         import pyarrow as pa
@@ -174,9 +181,9 @@ def _opened(path: Path) -> IO[bytes]:
 
 def _starts_array(path: Path) -> bool:
     try:
-        with _opened(path) as stream:
+        with opened(path) as stream:
             head = stream.read(4096)
-    except _READ_ERRORS:
+    except READ_ERRORS:
         return False
     return head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
 
@@ -187,12 +194,12 @@ def _read(
     """What `parse` makes of a file of text, to its end or to where it cannot be read."""
     number, allowance = 0, Allowance(path, bounds.growth)
     try:
-        with _opened(path) as opened, bounded(opened, allowance) as stream:
+        with opened(path) as packed, bounded(packed, allowance) as stream:
             for number, row in parse(stream, source, bounds.bytes):
                 yield number, row
     except UnpackedError:
         yield 0, allowance.issue(source, number + 1)
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         yield number + 1, _unreadable(source, number + 1, f"cannot be read to its end: {error}")
 
 

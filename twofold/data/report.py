@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from twofold.data.issues import Issue
+from twofold.data.issues import Issue, Texts
 from twofold.data.lengths import Histogram, LengthBias
 from twofold.data.weights import Weights
 
@@ -45,10 +45,6 @@ class Report:
     def counts(self) -> dict[str, int]:
         """How many faults of each kind, most frequent first."""
         return dict(Counter(f.check for f in self.faults).most_common())
-
-
-Texts = tuple[tuple[str, str], ...]
-"""Fields of a row with their texts."""
 
 
 @dataclass(frozen=True)

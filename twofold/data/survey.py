@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twofold.batch import Branch, Group
 from twofold.data.formats import Scan
@@ -70,7 +70,8 @@ def survey(scan: Scan, encoder: Encoder, number: int, progress: Progress) -> Sur
             if len(views) < number:
                 prompt = group.prompt.tolist()
                 unscored = {label: places for label, places in _unscored(group) if places}
-                views.append(row_view(group.name, prompt, completions, encoder.decode, encoder.stop_tokens, unscored))
+                view = row_view(group.name, prompt, completions, encoder.decode, encoder.stop_tokens, unscored)
+                views.append(replace(view, numbers=group.numbers))
         progress.advance("tokenize")
     progress.end("tokenize")
     whole = encoder.turns.of_format(scan.table.format)

@@ -73,6 +73,12 @@ def transcript(text: str) -> tuple[Form, Chat] | None:
     return next(((form, turns) for form in FORMS if (turns := form.turns(text)) is not None), None)
 
 
+def as_chat(prompt: Prompt) -> Chat:
+    """A prompt as the chat that completions of turns follow: a text that is no transcript is a user's turn."""
+    turns = split(prompt)
+    return (Message("user", turns),) if isinstance(turns, str) else turns
+
+
 def split(prompt: Prompt) -> Prompt:
     """The turns of a prompt that is a transcript; any other prompt as it is."""
     found = transcript(prompt) if isinstance(prompt, str) else None

@@ -18,7 +18,7 @@ from twofold.judges.questions import Question, Questions, read_questions
 from twofold.judges.registry import BUILD, ledger_path, parse_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress
-from twofold.records import Candidate
+from twofold.records import Candidate, final_text
 from twofold.rewards import verifier
 from twofold.rewards.execution import Execution
 from twofold.sampling.answers import Draw, open_answerer
@@ -199,7 +199,7 @@ class Builder:
         if self._kind.gives == "order" and kept[:1] != question.candidates[:1]:
             return replace(question, candidates=())
         if self.how.only_wrong:
-            right = [verifier.judge(c.text, truth_of(question)).strict for c in kept]
+            right = [verifier.judge(final_text(c.completion), truth_of(question)).strict for c in kept]
             if kept and not right[0]:
                 self._left_out["prompts whose better answer is wrong"] += 1
                 return replace(question, candidates=())

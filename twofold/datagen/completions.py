@@ -8,7 +8,7 @@ from typing import Any
 from twofold.progress import Progress
 from twofold.records import Demonstration, Prompt, Ranking, Record, Source, prompt_fields
 from twofold.rewards.model import open_reward
-from twofold.sampling.base import Completion, Sampling
+from twofold.sampling.base import Sample, Sampling
 from twofold.sampling.beam import Beams, BeamSearch
 from twofold.sampling.best_of_n import best_of_n, kl_bound
 from twofold.sampling.local import LocalSampler
@@ -37,7 +37,7 @@ def best_samples_of(
     is the number of samples per prompt, and the seed."""
     (number, seed), sampler, scorer = samples, _sampler(model, sampling, progress), open_reward(reward)
 
-    def score(completions: Sequence[Sequence[Completion]]) -> list[list[float]]:
+    def score(completions: Sequence[Sequence[Sample]]) -> list[list[float]]:
         rows = [_answers(p, some, model) for p, some in zip(prompts, completions, strict=True)]
         return scorer.score(rows, progress)
 
@@ -68,13 +68,13 @@ def _sampler(model: NamedModel, sampling: Sampling, progress: Progress) -> Local
     return sampler
 
 
-def _answers(prompt: Prompt, completions: Sequence[Completion], model: NamedModel) -> Record:
+def _answers(prompt: Prompt, completions: Sequence[Sample], model: NamedModel) -> Record:
     """The completions' texts as one row; their order has no meaning."""
     texts, nowhere = [model.encoder.text(d.tokens) for d in completions], Source("completions", 1)
     return Ranking(prompt, tuple(texts), nowhere) if len(texts) > 1 else Demonstration(prompt, texts[0], nowhere)
 
 
-def _row(prompt: Prompt, completion: Completion, index: int, model: NamedModel) -> Row:
+def _row(prompt: Prompt, completion: Sample, index: int, model: NamedModel) -> Row:
     return {
         **prompt_fields(prompt),
         "completion": model.encoder.text(completion.tokens),

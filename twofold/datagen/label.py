@@ -15,13 +15,13 @@ from threading import Lock
 from typing import Any
 
 from twofold.data.differences import differences
-from twofold.datagen.rows import prompt_fields
+from twofold.datagen.rows import fields_of
 from twofold.errors import DataError
 from twofold.judges.people import Choice, HumanVerdicts, content_key, swapped, verdicts_path
 from twofold.judges.questions import Question
 from twofold.ledger import write_rows
 from twofold.loopback import LoopbackHandler, LoopbackServer
-from twofold.records import Candidate
+from twofold.records import Candidate, turn_parts
 
 MOST_BODY = 4096
 MOST_SECONDS = 1e9
@@ -51,7 +51,7 @@ def comparisons(questions: Sequence[Question]) -> list[Comparison]:
     seen: Counter[str] = Counter()
     for question in questions:
         for first, second in combinations(question.candidates, 2):
-            content = content_key(question.prompt, first.text, second.text)
+            content = content_key(question.prompt, first.completion, second.completion)
             seen[content] += 1
             name = content if seen[content] == 1 else f"{content}-{seen[content]}"
             found.append(Comparison(name, len(found) + 1, question, first, second))
@@ -125,8 +125,8 @@ class Labelling:
         texts = [comparison.first.text, comparison.second.text]
         left, right = differences(*(texts[::-1] if swapped(self._seed, comparison.number) else texts))
         prompt = comparison.question.prompt
-        turns = [("", prompt)] if isinstance(prompt, str) else [(m.role, m.text) for m in prompt]
-        told = [{"role": role, "text": text} for role, text in turns]
+        parts = [("", prompt)] if isinstance(prompt, str) else turn_parts(prompt)
+        told = [{"role": role, "text": text} for role, text in parts]
         return {"key": comparison.key, "number": comparison.number, "prompt": told, "left": left, "right": right}
 
     def _choice(self, comparison: Comparison, side: str) -> Choice:
@@ -144,8 +144,8 @@ class Labelling:
                 better, worse = worse, better
             told = {"chosen": better.origin, "rejected": worse.origin, "judge": {"kind": "human"},
                     "source": str(comparison.question.source)}  # fmt: skip
-            fields = prompt_fields(comparison.question)
-            yield {**fields, "chosen": better.text, "rejected": worse.text, "provenance": told}
+            fields = fields_of(comparison.question, chosen=better.completion, rejected=worse.completion)
+            yield {**fields, "provenance": told}
 
 
 class LabelServer(LoopbackServer):

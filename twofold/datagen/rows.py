@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
 
+from twofold.data.row_fields import row_fields
 from twofold.judges.questions import Question
-from twofold.records import Candidate
-from twofold.records import prompt_fields as fields_of
+from twofold.records import Candidate, Completion
 
 Form = Literal["pairs", "rankings", "labels"]
 Row = dict[str, Any]
@@ -57,12 +57,8 @@ def _pairs(judged: Judged, choice: Choice) -> Iterator[Row]:
         if better > 0 and better >= choice.gap:
             chosen, rejected = (judged.question.candidates[i] for i in (a, b))
             told = {"chosen": chosen.origin, "rejected": rejected.origin, **_provenance(judged, (a, b))}
-            yield {
-                **prompt_fields(judged.question),
-                "chosen": chosen.text,
-                "rejected": rejected.text,
-                "provenance": told,
-            }
+            fields = fields_of(judged.question, chosen=chosen.completion, rejected=rejected.completion)
+            yield {**fields, "provenance": told}
 
 
 def _rankings(judged: Judged) -> Iterator[Row]:
@@ -75,12 +71,8 @@ def _rankings(judged: Judged) -> Iterator[Row]:
         candidates = [judged.question.candidates[i] for i in kept]
         told = {"completions": [c.origin for c in candidates], **_provenance(judged, kept)}
         scores = [judged.scores[i] for i in kept]
-        yield {
-            **prompt_fields(judged.question),
-            "completions": [c.text for c in candidates],
-            "scores": scores,
-            "provenance": told,
-        }
+        fields = fields_of(judged.question, completions=[c.completion for c in candidates])
+        yield {**fields, "scores": scores, "provenance": told}
 
 
 def _labels(judged: Judged, choice: Choice) -> Iterator[Row]:
@@ -90,34 +82,30 @@ def _labels(judged: Judged, choice: Choice) -> Iterator[Row]:
         bound = choice.middle if choice.threshold is None else choice.threshold
         assert bound is not None
         told = {"completion": candidate.origin, **_provenance(judged, [i])}
-        yield {
-            **prompt_fields(judged.question),
-            "completion": candidate.text,
-            "label": score >= bound,
-            "provenance": told,
-        }
+        fields = fields_of(judged.question, completion=candidate.completion)
+        yield {**fields, "label": score >= bound, "provenance": told}
 
 
 def unjudged(question: Question) -> Row:
     """A question with its candidates in no order: for `twofold data label`; training refuses it."""
     told = {"answers": [c.origin for c in question.candidates], "source": str(question.source)}
-    texts = [c.text for c in question.candidates]
-    return {**prompt_fields(question), "answers": texts, "provenance": told}
+    return {**fields_of(question, answers=[c.completion for c in question.candidates]), "provenance": told}
 
 
 def worth_judging(candidates: Sequence[Candidate], *, keep_truncated: bool) -> tuple[Candidate, ...]:
     """Drop empty answers, and truncated ones: a model would learn to stop at that point."""
-    return tuple(c for c in candidates if c.text.strip() and (keep_truncated or not c.truncated))
+    return tuple(c for c in candidates if not c.is_empty and (keep_truncated or not c.truncated))
 
 
 def _ranked(scores: Sequence[float]) -> list[int]:
     return sorted(range(len(scores)), key=lambda i: -scores[i])
 
 
-def prompt_fields(question: Question) -> Row:
-    """The part of a row from its question: the prompt, and the ground truth if there is one."""
+def fields_of(question: Question, **completions: Completion | list[Completion]) -> Row:
+    """The part of a row from its question: the prompt, the ground truth if there is one, and completions."""
     answer = {} if question.answer is None else {"answer": question.answer}
-    return {**fields_of(question.prompt), **answer}
+    fields = row_fields(question.prompt, **completions)
+    return {name: fields.pop(name) for name in ("prompt", "tools") if name in fields} | answer | fields
 
 
 def _provenance(judged: Judged, places: Sequence[int]) -> Row:

@@ -19,7 +19,7 @@ from twofold.judges.questions import Question, questions_of
 from twofold.judges.registry import SCORE, ledger_path, parse_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress
-from twofold.records import Candidate, Labelled, Pair, Ranking, Record, Task, completion_fields, completion_texts
+from twofold.records import Candidate, Labelled, Pair, Ranking, Record, Task, completion_fields
 from twofold.rewards.execution import Execution
 from twofold.settings import require, settings
 
@@ -52,12 +52,15 @@ class Entry:
 
     `fields` name the scores: one for each completion, or one list for all. `levels` rank the completions by the row (0
     is best). Those of a labeled completion are compared with others of its prompt. None if the row has no ranking.
+    A row that compares counts `weight` times, and its order is right with `probability`.
     """
 
     question: Question
     fields: tuple[str, ...]
     levels: tuple[float, ...] | None = None
     task: bool = False
+    weight: float = 1.0
+    probability: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -135,18 +138,27 @@ def entries_of(reading: Reading) -> list[Entry]:
 def _entry(record: Record, truth: Any) -> Entry:
     answer = truth if isinstance(truth, str) and not isinstance(record, Task) else None
     origin = {"row": record.source.row}
-    texts = tuple(Candidate(text, {**origin, "field": name}) for name, text in completion_texts(record))
-    question = Question(record.prompt, record.source, answer, texts)
+    several = tuple(Candidate(told, {**origin, "field": name}) for name, told in completion_fields(record))
+    question = Question(record.prompt, record.source, answer, several)
     match record:
         case Pair():
             names = [name for name, _ in completion_fields(record)]
-            return Entry(question, tuple(f"{name}_score" for name in names), (1.0, 2.0, 0.0)[: len(names)])
+            levels = (1.0, 2.0, 0.0)[: len(names)]
+            return _counting(Entry(question, tuple(f"{name}_score" for name in names), levels), record)
         case Ranking():
-            return Entry(question, (SEVERAL,), tuple(-s for s in record.scores or range(0, -len(texts), -1)))
+            levels = tuple(-s for s in record.scores or range(0, -len(several), -1))
+            return _counting(Entry(question, (SEVERAL,), levels), record)
         case Labelled():
             return Entry(question, (SINGLE,), (float(not record.desirable),))
         case _:
             return Entry(question, (SINGLE,), task=isinstance(record, Task))
+
+
+def _counting(entry: Entry, record: Pair | Ranking) -> Entry:
+    weight, probability = record.weight, record.probability
+    return replace(
+        entry, weight=1.0 if weight is None else weight, probability=1.0 if probability is None else probability
+    )
 
 
 def _refuse(entries: Sequence[Entry], how: ScoreSettings) -> None:

@@ -23,7 +23,7 @@ def build_work(questions: Questions, how: BuildSettings) -> Work:
     """The work of all shards of a build."""
     settings = {name: value for name, value in asdict(how).items() if name not in ("retry", "execution")}
     settings["sampling"].pop("batch_size")
-    items = ([shown(q.prompt), q.answer, [c.text for c in q.candidates]] for q in questions.questions)
+    items = ([shown(q.prompt), q.answer, [shown(c.completion) for c in q.candidates]] for q in questions.questions)
     inputs = (*how.models, how.judge.partition(":")[2], how.rubric)
     about = {"form": how.form, "judge": how.judge}
     return Work(VERB, "prompts", len(questions.questions), digest(settings, items), about, inputs=inputs)

@@ -23,7 +23,7 @@ from twofold.locks import exclusive
 from twofold.models.load import ModelSettings, load_model
 from twofold.progress import Progress
 from twofold.reports.html import Introduction, write_report
-from twofold.reports.run import Sample, read_run
+from twofold.reports.run import SampleRow, read_run
 from twofold.runs.train import RunOptions, train_recipe
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
@@ -162,20 +162,20 @@ def _recipe(out: Path, subject: Subject, which: tuple[str, int]) -> Document:
     return load_recipe(subject.recipes / f"{method}.yaml", [*overrides, *subject.overrides])
 
 
-def rows_at(run: Path, step: int) -> list[Sample]:
+def rows_at(run: Path, step: int) -> list[SampleRow]:
     return [sample for sample in read_run(run).samples if sample.step == step]
 
 
-def final_rows(run: Path) -> list[Sample]:
+def final_rows(run: Path) -> list[SampleRow]:
     return list(read_run(run).final_samples.values())
 
 
-def _right(rows: Sequence[Sample]) -> list[bool]:
+def _right(rows: Sequence[SampleRow]) -> list[bool]:
     return [row.strict for row in rows]
 
 
 def _table_of_one(
-    base: list[Sample], methods: Mapping[str, list[Sample]], subject: Subject, report: Path
+    base: list[SampleRow], methods: Mapping[str, list[SampleRow]], subject: Subject, report: Path
 ) -> DemoResult:
     """The mission's table: n, accuracy, Wilson interval, McNemar's test on the same problems."""
     models = {"base": base, **methods}
@@ -195,7 +195,7 @@ def _table_of_one(
     return DemoResult(columns, rows, note, report)
 
 
-def _win_rate(found: Sequence[Sample], base: Sequence[Sample]) -> str:
+def _win_rate(found: Sequence[SampleRow], base: Sequence[SampleRow]) -> str:
     """Win rate over the base by correctness of answers (a tie is half a win), with its interval."""
     games = [
         Game(own.name, own.prompt, (1 + own.strict - other.strict) / 2, len(own.completion), len(other.completion))
@@ -210,7 +210,7 @@ def _p_value(test: PairedTest) -> str:
 
 
 def _table_of_seeds(
-    base: list[Sample], methods: Mapping[str, list[list[Sample]]], subject: Subject, report: Path
+    base: list[SampleRow], methods: Mapping[str, list[list[SampleRow]]], subject: Subject, report: Path
 ) -> DemoResult:
     """Means over seeds, with a paired bootstrap over seeds and problems for the differences."""
     start = wilson(sum(_right(base)), len(base))

@@ -15,14 +15,16 @@ from typing import Any
 
 from twofold.data.chat import rendering
 from twofold.errors import DataError, RecipeError
-from twofold.evaluation.exact_match import CHUNK, Codec
+from twofold.evaluation.exact_match import CHUNK, Codec, plain
 from twofold.evaluation.figures import BinaryOutcomes, Entry, Evaluation
 from twofold.evaluation.parts import WHOLE, Line, Part
-from twofold.evaluation.problems import PromptSettings, each_model
+from twofold.evaluation.player_answers import AnswerBook
+from twofold.evaluation.players import Player
+from twofold.evaluation.problems import PromptSettings, each_model, each_other, in_order
 from twofold.evaluation.prompting import Prompting
 from twofold.evaluation.rows import Data, rows_of
 from twofold.progress import Progress, Silent
-from twofold.records import Prompt, Task
+from twofold.records import Prompt, Task, final_text
 from twofold.rewards.mathematics import MathVerifier, solvable
 from twofold.rewards.verifier import answerable, judge
 from twofold.sampling.base import Sampler
@@ -65,10 +67,11 @@ class AccuracySettings(PromptSettings):
 
 @with_keywords(AccuracySettings)
 def accuracy(models: Sequence[str], data: Data, how: AccuracySettings) -> Evaluation:
-    """How many problems each model solves with greedy sampling, by several metrics.
+    """How many problems each player solves, greedy if it has no temperature, by several metrics.
 
-    `models` are folders, run directories or hub names, the first the baseline; `data` are problems with answers.
-    Shares have Wilson's intervals, every two models McNemar's exact test per metric, with Holm's correction over all.
+    `models` are players (docs/evaluation.md), the first the baseline; `data` are problems with answers.
+    Shares have Wilson's intervals, every two models McNemar's exact test per metric (sign flips over prompts where some
+    repeat), with Holm's correction over all.
     Raises DataError for rows of another kind, or an answer that a metric cannot compare, before anything is drawn.
     """
     return accuracy_figures(measure_accuracy(models, rows_of(data, "answers"), how, WHOLE), how)
@@ -85,14 +88,24 @@ def measure_accuracy(
         weights = part.weights(model)
 
         def work(some: Sequence[Task]) -> list[dict[str, Any]]:
-            found = answers(sampler, some, model.encoder, prompting)
-            return [*map(dict, entry(name, found, verdicts(found, metrics), prompting).rows)]
+            found = answers(sampler, some, model.encoder, prompting, seed=how.seed)
+            return _rows(name, found, verdicts(found, metrics))
 
         return Line(
             part.rows((name, weights), problems, CHUNK, work, ("answers", how.progress)), prompting.as_dict(), weights
         )
 
-    return each_model(models, problems, how, 0.0, answered)
+    def written(name: str, player: Player, book: AnswerBook) -> Line:
+        items = zip(part.of(problems), book.prompts(player), book.of(player), strict=True)
+        found = [
+            Answered(str(task.source), plain(prompt), final_text(answer.completion), task.answer, answer.truncated)
+            for task, prompt, (answer, *_) in items
+        ]
+        rows = _rows(name, found, verdicts(found, metrics))
+        return Line(rows, book.about(player), book.weights(player))
+
+    others = each_other(models, problems, how, (0.0, 1), written, part)
+    return in_order(models, each_model(models, problems, how, 0.0, answered) | others)
 
 
 def accuracy_figures(measured: Mapping[str, Line], how: AccuracySettings) -> Evaluation:
@@ -115,14 +128,14 @@ def _metrics(named: Sequence[str] | None, progress: Progress) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A problem as text, as the model received it, and its result."""
+    """A problem as text, as the model received it, and its result. Only samples of a local model have `tokens`."""
 
     name: str
     prompt: str
     completion: str
     answer: str
     truncated: bool
-    tokens: int
+    tokens: int | None = None
 
 
 def answers(
@@ -165,19 +178,23 @@ def verdicts(found: Sequence[Answered], metrics: Sequence[str]) -> dict[str, lis
 
 def entry(name: str, found: Sequence[Answered], told: Mapping[str, Sequence[bool]], prompting: Prompting) -> Entry:
     """The line of the table."""
-    rows: list[dict[str, Any]] = [
+    return _entry(name, _rows(name, found, told), prompting.as_dict())
+
+
+def _rows(name: str, found: Sequence[Answered], told: Mapping[str, Sequence[bool]]) -> list[dict[str, Any]]:
+    return [
         {"model": name, "name": row.name, "prompt": row.prompt, "completion": row.completion, "answer": row.answer,
          **{metric: right[i] for metric, right in told.items()}, "truncated": row.truncated, "tokens": row.tokens}
         for i, row in enumerate(found)
     ]  # fmt: skip
-    return _entry(name, rows, prompting.as_dict())
 
 
 def _entry(name: str, rows: Sequence[dict[str, Any]], prompting: Mapping[str, Any]) -> Entry:
     metrics = [key for key in (rows[0] if rows else ()) if key in METRICS]
+    prompts = [row["prompt"] for row in rows]
     return Entry(
         name,
-        {metric: BinaryOutcomes([row[metric] for row in rows]) for metric in metrics},
+        {metric: BinaryOutcomes([row[metric] for row in rows], prompts) for metric in metrics},
         about={"prompting": {**prompting, "first prompt": rows[0]["prompt"] if rows else ""}},
         counts={"truncated": sum(row["truncated"] for row in rows)},
         rows=rows,

@@ -13,7 +13,7 @@ from twofold.progress import Progress, Silent
 from twofold.records import Prompt, Task
 from twofold.rewards import instructions, verifier
 from twofold.rewards.verifier import Metric
-from twofold.statistics import Estimate, PairedTest, mcnemar, wilson
+from twofold.statistics import Estimate, PairedTest, mcnemar, share_by_cluster
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,12 +96,12 @@ def refuse_unreadable(tasks: Sequence[Task], rule: Rule = "answer") -> None:
 
 
 def summary(rows: Sequence[Row]) -> ExactMatch:
-    """Both accuracies of judged rows, with Wilson intervals."""
-    n = len(rows)
+    """Both accuracies of judged rows, with Wilson intervals; rows of one prompt count as one."""
+    prompts = [row.prompt for row in rows]
     return ExactMatch(
         rows=tuple(rows),
-        strict=wilson(sum(row.strict for row in rows), n),
-        flexible=wilson(sum(row.flexible for row in rows), n),
+        strict=share_by_cluster([row.strict for row in rows], prompts),
+        flexible=share_by_cluster([row.flexible for row in rows], prompts),
         truncated=sum(row.truncated for row in rows),
     )
 
@@ -131,7 +131,7 @@ def _row(task: Task, completion: str, truncated: bool, rule: Rule) -> Row:
     verdict = _JUDGE[rule](completion, task.answer)
     return Row(
         name=str(task.source),
-        prompt=_plain(task.prompt),
+        prompt=plain(task.prompt),
         completion=completion,
         answer=task.answer,
         strict=verdict.strict,
@@ -140,7 +140,8 @@ def _row(task: Task, completion: str, truncated: bool, rule: Rule) -> Row:
     )
 
 
-def _plain(prompt: Prompt) -> str:
+def plain(prompt: Prompt) -> str:
+    """A prompt as one text, without a template."""
     return prompt if isinstance(prompt, str) else "\n".join(f"{turn.role}: {turn.text}" for turn in prompt)
 
 

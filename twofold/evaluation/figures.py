@@ -18,12 +18,14 @@ from twofold.statistics import (
     Estimate,
     PairedTest,
     bootstrap_ratio,
-    clustered_share,
+    by_cluster,
     holm,
     mcnemar,
     paired_bootstrap,
+    repeated,
+    share_by_cluster,
     sign_flips,
-    wilson,
+    weighted_share,
 )
 
 LOGARITHMS = "of logarithms"
@@ -53,35 +55,51 @@ class Measure(Protocol):
 
 @dataclass(frozen=True)
 class BinaryOutcomes:
-    """Correct or wrong, [items]. Items with the same `prompts` entry may be correlated, and count as one in tests."""
+    """Correct or wrong, [items]. Items with the same `prompts` entry may be correlated, and count as one in tests.
+
+    With `weights` [items], the share is Σ weight · credit / Σ weight, and `credit` [items] is what an item has of 1."""
 
     right: Sequence[bool]
     prompts: Sequence[Hashable] = ()
+    weights: Sequence[float] = ()
+    credit: Sequence[float] = ()
 
     def estimate(self) -> Estimate:
-        """Wilson's interval; with repeated prompts, at the effective number of items."""
-        if self._repeated:
-            totals = _sums([1] * len(self.right), self.prompts)
-            return clustered_share(_sums(self.right, self.prompts), totals)
-        return wilson(sum(self.right), len(self.right))
+        """Wilson's interval; with repeated prompts or weights, at the effective number of items."""
+        if self.weights:
+            sums, totals = self._weighted, _sums(self.weights, self.prompts)
+            effective = math.fsum(self.weights) ** 2 / (math.fsum(w * w for w in self.weights) or 1.0)
+            return weighted_share(sums, totals, len(self.right), effective)
+        return share_by_cluster(self.right, self.prompts)
 
     def against(self, other: BinaryOutcomes) -> Difference:
-        """McNemar's exact test; with repeated prompts, sign flips of what the models differ by on each prompt."""
-        if not self._repeated:
+        """McNemar's exact test; with repeated prompts or weights, sign flips of what the models differ by on each
+        prompt."""
+        if not self._repeated and not self.weights:
             return Difference(paired_bootstrap(self.right, other.right), mcnemar(self.right, other.right))
-        a, b = (_sums(x.right, self.prompts) for x in (self, other))
-        totals = _sums([1] * len(self.right), self.prompts)
-        return Difference(bootstrap_ratio(np.subtract(b, a), totals), sign_flips(a, b))
+        if self.weights:
+            a, b, totals = self._weighted, other._weighted, _sums(self.weights, self.prompts)
+            return Difference(bootstrap_ratio(np.subtract(b, a), totals), sign_flips(a, b))
+        moved = np.subtract(other.right, self.right, dtype=np.float64)
+        difference = bootstrap_ratio(moved, np.ones(len(moved)), clusters=self.prompts)
+        a, b = (by_cluster(x.right, self.prompts) for x in (self, other))
+        return Difference(difference, sign_flips(a, b))
+
+    @property
+    def _weighted(self) -> list[float]:
+        """What each prompt has of its weight."""
+        return _sums([w * c for w, c in zip(self.weights, self.credit, strict=True)], self.prompts)
 
     @property
     def _repeated(self) -> bool:
-        return len(set(self.prompts)) < len(self.prompts)
+        return repeated(self.prompts)
 
 
 @dataclass(frozen=True)
 class Ratio:
     """sum(part) / sum(whole), [items]. With `exponential`, the value is e to that power (a perplexity), and differences
-    are of logarithms. A test's `only_a` and `only_b` count the items on which either is higher.
+    are of logarithms. A test's `only_a` and `only_b` count the items on which either is higher. Items with the same
+    `prompts` entry may be correlated, and count as one in intervals and tests.
 
     Two ratios with different `tokens` have different units.
     """
@@ -90,9 +108,10 @@ class Ratio:
     whole: Sequence[float]
     exponential: bool = False
     tokens: Sequence[float] = ()
+    prompts: Sequence[Hashable] = ()
 
     def estimate(self) -> Estimate:
-        found = bootstrap_ratio(self.part, self.whole)
+        found = bootstrap_ratio(self.part, self.whole, clusters=self.prompts)
         if not self.exponential:
             return found
         value, low, high = (_exp(x) for x in (found.value, found.low, found.high))
@@ -102,10 +121,13 @@ class Ratio:
         """In units of the ratio itself."""
         if list(self.tokens) != list(other.tokens):
             return None
-        difference = bootstrap_ratio(np.subtract(other.part, self.part), self.whole)
+        difference = bootstrap_ratio(np.subtract(other.part, self.part), self.whole, clusters=self.prompts)
         if self.exponential:
             difference = replace(difference, method=f"{difference.method}, {LOGARITHMS}")
-        return Difference(difference, sign_flips(self.part, other.part))
+        if difference.clusters is None:
+            return Difference(difference, sign_flips(self.part, other.part))
+        a, b = (by_cluster(part, self.prompts) for part in (self.part, other.part))
+        return Difference(difference, sign_flips(a, b))
 
 
 @dataclass(frozen=True)
@@ -157,11 +179,11 @@ def corrected(tests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**t, "p_holm": p} for t, p in zip(tests, holm([t["p_value"] for t in tests]), strict=True)]
 
 
-def _sums(values: Sequence[float], prompts: Sequence[Hashable]) -> list[int]:
+def _sums(values: Sequence[float], prompts: Sequence[Hashable]) -> list[float]:
     """Of each prompt, in order of first appearance."""
-    found: dict[Hashable, int] = {}
+    found: dict[Hashable, float] = {}
     for value, prompt in zip(values, prompts, strict=True):
-        found[prompt] = found.get(prompt, 0) + int(value)
+        found[prompt] = found.get(prompt, 0) + value
     return list(found.values())
 
 

@@ -11,8 +11,9 @@ makes it finite if one side always wins. The rate is σ(θ), the expected rate f
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from operator import eq
 from typing import Any
 
@@ -22,11 +23,12 @@ from numpy.typing import NDArray
 from twofold.evaluation.figures import Difference
 from twofold.statistics import (
     Estimate,
+    bca_bounds,
     bootstrap_ratio,
     clustered_share,
     cohens_kappa,
+    share_by_cluster,
     sign_flips,
-    wilson,
 )
 
 PENALTY = 0.01
@@ -110,7 +112,7 @@ class LengthControlled:
 def length_controlled(
     games: Sequence[Game], *, seed: int = 0, resamples: int = 1000, level: float = 0.95
 ) -> LengthControlled:
-    """The rate at equal lengths, with a percentile bootstrap over prompts in which s is fixed."""
+    """The rate at equal lengths, with a BCa bootstrap over prompts in which s is fixed."""
     if not games:
         raise ValueError("no games")
     gap = np.array([g.length - g.other for g in games], dtype=np.float64)
@@ -120,15 +122,20 @@ def length_controlled(
     theta, phi = _fitted(x, share, np.ones((1, len(games))))
     places: dict[Hashable, int] = {}
     prompt = np.array([places.setdefault(g.prompt, len(places)) for g in games])
-    rng, drawn = np.random.default_rng(seed), np.empty(resamples)
-    width = max(1, HELD // len(games))
-    for start in range(0, resamples, width):
-        rows = min(width, resamples - start)
-        weight = rng.multinomial(len(places), np.full(len(places), 1 / len(places)), size=rows)[:, prompt]
-        drawn[start : start + rows] = _fitted(x, share, weight.astype(np.float64))[0]
-    low, high = _sigmoid(np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]))
-    method = f"length-controlled, bootstrap over prompts {level:.0%}"
-    rate = Estimate(float(_sigmoid(theta)[0]), float(low), float(high), len(games), None, method)
+    rng, many = np.random.default_rng(seed), len(places)
+
+    def fitted(units: int, weights: Callable[[int, int], Array]) -> Array:
+        """θ under the prompts' `weights` of rows a … b, a part of the rows at a time."""
+        starts = [*range(0, units, max(1, HELD // len(games))), units]
+        return np.concatenate([_fitted(x, share, weights(a, b)[:, prompt])[0] for a, b in pairwise(starts)])
+
+    drawn = fitted(resamples, lambda a, b: rng.multinomial(many, np.full(many, 1 / many), size=b - a))
+    left_out = fitted(many, lambda a, b: 1 - np.eye(b - a, many, a))
+    low, high, how = bca_bounds(float(theta[0]), drawn, left_out, level)
+    method = f"length-controlled, bootstrap over prompts {level:.0%}, {how}"
+    clusters = many if many < len(games) else None
+    ends = (float(_sigmoid(np.asarray(end))) for end in (low, high))
+    rate = Estimate(float(_sigmoid(theta)[0]), *ends, len(games), None, method, clusters)
     return LengthControlled(rate, float(phi[0]), float((gap > 0).mean()), float((gap < 0).mean()))
 
 
@@ -147,12 +154,13 @@ class Orders:
 
 def order_agreement(games: Sequence[Game]) -> Orders | None:
     """The agreement over the games with both orders; None if there are none."""
-    told = [game.orders for game in games if game.orders is not None]
-    if not told:
+    both = [(game.prompt, game.orders) for game in games if game.orders is not None]
+    if not both:
         return None
+    prompts, told = [prompt for prompt, _ in both], [orders for _, orders in both]
     exchanged = {"A": "B", "B": "A"}
-    agreed = sum(forward == exchanged.get(backward, backward) for forward, backward in told)
-    return Orders(wilson(agreed, len(told)), told.count(("A", "A")), told.count(("B", "B")))
+    agreed = [forward == exchanged.get(backward, backward) for forward, backward in told]
+    return Orders(share_by_cluster(agreed, prompts), told.count(("A", "A")), told.count(("B", "B")))
 
 
 @dataclass(frozen=True)
@@ -166,10 +174,11 @@ class Agreement:
         return {"kappa": self.kappa.as_dict(), "same": self.same.as_dict()}
 
 
-def agreement(judge: Sequence[float], people: Sequence[float]) -> Agreement:
-    """Of the shares that both gave to the same games."""
+def agreement(judge: Sequence[float], people: Sequence[float], prompts: Sequence[Hashable] = ()) -> Agreement:
+    """Of the shares that both gave to the same games; the verdicts on one of the `prompts` may be correlated."""
     a, b = ([LABELS[share] for share in shares] for shares in (judge, people))
-    return Agreement(cohens_kappa(a, b), wilson(sum(map(eq, a, b)), len(a)))
+    same = share_by_cluster([*map(eq, a, b)], prompts)
+    return Agreement(cohens_kappa(a, b, clusters=prompts), same)
 
 
 def summary(games: Sequence[Game]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from twofold.models.policy import Policy
-    from twofold.sampling.base import Completion
+    from twofold.sampling.base import Sample
 
 Array = NDArray[np.float64]
 Seeds = Sequence[Sequence["Point"]]
@@ -62,7 +62,7 @@ class Point:
 
 
 def point(
-    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], completions: Sequence[Sequence[Completion]],
+    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], completions: Sequence[Sequence[Sample]],
     scores: Sequence[Sequence[float]],
 ) -> Point:  # fmt: skip
     """The point of a policy whose `completions`, sampled at temperature 1, have these scores. Without a reference it is
@@ -71,7 +71,7 @@ def point(
 
 
 def measures(
-    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], completions: Sequence[Sequence[Completion]],
+    policy: Policy, reference: Policy | None, prompts: Sequence[Tensor], completions: Sequence[Sequence[Sample]],
     scores: Sequence[Sequence[float]],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What a point is made of, by prompt."""

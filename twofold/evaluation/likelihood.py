@@ -1,7 +1,9 @@
 """Models' likelihoods of given text: held-out `preference` accuracy, and `perplexity`.
 
 Log-probabilities are of a completion's tokens given its prompt, its stop token among them. The implicit reward is
-Σ log π − Σ log π_ref (DPO's without its β, which changes no order): arXiv:2305.18290, section 4.
+Σ log π − Σ log π_ref (DPO's without its β, which changes no order): arXiv:2305.18290, section 4. Rows count here as in
+training: one of weight 2 as the row twice, one of probability p as p of the row and 1 − p of the row in the other
+order. Perplexities are of texts, and read only the weight.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from twofold.batch import Group, Role
+from twofold.batch import PROBABILITY, WEIGHT, Group, Role
 from twofold.data.tokenize import TokenizeSettings
 from twofold.data.turns import ChatChoice
 from twofold.evaluation.figures import BinaryOutcomes, Entry, Evaluation, Measure, Ratio
@@ -62,7 +64,7 @@ def perplexity(models: Sequence[str], data: Data, how: PerplexitySettings) -> Ev
     """Perplexity, and nats per completion, of each side of the rows under each model.
 
     `models` are folders, run directories or hub names, `data` pairs or completions. Ratios have bootstrap intervals
-    over rows, every two models sign flips per figure, where their tokens allow it, with Holm's correction over all.
+    over prompts, every two models sign flips per figure, where their tokens allow it, with Holm's correction over all.
     """
     return perplexity_figures(measure_perplexity(models, rows_of(data, "perplexity"), how, WHOLE), how)
 
@@ -128,22 +130,30 @@ def grain(total: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Likely:
-    """A row: by side, the log-probability in nats and the tokens. Rows with the same `prompt` are alike."""
+    """A row: by side, the log-probability in nats and the tokens. Rows with the same `prompt` are alike. `numbers` are
+    the row's weight and probability, if it has them."""
 
     name: str
     prompt: Hashable
     logp: Mapping[str, float]
     tokens: Mapping[str, int]
+    numbers: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def weight(self) -> float:
+        return self.numbers.get(WEIGHT, 1.0)
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Likely:
         """From what `as_dict` made."""
-        return cls(row["name"], row["prompt"], row["logp"], row["tokens"])
+        numbers = {name: row[name] for name in (WEIGHT, PROBABILITY) if name in row}
+        return cls(row["name"], row["prompt"], row["logp"], row["tokens"], numbers)
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON, its prompt as a digest."""
         digest = sha256(self.prompt).hexdigest()[:16] if isinstance(self.prompt, bytes) else self.prompt
-        return {"name": self.name, "prompt": digest, "logp": dict(self.logp), "tokens": dict(self.tokens)}
+        sides = {"logp": dict(self.logp), "tokens": dict(self.tokens)}
+        return {"name": self.name, "prompt": digest, **sides, **self.numbers}
 
 
 def likelihoods(policy: Policy, groups: Sequence[Group], progress: Progress | None = None) -> list[Likely]:
@@ -159,7 +169,8 @@ def likelihoods(policy: Policy, groups: Sequence[Group], progress: Progress | No
                 sides.pop("completion", None)
             sums = {side: float(logps.double().sum()) for side, logps in sides.items()}
             lengths = {side: len(logps) for side, logps in sides.items()}
-            found.append(Likely(group.name, group.prompt.numpy().tobytes(), sums, lengths))
+            numbers = {name: value for name, value in group.numbers.items() if name in (WEIGHT, PROBABILITY)}
+            found.append(Likely(group.name, group.prompt.numpy().tobytes(), sums, lengths, numbers))
         progress.advance("log-probabilities", len(part))
     progress.end("log-probabilities")
     return found
@@ -175,7 +186,6 @@ def preference_entry(name: str, policy: Sequence[Likely], reference: Sequence[Li
         pairs = zip(policy, reference, strict=True)
         rewards = [{s: row.logp[s] - ref.logp[s] for s in row.logp} for row, ref in pairs]
         leads = {"reward": [_lead(r) for r in rewards], **leads}
-    prompts = [row.prompt for row in policy]
     first = next(iter(leads.values()))
     rows = [
         {**line, **{metric: lead[i] > 0 for metric, lead in leads.items()}}
@@ -183,7 +193,7 @@ def preference_entry(name: str, policy: Sequence[Likely], reference: Sequence[Li
     ]
     return Entry(
         name,
-        {metric: BinaryOutcomes([d > 0 for d in lead], prompts) for metric, lead in leads.items()},
+        {metric: _outcomes(policy, lead) for metric, lead in leads.items()},
         counts={"ties": sum(d == 0 for d in first)},
         rows=rows,
     )
@@ -193,15 +203,27 @@ def perplexity_entry(name: str, found: Sequence[Likely]) -> Entry:
     """By side: e to the mean nats of a token over all tokens; the same of a completion's own mean, where every
     completion counts alike; and the nats of a whole completion, which do not hang on the tokenizer."""
     measures: dict[str, Measure] = {}
+    prompts = [row.prompt for row in found]
+    counts = [row.weight for row in found]
     for side in found[0].logp:
-        nats = [-row.logp[side] for row in found]
+        nats = [-row.weight * row.logp[side] for row in found]
         tokens = [float(row.tokens[side]) for row in found]
-        ones = [1.0] * len(found)
-        own = [-row.logp[side] / row.tokens[side] for row in found]
-        measures[f"{side}_perplexity"] = Ratio(nats, tokens, True, tokens)
-        measures[f"{side}_perplexity_per_completion"] = Ratio(own, ones, True, tokens)
-        measures[f"{side}_nats_per_completion"] = Ratio(nats, ones)
+        weighted = [row.weight * row.tokens[side] for row in found]
+        own = [-row.weight * row.logp[side] / row.tokens[side] for row in found]
+        measures[f"{side}_perplexity"] = Ratio(nats, weighted, True, tokens, prompts)
+        measures[f"{side}_perplexity_per_completion"] = Ratio(own, counts, True, tokens, prompts)
+        measures[f"{side}_nats_per_completion"] = Ratio(nats, counts, prompts=prompts)
     return Entry(name, measures, rows=_lines(name, found, None))
+
+
+def _outcomes(rows: Sequence[Likely], leads: Sequence[float]) -> BinaryOutcomes:
+    """Which rows are in order; as their weights and probabilities count them, where they have any."""
+    right, prompts = [lead > 0 for lead in leads], [row.prompt for row in rows]
+    if all(value == 1 for row in rows for value in row.numbers.values()):
+        return BinaryOutcomes(right, prompts)
+    sure = [row.numbers.get(PROBABILITY, 1.0) for row in rows]
+    credit = [p if lead > 0 else 1 - p if lead < 0 else 0.0 for lead, p in zip(leads, sure, strict=True)]
+    return BinaryOutcomes(right, prompts, [row.weight for row in rows], credit)
 
 
 def _scores(row: Likely, *, per_token: bool = False) -> dict[str, float]:
@@ -215,7 +237,7 @@ def _lead(scores: Mapping[str, float]) -> float:
 def _lines(name: str, policy: Sequence[Likely], reference: Sequence[Likely] | None) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     for i, row in enumerate(policy):
-        line: dict[str, Any] = {"model": name, "name": row.name}
+        line: dict[str, Any] = {"model": name, "name": row.name, **row.numbers}
         for side in row.logp:
             line |= {f"{side}_logp": row.logp[side], f"{side}_tokens": row.tokens[side]}
             if reference is not None:

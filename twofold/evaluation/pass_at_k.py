@@ -12,25 +12,28 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from hashlib import sha256
 from itertools import combinations, product
 from typing import Any
 
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import CHUNK, Codec, refuse_unreadable
-from twofold.evaluation.figures import Difference, Evaluation, corrected
+from twofold.evaluation.figures import Difference, Evaluation, Ratio, corrected
 from twofold.evaluation.parts import WHOLE, Line, Part
-from twofold.evaluation.problems import PromptSettings, each_model
+from twofold.evaluation.player_answers import AnswerBook
+from twofold.evaluation.players import Player
+from twofold.evaluation.problems import PromptSettings, each_model, each_other, in_order
 from twofold.evaluation.prompting import Prompting, Put
 from twofold.evaluation.rows import Data, rows_of
 from twofold.progress import Progress, Silent
-from twofold.records import Task
+from twofold.records import Task, final_text, shown
 from twofold.rewards.verifier import Metric, flexible, strict, truth
 from twofold.sampling.base import Sampler
 from twofold.sampling.named_model import NamedModel
 from twofold.settings import with_keywords
-from twofold.statistics import Estimate, bootstrap_ratio, paired_bootstrap, sign_flips
+from twofold.statistics import Estimate, share_by_cluster
 
 METRICS: tuple[Metric, ...] = ("strict", "flexible")
 KINDS = ("pass", "maj")
@@ -55,9 +58,9 @@ class PassAtKSettings(PromptSettings):
 
 @with_keywords(PassAtKSettings)
 def pass_at_k(models: Sequence[str], data: Data, how: PassAtKSettings) -> Evaluation:
-    """pass@k and maj@k of each model for every k, by the strict and the flexible rule.
+    """pass@k and maj@k of each player for every k, by the strict and the flexible rule.
 
-    `models` are folders, run directories or hub names, `data` are problems with answers. Means over problems have
+    `models` are players (docs/evaluation.md) that sample, `data` are problems with answers. Means over problems have
     bootstrap intervals, every two models sign flips per figure, with Holm's correction over all. Raises DataError for
     rows of another kind, or an answer that holds no number, before anything is drawn.
     """
@@ -81,7 +84,17 @@ def measure_samples(
         size = max(1, CHUNK // _samples(how))
         return Line(part.rows((name, weights), problems, size, work, ("pass@k", how.progress)), weights=weights)
 
-    return each_model(models, problems, how, how.temperature, sampled)
+    def written(name: str, player: Player, book: AnswerBook) -> Line:
+        found, n = book.of(player), _samples(how)
+        if min(map(len, found)) < n:
+            what = f"{name} has fewer than {n} answers to a prompt"
+            raise RecipeError(what, where="--pass-at", remedy="leave it out, or ask for a smaller k")
+        texts = [[final_text(answer.completion) for answer in several] for several in found]
+        cut = tuple(sum(answer.truncated for answer in several) for several in found)
+        return Line(_of_texts(part.of(problems), texts, cut).rows(), weights=book.weights(player))
+
+    others = each_other(models, problems, how, (how.temperature, _samples(how)), written, part)
+    return in_order(models, each_model(models, problems, how, how.temperature, sampled) | others)
 
 
 def pass_at_k_figures(measured: Mapping[str, Line], how: PassAtKSettings) -> Evaluation:
@@ -181,6 +194,8 @@ class PassAtK:
     _values: dict[tuple[str, Metric, int], list[float]] = field(default_factory=dict, compare=False, repr=False)
     cut: tuple[int, ...] = field(default=(), compare=False, repr=False)
     """The same of each problem."""
+    prompts: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """A digest of each problem's prompt: problems with the same prompt count as one in intervals and tests."""
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> PassAtK:
@@ -188,12 +203,13 @@ class PassAtK:
         problems: dict[Metric, tuple[Sampled, ...]] = {
             metric: tuple(Sampled.of(row["name"], row[metric]) for row in rows) for metric in METRICS
         }
-        cut = tuple(row["truncated"] for row in rows)
-        return cls(problems, problems["strict"][0].n, sum(cut), cut=cut)
+        cut, prompts = tuple(row["truncated"] for row in rows), tuple(row.get("prompt", row["name"]) for row in rows)
+        return cls(problems, problems["strict"][0].n, sum(cut), cut=cut, prompts=prompts)
 
     def rows(self) -> list[dict[str, Any]]:
         """Each problem by itself, with all that the figures need."""
-        return [{**problem, "truncated": cut} for problem, cut in zip(self.counts(), self.cut, strict=True)]
+        several = zip(self.counts(), self.cut, self.prompts, strict=True)
+        return [{**problem, "truncated": cut, "prompt": prompt} for problem, cut, prompt in several]
 
     def values(self, kind: str, metric: Metric, k: int) -> list[float]:
         """pass@k or maj@k (`kind`: pass, maj) of each problem."""
@@ -211,9 +227,16 @@ class PassAtK:
         ]
 
     def estimate(self, kind: str, metric: Metric, k: int) -> Estimate:
-        """The mean over problems, with a bootstrap interval over problems."""
+        """The mean over problems, with a bootstrap interval over prompts; Wilson's where all or none are solved."""
         values = self.values(kind, metric, k)
-        return bootstrap_ratio(values, [1.0] * len(values))
+        if set(values) in ({0.0}, {1.0}):
+            return share_by_cluster([value == 1 for value in values], self.prompts)
+        return self.measure(kind, metric, k).estimate()
+
+    def measure(self, kind: str, metric: Metric, k: int) -> Ratio:
+        """The mean as a ratio."""
+        values = self.values(kind, metric, k)
+        return Ratio(values, [1.0] * len(values), prompts=self.prompts)
 
 
 def _pass(problem: Sampled, k: int) -> float:
@@ -247,7 +270,18 @@ def solve(
                 found[metric].append(_counted(task, texts, metric))
         progress.advance("pass@k", len(part), strict=_share(found["strict"]), flexible=_share(found["flexible"]))
     progress.end("pass@k")
-    return PassAtK({metric: tuple(rows) for metric, rows in found.items()}, samples, sum(cut), cut=tuple(cut))
+    prompts = tuple(sha256(repr(shown(task.prompt)).encode()).hexdigest()[:16] for task in tasks)
+    counts: dict[Metric, tuple[Sampled, ...]] = {metric: tuple(rows) for metric, rows in found.items()}
+    return PassAtK(counts, samples, sum(cut), cut=tuple(cut), prompts=prompts)
+
+
+def _of_texts(tasks: Sequence[Task], texts: Sequence[Sequence[str]], cut: tuple[int, ...]) -> PassAtK:
+    """What these answers to each problem are. `cut` counts those of each that ran out of tokens."""
+    problems: dict[Metric, tuple[Sampled, ...]] = {
+        metric: tuple(_counted(task, several, metric) for task, several in zip(tasks, texts, strict=True))
+        for metric in METRICS
+    }
+    return PassAtK(problems, len(texts[0]), sum(cut), cut=cut)
 
 
 def compare(a: PassAtK, b: PassAtK, kind: str, metric: Metric, k: int) -> Difference:
@@ -256,8 +290,9 @@ def compare(a: PassAtK, b: PassAtK, kind: str, metric: Metric, k: int) -> Differ
     if names[0] != names[1]:
         what, remedy = "the two models were sampled on different problems", "sample both on the same file"
         raise DataError(what, where="", remedy=remedy)
-    left, right = (x.values(kind, metric, k) for x in (a, b))
-    return Difference(paired_bootstrap(left, right), sign_flips(left, right))
+    tested = a.measure(kind, metric, k).against(b.measure(kind, metric, k))
+    assert tested is not None  # both count problems
+    return replace(tested, difference=replace(tested.difference, method=f"paired {tested.difference.method}"))
 
 
 def _counted(task: Task, texts: Sequence[str], metric: Metric) -> Sampled:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
-from twofold.data.formats import read
-from twofold.data.tokenize import Encoder
 from twofold.data.turns import ChatChoice
-from twofold.errors import DataError, RecipeError
-from twofold.evaluation.prompting import PLACE, PRESETS, Prompting, drawn
+from twofold.errors import RecipeError
+from twofold.evaluation.parts import Part
+from twofold.evaluation.player_answers import AnswerBook, Drawing, ledger_path, questions_for
+from twofold.evaluation.players import Player, parse_players
+from twofold.evaluation.prompting import Prompter, Prompting
+from twofold.ledger import Ledger
 from twofold.progress import Progress, Silent, counted
 from twofold.records import Task
 from twofold.sampling.base import Sampler, Sampling
@@ -26,7 +30,8 @@ class PromptSettings:
     `preset` names one of PRESETS, with templates that `template` overrides. `style` is data.chat of a recipe: each
     model reads text problems as in its training (auto), as bare text, or in its chat template. `shots` worked examples
     from the rows `examples` come before each problem, in an order from `seed`. `prompted` adds lines for the first
-    model with these numbers of examples.
+    model with these numbers of examples. `out` has ledger.jsonl with the answers of servers and searches. It is
+    required with a server.
     """
 
     preset: str = "answers"
@@ -37,59 +42,84 @@ class PromptSettings:
     examples: str | None = None
     max_new_tokens: int = 256
     seed: int = 0
+    out: Path | None = None
     progress: Progress = field(default_factory=Silent)
 
 
 Work = Callable[[str, Sampler, NamedModel, Prompting], T]
+Written = Callable[[str, Player, AnswerBook], T]
 
 
 def each_model(
     models: Sequence[str], problems: Sequence[Task], how: PromptSettings, temperature: float, work: Work[T]
 ) -> dict[str, T]:
-    """The result of `work` for each line of the table, by name, with a sampler at this temperature. More lines of the
-    first model follow its own. One model is in memory at a time."""
+    """The result of `work` for each line of the table, by name, with a sampler at this temperature if the player has
+    none. More lines of the first model follow its own. One model is in memory at a time."""
+    players, prompter = parse_players(models), _prompter(how, problems)
     further = [k for k in how.prompted if k != how.shots]
-    pool = _pool(how) if max([how.shots, *further]) > 0 else []
-
-    def of(model: str, lines: Mapping[str, int]) -> dict[str, T]:
-        opened = open_model(model, chat=how.style)
-        found: dict[str, T] = {}
-        for name, shots in lines.items():
-            how.progress.note(f"{name}: {counted(len(problems), 'problem')}")
-            prompting = _prompting(how, problems, opened.encoder, (pool, shots))
-            sampling = Sampling(temperature=temperature, max_new_tokens=how.max_new_tokens, stop=prompting.stop)
-            found[name] = work(name, opened.sampler(sampling, how.progress.note), opened, prompting)
-        return found
-
-    found: dict[str, T] = {}
-    for i, model in enumerate(dict.fromkeys(models)):
-        more = {f"{model}, {k or 'zero'}-shot": k for k in further} if i == 0 else {}
-        found |= of(model, {model: how.shots, **more})
+    if further and not players[0].is_plain:
+        what = f"{players[0].name} is no plain model, which --prompted repeats"
+        raise RecipeError(what, where="--prompted", remedy="name a model first, or write MODEL@shots:0,4")
+    if max([how.shots, *further, *(player.shots or 0 for player in players)]) > 0:
+        _ = prompter.pool  # raises, before any model is loaded
+    lines = {player.name: (player, _shots(player, how)) for player in players if is_drawn_by_sampler(player)}
+    if further:
+        first, *rest = lines.items()
+        more = {f"{players[0].model}, {k or 'zero'}-shot": (players[0], k) for k in further}
+        lines = {first[0]: first[1], **more, **dict(rest)}
+    found, opened = dict[str, T](), None
+    for name, (player, shots) in sorted(lines.items(), key=lambda line: _place(line[1][0], players)):
+        if opened is None or opened.name != player.model:
+            opened = None  # frees the model before it
+            opened = open_model(player.model, chat=how.style)
+        how.progress.note(f"{name}: {counted(len(problems), 'problem')}")
+        prompting, heat = prompter.local(opened.encoder.turns, shots), player.at(temperature).temperature
+        assert heat is not None, "a player that is drawn by a sampler has a temperature"
+        sampling = Sampling(temperature=heat, max_new_tokens=how.max_new_tokens, stop=prompting.stop)
+        found[name] = work(name, opened.sampler(sampling, how.progress.note), opened, prompting)
     return found
 
 
-def _prompting(
-    how: PromptSettings, problems: Sequence[Task], encoder: Encoder, worked: tuple[Sequence[Task], int]
-) -> Prompting:
-    preset, turns = PRESETS[how.preset], encoder.turns
-    chats = any(not isinstance(problem.prompt, str) for problem in problems)
-    chat = turns.renders or (chats and how.style == "auto")
-    if chat and not turns.has_template:
-        what, remedy = "the rows are chats, and the model has no chat template", "use text prompts"
-        raise RecipeError(what, where="--style", remedy=remedy)
-    template = how.template if how.template is not None else preset.chat if chat else preset.text
-    if PLACE not in template:
-        raise RecipeError(f"lacks {PLACE}", where="--template", remedy=f"write {PLACE} for the problem")
-    pool, shots = worked
-    return Prompting(template, chat, drawn(pool, problems, shots, how.seed) if shots else (), turns)
+def is_drawn_by_sampler(player: Player) -> bool:
+    """Whether its answers are single samples of a model in this process."""
+    return player.kind == "model" and player.samples and player.best_of is None
 
 
-def _pool(how: PromptSettings) -> list[Task]:
-    """All worked examples."""
-    name = how.examples or PRESETS[how.preset].source
-    if name is None:
-        raise RecipeError("no worked examples", where="--shots and --prompted", remedy="name a file: --examples FILE")
-    found = [record for record in read(name).records if isinstance(record, Task)]
-    if not found:
-        raise DataError("holds no worked examples", where=name, remedy="rows need a prompt and an answer")
-    return found
+def each_other(
+    models: Sequence[str], problems: Sequence[Task], how: PromptSettings, drawn: tuple[float, int], written: Written[T],
+    part: Part,
+) -> dict[str, T]:  # fmt: skip
+    """The result of `written` for each player whose answers are not single samples of a local model. `drawn` is the
+    temperature of players without one, and the number of samples."""
+    players = parse_players(models)
+    others = [player for player in players if not is_drawn_by_sampler(player)]
+    if not others:
+        return {}
+    temperature, samples = drawn
+    drawing = Drawing(samples=samples, seed=how.seed, max_new_tokens=how.max_new_tokens, style=how.style,
+                      shots=how.shots, templates=True, progress=how.progress)  # fmt: skip
+    with ExitStack() as resources:
+        names = [name for player in others for name in (player.name, player.reward)]
+        ledger = part.ledger or resources.enter_context(Ledger(ledger_path(how.out, names, resources)))
+        book = AnswerBook(questions_for(part.of(problems)), _prompter(how, problems), drawing, ledger, resources)
+        book.draw([player.at(temperature) for player in others])
+        return {player.name: written(player.name, player.at(temperature), book) for player in others}
+
+
+def in_order(models: Sequence[str], lines: Mapping[str, T]) -> dict[str, T]:
+    """Lines in the order of their players; further lines of a model follow its own."""
+    names = [player.name for player in parse_players(models)]
+    return dict(sorted(lines.items(), key=lambda line: names.index(line[0]) if line[0] in names else 0))
+
+
+def _prompter(how: PromptSettings, problems: Sequence[Task]) -> Prompter:
+    return Prompter(problems, how.preset, how.template, how.style, how.examples, how.seed)
+
+
+def _shots(player: Player, how: PromptSettings) -> int:
+    return how.shots if player.shots is None else player.shots
+
+
+def _place(player: Player, players: Sequence[Player]) -> int:
+    """Players of one model follow the first of them."""
+    return next(i for i, other in enumerate(players) if other.model == player.model)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twofold.data.turns import Turns
-from twofold.errors import DataError
+from twofold.data.formats import read
+from twofold.data.turns import ChatChoice, Turns
+from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import Codec
-from twofold.records import Message, Prompt, Task
+from twofold.records import Message, Prompt, Task, completion_fields, final_text, turns_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +69,7 @@ class Prompting:
                 return task
             *before, last = turns
             shown = [turn for example in self.examples for turn in self._worked(example)]
-            return replace(task, prompt=(*before, *shown, Message(last.role, self._filled(last.content))))
+            return replace(task, prompt=(*before, *shown, replace(last, content=self._filled(last.content))))
         worked = [_joined(self._filled(_text(e)), e.answer) + BETWEEN for e in self.examples]
         return replace(task, prompt="".join(worked) + self._filled(_text(task)))
 
@@ -83,9 +85,11 @@ class Prompting:
         return {"style": "chat" if self.chat else "text", "template": self.template, "shots": len(rows),
                 "examples": rows, "stop": list(self.stop)}  # fmt: skip
 
-    def _worked(self, example: Task) -> tuple[Message, Message]:
+    def _worked(self, example: Task) -> tuple[Message, ...]:
         asked = _key(example.prompt) if (turns := self._turns(example)) is None else turns[-1].content
-        return Message("user", self._filled(asked)), Message("assistant", example.answer)
+        return Message("user", self._filled(asked)), *turns_of(
+            example.answer if example.completion is None else example.completion
+        )
 
     def _turns(self, task: Task) -> tuple[Message, ...] | None:
         """The prompt as a chat; None for a text that remains unchanged."""
@@ -96,6 +100,59 @@ class Prompting:
 
     def _filled(self, text: str) -> str:
         return self.template.replace(PLACE, text)
+
+
+@dataclass(frozen=True)
+class Prompter:
+    """How models are prompted with `problems`. Worked examples come from the rows `examples`: problems with answers, or
+    with `any_rows` any rows that have an answer."""
+
+    problems: Sequence[Task]
+    preset: str = "answers"
+    template: str | None = None
+    style: ChatChoice = "auto"
+    examples: str | None = None
+    seed: int = 0
+    any_rows: bool = False
+
+    def local(self, turns: Turns, shots: int) -> Prompting:
+        """For a model in this process."""
+        chats = any(not isinstance(problem.prompt, str) for problem in self.problems)
+        chat = turns.renders or (chats and self.style == "auto")
+        if chat and not turns.has_template:
+            what, remedy = "the rows are chats, and the model has no chat template", "use text prompts"
+            raise RecipeError(what, where="--style", remedy=remedy)
+        return Prompting(self._template(chat), chat, self._drawn(shots), turns)
+
+    def server(self, raw: bool, shots: int) -> Prompting:
+        """For a model behind a server, which gets chats, or text if it is `raw`."""
+        return Prompting(self._template(not raw), not raw, self._drawn(shots))
+
+    def _template(self, chat: bool) -> str:
+        preset = PRESETS[self.preset]
+        template = self.template if self.template is not None else preset.chat if chat else preset.text
+        if PLACE not in template:
+            raise RecipeError(f"lacks {PLACE}", where="--template", remedy=f"write {PLACE} for the problem")
+        return template
+
+    def _drawn(self, shots: int) -> tuple[Task, ...]:
+        return drawn(self.pool, self.problems, shots, self.seed) if shots else ()
+
+    @cached_property
+    def pool(self) -> list[Task]:
+        """All worked examples."""
+        name = self.examples or PRESETS[self.preset].source
+        if name is None:
+            what, where = "no worked examples", "--shots and --prompted" if not self.any_rows else "@shots"
+            raise RecipeError(what, where=where, remedy="name a file: --examples FILE")
+        rows = read(name).records
+        if self.any_rows:
+            known = [(row, told[0][1]) for row in rows if (told := completion_fields(row))]
+            rows = [Task(row.prompt, final_text(told), row.source, told) for row, told in known]
+        found = [record for record in rows if isinstance(record, Task)]
+        if not found:
+            raise DataError("holds no worked examples", where=name, remedy="rows need a prompt and an answer")
+        return found
 
 
 @dataclass(frozen=True)

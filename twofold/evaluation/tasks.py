@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from twofold.evaluation import answers, frontier, likelihood, pass_at_k, win_rate
+from twofold.evaluation import answers, contest, frontier, likelihood, pass_at_k, win_rate
 from twofold.evaluation.parts import Halves
 from twofold.evaluation.rows import Needs, rows_of
 from twofold.records import Record
@@ -29,6 +29,9 @@ TASKS: Mapping[str, Halves] = {
     ),
     "win-rate": Halves(
         win_rate.WinRateSettings, _rows("win-rate"), win_rate.measure_win_rate, win_rate.win_rate_figures
+    ),
+    "contest": Halves(
+        contest.ContestSettings, _rows("contest"), contest.measure_contest, contest.contest_figures
     ),
     "frontier": Halves(
         frontier.FrontierSettings, lambda records: frontier.prompts_of(rows_of(records, "frontier")),

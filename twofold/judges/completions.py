@@ -10,9 +10,9 @@ from typing import Any, cast
 
 from twofold.errors import DataError, RecipeError
 from twofold.judges.base import TASK, Judge, JudgeKind, JudgeNameError, JudgeResources, Scores
-from twofold.judges.language_model import plain
 from twofold.judges.questions import Question
 from twofold.progress import Progress
+from twofold.records import final_text, transcript_of
 from twofold.rewards.base import RewardFunction, executes, rated
 from twofold.rewards.execution import CodeReward
 from twofold.rewards.instructions import InstructionReward, readable
@@ -36,7 +36,11 @@ class CompletionJudge:
         for question in questions:
             self.refuse(question.answer, str(question.source))
         before, scores = getattr(self.function, "timeouts", 0), Scores()
-        asked = [((plain(q.prompt), c.text, q.answer), str(q.source)) for q in questions for c in q.candidates]
+        asked = [
+            ((transcript_of(q.prompt), final_text(c.completion), q.answer), str(q.source))
+            for q in questions
+            for c in q.candidates
+        ]
         progress.begin(TASK, len(questions))
         with ExitStack() as stack:
             each = map if self.parallel == 1 else stack.enter_context(ThreadPoolExecutor(self.parallel)).map

@@ -19,11 +19,11 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from twofold import disk
 from twofold.client.server import CompletionRequest, Reply, Server, UnparsableReply
-from twofold.errors import RecipeError
+from twofold.errors import DataError, RecipeError
 from twofold.judges.base import collected
 from twofold.ledger import Ledger
 from twofold.progress import Progress
-from twofold.records import Prompt
+from twofold.records import Prompt, Source, transcript_of
 
 T = TypeVar("T")
 Form = Literal["compare", "score"]
@@ -100,7 +100,8 @@ class ModelJudge:
     def provenance(self) -> dict[str, Any]:
         endpoint = self.server.endpoint
         changed = {"not taken": self.server.refused} if self.server.refused else {}
-        return {"model": endpoint.model, "server": endpoint.url, "rubric": self.rubric.digest, **changed}
+        fields = {"fields": dict(endpoint.fields)} if endpoint.fields else {}
+        return {"model": endpoint.model, "server": endpoint.url, "rubric": self.rubric.digest, **fields, **changed}
 
     def verdicts(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, Orders]]:
         """(index, the verdicts on both orders) of each match when its second reply arrives; None for no verdict."""
@@ -130,7 +131,16 @@ class ModelJudge:
 
     def _body(self, prompt: Prompt, truth: str | None, **answers: str) -> dict[str, object]:
         texts = {name: text if text.strip() else NO_TEXT for name, text in answers.items()}
-        return self.server.body(self.rubric.render(prompt=plain(prompt), truth=truth, **texts), **self._settings)
+        return self.server.body(
+            self.rubric.render(prompt=transcript_of(prompt), truth=truth, **texts), **self._settings
+        )
+
+
+def refuse_pictures(prompt: Prompt, source: Source) -> None:
+    """Raise DataError for a prompt of which a language model as judge would see only the texts."""
+    if not isinstance(prompt, str) and any(message.pictures for message in prompt):
+        remedy = "leave the rows with pictures out"
+        raise DataError("holds pictures, and the judge reads texts", where=str(source), remedy=remedy)
 
 
 def agreed(forward: Choice | None, backward: Choice | None) -> float | None:
@@ -140,11 +150,6 @@ def agreed(forward: Choice | None, backward: Choice | None) -> float | None:
     if (forward, backward) == ("A", "B"):
         return 1.0
     return 0.0 if (forward, backward) == ("B", "A") else 0.5
-
-
-def plain(prompt: Prompt) -> str:
-    """A prompt as one text: a chat with the role before each turn."""
-    return prompt if isinstance(prompt, str) else "\n\n".join(f"[{turn.role}]\n{turn.text}" for turn in prompt)
 
 
 def _choice(reply: Reply) -> Choice:

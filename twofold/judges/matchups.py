@@ -6,22 +6,23 @@ A comparing judge is queried in both orders. A scoring judge scores both. People
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from twofold.data.row_fields import row_fields
 from twofold.errors import DataError, RecipeError
 from twofold.judges.base import Judge, JudgeResources
-from twofold.judges.language_model import Choice, Match, agreed
+from twofold.judges.language_model import Choice, Match, agreed, refuse_pictures
 from twofold.judges.people import HumanVerdicts, content_key, verdicts_path
 from twofold.judges.questions import Question
 from twofold.judges.registry import parse_judge
 from twofold.judges.servers import PairwiseJudge
 from twofold.progress import Progress
-from twofold.records import Candidate, Prompt, Source, shown
+from twofold.records import Candidate, Completion, Prompt, Source, transcript_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,19 @@ class Matchup:
     """A model's `own` completion against an `other` one. `truth` is the reference answer, if the row has one."""
 
     prompt: Prompt
-    own: str
-    other: str
+    own: Completion
+    other: Completion
     source: Source
     truth: str | None = None
+
+    @property
+    def is_even(self) -> bool:
+        """Whether both read the same."""
+        return transcript_of(self.own) == transcript_of(self.other)
+
+    @property
+    def has_empty(self) -> bool:
+        return Candidate(self.own, {}).is_empty or Candidate(self.other, {}).is_empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +59,16 @@ Results: TypeAlias = Sequence[MatchResult | None]
 
 @dataclass(frozen=True)
 class Referee:
-    """Decides matches. Equal texts are a tie without a query."""
+    """Decides matches, each once. Equal texts are a tie without a query."""
 
     provenance: Mapping[str, Any]
     decide: Callable[[Sequence[Matchup], Progress], Results]
 
     def outcomes(self, contests: Sequence[Matchup], progress: Progress) -> list[MatchResult | None]:
-        unequal = [c for c in contests if c.own != c.other]
-        decided = iter(self.decide(unequal, progress) if unequal else ())
-        return [MatchResult(0.5) if c.own == c.other else next(decided) for c in contests]
+        different = {_key(c): c for c in reversed(contests) if not c.is_even}
+        unequal = list(different.values())[::-1]
+        decided = dict(zip(map(_key, unequal), self.decide(unequal, progress) if unequal else (), strict=True))
+        return [MatchResult(0.5) if c.is_even else decided[_key(c)] for c in contests]
 
 
 def open_referee(name: str, resources: JudgeResources, stack: ExitStack) -> Referee:
@@ -75,7 +86,9 @@ def open_referee(name: str, resources: JudgeResources, stack: ExitStack) -> Refe
         raise RecipeError("a rubric goes with llm and llm-score", where=f"judge {name}", remedy="leave --rubric out")
     judge = kind.open(resources, stack)
     decide = (
-        partial(_in_both_orders, cast("PairwiseJudge", judge)) if kind.gives == "shares" else partial(_by_scores, judge)
+        partial(_in_both_orders, cast("PairwiseJudge", judge))
+        if kind.gives == "shares"
+        else partial(_by_scores, judge, kind.asks_server)
     )
     return Referee(judge.provenance, decide)
 
@@ -102,25 +115,48 @@ def open_people(out: Path, stack: ExitStack) -> Referee:
 def unjudged(contests: Sequence[Matchup]) -> list[dict[str, Any]]:
     """The matches as rows for `twofold data label`, each once, without matches of equal texts."""
     rows = {
-        content_key(c.prompt, c.own, c.other): {"prompt": shown(c.prompt), "answers": [c.own, c.other]}
+        content_key(c.prompt, c.own, c.other): row_fields(c.prompt, answers=[c.own, c.other])
         for c in contests
-        if c.own != c.other and c.own.strip() and c.other.strip()
+        if not c.is_even and not c.has_empty
     }
     return list(rows.values())
 
 
-def _by_scores(judge: Judge, contests: Sequence[Matchup], progress: Progress) -> Results:
-    """The higher score wins; equal scores are a tie."""
+def _by_scores(judge: Judge, singly: bool, contests: Sequence[Matchup], progress: Progress) -> Results:
+    """The higher score wins; equal scores are a tie. Each completion is scored once, next to the others of its prompt,
+    or `singly`, so that a missing score leaves out no other."""
+    answers: dict[Hashable, dict[Completion, Matchup]] = {}
+    for c in contests:
+        for told in (c.own, c.other):
+            group = (c.source, c.prompt, c.truth, told if singly else None)
+            answers.setdefault(group, {}).setdefault(told, c)
     questions = [
-        Question(c.prompt, c.source, c.truth, (Candidate(c.own, {}), Candidate(c.other, {}))) for c in contests
+        Question(c.prompt, c.source, c.truth, tuple(Candidate(told, {}) for told in several))
+        for several in answers.values()
+        for c in (next(iter(several.values())),)
     ]
-    scores = judge.scores(questions, progress)
-    return [None if s is None else MatchResult(0.5 + 0.5 * ((s[0] > s[1]) - (s[0] < s[1]))) for s in scores]
+    scores: dict[Hashable, float | None] = {}
+    for question, each in zip(questions, judge.scores(questions, progress), strict=True):
+        numbers = [None] * len(question.candidates) if each is None else each
+        for candidate, score in zip(question.candidates, numbers, strict=True):
+            scores[question.source, question.prompt, question.answer, candidate.completion] = score
+    return [_higher(*(scores[c.source, c.prompt, c.truth, told] for told in (c.own, c.other))) for c in contests]
+
+
+def _higher(own: float | None, other: float | None) -> MatchResult | None:
+    return None if own is None or other is None else MatchResult(0.5 + 0.5 * ((own > other) - (own < other)))
+
+
+def _key(contest: Matchup) -> Hashable:
+    """Equal for matches that differ only in their rows."""
+    return contest.prompt, contest.own, contest.other, contest.truth
 
 
 def _in_both_orders(judge: PairwiseJudge, contests: Sequence[Matchup], progress: Progress) -> Results:
     """If a judge's verdicts in both orders disagree, it is a tie."""
-    matches = [Match(c.prompt, c.own, c.other, c.truth) for c in contests]
+    for contest in contests:
+        refuse_pictures(contest.prompt, contest.source)
+    matches = [Match(c.prompt, transcript_of(c.own), transcript_of(c.other), c.truth) for c in contests]
     replies = judge.model.collected(judge.model.verdicts(matches, judge.ledger), len(matches), progress)
     return [None if orders is None else _result(*orders) for orders in replies]
 

@@ -16,15 +16,17 @@ from twofold.rewards.base import Reward, Scorer
 
 @dataclass(frozen=True)
 class RewardModelJudge:
-    """A reward model's score of texts; the candidates of a question are one row, in arbitrary order."""
+    """A reward model's score of completions, which its own template renders. The candidates of a question are one row,
+    in arbitrary order."""
 
     scorer: Scorer
     provenance: Mapping[str, Any]
 
     def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
-        texts = [(q, tuple(c.text for c in q.candidates)) for q in questions]
+        several = [(q, tuple(c.completion for c in q.candidates)) for q in questions]
         rows = [
-            Demonstration(q.prompt, t[0], q.source) if len(t) == 1 else Ranking(q.prompt, t, q.source) for q, t in texts
+            Demonstration(q.prompt, c[0], q.source) if len(c) == 1 else Ranking(q.prompt, c, q.source)
+            for q, c in several
         ]
         return [[*scores] for scores in self.scorer.score(rows, progress)]
 

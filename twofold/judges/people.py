@@ -8,9 +8,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from twofold.data.transcripts import as_chat
 from twofold.errors import DataError
 from twofold.ledger import Lines, key
-from twofold.records import Prompt, shown
+from twofold.records import Completion, Prompt, shown
 
 Choice = Literal["first", "second", "tie", "skip"]
 
@@ -20,9 +21,11 @@ def swapped(seed: int, row: int) -> bool:
     return bool(hashlib.blake2b(f"{seed}/{row}".encode(), digest_size=1).digest()[0] & 1)
 
 
-def content_key(prompt: Prompt, first: str, second: str) -> str:
+def content_key(prompt: Prompt, first: Completion, second: Completion) -> str:
     """The key of a comparison that is once in its file."""
-    return key({"prompt": shown(prompt), "first": first, "second": second})
+    if not (isinstance(first, str) and isinstance(second, str)):
+        prompt = as_chat(prompt)
+    return key({"prompt": shown(prompt), "first": shown(first), "second": shown(second)})
 
 
 def verdicts_path(out: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from twofold.data.issues import Issue, IssueError
@@ -13,7 +13,9 @@ from twofold.data.shapes import Fields, detect, is_unjudged, parse, unknown
 from twofold.data.split import prompt_key
 from twofold.errors import DataError
 from twofold.records import (
+    TOOLS,
     Candidate,
+    Completion,
     Demonstration,
     Labelled,
     Pair,
@@ -23,7 +25,7 @@ from twofold.records import (
     Request,
     Source,
     Task,
-    completion_texts,
+    completion_fields,
 )
 
 
@@ -64,8 +66,9 @@ def read_questions(
         if limit is not None and len(found) >= limit:
             break
         question = read if with_answers else replace(read, candidates=())
-        texts = tuple(c.text for c in question.candidates)
-        repeated += found.setdefault((prompt_key(question.prompt), texts), question) is not question
+        known = tuple(c.completion for c in question.candidates)
+        key = (prompt_key(question.prompt), _setting(question.prompt), known)
+        repeated += found.setdefault(key, question) is not question
     if not found:
         raise DataError("has no rows", where=source, remedy="check the file and the split")
     return Questions(list(found.values()), repeated)
@@ -101,14 +104,18 @@ def _question(row: Row, source: Source, whole: bool) -> Question | None:
         raise IssueError(unknown(row, source))
     fields = Fields(row, source)
     answers = row.get("answers", [])
-    if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
-        fields.fault("answers", "is no list of texts", 'write {"prompt": "…", "answers": ["…", "…"]}')
-    prompt, _ = fields.turns("prompt")
+    if not isinstance(answers, list) or not all(isinstance(a, str | list) for a in answers):
+        fields.fault("answers", "is no list of texts or chats", 'write {"prompt": "…", "answers": ["…", "…"]}')
+        answers = []
+    turns = {f"answers[{place}]": told for place, told in enumerate(answers, 1) if not isinstance(told, str)}
+    prompt, read = fields.spread(turns).turns("prompt", *turns)
     known = [key for key in row if whole and not is_meant(key)]
-    fields.refuse_unread("", row, ("prompt", "answers", "system", *known))
+    fields.refuse_unread("", row, ("prompt", "answers", "system", "tools", *known))
+    prompt, chats = fields.with_tools(prompt, row.get("tools")), iter(read)
     if fields.faults:
         raise IssueError(fields.faults[0])
-    return Question(prompt, source, _truth(row), _known(answers, row, source))
+    completions = [told if isinstance(told, str) else next(chats) for told in answers]
+    return Question(prompt, source, _truth(row), _known(completions, row, source))
 
 
 def _of(record: Record, row: Row) -> Question:
@@ -119,10 +126,14 @@ def _of(record: Record, row: Row) -> Question:
         case Request():
             return Question(record.prompt, record.source)
         case Pair() | Ranking() | Demonstration() | Labelled():
-            texts = tuple(
-                text for _, text in completion_texts(replace(record, gold=None) if isinstance(record, Pair) else record)
-            )
-    return Question(record.prompt, record.source, _truth(row), _known(texts, row, record.source))
+            known = completion_fields(replace(record, gold=None) if isinstance(record, Pair) else record)
+    return Question(record.prompt, record.source, _truth(row), _known([told for _, told in known], row, record.source))
+
+
+def _setting(prompt: Prompt) -> tuple[str, ...]:
+    """What makes another question of the same words: system messages and tools."""
+    chat = () if isinstance(prompt, str) else prompt
+    return tuple(m.content for m in chat if m.role in ("system", "developer", TOOLS))
 
 
 def _truth(row: Row) -> str | None:
@@ -131,9 +142,9 @@ def _truth(row: Row) -> str | None:
     return truth if isinstance(truth, str) else None
 
 
-def _known(texts: tuple[str, ...] | list[str], row: Row, source: Source) -> tuple[Candidate, ...]:
+def _known(completions: Sequence[Completion], row: Row, source: Source) -> tuple[Candidate, ...]:
     told = row.get("provenance")
     origins = told.get("answers") if isinstance(told, dict) else None
-    if not isinstance(origins, list) or len(origins) != len(texts):
-        origins = [{"file": source.file, "row": source.row, "place": place} for place in range(len(texts))]
-    return tuple(Candidate(text, origin) for text, origin in zip(texts, origins, strict=True))
+    if not isinstance(origins, list) or len(origins) != len(completions):
+        origins = [{"file": source.file, "row": source.row, "place": place} for place in range(len(completions))]
+    return tuple(Candidate(told, origin) for told, origin in zip(completions, origins, strict=True))

@@ -36,7 +36,8 @@ SCORE = Place("score --judge", ("scores", "shares"), ("programs",))
 BUILD = Place("data build --judge", ("scores", "shares", "order", "verdicts"), ("programs", "answers"))
 WIN_RATE = Place("win-rate --judge", ("scores", "shares", "verdicts"))
 FRONTIER = Place("frontier --reward", ("scores",))
-PLACES = (REWARD, ONLINE, GATE, SCORE, BUILD, WIN_RATE, FRONTIER)
+BEST_OF = Place("best-of:N?reward=", ("scores",))
+PLACES = (REWARD, ONLINE, GATE, SCORE, BUILD, WIN_RATE, FRONTIER, BEST_OF)
 
 
 def usages(place: Place) -> str:

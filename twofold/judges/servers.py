@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from twofold.client.server import Endpoint, Server
 from twofold.judges.base import Judge, JudgeKind, JudgeResources, Scores
-from twofold.judges.language_model import Form, Match, ModelJudge, Rubric, agreed
+from twofold.judges.language_model import Form, Match, ModelJudge, Rubric, agreed, refuse_pictures
 from twofold.judges.questions import Question
 from twofold.ledger import Ledger
 from twofold.progress import Progress
@@ -32,6 +32,8 @@ class ScoringJudge:
         return {"kind": ScoringKind.name, **self.model.provenance}
 
     def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
+        for question in questions:
+            refuse_pictures(question.prompt, question.source)
         asked = [(q.prompt, c.text, q.answer) for q in questions for c in q.candidates]
         replies = iter(self.model.collected(self.model.score(asked, self.ledger), len(asked), progress))
         rows = [[next(replies) for _ in q.candidates] for q in questions]
@@ -51,6 +53,8 @@ class PairwiseJudge:
         return {"kind": PairwiseKind.name, **self.model.provenance}
 
     def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
+        for question in questions:
+            refuse_pictures(question.prompt, question.source)
         games = [(n, a, b) for n, q in enumerate(questions) for a, b in combinations(range(len(q.candidates)), 2)]
         matches = [
             Match(q.prompt, q.candidates[a].text, q.candidates[b].text, q.answer)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any
 
@@ -67,7 +67,7 @@ def branch_attention(
         raise UnsupportedAttention(LAYOUT_LOST)
     asked.pop("dropout", None)
     scale, softcap, window, sink_H = (asked.pop(k, None) for k in ("scaling", "softcap", "sliding_window", "s_aux"))
-    _refuse_unknown(module, attention_mask, asked)
+    refuse_unknown(module, attention_mask, asked)
     layout.calls += 1
     q, k, v = (_operand(x[0].transpose(0, 1)) for x in (query, key, value))
     scale = q.shape[-1] ** -0.5 if scale is None else float(scale)  # type: ignore[arg-type]  # transformers hands a float
@@ -89,7 +89,8 @@ def _operand(x: Tensor) -> Tensor:
     return x.to(torch.get_autocast_dtype(x.device.type)) if narrow else x
 
 
-def _refuse_unknown(module: nn.Module, mask: Tensor | None, asked: dict[str, object]) -> None:
+def refuse_unknown(module: nn.Module, mask: Tensor | None, asked: dict[str, object]) -> None:
+    """Raise `UnsupportedAttention` for a mask, and for arguments that change the result of causal attention."""
     if mask is not None:
         raise UnsupportedAttention("the model builds an attention mask of its own")
     if not getattr(module, "is_causal", True) or asked.pop("is_causal", None) is False:
@@ -210,11 +211,16 @@ def stock_name(model: PreTrainedModel) -> str:
     return "sdpa" if getattr(model, "_supports_sdpa", False) and not capped else "eager"
 
 
-@contextmanager
-def stock_attention(model: PreTrainedModel) -> Iterator[None]:
+def stock_attention(model: PreTrainedModel) -> AbstractContextManager[None]:
     """Run `model` with its stock attention: padded rows, key-value caches. No gradient: recomputation would miss it."""
+    return attention_of(model, stock_name(model))
+
+
+@contextmanager
+def attention_of(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Run `model` with the attention registered under `name`."""
     before = model.config._attn_implementation
-    set_attention(model, stock_name(model))
+    set_attention(model, name)
     try:
         yield
     finally:

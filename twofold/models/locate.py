@@ -48,6 +48,9 @@ def refuse_missing(name: str) -> None:
     """Raise ModelError for a file, and for a path that is not a folder, before the Hub is queried for it."""
     if Path(name).is_file():
         raise ModelError("is a file, not a model", where=name, remedy="name the folder that holds config.json")
+    if "://" in name:
+        remedy = f"name a folder; a server only answers: twofold sample {name}"
+        raise ModelError("is an address, but the weights are read here", where=name, remedy=remedy)
     if (name.startswith((".", "/", "~")) or name.count("/") > 1) and not Path(name).is_dir():
         raise ModelError("no such folder", where=name, remedy="check the path")
 

@@ -97,6 +97,12 @@ ALONG = (
         "Share of unseen pairs where the chosen answer gains more (rankings: in order). Dotted: guessing a pair.",
         (Curve("heldout/accuracy"),), "evaluation", level=0.5, share=True, count="heldout/n",
     ),
+    Spec(
+        "Win rate", "Share of prompts whose answer the judge prefers to the start's (or the rows'), ties halved.",
+        (Curve("win_rate/rate"),), "evaluation", level=0.5, share=True, count="win_rate/n",
+    ),
+    Spec("Repetition", "Share of the 4-grams of words that an evaluation sample repeats.",
+         (Curve("samples/repetition"),), "evaluation", share=True),
     Spec("Held-out reward", "Mean reward of one completion for each unseen prompt.", (Curve("heldout/reward"),),
          "evaluation"),
     Spec("Held-out margin", "Implicit reward of chosen minus rejected (best minus worst), unseen rows.",

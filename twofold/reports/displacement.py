@@ -8,6 +8,8 @@ from typing import Any
 
 from twofold.reports.charts import Chart
 from twofold.reports.drawing import Frame, Line, svg
+from twofold.reports.figure_data import Drawn, encoded
+from twofold.reports.languages import phrase
 from twofold.reports.run import RunData, dicts, estimate, mapping, typed
 from twofold.statistics import Estimate
 
@@ -92,10 +94,13 @@ def _chart(positions: Mapping[str, Sequence[Estimate]]) -> Chart | None:
     values = [0.0, *(v for line in lines for v in (*line.low, *line.high))]
     pad = 0.06 * (max(values) - min(values)) or 1.0
     end = max(len(line.x) for line in lines) - 1
-    frame = Frame("Change by position", end, min(values) - pad, max(values) + pad, 0.0)
-    note = "Mean change of each token's log-probability against the reference, in nats. Band: 95% over pairs."
+    frame = Frame(phrase("Change by position"), end, min(values) - pad, max(values) + pad, 0.0)
+    note = phrase("Mean change of each token's log-probability against the reference, in nats. Band: 95% over pairs.")
     legend = tuple((line.look, line.look) for line in lines)
-    return Chart(frame.title, note, svg(lines, frame), legend, ("displacement",), "token of the completion")
+    data = encoded([Drawn(line.look, line) for line in lines], frame)
+    return Chart(
+        frame.title, note, svg(lines, frame), legend, ("displacement",), axis="token of the completion", data=data
+    )
 
 
 def _cause(data: Any, words: str, named: bool) -> CauseRow | None:

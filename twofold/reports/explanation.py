@@ -1,5 +1,4 @@
-"""The HTML page of `twofold explain`: self-contained and offline, every text escaped, its one script allowed by its
-hash.
+"""The HTML page of `twofold explain`: self-contained and offline, every text escaped, in English and Chinese.
 
 Colors range from blue (positive credit) over none to orange (negative credit), which people with common color blindness
 can distinguish. Strong tokens are also underlined, solid or dashed by sign. Every number is available on hover, tap or
@@ -8,14 +7,17 @@ focus.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twofold.reports import charts
 from twofold.reports.displacement import fall_in
+from twofold.reports.figure_data import clock
+from twofold.reports.guide import EXPLAIN_TERMS, Step, glossary
 from twofold.reports.heat import LIKELY, rows_of, scale_of, shown
-from twofold.reports.pages import environment, script_of, write_page
+from twofold.reports.pages import environment, page_of, write_page
 from twofold.reports.run import RunData, estimate
 from twofold.statistics import Estimate
 
@@ -30,20 +32,32 @@ PARTS = {
 
 
 def write_explanation(
-    told: Mapping[str, Any], out: Path, *, title: str, facts: Sequence[str], run: RunData | None = None
+    told: Mapping[str, Any],
+    out: Path,
+    *,
+    title: str,
+    facts: Sequence[str],
+    run: RunData | None = None,
+    steps: Sequence[Step] = (),
 ) -> Path:
-    """Write the page of an `Explanation.as_dict`, with the gradient weights of `run`'s training if given."""
-    return write_page(out, explanation_page(told, title=title, facts=facts, run=run))
+    """Write the page of an `Explanation.as_dict`, with the gradient weights of `run`'s training if given, and `steps`
+    to do next."""
+    return write_page(out, explanation_page(told, title=title, facts=facts, run=run, steps=steps))
 
 
-def explanation_page(told: Mapping[str, Any], *, title: str, facts: Sequence[str], run: RunData | None = None) -> str:
+def explanation_page(
+    told: Mapping[str, Any], *, title: str, facts: Sequence[str], run: RunData | None = None, steps: Sequence[Step] = ()
+) -> str:
     """The page as text."""
-    script, digest = script_of("tables.js", "heat.js")
-    scale, made, fell = scale_of(told["rows"]), environment(), told.get("displacement", {})
-    made.filters |= {"estimate": _estimate, "shown": shown, "zip": zip}
-    return made.get_template("explain.html.jinja").render(
+    scale, fell = scale_of(told["rows"]), told.get("displacement", {})
+    clocks = [clock(run)] if run else []
+    environment().filters |= {"estimate": _estimate, "shown": shown, "zip": zip}
+    return page_of(
+        "explain.html.jinja",
         title=title,
         facts=facts,
+        steps=steps,
+        glossary=glossary(EXPLAIN_TERMS),
         told=told,
         scale=scale,
         rows=rows_of(told["rows"], scale, most_of(told["rows"])),
@@ -51,8 +65,8 @@ def explanation_page(told: Mapping[str, Any], *, title: str, facts: Sequence[str
         likely=[(LIKELY[name], n) for name, n in fell.get("likely", {}).items()],
         parts=PARTS,
         weights=weights_of(run) if run else [],
-        script=script,
-        digest=digest,
+        clocks=json.dumps(clocks, separators=(",", ":")),
+        has_tokens=any("tokens" in each for each in clocks),
     )  # fmt: skip
 
 

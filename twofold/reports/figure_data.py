@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 from twofold.reports.drawing import AXES, HEIGHT, WIDTH, Frame, Line
@@ -56,8 +56,13 @@ def _line(drawn: Drawn) -> dict[str, Any]:
     line = drawn.line
     told: dict[str, Any] = {"label": drawn.label[:120], "look": line.look, "x": _short(line.x), "y": _short(line.y)}
     told |= {"low": _short(line.low), "high": _short(line.high)} if line.low else {}
+    told |= {"x": _short(_centers(line.edges)), "edges": _short(line.edges), "markers": True} if line.edges else {}
     told |= {name: True for name in ("markers", "whiskers") if getattr(line, name)}
     return told if drawn.run is None else {**told, "run": drawn.run}
+
+
+def _centers(edges: Sequence[float]) -> list[float]:
+    return [(low + high) / 2 for low, high in pairwise(edges)]
 
 
 def _short(values: Sequence[float], digits: int = DIGITS) -> list[float]:

@@ -49,6 +49,22 @@ GLOSSARY = (
 )  # fmt: skip
 
 
+FURTHER_TERMS = (
+    ("credit", "A token’s share of its completion’s implicit reward. Negative credit is called blame.", "explain.md"),
+    ("log-ratio", "The log-probability of the policy minus that of the reference.", "glossary.md"),
+    ("gradient weight", "How strongly a pair is still pushed: under DPO σ(−margin).", "dpo-in-pictures.md"),
+    ("length bias", "How often the longer answer is chosen, where the two differ in length.", "data-check.md"),
+    ("score margin", "The score of chosen minus that of rejected, where rows have scores.", "data-check.md"),
+    ("near-duplicates", "Rows that have most of their word triples in common.", "data-check.md"),
+    ("error, warning", "Training stops at an error. A warning is a row that deserves a look.", "data-check.md"),
+)
+EXPLAIN_TERMS = (
+    "policy", "reference", "chosen, rejected", "log-ratio", "implicit reward", "credit", "margin", "displacement", "KL",
+    "gradient weight", "95% interval",
+)  # fmt: skip
+DATA_TERMS = ("chosen, rejected", "length bias", "score margin", "near-duplicates", "error, warning", "95% interval")
+
+
 @cache
 def docs() -> str:
     """Where the docs are: the package's documentation URL, else the folder of a source checkout, else empty."""
@@ -113,6 +129,34 @@ def _of_all(runs: Sequence[RunData]) -> Iterator[Step]:
         yield Step(f"twofold compare {name} RUN", phrase("compare it with another run, by paired tests"), "reports.md")
 
 
-def glossary() -> list[Mapping[str, str]]:
-    """Terms with their meanings and pages."""
-    return [{"term": phrase(term), "meaning": phrase(meaning), "page": page} for term, meaning, page in GLOSSARY]
+def after_explanation(model: str, file: str, *, is_run: bool, drift: bool) -> list[Step]:
+    """What a reader of a page of `twofold explain` may do next."""
+    explain = f"twofold explain {shlex.quote(model)} {shlex.quote(file)}"
+    steps = [Step(f"{explain} --json all.json", phrase("get every row and token as numbers"), "explain.md")]
+    if not drift:
+        own = phrase("let both models answer 100 of the prompts, and compare their styles")
+        steps.append(Step(f"{explain} --drift 100 --html explain.html", own, "explain.md"))
+    if is_run:
+        steps.append(Step(f"twofold report {shlex.quote(model)}", phrase("see how it was trained"), "reports.md"))
+    line = f"twofold sample {shlex.quote(model)} --prompt 'YOUR PROMPT'"
+    return [*steps, Step(line, phrase("read answers of your own prompts"), "sampling.md")]
+
+
+def after_data_report(source: str, *, ok: bool) -> list[Step]:
+    """What a reader of a page of `twofold data report` may do next."""
+    name = shlex.quote(source)
+    every = phrase("list every fault with its row, for a script that corrects or removes them")
+    steps = [Step(f"twofold data check {name} --json", every, "data-check.md")]
+    if ok:
+        seen = phrase("see rows as the model will see them: template, supervised tokens, stop tokens")
+        steps.append(Step(f"twofold data show {name} --model MODEL", seen, "data.md"))
+        dry = phrase("check a recipe with this data, without training")
+        steps.append(Step(f"twofold train RECIPE data.train={name} --dry-run", dry, "recipe.md"))
+    return steps
+
+
+def glossary(names: Sequence[str] = ()) -> list[Mapping[str, str]]:
+    """Terms with their meanings and pages: those of a run's report, or those of `names`."""
+    terms = {term: (meaning, page) for term, meaning, page in (*GLOSSARY, *FURTHER_TERMS)}
+    wanted = names or [term for term, _, _ in GLOSSARY]
+    return [{"term": phrase(t), "meaning": phrase(terms[t][0]), "page": terms[t][1]} for t in wanted]

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twofold.data.preview import visible
+from twofold.data.preview import in_words, visible
 from twofold.reports import tables
+from twofold.reports.languages import phrase
 from twofold.reports.pages import clip
 from twofold.reports.run import RunData, dicts, mapping
 
@@ -21,6 +22,7 @@ STRONG = 0.98
 """The quantile of the absolute credits that gets the strongest color."""
 ROWS, TOKENS = 6, 300
 """Of a run's explain.json in its report, and of one completion there; the rest is counted."""
+CONTEXT = "context"
 LIKELY = {
     "near-equal": "chosen and rejected are nearly equal",
     "pattern": "on patterns that other pairs reject",
@@ -33,7 +35,8 @@ LIKELY = {
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as shown: its text, its credit, and `look` of its color (`p1` … `p5`, `m1` … `m5`, or none)."""
+    """A token as shown: its text, its credit, and `look` of its color (`p1` … `p5`, `m1` … `m5`, or none). A stretch of
+    context, which has no credit, has the look `context`."""
 
     text: str
     credit: float
@@ -122,11 +125,16 @@ def _tokens(said: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 def _completion(told: Mapping[str, Any], scale: float, most: int) -> Completion:
     tokens = _tokens(told)
-    drawn = tuple(Token(shown(clip(text, 80)), credit, _look(level(credit, scale))) for text, credit in tokens[:most])
+    drawn = list[Token]()
+    context = list(dicts(told.get("context")))
+    for place, (text, credit) in enumerate(tokens[:most]):
+        between = "".join(str(each.get("text", "")) for each in context if each.get("before") == place)
+        drawn += [Token(visible(clip(between)), 0.0, CONTEXT)] if between else []
+        drawn.append(Token(shown(clip(text, 80)), credit, _look(level(credit, scale))))
     reward, length = told.get("reward"), told.get("length")
     total = float(reward) if isinstance(reward, int | float) else math.fsum(credit for _, credit in tokens)
-    hidden = (length if isinstance(length, int) else len(tokens)) - len(drawn)
-    return Completion(clip(str(told.get("label", "")), 60), total, drawn, max(0, hidden))
+    hidden = (length if isinstance(length, int) else len(tokens)) - len(tokens[:most])
+    return Completion(clip(str(told.get("label", "")), 60), total, tuple(drawn), max(0, hidden))
 
 
 def _look(strength: int) -> str:
@@ -134,10 +142,20 @@ def _look(strength: int) -> str:
 
 
 def _facts(row: Mapping[str, Any]) -> str:
+    numbers = {str(k): v for k, v in mapping(row.get("numbers")).items() if isinstance(v, int | float)}
+    told = (_made(row), phrase("in the row: {numbers}", numbers=clip(in_words(numbers), 160)) if numbers else "")
+    return "; ".join(part for part in told if part)
+
+
+def _made(row: Mapping[str, Any]) -> str:
     margin, opening, change = (row.get(name, 0) for name in ("margin", "opening", "chosen_change"))
     if "margin" not in row or not all(isinstance(value, int | float) for value in (margin, opening, change)):
         return ""
-    same = f"; both begin with the same {opening} token{'s' if opening != 1 else ''}" if opening else ""
-    cause = LIKELY.get(str(row.get("likely")))
-    fell = f"; chosen fell {tables.number(-change)} nats, likely cause: {cause}" if cause else ""
-    return f"margin {tables.signed(margin)}{same}{fell}"
+    words = phrase("margin {margin}", margin=tables.signed(margin))
+    if opening:
+        one, many = "; both begin with the same {n} token", "; both begin with the same {n} tokens"
+        words += phrase(one if opening == 1 else many, n=opening)
+    if cause := LIKELY.get(str(row.get("likely"))):
+        fell = "; chosen fell {nats} nats, likely cause: {cause}"
+        words += phrase(fell, nats=tables.number(-change), cause=phrase(cause))
+    return words

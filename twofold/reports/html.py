@@ -16,6 +16,7 @@ from typing import Any
 from twofold.errors import DataError
 from twofold.records import short_name
 from twofold.reports import charts, provenance, tables
+from twofold.reports.contests import contests
 from twofold.reports.displacement import fall_of
 from twofold.reports.experts import use_of
 from twofold.reports.figure_data import clock
@@ -112,6 +113,7 @@ def _page(runs: Sequence[RunData], title: str) -> dict[str, Any]:
         "along": charts.draw(charts.ALONG, runs, labels),
         "frontier": frontier_charts(runs, labels),
         "win_rates": win_rate_charts(runs, labels),
+        "contests": contests(runs),
         "training": charts.draw(charts.TRAINING, runs, labels),
         "further": charts.draw(charts.FURTHER, runs, labels),
         "speed": charts.draw(charts.SPEED, runs, labels),

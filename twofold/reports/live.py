@@ -16,6 +16,7 @@ from twofold.reports.columns import Columns, Lines, numbers
 
 State = Literal["waiting", "running", "finished", "silent"]
 LOGS = ("metrics.jsonl", "timings.jsonl", "warnings.jsonl")
+SAMPLES = "samples.jsonl"
 SILENT_STEPS, SILENT_SECONDS = 20, 60.0
 RECENT = 50
 CURVES = {
@@ -27,6 +28,8 @@ CURVES = {
     "held-out accuracy": ("heldout/accuracy",),
     "held-out reward": ("heldout/reward",),
     "problems solved": ("exact_match/strict",),
+    "win rate": ("win_rate/rate",),
+    "repetition": ("samples/repetition",),
 }
 """The metrics to watch, as label and metric names; the first that exists is used."""
 WATCHED = {"step", "exact_match/n", *(key for keys in CURVES.values() for key in keys)}
@@ -117,6 +120,39 @@ class Texts:
             self.texts += [str(line["text"])[:MOST_LETTERS]] if self.count <= MOST_TEXTS else []
 
 
+class BeforeAndNow:
+    """Of samples.jsonl: the first prompt with its completion at the start, and its newest one."""
+
+    def __init__(self) -> None:
+        self.first, self.newest = dict[str, Any](), dict[str, Any]()
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        if not isinstance(line.get("completion"), str):
+            return
+        if not self.first:
+            self.first = {key: line.get(key) for key in ("kind", "name", "prompt", "completion", "step")}
+        elif all(line.get(key) == self.first[key] for key in ("kind", "name", "prompt")):
+            self.newest = {key: line.get(key) for key in ("completion", "step")}
+
+    def beside(self) -> Beside | None:
+        """None before the second evaluation."""
+        if not self.newest:
+            return None
+        now, first = self.newest, self.first
+        texts = (str(text)[:MOST_LETTERS] for text in (first["prompt"], first["completion"], now["completion"]))
+        return Beside(*texts, int(now["step"] or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A prompt with its completion before training and at an evaluation."""
+
+    prompt: str
+    before: str
+    now: str
+    step: int
+
+
 @dataclass(frozen=True)
 class Curve:
     """A metric so far: its finite values by step."""
@@ -139,6 +175,7 @@ class Snapshot:
     quiet: float
     curves: Sequence[Curve]
     warnings: Sequence[str]
+    beside: Beside | None = None
 
     @property
     def name(self) -> str:
@@ -166,11 +203,11 @@ class Live:
         self.run = run
         metrics, timings, warnings = (run / name for name in LOGS)
         self.metrics, self.timings = Tail(metrics, Watched), Tail(timings, Recent)
-        self.warnings = Tail(warnings, Texts)
+        self.warnings, self.samples = Tail(warnings, Texts), Tail(run / SAMPLES, BeforeAndNow)
 
     def look(self) -> Snapshot:
         """Reads new lines and returns the state of the run."""
-        for log in (self.metrics, self.timings, self.warnings):
+        for log in (self.metrics, self.timings, self.warnings, self.samples):
             log.read()
         step, seconds, warned = self.metrics.rows.steps, self.timings.rows.seconds, self.warnings.rows
         pace = statistics.fmean(seconds) if seconds else None
@@ -189,6 +226,7 @@ class Live:
             quiet=quiet,
             curves=self.metrics.rows.curves(),
             warnings=[*changed, *warned.texts, *more],
+            beside=self.samples.rows.beside(),
         )
 
     def _state(self, step: int, quiet: float, pace: float | None) -> State:

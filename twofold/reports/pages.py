@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -17,7 +17,7 @@ from markupsafe import Markup
 from twofold import disk
 from twofold.reports import guide, tables
 from twofold.reports.chats import turns
-from twofold.reports.languages import both, phrase
+from twofold.reports.languages import Phrase, both, phrase
 
 if TYPE_CHECKING:
     from twofold.data.preview import RowView
@@ -27,6 +27,8 @@ TEXT = 1200
 
 def clip(text: str, limit: int = TEXT) -> str:
     """`text` without control characters, and without what is beyond `limit`, which is counted instead."""
+    if isinstance(text, Phrase):
+        return Phrase(clip(str(text), limit), clip(text.zh, limit))
     kept = "".join(c for c in text[:limit] if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cs"})
     return kept if len(text) <= limit else f"{kept} … ({len(text) - limit:,} more characters)"
 
@@ -57,6 +59,16 @@ def script_of(*names: str) -> tuple[Markup, str]:
     return Markup(text), b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+def page_of(template: str, *, title: str, facts: Sequence[str], **parts: Any) -> str:
+    """A page on one subject: `template` extends `page.html.jinja`, and `parts` are what it writes.
+
+    `steps` and `glossary` are shown if given; `clocks` are those of charts along steps.
+    """
+    script, digest = script_of("tables.js", "report.js", "figures.js", "heat.js")
+    usual = {"steps": (), "glossary": (), "clocks": "[]", "refresh": None, "script": script, "digest": digest}
+    return environment().get_template(template).render(usual, title=title, facts=facts, **parts)
+
+
 def write_page(path: Path, text: str) -> Path:
     """Write a page, and its folder where there is none; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +77,5 @@ def write_page(path: Path, text: str) -> Path:
 
 
 def write_rows(path: Path, title: str, heading: Sequence[str], rows: Sequence[RowView]) -> None:
-    """Rows of a data set as the model will see them, as one page: self-contained, no script."""
-    template = environment().get_template("rows.html.jinja")
-    write_page(path, template.render(title=title, heading=heading, rows=rows))
+    """Rows of a data set as the model will see them, as one page."""
+    write_page(path, page_of("rows.html.jinja", title=title, facts=heading, rows=rows))

@@ -23,8 +23,12 @@ Metrics = Mapping[str, float]
 T = TypeVar("T", bound="DataclassInstance")
 
 
+UNVERIFIED = "win_rate"
+"""Of rows in samples.jsonl that are right or wrong by no rule: they were judged against another answer."""
+
+
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SampleRow:
     """A judged completion: a line of samples.jsonl."""
 
     step: int
@@ -66,7 +70,7 @@ class Comparison:
 @dataclass(frozen=True, slots=True)
 class RewardResult:
     """Results of a reward model on held-out comparisons. `bins` are its accuracy by confidence:
-    (predicted, observed, n)."""
+    (predicted, observed, n), of weighted rows the effective n. `effective` is that of all."""
 
     accuracy: Estimate
     longer_wins: Estimate
@@ -74,6 +78,7 @@ class RewardResult:
     calibration_error: float
     p_value: float
     bins: tuple[tuple[float, float, int], ...]
+    effective: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,7 @@ class RunData:
     train: Columns
     evaluations: tuple[Metrics, ...]
     timings: Columns
-    samples: tuple[Sample, ...]
+    samples: tuple[SampleRow, ...]
     """Samples of the first and the last step that have any, and of the results' step."""
     results: Results
     recipe: str
@@ -134,7 +139,7 @@ class RunData:
     environment: Mapping[str, Any]
     faults: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Results of other commands in the run folder or its results: `frontier`, `win_rates`, `explain`, unchecked."""
+    """Results of other commands in the run folder or its results (EXTRAS), unchecked."""
 
     def series(self, key: str, kind: str = "train") -> tuple[list[float], list[float]]:
         """Steps and finite values of `key` in lines of `kind` (train, evaluation or timing), by step."""
@@ -146,7 +151,7 @@ class RunData:
         return {"train": self.train, "timing": self.timings}[kind].series(key)
 
     @property
-    def final_samples(self) -> dict[str, Sample]:
+    def final_samples(self) -> dict[str, SampleRow]:
         """The judged completions by problem, at the results' step or else at the last step that has any."""
         steps = {s.step for s in self.samples}
         step = self.results.step if self.results.step in steps else max(steps, default=0)
@@ -159,7 +164,7 @@ class RunData:
         return int(max((self.train.last_step + 1, *evaluated)))
 
 
-EXTRAS = ("frontier", "win_rates", "explain")
+EXTRAS = ("frontier", "win_rates", "contests", "explain")
 MOST_BYTES = 64_000_000
 
 
@@ -263,10 +268,12 @@ def _lines(path: Path, faults: list[str]) -> Iterator[dict[str, Any]]:
         faults.append(f"{path.name}: {counted} left out (line{'s' if lines.bad > 1 else ''} {where})")
 
 
-def _samples(lines: Iterator[dict[str, Any]], final: int | None) -> tuple[Sample, ...]:
+def _samples(lines: Iterator[dict[str, Any]], final: int | None) -> tuple[SampleRow, ...]:
     """Those of the first step, of the last and of step `final`, in the order of the file."""
-    by_step: dict[int, list[Sample]] = {}
+    by_step: dict[int, list[SampleRow]] = {}
     for line in lines:
+        if line.get("kind") == UNVERIFIED:
+            continue
         sample = _sample(line)
         by_step.setdefault(sample.step, []).append(sample)
         for passed in by_step.keys() - {min(by_step), max(by_step), final}:
@@ -283,10 +290,10 @@ def _parsed(text: str, faults: list[str]) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _sample(line: Mapping[str, Any]) -> Sample:
+def _sample(line: Mapping[str, Any]) -> SampleRow:
     step = line.get("step")
     whole = step if isinstance(step, int | float) and math.isfinite(step) else 0
-    return typed(Sample, {**line, "step": whole}) or Sample(0)
+    return typed(SampleRow, {**line, "step": whole}) or SampleRow(0)
 
 
 def _estimates(data: Any) -> dict[str, Estimate]:
@@ -313,10 +320,16 @@ def _reward(data: Any) -> RewardResult | None:
             by_length=tuple((name, e) for name, e in lengths if e),
             calibration_error=float(data["calibration_error"]),
             p_value=float(data["test"]["p_value"]),
-            bins=tuple((float(b["predicted"]), float(b["observed"]), int(b["n"])) for b in dicts(data["bins"])),
+            bins=tuple((float(b["predicted"]), float(b["observed"]), _effective(b)) for b in dicts(data["bins"])),
+            effective=float(data["effective"]) if "effective" in data else None,
         )
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _effective(data: Mapping[str, Any]) -> int:
+    """Of a bin, its number of comparisons, and of weighted ones as many of equal weight, at least one."""
+    return max(1, int(data["effective"])) if "effective" in data else int(data["n"])
 
 
 def typed(kind: type[T], data: Mapping[str, Any]) -> T | None:

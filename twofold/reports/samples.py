@@ -10,7 +10,7 @@ from typing import Literal
 
 from twofold.data.differences import Pieces, differences
 from twofold.reports.pages import clip
-from twofold.reports.run import RunData, Sample
+from twofold.reports.run import RunData, SampleRow
 
 Outcome = Literal["gained", "lost", "right", "wrong"]
 SHOWN: dict[Outcome, int] = {"gained": 4, "lost": 4, "wrong": 3, "right": 2}
@@ -33,7 +33,7 @@ class Side:
     prompt: str
     answer: str
     outcome: Outcome
-    completions: tuple[Sample | None, ...]
+    completions: tuple[SampleRow | None, ...]
     pieces: tuple[Pieces, ...] = ()
 
     @property
@@ -92,13 +92,13 @@ def _within(budget: int, sides: Iterable[Side]) -> tuple[Side, ...]:
     return tuple(kept)
 
 
-def _pieces(said: Sequence[Sample | None]) -> tuple[Pieces, ...]:
+def _pieces(said: Sequence[SampleRow | None]) -> tuple[Pieces, ...]:
     """Each completion in pieces: those after against the one before, and that one against the last."""
     texts = [clip(sample.completion) if sample else "" for sample in said]
     after = [differences(texts[0], text)[1] for text in texts[1:]]
     return (differences(texts[0], texts[-1])[0], *after)
 
 
-def _outcome(before: Sample, after: Sample, metric: str) -> Outcome:
+def _outcome(before: SampleRow, after: SampleRow, metric: str) -> Outcome:
     was, now = bool(getattr(before, metric, False)), bool(getattr(after, metric, False))
     return "right" if was and now else "gained" if now else "lost" if was else "wrong"

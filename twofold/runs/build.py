@@ -11,6 +11,7 @@ from twofold.config.load import plain
 from twofold.data.weights import Weights
 from twofold.errors import RecipeError
 from twofold.evaluation.exact_match import exact_match
+from twofold.evaluation.rate_in_training import RateInTraining
 from twofold.evaluation.reward import RewardReport
 from twofold.models.bema import BemaReference
 from twofold.models.packed_model import PackedModel
@@ -75,7 +76,7 @@ def build_trainer(run: RunContext, folder: Path, *, resume: bool = True) -> Trai
         run=folder,
         algorithm=run.algorithm,
         step=step,
-        evaluators=_evaluators(run, groups["heldout"], step),
+        evaluators=_evaluators(run, groups["heldout"], step, folder),
         settings=run.recipe.training,
         steps=run.steps,
         identity=identity,
@@ -145,7 +146,7 @@ def _training_packs(run: RunContext) -> Iterator[list[int]]:
     return first_packs(rows, run.order, training.batch_size, run.steps, training.packing)
 
 
-def _evaluators(run: RunContext, heldout: Sequence[Group], step: Step) -> list[Evaluator]:
+def _evaluators(run: RunContext, heldout: Sequence[Group], step: Step, folder: Path) -> list[Evaluator]:
     found: list[Evaluator] = []
     if heldout and run.recipe.algorithm.is_rewarded:
         found.append(lambda: heldout_reward(run.rewards, run.sampler(training=False), heldout, run.recipe.seed))
@@ -153,6 +154,9 @@ def _evaluators(run: RunContext, heldout: Sequence[Group], step: Step) -> list[E
         found.append(lambda: _heldout(step, heldout, run.objective, run.judged()))
     if run.dataset.tasks:
         found.append(lambda: _solve(run))
+    if run.recipe.evaluation.win_rate is not None:
+        rate = RateInTraining.open(run.recipe.evaluation.win_rate, folder / "samples.jsonl", run.resources)
+        found.append(lambda: Evaluation(*rate(run.sampler(training=False), run.encoder, run.recipe.seed, run.progress)))
     return found
 
 
@@ -180,13 +184,19 @@ def _solve(run: RunContext) -> Evaluation:
 
 
 def _heldout(step: Step, groups: Sequence[Group], objective: Objective, report: RewardReport | None) -> Evaluation:
-    """`n` is the effective number of rows, by which means of weighted rows have their intervals; `rows` how many there
-    are."""
+    """`n` is the effective number of rows, by which means have their intervals, `rows` how many there are: rows of one
+    prompt count as one of their weight. A reward model's `report` has intervals of its own."""
     figures = {**step.measure([Part(groups, objective)]), **(report.figures if report else {})}
-    weights = Weights()
+    by_prompt: dict[bytes, float] = {}
     for group in groups:
-        weights.add(group.weight)
-    told = {"n": float(int(weights.effective)), "rows": float(len(groups))}
-    if report is not None or not weights.weighted:
+        prompt = group.prompt.numpy().tobytes()
+        by_prompt[prompt] = by_prompt.get(prompt, 0.0) + (1.0 if group.weight is None else group.weight)
+    weights = Weights()
+    for weight in by_prompt.values():
+        weights.add(weight)
+    n = int(weights.effective + 1e-9)
+    told = {"n": float(n), "rows": float(len(groups))}
+    weighted = any(group.weight is not None for group in groups)
+    if n == len(groups) or (report is not None and not weighted):
         told = {"n": float(len(groups))}
     return Evaluation({f"heldout/{name}": value for name, value in {**figures, **told}.items()})

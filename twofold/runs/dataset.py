@@ -32,6 +32,7 @@ def read_dataset(
     that a reward model does not support."""
     _refuse_speech(recipe, objective)
     needs = row_needs(objective, recipe.algorithm.data_kind(objective))
+    needs = replace(needs, imitates=recipe.algorithm.imitates_answers)
     also = None if recipe.data.also is None else row_needs(also_objective(recipe.data.also))
     dataset = _reader(recipe, progress or Silent()).read(recipe.evaluation.tasks, rows).of_kind(needs, also)
     refuse_unreadable(dataset.tasks, recipe.evaluation.rule)

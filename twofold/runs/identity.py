@@ -11,6 +11,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, cast
 
+from twofold import disk
 from twofold.config.custom import own_kind
 from twofold.config.load import plain
 from twofold.data.stored_groups import fingerprint, tokenizer_digest
@@ -33,6 +34,8 @@ FREE = (
     "training.checkpoint_every",
     "training.checkpoint_minutes",
     "training.track",
+    "training.alarms.repetition",
+    "training.alarms.length",
     "reference.cache",
     "data.cache",
     "data.workers",
@@ -73,6 +76,9 @@ def identity_of(run: RunContext) -> Identity:
     model, device = run.policy.model, run.policy.device.type
     rows = {f"data ({name})": fingerprint(groups) for name, groups in run.groups.items() if groups}
     rows["data (tasks)"] = hashlib.sha256(repr(run.dataset.tasks).encode()).hexdigest()[:16]
+    rate = run.recipe.evaluation.win_rate
+    if rate is not None and Path(rate.prompts).is_file():
+        rows["data (win rate)"] = disk.sha256(Path(rate.prompts))[:16]
     generation = model.generation_config.to_diff_dict() if model.can_generate() else {}
     values = {
         **settings,

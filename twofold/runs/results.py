@@ -78,7 +78,7 @@ def _training(last: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _exact_match(path: Path, step: int) -> ExactMatch | None:
-    rows = [Row(**{k: line[k] for k in _ROW}) for line in _lines(path) if line["step"] == step]
+    rows = [Row(**{k: line[k] for k in _ROW}) for line in _lines(path) if line["step"] == step and "strict" in line]
     return summary(rows) if rows else None
 
 

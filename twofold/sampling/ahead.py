@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from twofold.errors import ServerError
-from twofold.sampling.base import Completion, SampleRequest
+from twofold.sampling.base import Sample, SampleRequest
 from twofold.sampling.servers import Drawn, ServerSampler
 from twofold.world import world
 
@@ -47,7 +47,7 @@ class SamplesAhead:
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Completion]]:
+    ) -> list[list[Sample]]:
         """The samples of the last `turn`. Raises ValueError for any other step."""
         if self._ready is None or self._ready.seed != seed:
             raise ValueError(f"no completions were requested for seed and step {seed}")

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from twofold.client.server import CompletionRequest, Endpoint, Reply, RetrySettings, Server, is_url
-from twofold.data.chat import as_request
+from twofold.client.server import CompletionRequest, Endpoint, Reply, RetrySettings, Server, UnparsableReply, is_url
+from twofold.data.chat import as_request, parse
+from twofold.data.keys import harmless
+from twofold.data.message_keys import ANSWERED, REASONING, Malformed
 from twofold.data.transcripts import split
 from twofold.data.turns import ChatChoice
 from twofold.errors import RecipeError
-from twofold.ledger import Ledger
+from twofold.ledger import Ledger, Row
 from twofold.progress import Progress
-from twofold.records import Candidate, Prompt
+from twofold.records import Candidate, Completion, Prompt, unshown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from twofold.sampling.base import Sampling
+    from twofold.sampling.base import Sample, Sampling
+    from twofold.sampling.beam import Beams
     from twofold.sampling.named_model import NamedModel
 
 CHUNK, AT_ONCE = 64, 256
@@ -60,6 +64,7 @@ class LocalAnswerer:
         from twofold.models.load import weights_digest
 
         self.name, self._model = model.name, model
+        self.turns = model.encoder.turns
         self._weights = weights_digest(model.loaded.model)
 
     def answers(
@@ -69,38 +74,67 @@ class LocalAnswerer:
         encoder, sampler = self._model.encoder, self._model.sampler(draw.sampling, progress.note)
         tokens = [encoder.prompt(prompt) for prompt in prompts]
         requests = [[self._request(t, draw, i) for i in range(draw.samples)] for t in tokens]
+        size = min(CHUNK, max(1, AT_ONCE // draw.samples))
+
+        def make(part: Sequence[Tensor]) -> list[list[Sample]]:
+            return sampler.sample(part, samples=draw.samples, seed=(draw.seed, STEP))
+
+        replies = self._recorded((tokens, requests), make, size, (ledger, progress))
+        origin = {"sampling": draw.rule(), "seed": draw.seed}
+        return [[self._candidate(reply, origin, i) for i, reply in enumerate(several)] for several in replies]
+
+    def best_beams(
+        self, prompts: Sequence[Prompt], beams: Beams, ledger: Ledger, progress: Progress
+    ) -> list[list[Candidate] | None]:
+        """The best sequence of a beam search for every prompt, each recorded."""
+        from twofold.sampling.beam import BeamSearch
+
+        loaded, about = self._model.loaded, asdict(beams)
+        search = BeamSearch(loaded.model, loaded.stop_tokens, beams)
+        tokens = [self._model.encoder.prompt(prompt) for prompt in prompts]
+        requests = [[{"weights": self._weights, "tokens": _digest(t), "beams": about}] for t in tokens]
+
+        def make(part: Sequence[Tensor]) -> list[list[Sample]]:
+            return [[several[0].completion] for several in search.search(part)]
+
+        replies = self._recorded((tokens, requests), make, 1, (ledger, progress))
+        return [[self._candidate(reply, {"beams": about}, 0) for reply in several] for several in replies]
+
+    def _recorded(
+        self, asked: tuple[Sequence[Tensor], Sequence[Sequence[Row]]],
+        make: Callable[[Sequence[Tensor]], Sequence[Sequence[Sample]]], size: int,
+        where: tuple[Ledger, Progress],
+    ) -> list[list[Any]]:  # fmt: skip
+        """The replies to every prompt's requests. `make` samples those of `size` prompts that are not in the ledger."""
+        (tokens, requests), (ledger, progress) = asked, where
         missing = [i for i, several in enumerate(requests) if any(ledger.get(r) is None for r in several)]
         task = f"answers of {self.name}"
-        progress.begin(task, len(prompts))
-        progress.advance(task, len(prompts) - len(missing))
-        size = min(CHUNK, max(1, AT_ONCE // draw.samples))
+        progress.begin(task, len(tokens))
+        progress.advance(task, len(tokens) - len(missing))
         for start in range(0, len(missing), size):
             part = missing[start : start + size]
-            drawn = sampler.sample([tokens[i] for i in part], samples=draw.samples, seed=(draw.seed, STEP))
             ledger.add(
-                (request, {"text": encoder.text(completion.tokens), "truncated": completion.truncated})
-                for i, completions in zip(part, drawn, strict=True)
+                (request, {"text": self._model.encoder.text(completion.tokens), "truncated": completion.truncated})
+                for i, completions in zip(part, make([tokens[i] for i in part]), strict=True)
                 for request, completion in zip(requests[i], completions, strict=True)
                 if ledger.get(request) is None
             )
             progress.advance(task, len(part))
         progress.end(task)
-        return [
-            [self._candidate(ledger.get(request), draw, i) for i, request in enumerate(several)] for several in requests
-        ]
+        return [[ledger.get(request) for request in several] for several in requests]
 
     def _request(self, tokens: Tensor, draw: Draw, sample: int) -> dict[str, Any]:
         return {
             "weights": self._weights,
-            "tokens": hashlib.sha256(tokens.numpy().tobytes()).hexdigest(),
+            "tokens": _digest(tokens),
             "sampling": draw.rule(),
             "seed": draw.seed,
             "sample": sample,
         }
 
-    def _candidate(self, reply: Any, draw: Draw, sample: int) -> Candidate:
-        origin = {"model": self.name, "weights": self._weights[:12], "sampling": draw.rule(), "seed": draw.seed}
-        return Candidate(reply["text"], {**origin, "sample": sample}, reply["truncated"])
+    def _candidate(self, reply: Any, how: Row, sample: int) -> Candidate:
+        origin = {"model": self.name, "weights": self._weights[:12], **how, "sample": sample}
+        return Candidate(reply["text"], origin, reply["truncated"])
 
 
 class ServerAnswerer:
@@ -108,7 +142,7 @@ class ServerAnswerer:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self.name = server.endpoint.model
+        self.name, self.raw = server.endpoint.model, server.endpoint.raw
 
     def answers(
         self, prompts: Sequence[Prompt], draw: Draw, ledger: Ledger, progress: Progress
@@ -118,11 +152,12 @@ class ServerAnswerer:
         task = f"answers of {self.name}"
         progress.begin(task, len(bodies))
         received: dict[int, Any] = {}
+        self._server.optional = _optional(draw.sampling)
         for place, reply in self._server.ask([CompletionRequest(body, _whole) for body in bodies], ledger):
             received[place] = reply
             progress.advance(task)
         progress.end(task)
-        for note in self._server.take_notes():
+        for note in (*self._server.take_notes(), *_lost(received.values())):
             progress.warn(note)
         return [
             self._candidates([received[n * draw.samples + i] for i in range(draw.samples)], draw)
@@ -151,9 +186,12 @@ class ServerAnswerer:
     def _candidates(self, replies: Sequence[Any], draw: Draw) -> list[Candidate] | None:
         if any(reply is None for reply in replies):
             return None
-        origin = {"model": self.name, "server": self._server.endpoint.url, "sampling": draw.rule(), "seed": draw.seed}
+        server, refused = self._server.endpoint, self._server.refused
+        origin = {"model": self.name, "server": server.url, "sampling": draw.rule(), "seed": draw.seed}
+        origin |= {"fields": dict(server.fields)} if server.fields else {}
+        origin |= {"not taken": refused} if refused else {}
         return [
-            Candidate(reply["text"], {**origin, "sample": i}, reply["truncated"]) for i, reply in enumerate(replies)
+            Candidate(completion(reply), {**origin, "sample": i}, reply["truncated"]) for i, reply in enumerate(replies)
         ]
 
 
@@ -169,5 +207,41 @@ def open_answerer(
     return LocalAnswerer(open_model(model, chat=chat))
 
 
+def _optional(sampling: Sampling) -> list[str]:
+    """Fields without which a server samples from the same distribution: a seed, and values that are everyone's
+    default."""
+    neutral = {"top_p": sampling.top_p, "temperature": sampling.temperature}
+    return ["seed", *(name for name, value in neutral.items() if value == 1)]
+
+
+def _digest(tokens: Tensor) -> str:
+    return hashlib.sha256(tokens.numpy().tobytes()).hexdigest()
+
+
+def completion(reply: Mapping[str, Any]) -> Completion:
+    """The answer in what `_whole` made."""
+    return unshown([reply["turn"]]) if "turn" in reply else reply["text"]
+
+
 def _whole(reply: Reply) -> dict[str, Any]:
-    return {"text": reply.text, "truncated": reply.truncated}
+    """An answer as the ledger stores it: its text, and its whole turn where that has calls or reasoning. `lost` names
+    the keys that no message has. Raises UnparsableReply for a malformed call, unless the answer was cut off there."""
+    told = {"text": reply.text, "truncated": reply.truncated}
+    read = {key: reply.more[key] for key in ANSWERED if key in reply.more}
+    for key in REASONING:  # servers repeat it under its older name
+        if read.get(key) in [read.get(other) for other in REASONING[: REASONING.index(key)] if other in read]:
+            del read[key]
+    lost = sorted(key for key in reply.more if key not in ANSWERED and not harmless(key))
+    try:
+        (turn,) = parse([{"role": "assistant", "content": reply.text, **read}])
+    except Malformed as error:
+        if not reply.truncated:
+            raise UnparsableReply(f"the answer cannot be read: {error.reason}") from None
+        return {**told, "lost": sorted({*lost, *read})}
+    return told | ({"turn": turn.as_dict()} if turn.more else {}) | ({"lost": lost} if lost else {})
+
+
+def _lost(replies: Iterable[Any]) -> list[str]:
+    """A note on the keys of answers that are not stored."""
+    count = Counter(key for reply in replies if reply is not None for key in reply.get("lost", ()))
+    return [f"the answers' key `{key}` is not read ({number} of them have it)" for key, number in count.items()]

@@ -118,7 +118,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Completion:
+class Sample:
     """One sample: `tokens` [n] int64, with the stop token unless `truncated`, and `logp` [n], the log-probability of
     each token under the full distribution at temperature 1, as the policy computes it. `columns` hold what an objective
     needs to know about the sampling (`objectives/importance.py`)."""
@@ -135,7 +135,7 @@ class Sampler(Protocol):
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Completion]]: ...
+    ) -> list[list[Sample]]: ...
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class SampleRequest:
     seed: tuple[int, int]
     """(seed, step)."""
 
-    def drawn_by(self, sampler: Sampler) -> list[list[Completion]]:
+    def drawn_by(self, sampler: Sampler) -> list[list[Sample]]:
         """The completions from `sampler`, a row for each prompt."""
         return sampler.sample(self.prompts, samples=self.samples, seed=self.seed)
 

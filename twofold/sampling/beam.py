@@ -18,10 +18,12 @@ from transformers import PreTrainedModel
 from twofold.errors import ModelError
 from twofold.models.attention import stock_attention
 from twofold.models.seq2seq import encodes_prompts
-from twofold.sampling.base import Completion
+from twofold.sampling.base import Sample
 from twofold.sampling.cache import max_positions, refuse_unfit
-from twofold.sampling.local import draw_for_trial, evaluating, started, store_of, unusable_logits
+from twofold.sampling.local import draw_for_trial, evaluating, unusable_logits
 from twofold.sampling.recompute import why_recompute
+from twofold.sampling.shared_prompt import why_copied
+from twofold.sampling.stores import Way, started, store_of
 from twofold.settings import require, settings
 
 
@@ -42,7 +44,7 @@ class Beams:
 class BeamResult:
     """A sequence and its score, the sum that ranks it."""
 
-    completion: Completion
+    completion: Sample
     score: float
 
 
@@ -124,9 +126,11 @@ class Track:
 
     def __init__(self, model: PreTrainedModel, prompt: Tensor, num_new: int) -> None:
         self.model = model
-        whole = bool(why_recompute(model, [prompt], num_new, draw_for_trial))
-        start = started([prompt], model, whole=whole)
-        self.store = store_of(model, whole=whole, refills=False)
+        way: Way = "copies" if why_copied(model) else "shared"
+        if why_recompute(model, [prompt], num_new, draw_for_trial):
+            way = "rows"
+        start = started([prompt], model, way)
+        self.store = store_of(model, way)
         self.store.fill(torch.zeros(1, dtype=torch.int64), start)
         self.position = int(start.length_A)
         self.logp_KV = _only(start.forced, start.logits_AV.log_softmax(-1)).to(prompt.device)
@@ -153,6 +157,6 @@ def _results(
     token_MN: Tensor, logp_MN: Tensor, score_M: Tensor, which_M: Tensor, *, truncated: bool
 ) -> list[BeamResult]:
     return [
-        BeamResult(Completion(token_MN[m].cpu().clone(), logp_MN[m].cpu().clone(), truncated), float(score_M[m]))
+        BeamResult(Sample(token_MN[m].cpu().clone(), logp_MN[m].cpu().clone(), truncated), float(score_M[m]))
         for m in which_M.nonzero().squeeze(1).tolist()
     ]

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from twofold.errors import DataError
-from twofold.sampling.base import Completion, Sampler
+from twofold.sampling.base import Sample, Sampler
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Score: TypeAlias = Callable[[Sequence[Sequence[Completion]]], Sequence[Sequence[float]]]
+Score: TypeAlias = Callable[[Sequence[Sequence[Sample]]], Sequence[Sequence[float]]]
 """From every prompt's completions to their scores; higher is better."""
 
 
@@ -26,7 +26,7 @@ class Best:
     """A prompt's best completion, its `index` among all completions of the prompt, and the `scores` of them all. Of
     equal scores the first is the best."""
 
-    completion: Completion
+    completion: Sample
     index: int
     scores: tuple[float, ...]
 
@@ -38,12 +38,17 @@ def best_of_n(
     completions = sampler.sample(prompts, samples=n, seed=seed)
     found: list[Best] = []
     for i, (several, scores) in enumerate(zip(completions, score(completions), strict=True)):
-        if len(scores) != len(several) or any(math.isnan(s) for s in scores):
-            where, remedy = f"prompt {i + 1} of {len(prompts)}", "return one number for each completion, and never NaN"
-            raise DataError("a completion has no score", where=where, remedy=remedy)
-        index = max(range(n), key=scores.__getitem__)
+        index = best_index(scores, len(several), f"prompt {i + 1} of {len(prompts)}")
         found.append(Best(several[index], index, tuple(scores)))
     return found
+
+
+def best_index(scores: Sequence[float], n: int, where: str) -> int:
+    """The first of the highest scores of `n` completions. Raises DataError for a missing score, or one that is NaN."""
+    if len(scores) != n or any(math.isnan(s) for s in scores):
+        remedy = "return one number for each completion, and never NaN"
+        raise DataError("a completion has no score", where=where, remedy=remedy)
+    return max(range(n), key=scores.__getitem__)
 
 
 def kl_bound(n: int) -> float:

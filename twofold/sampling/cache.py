@@ -8,8 +8,11 @@ Shapes: A rows in the cache, T columns, V vocabulary.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -34,10 +37,12 @@ class RoomyLayer(DynamicLayer):
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         key_states = key_states.to(value_states.dtype)  # under autocast narrower, and the dtype of the attention
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self._first, self._end, self._buffers = 0, 0, (key_states[:, :, :0], value_states[:, :, :0])
         num = key_states.shape[-2]
+        if not self.is_initialized:  # without room: prompts are only read
+            self.lazy_initialization(key_states, value_states)
+            self._buffers = key_states.contiguous(), value_states.contiguous()
+            self._first, self._end = 0, num
+            return self._show()
         if self._end + num > self._buffers[0].shape[-2]:
             self._buffers = tuple(self._roomier(buffer, num) for buffer in self._buffers)
             self._first, self._end = 0, self._end - self._first
@@ -156,7 +161,7 @@ class GrowingStore:
 
     def size_for(self, live: int, size: int) -> int:
         """The number of rows to keep. Finished rows are dropped once there are enough of them to justify a copy."""
-        return live if (size - live) * DROP >= size else size
+        return rows_to_keep(live, size)
 
     def keep(self, index: Tensor) -> None:
         """Keep only these rows."""
@@ -185,6 +190,11 @@ class GrowingStore:
         return next_logits(self.model, self.cache, token_A[:, None], position_A[:, None], mask_AT)
 
 
+def rows_to_keep(live: int, size: int) -> int:
+    """The number of rows to keep of `size`: the `live` ones, once there are enough others to justify a copy."""
+    return live if (size - live) * DROP >= size else size
+
+
 def own_columns(length_A: Tensor, width: int) -> Tensor:
     """Which of `width` columns hold a row's own tokens, [A, width]."""
     return torch.arange(width, device=length_A.device) >= width - length_A[:, None]
@@ -207,11 +217,46 @@ def next_logits(
         input_ids=token,
         position_ids=position,
         attention_mask=mask,
-        past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
+        **{cache_argument(type(model).forward): cache},
     ).logits[:, -1]
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+@functools.cache
+def cache_argument(forward: Callable[..., object]) -> str:
+    """The name of the cache among the arguments of a model's `forward`: `cache` from transformers 5.24 on."""
+    return "cache" if "cache" in inspect.signature(forward).parameters else "past_key_values"
+
+
+class Steps(Protocol):
+    """The part of a store that a trial uses."""
+
+    def fill(self, slot_A: Tensor, start: Prefilled) -> None: ...
+
+    def settle(self, position_A: Tensor, live_A: Tensor) -> None: ...
+
+    def feed(self, token_A: Tensor, position_A: Tensor) -> Tensor: ...
+
+
+@torch.no_grad()
+def step_error(model: PreTrainedModel, store: Steps, start: Callable[[Sequence[Tensor]], Prefilled]) -> float:
+    """How far steps of an empty `store` with two slots are off the model's logits, as a share of these. Two completions
+    of one prompt begin; after a step, a completion of a shorter prompt takes the second slot."""
+    noise, vocabulary = torch.Generator().manual_seed(0), model.config.get_text_config().vocab_size
+    long, short, other = (torch.randint(vocabulary, (n,), generator=noise) for n in (9, 6, 1))
+    begun, slot_A = start([long[:5]]), torch.arange(2, device=model.device)
+    store.fill(slot_A, begun.select(torch.zeros_like(slot_A)))
+    found_AV = begun.logits_AV
+    for step, tokens in enumerate(zip(long[5:], torch.cat([other, short[3:]]), strict=True)):
+        if step == 1:
+            store.fill(slot_A[1:], start([short[:3]]))
+        position_A = torch.tensor([5 + step, 2 + step if step else 5], device=model.device)
+        store.settle(position_A, slot_A)
+        found_AV = store.feed(torch.stack(tokens).to(model.device), position_A)
+    expected_AV = torch.cat([Prefilled.of([row], model).logits_AV for row in (long, short)])
+    return float((found_AV - expected_AV).abs().max() / expected_AV.abs().max().clamp(min=1))
 
 
 def max_positions(model: PreTrainedModel) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from twofold.sampling.base import Completion
+from twofold.sampling.base import Sample
 from twofold.world import world
 
 
@@ -19,7 +19,7 @@ def own_prompts(prompts: Sequence[Tensor]) -> list[int]:
     return sorted(turn.place for turn in world().deal([len(prompt) for prompt in prompts]))
 
 
-def all_completions(mine: Mapping[int, Sequence[Completion]], prompts: int) -> list[list[Completion]]:
+def all_completions(mine: Mapping[int, Sequence[Sample]], prompts: int) -> list[list[Sample]]:
     """The completions of all `prompts`; `mine` are those of this process."""
     if world().size == 1:
         return [list(mine[place]) for place in range(prompts)]
@@ -35,7 +35,7 @@ def all_completions(mine: Mapping[int, Sequence[Completion]], prompts: int) -> l
     dtype = getattr(torch, every[0][-1]) if every else torch.float32
     tokens = world().pooled({n: completion.tokens for n, completion in own.items()}, lengths, torch.int64)
     logps = world().pooled({n: completion.logp for n, completion in own.items()}, lengths, dtype)
-    found: list[list[Completion]] = [[] for _ in range(prompts)]
+    found: list[list[Sample]] = [[] for _ in range(prompts)]
     for (place, _, _, truncated, _), token, logp in zip(every, tokens, logps, strict=True):
-        found[place].append(Completion(token, logp, truncated))
+        found[place].append(Sample(token, logp, truncated))
     return found

@@ -18,7 +18,7 @@ from torch import Tensor
 from twofold.batch import Branch, Group, Role
 from twofold.errors import ModelError
 from twofold.models.policy import Policy
-from twofold.sampling.base import Completion
+from twofold.sampling.base import Sample
 
 HELD = 2**24  # entries of log-distributions in memory at once, for each of the two models
 
@@ -34,9 +34,7 @@ class Divergence:
     kl_drawn: float
 
 
-def divergence(
-    policy: Policy, reference: Policy | None, prompt: Tensor, completions: Sequence[Completion]
-) -> Divergence:
+def divergence(policy: Policy, reference: Policy | None, prompt: Tensor, completions: Sequence[Sample]) -> Divergence:
     """The divergence for the `completions` of `prompt` [P]. Without a reference, only the entropy; the KL is 0."""
     entropy = kl = drawn = 0.0
     for part in _parts(completions, len(prompt), policy.vocabulary):
@@ -58,7 +56,7 @@ def refuse_strangers(policy: Policy, reference: Policy) -> None:
         raise ModelError(what, where="reference", remedy="give the model that the policy was trained from")
 
 
-def _parts(completions: Sequence[Completion], prompt: int, vocabulary: int) -> list[list[Completion]]:
+def _parts(completions: Sequence[Sample], prompt: int, vocabulary: int) -> list[list[Sample]]:
     """The completions in batches whose padded distributions fit into `HELD` entries."""
     longest = prompt + max(len(d.tokens) for d in completions)
     size = max(1, HELD // (longest * vocabulary))

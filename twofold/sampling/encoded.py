@@ -18,7 +18,7 @@ from transformers import Cache, DynamicCache, EncoderDecoderCache, PreTrainedMod
 from transformers.cache_utils import DynamicLayer
 
 from twofold.models.seq2seq import Encoded, start_token
-from twofold.sampling.cache import DROP, Prefilled, RoomyLayer
+from twofold.sampling.cache import Prefilled, RoomyLayer, cache_argument, rows_to_keep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class EncodedStore:
 
     def size_for(self, live: int, size: int) -> int:
         """The number of rows to keep. Finished rows are dropped once there are enough of them to justify a copy."""
-        return live if (size - live) * DROP >= size else size
+        return rows_to_keep(live, size)
 
     def keep(self, index: Tensor) -> None:
         """Keep only these rows."""
@@ -85,9 +85,8 @@ def decoder_logits(
     model: PreTrainedModel, encoded: Encoded, token_AT: Tensor, cross: EncoderDecoderCache | None
 ) -> Tensor:
     """Logits [A, V] after the last of `token_AT`, which are added to the cache, if any; float32, or float64."""
-    logits_AV = model(
-        **encoded.arguments(), decoder_input_ids=token_AT, past_key_values=cross, use_cache=cross is not None
-    ).logits[:, -1]
+    arguments = {**encoded.arguments(), cache_argument(type(model).forward): cross, "use_cache": cross is not None}
+    logits_AV = model(decoder_input_ids=token_AT, **arguments).logits[:, -1]
     return logits_AV.to(torch.promote_types(logits_AV.dtype, torch.float32))
 
 

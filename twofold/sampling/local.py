@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import count
-from typing import Literal, Protocol, TypedDict, Unpack, cast
+from typing import Literal, TypedDict, Unpack, cast
 
 import numpy as np
 import torch
@@ -23,14 +23,15 @@ from twofold.models.row_lengths import restart_rotary
 from twofold.models.seq2seq import encodes_prompts
 from twofold.models.sharding import in_shards, whole_model
 from twofold.models.trial import know_float64
-from twofold.sampling.base import Completion, Sampling
-from twofold.sampling.cache import GrowingStore, Prefilled, max_positions, refillable, refuse_unfit
+from twofold.sampling.base import Sample, Sampling
+from twofold.sampling.cache import Prefilled, max_positions, refillable, refuse_unfit
 from twofold.sampling.dealt import all_completions, own_prompts
-from twofold.sampling.encoded import EncodedStart, EncodedStore
 from twofold.sampling.logits_processor import LogitsProcessor, as_bytes, uniforms
-from twofold.sampling.recompute import RowStore, cache_fault, prefilled_rows, why_recompute
+from twofold.sampling.recompute import cache_fault, why_recompute
+from twofold.sampling.shared_prompt import why_copied
 from twofold.sampling.slots import NewCompletions, Row, Slots, StopCriteria
 from twofold.sampling.static import Graphs, StaticStore, Unfit, addresses, refuse_unfit_model
+from twofold.sampling.stores import Store, Way, started, store_of
 
 STRIDE = (
     8  # steps between checks of the slots if a check is expensive: it decodes stop strings, or waits for an accelerator
@@ -41,26 +42,10 @@ AHEAD = 8  # after the first batch, prompts are prefilled for an eighth of the s
 _WHOLE_ROWS = "completions are computed as whole rows, without a cache, which is slow"
 
 
-class Store(Protocol):
-    """The keys and values of the unfinished completions."""
-
-    @property
-    def refills(self) -> bool: ...
-
-    def fill(self, slot_A: Tensor, start: Prefilled) -> None: ...
-
-    def size_for(self, live: int, size: int) -> int: ...
-
-    def keep(self, index: Tensor) -> None: ...
-
-    def settle(self, position_A: Tensor, live_A: Tensor) -> None: ...
-
-    def feed(self, token_A: Tensor, position_A: Tensor) -> Tensor: ...
-
-
 class DecodingOptions(TypedDict, total=False):
-    """`drive` selects the model's cache, or whole rows; auto uses the cache if it is correct. `autocast` is the dtype
-    of products, if it is not that of the weights; `casts` converts the weights."""
+    """`drive` selects a cache with a copy of the prompt for each completion, or whole rows; auto selects the fastest
+    way that is correct. `autocast` is the dtype of products, if it is not that of the weights; `casts` converts the
+    weights."""
 
     drive: Literal["auto", "cache", "rows"]
     autocast: torch.dtype | None
@@ -87,6 +72,7 @@ class LocalSampler:
         self._drive, self._autocast = decoding.get("drive", "auto"), decoding.get("autocast")
         self._casts = decoding.get("casts")
         self._rows, self._warned = self._drive == "rows", False
+        self._shares = False
         self._static, self._fits = None, True
         know_float64(model)
         LogitsProcessor.of(settings, model)  # raises RecipeError for unsupported settings
@@ -119,7 +105,7 @@ class LocalSampler:
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Completion]]:
+    ) -> list[list[Sample]]:
         """`samples` completions for each of `prompts` [P], on the CPU; `seed` is (seed, step).
 
         Equal prompts get equal completions. Raises DataError for a prompt that is too long.
@@ -133,10 +119,12 @@ class LocalSampler:
         distinct = dict(zip(keys, prompts, strict=True))
         order = sorted(distinct, key=lambda key: -len(distinct[key]))
         mine = own_prompts([distinct[key] for key in order])
-        completions: dict[Row, Completion] = {}
+        completions: dict[Row, Sample] = {}
         with torch.no_grad(), whole_model(self.model), stock_attention(self.model), evaluating(self.model):
             self._choose(prompts)
             static = self._prepared(max((len(p) for p in prompts), default=0))
+            may = self._drive == "auto" and static is None and not self._rows and draws > 1
+            self._shares = may and not why_copied(self.model)
             supply = CompletionQueue(self, [distinct[order[i]] for i in mine], draws, seed)
             with self._precision(static):
                 while (fresh := supply.take(self.settings.batch_size)) is not None:
@@ -172,11 +160,15 @@ class LocalSampler:
 
     def start(self, prompts: Sequence[Tensor]) -> Prefilled:
         """`prompts` [P], ready for decoding."""
-        return started(prompts, self.model, whole=self._rows)
+        return started(prompts, self.model, self._way)
 
     def store(self) -> Store:
         """An empty store for unfinished completions, for decoding without a static cache."""
-        return store_of(self.model, whole=self._rows, refills=self.refills)
+        return store_of(self.model, self._way)
+
+    @property
+    def _way(self) -> Way:
+        return "rows" if self._rows else "shared" if self._shares else "copies"
 
     def _prepared(self, longest: int) -> StaticDecoder | None:
         """The static decoder with room for prompts of up to `longest` tokens; None for a growing cache."""
@@ -250,12 +242,12 @@ class Decoding:
         self.slots.restart(
             len(fresh) if static is None else static.store.size_for(len(fresh), len(static.store.frame.row_A))
         )
-        self.completions: dict[Row, Completion] = {}
+        self.completions: dict[Row, Sample] = {}
         self.step = self.horizon = 0
         self._begin(self.slots.slot_A[: len(fresh)], fresh)
         self._settle()
 
-    def run(self) -> Mapping[Row, Completion]:
+    def run(self) -> Mapping[Row, Sample]:
         """Decode until every completion, including those from `supply`, has stopped or reached its limit."""
         slow = self.sampler.settings.stop or self.static is not None or self.slots.slot_A.device.type != "cpu"
         stride = STRIDE if slow else 1
@@ -343,23 +335,9 @@ class StaticDecoder:
         return self._slots
 
 
-def started(prompts: Sequence[Tensor], model: PreTrainedModel, *, whole: bool) -> Prefilled:
-    """`prompts` [P], ready for decoding with a cache, or as `whole` rows."""
-    if encodes_prompts(model):
-        return EncodedStart.reading(prompts, model, cached=not whole)
-    return prefilled_rows(prompts, model) if whole else Prefilled.of(prompts, model)
-
-
-def store_of(model: PreTrainedModel, *, whole: bool, refills: bool) -> Store:
-    """An empty store for unfinished completions."""
-    if encodes_prompts(model):
-        return EncodedStore(model)
-    return RowStore(model) if whole else GrowingStore(model, refills)
-
-
 def draw_for_trial(
     model: PreTrainedModel, drive: Literal["cache", "rows"], prompts: Sequence[Tensor], num_new: int
-) -> list[list[Completion]]:
+) -> list[list[Sample]]:
     """Completions for a trial of a model. They end at different times, so that those of the last prompt take slots."""
     stops = range(0, model.config.get_text_config().vocab_size, 8)
     how = Sampling(max_new_tokens=num_new, batch_size=6, cache="growing")
@@ -367,7 +345,7 @@ def draw_for_trial(
     return LocalSampler(model, no_text, stops, how, drive=drive).sample(prompts, samples=3)
 
 
-def _refuse_nan(completions: Sequence[Sequence[Completion]]) -> None:
+def _refuse_nan(completions: Sequence[Sequence[Sample]]) -> None:
     for i, some in enumerate(completions):
         for completion in some:
             if completion.logp.isnan().any():

@@ -19,10 +19,10 @@ from twofold.errors import ModelError, NonFiniteError
 from twofold.models.row_lengths import RowLengths, restart_rotary
 from twofold.models.small_copy import small_copy
 from twofold.models.trial import first_line, positions
-from twofold.sampling.base import Completion
+from twofold.sampling.base import Sample
 from twofold.sampling.cache import Prefilled
 
-Draw = Callable[[PreTrainedModel, Literal["cache", "rows"], Sequence[Tensor], int], list[list[Completion]]]
+Draw = Callable[[PreTrainedModel, Literal["cache", "rows"], Sequence[Tensor], int], list[list[Sample]]]
 """Samples completions of prompts from a model, with at most this many new tokens, from its cache or from whole rows."""
 
 AT_ONCE = 2048  # tokens per forward pass

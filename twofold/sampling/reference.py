@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from twofold.models.reference import LiveReference
-from twofold.sampling.base import Completion, Sampler
+from twofold.sampling.base import Sample, Sampler
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,6 @@ class ReferenceSampler:
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Completion]]:
+    ) -> list[list[Sample]]:
         with self.reference.activated() as model:
             return self.make(model).sample(prompts, samples=samples, seed=seed)

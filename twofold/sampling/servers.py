@@ -27,7 +27,7 @@ from twofold.errors import RecipeError, ServerError
 from twofold.models.packing import Packing
 from twofold.models.policy import Policy
 from twofold.objectives.importance import importance_columns, importance_figures
-from twofold.sampling.base import Completion, SampleRequest, Sampling, ServerSettings
+from twofold.sampling.base import Sample, SampleRequest, Sampling, ServerSettings
 from twofold.sampling.cache import max_positions, refuse_unfit
 from twofold.sampling.dialects import (
     MOST_STOPS,
@@ -127,7 +127,7 @@ class ServerSampler:
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
-    ) -> list[list[Completion]]:
+    ) -> list[list[Sample]]:
         """`samples` completions for each of `prompts` [P]. Raises DataError for a prompt that is too long. Raises
         ServerError if no server samples or takes the weights, or if a reply comes from other weights than the last
         pushed."""
@@ -157,7 +157,7 @@ class ServerSampler:
         for server in self.servers:
             server.wire.close()
 
-    def scored(self, request: SampleRequest, drawn: Drawn) -> list[list[Completion]]:
+    def scored(self, request: SampleRequest, drawn: Drawn) -> list[list[Sample]]:
         """The completions with their log-probabilities under the current policy."""
         replies = [ServerCompletion(**reply) for reply in drawn.replies]
         rows = [replies[i : i + request.samples] for i in range(0, len(replies), request.samples)]
@@ -172,11 +172,11 @@ class ServerSampler:
             for g, own, row in zip(groups, logps, rows, strict=True)
         ]
 
-    def _completion(self, tokens: Tensor, logp: Tensor, reply: ServerCompletion) -> Completion:
+    def _completion(self, tokens: Tensor, logp: Tensor, reply: ServerCompletion) -> Sample:
         if reply.logp is None or self.served.cap is None:
-            return Completion(tokens, logp, reply.truncated)
+            return Sample(tokens, logp, reply.truncated)
         theirs = torch.tensor(reply.logp, dtype=torch.float64)
-        return Completion(tokens, logp, reply.truncated, importance_columns(logp, theirs, self.served.cap))
+        return Sample(tokens, logp, reply.truncated, importance_columns(logp, theirs, self.served.cap))
 
     def replies(self, request: SampleRequest) -> list[dict[str, Any]]:
         """The fields of a completion for each prompt and sample index."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from twofold.sampling.base import Completion
+from twofold.sampling.base import Sample
 from twofold.sampling.cache import Prefilled, own_columns
 from twofold.sampling.logits_processor import LogitsProcessor
 
@@ -112,14 +112,14 @@ class Slots:
         self.position_A[: self.size].add_(1).clamp_(max=self.ends.max_positions - 1)
         self.draw(logits_AV, self.slot_A[: self.size])
 
-    def release(self) -> tuple[dict[Row, Completion], Tensor]:
+    def release(self) -> tuple[dict[Row, Sample], Tensor]:
         """Completions that have finished since the last call, and the free slots [A]."""
         free_A = self.done_A[: self.size].nonzero().squeeze(1)
         taken = [slot for slot in free_A.tolist() if self.rows[slot] is not None]
         return self._harvest(taken) if taken else {}, free_A
 
-    def _harvest(self, taken: Sequence[int]) -> dict[Row, Completion]:
-        slot_A, found = torch.tensor(taken, device=self.slot_A.device), dict[Row, Completion]()
+    def _harvest(self, taken: Sequence[int]) -> dict[Row, Sample]:
+        slot_A, found = torch.tensor(taken, device=self.slot_A.device), dict[Row, Sample]()
         finished = zip(
             taken, self.token_AN[slot_A].cpu(), self.logp_AN[slot_A].cpu(),
             self.drawn_A[slot_A].tolist(), self.stopped_A[slot_A].tolist(), strict=True,
@@ -127,7 +127,7 @@ class Slots:
         for slot, tokens, logp, n, stopped in finished:
             row = self.rows[slot]
             assert row is not None
-            found[row] = Completion(tokens[:n].clone(), logp[:n].clone(), truncated=not stopped)
+            found[row] = Sample(tokens[:n].clone(), logp[:n].clone(), truncated=not stopped)
             self.rows[slot] = None
         return found
 

@@ -19,7 +19,7 @@ from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidi
 from twofold.models.attention import stock_name
 from twofold.models.seq2seq import encodes_prompts
 from twofold.models.trial import first_line
-from twofold.sampling.cache import Prefilled, new_cache, next_logits
+from twofold.sampling.cache import Prefilled, new_cache, next_logits, step_error
 
 SMALLEST = 8  # slots of the smallest bucket
 WARM = 2  # steps run for real on the capturing stream before a step is captured
@@ -206,31 +206,16 @@ class StaticStore:
 
 
 def refuse_unfit_model(model: PreTrainedModel, stride: int) -> None:
-    """Raise Unfit unless static steps give the model's own logits: for two prompts of different lengths, with three
-    more tokens, the slots filled one after the other."""
+    """Raise Unfit unless static steps give the model's own logits."""
     if encodes_prompts(model):
         raise Unfit("its prompts are read by an encoder")
-    noise = torch.Generator().manual_seed(0)
-    vocabulary = model.config.get_text_config().vocab_size
-    rows = [torch.randint(vocabulary, (n,), generator=noise) for n in (8, 6)]
-    store = StaticStore(model, len(rows), max(map(len, rows)), stride)
-    starts = [Prefilled.of([row[:-3]], model) for row in rows]
+    store = StaticStore(model, 2, 9, stride)
     try:
-        slot_A = torch.arange(len(rows), device=model.device)
-        for slot, start in enumerate(starts):
-            store.fill(slot_A[slot : slot + 1], start)
-        for back in (3, 2, 1):
-            token_A = torch.stack([row[-back] for row in rows]).to(model.device)
-            position_A = torch.tensor([len(row) - back for row in rows], device=model.device)
-            store.settle(position_A, slot_A)
-            found_AV = store.feed(token_A, position_A)
-        expected_AV = torch.cat([Prefilled.of([row], model).logits_AV for row in rows])
-    except Exception as error:  # of any kind: the layers are not ours
-        raise Unfit(f"a static step fails: {first_line(error)}") from None
-    tolerance = 1e-3 if model.dtype in (torch.float32, torch.float64) else 0.1
-    off = (found_AV - expected_AV).abs().max() / expected_AV.abs().max().clamp(min=1)  # pyright: ignore[reportPossiblyUnboundVariable]  # three turns
-    if not off <= tolerance:
-        raise Unfit(f"a static step is off by {off:.1e} of the logits")
+        error = step_error(model, store, lambda prompts: Prefilled.of(prompts, model))
+    except Exception as fault:  # of any kind: the layers are not ours
+        raise Unfit(f"a static step fails: {first_line(fault)}") from None
+    if not error <= (1e-3 if model.dtype in (torch.float32, torch.float64) else 0.1):
+        raise Unfit(f"a static step is off by {error:.1e} of the logits")
 
 
 @dataclass

@@ -22,6 +22,7 @@ from twofold.progress import Progress
 from twofold.settings import require, settings
 from twofold.stopping import StopAsked, Stopped, droppable
 from twofold.training import checkpoint
+from twofold.training.alarms import AlarmSettings, alarms, sample_figures
 from twofold.training.diagnostics import Diagnostics
 from twofold.training.identity import Identity
 from twofold.training.metrics import Log, ordered
@@ -34,7 +35,7 @@ from twofold.training.track import Tracker, Tracking, untracked
 from twofold.world import world
 
 SHOWN = ("loss", "margin", "accuracy", "gap", "drafts_per_second")
-TOLD = ("accuracy", "margin", "strict", "flexible")
+TOLD = ("accuracy", "margin", "strict", "flexible", "rate")
 CHECKPOINTS = "checkpoints"
 """Folder of a run."""
 MOST_ROWS = 1_000_000
@@ -61,9 +62,12 @@ class TrainingSettings:
     keep_checkpoints: int = 2
     """Number of checkpoints to keep, in addition to the best one."""
     best_metric: str | None = None
-    """Evaluation metric that selects the final model, such as `exact_match/strict` (higher is better)."""
+    """Evaluation metric that selects the final model, such as `exact_match/strict` or `win_rate/rate` (higher is
+    better), or with a minus sign, such as `-samples/repetition` (lower is better)."""
     patience: int | None = None
     """Stop after this many evaluations without a better `best_metric`."""
+    alarms: AlarmSettings = field(default_factory=AlarmSettings)
+    """When the samples of an evaluation cause a warning."""
     track: Tracking = "none"
     """Where to log metrics in addition to metrics.jsonl. API keys come only from the environment (docs/reports.md)."""
 
@@ -117,6 +121,7 @@ class TrainerState:
     step: int = 0
     algorithm: dict[str, Any] = field(default_factory=dict[str, Any])
     diagnostics: dict[str, Any] = field(default_factory=dict[str, Any])
+    alarms: dict[str, Any] = field(default_factory=dict[str, Any])
     stateful: dict[str, Any] = field(default_factory=dict[str, Any])
     warnings: list[str] = field(default_factory=list[str])
     best_value: float | None = None
@@ -284,23 +289,28 @@ class Trainer:
             figures.update(result.figures)
             for row in result.samples:
                 self.logs["samples"].write({"step": step, **row})
+        figures |= sample_figures([row for result in results for row in result.samples])
         self._log({"kind": "evaluation", "step": step, **figures})
         shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if name.rpartition("/")[2] in TOLD)
         self.progress.note(f"step {step}: {shown}")
+        for warning in alarms(step, figures, self.settings.alarms, self.state.alarms):
+            self._record_warning(step, warning)
         self._remember_best(step, figures)
 
     def _remember_best(self, step: int, figures: Mapping[str, float]) -> None:
         name = self.settings.best_metric
         if name is None:
             return
+        sign, name = (-1, name[1:]) if name.startswith("-") else (1, name)
         if name not in figures:
             raise CheckpointError(
                 f"no evaluation gives {name!r}",
                 where="training.best_metric",
                 remedy=f"known here: {', '.join(sorted(figures))}",
             )
-        if self.state.best_value is None or figures[name] > self.state.best_value:
-            self.state.best_value, self.state.best_step, self.state.waited = figures[name], step, 0
+        value = sign * figures[name]
+        if self.state.best_value is None or value > self.state.best_value:
+            self.state.best_value, self.state.best_step, self.state.waited = value, step, 0
             self._save()
         else:
             self.state.waited += 1

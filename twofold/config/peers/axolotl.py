@@ -6,6 +6,7 @@ from typing import Any
 
 from twofold.config.peers.adapters import read_bits, read_lora
 from twofold.config.peers.reader import Reader
+from twofold.config.peers.sums import summed
 from twofold.config.peers.training_arguments import read_training_arguments
 from twofold.errors import RecipeError
 
@@ -104,15 +105,17 @@ def _objective(reader: Reader, stage: str) -> None:
     objectives: dict[str, dict[str, Any]] = {
         "sft": {"kind": "sft"},
         "reward": {"kind": "bradley_terry"},
-        "dpo": {"kind": "dpo", "beta": beta, "label_smoothing": smoothing, "nll": nll},
+        "dpo": {"kind": "dpo", "beta": beta, "label_smoothing": smoothing},
         "ipo": {"kind": "ipo", "tau": beta, "logratio": "mean"},
         "kto": {"kind": "kto", "beta": beta, "desirable_weight": weights[0], "undesirable_weight": weights[1]},
         "orpo": {"kind": "orpo", "lam": float(reader.get("orpo_alpha", beta))},
         "simpo": {"kind": "simpo", "beta": beta, "gamma": float(reader.get("simpo_gamma", 0.5))},
     }
-    objective = objectives[stage]
-    reader.set("objective", {key: value for key, value in objective.items() if value != 0.0 or key == "gamma"})
-    if nll and "nll" not in objective:
-        reader.lose("rpo_alpha", f"{objective['kind']} with an NLL term has no objective; the term is left out")
-    reader.lose("cpo_alpha", "SimPO with an NLL term has no objective; the term is left out", (0, 0.0))
+    objective = {key: value for key, value in objectives[stage].items() if value != 0.0 or key == "gamma"}
+    likelihood = {"dpo": nll, "ipo": nll, "simpo": float(reader.get("cpo_alpha", 1.0))}.get(stage, 0.0)
+    reader.set("objective", summed([(objective, 1.0), ({"kind": "sft"}, likelihood)]))
+    if stage not in ("dpo", "ipo"):
+        reader.lose("rpo_alpha", f"axolotl adds no likelihood to {stage} by it", (0, 0.0))
+    if stage != "simpo":
+        reader.lose("cpo_alpha", f"axolotl adds no likelihood to {stage} by it", (0, 0.0))
     reader.skip("rl_beta", "dpo_beta", "rpo_alpha", "simpo_gamma", "orpo_alpha", "dpo_label_smoothing")

@@ -102,7 +102,8 @@ def _objective(reader: Reader, stage: str) -> None:
             )
         objective = objectives[loss]
         if nll and "nll" not in objective:
-            reader.lose("pref_ftx", f"{objective['kind']} with an NLL term has no objective; the term is left out")
+            reader.lose("pref_ftx", f"{objective['kind']} has no mean of each completion's likelihood; it is left out")
+    reader.lose("pref_bco_weight", "BCO with a running mean of rewards is no part of a sum; it is left out", (0, 0.0))
     reader.set("objective", {key: value for key, value in objective.items() if value != 0.0 or key == "gamma"})
     reader.lose("ref_model", "the reference is the model that training starts from")
     reader.skip("pref_beta", "pref_loss", "pref_ftx", "dpo_label_smoothing", "simpo_gamma", "kto_chosen_weight",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from twofold.config.peers.adapters import read_bits, read_lora
 from twofold.config.peers.reader import Reader
+from twofold.config.peers.sums import summed
 from twofold.config.peers.training_arguments import read_training_arguments
 from twofold.errors import RecipeError
 
@@ -111,24 +113,42 @@ _DPO = {
 
 def _dpo(reader: Reader, stage: str) -> None:
     losses = reader.words("loss_type") or ["sigmoid"]
-    loss, beta = losses[0], float(reader.get("beta", 0.1))
-    smoothing = float(reader.get("label_smoothing", 0.0))
-    if len(losses) > 1:
-        reader.lose(
-            "loss_type", f"a recipe has one objective: {loss} is taken; DPO with an NLL term is `objective.nll`"
-        )
-        reader.lose("loss_weights", "a recipe has one objective")
-    if loss not in _DPO:
-        raise RecipeError(f"{loss} has no objective here", where="loss_type", remedy=f"one of {', '.join(_DPO)}")
-    objective: dict[str, Any] = {"kind": _DPO[loss]} | _options(loss, beta, smoothing, reader)
-    if smoothing and "label_smoothing" not in objective and "epsilon" not in objective:
-        reader.lose("label_smoothing", f"{objective['kind']} has no label smoothing")
-    if loss == "sigmoid":
-        objective = _variant(reader, objective)
-    reader.set("objective", objective)
-    reader.skip("loss_weights", "ld_alpha", "use_weighting", "f_divergence_type", "f_alpha_divergence_coef",
-                "label_smoothing", "discopop_tau")  # fmt: skip
+    weights = [float(weight) for weight in reader.words("loss_weights")] or [1.0] * len(losses)
+    if len(weights) != len(losses):
+        what = f"holds {len(weights)} numbers for {len(losses)} losses"
+        raise RecipeError(what, where="loss_weights", remedy="write one for each loss of loss_type")
+    _refuse_on_several(reader, [loss for loss, weight in zip(losses, weights, strict=True) if weight])
+    parts = [(_objective(reader, loss), weight) for loss, weight in zip(losses, weights, strict=True)]
+    if reader.get("label_smoothing") and not any({"label_smoothing", "epsilon"} & {*part} for part, _ in parts):
+        reader.lose("label_smoothing", f"{parts[0][0]['kind']} has no label smoothing")
+    reader.set("objective", summed(parts))
+    reader.skip("ld_alpha", "use_weighting", "f_divergence_type", "f_alpha_divergence_coef", "label_smoothing",
+                "discopop_tau", "beta")  # fmt: skip
     _reference(reader)
+
+
+def _objective(reader: Reader, loss: str) -> dict[str, Any]:
+    """The objective for one `loss`, with the settings that TRL shares among all of them."""
+    if loss == "sft":
+        return {"kind": "sft"}
+    if loss not in _DPO:
+        raise RecipeError(f"{loss} has no objective here", where="loss_type", remedy=f"one of {', '.join(_DPO)}, sft")
+    beta, smoothing = float(reader.get("beta", 0.1)), float(reader.get("label_smoothing", 0.0))
+    objective: dict[str, Any] = {"kind": _DPO[loss]} | _options(loss, beta, smoothing, reader)
+    return _variant(reader, objective) if loss == "sigmoid" else objective
+
+
+def _refuse_on_several(reader: Reader, losses: Collection[str]) -> None:
+    """Raise RecipeError for options that TRL applies to all losses, and that only DPO has here."""
+    for key, without, spared in (
+        ("use_weighting", False, ()),
+        ("ld_alpha", None, ("sft",)),
+        ("f_divergence_type", "reverse_kl", ("sft",)),
+    ):
+        other = next((loss for loss in losses if loss not in ("sigmoid", *spared)), None)
+        if other is not None and reader.get(key, without) != without:
+            what = f"changes {other} too, and no objective here has that"
+            raise RecipeError(what, where=key, remedy="leave it out, or keep only sigmoid in loss_type")
 
 
 def _options(loss: str, beta: float, smoothing: float, reader: Reader) -> dict[str, Any]:
@@ -169,8 +189,6 @@ def _variant(reader: Reader, objective: dict[str, Any]) -> dict[str, Any]:
         reader.lose(
             "loss_type", f"{found[0]['kind']} and {found[1]['kind']} at once have no objective; the first is taken"
         )
-    if found and "label_smoothing" in objective:
-        reader.lose("label_smoothing", f"{found[0]['kind']} has no label smoothing")
     return found[0] if found else objective
 
 
@@ -186,15 +204,22 @@ def _reference(reader: Reader) -> None:
 
 
 def _cpo(reader: Reader, stage: str) -> None:
-    beta = float(reader.get("beta", 0.1))
-    if (reader.words("loss_type") or ["sigmoid"])[0] == "simpo":
-        reader.set("objective", {"kind": "simpo", "beta": beta, "gamma": float(reader.get("simpo_gamma", 0.5))})
-        reader.lose("cpo_alpha", "SimPO with an NLL term has no objective; the term is left out", (0, 0.0))
-    else:
-        reader.set("objective", {"kind": "cpo", "beta": beta, "nll": float(reader.get("cpo_alpha", 1.0))})
-        reader.lose("loss_type", "CPO is computed with its sigmoid loss", ("sigmoid",))
-    reader.lose("label_smoothing", "CPO has no label smoothing", (0, 0.0))
-    reader.skip("simpo_gamma")
+    """One loss without a reference, and the likelihood of chosen."""
+    beta, smoothing = float(reader.get("beta", 0.1)), float(reader.get("label_smoothing", 0.0))
+    loss = (reader.words("loss_type") or ["sigmoid"])[0]
+    objective: dict[str, Any] = {"kind": "cpo", "beta": beta, "nll": 0.0}
+    if loss == "simpo":
+        objective = {"kind": "simpo", "beta": beta, "gamma": float(reader.get("simpo_gamma", 0.5))}
+    elif loss == "ipo":
+        objective = {"kind": "ipo", "tau": beta, "logratio": "mean", "reference_free": True}
+    elif smoothing:
+        objective = {"kind": "dpo", "beta": beta, "label_smoothing": smoothing, "reference_free": True}
+    if loss not in ("sigmoid", "simpo", "ipo"):
+        reader.lose("loss_type", "CPO is computed with its sigmoid loss")
+    if loss in ("simpo", "ipo"):
+        reader.lose("label_smoothing", f"{loss} has no label smoothing", (0, 0.0))
+    reader.set("objective", summed([(objective, 1.0), ({"kind": "sft"}, float(reader.get("cpo_alpha", 1.0)))]))
+    reader.skip("simpo_gamma", "label_smoothing")
 
 
 def _others(reader: Reader, stage: str) -> None:

@@ -6,11 +6,12 @@ used.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from twofold.data.issues import Issue, nearest, quoted
-from twofold.data.keys import is_meant, says_again, texts_in, unread
+from twofold.data.keys import filled, harmless, is_meant, says_again, texts_in, unread
 from twofold.data.shapes import (
     comparisons,
     conversations,
@@ -49,6 +50,9 @@ SHAPES: tuple[Shape, ...] = (
 )
 _RICHER = {s.name: tuple(o for o in SHAPES if set(o.keys) > set(s.keys)) for s in SHAPES}
 _KEYS = frozenset(key for shape in SHAPES for key in shape.keys)
+_BY_NAME = {shape.name: shape for shape in SHAPES}
+_LONGEST_KEYS = 1000
+"""Characters of the keys of a row for which a plan is stored."""
 FIELDS = tuple(dict.fromkeys([*(key for shape in SHAPES for key in (*shape.keys, *shape.optional)), *NUMBERS]))
 
 
@@ -74,8 +78,9 @@ def parse(
     """The record of the row in the format `shape`, or all its errors. Warnings about a usable row go to `remarks`. If
     fields are `named`, they selected the format, and keys of other formats may be unread; with `whole`, unknown keys
     too."""
-    missing = [k for k in shape.keys if k not in row]
-    other = detect(row) if missing else _says_more(shape, row)
+    plan = _plan_of(shape, row)
+    missing = plan.missing
+    other = detect(row) if missing else _says_more(plan.richer, row)
     if other is not None:
         reason = f"has the shape {other.name}, but the rows before it {shape.name}"
         return [Issue(source.file, source.row, "", reason, "keep one shape per file", check="mixed formats")]
@@ -83,7 +88,10 @@ def parse(
         return [_missing(key, shape, row, source) for key in missing]
     fields = Fields(row, source)
     record = with_numbers(shape.parse(fields), fields)
-    left = _remaining(shape, row, read_numbers(record))
+    left = _remaining(shape, row, read_numbers(record)) if any(filled(row[key]) for key in plan.others) else {}
+    if not left and not fields.pictures.placed_any:
+        remarks += fields.remarks
+        return fields.faults or record
     _place_pictures(fields, left)
     unknown_keys = [key for key in left if whole and not is_meant(key)]
     fields.refuse_unread("", left, {*unknown_keys, *(_KEYS if named else ())})
@@ -138,10 +146,35 @@ def unknown(row: Mapping[str, Any], source: Source) -> Issue:
     return Issue(source.file, source.row, "", reason, " ".join([*hints, known + mapping]), check="unknown shape")
 
 
-def _says_more(shape: Shape, row: Mapping[str, Any]) -> Shape | None:
-    """The shape that the row fills with keys beyond those of the file's, so that reading it as one would lose some."""
-    richer = (s for s in _RICHER[shape.name] if all(row.get(k) is not None for k in s.keys) and s.fits(row))
-    return next(richer, None)
+class _Plan(NamedTuple):
+    """What follows from the keys of a row, whatever their values: which ones of its shape are `missing`, which `richer`
+    shapes they are enough for, and which `others` the shape does not read although they may have content."""
+
+    missing: tuple[str, ...]
+    richer: tuple[Shape, ...]
+    others: tuple[str, ...]
+
+
+def _plan_of(shape: Shape, row: Mapping[str, Any]) -> _Plan:
+    """The plan of a row, made once for all rows with its keys."""
+    names = tuple(row)
+    stored = sum(map(len, names)) <= _LONGEST_KEYS
+    return (_plan if stored else _plan.__wrapped__)(shape.name, names)
+
+
+@lru_cache(256)
+def _plan(name: str, names: tuple[str, ...]) -> _Plan:
+    shape = _BY_NAME[name]
+    missing = tuple(key for key in shape.keys if key not in names)
+    richer = tuple(other for other in _RICHER[name] if all(key in names for key in other.keys))
+    read = {*shape.keys, *shape.optional}
+    return _Plan(missing, richer, tuple(key for key in names if key not in read and not harmless(key)))
+
+
+def _says_more(richer: Sequence[Shape], row: Mapping[str, Any]) -> Shape | None:
+    """The one of the `richer` shapes that the row fills with keys beyond those of the file's, so that reading it as one
+    would lose some."""
+    return next((s for s in richer if all(row[k] is not None for k in s.keys) and s.fits(row)), None)
 
 
 def _closeness(shape: Shape, row: Mapping[str, Any]) -> float:

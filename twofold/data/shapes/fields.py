@@ -70,6 +70,9 @@ class Fields:
     def answers(self, asked: Said | None, prompt: str | None, *completions: str) -> tuple[Prompt, list[Completion]]:
         """As `turns`, after what was `asked` (None where that is at fault); `prompt` names its field."""
         said = [self.completion(c) for c in completions]
+        texts = [s for s in said if isinstance(s, str)]
+        if isinstance(asked, str) and prompt is not None and len(texts) == len(said):
+            return asked, [self.filled(c, text) for c, text in zip(completions, texts, strict=True)]
         if asked is None or any(s is None for s in said):
             return "", [self.filled(c, s) if isinstance(s, str) else "" for c, s in zip(completions, said, strict=True)]
         conversations = [s for s in said if isinstance(s, tuple)]
@@ -240,6 +243,8 @@ class Fields:
         return tuple(m for asked, told in rounds for m in (Message("user", asked), Message("assistant", told)))
 
     def _encodable(self, field: str, text: str) -> bool:
+        if text.isascii():
+            return True
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:

@@ -26,5 +26,7 @@ def read_numbers(record: Record) -> tuple[str, ...]:
 
 def with_numbers(record: Record, row: Fields) -> Record:
     """`record` with the numbers of its row; faults go to `row`."""
+    if row.row.keys().isdisjoint(NUMBERS):
+        return record
     names = [name for name in read_numbers(record) if filled(row.row.get(name))]
     return replace(record, **{name: getattr(row, name)() for name in names}) if names else record

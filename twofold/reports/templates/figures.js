@@ -94,7 +94,8 @@ function show(figure, x) {
   const legend = [...node.querySelectorAll(data.lines.length > 1 ? ".legend > span" : "h3")].map((name) => name.textContent);
   const names = legend.length === data.lines.length ? legend : data.lines.map((line) => line.label);
   const head = document.createElement("b");
-  head.textContent = `${node.querySelector(".axis > span:not(.files):not([hidden])").textContent} ${figure.read(figure.at)}`;
+  const bin = first.line.edges?.slice(at, at + 2).map(figureText).join(" – ");
+  head.textContent = `${node.querySelector(".axis > span:not(.files):not([hidden])").textContent} ${bin ?? figure.read(figure.at)}`;
   const rows = near.slice(0, 12).map(([{ line, mean }, i]) => {
     const row = document.createElement("span"), dot = document.createElement("i");
     dot.className = "dot";
@@ -141,10 +142,12 @@ function csv({ data }) {
     if (/^[=+\-@]/.test(text) && Number.isNaN(Number(text))) text = `'${text}`;
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
-  const rows = data.lines.flatMap((line) => line.x.map((x, i) => [
+  const bins = data.lines.some((line) => line.edges);
+  const rows = data.lines.flatMap((line) => line.x.map((x, i) => bins ? [line.label, line.edges[i], line.edges[i + 1], line.y[i]] : [
     line.label, x, onClock(line, x, "seconds"), onClock(line, x, "tokens"), line.y[i], line.low?.[i], line.high?.[i],
   ]));
-  return [["line", "x", "seconds", "tokens", "value", "low", "high"], ...rows].map((row) => row.map(cell).join(",")).join("\n") + "\n";
+  const head = bins ? ["line", "from", "to", "value"] : ["line", "x", "seconds", "tokens", "value", "low", "high"];
+  return [head, ...rows].map((row) => row.map(cell).join(",")).join("\n") + "\n";
 }
 function picture({ svg, data, node }) {
   const copy = svg.cloneNode(true), { width, height } = svg.viewBox.baseVal;

@@ -1,0 +1,71 @@
+"""The report's section on contests: players by Bradley–Terry score, and every two of them by a paired test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twofold.reports.run import RunData, dicts, estimate, mapping
+from twofold.statistics import Estimate
+
+MOST, MOST_PAIRS = 20, 60
+
+
+@dataclass(frozen=True, slots=True)
+class PlayerRow:
+    """A player: its score in log-odds, and its share of all its matches."""
+
+    name: str
+    score: Estimate
+    rate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class PairRow:
+    """Two players: the share of `b` minus that of `a` in their own matches, p, and p by Holm if there are several."""
+
+    a: str
+    b: str
+    difference: Estimate
+    p_value: float
+    p_holm: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContestTable:
+    """A contest: how many players and which judge, its tables, and the command that repeats it."""
+
+    of: str
+    players: tuple[PlayerRow, ...]
+    pairs: tuple[PairRow, ...]
+    command: str
+
+
+def contests(runs: Sequence[RunData]) -> list[ContestTable]:
+    """The contests of the runs, each once."""
+    found = [table for run in runs for row in dicts(run.extra.get("contests")) if (table := _table(row))]
+    return list(dict.fromkeys(found))[:MOST]
+
+
+def _table(row: Mapping[str, Any]) -> ContestTable | None:
+    players = [
+        PlayerRow(str(player.get("name", "")), score, rate)
+        for player in dicts(row.get("players"))
+        if (score := estimate(player.get("score"))) and (rate := estimate(player.get("rate")))
+    ]
+    pairs = [
+        PairRow(str(c.get("a", "")), str(c.get("b", "")), difference, p, _number(c, "p_holm"))
+        for c in dicts(row.get("comparisons"))
+        if (difference := estimate(mapping(c.get("difference")))) and (p := _number(c, "p_value")) is not None
+    ]
+    if not players:
+        return None
+    return ContestTable(
+        str(row.get("of", "")), tuple(players[:MOST]), tuple(pairs[:MOST_PAIRS]), str(row.get("command", ""))
+    )
+
+
+def _number(row: Mapping[str, Any], key: str) -> float | None:
+    value = row.get(key)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
