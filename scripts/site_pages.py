@@ -42,6 +42,7 @@ FOLDERS = {
     "online": ("Online preferences", "The model's own samples, judged while it trains ([page](online.md))."),
     "references": ("References", "What the policy is [compared with](references.md)."),
     "papers": ("Papers", "Settings of published experiments."),
+    "tune": ("Tuning", "A tune file, and the recipe that it tries values in ([page](tune.md))."),
 }
 """Folders of recipes: a title and a sentence."""
 

@@ -137,7 +137,7 @@ def run(work: Work, out: Path, shard: Shard, make: Make) -> bool:
     first, end = shard.span(work.items, work.grain)
     is_of = {"verb": work.verb, "shard": shard.index, "of": shard.count, "first": first, "end": end}
     is_of |= {"items": work.items, "nouns": work.nouns, "grain": work.grain, "request": work.request}
-    inputs = _looks(work.inputs)
+    inputs = looks(work.inputs)
     known = disk.read_signed(_seal(own), about=own.name) if _seal(own).is_file() and own.is_file() else None
     if known and is_of.items() <= known.items() and known["inputs"] == inputs and known["sha256"] == disk.sha256(own):
         return False
@@ -246,7 +246,7 @@ def _read_seal(own: Path) -> dict[str, Any]:
     return seal
 
 
-def _looks(names: Sequence[str | None]) -> dict[str, list[int]]:
+def looks(names: Sequence[str | None]) -> dict[str, list[int]]:
     """Size and time of every file of `names`. Anything that is not a path here (a hub name, a server) has none."""
     found: dict[str, list[int]] = {}
     for name in names:

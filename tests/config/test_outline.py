@@ -18,7 +18,8 @@ from twofold.config.schema import Recipe
 from twofold.errors import RecipeError
 from twofold.settings import settings
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
+FILES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
+RECIPES = [path for path in FILES if "recipes" not in load_recipe(path).data]
 BARE: dict[str, Any] = {"model": {"path": "base"}, "data": {"train": "pairs.jsonl"}}
 FAULTS: list[dict[str, Any]] = [
     {"objective": {"btea": 1}},

@@ -106,6 +106,7 @@ def good_lines(folder: Path, model: Path) -> dict[str, dict[str, Any]]:
     rows = {
         "pairs": [{"prompt": f"{n}+1=", "chosen": f"#### {n + 1}", "rejected": f"#### {n}"} for n in range(4)],
         "tasks": [{"question": f"{n}+1=", "answer": f"#### {n + 1}"} for n in range(2)],
+        "fresh": [{"question": f"{n}+5=", "answer": f"#### {n + 5}"} for n in range(2)],
     }
     files = {name: folder / f"{name}.jsonl" for name in rows}
     for name, path in files.items():
@@ -127,6 +128,7 @@ def good_lines(folder: Path, model: Path) -> dict[str, dict[str, Any]]:
     return {
         "demo": {"out": "/proc/nowhere"},
         "train": {"recipe": recipe, "dry": True},
+        "tune": {"file": _tune_file(folder, files["fresh"]), "dry": True},
         "evaluate": {"models": [run], "tasks": tasks, "max_new_tokens": 2},
         "explain": {"model": run, "file": pairs, "reference": model, "number": 1},
         "sample": {"model": run, "prompt": "1+1=", "settings": ["max_new_tokens=2"]},
@@ -148,6 +150,14 @@ def good_lines(folder: Path, model: Path) -> dict[str, dict[str, Any]]:
         "doctor": {},
         "completion": {"shell": "bash"},
     }
+
+
+def _tune_file(folder: Path, rows: Path) -> Path:
+    """A tune file for the recipe in `folder`."""
+    path = folder / "tune.yaml"
+    sections = f"development: {{file: {rows}, limit: 1}}\nconfirm: {{file: {rows}, skip: 1}}\n"
+    path.write_text(f"recipes: [recipe.yaml]\n{sections}out: {folder / 'out' / 'tune'}\n", encoding="utf-8")
+    return path
 
 
 def options_of(verb: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
 from importlib.util import find_spec
 from types import TracebackType
@@ -132,17 +132,22 @@ def run_command(arguments: Sequence[str], folder: str, version: str) -> tuple[in
 
     if __version__ != version:
         raise RuntimeError(f"it has version {__version__}, and the command has version {version}")
+    command = [sys.executable, "-m", "twofold", *arguments]
+    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=folder, preexec_fn=ending_with(), errors="replace", **quiet) as process:
+        _, words = process.communicate()
+    return process.returncode, words.rpartition("error: ")[2].strip()[-LAST:]
+
+
+def ending_with() -> Callable[[], None]:
+    """Called in a new process, it ends that process when this one ends. One that outlives this one would keep files
+    locked."""
     mine = os.getpid()
 
-    def end_with_worker() -> None:
-        """A process that outlives its worker would keep the shard's files locked."""
+    def end() -> None:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PARENT_DIES, int(signal.SIGKILL))
             if os.getppid() != mine:
                 os._exit(1)
 
-    command = [sys.executable, "-m", "twofold", *arguments]
-    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=folder, preexec_fn=end_with_worker, errors="replace", **quiet) as process:
-        _, words = process.communicate()
-    return process.returncode, words.rpartition("error: ")[2].strip()[-LAST:]
+    return end

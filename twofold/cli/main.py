@@ -33,6 +33,7 @@ MOST_LINES, MOST_CHARACTERS = 10, 1000
 VERBS = {
     "demo": "demo:demo",
     "train": "train:train",
+    "tune": "tune:tune",
     "evaluate": "evaluate:evaluate",
     "explain": "explain:explain",
     "sample": "sample:sample",

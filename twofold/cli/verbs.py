@@ -6,6 +6,7 @@ PANELS = {
     "Train": {
         "demo": "align an embedded model with DPO and PDPO, in two minutes",
         "train": "train a model by a recipe",
+        "tune": "try values in several recipes, at an equal budget",
         "import": "write a recipe from a TRL, axolotl or LLaMA-Factory file",
     },
     "Data": {

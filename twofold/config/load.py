@@ -111,13 +111,13 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Document:
                 remedy="one level only: copy the keys you need",
             )
         places = {**below.places, **document.places}
-        document = Document(document.name, _merged(below.data, document.data), places)
-    return _overridden(document, overrides)
+        document = Document(document.name, merged(below.data, document.data), places)
+    return overridden(document, overrides)
 
 
 def from_overrides(overrides: Sequence[str], name: str = "settings") -> Document:
     """A document made only of `key=value`."""
-    return _overridden(Document(name, {}, {}), overrides)
+    return overridden(Document(name, {}, {}), overrides)
 
 
 def validate(type_: type[T], document: Document) -> T:
@@ -251,21 +251,22 @@ def _value(loader: _Loader, node: yaml.Node, name: str, places: dict[Key, str], 
     return value
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`above` over `below`, section by section; a section of another `kind` replaces the old one whole."""
-    merged = dict(below)
+    made = dict(below)
     for key, value in above.items():
-        old = merged.get(key)
+        old = made.get(key)
         if isinstance(old, dict) and isinstance(value, dict):
             section, over = cast("dict[str, Any]", old), cast("dict[str, Any]", value)
             same_kind = over.get("kind", section.get("kind")) == section.get("kind")
-            merged[key] = _merged(section, over) if same_kind else over
+            made[key] = merged(section, over) if same_kind else over
         else:
-            merged[key] = value
-    return merged
+            made[key] = value
+    return made
 
 
-def _overridden(document: Document, overrides: Sequence[str]) -> Document:
+def overridden(document: Document, overrides: Sequence[str]) -> Document:
+    """The document with `key=value` over it. Raises RecipeError for one that cannot be set."""
     data, places = deepcopy(document.data), dict(document.places)
     for override in overrides:
         where = f"override `{override if len(override) <= MOST_SHOWN else override[:MOST_SHOWN] + '…'}`"

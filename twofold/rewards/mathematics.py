@@ -34,6 +34,13 @@ UNREADABLE = "unreadable"
 REMEDY = "math reads one formula, time or number behind `####` or in \\boxed{…}; for words evaluate with --metrics text"
 
 
+def require_math_verify(where: str) -> None:
+    """Raise RecipeError if the package that reads formulas is not installed."""
+    if find_spec("math_verify") is None:
+        remedy = "pip install 'twofold[math]', or judge with verifier or verifier:flexible"
+        raise RecipeError("the package math-verify is not installed", where=where, remedy=remedy)
+
+
 class MathVerifier:
     """Compares answers in one child process. A comparison that takes longer than `timeout` seconds counts as unequal.
 
@@ -41,9 +48,7 @@ class MathVerifier:
     """
 
     def __init__(self, timeout: float = 5.0) -> None:
-        if find_spec("math_verify") is None:
-            remedy = "pip install 'twofold[math]', or judge with verifier or verifier:flexible"
-            raise RecipeError("the package math-verify is not installed", where="verifier:math", remedy=remedy)
+        require_math_verify("verifier:math")
         self.timeout, self.timeouts = timeout, 0
         self._child: subprocess.Popen[bytes] | None = None
 

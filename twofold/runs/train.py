@@ -77,6 +77,8 @@ class RunOptions:
     resume: bool = True
     stop: StopAsked = lambda: False
     """Whether to stop after the step. A `StopRequest` also ends work that is useless when half done."""
+    until: int | None = None
+    """Stop after this step, as by a signal: the same run resumes from there."""
     command: str = "twofold train"
     recipe_text: str | None = None
     """The recipe as the user wrote it."""
@@ -203,7 +205,7 @@ def _run_training(run: RunContext, folder: Path, options: RunOptions) -> TrainRe
             begin(folder)
             _describe(folder, options, run)
         with undroppable(options.stop):
-            outcome = trainer.train(resume=options.resume, stop=options.stop)
+            outcome = trainer.train(resume=options.resume, stop=options.stop, until=options.until)
         figures = {} if outcome.stopped else _write_results(run, folder, options, trainer, outcome)
     return TrainResult(folder, policy, loaded.tokenizer, outcome, figures)
 

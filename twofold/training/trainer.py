@@ -169,10 +169,12 @@ class Trainer:
         self._saved: int | None = None
         self._unsaved = True
         self._stop: StopAsked = lambda: False
+        self._until: int | None = None
 
-    def train(self, *, resume: bool = True, stop: StopAsked = lambda: False) -> TrainOutcome:
-        """Run to the end or until `stop()`, which is asked once per step; the state is saved either way. A
-        `StopRequest` also ends an evaluation, which is then made when the run is resumed."""
+    def train(self, *, resume: bool = True, stop: StopAsked = lambda: False, until: int | None = None) -> TrainOutcome:
+        """Run to the end or until `stop()`, which is asked once per step, or stop after step `until`; the state is
+        saved in each case. A `StopRequest` also ends an evaluation, which is then made when the run is resumed."""
+        self._until = until
         self._stop = stop if world().size == 1 else lambda: world().any(stop())  # at one place, after a step
         resumed = resume and self._resume()
         self.tracker.begin(self.state.step, resumed=resumed)
@@ -213,6 +215,8 @@ class Trainer:
         self.progress.advance("train", self.state.step)
         try:
             while self.state.step < self.steps and not self._patience_spent():
+                if self._until is not None and self.state.step >= self._until:
+                    raise Stopped
                 self._one_step(self.state.step)
                 if self._stop():
                     raise Stopped

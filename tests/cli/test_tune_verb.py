@@ -1,0 +1,186 @@
+"""`twofold tune`: a whole search on a tiny model, what it leaves, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twofold.config.load import load_recipe, validate
+from twofold.config.schema import Recipe
+from twofold.runs.train import RunOptions, train_recipe
+
+Verb = Callable[..., Any]
+TUNE = """\
+recipes:
+  - {{recipe: recipe.yaml, name: DPO}}
+  - {{recipe: recipe.yaml, name: IPO, settings: {{objective: {{kind: ipo}}}}}}
+sweep:
+  optimizer.learning_rate: [1.0e-4, 1.0e-2]
+development: {{file: {folder}/rows.jsonl, limit: 6}}
+confirm: {{file: {folder}/rows.jsonl, skip: 6}}
+evaluate: {{task: preference, metric: logp}}
+rungs: 2
+out: {folder}/tune
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path, model_folder: Path) -> Path:
+    """A recipe of four steps, rows, and a tune file."""
+    rows = [{"prompt": f"{n}+1=", "chosen": f"#### {n + 1}", "rejected": f"### {n}"} for n in range(30)]
+    for name, some in ("pairs", rows[:8]), ("rows", rows[8:]):
+        text = "".join(json.dumps(row) + "\n" for row in some)
+        (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    recipe = f"model: {{path: {model_folder}}}\ndata: {{train: {tmp_path}/pairs.jsonl}}\n"
+    recipe += "optimizer: {schedule: linear}\ntraining: {steps: 4, batch_size: 2}\nrun: runs/x\n"
+    (tmp_path / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    (tmp_path / "tune.yaml").write_text(TUNE.format(folder=tmp_path), encoding="utf-8")
+    return tmp_path
+
+
+def figures_of(folder: Path) -> dict[str, Any]:
+    """The figures of a search without what differs from one to the next."""
+    figures = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    for method in figures["methods"]:
+        del method["spent"]["seconds"]
+    return {**figures, "command": ""}
+
+
+def stamps(folder: Path) -> Mapping[str, int]:
+    """When each file of the trials, and of what was confirmed, was written."""
+    every = [path for part in ("trials", "confirmed") for path in (folder / part).rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in every}
+
+
+def test_a_search_leaves_figures_a_page_and_recipes_and_is_not_run_twice(twofold: Verb, files: Path) -> None:
+    done = twofold("tune", files / "tune.yaml")
+    assert done.code == 0, done.err
+    out = files / "tune"
+    figures = figures_of(out)
+    assert (figures["budget"], figures["seeds"]) == ({"unit": "steps", "each": 6}, [0])
+    assert [m["spent"]["steps"] for m in figures["methods"]] == [6, 6]  # two trials to step 2, one of them to step 4
+    assert [[len(t["rungs"]) for t in m["trials"]] for m in figures["methods"]] in (
+        [[1, 2], [1, 2]], [[2, 1], [2, 1]], [[1, 2], [2, 1]], [[2, 1], [1, 2]])  # fmt: skip
+    assert [m["confirmed"]["n"] for m in figures["methods"]] == [16, 16]
+    (test,) = figures["comparisons"]
+    assert (test["a"], test["b"], test["metric"], test["n"]) == ("DPO", "IPO", "logp", 16)
+    assert figures["verdict"]["best"] in ("DPO", "IPO")
+    page = (out / "tune.html").read_text(encoding="utf-8")
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert 'data-zh="在新数据上的确认结果"' in page
+    assert "confirmed once on 16 fresh rows" in done.out
+
+    again, before = twofold("tune", files / "tune.yaml"), stamps(out)
+    assert (again.code, figures_of(out)) == (0, figures)
+    assert stamps(out) == before
+
+    text = (out / "recipes" / "dpo.yaml").read_text(encoding="utf-8")
+    assert "# confirmed once on 16 fresh rows: logp " in text
+
+    more = twofold("tune", files / "tune.yaml", "seeds=[1]", "sweep.optimizer.learning_rate=[1.0e-3]", "rungs=1")
+    assert (more.code, more.err.count("trials in")) == (2, 1)
+    assert "they are no longer fresh\n  → confirm on rows that nothing was chosen or confirmed on" in more.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["sweep.objective.btea=[1]"], "override `sweep.objective.btea=[1]`: objective.btea: unknown key"),
+        (["sweep.objective.beta=[]"], "sweep: objective.beta: an empty list"),
+        (["sweep.objective.beta=1"], "sweep: objective.beta: 1 is no list of values"),
+        (["sweep.objective.beta=[a]"], "objective.beta: should be a valid number"),
+        (["sweep.optimizer.learning_rate=[1,1]"], "sweep: optimizer.learning_rate: 1 is given twice"),
+        (["sweep.seed=[1]"], "seed: is set for each trial\n  → list the seeds under `seeds`"),
+        (["evaluate={task: win-rate}"], "evaluate.judge: is required by task: win-rate"),
+        (["evaluate={metric: accuracy}"], "evaluate.metric: of answers is one of strict, flexible, math, text"),
+        (["budget={steps: 1, tokens: 1}"], "budget: give steps or tokens, not both"),
+        (["recipes=[none.yaml]"], "none.yaml: no such recipe"),
+        (["recipes=[recipe.yaml, recipe.yaml]"], "two recipes are called recipe"),
+        (["confirm.file=none.jsonl"], "none.jsonl: no such file"),
+        (["rungs=0"], "rungs: must be in 1 … 20"),
+    ],
+)
+def test_a_mistake_costs_one_message_before_torch_is_needed(
+    twofold: Verb, files: Path, settings: list[str], message: str
+) -> None:
+    answer = twofold("tune", files / "tune.yaml", *settings)
+    assert (answer.code, answer.out) == (2, "")
+    assert message in answer.err
+    assert answer.err.startswith("error: ")
+    assert len(answer.err.splitlines()) <= 2
+    assert not (files / "tune").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["sweep.objective.beta=[-1]", "recipes=[recipe.yaml]"], "objective.beta: must be > 0"),
+        (["confirm.skip=4"], "2 of 18 rows have a prompt of the development rows"),
+        (["confirm.skip=100"], "has 22 rows, and confirm.skip leaves out 100"),
+        (["development.file={folder}/pairs.jsonl"], "DPO trains on 6 of 6 development rows"),
+        (["settings.data={train: {folder}/rows.jsonl}"], "DPO trains on"),
+        (["settings.data.heldout.file={folder}/rows.jsonl"], "data.heldout of DPO has 16 of 16 confirm rows"),
+        (["settings.objective.kind=bradley_terry", "recipes=[recipe.yaml]"], "BradleyTerry trains a reward model"),
+        (["evaluate={task: answers}"], "--task answers requires problems with answers"),
+        (["evaluate={task: win-rate, judge: verifyer}"], "no judge is called 'verifyer'"),
+        (["budget.steps=3"], "one trial of DPO takes 4 steps: more than the budget"),
+    ],
+)
+def test_rows_on_two_sides_and_refused_values_cost_one_message_before_a_trial(
+    twofold: Verb, files: Path, settings: list[str], message: str
+) -> None:
+    answer = twofold("tune", files / "tune.yaml", *(word.replace("{folder}", str(files)) for word in settings))
+    assert (answer.code, answer.out) == (2, "")
+    assert message in answer.err
+    assert not list((files / "tune" / "trials").glob("*"))
+
+
+def test_a_dry_run_lists_trials_with_their_cost_and_runs_none(twofold: Verb, files: Path) -> None:
+    answer = twofold("tune", files / "tune.yaml", "--dry-run", "recipes=[recipe.yaml]")
+    assert answer.code == 0, answer.err
+    lines = answer.out.splitlines()
+    assert sorted(lines[:2]) == ["recipe: learning_rate 0.0001", "recipe: learning_rate 0.01"]
+    assert "2 to 2, 1 to 4" in answer.out
+    assert not (files / "tune").exists()
+
+
+@pytest.mark.slow
+def test_the_run_of_a_winner_has_the_bytes_of_its_recipe(twofold: Verb, files: Path) -> None:
+    out = files / "tune"
+    assert twofold("tune", files / "tune.yaml", "recipes=[recipe.yaml]").code == 0
+    recipe = validate(Recipe, load_recipe(out / "winner.yaml", [f"run={files / 'alone'}"]))
+    train_recipe(recipe, RunOptions())
+    (run,) = [path.parent for path in (out / "trials").glob("recipe-*/seed-0/model")]
+    for name in ("metrics.jsonl", "model/model.safetensors"):
+        assert (run / name).read_bytes() == (files / "alone" / name).read_bytes()
+
+
+def command(files: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "twofold", "tune", str(files / "tune.yaml"), *words]
+
+
+@pytest.mark.slow
+def test_workers_and_a_killed_search_come_to_the_same_figures(files: Path) -> None:
+    seeds = "seeds=[0, 1]"
+    subprocess.run(command(files, seeds), check=True, capture_output=True)
+    whole = figures_of(files / "tune")
+    subprocess.run(command(files, seeds, f"out={files}/two", "--workers=2"), check=True, capture_output=True)
+    assert figures_of(files / "two") == whole
+    kills = 0
+    for pause in (6, 8, 10, 12, 60):
+        process = subprocess.Popen(command(files, seeds, f"out={files}/killed"), stderr=subprocess.DEVNULL)
+        time.sleep(pause)
+        kills += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command(files, seeds, f"out={files}/killed"), check=True, capture_output=True)
+    assert kills > 0
+    assert figures_of(files / "killed") == whole

@@ -1,0 +1,1 @@
+"""Tuning: trials of several recipes, chosen on development rows by successive halving, confirmed once on fresh rows."""
