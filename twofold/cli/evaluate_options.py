@@ -48,7 +48,7 @@ class Options(ShardOptions):
 
     models: Annotated[
         list[str],
-        typer.Argument(help="Model, adapter or run folders, hub names, players (MODEL@beam:5 …). First: baseline."),
+        typer.Argument(help="Models, runs or other players (MODEL@beam:5 …); the first is the baseline."),
     ]
     tasks: Annotated[str | None, typer.Option(metavar="FILE", help="Rows with answers, or pairs.")] = None
     task: Annotated[str, typer.Option(metavar="T", help=f"{', '.join(TASKS)}.")] = "answers"
