@@ -31,6 +31,7 @@ _PATIENCE = timedelta(hours=4)  # for a process that samples, queries a server o
 SHARDS = "twofold_shards"
 """The attribute of a sharded model's root with its settings."""
 _BUCKET = 32 * 2**20  # values of gradients that are sent together
+_FSDP = "fsdp"  # by this name of a mesh's dimension PEFT knows shards from tensor parallelism
 
 
 @settings
@@ -275,7 +276,7 @@ def mesh_of(kind: Kind, device: str, here: World) -> Any:
         raise RecipeError(what, where="world.kind", remedy="start equally many on each host, or set world.kind=shard")
     if kind == "hybrid":
         sides = here.size // here.local_size, here.local_size
-        mesh = init_device_mesh(device, sides, mesh_dim_names=("copy", "shard"))
+        mesh = init_device_mesh(device, sides, mesh_dim_names=("copy", _FSDP))
     else:
         mesh = init_device_mesh(device, (here.size,))
     _watch()  # the new groups have their own connections
@@ -285,7 +286,7 @@ def mesh_of(kind: Kind, device: str, here: World) -> Any:
 def shard_mesh(kind: Kind, device: str) -> Any:
     """The processes that share one copy of the weights with this one."""
     mesh = mesh_of(kind, device, world())
-    return mesh["shard"] if kind == "hybrid" else mesh
+    return mesh[_FSDP] if kind == "hybrid" else mesh
 
 
 def settle(root: nn.Module) -> None:

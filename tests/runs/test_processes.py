@@ -16,7 +16,7 @@ SAMPLE = (
 STOPPED = ("shard:bco",)
 CHECKS = (
     "check_captured", "check_gathered", "check_stop", "check_non_finite", "check_differences", "check_rounding",
-    "check_parts", "check_unread", "check_collectives", "check_settings",
+    "check_parts", "check_copies", "check_none", "check_unread", "check_collectives", "check_settings",
 )  # fmt: skip
 RESUMED = "shard:rloo-adaptive-lora"
 NARROW = ("bfloat16", "bfloat16-lora", "stream", "stream-lora", "stream-reward")
@@ -24,6 +24,8 @@ NARROW = ("bfloat16", "bfloat16-lora", "stream", "stream-lora", "stream-reward")
 BITS = tuple(kind for kind, spec in KINDS.items() if "quantize" in spec)
 """Kinds that have no float64."""
 WHOLE = tuple(kind for kind in {**KINDS, **OTHERS} if kind not in (*NARROW, *BITS))
+OF_SHARDS = tuple(f"replicate:{k}" for k, spec in {**KINDS, **OTHERS}.items() if spec.get("world", {}).get("offload"))
+"""Cases whose settings are of shards, and refused of copies."""
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +79,7 @@ def test_copies_of_shards(tmp_path: Path) -> None:
 def compared(folder: Path, processes: int, precision: str, kinds: Sequence[str]) -> dict[str, tuple[float, float]]:
     """By case how far its figures and its weights are from those of one process."""
     cases = [f"{sharing}:{kind}" for kind in kinds for sharing in ("replicate", "shard")]
+    cases = [case for case in cases if case not in OF_SHARDS]
     finish(start(processes, str(folder), precision, *cases), seconds=3600)
     for kind in kinds:
         play(folder / kind, kind, precision=precision)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.core_model_loading import WeightConverter
 
 from twofold.errors import ModelError
 from twofold.world import Kind, part_here, shard_mesh
@@ -32,6 +33,7 @@ class NotInPartsError(ModelError):
 def reading_parts(kind: Kind, device: str) -> Iterator[None]:
     """Inside the context models are loaded in parts. Raises NotInPartsError for one that cannot be."""
     load: Any = PreTrainedModel._load_pretrained_model
+    convert: Any = WeightConverter.convert
 
     def load_parts(model: PreTrainedModel, *arguments: Any, **named: Any) -> Any:
         _divide(model, kind, device)
@@ -39,11 +41,21 @@ def reading_parts(kind: Kind, device: str) -> Iterator[None]:
         _refuse_other_rows(model)
         return loaded
 
+    def convert_rows(conversion: WeightConverter, name: str, model: PreTrainedModel, **named: Any) -> Any:
+        """As `WeightConverter.convert`, which fails where this process has none of the rows."""
+        part = part_here(model.get_parameter_or_buffer(name).detach())
+        if part.numel():
+            return convert(conversion, name, model=model, **named)
+        conversion.collected_tensors.clear()
+        return {name: torch.empty_like(part, device="cpu")}  # as all that is read
+
     PreTrainedModel._load_pretrained_model = staticmethod(load_parts)  # the one place between a model and its weights
+    WeightConverter.convert = convert_rows  # type: ignore[assignment]  # as transformers calls it
     try:
         yield
     finally:
         PreTrainedModel._load_pretrained_model = staticmethod(load)
+        WeightConverter.convert = convert
 
 
 def in_parts(model: nn.Module) -> bool:
