@@ -18,7 +18,7 @@ from twofold.evaluation.win_rate import WinRateSettings
 from twofold.judges.registry import WIN_RATE, JudgeNameError, parse_judge
 from twofold.ledger import Ledger
 from twofold.progress import Progress
-from twofold.records import completion_texts
+from twofold.records import completion_fields
 from twofold.rewards.mathematics import require_math_verify
 from twofold.runs.tuning.rows import Items
 from twofold.runs.tuning.settings import Figure
@@ -93,7 +93,7 @@ def refuse_unmeasurable(figure: Figure, items: Items) -> None:
         remedy = "name a reward model, a verifier or a language model"
         raise RecipeError("people cannot judge each trial", where="evaluate.judge", remedy=remedy)
     needed = judge.needs_truth or figure.against is None
-    if empty := next((row for row in items.records if needed and not completion_texts(row)), None):
+    if empty := next((row for row in items.records if needed and not completion_fields(row)), None):
         raise DataError("has no answer to compare with", where=str(empty.source), remedy="add one, or set `against`")
 
 
