@@ -102,8 +102,11 @@ def test_every_kind(tmp_path: Path, processes: int, precision: str, figure: floa
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 def test_bfloat16(tmp_path: Path, processes: int) -> None:
-    """Weights move by 6e-3 at most. Of two processes, shards compute what copies do, to the bit."""
+    """Weights move by 6e-3 at most. Of two processes, shards compute what copies do: weights to the bit, and of the
+    figures only the gradient's norm, whose squares are added in another order, differs by a rounding."""
     found = compared(tmp_path, processes, "float32", NARROW)
     assert {case: far for case, far in found.items() if far[0] > 2e-2 or far[1] > 2e-3} == {}
     for kind in NARROW if processes == 2 else ():
-        assert distance(tmp_path / f"shard-{kind}", tmp_path / f"replicate-{kind}") == (0, 0)
+        figures, weights = distance(tmp_path / f"shard-{kind}", tmp_path / f"replicate-{kind}")
+        assert weights == 0, kind
+        assert figures <= 2.4e-7, kind  # two roundings of float32
