@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from twofold.reports.tune import lead, note_of, tune_page
+from twofold.reports.tune import LINES, lead, note_of, rung_chart, tune_page
 from twofold.statistics import wilson
 
 
@@ -70,3 +70,11 @@ def test_the_page_has_every_trial_and_escapes_names() -> None:
     assert "beta &lt;b&gt;" in page
     assert page.count("numbers were not finite") == 2
     assert page.count("<figure data-figure=") == 2
+
+
+def test_a_chart_of_many_trials_has_the_winner_on_top() -> None:
+    one = method("DPO", 180)
+    others = [{**one["trials"][1], "number": number, "words": f"beta {number}"} for number in range(1, LINES + 5)]
+    chart = rung_chart({**one, "trials": [*others, one["trials"][0]]}, 0)
+    assert chart is not None
+    assert chart.svg.rindex("var(--run-0)") > chart.svg.rindex("var(--run-5)")
