@@ -107,6 +107,10 @@ def test_two_methods_have_the_same_budget_and_a_paired_test(twofold: Verb, files
         (["sweep.objective.beta=1"], "sweep: objective.beta: 1 is no list of values"),
         (["sweep.objective.beta=[a]"], "objective.beta: should be a valid number"),
         (["sweep.optimizer.learning_rate=[1,1]"], "sweep: optimizer.learning_rate: 1 is given twice"),
+        (
+            ["sweep.objective.beta=[1]", "recipes=[{recipe: recipe.yaml, sweep: {objective: {beta: [2]}}}]"],
+            "sweep: objective.beta: every recipe has a sweep of its own for this key",
+        ),
         (["sweep.seed=[1]"], "seed: is set for each trial\n  → list the seeds under `seeds`"),
         (["evaluate={task: win-rate}"], "evaluate.judge: is required by task: win-rate"),
         (["evaluate={metric: accuracy}"], "evaluate.metric: of answers is one of strict, flexible, math, text"),

@@ -52,6 +52,15 @@ def test_the_lead_names_what_is_within_noise(within: list[str], worse: list[str]
     assert sentence.zh.startswith("DPO 的确认结果最好：90.0%（85.1 – 93.4%）")
 
 
+def test_methods_of_one_figure_share_the_lead() -> None:
+    some = figures(["<script>", "IPO"], ["KTO"])
+    some["methods"][1] = method("<script>", 180)
+    assert lead(some) == (
+        "The best confirmed figure, 90.0% (85.1 – 93.4%), is shared by DPO, <script>. Within noise: IPO. Worse: KTO."
+    )
+    assert lead(some).zh.endswith("在噪声之内：IPO。较差：KTO。")
+
+
 def test_a_trial_has_a_note_on_its_test_and_on_a_tie() -> None:
     assert note_of(rung(1, 5)) == "best"
     assert note_of(rung(1, 5, p=0.2, within_noise=True)) == "within noise of the best, p = 0.200"

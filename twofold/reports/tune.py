@@ -47,6 +47,13 @@ def lead(figures: Row) -> Phrase:
     fresh = Estimate.from_dict(best["confirmed"])
     fields = {"name": best["name"], "share": tables.percent(fresh.value), "interval": tables.interval(fresh)}
     within, worse = (", ".join(verdict[key]) for key in ("within_noise", "worse"))
+    level = [m["name"] for m in figures["methods"] if "confirmed" in m and m["confirmed"]["value"] == fresh.value]
+    if len(level) > 1:
+        text = "The best confirmed figure, {share} ({interval}), is shared by {names}."
+        rest = phrase(" Worse: {worse}.", worse=worse) if worse else ""
+        others = ", ".join(name for name in verdict["within_noise"] if name not in level)
+        near = phrase(" Within noise: {within}.", within=others) if others else ""
+        return phrase(text, share=fields["share"], interval=fields["interval"], names=", ".join(level)) + near + rest
     if within and worse:
         text = "{name} has the best confirmed figure, {share} ({interval}). Within noise: {within}. Worse: {worse}."
         return phrase(text, **fields, within=within, worse=worse)
