@@ -147,7 +147,7 @@ def _with(recipe: Document, values: Mapping[str, tuple[Any, str]]) -> Document:
         key = tuple(name.split("."))
         try:
             if isinstance(value, Mapping):
-                section: Any = value
+                section: Any = cast("Any", value)
                 for word in reversed(key):
                     section = {word: section}
                 made = replace(made, data=merged(made.data, section))
