@@ -68,6 +68,7 @@ def power(given: Options) -> None:
     _refuse(given)
     past = earlier(given.earlier, given.metric) if given.earlier else None
     level = given.level / given.comparisons
+    rows: list[tuple[float | None, int | None, float]]
     if given.prompts is not None and given.difference is None:
         found = difference_of(_design(given, past, None), given.prompts, power=given.power, level=level)
         rows = [(None if found is None else found / _unit(given), given.prompts, given.power)]

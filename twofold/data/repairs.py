@@ -156,8 +156,9 @@ def _percent(row: Row, names: Naming, faults: Collection[str]) -> Row:
         return row
     sign = isinstance(value, str) and value.strip().endswith("%")
     number = _number(value.strip().removesuffix("%").strip()) if isinstance(value, str) and sign else value
-    is_number = isinstance(number, int | float) and not isinstance(number, bool)
-    return {**row, key: number / 100} if is_number and (sign or names.percent) and 0 <= number <= 100 else row
+    if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number <= 100:
+        return row
+    return {**row, key: number / 100} if sign or names.percent else row
 
 
 def _control_characters(row: Row, _: Naming, faults: Collection[str]) -> Row:

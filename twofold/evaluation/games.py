@@ -129,13 +129,13 @@ def length_controlled(
         starts = [*range(0, units, max(1, HELD // len(games))), units]
         return np.concatenate([_fitted(x, share, weights(a, b)[:, prompt])[0] for a, b in pairwise(starts)])
 
-    drawn = fitted(resamples, lambda a, b: rng.multinomial(many, np.full(many, 1 / many), size=b - a))
+    drawn = fitted(resamples, lambda a, b: rng.multinomial(many, np.full(many, 1 / many), size=b - a).astype(float))
     left_out = fitted(many, lambda a, b: 1 - np.eye(b - a, many, a))
     low, high, how = bca_bounds(float(theta[0]), drawn, left_out, level)
     method = f"length-controlled, bootstrap over prompts {level:.0%}, {how}"
     clusters = many if many < len(games) else None
-    ends = (float(_sigmoid(np.asarray(end))) for end in (low, high))
-    rate = Estimate(float(_sigmoid(theta)[0]), *ends, len(games), None, method, clusters)
+    low, high = (float(_sigmoid(np.asarray(end))) for end in (low, high))
+    rate = Estimate(float(_sigmoid(theta)[0]), low, high, len(games), None, method, clusters)
     return LengthControlled(rate, float(phi[0]), float((gap > 0).mean()), float((gap < 0).mean()))
 
 

@@ -91,7 +91,7 @@ class ModelGames:
     def of(cls, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> ModelGames:
         """From the rows that `Drawn.judged` made."""
         matchups = [
-            Matchup(*(unshown(r[key]) for key in ("prompt", "own", "other")), Source(*r["source"])) for r in rows
+            Matchup(unshown(r["prompt"]), unshown(r["own"]), unshown(r["other"]), Source(*r["source"])) for r in rows
         ]
         both = [None if r["orders"] is None else (r["orders"][0], r["orders"][1]) for r in rows]
         results = [None if r["share"] is None else MatchResult(r["share"], o) for r, o in zip(rows, both, strict=True)]

@@ -139,8 +139,10 @@ class BeforeAndNow:
         if not self.newest:
             return None
         now, first = self.newest, self.first
-        texts = (str(text)[:MOST_LETTERS] for text in (first["prompt"], first["completion"], now["completion"]))
-        return Beside(*texts, int(now["step"] or 0))
+        prompt, before, after = (
+            str(text)[:MOST_LETTERS] for text in (first["prompt"], first["completion"], now["completion"])
+        )
+        return Beside(prompt, before, after, int(now["step"] or 0))
 
 
 @dataclass(frozen=True, slots=True)

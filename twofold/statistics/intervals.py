@@ -180,7 +180,9 @@ def by_cluster(values: ArrayLike, clusters: Sequence[Hashable]) -> NDArray[np.fl
     """The sum of each cluster, in order of first appearance."""
     places: dict[Hashable, int] = {}
     at = [places.setdefault(cluster, len(places)) for cluster in clusters]
-    return np.bincount(at, weights=np.asarray(values, dtype=np.float64), minlength=len(places))
+    sums = np.zeros(len(places))
+    np.add.at(sums, at, np.asarray(values, dtype=np.float64))
+    return sums
 
 
 def _refuse_others(values: Sequence[float], clusters: Sequence[Hashable]) -> None:
