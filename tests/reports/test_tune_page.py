@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from twofold.reports.tune import lead, note_of, tune_page
+from twofold.reports.tune import LINES, lead, note_of, rung_chart, tune_page
 from twofold.statistics import wilson
 
 
@@ -52,6 +52,15 @@ def test_the_lead_names_what_is_within_noise(within: list[str], worse: list[str]
     assert sentence.zh.startswith("DPO 的确认结果最好：90.0%（85.1 – 93.4%）")
 
 
+def test_methods_of_one_figure_share_the_lead() -> None:
+    some = figures(["<script>", "IPO"], ["KTO"])
+    some["methods"][1] = method("<script>", 180)
+    assert lead(some) == (
+        "The best confirmed figure, 90.0% (85.1 – 93.4%), is shared by DPO, <script>. Within noise: IPO. Worse: KTO."
+    )
+    assert lead(some).zh.endswith("在噪声之内：IPO。较差：KTO。")
+
+
 def test_a_trial_has_a_note_on_its_test_and_on_a_tie() -> None:
     assert note_of(rung(1, 5)) == "best"
     assert note_of(rung(1, 5, p=0.2, within_noise=True)) == "within noise of the best, p = 0.200"
@@ -70,3 +79,11 @@ def test_the_page_has_every_trial_and_escapes_names() -> None:
     assert "beta &lt;b&gt;" in page
     assert page.count("numbers were not finite") == 2
     assert page.count("<figure data-figure=") == 2
+
+
+def test_a_chart_of_many_trials_has_the_winner_on_top() -> None:
+    one = method("DPO", 180)
+    others = [{**one["trials"][1], "number": number, "words": f"beta {number}"} for number in range(1, LINES + 5)]
+    chart = rung_chart({**one, "trials": [*others, one["trials"][0]]}, 0)
+    assert chart is not None
+    assert chart.svg.rindex("var(--run-0)") > chart.svg.rindex("var(--run-5)")

@@ -9,6 +9,7 @@ import pytest
 
 from twofold.evaluation.figures import BinaryOutcomes
 from twofold.runs.tuning.halving import Halving, ranking, survivors
+from twofold.runs.tuning.outcome import verdict
 from twofold.statistics import Estimate
 
 
@@ -37,6 +38,17 @@ def test_ties_have_the_order_of_the_grid_and_failed_trials_go_last() -> None:
     assert survivors(values, 2) == [2, 0]
     assert survivors({0: None, 1: 0.1, 2: None}, 2) == [1]
     assert survivors({1: None, 0: None}, 1) == [0]
+
+
+def test_the_verdict_is_on_fresh_figures_by_corrected_p_values() -> None:
+    tests = [
+        {"a": "DPO", "b": "IPO", "p_value": 0.04, "p_holm": 0.08},
+        {"a": "KTO", "b": "DPO", "p_value": 0.01, "p_holm": 0.03},
+        {"a": "IPO", "b": "KTO", "p_value": 0.9, "p_holm": 0.9},
+    ]
+    values = {"DPO": 0.7, "IPO": 0.6, "KTO": 0.5}
+    assert verdict(values, tests) == {"best": "DPO", "within_noise": ["IPO"], "worse": ["KTO"]}
+    assert verdict({}, []) == {"best": None, "within_noise": [], "worse": []}
 
 
 TRIALS, DEVELOPMENT, FRESH = 16, 100, 300
@@ -73,8 +85,9 @@ def test_the_confirmed_interval_covers_and_that_of_the_best_development_figure_d
 
 
 @pytest.mark.slow
-def test_the_same_over_many_draws() -> None:
-    chosen, confirmed, optimism = coverage(2000, seed=1)
+@pytest.mark.parametrize("draws", [500, 2000])
+def test_the_same_over_many_draws(draws: int) -> None:
+    chosen, confirmed, optimism = coverage(draws, seed=1)
     assert confirmed >= 0.94
     assert chosen < 0.75
     assert optimism > 0.05

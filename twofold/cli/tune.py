@@ -154,8 +154,9 @@ def _worker(words: Sequence[str], shard: Shard, out: Path) -> subprocess.Popen[b
     environment = {**os.environ, "OMP_NUM_THREADS": str(_threads(shard.count))}
     command = [sys.executable, "-m", "twofold", *own, f"--shard={shard.index}/{shard.count}"]
     with (out / f"worker-{shard.index}.log").open("wb") as log:
-        quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-        process: subprocess.Popen[bytes] = subprocess.Popen(command, preexec_fn=ending_with(), env=environment, **quiet)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=ending_with(), env=environment
+        )
     return process
 
 

@@ -14,8 +14,8 @@ from twofold.reports.languages import Phrase, phrase
 from twofold.reports.pages import environment, script_of
 from twofold.statistics import Estimate
 
-LINES, COLORS = 60, 6
-"""Lines of a chart, and colors of methods."""
+LINES, COLORS, OTHER = 60, 5, "run-5"
+"""Lines of a chart, colors of methods, and the gray of trials that did not win."""
 Row = Mapping[str, Any]
 
 
@@ -47,6 +47,13 @@ def lead(figures: Row) -> Phrase:
     fresh = Estimate.from_dict(best["confirmed"])
     fields = {"name": best["name"], "share": tables.percent(fresh.value), "interval": tables.interval(fresh)}
     within, worse = (", ".join(verdict[key]) for key in ("within_noise", "worse"))
+    level = [m["name"] for m in figures["methods"] if "confirmed" in m and m["confirmed"]["value"] == fresh.value]
+    if len(level) > 1:
+        text = "The best confirmed figure, {share} ({interval}), is shared by {names}."
+        rest = phrase(" Worse: {worse}.", worse=worse) if worse else ""
+        others = ", ".join(name for name in verdict["within_noise"] if name not in level)
+        near = phrase(" Within noise: {within}.", within=others) if others else ""
+        return phrase(text, share=fields["share"], interval=fields["interval"], names=", ".join(level)) + near + rest
     if within and worse:
         text = "{name} has the best confirmed figure, {share} ({interval}). Within noise: {within}. Worse: {worse}."
         return phrase(text, **fields, within=within, worse=worse)
@@ -74,13 +81,14 @@ def facts(figures: Row) -> list[Phrase]:
 
 
 def rung_chart(method: Row, index: int) -> Chart | None:
-    """The development figure of each trial of a method at its rungs. Trials that were dropped are gray."""
-    trials = [(trial, _points(trial)) for trial in method["trials"]]
+    """The development figure of each trial of a method at its rungs. The winner is on top; the others are gray."""
+    trials = sorted(method["trials"], key=lambda trial: trial["number"] != method["winner"])
+    measured = [(trial, points) for trial in trials if (points := _points(trial))][:LINES]
     drawn: list[Drawn] = []
-    for trial, points in [(trial, points) for trial, points in trials if points][:LINES]:
+    for trial, points in reversed(measured):  # the winner on top
         wins = trial["number"] == method["winner"]
         line = Line(
-            [step for step, _ in points], [e.value for _, e in points], _look(index) if wins else "ink",
+            [step for step, _ in points], [e.value for _, e in points], _look(index) if wins else OTHER,
             [e.low for _, e in points] if wins else (), [e.high for _, e in points] if wins else (), markers=True,
             whiskers=True,
         )  # fmt: skip

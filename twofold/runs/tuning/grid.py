@@ -54,6 +54,7 @@ def read_tune_file(path: Path, overrides: Sequence[str] = ()) -> tuple[TuneSetti
     figure = settings.evaluate
     models = [m for m in (figure.reference, figure.against) if m is not None]
     first_look(rows=[settings.development.file, settings.confirm.file], models=models)
+    _refuse_unused(settings, document)
     grids = [_grid(settings, number, document, path) for number in range(len(settings.recipes))]
     names = [grid.name for grid in grids]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -101,7 +102,7 @@ def _axes(sweep: Mapping[str, Any], key: Key, document: Document) -> dict[str, l
         where = document.place(path)
         if not isinstance(values, list | tuple) or not values:
             what = "an empty list" if isinstance(values, list | tuple) else f"{_shown(values)} is no list of values"
-            remedy = f"write the values to try: `{name}: [1.0e-6, 1.0e-5]`"
+            remedy = f"write the values to try in brackets: `{name}: [FIRST, SECOND]`"
             raise RecipeError(f"sweep: {name}: {what}", where=where, remedy=remedy)
         listed = list(cast("Sequence[Any]", values))
         texts = [json.dumps(value, sort_keys=True) for value in listed]
@@ -121,6 +122,16 @@ def _lists(sweep: Mapping[str, Any], prefix: str, key: Key) -> Iterator[tuple[st
             yield f"{prefix}{name}", (*key, name), values
 
 
+def _refuse_unused(settings: TuneSettings, document: Document) -> None:
+    """Raise RecipeError for a key of the shared sweep that every recipe replaces: its values would not be tried."""
+    own = [{name for name, _, _ in _lists(entry.sweep, "", ())} for entry in settings.entries]
+    for name, path, _ in _lists(settings.sweep, "", ("sweep",)):
+        if all(name in each for each in own):
+            what = f"sweep: {name}: every recipe has a sweep of its own for this key"
+            remedy = "leave it out here, or in a recipe that is to try these values"
+            raise RecipeError(what, where=document.place(path), remedy=remedy)
+
+
 def _refuse_fixed(places: Mapping[str, str]) -> None:
     wrong = next((key for key in places if key in FIXED), None)
     if wrong is not None:
@@ -136,7 +147,7 @@ def _with(recipe: Document, values: Mapping[str, tuple[Any, str]]) -> Document:
         key = tuple(name.split("."))
         try:
             if isinstance(value, Mapping):
-                section: Any = value
+                section: Any = cast("Any", value)
                 for word in reversed(key):
                     section = {word: section}
                 made = replace(made, data=merged(made.data, section))

@@ -10,7 +10,7 @@ from typing import Any
 from twofold import disk
 from twofold.config.load import dump
 from twofold.evaluation.figures import Entry, comparisons, corrected
-from twofold.reports.tables import interval, p_is, percent
+from twofold.reports.tables import interval, p_is, percent, points
 from twofold.reports.tune import tune_page
 from twofold.runs.tuning.confirm import Confirmed
 from twofold.runs.tuning.grid import slug
@@ -165,5 +165,5 @@ def _against(name: str, figures: Mapping[str, Any]) -> list[str]:
         gain = test["difference"]["value"] * (1 if test["b"] == name else -1)
         p = test.get("p_holm", test["p_value"])
         words = "within noise" if p >= ALPHA else "better" if gain > 0 else "worse"
-        lines.append(f"against {other}: {100 * gain:+.1f} points, {words} ({p_is(p)}, {test['test']}, Holm)")
+        lines.append(f"against {other}: {points(gain + 0.0)} points, {words} ({p_is(p)}, {test['test']}, Holm)")
     return lines

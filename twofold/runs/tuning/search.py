@@ -76,7 +76,6 @@ class Search:
     stop: StopAsked = lambda: False
     shard: Shard = field(default_factory=lambda: Shard(0, 1))
     _known: dict[Path, Result] = field(default_factory=dict[Path, Result], init=False)
-    _shown: int = field(default=0, init=False)
 
     @property
     def meter(self) -> Meter:
