@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Read when the libraries load: spinning or many threads make small tensors slower, and the hub must stay out of it.
@@ -16,6 +17,13 @@ pytest.register_assert_rewrite("support")
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """What a test sets must not reach the next one: a forked child hangs in a pool of several threads."""
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
