@@ -252,7 +252,7 @@ def test_a_bootstrap_of_the_mean_is_as_wide_as_its_level_says(level: float) -> N
     half = stats.norm.ppf((1 + level) / 2) / 20
     assert ends(found) == pytest.approx((0.1 - half, 0.1 + half), abs=3e-3)
     assert found.value == pytest.approx(0.1)
-    assert (found.n, found.count, found.method) == (400, None, f"paired bootstrap over items {level:.0%}")
+    assert (found.n, found.count, found.method) == (400, None, f"paired bootstrap over items {level:.0%}, BCa")
 
 
 def test_what_a_bootstrap_takes_by_default() -> None:
@@ -260,7 +260,7 @@ def test_what_a_bootstrap_takes_by_default() -> None:
     plain, told = paired_bootstrap(a, b), {"seed": 0, "resamples": 2000, "level": 0.95}
     assert plain == paired_bootstrap(a, b, **told)
     assert plain != paired_bootstrap(a, b, seed=1)
-    assert (plain.n, plain.method) == (400, "paired bootstrap over seeds and items 95%")
+    assert (plain.n, plain.method) == (400, "paired bootstrap over seeds and items 95%, percentile")
     part, whole = np.abs(NORMAL), np.abs(NORMAL) + 1
     assert bootstrap_ratio(part, whole) == bootstrap_ratio(part, whole, **told) != bootstrap_ratio(part, whole, seed=1)
     assert paired_bootstrap_p([0.0] * 9, [1.0] * 9) == 2 / 10_001
@@ -285,13 +285,15 @@ def test_seeds_are_drawn_too() -> None:
 
 
 def test_a_ratio_of_resampled_sums_by_hand() -> None:
-    """Of the items 0 of 0 and 1 of 1 a resample is 0 (nothing twice, a quarter of them) or 1."""
+    """Of the items 0 of 0 and 1 of 1 a resample is 0 (nothing twice, a quarter of them) or 1. Of two items a level of
+    0.2 is widened to the quantile at 0.32, one of 0.4 to that at 0.15."""
     found = bootstrap_ratio([0.0, 1.0], [0.0, 1.0], level=0.6)
     assert (found.value, *ends(found), found.n) == (1.0, 0.0, 1.0, 2)
-    assert ends(bootstrap_ratio([0.0, 1.0], [0.0, 1.0], level=0.4)) == (1.0, 1.0)
-    assert bootstrap_ratio([-1.0], [-2.0]) == Estimate(0.5, 0.5, 0.5, 1, None, "bootstrap over items 95%")
+    assert ends(bootstrap_ratio([0.0, 1.0], [0.0, 1.0], level=0.2)) == (1.0, 1.0)
+    assert ends(bootstrap_ratio([0.0, 1.0], [0.0, 1.0], level=0.4)) == (0.0, 1.0)
+    assert bootstrap_ratio([-1.0], [-2.0]) == Estimate(0.5, 0.5, 0.5, 1, None, "bootstrap over items 95%, one only")
     nothing = bootstrap_ratio([1.0, 1.0], [0.0, 0.0], level=0.9)
-    assert nothing == Estimate(0.0, 0.0, 0.0, 2, None, "bootstrap over items 90%")
+    assert nothing == Estimate(0.0, 0.0, 0.0, 2, None, "bootstrap over items 90%, all equal")
 
 
 def test_a_weighted_share_by_hand() -> None:

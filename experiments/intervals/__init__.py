@@ -1,1 +1,3 @@
-"""How often the intervals of twofold's figures contain the true value: simulated samples of known populations."""
+"""How often do the intervals of twofold's figures contain the true value? `python -m experiments.intervals` simulates
+samples of known populations.
+"""

@@ -175,7 +175,7 @@ def test_a_stop_saves_all_and_a_resume_takes_it_up(tmp_path: Path) -> None:
     state = found.state["trainer"]
     assert {k: v for k, v in state.items() if k not in ("logs", "diagnostics")} == {
         "step": 2, "algorithm": {"rounds": 2}, "stateful": {"counter": {"seen": [1, 2]}}, "warnings": [],
-        "best_value": None, "best_step": None, "waited": 0, "evaluation_due": False,
+        "best_value": None, "best_step": None, "waited": 0, "evaluation_due": False, "alarms": {},
     }  # fmt: skip
     assert set(state["logs"]) == {"metrics", "samples", "warnings"}
     assert found.tensors("counter")["total"].tolist() == [3.0]
