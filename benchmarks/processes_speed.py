@@ -34,7 +34,7 @@ def main() -> None:
     parser = command_line("benchmarks.processes_speed", __doc__)
     parser.add_argument("--turns", type=int, default=3, help="runs of each way")
     parser.add_argument("--steps", type=int, default=4, help="steps of a run")
-    parser.add_argument("--tokens", type=int, default=512, help="size of packs; a step has two")
+    parser.add_argument("--tokens", type=int, default=512, help="size of packs")
     options = parser.parse_args()
     facts = circumstances("benchmarks.processes_speed")
     with tempfile.TemporaryDirectory() as folder:

@@ -23,6 +23,9 @@ def test_experts_in_a_stack_and_columns_side_by_side_keep_their_rows(operations:
     model: Any = tiny.llama()
     model._weight_conversions = [Conversion(*operations)]
     _refuse_other_rows(model)
+    model._weight_conversions.append(Conversion(Transpose(0, 1)))
+    with pytest.raises(NotInPartsError, match="Transpose"):
+        _refuse_other_rows(model)
 
 
 @pytest.mark.parametrize(
