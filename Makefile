@@ -100,7 +100,7 @@ real: setup
 # Every path of a user on that model; where it cannot be had (status 3) the tests are skipped, and say so.
 test-real: setup
 	$(PY) scripts/real_model.py || test $$? -eq 3
-	$(PY) -m pytest -m real tests/real -n $(WORKERS) --dist loadfile
+	$(PY) -m pytest -m "real and not slow" tests/real -n $(WORKERS) --dist loadfile
 
 setup: $(STAMP)
 
