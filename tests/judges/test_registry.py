@@ -32,11 +32,11 @@ EVERY = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 ARGUMENT = {"URL#MODEL": "http://127.0.0.1:9/v1#m"}
 USED = {
     REWARD: "verifier code reward python llm-score",
-    ONLINE: "verifier code reward python implicit llm-score llm truth",
-    GATE: "verifier reward python llm-score llm",
-    SCORE: "verifier code reward llm-score llm",
-    BUILD: "verifier code reward llm-score llm truth stronger human",
-    WIN_RATE: "verifier reward llm-score llm human",
+    ONLINE: "verifier code reward python implicit llm-score llm llm-prob truth",
+    GATE: "verifier reward python llm-score llm llm-prob",
+    SCORE: "verifier code reward llm-score llm llm-prob",
+    BUILD: "verifier code reward llm-score llm llm-prob truth stronger human",
+    WIN_RATE: "verifier reward llm-score llm llm-prob human",
     FRONTIER: "verifier reward llm-score",
     BEST_OF: "verifier reward llm-score",
 }

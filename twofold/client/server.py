@@ -74,12 +74,14 @@ def is_url(text: str) -> bool:
 class Reply:
     """A server's answer; `truncated` if it ran out of tokens, `tokens` by the server's count (prompt, completion).
     `more` are the filled keys of its message besides role and content: reasoning, calls of tools. With some of them
-    `text` may be empty."""
+    `text` may be empty. `tops` are the tokens, each with the log-probabilities of the likeliest ones in its place, if
+    they were requested."""
 
     text: str
     truncated: bool
     tokens: tuple[int, int] | None = None
     more: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    tops: Sequence[tuple[str, Mapping[str, float]]] = ()
 
 
 class UnparsableReply(ValueError):
@@ -303,5 +305,18 @@ def _reply(text: str) -> Reply:
     usage = whole.get("usage") or {}
     counts = (usage.get("prompt_tokens"), usage.get("completion_tokens")) if isinstance(usage, dict) else (None, None)
     tokens = (counts[0], counts[1]) if all(isinstance(c, int) for c in counts) else None
+    tops = _tops(choice.get("logprobs"))
     clean = (said or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return Reply(clean, choice.get("finish_reason") == "length", tokens, more)  # type: ignore[arg-type]  # checked above
+    return Reply(clean, choice.get("finish_reason") == "length", tokens, more, tops)  # type: ignore[arg-type]  # checked above
+
+
+def _tops(found: Any) -> list[tuple[str, dict[str, float]]]:
+    """Log-probabilities of tokens, as of chats or as of completions; none if there are none, or of another shape."""
+    try:
+        if found.get("content") is not None:
+            rows = [(t["token"], {o["token"]: o["logprob"] for o in (t, *t["top_logprobs"])}) for t in found["content"]]
+        else:
+            rows = list(zip(found["tokens"], found["top_logprobs"], strict=True))
+        return [(str(token), {str(name): float(value) for name, value in tops.items()}) for token, tops in rows]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return []

@@ -46,6 +46,18 @@ class JudgeNameError(RecipeError, ValueError):
         super().__init__(what, where="", remedy="")
 
 
+@dataclass(frozen=True, slots=True)
+class MatchResult:
+    """The share of the first of two completions: 1, ½ or 0. `orders` are a judge's verdicts with it as A and then as B,
+    `probability` is that of it being better, by a judge that has probabilities. `votes` are the shares by the judges of
+    a panel, None without a verdict."""
+
+    share: float
+    orders: tuple[str, str] | None = None
+    probability: float | None = None
+    votes: tuple[float | None, ...] = ()
+
+
 class Judge(Protocol):
     """`scores` has a number for each candidate of each question, higher is better; None for a question without a
     verdict."""
@@ -110,8 +122,8 @@ class JudgeKind:
     """A judge by its name `KIND[:ARGUMENT]`. The docstring of a kind states in one line what its score means.
 
     `usage` is how it is written (`[…]` may be left out), `middle` the score above which a completion is good, if there
-    is one, and `refusal` why some settings cannot use it: what follows its name in the error. Raises JudgeNameError
-    for an argument that it does not take.
+    is one, `is_log_odds` whether differences of scores are log-odds of a preference, and `refusal` why some settings
+    cannot use it: what follows its name in the error. Raises JudgeNameError for an argument that it does not take.
     """
 
     argument: str = ""
@@ -123,6 +135,7 @@ class JudgeKind:
     needs_truth: ClassVar[bool] = False
     asks_server: ClassVar[bool] = False
     middle: ClassVar[float | None] = None
+    is_log_odds: ClassVar[bool] = False
     refusal: ClassVar[str] = ""
 
     def __post_init__(self) -> None:

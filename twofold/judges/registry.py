@@ -10,7 +10,7 @@ from twofold.judges.base import JudgeKind, JudgeNameError, Place
 from twofold.judges.completions import CodeKind, FunctionKind, VerifierKind
 from twofold.judges.models import ImplicitKind, RewardModelKind
 from twofold.judges.origins import HumanKind, StrongerKind, TruthKind
-from twofold.judges.servers import PairwiseKind, ScoringKind
+from twofold.judges.servers import PairwiseKind, ProbabilityKind, ScoringKind
 from twofold.settings import require, settings
 
 KINDS: dict[str, type[JudgeKind]] = {
@@ -23,6 +23,7 @@ KINDS: dict[str, type[JudgeKind]] = {
         ImplicitKind,
         ScoringKind,
         PairwiseKind,
+        ProbabilityKind,
         TruthKind,
         StrongerKind,
         HumanKind,
