@@ -142,6 +142,8 @@ def test_judges_on_pairs_each_with_its_ledger(stub: Stub, pairs: Path, tmp_path:
     assert all("secret 42" in said(body) for body in stub.requests)
     ledgers = [own_ledger_path(tmp_path / "out" / "ledger.jsonl", name) for name in names]
     assert [len(path.read_text().splitlines()) for path in ledgers] == [8, 8]
+    assert [(s["server"].rpartition("#")[2], s["requests"], s["prompt_tokens"], s["completion_tokens"])
+            for s in found.figures["spend"]] == [("long", 8, 24, 16), ("place", 8, 24, 16)]  # fmt: skip
     assert judge_check(names, str(pairs), out=tmp_path / "out") == found
     assert len(stub.requests) == 16
     with pytest.raises(RecipeError, match="people are not measured"):

@@ -20,6 +20,7 @@ from twofold.cli.evaluate_options import (
     command,
     flag,
     numbers,
+    prices,
     refuse_contradictions,
     words,
 )
@@ -30,6 +31,7 @@ from twofold.shards import Merged, Outcome, Work, digest
 
 if TYPE_CHECKING:
     from twofold.cli.progress import RichProgress
+    from twofold.client.server import RetrySettings
     from twofold.data.formats import Table
     from twofold.data.turns import ChatChoice
     from twofold.evaluation.figures import Evaluation
@@ -158,9 +160,22 @@ def _settings(given: Options, progress: Progress) -> Any:
         raise RecipeError("requires a judge", where=f"--task {given.task}", remedy=remedy)
     if given.task == "frontier":
         how |= _of_runs(given)
+    if given.task in (*MATCHES, JUDGE):
+        how["retry"] = _retry(given)
     settings = _halves(given).settings
     taken = {field.name for field in fields(settings)} - {"progress"}
     return settings(**{n: v for n, v in how.items() if n in taken and v is not None}, progress=progress)
+
+
+def _retry(given: Options) -> RetrySettings:
+    """How a judge's server is queried. Raises RecipeError for limits that are not valid."""
+    from twofold.client.server import RetrySettings
+
+    try:
+        return RetrySettings(per_minute=given.per_minute, max_spend=given.max_spend, prices=prices(given.price))
+    except ValueError as error:
+        remedy = "write a number above 0, and prices of at least 0"
+        raise RecipeError(str(error), where="--per-minute, --max-spend, --price", remedy=remedy) from None
 
 
 def _of_runs(given: Options) -> dict[str, Any]:

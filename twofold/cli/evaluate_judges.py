@@ -66,6 +66,16 @@ def beside(figures: Figures) -> None:
             told = f"panel of {len(panel['judges'])}: Fleiss' κ {_two(kappa['value'])} [{_interval(kappa)}]"
             where = " on the labeled pairs" if panel is not figures.get("panel") else ""
             out.print(f"{told}, Krippendorff's α {_two(alpha['value'])} [{_interval(alpha)}]{where}", soft_wrap=True)
+    _spend(figures)
+
+
+def _spend(figures: Figures) -> None:
+    for spend in figures.get("spend", ()):
+        cost = f", ${spend['dollars']:.4g}" if "dollars" in spend else ""
+        counted = f"{spend['prompt_tokens']:,} prompt and {spend['completion_tokens']:,} completion tokens"
+        about = ", some estimated" if spend["estimated"] else ""
+        out = f"{spend['server']}: {spend['requests']:,} replies, {counted}{about}{cost}"
+        results().print(out, soft_wrap=True, style="dim")
 
 
 def _bias(check: Figures) -> str:

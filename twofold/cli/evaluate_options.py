@@ -29,6 +29,7 @@ _ONLY: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("against", "temperatures", "canary", "people"), ("win-rate",)),
     **dict.fromkeys(("reward", "best_of", "checkpoints"), ("frontier",)),
     "rubric": (*SAMPLED, JUDGE),
+    **dict.fromkeys(("price", "max_spend", "per_minute"), (*MATCHES, JUDGE)),
     "reference": ("preference", "frontier"),
     "max_length": (*PAIRS, *SAMPLED, JUDGE),
 }  # fmt: skip
@@ -70,6 +71,9 @@ class Options(ShardOptions):
     against: Annotated[str | None, _word("A player, not the rows' own answers.")] = None
     temperatures: Annotated[str | None, _word("Of win rates (0,0.25,0.5,0.75,1).")] = None
     rubric: Annotated[str | None, _word("A file with the judge's criteria.")] = None
+    price: Annotated[list[str] | None, _word("NAME=0.15,0.60: $ per million tokens, in and out.")] = None
+    max_spend: Annotated[float | None, typer.Option(metavar="X", help="$ for each judge; then it stops.")] = None
+    per_minute: Annotated[float | None, typer.Option(metavar="X", help="Requests to a judge per minute.")] = None
     canary: Annotated[str | None, _word("A constant answer; '' for none.")] = None
     people: Annotated[str | None, _word("Labeled file: the judge's κ.")] = None
     reward: Annotated[str | None, _word("For frontier: reward:DIR, verifier ….")] = None
@@ -114,6 +118,20 @@ def numbers(
         raise RecipeError(f"{text!r} is no list of numbers", where=option, remedy=f"write {example}") from None
     if not all(least <= number < math.inf for number in found):
         raise RecipeError(f"must be ≥ {least:g}", where=option, remedy=f"write {example}")
+    return found
+
+
+def prices(named: Sequence[str] | None) -> dict[str, tuple[float, float]]:
+    """Prices by model. Raises RecipeError for other text than NAME=IN,OUT."""
+    found: dict[str, tuple[float, float]] = {}
+    for text in named or ():
+        name, _, pair = text.rpartition("=")
+        try:
+            into, out = (float(number) for number in pair.split(","))
+        except ValueError:
+            remedy = "write dollars per million prompt and completion tokens: --price NAME=0.15,0.60"
+            raise RecipeError(f"{text!r} is no price", where="--price", remedy=remedy) from None
+        found[name] = into, out
     return found
 
 

@@ -6,6 +6,7 @@ written to disk.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -13,10 +14,11 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from twofold.client.cost import Forecast, Meter
 from twofold.client.http import KEY_VARIABLE, BadRequestError, HttpClient, RefusedFieldError, RetryableError, loads
 from twofold.client.http import RetrySettings as RetrySettings
 from twofold.errors import RecipeError, ServerError
-from twofold.ledger import Ledger
+from twofold.ledger import Ledger, key
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -113,6 +115,11 @@ class Server:
         self._notes: list[str] = []
         self._changes: dict[str, str | None] = {}
         self._lock = Lock()
+        where = f"{endpoint.url}#{endpoint.model}"
+        self.meter = Meter(where, self.retry.prices.get(endpoint.model), self.retry.max_spend)
+        self.note: Callable[[str], None] = lambda text: None
+        """Receives the estimate of each work."""
+        self._counted: set[str] = set()
         self._wire = HttpClient(endpoint.url, self.retry)
 
     def __enter__(self) -> Server:
@@ -151,15 +158,22 @@ class Server:
         """(index, result) of each question as it completes; None if every attempt failed.
 
         Recorded replies come first and cost nothing. Raises `ServerError` if the server refuses a request, or if
-        several questions in a row remain without an answer.
+        several questions in a row remain without an answer, SpendLimitError at the limit on spending.
         """
         open_places: list[int] = []
         for place, question in enumerate(questions):
-            known = ledger.get(self.request(question))
+            request = self.request(question)
+            known = ledger.get(request)
             if known is None:
                 open_places.append(place)
-            else:
-                yield place, known["read"]
+                continue
+            if (name := key(request)) not in self._counted:
+                self._counted.add(name)
+                self.meter.count(known.get("tokens"), question.body, str(known.get("text") or ""))
+            yield place, known["read"]
+        if open_places:
+            forecast = Forecast.of([questions[place].body for place in open_places])
+            self.note(f"{self.meter.where}: {forecast.text(self.meter.price)}")
         pool = ThreadPoolExecutor(self.retry.parallel, thread_name_prefix="ask")
         try:
             yield from self._ask_open(questions, open_places, ledger, pool)
@@ -172,12 +186,15 @@ class Server:
         self, questions: Sequence[CompletionRequest], places: Sequence[int], ledger: Ledger, pool: ThreadPoolExecutor
     ) -> Iterator[tuple[int, Any | None]]:
         """Only a few questions wait in the pool at any time, so that a stop does not send all the others first."""
-        ahead, failures = iter(places), list[RetryableError]()
+        waiting, failures = deque(places), list[RetryableError]()
         running: dict[Future[Any], int] = {}
         while True:
-            while len(running) < 2 * self.retry.parallel and (place := next(ahead, None)) is not None:
+            while waiting and len(running) < 2 * self.retry.parallel and self.meter.has_room(len(running)):
+                place = waiting.popleft()
                 running[pool.submit(self._one, questions[place], ledger)] = place
             if not running:
+                if waiting:
+                    raise self.meter.limit_error(len(waiting))
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 place = running.pop(future)
@@ -212,6 +229,8 @@ class Server:
             with attempt:
                 number = attempt.retry_state.attempt_number
                 reply = _reply(self._post(_other(question.body, number)))
+                self.meter.count(reply.tokens, question.body, reply.text)
+                self._counted.add(key(request))
                 try:
                     read = question.read(reply)
                 except UnparsableReply as error:

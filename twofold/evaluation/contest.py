@@ -13,7 +13,14 @@ from twofold.evaluation.bradley_terry import Match, Scores, bradley_terry
 from twofold.evaluation.figures import Evaluation, corrected
 from twofold.evaluation.games import Game, Shares, summary
 from twofold.evaluation.judge_figures import by_judge, panel
-from twofold.evaluation.judging import CHECK_LINE, check_figures, check_line
+from twofold.evaluation.judging import (
+    CHECK_LINE,
+    SPEND_LINE,
+    check_figures,
+    check_line,
+    spend_figures,
+    spend_line,
+)
 from twofold.evaluation.matches import (
     MatchSettings,
     ModelGames,
@@ -75,7 +82,7 @@ def measure_contest(
         results = iter(referee.outcomes(every, how.progress))
         weights = "/".join(book.weights(player) for player in players)
         judge = dict(referee.provenance)
-        check = check_line(how, referee, part)
+        check = check_line(how, referee, part) | spend_line(referee)
         return {
             f"{a} against {b}": Line(
                 each.judged([next(results) for _ in each.matchups]),
@@ -89,7 +96,7 @@ def measure_contest(
 def contest_figures(measured: Mapping[str, Line], how: ContestSettings) -> Evaluation:
     """Scores, rates and tests of what was measured."""
     lines = dict(measured)
-    check = check_figures(lines.pop(CHECK_LINE, None), how)
+    check = check_figures(lines.pop(CHECK_LINE, None), how) | spend_figures(lines.pop(SPEND_LINE, None))
     played = {(line.about["model"], line.about["other"]): ModelGames.of(line.rows, line.about)
               for line in lines.values()}  # fmt: skip
     names = list(dict.fromkeys(name for both in played for name in both))

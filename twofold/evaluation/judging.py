@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, cast
 
+from twofold.client.cost import total
 from twofold.client.server import RetrySettings
 from twofold.data.readers import rows
 from twofold.errors import DataError, RecipeError
@@ -31,7 +32,7 @@ from twofold.rewards.model import open_reward
 from twofold.settings import with_keywords
 
 MAJORITY = "majority"
-CHECK_LINE = "judge_check"
+CHECK_LINE, SPEND_LINE = "judge_check", "spend"
 AUTHOR = "_model"
 
 
@@ -102,7 +103,18 @@ def measure_judges(
             referees[name] = open_judges([name], each[name], rubric, resources)
         for name, referee in referees.items():
             found[name] = Line(verdict_rows(here, referee, how.progress), {"judge": dict(referee.provenance)})
-    return found
+        return found | spend_line(*referees.values())
+
+
+def spend_line(*referees: Referee) -> dict[str, Line]:
+    """What the judges have cost; shards add up."""
+    rows = [spend for referee in referees for spend in referee.spend()]
+    return {SPEND_LINE: Line(rows)} if rows else {}
+
+
+def spend_figures(line: Line | None) -> dict[str, Any]:
+    """The spend of each server, as in JSON."""
+    return {} if line is None else {SPEND_LINE: total(line.rows)}
 
 
 def check_line(how: MatchSettings, referee: Referee, part: Part) -> dict[str, Line]:
@@ -135,8 +147,10 @@ def verdict_rows(pairs: Sequence[LabeledPair], referee: Referee, progress: Progr
 
 def judge_figures(measured: Mapping[str, Line], how: JudgeSettings) -> Evaluation:
     """Figures of each judge, paired tests of every two, and the agreement of all."""
-    names = list(measured)
-    lines = {name: (line.rows, line.about["judge"]) for name, line in measured.items()}
+    alone = dict(measured)
+    spend = spend_figures(alone.pop(SPEND_LINE, None))
+    names = list(alone)
+    lines = {name: (line.rows, line.about["judge"]) for name, line in alone.items()}
     votes = [tuple(result_of(row) for row in several) for several in zip(*(r for r, _ in lines.values()), strict=True)]
     if len(names) > 1:
         first = lines[names[0]][0]
@@ -144,7 +158,7 @@ def judge_figures(measured: Mapping[str, Line], how: JudgeSettings) -> Evaluatio
     table = [{"name": name, **figures_of(several, judge)} for name, (several, judge) in lines.items()]
     if missing := sum(line["missing"] for line in table if line["name"] != MAJORITY):
         how.progress.warn(f"{counted(missing, 'verdict')} missing: left out of n")
-    figures: dict[str, Any] = {"judges": table, "comparisons": _tests({n: r for n, (r, _) in lines.items()})}
+    figures: dict[str, Any] = {"judges": table, "comparisons": _tests({n: r for n, (r, _) in lines.items()})} | spend
     if len(names) > 1 and (together := panel(names, games_of(lines[MAJORITY][0]))) is not None:
         figures["panel"] = together
     return Evaluation(figures, [{"judge": name, **row} for name, (several, _) in lines.items() for row in several])

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from twofold.client.server import RetrySettings
 from twofold.data.turns import ChatChoice
 from twofold.errors import RecipeError
 from twofold.evaluation.games import Game
@@ -32,7 +33,7 @@ class MatchSettings:
     a panel, whose majority counts. `rubric` is a file with a language model's criteria or its whole template,
     `max_length` a reward model's limit in tokens. `style` renders text prompts like data.chat of a recipe. `examples`
     are rows for the worked examples of `@shots`. `judge_pairs` are labeled pairs, on which the judge's own accuracy is
-    measured.
+    measured. `retry` is how a judge's server is queried, with prices and limits.
 
     Each player generates `samples` answers per prompt (one at temperature 0), with `seed`. `out` has ledger.jsonl, so
     that nothing is sampled or paid for twice, and comparisons.jsonl for people to label. It is required with a server.
@@ -47,6 +48,7 @@ class MatchSettings:
     style: ChatChoice = "auto"
     examples: str | None = None
     judge_pairs: str | None = None
+    retry: RetrySettings = field(default_factory=RetrySettings)
     out: Path | None = None
     progress: Progress = field(default_factory=Silent)
 
@@ -70,7 +72,9 @@ def open_book(
 def open_judge(how: MatchSettings, ledger: Ledger, resources: ExitStack) -> Referee:
     """The referee that decides matches."""
     reward = partial(open_reward, max_length=how.max_length)
-    return open_judges(how.judges, JudgeResources(WIN_RATE, lambda: ledger, reward), how.rubric, resources)
+    return open_judges(
+        how.judges, JudgeResources(WIN_RATE, lambda: ledger, reward, retry=how.retry), how.rubric, resources
+    )
 
 
 def open_judges(names: Sequence[str], common: JudgeResources, rubric: str | None, stack: ExitStack) -> Referee:

@@ -17,7 +17,14 @@ from twofold.errors import DataError
 from twofold.evaluation.figures import Evaluation, corrected
 from twofold.evaluation.games import HIGH, Agreement, Shares, agreement, summary
 from twofold.evaluation.judge_figures import by_judge, panel
-from twofold.evaluation.judging import CHECK_LINE, check_figures, check_line
+from twofold.evaluation.judging import (
+    CHECK_LINE,
+    SPEND_LINE,
+    check_figures,
+    check_line,
+    spend_figures,
+    spend_line,
+)
 from twofold.evaluation.matches import (
     Drawn,
     MatchSettings,
@@ -112,13 +119,14 @@ def measure_win_rate(
             rows = constant.judged(referee.outcomes(constant.matchups, how.progress))
             found[CANARY_LINE] = Line(rows, {"model": constant.model, "temperature": 0.0})
         found |= check_line(how, referee, part)
+        found |= spend_line(referee)
     return found
 
 
 def win_rate_figures(measured: Mapping[str, Line], how: WinRateSettings) -> Evaluation:
     """Rates and tests of what was measured."""
     lines = dict(measured)
-    check = check_figures(lines.pop(CHECK_LINE, None), how)
+    check = check_figures(lines.pop(CHECK_LINE, None), how) | spend_figures(lines.pop(SPEND_LINE, None))
     games = {name: ModelGames.of(line.rows, line.about) for name, line in lines.items()}
     canary = games.pop(CANARY_LINE, None)
     played = list(games.values())

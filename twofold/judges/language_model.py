@@ -125,6 +125,11 @@ class ModelJudge:
         fields = {"fields": dict(endpoint.fields)} if endpoint.fields else {}
         return {"model": endpoint.model, "server": endpoint.url, "rubric": self.rubric.digest, **fields, **changed}
 
+    @property
+    def spend(self) -> dict[str, Any]:
+        """What the replies that were used have cost, recorded ones included."""
+        return self.server.meter.as_dict()
+
     def verdicts(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, Orders]]:
         """(index, the verdicts on both orders) of each match when its second reply arrives; None for no verdict."""
         yield from self._in_both_orders(matches, ledger, _choice)
@@ -164,8 +169,9 @@ class ModelJudge:
         yield from self.server.ask(questions, ledger)
 
     def collected(self, replies: Iterable[tuple[int, T]], count: int, progress: Progress) -> list[T | None]:
-        """`count` replies with their indices in order of arrival, and a warning about options that the server
-        rejected."""
+        """`count` replies with their indices in order of arrival, after a note of what they cost, and a warning about
+        options that the server rejected."""
+        self.server.note = progress.note
         found = collected(replies, count, progress)
         for note in self.server.take_notes():
             progress.warn(note)

@@ -22,7 +22,7 @@ from twofold.judges.language_model import Match, refuse_pictures
 from twofold.judges.people import HumanVerdicts, content_key, verdicts_path
 from twofold.judges.questions import Question
 from twofold.judges.registry import parse_judge
-from twofold.judges.servers import PairwiseJudge
+from twofold.judges.servers import PairwiseJudge, ScoringJudge
 from twofold.progress import Progress
 from twofold.records import Candidate, Completion, Prompt, Source, transcript_of
 
@@ -57,6 +57,8 @@ class Referee:
 
     provenance: Mapping[str, Any]
     decide: Callable[[Sequence[Matchup], Progress], Results]
+    spend: Callable[[], list[dict[str, Any]]] = list
+    """What the judge has cost: one entry for each server."""
 
     def outcomes(self, contests: Sequence[Matchup], progress: Progress) -> list[MatchResult | None]:
         different = {_key(c): c for c in reversed(contests) if not c.is_even}
@@ -84,7 +86,10 @@ def open_referee(name: str, resources: JudgeResources, stack: ExitStack) -> Refe
         if kind.gives == "shares"
         else partial(_by_scores, judge, kind)
     )
-    return Referee(judge.provenance, decide)
+    if not kind.asks_server:
+        return Referee(judge.provenance, decide)
+    model = cast("PairwiseJudge | ScoringJudge", judge).model
+    return Referee(judge.provenance, decide, lambda: [model.spend])
 
 
 def open_people(out: Path, stack: ExitStack) -> Referee:

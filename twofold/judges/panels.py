@@ -31,7 +31,8 @@ def open_panel(names: Sequence[str], resources: Sequence[JudgeResources], stack:
         verdicts = [referee.outcomes(contests, progress) for referee in referees]
         return [majority(results) for results in zip(*verdicts, strict=True)]
 
-    return Referee({"kind": PANEL, "judges": [dict(referee.provenance) for referee in referees]}, decide)
+    provenance = {"kind": PANEL, "judges": [dict(referee.provenance) for referee in referees]}
+    return Referee(provenance, decide, lambda: [spend for referee in referees for spend in referee.spend()])
 
 
 def majority(results: Sequence[MatchResult | None]) -> MatchResult | None:
