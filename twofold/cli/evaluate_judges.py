@@ -1,4 +1,4 @@
-"""How reliable judges are, in the terminal: their table, and the lines beside figures that a judge made."""
+"""How reliable judges are, in the terminal: their table, and the lines next to figures that a judge made."""
 
 from __future__ import annotations
 

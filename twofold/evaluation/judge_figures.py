@@ -59,7 +59,7 @@ def calibration(probabilities: Sequence[float], clusters: Sequence[Hashable] = (
     """Of the probabilities that a judge gives to the right answers: the Brier score, mean (1 − p)², and the expected
     calibration error over ten bins of confidence, max(p, 1 − p) (Guo et al. 2017, arXiv:1706.04599).
 
-    p = ½ is half right. ¼ is the Brier score of a judge that always says ½.
+    p = ½ is half right. ¼ is the Brier score of probabilities that are all ½.
     """
     p = np.asarray(probabilities, dtype=np.float64)
     confidence, right = np.maximum(p, 1 - p), 0.5 + 0.5 * np.sign(p - 0.5)

@@ -1,4 +1,4 @@
-"""`judge`: how reliable judges are on labeled pairs, each alone and all as a panel."""
+"""`judge`: how reliable judges are on labeled pairs, each of them and all as a panel."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def check_line(how: MatchSettings, referee: Referee, part: Part) -> dict[str, Li
 
 
 def check_figures(line: Line | None, how: MatchSettings) -> dict[str, Any]:
-    """The judge's own accuracy on `judge_pairs`, to be shown beside figures that it made."""
+    """The judge's own accuracy on `judge_pairs`, to be shown next to figures that it made."""
     if line is None:
         return {}
     found = {"pairs": how.judge_pairs, **figures_of(line.rows, line.about["judge"])}
