@@ -20,8 +20,8 @@ class SpendLimitError(TwofoldError):
 
 @dataclass(frozen=True)
 class Forecast:
-    """Requests that are not in the ledger, the approximate number of their prompt tokens, and the maximum number of their
-    completion tokens (None if a request has no limit)."""
+    """Requests that are not in the ledger, the approximate number of their prompt tokens, and the maximum number of
+    their completion tokens (None if a request has no limit)."""
 
     requests: int
     prompt: int
@@ -69,8 +69,8 @@ class Meter:
             self.completion += completion
 
     def has_room(self, running: int) -> bool:
-        """Whether another request fits into the limit next to those under way, at the mean cost of a request. Nothing is
-        sent next to the first one, whose cost is not known."""
+        """Whether another request fits into the limit next to those under way, at the mean cost of a request. Nothing
+        is sent next to the first one, whose cost is not known."""
         if self.limit is None or self.price is None:
             return True
         if not self.requests:

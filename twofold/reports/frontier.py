@@ -65,7 +65,7 @@ def judge_note(row: Mapping[str, Any]) -> Phrase | None:
     accuracy = estimate(_mapping(row.get("judge_accuracy")))
     if accuracy is None:
         return None
-    share, n = f"{percent(accuracy.value)} {interval(accuracy)}", f"{accuracy.n:,}"
+    share, n = f"{percent(accuracy.value)} ({interval(accuracy)})", f"{accuracy.n:,}"
     return phrase("The judge is right on {share} of {n} labeled pairs.", share=share, n=n)
 
 
