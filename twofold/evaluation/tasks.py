@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from twofold.evaluation import answers, contest, frontier, likelihood, pass_at_k, win_rate
+from twofold.evaluation import answers, contest, frontier, judging, likelihood, pass_at_k, win_rate
 from twofold.evaluation.parts import Halves
 from twofold.evaluation.rows import Needs, rows_of
 from twofold.records import Record
@@ -32,6 +32,9 @@ TASKS: Mapping[str, Halves] = {
     ),
     "contest": Halves(
         contest.ContestSettings, _rows("contest"), contest.measure_contest, contest.contest_figures
+    ),
+    "judge": Halves(
+        judging.JudgeSettings, judging.labeled_pairs, judging.measure_judges, judging.judge_figures
     ),
     "frontier": Halves(
         frontier.FrontierSettings, lambda records: frontier.prompts_of(rows_of(records, "frontier")),
