@@ -18,9 +18,10 @@ UNSEEN = (
     ("Answer with exactly two bullet points.", "exactly 2 bullets"),
     ('Do not use the word "is".', 'without "is"'),
     ("Write in capital letters only.", "uppercase"),
-    ('Use the word "people".', 'with "people"'),
+    ("Do not use any commas.", '[{"kind": "punctuation:no_comma"}]'),
+    ("Wrap your whole answer in double quotation marks.", '[{"kind": "startend:quotation"}]'),
 )
-"""The kinds that are only tested: three are other parameters of a seen one, two are new."""
+"""The kinds that are only tested: three are other parameters of a seen one, three are new, two of these IFEval's."""
 MORE = (
     "Why do we yawn?",
     "What is a glacier?",

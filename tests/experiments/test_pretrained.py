@@ -36,8 +36,9 @@ from experiments.pretrained.tuning import point_of, tuned, write_tune
 from support.word_chain import letter_chain
 from twofold.errors import DataError
 from twofold.progress import Silent
-from twofold.rewards.instructions import judge
+from twofold.rewards.instructions import judge, readable
 from twofold.runs.tuning.grid import read_tune_file
+from twofold.runs.tuning.plan import make_plan
 
 SMALL = Protocol(
     tokens=1500, batch_size=4, rank=2, max_new_tokens=12, samples=2, best_of=4, shots=1, precision="float32"
@@ -59,7 +60,9 @@ def test_no_question_is_in_two_splits_and_unseen_kinds_are_only_tested() -> None
     assert not {rule for _, rule in SEEN} & {rule for _, rule in UNSEEN}
     for split, parts in (("train", {"train"}), ("development", {"development"}), ("test", {"test", UNSEEN_PART})):
         assert {row["part"] for row in Instructions().rows(split)} == parts
-    assert len(list(Instructions().rows("test"))) == 24 * (6 + 5)
+    assert len(list(Instructions().rows("test"))) == 24 * (6 + 6)
+    for row in Instructions().rows("test"):
+        readable(row["answer"], "test")
 
 
 def test_pairs_are_of_training_questions_and_in_the_order_of_the_checker(bench: Bench) -> None:
@@ -78,7 +81,7 @@ def test_a_cell_spends_its_tokens_is_measured_and_is_not_trained_again(bench: Be
     assert 1500 <= sum(reply["tokens"].values()) < 1500 + 4 * sum(reply["tokens"].values()) / reply["steps"]
     assert reply["tokens"]["sampled"] == 0 < reply["tokens"]["judged"]
     rows = rows_of(bench.here, "test")
-    assert len(reply["values"]) == len(rows) == len(reply["kl"]) == 2 * (6 + 5)
+    assert len(reply["values"]) == len(rows) == len(reply["kl"]) == 2 * (6 + 6)
     assert reply["answers"] == 2 * len(rows)
     assert set(reply["values"]) <= {0.0, 0.5, 1.0}
     assert 0 <= reply["accuracy"]["right"] <= reply["accuracy"]["n"]
@@ -117,7 +120,7 @@ def test_players_answer_without_training(bench: Bench) -> None:
     """The best of four by the checker follows at least as many instructions as one sample."""
     base, best = (bench.result(Cell(name, {}, 0)) for name in ("base", "base@best-of:4"))
     assert fmean(best["values"]) > fmean(base["values"]) + 0.1
-    assert (best["answers"], base["answers"]) == (22, 44)
+    assert (best["answers"], base["answers"]) == (24, 48)
     assert players(SMALL) == ("base", "base@shots:1", "base@best-of:4", "base@beam:5")
 
 
@@ -125,7 +128,7 @@ def test_players_answer_without_training(bench: Bench) -> None:
 def test_examples_and_beams_change_the_answers(bench: Bench) -> None:
     base, shots, beams = (bench.result(Cell(name, {}, 0)) for name in ("base", "base@shots:1", "base@beam:5"))
     assert shots["values"] != base["values"]
-    assert beams["answers"] == 22
+    assert beams["answers"] == 24
 
 
 def test_cells_of_another_protocol_or_of_other_data_are_refused(bench: Bench, tmp_path: Path) -> None:
@@ -152,6 +155,15 @@ def test_tuning_has_the_steps_of_the_budget_and_its_winners_are_used(bench: Benc
     (bench.here / "tune" / "out" / "results.json").write_text(json.dumps({"methods": [method]}))
     assert tuned(bench) == {"DPO": won}
     assert point_of(bench, "DPO") == won
+
+
+@pytest.mark.slow
+def test_tune_takes_the_files(bench: Bench) -> None:
+    """No row that chooses or confirms is trained on, and every trial's recipe is valid."""
+    names = ["preferred-FT", "DPO", "PDPO", "SPIN", "GRPO"]
+    plan = make_plan(*read_tune_file(write_tune(bench, names)), Silent())
+    assert [len(method.trials) for method in plan.methods] == [4] * len(names)
+    assert (len(plan.development.records), len(plan.confirm.records)) == (8, 4)
 
 
 def made(method: str, seed: int, values: list[float], point: Mapping[str, float] | None = None) -> Finished:
