@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twofold.cli.terminal import results, table
+from twofold.client.cost import spend_text
 
 Figures = Mapping[str, Any]
 
@@ -71,11 +72,7 @@ def beside(figures: Figures) -> None:
 
 def _spend(figures: Figures) -> None:
     for spend in figures.get("spend", ()):
-        cost = f", ${spend['dollars']:.4g}" if "dollars" in spend else ""
-        counted = f"{spend['prompt_tokens']:,} prompt and {spend['completion_tokens']:,} completion tokens"
-        about = ", some estimated" if spend["estimated"] else ""
-        out = f"{spend['server']}: {spend['requests']:,} replies, {counted}{about}{cost}"
-        results().print(out, soft_wrap=True, style="dim")
+        results().print(spend_text(spend), soft_wrap=True, style="dim")
 
 
 def _bias(check: Figures) -> str:
