@@ -15,6 +15,7 @@ from twofold.cli.evaluate_options import (
     ANSWERS,
     JUDGE,
     MATCHES,
+    SAMPLED,
     SHARDING,
     Options,
     command,
@@ -160,7 +161,7 @@ def _settings(given: Options, progress: Progress) -> Any:
         raise RecipeError("requires a judge", where=f"--task {given.task}", remedy=remedy)
     if given.task == "frontier":
         how |= _of_runs(given)
-    if given.task in (*MATCHES, JUDGE):
+    if given.task in (*SAMPLED, JUDGE):
         how["retry"] = _retry(given)
     settings = _halves(given).settings
     taken = {field.name for field in fields(settings)} - {"progress"}
@@ -252,7 +253,10 @@ def _add_to_runs(given: Options, figures: Mapping[str, Any]) -> None:
             add_rows(Path(model) / "contests.json", [{"of": of, **_shortened(figures)}], "of")
         elif given.task == "frontier":
             own = [p for p in figures["points"] if p["model"] == model]
-            rows = [{"of": short_name(str(given.reward)), **row} for row in (evaluate_tables.origin(figures), *own)]
+            rows = [
+                {"of": short_name(str(given.reward)), **_beside(figures), **row}
+                for row in (evaluate_tables.origin(figures), *own)
+            ]
             add_rows(Path(model) / "frontier.json", rows, "of")
 
 

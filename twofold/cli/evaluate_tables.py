@@ -166,6 +166,7 @@ def _show_frontier(figures: Figures) -> None:
                 rows.add_row(c["a"], c["b"], *_number(c["difference"]), p_value(c["p_value"]))
             out.print(rows)
         out.print(f"height above the reference, mean up to {over['limit']:.3g} nats", style="dim")
+    evaluate_judges.beside(figures)
 
 
 def _show_tests(tests: Sequence[Figures], shares: set[str]) -> None:
