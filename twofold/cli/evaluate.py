@@ -14,6 +14,9 @@ from twofold.cli.dataclass_options import spread
 from twofold.cli.evaluate_options import (
     ANSWERS,
     MATCHES,
+    PUBLISHED,
+    SAMPLED,
+    SCORED,
     SHARDING,
     Options,
     command,
@@ -50,12 +53,12 @@ def evaluate(given: Options) -> None:
     tests."""
     from twofold.cli.progress import RichProgress
     from twofold.config.first_look import first_look, refuse_unwritable
-    from twofold.evaluation.players import files_of, models_of, parse_players
+    from twofold.evaluation.players import files_of
 
     refuse_contradictions(given)
     refuse_odd_shards(given, given.out)
-    players = _players(given)
-    first_look(rows=[given.tasks, given.examples, *files_of(players)], models=[*models_of(players), given.reference])
+    files, models = files_of(_players(given)), _models(given)
+    first_look(rows=[given.tasks, given.examples, *files], models=[*models, given.reference])
     folder = given.out and (given.out / "results.json", given.out / "rows.jsonl")
     refuse_unwritable(given.json_file, *(folder or ()))
     with RichProgress() as progress:
@@ -63,10 +66,11 @@ def evaluate(given: Options) -> None:
             about, found = dict[str, Any](), _by_harness(given, progress)
         else:
             source = _source(given)
-            for model in models_of(parse_players(given.models)):
-                _refuse_trained_on(Path(model), source.records, progress)
+            trained = {m: _refuse_trained_on(Path(m), source.records, progress) for m in _models(given, opponent=False)}
             about = {"task": given.task, "tasks": {"source": source.source, "sha256": source.sha256,
                                                    "n": len(source.records)}}  # fmt: skip
+            if contamination := {model: note for model, note in trained.items() if note}:
+                about["contamination"] = contamination
             if not whole(given, progress):
                 return _in_shards(given, about, source.records, progress)
             from twofold.evaluation.parts import WHOLE  # imports torch
@@ -80,10 +84,21 @@ def _players(given: Options) -> list[Player]:
     """The players and their opponent. Raises RecipeError for settings of a model where the task has none."""
     from twofold.evaluation.players import parse_player, parse_players, refuse_players
 
-    players = parse_players(given.models)
-    if given.harness is not None or given.task not in (*ANSWERS, *MATCHES):
+    players = parse_players(given.models) if given.task not in SCORED else []
+    if given.harness is not None or given.task not in (*ANSWERS, *PUBLISHED, *MATCHES):
         refuse_players(players, "--harness" if given.harness else f"--task {given.task}")
     return [*players, parse_player(given.against)] if given.against else players
+
+
+def _models(given: Options, *, opponent: bool = True) -> list[str]:
+    """The models of this machine or of the hub."""
+    from twofold.evaluation.players import models_of, parse_players
+
+    if given.task not in SCORED:
+        return models_of(_players(given) if opponent else parse_players(given.models))
+    from twofold.evaluation.reward_scores import models_in  # imports torch
+
+    return models_in(given.models)
 
 
 def finish(merged: Merged) -> None:
@@ -108,7 +123,7 @@ def _present(given: Options, about: Mapping[str, Any], found: Evaluation) -> Non
 
 def _in_shards(given: Options, about: Mapping[str, Any], records: Sequence[Record], progress: RichProgress) -> None:
     from twofold.evaluation.parts import Part, facts_of, lines_of
-    from twofold.evaluation.players import files_of, models_of
+    from twofold.evaluation.players import files_of
     from twofold.judges.registry import ledger_path
     from twofold.ledger import Ledger, write_rows
 
@@ -126,8 +141,7 @@ def _in_shards(given: Options, about: Mapping[str, Any], records: Sequence[Recor
         write_rows(own, lines_of(measured))
         return Outcome(same=facts_of(measured))
 
-    players = _players(given)
-    inputs = (*models_of(players), *files_of(players), given.reference, given.examples)
+    inputs = (*_models(given), *files_of(_players(given)), given.reference, given.examples)
     inputs = (*inputs, *((each or "").partition(":")[2] for each in (given.judge, given.reward)))
     about = {**told, "about": about}
     work = Work("evaluate", "items", len(items), request, about, halves.grain(len(items)), inputs)
@@ -181,24 +195,29 @@ def _source(given: Options) -> Table:
     name = given.tasks or (preset.source if preset else None)
     if name is None:
         raise RecipeError("no rows", where=f"--task {given.task}", remedy="name their file: --tasks FILE")
-    return read(Reading(name, split=given.split, limit=given.limit, ignore=tuple(words(given.ignore) or ())))
+    split = given.split or (preset.split if preset else "test")
+    return read(Reading(name, split=split, limit=given.limit, ignore=tuple(words(given.ignore) or ())))
 
 
-def _refuse_trained_on(run: Path, records: Sequence[Record], progress: Progress) -> None:
-    """For a run directory: refuse prompts that the run was trained on."""
+def _refuse_trained_on(run: Path, records: Sequence[Record], progress: Progress) -> str | None:
+    """For a run directory: refuse prompts that the run was trained on, and return a note on the others."""
     from twofold.runs.dataset import refuse_trained_on
     from twofold.runs.folder import is_run
 
     if not is_run(str(run)):
-        return
+        return None
     try:
-        if near := refuse_trained_on(run, records):
-            told = f"{near} of {len(records)} rows differ from its training rows only by case, spacing or punctuation"
-            progress.warn(f"{run}: {told}")
+        near = refuse_trained_on(run, records)
+        if near is None:
+            return "its training data were in memory: whether they have these prompts is not known"
+        told = f"{near} of {len(records)} rows differ from its training rows only by case, spacing or punctuation"
     except LeakError:
         raise
     except TwofoldError as error:
-        progress.warn(f"{run}: it is not known whether it was trained on these rows: {error.what}")
+        near, told = 1, f"it is not known whether it was trained on these rows: {error.what}"
+    if near:
+        progress.warn(f"{run}: {told}")
+    return told if near else f"none of {len(records)} rows has a prompt of its training data"
 
 
 def _by_harness(given: Options, progress: Progress) -> Evaluation:
@@ -223,7 +242,7 @@ def _add_to_runs(given: Options, figures: Mapping[str, Any]) -> None:
     from twofold.records import short_name
     from twofold.runs.folder import add_rows, is_run
 
-    for model in filter(is_run, models_of(parse_players(given.models))):
+    for model in filter(is_run, models_of(parse_players(given.models)) if given.task in SAMPLED else ()):
         if given.task == "win-rate":
             against = f"{figures['against']}, judged by {short_name(str(given.judge))}"
             rows = [r for r in figures["win_rates"] if r["model"] == model]
