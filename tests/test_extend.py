@@ -106,7 +106,7 @@ def test_checks_find_an_objective_that_averages() -> None:
 def house(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """A copy of the package with everything that the page adds to it."""
     folder = tmp_path_factory.mktemp("house")
-    shutil.copytree(root / "twofold", folder / "twofold", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(root / "twofold", folder / "twofold")  # with what is compiled
     write_base(folder)
     for section in sections(root)[1:]:
         write_blocks(folder, blocks(root, section))

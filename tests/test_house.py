@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,41 +24,46 @@ def modules(root: Path) -> list[Path]:
     return sorted((root / "twofold").rglob("*.py"))
 
 
-def calls(path: Path) -> Iterator[str]:
-    """The names of what a file calls, as written: `print`, `torch.load`."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@dataclass
+class Source:
+    """What a file calls, as written (`torch.load`), what it imports, its docstring, and whether it trusts code."""
+
+    calls: set[str] = field(default_factory=set)
+    imports: set[str] = field(default_factory=set)
+    docstring: str | None = None
+    trusts: bool = False
+
+
+@cache
+def source(path: Path) -> Source:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    read = Source(docstring=ast.get_docstring(tree))
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            yield ast.unparse(node.func)
-
-
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            read.calls.add(ast.unparse(node.func))
+        elif isinstance(node, ast.Import):
+            read.imports |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
+            read.imports.add(node.module or "")
+        elif isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+            read.trusts |= ast.unparse(node.value) != "False"
+    return read
 
 
 def test_nothing_below_the_command_line_prints(root: Path) -> None:
-    printing = [str(p) for p in modules(root) if "cli" not in p.relative_to(root).parts and "print" in calls(p)]
+    printing = [str(p) for p in modules(root) if "cli" not in p.relative_to(root).parts and "print" in source(p).calls]
     assert printing == []
 
 
 def test_nothing_reads_or_writes_pickle(root: Path) -> None:
     unsafe = {"torch.load", "torch.save", "eval", "exec", "yaml.load", "yaml.unsafe_load"}
-    found = [f"{p}: {name}" for p in modules(root) for name in calls(p) if name in unsafe]
-    found += [f"{p}: {name}" for p in modules(root) for name in imports(p) if name.partition(".")[0] == "pickle"]
+    found = [f"{p}: {name}" for p in modules(root) for name in source(p).calls & unsafe]
+    found += [f"{p}: {name}" for p in modules(root) for name in source(p).imports if name.partition(".")[0] == "pickle"]
     assert found == []
 
 
 def test_no_remote_code_is_ever_trusted(root: Path) -> None:
-    trusting = [
-        str(path)
-        for path in modules(root)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.keyword) and node.arg == "trust_remote_code" and ast.unparse(node.value) != "False"
-    ]
-    assert trusting == []
+    assert [str(path) for path in modules(root) if source(path).trusts] == []
 
 
 TRAINING_ALONE = """
@@ -84,11 +90,7 @@ def test_training_imports_no_package_that_only_other_verbs_use(root: Path) -> No
 
 
 def test_every_module_says_what_it_is(root: Path) -> None:
-    silent = [
-        str(path)
-        for path in modules(root)
-        if (text := path.read_text(encoding="utf-8")).strip() and ast.get_docstring(ast.parse(text)) is None
-    ]
+    silent = [str(p) for p in modules(root) if p.read_text(encoding="utf-8").strip() and source(p).docstring is None]
     assert silent == []
 
 
@@ -116,8 +118,8 @@ def test_every_experiment_says_what_it_answers_and_how_to_repeat_it(root: Path) 
 
 def test_no_test_file_imports_another(root: Path) -> None:
     """What tests share stands in `tests/support/`."""
-    files = list((root / "tests").rglob("*.py"))
-    crossing = [f"{p}: {name}" for p in files for name in imports(p) if name.rpartition(".")[2].startswith("test_")]
+    line = re.compile(r"^\s*(?:from|import)\s+(?:[\w.]+\.)?test_\w+", re.MULTILINE)
+    crossing = [f"{p}: {m[0]}" for p in (root / "tests").rglob("*.py") for m in line.finditer(p.read_text("utf-8"))]
     assert crossing == []
 
 

@@ -11,17 +11,19 @@ import pytest
 from twofold.data.formats import read
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.likelihood import preference
-from twofold.evaluation.parts import Line
+from twofold.evaluation.parts import WHOLE, Line, Part, facts_of, lines_of, measured_of
 from twofold.evaluation.rewardbench import (
     SECTIONS,
     RewardBenchSettings,
     best_credit,
     best_figures,
+    measure_pairs,
     pair_credit,
     pair_figures,
     rewardbench,
     rewardbench2,
 )
+from twofold.ledger import Ledger
 from twofold.models.heads import load_reward_model
 from twofold.models.load import ModelSettings, save_policy
 from twofold.progress import Silent
@@ -125,6 +127,21 @@ def test_a_reward_model_scores_through_its_judge(simple: str, tmp_path: Path) ->
     assert found["credit"] == (scores[0] > scores[1])
     with pytest.raises(DataError, match="max_length"):
         rewardbench([judge], data, max_length=3)
+
+
+def test_shards_give_the_figures_of_one_command(simple: str, wise: str, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "four", "chosen": "#### 4", "rejected": "5", "subset": "hep-go"},
+        {"prompt": "five", "chosen": "#### 5", "rejected": "5", "subset": "mt-bench-hard"},
+    ]
+    pairs = read(written(tmp_path / "rows.jsonl", rows)).records
+    how = RewardBenchSettings(reference=wise)
+    whole = measure_pairs([simple], pairs, how, WHOLE)
+    with Ledger(tmp_path / "ledger.jsonl") as ledger:
+        shards = [measure_pairs([simple], pairs, how, Part(i, i + 1, ledger, "r")) for i in range(2)]
+        assert measure_pairs([simple], pairs, how, Part(0, 1, ledger, "r")) == shards[0]
+    joined = measured_of(facts_of(shards[0]), [line for shard in shards for line in lines_of(shard)])
+    assert pair_figures(joined, how) == pair_figures(whole, how)
 
 
 def test_mistakes_are_named_before_a_model_is_opened(tmp_path: Path) -> None:

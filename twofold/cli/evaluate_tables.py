@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from twofold.cli import evaluate_judges
 from twofold.cli.terminal import results, table
 
 Figures = Mapping[str, Any]
@@ -19,6 +20,8 @@ def show(figures: Figures) -> None:
             _show_tests(figures["comparisons"], {c["metric"] for c in figures["comparisons"]})
     elif "players" in figures:
         _show_contest(figures)
+    elif "judges" in figures:
+        evaluate_judges.show(figures)
     elif "points" in figures:
         _show_frontier(figures)
     elif "samples" in figures:
@@ -117,6 +120,7 @@ def _show_win_rates(figures: Figures) -> None:
         kappa, same = figures["people"]["kappa"], figures["people"]["same"]
         told = f"judge and people: κ {kappa['value']:.2f} [{kappa['low']:.2f}, {kappa['high']:.2f}]"
         out.print(f"{told}, the same verdict on {same['count']} of {same['n']}")
+    evaluate_judges.beside(figures)
     out.print("ties count ½; LC: at equal lengths; length: characters, model : other", style="dim")
 
 
@@ -142,6 +146,7 @@ def _show_contest(figures: Figures) -> None:
         rows.add_row(match["a"], match["b"], *counts, *_share(match), p_value(test["p_value"]), *_holm(test))
     out.print(rows)
     agreed = [m["orders"]["value"] for m in figures["matches"] if "orders" in m]
+    evaluate_judges.beside(figures)
     orders = f"; the judge's two orders agree on {percent(sum(agreed) / len(agreed))}" if agreed else ""
     out.print(f"score: Bradley–Terry, log-odds, mean 0; ties count ½; length: characters{orders}", style="dim")
     holm = f"; Holm's correction over {len(figures['comparisons'])} tests" if several else ""

@@ -65,7 +65,9 @@ def is_judge(name: str) -> bool:
 
 
 def models_in(names: Sequence[str]) -> list[str]:
-    """The local models among scorers, each once."""
+    """The local models among scorers, each once. Raises JudgeNameError for a judge that gives no scores."""
+    for name in filter(is_judge, names):
+        parse_judge(name, PLACE)
     models = [name.partition(":")[2] if name.startswith("reward:") and is_judge(name) else name for name in names]
     return list(dict.fromkeys(model for model in models if not is_judge(model)))
 

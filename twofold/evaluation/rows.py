@@ -12,7 +12,16 @@ from twofold.records import Demonstration, Pair, Ranking, Record, Request, Task
 Data = str | Sequence[Record]
 """Records, or the file, folder or hub name that `read` reads them from (of a data set there, its split `test`)."""
 Needs = Literal[
-    "answers", "preference", "perplexity", "win-rate", "contest", "frontier", "ifeval", "rewardbench", "rewardbench2"
+    "answers",
+    "preference",
+    "perplexity",
+    "win-rate",
+    "contest",
+    "frontier",
+    "judge",
+    "ifeval",
+    "rewardbench",
+    "rewardbench2",
 ]
 
 _ONE_SHAPE = "rows of one shape with prompts"
@@ -29,6 +38,7 @@ _NEEDS: dict[Needs, tuple[tuple[type[Any], ...], str, str]] = {
                    "rows need chosen and rejected, or prompt and completion"),
     "win-rate": (_PROMPTS, _ONE_SHAPE, "rows need prompts, and answers unless there is --against MODEL"),
     "contest": (_PROMPTS, _ONE_SHAPE, "rows need prompts, and answers for `reference`"),
+    "judge": ((Pair,), "labeled pairs", "rows need chosen and rejected"),
     "frontier": (_PROMPTS, _ONE_SHAPE, "rows need prompts"),
 }  # fmt: skip
 """Kinds of records, their names, and the remedy for others."""

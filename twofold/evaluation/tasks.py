@@ -11,6 +11,7 @@ from twofold.evaluation import (
     contest,
     frontier,
     instruction_following,
+    judging,
     likelihood,
     pass_at_k,
     rewardbench,
@@ -53,6 +54,9 @@ TASKS: Mapping[str, Halves] = {
     ),
     "contest": Halves(
         contest.ContestSettings, _rows("contest"), contest.measure_contest, contest.contest_figures
+    ),
+    "judge": Halves(
+        judging.JudgeSettings, judging.labeled_pairs, judging.measure_judges, judging.judge_figures
     ),
     "frontier": Halves(
         frontier.FrontierSettings, lambda records: frontier.prompts_of(rows_of(records, "frontier")),
