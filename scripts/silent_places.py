@@ -111,7 +111,7 @@ def _least(node: ast.expr) -> int | None:
 
 def _same(change: str, least: int, limit: int) -> bool:
     """Whether both comparisons of a change say the same of every integer from `least` up."""
-    before, after = (_ORDER.get(name) for name in change.split("_")[-2:])
+    before, after = (_ORDER.get(name) for name in f"_{change}".split("_")[-2:])
     if before is None or after is None:
         return False
     return all(before(value, limit) == after(value, limit) for value in range(least, max(least, limit) + 2))

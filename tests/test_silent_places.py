@@ -91,6 +91,12 @@ def test_comparisons_that_say_the_same_of_every_count(
     assert places(f"core/ReplaceComparisonOperator_{change}", compared, source) == expected
 
 
+def test_another_change_of_a_comparison_is_seen() -> None:
+    source = "if len(some(a, b=1)) == 0: pass"
+    assert places("DropKeywordArgument", "b=1", source) == [False]
+    assert places("core/NumberReplacer", "0: pass", source) == [False]
+
+
 def test_a_default_may_be_left_out_and_not_be_another() -> None:
     assert places("DropKeywordArgument", "trust_remote_code=", COUNTED) == [True]
     assert places("DropKeywordArgument", "revision=", COUNTED) == [False]

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
+from support.endpoint_kinds import new, old, rude, strict
+from support.heard import Heard
 from support.judge_replies import QUICK, longer, parts
-from support.openai_stub import GOOD, Body, Stub, said
+from support.openai_stub import GOOD, Behaviour, Body, Stub, said
 from twofold.client.server import Endpoint, Server
 from twofold.errors import RecipeError, ServerError
 from twofold.judges.base import MatchResult
-from twofold.judges.language_model import Match, ModelJudge, Rubric
+from twofold.judges.language_model import Form, Match, ModelJudge, Rubric
 from twofold.judges.questions import Question
-from twofold.judges.servers import PairwiseJudge
+from twofold.judges.servers import OPTIONAL, PairwiseJudge, ScoringJudge
 from twofold.ledger import Ledger
 from twofold.progress import Silent
 from twofold.records import Candidate, Source
@@ -80,6 +82,26 @@ def test_a_server_without_probabilities_ends_the_run(
         judge(stub, ledger).results([Match("p", "longer", "no")], Silent())
     assert refused.value.what == what
     assert refused.value.remedy == "judge with llm:URL#NAME, which reads the verdict as text"
+
+
+@pytest.mark.parametrize("behave", [strict, old, new, rude])
+@pytest.mark.parametrize("form", ["compare", "choose", "score"])
+def test_every_kind_of_endpoint_can_judge(stub: Stub, tmp_path: Path, behave: Behaviour, form: Form) -> None:
+    """A judge that is shown the longer answer first or second, whatever fields the endpoint takes."""
+    stub.behave, stub.say = behave, (lambda body: "Score: 7") if form == "score" else longer
+    stub.logprobs = by_length if form == "choose" else lambda body: None
+    with Ledger(tmp_path / "l.jsonl") as ledger:
+        server = Server(Endpoint.of(f"{stub.url}#m"), QUICK, optional=OPTIONAL)
+        model, progress = ModelJudge(server, Rubric.load(form)), Heard()
+        question = Question("p", Source("s", 1), None, (Candidate("longer", {}), Candidate("no", {})))
+        if form == "score":
+            assert ScoringJudge(model, ledger).scores([question], progress) == [[7.0, 7.0]]
+        else:
+            (row,) = PairwiseJudge(model, ledger).scores([question], progress)
+            assert row == pytest.approx([1.0, 0.0] if form == "compare" else [0.6875, 0.3125])
+    where = f"{stub.url}/chat/completions#m"
+    assert progress.notes[0].startswith(f"{where}: 2 requests to send, about ")
+    assert progress.notes[1] == f"{where}: 2 replies, 6 prompt and 4 completion tokens"
 
 
 def test_criteria_replace_those_of_the_package(stub: Stub, tmp_path: Path) -> None:

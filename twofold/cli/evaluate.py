@@ -15,6 +15,9 @@ from twofold.cli.evaluate_options import (
     ANSWERS,
     JUDGE,
     MATCHES,
+    PUBLISHED,
+    SAMPLED,
+    SCORED,
     SHARDING,
     Options,
     command,
@@ -67,10 +70,12 @@ def evaluate(given: Options) -> None:
             about, found = dict[str, Any](), _by_harness(given, progress)
         else:
             source = _source(given)
-            for model in models_of(_measured(given)):
-                _refuse_trained_on(Path(model), source.records, progress)
+            runs = models_of(_measured(given))
+            trained = {model: _refuse_trained_on(Path(model), source.records, progress) for model in runs}
             about = {"task": given.task, "tasks": {"source": source.source, "sha256": source.sha256,
                                                    "n": len(source.records)}}  # fmt: skip
+            if contamination := {model: note for model, note in trained.items() if note}:
+                about["contamination"] = contamination
             if not whole(given, progress):
                 return _in_shards(given, about, source.records, progress)
             from twofold.evaluation.parts import WHOLE  # imports torch
@@ -85,7 +90,7 @@ def _players(given: Options) -> list[Player]:
     from twofold.evaluation.players import parse_player, refuse_players
 
     players = _measured(given)
-    if given.harness is not None or given.task not in (*ANSWERS, *MATCHES):
+    if given.harness is not None or given.task not in (*ANSWERS, *PUBLISHED, *MATCHES):
         refuse_players(players, "--harness" if given.harness else f"--task {given.task}")
     return [*players, parse_player(given.against)] if given.against else players
 
@@ -132,7 +137,7 @@ def _in_shards(given: Options, about: Mapping[str, Any], records: Sequence[Recor
 
     players = _players(given)
     inputs = (*models_of(players), *files_of(players), given.reference, given.examples)
-    judges = (*(given.judge or ()), given.reward or "", *(given.models if given.task == JUDGE else ()))
+    judges = (*(given.judge or ()), given.reward or "", *(given.models if given.task in (JUDGE, *SCORED) else ()))
     inputs = (*inputs, given.judge_pairs, *(each.partition(":")[2] for each in judges))
     about = {**told, "about": about}
     work = Work("evaluate", "items", len(items), request, about, halves.grain(len(items)), inputs)
@@ -160,7 +165,7 @@ def _settings(given: Options, progress: Progress) -> Any:
         raise RecipeError("requires a judge", where=f"--task {given.task}", remedy=remedy)
     if given.task == "frontier":
         how |= _of_runs(given)
-    if given.task in (*MATCHES, JUDGE):
+    if given.task in (*SAMPLED, JUDGE):
         how["retry"] = _retry(given)
     settings = _halves(given).settings
     taken = {field.name for field in fields(settings)} - {"progress"}
@@ -199,24 +204,29 @@ def _source(given: Options) -> Table:
     name = given.tasks or (preset.source if preset else None)
     if name is None:
         raise RecipeError("no rows", where=f"--task {given.task}", remedy="name their file: --tasks FILE")
-    return read(Reading(name, split=given.split, limit=given.limit, ignore=tuple(words(given.ignore) or ())))
+    split = given.split or (preset.split if preset else "test")
+    return read(Reading(name, split=split, limit=given.limit, ignore=tuple(words(given.ignore) or ())))
 
 
-def _refuse_trained_on(run: Path, records: Sequence[Record], progress: Progress) -> None:
-    """For a run directory: refuse prompts that the run was trained on."""
+def _refuse_trained_on(run: Path, records: Sequence[Record], progress: Progress) -> str | None:
+    """For a run directory: refuse prompts that the run was trained on, and return a note on the others."""
     from twofold.runs.dataset import refuse_trained_on
     from twofold.runs.folder import is_run
 
     if not is_run(str(run)):
-        return
+        return None
     try:
-        if near := refuse_trained_on(run, records):
-            told = f"{near} of {len(records)} rows differ from its training rows only by case, spacing or punctuation"
-            progress.warn(f"{run}: {told}")
+        near = refuse_trained_on(run, records)
+        if near is None:
+            return "its training data were in memory: whether they have these prompts is not known"
+        told = f"{near} of {len(records)} rows differ from its training rows only by case, spacing or punctuation"
     except LeakError:
         raise
     except TwofoldError as error:
-        progress.warn(f"{run}: it is not known whether it was trained on these rows: {error.what}")
+        near, told = 1, f"it is not known whether it was trained on these rows: {error.what}"
+    if near:
+        progress.warn(f"{run}: {told}")
+    return told if near else f"none of {len(records)} rows has a prompt of its training data"
 
 
 def _by_harness(given: Options, progress: Progress) -> Evaluation:
@@ -252,7 +262,10 @@ def _add_to_runs(given: Options, figures: Mapping[str, Any]) -> None:
             add_rows(Path(model) / "contests.json", [{"of": of, **_shortened(figures)}], "of")
         elif given.task == "frontier":
             own = [p for p in figures["points"] if p["model"] == model]
-            rows = [{"of": short_name(str(given.reward)), **row} for row in (evaluate_tables.origin(figures), *own)]
+            rows = [
+                {"of": short_name(str(given.reward)), **_beside(figures), **row}
+                for row in (evaluate_tables.origin(figures), *own)
+            ]
             add_rows(Path(model) / "frontier.json", rows, "of")
 
 
@@ -284,6 +297,10 @@ def _measured(given: Options) -> list[Player]:
     from twofold.evaluation.players import parse_players
     from twofold.judges.registry import WIN_RATE, parse_judge
 
+    if given.task in SCORED and given.harness is None:
+        from twofold.evaluation.reward_scores import models_in
+
+        return parse_players(models_in(given.models))
     if given.task != JUDGE or given.harness is not None:
         return parse_players(given.models)
     for name in given.models:

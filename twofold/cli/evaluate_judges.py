@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twofold.cli.terminal import results, table
+from twofold.client.cost import spend_text
 
 Figures = Mapping[str, Any]
 
@@ -58,7 +59,7 @@ def beside(figures: Figures) -> None:
     if (check := figures.get("judge_check")) is not None:
         value, interval = _share(check["accuracy"])
         out.print(f"judge: right on {value} [{interval}] of {check['accuracy']['n']} labeled pairs{_bias(check)}")
-    elif "judges" not in figures and "people" not in figures and figures["judge"]["kind"] != "human":
+    elif "judges" not in figures and "people" not in figures and _is_fallible(figures):
         out.print("judge: its own accuracy is not measured (--judge-pairs FILE)", style="dim")
     for panel in (figures.get("panel"), (check or {}).get("panel")):
         if panel is not None:
@@ -69,13 +70,14 @@ def beside(figures: Figures) -> None:
     _spend(figures)
 
 
+def _is_fallible(figures: Figures) -> bool:
+    """Whether the judge is neither a person nor a program that checks the reference answer."""
+    return (figures.get("judge") or figures["reward"])["kind"] not in ("human", "verifier", "code")
+
+
 def _spend(figures: Figures) -> None:
     for spend in figures.get("spend", ()):
-        cost = f", ${spend['dollars']:.4g}" if "dollars" in spend else ""
-        counted = f"{spend['prompt_tokens']:,} prompt and {spend['completion_tokens']:,} completion tokens"
-        about = ", some estimated" if spend["estimated"] else ""
-        out = f"{spend['server']}: {spend['requests']:,} replies, {counted}{about}{cost}"
-        results().print(out, soft_wrap=True, style="dim")
+        results().print(spend_text(spend), soft_wrap=True, style="dim")
 
 
 def _bias(check: Figures) -> str:

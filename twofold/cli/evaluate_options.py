@@ -16,22 +16,27 @@ from twofold.errors import RecipeError
 
 SHARDING = tuple(field.name for field in fields(ShardOptions))
 N = TypeVar("N", int, float)
-ANSWERS, PAIRS = ("answers", "gsm8k"), ("preference", "perplexity")
+ANSWERS, PAIRS = ("answers", "gsm8k", "gsm8k-platinum"), ("preference", "perplexity")
 MATCHES = ("win-rate", "contest")
 JUDGE = "judge"
 SAMPLED = (*MATCHES, "frontier")
-TASKS = (*ANSWERS, *PAIRS, *SAMPLED, JUDGE)
+PUBLISHED = ("ifeval",)
+SCORED = ("rewardbench", "rewardbench2")
+TASKS = (*ANSWERS, *PUBLISHED, *SCORED, *PAIRS, *SAMPLED, JUDGE)
 _ONLY: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(("metrics", "template", "shots", "prompted", "pass_at", "temperature"), ANSWERS),
-    **dict.fromkeys(("max_new_tokens", "samples", "seed"), (*ANSWERS, *SAMPLED)),
+    **dict.fromkeys(("metrics", "shots", "prompted", "pass_at", "temperature"), ANSWERS),
+    "template": (*ANSWERS, "ifeval"),
+    **dict.fromkeys(("max_new_tokens", "seed"), (*ANSWERS, "ifeval", *SAMPLED)),
+    "samples": (*ANSWERS, *SAMPLED),
     "examples": (*ANSWERS, *MATCHES),
-    **dict.fromkeys(("judge", "judge_pairs"), MATCHES),
+    "judge": MATCHES,
+    "judge_pairs": SAMPLED,
     **dict.fromkeys(("against", "temperatures", "canary", "people"), ("win-rate",)),
     **dict.fromkeys(("reward", "best_of", "checkpoints"), ("frontier",)),
-    "rubric": (*SAMPLED, JUDGE),
-    **dict.fromkeys(("price", "max_spend", "per_minute"), (*MATCHES, JUDGE)),
-    "reference": ("preference", "frontier"),
-    "max_length": (*PAIRS, *SAMPLED, JUDGE),
+    "rubric": (*SAMPLED, JUDGE, *SCORED),
+    **dict.fromkeys(("price", "max_spend", "per_minute"), (*SAMPLED, JUDGE)),
+    "reference": ("preference", "frontier", *SCORED),
+    "max_length": (*PAIRS, *SAMPLED, JUDGE, *SCORED),
 }  # fmt: skip
 """Options that have a meaning only for some tasks."""
 
@@ -55,8 +60,8 @@ class Options(ShardOptions):
     tasks: Annotated[str | None, typer.Option(metavar="FILE", help="Rows with answers, or pairs.")] = None
     task: Annotated[str, typer.Option(metavar="T", help=f"{', '.join(TASKS)}.")] = "answers"
     limit: Annotated[int | None, _number(1, "Only the first N rows.")] = None
-    max_new_tokens: Annotated[int, _number(1, "Then completions are cut (256).")] = 256
-    split: Annotated[str, _word("Of a hub data set (test).")] = "test"
+    max_new_tokens: Annotated[int | None, _number(1, "Then completions are cut (256; ifeval 1280).")] = None
+    split: Annotated[str | None, _word("Of a hub data set (test).")] = None
     ignore: Annotated[str | None, _word("Keys of rows that may be lost.")] = None
     metrics: Annotated[str | None, _word("Of strict,flexible,math,text.")] = None
     template: Annotated[str | None, _word("With {prompt} for the problem.")] = None

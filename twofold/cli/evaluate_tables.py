@@ -29,6 +29,7 @@ def show(figures: Figures) -> None:
     else:
         metrics = [(m, f) for model in figures["models"] for m, f in _estimates(model).items()]
         _show_models(figures["models"])
+        _show_subsets(figures["models"])
         if figures["comparisons"]:
             _show_tests(figures["comparisons"], {m for m, f in metrics if "count" in f})
 
@@ -65,6 +66,18 @@ def _show_models(models: Sequence[Figures]) -> None:
             cells = [c for m in metrics for c in (_share(told[m]) if "count" in told[m] else _number(told[m], "–"))]
             n = _n(next(iter(told.values())))
             rows.add_row(model["name"], n, *cells, *(str(model[name]) for name in counts))
+    results().print(rows)
+
+
+def _show_subsets(models: Sequence[Figures]) -> None:
+    """Parts of the items, each with its own n."""
+    if not any(model.get("subsets") for model in models):
+        return
+    rows = table("model", "subset", "metric", "#n", "#value", "95% interval")
+    for model in models:
+        for subset, metrics in model["subsets"].items():
+            for metric, f in metrics.items():
+                rows.add_row(model["name"], subset, metric, _n(f), *_share(f))
     results().print(rows)
 
 
@@ -166,6 +179,7 @@ def _show_frontier(figures: Figures) -> None:
                 rows.add_row(c["a"], c["b"], *_number(c["difference"]), p_value(c["p_value"]))
             out.print(rows)
         out.print(f"height above the reference, mean up to {over['limit']:.3g} nats", style="dim")
+    evaluate_judges.beside(figures)
 
 
 def _show_tests(tests: Sequence[Figures], shares: set[str]) -> None:

@@ -86,6 +86,10 @@ class Meter:
         remedy = "what was answered is stored: raise max_spend, and the same command resumes"
         return SpendLimitError(what, where=self.where, remedy=remedy)
 
+    def text(self) -> str:
+        """In words."""
+        return spend_text(self.as_dict())
+
     def as_dict(self) -> dict[str, Any]:
         """As in JSON; `estimated` is the number of replies without the server's counts."""
         found: dict[str, Any] = {
@@ -98,6 +102,14 @@ class Meter:
 def dollars(price: tuple[float, float], prompt: int, completion: int) -> float:
     """The cost of tokens."""
     return (price[0] * prompt + price[1] * completion) / MILLION
+
+
+def spend_text(spend: Mapping[str, Any]) -> str:
+    """What `Meter.as_dict` counts, in words."""
+    cost = f", ${spend['dollars']:.4g}" if "dollars" in spend else ""
+    about = ", some estimated" if spend["estimated"] else ""
+    tokens = f"{spend['prompt_tokens']:,} prompt and {spend['completion_tokens']:,} completion tokens{about}"
+    return f"{spend['server']}: {spend['requests']:,} replies, {tokens}{cost}"
 
 
 def total(spends: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ class EvaluationPrompts:
         return ()
 
     def index(self) -> Index:
-        """To be asked once, when all rows were seen; the n-grams are then in the index alone."""
+        """To be asked once, when all rows were seen; then only the index has the n-grams."""
         every, holders = np.frombuffer(self._grams, np.uint64), np.frombuffer(self._holders, np.uint32)
         self._grams, self._holders = array("Q"), array("I")
         new = _changes(holders)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from twofold.data.fault_store import counts_of
 from twofold.data.formats import Stream
-from twofold.data.found import counts_of
 from twofold.data.issues import Issue, Texts
 from twofold.data.reading import Reading
 from twofold.data.report import Kind

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twofold.data.found import counts_of, of_severity
+from twofold.data.fault_store import counts_of, of_severity
 from twofold.data.issues import Issue, Texts
 from twofold.data.lengths import Histogram, LengthBias
 from twofold.data.weights import Weights

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twofold.data.fault_store import FaultStore
 from twofold.data.formats import ParsedRow, Stream, reading_of
-from twofold.data.found import FaultStore
 from twofold.data.issues import Issue, Severity, Texts
 from twofold.data.lengths import Histogram, LengthBias, bias_fault
 from twofold.data.looks import Further, Look

@@ -96,7 +96,7 @@ def measure_contest(
 def contest_figures(measured: Mapping[str, Line], how: ContestSettings) -> Evaluation:
     """Scores, rates and tests of what was measured."""
     lines = dict(measured)
-    check = check_figures(lines.pop(CHECK_LINE, None), how) | spend_figures(lines.pop(SPEND_LINE, None))
+    check = check_figures(lines.pop(CHECK_LINE, None), how, how.judges) | spend_figures(lines.pop(SPEND_LINE, None))
     played = {(line.about["model"], line.about["other"]): ModelGames.of(line.rows, line.about)
               for line in lines.values()}  # fmt: skip
     names = list(dict.fromkeys(name for both in played for name in both))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from twofold.client.cost import total
 from twofold.client.server import RetrySettings
@@ -17,7 +17,7 @@ from twofold.errors import DataError, RecipeError
 from twofold.evaluation.figures import BinaryOutcomes, Evaluation, corrected
 from twofold.evaluation.games import Game
 from twofold.evaluation.judge_figures import panel, reliability
-from twofold.evaluation.matches import MatchSettings, as_row, open_judges, result_of
+from twofold.evaluation.matches import as_row, open_judges, result_of
 from twofold.evaluation.parts import WHOLE, Line, Part, Row
 from twofold.evaluation.player_answers import ledger_path
 from twofold.evaluation.rows import Data, rows_of
@@ -117,8 +117,18 @@ def spend_figures(line: Line | None) -> dict[str, Any]:
     return {} if line is None else {SPEND_LINE: total(line.rows)}
 
 
-def check_line(how: MatchSettings, referee: Referee, part: Part) -> dict[str, Line]:
-    """The verdicts of a match's own judge on `judge_pairs`; of several shards, the first has the rows."""
+class Checked(Protocol):
+    """The settings of a task whose judge can be measured on labeled pairs."""
+
+    @property
+    def judge_pairs(self) -> str | None: ...
+
+    @property
+    def progress(self) -> Progress: ...
+
+
+def check_line(how: Checked, referee: Referee, part: Part) -> dict[str, Line]:
+    """The verdicts of a task's own judge on `judge_pairs`; of several shards, the first has the rows."""
     if how.judge_pairs is None:
         return {}
     pairs = labeled_pairs(rows_of(how.judge_pairs, "judge"))
@@ -126,12 +136,12 @@ def check_line(how: MatchSettings, referee: Referee, part: Part) -> dict[str, Li
     return {CHECK_LINE: Line(rows, {"judge": dict(referee.provenance)})}
 
 
-def check_figures(line: Line | None, how: MatchSettings) -> dict[str, Any]:
+def check_figures(line: Line | None, how: Checked, judges: Sequence[str] = ()) -> dict[str, Any]:
     """The judge's own accuracy on `judge_pairs`, to be shown next to figures that it made."""
     if line is None:
         return {}
     found = {"pairs": how.judge_pairs, **figures_of(line.rows, line.about["judge"])}
-    together = panel(how.judges, games_of(line.rows))
+    together = panel(judges, games_of(line.rows))
     return {CHECK_LINE: found | ({} if together is None else {"panel": together})}
 
 

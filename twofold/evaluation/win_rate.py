@@ -126,7 +126,7 @@ def measure_win_rate(
 def win_rate_figures(measured: Mapping[str, Line], how: WinRateSettings) -> Evaluation:
     """Rates and tests of what was measured."""
     lines = dict(measured)
-    check = check_figures(lines.pop(CHECK_LINE, None), how) | spend_figures(lines.pop(SPEND_LINE, None))
+    check = check_figures(lines.pop(CHECK_LINE, None), how, how.judges) | spend_figures(lines.pop(SPEND_LINE, None))
     games = {name: ModelGames.of(line.rows, line.about) for name, line in lines.items()}
     canary = games.pop(CANARY_LINE, None)
     played = list(games.values())

@@ -130,6 +130,11 @@ class ModelJudge:
         """What the replies that were used have cost, recorded ones included."""
         return self.server.meter.as_dict()
 
+    def note_spend(self, progress: Progress) -> None:
+        """Report the tokens of the replies that were used."""
+        if self.server.meter.requests:
+            progress.note(self.server.meter.text())
+
     def verdicts(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, Orders]]:
         """(index, the verdicts on both orders) of each match when its second reply arrives; None for no verdict."""
         yield from self._in_both_orders(matches, ledger, _choice)

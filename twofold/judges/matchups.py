@@ -81,6 +81,11 @@ def open_referee(name: str, resources: JudgeResources, stack: ExitStack) -> Refe
     if resources.rubric is not None and not kind.asks_server:
         raise RecipeError("a rubric goes with llm and llm-score", where=f"judge {name}", remedy="leave --rubric out")
     judge = kind.open(resources, stack)
+    return referee_of(kind, judge)
+
+
+def referee_of(kind: JudgeKind, judge: Judge) -> Referee:
+    """The referee of an open judge."""
     decide = (
         partial(_in_both_orders, cast("PairwiseJudge", judge))
         if kind.gives == "shares"

@@ -36,6 +36,7 @@ class ScoringJudge:
             refuse_pictures(question.prompt, question.source)
         asked = [(q.prompt, c.text, q.answer) for q in questions for c in q.candidates]
         replies = iter(self.model.collected(self.model.score(asked, self.ledger), len(asked), progress))
+        self.model.note_spend(progress)
         rows = [[next(replies) for _ in q.candidates] for q in questions]
         return [None if len(known := [s for s in row if s is not None]) < len(row) else known for row in rows]
 
@@ -75,6 +76,7 @@ class PairwiseJudge:
                 share = result.share if result.probability is None else result.probability
                 won[n][a] += share
                 won[n][b] += 1 - share
+        self.model.note_spend(progress)
         return [None if n in open_games else [w / max(1, len(row) - 1) for w in row] for n, row in enumerate(won)]
 
 

@@ -36,7 +36,10 @@ def frontier_charts(runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) 
     for run, label in zip(runs, labels, strict=True):
         for words, points in _frontiers(run):
             found.setdefault(words, []).append((label, points))
-    return [_chart(words, lines, len(runs) > 1) for words, lines in found.items()]
+    rows = [row for run in runs for row in dicts(run.extra.get("frontier"))]
+    notes = {str(row.get("of", "reward")): note for row in rows if (note := judge_note(row)) is not None}
+    charts = {words: _chart(words, lines, len(runs) > 1) for words, lines in found.items()}
+    return [_with_note(chart, notes.get(words)) for words, chart in charts.items()]
 
 
 def win_rate_charts(runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) -> list[Chart]:
@@ -54,10 +57,11 @@ def win_rate_charts(runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) 
         for against, points in rates.items():
             found.setdefault(against, []).append((label, sorted(points, key=lambda p: p[0])[:MOST]))
     charts = {against: _rates(against, lines, len(runs) > 1) for against, lines in found.items()}
-    return [
-        replace(chart, note=chart.note + " " + judges[against]) if against in judges else chart
-        for against, chart in charts.items()
-    ]
+    return [_with_note(chart, judges.get(against)) for against, chart in charts.items()]
+
+
+def _with_note(chart: Chart, note: Phrase | None) -> Chart:
+    return chart if note is None else replace(chart, note=phrase(chart.note) + " " + note)
 
 
 def judge_note(row: Mapping[str, Any]) -> Phrase | None:

@@ -19,7 +19,7 @@ IN_MEMORY = 10_000
 """Faults of a source that are in memory; as soon as there are more, all are on disk."""
 _OPENING = """
 PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
-CREATE TABLE faults (other INT, row INT, severity TEXT, spoils INT, told TEXT)"""
+CREATE TABLE faults (other INT, row INT, severity TEXT, spoils INT, fault TEXT)"""
 _AT_ONCE = 1000
 
 
@@ -120,8 +120,8 @@ class StoredFaults(Sequence[Issue]):
 
     def _select(self, number: int, begin: int) -> Iterator[Issue]:
         where = "WHERE ? IN ('', severity) ORDER BY other, row, rowid LIMIT ? OFFSET ?"
-        found = self._base.execute(f"SELECT told FROM faults {where}", (self._severity, number, begin))
-        return (Issue(*json.loads(told)) for (told,) in found)
+        found = self._base.execute(f"SELECT fault FROM faults {where}", (self._severity, number, begin))
+        return (Issue(*json.loads(fault)) for (fault,) in found)
 
 
 def of_severity(faults: Sequence[Issue], severity: str) -> Sequence[Issue]:
