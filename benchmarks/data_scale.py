@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,17 @@ from benchmarks.turns import ONE_THREAD, ROOT
 VOCABULARY, SENTENCES, WORDS = 16_000, 20_000, 30_000
 SENTENCES_A_SIDE = 5
 MIB = 2**20
+CHECKS: dict[str, tuple[str, ...]] = {
+    "check": ("check", "DATA"),
+    "near": ("check", "DATA", "--near", "0.8"),
+    "against": ("check", "DATA", "--against", "EVALUATION"),
+    "margin": ("check", "DATA", "--min-margin", "1"),
+    "model": ("check", "DATA", "--model", "MODEL"),
+    "report": ("report", "DATA", "--out", "PAGE"),
+    "broken": ("check", "BROKEN"),
+    "broken-json": ("check", "BROKEN", "--json"),
+}
+"""Verbs of `twofold data` and their arguments; words in capitals are files."""
 QUIET = {k: v for k, v in ONE_THREAD.items() if k != "TOKENIZERS_PARALLELISM"}
 
 
@@ -69,10 +80,26 @@ def texts(seed: int, sentences: int = SENTENCES_A_SIDE) -> Iterator[dict[str, st
 
 
 def generate(path: Path, rows: int, sentences: int = SENTENCES_A_SIDE) -> None:
-    """Write `rows` pairs as JSON lines."""
+    """Write `rows` pairs as JSON lines, with scores and an origin."""
+    draw = random.Random(2)
     with path.open("w", encoding="utf-8") as stream:
         for row in islice(texts(0, sentences), rows):
-            stream.write(json.dumps(row) + "\n")
+            scores = {"score_chosen": round(draw.gauss(2, 1), 3), "score_rejected": round(draw.gauss(0, 1), 3)}
+            stream.write(json.dumps({**row, **scores, "source": draw.choice("abcd")}) + "\n")
+
+
+def generate_broken(path: Path, rows: int) -> None:
+    """Write rows that are all the same and all at fault: chosen is rejected, and holds a control character."""
+    line = json.dumps({"prompt": "Why?", "chosen": "So.\x07", "rejected": "So.\x07"}) + "\n"
+    with path.open("w", encoding="utf-8") as stream:
+        stream.writelines(repeat(line, rows))
+
+
+def generate_evaluation(path: Path) -> None:
+    """Write 1,000 other prompts, and one that the pairs have."""
+    with path.open("w", encoding="utf-8") as stream:
+        for row in chain(islice(texts(3, 3), 1000), islice(texts(0), 1)):
+            stream.write(json.dumps({"question": row["prompt"], "answer": "1"}) + "\n")
 
 
 def model(folder: Path) -> None:
@@ -94,8 +121,8 @@ def model(folder: Path) -> None:
     Qwen2Config(vocab_size=len(tokenizer), num_key_value_heads=1, eos_token_id=eos, **sizes).save_pretrained(folder)
 
 
-def measured(name: str, rows: int, command: Sequence[str | Path], **environment: str) -> Cost:
-    """Run `command` to its end; it must succeed."""
+def measured(name: str, rows: int, command: Sequence[str | Path], code: int = 0, **environment: str) -> Cost:
+    """Run `command` to its end, which must be this exit code."""
     before = time.perf_counter()
     process = subprocess.Popen(
         [str(part) for part in command],
@@ -106,7 +133,7 @@ def measured(name: str, rows: int, command: Sequence[str | Path], **environment:
     said = process.stderr.read() if process.stderr else b""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    if process.returncode != code:
         raise SystemExit(f"{name} failed with exit code {process.returncode}:\n{said.decode()}")
     seconds = time.perf_counter() - before
     cost = Cost(name, rows, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
@@ -114,12 +141,25 @@ def measured(name: str, rows: int, command: Sequence[str | Path], **environment:
     return cost
 
 
-def ours(folder: Path, data: Path, rows: int, only_check: bool = False) -> list[Cost]:
+def checks(folder: Path, data: Path, rows: int, names: Sequence[str]) -> list[Cost]:
+    """Each of the checks with these names."""
+    files = {"DATA": data, "MODEL": folder / "model", "PAGE": folder / "page.html"}
+    files |= {name: folder / f"{name.lower()}.jsonl" for name in ("BROKEN", "EVALUATION")}
+    generate_evaluation(files["EVALUATION"])
+    costs = list[Cost]()
+    for name in names:
+        broken, words = "BROKEN" in CHECKS[name], CHECKS[name]
+        if broken:
+            generate_broken(files["BROKEN"], rows)
+        command = [sys.executable, "-m", "twofold", "data", *(files.get(word, word) for word in words)]
+        costs.append(measured(" ".join(["data", *words]), rows, command, code=2 if broken else 0))
+    return costs
+
+
+def ours(folder: Path, data: Path, rows: int) -> list[Cost]:
     """The check, the first preparation and the second one, which finds the first one's cache."""
     twofold = [sys.executable, "-m", "twofold"]
     check = measured("data check", rows, [*twofold, "data", "check", data])
-    if only_check:
-        return [check]
     recipe = folder / f"{data.stem}.yaml"
     cache = folder / f"cache-{data.stem}"
     recipe.write_text(
@@ -148,7 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = command_line("benchmarks.data_scale", __doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000], help="sizes, the smallest first")
     parser.add_argument("--sentences", type=int, default=SENTENCES_A_SIDE, help="of each side of a pair")
-    parser.add_argument("--only-check", action="store_true", help="measure the check alone")
+    parser.add_argument("--checks", nargs="+", choices=CHECKS, help="measure these checks alone")
+    parser.add_argument("--only-check", action="store_const", dest="checks", const=["check"], help="--checks check")
     parser.add_argument("--trl-python", help="a Python that has TRL, for the first size; without it ours alone")
     options = parser.parse_args(arguments)
     facts, costs, sizes = machine(), list[Cost](), list[tuple[int, float]]()
@@ -163,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             data = folder / f"rows-{rows}.jsonl"
             generate(data, rows, options.sentences)
             print_facts("file", {"rows": rows, "MiB": round(data.stat().st_size / MIB)})
-            costs += ours(folder, data, rows, options.only_check)
+            costs += checks(folder, data, rows, options.checks) if options.checks else ours(folder, data, rows)
             if options.trl_python and peer is None:
                 peer = theirs(folder, data, rows, options.trl_python)
             cache = folder / f"cache-{data.stem}"

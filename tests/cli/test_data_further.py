@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from twofold.data import fault_store
+from twofold.data.validate import check
+
 Run = Callable[..., Any]
 TEXT = " ".join(f"word{n}" for n in range(40))
 
@@ -49,3 +52,19 @@ def test_pairs_against_their_scores_are_left_out(twofold: Run, tmp_path: Path) -
     answer = twofold("data", "check", source, "--min-margin", "0.5", "--fix", out, "--json")
     assert kinds(answer) == {"low margin": 3}
     assert [json.loads(line)["prompt"] for line in out.read_text().splitlines()] == ["3"]
+
+
+def test_all_faults_are_listed_when_they_are_on_disk(
+    twofold: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fault_store, "IN_MEMORY", 3)
+    rows = [{"prompt": str(n % 4), "chosen": "yes", "rejected": "yes\x07" if n % 3 else "yes"} for n in range(40)]
+    path = written(tmp_path / "rows.jsonl", *rows)
+    report = check(str(path))
+    assert isinstance(report.faults, fault_store.StoredFaults)
+    listed = json.loads(twofold("data", "check", path, "--json").out)["sources"][0]
+    assert [(f["row"], f["reason"]) for f in listed["faults"]] == [(f.row, f.reason) for f in report.faults]
+    assert (listed["counts"], len(listed["faults"])) == (report.counts, len(report.faults))
+    shown = twofold("data", "check", path).out
+    assert f"{len(report.errors)} errors, {len(report.warnings)} warnings" in shown
+    assert f"… {len(report.faults) - 20} more" in shown

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from twofold.data.examples import kinds
 from twofold.data.reading import Reading
 from twofold.data.validate import check
+from twofold.data.values import Values
 from twofold.reports import dataset
 from twofold.reports.guide import docs
 
@@ -78,7 +78,7 @@ def test_examples_are_the_first_rows_of_each_kind(written: Path) -> None:
 def test_a_histogram_has_the_share_of_rows_in_each_bin(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
     monkeypatch.setattr(dataset, "svg", lambda lines, frame: drawn.append((lines, frame)) or "")
-    values = np.array([0.0] * 30 + [10.0] * 60 + [24.0] * 10)
+    values = Values.of([0] * 30 + [10] * 60 + [24] * 10)
     chart = dataset.histogram("t", [("a", "chosen", values)], "characters")
     ((line,), frame) = drawn[0]
     assert chart is not None
@@ -86,8 +86,8 @@ def test_a_histogram_has_the_share_of_rows_in_each_bin(monkeypatch: pytest.Monke
     assert {place: share for place, share in enumerate(line.y) if share} == {0: 0.3, 10: 0.6, 23: 0.1}
     assert chart.note == "Share of rows. Median: a 10."
     assert json.loads(chart.data)["lines"][0]["edges"] == [*range(25)]
-    assert dataset.histogram("t", [("a", "chosen", np.arange(60.0))], "x") is not None
+    assert dataset.histogram("t", [("a", "chosen", Values.of(range(60)))], "x") is not None
     assert drawn[1][0][0].edges[:3] == [0, 3, 6]
     assert {round(60 * share) for share in drawn[1][0][0].y[:-1]} == {3}  # as many whole numbers in every bin
-    assert dataset.histogram("t", [("a", "chosen", np.array([]))], "x") is None
-    assert dataset.histogram("t", [("a", "chosen", np.zeros(3))], "x") is not None
+    assert dataset.histogram("t", [("a", "chosen", Values())], "x") is None
+    assert dataset.histogram("t", [("a", "chosen", Values.of([0] * 3))], "x") is not None

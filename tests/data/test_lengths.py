@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from twofold.data.lengths import Histogram, LengthBias, bias_fault
+from twofold.data.values import Values
 
 
 def test_lengths_are_counted_between_powers_of_two() -> None:
     """Of (0, 2], (2, 4], (4, 8] and (8, 16]: a length on an edge belongs below it."""
-    found = Histogram.of(np.array([2, 3, 4, 5, 8, 9, 9]))
+    found = Histogram.of(Values.of([2, 3, 4, 5, 8, 9, 9]))
     assert found == Histogram((0, 2, 4, 8, 16), (1, 2, 2, 2), 40 / 7, 5.0, 9.0, 9)
     assert found.as_dict() == {
         "edges": (0, 2, 4, 8, 16), "counts": (1, 2, 2, 2), "mean": 40 / 7, "median": 5.0, "p99": 9.0, "max": 9,
@@ -25,14 +25,14 @@ def test_lengths_are_counted_between_powers_of_two() -> None:
 def test_edges_span_the_lengths_that_there_are(
     lengths: list[int], edges: tuple[int, ...], counts: tuple[int, ...]
 ) -> None:
-    found = Histogram.of(np.array(lengths))
+    found = Histogram.of(Values.of(lengths))
     assert (found.edges, found.counts) == (edges, counts)
 
 
 def test_the_median_and_the_99th_percentile_are_between_lengths() -> None:
-    found = Histogram.of(np.arange(1, 102))
+    found = Histogram.of(Values.of(range(1, 102)))
     assert (found.mean, found.median, found.p99, found.max) == (51.0, 51.0, 100.0, 101)
-    assert Histogram.of(np.array([1, 2])).p99 == pytest.approx(1.99)
+    assert Histogram.of(Values.of([1, 2])).p99 == pytest.approx(1.99)
 
 
 def bias(chosen: int, rejected: int, same: int = 0) -> LengthBias:

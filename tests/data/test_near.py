@@ -138,7 +138,7 @@ def test_the_prompt_with_the_largest_share_of_its_n_grams() -> None:
     numbers = np.array([3, 5, 9], np.uint64)
     index = contamination.Index(
         grams=numbers, begins=np.array([0, 2, 3]), counts=np.array([2, 1, 1]),
-        holders=np.array([0, 1, 1, 2], np.uint32), sizes=np.array([1, 2, 4]),
+        holders=np.array([0, 1, 1, 2], np.uint32), sizes=np.array([1, 2, 4]), prompts=np.array([0, 1, 2], np.uint32),
     )  # fmt: skip
     assert index.most(np.array([9, 12], np.uint64)) == (2, 0.25), "12 is greater than every n-gram"
     assert index.most(np.array([3, 5], np.uint64)) == (0, 1.0), "the first of equal shares"

@@ -81,11 +81,22 @@ def test_entries_come_in_parts_of_what_memory_holds() -> None:
         digest = digest128(f"text {row % 400}")
         made.add(digest, row % 3, row)
         every.append((*np.frombuffer(digest, np.uint64).tolist(), row % 3, row))
-    parts = list(made)
+    parts = [entries for (entries,) in made]
     assert [tuple(entry) for part in parts for entry in part.tolist()] == sorted(every)
     assert max(map(len, parts)) <= 50
     assert len(parts) > 20
-    assert [part.tolist() for part in Sorted()] == [[]]
+    assert [entries.tolist() for (entries,) in Sorted()] == [[]]
+
+
+def test_the_entries_of_one_digest_come_in_arrays_of_what_memory_holds() -> None:
+    made, same = Sorted(50), digest128("same")
+    for row in range(1, 1001):
+        made.add(same, row % 3, row)
+        made.add(digest128(f"text {row}"), 0, row)
+    arrays = [entries for part in made for entries in part]
+    assert (max(map(len, arrays)), sum(map(len, arrays))) == (50, 2000)
+    (large,) = [part for part in made if len(part) > 1]
+    assert [row for entries in large for row in sorted(entries[:, 3].tolist())] == list(range(1, 1001))
 
 
 def test_rows_are_equal_in_all_they_hold() -> None:

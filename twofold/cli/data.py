@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from twofold.data.fix import Fixed
+    from twofold.data.issues import Issue
     from twofold.data.lengths import Histogram
     from twofold.data.tokenize import Encoder
     from twofold.data.validate import Report
@@ -103,7 +106,7 @@ def check(options: CheckOptions) -> None:
         fixed = fix(reports[0], options.fix, again, reading(reports[0].source)) if options.fix else None
     if options.as_json:
         told = {"ok": all(r.ok for r in reports), "sources": [_object(r) for r in reports]}
-        typer.echo(json.dumps(told | ({"fixed": asdict(fixed)} if fixed else {}), indent=2))
+        _print_json(told | ({"fixed": asdict(fixed)} if fixed else {}))
     else:
         for report in reports:
             _show(report)
@@ -125,7 +128,6 @@ def _encoder(model: str, options: CheckOptions) -> Encoder:
 
 
 def _object(report: Report) -> dict[str, Any]:
-    faults = [asdict(fault) for fault in report.faults]
     figures = {
         "length_bias": report.bias.as_dict() if report.bias else None,
         "tokens": report.tokens.as_dict() if report.tokens else None,
@@ -133,7 +135,27 @@ def _object(report: Report) -> dict[str, Any]:
         "weights": report.weights.as_dict() if report.weights else None,
     }
     return {"source": report.source, "format": report.format, "rows": report.rows, "usable": report.records,
-            "ok": report.ok, "counts": report.counts, **figures, "faults": faults}  # fmt: skip
+            "ok": report.ok, "counts": report.counts, **figures, "faults": _Faults(report.faults)}  # fmt: skip
+
+
+class _Faults(list[Any]):
+    """Faults as JSON objects, made one by one when they are written."""
+
+    def __init__(self, faults: Sequence[Issue]) -> None:
+        self._faults = faults
+
+    def __len__(self) -> int:
+        return len(self._faults)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(asdict, self._faults)
+
+
+def _print_json(whole: dict[str, Any]) -> None:
+    parts = json.JSONEncoder(indent=2).iterencode(whole)
+    while some := "".join(islice(parts, 10_000)):
+        typer.echo(some, nl=False)
+    typer.echo()
 
 
 def _show(report: Report) -> None:
@@ -157,13 +179,13 @@ def _show_faults(out: Console, report: Report) -> None:
     if not report.faults:
         return
     rows = table("#row", "field", "severity", "what", "what to do")
-    ordered = [*report.errors, *report.warnings]
-    for fault in ordered[:MOST_FAULTS]:
+    first = [*report.errors[:MOST_FAULTS], *report.warnings[:MOST_FAULTS]][:MOST_FAULTS]
+    for fault in first:
         rows.add_row(str(fault.row or "–"), fault.field or "–", fault.severity, fault.reason, fault.remedy)
     out.print(rows)
     kinds = ", ".join(f"{count} × {kind}" for kind, count in report.counts.items())
-    if len(ordered) > MOST_FAULTS:
-        out.print(f"… {len(ordered) - MOST_FAULTS} more (--json lists them)")
+    if len(report.faults) > len(first):
+        out.print(f"… {len(report.faults) - len(first)} more (--json lists them)")
     out.print(f"in all {kinds}")
 
 

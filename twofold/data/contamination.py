@@ -5,6 +5,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +15,13 @@ from twofold.data.digests import digest64
 from twofold.data.grams import Grams, grams, prompt_words, words
 from twofold.data.issues import Issue
 from twofold.data.json_rows import Row
+from twofold.data.scratch import Spool
 from twofold.data.split import problem
 from twofold.records import Record, Source, completion_fields, text_of
 
 WORDS = 8
 """Words of an n-gram."""
-MOST = 1 << 23
+MOST = 1 << 22
 """N-grams of the evaluation source that are stored; of a larger one a half, a quarter … of them, by their hash."""
 TEMPLATE_ROWS, TEMPLATE_SHARE = 10, 0.01
 """An n-gram in more evaluation prompts than both is part of a template, and not counted."""
@@ -29,16 +32,15 @@ class EvaluationPrompts:
 
     def __init__(self) -> None:
         self._grams, self._holders = array("Q"), array("I")
-        self._rows, self._problems = array("q"), array("Q")
+        self._prompts = Spool([("row", np.int64), ("problem", np.uint64)])
         self._file, self.divisor = "", 1
 
     def see(self, record: Record, row: Row) -> None:
         del row
         found = np.unique(_prompt(record))
         self._grams.frombytes(self.counted(found).tobytes())
-        self._holders.extend([len(self._rows)] * (len(self._grams) - len(self._holders)))
-        self._rows.append(record.source.row)
-        self._problems.append(digest64(problem(record)))
+        self._holders.extend([len(self._prompts)] * (len(self._grams) - len(self._holders)))
+        self._prompts.append((record.source.row, digest64(problem(record))))
         self._file = record.source.file
         if len(self._grams) > MOST:
             self._thin()
@@ -58,34 +60,39 @@ class EvaluationPrompts:
         return ()
 
     def index(self) -> Index:
-        """To be asked when all rows were seen."""
+        """To be asked once, when all rows were seen; then only the index has the n-grams."""
         every, holders = np.frombuffer(self._grams, np.uint64), np.frombuffer(self._holders, np.uint32)
-        order = np.argsort(every, kind="stable")
-        different, begins, counts = np.unique(every[order], return_index=True, return_counts=True)
-        shown = counts <= max(TEMPLATE_ROWS, TEMPLATE_SHARE * len(self._rows))
-        holders = holders[order]
-        sizes = np.bincount(holders[np.repeat(shown, counts)], minlength=len(self._rows))
-        return Index(different[shown], begins[shown], counts[shown], holders, sizes)
+        self._grams, self._holders = array("Q"), array("I")
+        new = _changes(holders)
+        prompts, order = holders[new], np.argsort(every, kind="stable")
+        holders = (np.cumsum(new, dtype=np.uint32) - np.uint32(1))[order]
+        every = every[order]
+        begins = np.flatnonzero(_changes(every)).astype(np.int32)
+        counts = np.diff(begins, append=np.int32(len(every)))
+        shown = counts <= max(TEMPLATE_ROWS, TEMPLATE_SHARE * len(self._prompts))
+        sizes = np.bincount(holders[np.repeat(shown, counts)], minlength=len(prompts))
+        return Index(every[begins[shown]], begins[shown], counts[shown], holders, sizes, prompts)
 
     def equal(self, prompt: int, record: Record) -> bool:
         """Whether the prompt with this index is the record's own."""
-        return self._problems[prompt] == digest64(problem(record))
+        return self._prompts.at(prompt)[1] == digest64(problem(record))
 
     def place(self, prompt: int) -> Source:
         """Where the prompt with this index is."""
-        return Source(self._file, self._rows[prompt])
+        return Source(self._file, self._prompts.at(prompt)[0])
 
 
 @dataclass(frozen=True)
 class Index:
-    """Where each n-gram is: of `grams[i]` in the prompts `holders[begins[i]:][:counts[i]]`. `sizes` counts the n-grams
-    of each prompt."""
+    """Where each n-gram is: of `grams[i]` in `prompts[holders[begins[i]:][:counts[i]]]`. `sizes` counts the n-grams of
+    each of the `prompts`."""
 
     grams: Grams
-    begins: NDArray[np.int64]
-    counts: NDArray[np.int64]
+    begins: NDArray[np.int32]
+    counts: NDArray[np.int32]
     holders: NDArray[np.uint32]
     sizes: NDArray[np.int64]
+    prompts: NDArray[np.uint32]
 
     def most(self, found: Grams) -> tuple[int, float]:
         """The prompt with the largest share of its n-grams among `found`, and that share; -1 where there is none."""
@@ -95,11 +102,11 @@ class Index:
         places = places[self.grams[places] == found].tolist()
         if not places:
             return -1, 0.0
-        prompts = np.concatenate([self.holders[self.begins[i] : self.begins[i] + self.counts[i]] for i in places])
-        prompt, shared = np.unique(prompts, return_counts=True)
-        shares = shared / self.sizes[prompt]
+        holders = np.concatenate([self.holders[self.begins[i] : self.begins[i] + self.counts[i]] for i in places])
+        holder, shared = np.unique(holders, return_counts=True)
+        shares = shared / self.sizes[holder]
         best = int(shares.argmax())
-        return int(prompt[best]), float(shares[best])
+        return int(self.prompts[holder[best]]), float(shares[best])
 
 
 class Contamination:
@@ -111,7 +118,7 @@ class Contamination:
     def __init__(self, evaluation: EvaluationPrompts, threshold: float) -> None:
         self._evaluation, self._threshold = evaluation, threshold
         self._index: Index | None = None
-        self._found = list[tuple[int, int, float]]()
+        self._found = Spool([("row", np.int64), ("prompt", np.int64), ("share", np.float64)])
 
     def see(self, record: Record, row: Row) -> None:
         del row
@@ -123,12 +130,19 @@ class Contamination:
             self._found.append((record.source.row, prompt, share))
 
     def faults(self, source: str) -> Iterator[Issue]:
-        for row, prompt, share in self._found:
+        for row, prompt, share in chain.from_iterable(block.tolist() for block in self._found.blocks()):
             reason = (
                 f"contains {share:.0%} of the {WORDS}-word sequences of the prompt at {self._evaluation.place(prompt)}"
             )
             remedy = "remove the row here or there: what was trained on is no test"
             yield Issue(source, row, "", reason, remedy, "warning", "contamination")
+
+
+def _changes(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where another value begins."""
+    new = np.ones(len(values), bool)
+    new[1:] = values[1:] != values[:-1]
+    return new
 
 
 def _prompt(record: Record) -> Grams:

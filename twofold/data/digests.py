@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from struct import Struct
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.errors import DataError
+from twofold.data.scratch import Scratch
 
 Digests = NDArray[np.uint64]
 """[n, 2]: 128 bits of each of n things."""
@@ -75,8 +73,7 @@ class Sorted:
     def __init__(self, at_once: int | None = None) -> None:
         self._at_once, self._waiting = at_once or AT_ONCE, bytearray()
         self._most = self._at_once * self._ENTRY.size
-        self._file = None
-        self._starts = list[NDArray[np.int64]]()
+        self._scratch, self._starts = Scratch(), list[NDArray[np.int64]]()
         """Of each run the place of each part in the file, and its end."""
 
     def add(self, digest: bytes, mark: int, row: int) -> None:
@@ -85,44 +82,65 @@ class Sorted:
         if len(self._waiting) >= self._most:
             self._write()
 
-    def __iter__(self) -> Iterator[Entries]:
-        """All entries in parts, each ordered by digest, mark and row; entries of one digest are in one part."""
+    def __iter__(self) -> Iterator[Sequence[Entries]]:
+        """All entries in parts: one array ordered by digest, mark and row with all entries of its digests. Of a digest
+        with too many entries for memory several arrays, of earlier rows and of later ones."""
         if not self._starts:
-            yield _ordered(np.frombuffer(bytes(self._waiting), np.uint64).reshape(-1, 4))
+            yield [_ordered(np.frombuffer(bytes(self._waiting), np.uint64).reshape(-1, 4))]
             return
         if self._waiting:
             self._write()
-        starts = np.stack(self._starts)
+        yield from self._parts(np.stack(self._starts), 64 - _PARTS)
+
+    def _parts(self, starts: NDArray[np.int64], shift: int) -> Iterator[Sequence[Entries]]:
+        """The entries of each run from `starts[run, part]` on, where parts differ in the bits from `shift` on."""
         sizes, begin = np.diff(starts).sum(0), 0
         while begin < len(sizes):
             end = begin + max(1, int(np.searchsorted(np.cumsum(sizes[begin:]), self._at_once, side="right")))
-            yield _ordered(np.concatenate([self._read(run[begin], run[end]) for run in starts]))
+            runs = [(int(run[begin]), int(run[end])) for run in starts]
+            if sizes[begin:end].sum() <= self._at_once:
+                yield [_ordered(np.concatenate([self.read(*run) for run in runs]))]
+            elif shift:
+                further = max(0, shift - _PARTS)
+                yield from self._parts(
+                    np.stack([run[0] + _starts(self.read(*run), shift, further) for run in runs]), further
+                )
+            else:
+                yield OneDigest(self, [run for run in runs if run[0] < run[1]])
             begin = end
 
     def _write(self) -> None:
         """Write what waits as one sorted run."""
         entries = _ordered(np.frombuffer(bytes(self._waiting), np.uint64).reshape(-1, 4))
         self._waiting.clear()
-        parts = np.searchsorted(entries[:, 0] >> np.uint64(64 - _PARTS), np.arange((1 << _PARTS) + 1, dtype=np.uint64))
-        before = self._starts[-1][-1] if self._starts else 0
-        try:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115
-                weakref.finalize(self, self._file.close)
-            self._file.write(entries.tobytes())
-            self._file.flush()
-        except OSError as error:
-            remedy = "free space there, or name another folder: TMPDIR=FOLDER"
-            raise DataError(
-                f"cannot be written: {error.strerror}", where=tempfile.gettempdir(), remedy=remedy
-            ) from None
-        self._starts.append(before + parts)
+        before = self._scratch.size // self._ENTRY.size
+        self._scratch.append(entries.tobytes())
+        self._starts.append(before + _starts(entries, 64, 64 - _PARTS))
 
-    def _read(self, begin: int, end: int) -> Entries:
-        assert self._file is not None
+    def read(self, begin: int, end: int) -> Entries:
+        """The entries at these places in the file."""
         size = self._ENTRY.size
-        data = os.pread(self._file.fileno(), int(end - begin) * size, int(begin) * size)
-        return np.frombuffer(data, np.uint64).reshape(-1, 4)
+        return np.frombuffer(self._scratch.read(begin * size, (end - begin) * size), np.uint64).reshape(-1, 4)
+
+
+class OneDigest(Sequence[Entries]):
+    """The entries of one digest, run by run: each array is of later rows than those before it."""
+
+    def __init__(self, entries: Sorted, runs: Sequence[tuple[int, int]]) -> None:
+        self._entries, self._runs = entries, runs
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._entries.read(*self._runs[index])
+
+
+def _starts(entries: Entries, before: int, shift: int) -> NDArray[np.int64]:
+    """Where each part of `entries` begins, and the end; they are equal in the bits `before` those from `shift` on."""
+    count = 1 << (before - shift)
+    digits = entries[:, 0] >> np.uint64(shift) & np.uint64(count - 1)
+    return np.searchsorted(digits, np.arange(count + 1, dtype=np.uint64))
 
 
 def _ordered(entries: Entries) -> Entries:

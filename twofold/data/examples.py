@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from twofold.data.fault_store import counts_of
 from twofold.data.formats import Stream
 from twofold.data.issues import Issue, Texts
 from twofold.data.reading import Reading
@@ -13,15 +14,21 @@ from twofold.data.report import Kind
 
 def kinds(faults: Sequence[Issue], reading: Reading, each: int) -> list[Kind]:
     """The kinds of `faults`, errors first, then the most frequent, with `each` examples that are read again."""
-    grouped: dict[tuple[str, str], list[Issue]] = {}
-    for fault in faults:
-        grouped.setdefault((fault.severity, fault.check), []).append(fault)
-    ordered = sorted(grouped.items(), key=lambda item: (item[0][0] != "error", -len(item[1])))
-    shown = [fault for _, group in ordered for fault in group[:each] if fault.file == reading.source]
-    rows = _read({fault.row for fault in shown if fault.row}, reading)
+    counts = counts_of(faults)
+    examples: dict[tuple[str, str], list[Issue]] = {key: [] for key in counts}
+    wanted = sum(min(each, count) for count in counts.values())
+    for fault in faults if wanted else ():
+        first = examples[fault.severity, fault.check]
+        if len(first) < each:
+            first.append(fault)
+            wanted -= 1
+            if not wanted:
+                break
+    ordered = sorted(counts, key=lambda key: (key[0] != "error", -counts[key]))
+    rows = _read({f.row for first in examples.values() for f in first if f.row and f.file == reading.source}, reading)
     return [
-        Kind(name, severity, len(group), tuple((fault, rows.get(fault.row, ())) for fault in group[:each]))
-        for (severity, name), group in ordered
+        Kind(name, severity, counts[severity, name], tuple((f, rows.get(f.row, ())) for f in examples[severity, name]))
+        for severity, name in ordered
     ]
 
 

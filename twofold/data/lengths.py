@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twofold.data.issues import Issue
+from twofold.data.values import Values, quantiles
 from twofold.statistics import Estimate, wilson
 
 STRONG, FEWEST = 0.7, 100
@@ -28,14 +28,13 @@ class Histogram:
     max: int
 
     @classmethod
-    def of(cls, lengths: NDArray[np.int64]) -> Histogram:
+    def of(cls, lengths: Values) -> Histogram:
         """The histogram of one or more lengths."""
-        low, high = (int(np.ceil(np.log2(n))) for n in (lengths.min(), lengths.max()))
+        low, high = (int(np.ceil(np.log2(n))) for n in (lengths.low, lengths.high))
         edges = [2**p for p in range(low, max(high, low) + 1)]
-        counts, _ = np.histogram(lengths, [0.5, *(e + 0.5 for e in edges)])
-        middle, far = np.quantile(lengths, [0.5, 0.99])
-        whole = tuple(int(c) for c in counts)
-        return cls((0, *edges), whole, float(lengths.mean()), float(middle), float(far), int(lengths.max()))
+        counts = lengths.counts([0.5, *(e + 0.5 for e in edges)])
+        middle, far = quantiles([lengths], [0.5, 0.99])
+        return cls((0, *edges), tuple(counts), lengths.mean, middle, far, int(lengths.high))
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("edges", "counts", "mean", "median", "p99", "max")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cache
 from hashlib import sha256
 from itertools import chain
@@ -43,12 +43,12 @@ def load(reading: Reading, folder: Path, progress: Progress) -> Table:
 
 def _parse(reading: Reading, known: str | None, folder: Path, progress: Progress) -> tuple[Table, dict[str, Any]]:
     stream = Stream(reading, sha256=known)
-    inspection = Inspection(stream, progress=progress)
+    inspection = Inspection(stream, progress=progress, accept=reading.accept)
     arriving = (made.record for made in inspection if made.record is not None)
     head, whole = _head(arriving)
 
     def closing() -> tuple[str, dict[str, Any]]:
-        facts = _facts(_without_errors(inspection.report(), len(head), reading.accept), stream.sha256)
+        facts = _facts(_without_errors(inspection.report(), len(head)), stream.sha256)
         return _key(reading, stream.sha256), facts
 
     if whole:
@@ -87,9 +87,7 @@ def _cached(reading: Reading, known: str, folder: Path, progress: Progress) -> t
     return Table(records, facts["format"], reading.source, facts["sha256"]), facts
 
 
-def _without_errors(report: Report, usable: int, accept: Sequence[str]) -> Report:
-    taken = [replace(f, severity="warning") if f.check in accept else f for f in report.faults]
-    report = replace(report, faults=tuple(taken))
+def _without_errors(report: Report, usable: int) -> Report:
     errors = report.errors
     if errors:
         raise _refused(errors)
@@ -98,7 +96,7 @@ def _without_errors(report: Report, usable: int, accept: Sequence[str]) -> Repor
     return report
 
 
-def _refused(errors: tuple[Issue, ...]) -> DataError:
+def _refused(errors: Sequence[Issue]) -> DataError:
     first = errors[0]
     if len(errors) == 1:
         return IssueError(first)
@@ -107,12 +105,15 @@ def _refused(errors: tuple[Issue, ...]) -> DataError:
 
 
 def _facts(report: Report, sha256: str) -> dict[str, Any]:
-    rows: dict[str, list[int]] = {}
+    warnings: dict[str, Any] = {}
+    whole = list[str]()
     for fault in report.warnings:
-        if fault.row:
-            rows.setdefault(fault.check, []).append(fault.row)
-    warnings = {check: {"count": len(found), "rows": found[:MOST_TOLD]} for check, found in rows.items()}
-    whole = [fault.reason for fault in report.warnings if not fault.row]
+        if not fault.row:
+            whole.append(fault.reason)
+            continue
+        kind = warnings.setdefault(fault.check, {"count": 0, "rows": []})
+        kind["count"] += 1
+        kind["rows"] += [fault.row] if kind["count"] <= MOST_TOLD else []
     return {"format": report.format, "sha256": sha256, "warnings": warnings, "of the whole": whole}
 
 

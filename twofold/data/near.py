@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +10,7 @@ from twofold.data.digests import digest64
 from twofold.data.grams import Grams, grams, prompt_words, words
 from twofold.data.issues import Issue
 from twofold.data.json_rows import Row
+from twofold.data.scratch import Spool
 from twofold.data.signatures import Signatures
 from twofold.data.split import problem
 from twofold.records import Record, Source, completion_fields, text_of
@@ -24,7 +24,7 @@ class NearDuplicates:
     """Rows whose prompt, and whose completions together, are nearly those of an earlier row."""
 
     def __init__(self, threshold: float) -> None:
-        self._threshold, self._signatures, self._rows = threshold, Signatures(2), array("q")
+        self._threshold, self._signatures, self._rows = threshold, Signatures(2), Spool(np.int64)
 
     def see(self, record: Record, row: Row) -> None:
         del row
@@ -39,15 +39,15 @@ class NearDuplicates:
 
     def faults(self, source: str) -> Iterator[Issue]:
         for first, second, share in self._signatures.alike(self._threshold):
-            reason = f"nearly repeats row {self._rows[first]}: about {share:.0%} of its word triples are the same"
-            yield Issue(source, self._rows[second], "", reason, "remove one of them", "warning", "near-duplicate")
+            reason = f"nearly repeats row {self._rows.at(first)}: about {share:.0%} of its word triples are the same"
+            yield Issue(source, self._rows.at(second), "", reason, "remove one of them", "warning", "near-duplicate")
 
 
 class NearPrompts:
     """Prompts that are nearly those of another source: `other` sees that one's rows, and this the rows behind."""
 
     def __init__(self, threshold: float) -> None:
-        self._threshold, self._signatures, self._rows = threshold, Signatures(1), array("q")
+        self._threshold, self._signatures, self._rows = threshold, Signatures(1), Spool(np.int64)
         self.other = _Before(self)
 
     def see(self, record: Record, row: Row) -> None:
@@ -60,10 +60,10 @@ class NearPrompts:
     def faults(self, source: str) -> Iterator[Issue]:
         theirs = self.other.rows
         for first, second, share in self._signatures.alike(self._threshold, theirs) if theirs else ():
-            place = Source(self.other.source, self._rows[first])
+            place = Source(self.other.source, self._rows.at(first))
             reason = f"is nearly that of {place}: about {share:.0%} of its word triples are the same"
             remedy = "remove the row here or there"
-            yield Issue(source, self._rows[second], "prompt", reason, remedy, "warning", "near-overlap")
+            yield Issue(source, self._rows.at(second), "prompt", reason, remedy, "warning", "near-overlap")
 
 
 class _Before:

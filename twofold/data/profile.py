@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
-from array import array
 from collections import Counter, defaultdict
 from functools import lru_cache
+
+import numpy as np
 
 from twofold.data.issues import Issue
 from twofold.data.json_rows import Row
 from twofold.data.lengths import LengthBias
 from twofold.data.scores import score_margin
+from twofold.data.values import Values
 from twofold.records import Pair, Record, completion_fields, text_of
 from twofold.statistics import Estimate, wilson
 
@@ -26,11 +28,11 @@ _ONE = {"HIRAGANA": "JAPANESE", "KATAKANA": "JAPANESE"}
 
 
 class Profile:
-    """Sees every usable row once; 4 bytes per length and 8 per margin are stored."""
+    """Sees every usable row once. Lengths and margins are on disk, 8 bytes each."""
 
     def __init__(self) -> None:
-        self.lengths: dict[str, array[int]] = defaultdict(lambda: array("I"))
-        self.differences, self.margins = array("i"), array("d")
+        self.lengths: dict[str, Values] = defaultdict(Values)
+        self.differences, self.margins, self._contradicted = Values(), Values(np.float64), 0
         self.origins: Counter[str] = Counter()
         self.bias: dict[str, LengthBias] = {}
         self.wins: Counter[str] = Counter()
@@ -54,6 +56,7 @@ class Profile:
         margin = score_margin(record, row)
         if margin is not None:
             self.margins.append(margin)
+            self._contradicted += margin <= 0
 
     def _origin(self, row: Row) -> str:
         self.origin_column = self.origin_column or next((c for c in ORIGINS if isinstance(row.get(c), str)), "")
@@ -77,8 +80,7 @@ class Profile:
     @property
     def noise(self) -> Estimate | None:
         """The share of scored pairs whose rejected answer scores as high as the chosen one, or higher."""
-        wrong = sum(margin <= 0 for margin in self.margins)
-        return wilson(wrong, len(self.margins)) if self.margins else None
+        return wilson(self._contradicted, len(self.margins)) if len(self.margins) else None
 
     def longer_by_origin(self, most: int) -> list[tuple[str, Estimate]]:
         """How often the longer answer is chosen, for the `most` frequent origins."""

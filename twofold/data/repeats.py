@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,15 +35,13 @@ class Repeats:
 
     def faults(self, source: str) -> Iterator[Issue]:
         """Duplicates at the later row; contradictions at both."""
-        opposites = list[tuple[int, int]]()
-        for entries in self._entries:
-            for first, row in _repeated(entries):
-                yield Issue(source, row, "", f"repeats row {first}", "remove the row", "warning", "duplicate")
-            opposites += _opposites(entries)
         field, reason = ("label", "contradicts row {}") if self._labels else ("", "prefers what row {} rejects")
-        for other, row in opposites:
-            remedy = "keep the row that is right"
-            yield Issue(source, row, field, reason.format(other), remedy, "error", "contradiction")
+        remedy = "keep the row that is right"
+        for part in self._entries:
+            for first, row in _repeated(part):
+                yield Issue(source, row, "", f"repeats row {first}", "remove the row", "warning", "duplicate")
+            for other, row in _opposites(part):
+                yield Issue(source, row, field, reason.format(other), remedy, "error", "contradiction")
 
 
 def _entry(record: Record) -> tuple[bytes, int]:
@@ -79,11 +77,10 @@ class Overlap:
 
     def faults(self, source: str) -> Iterator[Issue]:
         remedy = "remove the row here or there: nothing is evaluated on what was trained on"
-        for entries in self._entries:
-            first, row = _firsts(entries, 2), entries[:, 3].tolist()
-            for place in np.flatnonzero((entries[:, 2] == 1) & (entries[first, 2] == 0)).tolist():
-                reason = f"is also at {Source(self.other.source, row[first[place]])}"
-                yield Issue(source, row[place], "prompt", reason, remedy, "error", "overlap")
+        for part in self._entries:
+            for first, row in _overlaps(part):
+                reason = f"is also at {Source(self.other.source, first)}"
+                yield Issue(source, row, "prompt", reason, remedy, "error", "overlap")
 
 
 class _Other:
@@ -108,19 +105,43 @@ def _firsts(entries: Entries, columns: int) -> NDArray[np.int64]:
     return np.maximum.accumulate(np.where(begins, np.arange(len(entries)), 0))
 
 
-def _repeated(entries: Entries) -> Iterator[tuple[int, int]]:
+def _repeated(part: Sequence[Entries]) -> Iterator[tuple[int, int]]:
     """Rows with the digest and the mark of an earlier row: the first such row, and the row."""
-    first = _firsts(entries, 3)
-    again = np.flatnonzero(first != np.arange(len(first)))
-    yield from zip(entries[first[again], 3].tolist(), entries[again, 3].tolist(), strict=True)
+    known = dict[int, int]()
+    for entries in part:
+        first, row = _firsts(entries, 3), entries[:, 3].copy()
+        if len(part) > 1:
+            for place in np.unique(first).tolist():
+                row[place] = known.setdefault(int(entries[place, 2]), int(row[place]))
+        row = row[first]
+        again = (first != np.arange(len(first))) | (row != entries[:, 3])
+        yield from zip(row[again].tolist(), entries[again, 3].tolist(), strict=True)
 
 
-def _opposites(entries: Entries) -> Iterator[tuple[int, int]]:
+def _opposites(part: Sequence[Entries]) -> Iterator[tuple[int, int]]:
     """Rows that have opposites: the first opposite, and the row."""
-    entries = entries[entries[:, 2] & np.uint64(_OPPOSED) > 0]
-    group, turned = _firsts(entries, 2), (entries[:, 2] & np.uint64(_TURNED)).astype(np.int64)
-    earliest = np.full((len(entries), 2), _NEVER)
-    np.minimum.at(earliest, (group, turned), entries[:, 3])
-    others = earliest[group, 1 - turned]
-    opposed = others != _NEVER
-    yield from zip(others[opposed].tolist(), entries[opposed, 3].tolist(), strict=True)
+    one = np.full((1, 2), _NEVER)
+    for entries in part if len(part) > 1 else ():
+        entries = entries[entries[:, 2] & np.uint64(_OPPOSED) > 0]
+        np.minimum.at(one, (0, (entries[:, 2] & np.uint64(_TURNED)).astype(np.int64)), entries[:, 3])
+    for entries in part:
+        entries = entries[entries[:, 2] & np.uint64(_OPPOSED) > 0]
+        group, turned = _firsts(entries, 2), (entries[:, 2] & np.uint64(_TURNED)).astype(np.int64)
+        earliest = np.full((len(entries), 2), _NEVER)
+        np.minimum.at(earliest, (group, turned), entries[:, 3])
+        others = np.minimum(earliest[group, 1 - turned], one[0, 1 - turned])
+        opposed = others != _NEVER
+        yield from zip(others[opposed].tolist(), entries[opposed, 3].tolist(), strict=True)
+
+
+def _overlaps(part: Sequence[Entries]) -> Iterator[tuple[int, int]]:
+    """Rows with the digest of a row of the other source: the first such row, and the row."""
+    lowest = min((tuple(entries[0, 2:].tolist()) for entries in part), default=(0, 0)) if len(part) > 1 else None
+    for entries in part:
+        sides = (
+            entries[_firsts(entries, 2)][:, 2:]
+            if lowest is None
+            else np.tile(np.array(lowest, np.uint64), (len(entries), 1))
+        )
+        shared = (entries[:, 2] == 1) & (sides[:, 0] == 0)
+        yield from zip(sides[shared, 1].tolist(), entries[shared, 3].tolist(), strict=True)

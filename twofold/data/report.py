@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from twofold.data.fault_store import counts_of, of_severity
 from twofold.data.issues import Issue, Texts
 from twofold.data.lengths import Histogram, LengthBias
 from twofold.data.weights import Weights
@@ -12,7 +14,8 @@ from twofold.data.weights import Weights
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found. `rows` counts all rows, `records` the usable ones; `format` is the shape detected.
+    """What a check found. `rows` counts all rows, `records` the usable ones; `format` is the shape detected. `faults`
+    are on disk if there are many.
 
     With a tokenizer, `tokens` are the lengths of prompts with their completions, and `prompts` is their format.
     `weights` are those of usable rows, if any has one.
@@ -22,19 +25,19 @@ class Report:
     format: str
     rows: int
     records: int
-    faults: tuple[Issue, ...]
+    faults: Sequence[Issue]
     bias: LengthBias | None = None
     tokens: Histogram | None = None
     prompts: str = ""
     weights: Weights | None = None
 
     @property
-    def errors(self) -> tuple[Issue, ...]:
-        return tuple(f for f in self.faults if f.severity == "error")
+    def errors(self) -> Sequence[Issue]:
+        return of_severity(self.faults, "error")
 
     @property
-    def warnings(self) -> tuple[Issue, ...]:
-        return tuple(f for f in self.faults if f.severity == "warning")
+    def warnings(self) -> Sequence[Issue]:
+        return of_severity(self.faults, "warning")
 
     @property
     def ok(self) -> bool:
@@ -44,7 +47,10 @@ class Report:
     @property
     def counts(self) -> dict[str, int]:
         """How many faults of each kind, most frequent first."""
-        return dict(Counter(f.check for f in self.faults).most_common())
+        counts = Counter[str]()
+        for (_, check), count in counts_of(self.faults).items():
+            counts[check] += count
+        return dict(counts.most_common())
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
+import numpy as np
+
 from twofold.data.issues import Issue
 from twofold.data.json_rows import Row
+from twofold.data.scratch import Spool
 from twofold.errors import DataError
 from twofold.records import Pair, Record
 
@@ -38,7 +41,7 @@ class LowMargins:
     def __init__(self, least: float) -> None:
         if not isfinite(least):
             raise DataError("is no finite number", where="--min-margin", remedy="write a number such as 0.5")
-        self._least, self._found = least, list[tuple[int, float]]()
+        self._least, self._found = least, Spool([("row", np.int64), ("margin", np.float64)])
         self._scored = False
 
     def see(self, record: Record, row: Row) -> None:
@@ -53,7 +56,8 @@ class LowMargins:
             reason = "no pair has scores of both completions, or a margin"
             remedy = f"add columns such as {SCORES[0][0]} and {SCORES[0][1]}, or leave --min-margin out"
             yield Issue(source, 0, "", reason, remedy, "warning", "no scores")
-        for row, margin in self._found:
-            reason = f"chosen scores {margin:+.4g} against rejected, less than {self._least:g}"
-            remedy = "remove the row: the preference is probably noise"
-            yield Issue(source, row, "", reason, remedy, "warning", "low margin")
+        for block in self._found.blocks():
+            for row, margin in block.tolist():
+                reason = f"chosen scores {margin:+.4g} against rejected, less than {self._least:g}"
+                remedy = "remove the row: the preference is probably noise"
+                yield Issue(source, row, "", reason, remedy, "warning", "low margin")

@@ -6,7 +6,6 @@ A new check of single rows is a function in `CHECKS`. One that compares rows is 
 from __future__ import annotations
 
 import re
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twofold.data.fault_store import FaultStore
 from twofold.data.formats import ParsedRow, Stream, reading_of
 from twofold.data.issues import Issue, Severity, Texts
 from twofold.data.lengths import Histogram, LengthBias, bias_fault
@@ -23,9 +23,11 @@ from twofold.data.readers import count
 from twofold.data.reading import Reading
 from twofold.data.repeats import Repeats
 from twofold.data.report import Report
+from twofold.data.scratch import Spool
 from twofold.data.split import prompt_key
 from twofold.data.supervision import supervised
 from twofold.data.turns import GUESS_REMEDY, PromptTally, described, guessed
+from twofold.data.values import Values
 from twofold.data.weights import Weights
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
@@ -44,8 +46,8 @@ AT_ONCE = 256
 class Inspection:
     """One pass over a source: iterating gives every row as it was read and what became of it, `report` what was wrong.
 
-    With an `encoder` also what its tokenizer and max_length make of the rows. Raises DataError for a source that is not
-    there.
+    With an `encoder` also what its tokenizer and max_length make of the rows. Errors of the kinds that are in `accept`
+    are warnings. Raises DataError for a source that is not there, and for a disk that is full.
     """
 
     def __init__(
@@ -55,15 +57,15 @@ class Inspection:
         encoder: Encoder | None = None,
         progress: Progress | None = None,
         looks: Sequence[Look] = (),
+        accept: Sequence[str] = (),
     ) -> None:
         self._looks = looks
         self._stream, self._encoder, self._progress = stream, encoder, progress or Silent()
-        self._faults: list[Issue] = []
+        self._faults = FaultStore(stream.source, accept)
         self._rows = self._records = 0
         self._repeats, self._blank = Repeats(), BlankPrompts()
-        self._unusable = set[int]()  # rows of which no record was made
         self._bias, self._weights = LengthBias(), Weights()
-        self._tokens, self._prompts_put = array("q"), PromptTally()
+        self._tokens, self._prompts_put = Values(), PromptTally()
         self._endless: tuple[int, int] = (0, 0)
 
     def __iter__(self) -> Iterator[ParsedRow]:
@@ -76,19 +78,20 @@ class Inspection:
             for made in chunk:
                 self._see(made)
                 yield made
+            self._faults.add(self._stream.remarks)
+            self._stream.remarks.clear()
             self._progress.advance(task, sum(made.is_row for made in chunk))
         self._progress.end(task)
 
     def _see(self, made: ParsedRow) -> None:
         self._rows += made.is_row
-        self._faults += made.faults
         record = made.record
+        self._faults.add(made.faults, spoils=record is not None)
         if record is None:
-            self._unusable |= {made.number} if made.is_row else set()
             return
         self._records += 1
         for check_row in CHECKS:
-            self._faults += check_row(record, made.texts)
+            self._faults.add(check_row(record, made.texts))
         self._repeats.see(record)
         self._blank.see(record)
         self._weights.add(getattr(record, "weight", None))
@@ -109,39 +112,41 @@ class Inspection:
                     first, number = self._endless
                     self._endless = first or record.source.row, number + 1
             if fault is not None:
-                self._faults.append(fault)
+                self._faults.add([fault])
                 return
             if isinstance(record, Pair) and fitted is not None and fitted.group is not None:
                 chosen, rejected = fitted.group.branches[:2]
                 self._bias.add(len(chosen.tokens), len(rejected.tokens))
 
-    def report(self) -> Report:
-        """Everything that was found; to be asked when the pass is over."""
-        source, faults = self._stream.source, [*self._faults, *self._stream.remarks]
+    def report(self, broken: Iterable[Issue] = ()) -> Report:
+        """Everything that was found; to be asked when the pass is over. `broken` are errors of another source."""
+        source, faults = self._stream.source, self._faults
+        faults.add(self._stream.remarks)
         if not self._rows and not faults:
-            faults.append(Issue(source, 0, "", "has no rows", "check the file and the split", check="no rows"))
-        faults += self._repeats.faults(source)
-        faults += self._blank.faults(source)
-        for look in self._looks:
-            faults += look.faults(source)
-        faults += bias_fault(self._bias, source)
-        if self._weights.nothing:
-            remedy = "write the weights again, or drop them: data.ignore=[weight] (--ignore weight)"
-            faults.append(Issue(source, 0, "weight", "is 0 in every row: nothing counts", remedy, check="no weight"))
-        if self._encoder is not None and self._endless[1]:
-            faults.append(_stop_added(self._encoder, source, *self._endless))
-        whole = self._encoder.turns.of_format(self._stream.format) if self._encoder is not None else ""
-        for warning in (*([whole] if whole else []), *guessed(self._prompts_put.guesses)):
-            faults.append(Issue(source, 0, "prompt", warning, GUESS_REMEDY, "warning", "guessed prompt"))
-        faults.sort(key=lambda f: (f.file != source, f.row))
+            faults.add([Issue(source, 0, "", "has no rows", "check the file and the split", check="no rows")])
+        for found in (self._repeats, self._blank, *self._looks):
+            faults.add(found.faults(source))
+        faults.add(bias_fault(self._bias, source))
+        faults.add(self._of_the_whole(source))
+        faults.add(broken, last=True)
         bias = self._bias if self._bias.pairs else None
-        tokens = Histogram.of(np.asarray(self._tokens)) if self._tokens else None
-        bad = {f.row for f in faults if f.severity == "error" and f.row and f.file == source}
-        usable = self._records - len(bad - self._unusable)
+        tokens = Histogram.of(self._tokens) if len(self._tokens) else None
+        usable = self._records - faults.spoiled()
         template = self._encoder is not None and self._encoder.turns.has_template
         prompts = described(self._prompts_put.forms, has_template=template)
         weights = self._weights if self._weights.weighted else None
-        return Report(source, self._stream.format, self._rows, usable, tuple(faults), bias, tokens, prompts, weights)
+        form, every = self._stream.format, faults.in_order()
+        return Report(source, form, self._rows, usable, every, bias, tokens, prompts, weights)
+
+    def _of_the_whole(self, source: str) -> Iterator[Issue]:
+        if self._weights.nothing:
+            remedy = "write the weights again, or drop them: data.ignore=[weight] (--ignore weight)"
+            yield Issue(source, 0, "weight", "is 0 in every row: nothing counts", remedy, check="no weight")
+        if self._encoder is not None and self._endless[1]:
+            yield _stop_added(self._encoder, source, *self._endless)
+        whole = self._encoder.turns.of_format(self._stream.format) if self._encoder is not None else ""
+        for warning in (*([whole] if whole else []), *guessed(self._prompts_put.guesses)):
+            yield Issue(source, 0, "prompt", warning, GUESS_REMEDY, "warning", "guessed prompt")
 
 
 def check(
@@ -161,22 +166,18 @@ def check(
     """
     reading = reading_of(source, columns or {})
     ours, theirs = further.made(against is not None)
-    other: Inspection | None = None
     broken: tuple[Issue, ...] = ()
     try:
         if against is not None:
             other = _inspected(Inspection(Stream(replace(reading, source=against)), progress=progress, looks=theirs))
+            broken = tuple(f for f in other.report().faults if f.row == 0 and f.severity == "error")
     except DataError as error:
         broken = (_unreadable(against or "", error),)
     try:
-        found = _inspected(Inspection(Stream(reading), encoder=encoder, progress=progress, looks=ours))
+        return _inspected(Inspection(Stream(reading), encoder=encoder, progress=progress, looks=ours)).report(broken)
     except DataError as error:
         source = reading.source
         return Report(source, "unknown", 0, 0, (_unreadable(source, error),))
-    report = found.report()
-    if other is not None:
-        broken = tuple(f for f in other.report().faults if f.row == 0 and f.severity == "error")
-    return replace(report, faults=(*report.faults, *broken))
 
 
 def _inspected(inspection: Inspection) -> Inspection:
@@ -243,8 +244,7 @@ class BlankPrompts:
     """Prompts that ask nothing; plain texts, which have none at all, are no fault."""
 
     def __init__(self) -> None:
-        self._rows = array("q")
-        self._plain = True
+        self._rows, self._plain = Spool(np.int64), True
 
     def see(self, record: Record) -> None:
         self._plain = self._plain and isinstance(record, Demonstration) and record.prompt == ""
@@ -253,9 +253,10 @@ class BlankPrompts:
             self._rows.append(record.source.row)
 
     def faults(self, source: str) -> Iterator[Issue]:
-        for row in () if self._plain else self._rows:
-            reason, remedy = "is empty or white space", "fill it or remove the row"
-            yield Issue(source, row, "prompt", reason, remedy, "warning", "empty prompt")
+        reason, remedy = "is empty or white space", "fill it or remove the row"
+        for block in () if self._plain else self._rows.blocks():
+            for row in block.tolist():
+                yield Issue(source, row, "prompt", reason, remedy, "warning", "empty prompt")
 
 
 def _stop_added(encoder: Encoder, source: str, first: int, number: int) -> Issue:

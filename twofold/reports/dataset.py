@@ -7,9 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
+from twofold.data.values import Values, quantiles
 from twofold.reports import tables
 from twofold.reports.charts import Chart
 from twofold.reports.drawing import Frame, Line, svg
@@ -32,7 +30,7 @@ BIAS = (
     "Longer answers are preferred.",
     "Shorter answers are preferred.",
 )
-Series = tuple[str, str, NDArray[np.float64]]
+Series = tuple[str, str, Values]
 """A name, a color name, and the values."""
 
 
@@ -81,7 +79,7 @@ def _bias(share: Estimate) -> Phrase:
 
 def charts(profile: Profile) -> list[Chart]:
     """Histograms of what the source has."""
-    fields = {name: np.asarray(lengths, float) for name, lengths in profile.lengths.items()}
+    fields = dict(profile.lengths)
     prompts = [("prompt", LOOKS["prompt"], fields.pop("prompt"))] if "prompt" in fields else []
     answers = [(name, LOOKS.get(name, "draft"), lengths) for name, lengths in fields.items()]
     characters = phrase("characters")
@@ -94,8 +92,8 @@ def charts(profile: Profile) -> list[Chart]:
     return [chart for chart in made if chart]
 
 
-def _one(values: ArrayLike) -> list[Series]:
-    return [("", "run-0", np.asarray(values, float))]
+def _one(values: Values) -> list[Series]:
+    return [("", "run-0", values)]
 
 
 def histogram(title: str, series: Sequence[Series], axis: str, *, whole: bool = True) -> Chart | None:
@@ -106,19 +104,19 @@ def histogram(title: str, series: Sequence[Series], axis: str, *, whole: bool = 
     series = [each for each in series if len(each[2])]
     if not series:
         return None
-    every = np.concatenate([values for _, _, values in series])
-    low, high = (float(v) for v in np.quantile(every, [1 - FAR, FAR]))
+    every = [values for _, _, values in series]
+    low, high = quantiles(every, [1 - FAR, FAR])
     low, high = min(low, 0.0), max(high, min(low, 0.0) + 1)
     low, high = (math.floor(low), math.ceil(high)) if whole else (low, high)
     width = math.ceil((high - low) / BINS) if whole else (high - low) / BINS
-    edges = low + width * np.arange(math.ceil((high - low) / width - 1e-9) + 1)
+    edges = [float(low + width * place) for place in range(math.ceil((high - low) / width - 1e-9) + 1)]
     high = float(edges[-1])
     lines = [
-        Line((), (np.histogram(values, edges)[0] / len(values)).tolist(), look, edges=edges.tolist())
+        Line((), [count / len(values) for count in values.counts(edges)], look, edges=edges)
         for _, look, values in series
     ]
     frame = Frame(title, high, 0.0, 1.06 * max(max(line.y) for line in lines), percent=True, begin=low, whole=whole)
-    beyond = float(((every > high) | (every < low)).mean())
+    beyond = sum(values.beyond(low, high) for values in every) / sum(map(len, every))
     note = phrase("Share of rows. Median: {medians}.", medians=_medians(series))
     if beyond:
         note += phrase(" {share} are beyond the axis.", share=f"{beyond:.1%}")
@@ -128,7 +126,7 @@ def histogram(title: str, series: Sequence[Series], axis: str, *, whole: bool = 
 
 
 def _medians(series: Sequence[Series]) -> Phrase:
-    found = [(phrase(name), tables.number(float(np.median(values)))) for name, _, values in series]
+    found = [(phrase(name), tables.number(quantiles([values], [0.5])[0])) for name, _, values in series]
     english = ", ".join(f"{name} {median}".strip() for name, median in found)
     return Phrase(english, "，".join(f"{name.zh} {median}".strip() for name, median in found))
 
