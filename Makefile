@@ -12,6 +12,8 @@ STAMP := $(if $(filter command line,$(origin PY)),,$(VENV)/.stamp)
 
 # Spinning OpenMP threads cost a factor of 20 on shared processors.
 export OMP_WAIT_POLICY := PASSIVE
+# Without compiled files every worker and every start of a program would compile the tests and the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test suite test-real check format slow kills gpu hosts docs notebooks package release lock advisories mutants
 .PHONY: real setup clean
@@ -98,13 +100,14 @@ real: setup
 # Every path of a user on that model; where it cannot be had (status 3) the tests are skipped, and say so.
 test-real: setup
 	$(PY) scripts/real_model.py || test $$? -eq 3
-	$(PY) -m pytest -m real tests/real -n $(WORKERS) --dist loadfile
+	$(PY) -m pytest -m "real and not slow" tests/real -n $(WORKERS) --dist loadfile
 
 setup: $(STAMP)
 
+# Python compiles what is imported, and keeps it; pip would compile thousands of files that nothing imports.
 $(VENV)/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev,docs]' -c constraints.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev,docs]' -c constraints.txt
 	touch $@
 
 clean:

@@ -106,14 +106,13 @@ def test_checks_find_an_objective_that_averages() -> None:
 def house(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """A copy of the package with everything that the page adds to it."""
     folder = tmp_path_factory.mktemp("house")
-    shutil.copytree(root / "twofold", folder / "twofold", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(root / "twofold", folder / "twofold")  # with what is compiled
     write_base(folder)
     for section in sections(root)[1:]:
         write_blocks(folder, blocks(root, section))
     for name in ("scripts", "docs"):
         (folder / name).mkdir(exist_ok=True)
     shutil.copy(root / "scripts" / "make_recipe_page.py", folder / "scripts")
-    run(folder, "scripts/make_recipe_page.py")
     return folder
 
 
@@ -128,9 +127,11 @@ def run(house: Path, *command: str, given: str = "") -> str:
 
 
 IN_TURN = """
-import contextlib, io, json, sys
+import contextlib, io, json, runpy, sys
 from twofold.cli.main import main
 
+with contextlib.redirect_stdout(io.StringIO()):
+    runpy.run_path("scripts/make_recipe_page.py", run_name="__main__")
 printed = []
 for language, text in json.load(sys.stdin):
     with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -144,7 +145,7 @@ for language, text in json.load(sys.stdin):
     printed.append(out.getvalue())
 print(json.dumps(printed))
 """
-"""Commands and programs of the page, one after the other in one process: torch is imported once."""
+"""The recipe page, then commands and programs of the page, in one process: torch is imported once."""
 
 
 @pytest.fixture(scope="module")

@@ -29,12 +29,18 @@ def g(x, other):
     same = x.dtype == other
     return x.shape != other.shape or same != x
 """
+COUNTED = """\
+def h(x, n):
+    if len(x) == 60 or len(x) > 70 or n == 60 or x.sum() == 60:
+        return AutoModel.from_config(x, trust_remote_code=False, revision="r")
+    return len([y for y in x if y == 60]) > 70 or world().size == 61 or x == 60
+"""
 
 
-def places(operator: str, text: str) -> list[bool]:
-    """For each occurrence of `text` in SOURCE, whether a change there is silent."""
-    silent, found = SilentPlaces(SOURCE), list[bool]()
-    for number, line in enumerate(SOURCE.splitlines(), 1):
+def places(operator: str, text: str, source: str = SOURCE) -> list[bool]:
+    """For each occurrence of `text` in `source`, whether a change there is silent."""
+    silent, found = SilentPlaces(source), list[bool]()
+    for number, line in enumerate(source.splitlines(), 1):
         found += [silent.holds(operator, (number, i)) for i in range(len(line)) if line.startswith(text, i)]
     return found
 
@@ -61,6 +67,40 @@ def places(operator: str, text: str) -> list[bool]:
 )
 def test_what_no_run_can_tell(operator: str, text: str, expected: list[bool]) -> None:
     assert places(operator, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "text", "constant", "expected"),
+    [
+        ("Eq_LtE", "== 60", 0, [True, True, False, False, False]),  # of a length, a count, a sum, and of no count
+        ("Eq_LtE", "== 60", 1, [False] * 5),
+        ("Eq_GtE", "== 60", 0, [False] * 5),
+        ("Eq_Is", "== 60", 0, [False] * 5),
+        ("Gt_NotEq", "> 70", 0, [True, True]),
+        ("Gt_NotEq", "> 70", 1, [False, False]),
+        ("Gt_GtE", "> 70", 0, [False, False]),
+        ("Eq_LtE", "== 61", 1, [True]),  # there is at least one process
+        ("Eq_LtE", "== 61", 2, [False]),
+    ],
+)
+def test_comparisons_that_say_the_same_of_every_count(
+    change: str, text: str, constant: int, expected: list[bool]
+) -> None:
+    compared = f"{text.split()[0]} {constant:<2}"
+    source = COUNTED.replace(text, compared)
+    assert places(f"core/ReplaceComparisonOperator_{change}", compared, source) == expected
+
+
+def test_another_change_of_a_comparison_is_seen() -> None:
+    source = "if len(some(a, b=1)) == 0: pass"
+    assert places("DropKeywordArgument", "b=1", source) == [False]
+    assert places("core/NumberReplacer", "0: pass", source) == [False]
+
+
+def test_a_default_may_be_left_out_and_not_be_another() -> None:
+    assert places("DropKeywordArgument", "trust_remote_code=", COUNTED) == [True]
+    assert places("DropKeywordArgument", "revision=", COUNTED) == [False]
+    assert places("core/ReplaceFalseWithTrue", "False, revision", COUNTED) == [False]
 
 
 @pytest.mark.parametrize(

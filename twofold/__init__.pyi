@@ -20,6 +20,8 @@ from twofold.evaluation.figures import Evaluation as Evaluation
 from twofold.evaluation.frontier import frontier as frontier
 from twofold.evaluation.harness import HarnessRequest as HarnessRequest
 from twofold.evaluation.harness import harness as harness
+from twofold.evaluation.instruction_following import instruction_following as instruction_following
+from twofold.evaluation.judging import judge_check as judge_check
 from twofold.evaluation.likelihood import perplexity as perplexity
 from twofold.evaluation.likelihood import preference as preference
 from twofold.evaluation.pass_at_k import pass_at_k as pass_at_k

@@ -316,7 +316,8 @@ class Outputs:
     score_B: Tensor | None = None
     value_S: Tensor | None = None
     statistics: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
-    """Statistics that the objective requires: [S] each, without gradient (`models/logprob.py` lists them)."""
+    """Statistics that the objective requires: [S] each (`models/logprob.py` lists them). Only `entropy` has a
+    gradient."""
     routing: Routing | None = None
     """Of a mixture of experts, if requested."""
 

@@ -145,9 +145,10 @@ def _work(cell: Any) -> Result:
 
 @dataclass
 class Run:
-    """What a run left: its looks, the processor seconds of its steps, why it stopped early."""
+    """What a run left: its looks, its steps with their processor seconds, why it stopped early."""
 
     looks: list[Result] = field(default_factory=list[Result])
+    steps: int = 0
     spent: float = 0.0
     failed: str = ""
 
@@ -155,9 +156,11 @@ class Run:
 def run(
     loop: Trainer, looks: int, look: Callable[[float], Result],
     counting: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Run:  # fmt: skip
-    """Play `loop` to its end, with `looks` evenly spread, the last one at the end; `look` takes the seconds spent. No
-    checkpoint is written. A run that stops being finite keeps the looks it has, and says so in `failed`."""
+    """Play `loop` to its end, with `looks` evenly spread, the last one at the end; `look` takes the seconds spent. It
+    ends earlier after a step that is `enough`. No checkpoint is written. A run that stops being finite keeps the looks
+    it has, and says so in `failed`."""
     done, state = Run(), dict[str, Any]()
     due = {round(loop.steps * (i + 1) / looks) for i in range(looks)}
     for at in range(loop.steps):
@@ -174,6 +177,9 @@ def run(
         for each in loop.stateful:
             each.on_step_end(at + 1)
         done.spent += time.process_time() - began
+        done.steps += 1
         if at + 1 in due:
             done.looks.append({"step": at + 1, **look(done.spent)})
+        if enough():
+            break
     return done

@@ -133,7 +133,7 @@ def test_settings_are_keywords_and_stand_in_the_help() -> None:
     assert names[:3] == ["models", "data", "judge"]
     assert "against" in names
     assert "every two players sign flips" in " ".join(str(tf.win_rate.__doc__).split())
-    assert "`rubric` is a jinja2 file" in " ".join(str(tf.win_rate.__doc__).split())  # what several calls share
+    assert "`rubric` is a file with" in " ".join(str(tf.win_rate.__doc__).split())  # what several calls share
     assert "is a constant answer for the judge" in " ".join(str(tf.win_rate.__doc__).split())
     with pytest.raises(TypeError, match="jugde"):
         tf.win_rate(["m"], "rows.jsonl", jugde="verifier")  # pyright: ignore[reportCallIssue]  # the mistake meant

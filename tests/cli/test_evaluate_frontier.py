@@ -50,13 +50,18 @@ HOW = ("--task", "frontier", "--reward", "verifier:flexible", "--max-new-tokens"
 
 
 def test_runs_and_checkpoints_are_points(twofold: Run, runs: list[Path], tasks: Path, tmp_path: Path) -> None:
+    right = {"prompt": "p", "chosen": "7", "rejected": "8", "answer": "7"}
+    pairs = lines(tmp_path / "pairs.jsonl", right, {**right, "prompt": "q", "answer": "8"}, {**right, "prompt": "r"})
     answer = twofold("evaluate", *runs, "--tasks", tasks, *HOW, "--checkpoints", "--out", tmp_path / "out",
-                     "--best-of", "2,4")  # fmt: skip
+                     "--best-of", "2,4", "--judge-pairs", pairs)  # fmt: skip
     assert answer.code == 0, answer.err
     told = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert [(p["model"], p["step"]) for p in told["points"]] == [(str(r), step) for r in runs for step in (3, 6)]
     early, late = told["points"][:2]
     assert 0 < early["kl"]["value"] < late["kl"]["value"]
+    assert (told["judge_check"]["accuracy"]["count"], told["judge_check"]["accuracy"]["n"]) == (2, 3)
+    assert "judge: right on 66.7% [" in " ".join(answer.out.split())
+    assert read_run(runs[0]).extra["frontier"][0]["judge_accuracy"]["count"] == 2
     assert late["reward"]["value"] > told["reference"]["reward"]["value"]
     assert late["reward"]["n"] == 12
     assert (told["samples"], told["reward"]["metric"]) == (4, "flexible")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -178,6 +179,38 @@ def test_the_run_of_a_winner_has_the_bytes_of_its_recipe(twofold: Verb, files: P
 
 def command(files: Path, *words: str) -> list[str]:
     return [sys.executable, "-m", "twofold", "tune", str(files / "tune.yaml"), *words]
+
+
+def begun(files: Path) -> tuple[list[str], subprocess.Popen[str]]:
+    """A search of two workers whose trials have begun, and its command."""
+    words = command(files, "seeds=[0, 1]", f"out={files}/two", "--workers=2")
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    until = time.monotonic() + 120
+    while not list((files / "two").glob("trials/*/seed-0/*")) and time.monotonic() < until:
+        time.sleep(0.1)
+    return words, process
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_stops_all_workers_and_the_search_resumes(files: Path) -> None:
+    words, process = begun(files)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "failed" not in errors
+    subprocess.run(words, check=True, capture_output=True)
+    assert figures_of(files / "two")["methods"]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_a_warning_and_its_trials_are_run(files: Path) -> None:
+    _, process = begun(files)
+    (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(worker), signal.SIGKILL)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert "1 worker failed, and its trials were run here → read worker-*.log" in errors
+    assert figures_of(files / "two")["methods"]
 
 
 @pytest.mark.slow

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -95,42 +95,70 @@ def test_an_outline_spells_types_and_defaults() -> None:
     assert outlined([Small]) == {"Small": expected}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "meant"),
-    [
-        (["train", "{recipe}", "objective.btea=1"], "did you mean `beta`?"),
-        (["train", "{recipe}", "objective.kind=dpoo"], "did you mean `dpo`?"),
-        (["train", "{recipe}", "data.train=nothing.jsonl"], "data.train=nothing.jsonl: no such file"),
-        (["train", "{recipe}", "model.path=./nothing"], "model.path=./nothing: no such folder"),
-        (["train", "{recipe}", "model.path=nobody/nothing"], "no folder of this name is here"),
-        (["train", "{recipe}", "--dry"], "--dry-run"),
-        (["train", "{recipe}", "--temprature", "1"], "did you mean sampling.temperature=1?"),
-        (["evaluate", ".", "--temprature", "1"], "did you mean `--temperature`?"),
-        (["sample", "./nothing", "--prompt", "x"], "no such folder"),
-        (["explain", "http://h:1/v1#m", "{rows}"], "a server only answers: twofold sample http://h:1/v1#m"),
-        (["sample", "http://h:1/v1#m", "--prompt", "x", "--beam", "2"], "a server only samples: leave out --best-of"),
-        (["sample", "http://h:1/v1#m", "--prompt", "x", "chat=text"], "http://host/v1/completions#name"),
-        (["sample", "nobody/nothing", "--prompt", "x", "temprature=1"], "did you mean `temperature`?"),
-        (["evaluate", ".", "--tasks", "nothing.jsonl"], "nothing.jsonl: no such file"),
-        (["score", "nothing.jsonl", "--judge", "verifier", "--out", "o"], "nothing.jsonl: no such file"),
-        (["explain", ".", "nothing.jsonl"], "nothing.jsonl: no such file"),
-        (["export", "nothing", "out"], "no such folder"),
-        (["data", "show", "{rows}", "--model", ".", "max_lenght=1"], "did you mean `max_length`?"),
-        (["data", "build", "nothing.jsonl", "--model", ".", "--out", "o"], "nothing.jsonl: no such file"),
-    ],
-)
-def test_a_mistake_costs_less_than_a_second(tmp_path: Path, arguments: list[str], meant: str) -> None:
-    rows, recipe = tmp_path / "rows.jsonl", tmp_path / "recipe.yaml"
+MISTAKES = [
+    (["train", "{recipe}", "objective.btea=1"], "did you mean `beta`?"),
+    (["train", "{recipe}", "objective.kind=dpoo"], "did you mean `dpo`?"),
+    (["train", "{recipe}", "data.train=nothing.jsonl"], "data.train=nothing.jsonl: no such file"),
+    (["train", "{recipe}", "model.path=./nothing"], "model.path=./nothing: no such folder"),
+    (["train", "{recipe}", "model.path=nobody/nothing"], "no folder of this name is here"),
+    (["train", "{recipe}", "--dry"], "--dry-run"),
+    (["train", "{recipe}", "--temprature", "1"], "did you mean sampling.temperature=1?"),
+    (["evaluate", ".", "--temprature", "1"], "did you mean `--temperature`?"),
+    (["sample", "./nothing", "--prompt", "x"], "no such folder"),
+    (["explain", "http://h:1/v1#m", "{rows}"], "a server only answers: twofold sample http://h:1/v1#m"),
+    (["sample", "http://h:1/v1#m", "--prompt", "x", "--beam", "2"], "a server only samples: leave out --best-of"),
+    (["sample", "http://h:1/v1#m", "--prompt", "x", "chat=text"], "http://host/v1/completions#name"),
+    (["sample", "nobody/nothing", "--prompt", "x", "temprature=1"], "did you mean `temperature`?"),
+    (["evaluate", ".", "--tasks", "nothing.jsonl"], "nothing.jsonl: no such file"),
+    (["score", "nothing.jsonl", "--judge", "verifier", "--out", "o"], "nothing.jsonl: no such file"),
+    (["explain", ".", "nothing.jsonl"], "nothing.jsonl: no such file"),
+    (["export", "nothing", "out"], "no such folder"),
+    (["data", "show", "{rows}", "--model", ".", "max_lenght=1"], "did you mean `max_length`?"),
+    (["data", "build", "nothing.jsonl", "--model", ".", "--out", "o"], "nothing.jsonl: no such file"),
+]
+"""(command line, part of its message)."""
+
+FORKS = """
+import json, os, sys
+from twofold.cli.main import main
+
+for number, line in enumerate(json.load(sys.stdin)):
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open(f"{sys.argv[1]}/{number}", os.O_WRONLY | os.O_CREAT), 2)
+        main(line)
+        os._exit(99)
+    _, status, used = os.wait4(child, 0)
+    print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime]), flush=True)
+"""
+"""Command lines, each in a fork of a process that has imported the command line: its exit code and CPU seconds."""
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, float, str]]:
+    """By command line: exit code, CPU seconds and standard error."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    rows, recipe = folder / "rows.jsonl", folder / "recipe.yaml"
     rows.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n', encoding="utf-8")
     recipe.write_text(f"model: {{path: .}}\ndata: {{train: {rows}}}\nobjective: {{kind: dpo}}\n", encoding="utf-8")
-    line = [word.format(recipe=recipe, rows=rows) for word in arguments]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    surroundings = os.environ | {"COLUMNS": "200"}
+    lines = [[word.format(recipe=recipe, rows=rows) for word in arguments] for arguments, _ in MISTAKES]
     done = subprocess.run(
-        [sys.executable, "-m", "twofold", *line], capture_output=True, text=True, check=False, env=surroundings
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert (done.returncode, meant in done.stderr) == (2, True), done.stderr
-    assert len(done.stderr.splitlines()) <= 10
-    # Importing torch alone takes two.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
+        [sys.executable, "-c", FORKS, str(folder)], input=json.dumps(lines), env=os.environ | {"COLUMNS": "200"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    ends = [json.loads(line) for line in done.stdout.splitlines()]
+    return {
+        str(arguments): (code, seconds, (folder / str(number)).read_text(encoding="utf-8"))
+        for number, ((arguments, _), (code, seconds)) in enumerate(zip(MISTAKES, ends, strict=True))
+    }
+
+
+@pytest.mark.parametrize(("arguments", "meant"), MISTAKES)
+def test_a_mistake_costs_less_than_a_second(
+    answers: dict[str, tuple[int, float, str]], arguments: list[str], meant: str
+) -> None:
+    code, seconds, error = answers[str(arguments)]
+    assert (code, meant in error) == (2, True), error
+    assert len(error.splitlines()) <= 10
+    assert seconds < 1.2  # importing torch alone takes two

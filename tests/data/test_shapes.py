@@ -128,6 +128,11 @@ FORMATS: dict[str, tuple[Any, Any]] = {
     # problems and their solutions
     "prompt + answer": ({"prompt": "1 + 1?", "answer": "2"}, {"prompt": "1 + 1?", "answer": "2"}),
     "question + answer": ({"question": "1 + 1?", "answer": "2"}, {"prompt": "1 + 1?", "answer": "2"}),
+    "prompt + instruction_id_list (IFEval)": (
+        {"key": 1, "prompt": "Write.", "instruction_id_list": ["punctuation:no_comma", "keywords:existence"],
+         "kwargs": [{"keywords": None}, {"keywords": ["sea"], "relation": None}]},
+        {"prompt": "Write.",
+         "answer": '[{"kind": "punctuation:no_comma"}, {"kind": "keywords:existence", "keywords": ["sea"]}]'}),
     "GSM8K model solutions": (
         {"question": "1 + 1?", "ground_truth": "2", "6b": SOLVED, "175b": {"is_correct": False, "solution": "3"}},
         {"prompt": "1 + 1?", "chosen": "2", "rejected": "3"}),

@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
-from support.tiny import chain
+from support.word_chain import word_chain
 from twofold.demo.play import DemoResult
 from twofold.demo.real import RealSize, play_real
 from twofold.demo.real_model import HUB_NAME, located
@@ -23,25 +20,12 @@ from twofold.rewards.instructions import judge, readable
 from twofold.statistics import mcnemar
 from twofold.stopping import Stopped, StopRequest
 
-WORDS = ("<unk>", "small", "Large", "?", "</s>", "so", "Then", "it")
 SMALL = RealSize(samples=3, prompts=18, overrides=("training.steps=2", "training.batch_size=4"))
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draws each word by chance, and stops after five on average."""
-    folder = tmp_path_factory.mktemp("chain")
-    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
-    PreTrainedTokenizerFast(
-        tokenizer_object=core, unk_token="<unk>", eos_token="</s>", pad_token="</s>", padding_side="left"
-    ).save_pretrained(folder)
-    share_V = torch.tensor([0.0001, 0.3, 0.1, 0.2, 0.2, 0.1, 0.05, 0.0499], dtype=torch.float64)
-    model = chain(share_V.log().expand(len(WORDS), -1).contiguous()).float()
-    model.config.max_position_embeddings = 256
-    model.config.eos_token_id = model.generation_config.eos_token_id = WORDS.index("</s>")
-    model.save_pretrained(folder)
-    return folder
+    return word_chain(tmp_path_factory.mktemp("chain"))
 
 
 def played(out: Path, base: Path, size: RealSize = SMALL) -> DemoResult:

@@ -187,7 +187,7 @@ def test_a_summary_is_all_that_is_told_of_games() -> None:
 def test_equal_lengths_are_a_guess_where_almost_none_are_of_one_side(
     longer: float, shorter: float, guessed: bool
 ) -> None:
-    found = LengthControlled(Shares(games([1.0])).estimate(), 0.5, longer, shorter)
+    found = LengthControlled(Shares(games([1.0])).estimate(), 0.5, longer, shorter, (0.1, 0.9))
     assert found.guessed == guessed
     assert found.as_dict() == {
         **found.rate.as_dict(), "slope": 0.5, "longer": longer, "shorter": shorter, "extrapolated": guessed,

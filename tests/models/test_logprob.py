@@ -10,7 +10,7 @@ from torch import Tensor
 
 from support.golden import expected, given
 from twofold.models import logprob
-from twofold.models.logprob import statistics_of, token_logps, token_statistics
+from twofold.models.logprob import entropies_of, statistics_of, token_entropies, token_logps, token_statistics
 
 CASES = {
     "plain": (False, None),
@@ -87,6 +87,32 @@ def test_statistics_are_those_of_whole_rows(
         for name, value in found.items():
             assert (value.dtype, value.requires_grad) == (dtype, False)
             torch.testing.assert_close(value.double(), want[name], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("tile", [None, (64, 10), (7, 1)], ids=str)
+@pytest.mark.parametrize("case", CASES)
+def test_entropies_equal_those_of_whole_rows(
+    case: str, tile: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """−Σ π·log π and its gradient, in float64; and in float32 with logits whose exponentials are not finite."""
+    if tile:
+        monkeypatch.setattr(logprob, "TILE", {"cpu": tile, "cuda": tile})
+    with_bias, softcap = CASES[case]
+    hidden, weight, _, bias, grad = inputs(bias=with_bias)
+    leaves = [x for x in (hidden, weight, bias) if x is not None]
+    logits = torch.nn.functional.linear(hidden, weight, bias)
+    logp = (logits if softcap is None else softcap * torch.tanh(logits / softcap)).log_softmax(-1)
+    a, b = token_entropies(hidden, weight, bias, softcap), -(logp.exp() * logp).sum(-1)
+    torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(a, entropies_of(logp), rtol=1e-12, atol=1e-12)
+    for ours, theirs in zip(torch.autograd.grad(a, leaves, grad), torch.autograd.grad(b, leaves, grad), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
+        assert theirs.norm() > 0.5
+    large, narrow = (hidden * 100).float(), None if bias is None else bias.float()
+    found = token_entropies(large, weight.float(), narrow, softcap)
+    wide = torch.nn.functional.linear(large.double(), weight, bias)
+    want = entropies_of(wide if softcap is None else softcap * torch.tanh(wide / softcap))
+    torch.testing.assert_close(found.double(), want, rtol=1e-3, atol=1e-3)
 
 
 def test_statistics_of_an_even_and_of_a_certain_row() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,14 @@ from support import tiny
 from support.architectures import EXPERTS
 from support.families import build
 from twofold.errors import ModelError
-from twofold.models.adapters import REFERENCE_ADAPTER, LoRA, adapter_pairs, attach_adapter, copy_adapter
+from twofold.models.adapters import (
+    REFERENCE_ADAPTER,
+    LoRA,
+    _no_word_on_ties,
+    adapter_pairs,
+    attach_adapter,
+    copy_adapter,
+)
 from twofold.models.export import export_model
 from twofold.models.load import ModelSettings, load_policy, save_policy
 from twofold.models.policy import Policy
@@ -238,3 +246,12 @@ def test_the_config_of_an_adapter_names_its_options(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text("utf-8"))
     assert (config["use_rslora"], config["use_dora"], config["lora_dropout"]) == (True, True, 0)
     assert sorted(config["modules_to_save"]) == ["lm_head", "model.embed_tokens"]
+
+
+def test_of_a_second_adapters_warnings_one_alone_is_hidden() -> None:
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        with _no_word_on_ties():
+            warnings.warn("set ensure_weight_tying to True", stacklevel=1)
+            warnings.warn("the adapter has other layers", stacklevel=1)
+    assert [str(each.message) for each in heard] == ["the adapter has other layers"]

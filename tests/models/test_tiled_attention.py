@@ -99,3 +99,22 @@ def test_a_shared_prompts_gradients_are_summed_in_float32() -> None:
 
     for found, want in zip(prompt_gradients(torch.bfloat16), prompt_gradients(torch.float64), strict=True):
         assert (found - want).norm() < 3e-3 * want.norm()
+
+
+def test_gradients_of_keys_are_summed_over_tiles_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """240 tiles of one query each; a sum of as many terms in bfloat16 would stop growing."""
+    monkeypatch.setattr(tiled_attention, "_SCORES", 1)
+    monkeypatch.setattr(tiled_attention, "_STRETCH", 1)
+    prompt, length, noise = 4, 243, torch.Generator().manual_seed(1)
+    shapes = [(1, n, length, 16) for n in (2, 1, 1)] + [(1, length, 2, 16)]
+    drawn = [torch.rand(*shape, generator=noise).bfloat16() for shape in shapes]
+
+    def gradient_of_values(dtype: torch.dtype) -> Tensor:
+        *leaves, grad = (x.to(dtype) for x in drawn)
+        leaves = [x.requires_grad_() for x in leaves]
+        layout = pack(tiny.groups((prompt, length - prompt + 1))).layout
+        out, _ = branch_attention(torch.nn.Identity(), *leaves, None, layout=layout)
+        return torch.autograd.grad(out, leaves, grad.to(out.dtype))[2].double()
+
+    found, want = gradient_of_values(torch.bfloat16), gradient_of_values(torch.float64)
+    assert (found - want).norm() < 3e-3 * want.norm()

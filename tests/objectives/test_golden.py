@@ -63,7 +63,9 @@ COVERED: dict[str, str] = {
     "rtoq.beam_vs_greedy": "tests/sampling/test_beam.py",
     "eval.pass_at_k": "tests/evaluation/test_pass_at_k.py",
     "rtoq.two_token_mdp": "tests/analysis/test_credit.py",
-    **dict.fromkeys(["eval.win_rate", "eval.gsm8k_ci", "eval.mcnemar"], "tests/test_statistics_of_comparisons.py"),
+    **dict.fromkeys(
+        ["eval.win_rate", "eval.gsm8k_ci", "eval.mcnemar"], "tests/statistics/test_statistics_of_comparisons.py"
+    ),
     **dict.fromkeys(ON_SCORES, "tests/objectives/test_reward_objectives.py"),
     **dict.fromkeys(ON_PAIRS, "tests/objectives/test_pairs_golden.py"),
 }

@@ -97,6 +97,7 @@ RANGES: list[tuple[type, str, list[Any], list[Any]]] = [
     (BCO, "shift_decay", [0.0, 0.99], [-0.01, 1.0]),
     (BradleyTerry, "centring", *NOT_NEGATIVE),
     (PPO, "clip", *OPEN),
+    (PPO, "entropy", *NOT_NEGATIVE),
     (GRPO, "clip", *OPEN),
     (GRPO, "beta", *NOT_NEGATIVE),
     (GRPO, "clip_high", [None, 0.2, 0.5], [0.19]),
@@ -203,6 +204,7 @@ def test_what_learns_from_what() -> None:
     assert {m: m().constant for m in members if m().constant} == fixed
     told = [WPO(alignment=a).statistics for a in ("sampled", "greedy", "none")]  # type: ignore[arg-type]  # by name
     assert told == [("log_collision",), ("log_greedy",), ()]
+    assert PPO(entropy=0.01).statistics == ("entropy",)
 
 
 def test_where_each_is_finite() -> None:

@@ -279,6 +279,6 @@ def test_what_an_objective_hears() -> None:
     assert (scores.score_B is said, scores.logp_S) == (True, None)
     assert (logps.logp_S is said, logps.score_B) == (True, None)
     assert {k: v.tolist() for k, v in logps.statistics.items()} == {
-        "log_collision": [-0.5, -1.5], "log_greedy": [-0.5, -1.5], "top_entropy": [0.5, 1.5],
+        "log_collision": [-0.5, -1.5], "log_greedy": [-0.5, -1.5], "top_entropy": [0.5, 1.5], "entropy": [0.5, 1.5],
     }  # fmt: skip
-    assert not any(v.requires_grad for v in logps.statistics.values())
+    assert {k for k, v in logps.statistics.items() if v.requires_grad} == {"entropy"}

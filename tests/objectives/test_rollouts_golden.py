@@ -13,7 +13,8 @@ import torch
 from support.golden import expected, given
 from support.scenes import Scene, branch, evaluate, even, group, near, outputs, total, whole
 from support.scenes import rollouts as painted
-from twofold.batch import Batch, Role
+from twofold.batch import Batch, Outputs, Role
+from twofold.models.logprob import entropies_of
 from twofold.objectives import GRPO, PPO, RLOO, Reinforce
 from twofold.objectives.base import Objective
 
@@ -44,6 +45,30 @@ def test_ppo_by_hand() -> None:
     assert loss.metrics["clipped"].value.mean().item() == pytest.approx(want["clipfrac"], abs=1e-9)
     assert loss.metrics["approx_kl"].value.mean().item() == near(want["approx_kl"])
     assert grad_S.tolist() == near([0.0, -0.6703200460356393 * want["whitened"][1] / 3, -want["whitened"][2] / 3])
+
+
+def test_the_entropy_bonus_by_hand() -> None:
+    """Schulman et al., equation 9: c₂·S[π] of each token's whole distribution, in the same mean as the surrogate.
+
+    π = (1/2, 1/4, 1/4) has S = 1.5·ln 2 = 1.0397207708, π = (0.9, 0.05, 0.05) has 0.3943976914; their mean is
+    0.7170592311. With A = 1 and ρ = 1 the surrogate is −1, so with c₂ 0.1 the loss is −1.0717059231. By a logit,
+    ∂(−S)/∂z = π·(log π + S), which for the first π is (1/2·0.3465735903, 1/4·(−0.3465735903), …).
+    """
+    share_SV = torch.tensor([[0.5, 0.25, 0.25], [0.9, 0.05, 0.05]], dtype=torch.float64)
+    logits_SV = share_SV.log().requires_grad_()
+    token_S = torch.tensor([0, 1])
+    logp_S = logits_SV.log_softmax(-1).gather(1, token_S[:, None]).squeeze(1)
+    same = logp_S.detach().tolist()
+    batch = Batch.of(scene([same], [same], [same], [1.0])[0])
+    told = Outputs(logp_S, statistics={"entropy": entropies_of(logits_SV)})
+    loss, plain = PPO(entropy=0.1)(told, batch), PPO()(told, batch)
+    assert total(loss, batch).item() == pytest.approx(-1.071705923114368, abs=1e-12)
+    assert total(plain, batch).item() == pytest.approx(-1.0, abs=1e-12)
+    assert loss.metrics["entropy"].value.tolist() == near([1.0397207708399179, 0.39439769144744277])
+    (grad_SV,) = torch.autograd.grad(total(loss, batch) - total(plain, batch), logits_SV)
+    want = [0.1 / 2 * x for x in (0.17328679513998632, -0.08664339756999316, -0.08664339756999316)]
+    assert grad_SV[0].tolist() == near(want)
+    assert "entropy" not in plain.metrics
 
 
 @pytest.mark.parametrize(("average", "name"), [("completion", "grpo"), ("token", "bnpo"), ("constant", "dr_grpo")])

@@ -255,3 +255,10 @@ def test_a_margin_of_rows_is_the_margin_of_the_loss(member: type[Objective], set
 def test_every_other_objective_has_no_margin() -> None:
     named = {member for member, _ in MARGINS}
     assert {type(o) for o in OBJECTIVES if o.margin_setting is not None and not isinstance(o, Sum)} == named
+
+
+@pytest.mark.parametrize("role", [r for r in Role if r not in (Role.CHOSEN, Role.REJECTED)], ids=lambda r: r.name)
+def test_of_two_completions_ranked_ones_alone_have_another_order(role: Role) -> None:
+    branches = [Branch(torch.arange(n), role, columns={"probability": 0.75}) for n in (2, 3)]
+    batch = with_both_orders(IPO(), Batch.of([Group("g", torch.arange(4), tuple(branches))]))
+    assert batch.length_B.tolist() == [2, 3, *([3, 2] if role is Role.RANKED else [2, 3])]

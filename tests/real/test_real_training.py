@@ -18,15 +18,17 @@ from twofold.models.load import ModelSettings, load_policy, save_policy
 pytestmark = pytest.mark.real
 BEGIN = math.log(2)
 EXACTLY = 1e-6
+PRECISIONS = pytest.mark.parametrize("precision", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
+"""`test_first_step.py` and its neighbors test every choice on tiny models; `make slow` tests all on the real one."""
 
 
 @pytest.mark.parametrize(
     ("tuning", "reference", "precision", "bound"),
     [
         ("lora", "cached", "float32", EXACTLY),
-        ("lora", "live", "bfloat16", EXACTLY),
-        ("lora", "cached", "bfloat16", EXACTLY),
-        ("full", "cached", "float32", EXACTLY),
+        pytest.param("lora", "live", "bfloat16", EXACTLY, marks=pytest.mark.slow),
+        pytest.param("lora", "cached", "bfloat16", EXACTLY, marks=pytest.mark.slow),
+        pytest.param("full", "cached", "float32", EXACTLY, marks=pytest.mark.slow),
         ("full", "live", "bfloat16", EXACTLY),
     ],
 )
@@ -72,7 +74,7 @@ def test_a_base_in_4_bits_begins_as_its_reference_and_is_exported_as_it_was_trai
     assert rms(whole.logps(question, answer), trained) < ROUNDED  # its weights are in bfloat16
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@PRECISIONS
 def test_pdpo_begins_with_every_gap_at_0(recipe: Path, tmp_path: Path, precision: str) -> None:
     run = tmp_path / "run"
     how = ["data.generator.count=2", "algorithm.kind=pdpo", "algorithm.prompts=2", "algorithm.samples=2"]
@@ -87,7 +89,7 @@ def test_pdpo_begins_with_every_gap_at_0(recipe: Path, tmp_path: Path, precision
     assert second["loss"] == pytest.approx(second["loss/dpo"] + gamma * second["loss/pdpo"], rel=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@PRECISIONS
 def test_grpo_learns_from_the_reward_of_its_own_drafts(
     real_model: Path, pairs: Path, tmp_path: Path, precision: str
 ) -> None:

@@ -197,15 +197,17 @@ def test_explain_credits_each_token_with_its_log_ratio(
             assert completion["reward"] == pytest.approx(sum(credits), abs=1e-3)
 
 
-def test_what_is_exported_is_what_was_trained(run: Path, real_model: Path, merged: Independent, tmp_path: Path) -> None:
-    last = steps_after(run)
-    assert margins(merged)["chosen"] == pytest.approx(last["chosen"], abs=10 * EXACT)
-    assert margins(merged)["rejected"] == pytest.approx(last["rejected"], abs=10 * EXACT)
+def test_what_is_exported_is_what_was_trained(
+    run: Path, base: Independent, merged: Independent, tmp_path: Path
+) -> None:
+    last, exported = steps_after(run), margins(merged)
+    assert exported["chosen"] == pytest.approx(last["chosen"], abs=10 * EXACT)
+    assert exported["rejected"] == pytest.approx(last["rejected"], abs=10 * EXACT)
     verb("export", run, tmp_path / "auto")
     stored = AutoModelForCausalLM.from_pretrained(tmp_path / "auto", dtype="auto")
     assert stored.dtype == torch.bfloat16  # as the base is
     own = Independent.of(tmp_path / "auto")
-    assert own.tokenizer.chat_template == Independent.of(real_model).tokenizer.chat_template
+    assert own.tokenizer.chat_template == base.tokenizer.chat_template
     rounded, exact = (torch.cat([m.logps(q, chosen) for q, chosen, _ in QUESTIONS]) for m in (own, merged))
     assert 0 < rms(rounded, exact) < 5 * ROUNDED  # weights have 8 bits now, and have moved far
 

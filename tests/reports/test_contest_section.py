@@ -37,4 +37,6 @@ def test_a_contest_of_two_runs_is_on_their_page_once(make_run: Make) -> None:
     for text in ("runs/a@beam:5", "&lt;b&gt;", "+0.51", "+0.20 … +0.90", "62.5%", "-25.0%", "0.040", ROW["command"]):
         assert text in page, text
     assert "<td><b>" not in page
+    (runs[0] / "contests.json").write_text(json.dumps([{**ROW, "judge_accuracy": RATE}]))
+    assert "The judge is right on 62.5% (40.0 – 80.0%) of 40 labeled pairs." in render([read_run(runs[0])], "one")
     assert '<section id="contests">' not in render([read_run(make_run("c"))], "one")

@@ -63,6 +63,13 @@ def test_win_rates_by_temperature(make_run: Make) -> None:
         "Win rate by temperature", "temperature", (("a", "run-0"), ("b", "run-1")),
     )  # fmt: skip
     assert "against chosen" in chart.note
+    assert "labeled pairs" not in chart.note
+    accuracy = {"value": 0.81, "low": 0.72, "high": 0.87, "n": 1100, "pairs": "labels.jsonl"}
+    rates = [{"against": "chosen", "temperature": 0.0, "value": 0.5, "low": 0.4, "high": 0.7, "n": 99,
+              "judge_accuracy": accuracy}]  # fmt: skip
+    (runs[0] / "win_rates.json").write_text(json.dumps(rates))
+    [chart] = win_rate_charts([read_run(r) for r in runs], [("a", "run-0"), ("b", "run-1")])
+    assert chart.note.endswith("The judge is right on 81.0% (72.0 – 87.0%) of 1,100 labeled pairs.")
 
 
 @pytest.mark.parametrize("broken", ['[{"temperature": "warm"}]', "{}", "[1]", "nonsense", '[{"temperature": 1}]'])

@@ -89,14 +89,16 @@ def compared(folder: Path, processes: int, precision: str, kinds: Sequence[str])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("precision", "figure", "weight"), [("float64", 1e-10, 1e-10), ("float32", 2e-6, 2e-6)])
+@pytest.mark.parametrize(("precision", "figure", "weight"), [("float64", 1e-10, 1e-10), ("float32", 5e-6, 2e-6)])
 @pytest.mark.parametrize("processes", [2, 3])
 def test_every_kind(tmp_path: Path, processes: int, precision: str, figure: float, weight: float) -> None:
     """In float32 AdamW's first steps divide a small gradient by itself, rounding and all: of an adapter 1.2e-6. In
-    eight bits a value lies so near the bound that `value_clipped` counts it or does not: one token of 72."""
+    eight bits a value lies so near the bound that `value_clipped` counts it or does not: one token of 72. A standard
+    deviation of weights that are nearly equal is the root of a rounding: 2.7e-5."""
     found = compared(tmp_path, processes, precision, [*WHOLE, *(BITS if precision == "float32" else ())])
-    counted = {case: 1.4e-2 if case.endswith("ppo-value-int8") else figure for case in found}
-    assert {case: far for case, far in found.items() if far[0] > counted[case] or far[1] > weight} == {}
+    loose = {"ppo-value-int8": 1.4e-2, "weighted-kto": 5e-5} if precision == "float32" else {}
+    bounds = {case: loose.get(case.partition(":")[2], figure) for case in found}
+    assert {case: far for case, far in found.items() if far[0] > bounds[case] or far[1] > weight} == {}
 
 
 @pytest.mark.slow

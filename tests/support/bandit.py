@@ -13,6 +13,7 @@ from torch import Tensor
 
 from twofold.algorithms.policy_gradient import PolicyGradient, PolicyGradientAlgorithm, RewardKL
 from twofold.batch import Batch, Group, Outputs
+from twofold.models.logprob import entropies_of
 from twofold.objectives.base import Objective
 from twofold.objectives.checks import total
 from twofold.rewards.rollouts import Rewards
@@ -47,6 +48,7 @@ class Table:
     theta: Tensor = field(default_factory=lambda: vector(REFERENCE).log().requires_grad_())
     value: Tensor = field(default_factory=lambda: vector([0.0]).requires_grad_())
     """What a value model says before the one token: of one prompt, a number."""
+    reward: Tensor = field(default_factory=lambda: vector(REWARD))
 
     def sample(
         self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
@@ -65,11 +67,13 @@ class Table:
         return provide
 
     def rate(self, groups: Sequence[Group]) -> list[list[float]]:
-        return [[REWARD[int(b.tokens[0])] for b in g.branches] for g in groups]
+        return [[float(self.reward[int(b.tokens[0])]) for b in g.branches] for g in groups]
 
     def outputs(self, groups: Sequence[Group]) -> Outputs:
         tokens = torch.cat([b.tokens for g in groups for b in g.branches])
-        return Outputs(self.theta.log_softmax(0)[tokens], value_S=self.value.expand(len(tokens)))
+        entropy = entropies_of(self.theta[None]).expand(len(tokens))
+        said = self.theta.log_softmax(0)[tokens]
+        return Outputs(said, value_S=self.value.expand(len(tokens)), statistics={"entropy": entropy})
 
     def part(self, part: Part, rate: float) -> None:
         """A plain gradient step of whoever learns from `part`."""
@@ -79,9 +83,12 @@ class Table:
             learns -= rate * grad
 
 
-def learnt(objective: Objective, *, kl: float = 0.0, steps: int = 80, rate: float = 1.5, **settings: Any) -> Tensor:
+def learnt(
+    objective: Objective, *, kl: float = 0.0, steps: int = 80, rate: float = 1.5, reward_V: Tensor | None = None,
+    **settings: Any,
+) -> Tensor:  # fmt: skip
     """The policy after `steps` of plain gradient descent at a rate that falls to 0."""
-    table = Table()
+    table = Table() if reward_V is None else Table(reward=reward_V)
     made = PolicyGradient(kl=RewardKL(coefficient=kl), **{"samples": 8, **settings})
     play = PolicyGradientAlgorithm(
         settings=made,

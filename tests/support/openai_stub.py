@@ -20,7 +20,7 @@ ODD = {"garbage": b"<html>so sorry</html>", "brackets": b"[" * 200_000}
 class Stub:
     """`behave(body, nth)` names what becomes of a request (the nth with this body, seed apart): `good`, `429`, `500`,
     `garbage`, `brackets`, `empty`, `half`, `cut`, `silent`, `drip`, `400 MESSAGE` or `422 BODY`; `say(body)` is
-    the text of a good answer, or its whole message."""
+    the text of a good answer, or its whole message. `logprobs(body)` are its choice's, `usage` its counts of tokens."""
 
     def __init__(self, say: Callable[[Body], str | Body], behave: Behaviour = lambda body, nth: GOOD) -> None:
         self.say, self.behave = say, behave
@@ -28,6 +28,8 @@ class Stub:
         self.good: list[str] = []
         self.authorizations: list[str | None] = []
         self.pause = 0.0
+        self.logprobs: Callable[[Body], Body | None] = lambda body: None
+        self.usage: Body | None = {"prompt_tokens": 3, "completion_tokens": 2}
         self._seen: dict[str, int] = {}
         self._lock = Lock()
         stub = self
@@ -79,7 +81,7 @@ class Stub:
         elif kind == "empty":
             _send(handler, 200, b'{"choices": []}')
         else:
-            whole = _completion(self.say(body), "length" if kind == "cut" else "stop")
+            whole = _completion(self.say(body), "length" if kind == "cut" else "stop", self.logprobs(body), self.usage)
             _send(handler, 200, whole[: len(whole) // 2] if kind == "half" else whole, length=len(whole))
             if kind == GOOD:
                 with self._lock:
@@ -194,10 +196,11 @@ def said(body: Body) -> str:
     return body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
 
 
-def _completion(told: str | Body, reason: str) -> bytes:
+def _completion(told: str | Body, reason: str, logprobs: Body | None, usage: Body | None) -> bytes:
     message = {"content": told} if isinstance(told, str) else told
     choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": reason}
-    return json.dumps({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}).encode()
+    choice |= {} if logprobs is None else {"logprobs": logprobs}
+    return json.dumps({"choices": [choice], **({} if usage is None else {"usage": usage})}).encode()
 
 
 def _send(

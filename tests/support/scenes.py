@@ -251,7 +251,7 @@ VARIANTS: dict[type, list[Objective]] = {
     BradleyTerry: [BradleyTerry(), BradleyTerry(margin=0.5, centring=0.1), BradleyTerry(margin="data")],
     KTO: [KTO(), KTO(beta=1.0, desirable_weight=1.5, undesirable_weight=0.5), KTO(z0="zero")],
     BCO: [BCO(), BCO(beta=1.0)],
-    PPO: [PPO(), PPO(clip=0.05, average="completion")],
+    PPO: [PPO(), PPO(clip=0.05, average="completion"), PPO(entropy=0.3), PPO(entropy=0.1, average="completion")],
     GRPO: [
         GRPO(),
         GRPO(beta=1.0, estimator="k2", average="token", clip_high=0.28),

@@ -13,12 +13,17 @@ from twofold.cli import evaluate_tables
 from twofold.cli.dataclass_options import spread
 from twofold.cli.evaluate_options import (
     ANSWERS,
+    JUDGE,
     MATCHES,
+    PUBLISHED,
+    SAMPLED,
+    SCORED,
     SHARDING,
     Options,
     command,
     flag,
     numbers,
+    prices,
     refuse_contradictions,
     words,
 )
@@ -29,6 +34,7 @@ from twofold.shards import Merged, Outcome, Work, digest
 
 if TYPE_CHECKING:
     from twofold.cli.progress import RichProgress
+    from twofold.client.server import RetrySettings
     from twofold.data.formats import Table
     from twofold.data.turns import ChatChoice
     from twofold.evaluation.figures import Evaluation
@@ -50,12 +56,13 @@ def evaluate(given: Options) -> None:
     tests."""
     from twofold.cli.progress import RichProgress
     from twofold.config.first_look import first_look, refuse_unwritable
-    from twofold.evaluation.players import files_of, models_of, parse_players
+    from twofold.evaluation.players import files_of, models_of
 
     refuse_contradictions(given)
     refuse_odd_shards(given, given.out)
     players = _players(given)
-    first_look(rows=[given.tasks, given.examples, *files_of(players)], models=[*models_of(players), given.reference])
+    rows = [given.tasks, given.examples, given.judge_pairs, *files_of(players)]
+    first_look(rows=rows, models=[*models_of(players), given.reference])
     folder = given.out and (given.out / "results.json", given.out / "rows.jsonl")
     refuse_unwritable(given.json_file, *(folder or ()))
     with RichProgress() as progress:
@@ -63,10 +70,12 @@ def evaluate(given: Options) -> None:
             about, found = dict[str, Any](), _by_harness(given, progress)
         else:
             source = _source(given)
-            for model in models_of(parse_players(given.models)):
-                _refuse_trained_on(Path(model), source.records, progress)
+            runs = models_of(_measured(given))
+            trained = {model: _refuse_trained_on(Path(model), source.records, progress) for model in runs}
             about = {"task": given.task, "tasks": {"source": source.source, "sha256": source.sha256,
                                                    "n": len(source.records)}}  # fmt: skip
+            if contamination := {model: note for model, note in trained.items() if note}:
+                about["contamination"] = contamination
             if not whole(given, progress):
                 return _in_shards(given, about, source.records, progress)
             from twofold.evaluation.parts import WHOLE  # imports torch
@@ -78,10 +87,10 @@ def evaluate(given: Options) -> None:
 
 def _players(given: Options) -> list[Player]:
     """The players and their opponent. Raises RecipeError for settings of a model where the task has none."""
-    from twofold.evaluation.players import parse_player, parse_players, refuse_players
+    from twofold.evaluation.players import parse_player, refuse_players
 
-    players = parse_players(given.models)
-    if given.harness is not None or given.task not in (*ANSWERS, *MATCHES):
+    players = _measured(given)
+    if given.harness is not None or given.task not in (*ANSWERS, *PUBLISHED, *MATCHES):
         refuse_players(players, "--harness" if given.harness else f"--task {given.task}")
     return [*players, parse_player(given.against)] if given.against else players
 
@@ -128,7 +137,8 @@ def _in_shards(given: Options, about: Mapping[str, Any], records: Sequence[Recor
 
     players = _players(given)
     inputs = (*models_of(players), *files_of(players), given.reference, given.examples)
-    inputs = (*inputs, *((each or "").partition(":")[2] for each in (given.judge, given.reward)))
+    judges = (*(given.judge or ()), given.reward or "", *(given.models if given.task in (JUDGE, *SCORED) else ()))
+    inputs = (*inputs, given.judge_pairs, *(each.partition(":")[2] for each in judges))
     about = {**told, "about": about}
     work = Work("evaluate", "items", len(items), request, about, halves.grain(len(items)), inputs)
     in_shards(given, work, given.out / ITEMS, make, finish, progress)
@@ -150,14 +160,27 @@ def _settings(given: Options, progress: Progress) -> Any:
         "temperatures": numbers(given.temperatures, "--temperatures", "0,0.5,1", float, 0),
         "best_of": sorted(numbers(given.best_of, "--best-of", "2,4,8,16", int, 1) or ()),
     }
-    if given.task in MATCHES and given.judge is None:
-        remedy = "as --judge reward:FOLDER, llm:URL#NAME or human:FILE"
+    if given.task in MATCHES and not given.judge:
+        remedy = "as --judge reward:FOLDER, llm:URL#NAME or human:FILE; several --judge are a panel"
         raise RecipeError("requires a judge", where=f"--task {given.task}", remedy=remedy)
     if given.task == "frontier":
         how |= _of_runs(given)
+    if given.task in (*SAMPLED, JUDGE):
+        how["retry"] = _retry(given)
     settings = _halves(given).settings
     taken = {field.name for field in fields(settings)} - {"progress"}
     return settings(**{n: v for n, v in how.items() if n in taken and v is not None}, progress=progress)
+
+
+def _retry(given: Options) -> RetrySettings:
+    """How a judge's server is queried. Raises RecipeError for limits that are not valid."""
+    from twofold.client.server import RetrySettings
+
+    try:
+        return RetrySettings(per_minute=given.per_minute, max_spend=given.max_spend, prices=prices(given.price))
+    except ValueError as error:
+        remedy = "write a number above 0, and prices of at least 0"
+        raise RecipeError(str(error), where="--per-minute, --max-spend, --price", remedy=remedy) from None
 
 
 def _of_runs(given: Options) -> dict[str, Any]:
@@ -181,24 +204,29 @@ def _source(given: Options) -> Table:
     name = given.tasks or (preset.source if preset else None)
     if name is None:
         raise RecipeError("no rows", where=f"--task {given.task}", remedy="name their file: --tasks FILE")
-    return read(Reading(name, split=given.split, limit=given.limit, ignore=tuple(words(given.ignore) or ())))
+    split = given.split or (preset.split if preset else "test")
+    return read(Reading(name, split=split, limit=given.limit, ignore=tuple(words(given.ignore) or ())))
 
 
-def _refuse_trained_on(run: Path, records: Sequence[Record], progress: Progress) -> None:
-    """For a run directory: refuse prompts that the run was trained on."""
+def _refuse_trained_on(run: Path, records: Sequence[Record], progress: Progress) -> str | None:
+    """For a run directory: refuse prompts that the run was trained on, and return a note on the others."""
     from twofold.runs.dataset import refuse_trained_on
     from twofold.runs.folder import is_run
 
     if not is_run(str(run)):
-        return
+        return None
     try:
-        if near := refuse_trained_on(run, records):
-            told = f"{near} of {len(records)} rows differ from its training rows only by case, spacing or punctuation"
-            progress.warn(f"{run}: {told}")
+        near = refuse_trained_on(run, records)
+        if near is None:
+            return "its training data were in memory: whether they have these prompts is not known"
+        told = f"{near} of {len(records)} rows differ from its training rows only by case, spacing or punctuation"
     except LeakError:
         raise
     except TwofoldError as error:
-        progress.warn(f"{run}: it is not known whether it was trained on these rows: {error.what}")
+        near, told = 1, f"it is not known whether it was trained on these rows: {error.what}"
+    if near:
+        progress.warn(f"{run}: {told}")
+    return told if near else f"none of {len(records)} rows has a prompt of its training data"
 
 
 def _by_harness(given: Options, progress: Progress) -> Evaluation:
@@ -218,23 +246,26 @@ def _by_harness(given: Options, progress: Progress) -> Evaluation:
 
 def _add_to_runs(given: Options, figures: Mapping[str, Any]) -> None:
     """Add a run's figures to its folder, for its report, along with those of other opponents or rewards."""
-    from twofold.evaluation.players import models_of, parse_players
+    from twofold.evaluation.players import models_of
     from twofold.progress import counted
     from twofold.records import short_name
     from twofold.runs.folder import add_rows, is_run
 
-    for model in filter(is_run, models_of(parse_players(given.models))):
+    for model in filter(is_run, models_of(_measured(given))):
         if given.task == "win-rate":
-            against = f"{figures['against']}, judged by {short_name(str(given.judge))}"
+            against = f"{figures['against']}, judged by {_judged_by(given)}"
             rows = [r for r in figures["win_rates"] if r["model"] == model]
-            rows = [{"against": against, "command": figures["command"], **row} for row in rows]
+            rows = [{"against": against, "command": figures["command"], **_beside(figures), **row} for row in rows]
             add_rows(Path(model) / "win_rates.json", rows, "against")
         elif given.task == "contest":
-            of = f"{counted(len(figures['players']), 'player')}, judged by {short_name(str(given.judge))}"
+            of = f"{counted(len(figures['players']), 'player')}, judged by {_judged_by(given)}"
             add_rows(Path(model) / "contests.json", [{"of": of, **_shortened(figures)}], "of")
         elif given.task == "frontier":
             own = [p for p in figures["points"] if p["model"] == model]
-            rows = [{"of": short_name(str(given.reward)), **row} for row in (evaluate_tables.origin(figures), *own)]
+            rows = [
+                {"of": short_name(str(given.reward)), **_beside(figures), **row}
+                for row in (evaluate_tables.origin(figures), *own)
+            ]
             add_rows(Path(model) / "frontier.json", rows, "of")
 
 
@@ -245,7 +276,36 @@ def _shortened(figures: Mapping[str, Any]) -> dict[str, Any]:
     short = {player["name"]: parse_player(player["name"]).short for player in figures["players"]}
     players = [{**player, "name": short[player["name"]]} for player in figures["players"]]
     tests = [{**test, "a": short[test["a"]], "b": short[test["b"]]} for test in figures["comparisons"]]
-    return {"command": figures["command"], "tasks": figures["tasks"], "players": players, "comparisons": tests}
+    told = {"command": figures["command"], "tasks": figures["tasks"], "players": players, "comparisons": tests}
+    return told | _beside(figures)
+
+
+def _judged_by(given: Options) -> str:
+    from twofold.records import short_name
+
+    return ", ".join(map(short_name, given.judge or ()))
+
+
+def _beside(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The judge's own accuracy, for a report, if it was measured."""
+    check = figures.get("judge_check")
+    return {} if check is None else {"judge_accuracy": {**check["accuracy"], "pairs": check["pairs"]}}
+
+
+def _measured(given: Options) -> list[Player]:
+    """The players whose answers are measured; none where judges are. Raises RecipeError for names that are neither."""
+    from twofold.evaluation.players import parse_players
+    from twofold.judges.registry import WIN_RATE, parse_judge
+
+    if given.task in SCORED and given.harness is None:
+        from twofold.evaluation.reward_scores import models_in
+
+        return parse_players(models_in(given.models))
+    if given.task != JUDGE or given.harness is not None:
+        return parse_players(given.models)
+    for name in given.models:
+        parse_judge(name, WIN_RATE)
+    return []
 
 
 def _write(given: Options, figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -16,20 +16,27 @@ from twofold.errors import RecipeError
 
 SHARDING = tuple(field.name for field in fields(ShardOptions))
 N = TypeVar("N", int, float)
-ANSWERS, PAIRS = ("answers", "gsm8k"), ("preference", "perplexity")
+ANSWERS, PAIRS = ("answers", "gsm8k", "gsm8k-platinum"), ("preference", "perplexity")
 MATCHES = ("win-rate", "contest")
+JUDGE = "judge"
 SAMPLED = (*MATCHES, "frontier")
-TASKS = (*ANSWERS, *PAIRS, *SAMPLED)
+PUBLISHED = ("ifeval",)
+SCORED = ("rewardbench", "rewardbench2")
+TASKS = (*ANSWERS, *PUBLISHED, *SCORED, *PAIRS, *SAMPLED, JUDGE)
 _ONLY: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(("metrics", "template", "shots", "prompted", "pass_at", "temperature"), ANSWERS),
-    **dict.fromkeys(("max_new_tokens", "samples", "seed"), (*ANSWERS, *SAMPLED)),
+    **dict.fromkeys(("metrics", "shots", "prompted", "pass_at", "temperature"), ANSWERS),
+    "template": (*ANSWERS, "ifeval"),
+    **dict.fromkeys(("max_new_tokens", "seed"), (*ANSWERS, "ifeval", *SAMPLED)),
+    "samples": (*ANSWERS, *SAMPLED),
     "examples": (*ANSWERS, *MATCHES),
     "judge": MATCHES,
+    "judge_pairs": SAMPLED,
     **dict.fromkeys(("against", "temperatures", "canary", "people"), ("win-rate",)),
     **dict.fromkeys(("reward", "best_of", "checkpoints"), ("frontier",)),
-    "rubric": SAMPLED,
-    "reference": ("preference", "frontier"),
-    "max_length": (*PAIRS, *SAMPLED),
+    "rubric": (*SAMPLED, JUDGE, *SCORED),
+    **dict.fromkeys(("price", "max_spend", "per_minute"), (*SAMPLED, JUDGE)),
+    "reference": ("preference", "frontier", *SCORED),
+    "max_length": (*PAIRS, *SAMPLED, JUDGE, *SCORED),
 }  # fmt: skip
 """Options that have a meaning only for some tasks."""
 
@@ -48,13 +55,13 @@ class Options(ShardOptions):
 
     models: Annotated[
         list[str],
-        typer.Argument(help="Models, runs or other players (MODEL@beam:5 …); the first is the baseline."),
+        typer.Argument(help="Models, runs or other players (MODEL@beam:5 …), or judges; the first is the baseline."),
     ]
     tasks: Annotated[str | None, typer.Option(metavar="FILE", help="Rows with answers, or pairs.")] = None
     task: Annotated[str, typer.Option(metavar="T", help=f"{', '.join(TASKS)}.")] = "answers"
     limit: Annotated[int | None, _number(1, "Only the first N rows.")] = None
-    max_new_tokens: Annotated[int, _number(1, "Then completions are cut (256).")] = 256
-    split: Annotated[str, _word("Of a hub data set (test).")] = "test"
+    max_new_tokens: Annotated[int | None, _number(1, "Then completions are cut (256; ifeval 1280).")] = None
+    split: Annotated[str | None, _word("Of a hub data set (test).")] = None
     ignore: Annotated[str | None, _word("Keys of rows that may be lost.")] = None
     metrics: Annotated[str | None, _word("Of strict,flexible,math,text.")] = None
     template: Annotated[str | None, _word("With {prompt} for the problem.")] = None
@@ -64,10 +71,14 @@ class Options(ShardOptions):
     examples: Annotated[str | None, _word("Rows of worked examples.")] = None
     reference: Annotated[str | None, _word("Rewards, or KL, against this model.")] = None
     max_length: Annotated[int, _number(2, "Tokens of a pair's side (4096).")] = 4096
-    judge: Annotated[str | None, _word("reward:DIR, llm:URL#NAME, human:FILE ….")] = None
+    judge: Annotated[list[str] | None, _word("reward:DIR, llm:URL#NAME …; several are a panel.")] = None
+    judge_pairs: Annotated[str | None, _word("Labeled pairs: the judge's own accuracy.")] = None
     against: Annotated[str | None, _word("A player, not the rows' own answers.")] = None
     temperatures: Annotated[str | None, _word("Of win rates (0,0.25,0.5,0.75,1).")] = None
-    rubric: Annotated[str | None, _word("A jinja2 file: the judge's rules.")] = None
+    rubric: Annotated[str | None, _word("A file with the judge's criteria.")] = None
+    price: Annotated[list[str] | None, _word("NAME=0.15,0.60: $ per million tokens, in and out.")] = None
+    max_spend: Annotated[float | None, typer.Option(metavar="X", help="$ for each judge; then it stops.")] = None
+    per_minute: Annotated[float | None, typer.Option(metavar="X", help="Requests to a judge per minute.")] = None
     canary: Annotated[str | None, _word("A constant answer; '' for none.")] = None
     people: Annotated[str | None, _word("Labeled file: the judge's κ.")] = None
     reward: Annotated[str | None, _word("For frontier: reward:DIR, verifier ….")] = None
@@ -90,7 +101,8 @@ def command(given: Options) -> str:
     for field in fields(given):
         value = getattr(given, field.name)
         if field.name not in ("models", "json_file", "out", *SHARDING) and value != field.default:
-            words += [flag(field.name)] if value is True else [flag(field.name), str(value)]
+            each = value if isinstance(value, list) else [value]
+            words += [flag(field.name)] if value is True else [w for v in each for w in (flag(field.name), str(v))]
     return shlex.join(words)
 
 
@@ -111,6 +123,20 @@ def numbers(
         raise RecipeError(f"{text!r} is no list of numbers", where=option, remedy=f"write {example}") from None
     if not all(least <= number < math.inf for number in found):
         raise RecipeError(f"must be ≥ {least:g}", where=option, remedy=f"write {example}")
+    return found
+
+
+def prices(named: Sequence[str] | None) -> dict[str, tuple[float, float]]:
+    """Prices by model. Raises RecipeError for other text than NAME=IN,OUT."""
+    found: dict[str, tuple[float, float]] = {}
+    for text in named or ():
+        name, _, pair = text.rpartition("=")
+        try:
+            into, out = (float(number) for number in pair.split(","))
+        except ValueError:
+            remedy = "write dollars per million prompt and completion tokens: --price NAME=0.15,0.60"
+            raise RecipeError(f"{text!r} is no price", where="--price", remedy=remedy) from None
+        found[name] = into, out
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from twofold.cli import evaluate_judges
 from twofold.cli.terminal import results, table
 
 Figures = Mapping[str, Any]
@@ -19,6 +20,8 @@ def show(figures: Figures) -> None:
             _show_tests(figures["comparisons"], {c["metric"] for c in figures["comparisons"]})
     elif "players" in figures:
         _show_contest(figures)
+    elif "judges" in figures:
+        evaluate_judges.show(figures)
     elif "points" in figures:
         _show_frontier(figures)
     elif "samples" in figures:
@@ -26,6 +29,7 @@ def show(figures: Figures) -> None:
     else:
         metrics = [(m, f) for model in figures["models"] for m, f in _estimates(model).items()]
         _show_models(figures["models"])
+        _show_subsets(figures["models"])
         if figures["comparisons"]:
             _show_tests(figures["comparisons"], {m for m, f in metrics if "count" in f})
 
@@ -62,6 +66,18 @@ def _show_models(models: Sequence[Figures]) -> None:
             cells = [c for m in metrics for c in (_share(told[m]) if "count" in told[m] else _number(told[m], "–"))]
             n = _n(next(iter(told.values())))
             rows.add_row(model["name"], n, *cells, *(str(model[name]) for name in counts))
+    results().print(rows)
+
+
+def _show_subsets(models: Sequence[Figures]) -> None:
+    """Parts of the items, each with its own n."""
+    if not any(model.get("subsets") for model in models):
+        return
+    rows = table("model", "subset", "metric", "#n", "#value", "95% interval")
+    for model in models:
+        for subset, metrics in model["subsets"].items():
+            for metric, f in metrics.items():
+                rows.add_row(model["name"], subset, metric, _n(f), *_share(f))
     results().print(rows)
 
 
@@ -104,6 +120,7 @@ def _show_win_rates(figures: Figures) -> None:
         kappa, same = figures["people"]["kappa"], figures["people"]["same"]
         told = f"judge and people: κ {kappa['value']:.2f} [{kappa['low']:.2f}, {kappa['high']:.2f}]"
         out.print(f"{told}, the same verdict on {same['count']} of {same['n']}")
+    evaluate_judges.beside(figures)
     out.print("ties count ½; LC: at equal lengths; length: characters, model : other", style="dim")
 
 
@@ -129,6 +146,7 @@ def _show_contest(figures: Figures) -> None:
         rows.add_row(match["a"], match["b"], *counts, *_share(match), p_value(test["p_value"]), *_holm(test))
     out.print(rows)
     agreed = [m["orders"]["value"] for m in figures["matches"] if "orders" in m]
+    evaluate_judges.beside(figures)
     orders = f"; the judge's two orders agree on {percent(sum(agreed) / len(agreed))}" if agreed else ""
     out.print(f"score: Bradley–Terry, log-odds, mean 0; ties count ½; length: characters{orders}", style="dim")
     holm = f"; Holm's correction over {len(figures['comparisons'])} tests" if several else ""
@@ -161,6 +179,7 @@ def _show_frontier(figures: Figures) -> None:
                 rows.add_row(c["a"], c["b"], *_number(c["difference"]), p_value(c["p_value"]))
             out.print(rows)
         out.print(f"height above the reference, mean up to {over['limit']:.3g} nats", style="dim")
+    evaluate_judges.beside(figures)
 
 
 def _show_tests(tests: Sequence[Figures], shares: set[str]) -> None:

@@ -140,10 +140,14 @@ def _others(given: Options, out: Path, progress: Progress) -> Iterator[None]:
         yield
         return
     processes = [_worker(words, Shard(index, given.workers), out) for index in range(1, given.workers)]
+    failed = 0
     try:
         yield
+        failed = sum(process.poll() not in (None, 0) for process in processes)
     finally:
-        _end(processes, progress)
+        _end(processes)
+    if failed:
+        progress.warn(f"{counted(failed, 'worker')} failed, and its trials were run here → read worker-*.log")
 
 
 def _worker(words: Sequence[str], shard: Shard, out: Path) -> subprocess.Popen[bytes]:
@@ -174,10 +178,9 @@ def _without(words: Sequence[str], option: str) -> Iterator[str]:
             yield word
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]], progress: Progress) -> None:
-    """End the workers, which save first. A worker that has failed is a warning: its trials were run here."""
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End the workers, which save first."""
     until = time.monotonic() + PATIENCE
-    failed = sum(process.poll() not in (None, 0) for process in processes)
     for process in processes:
         with suppress(ProcessLookupError):
             process.terminate()
@@ -186,8 +189,6 @@ def _end(processes: Sequence[subprocess.Popen[bytes]], progress: Progress) -> No
             process.wait(max(0.0, until - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
-    if failed:
-        progress.warn(f"{counted(failed, 'worker')} failed, and its trials were run here → read worker-*.log")
 
 
 def _budget(plan: Plan) -> str:

@@ -8,8 +8,9 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import field
 from email.utils import parsedate_to_datetime
-from threading import Event
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
 from twofold.errors import RecipeError, ServerError
@@ -45,10 +46,19 @@ class RetrySettings:
     """Seconds before the second attempt; doubles, with jitter, up to a minute. A server's Retry-After goes before."""
     parallel: int = 8
     """Questions under way at once."""
+    per_minute: float | None = None
+    """Maximum number of requests per minute to one server."""
+    prices: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    """Dollars per million prompt and completion tokens, by the model's name."""
+    max_spend: float | None = None
+    """Maximum dollars for one server: then the work ends with exit code 2, and the same command resumes."""
 
     def __post_init__(self) -> None:
         require(self.timeout > 0 and self.pause >= 0, "timeout must be > 0 and pause ≥ 0")
         require(1 <= self.attempts <= 64 and self.parallel >= 1, "attempts must be in 1 … 64, parallel ≥ 1")
+        require(self.per_minute is None or self.per_minute > 0, "per_minute must be > 0")
+        require(self.max_spend is None or self.max_spend > 0, "max_spend must be > 0")
+        require(all(min(price) >= 0 for price in self.prices.values()), "prices must be ≥ 0")
 
 
 class RetryableError(Exception):
@@ -82,6 +92,7 @@ class HttpClient:
 
         host = httpx2.URL(url).host
         self.retry, self.stop = retry, Event()
+        self._next, self._lock = 0.0, Lock()
         self._key = api_key(url)
         self._client = httpx2.Client(
             timeout=retry.timeout,
@@ -123,6 +134,7 @@ class HttpClient:
         remedy for its status) for a refusal."""
         import httpx2
 
+        self._wait_for_turn()
         if self.stop.is_set():
             raise RetryableError("stopped")
         deadline = time.monotonic() + self.retry.timeout
@@ -144,6 +156,16 @@ class HttpClient:
         if response.status_code != 200:
             self._refused(response, text, (url, body), remedies or {})
         return text
+
+    def _wait_for_turn(self) -> None:
+        """Until `per_minute` allows another request, or a stop."""
+        if self.retry.per_minute is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._next)
+            self._next = turn + 60 / self.retry.per_minute
+        self.stop.wait(turn - now)
 
     def _refused(
         self, response: httpx2.Response, text: str, request: tuple[str, Mapping[str, Any]], remedies: Mapping[int, str]

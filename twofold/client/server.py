@@ -6,6 +6,7 @@ written to disk.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -13,10 +14,11 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from twofold.client.cost import Forecast, Meter
 from twofold.client.http import KEY_VARIABLE, BadRequestError, HttpClient, RefusedFieldError, RetryableError, loads
 from twofold.client.http import RetrySettings as RetrySettings
 from twofold.errors import RecipeError, ServerError
-from twofold.ledger import Ledger
+from twofold.ledger import Ledger, key
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -74,12 +76,14 @@ def is_url(text: str) -> bool:
 class Reply:
     """A server's answer; `truncated` if it ran out of tokens, `tokens` by the server's count (prompt, completion).
     `more` are the filled keys of its message besides role and content: reasoning, calls of tools. With some of them
-    `text` may be empty."""
+    `text` may be empty. `tops` are the tokens, each with the log-probabilities of the likeliest ones in its place, if
+    they were requested."""
 
     text: str
     truncated: bool
     tokens: tuple[int, int] | None = None
     more: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    tops: Sequence[tuple[str, Mapping[str, float]]] = ()
 
 
 class UnparsableReply(ValueError):
@@ -111,6 +115,11 @@ class Server:
         self._notes: list[str] = []
         self._changes: dict[str, str | None] = {}
         self._lock = Lock()
+        where = f"{endpoint.url}#{endpoint.model}"
+        self.meter = Meter(where, self.retry.prices.get(endpoint.model), self.retry.max_spend)
+        self.note: Callable[[str], None] = lambda text: None
+        """Receives the estimate of each work."""
+        self._counted: set[str] = set()
         self._wire = HttpClient(endpoint.url, self.retry)
 
     def __enter__(self) -> Server:
@@ -149,15 +158,22 @@ class Server:
         """(index, result) of each question as it completes; None if every attempt failed.
 
         Recorded replies come first and cost nothing. Raises `ServerError` if the server refuses a request, or if
-        several questions in a row remain without an answer.
+        several questions in a row remain without an answer, SpendLimitError at the limit on spending.
         """
         open_places: list[int] = []
         for place, question in enumerate(questions):
-            known = ledger.get(self.request(question))
+            request = self.request(question)
+            known = ledger.get(request)
             if known is None:
                 open_places.append(place)
-            else:
-                yield place, known["read"]
+                continue
+            if (name := key(request)) not in self._counted:
+                self._counted.add(name)
+                self.meter.count(known.get("tokens"), question.body, str(known.get("text") or ""))
+            yield place, known["read"]
+        if open_places:
+            forecast = Forecast.of([questions[place].body for place in open_places])
+            self.note(f"{self.meter.where}: {forecast.text(self.meter.price)}")
         pool = ThreadPoolExecutor(self.retry.parallel, thread_name_prefix="ask")
         try:
             yield from self._ask_open(questions, open_places, ledger, pool)
@@ -170,12 +186,15 @@ class Server:
         self, questions: Sequence[CompletionRequest], places: Sequence[int], ledger: Ledger, pool: ThreadPoolExecutor
     ) -> Iterator[tuple[int, Any | None]]:
         """Only a few questions wait in the pool at any time, so that a stop does not send all the others first."""
-        ahead, failures = iter(places), list[RetryableError]()
+        waiting, failures = deque(places), list[RetryableError]()
         running: dict[Future[Any], int] = {}
         while True:
-            while len(running) < 2 * self.retry.parallel and (place := next(ahead, None)) is not None:
+            while waiting and len(running) < 2 * self.retry.parallel and self.meter.has_room(len(running)):
+                place = waiting.popleft()
                 running[pool.submit(self._one, questions[place], ledger)] = place
             if not running:
+                if waiting:
+                    raise self.meter.limit_error(len(waiting))
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 place = running.pop(future)
@@ -210,6 +229,8 @@ class Server:
             with attempt:
                 number = attempt.retry_state.attempt_number
                 reply = _reply(self._post(_other(question.body, number)))
+                self.meter.count(reply.tokens, question.body, reply.text)
+                self._counted.add(key(request))
                 try:
                     read = question.read(reply)
                 except UnparsableReply as error:
@@ -303,5 +324,18 @@ def _reply(text: str) -> Reply:
     usage = whole.get("usage") or {}
     counts = (usage.get("prompt_tokens"), usage.get("completion_tokens")) if isinstance(usage, dict) else (None, None)
     tokens = (counts[0], counts[1]) if all(isinstance(c, int) for c in counts) else None
+    tops = _tops(choice.get("logprobs"))
     clean = (said or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return Reply(clean, choice.get("finish_reason") == "length", tokens, more)  # type: ignore[arg-type]  # checked above
+    return Reply(clean, choice.get("finish_reason") == "length", tokens, more, tops)  # type: ignore[arg-type]  # checked above
+
+
+def _tops(found: Any) -> list[tuple[str, dict[str, float]]]:
+    """Log-probabilities of tokens, as of chats or as of completions; none if there are none, or of another shape."""
+    try:
+        if found.get("content") is not None:
+            rows = [(t["token"], {o["token"]: o["logprob"] for o in (t, *t["top_logprobs"])}) for t in found["content"]]
+        else:
+            rows = list(zip(found["tokens"], found["top_logprobs"], strict=True))
+        return [(str(token), {str(name): float(value) for name, value in tops.items()}) for token, tops in rows]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return []

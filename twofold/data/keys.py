@@ -27,6 +27,7 @@ HARMLESS: Mapping[str, tuple[str, ...]] = {
         "labeler", "worker", "user", "username", "model", "models", "model_name", "generator", "generation_model",
         "generation_models", "labelling_model", "chosen_model", "rejected_model", "judge", "scored_by", "country",
         "state", "hashed_ip", "header", "redacted", "status",
+        "cleaning_status",
     ),
     "what it is about": (
         "lang", "language", "languages", "locale", "topic", "topics", "category", "categories", "subcategory",

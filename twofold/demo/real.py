@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from twofold import disk, manifest
-from twofold.datagen.build import BuildSettings, build, read_for
+from twofold.datagen.build import BuildSettings, Built, build, read_for
 from twofold.demo.introduction import REAL_INTRODUCTION
 from twofold.demo.play import DemoResult, Subject, align
 from twofold.demo.real_model import located
@@ -67,13 +67,19 @@ def make_data(folder: Path, base: str, size: RealSize, progress: Progress) -> No
     disk.make_folder(folder)
     write_rows(folder / "prompts.jsonl", train)
     write_rows(folder / "test.jsonl", test)
+    built = build_pairs(folder, base, size.samples, progress)
+    progress.note(f"{built.rows} pairs from {built.used} of {built.questions} prompts")
+    manifest.write(folder, ["pairs.jsonl", "test.jsonl"], of=wanted)
+
+
+def build_pairs(folder: Path, base: str, samples: int, progress: Progress) -> Built:
+    """Answer `prompts.jsonl` of the folder `samples` times each with the base, and write `pairs.jsonl`: every answer
+    that obeys its rules over every one that does not."""
     how = BuildSettings(
         models=(base,),
         judge="verifier:instructions",
-        samples=size.samples,
+        samples=samples,
         all_pairs=True,
         sampling=Sampling(max_new_tokens=64, batch_size=64),
     )
-    built = build(read_for(how, str(folder / "prompts.jsonl")), how, folder / "pairs.jsonl", open_reward, progress)
-    progress.note(f"{built.rows} pairs from {built.used} of {built.questions} prompts")
-    manifest.write(folder, ["pairs.jsonl", "test.jsonl"], of=wanted)
+    return build(read_for(how, str(folder / "prompts.jsonl")), how, folder / "pairs.jsonl", open_reward, progress)

@@ -83,13 +83,21 @@ def measure_accuracy(
     """Every problem's answer by each model, with the verdicts on it."""
     metrics = _metrics(how.metrics, how.progress)
     refuse_unanswerable(problems, metrics)
+    return measure_answers(
+        models, problems, how, part, lambda name, found: _rows(name, found, verdicts(found, metrics))
+    )
+
+
+def measure_answers(
+    models: Sequence[str], problems: Sequence[Task], how: PromptSettings, part: Part, judged: Judged
+) -> dict[str, Line]:
+    """Every problem's answer by each player, greedy if it has no temperature, as the rows that `judged` makes."""
 
     def answered(name: str, sampler: Sampler, model: NamedModel, prompting: Prompting) -> Line:
         weights = part.weights(model)
 
         def work(some: Sequence[Task]) -> list[dict[str, Any]]:
-            found = answers(sampler, some, model.encoder, prompting, seed=how.seed)
-            return _rows(name, found, verdicts(found, metrics))
+            return judged(name, answers(sampler, some, model.encoder, prompting, seed=how.seed))
 
         return Line(
             part.rows((name, weights), problems, CHUNK, work, ("answers", how.progress)), prompting.as_dict(), weights
@@ -101,8 +109,7 @@ def measure_accuracy(
             Answered(str(task.source), plain(prompt), final_text(answer.completion), task.answer, answer.truncated)
             for task, prompt, (answer, *_) in items
         ]
-        rows = _rows(name, found, verdicts(found, metrics))
-        return Line(rows, book.about(player), book.weights(player))
+        return Line(judged(name, found), book.about(player), book.weights(player))
 
     others = each_other(models, problems, how, (0.0, 1), written, part)
     return in_order(models, each_model(models, problems, how, 0.0, answered) | others)
@@ -136,6 +143,10 @@ class Answered:
     answer: str
     truncated: bool
     tokens: int | None = None
+
+
+Judged = Callable[[str, Sequence[Answered]], list[dict[str, Any]]]
+"""Makes rows of a player's answers."""
 
 
 def answers(

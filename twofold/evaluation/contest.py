@@ -12,6 +12,15 @@ from twofold.errors import DataError, RecipeError
 from twofold.evaluation.bradley_terry import Match, Scores, bradley_terry
 from twofold.evaluation.figures import Evaluation, corrected
 from twofold.evaluation.games import Game, Shares, summary
+from twofold.evaluation.judge_figures import by_judge, panel
+from twofold.evaluation.judging import (
+    CHECK_LINE,
+    SPEND_LINE,
+    check_figures,
+    check_line,
+    spend_figures,
+    spend_line,
+)
 from twofold.evaluation.matches import (
     MatchSettings,
     ModelGames,
@@ -59,13 +68,13 @@ def measure_contest(
         remedy = "name another one, such as `reference` for the rows' own answers"
         raise RecipeError(what, where="--task contest", remedy=remedy)
     with ExitStack() as resources:
-        names = (how.judge, *(player.name for player in players))
+        names = (*how.judges, *(player.name for player in players))
         ledger = part.ledger or resources.enter_context(Ledger(ledger_path(how.out, names, resources)))
         book = open_book(records, part, how, ledger, resources)
         book.check(players)
         referee = None if people_judge else open_judge(how, ledger, resources)
         book.draw(players)
-        drawn = {(a.name, b.name): meet(book, a, b, how.judge) for a, b in combinations(players, 2)}
+        drawn = {(a.name, b.name): meet(book, a, b, how.judges) for a, b in combinations(players, 2)}
         every = [matchup for each in drawn.values() for matchup in each.matchups]
         if part is WHOLE:
             write_comparisons(every, how)
@@ -73,6 +82,7 @@ def measure_contest(
         results = iter(referee.outcomes(every, how.progress))
         weights = "/".join(book.weights(player) for player in players)
         judge = dict(referee.provenance)
+        check = check_line(how, referee, part) | spend_line(referee)
         return {
             f"{a} against {b}": Line(
                 each.judged([next(results) for _ in each.matchups]),
@@ -80,13 +90,15 @@ def measure_contest(
                 weights,
             )
             for (a, b), each in drawn.items()
-        }
+        } | check
 
 
 def contest_figures(measured: Mapping[str, Line], how: ContestSettings) -> Evaluation:
     """Scores, rates and tests of what was measured."""
+    lines = dict(measured)
+    check = check_figures(lines.pop(CHECK_LINE, None), how, how.judges) | spend_figures(lines.pop(SPEND_LINE, None))
     played = {(line.about["model"], line.about["other"]): ModelGames.of(line.rows, line.about)
-              for line in measured.values()}  # fmt: skip
+              for line in lines.values()}  # fmt: skip
     names = list(dict.fromkeys(name for both in played for name in both))
     games = {both: each.games for both, each in played.items()}
     write_comparisons([m for each in played.values() for m in each.matchups], how)
@@ -100,14 +112,17 @@ def contest_figures(measured: Mapping[str, Line], how: ContestSettings) -> Evalu
     missing = {both: len(each.matchups) - len(games[both]) for both, each in played.items()}
     cut = {b: each.other_truncated for (_, b), each in played.items()}
     cut |= {a: each.truncated for (a, _), each in played.items()}
-    judge = dict(next(iter(measured.values())).about["judge"])
+    judge = dict(next(iter(lines.values())).about["judge"])
     figures = {
         "judge": judge, "samples": how.samples, "seed": how.seed, "max_new_tokens": how.max_new_tokens,
         "players": _table(games, scores, names, cut),
-        "matches": [{"a": a, "b": b, **summary(several), "missing": missing[a, b]}
+        "matches": [{"a": a, "b": b, **summary(several), "missing": missing[a, b],
+                     **({"judges": each} if (each := by_judge(how.judges, several)) else {})}
                     for (a, b), several in games.items() if several],
-        "comparisons": _tests(games),
+        "comparisons": _tests(games), **check,
     }  # fmt: skip
+    if (together := panel(how.judges, [game for several in games.values() for game in several])) is not None:
+        figures["panel"] = together
     _warn(scores, sum(missing.values()), how)
     rows = [
         {"a": a, "b": b, **{k: v for k, v in row.items() if k not in ("model", "temperature")}}

@@ -13,14 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from twofold.client.server import RetrySettings
 from twofold.data.turns import ChatChoice, Turns
 from twofold.errors import ModelError, RecipeError
 from twofold.evaluation.exact_match import CHUNK
 from twofold.evaluation.figures import Evaluation
 from twofold.evaluation.hull import Point, areas, best_of, measures
+from twofold.evaluation.judging import CHECK_LINE, check_figures, check_line
 from twofold.evaluation.parts import WHOLE, Line, Part
 from twofold.evaluation.rows import Data, rows_of
 from twofold.judges.base import Judge, JudgeResources
+from twofold.judges.matchups import referee_of
 from twofold.judges.questions import Question
 from twofold.judges.registry import FRONTIER, parse_judge
 from twofold.ledger import Ledger
@@ -40,9 +43,10 @@ REFERENCE = "reference"
 
 @dataclass(frozen=True, kw_only=True)
 class FrontierSettings:
-    """`reward` is a judge that scores, KIND[:ARGUMENT] (docs/judges.md). `rubric` is a jinja2 file with a language
-    model's instructions, `max_length` a reward model's limit in tokens. `reference` is the reference model of KL.
-    `style` renders text prompts like data.chat of a recipe.
+    """`reward` is a judge that scores, KIND[:ARGUMENT] (docs/judges.md). `rubric` is a file with a language model's
+    criteria or its whole template, `max_length` a reward model's limit in tokens. `reference` is the reference model of
+    KL. `style` renders text prompts like data.chat of a recipe. `judge_pairs` are labeled pairs, on which the reward's
+    own accuracy is measured. `retry` is how its server is queried, with prices and limits.
 
     Each model generates `samples` answers per prompt at temperature 1, with `seed`. The reference generates as many as
     the largest of `best_of`. With `checkpoints`, each checkpoint of a run is a point. `methods` names the method of a
@@ -60,6 +64,8 @@ class FrontierSettings:
     max_new_tokens: int = 256
     max_length: int = 4096
     rubric: str | None = None
+    judge_pairs: str | None = None
+    retry: RetrySettings = field(default_factory=RetrySettings)
     style: ChatChoice = "auto"
     out: Path | None = None
     progress: Progress = field(default_factory=Silent)
@@ -99,7 +105,7 @@ def measure_frontier(
             model = checkpoint.open(how.style)
             told = {"model": checkpoint.model, "step": checkpoint.step}
             found[f"of {checkpoint.name}"] = measure.line(model, (model.policy, origin), how.samples, told)
-    return found
+        return found | check_line(how, referee_of(parse_judge(how.reward, FRONTIER), measure.judge), part)
 
 
 def frontier_figures(measured: Mapping[str, Line], how: FrontierSettings) -> Evaluation:
@@ -107,7 +113,9 @@ def frontier_figures(measured: Mapping[str, Line], how: FrontierSettings) -> Eva
     first = measured[REFERENCE]
     base, scores = Point.of(first.rows), [row["scores"] for row in first.rows]
     points = {
-        ModelCheckpoint(**line.about): Point.of(line.rows) for name, line in measured.items() if name != REFERENCE
+        ModelCheckpoint(**line.about): Point.of(line.rows)
+        for name, line in measured.items()
+        if name not in (REFERENCE, CHECK_LINE)
     }
     figures: dict[str, Any] = {
         "reward": dict(first.about["judge"]), "reference": base.as_dict(), "prompts": len(first.rows),
@@ -120,6 +128,7 @@ def frontier_figures(measured: Mapping[str, Line], how: FrontierSettings) -> Eva
     heights = areas(base, {name: list(seeds.values()) for name, seeds in methods.items()})
     figures |= {} if heights is None else {"areas": heights.as_dict()}
     figures |= {"best_of": best_of(scores, how.best_of)} if how.best_of else {}
+    figures |= check_figures(measured.get(CHECK_LINE), how)
     every = [(REFERENCE, base), *((c.name, x) for c, x in points.items())]
     return Evaluation(figures, [row for name, x in every for row in x.rows(name)])
 
@@ -204,7 +213,7 @@ def _open_rater(how: FrontierSettings, part: Part, resources: ExitStack) -> Judg
         raise RecipeError("no folder for a server's answers", where="--reward", remedy="add --out FOLDER")
     reward = partial(open_reward, max_length=how.max_length)
     with_ledger = JudgeResources(
-        FRONTIER, lambda: part.ledger or resources.enter_context(Ledger(path)), reward, how.rubric
+        FRONTIER, lambda: part.ledger or resources.enter_context(Ledger(path)), reward, how.rubric, how.retry
     )
     return kind.open(with_ledger, resources)
 

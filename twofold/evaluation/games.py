@@ -27,6 +27,7 @@ from twofold.statistics import (
     bootstrap_ratio,
     clustered_share,
     cohens_kappa,
+    mean_by_cluster,
     share_by_cluster,
     sign_flips,
 )
@@ -46,7 +47,8 @@ Array = NDArray[np.float64]
 @dataclass(frozen=True, slots=True)
 class Game:
     """A comparison of two answers: `share` 1, ½ or 0, lengths in characters, and the judge's verdicts with the model's
-    answer as A and then as B. Games of one `prompt` may be correlated. `item` identifies the games of one model."""
+    answer as A and then as B. Games of one `prompt` may be correlated. `item` identifies the games of one model.
+    `probability` and `votes` are those of the match."""
 
     item: Hashable
     prompt: Hashable
@@ -54,6 +56,8 @@ class Game:
     length: int
     other: int
     orders: tuple[str, str] | None = None
+    probability: float | None = None
+    votes: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,13 +95,14 @@ class Shares:
 
 @dataclass(frozen=True)
 class LengthControlled:
-    """The rate at equal lengths; `slope` is φ, `longer` the share of games whose longer answer is the model's. Games of
-    equal lengths are in neither that share nor in `shorter`."""
+    """The rate at equal lengths; `slope` is φ with its interval, `longer` the share of games whose longer answer is the
+    model's. Games of equal lengths are in neither that share nor in `shorter`."""
 
     rate: Estimate
     slope: float
     longer: float
     shorter: float
+    slope_bounds: tuple[float, float]
 
     @property
     def guessed(self) -> bool:
@@ -105,7 +110,8 @@ class LengthControlled:
         return min(self.longer, self.shorter) < ONE_SIDED < max(self.longer, self.shorter)
 
     def as_dict(self) -> dict[str, Any]:
-        told = {"slope": self.slope, "longer": self.longer, "shorter": self.shorter, "extrapolated": self.guessed}
+        told = {"slope": self.slope, "slope_low": self.slope_bounds[0], "slope_high": self.slope_bounds[1],
+                "longer": self.longer, "shorter": self.shorter, "extrapolated": self.guessed}  # fmt: skip
         return {**self.rate.as_dict(), **told}
 
 
@@ -125,18 +131,19 @@ def length_controlled(
     rng, many = np.random.default_rng(seed), len(places)
 
     def fitted(units: int, weights: Callable[[int, int], Array]) -> Array:
-        """θ under the prompts' `weights` of rows a … b, a part of the rows at a time."""
+        """θ and φ [2, units] under the prompts' `weights` of rows a … b, a part of the rows at a time."""
         starts = [*range(0, units, max(1, HELD // len(games))), units]
-        return np.concatenate([_fitted(x, share, weights(a, b)[:, prompt])[0] for a, b in pairwise(starts)])
+        return np.concatenate([_fitted(x, share, weights(a, b)[:, prompt]) for a, b in pairwise(starts)], axis=1)
 
     drawn = fitted(resamples, lambda a, b: rng.multinomial(many, np.full(many, 1 / many), size=b - a).astype(float))
     left_out = fitted(many, lambda a, b: 1 - np.eye(b - a, many, a))
-    low, high, how = bca_bounds(float(theta[0]), drawn, left_out, level)
+    low, high, how = bca_bounds(float(theta[0]), drawn[0], left_out[0], level)
+    bounds = bca_bounds(float(phi[0]), drawn[1], left_out[1], level)[:2]
     method = f"length-controlled, bootstrap over prompts {level:.0%}, {how}"
     clusters = many if many < len(games) else None
     low, high = (float(_sigmoid(np.asarray(end))) for end in (low, high))
     rate = Estimate(float(_sigmoid(theta)[0]), low, high, len(games), None, method, clusters)
-    return LengthControlled(rate, float(phi[0]), float((gap > 0).mean()), float((gap < 0).mean()))
+    return LengthControlled(rate, float(phi[0]), float((gap > 0).mean()), float((gap < 0).mean()), bounds)
 
 
 @dataclass(frozen=True)
@@ -190,6 +197,12 @@ def summary(games: Sequence[Game]) -> dict[str, Any]:
         told["length"] = sum(g.length for g in games) / len(games)
         told["other_length"] = sum(g.other for g in games) / len(games)
         told["length_controlled"] = length_controlled(games).as_dict()
+    if (
+        games
+        and (chances := [g.probability for g in games if g.probability is not None])
+        and len(chances) == len(games)
+    ):
+        told["expected"] = mean_by_cluster(chances, [g.prompt for g in games]).as_dict()
     orders = order_agreement(games)
     return told if orders is None else {**told, "orders": orders.as_dict()}
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from twofold.client.server import RetrySettings
 from twofold.data.turns import ChatChoice
 from twofold.errors import RecipeError
 from twofold.evaluation.games import Game
@@ -17,7 +18,8 @@ from twofold.evaluation.player_answers import AnswerBook, Drawing, questions_for
 from twofold.evaluation.players import REFERENCE, Player
 from twofold.evaluation.prompting import Prompter
 from twofold.judges.base import JudgeResources
-from twofold.judges.matchups import MatchResult, Matchup, Referee, open_referee, unjudged
+from twofold.judges.matchups import MatchResult, Matchup, Referee, unjudged
+from twofold.judges.panels import open_panel
 from twofold.judges.registry import WIN_RATE, parse_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress, Silent
@@ -27,15 +29,17 @@ from twofold.rewards.model import open_reward
 
 @dataclass(frozen=True, kw_only=True)
 class MatchSettings:
-    """`judge` is KIND[:ARGUMENT] (docs/judges.md), such as `reward:FOLDER`, `llm:URL#NAME` or `human:FILE`. `rubric` is
-    a jinja2 file with a language model's instructions, `max_length` a reward model's limit in tokens. `style` renders
-    text prompts like data.chat of a recipe. `examples` are rows for the worked examples of `@shots`.
+    """`judge` is KIND[:ARGUMENT] (docs/judges.md), such as `reward:FOLDER`, `llm:URL#NAME` or `human:FILE`; several are
+    a panel, whose majority counts. `rubric` is a file with a language model's criteria or its whole template,
+    `max_length` a reward model's limit in tokens. `style` renders text prompts like data.chat of a recipe. `examples`
+    are rows for the worked examples of `@shots`. `judge_pairs` are labeled pairs, on which the judge's own accuracy is
+    measured. `retry` is how a judge's server is queried, with prices and limits.
 
     Each player generates `samples` answers per prompt (one at temperature 0), with `seed`. `out` has ledger.jsonl, so
     that nothing is sampled or paid for twice, and comparisons.jsonl for people to label. It is required with a server.
     """
 
-    judge: str
+    judge: str | Sequence[str]
     samples: int = 1
     seed: int = 0
     max_new_tokens: int = 256
@@ -43,8 +47,14 @@ class MatchSettings:
     rubric: str | None = None
     style: ChatChoice = "auto"
     examples: str | None = None
+    judge_pairs: str | None = None
+    retry: RetrySettings = field(default_factory=RetrySettings)
     out: Path | None = None
     progress: Progress = field(default_factory=Silent)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        return (self.judge,) if isinstance(self.judge, str) else tuple(dict.fromkeys(self.judge))
 
 
 def open_book(
@@ -62,15 +72,28 @@ def open_book(
 def open_judge(how: MatchSettings, ledger: Ledger, resources: ExitStack) -> Referee:
     """The referee that decides matches."""
     reward = partial(open_reward, max_length=how.max_length)
-    return open_referee(how.judge, JudgeResources(WIN_RATE, lambda: ledger, reward, how.rubric), resources)
+    return open_judges(
+        how.judges, JudgeResources(WIN_RATE, lambda: ledger, reward, retry=how.retry), how.rubric, resources
+    )
+
+
+def open_judges(names: Sequence[str], common: JudgeResources, rubric: str | None, stack: ExitStack) -> Referee:
+    """The referee of one judge or of a panel. The `rubric` is for those behind servers; raises RecipeError for one
+    without any of them."""
+    kinds = [parse_judge(name, common.place) for name in names]
+    servers = [kind.asks_server for kind in kinds]
+    each = [replace(common, rubric=rubric if server or not any(servers) else None) for server in servers]
+    return open_panel(names, each, stack)
 
 
 def is_by_people(how: MatchSettings, part: Part) -> bool:
     """Whether people judge. Raises RecipeError in a shard, because they label what all shards have drawn."""
-    people = how.judge.startswith("human:")
+    people = any(judge.startswith("human:") for judge in how.judges)
     if people and part.ledger is not None:
         remedy = "leave --shard out, or judge with a model"
-        raise RecipeError("people judge what all shards have drawn", where=f"--judge {how.judge}", remedy=remedy)
+        raise RecipeError(
+            "people judge what all shards have drawn", where=f"--judge {' '.join(how.judges)}", remedy=remedy
+        )
     return people
 
 
@@ -93,8 +116,7 @@ class ModelGames:
         matchups = [
             Matchup(unshown(r["prompt"]), unshown(r["own"]), unshown(r["other"]), Source(*r["source"])) for r in rows
         ]
-        both = [None if r["orders"] is None else (r["orders"][0], r["orders"][1]) for r in rows]
-        results = [None if r["share"] is None else MatchResult(r["share"], o) for r, o in zip(rows, both, strict=True)]
+        results = [result_of(r) for r in rows]
         own, other = (sum(r[key] for r in rows) for key in ("cut", "other_cut"))
         return cls(about["model"], about["temperature"], matchups, results, own, about.get("fixed", False), other)
 
@@ -108,7 +130,8 @@ class ModelGames:
             nth = seen[name] = seen.get(name, 0) + 1
             if result is not None:
                 lengths = len(transcript_of(matchup.own)), len(transcript_of(matchup.other))
-                found.append(Game((name, nth), matchup.prompt, result.share, *lengths, result.orders))
+                more = result.orders, result.probability, result.votes
+                found.append(Game((name, nth), matchup.prompt, result.share, *lengths, *more))
         return found
 
 
@@ -134,18 +157,34 @@ class Drawn:
         """Each matchup with its result, as JSON."""
         return [
             {"source": [m.source.file, m.source.row], "prompt": shown(m.prompt), "own": shown(m.own),
-             "other": shown(m.other), "cut": cut[0], "other_cut": cut[1], "share": None if r is None else r.share,
-             "orders": None if r is None or r.orders is None else list(r.orders)}
+             "other": shown(m.other), "cut": cut[0], "other_cut": cut[1], **as_row(r)}
             for m, cut, r in zip(self.matchups, self.cut, results, strict=True)
         ]  # fmt: skip
 
 
-def meet(book: AnswerBook, own: Player, other: Player, judge: str) -> Drawn:
+def as_row(result: MatchResult | None) -> dict[str, Any]:
+    """A result as JSON."""
+    if result is None:
+        return {"share": None, "orders": None}
+    more = {"probability": result.probability, "votes": list(result.votes) or None}
+    orders = None if result.orders is None else list(result.orders)
+    return {"share": result.share, "orders": orders, **{name: v for name, v in more.items() if v is not None}}
+
+
+def result_of(row: Mapping[str, Any]) -> MatchResult | None:
+    """The result in a row of `as_row`."""
+    if row["share"] is None:
+        return None
+    orders = None if row["orders"] is None else (row["orders"][0], row["orders"][1])
+    return MatchResult(row["share"], orders, row.get("probability"), tuple(row.get("votes", ())))
+
+
+def meet(book: AnswerBook, own: Player, other: Player, judges: Sequence[str]) -> Drawn:
     """The matchups of two players. Who has fewer answers to a prompt repeats them.
 
     The judge reads the reference answer of a problem, unless that is one of the two answers and it can do without.
     """
-    sides = REFERENCE not in (own.kind, other.kind) or parse_judge(judge, WIN_RATE).needs_truth
+    sides = REFERENCE not in (own.kind, other.kind) or any(parse_judge(judge, WIN_RATE).needs_truth for judge in judges)
     pairs = [
         (question, mine[i % len(mine)], theirs[i % len(theirs)])
         for question, mine, theirs in zip(book.questions, book.of(own), book.of(other), strict=True)
@@ -167,9 +206,10 @@ def rows_of_games(played: ModelGames) -> list[dict[str, Any]]:
     """Every matchup as a row of rows.jsonl."""
     rows: list[dict[str, Any]] = []
     for matchup, result in zip(played.matchups, played.results, strict=True):
-        row = {"model": played.model, "temperature": played.temperature, "name": str(matchup.source),
-               "prompt": shown(matchup.prompt), "completion": shown(matchup.own), "other": shown(matchup.other),
-               "share": None if result is None else result.share}  # fmt: skip
-        orders = None if result is None else result.orders
-        rows.append(row if orders is None else {**row, "orders": list(orders)})
+        row: dict[str, Any] = {
+            "model": played.model, "temperature": played.temperature, "name": str(matchup.source),
+            "prompt": shown(matchup.prompt), "completion": shown(matchup.own), "other": shown(matchup.other),
+        }  # fmt: skip
+        told = as_row(result)
+        rows.append(row | {name: value for name, value in told.items() if name == "share" or value is not None})
     return rows

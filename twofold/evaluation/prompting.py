@@ -25,20 +25,26 @@ BETWEEN = "\n\n"
 @dataclass(frozen=True, slots=True)
 class Preset:
     """The default prompting of a task: templates for text and chat, and the sources of problems and examples (None: the
-    user names them)."""
+    user names them). `split` is that of the source."""
 
     text: str = PLACE
     chat: str = PLACE
     source: str | None = None
+    split: str = "test"
 
 
+GSM8K = Preset(
+    text=f"Question: {PLACE}\nAnswer:",
+    chat=f"{PLACE}\n\nReason step by step. End with a line `#### N`, where N is the number alone.",
+    source="openai/gsm8k:main",
+)
 PRESETS = {
     "answers": Preset(),
-    "gsm8k": Preset(
-        text=f"Question: {PLACE}\nAnswer:",
-        chat=f"{PLACE}\n\nReason step by step. End with a line `#### N`, where N is the number alone.",
-        source="openai/gsm8k:main",
-    ),
+    "gsm8k": GSM8K,
+    "gsm8k-platinum": replace(GSM8K, source="madrylab/gsm8k-platinum:main"),
+    "ifeval": Preset(source="google/IFEval", split="train"),
+    "rewardbench": Preset(source="allenai/reward-bench", split="filtered"),
+    "rewardbench2": Preset(source="allenai/reward-bench-2"),
 }
 
 

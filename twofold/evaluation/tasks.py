@@ -6,7 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from twofold.evaluation import answers, contest, frontier, likelihood, pass_at_k, win_rate
+from twofold.evaluation import (
+    answers,
+    contest,
+    frontier,
+    instruction_following,
+    judging,
+    likelihood,
+    pass_at_k,
+    rewardbench,
+    win_rate,
+)
 from twofold.evaluation.parts import Halves
 from twofold.evaluation.rows import Needs, rows_of
 from twofold.records import Record
@@ -19,6 +29,18 @@ def _rows(task: Needs) -> Callable[[Sequence[Record]], Sequence[Any]]:
 ANSWERS = Halves(answers.AccuracySettings, _rows("answers"), answers.measure_accuracy, answers.accuracy_figures)
 PASS_AT_K = Halves(pass_at_k.PassAtKSettings, _rows("answers"), pass_at_k.measure_samples, pass_at_k.pass_at_k_figures)
 TASKS: Mapping[str, Halves] = {
+    "ifeval": Halves(
+        instruction_following.IfevalSettings, _rows("ifeval"), instruction_following.measure_instructions,
+        instruction_following.instruction_figures,
+    ),
+    "rewardbench": Halves(
+        rewardbench.RewardBenchSettings, _rows("rewardbench"), rewardbench.measure_pairs,
+        rewardbench.pair_figures, likelihood.grain,
+    ),
+    "rewardbench2": Halves(
+        rewardbench.RewardBenchSettings, _rows("rewardbench2"), rewardbench.measure_best,
+        rewardbench.best_figures, likelihood.grain,
+    ),
     "preference": Halves(
         likelihood.PreferenceSettings, _rows("preference"), likelihood.measure_preference,
         likelihood.preference_figures, likelihood.grain,
@@ -32,6 +54,9 @@ TASKS: Mapping[str, Halves] = {
     ),
     "contest": Halves(
         contest.ContestSettings, _rows("contest"), contest.measure_contest, contest.contest_figures
+    ),
+    "judge": Halves(
+        judging.JudgeSettings, judging.labeled_pairs, judging.measure_judges, judging.judge_figures
     ),
     "frontier": Halves(
         frontier.FrontierSettings, lambda records: frontier.prompts_of(rows_of(records, "frontier")),

@@ -16,6 +16,15 @@ from typing import Any
 from twofold.errors import DataError
 from twofold.evaluation.figures import Evaluation, corrected
 from twofold.evaluation.games import HIGH, Agreement, Shares, agreement, summary
+from twofold.evaluation.judge_figures import by_judge, panel
+from twofold.evaluation.judging import (
+    CHECK_LINE,
+    SPEND_LINE,
+    check_figures,
+    check_line,
+    spend_figures,
+    spend_line,
+)
 from twofold.evaluation.matches import (
     Drawn,
     MatchSettings,
@@ -82,7 +91,7 @@ def measure_win_rate(
     entries = list(dict.fromkeys(p.at(t) for p in players for t in how.temperatures))
     others = {entry: opponent.at(entry.temperature or 0.0) for entry in entries}
     with ExitStack() as resources:
-        names = (how.judge, opponent.name, *(p.name for p in players))
+        names = (*how.judges, opponent.name, *(p.name for p in players))
         ledger = part.ledger or resources.enter_context(Ledger(ledger_path(how.out, names, resources)))
         book = open_book(records, part, how, ledger, resources)
         book.check([opponent, *players])
@@ -90,7 +99,7 @@ def measure_win_rate(
         if how.people is not None:
             open_people(Path(how.people), resources)  # raises, before anything is drawn, where there are none
         book.draw([*dict.fromkeys(others.values()), *entries])
-        drawn = [meet(book, entry, other, how.judge) for entry, other in others.items()]
+        drawn = [meet(book, entry, other, how.judges) for entry, other in others.items()]
         if part is WHOLE:
             write_comparisons([m for each in drawn for m in each.matchups], how)
         referee = referee or open_judge(how, ledger, resources)
@@ -109,12 +118,16 @@ def measure_win_rate(
         if constant is not None:
             rows = constant.judged(referee.outcomes(constant.matchups, how.progress))
             found[CANARY_LINE] = Line(rows, {"model": constant.model, "temperature": 0.0})
+        found |= check_line(how, referee, part)
+        found |= spend_line(referee)
     return found
 
 
 def win_rate_figures(measured: Mapping[str, Line], how: WinRateSettings) -> Evaluation:
     """Rates and tests of what was measured."""
-    games = {name: ModelGames.of(line.rows, line.about) for name, line in measured.items()}
+    lines = dict(measured)
+    check = check_figures(lines.pop(CHECK_LINE, None), how, how.judges) | spend_figures(lines.pop(SPEND_LINE, None))
+    games = {name: ModelGames.of(line.rows, line.about) for name, line in lines.items()}
     canary = games.pop(CANARY_LINE, None)
     played = list(games.values())
     matchups, labelled = [m for p in played for m in p.matchups], list[MatchResult | None]()
@@ -127,14 +140,14 @@ def win_rate_figures(measured: Mapping[str, Line], how: WinRateSettings) -> Eval
         "judge": dict(first["judge"]), "against": first["against"], "temperatures": list(how.temperatures),
         "samples": how.samples, "seed": how.seed, "max_new_tokens": how.max_new_tokens,
     }  # fmt: skip
-    figures = _figures(played, canary, labelled)
+    figures = _figures(played, canary, labelled, how.judges) | check
     _warn(figures, how)
     return Evaluation({**about, **figures}, [row for p in played for row in rows_of_games(p)])
 
 
 def _canary(how: WinRateSettings, referee: Referee, matchups: Sequence[Matchup]) -> Drawn | None:
     """A constant answer instead of the model's. People do not judge it."""
-    if not how.canary or referee.provenance["kind"] == "human":
+    if not how.canary or any(judge.startswith("human:") for judge in how.judges):
         return None
     firsts = {(str(m.source), m.prompt, m.other): replace(m, own=how.canary) for m in reversed(matchups)}
     constant = list(firsts.values())[::-1]
@@ -142,14 +155,15 @@ def _canary(how: WinRateSettings, referee: Referee, matchups: Sequence[Matchup])
 
 
 def _figures(
-    played: Sequence[ModelGames], canary: ModelGames | None, people: Sequence[MatchResult | None]
-) -> dict[str, Any]:
+    played: Sequence[ModelGames], canary: ModelGames | None, people: Sequence[MatchResult | None],
+    judges: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
     games = [(p, p.games) for p in played]
     if not any(g for _, g in games):
         raise DataError("no contest has a verdict", where="--judge", remedy="label some of OUT/comparisons.jsonl first")
     rates = [
         {"model": p.model, "temperature": p.temperature, **summary(g), "missing": len(p.matchups) - len(g),
-         "truncated": p.truncated}
+         "truncated": p.truncated, **({"judges": each} if (each := by_judge(judges, g)) else {})}
         for p, g in games if g
     ]  # fmt: skip
     tests: list[dict[str, Any]] = []
@@ -164,6 +178,8 @@ def _figures(
     if canary is not None and (constant := canary.games):
         alone = share_by_cluster([g.share == 1 for g in constant], [g.prompt for g in constant]).as_dict()
         figures["canary"] = {"text": transcript_of(canary.matchups[0].own), **summary(constant), "wins_alone": alone}
+    if (together := panel(judges, [game for _, several in games for game in several])) is not None:
+        figures["panel"] = together
     if people:
         figures["people"] = _beside(played, people).as_dict()
     return figures

@@ -46,6 +46,18 @@ class JudgeNameError(RecipeError, ValueError):
         super().__init__(what, where="", remedy="")
 
 
+@dataclass(frozen=True, slots=True)
+class MatchResult:
+    """The share of the first of two completions: 1, ½ or 0. `orders` are a judge's verdicts with it as A and then as B,
+    `probability` is that of it being better, by a judge that has probabilities. `votes` are the shares by the judges of
+    a panel, None without a verdict."""
+
+    share: float
+    orders: tuple[str, str] | None = None
+    probability: float | None = None
+    votes: tuple[float | None, ...] = ()
+
+
 class Judge(Protocol):
     """`scores` has a number for each candidate of each question, higher is better; None for a question without a
     verdict."""
@@ -109,12 +121,14 @@ class DraftResources:
 class JudgeKind:
     """A judge by its name `KIND[:ARGUMENT]`. The docstring of a kind states in one line what its score means.
 
-    `usage` is how it is written (`[…]` may be left out), `middle` the score above which a completion is good, if there
-    is one, and `refusal` why some settings cannot use it: what follows its name in the error. Raises JudgeNameError
-    for an argument that it does not take.
+    `members` are the judges that `parts` of its argument name. `usage` is how it is written (`[…]` may be left out),
+    `middle` the score above which a completion is good, if there is one, `is_log_odds` whether differences of scores
+    are log-odds of a preference, and `refusal` why some settings cannot use it: what follows its name in the error.
+    Raises JudgeNameError for an argument that it does not take.
     """
 
     argument: str = ""
+    members: tuple[JudgeKind, ...] = ()
 
     name: ClassVar[str]
     usage: ClassVar[str]
@@ -123,11 +137,17 @@ class JudgeKind:
     needs_truth: ClassVar[bool] = False
     asks_server: ClassVar[bool] = False
     middle: ClassVar[float | None] = None
+    is_log_odds: ClassVar[bool] = False
     refusal: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         if "[" not in self.usage and (":" in self.usage) != bool(self.argument):
             raise JudgeNameError(f"the judge is written {self.usage}")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of other judges in its argument."""
+        return ()
 
     @classmethod
     def help(cls) -> str:
@@ -153,6 +173,10 @@ class JudgeKind:
     def of_tokens(self, drafts: DraftResources) -> Reward | None:
         """The judge of a policy's own tokens; None for a kind that reads texts."""
         return None
+
+    def of_members(self, rewards: Sequence[Reward]) -> Reward:
+        """The rewards of its members as one."""
+        raise TypeError(f"{self.name} has no members")
 
 
 def collected(replies: Iterable[tuple[int, T]], count: int, progress: Progress) -> list[T | None]:

@@ -70,7 +70,12 @@ class JudgedDrafts:
 def open_draft_judge(name: str, drafts: DraftResources, stack: ExitStack, problems: Iterable[Group]) -> Reward:
     """Opens the judge of this name for samples of `problems`. Raises DataError for a problem that it cannot judge,
     RecipeError and ModelError for a missing judge."""
-    kind = parse_judge(name, drafts.of_texts.place)
+    return _open(parse_judge(name, drafts.of_texts.place), drafts, stack, tuple(problems))
+
+
+def _open(kind: JudgeKind, drafts: DraftResources, stack: ExitStack, problems: Sequence[Group]) -> Reward:
+    if kind.members:
+        return kind.of_members([_open(member, drafts, stack, problems) for member in kind.members])
     reward = kind.of_tokens(drafts)
     if reward is None:
         with world().agreed():

@@ -6,6 +6,7 @@ A comparing judge is queried in both orders. A scoring judge scores both. People
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ from typing import Any, TypeAlias, cast
 
 from twofold.data.row_fields import row_fields
 from twofold.errors import DataError, RecipeError
-from twofold.judges.base import Judge, JudgeResources
-from twofold.judges.language_model import Choice, Match, agreed, refuse_pictures
+from twofold.judges.base import Judge, JudgeKind, JudgeResources
+from twofold.judges.base import MatchResult as MatchResult
+from twofold.judges.language_model import Match, refuse_pictures
 from twofold.judges.people import HumanVerdicts, content_key, verdicts_path
 from twofold.judges.questions import Question
 from twofold.judges.registry import parse_judge
-from twofold.judges.servers import PairwiseJudge
+from twofold.judges.servers import PairwiseJudge, ScoringJudge
 from twofold.progress import Progress
 from twofold.records import Candidate, Completion, Prompt, Source, transcript_of
 
@@ -45,14 +47,6 @@ class Matchup:
         return Candidate(self.own, {}).is_empty or Candidate(self.other, {}).is_empty
 
 
-@dataclass(frozen=True, slots=True)
-class MatchResult:
-    """The model's share: 1, ½ or 0. `orders` are a judge's verdicts with its answer as A and then as B."""
-
-    share: float
-    orders: tuple[str, str] | None = None
-
-
 Results: TypeAlias = Sequence[MatchResult | None]
 """None for a match without a verdict."""
 
@@ -63,6 +57,8 @@ class Referee:
 
     provenance: Mapping[str, Any]
     decide: Callable[[Sequence[Matchup], Progress], Results]
+    spend: Callable[[], list[dict[str, Any]]] = list
+    """What the judge has cost: one entry for each server."""
 
     def outcomes(self, contests: Sequence[Matchup], progress: Progress) -> list[MatchResult | None]:
         different = {_key(c): c for c in reversed(contests) if not c.is_even}
@@ -85,12 +81,20 @@ def open_referee(name: str, resources: JudgeResources, stack: ExitStack) -> Refe
     if resources.rubric is not None and not kind.asks_server:
         raise RecipeError("a rubric goes with llm and llm-score", where=f"judge {name}", remedy="leave --rubric out")
     judge = kind.open(resources, stack)
+    return referee_of(kind, judge)
+
+
+def referee_of(kind: JudgeKind, judge: Judge) -> Referee:
+    """The referee of an open judge."""
     decide = (
         partial(_in_both_orders, cast("PairwiseJudge", judge))
         if kind.gives == "shares"
-        else partial(_by_scores, judge, kind.asks_server)
+        else partial(_by_scores, judge, kind)
     )
-    return Referee(judge.provenance, decide)
+    if not kind.asks_server:
+        return Referee(judge.provenance, decide)
+    model = cast("PairwiseJudge | ScoringJudge", judge).model
+    return Referee(judge.provenance, decide, lambda: [model.spend])
 
 
 def open_people(out: Path, stack: ExitStack) -> Referee:
@@ -122,13 +126,13 @@ def unjudged(contests: Sequence[Matchup]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def _by_scores(judge: Judge, singly: bool, contests: Sequence[Matchup], progress: Progress) -> Results:
-    """The higher score wins; equal scores are a tie. Each completion is scored once, next to the others of its prompt,
-    or `singly`, so that a missing score leaves out no other."""
+def _by_scores(judge: Judge, kind: JudgeKind, contests: Sequence[Matchup], progress: Progress) -> Results:
+    """The higher score wins; equal scores are a tie. Each completion is scored once, next to the others of its prompt;
+    by a server singly, so that a missing score leaves out no other."""
     answers: dict[Hashable, dict[Completion, Matchup]] = {}
     for c in contests:
         for told in (c.own, c.other):
-            group = (c.source, c.prompt, c.truth, told if singly else None)
+            group = (c.source, c.prompt, c.truth, told if kind.asks_server else None)
             answers.setdefault(group, {}).setdefault(told, c)
     questions = [
         Question(c.prompt, c.source, c.truth, tuple(Candidate(told, {}) for told in several))
@@ -140,11 +144,15 @@ def _by_scores(judge: Judge, singly: bool, contests: Sequence[Matchup], progress
         numbers = [None] * len(question.candidates) if each is None else each
         for candidate, score in zip(question.candidates, numbers, strict=True):
             scores[question.source, question.prompt, question.answer, candidate.completion] = score
-    return [_higher(*(scores[c.source, c.prompt, c.truth, told] for told in (c.own, c.other))) for c in contests]
+    both = [[scores[c.source, c.prompt, c.truth, told] for told in (c.own, c.other)] for c in contests]
+    return [_higher(own, other, kind.is_log_odds) for own, other in both]
 
 
-def _higher(own: float | None, other: float | None) -> MatchResult | None:
-    return None if own is None or other is None else MatchResult(0.5 + 0.5 * ((own > other) - (own < other)))
+def _higher(own: float | None, other: float | None, log_odds: bool) -> MatchResult | None:
+    if own is None or other is None:
+        return None
+    probability = 0.5 * (1 + math.tanh(0.5 * (own - other))) if log_odds else None
+    return MatchResult(0.5 + 0.5 * ((own > other) - (own < other)), None, probability)
 
 
 def _key(contest: Matchup) -> Hashable:
@@ -153,14 +161,7 @@ def _key(contest: Matchup) -> Hashable:
 
 
 def _in_both_orders(judge: PairwiseJudge, contests: Sequence[Matchup], progress: Progress) -> Results:
-    """If a judge's verdicts in both orders disagree, it is a tie."""
     for contest in contests:
         refuse_pictures(contest.prompt, contest.source)
     matches = [Match(c.prompt, transcript_of(c.own), transcript_of(c.other), c.truth) for c in contests]
-    replies = judge.model.collected(judge.model.verdicts(matches, judge.ledger), len(matches), progress)
-    return [None if orders is None else _result(*orders) for orders in replies]
-
-
-def _result(forward: Choice | None, backward: Choice | None) -> MatchResult | None:
-    share = agreed(forward, backward)
-    return None if share is None else MatchResult(share, (str(forward), str(backward)))
+    return judge.results(matches, progress)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from twofold.judges.base import JudgeKind, JudgeNameError, Place
 from twofold.judges.completions import CodeKind, FunctionKind, VerifierKind
+from twofold.judges.ensembles import ClassifierKind, EnsembleKind
 from twofold.judges.models import ImplicitKind, RewardModelKind
 from twofold.judges.origins import HumanKind, StrongerKind, TruthKind
-from twofold.judges.servers import PairwiseKind, ScoringKind
+from twofold.judges.servers import PairwiseKind, ProbabilityKind, ScoringKind
 from twofold.settings import require, settings
 
 KINDS: dict[str, type[JudgeKind]] = {
@@ -19,10 +21,13 @@ KINDS: dict[str, type[JudgeKind]] = {
         VerifierKind,
         CodeKind,
         RewardModelKind,
+        ClassifierKind,
+        EnsembleKind,
         FunctionKind,
         ImplicitKind,
         ScoringKind,
         PairwiseKind,
+        ProbabilityKind,
         TruthKind,
         StrongerKind,
         HumanKind,
@@ -55,7 +60,8 @@ def parse_judge(text: str, place: Place) -> JudgeKind:
         raise JudgeNameError(f"{name} {kind.refusal} ({place.where} takes {usages(place)})")
     if colon and not argument:
         raise JudgeNameError(f"the judge is written {kind.usage}")
-    return kind(argument)
+    made = kind(argument)
+    return replace(made, members=tuple(parse_judge(part, place) for part in made.parts)) if made.parts else made
 
 
 @settings

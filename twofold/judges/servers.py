@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from twofold.client.server import Endpoint, Server
-from twofold.judges.base import Judge, JudgeKind, JudgeResources, Scores
-from twofold.judges.language_model import Form, Match, ModelJudge, Rubric, agreed, refuse_pictures
+from twofold.judges.base import Judge, JudgeKind, JudgeResources, MatchResult, Scores
+from twofold.judges.language_model import Form, Match, ModelJudge, Rubric, refuse_pictures
 from twofold.judges.questions import Question
 from twofold.ledger import Ledger
 from twofold.progress import Progress
@@ -36,6 +36,7 @@ class ScoringJudge:
             refuse_pictures(question.prompt, question.source)
         asked = [(q.prompt, c.text, q.answer) for q in questions for c in q.candidates]
         replies = iter(self.model.collected(self.model.score(asked, self.ledger), len(asked), progress))
+        self.model.note_spend(progress)
         rows = [[next(replies) for _ in q.candidates] for q in questions]
         return [None if len(known := [s for s in row if s is not None]) < len(row) else known for row in rows]
 
@@ -43,14 +44,19 @@ class ScoringJudge:
 @dataclass(frozen=True)
 class PairwiseJudge:
     """The share of matches that a completion wins with a language model as judge: against every other one, in both
-    orders. A tie is half a win."""
+    orders. A tie is half a win; a judge with probabilities gives the mean probability of a win."""
 
     model: ModelJudge
     ledger: Ledger
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        return {"kind": PairwiseKind.name, **self.model.provenance}
+        kind = PairwiseKind if self.model.rubric.form == "compare" else ProbabilityKind
+        return {"kind": kind.name, **self.model.provenance}
+
+    def results(self, matches: Sequence[Match], progress: Progress) -> list[MatchResult | None]:
+        """The result of each match, in both orders."""
+        return self.model.results(matches, self.ledger, progress)
 
     def scores(self, questions: Sequence[Question], progress: Progress) -> Scores:
         for question in questions:
@@ -63,13 +69,14 @@ class PairwiseJudge:
         ]
         won = [[0.0] * len(q.candidates) for q in questions]
         open_games: set[int] = set()
-        replies = self.model.collected(self.model.verdicts(matches, self.ledger), len(matches), progress)
-        for (n, a, b), orders in zip(games, replies, strict=True):
-            if orders is None or (share := agreed(*orders)) is None:
+        for (n, a, b), result in zip(games, self.results(matches, progress), strict=True):
+            if result is None:
                 open_games.add(n)
             else:
+                share = result.share if result.probability is None else result.probability
                 won[n][a] += share
                 won[n][b] += 1 - share
+        self.model.note_spend(progress)
         return [None if n in open_games else [w / max(1, len(row) - 1) for w in row] for n, row in enumerate(won)]
 
 
@@ -117,3 +124,9 @@ class PairwiseKind(ServerKind):
 
     def open(self, resources: JudgeResources, stack: ExitStack) -> PairwiseJudge:
         return PairwiseJudge(self.model(resources, stack), resources.open_ledger())
+
+
+class ProbabilityKind(PairwiseKind):
+    """the mean probability that a completion is better than the others, by the tokens A and B of a language model"""
+
+    name, usage, form = "llm-prob", "llm-prob:URL#MODEL", "choose"

@@ -8,7 +8,7 @@ nat.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +42,14 @@ def token_logps(
     return _TokenLogps.apply(_operand(hidden_SH), weight_VH, target_S, bias_V, how)  # type: ignore[no-any-return]  # torch's apply is untyped
 
 
+def token_entropies(
+    hidden_SH: Tensor, weight_VH: Tensor, bias_V: Tensor | None = None, softcap: float | None = None
+) -> Tensor:
+    """−Σ π·log π [S] of softmax(hidden @ weightᵀ + bias), nats, with gradient; precision as in `token_logps`."""
+    how = _How(softcap, is_narrow(hidden_SH.device))
+    return _TokenEntropies.apply(_operand(hidden_SH), weight_VH, bias_V, how)  # type: ignore[no-any-return]  # torch's apply is untyped
+
+
 @torch.no_grad()
 def token_statistics(
     hidden_SH: Tensor,
@@ -56,8 +64,7 @@ def token_statistics(
     how = _How(softcap, is_narrow(hidden_SH.device))
     hidden_SH = _operand(hidden_SH)
     with how.products(hidden_SH):
-        nowhere_S = torch.zeros(len(hidden_SH), dtype=torch.int64, device=hidden_SH.device)
-        head = _Head(hidden_SH, weight_VH, nowhere_S, bias_V, how)
+        head = _Head(hidden_SH, weight_VH, _nowhere(hidden_SH), bias_V, how)
         total = hidden_SH.new_zeros(len(hidden_SH), 1, dtype=head.wide)
         squares, largest = torch.zeros_like(total), torch.full_like(total, torch.finfo(head.wide).min)
         most = total.new_empty(len(total), 0)
@@ -89,6 +96,11 @@ def statistics_of(logits_SV: Tensor) -> dict[str, Tensor]:
         "log_greedy": logp_SV.amax(-1),
         "top_entropy": _entropy(_most(logits_SV)),
     }
+
+
+def entropies_of(logits_SV: Tensor) -> Tensor:
+    """−Σ π·log π [S] of each row of logits, nats, with gradient."""
+    return _entropy(logits_SV)
 
 
 def _most(logits_SV: Tensor) -> Tensor:
@@ -197,40 +209,98 @@ class _TokenLogps(Function):
         ctx: Any, *grads: Tensor
     ) -> tuple[Tensor | None, Tensor | None, None, Tensor | None, None]:
         hidden, weight, target, bias, normalizer, logp = ctx.saved_tensors
-        needs_hidden, needs_weight, _, needs_bias, _ = ctx.needs_input_grad
+        needs = ctx.needs_input_grad
         with ctx.how.products(hidden):
             head = _Head(hidden, weight, target, bias, ctx.how)
             grad = grads[0].to(head.wide).unsqueeze(1)
             at_target = -torch.expm1(logp).unsqueeze(1) * grad  # 1 − p: exact where p is near 0 or 1 in logp
-            d_hidden = torch.zeros_like(hidden, dtype=head.wide) if needs_hidden else None
-            d_weight = torch.empty_like(weight) if needs_weight else None
-            d_bias = torch.empty_like(bias) if needs_bias else None
+
+            def d_logits(tile: _Tile) -> Tensor:
+                rows = tile.rows
+                return _d_logps(tile, normalizer[rows], grad[rows], at_target[rows])
+
+            found = _backward(head, d_logits, hidden, (needs[0], needs[1], needs[3]))
+        return found[0], found[1], None, found[2], None
+
+
+class _TokenEntropies(Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, how: _How) -> Tensor:
+        with how.products(hidden):
+            head = _Head(hidden, weight, _nowhere(hidden), bias, how)
+            total = hidden.new_zeros(len(hidden), 1, dtype=head.wide)
+            largest, depth = torch.full_like(total, torch.finfo(head.wide).min), torch.zeros_like(total)
             for cut, stretch in head.columns():
-                d_stretch = torch.zeros_like(stretch, dtype=head.wide) if needs_weight else None
-                d_shift = torch.zeros(len(stretch), dtype=head.wide, device=hidden.device) if needs_bias else None
                 for tile in head.tiles(cut, stretch):
-                    rows = tile.rows
-                    dz = _d_logits(tile, normalizer[rows], grad[rows], at_target[rows], head.softcap)
-                    dz = dz.to(head.hidden.dtype)
-                    if d_hidden is not None:
-                        _accumulate(d_hidden[rows], dz, stretch)
-                    if d_stretch is not None:
-                        _accumulate(d_stretch, dz.t(), head.hidden[rows])
-                    if d_shift is not None:
-                        d_shift += dz.sum(0, dtype=head.wide)
-                if d_weight is not None and d_stretch is not None:
-                    d_weight[cut] = d_stretch
-                if d_bias is not None and d_shift is not None:
-                    d_bias[cut] = d_shift
-        return None if d_hidden is None else d_hidden.to(hidden.dtype), d_weight, None, d_bias, None
+                    rows, before = tile.rows, largest[tile.rows]
+                    now = torch.maximum(before, tile.z.amax(-1, keepdim=True))
+                    below, fade = tile.z.sub_(now), (before - now).exp()
+                    part = below.exp()
+                    moved = depth[rows] + (before - now) * total[rows]
+                    depth[rows] = fade * moved + (part * below).sum(-1, keepdim=True)
+                    total[rows] = fade * total[rows] + part.sum(-1, keepdim=True)
+                    largest[rows] = now
+            entropy = (total.log() - depth / total).squeeze(1)
+        ctx.save_for_backward(hidden, weight, bias, total.log_().add_(largest), entropy)
+        ctx.how = how
+        return entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # type: ignore[override]  # the decorator's type loses the parameters' kinds
+        ctx: Any, *grads: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        hidden, weight, bias, normalizer, entropy = ctx.saved_tensors
+        with ctx.how.products(hidden):
+            head = _Head(hidden, weight, _nowhere(hidden), bias, ctx.how)
+            grad, entropy = grads[0].to(head.wide).unsqueeze(1), entropy.unsqueeze(1)
+
+            def d_logits(tile: _Tile) -> Tensor:
+                """−π·(log π + H)·grad."""
+                logp = tile.z.sub_(normalizer[tile.rows])
+                return logp.exp().mul_(logp.add_(entropy[tile.rows])).mul_(-grad[tile.rows])
+
+            return *_backward(head, d_logits, hidden, ctx.needs_input_grad[:3]), None
 
 
-def _d_logits(tile: _Tile, normalizer: Tensor, grad: Tensor, at_target: Tensor, softcap: float | None) -> Tensor:
+def _nowhere(hidden: Tensor) -> Tensor:
+    """Targets [S] for what depends on no token."""
+    return torch.zeros(len(hidden), dtype=torch.int64, device=hidden.device)
+
+
+def _backward(
+    head: _Head, d_logits: Callable[[_Tile], Tensor], hidden: Tensor, needs: tuple[bool, bool, bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of hidden states, weights and bias, where needed, from those of the logits of each tile."""
+    needs_hidden, needs_weight, needs_bias = needs
+    weight, bias = head.weight, head.bias
+    d_hidden = torch.zeros_like(hidden, dtype=head.wide) if needs_hidden else None
+    d_weight = torch.empty_like(weight) if needs_weight else None
+    d_bias = torch.empty_like(bias) if needs_bias and bias is not None else None
+    for cut, stretch in head.columns():
+        d_stretch = torch.zeros_like(stretch, dtype=head.wide) if needs_weight else None
+        d_shift = torch.zeros(len(stretch), dtype=head.wide, device=hidden.device) if needs_bias else None
+        for tile in head.tiles(cut, stretch):
+            slope = None if head.softcap is None else 1 - (tile.z / head.softcap).square()
+            dz = d_logits(tile)
+            dz = (dz if slope is None else dz.mul_(slope)).to(head.hidden.dtype)
+            if d_hidden is not None:
+                _accumulate(d_hidden[tile.rows], dz, stretch)
+            if d_stretch is not None:
+                _accumulate(d_stretch, dz.t(), head.hidden[tile.rows])
+            if d_shift is not None:
+                d_shift += dz.sum(0, dtype=head.wide)
+        if d_weight is not None and d_stretch is not None:
+            d_weight[cut] = d_stretch
+        if d_bias is not None and d_shift is not None:
+            d_bias[cut] = d_shift
+    return None if d_hidden is None else d_hidden.to(hidden.dtype), d_weight, d_bias
+
+
+def _d_logps(tile: _Tile, normalizer: Tensor, grad: Tensor, at_target: Tensor) -> Tensor:
     """grad · (onehot − softmax) for one tile; overwrites its logits."""
-    slope = None if softcap is None else 1 - (tile.z / softcap).square()
     dz = tile.z.sub_(normalizer).exp_().mul_(-grad)
-    dz.scatter_(1, tile.place, torch.where(tile.inside, at_target, dz.gather(1, tile.place)))
-    return dz if slope is None else dz.mul_(slope)
+    return dz.scatter_(1, tile.place, torch.where(tile.inside, at_target, dz.gather(1, tile.place)))
 
 
 def _accumulate(total: Tensor, a: Tensor, b: Tensor) -> None:

@@ -41,7 +41,7 @@ def inspect_machine() -> dict[str, Any]:
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "unset"),
         "memory_gib": _memory(),
         "disk_free_gib": round(shutil.disk_usage(Path.cwd()).free / GIB, 1),
-        "gpu": [_gpu(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else [],
+        "gpu": [_gpu(i) for i in range(torch.cuda.device_count())],
         "device": device,
         "precision": resolve_precision("auto", device, NARROWEST),
         "bfloat16_speedup": known_speedup() if device == "cpu" else bfloat16_speedup(device),

@@ -60,7 +60,7 @@ class Head(Protocol):
         self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None, names: Sequence[str]
     ) -> Mapping[str, Tensor]:
         """Further values [S], at least those of `names`, from a pack's hidden states, or without these from `groups` as
-        rows."""
+        rows. Only `entropy` has a gradient."""
         ...
 
 
@@ -204,8 +204,7 @@ class PackedModel(nn.Module):
             value = self.head.of_rows(self.model, groups)
         if not statistics:
             return {self.head.output: value}
-        with torch.no_grad():
-            known = self.head.statistics(self.model, groups, hidden_SH, statistics)
+        known = self.head.statistics(self.model, groups, hidden_SH, statistics)
         return {self.head.output: value, **{name: known[name] for name in statistics}}
 
     def refuse_long(self, groups: Sequence[Group]) -> None:

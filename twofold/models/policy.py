@@ -14,7 +14,7 @@ from twofold.batch import Group
 from twofold.errors import ModelError
 from twofold.models.attention import UnsupportedAttention, stock_attention
 from twofold.models.backbone import final_bias, logit_bias, logit_scale
-from twofold.models.logprob import statistics_of, token_logps, token_statistics
+from twofold.models.logprob import entropies_of, statistics_of, token_entropies, token_logps, token_statistics
 from twofold.models.packed_model import ModelOptions, PackedModel
 from twofold.models.packed_model import Sharing as Sharing
 from twofold.models.packing import Packing
@@ -22,6 +22,8 @@ from twofold.models.row_lengths import restart_rotary
 from twofold.models.rows import padded, predicting_rows, predictions
 from twofold.models.seq2seq import branch_logits, encodes_prompts
 from twofold.world import settle
+
+ENTROPY = "entropy"
 
 
 class LanguageHead:
@@ -46,12 +48,17 @@ class LanguageHead:
     def statistics(
         self, model: PreTrainedModel, groups: Sequence[Group], hidden_SH: Tensor | None, names: Sequence[str]
     ) -> Mapping[str, Tensor]:
-        if hidden_SH is None:
-            return statistics_of(torch.cat(_row_logits(model, groups)))
-        if (head := _linear_head(model)) is not None:
-            bias_V, top = logit_bias(model, head), "top_entropy" in names
-            return token_statistics(_scaled(model, hidden_SH), head.weight, bias_V, _softcap(model), top=top)
-        return statistics_of(_logits(model, hidden_SH))
+        head = None if hidden_SH is None else _linear_head(model)
+        if hidden_SH is None or head is None:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and ENTROPY in names):
+                logits = torch.cat(_row_logits(model, groups)) if hidden_SH is None else _logits(model, hidden_SH)
+            return {ENTROPY: entropies_of(logits), **statistics_of(logits.detach())}
+        rows, bias_V, softcap = _scaled(model, hidden_SH), logit_bias(model, head), _softcap(model)
+        known = {ENTROPY: token_entropies(rows, head.weight, bias_V, softcap)} if ENTROPY in names else {}
+        if set(names) <= known.keys():
+            return known
+        top = "top_entropy" in names
+        return known | token_statistics(rows, head.weight, bias_V, softcap, top=top)
 
 
 def _linear_head(model: PreTrainedModel) -> nn.Linear | None:

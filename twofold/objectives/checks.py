@@ -202,11 +202,13 @@ def leaf(said: Sequence[Sequence[Tensor]], dtype: torch.dtype = torch.float64) -
 
 def heard(objective: Objective, said: Tensor) -> Outputs:
     """The outputs that `objective` reads, made from one leaf tensor: log-probabilities [S] or scores [B]. Each
-    statistic of a token is half its log-probability, without a sign where it is an entropy (an arbitrary choice)."""
+    statistic of a token is half its log-probability, without a sign where it is an entropy (an arbitrary choice). Only
+    `entropy` has a gradient."""
     if objective.reads == "scores":
         return Outputs(score_B=said)
     half = said.detach() / 2
-    return Outputs(said, statistics={"log_collision": half, "log_greedy": half, "top_entropy": -half})
+    known = {"log_collision": half, "log_greedy": half, "top_entropy": -half, "entropy": -said / 2}
+    return Outputs(said, statistics=known)
 
 
 def total(loss: Loss, whole: Batch) -> Tensor:

@@ -2,7 +2,7 @@
 
 Schulman, Wolski, Dhariwal, Radford and Klimov 2017, "Proximal Policy Optimization Algorithms", arXiv:1707.06347,
 equation 7, as in InstructGPT (arXiv:2203.02155). Without a value model every token has its completion's advantage. With
-one, each token has its own, by GAE (`advantages.py`).
+one, each token has its own, by GAE (`advantages.py`). The entropy bonus is c₂·S[π] of equation 9.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Batch, Outputs
-from twofold.objectives.base import Baseline, Loss, Objective, Scale, Term, trait, values
+from twofold.objectives.base import Baseline, Loss, Objective, Scale, Term, statistic, trait, values
 from twofold.objectives.importance import token_weighted
 from twofold.objectives.surrogate import (
     Average,
@@ -51,6 +51,9 @@ class PPO(Objective):
     nothing. The default is the mean of the others, or the value model's estimate if there is one."""
     scale: Scale = "rollout"
     """Divisor of the advantage: the standard deviation over the rollout (whitening) or over the prompt, or nothing."""
+    entropy: float = 0.0
+    """Weight of the entropy bonus: the mean entropy of the policy per token, in nats, is added to the objective. With 0
+    there is none."""
 
     requires = ("old_logp", "advantage")
     token_advantages = True
@@ -60,9 +63,14 @@ class PPO(Objective):
     def comparison(self) -> tuple[Baseline | None, Scale]:
         return self.baseline, self.scale
 
+    @trait
+    def statistics(self) -> tuple[str, ...]:
+        return ("entropy",) if self.entropy else ()
+
     def __post_init__(self) -> None:
         require(0 < self.clip < 1, "clip must be in (0, 1)")
         require((self.average == "constant") == (self.length is not None), "length goes with average constant")
+        require(self.entropy >= 0, "entropy must be ≥ 0")
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         move_S = moves(outputs, batch)
@@ -71,7 +79,13 @@ class PPO(Objective):
         loss_S = token_weighted(-clipped(advantage_S, ratio_S, self.clip), batch)
         clip = Term(stopped(advantage_S, ratio_S, self.clip), "token")
         seen = {"ratio": Term(ratio_S.detach(), "token"), "clipped": clip, **rollout_metrics(outputs, batch)}
-        return Loss({"ppo": averaged(loss_S, batch, self.average, self.length)}, seen)
+        terms = {"ppo": averaged(loss_S, batch, self.average, self.length)}
+        if self.entropy:
+            entropy_S = statistic(outputs, "entropy")
+            lost_S = token_weighted(-entropy_S, batch)
+            terms["entropy_bonus"] = averaged(lost_S, batch, self.average, self.length, self.entropy)
+            seen["entropy"] = Term(entropy_S.detach(), "token")
+        return Loss(terms, seen)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from twofold.reports.frontier import judge_note
+from twofold.reports.languages import Phrase
 from twofold.reports.run import RunData, dicts, estimate, mapping
 from twofold.statistics import Estimate
 
@@ -34,12 +36,14 @@ class PairRow:
 
 @dataclass(frozen=True, slots=True)
 class ContestTable:
-    """A contest: how many players and which judge, its tables, and the command that repeats it."""
+    """A contest: how many players and which judge, its tables, the command that repeats it, and its
+    judge's own accuracy."""
 
     of: str
     players: tuple[PlayerRow, ...]
     pairs: tuple[PairRow, ...]
     command: str
+    judge: Phrase | None = None
 
 
 def contests(runs: Sequence[RunData]) -> list[ContestTable]:
@@ -61,9 +65,9 @@ def _table(row: Mapping[str, Any]) -> ContestTable | None:
     ]
     if not players:
         return None
-    return ContestTable(
-        str(row.get("of", "")), tuple(players[:MOST]), tuple(pairs[:MOST_PAIRS]), str(row.get("command", ""))
-    )
+    command = str(row.get("command", ""))
+    tables = tuple(players[:MOST]), tuple(pairs[:MOST_PAIRS])
+    return ContestTable(str(row.get("of", "")), *tables, command, judge_note(row))
 
 
 def _number(row: Mapping[str, Any], key: str) -> float | None:

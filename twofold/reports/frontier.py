@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from twofold.reports.charts import Chart
 from twofold.reports.drawing import Frame, Line, svg
 from twofold.reports.figure_data import Drawn, encoded
-from twofold.reports.languages import phrase
+from twofold.reports.languages import Phrase, phrase
 from twofold.reports.run import RunData, dicts, estimate
+from twofold.reports.tables import interval, percent
 from twofold.statistics import Estimate, wilson
 
 GAINS = {
@@ -34,21 +36,41 @@ def frontier_charts(runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) 
     for run, label in zip(runs, labels, strict=True):
         for words, points in _frontiers(run):
             found.setdefault(words, []).append((label, points))
-    return [_chart(words, lines, len(runs) > 1) for words, lines in found.items()]
+    rows = [row for run in runs for row in dicts(run.extra.get("frontier"))]
+    notes = {str(row.get("of", "reward")): note for row in rows if (note := judge_note(row)) is not None}
+    charts = {words: _chart(words, lines, len(runs) > 1) for words, lines in found.items()}
+    return [_with_note(chart, notes.get(words)) for words, chart in charts.items()]
 
 
 def win_rate_charts(runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) -> list[Chart]:
     """Win rate by sampling temperature, a chart for each opponent, from `win_rates` of the runs' figures."""
     found: dict[str, list[tuple[tuple[str, str], list[Point]]]] = {}
+    judges: dict[str, Phrase] = {}
     for run, label in zip(runs, labels, strict=True):
         rates: dict[str, list[Point]] = {}
         for row in dicts(run.extra.get("win_rates")):
             heat, rate = _number(row.get("temperature")), estimate(row)
             if heat is not None and rate is not None and math.isfinite(rate.value):
                 rates.setdefault(str(row.get("against", "")), []).append((heat, rate))
+                if (note := judge_note(row)) is not None:
+                    judges[str(row.get("against", ""))] = note
         for against, points in rates.items():
             found.setdefault(against, []).append((label, sorted(points, key=lambda p: p[0])[:MOST]))
-    return [_rates(against, lines, len(runs) > 1) for against, lines in found.items()]
+    charts = {against: _rates(against, lines, len(runs) > 1) for against, lines in found.items()}
+    return [_with_note(chart, judges.get(against)) for against, chart in charts.items()]
+
+
+def _with_note(chart: Chart, note: Phrase | None) -> Chart:
+    return chart if note is None else replace(chart, note=phrase(chart.note) + " " + note)
+
+
+def judge_note(row: Mapping[str, Any]) -> Phrase | None:
+    """The own accuracy of the judge that made a figure; None if it is not known."""
+    accuracy = estimate(_mapping(row.get("judge_accuracy")))
+    if accuracy is None:
+        return None
+    share, n = f"{percent(accuracy.value)} ({interval(accuracy)})", f"{accuracy.n:,}"
+    return phrase("The judge is right on {share} of {n} labeled pairs.", share=share, n=n)
 
 
 def _frontiers(run: RunData) -> Iterator[tuple[str, list[Point]]]:

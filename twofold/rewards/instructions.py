@@ -6,6 +6,10 @@ The reference answer has a rule per line, or several between semicolons:
     lowercase | uppercase
     starts with "Dear" | ends with "?" | with "sea" | without "the"
 
+or the instructions of IFEval as JSON, which `ifeval.py` checks, strictly and loosely:
+
+    [{"kind": "punctuation:no_comma"}, {"kind": "keywords:existence", "keywords": ["sea"]}]
+
 *Strict* takes the completion as it is. *Flexible* also lets an introduction, a closing line or asterisks go, as the
 loose accuracy of IFEval does: Zhou et al. (2023), arXiv 2311.07911. An empty completion obeys nothing.
 """
@@ -20,6 +24,7 @@ from operator import eq, ge, le
 from typing import TypeAlias
 
 from twofold.errors import DataError
+from twofold.rewards import ifeval
 from twofold.rewards.verifier import Metric, Verdict
 
 Check: TypeAlias = Callable[[str], bool]
@@ -56,6 +61,9 @@ def checks(rules: str) -> tuple[Check, ...]:
 
 def judge(completion: str, rules: str) -> Verdict:
     """Whether `completion` obeys all of `rules`; raises `DataError` where they cannot be read."""
+    if _is_json(rules):
+        told = ifeval.instructions_of(rules)
+        return Verdict(all(ifeval.strict(completion, told)), all(ifeval.loose(completion, told)))
     every = checks(rules)
     return Verdict(_obeys(completion, every), any(_obeys(text, every) for text in _variants(completion)))
 
@@ -63,6 +71,8 @@ def judge(completion: str, rules: str) -> Verdict:
 def readable(rules: str, where: str) -> None:
     """Raise `DataError` at `where` unless every one of `rules` can be checked."""
     try:
+        if _is_json(rules):
+            return ifeval.require_packages(ifeval.instructions_of(rules))
         checks(rules)
     except DataError as error:
         raise DataError(error.what, where=where, remedy=error.remedy) from None
@@ -77,6 +87,10 @@ class InstructionReward:
     def __call__(self, prompt: str, completion: str, truth: str | None) -> float:
         assert truth is not None, "checked before anything is rated"
         return float(getattr(judge(completion, truth), self.metric))
+
+
+def _is_json(rules: str) -> bool:
+    return rules.lstrip().startswith("[")
 
 
 def _check(rule: str) -> Check:

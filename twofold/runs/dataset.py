@@ -49,16 +49,16 @@ def data_cache(recipe: Recipe) -> Path:
     return Path(recipe.data.cache or Path(recipe.run) / "data-cache")
 
 
-def refuse_trained_on(run: Path, tasks: Sequence[Record]) -> int:
-    """Raise DataError for rows whose prompts `run` was trained on, by its resolved.yaml. Returns how many are
-    similar."""
+def refuse_trained_on(run: Path, tasks: Sequence[Record]) -> int | None:
+    """Raise DataError for rows whose prompts `run` was trained on, by its resolved.yaml. Returns how many are similar,
+    None where the run's rows were in memory."""
     document = load_recipe(run / "resolved.yaml")
     # Only these keys decide the rows. The objective may be third-party code, and other keys may be of another version.
     needed = {k: v for k, v in document.data.items() if k in ("model", "data", "run", "seed", "evaluation")}
     needed["data"] = {k: v for k, v in document.data.get("data", {}).items() if k != "tokenize"}
     recipe = validate(Recipe, replace(document, data=needed))
     if recipe.data.train == IN_MEMORY:
-        return 0
+        return None
     dataset = _reader(recipe, Silent()).read(recipe.evaluation.tasks)
     trained = concat([dataset.train, dataset.generator, dataset.also])
     refuse_overlap(trained, tasks)

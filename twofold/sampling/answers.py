@@ -152,7 +152,7 @@ class ServerAnswerer:
         task = f"answers of {self.name}"
         progress.begin(task, len(bodies))
         received: dict[int, Any] = {}
-        self._server.optional = _optional(draw.sampling)
+        self._server.optional, self._server.note = _optional(draw.sampling), progress.note
         for place, reply in self._server.ask([CompletionRequest(body, _whole) for body in bodies], ledger):
             received[place] = reply
             progress.advance(task)

@@ -43,7 +43,7 @@ class RoomyLayer(DynamicLayer):
             self._buffers = key_states.contiguous(), value_states.contiguous()
             self._first, self._end = 0, num
             return self._show()
-        if self._end + num > self._buffers[0].shape[-2]:
+        if self._end + num > self._buffers[0].shape[2]:
             self._buffers = tuple(self._roomier(buffer, num) for buffer in self._buffers)
             self._first, self._end = 0, self._end - self._first
         self._end += num

@@ -17,6 +17,7 @@ from twofold.statistics.intervals import (
     win_rate,
 )
 from twofold.statistics.paired_tests import PairedTest, holm, mcnemar, sign_flips, sign_test, two_proportions
+from twofold.statistics.raters import fleiss_kappa, krippendorffs_alpha, mirrored_kappa
 
 __all__ = [
     "Estimate",
@@ -28,10 +29,13 @@ __all__ = [
     "clustered_mean",
     "clustered_share",
     "cohens_kappa",
+    "fleiss_kappa",
     "holm",
+    "krippendorffs_alpha",
     "mcnemar",
     "mean_by_cluster",
     "mean_interval",
+    "mirrored_kappa",
     "paired_bootstrap",
     "paired_bootstrap_p",
     "repeated",

@@ -1,11 +1,13 @@
 """Rows with at most one completion: demonstrations, labeled completions, problems with answers, plain text, only
 prompts.
 
-TRL's prompt-completion, unpaired preference, language modeling and prompt-only types; GSM8K's question and answer.
+TRL's prompt-completion, unpaired preference, language modeling and prompt-only types; GSM8K's question and answer;
+IFEval's prompts with instructions to check.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -38,6 +40,26 @@ def _task(row: Fields, asked: str) -> Task:
         row.fault("answer", "is no single text, by which an answer could be checked", "write the answer as text")
         answer = ""
     return Task(row.with_tools(prompt, row.row.get("tools")), answer, row.source)
+
+
+def _instructed(row: Fields) -> Task:
+    """The answer is the instructions as JSON, each with its arguments that are not null."""
+    prompt, _ = row.turns("prompt")
+    kinds, arguments = row.row["instruction_id_list"], row.row["kwargs"]
+    if not (isinstance(kinds, list) and kinds and all(isinstance(kind, str) for kind in kinds)):
+        row.fault("instruction_id_list", "is no list of names", 'write a list, as ["punctuation:no_comma"]')
+    elif not (isinstance(arguments, list) and all(isinstance(each, Mapping) for each in arguments)):
+        row.fault(
+            "kwargs", "is no list of objects", "write the arguments of each instruction as an object, {} for none"
+        )
+    elif len(kinds) != len(arguments):
+        reason = f"has {len(arguments)} objects for {len(kinds)} instructions"
+        row.fault("kwargs", reason, "write one object for each instruction, {} for no arguments")
+    else:
+        filled = [{k: v for k, v in each.items() if v is not None and k != "kind"} for each in arguments]
+        told = [{"kind": kind, **each} for kind, each in zip(kinds, filled, strict=True)]
+        return Task(prompt, json.dumps(told, ensure_ascii=False, default=str), row.source)
+    return Task(prompt, "", row.source)
 
 
 def _text(row: Fields) -> Demonstration:
@@ -78,6 +100,11 @@ DEMONSTRATIONS = (Shape("prompt + completion", ("prompt", "completion"), _demons
 TASKS = tuple(
     Shape(f"{asked} + answer", (asked, "answer"), partial(_task, asked=asked), ("system", "tools"), fits=_no_answers)
     for asked in ("prompt", "question")
+)
+INSTRUCTED = (
+    Shape(
+        "prompt + instruction_id_list (IFEval)", ("prompt", "instruction_id_list", "kwargs"), _instructed, ("system",)
+    ),
 )
 ALONE = (
     Shape("text", ("text",), _text, fits=_no_prompt, beside=_class),

@@ -1,0 +1,102 @@
+"""The command line: one action at a time, each of which goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from benchmarks.commands import command_line
+from benchmarks.reporting import write_json
+from experiments import pretrained
+from experiments.harness.pages import markdown, percent
+from experiments.pretrained import ledger
+from experiments.pretrained.cells import Bench, Cell, players
+from experiments.pretrained.harmless import Harmless
+from experiments.pretrained.instructions import Instructions
+from experiments.pretrained.methods import METHODS
+from experiments.pretrained.plan import plan_table
+from experiments.pretrained.protocol import SCREENING_SEED, Protocol
+from experiments.pretrained.sentiment import SentimentTask
+from experiments.pretrained.table import (
+    by_method,
+    comparison_table,
+    comparisons,
+    cost_table,
+    mean,
+    parts_of,
+    values_table,
+)
+from experiments.pretrained.tasks import Task
+from experiments.pretrained.tuning import point_of, write_tune
+from twofold.cli.progress import RichProgress
+from twofold.demo.real_model import located
+from twofold.errors import TwofoldError
+
+MODULE, OUT = "experiments.pretrained", Path("runs/pretrained")
+TASKS: Mapping[str, Task] = {task.name: task for task in (Instructions(), SentimentTask(), Harmless())}
+ACTIONS = ("prepare", "room", "run", "tune", "table", "plan")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Read the command line and do one action."""
+    parser = command_line(MODULE, pretrained.__doc__, OUT)
+    parser.add_argument("action", choices=ACTIONS)
+    parser.add_argument("--task", choices=[*TASKS], default="instructions")
+    parser.add_argument("--model", help="folder of the base; by default that of `make real`")
+    parser.add_argument("--method", action="append", default=[], help="by default all: " + "; ".join(METHODS))
+    parser.add_argument("--seed", type=int, action="append", default=[], help="by default that of the screening")
+    parser.add_argument("--split", choices=["development", "test"], default="test", help="of `run` and `room`")
+    options = parser.parse_args(words)
+    names = options.method or [*METHODS]
+    if unknown := [name for name in names if name not in METHODS]:
+        parser.error(f"no such method: {', '.join(unknown)}; there are {'; '.join(METHODS)}")
+    torch.set_num_threads(1)
+    try:
+        with RichProgress() as progress:
+            bench = Bench(options.out, TASKS[options.task], located(options.model), Protocol(), progress)
+            text = _done(options.action, bench, names, options)
+    except TwofoldError as error:
+        raise SystemExit(str(error)) from None
+    print(text)
+    if options.json:
+        found = by_method(ledger.finished(bench.ledger, bench.protocol), options.task, options.split)
+        write_json(options.json, {"protocol": bench.protocol.as_dict(), "task": options.task, "cells": found})
+
+
+def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
+    """What the action has to show."""
+    seeds, split = options.seed or [SCREENING_SEED], options.split
+    if action == "prepare":
+        bench.here.mkdir(parents=True, exist_ok=True)
+        facts = bench.task.prepare(bench.here, bench.base, bench.progress)
+        (bench.here / "facts.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        return json.dumps(facts, indent=1)
+    if not (bench.here / "facts.json").is_file():
+        return f"no data of task {bench.task.name} in {bench.out}: python -m {MODULE} prepare --task {bench.task.name}"
+    if action == "tune":
+        return f"twofold tune {write_tune(bench, names)}"
+    if action in ("run", "room"):
+        every = names if action == "run" else players(bench.protocol)
+        return "\n".join(_played(bench, Cell(name, point_of(bench, name), s, split)) for name in every for s in seeds)
+    cells = by_method(ledger.finished(bench.ledger, bench.protocol), bench.task.name, split)
+    if action == "plan":
+        return markdown(plan_table(cells))
+    tests = [markdown(comparison_table(comparisons(cells, part))) for part in parts_of(cells)]
+    return "\n".join([markdown(values_table(cells)), *tests, markdown(cost_table(cells))])
+
+
+def _played(bench: Bench, cell: Cell) -> str:
+    """A line for a finished cell."""
+    reply = bench.result(cell)
+    figures = [f"{part} {percent(mean({cell.seed: reply}, part))}" for part in dict.fromkeys(reply["parts"])]
+    cost = f"{reply.get('train_cpu', 0.0) + reply['measure_cpu']:.0f} CPU s, {fmean(reply['words']):.0f} words"
+    return f"{cell.method}, seed {cell.seed}, {cell.split}: {'; '.join(figures)} ({cost})"
+
+
+if __name__ == "__main__":
+    main()

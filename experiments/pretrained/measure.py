@@ -1,0 +1,84 @@
+"""What is measured of a policy or of texts: a value for each prompt, and what the values cost in KL and length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from experiments.pretrained.tasks import HELDOUT, TaskRow, Texts, rows_of
+from twofold.batch import Branch, Group, Role
+from twofold.data.encode import encode
+from twofold.data.formats import read
+from twofold.models.policy import Policy
+from twofold.progress import Silent
+from twofold.runs.context import RunContext
+from twofold.sampling.base import Sample
+
+if TYPE_CHECKING:
+    from experiments.pretrained.cells import Bench, Cell
+
+NOISE = 10_000
+"""Test samples have other seeds than those that are trained on."""
+SHOWN = 6
+"""Answers that are stored to be read."""
+
+
+def of_texts(bench: Bench, rows: Sequence[TaskRow], texts: Texts, cut: int) -> dict[str, Any]:
+    """The value of each row: the mean over its answers."""
+    values = bench.task.values(bench.here, rows, texts)
+    num = sum(map(len, texts))
+    return {
+        "values": [round(fmean(row), 5) for row in values],
+        "clusters": [row.cluster for row in rows],
+        "parts": [row.part for row in rows],
+        "words": [round(fmean(len(text.split()) for text in several), 2) for several in texts],
+        "truncated": cut / num,
+        "answers": num,
+        "shown": [f"{row.prompt} | {several[0]}" for row, several in list(zip(rows, texts, strict=True))[:SHOWN]],
+    }
+
+
+def of_policy(bench: Bench, cell: Cell, policy: Policy, context: RunContext) -> dict[str, Any]:
+    """Answers at temperature 1, their KL to the base, and the share of held-out pairs that the implicit reward puts in
+    order."""
+    rows, encoder = rows_of(bench.here, cell.split), context.encoder
+    prompts = [encoder.prompt(row.prompt) for row in rows]
+    sampler = context.sampler(training=False)
+    drafts = sampler.sample(prompts, samples=bench.protocol.samples, seed=(NOISE + cell.seed, 0))
+    texts = [[encoder.text(d.tokens) for d in several] for several in drafts]
+    groups = [
+        Group(f"row {i}", prompt, tuple(Branch(d.tokens, Role.DRAFT) for d in several))
+        for i, (prompt, several) in enumerate(zip(prompts, drafts, strict=True))
+    ]
+    cut = sum(d.truncated for several in drafts for d in several)
+    return {
+        **of_texts(bench, rows, texts, cut),
+        "kl": [round(fmean(kls), 4) for kls in _logratios(policy, groups)],
+        "entropy": _surprise(drafts),
+        "accuracy": _accuracy(bench, policy, context),
+    }
+
+
+def _logratios(policy: Policy, groups: Sequence[Group]) -> list[list[float]]:
+    """Σ log π/π_ref of each branch, nats. The reference is the policy without its adapter."""
+    own = policy.logps(groups)
+    with policy.as_reference():
+        other = policy.logps(groups)
+    return [
+        [float((a.double() - b.double()).sum()) for a, b in zip(mine, theirs, strict=True)]
+        for mine, theirs in zip(own, other, strict=True)
+    ]
+
+
+def _surprise(drafts: Sequence[Sequence[Sample]]) -> float:
+    """Mean −log π of a sampled token: the entropy per token, nats."""
+    every = [d.logp.double() for several in drafts for d in several]
+    return round(-float(sum(x.sum() for x in every)) / sum(map(len, every)), 4)
+
+
+def _accuracy(bench: Bench, policy: Policy, context: RunContext) -> dict[str, int]:
+    """Held-out pairs, and how many of them the implicit reward puts in order."""
+    records = list(read(str(bench.here / HELDOUT)).records)
+    gaps = _logratios(policy, encode(records, context.encoder, Silent()).groups)
+    return {"n": len(gaps), "right": sum(chosen > rejected for chosen, rejected in gaps)}

@@ -1,0 +1,100 @@
+"""The methods of the comparison as sections of recipes, and the four points that each is tuned over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Literal, TypeAlias
+
+Sections: TypeAlias = Mapping[str, Mapping[str, Any]]
+Point: TypeAlias = Mapping[str, float]
+"""Values by their key in a recipe."""
+JUDGE = "the judge"
+"""Replaced by the judge of the task."""
+RATE = "optimizer.learning_rate"
+RATES = (1e-4, 3e-4)
+GAMMA = 0.3
+
+
+@dataclass(frozen=True)
+class Method:
+    """Sections that differ from the protocol's, and what `data.train` is: pairs, problems, or one good answer for each
+    prompt. `values` are those of `setting` that are tried with each learning rate."""
+
+    name: str
+    sections: Sections
+    setting: str = "objective.beta"
+    values: tuple[float, ...] = (0.05, 0.2)
+    reads: Literal["pairs", "problems", "truths"] = "pairs"
+    rates: tuple[float, ...] = RATES
+
+    @property
+    def grid(self) -> Sequence[Point]:
+        """Four points. The first one is used where nothing was tuned."""
+        return [dict(zip(self.sweep, point, strict=True)) for point in product(*self.sweep.values())]
+
+    @property
+    def sweep(self) -> Mapping[str, Sequence[float]]:
+        """The values by key, as a tune file has them."""
+        return {RATE: self.rates, **({self.setting: self.values} if self.values else {})}
+
+
+def _offline(name: str, kind: str, setting: str = "objective.beta", **settings: Any) -> Method:
+    return Method(name, {"objective": {"kind": kind, **settings}}, setting)
+
+
+def _pdpo(name: str, nll: float = 0.0, **generator: Any) -> Method:
+    """Four drafts a step, from a fifth of the prompts. γ is that of the arena: the source gives none."""
+    algorithm = {"kind": "pdpo", "gamma": GAMMA, "prompts": 4, "warmup": 2}
+    sections = {
+        "objective": {"kind": "dpo", "nll": nll},
+        "algorithm": {**algorithm, **({"generator": generator} if generator else {})},
+        "data": {"generator": {"fraction": 0.2}},
+    }
+    return Method(f"PDPO{name}", sections)
+
+
+def _rolled(
+    name: str, objective: Mapping[str, Any], setting: str, values: tuple[float, ...], **algorithm: Any
+) -> Method:
+    """Four prompts a step with four samples each, rated by the task's judge."""
+    rolled = {"kind": "policy_gradient", "reward": JUDGE, "samples": 4, **algorithm}
+    sections = {"objective": objective, "algorithm": rolled, "training": {"batch_size": 4}}
+    return Method(name, sections, setting, values, "problems")
+
+
+def _ppo(name: str, **objective: Any) -> Method:
+    """Two passes over each rollout, the KL in the reward."""
+    kl = "algorithm.kl.coefficient"
+    return _rolled(name, {"kind": "ppo", **objective}, kl, (0.02, 0.1), rollouts=8, epochs=2)
+
+
+def _online(name: str, judge: str, reads: Literal["problems", "truths"], **algorithm: Any) -> Method:
+    """DPO on pairs of the policy's own samples, or of an answer and a sample."""
+    rolled = {"kind": "online", "judge": judge, **algorithm}
+    sections = {"objective": {"kind": "dpo"}, "algorithm": rolled, "training": {"batch_size": 4}}
+    return Method(name, sections, reads=reads)
+
+
+METHODS: Mapping[str, Method] = {
+    method.name: method
+    for method in (
+        Method("preferred-FT", {"objective": {"kind": "sft"}}, values=(), rates=(3e-5, 1e-4, 3e-4, 1e-3)),
+        _offline("DPO", "dpo"),
+        _offline("DPO + NLL", "dpo", nll=1.0),
+        _offline("IPO", "ipo", "objective.tau"),
+        Method("SimPO", {"objective": {"kind": "simpo"}}, values=(2.0, 10.0)),
+        _offline("KTO", "kto"),
+        _pdpo(""),
+        _pdpo(" + NLL", nll=1.0),
+        _pdpo(", reference-answer side", gradient_to="truth"),
+        _pdpo(", sign down", direction="down"),
+        _pdpo(", square", form="square"),
+        _online("online DPO", JUDGE, "problems", samples=4),
+        _online("SPIN", "truth", "truths", samples=1),
+        _rolled("GRPO", {"kind": "grpo"}, "objective.beta", (0.01, 0.04)),
+        _ppo("PPO"),
+        _ppo("PPO + entropy", entropy=0.01),
+    )
+}

@@ -1,0 +1,68 @@
+"""The files of `twofold tune`: a recipe for each method with as many steps as its budget allows, and four points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.harness.files import read_json, read_rows
+from experiments.pretrained.cells import Bench, Cell
+from experiments.pretrained.methods import METHODS, Point
+from experiments.pretrained.protocol import DEVELOPMENT_SEED
+from twofold.runs.tuning.grid import slug
+
+CONFIRMED = 3
+"""Of the development rows, one in this many confirms the winners."""
+
+
+def write_tune(bench: Bench, names: Sequence[str]) -> Path:
+    """Write `tune.yaml` and its recipes. Each method is trained once, at its first point, to count a budget's steps."""
+    folder = bench.here / "tune"
+    folder.mkdir(parents=True, exist_ok=True)
+    entries: list[dict[str, Any]] = []
+    for name in names:
+        method = METHODS[name]
+        cell = Cell(name, method.grid[0], DEVELOPMENT_SEED, "development")
+        sections = bench.sections(method, cell.point, DEVELOPMENT_SEED)
+        sections["training"] = {**sections["training"], "steps": max(1, bench.result(cell)["steps"])}
+        del sections["run"]
+        path = folder / f"{slug(name)}.yaml"
+        path.write_text(yaml.safe_dump(sections, sort_keys=False), encoding="utf-8")
+        sweep = {key: list(values) for key, values in method.sweep.items()}
+        entries.append({"recipe": str(path), "name": name, "sweep": sweep})
+    rows = len(read_rows(bench.here / "development.jsonl"))
+    development, cut = str(bench.here / "development.jsonl"), rows - rows // CONFIRMED
+    settings = {
+        "recipes": entries,
+        "development": {"file": development, "limit": cut},
+        "confirm": {"file": development, "skip": cut},
+        "evaluate": {
+            "task": "win-rate", "judge": bench.task.reward(bench.here), "against": bench.base, "temperature": 1.0,
+            "max_new_tokens": bench.protocol.max_new_tokens,
+        },
+        "seeds": [DEVELOPMENT_SEED],
+        "out": str(folder / "out"),
+    }  # fmt: skip
+    path = folder / "tune.yaml"
+    path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def tuned(bench: Bench) -> Mapping[str, Point]:
+    """By method the point that `twofold tune` chose; empty before it has run."""
+    path = bench.here / "tune" / "out" / "results.json"
+    found: dict[str, Point] = {}
+    for method in read_json(path)["methods"] if path.is_file() else ():
+        trial = next(t for t in method["trials"] if t["number"] == method["winner"])
+        found[method["name"]] = {key: float(value) for key, value in trial["values"].items()}
+    return found
+
+
+def point_of(bench: Bench, name: str) -> Point:
+    """The tuned point of a method, else its first one; a player has none."""
+    if name not in METHODS:
+        return {}
+    return tuned(bench).get(name, METHODS[name].grid[0])

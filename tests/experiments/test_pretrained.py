@@ -1,0 +1,210 @@
+"""The comparison on a pretrained model, played on a tiny one: data, cells, ledger and tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+import yaml
+
+from experiments.harness.files import read_rows
+from experiments.pretrained import ledger
+from experiments.pretrained.__main__ import TASKS, main
+from experiments.pretrained.cells import Bench, Cell, players
+from experiments.pretrained.instructions import UNSEEN_PART, Instructions
+from experiments.pretrained.ledger import Finished
+from experiments.pretrained.methods import METHODS, RATE
+from experiments.pretrained.plan import plan_table
+from experiments.pretrained.protocol import Protocol
+from experiments.pretrained.questions import QUESTIONS_OF, SEEN, UNSEEN
+from experiments.pretrained.table import (
+    by_method,
+    clustered,
+    comparison_table,
+    comparisons,
+    cost_table,
+    mean,
+    values_table,
+)
+from experiments.pretrained.tasks import rows_of
+from experiments.pretrained.tuning import point_of, tuned, write_tune
+from support.word_chain import letter_chain
+from twofold.errors import DataError
+from twofold.progress import Silent
+from twofold.rewards.instructions import judge, readable
+from twofold.runs.tuning.grid import read_tune_file
+from twofold.runs.tuning.plan import make_plan
+
+SMALL = Protocol(
+    tokens=1500, batch_size=4, rank=2, max_new_tokens=12, samples=2, best_of=4, shots=1, precision="float32"
+)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    out = tmp_path_factory.mktemp("pretrained")
+    made = Bench(out, Instructions(samples=4, limit=2), str(letter_chain(out / "base")), SMALL, Silent())
+    made.here.mkdir()
+    made.task.prepare(made.here, made.base, Silent())
+    return made
+
+
+def test_no_question_is_in_two_splits_and_unseen_kinds_are_only_tested() -> None:
+    every = [q for questions in QUESTIONS_OF.values() for q in questions]
+    assert len(set(every)) == len(every) == 36 + 12 + 24
+    assert not {rule for _, rule in SEEN} & {rule for _, rule in UNSEEN}
+    for split, parts in (("train", {"train"}), ("development", {"development"}), ("test", {"test", UNSEEN_PART})):
+        assert {row["part"] for row in Instructions().rows(split)} == parts
+    assert len(list(Instructions().rows("test"))) == 24 * (6 + 6)
+    for row in Instructions().rows("test"):
+        readable(row["answer"], "test")
+
+
+def test_pairs_are_of_training_questions_and_in_the_order_of_the_checker(bench: Bench) -> None:
+    rules = {row["prompt"]: row["answer"] for split in ("train", "development") for row in bench.task.rows(split)}  # type: ignore[attr-defined]  # of this task
+    pairs, heldout = (read_rows(bench.here / f"{name}.jsonl") for name in ("pairs", "heldout"))
+    assert len(pairs) > 5
+    assert not {row["prompt"] for row in pairs} & {row["prompt"] for row in heldout}
+    for row in (*pairs, *heldout):
+        assert judge(row["chosen"], rules[row["prompt"]]).strict
+        assert not judge(row["rejected"], rules[row["prompt"]]).strict
+
+
+def test_a_cell_spends_its_tokens_is_measured_and_is_not_trained_again(bench: Bench) -> None:
+    cell = Cell("DPO", METHODS["DPO"].grid[0], 1)
+    reply = bench.result(cell)
+    assert 1500 <= sum(reply["tokens"].values()) < 1500 + 4 * sum(reply["tokens"].values()) / reply["steps"]
+    assert reply["tokens"]["sampled"] == 0 < reply["tokens"]["judged"]
+    rows = rows_of(bench.here, "test")
+    assert len(reply["values"]) == len(rows) == len(reply["kl"]) == 2 * (6 + 6)
+    assert reply["answers"] == 2 * len(rows)
+    assert set(reply["values"]) <= {0.0, 0.5, 1.0}
+    assert 0 <= reply["accuracy"]["right"] <= reply["accuracy"]["n"]
+    before = bench.ledger.read_bytes()
+    assert bench.result(cell) == reply
+    assert bench.ledger.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_sampling_methods_count_what_they_sample(bench: Bench) -> None:
+    """PDPO's drafts begin after its warm-up, so that it takes fewer steps than DPO."""
+    reply = bench.result(Cell("PPO + entropy", METHODS["PPO + entropy"].grid[0], 1))
+    assert reply["tokens"]["sampled"] > 100
+    pdpo = bench.result(Cell("PDPO", METHODS["PDPO"].grid[0], 1))
+    assert pdpo["tokens"]["sampled"] > 20
+    assert pdpo["steps"] <= bench.result(Cell("DPO", METHODS["DPO"].grid[0], 1))["steps"]
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) for n in METHODS])
+def test_every_method_runs(bench: Bench, name: str) -> None:
+    for point in (METHODS[name].grid[0], METHODS[name].grid[-1]):
+        assert bench.result(Cell(name, point, 2))["steps"] > 0
+
+
+def test_each_method_has_four_points_that_its_recipe_takes(bench: Bench) -> None:
+    for name, method in METHODS.items():
+        assert len({json.dumps(point) for point in method.grid}) == 4
+        recipe = bench.recipe(Cell(name, method.grid[-1], 0))
+        assert recipe.optimizer.learning_rate == method.grid[-1][RATE]
+        objective: Any = recipe.objective
+        if method.setting.startswith("objective.") and method.values:
+            assert getattr(objective, method.setting.partition(".")[2]) == method.values[-1]
+
+
+def test_players_answer_without_training(bench: Bench) -> None:
+    """The best of four by the checker follows at least as many instructions as one sample."""
+    base, best = (bench.result(Cell(name, {}, 0)) for name in ("base", "base@best-of:4"))
+    assert fmean(best["values"]) > fmean(base["values"]) + 0.1
+    assert (best["answers"], base["answers"]) == (24, 48)
+    assert players(SMALL) == ("base", "base@shots:1", "base@best-of:4", "base@beam:5")
+
+
+@pytest.mark.slow
+def test_examples_and_beams_change_the_answers(bench: Bench) -> None:
+    base, shots, beams = (bench.result(Cell(name, {}, 0)) for name in ("base", "base@shots:1", "base@beam:5"))
+    assert shots["values"] != base["values"]
+    assert beams["answers"] == 24
+
+
+def test_cells_of_another_protocol_or_of_other_data_are_refused(bench: Bench, tmp_path: Path) -> None:
+    bench.result(Cell("base", {}, 0))
+    with pytest.raises(DataError, match="another protocol: version 1 instead of 2"):
+        ledger.finished(bench.ledger, replace(SMALL, version=2))
+    path, request = tmp_path / "ledger.jsonl", bench.request(Cell("base", {}, 0))
+    ledger.add(path, request, {})
+    ledger.add(path, {**request, "data": "others"}, {})
+    with pytest.raises(DataError, match="other data of task instructions"):
+        ledger.finished(path, SMALL)
+
+
+def test_tuning_has_the_steps_of_the_budget_and_its_winners_are_used(bench: Bench) -> None:
+    settings, grids = read_tune_file(write_tune(bench, ["DPO"]))
+    assert settings.evaluate.judge == "verifier:instructions"
+    assert [point.values[RATE] for point in grids[0].points] == [1e-4, 1e-4, 3e-4, 3e-4]
+    steps = bench.result(Cell("DPO", METHODS["DPO"].grid[0], 100, "development"))["steps"]
+    assert yaml.safe_load((bench.here / "tune" / "dpo.yaml").read_text())["training"]["steps"] == steps
+    assert point_of(bench, "DPO") == METHODS["DPO"].grid[0]
+    won = {RATE: 3e-4, "objective.beta": 0.2}
+    method = {"name": "DPO", "winner": 3, "trials": [{"number": 3, "values": won}]}
+    (bench.here / "tune" / "out").mkdir()
+    (bench.here / "tune" / "out" / "results.json").write_text(json.dumps({"methods": [method]}))
+    assert tuned(bench) == {"DPO": won}
+    assert point_of(bench, "DPO") == won
+
+
+@pytest.mark.slow
+def test_tune_takes_the_files(bench: Bench) -> None:
+    """No row that chooses or confirms is trained on, and every trial's recipe is valid."""
+    names = ["preferred-FT", "DPO", "PDPO", "SPIN", "GRPO"]
+    plan = make_plan(*read_tune_file(write_tune(bench, names)), Silent())
+    assert [len(method.trials) for method in plan.methods] == [4] * len(names)
+    assert (len(plan.development.records), len(plan.confirm.records)) == (8, 4)
+
+
+def made(method: str, seed: int, values: list[float], point: Mapping[str, float] | None = None) -> Finished:
+    """A cell of two questions with two rows each."""
+    request = {"task": "t", "split": "test", "method": method, "seed": seed, "point": point or {}}
+    reply = {"values": values, "clusters": ["a", "a", "b", "b"], "parts": ["test"] * 4, "words": [4.0] * 4,
+             "truncated": 0.25, "kl": [1.0] * 4, "accuracy": {"n": 4, "right": 3}, "steps": 8, "measure_cpu": 1800.0,
+             "tokens": {"trained": 1000, "sampled": 0, "judged": 500}, "train_cpu": 1800.0}  # fmt: skip
+    return Finished(request, reply)
+
+
+def test_figures_are_means_of_questions_and_comparisons_are_paired() -> None:
+    noise = [0.0, 0.25, 0.5, 0.25, 0.0]
+    found = [made("DPO", s, [0.0, 0.0, 0.0, 1.0], {"old": 1}) for s in (1, 2)]
+    found += [made("DPO", s, [n, 0.0, 0.5, 0.0]) for s, n in zip((1, 2, 3, 4, 5), noise, strict=True)]
+    found += [made("PDPO", s, [n, 1.0, 0.5, 1.0]) for s, n in zip((1, 2, 3, 4, 5), noise, strict=True)]
+    cells = by_method(found, "t")
+    assert clustered(cells["DPO"][2], "test").tolist() == [0.125, 0.25]
+    assert mean(cells["PDPO"], "test").value == pytest.approx((0.6 + 0.75) / 2)
+    (one,) = comparisons(cells, "test")
+    assert (one.method, one.baseline, one.seeds) == ("PDPO", "DPO", 5)
+    assert (one.gain.value, one.gain.low, one.gain.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert one.over_seeds is not None
+    assert one.over_seeds.value == pytest.approx(0.5)
+    assert one.p_holm == one.p_value < 0.01
+    assert comparison_table([one])[1][3] == "+50.0 [+50.0, +50.0]"
+    assert values_table(cells)[2][0:2] == ("PDPO", "5")
+    assert cost_table(cells)[1] == ("DPO", "1.0", "0.0", "0.5", "8", "1800", "1800")
+    assert comparisons(by_method(found[:2], "t"), "test") == []
+
+
+def test_the_plan_adds_up_what_cells_cost() -> None:
+    """An hour a training: 16 for the steps, 32 to tune, 16 to screen, 30 for six finalists with five seeds."""
+    cells = by_method([made("DPO", 1, [0.0, 0.0, 0.0, 1.0])], "t")
+    assert plan_table(cells)[-1] == ("all", str(16 + 64 + 16 + 30), "94.0")
+    assert plan_table({})[1][0] == "no method has been run yet"
+
+
+def test_the_command_asks_for_the_data_first(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", "--out", str(tmp_path), "--model", bench.base])
+    assert "python -m experiments.pretrained prepare --task instructions" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["run", "--method", "nothing", "--model", bench.base])
+    assert [*TASKS] == ["instructions", "sentiment", "harmless"]

@@ -1,0 +1,97 @@
+"""The tasks with a trained judge: openings of reviews under a classifier, harmless pairs under a reward model."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from experiments.frontier.imdb import Sentiment
+from experiments.harness.files import read_rows
+from experiments.pretrained.cells import Bench, Cell
+from experiments.pretrained.harmless import JUDGED, Harmless
+from experiments.pretrained.methods import METHODS
+from experiments.pretrained.protocol import Protocol
+from experiments.pretrained.reward_models import RewardModel
+from experiments.pretrained.sentiment import CLASSIFIER, INSTRUCTION, Openings, SentimentTask
+from experiments.pretrained.tasks import TaskRow, rows_of
+from support.word_chain import letter_chain
+from twofold.progress import Silent
+
+SMALL = Protocol(tokens=1500, batch_size=4, rank=2, max_new_tokens=8, samples=2, best_of=2, precision="float32")
+JUDGE = RewardModel(steps=2, batch_size=4, rank=2, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return letter_chain(tmp_path_factory.mktemp("letters"))
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Those that like a film have an `a` in every word, the others an `e`."""
+    folder = tmp_path_factory.mktemp("reviews")
+    for split in ("train", "test"):
+        texts = [" ".join(f"{split[-1]}{i % 7}{'ae'[i % 2] * (1 + (i + j) % 3)}s" for j in range(6)) for i in range(60)]
+        rows = {"text": texts, "label": [("pos", "neg")[i % 2] for i in range(60)]}
+        pyarrow.parquet.write_table(pyarrow.table(rows), folder / f"{split}.parquet")
+    return folder
+
+
+@pytest.mark.slow
+def test_continuations_are_judged_with_their_openings_by_the_classifier(
+    tmp_path: Path, base: Path, reviews: Path
+) -> None:
+    how = Openings(train=10, development=3, test=4, words=2)
+    task = SentimentTask(source=reviews, openings=how, tokens=8, reward_model=JUDGE)
+    bench = Bench(tmp_path, task, str(base), SMALL, Silent())
+    bench.here.mkdir()
+    facts = task.prepare(bench.here, bench.base, Silent())
+    assert facts["classifier, reviews"]["n"] == 60
+    assert facts["reward model"]["n"] > 0
+    truth = Sentiment.load(bench.here / CLASSIFIER)
+    row = TaskRow(f"{INSTRUCTION}as es", None, "x")
+    assert task.values(bench.here, [row], [["aas", "ees"]]) == [[truth("as es aas"), truth("as es ees")]]
+    for pair in read_rows(bench.here / "pairs.jsonl"):
+        opening = pair["prompt"].removeprefix(INSTRUCTION)
+        assert truth(f"{opening} {pair['chosen']}") > truth(f"{opening} {pair['rejected']}")
+    splits = [{r["prompt"] for r in read_rows(bench.here / f"{s}.jsonl")} for s in ("problems", "development", "test")]
+    assert [len(split) for split in splits] == [10, 3, 4]
+    assert not splits[0] & splits[1] | splits[0] & splits[2] | splits[1] & splits[2]
+    reply = bench.result(Cell("GRPO", METHODS["GRPO"].grid[0], 1))
+    assert all(0 < value < 1 for value in reply["values"])
+    assert reply["tokens"]["sampled"] > 0
+
+
+@pytest.mark.slow
+def test_answers_are_judged_beside_those_that_people_chose(tmp_path: Path, base: Path) -> None:
+    source, turn = tmp_path / "hh.jsonl.gz", "\n\nHuman: {}\n\nAssistant: {}"
+    rows = [
+        {"chosen": turn.format(f"ask {i}", "a" * 5), "rejected": turn.format(f"ask {i}", "ee s")} for i in range(24)
+    ]
+    with gzip.open(source, "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    task = Harmless(source, development=3, test=4, reward_model=replace(JUDGE, pairs=JUDGED))
+    bench = Bench(tmp_path, task, str(base), SMALL, Silent())
+    bench.here.mkdir()
+    facts = task.prepare(bench.here, bench.base, Silent())
+    assert (facts["pairs"], len(read_rows(bench.here / JUDGED)), facts["reward model"]["n"]) == (11, 6, 7)
+    tested = rows_of(bench.here, "test")
+    assert [(row.prompt, row.answer) for row in tested] == [(f"ask {i}", "aaaaa") for i in range(3, 7)]
+    values = task.values(bench.here, tested[:1], [["aaaaa", "s e", " "]])
+    assert (values[0][0], values[0][2]) == (0.5, 0.0)
+    assert values[0][1] in (0.0, 1.0)
+    reply = bench.result(Cell("DPO", METHODS["DPO"].grid[0], 1))
+    assert reply["accuracy"]["n"] == 7
+    assert set(reply["values"]) <= {0.0, 0.25, 0.5, 0.75, 1.0}
+
+
+def test_missing_data_is_named(tmp_path: Path, base: Path) -> None:
+    for task in (SentimentTask(source=tmp_path), Harmless(tmp_path / "none.gz")):
+        with pytest.raises(SystemExit, match="skipped: no "):
+            task.prepare(tmp_path, str(base), Silent())
