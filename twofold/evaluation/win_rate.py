@@ -117,7 +117,7 @@ def measure_win_rate(
         constant = _canary(how, referee, drawn[0].matchups)
         if constant is not None:
             rows = constant.judged(referee.outcomes(constant.matchups, how.progress))
-            found[CANARY_LINE] = Line(rows, {"model": constant.model, "temperature": 0.0})
+            found[CANARY_LINE] = Line(rows, {"model": constant.model, "temperature": constant.temperature})
         found |= check_line(how, referee, part)
         found |= spend_line(referee)
     return found
