@@ -76,7 +76,8 @@ def texts(seed: int, sentences: int = SENTENCES_A_SIDE) -> Iterator[dict[str, st
     while True:
         number += 1
         said = [" ".join(draw.choices(pool, k=k)) for k in (sentences, *(draw.randint(*most) for _ in range(2)))]
-        yield {"prompt": f"{number}. {said[0]}\n", "chosen": said[1], "rejected": said[2]}
+        if said[1] != said[2]:
+            yield {"prompt": f"{number}. {said[0]}\n", "chosen": said[1], "rejected": said[2]}
 
 
 def generate(path: Path, rows: int, sentences: int = SENTENCES_A_SIDE) -> None:

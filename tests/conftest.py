@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Read when the libraries load: spinning or many threads make small tensors slower, and the hub must stay out of it.
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", TOKENIZERS_PARALLELISM="false")
@@ -42,9 +43,24 @@ def shared() -> Path:
     return folder
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Each worker begins to collect elsewhere: what one has compiled the others read, and none compiles all."""
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    folders = [Path(arg) for arg in config.args]
+    if worker is None or len(folders) != 1 or not folders[0].is_dir():
+        return
+    parts = sorted(
+        str(p) for p in folders[0].iterdir() if p.match("test_*.py") or (p.is_dir() and p.name[0] not in "._")
+    )
+    begin = int(worker["workerid"].removeprefix("gw")) * len(parts) // worker["workercount"]
+    config.args[:] = parts[begin:] + parts[:begin]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What heavy.txt lists takes seconds and has siblings that are faster: `make slow` runs it."""
+    """One order wherever a worker began. What heavy.txt lists takes seconds and has siblings that are faster: `make
+    slow` runs it."""
+    items.sort(key=lambda item: str(item.path))
     heavy = {*(ROOT / "tests" / "heavy.txt").read_text(encoding="utf-8").splitlines()}
     for item in items:
         if item.nodeid in heavy:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from support.judge_replies import longer
+from support.openai_stub import Stub
 from twofold.data.formats import read
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.likelihood import preference
@@ -127,6 +129,26 @@ def test_a_reward_model_scores_through_its_judge(simple: str, tmp_path: Path) ->
     assert found["credit"] == (scores[0] > scores[1])
     with pytest.raises(DataError, match="max_length"):
         rewardbench([judge], data, max_length=3)
+
+
+def test_a_comparing_judge_has_half_of_a_tie(tmp_path: Path) -> None:
+    """One that always takes the longer answer, and one that always takes A, whose two orders are a tie."""
+    rows = [
+        {"prompt": "four", "chosen": c, "rejected": r, "subset": "hep-go"} for c, r in (("a b c", "d"), ("e", "f g"))
+    ]
+    data = written(tmp_path / "rows.jsonl", rows)
+    for say, value, ties in ((longer, 0.5, 0), (lambda body: "Because.\nVerdict: A", 0.5, 2)):
+        stub, out = Stub(say), tmp_path / f"out{ties}"
+        try:
+            found = rewardbench([f"llm:{stub.url}#j"], data, out=out)
+            again = rewardbench([f"llm:{stub.url}#j"], data, out=out)
+        finally:
+            stub.close()
+        (model,) = found.figures["models"]
+        assert (model["overall"]["value"], model["ties"], model["scoring"]["compares"]) == (value, ties, True)
+        assert [row["credit"] for row in found.rows] == ([0.5, 0.5] if ties else [1, 0])
+        assert again == found
+        assert len(stub.requests) == 4
 
 
 def test_shards_give_the_figures_of_one_command(simple: str, wise: str, tmp_path: Path) -> None:

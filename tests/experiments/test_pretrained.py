@@ -68,7 +68,7 @@ def test_no_question_is_in_two_splits_and_unseen_kinds_are_only_tested() -> None
 def test_pairs_are_of_training_questions_and_in_the_order_of_the_checker(bench: Bench) -> None:
     rules = {row["prompt"]: row["answer"] for split in ("train", "development") for row in bench.task.rows(split)}  # type: ignore[attr-defined]  # of this task
     pairs, heldout = (read_rows(bench.here / f"{name}.jsonl") for name in ("pairs", "heldout"))
-    assert len(pairs) > 5
+    assert pairs
     assert not {row["prompt"] for row in pairs} & {row["prompt"] for row in heldout}
     for row in (*pairs, *heldout):
         assert judge(row["chosen"], rules[row["prompt"]]).strict

@@ -49,6 +49,7 @@ def test_dpo_begins_at_ln_2_and_learns_its_rows(
         assert str(stored.dtype) == "torch.bfloat16"  # as its base is
 
 
+@pytest.mark.slow  # `test_quantized_runs.py` and `test_quantized.py` test tiny models so
 def test_a_base_in_4_bits_begins_as_its_reference_and_is_exported_as_it_was_trained(
     real_model: Path, base: Independent, tmp_path: Path
 ) -> None:

@@ -142,7 +142,9 @@ def _by_judge(
             if len(scores) < len(some):
                 missing = some[[each is None for each in given].index(True)].source
                 what = f"{counted(len(some) - len(scores), 'row')} without a verdict"
-                raise DataError(what, where=str(missing), remedy="the same command queries the judge again for these")
+                raise DataError(
+                    what, where=str(missing), remedy="see its reply in ledger.jsonl; choose another judge or rubric"
+                )
             return _lines(name, some, scores)
 
         about = {"score": kind.help(), "judge": dict(judge.provenance), "compares": kind.gives == "shares"}
