@@ -40,6 +40,11 @@ def fixed(write: Write, tmp_path: Path, *rows: Any, **columns: str) -> tuple[Fix
 CASES: list[tuple[str, Row, Row]] = [
     ("control characters removed", {**GOOD, "chosen": "x\x00\x1b[31mred\x1b[0m\x0bz"}, {**GOOD, "chosen": "xred\nz"}),
     ("control characters removed", {**GOOD, "chosen": "don\x92t"}, {**GOOD, "chosen": "don’t"}),
+    (
+        "control characters removed",
+        {**chat({**ASKED, "content": "q\x00"}, SAID), "weight": 2.0},
+        {**chat(ASKED, SAID), "weight": 2.0},
+    ),
     ("names of roles", chat({**ASKED, "role": "human"}, {**SAID, "role": "gpt"}), chat(ASKED, SAID)),
     ("names of roles", chat({**ASKED, "role": "User"}, {**SAID, "role": "Bot"}), chat(ASKED, SAID)),
     ("blank turns at the end removed", chat(ASKED, SAID, {**ASKED, "content": " \n"}), chat(ASKED, SAID)),

@@ -17,7 +17,8 @@ from twofold.models.parts import ROOT, _divide, copied, in_parts, parts_for_shar
 @pytest.fixture(autouse=True)
 def _alone() -> Iterator[None]:
     """A process group of one."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    store = dist.HashStore()  # type: ignore[attr-defined]  # public by torch's pages
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         yield
     finally:

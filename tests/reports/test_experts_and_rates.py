@@ -26,6 +26,7 @@ def test_experts_stand_by_their_mean_share_with_the_range_over_layers() -> None:
         ExpertRow(1, 0.0625, 0.0, 0.125), ExpertRow(2, 0.0625, 0.0, 0.125),
     ]  # fmt: skip
     assert found == ExpertUse("a", evenness=1.0, tokens=40, layers=2, even=0.25, unused=2, rows=rows)
+    assert found is not None
     assert (type(found.evenness), type(found.tokens)) == (float, int)
 
 

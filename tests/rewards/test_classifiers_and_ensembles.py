@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def classifier(folder: Path, labels: int = 3, **config: object) -> str:
     torch.manual_seed(labels)
     names = {0: "NEGATIVE", 1: "NEUTRAL", 2: "POSITIVE"} if labels == 3 else None
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    shape = BertConfig(vocab_size=len(WORDS), max_position_embeddings=8, num_labels=labels, pad_token_id=0,
-                       initializer_range=1.0, **sizes, **config, **({"id2label": names} if names else {}))  # fmt: skip
+    more = {"num_labels": labels, **sizes, **config, **({"id2label": names} if names else {})}
+    shape = BertConfig(vocab_size=len(WORDS), max_position_embeddings=8, pad_token_id=0, initializer_range=1.0, **more)
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     own = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=6)
@@ -113,7 +114,7 @@ class Length:
     def __init__(self, factor: float) -> None:
         self.factor = factor
 
-    def rate(self, groups: list[Group]) -> list[list[float]]:
+    def rate(self, groups: Sequence[Group]) -> list[list[float]]:
         return [[self.factor * len(b.tokens) for b in g.branches] for g in groups]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ from twofold.sampling.local import LocalSampler
 @pytest.mark.parametrize(("stops", "steps"), [((), 6), (range(1000), 1)])
 def test_on_a_processor_decoding_ends_with_the_last_token(samples: int, stops: Sequence[int], steps: int) -> None:
     """The first token comes from the pass over the prompts; a step that finds every completion ended counts."""
-    sampler = LocalSampler(tiny.llama(), None, stops, Sampling(max_new_tokens=6))
+    no_text: Any = None
+    sampler = LocalSampler(tiny.llama(), no_text, stops, Sampling(max_new_tokens=6))
     assert sampler.steps == 0
     for times in (1, 2):
         sampler.sample([torch.arange(3), torch.arange(5)], samples=samples, seed=(0, times))

@@ -16,7 +16,8 @@ from twofold.training.dealt_matrices import DealtMatrices
 @pytest.fixture
 def alone() -> Iterator[None]:
     """A process group of one."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    store = dist.HashStore()  # type: ignore[attr-defined]  # public by torch's pages
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         yield
     finally:
@@ -40,8 +41,8 @@ def test_weights_and_state_are_those_of_the_whole_optimizer() -> None:
     ]  # fmt: skip
     for step in range(3):
         for name in "abc":
-            own[name].grad = torch.randn_like(own[name])
-            whole[name].grad = own[name].grad.clone()
+            gradient = torch.randn_like(own[name])
+            own[name].grad, whole[name].grad = gradient, gradient.clone()
         for each in (dealt, plain):
             each.param_groups[0]["lr"] = 0.1 / (step + 1)
             each.step()
