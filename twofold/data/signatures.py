@@ -94,7 +94,7 @@ class Signatures:
                 buckets = np.empty(0, _BUCKET)
                 for keys in self._part(band, part):
                     pairs, buckets = _paired(buckets, keys)
-                    self._compare([p[_admitted(*p.T, behind)] for p in pairs], threshold)
+                    self._compare([p[_admitted(p, behind)] for p in pairs], threshold)
         for begin in range(0, len(self), AT_ONCE):
             matches = self._matched(begin)
             for place in np.flatnonzero(matches["row"]).tolist():
@@ -176,5 +176,6 @@ def _paired(buckets: Structs, keys: Structs) -> tuple[list[NDArray[np.int64]], S
     return pairs, merged[np.argsort(merged["key"], kind="stable")]
 
 
-def _admitted(first: NDArray[np.int64], second: NDArray[np.int64], behind: int) -> NDArray[np.bool_]:
+def _admitted(pairs: NDArray[np.int64], behind: int) -> NDArray[np.bool_]:
+    first, second = pairs.T
     return (second >= behind) & ((first < behind) | (behind == 0))
