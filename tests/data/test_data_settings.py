@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from twofold.data.reading import BOUNDS, Reading, RowBounds
-from twofold.data.settings import DataSettings, DataSource, DataSplit
+from twofold.data.settings import DataBeside, DataSettings, DataSource, DataSplit
 from twofold.data.tokenize import TokenizeSettings
 
 
@@ -71,6 +71,15 @@ def test_a_weight_is_above_nothing(weight: float) -> None:
     with pytest.raises(ValueError, match="weight must be > 0"):
         DataSource(file="a", weight=weight)
     assert DataSource(file="a", weight=1e-9).weight == 1e-9
+
+
+@pytest.mark.parametrize("name", ["share", "weight"])
+def test_rows_beside_others_have_a_finite_share_and_weight(name: str) -> None:
+    for value in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=f"{name} must be > 0 and finite"):
+            DataBeside(file="a", **{name: value})  # type: ignore[arg-type]  # one of its numbers
+    assert getattr(DataBeside(file="a", **{name: 1e-9}), name) == 1e-9  # type: ignore[arg-type]  # likewise
+    assert [DataBeside(file="a", share=share).rows_per_step(8) for share in (0.01, 0.25, 2.0)] == [1, 2, 16]
 
 
 @pytest.mark.parametrize("given", [{"weight": 1.0}, {"limit": 1}, {"weight": 1.0, "limit": 1}])

@@ -15,7 +15,7 @@ from support import tiny
 from support.families import build
 from twofold.demo.build import character_tokenizer
 from twofold.models import attention
-from twofold.models.footprint import FORWARD, HEAD, Tally, _depths, _of_depth
+from twofold.models.footprint import FORWARD, HEAD, Build, Tally, _depths, _of_depth, step_bytes
 from twofold.models.heads import load_reward_model
 from twofold.models.load import LoRA, ModelSettings, load_policy, resolve_device
 from twofold.models.machine import memory_bytes
@@ -95,6 +95,17 @@ def test_a_planned_gpu_is_counted_on_its_own_paths(tmp_path: Path, monkeypatch: 
     assert counted != training_bytes(settings, groups, scored=False, several=False)
     assert seen == [torch.bfloat16] * 2  # a processor's has none of these calls
     assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(("layers", "built"), [(2, 2), (40, 3)])
+def test_deep_models_are_not_built_whole(layers: int, built: int) -> None:
+    def weights(config: tr.PreTrainedConfig) -> Any:
+        raise LookupError(config.num_hidden_layers)
+
+    build: Any = Build(weights, weights, weights, "cpu")  # type: ignore[arg-type]  # the first one ends it
+    config = tr.LlamaConfig(**{**tiny.DECODER, "num_hidden_layers": layers})
+    with pytest.raises(LookupError, match=f"^{built}$"):
+        step_bytes(build, config, tiny.groups((2, 1)), several=False)
 
 
 def test_a_tally_counts_what_lives_and_no_storage_twice() -> None:

@@ -36,6 +36,7 @@ def test_a_card_says_what_was_measured(make_run: Make) -> None:
         "library_name": "transformers", "pipeline_tag": "text-generation", "base_model": "acme/base-1",
         "base_model_relation": "finetune", "tags": ["twofold", "alignment", "dpo", "pdpo"], "metrics": ["exact_match"],
     }  # fmt: skip
+    assert list(front)[:3] == ["library_name", "pipeline_tag", "base_model"]  # in this order, not by letters
     assert "| base | strict | **25.0%** (14.2 – 40.2%) | 40 |" in body
     assert "| policy | strict | **75.0%** (59.8 – 85.8%) | 40 |" in body
     assert "+50.0 points over the base" in body

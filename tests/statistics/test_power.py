@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from support.frozen import refuse_changes
 from twofold.statistics import mcnemar
 from twofold.statistics.power import (
     EXACT,
@@ -36,6 +37,12 @@ def test_mcnemars_power_is_the_sum_over_all_outcomes(n: int, apart: float, gain:
 def test_the_exact_sum_goes_over_into_the_approximation() -> None:
     design = PairedShares(0.2)
     assert design.power(EXACT + 1, 0.008, 0.05) == pytest.approx(design.power(EXACT, 0.008, 0.05), abs=0.003)
+    assert PairedShares(1.0).power(EXACT + 1, 1.0, 0.05) == 1.0
+    assert PairedShares(1e-6).power(EXACT + 1, 1e-6, 0.05) == pytest.approx(0, abs=1e-9)  # no prompt sets them apart
+
+
+def test_designs_stay_as_they_are() -> None:
+    refuse_changes(PairedShares(0.2), UnpairedShares(0.3), Means(1.0), slots=True)
 
 
 @pytest.mark.parametrize("unpaired", [False, True])
