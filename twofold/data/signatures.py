@@ -1,8 +1,8 @@
 """MinHash signatures of rows, on disk, and the pairs of rows whose signatures are alike.
 
 The signatures are those of `datasketch`. Its index of buckets is in memory, about 10 kB per row; here the buckets are
-found by sorting the keys of one band, a range of them at a time. Memory does not grow with the rows; a row takes 720 or
-1,220 bytes of disk (with one or two parts).
+found by sorting the keys of one band, a range of them at a time. Memory does not grow with the rows; a row takes 728 or
+1,228 bytes of disk (with one or two parts).
 """
 
 from __future__ import annotations
