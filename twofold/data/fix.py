@@ -12,7 +12,7 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -213,7 +213,7 @@ def _rows(how: Reading) -> Iterator[tuple[int, Row | Issue]]:
     return ((n, row) for n, row in found if not isinstance(row, Issue) or row.severity == "error")
 
 
-def _by_row(faults: tuple[Issue, ...], places: Mapping[int, int] | None = None) -> dict[int, list[Issue]]:
+def _by_row(faults: Sequence[Issue], places: Mapping[int, int] | None = None) -> dict[int, list[Issue]]:
     """Faults by the row that is to be left out; a byte order mark is no reason, since it is not written again."""
     found: dict[int, list[Issue]] = {}
     for fault in faults:

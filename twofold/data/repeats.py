@@ -120,16 +120,16 @@ def _repeated(part: Sequence[Entries]) -> Iterator[tuple[int, int]]:
 
 def _opposites(part: Sequence[Entries]) -> Iterator[tuple[int, int]]:
     """Rows that have opposites: the first opposite, and the row."""
-    one = np.full((1, 2), _NEVER)
+    one = np.full(2, _NEVER)
     for entries in part if len(part) > 1 else ():
         entries = entries[entries[:, 2] & np.uint64(_OPPOSED) > 0]
-        np.minimum.at(one, (0, (entries[:, 2] & np.uint64(_TURNED)).astype(np.int64)), entries[:, 3])
+        np.minimum.at(one, (entries[:, 2] & np.uint64(_TURNED)).astype(np.int64), entries[:, 3])
     for entries in part:
         entries = entries[entries[:, 2] & np.uint64(_OPPOSED) > 0]
         group, turned = _firsts(entries, 2), (entries[:, 2] & np.uint64(_TURNED)).astype(np.int64)
         earliest = np.full((len(entries), 2), _NEVER)
         np.minimum.at(earliest, (group, turned), entries[:, 3])
-        others = np.minimum(earliest[group, 1 - turned], one[0, 1 - turned])
+        others = np.minimum(earliest[group, 1 - turned], one[1 - turned])
         opposed = others != _NEVER
         yield from zip(others[opposed].tolist(), entries[opposed, 3].tolist(), strict=True)
 

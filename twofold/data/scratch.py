@@ -56,7 +56,7 @@ class Spool:
     """Entries of one type in the order in which they come. The last ones are in memory, the others in a file."""
 
     def __init__(self, dtype: DTypeLike) -> None:
-        self._dtype = np.dtype(dtype)
+        self._dtype: np.dtype[Any] = np.dtype(dtype)
         self._waiting, self._scratch, self._most = list[object](), Scratch(), AT_ONCE
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class Spool:
             self._scratch.append(np.array(self._waiting, self._dtype).tobytes())
             self._waiting.clear()
 
-    def read(self, begin: int, end: int) -> NDArray[np.void]:
+    def read(self, begin: int, end: int) -> NDArray[Any]:
         """The entries from `begin` to `end`."""
         size = self._dtype.itemsize
         stored = self._scratch.size // size
@@ -83,7 +83,7 @@ class Spool:
         """One entry, as Python has it."""
         return self.read(place, place + 1)[0].item()
 
-    def blocks(self) -> Iterator[NDArray[np.void]]:
+    def blocks(self) -> Iterator[NDArray[Any]]:
         """All entries, as many at once as are in memory."""
         for begin in range(0, len(self), self._most):
             yield self.read(begin, begin + self._most)

@@ -1,8 +1,8 @@
 """MinHash signatures of rows, on disk, and the pairs of rows whose signatures are alike.
 
 The signatures are those of `datasketch`. Its index of buckets is in memory, about 10 kB per row; here the buckets are
-found by sorting the keys of one band, a range of them at a time. Memory does not grow with the rows; a row takes 720 or
-1,220 bytes of disk (with one or two parts).
+found by sorting the keys of one band, a range of them at a time. Memory does not grow with the rows; a row takes 728 or
+1,228 bytes of disk (with one or two parts).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Signatures:
                 buckets = np.empty(0, _BUCKET)
                 for keys in self._part(band, part):
                     pairs, buckets = _paired(buckets, keys)
-                    self._compare([p[_admitted(*p.T, behind)] for p in pairs], threshold)
+                    self._compare([p[_admitted(p, behind)] for p in pairs], threshold)
         for begin in range(0, len(self), AT_ONCE):
             matches = self._matched(begin)
             for place in np.flatnonzero(matches["row"]).tolist():
@@ -176,5 +176,6 @@ def _paired(buckets: Structs, keys: Structs) -> tuple[list[NDArray[np.int64]], S
     return pairs, merged[np.argsort(merged["key"], kind="stable")]
 
 
-def _admitted(first: NDArray[np.int64], second: NDArray[np.int64], behind: int) -> NDArray[np.bool_]:
+def _admitted(pairs: NDArray[np.int64], behind: int) -> NDArray[np.bool_]:
+    first, second = pairs.T
     return (second >= behind) & ((first < behind) | (behind == 0))

@@ -299,7 +299,7 @@ def require_packages(instructions: Sequence[Instruction]) -> None:
 @lru_cache(maxsize=1)
 def _detectors() -> Any:
     """langdetect's profiles of languages, with a fixed seed: without one, its verdict on a text may vary."""
-    from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory
+    from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory  # pyright: ignore[reportMissingImports]  # an extra
 
     factory = DetectorFactory()
     factory.load_profile(PROFILES_DIRECTORY)
@@ -309,7 +309,7 @@ def _detectors() -> Any:
 
 def _language_of(text: str) -> str | None:
     """The code of the text's language; None where nothing in it shows one."""
-    from langdetect.lang_detect_exception import LangDetectException
+    from langdetect.lang_detect_exception import LangDetectException  # pyright: ignore[reportMissingImports]  # an extra
 
     detector = _detectors().create()
     try:
@@ -322,8 +322,8 @@ def _language_of(text: str) -> str | None:
 @lru_cache(maxsize=1)
 def _nltk() -> Any:
     """NLTK's module of tokenizers. Raises RecipeError without its data."""
-    import nltk.data
-    import nltk.tokenize
+    import nltk.data  # pyright: ignore[reportMissingImports]  # an extra
+    import nltk.tokenize  # pyright: ignore[reportMissingImports]  # an extra
 
     try:
         nltk.data.find("tokenizers/punkt_tab")
