@@ -38,7 +38,7 @@ class Slow:
         self.calls.append((text, text_target, how))
         if isinstance(text, list):
             return {"input_ids": [[WORDS[c] for c in each] for each in text]}
-        return {"input_ids": [WORDS[c] for c in text or text_target]}
+        return {"input_ids": [WORDS[c] for c in text or text_target or ""]}
 
 
 @pytest.mark.parametrize("begins", [True, False])
