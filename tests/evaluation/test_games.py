@@ -190,7 +190,8 @@ def test_equal_lengths_are_a_guess_where_almost_none_are_of_one_side(
     found = LengthControlled(Shares(games([1.0])).estimate(), 0.5, longer, shorter, (0.1, 0.9))
     assert found.guessed == guessed
     assert found.as_dict() == {
-        **found.rate.as_dict(), "slope": 0.5, "longer": longer, "shorter": shorter, "extrapolated": guessed,
+        **found.rate.as_dict(), "slope": 0.5, "slope_low": 0.1, "slope_high": 0.9, "longer": longer, "shorter": shorter,
+        "extrapolated": guessed,
     }  # fmt: skip
 
 

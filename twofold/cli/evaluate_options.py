@@ -55,39 +55,39 @@ class Options(ShardOptions):
 
     models: Annotated[
         list[str],
-        typer.Argument(help="Models, runs or other players (MODEL@beam:5 …), or judges; the first is the baseline."),
+        typer.Argument(help="Models, players (MODEL@beam:5 …) or judges; first: the baseline."),
     ]
     tasks: Annotated[str | None, typer.Option(metavar="FILE", help="Rows with answers, or pairs.")] = None
     task: Annotated[str, typer.Option(metavar="T", help=f"{', '.join(TASKS)}.")] = "answers"
     limit: Annotated[int | None, _number(1, "Only the first N rows.")] = None
-    max_new_tokens: Annotated[int | None, _number(1, "Then completions are cut (256; ifeval 1280).")] = None
+    max_new_tokens: Annotated[int | None, _number(1, "Default 256; ifeval 1280.")] = None
     split: Annotated[str | None, _word("Of a hub data set (test).")] = None
     ignore: Annotated[str | None, _word("Keys of rows that may be lost.")] = None
     metrics: Annotated[str | None, _word("Of strict,flexible,math,text.")] = None
     template: Annotated[str | None, _word("With {prompt} for the problem.")] = None
     style: Annotated[str, _word("text, chat or auto.")] = "auto"
     shots: Annotated[int, _number(0, "Worked examples before each problem.")] = 0
-    prompted: Annotated[str | None, _word("The first model so asked too, as 0,4.")] = None
+    prompted: Annotated[str | None, _word("The first so asked too, as 0,4.")] = None
     examples: Annotated[str | None, _word("Rows of worked examples.")] = None
     reference: Annotated[str | None, _word("Rewards, or KL, against this model.")] = None
     max_length: Annotated[int, _number(2, "Tokens of a pair's side (4096).")] = 4096
-    judge: Annotated[list[str] | None, _word("reward:DIR, llm:URL#NAME …; several are a panel.")] = None
-    judge_pairs: Annotated[str | None, _word("Labeled pairs: the judge's own accuracy.")] = None
+    judge: Annotated[list[str] | None, _word("reward:DIR …; several: a panel.")] = None
+    judge_pairs: Annotated[str | None, _word("Labeled: the judge's accuracy.")] = None
     against: Annotated[str | None, _word("A player, not the rows' own answers.")] = None
     temperatures: Annotated[str | None, _word("Of win rates (0,0.25,0.5,0.75,1).")] = None
     rubric: Annotated[str | None, _word("A file with the judge's criteria.")] = None
-    price: Annotated[list[str] | None, _word("NAME=0.15,0.60: $ per million tokens, in and out.")] = None
+    price: Annotated[list[str] | None, _word("NAME=IN,OUT: $ a million tokens.")] = None
     max_spend: Annotated[float | None, typer.Option(metavar="X", help="$ for each judge; then it stops.")] = None
     per_minute: Annotated[float | None, typer.Option(metavar="X", help="Requests to a judge per minute.")] = None
     canary: Annotated[str | None, _word("A constant answer; '' for none.")] = None
     people: Annotated[str | None, _word("Labeled file: the judge's κ.")] = None
-    reward: Annotated[str | None, _word("For frontier: reward:DIR, verifier ….")] = None
+    reward: Annotated[str | None, _word("For frontier: reward:DIR ….")] = None
     best_of: Annotated[str | None, _word("Of the reference too, as 2,4,8.")] = None
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Of a run each, for frontier.")] = False
     pass_at: Annotated[str | None, _word("pass@k and maj@k, as 1,2,4,8.")] = None
     samples: Annotated[int | None, _number(1, "Of each prompt, where drawn.", "--samples", "-n")] = None
     temperature: Annotated[float, typer.Option(metavar="X", min=0.01, help="For --pass-at.")] = 1.0
-    seed: Annotated[int, typer.Option(metavar="N", help="Of samples and examples.")] = 0
+    seed: Annotated[int, typer.Option(metavar="N", help="Of samples.")] = 0
     harness: Annotated[str | None, _word("lm-eval: hand the models over to it.")] = None
     harness_tasks: Annotated[str | None, _word("Its tasks, as gsm8k,arc_easy.")] = None
     harness_include: Annotated[Path | None, typer.Option(metavar="DIR", help="Further tasks of its kind.")] = None
