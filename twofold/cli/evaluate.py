@@ -51,8 +51,8 @@ FOR_HARNESS = ("models", "limit", "shots", "style", "harness", "harness_tasks", 
 
 @spread
 def evaluate(given: Options) -> None:
-    """Measure models on the same items: answers, benchmarks, held-out preferences, perplexity, win rates, contests,
-    reward against KL; judges on labeled pairs. 95% intervals, paired tests."""
+    """Measure models on the same items: answers, benchmarks, preferences, win rates, contests, reward against KL,
+    judges. 95% intervals, paired tests."""
     from twofold.cli.progress import RichProgress
     from twofold.config.first_look import first_look, refuse_unwritable
     from twofold.evaluation.players import files_of, models_of
