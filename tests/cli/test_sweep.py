@@ -16,7 +16,7 @@ from twofold.border import as_bug, explained
 from twofold.errors import TwofoldError
 
 Run = Callable[..., Any]
-EVERY = 31
+EVERY = 61
 """Of the command lines the default suite tries one in so many."""
 
 

@@ -20,5 +20,6 @@ def test_what_problems_have_one_of_each_takes_no_further_attributes() -> None:
         "Preset",
         "Row",
         "Sampled",
+        "Scored",
         "Scores",
     }

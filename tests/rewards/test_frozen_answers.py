@@ -11,4 +11,4 @@ def test_nothing_can_be_changed() -> None:
 
 
 def test_what_answers_have_one_of_each_takes_no_further_attributes() -> None:
-    assert slotted(twofold.rewards) == {"Formula", "Numeral", "Verdict"}
+    assert slotted(twofold.rewards) == {"Formula", "Instruction", "Numeral", "Verdict"}

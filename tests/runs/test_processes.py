@@ -10,9 +10,7 @@ import pytest
 from support.processes import distance, finish, lines, play, start
 from support.resumable_runs import KINDS, OTHERS
 
-SAMPLE = (
-    "shard:offline", "shard:pdpo-lora", "shard:ppo-value", "replicate:experts",
-)  # fmt: skip
+SAMPLE = ("shard:offline", "shard:pdpo-lora", "replicate:experts")
 STOPPED = ("shard:bco",)
 CHECKS = (
     "check_captured", "check_gathered", "check_stop", "check_non_finite", "check_differences", "check_rounding",
