@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from experiments.harness.files import read_json, read_rows
+from experiments.harness.files import read_json, read_rows, write_rows
 from experiments.pretrained.cells import Bench, Cell
 from experiments.pretrained.methods import METHODS, Point
 from experiments.pretrained.protocol import DEVELOPMENT_SEED
@@ -16,6 +16,8 @@ from twofold.runs.tuning.grid import slug
 
 CONFIRMED = 3
 """Of the development rows, one in this many confirms the winners."""
+OURS = ("part", "cluster")
+"""Keys of rows that only this comparison reads."""
 
 
 def write_tune(bench: Bench, names: Sequence[str]) -> Path:
@@ -33,8 +35,9 @@ def write_tune(bench: Bench, names: Sequence[str]) -> Path:
         path.write_text(yaml.safe_dump(sections, sort_keys=False), encoding="utf-8")
         sweep = {key: list(values) for key, values in method.sweep.items()}
         entries.append({"recipe": str(path), "name": name, "sweep": sweep})
-    rows = len(read_rows(bench.here / "development.jsonl"))
-    development, cut = str(bench.here / "development.jsonl"), rows - rows // CONFIRMED
+    rows = [{k: v for k, v in row.items() if k not in OURS} for row in read_rows(bench.here / "development.jsonl")]
+    write_rows(folder / "development.jsonl", rows)
+    development, cut = str(folder / "development.jsonl"), len(rows) - len(rows) // CONFIRMED
     settings = {
         "recipes": entries,
         "development": {"file": development, "limit": cut},

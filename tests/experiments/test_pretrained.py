@@ -45,13 +45,23 @@ SMALL = Protocol(
 )
 
 
+def prepared(out: Path, limit: int) -> Bench:
+    """A prepared task of `limit` questions in each split."""
+    bench = Bench(out, Instructions(samples=4, limit=limit), str(letter_chain(out / "base")), SMALL, Silent())
+    bench.here.mkdir()
+    bench.task.prepare(bench.here, bench.base, Silent())
+    return bench
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    out = tmp_path_factory.mktemp("pretrained")
-    made = Bench(out, Instructions(samples=4, limit=2), str(letter_chain(out / "base")), SMALL, Silent())
-    made.here.mkdir()
-    made.task.prepare(made.here, made.base, Silent())
-    return made
+    return prepared(tmp_path_factory.mktemp("pretrained"), 2)
+
+
+@pytest.fixture(scope="module")
+def wide_bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """With as many prompts as a batch of sampled ones and a split of PDPO's need."""
+    return prepared(tmp_path_factory.mktemp("wide"), 12)
 
 
 def test_no_question_is_in_two_splits_and_unseen_kinds_are_only_tested() -> None:
@@ -91,19 +101,19 @@ def test_a_cell_spends_its_tokens_is_measured_and_is_not_trained_again(bench: Be
 
 
 @pytest.mark.slow
-def test_sampling_methods_count_what_they_sample(bench: Bench) -> None:
+def test_sampling_methods_count_what_they_sample(wide_bench: Bench) -> None:
     """PDPO's drafts begin after its warm-up, so that it takes fewer steps than DPO."""
-    reply = bench.result(Cell("PPO + entropy", METHODS["PPO + entropy"].grid[0], 1))
+    reply = wide_bench.result(Cell("PPO + entropy", METHODS["PPO + entropy"].grid[0], 1))
     assert reply["tokens"]["sampled"] > 100
-    pdpo = bench.result(Cell("PDPO", METHODS["PDPO"].grid[0], 1))
+    pdpo = wide_bench.result(Cell("PDPO", METHODS["PDPO"].grid[0], 1))
     assert pdpo["tokens"]["sampled"] > 20
-    assert pdpo["steps"] <= bench.result(Cell("DPO", METHODS["DPO"].grid[0], 1))["steps"]
+    assert pdpo["steps"] <= wide_bench.result(Cell("DPO", METHODS["DPO"].grid[0], 1))["steps"]
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) for n in METHODS])
-def test_every_method_runs(bench: Bench, name: str) -> None:
+def test_every_method_runs(wide_bench: Bench, name: str) -> None:
     for point in (METHODS[name].grid[0], METHODS[name].grid[-1]):
-        assert bench.result(Cell(name, point, 2))["steps"] > 0
+        assert wide_bench.result(Cell(name, point, 2))["steps"] > 0
 
 
 def test_each_method_has_four_points_that_its_recipe_takes(bench: Bench) -> None:
@@ -158,12 +168,12 @@ def test_tuning_has_the_steps_of_the_budget_and_its_winners_are_used(bench: Benc
 
 
 @pytest.mark.slow
-def test_tune_takes_the_files(bench: Bench) -> None:
+def test_tune_takes_the_files(wide_bench: Bench) -> None:
     """No row that chooses or confirms is trained on, and every trial's recipe is valid."""
     names = ["preferred-FT", "DPO", "PDPO", "SPIN", "GRPO"]
-    plan = make_plan(*read_tune_file(write_tune(bench, names)), Silent())
+    plan = make_plan(*read_tune_file(write_tune(wide_bench, names)), Silent())
     assert [len(method.trials) for method in plan.methods] == [4] * len(names)
-    assert (len(plan.development.records), len(plan.confirm.records)) == (8, 4)
+    assert (len(plan.development.records), len(plan.confirm.records)) == (48, 24)
 
 
 def made(method: str, seed: int, values: list[float], point: Mapping[str, float] | None = None) -> Finished:
