@@ -14,6 +14,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", MPLBACKEND="Agg")
 
 import pytest
 import torch
+import torch.distributed as dist
 
 pytest.register_assert_rewrite("support")
 torch.set_num_threads(1)
@@ -26,6 +27,17 @@ def one_thread() -> Iterator[None]:
     """What a test sets must not reach the next one: a forked child hangs in a pool of several threads."""
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def group_of_one() -> Iterator[None]:
+    """A process group of one."""
+    store = dist.HashStore()  # type: ignore[attr-defined]  # public by torch's pages
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.fixture(scope="session")

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from support import tiny
 from twofold.models.parts import ROOT, _divide, copied, in_parts, parts_for_shards
 
-
-@pytest.fixture(autouse=True)
-def _alone() -> Iterator[None]:
-    """A process group of one."""
-    store = dist.HashStore()  # type: ignore[attr-defined]  # public by torch's pages
-    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+pytestmark = pytest.mark.usefixtures("group_of_one")
 
 
 def divided(tie: bool = False) -> tuple[Any, dict[str, torch.Tensor]]:

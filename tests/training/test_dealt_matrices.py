@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from twofold.training.dealt_matrices import DealtMatrices
-
-
-@pytest.fixture
-def alone() -> Iterator[None]:
-    """A process group of one."""
-    store = dist.HashStore()  # type: ignore[attr-defined]  # public by torch's pages
-    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
 
 
 def make(parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
@@ -29,7 +17,7 @@ def make(parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=0.1, weight_decay=0.1)
 
 
-@pytest.mark.usefixtures("alone")
+@pytest.mark.usefixtures("group_of_one")
 def test_weights_and_state_are_those_of_the_whole_optimizer() -> None:
     torch.manual_seed(0)
     own = {n: nn.Parameter(torch.randn(3, k)) for k, n in enumerate("abc", 1)}
@@ -54,7 +42,7 @@ def test_weights_and_state_are_those_of_the_whole_optimizer() -> None:
     assert own["frozen"].tolist() == [1, 1]
 
 
-@pytest.mark.usefixtures("alone")
+@pytest.mark.usefixtures("group_of_one")
 def test_between_steps_no_values_are_held_twice() -> None:
     parameter = nn.Parameter(torch.randn(4, 5))
     dealt = DealtMatrices({"b": parameter}, lambda them: torch.optim.SGD([them["b"]], lr=0.1, momentum=0.9))

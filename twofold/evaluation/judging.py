@@ -212,8 +212,8 @@ def _authors(row: Mapping[str, Any]) -> tuple[str, str] | None:
     origin = row.get("provenance")
     sides: list[str] = []
     for side in ("chosen", "rejected"):
-        told = origin.get(side) if isinstance(origin, Mapping) else None
-        name = row.get(f"{side}{AUTHOR}", told.get("model") if isinstance(told, Mapping) else None)
+        stated = origin.get(side) if isinstance(origin, Mapping) else None
+        name = row.get(f"{side}{AUTHOR}", stated.get("model") if isinstance(stated, Mapping) else None)
         if not isinstance(name, str):
             return None
         sides.append(name)

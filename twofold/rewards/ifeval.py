@@ -51,30 +51,30 @@ def instruction(kind: str, arguments: Mapping[str, Any]) -> Instruction:
     """
     if kind not in KINDS:
         raise DataError(f"{str(kind)[:60]!r} is no kind of instruction", where="", remedy=f"one of {', '.join(KINDS)}")
-    told = {name: value for name, value in arguments.items() if value is not None}
+    given = {name: value for name, value in arguments.items() if value is not None}
     wanted = {p.name: str(p.annotation) for p in inspect.signature(KINDS[kind]).parameters.values() if p.name != "text"}
-    for name in (*wanted, *told):
-        if name not in told:
+    for name in (*wanted, *given):
+        if name not in given:
             raise DataError(f"{kind} lacks its argument `{name}`", where="", remedy=REMEDY)
         if name not in wanted:
             remedy = f"its arguments are {', '.join(wanted) or 'none'}"
             raise DataError(f"{kind} has no argument `{name}`", where="", remedy=remedy)
-        told[name] = _typed(kind, name, told[name], wanted[name])
-    if kind == "length_constraints:nth_paragraph_first_word" and told["nth_paragraph"] > told["num_paragraphs"]:
+        given[name] = _typed(kind, name, given[name], wanted[name])
+    if kind == "length_constraints:nth_paragraph_first_word" and given["nth_paragraph"] > given["num_paragraphs"]:
         raise DataError(f"{kind}: nth_paragraph is above num_paragraphs", where="", remedy=REMEDY)
-    return Instruction(kind, told)
+    return Instruction(kind, given)
 
 
 @lru_cache(maxsize=1024)
 def instructions_of(answer: str) -> tuple[Instruction, ...]:
     """The instructions in a reference answer, from JSON. Raises `DataError` where they cannot be checked."""
     try:
-        told = json.loads(answer)
+        given = json.loads(answer)
     except ValueError:
         raise DataError("the instructions are no JSON", where="", remedy=REMEDY) from None
-    if not isinstance(told, list) or not told or not all(isinstance(each, dict) and "kind" in each for each in told):
+    if not isinstance(given, list) or not given or not all(isinstance(each, dict) and "kind" in each for each in given):
         raise DataError("the instructions are no list of objects with a kind", where="", remedy=REMEDY)
-    return tuple(instruction(each["kind"], {k: v for k, v in each.items() if k != "kind"}) for each in told)
+    return tuple(instruction(each["kind"], {k: v for k, v in each.items() if k != "kind"}) for each in given)
 
 
 def strict(completion: str, instructions: Sequence[Instruction]) -> list[bool]:
