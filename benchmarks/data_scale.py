@@ -40,6 +40,7 @@ CHECKS: dict[str, tuple[str, ...]] = {
     "broken-json": ("check", "BROKEN", "--json"),
 }
 """Verbs of `twofold data` and their arguments; words in capitals are files."""
+PREPARE = "check, tokenize, keep"
 QUIET = {k: v for k, v in ONE_THREAD.items() if k != "TOKENIZERS_PARALLELISM"}
 
 
@@ -157,10 +158,10 @@ def checks(folder: Path, data: Path, rows: int, names: Sequence[str]) -> list[Co
     return costs
 
 
-def ours(folder: Path, data: Path, rows: int) -> list[Cost]:
+def ours(folder: Path, data: Path, rows: int, *, check: bool) -> list[Cost]:
     """The check, the first preparation and the second one, which finds the first one's cache."""
     twofold = [sys.executable, "-m", "twofold"]
-    check = measured("data check", rows, [*twofold, "data", "check", data])
+    checked = [measured("data check", rows, [*twofold, "data", "check", data])] if check else []
     recipe = folder / f"{data.stem}.yaml"
     cache = folder / f"cache-{data.stem}"
     recipe.write_text(
@@ -169,8 +170,8 @@ def ours(folder: Path, data: Path, rows: int) -> list[Cost]:
     )
     prepare = [*twofold, "train", recipe, "--dry-run"]
     return [
-        check,
-        measured("check, tokenize, keep", rows, prepare),
+        *checked,
+        measured(PREPARE, rows, prepare),
         measured("the same from cache", rows, prepare),
     ]
 
@@ -191,6 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sentences", type=int, default=SENTENCES_A_SIDE, help="of each side of a pair")
     parser.add_argument("--checks", nargs="+", choices=CHECKS, help="measure these checks alone")
     parser.add_argument("--only-check", action="store_const", dest="checks", const=["check"], help="--checks check")
+    parser.add_argument("--no-check", action="store_true", help="prepare the rows without a check before it")
     parser.add_argument("--trl-python", help="a Python that has TRL, for the first size; without it ours alone")
     options = parser.parse_args(arguments)
     facts, costs, sizes = machine(), list[Cost](), list[tuple[int, float]]()
@@ -205,7 +207,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             data = folder / f"rows-{rows}.jsonl"
             generate(data, rows, options.sentences)
             print_facts("file", {"rows": rows, "MiB": round(data.stat().st_size / MIB)})
-            costs += checks(folder, data, rows, options.checks) if options.checks else ours(folder, data, rows)
+            if options.checks:
+                costs += checks(folder, data, rows, options.checks)
+            else:
+                costs += ours(folder, data, rows, check=not options.no_check)
             if options.trl_python and peer is None:
                 peer = theirs(folder, data, rows, options.trl_python)
             cache = folder / f"cache-{data.stem}"
@@ -227,8 +232,9 @@ def report(costs: Sequence[Cost], peer: Cost | None, sizes: Sequence[tuple[int, 
     print_table("What a further row costs", further)
     facts: dict[str, Any] = {f"MiB on disk, {rows} rows": round(mib) for rows, mib in sizes}
     if peer:
-        facts["ours over TRL, rows per CPU-second"] = peer.processor_seconds / costs[1].processor_seconds
-        facts["ours over TRL, seconds"] = peer.seconds / costs[1].seconds
+        first = next(cost for cost in costs if cost.name == PREPARE)
+        facts["ours over TRL, rows per CPU-second"] = peer.processor_seconds / first.processor_seconds
+        facts["ours over TRL, seconds"] = peer.seconds / first.seconds
     print_facts("so", facts)
     return {"costs": [asdict(cost) for cost in costs], "slopes": further, **facts}
 

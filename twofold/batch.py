@@ -139,12 +139,12 @@ class Group:
     @property
     def num_tokens(self) -> int:
         """Tokens that a pack holds for this group: the prompt once, each row of a branch without its last token."""
-        return len(self.prompt) + sum(len(s.tokens) - 1 for b in self.branches for s in b.strands())
+        return self.prompt.numel() + sum(s.tokens.numel() - 1 for b in self.branches for s in b.strands())
 
     @property
     def longest(self) -> int:
         """Tokens of the longest row behind the prompt."""
-        return max((len(s.tokens) for b in self.branches for s in b.strands()), default=0)
+        return max((s.tokens.numel() for b in self.branches for s in b.strands()), default=0)
 
     def with_columns(self, columns: Sequence[Mapping[str, Tensor | float]]) -> Group:
         """The same group with further columns, one mapping per branch."""

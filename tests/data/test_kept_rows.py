@@ -78,7 +78,11 @@ def test_rows_that_just_do_not_fit_are_on_disk(write: Write, tmp_path: Path, mon
 
 def test_a_store_holds_batches_of_rows_and_what_is_known_of_them(tmp_path: Path) -> None:
     schema = pa.schema({"n": pa.int64()})
-    key = write_store = write(tmp_path / "deep", schema, ({"n": n} for n in range(2050)), lambda: ("k", {"a": 1}))
+
+    def columns(numbers: list[int]) -> list[pa.Array]:
+        return [pa.array(numbers)]
+
+    key = write_store = write(tmp_path / "deep", schema, iter(range(2050)), columns, lambda: ("k", {"a": 1}))
     assert write_store == key == "k"
     found = opened(tmp_path / "deep", "k")
     assert found is not None
@@ -95,11 +99,11 @@ def test_a_store_holds_batches_of_rows_and_what_is_known_of_them(tmp_path: Path)
     assert opened(tmp_path / "deep", "k") is None
 
     def broken() -> Any:
-        yield {"n": 1}
+        yield 1
         raise KeyError
 
     with pytest.raises(KeyError):
-        write(tmp_path / "deep", schema, broken(), lambda: ("x", {}))
+        write(tmp_path / "deep", schema, broken(), columns, lambda: ("x", {}))
     assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == ["k.json", "other.arrow"]
 
 

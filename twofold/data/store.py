@@ -63,7 +63,11 @@ class Stored(LazySequence[T]):
         return self.made(*self._batches.find(place))
 
     def __iter__(self) -> Iterator[T]:
-        return (self.made(batch, place) for batch in self._batches for place in range(batch.num_rows))
+        return (member for batch in self._batches for member in self.members(batch))
+
+    def members(self, batch: pa.RecordBatch) -> Iterator[T]:
+        """All members of `batch`, in order."""
+        return (self.made(batch, place) for place in range(batch.num_rows))
 
     @abstractmethod
     def made(self, batch: pa.RecordBatch, place: int) -> T:
@@ -73,11 +77,14 @@ class Stored(LazySequence[T]):
 def write(
     folder: Path,
     schema: pa.Schema,
-    rows: Iterable[Mapping[str, Any]],
+    rows: Iterable[T],
+    columns: Callable[[list[T]], Sequence[pa.Array]],
     closing: Callable[[], tuple[str, dict[str, Any]]],
 ) -> str:
-    """Write `rows` in batches as they come; returns the key of the store, from `closing`, which is called with the
-    store's facts after all rows. Nothing is left behind where `rows` raise."""
+    """Write `rows` in batches as they come, each as the `columns` of the schema that are made of its rows.
+
+    Returns the key of the store, from `closing`, which is called with the store's facts after all rows. Nothing is left
+    behind where `rows` raise."""
     make_folder(folder)
     temporary = folder / f"{os.getpid()}-{id(rows)}.tmp"
     arriving, counts = iter(rows), list[int]()
@@ -86,7 +93,7 @@ def write(
             summed = _Summed(file)
             with pa.ipc.new_file(pa.PythonFile(summed, "w"), schema) as writer:
                 while chunk := list(islice(arriving, AT_ONCE)):
-                    writer.write_batch(pa.RecordBatch.from_pylist(chunk, schema))
+                    writer.write_batch(pa.RecordBatch.from_arrays(columns(chunk), schema=schema))
                     counts.append(len(chunk))
         key, facts = closing()
         temporary.replace(folder / f"{key}.arrow")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -140,17 +141,17 @@ def max_tokens(groups: Sequence[Group]) -> int:
 def _write(folder: Path, key: str, groups: Iterable[Group], facts: Any) -> Sequence[Group]:
     made, longest = Fingerprint(), 0
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def columns(chunk: list[Group]) -> list[pa.Array]:
         nonlocal longest
-        for group in groups:
+        for group in chunk:
             made.add(group)
-            longest = max(longest, group.num_tokens)
-            yield _row(group)
+        longest = max(longest, *(group.num_tokens for group in chunk))
+        return _columns(chunk)
 
     def closing() -> tuple[str, dict[str, Any]]:
         return key, {**facts(), "digest": made.hexdigest(), "max_tokens": longest}
 
-    write(folder, _SCHEMA, rows(), closing)
+    write(folder, _SCHEMA, groups, columns, closing)
     found = opened(folder, key)
     return [] if found is None else StoredGroups(key, *found)
 
@@ -163,19 +164,39 @@ def _open(folder: Path, key: str) -> Encoded | None:
     return Encoded.of(StoredGroups(key, *found), facts)
 
 
-def _row(group: Group) -> dict[str, Any]:
-    numbers = [dict(b.columns) for b in group.branches]
-    asides = [b.asides_as_lists() for b in group.branches]
-    return {
-        "name": group.name,
-        "prompt": group.prompt.numpy().astype(np.int32),
-        "tokens": torch.cat([b.tokens for b in group.branches]).numpy().astype(np.int32) if group.branches else [],
-        "lengths": [len(b.tokens) for b in group.branches],
-        "roles": [int(b.role) for b in group.branches],
-        "truth": None if group.truth is None else group.truth.numpy().astype(np.int32),
-        "columns": json.dumps(numbers) if any(numbers) else None,
-        "asides": json.dumps(asides) if any(asides) else None,
-    }
+def _columns(groups: Sequence[Group]) -> list[pa.Array]:
+    """The columns of the schema, of all `groups` at once."""
+    counts = [len(group.branches) for group in groups]
+    branches = [branch for group in groups for branch in group.branches]
+    lengths, roles = [branch.tokens.numel() for branch in branches], [int(branch.role) for branch in branches]
+    of_group = [sum(b.tokens.numel() for b in group.branches) for group in groups]
+    truths = [group.truth for group in groups]
+    return [
+        pa.array([group.name for group in groups], pa.string()),
+        _lists(_flat([group.prompt for group in groups]), [group.prompt.numel() for group in groups]),
+        _lists(_flat([branch.tokens for branch in branches]), of_group),
+        _lists(lengths, counts),
+        _lists(roles, counts),
+        _lists(_flat([t for t in truths if t is not None]), [None if t is None else t.numel() for t in truths]),
+        pa.array([_json_of([dict(b.columns) for b in group.branches]) for group in groups], pa.string()),
+        pa.array([_json_of([b.asides_as_lists() for b in group.branches]) for group in groups], pa.string()),
+    ]
+
+
+def _flat(pieces: Sequence[Tensor]) -> NDArray[np.int32]:
+    return torch.cat(pieces).numpy().astype(np.int32) if pieces else np.empty(0, np.int32)
+
+
+def _lists(values: Sequence[int] | NDArray[np.int32], counts: Sequence[int | None]) -> pa.ListArray:
+    """Lists of so many of the `values` each, one after the other; None where there is no list."""
+    ends = np.cumsum([0, *(count or 0 for count in counts)], dtype=np.int32)
+    missing = pa.array([count is None for count in counts]) if None in counts else None
+    return pa.ListArray.from_arrays(ends, pa.array(values, pa.int32()), mask=missing)
+
+
+def _json_of(values: Sequence[Any]) -> str | None:
+    """None where none of the `values` holds anything."""
+    return json.dumps(values) if any(values) else None
 
 
 def _slice(batch: pa.RecordBatch, column: str, place: int) -> Any:

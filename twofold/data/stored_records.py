@@ -17,6 +17,8 @@ from twofold.data.store import Batches, Stored, opened, write
 from twofold.records import Message, Record, Source
 
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in get_args(Record)}
+_FIELDS = {name: [f.name for f in fields(kind) if f.name != "source"] for name, kind in _KINDS.items()}
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
 _SCHEMA = pa.schema([("row", pa.int64()), ("record", pa.binary()), ("problem", pa.binary(16))])
 
 
@@ -33,14 +35,21 @@ class StoredRecords(Stored[Record]):
         parts = [np.frombuffer(b"".join(b.column("problem").to_pylist()), np.uint64) for b in self._batches]
         return np.concatenate(parts).reshape(-1, 2)
 
+    def members(self, batch: pa.RecordBatch) -> Iterator[Record]:
+        rows, texts = batch.column("row").to_pylist(), batch.column("record").to_pylist()
+        return (self._record(row, text) for row, text in zip(rows, texts, strict=True))
+
     def made(self, batch: pa.RecordBatch, place: int) -> Record:
-        source = Source(self._source, batch.column("row")[place].as_py())
-        return _record(json.loads(batch.column("record")[place].as_py()), source)
+        return self._record(batch.column("row")[place].as_py(), batch.column("record")[place].as_py())
+
+    def _record(self, row: int, text: bytes) -> Record:
+        kind, values = json.loads(text.decode())
+        return _KINDS[kind](**{k: _unpacked(v) for k, v in values.items()}, source=Source(self._source, row))
 
 
 def write_records(folder: Path, records: Iterable[Record], closing: Callable[[], tuple[str, dict[str, Any]]]) -> str:
     """Store `records` in `folder`; returns the key from `closing`."""
-    return write(folder, _SCHEMA, _rows(records), closing)
+    return write(folder, _SCHEMA, records, _columns, closing)
 
 
 def open_records(folder: Path, key: str, source: str) -> StoredRecords | None:
@@ -49,17 +58,19 @@ def open_records(folder: Path, key: str, source: str) -> StoredRecords | None:
     return None if found is None else StoredRecords(source, key, *found)
 
 
-def _rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+def _columns(records: list[Record]) -> list[pa.Array]:
+    rows = pa.array([record.source.row for record in records], pa.int64())
+    texts = pa.array([_encoded(_parts(record)).encode() for record in records], pa.binary())
+    digests = Collected()
     for record in records:
-        collected = Collected()
-        collected.add(problem(record))
-        text = json.dumps(_parts(record), ensure_ascii=False).encode()
-        yield {"row": record.source.row, "record": text, "problem": collected.array().tobytes()}
+        digests.add(problem(record))
+    problems = [None, pa.py_buffer(digests.array().tobytes())]
+    return [rows, texts, pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(records), problems)]
 
 
 def _parts(record: Record) -> list[Any]:
-    values = {f.name: _packed(getattr(record, f.name)) for f in fields(record) if f.name != "source"}
-    return [type(record).__name__, values]
+    kind = type(record).__name__
+    return [kind, {name: _packed(getattr(record, name)) for name in _FIELDS[kind]}]
 
 
 def _packed(value: Any) -> Any:
@@ -73,8 +84,3 @@ def _unpacked(value: Any) -> Any:
     if isinstance(value, dict):
         return Message(*value["turn"])
     return tuple(map(_unpacked, value)) if isinstance(value, list) else value
-
-
-def _record(parts: list[Any], source: Source) -> Record:
-    kind, values = parts
-    return _KINDS[kind](**{name: _unpacked(value) for name, value in values.items()}, source=source)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -16,7 +17,7 @@ from twofold.data.hidden_keys import hidden
 from twofold.data.issues import Issue, IssueError
 from twofold.data.supervision import LossOn, supervised
 from twofold.data.token_texts import TokenTexts
-from twofold.data.turns import ChatChoice, PromptForm, Turns
+from twofold.data.turns import ChatChoice, PromptForm, PutPrompt, Turns
 from twofold.errors import ModelError
 from twofold.records import (
     TOOLS,
@@ -98,13 +99,18 @@ class Encoder:
 
     def ahead(self, records: Sequence[Record]) -> None:
         """Tokenize the texts that `records` will need in one call, which is much faster; forgets those before."""
-        turns = [turn for record in records for turn in supervised(record, self.settings.loss_on)]
-        self._endings.forget()
-        self._token_texts.ahead(text for turn in turns for text in self._needed(turn))
+        self._ahead(records)
 
-    def _needed(self, record: Record) -> Iterator[str]:
+    def _ahead(self, records: Sequence[Record]) -> list[tuple[Record, PutPrompt]]:
+        """As `ahead`; returns the turns that `records` supervise, with their prompts as they are put."""
+        turns = [turn for record in records for turn in supervised(record, self.settings.loss_on)]
+        put = [(turn, self.turns.put(turn.prompt)) for turn in turns]
+        self._endings.forget()
+        self._token_texts.ahead(text for turn in put for text in self._needed(*turn))
+        return put
+
+    def _needed(self, record: Record, put: PutPrompt) -> Iterator[str]:
         """The texts that `fit` will tokenize, as far as the record is valid."""
-        put = self.turns.put(record.prompt)
         if isinstance(put.prompt, str):
             yield put.prompt
         elif not self.turns.has_template:
@@ -122,14 +128,12 @@ class Encoder:
     def rows(self, records: Sequence[Record]) -> list[EncodedRow]:
         """The result of `fit` for each turn that `records` supervise. Raises IssueError for one that is too long if
         truncation is not allowed."""
-        self.ahead(records)
-        turns = [turn for record in records for turn in supervised(record, self.settings.loss_on)]
-        made = [self._admitted(turn) for turn in turns]
+        made = [self._admitted(*turn) for turn in self._ahead(records)]
         self.ahead([])
         return made
 
-    def _admitted(self, record: Record) -> EncodedRow:
-        fitted = self.fit(record)
+    def _admitted(self, record: Record, put: PutPrompt) -> EncodedRow:
+        fitted = self._fitted(record, put)
         if fitted.group is None and self.settings.truncation == "refuse":
             raise IssueError(self.overlong(record, fitted))
         return fitted
@@ -147,7 +151,9 @@ class Encoder:
 
     def fit(self, record: Record) -> EncodedRow:
         """The record's group and what was cut of it."""
-        put = self.turns.put(record.prompt)
+        return self._fitted(record, self.turns.put(record.prompt))
+
+    def _fitted(self, record: Record, put: PutPrompt) -> EncodedRow:
         head = self._prompt(put.prompt, record.source)
         endings = [
             self._endings.after(put, told, head, (record.source, name)) for name, told in completion_fields(record)
@@ -164,10 +170,9 @@ class Encoder:
             branches=tuple(branch for branch in told if branch.role is not Role.TRUTH),
             truth=next((branch.tokens for branch in told if branch.role is Role.TRUTH), None),
         )
-        fitted = self._fit(group, sum(c.merged for c in endings))
-        unstopped = sum(c.unstopped for c in endings)
+        counts = {"merged": sum(c.merged for c in endings), "unstopped": sum(c.unstopped for c in endings)}
         guess = next((guess for guess in (put.guess, *(c.guess for c in endings)) if guess), "")
-        return replace(fitted, unstopped=unstopped, form=put.form, guess=guess)
+        return self._cut(group, partial(EncodedRow, **counts, form=put.form, guess=guess))
 
     def inspect(self, record: Record) -> tuple[EncodedRow | None, Issue | None]:
         """As `fit`, and what was wrong with the record: not encodable, too long, or cut."""
@@ -210,20 +215,21 @@ class Encoder:
             raise fault(source, "prompt", lost.reason, lost.remedy, "hidden key")
         return texts.whole(rendered) if texts.encoded else texts.bare(rendered)
 
-    def _fit(self, group: Group, merged: int) -> EncodedRow:
-        longest = max(group.longest, 0 if group.truth is None else len(group.truth))
-        tokens = len(group.prompt) + longest
+    def _cut(self, group: Group, row: Callable[..., EncodedRow]) -> EncodedRow:
+        """The `row` of `group`, cut where it does not fit and the settings allow it."""
+        longest = max(group.longest, 0 if group.truth is None else group.truth.numel())
+        tokens = group.prompt.numel() + longest
         limit = self.settings.max_length
         if tokens <= limit:
-            return EncodedRow(group, tokens, merged)
+            return row(group, tokens)
         if self.settings.truncation == "cut_prompt":
-            return EncodedRow(self._cut_prompt(group, limit - longest), tokens, merged, cut_prompt=True)
+            return row(self._cut_prompt(group, limit - longest), tokens, cut_prompt=True)
         turns = any(branch.asides for branch in group.branches)
         if self.settings.truncation == "cut_completion" and len(group.prompt) < limit and not turns:
             room = limit - len(group.prompt)
             cut = sum(len(c) > room for c in completions(group))
-            return EncodedRow(_cut_completions(group, room), tokens, merged, stop_cut=cut)
-        return EncodedRow(None, tokens, merged)
+            return row(_cut_completions(group, room), tokens, stop_cut=cut)
+        return row(None, tokens)
 
     def _cut_prompt(self, group: Group, room: int) -> Group | None:
         lead = (
