@@ -148,6 +148,8 @@ class Run:
     """What a run left: its looks, its steps with their processor seconds, why it stopped early."""
 
     looks: list[Result] = field(default_factory=list[Result])
+    metrics: list[Mapping[str, float]] = field(default_factory=list[Mapping[str, float]])
+    """Of each step."""
     steps: int = 0
     spent: float = 0.0
     failed: str = ""
@@ -174,6 +176,7 @@ def run(
         for trainable in loop.step.trainables:
             trainable.on_step_end()
         loop.algorithm.observe(metrics, state)
+        done.metrics.append(dict(metrics))
         for each in loop.stateful:
             each.on_step_end(at + 1)
         done.spent += time.process_time() - began

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
@@ -131,7 +132,8 @@ class Bench:
             measured = of_policy(self, cell, policy, context)
         cost = {"tokens": tokens.as_dict(), "steps": done.steps, "train_cpu": round(done.spent, 2)}
         cost["measure_cpu"] = round(time.process_time() - began, 2)
-        return {**measured, **cost, **({"failed": done.failed} if done.failed else {})}
+        late = mean_metrics(done.metrics[len(done.metrics) // 2 :])
+        return {**measured, **cost, "metrics": late, **({"failed": done.failed} if done.failed else {})}
 
     def _player(self, cell: Cell) -> Reply:
         """A player of docs/evaluation.md that needs no training: `base`, `base@shots:4`, `base@best-of:16` …"""
@@ -154,6 +156,12 @@ class Bench:
         cut = sum(c.truncated for several in found for c in several)
         measured = of_texts(self, rows, texts, cut)
         return {**measured, "measure_cpu": round(time.process_time() - began, 2)}
+
+
+def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each metric over the steps that have it, to four significant digits."""
+    names = dict.fromkeys(name for metrics in steps for name in metrics)
+    return {n: float(f"{fmean(metrics[n] for metrics in steps if n in metrics):.4g}") for n in names}
 
 
 def players(protocol: Protocol) -> Sequence[str]:

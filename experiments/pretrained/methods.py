@@ -89,8 +89,6 @@ METHODS: Mapping[str, Method] = {
         _pdpo(""),
         _pdpo(" + NLL", nll=1.0),
         _pdpo(", reference-answer side", gradient_to="truth"),
-        _pdpo(", sign down", direction="down"),
-        _pdpo(", square", form="square"),
         _online("online DPO", JUDGE, "problems", samples=4),
         _online("SPIN", "truth", "truths", samples=1),
         _rolled("GRPO", {"kind": "grpo"}, "objective.beta", (0.01, 0.04)),

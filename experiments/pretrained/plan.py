@@ -9,7 +9,7 @@ from typing import Any
 from experiments.pretrained.methods import METHODS
 from experiments.pretrained.protocol import FINALIST_SEEDS
 
-FINALISTS = 6
+FINALISTS = 4
 TRIALS = 2.0
 """Whole trainings that four points come to with three rungs: two stop at a quarter, one at half."""
 Cells = Mapping[str, Mapping[int, Mapping[str, Any]]]

@@ -15,7 +15,7 @@ import yaml
 from experiments.harness.files import read_rows
 from experiments.pretrained import ledger
 from experiments.pretrained.__main__ import TASKS, main
-from experiments.pretrained.cells import Bench, Cell, players
+from experiments.pretrained.cells import Bench, Cell, mean_metrics, players
 from experiments.pretrained.instructions import UNSEEN_PART, Instructions
 from experiments.pretrained.ledger import Finished
 from experiments.pretrained.methods import METHODS, RATE
@@ -95,6 +95,7 @@ def test_a_cell_spends_its_tokens_is_measured_and_is_not_trained_again(bench: Be
     assert reply["answers"] == 2 * len(rows)
     assert set(reply["values"]) <= {0.0, 0.5, 1.0}
     assert 0 <= reply["accuracy"]["right"] <= reply["accuracy"]["n"]
+    assert 0 < reply["metrics"]["loss"] < 1
     before = bench.ledger.read_bytes()
     assert bench.result(cell) == reply
     assert bench.ledger.read_bytes() == before
@@ -141,10 +142,16 @@ def test_examples_and_beams_change_the_answers(bench: Bench) -> None:
     assert beams["answers"] == 24
 
 
+def test_metrics_are_means_of_the_steps_that_have_them() -> None:
+    steps = [{"loss": 0.1}, {"loss": 0.2, "gap": 1.23456}, {"loss": 0.6, "gap": 2.0}]
+    assert mean_metrics(steps) == {"loss": 0.3, "gap": 1.617}
+    assert mean_metrics([]) == {}
+
+
 def test_cells_of_another_protocol_or_of_other_data_are_refused(bench: Bench, tmp_path: Path) -> None:
     bench.result(Cell("base", {}, 0))
-    with pytest.raises(DataError, match="another protocol: version 1 instead of 2"):
-        ledger.finished(bench.ledger, replace(SMALL, version=2))
+    with pytest.raises(DataError, match="another protocol: version 2 instead of 3"):
+        ledger.finished(bench.ledger, replace(SMALL, version=3))
     path, request = tmp_path / "ledger.jsonl", bench.request(Cell("base", {}, 0))
     ledger.add(path, request, {})
     ledger.add(path, {**request, "data": "others"}, {})
