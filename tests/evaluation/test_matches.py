@@ -194,4 +194,5 @@ def test_tasks_measure_and_count_by_their_own_halves() -> None:
     records = [cast(Any, SimpleNamespace(prompt=p, n=n)) for n, p in enumerate("abab")]
     from twofold.evaluation import frontier
 
-    assert [r.n for r in frontier.prompts_of(records)] == [0, 1]
+    firsts: Any = frontier.prompts_of(records)
+    assert [record.n for record in firsts] == [0, 1]
