@@ -27,7 +27,7 @@ def test_what_problems_have_one_of_each_takes_no_further_attributes() -> None:
 
 
 def test_what_nobody_names_is_as_everywhere() -> None:
-    assert unusual(evaluation) == {
+    assert unusual(evaluation, resamples=1000) == {
         "IfevalSettings.__init__.max_new_tokens": 1280,
         "instruction_following.max_new_tokens": 1280,
         "Preset.__init__.split": "test",

@@ -15,12 +15,14 @@ USUAL: dict[str, tuple[Any, ...]] = {
 """By the name of a parameter, its defaults; None is a choice of its own."""
 
 
-def unusual(package: Any) -> dict[str, Any]:
-    """The defaults of `package` that differ from the usual ones, by function or class and parameter."""
+def unusual(package: Any, **own: Any) -> dict[str, Any]:
+    """The defaults of `package` that differ from the usual ones, and from its `own` for further parameters, by function
+    or class and parameter."""
+    known = USUAL | {name: (value,) for name, value in own.items()}
     found = dict[str, Any]()
     for name, made in _callables(package):
         for parameter in inspect.signature(made).parameters.values():
-            usual, value = USUAL.get(parameter.name), parameter.default
+            usual, value = known.get(parameter.name), parameter.default
             if usual and value not in (inspect.Parameter.empty, None, *usual):
                 found[f"{name}.{parameter.name}"] = value
     return found
