@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from twofold.errors import RecipeError
+from twofold.errors import DataError, RecipeError
 from twofold.evaluation import likelihood, matches
 from twofold.evaluation.matches import (
     Drawn,
@@ -191,6 +191,10 @@ def test_tasks_measure_and_count_by_their_own_halves() -> None:
     assert len({half.measure for half in halves}) == len({half.figures for half in halves}) == len(halves)
     rooms = {half.measure.__module__ for half in halves}
     assert all(half.settings.__module__ in rooms for half in halves)
+    for name, items in (*((name, half.items) for name, half in TASKS.items()), ("answers", PASS_AT_K.items)):
+        with pytest.raises(DataError, match="no rows") as refused:
+            items([])
+        assert refused.value.where == name
     records = [cast(Any, SimpleNamespace(prompt=p, n=n)) for n, p in enumerate("abab")]
     from twofold.evaluation import frontier
 
