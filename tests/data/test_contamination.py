@@ -47,13 +47,8 @@ def test_the_prompt_with_the_largest_share_is_found() -> None:
 )
 def test_what_many_prompts_share_is_a_template(number: int, others: int, counted: bool) -> None:
     """In more than ten of them and more than one of a hundred."""
-    seen = asked(
-        *(f"{COMMON} {unique(n)}" for n in range(number)), *(unique(n) for n in range(number, number + others))
-    )
+    prompts = [f"{COMMON} {unique(n)}" for n in range(number)] + [unique(number + n) for n in range(others)]
     assert (most(asked(*prompts), COMMON)[1] > 0) == counted
-    seen = asked(
-        *(f"{COMMON} {unique(n)}" for n in range(number)), *(unique(n) for n in range(number, number + others))
-    )
     share = most(asked(*prompts), f"{COMMON} {unique(3)}")
     assert share == (3, 1.0), "the template is no part of the whole"
 
