@@ -227,6 +227,11 @@ def tests_for(mutant: Mutant, recorded: dict[str, CoverageData]) -> list[list[st
     return [sorted(tests)] if (tests := (line - {""}) or (anywhere - {""}) or importing) else []
 
 
+def _one_by_one(mutant: Mutant, root: Path) -> list[list[str]]:
+    """The test files of the quick way, each a turn of its own, so that the bound holds between any two."""
+    return [[file] for turn in nearest_first(mutant.path, root) for file in turn]
+
+
 @dataclass
 class Trial:
     """A mutant at work in one copy of the tree: its process, and how to put the file back."""
@@ -269,9 +274,14 @@ def begin(mutant: Mutant, root: Path, tests: list[list[str]]) -> Trial:
     return Trial(mutant, root, child, source, (state.st_atime_ns, state.st_mtime_ns), time.monotonic())
 
 
-def judge(mutants: list[Mutant], roots: list[Path], tests_of: Callable[[Mutant], list[list[str]]]) -> None:
-    """Try all mutants, one in each copy of the tree at a time."""
+def judge(mutants: list[Mutant], roots: list[Path], tests_of: Callable[[Mutant], list[list[str]]], out: Path) -> None:
+    """Try all mutants, one in each copy of the tree at a time; `out` has the record of all after each."""
     waiting, running, free = list(reversed(mutants)), [], list(roots)
+
+    def record(mutant: Mutant) -> None:
+        out.write_text(json.dumps([asdict(m) for m in mutants], indent=1))
+        print(f"{mutant.outcome:16} {mutant.path}:{mutant.line} {mutant.operator}", flush=True)
+
     while waiting or running:
         while waiting and free:
             mutant = waiting.pop()
@@ -279,13 +289,12 @@ def judge(mutants: list[Mutant], roots: list[Path], tests_of: Callable[[Mutant],
                 running.append(begin(mutant, free.pop(), tests))
             else:
                 mutant.outcome = "no test runs it"
-                print(f"{mutant.outcome:16} {mutant.path}:{mutant.line} {mutant.operator}", flush=True)
+                record(mutant)
         time.sleep(0.05)
         for trial in [t for t in running if t.ended()]:
             running.remove(trial)
             free.append(trial.root)
-            mutant = trial.mutant
-            print(f"{mutant.outcome:16} {mutant.path}:{mutant.line} {mutant.operator}", flush=True)
+            record(trial.mutant)
 
 
 def copies(number: int, folder: Path) -> list[Path]:
@@ -303,7 +312,7 @@ def copies(number: int, folder: Path) -> list[Path]:
 
 
 def main() -> int:
-    """Draw, judge, print; the record of every mutant goes to --out."""
+    """Draw, judge, print; the record of every mutant goes to --out, after each of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sample", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -327,11 +336,11 @@ def main() -> int:
         for name in PRELOADED:
             importlib.import_module(name)
         if options.quick:
-            judge(mutants, roots, lambda mutant: nearest_first(mutant.path, roots[0]))
+            by_file = partial(_one_by_one, root=roots[0])
+            judge(mutants, roots, by_file, options.out)
         else:
             recorded = tests_by_line(roots[0], tests, options.cache.resolve(), options.workers)
-            judge(mutants, roots, partial(tests_for, recorded=recorded))
-    options.out.write_text(json.dumps([asdict(m) for m in mutants], indent=1))
+            judge(mutants, roots, partial(tests_for, recorded=recorded), options.out)
     return summary(mutants, options.required)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from support.frozen import changeable
+from support.usual_defaults import unusual
 from twofold import algorithms
 
 
@@ -16,3 +17,7 @@ def test_only_what_has_a_state_can_be_changed() -> None:
         "PolicyGradientAlgorithm",
         "WrappedAlgorithm",
     }
+
+
+def test_what_nobody_names_is_as_everywhere() -> None:
+    assert unusual(algorithms) == {"Online.__init__.samples": 2, "PolicyGradient.__init__.samples": 4}

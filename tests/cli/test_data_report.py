@@ -13,8 +13,6 @@ import pytest
 from twofold.data.examples import kinds
 from twofold.data.reading import Reading
 from twofold.data.validate import check
-from twofold.data.values import Values
-from twofold.reports import dataset
 from twofold.reports.guide import docs
 
 Run = Callable[..., Any]
@@ -73,21 +71,3 @@ def test_examples_are_the_first_rows_of_each_kind(written: Path) -> None:
     assert dict(shown["chosen = rejected"][0][1])["chosen"] == HOSTILE
     assert '"chosen": ""' in dict(shown[next(k.name for k in found if k.examples[0][0].row == 15)][0][1])["row"]
     assert all(len(kind.examples) == 1 for kind in found)
-
-
-def test_a_histogram_has_the_share_of_rows_in_each_bin(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Any] = []
-    monkeypatch.setattr(dataset, "svg", lambda lines, frame: drawn.append((lines, frame)) or "")
-    values = Values.of([0] * 30 + [10] * 60 + [24] * 10)
-    chart = dataset.histogram("t", [("a", "chosen", values)], "characters")
-    ((line,), frame) = drawn[0]
-    assert chart is not None
-    assert (line.edges[0], line.edges[-1], len(line.edges), frame.end) == (0, 24, 25, 24)
-    assert {place: share for place, share in enumerate(line.y) if share} == {0: 0.3, 10: 0.6, 23: 0.1}
-    assert chart.note == "Share of rows. Median: a 10."
-    assert json.loads(chart.data)["lines"][0]["edges"] == [*range(25)]
-    assert dataset.histogram("t", [("a", "chosen", Values.of(range(60)))], "x") is not None
-    assert drawn[1][0][0].edges[:3] == [0, 3, 6]
-    assert {round(60 * share) for share in drawn[1][0][0].y[:-1]} == {3}  # as many whole numbers in every bin
-    assert dataset.histogram("t", [("a", "chosen", Values())], "x") is None
-    assert dataset.histogram("t", [("a", "chosen", Values.of([0] * 3))], "x") is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import twofold.data
 from support.frozen import changeable, slotted
+from support.usual_defaults import unusual
 
 
 def test_only_what_counts_as_it_goes_can_be_changed() -> None:
@@ -12,3 +13,7 @@ def test_only_what_counts_as_it_goes_can_be_changed() -> None:
 
 def test_what_rows_have_one_of_each_takes_no_further_attributes() -> None:
     assert slotted(twofold.data) == {"Issue", "ParsedRow"}
+
+
+def test_what_nobody_names_is_as_everywhere() -> None:
+    assert unusual(twofold.data) == {"TokenizeSettings.__init__.max_length": 1024}

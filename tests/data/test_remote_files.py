@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import http.server
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -124,6 +125,81 @@ def test_a_web_server_is_read(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="cannot be read: HTTP Error 404"):
             read(f"http://127.0.0.1:{server.server_port}/absent.jsonl")
         server.shutdown()
+
+
+class Answer(io.BytesIO):
+    """What a web server answers: its headers and the bytes that arrive."""
+
+    def __init__(self, data: bytes, **headers: str) -> None:
+        super().__init__(data)
+        self.headers: dict[str, str | None] = dict.fromkeys(("Content-Length", "ETag", "Last-Modified"))
+        self.headers |= {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "copied"),
+    [
+        ({"ETag": "a"}, {"ETag": "a"}, 1),
+        ({"ETag": "a"}, {"ETag": "b"}, 2),
+        ({"ETag": "a", "Last_Modified": "x"}, {"ETag": "a", "Last_Modified": "y"}, 1),
+        ({"Last_Modified": "x"}, {"Last_Modified": "x"}, 1),
+        ({"Last_Modified": "x"}, {"Last_Modified": "y"}, 2),
+        ({"ETag": "a", "Content_Length": str(len(lines(ROW)))}, {"ETag": "a"}, 2),
+        ({}, {}, 2),  # nothing says that it is the same
+    ],
+)
+def test_a_web_file_is_copied_again_where_its_server_says_so(
+    first: dict[str, str], second: dict[str, str], copied: int, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, float]] = []
+    answers = [Answer(lines(ROW), **first), Answer(lines(ROW), **second)]
+
+    def answer(address: str, timeout: float) -> Answer:
+        asked.append((address, timeout))
+        return answers[len(asked) - 1]
+
+    monkeypatch.setattr(remote, "urlopen", answer)
+    address = "https://h/a/rows.jsonl?version=1"
+    for _ in answers:
+        assert remote.located(address).name == "rows.jsonl"
+        assert remote.located(address).read_bytes() == lines(ROW), "in one run it is asked for once"
+        remote._copied.cache_clear()
+    assert asked == [(address, 60.0)] * 2
+    assert len(copies(cache)) == copied
+
+
+def test_a_file_that_does_not_arrive_whole_is_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "urlopen", lambda address, timeout: Answer(b"x" * 1200, Content_Length="3400"))
+    with pytest.raises(DataError, match="cannot be read: 1,200 of 3,400 bytes arrived") as caught:
+        remote.located("HTTPS://h/rows.jsonl")
+    assert caught.value.where == "HTTPS://h/rows.jsonl"
+    assert not [*cache.rglob("copied.json")]
+
+
+def test_an_address_has_a_scheme(tmp_path: Path) -> None:
+    addresses = ("s3://b/x", "gs+a.b-1://x", "HTTP://x")
+    assert all(map(remote.is_remote, addresses))
+    assert not any(map(remote.is_remote, ("a/b://c", "1s://x", "://x", "x", "./s3://b", str(tmp_path))))
+    assert remote.located("a/b.jsonl") == Path("a/b.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("address", "remedy"),
+    [
+        ("S3://b/x", "pip install s3fs"), ("gcs://b/x", "pip install gcsfs"), ("az://b/x", "pip install adlfs"),
+        ("abfs://b/x", "pip install adlfs"), ("abfss://b/x", "pip install adlfs"),
+        ("https://h/*.jsonl", "pip install aiohttp"), ("http://h/*", "pip install aiohttp"),
+        ("odd://b/x", "install the package that it names"),
+    ],
+)  # fmt: skip
+def test_each_store_names_its_package(address: str, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(address: str) -> None:
+        raise ImportError("no package\nmore")
+
+    monkeypatch.setattr(remote, "_system", refuse)
+    with pytest.raises(DataError, match="cannot be read: no package\n") as caught:
+        remote.matching(address)
+    assert (caught.value.where, caught.value.remedy) == (address, remedy)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

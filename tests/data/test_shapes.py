@@ -13,7 +13,7 @@ import pytest
 
 from twofold.data.formats import read, scan
 from twofold.data.reading import Reading
-from twofold.data.shapes import FIELDS, SHAPES
+from twofold.data.shapes import FIELDS, SHAPES, detect
 from twofold.data.validate import check
 from twofold.errors import DataError
 from twofold.records import Demonstration, Labelled, Message, Pair, Ranking, Record, Request, Source, Task
@@ -335,6 +335,18 @@ def test_a_fault_of_a_format_is_named(write: Write, first: Any, row: Any, field:
 def test_a_row_that_says_more_than_the_others_is_not_read_as_less(write: Write, first: str, richer: str) -> None:
     found = scan(write("rows.jsonl", FORMATS[first][0], FORMATS[richer][0]))
     assert [(f.row, f.reason) for f in found.faults] == [(2, f"has the shape {richer}, but the rows before it {first}")]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "single"),
+    [("2", True), (said("2"), True), ([said("2")], True), ((said("2"),), True), (turns("1 + 1?", "2"), False),
+     ([], False), (3, False), (None, False)],
+)  # fmt: skip
+def test_messages_are_a_prompt_where_answers_are_single(chosen: Any, single: bool) -> None:
+    """Beside whole conversations they are another conversation."""
+    for row in ({"chosen": chosen, "rejected": "3"}, {"chosen": "3", "rejected": chosen}):
+        found = detect({"messages": turns("1 + 1?"), **row})
+        assert (found is not None and found.name == "messages + chosen + rejected") == single
 
 
 def test_columns_choose_among_the_shapes_that_fit(write: Write) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from support.frozen import changeable, slotted
+from support.usual_defaults import unusual
 from twofold import evaluation
 
 
@@ -22,4 +23,12 @@ def test_what_problems_have_one_of_each_takes_no_further_attributes() -> None:
         "Sampled",
         "Scored",
         "Scores",
+    }
+
+
+def test_what_nobody_names_is_as_everywhere() -> None:
+    assert unusual(evaluation, resamples=1000) == {
+        "IfevalSettings.__init__.max_new_tokens": 1280,
+        "instruction_following.max_new_tokens": 1280,
+        "Preset.__init__.split": "test",
     }

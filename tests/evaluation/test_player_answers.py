@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from twofold.errors import DataError, RecipeError
+from twofold.errors import DataError, RecipeError, ServerError
 from twofold.evaluation.parts import WHOLE
 from twofold.evaluation.player_answers import AnswerBook, Drawing, ledger_path, questions_for
 from twofold.evaluation.players import REFERENCE, Player
@@ -104,3 +104,72 @@ def test_the_constant_answer_is_of_temperature_0(said: Path) -> None:
     assert [(r["prompt"], r["own"], r["other"], r["share"], r["cut"]) for r in lines["canary"].rows] == [
         ("four", "so 4", "4", 0.5, False)
     ]
+
+
+class Answering:
+    """Answers `texts` to every prompt, and records how it was asked; None is a missing answer."""
+
+    def __init__(self, *texts: str | None) -> None:
+        self.texts, self.asked = texts, list[Any]()
+
+    def answers(self, prompts: Any, draw: Any, ledger: Any, progress: Any) -> list[Any]:
+        self.asked.append((prompts, draw))
+        made = [Candidate(text, {}) for text in self.texts if text is not None]
+        return [None if None in self.texts and n else made for n, _ in enumerate(prompts)]
+
+
+class Rating:
+    """The length of a text; nothing for the first `missing` questions."""
+
+    def __init__(self, missing: int = 0) -> None:
+        self.missing, self.asked = missing, list[Any]()
+
+    def scores(self, questions: Any, progress: Any) -> list[Any]:
+        self.asked += questions
+        rated = [[float(len(c.completion)) for c in q.candidates] for q in questions]
+        return [None if n < self.missing else row for n, row in enumerate(rated)]
+
+
+def test_the_best_of_each_n_samples_by_its_reward(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, judge = book(samples=2, seed=5, max_new_tokens=9), Rating()
+    answerer = Answering("a", "aaa", "aa", "b", "bb", "bbbb")
+    monkeypatch.setattr(made, "_answerer", lambda model: answerer)
+    monkeypatch.setattr(made, "_judge", lambda reward: judge)
+    player = Player(model="m", best_of=3, reward="reward:r", temperature=1.0)
+    assert [[c.completion for c in several] for several in made.of(player)] == [["aaa", "bbbb"]] * 3
+    ((prompts, draw),) = answerer.asked
+    assert prompts == ["four", "la", "so"]
+    noise = hashlib.sha256(b"5/best-of:3").digest()
+    assert (draw.samples, draw.seed) == (6, int.from_bytes(noise[:4], "little"))
+    assert (draw.sampling.temperature, draw.sampling.max_new_tokens) == (1.0, 9)
+    assert [(q.prompt, [c.completion for c in q.candidates]) for q in judge.asked[:3]] == [
+        ("four", ["a", "aaa", "aa"]), ("four", ["b", "bb", "bbbb"]), ("la", ["a", "aaa", "aa"]),
+    ]  # fmt: skip
+    assert made.of(player) is made.of(player)
+    assert len(answerer.asked) == 1
+
+
+@pytest.mark.parametrize(("temperature", "samples"), [(0.0, 1), (0.5, 2)])
+def test_a_greedy_player_answers_once(
+    book: Book, temperature: float, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, answerer = book(samples=2, seed=5), Answering("a")
+    monkeypatch.setattr(made, "_answerer", lambda model: answerer)
+    made.of(Player(model="m", temperature=temperature))
+    ((_, draw),) = answerer.asked
+    assert (draw.samples, draw.seed, draw.sampling.temperature) == (samples, 5, temperature)
+    assert draw.sampling.stop == ()
+
+
+def test_what_is_missing_is_counted(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = book()
+    monkeypatch.setattr(made, "_answerer", lambda model: Answering("a", None))
+    with pytest.raises(ServerError, match="answers to 2 prompts are missing") as refused:
+        made.of(Player(model="m", temperature=1.0))
+    assert refused.value.where == "m"
+    rated = book()
+    monkeypatch.setattr(rated, "_answerer", lambda model: Answering("a", "b"))
+    monkeypatch.setattr(rated, "_judge", lambda reward: Rating(missing=1))
+    with pytest.raises(ServerError, match="scores of 1 prompt are missing") as unrated:
+        rated.of(Player(model="m", best_of=2, reward="reward:r", temperature=1.0))
+    assert unrated.value.where == "reward:r"

@@ -55,6 +55,18 @@ def test_subsets_and_sections_are_those_of_the_package() -> None:
     assert model["ties"] == sum(a == b for a, b in (row["scores"] for row in told["rows"])) > 0
 
 
+def test_subsets_have_their_published_sizes() -> None:
+    """Of 2,985 pairs, of which math-prm has 447: it weighs as much as the six subsets of 164 programs."""
+    assert {section: sum(subsets.values()) for section, subsets in SECTIONS.items()} == {
+        "Chat": 358, "Chat Hard": 456, "Safety": 740, "Reasoning": 1968,
+    }  # fmt: skip
+    reasoning = dict(SECTIONS["Reasoning"])
+    assert reasoning.pop("math-prm") == sum(reasoning.values()) == 984
+    assert set(reasoning.values()) == {164}
+    assert 358 + 456 + 740 + 984 + 447 == 2985
+    assert sum(map(len, SECTIONS.values())) == 23
+
+
 def test_the_best_of_several_and_ties_are_those_of_the_package() -> None:
     told = RECORD["rewardbench2"]
     (model,) = best_figures({"m": line(told["rows"])}, HOW).figures["models"]

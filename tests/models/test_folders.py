@@ -20,7 +20,7 @@ from twofold.models.adapters import LoRA
 from twofold.models.export import export_model
 from twofold.models.integrity import check_folder, header
 from twofold.models.load import ModelSettings
-from twofold.models.locate import is_adapter, model_folder, model_path, refuse_missing
+from twofold.models.locate import is_adapter, model_folder, model_path, refuse_missing, tokenizer_path
 from twofold.models.model_size import model_size
 from twofold.models.stored import dtype_on_disk, remember_dtype, save_weights, stored_dtype
 
@@ -43,6 +43,15 @@ def test_a_run_is_its_model_and_a_folder_itself(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     assert model_path("someone/model") == "someone/model"
     assert [is_adapter(folder) for folder in (adapter, run / "model", tmp_path)] == [True, False, False]
+
+
+def test_a_run_has_its_tokenizer_with_its_model_unless_beside_it(tmp_path: Path) -> None:
+    run = touched(tmp_path / "run/model/config.json").parent
+    assert tokenizer_path(str(run)) == str(run / "model")
+    assert tokenizer_path(str(run / "model")) == str(run / "model")
+    assert tokenizer_path("someone/model") == "someone/model"
+    touched(run / "tokenizer_config.json")
+    assert tokenizer_path(str(run)) == str(run)
 
 
 @pytest.mark.parametrize(

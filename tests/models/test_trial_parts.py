@@ -16,7 +16,7 @@ from twofold.batch import Group, Role
 from twofold.errors import DataError, ModelError
 from twofold.models import small_copy as small
 from twofold.models import trial
-from twofold.models.attention import UnsupportedAttention
+from twofold.models.attention import LAYOUT_LOST, UnsupportedAttention
 from twofold.models.policy import LanguageHead, Policy
 from twofold.models.row_lengths import EACH_ITS_OWN, RowLengths
 from twofold.models.small_copy import small_copy, windows
@@ -224,6 +224,37 @@ def test_why_a_pack_does_not_give_the_values_of_rows(error: Exception, note: str
     off = findings(model, Off()).sharing_note
     assert off == "shared and separate log-probabilities (nats per token) differ by 0.25"
     trial._known.clear()
+
+
+@pytest.mark.parametrize(
+    ("by_interface", "own_code", "by_mask", "want"),
+    [
+        ("", False, None, ("", False)),
+        ("", True, None, ("", False)),
+        ("off", False, None, ("off", False)),
+        ("off", True, "", ("", True)),
+        ("off", True, "off, too", ("off", False)),
+        (LAYOUT_LOST, False, "", ("", True)),
+        (LAYOUT_LOST, True, "", ("", True)),
+        (LAYOUT_LOST, False, "off", (LAYOUT_LOST, False)),
+    ],
+)
+def test_when_a_layout_goes_by_the_mask(
+    by_interface: str, own_code: bool, by_mask: str | None, want: tuple[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the interface fails for a model with attention code of its own, or loses the layout; None: not tried."""
+    tried: list[bool] = []
+
+    def note(*arguments: object, by_mask: bool = False) -> str:
+        tried.append(by_mask)
+        return answers[by_mask]
+
+    answers = {False: by_interface, True: by_mask or ""}
+    monkeypatch.setattr(trial, "open_attention", lambda model: own_code)
+    monkeypatch.setattr(trial, "_sharing_note", note)
+    found = trial._tried(tiny.llama(), LanguageHead())
+    assert (found.sharing_note, found.by_mask) == want
+    assert tried == ([False] if by_mask is None else [False, True])
 
 
 # The small copy.

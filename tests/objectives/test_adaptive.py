@@ -7,16 +7,12 @@ import math
 import pytest
 import torch
 
-from support import tiny
 from support.scenes import branch, evaluate, even, group, preferences, whole
 from twofold.batch import Batch, Outputs, Role
 from twofold.models.logprob import TOP, statistics_of
-from twofold.models.packing import Packing
-from twofold.models.reference import live_reference, with_reference
 from twofold.objectives import DFT, DPO, EAFT, SFT, BetaDPO
 from twofold.objectives.checks import gradient
 from twofold.objectives.eaft import TOP as PAPER
-from twofold.training.batch_beta import BatchBeta, moved
 
 
 def shown(objective: DFT | EAFT, logits: torch.Tensor, token: int) -> tuple[float, torch.Tensor]:
@@ -84,37 +80,7 @@ def test_beta_dpo_by_hand() -> None:
     assert loss.metrics["batch_beta"].value.item() == 0.2
 
 
-def test_the_beta_of_a_batch_by_hand() -> None:
-    """Mean difference h of a step, β = 0.5, α = 1, momentum ½: M = 0.5·h, M₀ = 0.5·0 + 0.5·M, so
-    β_batch = 0.5·(1 + M − M/2) = 0.5 + h/8; then the same step again has M₀ = ¾·M and β_batch = 0.5 + h/16."""
-    policy = tiny.policy()
-    groups = with_reference(tiny.pairs(3, seed=2), live_reference(policy).logps(tiny.pairs(3, seed=2), Packing()))
-    with torch.no_grad():
-        for p in policy.trainable().values():
-            p.add_(0.02)
-    said = policy.logps(groups, Packing())
-    refs = [[b.token_columns["ref_logp"] for b in g.branches] for g in groups]
-    ratios = [[(x - ref).sum().item() for x, ref in zip(*row, strict=True)] for row in zip(said, refs, strict=True)]
-    h = sum(chosen - rejected for chosen, rejected in ratios) / 3
-    column = BatchBeta(policy, Packing(), BetaDPO(beta=0.5, alpha=1.0, momentum=0.5, least=1e-9))
-    for expected in (0.5 + h / 8, 0.5 + h / 16):
-        assert [b.columns["batch_beta"] for g in column(groups) for b in g.branches] == pytest.approx([expected] * 6)
-    with torch.no_grad():
-        before = column.mean
-        assert column(groups)[0].branches[0].columns["batch_beta"] == pytest.approx(0.5 + h / 16)
-        assert column.mean == before, "what only measures does not move it"
-    again = BatchBeta(policy, Packing(), BetaDPO())
-    again.restore({}, column.state_dict())
-    assert again.mean == before == pytest.approx(0.375 * h)
-    assert moved(2.0, 4.0, 0.75) == 2.5
-
-
-def test_beta_has_a_floor_and_without_alpha_it_is_dpo() -> None:
-    policy = tiny.policy()
-    groups = with_reference(tiny.pairs(2, seed=2), live_reference(policy).logps(tiny.pairs(2, seed=2), Packing()))
-    low = BatchBeta(policy, Packing(), BetaDPO(alpha=1000.0, least=0.05))
-    low.mean = 10.0
-    assert low(groups)[0].branches[0].columns["batch_beta"] == 0.05
+def test_beta_dpo_with_one_beta_is_dpo() -> None:
     scene = preferences(4, torch.Generator().manual_seed(1))
     flat = [g.with_columns([{"batch_beta": 0.1}] * 2) for g in scene[0]], scene[1]
     assert torch.equal(gradient(BetaDPO(), flat), gradient(DPO(), scene))

@@ -122,6 +122,17 @@ def test_a_page_is_sent_again_only_when_something_is_new(server: BoardServer, fo
     assert ">7.25<" not in before
 
 
+@pytest.mark.parametrize(("most", "lines"), [(1, 1), (3, 2)])
+def test_curves_are_those_of_the_runs_written_last(
+    folder: Path, most: int, lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (module.DEEPEST, module.MOST_RUNS, module.DRAWN) == (4, 200, 12)
+    monkeypatch.setattr(module, "DRAWN", most)
+    page = Board(folder)._overview()
+    assert ("of the 1 runs" in page.lower()) == (most == 1)
+    assert page.count('<tr style="--look: var(--') == lines
+
+
 def test_a_page_is_not_drawn_more_often_than_it_may_cost(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     board = Board(folder)
     first = board.page([])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from support.frozen import changeable, dataclasses_of, slotted
+from support.usual_defaults import unusual
 from twofold import reports
 
 
@@ -13,3 +14,7 @@ def test_nothing_can_be_changed() -> None:
 def test_what_a_page_shows_many_of_takes_no_further_attributes() -> None:
     one_of_each = {"Board", "Check", "Curve", "Family", "Introduction", "RunData", "Snapshot"}
     assert slotted(reports) == set(dataclasses_of(reports)) - one_of_each
+
+
+def test_what_nobody_names_is_as_everywhere() -> None:
+    assert unusual(reports) == {}

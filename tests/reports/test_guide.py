@@ -43,6 +43,56 @@ def test_steps_are_those_that_are_left() -> None:
     assert commands(unmeasured)[0] == ["twofold", "evaluate", "acme/base", "runs/a b", "--task", "TASK"]
 
 
+def test_an_explanation_leads_to_numbers_styles_and_the_run() -> None:
+    def lines(**how: bool) -> list[list[str]]:
+        return [shlex.split(step.command) for step in guide.after_explanation("runs/a b", "p q.jsonl", **how)]
+
+    explain = ["twofold", "explain", "runs/a b", "p q.jsonl"]
+    numbers, styles = [*explain, "--json", "all.json"], [*explain, "--drift", "100", "--html", "explain.html"]
+    report = ["twofold", "report", "runs/a b"]
+    answers = ["twofold", "sample", "runs/a b", "--prompt", "YOUR PROMPT"]
+    assert lines(is_run=True, drift=False) == [numbers, styles, report, answers]
+    assert lines(is_run=False, drift=True) == [numbers, answers]
+    assert [line[1] for line in lines(is_run=True, drift=True)] == ["explain", "report", "sample"]
+
+
+def test_data_without_errors_are_shown_and_trained_on() -> None:
+    check = ["twofold", "data", "check", "a b.jsonl", "--json"]
+    found = [shlex.split(step.command) for step in guide.after_data_report("a b.jsonl", ok=True)]
+    assert found == [
+        check,
+        ["twofold", "data", "show", "a b.jsonl", "--model", "MODEL"],
+        ["twofold", "train", "RECIPE", "data.train=a b.jsonl", "--dry-run"],
+    ]
+    assert [shlex.split(step.command) for step in guide.after_data_report("a b.jsonl", ok=False)] == [check]
+
+
+@pytest.mark.parametrize(("seed", "again"), [({}, 1), ({"seed": 7}, 8), ({"seed": "x"}, 1)])
+def test_the_next_seed_is_one_more(seed: dict[str, object], again: int) -> None:
+    run = replace(DONE, settings={**DONE.settings, "seed": 0} | seed)
+    assert commands(run)[-2][-2:] == [f"seed={again}", f"run=runs/a b-seed-{again}"]
+
+
+def test_explanations_use_held_out_pairs_where_there_are_any() -> None:
+    for data, file in (({"heldout": "h.jsonl", "train": "p.jsonl"}, "h.jsonl"), ({"train": ["x"]}, "PAIRS.jsonl")):
+        (line,) = [x for x in commands(replace(DONE, settings={"data": data})) if x[1] == "explain"]
+        assert line[3] == file
+
+
+def test_a_glossary_has_the_terms_that_are_asked_for() -> None:
+    assert [term["term"] for term in guide.glossary()] == [term for term, *_ in guide.GLOSSARY]
+    assert guide.glossary(["margin", "credit"]) == [
+        {
+            "term": "margin",
+            "meaning": "The implicit reward of chosen minus that of rejected.",
+            "page": "dpo-in-pictures.md",
+        },
+        {"term": "credit", "meaning": guide.FURTHER_TERMS[0][1], "page": "explain.md"},
+    ]  # fmt: skip
+    known = {term for term, *_ in (*guide.GLOSSARY, *guide.FURTHER_TERMS)}
+    assert {*guide.EXPLAIN_TERMS, *guide.DATA_TERMS} <= known
+
+
 def test_pages_that_are_named_exist(root: Path) -> None:
     steps = [*guide.next_steps([DONE]), *guide.next_steps([replace(DONE, results=Results())])]
     pages = {*(page for *_, page in guide.GLOSSARY), *(step.page for step in steps)}

@@ -8,7 +8,7 @@ import pytest
 
 from support.made_up_runs import DIGEST, Make, lines, train_lines
 from twofold.reports.columns import Columns
-from twofold.reports.provenance import base_model, command, data_hashes, facts, kind, methods, repeat
+from twofold.reports.provenance import base_model, command, data_hashes, facts, kind, methods, methods_of, repeat
 from twofold.reports.run import read_run
 
 
@@ -42,4 +42,6 @@ def test_runs_of_one_method_differ_in_seed_and_folder_only(make_run: Make) -> No
         read_run(path) for path in (make_run("a", extra=gap), make_run("b", seed=1), make_run("c", extra=gap, seed=2))
     ]
     assert methods(runs) == [0, 1, 0]
+    names = [str(run.path) for run in runs]
+    assert methods_of(names) == {names[0]: names[0], names[1]: names[1], names[2]: names[0]}
     assert methods([replace(run, settings={}) for run in runs]) == [0, 1, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import twofold.rewards
 from support.frozen import changeable, slotted
+from support.usual_defaults import unusual
 
 
 def test_nothing_can_be_changed() -> None:
@@ -12,3 +13,7 @@ def test_nothing_can_be_changed() -> None:
 
 def test_what_answers_have_one_of_each_takes_no_further_attributes() -> None:
     assert slotted(twofold.rewards) == {"Formula", "Instruction", "Numeral", "Verdict"}
+
+
+def test_what_nobody_names_is_as_everywhere() -> None:
+    assert unusual(twofold.rewards) == {"ModelScorer.load.max_length": 1024, "open_reward.max_length": 1024}

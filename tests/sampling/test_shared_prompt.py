@@ -81,10 +81,13 @@ def test_models_of_other_attention_keep_their_copies(family: str) -> None:
     assert not draw(model, "auto", 8)[1]
 
 
-def test_one_completion_per_prompt_shares_nothing() -> None:
-    sampler = LocalSampler(tiny.llama(), None, STOPS, Sampling(max_new_tokens=2))  # type: ignore[arg-type]  # as above
-    sampler.sample(prompts(4, 5), samples=1)
-    assert not isinstance(sampler.store(), SharedStore)
+@pytest.mark.parametrize(("samples", "temperature", "shared"), [(1, 1.0, False), (2, 1.0, True), (2, 0.0, False)])
+def test_one_completion_per_prompt_shares_nothing(samples: int, temperature: float, shared: bool) -> None:
+    """At temperature 0 there is one, however many are asked for."""
+    settings = Sampling(max_new_tokens=2, temperature=temperature)
+    sampler = LocalSampler(tiny.llama(), None, STOPS, settings)  # type: ignore[arg-type]  # as above
+    assert [len(row) for row in sampler.sample(prompts(4, 5), samples=samples)] == [samples] * 2
+    assert isinstance(sampler.store(), SharedStore) == shared
 
 
 def test_a_prompt_is_in_memory_once_and_rows_have_only_their_own_tokens() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.frozen import changeable
+from support.usual_defaults import unusual
 from twofold import training
 from twofold.training.step import Step
 from twofold.training.trainer import Trainer
@@ -19,3 +20,7 @@ def test_a_trainer_and_a_step_take_their_parts_by_name() -> None:
         given = [None] * 7 if make is Trainer else [[], {}]
         with pytest.raises(TypeError, match="positional"):
             make(*given)  # type: ignore[misc, call-arg]  # as nobody may
+
+
+def test_what_nobody_names_is_as_everywhere() -> None:
+    assert unusual(training) == {"Evaluation.__init__.samples": ()}

@@ -209,7 +209,7 @@ def _number(value: Any) -> Any:
 
 def _shown(before: Any, after: Any) -> tuple[str, str]:
     """Both where they differ, as JSON."""
-    a, b = (json.dumps(value, ensure_ascii=True, default=str) for value in (before, after))
+    a, b = (json.dumps(value, default=str) for value in (before, after))
     start = max(0, common_length(a, b) - _AROUND)
     return _clipped(a, start), _clipped(b, start)
 

@@ -39,16 +39,18 @@ def encoded(drawn: Sequence[Drawn], frame: Frame) -> str:
 
 def clock(run: RunData) -> dict[str, list[float]]:
     """Seconds and tokens of training before each of at most TICKS steps; what the run did not record is left out."""
-    told: dict[str, list[float]] = {}
-    for key in ("seconds", "tokens"):
-        steps, values = run.series(key, "timing")
-        if not steps or steps != run.series("seconds", "timing")[0]:
-            continue
-        widths = [b - a for a, b in zip(steps, [*steps[1:], steps[-1] + 1], strict=True)]  # of long logs not every step
-        spent = [0.0, *accumulate(value * width for value, width in zip(values, widths, strict=True))]
-        places = sorted({*range(0, len(spent), -(-len(spent) // TICKS)), len(spent) - 1})
-        told["steps"] = [[*steps, steps[-1] + 1][place] for place in places]
-        told[key] = _short([spent[place] for place in places], 7)
+    known = {key: run.series(key, "timing") for key in ("seconds", "tokens")}
+    steps = known["seconds"][0]
+    if not steps:
+        return {}
+    ends = [*steps[1:], steps[-1] + 1]
+    places = sorted({*range(0, len(steps) + 1, -(-(len(steps) + 1) // TICKS)), len(steps)})
+    told = {"steps": [[*steps, ends[-1]][place] for place in places]}
+    for key, (own, values) in known.items():
+        if own == steps:
+            widths = [b - a for a, b in zip(steps, ends, strict=True)]  # of long logs not every step
+            spent = [0.0, *accumulate(value * width for value, width in zip(values, widths, strict=True))]
+            told[key] = _short([spent[place] for place in places], 7)
     return told
 
 

@@ -109,24 +109,32 @@ def _arena_texts(row: Fields) -> Pair:
         row.fault(_WINS[0], "and the other two winners are not one 1 and two 0", "write one 1 and two 0")
     elif str(won[2]) == "1":
         row.pass_over(_WINS[2], f"is 1: {TIE}", "no preference")
-    sides = {field: _conversation(row, field) for field in ("response_a", "response_b")}
+    asked = _texts(row, "prompt")
+    sides = {field: _conversation(row, field, asked) for field in ("response_a", "response_b")}
+    if None in sides.values():
+        return Pair("", "", "", row.source)
     return _pair(row.spread(sides), None, tuple(sides), int(str(won[1]) == "1"))
 
 
-def _conversation(row: Fields, field: str) -> list[dict[str, Any]] | None:
-    turns: list[list[Any]] = []
-    for name in ("prompt", field):
-        try:
-            turns.append(json.loads(row.row[name]))
-        except (ValueError, TypeError, RecursionError):
-            turns.append([None])
-        if not isinstance(turns[-1], list) or not all(isinstance(text, str) for text in turns[-1]):
-            row.fault(name, "is no JSON list of texts", 'write it as ["…", …], one text for each turn')
-            return None
-    if len(turns[0]) != len(turns[1]):
-        row.fault(field, f"has {len(turns[1])} answers to {len(turns[0])} prompts", "remove the row")
-    both = zip(*turns, strict=False)
+def _conversation(row: Fields, field: str, asked: Sequence[str] | None) -> list[dict[str, Any]] | None:
+    answers = _texts(row, field)
+    if asked is None or answers is None:
+        return None
+    if len(asked) != len(answers):
+        row.fault(field, f"has {len(answers)} answers to {len(asked)} prompts", "remove the row")
+    both = zip(asked, answers, strict=False)
     return [{"role": r, "content": c} for pair in both for r, c in zip(("user", "assistant"), pair, strict=True)]
+
+
+def _texts(row: Fields, field: str) -> list[str] | None:
+    try:
+        texts = json.loads(row.row[field])
+    except (ValueError, TypeError, RecursionError):
+        texts = None
+    if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
+        return texts
+    row.fault(field, "is no JSON list of texts", 'write it as ["…", …], one text for each turn')
+    return None
 
 
 def _about(*keys: str) -> Callable[[Mapping[str, Any]], Collection[str]]:

@@ -1,0 +1,42 @@
+"""One default everywhere: what a seed, a level or a split is where nobody names it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+USUAL: dict[str, tuple[Any, ...]] = {
+    "level": (0.95,), "seed": (0, (0, 0)), "samples": (1,), "workers": (0,), "split": ("train",), "shots": (0,),
+    "max_new_tokens": (256,), "max_length": (4096,),
+}  # fmt: skip
+"""By the name of a parameter, its defaults; None is a choice of its own."""
+
+
+def unusual(package: Any, **own: Any) -> dict[str, Any]:
+    """The defaults of `package` that differ from the usual ones, and from its `own` for further parameters, by function
+    or class and parameter."""
+    known = USUAL | {name: (value,) for name, value in own.items()}
+    found = dict[str, Any]()
+    for name, made in _callables(package):
+        for parameter in inspect.signature(made).parameters.values():
+            usual, value = known.get(parameter.name), parameter.default
+            if usual and value not in (inspect.Parameter.empty, None, *usual):
+                found[f"{name}.{parameter.name}"] = value
+    return found
+
+
+def _callables(package: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Every function and class that a module of `package` defines, and the functions of these classes."""
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        members = vars(importlib.import_module(module.name))
+        for name, value in members.items():
+            if getattr(value, "__module__", "") != module.name:
+                continue
+            if inspect.isfunction(value):
+                yield name, value
+            elif inspect.isclass(value):
+                inner = ((key, getattr(each, "__func__", each)) for key, each in vars(value).items())
+                yield from ((f"{name}.{key}", each) for key, each in inner if inspect.isfunction(each))
