@@ -119,7 +119,7 @@ def check(options: CheckOptions) -> None:
 def _encoder(model: str, options: CheckOptions) -> Encoder:
     from twofold.data.tokenize import Encoder, TokenizeSettings
     from twofold.models.locate import tokenizer_path
-    from twofold.models.tokenizers import load_stop_tokens, load_tokenizer
+    from twofold.models.tokenizer_files import load_stop_tokens, load_tokenizer
 
     model = tokenizer_path(model)
     tokenizer = load_tokenizer(model)
