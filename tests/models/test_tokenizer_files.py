@@ -42,6 +42,7 @@ def llama() -> tr.PreTrainedConfig:
 def test_a_tokenizer_by_its_files_is_that_of_its_models_class(tmp_path: Path) -> None:
     path = stored(tmp_path, llama(), DECODER)
     plain = plain_config(path)
+    assert plain is not None
     assert type(plain) is tr.PreTrainedConfig
     assert (plain.vocab_size, plain.model_type) == (VOCABULARY, "llama")
     found, expected = load_tokenizer(path), tr.AutoTokenizer.from_pretrained(path)
