@@ -38,6 +38,7 @@ CHECKS: dict[str, tuple[str, ...]] = {
     "report": ("report", "DATA", "--out", "PAGE"),
     "broken": ("check", "BROKEN"),
     "broken-json": ("check", "BROKEN", "--json"),
+    "fix": ("check", "FAULTY", "--fix", "FIXED"),
 }
 """Verbs of `twofold data` and their arguments; words in capitals are files."""
 PREPARE = "check, tokenize, keep"
@@ -97,6 +98,14 @@ def generate_broken(path: Path, rows: int) -> None:
         stream.writelines(repeat(line, rows))
 
 
+def generate_faulty(path: Path, rows: int) -> None:
+    """Write rows of which one in four is sound, one can be repaired, and two are at fault."""
+    with path.open("w", encoding="utf-8") as stream:
+        for number, row in enumerate(islice(texts(0, 1), rows)):
+            faults = {1: {"chosen": row["chosen"] + "\x07"}, 2: {"rejected": row["chosen"]}, 3: {"chosen": " "}}
+            stream.write(json.dumps(row | faults.get(number % 4, {})) + "\n")
+
+
 def generate_evaluation(path: Path) -> None:
     """Write 1,000 other prompts, and one that the pairs have."""
     with path.open("w", encoding="utf-8") as stream:
@@ -146,15 +155,17 @@ def measured(name: str, rows: int, command: Sequence[str | Path], code: int = 0,
 def checks(folder: Path, data: Path, rows: int, names: Sequence[str]) -> list[Cost]:
     """Each of the checks with these names."""
     files = {"DATA": data, "MODEL": folder / "model", "PAGE": folder / "page.html"}
-    files |= {name: folder / f"{name.lower()}.jsonl" for name in ("BROKEN", "EVALUATION")}
+    files |= {name: folder / f"{name.lower()}.jsonl" for name in ("BROKEN", "EVALUATION", "FAULTY", "FIXED")}
     generate_evaluation(files["EVALUATION"])
     costs = list[Cost]()
     for name in names:
-        broken, words = "BROKEN" in CHECKS[name], CHECKS[name]
-        if broken:
-            generate_broken(files["BROKEN"], rows)
+        words = CHECKS[name]
+        broken = {"BROKEN": generate_broken, "FAULTY": generate_faulty}
+        for word in broken.keys() & words:
+            broken[word](files[word], rows)
+        files["FIXED"].unlink(missing_ok=True)
         command = [sys.executable, "-m", "twofold", "data", *(files.get(word, word) for word in words)]
-        costs.append(measured(" ".join(["data", *words]), rows, command, code=2 if broken else 0))
+        costs.append(measured(" ".join(["data", *words]), rows, command, code=2 if broken.keys() & words else 0))
     return costs
 
 
@@ -229,7 +240,8 @@ def report(costs: Sequence[Cost], peer: Cost | None, sizes: Sequence[tuple[int, 
     """Print the table and what follows from it: what a further row costs from each size to the next."""
     print_table("Preference pairs at scale", [cost.row() for cost in [*costs, *([peer] if peer else [])]])
     further = [each for name in dict.fromkeys(cost.name for cost in costs) for each in slopes(costs, name)]
-    print_table("What a further row costs", further)
+    if further:
+        print_table("What a further row costs", further)
     facts: dict[str, Any] = {f"MiB on disk, {rows} rows": round(mib) for rows, mib in sizes}
     if peer:
         first = next(cost for cost in costs if cost.name == PREPARE)

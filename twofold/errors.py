@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def first_line(error: Exception) -> str:
+    """The first line of another library's error, or the name of its kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class TwofoldError(Exception):
     """A message for the user in at most three parts; the command line prints it without a traceback.
 

@@ -68,3 +68,10 @@ def test_all_faults_are_listed_when_they_are_on_disk(
     shown = twofold("data", "check", path).out
     assert f"{len(report.errors)} errors, {len(report.warnings)} warnings" in shown
     assert f"… {len(report.faults) - 20} more" in shown
+
+
+def test_scripts_are_compared_where_that_is_wanted(twofold: Run, tmp_path: Path) -> None:
+    pair = {"chosen": "Paris is the capital of France.", "rejected": "Столица Франции называется Париж."}
+    rows = written(tmp_path / "rows.jsonl", {"prompt": "What is the capital of France?", **pair})
+    assert kinds(twofold("data", "check", rows, "--json")) == {}
+    assert kinds(twofold("data", "check", rows, "--scripts", "--json")) == {"other script": 1}

@@ -22,6 +22,7 @@ from support.tool_templates import HERMES
 from support.turn_by_turn import whole_turns
 from twofold.data.dataset import as_tasks
 from twofold.data.formats import read
+from twofold.data.reasoning import without_reasoning
 from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.datagen.label import Labelling
 from twofold.judges.questions import read_questions
@@ -194,7 +195,7 @@ def test_win_rates_against_turns(twofold: Run, rows: Path, model: Path, reward: 
     own = records(rows)
     compared = read_questions(str(tmp_path / "won" / "comparisons.jsonl")).questions
     assert [q.prompt for q in compared] == [r.prompt for r in own]
-    assert [q.candidates[1].completion for q in compared] == [r.chosen for r in own]
+    assert [q.candidates[1].completion for q in compared] == [without_reasoning(r.chosen) for r in own]
     assert [row["other"][-1]["content"] for row in written(tmp_path / "won" / "rows.jsonl")][1:] == [
         "Yes #### 1", "#### 31", "#### 31",
     ]  # fmt: skip

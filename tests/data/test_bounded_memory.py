@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import tempfile
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ import pytest
 from twofold.data import contamination, digests, fault_store, scratch, signatures
 from twofold.data.examples import kinds
 from twofold.data.fault_store import StoredFaults
+from twofold.data.fix import Fixed, fix
 from twofold.data.looks import Further
 from twofold.data.profile import Profile
 from twofold.data.reading import Reading
+from twofold.data.report import Report
 from twofold.data.tokenize import Encoder
 from twofold.data.validate import check
 from twofold.data.values import Values, quantiles
@@ -147,6 +151,52 @@ def test_the_peak_does_not_grow_with_the_rows(write: Write, tokenizer: Any, opti
 
     measured(few)  # what a first pass loads
     assert measured(all_rows) - measured(few) < SLACK
+
+
+def fixed(path: str, out: Path) -> tuple[Fixed, list[str], list[str]]:
+    made = fix(check(path), str(out), check)
+    written, left = out.read_text().splitlines(), Path(made.beside).read_text().splitlines()
+    return replace(made, out="", beside=""), written, left
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_fix_with_little_memory_writes_or_leaves_out_every_row(write: Write, tmp_path: Path) -> None:
+    """With all the reasons of those left out; what was written has no fault."""
+    made = rows(400)
+    path = write("rows.jsonl", *made)
+    report = check(path)
+    result, written, left = fixed(path, tmp_path / "out.jsonl")
+    assert (result.rows_left, result.left_out, result.rows_left + result.left_out) == (len(written), len(left), 400)
+    assert not check(str(tmp_path / "out.jsonl")).faults
+    reasons = {entry["row"]: entry["reasons"] for entry in map(json.loads, left)}
+    assert [*reasons] == sorted(reasons)
+    for row, listed in reasons.items():
+        found = [f"{fault.field}: {fault.reason}".removeprefix(": ") for fault in report.faults if fault.row == row]
+        assert listed[: len(found)] == found
+    assert sum(result.reasons.values()) == sum(map(len, reasons.values()))
+    assert [json.loads(line) for line in written] == [
+        {**row, "chosen": row["chosen"].replace("\x07", "")} for n, row in enumerate(made, 1) if n not in reasons
+    ]
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_the_peak_of_a_fix_does_not_grow_with_the_rows(write: Write, tmp_path: Path) -> None:
+    many = rows(800)
+    few, all_rows = write("few.jsonl", *many[:200]), write("many.jsonl", *many)
+
+    def look(path: str) -> Report:
+        return check(path, progress=FromFirstRow())
+
+    def measured(path: str, out: str) -> int:
+        tracemalloc.start()
+        try:
+            assert fix(look(path), str(tmp_path / out), look).left_out
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    measured(few, "first.jsonl")  # what a first pass loads
+    assert measured(all_rows, "many.out.jsonl") - measured(few, "few.out.jsonl") < SLACK
 
 
 @pytest.mark.parametrize("limit", [(fault_store, "IN_MEMORY"), (scratch, "AT_ONCE")])

@@ -8,7 +8,7 @@ import transformers as tr
 from support.seq2seq import tokenizer
 from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.errors import DataError
-from twofold.models.seq2seq import mark
+from twofold.models.tokenizer_files import mark
 from twofold.records import Message, Pair, Prompt, Source
 
 CONFIGS = {"t5": tr.T5Config(), "bart": tr.BartConfig()}

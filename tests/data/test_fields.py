@@ -223,6 +223,13 @@ def test_tools_stand_before_a_chat(asked: Any, tools: Any, read: Any, reason: st
     assert faults(row) == ([("tools", reason)] if reason else [])
 
 
+def test_a_completion_at_fault_is_no_fault_of_the_tools() -> None:
+    row = fields(prompt=[{"role": "user", "content": "q"}], chosen=[{"role": "wizard", "content": "a"}], rejected="b")
+    prompt, _ = row.turns("prompt", "chosen", "rejected")
+    row.with_tools(prompt, [TOOL])
+    assert [field for field, _ in faults(row)] == ["chosen"]
+
+
 SAID = {"role": "assistant", "content": "x"}
 
 

@@ -156,27 +156,32 @@ def test_a_judge_that_thinks_or_refuses_is_read_by_its_text(tmp_path: Path, serv
     assert score(str(source), how, tmp_path / "other.jsonl", pytest.fail, Silent()).scores == [[1.0]]
 
 
-def test_win_rates_of_a_model_that_thinks(tmp_path: Path, serve: Any) -> None:
-    """The judge reads the whole answer, people get a chat, and their verdict on it counts for the text prompt."""
+@pytest.mark.parametrize("shown", [False, True])
+def test_win_rates_of_a_model_that_thinks(tmp_path: Path, serve: Any, shown: bool) -> None:
+    """The judge reads the answer, and the reasoning if it is set to. People get the answer; their verdict counts."""
 
     def say(body: Body) -> str | Answer:
         if body["model"] == "judge":
             text = asked_of(body)
-            own = text.index("[assistant, reasoning_content]\nSo four.\n\n[assistant]\n#### 4")
+            assert ("So four." in text) is shown
+            assert "with_reasoning" not in body
+            own = text.index("[assistant, reasoning_content]\nSo four.\n\n[assistant]\n#### 4" if shown else "#### 4")
             return f"Verdict: {'A' if own < text.index('It is 5.') else 'B'}"
         return {"content": "#### 4", "reasoning_content": "So four."}
 
     stub = serve(say)
     rows, out = [Task("2 + 2?", "It is 5.", Source("t.jsonl", 1))], tmp_path / "out"
     how: dict[str, Any] = {"temperatures": [0.0], "canary": "", "out": out}
-    found = win_rate([f"{stub.url}#m"], rows, judge=f"llm:{stub.url}#judge", **how)
+    judge = f"llm:{stub.url}#judge{'?with_reasoning=true&top_p=1' if shown else ''}"
+    found = win_rate([f"{stub.url}#m"], rows, judge=judge, **how)
+    assert found.figures["judge"].get("with_reasoning", False) is shown
     assert found.figures["win_rates"][0]["value"] == 1.0
     assert found.rows[0]["completion"] == [{"role": "assistant", "content": "#### 4", "reasoning_content": "So four."}]
     comparisons, labels = out / "comparisons.jsonl", tmp_path / "labels.jsonl"
     with Labelling.open(read_questions(str(comparisons)).questions, labels) as labelling:
         row = labelling.state()["row"]
         left = "".join(piece[0] for piece in row["left"])
-        labelling.give(row["key"], "right" if "So four." in left else "left", 1.0)
+        labelling.give(row["key"], "left" if "It is 5." in left else "right", 1.0)
         labelling.write()
     people = win_rate([f"{stub.url}#m"], rows, judge=f"human:{labels}", **how)
     assert people.figures["win_rates"][0]["value"] == 0.0

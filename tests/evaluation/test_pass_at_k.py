@@ -15,6 +15,7 @@ from torch import Tensor
 from support import golden
 from support.frozen import refuse_changes
 from support.heard import Heard
+from twofold.data.reasoning import Parted
 from twofold.errors import DataError
 from twofold.evaluation.pass_at_k import PassAtK, compare, estimate_maj_at_k, estimate_pass_at_k, solve
 from twofold.records import Prompt, Source, Task
@@ -87,6 +88,9 @@ class Letters:
 
     def text(self, tokens: Tensor) -> str:
         return "".join(chr(int(t)) for t in tokens)
+
+    def parted(self, prompt: Prompt, tokens: Tensor) -> Parted:
+        return Parted(self.text(tokens))
 
 
 class Recites:

@@ -17,7 +17,7 @@ from twofold.manifest import MANIFEST
 from twofold.models.export import export_model
 from twofold.models.load import ModelSettings, load_model, load_policy, save_policy
 from twofold.models.policy import Policy
-from twofold.models.tokenizers import load_tokenizer
+from twofold.models.tokenizer_files import load_tokenizer
 
 
 def folder_of(path: Path, *, adapter: bool = False) -> Path:

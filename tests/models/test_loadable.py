@@ -22,7 +22,7 @@ from twofold.models.heads import load_reward_model
 from twofold.models.load import ModelSettings, load_model, load_policy, save_policy
 from twofold.models.loadable import readable, refuse_broken_weights, refuse_ids
 from twofold.models.model_size import model_size
-from twofold.models.tokenizers import load_tokenizer
+from twofold.models.tokenizer_files import load_tokenizer
 
 
 def written(folder: Path, model: tr.PreTrainedModel, tokenizer: Any = None) -> str:

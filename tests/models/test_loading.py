@@ -29,7 +29,7 @@ from twofold.models.load import (
 )
 from twofold.models.loadable import refuse_ids
 from twofold.models.policy import Policy
-from twofold.models.tokenizers import load_stop_tokens, load_tokenizer, stop_tokens
+from twofold.models.tokenizer_files import load_stop_tokens, load_tokenizer, stop_tokens
 
 
 def written(folder: Path, model: tr.PreTrainedModel | None = None, eos: str = "2") -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import transformers as tr
 
-from twofold.models.stored import config_at
+from twofold.models.tokenizer_files import config_at
 
 
 def test_code_of_a_known_type_is_passed_over(tmp_path: Path) -> None:

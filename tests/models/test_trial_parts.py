@@ -13,7 +13,7 @@ from support import tiny
 from support.architectures import BY_LENGTH, SWITCH
 from support.families import build
 from twofold.batch import Group, Role
-from twofold.errors import DataError, ModelError
+from twofold.errors import DataError, ModelError, first_line
 from twofold.models import small_copy as small
 from twofold.models import trial
 from twofold.models.attention import LAYOUT_LOST, UnsupportedAttention
@@ -23,7 +23,6 @@ from twofold.models.small_copy import small_copy, windows
 from twofold.models.trial import (
     Findings,
     findings,
-    first_line,
     in_order,
     know_float64,
     positions,

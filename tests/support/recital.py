@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from twofold.data.reasoning import Parted
 from twofold.records import Prompt, Source, Task
 from twofold.sampling.base import Sample
 
@@ -20,6 +21,9 @@ class Letters:
 
     def text(self, tokens: Tensor) -> str:
         return "".join(chr(int(t)) for t in tokens)
+
+    def parted(self, prompt: Prompt, tokens: Tensor) -> Parted:
+        return Parted(self.text(tokens))
 
 
 class Recites:

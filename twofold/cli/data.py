@@ -60,6 +60,9 @@ class CheckOptions:
     min_margin: Annotated[
         float | None, typer.Option(help="Also find pairs whose scores (chosen minus rejected) differ by less.")
     ] = None
+    scripts: Annotated[
+        bool, typer.Option("--scripts", help="Also find answers in another script than their prompt's.")
+    ] = False
     ignore: Ignore = None
     row_bytes: Annotated[int, typer.Option(min=1, help="The longest that a row may be.")] = BOUNDS.bytes
     row_items: Annotated[int, typer.Option(min=1, help="The most completions or messages of a row.")] = BOUNDS.items
@@ -89,7 +92,7 @@ def check(options: CheckOptions) -> None:
     columns, ignore = column_map(options.columns or []), ignored(options.ignore)
     if options.near is not None:
         refuse_without_datasketch("--near")
-    further = Further(options.near, options.overlap, options.min_margin)
+    further = Further(options.near, options.overlap, options.min_margin, options.scripts)
     how: dict[str, Any] = {"against": options.against, "further": further}
 
     def reading(source: str) -> Reading:
@@ -119,7 +122,7 @@ def check(options: CheckOptions) -> None:
 def _encoder(model: str, options: CheckOptions) -> Encoder:
     from twofold.data.tokenize import Encoder, TokenizeSettings
     from twofold.models.locate import tokenizer_path
-    from twofold.models.tokenizers import load_stop_tokens, load_tokenizer
+    from twofold.models.tokenizer_files import load_stop_tokens, load_tokenizer
 
     model = tokenizer_path(model)
     tokenizer = load_tokenizer(model)

@@ -53,7 +53,7 @@ def show(
     from twofold.data.survey import survey
     from twofold.data.tokenize import Encoder
     from twofold.models.locate import tokenizer_path
-    from twofold.models.tokenizers import load_stop_tokens, load_tokenizer
+    from twofold.models.tokenizer_files import load_stop_tokens, load_tokenizer
 
     model = tokenizer_path(model)
     tokenizer = load_tokenizer(model)

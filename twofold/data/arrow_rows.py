@@ -21,6 +21,7 @@ from twofold.data.json_rows import Numbered
 from twofold.data.parquet_pages import plan
 from twofold.data.reading import BOUNDS, RowBounds
 from twofold.data.unpacking import Allowance, UnpackedError
+from twofold.errors import first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -149,8 +150,3 @@ def _values(name: str, column: Any) -> list[Any]:
         if pa.types.is_temporal(column.type):
             return column.cast(pa.string()).to_pylist()
         raise _ColumnError(name, f"holds what cannot be read: {first_line(error)}") from None
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a library's error."""
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -17,8 +17,8 @@ from twofold.data.scratch import refused
 
 IN_MEMORY = 10_000
 """Faults of a source that are in memory; as soon as there are more, all are on disk."""
+_PACE = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;"
 _OPENING = """
-PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
 CREATE TABLE faults (other INT, row INT, severity TEXT, spoils INT, fault TEXT)"""
 _AT_ONCE = 1000
 
@@ -47,8 +47,8 @@ class FaultStore:
 
     def _write(self) -> None:
         rows = [(o, row, f.severity, s, json.dumps(astuple(f))) for o, row, f, s in self._waiting]
-        with _refusing():
-            self._base = self._base or _opened()
+        with refusing():
+            self._base = self._base or opened(_OPENING)
             self._base.executemany("INSERT INTO faults VALUES (?, ?, ?, ?, ?)", rows)
         self._waiting.clear()
 
@@ -57,7 +57,7 @@ class FaultStore:
         if self._base is None:
             return tuple(f for _, _, f, _ in sorted(self._waiting, key=lambda each: each[:2]))
         self._write()
-        with _refusing():
+        with refusing():
             self._base.execute("CREATE INDEX IF NOT EXISTS by_row ON faults (other, row)")
         return StoredFaults(self._base, self._counts)
 
@@ -70,20 +70,21 @@ class FaultStore:
         return self._base.execute(f"SELECT count(DISTINCT row) FROM faults WHERE {where}").fetchone()[0]
 
 
-def _opened() -> sqlite3.Connection:
-    """A database in a file without a name."""
+def opened(tables: str) -> sqlite3.Connection:
+    """A database with these tables in a file without a name."""
     handle, path = tempfile.mkstemp()
     os.close(handle)
     try:
         base = sqlite3.connect(path, isolation_level=None)
-        base.executescript(_OPENING)
+        base.executescript(_PACE + tables)
         return base
     finally:
         os.unlink(path)
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def refusing() -> Iterator[None]:
+    """Raises DataError instead of the error of a disk that takes no more."""
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:

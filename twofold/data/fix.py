@@ -11,13 +11,14 @@ import gzip
 import io
 import json
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
+
+import numpy as np
 
 from twofold.data.issues import Issue, quoted
 from twofold.data.json_rows import Row
@@ -25,6 +26,8 @@ from twofold.data.readers import READ_ERRORS, is_file, opened, rows
 from twofold.data.reading import Reading
 from twofold.data.remote import located
 from twofold.data.repairs import Naming, Repaired, is_percent, repaired
+from twofold.data.row_faults import RowFaults
+from twofold.data.scratch import Spool
 from twofold.data.unpacking import Allowance, UnpackedError, bounded
 from twofold.data.validate import Report
 from twofold.disk import PRIVATE_FILE
@@ -36,6 +39,8 @@ LEFT_OUT = ".left-out.jsonl"
 _WIDE = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
          codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
 """Encodings that a byte order mark proves, the longer marks first."""
+_WRITTEN = [("row", np.int64), ("changed", np.bool_)]
+"""A row as it was written: its number in the source, and whether a repair changed it."""
 
 Check = Callable[[str], Report]
 """How a file is judged: the source itself, and then what was written of it."""
@@ -73,25 +78,27 @@ def fix(report: Report, out: str, check: Check, reading: Reading | None = None) 
         work = _Work(report, check, read)
         written = work.write(Path(out), Path(out + LEFT_OUT))
     whole = {f"{encoding} written as UTF-8": Repaired(1, 0, "", encoding, "utf-8")} if encoding else {}
-    marks = [f for f in report.faults if f.check == "BOM"]
-    if marks:
-        whole["byte order mark removed"] = Repaired(len(marks), marks[0].row, "", "", "")
+    if marks := report.counts.get("BOM"):
+        row = next(f.row for f in report.faults if f.check == "BOM")
+        whole["byte order mark removed"] = Repaired(marks, row, "", "", "")
     return replace(written, repairs={**whole, **written.repairs})
 
 
 class _Work:
-    """A source on its way to a file: the faults of its rows as read, and the rows that are `left` out so far."""
+    """A source on its way to a file: the faults of its rows as read, and the rows that are `left` out so far. All that
+    there is one of for each row is in temporary files."""
 
     def __init__(self, report: Report, check: Check, how: Reading) -> None:
         self._check, self._how, self._source = check, how, report.source
-        self._faults, self._left = _by_row(report.faults), dict[int, list[Issue]]()
-        self._as_read = set[int]()
+        self._faults, self._left = RowFaults.of(report.faults), RowFaults()
+        self._as_read = RowFaults()
         """Rows without a fault that a repair would give one: they stay as they are."""
         self._names = Naming(how.columns, self._percent(report))
-        self._made, self._changed = dict[str, Repaired](), set[int]()
+        self._made, self._written_rows = dict[str, Repaired](), Spool(_WRITTEN)
 
     def _percent(self, report: Report) -> bool:
-        if not any(f.field == "probability" and f.check == "mistyped field" for f in report.faults):
+        mistyped = report.faults if report.counts.get("mistyped field") else ()
+        if not any(f.field == "probability" and f.check == "mistyped field" for f in mistyped):
             return False
         key = Naming(self._how.columns)["probability"]
         return is_percent(row.get(key) for _, row in _rows(self._how) if not isinstance(row, Issue))
@@ -102,60 +109,58 @@ class _Work:
         listed = target.with_name(f".{os.getpid()}.{beside.name}")
         try:
             while True:
-                kept = self._written(written)
-                numbers = (number for number, _ in _rows(replace(self._how, source=str(written))))
-                more = _by_row(self._check(str(written)).faults, dict(zip(numbers, kept, strict=True)))
-                if not more:
+                self._write(written)
+                more = RowFaults.of(self._check(str(written)).faults)
+                if not len(more):
                     break
-                self._judge(more)
-            if self._left:
+                self._judge(more, written)
+            if len(self._left):
                 _list(_rows(self._how), self._left, listed)
                 os.replace(listed, beside)
             os.replace(written, target)
         finally:
             written.unlink(missing_ok=True)
             listed.unlink(missing_ok=True)
-        reasons = Counter(fault.check for faults in self._left.values() for fault in faults)
-        return Fixed(
-            str(target), str(beside), len(kept), len(self._left), dict(reasons.most_common()), dict(self._made)
-        )
+        rows, left, reasons = len(self._written_rows), len(self._left), self._left.counts()
+        return Fixed(str(target), str(beside), rows, left, reasons, dict(self._made))
 
-    def _written(self, path: Path) -> list[int]:
-        """The numbers of the rows that were written."""
-        kept = list[int]()
+    def _write(self, path: Path) -> None:
         self._made.clear()
-        self._changed.clear()
-        _write(self._clean(kept), path)
-        if not kept:
+        self._written_rows = Spool(_WRITTEN)
+        _write(self._clean(), path)
+        if not len(self._written_rows):
             raise DataError("no row is without faults", where=self._source, remedy="see `twofold data check`")
-        return kept
 
-    def _clean(self, kept: list[int]) -> Iterator[Row]:
+    def _clean(self) -> Iterator[Row]:
         for number, row in _rows(self._how):
-            faults = self._faults.get(number, [])
-            if number in self._left or isinstance(row, Issue):
-                self._left.setdefault(number, faults)
+            if number in self._left:
+                continue
+            faults = self._faults[number]
+            if isinstance(row, Issue):
+                self._left.add(number, faults)
                 continue
             lost = number in self._as_read or any(f.check == "contradiction" for f in faults)
             after, made = (row, dict[str, Repaired]()) if lost else repaired(row, self._names, faults)
             if faults and not made:
-                self._left[number] = faults
+                self._left.add(number, faults)
                 continue
             for kind, repair in made.items():
                 first = self._made.get(kind, replace(repair, count=0, row=number))
                 self._made[kind] = replace(first, count=first.count + 1)
-            if made:
-                self._changed.add(number)
-            kept.append(number)
+            self._written_rows.append((number, bool(made)))
             yield after
 
-    def _judge(self, more: Mapping[int, list[Issue]]) -> None:
+    def _judge(self, more: RowFaults, written: Path) -> None:
         """Leave out what is at fault as written, or write it as it was read."""
-        for number, faults in more.items():
-            if number in self._changed and number not in self._faults:
+        places = (place for place, _ in _rows(replace(self._how, source=str(written))))
+        rows = (row for block in self._written_rows.blocks() for row in block.tolist())
+        for place, (number, changed) in zip(places, rows, strict=True):
+            if place not in more:
+                continue
+            if changed and number not in self._faults:
                 self._as_read.add(number)
             else:
-                self._left[number] = [*self._faults.get(number, []), *faults]
+                self._left.add(number, [*self._faults[number], *more[place]])
 
 
 @contextmanager
@@ -213,16 +218,6 @@ def _rows(how: Reading) -> Iterator[tuple[int, Row | Issue]]:
     return ((n, row) for n, row in found if not isinstance(row, Issue) or row.severity == "error")
 
 
-def _by_row(faults: Sequence[Issue], places: Mapping[int, int] | None = None) -> dict[int, list[Issue]]:
-    """Faults by the row that is to be left out; a byte order mark is no reason, since it is not written again."""
-    found: dict[int, list[Issue]] = {}
-    for fault in faults:
-        if fault.row and fault.check != "BOM":
-            row = places[fault.row] if places else fault.row
-            found.setdefault(row, []).append(fault)
-    return found
-
-
 def _write(clean: Iterator[Row], path: Path) -> None:
     name = path.name.lower().removesuffix(".gz")
     with _written_to(path) as stream:
@@ -237,10 +232,10 @@ def _write(clean: Iterator[Row], path: Path) -> None:
         stream.write(closing)
 
 
-def _list(numbered: Iterator[tuple[int, Row | Issue]], faulty: Mapping[int, list[Issue]], path: Path) -> None:
+def _list(numbered: Iterator[tuple[int, Row | Issue]], faulty: RowFaults, path: Path) -> None:
     with _written_to(path) as stream:
         for number, row in numbered:
-            told = [f"{f.field}: {f.reason}" if f.field else f.reason for f in faulty.get(number, [])]
+            told = [f"{f.field}: {f.reason}" if f.field else f.reason for f in faulty[number]]
             if told:
                 held = None if isinstance(row, Issue) else row
                 stream.write(json.dumps({"row": number, "reasons": told, "data": held}, default=str) + "\n")

@@ -12,6 +12,7 @@ from twofold.data.json_rows import Row
 from twofold.data.near import NearDuplicates, NearPrompts
 from twofold.data.repeats import Overlap
 from twofold.data.scores import LowMargins
+from twofold.data.scripts import OtherScripts
 from twofold.records import Record
 
 
@@ -31,11 +32,13 @@ class Look(Protocol):
 class Further:
     """Which further checks are made. `near` is the similarity from which rows are near-duplicates, None for no such
     check; `overlap` is the share of an evaluation prompt's n-grams from which a row is contaminated;
-    `least_margin` is the difference of scores that a pair must have; `looks` are others."""
+    `least_margin` is the difference of scores that a pair must have; `scripts` finds completions in another script
+    than their prompt; `looks` are others."""
 
     near: float | None = None
     overlap: float = 0.5
     least_margin: float | None = None
+    scripts: bool = False
     looks: tuple[Look, ...] = ()
 
     def made(self, compared: bool) -> tuple[Sequence[Look], Sequence[Look]]:
@@ -45,6 +48,8 @@ class Further:
             ours.append(NearDuplicates(self.near))
         if self.least_margin is not None:
             ours.append(LowMargins(self.least_margin))
+        if self.scripts:
+            ours.append(OtherScripts())
         if compared:
             evaluation = EvaluationPrompts()
             ours.append(Contamination(evaluation, self.overlap))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter, defaultdict
-from functools import lru_cache
 
 import numpy as np
 
@@ -12,6 +10,7 @@ from twofold.data.issues import Issue
 from twofold.data.json_rows import Row
 from twofold.data.lengths import LengthBias
 from twofold.data.scores import score_margin
+from twofold.data.scripts import LETTERS, main_script
 from twofold.data.values import Values
 from twofold.records import Pair, Record, completion_fields, text_of
 from twofold.statistics import Estimate, wilson
@@ -22,9 +21,6 @@ ORIGINS = (
 """Columns that name where a row is from; the first one that a source has is used."""
 MODELS = ("chosen_model", "rejected_model")
 MOST_NAMES = 500
-SCRIPT_LETTERS = 400
-"""Characters of a row that its script is found by."""
-_ONE = {"HIRAGANA": "JAPANESE", "KATAKANA": "JAPANESE"}
 
 
 class Profile:
@@ -45,7 +41,7 @@ class Profile:
         fields = [("prompt", prompt), *((field, text_of(told)) for field, told in completion_fields(record))]
         for field, text in fields:
             self.lengths[field.partition("[")[0]].append(len(text))
-        self.scripts[_script("".join(text[:SCRIPT_LETTERS] for _, text in fields)[:SCRIPT_LETTERS])] += 1
+        self.scripts[main_script("".join(text[:LETTERS] for _, text in fields)[:LETTERS])] += 1
         origin = self._origin(row)
         if isinstance(record, Pair):
             chosen, rejected = len(text_of(record.chosen)), len(text_of(record.rejected))
@@ -91,17 +87,3 @@ class Profile:
         """How often each model's answer is chosen over another model's, for the `most` frequent models."""
         compared = self.wins + self.losses
         return [(name, wilson(self.wins[name], count)) for name, count in compared.most_common(most)]
-
-
-def _script(text: str) -> str:
-    """The script that most letters of a text are of; empty where it has no letters."""
-    if text.isascii():
-        return "Latin" if any(map(str.isalpha, text)) else ""
-    found = Counter(map(_script_of, filter(str.isalpha, text)))
-    return found.most_common(1)[0][0].title() if found else ""
-
-
-@lru_cache(1 << 14)
-def _script_of(letter: str) -> str:
-    name = unicodedata.name(letter, "unknown").split(" ")[0].split("-")[0]
-    return _ONE.get(name, name)

@@ -18,14 +18,14 @@ from typing import IO, Any, cast
 
 from twofold.client.hub import stay_local_if_cut_off
 from twofold.data import csv, json_rows
-from twofold.data.arrow_rows import arrow, damaged, first_line, parquet, tables
+from twofold.data.arrow_rows import arrow, damaged, parquet, tables
 from twofold.data.issues import Issue, quoted, shortened
 from twofold.data.json_rows import Numbered, Row
 from twofold.data.keys import without
 from twofold.data.reading import BOUNDS, RowBounds
 from twofold.data.remote import is_remote, located, matching
 from twofold.data.unpacking import Allowance, UnpackedError, bounded
-from twofold.errors import DataError
+from twofold.errors import DataError, first_line
 
 PACKED = (".gz", ".zst")
 _JSON = (".jsonl", ".json", ".ndjson")

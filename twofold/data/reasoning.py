@@ -7,14 +7,96 @@ that it gets.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from twofold.data.chat import Chat, rendering
 from twofold.data.differences import common_length
-from twofold.data.hidden_keys import TAG
+from twofold.data.hidden_keys import TAG, opened_tag
+from twofold.data.message_keys import REASONING
+from twofold.records import Completion, Message
 
 _PROBE = "the-answer-of-twofold"
+
+
+class Parted(NamedTuple):
+    """A sample: its answer, and the reasoning before it."""
+
+    answer: str
+    reasoning: str = ""
+
+    @property
+    def completion(self) -> Completion:
+        """A text, or a turn with reasoning, as servers send it."""
+        if not self.reasoning:
+            return self.answer
+        more = {REASONING[0]: self.reasoning}
+        return (Message("assistant", self.answer, json.dumps(more, ensure_ascii=False)),)
+
+
+def parted(tokenizer: Any, ids: Sequence[int], text: Callable[[Sequence[int]], str]) -> Parted:
+    """A sample after the template's generation prompt, in its parts; `text` decodes tokens without special ones.
+
+    The reasoning is between the tags that the template opens in its generation prompt, or puts around reasoning. If the
+    prompt has opened them and the sample does not close them, it is all reasoning.
+    """
+    tag = reasoning_tag(tokenizer)
+    if tag is None:
+        return Parted(text(ids))
+    opening, closing = f"<{tag}>", f"</{tag}>"
+    is_open, whole = opened_tag(tokenizer) == tag, text(ids)
+    special = {*tokenizer.all_special_tokens}
+    if closing in special:  # which `text` leaves out
+        names: list[str] = tokenizer.convert_ids_to_tokens(list(ids))
+        if not is_open and names[:1] != [opening]:
+            return Parted(whole)
+        end = names.index(closing) if closing in names else len(names)
+        return Parted(text(ids[end + 1 :]).lstrip(), text(ids[:end]).strip())
+    begun = whole.lstrip()
+    if not is_open and not begun.startswith(opening):
+        return Parted(whole)
+    reasoning, _, answer = begun.removeprefix(opening).partition(closing)
+    return Parted(answer.lstrip(), reasoning.strip())
+
+
+def reasoning_tag(tokenizer: Any) -> str | None:
+    """The name of the tags between which the chat template expects reasoning; None where it has none."""
+    return opened_tag(tokenizer) or _wrapping_tag(tokenizer, str(getattr(tokenizer, "chat_template", "")))
+
+
+@lru_cache(32)
+def _wrapping_tag(tokenizer: Any, template: str) -> str | None:
+    for key in REASONING:
+        answer = Message("assistant", "a", json.dumps({key: _PROBE}))
+        try:
+            before, probe, _ = rendering(tokenizer, (Message("user", "q"), answer)).partition(_PROBE)
+        except Exception:  # templates refuse what they dislike with errors of their own
+            continue
+        if probe and (tag := TAG.search(before)) is not None:
+            return tag[1]
+    return None
+
+
+def reasoning_of(told: Completion) -> str:
+    """The reasoning of a completion's last turn, if it is apart from the answer."""
+    keys = {} if isinstance(told, str) else told[-1].keys()
+    return next((str(keys[key]) for key in REASONING if key in keys), "")
+
+
+def without_reasoning(told: Completion) -> Completion:
+    """A completion without the reasoning of its turns; a text where that leaves one turn of text."""
+    if isinstance(told, str) or not any({*REASONING} & turn.keys().keys() for turn in told):
+        return told
+    turns = tuple(_without_reasoning(turn) for turn in told)
+    return turns[0].content if len(turns) == 1 and not turns[0].more else turns
+
+
+def _without_reasoning(turn: Message) -> Message:
+    rest = {key: value for key, value in turn.keys().items() if key not in REASONING}
+    return replace(turn, more=json.dumps(rest, ensure_ascii=False) if rest else "")
 
 
 class Spoken(NamedTuple):

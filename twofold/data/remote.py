@@ -20,8 +20,7 @@ from urllib.request import urlopen
 from uuid import uuid4
 
 from twofold import disk
-from twofold.data.arrow_rows import first_line
-from twofold.errors import DataError
+from twofold.errors import DataError, first_line
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 PATIENCE = 60.0

@@ -72,8 +72,14 @@ def repaired(row: Row, names: Naming, faults: Iterable[Issue]) -> tuple[Row, dic
 
 def is_percent(values: Iterable[Any]) -> bool:
     """Whether all probabilities of a source must be percentages: none of them can be a probability but 0."""
-    numbers = [n for value in values if isinstance(n := _number(value), int | float) and not isinstance(n, bool)]
-    return any(n > 1 for n in numbers) and all(n == 0 or 1 < n <= 100 for n in numbers)
+    above = False
+    for value in values:
+        number = _number(value)
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            if not (number == 0 or 1 < number <= 100):
+                return False
+            above = above or number > 1
+    return above
 
 
 def _roles(row: Row, _: Naming, faults: Collection[str]) -> Row:

@@ -15,6 +15,7 @@ from twofold.data.chat import shows_tools
 from twofold.data.endings import Endings, as_tensor, fault, shared_length
 from twofold.data.hidden_keys import hidden
 from twofold.data.issues import Issue, IssueError
+from twofold.data.reasoning import Parted, parted
 from twofold.data.supervision import LossOn, supervised
 from twofold.data.token_texts import TokenTexts
 from twofold.data.turns import ChatChoice, PromptForm, PutPrompt, Turns
@@ -185,6 +186,13 @@ class Encoder:
     def text(self, tokens: Tensor | Sequence[int]) -> str:
         """A completion as text, without its stop token and any special ones."""
         return self._endings.text(tokens.tolist() if isinstance(tokens, Tensor) else tokens)
+
+    def parted(self, prompt: Prompt, tokens: Tensor | Sequence[int]) -> Parted:
+        """A sample for `prompt` as `text` of its answer and of its reasoning, if the chat template has tags for it."""
+        ids = tokens.tolist() if isinstance(tokens, Tensor) else list(tokens)
+        if isinstance(self.turns.put(prompt).prompt, str):
+            return Parted(self.text(ids))
+        return parted(self.tokenizer, ids, self._endings.text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Token ids to text, special tokens included."""

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from twofold.data.chat import rendering
+from twofold.data.reasoning import reasoning_of
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import CHUNK, Codec, plain
 from twofold.evaluation.figures import BinaryOutcomes, Entry, Evaluation
@@ -106,7 +107,10 @@ def measure_answers(
     def written(name: str, player: Player, book: AnswerBook) -> Line:
         items = zip(part.of(problems), book.prompts(player), book.of(player), strict=True)
         found = [
-            Answered(str(task.source), plain(prompt), final_text(answer.completion), task.answer, answer.truncated)
+            Answered(
+                *(str(task.source), plain(prompt), final_text(answer.completion), task.answer, answer.truncated),
+                reasoning=reasoning_of(answer.completion),
+            )
             for task, prompt, (answer, *_) in items
         ]
         return Line(judged(name, found), book.about(player), book.weights(player))
@@ -135,7 +139,8 @@ def _metrics(named: Sequence[str] | None, progress: Progress) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A problem as text, as the model received it, and its result. Only samples of a local model have `tokens`."""
+    """A problem as text, as the model received it, and its result: the answer, which is judged, and the reasoning
+    before it, if there is one. Only samples of a local model have `tokens`."""
 
     name: str
     prompt: str
@@ -143,6 +148,7 @@ class Answered:
     answer: str
     truncated: bool
     tokens: int | None = None
+    reasoning: str = ""
 
 
 Judged = Callable[[str, Sequence[Answered]], list[dict[str, Any]]]
@@ -161,10 +167,10 @@ def answers(
         part = [prompting.of(task) for task in tasks[start : start + CHUNK]]
         completions = sampler.sample([codec.prompt(task.prompt) for task in part], samples=1, seed=(seed, 0))
         for task, (sample,) in zip(part, completions, strict=True):
-            completion = prompting.cut(codec.text(sample.tokens))
+            parts = codec.parted(task.prompt, sample.tokens)
+            about = task.answer, sample.truncated, len(sample.tokens), parts.reasoning
             shown = rendered(task.prompt, codec)
-            row = Answered(str(task.source), shown, completion, task.answer, sample.truncated, len(sample.tokens))
-            found.append(row)
+            found.append(Answered(str(task.source), shown, prompting.cut(parts.answer), *about))
         progress.advance("answers", len(part))
     progress.end("answers")
     return found
@@ -195,7 +201,8 @@ def entry(name: str, found: Sequence[Answered], told: Mapping[str, Sequence[bool
 def _rows(name: str, found: Sequence[Answered], told: Mapping[str, Sequence[bool]]) -> list[dict[str, Any]]:
     return [
         {"model": name, "name": row.name, "prompt": row.prompt, "completion": row.completion, "answer": row.answer,
-         **{metric: right[i] for metric, right in told.items()}, "truncated": row.truncated, "tokens": row.tokens}
+         **{metric: right[i] for metric, right in told.items()}, "truncated": row.truncated, "tokens": row.tokens,
+         **({"reasoning": row.reasoning} if row.reasoning else {})}
         for i, row in enumerate(found)
     ]  # fmt: skip
 

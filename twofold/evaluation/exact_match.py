@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
+from twofold.data.reasoning import Parted
 from twofold.errors import DataError
 from twofold.progress import Progress, Silent
 from twofold.records import Prompt, Task
@@ -34,6 +35,8 @@ class Codec(Protocol):
 
     def text(self, tokens: Tensor) -> str: ...
 
+    def parted(self, prompt: Prompt, tokens: Tensor) -> Parted: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -46,9 +49,11 @@ class Row:
     strict: bool
     flexible: bool
     truncated: bool
+    reasoning: str = ""
+    """What the completion has reasoned before, where the chat template has tags for it; it is not judged."""
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "reasoning" or value}
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ def exact_match(
         part = tasks[start : start + CHUNK]
         completions = sampler.sample([codec.prompt(task.prompt) for task in part], samples=1, seed=(seed, 0))
         rows += [
-            _row(task, codec.text(d.tokens), d.truncated, rule) for task, (d,) in zip(part, completions, strict=True)
+            _row(task, codec.parted(task.prompt, d.tokens), d.truncated, rule)
+            for task, (d,) in zip(part, completions, strict=True)
         ]
         progress.advance("exact match", len(part), strict=_share(rows, "strict"), flexible=_share(rows, "flexible"))
     progress.end("exact match")
@@ -127,16 +133,17 @@ def _by_problem(result: ExactMatch) -> dict[tuple[str, str, str], Row]:
     return rows
 
 
-def _row(task: Task, completion: str, truncated: bool, rule: Rule) -> Row:
-    verdict = _JUDGE[rule](completion, task.answer)
+def _row(task: Task, parts: Parted, truncated: bool, rule: Rule) -> Row:
+    verdict = _JUDGE[rule](parts.answer, task.answer)
     return Row(
         name=str(task.source),
         prompt=plain(task.prompt),
-        completion=completion,
+        completion=parts.answer,
         answer=task.answer,
         strict=verdict.strict,
         flexible=verdict.flexible,
         truncated=truncated,
+        reasoning=parts.reasoning,
     )
 
 

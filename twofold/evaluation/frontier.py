@@ -29,7 +29,7 @@ from twofold.judges.registry import FRONTIER, parse_judge
 from twofold.ledger import Ledger
 from twofold.models.locate import is_adapter, model_path
 from twofold.models.policy import Policy
-from twofold.models.tokenizers import load_tokenizer
+from twofold.models.tokenizer_files import load_tokenizer
 from twofold.progress import Progress, Silent, counted
 from twofold.records import Candidate, Record, Task
 from twofold.rewards.model import open_reward

@@ -21,7 +21,7 @@ from twofold.models.load import resolve_device
 from twofold.models.locate import model_path
 from twofold.models.precision import resolve_precision
 from twofold.models.quantized import Quantization
-from twofold.models.tokenizers import load_tokenizer
+from twofold.models.tokenizer_files import load_tokenizer
 from twofold.progress import Progress, Silent
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 from twofold.client.cost import total
 from twofold.client.server import RetrySettings
 from twofold.data.readers import rows
+from twofold.data.reasoning import without_reasoning
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.figures import BinaryOutcomes, Evaluation, corrected
 from twofold.evaluation.games import Game
@@ -189,7 +190,7 @@ def games_of(verdicts: Sequence[Mapping[str, Any]]) -> list[Game]:
     for row in verdicts:
         result: MatchResult | None = result_of(row)
         if result is not None:
-            sizes = [len(transcript_of(unshown(row[side]))) for side in ("chosen", "rejected")]
+            sizes = [len(transcript_of(without_reasoning(unshown(row[side])))) for side in ("chosen", "rejected")]
             more = result.orders, result.probability, result.votes
             found.append(Game(row["source"], unshown(row["prompt"]), result.share, sizes[0], sizes[1], *more))
     return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold.client.server import RetrySettings
+from twofold.data.reasoning import without_reasoning
 from twofold.data.turns import ChatChoice
 from twofold.errors import RecipeError
 from twofold.evaluation.games import Game
@@ -129,7 +130,8 @@ class ModelGames:
             name = str(matchup.source)
             nth = seen[name] = seen.get(name, 0) + 1
             if result is not None:
-                lengths = len(transcript_of(matchup.own)), len(transcript_of(matchup.other))
+                own, other = (transcript_of(without_reasoning(told)) for told in (matchup.own, matchup.other))
+                lengths = len(own), len(other)
                 more = result.orders, result.probability, result.votes
                 found.append(Game((name, nth), matchup.prompt, result.share, *lengths, *more))
         return found

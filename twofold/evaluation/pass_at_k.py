@@ -265,7 +265,7 @@ def solve(
         completions = sampler.sample([codec.prompt(task.prompt) for task in part], samples=samples, seed=(seed, 0))
         for task, several in zip(part, completions, strict=True):
             cut.append(sum(d.truncated for d in several))
-            texts = [codec.text(d.tokens) for d in several]
+            texts = [codec.parted(task.prompt, d.tokens).answer for d in several]
             for metric in METRICS:
                 found[metric].append(_counted(task, texts, metric))
         progress.advance("pass@k", len(part), strict=_share(found["strict"]), flexible=_share(found["flexible"]))

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from twofold import disk
+from twofold.data.reasoning import without_reasoning
 from twofold.data.split import prompt_key
 from twofold.data.turns import ChatChoice
 from twofold.errors import DataError, RecipeError, ServerError
@@ -150,9 +151,10 @@ class AnswerBook:
         assert player.best_of is not None
         assert player.reward is not None
         n, samples = player.best_of, range(len(answers[0]) // player.best_of)
+        with_reasoning = parse_judge(player.reward, BEST_OF).with_reasoning
         groups = [several[n * i : n * (i + 1)] for several in answers for i in samples]
         asked = [
-            replace(question, candidates=tuple(group))
+            replace(question, candidates=tuple(group if with_reasoning else map(_answer_only, group)))
             for question, group in zip([q for q in self.questions for _ in samples], groups, strict=True)
         ]
         scores = self._judge(player.reward).scores(asked, self.how.progress)
@@ -177,7 +179,7 @@ class AnswerBook:
     def _answerer(self, model: str) -> Answerer:
         if self._open is None or self._open[0] != model:
             self._open = None  # frees the model before it
-            self._open = (model, open_answerer(model, self._resources, chat=self.how.style))
+            self._open = (model, open_answerer(model, self._resources, chat=self.how.style, apart=True))
         return self._open[1]
 
     def _prompting(self, player: Player, answerer: Answerer) -> Prompting | None:
@@ -232,6 +234,10 @@ def _cut(prompting: Prompting, answer: Candidate) -> Candidate:
     """The answer up to a stop of the prompting, which only texts have."""
     told = answer.completion
     return replace(answer, completion=prompting.cut(told)) if isinstance(told, str) else answer
+
+
+def _answer_only(candidate: Candidate) -> Candidate:
+    return replace(candidate, completion=without_reasoning(candidate.completion))
 
 
 def _own(question: Question) -> Candidate:

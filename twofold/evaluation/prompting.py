@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twofold.data.formats import read
+from twofold.data.reasoning import Parted
 from twofold.data.turns import ChatChoice, Turns
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import Codec
@@ -173,6 +174,10 @@ class Put:
 
     def text(self, tokens: Tensor) -> str:
         return self.prompting.cut(self.codec.text(tokens))
+
+    def parted(self, prompt: Prompt, tokens: Tensor) -> Parted:
+        parts = self.codec.parted(prompt, tokens)
+        return parts._replace(answer=self.prompting.cut(parts.answer))
 
 
 def drawn(pool: Sequence[Task], problems: Sequence[Task], count: int, seed: int) -> tuple[Task, ...]:

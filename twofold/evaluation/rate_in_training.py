@@ -80,7 +80,8 @@ class RateInTraining:
     ) -> tuple[dict[str, float], list[dict[str, Any]]]:
         """Figures, and a row for each prompt."""
         drawn = sampler.sample([codec.prompt(r.prompt) for r in self.records], samples=1, seed=(seed, 0))
-        own, cut = [codec.text(d.tokens) for (d,) in drawn], [d.truncated for (d,) in drawn]
+        parts = [codec.parted(r.prompt, d.tokens) for r, (d,) in zip(self.records, drawn, strict=True)]
+        own, cut = [each.answer for each in parts], [d.truncated for (d,) in drawn]
         other = self._others(own)
         truths = [r.answer if isinstance(r, Task) else None for r in self.records]
         sides = zip(self.records, own, other, truths, strict=True)
@@ -95,8 +96,9 @@ class RateInTraining:
         figures = {"rate": rate.value, "low": rate.low, "high": rate.high, "n": float(len(games))}
         rows = [
             {"kind": KIND, "name": str(m.source), "prompt": _plain(m.prompt), "completion": m.own,
-             "other": transcript_of(m.other), "share": None if r is None else r.share, "truncated": t}
-            for m, r, t in zip(matchups, results, cut, strict=True)
+             "other": transcript_of(m.other), "share": None if r is None else r.share, "truncated": t,
+             **({"reasoning": p.reasoning} if p.reasoning else {})}
+            for m, r, t, p in zip(matchups, results, cut, parts, strict=True)
         ]  # fmt: skip
         return {f"{KIND}/{name}": value for name, value in figures.items()}, rows
 

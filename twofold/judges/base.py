@@ -70,12 +70,14 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """A setting that names a judge: its name in errors, what it can use, and whether a judge's warnings are shown."""
+    """A setting that names a judge: its name in errors, what it can use, whether a judge's warnings are shown, and
+    whether it chooses if a judge reads the reasoning of answers."""
 
     where: str
     takes: tuple[Gives, ...]
     offers: tuple[Need, ...] = ()
     warns: bool = True
+    parts_reasoning: bool = False
 
     def can_use(self, kind: type[JudgeKind]) -> bool:
         return kind.gives in self.takes and set(kind.needs) <= set(self.offers)
@@ -121,7 +123,8 @@ class DraftResources:
 class JudgeKind:
     """A judge by its name `KIND[:ARGUMENT]`. The docstring of a kind states in one line what its score means.
 
-    `members` are the judges that `parts` of its argument name. `usage` is how it is written (`[…]` may be left out),
+    `members` are the judges that `parts` of its argument name. A judge `with_reasoning` reads the reasoning of sampled
+    answers, too, if its kind `can_read_reasoning`. `usage` is how it is written (`[…]` may be left out),
     `middle` the score above which a completion is good, if there is one, `is_log_odds` whether differences of scores
     are log-odds of a preference, and `refusal` why some settings cannot use it: what follows its name in the error.
     Raises JudgeNameError for an argument that it does not take.
@@ -129,6 +132,7 @@ class JudgeKind:
 
     argument: str = ""
     members: tuple[JudgeKind, ...] = ()
+    with_reasoning: bool = False
 
     name: ClassVar[str]
     usage: ClassVar[str]
@@ -136,6 +140,7 @@ class JudgeKind:
     needs: ClassVar[tuple[Need, ...]] = ()
     needs_truth: ClassVar[bool] = False
     asks_server: ClassVar[bool] = False
+    can_read_reasoning: ClassVar[bool] = False
     middle: ClassVar[float | None] = None
     is_log_odds: ClassVar[bool] = False
     refusal: ClassVar[str] = ""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from twofold.data.reasoning import without_reasoning
 from twofold.data.row_fields import row_fields
 from twofold.errors import DataError, RecipeError
 from twofold.judges.base import Judge, JudgeKind, JudgeResources
@@ -37,6 +38,10 @@ class Matchup:
     source: Source
     truth: str | None = None
 
+    def without_reasoning(self) -> Matchup:
+        """The same match between the answers only."""
+        return replace(self, own=without_reasoning(self.own), other=without_reasoning(self.other))
+
     @property
     def is_even(self) -> bool:
         """Whether both read the same."""
@@ -53,14 +58,17 @@ Results: TypeAlias = Sequence[MatchResult | None]
 
 @dataclass(frozen=True)
 class Referee:
-    """Decides matches, each once. Equal texts are a tie without a query."""
+    """Decides matches, each once. Equal texts are a tie without a query. A judge `with_reasoning` reads the reasoning
+    of answers, too; the others get the answers only."""
 
     provenance: Mapping[str, Any]
     decide: Callable[[Sequence[Matchup], Progress], Results]
     spend: Callable[[], list[dict[str, Any]]] = list
     """What the judge has cost: one entry for each server."""
+    with_reasoning: bool = False
 
-    def outcomes(self, contests: Sequence[Matchup], progress: Progress) -> list[MatchResult | None]:
+    def outcomes(self, matchups: Sequence[Matchup], progress: Progress) -> list[MatchResult | None]:
+        contests = matchups if self.with_reasoning else [each.without_reasoning() for each in matchups]
         different = {_key(c): c for c in reversed(contests) if not c.is_even}
         unequal = list(different.values())[::-1]
         decided = dict(zip(map(_key, unequal), self.decide(unequal, progress) if unequal else (), strict=True))
@@ -91,10 +99,11 @@ def referee_of(kind: JudgeKind, judge: Judge) -> Referee:
         if kind.gives == "shares"
         else partial(_by_scores, judge, kind)
     )
+    provenance = {**judge.provenance, **({"with_reasoning": True} if kind.with_reasoning else {})}
     if not kind.asks_server:
-        return Referee(judge.provenance, decide)
+        return Referee(provenance, decide, with_reasoning=kind.with_reasoning)
     model = cast("PairwiseJudge | ScoringJudge", judge).model
-    return Referee(judge.provenance, decide, lambda: [model.spend])
+    return Referee(provenance, decide, lambda: [model.spend], kind.with_reasoning)
 
 
 def open_people(out: Path, stack: ExitStack) -> Referee:
@@ -120,7 +129,7 @@ def unjudged(contests: Sequence[Matchup]) -> list[dict[str, Any]]:
     """The matches as rows for `twofold data label`, each once, without matches of equal texts."""
     rows = {
         content_key(c.prompt, c.own, c.other): row_fields(c.prompt, answers=[c.own, c.other])
-        for c in contests
+        for c in (each.without_reasoning() for each in contests)
         if not c.is_even and not c.has_empty
     }
     return list(rows.values())

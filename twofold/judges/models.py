@@ -35,7 +35,7 @@ class RewardModelKind(JudgeKind):
     """the score of a trained reward model"""
 
     name, usage = "reward", "reward:FOLDER"
-    is_log_odds = True
+    is_log_odds = can_read_reasoning = True
 
     def open(self, resources: JudgeResources, stack: ExitStack) -> Judge:
         assert resources.open_reward is not None, "a judge of texts needs a function that loads a reward model"

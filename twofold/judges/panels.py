@@ -32,7 +32,8 @@ def open_panel(names: Sequence[str], resources: Sequence[JudgeResources], stack:
         return [majority(results) for results in zip(*verdicts, strict=True)]
 
     provenance = {"kind": PANEL, "judges": [dict(referee.provenance) for referee in referees]}
-    return Referee(provenance, decide, lambda: [spend for referee in referees for spend in referee.spend()])
+    spend = lambda: [each for referee in referees for each in referee.spend()]  # noqa: E731
+    return Referee(provenance, decide, spend, with_reasoning=True)  # each judge reads what it is set to
 
 
 def majority(results: Sequence[MatchResult | None]) -> MatchResult | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -39,10 +40,13 @@ ONLINE = Place("algorithm.judge", ("scores", "shares", "order"), ("programs", "f
 GATE = Place("algorithm.judge.source", ("scores", "shares"), ("function",), warns=False)
 SCORE = Place("score --judge", ("scores", "shares"), ("programs",))
 BUILD = Place("data build --judge", ("scores", "shares", "order", "verdicts"), ("programs", "answers"))
-WIN_RATE = Place("win-rate --judge", ("scores", "shares", "verdicts"))
+WIN_RATE = Place("win-rate --judge", ("scores", "shares", "verdicts"), parts_reasoning=True)
 FRONTIER = Place("frontier --reward", ("scores",))
-BEST_OF = Place("best-of:N?reward=", ("scores",))
+BEST_OF = Place("best-of:N?reward=", ("scores",), parts_reasoning=True)
 PLACES = (REWARD, ONLINE, GATE, SCORE, BUILD, WIN_RATE, FRONTIER, BEST_OF)
+
+
+_OPTION = re.compile(r"([?&])with_reasoning=([^&,]*)(&?)")
 
 
 def usages(place: Place) -> str:
@@ -60,7 +64,12 @@ def parse_judge(text: str, place: Place) -> JudgeKind:
         raise JudgeNameError(f"{name} {kind.refusal} ({place.where} takes {usages(place)})")
     if colon and not argument:
         raise JudgeNameError(f"the judge is written {kind.usage}")
-    made = kind(argument)
+    argument, with_reasoning = _without_option(argument)
+    if with_reasoning is not None and not (place.parts_reasoning and kind.can_read_reasoning):
+        able = ", ".join(name for name, each in KINDS.items() if each.can_read_reasoning)
+        who = f"{name} reads no reasoning" if place.parts_reasoning else f"{place.where} does not choose it"
+        raise JudgeNameError(f"with_reasoning is for {able} that judge sampled answers; {who}")
+    made = kind(argument, with_reasoning=bool(with_reasoning))
     return replace(made, members=tuple(parse_judge(part, place) for part in made.parts)) if made.parts else made
 
 
@@ -84,6 +93,17 @@ def parse_sources(sources: Sequence[RewardSource], name: str, place: Place) -> l
 def ledger_path(out: Path) -> Path:
     """The ledger of all requests for `out`."""
     return out.with_name(f"{out.name.removesuffix('.jsonl')}.ledger.jsonl")
+
+
+def _without_option(argument: str) -> tuple[str, bool | None]:
+    """The argument without `with_reasoning=true`, and its value, which ends a name or is between fields of requests."""
+    found = _OPTION.search(argument)
+    if found is None:
+        return argument, None
+    if found[2] not in ("true", "false"):
+        raise JudgeNameError(f"with_reasoning is true or false, not {found[2]!r}")
+    rest = f"{found[1]}{argument[found.end() :]}" if found[3] else argument[found.end() :]
+    return argument[: found.start()] + rest, found[2] == "true"
 
 
 def _meant(text: str, place: Place) -> str:

@@ -83,7 +83,7 @@ class PairwiseJudge:
 class ServerKind(JudgeKind):
     """Base of both: an address and a rubric."""
 
-    asks_server = True
+    asks_server = can_read_reasoning = True
     form: ClassVar[Form]
 
     def check(self, resources: JudgeResources) -> None:

@@ -12,17 +12,16 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from twofold.errors import ModelError
+from twofold.errors import ModelError, first_line
 from twofold.models.dora import settle_magnitudes
 from twofold.models.integrity import check_folder
 from twofold.models.loadable import readable
 from twofold.models.locate import refuse_missing
 from twofold.models.lora_targets import SAVE, WHERE, refuse_untouched_experts, saved_modules, targets_of, without
 from twofold.models.quantized import dequantize, is_quantized
-from twofold.models.seq2seq import SEQ2SEQ_TASK, encodes_prompts
-from twofold.models.stored import config_at
+from twofold.models.seq2seq import encodes_prompts
+from twofold.models.tokenizer_files import SEQ2SEQ_TASK, config_at
 from twofold.models.tokenizers import added_rows
-from twofold.models.trial import first_line
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:

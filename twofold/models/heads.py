@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from twofold.batch import Group
-from twofold.errors import ModelError
+from twofold.errors import ModelError, first_line
 from twofold.models.adapters import (
     CLASSIFIER,
     CLASSIFYING,
@@ -45,9 +45,9 @@ from twofold.models.policy import Policy
 from twofold.models.quantized import is_quantized, refuse_requantizing, remember_quantization, settle
 from twofold.models.rows import padded, predicting_rows, predictions, whole_rows
 from twofold.models.sharding import weights_here, whole_model
-from twofold.models.stored import config_at, remember_dtype, stored_dtype
-from twofold.models.tokenizers import grow, load_tokenizer, prepare, stop_tokens
-from twofold.models.trial import first_line
+from twofold.models.stored import remember_dtype, stored_dtype
+from twofold.models.tokenizer_files import config_at, load_tokenizer, stop_tokens
+from twofold.models.tokenizers import grow, prepare
 from twofold.world import is_sharded
 
 

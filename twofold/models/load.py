@@ -43,10 +43,11 @@ from twofold.models.quantized import (
     settle,
     spared,
 )
-from twofold.models.seq2seq import auto_class, mark
+from twofold.models.seq2seq import auto_class
 from twofold.models.sharding import layers
-from twofold.models.stored import casts, config_at, dtype_on_disk, on_disk, remember_dtype, save_weights, stored_dtype
-from twofold.models.tokenizers import added_rows, beyond, grow, load_tokenizer, prepare, stop_tokens
+from twofold.models.stored import casts, dtype_on_disk, on_disk, remember_dtype, save_weights, stored_dtype
+from twofold.models.tokenizer_files import config_at, load_tokenizer, mark, stop_tokens
+from twofold.models.tokenizers import added_rows, beyond, grow, prepare
 from twofold.models.trial import findings, know_float64, refuse_leaks
 from twofold.settings import require, settings
 from twofold.world import is_sharded, whole_tensor, whole_tensors, world

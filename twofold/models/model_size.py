@@ -15,8 +15,8 @@ from twofold.models.locate import gguf_of
 from twofold.models.quantized import count_quantized, refuse_absent, spared
 from twofold.models.seq2seq import auto_class
 from twofold.models.sharding import layers
-from twofold.models.stored import config_at
-from twofold.models.tokenizers import grow, load_tokenizer, prepare
+from twofold.models.tokenizer_files import config_at, load_tokenizer
+from twofold.models.tokenizers import grow, prepare
 
 
 @dataclass(frozen=True)

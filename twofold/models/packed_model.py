@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from twofold.batch import Batch, Group, Outputs, Routing
-from twofold.errors import DataError, ModelError
+from twofold.errors import DataError, ModelError, first_line
 from twofold.models.attention import NAME, set_attention, stock_name
 from twofold.models.backbone import pack_hidden
 from twofold.models.casts import Casts
@@ -32,7 +32,7 @@ from twofold.models.parts import in_parts
 from twofold.models.row_lengths import restart_rotary
 from twofold.models.seq2seq import branch_hidden, encodes_prompts, take_one_kernel
 from twofold.models.small_copy import small_copy
-from twofold.models.trial import findings, first_line, in_order, know_float64, positions, refuse_leaks, trial_groups
+from twofold.models.trial import findings, in_order, know_float64, positions, refuse_leaks, trial_groups
 from twofold.world import Turn, is_sharded, part_of, settle, world
 
 if TYPE_CHECKING:

@@ -7,10 +7,8 @@ Shapes: N prompts of P tokens, B branches of T decoder tokens, S scored tokens, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,15 +20,12 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     PreTrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 from transformers.modeling_outputs import BaseModelOutput
 
-from twofold.batch import ENCODED_PROMPTS, Group
+from twofold.batch import Group
 from twofold.errors import ModelError
 
-SEQ2SEQ_TASK = "SEQ_2_SEQ_LM"
-"""The PEFT task type of an adapter of such a model."""
 _WASTE, _SHORT = 1.25, 16  # prompts share a call if the longest is at most 1.25 × the shortest, or 16 tokens longer
 
 
@@ -48,20 +43,6 @@ def auto_class(config: PreTrainedConfig) -> type[Any]:
         what = f"is a {config.model_type} model, whose encoder reads no text"
         raise ModelError(what, where=config.name_or_path or "", remedy="choose a language model")
     return AutoModelForSeq2SeqLM
-
-
-def mark(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
-    """Store on the tokenizer whether an encoder reads the prompts, for code that has only the tokenizer."""
-    setattr(tokenizer, ENCODED_PROMPTS, encodes_prompts(config))
-
-
-def mark_by_adapter(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """As `mark`, by the task type of the PEFT adapter in `folder`, if there is one."""
-    try:
-        task = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("task_type")
-    except (OSError, ValueError, AttributeError):
-        return
-    setattr(tokenizer, ENCODED_PROMPTS, task == SEQ2SEQ_TASK)
 
 
 def start_token(model: PreTrainedModel) -> int:

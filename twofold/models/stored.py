@@ -6,21 +6,16 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from twofold.disk import make_folder, remove
 from twofold.models.locate import gguf_of
-
-
-def config_at(path: str, revision: str | None = None, gguf_file: str | None = None) -> Any:
-    """The config of a folder or Hub name. Code that comes with it is not run."""
-    return AutoConfig.from_pretrained(path, revision=revision, gguf_file=gguf_file, trust_remote_code=False)
+from twofold.models.tokenizer_files import config_at
 
 
 def dtype_on_disk(path: str, revision: str | None, gguf_file: str | None = None) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""A model's tokenizer and stop tokens, and a user's additions: tokens, and arguments of the chat template."""
+"""A user's additions to a tokenizer: tokens, with rows of the model, and arguments of the chat template."""
 
 from __future__ import annotations
 
@@ -6,69 +6,18 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from twofold.errors import ModelError
-from twofold.models.integrity import check_folder
-from twofold.models.loadable import readable, refuse_ids
-from twofold.models.locate import gguf_of, refuse_missing
-from twofold.models.seq2seq import mark, mark_by_adapter
-from twofold.models.stored import config_at
 
 ARGUMENTS = "model.template_arguments"
 _OURS = {
     "messages", "conversation", "tools", "documents", "add_generation_prompt", "continue_final_message", "tokenize",
 }  # fmt: skip
 _NAMED = "twofold_added_rows"
-
-
-def load_tokenizer(path: str, revision: str | None = None, gguf_file: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer that belongs to `path` (an adapter folder's, or its base model's)."""
-    refuse_missing(path)
-    check_folder(path, weights=False)
-    how = {"revision": revision, "gguf_file": gguf_of(path, gguf_file), "trust_remote_code": False}
-    with readable(path):
-        tokenizer = AutoTokenizer.from_pretrained(path, **how)
-    if how["gguf_file"] is not None:
-        return tokenizer
-    try:
-        config = config_at(path, revision)
-        mark(tokenizer, config)
-        rows = config.get_text_config().vocab_size
-    except (OSError, ValueError, KeyError, AttributeError, ImportError):
-        mark_by_adapter(tokenizer, Path(path))
-        return tokenizer  # loading the weights checks the sizes
-    if isinstance(rows, int):
-        refuse_ids(tokenizer, rows, path)
-    return tokenizer
-
-
-def load_stop_tokens(path: str, tokenizer: PreTrainedTokenizerBase, revision: str | None = None) -> frozenset[int]:
-    """As `stop_tokens`, for a model whose weights are not loaded."""
-    try:
-        config = GenerationConfig.from_pretrained(path, revision=revision or "main")
-    except (OSError, ValueError):
-        config = None
-    return stop_tokens(config, tokenizer, path)
-
-
-def stop_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase, where: str) -> frozenset[int]:
-    """The end-of-sequence tokens of the tokenizer and of the model's generation config."""
-    named: Any = config.eos_token_id if config is not None else None
-    listed = named if isinstance(named, list) else [named]
-    own: Any = tokenizer.eos_token_id
-    found = frozenset(int(t) for t in [own, *listed] if t is not None)
-    if not found:
-        raise ModelError(
-            "neither tokenizer nor generation config names an end-of-sequence token",
-            where=where,
-            remedy="set eos_token in tokenizer_config.json",
-        )
-    return found
 
 
 class Added(NamedTuple):

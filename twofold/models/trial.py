@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from twofold.batch import Branch, Group, Role
-from twofold.errors import ModelError
+from twofold.errors import ModelError, first_line
 from twofold.models.attention import LAYOUT_LOST, NAME, UnsupportedAttention, set_attention, stock_attention
 from twofold.models.backbone import backbone, pack_hidden
 from twofold.models.inline_attention import open_attention
@@ -276,10 +276,6 @@ def _distance(a: Tensor, b: Tensor) -> float:
 
 def _tolerance(model: PreTrainedModel) -> float:
     return _TOLERANCE.get(model.dtype, 0.15)
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

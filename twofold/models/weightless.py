@@ -18,7 +18,7 @@ from twofold.models.locate import gguf_of
 from twofold.models.planned import planned_memory
 from twofold.models.policy import Policy
 from twofold.models.seq2seq import auto_class
-from twofold.models.stored import config_at
+from twofold.models.tokenizer_files import config_at
 
 
 def training_bytes(

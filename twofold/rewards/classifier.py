@@ -18,8 +18,7 @@ from twofold.errors import ModelError
 from twofold.models.adapters import is_classifier
 from twofold.models.load import ModelSettings, load_weights
 from twofold.models.locate import model_path, refuse_missing
-from twofold.models.stored import config_at
-from twofold.models.tokenizers import load_tokenizer
+from twofold.models.tokenizer_files import config_at, load_tokenizer
 
 Reads = Literal["completion", "whole", "pair"]
 """Only the completion, the prompt followed by it, or both as the two texts of a pair."""

@@ -17,7 +17,8 @@ from twofold.models.load import resolve_device, training_precision
 from twofold.models.machine import memory_bytes
 from twofold.models.model_size import model_size
 from twofold.models.planned import planned_memory
-from twofold.models.tokenizers import load_stop_tokens, load_tokenizer, prepare
+from twofold.models.tokenizer_files import load_stop_tokens, load_tokenizer
+from twofold.models.tokenizers import prepare
 from twofold.progress import Progress, Silent
 from twofold.reports.rates import unusual_rate
 from twofold.runs.context import total_steps

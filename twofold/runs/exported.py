@@ -13,8 +13,7 @@ from twofold.models.adapters import base_and_adapter, is_classifier
 from twofold.models.agreement import Before
 from twofold.models.export import Stored, export_model, new_folder, refuse_existing
 from twofold.models.seq2seq import encodes_prompts
-from twofold.models.stored import config_at
-from twofold.models.tokenizers import load_stop_tokens, load_tokenizer
+from twofold.models.tokenizer_files import config_at, load_stop_tokens, load_tokenizer
 from twofold.runs import gguf, ollama, vllm
 
 Target = Literal["folder", "gguf", "ollama", "vllm"]

@@ -16,7 +16,8 @@ from twofold.models.load import resolve_device
 from twofold.models.machine import memory_bytes
 from twofold.models.model_size import model_size
 from twofold.models.parts import NotInPartsError, reading_parts
-from twofold.models.tokenizers import load_stop_tokens, load_tokenizer, prepare, stop_tokens
+from twofold.models.tokenizer_files import load_stop_tokens, load_tokenizer, stop_tokens
+from twofold.models.tokenizers import prepare
 from twofold.progress import Progress
 from twofold.runs.dataset import data_cache
 from twofold.runs.fitting import with_fitting_packs

@@ -13,6 +13,7 @@ from twofold.client.server import CompletionRequest, Endpoint, Reply, RetrySetti
 from twofold.data.chat import as_request, parse
 from twofold.data.keys import harmless
 from twofold.data.message_keys import ANSWERED, REASONING, Malformed
+from twofold.data.reasoning import Parted
 from twofold.data.transcripts import split
 from twofold.data.turns import ChatChoice
 from twofold.errors import RecipeError
@@ -58,12 +59,13 @@ class Answerer(Protocol):
 
 
 class LocalAnswerer:
-    """A model in this process. Weights, tokens, settings and seed determine its answers and identify their record."""
+    """A model in this process. Weights, tokens, settings and seed determine its answers and identify their record. The
+    ledger has the reasoning of an answer apart; with `apart` the candidate has, too, as a server's answers do."""
 
-    def __init__(self, model: NamedModel) -> None:
+    def __init__(self, model: NamedModel, *, apart: bool = False) -> None:
         from twofold.models.load import weights_digest
 
-        self.name, self._model = model.name, model
+        self.name, self._model, self._apart = model.name, model, apart
         self.turns = model.encoder.turns
         self._weights = weights_digest(model.loaded.model)
 
@@ -79,7 +81,7 @@ class LocalAnswerer:
         def make(part: Sequence[Tensor]) -> list[list[Sample]]:
             return sampler.sample(part, samples=draw.samples, seed=(draw.seed, STEP))
 
-        replies = self._recorded((tokens, requests), make, size, (ledger, progress))
+        replies = self._recorded((prompts, tokens, requests), make, size, (ledger, progress))
         origin = {"sampling": draw.rule(), "seed": draw.seed}
         return [[self._candidate(reply, origin, i) for i, reply in enumerate(several)] for several in replies]
 
@@ -97,16 +99,16 @@ class LocalAnswerer:
         def make(part: Sequence[Tensor]) -> list[list[Sample]]:
             return [[several[0].completion] for several in search.search(part)]
 
-        replies = self._recorded((tokens, requests), make, 1, (ledger, progress))
+        replies = self._recorded((prompts, tokens, requests), make, 1, (ledger, progress))
         return [[self._candidate(reply, {"beams": about}, 0) for reply in several] for several in replies]
 
     def _recorded(
-        self, asked: tuple[Sequence[Tensor], Sequence[Sequence[Row]]],
+        self, asked: tuple[Sequence[Prompt], Sequence[Tensor], Sequence[Sequence[Row]]],
         make: Callable[[Sequence[Tensor]], Sequence[Sequence[Sample]]], size: int,
         where: tuple[Ledger, Progress],
     ) -> list[list[Any]]:  # fmt: skip
         """The replies to every prompt's requests. `make` samples those of `size` prompts that are not in the ledger."""
-        (tokens, requests), (ledger, progress) = asked, where
+        (prompts, tokens, requests), (ledger, progress) = asked, where
         missing = [i for i, several in enumerate(requests) if any(ledger.get(r) is None for r in several)]
         task = f"answers of {self.name}"
         progress.begin(task, len(tokens))
@@ -114,7 +116,7 @@ class LocalAnswerer:
         for start in range(0, len(missing), size):
             part = missing[start : start + size]
             ledger.add(
-                (request, {"text": self._model.encoder.text(completion.tokens), "truncated": completion.truncated})
+                (request, self._reply(prompts[i], completion))
                 for i, completions in zip(part, make([tokens[i] for i in part]), strict=True)
                 for request, completion in zip(requests[i], completions, strict=True)
                 if ledger.get(request) is None
@@ -122,6 +124,11 @@ class LocalAnswerer:
             progress.advance(task, len(part))
         progress.end(task)
         return [[ledger.get(request) for request in several] for several in requests]
+
+    def _reply(self, prompt: Prompt, sample: Sample) -> dict[str, Any]:
+        reply = {"text": self._model.encoder.text(sample.tokens), "truncated": sample.truncated}
+        parts = self._model.encoder.parted(prompt, sample.tokens)
+        return reply | ({} if parts.answer == reply["text"] else parts._asdict())
 
     def _request(self, tokens: Tensor, draw: Draw, sample: int) -> dict[str, Any]:
         return {
@@ -134,7 +141,8 @@ class LocalAnswerer:
 
     def _candidate(self, reply: Any, how: Row, sample: int) -> Candidate:
         origin = {"model": self.name, "weights": self._weights[:12], **how, "sample": sample}
-        return Candidate(reply["text"], origin, reply["truncated"])
+        parts = Parted(reply.get("answer", reply["text"]), reply.get("reasoning", ""))
+        return Candidate(parts.completion if self._apart else reply["text"], origin, reply["truncated"])
 
 
 class ServerAnswerer:
@@ -196,15 +204,21 @@ class ServerAnswerer:
 
 
 def open_answerer(
-    model: str, resources: ExitStack, retry: RetrySettings | None = None, chat: ChatChoice = "auto"
+    model: str,
+    resources: ExitStack,
+    retry: RetrySettings | None = None,
+    chat: ChatChoice = "auto",
+    *,
+    apart: bool = False,
 ) -> Answerer:
     """The answerer for a folder, a Hub name or https://host/v1#name; `resources` closes it. `chat` selects whether text
-    prompts become chats for a local model. A server always gets turns and applies its own template."""
+    prompts become chats for a local model, and `apart` whether its reasoning is apart from its answers. A server always
+    gets turns and applies its own template."""
     if is_url(model):
         return ServerAnswerer(resources.enter_context(Server(Endpoint.of(model), retry or RetrySettings())))
     from twofold.sampling.named_model import open_model
 
-    return LocalAnswerer(open_model(model, chat=chat))
+    return LocalAnswerer(open_model(model, chat=chat), apart=apart)
 
 
 def _optional(sampling: Sampling) -> list[str]:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from twofold.errors import ModelError, NonFiniteError
+from twofold.errors import ModelError, NonFiniteError, first_line
 from twofold.models.row_lengths import RowLengths, restart_rotary
 from twofold.models.small_copy import small_copy
-from twofold.models.trial import first_line, positions
+from twofold.models.trial import positions
 from twofold.sampling.base import Sample
 from twofold.sampling.cache import Prefilled
 

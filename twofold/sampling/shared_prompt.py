@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, Cache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from twofold.errors import first_line
 from twofold.models.attention import UnsupportedAttention, attention_of, refuse_unknown, stock_attention
 from twofold.models.seq2seq import encodes_prompts
 from twofold.models.small_copy import small_copy
-from twofold.models.trial import first_line
 from twofold.sampling.cache import (
     Prefilled,
     RoomyLayer,

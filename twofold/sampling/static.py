@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
 
+from twofold.errors import first_line
 from twofold.models.attention import stock_name
 from twofold.models.seq2seq import encodes_prompts
-from twofold.models.trial import first_line
 from twofold.sampling.cache import Prefilled, new_cache, next_logits, step_error
 
 SMALLEST = 8  # slots of the smallest bucket

@@ -206,7 +206,7 @@ class Fields:
 
     def with_tools(self, asked: Prompt, tools: Any) -> Prompt:
         """The prompt behind the definitions of the `tools` that its chat template is to show."""
-        if not tools or tools == "[]":
+        if not tools or tools == "[]" or (not asked and self.faults):  # a row at fault may have no prompt
             return asked
         if isinstance(asked, str):
             self.fault(
