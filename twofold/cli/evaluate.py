@@ -13,6 +13,7 @@ from twofold.cli import evaluate_tables
 from twofold.cli.dataclass_options import spread
 from twofold.cli.evaluate_options import (
     ANSWERS,
+    BENCHMARKS,
     JUDGE,
     MATCHES,
     PUBLISHED,
@@ -203,6 +204,10 @@ def _source(given: Options) -> Table:
     name = given.tasks or (preset.source if preset else None)
     if name is None:
         raise RecipeError("no rows", where=f"--task {given.task}", remedy="name their file: --tasks FILE")
+    if given.task in BENCHMARKS:
+        from twofold.evaluation.published_rows import load
+
+        return load(given.task, name, given.limit)
     split = given.split or (preset.split if preset else "test")
     return read(Reading(name, split=split, limit=given.limit, ignore=tuple(words(given.ignore) or ())))
 

@@ -17,7 +17,9 @@ from twofold.errors import RecipeError
 SHARDING = tuple(field.name for field in fields(ShardOptions))
 N = TypeVar("N", int, float)
 ANSWERS, PAIRS = ("answers", "gsm8k", "gsm8k-platinum"), ("preference", "perplexity")
-MATCHES = ("win-rate", "contest")
+BENCHMARKS = ("alpaca-eval",)
+"""Published prompts with a judge's protocol. The rows are the user's copy of their files."""
+MATCHES = ("win-rate", "contest", *BENCHMARKS)
 JUDGE = "judge"
 SAMPLED = (*MATCHES, "frontier")
 PUBLISHED = ("ifeval",)
@@ -31,10 +33,12 @@ _ONLY: Mapping[str, Sequence[str]] = {
     "examples": (*ANSWERS, *MATCHES),
     "judge": MATCHES,
     "judge_pairs": SAMPLED,
-    **dict.fromkeys(("against", "temperatures", "canary", "people"), ("win-rate",)),
+    **dict.fromkeys(("temperatures", "canary", "people"), ("win-rate",)),
+    "against": ("win-rate", "alpaca-eval"),
     **dict.fromkeys(("reward", "best_of", "checkpoints"), ("frontier",)),
     "rubric": (*SAMPLED, JUDGE, *SCORED),
     **dict.fromkeys(("price", "max_spend", "per_minute"), (*SAMPLED, JUDGE)),
+    **dict.fromkeys(("split", "ignore"), tuple(task for task in TASKS if task not in BENCHMARKS)),
     "reference": ("preference", "frontier", *SCORED),
     "max_length": (*PAIRS, *SAMPLED, JUDGE, *SCORED),
 }  # fmt: skip
@@ -58,9 +62,9 @@ class Options(ShardOptions):
         typer.Argument(help="Models, players (MODEL@beam:5 …) or judges; first: the baseline."),
     ]
     tasks: Annotated[str | None, typer.Option(metavar="FILE", help="Rows with answers, or pairs.")] = None
-    task: Annotated[str, typer.Option(metavar="T", help=f"{', '.join(TASKS)}.")] = "answers"
+    task: Annotated[str, typer.Option(metavar="T", help=f"Default {', '.join(TASKS)}.", show_default=False)] = "answers"
     limit: Annotated[int | None, _number(1, "Only the first N rows.")] = None
-    max_new_tokens: Annotated[int | None, _number(1, "Default 256; ifeval 1280.")] = None
+    max_new_tokens: Annotated[int | None, _number(1, "256; ifeval 1280, judged 1024 up.")] = None
     split: Annotated[str | None, _word("Of a hub data set (test).")] = None
     ignore: Annotated[str | None, _word("Keys of rows that may be lost.")] = None
     metrics: Annotated[str | None, _word("Of strict,flexible,math,text.")] = None

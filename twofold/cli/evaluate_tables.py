@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twofold.cli import evaluate_judges
+from twofold.cli import evaluate_benchmarks, evaluate_judges
 from twofold.cli.terminal import results, table
 
 Figures = Mapping[str, Any]
@@ -18,6 +18,12 @@ def show(figures: Figures) -> None:
         _show_win_rates(figures)
         if figures["comparisons"]:
             _show_tests(figures["comparisons"], {c["metric"] for c in figures["comparisons"]})
+    elif "benchmark" in figures:
+        evaluate_benchmarks.show(figures)
+        if figures["comparisons"]:
+            _show_tests(figures["comparisons"], evaluate_benchmarks.shares(figures))
+        evaluate_judges.beside(figures)
+        evaluate_benchmarks.remark(figures)
     elif "players" in figures:
         _show_contest(figures)
     elif "judges" in figures:

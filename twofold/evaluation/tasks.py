@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from twofold.evaluation import (
+    alpaca_eval,
     answers,
     contest,
     frontier,
@@ -18,6 +19,7 @@ from twofold.evaluation import (
     win_rate,
 )
 from twofold.evaluation.parts import Halves
+from twofold.evaluation.published_rows import items
 from twofold.evaluation.rows import Needs, rows_of
 from twofold.records import Record
 
@@ -54,6 +56,10 @@ TASKS: Mapping[str, Halves] = {
     ),
     "contest": Halves(
         contest.ContestSettings, _rows("contest"), contest.measure_contest, contest.contest_figures
+    ),
+    "alpaca-eval": Halves(
+        alpaca_eval.AlpacaEvalSettings, items("alpaca-eval"), alpaca_eval.measure_alpaca_eval,
+        alpaca_eval.alpaca_eval_figures,
     ),
     "judge": Halves(
         judging.JudgeSettings, judging.labeled_pairs, judging.measure_judges, judging.judge_figures
