@@ -144,9 +144,9 @@ def _in_shards(given: Options, about: Mapping[str, Any], records: Sequence[Recor
 
 
 def _halves(given: Options) -> Halves:
-    from twofold.evaluation.tasks import ANSWERS, PASS_AT_K, TASKS  # imports torch
+    from twofold.evaluation.tasks import ANSWERS, PASS_AT_K, SAMPLES, TASKS  # imports torch
 
-    return TASKS.get(given.task, ANSWERS if given.pass_at is None else PASS_AT_K)
+    return TASKS.get(given.task, ANSWERS) if given.pass_at is None else SAMPLES.get(given.task, PASS_AT_K)
 
 
 def _settings(given: Options, progress: Progress) -> Any:

@@ -16,7 +16,7 @@ from twofold.errors import RecipeError
 
 SHARDING = tuple(field.name for field in fields(ShardOptions))
 N = TypeVar("N", int, float)
-ANSWERS, PAIRS = ("answers", "gsm8k", "gsm8k-platinum"), ("preference", "perplexity")
+ANSWERS, PAIRS = ("answers", "gsm8k", "gsm8k-platinum", "math"), ("preference", "perplexity")
 MATCHES = ("win-rate", "contest")
 JUDGE = "judge"
 SAMPLED = (*MATCHES, "frontier")
@@ -58,12 +58,12 @@ class Options(ShardOptions):
         typer.Argument(help="Models, players (MODEL@beam:5 …) or judges; first: the baseline."),
     ]
     tasks: Annotated[str | None, typer.Option(metavar="FILE", help="Rows with answers, or pairs.")] = None
-    task: Annotated[str, typer.Option(metavar="T", help=f"{', '.join(TASKS)}.")] = "answers"
+    task: Annotated[str, typer.Option(metavar="T", help=f"{', '.join(TASKS)}.", show_default=False)] = "answers"
     limit: Annotated[int | None, _number(1, "Only the first N rows.")] = None
-    max_new_tokens: Annotated[int | None, _number(1, "Default 256; ifeval 1280.")] = None
+    max_new_tokens: Annotated[int | None, _number(1, "256; math 1024, ifeval 1280.")] = None
     split: Annotated[str | None, _word("Of a hub data set (test).")] = None
     ignore: Annotated[str | None, _word("Keys of rows that may be lost.")] = None
-    metrics: Annotated[str | None, _word("Of strict,flexible,math,text.")] = None
+    metrics: Annotated[str | None, _word("strict,flexible,math,text,boxed.")] = None
     template: Annotated[str | None, _word("With {prompt} for the problem.")] = None
     style: Annotated[str, _word("text, chat or auto.")] = "auto"
     shots: Annotated[int, _number(0, "Worked examples before each problem.")] = 0
