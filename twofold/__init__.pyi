@@ -24,6 +24,7 @@ from twofold.evaluation.instruction_following import instruction_following as in
 from twofold.evaluation.judging import judge_check as judge_check
 from twofold.evaluation.likelihood import perplexity as perplexity
 from twofold.evaluation.likelihood import preference as preference
+from twofold.evaluation.math_problems import math_accuracy as math_accuracy
 from twofold.evaluation.pass_at_k import pass_at_k as pass_at_k
 from twofold.evaluation.win_rate import win_rate as win_rate
 from twofold.models.heads import RewardModel as RewardModel

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.speakers import speaker
 
 Run = Callable[..., Any]
@@ -99,3 +101,28 @@ def test_results_have_what_is_known_of_a_runs_training_data(twofold: Run, tmp_pa
         figures = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
         assert figures["contamination"][str(run)].startswith(note)
     assert told("two").code == 2
+
+
+def test_math_by_verb_greedy_and_sampled(twofold: Run, tmp_path: Path) -> None:
+    pytest.importorskip("math_verify")
+    model = speaker(tmp_path / "model", {"Solution:": "\\boxed{4}"}, words=f"{WORDS} Problem:")
+    rows = [
+        {"problem": "two", "solution": "So \\boxed{4}", "level": 1, "subject": "Algebra"},
+        {"problem": "one", "solution": "So \\boxed{5}", "level": 2, "subject": "Algebra"},
+    ]
+    out, data = tmp_path / "out", written(tmp_path / "rows.jsonl", rows)
+    call = ("evaluate", model, "--task", "math", "--tasks", data, "--out", out)
+    told = twofold(*call, "--metrics", "boxed", "--max-new-tokens", 4)
+    assert told.code == 0, told.err
+    figures = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    (line,) = figures["models"]
+    assert (line["boxed"]["count"], figures["max_new_tokens"]) == (1, 4)
+    assert line["prompting"]["first prompt"] == "Problem:\ntwo\n\nSolution:"
+    assert line["prompting"]["stop"] == ["Problem:"]
+    assert ("level 2" in told.out, "Algebra" in told.out) == (True, True)
+    assert '"boxed": true' in (out / "rows.jsonl").read_text(encoding="utf-8")
+    told = twofold(*call, "--pass-at", "1,2")
+    assert told.code == 0, told.err
+    figures = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert figures["models"][0]["subsets"]["level 1"]["pass@2 math"]["value"] == 1
+    assert "level 1" in told.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from twofold.cli import main as way_in
+from twofold.cli.evaluate import evaluate
+from twofold.cli.evaluate_options import TASKS
 from twofold.errors import NonFiniteError, RecipeError
 
 VERBS = ("demo", "train", "evaluate", "sample", "score", "data", "export", "doctor")
@@ -90,6 +93,11 @@ def test_every_verb_explains_itself_in_few_lines(twofold: Run, verb: str) -> Non
     answer = twofold(verb, "--help")
     assert answer.code == 0
     assert len(answer.out.splitlines()) <= 66
+
+
+def test_help_of_evaluate_lists_every_task() -> None:
+    listed = (evaluate.__doc__ or "").partition("Tasks: ")[2].strip().removesuffix(".")
+    assert re.split(r",\s+", listed) == list(TASKS)
 
 
 @pytest.mark.parametrize(

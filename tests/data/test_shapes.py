@@ -128,6 +128,10 @@ FORMATS: dict[str, tuple[Any, Any]] = {
     # problems and their solutions
     "prompt + answer": ({"prompt": "1 + 1?", "answer": "2"}, {"prompt": "1 + 1?", "answer": "2"}),
     "question + answer": ({"question": "1 + 1?", "answer": "2"}, {"prompt": "1 + 1?", "answer": "2"}),
+    "problem + solution (MATH)": (
+        {"problem": "1 + 1?", "solution": "It is $\\boxed{2}$.", "answer": "2", "subject": "Algebra", "level": 1},
+        {"prompt": "1 + 1?", "answer": "It is $\\boxed{2}$."}),
+    "problem + answer": ({"problem": "1 + 1?", "answer": "2", "solution": "Add."}, {"prompt": "1 + 1?", "answer": "2"}),
     "prompt + instruction_id_list (IFEval)": (
         {"key": 1, "prompt": "Write.", "instruction_id_list": ["punctuation:no_comma", "keywords:existence"],
          "kwargs": [{"keywords": None}, {"keywords": ["sea"], "relation": None}]},

@@ -53,7 +53,11 @@ FOR_HARNESS = ("models", "limit", "shots", "style", "harness", "harness_tasks", 
 @spread
 def evaluate(given: Options) -> None:
     """Measure models on the same items: answers, benchmarks, preferences, win rates, contests, reward against KL,
-    judges. 95% intervals, paired tests."""
+    judges. 95% intervals, paired tests.
+
+    Tasks: answers, gsm8k, gsm8k-platinum, math, ifeval, rewardbench, rewardbench2, preference, perplexity, win-rate,
+    contest, alpaca-eval, frontier, judge.
+    """
     from twofold.cli.progress import RichProgress
     from twofold.config.first_look import first_look, refuse_unwritable
     from twofold.evaluation.players import files_of, models_of
@@ -145,9 +149,9 @@ def _in_shards(given: Options, about: Mapping[str, Any], records: Sequence[Recor
 
 
 def _halves(given: Options) -> Halves:
-    from twofold.evaluation.tasks import ANSWERS, PASS_AT_K, TASKS  # imports torch
+    from twofold.evaluation.tasks import ANSWERS, PASS_AT_K, SAMPLES, TASKS  # imports torch
 
-    return TASKS.get(given.task, ANSWERS if given.pass_at is None else PASS_AT_K)
+    return TASKS.get(given.task, ANSWERS) if given.pass_at is None else SAMPLES.get(given.task, PASS_AT_K)
 
 
 def _settings(given: Options, progress: Progress) -> Any:

@@ -16,7 +16,7 @@ from twofold.errors import RecipeError
 
 SHARDING = tuple(field.name for field in fields(ShardOptions))
 N = TypeVar("N", int, float)
-ANSWERS, PAIRS = ("answers", "gsm8k", "gsm8k-platinum"), ("preference", "perplexity")
+ANSWERS, PAIRS = ("answers", "gsm8k", "gsm8k-platinum", "math"), ("preference", "perplexity")
 BENCHMARKS = ("alpaca-eval",)
 """Published prompts with a judge's protocol. The rows are the user's copy of their files."""
 MATCHES = ("win-rate", "contest", *BENCHMARKS)
@@ -62,12 +62,12 @@ class Options(ShardOptions):
         typer.Argument(help="Models, players (MODEL@beam:5 …) or judges; first: the baseline."),
     ]
     tasks: Annotated[str | None, typer.Option(metavar="FILE", help="Rows with answers, or pairs.")] = None
-    task: Annotated[str, typer.Option(metavar="T", help=f"Default {', '.join(TASKS)}.", show_default=False)] = "answers"
+    task: Annotated[str, _word("One of the tasks above (answers).")] = "answers"
     limit: Annotated[int | None, _number(1, "Only the first N rows.")] = None
-    max_new_tokens: Annotated[int | None, _number(1, "256; ifeval 1280, judged 1024 up.")] = None
+    max_new_tokens: Annotated[int | None, _number(1, "By task: 256, 1024 or 1280.")] = None
     split: Annotated[str | None, _word("Of a hub data set (test).")] = None
     ignore: Annotated[str | None, _word("Keys of rows that may be lost.")] = None
-    metrics: Annotated[str | None, _word("Of strict,flexible,math,text.")] = None
+    metrics: Annotated[str | None, _word("strict,flexible,math,text,boxed.")] = None
     template: Annotated[str | None, _word("With {prompt} for the problem.")] = None
     style: Annotated[str, _word("text, chat or auto.")] = "auto"
     shots: Annotated[int, _number(0, "Worked examples before each problem.")] = 0

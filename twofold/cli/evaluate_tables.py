@@ -96,6 +96,7 @@ def _show_pass_at_k(figures: Figures) -> None:
         for f in model["figures"]:
             rows.add_row(model["name"], f["figure"], f["metric"], _n(f), f"{f['value']:.1%}", _percents(f))
     out.print(rows)
+    _show_subsets(figures["models"])
     if tests:
         several = "p_holm" in tests[0]
         rows = table("a", "b", "figure", "metric", "#b − a", "95% interval", "#p, paired", *(["#Holm"] * several))

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from hashlib import sha256
 from itertools import combinations, product
-from typing import Any
+from typing import Any, TypeAlias
 
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import CHUNK, Codec, refuse_unreadable
@@ -72,6 +72,13 @@ def measure_samples(
 ) -> dict[str, Line]:
     """What the samples of every problem answer, by each model."""
     refuse_unreadable(problems)
+    return measure_counts(models, problems, how, part, by_number)
+
+
+def measure_counts(
+    models: Sequence[str], problems: Sequence[Task], how: PassAtKSettings, part: Part, count: Count
+) -> dict[str, Line]:
+    """What the samples of every problem answer, by each model, as `count` counts them."""
 
     def sampled(name: str, sampler: Sampler, model: NamedModel, prompting: Prompting) -> Line:
         weights = part.weights(model)
@@ -79,7 +86,7 @@ def measure_samples(
         def work(some: Sequence[Task]) -> list[dict[str, Any]]:
             put = [prompting.of(task) for task in some]
             codec = Put(model.encoder, prompting)
-            return solve(sampler, put, codec, _samples(how), seed=how.seed).rows()
+            return _solved(sampler, put, codec, _samples(how), how.seed, count).rows()
 
         size = max(1, CHUNK // _samples(how))
         return Line(part.rows((name, weights), problems, size, work, ("pass@k", how.progress)), weights=weights)
@@ -91,7 +98,7 @@ def measure_samples(
             raise RecipeError(what, where="--pass-at", remedy="leave it out, or ask for a smaller k")
         texts = [[final_text(answer.completion) for answer in several] for several in found]
         cut = tuple(sum(answer.truncated for answer in several) for several in found)
-        return Line(_of_texts(part.of(problems), texts, cut).rows(), weights=book.weights(player))
+        return Line(_of_texts(part.of(problems), texts, cut, count).rows(), weights=book.weights(player))
 
     others = each_other(models, problems, how, (how.temperature, _samples(how)), written, part)
     return in_order(models, each_model(models, problems, how, how.temperature, sampled) | others)
@@ -100,7 +107,8 @@ def measure_samples(
 def pass_at_k_figures(measured: Mapping[str, Line], how: PassAtKSettings) -> Evaluation:
     """The table of what was measured."""
     samples, found = _samples(how), {name: PassAtK.of(line.rows) for name, line in measured.items()}
-    wanted: list[tuple[str, Metric, int]] = [(kind, metric, k) for metric, kind, k in product(METRICS, KINDS, how.ks)]
+    metrics = list(next(iter(found.values())).problems)
+    wanted = [(kind, metric, k) for metric, kind, k in product(metrics, KINDS, how.ks)]
     tests = [
         {"a": a, "b": b, **_figure(*each), **compare(found[a], found[b], *each).as_dict()}
         for a, b in combinations(found, 2)
@@ -183,15 +191,19 @@ class Sampled:
         return {"right": self.right, "wrong": list(self.wrong), "silent": self.silent}
 
 
+Count: TypeAlias = Callable[[Task, Sequence[str]], Mapping[str, Sampled]]
+"""Counts the answers of samples to a problem by each of several rules."""
+
+
 @dataclass(frozen=True)
 class PassAtK:
-    """What came of n samples for each problem, by either rule of `rewards/verifier.py`."""
+    """What came of n samples for each problem, by rule: those of `rewards/verifier.py`, or others."""
 
-    problems: Mapping[Metric, tuple[Sampled, ...]]
+    problems: Mapping[str, tuple[Sampled, ...]]
     samples: int
     truncated: int
     """Completions that ran out of tokens."""
-    _values: dict[tuple[str, Metric, int], list[float]] = field(default_factory=dict, compare=False, repr=False)
+    _values: dict[tuple[str, str, int], list[float]] = field(default_factory=dict, compare=False, repr=False)
     cut: tuple[int, ...] = field(default=(), compare=False, repr=False)
     """The same of each problem."""
     prompts: tuple[str, ...] = field(default=(), compare=False, repr=False)
@@ -200,18 +212,17 @@ class PassAtK:
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> PassAtK:
         """From the `rows` of problems."""
-        problems: dict[Metric, tuple[Sampled, ...]] = {
-            metric: tuple(Sampled.of(row["name"], row[metric]) for row in rows) for metric in METRICS
-        }
+        metrics = [key for key, value in (rows[0] if rows else {}).items() if isinstance(value, Mapping)]
+        problems = {metric: tuple(Sampled.of(row["name"], row[metric]) for row in rows) for metric in metrics}
         cut, prompts = tuple(row["truncated"] for row in rows), tuple(row.get("prompt", row["name"]) for row in rows)
-        return cls(problems, problems["strict"][0].n, sum(cut), cut=cut, prompts=prompts)
+        return cls(problems, problems[metrics[0]][0].n, sum(cut), cut=cut, prompts=prompts)
 
     def rows(self) -> list[dict[str, Any]]:
         """Each problem by itself, with all that the figures need."""
         several = zip(self.counts(), self.cut, self.prompts, strict=True)
         return [{**problem, "truncated": cut, "prompt": prompt} for problem, cut, prompt in several]
 
-    def values(self, kind: str, metric: Metric, k: int) -> list[float]:
+    def values(self, kind: str, metric: str, k: int) -> list[float]:
         """pass@k or maj@k (`kind`: pass, maj) of each problem."""
         known = self._values.get((kind, metric, k))
         if known is None:
@@ -223,17 +234,17 @@ class PassAtK:
         """Each problem by name, with how many samples were right, wrong (by answer) and silent under either rule."""
         return [
             {"name": problem.name, **{metric: rows[i].as_dict() for metric, rows in self.problems.items()}}
-            for i, problem in enumerate(self.problems["strict"])
+            for i, problem in enumerate(next(iter(self.problems.values())))
         ]
 
-    def estimate(self, kind: str, metric: Metric, k: int) -> Estimate:
+    def estimate(self, kind: str, metric: str, k: int) -> Estimate:
         """The mean over problems, with a bootstrap interval over prompts; Wilson's where all or none are solved."""
         values = self.values(kind, metric, k)
         if set(values) in ({0.0}, {1.0}):
             return share_by_cluster([value == 1 for value in values], self.prompts)
         return self.measure(kind, metric, k).estimate()
 
-    def measure(self, kind: str, metric: Metric, k: int) -> Ratio:
+    def measure(self, kind: str, metric: str, k: int) -> Ratio:
         """The mean as a ratio."""
         values = self.values(kind, metric, k)
         return Ratio(values, [1.0] * len(values), prompts=self.prompts)
@@ -258,28 +269,33 @@ def solve(
     refuse_unreadable(tasks)
     progress = progress or Silent()
     progress.begin("pass@k", len(tasks))
-    found: dict[Metric, list[Sampled]] = {metric: [] for metric in METRICS}
-    cut, width = list[int](), max(1, CHUNK // samples)
+    rows: list[dict[str, Any]] = []
+    width = max(1, CHUNK // samples)
     for start in range(0, len(tasks), width):
         part = tasks[start : start + width]
-        completions = sampler.sample([codec.prompt(task.prompt) for task in part], samples=samples, seed=(seed, 0))
-        for task, several in zip(part, completions, strict=True):
-            cut.append(sum(d.truncated for d in several))
-            texts = [codec.parted(task.prompt, d.tokens).answer for d in several]
-            for metric in METRICS:
-                found[metric].append(_counted(task, texts, metric))
-        progress.advance("pass@k", len(part), strict=_share(found["strict"]), flexible=_share(found["flexible"]))
+        rows += _solved(sampler, part, codec, samples, seed, by_number).rows()
+        progress.advance("pass@k", len(part), **{metric: _share(rows, metric) for metric in METRICS})
     progress.end("pass@k")
-    counts: dict[Metric, tuple[Sampled, ...]] = {metric: tuple(rows) for metric, rows in found.items()}
-    return PassAtK(counts, samples, sum(cut), cut=tuple(cut), prompts=_digests(tasks))
+    return PassAtK.of(rows)
 
 
-def _of_texts(tasks: Sequence[Task], texts: Sequence[Sequence[str]], cut: tuple[int, ...]) -> PassAtK:
+def _solved(
+    sampler: Sampler, tasks: Sequence[Task], codec: Codec, samples: int, seed: int, count: Count
+) -> PassAtK:  # fmt: skip
+    completions = sampler.sample([codec.prompt(task.prompt) for task in tasks], samples=samples, seed=(seed, 0))
+    texts = [
+        [codec.parted(task.prompt, drawn.tokens).answer for drawn in several]
+        for task, several in zip(tasks, completions, strict=True)
+    ]
+    return _of_texts(tasks, texts, tuple(sum(drawn.truncated for drawn in several) for several in completions), count)
+
+
+def _of_texts(
+    tasks: Sequence[Task], texts: Sequence[Sequence[str]], cut: tuple[int, ...], count: Count
+) -> PassAtK:  # fmt: skip
     """What these answers to each problem are. `cut` counts those of each that ran out of tokens."""
-    problems: dict[Metric, tuple[Sampled, ...]] = {
-        metric: tuple(_counted(task, several, metric) for task, several in zip(tasks, texts, strict=True))
-        for metric in METRICS
-    }
+    counts = [count(task, several) for task, several in zip(tasks, texts, strict=True)]
+    problems = {metric: tuple(each[metric] for each in counts) for metric in counts[0]}
     return PassAtK(problems, len(texts[0]), sum(cut), cut=cut, prompts=_digests(tasks))
 
 
@@ -287,7 +303,7 @@ def _digests(tasks: Sequence[Task]) -> tuple[str, ...]:
     return tuple(sha256(repr(shown(task.prompt)).encode()).hexdigest()[:16] for task in tasks)
 
 
-def compare(a: PassAtK, b: PassAtK, kind: str, metric: Metric, k: int) -> Difference:
+def compare(a: PassAtK, b: PassAtK, kind: str, metric: str, k: int) -> Difference:
     """Two models on the same problems in the same order; DataError for different ones."""
     names = [[p.name for p in x.problems[metric]] for x in (a, b)]
     if names[0] != names[1]:
@@ -296,6 +312,11 @@ def compare(a: PassAtK, b: PassAtK, kind: str, metric: Metric, k: int) -> Differ
     tested = a.measure(kind, metric, k).against(b.measure(kind, metric, k))
     assert tested is not None  # both count problems
     return replace(tested, difference=replace(tested.difference, method=f"paired {tested.difference.method}"))
+
+
+def by_number(task: Task, texts: Sequence[str]) -> dict[str, Sampled]:
+    """What samples answer by the strict and the flexible rule."""
+    return {metric: _counted(task, texts, metric) for metric in METRICS}
 
 
 def _counted(task: Task, texts: Sequence[str], metric: Metric) -> Sampled:
@@ -314,5 +335,6 @@ def _key(text: str, metric: Metric) -> str | Decimal | None:
     return None if number is None else Decimal(number)
 
 
-def _share(problems: Sequence[Sampled]) -> float:
+def _share(rows: Sequence[Mapping[str, Any]], metric: str) -> float:
+    problems = [Sampled.of(row["name"], row[metric]) for row in rows]
     return sum(p.right for p in problems) / max(1, sum(p.n for p in problems))

@@ -26,12 +26,13 @@ BETWEEN = "\n\n"
 @dataclass(frozen=True, slots=True)
 class Preset:
     """The default prompting of a task: templates for text and chat, and the sources of problems and examples (None: the
-    user names them). `split` is that of the source."""
+    user names them). `split` is that of the source. `until` ends a completion after the text template."""
 
     text: str = PLACE
     chat: str = PLACE
     source: str | None = None
     split: str = "test"
+    until: tuple[str, ...] = ()
 
 
 GSM8K = Preset(
@@ -39,10 +40,17 @@ GSM8K = Preset(
     chat=f"{PLACE}\n\nReason step by step. End with a line `#### N`, where N is the number alone.",
     source="openai/gsm8k:main",
 )
+MATH = Preset(
+    text=f"Problem:\n{PLACE}\n\nSolution:",
+    chat=f"{PLACE}\n\nReason step by step. Write the final answer in \\boxed{{}}.",
+    source="DigitalLearningGmbH/MATH-lighteval",
+    until=("Problem:",),
+)
 PRESETS = {
     "answers": Preset(),
     "gsm8k": GSM8K,
     "gsm8k-platinum": replace(GSM8K, source="madrylab/gsm8k-platinum:main"),
+    "math": MATH,
     "ifeval": Preset(source="google/IFEval", split="train"),
     "rewardbench": Preset(source="allenai/reward-bench", split="filtered"),
     "rewardbench2": Preset(source="allenai/reward-bench-2"),
@@ -59,12 +67,14 @@ class Prompting:
     chat: bool = False
     examples: tuple[Task, ...] = ()
     turns: Turns | None = None
+    until: tuple[str, ...] = ()
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Strings that end a completion before it continues with another example. Only text with examples has some."""
-        if self.chat or not self.examples:
-            return ()
+        """Strings that end a completion before it continues with another problem: `until`, or for text with examples
+        the beginning of the next one."""
+        if self.until or self.chat or not self.examples:
+            return self.until
         head = self.template.partition(PLACE)[0].rstrip()
         return (BETWEEN + head,)
 
@@ -129,11 +139,14 @@ class Prompter:
         if chat and not turns.has_template:
             what, remedy = "the rows are chats, and the model has no chat template", "use text prompts"
             raise RecipeError(what, where="--style", remedy=remedy)
-        return Prompting(self._template(chat), chat, self._drawn(shots), turns)
+        return Prompting(self._template(chat), chat, self._drawn(shots), turns, self._until(chat))
 
     def server(self, raw: bool, shots: int) -> Prompting:
         """For a model behind a server, which gets chats, or text if it is `raw`."""
-        return Prompting(self._template(not raw), not raw, self._drawn(shots))
+        return Prompting(self._template(not raw), not raw, self._drawn(shots), until=self._until(not raw))
+
+    def _until(self, chat: bool) -> tuple[str, ...]:
+        return () if chat or self.template is not None else PRESETS[self.preset].until
 
     def _template(self, chat: bool) -> str:
         preset = PRESETS[self.preset]

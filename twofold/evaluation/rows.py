@@ -13,6 +13,7 @@ Data = str | Sequence[Record]
 """Records, or the file, folder or hub name that `read` reads them from (of a data set there, its split `test`)."""
 Needs = Literal[
     "answers",
+    "math",
     "preference",
     "perplexity",
     "win-rate",
@@ -28,6 +29,7 @@ _ONE_SHAPE = "rows of one shape with prompts"
 _PROMPTS = (Pair, Demonstration, Ranking, Request, Task)
 _NEEDS: dict[Needs, tuple[tuple[type[Any], ...], str, str]] = {
     "answers": ((Task,), "problems with answers", "rows need a prompt and an answer"),
+    "math": ((Task,), "problems with answers", "rows need problem, and solution or answer"),
     "ifeval": ((Task,), "prompts with instructions to check",
                "rows need prompt, instruction_id_list and kwargs, as IFEval's, or instructions as JSON in `answer`"),
     "rewardbench": ((Pair,), "RewardBench's pairs", "rows need prompt, chosen, rejected and subset"),

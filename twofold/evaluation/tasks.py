@@ -14,6 +14,7 @@ from twofold.evaluation import (
     instruction_following,
     judging,
     likelihood,
+    math_problems,
     pass_at_k,
     rewardbench,
     win_rate,
@@ -30,7 +31,17 @@ def _rows(task: Needs) -> Callable[[Sequence[Record]], Sequence[Any]]:
 
 ANSWERS = Halves(answers.AccuracySettings, _rows("answers"), answers.measure_accuracy, answers.accuracy_figures)
 PASS_AT_K = Halves(pass_at_k.PassAtKSettings, _rows("answers"), pass_at_k.measure_samples, pass_at_k.pass_at_k_figures)
+SAMPLES: Mapping[str, Halves] = {
+    "math": Halves(
+        math_problems.MathPassAtKSettings, _rows("math"), math_problems.measure_math_samples,
+        math_problems.math_sample_figures,
+    ),
+}  # fmt: skip
+"""What `--pass-at` measures; of the other tasks it is PASS_AT_K."""
 TASKS: Mapping[str, Halves] = {
+    "math": Halves(
+        math_problems.MathSettings, _rows("math"), math_problems.measure_math, math_problems.math_figures
+    ),
     "ifeval": Halves(
         instruction_following.IfevalSettings, _rows("ifeval"), instruction_following.measure_instructions,
         instruction_following.instruction_figures,

@@ -31,6 +31,8 @@ TINY = 1e-4
 RANGE = re.compile(r"\d[\d.]*(?:\\?%)? ?- ?\d[\d.]*(?:\\?%)?")
 """`3-4`: a difference, or from 3 to 4."""
 UNREADABLE = "unreadable"
+WHOLE = "whole"
+"""Marks texts from which math-verify extracts the answers itself."""
 REMEDY = "math reads one formula, time or number behind `####` or in \\boxed{…}; for words evaluate with --metrics text"
 
 
@@ -72,10 +74,15 @@ class MathVerifier:
         known = _equal(gold, given)
         return self._by_algebra(gold.text, given.text) if known is None else known
 
-    def _by_algebra(self, gold: str, given: str) -> bool:
+    def whole(self, completion: str, answer: str) -> bool:
+        """Whether math-verify finds an answer in the whole `completion` that equals one in the whole `answer`: its own
+        extraction and comparison, as the metric math_verify of lm-eval's minerva_math."""
+        return self._by_algebra(answer, completion, WHOLE)
+
+    def _by_algebra(self, gold: str, given: str, *whole: str) -> bool:
         child = self._child or self._start()
         try:
-            child.stdin.write(json.dumps([gold, given]).encode() + b"\n")  # type: ignore[union-attr]  # a pipe, as opened
+            child.stdin.write(json.dumps([gold, given, *whole]).encode() + b"\n")  # type: ignore[union-attr]  # a pipe, as opened
             child.stdin.flush()  # type: ignore[union-attr]
             said = self._read(child, self.timeout)
         except OSError:
@@ -166,7 +173,8 @@ def _equal(gold: Formula, given: Formula) -> bool | None:
 
 
 def serve(questions: IO[str], replies: IO[str]) -> None:
-    """The child's life: a line `true` once it is ready, then one for each line of [ground truth, answer]."""
+    """The child's life: a line `true` once it is ready, then one for each line of [ground truth, answer], or of whole
+    texts with the mark WHOLE."""
     import resource
 
     from math_verify import LatexExtractionConfig, parse, verify
@@ -187,7 +195,11 @@ def serve(questions: IO[str], replies: IO[str]) -> None:
     reply(True)
     for line in questions:
         try:
-            gold, given = (parsed(each) for each in json.loads(line))
+            gold, given, *marks = json.loads(line)
+            if marks:
+                reply(bool(verify(*(parse(each, **ours) for each in (gold, given)), timeout_seconds=None)))
+                continue
+            gold, given = parsed(gold), parsed(given)
             reply(
                 bool(verify(gold, given, timeout_seconds=None)) and _same_size(gold[0], given[0])
                 if gold

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from math import gcd
 
-from twofold.rewards.numerals import PARTS, numerals, plainer, untagged
+from twofold.rewards.numerals import PARTS, listed, numerals, plainer, untagged
 
 LONGEST, DEEPEST = 500, 15
 """Characters and brackets within brackets of a formula: what is more takes a parser seconds."""
@@ -76,9 +76,10 @@ def formula_of(part: str) -> Formula | None:
     inside = numerals(line)
     if _VALUE_WORDS.search(line) or _UNENDING.search(line):
         return None
-    if len(inside) == 1 and inside[0].text is not None and not _ALGEBRA.search(line):
+    alone = len(inside) == 1 and inside[0].text is not None and not listed(line, inside[0])
+    if alone and not _ALGEBRA.search(line):
         percent = re.match(r"[)}\s]*(?:%|percent\b)", line[inside[0].end :])
-        return Formula(inside[0].text + ("%" if percent else ""), "percent" if percent else "number")
+        return Formula(f"{inside[0].text}{'%' if percent else ''}", "percent" if percent else "number")
     if time := TIME.fullmatch(line.strip(" $.{}")):
         hours, minutes, seconds, half = time.groups()
         half = "" if half is None else half.replace(".", "").lower()

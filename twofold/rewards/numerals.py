@@ -82,6 +82,12 @@ _OPERAND = re.compile(rf"(?:\d|[)\]}}%°]|(?<!{_LETTER}){_LETTER})$")
 _CASED = re.compile(rf"(?:{_LETTER}|\d)$")
 _TAG = re.compile(r"</?[\w|-]+$")
 
+_IN = r"[^()\[\]{}]*"
+_LISTED = re.compile(  # 0 is the number; (2,x], {x; 2}, x, 2, x \in (2, \infty)
+    rf"[(\[{{]{_IN}(?:0{_IN}[,;]|[,;]{_IN}0){_IN}[)\]}}]|(?<![A-Za-z])(?:\\[a-zA-Z]+|[b-zB-HJ-Z])\s?[,;]\s?0"
+    r"|0\s?[,;]\s?[-\u2212]?(?:\\[a-zA-Z]+|[b-zB-HJ-Z])(?![A-Za-z])|\\(?:infty|in|cup|cap|setminus)(?![a-zA-Z])|[∞∈∪]"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Numeral:
@@ -108,6 +114,12 @@ def untagged(text: str) -> str:
 def numerals(line: str) -> list[Numeral]:
     """The first two numbers in a line that is already `plainer`: whether there is one, and no other."""
     return [_read(line, match) for match in islice(NUMBER.finditer(line), 2)]
+
+
+def listed(line: str, number: Numeral) -> bool:
+    """Whether the only number of a line is one of several parts: of a point, a list, a set or an interval."""
+    before, behind = line[: number.start][-LONGEST:], line[number.end :][:LONGEST]
+    return _LISTED.search(f"{before.rstrip('-+')}0{behind}") is not None
 
 
 def last_numeral(line: str) -> Numeral | None:

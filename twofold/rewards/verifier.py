@@ -17,7 +17,7 @@ from typing import Literal
 
 from twofold.errors import DataError
 from twofold.rewards.final_answer import behind_equals, boxed, last_sentence, marked, short
-from twofold.rewards.numerals import AROUND, LONGEST, NUMBER, PARTS, goes_on, last_numeral, numerals, plainer
+from twofold.rewards.numerals import AROUND, LONGEST, NUMBER, PARTS, goes_on, last_numeral, listed, numerals, plainer
 
 Metric = Literal["strict", "flexible"]
 
@@ -118,7 +118,7 @@ def _plain(part: str, answer: str) -> str:
     inside = numerals(line)
     if not inside:
         raise DataError(f"the answer {short(answer)!r} holds no number", where="", remedy=REMEDY)
-    listed = line[: inside[0].start].rstrip().endswith((",", ";"))
-    if len(inside) > 1 or inside[0].text is None or listed or _ANOTHER.search(line):
+    several = line[: inside[0].start].rstrip().endswith((",", ";")) or listed(line, inside[0])
+    if len(inside) > 1 or inside[0].text is None or several or _ANOTHER.search(line):
         raise DataError(f"the answer {short(part or answer)!r} is no plain number", where="", remedy=REMEDY)
     return inside[0].text

@@ -44,6 +44,7 @@ SHAPES: tuple[Shape, ...] = (
     *conversations.DEMONSTRATIONS,
     *instructions.DEMONSTRATIONS,
     *single.TASKS,
+    *solutions.PROBLEMS,
     *single.INSTRUCTED,
     *human_feedback.SHAPES,
     *pairs.IMPLICIT,

@@ -1,18 +1,22 @@
-"""GSM8K's published solutions of models: the ground truth over the first wrong solution of a problem.
+"""Problems of mathematics with solutions.
 
-github.com/openai/grade-school-math, example_model_solutions.jsonl (Cobbe et al. 2021, arXiv:2110.14168): `question`,
-`ground_truth` and, under each model's name, {is_correct, solution}. Correct solutions tie with each other and so do
-wrong ones, so that a row holds no ranking; a problem that every model solved is passed over.
+GSM8K's published solutions of models, github.com/openai/grade-school-math, example_model_solutions.jsonl (Cobbe et al.
+2021, arXiv:2110.14168): `question`, `ground_truth` and, under each model's name, {is_correct, solution}. Correct
+solutions tie with each other and so do wrong ones, so that a row holds no ranking: the ground truth is preferred to the
+first wrong solution, and a problem that every model solved is passed over.
+
+MATH (Hendrycks et al. 2021, arXiv:2103.03874) and MATH-500: `problem`, `solution` with a boxed answer, `answer`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from twofold.data.shapes.fields import Fields
 from twofold.data.shapes.shape import Shape
-from twofold.records import Pair
+from twofold.records import Pair, Task
 
 
 def _is_solution(value: Any) -> bool:
@@ -41,6 +45,30 @@ def _solutions(row: Mapping[str, Any]) -> list[str]:
     return [name for name, value in row.items() if _is_solution(value)]
 
 
+def _problem(row: Fields, told: str) -> Task:
+    """A problem with its worked solution, or with its bare answer, as the reference answer."""
+    prompt, (answer,) = row.turns("problem", told)
+    if not isinstance(answer, str):
+        row.fault(told, "is no single text, by which an answer could be checked", "write it as text")
+        answer = ""
+    return Task(prompt, answer, row.source)
+
+
+def _boxed(row: Mapping[str, Any]) -> bool:
+    return "prompt" not in row and isinstance(row["solution"], str) and "\\boxed" in row["solution"]
+
+
+def _bare(row: Mapping[str, Any]) -> bool:
+    return "prompt" not in row and "question" not in row
+
+
 SHAPES = (
     Shape("GSM8K model solutions", ("question", "ground_truth"), _truth_over_wrong, fits=_solved, beside=_solutions),
 )
+PROBLEMS = (
+    Shape(
+        "problem + solution (MATH)", ("problem", "solution"), partial(_problem, told="solution"), ("answer",), _boxed
+    ),
+    Shape("problem + answer", ("problem", "answer"), partial(_problem, told="answer"), fits=_bare,
+          beside=lambda _: ("solution",)),
+)  # fmt: skip
