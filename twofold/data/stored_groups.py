@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from twofold.batch import Branch, Group, Role, asides_of
+from twofold.batch import STEP_LABEL, Branch, Group, Role, asides_of
 from twofold.data.encode import Encoded, encode, tell
 from twofold.data.lazy import key as key_of
 from twofold.data.load import code
@@ -28,9 +28,10 @@ _TOKENS = pa.list_(pa.int32())
 _SCHEMA = pa.schema(
     {"name": pa.string(), "prompt": _TOKENS, "tokens": _TOKENS, "lengths": _TOKENS, "roles": _TOKENS}
     | {"truth": _TOKENS, "columns": pa.string(), "asides": pa.string()}
+    | {"steps": pa.string()}
 )
-FORMAT = 2
-"""Of these files; a store of an earlier one is made again. 2 has asides."""
+FORMAT = 3
+"""Of these files; a store of an earlier one is made again. 2 has asides, 3 labels of steps."""
 
 
 class StoredGroups(Stored[Group]):
@@ -52,9 +53,15 @@ class StoredGroups(Stored[Group]):
         roles = _slice(batch, "roles", place).tolist()
         told = batch.column("asides")[place].as_py()
         asides: list[Any] = json.loads(told) if told else []
+        rated = batch.column("steps")[place].as_py()
+        labels = [{STEP_LABEL: torch.tensor(each)} for each in json.loads(rated)] if rated else []
         branches = tuple(
             Branch(
-                tokens, Role(role), columns=numbers[i] if numbers else {}, asides=asides_of(asides[i]) if asides else ()
+                tokens,
+                Role(role),
+                labels[i] if labels else {},
+                numbers[i] if numbers else {},
+                asides_of(asides[i]) if asides else (),
             )
             for i, (tokens, role) in enumerate(zip(pieces, roles, strict=True))
         )
@@ -115,6 +122,8 @@ class Fingerprint:
             self._sum.update(len(tokens).to_bytes(8, "little") + tokens.numpy().tobytes())
         if columns := [sorted(b.columns.items()) for b in group.branches if b.columns]:
             self._sum.update(repr(columns).encode())
+        if labels := step_labels_of(group):
+            self._sum.update(repr(labels).encode())
         if asides := [b.asides_as_lists() for b in group.branches if b.asides]:
             self._sum.update(repr(asides).encode())
 
@@ -166,6 +175,7 @@ def _open(folder: Path, key: str) -> Encoded | None:
 def _row(group: Group) -> dict[str, Any]:
     numbers = [dict(b.columns) for b in group.branches]
     asides = [b.asides_as_lists() for b in group.branches]
+    labels = step_labels_of(group)
     return {
         "name": group.name,
         "prompt": group.prompt.numpy().astype(np.int32),
@@ -175,7 +185,14 @@ def _row(group: Group) -> dict[str, Any]:
         "truth": None if group.truth is None else group.truth.numpy().astype(np.int32),
         "columns": json.dumps(numbers) if any(numbers) else None,
         "asides": json.dumps(asides) if any(asides) else None,
+        "steps": json.dumps(labels) if labels else None,
     }
+
+
+def step_labels_of(group: Group) -> list[list[float]]:
+    """The labels of steps of each branch as numbers; empty if steps are not rated."""
+    columns = [b.token_columns for b in group.branches if STEP_LABEL in b.token_columns]
+    return [list(map(float, column[STEP_LABEL])) for column in columns]
 
 
 def _slice(batch: pa.RecordBatch, column: str, place: int) -> Any:
