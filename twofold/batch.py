@@ -16,9 +16,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-DataKind = Literal["pairs", "triples", "rankings", "labels", "demonstrations", "prompts"]
-"""The kinds of rows. Triples are pairs with an additional gold answer. Prompts are answered by the policy itself, in
-rollouts."""
+DataKind = Literal["pairs", "triples", "rankings", "labels", "steps", "demonstrations", "prompts"]
+"""The kinds of rows. Triples are pairs with an additional gold answer. Steps are solutions with rated steps. Prompts
+are answered by the policy itself, in rollouts."""
 
 
 WEIGHT, PROBABILITY = "weight", "probability"
@@ -26,6 +26,9 @@ WEIGHT, PROBABILITY = "weight", "probability"
 is right. A row without them counts once and is right."""
 ROW_NUMBERS = (WEIGHT, PROBABILITY, "margin")
 """The branch columns that a row of any format may have next to its texts."""
+
+STEP_LABEL = "step_label"
+"""Token column: at the token after each rated step its label from 0 (wrong) to 1 (right), elsewhere −1."""
 
 ENCODED_PROMPTS = "twofold_encoded_prompts"
 """The attribute of a tokenizer that is true if its model has an encoder for prompts. Then prompt and completion are two
@@ -43,6 +46,7 @@ class Role(IntEnum):
     RANKED = 5
     DESIRABLE = 6
     UNDESIRABLE = 7
+    STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,7 @@ def with_shared_columns(groups: Sequence[Group]) -> list[Group]:
     return list(groups) if all(n == shared for n in names) else [g.only_columns(shared) for g in groups]
 
 
-UNITS = ("group", "pair", "branch", "token")
+UNITS = ("group", "pair", "branch", "token", "step")
 
 
 @dataclass(frozen=True)
@@ -235,6 +239,11 @@ class Batch:
     def num_branches(self) -> int:
         return len(self.length_B)
 
+    @property
+    def rated_S(self) -> Tensor:
+        """Whether a rated step ends before each token."""
+        return self.token_columns[STEP_LABEL] >= 0
+
     def of_role(self, role: Role) -> Tensor:
         """Indices [n] of the branches that play `role`, in order."""
         return (self.role_B == int(role)).nonzero().squeeze(1)
@@ -248,6 +257,8 @@ class Batch:
             return len(self.names)
         if base == "pair":
             return len(self.of_role(Role.CHOSEN))
+        if base == "step":
+            return int(self.rated_S.sum())
         mask = self.role_B == int(Role[role.upper()]) if role else torch.ones_like(self.role_B, dtype=torch.bool)
         return int(mask.sum()) if base == "branch" else int(self.length_B[mask].sum())
 
@@ -262,6 +273,8 @@ class Batch:
             return weight_B.new_ones(len(self.names)).index_copy(0, self.group_B, weight_B)
         if base == "pair":
             return weight_B[self.of_role(Role.CHOSEN)]
+        if base == "step":
+            return weight_B[self.branch_S[self.rated_S]]
         mask_B = self.role_B == int(Role[role.upper()]) if role else torch.ones_like(self.role_B, dtype=torch.bool)
         return weight_B[mask_B] if base == "branch" else weight_B[self.branch_S[mask_B[self.branch_S]]]
 

@@ -194,6 +194,28 @@ class Labelled:
 
 
 @dataclass(frozen=True, slots=True)
+class Steps:
+    """A solution in steps. `labels` rate each as right (1), wrong (0) or right with a probability; None is unrated."""
+
+    prompt: Prompt
+    steps: tuple[str, ...]
+    labels: tuple[float | None, ...]
+    source: Source
+    weight: float | None = None
+
+    @property
+    def is_right(self) -> bool:
+        """Whether no step is rated as wrong."""
+        return all(label is None or label >= RIGHT for label in self.labels)
+
+
+RIGHT = 0.5
+"""A step whose label, or whose probability by a model, is at least this is right."""
+STEP_SEPARATOR = "\n"
+"""What joins the steps of a solution, by default (data.tokenize.step_separator)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A prompt without an answer, to be answered by a model."""
 
@@ -201,16 +223,18 @@ class Request:
     source: Source
 
 
-Record: TypeAlias = Pair | Demonstration | Task | Ranking | Labelled | Request
+Record: TypeAlias = Pair | Demonstration | Task | Ranking | Labelled | Steps | Request
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An answer and its origin, as they will be in the row; `truncated` if it did not stop by itself."""
+    """An answer and its origin, as they will be in the row; `truncated` if it did not stop by itself. `steps` are those
+    that its row lists, if it does."""
 
     completion: Completion
     origin: Mapping[str, Any]
     truncated: bool = False
+    steps: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -234,6 +258,8 @@ def completion_fields(record: Record) -> tuple[tuple[str, Completion], ...]:
             return (("completion", record.completion),)
         case Task():
             return (("answer", record.answer if record.completion is None else record.completion),)
+        case Steps():
+            return (("completions", STEP_SEPARATOR.join(record.steps)),)
         case Request():
             return ()
         case Ranking():

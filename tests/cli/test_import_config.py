@@ -62,6 +62,7 @@ def test_a_dpo_config_of_trl_with_its_own_defaults(imported: Callable[..., Any])
         ({"beta": 0.1, "use_weighting": True}, {"kind": "wpo", "beta": 0.1}),
         ({"desirable_weight": 1.5}, {"kind": "kto", "beta": 0.1, "desirable_weight": 1.5, "undesirable_weight": 1.0}),
         ({"center_rewards_coefficient": 0.01}, {"kind": "bradley_terry", "centring": 0.01}),
+        ({"step_separator": "\n"}, {"kind": "process_reward"}),
         ({"packing": True}, {"kind": "sft"}),
         (
             {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 1.0, "cpo_alpha": 0.0},

@@ -10,12 +10,13 @@ import pytest
 
 from twofold.data.formats import read
 from twofold.data.shapes import SHAPES
-from twofold.records import Demonstration, Labelled, Pair, Ranking, Request, Task
+from twofold.records import Demonstration, Labelled, Pair, Ranking, Request, Steps, Task
 
 KINDS = {
     "Pairs": (Pair,),
     "Rankings": (Ranking,),
     "Labeled": (Labelled,),
+    "Steps": (Steps,),
     "Demonstrations": (Demonstration,),
     "Problems": (Task, Request),
 }

@@ -45,6 +45,7 @@ TEXT_PAIR = {"prompt": "The sky is", "chosen": " blue.", "rejected": " green."}
 ANSWER = {"prompt": turns("Sort:\nb a"), "completion": "a b"}
 DIALOGUE = {"prompt": turns("Hi", "Hello", "1 + 1?"), "completion": "2"}
 GOOD = {"prompt": turns("1 + 1?"), "completion": "2", "label": True}
+STEPS = {"prompt": "1 + 1?", "completions": ["1 + 1", "3"], "labels": [True, False]}
 RANKING = {"prompt": "1 + 1?", "completions": ["2", "3", "5"]}
 CHAT_RANKING = {"prompt": turns("1 + 1?"), "completions": ["2", "3", "5"]}
 HH = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: 1 + 1?\n\nAssistant:"
@@ -61,6 +62,19 @@ FORMATS: dict[str, tuple[Any, Any]] = {
         {"chosen": "The sky is blue.", "rejected": "The sky is green."}, TEXT_PAIR),
     "prompt + completion": ({**ANSWER, "completion": [said("a b")]}, ANSWER),
     "prompt + completion + label": ({**GOOD, "completion": [said("2")]}, GOOD),
+    # process supervision
+    "prompt + completions (steps) + labels": ({**STEPS, "labels": [1, 0.0]}, STEPS),
+    "problem + steps + label (ProcessBench)": (
+        {"id": "math-1", "problem": "1 + 1?", "steps": ["1 + 1", "3"], "label": 1, "final_answer_correct": False},
+        STEPS),
+    "question + label of steps (PRM800K)": (
+        {"question": {"problem": "1 + 1?"}, "label": {"steps": [
+            {"completions": [{"text": "1 + 1", "rating": 1}], "human_completion": None, "chosen_completion": 0},
+            {"completions": [{"text": "3", "rating": -1}], "human_completion": None, "chosen_completion": None}]}},
+        STEPS),
+    "input + label with marks (Math-Shepherd)": (
+        {"input": "1 + 1? Step 1: 2 ки", "label": "1 + 1? Step 1: 2 +", "task": "GSM8K"},
+        {"prompt": "1 + 1?", "completions": ["Step 1: 2"], "labels": [True]}),
     "messages": ({"messages": turns("Hi", "Hello", "1 + 1?", "2")}, DIALOGUE),
     "prompt": ({"prompt": "1 + 1?", "source": "a", "level": 3}, {"prompt": "1 + 1?"}),
     "text": ({"text": "The sky is blue.", "label": "pos"}, {"prompt": "", "completion": "The sky is blue."}),
@@ -300,7 +314,6 @@ def test_equal_scores_keep_their_order_and_are_named(write: Write) -> None:
 @pytest.mark.parametrize(
     ("first", "row", "field", "message"),
     [
-        (RANKING, {**RANKING, "labels": [True, True, False]}, "labels", "judges the steps of one answer"),
         (FORMATS["prompt + completions (scored)"][0], {"prompt": "a", "completions": [{"text": "x"}, {"text": "y"}]},
          "completions", "holds items that are not {text, score}"),
         (FORMATS["instruction + output (alpaca)"][0], {"instruction": "a", "output": "b", "history": "c"}, "history",

@@ -31,14 +31,14 @@ from twofold.judges.registry import (
 EVERY = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 ARGUMENT = {"URL#MODEL": "http://127.0.0.1:9/v1#m", "HOW:JUDGE,JUDGE": "min:reward:x,reward:y"}
 USED = {
-    REWARD: "verifier code reward classifier ensemble python llm-score",
-    ONLINE: "verifier code reward classifier ensemble python implicit llm-score llm llm-prob truth",
-    GATE: "verifier reward classifier ensemble python llm-score llm llm-prob",
-    SCORE: "verifier code reward classifier ensemble llm-score llm llm-prob",
-    BUILD: "verifier code reward classifier ensemble llm-score llm llm-prob truth stronger human",
-    WIN_RATE: "verifier reward classifier ensemble llm-score llm llm-prob human",
-    FRONTIER: "verifier reward classifier ensemble llm-score",
-    BEST_OF: "verifier reward classifier ensemble llm-score",
+    REWARD: "verifier code reward process classifier ensemble python llm-score",
+    ONLINE: "verifier code reward process classifier ensemble python implicit llm-score llm llm-prob truth",
+    GATE: "verifier reward process classifier ensemble python llm-score llm llm-prob",
+    SCORE: "verifier code reward process classifier ensemble llm-score llm llm-prob",
+    BUILD: "verifier code reward process classifier ensemble llm-score llm llm-prob truth stronger human",
+    WIN_RATE: "verifier reward process classifier ensemble llm-score llm llm-prob human",
+    FRONTIER: "verifier reward process classifier ensemble llm-score",
+    BEST_OF: "verifier reward process classifier ensemble llm-score",
 }
 
 

@@ -47,6 +47,7 @@ from twofold.objectives import (
     OnPairs,
     PDPOGenerator,
     PlackettLuce,
+    ProcessReward,
     Reinforce,
     RewardPlackettLuce,
     RobustDPO,
@@ -192,11 +193,13 @@ def test_what_learns_from_what() -> None:
     assert {m for m, kind in kinds.items() if kind == "prompts"} == {PPO, GRPO, RLOO, Reinforce}
     assert {m for m, kind in kinds.items() if kind == "labels"} == {KTO, BCO}
     assert {m for m, kind in kinds.items() if kind == "triples"} == {TPO}
+    assert {m for m, kind in kinds.items() if kind == "steps"} == {ProcessReward}
     assert {m for m, kind in kinds.items() if kind == "demonstrations"} == {SFT, DFT, EAFT}
     ranked = {PlackettLuce, InfoNCA, NCAK, BradleyTerry, RewardPlackettLuce}
     assert {m for m, kind in kinds.items() if kind == "rankings"} == ranked
     members = get_args(AnyObjective)
     assert {m for m in members if m().reads == "scores"} == {BradleyTerry, RewardPlackettLuce}
+    assert {m for m in members if m().reads == "values"} == {ProcessReward}
     assert {m for m in members if m().couples} == {AOT}
     assert {m for m in members if m().token_advantages} == {PPO}
     assert {m for m in members if m().statistics} == {WPO, EAFT}

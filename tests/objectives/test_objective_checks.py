@@ -221,7 +221,7 @@ def test_either_turn_is_tried() -> None:
             checks.is_finite_at_extremes(objective, scene(1), 1e4, torch.float32)
 
 
-@pytest.mark.parametrize("kind", ["pairs", "triples", "rankings", "labels", "demonstrations"])
+@pytest.mark.parametrize("kind", ["pairs", "triples", "rankings", "labels", "steps", "demonstrations"])
 def test_random_scenes_are_of_what_is_learnt(kind: DataKind) -> None:
     """Of 400 groups: one to five tokens a branch, between 0 and −3 nats each for policy and reference, which differ."""
     groups, logps = checks.random_scene(kind, 400, torch.Generator().manual_seed(0))
@@ -234,6 +234,7 @@ def test_random_scenes_are_of_what_is_learnt(kind: DataKind) -> None:
             "triples": {(Role.CHOSEN, Role.REJECTED, Role.DEMONSTRATION)},
             "rankings": {(Role.RANKED,) * n for n in (2, 3, 4, 5)},
             "labels": {(Role.DESIRABLE,), (Role.UNDESIRABLE,)},
+            "steps": {(Role.STEPS,)},
             "demonstrations": {(Role.DEMONSTRATION,)},
         }[kind]
     )

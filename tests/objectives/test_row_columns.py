@@ -40,7 +40,8 @@ OBJECTIVES += [
     Sum(parts=(Summand(objective=BradleyTerry()), Summand(objective=BradleyTerry(margin=0.5), weight=0.3))),
 ]  # fmt: skip
 EVERY = pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
-DOUBTED = [o for o in OBJECTIVES if o.data_kind != "demonstrations" and "win_rate" not in o.requires]
+UNDOUBTED = ("demonstrations", "steps")
+DOUBTED = [o for o in OBJECTIVES if o.data_kind not in UNDOUBTED and "win_rate" not in o.requires]
 WEIGHTS = (2.0, 0.0, 1.0, 3.0)
 
 

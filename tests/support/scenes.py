@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from twofold.batch import Batch, Branch, DataKind, Group, Outputs, Role
+from twofold.batch import STEP_LABEL, Batch, Branch, DataKind, Group, Outputs, Role
 from twofold.objectives import (
     AOT,
     BCO,
@@ -158,6 +158,17 @@ def labelled(count: int, noise: torch.Generator) -> Scene:
     return _scene([[_random(role, noise, z0)] for role in roles])
 
 
+def solutions(count: int, noise: torch.Generator) -> Scene:
+    """One solution each, of which every token may end a step that is right, wrong or unrated; at least one is rated."""
+    made = []
+    for _ in range(count):
+        found, values = _random(Role.STEPS, noise)
+        label_N = torch.randint(-1, 2, (len(values),), generator=noise).double()
+        label_N[0] = label_N[0].abs()
+        made.append([(found.with_columns({STEP_LABEL: label_N}), values)])
+    return _scene(made)
+
+
 def drafts(count: int, noise: torch.Generator) -> Scene:
     """Two to four drafts per problem, about half of them below the ground truth's reward, about half of them right;
     each was drawn when the policy was a little different. The ground truth is the last branch."""
@@ -219,6 +230,7 @@ PAINTERS: dict[DataKind, Callable[[int, torch.Generator], Scene]] = {
     "triples": triples,
     "rankings": rankings,
     "labels": labelled,
+    "steps": solutions,
     "prompts": rollouts,
 }
 

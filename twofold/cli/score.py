@@ -47,6 +47,7 @@ class Options(ShardOptions):
     ] = None
     ignore: Ignore = None
     rubric: Annotated[str | None, typer.Option(help="A jinja2 file with the judge's instructions.")] = None
+    steps: Annotated[bool, typer.Option(help="With process:FOLDER, also write the score of each step.")] = False
     max_length: Annotated[int, typer.Option(min=2, help="A reward model's tokens of a prompt and one completion.")] = (
         1024
     )
@@ -101,10 +102,11 @@ def _reading(file: str, columns: list[str] | None, ignore: Any) -> Reading:
 
 
 def _work(given: Options, entries: Sequence[Entry], how: ScoreSettings) -> Work:
-    settings = {"judge": how.judge, "rubric": how.rubric, "length": (given.max_length, given.cut_prompt)}
+    length = given.max_length, given.cut_prompt
+    settings = {"judge": how.judge, "rubric": how.rubric, "length": length, "steps": how.steps}
     items = ([shown(e.question.prompt), [shown(c.completion) for c in e.question.candidates]] for e in entries)
     about = {"file": given.file, "columns": given.columns, "ignore": given.ignore}
-    inputs = (given.file, how.judge.partition(":")[2], how.rubric)
+    inputs = (given.file, how.judge.partition(":")[2].partition("?")[0], how.rubric)
     return Work("score", "rows", len(entries), digest(settings, items), about, inputs=inputs)
 
 
@@ -124,7 +126,11 @@ def _settings(given: Options) -> ScoreSettings:
     if given.judge is None:
         remedy = "as --judge verifier, reward:FOLDER or llm-score:URL#NAME"
         raise RecipeError("requires a judge", where="--judge", remedy=remedy)
-    named = [f"judge={json.dumps(given.judge)}", f"rubric={json.dumps(given.rubric)}"]
+    named = [
+        f"judge={json.dumps(given.judge)}",
+        f"rubric={json.dumps(given.rubric)}",
+        f"steps={json.dumps(given.steps)}",
+    ]
     return validate(ScoreSettings, from_overrides([*named, *(given.settings or [])]))
 
 
@@ -139,6 +145,7 @@ def _show(out: Path, scored: ScoredFile) -> None:
     if KINDS[scored.judge["kind"]].needs_truth:
         _show_right(known)
     _show_comparisons(known, calibrated=scored.judge["kind"] == "reward")
+    _show_steps(scored)
 
 
 def _show_right(known: Sequence[tuple[Entry, list[float]]]) -> None:
@@ -185,6 +192,25 @@ def _show_comparisons(known: Sequence[tuple[Entry, list[float]]], *, calibrated:
         str(accuracy.n), percent(accuracy.value), interval(accuracy), percent(ties),
         p_value(report.test.p_value), percent(report.longer_wins.value), *error,
     )  # fmt: skip
+    results().print(rows)
+
+
+def _show_steps(scored: ScoredFile) -> None:
+    """A process reward model's accuracy on rows whose steps are rated."""
+    from twofold.evaluation.steps import RatedSolution, step_report
+    from twofold.reports.tables import interval, percent
+
+    solutions = [
+        RatedSolution(repr(entry.question.prompt), *zip(*rated, strict=True))
+        for entry, several in zip(scored.entries, scored.steps or (), strict=False)
+        if (rated := [(y, p) for y, p in zip(entry.labels, several[0], strict=False) if y is not None])
+    ]
+    if not solutions:
+        return
+    rows = table("figure", "#n", "#value", "95% interval")
+    for name, share in step_report(solutions).headline.items():
+        if share.n:
+            rows.add_row(name, str(share.n), percent(share.value), interval(share))
     results().print(rows)
 
 

@@ -71,7 +71,7 @@ class Recipe:
         object.__setattr__(self, "optimizer", self.optimizer.for_tuning(adapter=adapter))
         if self.data.also is not None:
             also_objective(self.data.also)
-            scored = self.objective.reads == "scores"
+            scored = self.objective.reads != "logps"
             require(not scored, "data.also trains a policy, and this objective a reward model: leave it out")
         self.algorithm.refuse_misfit(self)
         drafts = self.algorithm.draws_drafts

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twofold.data.encode import Encoded, encode
 from twofold.data.formats import Table
-from twofold.data.kinds import RowNeeds, imitated, rows_of_kind
+from twofold.data.kinds import RowNeeds, imitated, is_wrong, rows_of_kind
 from twofold.data.lazy import MappedRows, concat
 from twofold.data.load import load
 from twofold.data.reading import Reading
@@ -18,7 +18,7 @@ from twofold.data.stored_groups import encode_stored
 from twofold.data.tokenize import Encoder
 from twofold.errors import DataError
 from twofold.progress import Progress
-from twofold.records import Labelled, Record, Request, Task, completion_fields
+from twofold.records import Record, Request, Task, completion_fields
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def as_tasks(records: Sequence[Record]) -> Sequence[Record]:
 
 def _as_task(record: Record) -> Task:
     """A generator problem: a task, or the best completion of a prompt as its ground truth."""
-    if isinstance(record, Labelled) and not record.desirable:
+    if is_wrong(record):
         what, remedy = "an undesirable completion is no ground truth", "leave the row out of data.generator"
         raise DataError(what, where=str(record.source), remedy=remedy)
     if isinstance(record, Request):

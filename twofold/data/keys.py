@@ -38,7 +38,8 @@ HARMLESS: Mapping[str, tuple[str, ...]] = {
     "ratings, of which a row's order is already the result": (
         "score", "scores", "rating", "ratings", "rank", "quality", "confidence", "agreement", "votes", "views",
         "likes", "upvotes", "helpfulness", "correctness", "coherence", "complexity", "verbosity", "reward",
-        "rewards", "reward_scores", "score_chosen", "score_rejected", "chosen_score", "rejected_score",
+        "rewards", "reward_scores", "step_scores", "chosen_step_scores", "rejected_step_scores", "reward_step_scores",
+        "score_chosen", "score_rejected", "chosen_score", "rejected_score",
         "gold_score", "chosen_rating", "rejected_rating", "chosen_avg_rating", "rejected_avg_rating",
         "chosen_reward", "rejected_reward", "rationale", "rationales", "critique", "critiques", "annotations",
         "fine_grained_score", "principle", "custom_system_prompt", "order", "labelling_prompt", "original_question",

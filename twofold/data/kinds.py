@@ -18,6 +18,7 @@ from twofold.records import (
     Ranking,
     Record,
     Request,
+    Steps,
     Task,
     completion_fields,
     final_text,
@@ -28,6 +29,7 @@ _BRING: dict[DataKind, str] = {
     "triples": "provide prompt, gold, chosen and rejected",
     "rankings": "provide prompt and completions (best first), or pairs",
     "labels": "provide prompt, completion and label, or pairs",
+    "steps": "provide prompt, completions (the steps of one solution) and labels",
     "demonstrations": "keep only the desirable rows",
     "prompts": "provide prompts, with answers where a verifier rates",
 }
@@ -142,7 +144,9 @@ def _converted(record: Record, needs: RowNeeds) -> list[Record]:
             return [replace(record, gold=None)]
         case "triples", Pair(gold=gold) if gold is not None:
             return [record]
-        case ("rankings", Ranking()) | ("labels", Labelled()) | ("demonstrations", Demonstration()):
+        case (
+            ("rankings", Ranking()) | ("labels", Labelled()) | ("steps", Steps()) | ("demonstrations", Demonstration())
+        ):
             return [record]
         case "rankings", Pair():
             known = {name: getattr(record, name) for name in ("margin", "probability", "weight")}
@@ -165,15 +169,26 @@ def _converted(record: Record, needs: RowNeeds) -> list[Record]:
 
 def best_completion(record: Record) -> Completion | None:
     """The best answer that `record` holds; None where it holds no good one."""
-    if isinstance(record, Labelled) and not record.desirable:
+    if is_wrong(record):
         return None
     return next((told for _, told in completion_fields(record)), None)
+
+
+def is_wrong(record: Record) -> bool:
+    """Whether `record` is a completion that was rated as bad, or a solution with a wrong step."""
+    match record:
+        case Labelled():
+            return not record.desirable
+        case Steps():
+            return not record.is_right
+        case _:
+            return False
 
 
 def _described(record: Record) -> str:
     names: dict[type[Record], str] = {
         Pair: "a pair", Ranking: "a ranking", Demonstration: "a demonstration", Task: "a problem with its answer",
-        Request: "only a prompt",
+        Request: "only a prompt", Steps: "a solution with rated steps",
     }  # fmt: skip
     if isinstance(record, Labelled):
         return "a desirable completion" if record.desirable else "an undesirable completion"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from twofold.batch import Branch, Group, Role, asides_of
+from twofold.batch import STEP_LABEL, Branch, Group, Role, asides_of
 from twofold.data.encode import Encoded, encode, tell
 from twofold.data.lazy import key as key_of
 from twofold.data.load import code
@@ -29,9 +29,10 @@ _TOKENS = pa.list_(pa.int32())
 _SCHEMA = pa.schema(
     {"name": pa.string(), "prompt": _TOKENS, "tokens": _TOKENS, "lengths": _TOKENS, "roles": _TOKENS}
     | {"truth": _TOKENS, "columns": pa.string(), "asides": pa.string()}
+    | {"steps": pa.string()}
 )
-FORMAT = 2
-"""Of these files; a store of an earlier one is made again. 2 has asides."""
+FORMAT = 3
+"""Of these files; a store of an earlier one is made again. 2 has asides, 3 labels of steps."""
 
 
 class StoredGroups(Stored[Group]):
@@ -53,9 +54,15 @@ class StoredGroups(Stored[Group]):
         roles = _slice(batch, "roles", place).tolist()
         told = batch.column("asides")[place].as_py()
         asides: list[Any] = json.loads(told) if told else []
+        rated = batch.column("steps")[place].as_py()
+        labels = [{STEP_LABEL: torch.tensor(each)} for each in json.loads(rated)] if rated else []
         branches = tuple(
             Branch(
-                tokens, Role(role), columns=numbers[i] if numbers else {}, asides=asides_of(asides[i]) if asides else ()
+                tokens,
+                Role(role),
+                labels[i] if labels else {},
+                numbers[i] if numbers else {},
+                asides_of(asides[i]) if asides else (),
             )
             for i, (tokens, role) in enumerate(zip(pieces, roles, strict=True))
         )
@@ -116,6 +123,8 @@ class Fingerprint:
             self._sum.update(len(tokens).to_bytes(8, "little") + tokens.numpy().tobytes())
         if columns := [sorted(b.columns.items()) for b in group.branches if b.columns]:
             self._sum.update(repr(columns).encode())
+        if labels := step_labels_of(group):
+            self._sum.update(repr(labels).encode())
         if asides := [b.asides_as_lists() for b in group.branches if b.asides]:
             self._sum.update(repr(asides).encode())
 
@@ -180,10 +189,11 @@ def _columns(groups: Sequence[Group]) -> list[pa.Array]:
         _lists(_flat([t for t in truths if t is not None]), [None if t is None else t.numel() for t in truths]),
         pa.array([_json_of([dict(b.columns) for b in group.branches]) for group in groups], pa.string()),
         pa.array([_json_of([b.asides_as_lists() for b in group.branches]) for group in groups], pa.string()),
+        pa.array([_json_of(step_labels_of(group)) for group in groups], pa.string()),
     ]
 
 
-def _flat(pieces: Sequence[Tensor]) -> NDArray[np.int32]:
+def _flat(pieces: list[Tensor]) -> NDArray[np.int32]:
     return torch.cat(pieces).numpy().astype(np.int32) if pieces else np.empty(0, np.int32)
 
 
@@ -197,6 +207,12 @@ def _lists(values: Sequence[int] | NDArray[np.int32], counts: Sequence[int | Non
 def _json_of(values: Sequence[Any]) -> str | None:
     """None where none of the `values` holds anything."""
     return json.dumps(values) if any(values) else None
+
+
+def step_labels_of(group: Group) -> list[list[float]]:
+    """The labels of steps of each branch as numbers; empty if steps are not rated."""
+    columns = [b.token_columns for b in group.branches if STEP_LABEL in b.token_columns]
+    return [list(map(float, column[STEP_LABEL])) for column in columns]
 
 
 def _slice(batch: pa.RecordBatch, column: str, place: int) -> Any:

@@ -10,18 +10,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from twofold.batch import Branch, Group, Role
+from twofold.batch import STEP_LABEL, Branch, Group, Role
 from twofold.data.chat import shows_tools
 from twofold.data.endings import Endings, as_tensor, fault, shared_length
 from twofold.data.hidden_keys import hidden
 from twofold.data.issues import Issue, IssueError
 from twofold.data.reasoning import Parted, parted
+from twofold.data.steps import step_ends, step_labels
 from twofold.data.supervision import LossOn, supervised
 from twofold.data.token_texts import TokenTexts
 from twofold.data.turns import ChatChoice, PromptForm, PutPrompt, Turns
 from twofold.errors import ModelError
 from twofold.records import (
+    STEP_SEPARATOR,
     TOOLS,
+    Completion,
     Demonstration,
     Labelled,
     Pair,
@@ -30,6 +33,7 @@ from twofold.records import (
     Record,
     Request,
     Source,
+    Steps,
     Task,
     completion_fields,
 )
@@ -50,9 +54,12 @@ class TokenizeSettings:
     counted."""
     loss_on: LossOn = "last"
     """Of a dialogue that is demonstrated: its last answer, or all, each as a demonstration after what came before."""
+    step_separator: str = STEP_SEPARATOR
+    """What joins the steps of a solution whose steps are rated."""
 
     def __post_init__(self) -> None:
         require(self.max_length >= 2, "max_length must be ≥ 2: a prompt token and a completion token")
+        require(self.step_separator != "", "step_separator must not be empty: it marks where a step ends")
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ class Encoder:
         try:
             if not isinstance(put.prompt, str):
                 yield self._endings.ahead(put.prompt, generation_prompt=True)
-            for _, completion in completion_fields(record):
+            for _, completion in self._completions(record):
                 yield from self._endings.needed(put, completion)
         except ModelError:
             raise
@@ -157,7 +164,7 @@ class Encoder:
     def _fitted(self, record: Record, put: PutPrompt) -> EncodedRow:
         head = self._prompt(put.prompt, record.source)
         endings = [
-            self._endings.after(put, told, head, (record.source, name)) for name, told in completion_fields(record)
+            self._endings.after(put, told, head, (record.source, name)) for name, told in self._completions(record)
         ]
         shared = shared_length(head, endings, record.source)
         roles = zip(_roles(record), _columns(record), endings, strict=True)
@@ -165,6 +172,8 @@ class Encoder:
             Branch(as_tensor(said.ids), role, columns=columns, asides=said.asides(head, shared))
             for role, columns, said in roles
         ]
+        if isinstance(record, Steps):
+            told = [branch.with_columns({STEP_LABEL: self._step_labels(record, branch.tokens)}) for branch in told]
         group = Group(
             name=str(record.source),
             prompt=as_tensor(head[:shared]),
@@ -174,6 +183,18 @@ class Encoder:
         counts = {"merged": sum(c.merged for c in endings), "unstopped": sum(c.unstopped for c in endings)}
         guess = next((guess for guess in (put.guess, *(c.guess for c in endings)) if guess), "")
         return self._cut(group, partial(EncodedRow, **counts, form=put.form, guess=guess))
+
+    def step_ends(self, tokens: Tensor, steps: Sequence[str], source: Source) -> list[int]:
+        """For each step of a completion [n] the place of the token after it (`data/steps.py`)."""
+        return step_ends(self.text, tokens.tolist(), steps, source)
+
+    def _step_labels(self, record: Steps, tokens: Tensor) -> Tensor:
+        return step_labels(len(tokens), self.step_ends(tokens, record.steps, record.source), record.labels)
+
+    def _completions(self, record: Record) -> tuple[tuple[str, Completion], ...]:
+        if isinstance(record, Steps):
+            return (("completions", self.settings.step_separator.join(record.steps)),)
+        return completion_fields(record)
 
     def inspect(self, record: Record) -> tuple[EncodedRow | None, Issue | None]:
         """As `fit`, and what was wrong with the record: not encodable, too long, or cut."""
@@ -262,6 +283,8 @@ def _roles(record: Record) -> tuple[Role, ...]:
             return ()
         case Ranking():
             return (Role.RANKED,) * len(record.completions)
+        case Steps():
+            return (Role.STEPS,)
         case Labelled():
             return (Role.DESIRABLE if record.desirable else Role.UNDESIRABLE,)
 
@@ -291,4 +314,8 @@ def completions(group: Group) -> list[Tensor]:
 
 def _cut_completions(group: Group, room: int) -> Group:
     truth = None if group.truth is None else group.truth[:room]
-    return replace(group, branches=tuple(replace(b, tokens=b.tokens[:room]) for b in group.branches), truth=truth)
+    branches = (
+        replace(b, tokens=b.tokens[:room], token_columns={k: v[:room] for k, v in b.token_columns.items()})
+        for b in group.branches
+    )
+    return replace(group, branches=tuple(branches), truth=truth)

@@ -83,7 +83,16 @@ def _sent(row: EncodedRow) -> _Sent:
     group = row.group
     if group is None:
         return row, None
-    branches = [(b.tokens.numpy(), b.role, dict(b.columns), b.asides_as_lists()) for b in group.branches]
+    branches = [
+        (
+            b.tokens.numpy(),
+            b.role,
+            {k: v.numpy() for k, v in b.token_columns.items()},
+            dict(b.columns),
+            b.asides_as_lists(),
+        )
+        for b in group.branches
+    ]
     truth = None if group.truth is None else group.truth.numpy()
     return replace(row, group=None), (group.name, group.prompt.numpy(), branches, truth)
 
@@ -93,8 +102,8 @@ def _received(row: EncodedRow, parts: tuple[Any, ...] | None) -> EncodedRow:
         return row
     name, prompt, branches, truth = parts
     made = tuple(
-        Branch(_tensor(tokens), role, columns=columns, asides=asides_of(asides))
-        for tokens, role, columns, asides in branches
+        Branch(_tensor(tokens), role, {k: _tensor(v) for k, v in of_tokens.items()}, columns, asides_of(asides))
+        for tokens, role, of_tokens, columns, asides in branches
     )
     return replace(row, group=Group(name, _tensor(prompt), made, None if truth is None else _tensor(truth)))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twofold.client.server import RetrySettings
 from twofold.data.formats import read
@@ -19,12 +20,13 @@ from twofold.judges.questions import Question, questions_of
 from twofold.judges.registry import SCORE, ledger_path, parse_judge
 from twofold.ledger import Ledger, write_rows
 from twofold.progress import Progress
-from twofold.records import Candidate, Labelled, Pair, Ranking, Record, Task, completion_fields
+from twofold.records import Candidate, Labelled, Pair, Ranking, Record, Steps, Task, completion_fields
 from twofold.rewards.execution import Execution
 from twofold.settings import require, settings
 
 if TYPE_CHECKING:
     from twofold.judges.base import OpenReward
+    from twofold.judges.steps import ProcessJudge, StepScores
 
 SINGLE, SEVERAL = "score", "reward_scores"
 
@@ -38,12 +40,15 @@ class ScoreSettings:
     rubric: str | None = None
     """A jinja2 file with the judge's instructions."""
     retry: RetrySettings = field(default_factory=RetrySettings)
+    steps: bool = False
+    """Also store the score of each step, by a judge that rates steps."""
     execution: Execution = field(default_factory=Execution)
     """Permissions of a judge that runs a model's programs. By default, it runs none."""
 
     def __post_init__(self) -> None:
         kind = parse_judge(self.judge, SCORE)
         require(self.rubric is None or kind.asks_server, "a rubric goes with llm and llm-score")
+        require(not self.steps or kind.rates_steps, f"{kind.name} rates no steps: name process:FOLDER")
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class Entry:
 
     `fields` name the scores: one for each completion, or one list for all. `levels` rank the completions by the row (0
     is best). Those of a labeled completion are compared with others of its prompt. None if the row has no ranking.
-    A row that compares counts `weight` times, and its order is right with `probability`.
+    A row that compares counts `weight` times, and its order is right with `probability`. `labels` are those of the
+    steps of its only completion.
     """
 
     question: Question
@@ -61,15 +67,18 @@ class Entry:
     task: bool = False
     weight: float = 1.0
     probability: float = 1.0
+    labels: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class ScoredFile:
-    """Entries with their scores, None for an entry without a verdict. Every row names the `judge`."""
+    """Entries with their scores, None for an entry without a verdict. Every row names the `judge`. `steps` are the
+    scores of the steps of each entry's completions, if they were asked for."""
 
     entries: list[Entry]
     scores: Scores
     judge: Mapping[str, Any]
+    steps: StepScores | None = None
 
     @property
     def missing(self) -> int:
@@ -109,7 +118,13 @@ def score_entries(
 
         resources = JudgeResources(SCORE, open_ledger, open_reward, how.rubric, how.retry, how.execution)
         judge = parse_judge(how.judge, SCORE).open(resources, stack)
-        scored = ScoredFile(entries, judge.scores([e.question for e in entries], progress), judge.provenance)
+        questions, steps = [e.question for e in entries], None
+        if how.steps:
+            steps = cast("ProcessJudge", judge).steps(questions, progress)
+            scores = cast("ProcessJudge", judge).totals(steps)
+        else:
+            scores = judge.scores(questions, progress)
+        scored = ScoredFile(entries, scores, judge.provenance, steps)
     write_rows(out, _scored_rows(source, scored))
     return scored
 
@@ -117,11 +132,20 @@ def score_entries(
 def scores_of(entries: list[Entry], rows: Iterable[Mapping[str, Any]]) -> ScoredFile:
     """The scores in `rows`, which were written for all `entries`."""
     scores: list[list[float] | None] = []
+    steps: list[Any] = []
     judge: Mapping[str, Any] = {}
     for entry, row in zip(entries, rows, strict=True):
-        scores.append(row[SEVERAL] if entry.fields == (SEVERAL,) else [row[name] for name in entry.fields])
+        listed, names = entry.fields == (SEVERAL,), [*map(step_field, entry.fields)]
+        scores.append(row[SEVERAL] if listed else [row[name] for name in entry.fields])
+        if names[0] in row:
+            steps.append(row[names[0]] if listed else [row[name] for name in names])
         judge = row["scored_by"]
-    return ScoredFile(entries, scores, judge)
+    return ScoredFile(entries, scores, judge, steps or None)
+
+
+def step_field(name: str) -> str:
+    """The name of the scores of steps next to that of scores of completions."""
+    return f"{name.removesuffix('s').removesuffix('score')}step_scores"
 
 
 def entries_of(reading: Reading) -> list[Entry]:
@@ -138,7 +162,8 @@ def entries_of(reading: Reading) -> list[Entry]:
 def _entry(record: Record, truth: Any) -> Entry:
     answer = truth if isinstance(truth, str) and not isinstance(record, Task) else None
     origin = {"row": record.source.row}
-    several = tuple(Candidate(told, {**origin, "field": name}) for name, told in completion_fields(record))
+    steps = record.steps if isinstance(record, Steps) else ()
+    several = tuple(Candidate(told, {**origin, "field": name}, steps=steps) for name, told in completion_fields(record))
     question = Question(record.prompt, record.source, answer, several)
     match record:
         case Pair():
@@ -150,6 +175,8 @@ def _entry(record: Record, truth: Any) -> Entry:
             return _counting(Entry(question, (SEVERAL,), levels), record)
         case Labelled():
             return Entry(question, (SINGLE,), (float(not record.desirable),))
+        case Steps():
+            return Entry(question, (SINGLE,), labels=record.labels)
         case _:
             return Entry(question, (SINGLE,), task=isinstance(record, Task))
 
@@ -179,10 +206,19 @@ def _refuse(entries: Sequence[Entry], how: ScoreSettings) -> None:
 
 def _scored_rows(source: str, scored: ScoredFile) -> Iterator[dict[str, Any]]:
     """The rows of the source as they are, each with its scores and its judge."""
-    known = {entry.question.source.row: (entry, scores) for entry, scores in scored.known()}
+    named = {
+        entry.question.source.row: _named(entry.fields, scores) | _named([*map(step_field, entry.fields)], steps)
+        for entry, scores, steps in zip(scored.entries, scored.scores, scored.steps or repeat(()), strict=False)
+        if scores is not None
+    }
     for number, row in rows(source):
-        if number in known and isinstance(row, dict):
-            entry, scores = known[number]
-            listed = entry.fields == (SEVERAL,)
-            named = {SEVERAL: scores} if listed else dict(zip(entry.fields, scores, strict=True))
-            yield {**row, **named, "scored_by": dict(scored.judge)}
+        if number in named and isinstance(row, dict):
+            yield {**row, **named[number], "scored_by": dict(scored.judge)}
+
+
+def _named(fields: Sequence[str], scores: Sequence[Any]) -> dict[str, Any]:
+    """The scores of a row's completions by the names of their fields; one list for all where the row has one field."""
+    if not scores:
+        return {}
+    listed = fields[0] in (SEVERAL, step_field(SEVERAL))
+    return {fields[0]: scores} if listed else dict(zip(fields, scores, strict=True))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from twofold.batch import PROBABILITY, WEIGHT, Group
 from twofold.objectives.comparisons import LEVEL
@@ -75,6 +75,20 @@ class Bin:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
+class RewardFigures(Protocol):
+    """A reward model's results on held-out rows: in a line of metrics, with intervals, and all in results.json."""
+
+    section: ClassVar[str]
+
+    @property
+    def figures(self) -> dict[str, float]: ...
+
+    @property
+    def headline(self) -> dict[str, Estimate]: ...
+
+    def as_dict(self) -> dict[str, Any]: ...
+
+
 @dataclass(frozen=True)
 class RewardReport:
     """A reward model's results on comparisons. `test` checks whether more prompts are mostly correct than wrong.
@@ -89,6 +103,12 @@ class RewardReport:
     bins: tuple[Bin, ...]
     prompts: int
     effective: float | None = None
+
+    section: ClassVar[str] = "reward_model"
+
+    @property
+    def headline(self) -> dict[str, Estimate]:
+        return {"accuracy": self.accuracy, "longer wins": self.longer_wins}
 
     @property
     def figures(self) -> dict[str, float]:

@@ -14,13 +14,13 @@ from twofold.judges.questions import Question
 from twofold.ledger import Ledger
 from twofold.progress import Progress
 from twofold.records import Prompt
-from twofold.rewards.base import Reward, RewardFunction, Scorer
+from twofold.rewards.base import Reward, RewardFunction
 from twofold.rewards.execution import Execution, Sandbox
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    OpenReward = Callable[[str], Scorer]
+    OpenReward = Callable[..., Any]
 
 T = TypeVar("T")
 PromptOf = Callable[[str], Prompt | None]
@@ -124,9 +124,10 @@ class JudgeKind:
     """A judge by its name `KIND[:ARGUMENT]`. The docstring of a kind states in one line what its score means.
 
     `members` are the judges that `parts` of its argument name. A judge `with_reasoning` reads the reasoning of sampled
-    answers, too, if its kind `can_read_reasoning`. `usage` is how it is written (`[…]` may be left out),
-    `middle` the score above which a completion is good, if there is one, `is_log_odds` whether differences of scores
-    are log-odds of a preference, and `refusal` why some settings cannot use it: what follows its name in the error.
+    answers, too, if its kind `can_read_reasoning`. `rates_steps`: it scores the steps of a completion too. `usage` is
+    how it is written (`[…]` may be left out), `middle` the score above which a completion is good, if there is one,
+    `is_log_odds` whether differences of scores are log-odds of a preference, and `refusal` why some settings cannot use
+    it: what follows its name in the error.
     Raises JudgeNameError for an argument that it does not take.
     """
 
@@ -141,6 +142,7 @@ class JudgeKind:
     needs_truth: ClassVar[bool] = False
     asks_server: ClassVar[bool] = False
     can_read_reasoning: ClassVar[bool] = False
+    rates_steps: ClassVar[bool] = False
     middle: ClassVar[float | None] = None
     is_log_odds: ClassVar[bool] = False
     refusal: ClassVar[str] = ""

@@ -24,6 +24,7 @@ from twofold.records import (
     Record,
     Request,
     Source,
+    Steps,
     Task,
     completion_fields,
 )
@@ -125,7 +126,7 @@ def _of(record: Record, row: Row) -> Question:
             return Question(record.prompt, record.source, record.answer)
         case Request():
             return Question(record.prompt, record.source)
-        case Pair() | Ranking() | Demonstration() | Labelled():
+        case Pair() | Ranking() | Demonstration() | Labelled() | Steps():
             known = completion_fields(replace(record, gold=None) if isinstance(record, Pair) else record)
     return Question(record.prompt, record.source, _truth(row), _known([told for _, told in known], row, record.source))
 

@@ -14,6 +14,7 @@ from twofold.judges.ensembles import ClassifierKind, EnsembleKind
 from twofold.judges.models import ImplicitKind, RewardModelKind
 from twofold.judges.origins import HumanKind, StrongerKind, TruthKind
 from twofold.judges.servers import PairwiseKind, ProbabilityKind, ScoringKind
+from twofold.judges.steps import ProcessKind
 from twofold.settings import require, settings
 
 KINDS: dict[str, type[JudgeKind]] = {
@@ -22,6 +23,7 @@ KINDS: dict[str, type[JudgeKind]] = {
         VerifierKind,
         CodeKind,
         RewardModelKind,
+        ProcessKind,
         ClassifierKind,
         EnsembleKind,
         FunctionKind,

@@ -1,7 +1,7 @@
 """The reward model and the value model: groups in, scores or values out, read from hidden states by a linear head.
 
 A reward model reads one score at the last token of each completion. A value model reads a value before every token: the
-expected reward of the rest.
+expected reward of the rest. A process reward model is a value model that is read where steps end, as log-odds.
 Both are an `AutoModelForSequenceClassification` with one label, which other libraries can load. So a value model can
 start from a reward model. A causal language model gets a fresh head (Ouyang et al. 2022, arXiv:2203.02155, start from
 SFT; the head is initialized as in Stiennon et al. 2020, arXiv:2009.01325).
@@ -109,7 +109,8 @@ class RewardModel(PackedModel):
 
 
 class ValueModel(PackedModel):
-    """PPO's critic: the expected future reward before each token of a completion. `note` as for a reward model."""
+    """A value before each token of a completion: the expected future reward (PPO's critic), or log-odds that the step
+    that ends there is right (a process reward model). `note` as for a reward model."""
 
     def __init__(self, model: PreTrainedModel, **holding: Unpack[ModelOptions]) -> None:
         super().__init__(model, ValueHead(), **holding)
@@ -118,8 +119,9 @@ class ValueModel(PackedModel):
     def of(cls, model: RewardModel, settings: ModelSettings) -> ValueModel:
         """The same weights read before every token. A fresh head is set to zero, so that it predicts 0 until trained.
         This happens after the check on sharing, which zeros would always pass."""
-        held = cls(model.model, **model_options(settings, model.model, model.adapter) | {"note": model.note})
-        if model.note:
+        note = model.note and f"{settings.path} has no score head: a new one begins at zero"
+        held = cls(model.model, **model_options(settings, model.model, model.adapter) | {"note": note})
+        if note:
             with torch.no_grad():
                 for parameter in cast("nn.Module", held.model.score).parameters():
                     parameter.zero_()
@@ -192,6 +194,14 @@ def wrap_reward_model(
     grow(model, prepare(tokenizer, settings.add_tokens, settings.template_arguments or {}))
     loaded = LoadedModel(model, tokenizer, stop_tokens(model.generation_config, tokenizer, settings.path))
     return _wrap(settings, *_with_head(loaded, seed, settings.path))
+
+
+def wrap_value_model(
+    settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0
+) -> tuple[ValueModel, LoadedModel]:
+    """As `load_value_model`, of a model that is in memory already; its weights are trained in place."""
+    reward, loaded = wrap_reward_model(settings, model, tokenizer, seed)
+    return ValueModel.of(reward, settings), loaded
 
 
 def _loaded(settings: ModelSettings, seed: int, of: str | None = None) -> tuple[LoadedModel, int, str]:

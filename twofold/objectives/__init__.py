@@ -33,6 +33,7 @@ from twofold.objectives.orpo import ORPO as ORPO
 from twofold.objectives.pdpo import PDPOGenerator as PDPOGenerator
 from twofold.objectives.plackett_luce import PlackettLuce as PlackettLuce
 from twofold.objectives.ppo import PPO as PPO
+from twofold.objectives.process_reward import ProcessReward as ProcessReward
 from twofold.objectives.reinforce import Reinforce as Reinforce
 from twofold.objectives.reward_plackett_luce import RewardPlackettLuce as RewardPlackettLuce
 from twofold.objectives.rloo import RLOO as RLOO
@@ -97,5 +98,6 @@ AnyObjective: TypeAlias = (
     | BCO
     | PDPOGenerator
     | OnScores
+    | ProcessReward
     | OnRollouts
 )

@@ -79,8 +79,9 @@ class Objective:
     """Columns that must exist before step 0."""
     data_kind: DataKind = "pairs"
     """The kind of rows that it learns from."""
-    reads: Literal["logps", "scores"] = "logps"
-    """The model output that it reads: log-probabilities of a policy, or scores of a reward model."""
+    reads: Literal["logps", "scores", "values"] = "logps"
+    """The model output that it reads: log-probabilities of a policy, scores of a reward model, or values before each
+    token of a process reward model."""
     statistics: tuple[str, ...] = ()
     """Statistics that it requires from the policy in addition to log-probabilities (`models/logprob.py` defines
     them)."""

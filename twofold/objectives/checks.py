@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
-from twofold.batch import UNITS, Batch, Branch, DataKind, Group, Outputs, Role
+from twofold.batch import STEP_LABEL, UNITS, Batch, Branch, DataKind, Group, Outputs, Role
 from twofold.objectives.base import Loss, Objective, PlainObjective, as_objective
 
 Scene: TypeAlias = tuple[list[Group], list[list[Tensor]]]
@@ -167,9 +167,10 @@ def random_scene(learnt: DataKind, count: int, noise: torch.Generator) -> Scene:
         roles = _roles(learnt, noise)
         sizes = [int(torch.randint(1, 6, (), generator=noise)) for _ in roles]
         said = [[-3 * torch.rand(n, generator=noise, dtype=torch.float64) for _ in range(2)] for n in sizes]
+        labels = [{STEP_LABEL: torch.randint(0, 2, (n,), generator=noise).double()} for n in sizes]
         branches = (
-            Branch(torch.zeros(n, dtype=torch.int64), role, {"ref_logp": ref})
-            for n, role, (ref, _) in zip(sizes, roles, said, strict=True)
+            Branch(torch.zeros(n, dtype=torch.int64), role, {"ref_logp": ref} | (rated if learnt == "steps" else {}))
+            for n, role, (ref, _), rated in zip(sizes, roles, said, labels, strict=True)
         )
         groups.append(Group(f"row {i}", torch.zeros(1, dtype=torch.int64), tuple(branches)))
         logps.append([logp for _, logp in said])
@@ -191,6 +192,8 @@ def _roles(learnt: DataKind, noise: torch.Generator) -> list[Role]:
             return [Role.RANKED] * draw(2, 6)
         case "labels":
             return [Role.DESIRABLE if draw(0, 2) else Role.UNDESIRABLE]
+        case "steps":
+            return [Role.STEPS]
         case _:
             return [Role.DEMONSTRATION]
 
@@ -201,11 +204,11 @@ def leaf(said: Sequence[Sequence[Tensor]], dtype: torch.dtype = torch.float64) -
 
 
 def heard(objective: Objective, said: Tensor) -> Outputs:
-    """The outputs that `objective` reads, made from one leaf tensor: log-probabilities [S] or scores [B]. Each
-    statistic of a token is half its log-probability, without a sign where it is an entropy (an arbitrary choice). Only
-    `entropy` has a gradient."""
-    if objective.reads == "scores":
-        return Outputs(score_B=said)
+    """The outputs that `objective` reads, made from one leaf tensor: log-probabilities or values [S], or scores [B].
+    Each statistic of a token is half its log-probability, without a sign where it is an entropy (an arbitrary choice).
+    Only `entropy` has a gradient."""
+    if objective.reads != "logps":
+        return Outputs(score_B=said) if objective.reads == "scores" else Outputs(value_S=said)
     half = said.detach() / 2
     known = {"log_collision": half, "log_greedy": half, "top_entropy": -half, "entropy": -said / 2}
     return Outputs(said, statistics=known)

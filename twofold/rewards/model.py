@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from twofold.batch import Branch, Group, Role
-from twofold.data.encode import encode
-from twofold.data.tokenize import Encoder, TokenizeSettings
+from twofold.batch import Group
+from twofold.data.steps import separator_of
+from twofold.data.tokenize import Encoder
 from twofold.data.turns import Turns
-from twofold.errors import DataError, ModelError
+from twofold.errors import ModelError
 from twofold.models.heads import RewardModel, load_reward_model
 from twofold.models.load import LoadedModel, ModelSettings
 from twofold.models.locate import model_path
 from twofold.models.packing import Packing
 from twofold.progress import Progress
 from twofold.records import Record
-
-_AT_ONCE = 64  # rows between two signs of life
+from twofold.rewards.base import Scorer
+from twofold.rewards.rows import AT_ONCE, encoder_of, groups_of
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,11 @@ class ModelScorer:
     def load(cls, settings: ModelSettings, max_length: int = 1024, *, cut_prompt: bool = False) -> ModelScorer:
         """From the folder that training left; a language model, whose scores would be chance, raises ModelError."""
         model, loaded = _load(settings)
-        how = TokenizeSettings(max_length=max_length, truncation="cut_prompt" if cut_prompt else "refuse")
-        return cls(model, Encoder(loaded.tokenizer, loaded.stop_tokens, how))
+        return cls(model, encoder_of(loaded, max_length, cut_prompt=cut_prompt))
 
     def groups(self, records: Sequence[Record], progress: Progress) -> list[Group]:
         """One group per record; the answer of a problem is its completion."""
-        encoded = encode(records, self.encoder, progress)
-        if encoded.dropped:
-            limit = self.encoder.settings.max_length
-            raise DataError(
-                f"a completion is longer than max_length ({limit})",
-                where=encoded.dropped[0],
-                remedy="raise max_length",
-            )
-        return [_spoken(g) for g in encoded.groups]
+        return groups_of(records, self.encoder, progress)
 
     def score(self, records: Sequence[Record], progress: Progress) -> list[list[float]]:
         return self.score_groups(self.groups(records, progress), progress)
@@ -55,16 +46,21 @@ class ModelScorer:
         """Scores per group and branch."""
         found: list[list[float]] = []
         progress.begin("score", len(groups))
-        for at in range(0, len(groups), _AT_ONCE):
-            part = groups[at : at + _AT_ONCE]
+        for at in range(0, len(groups), AT_ONCE):
+            part = groups[at : at + AT_ONCE]
             found += self.model.scores(part)
             progress.advance("score", len(part))
         progress.end("score")
         return found
 
 
-def open_reward(name: str, max_length: int = 1024, *, cut_prompt: bool = False) -> ModelScorer:
-    """The reward model of a folder, of a run directory or of a hub name."""
+def open_reward(name: str, max_length: int = 1024, *, cut_prompt: bool = False, steps: str | None = None) -> Scorer:
+    """The reward model of a folder, of a run directory or of a hub name; with `steps` a process reward model, which
+    combines the scores of steps in this way (`rewards/steps.py`)."""
+    if steps is not None:
+        from twofold.rewards.steps import StepScorer
+
+        return StepScorer.load(name, max_length, cut_prompt=cut_prompt, how=steps)
     return ModelScorer.load(ModelSettings(path=model_path(name)), max_length, cut_prompt=cut_prompt)
 
 
@@ -98,10 +94,7 @@ def _load(settings: ModelSettings) -> tuple[RewardModel, LoadedModel]:
     if model.note:
         remedy = "train one: objective.kind=bradley_terry"
         raise ModelError("this model has no trained score head", where=settings.path, remedy=remedy)
+    if separator_of(loaded.tokenizer) is not None:
+        remedy = f"name it process:{settings.path}, where a judge is named"
+        raise ModelError("this is a process reward model, which scores steps", where=settings.path, remedy=remedy)
     return model, loaded
-
-
-def _spoken(group: Group) -> Group:
-    if group.truth is None:
-        return group
-    return replace(group, branches=(Branch(group.truth, Role.TRUTH),), truth=None)

@@ -12,7 +12,7 @@ from twofold.data.weights import Weights
 from twofold.errors import RecipeError
 from twofold.evaluation.exact_match import exact_match
 from twofold.evaluation.rate_in_training import RateInTraining
-from twofold.evaluation.reward import RewardReport
+from twofold.evaluation.reward import RewardFigures
 from twofold.models.bema import BemaReference
 from twofold.models.packed_model import PackedModel
 from twofold.models.packing import bins
@@ -101,7 +101,7 @@ def _share_weights(run: RunContext, stateful: Sequence[Stateful]) -> None:
 def _references(run: RunContext) -> tuple[dict[str, Provider], list[Stateful]]:
     """Providers of the reference columns that are computed during the run, and the references that move. Copies are
     made before the weights are split among processes."""
-    if run.reward_model is not None:
+    if not run.generates:
         return {}, []
     packing, policy = run.recipe.training.packing, run.language_model
     if pace := reference_pace(run.recipe, len(run.groups["train"])):
@@ -126,7 +126,7 @@ def _with_reference_columns(run: RunContext, folder: Path) -> dict[str, Sequence
     """Fixed data, with its cached reference column where it needs one."""
     settings, groups = run.recipe.reference, dict(run.groups)
     fixed = settings.kind == "cached" and not run.recipe.algorithm.answers_rows
-    if run.reward_model is not None or not fixed or not _needs_reference(run):
+    if not run.generates or not fixed or not _needs_reference(run):
         return groups
     cache = Path(settings.cache) if settings.cache else folder / "reference-cache"
     packs = {"train": _training_packs(run), "heldout": bins(groups["heldout"], run.recipe.training.packing)}
@@ -183,7 +183,7 @@ def _solve(run: RunContext) -> Evaluation:
     return Evaluation({f"exact_match/{k}": v for k, v in figures.items()}, [row.as_dict() for row in result.rows])
 
 
-def _heldout(step: Step, groups: Sequence[Group], objective: Objective, report: RewardReport | None) -> Evaluation:
+def _heldout(step: Step, groups: Sequence[Group], objective: Objective, report: RewardFigures | None) -> Evaluation:
     """`n` is the effective number of rows, by which means have their intervals, `rows` how many there are: rows of one
     prompt count as one of their weight. A reward model's `report` has intervals of its own."""
     figures = {**step.measure([Part(groups, objective)]), **(report.figures if report else {})}

@@ -17,9 +17,11 @@ from twofold.data.dataset import Dataset, encode_rows
 from twofold.data.encode import Encoded, described_in_all
 from twofold.data.mixture import mixture
 from twofold.data.order import Mixture, Order
+from twofold.data.steps import keep_separator
 from twofold.data.tokenize import Encoder
 from twofold.data.turns import keep_choice
-from twofold.evaluation.reward import RewardReport, judge, scored
+from twofold.evaluation.reward import RewardFigures, judge, scored
+from twofold.evaluation.steps import judge_steps
 from twofold.models.heads import RewardModel, ValueModel
 from twofold.models.load import LoadedModel
 from twofold.models.policy import Policy
@@ -33,7 +35,7 @@ from twofold.runs.dataset import data_cache
 from twofold.sampling.local import LocalSampler
 from twofold.training.column_providers import OF_REFERENCE
 
-Model: TypeAlias = tuple[Policy | RewardModel, LoadedModel]
+Model: TypeAlias = tuple[Policy | RewardModel | ValueModel, LoadedModel]
 """What is trained, and what it was made from."""
 
 
@@ -43,7 +45,7 @@ class RunContext:
 
     recipe: Recipe
     objective: Objective
-    policy: Policy | RewardModel
+    policy: Policy | RewardModel | ValueModel
     loaded: LoadedModel
     dataset: Dataset
     progress: Progress
@@ -61,6 +63,7 @@ class RunContext:
         data, tokenizer = self.recipe.data, self.loaded.tokenizer
         self.encoder = Encoder(tokenizer, self.loaded.stop_tokens, data.tokenize, data.chat)
         keep_choice(tokenizer, data.chat)
+        keep_separator(tokenizer, data.tokenize.step_separator if self.objective.reads == "values" else None)
         self.encoded: dict[str, Encoded] = {}
         self.groups = {name: self._encode(name) for name in ("train", "generator", "heldout", "also")}
         self._look_at_lengths()
@@ -136,16 +139,20 @@ class RunContext:
         return self.policy
 
     @property
-    def reward_model(self) -> RewardModel | None:
-        """The reward model, of a run that trains one."""
-        return self.policy if isinstance(self.policy, RewardModel) else None  # two classes, one of which has scores
+    def generates(self) -> bool:
+        """Whether the run trains a policy, and no reward model."""
+        return isinstance(self.policy, Policy)
 
-    def judged(self) -> RewardReport | None:
-        """The current model's scores of the held-out comparisons, if it is a reward model."""
-        groups, model = self.groups["heldout"], self.reward_model
-        if model is None or not groups:
-            return None
-        return judge(scored(groups, model.scores(groups, self.recipe.training.packing)))
+    def judged(self) -> RewardFigures | None:
+        """The current model's figures on the held-out comparisons or steps, if it is a reward model."""
+        groups, packing = self.groups["heldout"], self.recipe.training.packing
+        match self.policy:
+            case RewardModel() if groups:
+                return judge(scored(groups, self.policy.scores(groups, packing)))
+            case ValueModel() if groups:
+                return judge_steps(groups, self.policy.values(groups, packing))
+            case _:
+                return None
 
 
 def asks_live(recipe: Recipe, objective: Objective) -> bool:

@@ -78,7 +78,7 @@ def _refuse_speech(recipe: Recipe, objective: Objective) -> None:
         "reference.kind": recipe.reference.kind == "moving",
     }
     wrong = next((where for where, given in asked.items() if given), None)
-    if objective.reads == "scores" and wrong:
+    if objective.reads != "logps" and wrong:
         raise RecipeError(
             f"{type(objective).__name__} makes the model a reward model, which only returns scores",
             where=wrong,

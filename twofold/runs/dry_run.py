@@ -89,7 +89,7 @@ def dry_run(recipe: Recipe, progress: Progress | None = None, processes: int = 1
     records = read_dataset(recipe, recipe.objective, progress=progress)
     tokenizer = load_tokenizer(recipe.model.path, recipe.model.revision, recipe.model.gguf_file)
     prepare(tokenizer, recipe.model.add_tokens, recipe.model.template_arguments or {})
-    if recipe.objective.reads != "scores":
+    if recipe.objective.reads == "logps":
         refuse_classifier(recipe.model.path, recipe.model.revision)
     stops = load_stop_tokens(recipe.model.path, tokenizer, recipe.model.revision)
     encoder = Encoder(tokenizer, stops, recipe.data.tokenize, recipe.data.chat)

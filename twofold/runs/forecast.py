@@ -116,7 +116,7 @@ def forecast(recipe: Recipe, sizes: ModelSize, packs: Packs, config: PreTrainedC
     rest = 2 if narrow < wide and not frozen_base else 0  # what the weights leave of their masters
     gradients = sizes.trainable * wide
     beyond = training_bytes(
-        recipe.model, packs.groups, config, scored=recipe.objective.reads == "scores", several=packs.several
+        recipe.model, packs.groups, config, scored=recipe.objective.reads != "logps", several=packs.several
     )
     base = sizes.trainable if not frozen_base else sizes.parameters - sizes.trainable
     stored = 0

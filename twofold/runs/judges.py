@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from twofold.rewards.base import Reward, RewardFunction
 from twofold.rewards.execution import Execution
 from twofold.rewards.implicit import ImplicitReward, TrailingReference
 from twofold.rewards.model import ModelReward
+from twofold.rewards.model import open_reward as reward_of_texts
 from twofold.rewards.rollouts import Rewards
 from twofold.runs.context import RunContext
 from twofold.training.stateful import Stateful
@@ -93,9 +94,13 @@ def draft_resources(
             run.progress.warn(f"{folder}: reads text prompts as {theirs}, and the policy's are {own} → {remedy}")
         return reward
 
+    recipe = run.recipe
     of_texts = JudgeResources(
         place,
         cache(lambda: run.resources.enter_context(Ledger(Path(run.recipe.run) / LEDGER))),
+        open_reward=partial(
+            reward_of_texts, max_length=recipe.data.tokenize.max_length + recipe.sampling.max_new_tokens
+        ),
         rubric=rubric,
         execution=execution or Execution(),
         functions=run.functions,

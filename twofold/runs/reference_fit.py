@@ -13,7 +13,7 @@ from pathlib import Path
 from twofold.algorithms import Offline
 from twofold.config.schema import EvaluationSettings, Recipe
 from twofold.data.dataset import Dataset
-from twofold.data.kinds import rows_of_kind
+from twofold.data.kinds import is_wrong, rows_of_kind
 from twofold.data.lazy import MappedRows
 from twofold.disk import make_folder
 from twofold.errors import RecipeError
@@ -21,7 +21,7 @@ from twofold.models.adapters import copy_adapter
 from twofold.models.reference import ReferenceSettings
 from twofold.objectives import SFT
 from twofold.progress import Progress
-from twofold.records import Labelled, Record
+from twofold.records import Record
 from twofold.runs.build import build_trainer
 from twofold.runs.context import Model, RunContext
 from twofold.runs.dataset import row_needs
@@ -89,7 +89,7 @@ def _stage(recipe: Recipe, folder: Path) -> Recipe:
 
 def _liked(records: Sequence[Record]) -> Sequence[Record]:
     def reading(record: Record) -> list[Record]:
-        return [] if isinstance(record, Labelled) and not record.desirable else [record]
+        return [] if is_wrong(record) else [record]
 
     if isinstance(records, list):
         return [liked for record in records for liked in reading(record)]

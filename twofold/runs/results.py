@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold.evaluation.exact_match import ExactMatch, Row, compare, summary
-from twofold.evaluation.reward import RewardReport
+from twofold.evaluation.reward import RewardFigures
 from twofold.rewards.verifier import Metric
 from twofold.statistics import Estimate, mean_interval, wilson
 
@@ -18,10 +18,10 @@ _ROW = ("name", "prompt", "completion", "answer", "strict", "flexible", "truncat
 
 
 def results(
-    run: Path, *, name: str, command: str, final_step: int, warnings: Sequence[str], reward: RewardReport | None = None
+    run: Path, *, name: str, command: str, final_step: int, warnings: Sequence[str], reward: RewardFigures | None = None
 ) -> dict[str, Any]:
     """The figures of `run` at `final_step` compared with its start, with McNemar's test on the same problems. `reward`
-    has a reward model's figures on held-out comparisons."""
+    has a reward model's figures on held-out comparisons or steps."""
     train, judged = _LastTenth(), None
     for line in _lines(run / "metrics.jsonl"):
         if line["kind"] == "train":
@@ -40,8 +40,8 @@ def results(
         ]
     found["heldout"] = {k: v.as_dict() for k, v in _heldout(judged).items()} if judged else {}
     if reward is not None:
-        found["heldout"] = {"accuracy": reward.accuracy.as_dict(), "longer wins": reward.longer_wins.as_dict()}
-        found["reward_model"] = reward.as_dict()
+        found["heldout"] = {name: estimate.as_dict() for name, estimate in reward.headline.items()}
+        found[reward.section] = reward.as_dict()
     found["training"] = _training(train.lines())
     found["warnings"] = list(warnings)
     return found

@@ -22,7 +22,15 @@ from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset, encode_rows
 from twofold.data.tokenize import Encoder
 from twofold.data.turns import GUESS_REMEDY
-from twofold.models.heads import RewardModel, load_reward_model, save_value_model, wrap_reward_model
+from twofold.models.heads import (
+    RewardModel,
+    ValueModel,
+    load_reward_model,
+    load_value_model,
+    save_value_model,
+    wrap_reward_model,
+    wrap_value_model,
+)
 from twofold.models.load import load_policy, resolve_device, save_policy, training_precision, wrap
 from twofold.models.policy import Policy
 from twofold.models.precision import hidden_units
@@ -59,7 +67,7 @@ class TrainResult:
     """A finished run, or one stopped by a signal (then without `results`)."""
 
     folder: Path
-    policy: Policy | RewardModel
+    policy: Policy | RewardModel | ValueModel
     tokenizer: PreTrainedTokenizerBase
     outcome: TrainOutcome
     results: Mapping[str, Any]
@@ -139,16 +147,23 @@ def _joined(recipe: Recipe, options: RunOptions | None) -> RunOptions:
 def _load_model(
     recipe: Recipe, progress: Progress, model: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None
 ) -> Model:
-    """The recipe's model, or the given one, as the objective requires: a policy or a reward model."""
-    scored = recipe.objective.reads == "scores"
+    """The recipe's model, or the given one, as the objective requires: a policy, a reward model or a value model."""
+    load, take = _WAYS[recipe.objective.reads]
     if model is not None:
-        loaded = (wrap_reward_model if scored else wrap)(recipe.model, *model, recipe.seed)
+        loaded = take(recipe.model, *model, recipe.seed)
     else:
-        load = load_reward_model if scored else load_policy
         loaded = load_shared(recipe, progress, lambda: load(recipe.model, recipe.seed))
     if loaded[0].adapter is None:
         refuse_whole_tuning(loaded[0].model)
     return loaded
+
+
+_WAYS: Mapping[str, tuple[Callable[..., Model], Callable[..., Model]]] = {
+    "logps": (load_policy, wrap),
+    "scores": (load_reward_model, wrap_reward_model),
+    "values": (load_value_model, wrap_value_model),
+}
+"""How a model is loaded, and how one in memory is used, by what the objective reads."""
 
 
 def _in_memory(load: Callable[..., Model], models: list[tuple[PreTrainedModel, PreTrainedTokenizerBase]]) -> Model:

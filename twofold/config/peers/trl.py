@@ -11,8 +11,8 @@ from twofold.config.peers.sums import summed
 from twofold.config.peers.training_arguments import read_training_arguments
 from twofold.errors import RecipeError
 
-STAGES = ("dpo", "sft", "kto", "reward", "grpo", "rloo", "cpo", "orpo")
-_RATES = {"sft": 2e-5, "reward": 1e-4}
+STAGES = ("dpo", "sft", "kto", "reward", "prm", "grpo", "rloo", "cpo", "orpo")
+_RATES = {"sft": 2e-5, "reward": 1e-4, "prm": 1e-5}
 _TRUNCATION = {"keep_start": "cut_completion", "keep_end": "cut_prompt"}
 _LORA = {
     "lora_r": "rank", "lora_alpha": "alpha", "lora_target_modules": "targets",
@@ -39,6 +39,7 @@ def _stage(values: dict[str, Any]) -> str:
         (("num_generations",), "grpo"),
         (("desirable_weight", "undesirable_weight"), "kto"),
         (("center_rewards_coefficient",), "reward"),
+        (("step_separator", "train_on_last_step_only"), "prm"),
         (("cpo_alpha", "simpo_gamma"), "cpo"),
         (("packing", "assistant_only_loss", "completion_only_loss", "dataset_text_field"), "sft"),
     ):
@@ -238,6 +239,10 @@ def _others(reader: Reader, stage: str) -> None:
         centring = reader.get("center_rewards_coefficient")
         reader.set("objective", {"kind": "bradley_terry"} | ({"centring": float(centring)} if centring else {}))
         reader.skip("eos_token")
+    elif stage == "prm":
+        reader.set("objective", {"kind": "process_reward"})
+        reader.carry("step_separator", "data.tokenize.step_separator")
+        reader.lose("train_on_last_step_only", "write null as the label of every step but the last", (False,))
     else:
         reader.set("objective", {"kind": "orpo", "lam": float(reader.get("beta", 0.1))})
 

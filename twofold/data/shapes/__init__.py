@@ -22,6 +22,7 @@ from twofold.data.shapes import (
     rankings,
     single,
     solutions,
+    steps,
 )
 from twofold.data.shapes.fields import Fields
 from twofold.data.shapes.numbers import NUMBERS, read_numbers, with_numbers
@@ -33,6 +34,7 @@ SHAPES: tuple[Shape, ...] = (
     *openai.SHAPES,
     *comparisons.SHAPES,
     *rankings.SETS,
+    *steps.SHAPES,
     *pairs.SHAPES,
     *conversations.PAIRS,
     *instructions.PAIRS,

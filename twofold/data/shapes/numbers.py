@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from twofold.data.keys import filled
 from twofold.data.shapes.fields import Fields
-from twofold.records import Demonstration, Labelled, Pair, Ranking, Record
+from twofold.records import Demonstration, Labelled, Pair, Ranking, Record, Steps
 
 NUMBERS = ("weight", "probability", "margin")
 _OF: Mapping[type[Record], tuple[str, ...]] = {
@@ -16,6 +16,7 @@ _OF: Mapping[type[Record], tuple[str, ...]] = {
     Ranking: ("weight", "margin"),
     Labelled: ("weight",),
     Demonstration: ("weight",),
+    Steps: ("weight",),
 }
 
 

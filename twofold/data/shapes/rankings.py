@@ -23,9 +23,6 @@ RANKS = ("rank",)
 
 def _best_first(row: Fields) -> Ranking:
     """As listed, best first, or from the highest score down where there are scores."""
-    if "labels" in row.row:
-        reason = "judges the steps of one answer: stepwise supervision, not several completions"
-        row.fault("labels", reason, "remove the column if the completions are whole answers, best first")
     listed = _listed(row, "completions")
     if listed is None:
         return Ranking("", (), row.source)

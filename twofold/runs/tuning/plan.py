@@ -171,6 +171,6 @@ class _Builder:
 
 
 def _refuse_reward_model(grid: Grid, objective: Objective) -> None:
-    if objective.reads == "scores":
+    if objective.reads != "logps":
         what = f"{type(objective).__name__} trains a reward model, which none of these figures measures"
         raise RecipeError(what, where=f"recipe {grid.recipe}", remedy="tune recipes that train a policy")
