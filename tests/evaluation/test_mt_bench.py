@@ -32,6 +32,7 @@ def questions(path: Path, categories: list[str]) -> str:
         for i, category in enumerate(categories)
     ]
     rows[1]["reference"] = ["own one", "own two"]
+    rows[-1].setdefault("reference", ["not", "read"])
     return written(path / "question.jsonl", rows)
 
 
@@ -98,6 +99,7 @@ def test_a_player_answers_after_its_own_answer_at_the_category_s_temperature(stu
     assert sum("reply to first 2?" in text and "then 2?" in text for text in shown) == 1  # both players answer alike
     assert sum("own one" in text for text in shown) == 2
     assert sum("own two" in text for text in shown) == 1
+    assert not any("a correct answer" in text for text in shown if "first 2?" in text)
 
 
 def test_reference_answers_are_the_published_ones(stub: Stub, tmp_path: Path) -> None:

@@ -82,8 +82,9 @@ def measure_mt_bench(
         found: dict[str, Line] = {}
         for player in players:
             rows = _scored(player, some, told[player], judge, how)
-            about = {"judge": dict(judge.provenance), "sampling": told[player][0].about if told[player] else {}}
-            found[player.name] = Line(rows, about)
+            how_made = dict(told[player][0].about) if told[player] else {}
+            about = {"judge": dict(judge.provenance), "sampling": how_made}
+            found[player.name] = Line(rows, about, str(how_made.get("weights", "")))
         if kind.asks_server:
             found[SPEND_LINE] = Line([judge.model.spend])  # type: ignore[attr-defined]  # judges behind servers have one
         return found

@@ -26,6 +26,8 @@ GAMED = "df_gamed.csv"
 MOST_BYTES = 2**28
 REFERENCES = "reference_answer"
 """The folder of MT-Bench's reference answers, next to its questions."""
+REFERENCED = ("math", "reasoning", "coding")
+"""The categories of MT-Bench whose judge reads reference answers."""
 PUBLISHED_AT = {
     "alpaca-eval": "alpaca_eval_gpt4_baseline.json of tatsu-lab/alpaca_eval has `instruction` and `output`",
     "arena-hard": "question.jsonl of lmarena/arena-hard-auto has uid, category and prompt",
@@ -111,9 +113,9 @@ def published_answers(file: str, several: Sequence[BenchmarkItem]) -> list[str] 
 
 
 def mt_questions(records: Sequence[Record]) -> list[MtQuestion]:
-    """The records of `load` with their second turns. Reference answers are those of reference_answer/*.jsonl next to
-    the file, else of the rows themselves (`reference`). Raises DataError for a question_id that occurs twice, and for
-    several files of references."""
+    """The records of `load` with their second turns. Reference answers, for REFERENCED, are those of
+    reference_answer/*.jsonl next to the file, else of the rows themselves (`reference`). Raises DataError for a
+    question_id that occurs twice, and for several files of references."""
     file = records[0].source.file
     known = {number: row for number, row in rows(file) if not isinstance(row, Issue)}
     answers = _reference_answers(Path(file).parent / REFERENCES)
@@ -126,8 +128,8 @@ def mt_questions(records: Sequence[Record]) -> list[MtQuestion]:
             raise DataError(f"repeats question_id {name}", where=str(record.source), remedy="remove one of the rows")
         seen.add(name)
         given = (str(own[0]), str(own[1])) if isinstance(own, list) and len(own) > 1 else None
-        told = answers.get(name, given)
-        found.append(MtQuestion(record, index, str(row["category"]), name, row["turns"][1], told))
+        told = answers.get(name, given) if row["category"] in REFERENCED else None
+        found.append(MtQuestion(record, index, row["category"], name, row["turns"][1], told))
     return found
 
 
