@@ -79,3 +79,65 @@ def test_wrong_data_give_one_message(twofold: Run, stub: Stub, tmp_path: Path) -
     assert (told.code, "--split: means nothing to --task alpaca-eval" in " ".join(told.err.split())) == (2, True)
     told = twofold("evaluate", "reference", "--task", "alpaca-eval")
     assert (told.code, "name their file: --tasks FILE" in " ".join(told.err.split())) == (2, True), told.err
+
+
+def test_mt_bench_of_two_files(twofold: Run, stub: Stub, tmp_path: Path) -> None:
+    stub.say = lambda body: f"Score: {9 if 'good' in str(body) else 4}"
+    rows = [{"question_id": i, "category": c, "turns": [f"q {i}", f"then {i}"]} for i, c in enumerate(("math", "stem"))]
+    data, out = written(tmp_path / "question.jsonl", rows), tmp_path / "out"
+    files = [
+        written(tmp_path / f"{name}.jsonl", [{"question_id": i, "choices": [{"turns": [name, name]}]} for i in (0, 1)])
+        for name in ("good", "bad")
+    ]
+    call = ("evaluate", *files, "--task", "mt-bench", "--tasks", data, "--judge", f"llm-score:{stub.url}#j", "--out")
+    told = twofold(*call, out)
+    assert told.code == 0, told.err
+    figures = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert [m["average"]["value"] for m in figures["models"]] == [9, 4]
+    assert {"math", "stem"} == set(figures["models"][0]["subsets"])
+    assert figures["comparisons"][0]["difference"]["value"] == -5
+    for text in ("turn 1", "9.00", "4 of 2 prompts", "scores from 1 to 10", "#b − a"[1:]):
+        assert text in " ".join(told.out.split())
+    for shard in ("0/2", "1/2"):
+        assert twofold(*call, tmp_path / "parts", "--shard", shard).code == 0
+    merged = twofold("data", "merge", tmp_path / "parts")
+    assert merged.code == 0, merged.err
+    assert json.loads((tmp_path / "parts" / "results.json").read_text(encoding="utf-8"))["models"] == figures["models"]
+    assert "--judge-pairs" not in told.out
+    refused = twofold(*call[:-1], "--samples", 2)
+    assert (refused.code, "--samples: means nothing to --task mt-bench" in " ".join(refused.err.split())) == (2, True)
+
+
+def test_arena_hard_of_two_files(twofold: Run, stub: Stub, tmp_path: Path) -> None:
+    stub.say = lambda body: f"[[{'A>>B' if 'good' in str(body).split('answer B')[0] else 'B>A'}]]"
+    rows = [{"uid": f"u{i}", "category": c, "prompt": f"q {i}"} for i, c in enumerate(("coding", "writing"))]
+    data, out = written(tmp_path / "question.jsonl", rows), tmp_path / "out"
+    good, bad, base = (
+        written(tmp_path / f"{name}.jsonl", [{"uid": f"u{i}", "messages": [
+            {"role": "assistant", "content": {"answer": f"{name} {i}"}}]} for i in (0, 1)])
+        for name in ("good", "bad", "base")
+    )  # fmt: skip
+    call = (
+        "evaluate",
+        good,
+        bad,
+        "--task",
+        "arena-hard",
+        "--tasks",
+        data,
+        "--judge",
+        f"llm:{stub.url}#j",
+        "--out",
+        out,
+    )
+    told = twofold(*call, "--against", base)
+    assert told.code == 0, told.err
+    figures = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert [m["score"]["value"] for m in figures["models"]] == [1, 0.5]
+    assert figures["models"][0]["strong"] == 2
+    for text in ("score", "coding", "100.0%", "a strong verdict counts as three", "/base.jsonl"):
+        assert text in " ".join(told.out.split())
+    refused = twofold(*call)
+    assert (refused.code, "requires the baseline" in " ".join(refused.err.split())) == (2, True), refused.err
+    refused = twofold(*call, "--against", base, "--judge-pairs", data)
+    assert (refused.code, "--judge-pairs: means nothing to" in " ".join(refused.err.split())) == (2, True), refused.err

@@ -33,8 +33,9 @@ def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(length_control, "_has_liblinear", lambda: False)
 
 
-def scene(case: dict[str, Any], folder: Path) -> tuple[str, str, dict[str, float | None]]:
-    """The data, a file of answers of the recorded lengths, and the recorded preferences."""
+def scene(case: dict[str, Any], folder: Path, most: int | None = None) -> tuple[str, str, dict[str, float | None]]:
+    """The data, a file of answers of the recorded lengths, and the recorded preferences; of the first `most`."""
+    case = {name: case[name][:most] for name in ("lengths", "others", "preferences")}
     n = len(case["lengths"])
     prompts = [f"question {i}" for i in range(n)]
     data = folder / "alpaca_eval.json"
@@ -85,7 +86,7 @@ def test_figures_are_those_of_the_package(stub: Stub, tmp_path: Path, case: dict
 
 
 def test_two_players_have_paired_tests_and_no_fit_without_difficulties(stub: Stub, tmp_path: Path) -> None:
-    data, answers, of = scene(RECORDED["cases"][0], tmp_path)
+    data, answers, of = scene(RECORDED["cases"][0], tmp_path, 12)
     other = written(tmp_path / "other.jsonl", [{"prompt": p, "completion": "n"} for p in of])
     stub.logprobs = probabilities(dict.fromkeys(of, 1.0), lambda text: not text.startswith("b"))
     heard = Heard()
@@ -93,19 +94,31 @@ def test_two_players_have_paired_tests_and_no_fit_without_difficulties(stub: Stu
     found = alpaca_eval([answers, other], data, **how)
     assert [model["win_rate"]["value"] for model in found.figures["models"]] == [1.0, 1.0]
     (test,) = found.figures["comparisons"]
-    assert (test["metric"], test["difference"]["value"], test["p_value"], test["n"]) == ("win_rate", 0, 1, 40)
+    assert (test["metric"], test["difference"]["value"], test["p_value"], test["n"]) == ("win_rate", 0, 1, 12)
     assert "no length-controlled win rate" in heard.warnings[0]
     against = alpaca_eval([answers], data, **how, against=other).figures
     assert against["against"].endswith("/other.jsonl")
     assert against["models"][0]["other_length"] == 1
 
 
+def test_a_rate_beyond_what_was_seen_is_reported(stub: Stub, tmp_path: Path) -> None:
+    case = RECORDED["cases"][0]
+    data, _, of = scene(case, tmp_path, 12)
+    (tmp_path / "df_gamed.csv").write_text(case["df_gamed.csv"], encoding="utf-8")
+    short = written(tmp_path / "short.jsonl", [{"prompt": p, "completion": "n"} for p in of])
+    stub.logprobs = probabilities(of, lambda text: text == "n")
+    heard = Heard()
+    alpaca_eval([short], data, judge=f"llm-prob:{stub.url}#j", out=tmp_path / "out", progress=heard)
+    (warning,) = heard.warnings
+    assert "short.jsonl: answers are almost always longer (or shorter) than the baseline's" in warning
+
+
 def test_a_hard_verdict_is_a_whole_preference(stub: Stub, tmp_path: Path) -> None:
-    data, answers, _ = scene(RECORDED["cases"][0], tmp_path)
+    data, answers, _ = scene(RECORDED["cases"][0], tmp_path, 12)
     stub.say = lambda body: "Verdict: tie"
     found = alpaca_eval([answers], data, judge=f"llm:{stub.url}#j", out=tmp_path / "out")
     (model,) = found.figures["models"]
-    assert (model["win_rate"]["value"], model["ties"], model["standard_error"]) == (0.5, 40, 0)
+    assert (model["win_rate"]["value"], model["ties"], model["standard_error"]) == (0.5, 12, 0)
 
 
 @pytest.mark.parametrize(

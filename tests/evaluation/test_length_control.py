@@ -89,6 +89,18 @@ def test_intervals_and_tests_are_over_instructions(tmp_path: Path, monkeypatch: 
     assert one.against(LengthControl(better[:5], one.lengths[:5], one.others[:5], range(5), one.gamed, 400)) is None
 
 
+def test_a_gamed_row_without_a_preference_has_only_a_difficulty(tmp_path: Path) -> None:
+    """And a column of texts may have lines of its own."""
+    head = "model,index,std_delta_len,preference,instruction_difficulty,text\n"
+    rows = 'v,0,0.5,0.25,1.5,"two\nlines"\nv,1,0.5,,-2,x\nc,0,-1,nan,1.5,x\nc,1,-1,0.5,-2,x\n'
+    (tmp_path / "df_gamed.csv").write_text(head + rows, encoding="utf-8")
+    found = gamed_rows(str(tmp_path / "data.json"))
+    assert found is not None
+    assert found.difficulty == {0: 1.5, 1: -2}
+    assert list(found.share_G) == [0.25, 0.5]
+    assert found.feature_GK.tolist() == [[np.tanh(0.5), 1.5, 0], [np.tanh(-1), -2, 0]]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -56,7 +56,7 @@ def evaluate(given: Options) -> None:
     judges. 95% intervals, paired tests.
 
     Tasks: answers, gsm8k, gsm8k-platinum, math, ifeval, rewardbench, rewardbench2, preference, perplexity, win-rate,
-    contest, alpaca-eval, frontier, judge.
+    contest, alpaca-eval, arena-hard, mt-bench, frontier, judge.
     """
     from twofold.cli.progress import RichProgress
     from twofold.config.first_look import first_look, refuse_unwritable

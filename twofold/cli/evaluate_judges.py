@@ -59,7 +59,7 @@ def beside(figures: Figures) -> None:
     if (check := figures.get("judge_check")) is not None:
         value, interval = _share(check["accuracy"])
         out.print(f"judge: right on {value} [{interval}] of {check['accuracy']['n']} labeled pairs{_bias(check)}")
-    elif "judges" not in figures and "people" not in figures and _is_fallible(figures):
+    elif "judges" not in figures and "people" not in figures and _takes_pairs(figures) and _is_fallible(figures):
         out.print("judge: its own accuracy is not measured (--judge-pairs FILE)", style="dim")
     for panel in (figures.get("panel"), (check or {}).get("panel")):
         if panel is not None:
@@ -68,6 +68,11 @@ def beside(figures: Figures) -> None:
             where = " on the labeled pairs" if panel is not figures.get("panel") else ""
             out.print(f"{told}, Krippendorff's α {_two(alpha['value'])} [{_interval(alpha)}]{where}", soft_wrap=True)
     _spend(figures)
+
+
+def _takes_pairs(figures: Figures) -> bool:
+    """Whether the task can measure its judge on labeled pairs."""
+    return figures.get("benchmark") not in ("arena-hard", "mt-bench")
 
 
 def _is_fallible(figures: Figures) -> bool:

@@ -17,7 +17,7 @@ from twofold.errors import RecipeError
 SHARDING = tuple(field.name for field in fields(ShardOptions))
 N = TypeVar("N", int, float)
 ANSWERS, PAIRS = ("answers", "gsm8k", "gsm8k-platinum", "math"), ("preference", "perplexity")
-BENCHMARKS = ("alpaca-eval",)
+BENCHMARKS = ("alpaca-eval", "arena-hard", "mt-bench")
 """Published prompts with a judge's protocol. The rows are the user's copy of their files."""
 MATCHES = ("win-rate", "contest", *BENCHMARKS)
 JUDGE = "judge"
@@ -29,12 +29,12 @@ _ONLY: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("metrics", "shots", "prompted", "pass_at", "temperature"), ANSWERS),
     "template": (*ANSWERS, "ifeval"),
     **dict.fromkeys(("max_new_tokens", "seed"), (*ANSWERS, "ifeval", *SAMPLED)),
-    "samples": (*ANSWERS, *SAMPLED),
-    "examples": (*ANSWERS, *MATCHES),
+    "samples": tuple(task for task in (*ANSWERS, *SAMPLED) if task != "mt-bench"),
+    "examples": tuple(task for task in (*ANSWERS, *MATCHES) if task != "mt-bench"),
     "judge": MATCHES,
-    "judge_pairs": SAMPLED,
+    "judge_pairs": tuple(task for task in SAMPLED if task not in ("arena-hard", "mt-bench")),
     **dict.fromkeys(("temperatures", "canary", "people"), ("win-rate",)),
-    "against": ("win-rate", "alpaca-eval"),
+    "against": ("win-rate", "alpaca-eval", "arena-hard"),
     **dict.fromkeys(("reward", "best_of", "checkpoints"), ("frontier",)),
     "rubric": (*SAMPLED, JUDGE, *SCORED),
     **dict.fromkeys(("price", "max_spend", "per_minute"), (*SAMPLED, JUDGE)),

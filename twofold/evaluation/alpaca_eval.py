@@ -23,6 +23,7 @@ from twofold.evaluation.benchmark_matches import (
     written,
 )
 from twofold.evaluation.figures import Entry, Evaluation, Measure
+from twofold.evaluation.games import ONE_SIDED
 from twofold.evaluation.length_control import GamedRows, LengthControl
 from twofold.evaluation.parts import WHOLE, Line, Part, Row
 from twofold.evaluation.published_rows import (
@@ -74,8 +75,19 @@ def alpaca_eval_figures(measured: Mapping[str, Line], how: AlpacaEvalSettings) -
     gamed = gamed_rows(next(iter(lines.values())).rows[0]["source"][0])
     if gamed is None:
         how.progress.warn(f"{GAMED} of tatsu-lab/alpaca_eval is not next to the data: no length-controlled win rate")
+    for name, line in lines.items() if gamed is not None else ():
+        if _one_sided(line.rows):
+            what = "answers are almost always longer (or shorter) than the baseline's"
+            how.progress.warn(f"{name}: {what}: the length-controlled win rate reaches beyond what was seen")
     entries = [_entry(name, line.rows, line.about, gamed) for name, line in lines.items()]
     return written(NAME, Evaluation.of(entries), about, how)
+
+
+def _one_sided(rows: Sequence[Row]) -> bool:
+    """Whether almost all differences in length have one sign."""
+    gaps = [own - other for own, other in zip(lengths_of(rows, "own"), lengths_of(rows, "other"), strict=True)]
+    longer, shorter = fmean(gap > 0 for gap in gaps), fmean(gap < 0 for gap in gaps)
+    return min(longer, shorter) < ONE_SIDED < max(longer, shorter)
 
 
 def _entry(name: str, rows: Sequence[Row], line: Mapping[str, Any], gamed: GamedRows | None) -> Entry:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
+from twofold import disk
 from twofold.errors import DataError
 from twofold.evaluation.figures import Difference, Evaluation
 from twofold.evaluation.judging import CHECK_LINE, SPEND_LINE, check_figures, check_line, spend_figures, spend_line
@@ -22,10 +25,11 @@ from twofold.evaluation.matches import (
 from twofold.evaluation.parts import WHOLE, Line, Part, Row
 from twofold.evaluation.player_answers import AnswerBook, ledger_path
 from twofold.evaluation.players import REFERENCE, Player, parse_player, parse_players
-from twofold.evaluation.published_rows import BenchmarkItem
+from twofold.evaluation.published_rows import BenchmarkItem, published_answers
+from twofold.judges.matchups import Referee
 from twofold.ledger import Ledger
 from twofold.progress import counted
-from twofold.records import short_name, transcript_of, unshown
+from twofold.records import Candidate, short_name, transcript_of, unshown
 from twofold.statistics import Estimate, bootstrap_ratio, mean_by_cluster, sign_flips
 
 NOTE = "Published prompts may be in a model's pretraining data. Only the training data of run directories are checked."
@@ -70,9 +74,13 @@ class MeanScore:
         return Difference(bootstrap_ratio(moved, list(n.values())), sign_flips(list(a.values()), list(b.values())))
 
 
+OpenReferee: TypeAlias = Callable[[Any, Ledger, ExitStack], Referee]
+
+
 def measure_matches(
-    models: Sequence[str], items: Sequence[BenchmarkItem], how: BenchmarkSettings, part: Part
-) -> dict[str, Line]:
+    models: Sequence[str], items: Sequence[BenchmarkItem], how: BenchmarkSettings, part: Part,
+    open_referee: OpenReferee = open_judge,
+) -> dict[str, Line]:  # fmt: skip
     """Every player's answers against the baseline's, with the judge's verdicts."""
     people, baseline = is_by_people(how, part), how.baseline
     players = list(dict.fromkeys(player.at(0.0) for player in parse_players(models)))
@@ -80,13 +88,14 @@ def measure_matches(
         names = (*how.judges, baseline.name, *(player.name for player in players))
         ledger = part.ledger or resources.enter_context(Ledger(ledger_path(how.out, names, resources)))
         book = open_book([item.record for item in items], part, how, ledger, resources)
+        _put_published(book, [baseline, *players], part.of(items))
         book.check([baseline, *players])
-        referee = None if people else open_judge(how, ledger, resources)
+        referee = None if people else open_referee(how, ledger, resources)
         book.draw([baseline, *players])
         drawn = {player: meet(book, player, baseline, how.judges) for player in players}
         if part is WHOLE:
             write_comparisons([m for each in drawn.values() for m in each.matchups], how)
-        referee = referee or open_judge(how, ledger, resources)
+        referee = referee or open_referee(how, ledger, resources)
         file = short_name(items[0].record.source.file)
         common = {
             "judge": dict(referee.provenance),
@@ -101,6 +110,16 @@ def measure_matches(
             for player, each in drawn.items()
         }
         return found | check_line(how, referee, part) | spend_line(referee)
+
+
+def _put_published(book: AnswerBook, players: Sequence[Player], items: Sequence[BenchmarkItem]) -> None:
+    """The answers of files in a benchmark's own form."""
+    for player in players:
+        told = published_answers(player.model, items) if player.kind == "file" else None
+        if told is not None:
+            digest = hashlib.sha256(disk.real(Path(player.model)).read_bytes()).hexdigest()[:12]
+            origin = {"file": player.model, "weights": digest}
+            book.put(player, [[Candidate(text, dict(origin))] for text in told])
 
 
 def sampling_of(book: AnswerBook, player: Player, how: MatchSettings) -> dict[str, Any]:

@@ -62,7 +62,17 @@ class AnswerBook:
         self._pages: dict[Player, Answers] = {}
         self._prompted: dict[Player, tuple[list[Prompt], Prompting]] = {}
         self._judges: dict[str, Judge] = {}
-        self._open: tuple[str, Answerer] | None = None
+        self._open: dict[str, Answerer] = {}
+
+    def on(self, questions: Sequence[Question]) -> AnswerBook:
+        """The same for other questions, with the model that is in memory."""
+        other = AnswerBook(questions, self._prompter, self.how, self._ledger, self._resources)
+        other._open, other._judges = self._open, self._judges
+        return other
+
+    def put(self, player: Player, answers: Answers) -> None:
+        """Answers of a player that were read elsewhere, for every question."""
+        self._pages[player] = answers
 
     def check(self, players: Sequence[Player]) -> None:
         """Raise for players that cannot answer, before anything is sampled."""
@@ -177,10 +187,10 @@ class AnswerBook:
         return JudgeResources(BEST_OF, lambda: self._ledger, reward)
 
     def _answerer(self, model: str) -> Answerer:
-        if self._open is None or self._open[0] != model:
-            self._open = None  # frees the model before it
-            self._open = (model, open_answerer(model, self._resources, chat=self.how.style, apart=True))
-        return self._open[1]
+        if model not in self._open:
+            self._open.clear()  # frees the model before it
+            self._open[model] = open_answerer(model, self._resources, chat=self.how.style, apart=True)
+        return self._open[model]
 
     def _prompting(self, player: Player, answerer: Answerer) -> Prompting | None:
         shots = self.how.shots if player.shots is None else player.shots

@@ -9,18 +9,20 @@ from typing import Any
 from twofold.evaluation import (
     alpaca_eval,
     answers,
+    arena_hard,
     contest,
     frontier,
     instruction_following,
     judging,
     likelihood,
     math_problems,
+    mt_bench,
     pass_at_k,
     rewardbench,
     win_rate,
 )
 from twofold.evaluation.parts import Halves
-from twofold.evaluation.published_rows import items
+from twofold.evaluation.published_rows import items, mt_questions
 from twofold.evaluation.rows import Needs, rows_of
 from twofold.records import Record
 
@@ -71,6 +73,12 @@ TASKS: Mapping[str, Halves] = {
     "alpaca-eval": Halves(
         alpaca_eval.AlpacaEvalSettings, items("alpaca-eval"), alpaca_eval.measure_alpaca_eval,
         alpaca_eval.alpaca_eval_figures,
+    ),
+    "arena-hard": Halves(
+        arena_hard.ArenaHardSettings, items("arena-hard"), arena_hard.measure_arena_hard, arena_hard.arena_hard_figures
+    ),
+    "mt-bench": Halves(
+        mt_bench.MtBenchSettings, mt_questions, mt_bench.measure_mt_bench, mt_bench.mt_bench_figures
     ),
     "judge": Halves(
         judging.JudgeSettings, judging.labeled_pairs, judging.measure_judges, judging.judge_figures

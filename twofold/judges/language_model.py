@@ -29,7 +29,7 @@ from twofold.progress import Progress
 from twofold.records import Prompt, Source, transcript_of
 
 T = TypeVar("T")
-Form = Literal["compare", "choose", "score"]
+Form = Literal["compare", "choose", "score", "grade"]
 Choice = Literal["A", "B", "tie"]
 Orders: TypeAlias = tuple[Choice | None, Choice | None]
 """Verdicts on a match and on the same match with swapped completions. A is the one shown first."""
@@ -39,6 +39,10 @@ VERDICT = re.compile(_LABEL.format("verdict") + r"(A|B|tie)\b[^\w\n]*$", re.IGNO
 SCORE = re.compile(
     _LABEL.format("score") + r"(-?\d+(?:\.\d+)?)(?: {0,9}/ {0,9}10)?[^\w\n]*$", re.IGNORECASE | re.MULTILINE
 )
+RATING = re.compile(r"\[\[ {0,9}(-?\d+(?:\.\d+)?) {0,9}\]\]")
+"""A score as the templates of MT-Bench ask for it."""
+GRADE = re.compile(r"\[\[ {0,9}([AB])(>>|>|=|<|<<)([AB]) {0,9}\]\]")
+"""A verdict of five grades, as the templates of Arena-Hard ask for it."""
 LOW, HIGH = 1.0, 10.0
 NO_TEXT = "(no text)"
 LETTERS = ("A", "B")
@@ -105,6 +109,7 @@ class Rubric:
 _FIELDS: dict[Form, tuple[str, ...]] = {
     "compare": ("first", "second"),
     "choose": ("first", "second"),
+    "grade": ("first", "second"),
     "score": ("completion",),
 }
 
@@ -138,6 +143,11 @@ class ModelJudge:
     def verdicts(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, Orders]]:
         """(index, the verdicts on both orders) of each match when its second reply arrives; None for no verdict."""
         yield from self._in_both_orders(matches, ledger, _choice)
+
+    def grades(self, matches: Sequence[Match], ledger: Ledger) -> Iterator[tuple[int, tuple[str | None, str | None]]]:
+        """(index, the verdicts on both orders) of each match: `A>>B`, `A>B`, `A=B`, `B>A` or `B>>A`, where A is the one
+        shown first; None for no verdict."""
+        yield from self._in_both_orders(matches, ledger, _grade)
 
     def results(self, matches: Sequence[Match], ledger: Ledger, progress: Progress) -> list[MatchResult | None]:
         """The result of each match; None without both verdicts."""
@@ -243,15 +253,25 @@ def _choice(reply: Reply) -> Choice:
     return "tie" if found == "TIE" else "A" if found == "A" else "B"
 
 
+def _grade(reply: Reply) -> str:
+    first, sign, second = _last(GRADE, reply, "no mark such as `[[A>B]]`")
+    if first == second:
+        raise UnparsableReply(f"the mark `{first}{sign}{second}` compares an answer with itself")
+    if sign == "=":
+        return "A=B"
+    return f"{first}{sign}{second}" if ">" in sign else f"{second}{'>' * len(sign)}{first}"
+
+
 def _score(reply: Reply) -> float:
-    score = float(_last(SCORE, reply, "no line `Score: N`"))
+    labeled = SCORE.search(reply.text) or not RATING.search(reply.text)
+    score = float(_last(SCORE if labeled else RATING, reply, "no line `Score: N`"))
     if not LOW <= score <= HIGH:
         raise UnparsableReply(f"the score {score:g} is not in {LOW:g} … {HIGH:g}")
     return score
 
 
-def _last(pattern: re.Pattern[str], reply: Reply, otherwise: str) -> str:
-    """The verdict of the last matching line. A truncated reply has none."""
+def _last(pattern: re.Pattern[str], reply: Reply, otherwise: str) -> Any:
+    """The verdict (its groups) of the last matching line. A truncated reply has none."""
     if reply.truncated:
         raise UnparsableReply("the verdict was cut off")
     found = pattern.findall(reply.text)
