@@ -60,6 +60,16 @@ ULTRA = {
          "fine-grained_score": 5.0, "overall_score": 9.0}],
     "correct_answers": ["None"], "incorrect_answers": ["None"],
 }  # fmt: skip
+BINARIZED = {
+    "prompt": "1 + 1?", "prompt_id": "ab", "chosen": turns("1 + 1?", "2"), "rejected": turns("1 + 1?", "3"),
+    "messages": turns("1 + 1?", "2"), "score_chosen": 9.0, "score_rejected": 3.0,
+}  # fmt: skip
+HH_BEGIN = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: 1 + 1?\n\nAssistant:"
+HH = {"chosen": f"{HH_BEGIN} 2", "rejected": f"{HH_BEGIN} 3"}
+HELPSTEER2_RATINGS = {
+    "prompt": "1 + 1?", "response": "2", "helpfulness": 4, "correctness": 4, "coherence": 4, "complexity": 1,
+    "verbosity": 1,
+}  # fmt: skip
 NECTAR = {
     "prompt": "\n\nHuman: 1 + 1?\n\nAssistant: ", "turns": 1, "num_responses": 2, "source": ["anthropic-hh"],
     "good_natured": True,
@@ -135,6 +145,10 @@ SETS: dict[str, tuple[dict[str, Any], Record, dict[str, Any]]] = {
     "HelpSteer 2 preferences, the first": ({**HELPSTEER2, "preference_strength": -1}, pair("1 + 1?", "3", "2"), {}),
     "HelpSteer 3 preferences": (HELPSTEER3, pair(ASKED), {}),
     "UltraFeedback": (ULTRA, Ranking(ASKED, ("2", "3"), NOWHERE, scores=(9.0, 3.0)), {}),
+    "UltraFeedback binarized": (BINARIZED, pair(ASKED), {}),
+    "Anthropic HH": (HH, pair(HH_BEGIN, " 2", " 3"), {}),
+    "HelpSteer 2 ratings": (
+        HELPSTEER2_RATINGS, Demonstration("1 + 1?", "2", NOWHERE), {"columns": {"completion": "response"}}),
     "Nectar": (NECTAR, Ranking("\n\nHuman: 1 + 1?\n\nAssistant: ", ("2", "3"), NOWHERE), {}),
     "RewardBench": (REWARD_BENCH, pair(), {}),
     "RewardBench 2": (REWARD_BENCH_2, Ranking("1 + 1?", ("2", "3", "4", "5"), NOWHERE, scores=(1.0, 0, 0, 0)), {}),

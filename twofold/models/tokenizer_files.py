@@ -9,8 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedConfig
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers import CONFIG_MAPPING, AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
@@ -62,7 +61,7 @@ def plain_config(path: str, revision: str | None = None) -> PreTrainedConfig | N
         names = get_tokenizer_config(path, revision=revision)
         kind, made = read.get("model_type"), read.get("architectures") or [""]
         decodes = read.get("is_encoder_decoder") is False or all(a.endswith("ForCausalLM") for a in made)
-        known = kind in CONFIG_MAPPING_NAMES and kind not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+        known = kind in CONFIG_MAPPING and kind not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
         sized = type(read.get("vocab_size")) is int and "text_config" not in read
         tokenized = isinstance(names.get("tokenizer_class"), str) and "auto_map" not in {*names, *read}
         return PreTrainedConfig(**read) if decodes and known and sized and tokenized else None
