@@ -116,6 +116,15 @@ def test_a_chat_where_text_is_wanted_is_named() -> None:
         assert str(refused.value) == "t:3: is a chat, not text\n  → choose --style chat"
 
 
+def test_presets_name_their_published_data() -> None:
+    assert {name: (preset.source, preset.split) for name, preset in PRESETS.items()} == {
+        "answers": (None, "test"), "gsm8k": ("openai/gsm8k:main", "test"),
+        "gsm8k-platinum": ("madrylab/gsm8k-platinum:main", "test"), "ifeval": ("google/IFEval", "train"),
+        "rewardbench": ("allenai/reward-bench", "filtered"), "rewardbench2": ("allenai/reward-bench-2", "test"),
+    }  # fmt: skip
+    assert {preset.text for name, preset in PRESETS.items() if not name.startswith("gsm8k")} == {"{prompt}"}
+
+
 def test_presets_are_these() -> None:
     assert Prompting().of(task("3+4?")).prompt == "3+4?"
     assert PRESETS["answers"] == Preset("{prompt}", "{prompt}", None)
