@@ -73,7 +73,9 @@ def _uncomputed(node: ast.AST) -> Iterator[tuple[Place, Place]]:
             yield _span(node)
         case ast.Call(func=ast.Name(id="cast"), args=[kind, *_]):
             yield _span(kind)
-        case ast.Call(func=ast.Name(id="lru_cache" | "zip" as name), keywords=keywords):
+        case ast.Call(func=ast.Name(id="lru_cache" | "zip" as name), args=args, keywords=keywords):
+            if name == "lru_cache" and args:
+                yield _span(args[0])
             for keyword in keywords:
                 if keyword.arg == ("maxsize" if name == "lru_cache" else "strict"):
                     default = isinstance(keyword.value, ast.Constant) and keyword.value.value is False

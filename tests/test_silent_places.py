@@ -25,6 +25,7 @@ def f(x: int | None = 3, *y: int | str) -> int | None:
     return load(z, strict=True)
 
 @lru_cache(maxsize=5)
+@lru_cache(8 << 9)
 def g(x, other):
     same = x.dtype == other
     return x.shape != other.shape or same != x
@@ -53,6 +54,8 @@ def places(operator: str, text: str, source: str = SOURCE) -> list[bool]:
         ("NumberReplacer", "3", [False]),  # a default
         ("NumberReplacer", "4", [False]),
         ("NumberReplacer", "5", [True]),  # the size of a cache
+        ("NumberReplacer", "9", [True]),
+        ("ReplaceBinaryOperator_LShift_Add", "<<", [True]),
         ("ReplaceBinaryOperator_BitOr_Add", "|", [True] * 5),  # annotations, the type of a cast
         ("ReplaceOrWithAnd", " or ", [False, False]),
         ("ReplaceTrueWithFalse", "True", [True, False]),  # of a zip, of another function
