@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from support.made_up_runs import Make
-from twofold.reports.charts import ALONG, FURTHER, TRAINING, draw, looks
+from twofold.reports.charts import ALONG, FURTHER, SPEED, TRAINING, draw, looks
 from twofold.reports.drawing import LOOKS, Frame, Line, binned, svg
 from twofold.reports.run import read_run
 
@@ -124,3 +124,24 @@ def test_shares_and_dotted_lines_are_those_of_what_is_drawn() -> None:
         "Held-out margin", "Implicit rewards", "Margin", "KL of samples from the reference", "KL of rollouts",
         "Generator gap", "KL estimate (z₀)", "Kendall's τ", "Log-ratios",
     }  # fmt: skip
+
+
+def test_shares_are_in_percent_and_levels_are_where_nothing_has_happened_yet() -> None:
+    every = {spec.title: spec for spec in (*SPECS, *SPEED)}
+    assert {t for t, spec in every.items() if spec.share} == {
+        t for t, spec in every.items() if spec.note.startswith("Share of")
+    }
+    zero = {
+        "Held-out margin", "Implicit rewards", "Margin", "KL of samples from the reference", "KL of rollouts",
+        "Generator gap", "KL estimate (z₀)", "Kendall's τ", "Log-ratios", *(spec.title for spec in SPEED),
+    }  # fmt: skip
+    guessed = {"Held-out preference accuracy": 0.5, "Win rate": 0.5, "Loss of the discriminator (DPO)": math.log(2)}
+    levels = {t: spec.level for t, spec in every.items() if spec.level is not None}
+    assert levels == {**dict.fromkeys(zero, 0.0), **guessed}
+    assert {t: spec.count for t, spec in every.items() if spec.count} == {
+        "Problems solved, strict": "exact_match/n", "Problems solved, flexible": "exact_match/n",
+        "Held-out preference accuracy": "heldout/n", "Win rate": "win_rate/n",
+    }  # fmt: skip
+    assert {spec.kind for spec in ALONG} == {"evaluation"}
+    assert {spec.kind for spec in (*TRAINING, *FURTHER)} == {"train"}
+    assert {spec.kind for spec in SPEED} == {"timing"}
