@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from twofold.models.adapters import LoRA
 from twofold.models.export import export_model
 from twofold.models.heads import load_reward_model
 from twofold.models.load import ModelSettings, load_model, load_policy, save_policy
-from twofold.models.loadable import refuse_broken_weights
+from twofold.models.loadable import readable, refuse_broken_weights, refuse_ids
 from twofold.models.model_size import model_size
 from twofold.models.tokenizers import load_tokenizer
 
@@ -165,3 +166,40 @@ def test_broken_weights_are_looked_for_where_there_can_be_some() -> None:
         "here: its weights are damaged: last holds a value that is not finite (NaN or infinite)\n"
         "  → load it again from where it came from, or take a checkpoint from before training diverged"
     )
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [(8, ""), (7, "1 tokens beyond them: 'h'"), (5, "3 tokens beyond them: 'f', 'g', 'h'"),
+     (4, "4 tokens beyond them: 'e', 'f', 'g' and 1 more"), (2, "6 tokens beyond them: 'c', 'd', 'e' and 3 more")],
+)  # fmt: skip
+def test_tokens_without_an_embedding_are_counted(rows: int, told: str) -> None:
+    tokenizer: Any = SimpleNamespace(get_vocab=lambda: {letter: i for i, letter in enumerate("abcdefgh")})
+    if not told:
+        refuse_ids(tokenizer, rows, "here")
+        return
+    with pytest.raises(ModelError) as refused:
+        refuse_ids(tokenizer, rows, "here")
+    assert refused.value.what == f"the model has {rows} embeddings, its tokenizer makes {told}"
+    assert refused.value.where == "here"
+
+
+@pytest.mark.parametrize(
+    ("error", "what", "remedy"),
+    [
+        (ImportError("no x\nmore"), "needs a package that is not here: no x", "install what it names"),
+        (OSError("no file"), "no file", "no folder 'org/m' here: check the path"),
+        (ValueError("odd"), "odd", "no folder 'org/m' here"),
+        (KeyError("k"), "'k'", "no folder 'org/m' here"),
+    ],
+)
+def test_errors_of_loading_are_one_message(error: Exception, what: str, remedy: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as refused, readable("org/m"):
+        raise error
+    assert (refused.value.what, refused.value.where) == (what, "org/m")
+    assert refused.value.remedy.startswith(remedy)
+    with pytest.raises(ModelError) as local, readable(str(tmp_path)):
+        raise OSError("no file")
+    assert local.value.remedy == "the folder must hold config.json, *.safetensors and the tokenizer's files"
+    with pytest.raises(ZeroDivisionError), readable("org/m"):
+        raise ZeroDivisionError
