@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import twofold.data
 from support.frozen import changeable, slotted
-from support.usual_defaults import unusual
+from support.usual_defaults import switched_on, unusual
 
 
 def test_only_what_counts_as_it_goes_can_be_changed() -> None:
@@ -17,3 +17,7 @@ def test_what_rows_have_one_of_each_takes_no_further_attributes() -> None:
 
 def test_what_nobody_names_is_as_everywhere() -> None:
     assert unusual(twofold.data) == {"TokenizeSettings.__init__.max_length": 1024}
+
+
+def test_a_switch_is_off_unless_somebody_asks() -> None:
+    assert switched_on(twofold.data) == {"FaultStore.add.spoils"}

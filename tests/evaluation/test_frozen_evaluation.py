@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from support.frozen import changeable, slotted
-from support.usual_defaults import unusual
+from support.usual_defaults import switched_on, unusual
 from twofold import evaluation
 
 
@@ -32,3 +32,7 @@ def test_what_nobody_names_is_as_everywhere() -> None:
         "instruction_following.max_new_tokens": 1280,
         "Preset.__init__.split": "test",
     }
+
+
+def test_a_switch_is_off_unless_somebody_asks() -> None:
+    assert switched_on(evaluation) == set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from support.frozen import changeable, dataclasses_of, slotted
-from support.usual_defaults import unusual
+from support.usual_defaults import switched_on, unusual
 from twofold import reports
 
 
@@ -18,3 +18,7 @@ def test_what_a_page_shows_many_of_takes_no_further_attributes() -> None:
 
 def test_what_nobody_names_is_as_everywhere() -> None:
     assert unusual(reports) == {}
+
+
+def test_a_switch_is_off_unless_somebody_asks() -> None:
+    assert switched_on(reports) == {"Frame.whole", "histogram.whole"}

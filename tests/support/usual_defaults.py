@@ -28,6 +28,16 @@ def unusual(package: Any, **own: Any) -> dict[str, Any]:
     return found
 
 
+def switched_on(package: Any) -> set[str]:
+    """The parameters of `package` that are true where nobody names them; all other switches are off."""
+    return {
+        f"{name.removesuffix('.__init__')}.{parameter.name}"
+        for name, made in _callables(package)
+        for parameter in inspect.signature(made).parameters.values()
+        if parameter.default is True
+    }
+
+
 def _callables(package: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Every function and class that a module of `package` defines, and the functions of these classes."""
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):

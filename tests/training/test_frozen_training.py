@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.frozen import changeable
-from support.usual_defaults import unusual
+from support.usual_defaults import switched_on, unusual
 from twofold import training
 from twofold.training.step import Step
 from twofold.training.trainer import Trainer
@@ -24,3 +24,7 @@ def test_a_trainer_and_a_step_take_their_parts_by_name() -> None:
 
 def test_what_nobody_names_is_as_everywhere() -> None:
     assert unusual(training) == {"Evaluation.__init__.samples": ()}
+
+
+def test_a_switch_is_off_unless_somebody_asks() -> None:
+    assert switched_on(training) == {"Trainer.train.resume"}
