@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from support.frozen import changeable
-from support.usual_defaults import unusual
+from support.usual_defaults import switched_on, unusual
 from twofold import algorithms
 
 
@@ -21,3 +21,7 @@ def test_only_what_has_a_state_can_be_changed() -> None:
 
 def test_what_nobody_names_is_as_everywhere() -> None:
     assert unusual(algorithms) == {"Online.__init__.samples": 2, "PolicyGradient.__init__.samples": 4}
+
+
+def test_a_switch_is_off_unless_somebody_asks() -> None:
+    assert switched_on(algorithms) == {"PDPO.drop_truncated"}

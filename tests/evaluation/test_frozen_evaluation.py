@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from support.frozen import changeable, slotted
-from support.usual_defaults import unusual
+from support.usual_defaults import numbers, switched_on, unusual
 from twofold import evaluation
 
 
@@ -32,3 +32,15 @@ def test_what_nobody_names_is_as_everywhere() -> None:
         "instruction_following.max_new_tokens": 1280,
         "Preset.__init__.split": "test",
     }
+
+
+def test_a_switch_is_off_unless_somebody_asks() -> None:
+    assert switched_on(evaluation) == set()
+
+
+def test_numbers_that_nobody_names_are_these() -> None:
+    assert numbers(evaluation) == {
+        "bradley_terry.resamples": 1000, "length_controlled.resamples": 1000, "areas.resamples": 1000,
+        "PassAtKSettings.temperature": 1.0, "pass_at_k.temperature": 1.0, "WinRateInTraining.limit": 32,
+        "Scored.weight": 1.0, "Scored.probability": 1.0, "Comparison.weight": 1.0, "Comparison.probability": 1.0,
+    }  # fmt: skip

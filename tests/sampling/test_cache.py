@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -160,6 +162,15 @@ def test_logits_are_float32_at_least() -> None:
         token = torch.tensor([[5, 6]])
         logits = next_logits(model, new_cache(model), token, torch.tensor([[0, 1]]), None)
         assert (logits.dtype, logits.shape) == (wide, (1, tiny.VOCABULARY))
+
+
+def test_of_several_tokens_the_logits_behind_the_last_alone_are_computed() -> None:
+    """Those of a whole prompt would take its length times the vocabulary."""
+    model: Any = tiny.llama()
+    rows: list[int] = []
+    model.lm_head.register_forward_hook(lambda module, given, made: rows.append(made.shape[1]))
+    next_logits(model, new_cache(model), torch.tensor([[5, 6, 7]]), torch.tensor([[0, 1, 2]]), None)
+    assert rows == [1]
 
 
 def test_a_prompt_leaves_room_for_a_token_or_is_refused() -> None:

@@ -7,7 +7,7 @@ from operator import attrgetter
 
 import pytest
 
-from support.usual_defaults import unusual
+from support.usual_defaults import switched_on, unusual
 from twofold import statistics
 from twofold.statistics import power as power
 
@@ -31,3 +31,7 @@ def test_what_nobody_names_is_as_everywhere() -> None:
 )
 def test_defaults_of_what_is_drawn(name: str, parameter: str, value: object) -> None:
     assert inspect.signature(attrgetter(name)(statistics)).parameters[parameter].default == value
+
+
+def test_a_switch_is_off_unless_somebody_asks() -> None:
+    assert switched_on(statistics) == set()

@@ -28,6 +28,27 @@ def unusual(package: Any, **own: Any) -> dict[str, Any]:
     return found
 
 
+def switched_on(package: Any) -> set[str]:
+    """The parameters of `package` that are true where nobody names them; all other switches are off."""
+    return {
+        f"{name.removesuffix('.__init__')}.{parameter.name}"
+        for name, made in _callables(package)
+        for parameter in inspect.signature(made).parameters.values()
+        if parameter.default is True
+    }
+
+
+def numbers(package: Any) -> dict[str, float]:
+    """The numbers other than 0 that parameters of `package` are where nobody names them, but for the usual ones."""
+    return {
+        f"{name.removesuffix('.__init__')}.{parameter.name}": parameter.default
+        for name, made in _callables(package)
+        for parameter in inspect.signature(made).parameters.values()
+        if isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool)
+        if parameter.default != 0 and parameter.name not in USUAL
+    }
+
+
 def _callables(package: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Every function and class that a module of `package` defines, and the functions of these classes."""
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):

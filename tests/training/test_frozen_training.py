@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.frozen import changeable
-from support.usual_defaults import unusual
+from support.usual_defaults import numbers, switched_on, unusual
 from twofold import training
 from twofold.training.step import Step
 from twofold.training.trainer import Trainer
@@ -24,3 +24,20 @@ def test_a_trainer_and_a_step_take_their_parts_by_name() -> None:
 
 def test_what_nobody_names_is_as_everywhere() -> None:
     assert unusual(training) == {"Evaluation.__init__.samples": ()}
+
+
+def test_a_switch_is_off_unless_somebody_asks() -> None:
+    assert switched_on(training) == {"Trainer.train.resume"}
+
+
+def test_numbers_that_nobody_names_are_these() -> None:
+    assert numbers(training) == {
+        "AlarmSettings.repetition": 0.3, "AlarmSettings.length": 2.0, "OptimizerSettings.warmup": 0.1,
+        "OptimizerSettings.clip": 1.0, "AdamW.warmup": 0.1, "AdamW.clip": 1.0, "AdamW.epsilon": 1e-08,
+        "AdamW8bit.warmup": 0.1, "AdamW8bit.clip": 1.0, "AdamW8bit.epsilon": 1e-08, "Adafactor.warmup": 0.1,
+        "Adafactor.clip": 1.0, "RMSprop.warmup": 0.1, "RMSprop.clip": 1.0, "RMSprop.decay": 0.99,
+        "RMSprop.epsilon": 1e-08, "SGD.warmup": 0.1, "SGD.clip": 1.0, "SGD.momentum": 0.9, "Muon.warmup": 0.1,
+        "Muon.clip": 1.0, "Muon.momentum": 0.95, "Muon.epsilon": 1e-08, "Part.weight": 1.0,
+        "Averages.add.weight": 1.0, "Step.clip": 1.0, "_few.most": 4, "TrainingSettings.total_steps.passes": 1,
+        "TrainingSettings.epochs": 1.0, "TrainingSettings.batch_size": 32, "TrainingSettings.keep_checkpoints": 2,
+    }  # fmt: skip

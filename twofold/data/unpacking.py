@@ -36,7 +36,7 @@ class Allowance:
     @property
     def reason(self) -> str:
         """The error for a file beyond the limit."""
-        times = f", {self._growth} times its own {self._packed:,}" if self._most > ALWAYS else ""
+        times = f", {self._growth} times its own {self._packed:,}" if self._growth * self._packed > ALWAYS else ""
         return f"unpacks to more than {self._most:,} bytes{times}"
 
     def issue(self, source: str, number: int) -> Issue:
