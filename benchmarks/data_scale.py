@@ -229,7 +229,8 @@ def report(costs: Sequence[Cost], peer: Cost | None, sizes: Sequence[tuple[int, 
     """Print the table and what follows from it: what a further row costs from each size to the next."""
     print_table("Preference pairs at scale", [cost.row() for cost in [*costs, *([peer] if peer else [])]])
     further = [each for name in dict.fromkeys(cost.name for cost in costs) for each in slopes(costs, name)]
-    print_table("What a further row costs", further)
+    if further:
+        print_table("What a further row costs", further)
     facts: dict[str, Any] = {f"MiB on disk, {rows} rows": round(mib) for rows, mib in sizes}
     if peer:
         first = next(cost for cost in costs if cost.name == PREPARE)
