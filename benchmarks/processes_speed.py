@@ -77,9 +77,9 @@ def _run(place: Path, name: str, way: str, steps: int, tokens: int) -> dict[str,
     }
     (folder / "recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")
     line = [sys.executable, "-m", "twofold", "train", str(folder / "recipe.yaml"), "--processes", str(processes)]
-    before = _loopback()
+    before = loopback()
     subprocess.run(line, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **ONE_THREAD})
-    carried = _loopback() - before
+    carried = loopback() - before
     lines = [json.loads(line) for line in (folder / "run" / "timings.jsonl").read_text("utf-8").splitlines()]
     return {"seconds": [line["seconds"] for line in lines][LEFT_OUT:], "bytes": carried}
 
@@ -88,7 +88,7 @@ def _difference(short: dict[str, Any], long: dict[str, Any], steps: int) -> dict
     return {"seconds": long["seconds"], "bytes a step": (long["bytes"] - short["bytes"]) / steps}
 
 
-def _loopback() -> int:
+def loopback() -> int:
     """Bytes that came in by the loopback device, which are also those that went out."""
     line = next(
         line for line in Path("/proc/net/dev").read_text("ascii").splitlines() if line.strip().startswith("lo:")
@@ -99,9 +99,9 @@ def _loopback() -> int:
 def _row(name: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     own, first = ([s for run in runs[key] for s in run["seconds"]] for key in (name, "1 process"))
     gain = median_interval([a / b for a, b in zip(first, own, strict=True)])
-    sent = median_interval([run["bytes a step"] / 2**20 for run in runs[name]])
+    sent = median_interval([run["bytes a step"] / 1e6 for run in runs[name]])
     seconds = median_interval(own)
-    return {"": name, "seconds a step": str(seconds), "speed": str(gain), "MiB a step on the loopback": str(sent)}
+    return {"": name, "seconds a step": str(seconds), "speed": str(gain), "MB a step on the loopback": str(sent)}
 
 
 if __name__ == "__main__":

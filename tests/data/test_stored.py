@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +22,7 @@ from twofold.data.load import load
 from twofold.data.reading import Reading
 from twofold.data.split import overlaps, split_by_prompt
 from twofold.data.store import AT_ONCE
-from twofold.data.stored_groups import StoredGroups, encode_stored, fingerprint, tokenizer_digest
+from twofold.data.stored_groups import StoredGroups, encode_stored, fingerprint, max_tokens, tokenizer_digest
 from twofold.data.stored_records import StoredRecords
 from twofold.data.tokenize import Encoder, TokenizeSettings
 from twofold.errors import DataError
@@ -35,6 +36,8 @@ TURNS = (
     Message("tool", "t"),
     Message("assistant", "b", "", False),
 )
+SHOWN = "{% for m in messages %}[{{ m.role }}]{{ m.content }}</s>{% endfor %}"
+ASKING = "{% if add_generation_prompt %}[assistant]{% endif %}"
 
 
 @pytest.fixture(autouse=True)
@@ -199,6 +202,38 @@ def test_groups_on_disk_are_those_in_memory(write: Write, tmp_path: Path, tokeni
     assert stored.counts() == held.counts()
     assert fingerprint(stored.groups) == fingerprint(held.groups)
     assert list(stored.groups.names()) == [g.name for g in held.groups]
+
+
+def test_groups_of_several_kinds_are_in_one_batch(tmp_path: Path, tokenizer: Any) -> None:
+    """A column of a batch has lists, empty ones and none, of several kinds of rows next to each other."""
+    asked, at = (Message("user", "a"),), Source("f", 3)
+    turns = Message("assistant", "b"), Message("tool", "t"), Message("assistant", "c")
+    rows: list[Record] = [
+        Pair("a", "b", "c", at, margin=2.0), Task("a", "1", at), Request("ab", at), Demonstration(asked, turns, at),
+        Ranking("a", ("b", "c", "cc"), at, (3.0, 1.0, -1.0)), Task("ab", "11", at), Pair("a", "b", "c", at, gold="d"),
+    ]  # fmt: skip
+    encoder = made(tokenizer, SHOWN + ASKING)
+    stored, held = encode_stored(rows, encoder, tmp_path, Silent()), encode(rows, encoder)
+    assert len(held.groups) == len(rows)
+    assert any(branch.asides for group in held.groups for branch in group.branches)
+    assert all(map(same, stored.groups, held.groups))
+    assert fingerprint(stored.groups) == fingerprint(held.groups)
+    assert (stored.counts(), max_tokens(stored.groups)) == (held.counts(), max_tokens(held.groups))
+
+
+def test_the_collector_leaves_out_what_was_there_before(tokenizer: Any) -> None:
+    seen = list[int]()
+
+    class Watching(Silent):
+        def advance(self, task: str, steps: int = 1, **figures: float) -> None:
+            seen.append(gc.get_freeze_count())
+
+    encode([Pair("a", "b", "c", Source("f", 1))], made(tokenizer), Watching())
+    assert seen[0] > 1000
+    assert gc.get_freeze_count() == 0
+    with pytest.raises(DataError):
+        encode([Pair("a", "", "c", Source("f", 1))], made(tokenizer))
+    assert gc.get_freeze_count() == 0, "also where a row is refused"
 
 
 def test_tokens_are_made_again_for_another_tokenizer_template_or_setting(

@@ -194,9 +194,9 @@ def check_rounding(folder: Path) -> None:
 
 
 def check_collectives(folder: Path) -> None:
-    """Of two packs a process gradients are summed once, or after each; weights of a layer come twice a pack, or once.
-    There are two that travel: the layer, and all else."""
-    counted = Counter[str]()
+    """Of two packs a process gradients are summed once, or after each; weights of a layer come twice a pack, or once,
+    and all others, which the root holds, once in both cases. Docs have the bytes by the same formula."""
+    counted, numbers = Counter[str](), Counter[str]()
     sum_of, gather = "reduce_scatter_single", "all_gather_single"
     if not hasattr(dist, sum_of):  # before torch 2.13
         sum_of, gather = "reduce_scatter_tensor", "all_gather_into_tensor"
@@ -206,6 +206,7 @@ def check_collectives(folder: Path) -> None:
 
         def count(*args: Any, **named: Any) -> Any:
             counted[name] += 1
+            numbers[name] += max(each.numel() for each in (*args, *named.values()) if isinstance(each, torch.Tensor))
             return call(*args, **named)
 
         return count
@@ -213,12 +214,24 @@ def check_collectives(folder: Path) -> None:
     for kind, sums, weights in (("packs", 2, 6), ("reduce", 4, 4)):
         trainer = loop(folder / kind, kind, sharing="shard", precision="float64", batch_size=8)
         made = trainer.algorithm.round(0, {})
+        held = trainer.step.policy.model
+        inside = sum(_travels(p) for layer in layers(held.model) for p in layer.parameters())
+        outside = sum(_travels(p) for p in held.parameters()) - inside
         counted.clear()
+        numbers.clear()
         with pytest.MonkeyPatch.context() as patch:
             for name in (sum_of, gather):
                 patch.setattr(dist, name, counting(name))
             trainer.step(made)
         assert counted == {sum_of: sums, gather: weights}, kind
+        a_layer, a_sum = (2, 1) if kind == "packs" else (1, 2)
+        gathered, summed = 2 * (a_layer * inside + outside), a_sum * (inside + outside)
+        assert numbers == {sum_of: summed, gather: gathered}, kind
+
+
+def _travels(weight: torch.Tensor) -> int:
+    """Numbers of a weight whose rows are filled up to equal shares."""
+    return -(-weight.shape[0] // world().size) * world().size * weight[0].numel()
 
 
 def check_settings(folder: Path) -> None:

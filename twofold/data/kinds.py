@@ -141,7 +141,7 @@ def _converted(record: Record, needs: RowNeeds) -> list[Record]:
     prompt, source, weight = record.prompt, record.source, getattr(record, "weight", None)
     match needs.kind, record:
         case "pairs", Pair():
-            return [replace(record, gold=None)]
+            return [record if record.gold is None else replace(record, gold=None)]
         case "triples", Pair(gold=gold) if gold is not None:
             return [record]
         case (

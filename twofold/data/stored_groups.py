@@ -198,7 +198,7 @@ def _flat(pieces: list[Tensor]) -> NDArray[np.int32]:
 
 
 def _lists(values: Sequence[int] | NDArray[np.int32], counts: Sequence[int | None]) -> pa.ListArray:
-    """Lists of the next `counts` of the `values`; None where there is no list."""
+    """The `values` divided into lists, each of its count; None where there is no list."""
     ends = np.cumsum([0, *(count or 0 for count in counts)], dtype=np.int32)
     missing = pa.array([count is None for count in counts]) if None in counts else None
     return pa.ListArray.from_arrays(ends, pa.array(values, pa.int32()), mask=missing)
