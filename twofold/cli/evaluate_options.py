@@ -30,7 +30,7 @@ _ONLY: Mapping[str, Sequence[str]] = {
     "samples": (*ANSWERS, *SAMPLED),
     "examples": (*ANSWERS, *MATCHES),
     "judge": MATCHES,
-    "judge_pairs": SAMPLED,
+    "judge_pairs": (*SAMPLED, *ANSWERS, *PUBLISHED),
     **dict.fromkeys(("against", "temperatures", "canary", "people"), ("win-rate",)),
     **dict.fromkeys(("reward", "best_of", "checkpoints"), ("frontier",)),
     "rubric": (*SAMPLED, JUDGE, *SCORED),
@@ -72,7 +72,7 @@ class Options(ShardOptions):
     reference: Annotated[str | None, _word("Rewards, or KL, against this model.")] = None
     max_length: Annotated[int, _number(2, "Tokens of a pair's side (4096).")] = 4096
     judge: Annotated[list[str] | None, _word("reward:DIR …; several: a panel.")] = None
-    judge_pairs: Annotated[str | None, _word("Labeled: the judge's accuracy.")] = None
+    judge_pairs: Annotated[str | None, _word("Labeled: accuracy of judges.")] = None
     against: Annotated[str | None, _word("A player, not the rows' own answers.")] = None
     temperatures: Annotated[str | None, _word("Of win rates (0,0.25,0.5,0.75,1).")] = None
     rubric: Annotated[str | None, _word("A file with the judge's criteria.")] = None
@@ -166,6 +166,9 @@ def refuse_contradictions(given: Options) -> None:
         ("--examples", "add --shots K, --prompted K or MODEL@shots:K"): given.examples is not None
         and not few_shot
         and not any("@shots:" in model for model in (*given.models, given.against or "")),
+        ("--judge-pairs", "no judge and no player MODEL@best-of:N?reward=… is measured"): given.judge_pairs is not None
+        and given.task not in SAMPLED
+        and not any("best-of" in model for model in given.models),
         ("--seed", "answers are greedy: add --pass-at 1,2,4,8 or --shots K"): given.seed != 0
         and not (asked or few_shot or given.samples or given.task in SAMPLED)
         and not any("@" in model for model in given.models),
