@@ -17,18 +17,19 @@ from twofold.errors import RecipeError
 SHARDING = tuple(field.name for field in fields(ShardOptions))
 N = TypeVar("N", int, float)
 ANSWERS, PAIRS = ("answers", "gsm8k", "gsm8k-platinum", "math"), ("preference", "perplexity")
+CHOICES = "truthfulqa"
 MATCHES = ("win-rate", "contest")
 JUDGE = "judge"
 SAMPLED = (*MATCHES, "frontier")
 PUBLISHED = ("ifeval",)
 SCORED = ("rewardbench", "rewardbench2")
-TASKS = (*ANSWERS, *PUBLISHED, *SCORED, *PAIRS, *SAMPLED, JUDGE)
+TASKS = (*ANSWERS, *PUBLISHED, CHOICES, *SCORED, *PAIRS, *SAMPLED, JUDGE)
 _ONLY: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("metrics", "shots", "prompted", "pass_at", "temperature"), ANSWERS),
     "template": (*ANSWERS, "ifeval"),
     **dict.fromkeys(("max_new_tokens", "seed"), (*ANSWERS, "ifeval", *SAMPLED)),
     "samples": (*ANSWERS, *SAMPLED),
-    "examples": (*ANSWERS, *MATCHES),
+    "examples": (*ANSWERS, *MATCHES, CHOICES),
     "judge": MATCHES,
     "judge_pairs": (*SAMPLED, *ANSWERS, *PUBLISHED),
     **dict.fromkeys(("against", "temperatures", "canary", "people"), ("win-rate",)),
@@ -36,7 +37,7 @@ _ONLY: Mapping[str, Sequence[str]] = {
     "rubric": (*SAMPLED, JUDGE, *SCORED),
     **dict.fromkeys(("price", "max_spend", "per_minute"), (*SAMPLED, JUDGE)),
     "reference": ("preference", "frontier", *SCORED),
-    "max_length": (*PAIRS, *SAMPLED, JUDGE, *SCORED),
+    "max_length": (*PAIRS, *SAMPLED, JUDGE, *SCORED, CHOICES),
 }  # fmt: skip
 """Options that have a meaning only for some tasks."""
 
@@ -165,6 +166,7 @@ def refuse_contradictions(given: Options) -> None:
         ("--metrics", "pass@k counts strict and flexible"): asked and given.metrics is not None,
         ("--examples", "add --shots K, --prompted K or MODEL@shots:K"): given.examples is not None
         and not few_shot
+        and given.task != CHOICES
         and not any("@shots:" in model for model in (*given.models, given.against or "")),
         ("--judge-pairs", "no judge and no player MODEL@best-of:N?reward=… is measured"): given.judge_pairs is not None
         and given.task not in SAMPLED
@@ -173,6 +175,8 @@ def refuse_contradictions(given: Options) -> None:
         and not (asked or few_shot or given.samples or given.task in SAMPLED)
         and not any("@" in model for model in given.models),
     }
+    if given.task == CHOICES and given.style == "chat":
+        wrong["--style", "--task truthfulqa prompts with plain text"] = True
     for (where, what), is_wrong in wrong.items():
         if is_wrong:
             raise RecipeError(what, where=where, remedy=f"or leave {where} out")

@@ -46,6 +46,7 @@ SHAPES: tuple[Shape, ...] = (
     *single.TASKS,
     *solutions.PROBLEMS,
     *single.INSTRUCTED,
+    *single.CHOICES,
     *human_feedback.SHAPES,
     *pairs.IMPLICIT,
     *single.ALONE,
